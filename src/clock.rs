@@ -1,0 +1,146 @@
+//! The only place that reads the time.
+//!
+//! Rules take `now` as an argument; whoever needs to know or to wait is given a [`Clock`].
+//! Two readings exist because they answer different questions: [`Clock::now`] is what the machine
+//! believes the date to be and may be wrong or jump (rule T9), [`Clock::uptime`] only ever goes
+//! forward and decides how long something has lived.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+/// A source of time, and a way to wait for it to pass.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The date and time as this machine believes it.
+    fn now(&self) -> Timestamp;
+
+    /// Time since an arbitrary start. Nobody can set it, and it goes on while the machine is suspended.
+    fn uptime(&self) -> Duration;
+
+    /// Waits until `duration` of uptime has passed.
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+}
+
+/// A clock as it is passed around.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the date")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn uptime(&self) -> Duration {
+        // BOOTTIME and not MONOTONIC: a token ages while a laptop sleeps.
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// A clock that stands still until it is told to move. For tests, and for the emulator's time machine.
+///
+/// Clones share one time.
+#[derive(Debug, Clone)]
+pub struct ManualClock {
+    reading: Arc<Mutex<Reading>>,
+    moved: watch::Sender<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    now: Timestamp,
+    uptime: Duration,
+}
+
+impl ManualClock {
+    /// A clock that shows `now`.
+    pub fn new(now: Timestamp) -> Self {
+        let uptime = Duration::from_secs(1_000);
+        Self { reading: Arc::new(Mutex::new(Reading { now, uptime })), moved: watch::Sender::new(uptime) }
+    }
+
+    /// Lets `duration` pass, and wakes whoever waited for that.
+    pub fn advance(&self, duration: Duration) {
+        let uptime = {
+            let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+            reading.now = reading.now.saturating_add(to_signed(duration)).unwrap_or(Timestamp::MAX);
+            reading.uptime = reading.uptime.saturating_add(duration);
+            reading.uptime
+        };
+        self.moved.send_replace(uptime);
+    }
+
+    /// Sets the date wrong (or right) without any time passing, as a bad NTP server does.
+    pub fn step(&self, by: SignedDuration) {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.now = reading.now.saturating_add(by).unwrap_or(Timestamp::MAX);
+    }
+
+    fn reading(&self) -> Reading {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.reading().now
+    }
+
+    fn uptime(&self) -> Duration {
+        self.reading().uptime
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        let until = self.reading().uptime.saturating_add(duration);
+        let mut moved = self.moved.subscribe();
+        Box::pin(async move {
+            // The sender lives in every clone; when all are gone nobody can move this clock any more.
+            if moved.wait_for(|uptime| *uptime >= until).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+fn to_signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_only_those_whose_time_has_come() {
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+        let early = tokio::spawn(clock.sleep(Duration::from_secs(5)));
+        let late = tokio::spawn(clock.sleep(Duration::from_secs(60)));
+        clock.advance(Duration::from_secs(5));
+        early.await.unwrap();
+        assert!(!late.is_finished());
+        assert_eq!(clock.now(), Timestamp::from_second(5).unwrap());
+    }
+
+    #[test]
+    fn a_step_moves_the_date_and_not_the_uptime() {
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+        let before = clock.uptime();
+        clock.step(SignedDuration::from_hours(24));
+        assert_eq!(clock.uptime(), before);
+        assert_eq!(clock.now(), Timestamp::from_second(86_400).unwrap());
+    }
+}

@@ -1,0 +1,5 @@
+//! countersign: lets a company website have its visitors sign DocuSign documents, without an account.
+
+pub mod clock;
+pub mod lifecycle;
+pub mod listener;

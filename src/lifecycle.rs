@@ -1,0 +1,146 @@
+//! How the process lives and ends: the signals, two stages of stopping, and who is still at work.
+//!
+//! First signal: stop taking new work, finish what was accepted ([`Lifecycle::stopping`]). Second
+//! signal or the deadline: drop the rest ([`Lifecycle::aborting`]). A long-lived task that panics
+//! stops the process with a failure, because a daemon with a dead part lies about its health.
+//! Tokens are passed in, never global, so that tests run many daemons in one process.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The life of one daemon, emulator or demo. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Lifecycle {
+    stopping: CancellationToken,
+    aborting: CancellationToken,
+    tasks: TaskTracker,
+    failed: Arc<AtomicBool>,
+}
+
+impl Lifecycle {
+    /// A life that has just begun.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Fires when new work should no longer be taken.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+
+    /// Fires when what is still running should be dropped.
+    pub fn aborting(&self) -> CancellationToken {
+        self.aborting.clone()
+    }
+
+    /// Begins the soft stop.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Stops now: soft and hard at once.
+    pub fn abort(&self) {
+        self.stopping.cancel();
+        self.aborting.cancel();
+    }
+
+    /// Whether a task died of a panic.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Runs a task that the stop waits for, and that is dropped when the stop turns hard.
+    ///
+    /// A panic in it stops the whole process.
+    pub fn spawn<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let life = self.clone();
+        self.tasks.spawn(async move {
+            let task = std::panic::AssertUnwindSafe(task).catch_unwind();
+            tokio::select! {
+                () = life.aborting.cancelled() => {}
+                ended = task => {
+                    if ended.is_err() {
+                        tracing::error!(task = name, "a task of the daemon panicked: stopping");
+                        life.failed.store(true, Ordering::Release);
+                        life.stop();
+                    }
+                }
+            }
+        });
+    }
+
+    /// Waits until all tasks have ended; after `deadline` (from the call) the rest is dropped.
+    ///
+    /// Answers whether everything ended by itself.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => return true,
+            () = tokio::time::sleep(deadline) => {}
+            () = self.aborting.cancelled() => {}
+        }
+        self.abort();
+        // What is dropped ends at its next await; a blocking section is given a moment.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        false
+    }
+
+    /// Follows SIGTERM and SIGINT: the first one stops, the second one aborts.
+    pub fn follow_signals(&self) -> std::io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let life = self.clone();
+        // Not tracked: it lives until the process ends.
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if life.stopping.is_cancelled() {
+                    tracing::warn!("second signal: stopping now");
+                    life.abort();
+                } else {
+                    tracing::info!("signal received: stopping");
+                    life.stop();
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_task_stops_the_process_with_a_failure() {
+        let life = Lifecycle::new();
+        life.spawn("broken", async { panic!("on purpose") });
+        life.stopping().cancelled().await;
+        assert!(life.has_failed());
+        assert!(life.drain(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_by_the_deadline_is_dropped() {
+        let life = Lifecycle::new();
+        life.spawn("endless", std::future::pending());
+        life.stop();
+        assert!(!life.drain(Duration::from_millis(10)).await);
+        assert!(!life.has_failed());
+    }
+}

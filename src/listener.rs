@@ -1,0 +1,275 @@
+//! The one accept loop under every listener: TCP, TLS or a unix socket, HTTP/1.1 or HTTP/2.
+//!
+//! It bounds what a peer can hold: time to send its header, number of connections, streams, and
+//! time to finish after the stop. It knows nothing of what is served. `axum::serve` has none of
+//! these limits, which is why this exists.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+/// What one listener lets its peers hold. Every limit is a number (rule S5).
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Open connections; the next one waits in the kernel's queue.
+    pub connections: usize,
+    /// Time for a request's header to arrive, and for a TLS handshake.
+    pub header: Duration,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
+    /// Time for open requests to finish once the listener closes.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4_096,
+            header: Duration::from_secs(10),
+            streams: 128,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Who is on the other side of a connection; an extension of every request.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// The remote address; none on a unix socket.
+    pub address: Option<SocketAddr>,
+    /// The effective user id of the process at the other end of a unix socket.
+    pub unix_uid: Option<u32>,
+    /// The client certificate (DER) that passed verification, on mutual TLS.
+    pub certificate: Option<Arc<[u8]>>,
+}
+
+/// A bound socket, not served yet: so that port 0 can be asked for and the address read back.
+#[derive(Debug)]
+pub struct Bound {
+    socket: Socket,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Bound {
+    /// Binds a TCP address; port 0 takes a free one.
+    pub async fn tcp(address: SocketAddr) -> std::io::Result<Self> {
+        Ok(Self { socket: Socket::Tcp(TcpListener::bind(address).await?), tls: None })
+    }
+
+    /// Takes over a TCP socket that someone else bound (systemd socket activation).
+    pub fn inherited(socket: std::net::TcpListener) -> std::io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: Socket::Tcp(TcpListener::from_std(socket)?), tls: None })
+    }
+
+    /// Binds a unix socket, replacing one that a dead process left behind.
+    pub fn unix(path: &Path) -> std::io::Result<Self> {
+        if std::os::unix::net::UnixStream::connect(path).is_err() && path.exists() {
+            std::fs::remove_file(path)?;
+        }
+        Ok(Self { socket: Socket::Unix(UnixListener::bind(path)?, path.to_owned()), tls: None })
+    }
+
+    /// Speaks TLS on it.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Arc<rustls::ServerConfig>) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The TCP address in use; none for a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.local_addr().ok(),
+            Socket::Unix(..) => None,
+        }
+    }
+
+    /// The origin under which this listener is reached, such as `http://127.0.0.1:8080`.
+    pub fn origin(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        match &self.socket {
+            Socket::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|_| format!("{scheme}://127.0.0.1"), |address| format!("{scheme}://{address}")),
+            Socket::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// Serves an axum router until `closing` fires, then lets open requests finish within the drain limit.
+    pub async fn serve(self, router: Router, limits: Limits, closing: CancellationToken) {
+        let answer = move |request: Request<Incoming>| {
+            let mut router = router.clone();
+            async move { router.call(request.map(Body::new)).await }
+        };
+        self.serve_with::<_, _, Infallible>(answer, limits, closing).await;
+    }
+
+    /// Serves with a function that may refuse to answer at all: an `Err` closes the connection.
+    pub async fn serve_with<H, F, E>(self, handler: H, limits: Limits, closing: CancellationToken)
+    where
+        H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    {
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        let graceful = Arc::new(GracefulShutdown::new());
+        let open = tokio_util::task::TaskTracker::new();
+        loop {
+            let slot = tokio::select! {
+                () = closing.cancelled() => break,
+                slot = Arc::clone(&slots).acquire_owned() => slot,
+            };
+            let accepted = tokio::select! {
+                () = closing.cancelled() => break,
+                accepted = self.socket.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most likely: waiting lets others close.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let (handler, tls) = (handler.clone(), self.tls.clone());
+            let watcher = graceful.watcher();
+            open.spawn(async move {
+                let _slot = slot;
+                connection(stream, peer, tls, handler, limits, watcher).await;
+            });
+        }
+        open.close();
+        if let Socket::Unix(_, path) = &self.socket {
+            let _ = std::fs::remove_file(path);
+        }
+        drop(self.socket);
+        let finished = async {
+            if let Some(graceful) = Arc::into_inner(graceful) {
+                graceful.shutdown().await;
+            }
+            open.wait().await;
+        };
+        if tokio::time::timeout(limits.drain, finished).await.is_err() {
+            tracing::warn!("connections were cut: they outlived the drain deadline");
+        }
+    }
+}
+
+/// A byte stream of either kind.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+enum Accepted {
+    Tcp(TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Socket {
+    async fn accept(&self) -> std::io::Result<(Accepted, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                // Small answers leave at once.
+                stream.set_nodelay(true)?;
+                Ok((Accepted::Tcp(stream), Peer { address: Some(address), ..Peer::default() }))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                let unix_uid = stream.peer_cred().ok().map(|cred| cred.uid());
+                Ok((Accepted::Unix(stream), Peer { unix_uid, ..Peer::default() }))
+            }
+        }
+    }
+}
+
+async fn connection<H, F, E>(
+    stream: Accepted,
+    peer: Peer,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    handler: H,
+    limits: Limits,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+{
+    match (stream, tls) {
+        (Accepted::Tcp(stream), None) => http(stream, peer, handler, limits, watcher).await,
+        (Accepted::Unix(stream), _) => http(stream, peer, handler, limits, watcher).await,
+        (Accepted::Tcp(stream), Some(config)) => {
+            let shake = TlsAcceptor::from(config).accept(stream);
+            let stream = match tokio::time::timeout(limits.header, shake).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+                Err(_) => return tracing::debug!("TLS handshake timed out"),
+            };
+            let certificate = stream
+                .get_ref()
+                .1
+                .peer_certificates()
+                .and_then(|chain| chain.first())
+                .map(|leaf| leaf.as_ref().into());
+            http(stream, Peer { certificate, ..peer }, handler, limits, watcher).await;
+        }
+    }
+}
+
+async fn http<I, H, F, E>(
+    stream: I,
+    peer: Peer,
+    handler: H,
+    limits: Limits,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    I: Stream + 'static,
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        handler(request)
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header).max_headers(100);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(32 * 1024)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(limits.header);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(error, "connection ended early");
+    }
+}

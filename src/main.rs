@@ -1,0 +1,2 @@
+//! Arguments -> config -> app -> exit code.
+fn main() {}
