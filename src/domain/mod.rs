@@ -1,0 +1,31 @@
+//! The vocabulary: values and rules of our field. No IO, no async, no serde, no clock.
+//!
+//! Everything here is pure: a rule takes `now` and answers what changes. Formats belong to the edges
+//! (`api`, `esign::wire`, `store`), which convert by hand, because the conversion is where validation
+//! happens.
+
+pub mod document;
+pub mod email;
+pub mod event;
+pub mod fact;
+pub mod ids;
+pub mod language;
+pub mod phone;
+pub mod private;
+pub mod signing;
+
+pub use document::{Anchors, Document, TabKind};
+pub use email::Email;
+pub use event::{Event, EventKind};
+pub use fact::{EnvelopeFact, Fact, SignerFact};
+pub use ids::{
+    AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, EventId, LinkId, SenderName, SignerId,
+    SigningId, TransactionId,
+};
+pub use language::Language;
+pub use phone::Phone;
+pub use private::Private;
+pub use signing::{
+    AuthenticatedBy, Claim, Failure, LastReturn, LiveView, Mode, Moment, Signer, SignerStatus, Signing,
+    SigningStatus,
+};

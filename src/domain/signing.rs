@@ -1,0 +1,530 @@
+//! One signing: its signers, its status, and how facts move it.
+//!
+//! ```text
+//! signing  creating ⇄ uncertain → open → completed | declined | voided | expired | failed
+//! signer   waiting → ready → in_session → signed | declined | auth_failed
+//! ```
+//!
+//! Terminal states never move back, whatever comes in whatever order (rule F3). The one way out of
+//! `auth_failed` is a person's decision to reset the check ([`Signing::reset_authentication`]).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::domain::{
+    AccountId, CallerName, Email, EnvelopeFact, EnvelopeId, EventKind, Fact, Private, SenderName, SignerFact,
+    SignerId, SigningId, TransactionId,
+};
+
+/// The most moments that a signing's history keeps; the oldest facts matter most, so later ones are dropped.
+pub const MAX_HISTORY: usize = 200;
+
+/// Whether signatures bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Production.
+    Live,
+    /// The developer environment or the emulator.
+    Test,
+}
+
+/// One agreement: it owns one envelope at the upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signing {
+    /// Our id.
+    pub id: SigningId,
+    /// Who asked for it; nobody else sees it.
+    pub caller: CallerName,
+    /// Whether signatures bind.
+    pub mode: Mode,
+    /// The sender it is sent as.
+    pub sender: SenderName,
+    /// The caller's own name for it.
+    pub reference: Option<String>,
+    /// Where it stands.
+    pub status: SigningStatus,
+    /// Our id of the create.
+    pub transaction_id: TransactionId,
+    /// The account, once known.
+    pub account: Option<AccountId>,
+    /// The envelope, once it is known to exist.
+    pub envelope: Option<EnvelopeId>,
+    /// The signers, in the order of the request.
+    pub signers: Vec<Signer>,
+    /// The caller's own data, given back as it came.
+    pub metadata: Private<BTreeMap<String, String>>,
+    /// The language asked for.
+    pub locale: Option<String>,
+    /// Origins that may frame the signing pages.
+    pub frame_ancestors: Vec<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// The view that may be open now (rule L2).
+    pub live_view: Option<LiveView>,
+    /// When the upstream was last asked for its status (rule B3).
+    pub checked_at: Option<Timestamp>,
+    /// Number of the last event.
+    pub sequence: u64,
+    /// What happened, for the timeline.
+    pub history: Vec<Moment>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When everyone had signed.
+    pub completed_at: Option<Timestamp>,
+    /// When the caller wants it to end.
+    pub expires_at: Option<Timestamp>,
+    /// When its documents were destroyed at the upstream.
+    pub purged_at: Option<Timestamp>,
+}
+
+/// One person who signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// Our id.
+    pub id: SignerId,
+    /// The caller's name for them within the signing.
+    pub key: String,
+    /// Where they stand.
+    pub status: SignerStatus,
+    /// Their turn; equal numbers sign side by side.
+    pub order: u32,
+    /// The name as it was sent to the upstream: views must match it exactly.
+    pub name: Private<String>,
+    /// The address as it was sent.
+    pub email: Email,
+    /// The recipient id as it was sent.
+    pub recipient_id: String,
+    /// The client user id: opaque, ours, never shown to the caller.
+    pub client_user_id: String,
+    /// The role in the template.
+    pub role: Option<String>,
+    /// Where the browser goes in the end.
+    pub return_url: Option<String>,
+    /// How the caller authenticated this person.
+    pub authenticated_by: Option<AuthenticatedBy>,
+    /// Whether a code goes to their phone before they sign.
+    pub sms_auth: bool,
+    /// What the browser said when it last came back. A claim, never a fact (rule F1).
+    pub last_return: Option<LastReturn>,
+}
+
+/// How the caller authenticated a person; it goes into the certificate of completion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthenticatedBy {
+    /// The upstream's word for the method, such as `Password`.
+    pub method: &'static str,
+    /// When.
+    pub at: Option<Timestamp>,
+    /// The caller's own proof of it.
+    pub id: Option<String>,
+}
+
+/// Where a signing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SigningStatus {
+    /// Everyone signed.
+    Completed,
+    /// Accepted; the envelope does not exist yet.
+    Creating,
+    /// Somebody declined.
+    Declined,
+    /// Nobody signed in time.
+    Expired,
+    /// The envelope was refused, and will never exist.
+    Failed,
+    /// It can be signed.
+    Open,
+    /// The answer to the create was lost; it is being looked up.
+    Uncertain,
+    /// The sender called it off.
+    Voided,
+}
+
+impl SigningStatus {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Completed,
+        Self::Creating,
+        Self::Declined,
+        Self::Expired,
+        Self::Failed,
+        Self::Open,
+        Self::Uncertain,
+        Self::Voided,
+    ];
+
+    /// The word in our API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Creating => "creating",
+            Self::Declined => "declined",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+            Self::Open => "open",
+            Self::Uncertain => "uncertain",
+            Self::Voided => "voided",
+        }
+    }
+
+    /// The status of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+
+    /// Whether nothing can change it any more.
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, Self::Creating | Self::Open | Self::Uncertain)
+    }
+}
+
+/// Where a signer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignerStatus {
+    /// An identity check failed for good.
+    AuthFailed,
+    /// They declined.
+    Declined,
+    /// They have opened the documents.
+    InSession,
+    /// It is their turn.
+    Ready,
+    /// They signed.
+    Signed,
+    /// Others sign first, or the envelope does not exist yet.
+    Waiting,
+}
+
+impl SignerStatus {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::AuthFailed, Self::Declined, Self::InSession, Self::Ready, Self::Signed, Self::Waiting];
+
+    /// The word in our API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthFailed => "auth_failed",
+            Self::Declined => "declined",
+            Self::InSession => "in_session",
+            Self::Ready => "ready",
+            Self::Signed => "signed",
+            Self::Waiting => "waiting",
+        }
+    }
+
+    /// The status of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+
+    /// Whether nothing the upstream says can change it any more.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::AuthFailed | Self::Declined | Self::Signed)
+    }
+
+    /// How far along it is; facts only ever raise it.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Waiting => 0,
+            Self::Ready => 1,
+            Self::InSession => 2,
+            Self::AuthFailed | Self::Declined | Self::Signed => 3,
+        }
+    }
+}
+
+/// Why a signing failed, in words a caller may read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// One of our problem codes.
+    pub code: String,
+    /// What happened.
+    pub detail: String,
+    /// The upstream's own code, if it gave one.
+    pub provider_code: Option<String>,
+}
+
+/// A recipient view that may be open: the lease that keeps a second click from ending it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveView {
+    /// Whose view.
+    pub signer: SignerId,
+    /// When it was minted.
+    pub minted_at: Timestamp,
+    /// Until when no other is minted for this envelope.
+    pub until: Timestamp,
+}
+
+/// What a browser said when it came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastReturn {
+    /// The claim.
+    pub claim: Claim,
+    /// When.
+    pub at: Timestamp,
+}
+
+macro_rules! claims {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// The `event` of a return URL (eSignature REST API, EnvelopeViews: createRecipient). Anyone can
+        /// type it into a browser, so it decides which page comes next and nothing else.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Claim { $($(#[$doc])* $name,)* /** Missing, or a word we do not know. */ Unknown, }
+
+        impl Claim {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)* Self::Unknown];
+
+            /// The upstream's word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* Self::Unknown => "unknown" }
+            }
+
+            /// The claim of that word.
+            pub fn parse(word: &str) -> Self {
+                match word { $($word => Self::$name,)* _ => Self::Unknown }
+            }
+        }
+    };
+}
+
+claims! {
+    /// The access code was wrong too often.
+    AccessCodeFailed = "access_code_failed",
+    /// "Finish later".
+    Cancel = "cancel",
+    /// Declined.
+    Decline = "decline",
+    /// The signing page failed.
+    Exception = "exception",
+    /// Waiting for a fax.
+    FaxPending = "fax_pending",
+    /// The identity check failed.
+    IdCheckFailed = "id_check_failed",
+    /// Idle for too long.
+    SessionTimeout = "session_timeout",
+    /// Finished.
+    SigningComplete = "signing_complete",
+    /// The view was used already, or too late.
+    TtlExpired = "ttl_expired",
+    /// Had only to look.
+    ViewingComplete = "viewing_complete",
+}
+
+impl Claim {
+    /// Whether the person can go on with the same envelope.
+    pub const fn can_resume(self) -> bool {
+        matches!(
+            self,
+            Self::Cancel
+                | Self::Exception
+                | Self::FaxPending
+                | Self::SessionTimeout
+                | Self::TtlExpired
+                | Self::Unknown
+        )
+    }
+}
+
+/// One line of a signing's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// When we learned of it.
+    pub at: Timestamp,
+    /// A stable word, such as `created`, `view_minted`, `signer.signed`.
+    pub what: String,
+    /// The signer's key, if it is about one.
+    pub signer: Option<String>,
+    /// The upstream's trace id of the call, for support cases.
+    pub trace: Option<String>,
+    /// More, without personal data.
+    pub note: Option<String>,
+}
+
+/// Something that a fact changed, to be told to the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happening {
+    /// What.
+    pub kind: EventKind,
+    /// To whom, if to one signer.
+    pub signer: Option<SignerId>,
+}
+
+impl Signing {
+    /// The signer of that id.
+    pub fn signer(&self, id: SignerId) -> Option<&Signer> {
+        self.signers.iter().find(|signer| signer.id == id)
+    }
+
+    /// The signer of that id, to change.
+    pub fn signer_mut(&mut self, id: SignerId) -> Option<&mut Signer> {
+        self.signers.iter_mut().find(|signer| signer.id == id)
+    }
+
+    /// The first signer, in signing order, whose turn it is.
+    pub fn next_signer(&self) -> Option<&Signer> {
+        self.signers
+            .iter()
+            .filter(|signer| matches!(signer.status, SignerStatus::Ready | SignerStatus::InSession))
+            .min_by_key(|signer| signer.order)
+    }
+
+    /// Writes a line of history.
+    pub fn remember(&mut self, at: Timestamp, what: &str, signer: Option<SignerId>, trace: Option<String>) {
+        let signer = signer.and_then(|id| self.signer(id)).map(|signer| signer.key.clone());
+        if self.history.len() < MAX_HISTORY {
+            self.history.push(Moment { at, what: what.to_owned(), signer, trace, note: None });
+        }
+    }
+
+    /// The envelope exists: opens the signing, and tells whose turn it is.
+    pub fn open(&mut self, account: AccountId, envelope: EnvelopeId) -> Vec<Happening> {
+        if !matches!(self.status, SigningStatus::Creating | SigningStatus::Uncertain) {
+            return Vec::new();
+        }
+        self.status = SigningStatus::Open;
+        self.account = Some(account);
+        self.envelope = Some(envelope);
+        let mut happened = vec![Happening { kind: EventKind::SigningOpened, signer: None }];
+        self.pass_turn(&mut happened);
+        happened
+    }
+
+    /// The envelope will never exist.
+    pub fn fail(&mut self, failure: Failure) -> Vec<Happening> {
+        if self.status.is_terminal() || self.status == SigningStatus::Open {
+            return Vec::new();
+        }
+        self.failure = Some(failure);
+        self.end(SigningStatus::Failed, EventKind::SigningFailed)
+    }
+
+    /// The answer to the create was lost.
+    pub fn doubt(&mut self) -> Vec<Happening> {
+        if self.status != SigningStatus::Creating {
+            return Vec::new();
+        }
+        self.status = SigningStatus::Uncertain;
+        vec![Happening { kind: EventKind::SigningUncertain, signer: None }]
+    }
+
+    /// Takes one fact in, and tells what it changed: nothing, if it is late or came before.
+    pub fn observe(&mut self, fact: &Fact, now: Timestamp) -> Vec<Happening> {
+        match fact {
+            Fact::Envelope(fact) => self.observe_envelope(*fact, now),
+            Fact::Signer { recipient_id, fact } => self.observe_signer(recipient_id, *fact),
+        }
+    }
+
+    /// Unlocks a signer whose identity check failed, once the upstream has been told.
+    pub fn reset_authentication(&mut self, signer: SignerId) -> Vec<Happening> {
+        let open = self.status == SigningStatus::Open;
+        match self.signer_mut(signer) {
+            Some(signer) if open && signer.status == SignerStatus::AuthFailed => {
+                signer.status = SignerStatus::Ready;
+                vec![Happening { kind: EventKind::SignerReady, signer: Some(signer.id) }]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn observe_envelope(&mut self, fact: EnvelopeFact, now: Timestamp) -> Vec<Happening> {
+        if fact == EnvelopeFact::Purged {
+            return self.purge(now);
+        }
+        if self.status.is_terminal() {
+            return Vec::new();
+        }
+        match fact {
+            // Neither says anything that the signers' own facts do not say better.
+            EnvelopeFact::Delivered | EnvelopeFact::Sent | EnvelopeFact::Purged => Vec::new(),
+            EnvelopeFact::Completed => self.complete(now),
+            EnvelopeFact::Declined => self.end(SigningStatus::Declined, EventKind::SigningDeclined),
+            EnvelopeFact::Expired => self.end(SigningStatus::Expired, EventKind::SigningExpired),
+            EnvelopeFact::Voided => self.end(SigningStatus::Voided, EventKind::SigningVoided),
+        }
+    }
+
+    /// The upstream completes an envelope only when everyone has signed, so their own facts, should
+    /// they still be on the way, are already known.
+    fn complete(&mut self, now: Timestamp) -> Vec<Happening> {
+        let mut happened = Vec::new();
+        for signer in &mut self.signers {
+            if signer.status != SignerStatus::Signed {
+                signer.status = SignerStatus::Signed;
+                happened.push(Happening { kind: EventKind::SignerSigned, signer: Some(signer.id) });
+            }
+        }
+        self.completed_at = Some(now);
+        happened.extend(self.end(SigningStatus::Completed, EventKind::SigningCompleted));
+        happened.push(Happening { kind: EventKind::DocumentAvailable, signer: None });
+        happened
+    }
+
+    fn end(&mut self, status: SigningStatus, kind: EventKind) -> Vec<Happening> {
+        self.status = status;
+        self.live_view = None;
+        vec![Happening { kind, signer: None }]
+    }
+
+    fn purge(&mut self, now: Timestamp) -> Vec<Happening> {
+        if self.purged_at.is_some() {
+            return Vec::new();
+        }
+        self.purged_at = Some(now);
+        vec![Happening { kind: EventKind::SigningPurged, signer: None }]
+    }
+
+    fn observe_signer(&mut self, recipient_id: &str, fact: SignerFact) -> Vec<Happening> {
+        // A late fact about a signer still completes the record of a declined or voided envelope, but
+        // nothing about a signer can follow the completion, which implied all of it.
+        if matches!(self.status, SigningStatus::Completed | SigningStatus::Failed) {
+            return Vec::new();
+        }
+        let Some(signer) = self.signers.iter_mut().find(|signer| signer.recipient_id == recipient_id) else {
+            return Vec::new();
+        };
+        let (status, kind) = match fact {
+            SignerFact::AuthenticationFailed => {
+                (SignerStatus::AuthFailed, EventKind::SignerAuthenticationFailed)
+            }
+            SignerFact::Declined => (SignerStatus::Declined, EventKind::SignerDeclined),
+            SignerFact::Delivered => (SignerStatus::InSession, EventKind::SignerSessionStarted),
+            SignerFact::Sent => (SignerStatus::Ready, EventKind::SignerReady),
+            SignerFact::Signed => (SignerStatus::Signed, EventKind::SignerSigned),
+        };
+        // A signature outranks a failed check: the check was reset, and its fact came late.
+        let outranks = status.rank() > signer.status.rank()
+            || (signer.status == SignerStatus::AuthFailed && status == SignerStatus::Signed);
+        if !outranks {
+            return Vec::new();
+        }
+        signer.status = status;
+        let id = signer.id;
+        if status.is_terminal() && self.live_view.as_ref().is_some_and(|view| view.signer == id) {
+            self.live_view = None;
+        }
+        let mut happened = vec![Happening { kind, signer: Some(id) }];
+        if status == SignerStatus::Signed && self.status == SigningStatus::Open {
+            self.pass_turn(&mut happened);
+        }
+        happened
+    }
+
+    /// Makes everyone ready who waits for nobody any more.
+    fn pass_turn(&mut self, happened: &mut Vec<Happening>) {
+        let turn = self
+            .signers
+            .iter()
+            .filter(|signer| signer.status != SignerStatus::Signed)
+            .map(|signer| signer.order)
+            .min();
+        for signer in &mut self.signers {
+            if signer.status == SignerStatus::Waiting && Some(signer.order) == turn {
+                signer.status = SignerStatus::Ready;
+                happened.push(Happening { kind: EventKind::SignerReady, signer: Some(signer.id) });
+            }
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! Durable state, behind one trait.
+//!
+//! What is accepted is on disk before it is answered, what is personal is sealed (rule S2), and every
+//! change of a signing states the version it was computed from, so that several tasks and several
+//! daemons cannot overwrite one another (rule E5). The store holds no rules of the field: it keeps what
+//! it is given, and refuses what is stale.
+//!
+//! It must never see a recipient-view URL or a link token in the clear: of tokens it gets digests, and
+//! answers that are kept for a repeated call are sealed like everything else.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::domain::{
+    AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, EventKind, LinkId, Private,
+    SenderName, SignerId, Signing, SigningId, SigningStatus,
+};
+
+/// What every call of the store answers with.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// A SHA-256 digest.
+pub type Digest = [u8; 32];
+
+/// A store as it is passed around.
+pub type SharedStore = Arc<dyn Store>;
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The row has changed since it was read: read it again and decide again.
+    #[error("the record changed meanwhile")]
+    Conflict,
+    /// The database does not answer, or its disk is full or read-only. May heal by itself.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The database holds what this program cannot use: foreign, corrupt, newer, or sealed with a key
+    /// that is not in the settings. Only a person can heal it.
+    #[error("the store is unusable: {0}")]
+    Unusable(String),
+}
+
+/// The number of a record's last change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u64);
+
+/// Whether a write must have reached the disk before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It survives a power cut (unless the settings trade that away).
+    Synced,
+    /// It survives the death of the process; a power cut may undo it, and recovery finds it out again.
+    Flushed,
+}
+
+/// A signing as it is stored.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The signing.
+    pub signing: Signing,
+    /// The version to state when saving it.
+    pub version: Version,
+    /// The digest of the idempotency key it was made with; none once the key has lapsed.
+    pub key: Option<Digest>,
+    /// The digest of the request it was made by.
+    pub request: Digest,
+    /// The definite answer to that request, if there was one.
+    pub answer: Option<KeptAnswer>,
+    /// What is still to be done about it.
+    pub work: Option<Work>,
+}
+
+/// An answer kept for repeated calls (rule E3). The body is sealed at rest: it may hold a view URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body as it was sent.
+    pub body: Private<Bytes>,
+}
+
+/// Unfinished work on a signing: at `due_at` whoever holds no lease may claim it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// When it should be looked at next.
+    pub due_at: Timestamp,
+    /// Until when the daemon that wrote this is at it, and nobody else may be.
+    pub leased_until: Option<Timestamp>,
+    /// How often it was looked at.
+    pub attempts: u32,
+}
+
+/// A new signing, before the upstream hears of it (rule E1).
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// The signing, `creating`.
+    pub signing: Signing,
+    /// The digest of caller and idempotency key.
+    pub key: Digest,
+    /// The digest of the request.
+    pub request: Digest,
+    /// Links made with it.
+    pub links: Vec<Link>,
+    /// All that a later attempt needs; sealed at rest, dropped when the create has ended.
+    pub payload: Option<Private<Bytes>>,
+    /// Who is at it.
+    pub work: Work,
+}
+
+/// What became of an [`Intent`].
+#[derive(Debug, Clone)]
+pub enum Begun {
+    /// It is on disk.
+    New(Version),
+    /// The key was used before: this is what it made.
+    Known(Box<Record>),
+}
+
+/// One change of a signing.
+#[derive(Debug, Clone)]
+pub struct Change<'a> {
+    /// The signing as it is now.
+    pub signing: &'a Signing,
+    /// The version that it was computed from.
+    pub from: Version,
+    /// Our own events that the change causes; their `sequence` is the caller's to count.
+    pub events: Vec<Event>,
+    /// New links.
+    pub links: Vec<Link>,
+    /// The definite answer to the create, once there is one.
+    pub answer: Option<KeptAnswer>,
+    /// What happens to the payload.
+    pub payload: Payload,
+    /// What is still to be done; `None` ends the work.
+    pub work: Option<Work>,
+    /// Whether it must reach the disk.
+    pub durability: Durability,
+}
+
+/// What a change does to the stored payload.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// Destroy it.
+    Drop,
+    /// Leave it.
+    Keep,
+    /// Store this one.
+    Put(Private<Bytes>),
+}
+
+/// A durable link, of which only the digest of its token is kept (rule L4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its id.
+    pub id: LinkId,
+    /// The signing.
+    pub signing: SigningId,
+    /// The signer.
+    pub signer: SignerId,
+    /// SHA-256 of the token.
+    pub token: Digest,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends by the caller's wish.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Which signings of one caller to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only with this reference.
+    pub reference: Option<String>,
+    /// Only with this status.
+    pub status: Option<SigningStatus>,
+    /// Only those older than this one.
+    pub before: Option<SigningId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A Connect delivery whose digest matched, kept as it came (rule F3).
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    /// What makes it the same message again: a digest of envelope, event, recipient and generation time.
+    pub identity: Digest,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// The envelope it is about.
+    pub envelope: Option<EnvelopeId>,
+    /// The upstream's event name.
+    pub event: String,
+    /// The body as received. Sealed at rest.
+    pub body: Private<Bytes>,
+}
+
+/// What became of an [`Inbound`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// The same message had come before.
+    Again,
+    /// It is stored.
+    New,
+}
+
+/// A place that wants our events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Whose events it gets.
+    pub caller: CallerName,
+    /// Where they go.
+    pub url: String,
+    /// Signing secrets (the bytes behind `whsec_`), newest first. Sealed at rest.
+    pub secrets: Private<Vec<Vec<u8>>>,
+    /// Which kinds; empty means all.
+    pub events: Vec<EventKind>,
+    /// Whether it may resolve to a private address.
+    pub allow_private: bool,
+    /// Whether it comes from the settings, and not from the API.
+    pub from_settings: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Since when nothing is sent there (it answered 410, or failed for too long).
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// One event on its way to one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The event.
+    pub event: EventId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The caller whose they are.
+    pub caller: CallerName,
+    /// How far it is.
+    pub state: DeliveryState,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When the next attempt is due.
+    pub due_at: Timestamp,
+    /// When the last attempt ended.
+    pub attempted_at: Option<Timestamp>,
+    /// What the receiver answered last.
+    pub response_status: Option<u16>,
+    /// What went wrong last, in words for the caller.
+    pub error: Option<String>,
+}
+
+/// How far a delivery is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryState {
+    /// The receiver took it.
+    Delivered,
+    /// All attempts were used up, or the endpoint is gone.
+    Failed,
+    /// Attempts are left.
+    Pending,
+}
+
+/// A delivery with what is needed to make its next attempt.
+#[derive(Debug, Clone)]
+pub struct DueDelivery {
+    /// The delivery.
+    pub delivery: Delivery,
+    /// Its event.
+    pub event: Event,
+    /// Its endpoint.
+    pub endpoint: Endpoint,
+}
+
+/// One slice of the outbox.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Whose events; `None` for all (operators only).
+    pub caller: Option<CallerName>,
+    /// Only of this signing.
+    pub signing: Option<SigningId>,
+    /// Only those after this one.
+    pub after: Option<EventId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A sender that was connected through a browser, and not by the settings.
+#[derive(Debug, Clone)]
+pub struct ConnectedSender {
+    /// Its name.
+    pub sender: SenderName,
+    /// The impersonated user, as the account server named them.
+    pub user_id: String,
+    /// The account chosen.
+    pub account: AccountId,
+    /// A refresh token, where impersonation is not allowed. Sealed at rest.
+    pub refresh_token: Option<Private<String>>,
+    /// When it was connected or last changed.
+    pub connected_at: Timestamp,
+    /// The version to state when replacing it.
+    pub version: Version,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Idempotency keys and their answers made before this are forgotten.
+    pub keys_before: Timestamp,
+    /// Personal data of signings that ended before this is destroyed.
+    pub personal_before: Timestamp,
+    /// Events, deliveries and inbound messages older than this are deleted.
+    pub events_before: Timestamp,
+    /// Signings that ended before this are deleted.
+    pub signings_before: Timestamp,
+}
+
+/// How much one run of retention destroyed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Destroyed {
+    /// Idempotency keys.
+    pub keys: u64,
+    /// Signings whose personal data was destroyed.
+    pub personal: u64,
+    /// Events, deliveries and inbound messages.
+    pub events: u64,
+    /// Whole signings.
+    pub signings: u64,
+}
+
+/// The calls one daemon made on an account within one window, for the budget that all share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// Calls of all daemons in this window so far.
+    pub calls: u64,
+}
+
+/// Durable state. Every method is atomic; all may be called from many tasks at once.
+pub trait Store: std::fmt::Debug + Send + Sync + 'static {
+    /// Stores a new signing with its links, or finds the one that its key has made (rules E1, E3).
+    fn begin(&self, intent: Intent) -> Answer<'_, Begun>;
+
+    /// Reads one signing.
+    fn signing(&self, id: SigningId) -> Answer<'_, Option<Record>>;
+
+    /// The signing that an idempotency key has made.
+    fn signing_by_key<'a>(&'a self, caller: &'a CallerName, key: Digest) -> Answer<'a, Option<Record>>;
+
+    /// The signing that owns an envelope.
+    fn signing_by_envelope<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Option<Record>>;
+
+    /// Lists a caller's signings, newest first.
+    fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>>;
+
+    /// Saves one change, or answers [`Error::Conflict`] if the record has moved on.
+    fn save<'a>(&'a self, change: Change<'a>) -> Answer<'a, Version>;
+
+    /// The payload of a signing, if it is still kept.
+    fn payload(&self, id: SigningId) -> Answer<'_, Option<Private<Bytes>>>;
+
+    /// Claims signings with work due and no live lease, oldest first, and leases them until `until`.
+    fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>>;
+
+    /// How many signings are `creating` or `uncertain`.
+    fn unsettled(&self) -> Answer<'_, u64>;
+
+    /// Open signings that were neither checked nor heard of since `before`, oldest first.
+    fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>>;
+
+    /// The link whose token has this digest.
+    fn link_by_token(&self, token: Digest) -> Answer<'_, Option<Link>>;
+
+    /// One link by its id.
+    fn link(&self, id: LinkId) -> Answer<'_, Option<Link>>;
+
+    /// Adds a link to a signing.
+    fn add_link(&self, link: Link) -> Answer<'_, ()>;
+
+    /// Revokes a link; repeating it is harmless.
+    fn revoke_link(&self, id: LinkId, now: Timestamp) -> Answer<'_, ()>;
+
+    /// Stores an inbound message unless it came before.
+    fn receive(&self, inbound: Inbound) -> Answer<'_, Received>;
+
+    /// Inbound messages that were not taken in yet, oldest first.
+    fn inbox(&self, limit: u32) -> Answer<'_, Vec<Inbound>>;
+
+    /// Marks an inbound message as taken in.
+    fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()>;
+
+    /// Everything received about one envelope, oldest first.
+    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>>;
+
+    /// Stores events that belong to no change of a signing (senders, budgets).
+    fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()>;
+
+    /// Reads the outbox, oldest first.
+    fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>>;
+
+    /// Adds or replaces an endpoint.
+    fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()>;
+
+    /// All endpoints, or those of one caller.
+    fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>>;
+
+    /// Removes an endpoint and its pending deliveries.
+    fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()>;
+
+    /// Makes a pending delivery for every event not fanned out yet and every endpoint that wants it.
+    fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64>;
+
+    /// Claims deliveries that are due, at most `per_endpoint` for each endpoint, and leases them until
+    /// `until`, so that a dead receiver never holds up a living one.
+    fn claim_deliveries(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        per_endpoint: u32,
+        limit: u32,
+    ) -> Answer<'_, Vec<DueDelivery>>;
+
+    /// Writes the outcome of an attempt, and ends its lease.
+    fn delivery_attempted(&self, delivery: Delivery) -> Answer<'_, ()>;
+
+    /// A caller's deliveries, newest first.
+    fn deliveries<'a>(
+        &'a self,
+        caller: &'a CallerName,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Answer<'a, Vec<Delivery>>;
+
+    /// Makes a delivery pending again.
+    fn replay(&self, id: DeliveryId, now: Timestamp) -> Answer<'_, ()>;
+
+    /// When the oldest pending delivery was made.
+    fn oldest_pending_delivery(&self) -> Answer<'_, Option<Timestamp>>;
+
+    /// Adds calls to an account's window, and answers what all daemons have spent in it.
+    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent>;
+
+    /// A connected sender.
+    fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>>;
+
+    /// All connected senders.
+    fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>>;
+
+    /// Adds or replaces a connected sender, if nobody has since the version it states (0: a new one).
+    fn put_connected_sender(&self, sender: ConnectedSender) -> Answer<'_, Version>;
+
+    /// Destroys a connected sender.
+    fn remove_connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()>;
+
+    /// Destroys what has been kept long enough.
+    fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed>;
+
+    /// Whether the database answers.
+    fn check(&self) -> Answer<'_, ()>;
+
+    /// Writes what is still buffered and closes.
+    fn close(&self) -> Answer<'_, ()>;
+}
