@@ -5,6 +5,7 @@
 //! happens.
 
 pub mod document;
+pub mod draft;
 pub mod email;
 pub mod event;
 pub mod fact;
@@ -15,6 +16,7 @@ pub mod private;
 pub mod signing;
 
 pub use document::{Anchors, Document, TabKind};
+pub use draft::{Draft, NewSigner};
 pub use email::Email;
 pub use event::{Event, EventKind};
 pub use fact::{EnvelopeFact, Fact, SignerFact};

@@ -46,6 +46,9 @@ pub struct Signing {
     pub status: SigningStatus,
     /// Our id of the create.
     pub transaction_id: TransactionId,
+    /// When the create was sent, while nothing is known of its outcome: whoever finds this set may not
+    /// send it again before looking it up (rule E2).
+    pub posted_at: Option<Timestamp>,
     /// The account, once known.
     pub account: Option<AccountId>,
     /// The envelope, once it is known to exist.
@@ -248,6 +251,8 @@ pub struct Failure {
 /// A recipient view that may be open: the lease that keeps a second click from ending it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveView {
+    /// Whether a click on a link opened it, and not the caller, who may never have used it.
+    pub clicked: bool,
     /// Whose view.
     pub signer: SignerId,
     /// When it was minted.
@@ -384,6 +389,7 @@ impl Signing {
             return Vec::new();
         }
         self.status = SigningStatus::Open;
+        self.posted_at = None;
         self.account = Some(account);
         self.envelope = Some(envelope);
         let mut happened = vec![Happening { kind: EventKind::SigningOpened, signer: None }];
@@ -397,6 +403,7 @@ impl Signing {
             return Vec::new();
         }
         self.failure = Some(failure);
+        self.posted_at = None;
         self.end(SigningStatus::Failed, EventKind::SigningFailed)
     }
 

@@ -361,6 +361,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Saves one change, or answers [`Error::Conflict`] if the record has moved on.
     fn save<'a>(&'a self, change: Change<'a>) -> Answer<'a, Version>;
 
+    /// Removes a signing that nobody was promised and that surely has no envelope, if it is still at
+    /// that version: the key is free again.
+    fn forget(&self, id: SigningId, from: Version) -> Answer<'_, ()>;
+
     /// The payload of a signing, if it is still kept.
     fn payload(&self, id: SigningId) -> Answer<'_, Option<Private<Bytes>>>;
 
