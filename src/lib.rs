@@ -4,4 +4,5 @@ pub mod clock;
 pub mod domain;
 pub mod lifecycle;
 pub mod listener;
+pub mod objects;
 pub mod store;

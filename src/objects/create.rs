@@ -1,0 +1,597 @@
+//! `POST /v1/signings`: from bytes to a [`Draft`], or to a list of everything that is wrong.
+//!
+//! The quick way reads the body once, borrowing from it; the base64 of a document is a slice of the body
+//! and is never copied. Only when something is wrong is the body read again as a tree, to name every
+//! fault with its place and not only the first.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::{
+    domain::{
+        Anchors, AuthenticatedBy, Document, Draft, Email, NewSigner, Phone, Private, SenderName, TabKind,
+        document::{Anchor, Content},
+        draft::{
+            AUTHENTICATION_METHODS, MAX_ACCESS_CODE, MAX_DOCUMENTS, MAX_ENTRIES, MAX_FRAME_ANCESTORS,
+            MAX_LIFE, MAX_MESSAGE, MAX_NAME, MAX_RETURN_URL, MAX_SIGNERS, MAX_SUBJECT, MAX_TEXT,
+            authentication_method,
+        },
+    },
+    objects::{
+        Invalids, duration,
+        explain::{Kind, explain},
+        invalid::token,
+    },
+};
+
+/// Reads a create request. `templates` are the names in the settings with their ids at the upstream.
+pub fn parse_create(body: &Bytes, templates: &BTreeMap<String, String>) -> Result<Draft, Invalids> {
+    let request: Create<'_> = match serde_json::from_slice(body) {
+        Ok(request) => request,
+        Err(error) => return Err(explain(body, &error, CREATE)),
+    };
+    let mut faults = Invalids::default();
+    let draft = Reader { body, templates, faults: &mut faults }.draft(request);
+    if faults.is_empty() { Ok(draft) } else { Err(faults) }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create<'a> {
+    #[serde(borrow, default)]
+    reference: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    sender: Cow<'a, str>,
+    #[serde(borrow, default)]
+    subject: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    message: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    documents: Vec<CreateDocument<'a>>,
+    #[serde(borrow)]
+    signers: Vec<CreateSigner<'a>>,
+    #[serde(default)]
+    view: Option<bool>,
+    #[serde(borrow, default)]
+    locale: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    expires_in: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    frame_ancestors: Option<Vec<Cow<'a, str>>>,
+    #[serde(default)]
+    metadata: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateDocument<'a> {
+    #[serde(borrow, default)]
+    template: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    content_base64: Option<Base64<'a>>,
+    #[serde(borrow, default)]
+    anchors: Option<BTreeMap<Cow<'a, str>, CreateAnchor>>,
+}
+
+/// Text that is borrowed from the body where the body holds it unescaped, which base64 nearly always is
+/// (some encoders write `/` as `\/`).
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Base64<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum CreateAnchor {
+    Everyone(String),
+    Each(BTreeMap<String, String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateSigner<'a> {
+    #[serde(borrow, default)]
+    key: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    email: Cow<'a, str>,
+    #[serde(borrow, default)]
+    role: Option<Cow<'a, str>>,
+    #[serde(default)]
+    order: Option<u32>,
+    #[serde(borrow, default)]
+    sms_auth: Option<CreateSms<'a>>,
+    #[serde(borrow, default)]
+    access_code: Option<Cow<'a, str>>,
+    #[serde(default)]
+    fields: Option<BTreeMap<String, String>>,
+    #[serde(borrow, default)]
+    authenticated_by: Option<CreateAuthenticatedBy<'a>>,
+    #[serde(borrow, default)]
+    return_url: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateSms<'a> {
+    #[serde(borrow)]
+    phone: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateAuthenticatedBy<'a> {
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow, default)]
+    at: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+}
+
+/// The same shape as a table, for telling everything that is wrong with a body that is not of it.
+const CREATE: Kind = Kind::Object(&[
+    ("reference", false, Kind::Text),
+    ("sender", true, Kind::Text),
+    ("subject", false, Kind::Text),
+    ("message", false, Kind::Text),
+    (
+        "documents",
+        true,
+        Kind::List(&Kind::Object(&[
+            ("template", false, Kind::Text),
+            ("name", false, Kind::Text),
+            ("content_base64", false, Kind::Text),
+            ("anchors", false, Kind::Map(&Kind::TextOrTexts)),
+        ])),
+    ),
+    (
+        "signers",
+        true,
+        Kind::List(&Kind::Object(&[
+            ("key", false, Kind::Text),
+            ("name", true, Kind::Text),
+            ("email", true, Kind::Text),
+            ("role", false, Kind::Text),
+            ("order", false, Kind::Count),
+            ("sms_auth", false, Kind::Object(&[("phone", true, Kind::Text)])),
+            ("access_code", false, Kind::Text),
+            ("fields", false, Kind::Map(&Kind::Text)),
+            (
+                "authenticated_by",
+                false,
+                Kind::Object(&[
+                    ("method", true, Kind::Text),
+                    ("at", false, Kind::Text),
+                    ("id", false, Kind::Text),
+                ]),
+            ),
+            ("return_url", false, Kind::Text),
+        ])),
+    ),
+    ("view", false, Kind::Bool),
+    ("locale", false, Kind::Text),
+    ("expires_in", false, Kind::Text),
+    ("frame_ancestors", false, Kind::List(&Kind::Text)),
+    ("metadata", false, Kind::Map(&Kind::Text)),
+]);
+
+/// Turns what was read into a draft, noting each fault on the way.
+struct Reader<'r> {
+    body: &'r Bytes,
+    templates: &'r BTreeMap<String, String>,
+    faults: &'r mut Invalids,
+}
+
+impl Reader<'_> {
+    fn draft(&mut self, request: Create<'_>) -> Draft {
+        let count = request.documents.len();
+        if count == 0 || count > MAX_DOCUMENTS {
+            self.faults.wrong("/documents", format!("must hold 1 to {MAX_DOCUMENTS} documents"));
+        }
+        let documents = request
+            .documents
+            .into_iter()
+            .enumerate()
+            .filter_map(|(at, document)| self.document(at, document));
+        let documents: Vec<_> = documents.collect();
+        let count = request.signers.len();
+        if count == 0 || count > MAX_SIGNERS {
+            self.faults.wrong("/signers", format!("must hold 1 to {MAX_SIGNERS} signers"));
+        }
+        let signers =
+            request.signers.into_iter().enumerate().filter_map(|(at, signer)| self.signer(at, signer));
+        let signers: Vec<_> = signers.collect();
+        self.keys_are_unique(&signers);
+        self.anchors_name_signers(&documents, &signers);
+        self.templates_have_roles(&documents, &signers);
+        Draft {
+            reference: self.text("/reference", request.reference, 1, 255),
+            sender: SenderName::new(request.sender.as_ref()),
+            subject: self.text("/subject", request.subject, 1, MAX_SUBJECT),
+            message: self.text("/message", request.message, 0, MAX_MESSAGE),
+            documents,
+            signers,
+            view: request.view.unwrap_or(true),
+            locale: self.locale(request.locale),
+            expires_in: self.expires_in(request.expires_in),
+            frame_ancestors: self.frame_ancestors(request.frame_ancestors.unwrap_or_default()),
+            metadata: Private::new(self.entries("/metadata", request.metadata.unwrap_or_default())),
+        }
+    }
+
+    fn document(&mut self, at: usize, document: CreateDocument<'_>) -> Option<Document> {
+        let place = format!("/documents/{at}");
+        match (document.template, document.content_base64) {
+            (Some(_), Some(_)) => {
+                self.faults.wrong(place, "give either template, or name and content_base64, not both");
+                None
+            }
+            (None, None) => {
+                self.faults.wrong(place, "give either template, or name and content_base64");
+                None
+            }
+            (Some(alias), None) => {
+                self.template(&place, &alias, document.name.is_some() || document.anchors.is_some())
+            }
+            (None, Some(Base64(text))) => Some(self.file(&place, document.name, &text, document.anchors)),
+        }
+    }
+
+    fn template(&mut self, place: &str, alias: &str, has_more: bool) -> Option<Document> {
+        if has_more {
+            self.faults.wrong(place, "a template has its own name and tabs: leave name and anchors out");
+        }
+        let Some(id) = self.templates.get(alias) else {
+            self.faults.wrong(
+                format!("{place}/template"),
+                "no template of that name is in the settings ([templates] name = \"id\")",
+            );
+            return None;
+        };
+        Some(Document::Template { alias: alias.to_owned(), id: id.clone() })
+    }
+
+    fn file(
+        &mut self,
+        place: &str,
+        name: Option<Cow<'_, str>>,
+        base64: &str,
+        anchors: Option<BTreeMap<Cow<'_, str>, CreateAnchor>>,
+    ) -> Document {
+        let name = self.text(&format!("{place}/name"), name, 1, MAX_NAME);
+        if name.is_none() {
+            self.faults.wrong(format!("{place}/name"), "is missing: the name that people see");
+        }
+        if base64.is_empty() {
+            self.faults.wrong(format!("{place}/content_base64"), "is empty");
+        }
+        let anchors = self.anchors(&format!("{place}/anchors"), anchors.unwrap_or_default());
+        // A slice of the body where it can be: a document of 25 MB is not copied.
+        let content = match self.slice(base64) {
+            Some(slice) => slice,
+            None => Bytes::copy_from_slice(base64.as_bytes()),
+        };
+        Document::File { name: name.unwrap_or_default(), content: Content::new(content), anchors }
+    }
+
+    fn slice(&self, text: &str) -> Option<Bytes> {
+        let body = self.body.as_ptr_range();
+        let part = text.as_bytes().as_ptr_range();
+        (body.start <= part.start && part.end <= body.end).then(|| self.body.slice_ref(text.as_bytes()))
+    }
+
+    fn anchors(&mut self, place: &str, given: BTreeMap<Cow<'_, str>, CreateAnchor>) -> Anchors {
+        let mut anchors = BTreeMap::new();
+        for (word, anchor) in given {
+            let here = format!("{place}/{}", token(&word));
+            let Some(kind) = TabKind::parse(&word) else {
+                let kinds = TabKind::ALL.map(TabKind::as_str).join(", ");
+                self.faults.add(here, "unknown_field", format!("no such kind of tab; there are {kinds}"));
+                continue;
+            };
+            let anchor = match anchor {
+                CreateAnchor::Each(texts) => Anchor::Each(texts),
+                CreateAnchor::Everyone(text) => Anchor::Everyone(text),
+            };
+            if anchor.texts().iter().any(|text| text.trim().is_empty() || text.chars().count() > MAX_NAME) {
+                self.faults.wrong(here, format!("an anchor has 1 to {MAX_NAME} characters"));
+                continue;
+            }
+            anchors.insert(kind, anchor);
+        }
+        Anchors(anchors)
+    }
+
+    fn signer(&mut self, at: usize, signer: CreateSigner<'_>) -> Option<NewSigner> {
+        let place = format!("/signers/{at}");
+        let name = self.text(&format!("{place}/name"), Some(signer.name), 1, MAX_NAME).unwrap_or_default();
+        if name.trim() != name || name.is_empty() {
+            self.faults.wrong(format!("{place}/name"), "may neither be empty nor begin or end with a blank");
+        }
+        let email = Email::parse(&signer.email)
+            .map_err(|error| self.faults.wrong(format!("{place}/email"), error.to_string()))
+            .ok();
+        let sms = signer.sms_auth.and_then(|sms| {
+            Phone::parse(&sms.phone)
+                .map_err(|error| {
+                    self.faults.add(format!("{place}/sms_auth/phone"), "phone_invalid", error.to_string());
+                })
+                .ok()
+        });
+        let key = self.text(&format!("{place}/key"), signer.key, 1, MAX_NAME);
+        let signer = NewSigner {
+            key: key.unwrap_or_else(|| format!("signer{}", at + 1)),
+            name: Private::new(name),
+            email: email?,
+            role: self.text(&format!("{place}/role"), signer.role, 1, MAX_NAME),
+            order: self.order(&place, signer.order),
+            sms,
+            access_code: self.access_code(&place, signer.access_code),
+            fields: Private::new(self.entries(&format!("{place}/fields"), signer.fields.unwrap_or_default())),
+            authenticated_by: signer.authenticated_by.and_then(|by| self.authenticated_by(&place, &by)),
+            return_url: self.return_url(&place, signer.return_url),
+        };
+        Some(signer)
+    }
+
+    fn order(&mut self, place: &str, order: Option<u32>) -> u32 {
+        let order = order.unwrap_or(1);
+        if order == 0 || order > 10_000 {
+            self.faults.wrong(format!("{place}/order"), "must be 1 to 10000");
+        }
+        order
+    }
+
+    fn access_code(&mut self, place: &str, code: Option<Cow<'_, str>>) -> Option<Private<String>> {
+        let place = format!("{place}/access_code");
+        let code = self.text(&place, code, 1, MAX_ACCESS_CODE)?;
+        if code.contains(['<', '>', '&', '#']) {
+            self.faults.wrong(place, "may not hold < > & or #");
+        }
+        Some(Private::new(code))
+    }
+
+    fn authenticated_by(&mut self, place: &str, by: &CreateAuthenticatedBy<'_>) -> Option<AuthenticatedBy> {
+        let place = format!("{place}/authenticated_by");
+        let at = by.at.as_deref().map(str::parse::<Timestamp>);
+        if matches!(at, Some(Err(_))) {
+            self.faults
+                .wrong(format!("{place}/at"), "must be a time of RFC 3339, as in 2026-05-01T12:00:00Z");
+        }
+        let id = by.id.clone().and_then(|id| self.text(&format!("{place}/id"), Some(id), 1, 255));
+        let Some(method) = authentication_method(&by.method) else {
+            let words: Vec<_> = AUTHENTICATION_METHODS.iter().map(|(ours, _)| *ours).collect();
+            self.faults.wrong(format!("{place}/method"), format!("must be one of {}", words.join(", ")));
+            return None;
+        };
+        Some(AuthenticatedBy { method, at: at.and_then(Result::ok), id })
+    }
+
+    fn return_url(&mut self, place: &str, url: Option<Cow<'_, str>>) -> Option<String> {
+        let place = format!("{place}/return_url");
+        let text = url?;
+        let parsed = url::Url::parse(&text).ok().filter(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
+        });
+        if parsed.is_none() || text.len() > MAX_RETURN_URL || text.contains(char::is_control) {
+            self.faults.add(
+                place,
+                "return_url_refused",
+                format!(
+                    "must be a whole http(s) URL without credentials, at most {MAX_RETURN_URL} characters"
+                ),
+            );
+            return None;
+        }
+        Some(text.into_owned())
+    }
+
+    fn locale(&mut self, locale: Option<Cow<'_, str>>) -> Option<String> {
+        let locale = locale?;
+        let good = (2..=10).contains(&locale.len())
+            && locale.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && locale.starts_with(|c: char| c.is_ascii_alphabetic());
+        if !good {
+            self.faults.wrong("/locale", "must be a language tag such as de or fr-CA");
+            return None;
+        }
+        Some(locale.into_owned())
+    }
+
+    fn expires_in(&mut self, text: Option<Cow<'_, str>>) -> Option<std::time::Duration> {
+        let text = text?;
+        let life = duration::parse(&text).filter(|life| *life <= MAX_LIFE);
+        if life.is_none() {
+            self.faults.wrong("/expires_in", "must be a duration such as 12h or 21d, at most 365d");
+        }
+        life
+    }
+
+    fn frame_ancestors(&mut self, given: Vec<Cow<'_, str>>) -> Vec<String> {
+        if given.len() > MAX_FRAME_ANCESTORS {
+            self.faults.wrong("/frame_ancestors", format!("may hold at most {MAX_FRAME_ANCESTORS} origins"));
+        }
+        for (at, text) in given.iter().enumerate() {
+            let is_origin = url::Url::parse(text).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https")
+                    && url.origin().ascii_serialization() == text.as_ref()
+            });
+            if !is_origin {
+                self.faults.wrong(
+                    format!("/frame_ancestors/{at}"),
+                    "must be a bare origin such as https://www.example.com, without a path",
+                );
+            }
+        }
+        given.into_iter().map(Cow::into_owned).collect()
+    }
+
+    fn text(&mut self, place: &str, text: Option<Cow<'_, str>>, least: usize, most: usize) -> Option<String> {
+        let text = text?;
+        let length = text.chars().count();
+        if length < least || length > most {
+            self.faults.wrong(place, format!("must have {least} to {most} characters"));
+        } else if text.contains(|c: char| c.is_control() && c != '\n') {
+            self.faults.wrong(place, "may not hold control characters");
+        }
+        Some(text.into_owned())
+    }
+
+    fn entries(&mut self, place: &str, entries: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        if entries.len() > MAX_ENTRIES {
+            self.faults.wrong(place, format!("may hold at most {MAX_ENTRIES} entries"));
+        }
+        for (name, value) in &entries {
+            let long = name.is_empty() || name.chars().count() > MAX_NAME || value.chars().count() > MAX_TEXT;
+            if long {
+                self.faults.wrong(
+                    format!("{place}/{}", token(name)),
+                    format!("names have 1 to {MAX_NAME} characters, values at most {MAX_TEXT}"),
+                );
+            }
+        }
+        entries
+    }
+
+    fn keys_are_unique(&mut self, signers: &[NewSigner]) {
+        let mut seen = std::collections::HashSet::new();
+        for (at, signer) in signers.iter().enumerate() {
+            if !seen.insert(signer.key.as_str()) {
+                self.faults.wrong(format!("/signers/{at}/key"), "another signer has the same key");
+            }
+        }
+    }
+
+    fn anchors_name_signers(&mut self, documents: &[Document], signers: &[NewSigner]) {
+        for (at, document) in documents.iter().enumerate() {
+            let Document::File { anchors, .. } = document else { continue };
+            for (kind, anchor) in &anchors.0 {
+                let Anchor::Each(by_key) = anchor else { continue };
+                for key in by_key.keys().filter(|key| signers.iter().all(|signer| signer.key != **key)) {
+                    self.faults.wrong(
+                        format!("/documents/{at}/anchors/{}/{}", kind.as_str(), token(key)),
+                        "no signer has this key",
+                    );
+                }
+            }
+        }
+    }
+
+    fn templates_have_roles(&mut self, documents: &[Document], signers: &[NewSigner]) {
+        if !documents.iter().any(|document| matches!(document, Document::Template { .. })) {
+            return;
+        }
+        for (at, signer) in signers.iter().enumerate().filter(|(_, signer)| signer.role.is_none()) {
+            self.faults.add(
+                format!("/signers/{at}/role"),
+                "template_role_mismatch",
+                format!("is missing: with a template, say which role signer {:?} takes", signer.key),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: &str) -> Result<Draft, Invalids> {
+        let templates =
+            BTreeMap::from([("nda".to_owned(), "11111111-2222-4333-8444-555555555555".to_owned())]);
+        parse_create(&Bytes::copy_from_slice(body.as_bytes()), &templates)
+    }
+
+    fn faults(body: &str) -> Vec<(String, &'static str)> {
+        parse(body).unwrap_err().0.into_iter().map(|fault| (fault.pointer, fault.code)).collect()
+    }
+
+    #[test]
+    fn a_whole_request_is_read() {
+        let draft = parse(
+            r#"{"reference": "order-8812", "sender": "system",
+                "documents": [{"template": "nda"},
+                    {"name": "Contract.pdf", "content_base64": "JVBERi0=",
+                     "anchors": {"sign": {"visitor": "/sn1/"}, "date": "/dt1/"}}],
+                "signers": [{"key": "visitor", "name": "Ada Lovelace", "email": "ada@example.com", "role": "Client",
+                    "order": 1, "sms_auth": {"phone": "+4915112345678"}, "access_code": null,
+                    "fields": {"company": "Analytical Ltd"},
+                    "authenticated_by": {"method": "password", "at": "2026-01-01T00:00:00Z", "id": "login-77f1"},
+                    "return_url": "https://www.example.com/done"}],
+                "view": true, "locale": "de", "expires_in": "21d", "frame_ancestors": [], "metadata": {"a": "b"}}"#,
+        )
+        .unwrap();
+        assert_eq!(draft.documents.len(), 2);
+        assert_eq!(draft.signers[0].sms.as_ref().unwrap().country_code(), "49");
+        assert_eq!(draft.signers[0].authenticated_by.as_ref().unwrap().method, "Password");
+        assert_eq!(draft.expires_in, Some(std::time::Duration::from_secs(21 * 86_400)));
+    }
+
+    #[test]
+    fn a_document_is_a_slice_of_the_body() {
+        let body = Bytes::from_static(
+            br#"{"sender":"s","documents":[{"name":"a","content_base64":"JVBERi0xLjc="}],
+                "signers":[{"name":"A","email":"a@example.com"}]}"#,
+        );
+        let draft = parse_create(&body, &BTreeMap::new()).unwrap();
+        let Document::File { content, .. } = &draft.documents[0] else { panic!("not a file") };
+        assert!(body.as_ptr_range().contains(&content.base64().as_ptr()));
+    }
+
+    #[test]
+    fn every_fault_is_listed_at_once() {
+        let found = faults(
+            r#"{"sender": "system", "documents": [{"template": "none"}, {}], "locale": "?",
+                "signers": [{"name": "A", "email": "nobody", "sms_auth": {"phone": "0151"}, "return_url": "javascript:x"},
+                            {"key": "signer1", "name": " B", "email": "b@example.com", "role": "x"}]}"#,
+        );
+        let expected = [
+            ("/documents/0/template", "invalid_request"),
+            ("/documents/1", "invalid_request"),
+            ("/signers/0/email", "invalid_request"),
+            ("/signers/0/sms_auth/phone", "phone_invalid"),
+            ("/signers/1/name", "invalid_request"),
+            ("/locale", "invalid_request"),
+        ];
+        assert_eq!(found, expected.map(|(place, code)| (place.to_owned(), code)));
+    }
+
+    #[test]
+    fn wrong_types_and_unknown_fields_are_listed_at_once() {
+        let found = faults(
+            r#"{"sender": 1, "documents": {}, "signers": [{"nmae": "A", "email": null, "order": -1}], "wiev": true}"#,
+        );
+        let expected = [
+            ("/documents", "invalid_request"),
+            ("/sender", "invalid_request"),
+            ("/signers/0/email", "invalid_request"),
+            ("/signers/0/nmae", "unknown_field"),
+            ("/signers/0/order", "invalid_request"),
+            ("/signers/0/name", "invalid_request"),
+            ("/wiev", "unknown_field"),
+        ];
+        assert_eq!(found, expected.map(|(place, code)| (place.to_owned(), code)));
+    }
+
+    #[test]
+    fn what_is_not_json_is_said_so() {
+        for body in ["", "{", "[]", "null", r#"{"sender": "a", "sender": "b"}"#, "\u{1}"] {
+            assert!(!faults(body).is_empty(), "{body}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_the_reader_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = parse_create(&Bytes::from(body), &BTreeMap::new());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What is wrong with a request: every fault at once, each with its place (RFC 6901) and the next step.
+
+use serde::Serialize;
+
+/// One fault of a request. The refused value itself is never part of it: it may be personal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Invalid {
+    /// Where: a JSON pointer.
+    pub pointer: String,
+    /// One of our codes, such as `invalid_request` or `phone_invalid`.
+    pub code: &'static str,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+/// All faults of a request, in the order of the document.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Invalids(pub Vec<Invalid>);
+
+/// The most faults that one answer lists.
+const MAX_LISTED: usize = 100;
+
+impl Invalids {
+    /// Notes a fault.
+    pub fn add(&mut self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) {
+        if self.0.len() < MAX_LISTED {
+            self.0.push(Invalid { pointer: pointer.into(), code, detail: detail.into() });
+        }
+    }
+
+    /// Notes a fault of the general kind.
+    pub fn wrong(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.add(pointer, "invalid_request", detail);
+    }
+
+    /// Whether nothing is wrong.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The code of the whole answer: that of the faults if they agree, else the general one.
+    pub fn code(&self) -> &'static str {
+        match self.0.split_first() {
+            Some((first, rest)) if rest.iter().all(|other| other.code == first.code) => first.code,
+            _ => "invalid_request",
+        }
+    }
+}
+
+/// Escapes one reference token of a JSON pointer (RFC 6901, section 4).
+pub fn token(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}

@@ -1,0 +1,17 @@
+//! Our JSON: what callers send and what they see, in one place, for answers, events and streams alike.
+//!
+//! Shapes are converted by hand from and to `domain`, which knows no format. Nothing here decides
+//! anything, and nothing here shows a name, an e-mail address, a phone number or a client user id:
+//! answers speak of signers by id and by the caller's own key.
+//!
+//! Field names follow the API's rules: snake_case, RFC 3339 in UTC, `object` on every object, lists as
+//! `{object: "list", data, has_more, next_cursor}`; changes only add.
+
+pub mod create;
+pub mod duration;
+mod explain;
+pub mod invalid;
+pub mod show;
+
+pub use create::parse_create;
+pub use invalid::{Invalid, Invalids};

@@ -1,0 +1,345 @@
+//! What callers see: signings, signers, views, links, events and lists as JSON.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    domain::{Claim, Event, Failure, Mode, Private, Signer, SignerId, Signing},
+    store::Link,
+};
+
+/// A recipient view as its caller gets it: once, and never again.
+#[derive(Debug, Clone)]
+pub struct ShownView {
+    /// Whose view.
+    pub signer: SignerId,
+    /// The URL: a secret.
+    pub url: Private<String>,
+    /// Until when it can be opened.
+    pub expires_at: Timestamp,
+}
+
+/// A link as its caller gets it: the token is not kept, so it is shown only when it is made.
+#[derive(Debug, Clone)]
+pub struct ShownLink {
+    /// The link.
+    pub link: Link,
+    /// Its URL, with the token.
+    pub url: Private<String>,
+}
+
+/// A signing as JSON, with the views and links that this answer hands out.
+pub fn signing(signing: &Signing, views: &[ShownView], links: &[ShownLink]) -> Bytes {
+    to_bytes(&SigningObject::of(signing, views, links))
+}
+
+/// The object of an event about a signing: as it is now, with the event's own sequence, and with the
+/// signer if it is about one. It holds no view and no link.
+pub fn event_data(signing: &Signing, sequence: u64, signer: Option<SignerId>) -> String {
+    let object =
+        SigningObject { sequence, signer_id: signer.map(Text), ..SigningObject::of(signing, &[], &[]) };
+    serde_json::to_string(&object).unwrap_or_default()
+}
+
+/// One page of signings.
+pub fn signings(page: &[Signing], limit: usize) -> Bytes {
+    let shown: Vec<_> = page.iter().take(limit).map(|signing| SigningObject::of(signing, &[], &[])).collect();
+    let next_cursor = (page.len() > limit).then(|| page[limit - 1].id.to_string());
+    list(shown, next_cursor)
+}
+
+/// A fresh view.
+pub fn view(view: &ShownView) -> Bytes {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        object: &'static str,
+        signer: Text<SignerId>,
+        url: &'a str,
+        expires_at: Timestamp,
+    }
+    to_bytes(&Shown {
+        object: "view",
+        signer: Text(view.signer),
+        url: view.url.reveal(),
+        expires_at: view.expires_at,
+    })
+}
+
+/// A new link.
+pub fn link(shown: &ShownLink) -> Bytes {
+    to_bytes(&LinkObject::of(shown))
+}
+
+/// A list of anything.
+pub fn list<T: Serialize>(data: Vec<T>, next_cursor: Option<String>) -> Bytes {
+    #[derive(Serialize)]
+    struct Page<T> {
+        object: &'static str,
+        data: Vec<T>,
+        has_more: bool,
+        next_cursor: Option<String>,
+    }
+    to_bytes(&Page { object: "list", data, has_more: next_cursor.is_some(), next_cursor })
+}
+
+/// An event, with the object it is about as it was then.
+pub fn event(event: &Event) -> Bytes {
+    to_bytes(&EventObject::of(event))
+}
+
+/// One page of events.
+pub fn events(page: &[Event], limit: usize) -> Bytes {
+    let shown: Vec<_> = page.iter().take(limit).map(EventObject::of).collect();
+    let next_cursor = (page.len() > limit).then(|| page[limit - 1].id.to_string());
+    list(shown, next_cursor)
+}
+
+/// The body of a webhook (Standard Webhooks: `type`, `timestamp`, `data`).
+pub fn webhook(event: &Event) -> Bytes {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        r#type: &'static str,
+        timestamp: Timestamp,
+        data: &'a RawValue,
+    }
+    to_bytes(&Body { r#type: event.kind.as_str(), timestamp: event.at, data: data(event) })
+}
+
+/// The timeline of a signing, in plain words.
+pub fn timeline(signing: &Signing) -> Bytes {
+    #[derive(Serialize)]
+    struct Entry<'a> {
+        object: &'static str,
+        at: Timestamp,
+        what: &'a str,
+        text: String,
+        signer: Option<&'a str>,
+        trace: Option<&'a str>,
+    }
+    let entries = signing.history.iter().map(|moment| Entry {
+        object: "moment",
+        at: moment.at,
+        what: &moment.what,
+        text: plain_words(&moment.what, moment.signer.as_deref(), moment.note.as_deref()),
+        signer: moment.signer.as_deref(),
+        trace: moment.trace.as_deref(),
+    });
+    list(entries.collect(), None)
+}
+
+/// Serialises what cannot fail to serialise: maps have string keys, and numbers are finite.
+pub fn to_bytes<T: Serialize>(value: &T) -> Bytes {
+    // A typical answer is a little under a kilobyte: one allocation holds it.
+    let mut bytes = Vec::with_capacity(1_024);
+    serde_json::to_writer(&mut bytes, value).expect("our own objects serialise");
+    Bytes::from(bytes)
+}
+
+#[derive(Serialize)]
+struct SigningObject<'a> {
+    object: &'static str,
+    id: Text<crate::domain::SigningId>,
+    mode: &'static str,
+    status: &'static str,
+    reference: Option<&'a str>,
+    sender: &'a str,
+    signers: Vec<SignerObject<'a>>,
+    provider: Option<Provider<'a>>,
+    metadata: &'a BTreeMap<String, String>,
+    failure: Option<FailureObject<'a>>,
+    sequence: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signer_id: Option<Text<SignerId>>,
+    created_at: Timestamp,
+    completed_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    purged_at: Option<Timestamp>,
+}
+
+impl<'a> SigningObject<'a> {
+    fn of(signing: &'a Signing, views: &'a [ShownView], links: &'a [ShownLink]) -> Self {
+        let provider = signing.account.as_ref().map(|account| Provider {
+            name: "docusign",
+            account_id: account.as_str(),
+            envelope_id: signing.envelope.as_ref().map(crate::domain::EnvelopeId::as_str),
+        });
+        Self {
+            object: "signing",
+            id: Text(signing.id),
+            mode: match signing.mode {
+                Mode::Live => "live",
+                Mode::Test => "test",
+            },
+            status: signing.status.as_str(),
+            reference: signing.reference.as_deref(),
+            sender: signing.sender.as_str(),
+            signers: signing.signers.iter().map(|signer| SignerObject::of(signer, views, links)).collect(),
+            provider,
+            metadata: signing.metadata.reveal(),
+            failure: signing.failure.as_ref().map(FailureObject::of),
+            sequence: signing.sequence,
+            signer_id: None,
+            created_at: signing.created_at,
+            completed_at: signing.completed_at,
+            expires_at: signing.expires_at,
+            purged_at: signing.purged_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SignerObject<'a> {
+    object: &'static str,
+    id: Text<SignerId>,
+    key: &'a str,
+    status: &'static str,
+    order: u32,
+    view: Option<ViewObject<'a>>,
+    link: Option<LinkObject<'a>>,
+    last_return: Option<ReturnObject>,
+}
+
+impl<'a> SignerObject<'a> {
+    fn of(signer: &'a Signer, views: &'a [ShownView], links: &'a [ShownLink]) -> Self {
+        let view = views.iter().find(|view| view.signer == signer.id);
+        let link = links.iter().find(|shown| shown.link.signer == signer.id);
+        Self {
+            object: "signer",
+            id: Text(signer.id),
+            key: &signer.key,
+            status: signer.status.as_str(),
+            order: signer.order,
+            view: view.map(|view| ViewObject { url: view.url.reveal(), expires_at: view.expires_at }),
+            link: link.map(LinkObject::of),
+            last_return: signer
+                .last_return
+                .map(|last| ReturnObject { claim: claim(last.claim), at: last.at }),
+        }
+    }
+}
+
+const fn claim(claim: Claim) -> &'static str {
+    claim.as_str()
+}
+
+#[derive(Serialize)]
+struct ViewObject<'a> {
+    url: &'a str,
+    expires_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct LinkObject<'a> {
+    object: &'static str,
+    id: Text<crate::domain::LinkId>,
+    url: &'a str,
+    expires_at: Option<Timestamp>,
+}
+
+impl<'a> LinkObject<'a> {
+    fn of(shown: &'a ShownLink) -> Self {
+        Self {
+            object: "link",
+            id: Text(shown.link.id),
+            url: shown.url.reveal(),
+            expires_at: shown.link.expires_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ReturnObject {
+    claim: &'static str,
+    at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Provider<'a> {
+    name: &'static str,
+    account_id: &'a str,
+    envelope_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct FailureObject<'a> {
+    code: &'a str,
+    detail: &'a str,
+    provider_code: Option<&'a str>,
+}
+
+impl<'a> FailureObject<'a> {
+    fn of(failure: &'a Failure) -> Self {
+        Self { code: &failure.code, detail: &failure.detail, provider_code: failure.provider_code.as_deref() }
+    }
+}
+
+#[derive(Serialize)]
+struct EventObject<'a> {
+    object: &'static str,
+    id: Text<crate::domain::EventId>,
+    r#type: &'static str,
+    timestamp: Timestamp,
+    data: &'a RawValue,
+}
+
+impl<'a> EventObject<'a> {
+    fn of(event: &'a Event) -> Self {
+        Self {
+            object: "event",
+            id: Text(event.id),
+            r#type: event.kind.as_str(),
+            timestamp: event.at,
+            data: data(event),
+        }
+    }
+}
+
+/// The stored object; a row that was tampered with shows as null, not as an error.
+fn data(event: &Event) -> &RawValue {
+    serde_json::from_str(&event.data).unwrap_or(RawValue::NULL)
+}
+
+/// Writes an id as its text without building a `String` first.
+struct Text<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Text<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// A line of history as a sentence.
+fn plain_words(what: &str, signer: Option<&str>, note: Option<&str>) -> String {
+    let who = signer.map_or_else(|| "the signer".to_owned(), |key| format!("signer “{key}”"));
+    match what {
+        "asked_for" => "The signing was asked for and written down.".to_owned(),
+        "authentication_reset" => format!("The identity check of {who} was reset."),
+        "checked" => "DocuSign was asked for the status.".to_owned(),
+        "create_queued" => "DocuSign cannot be reached: the create waits until it can.".to_owned(),
+        "document.available" => "The signed documents can be fetched.".to_owned(),
+        "found" => "The lost create was looked up, and the envelope was found.".to_owned(),
+        "link_made" => format!("A link was made for {who}."),
+        "link_revoked" => format!("A link of {who} was revoked."),
+        "returned" => format!("The browser of {who} came back, and claimed: {}.", note.unwrap_or("nothing")),
+        "signer.authentication_failed" => format!("The identity check of {who} failed for good."),
+        "signer.declined" => format!("DocuSign says that {who} declined."),
+        "signer.ready" => format!("It is the turn of {who}."),
+        "signer.session_started" => format!("DocuSign says that {who} opened the documents."),
+        "signer.signed" => format!("DocuSign says that {who} signed."),
+        "signing.completed" => "DocuSign says that everyone has signed.".to_owned(),
+        "signing.declined" => "DocuSign says that the envelope was declined.".to_owned(),
+        "signing.expired" => "DocuSign says that the envelope has expired.".to_owned(),
+        "signing.failed" => "DocuSign refused the envelope.".to_owned(),
+        "signing.opened" => "The envelope exists, and can be signed.".to_owned(),
+        "signing.purged" => "The documents were destroyed at DocuSign.".to_owned(),
+        "signing.uncertain" => "The answer to the create was lost: it is being looked up.".to_owned(),
+        "signing.voided" => "The envelope was called off.".to_owned(),
+        "view_minted" => format!("A recipient view was made for {who}."),
+        "void_asked" => "The caller asked for the envelope to be called off.".to_owned(),
+        other => other.replace(['_', '.'], " "),
+    }
+}
