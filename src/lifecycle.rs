@@ -80,6 +80,27 @@ impl Lifecycle {
         });
     }
 
+    /// Runs one piece of accepted work to its end, whoever hangs up meanwhile. The stop waits for it.
+    ///
+    /// A panic in it is reported and ends only this work.
+    pub fn spawn_work<F>(&self, name: &'static str, work: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let aborting = self.aborting.clone();
+        self.tasks.spawn(async move {
+            let work = std::panic::AssertUnwindSafe(work).catch_unwind();
+            tokio::select! {
+                () = aborting.cancelled() => {}
+                ended = work => {
+                    if ended.is_err() {
+                        tracing::error!(work = name, "a piece of work panicked");
+                    }
+                }
+            }
+        });
+    }
+
     /// Waits until all tasks have ended; after `deadline` (from the call) the rest is dropped.
     ///
     /// Answers whether everything ended by itself.

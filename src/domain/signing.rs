@@ -49,6 +49,8 @@ pub struct Signing {
     /// When the create was sent, while nothing is known of its outcome: whoever finds this set may not
     /// send it again before looking it up (rule E2).
     pub posted_at: Option<Timestamp>,
+    /// Since when look-ups of that create have found nothing.
+    pub missing_since: Option<Timestamp>,
     /// The account, once known.
     pub account: Option<AccountId>,
     /// The envelope, once it is known to exist.
@@ -390,6 +392,7 @@ impl Signing {
         }
         self.status = SigningStatus::Open;
         self.posted_at = None;
+        self.missing_since = None;
         self.account = Some(account);
         self.envelope = Some(envelope);
         let mut happened = vec![Happening { kind: EventKind::SigningOpened, signer: None }];

@@ -1,0 +1,110 @@
+//! Wakes those who wait for a signing to change, and the task that sends webhooks.
+//!
+//! A wake-up only says "look again". Other daemons' changes come without one, so whoever waits also
+//! looks by itself from time to time.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{Notify, watch};
+
+use crate::domain::SigningId;
+
+/// The most signings that may be waited for at once; beyond, waiters only look by themselves.
+const MAX_WATCHED: usize = 100_000;
+
+/// Passes wake-ups on. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Hub {
+    watched: Arc<Mutex<HashMap<SigningId, watch::Sender<u64>>>>,
+    outbox: Arc<Notify>,
+}
+
+/// Waits for one signing; dropping it stops waiting.
+#[derive(Debug)]
+pub struct Watcher {
+    hub: Hub,
+    signing: SigningId,
+    changes: Option<watch::Receiver<u64>>,
+}
+
+impl Hub {
+    /// A hub nobody waits at.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts waiting for a signing. Take it before reading the signing, so that no change falls between.
+    pub fn watch(&self, signing: SigningId) -> Watcher {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = if watched.len() < MAX_WATCHED || watched.contains_key(&signing) {
+            Some(watched.entry(signing).or_insert_with(|| watch::Sender::new(0)).subscribe())
+        } else {
+            None
+        };
+        Watcher { hub: self.clone(), signing, changes }
+    }
+
+    /// Says that a signing has changed.
+    pub fn changed(&self, signing: SigningId) {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = watched.get(&signing) {
+            sender.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Says that there are new events in the outbox.
+    pub fn published(&self) {
+        self.outbox.notify_one();
+    }
+
+    /// Waits until there are new events in the outbox.
+    pub async fn outbox(&self) {
+        self.outbox.notified().await;
+    }
+}
+
+impl Watcher {
+    /// Waits for the next change since the last call (or since the watch began).
+    pub async fn changed(&mut self) {
+        match &mut self.changes {
+            // The sender stays in the map as long as this receiver lives, so it cannot be closed.
+            Some(changes) => {
+                let _ = changes.changed().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        drop(self.changes.take());
+        let mut watched = self.hub.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.get(&self.signing).is_some_and(|sender| sender.receiver_count() == 0) {
+            watched.remove(&self.signing);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_wakes_every_watcher_of_that_signing_and_leaves_nothing_behind() {
+        let hub = Hub::new();
+        let (one, two) = (SigningId::generate(Timestamp::UNIX_EPOCH), SigningId::generate(Timestamp::UNIX_EPOCH));
+        let (mut first, mut second, mut other) = (hub.watch(one), hub.watch(one), hub.watch(two));
+        hub.changed(one);
+        first.changed().await;
+        second.changed().await;
+        assert!(futures_util::FutureExt::now_or_never(other.changed()).is_none());
+        drop((first, second, other));
+        assert!(hub.watched.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,309 @@
+//! The create: intent on disk, then one post, driven by a task of its own.
+//!
+//! The caller may hang up at any moment; what was begun goes on. The caller's deadline only decides
+//! what they are told: the outcome, or `202` once everything that a later attempt needs is on disk.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use crate::{
+    domain::{
+        CallerName, Draft, Failure, Private, Signer, SignerId, SignerStatus, Signing, SigningId,
+        SigningStatus, TransactionId,
+    },
+    esign,
+    objects::show::{self, ShownLink},
+    signing::{Error, Signings, is_settled},
+    store::{Begun, Digest, Intent, Version, Work},
+};
+
+/// How long a daemon holds a create before others may take it over. Longer than any upstream call.
+pub(super) const LEASE: Duration = Duration::from_secs(90);
+
+/// A create as it is asked for.
+#[derive(Debug)]
+pub struct Ask {
+    /// Who asks.
+    pub caller: CallerName,
+    /// What for.
+    pub draft: Draft,
+    /// The request as it came: what a later attempt reads again.
+    pub body: Bytes,
+    /// The digest of the idempotency key, scoped to the caller.
+    pub key: Digest,
+    /// The digest of the request.
+    pub request: Digest,
+    /// How long the caller waits for the outcome.
+    pub wait: Duration,
+}
+
+/// What a create is answered with.
+#[derive(Debug, Clone)]
+pub enum Created {
+    /// It is on disk, and will be finished; the outcome was not known in time.
+    Accepted {
+        /// The signing.
+        signing: SigningId,
+        /// Our JSON.
+        body: Bytes,
+    },
+    /// The envelope exists.
+    Made {
+        /// The signing.
+        signing: SigningId,
+        /// Our JSON.
+        body: Bytes,
+        /// Whether an earlier call with the same key made it.
+        replayed: bool,
+    },
+}
+
+/// A create under way: what the driving task holds.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) signing: Signing,
+    pub(super) version: Version,
+    pub(super) draft: Draft,
+    pub(super) body: Bytes,
+    pub(super) links: Vec<ShownLink>,
+    /// Whether someone was promised that it will be finished; then the payload is on disk.
+    pub(super) accepted: bool,
+    pub(super) attempts: u32,
+}
+
+/// What the driving task tells the caller.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The end of it.
+    Ended(Result<Created, Error>),
+    /// Nobody knows yet whether the envelope exists.
+    Uncertain,
+}
+
+impl Signings {
+    /// Creates a signing, or tells what an earlier call with the same key has made (rules E1 to E4).
+    pub async fn create(&self, ask: Ask) -> Result<Created, Error> {
+        let until = self.parts.clock.uptime().saturating_add(ask.wait);
+        let at_once = !ask.wait.is_zero() && self.parts.breaker.admits(self.parts.clock.uptime());
+        let at_once = if at_once { self.can_act(&ask, until).await } else { Ok(false) };
+        let at_once = match at_once {
+            Ok(at_once) => at_once,
+            // A refusal that has nothing to do with the key must not hide what the key has made.
+            Err(refusal) => return self.known_or(ask, until, refusal).await,
+        };
+        if !at_once {
+            self.admit_to_queue().await?;
+        }
+        let now = self.parts.clock.now();
+        let (signing, links) = self.intend(&ask, now, at_once);
+        let payload = (!at_once).then(|| Private::new(ask.body.clone()));
+        let leased_until = at_once.then(|| later(now, LEASE));
+        let work = Work { due_at: leased_until.unwrap_or(now), leased_until, attempts: 0 };
+        let intent = Intent {
+            signing: signing.clone(),
+            key: ask.key,
+            request: ask.request,
+            links: links.iter().map(|shown| shown.link.clone()).collect(),
+            payload,
+            work,
+        };
+        let version = match self.parts.store.begin(intent).await? {
+            Begun::Known(record) => return self.repeat(*record, ask, until).await,
+            Begun::New(version) => version,
+        };
+        if !at_once {
+            self.parts.due.notify_one();
+            let body = show::signing(&signing, &[], &links);
+            return Ok(Created::Accepted { signing: signing.id, body });
+        }
+        let job =
+            Job { signing, version, draft: ask.draft, body: ask.body, links, accepted: false, attempts: 0 };
+        self.drive(job, until).await
+    }
+
+    /// Whether the sender can act right now. `Ok(false)`: not now, but by itself later.
+    async fn can_act(&self, ask: &Ask, until: Duration) -> Result<bool, Error> {
+        let left = until.saturating_sub(self.parts.clock.uptime());
+        tokio::select! {
+            acting = self.parts.esign.acting(&ask.draft.sender) => match acting {
+                Ok(_) => Ok(true),
+                Err(error) if error.is_passing() => Ok(false),
+                Err(error) => Err(error.into()),
+            },
+            () = self.parts.clock.sleep(left) => Ok(false),
+        }
+    }
+
+    async fn known_or(&self, ask: Ask, until: Duration, refusal: Error) -> Result<Created, Error> {
+        match self.parts.store.signing_by_key(&ask.caller, ask.key).await? {
+            Some(record) => self.repeat(record, ask, until).await,
+            None => Err(refusal),
+        }
+    }
+
+    /// Refuses what would make the queue of a dead upstream too long.
+    async fn admit_to_queue(&self) -> Result<(), Error> {
+        if self.parts.store.unsettled().await? >= self.parts.settings.queue_limit {
+            return Err(Error::Busy { retry_after: Duration::from_secs(30) });
+        }
+        Ok(())
+    }
+
+    /// The signing as it is written down before the upstream hears of it.
+    fn intend(&self, ask: &Ask, now: Timestamp, at_once: bool) -> (Signing, Vec<ShownLink>) {
+        let draft = &ask.draft;
+        let mut signing = Signing {
+            id: SigningId::generate(now),
+            caller: ask.caller.clone(),
+            mode: self.parts.settings.mode,
+            sender: draft.sender.clone(),
+            reference: draft.reference.clone(),
+            status: SigningStatus::Creating,
+            transaction_id: TransactionId::generate(),
+            posted_at: at_once.then_some(now),
+            missing_since: None,
+            account: None,
+            envelope: None,
+            signers: signers(draft, now),
+            metadata: draft.metadata.clone(),
+            locale: draft.locale.clone(),
+            frame_ancestors: draft.frame_ancestors.clone(),
+            failure: None,
+            live_view: None,
+            checked_at: None,
+            sequence: 0,
+            history: Vec::new(),
+            created_at: now,
+            completed_at: None,
+            expires_at: draft.expires_in.map(|life| later(now, life)),
+            purged_at: None,
+        };
+        signing.remember(now, "asked_for", None, None);
+        if !at_once {
+            signing.remember(now, "create_queued", None, None);
+        }
+        let links =
+            signing.signers.iter().filter_map(|signer| self.new_link(&signing, signer.id, now)).collect();
+        (signing, links)
+    }
+
+    /// Hands a begun create to a task of its own, and waits for what it tells.
+    async fn drive(&self, job: Job, until: Duration) -> Result<Created, Error> {
+        let id = job.signing.id;
+        let watcher = self.parts.hub.watch(id);
+        let view = job.draft.view;
+        let links = job.links.clone();
+        let (tell, told) = oneshot::channel();
+        let this = self.clone();
+        self.parts.life.spawn_work("create", async move { this.run(job, until, tell).await });
+        match told.await {
+            Ok(Told::Ended(result)) => result,
+            Ok(Told::Uncertain) => self.until_settled(id, watcher, view, links, until).await,
+            // The process is being aborted; recovery will finish what was begun.
+            Err(_) => Err(Error::Busy { retry_after: Duration::from_secs(5) }),
+        }
+    }
+
+    /// The driving task: one attempt, and an acceptance if the caller's time runs out first.
+    async fn run(self, mut job: Job, until: Duration, tell: oneshot::Sender<Told>) {
+        let mut tell = Some(tell);
+        let mut accepted = None;
+        let outcome = {
+            let attempt = self.attempt(&job.signing, &job.draft, until);
+            tokio::pin!(attempt);
+            let left = until.saturating_sub(self.parts.clock.uptime());
+            tokio::select! {
+                outcome = &mut attempt => outcome,
+                () = self.parts.clock.sleep(left) => {
+                    let told = self.accept(&job).await.map(|version| {
+                        accepted = Some(version);
+                        Created::Accepted { signing: job.signing.id, body: show::signing(&job.signing, &[], &job.links) }
+                    });
+                    if let Some(tell) = tell.take() {
+                        let _ = tell.send(Told::Ended(told));
+                    }
+                    attempt.await
+                }
+            }
+        };
+        if let Some(version) = accepted {
+            job.version = version;
+            job.accepted = true;
+        }
+        let told = self.settle(&mut job, outcome).await;
+        if let Some(tell) = tell {
+            let _ = tell.send(told);
+        }
+    }
+}
+
+/// Waits for a create that is not in this task's hands, until it is settled or the time is up.
+impl Signings {
+    pub(super) async fn until_settled(
+        &self,
+        id: SigningId,
+        mut watcher: crate::events::hub::Watcher,
+        view: bool,
+        links: Vec<ShownLink>,
+        until: Duration,
+    ) -> Result<Created, Error> {
+        loop {
+            let record = self.record(id).await?;
+            if is_settled(record.signing.status) {
+                return self.answer_late(record, view, links, false).await;
+            }
+            let left = until.saturating_sub(self.parts.clock.uptime());
+            if left.is_zero() {
+                let body = show::signing(&record.signing, &[], &links);
+                return Ok(Created::Accepted { signing: id, body });
+            }
+            tokio::select! {
+                () = watcher.changed() => {}
+                () = self.parts.clock.sleep(left.min(Duration::from_millis(500))) => {}
+            }
+        }
+    }
+}
+
+/// The signers of a draft, with what makes them embedded recipients.
+fn signers(draft: &Draft, now: Timestamp) -> Vec<Signer> {
+    (1_u32..)
+        .zip(&draft.signers)
+        .map(|(number, new)| {
+            let id = SignerId::generate(now);
+            Signer {
+                id,
+                key: new.key.clone(),
+                status: SignerStatus::Waiting,
+                order: new.order,
+                name: new.name.clone(),
+                email: new.email.clone(),
+                recipient_id: number.to_string(),
+                client_user_id: id.to_string(),
+                role: new.role.clone(),
+                return_url: new.return_url.clone(),
+                authenticated_by: new.authenticated_by.clone(),
+                sms_auth: new.sms.is_some(),
+                last_return: None,
+            }
+        })
+        .collect()
+}
+
+/// A time further on; the end of time if there is none.
+pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
+    now.saturating_add(jiff::SignedDuration::try_from(by).unwrap_or(jiff::SignedDuration::MAX))
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// What a refusal of the upstream is to the caller, as it is kept with the signing.
+pub(super) fn failure(error: &esign::Error) -> Failure {
+    Failure {
+        code: error.code().to_owned(),
+        detail: error.detail(),
+        provider_code: error.provider_code().map(str::to_owned),
+    }
+}

@@ -1,0 +1,26 @@
+//! The signed documents, streamed from the upstream and never held whole.
+
+use crate::{
+    domain::{CallerName, SigningId, SigningStatus},
+    esign::{DocumentPart, Download},
+    signing::{Error, Signings},
+};
+
+impl Signings {
+    /// Opens a document of a completed signing.
+    pub async fn document(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        part: DocumentPart,
+    ) -> Result<Download, Error> {
+        let signing = self.get(caller, id).await?;
+        let (SigningStatus::Completed, Some(envelope)) = (signing.status, &signing.envelope) else {
+            let status =
+                signing.signers.first().map_or(crate::domain::SignerStatus::Waiting, |signer| signer.status);
+            return Err(Error::NotReady { status, signing: signing.status });
+        };
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        Ok(self.parts.esign.document(&acting, envelope, part).await?)
+    }
+}

@@ -1,0 +1,83 @@
+//! Why a use case was refused, by what the caller does next.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{Failure, SignerStatus, SigningId, SigningStatus},
+    esign, store,
+};
+
+/// A refusal.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Too many creates wait for the upstream already.
+    #[error("too many creates wait for the upstream")]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The signing has ended, and cannot do this any more.
+    #[error("the signing is {}", .0.as_str())]
+    Closed(SigningStatus),
+    /// The upstream refused the envelope for good.
+    #[error("the upstream refused the envelope")]
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// The signing that records it.
+        signing: SigningId,
+        /// Whether this is the answer to an earlier call with the same key.
+        replayed: bool,
+    },
+    /// The first call with this key is still running.
+    #[error("a call with the same key is still running")]
+    InProgress {
+        /// The signing it makes.
+        signing: SigningId,
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// The key was used for another request.
+    #[error("the key was used for another request")]
+    KeyReused {
+        /// The signing that the other request made.
+        signing: SigningId,
+    },
+    /// No such thing, or not this caller's.
+    #[error("no such signing, signer or link")]
+    NotFound,
+    /// It is not this signer's turn, or the envelope does not exist yet.
+    #[error("the signer is {}", .status.as_str())]
+    NotReady {
+        /// Where the signer stands.
+        status: SignerStatus,
+        /// Where the signing stands.
+        signing: SigningStatus,
+    },
+    /// There is nothing for a link to lead to.
+    #[error("the public listener is off")]
+    NoPublicListener,
+    /// The upstream needs a URL to send the browser back to.
+    #[error("the signer has no return URL, and the public listener is off")]
+    NoReturnUrl,
+    /// The envelope was checked less than the upstream's polling interval ago.
+    #[error("the envelope was checked too recently")]
+    PollingBudget {
+        /// When it may be checked again.
+        retry_at: Timestamp,
+    },
+    /// The store could not do it.
+    #[error("the store failed")]
+    Store(#[from] store::Error),
+    /// The upstream, or the way to act there, failed.
+    #[error("the upstream failed")]
+    Upstream(#[from] esign::Error),
+    /// Another view of this envelope may be open.
+    #[error("another view of this envelope may be open")]
+    ViewLive {
+        /// When it surely is not any more.
+        until: Timestamp,
+    },
+}

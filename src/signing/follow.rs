@@ -1,0 +1,217 @@
+//! Following a signing to its end: facts come in, claims are noted, checks are spent sparingly.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        CallerName, Claim, EnvelopeId, EventKind, Fact, LastReturn, Signer, SignerId, Signing, SigningId,
+        SigningStatus, signing::Happening,
+    },
+    signing::{Error, ReturnTarget, Signings, create::later},
+    store::Durability,
+};
+
+/// The upstream lets an application ask for one envelope's status once in this time (rule B3;
+/// eSignature REST API, Rules and limits).
+pub(super) const POLLING_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// What became of facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// They changed the signing.
+    Changed,
+    /// They were known.
+    Known,
+    /// No signing of ours owns that envelope.
+    Stranger,
+}
+
+/// A browser that came back.
+#[derive(Debug, Clone)]
+pub struct Returned {
+    /// The signing, as the facts have it.
+    pub signing: Signing,
+    /// Who came back.
+    pub signer: Signer,
+    /// What the browser claimed.
+    pub claim: Claim,
+}
+
+impl Signings {
+    /// Takes in what a Connect event said.
+    pub async fn observe(&self, envelope: &EnvelopeId, facts: &[Fact]) -> Result<Seen, Error> {
+        let Some(record) = self.parts.store.signing_by_envelope(envelope).await? else {
+            return Ok(Seen::Stranger);
+        };
+        let before = record.signing.sequence;
+        let after = self.take_in(record.signing.id, facts, None).await?;
+        Ok(if after.sequence == before { Seen::Known } else { Seen::Changed })
+    }
+
+    /// A browser came back with a nonce: notes its claim, and spends one check if no fact has come yet and
+    /// the polling interval allows (rules F1, F2).
+    pub async fn returned(&self, target: ReturnTarget, claim: Claim) -> Result<Returned, Error> {
+        let signing = self
+            .change(target.signing, Durability::Flushed, |signing, now| {
+                let signer = signing.signer_mut(target.signer).ok_or(Error::NotFound)?;
+                signer.last_return = Some(LastReturn { claim, at: now });
+                if signing.live_view.as_ref().is_some_and(|view| view.signer == target.signer) {
+                    signing.live_view = None;
+                }
+                Ok(vec![Happening { kind: EventKind::SignerReturned, signer: Some(target.signer) }])
+            })
+            .await?;
+        let needs_check = signing.status == SigningStatus::Open
+            && !claim.can_resume()
+            && signing.signer(target.signer).is_some_and(|signer| !signer.status.is_terminal());
+        let signing = if needs_check { self.check_once(signing).await } else { signing };
+        let signer = signing.signer(target.signer).cloned().ok_or(Error::NotFound)?;
+        Ok(Returned { signing, signer, claim })
+    }
+
+    /// Opens a nonce.
+    pub fn return_target(&self, nonce: &str) -> Option<ReturnTarget> {
+        self.parts.settings.nonce_key.open(nonce)
+    }
+
+    /// One status check, because the caller asks for it (rule B3).
+    pub async fn refresh(&self, caller: &CallerName, id: SigningId) -> Result<Signing, Error> {
+        let signing = self.get(caller, id).await?;
+        if signing.status.is_terminal() {
+            return Ok(signing);
+        }
+        let Some(envelope) = signing.envelope.clone() else { return Ok(signing) };
+        self.reserve_check(id).await?;
+        self.check(id, &signing, &envelope).await
+    }
+
+    /// Calls a signing off. Repeating it is harmless.
+    pub async fn void(&self, caller: &CallerName, id: SigningId, reason: &str) -> Result<Signing, Error> {
+        let signing = self.get(caller, id).await?;
+        match signing.status {
+            SigningStatus::Voided => return Ok(signing),
+            SigningStatus::Open => {}
+            SigningStatus::Creating | SigningStatus::Uncertain => {
+                let status =
+                    signing.signers.first().map_or(crate::domain::SignerStatus::Waiting, |s| s.status);
+                return Err(Error::NotReady { status, signing: signing.status });
+            }
+            closed => return Err(Error::Closed(closed)),
+        }
+        let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        let trace = self.parts.esign.void(&acting, envelope, reason).await?;
+        // The API's own answer is a fact (rule F1).
+        let facts = [Fact::Envelope(crate::domain::EnvelopeFact::Voided)];
+        self.take_in(id, &facts, trace).await
+    }
+
+    /// Gives a signer whose SMS check is locked another number, and unlocks it.
+    pub async fn reset_phone(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        signer: SignerId,
+        phone: &crate::domain::Phone,
+    ) -> Result<Signing, Error> {
+        let signing = self.get(caller, id).await?;
+        let person = signing.signer(signer).ok_or(Error::NotFound)?;
+        if signing.status != SigningStatus::Open || !person.sms_auth {
+            return Err(Error::NotReady { status: person.status, signing: signing.status });
+        }
+        let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        self.parts.esign.correct_phone(&acting, envelope, person, phone).await?;
+        self.change(id, Durability::Synced, |signing, now| {
+            signing.remember(now, "authentication_reset", Some(signer), None);
+            Ok(signing.reset_authentication(signer))
+        })
+        .await
+    }
+
+    /// Asks about every open signing that was neither checked nor heard of for `quiet`, one list call for
+    /// many: the backstop for Connect events lost while we were down.
+    pub async fn reconcile(&self, quiet: Duration) -> Result<usize, Error> {
+        let now = self.parts.clock.now();
+        let before =
+            now.saturating_sub(jiff::SignedDuration::try_from(quiet).unwrap_or_default()).unwrap_or(now);
+        let records = self.parts.store.quiet(before, 100).await?;
+        let mut by_sender = std::collections::HashMap::<_, Vec<_>>::new();
+        for record in records {
+            by_sender.entry(record.signing.sender.clone()).or_default().push(record.signing);
+        }
+        let mut changed = 0;
+        for (sender, signings) in by_sender {
+            let acting = self.parts.esign.acting(&sender).await?;
+            let envelopes: Vec<_> = signings.iter().filter_map(|signing| signing.envelope.clone()).collect();
+            let mut facts = self.parts.esign.statuses(&acting, &envelopes).await?;
+            for signing in signings {
+                let Some(facts) = signing.envelope.as_ref().and_then(|id| facts.remove(id)) else { continue };
+                let before = signing.sequence;
+                self.mark_checked(signing.id).await?;
+                let after = self.take_in(signing.id, &facts, None).await?;
+                changed += usize::from(after.sequence != before);
+            }
+        }
+        Ok(changed)
+    }
+
+    /// A check that is welcome but not necessary: what goes wrong leaves the signing as it is.
+    async fn check_once(&self, signing: Signing) -> Signing {
+        let Some(envelope) = signing.envelope.clone() else { return signing };
+        if self.reserve_check(signing.id).await.is_err() {
+            return signing;
+        }
+        match self.check(signing.id, &signing, &envelope).await {
+            Ok(signing) => signing,
+            Err(error) => {
+                tracing::warn!(signing.id = %signing.id, %error, "the check after a return failed");
+                signing
+            }
+        }
+    }
+
+    async fn check(&self, id: SigningId, signing: &Signing, envelope: &EnvelopeId) -> Result<Signing, Error> {
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        let status = self.parts.esign.envelope(&acting, envelope).await?;
+        self.take_in(id, &status.facts, status.trace).await
+    }
+
+    /// Takes the one check of a polling interval, before it is spent: of many at once, one gets it.
+    async fn reserve_check(&self, id: SigningId) -> Result<(), Error> {
+        let reserved = self.change(id, Durability::Flushed, |signing, now| {
+            if let Some(retry_at) = next_check(signing).filter(|at| *at > now) {
+                return Err(Error::PollingBudget { retry_at });
+            }
+            signing.checked_at = Some(now);
+            signing.remember(now, "checked", None, None);
+            Ok(Vec::new())
+        });
+        reserved.await.map(|_| ())
+    }
+
+    async fn mark_checked(&self, id: SigningId) -> Result<(), Error> {
+        let marked = self.change(id, Durability::Flushed, |signing, now| {
+            signing.checked_at = Some(now);
+            Ok(Vec::new())
+        });
+        marked.await.map(|_| ())
+    }
+
+    async fn take_in(&self, id: SigningId, facts: &[Fact], trace: Option<String>) -> Result<Signing, Error> {
+        self.change(id, Durability::Synced, |signing, now| {
+            let happened: Vec<_> = facts.iter().flat_map(|fact| signing.observe(fact, now)).collect();
+            if let Some(moment) = signing.history.last_mut().filter(|_| !happened.is_empty()) {
+                moment.trace = moment.trace.take().or_else(|| trace.clone());
+            }
+            Ok(happened)
+        })
+        .await
+    }
+}
+
+fn next_check(signing: &Signing) -> Option<Timestamp> {
+    signing.checked_at.map(|at| later(at, POLLING_INTERVAL))
+}

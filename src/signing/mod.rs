@@ -1,0 +1,328 @@
+//! The use cases: create a signing, open a recipient view, follow it to the end, find out what is uncertain.
+//!
+//! Everything that touches one envelope goes through here, and the rules E1 to E5, L2, L3, F1, F2 and B3
+//! are kept here. It knows no HTTP and no vendor format: `api` and `public` translate to it, `esign` from
+//! it. It must never create an envelope before the intent is on disk, never create again before looking
+//! up, and never change a status on a browser's word.
+//!
+//! # Life of a create
+//!
+//! ```text
+//! begin ── intent on disk ──▶ post ──▶ opened ─────────────────────▶ open
+//!                              │├──▶ refused for good ─────────────▶ failed
+//!                              │├──▶ surely not sent ──▶ queued ───▶ post again, later
+//!                              │└──▶ nobody knows ─────▶ uncertain ▶ look up, wait, look up, only then post
+//!                              └─── (crash: recovery finds `posted_at` set, and looks up)
+//! ```
+
+mod breaker;
+mod create;
+mod documents;
+mod error;
+mod follow;
+mod nonce;
+mod recover;
+mod repeat;
+mod settle;
+mod views;
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::{
+    clock::SharedClock,
+    domain::{
+        CallerName, Event, EventId, LinkId, Mode, Private, SignerId, Signing, SigningId, SigningStatus,
+        signing::Happening,
+    },
+    esign,
+    events::Hub,
+    lifecycle::Lifecycle,
+    objects::show::{self, ShownLink},
+    store::{Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work},
+};
+
+pub use create::{Ask, Created};
+pub use error::Error;
+pub use follow::{Returned, Seen};
+pub use nonce::{NonceKey, ReturnTarget};
+pub use views::Opener;
+
+/// How often a change is computed anew because somebody else was faster.
+const MAX_CONFLICTS: usize = 16;
+
+/// How this daemon makes signings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether signatures bind.
+    pub mode: Mode,
+    /// The origin of the public listener, without a slash at the end; none if it is off.
+    pub public_origin: Option<String>,
+    /// Whether the upstream is asked to push events to the public listener.
+    pub connect: bool,
+    /// The key behind return URLs.
+    pub nonce_key: NonceKey,
+    /// Creates and views on their way to the upstream at once; the others queue.
+    pub concurrent: usize,
+    /// Creates that may wait for a dead upstream before new ones are refused.
+    pub queue_limit: u64,
+}
+
+/// The use cases. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Signings {
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    store: SharedStore,
+    esign: esign::Client,
+    hub: Hub,
+    clock: SharedClock,
+    life: Lifecycle,
+    settings: Settings,
+    slots: Semaphore,
+    breaker: breaker::Breaker,
+    /// Wakes the recovery task.
+    due: Notify,
+}
+
+impl Signings {
+    /// Puts the use cases together.
+    pub fn new(
+        store: SharedStore,
+        esign: esign::Client,
+        hub: Hub,
+        clock: SharedClock,
+        life: Lifecycle,
+        settings: Settings,
+    ) -> Self {
+        let slots = Semaphore::new(settings.concurrent);
+        let parts = Parts {
+            store,
+            esign,
+            hub,
+            clock,
+            life,
+            slots,
+            breaker: breaker::Breaker::default(),
+            due: Notify::new(),
+            settings,
+        };
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// One signing of a caller.
+    pub async fn get(&self, caller: &CallerName, id: SigningId) -> Result<Signing, Error> {
+        Ok(self.record_of(caller, id).await?.signing)
+    }
+
+    /// A caller's signings, newest first.
+    pub async fn list(&self, caller: &CallerName, filter: Filter) -> Result<Vec<Signing>, Error> {
+        Ok(self.parts.store.signings(caller, filter).await?)
+    }
+
+    /// Waits until a signing has an event after `seen`, or the time is up; answers it as it is then.
+    pub async fn wait(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        seen: Option<u64>,
+        patience: Duration,
+    ) -> Result<Signing, Error> {
+        let mut watcher = self.parts.hub.watch(id);
+        let first = self.get(caller, id).await?;
+        let seen = seen.unwrap_or(first.sequence);
+        if first.sequence > seen || first.status.is_terminal() {
+            return Ok(first);
+        }
+        let until = self.parts.clock.uptime().saturating_add(patience);
+        loop {
+            let left = until.saturating_sub(self.parts.clock.uptime());
+            if left.is_zero() {
+                return self.get(caller, id).await;
+            }
+            // Another daemon's change comes without a wake-up, so this one also looks by itself.
+            tokio::select! {
+                () = watcher.changed() => {}
+                () = self.parts.clock.sleep(left.min(Duration::from_secs(1))) => {}
+                () = self.parts.life.stopping().cancelled_owned() => return self.get(caller, id).await,
+            }
+            let signing = self.get(caller, id).await?;
+            if signing.sequence > seen {
+                return Ok(signing);
+            }
+        }
+    }
+
+    /// A new durable link for one signer.
+    pub async fn add_link(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        signer: SignerId,
+    ) -> Result<ShownLink, Error> {
+        let record = self.record_of(caller, id).await?;
+        if record.signing.status.is_terminal() {
+            return Err(Error::Closed(record.signing.status));
+        }
+        if record.signing.signer(signer).is_none() {
+            return Err(Error::NotFound);
+        }
+        let shown =
+            self.new_link(&record.signing, signer, self.parts.clock.now()).ok_or(Error::NoPublicListener)?;
+        self.parts.store.add_link(shown.link.clone()).await?;
+        Ok(shown)
+    }
+
+    /// Revokes a link; repeating it is harmless.
+    pub async fn revoke_link(&self, caller: &CallerName, id: LinkId) -> Result<(), Error> {
+        let link = self.parts.store.link(id).await?.ok_or(Error::NotFound)?;
+        self.record_of(caller, link.signing).await?;
+        Ok(self.parts.store.revoke_link(id, self.parts.clock.now()).await?)
+    }
+
+    /// How many creates are not settled.
+    pub async fn unsettled(&self) -> Result<u64, Error> {
+        Ok(self.parts.store.unsettled().await?)
+    }
+
+    async fn record(&self, id: SigningId) -> Result<Record, Error> {
+        self.parts.store.signing(id).await?.ok_or(Error::NotFound)
+    }
+
+    /// A record, if it is this caller's; another's does not exist for them.
+    async fn record_of(&self, caller: &CallerName, id: SigningId) -> Result<Record, Error> {
+        let record = self.record(id).await?;
+        if record.signing.caller == *caller { Ok(record) } else { Err(Error::NotFound) }
+    }
+
+    /// Computes a change from the newest record and saves it, again if somebody else was faster.
+    /// Nothing is written when the rule neither changes the signing nor makes anything happen.
+    async fn change<F>(&self, id: SigningId, durability: Durability, mut rule: F) -> Result<Signing, Error>
+    where
+        F: FnMut(&mut Signing, Timestamp) -> Result<Vec<Happening>, Error> + Send,
+    {
+        for _ in 0..MAX_CONFLICTS {
+            let record = self.record(id).await?;
+            let mut signing = record.signing.clone();
+            let happened = rule(&mut signing, self.parts.clock.now())?;
+            if happened.is_empty() && signing == record.signing {
+                return Ok(signing);
+            }
+            match self.save(&mut signing, record.version, happened, record.work, durability).await {
+                Err(Error::Store(crate::store::Error::Conflict)) => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(signing),
+            }
+        }
+        Err(Error::Store(crate::store::Error::Conflict))
+    }
+
+    /// Saves a plain change: no answer, no links, the payload as it is.
+    async fn save(
+        &self,
+        signing: &mut Signing,
+        from: Version,
+        happened: Vec<Happening>,
+        work: Option<Work>,
+        durability: Durability,
+    ) -> Result<Version, Error> {
+        let save =
+            Save { happened, work, durability, payload: Payload::Keep, answer: None, links: Vec::new() };
+        self.save_with(signing, from, save).await
+    }
+
+    async fn save_with(&self, signing: &mut Signing, from: Version, save: Save) -> Result<Version, Error> {
+        let events = self.narrate(signing, &save.happened);
+        let published = !events.is_empty();
+        let change = Change {
+            signing,
+            from,
+            events,
+            links: save.links,
+            answer: save.answer,
+            payload: save.payload,
+            work: save.work,
+            durability: save.durability,
+        };
+        let version = self.parts.store.save(change).await?;
+        self.parts.hub.changed(signing.id);
+        if published {
+            self.parts.hub.published();
+        }
+        Ok(version)
+    }
+
+    /// Turns what happened into events and history, counting the signing's sequence.
+    fn narrate(&self, signing: &mut Signing, happened: &[Happening]) -> Vec<Event> {
+        let now = self.parts.clock.now();
+        for happening in happened {
+            signing.sequence += 1;
+            signing.remember(now, happening.kind.as_str(), happening.signer, None);
+        }
+        let first = signing.sequence + 1 - happened.len() as u64;
+        (first..)
+            .zip(happened)
+            .map(|(sequence, happening)| Event {
+                id: EventId::generate(now),
+                caller: signing.caller.clone(),
+                kind: happening.kind,
+                signing: Some(signing.id),
+                signer: happening.signer,
+                sequence,
+                at: now,
+                data: show::event_data(signing, sequence, happening.signer),
+            })
+            .collect()
+    }
+
+    /// Makes a link with a fresh token, if there is a public listener for it to lead to.
+    fn new_link(&self, signing: &Signing, signer: SignerId, now: Timestamp) -> Option<ShownLink> {
+        let origin = self.parts.settings.public_origin.as_ref()?;
+        let token = random_token();
+        let link = Link {
+            id: LinkId::generate(now),
+            signing: signing.id,
+            signer,
+            token: digest(token.as_bytes()),
+            created_at: now,
+            expires_at: signing.expires_at,
+            revoked_at: None,
+        };
+        Some(ShownLink { link, url: Private::new(format!("{origin}/s/{token}")) })
+    }
+}
+
+/// What is saved besides the signing itself.
+#[derive(Debug)]
+struct Save {
+    happened: Vec<Happening>,
+    work: Option<Work>,
+    durability: Durability,
+    payload: Payload,
+    answer: Option<KeptAnswer>,
+    links: Vec<Link>,
+}
+
+/// 256 random bits as text that fits into a URL.
+fn random_token() -> String {
+    let mut bytes = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// SHA-256, under which tokens and keys are stored.
+pub fn digest(bytes: &[u8]) -> crate::store::Digest {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+/// Whether the create of a signing has ended, well or badly.
+const fn is_settled(status: SigningStatus) -> bool {
+    !matches!(status, SigningStatus::Creating | SigningStatus::Uncertain)
+}

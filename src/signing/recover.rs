@@ -1,0 +1,275 @@
+//! The one task that finishes what was begun: creates that wait for the upstream, creates whose outcome
+//! nobody knows, and creates of a daemon that died (rules E2, E4, E5). It also runs at start.
+//!
+//! A create with `posted_at` set may exist. It is looked up by transaction id, and again after a while,
+//! because the upstream's list may lag; then once more by the hidden custom field; only then is it posted
+//! again. Work is claimed with a lease, so that several daemons share it and take over from the dead.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{Draft, EnvelopeId, SenderName, TransactionId},
+    esign,
+    objects::parse_create,
+    signing::{
+        Error, Save, Signings,
+        create::{Job, LEASE, later},
+        is_settled,
+        settle::backoff,
+    },
+    store::{Durability, Payload, Record, Version, Work},
+};
+
+/// How often the task looks for due work by itself.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How many signings one round claims; look-ups are batched by sender within it.
+const BATCH: u32 = 64;
+/// How long look-ups must have found nothing before the create is posted again.
+const MISSING_FOR: Duration = Duration::from_secs(10);
+/// The pause between look-ups of one create.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+impl Signings {
+    /// Runs until the stop. `templates` are the names in the settings, to read payloads with.
+    pub async fn recover(self, templates: BTreeMap<String, String>, stopping: CancellationToken) {
+        loop {
+            match self.round(&templates).await {
+                Ok(0) => {}
+                Ok(_) => continue,
+                Err(error) => tracing::warn!(%error, "recovery cannot read the store"),
+            }
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = self.parts.due.notified() => {}
+                () = self.parts.clock.sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// One round: claims what is due and works on it. Answers how much that was.
+    pub async fn round(&self, templates: &BTreeMap<String, String>) -> Result<usize, Error> {
+        let now = self.parts.clock.now();
+        let claimed = self.parts.store.claim(now, later(now, LEASE), BATCH).await?;
+        let count = claimed.len();
+        let (doubtful, queued): (Vec<_>, Vec<_>) = claimed
+            .into_iter()
+            .filter(|record| !is_settled(record.signing.status))
+            .partition(|record| record.signing.posted_at.is_some());
+        self.look_up_all(doubtful).await?;
+        let posts = queued.into_iter().map(|record| self.post_again(record, templates));
+        futures_util::future::join_all(posts).await.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(count)
+    }
+
+    /// Looks up what may exist: one call for all creates of a sender.
+    async fn look_up_all(&self, doubtful: Vec<Record>) -> Result<(), Error> {
+        let mut by_sender: HashMap<SenderName, Vec<Record>> = HashMap::new();
+        for record in doubtful {
+            by_sender.entry(record.signing.sender.clone()).or_default().push(record);
+        }
+        for (sender, records) in by_sender {
+            match self.find(&sender, &records).await {
+                Ok((acting, found)) => {
+                    self.parts.breaker.answered();
+                    for record in records {
+                        self.looked_up(&acting, record, &found).await?;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
+                    for record in records {
+                        let wait = error.retry_at().map_or_else(
+                            || backoff(record.work.map_or(0, |work| work.attempts)),
+                            |at| {
+                                Duration::try_from(at.duration_since(self.parts.clock.now()))
+                                    .unwrap_or_default()
+                            },
+                        );
+                        self.postpone(record, wait, None).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn find(
+        &self,
+        sender: &SenderName,
+        records: &[Record],
+    ) -> Result<(std::sync::Arc<esign::Acting>, HashMap<TransactionId, Vec<EnvelopeId>>), esign::Error> {
+        let acting = self.parts.esign.acting(sender).await?;
+        let ids: Vec<_> = records.iter().map(|record| record.signing.transaction_id).collect();
+        let found = self.parts.esign.find(&acting, &ids).await?;
+        Ok((acting, found))
+    }
+
+    async fn looked_up(
+        &self,
+        acting: &esign::Acting,
+        record: Record,
+        found: &HashMap<TransactionId, Vec<EnvelopeId>>,
+    ) -> Result<(), Error> {
+        if let Some(envelopes) = found.get(&record.signing.transaction_id).filter(|found| !found.is_empty()) {
+            return self.found(acting, record, envelopes.clone()).await;
+        }
+        let now = self.parts.clock.now();
+        let missing_since = record.signing.missing_since.unwrap_or(now);
+        let missing_for = Duration::try_from(now.duration_since(missing_since)).unwrap_or_default();
+        if missing_for < MISSING_FOR {
+            return self.postpone(record, LOOK_AGAIN, Some(missing_since)).await;
+        }
+        // The last look, by the other mark, right before the create may be sent again.
+        match self.parts.esign.find_by_signing(acting, record.signing.id, record.signing.created_at).await {
+            Ok(envelopes) if !envelopes.is_empty() => self.found(acting, record, envelopes).await,
+            Ok(_) => self.surely_missing(record).await,
+            Err(error) => {
+                tracing::warn!(signing.id = %record.signing.id, code = error.code(), "the last look-up failed");
+                self.postpone(record, LOOK_AGAIN, Some(missing_since)).await
+            }
+        }
+    }
+
+    async fn found(
+        &self,
+        acting: &esign::Acting,
+        record: Record,
+        envelopes: Vec<EnvelopeId>,
+    ) -> Result<(), Error> {
+        let mut signing = record.signing;
+        let mut envelopes = envelopes.into_iter();
+        let Some(envelope) = envelopes.next() else { return Ok(()) };
+        for extra in envelopes {
+            // Only a create that the upstream ran twice by itself can come to this; it must not be signed.
+            tracing::error!(signing.id = %signing.id, "two envelopes of one create: the later one is voided");
+            if let Err(error) = self.parts.esign.void(acting, &extra, "Created twice by mistake").await {
+                tracing::error!(signing.id = %signing.id, code = error.code(), "the second envelope was not voided");
+            }
+        }
+        signing.doubt();
+        signing.remember(self.parts.clock.now(), "found", None, None);
+        let happened = signing.open(acting.account().clone(), envelope);
+        let save = Save {
+            happened,
+            work: None,
+            durability: Durability::Synced,
+            payload: Payload::Drop,
+            answer: None,
+            links: Vec::new(),
+        };
+        tracing::info!(signing.id = %signing.id, "an uncertain create was found");
+        ignore_conflict(self.save_with(&mut signing, record.version, save).await)
+    }
+
+    /// It was looked up long enough: it does not exist. Now it may be posted again.
+    async fn surely_missing(&self, record: Record) -> Result<(), Error> {
+        let mut signing = record.signing;
+        signing.posted_at = None;
+        signing.missing_since = None;
+        let work = Work { due_at: self.parts.clock.now(), leased_until: None, attempts: 0 };
+        tracing::info!(signing.id = %signing.id, "an uncertain create does not exist: it is posted again");
+        let saved = self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Synced).await;
+        ignore_conflict(saved)
+    }
+
+    async fn postpone(
+        &self,
+        record: Record,
+        wait: Duration,
+        missing_since: Option<Timestamp>,
+    ) -> Result<(), Error> {
+        let mut signing = record.signing;
+        let happened = signing.doubt();
+        signing.missing_since = missing_since;
+        let attempts = record.work.map_or(0, |work| work.attempts).saturating_add(1);
+        let due_at = later(self.parts.clock.now(), wait);
+        let work = Work { due_at, leased_until: None, attempts };
+        let saved = self.save(&mut signing, record.version, happened, Some(work), Durability::Flushed).await;
+        ignore_conflict(saved)
+    }
+
+    /// Posts a create that surely does not exist.
+    async fn post_again(&self, record: Record, templates: &BTreeMap<String, String>) -> Result<(), Error> {
+        if !self.parts.breaker.admits(self.parts.clock.uptime()) {
+            return self.wait_for_upstream(record).await;
+        }
+        let Some(payload) = self.parts.store.payload(record.signing.id).await? else {
+            // Nobody was promised anything, and nothing exists: the key is free for the repeated call.
+            return ignore_conflict(
+                self.parts.store.forget(record.signing.id, record.version).await.map_err(Error::from),
+            );
+        };
+        let body = payload.into_inner();
+        let attempts = record.work.map_or(0, |work| work.attempts);
+        let mut signing = record.signing;
+        let draft = match parse_create(&body, templates) {
+            Ok(draft) => draft,
+            Err(_) => return self.unreadable(signing, record.version).await,
+        };
+        signing.posted_at = Some(self.parts.clock.now());
+        let leased_until = later(self.parts.clock.now(), LEASE);
+        let work = Work { due_at: leased_until, leased_until: Some(leased_until), attempts };
+        let version =
+            match self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Synced).await {
+                Ok(version) => version,
+                Err(error) => return ignore_conflict::<()>(Err(error)),
+            };
+        let mut job = Job { signing, version, draft, body, links: Vec::new(), accepted: true, attempts };
+        let this = self.clone();
+        self.parts.life.spawn_work("create again", async move {
+            let outcome = this.attempt(&job.signing, &without_view(&job.draft), Duration::MAX).await;
+            let _ = this.settle(&mut job, outcome).await;
+        });
+        Ok(())
+    }
+
+    async fn wait_for_upstream(&self, record: Record) -> Result<(), Error> {
+        let mut signing = record.signing;
+        let attempts = record.work.map_or(0, |work| work.attempts);
+        let work = Work {
+            due_at: later(self.parts.clock.now(), Duration::from_secs(1)),
+            leased_until: None,
+            attempts,
+        };
+        let saved =
+            self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Flushed).await;
+        ignore_conflict(saved)
+    }
+
+    /// The settings have lost what the request needs, such as a template.
+    async fn unreadable(&self, mut signing: crate::domain::Signing, from: Version) -> Result<(), Error> {
+        let happened = signing.fail(crate::domain::Failure {
+            code: "invalid_request".to_owned(),
+            detail: "the request no longer fits the settings; a template it names may be gone".to_owned(),
+            provider_code: None,
+        });
+        let save = Save {
+            happened,
+            work: None,
+            durability: Durability::Synced,
+            payload: Payload::Drop,
+            answer: None,
+            links: Vec::new(),
+        };
+        ignore_conflict(self.save_with(&mut signing, from, save).await)
+    }
+}
+
+/// Nobody waits for a view of a create that is finished out of sight; one is minted when it is asked for.
+fn without_view(draft: &Draft) -> Draft {
+    Draft { view: false, ..draft.clone() }
+}
+
+/// Somebody else has the newer record, and with it the work.
+fn ignore_conflict<T>(result: Result<T, Error>) -> Result<(), Error> {
+    match result {
+        Ok(_) | Err(Error::Store(crate::store::Error::Conflict)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,146 @@
+//! The same key again (rule E3): the same answer, or the truth about what is still running.
+
+use std::time::Duration;
+
+use crate::{
+    domain::{Private, SigningStatus},
+    objects::show::{self, ShownLink},
+    signing::{
+        Error, Save, Signings,
+        create::{Ask, Created},
+        is_settled,
+        views::Opener,
+    },
+    store::{Durability, KeptAnswer, Payload, Record, Work},
+};
+
+/// How long a repeated call waits for the first one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// When a caller whose first call is still running should ask again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+impl Signings {
+    /// Answers a repeated call.
+    pub(super) async fn repeat(&self, record: Record, ask: Ask, until: Duration) -> Result<Created, Error> {
+        let id = record.signing.id;
+        if record.request != ask.request {
+            return Err(Error::KeyReused { signing: id });
+        }
+        let mut watcher = self.parts.hub.watch(id);
+        let give_up = until.min(self.parts.clock.uptime().saturating_add(PATIENCE));
+        let mut record = self.revive(record, &ask).await?;
+        loop {
+            if is_settled(record.signing.status) {
+                return self.answer_late(record, ask.draft.view, Vec::new(), true).await;
+            }
+            let left = give_up.saturating_sub(self.parts.clock.uptime());
+            if left.is_zero() {
+                return Err(Error::InProgress { signing: id, retry_after: ASK_AGAIN });
+            }
+            tokio::select! {
+                () = watcher.changed() => {}
+                () = self.parts.clock.sleep(left.min(Duration::from_millis(250))) => {}
+            }
+            record = match self.parts.store.signing(id).await? {
+                Some(record) => record,
+                // The first call was refused without a trace, so this is a first call.
+                None => return Box::pin(self.create(ask)).await,
+            };
+        }
+    }
+
+    /// A create whose daemon died before anything was promised has no payload; the repeated call brings
+    /// one, so that recovery can finish it whatever the look-up says.
+    async fn revive(&self, record: Record, ask: &Ask) -> Result<Record, Error> {
+        let id = record.signing.id;
+        let now = self.parts.clock.now();
+        let abandoned = record.work.is_none_or(|work| work.leased_until.is_none_or(|until| until <= now));
+        if is_settled(record.signing.status) || !abandoned || self.parts.store.payload(id).await?.is_some() {
+            return Ok(record);
+        }
+        let mut signing = record.signing.clone();
+        let save = Save {
+            happened: Vec::new(),
+            work: Some(Work { due_at: now, leased_until: None, attempts: 0 }),
+            durability: Durability::Synced,
+            payload: Payload::Put(Private::new(ask.body.clone())),
+            answer: None,
+            links: Vec::new(),
+        };
+        match self.save_with(&mut signing, record.version, save).await {
+            Ok(_) | Err(Error::Store(crate::store::Error::Conflict)) => {}
+            Err(error) => return Err(error),
+        }
+        self.parts.due.notify_one();
+        self.record(id).await
+    }
+
+    /// The answer to a create that was settled out of the caller's sight. It is kept, so that the next
+    /// call with the key gets the same.
+    pub(super) async fn answer_late(
+        &self,
+        record: Record,
+        view: bool,
+        links: Vec<ShownLink>,
+        replayed: bool,
+    ) -> Result<Created, Error> {
+        let id = record.signing.id;
+        if let Some(answer) = record.answer {
+            return Ok(Created::Made { signing: id, body: answer.body.into_inner(), replayed });
+        }
+        if let (SigningStatus::Failed, Some(failure)) =
+            (record.signing.status, record.signing.failure.clone())
+        {
+            return Err(Error::Failed { failure, signing: id, replayed });
+        }
+        let signer = record.signing.next_signer().map(|signer| signer.id).filter(|_| view);
+        let mut views = Vec::new();
+        if let Some(signer) = signer {
+            match self.open_view(&record.signing.caller, id, signer, Opener::Caller).await {
+                Ok(view) => views.push(view),
+                Err(error) => tracing::warn!(signing.id = %id, %error, "no view for a late answer"),
+            }
+        }
+        self.keep_answer(id, &views, links, replayed).await
+    }
+
+    async fn keep_answer(
+        &self,
+        id: crate::domain::SigningId,
+        views: &[show::ShownView],
+        links: Vec<ShownLink>,
+        replayed: bool,
+    ) -> Result<Created, Error> {
+        let record = self.record(id).await?;
+        let mut signing = record.signing;
+        let now = self.parts.clock.now();
+        // The tokens of the first links are not kept, so an answer without them shows new ones.
+        let (links, fresh) = if links.is_empty() {
+            let links: Vec<_> =
+                signing.signers.iter().filter_map(|signer| self.new_link(&signing, signer.id, now)).collect();
+            let fresh = links.iter().map(|shown| shown.link.clone()).collect();
+            (links, fresh)
+        } else {
+            (links, Vec::new())
+        };
+        let body = show::signing(&signing, views, &links);
+        let save = Save {
+            happened: Vec::new(),
+            work: record.work,
+            durability: Durability::Flushed,
+            payload: Payload::Keep,
+            answer: Some(KeptAnswer { status: 201, body: Private::new(body.clone()) }),
+            links: fresh,
+        };
+        match self.save_with(&mut signing, record.version, save).await {
+            Ok(_) => Ok(Created::Made { signing: id, body, replayed }),
+            // Another repeated call was faster: its answer is the one that is kept.
+            Err(Error::Store(crate::store::Error::Conflict)) => {
+                let record = self.record(id).await?;
+                let body = record.answer.map_or(body, |answer| answer.body.into_inner());
+                Ok(Created::Made { signing: id, body, replayed })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! One attempt at a create, and what its outcome means (rules E1, E2).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{Document, Draft, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening},
+    esign::{self, Created as CreatedEnvelope, Deadline, NewDocument, NewEnvelope, NewRecipient},
+    objects::show::{self, ShownView},
+    signing::{
+        Error, Save, Signings,
+        create::{Created, Job, LEASE, Told, failure, later},
+        views::VIEW_LIFE,
+    },
+    store::{Durability, KeptAnswer, Payload, Version, Work},
+};
+
+/// How long after an ambiguous outcome the first look-up comes.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// The longest wait between attempts. An uncertain create must be decided within 20 s of the upstream
+/// answering again, of which the look-ups take 12.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// What one attempt came to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Surely nothing was made, and the caller can be told why: consent, a limit.
+    Impossible(esign::Error),
+    /// Surely nothing was made, because the upstream was not reached. It may be later.
+    NotReached(esign::Error),
+    /// The envelope exists.
+    Opened { created: CreatedEnvelope, view: Option<MintedView> },
+    /// The upstream refused the envelope for good.
+    Refused(esign::Error),
+    /// Nobody knows whether the envelope exists.
+    Unknown(esign::Error),
+}
+
+/// A view that was minted right after the create.
+#[derive(Debug)]
+pub(super) struct MintedView {
+    signer: SignerId,
+    url: Private<String>,
+    at: Timestamp,
+    trace: Option<String>,
+}
+
+impl Signings {
+    /// Posts the envelope and, if the draft wants one and time is left, mints the first view.
+    pub(super) async fn attempt(&self, signing: &Signing, draft: &Draft, until: Duration) -> Outcome {
+        // Closing the semaphore is never done; work beyond the bound waits its turn here.
+        let _slot = self.parts.slots.acquire().await;
+        let acting = match self.parts.esign.acting(&signing.sender).await {
+            Ok(acting) => acting,
+            Err(error) => return Outcome::of(error),
+        };
+        let envelope = self.envelope(signing, draft);
+        match self.parts.esign.create_envelope(&acting, &envelope, Deadline::none()).await {
+            Ok(created) => {
+                self.parts.breaker.answered();
+                let view = self.first_view(&acting, signing, draft, &created, until).await;
+                Outcome::Opened { created, view }
+            }
+            Err(error) => {
+                let outcome = Outcome::of(error);
+                match outcome {
+                    Outcome::NotReached(_) | Outcome::Unknown(_) => {
+                        self.parts.breaker.failed(self.parts.clock.uptime());
+                    }
+                    _ => self.parts.breaker.answered(),
+                }
+                outcome
+            }
+        }
+    }
+
+    /// A view that cannot be had is no failure of the create: the caller gets one later.
+    async fn first_view(
+        &self,
+        acting: &esign::Acting,
+        signing: &Signing,
+        draft: &Draft,
+        created: &CreatedEnvelope,
+        until: Duration,
+    ) -> Option<MintedView> {
+        let signer = signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| draft.view)?;
+        if self.parts.clock.uptime() >= until {
+            return None;
+        }
+        let at = self.parts.clock.now();
+        match self.mint(acting, signing, &created.envelope, signer).await {
+            Ok(view) => Some(MintedView { signer: signer.id, url: view.url, at, trace: view.trace }),
+            Err(error) => {
+                tracing::warn!(signing.id = %signing.id, code = error.code(), "no view after the create");
+                None
+            }
+        }
+    }
+
+    /// Writes the outcome down, and says what to tell.
+    pub(super) async fn settle(&self, job: &mut Job, outcome: Outcome) -> Told {
+        let told = match outcome {
+            Outcome::Opened { created, view } => self.opened(job, created, view).await,
+            Outcome::Refused(error) => self.refused(job, &error).await,
+            Outcome::Impossible(error) => self.impossible(job, error).await,
+            Outcome::NotReached(error) => self.queued(job, &error).await,
+            Outcome::Unknown(error) => return self.doubted(job, &error).await,
+        };
+        Told::Ended(told)
+    }
+
+    /// Puts on disk what a later attempt needs, so that the caller can be told "accepted".
+    pub(super) async fn accept(&self, job: &Job) -> Result<Version, Error> {
+        let mut signing = job.signing.clone();
+        let due_at = later(self.parts.clock.now(), LEASE);
+        let save = Save {
+            happened: Vec::new(),
+            work: Some(Work { due_at, leased_until: Some(due_at), attempts: job.attempts }),
+            durability: Durability::Synced,
+            payload: Payload::Put(Private::new(job.body.clone())),
+            answer: None,
+            links: Vec::new(),
+        };
+        self.save_with(&mut signing, job.version, save).await
+    }
+
+    async fn opened(
+        &self,
+        job: &mut Job,
+        created: CreatedEnvelope,
+        view: Option<MintedView>,
+    ) -> Result<Created, Error> {
+        let now = self.parts.clock.now();
+        let signing = &mut job.signing;
+        let happened = signing.open(created.account, created.envelope);
+        if let Some(first) = signing.history.last_mut() {
+            first.trace = created.trace;
+        }
+        let view = view.map(|view| note_view(signing, view));
+        // The body is made before the events count the sequence up, so it is counted here too.
+        let sequence = signing.sequence;
+        signing.sequence += happened.len() as u64;
+        let body = show::signing(signing, view.as_slice(), &job.links);
+        signing.sequence = sequence;
+        let answer = KeptAnswer { status: 201, body: Private::new(body.clone()) };
+        let save = Save {
+            happened,
+            work: None,
+            // Losing this to a power cut costs a look-up, not an envelope: the intent is synced.
+            durability: Durability::Flushed,
+            payload: Payload::Drop,
+            answer: Some(answer),
+            links: Vec::new(),
+        };
+        job.version = self.save_with(signing, job.version, save).await?;
+        tracing::info!(signing.id = %signing.id, "signing opened at {now}");
+        Ok(Created::Made { signing: signing.id, body, replayed: false })
+    }
+
+    async fn refused(&self, job: &mut Job, error: &esign::Error) -> Result<Created, Error> {
+        let failure = failure(error);
+        let happened = job.signing.fail(failure.clone());
+        self.end(job, happened, None, Payload::Drop).await?;
+        tracing::info!(signing.id = %job.signing.id, code = failure.code, "the upstream refused the envelope");
+        Err(Error::Failed { failure, signing: job.signing.id, replayed: false })
+    }
+
+    /// Surely not made, and not the caller's fault for good: the key stays free, unless someone was
+    /// promised the end of it.
+    async fn impossible(&self, job: &mut Job, error: esign::Error) -> Result<Created, Error> {
+        if job.accepted {
+            return self.queued(job, &error).await;
+        }
+        self.parts.store.forget(job.signing.id, job.version).await?;
+        self.parts.hub.changed(job.signing.id);
+        Err(Error::Upstream(error))
+    }
+
+    async fn queued(&self, job: &mut Job, error: &esign::Error) -> Result<Created, Error> {
+        let now = self.parts.clock.now();
+        job.signing.posted_at = None;
+        job.signing.missing_since = None;
+        if job.attempts == 0 {
+            job.signing.remember(now, "create_queued", None, error.trace().map(str::to_owned));
+        }
+        let wait = error.retry_at().map_or_else(
+            || backoff(job.attempts),
+            |at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO),
+        );
+        job.attempts += 1;
+        let work = Work { due_at: later(now, wait), leased_until: None, attempts: job.attempts };
+        self.end(job, Vec::new(), Some(work), self.payload(job)).await?;
+        job.accepted = true;
+        self.parts.due.notify_one();
+        tracing::warn!(signing.id = %job.signing.id, code = error.code(), "create queued: the upstream is not reached");
+        Ok(Created::Accepted { signing: job.signing.id, body: show::signing(&job.signing, &[], &job.links) })
+    }
+
+    async fn doubted(&self, job: &mut Job, error: &esign::Error) -> Told {
+        let now = self.parts.clock.now();
+        let happened = job.signing.doubt();
+        job.signing.missing_since = None;
+        job.attempts += 1;
+        let wait = FIRST_LOOK.max(backoff(job.attempts.saturating_sub(1)));
+        let work = Work { due_at: later(now, wait), leased_until: None, attempts: job.attempts };
+        tracing::warn!(signing.id = %job.signing.id, code = error.code(), "the outcome of a create is unknown");
+        if let Err(error) = self.end(job, happened, Some(work), self.payload(job)).await {
+            // The intent is on disk, so recovery takes it up when the lease ends.
+            return Told::Ended(Err(error));
+        }
+        job.accepted = true;
+        self.parts.due.notify_one();
+        Told::Uncertain
+    }
+
+    /// The payload goes to disk once, at the first promise.
+    fn payload(&self, job: &Job) -> Payload {
+        if job.accepted { Payload::Keep } else { Payload::Put(Private::new(job.body.clone())) }
+    }
+
+    async fn end(
+        &self,
+        job: &mut Job,
+        happened: Vec<Happening>,
+        work: Option<Work>,
+        payload: Payload,
+    ) -> Result<(), Error> {
+        let save =
+            Save { happened, work, durability: Durability::Synced, payload, answer: None, links: Vec::new() };
+        job.version = self.save_with(&mut job.signing, job.version, save).await?;
+        Ok(())
+    }
+
+    /// What the upstream is to make.
+    fn envelope<'a>(&'a self, signing: &'a Signing, draft: &'a Draft) -> NewEnvelope<'a> {
+        NewEnvelope {
+            signing: signing.id,
+            transaction: signing.transaction_id,
+            subject: draft.subject.as_deref(),
+            message: draft.message.as_deref(),
+            locale: draft.locale.as_deref(),
+            documents: draft.documents.iter().map(new_document).collect(),
+            recipients: signing
+                .signers
+                .iter()
+                .zip(&draft.signers)
+                .map(|(signer, new)| recipient(signer, new))
+                .collect(),
+            expires_in: draft.expires_in,
+            events_to: self.parts.settings.public_origin.as_deref().filter(|_| self.parts.settings.connect),
+        }
+    }
+}
+
+impl Outcome {
+    /// What an error says about whether the envelope exists.
+    fn of(error: esign::Error) -> Self {
+        match error.made() {
+            esign::Made::Unknown => Self::Unknown(error),
+            esign::Made::No if error.is_final() => Self::Refused(error),
+            esign::Made::No if error.is_passing() => Self::NotReached(error),
+            esign::Made::No => Self::Impossible(error),
+        }
+    }
+}
+
+fn new_document(document: &Document) -> NewDocument<'_> {
+    match document {
+        Document::File { name, content, anchors } => {
+            NewDocument::File { name, base64: content.base64(), anchors }
+        }
+        Document::Template { id, .. } => NewDocument::Template { id },
+    }
+}
+
+fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner) -> NewRecipient<'a> {
+    NewRecipient {
+        key: &signer.key,
+        recipient_id: &signer.recipient_id,
+        client_user_id: &signer.client_user_id,
+        name: signer.name.reveal(),
+        email: signer.email.reveal(),
+        role: signer.role.as_deref(),
+        order: signer.order,
+        sms: new.sms.as_ref(),
+        access_code: new.access_code.as_ref().map(|code| code.reveal().as_str()),
+        fields: new.fields.reveal(),
+    }
+}
+
+fn note_view(signing: &mut Signing, view: MintedView) -> ShownView {
+    let until = later(view.at, VIEW_LIFE);
+    signing.live_view = Some(LiveView { clicked: false, signer: view.signer, minted_at: view.at, until });
+    signing.remember(view.at, "view_minted", Some(view.signer), view.trace);
+    ShownView { signer: view.signer, url: view.url, expires_at: until }
+}
+
+/// 1, 2, 4, then 5 seconds.
+pub(super) fn backoff(attempts: u32) -> Duration {
+    Duration::from_secs(1 << attempts.min(3)).min(LONGEST_WAIT)
+}

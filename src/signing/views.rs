@@ -1,0 +1,230 @@
+//! Recipient views: single use, five minutes, secret. Minted on a wish of the caller or a click on a link,
+//! never on a GET.
+//!
+//! A second view ends the session of the first one, so a click takes a lease first (rule L2): of many
+//! clicks at once, one gets a view and the others are told that it is open elsewhere.
+
+use std::time::Duration;
+
+use crate::{
+    domain::{
+        CallerName, Email, EnvelopeId, LiveView, Private, Signer, SignerId, SignerStatus, Signing, SigningId,
+        SigningStatus,
+    },
+    esign::{self, Deadline, ViewRequest},
+    objects::show::ShownView,
+    signing::{Error, MAX_CONFLICTS, ReturnTarget, Signings, create::later},
+    store::{Durability, Record},
+};
+
+/// How long a view can be opened (eSignature REST API, EnvelopeViews: createRecipient).
+pub(super) const VIEW_LIFE: Duration = Duration::from_secs(300);
+
+/// Who wants a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opener {
+    /// The caller, who decides for themselves and may replace a view they were given.
+    Caller,
+    /// A click on a link, which must not throw out a signer at work.
+    Click,
+}
+
+impl Signings {
+    /// A fresh view for a signer of a caller's signing.
+    pub async fn view(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        signer: SignerId,
+    ) -> Result<ShownView, Error> {
+        self.open_view(caller, id, signer, Opener::Caller).await
+    }
+
+    pub(super) async fn open_view(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        signer: SignerId,
+        opener: Opener,
+    ) -> Result<ShownView, Error> {
+        let record = self.record_of(caller, id).await?;
+        self.open_view_of(record, signer, opener).await
+    }
+
+    /// A fresh view for a click on a link, which names the signing itself.
+    pub async fn view_by_click(&self, id: SigningId, signer: SignerId) -> Result<ShownView, Error> {
+        let record = self.record(id).await?;
+        self.open_view_of(record, signer, Opener::Click).await
+    }
+
+    async fn open_view_of(
+        &self,
+        record: Record,
+        signer: SignerId,
+        opener: Opener,
+    ) -> Result<ShownView, Error> {
+        let signing = self.lease(record, signer, opener).await?;
+        let (at, id) = (self.parts.clock.now(), signing.id);
+        match self.mint_with_current_name(&signing, signer).await {
+            Ok((view, renamed)) => {
+                let until = later(at, VIEW_LIFE);
+                self.note(id, signer, opener, view.trace.clone(), renamed).await?;
+                Ok(ShownView { signer, url: view.url, expires_at: until })
+            }
+            Err(error) => {
+                self.release(id, signer).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the lease, if nobody holds it. One of many at once wins, by the version of the record.
+    async fn lease(&self, mut record: Record, signer: SignerId, opener: Opener) -> Result<Signing, Error> {
+        for _ in 0..MAX_CONFLICTS {
+            let now = self.parts.clock.now();
+            may_open(&record.signing, signer, opener, now)?;
+            if opener == Opener::Caller {
+                return Ok(record.signing);
+            }
+            let mut signing = record.signing;
+            let until = later(now, VIEW_LIFE);
+            signing.live_view = Some(LiveView { clicked: true, signer, minted_at: now, until });
+            match self.save(&mut signing, record.version, Vec::new(), record.work, Durability::Flushed).await
+            {
+                Ok(_) => return Ok(signing),
+                Err(Error::Store(crate::store::Error::Conflict)) => record = self.record(signing.id).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Store(crate::store::Error::Conflict))
+    }
+
+    /// A view that could not be minted must not lock the signer out.
+    async fn release(&self, id: SigningId, signer: SignerId) -> Result<(), Error> {
+        let freed = self.change(id, Durability::Flushed, |signing, _| {
+            if signing.live_view.as_ref().is_some_and(|view| view.signer == signer && view.clicked) {
+                signing.live_view = None;
+            }
+            Ok(Vec::new())
+        });
+        freed.await.map(|_| ())
+    }
+
+    async fn note(
+        &self,
+        id: SigningId,
+        signer: SignerId,
+        opener: Opener,
+        trace: Option<String>,
+        renamed: Option<(String, String)>,
+    ) -> Result<(), Error> {
+        let noted = self.change(id, Durability::Flushed, |signing, now| {
+            let clicked = opener == Opener::Click;
+            signing.live_view =
+                Some(LiveView { clicked, signer, minted_at: now, until: later(now, VIEW_LIFE) });
+            signing.remember(now, "view_minted", Some(signer), trace.clone());
+            if let (Some((name, email)), Some(signer)) = (&renamed, signing.signer_mut(signer)) {
+                signer.name = Private::new(name.clone());
+                signer.email = Email::trusted(email.clone());
+            }
+            Ok(Vec::new())
+        });
+        noted.await.map(|_| ())
+    }
+
+    /// Mints a view. A signer who adopted a signature under another name no longer matches what was
+    /// sent, so after that refusal the current name is read once and tried once.
+    async fn mint_with_current_name(
+        &self,
+        signing: &Signing,
+        signer: SignerId,
+    ) -> Result<(esign::View, Option<(String, String)>), Error> {
+        let signer = signing.signer(signer).ok_or(Error::NotFound)?;
+        let envelope = signing
+            .envelope
+            .as_ref()
+            .ok_or(Error::NotReady { status: signer.status, signing: signing.status })?;
+        let _slot = self.parts.slots.acquire().await;
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        match self.mint(&acting, signing, envelope, signer).await {
+            Err(Error::Upstream(error)) if error.is_unknown_recipient() => {
+                let current = self.parts.esign.recipient_names(&acting, envelope).await?;
+                let Some((name, email)) = current.get(&signer.recipient_id).cloned() else {
+                    return Err(Error::Upstream(error));
+                };
+                if name == *signer.name.reveal() && email == signer.email.reveal() {
+                    return Err(Error::Upstream(error));
+                }
+                let renamed = Signer {
+                    name: Private::new(name.clone()),
+                    email: Email::trusted(email.clone()),
+                    ..signer.clone()
+                };
+                let view = self.mint(&acting, signing, envelope, &renamed).await?;
+                Ok((view, Some((name, email))))
+            }
+            other => other.map(|view| (view, None)),
+        }
+    }
+
+    /// The one call that mints a view.
+    pub(super) async fn mint(
+        &self,
+        acting: &esign::Acting,
+        signing: &Signing,
+        envelope: &EnvelopeId,
+        signer: &Signer,
+    ) -> Result<esign::View, Error> {
+        let return_url = self.return_url(signing.id, signer)?;
+        let request = ViewRequest {
+            recipient_id: &signer.recipient_id,
+            client_user_id: &signer.client_user_id,
+            name: signer.name.reveal(),
+            email: signer.email.reveal(),
+            return_url: &return_url,
+            authenticated_by: signer.authenticated_by.as_ref(),
+            frame_ancestors: &signing.frame_ancestors,
+            locale: signing.locale.as_deref(),
+        };
+        Ok(self.parts.esign.recipient_view(acting, envelope, &request, Deadline::none()).await?)
+    }
+
+    /// Where the upstream sends the browser: to us if we can be reached, else straight to the site.
+    fn return_url(&self, id: SigningId, signer: &Signer) -> Result<String, Error> {
+        match (&self.parts.settings.public_origin, &signer.return_url) {
+            (Some(origin), _) => {
+                let target = ReturnTarget { signing: id, signer: signer.id };
+                Ok(format!("{origin}/r/{}", self.parts.settings.nonce_key.nonce(target)))
+            }
+            (None, Some(url)) => Ok(url.clone()),
+            (None, None) => Err(Error::NoReturnUrl),
+        }
+    }
+}
+
+/// Whether this signer may have a view now.
+fn may_open(signing: &Signing, signer: SignerId, opener: Opener, now: jiff::Timestamp) -> Result<(), Error> {
+    let person = signing.signer(signer).ok_or(Error::NotFound)?;
+    let not_ready = Error::NotReady { status: person.status, signing: signing.status };
+    match signing.status {
+        SigningStatus::Creating | SigningStatus::Uncertain => return Err(not_ready),
+        SigningStatus::Open => {}
+        closed => return Err(Error::Closed(closed)),
+    }
+    match person.status {
+        SignerStatus::Ready | SignerStatus::InSession => {}
+        SignerStatus::AuthFailed | SignerStatus::Declined | SignerStatus::Signed | SignerStatus::Waiting => {
+            return Err(not_ready);
+        }
+    }
+    // What the caller was given may never have been opened; what was clicked, or is in session, is.
+    let live = signing.live_view.as_ref().filter(|view| view.until > now);
+    match live {
+        Some(view)
+            if opener == Opener::Click && (view.clicked || person.status == SignerStatus::InSession) =>
+        {
+            Err(Error::ViewLive { until: view.until })
+        }
+        _ => Ok(()),
+    }
+}
