@@ -1,5 +1,9 @@
 //! countersign: lets a company website have its visitors sign DocuSign documents, without an account.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod lifecycle;
 pub mod listener;
+pub mod ops;
+pub mod telemetry;
