@@ -49,7 +49,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     create(&private_path, pair.private.as_bytes(), 0o600)?;
     create(&public_path, pair.public.as_bytes(), 0o644)?;
-    output::line(format_args!("{}", pair.public.trim_end()));
+    // Settings are read from another directory than this one, most likely.
+    let setting = fs::canonicalize(&private_path).unwrap_or_else(|_| private_path.clone());
+    output::line(pair.public.trim_end());
     output::note(format_args!(
         "\nPrivate key: {} (mode 0600; keep it, show it to nobody)\nPublic key:  {}\n\n\
          In DocuSign: Settings > Apps and Keys > your app > Actions > Edit > Service Integration >\n\
@@ -57,7 +59,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
          Then in the settings: keys = [\"{}\"]",
         private_path.display(),
         public_path.display(),
-        private_path.display(),
+        setting.display(),
     ));
     Ok(ExitCode::SUCCESS)
 }

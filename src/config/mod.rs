@@ -212,6 +212,9 @@ fn each<R, T>(
 /// The file or variable that gave a setting; none if it is missing. For an entry of a list, that of
 /// the list.
 fn origin_of(figment: &Figment, setting: &str) -> Option<String> {
-    let setting = setting.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.');
+    let setting = match setting.rsplit_once('.') {
+        Some((list, index)) if index.bytes().all(|c| c.is_ascii_digit()) => list,
+        _ => setting,
+    };
     figment.find_metadata(setting).map(|layer| layer.name.to_string())
 }

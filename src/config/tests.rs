@@ -298,6 +298,13 @@ fn a_line_stays_a_line_whatever_a_key_holds() {
 }
 
 #[test]
+fn the_source_of_an_entry_is_that_of_its_list() {
+    let pairs = [("COUNTERSIGN__SENDERS__SYSTEM__KEYS", r#"["key.pem", {credential = "next"}]"#)];
+    let line = load(&with(""), &pairs).unwrap_err().to_string();
+    assert!(line.starts_with("senders.system.keys.1 (in COUNTERSIGN__SENDERS__SYSTEM__KEYS): "), "{line}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Some(Path::new("/nonexistent/site.toml")), &Variables::default()).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/site.toml: cannot read"), "{error}");
