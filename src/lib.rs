@@ -1,8 +1,13 @@
 //! countersign: lets a company website have its visitors sign DocuSign documents, without an account.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
+pub mod events;
 pub mod lifecycle;
 pub mod listener;
 pub mod objects;
+pub mod ops;
 pub mod store;
+pub mod telemetry;
