@@ -9,5 +9,6 @@ pub mod lifecycle;
 pub mod listener;
 pub mod objects;
 pub mod ops;
+pub mod pdf;
 pub mod store;
 pub mod telemetry;

@@ -50,7 +50,7 @@ pub(super) async fn create(
         return Err(Problem::new("sender_unknown", "there is no sender of that name for this caller"));
     }
     caller.check(&draft)?;
-    api.signings.preflight(&draft)?;
+    let draft = api.signings.preflight(draft).await?;
     let ask = Ask {
         caller: caller.name.clone(),
         key: scoped(&caller, &key),

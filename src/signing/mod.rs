@@ -21,6 +21,7 @@ mod documents;
 mod error;
 mod follow;
 mod nonce;
+mod preflight;
 mod recover;
 mod repeat;
 mod settle;
