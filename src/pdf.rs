@@ -97,7 +97,7 @@ fn has_forms(document: &Document) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use pdf_writer::{Content, Name, Pdf, Rect, Ref, Str};
+    use pdf_writer::{Content, Finish as _, Name, Pdf, Rect, Ref, Str};
 
     use super::*;
 
