@@ -467,6 +467,11 @@ fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, BuildError> {
     }
 }
 
+/// Whether a URL is one that a client of any [`Reach`] would call.
+pub fn is_callable(url: &Url) -> bool {
+    check_url(url, Reach::Anywhere).is_ok()
+}
+
 /// Plain HTTP is for loopback alone: a token must not cross a wire in the clear because of a typo.
 fn check_url(url: &Url, reach: Reach) -> Result<(), Error> {
     let address = match url.host() {

@@ -1,5 +1,6 @@
 //! countersign: lets a company website have its visitors sign DocuSign documents, without an account.
 
+pub mod auth;
 pub mod clock;
 pub mod http_client;
 pub mod lifecycle;
