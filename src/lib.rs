@@ -1,10 +1,12 @@
 //! countersign: lets a company website have its visitors sign DocuSign documents, without an account.
 
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod events;
+pub mod http_client;
 pub mod lifecycle;
 pub mod listener;
 pub mod objects;
