@@ -1,0 +1,260 @@
+//! Watches the client for what DocuSign forbids or holds against an application at its go-live
+//! review, though no call fails for it.
+//!
+//! A verdict names the rule, its source, and the requests that show the breach. The judge only
+//! watches: no answer depends on it.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::requests::Entry;
+
+/// One status read of an envelope, or of one part of it, in so long.
+const POLLING_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
+/// So many mints in a row, each used for at most [`FEW_CALLS`], are a mint a call.
+const NEEDLESS_MINTS: usize = 4;
+const FEW_CALLS: u64 = 2;
+/// Requests kept as proof of one breach.
+const PROOF: usize = 50;
+
+/// A rule of the vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Rule {
+    /// Called on after a limit error, before the budget was full again.
+    LimitIgnored,
+    /// Created an envelope again under a transaction id that has one.
+    CreateRepeated,
+    /// Minted a token for every call or two, while the last one was still good.
+    MintPerCall,
+    /// Read the status of one envelope, or one part of it, more than once in 15 minutes.
+    Polling,
+    /// Used a token on after it was refused.
+    DeadTokenReused,
+    /// Asked for a recipient view while one for that recipient was live.
+    ViewReminted,
+}
+
+impl Rule {
+    fn words(self) -> &'static str {
+        match self {
+            Self::CreateRepeated => {
+                "a create is not idempotent: look the transaction id up before sending it again"
+            }
+            Self::DeadTokenReused => "renew a token once it was refused, instead of calling on with it",
+            Self::LimitIgnored => "when the budget is gone, stop until it is full again",
+            Self::MintPerCall => "keep the access token and use it until shortly before it expires",
+            Self::Polling => "one status read of an envelope (and of each part of it) in 15 minutes",
+            Self::ViewReminted => "a new recipient view puts out the signer who is using the last one",
+        }
+    }
+
+    fn source(self) -> &'static str {
+        match self {
+            Self::CreateRepeated => "eSignature REST API, envelopeDefinition.transactionId",
+            Self::DeadTokenReused | Self::MintPerCall => {
+                "DocuSign developer FAQ, Administration and Authentication"
+            }
+            Self::LimitIgnored | Self::Polling => {
+                "developers.docusign.com/docs/esign-rest-api/esign101/rules-and-limits"
+            }
+            Self::ViewReminted => "developers.docusign.com, EnvelopeViews: createRecipient",
+        }
+    }
+}
+
+/// What happened to one vendor request, as far as rules care.
+#[derive(Debug)]
+pub(super) struct Observed<'a> {
+    /// The request, as it is in the log.
+    pub(super) entry: &'a Entry,
+    /// Its path in segments.
+    pub(super) route: &'a [&'a str],
+    /// The account it was for, once known.
+    pub(super) account: Option<&'a str>,
+    /// Its bearer token.
+    pub(super) bearer: Option<&'a str>,
+    /// The method.
+    pub(super) method: &'a Method,
+    /// What was answered, or would have been.
+    pub(super) status: StatusCode,
+    /// The client's own id for a create.
+    pub(super) transaction: Option<String>,
+    /// When the budget that refused this call is full again.
+    pub(super) limited_until: Option<Timestamp>,
+}
+
+/// A successful JWT grant.
+#[derive(Debug)]
+struct Mint {
+    entry: Entry,
+    calls: u64,
+    expires: Timestamp,
+}
+
+/// What it has seen, and what it thinks of it.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    breaches: BTreeMap<(Rule, String), Breach>,
+    polled: BTreeMap<String, Entry>,
+    limited: BTreeMap<String, (Timestamp, Entry)>,
+    mints: BTreeMap<String, Vec<Mint>>,
+    refused_tokens: BTreeMap<String, Entry>,
+    created: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Default)]
+struct Breach {
+    count: u64,
+    requests: Vec<Entry>,
+}
+
+/// One verdict, as the control interface tells it.
+#[derive(Debug, Serialize)]
+pub(super) struct Verdict<'a> {
+    rule: Rule,
+    says: &'static str,
+    source: &'static str,
+    subject: &'a str,
+    count: u64,
+    requests: &'a [Entry],
+}
+
+impl Judge {
+    /// The rules that were broken, and the requests that show it.
+    pub(super) fn verdicts(&self) -> Vec<Verdict<'_>> {
+        self.breaches
+            .iter()
+            .map(|((rule, subject), breach)| Verdict {
+                rule: *rule,
+                says: rule.words(),
+                source: rule.source(),
+                subject,
+                count: breach.count,
+                requests: &breach.requests,
+            })
+            .collect()
+    }
+
+    /// Records a breach that a handler saw: about what (an id or a path), and which requests show it.
+    pub(super) fn broke(&mut self, rule: Rule, subject: &str, shown_by: &[&Entry]) {
+        let breach = self.breaches.entry((rule, subject.to_owned())).or_default();
+        breach.count += 1;
+        for entry in shown_by {
+            if breach.requests.len() < PROOF && breach.requests.last() != Some(*entry) {
+                breach.requests.push((*entry).clone());
+            }
+        }
+    }
+
+    /// Looks at one answered request.
+    pub(super) fn observe(&mut self, seen: &Observed<'_>) {
+        self.watch_limits(seen);
+        self.watch_tokens(seen);
+        if seen.status.is_success() {
+            self.watch_polling(seen);
+            self.watch_creates(seen);
+        }
+    }
+
+    /// Notes a successful JWT grant for one (integration key, user, scopes).
+    pub(super) fn minted(&mut self, who: &str, entry: &Entry, expires: Timestamp) {
+        let mints = self.mints.entry(who.to_owned()).or_default();
+        mints.retain(|mint| entry.at < mint.expires);
+        mints.push(Mint { entry: entry.clone(), calls: 0, expires });
+        let earlier = &mints[..mints.len() - 1];
+        let row: Vec<Entry> = earlier
+            .iter()
+            .rev()
+            .take_while(|mint| mint.calls <= FEW_CALLS)
+            .map(|mint| mint.entry.clone())
+            .collect();
+        if row.len() + 1 >= NEEDLESS_MINTS {
+            let shown: Vec<&Entry> = row.iter().rev().chain([entry]).collect();
+            self.broke(Rule::MintPerCall, who, &shown);
+        }
+    }
+
+    /// Notes that a token of this owner was used: its mint was worth it.
+    pub(super) fn used(&mut self, who: &str) {
+        if let Some(mint) = self.mints.get_mut(who).and_then(|mints| mints.last_mut()) {
+            mint.calls += 1;
+        }
+    }
+
+    /// Notes that tokens of this owner died early: minting again is right.
+    pub(super) fn died(&mut self, who: &str) {
+        self.mints.remove(who);
+    }
+
+    fn watch_limits(&mut self, seen: &Observed<'_>) {
+        let Some(account) = seen.account else { return };
+        let earlier = self.limited.get(account).filter(|(until, _)| seen.entry.at < *until).cloned();
+        if let Some((_, refused)) = earlier {
+            self.broke(Rule::LimitIgnored, account, &[&refused, seen.entry]);
+        }
+        if let Some(until) = seen.limited_until {
+            self.limited.entry(account.to_owned()).or_insert_with(|| (until, seen.entry.clone())).0 = until;
+        }
+        if self.limited.get(account).is_some_and(|(until, _)| seen.entry.at >= *until) {
+            self.limited.remove(account);
+        }
+    }
+
+    fn watch_tokens(&mut self, seen: &Observed<'_>) {
+        let Some(bearer) = seen.bearer else { return };
+        if seen.status != StatusCode::UNAUTHORIZED {
+            return;
+        }
+        // Calls already under way when the first refusal came are not held against the client.
+        let second = SignedDuration::from_secs(1);
+        if let Some(first) = self.refused_tokens.get(bearer).cloned() {
+            if seen.entry.at.duration_since(first.at) > second {
+                // The subject must not repeat the token.
+                self.broke(Rule::DeadTokenReused, &seen.entry.path, &[&first, seen.entry]);
+            }
+        } else {
+            self.refused_tokens.insert(bearer.to_owned(), seen.entry.clone());
+        }
+    }
+
+    fn watch_polling(&mut self, seen: &Observed<'_>) {
+        if *seen.method != Method::GET {
+            return;
+        }
+        let subject = match seen.route {
+            [_, _, "accounts", _, "envelopes", id] if *id != "status" => format!("{id}"),
+            [
+                _,
+                _,
+                "accounts",
+                _,
+                "envelopes",
+                id,
+                part @ ("audit_events" | "custom_fields" | "documents" | "notification" | "recipients"),
+            ] => format!("{id}/{part}"),
+            _ => return,
+        };
+        let last = self.polled.insert(subject.clone(), seen.entry.clone());
+        if let Some(last) = last
+            && seen.entry.at.duration_since(last.at) < POLLING_INTERVAL
+        {
+            self.broke(Rule::Polling, &subject, &[&last, seen.entry]);
+        }
+    }
+
+    fn watch_creates(&mut self, seen: &Observed<'_>) {
+        let is_create = *seen.method == Method::POST && seen.route.last() == Some(&"envelopes");
+        let Some(transaction) = seen.transaction.as_deref().filter(|id| is_create && !id.is_empty()) else {
+            return;
+        };
+        if let Some(first) = self.created.get(transaction).cloned() {
+            self.broke(Rule::CreateRepeated, transaction, &[&first, seen.entry]);
+        } else {
+            self.created.insert(transaction.to_owned(), seen.entry.clone());
+        }
+    }
+}
