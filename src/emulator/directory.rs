@@ -171,6 +171,24 @@ pub(super) struct App {
     pub(super) takes_loopback_callbacks: bool,
 }
 
+impl App {
+    /// Whether a browser may be sent there: listed exactly, or a daemon's callback on loopback.
+    pub(super) fn is_registered(&self, uri: &str) -> bool {
+        let is_loopback_callback = || {
+            let Ok(url) = url::Url::parse(uri) else { return false };
+            let is_loopback = match url.host() {
+                Some(url::Host::Domain(name)) => name == "localhost",
+                Some(url::Host::Ipv4(address)) => address.is_loopback(),
+                Some(url::Host::Ipv6(address)) => address.is_loopback(),
+                None => false,
+            };
+            is_loopback && matches!(url.scheme(), "http" | "https") && url.path() == "/consent/callback"
+        };
+        self.redirect_uris.iter().any(|known| known == uri)
+            || (self.takes_loopback_callbacks && is_loopback_callback())
+    }
+}
+
 /// One registered public key.
 #[derive(Debug, Clone)]
 pub(super) struct PublicKey {
@@ -223,8 +241,6 @@ pub(super) struct AccessToken {
     pub(super) user: Option<String>,
     /// What it may do.
     pub(super) scopes: Vec<String>,
-    /// When it was minted.
-    pub(super) minted: Timestamp,
     /// When it dies.
     pub(super) expires: Timestamp,
     /// Whether it died early.
@@ -287,7 +303,7 @@ impl Directory {
     }
 
     fn stock_users(&mut self, now: Timestamp) {
-        let rows: [(&str, &str, &str, &str, bool, Option<&str>); 6] = [
+        let rows = [
             (USER, "Sofia", "Sender", "system@countersign.example", true, None),
             (NO_CONSENT_USER, "Nora", "Noconsent", "nora@countersign.example", true, None),
             (ELSEWHERE_USER, "Elias", "Elsewhere", "elias@elsewhere.example", true, None),
@@ -296,6 +312,7 @@ impl Directory {
             (REMOTE_USER, "Rafael", "Remote", "rafael@remote.example", true, None),
         ];
         for (id, given_name, family_name, email, is_active, administers) in rows {
+            let administers: Option<&str> = administers;
             let user = User {
                 name: format!("{given_name} {family_name}"),
                 given_name: given_name.to_owned(),

@@ -34,13 +34,14 @@ pub(super) struct StateDir {
 impl StateDir {
     /// The directory given, or a fresh temporary one that is removed at the end.
     pub(super) fn open(given: Option<&Path>) -> Result<Self, Error> {
-        let (path, is_ours) = match given {
-            Some(path) => (path.to_owned(), false),
-            None => {
-                let name = format!("countersign-emulator-{}", uuid::Uuid::from_bytes(World::secret()).simple());
-                (std::env::temp_dir().join(name), true)
-            }
-        };
+        let is_ours = given.is_none();
+        let path = given.map_or_else(
+            || {
+                let name = uuid::Uuid::from_bytes(World::secret()).simple().to_string();
+                std::env::temp_dir().join(format!("countersign-emulator-{name}"))
+            },
+            Path::to_owned,
+        );
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)

@@ -115,7 +115,7 @@ pub(super) struct Answer {
     /// The status.
     pub(super) status: StatusCode,
     /// The headers; the server adds the vendor's usual ones.
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Box<HeaderMap>,
     /// The body.
     pub(super) body: Bytes,
 }
@@ -123,12 +123,12 @@ pub(super) struct Answer {
 impl Answer {
     /// An empty body.
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { status, headers: Box::default(), body: Bytes::new() }
     }
 
     /// Bytes of some type.
     pub(super) fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: HeaderMap::new(), body: body.into() }
+        Self { status, headers: Box::default(), body: body.into() }
             .with(header::CONTENT_TYPE, HeaderValue::from_static(content_type))
     }
 

@@ -17,6 +17,8 @@ const POLLING_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
 /// So many mints in a row, each used for at most [`FEW_CALLS`], are a mint a call.
 const NEEDLESS_MINTS: usize = 4;
 const FEW_CALLS: u64 = 2;
+/// Calls under way when the first refusal came are not held against the client.
+const UNDER_WAY: SignedDuration = SignedDuration::from_secs(1);
 /// Requests kept as proof of one breach.
 const PROOF: usize = 50;
 
@@ -193,7 +195,9 @@ impl Judge {
     fn watch_limits(&mut self, seen: &Observed<'_>) {
         let Some(account) = seen.account else { return };
         let earlier = self.limited.get(account).filter(|(until, _)| seen.entry.at < *until).cloned();
-        if let Some((_, refused)) = earlier {
+        if let Some((_, refused)) = earlier
+            && seen.entry.at.duration_since(refused.at) > UNDER_WAY
+        {
             self.broke(Rule::LimitIgnored, account, &[&refused, seen.entry]);
         }
         if let Some(until) = seen.limited_until {
@@ -209,10 +213,8 @@ impl Judge {
         if seen.status != StatusCode::UNAUTHORIZED {
             return;
         }
-        // Calls already under way when the first refusal came are not held against the client.
-        let second = SignedDuration::from_secs(1);
         if let Some(first) = self.refused_tokens.get(bearer).cloned() {
-            if seen.entry.at.duration_since(first.at) > second {
+            if seen.entry.at.duration_since(first.at) > UNDER_WAY {
                 // The subject must not repeat the token.
                 self.broke(Rule::DeadTokenReused, &seen.entry.path, &[&first, seen.entry]);
             }
@@ -226,7 +228,7 @@ impl Judge {
             return;
         }
         let subject = match seen.route {
-            [_, _, "accounts", _, "envelopes", id] if *id != "status" => format!("{id}"),
+            [_, _, "accounts", _, "envelopes", id] if *id != "status" => (*id).to_owned(),
             [
                 _,
                 _,

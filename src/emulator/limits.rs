@@ -90,7 +90,12 @@ impl Limits {
     }
 
     /// Counts one call about one envelope, unless it was asked about too often this hour.
-    pub(super) fn spend_on_envelope(&mut self, envelope: &str, writes: bool, now: Timestamp) -> Option<Answer> {
+    pub(super) fn spend_on_envelope(
+        &mut self,
+        envelope: &str,
+        writes: bool,
+        now: Timestamp,
+    ) -> Option<Answer> {
         let limit = if writes { self.envelope_writes } else { self.envelope_reads };
         let hour = self.envelopes.entry((envelope.to_owned(), writes)).or_default();
         hour.roll(now);

@@ -71,6 +71,10 @@ mod server;
 mod signatures;
 mod state;
 mod templates;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub use faults::{Fault, Kind as FaultKind, read_plan};

@@ -10,6 +10,9 @@ use serde::Serialize;
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Entry {
+    /// Its number in the log; given on arrival.
+    #[serde(skip)]
+    pub(super) number: u64,
     /// When it arrived, by the emulator's clock.
     pub(super) at: Timestamp,
     /// The method.
@@ -34,8 +37,9 @@ pub(super) struct RequestLog {
 impl RequestLog {
     /// Notes an arrival; answers its number, which is never used again.
     pub(super) fn arrived(&mut self, entry: Entry) -> u64 {
-        self.entries.push(entry);
-        self.forgotten + self.entries.len() as u64
+        let number = self.forgotten + self.entries.len() as u64 + 1;
+        self.entries.push(Entry { number, ..entry });
+        number
     }
 
     /// Notes what was answered.

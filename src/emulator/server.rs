@@ -8,6 +8,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -103,7 +104,7 @@ impl Server {
             self.stall(stall).await;
             return Err(Cut);
         }
-        if plan.resets {
+        if plan.fate == Fate::Resets {
             return Err(Cut);
         }
         let call = call(&parts, body.clone().unwrap_or_default(), number, &self.time, self.origin(&parts));
@@ -113,10 +114,11 @@ impl Server {
             (answer, std::mem::take(&mut world.outgoing))
         };
         self.deliverer.enqueue(events);
-        if plan.drops {
-            return Err(Cut);
+        match plan.fate {
+            Fate::Drops => Err(Cut),
+            Fate::Truncates => Ok(truncated(answer)),
+            Fate::Answers | Fate::Resets => Ok(whole(answer)),
         }
-        Ok(if plan.truncates { truncated(answer) } else { whole(answer) })
     }
 
     async fn control(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
@@ -140,6 +142,7 @@ impl Server {
         let mut world = self.world.lock();
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         let number = world.requests.arrived(Entry {
+            number: 0,
             at: self.time.now(),
             method: method.to_owned(),
             path: path.to_owned(),
@@ -177,14 +180,25 @@ impl Server {
     }
 }
 
+/// What becomes of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// The whole answer is sent.
+    Answers,
+    /// The work is done and the connection cut.
+    Drops,
+    /// Nothing is done and the connection cut.
+    Resets,
+    /// Half the answer is sent.
+    Truncates,
+}
+
 /// What the faults do to one request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Plan {
     delay: Option<Duration>,
     stall: Option<Fault>,
-    resets: bool,
-    drops: bool,
-    truncates: bool,
+    fate: Fate,
     token_dies: bool,
     /// `rate_limit`, `status` or `html`: answered instead of doing the work.
     instead: Option<Fault>,
@@ -194,12 +208,17 @@ impl Plan {
     fn draw(world: &mut World, method: &str, path: &str) -> Self {
         let faults = &mut world.faults;
         let mut fire = |kind| faults.fire(kind, method, path);
+        let delay = fire(Kind::Delay).and_then(|fault| fault.delay_ms).map(Duration::from_millis);
+        let fates = [
+            (Kind::ResetBeforeCommit, Fate::Resets),
+            (Kind::CommitThenDrop, Fate::Drops),
+            (Kind::Truncate, Fate::Truncates),
+        ];
+        let fate = fates.into_iter().find_map(|(kind, fate)| fire(kind).map(|_| fate));
         Self {
-            delay: fire(Kind::Delay).and_then(|fault| fault.delay_ms).map(Duration::from_millis),
+            delay,
             stall: fire(Kind::Stall),
-            resets: fire(Kind::ResetBeforeCommit).is_some(),
-            drops: fire(Kind::CommitThenDrop).is_some(),
-            truncates: fire(Kind::Truncate).is_some(),
+            fate: fate.unwrap_or(Fate::Answers),
             token_dies: fire(Kind::TokenDies).is_some(),
             instead: [Kind::RateLimit, Kind::Status, Kind::Html].into_iter().find_map(fire),
         }
@@ -227,7 +246,7 @@ fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Ans
         dispatch(world, &mut call, &mut notes)
     };
     let answer = decorate(world, &call, answer);
-    if !plan.drops {
+    if plan.fate != Fate::Drops {
         world.requests.answered(call.number, answer.status.as_u16());
     }
     observe(world, &call, answer.status, &notes);
@@ -244,7 +263,9 @@ fn observe(world: &mut World, call: &Call, status: StatusCode, notes: &Notes) {
     let Some(entry) = world.requests.entry(call.number) else { return };
     let route = call.route();
     let account = match route.as_slice() {
-        ["restapi", _, "accounts", account, ..] => world.directory.account(account).map(|(id, _)| id.to_owned()),
+        ["restapi", _, "accounts", account, ..] => {
+            world.directory.account(account).map(|(id, _)| id.to_owned())
+        }
         _ => None,
     };
     let is_create = call.method == Method::POST && call.below_account() == ["envelopes"];
@@ -271,7 +292,7 @@ fn transaction_id(body: &Bytes) -> Option<String> {
 fn dispatch(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {
     let route = call.route();
     let answer = match route.as_slice() {
-        ["oauth", "auth"] => consent::route(world, call),
+        ["oauth", "auth"] => Some(consent::route(world, call)),
         ["oauth" | ".well-known" | "logout", ..] => oauth::route(world, call),
         ["restapi", "service_information" | "v2.1"] => accounts::unauthenticated(call),
         ["restapi", "v2.1", "accounts", ..] => return rest(world, call, notes),
@@ -359,7 +380,9 @@ fn decorate(world: &mut World, call: &Call, mut answer: Answer) -> Answer {
     if call.path.starts_with("/restapi") {
         let trace = HeaderValue::from_str(&world.guid()).expect("a GUID is a header value");
         answer.headers.insert(HeaderName::from_static("x-docusign-tracetoken"), trace);
-        answer.headers.insert(HeaderName::from_static("x-docusign-node"), HeaderValue::from_static("EMU1FE1"));
+        answer
+            .headers
+            .insert(HeaderName::from_static("x-docusign-node"), HeaderValue::from_static("EMU1FE1"));
         if let Some(asked) = call.header("x-docusign-timetrack") {
             let at = vendor_time(call.now);
             let own = if asked.trim().is_empty() { String::new() } else { format!("{};", asked.trim()) };
@@ -393,7 +416,8 @@ fn call(parts: &request::Parts, body: Bytes, number: u64, time: &Time, origin: S
     let path = parts.uri.path().to_owned();
     let segments = path.split('/').skip(1).map(decode).collect::<Vec<_>>();
     // A trailing slash names the same thing.
-    let kept = if segments.last().is_some_and(String::is_empty) { segments.len() - 1 } else { segments.len() };
+    let kept =
+        if segments.last().is_some_and(String::is_empty) { segments.len() - 1 } else { segments.len() };
     Call {
         number,
         method: parts.method.clone(),
@@ -422,7 +446,7 @@ fn decode(segment: &str) -> String {
 fn whole(answer: Answer) -> Response<Body> {
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = answer.status;
-    *response.headers_mut() = answer.headers;
+    *response.headers_mut() = *answer.headers;
     response
 }
 
@@ -430,10 +454,15 @@ fn whole(answer: Answer) -> Response<Body> {
 fn truncated(answer: Answer) -> Response<Body> {
     let length = answer.body.len();
     let half = answer.body.slice(..length / 2);
-    let frames = futures_util::stream::iter([Ok(half), Err(std::io::Error::other(Cut))]);
+    let cut = async {
+        // The half is only flushed once the body has nothing more to give.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        Err(std::io::Error::other(Cut))
+    };
+    let frames = futures_util::stream::iter([Ok(half)]).chain(futures_util::stream::once(cut));
     let mut response = Response::new(Body::from_stream(frames));
     *response.status_mut() = answer.status;
-    *response.headers_mut() = answer.headers;
+    *response.headers_mut() = *answer.headers;
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     response
 }

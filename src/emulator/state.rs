@@ -128,4 +128,3 @@ impl SharedWorld {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
