@@ -305,7 +305,7 @@ p{margin:.5rem 0 1rem}
 ul{list-style:none;margin:0 0 1rem;padding:0}
 .scopes li{padding:.6rem 0;border-bottom:1px solid var(--line)}
 .detail{display:block;color:var(--soft);font-size:.85rem}
-.tag{margin-left:.5rem;padding:0 .5rem;border:1px solid var(--line);border-radius:1rem;font-size:.75rem}
+.tag{display:inline-block;margin-left:.5rem;padding:0 .5rem;border:1px solid var(--line);border-radius:1rem;font-size:.75rem}
 button{font:inherit;padding:.6rem 1.2rem;border:1px solid var(--line);border-radius:8px;background:none;color:inherit;cursor:pointer}
 button:focus-visible{outline:3px solid var(--act);outline-offset:2px}
 .primary{background:var(--act);border-color:var(--act);color:var(--on)}

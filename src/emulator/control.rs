@@ -173,7 +173,7 @@ fn move_clock(world: &mut World, time: &Time, call: &Call) -> Result<Answer, Str
         Move { advance_s: None, set: Some(to) } => time.set(to),
         _ => return Err("give one of `advance_s` and `set`".to_owned()),
     }
-    envelopes::tick(world, time.now());
+    world.tick(time.now());
     Ok(Answer::ok(json!({ "now": time.now() })))
 }
 

@@ -260,3 +260,87 @@ impl Judge {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENVELOPE: &[&str] = &["restapi", "v2.1", "accounts", "a", "envelopes", "e1"];
+    const RECIPIENTS: &[&str] = &["restapi", "v2.1", "accounts", "a", "envelopes", "e1", "recipients"];
+    const ENVELOPES: &[&str] = &["restapi", "v2.1", "accounts", "a", "envelopes"];
+
+    fn entry(number: u64, second: i64) -> Entry {
+        Entry {
+            number,
+            at: Timestamp::from_second(second).unwrap(),
+            method: "GET".to_owned(),
+            path: "/x".to_owned(),
+            query: String::new(),
+            status: Some(200),
+            bytes: 0,
+        }
+    }
+
+    fn seen<'a>(entry: &'a Entry, method: &'a Method, route: &'a [&'a str]) -> Observed<'a> {
+        Observed {
+            entry,
+            route,
+            account: Some("a"),
+            bearer: Some("t"),
+            method,
+            status: StatusCode::OK,
+            transaction: None,
+            limited_until: None,
+        }
+    }
+
+    fn rules(judge: &Judge) -> Vec<(Rule, u64, usize)> {
+        judge.verdicts().iter().map(|found| (found.rule, found.count, found.requests.len())).collect()
+    }
+
+    #[test]
+    fn one_status_read_of_each_part_in_15_minutes() {
+        let mut judge = Judge::default();
+        for (number, second, route) in
+            [(1, 0, ENVELOPE), (2, 1, RECIPIENTS), (3, 900, ENVELOPE), (4, 901, RECIPIENTS)]
+        {
+            judge.observe(&seen(&entry(number, second), &Method::GET, route));
+        }
+        assert_eq!(rules(&judge), []);
+        judge.observe(&seen(&entry(5, 1_799), &Method::GET, ENVELOPE));
+        assert_eq!(rules(&judge), [(Rule::Polling, 1, 2)]);
+        judge.observe(&seen(&entry(6, 1_800), &Method::GET, ENVELOPE));
+        assert_eq!(rules(&judge), [(Rule::Polling, 2, 3)]);
+    }
+
+    #[test]
+    fn a_create_under_a_known_transaction_id_is_noted_and_a_refused_one_is_not() {
+        let mut judge = Judge::default();
+        let create = |judge: &mut Judge, number, id: &str, status| {
+            let entry = entry(number, 0);
+            let transaction = Some(id.to_owned());
+            judge.observe(&Observed { status, transaction, ..seen(&entry, &Method::POST, ENVELOPES) });
+        };
+        create(&mut judge, 1, "one", StatusCode::BAD_REQUEST);
+        create(&mut judge, 2, "one", StatusCode::CREATED);
+        create(&mut judge, 3, "two", StatusCode::CREATED);
+        assert_eq!(rules(&judge), []);
+        create(&mut judge, 4, "one", StatusCode::CREATED);
+        assert_eq!(rules(&judge), [(Rule::CreateRepeated, 1, 2)]);
+    }
+
+    #[test]
+    fn a_dead_token_is_put_away_but_calls_under_way_are_forgiven() {
+        let mut judge = Judge::default();
+        let refuse = |judge: &mut Judge, number, second| {
+            let entry = entry(number, second);
+            let status = StatusCode::UNAUTHORIZED;
+            judge.observe(&Observed { status, ..seen(&entry, &Method::GET, ENVELOPES) });
+        };
+        refuse(&mut judge, 1, 0);
+        refuse(&mut judge, 2, 1);
+        assert_eq!(rules(&judge), []);
+        refuse(&mut judge, 3, 2);
+        assert_eq!(rules(&judge), [(Rule::DeadTokenReused, 1, 2)]);
+    }
+}

@@ -85,7 +85,7 @@ impl Server {
             }
             let events = {
                 let mut world = self.world.lock();
-                envelopes::tick(&mut world, self.time.now());
+                world.tick(self.time.now());
                 std::mem::take(&mut world.outgoing)
             };
             self.deliverer.enqueue(events);
@@ -227,7 +227,7 @@ impl Plan {
 
 /// One whole step: what time did, the handler, the log, the judge.
 fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Answer {
-    envelopes::tick(world, call.now);
+    world.tick(call.now);
     let mut notes = Notes::default();
     if plan.token_dies
         && let Some(token) = oauth::bearer(&call)

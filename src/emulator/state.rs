@@ -9,8 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::{
-    connect::Outgoing, directory::Directory, envelopes::Book, faults::Fault, faults::Faults, judge::Judge,
-    limits::Limits, requests::RequestLog,
+    connect::Outgoing,
+    directory::Directory,
+    envelopes::{self, Book},
+    faults::Fault,
+    faults::Faults,
+    judge::Judge,
+    limits::Limits,
+    requests::RequestLog,
 };
 
 /// What a start was given; a reset goes back to it.
@@ -50,6 +56,8 @@ pub(super) struct World {
     /// What it was started with.
     pub(super) setup: Arc<Setup>,
     random: fastrand::Rng,
+    /// The last second in which time alone did its work.
+    ticked: i64,
 }
 
 /// A text message to a signer's phone.
@@ -86,6 +94,7 @@ impl World {
             judge: Judge::default(),
             requests: RequestLog::default(),
             random: fastrand::Rng::with_seed(setup.seed),
+            ticked: i64::MIN,
             setup,
         }
     }
@@ -93,6 +102,15 @@ impl World {
     /// Back to the state after start.
     pub(super) fn reset(&mut self, now: Timestamp) {
         *self = Self::new(Arc::clone(&self.setup), now);
+    }
+
+    /// Lets time alone do what it does: envelopes expire. Once a second at most, because it looks at
+    /// every envelope and calls come by the hundred.
+    pub(super) fn tick(&mut self, now: Timestamp) {
+        if now.as_second() != self.ticked {
+            self.ticked = now.as_second();
+            envelopes::tick(self, now);
+        }
     }
 
     /// A new GUID, from the seed.

@@ -424,3 +424,32 @@ async fn it_listens_on_loopback_only_and_cleans_up_behind_itself() {
     drop(emulator);
     assert!(!key.exists());
 }
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_ids() {
+    let trace = |seed| async move {
+        let emulator = Running::with(Options { seed, ..Options::default() }).await;
+        let url = format!("{}/restapi/service_information", emulator.ready.base_url);
+        let answer = emulator.http.get(url).send().await.unwrap();
+        answer.headers()["x-docusign-tracetoken"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(trace(7).await, trace(7).await);
+    assert_ne!(trace(7).await, trace(8).await);
+}
+
+#[tokio::test]
+async fn a_body_over_the_vendors_limit_or_of_another_type_is_refused() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let url = format!("{}/restapi/v2.1/accounts/{}/settings", emulator.ready.base_url, directory::ACCOUNT);
+    let put = |body: Vec<u8>, kind: &'static str| {
+        let request = emulator.http.put(&url).bearer_auth(&token).header("content-type", kind);
+        async move { request.body(body).send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!(put(b"{".to_vec(), "application/json").await, 400);
+    assert_eq!(put(b"<a/>".to_vec(), "application/xml").await, 415);
+    assert_eq!(put(b"{}".to_vec(), "application/json; charset=utf-8").await, 200);
+    // Closing the connection on so large a body may beat the answer to it.
+    let sent = emulator.http.put(&url).bearer_auth(&token).body(vec![b' '; 35_651_585]).send().await;
+    assert!(sent.is_err() || sent.unwrap().status() == 413);
+}
