@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod emulator;
 pub mod events;
 pub mod http_client;
 pub mod lifecycle;

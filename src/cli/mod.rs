@@ -5,6 +5,7 @@
 //! 1 failed, 2 wrong arguments, 64 bad settings.
 
 mod caller;
+mod emulate;
 mod keygen;
 mod output;
 pub mod progress;
@@ -33,6 +34,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Caller(caller::Args),
+    Emulate(emulate::Args),
     Keygen(keygen::Args),
 }
 
@@ -56,6 +58,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Caller(args) => caller::run(args).await,
+        Command::Emulate(args) => emulate::run(args).await,
         Command::Keygen(args) => keygen::run(args).await,
     }
 }
