@@ -1,11 +1,14 @@
 //! countersign: lets a company website have its visitors sign DocuSign documents, without an account.
 
+pub mod api;
 pub mod auth;
+pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod emulator;
+pub mod esign;
 pub mod events;
 pub mod http_client;
 pub mod lifecycle;
@@ -13,5 +16,6 @@ pub mod listener;
 pub mod objects;
 pub mod ops;
 pub mod pdf;
+pub mod signing;
 pub mod store;
 pub mod telemetry;

@@ -120,10 +120,9 @@ impl Caller {
     pub fn check(&self, draft: &Draft) -> Result<(), Problem> {
         let mut faults = Invalids::default();
         for (at, document) in draft.documents.iter().enumerate() {
-            if let (Document::Template { alias, id }, Some(allowed)) = (document, &self.rights.templates) {
-                if !allowed.iter().any(|name| name == alias || name == id) {
-                    faults.add(format!("/documents/{at}/template"), "forbidden", "this caller may not use this template");
-                }
+            let (Document::Template { alias, id }, Some(allowed)) = (document, &self.rights.templates) else { continue };
+            if !allowed.iter().any(|name| name == alias || name == id) {
+                faults.add(format!("/documents/{at}/template"), "forbidden", "this caller may not use this template");
             }
         }
         for (at, signer) in draft.signers.iter().enumerate() {
@@ -143,8 +142,7 @@ impl Caller {
 
     /// Whether visitors may be sent back to this URL (rule L6).
     pub fn may_return_to(&self, url: &str) -> bool {
-        let origin = url::Url::parse(url).ok().and_then(|url| config::Origin::of(&url));
-        origin.is_some_and(|origin| self.rights.return_origins.contains(&origin))
+        url::Url::parse(url).is_ok_and(|url| self.rights.return_origins.contains(&config::Origin::of(&url)))
     }
 }
 

@@ -111,9 +111,12 @@ pub fn code(name: &str) -> &'static Code {
     found.or_else(|| CODES.iter().find(|code| code.code == "provider_rejected")).expect("the table holds it")
 }
 
-/// One refusal.
+/// One refusal. Boxed, because every handler carries one in its result.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Details>);
+
+#[derive(Debug, Clone)]
+struct Details {
     code: &'static Code,
     detail: String,
     errors: Vec<Invalid>,
@@ -138,7 +141,7 @@ pub struct Provider {
 impl Problem {
     /// A problem of that code; `detail` says what happened this time.
     pub fn new(name: &str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             code: code(name),
             detail: detail.into(),
             errors: Vec::new(),
@@ -147,7 +150,7 @@ impl Problem {
             links: Vec::new(),
             provider: None,
             replayed: false,
-        }
+        }))
     }
 
     /// No such path, or not this caller's.
@@ -164,52 +167,54 @@ impl Problem {
             Some(first) if count == 1 => format!("{} {}", first.pointer, first.detail),
             _ => format!("{count} places of the request are wrong"),
         };
-        Self { errors: faults.0, ..Self::new(name, detail) }
+        let mut problem = Self::new(name, detail);
+        problem.0.errors = faults.0;
+        problem
     }
 
     /// Says when to come back, in the body and as `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
+        self.0.retry_after = Some(after);
         self
     }
 
     /// Says at what time to come back.
     #[must_use]
     pub fn retry_at(mut self, at: Timestamp, now: Timestamp) -> Self {
-        self.retry_at = Some(at);
+        self.0.retry_at = Some(at);
         self.retry_after(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
     }
 
     /// Adds where to look or go next.
     #[must_use]
     pub fn link(mut self, name: &'static str, url: String) -> Self {
-        self.links.push((name, url));
+        self.0.links.push((name, url));
         self
     }
 
     /// Adds what the upstream said.
     #[must_use]
     pub fn provider(mut self, provider: Provider) -> Self {
-        self.provider = Some(provider);
+        self.0.provider = Some(provider);
         self
     }
 
     /// Says that an earlier call got the same answer.
     #[must_use]
     pub fn replayed(mut self, replayed: bool) -> Self {
-        self.replayed = replayed;
+        self.0.replayed = replayed;
         self
     }
 
     /// Its code.
     pub fn name(&self) -> &'static str {
-        self.code.code
+        self.0.code.code
     }
 
     /// Its HTTP status.
     pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The document, once the request id is known.
@@ -232,17 +237,17 @@ impl Problem {
             request_id: &'a str,
         }
         show::to_bytes(&Document {
-            r#type: format!("/docs/errors/{}", self.code.code),
-            title: self.code.title,
-            status: self.code.status,
-            code: self.code.code,
-            detail: &self.detail,
-            fix: self.code.fix,
-            retryable: self.code.retryable,
-            retry_at: self.retry_at,
-            errors: &self.errors,
-            links: self.links.iter().map(|(name, url)| (*name, url.as_str())).collect(),
-            provider: self.provider.as_ref(),
+            r#type: format!("/docs/errors/{}", self.0.code.code),
+            title: self.0.code.title,
+            status: self.0.code.status,
+            code: self.0.code.code,
+            detail: &self.0.detail,
+            fix: self.0.code.fix,
+            retryable: self.0.code.retryable,
+            retry_at: self.0.retry_at,
+            errors: &self.0.errors,
+            links: self.0.links.iter().map(|(name, url)| (*name, url.as_str())).collect(),
+            provider: self.0.provider.as_ref(),
             request_id,
         })
     }
@@ -254,15 +259,15 @@ impl IntoResponse for Problem {
         let mut response = self.status().into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(after) = self.retry_after {
+        if let Some(after) = self.0.retry_after {
             // Rounded up: coming back a moment too early would be refused again.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if self.code.status == 401 {
+        if self.0.code.status == 401 {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.replayed {
+        if self.0.replayed {
             headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
         }
         response.extensions_mut().insert(std::sync::Arc::new(self));
@@ -285,19 +290,17 @@ impl From<store::Error> for Problem {
 
 impl From<esign::Error> for Problem {
     fn from(error: esign::Error) -> Self {
+        let said = error.provider();
         let provider = Provider {
-            http_status: error.status(),
-            code: error.provider_code().map(str::to_owned),
+            http_status: said.map(|said| said.status),
+            code: said.and_then(|said| said.code.clone()),
             trace: error.trace().map(str::to_owned),
         };
-        let mut problem = Self::new(error.code(), error.detail()).provider(provider);
-        for (name, url) in error.links() {
-            problem = problem.link(name, url);
-        }
-        match error.retry_after() {
-            Some(after) => problem.retry_after(after),
-            None if problem.code.retryable && problem.code.status >= 429 => problem.retry_after(Duration::from_secs(5)),
-            None => problem,
+        let problem = Self::new(error.code(), signing::detail(&error)).provider(provider);
+        match error {
+            esign::Error::Limited { until, .. } => problem.at(until),
+            _ if problem.0.code.retryable && problem.0.code.status >= 429 => problem.retry_after(Duration::from_secs(5)),
+            _ => problem,
         }
     }
 }
@@ -353,14 +356,14 @@ impl Problem {
 
     /// A time in the body; the handler adds `Retry-After`, because it knows the time.
     fn at(mut self, at: Timestamp) -> Self {
-        self.retry_at = Some(at);
+        self.0.retry_at = Some(at);
         self
     }
 
     /// Turns the time in the body into `Retry-After` as well.
     #[must_use]
     pub fn as_of(self, now: Timestamp) -> Self {
-        match (self.retry_at, self.retry_after) {
+        match (self.0.retry_at, self.0.retry_after) {
             (Some(at), None) => self.retry_at(at, now),
             _ => self,
         }

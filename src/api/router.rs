@@ -9,6 +9,8 @@ use axum::{
     routing::{get, post},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     api::{
         Callers, Problem,
@@ -17,7 +19,6 @@ use crate::{
     },
     clock::SharedClock,
     domain::SenderName,
-    ops::Health,
     signing::Signings,
     telemetry::metrics::Metrics,
 };
@@ -35,8 +36,8 @@ pub struct Api {
     pub templates: Arc<BTreeMap<String, String>>,
     /// The largest body, in bytes.
     pub body_limit: usize,
-    /// Whether this daemon still takes work.
-    pub health: Health,
+    /// Fires when this daemon takes no more work.
+    pub closing: CancellationToken,
     /// The time.
     pub clock: SharedClock,
     /// What is counted.

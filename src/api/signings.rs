@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::{
     api::{Problem, caller::Authenticated, caller::Caller, router::Api},
     domain::{LinkId, SignerId, SigningId, SigningStatus},
-    esign::DocumentPart,
+    esign::DocumentRef,
     objects::{Invalids, parse_create, show},
     signing::{Ask, Created, digest},
     store::Filter,
@@ -37,7 +37,7 @@ pub(super) async fn create(
     Authenticated(caller): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    if api.health.is_stopped() {
+    if api.closing.is_cancelled() {
         return Err(Problem::new("shutting_down", "the daemon has stopped taking work").retry_after(Duration::from_secs(2)));
     }
     let headers = request.headers();
@@ -144,7 +144,7 @@ pub(super) async fn view(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    empty_object(whole_body(request, &api).await?)?;
+    empty_object(&whole_body(request, &api).await?)?;
     let minted = api.signings.view(&caller.name, signing_id(&id)?, signer_id(&signer)?).await;
     let minted = minted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
     Ok(json(StatusCode::CREATED, show::view(&minted)))
@@ -157,7 +157,7 @@ pub(super) async fn link(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    empty_object(whole_body(request, &api).await?)?;
+    empty_object(&whole_body(request, &api).await?)?;
     let shown = api.signings.add_link(&caller.name, signing_id(&id)?, signer_id(&signer)?).await?;
     Ok(json(StatusCode::CREATED, show::link(&shown)))
 }
@@ -218,11 +218,12 @@ pub(super) async fn document(
     Authenticated(caller): Authenticated,
     Path((id, part)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let part = DocumentPart::parse(&part).ok_or_else(Problem::not_found)?;
+    let part = document_ref(&part).ok_or_else(Problem::not_found)?;
     let download = api.signings.document(&caller.name, signing_id(&id)?, part).await?;
     let mut response = Response::new(Body::from_stream(download.body));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, download.content_type);
+    let pdf = || HeaderValue::from_static("application/pdf");
+    headers.insert(header::CONTENT_TYPE, download.content_type.unwrap_or_else(pdf));
     if let Some(length) = download.length {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -265,7 +266,7 @@ fn counted(outcome: &Result<Created, crate::signing::Error>) -> IdempotencyResul
             IdempotencyResult::Replayed
         }
         Err(Error::InProgress { .. }) => IdempotencyResult::InProgress,
-        Err(Error::KeyReused { .. }) => IdempotencyResult::Reused,
+        Err(Error::KeyReused { .. }) => IdempotencyResult::Conflict,
         _ => IdempotencyResult::New,
     }
 }
@@ -319,12 +320,10 @@ fn preference(headers: &HeaderMap) -> Duration {
             if preference.eq_ignore_ascii_case("respond-async") {
                 return Duration::ZERO;
             }
-            if let Some((name, seconds)) = preference.split_once('=') {
-                if name.trim().eq_ignore_ascii_case("wait") {
-                    if let Ok(seconds) = seconds.trim().trim_matches('"').parse() {
-                        wait = Duration::from_secs(seconds);
-                    }
-                }
+            let Some((name, seconds)) = preference.split_once('=') else { continue };
+            let seconds = seconds.trim().trim_matches('"').parse().ok();
+            if let Some(seconds) = seconds.filter(|_| name.trim().eq_ignore_ascii_case("wait")) {
+                wait = Duration::from_secs(seconds);
             }
         }
     }
@@ -352,12 +351,12 @@ async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Problem> {
 }
 
 /// Repeats take `{}` or nothing.
-fn empty_object(body: Bytes) -> Result<(), Problem> {
+fn empty_object(body: &Bytes) -> Result<(), Problem> {
     if body.is_empty() {
         return Ok(());
     }
     let value: serde_json::Value =
-        serde_json::from_slice(&body).map_err(|_| Problem::new("invalid_request", "the body is not JSON"))?;
+        serde_json::from_slice(body).map_err(|_| Problem::new("invalid_request", "the body is not JSON"))?;
     let Some(fields) = value.as_object() else {
         return Err(Problem::new("invalid_request", "the body must be {}"));
     };
@@ -366,6 +365,14 @@ fn empty_object(body: Bytes) -> Result<(), Problem> {
         faults.add(format!("/{}", crate::objects::invalid::token(name)), "unknown_field", "there is no such field");
     }
     if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
+}
+
+fn document_ref(part: &str) -> Option<DocumentRef> {
+    match part {
+        "certificate" => Some(DocumentRef::Certificate),
+        "combined" => Some(DocumentRef::Combined),
+        number => number.parse().ok().filter(|number| *number > 0).map(DocumentRef::Number),
+    }
 }
 
 fn bad_query() -> Problem {
