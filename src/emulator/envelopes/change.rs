@@ -4,9 +4,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Outcome, body, create,
+    Outcome, body, correct, create,
     model::{Fields, Purge, Refusal, Status, invalid, refuse, text},
-    progress, recipients,
+    progress,
 };
 use crate::emulator::{
     http::{Answer, Call},
@@ -47,7 +47,7 @@ pub(super) fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
                 "The envelope status is not one that allows this: only an envelope under way is resent.",
             ));
         }
-        recipients::resend(world, id, call.now);
+        correct::resend(world, id, call.now);
     }
     Ok(Answer::ok(answer))
 }

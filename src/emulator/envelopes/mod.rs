@@ -10,9 +10,12 @@
 //! Sources: developers.docusign.com, eSignature REST API v2.1, "Envelopes" and "EnvelopeRecipients"
 //! (read 2026), and DocuSign's OpenAPI file.
 
+mod assembly;
 mod change;
+mod correct;
 mod create;
 mod documents;
+mod files;
 mod list;
 pub(in crate::emulator) mod model;
 pub(in crate::emulator) mod progress;
@@ -29,8 +32,8 @@ use jiff::Timestamp;
 
 use self::model::{Envelope, Refusal, invalid, missing, refuse};
 pub(in crate::emulator) use self::{
-    create::file_from,
     documents::initials,
+    files::file_from,
     recipients::{Draft, drafts},
 };
 use super::{
@@ -57,6 +60,8 @@ pub(super) struct Book {
     pub(super) sessions: HashMap<String, Session>,
     /// The next configuration id of an envelope's own event notification.
     pub(super) next_hook: u64,
+    /// When time was last looked at.
+    pub(super) ticked: Timestamp,
     /// Dropped with the book: what is still to be delivered dies with it.
     pub(super) era: std::sync::Arc<()>,
 }
@@ -70,6 +75,7 @@ impl Default for Book {
             views: Vec::new(),
             sessions: HashMap::new(),
             next_hook: 10_000_000,
+            ticked: Timestamp::UNIX_EPOCH,
             era: std::sync::Arc::new(()),
         }
     }
@@ -116,10 +122,10 @@ fn envelope(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Option<O
         ["notification"] if is(&get) => Ok(list::notification(world, &id)),
         ["notification"] if is(&put) => change::notification(world, call, &id),
         ["recipients"] if is(&get) => Ok(list::recipients(world, call, &id)),
-        ["recipients"] if is(&put) => recipients::correct(world, call, &id),
-        ["recipients"] if is(&post) => recipients::add(world, call, &id),
-        ["recipients"] if is(&delete) => recipients::delete(world, call, &id, None),
-        ["recipients", recipient] if is(&delete) => recipients::delete(world, call, &id, Some(recipient)),
+        ["recipients"] if is(&put) => correct::correct(world, call, &id),
+        ["recipients"] if is(&post) => correct::add(world, call, &id),
+        ["recipients"] if is(&delete) => correct::delete(world, call, &id, None),
+        ["recipients", recipient] if is(&delete) => correct::delete(world, call, &id, Some(recipient)),
         ["recipients", recipient, "tabs"] => tabs::route(world, call, &id, recipient)?,
         ["views", "recipient"] if is(&post) => recipient_views::create(world, call, &id),
         _ => return None,

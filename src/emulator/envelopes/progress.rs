@@ -5,7 +5,7 @@
 //!
 //! Source: developers.docusign.com, concepts/envelopes/status-codes and concepts/recipients/status-codes.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{
@@ -270,7 +270,14 @@ pub(in crate::emulator) fn sender_name(world: &World, envelope: &Envelope) -> St
 }
 
 /// What time alone does.
+///
+/// Looks through the book at most once a second of the emulator's time: it is asked on every call.
 pub(in crate::emulator) fn tick(world: &mut World, now: Timestamp) {
+    let since = now.duration_since(world.envelopes.ticked);
+    if !since.is_negative() && since < SignedDuration::from_secs(1) {
+        return;
+    }
+    world.envelopes.ticked = now;
     let is_expired =
         |envelope: &&Envelope| envelope.status.is_open() && envelope.expires.is_some_and(|at| at <= now);
     let expired: Vec<String> =
@@ -293,6 +300,7 @@ pub(in crate::emulator) fn tick(world: &mut World, now: Timestamp) {
         purge(world, &id, now);
     }
     world.envelopes.views.retain(|view| view.is_worth_keeping(now));
+    world.envelopes.sessions.retain(|_, session| session.is_worth_keeping(now));
 }
 
 fn purge(world: &mut World, id: &str, now: Timestamp) {
