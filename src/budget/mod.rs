@@ -57,12 +57,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            hourly: 3_000,
-            burst: 200,
-            reserve_from_new_work_percent: 10,
-            reserve_from_checks_percent: 5,
-        }
+        Self { hourly: 3_000, burst: 200, reserve_from_new_work_percent: 10, reserve_from_checks_percent: 5 }
     }
 }
 

@@ -9,9 +9,7 @@ use jiff::Timestamp;
 use super::{Acting, Client, Error, client::Call, error::Refusal, wire};
 use crate::{
     budget::{Deadline, Now, Operation},
-    domain::{
-        Document, EnvelopeFact, EnvelopeId, Fact, Phone, Private, Signer, SignerFact, TransactionId,
-    },
+    domain::{Document, EnvelopeFact, EnvelopeId, Fact, Phone, Private, Signer, SignerFact, TransactionId},
 };
 
 /// Envelopes in one page of a list; also the most ids that one list takes.
@@ -288,8 +286,11 @@ impl Client {
         for (envelope, status, transaction_id) in from_envelopes.chain(from_statuses) {
             let Some(envelope) = envelope.map(EnvelopeId::new) else { continue };
             // The answer names the transaction unless only one was asked about.
-            let transaction_id = transaction_id.or_else(|| Some(ids.first()?.clone()).filter(|_| ids.len() == 1));
-            let is_ours = transaction_id.as_ref().is_some_and(|id| ids.iter().any(|ours| ours.eq_ignore_ascii_case(id)));
+            let transaction_id =
+                transaction_id.or_else(|| Some(ids.first()?.clone()).filter(|_| ids.len() == 1));
+            let is_ours = transaction_id
+                .as_ref()
+                .is_some_and(|id| ids.iter().any(|ours| ours.eq_ignore_ascii_case(id)));
             if is_ours && !found.iter().any(|known| known.envelope == envelope) {
                 found.push(Found { envelope, status: status.unwrap_or_default(), transaction_id });
             }

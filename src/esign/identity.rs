@@ -28,7 +28,12 @@ pub(super) struct Workflows(moka::future::Cache<Key, Option<Arc<str>>>);
 struct Life;
 
 impl moka::Expiry<Key, Option<Arc<str>>> for Life {
-    fn expire_after_create(&self, _: &Key, found: &Option<Arc<str>>, _: std::time::Instant) -> Option<Duration> {
+    fn expire_after_create(
+        &self,
+        _: &Key,
+        found: &Option<Arc<str>>,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
         Some(if found.is_some() { LIFE } else { LIFE_OF_NONE })
     }
 }

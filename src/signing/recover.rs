@@ -87,7 +87,8 @@ impl Signings {
                     tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
                     for record in records {
                         let attempts = record.work.map_or(0, |work| work.attempts);
-                        let wait = error.retry_after(self.parts.clock.now()).unwrap_or_else(|| backoff(attempts));
+                        let wait =
+                            error.retry_after(self.parts.clock.now()).unwrap_or_else(|| backoff(attempts));
                         self.postpone(record, wait, None).await?;
                     }
                 }
@@ -157,7 +158,9 @@ impl Signings {
         for extra in envelopes {
             // Only a create that the upstream ran twice by itself can come to this; it must not be signed.
             tracing::error!(signing.id = %signing.id, "two envelopes of one create: the later one is voided");
-            if let Err(error) = self.parts.esign.void(acting, &extra, "Created twice by mistake", self.at_leisure()).await {
+            if let Err(error) =
+                self.parts.esign.void(acting, &extra, "Created twice by mistake", self.at_leisure()).await
+            {
                 tracing::error!(signing.id = %signing.id, code = error.code(), "the second envelope was not voided");
             }
         }

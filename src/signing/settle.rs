@@ -236,7 +236,12 @@ impl Signings {
             subject: draft.subject.as_deref(),
             message: draft.message.as_deref(),
             documents: &draft.documents,
-            signers: signing.signers.iter().zip(&draft.signers).map(|(signer, new)| recipient(signer, new)).collect(),
+            signers: signing
+                .signers
+                .iter()
+                .zip(&draft.signers)
+                .map(|(signer, new)| recipient(signer, new))
+                .collect(),
             transaction_id: signing.transaction_id,
             signing_id: id,
             custom_fields: &[],

@@ -472,7 +472,8 @@ impl<'a> Tabs<'a> {
         for (kind, anchor) in &anchors.0 {
             let Some(text) = anchor.of(signer.key) else { continue };
             let list = self.list(*kind);
-            let is_there = |tab: &Tab<'_>| tab.anchor.as_ref().is_some_and(|known| known.anchor_string == text);
+            let is_there =
+                |tab: &Tab<'_>| tab.anchor.as_ref().is_some_and(|known| known.anchor_string == text);
             if !list.iter().any(is_there) {
                 list.push(Tab::at(*kind, text, signer.fields.get(kind.as_str())));
             }
