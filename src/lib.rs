@@ -1,6 +1,7 @@
 //! countersign: lets a company website have its visitors sign DocuSign documents, without an account.
 
 pub mod api;
+pub mod app;
 pub mod auth;
 pub mod budget;
 pub mod cli;

@@ -8,6 +8,7 @@ mod caller;
 mod emulate;
 mod keygen;
 mod output;
+mod serve;
 pub mod progress;
 pub mod ready_file;
 
@@ -36,6 +37,7 @@ enum Command {
     Caller(caller::Args),
     Emulate(emulate::Args),
     Keygen(keygen::Args),
+    Serve(serve::Args),
 }
 
 /// Does what the arguments say; the first of them is the program's name.
@@ -60,6 +62,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Caller(args) => caller::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::Keygen(args) => keygen::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
     }
 }
 
