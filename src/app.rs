@@ -90,7 +90,7 @@ impl App {
         let names: Vec<&str> = config.senders.keys().map(String::as_str).collect();
         let metrics = Arc::new(Metrics::new(&names));
         let health = Health::new(Arc::clone(&clock));
-        let auth = auth(&config, &clock, &life)?;
+        let auth = auth(&config, &clock)?;
         senders::register(&auth, &config)?;
         let store = open_store(&config).await?;
         let esign = esign(&config, &auth, &clock, &metrics)?;
@@ -185,9 +185,8 @@ async fn bind(config: &Config) -> anyhow::Result<Listeners> {
         Bound::tcp(address).await.with_context(|| format!("cannot listen on {address} ({setting})"))
     };
     let api = match &config.api.unix_socket {
-        Some(path) => {
-            Bound::unix(path).with_context(|| format!("cannot listen on {} (api.unix_socket)", path.display()))?
-        }
+        Some(path) => Bound::unix(path)
+            .with_context(|| format!("cannot listen on {} (api.unix_socket)", path.display()))?,
         None => tcp("api.listen", config.api.listen).await?,
     };
     let public = match &config.public.base_url {
@@ -213,13 +212,12 @@ fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient>
     })
 }
 
-fn auth(config: &Config, clock: &SharedClock, life: &Lifecycle) -> anyhow::Result<Auth> {
+fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
     let origin = url::Url::parse(&config.upstream.oauth_base()).context("the account server's origin")?;
     let server = AccountServer::new(&origin).context("the account server's origin")?;
     let client = http_client(config, config.upstream.token_timeout)?;
-    let life = life.clone();
-    let spawner = Spawner::new(move |task| life.spawn("tokens", task));
-    Ok(Auth::new(client, server, Arc::clone(clock), spawner, auth::Options::default()))
+    // Untracked: refreshers run as long as anyone needs tokens, which is through the drain; `close` ends them.
+    Ok(Auth::new(client, server, Arc::clone(clock), Spawner::tokio(), auth::Options::default()))
 }
 
 fn esign(
@@ -265,7 +263,8 @@ async fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
         },
         keys: SealKeys::new(keys),
     };
-    let opened = tokio::task::spawn_blocking(move || store::open(settings)).await.context("opening the store")?;
+    let opened =
+        tokio::task::spawn_blocking(move || store::open(settings)).await.context("opening the store")?;
     opened.map_err(|error| match error {
         store::Error::Unusable(text) => {
             ConfigError::new("store.url", text, "see the operations guide for backup and keys").into()
@@ -276,7 +275,8 @@ async fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
 
 fn signing_settings(config: &Config) -> signing::Settings {
     // The newest seal key may change; nonces must outlive that, so they hang on the oldest.
-    let secret = config.store.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default();
+    let secret =
+        config.store.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default();
     let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
     signing::Settings {
         mode: match config.upstream.mode() {

@@ -5,12 +5,8 @@ use std::time::Duration;
 use crate::{
     app::Parts,
     auth::{
-        Auth, Impersonation, SenderStatus,
-        consent::Consent,
-        identity::Scopes,
-        key_ring::KeyStatus,
-        signing_key::KeySource,
-        user_info::AccountChoice,
+        Auth, Impersonation, SenderStatus, consent::Consent, identity::Scopes, key_ring::KeyStatus,
+        signing_key::KeySource, user_info::AccountChoice,
     },
     config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
     ops::PartStatus,
@@ -23,8 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(super) fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> {
     for (name, sender) in &config.senders {
         let setting = |key: &str| format!("senders.{name}.{key}");
-        let scopes = Scopes::new(&sender.scopes)
-            .map_err(|error| ConfigError::new(setting("scopes"), error.to_string(), "see docs of DocuSign scopes"))?;
+        let scopes = Scopes::new(&sender.scopes).map_err(|error| {
+            ConfigError::new(setting("scopes"), error.to_string(), "see docs of DocuSign scopes")
+        })?;
         let impersonation = Impersonation {
             integration_key: sender.integration_key.into(),
             user_id: sender.user_id.into(),
@@ -46,10 +43,15 @@ pub(super) fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> 
 /// The key of `keys.example/` is public, so a real upstream must never trust it (rule S4).
 fn refuse_example_key(auth: &Auth, name: &str) -> Result<(), ConfigError> {
     let status = auth.status(name).ok();
-    let is_example = |key: &KeyStatus| key.fingerprint.is_some_and(|print| print.to_string() == EXAMPLE_KEY_FINGERPRINT);
+    let is_example =
+        |key: &KeyStatus| key.fingerprint.is_some_and(|print| print.to_string() == EXAMPLE_KEY_FINGERPRINT);
     if status.is_some_and(|status| status.keys.iter().any(is_example)) {
         let cause = "this is the example key, which everybody has";
-        return Err(ConfigError::new(format!("senders.{name}.keys"), cause, "make one with `countersign keygen`"));
+        return Err(ConfigError::new(
+            format!("senders.{name}.keys"),
+            cause,
+            "make one with `countersign keygen`",
+        ));
     }
     Ok(())
 }
@@ -100,12 +102,15 @@ fn report(parts: &Parts) {
 /// An outage of the account server while a token is valid is degraded, not unready (rule H1).
 fn judge(status: &SenderStatus) -> (PartStatus, String) {
     let failure = status.failure.as_ref();
-    let why = failure.map(|failure| format!("{} ({}): {}", failure.error, failure.error.code(), failure.error.fix()));
+    let why = failure
+        .map(|failure| format!("{} ({}): {}", failure.error, failure.error.code(), failure.error.fix()));
     match (status.has_token(), why) {
         (true, None) => (PartStatus::Ready, "acts with a valid token".to_owned()),
         (true, Some(why)) => (PartStatus::Degraded, format!("the token is valid, its refresh fails: {why}")),
         (false, Some(why)) => (PartStatus::NotReady, why),
-        (false, None) if status.consent == Consent::Missing => (PartStatus::NotReady, "consent is missing".to_owned()),
+        (false, None) if status.consent == Consent::Missing => {
+            (PartStatus::NotReady, "consent is missing".to_owned())
+        }
         (false, None) => (PartStatus::NotReady, "no token yet".to_owned()),
     }
 }

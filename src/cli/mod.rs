@@ -8,9 +8,9 @@ mod caller;
 mod emulate;
 mod keygen;
 mod output;
-mod serve;
 pub mod progress;
 pub mod ready_file;
+mod serve;
 
 use std::{ffi::OsString, process::ExitCode};
 
