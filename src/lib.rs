@@ -7,6 +7,8 @@ pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
+pub mod doctor;
 pub mod domain;
 pub mod emulator;
 pub mod esign;

@@ -5,6 +5,7 @@
 //! 1 failed, 2 wrong arguments, 64 bad settings.
 
 mod caller;
+mod doctor;
 mod emulate;
 mod keygen;
 mod output;
@@ -35,6 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Caller(caller::Args),
+    Doctor(doctor::Args),
     Emulate(emulate::Args),
     Keygen(keygen::Args),
     Serve(serve::Args),
@@ -60,6 +62,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Caller(args) => caller::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::Keygen(args) => keygen::run(args).await,
         Command::Serve(args) => serve::run(args).await,
