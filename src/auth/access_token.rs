@@ -50,10 +50,23 @@ impl fmt::Debug for MintedToken {
 #[derive(Clone)]
 pub struct AccessToken(Arc<Inner>);
 
-struct Inner {
+/// What the cache's atomic pointer points to.
+pub(super) struct Inner {
     header: HeaderValue,
-    generation: u64,
-    schedule: Schedule,
+    pub(super) generation: u64,
+    pub(super) schedule: Schedule,
+}
+
+impl From<Arc<Inner>> for AccessToken {
+    fn from(inner: Arc<Inner>) -> Self {
+        Self(inner)
+    }
+}
+
+impl From<AccessToken> for Arc<Inner> {
+    fn from(token: AccessToken) -> Self {
+        token.0
+    }
 }
 
 impl AccessToken {
