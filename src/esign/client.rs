@@ -196,7 +196,7 @@ pub(super) struct Answer {
 
 /// An answer's body.
 pub(super) enum Body {
-    Streamed(StreamedResponse),
+    Streamed(Box<StreamedResponse>),
     Whole(Bytes),
 }
 
@@ -388,7 +388,7 @@ impl Client {
         let mut opened = self.http.open(request).await?;
         if opened.status.is_success() {
             let headers = std::mem::take(&mut opened.headers);
-            return Ok(Answer { status: opened.status, headers, body: Body::Streamed(opened) });
+            return Ok(Answer { status: opened.status, headers, body: Body::Streamed(Box::new(opened)) });
         }
         let whole = opened.read(MAX_ERROR_BYTES).await?;
         Ok(Answer { status: whole.status, headers: whole.headers, body: Body::Whole(whole.body) })

@@ -199,10 +199,8 @@ impl Client {
         new: &NewEnvelope<'_>,
         deadline: Deadline,
     ) -> Result<Created, Error> {
-        let workflow = match new.signers.iter().any(|signer| signer.sms.is_some()) {
-            true => Some(self.sms_workflow(acting, deadline).await?),
-            false => None,
-        };
+        let needs_workflow = new.signers.iter().any(|signer| signer.sms.is_some());
+        let workflow = if needs_workflow { Some(self.sms_workflow(acting, deadline).await?) } else { None };
         let body: Vec<Bytes> = wire::definition(new, workflow.as_deref());
         let url = acting.url(["envelopes"]);
         let call = Call::new(Operation::CreateEnvelope, Method::POST, url, deadline).segments(body);
@@ -254,13 +252,11 @@ impl Client {
         self.budget.claim_check(envelope, resource, Now::read(&*self.clock))?;
         let result = self.call(acting, call).await;
         // What never left cost nothing.
-        let was_sent = match &result {
-            Ok(_) => true,
-            Err(Error::Auth(_) | Error::Deadline | Error::NotSent(_)) => false,
-            Err(Error::Limited { provider, .. }) => provider.is_some(),
-            Err(_) => true,
-        };
-        if !was_sent {
+        let never_left = matches!(
+            &result,
+            Err(Error::Auth(_) | Error::Deadline | Error::NotSent(_) | Error::Limited { provider: None, .. })
+        );
+        if never_left {
             self.budget.return_check(envelope, resource);
         }
         result

@@ -258,7 +258,7 @@ pub(super) struct Refusal {
 }
 
 /// What such an answer is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The token was refused.
     Unauthorized,
@@ -476,12 +476,11 @@ impl Error {
     /// The label in metrics.
     pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Self::Auth(_) => Outcome::Unauthorized,
             Self::BadAnswer { .. } => Outcome::BadAnswer,
             Self::Deadline | Self::Invalid(_) | Self::Limited { provider: None, .. } => Outcome::Shed,
             Self::Limited { .. } => Outcome::Limited,
             Self::NotSent(_) => Outcome::NotSent,
-            Self::Rejected(Rejection { kind: K::Unauthorized, .. }) => Outcome::Unauthorized,
+            Self::Auth(_) | Self::Rejected(Rejection { kind: K::Unauthorized, .. }) => Outcome::Unauthorized,
             Self::Rejected(_) | Self::SmsAuthUnavailable => Outcome::Rejected,
             Self::Unavailable { .. } => Outcome::Unavailable,
             Self::Unknown(_) => Outcome::Unknown,

@@ -220,9 +220,8 @@ impl Signings {
         let body = payload.into_inner();
         let attempts = record.work.map_or(0, |work| work.attempts);
         let mut signing = record.signing;
-        let draft = match parse_create(&body, templates) {
-            Ok(draft) => draft,
-            Err(_) => return self.unreadable(signing, record.version).await,
+        let Ok(draft) = parse_create(&body, templates) else {
+            return self.unreadable(signing, record.version).await;
         };
         signing.posted_at = Some(self.parts.clock.now());
         let leased_until = later(self.parts.clock.now(), LEASE);
