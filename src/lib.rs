@@ -2,8 +2,10 @@
 
 pub mod auth;
 pub mod budget;
+pub mod cli;
 pub mod clock;
 pub mod domain;
+pub mod emulator;
 pub mod esign;
 pub mod http_client;
 pub mod lifecycle;
