@@ -14,8 +14,8 @@ use crate::{
     budget::{Deadline, Operation, Outcome, Scope},
     clock::Clock as _,
     domain::{
-        Anchors, Document, EnvelopeFact, EnvelopeId, Phone, Private, SenderName, SignerFact, TabKind,
-        TransactionId,
+        Anchors, Document, Email, EnvelopeFact, EnvelopeId, Fact, Phone, Private, SenderName, Signer,
+        SignerFact, SignerId, SignerStatus, TabKind, TransactionId,
         document::{Anchor, Content},
     },
 };
@@ -392,6 +392,33 @@ async fn b3_a_second_check_within_15_minutes_is_not_sent() {
     world.clock.advance(Duration::from_secs(900));
     world.will(Reply::error(503, "X"));
     assert!(world.client.envelope(&acting, &envelope, world.deadline()).await.is_err());
+}
+
+#[tokio::test]
+async fn facts_carry_the_recipient_ids_that_we_gave() {
+    let world = World::new().await;
+    let (acting, envelope) = (world.acting().await, EnvelopeId::new("env-1"));
+    world.will(envelope_reply("completed", "completed"));
+    let seen = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap();
+    let signer = |recipient_id: &str, client_user_id: &str| Signer {
+        id: SignerId::generate(world.clock.now()),
+        key: "visitor".to_owned(),
+        status: SignerStatus::Ready,
+        order: 1,
+        name: Private::new("Ada Lovelace".to_owned()),
+        email: Email::trusted("ada@example.com".to_owned()),
+        recipient_id: recipient_id.to_owned(),
+        client_user_id: client_user_id.to_owned(),
+        role: None,
+        return_url: None,
+        authenticated_by: None,
+        sms_auth: false,
+        last_return: None,
+    };
+    // The second has the id that the template gave to the first, and is someone else.
+    let facts = seen.facts(&[signer("1", "opaque-1"), signer("77", "opaque-2")]);
+    let ada = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed };
+    assert_eq!(facts, [ada, Fact::Envelope(EnvelopeFact::Completed)]);
 }
 
 #[tokio::test]

@@ -1,1 +1,5 @@
 //! The one integration binary.
+
+#![expect(clippy::unwrap_used, reason = "the whole binary is tests; clippy sees only the functions marked so")]
+
+mod esign;
