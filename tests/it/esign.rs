@@ -71,10 +71,6 @@ impl World {
         Self { emulator, client, http, acting, life }
     }
 
-    fn soon(&self) -> Deadline {
-        Deadline::within(&SystemClock, Duration::from_secs(20))
-    }
-
     async fn control(&self, method: Method, path: &str) -> Value {
         let url = format!("{}{path}", self.emulator.ready().control_url).parse().unwrap();
         let answer = self.http.send(Request::new(method, url)).await.unwrap();
@@ -98,7 +94,7 @@ impl World {
     }
 
     async fn create(&self, envelope: &NewEnvelope<'_>) -> Result<EnvelopeId, Error> {
-        Ok(self.client.create_envelope(&self.acting, envelope, self.soon()).await?.envelope)
+        Ok(self.client.create_envelope(&self.acting, envelope, soon()).await?.envelope)
     }
 
     async fn view(&self, envelope: &EnvelopeId, person: &Person, name: &str) -> Result<String, Error> {
@@ -116,7 +112,7 @@ impl World {
             message_origins: &[self.acting.origin().replace("127.0.0.1", "localhost")],
             locale: Some("de"),
         };
-        let view = self.client.recipient_view(&self.acting, envelope, &request, self.soon()).await?;
+        let view = self.client.recipient_view(&self.acting, envelope, &request, soon()).await?;
         Ok(view.url.into_inner())
     }
 }
@@ -125,6 +121,10 @@ impl Drop for World {
     fn drop(&mut self) {
         self.life.stop();
     }
+}
+
+fn soon() -> Deadline {
+    Deadline::within(&SystemClock, Duration::from_secs(20))
 }
 
 struct Person {
@@ -213,29 +213,26 @@ async fn one_signing_from_create_to_download() {
     let made = world.create(&new).await.unwrap();
     let url = world.view(&made, &person, "Ada Lovelace").await.unwrap();
     assert!(url.contains("/Signing/MTRedeem/v1/") && url.ends_with("&locale=de"), "{url}");
-    let found = world.client.find(&world.acting, &[new.transaction_id], world.soon()).await.unwrap();
+    let found = world.client.find(&world.acting, &[new.transaction_id], soon()).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].envelope, made);
     let since = SystemClock.now() - jiff::SignedDuration::from_hours(1);
-    let found = world.client.find_by_signing(&world.acting, "sig_0123", since, world.soon()).await.unwrap();
+    let found = world.client.find_by_signing(&world.acting, "sig_0123", since, soon()).await.unwrap();
     assert_eq!(found[0].envelope, made);
-    assert!(
-        world.client.find_by_signing(&world.acting, "sig_9", since, world.soon()).await.unwrap().is_empty()
-    );
+    assert!(world.client.find_by_signing(&world.acting, "sig_9", since, soon()).await.unwrap().is_empty());
     world.signer(&person.client_user_id, "sign").await;
-    let seen = world.client.envelope(&world.acting, &made, world.soon()).await.unwrap();
+    let seen = world.client.envelope(&world.acting, &made, soon()).await.unwrap();
     assert_eq!(seen.facts, [EnvelopeFact::Completed]);
     assert_eq!(seen.recipient(&person.client_user_id).unwrap().fact, Some(SignerFact::Signed));
-    let listed =
-        world.client.list_changes(&world.acting, Since::Changed(since), 0, world.soon()).await.unwrap();
+    let listed = world.client.list_changes(&world.acting, Since::Changed(since), 0, soon()).await.unwrap();
     assert_eq!((listed.seen.len(), listed.next), (1, None));
     assert_eq!(listed.seen[0].facts, [EnvelopeFact::Completed]);
     for document in [DocumentRef::Combined, DocumentRef::Certificate, DocumentRef::Number(1)] {
-        let download = world.client.document(&world.acting, &made, document, world.soon()).await.unwrap();
+        let download = world.client.document(&world.acting, &made, document, soon()).await.unwrap();
         let bytes: Vec<Bytes> = download.body.try_collect().await.unwrap();
         assert!(bytes.concat().starts_with(b"%PDF-"), "{document:?}");
     }
-    let error = world.client.void(&world.acting, &made, "too late", world.soon()).await.unwrap_err();
+    let error = world.client.void(&world.acting, &made, "too late", soon()).await.unwrap_err();
     assert_eq!(error.code(), "signing_closed");
     world.broke_no_rule().await;
 }
@@ -244,7 +241,7 @@ async fn one_signing_from_create_to_download() {
 async fn a_template_with_sms_becomes_an_envelope_that_can_be_viewed_signed_and_corrected() {
     let world = World::new().await;
     let ready = world.emulator.ready();
-    let template = world.client.template(&world.acting, &ready.template_id, world.soon()).await.unwrap();
+    let template = world.client.template(&world.acting, &ready.template_id, soon()).await.unwrap();
     assert!(template.roles.iter().any(|role| role.name == ready.template_role));
     let person = Person::new();
     let documents =
@@ -255,21 +252,21 @@ async fn a_template_with_sms_becomes_an_envelope_that_can_be_viewed_signed_and_c
     let error = world.view(&made, &person, "Ada L.").await.unwrap_err();
     assert_eq!(error.rejection(), Some(RejectionKind::RecipientMismatch));
     world.signer(&person.client_user_id, "fail_otp").await;
-    let recipients = world.client.recipients(&world.acting, &made, world.soon()).await.unwrap();
+    let recipients = world.client.recipients(&world.acting, &made, soon()).await.unwrap();
     assert_eq!(recipients.len(), 1, "the parts of one person are one recipient");
     assert_eq!(recipients[0].client_user_id.as_ref(), Some(&person.client_user_id));
     assert_eq!(recipients[0].fact, Some(SignerFact::AuthenticationFailed));
     let phone = Phone::parse("+447700900123").unwrap();
     let id = &recipients[0].recipient_id;
-    world.client.correct_phone(&world.acting, &made, id, &phone, world.soon()).await.unwrap();
+    world.client.correct_phone(&world.acting, &made, id, &phone, soon()).await.unwrap();
     world.signer(&person.client_user_id, "sign").await;
-    let seen = world.client.envelope(&world.acting, &made, world.soon()).await.unwrap();
+    let seen = world.client.envelope(&world.acting, &made, soon()).await.unwrap();
     assert_eq!(seen.facts, [EnvelopeFact::Completed]);
     let custom = world.client.find_by_signing(
         &world.acting,
         "sig_0123",
         SystemClock.now() - jiff::SignedDuration::from_hours(1),
-        world.soon(),
+        soon(),
     );
     assert_eq!(custom.await.unwrap().len(), 1, "the inline template's custom field is the envelope's");
     world.broke_no_rule().await;
@@ -287,14 +284,14 @@ async fn refusals_have_their_names() {
     assert_eq!(error.rejection(), Some(RejectionKind::TemplateUnknown));
     let documents = [file(&ANCHORS)];
     let made = world.create(&envelope(&documents, person.signer("1", None))).await.unwrap();
-    let trace = world.client.void(&world.acting, &made, "wrong price", world.soon()).await.unwrap();
+    let trace = world.client.void(&world.acting, &made, "wrong price", soon()).await.unwrap();
     assert!(trace.is_some(), "the upstream names every call");
     let error = world.view(&made, &person, "Ada Lovelace").await.unwrap_err();
     assert_eq!(error.code(), "signing_closed");
-    let seen = world.client.envelope(&world.acting, &made, world.soon()).await.unwrap();
+    let seen = world.client.envelope(&world.acting, &made, soon()).await.unwrap();
     assert_eq!(seen.facts, [EnvelopeFact::Voided]);
     let gone = EnvelopeId::new(uuid::Uuid::from_u128(2).to_string());
-    let error = world.client.envelope(&world.acting, &gone, world.soon()).await.unwrap_err();
+    let error = world.client.envelope(&world.acting, &gone, soon()).await.unwrap_err();
     assert_eq!(error.rejection(), Some(RejectionKind::EnvelopeUnknown));
     world.broke_no_rule().await;
 }
@@ -304,25 +301,16 @@ async fn the_senders_signatures_and_passed_calls() {
     let world = World::new().await;
     let new =
         NewSignature { name: "System Sender", initials: "SS", font: Some("7_DocuSign"), is_default: None };
-    let stored = world.client.add_signature(&world.acting, &new, world.soon()).await.unwrap();
+    let stored = world.client.add_signature(&world.acting, &new, soon()).await.unwrap();
     let image = SignatureImage { content_type: "image/png".parse().unwrap(), bytes: Bytes::from_static(PNG) };
-    let put = world.client.put_signature_image(
-        &world.acting,
-        &stored.id,
-        ImageKind::Signature,
-        &image,
-        world.soon(),
-    );
+    let put =
+        world.client.put_signature_image(&world.acting, &stored.id, ImageKind::Signature, &image, soon());
     put.await.unwrap();
-    let all = world.client.signatures(&world.acting, world.soon()).await.unwrap();
+    let all = world.client.signatures(&world.acting, soon()).await.unwrap();
     assert!(all.iter().any(|one| one.name.reveal() == "System Sender"));
     let current = all.iter().find(|one| one.name.reveal() == "System Sender").unwrap();
-    world
-        .client
-        .signature_image(&world.acting, &current.id, ImageKind::Signature, world.soon())
-        .await
-        .unwrap();
-    world.client.delete_signature(&world.acting, &current.id, world.soon()).await.unwrap();
+    world.client.signature_image(&world.acting, &current.id, ImageKind::Signature, soon()).await.unwrap();
+    world.client.delete_signature(&world.acting, &current.id, soon()).await.unwrap();
     let headers = HeaderMap::new();
     let request = ForwardRequest {
         method: Method::GET,
@@ -331,7 +319,7 @@ async fn the_senders_signatures_and_passed_calls() {
         headers: &headers,
         body: vec![],
     };
-    let answer = world.client.forward(&world.acting, request, world.soon()).await.unwrap();
+    let answer = world.client.forward(&world.acting, request, soon()).await.unwrap();
     assert_eq!(answer.status, 200);
     assert!(answer.headers.contains_key("x-ratelimit-remaining"));
     let body: Vec<Bytes> = answer.body.try_collect().await.unwrap();
