@@ -1,6 +1,12 @@
 //! The one integration binary.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the whole binary is tests; clippy sees only the functions marked so"
+)]
+
 mod cli;
+mod esign;
 mod harness;
 mod signings;
 mod uncertain;

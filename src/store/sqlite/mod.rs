@@ -45,8 +45,8 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Arc<Readers>,
     keys: Arc<SealKeys>,
-    /// Held as long as the store lives, so that no second daemon writes to the file.
-    _lock: std::fs::File,
+    /// Held until the store is closed, so that no second daemon writes to the file.
+    lock: Mutex<Option<std::fs::File>>,
 }
 
 struct Readers {
@@ -77,7 +77,7 @@ impl SqliteStore {
         let readers = (0..READERS).map(|_| connect(path, Access::Read)).collect::<Result<Vec<_>, _>>()?;
         let writer = Writer::start(connection, synchronous)?;
         let readers = Readers { idle: Mutex::new(readers), slots: tokio::sync::Semaphore::new(READERS) };
-        Ok(Self { writer, readers: Arc::new(readers), keys, _lock: lock })
+        Ok(Self { writer, readers: Arc::new(readers), keys, lock: Mutex::new(Some(lock)) })
     }
 
     /// Reads on a connection of its own, off the executor's threads.
@@ -442,6 +442,7 @@ impl Store for SqliteStore {
             self.writer.close().await;
             self.readers.slots.close();
             self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
             Ok(())
         })
     }
