@@ -1,1 +1,4 @@
 //! The one integration binary.
+
+mod token_interleavings;
+mod token_simulation;
