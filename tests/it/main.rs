@@ -1,12 +1,11 @@
 //! The one integration binary.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "the whole binary is tests; clippy sees only the functions marked so"
-)]
+#![expect(clippy::unwrap_used, reason = "the whole binary is tests; clippy sees only the functions marked so")]
 
 mod cli;
 mod esign;
 mod harness;
 mod signings;
+mod token_interleavings;
+mod token_simulation;
 mod uncertain;
