@@ -1,0 +1,441 @@
+//! The embedded store: one SQLite file in WAL mode, one daemon.
+//!
+//! All writes go through one thread that shares a commit among all that wait ([`threads`]); reads have
+//! connections of their own and see the last commit. Sealing and JSON happen in the caller's task, so
+//! that the writer only binds and steps. What an operation does is in [`signings`], [`outbox`],
+//! [`inbox`] and [`retention`]; this file only sends it where it belongs.
+
+mod file;
+mod inbox;
+mod outbox;
+mod queue;
+mod retention;
+mod signings;
+mod threads;
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use crate::{
+    clock::SharedClock,
+    domain::{
+        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, LinkId, Private, SenderName,
+        Signing, SigningId,
+    },
+    store::{
+        Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
+        Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, Received, Record, Retention, Settings,
+        Spent, Store, Version,
+        rows::{
+            self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
+            seal_endpoint, signed, timestamp,
+        },
+        seal::SealKeys,
+        sqlite::{
+            file::{Access, DatabaseFile},
+            queue::Queue,
+            threads::{Job, MAX_WAITING, Write, Writer, job, stopped},
+        },
+    },
+};
+
+/// The store in a file.
+pub struct SqliteStore {
+    keys: SealKeys,
+    clock: SharedClock,
+    patience: Duration,
+    writes: Arc<Queue<Write>>,
+    reads: Arc<Queue<Box<dyn Job>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file at `path`, or makes it.
+    pub async fn open(
+        path: &Path,
+        settings: &Settings,
+        keys: SealKeys,
+        clock: SharedClock,
+    ) -> Result<Self, Error> {
+        let (path, settings) = (path.to_owned(), settings.clone());
+        tokio::task::spawn_blocking(move || Self::start(&path, &settings, keys, clock))
+            .await
+            .map_err(|e| Error::Unavailable(format!("it could not be opened: {e}")))?
+    }
+
+    fn start(path: &Path, settings: &Settings, keys: SealKeys, clock: SharedClock) -> Result<Self, Error> {
+        let (file, connection) = DatabaseFile::open(path, &keys)?;
+        let file = Arc::new(file);
+        let writes = Arc::new(Queue::new(MAX_WAITING));
+        let reads = Arc::new(Queue::<Box<dyn Job>>::new(MAX_WAITING));
+        let store = Self {
+            keys,
+            clock,
+            patience: settings.patience,
+            writes: Arc::clone(&writes),
+            reads: Arc::clone(&reads),
+            threads: Mutex::default(),
+        };
+        for _ in 0..settings.connections.max(1) {
+            let (file, reads) = (Arc::clone(&file), Arc::clone(&reads));
+            let connection = file.connect(Access::Read)?;
+            store.spawn("store-read", move || threads::read(&file, &reads, connection))?;
+        }
+        let writing = Writer::new(file, writes, connection, settings.synchronous);
+        store.spawn("store-write", move || writing.run())?;
+        Ok(store)
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(run)
+            .map_err(|e| Error::Unavailable(format!("no thread for it: {e}")))?;
+        self.threads().push(thread);
+        Ok(())
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs an operation in the next batch, and answers once it is committed.
+    async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        run: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (job, answer) = job(run);
+        self.writes.push(Write { durability, job })?;
+        // No limit on the wait: what is queued will be committed, and must not be reported as failed.
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Runs a query on the last committed state.
+    async fn read<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (job, answer) = job(run);
+        self.reads.push(job)?;
+        match tokio::time::timeout(self.patience, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(stopped())),
+            Err(_) => Err(Error::Unavailable(format!("a query took more than {:?}", self.patience))),
+        }
+    }
+
+    /// Repeats a batch of a clean-up until it finds less than a full one.
+    async fn sweep(
+        &self,
+        batch: impl Fn(&Connection) -> Result<u64, Error> + Clone + Send + 'static,
+    ) -> Result<u64, Error> {
+        let mut total = 0;
+        loop {
+            let destroyed = self.write(Durability::Flushed, batch.clone()).await?;
+            total += destroyed;
+            if destroyed < u64::from(retention::BATCH) {
+                return Ok(total);
+            }
+        }
+    }
+
+    fn record(&self, row: Option<SigningRow>) -> Result<Option<Record>, Error> {
+        row.map(|row| row.into_record(&self.keys)).transpose()
+    }
+
+    fn inbound(&self, rows: Vec<InboundRow>) -> Result<Vec<Inbound>, Error> {
+        rows.into_iter().map(|row| row.into_inbound(&self.keys)).collect()
+    }
+}
+
+impl Drop for SqliteStore {
+    /// Lets what was accepted be written, and the file be free once the value is gone.
+    fn drop(&mut self) {
+        self.writes.close();
+        self.reads.close();
+        for thread in std::mem::take(&mut *self.threads()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn begin(&self, intent: Intent) -> Answer<'_, Begun> {
+        Box::pin(async move {
+            let row = NewRow::new(intent, &self.keys);
+            let known = self.write(Durability::Synced, move |db| signings::begin(db, &row)).await?;
+            Ok(match self.record(known)? {
+                None => Begun::New(Version(1)),
+                Some(record) => Begun::Known(Box::new(record)),
+            })
+        })
+    }
+
+    fn signing(&self, id: SigningId) -> Answer<'_, Option<Record>> {
+        Box::pin(async move { self.record(self.read(move |db| signings::by_id(db, id)).await?) })
+    }
+
+    fn signing_by_key<'a>(&'a self, caller: &'a CallerName, key: Digest) -> Answer<'a, Option<Record>> {
+        let caller = caller.clone();
+        Box::pin(async move { self.record(self.read(move |db| signings::by_key(db, &caller, &key)).await?) })
+    }
+
+    fn signing_by_envelope<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Option<Record>> {
+        let envelope = envelope.clone();
+        Box::pin(async move { self.record(self.read(move |db| signings::by_envelope(db, &envelope)).await?) })
+    }
+
+    fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>> {
+        let caller = caller.clone();
+        Box::pin(async move {
+            let rows = self.read(move |db| signings::list(db, &caller, &filter)).await?;
+            rows.into_iter().map(|row| row.into_signing(&self.keys)).collect()
+        })
+    }
+
+    fn save<'a>(&'a self, change: Change<'a>) -> Answer<'a, Version> {
+        Box::pin(async move {
+            let (durability, next) = (change.durability, Version(change.from.0 + 1));
+            let row = ChangedRow::new(change, &self.keys, self.clock.now());
+            self.write(durability, move |db| signings::save(db, &row)).await?;
+            Ok(next)
+        })
+    }
+
+    fn forget(&self, id: SigningId, from: Version) -> Answer<'_, ()> {
+        Box::pin(self.write(Durability::Synced, move |db| signings::forget(db, id, signed(from.0))))
+    }
+
+    fn payload(&self, id: SigningId) -> Answer<'_, Option<Private<Bytes>>> {
+        Box::pin(async move {
+            let id = bytes(id.as_uuid());
+            let sealed = self.read(move |db| signings::payload(db, &id)).await?;
+            let open = |sealed| self.keys.open(payload_place(&id), sealed).map(Private::new);
+            sealed.map(open).transpose()
+        })
+    }
+
+    fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
+        Box::pin(async move {
+            let (now, until) = (micros(now), micros(until));
+            let claimed =
+                self.write(Durability::Flushed, move |db| signings::claim(db, now, until, limit)).await?;
+            rows::readable(claimed, &self.keys)
+        })
+    }
+
+    fn unsettled(&self) -> Answer<'_, u64> {
+        Box::pin(self.read(signings::unsettled))
+    }
+
+    fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
+        Box::pin(async move {
+            let found = self.read(move |db| signings::quiet(db, micros(before), limit)).await?;
+            rows::readable(found, &self.keys)
+        })
+    }
+
+    fn link_by_token(&self, token: Digest) -> Answer<'_, Option<Link>> {
+        Box::pin(self.read(move |db| signings::link_by_token(db, &token)))
+    }
+
+    fn link(&self, id: LinkId) -> Answer<'_, Option<Link>> {
+        Box::pin(self.read(move |db| signings::link(db, id)))
+    }
+
+    fn add_link(&self, link: Link) -> Answer<'_, ()> {
+        Box::pin(self.write(Durability::Synced, move |db| signings::add_link(db, &link)))
+    }
+
+    fn revoke_link(&self, id: LinkId, now: Timestamp) -> Answer<'_, ()> {
+        Box::pin(self.write(Durability::Synced, move |db| signings::revoke_link(db, id, now)))
+    }
+
+    fn receive(&self, inbound: Inbound) -> Answer<'_, Received> {
+        Box::pin(async move {
+            let row = InboundRow::new(inbound, &self.keys);
+            self.write(Durability::Synced, move |db| inbox::receive(db, &row)).await
+        })
+    }
+
+    fn inbox(&self, limit: u32) -> Answer<'_, Vec<Inbound>> {
+        Box::pin(async move { self.inbound(self.read(move |db| inbox::waiting(db, limit)).await?) })
+    }
+
+    fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()> {
+        // Lost in a power cut, it is taken in once more, which changes nothing.
+        Box::pin(self.write(Durability::Flushed, move |db| inbox::taken_in(db, &identity, micros(now))))
+    }
+
+    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>> {
+        let envelope = envelope.clone();
+        Box::pin(async move { self.inbound(self.read(move |db| inbox::of(db, &envelope)).await?) })
+    }
+
+    fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
+        Box::pin(self.write(Durability::Synced, move |db| outbox::add_events(db, &events)))
+    }
+
+    fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>> {
+        Box::pin(self.read(move |db| outbox::events(db, &filter)))
+    }
+
+    fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let sealed = seal_endpoint(&self.keys, &endpoint);
+            self.write(Durability::Synced, move |db| outbox::put_endpoint(db, &endpoint, &sealed)).await
+        })
+    }
+
+    fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
+        let caller = caller.cloned();
+        Box::pin(async move {
+            let rows = self.read(move |db| outbox::endpoints(db, caller.as_ref())).await?;
+            rows.into_iter().map(|row| row.into_endpoint(&self.keys)).collect()
+        })
+    }
+
+    fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
+        Box::pin(self.write(Durability::Synced, move |db| outbox::remove_endpoint(db, id)))
+    }
+
+    fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64> {
+        Box::pin(self.write(Durability::Flushed, move |db| outbox::fan_out(db, now, limit)))
+    }
+
+    fn claim_deliveries(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        per_endpoint: u32,
+        limit: u32,
+    ) -> Answer<'_, Vec<DueDelivery>> {
+        Box::pin(async move {
+            let (now, until) = (micros(now), micros(until));
+            let due = self
+                .write(Durability::Flushed, move |db| {
+                    outbox::claim_deliveries(db, now, until, per_endpoint, limit)
+                })
+                .await?;
+            due.into_iter().map(|due| due.open(&self.keys)).collect()
+        })
+    }
+
+    fn delivery_attempted(&self, delivery: Delivery) -> Answer<'_, ()> {
+        // Lost in a power cut, it is delivered twice: deliveries may repeat, events do not.
+        Box::pin(self.write(Durability::Flushed, move |db| outbox::delivery_attempted(db, &delivery)))
+    }
+
+    fn deliveries<'a>(
+        &'a self,
+        caller: &'a CallerName,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Answer<'a, Vec<Delivery>> {
+        let caller = caller.clone();
+        Box::pin(self.read(move |db| outbox::deliveries(db, &caller, before, limit)))
+    }
+
+    fn replay(&self, id: DeliveryId, now: Timestamp) -> Answer<'_, ()> {
+        Box::pin(self.write(Durability::Synced, move |db| outbox::replay(db, id, micros(now))))
+    }
+
+    fn oldest_pending_delivery(&self) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(async move { self.read(outbox::oldest_pending).await?.map(timestamp).transpose() })
+    }
+
+    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent> {
+        let account = account.clone();
+        Box::pin(async move {
+            let spend = move |db: &Connection| signings::spend(db, account.as_str(), micros(window), calls);
+            Ok(Spent { calls: self.write(Durability::Flushed, spend).await? })
+        })
+    }
+
+    fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>> {
+        let name = sender.clone();
+        Box::pin(async move {
+            let row = self.read(move |db| inbox::sender(db, name.as_str())).await?;
+            row.map(|row| row.into_sender(&self.keys)).transpose()
+        })
+    }
+
+    fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>> {
+        Box::pin(async move {
+            let rows = self.read(inbox::senders).await?;
+            rows.into_iter().map(|row| row.into_sender(&self.keys)).collect()
+        })
+    }
+
+    fn put_connected_sender(&self, sender: ConnectedSender) -> Answer<'_, Version> {
+        Box::pin(async move {
+            let row = SenderRow::new(&sender, &self.keys);
+            let next = self.write(Durability::Synced, move |db| inbox::put_sender(db, &row)).await?;
+            Ok(rows::version(next))
+        })
+    }
+
+    fn remove_connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()> {
+        let name = sender.clone();
+        Box::pin(self.write(Durability::Synced, move |db| {
+            db.execute("DELETE FROM senders WHERE name = ?1", [name.as_str()])?;
+            Ok(())
+        }))
+    }
+
+    fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
+        Box::pin(async move {
+            loop {
+                let keys = self.keys.clone();
+                if self.write(Durability::Flushed, move |db| retention::reseal(db, &keys)).await? == 0 {
+                    break;
+                }
+            }
+            Ok(Destroyed {
+                keys: self.sweep(move |db| retention::keys(db, retention)).await?,
+                personal: self.sweep(move |db| retention::personal(db, retention)).await?,
+                events: self.sweep(move |db| retention::events(db, retention)).await?,
+                signings: self.sweep(move |db| retention::signings(db, retention)).await?,
+            })
+        })
+    }
+
+    fn check(&self) -> Answer<'_, ()> {
+        // A write, because a full or read-only disk is what an operator most needs to hear of.
+        let now = micros(self.clock.now());
+        Box::pin(self.write(Durability::Flushed, move |db| {
+            db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'checked_at'")?.execute([now])?;
+            Ok(())
+        }))
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        self.writes.close();
+        self.reads.close();
+        let threads = std::mem::take(&mut *self.threads());
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || {
+                threads.into_iter().try_for_each(|thread| {
+                    thread.join().map_err(|_| Error::Unavailable("a thread of the store failed".into()))
+                })
+            })
+            .await
+            .map_err(|e| Error::Unavailable(format!("it could not be closed: {e}")))?
+        })
+    }
+}
