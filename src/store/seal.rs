@@ -81,7 +81,7 @@ impl SealKeys {
         for part in plain {
             sealed.extend_from_slice(part);
         }
-        self.finish(place, sealed)
+        self.0[0].finish(place, sealed)
     }
 
     /// Seals the JSON of a value for its place.
@@ -89,19 +89,7 @@ impl SealKeys {
         let mut sealed = Vec::with_capacity(512);
         sealed.resize(HEADER, 0);
         serde_json::to_writer(&mut sealed, value).expect("rows have string keys and write to memory");
-        self.finish(place, sealed)
-    }
-
-    /// Encrypts what follows the header in place, so that large payloads are not copied again.
-    fn finish(&self, place: Place<'_>, mut sealed: Vec<u8>) -> Vec<u8> {
-        let SealKey { id, key } = &self.0[0];
-        let (nonce, tag) = key
-            .seal_in_place_separate_tag(place.aad(), &mut sealed[HEADER..])
-            .expect("AES-GCM fails only over 64 GiB");
-        sealed[..ID_LEN].copy_from_slice(&id.0);
-        sealed[ID_LEN..HEADER].copy_from_slice(nonce.as_ref());
-        sealed.extend_from_slice(tag.as_ref());
-        sealed
+        self.0[0].finish(place, sealed)
     }
 
     /// Opens a value of this place.
@@ -157,9 +145,12 @@ impl SealKeys {
             .collect()
     }
 
-    /// A probe made with the current key.
-    pub(super) fn probe(&self) -> Vec<u8> {
-        self.seal(PROBE, &[b"countersign"])
+    /// A probe made with this key of the ring.
+    pub(super) fn probe(&self, id: SealKeyId) -> Vec<u8> {
+        let key = self.0.iter().find(|key| key.id == id).unwrap_or(&self.0[0]);
+        let mut sealed = vec![0; HEADER];
+        sealed.extend_from_slice(b"countersign");
+        key.finish(PROBE, sealed)
     }
 }
 
@@ -178,6 +169,18 @@ impl SealKey {
         id.copy_from_slice(&context.finish().as_ref()[..ID_LEN]);
         let key = RandomizedNonceKey::new(&AES_256_GCM, bytes).expect("the length is in the type");
         Self { id: SealKeyId(id), key }
+    }
+
+    /// Encrypts what follows the header in place, so that large payloads are not copied again.
+    fn finish(&self, place: Place<'_>, mut sealed: Vec<u8>) -> Vec<u8> {
+        let Self { id, key } = self;
+        let (nonce, tag) = key
+            .seal_in_place_separate_tag(place.aad(), &mut sealed[HEADER..])
+            .expect("AES-GCM fails only over 64 GiB");
+        sealed[..ID_LEN].copy_from_slice(&id.0);
+        sealed[ID_LEN..HEADER].copy_from_slice(nonce.as_ref());
+        sealed.extend_from_slice(tag.as_ref());
+        sealed
     }
 }
 

@@ -305,7 +305,7 @@ impl Store for PostgresStore {
         Box::pin(async move {
             for older in self.keys.ids().skip(1) {
                 let mut held = self.pool.acquire().await?;
-                while retention::reseal(&mut held, &self.keys, older).await? > 0 {}
+                retention::reseal(&mut held, &self.keys, older).await?;
             }
             Ok(Destroyed {
                 keys: self.sweep(retention::keys, retention).await?,

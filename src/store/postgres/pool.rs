@@ -27,7 +27,7 @@ const RESTED: Duration = Duration::from_secs(1);
 /// Connections, and how long to wait for them.
 #[derive(Debug)]
 pub(super) struct Pool {
-    pool: PgPool,
+    connections: PgPool,
     pub(super) patience: Duration,
     /// `synchronous_commit` for what must be durable.
     pub(super) durable: &'static str,
@@ -67,7 +67,7 @@ impl Pool {
                 })
             })
             .connect_lazy_with(options);
-        let pool = Self { pool, patience: settings.patience, durable };
+        let pool = Self { connections: pool, patience: settings.patience, durable };
         let mut connection = pool.acquire().await?;
         migrate(&mut connection).await?;
         check_keys(&mut connection, keys).await?;
@@ -75,11 +75,11 @@ impl Pool {
     }
 
     pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.pool.acquire().await?)
+        Ok(self.connections.acquire().await?)
     }
 
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        self.connections.close().await;
     }
 }
 
@@ -219,7 +219,7 @@ async fn check_keys(connection: &mut PgConnection, keys: &SealKeys) -> Result<()
     if !keys.check_probes(probes)?.contains(&keys.current()) {
         sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
             .bind(format!("seal.{}", keys.current()))
-            .bind(keys.probe())
+            .bind(keys.probe(keys.current()))
             .execute(connection)
             .await?;
     }

@@ -12,11 +12,8 @@ use crate::store::{
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// Rows that one statement destroys at most.
+/// Rows that one statement destroys, or looks at, at most.
 pub(super) const BATCH: i64 = 500;
-
-/// Rows that one run seals anew at most, in each column.
-const RESEAL_BATCH: i64 = 100;
 
 /// Forgets idempotency keys and the answers kept for them.
 pub(super) async fn keys(db: &mut PgConnection, retention: Retention) -> Result<u64> {
@@ -85,58 +82,70 @@ async fn count(db: &mut PgConnection, sql: &'static str, before: i64) -> Result<
     Ok(sqlx::query(sql).bind(before).bind(BATCH).execute(db).await?.rows_affected())
 }
 
-/// Seals a few values anew that an older key of the ring sealed, and answers how many. Once none is
-/// left, the older key's probe goes, and the key may leave the settings.
+/// Seals anew what an older key of the ring sealed. Once nothing is left, the key may leave the settings.
+///
+/// It looks whenever the key is in the ring: another daemon may not have the new settings yet, and still
+/// seal with the old key.
 pub(super) async fn reseal(
     db: &mut PgConnection,
     keys: &SealKeys,
     older: SealKeyId,
-) -> std::result::Result<u64, Error> {
-    let probe = format!("seal.{older}");
-    let in_use: bool = sqlx::query("SELECT EXISTS (SELECT 1 FROM meta WHERE name = $1)")
-        .bind(&probe)
-        .fetch_one(&mut *db)
-        .await?
-        .try_get(0)?;
-    if !in_use {
-        return Ok(0);
-    }
-    let mut left = 0;
+) -> std::result::Result<(), Error> {
+    let mut found = false;
     for column in SEALED_COLUMNS {
-        left += reseal_column(db, keys, older, column).await?;
+        let mut from = Some(Vec::new());
+        while let Some(after) = from {
+            from = reseal_batch(db, keys, older, column, after, &mut found).await?;
+        }
     }
-    if left == 0 {
-        sqlx::query("DELETE FROM meta WHERE name = $1").bind(&probe).execute(db).await?;
-    }
-    Ok(left)
+    let probe = format!("seal.{older}");
+    let query = if found {
+        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+            .bind(probe)
+            .bind(keys.probe(older))
+    } else {
+        sqlx::query("DELETE FROM meta WHERE name = $1").bind(probe)
+    };
+    query.execute(db).await?;
+    Ok(())
 }
 
-async fn reseal_column(
+/// Looks at the next rows of one column, and answers where to go on.
+async fn reseal_batch(
     db: &mut PgConnection,
     keys: &SealKeys,
     older: SealKeyId,
     (table, id, column): (&'static str, &'static str, &'static str),
-) -> std::result::Result<u64, Error> {
+    after: Vec<u8>,
+    found: &mut bool,
+) -> std::result::Result<Option<Vec<u8>>, Error> {
     // A name is text, all other ids are bytes: here both are their bytes.
     let id = if table == "senders" { format!("convert_to({id}, 'UTF8')") } else { id.to_owned() };
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "SELECT {id}, {column} FROM {table} WHERE substr({column}, 1, 4) = $1 LIMIT $2"
+        "SELECT {id}, CASE WHEN substr({column}, 1, 4) = $1 THEN {column} END FROM {table} \
+         WHERE {id} > $2 ORDER BY {id} LIMIT $3"
     )))
     .bind(older.to_bytes())
-    .bind(RESEAL_BATCH)
+    .bind(after)
+    .bind(BATCH)
     .fetch_all(&mut *db)
     .await?;
-    // A row that was written meanwhile is sealed with the current key already, and is left alone.
+    // A row that was written meanwhile is left alone.
     let update = format!("UPDATE {table} SET {column} = $2 WHERE {id} = $1 AND {column} = $3");
+    let mut last = None;
     for row in &rows {
-        let (name, sealed): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-        let again = keys.reseal(Place { table, column, row: &name }, sealed.clone())?;
-        sqlx::query(AssertSqlSafe(update.clone()))
-            .bind(&name)
-            .bind(again)
-            .bind(sealed)
-            .execute(&mut *db)
-            .await?;
+        let name: Vec<u8> = row.try_get(0)?;
+        if let Some(sealed) = row.try_get::<Option<Vec<u8>>, _>(1)? {
+            *found = true;
+            let again = keys.reseal(Place { table, column, row: &name }, sealed.clone())?;
+            sqlx::query(AssertSqlSafe(update.clone()))
+                .bind(&name)
+                .bind(again)
+                .bind(sealed)
+                .execute(&mut *db)
+                .await?;
+        }
+        last = Some(name);
     }
-    Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+    Ok(last)
 }

@@ -182,7 +182,7 @@ fn check_keys(connection: &mut Connection, keys: &SealKeys) -> Result<(), Error>
     if !keys.check_probes(probes)?.contains(&keys.current()) {
         transaction.execute(
             "INSERT INTO meta (name, value) VALUES (?1, ?2)",
-            (format!("seal.{}", keys.current()), keys.probe()),
+            (format!("seal.{}", keys.current()), keys.probe(keys.current())),
         )?;
     }
     transaction.commit()?;

@@ -23,7 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, types::Value};
 
 use crate::{
     clock::SharedClock,
@@ -39,7 +39,7 @@ use crate::{
             self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
             seal_endpoint, signed, timestamp,
         },
-        seal::SealKeys,
+        seal::{SEALED_COLUMNS, SealKeys},
         sqlite::{
             file::{Access, DatabaseFile},
             queue::Queue,
@@ -152,6 +152,26 @@ impl SqliteStore {
                 return Ok(total);
             }
         }
+    }
+
+    /// Seals anew what older keys of the ring have sealed.
+    async fn reseal(&self) -> Result<(), Error> {
+        for older in self.keys.ids().skip(1) {
+            if !self.read(move |db| retention::is_sealed_with(db, older)).await? {
+                continue;
+            }
+            for column in SEALED_COLUMNS {
+                // Less than every id: SQLite sorts text before bytes.
+                let mut from = Some(Value::Text(String::new()));
+                while let Some(after) = from {
+                    let keys = self.keys.clone();
+                    let batch = move |db: &Connection| retention::reseal(db, &keys, older, column, &after);
+                    from = self.write(Durability::Flushed, batch).await?;
+                }
+            }
+            self.write(Durability::Synced, move |db| retention::forget_key(db, older)).await?;
+        }
+        Ok(())
     }
 
     fn record(&self, row: Option<SigningRow>) -> Result<Option<Record>, Error> {
@@ -400,12 +420,7 @@ impl Store for SqliteStore {
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
         Box::pin(async move {
-            loop {
-                let keys = self.keys.clone();
-                if self.write(Durability::Flushed, move |db| retention::reseal(db, &keys)).await? == 0 {
-                    break;
-                }
-            }
+            self.reseal().await?;
             Ok(Destroyed {
                 keys: self.sweep(move |db| retention::keys(db, retention)).await?,
                 personal: self.sweep(move |db| retention::personal(db, retention)).await?,

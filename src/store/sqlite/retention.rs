@@ -2,19 +2,16 @@
 //!
 //! All in batches of a bounded size, each a write of its own, so that nobody waits for a clean-up.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, params, types::Value};
 
 use crate::store::{
     Error, Retention,
     rows::micros,
-    seal::{Place, SEALED_COLUMNS, SealKeys},
+    seal::{Place, SealKeyId, SealKeys},
 };
 
-/// Rows that one write destroys at most.
+/// Rows that one write destroys, or looks at, at most.
 pub(super) const BATCH: u32 = 500;
-
-/// Rows that one write seals anew at most.
-const RESEAL_BATCH: u32 = 100;
 
 /// Forgets idempotency keys and the answers kept for them.
 pub(super) fn keys(db: &Connection, retention: Retention) -> Result<u64, Error> {
@@ -95,52 +92,47 @@ fn count(db: &Connection, sql: &'static str, before: i64) -> Result<u64, Error> 
     Ok(u64::try_from(changed).unwrap_or(u64::MAX))
 }
 
-/// Seals a few values anew that an older key of the ring sealed, and answers how many. Once none is
-/// left, the older key's probe goes, and the key may leave the settings.
-pub(super) fn reseal(db: &Connection, keys: &SealKeys) -> Result<u64, Error> {
-    let mut resealed = 0;
-    for older in keys.ids().filter(|id| *id != keys.current()) {
-        let probe = format!("seal.{older}");
-        let in_use: bool = db
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)")?
-            .query_row([&probe], |row| row.get(0))?;
-        if !in_use {
-            continue;
-        }
-        let mut left = 0;
-        for (table, id, column) in SEALED_COLUMNS {
-            left += reseal_column(db, keys, older.to_bytes(), (table, id, column))?;
-        }
-        if left == 0 {
-            db.execute("DELETE FROM meta WHERE name = ?1", [&probe])?;
-        }
-        resealed += left;
-    }
-    Ok(resealed)
+/// Whether the database may hold what this key sealed.
+pub(super) fn is_sealed_with(db: &Connection, key: SealKeyId) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)";
+    Ok(db.prepare_cached(sql)?.query_row([format!("seal.{key}")], |row| row.get(0))?)
 }
 
-fn reseal_column(
+/// Forgets a key that nothing is sealed with any more: it may leave the settings.
+pub(super) fn forget_key(db: &Connection, key: SealKeyId) -> Result<(), Error> {
+    db.execute("DELETE FROM meta WHERE name = ?1", [format!("seal.{key}")])?;
+    Ok(())
+}
+
+/// Looks at the next rows of one column after `from`, and seals anew what `older` sealed. Answers where
+/// to go on. It looks at a bounded number of rows, not only changes one: the writer is busy meanwhile.
+pub(super) fn reseal(
     db: &Connection,
     keys: &SealKeys,
-    older: [u8; 4],
+    older: SealKeyId,
     (table, id, column): (&'static str, &'static str, &'static str),
-) -> Result<u64, Error> {
-    let rows: Vec<(rusqlite::types::Value, Vec<u8>)> = db
+    from: &Value,
+) -> Result<Option<Value>, Error> {
+    let rows: Vec<(Value, Option<Vec<u8>>)> = db
         .prepare_cached(&format!(
-            "SELECT {id}, {column} FROM {table} WHERE substr({column}, 1, 4) = ?1 LIMIT ?2"
+            "SELECT {id}, CASE WHEN substr({column}, 1, 4) = ?1 THEN {column} END FROM {table} \
+             WHERE {id} > ?2 ORDER BY {id} LIMIT ?3"
         ))?
-        .query_map(params![older, RESEAL_BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map(params![older.to_bytes(), from, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut update = db.prepare_cached(&format!("UPDATE {table} SET {column} = ?2 WHERE {id} = ?1"))?;
-    let count = rows.len();
+    let mut last = None;
     for (row, sealed) in rows {
-        let name = match &row {
-            rusqlite::types::Value::Blob(bytes) => bytes.as_slice(),
-            rusqlite::types::Value::Text(text) => text.as_bytes(),
-            _ => &[],
-        };
-        let again = keys.reseal(Place { table, column, row: name }, sealed)?;
-        update.execute(params![row, again])?;
+        if let Some(sealed) = sealed {
+            let name = match &row {
+                Value::Blob(bytes) => bytes.as_slice(),
+                Value::Text(text) => text.as_bytes(),
+                _ => &[],
+            };
+            let again = keys.reseal(Place { table, column, row: name }, sealed)?;
+            update.execute(params![row, again])?;
+        }
+        last = Some(row);
     }
-    Ok(u64::try_from(count).unwrap_or(u64::MAX))
+    Ok(last)
 }
