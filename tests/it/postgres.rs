@@ -31,7 +31,8 @@ pub(crate) struct Server {
 /// The URL of a fresh, empty database; none if this machine has no Postgres.
 pub(crate) fn database() -> Option<String> {
     let Some(server) = server() else {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: no Postgres on this machine (apt-get install postgresql)");
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED: no Postgres on this machine (apt-get install postgresql)");
         return None;
     };
     Some(server.create())
@@ -70,7 +71,8 @@ impl Server {
             .output()
             .expect("initdb");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
         let log = fs::File::create(folder.join("log")).expect("a log for Postgres");
         let mut server = run("postgres");
         server

@@ -29,6 +29,8 @@ const RESTED: Duration = Duration::from_secs(1);
 pub(super) struct Pool {
     connections: PgPool,
     pub(super) patience: Duration,
+    /// Dead connections that one operation throws away before it gives up: all there can be.
+    pub(super) most_lost: u32,
     /// `synchronous_commit` for what must be durable.
     pub(super) durable: &'static str,
 }
@@ -67,7 +69,12 @@ impl Pool {
                 })
             })
             .connect_lazy_with(options);
-        let pool = Self { connections: pool, patience: settings.patience, durable };
+        let pool = Self {
+            connections: pool,
+            patience: settings.patience,
+            most_lost: settings.connections.max(1),
+            durable,
+        };
         let mut connection = pool.acquire().await?;
         migrate(&mut connection).await?;
         check_keys(&mut connection, keys).await?;
@@ -99,7 +106,7 @@ macro_rules! with {
                 $body.await
             });
             match outcome.await {
-                Ok(Err(e)) if lost < $crate::store::postgres::pool::MOST_LOST && is_lost(&e) => {
+                Ok(Err(e)) if lost < pool.most_lost && is_lost(&e) => {
                     lost += 1;
                     held.close_on_drop();
                 }
@@ -114,9 +121,6 @@ macro_rules! with {
     }};
 }
 pub(super) use with;
-
-/// Dead connections that one operation throws away before it gives up.
-pub(super) const MOST_LOST: u32 = 3;
 
 /// Whether the connection, and not the operation, failed.
 pub(super) fn is_lost(e: &sqlx::Error) -> bool {

@@ -454,3 +454,150 @@ impl Store for SqliteStore {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        clock::ManualClock,
+        domain::{EventId, EventKind},
+        store::{Location, Synchronous},
+    };
+
+    struct Folder(std::path::PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    async fn open(name: &str, synchronous: Synchronous) -> (SqliteStore, Folder) {
+        let folder = std::env::temp_dir().join(format!("countersign-sqlite-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("store.db");
+        let settings = Settings { synchronous, ..Settings::new(Location::Sqlite { path: path.clone() }) };
+        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let store = SqliteStore::open(&path, &settings, SealKeys::new(&[1; 32], &[]), clock).await.unwrap();
+        (store, Folder(folder))
+    }
+
+    fn event(size: usize) -> Event {
+        Event {
+            id: EventId::generate(Timestamp::UNIX_EPOCH),
+            caller: CallerName::new("website"),
+            kind: EventKind::BudgetLow,
+            signing: None,
+            signer: None,
+            sequence: 0,
+            at: Timestamp::UNIX_EPOCH,
+            data: "x".repeat(size),
+        }
+    }
+
+    async fn count(store: &SqliteStore) -> usize {
+        let filter = EventFilter { limit: 100_000, ..EventFilter::default() };
+        store.events(filter).await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn only_what_must_reach_the_disk_waits_for_it() {
+        let level =
+            |db: &Connection| Ok(db.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))?);
+        let (full, _folder) = open("full", Synchronous::Full).await;
+        for (durability, expected) in
+            [(Durability::Synced, 2), (Durability::Flushed, 1), (Durability::Synced, 2)]
+        {
+            assert_eq!(full.write(durability, level).await.unwrap(), expected);
+        }
+        let (normal, _folder) = open("normal", Synchronous::Normal).await;
+        assert_eq!(normal.write(Durability::Synced, level).await.unwrap(), 1);
+        let (off, _folder) = open("off", Synchronous::Off).await;
+        assert_eq!(off.write(Durability::Synced, level).await.unwrap(), 0);
+    }
+
+    /// Holds the writer, lets operations gather, and lets go: they are one batch.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_that_fails_undoes_only_itself() {
+        let (store, _folder) = open("savepoint", Synchronous::Normal).await;
+        let (go, wait) = mpsc::channel::<()>();
+        let held = store.write(Durability::Flushed, move |_| {
+            let _ = wait.recv();
+            Ok(())
+        });
+        let (first, twice) = (event(1), event(1));
+        let (mut late, early) = (event(1), twice.clone());
+        late.id = EventId::generate(Timestamp::UNIX_EPOCH);
+        let doomed = vec![late, first.clone()];
+        let release = async {
+            // All of them are queued by now: futures of a join are polled in order.
+            let _ = go.send(());
+        };
+        let (held, one, two, three, panicked, ()) = tokio::join!(
+            held,
+            store.add_events(vec![first]),
+            store.add_events(doomed),
+            store.add_events(vec![early]),
+            store.write::<()>(Durability::Flushed, |_| panic!("a bug")),
+            release,
+        );
+        assert!(held.is_ok() && one.is_ok() && three.is_ok());
+        assert!(matches!(two, Err(Error::Conflict)), "{two:?}");
+        assert!(matches!(panicked, Err(Error::Unavailable(_))), "{panicked:?}");
+        assert_eq!(count(&store).await, 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_disk_is_said_and_forgotten_once_there_is_room() {
+        let (store, _folder) = open("full-disk", Synchronous::Full).await;
+        let limit = |pages: i64| {
+            move |db: &Connection| {
+                Ok(db.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))?)
+            }
+        };
+        let pages = store.write(Durability::Flushed, limit(1)).await.unwrap();
+        store.write(Durability::Flushed, limit(pages + 20)).await.unwrap();
+        let mut kept = 0;
+        let failed = loop {
+            match store.add_events(vec![event(3_000), event(3_000)]).await {
+                Ok(()) => kept += 2,
+                Err(e) => break e,
+            }
+        };
+        assert!(matches!(&failed, Error::Unavailable(why) if why.contains("disk is full")), "{failed:?}");
+        assert_eq!(count(&store).await, kept, "nothing of it is half there");
+        store.write(Durability::Flushed, limit(1_000_000)).await.unwrap();
+        store.add_events(vec![event(3_000)]).await.unwrap();
+        assert_eq!(count(&store).await, kept + 1);
+    }
+
+    #[tokio::test]
+    async fn a_read_only_database_is_said_and_opened_again() {
+        let (store, _folder) = open("read-only", Synchronous::Full).await;
+        store.check().await.unwrap();
+        let forbid = |db: &Connection| Ok(db.pragma_update(None, "query_only", true)?);
+        store.write(Durability::Flushed, forbid).await.unwrap();
+        let failed = store.check().await.unwrap_err();
+        assert!(matches!(&failed, Error::Unavailable(why) if why.contains("read-only")), "{failed:?}");
+        // A lone operation does not reopen for its own sake; the file is writable, so it is soon well.
+        store.check().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_vanished_is_not_begun_anew() {
+        let (store, folder) = open("vanished", Synchronous::Full).await;
+        store.add_events(vec![event(1)]).await.unwrap();
+        for name in ["store.db", "store.db-wal", "store.db-shm"] {
+            std::fs::remove_file(folder.0.join(name)).unwrap();
+        }
+        let fail = |_: &Connection| Err::<(), _>(Error::Unavailable("as if".into()));
+        let _ = store.write(Durability::Flushed, fail).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), store.check()).await;
+        assert!(!folder.0.join("store.db").exists());
+    }
+}
