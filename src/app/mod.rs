@@ -20,7 +20,7 @@ use crate::{
     budget::{self, Budget},
     clock::SharedClock,
     config::{self, Config, ConfigError, StoreUrl, Synchronous},
-    domain::{Mode, SenderName},
+    domain::{Mode, Private, SenderName},
     esign,
     events::Hub,
     http_client::{self, HttpClient},
@@ -28,7 +28,7 @@ use crate::{
     listener::{Bound, Limits},
     ops::{self, Health},
     signing::{self, NonceKey, Signings},
-    store::{self, SealKey, SealKeys, SharedStore},
+    store::{self, Location, SealKeys, SharedStore},
     telemetry::metrics::Metrics,
 };
 
@@ -92,7 +92,7 @@ impl App {
         let health = Health::new(Arc::clone(&clock));
         let auth = auth(&config, &clock)?;
         senders::register(&auth, &config)?;
-        let store = open_store(&config).await?;
+        let store = open_store(&config, &clock).await?;
         let esign = esign(&config, &auth, &clock, &metrics)?;
         let signings = Signings::new(
             Arc::clone(&store),
@@ -248,26 +248,23 @@ fn esign(
     }))
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
-    let keys = config.store.seal_keys.iter().map(|key| SealKey::new(key.key.expose_secret())).collect();
-    let StoreUrl::Sqlite(path) = &config.store.url else {
-        let fix = "use sqlite://countersign.db";
-        return Err(ConfigError::new("store.url", "this build has no Postgres store", fix).into());
+async fn open_store(config: &Config, clock: &SharedClock) -> anyhow::Result<SharedStore> {
+    let keys: Vec<_> = config.store.seal_keys.iter().map(|key| *key.key.expose_secret()).collect();
+    let (current, older) = keys.split_first().context("there is no seal key")?;
+    let location = match &config.store.url {
+        StoreUrl::Postgres(url) => Location::Postgres { url: Private::new(url.expose_secret().to_owned()) },
+        StoreUrl::Sqlite(path) => Location::Sqlite { path: path.clone() },
     };
-    let settings = store::Settings {
-        path: path.clone(),
-        synchronous: match config.store.synchronous {
-            Synchronous::Full => store::Synchronous::Full,
-            Synchronous::Normal => store::Synchronous::Normal,
-            Synchronous::Off => store::Synchronous::Off,
-        },
-        keys: SealKeys::new(keys),
+    let synchronous = match config.store.synchronous {
+        Synchronous::Full => store::Synchronous::Full,
+        Synchronous::Normal => store::Synchronous::Normal,
+        Synchronous::Off => store::Synchronous::Off,
     };
-    let opened =
-        tokio::task::spawn_blocking(move || store::open(settings)).await.context("opening the store")?;
+    let settings = store::Settings { synchronous, ..store::Settings::new(location) };
+    let opened = store::open(&settings, SealKeys::new(current, older), Arc::clone(clock)).await;
     opened.map_err(|error| match error {
         store::Error::Unusable(text) => {
-            ConfigError::new("store.url", text, "see the operations guide for backup and keys").into()
+            ConfigError::new("store", text, "see deploy/README.md for backup and keys").into()
         }
         other => anyhow::Error::new(other),
     })

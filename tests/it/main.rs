@@ -1,11 +1,16 @@
 //! The one integration binary.
 
-#![expect(clippy::unwrap_used, reason = "the whole binary is tests; clippy sees only the functions marked so")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the whole binary is tests; clippy sees only the functions marked so"
+)]
 
 mod cli;
 mod esign;
 mod harness;
+mod postgres;
 mod signings;
+mod store;
 mod token_interleavings;
 mod token_simulation;
 mod uncertain;
