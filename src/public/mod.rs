@@ -27,3 +27,6 @@ mod router;
 mod situation;
 
 pub use router::{Dependencies, PATHS, Public, Settings, router};
+
+#[cfg(test)]
+mod tests;

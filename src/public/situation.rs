@@ -51,7 +51,7 @@ pub(super) fn elsewhere(until: Timestamp, now: Timestamp) -> Page {
 /// Where a browser that came back goes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// A page of ours; `back` says whether it also leads to the site.
+    /// A page of ours.
     Page(Page),
     /// The caller's site.
     Site,
@@ -74,9 +74,8 @@ pub(super) fn after_return(signing: &Signing, signer: &Signer, claim: Claim, now
 fn unconfirmed(signing: &Signing, signer: &Signer, claim: Claim, now: Timestamp) -> Page {
     match claim {
         Claim::AccessCodeFailed | Claim::IdCheckFailed => Page::AuthFailed,
-        Claim::Decline | Claim::SigningComplete => Page::Pending { long: false },
+        Claim::Decline | Claim::SigningComplete | Claim::ViewingComplete => Page::Pending { long: false },
         Claim::FaxPending => Page::FaxPending,
-        Claim::ViewingComplete => Page::Viewed,
         Claim::Cancel | Claim::Exception | Claim::SessionTimeout | Claim::TtlExpired | Claim::Unknown => {
             of_link(signing, signer, now)
         }

@@ -55,8 +55,6 @@ pub enum Page {
     Unavailable,
     /// No such link, nonce or path.
     Unknown,
-    /// Had only to look.
-    Viewed,
     /// The sender called it off.
     Voided,
     /// Others sign first.
@@ -164,7 +162,6 @@ impl Page {
             | Self::Ready(_)
             | Self::Resume(_)
             | Self::Signed
-            | Self::Viewed
             | Self::Waiting => StatusCode::OK,
         }
     }
@@ -219,7 +216,6 @@ impl Page {
             Self::Trouble => (Tone::Warn, Icon::Warning, t.trouble_title, t.trouble_body),
             Self::Unavailable => (Tone::Warn, Icon::Clock, t.unavailable_title, t.unavailable_body),
             Self::Unknown => (Tone::Plain, Icon::Search, t.unknown_title, t.unknown_body),
-            Self::Viewed => (Tone::Good, Icon::Check, t.viewed_title, t.viewed_body),
             Self::Voided => (Tone::Plain, Icon::Cross, t.voided_title, t.voided_body),
             Self::Waiting => (Tone::Plain, Icon::Clock, t.waiting_title, t.waiting_body),
         };

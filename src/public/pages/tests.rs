@@ -27,7 +27,6 @@ fn every_page() -> Vec<Page> {
         Page::Trouble,
         Page::Unavailable,
         Page::Unknown,
-        Page::Viewed,
         Page::Voided,
         Page::Waiting,
     ];

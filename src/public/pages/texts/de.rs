@@ -77,8 +77,6 @@ pub(super) static TEXTS: Texts = Texts {
     unavailable_button: "Noch einmal versuchen",
     unknown_title: "Hier ist nichts",
     unknown_body: "Die Adresse ist vielleicht unvollständig. Öffnen Sie den Link aus Ihrer Nachricht noch einmal oder kopieren Sie ihn ganz.",
-    viewed_title: "Sie sind fertig",
-    viewed_body: "Sie haben die Dokumente gesehen. Für Sie ist nichts mehr zu tun.",
     voided_title: "Diese Dokumente wurden zurückgezogen",
     voided_body: "Der Absender hat den Vorgang abgebrochen; Sie müssen nicht unterschreiben. Wenn Sie das überrascht, wenden Sie sich bitte an ihn.",
     waiting_title: "Sie sind noch nicht an der Reihe",

@@ -77,8 +77,6 @@ pub(super) static TEXTS: Texts = Texts {
     unavailable_button: "Try again",
     unknown_title: "There is nothing here",
     unknown_body: "The address may be incomplete. Open the link from your message once more, or copy the whole of it.",
-    viewed_title: "You are done",
-    viewed_body: "You have seen the documents. There is nothing left for you to do.",
     voided_title: "These documents were withdrawn",
     voided_body: "The sender has called the signing off, so you need not sign. If that surprises you, please contact them.",
     waiting_title: "It is not your turn yet",

@@ -77,8 +77,6 @@ pub(super) static TEXTS: Texts = Texts {
     unavailable_button: "Intentar de nuevo",
     unknown_title: "Aquí no hay nada",
     unknown_body: "Puede que la dirección esté incompleta. Abra de nuevo el enlace de su mensaje o cópielo entero.",
-    viewed_title: "Ha terminado",
-    viewed_body: "Ha visto los documentos. No tiene que hacer nada más.",
     voided_title: "Estos documentos se han retirado",
     voided_body: "El remitente ha cancelado la firma, así que no tiene que firmar. Si le sorprende, póngase en contacto con él.",
     waiting_title: "Todavía no es su turno",

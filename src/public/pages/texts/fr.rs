@@ -77,8 +77,6 @@ pub(super) static TEXTS: Texts = Texts {
     unavailable_button: "Réessayer",
     unknown_title: "Il n’y a rien ici",
     unknown_body: "L’adresse est peut-être incomplète. Ouvrez de nouveau le lien de votre message, ou copiez-le en entier.",
-    viewed_title: "C’est terminé",
-    viewed_body: "Vous avez vu les documents. Vous n’avez plus rien à faire.",
     voided_title: "Ces documents ont été retirés",
     voided_body: "L’expéditeur a annulé la signature ; vous n’avez pas à signer. Si cela vous surprend, veuillez le contacter.",
     waiting_title: "Ce n’est pas encore votre tour",

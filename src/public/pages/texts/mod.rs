@@ -141,9 +141,6 @@ texts! {
     /// No such link.
     unknown_title,
     unknown_body,
-    /// Had only to look.
-    viewed_title,
-    viewed_body,
     /// The sender called it off.
     voided_title,
     voided_body,
