@@ -1,0 +1,225 @@
+//! Why there is no access token.
+//!
+//! Each error answers three questions where it is born, so that nobody sorts errors again further
+//! up: is it worth asking again soon ([`Error::kind`]), how does our API name it ([`Error::code`]),
+//! and what should a person do ([`Error::fix`])? Nothing in here holds an assertion, a token, or a
+//! text of the upstream that was not reduced to a short word first.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::{signer, signing_key, user_info::NotInAccount};
+use crate::http_client;
+
+/// Why there is no access token, or nothing to use it on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The machine's clock is wrong, and the upstream refuses our assertions for it.
+    #[error("the machine's clock is off by {} s, and the account server refuses what it signs", offset.as_secs())]
+    ClockSkew {
+        /// What would have to be added to our clock.
+        offset: SignedDuration,
+    },
+    /// The token machinery was closed because the process ends.
+    #[error("the daemon is stopping")]
+    Closed,
+    /// The authorization code or refresh token is used up, stale or not ours.
+    #[error("the account server refuses this authorization code or refresh token")]
+    CodeRejected,
+    /// The user has not consented to every scope that we ask for, or has withdrawn that.
+    #[error("the impersonated user has not consented to this integration key and these scopes")]
+    ConsentRequired,
+    /// A part of ours panicked. The refresher survives it.
+    #[error("minting failed inside the daemon")]
+    Internal,
+    /// The integration key does not exist in this environment.
+    #[error("the account server does not know this integration key")]
+    IssuerUnknown,
+    /// None of the keys' signatures is accepted.
+    #[error("the account server accepts no signature of this key")]
+    KeyRejected,
+    /// No key could be read.
+    #[error("no usable private key")]
+    KeyUnusable(#[source] signing_key::Error),
+    /// The answer is not what the account server is documented to say.
+    #[error("the account server's answer cannot be used (HTTP {status}): {what}")]
+    Malformed {
+        /// The status.
+        status: u16,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The account that the settings name is not one that can be used.
+    #[error("no usable account")]
+    NotInAccount(#[source] NotInAccount),
+    /// The upstream's limits are used up.
+    #[error("the account server limits our calls")]
+    RateLimited {
+        /// How long it asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Refused for a reason that has no variant of its own.
+    #[error("the account server refuses (HTTP {status}, {error})")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// Its word for the reason, reduced to `[a-zA-Z0-9_.-]`.
+        error: String,
+    },
+    /// There is no sender of that name.
+    #[error("no sender of this name is configured")]
+    SenderUnknown,
+    /// The key is there but does not sign.
+    #[error("signing failed")]
+    Signing(#[source] signer::SignError),
+    /// The bearer was refused (401): retire its generation, mint once, try once more.
+    #[error("the upstream refuses the access token")]
+    TokenRefused,
+    /// The account server is there and cannot answer now.
+    #[error("the account server is unavailable (HTTP {status})")]
+    Unavailable {
+        /// The status.
+        status: u16,
+        /// How long it asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// No answer at all.
+    #[error("the account server cannot be reached")]
+    Unreachable(#[source] http_client::Error),
+    /// The user does not exist, or is closed, in this environment.
+    #[error("the account server does not know this user id")]
+    UserUnknown,
+}
+
+/// Whether asking again soon can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It heals by itself: back off from 1 s to 60 s.
+    Transient,
+    /// A person has to act: ask every 1 to 5 minutes, and at once when woken (rule T4).
+    Permanent,
+}
+
+impl Error {
+    /// Whether asking again soon can help.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Closed
+            | Self::Internal
+            | Self::Malformed { .. }
+            | Self::RateLimited { .. }
+            | Self::TokenRefused
+            | Self::Unavailable { .. }
+            | Self::Unreachable(_) => Kind::Transient,
+            Self::ClockSkew { .. }
+            | Self::CodeRejected
+            | Self::ConsentRequired
+            | Self::IssuerUnknown
+            | Self::KeyRejected
+            | Self::KeyUnusable(_)
+            | Self::NotInAccount(_)
+            | Self::Refused { .. }
+            | Self::SenderUnknown
+            | Self::Signing(_)
+            | Self::UserUnknown => Kind::Permanent,
+        }
+    }
+
+    /// How our API names it (`design`: Errors).
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ClockSkew { .. } => "clock_skew",
+            Self::Closed => "shutting_down",
+            Self::ConsentRequired => "consent_required",
+            Self::IssuerUnknown | Self::KeyRejected | Self::KeyUnusable(_) | Self::Signing(_) => {
+                "key_rejected"
+            }
+            Self::NotInAccount(reason) => reason.code(),
+            Self::RateLimited { .. } => "provider_rate_limited",
+            Self::CodeRejected | Self::Refused { .. } => "provider_rejected",
+            Self::SenderUnknown => "sender_unknown",
+            Self::Internal
+            | Self::Malformed { .. }
+            | Self::TokenRefused
+            | Self::Unavailable { .. }
+            | Self::Unreachable(_) => "provider_unavailable",
+            Self::UserUnknown => "sender_unknown_user",
+        }
+    }
+
+    /// The cause as one word of a closed set: the `result` label of `token_mints_total`, and what
+    /// `doctor` tells apart where one code has several fixes.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::ClockSkew { .. } => "clock_skew",
+            Self::Closed => "closed",
+            Self::CodeRejected => "code_rejected",
+            Self::ConsentRequired => "consent_required",
+            Self::Internal => "internal",
+            Self::IssuerUnknown => "issuer_unknown",
+            Self::KeyRejected => "key_rejected",
+            Self::KeyUnusable(_) => "key_unusable",
+            Self::Malformed { .. } => "malformed",
+            Self::NotInAccount(_) => "not_in_account",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Refused { .. } => "refused",
+            Self::SenderUnknown => "sender_unknown",
+            Self::Signing(_) => "signing",
+            Self::TokenRefused => "token_refused",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Unreachable(_) => "unreachable",
+            Self::UserUnknown => "user_unknown",
+        }
+    }
+
+    /// The next step for a person, in one sentence.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::ClockSkew { .. } => "Set this machine's clock (NTP); the daemon corrects for it meanwhile.",
+            Self::Closed => "Send the request again: another instance or the restarted one will answer.",
+            Self::CodeRejected => "Open the consent link again: a code works once, for a few minutes.",
+            Self::ConsentRequired => {
+                "Open the sender's consent link as the impersonated user and accept; both scopes, signature and \
+                 impersonation, must be on it."
+            }
+            Self::Internal => "Report this with the log: it is a fault of the daemon.",
+            Self::IssuerUnknown => {
+                "Use the integration key of this environment: a demo key is not known in production until it is \
+                 promoted, and the other way round."
+            }
+            Self::KeyRejected => {
+                "Upload the public half of this key to the integration key's app (Apps and Keys), in this \
+                 environment; keys are not copied when an app goes live."
+            }
+            Self::KeyUnusable(_) => {
+                "Put a readable RSA private key (PEM, mode 0600) where the setting points."
+            }
+            Self::Malformed { .. } => {
+                "Check that upstream.environment and any proxy lead to DocuSign; the daemon keeps trying."
+            }
+            Self::NotInAccount(reason) => reason.fix(),
+            Self::RateLimited { .. } => "Wait; the daemon asks again when the limit resets.",
+            Self::Refused { .. } => {
+                "Check the app's settings at DocuSign against the sender's settings here."
+            }
+            Self::SenderUnknown => "Use the name of a [senders.…] section of the settings.",
+            Self::Signing(_) => "Check the device or process that holds the key.",
+            Self::TokenRefused => "Nothing to do: a fresh token is being minted.",
+            Self::Unavailable { .. } => "Wait; the daemon asks again by itself. See DocuSign's status page.",
+            Self::Unreachable(_) => "Check DNS, the way out, and the trusted certificates of this machine.",
+            Self::UserUnknown => {
+                "Set user_id to the API user id (a GUID, not an e-mail address or account id) of an active user in \
+                 this environment."
+            }
+        }
+    }
+
+    /// How long the upstream asked us to wait, where it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The grants: one POST to `/oauth/token`, and a reading of whatever comes back.
+//!
+//! The answer is not trusted. Only a JSON object with a bearer token and a believable life is a
+//! success; everything else becomes one error that says whether asking again can help. Nothing of
+//! an answer's text goes further, except the upstream's own word for its refusal, reduced to a
+//! few harmless characters. Follows RFC 6749, sections 5.1 and 5.2, RFC 7523, section 2.1, and the
+//! vendor's error words as they were observed (read 2026-10).
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{
+    assertion::Assertion,
+    consent::PkceVerifier,
+    error::Error,
+    identity::{AccountServer, IntegrationKey},
+};
+use crate::http_client::{self, HttpClient, Request};
+
+/// A slow mint is worse than a failed one: the old token still serves, and a retry follows.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Real answers have 1 to 2 KB.
+const RESPONSE_LIMIT_BYTES: usize = 64 * 1024;
+/// JWT tokens live an hour, those of the code grant eight. More than a day is a mistake.
+const MAX_LIFE: Duration = Duration::from_secs(86_400);
+/// Longer than any real token; header lines have limits.
+const MAX_BEARER_BYTES: usize = 16 * 1024;
+/// Longer requests to wait are cut to this: no answer may end the refresher (rule T4).
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// What an exchange brought, and what the account server's clock showed.
+#[derive(Debug)]
+pub struct Reply {
+    /// The grant, or why there is none.
+    pub result: Result<Granted, Error>,
+    /// The `Date` header, of errors too; none behind a cache or without an answer.
+    pub date: Option<Timestamp>,
+}
+
+/// A successful grant.
+pub struct Granted {
+    /// The access token's text: visible ASCII, not empty.
+    pub bearer: SecretString,
+    /// How long it lives, from before the request was sent.
+    pub life: Duration,
+    /// For renewing without a person (code grant only).
+    pub refresh_token: Option<SecretString>,
+}
+
+impl std::fmt::Debug for Granted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Granted").field("life", &self.life).finish_non_exhaustive()
+    }
+}
+
+/// How the one who exchanges a code or refresh token shows that it is his.
+#[derive(Debug, Clone, Copy)]
+pub enum ClientProof<'a> {
+    /// A public client: the verifier of RFC 7636 (none for a refresh, which follows an exchange).
+    Public(Option<&'a PkceVerifier>),
+    /// A confidential client: its secret, as HTTP Basic credentials.
+    Secret(&'a SecretString),
+}
+
+/// JWT Grant: an assertion in, an access token out.
+pub async fn exchange(client: &HttpClient, server: &AccountServer, assertion: &Assertion) -> Reply {
+    let form = [("grant_type", JWT_BEARER), ("assertion", assertion.as_str())];
+    post(client, token_request(server).form(form)).await
+}
+
+/// Authorization Code Grant: the code that the consent page sent back.
+pub async fn exchange_code(
+    client: &HttpClient,
+    server: &AccountServer,
+    integration_key: IntegrationKey,
+    code: &str,
+    proof: ClientProof<'_>,
+) -> Reply {
+    let form = vec![("grant_type", "authorization_code"), ("code", code)];
+    post(client, prove(token_request(server), form, integration_key, proof)).await
+}
+
+/// Renews with a refresh token.
+pub async fn refresh(
+    client: &HttpClient,
+    server: &AccountServer,
+    integration_key: IntegrationKey,
+    refresh_token: &SecretString,
+    proof: ClientProof<'_>,
+) -> Reply {
+    let form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
+    post(client, prove(token_request(server), form, integration_key, proof)).await
+}
+
+fn token_request(server: &AccountServer) -> Request {
+    Request::post(server.endpoint("/oauth/token"))
+        .header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+        .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+        .timeout(TIMEOUT)
+        .response_limit_bytes(RESPONSE_LIMIT_BYTES)
+}
+
+fn prove<'a>(
+    request: Request,
+    mut form: Vec<(&'a str, &'a str)>,
+    integration_key: IntegrationKey,
+    proof: ClientProof<'a>,
+) -> Request {
+    let id = integration_key.to_string();
+    match proof {
+        ClientProof::Public(verifier) => {
+            if let Some(verifier) = verifier {
+                form.push(("code_verifier", verifier.as_str()));
+            }
+            request.form(form.into_iter().chain([("client_id", id.as_str())]))
+        }
+        ClientProof::Secret(secret) => {
+            use base64::{Engine as _, engine::general_purpose::STANDARD};
+            let pair = Zeroizing::new(format!("{id}:{}", secret.expose_secret()));
+            let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+            let basic = HeaderValue::try_from(text.as_str()).expect("base64 is visible ASCII");
+            request.authorization(basic).form(form)
+        }
+    }
+}
+
+async fn post(client: &HttpClient, request: Request) -> Reply {
+    match client.send(request).await {
+        Ok(answer) => {
+            Reply { result: read(answer.status, &answer.headers, &answer.body), date: date(&answer.headers) }
+        }
+        Err(http_client::Error::TooLarge) => {
+            let what = "it is larger than 64 KiB";
+            Reply { result: Err(Error::Malformed { status: 0, what }), date: None }
+        }
+        Err(error) => Reply { result: Err(Error::Unreachable(error)), date: None },
+    }
+}
+
+/// The upstream's clock; not that of a cache, which repeats an old reading.
+pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    if headers.contains_key(header::AGE) { None } else { http_client::date(headers) }
+}
+
+/// What a token answer says. Pure, and the one place that decides.
+fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Granted, Error> {
+    if status == StatusCode::OK { read_success(body) } else { Err(refusal(status, headers, body)) }
+}
+
+/// The success answer. serde refuses a known field that comes twice: two readers could each believe
+/// another one.
+#[derive(Deserialize)]
+struct Wire {
+    access_token: SecretString,
+    token_type: String,
+    #[serde(deserialize_with = "seconds")]
+    expires_in: Duration,
+    #[serde(default)]
+    refresh_token: Option<SecretString>,
+}
+
+fn read_success(body: &[u8]) -> Result<Granted, Error> {
+    let malformed = |what| Error::Malformed { status: 200, what };
+    // serde would also take the fields from an array, by position.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(malformed("it is no JSON object"));
+    }
+    // The parser's own message may quote what it read, so it goes nowhere.
+    let wire: Wire = serde_json::from_slice(body)
+        .map_err(|_| malformed("it lacks a usable access_token, token_type or expires_in"))?;
+    if !wire.token_type.eq_ignore_ascii_case("bearer") {
+        return Err(malformed("token_type is not Bearer"));
+    }
+    let bearer = wire.access_token.expose_secret();
+    if bearer.is_empty() || bearer.len() > MAX_BEARER_BYTES || !bearer.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(malformed("access_token cannot be sent in a header"));
+    }
+    if wire.expires_in.is_zero() || wire.expires_in > MAX_LIFE {
+        return Err(malformed("expires_in is not between a second and a day"));
+    }
+    let refresh_token = wire.refresh_token.filter(|token| !token.expose_secret().is_empty());
+    Ok(Granted { bearer: wire.access_token, life: wire.expires_in, refresh_token })
+}
+
+/// Whole seconds, as a number or as a number in quotes (rule T8).
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    struct Seconds;
+    impl de::Visitor<'_> for Seconds {
+        type Value = Duration;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("whole seconds")
+        }
+        fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Duration, E> {
+            Ok(Duration::from_secs(seconds))
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+            // parse() alone would take a plus sign.
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            match text.parse() {
+                Ok(seconds) if digits => Ok(Duration::from_secs(seconds)),
+                _ => Err(E::custom("not whole seconds")),
+            }
+        }
+    }
+    deserializer.deserialize_any(Seconds)
+}
+
+/// What an error answer means. The vendor's word decides; the status only where there is none.
+pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    let retry_after = retry_after(headers);
+    let json = serde_json::from_slice::<Value>(body).ok();
+    let word = |field: &str| {
+        let text = json.as_ref().and_then(|json| json.get(field)).and_then(Value::as_str);
+        text.unwrap_or_default().trim().to_ascii_lowercase()
+    };
+    // The REST API's form; its limits may come with any status.
+    if matches!(
+        word("errorCode").as_str(),
+        "hourly_apiinvocation_limit_exceeded" | "burst_apiinvocation_limit_exceeded"
+    ) || status == StatusCode::TOO_MANY_REQUESTS
+    {
+        return Error::RateLimited { retry_after };
+    }
+    if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
+        return Error::Unavailable { status: status.as_u16(), retry_after };
+    }
+    if !status.is_client_error() {
+        return Error::Malformed { status: status.as_u16(), what: "this status has no meaning here" };
+    }
+    let (error, description) = (word("error"), word("error_description"));
+    match (error.as_str(), description.as_str()) {
+        ("consent_required", _) => Error::ConsentRequired,
+        ("temporarily_unavailable" | "server_error" | "internal_server_error", _) => {
+            Error::Unavailable { status: status.as_u16(), retry_after }
+        }
+        (_, "no_valid_keys_or_signatures") => Error::KeyRejected,
+        (_, "issuer_not_found") => Error::IssuerUnknown,
+        (_, "user_not_found" | "invalid_subject") | ("user_not_found", _) => Error::UserUnknown,
+        // Refined where the clock is known; alone it says just that.
+        (_, "expired_grant") => Error::ClockSkew { offset: jiff::SignedDuration::ZERO },
+        (_, "expired_client_token" | "unauthorized_client") => Error::CodeRejected,
+        // A proxy's page, perhaps: nothing the account server would say.
+        ("", "") => match status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::GONE => {
+                Error::Refused { status: status.as_u16(), error: "no_error_word".to_owned() }
+            }
+            _ => Error::Malformed { status: status.as_u16(), what: "it names no error" },
+        },
+        (error, "") => Error::Refused { status: status.as_u16(), error: harmless(error) },
+        (_, description) => Error::Refused { status: status.as_u16(), error: harmless(description) },
+    }
+}
+
+/// A word of the upstream that may be shown: short, and of characters that carry nothing else.
+fn harmless(word: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' };
+    word.chars().take(48).map(keep).collect()
+}
+
+/// `Retry-After` as seconds or as a date (compared with the answer's own), or the vendor's
+/// `X-RateLimit-Reset` (seconds since 1970).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let until = |then: Timestamp| {
+        let now = http_client::date(headers)?;
+        Some(Duration::try_from(then.duration_since(now)).unwrap_or(Duration::ZERO))
+    };
+    let wait = match text("retry-after") {
+        Some(value) => match value.parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => httpdate::parse_http_date(value)
+                .ok()
+                .and_then(|date| Timestamp::try_from(date).ok())
+                .and_then(until),
+        },
+        None => text("x-ratelimit-reset")
+            .and_then(|value| Timestamp::from_second(value.parse().ok()?).ok())
+            .and_then(until),
+    };
+    wait.map(|wait| wait.min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! The bottom of the stack: mints by JWT Grant, as one impersonated user.
+//!
+//! It tries the keys in order and corrects the clock once; it does not wait, repeat or remember
+//! beyond that. What `no_valid_keys_or_signatures` means is decided here, because only here both
+//! halves are known: the assertion that was refused, and the time at which the account server
+//! read it (rule T9).
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret as _;
+
+use super::{
+    access_token::MintedToken,
+    assertion::{Assertion, Claims},
+    clock_offset::ClockOffset,
+    error::Error,
+    grant,
+    identity::{AccountServer, IntegrationKey, Scopes, UserId},
+    key_ring::KeyRing,
+    signer::Signer,
+    signing_key::{Defect, KeySource},
+    token_source::{Minting, TokenSource},
+    user_info::AccountChoice,
+};
+use crate::{clock::SharedClock, http_client::HttpClient};
+
+/// How late a `Date` may be: cut to the second, and kept for up to one more.
+const DATE_LAG: Duration = Duration::from_secs(2);
+
+/// A sender as the settings describe it.
+#[derive(Debug, Clone)]
+pub struct Impersonation {
+    /// Our client identifier.
+    pub integration_key: IntegrationKey,
+    /// Whom we act as.
+    pub user_id: UserId,
+    /// What we ask for.
+    pub scopes: Scopes,
+    /// The keys, in order.
+    pub keys: Vec<KeySource>,
+    /// Which of the user's accounts is meant.
+    pub account: AccountChoice,
+}
+
+/// Mints by JWT Grant.
+pub struct GrantSource {
+    client: HttpClient,
+    server: AccountServer,
+    claims: Claims,
+    keys: Arc<KeyRing>,
+    clock: SharedClock,
+    offset: Arc<ClockOffset>,
+}
+
+impl fmt::Debug for GrantSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrantSource").field("claims", &self.claims).finish_non_exhaustive()
+    }
+}
+
+impl GrantSource {
+    /// Puts the parts together; sends nothing.
+    pub fn new(
+        client: HttpClient,
+        server: AccountServer,
+        sender: &Impersonation,
+        keys: Arc<KeyRing>,
+        offset: Arc<ClockOffset>,
+        clock: SharedClock,
+    ) -> Self {
+        let claims = Claims {
+            integration_key: sender.integration_key,
+            user_id: sender.user_id,
+            audience: Arc::clone(server.audience()),
+            scopes: sender.scopes.clone(),
+        };
+        Self { client, server, claims, keys, clock, offset }
+    }
+
+    async fn try_keys(&self) -> Result<MintedToken, Error> {
+        let mut refused = None;
+        for signer in self.keys.in_order() {
+            let key = signer.fingerprint();
+            match self.exchange(&signer).await {
+                Ok(minted) => {
+                    self.keys.accepted(key);
+                    return Ok(minted);
+                }
+                Err(error @ Error::KeyRejected) => {
+                    self.keys.rejected(key);
+                    refused = Some(error);
+                }
+                Err(error @ Error::Signing(_)) => refused = Some(error),
+                // Not the key's fault, so no other key would do better.
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| {
+            let origin = Arc::from("settings");
+            Error::KeyUnusable(super::signing_key::Error { origin, defect: Defect::Empty })
+        }))
+    }
+
+    /// One key's exchange, with one corrected retry if the clock explains the refusal.
+    async fn exchange(&self, signer: &Signer) -> Result<MintedToken, Error> {
+        let mut is_retry = false;
+        loop {
+            let assertion = Assertion::sign(signer, &self.claims, self.offset.corrected_now()).await;
+            let assertion = assertion.map_err(Error::Signing)?;
+            let born = self.clock.uptime();
+            let reply = grant::exchange(&self.client, &self.server, &assertion).await;
+            if let Some(date) = reply.date {
+                self.offset.observe(born, self.clock.uptime(), date);
+            }
+            let error = match reply.result {
+                Ok(granted) => {
+                    let minted = MintedToken::new(granted.bearer.expose_secret(), born, granted.life);
+                    return minted
+                        .ok_or(Error::Malformed { status: 200, what: "no header can carry its token" });
+                }
+                Err(error) => error,
+            };
+            let by_clock = matches!(error, Error::KeyRejected | Error::ClockSkew { .. })
+                && reply.date.is_some_and(|date| !could_be_valid(&assertion, date));
+            if by_clock && !is_retry {
+                is_retry = true;
+                continue;
+            }
+            return Err(match error {
+                Error::ClockSkew { .. } => self.clock_skew(),
+                Error::KeyRejected if by_clock => self.clock_skew(),
+                other => other,
+            });
+        }
+    }
+
+    fn clock_skew(&self) -> Error {
+        Error::ClockSkew { offset: self.offset.offset().map_or(SignedDuration::ZERO, |found| found.offset) }
+    }
+}
+
+/// Whether a server that wrote this `Date` could have found the assertion neither early nor expired.
+fn could_be_valid(assertion: &Assertion, date: Timestamp) -> bool {
+    assertion.is_valid_at(date) || date.saturating_add(DATE_LAG).is_ok_and(|late| assertion.is_valid_at(late))
+}
+
+impl TokenSource for GrantSource {
+    fn mint(&self) -> Minting<'_> {
+        Box::pin(async { self.try_keys().await.map_err(Into::into) })
+    }
+}

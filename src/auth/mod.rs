@@ -1,0 +1,434 @@
+//! How we come to act as an impersonated user: from an RSA key to an access token.
+//!
+//! Follows DocuSign's "JWT Grant" (read 2026-10), RFC 7523 and RFC 6749. The parts stack:
+//!
+//! ```text
+//! Auth             senders by name, consent, accounts            this file
+//!   TokenCache     remembers one token, one flight at a time     token_cache
+//!     Retry        says when to ask again                        retry
+//!       GrantSource   keys in order, one clock correction        impersonation
+//!         grant       one POST                                   grant
+//!           Assertion    one signature                           assertion, signer
+//! ```
+//!
+//! It must never hand out a token beyond this process (rule S3), never put one into a log or an
+//! error, and never decide anything from an HTTP status that the vendor's own words decide. It
+//! reads no settings and writes no metrics: `app` gives it what it needs, and whoever wants to know
+//! asks [`Auth::statuses`].
+//!
+//! | Situation | A caller gets | An operator sees | How it heals | Test |
+//! |---|---|---|---|---|
+//! | all is well | the token, without waiting | `fresh` | refreshed at half of life | `t1_the_refresh_comes_at_half_of_life_and_nobody_waits` |
+//! | account server down, token valid | the token | degraded, cause, next try, runway | retries 1 s to 60 s apart | `t3_an_outage_of_25_minutes_is_invisible` |
+//! | account server slow in the last minutes | the old token after 2 s at most | `last_minutes` | the same flight | `t2_in_the_last_minutes_a_caller_waits_two_seconds` |
+//! | account server down, no token | one shared failure | not ready, next try | the next try | `t5_a_thousand_cold_callers_share_one_failure` |
+//! | token refused before its time | a new token, after one mint | a mint more | one forced refresh | `t6_a_401_retires_its_own_generation_only` |
+//! | refused again and again | the refusal | mints 1 s to 60 s apart | whatever the upstream does | `t7_refusals_in_a_row_do_not_become_a_mint_each` |
+//! | consent missing | `consent_required` | the link to open | callback or the next try | `t11_missing_consent_is_a_state_that_ends_with_a_wake` |
+//! | key refused | `key_rejected` | which key, its fingerprint | next key in order, or a new file | `t10_the_next_key_in_order_is_tried` |
+//! | new key file | the token | `unproven`, then `active` | proven by a real mint | `t10_a_new_key_is_proven_before_the_old_one_retires` |
+//! | new key file is bad | the token | the defect, beside the old key | a good file | `t10_a_bad_file_keeps_the_old_key_and_says_so` |
+//! | clock off by a day | the token, after two tries | the offset | corrected at once | `t9_a_day_of_clock_error_is_survived_after_one_corrected_retry` |
+//! | answer malformed | `provider_unavailable` | `malformed`, what is wrong | the next try | `t8_no_malformed_answer_becomes_a_token` |
+//! | minting panics | `provider_unavailable` | `internal` | the next try | `t4_a_panic_does_not_end_the_refresher` |
+//! | nobody asks for a day | a new token, after one mint | `none`, no failure | the next reader | `an_idle_sender_is_dropped_and_comes_back` |
+
+mod accounts;
+
+pub mod access_token;
+pub mod assertion;
+pub mod clock_offset;
+pub mod consent;
+pub mod error;
+pub mod grant;
+pub mod identity;
+pub mod impersonation;
+pub mod key_ring;
+pub mod retry;
+pub mod signer;
+pub mod signing_key;
+pub mod status;
+pub mod token_cache;
+pub mod token_source;
+pub mod user_info;
+
+pub use self::{
+    access_token::AccessToken,
+    accounts::ConsentOutcome,
+    error::{Error, Kind},
+    impersonation::Impersonation,
+    status::SenderStatus,
+    token_cache::Retired,
+    token_source::{Spawner, TokenSource},
+};
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicU64},
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::{
+    clock_offset::{ClockOffset, Offset},
+    identity::AccountServer,
+    impersonation::GrantSource,
+    key_ring::KeyRing,
+    retry::Retry,
+    token_cache::{Miss, Record, Surroundings, TokenCache},
+};
+use crate::{clock::SharedClock, http_client::HttpClient};
+
+/// How often key files are looked at. A change is to be taken up within 10 s (rule T10).
+const KEY_WATCH: Duration = Duration::from_secs(2);
+/// Far above any number of senders that one daemon has.
+const MAX_SENDERS: u64 = 10_000;
+/// moka's own clock collects what ours forgot; it decides nothing.
+const GARBAGE_AFTER: Duration = Duration::from_secs(7 * 86_400);
+
+/// What [`Auth`] can be told.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// After this long without a reader a sender's token is dropped and no more refreshed. A day:
+    /// the refreshes of a used sender are also what notices a withdrawn consent before a visitor does.
+    pub idle_after: Duration,
+    /// Seed of all jitter.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { idle_after: Duration::from_secs(86_400), seed: fastrand::u64(..) }
+    }
+}
+
+/// All senders of a daemon. Clones share them.
+#[derive(Clone)]
+pub struct Auth {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: HttpClient,
+    server: AccountServer,
+    clock: SharedClock,
+    offset: Arc<ClockOffset>,
+    spawner: Spawner,
+    options: Options,
+    generations: Arc<AtomicU64>,
+    senders: ArcSwap<HashMap<Arc<str>, Arc<Sender>>>,
+    /// Held while `senders` is replaced.
+    registering: Mutex<Watch>,
+    /// One live cache a sender; idle ones leave.
+    caches: moka::future::Cache<Arc<str>, TokenCache>,
+    users: moka::future::Cache<Arc<str>, Arc<accounts::KnownUser>>,
+    closed: CancellationToken,
+    _close_on_drop: DropGuard,
+}
+
+/// Whether the task that looks at key files runs.
+struct Watch {
+    is_running: bool,
+}
+
+struct Sender {
+    name: Arc<str>,
+    impersonation: Option<Impersonation>,
+    keys: Option<Arc<KeyRing>>,
+    source: Arc<dyn TokenSource>,
+    record: Arc<Record>,
+    /// The cache of the last reader, so that a read does not go through moka.
+    live: ArcSwapOption<TokenCache>,
+    closed: CancellationToken,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("senders", &self.senders()).finish_non_exhaustive()
+    }
+}
+
+impl Auth {
+    /// No senders yet; sends nothing.
+    pub fn new(
+        client: HttpClient,
+        server: AccountServer,
+        clock: SharedClock,
+        spawner: Spawner,
+        options: Options,
+    ) -> Self {
+        let closed = CancellationToken::new();
+        let inner = Inner {
+            client,
+            server,
+            offset: Arc::new(ClockOffset::new(Arc::clone(&clock))),
+            clock,
+            spawner,
+            options,
+            generations: Arc::default(),
+            senders: ArcSwap::default(),
+            registering: Mutex::new(Watch { is_running: false }),
+            caches: moka::future::Cache::builder()
+                .max_capacity(MAX_SENDERS)
+                .time_to_idle(GARBAGE_AFTER)
+                .build(),
+            users: moka::future::Cache::builder()
+                .max_capacity(MAX_SENDERS)
+                .time_to_live(GARBAGE_AFTER)
+                .build(),
+            _close_on_drop: closed.clone().drop_guard(),
+            closed,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Adds a sender, or replaces the one of that name. Reads its keys; sends nothing.
+    ///
+    /// Fails only if not one key can be read; other defects are in the status.
+    pub fn register(&self, name: &str, sender: Impersonation) -> Result<(), signing_key::Error> {
+        let keys = Arc::new(KeyRing::load(sender.keys.clone(), Arc::clone(&self.inner.clock))?);
+        let exchange = GrantSource::new(
+            self.inner.client.clone(),
+            self.inner.server.clone(),
+            &sender,
+            Arc::clone(&keys),
+            Arc::clone(&self.inner.offset),
+            Arc::clone(&self.inner.clock),
+        );
+        let retry = Retry::new(exchange, Arc::clone(&self.inner.clock), self.inner.options.seed);
+        let is_watchable = keys.is_watchable();
+        self.insert(name, Some(sender), Some(keys), Arc::new(retry));
+        if is_watchable {
+            self.watch_keys();
+        }
+        Ok(())
+    }
+
+    /// Adds a sender whose tokens come from elsewhere.
+    pub fn register_source(&self, name: &str, source: Arc<dyn TokenSource>) {
+        self.insert(name, None, None, source);
+    }
+
+    /// Removes a sender. Who waits for its token is told that there is none.
+    pub fn unregister(&self, name: &str) {
+        self.replace(name, None);
+    }
+
+    /// The names of all senders, sorted.
+    pub fn senders(&self) -> Vec<Arc<str>> {
+        let mut names: Vec<_> = self.inner.senders.load().keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// A sender's token. Warm, it is a read of atomic pointers; cold, it waits for one mint.
+    pub async fn token(&self, name: &str) -> Result<AccessToken, Arc<Error>> {
+        if let Some(token) = self.ready(name) {
+            return Ok(token);
+        }
+        loop {
+            match self.enter(name).await?.token().await {
+                Ok(token) => return Ok(token),
+                Err(Miss::Failed(error)) => return Err(error),
+                Err(Miss::Dropped) => {}
+            }
+        }
+    }
+
+    /// A sender's token if it can be had without waiting.
+    pub fn ready(&self, name: &str) -> Option<AccessToken> {
+        let senders = self.inner.senders.load();
+        let live = senders.get(name)?.live.load();
+        live.as_ref()?.ready()
+    }
+
+    /// Takes the token of this generation out of use after a 401, and no other (rule T6).
+    pub fn retire(&self, name: &str, generation: u64) -> Retired {
+        let live = self.inner.senders.load().get(name).and_then(|sender| sender.live.load_full());
+        live.map_or(Retired::Before, |cache| cache.retire(generation))
+    }
+
+    /// Mints now and waits for the outcome: after a wake-up event, or because an operator asks (rule T4).
+    pub async fn prove(&self, name: &str) -> Result<(), Arc<Error>> {
+        if let Some(keys) = self.sender(name)?.keys.as_ref() {
+            keys.look();
+        }
+        loop {
+            match self.enter(name).await?.prove().await {
+                Ok(()) => return Ok(()),
+                Err(Miss::Failed(error)) => return Err(error),
+                Err(Miss::Dropped) => {}
+            }
+        }
+    }
+
+    /// Like [`prove`](Self::prove), without waiting for the outcome.
+    pub async fn wake(&self, name: &str) -> Result<(), Arc<Error>> {
+        if let Some(keys) = self.sender(name)?.keys.as_ref() {
+            keys.look();
+        }
+        self.enter(name).await?.wake();
+        Ok(())
+    }
+
+    /// How wrong this machine's clock is, once an upstream has answered (rule T9).
+    pub fn clock_offset(&self) -> Option<Offset> {
+        self.inner.offset.offset()
+    }
+
+    /// The estimate itself, for others who see `Date` headers of the upstream.
+    pub fn clock_observer(&self) -> Arc<ClockOffset> {
+        Arc::clone(&self.inner.offset)
+    }
+
+    /// How a sender stands.
+    pub fn status(&self, name: &str) -> Result<SenderStatus, Arc<Error>> {
+        Ok(self.status_of(&*self.sender(name)?))
+    }
+
+    /// How all senders stand, by name.
+    pub fn statuses(&self) -> Vec<SenderStatus> {
+        let senders = self.inner.senders.load_full();
+        let mut all: Vec<_> = senders.values().map(|sender| self.status_of(sender)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Ends all refreshing; who waits is told that the daemon stops. Call it when nobody needs
+    /// tokens any more. Dropping the last clone does the same.
+    pub fn close(&self) {
+        self.inner.closed.cancel();
+    }
+
+    fn status_of(&self, sender: &Sender) -> SenderStatus {
+        let cache = sender.live.load().as_ref().map(|cache| cache.status());
+        let now = self.inner.offset.corrected_now();
+        let keys = sender.keys.as_ref().map(|keys| keys.status()).unwrap_or_default();
+        SenderStatus::new(Arc::clone(&sender.name), cache.as_ref(), &sender.record, keys, now)
+    }
+
+    fn observe(&self, sent: Duration, date: Option<jiff::Timestamp>) {
+        if let Some(date) = date {
+            self.inner.offset.observe(sent, self.inner.clock.uptime(), date);
+        }
+    }
+
+    fn sender(&self, name: &str) -> Result<Arc<Sender>, Arc<Error>> {
+        let senders = self.inner.senders.load();
+        senders.get(name).cloned().ok_or_else(|| Arc::new(Error::SenderUnknown))
+    }
+
+    fn insert(
+        &self,
+        name: &str,
+        impersonation: Option<Impersonation>,
+        keys: Option<Arc<KeyRing>>,
+        source: Arc<dyn TokenSource>,
+    ) {
+        let name: Arc<str> = Arc::from(name);
+        let sender = Sender {
+            name: Arc::clone(&name),
+            impersonation,
+            keys,
+            source,
+            record: Arc::default(),
+            live: ArcSwapOption::empty(),
+            closed: self.inner.closed.child_token(),
+        };
+        self.replace(&name, Some(Arc::new(sender)));
+    }
+
+    fn replace(&self, name: &str, new: Option<Arc<Sender>>) {
+        let _guard = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut senders = HashMap::clone(&self.inner.senders.load());
+        let old = senders.remove(name);
+        if let Some(new) = new {
+            senders.insert(Arc::clone(&new.name), new);
+        }
+        self.inner.senders.store(Arc::new(senders));
+        if let Some(old) = old {
+            old.closed.cancel();
+        }
+    }
+
+    /// The sender's live cache, made if there is none.
+    async fn enter(&self, name: &str) -> Result<TokenCache, Arc<Error>> {
+        if self.inner.closed.is_cancelled() {
+            return Err(Arc::new(Error::Closed));
+        }
+        let sender = self.sender(name)?;
+        if let Some(cache) = sender.live.load_full().filter(|cache| !cache.is_dropped()) {
+            return Ok(TokenCache::clone(&cache));
+        }
+        let make = async {
+            let around = Surroundings {
+                clock: Arc::clone(&self.inner.clock),
+                spawner: self.inner.spawner.clone(),
+                generations: Arc::clone(&self.inner.generations),
+                closed: sender.closed.clone(),
+                idle_after: self.inner.options.idle_after,
+                seed: self.inner.options.seed,
+                on_idle: Some(self.leave(&sender)),
+            };
+            TokenCache::new(Arc::clone(&sender.source), Arc::clone(&sender.record), around)
+        };
+        // A cache of a sender that was replaced, or that was idle, makes room for a new one.
+        let entry = self.inner.caches.entry(Arc::clone(&sender.name));
+        let cache = entry.or_insert_with_if(make, TokenCache::is_dropped).await.into_value();
+        sender.live.store(Some(Arc::new(cache.clone())));
+        Ok(cache)
+    }
+
+    /// What takes an idle cache out of moka. It holds nothing that would keep us alive.
+    fn leave(&self, sender: &Arc<Sender>) -> token_cache::OnIdle {
+        let (inner, sender) = (Arc::downgrade(&self.inner), Arc::downgrade(sender));
+        token_cache::OnIdle::new(move || {
+            let (inner, sender) = (Weak::upgrade(&inner), Weak::upgrade(&sender));
+            async move {
+                let (Some(inner), Some(sender)) = (inner, sender) else { return };
+                let entry = inner.caches.entry(Arc::clone(&sender.name));
+                entry
+                    .and_compute_with(|found| async {
+                        match found {
+                            Some(found) if found.value().is_dropped() => moka::ops::compute::Op::Remove,
+                            _ => moka::ops::compute::Op::Nop,
+                        }
+                    })
+                    .await;
+                sender.live.rcu(|live| live.clone().filter(|cache| !cache.is_dropped()));
+            }
+        })
+    }
+
+    /// Looks at all key files every two seconds, for as long as this lives.
+    fn watch_keys(&self) {
+        {
+            let mut watch = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
+            if std::mem::replace(&mut watch.is_running, true) {
+                return;
+            }
+        }
+        let (inner, clock) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.clock));
+        let closed = self.inner.closed.clone();
+        self.inner.spawner.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = closed.cancelled() => return,
+                    () = clock.sleep(KEY_WATCH) => {}
+                }
+                let Some(inner) = inner.upgrade() else { return };
+                let auth = Self { inner };
+                for sender in auth.inner.senders.load_full().values() {
+                    if sender.keys.as_ref().is_some_and(|keys| keys.look()) {
+                        // The new key is proven by a mint of its own, while the old token serves.
+                        let _ = auth.wake(&sender.name).await;
+                    }
+                }
+            }
+        });
+    }
+}

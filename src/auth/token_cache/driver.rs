@@ -1,0 +1,154 @@
+//! The task that mints: when, and what it does with the outcome.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+
+use super::{Control, Driver, Failed, MINT_GAP, OnIdle, Shared};
+use crate::auth::{
+    access_token::{AccessToken, MintedToken},
+    error::Error,
+    token_source::Failure,
+};
+
+/// What the driver does next.
+enum Step {
+    /// The sender is idle.
+    End,
+    /// Mint, as of this epoch.
+    Mint(u64),
+    /// Nothing before then, unless woken.
+    Sleep(Duration),
+}
+
+/// Runs until the cache is closed or idle.
+pub(super) async fn drive(shared: Arc<Shared>) {
+    let guard = Guard(Arc::clone(&shared));
+    let closed = shared.around.closed.clone();
+    loop {
+        let step = shared.next_step(shared.around.clock.uptime());
+        let work = async {
+            match step {
+                Step::End => return true,
+                Step::Mint(epoch) => shared.fly(epoch).await,
+                Step::Sleep(duration) => tokio::select! {
+                    biased;
+                    () = shared.wake.notified() => {}
+                    () = shared.around.clock.sleep(duration) => {}
+                },
+            }
+            false
+        };
+        tokio::select! {
+            biased;
+            () = closed.cancelled() => break,
+            is_idle = work => if is_idle {
+                drop(guard);
+                if let Some(OnIdle(leave)) = &shared.around.on_idle {
+                    leave().await;
+                }
+                return;
+            },
+        }
+    }
+}
+
+/// Tells those who wait if the task goes away, by its own will or not.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        {
+            let mut control = self.0.lock();
+            control.flight = None;
+            if control.driver == Driver::Running {
+                control.driver = Driver::Gone;
+            }
+        }
+        self.0.changed.send_modify(|count| *count += 1);
+    }
+}
+
+impl Shared {
+    fn next_step(&self, now: Duration) -> Step {
+        let mut control = self.lock();
+        let used_at = Duration::from_secs(self.used_at.load(Ordering::Relaxed));
+        let idle_at = used_at.saturating_add(self.around.idle_after);
+        let is_well = control.failed.is_none() && !control.forced;
+        // One that fails goes on: nobody may have to call before a missing consent is seen to be there.
+        if is_well && now >= idle_at {
+            self.current.store(None);
+            control.driver = Driver::Dropped;
+            return Step::End;
+        }
+        let due = self.due(&control);
+        if now >= due {
+            (control.flight, control.last_started, control.forced) = (Some(now), Some(now), false);
+            control.started += 1;
+            return Step::Mint(control.epoch);
+        }
+        let until = if is_well { due.min(idle_at) } else { due };
+        Step::Sleep(until.saturating_sub(now))
+    }
+
+    /// When the next mint begins, if nobody wakes the driver before.
+    fn due(&self, control: &Control) -> Duration {
+        let gap = control.last_started.map_or(Duration::ZERO, |last| last.saturating_add(MINT_GAP));
+        if control.forced {
+            return gap;
+        }
+        let wanted = self.current.load().as_ref().map_or(Duration::ZERO, |token| token.schedule.refresh_at);
+        let allowed = control.failed.as_ref().map_or(Duration::ZERO, |failed| failed.not_before);
+        wanted.max(allowed).max(gap)
+    }
+
+    /// One flight, and what becomes of it.
+    async fn fly(&self, epoch: u64) {
+        // A panic below is a failure like any other: the refresher outlives it (rule T4).
+        let outcome = AssertUnwindSafe(self.source.mint()).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal.into()));
+        let now = self.around.clock.uptime();
+        {
+            let mut control = self.lock();
+            control.flight = None;
+            control.ended += 1;
+            match outcome {
+                Ok(minted) => self.publish(&mut control, epoch, minted, now),
+                Err(failure) => self.remember(&mut control, failure, now),
+            }
+        }
+        self.nudged.store(false, Ordering::Release);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn publish(&self, control: &mut Control, epoch: u64, minted: MintedToken, now: Duration) {
+        let generation = self.around.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        let token = AccessToken::publish(minted, generation, control.jitter.symmetric());
+        if now >= token.schedule().usable_until {
+            let what = "its token's life was over on arrival";
+            return self.remember(control, Error::Malformed { status: 200, what }.into(), now);
+        }
+        self.record.minted();
+        control.failed = None;
+        // One that began before an invalidation may be as dead as what was invalidated (rule T6).
+        if control.epoch == epoch {
+            self.current.store(Some(token.into()));
+        }
+    }
+
+    fn remember(&self, control: &mut Control, failure: Failure, now: Duration) {
+        self.record.failed(&failure.error);
+        let since = control.failed.as_ref().map_or(now, |failed| failed.since);
+        let soonest = now.saturating_add(MINT_GAP.mul_f64(0.5));
+        control.failed = Some(Failed {
+            error: failure.error,
+            not_before: failure.not_before.unwrap_or_default().max(soonest),
+            flight: control.ended,
+            since,
+        });
+    }
+}

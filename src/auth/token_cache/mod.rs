@@ -1,0 +1,448 @@
+//! One sender's access token: remembered, renewed, and never lost without need.
+//!
+//! Readers load one atomic pointer and a clock; no lock that a refresh can hold is in their way
+//! (rule T1). Everything that changes the pointer happens under `control`, a mutex that is never
+//! held across an await. All minting is done by one task, the *driver*, which belongs to nobody who
+//! could hang up; so there is one flight at a time, whoever asks, and its outcome is everyone's
+//! (rule T5). The driver ends only when the sender was idle for long, never on an error (rule T4).
+//!
+//! The cache neither knows how a token is minted nor for how long to back off: both come from the
+//! [`TokenSource`] below it.
+
+mod driver;
+mod record;
+
+pub use record::Record;
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    access_token::{self, AccessToken, Band},
+    error::{Error, Kind},
+    retry::{Jitter, backoff},
+    token_source::{Spawner, TokenSource},
+};
+use crate::clock::SharedClock;
+
+/// How long a caller waits for a refresh while the old token is still valid (rule T2).
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The shortest time between two mints, whoever asks for them.
+const MINT_GAP: Duration = Duration::from_secs(1);
+/// A token that is refused at this age or younger did not die of age: another one may fare no
+/// better, so forced refreshes back off.
+const EARLY_DEATH: Duration = Duration::from_secs(300);
+
+/// What a cache needs from outside.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The time.
+    pub clock: SharedClock,
+    /// Runs the driver.
+    pub spawner: Spawner,
+    /// Numbers all tokens of the process in order.
+    pub generations: Arc<AtomicU64>,
+    /// Ends the driver and whoever waits.
+    pub closed: CancellationToken,
+    /// After this long without a reader the token is dropped and no more refreshed.
+    pub idle_after: Duration,
+    /// For jitter.
+    pub seed: u64,
+    /// What happens to a cache that was dropped for idleness.
+    pub on_idle: Option<OnIdle>,
+}
+
+/// Something to do when a cache is dropped for idleness.
+#[derive(Clone)]
+pub struct OnIdle(Arc<dyn Fn() -> Leaving + Send + Sync>);
+
+type Leaving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl OnIdle {
+    /// Does what `act` answers.
+    pub fn new<F>(act: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self(Arc::new(move || Box::pin(act())))
+    }
+}
+
+impl fmt::Debug for OnIdle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnIdle")
+    }
+}
+
+/// The cache of one sender. Clones share it.
+#[derive(Clone)]
+pub struct TokenCache {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    source: Arc<dyn TokenSource>,
+    around: Surroundings,
+    record: Arc<Record>,
+    current: ArcSwapOption<access_token::Inner>,
+    /// Uptime of the last read in whole seconds, written once a second at most.
+    used_at: AtomicU64,
+    /// Set by the first reader that finds a refresh due; cleared when an attempt ends.
+    nudged: AtomicBool,
+    wake: Notify,
+    /// Bumped when an attempt ends or the driver is gone.
+    changed: watch::Sender<u64>,
+    control: Mutex<Control>,
+}
+
+struct Control {
+    driver: Driver,
+    /// Bumped by an invalidation: a flight that began before it does not publish (rule T6).
+    epoch: u64,
+    /// When the flight in progress began.
+    flight: Option<Duration>,
+    /// Flights begun and ended; the n-th to begin is the n-th to end.
+    started: u64,
+    ended: u64,
+    /// The last outcome, if it was a failure.
+    failed: Option<Failed>,
+    last_started: Option<Duration>,
+    /// Someone asked for a mint whether or not one is due.
+    forced: bool,
+    early_deaths: u32,
+    retire_not_before: Duration,
+    jitter: Jitter,
+}
+
+#[derive(Debug, Clone)]
+struct Failed {
+    error: Arc<Error>,
+    not_before: Duration,
+    /// Which flight failed, counted from 1.
+    flight: u64,
+    /// When the failures in a row began.
+    since: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Driver {
+    NotStarted,
+    Running,
+    /// The sender was idle: this cache is never used again.
+    Dropped,
+    /// Its task was taken away from outside, because the process ends.
+    Gone,
+}
+
+/// Why a read found no token.
+#[derive(Debug, Clone)]
+pub enum Miss {
+    /// The cache was closed, or dropped for idleness: make another one, if the sender still exists.
+    Dropped,
+    /// There is none, for this reason.
+    Failed(Arc<Error>),
+}
+
+/// What became of a wish to retire a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retired {
+    /// It is gone, and the next read waits for a new one.
+    Now,
+    /// Another one is already in its place, or none.
+    Before,
+    /// Its predecessor was retired a moment ago, so the token is not what is wrong. It stays.
+    TooSoon,
+}
+
+/// How a cache stands at a moment.
+#[derive(Debug, Clone)]
+pub struct CacheStatus {
+    /// How the token stands.
+    pub band: Band,
+    /// The generation of the token.
+    pub generation: Option<u64>,
+    /// Life left, until the upstream stops taking it.
+    pub expires_in: Option<Duration>,
+    /// How long the account server may stay away from now before a caller notices.
+    pub runway: Duration,
+    /// Whether a mint is on its way.
+    pub is_refreshing: bool,
+    /// The last outcome, if it was a failure.
+    pub failure: Option<CacheFailure>,
+}
+
+/// A failure, as operators see it.
+#[derive(Debug, Clone)]
+pub struct CacheFailure {
+    /// Why.
+    pub error: Arc<Error>,
+    /// For how long mints have been failing.
+    pub failing_for: Duration,
+    /// Until the next try.
+    pub next_try_in: Duration,
+}
+
+impl TokenCache {
+    /// A cache over `source`, still without a token. `record` outlives it.
+    pub fn new(source: Arc<dyn TokenSource>, record: Arc<Record>, around: Surroundings) -> Self {
+        let control = Control {
+            driver: Driver::NotStarted,
+            epoch: 0,
+            flight: None,
+            started: 0,
+            ended: 0,
+            failed: None,
+            last_started: None,
+            forced: false,
+            early_deaths: 0,
+            retire_not_before: Duration::ZERO,
+            jitter: Jitter::new(around.seed),
+        };
+        let shared = Shared {
+            source,
+            record,
+            current: ArcSwapOption::empty(),
+            used_at: AtomicU64::new(around.clock.uptime().as_secs()),
+            nudged: AtomicBool::new(false),
+            wake: Notify::new(),
+            changed: watch::Sender::new(0),
+            control: Mutex::new(control),
+            around,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The token, if a reader may have it without waiting: one atomic pointer and a clock.
+    pub fn ready(&self) -> Option<AccessToken> {
+        self.shared.ready(self.shared.around.clock.uptime())
+    }
+
+    /// The token. Waits only if there is none, or shortly in its last minutes.
+    pub async fn token(&self) -> Result<AccessToken, Miss> {
+        let now = self.shared.around.clock.uptime();
+        match self.shared.ready(now) {
+            Some(token) => Ok(token),
+            None => self.wait(now).await,
+        }
+    }
+
+    /// Mints now, whether or not one is due, and waits for that mint's outcome.
+    pub async fn prove(&self) -> Result<(), Miss> {
+        let target = self.wake();
+        let mut changed = self.shared.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            {
+                let control = self.shared.lock();
+                if control.ended >= target {
+                    let failed = control.failed.as_ref().filter(|failed| failed.flight >= target);
+                    return failed.map_or(Ok(()), |failed| Err(Miss::Failed(Arc::clone(&failed.error))));
+                }
+                self.shared.check_driver(control.driver)?;
+            }
+            tokio::select! {
+                biased;
+                () = self.shared.around.closed.cancelled() => return Err(Miss::Dropped),
+                _ = changed.changed() => {}
+            }
+        }
+    }
+
+    /// A wake-up (rule T4): forgets the back-off and mints at once, but keeps the gap between mints.
+    ///
+    /// Answers the number of the flight that will show the effect.
+    pub fn wake(&self) -> u64 {
+        self.shared.source.wake();
+        self.shared.touch(self.shared.around.clock.uptime());
+        let target = {
+            let mut control = self.shared.lock();
+            control.forced = true;
+            if let Some(failed) = &mut control.failed {
+                // Callers wait for what comes now instead of being told what was.
+                failed.not_before = Duration::ZERO;
+            }
+            control.started + 1
+        };
+        self.ensure_driver();
+        self.shared.wake.notify_one();
+        target
+    }
+
+    /// Takes the token of this generation out of use, and no other (rule T6).
+    pub fn retire(&self, generation: u64) -> Retired {
+        let now = self.shared.around.clock.uptime();
+        {
+            let mut control = self.shared.lock();
+            let Some(current) = self.shared.current.load_full().filter(|t| t.generation == generation) else {
+                return Retired::Before;
+            };
+            if now < control.retire_not_before {
+                return Retired::TooSoon;
+            }
+            self.shared.current.store(None);
+            control.epoch += 1;
+            if now.saturating_sub(current.schedule.born) < EARLY_DEATH {
+                control.retire_not_before = now + backoff(Kind::Transient, control.early_deaths);
+                control.early_deaths += 1;
+            } else {
+                control.early_deaths = 0;
+            }
+        }
+        self.ensure_driver();
+        self.shared.wake.notify_one();
+        Retired::Now
+    }
+
+    /// Whether it was closed, or dropped for idleness.
+    pub fn is_dropped(&self) -> bool {
+        self.shared.around.closed.is_cancelled() || self.shared.lock().driver == Driver::Dropped
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> CacheStatus {
+        let now = self.shared.around.clock.uptime();
+        let (failed, is_refreshing) = {
+            let control = self.shared.lock();
+            (control.failed.clone(), control.flight.is_some())
+        };
+        let current = self.shared.current.load_full();
+        let schedule = current.as_ref().map(|token| token.schedule);
+        CacheStatus {
+            band: schedule.map_or(Band::None, |schedule| schedule.band(now)),
+            generation: current.map(|token| token.generation),
+            expires_in: schedule.map(|schedule| schedule.expires_at.saturating_sub(now)),
+            runway: schedule.map_or(Duration::ZERO, |schedule| schedule.usable_until.saturating_sub(now)),
+            is_refreshing,
+            failure: failed.map(|failed| CacheFailure {
+                error: failed.error,
+                failing_for: now.saturating_sub(failed.since),
+                next_try_in: failed.not_before.saturating_sub(now),
+            }),
+        }
+    }
+
+    /// The way of those who find no token that they may simply take.
+    async fn wait(&self, arrived: Duration) -> Result<AccessToken, Miss> {
+        let shared = &self.shared;
+        shared.touch(arrived);
+        let seen = shared.lock().ended;
+        let mut changed = shared.changed.subscribe();
+        loop {
+            // Marked before looking, so that nothing is missed in between.
+            changed.borrow_and_update();
+            let now = shared.around.clock.uptime();
+            let until = match shared.look(now, arrived, seen)? {
+                Look::Take(token) => return Ok(token),
+                Look::Wait(until) => until,
+            };
+            self.ensure_driver();
+            shared.nudge();
+            let patience = async {
+                match until {
+                    Some(until) => shared.around.clock.sleep(until.saturating_sub(now)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = shared.around.closed.cancelled() => return Err(Miss::Dropped),
+                _ = changed.changed() => {}
+                () = patience => {}
+            }
+        }
+    }
+
+    fn ensure_driver(&self) {
+        {
+            let mut control = self.shared.lock();
+            if control.driver != Driver::NotStarted {
+                return;
+            }
+            control.driver = Driver::Running;
+        }
+        self.shared.around.spawner.spawn(driver::drive(Arc::clone(&self.shared)));
+    }
+}
+
+enum Look {
+    Take(AccessToken),
+    /// Until an attempt ends, or until then.
+    Wait(Option<Duration>),
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ready(&self, now: Duration) -> Option<AccessToken> {
+        let current = self.current.load();
+        let token = current.as_ref().filter(|token| now < token.schedule.last_minutes_at)?;
+        self.touch(now);
+        if now >= token.schedule.refresh_at {
+            self.nudge();
+        }
+        Some(AccessToken::from(Arc::clone(token)))
+    }
+
+    fn touch(&self, now: Duration) {
+        // Only when it changes: a line of memory that every reader writes would be the bottleneck.
+        if self.used_at.load(Ordering::Relaxed) != now.as_secs() {
+            self.used_at.store(now.as_secs(), Ordering::Relaxed);
+        }
+    }
+
+    /// Tells the driver that something is due, in case its timer slept (a suspended machine).
+    fn nudge(&self) {
+        if !self.nudged.swap(true, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// What a waiting caller does next; `seen` flights had ended when it arrived.
+    fn look(&self, now: Duration, arrived: Duration, seen: u64) -> Result<Look, Miss> {
+        let control = self.lock();
+        let failed = control.failed.as_ref();
+        let is_remembered = failed.is_some_and(|failed| now < failed.not_before);
+        if let Some(token) = self.current.load_full().filter(|token| now < token.schedule.usable_until) {
+            let fresh = now < token.schedule.last_minutes_at;
+            let until = control.flight.unwrap_or(arrived).min(arrived) + PATIENCE;
+            // A flight that is slow delays those who come in its first two seconds, and nobody after.
+            let nothing_comes = control.flight.is_none() && is_remembered;
+            let was_tried = control.ended > seen;
+            if fresh || nothing_comes || was_tried || now >= until {
+                return Ok(Look::Take(token.into()));
+            }
+            self.check_driver(control.driver)?;
+            return Ok(Look::Wait(Some(until)));
+        }
+        self.check_driver(control.driver)?;
+        match failed {
+            Some(failed) if is_remembered || failed.flight > seen => {
+                Err(Miss::Failed(Arc::clone(&failed.error)))
+            }
+            _ => Ok(Look::Wait(None)),
+        }
+    }
+
+    /// Whether waiting makes sense at all.
+    fn check_driver(&self, driver: Driver) -> Result<(), Miss> {
+        match driver {
+            _ if self.around.closed.is_cancelled() => Err(Miss::Dropped),
+            Driver::NotStarted | Driver::Running => Ok(()),
+            Driver::Dropped => Err(Miss::Dropped),
+            Driver::Gone => Err(Miss::Failed(Arc::new(Error::Closed))),
+        }
+    }
+}

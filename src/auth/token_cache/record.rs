@@ -1,0 +1,64 @@
+//! What is known of a sender beyond the life of one cache: counts, and consent.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use crate::auth::{consent::Consent, error::Error};
+
+/// The closed set of the `result` label: `ok`, and [`Error::cause`] of what a mint can end with.
+const RESULTS: [&str; 13] = [
+    "ok",
+    "clock_skew",
+    "consent_required",
+    "internal",
+    "issuer_unknown",
+    "key_rejected",
+    "key_unusable",
+    "malformed",
+    "rate_limited",
+    "refused",
+    "unavailable",
+    "unreachable",
+    "user_unknown",
+];
+/// What has no counter of its own.
+const OTHER: usize = 9;
+
+/// A new record is 0 and knows nothing of consent.
+const GRANTED: u8 = 1;
+const MISSING: u8 = 2;
+
+/// Counts of a sender's mints, and what its last one said of consent.
+#[derive(Debug, Default)]
+pub struct Record {
+    mints: [AtomicU64; RESULTS.len()],
+    consent: AtomicU8,
+}
+
+impl Record {
+    pub(super) fn minted(&self) {
+        self.mints[0].fetch_add(1, Ordering::Relaxed);
+        self.consent.store(GRANTED, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, error: &Error) {
+        let result = RESULTS.iter().position(|result| *result == error.cause()).unwrap_or(OTHER);
+        self.mints[result].fetch_add(1, Ordering::Relaxed);
+        if matches!(error, Error::ConsentRequired) {
+            self.consent.store(MISSING, Ordering::Relaxed);
+        }
+    }
+
+    /// How many mints ended with each result.
+    pub fn mints(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        RESULTS.into_iter().zip(self.mints.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// What the last mint that could tell said of consent.
+    pub fn consent(&self) -> Consent {
+        match self.consent.load(Ordering::Relaxed) {
+            GRANTED => Consent::Granted,
+            MISSING => Consent::Missing,
+            _ => Consent::Unknown,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What the parts of the token path have in common, so that they stack: exchange, retry, cache.
+
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+
+use super::{access_token::MintedToken, error::Error};
+
+/// A mint on its way.
+pub type Minting<'a> = Pin<Box<dyn Future<Output = Result<MintedToken, Failure>> + Send + 'a>>;
+
+/// Something that mints tokens for one sender.
+pub trait TokenSource: Send + Sync + 'static {
+    /// Mints one token. Whoever drops the future gives it up.
+    fn mint(&self) -> Minting<'_>;
+
+    /// Something changed outside (a key, consent, an operator's wish): what was concluded from
+    /// earlier failures no longer holds.
+    fn wake(&self) {}
+}
+
+impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
+    fn mint(&self) -> Minting<'_> {
+        (**self).mint()
+    }
+    fn wake(&self) {
+        (**self).wake();
+    }
+}
+
+/// A mint that failed, and from when asking again makes sense. Cheap to clone, for all who wait.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Why.
+    pub error: Arc<Error>,
+    /// The uptime before which nobody should ask again; the exchange leaves it to the retry policy.
+    pub not_before: Option<Duration>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error: Arc::new(error), not_before: None }
+    }
+}
+
+/// Starts tasks that belong to nobody who could hang up (rule T5). The daemon passes one that its
+/// lifecycle tracks, a test one that it can watch.
+#[derive(Clone)]
+pub struct Spawner(Arc<dyn Fn(Task) + Send + Sync>);
+
+/// What is spawned.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Spawner {
+    /// Spawns through `spawn`.
+    pub fn new(spawn: impl Fn(Task) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(spawn))
+    }
+
+    /// Spawns on the current Tokio runtime, tracked by nobody.
+    pub fn tokio() -> Self {
+        Self::new(|task| drop(tokio::spawn(task)))
+    }
+
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        (self.0)(Box::pin(task));
+    }
+}
+
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spawner")
+    }
+}

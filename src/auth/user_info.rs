@@ -1,0 +1,304 @@
+//! Which accounts the impersonated user has, and which of them the settings mean.
+//!
+//! The answer of `/oauth/userinfo` also holds a person's name and address; they are not read. The
+//! choice is pure, and each way to fail has its own words, because this is where a user without an
+//! account, an account of the other environment, and a misspelt name look alike from outside.
+
+use std::{str::FromStr, time::Duration};
+
+use http::{HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+use url::Url;
+use uuid::Uuid;
+
+use super::{
+    error::Error,
+    grant,
+    identity::{AccountServer, UserId},
+};
+use crate::http_client::{self, HttpClient, Request};
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// A user of hundreds of accounts has some 100 KB.
+const RESPONSE_LIMIT_BYTES: usize = 1024 * 1024;
+
+/// Who a token is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserInfo {
+    /// The user.
+    pub user_id: UserId,
+    /// The accounts in which the user is a member.
+    pub accounts: Vec<Account>,
+}
+
+/// A tenant at the upstream, with its own address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id in API paths.
+    pub id: Uuid,
+    /// Its name, as people see it.
+    pub name: String,
+    /// Whether it is the user's default.
+    pub is_default: bool,
+    /// The origin of its API; `/restapi` follows.
+    pub base_uri: Url,
+}
+
+/// Which account the settings mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountChoice {
+    /// The user's default account.
+    Default,
+    /// The one of this id.
+    Id(Uuid),
+    /// The one of this name.
+    Name(String),
+}
+
+impl AccountChoice {
+    /// Reads the setting: nothing, a GUID, or a name.
+    pub fn parse(setting: Option<&str>) -> Self {
+        match setting.map(str::trim) {
+            None | Some("") => Self::Default,
+            Some(text) => Uuid::try_parse(text).map_or_else(|_| Self::Name(text.to_owned()), Self::Id),
+        }
+    }
+}
+
+/// Why the account that the settings mean is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotInAccount {
+    /// The base URI is one that we do not call.
+    #[error("account {id} has a base URI that is neither https nor loopback")]
+    BadBaseUri {
+        /// The account.
+        id: Uuid,
+    },
+    /// Several accounts have that name.
+    #[error("the user has several accounts named {name:?}: {}", list(has))]
+    NameTwice {
+        /// The name in the settings.
+        name: String,
+        /// What the user has.
+        has: Vec<(Uuid, String)>,
+    },
+    /// The user has no account at all.
+    #[error("the user is a member of no account")]
+    NoAccounts,
+    /// None is marked as the default.
+    #[error("the user has no default account, only {}", list(has))]
+    NoDefault {
+        /// What the user has.
+        has: Vec<(Uuid, String)>,
+    },
+    /// The user is in others.
+    #[error("the user is not in account {wanted}, only in {}", list(has))]
+    NotThere {
+        /// The id or name in the settings.
+        wanted: String,
+        /// What the user has.
+        has: Vec<(Uuid, String)>,
+    },
+}
+
+impl NotInAccount {
+    /// How our API names it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadBaseUri { .. } => "wrong_base_uri",
+            Self::NameTwice { .. } | Self::NoAccounts | Self::NoDefault { .. } | Self::NotThere { .. } => {
+                "sender_not_in_account"
+            }
+        }
+    }
+
+    /// The next step for a person.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::BadBaseUri { .. } => "Check upstream.environment: the base URI must be https.",
+            Self::NameTwice { .. } => "Set the sender's account to an id instead of a name.",
+            Self::NoAccounts => "Have an administrator add the user to the account.",
+            Self::NoDefault { .. } => "Set the sender's account to one of the ids listed.",
+            Self::NotThere { .. } => {
+                "Set the sender's account to one of those listed, or add the user to the account; ids differ between \
+                 demo and production."
+            }
+        }
+    }
+}
+
+fn list(accounts: &[(Uuid, String)]) -> String {
+    let shown: Vec<String> = accounts.iter().take(10).map(|(id, name)| format!("{id} ({name})")).collect();
+    let more = accounts.len().saturating_sub(shown.len());
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+impl UserInfo {
+    /// The account that `choice` means.
+    pub fn choose(&self, choice: &AccountChoice) -> Result<&Account, NotInAccount> {
+        let has = || self.accounts.iter().map(|a| (a.id, a.name.clone())).collect::<Vec<_>>();
+        if self.accounts.is_empty() {
+            return Err(NotInAccount::NoAccounts);
+        }
+        let account = match choice {
+            AccountChoice::Default => match self.accounts.as_slice() {
+                // The only one is the default, marked or not.
+                [only] => only,
+                all => {
+                    all.iter().find(|a| a.is_default).ok_or_else(|| NotInAccount::NoDefault { has: has() })?
+                }
+            },
+            AccountChoice::Id(id) => self
+                .accounts
+                .iter()
+                .find(|account| account.id == *id)
+                .ok_or_else(|| NotInAccount::NotThere { wanted: id.to_string(), has: has() })?,
+            AccountChoice::Name(name) => {
+                let mut named = self.accounts.iter().filter(|account| account.name.trim() == name.trim());
+                match (named.next(), named.next()) {
+                    (Some(account), None) => account,
+                    (Some(_), Some(_)) => {
+                        return Err(NotInAccount::NameTwice { name: name.clone(), has: has() });
+                    }
+                    (None, _) => return Err(NotInAccount::NotThere { wanted: name.clone(), has: has() }),
+                }
+            }
+        };
+        if http_client::is_callable(&account.base_uri) {
+            Ok(account)
+        } else {
+            Err(NotInAccount::BadBaseUri { id: account.id })
+        }
+    }
+}
+
+/// What one call brought, and what the account server's clock showed.
+#[derive(Debug)]
+pub struct Reply {
+    /// The user, or why not.
+    pub result: Result<UserInfo, Error>,
+    /// The `Date` header.
+    pub date: Option<Timestamp>,
+}
+
+/// Asks who the bearer in `authorization` is.
+pub async fn fetch(client: &HttpClient, server: &AccountServer, authorization: &HeaderValue) -> Reply {
+    let request = Request::get(server.endpoint("/oauth/userinfo"))
+        .authorization(authorization.clone())
+        .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+        .timeout(TIMEOUT)
+        .response_limit_bytes(RESPONSE_LIMIT_BYTES);
+    match client.send(request).await {
+        Ok(answer) => {
+            let result = match answer.status {
+                StatusCode::OK => read(&answer.body),
+                StatusCode::UNAUTHORIZED => Err(Error::TokenRefused),
+                status => Err(grant::refusal(status, &answer.headers, &answer.body)),
+            };
+            Reply { result, date: grant::date(&answer.headers) }
+        }
+        Err(http_client::Error::TooLarge) => {
+            let what = "it is larger than 1 MiB";
+            Reply { result: Err(Error::Malformed { status: 0, what }), date: None }
+        }
+        Err(error) => Reply { result: Err(Error::Unreachable(error)), date: None },
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    #[serde(deserialize_with = "from_text")]
+    sub: Uuid,
+    accounts: Vec<WireAccount>,
+}
+
+#[derive(Deserialize)]
+struct WireAccount {
+    #[serde(deserialize_with = "from_text")]
+    account_id: Uuid,
+    #[serde(default)]
+    account_name: String,
+    #[serde(default, deserialize_with = "lenient_bool")]
+    is_default: bool,
+    #[serde(deserialize_with = "from_text")]
+    base_uri: Url,
+}
+
+fn read(body: &[u8]) -> Result<UserInfo, Error> {
+    let what = "it lacks a usable sub or accounts";
+    let wire: Wire = serde_json::from_slice(body).map_err(|_| Error::Malformed { status: 200, what })?;
+    let accounts = wire.accounts.into_iter().map(|account| Account {
+        id: account.account_id,
+        name: account.account_name,
+        is_default: account.is_default,
+        base_uri: account.base_uri,
+    });
+    Ok(UserInfo { user_id: wire.sub.into(), accounts: accounts.collect() })
+}
+
+fn from_text<'de, T: FromStr, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| serde::de::Error::custom("not what it should be"))
+}
+
+/// The vendor sends a boolean; its own SDKs have seen the word.
+fn lenient_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(value == true || value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(accounts: &[(u128, &str, bool, &str)]) -> UserInfo {
+        let accounts = accounts.iter().map(|(id, name, is_default, base_uri)| Account {
+            id: Uuid::from_u128(*id),
+            name: (*name).to_owned(),
+            is_default: *is_default,
+            base_uri: Url::parse(base_uri).unwrap(),
+        });
+        UserInfo { user_id: Uuid::from_u128(9).into(), accounts: accounts.collect() }
+    }
+
+    const DEMO: &str = "https://demo.docusign.net";
+
+    #[test]
+    fn the_account_is_chosen_by_default_id_or_name() {
+        let user = user(&[(1, "Acme", false, DEMO), (2, "Bolt", true, DEMO), (3, "Bolt", false, DEMO)]);
+        let chosen = |setting| user.choose(&AccountChoice::parse(setting)).map(|a| a.id.as_u128());
+        assert_eq!(chosen(None), Ok(2));
+        assert_eq!(chosen(Some("00000000-0000-0000-0000-000000000003")), Ok(3));
+        assert_eq!(chosen(Some(" Acme ")), Ok(1));
+        assert!(matches!(chosen(Some("Bolt")), Err(NotInAccount::NameTwice { .. })));
+        let error = chosen(Some("Cast")).unwrap_err();
+        assert_eq!(error.code(), "sender_not_in_account");
+        assert!(error.to_string().contains("(Acme)"), "{error}");
+    }
+
+    #[test]
+    fn each_way_to_have_no_account_has_its_words() {
+        let choose = |user: &UserInfo| user.choose(&AccountChoice::Default).map(|a| a.id).unwrap_err();
+        assert_eq!(choose(&user(&[])), NotInAccount::NoAccounts);
+        let two = user(&[(1, "A", false, DEMO), (2, "B", false, DEMO)]);
+        assert!(matches!(choose(&two), NotInAccount::NoDefault { .. }));
+        let plain = user(&[(1, "A", true, "http://demo.docusign.net")]);
+        assert_eq!(choose(&plain).code(), "wrong_base_uri");
+        assert!(user(&[(1, "A", false, "http://127.0.0.1:8443")]).choose(&AccountChoice::Default).is_ok());
+    }
+
+    #[test]
+    fn the_documented_answer_is_read_and_people_are_left_out() {
+        let body = br#"{"sub":"50d89ab1-dad5-4a0a-b410-92ee3110b970","name":"Ada","email":"a@example.com",
+            "accounts":[{"account_id":"fe0b61a3-3b9b-4b36-84cc-aa40c8d0ad61","is_default":"true",
+            "account_name":"NewCo","base_uri":"https://demo.docusign.net",
+            "organization":{"organization_id":"9dd9d6cd-7ad1-461a-a432-3a7b4ac2b9b1","links":[]}}]}"#;
+        let user = read(body).unwrap();
+        assert!(user.accounts[0].is_default);
+        assert!(!format!("{user:?}").contains("Ada"));
+        for bad in ["", "[]", "{}", r#"{"sub":"x","accounts":[]}"#, r#"{"sub":null}"#, "<html>"] {
+            assert!(matches!(read(bad.as_bytes()), Err(Error::Malformed { .. })), "{bad}");
+        }
+    }
+}
