@@ -10,11 +10,13 @@
 //! itself (except what HTTP/2 says was not processed), and no other module builds a client.
 
 use std::{
+    collections::VecDeque,
     fmt,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -155,7 +157,7 @@ impl HttpClient {
             .inner
             .request(request.method, request.url)
             .headers(request.headers)
-            .body(request.body)
+            .body(request.body.into_body())
             .send()
             .await
             .map_err(Error::from_send);
@@ -175,7 +177,7 @@ pub struct Request {
     method: Method,
     url: Url,
     headers: HeaderMap,
-    body: Bytes,
+    body: Segments,
     timeout: Option<Duration>,
     response_limit_bytes: Option<usize>,
 }
@@ -183,7 +185,7 @@ pub struct Request {
 impl Request {
     /// A request without headers or body.
     pub fn new(method: Method, url: Url) -> Self {
-        let (headers, body) = (HeaderMap::new(), Bytes::new());
+        let (headers, body) = (HeaderMap::new(), Segments::default());
         Self { method, url, headers, body, timeout: None, response_limit_bytes: None }
     }
 
@@ -219,7 +221,14 @@ impl Request {
     /// Sets the body and its type.
     #[must_use]
     pub fn body(mut self, content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
+        self.body = Segments::from(vec![body.into()]);
+        self.header(header::CONTENT_TYPE, content_type)
+    }
+
+    /// Sets a body that is written one segment after another, so that large ones need not be joined.
+    #[must_use]
+    pub fn segments(mut self, content_type: HeaderValue, segments: Vec<Bytes>) -> Self {
+        self.body = Segments::from(segments);
         self.header(header::CONTENT_TYPE, content_type)
     }
 
@@ -256,8 +265,55 @@ impl fmt::Debug for Request {
         f.debug_struct("Request")
             .field("method", &self.method)
             .field("host", &self.url.host_str())
-            .field("body_bytes", &self.body.len())
+            .field("body_bytes", &self.body.left)
             .finish_non_exhaustive()
+    }
+}
+
+/// A body in pieces, of a length that is known.
+#[derive(Clone, Default)]
+struct Segments {
+    pieces: VecDeque<Bytes>,
+    left: u64,
+}
+
+impl From<Vec<Bytes>> for Segments {
+    fn from(pieces: Vec<Bytes>) -> Self {
+        let pieces: VecDeque<Bytes> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self { pieces, left }
+    }
+}
+
+impl Segments {
+    fn into_body(mut self) -> reqwest::Body {
+        match self.pieces.len() {
+            // A body of one piece is one that the connection may send again if HTTP/2 says so.
+            0 | 1 => self.pieces.pop_front().unwrap_or_default().into(),
+            _ => reqwest::Body::wrap(self),
+        }
+    }
+}
+
+impl http_body::Body for Segments {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        let piece = self.pieces.pop_front();
+        self.left = self.left.saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+        Poll::Ready(piece.map(|piece| Ok(http_body::Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.left)
     }
 }
 

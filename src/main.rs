@@ -1,2 +1,7 @@
-//! Arguments -> config -> app -> exit code.
-fn main() {}
+//! Arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    countersign::cli::run(std::env::args_os())
+}

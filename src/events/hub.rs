@@ -98,7 +98,8 @@ mod tests {
     #[tokio::test]
     async fn a_change_wakes_every_watcher_of_that_signing_and_leaves_nothing_behind() {
         let hub = Hub::new();
-        let (one, two) = (SigningId::generate(Timestamp::UNIX_EPOCH), SigningId::generate(Timestamp::UNIX_EPOCH));
+        let (one, two) =
+            (SigningId::generate(Timestamp::UNIX_EPOCH), SigningId::generate(Timestamp::UNIX_EPOCH));
         let (mut first, mut second, mut other) = (hub.watch(one), hub.watch(one), hub.watch(two));
         hub.changed(one);
         first.changed().await;

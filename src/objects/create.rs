@@ -247,14 +247,17 @@ impl Reader<'_> {
         if has_more {
             self.faults.wrong(place, "a template has its own name and tabs: leave name and anchors out");
         }
-        let Some(id) = self.templates.get(alias) else {
+        let id = self.templates.get(alias).cloned().or_else(|| {
+            // An id is taken as it is, so that a new template needs no new settings.
+            uuid::Uuid::try_parse(alias).ok().map(|id| id.hyphenated().to_string())
+        });
+        if id.is_none() {
             self.faults.wrong(
                 format!("{place}/template"),
-                "no template of that name is in the settings ([templates] name = \"id\")",
+                "is neither a name under [templates] in the settings nor the id of a template",
             );
-            return None;
-        };
-        Some(Document::Template { alias: alias.to_owned(), id: id.clone() })
+        }
+        Some(Document::Template { alias: alias.to_owned(), id: id? })
     }
 
     fn file(

@@ -130,7 +130,7 @@ impl Signings {
         tokio::select! {
             acting = self.parts.esign.acting(&ask.draft.sender) => match acting {
                 Ok(_) => Ok(true),
-                Err(error) if error.is_passing() => Ok(false),
+                Err(error) if is_outage(&error) => Ok(false),
                 Err(error) => Err(error.into()),
             },
             () = self.parts.clock.sleep(left) => Ok(false),
@@ -303,7 +303,21 @@ pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
 pub(super) fn failure(error: &esign::Error) -> Failure {
     Failure {
         code: error.code().to_owned(),
-        detail: error.detail(),
-        provider_code: error.provider_code().map(str::to_owned),
+        detail: detail(error),
+        provider_code: error.provider().and_then(|provider| provider.code.clone()),
     }
+}
+
+/// What an error says to a caller: its own layer, and below the refusal's words, which are ours.
+pub fn detail(error: &esign::Error) -> String {
+    match error {
+        esign::Error::Auth(cause) => cause.to_string(),
+        esign::Error::Rejected(rejection) => rejection.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether it heals by itself and has nothing to do with a limit, so that a create may wait for it.
+pub(super) fn is_outage(error: &esign::Error) -> bool {
+    error.retryable() && !matches!(error, esign::Error::Limited { .. })
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{CallerName, SigningId, SigningStatus},
-    esign::{DocumentPart, Download},
+    esign::{DocumentRef, Download},
     signing::{Error, Signings},
 };
 
@@ -12,7 +12,7 @@ impl Signings {
         &self,
         caller: &CallerName,
         id: SigningId,
-        part: DocumentPart,
+        document: DocumentRef,
     ) -> Result<Download, Error> {
         let signing = self.get(caller, id).await?;
         let (SigningStatus::Completed, Some(envelope)) = (signing.status, &signing.envelope) else {
@@ -21,6 +21,6 @@ impl Signings {
             return Err(Error::NotReady { status, signing: signing.status });
         };
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        Ok(self.parts.esign.document(&acting, envelope, part).await?)
+        Ok(self.parts.esign.document(&acting, envelope, document, self.at_leisure()).await?)
     }
 }

@@ -9,6 +9,7 @@ use crate::{
         CallerName, Claim, EnvelopeId, EventKind, Fact, LastReturn, Signer, SignerId, Signing, SigningId,
         SigningStatus, signing::Happening,
     },
+    esign::Since,
     signing::{Error, ReturnTarget, Signings, create::later},
     store::Durability,
 };
@@ -102,7 +103,7 @@ impl Signings {
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        let trace = self.parts.esign.void(&acting, envelope, reason).await?;
+        let trace = self.parts.esign.void(&acting, envelope, reason, self.at_leisure()).await?;
         // The API's own answer is a fact (rule F1).
         let facts = [Fact::Envelope(crate::domain::EnvelopeFact::Voided)];
         self.take_in(id, &facts, trace).await
@@ -123,7 +124,7 @@ impl Signings {
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        self.parts.esign.correct_phone(&acting, envelope, person, phone).await?;
+        self.parts.esign.correct_phone(&acting, envelope, &person.recipient_id, phone, self.at_leisure()).await?;
         self.change(id, Durability::Synced, |signing, now| {
             signing.remember(now, "authentication_reset", Some(signer), None);
             Ok(signing.reset_authentication(signer))
@@ -146,9 +147,11 @@ impl Signings {
         for (sender, signings) in by_sender {
             let acting = self.parts.esign.acting(&sender).await?;
             let envelopes: Vec<_> = signings.iter().filter_map(|signing| signing.envelope.clone()).collect();
-            let mut facts = self.parts.esign.statuses(&acting, &envelopes).await?;
+            let page = self.parts.esign.list_changes(&acting, Since::Ids(&envelopes), 0, self.at_leisure()).await?;
             for signing in signings {
-                let Some(facts) = signing.envelope.as_ref().and_then(|id| facts.remove(id)) else { continue };
+                let seen = page.seen.iter().find(|seen| signing.envelope.as_ref() == Some(&seen.envelope));
+                let Some(seen) = seen else { continue };
+                let facts = seen.facts(&signing.signers);
                 let before = signing.sequence;
                 self.mark_checked(signing.id).await?;
                 let after = self.take_in(signing.id, &facts, None).await?;
@@ -175,8 +178,9 @@ impl Signings {
 
     async fn check(&self, id: SigningId, signing: &Signing, envelope: &EnvelopeId) -> Result<Signing, Error> {
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        let status = self.parts.esign.envelope(&acting, envelope).await?;
-        self.take_in(id, &status.facts, status.trace).await
+        let seen = self.parts.esign.envelope(&acting, envelope, self.at_leisure()).await?;
+        let facts = seen.facts(&signing.signers);
+        self.take_in(id, &facts, seen.trace).await
     }
 
     /// Takes the one check of a polling interval, before it is spent: of many at once, one gets it.

@@ -21,6 +21,7 @@ mod documents;
 mod error;
 mod follow;
 mod nonce;
+mod preflight;
 mod recover;
 mod repeat;
 mod settle;
@@ -30,9 +31,10 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::{
+    budget::Deadline,
     clock::SharedClock,
     domain::{
         CallerName, Event, EventId, LinkId, Mode, Private, SignerId, Signing, SigningId, SigningStatus,
@@ -45,7 +47,7 @@ use crate::{
     store::{Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work},
 };
 
-pub use create::{Ask, Created};
+pub use create::{Ask, Created, detail};
 pub use error::Error;
 pub use follow::{Returned, Seen};
 pub use nonce::{NonceKey, ReturnTarget};
@@ -54,6 +56,9 @@ pub use views::Opener;
 /// How often a change is computed anew because somebody else was faster.
 const MAX_CONFLICTS: usize = 16;
 
+/// The longest that one call to the upstream may take, waiting for its turn included.
+const AT_LEISURE: Duration = Duration::from_secs(60);
+
 /// How this daemon makes signings.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -61,14 +66,22 @@ pub struct Settings {
     pub mode: Mode,
     /// The origin of the public listener, without a slash at the end; none if it is off.
     pub public_origin: Option<String>,
-    /// Whether the upstream is asked to push events to the public listener.
-    pub connect: bool,
+    /// Where the upstream is to push events, and whether it should sign them; nowhere if there is no
+    /// public listener.
+    pub events_to: Option<EventsTo>,
     /// The key behind return URLs.
     pub nonce_key: NonceKey,
-    /// Creates and views on their way to the upstream at once; the others queue.
-    pub concurrent: usize,
     /// Creates that may wait for a dead upstream before new ones are refused.
     pub queue_limit: u64,
+}
+
+/// Where events of envelopes go.
+#[derive(Debug, Clone)]
+pub struct EventsTo {
+    /// The URL at the public listener.
+    pub url: String,
+    /// Whether the account's HMAC keys sign them.
+    pub include_hmac: bool,
 }
 
 /// The use cases. Clones share everything.
@@ -80,12 +93,11 @@ pub struct Signings {
 #[derive(Debug)]
 struct Parts {
     store: SharedStore,
-    esign: esign::Client,
+    esign: Arc<esign::Client>,
     hub: Hub,
     clock: SharedClock,
     life: Lifecycle,
     settings: Settings,
-    slots: Semaphore,
     breaker: breaker::Breaker,
     /// Wakes the recovery task.
     due: Notify,
@@ -95,20 +107,18 @@ impl Signings {
     /// Puts the use cases together.
     pub fn new(
         store: SharedStore,
-        esign: esign::Client,
+        esign: Arc<esign::Client>,
         hub: Hub,
         clock: SharedClock,
         life: Lifecycle,
         settings: Settings,
     ) -> Self {
-        let slots = Semaphore::new(settings.concurrent);
         let parts = Parts {
             store,
             esign,
             hub,
             clock,
             life,
-            slots,
             breaker: breaker::Breaker::default(),
             due: Notify::new(),
             settings,
@@ -189,6 +199,11 @@ impl Signings {
     /// How many creates are not settled.
     pub async fn unsettled(&self) -> Result<u64, Error> {
         Ok(self.parts.store.unsettled().await?)
+    }
+
+    /// The time that one call of ours may take, with no caller to wait for it.
+    fn at_leisure(&self) -> Deadline {
+        Deadline::within(&*self.parts.clock, AT_LEISURE)
     }
 
     async fn record(&self, id: SigningId) -> Result<Record, Error> {

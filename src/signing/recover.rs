@@ -32,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const BATCH: u32 = 64;
 /// How long look-ups must have found nothing before the create is posted again.
 const MISSING_FOR: Duration = Duration::from_secs(10);
+/// How far before our own time of the create a list may start: clocks differ.
+const LOOK_BACK: Duration = Duration::from_secs(24 * 3_600);
 /// The pause between look-ups of one create.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -84,13 +86,8 @@ impl Signings {
                 Err(error) => {
                     tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
                     for record in records {
-                        let wait = error.retry_at().map_or_else(
-                            || backoff(record.work.map_or(0, |work| work.attempts)),
-                            |at| {
-                                Duration::try_from(at.duration_since(self.parts.clock.now()))
-                                    .unwrap_or_default()
-                            },
-                        );
+                        let attempts = record.work.map_or(0, |work| work.attempts);
+                        let wait = error.retry_after(self.parts.clock.now()).unwrap_or_else(|| backoff(attempts));
                         self.postpone(record, wait, None).await?;
                     }
                 }
@@ -106,7 +103,15 @@ impl Signings {
     ) -> Result<(std::sync::Arc<esign::Acting>, HashMap<TransactionId, Vec<EnvelopeId>>), esign::Error> {
         let acting = self.parts.esign.acting(sender).await?;
         let ids: Vec<_> = records.iter().map(|record| record.signing.transaction_id).collect();
-        let found = self.parts.esign.find(&acting, &ids).await?;
+        let mut found: HashMap<TransactionId, Vec<EnvelopeId>> = HashMap::new();
+        for one in self.parts.esign.find(&acting, &ids, self.at_leisure()).await? {
+            let made_by = |id: &&TransactionId| {
+                one.transaction_id.as_deref().is_some_and(|text| text.eq_ignore_ascii_case(&id.to_string()))
+            };
+            if let Some(id) = ids.iter().find(made_by) {
+                found.entry(*id).or_default().push(one.envelope);
+            }
+        }
         Ok((acting, found))
     }
 
@@ -126,8 +131,12 @@ impl Signings {
             return self.postpone(record, LOOK_AGAIN, Some(missing_since)).await;
         }
         // The last look, by the other mark, right before the create may be sent again.
-        match self.parts.esign.find_by_signing(acting, record.signing.id, record.signing.created_at).await {
-            Ok(envelopes) if !envelopes.is_empty() => self.found(acting, record, envelopes).await,
+        let id = record.signing.id.to_string();
+        let since = earlier(record.signing.created_at, LOOK_BACK);
+        match self.parts.esign.find_by_signing(acting, &id, since, self.at_leisure()).await {
+            Ok(found) if !found.is_empty() => {
+                self.found(acting, record, found.into_iter().map(|one| one.envelope).collect()).await
+            }
             Ok(_) => self.surely_missing(record).await,
             Err(error) => {
                 tracing::warn!(signing.id = %record.signing.id, code = error.code(), "the last look-up failed");
@@ -148,13 +157,13 @@ impl Signings {
         for extra in envelopes {
             // Only a create that the upstream ran twice by itself can come to this; it must not be signed.
             tracing::error!(signing.id = %signing.id, "two envelopes of one create: the later one is voided");
-            if let Err(error) = self.parts.esign.void(acting, &extra, "Created twice by mistake").await {
+            if let Err(error) = self.parts.esign.void(acting, &extra, "Created twice by mistake", self.at_leisure()).await {
                 tracing::error!(signing.id = %signing.id, code = error.code(), "the second envelope was not voided");
             }
         }
         signing.doubt();
         signing.remember(self.parts.clock.now(), "found", None, None);
-        let happened = signing.open(acting.account().clone(), envelope);
+        let happened = signing.open(acting.account.clone(), envelope);
         let save = Save {
             happened,
             work: None,
@@ -259,6 +268,11 @@ impl Signings {
         };
         ignore_conflict(self.save_with(&mut signing, from, save).await)
     }
+}
+
+fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    let by = jiff::SignedDuration::try_from(by).unwrap_or_default();
+    at.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 /// Nobody waits for a view of a create that is finished out of sight; one is minted when it is asked for.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    domain::{Document, Draft, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening},
-    esign::{self, Created as CreatedEnvelope, Deadline, NewDocument, NewEnvelope, NewRecipient},
+    domain::{AccountId, Draft, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening},
+    esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, EventSink, NewEnvelope, RejectionKind},
     objects::show::{self, ShownView},
     signing::{
         Error, Save, Signings,
-        create::{Created, Job, LEASE, Told, failure, later},
+        create::{Created, Job, LEASE, Told, failure, is_outage, later},
         views::VIEW_LIFE,
     },
     store::{Durability, KeptAnswer, Payload, Version, Work},
@@ -30,7 +30,7 @@ pub(super) enum Outcome {
     /// Surely nothing was made, because the upstream was not reached. It may be later.
     NotReached(esign::Error),
     /// The envelope exists.
-    Opened { created: CreatedEnvelope, view: Option<MintedView> },
+    Opened { account: AccountId, created: CreatedEnvelope, view: Option<MintedView> },
     /// The upstream refused the envelope for good.
     Refused(esign::Error),
     /// Nobody knows whether the envelope exists.
@@ -49,18 +49,17 @@ pub(super) struct MintedView {
 impl Signings {
     /// Posts the envelope and, if the draft wants one and time is left, mints the first view.
     pub(super) async fn attempt(&self, signing: &Signing, draft: &Draft, until: Duration) -> Outcome {
-        // Closing the semaphore is never done; work beyond the bound waits its turn here.
-        let _slot = self.parts.slots.acquire().await;
         let acting = match self.parts.esign.acting(&signing.sender).await {
             Ok(acting) => acting,
             Err(error) => return Outcome::of(error),
         };
-        let envelope = self.envelope(signing, draft);
-        match self.parts.esign.create_envelope(&acting, &envelope, Deadline::none()).await {
+        let id = signing.id.to_string();
+        let envelope = self.envelope(signing, draft, &id);
+        match self.parts.esign.create_envelope(&acting, &envelope, self.at_leisure()).await {
             Ok(created) => {
                 self.parts.breaker.answered();
                 let view = self.first_view(&acting, signing, draft, &created, until).await;
-                Outcome::Opened { created, view }
+                Outcome::Opened { account: acting.account.clone(), created, view }
             }
             Err(error) => {
                 let outcome = Outcome::of(error);
@@ -92,7 +91,7 @@ impl Signings {
         match self.mint(acting, signing, &created.envelope, signer).await {
             Ok(view) => Some(MintedView { signer: signer.id, url: view.url, at, trace: view.trace }),
             Err(error) => {
-                tracing::warn!(signing.id = %signing.id, code = error.code(), "no view after the create");
+                tracing::warn!(signing.id = %signing.id, %error, "no view after the create");
                 None
             }
         }
@@ -101,7 +100,7 @@ impl Signings {
     /// Writes the outcome down, and says what to tell.
     pub(super) async fn settle(&self, job: &mut Job, outcome: Outcome) -> Told {
         let told = match outcome {
-            Outcome::Opened { created, view } => self.opened(job, created, view).await,
+            Outcome::Opened { account, created, view } => self.opened(job, account, created, view).await,
             Outcome::Refused(error) => self.refused(job, &error).await,
             Outcome::Impossible(error) => self.impossible(job, error).await,
             Outcome::NotReached(error) => self.queued(job, &error).await,
@@ -128,12 +127,13 @@ impl Signings {
     async fn opened(
         &self,
         job: &mut Job,
+        account: AccountId,
         created: CreatedEnvelope,
         view: Option<MintedView>,
     ) -> Result<Created, Error> {
         let now = self.parts.clock.now();
         let signing = &mut job.signing;
-        let happened = signing.open(created.account, created.envelope);
+        let happened = signing.open(account, created.envelope);
         if let Some(first) = signing.history.last_mut() {
             first.trace = created.trace;
         }
@@ -184,10 +184,7 @@ impl Signings {
         if job.attempts == 0 {
             job.signing.remember(now, "create_queued", None, error.trace().map(str::to_owned));
         }
-        let wait = error.retry_at().map_or_else(
-            || backoff(job.attempts),
-            |at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO),
-        );
+        let wait = error.retry_after(now).unwrap_or_else(|| backoff(job.attempts));
         job.attempts += 1;
         let work = Work { due_at: later(now, wait), leased_until: None, attempts: job.attempts };
         self.end(job, Vec::new(), Some(work), self.payload(job)).await?;
@@ -233,22 +230,20 @@ impl Signings {
     }
 
     /// What the upstream is to make.
-    fn envelope<'a>(&'a self, signing: &'a Signing, draft: &'a Draft) -> NewEnvelope<'a> {
+    fn envelope<'a>(&'a self, signing: &'a Signing, draft: &'a Draft, id: &'a str) -> NewEnvelope<'a> {
+        let events = self.parts.settings.events_to.as_ref();
         NewEnvelope {
-            signing: signing.id,
-            transaction: signing.transaction_id,
             subject: draft.subject.as_deref(),
             message: draft.message.as_deref(),
+            documents: &draft.documents,
+            signers: signing.signers.iter().zip(&draft.signers).map(|(signer, new)| recipient(signer, new)).collect(),
+            transaction_id: signing.transaction_id,
+            signing_id: id,
+            custom_fields: &[],
+            expires_after_days: draft.expires_in.map(days),
+            events: events.map(|to| EventSink { url: &to.url, include_hmac: to.include_hmac }),
             locale: draft.locale.as_deref(),
-            documents: draft.documents.iter().map(new_document).collect(),
-            recipients: signing
-                .signers
-                .iter()
-                .zip(&draft.signers)
-                .map(|(signer, new)| recipient(signer, new))
-                .collect(),
-            expires_in: draft.expires_in,
-            events_to: self.parts.settings.public_origin.as_deref().filter(|_| self.parts.settings.connect),
+            brand: None,
         }
     }
 }
@@ -256,30 +251,44 @@ impl Signings {
 impl Outcome {
     /// What an error says about whether the envelope exists.
     fn of(error: esign::Error) -> Self {
-        match error.made() {
-            esign::Made::Unknown => Self::Unknown(error),
-            esign::Made::No if error.is_final() => Self::Refused(error),
-            esign::Made::No if error.is_passing() => Self::NotReached(error),
-            esign::Made::No => Self::Impossible(error),
+        match error.doubt() {
+            Doubt::Yes => Self::Unknown(error),
+            Doubt::No if is_definite(&error) => Self::Refused(error),
+            Doubt::No if is_outage(&error) => Self::NotReached(error),
+            Doubt::No => Self::Impossible(error),
         }
     }
 }
 
-fn new_document(document: &Document) -> NewDocument<'_> {
-    match document {
-        Document::File { name, content, anchors } => {
-            NewDocument::File { name, base64: content.base64(), anchors }
-        }
-        Document::Template { id, .. } => NewDocument::Template { id },
-    }
+/// Whether the request itself was refused, so that repeating it can never succeed. What is wrong with the
+/// account or the sender can be mended, and then the same call with the same key should succeed.
+fn is_definite(error: &esign::Error) -> bool {
+    use RejectionKind as Kind;
+    error.rejection().is_some_and(|kind| {
+        !matches!(
+            kind,
+            Kind::AllowanceExceeded
+                | Kind::FeatureMissing
+                | Kind::NotInAccount
+                | Kind::PermissionMissing
+                | Kind::SmsUnavailable
+                | Kind::Unauthorized
+                | Kind::WrongEnvironment
+        )
+    })
 }
 
-fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner) -> NewRecipient<'a> {
-    NewRecipient {
+/// The upstream counts whole days; the caller's own, shorter end is kept by the link.
+fn days(life: Duration) -> u32 {
+    u32::try_from(life.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX)
+}
+
+fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner) -> EnvelopeSigner<'a> {
+    EnvelopeSigner {
         key: &signer.key,
         recipient_id: &signer.recipient_id,
         client_user_id: &signer.client_user_id,
-        name: signer.name.reveal(),
+        name: &signer.name,
         email: signer.email.reveal(),
         role: signer.role.as_deref(),
         order: signer.order,

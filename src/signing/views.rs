@@ -11,7 +11,7 @@ use crate::{
         CallerName, Email, EnvelopeId, LiveView, Private, Signer, SignerId, SignerStatus, Signing, SigningId,
         SigningStatus,
     },
-    esign::{self, Deadline, ViewRequest},
+    esign::{self, RejectionKind, ViewRequest},
     objects::show::ShownView,
     signing::{Error, MAX_CONFLICTS, ReturnTarget, Signings, create::later},
     store::{Durability, Record},
@@ -144,14 +144,15 @@ impl Signings {
             .envelope
             .as_ref()
             .ok_or(Error::NotReady { status: signer.status, signing: signing.status })?;
-        let _slot = self.parts.slots.acquire().await;
         let acting = self.parts.esign.acting(&signing.sender).await?;
         match self.mint(&acting, signing, envelope, signer).await {
-            Err(Error::Upstream(error)) if error.is_unknown_recipient() => {
-                let current = self.parts.esign.recipient_names(&acting, envelope).await?;
-                let Some((name, email)) = current.get(&signer.recipient_id).cloned() else {
-                    return Err(Error::Upstream(error));
+            Err(Error::Upstream(error)) if error.rejection() == Some(RejectionKind::RecipientMismatch) => {
+                let recipients = self.parts.esign.recipients(&acting, envelope, self.at_leisure()).await?;
+                let ours = |recipient: &&esign::Recipient| {
+                    recipient.client_user_id.as_deref() == Some(&signer.client_user_id)
                 };
+                let Some(current) = recipients.iter().find(ours) else { return Err(Error::Upstream(error)) };
+                let (name, email) = (current.name.reveal().clone(), current.email.reveal().clone());
                 if name == *signer.name.reveal() && email == signer.email.reveal() {
                     return Err(Error::Upstream(error));
                 }
@@ -177,16 +178,20 @@ impl Signings {
     ) -> Result<esign::View, Error> {
         let return_url = self.return_url(signing.id, signer)?;
         let request = ViewRequest {
-            recipient_id: &signer.recipient_id,
-            client_user_id: &signer.client_user_id,
-            name: signer.name.reveal(),
+            name: &signer.name,
             email: signer.email.reveal(),
+            client_user_id: &signer.client_user_id,
+            // With a role the recipient comes from a template, which may put its own id in place of ours.
+            recipient_id: signer.role.is_none().then_some(signer.recipient_id.as_str()),
             return_url: &return_url,
-            authenticated_by: signer.authenticated_by.as_ref(),
+            authentication_method: signer.authenticated_by.as_ref().map(|by| by.method),
+            authentication_instant: signer.authenticated_by.as_ref().and_then(|by| by.at),
+            assertion_id: signer.authenticated_by.as_ref().and_then(|by| by.id.as_deref()),
             frame_ancestors: &signing.frame_ancestors,
+            message_origins: &[],
             locale: signing.locale.as_deref(),
         };
-        Ok(self.parts.esign.recipient_view(acting, envelope, &request, Deadline::none()).await?)
+        Ok(self.parts.esign.recipient_view(acting, envelope, &request, self.at_leisure()).await?)
     }
 
     /// Where the upstream sends the browser: to us if we can be reached, else straight to the site.

@@ -1,0 +1,97 @@
+//! Around every request of a listener: its id, its metrics, its log line, and the problem's body.
+//!
+//! One layer and not a stack of them, because this is on the hot path.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::Response,
+};
+use futures_util::FutureExt as _;
+use http::{HeaderName, HeaderValue};
+
+use crate::{
+    api::Problem,
+    clock::SharedClock,
+    telemetry::metrics::{Metrics, Route},
+};
+
+/// The id of a request, in and out.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the layer needs. The routes are made once: a counter is bound, not looked up.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    routes: Arc<std::collections::HashMap<&'static str, Route>>,
+    other: Arc<Route>,
+}
+
+/// The id of the request being answered; an extension of every request.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub HeaderValue);
+
+impl RequestId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+impl Watch {
+    /// Watches a listener with these routes.
+    pub fn new(
+        listener: &'static str,
+        routes: &[&'static str],
+        metrics: Arc<Metrics>,
+        clock: SharedClock,
+    ) -> Self {
+        let routes = routes.iter().map(|path| (*path, metrics.route(listener, path))).collect();
+        let other = Arc::new(metrics.route(listener, "other"));
+        Self { clock, metrics, routes: Arc::new(routes), other }
+    }
+}
+
+/// Answers one request, whatever the handler does: a panic becomes a 500 without a word of it.
+pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next) -> Response {
+    let began = watch.clock.uptime();
+    let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|_| {
+        tracing::error!(request.id = ?id, "a handler panicked");
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    });
+    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+        let document = problem.document(id.to_str().unwrap_or_default());
+        *response.body_mut() = Body::from(document);
+    }
+    let path = path.as_ref().map_or("other", MatchedPath::as_str);
+    let status = response.status().as_u16();
+    let took = watch.clock.uptime().saturating_sub(began);
+    let route = watch.routes.get(path).unwrap_or(&watch.other);
+    route.answered(&watch.metrics, status, took.as_secs_f64());
+    tracing::debug!(request.id = ?id, %method, route = path, status, took_ms = took.as_millis(), "answered");
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The caller's id if it is a plain one, else one of ours.
+fn request_id(request: &Request) -> HeaderValue {
+    let given = request.headers().get(&REQUEST_ID).filter(|id| {
+        (1..=128).contains(&id.len())
+            && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
+    });
+    given.cloned().unwrap_or_else(|| {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(id)).expect("hex digits are a header value")
+    })
+}

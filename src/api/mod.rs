@@ -1,0 +1,22 @@
+//! What callers see: our HTTP API.
+//!
+//! Handlers translate: a request to a use case, its outcome to JSON or to a problem. They hold no rules of
+//! the field. Every refusal is a problem document (RFC 9457) with a code, the next step, and a request id;
+//! see [`problem`] for the codes.
+//!
+//! # Adding an endpoint
+//!
+//! 1. One line in [`router`], with its template for the metrics.
+//! 2. A handler in the file named after the resource: take [`Caller`](caller::Caller) first, so that
+//!    nobody without a key gets further.
+//! 3. What it answers goes into `objects`, and into the OpenAPI document; a test compares the two.
+
+pub mod caller;
+pub mod middleware;
+pub mod problem;
+pub mod router;
+mod signings;
+
+pub use caller::Callers;
+pub use problem::Problem;
+pub use router::{Api, router};

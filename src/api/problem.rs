@@ -1,0 +1,391 @@
+//! Errors as callers see them: problem documents (RFC 9457).
+//!
+//! One table gives each code its status, its next step, and whether repeating the same call can help. A
+//! problem never repeats what was sent, and never quotes what the upstream said beyond its code.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    domain::{Failure, SigningId},
+    esign,
+    objects::{Invalid, Invalids, show},
+    signing, store,
+};
+
+/// What is fixed about a code.
+#[derive(Debug, Clone, Copy)]
+pub struct Code {
+    /// The code: part of the API, never changed.
+    pub code: &'static str,
+    /// The HTTP status it comes with.
+    pub status: u16,
+    /// What it is about, in a few words.
+    pub title: &'static str,
+    /// The next step.
+    pub fix: &'static str,
+    /// Whether the same call may succeed later without anyone doing anything.
+    pub retryable: bool,
+}
+
+macro_rules! codes {
+    ($($code:ident $status:literal $retryable:literal $title:literal, $fix:literal;)*) => {
+        /// Every code of the API, in the order of the alphabet.
+        pub const CODES: &[Code] = &[$(Code {
+            code: stringify!($code), status: $status, title: $title, fix: $fix, retryable: $retryable,
+        },)*];
+    };
+}
+
+codes! {
+    anchor_not_found 422 false "An anchor is not in the document",
+        "Put the anchor text into the PDF as real text (not an image, at least 4 pt), or correct its spelling in the request.";
+    clock_skew 502 true "This machine's clock is wrong",
+        "Set the clock of the machine that runs countersign (NTP); the detail says how far it is off.";
+    consent_required 409 false "The sender has not consented",
+        "Open the consent link once in a browser, signed in as the sender (or as an administrator of its organisation), and repeat the call.";
+    forbidden 403 false "This caller may not do that",
+        "Use a caller that may, or widen this caller's rights in the settings ([callers.NAME]).";
+    idempotency_in_progress 409 true "The first call with this key is still running",
+        "Repeat the same call after the time in Retry-After; it will tell the end.";
+    idempotency_key_missing 400 false "The Idempotency-Key is missing",
+        "Send a header Idempotency-Key with 1 to 255 visible characters that names this order, the same at every repetition.";
+    idempotency_key_reused 422 false "The Idempotency-Key was used for another request",
+        "Use a new key for a new request; to repeat the first one, send exactly the same body.";
+    invalid_request 400 false "The request is not valid",
+        "Correct the places listed in errors, and send it again.";
+    key_rejected 502 false "DocuSign refused our key",
+        "Run `countersign doctor`: it says whether the private key, the integration key or the environment is wrong.";
+    link_revoked 410 false "The link was revoked",
+        "Make a new link for this signer.";
+    not_found 404 false "No such thing",
+        "Check the id and the path; things of other callers do not exist for you.";
+    payload_too_large 413 false "The request is too large",
+        "Send a smaller document, or raise api.body_limit in the settings.";
+    phone_invalid 400 false "The phone number is not valid",
+        "Send the number as E.164: a plus sign, the country code and the number, digits only.";
+    polling_budget 409 true "The envelope was checked too recently",
+        "Wait for the event, or ask again at retry_at: DocuSign lets an application check an envelope once in 15 minutes.";
+    provider_rate_limited 429 true "DocuSign's limit of calls is reached",
+        "Repeat the call after the time in Retry-After.";
+    provider_rejected 422 false "DocuSign refused the request",
+        "Look up the provider code, correct the request, and send it with a new Idempotency-Key.";
+    provider_unavailable 503 true "DocuSign cannot be reached",
+        "Repeat the same call with the same Idempotency-Key after the time in Retry-After.";
+    quota_exceeded 429 true "A quota is used up",
+        "Repeat the call after the time in Retry-After, or raise the quota.";
+    return_url_refused 400 false "The return URL is refused",
+        "Use an http(s) URL whose origin is listed under return_origins of this caller.";
+    sender_not_in_account 502 false "The sender is not a member of the account",
+        "Set senders.NAME.account to one of the accounts that the user belongs to; `countersign doctor` lists them.";
+    sender_unknown 404 false "No such sender",
+        "Use the name of a sender that this caller may use; GET /v1/senders lists them.";
+    sender_unknown_user 502 false "DocuSign does not know the sender's user",
+        "Set senders.NAME.user_id to the API user id (a GUID) shown under Apps and Keys, in the same environment.";
+    shutting_down 503 true "This daemon is stopping",
+        "Repeat the same call; another daemon, or this one after its restart, will answer.";
+    signer_not_ready 409 true "It is not this signer's turn",
+        "Wait for the event signer.ready, and ask again.";
+    signing_closed 409 false "The signing has ended",
+        "Read the signing for how it ended; make a new one if needed.";
+    sms_auth_unavailable 422 false "The account has no SMS authentication",
+        "Have phone authentication switched on for the DocuSign account, or leave sms_auth out.";
+    template_role_mismatch 422 false "A role is not in the template",
+        "Give each signer a role that the template has, spelt exactly as there.";
+    unauthenticated 401 false "The API key is missing or wrong",
+        "Send Authorization: Bearer with a key made by `countersign caller add`.";
+    unknown_field 400 false "A field does not exist",
+        "Correct or remove the fields listed in errors.";
+    wrong_base_uri 502 false "The account lives on another host",
+        "Check that sender, account and upstream.environment belong together; `countersign doctor` says which does not.";
+}
+
+/// The entry of a code. Codes are constants of this crate; an unknown one would be our mistake, and reads
+/// as the upstream's refusal.
+pub fn code(name: &str) -> &'static Code {
+    let found = CODES.iter().find(|code| code.code == name);
+    found.or_else(|| CODES.iter().find(|code| code.code == "provider_rejected")).expect("the table holds it")
+}
+
+/// One refusal. Boxed, because every handler carries one in its result.
+#[derive(Debug, Clone)]
+pub struct Problem(Box<Details>);
+
+#[derive(Debug, Clone)]
+struct Details {
+    code: &'static Code,
+    detail: String,
+    errors: Vec<Invalid>,
+    retry_at: Option<Timestamp>,
+    retry_after: Option<Duration>,
+    links: Vec<(&'static str, String)>,
+    provider: Option<Provider>,
+    replayed: bool,
+}
+
+/// What the upstream said, as far as it may be passed on.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Provider {
+    /// Its HTTP status.
+    pub http_status: Option<u16>,
+    /// Its error code.
+    pub code: Option<String>,
+    /// Its trace token, for a support case.
+    pub trace: Option<String>,
+}
+
+impl Problem {
+    /// A problem of that code; `detail` says what happened this time.
+    pub fn new(name: &str, detail: impl Into<String>) -> Self {
+        Self(Box::new(Details {
+            code: code(name),
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_at: None,
+            retry_after: None,
+            links: Vec::new(),
+            provider: None,
+            replayed: false,
+        }))
+    }
+
+    /// No such path, or not this caller's.
+    pub fn not_found() -> Self {
+        Self::new("not_found", "there is nothing here for this caller")
+    }
+
+    /// Everything that is wrong with a request.
+    pub fn invalid(faults: Invalids) -> Self {
+        let name = faults.code();
+        let count = faults.0.len();
+        let detail = match faults.0.first() {
+            Some(first) if count == 1 && first.pointer.is_empty() => first.detail.clone(),
+            Some(first) if count == 1 => format!("{} {}", first.pointer, first.detail),
+            _ => format!("{count} places of the request are wrong"),
+        };
+        let mut problem = Self::new(name, detail);
+        problem.0.errors = faults.0;
+        problem
+    }
+
+    /// Says when to come back, in the body and as `Retry-After`.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
+    /// Says at what time to come back.
+    #[must_use]
+    pub fn retry_at(mut self, at: Timestamp, now: Timestamp) -> Self {
+        self.0.retry_at = Some(at);
+        self.retry_after(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
+    }
+
+    /// Adds where to look or go next.
+    #[must_use]
+    pub fn link(mut self, name: &'static str, url: String) -> Self {
+        self.0.links.push((name, url));
+        self
+    }
+
+    /// Adds what the upstream said.
+    #[must_use]
+    pub fn provider(mut self, provider: Provider) -> Self {
+        self.0.provider = Some(provider);
+        self
+    }
+
+    /// Says that an earlier call got the same answer.
+    #[must_use]
+    pub fn replayed(mut self, replayed: bool) -> Self {
+        self.0.replayed = replayed;
+        self
+    }
+
+    /// Its code.
+    pub fn name(&self) -> &'static str {
+        self.0.code.code
+    }
+
+    /// Its HTTP status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The document, once the request id is known.
+    pub fn document(&self, request_id: &str) -> bytes::Bytes {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            r#type: String,
+            title: &'a str,
+            status: u16,
+            code: &'a str,
+            detail: &'a str,
+            fix: &'a str,
+            retryable: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            retry_at: Option<Timestamp>,
+            #[serde(skip_serializing_if = "<[Invalid]>::is_empty")]
+            errors: &'a [Invalid],
+            links: std::collections::BTreeMap<&'a str, &'a str>,
+            provider: Option<&'a Provider>,
+            request_id: &'a str,
+        }
+        show::to_bytes(&Document {
+            r#type: format!("/docs/errors/{}", self.0.code.code),
+            title: self.0.code.title,
+            status: self.0.code.status,
+            code: self.0.code.code,
+            detail: &self.0.detail,
+            fix: self.0.code.fix,
+            retryable: self.0.code.retryable,
+            retry_at: self.0.retry_at,
+            errors: &self.0.errors,
+            links: self.0.links.iter().map(|(name, url)| (*name, url.as_str())).collect(),
+            provider: self.0.provider.as_ref(),
+            request_id,
+        })
+    }
+}
+
+/// The body is written by the middleware, which knows the request id.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(after) = self.0.retry_after {
+            // Rounded up: coming back a moment too early would be refused again.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.0.code.status == 401 {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.0.replayed {
+            headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
+        response.extensions_mut().insert(std::sync::Arc::new(self));
+        response
+    }
+}
+
+impl From<Invalids> for Problem {
+    fn from(faults: Invalids) -> Self {
+        Self::invalid(faults)
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        tracing::error!(%error, "the store failed");
+        Self::new("provider_unavailable", "the daemon's own store does not answer").retry_after(Duration::from_secs(5))
+    }
+}
+
+impl From<esign::Error> for Problem {
+    fn from(error: esign::Error) -> Self {
+        let said = error.provider();
+        let provider = Provider {
+            http_status: said.map(|said| said.status),
+            code: said.and_then(|said| said.code.clone()),
+            trace: error.trace().map(str::to_owned),
+        };
+        let problem = Self::new(error.code(), signing::detail(&error)).provider(provider);
+        match error {
+            esign::Error::Limited { until, .. } => problem.at(until),
+            _ if problem.0.code.retryable && problem.0.code.status >= 429 => problem.retry_after(Duration::from_secs(5)),
+            _ => problem,
+        }
+    }
+}
+
+impl From<signing::Error> for Problem {
+    fn from(error: signing::Error) -> Self {
+        use signing::Error;
+        match error {
+            Error::Busy { retry_after } => {
+                Self::new("provider_unavailable", "too many creates already wait for DocuSign").retry_after(retry_after)
+            }
+            Error::Closed(status) => Self::new("signing_closed", format!("the signing is {}", status.as_str())),
+            Error::Failed { failure, signing, replayed } => Self::of_failure(&failure, signing).replayed(replayed),
+            Error::InProgress { signing, retry_after } => {
+                Self::new("idempotency_in_progress", "the first call with this key has no outcome yet")
+                    .link("signing", format!("/v1/signings/{signing}"))
+                    .retry_after(retry_after)
+            }
+            Error::KeyReused { signing } => {
+                Self::new("idempotency_key_reused", "the key belongs to a request with another body")
+                    .link("signing", format!("/v1/signings/{signing}"))
+            }
+            Error::NoPublicListener => {
+                Self::new("invalid_request", "there are no links: public.base_url is not set")
+            }
+            Error::NoReturnUrl => {
+                Self::new("invalid_request", "the signer has no return_url, and public.base_url is not set")
+            }
+            Error::NotFound => Self::not_found(),
+            Error::NotReady { status, signing } => Self::new(
+                "signer_not_ready",
+                format!("the signer is {}, and the signing is {}", status.as_str(), signing.as_str()),
+            ),
+            Error::PollingBudget { retry_at } => {
+                Self::new("polling_budget", "the status of this envelope was read within the last 15 minutes")
+                    .at(retry_at)
+            }
+            Error::Store(error) => error.into(),
+            Error::Upstream(error) => error.into(),
+            Error::ViewLive { until } => {
+                Self::new("signer_not_ready", "another view of this envelope may be open").at(until)
+            }
+        }
+    }
+}
+
+impl Problem {
+    fn of_failure(failure: &Failure, signing: SigningId) -> Self {
+        Self::new(&failure.code, failure.detail.clone())
+            .link("signing", format!("/v1/signings/{signing}"))
+            .provider(Provider { code: failure.provider_code.clone(), ..Provider::default() })
+    }
+
+    /// A time in the body; the handler adds `Retry-After`, because it knows the time.
+    fn at(mut self, at: Timestamp) -> Self {
+        self.0.retry_at = Some(at);
+        self
+    }
+
+    /// Turns the time in the body into `Retry-After` as well.
+    #[must_use]
+    pub fn as_of(self, now: Timestamp) -> Self {
+        match (self.0.retry_at, self.0.retry_after) {
+            (Some(at), None) => self.retry_at(at, now),
+            _ => self,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_are_sorted_and_each_has_a_next_step() {
+        assert!(CODES.is_sorted_by_key(|code| code.code));
+        for code in CODES {
+            assert!(code.fix.ends_with('.') && !code.title.ends_with('.'), "{}", code.code);
+            assert!((400..600).contains(&code.status));
+        }
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up() {
+        let response = Problem::new("polling_budget", "").retry_after(Duration::from_millis(1_200)).into_response();
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+    }
+}

@@ -1,0 +1,388 @@
+//! `/v1/signings`: create, read, wait, views, links, void, refresh, documents, timeline.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequest as _, Path, Query, Request, State, rejection::BytesRejection},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+
+use crate::{
+    api::{Problem, caller::Authenticated, caller::Caller, router::Api},
+    domain::{LinkId, SignerId, SigningId, SigningStatus},
+    esign::DocumentRef,
+    objects::{Invalids, parse_create, show},
+    signing::{Ask, Created, digest},
+    store::Filter,
+    telemetry::metrics::IdempotencyResult,
+};
+
+/// How long a create waits for its outcome unless the caller says otherwise.
+const DEFAULT_WAIT: Duration = Duration::from_secs(25);
+/// The longest wait that can be asked for.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// The longest page of a list.
+const MAX_PAGE: u32 = 100;
+/// The length of a page unless the caller says otherwise.
+const DEFAULT_PAGE: u32 = 20;
+/// The longest reason for a void (the upstream's `voidedReason`).
+const MAX_REASON: usize = 200;
+
+/// `POST /v1/signings`.
+pub(super) async fn create(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    request: Request,
+) -> Result<Response, Problem> {
+    if api.closing.is_cancelled() {
+        return Err(Problem::new("shutting_down", "the daemon has stopped taking work").retry_after(Duration::from_secs(2)));
+    }
+    let headers = request.headers();
+    is_json(headers)?;
+    let key = idempotency_key(headers)?;
+    let wait = preference(headers);
+    let body = whole_body(request, &api).await?;
+    let draft = parse_create(&body, &api.templates)?;
+    if !caller.may_use_sender(&draft.sender) || !api.senders.contains(&draft.sender) {
+        return Err(Problem::new("sender_unknown", "there is no sender of that name for this caller"));
+    }
+    caller.check(&draft)?;
+    let draft = api.signings.preflight(draft).await?;
+    let ask = Ask {
+        caller: caller.name.clone(),
+        key: scoped(&caller, &key),
+        request: digest(&body),
+        draft,
+        body,
+        wait,
+    };
+    let outcome = api.signings.create(ask).await;
+    api.metrics.idempotency(counted(&outcome));
+    Ok(answer(outcome.map_err(|error| Problem::from(error).as_of(api.clock.now()))?))
+}
+
+/// `GET /v1/signings/{id}`.
+pub(super) async fn show(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let signing = api.signings.get(&caller.name, signing_id(&id)?).await?;
+    Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    reference: Option<String>,
+    status: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/signings`.
+pub(super) async fn list(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|_| bad_query())?;
+    let mut faults = Invalids::default();
+    let status = query.status.as_deref().map(SigningStatus::parse);
+    if status == Some(None) {
+        let words = SigningStatus::ALL.map(SigningStatus::as_str).join(", ");
+        faults.wrong("/status", format!("must be one of {words}"));
+    }
+    let before = query.cursor.as_deref().map(str::parse::<SigningId>);
+    if matches!(before, Some(Err(_))) {
+        faults.wrong("/cursor", "must be the next_cursor of a page before");
+    }
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
+    if limit == 0 || limit > MAX_PAGE {
+        faults.wrong("/limit", format!("must be 1 to {MAX_PAGE}"));
+    }
+    if !faults.is_empty() {
+        return Err(faults.into());
+    }
+    let filter = Filter {
+        reference: query.reference,
+        status: status.flatten(),
+        before: before.and_then(Result::ok),
+        limit: limit + 1,
+    };
+    let page = api.signings.list(&caller.name, filter).await?;
+    Ok(json(StatusCode::OK, show::signings(&page, limit as usize)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitQuery {
+    timeout: Option<u64>,
+    sequence: Option<u64>,
+}
+
+/// `GET /v1/signings/{id}/wait`.
+pub(super) async fn wait(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    query: Result<Query<WaitQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|_| bad_query())?;
+    let patience = Duration::from_secs(query.timeout.unwrap_or(DEFAULT_WAIT.as_secs())).min(MAX_WAIT);
+    let signing = api.signings.wait(&caller.name, signing_id(&id)?, query.sequence, patience).await?;
+    Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
+}
+
+/// `POST /v1/signings/{id}/signers/{sid}/views`.
+pub(super) async fn view(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path((id, signer)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    empty_object(&whole_body(request, &api).await?)?;
+    let minted = api.signings.view(&caller.name, signing_id(&id)?, signer_id(&signer)?).await;
+    let minted = minted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    Ok(json(StatusCode::CREATED, show::view(&minted)))
+}
+
+/// `POST /v1/signings/{id}/signers/{sid}/links`.
+pub(super) async fn link(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path((id, signer)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    empty_object(&whole_body(request, &api).await?)?;
+    let shown = api.signings.add_link(&caller.name, signing_id(&id)?, signer_id(&signer)?).await?;
+    Ok(json(StatusCode::CREATED, show::link(&shown)))
+}
+
+/// `DELETE /v1/links/{id}`.
+pub(super) async fn revoke_link(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: LinkId = id.parse().map_err(|_| Problem::not_found())?;
+    api.signings.revoke_link(&caller.name, id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VoidBody {
+    reason: String,
+}
+
+/// `POST /v1/signings/{id}/void`.
+pub(super) async fn void(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    is_json(request.headers())?;
+    let body = whole_body(request, &api).await?;
+    let void: VoidBody = serde_json::from_slice(&body).map_err(|_| {
+        Problem::new("invalid_request", "the body must be {\"reason\": \"…\"}")
+    })?;
+    let reason = void.reason.trim();
+    if reason.is_empty() || reason.chars().count() > MAX_REASON {
+        let mut faults = Invalids::default();
+        faults.wrong("/reason", format!("must have 1 to {MAX_REASON} characters"));
+        return Err(faults.into());
+    }
+    let signing = api.signings.void(&caller.name, signing_id(&id)?, reason).await?;
+    Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
+}
+
+/// `POST /v1/signings/{id}/refresh`.
+pub(super) async fn refresh(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let refreshed = api.signings.refresh(&caller.name, signing_id(&id)?).await;
+    let signing = refreshed.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
+}
+
+/// `GET /v1/signings/{id}/documents/{part}`: streamed, never held whole.
+pub(super) async fn document(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path((id, part)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let part = document_ref(&part).ok_or_else(Problem::not_found)?;
+    let download = api.signings.document(&caller.name, signing_id(&id)?, part).await?;
+    let mut response = Response::new(Body::from_stream(download.body));
+    let headers = response.headers_mut();
+    let pdf = || HeaderValue::from_static("application/pdf");
+    headers.insert(header::CONTENT_TYPE, download.content_type.unwrap_or_else(pdf));
+    if let Some(length) = download.length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    Ok(response)
+}
+
+/// `GET /v1/signings/{id}/timeline`.
+pub(super) async fn timeline(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let signing = api.signings.get(&caller.name, signing_id(&id)?).await?;
+    Ok(json(StatusCode::OK, show::timeline(&signing)))
+}
+
+fn answer(created: Created) -> Response {
+    match created {
+        Created::Accepted { signing, body } => {
+            let mut response = json(StatusCode::ACCEPTED, body);
+            response.headers_mut().insert(header::LOCATION, location(signing));
+            response
+        }
+        Created::Made { signing, body, replayed } => {
+            let mut response = json(StatusCode::CREATED, body);
+            response.headers_mut().insert(header::LOCATION, location(signing));
+            if replayed {
+                response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+            }
+            response
+        }
+    }
+}
+
+fn counted(outcome: &Result<Created, crate::signing::Error>) -> IdempotencyResult {
+    use crate::signing::Error;
+    match outcome {
+        Ok(Created::Made { replayed: true, .. }) | Err(Error::Failed { replayed: true, .. }) => {
+            IdempotencyResult::Replayed
+        }
+        Err(Error::InProgress { .. }) => IdempotencyResult::InProgress,
+        Err(Error::KeyReused { .. }) => IdempotencyResult::Conflict,
+        _ => IdempotencyResult::New,
+    }
+}
+
+fn location(signing: SigningId) -> HeaderValue {
+    HeaderValue::try_from(format!("/v1/signings/{signing}")).expect("an id is a header value")
+}
+
+/// An answer with a body of our JSON; views in it are secrets, so nobody keeps it.
+fn json(status: StatusCode, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The key of a create, as the caller wrote it without its quotes (draft-ietf-httpapi-idempotency-key:
+/// a structured-field string; bare words are taken too).
+fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else {
+        return Err(Problem::new("idempotency_key_missing", "there is no header Idempotency-Key"));
+    };
+    let wrong = || Problem::new("idempotency_key_missing", "the Idempotency-Key must have 1 to 255 visible characters");
+    if values.next().is_some() {
+        return Err(Problem::new("idempotency_key_missing", "there are several headers Idempotency-Key"));
+    }
+    let text = value.to_str().map_err(|_| wrong())?.trim();
+    let key = match text.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"').ok_or_else(wrong)?,
+        None => text,
+    };
+    let visible = (1..=255).contains(&key.len()) && key.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+    if visible { Ok(key.to_owned()) } else { Err(wrong()) }
+}
+
+/// The digest of a key within its caller.
+fn scoped(caller: &Caller, key: &str) -> [u8; 32] {
+    digest(format!("{}\0{key}", caller.name).as_bytes())
+}
+
+/// The caller's deadline (RFC 7240): `Prefer: wait=N`, or `respond-async` for none at all.
+fn preference(headers: &HeaderMap) -> Duration {
+    let mut wait = DEFAULT_WAIT;
+    for value in headers.get_all("prefer") {
+        let Ok(text) = value.to_str() else { continue };
+        for preference in text.split([',', ';']) {
+            let preference = preference.trim();
+            if preference.eq_ignore_ascii_case("respond-async") {
+                return Duration::ZERO;
+            }
+            let Some((name, seconds)) = preference.split_once('=') else { continue };
+            let seconds = seconds.trim().trim_matches('"').parse().ok();
+            if let Some(seconds) = seconds.filter(|_| name.trim().eq_ignore_ascii_case("wait")) {
+                wait = Duration::from_secs(seconds);
+            }
+        }
+    }
+    wait.min(MAX_WAIT)
+}
+
+fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(Problem::new("invalid_request", "the Content-Type must be application/json"))
+    }
+}
+
+/// The body, within the limit.
+async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, api).await.map_err(|rejection| match rejection {
+        BytesRejection::FailedToBufferBody(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new("payload_too_large", format!("the body is larger than {} bytes", api.body_limit))
+        }
+        _ => Problem::new("invalid_request", "the body did not arrive whole"),
+    })
+}
+
+/// Repeats take `{}` or nothing.
+fn empty_object(body: &Bytes) -> Result<(), Problem> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    let value: serde_json::Value =
+        serde_json::from_slice(body).map_err(|_| Problem::new("invalid_request", "the body is not JSON"))?;
+    let Some(fields) = value.as_object() else {
+        return Err(Problem::new("invalid_request", "the body must be {}"));
+    };
+    let mut faults = Invalids::default();
+    for name in fields.keys() {
+        faults.add(format!("/{}", crate::objects::invalid::token(name)), "unknown_field", "there is no such field");
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
+}
+
+fn document_ref(part: &str) -> Option<DocumentRef> {
+    match part {
+        "certificate" => Some(DocumentRef::Certificate),
+        "combined" => Some(DocumentRef::Combined),
+        number => number.parse().ok().filter(|number| *number > 0).map(DocumentRef::Number),
+    }
+}
+
+fn bad_query() -> Problem {
+    Problem::new("invalid_request", "the query has a parameter that does not exist, twice, or of the wrong type")
+}
+
+fn signing_id(text: &str) -> Result<SigningId, Problem> {
+    text.parse().map_err(|_| Problem::not_found())
+}
+
+fn signer_id(text: &str) -> Result<SignerId, Problem> {
+    text.parse().map_err(|_| Problem::not_found())
+}

@@ -1,0 +1,149 @@
+//! The windows of one account together, and who is let through.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{
+    Forecast, Now, Options, Priority, Remaining, Scope, Shed, burst::Burst, hour::Hour, limits::Reading,
+};
+
+/// The pace is taken from so many minutes.
+const PACE_MINUTES: u64 = 5;
+
+/// A call that was let through and has not ended.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    hour_ends: Duration,
+    silent_before: u64,
+    second: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Account {
+    options: Options,
+    pub(super) hour: Hour,
+    burst: Burst,
+    /// Calls without an answer yet.
+    flying: u64,
+    /// Calls by the minute of uptime.
+    pace: VecDeque<(u64, u64)>,
+}
+
+impl Account {
+    pub(super) fn new(options: Options, now: Now) -> Self {
+        Self {
+            options,
+            hour: Hour::new(options.hourly, now),
+            burst: Burst::new(options.burst),
+            flying: 0,
+            pace: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn roll(&mut self, now: Now) {
+        self.hour.roll(now);
+        self.burst.roll(now);
+    }
+
+    pub(super) fn admit(&mut self, priority: Priority, now: Now) -> Result<Ticket, Shed> {
+        self.roll(now);
+        let shed = |scope, until| Err(Shed { scope, retry_at: now.date_of(until), until });
+        if let Some(until) = self.hour.refused_until(now) {
+            return shed(Scope::Hour, until);
+        }
+        if let Some(until) = self.burst.refused_until(now) {
+            return shed(Scope::Burst, until);
+        }
+        if self.hour.left(self.flying) <= self.reserve(priority, self.hour.limit) {
+            return shed(Scope::Hour, self.hour.ends());
+        }
+        let reserve = self.reserve(priority, self.burst.limit);
+        if self.burst.left() <= reserve {
+            return shed(Scope::Burst, self.burst.frees_at(reserve, now));
+        }
+        self.hour.spend();
+        self.flying += 1;
+        self.count(now);
+        Ok(Ticket {
+            hour_ends: self.hour.ends(),
+            silent_before: self.hour.silent_so_far(),
+            second: self.burst.spend(now),
+        })
+    }
+
+    /// What a call of this priority must leave untouched.
+    const fn reserve(&self, priority: Priority, limit: u64) -> u64 {
+        let percent = match priority {
+            Priority::NewWork => self.options.reserve_from_new_work_percent,
+            Priority::Check => self.options.reserve_from_checks_percent,
+            Priority::Signer => 0,
+        };
+        limit * percent / 100
+    }
+
+    pub(super) fn answered(&mut self, ticket: Ticket, reading: &Reading, now: Now) {
+        self.roll(now);
+        self.flying -= 1;
+        // An answer of the last hour knows nothing of the silent calls of this one.
+        let same_hour = ticket.hour_ends == self.hour.ends();
+        self.hour.hear(reading, if same_hour { ticket.silent_before } else { 0 }, now);
+        if let Some(window) = reading.burst {
+            self.burst.hear(window, now);
+        }
+    }
+
+    pub(super) fn limited(&mut self, _: Ticket, scope: Scope, until: Duration) {
+        self.flying -= 1;
+        match scope {
+            Scope::Burst => self.burst.refuse(until),
+            Scope::Hour => self.hour.refuse(until),
+            // These say nothing of the account.
+            Scope::Document | Scope::Envelope | Scope::Polling => self.hour.silent(),
+        }
+    }
+
+    pub(super) fn not_sent(&mut self, ticket: Ticket) {
+        self.flying -= 1;
+        if ticket.hour_ends == self.hour.ends() {
+            self.hour.take_back();
+        }
+        self.burst.take_back(ticket.second);
+    }
+
+    pub(super) fn lost(&mut self, _: Ticket) {
+        self.flying -= 1;
+        self.hour.silent();
+    }
+
+    pub(super) fn remaining(&mut self, now: Now) -> Remaining {
+        self.roll(now);
+        Remaining {
+            hour_limit: self.hour.limit,
+            hour: self.hour.left(self.flying),
+            resets_at: now.date_of(self.hour.ends()),
+            burst_limit: self.burst.limit,
+            burst: self.burst.left(),
+        }
+    }
+
+    pub(super) fn forecast(&mut self, now: Now) -> Forecast {
+        self.roll(now);
+        let minute = now.uptime.as_secs() / 60;
+        let recent: u64 =
+            self.pace.iter().filter(|(at, _)| *at + PACE_MINUTES > minute).map(|(_, calls)| calls).sum();
+        let calls_per_hour = recent * 60 / PACE_MINUTES;
+        let remaining = self.hour.left(self.flying);
+        let lasts_s = remaining.saturating_mul(3_600).checked_div(calls_per_hour);
+        let gone = lasts_s.map(|seconds| now.uptime.saturating_add(Duration::from_secs(seconds)));
+        let exhausted_at = gone.filter(|at| *at < self.hour.ends()).map(|at| now.date_of(at));
+        Forecast { calls_per_hour, remaining, exhausted_at }
+    }
+
+    fn count(&mut self, now: Now) {
+        let minute = now.uptime.as_secs() / 60;
+        match self.pace.back_mut() {
+            Some((at, calls)) if *at == minute => *calls += 1,
+            _ => self.pace.push_back((minute, 1)),
+        }
+        while self.pace.pop_front_if(|(at, _)| *at + PACE_MINUTES <= minute).is_some() {}
+    }
+}

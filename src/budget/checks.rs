@@ -1,0 +1,66 @@
+//! One status check an envelope in 15 minutes (rule B3).
+//!
+//! Source: "Rules and limits", polling: one GET of the same resource in 15 minutes; breaking it does
+//! not fail the call, but it can fail the review before going live.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Now, Scope, Shed};
+use crate::domain::EnvelopeId;
+
+/// Between two checks of one resource of one envelope.
+pub const INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// So many envelopes are remembered before those whose time is over are forgotten.
+const SWEEP_AT: usize = 16_384;
+
+/// Whether an envelope that was last asked about then may be asked about now; if not, when.
+pub fn may_check(last_checked: Option<Timestamp>, now: Timestamp) -> Result<(), Timestamp> {
+    let Some(last) = last_checked else { return Ok(()) };
+    let interval = SignedDuration::try_from(INTERVAL).unwrap_or(SignedDuration::MAX);
+    // A check "in the future" means that the clock was set back: it must not block for longer than one interval.
+    let last = last.min(now);
+    match last.saturating_add(interval) {
+        Ok(retry_at) if retry_at > now => Err(retry_at),
+        _ => Ok(()),
+    }
+}
+
+/// The checks that this process made, whoever asked for them.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    made: Mutex<HashMap<(EnvelopeId, String), Duration>>,
+}
+
+impl Checks {
+    pub(super) fn claim(&self, envelope: &EnvelopeId, resource: &str, now: Now) -> Result<(), Shed> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.len() >= SWEEP_AT {
+            made.retain(|_, at| at.saturating_add(INTERVAL) > now.uptime);
+        }
+        let last = made.entry((envelope.clone(), resource.to_owned()));
+        match last {
+            std::collections::hash_map::Entry::Occupied(mut last) => {
+                let until = last.get().saturating_add(INTERVAL);
+                if until > now.uptime {
+                    return Err(Shed { scope: Scope::Polling, retry_at: now.date_of(until), until });
+                }
+                last.insert(now.uptime);
+            }
+            std::collections::hash_map::Entry::Vacant(none) => {
+                none.insert(now.uptime);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn give_back(&self, envelope: &EnvelopeId, resource: &str) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.remove(&(envelope.clone(), resource.to_owned()));
+    }
+}

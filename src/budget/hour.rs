@@ -1,0 +1,135 @@
+//! The calls of one account in a clock hour.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Now,
+    limits::{self, Reading},
+};
+
+/// Two answers whose resets lie this close speak of the same hour.
+const SAME_HOUR: SignedDuration = SignedDuration::from_secs(60);
+
+/// Counts in three ways, and believes the highest: what we sent, what the upstream says was used plus
+/// what it cannot have counted yet, and what the daemons that share the account have told the store.
+#[derive(Debug)]
+pub(super) struct Hour {
+    pub(super) limit: u64,
+    /// The uptime at which it ends.
+    ends: Duration,
+    /// What the upstream calls its end; tells answers of different hours apart.
+    reset: Option<Timestamp>,
+    /// Calls we sent in it.
+    ours: u64,
+    /// How many of `ours` the store knows.
+    reported: u64,
+    /// Calls of other daemons, as the store knows them.
+    others: u64,
+    /// The most that an answer said was used.
+    heard: u64,
+    /// Calls whose answers said nothing, ever, and how many of them `heard` includes.
+    silent: u64,
+    silent_heard: u64,
+    /// Until then the upstream refuses us.
+    refused_until: Duration,
+}
+
+impl Hour {
+    pub(super) fn new(limit: u64, now: Now) -> Self {
+        Self {
+            limit,
+            ends: now.uptime.saturating_add(limits::until_top_of_hour(now.date)),
+            reset: None,
+            ours: 0,
+            reported: 0,
+            others: 0,
+            heard: 0,
+            silent: 0,
+            silent_heard: 0,
+            refused_until: Duration::ZERO,
+        }
+    }
+
+    /// Begins the next hour if this one is over.
+    pub(super) fn roll(&mut self, now: Now) {
+        if now.uptime >= self.ends {
+            let refused_until = self.refused_until;
+            *self = Self { refused_until, ..Self::new(self.limit, now) };
+        }
+    }
+
+    /// What is used up, for sure or possibly. `flying` calls have no answer yet.
+    pub(super) fn used(&self, flying: u64) -> u64 {
+        let heard = self.heard + flying + self.silent.saturating_sub(self.silent_heard);
+        heard.max(self.ours + self.others)
+    }
+
+    pub(super) fn left(&self, flying: u64) -> u64 {
+        self.limit.saturating_sub(self.used(flying))
+    }
+
+    pub(super) const fn ends(&self) -> Duration {
+        self.ends
+    }
+
+    pub(super) fn refused_until(&self, now: Now) -> Option<Duration> {
+        Some(self.refused_until).filter(|until| *until > now.uptime)
+    }
+
+    pub(super) const fn spend(&mut self) {
+        self.ours += 1;
+    }
+
+    pub(super) const fn take_back(&mut self) {
+        self.ours = self.ours.saturating_sub(1);
+        self.reported = if self.reported > self.ours { self.ours } else { self.reported };
+    }
+
+    pub(super) const fn silent(&mut self) {
+        self.silent += 1;
+    }
+
+    /// How many silent calls there were when a call began: its answer includes them.
+    pub(super) const fn silent_so_far(&self) -> u64 {
+        self.silent
+    }
+
+    pub(super) fn refuse(&mut self, until: Duration) {
+        self.refused_until = self.refused_until.max(until);
+    }
+
+    /// Takes in what an answer says. `silent_before`: of [`Hour::silent_so_far`], if the call began in this hour.
+    pub(super) fn hear(&mut self, reading: &Reading, silent_before: u64, now: Now) {
+        let Some(window) = reading.hour else { return self.silent() };
+        if let (Some(reset), Some(known)) = (reading.reset, self.reset) {
+            let apart = reset.duration_since(known);
+            if apart > SAME_HOUR {
+                // The upstream's next hour began before we thought it would.
+                *self = Self { refused_until: self.refused_until, ..Self::new(self.limit, now) };
+            } else if apart < -SAME_HOUR {
+                return;
+            }
+        }
+        self.limit = window.limit;
+        self.heard = self.heard.max(window.used);
+        self.silent_heard = self.silent_heard.max(silent_before.min(self.silent));
+        self.reset = reading.reset.or(self.reset);
+        if let Some(left) = reading.until_reset(now) {
+            self.ends = now.uptime.saturating_add(left);
+        }
+    }
+
+    /// What the store should be told next, and in which hour of the calendar that was.
+    pub(super) fn unreported(&self, now: Now) -> (Timestamp, u64) {
+        let hour = now.date.as_second().div_euclid(3_600) * 3_600;
+        (Timestamp::from_second(hour).unwrap_or(Timestamp::MIN), self.ours - self.reported)
+    }
+
+    /// The store knows `reported` more of ours, and `total` of everybody.
+    pub(super) fn shared(&mut self, reported: u64, total: u64) {
+        self.reported = (self.reported + reported).min(self.ours);
+        self.others = total.saturating_sub(self.reported);
+    }
+}

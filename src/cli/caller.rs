@@ -1,0 +1,106 @@
+//! `countersign caller`: API keys.
+//!
+//! A key is shown once, when it is made; the settings hold only its hash. It is 32 random bytes, so a
+//! plain SHA-256 protects it: there is nothing to guess.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use anyhow::anyhow;
+use aws_lc_rs::{digest, rand};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use serde::Serialize;
+
+use super::output;
+use crate::config::check_name;
+
+/// Makes keys for callers of the API.
+#[derive(Debug, clap::Args)]
+#[command(arg_required_else_help = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Makes an API key, shows it once, and prints the lines for the settings.
+    Add(Add),
+}
+
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// The caller's name in the settings.
+    #[arg(value_parser = name)]
+    name: String,
+    /// Only `{name, key, key_hash}`, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A new key and what the settings get of it.
+#[derive(Serialize)]
+struct Added {
+    name: String,
+    key: String,
+    key_hash: String,
+}
+
+/// Runs the command.
+#[expect(clippy::unused_async, reason = "every command has this shape")]
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Command::Add(add) = args.command;
+    let added = Added::new(add.name)?;
+    if add.json {
+        output::line(serde_json::to_string(&added)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(format_args!(
+        "API key of {name}, shown this once; the caller sends it as \"Authorization: Bearer …\":\n\n    {key}\n\n\
+         For the settings:\n\n[callers.{name}]\nkey_hash = \"{hash}\"\n\
+         return_origins = [\"https://www.example.com\"]   # where visitors may be sent back to",
+        name = added.name,
+        key = added.key,
+        hash = added.key_hash,
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Added {
+    fn new(name: String) -> anyhow::Result<Self> {
+        let mut random = [0; 32];
+        rand::fill(&mut random).map_err(|_| anyhow!("the system gives no random bytes"))?;
+        let key = format!("cs_{}", BASE64URL.encode(random));
+        let digest = digest::digest(&digest::SHA256, key.as_bytes());
+        let mut key_hash = String::from("sha256:");
+        for byte in digest.as_ref() {
+            let _ = write!(key_hash, "{byte:02x}");
+        }
+        Ok(Self { name, key, key_hash })
+    }
+}
+
+fn name(text: &str) -> Result<String, &'static str> {
+    check_name(text).map(|()| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_key_fits_into_the_settings_and_is_never_the_same() {
+        let (one, two) = (Added::new("website".into()).unwrap(), Added::new("website".into()).unwrap());
+        assert_ne!(one.key, two.key);
+        assert_eq!(one.key.len(), 3 + 43);
+        let digest = digest::digest(&digest::SHA256, one.key.as_bytes());
+        let config = crate::config::Config::from_toml(&format!(
+            "[senders.system]\nintegration_key = \"5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001\"\n\
+             user_id = \"b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001\"\nkeys = [\"key.pem\"]\n\
+             [store]\nseal_key = \"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=\"\n\
+             [callers.{}]\nkey_hash = \"{}\"\n",
+            one.name, one.key_hash
+        ))
+        .unwrap();
+        assert_eq!(config.callers["website"].key_hashes[0].as_bytes(), digest.as_ref());
+    }
+}

@@ -1,0 +1,114 @@
+//! `countersign emulate`: the emulator alone, until a signal ends it.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+
+use crate::{
+    cli::{output, ready_file},
+    clock::SystemClock,
+    emulator::{self, Emulator, Options, Ready},
+    lifecycle::Lifecycle,
+};
+
+/// What `emulate` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Address of the vendor's paths (loopback; port 0 takes a free one).
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// Address of the control interface (loopback).
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8444")]
+    control: SocketAddr,
+    /// Speak TLS, with a CA made for this run. The official SDKs need it for OAuth.
+    #[arg(long)]
+    tls: bool,
+    /// Seed of ids and faults.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A plan of faults to arm from the start (TOML, `[[fault]]` tables).
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// Where to write the keys and the CA (a temporary directory unless given).
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Write a JSON object with addresses and ids here once it listens.
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let faults = match &args.faults {
+        Some(path) => Some(read_faults(path)?),
+        None => None,
+    };
+    let life = Lifecycle::new();
+    life.follow_signals().context("cannot follow signals")?;
+    let options = Options {
+        listen: args.listen,
+        control: args.control,
+        tls: args.tls,
+        seed: args.seed,
+        faults,
+        state_dir: args.state_dir,
+    };
+    let emulator = Emulator::start(options, Arc::new(SystemClock), &life).await?;
+    if let Some(path) = &args.ready_file {
+        ready_file::write(path, emulator.ready())?;
+    }
+    output::line(introduction(emulator.ready()));
+    life.stopping().cancelled().await;
+    life.drain(Duration::from_secs(10)).await;
+    Ok(if life.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn read_faults(path: &Path) -> anyhow::Result<Vec<emulator::Fault>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    emulator::read_plan(&text).map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))
+}
+
+fn introduction(ready: &Ready) -> String {
+    let ca = ready.ca_file.as_ref().map_or_else(
+        || "none (plain HTTP; the official SDKs need --tls for OAuth)".to_owned(),
+        |path| path.display().to_string(),
+    );
+    format!(
+        "\
+DocuSign emulator
+  account server    {oauth_url}   (OAuth base path, and `aud`: {oauth_host})
+  REST base path    {base_url}/restapi
+  control           {control_url}/_test
+  CA certificate    {ca}
+  integration key   {integration_key}
+  user              {user_id}   (has consented)
+  user              {no_consent}   (has not)
+  account           {account_id}
+  private key       {key}
+  template          {template_id}   (role {template_role})
+  Connect HMAC key  {hmac}
+
+Official SDKs
+  Python  Configuration().ssl_ca_cert = \"{ca}\" before ApiClient();
+          ApiClient(host=\"{base_url}/restapi\", oauth_host_name=\"{oauth_host}\")
+  Node    NODE_EXTRA_CA_CERTS={ca}; setBasePath(\"{base_url}/restapi\"), then setOAuthBasePath(\"{oauth_host}\")
+",
+        oauth_url = ready.oauth_url,
+        oauth_host = ready.oauth_host,
+        base_url = ready.base_url,
+        control_url = ready.control_url,
+        integration_key = ready.integration_key,
+        user_id = ready.user_id,
+        no_consent = ready.no_consent_user_id,
+        account_id = ready.account_id,
+        key = ready.private_key_file.display(),
+        template_id = ready.template_id,
+        template_role = ready.template_role,
+        hmac = ready.connect_hmac_key,
+    )
+}

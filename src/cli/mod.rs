@@ -1,0 +1,72 @@
+//! The command line: one file a subcommand, each with `Args` and `run`.
+//!
+//! The only place that writes to the terminal: results on standard output, everything else on
+//! standard error, so that with `--json` nothing else is on standard output. Exit codes: 0 good,
+//! 1 failed, 2 wrong arguments, 64 bad settings.
+
+mod caller;
+mod emulate;
+mod keygen;
+mod output;
+pub mod progress;
+pub mod ready_file;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
+
+/// Something was tried and did not work.
+const FAILED: u8 = 1;
+
+/// The settings cannot be used; `EX_USAGE` of sysexits.h, as Postfix and others use it.
+const BAD_SETTINGS: u8 = 64;
+
+/// Embedded DocuSign signing for a company website, without accounts for its visitors.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Caller(caller::Args),
+    Emulate(emulate::Args),
+    Keygen(keygen::Args),
+}
+
+/// Does what the arguments say; the first of them is the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            // Nobody is left to tell if the terminal is gone.
+            let _ = refusal.print();
+            return u8::try_from(refusal.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&anyhow::Error::new(error).context("cannot start threads")),
+    };
+    runtime.block_on(dispatch(cli.command)).unwrap_or_else(|error| complain(&error))
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Caller(args) => caller::run(args).await,
+        Command::Emulate(args) => emulate::run(args).await,
+        Command::Keygen(args) => keygen::run(args).await,
+    }
+}
+
+/// Prints a failure as one line and chooses the exit code.
+fn complain(error: &anyhow::Error) -> ExitCode {
+    let text: String = format!("{error:#}").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    output::note(format_args!("countersign: {text}"));
+    let is_settings = error.chain().any(<dyn std::error::Error>::is::<ConfigError>);
+    ExitCode::from(if is_settings { BAD_SETTINGS } else { FAILED })
+}

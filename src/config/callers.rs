@@ -1,0 +1,154 @@
+//! `[callers.NAME]`: who may call the API, and what for.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{
+    ConfigError, Sender, values,
+    values::{Origin, Rate, Setting},
+};
+
+/// A caller, checked.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Hashes of its API keys. May be empty if a unix user stands in for the key.
+    pub key_hashes: Vec<KeyHash>,
+    /// Senders it may use; none: every one.
+    pub senders: Option<Vec<String>>,
+    /// Templates it may use, by name or GUID; none: every one.
+    pub templates: Option<Vec<String>>,
+    /// Where visitors may be sent back to (rule L6). Empty: nowhere.
+    pub return_origins: Vec<Origin>,
+    /// How often it may call; none: no limit.
+    pub rate: Option<Rate>,
+    /// Whether every signer needs an SMS check.
+    pub sms_required: bool,
+    /// Users of this machine that need no key on the unix socket.
+    pub unix_uids: Vec<u32>,
+}
+
+/// SHA-256 of an API key, over its whole text. Compare in constant time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// The digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyHash({:02x}{:02x}…)", self.0[0], self.0[1])
+    }
+}
+
+impl Setting for KeyHash {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with("cs_") {
+            return Err(
+                "the key itself stands where its hash belongs; make a new key with `countersign caller add`"
+                    .into(),
+            );
+        }
+        let wrong = || {
+            "not a key hash; write sha256: and 64 hex digits, as `countersign caller add` prints".to_owned()
+        };
+        let hex =
+            text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii()).ok_or_else(wrong)?;
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
+            if pair.starts_with('+') {
+                return Err(wrong());
+            }
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(digest))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    #[serde(default, deserialize_with = "values::maybe")]
+    key_hash: Option<KeyHash>,
+    #[serde(default, deserialize_with = "values::maybe_list")]
+    key_hashes: Option<Vec<KeyHash>>,
+    #[serde(default, deserialize_with = "values::maybe_list")]
+    senders: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "values::maybe_list")]
+    templates: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "values::list")]
+    return_origins: Vec<Origin>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    rate: Option<Rate>,
+    #[serde(deserialize_with = "values::given")]
+    sms_required: bool,
+    #[serde(default, deserialize_with = "values::list")]
+    unix_uids: Vec<u32>,
+}
+
+impl Raw {
+    pub(super) fn check(self, name: &str) -> Result<Caller, ConfigError> {
+        let setting = format!("callers.{name}.key_hash");
+        let key_hashes = match (self.key_hash, self.key_hashes) {
+            (Some(_), Some(_)) => {
+                let cause = format!("given twice, also as callers.{name}.key_hashes");
+                return Err(ConfigError::new(setting, cause, "keep one of the two"));
+            }
+            (Some(hash), None) => vec![hash],
+            (None, hashes) => hashes.unwrap_or_default(),
+        };
+        if key_hashes.is_empty() && self.unix_uids.is_empty() {
+            let fix = format!("`countersign caller add {name}` makes a key and prints the line to paste");
+            return Err(ConfigError::new(setting, "missing", fix));
+        }
+        Ok(Caller {
+            key_hashes,
+            senders: self.senders,
+            templates: self.templates,
+            return_origins: self.return_origins,
+            rate: self.rate,
+            sms_required: self.sms_required,
+            unix_uids: self.unix_uids,
+        })
+    }
+}
+
+impl Caller {
+    /// Checks that what it is limited to exists.
+    pub(super) fn check_names(
+        &self,
+        name: &str,
+        senders: &BTreeMap<String, Sender>,
+        templates: &BTreeMap<String, Uuid>,
+    ) -> Result<(), ConfigError> {
+        let known: Vec<&str> = senders.keys().map(String::as_str).collect();
+        for sender in self.senders.iter().flatten() {
+            check_known(&format!("callers.{name}.senders"), "sender", sender, &known)?;
+        }
+        let known: Vec<&str> = templates.keys().map(String::as_str).collect();
+        for template in self.templates.iter().flatten() {
+            // A request may name a template by its GUID, too.
+            if <Uuid as Setting>::parse(template).is_err() {
+                check_known(&format!("callers.{name}.templates"), "template", template, &known)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_known(setting: &str, kind: &str, name: &str, known: &[&str]) -> Result<(), ConfigError> {
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let fix = match super::error::nearest(name, known) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("add a table [{kind}s] with it"),
+    };
+    Err(ConfigError::new(setting, format!("names a {kind} that does not exist ({name})"), fix))
+}

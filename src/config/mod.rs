@@ -1,0 +1,220 @@
+//! The settings: read once at start (and on SIGHUP), checked whole, then handed out section by section.
+//!
+//! Three layers: `config/default.toml` (compiled in, documents and supplies every default), the
+//! settings file, the environment (`COUNTERSIGN__SECTION__KEY`). One file and one type a section; each
+//! section checks itself, [`Config`] checks what concerns two. Whatever is wrong becomes one line, a
+//! [`ConfigError`], that names the setting and the fix and never a value.
+//!
+//! Nothing else in the crate reads the environment or a settings file. This module opens no port,
+//! asks no network and knows no other module; private keys are only located here, `auth` reads them.
+
+mod api;
+mod budget;
+mod callers;
+mod connect;
+mod error;
+mod layers;
+mod log;
+mod ops;
+mod otel;
+mod public;
+mod secret;
+mod senders;
+mod signer;
+mod stop;
+mod store;
+#[cfg(test)]
+mod tests;
+mod upstream;
+mod values;
+mod webhooks;
+
+use std::{collections::BTreeMap, path::Path};
+
+use figment::Figment;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use secret::Credentials;
+
+pub use self::{
+    api::{Api, Tls},
+    budget::Budget,
+    callers::{Caller, KeyHash},
+    connect::Connect,
+    error::ConfigError,
+    layers::{DEFAULTS, Variables},
+    log::{Log, LogFormat},
+    ops::Ops,
+    otel::Otel,
+    public::{Brand, Public},
+    senders::{EXAMPLE_KEY_FINGERPRINT, KeySource, Sender},
+    signer::Signer,
+    stop::Stop,
+    store::{SealKey, Store, StoreUrl, Synchronous},
+    upstream::{Environment, Mode, Upstream},
+    values::{ByteSize, Origin, Rate, check_name},
+    webhooks::{EVENT_TYPES, Webhook},
+};
+
+/// All settings, checked.
+///
+/// Drop it after start, so that only the part that needs a secret still holds it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which DocuSign we talk to, and how patiently.
+    pub upstream: Upstream,
+    /// The users we act as, by name.
+    pub senders: BTreeMap<String, Sender>,
+    /// The listener for callers.
+    pub api: Api,
+    /// The listener for browsers and the upstream.
+    pub public: Public,
+    /// The listener for operators.
+    pub ops: Ops,
+    /// Who may call, by name.
+    pub callers: BTreeMap<String, Caller>,
+    /// Durable state.
+    pub store: Store,
+    /// Template ids, by name.
+    pub templates: BTreeMap<String, Uuid>,
+    /// What the upstream pushes to us.
+    pub connect: Connect,
+    /// Where our own events go, by name.
+    pub webhooks: BTreeMap<String, Webhook>,
+    /// The upstream's limits.
+    pub budget: Budget,
+    /// How the daemon stops.
+    pub stop: Stop,
+    /// Logging.
+    pub log: Log,
+    /// Traces.
+    pub otel: Otel,
+    /// The isolated signer.
+    pub signer: Signer,
+}
+
+/// The settings as written, before sections check themselves and secrets are read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    upstream: upstream::Raw,
+    #[serde(default)]
+    senders: BTreeMap<String, senders::Raw>,
+    api: api::Raw,
+    public: public::Raw,
+    ops: ops::Raw,
+    #[serde(default)]
+    callers: BTreeMap<String, callers::Raw>,
+    store: store::Raw,
+    #[serde(default, deserialize_with = "values::named")]
+    templates: BTreeMap<String, Uuid>,
+    connect: connect::Raw,
+    #[serde(default)]
+    webhooks: BTreeMap<String, webhooks::Raw>,
+    budget: Budget,
+    stop: Stop,
+    log: Log,
+    otel: Otel,
+    signer: Signer,
+}
+
+impl Config {
+    /// Loads defaults, then the file if there is one, then the environment.
+    pub fn load(path: Option<&Path>, variables: &Variables) -> Result<Self, ConfigError> {
+        let file = match path {
+            Some(path) => Some((path.display().to_string(), layers::read(path)?)),
+            None => None,
+        };
+        let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+        Self::from_layers(file, variables)
+    }
+
+    /// Defaults, then this text as the settings file. The environment is not asked.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Self::from_layers(Some(("settings", text)), &Variables::default())
+    }
+
+    fn from_layers(file: Option<(&str, &str)>, variables: &Variables) -> Result<Self, ConfigError> {
+        let figment = layers::stack(file, variables)?;
+        let raw: Raw = figment.extract().map_err(ConfigError::from_figment)?;
+        let credentials = Credentials(variables.credentials_directory());
+        Self::check(raw, &credentials).map_err(|error| {
+            let source_name = origin_of(&figment, &error.setting);
+            error.found_in(source_name)
+        })
+    }
+
+    fn check(raw: Raw, credentials: &Credentials) -> Result<Self, ConfigError> {
+        let upstream = raw.upstream.check()?;
+        values::checked_names("senders", raw.senders.keys())?;
+        values::checked_names("callers", raw.callers.keys())?;
+        values::checked_names("webhooks", raw.webhooks.keys())?;
+        values::checked_names("templates", raw.templates.keys())?;
+        raw.budget.check()?;
+        let environment = upstream.environment();
+        let config = Self {
+            senders: each(raw.senders, |sender, name| sender.check(name, credentials))?,
+            api: raw.api.check()?,
+            public: raw.public.check(environment)?,
+            ops: raw.ops.check(credentials)?,
+            callers: each(raw.callers, callers::Raw::check)?,
+            store: raw.store.check(credentials)?,
+            templates: raw.templates,
+            connect: raw.connect.check(credentials)?,
+            webhooks: each(raw.webhooks, |webhook, name| webhook.check(name, environment, credentials))?,
+            budget: raw.budget,
+            stop: raw.stop,
+            log: raw.log,
+            otel: raw.otel,
+            signer: raw.signer,
+            upstream,
+        };
+        config.check_together()?;
+        Ok(config)
+    }
+
+    /// What concerns two sections.
+    fn check_together(&self) -> Result<(), ConfigError> {
+        if self.senders.is_empty() {
+            let fix = "add a table [senders.system] with integration_key, user_id and keys";
+            return Err(ConfigError::new("senders", "there is no sender", fix));
+        }
+        for (name, caller) in &self.callers {
+            caller.check_names(name, &self.senders, &self.templates)?;
+        }
+        let mut listeners = vec![("ops.listen", self.ops.listen)];
+        if self.api.unix_socket.is_none() {
+            listeners.push(("api.listen", self.api.listen));
+        }
+        if self.public.base_url.is_some() {
+            listeners.push(("public.listen", self.public.listen));
+        }
+        for (index, (setting, address)) in listeners.iter().enumerate() {
+            let twin = listeners[..index].iter().find(|(_, other)| address.port() != 0 && other == address);
+            if let Some((other, _)) = twin {
+                let cause = format!("the same address as {other}");
+                return Err(ConfigError::new(*setting, cause, "give each listener its own port"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks every named table of a section.
+fn each<R, T>(
+    raw: BTreeMap<String, R>,
+    check: impl Fn(R, &str) -> Result<T, ConfigError>,
+) -> Result<BTreeMap<String, T>, ConfigError> {
+    raw.into_iter().map(|(name, table)| check(table, &name).map(|checked| (name, checked))).collect()
+}
+
+/// The file or variable that gave a setting; none if it is missing. For an entry of a list, that of
+/// the list.
+fn origin_of(figment: &Figment, setting: &str) -> Option<String> {
+    let setting = match setting.rsplit_once('.') {
+        Some((list, index)) if index.bytes().all(|c| c.is_ascii_digit()) => list,
+        _ => setting,
+    };
+    figment.find_metadata(setting).map(|layer| layer.name.to_string())
+}

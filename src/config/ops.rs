@@ -1,0 +1,56 @@
+//! `[ops]`: the listener for operators.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use argon2::PasswordHash;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+use super::{
+    ConfigError,
+    secret::{Credentials, Forms},
+    values,
+};
+
+/// The section, checked.
+#[derive(Debug, Clone)]
+pub struct Ops {
+    /// TCP address.
+    pub listen: SocketAddr,
+    /// Argon2 hash of the operators' password, PHC text. None: the status page is off.
+    pub operator_password_hash: Option<SecretString>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    #[serde(deserialize_with = "values::given")]
+    listen: SocketAddr,
+    #[serde(default, deserialize_with = "values::maybe")]
+    operator_password_hash: Option<String>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    operator_password_hash_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    operator_password_hash_credential: Option<String>,
+}
+
+impl Raw {
+    pub(super) fn check(self, credentials: &Credentials) -> Result<Ops, ConfigError> {
+        let setting = "ops.operator_password_hash";
+        let forms = Forms {
+            value: self.operator_password_hash,
+            file: self.operator_password_hash_file,
+            credential: self.operator_password_hash_credential,
+        };
+        let hash = forms.reveal(setting, credentials)?;
+        if let Some(text) = &hash {
+            let is_argon2 = PasswordHash::new(text.expose_secret())
+                .is_ok_and(|hash| hash.algorithm.as_str().starts_with("argon2") && hash.hash.is_some());
+            if !is_argon2 {
+                let fix = "hash the password first; the text begins with $argon2id$";
+                return Err(ConfigError::new(setting, "not an argon2 hash", fix));
+            }
+        }
+        Ok(Ops { listen: self.listen, operator_password_hash: hash })
+    }
+}

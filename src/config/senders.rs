@@ -1,0 +1,137 @@
+//! `[senders.NAME]`: the DocuSign users we act as.
+//!
+//! Keys are located here and read by `auth`, which also watches them (rule T10).
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{
+    ConfigError,
+    secret::{Credentials, Entry},
+    values,
+};
+
+/// The key in `keys.example/`: hex of the SHA-256 over its public half (SubjectPublicKeyInfo, DER).
+/// It is public, so a real upstream must never know it (rule S4).
+pub const EXAMPLE_KEY_FINGERPRINT: &str = "d373ea5946e1d0b725fc2181fac3211666f4ee36d4e7a9f5d097eb3af21faf71";
+
+/// Where a private key is.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// In a file, that may change while we run.
+    File(PathBuf),
+    /// In the settings: PEM text, perhaps with `\n` typed as two characters.
+    Inline(SecretString),
+}
+
+/// A sender, checked.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// Our client identifier at the upstream, the `iss` of assertions.
+    pub integration_key: Uuid,
+    /// The impersonated user, the `sub` of assertions.
+    pub user_id: Uuid,
+    /// Account id or name; none: the user's default account.
+    pub account: Option<String>,
+    /// Private keys, the one in use first. Never empty.
+    pub keys: Vec<KeySource>,
+    /// What consent and tokens cover. Never empty.
+    pub scopes: Vec<String>,
+    /// Identity verification workflow for SMS; none: found by its type.
+    pub sms_workflow: Option<Uuid>,
+    /// DocuSign brand of the signing pages.
+    pub brand: Option<Uuid>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    #[serde(deserialize_with = "values::given")]
+    integration_key: String,
+    #[serde(deserialize_with = "values::given")]
+    user_id: String,
+    #[serde(default, deserialize_with = "values::maybe")]
+    account: Option<String>,
+    #[serde(deserialize_with = "values::one_or_many")]
+    keys: Vec<Entry>,
+    #[serde(deserialize_with = "values::list")]
+    scopes: Vec<String>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    sms_workflow: Option<Uuid>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    brand: Option<Uuid>,
+}
+
+impl Raw {
+    pub(super) fn check(self, name: &str, credentials: &Credentials) -> Result<Sender, ConfigError> {
+        let setting = |key: &str| format!("senders.{name}.{key}");
+        let integration_key = guid(&setting("integration_key"), &self.integration_key, "Integration Key")?;
+        let user_id = guid(&setting("user_id"), &self.user_id, "User ID")?;
+        if integration_key == user_id {
+            let fix = "Apps and Keys shows the User ID on top, the Integration Key beside the app";
+            return Err(ConfigError::new(setting("user_id"), "the same as integration_key", fix));
+        }
+        if self.account.as_deref().is_some_and(|account| account.eq_ignore_ascii_case(&self.user_id)) {
+            let fix = "write the GUID of the user; the account has an API Account ID of its own";
+            return Err(ConfigError::new(setting("user_id"), "the same as account", fix));
+        }
+        if self.keys.is_empty() {
+            let fix = "name the PEM file; `countersign keygen --out DIR` makes one";
+            return Err(ConfigError::new(setting("keys"), "there is no key", fix));
+        }
+        if self.scopes.is_empty() {
+            let fix = "leave it out for \"signature\" and \"impersonation\"";
+            return Err(ConfigError::new(setting("scopes"), "there is no scope", fix));
+        }
+        if self.scopes.iter().any(|scope| scope.contains(char::is_whitespace)) {
+            let fix = "write a list, such as [\"signature\", \"impersonation\"]";
+            return Err(ConfigError::new(setting("scopes"), "several scopes in one text", fix));
+        }
+        let locate = |(index, entry)| key_source(&setting(&format!("keys.{index}")), entry, credentials);
+        Ok(Sender {
+            integration_key,
+            user_id,
+            account: self.account,
+            keys: self.keys.into_iter().enumerate().map(locate).collect::<Result<_, _>>()?,
+            scopes: self.scopes,
+            sms_workflow: self.sms_workflow,
+            brand: self.brand,
+        })
+    }
+}
+
+/// Reads a GUID; the usual things that stand in its place get a message of their own.
+fn guid(setting: &str, text: &str, label: &str) -> Result<Uuid, ConfigError> {
+    if let Ok(id) = <Uuid as values::Setting>::parse(text) {
+        return Ok(id);
+    }
+    let cause = if text.contains('@') {
+        "an e-mail address stands where a GUID belongs"
+    } else if text.bytes().all(|c| c.is_ascii_digit()) {
+        "an account number stands where a GUID belongs"
+    } else if text.starts_with("-----BEGIN") {
+        "a key stands where a GUID belongs"
+    } else {
+        "not a GUID"
+    };
+    let fix = format!("copy the {label} (36 characters) from Apps and Keys");
+    Err(ConfigError::new(setting, cause, fix))
+}
+
+fn key_source(setting: &str, entry: Entry, credentials: &Credentials) -> Result<KeySource, ConfigError> {
+    Ok(match entry {
+        Entry::Value(text) if text.expose_secret().contains("-----BEGIN") => KeySource::Inline(text),
+        Entry::Value(text)
+            if text.expose_secret().trim().is_empty() || text.expose_secret().contains('\n') =>
+        {
+            let cause = "neither a path nor PEM text";
+            return Err(ConfigError::new(setting, cause, "write the path of the PEM file"));
+        }
+        Entry::Value(text) => KeySource::File(PathBuf::from(text.expose_secret().trim())),
+        Entry::File(path) => KeySource::File(path),
+        Entry::Credential(name) => KeySource::File(credentials.path(setting, &name)?),
+    })
+}

@@ -1,0 +1,105 @@
+//! `[webhooks.NAME]`: where our own events go.
+//!
+//! Secrets have the form of the Standard Webhooks specification: `whsec_` and base64 of 24 to 64 bytes.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use super::{
+    ConfigError, Environment,
+    error::nearest,
+    secret::{Credentials, Entry},
+    values,
+};
+
+/// Every type of event that we send.
+pub const EVENT_TYPES: [&str; 18] = [
+    "budget.low",
+    "document.available",
+    "sender.consent_missing",
+    "sender.recovered",
+    "signer.authentication_failed",
+    "signer.declined",
+    "signer.ready",
+    "signer.returned",
+    "signer.session_started",
+    "signer.signed",
+    "signing.completed",
+    "signing.declined",
+    "signing.expired",
+    "signing.failed",
+    "signing.opened",
+    "signing.purged",
+    "signing.uncertain",
+    "signing.voided",
+];
+
+/// A receiver of events, checked.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Where deliveries are posted.
+    pub url: Url,
+    /// `whsec_…`; every one signs each delivery. Never empty.
+    pub secrets: Vec<SecretString>,
+    /// Types of events to send; none: all.
+    pub events: Option<Vec<String>>,
+    /// Whether private and loopback addresses are delivered to.
+    pub allow_private: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    #[serde(deserialize_with = "values::given")]
+    url: Url,
+    #[serde(deserialize_with = "values::one_or_many")]
+    secrets: Vec<Entry>,
+    #[serde(default, deserialize_with = "values::maybe_list")]
+    events: Option<Vec<String>>,
+    #[serde(deserialize_with = "values::given")]
+    allow_private: bool,
+}
+
+impl Raw {
+    pub(super) fn check(
+        self,
+        name: &str,
+        environment: Environment,
+        credentials: &Credentials,
+    ) -> Result<Webhook, ConfigError> {
+        let setting = |key: &str| format!("webhooks.{name}.{key}");
+        let plain_is_fine = environment == Environment::Emulator && values::is_loopback(&self.url);
+        if self.url.scheme() != "https" && !plain_is_fine {
+            let fix = "use https (plain http is for loopback with the emulator)";
+            return Err(ConfigError::new(setting("url"), "events name signers, so they need https", fix));
+        }
+        if self.secrets.is_empty() {
+            let fix = "write one; make it with: echo whsec_$(openssl rand -base64 32)";
+            return Err(ConfigError::new(setting("secrets"), "there is no secret", fix));
+        }
+        let secrets = self.secrets.iter().enumerate().map(|(index, entry)| {
+            let setting = setting(&format!("secrets.{index}"));
+            signing_secret(&setting, credentials.reveal(&setting, entry)?)
+        });
+        let secrets = secrets.collect::<Result<_, _>>()?;
+        for event in self.events.iter().flatten() {
+            if !EVENT_TYPES.contains(&event.as_str()) {
+                let nearest = nearest(event, &EVENT_TYPES).unwrap_or_default();
+                let fix = format!("did you mean {nearest}?");
+                return Err(ConfigError::new(setting("events"), format!("unknown event {event}"), fix));
+            }
+        }
+        Ok(Webhook { url: self.url, secrets, events: self.events, allow_private: self.allow_private })
+    }
+}
+
+fn signing_secret(setting: &str, secret: SecretString) -> Result<SecretString, ConfigError> {
+    let bytes = secret.expose_secret().strip_prefix("whsec_").and_then(|text| BASE64.decode(text).ok());
+    if bytes.is_some_and(|bytes| (24..=64).contains(&bytes.len())) {
+        return Ok(secret);
+    }
+    let fix = "make one with: echo whsec_$(openssl rand -base64 32)";
+    Err(ConfigError::new(setting, "not whsec_ and base64 of 24 to 64 bytes", fix))
+}

@@ -1,0 +1,286 @@
+//! Accounts and their users: who may call, what the account can do, who is in it.
+//!
+//! The order of the checks on a call is inferred: token, then account, then membership. The vendor
+//! publishes no map from its codes to statuses; what was seen in the field is used, 400 elsewhere.
+//!
+//! Sources: developers.docusign.com, eSignature REST API, Accounts, Users, AccountIdentityVerification;
+//! "Troubleshooting common errors".
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    directory::{Account, User},
+    http::{Answer, Call, text, vendor_time},
+    oauth,
+    state::World,
+};
+
+/// The stock workflow for phone authentication; it has one id in every account.
+pub(super) const PHONE_WORKFLOW: &str = "c368e411-1592-4001-a3df-dca94ac539ae";
+/// A workflow of the account's own that is limited to SMS.
+pub(super) const SMS_WORKFLOW: &str = "6d4f3a17-58a5-4d0e-9a52-3c2f1b700001";
+
+/// Whether the account has that identity verification workflow.
+pub(super) fn has_workflow(account: &Account, id: &str) -> bool {
+    account.identity_verification
+        && [PHONE_WORKFLOW, SMS_WORKFLOW].iter().any(|known| known.eq_ignore_ascii_case(id))
+}
+
+/// `GET /restapi/service_information` and `GET /restapi/v2.1`, which need no token.
+pub(super) fn unauthenticated(call: &Call) -> Option<Answer> {
+    if call.method != Method::GET {
+        return None;
+    }
+    let body = if call.segments.last().is_some_and(|last| last == "service_information") {
+        json!({
+            "buildVersion": env!("CARGO_PKG_VERSION"),
+            "buildBranch": "countersign-emulator",
+            "linkedSites": [call.origin],
+            "serviceVersions": [{ "version": "v2.1", "versionUrl": format!("{}/restapi/v2.1", call.origin) }],
+        })
+    } else {
+        let names = ["accounts", "envelopes", "templates", "users", "signatures", "connect", "brands"];
+        json!({ "resources": names.map(|name| json!({ "name": name })) })
+    };
+    Some(Answer::ok(body))
+}
+
+/// Checks the token and the account of a call, and writes both into it.
+pub(super) fn authorise(world: &mut World, call: &mut Call) -> Result<(), Answer> {
+    let user = check_token(world, call)?;
+    let asked = call.segments.get(3).cloned().unwrap_or_default();
+    let Some((id, account)) = world.directory.account(&asked) else {
+        return Err(Answer::error(
+            StatusCode::BAD_REQUEST,
+            "PARTNER_AUTHENTICATION_FAILED",
+            "The specified Integrator Key was not found or is disabled. Invalid account specified for user.",
+        ));
+    };
+    if account.elsewhere.is_some() {
+        return Err(Answer::error(StatusCode::BAD_REQUEST, "INVALID_USERID", "Invalid UserId."));
+    }
+    if world.directory.membership(&user, id).is_none() {
+        return Err(Answer::error(
+            StatusCode::BAD_REQUEST,
+            "USER_DOES_NOT_BELONG_TO_SPECIFIED_ACCOUNT",
+            "The specified User is not a member of the specified Account.",
+        ));
+    }
+    call.account = Some(id.to_owned());
+    call.user = Some(user);
+    Ok(())
+}
+
+fn check_token(world: &mut World, call: &Call) -> Result<String, Answer> {
+    let Some(text) = oauth::bearer(call) else {
+        return Err(Answer::error(
+            StatusCode::UNAUTHORIZED,
+            "PARTNER_AUTHENTICATION_FAILED",
+            "The specified Integrator Key was not found or is disabled. An Integrator key was not specified.",
+        ));
+    };
+    let wrong = || {
+        Answer::error(
+            StatusCode::UNAUTHORIZED,
+            "USER_AUTHENTICATION_FAILED",
+            "One or both of Username and Password are invalid. Invalid access token",
+        )
+    };
+    let token = world.directory.access_tokens.get(text).cloned().ok_or_else(wrong)?;
+    if !token.is_alive(call.now) {
+        return Err(Answer::error(
+            StatusCode::UNAUTHORIZED,
+            "AUTHORIZATION_INVALID_TOKEN",
+            "The access token provided is expired, revoked or malformed.",
+        ));
+    }
+    // An application token stands for nobody.
+    let user = token.user.ok_or_else(wrong)?;
+    if !token.scopes.iter().any(|scope| scope == "signature") {
+        return Err(Answer::error(
+            StatusCode::FORBIDDEN,
+            "USER_LACKS_PERMISSIONS",
+            "This user lacks sufficient permissions to access this resource. The token lacks the scope signature.",
+        ));
+    }
+    world.judge.used(&oauth::owner(&token.app, Some(&user)));
+    Ok(user)
+}
+
+/// Calls about the account itself.
+pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
+    let id = call.account.clone()?;
+    let below = call.below_account();
+    if call.method == Method::PUT && below == ["settings"] {
+        return Some(change_settings(world, call, &id).unwrap_or_else(|refused| refused));
+    }
+    if call.method != Method::GET {
+        return None;
+    }
+    let account = world.directory.accounts.get(&id)?;
+    match below.as_slice() {
+        [] => Some(Answer::ok(information(&id, account, call))),
+        ["settings"] => Some(Answer::ok(json!(account.settings))),
+        ["users"] => Some(users(world, call, &id)),
+        ["users", user] => Some(one_user(world, call, &id, user)),
+        ["identity_verification"] => Some(Answer::ok(workflows(account, call))),
+        ["brands"] => Some(Answer::ok(json!({
+            "brands": [],
+            "recipientBrandIdDefault": null,
+            "senderBrandIdDefault": null,
+        }))),
+        _ => None,
+    }
+}
+
+fn information(id: &str, account: &Account, call: &Call) -> Value {
+    json!({
+        "accountIdGuid": id,
+        "externalAccountId": account.number,
+        "accountName": account.name,
+        "createdDate": vendor_time(call.now),
+        "currentPlanId": "c2f00001-0000-4000-8000-000000000001",
+        "planName": "Developer (emulated)",
+        "planClassification": "business",
+        "billingPeriodEnvelopesAllowed": "unlimited",
+        "billingPeriodEnvelopesSent": "0",
+        "canUpgrade": "false",
+        "connectPermission": "true",
+        "isDowngrade": "false",
+        "suspensionStatus": "",
+        "distributorCode": "EMULATOR",
+    })
+}
+
+/// `PUT …/settings`, for administrators.
+fn change_settings(world: &mut World, call: &Call, account: &str) -> Result<Answer, Answer> {
+    require_admin(world, call)?;
+    let body = call.json()?;
+    let fields = body.as_object().cloned().unwrap_or_default();
+    if let Some(account) = world.directory.accounts.get_mut(account) {
+        for (name, value) in fields {
+            if let Some(value) = text(Some(&value)) {
+                account.settings.insert(name, value);
+            }
+        }
+    }
+    Ok(Answer::ok(json!({})))
+}
+
+/// Refuses who does not administer the account.
+pub(super) fn require_admin(world: &World, call: &Call) -> Result<(), Answer> {
+    let place = match (&call.user, &call.account) {
+        (Some(user), Some(account)) => world.directory.membership(user, account),
+        _ => None,
+    };
+    if place.is_some_and(|place| place.is_admin) {
+        return Ok(());
+    }
+    Err(Answer::error(
+        StatusCode::UNAUTHORIZED,
+        "USER_NOT_ACCOUNT_ADMIN",
+        "The user is not an account administrator.",
+    ))
+}
+
+fn users(world: &World, call: &Call, account: &str) -> Answer {
+    let directory = &world.directory;
+    let people: Vec<Value> = directory
+        .memberships
+        .iter()
+        .filter(|place| place.account == account)
+        .filter_map(|place| Some((place, directory.users.get(&place.user)?)))
+        .filter(|(_, user)| call.query("email").is_none_or(|email| user.email.eq_ignore_ascii_case(email)))
+        .filter(|(_, user)| {
+            call.query("status").is_none_or(|wanted| {
+                wanted.split(',').any(|wanted| wanted.trim().eq_ignore_ascii_case(status_of(user)))
+            })
+        })
+        .map(|(place, user)| person(&place.user, user, place.is_admin, call))
+        .collect();
+    if people.is_empty() && call.query("email").is_some() {
+        return Answer::error(
+            StatusCode::BAD_REQUEST,
+            "USER_LACKS_MEMBERSHIP",
+            "The UserID does not have a valid membership in this Account.",
+        );
+    }
+    let total = people.len();
+    Answer::ok(json!({
+        "users": people,
+        "resultSetSize": total.to_string(),
+        "totalSetSize": total.to_string(),
+        "startPosition": "0",
+        "endPosition": total.saturating_sub(1).to_string(),
+    }))
+}
+
+fn one_user(world: &World, call: &Call, account: &str, asked: &str) -> Answer {
+    let asked = asked.to_ascii_lowercase();
+    let place = world.directory.membership(&asked, account);
+    match (place, world.directory.users.get(&asked)) {
+        (Some(place), Some(user)) => Answer::ok(person(&asked, user, place.is_admin, call)),
+        _ => Answer::error(StatusCode::BAD_REQUEST, "INVALID_USERID", "Invalid UserId."),
+    }
+}
+
+fn status_of(user: &User) -> &'static str {
+    if user.is_active { "Active" } else { "Closed" }
+}
+
+fn person(id: &str, user: &User, is_admin: bool, call: &Call) -> Value {
+    json!({
+        "userId": id,
+        "userName": user.name,
+        "firstName": user.given_name,
+        "lastName": user.family_name,
+        "email": user.email,
+        "userStatus": status_of(user),
+        "userType": "CompanyUser",
+        "isAdmin": if is_admin { "True" } else { "False" },
+        "createdDateTime": vendor_time(user.created),
+        "userAddedToAccountDateTime": vendor_time(user.created),
+        "defaultAccountId": call.account,
+        "uri": format!("/users/{id}"),
+    })
+}
+
+/// `GET …/identity_verification`: what a signer can be asked to prove, and what it takes to ask.
+fn workflows(account: &Account, call: &Call) -> Value {
+    let wants_active = call
+        .query("identity_verification_workflow_status")
+        .is_none_or(|status| status.eq_ignore_ascii_case("active") || status.eq_ignore_ascii_case("all"));
+    if !account.identity_verification || !wants_active {
+        return json!({ "identityVerification": [] });
+    }
+    let row = |id: &str, name: &str, about: &str, key: &str| {
+        json!({
+            "workflowId": id,
+            "defaultName": name,
+            "defaultDescription": about,
+            "workflowResourceKey": key,
+            "ownerType": if id == PHONE_WORKFLOW { "default" } else { "account" },
+            "inputOptions": [{
+                "optionName": "phone_number_list",
+                "valueType": "PhoneNumberList",
+                "isRequired": true,
+            }],
+            "signatureProvider": Value::Null,
+        })
+    };
+    json!({ "identityVerification": [
+        row(
+            PHONE_WORKFLOW,
+            "Phone Authentication",
+            "The recipient will authenticate with a code sent by text message or call.",
+            "workflow_phone_authentication",
+        ),
+        row(
+            SMS_WORKFLOW,
+            "SMS only",
+            "The recipient will authenticate with a code sent by text message.",
+            "workflow_sms_only",
+        ),
+    ] })
+}

@@ -1,0 +1,189 @@
+//! Signers for tests: they open the ceremony, pass every check, and act, in one call.
+//!
+//! They take the same steps through the same state as the pages do; what a page would refuse (not
+//! this signer's turn, a closed envelope, a locked recipient) is refused here with a reason.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    ATTEMPTS, Ending, Event, Session, adopt, fill, lock_of, note_authentication, pass_phone, people,
+    recipient_mut, send_code, way_back,
+};
+use crate::emulator::{
+    envelopes::{
+        model::{Fields, Kind},
+        progress,
+    },
+    http::{Answer, Call},
+    state::World,
+};
+
+/// `GET /_test/signers`: everyone who has a part in an envelope.
+pub(in crate::emulator) fn list(world: &World) -> Answer {
+    let mut signers = Vec::new();
+    for envelope in world.envelopes.order.iter().filter_map(|id| world.envelopes.envelopes.get(id)) {
+        for recipient in &envelope.recipients {
+            signers.push(json!({
+                "id": recipient.guid,
+                "recipient_id": recipient.id,
+                "envelope_id": envelope.id,
+                "envelope_status": envelope.status.name(),
+                "status": recipient.status.name(),
+                "client_user_id": recipient.client_user_id,
+                "is_in_turn": recipient.status.is_in_turn() && envelope.status.is_open(),
+                "has_phone_check": recipient.phone.is_some(),
+                "has_access_code": recipient.access_code.is_some(),
+                "is_locked": lock_of(recipient).is_some(),
+            }));
+        }
+    }
+    Answer::ok(json!({ "signers": signers }))
+}
+
+/// `POST /_test/signers/{recipientIdGuid}/{action}` with `{name, reason, fields}`, all optional.
+pub(in crate::emulator) fn act(world: &mut World, call: &Call, id: &str, action: &str) -> Answer {
+    let given = if call.body.is_empty() {
+        json!({})
+    } else {
+        match serde_json::from_slice::<Value>(&call.body) {
+            Ok(given) if given.is_object() => given,
+            _ => return Answer::control_error(StatusCode::BAD_REQUEST, "the body is no JSON object"),
+        }
+    };
+    if !["sign", "decline", "finish_later", "fail_otp"].contains(&action) {
+        return Answer::control_error(
+            StatusCode::NOT_FOUND,
+            "the actions are sign, decline, finish_later, fail_otp",
+        );
+    }
+    let mut session = match seat(world, call, id) {
+        Ok(session) => session,
+        Err(refusal) => return refusal,
+    };
+    let event = match perform(world, call, &mut session, action, &given) {
+        Ok(event) => event,
+        Err(detail) => return Answer::control_error(StatusCode::CONFLICT, detail),
+    };
+    let Some((envelope, recipient)) = people(world, &session) else {
+        return Answer::control_error(StatusCode::NOT_FOUND, "the envelope is gone");
+    };
+    let back =
+        (!session.return_url.is_empty()).then(|| way_back(&session.return_url, &session.client_urls, event));
+    Answer::ok(json!({
+        "event": event.name(),
+        "redirect_url": back,
+        "envelope_id": envelope.id,
+        "envelope_status": envelope.status.name(),
+        "recipient_id": recipient.guid,
+        "recipient_status": recipient.status.name(),
+    }))
+}
+
+/// Opens the ceremony as with a valid view: the newest one that was made, which is then spent.
+fn seat(world: &mut World, call: &Call, id: &str) -> Result<Session, Answer> {
+    let found = world.envelopes.envelopes.values().find(|envelope| envelope.recipient(id).is_some());
+    let Some(envelope) = found else {
+        return Err(Answer::control_error(StatusCode::NOT_FOUND, "no recipient has this recipientIdGuid"));
+    };
+    let conflict = |detail: String| Err(Answer::control_error(StatusCode::CONFLICT, &detail));
+    let Some(recipient) = envelope.recipient(id) else { return conflict("the recipient is gone".to_owned()) };
+    if !envelope.status.is_open() {
+        return conflict(format!("the envelope is {}", envelope.status.name()));
+    }
+    if !recipient.status.is_in_turn() {
+        return conflict(format!(
+            "it is not this signer's turn: the recipient is {}",
+            recipient.status.name()
+        ));
+    }
+    if let Some(event) = lock_of(recipient) {
+        return conflict(format!("the recipient is locked ({}) until the sender corrects it", event.name()));
+    }
+    let envelope_id = envelope.id.clone();
+    for session in world.envelopes.sessions.values_mut().filter(|session| session.recipient == id) {
+        session.end(Ending::ThrownOut);
+    }
+    let view = world.envelopes.views.iter_mut().rev().find(|view| view.recipient == id);
+    let session = view.map(|view| {
+        view.is_used = true;
+        Session::new(view, "en", call.now)
+    });
+    Ok(session.unwrap_or_else(|| Session {
+        envelope: envelope_id,
+        recipient: id.to_owned(),
+        request: call.number,
+        return_url: String::new(),
+        client_urls: Fields::new(),
+        ancestors: Vec::new(),
+        locale: "en".to_owned(),
+        last_seen: call.now,
+        ending: None,
+        has_access: false,
+        has_phone: false,
+        code: None,
+        has_opened: false,
+    }))
+}
+
+fn perform(
+    world: &mut World,
+    call: &Call,
+    session: &mut Session,
+    action: &str,
+    given: &Value,
+) -> Result<Event, &'static str> {
+    let now = call.now;
+    let (envelope, recipient) = (session.envelope.clone(), session.recipient.clone());
+    let Some((_, person)) = people(world, session) else { return Err("the envelope is gone") };
+    let (name, kind, has_phone) = (person.name.clone(), person.kind, person.phone.is_some());
+    let is_read_only = kind == Kind::CertifiedDelivery;
+    if person.access_code.is_some()
+        && let Some(recipient) = recipient_mut(world, session)
+    {
+        note_authentication(recipient, "accessCodeResult", true, now);
+    }
+    if has_phone {
+        send_code(world, "", session, 0, now);
+    }
+    if action == "fail_otp" {
+        if !has_phone {
+            return Err("this signer has no phone check to fail");
+        }
+        for _ in 0..ATTEMPTS {
+            pass_phone(world, session, false, now);
+        }
+        return Ok(Event::IdCheckFailed);
+    }
+    pass_phone(world, session, true, now);
+    progress::open(world, &envelope, &recipient, now);
+    let adopted = given["name"].as_str().unwrap_or(&name).to_owned();
+    match action {
+        "decline" => {
+            let reason = given["reason"].as_str().unwrap_or("declined by a scripted signer");
+            progress::decline(world, &envelope, &recipient, reason, now);
+            Ok(Event::Decline)
+        }
+        "finish_later" => {
+            if adopted != name {
+                adopt(world, session, &adopted, now);
+            }
+            progress::finish_later(world, &envelope, &recipient, now);
+            Ok(Event::Cancel)
+        }
+        _ => {
+            fill_in(world, session, given);
+            progress::sign(world, &envelope, &recipient, &adopted, now);
+            Ok(if is_read_only { Event::ViewingComplete } else { Event::SigningComplete })
+        }
+    }
+}
+
+/// Fills the fields that were given by label, and what else is required with a sample.
+fn fill_in(world: &mut World, session: &Session, given: &Value) {
+    fill(world, session, |_, label| given["fields"][label].as_str().map(str::to_owned));
+    let Some(recipient) = recipient_mut(world, session) else { return };
+    for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_required() && tab.value.is_empty()) {
+        "Sample".clone_into(&mut tab.value);
+    }
+}

@@ -1,0 +1,356 @@
+//! Connect: events pushed to whoever asked for them, signed, in order, and tried again.
+//!
+//! A step of an envelope becomes one message for each configuration that wants it (single-message
+//! delivery, SIM). Messages wait in the world's `outgoing` until the call that caused them is over;
+//! then [`Deliverer`] posts them, one queue a configuration, so that order is kept within it.
+//!
+//! Gaps: JSON only, no XML and no documents in messages; loopback receivers only, whatever was
+//! configured; no mutual TLS, no OAuth, no delivery log. The retry schedule is ours, since the
+//! vendor's is not known: 5 s, doubling up to an hour, ten retries, on the emulator's clock, and
+//! none at all without `requireAcknowledgment`, as documented.
+//!
+//! Sources: developers.docusign.com, platform/webhooks/connect (JSON SIM event model, validation and
+//! security), connect.schema-v2.json in docusign/OpenAPI-Specifications.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::lifecycle::Lifecycle;
+
+use super::{
+    envelopes::{
+        model::Envelope,
+        render::{self, Include},
+    },
+    faults::{Fault, Kind},
+    http::{truthy, vendor_time},
+    state::{SharedWorld, World},
+    time::Time,
+};
+
+/// A receiver has so long to answer (SPEC: requiresAcknowledgement).
+const RECEIVER_TIMEOUT: Duration = Duration::from_secs(100);
+/// Retries, and the wait before the first one.
+const MAX_RETRIES: u32 = 10;
+const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(5);
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(1);
+/// An overtaken event goes out after this, if nothing overtakes it.
+const REORDER_WAIT: SignedDuration = SignedDuration::from_secs(2);
+
+/// One event on its way to one receiver.
+#[derive(Debug, Clone)]
+pub(super) struct Outgoing {
+    /// Which configuration: its queue.
+    configuration: u64,
+    account: String,
+    address: String,
+    body: Value,
+    includes_hmac: bool,
+    must_be_acknowledged: bool,
+    /// Gone when the world was reset.
+    era: Weak<()>,
+}
+
+/// Whether this address is on this machine.
+pub(super) fn is_loopback(address: &url::Url) -> bool {
+    match address.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// Tells every configuration that wants to know.
+pub(super) fn emit(world: &mut World, id: &str, event: &str, recipient: Option<&str>, now: Timestamp) {
+    let Some(envelope) = world.envelopes.envelopes.get(id) else { return };
+    let mut wanting: Vec<(u64, Value)> =
+        envelope.hooks.iter().filter(|(_, hook)| wants(hook, event)).cloned().collect();
+    let account = world.directory.accounts.get(&envelope.account);
+    for (number, configuration) in account.into_iter().flat_map(|account| &account.connect.configurations) {
+        let applies = truthy(configuration.get("allUsers"))
+            || configuration["userIds"]
+                .as_array()
+                .is_some_and(|users| users.iter().any(|user| *user == envelope.sender.as_str()));
+        if applies && truthy(configuration.get("allowEnvelopePublish")) && wants(configuration, event) {
+            wanting.push((*number, configuration.clone()));
+        }
+    }
+    let messages: Vec<Outgoing> = wanting
+        .into_iter()
+        .map(|(number, configuration)| {
+            let address = configuration["url"].as_str().or_else(|| configuration["urlToPublishTo"].as_str());
+            let acknowledged = configuration
+                .get("requireAcknowledgment")
+                .or_else(|| configuration.get("requiresAcknowledgement"));
+            Outgoing {
+                configuration: number,
+                account: envelope.account.clone(),
+                address: address.unwrap_or_default().to_owned(),
+                body: message(world, envelope, event, recipient, (number, &configuration), now),
+                includes_hmac: truthy(configuration.get("includeHMAC")),
+                must_be_acknowledged: truthy(acknowledged),
+                era: Arc::downgrade(&world.envelopes.era),
+            }
+        })
+        .collect();
+    world.outgoing.extend(messages);
+}
+
+/// Whether a configuration lists this event, in the modern or the legacy way.
+fn wants(configuration: &Value, event: &str) -> bool {
+    let modern = configuration["events"].as_array().filter(|events| !events.is_empty());
+    if let Some(events) = modern {
+        return events.iter().filter_map(Value::as_str).any(|wanted| wanted.eq_ignore_ascii_case(event));
+    }
+    let (list, field, status) = match event.split_once('-') {
+        Some(("envelope", status)) => ("envelopeEvents", "envelopeEventStatusCode", status),
+        Some(("recipient", status)) => ("recipientEvents", "recipientEventStatusCode", status),
+        _ => return false,
+    };
+    let names = configuration[list].as_array().into_iter().flatten();
+    names
+        .filter_map(|item| item.as_str().or_else(|| item[field].as_str()))
+        .any(|name| name.eq_ignore_ascii_case(status))
+}
+
+fn message(
+    world: &World,
+    envelope: &Envelope,
+    event: &str,
+    recipient: Option<&str>,
+    (number, configuration): (u64, &Value),
+    now: Timestamp,
+) -> Value {
+    let mut data = json!({
+        "accountId": envelope.account,
+        "userId": envelope.sender,
+        "envelopeId": envelope.id,
+    });
+    if let Some(recipient) = recipient.and_then(|guid| envelope.recipient(guid)) {
+        data["recipientId"] = json!(recipient.id);
+    }
+    let wanted = configuration["eventData"]["includeData"].as_array().filter(|wanted| !wanted.is_empty());
+    if let Some(wanted) = wanted {
+        let names: Vec<&str> = wanted.iter().filter_map(Value::as_str).collect();
+        data["envelopeSummary"] = render::envelope(world, envelope, Include::parse(&names.join(",")));
+    }
+    json!({
+        "event": event,
+        "apiVersion": "v2.1",
+        "uri": format!("/restapi/v2.1/accounts/{}/envelopes/{}", envelope.account, envelope.id),
+        "retryCount": 0,
+        "configurationId": number,
+        "generatedDateTime": vendor_time(now),
+        "data": data,
+    })
+}
+
+/// The headers that prove a body, one a key: base64 of HMAC-SHA256 over the exact bytes.
+fn digests(world: &World, account: &str, body: &[u8]) -> Vec<String> {
+    let keys = world
+        .directory
+        .accounts
+        .get(account)
+        .map(|account| account.connect.hmac_keys.as_slice())
+        .unwrap_or_default();
+    keys.iter()
+        .map(|key| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, key.secret.as_bytes());
+            STANDARD.encode(hmac::sign(&key, body))
+        })
+        .collect()
+}
+
+/// Posts events: one task a configuration.
+#[derive(Debug, Clone)]
+pub(super) struct Deliverer {
+    courier: Courier,
+    life: Lifecycle,
+    queues: Arc<Mutex<HashMap<u64, mpsc::UnboundedSender<Outgoing>>>>,
+}
+
+impl Deliverer {
+    /// One that delivers for this world as long as this life.
+    pub(super) fn start(world: SharedWorld, time: Time, life: &Lifecycle) -> Self {
+        let courier = Courier { world, time, client: client(), stopping: life.stopping() };
+        Self { courier, life: life.clone(), queues: Arc::default() }
+    }
+
+    /// Takes events over, in order.
+    pub(super) fn enqueue(&self, events: Vec<Outgoing>) {
+        for event in events {
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            let queue = queues.entry(event.configuration).or_insert_with(|| {
+                let (sender, receiver) = mpsc::unbounded_channel();
+                self.life.spawn("connect deliveries", self.courier.clone().run(receiver));
+                sender
+            });
+            // A queue that has ended belongs to a life that is stopping.
+            let _ = queue.send(event);
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the emulator shares nothing with the client side, nor http_client"
+)]
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(RECEIVER_TIMEOUT)
+        // Only loopback is ever called, where certificates are made up for the occasion.
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+        .expect("a client without a proxy and without roots needs nothing from the machine")
+}
+
+#[derive(Debug, Clone)]
+struct Courier {
+    world: SharedWorld,
+    time: Time,
+    client: reqwest::Client,
+    stopping: CancellationToken,
+}
+
+impl Courier {
+    async fn run(self, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
+        loop {
+            let event = tokio::select! {
+                () = self.stopping.cancelled() => return,
+                event = queue.recv() => event,
+            };
+            let Some(event) = event else { return };
+            let overtaken = self.fires(Kind::EventReorder, &event).is_some();
+            if overtaken {
+                let next = tokio::select! {
+                    () = self.stopping.cancelled() => return,
+                    next = queue.recv() => next,
+                    () = self.time.sleep_until(after(self.time.now(), REORDER_WAIT)) => None,
+                };
+                if let Some(next) = next {
+                    self.deliver(next).await;
+                }
+            }
+            self.deliver(event).await;
+        }
+    }
+
+    fn fires(&self, kind: Kind, event: &Outgoing) -> Option<Fault> {
+        let path = url::Url::parse(&event.address).map(|url| url.path().to_owned()).unwrap_or_default();
+        self.world.lock().faults.fire(kind, "POST", &path)
+    }
+
+    /// One event, with what the armed faults make of it, until it is taken or given up.
+    async fn deliver(&self, event: Outgoing) {
+        if let Some(delay) = self.fires(Kind::EventDelay, &event).and_then(|fault| fault.delay_ms) {
+            let delay = SignedDuration::from_millis(i64::try_from(delay).unwrap_or(i64::MAX));
+            self.wait(delay).await;
+        }
+        let times = if self.fires(Kind::EventDouble, &event).is_some() { 2 } else { 1 };
+        for _ in 0..times {
+            self.persist(&event).await;
+        }
+    }
+
+    async fn persist(&self, event: &Outgoing) {
+        let mut pause = FIRST_RETRY;
+        for retry in 0..=MAX_RETRIES {
+            if event.era.strong_count() == 0 || self.stopping.is_cancelled() || self.post(event, retry).await
+            {
+                return;
+            }
+            if !event.must_be_acknowledged {
+                return;
+            }
+            self.wait(pause).await;
+            pause = pause.saturating_mul(2).min(LONGEST_WAIT);
+        }
+    }
+
+    async fn wait(&self, pause: SignedDuration) {
+        tokio::select! {
+            () = self.stopping.cancelled() => {}
+            () = self.time.sleep_until(after(self.time.now(), pause)) => {}
+        }
+    }
+
+    /// One attempt; whether the receiver took it.
+    async fn post(&self, event: &Outgoing, retry: u32) -> bool {
+        let Some(address) = url::Url::parse(&event.address).ok().filter(is_loopback) else {
+            tracing::warn!("a connect event was not delivered: the emulator calls loopback addresses only");
+            return true;
+        };
+        let mut body = event.body.clone();
+        body["retryCount"] = json!(retry);
+        let body = body.to_string();
+        let mut request = self
+            .client
+            .post(address)
+            .header("content-type", "application/json; charset=utf-8")
+            .header("x-docusign-accountid", &event.account);
+        if event.includes_hmac {
+            request = request.header("x-authorization-digest", "HMACSHA256");
+            let is_spoiled = self.fires(Kind::EventBadSignature, event).is_some();
+            let signed = if is_spoiled { format!("{body} ") } else { body.clone() };
+            let digests = digests(&self.world.lock(), &event.account, signed.as_bytes());
+            for (index, digest) in digests.iter().enumerate() {
+                request = request.header(format!("x-docusign-signature-{}", index + 1), digest);
+            }
+        }
+        let answer = tokio::select! {
+            () = self.stopping.cancelled() => return true,
+            answer = request.body(body).send() => answer,
+        };
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+}
+
+fn after(now: Timestamp, pause: SignedDuration) -> Timestamp {
+    now.saturating_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_chosen_by_either_kind_of_list() {
+        let modern = json!({ "events": ["envelope-completed", "recipient-sent"] });
+        assert!(wants(&modern, "envelope-completed") && !wants(&modern, "envelope-sent"));
+        let legacy = json!({
+            "envelopeEvents": [{ "envelopeEventStatusCode": "Completed" }],
+            "recipientEvents": [{ "recipientEventStatusCode": "AuthenticationFailed" }],
+        });
+        assert!(wants(&legacy, "envelope-completed") && wants(&legacy, "recipient-authenticationfailed"));
+        assert!(!wants(&legacy, "recipient-completed"));
+        assert!(wants(&json!({ "envelopeEvents": ["Voided"] }), "envelope-voided"));
+        assert!(!wants(&json!({}), "envelope-voided"));
+    }
+
+    #[test]
+    fn only_this_machine_is_called() {
+        let is = |text: &str| is_loopback(&url::Url::parse(text).unwrap());
+        assert!(
+            is("http://127.0.0.1:1/x")
+                && is("http://[::1]/")
+                && is("https://localhost/x")
+                && is("http://127.9.9.9/")
+        );
+        assert!(
+            !is("https://example.com/") && !is("http://localhost.example.com/") && !is("http://10.0.0.1/")
+        );
+    }
+}

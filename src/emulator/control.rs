@@ -1,0 +1,423 @@
+//! The control interface: what a test may do to the emulated DocuSign, on a port of its own so that
+//! vendor paths stay purely the vendor's.
+//!
+//! JSON in and out; unknown fields are refused by name, because a misspelt knob that does nothing
+//! would make a test pass for the wrong reason. `GET /_test` lists the calls.
+
+use http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use rsa::{
+    pkcs1::{DecodeRsaPublicKey as _, EncodeRsaPublicKey as _},
+    pkcs8::DecodePublicKey as _,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{
+    directory::{self, PublicKey},
+    envelopes,
+    faults::Fault,
+    http::{Answer, Call},
+    oauth,
+    state::World,
+    time::Time,
+};
+
+const CALLS: [(&str, &str, &str); 22] = [
+    ("GET", "/_test/requests", "every vendor request, oldest first"),
+    ("DELETE", "/_test/requests", "forgets them"),
+    ("GET", "/_test/rules", "the vendor's rules that the client broke"),
+    ("GET", "/_test/limits", "the limits in force"),
+    ("POST", "/_test/limits", "{hourly, burst, envelope_reads, envelope_writes, status}"),
+    ("GET", "/_test/faults", "what is armed, and how often each fired"),
+    ("POST", "/_test/faults", "{fault, method, path, rate, count, status, delay_ms, reset_s}"),
+    ("DELETE", "/_test/faults", "disarms all"),
+    ("GET", "/_test/clock", "the emulator's time"),
+    ("POST", "/_test/clock", "{advance_s} or {set}"),
+    ("GET", "/_test/consent", "who has consented to what"),
+    ("POST", "/_test/consent", "{user_id, integration_key, scopes, granted}; or organization_id"),
+    ("POST", "/_test/keys", "{integration_key, public_key_pem, active}"),
+    ("POST", "/_test/redirect_uris", "{integration_key, uris}"),
+    ("POST", "/_test/tokens/revoke", "{user_id}, {integration_key} or {}"),
+    ("POST", "/_test/users", "{user_id, active, account_id, member}"),
+    ("POST", "/_test/features", "{account_id, identity_verification, settings}"),
+    ("GET", "/_test/directory", "accounts, users, memberships and integration keys"),
+    ("POST", "/_test/signers/{recipientIdGuid}/{sign|decline|finish_later|fail_otp}", "a scripted signer"),
+    ("GET", "/_test/outbox", "text messages sent"),
+    ("POST", "/_test/reset", "back to the state after start"),
+    ("GET", "/_test", "this list"),
+];
+
+/// Every control call.
+pub(super) fn route(world: &mut World, time: &Time, call: &Call) -> Answer {
+    if let Some(answer) = envelopes::control(world, call) {
+        return answer;
+    }
+    let route = call.route();
+    let ["_test", rest @ ..] = route.as_slice() else { return unknown(call) };
+    let answer = match (rest, &call.method) {
+        ([], &Method::GET) => Ok(index()),
+        (["requests"], &Method::GET) => Ok(Answer::ok(json!({ "requests": world.requests.entries() }))),
+        (["requests"], &Method::DELETE) => {
+            world.requests.forget();
+            Ok(done())
+        }
+        (["rules"], &Method::GET) => Ok(Answer::ok(json!({ "rules": world.judge.verdicts() }))),
+        (["limits"], &Method::GET) => Ok(limits(world)),
+        (["limits"], &Method::POST) => set_limits(world, call),
+        (["faults"], &Method::GET) => Ok(Answer::ok(json!({ "faults": world.faults.list() }))),
+        (["faults"], &Method::POST) => arm(world, call),
+        (["faults"], &Method::DELETE) => {
+            world.faults.disarm();
+            Ok(done())
+        }
+        (["clock"], &Method::GET) => Ok(Answer::ok(json!({ "now": time.now() }))),
+        (["clock"], &Method::POST) => move_clock(world, time, call),
+        (["consent"], &Method::GET) => Ok(consents(world)),
+        (["consent"], &Method::POST) => consent(world, call),
+        (["keys"], &Method::POST) => key(world, call),
+        (["redirect_uris"], &Method::POST) => redirect_uris(world, call),
+        (["tokens", "revoke"], &Method::POST) => revoke(world, call),
+        (["users"], &Method::POST) => user(world, call),
+        (["features"], &Method::POST) => features(world, call),
+        (["directory"], &Method::GET) => Ok(who(world)),
+        (["reset"], &Method::POST) => {
+            time.restore();
+            world.reset(time.now());
+            Ok(done())
+        }
+        _ => return unknown(call),
+    };
+    answer.unwrap_or_else(|detail| Answer::control_error(StatusCode::BAD_REQUEST, &detail))
+}
+
+fn done() -> Answer {
+    Answer::ok(json!({ "ok": true }))
+}
+
+fn unknown(call: &Call) -> Answer {
+    let detail = format!("no control call {} {}; GET /_test lists them", call.method, call.path);
+    Answer::control_error(StatusCode::NOT_FOUND, &detail)
+}
+
+fn index() -> Answer {
+    let calls = CALLS.map(|(method, path, about)| json!({ "method": method, "path": path, "about": about }));
+    Answer::ok(json!({ "calls": calls }))
+}
+
+fn read<T: DeserializeOwned>(call: &Call) -> Result<T, String> {
+    let body: &[u8] = if call.body.is_empty() { b"{}" } else { &call.body };
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+fn limits(world: &World) -> Answer {
+    let limits = &world.limits;
+    Answer::ok(json!({
+        "hourly": limits.hourly,
+        "burst": limits.burst,
+        "envelope_reads": limits.envelope_reads,
+        "envelope_writes": limits.envelope_writes,
+        "status": limits.status.as_u16(),
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewLimits {
+    hourly: Option<u64>,
+    burst: Option<u64>,
+    envelope_reads: Option<u64>,
+    envelope_writes: Option<u64>,
+    status: Option<u16>,
+}
+
+/// New limits start with full budgets.
+fn set_limits(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let new: NewLimits = read(call)?;
+    let status = match new.status {
+        None => None,
+        Some(400) => Some(StatusCode::BAD_REQUEST),
+        Some(429) => Some(StatusCode::TOO_MANY_REQUESTS),
+        Some(other) => return Err(format!("`status` is 400 or 429, not {other}")),
+    };
+    let limits = &mut world.limits;
+    limits.hourly = new.hourly.unwrap_or(limits.hourly);
+    limits.burst = new.burst.unwrap_or(limits.burst);
+    limits.envelope_reads = new.envelope_reads.unwrap_or(limits.envelope_reads);
+    limits.envelope_writes = new.envelope_writes.unwrap_or(limits.envelope_writes);
+    limits.status = status.unwrap_or(limits.status);
+    limits.refill();
+    Ok(self::limits(world))
+}
+
+fn arm(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let fault: Fault = read(call)?;
+    fault.check()?;
+    let id = world.faults.arm(fault);
+    Ok(Answer::json(StatusCode::CREATED, json!({ "id": id })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Move {
+    advance_s: Option<f64>,
+    set: Option<Timestamp>,
+}
+
+fn move_clock(world: &mut World, time: &Time, call: &Call) -> Result<Answer, String> {
+    match read(call)? {
+        Move { advance_s: Some(seconds), set: None } => {
+            let by = SignedDuration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+            time.advance(by);
+        }
+        Move { advance_s: None, set: Some(to) } => time.set(to),
+        _ => return Err("give one of `advance_s` and `set`".to_owned()),
+    }
+    world.tick(time.now());
+    Ok(Answer::ok(json!({ "now": time.now() })))
+}
+
+fn consents(world: &World) -> Answer {
+    let row = |kind: &str, (app, owner, scope): &(String, String, String)| json!({ "integration_key": app, kind: owner, "scope": scope });
+    let individual = world.directory.consents.iter().map(|consent| row("user_id", consent));
+    let organisation =
+        world.directory.organisation_consents.iter().map(|consent| row("organization_id", consent));
+    Answer::ok(json!({ "consents": individual.chain(organisation).collect::<Vec<Value>>() }))
+}
+
+/// Scopes as a list or as one text with blanks between.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scopes {
+    List(Vec<String>),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Consent {
+    user_id: Option<String>,
+    organization_id: Option<String>,
+    integration_key: Option<String>,
+    scopes: Option<Scopes>,
+    granted: bool,
+}
+
+/// Grants consent, or takes it back: refresh tokens die then, access tokens live on, as at the vendor.
+fn consent(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let new: Consent = read(call)?;
+    let app = known_app(world, new.integration_key)?;
+    let scopes = match new.scopes {
+        Some(Scopes::List(list)) => Some(list),
+        Some(Scopes::Text(text)) => Some(text.split_whitespace().map(str::to_owned).collect()),
+        None if new.granted => Some(vec!["impersonation".to_owned(), "signature".to_owned()]),
+        None => None,
+    };
+    let directory = &mut world.directory;
+    let (set, owner) = match (new.user_id, new.organization_id) {
+        (Some(_), Some(_)) => return Err("give one of `user_id` and `organization_id`".to_owned()),
+        (None, Some(organisation)) => (&mut directory.organisation_consents, organisation),
+        (user, None) => {
+            let user = user.unwrap_or_else(|| directory::USER.to_owned()).to_ascii_lowercase();
+            if !directory.users.contains_key(&user) {
+                return Err("no such `user_id`".to_owned());
+            }
+            (&mut directory.consents, user)
+        }
+    };
+    if new.granted {
+        set.extend(scopes.into_iter().flatten().map(|scope| (app.clone(), owner.clone(), scope)));
+        return Ok(done());
+    }
+    set.retain(|(for_app, by, scope)| {
+        *for_app != app || *by != owner || scopes.as_ref().is_some_and(|scopes| !scopes.contains(scope))
+    });
+    let members: Vec<String> = directory.users.keys().cloned().collect();
+    for user in members {
+        let has_all =
+            |scopes: &[String]| scopes.iter().all(|scope| directory.has_consent(&app, &user, scope));
+        let dead: Vec<String> = directory
+            .refresh_tokens
+            .iter()
+            .filter(|(_, token)| token.app == app && token.user == user && !has_all(&token.scopes))
+            .map(|(text, _)| text.clone())
+            .collect();
+        for text in dead {
+            directory.refresh_tokens.remove(&text);
+        }
+    }
+    Ok(done())
+}
+
+fn known_app(world: &World, app: Option<String>) -> Result<String, String> {
+    let app = app.map_or_else(|| directory::INTEGRATION_KEY.to_owned(), |app| app.to_ascii_lowercase());
+    if world.directory.apps.contains_key(&app) {
+        Ok(app)
+    } else {
+        Err("no such `integration_key`".to_owned())
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    integration_key: Option<String>,
+    public_key_pem: String,
+    #[serde(default = "yes")]
+    active: bool,
+}
+
+/// Registers a public key, or switches a registered one off and on.
+fn key(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let new: NewKey = read(call)?;
+    let app = known_app(world, new.integration_key)?;
+    let pem = new.public_key_pem.trim();
+    let public = rsa::PublicKey::from_public_key_pem(pem)
+        .ok()
+        .or_else(|| rsa::PublicKey::from_pkcs1_pem(pem).ok())
+        .ok_or("`public_key_pem` is no RSA public key in PEM (PUBLIC KEY or RSA PUBLIC KEY)")?;
+    let der = public.to_pkcs1_der().map_err(|error| error.to_string())?.as_bytes().to_vec();
+    if let Some(app) = world.directory.apps.get_mut(&app) {
+        match app.keys.iter_mut().find(|key| key.der == der) {
+            Some(known) => known.is_active = new.active,
+            None => app.keys.push(PublicKey { der, is_active: new.active }),
+        }
+    }
+    Ok(done())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedirectUris {
+    integration_key: Option<String>,
+    uris: Vec<String>,
+    /// Whether loopback callbacks count as registered without being listed.
+    loopback: Option<bool>,
+}
+
+fn redirect_uris(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let new: RedirectUris = read(call)?;
+    let app = known_app(world, new.integration_key)?;
+    if let Some(uri) = new.uris.iter().find(|uri| url::Url::parse(uri).is_err()) {
+        return Err(format!("`{uri}` is no absolute URI"));
+    }
+    if let Some(app) = world.directory.apps.get_mut(&app) {
+        app.redirect_uris.extend(new.uris);
+        app.takes_loopback_callbacks = new.loopback.unwrap_or(app.takes_loopback_callbacks);
+    }
+    Ok(done())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoke {
+    user_id: Option<String>,
+    integration_key: Option<String>,
+}
+
+/// Ends access tokens before their time: of a user, of an integration key, or all.
+fn revoke(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let which: Revoke = read(call)?;
+    let same = |wanted: &Option<String>, is: Option<&str>| {
+        wanted.as_deref().is_none_or(|wanted| is.is_some_and(|is| is.eq_ignore_ascii_case(wanted)))
+    };
+    let dying: Vec<String> = world
+        .directory
+        .access_tokens
+        .iter()
+        .filter(|(_, token)| same(&which.user_id, token.user.as_deref()))
+        .filter(|(_, token)| same(&which.integration_key, Some(&token.app)) && token.is_alive(call.now))
+        .map(|(text, _)| text.clone())
+        .collect();
+    for token in &dying {
+        oauth::kill(world, token);
+    }
+    Ok(Answer::ok(json!({ "ok": true, "revoked": dying.len() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserChange {
+    user_id: String,
+    active: Option<bool>,
+    account_id: Option<String>,
+    member: Option<bool>,
+}
+
+/// Closes or re-opens a user, or moves one in or out of an account.
+fn user(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let change: UserChange = read(call)?;
+    let id = change.user_id.to_ascii_lowercase();
+    let directory = &mut world.directory;
+    let user = directory.users.get_mut(&id).ok_or("no such `user_id`")?;
+    user.is_active = change.active.unwrap_or(user.is_active);
+    if let Some(member) = change.member {
+        let account = change.account_id.as_deref().unwrap_or(directory::ACCOUNT);
+        let account = directory.account(account).ok_or("no such `account_id`")?.0.to_owned();
+        directory.memberships.retain(|place| place.user != id || place.account != account);
+        if member {
+            let is_default = !directory.memberships.iter().any(|place| place.user == id);
+            directory.memberships.push(directory::Membership {
+                user: id,
+                account,
+                is_default,
+                is_admin: false,
+            });
+        }
+    }
+    Ok(done())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Features {
+    account_id: Option<String>,
+    identity_verification: Option<bool>,
+    #[serde(default)]
+    settings: std::collections::BTreeMap<String, Value>,
+}
+
+/// Turns a plan's features on and off, and sets account settings.
+fn features(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let new: Features = read(call)?;
+    let asked = new.account_id.as_deref().unwrap_or(directory::ACCOUNT);
+    let account = world.directory.account(asked).ok_or("no such `account_id`")?.0.to_owned();
+    let Some(account) = world.directory.accounts.get_mut(&account) else { return Ok(done()) };
+    account.identity_verification = new.identity_verification.unwrap_or(account.identity_verification);
+    for (name, value) in new.settings {
+        let value = super::http::text(Some(&value)).ok_or_else(|| format!("`settings.{name}` is no text"))?;
+        account.settings.insert(name, value);
+    }
+    Ok(done())
+}
+
+fn who(world: &World) -> Answer {
+    let directory = &world.directory;
+    let accounts = directory.accounts.iter().map(|(id, account)| {
+        json!({ "account_id": id, "number": account.number, "name": account.name,
+                "organization_id": account.organisation, "base_uri": account.elsewhere })
+    });
+    let users = directory.users.iter().map(|(id, user)| {
+        let places: Vec<&str> = directory
+            .memberships
+            .iter()
+            .filter(|place| place.user == *id)
+            .map(|place| place.account.as_str())
+            .collect();
+        json!({ "user_id": id, "name": user.name, "email": user.email, "active": user.is_active,
+                "accounts": places, "administers": user.administers })
+    });
+    let apps = directory.apps.iter().map(|(id, app)| {
+        json!({ "integration_key": id, "name": app.name, "secrets": app.secrets,
+                "redirect_uris": app.redirect_uris, "keys": app.keys.iter().filter(|key| key.is_active).count() })
+    });
+    Answer::ok(json!({
+        "accounts": accounts.collect::<Vec<_>>(),
+        "users": users.collect::<Vec<_>>(),
+        "integration_keys": apps.collect::<Vec<_>>(),
+    }))
+}

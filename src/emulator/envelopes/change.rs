@@ -1,0 +1,191 @@
+//! Changes to an envelope: sending a draft, voiding, resending, purging, custom fields, expiry.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    Outcome, body, correct, create,
+    model::{Fields, Purge, Refusal, Status, invalid, refuse, text},
+    progress,
+};
+use crate::emulator::{
+    http::{Answer, Call},
+    schema::Body,
+    state::World,
+};
+
+/// Names and values of custom fields (SPEC: textCustomField).
+const MAX_CUSTOM_FIELD: usize = 100;
+
+/// `PUT /envelopes/{id}`.
+pub(super) fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let resend = call.query("resend_envelope").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let given = if call.body.is_empty() && resend { json!({}) } else { body(call, Body::Envelope)? };
+    let fields = given.as_object().cloned().unwrap_or_default();
+    reword(world, call, id, &fields)?;
+    match text(&fields, "status").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("created") => {}
+        Some("sent") => send_draft(world, call, id)?,
+        Some("voided") => {
+            let reason = text(&fields, "voidedReason").map(str::trim).filter(|reason| !reason.is_empty());
+            let Some(reason) = reason else {
+                return Err(invalid("A voidedReason is required to void an envelope."));
+            };
+            progress::void(world, id, reason, call.now)?;
+        }
+        Some(_) => return Err(invalid("The status of an envelope can be set to 'sent' or 'voided'.")),
+    }
+    let mut answer = json!({ "envelopeId": id });
+    if let Some(state) = text(&fields, "purgeState") {
+        set_purge(world, call, id, state)?;
+        answer["purgeState"] = json!(state);
+    }
+    if resend {
+        if !world.envelopes.envelopes[id].status.is_open() {
+            return Err(refuse(
+                "ENVELOPE_INVALID_STATUS",
+                "The envelope status is not one that allows this: only an envelope under way is resent.",
+            ));
+        }
+        correct::resend(world, id, call.now);
+    }
+    Ok(Answer::ok(answer))
+}
+
+/// Subject, message and expiry can be changed until the end.
+fn reword(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
+    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    let subject = text(fields, "emailSubject").unwrap_or(&envelope.subject).to_owned();
+    let blurb = text(fields, "emailBlurb").unwrap_or(&envelope.blurb).to_owned();
+    if subject == envelope.subject && blurb == envelope.blurb {
+        return Ok(());
+    }
+    if envelope.status.is_final() {
+        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
+    }
+    create::check_words(&subject, &blurb)?;
+    (envelope.subject, envelope.blurb, envelope.modified) = (subject, blurb, call.now);
+    Ok(())
+}
+
+fn send_draft(world: &mut World, call: &Call, id: &str) -> Result<(), Refusal> {
+    if world.envelopes.envelopes[id].status != Status::Created {
+        return Err(refuse(
+            "ENVELOPE_INVALID_STATUS",
+            "The envelope status is not one that allows this: only a draft can be sent.",
+        ));
+    }
+    progress::send(world, id, call.now)
+}
+
+fn set_purge(world: &mut World, call: &Call, id: &str, state: &str) -> Result<(), Refusal> {
+    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    if !envelope.status.is_final() {
+        return Err(refuse(
+            "ENVELOPE_INVALID_STATUS",
+            "The envelope status is not one that allows this: only completed, declined or voided envelopes can be purged.",
+        ));
+    }
+    if matches!(envelope.purge, Purge::Purged { .. }) {
+        return Err(refuse(
+            "ENVELOPE_INVALID_STATUS",
+            "The envelope status is not one that allows this: it is purged.",
+        ));
+    }
+    let queued = |with_metadata| Purge::Queued { since: call.now, with_metadata };
+    envelope.purge = match state.to_ascii_lowercase().as_str() {
+        "documents_queued" => queued(false),
+        "documents_and_metadata_queued" | "documents_and_metadata_and_redact_queued" => queued(true),
+        "documents_dequeued" => Purge::Unpurged,
+        _ => return Err(invalid("The purgeState is not one that can be set.")),
+    };
+    envelope.note(call.now, "Sender", "Purge", "The purge state was changed.");
+    Ok(())
+}
+
+/// `PUT` and `POST …/custom_fields`.
+pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let given = body(call, Body::CustomFields)?;
+    let envelope = &world.envelopes.envelopes[id];
+    if envelope.status.is_final() {
+        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
+    }
+    let mut fields = envelope.custom_fields.clone();
+    if call.method == Method::PUT {
+        replace_by_id(&mut fields, &given);
+    } else {
+        merge_custom_fields(world, &mut fields, &given)?;
+    }
+    check_custom_fields(&fields)?;
+    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    envelope.custom_fields.clone_from(&fields);
+    envelope.modified = call.now;
+    let status = if call.method == Method::POST { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(Answer::json(status, Value::Object(fields)))
+}
+
+fn replace_by_id(fields: &mut Fields, given: &Value) {
+    for list in ["textCustomFields", "listCustomFields"] {
+        for change in given[list].as_array().into_iter().flatten().filter_map(Value::as_object) {
+            let known = fields.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+            for field in known.filter_map(Value::as_object_mut) {
+                if text(field, "fieldId") == text(change, "fieldId") {
+                    field.extend(change.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Adds custom fields, each with a `fieldId`; one of the same name is replaced.
+pub(super) fn merge_custom_fields(
+    world: &mut World,
+    into: &mut Fields,
+    given: &Value,
+) -> Result<(), Refusal> {
+    for list in ["textCustomFields", "listCustomFields"] {
+        let mut all = into.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
+        for field in given[list].as_array().into_iter().flatten().filter_map(Value::as_object) {
+            let mut field = field.clone();
+            let id = 10_000_000_000 + u64::from(world.number(0..u32::MAX));
+            field.insert("fieldId".to_owned(), json!(id.to_string()));
+            for (name, default) in [("show", "false"), ("required", "false"), ("value", "")] {
+                field.entry(name).or_insert_with(|| json!(default));
+            }
+            all.retain(|known| known["name"] != field.get("name").cloned().unwrap_or_default());
+            all.push(Value::Object(field));
+        }
+        into.insert(list.to_owned(), Value::Array(all));
+    }
+    check_custom_fields(into)
+}
+
+fn check_custom_fields(fields: &Fields) -> Result<(), Refusal> {
+    for field in fields.values().filter_map(Value::as_array).flatten().filter_map(Value::as_object) {
+        if text(field, "name").is_none() {
+            return Err(invalid("Every custom field needs a name."));
+        }
+        for part in ["name", "value"] {
+            if text(field, part).is_some_and(|value| value.chars().count() > MAX_CUSTOM_FIELD) {
+                return Err(invalid(&format!("The {part} of a custom field is longer than 100 characters.")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `PUT …/notification`.
+pub(super) fn notification(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let given = body(call, Body::Notification)?;
+    let new = create::notification(Some(&given))?;
+    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    if envelope.status.is_final() {
+        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
+    }
+    if let Some(sent) = envelope.reached.get("sent") {
+        envelope.expires = create::expiry(&new, *sent);
+    }
+    envelope.notification.clone_from(&new);
+    envelope.modified = call.now;
+    Ok(Answer::ok(Value::Object(new)))
+}

@@ -1,0 +1,256 @@
+//! Recipients changed after the create: correction, addition, removal, resending.
+//!
+//! Source: EnvelopeRecipients:update, :create and :delete in the vendor's reference.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    Outcome, body,
+    model::{Recipient, Refusal, Status, invalid, refuse, text},
+    progress,
+    recipients::{Draft, MAX_RECIPIENTS, build, drafts},
+    render, tabs,
+};
+use crate::emulator::{
+    connect,
+    http::{Answer, Call},
+    schema::Body,
+    state::World,
+};
+
+/// What corrects an identity check; any of these unlocks a locked recipient.
+const CHECK_FIELDS: [&str; 5] = [
+    "identityVerification",
+    "idCheckConfigurationName",
+    "smsAuthentication",
+    "phoneAuthentication",
+    "accessCode",
+];
+
+/// `PUT …/recipients`: changes drafts, corrects what is under way, resends.
+pub(super) fn correct(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let given = body(call, Body::Recipients)?;
+    let envelope = &world.envelopes.envelopes[id];
+    refuse_final(envelope.status)?;
+    let (is_draft, sender, account) =
+        (envelope.status == Status::Created, envelope.sender.clone(), envelope.account.clone());
+    let resend = call.query("resend_envelope").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let mut results = Vec::new();
+    let mut is_corrected = false;
+    for draft in drafts(&given, 0)? {
+        let recipient = text(&draft.fields, "recipientId").unwrap_or_default().to_owned();
+        let exists = world.envelopes.envelopes[id].recipients.iter().any(|known| known.id == recipient);
+        let outcome = if exists {
+            correct_one(world, id, &account, &sender, draft)
+        } else if is_draft {
+            insert(world, id, &account, &sender, draft)
+        } else {
+            Err(refuse(
+                "INVALID_RECIPIENT_ID",
+                "Invalid recipient specified. The envelope has no such recipient.",
+            ))
+        };
+        is_corrected |= outcome.is_ok();
+        results.push(result(&recipient, outcome.err()));
+    }
+    if !is_draft {
+        after_correction(world, call, id, is_corrected, resend);
+    }
+    Ok(Answer::ok(json!({ "recipientUpdateResults": results })))
+}
+
+fn after_correction(world: &mut World, call: &Call, id: &str, is_corrected: bool, resend: bool) {
+    let envelope = &world.envelopes.envelopes[id];
+    let sender = progress::sender_name(world, envelope);
+    if is_corrected && let Some(envelope) = world.envelopes.envelopes.get_mut(id) {
+        envelope.note(call.now, &sender, "Corrected", "The envelope was corrected.");
+        connect::emit(world, id, "envelope-corrected", None, call.now);
+    }
+    if resend {
+        self::resend(world, id, call.now);
+    }
+    progress::activate(world, id, call.now);
+}
+
+/// Sends the mails again, which also unlocks whoever failed the identity check.
+pub(super) fn resend(world: &mut World, id: &str, now: jiff::Timestamp) {
+    let Some(envelope) = world.envelopes.envelopes.get_mut(id) else { return };
+    let mut resent = Vec::new();
+    for recipient in envelope.recipients.iter_mut().filter(|recipient| recipient.status.is_in_turn()) {
+        unlock(recipient);
+        resent.push(recipient.guid.clone());
+    }
+    connect::emit(world, id, "envelope-resent", None, now);
+    for guid in resent {
+        connect::emit(world, id, "recipient-resent", Some(&guid), now);
+    }
+}
+
+fn unlock(recipient: &mut Recipient) {
+    recipient.access_code_failures = 0;
+    if let Some(phone) = &mut recipient.phone {
+        (phone.failures, phone.is_locked, phone.is_passed) = (0, false, false);
+    }
+}
+
+fn result(recipient: &str, refusal: Option<Refusal>) -> Value {
+    let (code, message) =
+        refusal.map_or(("SUCCESS", String::new()), |refusal| (refusal.code, refusal.message));
+    json!({ "recipientId": recipient, "errorDetails": { "errorCode": code, "message": message } })
+}
+
+fn refuse_final(status: Status) -> Result<(), Refusal> {
+    if status.is_final() {
+        return Err(refuse(
+            "ENVELOPE_INVALID_STATUS",
+            "The envelope status is not one that allows this: recipients of a finished envelope cannot be changed.",
+        ));
+    }
+    Ok(())
+}
+
+/// Lays the sent fields over the ones that are there, and checks the whole again.
+fn correct_one(
+    world: &mut World,
+    id: &str,
+    account: &str,
+    sender: &str,
+    draft: Draft,
+) -> Result<(), Refusal> {
+    let recipient = text(&draft.fields, "recipientId").unwrap_or_default().to_owned();
+    let envelope = &world.envelopes.envelopes[id];
+    let is_draft = envelope.status == Status::Created;
+    let old = envelope.recipients.iter().find(|known| known.id == recipient).cloned();
+    let Some(old) = old.filter(|old| !old.is_done()) else {
+        return Err(refuse(
+            "RECIPIENT_UPDATE_FAILED",
+            "The recipient could not be updated. The recipient has already finished.",
+        ));
+    };
+    let touches_check = CHECK_FIELDS.iter().any(|field| draft.fields.contains_key(*field));
+    let mut fields = render::fields_of(&old);
+    for (name, value) in draft.fields {
+        if is_draft || name != "clientUserId" {
+            fields.insert(name, value);
+        }
+    }
+    let new = build(world, account, sender, Draft { kind: old.kind, fields, tabs: draft.tabs })?;
+    let is_same_person = old.email.eq_ignore_ascii_case(&new.email);
+    let is_renamed = old.name != new.name;
+    let mut merged = Recipient {
+        guid: old.guid,
+        user_id: if is_same_person { old.user_id } else { new.user_id.clone() },
+        status: old.status,
+        sent: old.sent,
+        delivered: old.delivered,
+        authentication: old.authentication,
+        tabs: old.tabs,
+        adopted_name: if is_renamed { None } else { old.adopted_name },
+        app_authentication: old.app_authentication,
+        access_code_failures: old.access_code_failures,
+        phone: if touches_check { new.phone.clone() } else { old.phone },
+        ..new.clone()
+    };
+    merged.tabs.extend(new.tabs);
+    if touches_check {
+        unlock(&mut merged);
+    }
+    let envelope = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
+    if !is_draft {
+        tabs::place(&envelope.documents, &mut merged)?;
+    }
+    if let Some(place) = envelope.recipient_mut(&merged.guid.clone()) {
+        *place = merged;
+    }
+    Ok(())
+}
+
+fn insert(world: &mut World, id: &str, account: &str, sender: &str, draft: Draft) -> Result<(), Refusal> {
+    let envelope = &world.envelopes.envelopes[id];
+    if envelope.recipients.len() >= MAX_RECIPIENTS {
+        return Err(invalid("An envelope has at most 100 recipients."));
+    }
+    let (status, order) = (envelope.status, envelope.current_order());
+    let mut recipient = build(world, account, sender, draft)?;
+    let envelope = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
+    if envelope.recipients.iter().any(|known| known.id == recipient.id) {
+        return Err(refuse("INVALID_RECIPIENT_ID", "Invalid recipient specified. The recipientId is taken."));
+    }
+    if status != Status::Created {
+        if recipient.order < order {
+            return Err(invalid("A recipient cannot be added before the current routing order."));
+        }
+        if recipient.name.is_empty() || !progress::is_email(&recipient.email) {
+            return Err(refuse(
+                "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
+                format!(
+                    "The email address for the recipient is invalid. The recipient Id follows. {}",
+                    recipient.id
+                ),
+            ));
+        }
+        tabs::place(&envelope.documents, &mut recipient)?;
+    }
+    envelope.recipients.push(recipient);
+    Ok(())
+}
+
+/// `POST …/recipients`: adds some.
+pub(super) fn add(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let given = body(call, Body::Recipients)?;
+    let envelope = &world.envelopes.envelopes[id];
+    refuse_final(envelope.status)?;
+    let (sender, account) = (envelope.sender.clone(), envelope.account.clone());
+    let new = drafts(&given, 0)?;
+    let ids: Vec<String> =
+        new.iter().filter_map(|draft| text(&draft.fields, "recipientId").map(str::to_owned)).collect();
+    for draft in new {
+        insert(world, id, &account, &sender, draft)?;
+    }
+    let resend = call.query("resend_envelope").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    if world.envelopes.envelopes[id].status.is_open() {
+        after_correction(world, call, id, true, resend);
+    }
+    let added: Vec<&Recipient> = world.envelopes.envelopes[id]
+        .recipients
+        .iter()
+        .filter(|recipient| ids.contains(&recipient.id))
+        .collect();
+    Ok(Answer::json(StatusCode::CREATED, render::recipients(&added, 1, false)))
+}
+
+/// `DELETE …/recipients` with a body, or of one by id.
+pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>) -> Outcome {
+    let envelope = &world.envelopes.envelopes[id];
+    refuse_final(envelope.status)?;
+    let ids: Vec<String> = if let Some(one) = one {
+        vec![one.to_owned()]
+    } else {
+        let given = drafts(&body(call, Body::Recipients)?, 0)?;
+        given.iter().filter_map(|draft| text(&draft.fields, "recipientId").map(str::to_owned)).collect()
+    };
+    for recipient in &ids {
+        match envelope.recipients.iter().find(|known| known.id == *recipient) {
+            None => {
+                return Err(refuse(
+                    "INVALID_RECIPIENT_ID",
+                    "Invalid recipient specified. The envelope has no such recipient.",
+                ));
+            }
+            Some(known) if known.is_done() => {
+                return Err(refuse(
+                    "RECIPIENT_UPDATE_FAILED",
+                    "The recipient could not be updated. The recipient has already finished.",
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    envelope.recipients.retain(|known| !ids.contains(&known.id));
+    let left: Vec<Recipient> = envelope.recipients.clone();
+    let order = envelope.current_order();
+    progress::activate(world, id, call.now);
+    Ok(Answer::ok(render::recipients(&left.iter().collect::<Vec<_>>(), order, false)))
+}

@@ -1,0 +1,241 @@
+//! `POST /envelopes`: from a definition to an envelope.
+//!
+//! What the definition describes is put together in [`super::assembly`], its files are read in
+//! [`super::files`]. Nothing is kept of a create that fails.
+//!
+//! Sources: Envelopes:create in the vendor's reference, how-to/send-binary, rules-and-limits.
+
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{
+    Outcome,
+    assembly::{Assembly, assemble},
+    change,
+    files::{Binaries, decode},
+    malformed,
+    model::{Envelope, Fields, Purge, Refusal, Status, invalid, refuse, text},
+    progress,
+    recipients::{self, MAX_RECIPIENTS},
+};
+use crate::emulator::{
+    connect,
+    http::{Answer, Call, vendor_time},
+    multipart,
+    schema::{self, Body},
+    state::World,
+};
+
+const MAX_SUBJECT: usize = 100;
+const MAX_BLURB: usize = 10_000;
+/// A transaction id is at least this useful; the vendor's bound is not published.
+const MAX_TRANSACTION: usize = 100;
+
+/// Creates an envelope, and sends it if asked to.
+pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
+    let (definition, binaries) = definition(call)?;
+    let fields = definition.as_object().cloned().unwrap_or_default();
+    let is_sent = match text(&fields, "status").unwrap_or("created").to_ascii_lowercase().as_str() {
+        "created" => false,
+        "sent" => true,
+        _ => return Err(invalid("The status of a new envelope is 'created' or 'sent'.")),
+    };
+    let is_asynchronous =
+        text(&fields, "asynchronous").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let transaction = text(&fields, "transactionId").map(str::to_owned);
+    if is_asynchronous && transaction.is_none() {
+        return Err(invalid("An asynchronous envelope needs a transactionId."));
+    }
+    if transaction.as_ref().is_some_and(|id| id.chars().count() > MAX_TRANSACTION) {
+        return Err(invalid("The transactionId is too long."));
+    }
+    let account = call.account.clone().unwrap_or_default();
+    let assembly = assemble(world, &account, &fields, &binaries)?;
+    let envelope = build(world, call, &fields, assembly)?;
+    let id = envelope.id.clone();
+    world.envelopes.envelopes.insert(id.clone(), envelope);
+    if is_sent {
+        if let Err(refusal) = progress::send(world, &id, call.now) {
+            world.envelopes.envelopes.remove(&id);
+            return Err(refusal);
+        }
+    } else {
+        connect::emit(world, &id, "envelope-created", None, call.now);
+    }
+    world.envelopes.order.push(id.clone());
+    let status = world.envelopes.envelopes[&id].status.name();
+    let answer = if is_asynchronous {
+        json!({ "status": "Processing", "statusDateTime": vendor_time(call.now) })
+    } else {
+        json!({
+            "envelopeId": id,
+            "uri": format!("/envelopes/{id}"),
+            "statusDateTime": vendor_time(call.now),
+            "status": status,
+        })
+    };
+    Ok(Answer::json(StatusCode::CREATED, answer))
+}
+
+/// The definition, and the files that came with it.
+fn definition(call: &Call) -> Result<(Value, Binaries), Refusal> {
+    let content_type = call.header("content-type").unwrap_or_default();
+    let Some(boundary) = multipart::boundary(content_type) else {
+        return Ok((super::body(call, Body::EnvelopeDefinition)?, Binaries::new()));
+    };
+    let broken = |error: multipart::Malformed| malformed(&format!("Multipart: {error}."));
+    let mut parts = multipart::parts(&call.body, &boundary.map_err(broken)?).map_err(broken)?.into_iter();
+    let first =
+        parts.next().filter(|part| part.media_type.is_empty() || part.media_type == "application/json");
+    let first = first.ok_or_else(|| malformed("The first part must be the definition, application/json."))?;
+    let definition = schema::parse(Body::EnvelopeDefinition, &call.body[first.content])
+        .map_err(|detail| malformed(&detail))?;
+    let mut binaries = Binaries::new();
+    for part in parts {
+        let Some(id) = part.parameters.get("documentid") else {
+            return Err(malformed("A part after the first has no documentid in its Content-Disposition."));
+        };
+        let mut bytes = call.body.slice(part.content.clone());
+        if part
+            .parameters
+            .get("transfer-encoding")
+            .is_some_and(|encoding| encoding.eq_ignore_ascii_case("base64"))
+        {
+            bytes = decode(&bytes)?.into();
+        }
+        binaries.insert(id.clone(), bytes);
+    }
+    Ok((definition, binaries))
+}
+
+fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) -> Result<Envelope, Refusal> {
+    let account = call.account.clone().unwrap_or_default();
+    let sender = call.user.clone().unwrap_or_default();
+    check_ids(&assembly)?;
+    let subject = text(fields, "emailSubject").map(str::to_owned).or(assembly.subject).unwrap_or_default();
+    let blurb = text(fields, "emailBlurb").map(str::to_owned).or(assembly.blurb).unwrap_or_default();
+    check_words(&subject, &blurb)?;
+    let mut custom_fields = Fields::new();
+    for lists in assembly.custom_fields {
+        change::merge_custom_fields(world, &mut custom_fields, &lists)?;
+    }
+    let notification = notification(fields.get("notification"))?;
+    let hooks = hooks(world, fields.get("eventNotification"))?;
+    let mut built = Vec::new();
+    for draft in assembly.recipients {
+        built.push(recipients::build(world, &account, &sender, draft)?);
+    }
+    let brand = text(fields, "brandId").map(|brand| ("brandId".to_owned(), json!(brand)));
+    let mut envelope = Envelope {
+        id: world.guid(),
+        account,
+        sender,
+        status: Status::Created,
+        changed: call.now,
+        modified: call.now,
+        created: call.now,
+        reached: std::collections::BTreeMap::new(),
+        expires: None,
+        voided_reason: None,
+        subject,
+        blurb,
+        transaction: text(fields, "transactionId").map(str::to_owned),
+        custom_fields,
+        notification,
+        documents: assembly.documents,
+        recipients: built,
+        hooks,
+        purge: Purge::Unpurged,
+        audit: Vec::new(),
+        given: brand.into_iter().collect(),
+    };
+    let name = progress::sender_name(world, &envelope);
+    envelope.note(call.now, &name, "Registered", "The envelope was created.");
+    Ok(envelope)
+}
+
+fn check_ids(assembly: &Assembly) -> Result<(), Refusal> {
+    if assembly.recipients.len() > MAX_RECIPIENTS {
+        return Err(invalid("An envelope has at most 100 recipients."));
+    }
+    let mut seen = std::collections::HashSet::new();
+    if !assembly
+        .recipients
+        .iter()
+        .all(|draft| seen.insert(text(&draft.fields, "recipientId").unwrap_or_default()))
+    {
+        return Err(refuse(
+            "INVALID_RECIPIENT_ID",
+            "Invalid recipient specified. Every recipient of an envelope needs a recipientId of its own.",
+        ));
+    }
+    let mut seen = std::collections::HashSet::new();
+    if !assembly.documents.iter().all(|file| seen.insert(file.id.as_str())) {
+        return Err(invalid("Every document of an envelope needs a documentId of its own."));
+    }
+    Ok(())
+}
+
+/// The limits of the texts in the invitation.
+pub(super) fn check_words(subject: &str, blurb: &str) -> Result<(), Refusal> {
+    if subject.chars().count() > MAX_SUBJECT {
+        return Err(invalid("The emailSubject is longer than 100 characters."));
+    }
+    if blurb.chars().count() > MAX_BLURB {
+        return Err(invalid("The emailBlurb is longer than 10000 characters."));
+    }
+    Ok(())
+}
+
+/// The `notification` with the account's defaults for what was not sent.
+pub(super) fn notification(given: Option<&Value>) -> Result<Fields, Refusal> {
+    let mut expirations = json!({ "expireEnabled": "true", "expireAfter": "120", "expireWarn": "0" });
+    let mut reminders = json!({ "reminderEnabled": "false", "reminderDelay": "0", "reminderFrequency": "0" });
+    let given = given.and_then(Value::as_object);
+    let uses_defaults = given
+        .and_then(|given| text(given, "useAccountDefaults"))
+        .is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    if let Some(given) = given.filter(|_| !uses_defaults) {
+        for (name, target) in [("expirations", &mut expirations), ("reminders", &mut reminders)] {
+            for (field, value) in given.get(name).and_then(Value::as_object).into_iter().flatten() {
+                target[field.as_str()] = value.clone();
+            }
+        }
+        let days = expirations["expireAfter"].as_str().and_then(|days| days.trim().parse::<u32>().ok());
+        let is_enabled =
+            expirations["expireEnabled"].as_str().is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        if is_enabled && !days.is_some_and(|days| (1..=999).contains(&days)) {
+            return Err(invalid("expireAfter must be a number of days from 1 to 999."));
+        }
+    }
+    let mut fields = Fields::new();
+    fields.insert("useAccountDefaults".to_owned(), json!(uses_defaults.to_string()));
+    fields.insert("expirations".to_owned(), expirations);
+    fields.insert("reminders".to_owned(), reminders);
+    Ok(fields)
+}
+
+/// When an envelope that is sent at `sent` ends by itself.
+pub(super) fn expiry(notification: &Fields, sent: Timestamp) -> Option<Timestamp> {
+    let expirations = notification.get("expirations")?;
+    if !expirations["expireEnabled"].as_str()?.eq_ignore_ascii_case("true") {
+        return None;
+    }
+    let days: i64 = expirations["expireAfter"].as_str()?.trim().parse().ok()?;
+    sent.checked_add(SignedDuration::from_hours(24 * days)).ok()
+}
+
+fn hooks(world: &mut World, given: Option<&Value>) -> Result<Vec<(u64, Value)>, Refusal> {
+    let Some(given) = given.filter(|given| given.is_object()) else { return Ok(Vec::new()) };
+    let address = given["url"].as_str().unwrap_or_default();
+    let is_sane = url::Url::parse(address)
+        .is_ok_and(|url| url.scheme() == "https" || (url.scheme() == "http" && connect::is_loopback(&url)));
+    if !is_sane {
+        return Err(invalid(
+            "The url of eventNotification must be an https address (plain http only on loopback, at this emulator).",
+        ));
+    }
+    world.envelopes.next_hook += 1;
+    Ok(vec![(world.envelopes.next_hook, given.clone())])
+}

@@ -1,0 +1,82 @@
+//! The files of a definition: decoded, converted if they are text, and read.
+
+use std::{collections::HashMap, sync::Arc};
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::Bytes;
+
+use super::model::{Fields, File, Refusal, invalid, refuse, text};
+use crate::emulator::pdf::{read, write};
+
+/// Per file by API (rules-and-limits).
+const MAX_FILE_BYTES: usize = 32 * 1024 * 1024;
+
+/// The bytes that came beside the JSON, by `documentid`.
+pub(super) type Binaries = HashMap<String, Bytes>;
+
+/// A document from its description and bytes: read, and converted if it is text.
+pub(in crate::emulator) fn file_from(
+    guid: String,
+    fields: &Fields,
+    binaries: &Binaries,
+    scope: usize,
+    index: usize,
+) -> Result<File, Refusal> {
+    let id = text(fields, "documentId").unwrap_or_default();
+    if !id.parse::<u32>().is_ok_and(|id| (1..=2_147_483_647).contains(&id)) {
+        return Err(invalid("A documentId is a positive whole number, and every document has one."));
+    }
+    let name = text(fields, "name").unwrap_or("Document");
+    let bytes = match (binaries.get(id), text(fields, "documentBase64")) {
+        (Some(bytes), _) => bytes.clone(),
+        (None, Some(encoded)) => decode(encoded.as_bytes())?.into(),
+        (None, None) => match fields.get("htmlDefinition").and_then(|html| html["source"].as_str()) {
+            Some(html) => write::from_html(name, html).into(),
+            None => return Err(unable(name, "It has no content.")),
+        },
+    };
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(unable(name, "It is larger than 32 MB."));
+    }
+    let bytes = to_pdf(name, text(fields, "fileExtension"), bytes)?;
+    let read = read::read(&bytes).map_err(|error| match error {
+        read::Unreadable::Encrypted => refuse(
+            "UNSUPPORTED_PDF_CONTENT",
+            format!("The PDF document '{name}' contains content that is not supported: it is protected by a password."),
+        ),
+        read::Unreadable::Garbage => unable(name, "It is not a readable PDF."),
+        read::Unreadable::TooLarge => unable(name, "It is too large when it is unpacked."),
+    })?;
+    let order = text(fields, "order").and_then(|order| order.parse().ok());
+    let order = order.unwrap_or_else(|| u32::try_from(index + 1).unwrap_or(u32::MAX));
+    Ok(File { id: id.to_owned(), guid, name: name.to_owned(), order, bytes, text: Arc::new(read), scope })
+}
+
+fn unable(name: &str, why: &str) -> Refusal {
+    refuse("UNABLE_TO_LOAD_DOCUMENT", format!("Unable to load the document. Document: '{name}'. {why}"))
+}
+
+fn to_pdf(name: &str, extension: Option<&str>, bytes: Bytes) -> Result<Bytes, Refusal> {
+    let by_name =
+        name.rsplit_once('.').map(|(_, end)| end).filter(|end| ["txt", "htm", "html"].contains(end));
+    let extension = extension.or(by_name).unwrap_or("pdf").trim_start_matches('.').to_ascii_lowercase();
+    let words = || String::from_utf8_lossy(&bytes).into_owned();
+    match extension.as_str() {
+        "pdf" => Ok(bytes),
+        "txt" | "text" | "csv" | "md" => Ok(write::from_text(name, &words()).into()),
+        "htm" | "html" => Ok(write::from_html(name, &words()).into()),
+        _ => Err(unable(name, "The emulator converts txt and html; the vendor would convert this one too.")),
+    }
+}
+
+/// Base64 with or without padding, line breaks ignored.
+pub(super) fn decode(encoded: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let dense: Vec<u8> = encoded.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    GeneralPurpose::new(&alphabet::STANDARD, config).decode(dense).map_err(|_| {
+        refuse("UNABLE_TO_LOAD_DOCUMENT", "Unable to load the document. The content is not base64.")
+    })
+}

@@ -1,0 +1,203 @@
+//! Envelopes and what happens to them, from the definition a client sends to the purge.
+//!
+//! Goals: every documented call on an envelope that an integration with embedded signing makes,
+//! with the vendor's errors, its limits, and only legal changes of status.
+//! Gaps: agents, editors, intermediaries, notaries, seals and witnesses are refused; brands, folders,
+//! locks, bulk sends, chunked uploads and workflow steps are ignored or absent; office documents are
+//! not converted. Statuses and messages that DocuSign does not publish are our reading, and say so
+//! where they are made.
+//!
+//! Sources: developers.docusign.com, eSignature REST API v2.1, "Envelopes" and "EnvelopeRecipients"
+//! (read 2026), and DocuSign's OpenAPI file.
+
+mod assembly;
+mod change;
+mod correct;
+mod create;
+mod documents;
+mod files;
+mod list;
+pub(in crate::emulator) mod model;
+pub(in crate::emulator) mod progress;
+mod recipients;
+pub(in crate::emulator) mod render;
+mod tabs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+
+use self::model::{Envelope, Refusal, invalid, missing, refuse};
+pub(in crate::emulator) use self::{
+    documents::initials,
+    files::file_from,
+    recipients::{Draft, drafts},
+};
+use super::{
+    ceremony::{self, Session},
+    http::{Answer, Call},
+    recipient_views::{self, View},
+    schema::{self, Body},
+    state::World,
+    templates::{self, Template},
+};
+
+/// All envelopes and templates, and the views and ceremonies of their recipients.
+#[derive(Debug)]
+pub(super) struct Book {
+    /// The envelopes, by `envelopeId`.
+    pub(super) envelopes: BTreeMap<String, Envelope>,
+    /// The `envelopeId`s in the order they were made.
+    pub(super) order: Vec<String>,
+    /// The templates, by `templateId`.
+    pub(super) templates: BTreeMap<String, Template>,
+    /// Recipient views, oldest first.
+    pub(super) views: Vec<View>,
+    /// Signing sessions, by their code.
+    pub(super) sessions: HashMap<String, Session>,
+    /// The next configuration id of an envelope's own event notification.
+    pub(super) next_hook: u64,
+    /// When time was last looked at.
+    pub(super) ticked: Timestamp,
+    /// Dropped with the book: what is still to be delivered dies with it.
+    pub(super) era: std::sync::Arc<()>,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            envelopes: BTreeMap::new(),
+            order: Vec::new(),
+            templates: templates::stock(),
+            views: Vec::new(),
+            sessions: HashMap::new(),
+            next_hook: 10_000_000,
+            ticked: Timestamp::UNIX_EPOCH,
+            era: std::sync::Arc::new(()),
+        }
+    }
+}
+
+/// What a handler comes to.
+pub(super) type Outcome = Result<Answer, Refusal>;
+
+/// Vendor paths below an account, and browser pages. None: not one of ours.
+pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
+    if call.segments.first().is_some_and(|first| first == "Signing") {
+        return ceremony::route(world, call);
+    }
+    let outcome = match call.below_account().as_slice() {
+        ["envelopes"] => match call.method {
+            Method::GET => list::list(world, call),
+            Method::POST => create::create(world, call),
+            _ => return Some(not_allowed()),
+        },
+        ["envelopes", "status"] if call.method == Method::PUT => list::by_body(world, call),
+        ["envelopes", id, rest @ ..] => envelope(world, call, id, rest)?,
+        ["templates", rest @ ..] => templates::route(world, call, rest)?,
+        _ => return None,
+    };
+    Some(outcome.unwrap_or_else(Into::into))
+}
+
+fn envelope(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Option<Outcome> {
+    let id = match find(world, call, id) {
+        Ok(id) => id,
+        Err(refusal) => return Some(Err(refusal)),
+    };
+    let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
+    let is = |method: &Method| call.method == *method;
+    Some(match rest {
+        [] if is(&get) => Ok(list::one(world, call, &id)),
+        [] if is(&put) => change::update(world, call, &id),
+        ["audit_events"] if is(&get) => Ok(list::audit_events(world, &id)),
+        ["custom_fields"] if is(&get) => Ok(list::custom_fields(world, &id)),
+        ["custom_fields"] if is(&put) || is(&post) => change::custom_fields(world, call, &id),
+        ["documents"] if is(&get) => Ok(documents::list(world, &id)),
+        ["documents", document] if is(&get) => documents::download(world, call, &id, document),
+        ["form_data"] if is(&get) => Ok(list::form_data(world, &id)),
+        ["notification"] if is(&get) => Ok(list::notification(world, &id)),
+        ["notification"] if is(&put) => change::notification(world, call, &id),
+        ["recipients"] if is(&get) => Ok(list::recipients(world, call, &id)),
+        ["recipients"] if is(&put) => correct::correct(world, call, &id),
+        ["recipients"] if is(&post) => correct::add(world, call, &id),
+        ["recipients"] if is(&delete) => correct::delete(world, call, &id, None),
+        ["recipients", recipient] if is(&delete) => correct::delete(world, call, &id, Some(recipient)),
+        ["recipients", recipient, "tabs"] => tabs::route(world, call, &id, recipient)?,
+        ["views", "recipient"] if is(&post) => recipient_views::create(world, call, &id),
+        _ => return None,
+    })
+}
+
+/// `/_test/signers/…` and `/_test/outbox`.
+pub(super) fn control(world: &mut World, call: &Call) -> Option<Answer> {
+    match call.route().as_slice() {
+        ["_test", "outbox"] if call.method == Method::GET => {
+            Some(Answer::ok(serde_json::json!({ "messages": world.outbox })))
+        }
+        ["_test", "outbox"] if call.method == Method::DELETE => {
+            world.outbox.clear();
+            Some(Answer::empty(StatusCode::NO_CONTENT))
+        }
+        ["_test", "signers", id, action] if call.method == Method::POST => {
+            Some(ceremony::scripted::act(world, call, id, action))
+        }
+        ["_test", "signers"] if call.method == Method::GET => Some(ceremony::scripted::list(world)),
+        _ => None,
+    }
+}
+
+/// What time alone does: envelopes expire, purges fall due.
+pub(super) fn tick(world: &mut World, now: Timestamp) {
+    progress::tick(world, now);
+}
+
+/// The stored id of an envelope that this caller's account may see.
+fn find(world: &World, call: &Call, id: &str) -> Result<String, Refusal> {
+    let Ok(guid) = uuid::Uuid::parse_str(id) else {
+        return Err(invalid("Invalid value specified for envelopeId."));
+    };
+    let envelope = world.envelopes.envelopes.get(&guid.to_string()).ok_or_else(|| {
+        missing(
+            "ENVELOPE_DOES_NOT_EXIST",
+            "The envelope specified either does not exist or you have no rights to it.",
+        )
+    })?;
+    if Some(&envelope.account) != call.account.as_ref() {
+        return Err(refuse(
+            "ACCOUNT_NOT_AUTHORIZED_FOR_ENVELOPE",
+            "This Account is not authorized to access the requested envelope.",
+        ));
+    }
+    Ok(envelope.id.clone())
+}
+
+/// Parses a JSON body and checks its shape.
+pub(super) fn body(call: &Call, shape: Body) -> Result<serde_json::Value, Refusal> {
+    let media_type = call.media_type();
+    if !(media_type.is_empty() || media_type == "application/json" || media_type.ends_with("+json")) {
+        return Err(Refusal {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            code: "UNSUPPORTED_MEDIA_TYPE",
+            message: "The content type of the request is not supported. The emulator reads application/json."
+                .to_owned(),
+        });
+    }
+    schema::parse(shape, &call.body).map_err(|detail| malformed(&detail))
+}
+
+/// Refuses a body whose shape is wrong.
+pub(super) fn malformed(detail: &str) -> Refusal {
+    refuse("INVALID_REQUEST_BODY", format!("The request body is missing or improperly formatted. {detail}"))
+}
+
+fn not_allowed() -> Answer {
+    Answer::error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "HTTP_METHOD_NOT_SUPPORTED",
+        "The resource does not take this method.",
+    )
+}

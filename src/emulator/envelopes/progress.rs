@@ -1,0 +1,326 @@
+//! What may happen to an envelope, and nothing else: sent, opened, signed, declined, voided, expired.
+//!
+//! Statuses only move forward: created, sent, delivered, then completed, declined or voided.
+//! Every step writes history and tells Connect; nothing outside this file sets a status.
+//!
+//! Source: developers.docusign.com, concepts/envelopes/status-codes and concepts/recipients/status-codes.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::{
+    create, documents,
+    model::{Envelope, Kind, PURGE_QUEUE, Purge, RecipientStatus, Refusal, Status, refuse},
+    tabs,
+};
+use crate::emulator::{connect, http::vendor_time, state::World};
+
+/// The vendor's words for an envelope that is past its date.
+const EXPIRED: &str = "Envelope has expired.";
+
+fn set(envelope: &mut Envelope, status: Status, now: Timestamp) {
+    envelope.status = status;
+    envelope.changed = now;
+    envelope.modified = now;
+    envelope.reached.insert(status.name(), now);
+}
+
+/// Sends a draft: checks that it is whole, places its tabs, and starts the routing.
+pub(in crate::emulator) fn send(world: &mut World, id: &str, now: Timestamp) -> Result<(), Refusal> {
+    let mut envelope = world.envelopes.envelopes[id].clone();
+    check_whole(&envelope)?;
+    tabs::place_all(&mut envelope)?;
+    let sender = sender_name(world, &envelope);
+    set(&mut envelope, Status::Sent, now);
+    envelope.expires = create::expiry(&envelope.notification, now);
+    envelope.note(now, &sender, "Sent Invitations", "The envelope was sent.");
+    world.envelopes.envelopes.insert(id.to_owned(), envelope);
+    connect::emit(world, id, "envelope-sent", None, now);
+    activate(world, id, now);
+    Ok(())
+}
+
+fn check_whole(envelope: &Envelope) -> Result<(), Refusal> {
+    let incomplete = |what: &str| {
+        refuse(
+            "ENVELOPE_IS_INCOMPLETE",
+            format!(
+                "The envelope is not complete. A complete envelope has documents, recipients, tabs, and a subject line. {what}"
+            ),
+        )
+    };
+    if envelope.documents.is_empty() {
+        return Err(incomplete("It has no documents."));
+    }
+    if envelope.recipients.is_empty() {
+        return Err(incomplete("It has no recipients."));
+    }
+    if envelope.subject.trim().is_empty() {
+        return Err(incomplete("It has no subject line."));
+    }
+    for recipient in &envelope.recipients {
+        let delivered_by_phone = recipient.given.contains_key("phoneNumber")
+            && recipient.given.get("deliveryMethod").and_then(|m| m.as_str()).is_some_and(is_phone_delivery);
+        let needs_email = !(delivered_by_phone && recipient.email.is_empty());
+        if needs_email && !is_email(&recipient.email) {
+            return Err(refuse(
+                "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
+                format!(
+                    "The email address for the recipient is invalid. The recipient Id follows. {}",
+                    recipient.id
+                ),
+            ));
+        }
+        if recipient.name.trim().is_empty() {
+            return Err(incomplete(&format!("The recipient {} has no name.", recipient.id)));
+        }
+    }
+    Ok(())
+}
+
+/// Whether this `deliveryMethod` goes to a phone.
+pub(in crate::emulator) fn is_phone_delivery(method: &str) -> bool {
+    method.eq_ignore_ascii_case("sms") || method.eq_ignore_ascii_case("whatsapp")
+}
+
+/// Whether this looks like an e-mail address to the vendor.
+pub(in crate::emulator) fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else { return false };
+    let sane = |part: &str| {
+        !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control() || c == '@' || c == ',')
+    };
+    sane(local) && sane(domain) && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.')
+}
+
+/// Gives the turn to the lowest routing order that waits; ends the envelope when nobody does.
+pub(in crate::emulator) fn activate(world: &mut World, id: &str, now: Timestamp) {
+    loop {
+        let Some(envelope) =
+            world.envelopes.envelopes.get_mut(id).filter(|envelope| envelope.status.is_open())
+        else {
+            return;
+        };
+        let order = envelope.current_order();
+        let mut reached = Vec::new();
+        for recipient in &mut envelope.recipients {
+            if recipient.order == order && recipient.status == RecipientStatus::Created {
+                recipient.status = RecipientStatus::Sent;
+                recipient.sent = Some(now);
+                reached.push((recipient.guid.clone(), recipient.kind));
+            }
+        }
+        for (guid, kind) in &reached {
+            connect::emit(world, id, "recipient-sent", Some(guid), now);
+            if *kind == Kind::CarbonCopy {
+                finish_recipient(world, id, guid, now);
+            }
+        }
+        let Some(envelope) = world.envelopes.envelopes.get(id) else { return };
+        if envelope.recipients.iter().all(super::model::Recipient::is_done) {
+            return complete(world, id, now);
+        }
+        if reached.is_empty() || envelope.current_order() == order {
+            return;
+        }
+    }
+}
+
+fn finish_recipient(world: &mut World, id: &str, guid: &str, now: Timestamp) {
+    if let Some(recipient) =
+        world.envelopes.envelopes.get_mut(id).and_then(|envelope| envelope.recipient_mut(guid))
+    {
+        recipient.status = RecipientStatus::Completed;
+        recipient.delivered.get_or_insert(now);
+        recipient.signed = Some(now);
+    }
+    connect::emit(world, id, "recipient-completed", Some(guid), now);
+}
+
+fn complete(world: &mut World, id: &str, now: Timestamp) {
+    let Some(envelope) = world.envelopes.envelopes.get_mut(id) else { return };
+    set(envelope, Status::Completed, now);
+    envelope.note(now, "DocuSign", "Completed", "The envelope has been completed by all recipients.");
+    connect::emit(world, id, "envelope-completed", None, now);
+}
+
+/// A recipient whose turn it is opens the envelope.
+pub(in crate::emulator) fn open(world: &mut World, id: &str, guid: &str, now: Timestamp) {
+    let Some(envelope) = world.envelopes.envelopes.get_mut(id) else { return };
+    let Some(recipient) = envelope.recipient_mut(guid) else { return };
+    let name = recipient.name.clone();
+    let is_first = recipient.status == RecipientStatus::Sent;
+    if is_first {
+        recipient.status = RecipientStatus::Delivered;
+        recipient.delivered = Some(now);
+    }
+    envelope.note(now, &name, "Viewed", format!("{name} opened the envelope."));
+    let all_opened = envelope
+        .recipients
+        .iter()
+        .filter(|recipient| recipient.must_act())
+        .all(|recipient| recipient.status != RecipientStatus::Sent);
+    let becomes_delivered = envelope.status == Status::Sent && all_opened;
+    if becomes_delivered {
+        set(envelope, Status::Delivered, now);
+    }
+    if is_first {
+        connect::emit(world, id, "recipient-delivered", Some(guid), now);
+    }
+    if becomes_delivered {
+        connect::emit(world, id, "envelope-delivered", None, now);
+    }
+}
+
+/// A recipient signs, under the name it adopts, or has viewed what it had to.
+pub(in crate::emulator) fn sign(world: &mut World, id: &str, guid: &str, name: &str, now: Timestamp) {
+    let Some(envelope) = world.envelopes.envelopes.get_mut(id) else { return };
+    let Some(recipient) = envelope.recipient_mut(guid) else { return };
+    let action = if recipient.kind == Kind::CertifiedDelivery { "Viewed" } else { "Signed" };
+    recipient.adopted_name = Some(name.to_owned());
+    adopt_name(envelope, guid, name);
+    let Some(recipient) = envelope.recipient_mut(guid) else { return };
+    let (person, email) = (recipient.name.clone(), recipient.email.clone());
+    for tab in &mut recipient.tabs {
+        match tab.list.as_str() {
+            "dateSignedTabs" => tab.value = now.strftime("%Y-%m-%d").to_string(),
+            "fullNameTabs" => person.clone_into(&mut tab.value),
+            "emailAddressTabs" => email.clone_into(&mut tab.value),
+            "signHereTabs" | "initialHereTabs" => {
+                tab.fields.insert("status".to_owned(), json!("signed"));
+            }
+            _ => {}
+        }
+    }
+    envelope.note(now, &person, action, format!("{person} finished the envelope."));
+    finish_recipient(world, id, guid, now);
+    activate(world, id, now);
+}
+
+/// The signer's adopted name replaces the one that the sender gave: from now on a recipient view
+/// needs the new one (the name-change trap, docusign-esign-csharp-client issue 446).
+pub(in crate::emulator) fn adopt_name(envelope: &mut Envelope, guid: &str, name: &str) {
+    if let Some(recipient) = envelope.recipient_mut(guid)
+        && recipient.kind != Kind::CertifiedDelivery
+    {
+        name.clone_into(&mut recipient.name);
+    }
+}
+
+/// A recipient declines, which ends the envelope for all.
+pub(in crate::emulator) fn decline(world: &mut World, id: &str, guid: &str, reason: &str, now: Timestamp) {
+    let Some(envelope) = world.envelopes.envelopes.get_mut(id) else { return };
+    let Some(recipient) = envelope.recipient_mut(guid) else { return };
+    recipient.status = RecipientStatus::Declined;
+    recipient.declined = Some((now, reason.to_owned()));
+    let person = recipient.name.clone();
+    set(envelope, Status::Declined, now);
+    envelope.note(now, &person, "Declined", format!("{person} declined the envelope."));
+    connect::emit(world, id, "recipient-declined", Some(guid), now);
+    connect::emit(world, id, "envelope-declined", None, now);
+}
+
+/// A recipient puts it off.
+pub(in crate::emulator) fn finish_later(world: &mut World, id: &str, guid: &str, now: Timestamp) {
+    if let Some(envelope) = world.envelopes.envelopes.get_mut(id) {
+        let person = envelope.recipient(guid).map(|recipient| recipient.name.clone()).unwrap_or_default();
+        envelope.note(now, &person, "Finish Later", format!("{person} will finish later."));
+    }
+    connect::emit(world, id, "recipient-finish-later", Some(guid), now);
+}
+
+/// A recipient has used up the attempts of the phone check.
+pub(in crate::emulator) fn fail_authentication(world: &mut World, id: &str, guid: &str, now: Timestamp) {
+    if let Some(envelope) = world.envelopes.envelopes.get_mut(id) {
+        let person = envelope.recipient(guid).map(|recipient| recipient.name.clone()).unwrap_or_default();
+        envelope.note(now, &person, "Authentication Failed", format!("{person} failed the identity check."));
+    }
+    connect::emit(world, id, "recipient-authenticationfailed", Some(guid), now);
+}
+
+/// The sender ends it.
+pub(in crate::emulator) fn void(
+    world: &mut World,
+    id: &str,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let envelope = world.envelopes.envelopes.get(id).filter(|envelope| envelope.status.is_open());
+    let Some(envelope) = envelope else {
+        return Err(refuse(
+            "ENVELOPE_CANNOT_VOID_INVALID_STATE",
+            "Only envelopes in the 'Sent' or 'Delivered' states may be voided.",
+        ));
+    };
+    let sender = sender_name(world, envelope);
+    end(world, id, &sender, reason, now);
+    Ok(())
+}
+
+fn end(world: &mut World, id: &str, who: &str, reason: &str, now: Timestamp) {
+    let Some(envelope) = world.envelopes.envelopes.get_mut(id) else { return };
+    envelope.voided_reason = Some(reason.to_owned());
+    set(envelope, Status::Voided, now);
+    envelope.note(now, who, "Voided", format!("The envelope was voided: {reason}"));
+    connect::emit(world, id, "envelope-voided", None, now);
+}
+
+/// The name of the user who sent it.
+pub(in crate::emulator) fn sender_name(world: &World, envelope: &Envelope) -> String {
+    world.directory.users.get(&envelope.sender).map(|user| user.name.clone()).unwrap_or_default()
+}
+
+/// What time alone does.
+///
+/// Looks through the book at most once a second of the emulator's time: it is asked on every call.
+pub(in crate::emulator) fn tick(world: &mut World, now: Timestamp) {
+    let since = now.duration_since(world.envelopes.ticked);
+    if !since.is_negative() && since < SignedDuration::from_secs(1) {
+        return;
+    }
+    world.envelopes.ticked = now;
+    let is_expired =
+        |envelope: &&Envelope| envelope.status.is_open() && envelope.expires.is_some_and(|at| at <= now);
+    let expired: Vec<String> =
+        world.envelopes.envelopes.values().filter(is_expired).map(|envelope| envelope.id.clone()).collect();
+    for id in expired {
+        end(world, &id, "DocuSign", EXPIRED, now);
+    }
+    let due = |purge: Purge| match purge {
+        Purge::Queued { since, .. } => since.saturating_add(PURGE_QUEUE).is_ok_and(|at| at <= now),
+        _ => false,
+    };
+    let purged: Vec<String> = world
+        .envelopes
+        .envelopes
+        .values()
+        .filter(|envelope| due(envelope.purge))
+        .map(|envelope| envelope.id.clone())
+        .collect();
+    for id in purged {
+        purge(world, &id, now);
+    }
+    world.envelopes.views.retain(|view| view.is_worth_keeping(now));
+    world.envelopes.sessions.retain(|_, session| session.is_worth_keeping(now));
+}
+
+fn purge(world: &mut World, id: &str, now: Timestamp) {
+    let Some(envelope) = world.envelopes.envelopes.get_mut(id) else { return };
+    let Purge::Queued { with_metadata, .. } = envelope.purge else { return };
+    envelope.purge = Purge::Purged { with_metadata };
+    envelope.given.insert("purgeCompletedDate".to_owned(), json!(vendor_time(now)));
+    envelope.documents.clear();
+    if with_metadata {
+        for recipient in &mut envelope.recipients {
+            (recipient.name, recipient.email) = ("Purged".to_owned(), "purged@purged.invalid".to_owned());
+            recipient.given.clear();
+            recipient.tabs.clear();
+        }
+    }
+    envelope.note(now, "DocuSign", "Purged", "The documents were purged.");
+    connect::emit(world, id, "envelope-purge", None, now);
+}
+
+/// Tells whether documents can still be fetched.
+pub(in crate::emulator) fn has_documents(envelope: &Envelope) -> bool {
+    !matches!(envelope.purge, Purge::Purged { .. }) && documents::any(envelope)
+}

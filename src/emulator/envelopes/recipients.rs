@@ -1,0 +1,305 @@
+//! Recipients: from the client's words to a checked [`Recipient`].
+//!
+//! Sources: EnvelopeRecipients in the vendor's reference; how-to/phone-auth and
+//! concepts/recipients/auth for identity checks; concepts/sms-delivery for what cannot be combined.
+
+use serde_json::Value;
+
+use super::{
+    model::{Fields, Kind, PhoneCheck, Recipient, RecipientStatus, Refusal, invalid, refuse, text},
+    progress::is_phone_delivery,
+    tabs::{self, DraftTab},
+};
+use crate::emulator::{accounts, directory::Account, state::World};
+
+/// An envelope takes at most so many recipients (rules-and-limits).
+pub(super) const MAX_RECIPIENTS: usize = 100;
+const MAX_NAME: usize = 100;
+const MAX_ACCESS_CODE: usize = 50;
+
+/// A recipient as a client or template describes it.
+#[derive(Debug, Clone)]
+pub(in crate::emulator) struct Draft {
+    /// Which list it was in.
+    pub kind: Kind,
+    /// Its fields, without tabs.
+    pub fields: Fields,
+    /// Its tabs.
+    pub tabs: Vec<DraftTab>,
+}
+
+/// Reads a `recipients` object.
+pub(in crate::emulator) fn drafts(recipients: &Value, scope: usize) -> Result<Vec<Draft>, Refusal> {
+    let Some(lists) = recipients.as_object() else { return Ok(Vec::new()) };
+    let mut drafts = Vec::new();
+    for (list, items) in lists {
+        let Some(items) = items.as_array().filter(|items| !items.is_empty()) else { continue };
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.list() == list) else {
+            return Err(invalid(&format!("The emulator does not play recipients of the kind '{list}'.")));
+        };
+        for item in items.iter().filter_map(Value::as_object) {
+            let mut fields = item.clone();
+            let tabs = tabs::drafts(fields.remove("tabs").as_ref(), scope);
+            drafts.push(Draft { kind, fields, tabs });
+        }
+    }
+    Ok(drafts)
+}
+
+/// Checks a draft and makes it a recipient. Ids must have been settled.
+pub(super) fn build(
+    world: &mut World,
+    account: &str,
+    sender: &str,
+    draft: Draft,
+) -> Result<Recipient, Refusal> {
+    let Draft { kind, mut fields, tabs } = draft;
+    let id = text(&fields, "recipientId").unwrap_or_default().to_owned();
+    check_id(&id)?;
+    let name = name_of(kind, &fields);
+    let email_field = if kind == Kind::InPersonSigner { "hostEmail" } else { "email" };
+    let email = text(&fields, email_field).or_else(|| text(&fields, "email")).unwrap_or_default().to_owned();
+    check_lengths(&id, &name, &email, &fields)?;
+    let order = routing_order(&fields)?;
+    let row = account_of(world, account)?;
+    check_embedding(row, &fields)?;
+    let mut phone = phone_check(row, &fields)?;
+    let is_sender =
+        world.directory.users.get(sender).is_some_and(|user| user.email.eq_ignore_ascii_case(&email));
+    if is_sender && row.settings.get("senderMustAuthenticateSigning").is_none_or(|setting| setting != "true")
+    {
+        // The vendor does not ask senders who sign: the check is silently absent.
+        phone = None;
+    }
+    let access_code = access_code(&fields)?;
+    let user_id = world
+        .directory
+        .users
+        .iter()
+        .find(|(user, data)| {
+            data.email.eq_ignore_ascii_case(&email) && world.directory.membership(user, account).is_some()
+        })
+        .map(|(user, _)| user.clone());
+    let user_id = user_id.unwrap_or_else(|| world.guid());
+    let tabs = tabs.into_iter().map(|tab| tab.build(world.guid())).collect();
+    let recipient = Recipient {
+        kind,
+        id,
+        guid: world.guid(),
+        user_id,
+        name,
+        email,
+        client_user_id: text(&fields, "clientUserId").map(str::to_owned),
+        order,
+        role: text(&fields, "roleName").map(str::to_owned),
+        status: RecipientStatus::Created,
+        sent: None,
+        delivered: None,
+        signed: None,
+        declined: None,
+        access_code,
+        access_code_failures: 0,
+        phone,
+        authentication: Fields::new(),
+        tabs,
+        adopted_name: None,
+        app_authentication: None,
+        given: {
+            for known in OWN_FIELDS {
+                fields.remove(known);
+            }
+            fields
+        },
+    };
+    Ok(recipient)
+}
+
+/// Fields that [`Recipient`] holds itself, or that a client cannot set.
+const OWN_FIELDS: [&str; 18] = [
+    "recipientId",
+    "recipientIdGuid",
+    "userId",
+    "name",
+    "email",
+    "clientUserId",
+    "routingOrder",
+    "roleName",
+    "status",
+    "sentDateTime",
+    "deliveredDateTime",
+    "signedDateTime",
+    "declinedDateTime",
+    "declinedReason",
+    "accessCode",
+    "recipientAuthenticationStatus",
+    "errorDetails",
+    "totalTabCount",
+];
+
+fn name_of(kind: Kind, fields: &Fields) -> String {
+    let field = if kind == Kind::InPersonSigner { "signerName" } else { "name" };
+    text(fields, field).or_else(|| text(fields, "name")).unwrap_or_default().to_owned()
+}
+
+fn check_id(id: &str) -> Result<(), Refusal> {
+    let is_number =
+        !id.is_empty() && id.len() <= 9 && id.bytes().all(|byte| byte.is_ascii_digit()) && id != "0";
+    if is_number || uuid::Uuid::parse_str(id).is_ok() {
+        return Ok(());
+    }
+    Err(refuse(
+        "INVALID_RECIPIENT_ID",
+        "Invalid recipient specified. A recipientId is a positive number or a GUID, and every recipient has one.",
+    ))
+}
+
+fn check_lengths(id: &str, name: &str, email: &str, fields: &Fields) -> Result<(), Refusal> {
+    let client_user_id = text(fields, "clientUserId").unwrap_or_default();
+    for (field, value) in [("name", name), ("email", email), ("clientUserId", client_user_id)] {
+        if value.chars().count() > MAX_NAME {
+            return Err(invalid(&format!(
+                "The {field} of recipient {id} is longer than {MAX_NAME} characters."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn routing_order(fields: &Fields) -> Result<u32, Refusal> {
+    let Some(order) = text(fields, "routingOrder") else { return Ok(1) };
+    order
+        .parse()
+        .ok()
+        .filter(|order| *order > 0)
+        .ok_or_else(|| invalid("The routingOrder of a recipient must be a positive number."))
+}
+
+fn account_of<'a>(world: &'a World, account: &str) -> Result<&'a Account, Refusal> {
+    let unknown = || refuse("ACCOUNT_NOT_AUTHORIZED_FOR_ENVELOPE", "The account is not known here.");
+    world.directory.accounts.get(account).ok_or_else(unknown)
+}
+
+/// What an account must allow for embedded recipients, and how a remote one may be reached.
+fn check_embedding(account: &Account, fields: &Fields) -> Result<(), Refusal> {
+    let is_on = |name: &str| account.settings.get(name).is_some_and(|value| value == "true");
+    let is_embedded = text(fields, "clientUserId").is_some();
+    if is_embedded
+        && (is_on("signerMustHaveAccount") || is_on("signerMustLoginToSign") || !is_on("inSessionEnabled"))
+    {
+        return Err(refuse(
+            "ACCOUNT_LACKS_PERMISSIONS",
+            "This Account lacks sufficient permissions. Embedded recipients need inSessionEnabled, and neither signerMustHaveAccount nor signerMustLoginToSign.",
+        ));
+    }
+    let additional = fields.get("additionalNotifications").and_then(Value::as_array);
+    let delivered_by_phone = text(fields, "deliveryMethod").is_some_and(is_phone_delivery)
+        || additional.is_some_and(|list| {
+            list.iter().filter_map(|item| item["secondaryDeliveryMethod"].as_str()).any(is_phone_delivery)
+        });
+    if !delivered_by_phone {
+        return Ok(());
+    }
+    if is_embedded {
+        return Err(invalid(
+            "SMS delivery is for remote recipients only: it cannot be combined with clientUserId.",
+        ));
+    }
+    let has_check = ["identityVerification", "smsAuthentication", "phoneAuthentication"]
+        .iter()
+        .any(|field| fields.get(*field).is_some_and(|value| !value.is_null()));
+    if has_check {
+        return Err(invalid("SMS delivery cannot be combined with phone or SMS authentication."));
+    }
+    let number =
+        fields.get("phoneNumber").or_else(|| additional.and_then(|list| list.first()?.get("phoneNumber")));
+    phone_number(number.unwrap_or(&Value::Null)).map(drop)
+}
+
+fn access_code(fields: &Fields) -> Result<Option<String>, Refusal> {
+    let Some(code) = text(fields, "accessCode") else { return Ok(None) };
+    if code.chars().count() > MAX_ACCESS_CODE || code.contains(['<', '>', '&', '#']) {
+        return Err(invalid("The accessCode must have at most 50 characters and none of < > & #."));
+    }
+    Ok(Some(code.to_owned()))
+}
+
+/// The phone check that a recipient asks for, in the modern or a legacy form.
+fn phone_check(account: &Account, fields: &Fields) -> Result<Option<PhoneCheck>, Refusal> {
+    let check =
+        |numbers, result| PhoneCheck { numbers, result, failures: 0, is_locked: false, is_passed: false };
+    if let Some(modern) = fields.get("identityVerification").and_then(Value::as_object) {
+        let workflow = text(modern, "workflowId").unwrap_or_default();
+        if !accounts::has_workflow(account, workflow) {
+            // The name is the one that the vendor's samples look for in server messages.
+            return Err(refuse(
+                "IDENTITY_WORKFLOW_INVALID_ID",
+                "The identity workflow ID specified is not valid.",
+            ));
+        }
+        return Ok(Some(check(phone_numbers(modern)?, "identityVerificationResult")));
+    }
+    let Some(configuration) = text(fields, "idCheckConfigurationName") else { return Ok(None) };
+    let (field, result) = match configuration.trim_end_matches('$').trim().to_ascii_lowercase().as_str() {
+        "sms auth" => ("smsAuthentication", "smsAuthResult"),
+        "phone auth" => ("phoneAuthentication", "phoneAuthResult"),
+        _ => return Err(invalid("The idCheckConfigurationName is not a configuration of this account.")),
+    };
+    if account.settings.get("enableSMSAuthentication").is_some_and(|setting| setting != "true") {
+        return Err(refuse(
+            "ACCOUNT_LACKS_PERMISSIONS",
+            "This Account lacks sufficient permissions. SMS authentication is off.",
+        ));
+    }
+    let legacy = fields.get(field).and_then(Value::as_object);
+    let given = legacy.and_then(|legacy| legacy.get("senderProvidedNumbers")).and_then(Value::as_array);
+    let numbers: Vec<String> =
+        given.into_iter().flatten().filter_map(Value::as_str).filter_map(legacy_number).collect();
+    if numbers.is_empty() || given.is_some_and(|given| given.len() != numbers.len()) {
+        return Err(invalid(&format!(
+            "{field}.senderProvidedNumbers must hold phone numbers such as +15551234567."
+        )));
+    }
+    Ok(Some(check(numbers, result)))
+}
+
+fn phone_numbers(modern: &Fields) -> Result<Vec<String>, Refusal> {
+    let options = modern.get("inputOptions").and_then(Value::as_array);
+    let list = options.into_iter().flatten().find(|option| option["name"] == "phone_number_list");
+    let numbers =
+        list.and_then(|option| option["phoneNumberList"].as_array()).filter(|numbers| !numbers.is_empty());
+    let Some(numbers) = numbers else {
+        return Err(invalid(
+            "identityVerification.inputOptions needs an option named phone_number_list, of valueType PhoneNumberList, with at least one number in phoneNumberList.",
+        ));
+    };
+    let kind = list.and_then(|option| option["valueType"].as_str()).unwrap_or_default();
+    if !kind.eq_ignore_ascii_case("PhoneNumberList") {
+        return Err(invalid("The valueType of the option phone_number_list must be PhoneNumberList."));
+    }
+    numbers.iter().map(phone_number).collect()
+}
+
+/// `countryCode` and `number`, digits only, as one number with its `+`.
+fn phone_number(value: &Value) -> Result<String, Refusal> {
+    let part = |name: &str| value[name].as_str().unwrap_or_default();
+    let (country, number) = (part("countryCode"), part("number"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(country) || country.len() > 4 || country.starts_with('0') {
+        return Err(invalid("The countryCode of a phone number must be digits only, without the leading +."));
+    }
+    if !digits(number) || number.len() < 4 || country.len() + number.len() > 15 {
+        return Err(invalid("The number of a phone number must be digits only, without the country code."));
+    }
+    if country == "1" && number.starts_with(['0', '1']) {
+        return Err(invalid(
+            "The number of a phone number in the North American plan must not start with 0 or 1.",
+        ));
+    }
+    Ok(format!("+{country}{number}"))
+}
+
+fn legacy_number(text: &str) -> Option<String> {
+    let is_sane = text.chars().all(|c| c.is_ascii_digit() || "+-() .".contains(c));
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    (is_sane && (7..=15).contains(&digits.len())).then(|| format!("+{digits}"))
+}

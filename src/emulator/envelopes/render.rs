@@ -1,0 +1,300 @@
+//! Envelopes, recipients and tabs as the vendor shows them: text for every value, UTC times with
+//! seven digits, relative addresses.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::{
+    model::{Envelope, Fields, Kind, Purge, Recipient, Status},
+    progress,
+};
+use crate::emulator::{http::vendor_time, state::World};
+
+/// What a reader asks to see beside the envelope itself.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the vendor's `include` list")]
+pub(in crate::emulator) struct Include {
+    /// `custom_fields`.
+    pub custom_fields: bool,
+    /// `documents`.
+    pub documents: bool,
+    /// `recipients`.
+    pub recipients: bool,
+    /// `tabs`, within recipients.
+    pub tabs: bool,
+}
+
+impl Include {
+    /// Reads a comma-separated list.
+    pub(in crate::emulator) fn parse(list: &str) -> Self {
+        let has = |name: &str| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(name));
+        Self {
+            custom_fields: has("custom_fields"),
+            documents: has("documents"),
+            recipients: has("recipients") || has("tabs"),
+            tabs: has("tabs"),
+        }
+    }
+}
+
+/// The envelope.
+pub(in crate::emulator) fn envelope(world: &World, envelope: &Envelope, include: Include) -> Value {
+    let mut fields = envelope.given.clone();
+    fields.extend(head(envelope));
+    fields.extend(addresses(&envelope.id));
+    fields.insert("sender".to_owned(), sender(world, envelope));
+    for (status, at) in &envelope.reached {
+        fields.insert(format!("{status}DateTime"), json!(vendor_time(*at)));
+    }
+    if let Some(sent) = envelope.reached.get("sent") {
+        fields.insert("initialSentDateTime".to_owned(), json!(vendor_time(*sent)));
+    }
+    if let Some(reason) = &envelope.voided_reason {
+        fields.insert("voidedReason".to_owned(), json!(reason));
+    }
+    if let Some(transaction) = &envelope.transaction {
+        fields.insert("transactionId".to_owned(), json!(transaction));
+    }
+    if include.custom_fields {
+        fields.insert("customFields".to_owned(), Value::Object(envelope.custom_fields.clone()));
+    }
+    if include.recipients {
+        let all: Vec<&Recipient> = envelope.recipients.iter().collect();
+        fields.insert("recipients".to_owned(), recipients(&all, envelope.current_order(), include.tabs));
+    }
+    if include.documents {
+        fields.insert("envelopeDocuments".to_owned(), Value::Array(documents(envelope)));
+    }
+    Value::Object(fields)
+}
+
+fn head(envelope: &Envelope) -> Fields {
+    let mut fields = object(json!({
+        "envelopeId": envelope.id,
+        "status": envelope.status.name(),
+        "emailSubject": envelope.subject,
+        "createdDateTime": vendor_time(envelope.created),
+        "lastModifiedDateTime": vendor_time(envelope.modified),
+        "statusChangedDateTime": vendor_time(envelope.changed),
+        "signingLocation": "online",
+        "envelopeLocation": "current_site",
+        "enableWetSign": "true",
+        "allowMarkup": "false",
+        "allowReassign": "true",
+        "allowComments": "true",
+        "hasComments": "false",
+        "hasFormDataChanged": "false",
+        "is21CFRPart11": "false",
+        "isDynamicEnvelope": "false",
+        "isSignatureProviderEnvelope": "false",
+        "signerCanSignOnMobile": "true",
+        "autoNavigation": "true",
+        "envelopeIdStamping": "true",
+        "purgeState": envelope.purge.name(),
+    }));
+    if !envelope.blurb.is_empty() {
+        fields.insert("emailBlurb".to_owned(), json!(envelope.blurb));
+    }
+    if let Purge::Queued { since, .. } = envelope.purge {
+        fields.insert("purgeRequestDate".to_owned(), json!(vendor_time(since)));
+    }
+    let expirations = envelope.notification.get("expirations");
+    fields.insert("expireEnabled".to_owned(), json!(envelope.expires.is_some().to_string()));
+    if let Some(expires) = envelope.expires {
+        fields.insert("expireDateTime".to_owned(), json!(vendor_time(expires)));
+        fields.insert(
+            "expireAfter".to_owned(),
+            json!(expirations.and_then(|e| e["expireAfter"].as_str()).unwrap_or("120")),
+        );
+    }
+    fields
+}
+
+fn addresses(id: &str) -> Fields {
+    object(json!({
+        "envelopeUri": format!("/envelopes/{id}"),
+        "attachmentsUri": format!("/envelopes/{id}/attachments"),
+        "certificateUri": format!("/envelopes/{id}/documents/certificate"),
+        "customFieldsUri": format!("/envelopes/{id}/custom_fields"),
+        "documentsCombinedUri": format!("/envelopes/{id}/documents/combined"),
+        "documentsUri": format!("/envelopes/{id}/documents"),
+        "notificationUri": format!("/envelopes/{id}/notification"),
+        "recipientsUri": format!("/envelopes/{id}/recipients"),
+        "templatesUri": format!("/envelopes/{id}/templates"),
+    }))
+}
+
+/// The sender, as an account user.
+pub(in crate::emulator) fn sender(world: &World, envelope: &Envelope) -> Value {
+    let email =
+        world.directory.users.get(&envelope.sender).map(|user| user.email.clone()).unwrap_or_default();
+    json!({
+        "userName": progress::sender_name(world, envelope),
+        "userId": envelope.sender,
+        "accountId": envelope.account,
+        "email": email,
+    })
+}
+
+/// The documents of an envelope, and the certificate once there is one.
+pub(in crate::emulator) fn documents(envelope: &Envelope) -> Vec<Value> {
+    let mut all: Vec<Value> = envelope
+        .documents
+        .iter()
+        .map(|file| {
+            let pages: Vec<Value> =
+                (1..=file.text.pages.len()).map(|n| json!({ "sequence": n.to_string() })).collect();
+            json!({
+                "documentId": file.id,
+                "documentIdGuid": file.guid,
+                "name": file.name,
+                "type": "content",
+                "uri": format!("/envelopes/{}/documents/{}", envelope.id, file.id),
+                "order": file.order.to_string(),
+                "pages": pages,
+                "sizeBytes": file.bytes.len().to_string(),
+                "availableDocumentTypes": [{ "type": "electronic", "isDefault": "true" }],
+                "display": "inline",
+                "includeInDownload": "true",
+                "signerMustAcknowledge": "no_interaction",
+                "templateRequired": "false",
+                "authoritativeCopy": "false",
+            })
+        })
+        .collect();
+    if envelope.status != Status::Created {
+        all.push(json!({
+            "documentId": "certificate",
+            "documentIdGuid": envelope.id,
+            "name": "Summary",
+            "type": "summary",
+            "uri": format!("/envelopes/{}/documents/certificate", envelope.id),
+            "order": "999",
+            "availableDocumentTypes": [{ "type": "electronic", "isDefault": "true" }],
+            "display": "inline",
+            "includeInDownload": "true",
+            "signerMustAcknowledge": "no_interaction",
+            "templateRequired": "false",
+            "authoritativeCopy": "false",
+        }));
+    }
+    all
+}
+
+/// A `recipients` object.
+pub(in crate::emulator) fn recipients(all: &[&Recipient], current_order: u32, with_tabs: bool) -> Value {
+    let mut lists: Map<String, Value> = [
+        "signers",
+        "agents",
+        "editors",
+        "intermediaries",
+        "carbonCopies",
+        "certifiedDeliveries",
+        "inPersonSigners",
+        "seals",
+        "witnesses",
+        "notaries",
+    ]
+    .into_iter()
+    .map(|list| (list.to_owned(), json!([])))
+    .collect();
+    for kind in Kind::ALL {
+        let of_kind = all.iter().filter(|recipient| recipient.kind == kind);
+        let rendered: Vec<Value> = of_kind.map(|one| recipient(one, with_tabs)).collect();
+        lists.insert(kind.list().to_owned(), Value::Array(rendered));
+    }
+    lists.insert("recipientCount".to_owned(), json!(all.len().to_string()));
+    lists.insert("currentRoutingOrder".to_owned(), json!(current_order.to_string()));
+    Value::Object(lists)
+}
+
+/// One recipient.
+pub(in crate::emulator) fn recipient(one: &Recipient, with_tabs: bool) -> Value {
+    let mut fields = fields_of(one);
+    fields.remove("accessCode");
+    if let Some(code) = &one.access_code {
+        // The sender may read back what it set.
+        fields.insert("accessCode".to_owned(), json!(code));
+    }
+    let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+    put("recipientIdGuid", json!(one.guid));
+    put("recipientType", json!(one.kind.name()));
+    put("userId", json!(one.user_id));
+    put("status", json!(one.status.name()));
+    put("completedCount", json!("0"));
+    put("creationReason", json!("sender"));
+    put("isBulkRecipient", json!("false"));
+    put("requireUploadSignature", json!("false"));
+    put("deliveryMethod", one.given.get("deliveryMethod").cloned().unwrap_or_else(|| json!("email")));
+    put("totalTabCount", json!(one.tabs.len().to_string()));
+    let mut time = |name: &str, at: Option<Timestamp>| {
+        if let Some(at) = at {
+            fields.insert(name.to_owned(), json!(vendor_time(at)));
+        }
+    };
+    time("sentDateTime", one.sent);
+    time("deliveredDateTime", one.delivered);
+    time("signedDateTime", one.signed);
+    time("declinedDateTime", one.declined.as_ref().map(|(at, _)| *at));
+    if let Some((_, reason)) = &one.declined {
+        fields.insert("declinedReason".to_owned(), json!(reason));
+    }
+    if !one.authentication.is_empty() {
+        fields.insert("recipientAuthenticationStatus".to_owned(), Value::Object(one.authentication.clone()));
+    }
+    if with_tabs {
+        fields.insert("tabs".to_owned(), tabs(one));
+    }
+    Value::Object(fields)
+}
+
+/// The fields of a recipient that a client can set, as it would send them.
+pub(in crate::emulator) fn fields_of(one: &Recipient) -> Fields {
+    let mut fields = one.given.clone();
+    let (name, email) = match one.kind {
+        Kind::InPersonSigner => ("signerName", "hostEmail"),
+        _ => ("name", "email"),
+    };
+    for (field, value) in [
+        (name, Some(&one.name)),
+        (email, Some(&one.email)),
+        ("recipientId", Some(&one.id)),
+        ("clientUserId", one.client_user_id.as_ref()),
+        ("roleName", one.role.as_ref()),
+        ("accessCode", one.access_code.as_ref()),
+    ] {
+        if let Some(value) = value {
+            fields.insert(field.to_owned(), json!(value));
+        }
+    }
+    fields.insert("routingOrder".to_owned(), json!(one.order.to_string()));
+    fields
+}
+
+/// A `tabs` object.
+pub(in crate::emulator) fn tabs(one: &Recipient) -> Value {
+    let mut lists: Map<String, Value> = Map::new();
+    for tab in &one.tabs {
+        let mut fields = tab.fields.clone();
+        fields.insert("tabId".to_owned(), json!(tab.id));
+        fields.insert("recipientId".to_owned(), json!(one.id));
+        fields.insert("tabType".to_owned(), json!(tab.list.trim_end_matches("Tabs").to_ascii_lowercase()));
+        if !matches!(tab.list.as_str(), "signHereTabs" | "initialHereTabs") {
+            fields.insert("value".to_owned(), json!(tab.value));
+        }
+        if tab.list == "checkboxTabs" {
+            fields.insert("selected".to_owned(), json!((!tab.value.is_empty()).to_string()));
+        }
+        if let Value::Array(list) = lists.entry(tab.list.clone()).or_insert_with(|| json!([])) {
+            list.push(Value::Object(fields));
+        }
+    }
+    Value::Object(lists)
+}
+
+fn object(value: Value) -> Fields {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Fields::new(),
+    }
+}

@@ -1,0 +1,225 @@
+//! Tabs: reading them, finding their anchors in the documents, and the tabs sub-resource.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    Outcome, body,
+    model::{Envelope, Fields, File, Recipient, Refusal, Status, Tab, invalid, refuse, text},
+    render,
+};
+use crate::emulator::{
+    http::{Answer, Call},
+    pdf::read::{Matching, Spot},
+    schema::Body,
+    state::World,
+};
+
+/// Limits of rules-and-limits.
+const MAX_ANCHOR_INSTANCES: usize = 3_000;
+
+/// A tab as a client or template describes it.
+#[derive(Debug, Clone)]
+pub(in crate::emulator) struct DraftTab {
+    /// Its list, such as `signHereTabs`.
+    pub list: String,
+    /// Its fields.
+    pub fields: Fields,
+    /// Which part of the definition it came with.
+    pub scope: usize,
+}
+
+impl DraftTab {
+    /// Makes it a tab.
+    pub(super) fn build(self, id: String) -> Tab {
+        let Self { list, mut fields, scope } = self;
+        fields.remove("tabId");
+        let value = match fields.remove("value") {
+            Some(Value::String(value)) => value,
+            _ if list == "checkboxTabs" => {
+                let selected =
+                    text(&fields, "selected").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+                if selected { "X".to_owned() } else { String::new() }
+            }
+            _ => String::new(),
+        };
+        Tab { list, id, value, fields, scope, is_placed: false }
+    }
+}
+
+/// Reads a `tabs` object.
+pub(in crate::emulator) fn drafts(tabs: Option<&Value>, scope: usize) -> Vec<DraftTab> {
+    let mut drafts = Vec::new();
+    for (list, items) in tabs.and_then(Value::as_object).into_iter().flatten() {
+        for item in items.as_array().into_iter().flatten().filter_map(Value::as_object) {
+            drafts.push(DraftTab { list: list.clone(), fields: item.clone(), scope });
+        }
+    }
+    drafts
+}
+
+/// Places every tab of every recipient.
+pub(super) fn place_all(envelope: &mut Envelope) -> Result<(), Refusal> {
+    let Envelope { documents, recipients, .. } = envelope;
+    for recipient in recipients {
+        place(documents, recipient)?;
+    }
+    Ok(())
+}
+
+/// Places the tabs of one recipient that were not placed yet: an anchor makes one tab a hit.
+pub(super) fn place(documents: &[File], recipient: &mut Recipient) -> Result<(), Refusal> {
+    let mut placed = Vec::new();
+    for tab in std::mem::take(&mut recipient.tabs) {
+        if tab.is_placed {
+            placed.push(tab);
+        } else if let Some(anchor) = text(&tab.fields, "anchorString").map(str::to_owned) {
+            anchored(documents, &tab, &anchor, &mut placed)?;
+        } else {
+            check_fixed(documents, &tab)?;
+            placed.push(Tab { is_placed: true, ..tab });
+        }
+        if placed.len() > MAX_ANCHOR_INSTANCES {
+            return Err(invalid("An envelope has at most 3000 anchor instances."));
+        }
+    }
+    recipient.tabs = placed;
+    Ok(())
+}
+
+fn anchored(documents: &[File], tab: &Tab, anchor: &str, placed: &mut Vec<Tab>) -> Result<(), Refusal> {
+    let is_on = |name: &str| text(&tab.fields, name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let matching = Matching {
+        case_sensitive: is_on("anchorCaseSensitive"),
+        whole_word: is_on("anchorMatchWholeWord"),
+        ignore_blanks: is_on("anchorAllowWhiteSpaceInCharacters"),
+    };
+    let (dx, dy) = offsets(&tab.fields)?;
+    let mut is_found = false;
+    for file in documents.iter().filter(|file| file.scope == tab.scope) {
+        for spot in file.text.find(anchor, matching) {
+            let id = if is_found { format!("{}-{}", tab.id, placed.len()) } else { tab.id.clone() };
+            is_found = true;
+            let mut copy = Tab { id, is_placed: true, ..tab.clone() };
+            put(&mut copy.fields, &file.id, &Spot { x: spot.x + dx, y: spot.y + dy, ..spot });
+            placed.push(copy);
+        }
+    }
+    if is_found || is_on("anchorIgnoreIfNotPresent") {
+        return Ok(());
+    }
+    Err(refuse(
+        "ANCHOR_TAB_STRING_NOT_FOUND",
+        format!("At least one anchor tab string was not found in the document. Anchor string: '{anchor}'."),
+    ))
+}
+
+fn put(fields: &mut Fields, document: &str, spot: &Spot) {
+    fields.insert("documentId".to_owned(), json!(document));
+    fields.insert("pageNumber".to_owned(), json!(spot.page.to_string()));
+    fields.insert("xPosition".to_owned(), json!(format!("{:.0}", spot.x.max(0.0))));
+    fields.insert("yPosition".to_owned(), json!(format!("{:.0}", spot.y.max(0.0))));
+}
+
+/// The offsets in points; a pixel of the vendor is one at 72 dpi.
+fn offsets(fields: &Fields) -> Result<(f32, f32), Refusal> {
+    let unit = text(fields, "anchorUnits").unwrap_or("pixels").to_ascii_lowercase();
+    let factor = match unit.as_str() {
+        "pixels" => 1.0,
+        "inches" => 72.0,
+        "mms" => 72.0 / 25.4,
+        "cms" => 72.0 / 2.54,
+        _ => return Err(invalid("anchorUnits must be one of pixels, inches, mms, cms.")),
+    };
+    let offset = |name: &str| match text(fields, name) {
+        None => Ok(0.0),
+        Some(value) => value
+            .trim()
+            .parse::<f32>()
+            .ok()
+            .filter(|value| value.is_finite())
+            .map(|value| value * factor)
+            .ok_or_else(|| invalid(&format!("{name} must be a number."))),
+    };
+    Ok((offset("anchorXOffset")?, offset("anchorYOffset")?))
+}
+
+/// A tab without an anchor must lie on a page that exists.
+fn check_fixed(documents: &[File], tab: &Tab) -> Result<(), Refusal> {
+    let Some(document) = text(&tab.fields, "documentId") else { return Ok(()) };
+    let Some(file) = documents.iter().find(|file| file.id == document) else {
+        return Err(invalid("A tab names a documentId that the envelope does not have."));
+    };
+    let number = |name: &str| text(&tab.fields, name).map(|value| value.trim().parse::<f32>());
+    let page = text(&tab.fields, "pageNumber").unwrap_or("1").parse::<usize>();
+    let (Ok(page), x, y) = (page, number("xPosition"), number("yPosition")) else {
+        return Err(invalid("The pageNumber of a tab must be a number."));
+    };
+    let out = || refuse("TAB_OUT_OF_BOUNDS", "A tab position is not within the bounds of its page.");
+    let size = page
+        .checked_sub(1)
+        .and_then(|index| file.text.pages.get(index))
+        .map(|page| page.size)
+        .ok_or_else(out)?;
+    for (value, limit) in [(x, size.0), (y, size.1)] {
+        match value {
+            None => {}
+            Some(Ok(value)) if (0.0..=limit).contains(&value) => {}
+            Some(Ok(_)) => return Err(out()),
+            Some(Err(_)) => return Err(invalid("xPosition and yPosition of a tab must be numbers.")),
+        }
+    }
+    Ok(())
+}
+
+/// `…/recipients/{id}/tabs`: read, add, change values.
+pub(super) fn route(world: &mut World, call: &Call, id: &str, recipient: &str) -> Option<Outcome> {
+    let known = world.envelopes.envelopes[id]
+        .recipients
+        .iter()
+        .position(|known| known.id == recipient || known.guid == recipient);
+    let Some(index) = known else {
+        return Some(Err(refuse(
+            "INVALID_RECIPIENT_ID",
+            "Invalid recipient specified. The envelope has no such recipient.",
+        )));
+    };
+    Some(match call.method {
+        Method::GET => Ok(Answer::ok(render::tabs(&world.envelopes.envelopes[id].recipients[index]))),
+        Method::POST | Method::PUT => write(world, call, id, index),
+        _ => return None,
+    })
+}
+
+fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
+    let given = body(call, Body::Tabs)?;
+    let envelope = &world.envelopes.envelopes[id];
+    if envelope.status.is_final() || envelope.recipients[index].is_done() {
+        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
+    }
+    let is_new = call.method == Method::POST;
+    let mut recipient = envelope.recipients[index].clone();
+    for draft in drafts(Some(&given), 0) {
+        if is_new {
+            recipient.tabs.push(draft.build(world.guid()));
+            continue;
+        }
+        let wanted = text(&draft.fields, "tabId").unwrap_or_default();
+        let Some(tab) = recipient.tabs.iter_mut().find(|tab| tab.id == wanted) else {
+            return Err(refuse("INVALID_TAB_ID", "The tab specified does not exist for this recipient."));
+        };
+        if let Some(Value::String(value)) = draft.fields.get("value") {
+            value.clone_into(&mut tab.value);
+        }
+        let rest = draft.fields.into_iter().filter(|(name, _)| !["value", "tabId"].contains(&name.as_str()));
+        tab.fields.extend(rest);
+    }
+    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    if envelope.status != Status::Created {
+        place(&envelope.documents, &mut recipient)?;
+    }
+    let answer = render::tabs(&recipient);
+    envelope.recipients[index] = recipient;
+    envelope.modified = call.now;
+    Ok(Answer::json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, answer))
+}

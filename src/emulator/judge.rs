@@ -1,0 +1,346 @@
+//! Watches the client for what DocuSign forbids or holds against an application at its go-live
+//! review, though no call fails for it.
+//!
+//! A verdict names the rule, its source, and the requests that show the breach. The judge only
+//! watches: no answer depends on it.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::requests::Entry;
+
+/// One status read of an envelope, or of one part of it, in so long.
+const POLLING_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
+/// So many mints in a row, each used for at most [`FEW_CALLS`], are a mint a call.
+const NEEDLESS_MINTS: usize = 4;
+const FEW_CALLS: u64 = 2;
+/// Calls under way when the first refusal came are not held against the client.
+const UNDER_WAY: SignedDuration = SignedDuration::from_secs(1);
+/// Requests kept as proof of one breach.
+const PROOF: usize = 50;
+
+/// A rule of the vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Rule {
+    /// Called on after a limit error, before the budget was full again.
+    LimitIgnored,
+    /// Created an envelope again under a transaction id that has one.
+    CreateRepeated,
+    /// Minted a token for every call or two, while the last one was still good.
+    MintPerCall,
+    /// Read the status of one envelope, or one part of it, more than once in 15 minutes.
+    Polling,
+    /// Used a token on after it was refused.
+    DeadTokenReused,
+    /// Asked for a recipient view while one for that recipient was live.
+    ViewReminted,
+}
+
+impl Rule {
+    fn words(self) -> &'static str {
+        match self {
+            Self::CreateRepeated => {
+                "a create is not idempotent: look the transaction id up before sending it again"
+            }
+            Self::DeadTokenReused => "renew a token once it was refused, instead of calling on with it",
+            Self::LimitIgnored => "when the budget is gone, stop until it is full again",
+            Self::MintPerCall => "keep the access token and use it until shortly before it expires",
+            Self::Polling => "one status read of an envelope (and of each part of it) in 15 minutes",
+            Self::ViewReminted => "a new recipient view puts out the signer who is using the last one",
+        }
+    }
+
+    fn source(self) -> &'static str {
+        match self {
+            Self::CreateRepeated => "eSignature REST API, envelopeDefinition.transactionId",
+            Self::DeadTokenReused | Self::MintPerCall => {
+                "DocuSign developer FAQ, Administration and Authentication"
+            }
+            Self::LimitIgnored | Self::Polling => {
+                "developers.docusign.com/docs/esign-rest-api/esign101/rules-and-limits"
+            }
+            Self::ViewReminted => "developers.docusign.com, EnvelopeViews: createRecipient",
+        }
+    }
+}
+
+/// What happened to one vendor request, as far as rules care.
+#[derive(Debug)]
+pub(super) struct Observed<'a> {
+    /// The request, as it is in the log.
+    pub(super) entry: &'a Entry,
+    /// Its path in segments.
+    pub(super) route: &'a [&'a str],
+    /// The account it was for, once known.
+    pub(super) account: Option<&'a str>,
+    /// Its bearer token.
+    pub(super) bearer: Option<&'a str>,
+    /// The method.
+    pub(super) method: &'a Method,
+    /// What was answered, or would have been.
+    pub(super) status: StatusCode,
+    /// The client's own id for a create.
+    pub(super) transaction: Option<String>,
+    /// When the budget that refused this call is full again.
+    pub(super) limited_until: Option<Timestamp>,
+}
+
+/// A successful JWT grant.
+#[derive(Debug)]
+struct Mint {
+    entry: Entry,
+    calls: u64,
+    expires: Timestamp,
+}
+
+/// What it has seen, and what it thinks of it.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    breaches: BTreeMap<(Rule, String), Breach>,
+    polled: BTreeMap<String, Entry>,
+    limited: BTreeMap<String, (Timestamp, Entry)>,
+    mints: BTreeMap<String, Vec<Mint>>,
+    refused_tokens: BTreeMap<String, Entry>,
+    created: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Default)]
+struct Breach {
+    count: u64,
+    requests: Vec<Entry>,
+}
+
+/// One verdict, as the control interface tells it.
+#[derive(Debug, Serialize)]
+pub(super) struct Verdict<'a> {
+    rule: Rule,
+    says: &'static str,
+    source: &'static str,
+    subject: &'a str,
+    count: u64,
+    requests: &'a [Entry],
+}
+
+impl Judge {
+    /// The rules that were broken, and the requests that show it.
+    pub(super) fn verdicts(&self) -> Vec<Verdict<'_>> {
+        self.breaches
+            .iter()
+            .map(|((rule, subject), breach)| Verdict {
+                rule: *rule,
+                says: rule.words(),
+                source: rule.source(),
+                subject,
+                count: breach.count,
+                requests: &breach.requests,
+            })
+            .collect()
+    }
+
+    /// Records a breach that a handler saw: about what (an id or a path), and which requests show it.
+    pub(super) fn broke(&mut self, rule: Rule, subject: &str, shown_by: &[&Entry]) {
+        let breach = self.breaches.entry((rule, subject.to_owned())).or_default();
+        breach.count += 1;
+        for entry in shown_by {
+            if breach.requests.len() < PROOF && breach.requests.last() != Some(*entry) {
+                breach.requests.push((*entry).clone());
+            }
+        }
+    }
+
+    /// Looks at one answered request.
+    pub(super) fn observe(&mut self, seen: &Observed<'_>) {
+        self.watch_limits(seen);
+        self.watch_tokens(seen);
+        if seen.status.is_success() {
+            self.watch_polling(seen);
+            self.watch_creates(seen);
+        }
+    }
+
+    /// Notes a successful JWT grant for one (integration key, user, scopes).
+    pub(super) fn minted(&mut self, who: &str, entry: &Entry, expires: Timestamp) {
+        let mints = self.mints.entry(who.to_owned()).or_default();
+        mints.retain(|mint| entry.at < mint.expires);
+        mints.push(Mint { entry: entry.clone(), calls: 0, expires });
+        let earlier = &mints[..mints.len() - 1];
+        let row: Vec<Entry> = earlier
+            .iter()
+            .rev()
+            .take_while(|mint| mint.calls <= FEW_CALLS)
+            .map(|mint| mint.entry.clone())
+            .collect();
+        if row.len() + 1 >= NEEDLESS_MINTS {
+            let shown: Vec<&Entry> = row.iter().rev().chain([entry]).collect();
+            self.broke(Rule::MintPerCall, who, &shown);
+        }
+    }
+
+    /// Notes that a token of this owner was used: its mint was worth it.
+    pub(super) fn used(&mut self, who: &str) {
+        if let Some(mint) = self.mints.get_mut(who).and_then(|mints| mints.last_mut()) {
+            mint.calls += 1;
+        }
+    }
+
+    /// Notes that tokens of this owner died early: minting again is right.
+    pub(super) fn died(&mut self, who: &str) {
+        self.mints.remove(who);
+    }
+
+    fn watch_limits(&mut self, seen: &Observed<'_>) {
+        let Some(account) = seen.account else { return };
+        let earlier = self.limited.get(account).filter(|(until, _)| seen.entry.at < *until).cloned();
+        if let Some((_, refused)) = earlier
+            && seen.entry.at.duration_since(refused.at) > UNDER_WAY
+        {
+            self.broke(Rule::LimitIgnored, account, &[&refused, seen.entry]);
+        }
+        if let Some(until) = seen.limited_until {
+            self.limited.entry(account.to_owned()).or_insert_with(|| (until, seen.entry.clone())).0 = until;
+        }
+        if self.limited.get(account).is_some_and(|(until, _)| seen.entry.at >= *until) {
+            self.limited.remove(account);
+        }
+    }
+
+    fn watch_tokens(&mut self, seen: &Observed<'_>) {
+        let Some(bearer) = seen.bearer else { return };
+        if seen.status != StatusCode::UNAUTHORIZED {
+            return;
+        }
+        if let Some(first) = self.refused_tokens.get(bearer).cloned() {
+            if seen.entry.at.duration_since(first.at) > UNDER_WAY {
+                // The subject must not repeat the token.
+                self.broke(Rule::DeadTokenReused, &seen.entry.path, &[&first, seen.entry]);
+            }
+        } else {
+            self.refused_tokens.insert(bearer.to_owned(), seen.entry.clone());
+        }
+    }
+
+    fn watch_polling(&mut self, seen: &Observed<'_>) {
+        if *seen.method != Method::GET {
+            return;
+        }
+        let subject = match seen.route {
+            [_, _, "accounts", _, "envelopes", id] if *id != "status" => (*id).to_owned(),
+            [
+                _,
+                _,
+                "accounts",
+                _,
+                "envelopes",
+                id,
+                part @ ("audit_events" | "custom_fields" | "documents" | "notification" | "recipients"),
+            ] => format!("{id}/{part}"),
+            _ => return,
+        };
+        let last = self.polled.insert(subject.clone(), seen.entry.clone());
+        if let Some(last) = last
+            && seen.entry.at.duration_since(last.at) < POLLING_INTERVAL
+        {
+            self.broke(Rule::Polling, &subject, &[&last, seen.entry]);
+        }
+    }
+
+    fn watch_creates(&mut self, seen: &Observed<'_>) {
+        let is_create = *seen.method == Method::POST && seen.route.last() == Some(&"envelopes");
+        let Some(transaction) = seen.transaction.as_deref().filter(|id| is_create && !id.is_empty()) else {
+            return;
+        };
+        if let Some(first) = self.created.get(transaction).cloned() {
+            self.broke(Rule::CreateRepeated, transaction, &[&first, seen.entry]);
+        } else {
+            self.created.insert(transaction.to_owned(), seen.entry.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENVELOPE: &[&str] = &["restapi", "v2.1", "accounts", "a", "envelopes", "e1"];
+    const RECIPIENTS: &[&str] = &["restapi", "v2.1", "accounts", "a", "envelopes", "e1", "recipients"];
+    const ENVELOPES: &[&str] = &["restapi", "v2.1", "accounts", "a", "envelopes"];
+
+    fn entry(number: u64, second: i64) -> Entry {
+        Entry {
+            number,
+            at: Timestamp::from_second(second).unwrap(),
+            method: "GET".to_owned(),
+            path: "/x".to_owned(),
+            query: String::new(),
+            status: Some(200),
+            bytes: 0,
+        }
+    }
+
+    fn seen<'a>(entry: &'a Entry, method: &'a Method, route: &'a [&'a str]) -> Observed<'a> {
+        Observed {
+            entry,
+            route,
+            account: Some("a"),
+            bearer: Some("t"),
+            method,
+            status: StatusCode::OK,
+            transaction: None,
+            limited_until: None,
+        }
+    }
+
+    fn rules(judge: &Judge) -> Vec<(Rule, u64, usize)> {
+        judge.verdicts().iter().map(|found| (found.rule, found.count, found.requests.len())).collect()
+    }
+
+    #[test]
+    fn one_status_read_of_each_part_in_15_minutes() {
+        let mut judge = Judge::default();
+        for (number, second, route) in
+            [(1, 0, ENVELOPE), (2, 1, RECIPIENTS), (3, 900, ENVELOPE), (4, 901, RECIPIENTS)]
+        {
+            judge.observe(&seen(&entry(number, second), &Method::GET, route));
+        }
+        assert_eq!(rules(&judge), []);
+        judge.observe(&seen(&entry(5, 1_799), &Method::GET, ENVELOPE));
+        assert_eq!(rules(&judge), [(Rule::Polling, 1, 2)]);
+        judge.observe(&seen(&entry(6, 1_800), &Method::GET, ENVELOPE));
+        assert_eq!(rules(&judge), [(Rule::Polling, 2, 3)]);
+    }
+
+    #[test]
+    fn a_create_under_a_known_transaction_id_is_noted_and_a_refused_one_is_not() {
+        let mut judge = Judge::default();
+        let create = |judge: &mut Judge, number, id: &str, status| {
+            let entry = entry(number, 0);
+            let transaction = Some(id.to_owned());
+            judge.observe(&Observed { status, transaction, ..seen(&entry, &Method::POST, ENVELOPES) });
+        };
+        create(&mut judge, 1, "one", StatusCode::BAD_REQUEST);
+        create(&mut judge, 2, "one", StatusCode::CREATED);
+        create(&mut judge, 3, "two", StatusCode::CREATED);
+        assert_eq!(rules(&judge), []);
+        create(&mut judge, 4, "one", StatusCode::CREATED);
+        assert_eq!(rules(&judge), [(Rule::CreateRepeated, 1, 2)]);
+    }
+
+    #[test]
+    fn a_dead_token_is_put_away_but_calls_under_way_are_forgiven() {
+        let mut judge = Judge::default();
+        let refuse = |judge: &mut Judge, number, second| {
+            let entry = entry(number, second);
+            let status = StatusCode::UNAUTHORIZED;
+            judge.observe(&Observed { status, ..seen(&entry, &Method::GET, ENVELOPES) });
+        };
+        refuse(&mut judge, 1, 0);
+        refuse(&mut judge, 2, 1);
+        assert_eq!(rules(&judge), []);
+        refuse(&mut judge, 3, 2);
+        assert_eq!(rules(&judge), [(Rule::DeadTokenReused, 1, 2)]);
+    }
+}

@@ -1,0 +1,237 @@
+//! DocuSign in miniature: a strict, stateful, unkind copy of what an embedded-signing integration
+//! touches, on loopback, over HTTP or TLS.
+//!
+//! # Goals
+//!
+//! - **Strict.** It verifies what the vendor verifies: assertions by signature, `aud`, `iss`, `exp`,
+//!   `sub`, consent and scopes; request bodies by the vendor's own types; recipient views by exact
+//!   match. Envelopes walk through legal states only.
+//! - **Honest.** What it refuses, it refuses with the vendor's status and code where these are known;
+//!   where the vendor publishes none, the choice is marked as inferred beside it.
+//! - **Unkind.** It has the vendor's limits on by default and a named fault for each of its bad days
+//!   ([`faults`]), deterministic from a seed and the order of requests.
+//! - **A judge.** It notes the rules that a client breaks without any call failing ([`judge`]).
+//! - **Not to be mistaken.** Loopback only, memory only, fresh keys each start, and
+//!   `X-Countersign-Emulator: true` on every answer.
+//!
+//! # What is emulated
+//!
+//! | Part | Paths | In |
+//! |---|---|---|
+//! | account server | `/oauth/token`, `/oauth/auth`, `/oauth/userinfo`, `/logout`, `/.well-known/openid-configuration` | [`oauth`], [`consent`] |
+//! | account, users, brands, features | `/restapi/v2.1/accounts/{a}`, `…/users`, `…/identity_verification` | [`accounts`] |
+//! | stored signatures | `…/users/{u}/signatures` | [`signatures`] |
+//! | Connect configurations and HMAC keys | `…/connect` | [`connect_settings`] |
+//! | envelopes, templates, views, documents | `…/envelopes`, `…/templates` | [`envelopes`] |
+//! | signing ceremony | `/Signing/…` | [`ceremony`] |
+//! | Connect deliveries | to the receivers' URLs | [`connect`] |
+//! | budgets of calls and their headers | every REST call | [`limits`] |
+//!
+//! # Gaps
+//!
+//! - One environment: demo and production are not told apart but by an account on another base URI.
+//! - Of the Admin API nothing; of OAuth no device flow, no client credentials, no `/oauth/revoke`
+//!   (the vendor documents none).
+//! - No XML bodies, no bulk send, no PowerForms, no payments, no ID verification beyond phone and
+//!   access code, no envelope locks, no focused view.
+//! - Invitation e-mails are not sent; SMS goes to an outbox.
+//! - Limits an envelope and the life of an authorization code are guesses: the vendor keeps them secret.
+//! - A redirect URI counts as registered if it is listed, or (unlike at the vendor) if it is a
+//!   loopback address with the path `/consent/callback`, because a daemon on port 0 cannot be listed.
+//!
+//! The emulator shares no type with any client of the vendor's API: if it did, one misreading of the
+//! format would cancel itself out and every test would pass.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use serde::Serialize;
+
+use crate::{clock::SharedClock, lifecycle::Lifecycle, listener};
+
+mod accounts;
+mod ceremony;
+mod connect;
+mod connect_settings;
+mod consent;
+mod control;
+mod directory;
+mod envelopes;
+mod faults;
+mod files;
+mod http;
+mod judge;
+mod limits;
+mod multipart;
+mod oauth;
+mod pdf;
+mod recipient_views;
+mod requests;
+mod schema;
+mod server;
+mod signatures;
+mod state;
+mod templates;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use faults::{Fault, Kind as FaultKind, read_plan};
+
+/// How to start an emulator.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where vendor paths are served; loopback only, port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where the control interface is served; loopback only.
+    pub control: SocketAddr,
+    /// Whether the vendor's listener speaks TLS, with a CA made for this run.
+    pub tls: bool,
+    /// Of ids and faults: the same seed and the same requests give the same answers.
+    pub seed: u64,
+    /// Faults armed from the start.
+    pub faults: Option<Vec<Fault>>,
+    /// Where the keys and the CA are written; a temporary directory, removed at the end, if absent.
+    pub state_dir: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            control: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: false,
+            seed: 0,
+            faults: None,
+            state_dir: None,
+        }
+    }
+}
+
+/// Where a running emulator is and what it knows: the content of the ready file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ready {
+    /// The process.
+    pub pid: u32,
+    /// Host and port of the account server: what SDKs call the OAuth base path, and a valid `aud`.
+    pub oauth_host: String,
+    /// Its origin.
+    pub oauth_url: String,
+    /// The origin of the REST API; `/restapi` is added by the client.
+    pub base_url: String,
+    /// The origin of the control interface.
+    pub control_url: String,
+    /// The CA certificate of the vendor's listener, with TLS.
+    pub ca_file: Option<PathBuf>,
+    /// The first integration key.
+    pub integration_key: String,
+    /// The user who has consented to it.
+    pub user_id: String,
+    /// A user who has not.
+    pub no_consent_user_id: String,
+    /// The account of both.
+    pub account_id: String,
+    /// The private half of the integration key's RSA pair (PKCS#1 PEM, mode 0600).
+    pub private_key_file: PathBuf,
+    /// A template of that account.
+    pub template_id: String,
+    /// The template's role.
+    pub template_role: String,
+    /// The account's Connect HMAC key.
+    pub connect_hmac_key: String,
+}
+
+/// Why the emulator cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A listener asked for an address that others can reach.
+    #[error("the emulator listens on loopback only, not on {0}")]
+    NotLoopback(SocketAddr),
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A key pair could not be made.
+    #[error("cannot make an RSA key pair")]
+    Key,
+    /// The certificates could not be made.
+    #[error("cannot make the TLS certificates: {0}")]
+    Tls(String),
+}
+
+/// A running emulator. Dropping it removes the state directory if it was a temporary one; the
+/// listeners end with the [`Lifecycle`].
+#[derive(Debug)]
+pub struct Emulator {
+    ready: Ready,
+    _files: files::StateDir,
+}
+
+impl Emulator {
+    /// Binds both listeners and serves them until `life` stops.
+    pub async fn start(options: Options, clock: SharedClock, life: &Lifecycle) -> Result<Self, Error> {
+        let vendor = bind(options.listen).await?;
+        let control = bind(options.control).await?;
+        let state_dir = files::StateDir::open(options.state_dir.as_deref())?;
+        let secrets = files::Secrets::make(&state_dir)?;
+        let (vendor, ca_file) = if options.tls {
+            let (tls, ca_file) = files::tls(&state_dir)?;
+            (vendor.with_tls(tls), Some(ca_file))
+        } else {
+            (vendor, None)
+        };
+        let origin = vendor.origin();
+        let ready = Ready {
+            pid: std::process::id(),
+            oauth_host: origin.split_once("://").map_or_else(String::new, |(_, host)| host.to_owned()),
+            oauth_url: origin.clone(),
+            base_url: origin.clone(),
+            control_url: control.origin(),
+            ca_file,
+            integration_key: directory::INTEGRATION_KEY.to_owned(),
+            user_id: directory::USER.to_owned(),
+            no_consent_user_id: directory::NO_CONSENT_USER.to_owned(),
+            account_id: directory::ACCOUNT.to_owned(),
+            private_key_file: secrets.private_key_file,
+            template_id: templates::TEMPLATE.to_owned(),
+            template_role: templates::TEMPLATE_ROLE.to_owned(),
+            connect_hmac_key: secrets.connect_hmac_key.clone(),
+        };
+        let setup = state::Setup {
+            seed: options.seed,
+            faults: options.faults.unwrap_or_default(),
+            public_keys: secrets.public_keys,
+            connect_hmac_key: secrets.connect_hmac_key,
+            origin,
+        };
+        server::start(vendor, control, Arc::new(setup), clock, life);
+        Ok(Self { ready, _files: state_dir })
+    }
+
+    /// Where it is and what it knows.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<listener::Bound, Error> {
+    if !address.ip().is_loopback() {
+        return Err(Error::NotLoopback(address));
+    }
+    listener::Bound::tcp(address).await.map_err(|source| Error::Bind { address, source })
+}

@@ -1,0 +1,249 @@
+//! `POST …/views/recipient`: the single-use address at which one embedded recipient signs.
+//!
+//! Everything must match what the envelope says now, to the letter; the address is good for one
+//! opening within five minutes. Source: EnvelopeViews:createRecipient and concepts/embedding.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{
+    ceremony,
+    envelopes::{
+        Outcome, body,
+        model::{Envelope, Fields, Recipient, RecipientStatus, Refusal, Status, invalid, refuse, text},
+    },
+    http::{Answer, Call},
+    judge::Rule,
+    schema::Body,
+    state::World,
+};
+
+/// A recipient view can be opened for so long.
+pub(super) const LIFE: SignedDuration = SignedDuration::from_secs(300);
+/// A longer return URL is cut by the vendor.
+const MAX_RETURN_URL: usize = 470;
+/// `authenticationMethod`, compared without case: samples send `none`.
+const METHODS: [&str; 18] = [
+    "Biometric",
+    "Email",
+    "HTTPBasicAuth",
+    "Kerberos",
+    "KnowledgeBasedAuth",
+    "None",
+    "PaperDocuments",
+    "Password",
+    "RSASecureID",
+    "SingleSignOn_CASiteminder",
+    "SingleSignOn_InfoCard",
+    "SingleSignOn_MicrosoftActiveDirectory",
+    "SingleSignOn_Other",
+    "SingleSignOn_Passport",
+    "SingleSignOn_SAML",
+    "Smartcard",
+    "SSLMutualAuth",
+    "X509Certificate",
+];
+
+/// One recipient view.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    /// In the address.
+    pub(super) guid: String,
+    /// The secret in the address.
+    pub(super) token: String,
+    /// For which envelope.
+    pub(super) envelope: String,
+    /// For which recipient: the `recipientIdGuid`.
+    pub(super) recipient: String,
+    /// When it was made.
+    pub(super) minted: Timestamp,
+    /// Whether it was opened.
+    pub(super) is_used: bool,
+    /// Where the browser goes afterwards.
+    pub(super) return_url: String,
+    /// `clientURLs`: other places for single outcomes.
+    pub(super) client_urls: Fields,
+    /// `frameAncestors`: who may show the ceremony in a frame.
+    pub(super) ancestors: Vec<String>,
+    /// The number of the request that made it.
+    pub(super) request: u64,
+}
+
+impl View {
+    /// Whether it can still be opened.
+    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
+        !self.is_used && now.duration_since(self.minted) < LIFE
+    }
+
+    /// A used or stale one is remembered for a day, so that opening it still finds the way back.
+    pub(super) fn is_worth_keeping(&self, now: Timestamp) -> bool {
+        now.duration_since(self.minted) < SignedDuration::from_hours(24)
+    }
+}
+
+/// Makes a view.
+pub(super) fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let given = body(call, Body::RecipientViewRequest)?;
+    let fields = given.as_object().cloned().unwrap_or_default();
+    let return_url = return_url(&fields)?;
+    let method = method(&fields)?;
+    let ancestors = origins(&fields, "frameAncestors")?;
+    origins(&fields, "messageOrigins")?;
+    let envelope = &world.envelopes.envelopes[id];
+    if matches!(envelope.status, Status::Created | Status::Declined | Status::Voided) {
+        return Err(refuse(
+            "ENVELOPE_INVALID_STATUS",
+            format!(
+                "The envelope status is not one that allows a recipient view: it is {}.",
+                envelope.status.name()
+            ),
+        ));
+    }
+    let recipient = matching(envelope, &fields, call.user.as_deref())?;
+    if recipient.status == RecipientStatus::Created {
+        return Err(refuse(
+            "RECIPIENT_NOT_IN_SEQUENCE",
+            "The token for an out of sequence recipient cannot be generated.",
+        ));
+    }
+    let guid = recipient.guid.clone();
+    put_out(world, call, id, &guid);
+    if let Some(recipient) =
+        world.envelopes.envelopes.get_mut(id).and_then(|envelope| envelope.recipient_mut(&guid))
+    {
+        recipient.app_authentication = Some(method);
+    }
+    let view = View {
+        guid: world.guid(),
+        token: URL_SAFE_NO_PAD.encode(World::secret::<96>()),
+        envelope: id.to_owned(),
+        recipient: guid,
+        minted: call.now,
+        is_used: false,
+        return_url,
+        client_urls: fields.get("clientURLs").and_then(Value::as_object).cloned().unwrap_or_default(),
+        ancestors,
+        request: call.number,
+    };
+    let address = format!("{}/Signing/MTRedeem/v1/{}?slt={}", call.origin, view.guid, view.token);
+    world.envelopes.views.push(view);
+    Ok(Answer::json(StatusCode::CREATED, json!({ "url": address })))
+}
+
+/// A new view puts out whoever is signing; the judge is told.
+fn put_out(world: &mut World, call: &Call, envelope: &str, recipient: &str) {
+    let live: Vec<u64> = world
+        .envelopes
+        .sessions
+        .values_mut()
+        .filter(|session| {
+            session.envelope == envelope && session.recipient == recipient && session.is_live(call.now)
+        })
+        .map(|session| {
+            session.end(ceremony::Ending::ThrownOut);
+            session.request
+        })
+        .collect();
+    let waiting = world
+        .envelopes
+        .views
+        .iter()
+        .filter(|view| view.envelope == envelope && view.recipient == recipient && view.is_fresh(call.now))
+        .map(|view| view.request);
+    let earlier: Vec<u64> = live.into_iter().chain(waiting).collect();
+    let World { judge, requests, .. } = world;
+    if let (Some(first), Some(this)) =
+        (earlier.first().and_then(|number| requests.entry(*number)), requests.entry(call.number))
+    {
+        judge.broke(Rule::ViewReminted, &format!("{envelope}/{recipient}"), &[first, this]);
+    }
+}
+
+fn return_url(fields: &Fields) -> Result<String, Refusal> {
+    let Some(address) = text(fields, "returnUrl") else {
+        return Err(invalid("A value was not found for parameter 'returnUrl'."));
+    };
+    let has_scheme = address.split_once("://").is_some_and(|(scheme, rest)| {
+        !rest.is_empty()
+            && !scheme.is_empty()
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    });
+    if !has_scheme || address.chars().any(|c| c.is_control() || c == ' ') {
+        return Err(invalid("The returnUrl must be an absolute address that begins with its scheme."));
+    }
+    Ok(address.chars().take(MAX_RETURN_URL).collect())
+}
+
+fn method(fields: &Fields) -> Result<String, Refusal> {
+    let Some(method) = text(fields, "authenticationMethod") else {
+        return Err(invalid("A value was not found for parameter 'authenticationMethod'."));
+    };
+    METHODS
+        .iter()
+        .find(|known| known.eq_ignore_ascii_case(method))
+        .map(|known| (*known).to_owned())
+        .ok_or_else(|| invalid("The value of 'authenticationMethod' is not one that is known."))
+}
+
+/// Bare origins: https, or http on localhost, which developer accounts may use.
+fn origins(fields: &Fields, name: &str) -> Result<Vec<String>, Refusal> {
+    let list = fields.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    list.map(|origin| {
+        let parsed = url::Url::parse(origin).ok();
+        let is_bare = parsed.as_ref().is_some_and(|url| {
+            let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1"));
+            (url.scheme() == "https" || (url.scheme() == "http" && is_local))
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+        });
+        let plain = parsed.filter(|_| is_bare).map(|url| url.origin().ascii_serialization());
+        plain.ok_or_else(|| {
+            invalid(&format!("'{name}' must hold origins: https, or http on localhost, without a path."))
+        })
+    })
+    .collect()
+}
+
+/// The recipient that the request means; every value must be what the envelope says now.
+fn matching<'a>(
+    envelope: &'a Envelope,
+    fields: &Fields,
+    caller: Option<&str>,
+) -> Result<&'a Recipient, Refusal> {
+    let (client, user) = (text(fields, "clientUserId"), text(fields, "userId"));
+    let is_meant = |recipient: &&Recipient| {
+        let is_same_client = recipient.client_user_id.as_deref() == client;
+        match (user, client) {
+            (Some(user), Some(_)) => {
+                is_same_client && recipient.user_id.eq_ignore_ascii_case(user) && agrees(recipient, fields)
+            }
+            (Some(user), None) => recipient.user_id.eq_ignore_ascii_case(user) && caller == Some(user),
+            (None, Some(_)) => {
+                is_same_client
+                    && text(fields, "userName") == Some(&recipient.name)
+                    && text(fields, "email") == Some(&recipient.email)
+            }
+            (None, None) => false,
+        }
+    };
+    let by_id = |recipient: &&Recipient| {
+        text(fields, "recipientId").is_none_or(|id| id == recipient.id || id == recipient.guid)
+    };
+    let mut found: Vec<&Recipient> = envelope.recipients.iter().filter(is_meant).filter(by_id).collect();
+    found.sort_by_key(|recipient| (recipient.is_done(), !recipient.status.is_in_turn(), recipient.order));
+    found.first().copied().ok_or_else(|| {
+        refuse(
+            "UNKNOWN_ENVELOPE_RECIPIENT",
+            "The recipient you have identified is not a valid recipient of the specified envelope. Envelope recipient could not be determined. 'clientUserId', 'email', or 'userName' in request and envelope may not match.",
+        )
+    })
+}
+
+/// With `userId`, name and e-mail may be left out, but must not be wrong.
+fn agrees(recipient: &Recipient, fields: &Fields) -> bool {
+    text(fields, "userName").is_none_or(|name| name == recipient.name)
+        && text(fields, "email").is_none_or(|email| email == recipient.email)
+}

@@ -1,0 +1,468 @@
+//! The vendor's listener and the control listener: what happens to every request around its handler.
+//!
+//! In order: the body is read within the vendor's limit, the request is logged and its faults are
+//! drawn, then the handler runs as one step under the lock, then the answer gets the vendor's usual
+//! headers, the judge looks at it, and Connect events go to the deliverer.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    accounts,
+    connect::Deliverer,
+    connect_settings, consent, control, envelopes,
+    faults::{Fault, Kind},
+    http::{Answer, Call, text, vendor_time},
+    judge::Observed,
+    oauth,
+    requests::Entry,
+    signatures,
+    state::{Setup, SharedWorld, World},
+    time::Time,
+};
+use crate::{
+    clock::SharedClock,
+    lifecycle::Lifecycle,
+    listener::{Bound, Limits},
+};
+
+/// The vendor's limit on one request: developers.docusign.com, "Rules and resource limits".
+const MAX_BODY: usize = 35_651_584;
+const MAX_CONTROL_BODY: usize = 1 << 20;
+
+/// The connection is cut instead of answering: a fault, or a client that went away.
+#[derive(Debug, thiserror::Error)]
+#[error("the emulator cut the connection")]
+struct Cut;
+
+#[derive(Debug, Clone)]
+struct Server {
+    world: SharedWorld,
+    time: Time,
+    deliverer: Deliverer,
+    stopping: CancellationToken,
+}
+
+/// Serves both listeners until the life stops.
+pub(super) fn start(vendor: Bound, control: Bound, setup: Arc<Setup>, clock: SharedClock, life: &Lifecycle) {
+    let time = Time::new(clock);
+    let world = SharedWorld::new(World::new(setup, time.now()));
+    let deliverer = Deliverer::start(world.clone(), time.clone(), life);
+    let server = Server { world, time, deliverer, stopping: life.stopping() };
+
+    let limits = Limits { drain: Duration::from_secs(5), ..Limits::default() };
+    let (ticking, at_vendor, at_control) = (server.clone(), server.clone(), server);
+    life.spawn("emulator", async move {
+        let stopping = at_vendor.stopping.clone();
+        let answer = move |request| at_vendor.clone().vendor(request);
+        vendor.serve_with(answer, limits, stopping).await;
+    });
+    life.spawn("emulator control", async move {
+        let stopping = at_control.stopping.clone();
+        let answer = move |request| at_control.clone().control(request);
+        control.serve_with(answer, limits, stopping).await;
+    });
+    life.spawn("emulator time", ticking.tick());
+}
+
+impl Server {
+    /// Lets time alone do what it does, also when nobody calls: envelopes expire.
+    async fn tick(self) {
+        loop {
+            let next = self.time.now().saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
+            tokio::select! {
+                () = self.stopping.cancelled() => return,
+                () = self.time.sleep_until(next) => {}
+            }
+            let events = {
+                let mut world = self.world.lock();
+                world.tick(self.time.now());
+                std::mem::take(&mut world.outgoing)
+            };
+            self.deliverer.enqueue(events);
+        }
+    }
+
+    async fn vendor(self, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+        let (parts, body) = request.into_parts();
+        let body = read(body, MAX_BODY).await?;
+        let size = body.as_ref().map_or(MAX_BODY as u64 + 1, |body| body.len() as u64);
+        let (number, plan) = self.arrived(&parts, size);
+        if let Some(delay) = plan.delay {
+            tokio::time::sleep(delay).await;
+        }
+        if let Some(stall) = &plan.stall {
+            self.stall(stall).await;
+            return Err(Cut);
+        }
+        if plan.fate == Fate::Resets {
+            return Err(Cut);
+        }
+        let call = call(&parts, body.clone().unwrap_or_default(), number, &self.time, self.origin(&parts));
+        let (answer, events) = {
+            let mut world = self.world.lock();
+            let answer = handle(&mut world, call, &plan, body.is_some());
+            (answer, std::mem::take(&mut world.outgoing))
+        };
+        self.deliverer.enqueue(events);
+        match plan.fate {
+            Fate::Drops => Err(Cut),
+            Fate::Truncates => Ok(truncated(answer)),
+            Fate::Answers | Fate::Resets => Ok(whole(answer)),
+        }
+    }
+
+    async fn control(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let (parts, body) = request.into_parts();
+        let Ok(Some(body)) = read(body, MAX_CONTROL_BODY).await else {
+            let problem = "the body is over 1 MiB, or did not arrive whole";
+            return Ok(whole(Answer::control_error(StatusCode::PAYLOAD_TOO_LARGE, problem)));
+        };
+        let origin = self.world.lock().setup.origin.clone();
+        let call = call(&parts, body, 0, &self.time, origin);
+        let (answer, events) = {
+            let mut world = self.world.lock();
+            let answer = control::route(&mut world, &self.time, &call);
+            (answer, std::mem::take(&mut world.outgoing))
+        };
+        self.deliverer.enqueue(events);
+        Ok(whole(mark(answer, self.time.now())))
+    }
+
+    fn arrived(&self, parts: &request::Parts, bytes: u64) -> (u64, Plan) {
+        let mut world = self.world.lock();
+        let (method, path) = (parts.method.as_str(), parts.uri.path());
+        let number = world.requests.arrived(Entry {
+            number: 0,
+            at: self.time.now(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            status: None,
+            bytes,
+        });
+        (number, Plan::draw(&mut world, method, path))
+    }
+
+    async fn stall(&self, fault: &Fault) {
+        tokio::select! {
+            () = self.stopping.cancelled() => {}
+            () = async {
+                match fault.delay_ms {
+                    Some(delay) => tokio::time::sleep(Duration::from_millis(delay)).await,
+                    None => std::future::pending().await,
+                }
+            } => {}
+        }
+    }
+
+    /// The origin the request came to, so that links lead back through whatever stands between.
+    fn origin(&self, parts: &request::Parts) -> String {
+        let own = self.world.lock().setup.origin.clone();
+        let host = parts
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .or_else(|| parts.uri.authority().map(http::uri::Authority::as_str));
+        match (host, own.split_once("://")) {
+            (Some(host), Some((scheme, _))) => format!("{scheme}://{host}"),
+            _ => own,
+        }
+    }
+}
+
+/// What becomes of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// The whole answer is sent.
+    Answers,
+    /// The work is done and the connection cut.
+    Drops,
+    /// Nothing is done and the connection cut.
+    Resets,
+    /// Half the answer is sent.
+    Truncates,
+}
+
+/// What the faults do to one request.
+#[derive(Debug)]
+struct Plan {
+    delay: Option<Duration>,
+    stall: Option<Fault>,
+    fate: Fate,
+    token_dies: bool,
+    /// `rate_limit`, `status` or `html`: answered instead of doing the work.
+    instead: Option<Fault>,
+}
+
+impl Plan {
+    fn draw(world: &mut World, method: &str, path: &str) -> Self {
+        let faults = &mut world.faults;
+        let mut fire = |kind| faults.fire(kind, method, path);
+        let delay = fire(Kind::Delay).and_then(|fault| fault.delay_ms).map(Duration::from_millis);
+        let fates = [
+            (Kind::ResetBeforeCommit, Fate::Resets),
+            (Kind::CommitThenDrop, Fate::Drops),
+            (Kind::Truncate, Fate::Truncates),
+        ];
+        let fate = fates.into_iter().find_map(|(kind, fate)| fire(kind).map(|_| fate));
+        Self {
+            delay,
+            stall: fire(Kind::Stall),
+            fate: fate.unwrap_or(Fate::Answers),
+            token_dies: fire(Kind::TokenDies).is_some(),
+            instead: [Kind::RateLimit, Kind::Status, Kind::Html].into_iter().find_map(fire),
+        }
+    }
+}
+
+/// One whole step: what time did, the handler, the log, the judge.
+fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Answer {
+    world.tick(call.now);
+    let mut notes = Notes::default();
+    if plan.token_dies
+        && let Some(token) = oauth::bearer(&call)
+    {
+        oauth::kill(world, token);
+    }
+    let answer = if !is_whole {
+        Answer::error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "REQUEST_ENTITY_TOO_LARGE",
+            &format!("The request is larger than {MAX_BODY} bytes."),
+        )
+    } else if let Some(fault) = &plan.instead {
+        misbehave(world, &call, fault, &mut notes)
+    } else {
+        dispatch(world, &mut call, &mut notes)
+    };
+    let answer = decorate(world, &call, answer);
+    if plan.fate != Fate::Drops {
+        world.requests.answered(call.number, answer.status.as_u16());
+    }
+    observe(world, &call, answer.status, &notes);
+    answer
+}
+
+/// What the judge wants to know about one call.
+#[derive(Debug, Default)]
+struct Notes {
+    limited_until: Option<Timestamp>,
+}
+
+fn observe(world: &mut World, call: &Call, status: StatusCode, notes: &Notes) {
+    let Some(entry) = world.requests.entry(call.number) else { return };
+    let route = call.route();
+    let account = match route.as_slice() {
+        ["restapi", _, "accounts", account, ..] => {
+            world.directory.account(account).map(|(id, _)| id.to_owned())
+        }
+        _ => None,
+    };
+    let is_create = call.method == Method::POST && call.below_account() == ["envelopes"];
+    let transaction = if is_create { transaction_id(&call.body) } else { None };
+    world.judge.observe(&Observed {
+        entry,
+        route: &route,
+        account: account.as_deref(),
+        bearer: oauth::bearer(call),
+        method: &call.method,
+        status,
+        transaction,
+        limited_until: notes.limited_until,
+    });
+}
+
+/// The client's own id in a create, whether JSON or the JSON part of a multipart form.
+fn transaction_id(body: &Bytes) -> Option<String> {
+    let start = body.iter().position(|byte| *byte == b'{')?;
+    let mut values = serde_json::Deserializer::from_slice(&body[start..]).into_iter::<Value>();
+    text(values.next()?.ok()?.get("transactionId"))
+}
+
+fn dispatch(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {
+    let route = call.route();
+    let answer = match route.as_slice() {
+        ["oauth", "auth"] => Some(consent::route(world, call)),
+        ["oauth" | ".well-known" | "logout", ..] => oauth::route(world, call),
+        ["restapi", "service_information" | "v2.1"] => accounts::unauthenticated(call),
+        ["restapi", "v2.1", "accounts", ..] => return rest(world, call, notes),
+        _ => envelopes::route(world, call),
+    };
+    answer.unwrap_or_else(not_found)
+}
+
+/// A call about an account: token, account, budget, handler.
+fn rest(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {
+    if let Err(refused) = accounts::authorise(world, call) {
+        return refused;
+    }
+    let account = call.account.clone().unwrap_or_default();
+    let verdict = world.limits.spend(&account, call.now);
+    let mut answer = match verdict.refusal {
+        Some((refused, until)) => {
+            notes.limited_until = Some(until);
+            refused
+        }
+        None => spend_on_envelope(world, call)
+            .or_else(|| envelopes::route(world, call))
+            .or_else(|| accounts::route(world, call))
+            .or_else(|| signatures::route(world, call))
+            .or_else(|| connect_settings::route(world, call))
+            .unwrap_or_else(not_found),
+    };
+    answer.headers.extend(verdict.headers);
+    answer
+}
+
+fn spend_on_envelope(world: &mut World, call: &Call) -> Option<Answer> {
+    let writes = call.method == Method::PUT;
+    match call.below_account().as_slice() {
+        ["envelopes", id, ..] if *id != "status" && (writes || call.method == Method::GET) => {
+            world.limits.spend_on_envelope(id, writes, call.now)
+        }
+        _ => None,
+    }
+}
+
+fn not_found() -> Answer {
+    Answer::error(
+        StatusCode::NOT_FOUND,
+        "RESOURCE_NOT_FOUND",
+        "The URL provided does not resolve to a resource.",
+    )
+}
+
+/// The answer of a fault that replaces the work.
+fn misbehave(world: &World, call: &Call, fault: &Fault, notes: &mut Notes) -> Answer {
+    let status = fault.status.and_then(|status| StatusCode::from_u16(status).ok());
+    if fault.fault == Kind::RateLimit {
+        let wait = SignedDuration::from_secs(i64::try_from(fault.reset_s.unwrap_or(30)).unwrap_or(i64::MAX));
+        let reset = call.now.saturating_add(wait).unwrap_or(Timestamp::MAX);
+        notes.limited_until = Some(reset);
+        return world.limits.pretend(status, reset);
+    }
+    let status = status.unwrap_or(StatusCode::BAD_GATEWAY);
+    if fault.fault == Kind::Html {
+        let page = "<!DOCTYPE html><html><head><title>Service Unavailable</title></head>\
+                    <body><h1>We'll be right back</h1><p>The service is not available.</p></body></html>";
+        return Answer::html(status, page.to_owned());
+    }
+    if status.is_success() {
+        return Answer::json(status, serde_json::json!({}));
+    }
+    if call.path.starts_with("/oauth/") {
+        let error = if status.is_server_error() { "temporarily_unavailable" } else { "invalid_request" };
+        return Answer::json(status, serde_json::json!({ "error": error }));
+    }
+    let code = match status {
+        StatusCode::UNAUTHORIZED => "AUTHORIZATION_INVALID_TOKEN",
+        StatusCode::FORBIDDEN => "USER_LACKS_PERMISSIONS",
+        StatusCode::NOT_FOUND => "RESOURCE_NOT_FOUND",
+        StatusCode::TOO_MANY_REQUESTS => "HOURLY_APIINVOCATION_LIMIT_EXCEEDED",
+        _ if status.is_server_error() => "UNSPECIFIED_ERROR",
+        _ => "INVALID_REQUEST_PARAMETER",
+    };
+    Answer::error(status, code, "The emulator was told to answer so.")
+}
+
+/// Adds the vendor's headers to a REST answer, and the emulator's to every one.
+fn decorate(world: &mut World, call: &Call, mut answer: Answer) -> Answer {
+    if call.path.starts_with("/restapi") {
+        let trace = HeaderValue::from_str(&world.guid()).expect("a GUID is a header value");
+        answer.headers.insert(HeaderName::from_static("x-docusign-tracetoken"), trace);
+        answer
+            .headers
+            .insert(HeaderName::from_static("x-docusign-node"), HeaderValue::from_static("EMU1FE1"));
+        if let Some(asked) = call.header("x-docusign-timetrack") {
+            let at = vendor_time(call.now);
+            let own = if asked.trim().is_empty() { String::new() } else { format!("{};", asked.trim()) };
+            if let Ok(value) = HeaderValue::from_str(&format!("{own}REST0_Start,{at};REST0_End,{at}")) {
+                answer.headers.insert(HeaderName::from_static("x-docusign-timetrack"), value);
+            }
+        }
+    }
+    mark(answer, call.now)
+}
+
+fn mark(mut answer: Answer, now: Timestamp) -> Answer {
+    let date = httpdate::fmt_http_date(now.into());
+    answer.headers.insert(header::DATE, HeaderValue::from_str(&date).expect("a date is a header value"));
+    let name = HeaderName::from_static("x-countersign-emulator");
+    answer.headers.insert(name, HeaderValue::from_static("true"));
+    answer.headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// Reads a body; `None` when it is over the limit.
+async fn read(body: Incoming, limit: usize) -> Result<Option<Bytes>, Cut> {
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(Some(body.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Ok(None),
+        Err(_) => Err(Cut),
+    }
+}
+
+fn call(parts: &request::Parts, body: Bytes, number: u64, time: &Time, origin: String) -> Call {
+    let path = parts.uri.path().to_owned();
+    let segments = path.split('/').skip(1).map(decode).collect::<Vec<_>>();
+    // A trailing slash names the same thing.
+    let kept =
+        if segments.last().is_some_and(String::is_empty) { segments.len() - 1 } else { segments.len() };
+    Call {
+        number,
+        method: parts.method.clone(),
+        segments: segments.into_iter().take(kept).collect(),
+        query: url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+            .into_owned()
+            .collect(),
+        path,
+        headers: parts.headers.clone(),
+        body,
+        account: None,
+        user: None,
+        now: time.now(),
+        origin,
+    }
+}
+
+/// Percent-decodes one path segment; a plus stays a plus.
+fn decode(segment: &str) -> String {
+    let plain = segment.replace('+', "%2B");
+    url::form_urlencoded::parse(format!("={plain}").as_bytes())
+        .next()
+        .map_or_else(String::new, |(_, value)| value.into_owned())
+}
+
+fn whole(answer: Answer) -> Response<Body> {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = *answer.headers;
+    response
+}
+
+/// Promises the whole body, sends half, and cuts the connection.
+fn truncated(answer: Answer) -> Response<Body> {
+    let length = answer.body.len();
+    let half = answer.body.slice(..length / 2);
+    let cut = async {
+        // The half is only flushed once the body has nothing more to give.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        Err(std::io::Error::other(Cut))
+    };
+    let frames = futures_util::stream::iter([Ok(half)]).chain(futures_util::stream::once(cut));
+    let mut response = Response::new(Body::from_stream(frames));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = *answer.headers;
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response
+}

@@ -1,0 +1,319 @@
+//! Server templates: two that a fresh start has, and those that a client makes.
+//!
+//! Source: developers.docusign.com, eSignature REST API, "Templates". Listing, reading and creating
+//! are here; changing and sharing templates is not.
+
+use std::collections::{BTreeMap, HashMap};
+
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    directory,
+    envelopes::{
+        self, Draft, Outcome,
+        model::{Fields, File, Refusal, invalid, missing, text},
+    },
+    http::{Answer, Call, vendor_time},
+    pdf::write::Sheet,
+    schema::Body,
+    state::World,
+};
+
+/// The template that the ready file names: an agreement with one role.
+pub(super) const TEMPLATE: &str = "c1a55e00-7e3d-4b1a-9f00-5e1f7e3a0001";
+/// Its one role.
+pub(super) const TEMPLATE_ROLE: &str = "Client";
+/// A template with two roles, one after the other.
+pub(super) const TWO_ROLE_TEMPLATE: &str = "c1a55e00-7e3d-4b1a-9f00-5e1f7e3a0002";
+
+/// One template.
+#[derive(Debug, Clone)]
+pub(super) struct Template {
+    /// `templateId`.
+    pub(super) id: String,
+    /// The account it belongs to.
+    pub(super) account: String,
+    /// Its name.
+    pub(super) name: String,
+    /// What it is for.
+    pub(super) description: String,
+    /// The user who made it.
+    pub(super) owner: String,
+    /// When.
+    pub(super) created: Timestamp,
+    /// `emailSubject`.
+    pub(super) subject: String,
+    /// `emailBlurb`.
+    pub(super) blurb: String,
+    /// Its documents.
+    pub(super) documents: Vec<File>,
+    recipients: Vec<Draft>,
+}
+
+impl Template {
+    /// Its recipients, for a part of a definition.
+    pub(super) fn drafts(&self, scope: usize) -> Vec<Draft> {
+        let mut drafts = self.recipients.clone();
+        for tab in drafts.iter_mut().flat_map(|draft| &mut draft.tabs) {
+            tab.scope = scope;
+        }
+        drafts
+    }
+}
+
+/// The templates of a fresh start.
+pub(super) fn stock() -> BTreeMap<String, Template> {
+    let one = Template {
+        id: TEMPLATE.to_owned(),
+        account: directory::ACCOUNT.to_owned(),
+        name: "Mutual Non-Disclosure Agreement".to_owned(),
+        description: "One signer, the role Client: signature, date, company.".to_owned(),
+        owner: directory::USER.to_owned(),
+        created: Timestamp::UNIX_EPOCH,
+        subject: "Please sign: Mutual Non-Disclosure Agreement".to_owned(),
+        blurb: "Thank you for your interest. Please read and sign.".to_owned(),
+        documents: vec![stock_file("NDA.pdf", &nda(&[("Client", "1")]))],
+        recipients: stock_recipients(&[TEMPLATE_ROLE]),
+    };
+    let two = Template {
+        id: TWO_ROLE_TEMPLATE.to_owned(),
+        name: "Mutual Non-Disclosure Agreement (two parties)".to_owned(),
+        description: "Two signers, the roles Client and Manager, one after the other.".to_owned(),
+        documents: vec![stock_file("NDA two parties.pdf", &nda(&[("Client", "1"), ("Manager", "2")]))],
+        recipients: stock_recipients(&[TEMPLATE_ROLE, "Manager"]),
+        ..one.clone()
+    };
+    [one, two].into_iter().map(|template| (template.id.clone(), template)).collect()
+}
+
+fn stock_file(name: &str, pdf: &[u8]) -> File {
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pdf);
+    let fields =
+        json!({ "documentId": "1", "name": name, "fileExtension": "pdf", "documentBase64": encoded });
+    let guid = "c1a55e00-7e3d-4b1a-9f00-5e1f7e3ad0c1".to_owned();
+    let fields = fields.as_object().expect("an object literal");
+    envelopes::file_from(guid, fields, &HashMap::new(), 0, 0).expect("our own PDF can be read")
+}
+
+fn stock_recipients(roles: &[&str]) -> Vec<Draft> {
+    let signers: Vec<Value> = roles
+        .iter()
+        .enumerate()
+        .map(|(index, role)| {
+            let n = index + 1;
+            json!({
+                "recipientId": n.to_string(), "routingOrder": n.to_string(), "roleName": role,
+                "defaultRecipient": "false",
+                "tabs": {
+                    "signHereTabs": [{ "anchorString": format!("/sn{n}/"), "tabLabel": "sign", "documentId": "1" }],
+                    "dateSignedTabs": [{ "anchorString": format!("/dt{n}/"), "tabLabel": "date", "documentId": "1" }],
+                    "textTabs": [{ "anchorString": format!("/co{n}/"), "tabLabel": "company", "name": "Company", "required": "false", "documentId": "1" }],
+                },
+            })
+        })
+        .collect();
+    envelopes::drafts(&json!({ "signers": signers }), 0).expect("signers are a known kind")
+}
+
+/// A short agreement that is worth looking at, with a place to sign for each party.
+fn nda(parties: &[(&str, &str)]) -> Vec<u8> {
+    let mut sheet =
+        Sheet::new("Mutual Non-Disclosure Agreement", "Sample agreement of the countersign emulator");
+    sheet.title("Mutual Non-Disclosure Agreement", "A sample: it binds nobody.");
+    for (heading, words) in NDA {
+        sheet.heading(heading);
+        sheet.paragraph(words);
+    }
+    for (role, n) in parties {
+        sheet.heading(&format!("For the {role}"));
+        sheet.field(&format!("/sn{n}/"), "Signature");
+        sheet.field(&format!("/dt{n}/"), "Date");
+        sheet.field(&format!("/co{n}/"), "Company");
+    }
+    sheet.finish()
+}
+
+const NDA: [(&str, &str); 6] = [
+    (
+        "1. Purpose",
+        "The parties wish to talk about working together. While they do, each may tell the other things that it keeps from the public. This agreement says how such things are treated.",
+    ),
+    (
+        "2. Confidential information",
+        "Confidential information is what one party discloses to the other and marks as confidential, or what a reasonable person would understand to be confidential: drawings, prices, customers, source code, plans, and the fact that these talks take place.",
+    ),
+    (
+        "3. Duties",
+        "The party that receives confidential information uses it for the purpose only, protects it as it protects its own, and shows it only to people who need it for the purpose and are bound by duties like these.",
+    ),
+    (
+        "4. What is not covered",
+        "Nothing here covers what was public, what the receiving party knew or found out by itself, and what a court or an authority orders to be disclosed, provided that the other party is told in time where the law allows it.",
+    ),
+    (
+        "5. Duration",
+        "The duties begin with the signature and last for three years. On request, confidential information is returned or destroyed, except for copies that the law requires to be kept.",
+    ),
+    (
+        "6. General",
+        "This agreement grants no licence and obliges nobody to conclude a further contract. Changes are made in writing. If a clause is void, the others stay in force.",
+    ),
+];
+
+/// `…/templates` and below.
+pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Outcome> {
+    if call.method == Method::POST && rest.is_empty() {
+        return Some(create(world, call));
+    }
+    if call.method != Method::GET {
+        return None;
+    }
+    let Some((id, below)) = rest.split_first() else { return Some(Ok(list(world, call))) };
+    let found = world.envelopes.templates.get(&id.to_ascii_lowercase());
+    let found = found.filter(|template| Some(&template.account) == call.account.as_ref());
+    let Some(template) = found else {
+        return Some(Err(missing(
+            "TEMPLATE_NOT_FOUND",
+            "The template specified was not found in this account.",
+        )));
+    };
+    Some(match below {
+        [] => Ok(Answer::ok(full(world, template))),
+        ["documents"] => {
+            Ok(Answer::ok(json!({ "templateId": template.id, "templateDocuments": documents(template) })))
+        }
+        ["documents", document] => download(template, document),
+        ["recipients"] => Ok(Answer::ok(recipients(template))),
+        _ => return None,
+    })
+}
+
+fn list(world: &World, call: &Call) -> Answer {
+    let wanted = call.query("search_text").unwrap_or_default().to_lowercase();
+    let mine = world.envelopes.templates.values().filter(|template| {
+        Some(&template.account) == call.account.as_ref() && template.name.to_lowercase().contains(&wanted)
+    });
+    let all: Vec<Value> = mine.map(|template| summary(world, template)).collect();
+    let count = all.len();
+    Answer::ok(json!({
+        "envelopeTemplates": all,
+        "resultSetSize": count.to_string(),
+        "startPosition": "0",
+        "endPosition": count.saturating_sub(1).to_string(),
+        "totalSetSize": count.to_string(),
+    }))
+}
+
+fn summary(world: &World, template: &Template) -> Value {
+    let owner = world.directory.users.get(&template.owner);
+    let pages: usize = template.documents.iter().map(|file| file.text.pages.len()).sum();
+    json!({
+        "templateId": template.id,
+        "name": template.name,
+        "description": template.description,
+        "uri": format!("/templates/{}", template.id),
+        "shared": "true",
+        "passwordProtected": "false",
+        "emailSubject": template.subject,
+        "emailBlurb": template.blurb,
+        "created": vendor_time(template.created),
+        "lastModified": vendor_time(template.created),
+        "pageCount": pages.to_string(),
+        "folderName": "Templates",
+        "owner": {
+            "userId": template.owner,
+            "userName": owner.map(|user| user.name.as_str()),
+            "email": owner.map(|user| user.email.as_str()),
+        },
+    })
+}
+
+fn full(world: &World, template: &Template) -> Value {
+    let mut value = summary(world, template);
+    value["recipients"] = recipients(template);
+    value["documents"] = Value::Array(documents(template));
+    value
+}
+
+fn documents(template: &Template) -> Vec<Value> {
+    let row = |file: &File| {
+        json!({
+            "documentId": file.id,
+            "documentIdGuid": file.guid,
+            "name": file.name,
+            "type": "content",
+            "uri": format!("/templates/{}/documents/{}", template.id, file.id),
+            "order": file.order.to_string(),
+            "pages": file.text.pages.len().to_string(),
+        })
+    };
+    template.documents.iter().map(row).collect()
+}
+
+fn recipients(template: &Template) -> Value {
+    let mut lists =
+        json!({ "signers": [], "carbonCopies": [], "certifiedDeliveries": [], "inPersonSigners": [] });
+    for draft in &template.recipients {
+        let mut fields = draft.fields.clone();
+        let mut tabs = Fields::new();
+        for tab in &draft.tabs {
+            if let Value::Array(list) = tabs.entry(tab.list.clone()).or_insert_with(|| json!([])) {
+                list.push(Value::Object(tab.fields.clone()));
+            }
+        }
+        for (name, default) in [("name", ""), ("email", "")] {
+            fields.entry(name).or_insert_with(|| json!(default));
+        }
+        fields.insert("tabs".to_owned(), Value::Object(tabs));
+        if let Some(list) = lists[draft.kind.list()].as_array_mut() {
+            list.push(Value::Object(fields));
+        }
+    }
+    lists["recipientCount"] = json!(template.recipients.len().to_string());
+    lists
+}
+
+fn download(template: &Template, document: &str) -> Outcome {
+    let file = template.documents.iter().find(|file| file.id == document);
+    let file =
+        file.ok_or_else(|| missing("DOCUMENT_DOES_NOT_EXIST", "The document specified was not found."))?;
+    Ok(Answer::bytes(StatusCode::OK, "application/pdf", file.bytes.clone()))
+}
+
+fn create(world: &mut World, call: &Call) -> Outcome {
+    let given = envelopes::body(call, Body::EnvelopeTemplate)?;
+    let fields = given.as_object().cloned().unwrap_or_default();
+    let id = world.guid();
+    let template = build(world, call, &fields, id.clone())?;
+    let name = template.name.clone();
+    world.envelopes.templates.insert(id.clone(), template);
+    Ok(Answer::json(
+        StatusCode::CREATED,
+        json!({ "templateId": id, "name": name, "uri": format!("/templates/{id}") }),
+    ))
+}
+
+fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<Template, Refusal> {
+    let name = text(fields, "name").ok_or_else(|| invalid("A template needs a name."))?.to_owned();
+    let mut documents = Vec::new();
+    for document in
+        fields.get("documents").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
+    {
+        documents.push(envelopes::file_from(world.guid(), document, &HashMap::new(), 0, documents.len())?);
+    }
+    let of = |name: &str| text(fields, name).unwrap_or_default().to_owned();
+    Ok(Template {
+        id,
+        account: call.account.clone().unwrap_or_default(),
+        name,
+        description: of("description"),
+        owner: call.user.clone().unwrap_or_default(),
+        created: call.now,
+        subject: of("emailSubject"),
+        blurb: of("emailBlurb"),
+        documents,
+        recipients: envelopes::drafts(fields.get("recipients").unwrap_or(&Value::Null), 0)?,
+    })
+}

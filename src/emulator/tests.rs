@@ -1,0 +1,455 @@
+//! The platform over real sockets: consent pages, code grant, budgets, faults, the judge, accounts.
+
+use std::time::Duration;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use super::{Error, Options, directory, read_plan, testing::Running};
+
+const CALLBACK: &str = "http://127.0.0.1:7001/consent/callback";
+
+/// A browser on the account server: it keeps the session cookie.
+struct Browser<'a> {
+    emulator: &'a Running,
+    query: Vec<(&'a str, &'a str)>,
+    cookie: Option<String>,
+}
+
+impl<'a> Browser<'a> {
+    fn new(emulator: &'a Running, query: &[(&'a str, &'a str)]) -> Self {
+        Self { emulator, query: query.to_vec(), cookie: None }
+    }
+
+    fn asking(emulator: &'a Running, scope: &'a str) -> Self {
+        let query = [
+            ("response_type", "code"),
+            ("client_id", directory::INTEGRATION_KEY),
+            ("redirect_uri", CALLBACK),
+            ("scope", scope),
+            ("state", "s 1"),
+        ];
+        Self::new(emulator, &query)
+    }
+
+    async fn open(&self) -> reqwest::Response {
+        let url = format!("{}/oauth/auth", self.emulator.ready.oauth_url);
+        let url = url::Url::parse_with_params(&url, &self.query).unwrap();
+        self.send(self.emulator.http.get(url)).await
+    }
+
+    async fn press(&mut self, name: &str, value: &str) -> reqwest::Response {
+        let url = format!("{}/oauth/auth", self.emulator.ready.oauth_url);
+        let form: Vec<_> = self.query.iter().copied().chain([(name, value)]).collect();
+        let answer = self.send(self.emulator.http.post(url).form(&form)).await;
+        if let Some(cookie) = answer.headers().get("set-cookie") {
+            self.cookie = Some(cookie.to_str().unwrap().split(';').next().unwrap().to_owned());
+        }
+        answer
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> reqwest::Response {
+        let request = match &self.cookie {
+            Some(cookie) => request.header("cookie", cookie),
+            None => request,
+        };
+        request.send().await.unwrap()
+    }
+}
+
+/// Where a redirect leads: one of its query's values.
+fn landed(answer: &reqwest::Response, name: &str) -> Option<String> {
+    assert_eq!(answer.status(), 302);
+    let to = url::Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
+    assert!(to.as_str().starts_with(CALLBACK), "{to}");
+    to.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+#[tokio::test]
+async fn an_unregistered_redirect_uri_gets_a_page_and_no_redirect() {
+    let emulator = Running::start().await;
+    for uri in ["https://evil.example/consent/callback", "http://127.0.0.1:7001/other", ""] {
+        let query = [
+            ("response_type", "code"),
+            ("client_id", directory::INTEGRATION_KEY),
+            ("redirect_uri", uri),
+            ("scope", "signature"),
+        ];
+        let answer = Browser::new(&emulator, &query).open().await;
+        assert_eq!(answer.status(), 400);
+        let page = answer.text().await.unwrap();
+        assert!(page.contains("The redirect URI is not registered properly with Docusign"), "{page}");
+    }
+    let uris = json!({ "uris": ["https://app.example/cb"], "loopback": false });
+    emulator.control("POST", "redirect_uris", uris).await;
+    assert_eq!(Browser::asking(&emulator, "signature").open().await.status(), 400);
+}
+
+#[tokio::test]
+async fn consent_in_the_browser_makes_the_grant_work() {
+    let emulator = Running::start().await;
+    let mut browser = Browser::asking(&emulator, "signature impersonation");
+    let page = browser.open().await.text().await.unwrap();
+    assert!(page.contains("Sign in") && page.contains("Nora Noconsent"), "{page}");
+    let page = browser.press("user", directory::NO_CONSENT_USER).await.text().await.unwrap();
+    assert!(page.contains("Accept") && page.contains("impersonation"), "{page}");
+
+    let refused = browser.press("action", "cancel").await;
+    assert_eq!(landed(&refused, "error").as_deref(), Some("access_denied"));
+    let mut claims = emulator.claims();
+    claims["sub"] = json!(directory::NO_CONSENT_USER);
+    assert_eq!(emulator.grant(&emulator.sign(&claims)).await.1["error"], "consent_required");
+
+    let accepted = browser.press("action", "accept").await;
+    assert!(landed(&accepted, "code").is_some());
+    assert_eq!(landed(&accepted, "state").as_deref(), Some("s 1"));
+    assert_eq!(emulator.grant(&emulator.sign(&claims)).await.0, 200);
+    // Nothing left to ask: straight back, unless a new sign-in is wanted.
+    assert!(landed(&browser.open().await, "code").is_some());
+    browser.query.push(("prompt", "login"));
+    assert_eq!(browser.open().await.status(), 200);
+}
+
+#[tokio::test]
+async fn only_an_organisations_administrator_consents_for_all_of_it() {
+    let emulator = Running::start().await;
+    let mut browser = Browser::asking(&emulator, "openid");
+    browser.query.push(("admin_consent_scope", "signature impersonation"));
+    let page = browser.press("user", directory::NO_CONSENT_USER).await.text().await.unwrap();
+    assert!(page.contains("organization administrator"), "{page}");
+    browser.press("user", directory::ORGANISATION_ADMIN).await;
+    assert!(landed(&browser.press("action", "accept").await, "code").is_some());
+    let mut claims = emulator.claims();
+    claims["sub"] = json!(directory::NO_CONSENT_USER);
+    assert_eq!(emulator.grant(&emulator.sign(&claims)).await.0, 200);
+}
+
+async fn code_for(emulator: &Running, more: &[(&'static str, &str)]) -> String {
+    let mut browser = Browser::asking(emulator, "signature extended");
+    let more: Vec<(&str, String)> = more.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    browser.query.extend(more.iter().map(|(key, value)| (*key, value.as_str())));
+    landed(&browser.press("user", directory::USER).await, "code").unwrap()
+}
+
+#[tokio::test]
+async fn a_code_is_used_once_and_soon_and_refresh_tokens_rotate() {
+    let emulator = Running::start().await;
+    let code = code_for(&emulator, &[]).await;
+    let client = [("client_id", directory::INTEGRATION_KEY), ("client_secret", "emulator-secret-1")];
+    let redeem = |code: String| {
+        let emulator = &emulator;
+        async move {
+            let form = [("grant_type", "authorization_code"), ("code", code.as_str()), client[0], client[1]];
+            emulator.token(&form).await
+        }
+    };
+    let (status, body) = redeem(code.clone()).await;
+    assert_eq!((status, &body["expires_in"]), (200, &json!(28_800)));
+    assert_eq!(redeem(code).await.1["error_description"], "expired_client_token");
+    let late = code_for(&emulator, &[]).await;
+    emulator.clock.advance(Duration::from_secs(120));
+    assert_eq!(redeem(late).await.1["error_description"], "expired_client_token");
+
+    let first = body["refresh_token"].as_str().unwrap().to_owned();
+    let refresh = |token: String| {
+        let emulator = &emulator;
+        async move {
+            let form =
+                [("grant_type", "refresh_token"), ("refresh_token", token.as_str()), client[0], client[1]];
+            emulator.token(&form).await
+        }
+    };
+    emulator.clock.advance(Duration::from_secs(29 * 86_400));
+    let (status, body) = refresh(first.clone()).await;
+    assert_eq!(status, 200);
+    assert_eq!(refresh(first).await.1, json!({ "error": "invalid_grant" }));
+    // `extended` was granted: the new one has a life of its own.
+    emulator.clock.advance(Duration::from_secs(29 * 86_400));
+    assert_eq!(refresh(body["refresh_token"].as_str().unwrap().to_owned()).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_public_client_proves_itself_with_the_code_verifier() {
+    let emulator = Running::start().await;
+    let verifier = "a-verifier-of-more-than-forty-three-characters-1234";
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest);
+    for (given, expected) in [("wrong", 400), (verifier, 200)] {
+        let pkce = [("code_challenge", challenge.as_str()), ("code_challenge_method", "s256")];
+        let code = code_for(&emulator, &pkce).await;
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.as_str()),
+            ("client_id", directory::INTEGRATION_KEY),
+            ("code_verifier", given),
+        ];
+        assert_eq!(emulator.token(&form).await.0, expected);
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_checked_by_membership_host_and_either_id() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let get = |account: &'static str| {
+        let request =
+            emulator.http.get(format!("{}/restapi/v2.1/accounts/{account}", emulator.ready.base_url));
+        let request = request.bearer_auth(&token).send();
+        async move {
+            let answer = request.await.unwrap();
+            let status = answer.status().as_u16();
+            let body: Value = answer.json().await.unwrap();
+            (status, body["errorCode"].as_str().unwrap_or_default().to_owned())
+        }
+    };
+    assert_eq!(get(directory::ACCOUNT).await.0, 200);
+    assert_eq!(get("10000002").await.0, 200);
+    let other = (400, "USER_DOES_NOT_BELONG_TO_SPECIFIED_ACCOUNT".to_owned());
+    assert_eq!(get(directory::OTHER_ACCOUNT).await, other);
+    assert_eq!(get(directory::REMOTE_ACCOUNT).await, (400, "INVALID_USERID".to_owned()));
+    assert_eq!(get("99").await, (400, "PARTNER_AUTHENTICATION_FAILED".to_owned()));
+    let answer = emulator.call("GET", "", "made-up", None).await;
+    assert_eq!(answer.status(), 401);
+    assert_eq!(answer.json::<Value>().await.unwrap()["errorCode"], "USER_AUTHENTICATION_FAILED");
+}
+
+#[tokio::test]
+async fn every_rest_answer_has_the_vendors_headers() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let url =
+        format!("{}/restapi/v2.1/accounts/{}/users", emulator.ready.base_url, emulator.ready.account_id);
+    let request = emulator.http.get(url).bearer_auth(&token).header("x-docusign-timetrack", "mine");
+    let answer = request.send().await.unwrap();
+    let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("x-docusign-tracetoken").len(), 36);
+    assert_eq!(header("x-ratelimit-limit"), "3000");
+    assert_eq!(header("x-ratelimit-remaining"), "2999");
+    assert_eq!(header("x-burstlimit-remaining"), "199");
+    assert_eq!(header("x-countersign-emulator"), "true");
+    assert!(header("x-docusign-timetrack").starts_with("mine;REST0_Start,"));
+    assert!(httpdate::parse_http_date(&header("date")).is_ok());
+}
+
+#[tokio::test]
+async fn a_spent_budget_is_an_error_by_code_and_calling_on_is_noted() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    emulator.control("POST", "limits", json!({ "hourly": 1 })).await;
+    assert_eq!(emulator.call("GET", "/users", &token, None).await.status(), 200);
+    let answer = emulator.call("GET", "/users", &token, None).await;
+    assert_eq!(answer.status(), 400);
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["errorCode"], "HOURLY_APIINVOCATION_LIMIT_EXCEEDED");
+    assert_eq!(emulator.control("GET", "rules", json!({})).await["rules"], json!([]));
+    emulator.clock.advance(Duration::from_secs(2));
+    emulator.call("GET", "/users", &token, None).await;
+    let rules = emulator.control("GET", "rules", json!({})).await;
+    assert_eq!(rules["rules"][0]["rule"], "limit_ignored");
+    assert_eq!(rules["rules"][0]["requests"].as_array().unwrap().len(), 2);
+    // Half an hour later the clock hour is new.
+    emulator.control("POST", "clock", json!({ "advance_s": 1_800 })).await;
+    let mut claims = emulator.claims();
+    claims["exp"] = json!(claims["iat"].as_i64().unwrap() + 3_600);
+    let (_, body) = emulator.grant(&emulator.sign(&claims)).await;
+    let token = body["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(emulator.call("GET", "/users", &token, None).await.status(), 200);
+}
+
+#[tokio::test]
+async fn faults_hit_the_wire_as_their_names_say() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let arm = |fault: Value| emulator.control("POST", "faults", fault);
+    let url =
+        format!("{}/restapi/v2.1/accounts/{}/users", emulator.ready.base_url, emulator.ready.account_id);
+    let send = || emulator.http.get(&url).bearer_auth(&token).send();
+
+    arm(json!({ "fault": "status", "path": "/users", "status": 503, "count": 1 })).await;
+    assert_eq!(send().await.unwrap().status(), 503);
+    assert_eq!(send().await.unwrap().status(), 200);
+    arm(json!({ "fault": "html", "count": 1 })).await;
+    assert!(send().await.unwrap().text().await.unwrap().starts_with("<!DOCTYPE html>"));
+    arm(json!({ "fault": "rate_limit", "status": 429, "reset_s": 7, "count": 1 })).await;
+    let answer = send().await.unwrap();
+    assert_eq!(answer.status(), 429);
+    assert_eq!(answer.headers()["x-ratelimit-remaining"], "0");
+    arm(json!({ "fault": "truncate", "count": 1 })).await;
+    assert!(send().await.unwrap().bytes().await.is_err());
+    arm(json!({ "fault": "reset_before_commit", "count": 1 })).await;
+    assert!(send().await.is_err());
+    arm(json!({ "fault": "token_dies", "count": 1 })).await;
+    assert_eq!(send().await.unwrap().status(), 401);
+    let listed = emulator.control("GET", "faults", json!({})).await;
+    assert!(listed["faults"].as_array().unwrap().iter().all(|fault| fault["fired"] == 1), "{listed}");
+}
+
+#[tokio::test]
+async fn what_is_dropped_after_the_commit_has_happened() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    emulator.control("POST", "faults", json!({ "fault": "commit_then_drop", "method": "PUT" })).await;
+    let url =
+        format!("{}/restapi/v2.1/accounts/{}/settings", emulator.ready.base_url, emulator.ready.account_id);
+    let sent = emulator.http.put(url).bearer_auth(&token).json(&json!({ "inSessionEnabled": false }));
+    assert!(sent.send().await.is_err());
+    let settings: Value = emulator.call("GET", "/settings", &token, None).await.json().await.unwrap();
+    assert_eq!(settings["inSessionEnabled"], "false");
+    let requests = emulator.control("GET", "requests", json!({})).await;
+    let dropped =
+        requests["requests"].as_array().unwrap().iter().find(|entry| entry["method"] == "PUT").unwrap();
+    assert_eq!(dropped["status"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_misspelt_knob_is_refused_by_name() {
+    let emulator = Running::start().await;
+    for (path, body, named) in [
+        ("faults", json!({ "fault": "explode" }), "explode"),
+        ("faults", json!({ "fault": "html", "ratio": 1 }), "ratio"),
+        ("limits", json!({ "hour": 1 }), "hour"),
+        ("clock", json!({}), "advance_s"),
+        ("consent", json!({ "user_id": "nobody", "granted": true }), "user_id"),
+        ("keys", json!({ "public_key_pem": "x" }), "public_key_pem"),
+    ] {
+        let url = format!("{}/_test/{path}", emulator.ready.control_url);
+        let answer = emulator.http.post(url).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{path}");
+        let body: Value = answer.json().await.unwrap();
+        assert!(body["error"].as_str().unwrap().contains(named), "{path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_mint_a_call_is_noted_and_one_for_many_is_not() {
+    let emulator = Running::start().await;
+    for _ in 0..4 {
+        let token = emulator.access_token().await;
+        for _ in 0..3 {
+            emulator.call("GET", "/users", &token, None).await;
+        }
+    }
+    assert_eq!(emulator.control("GET", "rules", json!({})).await["rules"], json!([]));
+    for _ in 0..4 {
+        let token = emulator.access_token().await;
+        emulator.call("GET", "/users", &token, None).await;
+    }
+    assert_eq!(emulator.control("GET", "rules", json!({})).await["rules"][0]["rule"], "mint_per_call");
+}
+
+#[tokio::test]
+async fn stored_signatures_are_for_their_user_alone() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let own = format!("/users/{}/signatures", directory::USER);
+    let foreign = format!("/users/{}/signatures", directory::NO_CONSENT_USER);
+    assert_eq!(emulator.call("GET", &foreign, &token, None).await.status(), 400);
+    let made =
+        json!({ "userSignatures": [{ "signatureName": "Sofia Sender", "signatureFont": "3_DocuSign" }] });
+    let answer = emulator.call("POST", &own, &token, Some(made)).await;
+    assert_eq!(answer.status(), 201);
+    let body: Value = answer.json().await.unwrap();
+    let signature = &body["userSignatures"][0];
+    assert_eq!((&signature["signatureInitials"], &signature["isDefault"]), (&json!("SS"), &json!("true")));
+    let one = format!("{own}/{}", signature["signatureId"].as_str().unwrap());
+    let url = format!(
+        "{}/restapi/v2.1/accounts/{}{one}/signature_image",
+        emulator.ready.base_url,
+        directory::ACCOUNT
+    );
+    let image = emulator.http.put(url).bearer_auth(&token).header("content-type", "image/png").body("png");
+    let changed: Value = image.send().await.unwrap().json().await.unwrap();
+    // The id changes on a write, as at the vendor.
+    assert_eq!(emulator.call("GET", &one, &token, None).await.status(), 404);
+    let one = format!("{own}/{}", changed["signatureId"].as_str().unwrap());
+    let image = emulator.call("GET", &format!("{one}/signature_image"), &token, None).await;
+    assert_eq!(image.headers()["content-type"], "image/png");
+    assert_eq!(emulator.call("DELETE", &one, &token, None).await.status(), 200);
+}
+
+#[tokio::test]
+async fn features_and_connect_settings_can_be_changed() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let workflows = || async {
+        let answer = emulator.call("GET", "/identity_verification", &token, None).await;
+        answer.json::<Value>().await.unwrap()["identityVerification"].as_array().unwrap().clone()
+    };
+    assert_eq!(workflows().await[0]["defaultName"], "Phone Authentication");
+    emulator.control("POST", "features", json!({ "identity_verification": false })).await;
+    assert!(workflows().await.is_empty());
+
+    let bad = emulator.call("POST", "/connect", &token, Some(json!({ "name": "x" }))).await;
+    assert_eq!(bad.status(), 400);
+    let good = json!({ "name": "x", "urlToPublishTo": "https://a.example/in", "includeHMAC": true });
+    let made: Value = emulator.call("POST", "/connect", &token, Some(good)).await.json().await.unwrap();
+    assert_eq!(made["includeHMAC"], "true");
+    let path = format!("/connect/{}", made["connectId"].as_str().unwrap());
+    assert_eq!(emulator.call("DELETE", &path, &token, None).await.status(), 200);
+    let keys: Value = emulator.call("GET", "/connect/secret", &token, None).await.json().await.unwrap();
+    assert_eq!(keys["connectSecrets"][0]["key"], json!(emulator.ready.connect_hmac_key));
+}
+
+#[tokio::test]
+async fn a_reset_brings_back_the_state_after_start() {
+    let plan = read_plan("[[fault]]\nfault = \"status\"\nstatus = 500\npath = \"/brands\"\n").unwrap();
+    let emulator = Running::with(Options { faults: Some(plan), ..Options::default() }).await;
+    let token = emulator.access_token().await;
+    assert_eq!(emulator.call("GET", "/brands", &token, None).await.status(), 500);
+    emulator.control("DELETE", "faults", json!({})).await;
+    emulator.control("POST", "clock", json!({ "advance_s": 500 })).await;
+    emulator.control("POST", "consent", json!({ "granted": false })).await;
+    emulator.control("POST", "reset", json!({})).await;
+    let requests = emulator.control("GET", "requests", json!({})).await;
+    assert_eq!(requests["requests"], json!([]));
+    assert_eq!(emulator.call("GET", "/brands", &token, None).await.status(), 500);
+    assert_eq!(emulator.call("GET", "/users", &token, None).await.status(), 401);
+    let token = emulator.access_token().await;
+    assert_eq!(emulator.call("GET", "/users", &token, None).await.status(), 200);
+}
+
+#[tokio::test]
+async fn it_listens_on_loopback_only_and_cleans_up_behind_itself() {
+    let everywhere = "0.0.0.0:0".parse().unwrap();
+    let life = crate::lifecycle::Lifecycle::new();
+    let clock = std::sync::Arc::new(crate::clock::SystemClock);
+    let options = Options { listen: everywhere, ..Options::default() };
+    let refused = super::Emulator::start(options, clock, &life).await;
+    assert!(matches!(refused, Err(Error::NotLoopback(_))));
+    let emulator = Running::with(Options { tls: true, ..Options::default() }).await;
+    let key = emulator.ready.private_key_file.clone();
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&key).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(emulator.ready.ca_file.as_ref().unwrap().exists());
+    drop(emulator);
+    assert!(!key.exists());
+}
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_ids() {
+    let trace = |seed| async move {
+        let emulator = Running::with(Options { seed, ..Options::default() }).await;
+        let url = format!("{}/restapi/service_information", emulator.ready.base_url);
+        let answer = emulator.http.get(url).send().await.unwrap();
+        answer.headers()["x-docusign-tracetoken"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(trace(7).await, trace(7).await);
+    assert_ne!(trace(7).await, trace(8).await);
+}
+
+#[tokio::test]
+async fn a_body_over_the_vendors_limit_or_of_another_type_is_refused() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let url = format!("{}/restapi/v2.1/accounts/{}/settings", emulator.ready.base_url, directory::ACCOUNT);
+    let put = |body: Vec<u8>, kind: &'static str| {
+        let request = emulator.http.put(&url).bearer_auth(&token).header("content-type", kind);
+        async move { request.body(body).send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!(put(b"{".to_vec(), "application/json").await, 400);
+    assert_eq!(put(b"<a/>".to_vec(), "application/xml").await, 415);
+    assert_eq!(put(b"{}".to_vec(), "application/json; charset=utf-8").await, 200);
+    // Closing the connection on so large a body may beat the answer to it.
+    let sent = emulator.http.put(&url).bearer_auth(&token).body(vec![b' '; 35_651_585]).send().await;
+    assert!(sent.is_err() || sent.unwrap().status() == 413);
+}

@@ -1,0 +1,84 @@
+//! Which account a sender acts in, and where that account lives.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+};
+
+use url::Url;
+
+use super::{Client, Error};
+use crate::{
+    auth::identity::UserId,
+    domain::{AccountId, SenderName},
+};
+
+/// What the settings say of a sender, beyond what [`Auth`](crate::auth::Auth) knows.
+#[derive(Debug, Clone, Default)]
+pub struct SenderOptions {
+    /// The workflow that sends codes by SMS, by id or name, where the account's own is not wanted.
+    pub sms_workflow: Option<String>,
+}
+
+/// A sender in its account: whom calls are made as, and where to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acting {
+    /// The sender.
+    pub sender: SenderName,
+    /// The account.
+    pub account: AccountId,
+    /// The user that the sender acts as.
+    pub user_id: UserId,
+    /// Where the account's resources are: `{base}/restapi/v2.1/accounts/{id}`.
+    base: Url,
+}
+
+impl Acting {
+    pub(super) fn new(sender: SenderName, account: uuid::Uuid, user_id: UserId, base_uri: &Url) -> Self {
+        let account = AccountId::new(account.hyphenated().to_string());
+        let mut base = base_uri.clone();
+        base.set_query(None);
+        base.set_fragment(None);
+        base.set_path(&format!("/restapi/v2.1/accounts/{account}"));
+        Self { sender, account, user_id, base }
+    }
+
+    /// A resource of the account; every segment is escaped.
+    pub(super) fn url<'s>(&self, segments: impl IntoIterator<Item = &'s str>) -> Url {
+        let mut url = self.base.clone();
+        // An http(s) URL always has segments.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend(segments);
+        }
+        url
+    }
+
+    /// The origin of the account's pages, for those who frame them.
+    pub fn origin(&self) -> String {
+        self.base.origin().ascii_serialization()
+    }
+}
+
+/// Senders by name, each once it was needed.
+pub(super) type Senders = std::sync::RwLock<HashMap<SenderName, Arc<Acting>>>;
+
+impl Client {
+    /// The sender in its account. Warm, it asks nobody; cold, it asks the account server once.
+    pub async fn acting(&self, sender: &SenderName) -> Result<Arc<Acting>, Error> {
+        if let Some(known) = self.senders.read().unwrap_or_else(PoisonError::into_inner).get(sender) {
+            return Ok(Arc::clone(known));
+        }
+        // `user_info` coalesces those who ask at once, and remembers; the second call is a look-up.
+        let account = self.auth.account(sender.as_str()).await?;
+        let user = self.auth.user_info(sender.as_str()).await?;
+        let acting = Arc::new(Acting::new(sender.clone(), account.id, user.user_id, &account.base_uri));
+        let mut senders = self.senders.write().unwrap_or_else(PoisonError::into_inner);
+        senders.insert(sender.clone(), Arc::clone(&acting));
+        Ok(acting)
+    }
+
+    /// Forgets where a sender acts: its settings changed, or the upstream says that they belong together no more.
+    pub fn forget(&self, sender: &SenderName) {
+        self.senders.write().unwrap_or_else(PoisonError::into_inner).remove(sender);
+    }
+}

@@ -1,0 +1,468 @@
+//! The one shape of every call.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use url::Url;
+
+use super::{
+    Acting, Error, RejectionKind, SenderOptions,
+    accounts::Senders,
+    error::{LimitKind, Refusal, Verdict, classify},
+    identity::Workflows,
+    templates::Templates,
+    wire,
+};
+use crate::{
+    auth::{AccessToken, Auth},
+    budget::{
+        Budget, Deadline, Now, Operation, Outcome, Permit, Priority, Scope,
+        limits::{Reading, until_top_of_hour},
+    },
+    clock::SharedClock,
+    domain::SenderName,
+    http_client::{self, HttpClient, Request, StreamedResponse},
+};
+
+/// The vendor's limit of a request, "Rules and limits".
+pub(super) const MAX_REQUEST_BYTES: usize = 35_651_584;
+/// An error's body is one short JSON object.
+const MAX_ERROR_BYTES: usize = 256 * 1024;
+/// No call is expected to end sooner, so none is begun with less time left.
+const SHORTEST: Duration = Duration::from_millis(20);
+/// A slow spell must not have us refuse calls for ever: more than this is never asked of a deadline.
+const LONGEST_EXPECTED: Duration = Duration::from_secs(2);
+/// The vendor's trace id of a call, for support cases.
+const TRACE: HeaderName = HeaderName::from_static("x-docusign-tracetoken");
+/// How long a burst lasts, and a limit that names no time.
+const BURST: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What a client needs.
+pub struct Deps {
+    /// The way out.
+    pub http: HttpClient,
+    /// Tokens and accounts of the senders.
+    pub auth: Auth,
+    /// What may be called.
+    pub budget: Arc<Budget>,
+    /// The time.
+    pub clock: SharedClock,
+    /// Who is told of every call that ended.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Settings of senders, by name; a sender without an entry has the defaults.
+    pub senders: Vec<(SenderName, SenderOptions)>,
+    /// Limits.
+    pub options: Options,
+}
+
+/// Limits of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Calls under way at once; new work gets three quarters of them.
+    pub calls_at_once: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { calls_at_once: 64 }
+    }
+}
+
+/// Is told of every call that ended: for histograms, without this module knowing of any.
+pub trait Observer: fmt::Debug + Send + Sync + 'static {
+    /// A call ended so, after so long.
+    fn observed(&self, operation: Operation, outcome: Outcome, duration: Duration);
+}
+
+/// The client. One for all senders; shared behind an [`Arc`].
+pub struct Client {
+    pub(super) auth: Auth,
+    pub(super) budget: Arc<Budget>,
+    pub(super) clock: SharedClock,
+    pub(super) senders: Senders,
+    pub(super) options_of: std::collections::HashMap<SenderName, SenderOptions>,
+    pub(super) workflows: Workflows,
+    pub(super) templates: Templates,
+    http: HttpClient,
+    observer: Option<Arc<dyn Observer>>,
+    slots: Semaphore,
+    slots_of_new_work: Semaphore,
+    /// How long calls usually take, in milliseconds, by operation.
+    usual_ms: [AtomicU64; Operation::ALL.len()],
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("http", &self.http).finish_non_exhaustive()
+    }
+}
+
+/// One call, ready to be sent any number of times.
+pub(super) struct Call {
+    pub(super) operation: Operation,
+    pub(super) priority: Priority,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<(HeaderValue, Vec<Bytes>)>,
+    pub(super) deadline: Deadline,
+    pub(super) timeout: Duration,
+    pub(super) limit_bytes: usize,
+    pub(super) is_streamed: bool,
+    /// Whether a refusal is handed on as the upstream words it, because a foreign client reads it.
+    pub(super) is_passed_on: bool,
+}
+
+impl Call {
+    pub(super) fn new(operation: Operation, method: Method, url: Url, deadline: Deadline) -> Self {
+        Self {
+            operation,
+            priority: operation.priority(),
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            deadline,
+            timeout: timeout(operation),
+            limit_bytes: 4 * 1024 * 1024,
+            is_streamed: false,
+            is_passed_on: false,
+        }
+    }
+
+    pub(super) fn get(operation: Operation, url: Url, deadline: Deadline) -> Self {
+        Self::new(operation, Method::GET, url, deadline)
+    }
+
+    /// Sets a JSON body.
+    pub(super) fn json(self, body: Vec<u8>) -> Self {
+        self.segments(vec![body.into()])
+    }
+
+    /// Sets a JSON body in pieces.
+    pub(super) fn segments(mut self, pieces: Vec<Bytes>) -> Self {
+        self.body = Some((HeaderValue::from_static("application/json"), pieces));
+        self
+    }
+
+    /// Asks for the body as a stream.
+    pub(super) fn streamed(mut self) -> Self {
+        self.is_streamed = true;
+        self
+    }
+
+    fn request(&self, token: &AccessToken, timeout: Duration) -> Request {
+        let mut request = Request::new(self.method.clone(), self.url.clone())
+            .timeout(timeout)
+            .response_limit_bytes(self.limit_bytes)
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"));
+        for (name, value) in &self.headers {
+            request = request.header(name.clone(), value.clone());
+        }
+        if let Some((content_type, pieces)) = &self.body {
+            request = request.segments(content_type.clone(), pieces.clone());
+        }
+        request.authorization(token.header().clone())
+    }
+}
+
+/// The longest that a call may take by itself. Creates convert and search documents.
+const fn timeout(operation: Operation) -> Duration {
+    Duration::from_secs(match operation {
+        Operation::CreateEnvelope | Operation::Document => 60,
+        Operation::Forward => 120,
+        Operation::Find | Operation::ListChanges => 30,
+        Operation::CreateView | Operation::Envelope | Operation::Recipients => 20,
+        _ => 15,
+    })
+}
+
+/// An answer: a success, or what is passed on.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+}
+
+/// An answer's body.
+pub(super) enum Body {
+    Streamed(StreamedResponse),
+    Whole(Bytes),
+}
+
+impl Answer {
+    /// The vendor's trace id.
+    pub(super) fn trace(&self) -> Option<String> {
+        trace(&self.headers)
+    }
+
+    /// Decodes the JSON of a whole answer.
+    pub(super) fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        let Body::Whole(body) = &self.body else { return Err(self.bad("it was not read")) };
+        serde_json::from_slice(body).map_err(|_| self.bad("it is not the JSON that was expected"))
+    }
+
+    /// An error about what the answer lacks.
+    pub(super) fn bad(&self, what: &'static str) -> Error {
+        Error::BadAnswer { status: self.status.as_u16(), what, trace: self.trace() }
+    }
+}
+
+/// How one attempt failed.
+enum Failed {
+    /// The token was refused.
+    Unauthorized(Refusal),
+    /// In another way.
+    Error(Error),
+}
+
+impl Client {
+    /// Puts a client together; calls nobody.
+    pub fn new(deps: Deps) -> Arc<Self> {
+        let calls = deps.options.calls_at_once.max(4);
+        Arc::new(Self {
+            auth: deps.auth,
+            budget: deps.budget,
+            clock: deps.clock,
+            senders: Senders::default(),
+            options_of: deps.senders.into_iter().collect(),
+            workflows: Workflows::new(),
+            templates: Templates::new(),
+            http: deps.http,
+            observer: deps.observer,
+            slots: Semaphore::new(calls),
+            slots_of_new_work: Semaphore::new(calls * 3 / 4),
+            usual_ms: std::array::from_fn(|_| AtomicU64::new(0)),
+        })
+    }
+
+    /// The budget that its calls are counted in.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Makes a call, and tells whoever counts how it ended.
+    pub(super) async fn call(&self, acting: &Acting, call: Call) -> Result<Answer, Error> {
+        let began = self.clock.uptime();
+        let result = self.perform(acting, &call).await;
+        let took = self.clock.uptime().saturating_sub(began);
+        let outcome = match &result {
+            Ok(answer) if answer.status.is_success() => Outcome::Ok,
+            Ok(_) => Outcome::Rejected,
+            Err(error) => error.outcome(),
+        };
+        self.budget.ended(call.operation, outcome);
+        if let Some(observer) = &self.observer {
+            observer.observed(call.operation, outcome, took);
+        }
+        let kind = result.as_ref().err().and_then(Error::rejection);
+        if matches!(kind, Some(RejectionKind::NotInAccount | RejectionKind::WrongEnvironment)) {
+            // What was concluded about the sender no longer holds.
+            self.forget(&acting.sender);
+        }
+        if let Err(error) = &result {
+            tracing::debug!(
+                operation = call.operation.as_str(),
+                account.id = acting.account.as_str(),
+                trace = error.trace(),
+                %error,
+                "upstream call failed"
+            );
+        }
+        result
+    }
+
+    /// Authorises, sends, and repeats once with a fresh token if that was what was wrong (rule T7).
+    async fn perform(&self, acting: &Acting, call: &Call) -> Result<Answer, Error> {
+        let size: usize = call.body.iter().flat_map(|(_, pieces)| pieces).map(Bytes::len).sum();
+        if size > MAX_REQUEST_BYTES {
+            return Err(Error::Invalid("it is larger than the 34 MiB that the upstream takes in one request"));
+        }
+        let _slots = self.slots(call).await?;
+        let token = self.token(acting, call).await?;
+        let refused = match self.attempt(acting, call, &token).await {
+            Err(Failed::Unauthorized(refused)) => refused,
+            Err(Failed::Error(error)) => return Err(error),
+            Ok(answer) => return Ok(answer),
+        };
+        self.auth.retire(acting.sender.as_str(), token.generation());
+        let fresh = self.token(acting, call).await?;
+        if fresh.generation() == token.generation() {
+            return Err(refused.rejected(RejectionKind::Unauthorized));
+        }
+        self.attempt(acting, call, &fresh).await.map_err(|failed| match failed {
+            Failed::Unauthorized(refused) => refused.rejected(RejectionKind::Unauthorized),
+            Failed::Error(error) => error,
+        })
+    }
+
+    /// Waits for its turn; new work may not take all places.
+    async fn slots(
+        &self,
+        call: &Call,
+    ) -> Result<(Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>), Error> {
+        let turn = async {
+            let of_new_work = match call.priority {
+                Priority::NewWork => self.slots_of_new_work.acquire().await.ok(),
+                Priority::Check | Priority::Signer => None,
+            };
+            (of_new_work, self.slots.acquire().await.ok())
+        };
+        self.in_time(call.deadline, turn).await
+    }
+
+    async fn token(&self, acting: &Acting, call: &Call) -> Result<AccessToken, Error> {
+        if let Some(token) = self.auth.ready(acting.sender.as_str()) {
+            return Ok(token);
+        }
+        Ok(self.in_time(call.deadline, self.auth.token(acting.sender.as_str())).await??)
+    }
+
+    async fn in_time<T>(&self, deadline: Deadline, work: impl Future<Output = T>) -> Result<T, Error> {
+        let left = deadline.left(self.clock.uptime());
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.clock.sleep(left) => Err(Error::Deadline),
+        }
+    }
+
+    /// Spends one call.
+    async fn attempt(&self, acting: &Acting, call: &Call, token: &AccessToken) -> Result<Answer, Failed> {
+        let usual = &self.usual_ms[call.operation as usize];
+        let expected = Duration::from_millis(usual.load(Ordering::Relaxed)).clamp(SHORTEST, LONGEST_EXPECTED);
+        // Looked at twice: waiting for the budget takes time, and an expired call should not cost a place in it.
+        let late = || Failed::Error(Error::Deadline);
+        call.deadline.leaves(expected, self.clock.uptime()).ok_or_else(late)?;
+        let permit = self
+            .budget
+            .admit_by(&acting.account, call.operation, call.priority, call.deadline)
+            .await
+            .map_err(|shed| Failed::Error(shed.into()))?;
+        let began = self.clock.uptime();
+        let Some(left) = call.deadline.leaves(expected, began) else {
+            permit.not_sent();
+            return Err(late());
+        };
+        let sent = self.send(call, call.request(token, call.timeout.min(left))).await;
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(error) => return Err(Failed::Error(no_answer(error, permit))),
+        };
+        let now = Now::read(&*self.clock);
+        if answer.status.is_success() {
+            permit.answered(&answer.headers, now);
+            note_usual(usual, now.uptime.saturating_sub(began));
+            return Ok(answer);
+        }
+        let refusal = refusal(&answer);
+        let verdict = classify(&refusal);
+        if call.is_passed_on && matches!(verdict, Verdict::Rejected(_) | Verdict::Unavailable) {
+            permit.answered(&answer.headers, now);
+            return Ok(answer);
+        }
+        Err(refused(&answer.headers, refusal, verdict, permit, now))
+    }
+
+    async fn send(&self, call: &Call, request: Request) -> Result<Answer, http_client::Error> {
+        if !call.is_streamed {
+            let whole = self.http.send(request).await?;
+            return Ok(Answer { status: whole.status, headers: whole.headers, body: Body::Whole(whole.body) });
+        }
+        let mut opened = self.http.open(request).await?;
+        if opened.status.is_success() {
+            let headers = std::mem::take(&mut opened.headers);
+            return Ok(Answer { status: opened.status, headers, body: Body::Streamed(opened) });
+        }
+        let whole = opened.read(MAX_ERROR_BYTES).await?;
+        Ok(Answer { status: whole.status, headers: whole.headers, body: Body::Whole(whole.body) })
+    }
+}
+
+/// No answer came: what that means for the budget and for the caller.
+fn no_answer(error: http_client::Error, permit: Permit) -> Error {
+    match error {
+        http_client::Error::TooLarge => Error::BadAnswer {
+            status: 0,
+            what: "it is larger than what is read",
+            trace: None,
+        },
+        error if error.outcome() == http_client::Outcome::NotSent => {
+            permit.not_sent();
+            Error::NotSent(error)
+        }
+        // The permit is dropped: the call may have counted.
+        error => Error::Unknown(error),
+    }
+}
+
+/// The answer is no success: what it means for the budget and for the caller.
+fn refused(headers: &HeaderMap, refusal: Refusal, verdict: Verdict, permit: Permit, now: Now) -> Failed {
+    let reading = Reading::of(headers);
+    if let Verdict::Limited(kind) = verdict {
+        let until = now.uptime.saturating_add(lasts(kind, &reading, now));
+        permit.limited(kind.scope, until, now);
+        let (until, scope) = (now.date_of(until), kind.scope);
+        return Failed::Error(Error::Limited { until, scope, provider: Some(refusal.provider()) });
+    }
+    permit.answered(headers, now);
+    match verdict {
+        Verdict::Rejected(kind) => Failed::Error(refusal.rejected(kind)),
+        Verdict::Unauthorized => Failed::Unauthorized(refusal),
+        Verdict::Limited(_) | Verdict::Unavailable => {
+            Failed::Error(Error::Unavailable { provider: refusal.provider(), retry_after: reading.retry_after })
+        }
+    }
+}
+
+/// How long a limit lasts: as the answer says, or as the vendor's page does.
+fn lasts(kind: LimitKind, reading: &Reading, now: Now) -> Duration {
+    if let Some(wait) = reading.retry_after {
+        return wait;
+    }
+    match kind {
+        LimitKind { scope: Scope::Document, .. } => HOUR,
+        LimitKind { is_hourly: true, .. } => {
+            reading.until_reset(now).unwrap_or_else(|| until_top_of_hour(now.date))
+        }
+        LimitKind { is_hourly: false, .. } => BURST,
+    }
+}
+
+fn refusal(answer: &Answer) -> Refusal {
+    let body = match &answer.body {
+        Body::Whole(body) => body.as_ref(),
+        Body::Streamed(_) => &[],
+    };
+    let read = wire::error_code(body);
+    Refusal {
+        status: answer.status,
+        is_foreign: read.is_err() && !body.is_empty(),
+        code: read.ok().flatten(),
+        trace: trace(&answer.headers),
+    }
+}
+
+fn trace(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(TRACE)?.to_str().ok()?;
+    let plain: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+    Some(plain).filter(|plain| !plain.is_empty())
+}
+
+/// A moving average, an eighth at a time. Two that write at once lose one sample, which is no matter.
+fn note_usual(usual: &AtomicU64, took: Duration) {
+    let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).min(60_000);
+    let before = usual.load(Ordering::Relaxed);
+    let after = if before == 0 { took } else { (before * 7 + took) / 8 };
+    usual.store(after, Ordering::Relaxed);
+}

@@ -1,0 +1,524 @@
+//! Envelopes: create, read, look up, change.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::Method;
+use jiff::Timestamp;
+
+use super::{Acting, Client, Error, client::Call, error::Refusal, wire};
+use crate::{
+    budget::{Deadline, Now, Operation},
+    domain::{
+        Document, EnvelopeFact, EnvelopeId, Fact, Phone, Private, Signer, SignerFact, TransactionId,
+    },
+};
+
+/// Envelopes in one page of a list; also the most ids that one list takes.
+pub const MAX_LISTED: usize = 100;
+/// A page of envelopes with their recipients.
+const LIST_BYTES: usize = 16 * 1024 * 1024;
+/// The longest reason that the vendor keeps.
+const MAX_REASON: usize = 200;
+/// How the vendor begins the reason when time voided an envelope and no person.
+const EXPIRED: &str = "Envelope has expired";
+
+/// An envelope as it is to be made. It is sent at once.
+#[derive(Debug, Clone)]
+pub struct NewEnvelope<'a> {
+    /// The subject; a template has its own, and a file's is its name.
+    pub subject: Option<&'a str>,
+    /// A message to the signers.
+    pub message: Option<&'a str>,
+    /// What is signed.
+    pub documents: &'a [Document],
+    /// Who signs.
+    pub signers: Vec<EnvelopeSigner<'a>>,
+    /// Our id of the create.
+    pub transaction_id: TransactionId,
+    /// Our signing's id; goes into a hidden custom field.
+    pub signing_id: &'a str,
+    /// More hidden custom fields.
+    pub custom_fields: &'a [(String, String)],
+    /// After how many days it expires; the account's default otherwise.
+    pub expires_after_days: Option<u32>,
+    /// Where its events go.
+    pub events: Option<EventSink<'a>>,
+    /// The language of the signing pages, as a tag; one that the upstream lacks is left out.
+    pub locale: Option<&'a str>,
+    /// The brand, by its id.
+    pub brand: Option<&'a str>,
+}
+
+/// A signer of a [`NewEnvelope`].
+#[derive(Debug, Clone, Copy)]
+pub struct EnvelopeSigner<'a> {
+    /// The caller's name for them: what anchors are keyed by.
+    pub key: &'a str,
+    /// Unique within the envelope.
+    pub recipient_id: &'a str,
+    /// What makes them embedded.
+    pub client_user_id: &'a str,
+    /// Their name.
+    pub name: &'a Private<String>,
+    /// Their address.
+    pub email: &'a str,
+    /// Their turn.
+    pub order: u32,
+    /// Their role in the templates.
+    pub role: Option<&'a str>,
+    /// What is filled in for them.
+    pub fields: &'a BTreeMap<String, String>,
+    /// Where a code goes before they sign.
+    pub sms: Option<&'a Phone>,
+    /// A code they were told.
+    pub access_code: Option<&'a str>,
+}
+
+/// Where the events of one envelope go (`eventNotification`).
+#[derive(Debug, Clone, Copy)]
+pub struct EventSink<'a> {
+    /// The address.
+    pub url: &'a str,
+    /// Whether they are signed with the account's HMAC keys.
+    pub include_hmac: bool,
+}
+
+/// What a create made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The envelope.
+    pub envelope: EnvelopeId,
+    /// Its status, as the upstream words it.
+    pub status: String,
+    /// The upstream's trace id.
+    pub trace: Option<String>,
+}
+
+/// An envelope as it was read.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Which.
+    pub envelope: EnvelopeId,
+    /// Its status, as the upstream words it.
+    pub status: String,
+    /// Our id of its create, if the upstream still knows it.
+    pub transaction_id: Option<String>,
+    /// What follows about the envelope.
+    pub facts: Vec<EnvelopeFact>,
+    /// Its signers.
+    pub recipients: Vec<Recipient>,
+    /// The upstream's trace id.
+    pub trace: Option<String>,
+}
+
+/// A signer as the upstream has them now.
+#[derive(Debug, Clone)]
+pub struct Recipient {
+    /// The id within the envelope. A template may have put its own in the place of ours.
+    pub recipient_id: String,
+    /// The upstream's own id of them.
+    pub guid: Option<String>,
+    /// What makes them embedded: ours, unchanged.
+    pub client_user_id: Option<String>,
+    /// Their name; signers may change it while they sign.
+    pub name: Private<String>,
+    /// Their address.
+    pub email: Private<String>,
+    /// What follows about them.
+    pub fact: Option<SignerFact>,
+}
+
+/// An envelope that a look-up found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The envelope.
+    pub envelope: EnvelopeId,
+    /// Its status, as the upstream words it.
+    pub status: String,
+    /// The create it came from, as the upstream gives it back.
+    pub transaction_id: Option<String>,
+}
+
+/// Which envelopes to list.
+#[derive(Debug, Clone, Copy)]
+pub enum Since<'a> {
+    /// Those that changed since then.
+    Changed(Timestamp),
+    /// These; at most [`MAX_LISTED`].
+    Ids(&'a [EnvelopeId]),
+}
+
+/// A page of a list.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The envelopes.
+    pub seen: Vec<Seen>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<u64>,
+}
+
+/// What a purge destroys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurgeScope {
+    /// The documents.
+    Documents,
+    /// Documents, tabs and attachments' metadata.
+    DocumentsAndMetadata,
+    /// All of it, with names and addresses made unreadable.
+    DocumentsMetadataAndRedact,
+}
+
+impl Seen {
+    /// The facts about an envelope's signers and itself, with the recipient ids that we gave: signers
+    /// are told apart by their client user id, which no template replaces.
+    pub fn facts(&self, signers: &[Signer]) -> Vec<Fact> {
+        let of_signers = self.recipients.iter().filter_map(|recipient| {
+            let ours = signers
+                .iter()
+                .find(|signer| recipient.client_user_id.as_deref() == Some(&signer.client_user_id))
+                .or_else(|| {
+                    let is_remote = recipient.client_user_id.is_none();
+                    signers.iter().find(|signer| is_remote && signer.recipient_id == recipient.recipient_id)
+                })?;
+            Some(Fact::Signer { recipient_id: ours.recipient_id.clone(), fact: recipient.fact? })
+        });
+        of_signers.chain(self.facts.iter().map(|fact| Fact::Envelope(*fact))).collect()
+    }
+
+    /// The upstream's record of a signer, by the client user id.
+    pub fn recipient(&self, client_user_id: &str) -> Option<&Recipient> {
+        self.recipients.iter().find(|recipient| recipient.client_user_id.as_deref() == Some(client_user_id))
+    }
+}
+
+impl Client {
+    /// Makes and sends an envelope. Repeated on a 401 only, which did nothing; whether anything else
+    /// may have made one, [`Error::doubt`] tells (rule E2).
+    pub async fn create_envelope(
+        &self,
+        acting: &Acting,
+        new: &NewEnvelope<'_>,
+        deadline: Deadline,
+    ) -> Result<Created, Error> {
+        let workflow = match new.signers.iter().any(|signer| signer.sms.is_some()) {
+            true => Some(self.sms_workflow(acting, deadline).await?),
+            false => None,
+        };
+        let body: Vec<Bytes> = wire::definition(new, workflow.as_deref());
+        let url = acting.url(["envelopes"]);
+        let call = Call::new(Operation::CreateEnvelope, Method::POST, url, deadline).segments(body);
+        let answer = self.call(acting, call).await?;
+        let created: wire::answers::Envelope = answer.decode()?;
+        let id = created.envelope_id.ok_or_else(|| answer.bad("it names no envelope"))?;
+        let status = created.status.unwrap_or_else(|| "sent".to_owned());
+        Ok(Created { envelope: EnvelopeId::new(id), status, trace: answer.trace() })
+    }
+
+    /// Reads an envelope with its recipients: the one check in 15 minutes (rule B3).
+    pub async fn envelope(
+        &self,
+        acting: &Acting,
+        envelope: &EnvelopeId,
+        deadline: Deadline,
+    ) -> Result<Seen, Error> {
+        let mut url = acting.url(["envelopes", envelope.as_str()]);
+        url.set_query(Some("include=recipients"));
+        let call = Call::get(Operation::Envelope, url, deadline);
+        let answer = self.checked(acting, envelope, "", call).await?;
+        let read: wire::answers::Envelope = answer.decode()?;
+        seen(read, answer.trace()).ok_or_else(|| answer.bad("it names no envelope"))
+    }
+
+    /// Reads an envelope's recipients as they are now: a signer may have changed the name (the next
+    /// view must match it). Counts as a check of its own.
+    pub async fn recipients(
+        &self,
+        acting: &Acting,
+        envelope: &EnvelopeId,
+        deadline: Deadline,
+    ) -> Result<Vec<Recipient>, Error> {
+        let url = acting.url(["envelopes", envelope.as_str(), "recipients"]);
+        let call = Call::get(Operation::Recipients, url, deadline);
+        let answer = self.checked(acting, envelope, "recipients", call).await?;
+        let read: wire::answers::Recipients = answer.decode()?;
+        Ok(read.signers.into_iter().filter_map(recipient).collect())
+    }
+
+    /// Makes a call that counts as the check of a resource of an envelope (rule B3).
+    pub(super) async fn checked(
+        &self,
+        acting: &Acting,
+        envelope: &EnvelopeId,
+        resource: &str,
+        call: Call,
+    ) -> Result<super::client::Answer, Error> {
+        self.budget.claim_check(envelope, resource, Now::read(&*self.clock))?;
+        let result = self.call(acting, call).await;
+        // What never left cost nothing.
+        let was_sent = match &result {
+            Ok(_) => true,
+            Err(Error::Auth(_) | Error::Deadline | Error::NotSent(_)) => false,
+            Err(Error::Limited { provider, .. }) => provider.is_some(),
+            Err(_) => true,
+        };
+        if !was_sent {
+            self.budget.return_check(envelope, resource);
+        }
+        result
+    }
+
+    /// Looks up what creates have made, by our own ids of them (rule E2).
+    pub async fn find(
+        &self,
+        acting: &Acting,
+        transactions: &[TransactionId],
+        deadline: Deadline,
+    ) -> Result<Vec<Found>, Error> {
+        let ids: Vec<String> = transactions.iter().take(MAX_LISTED).map(ToString::to_string).collect();
+        let mut url = acting.url(["envelopes"]);
+        url.query_pairs_mut().append_pair("transaction_ids", &ids.join(","));
+        let answer = self.list(acting, Operation::Find, url, deadline).await?;
+        let listed: wire::answers::Envelopes = answer.decode()?;
+        let statuses = listed.envelope_transaction_statuses.into_iter();
+        let from_statuses = statuses.map(|one| (one.envelope_id, one.status, one.transaction_id));
+        let from_envelopes =
+            listed.envelopes.into_iter().map(|one| (one.envelope_id, one.status, one.transaction_id));
+        let mut found: Vec<Found> = Vec::new();
+        for (envelope, status, transaction_id) in from_envelopes.chain(from_statuses) {
+            let Some(envelope) = envelope.map(EnvelopeId::new) else { continue };
+            // The answer names the transaction unless only one was asked about.
+            let transaction_id = transaction_id.or_else(|| Some(ids.first()?.clone()).filter(|_| ids.len() == 1));
+            let is_ours = transaction_id.as_ref().is_some_and(|id| ids.iter().any(|ours| ours.eq_ignore_ascii_case(id)));
+            if is_ours && !found.iter().any(|known| known.envelope == envelope) {
+                found.push(Found { envelope, status: status.unwrap_or_default(), transaction_id });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks up what a create has made, by the hidden custom field with our signing's id (rule E2).
+    pub async fn find_by_signing(
+        &self,
+        acting: &Acting,
+        signing_id: &str,
+        since: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Vec<Found>, Error> {
+        let mut url = acting.url(["envelopes"]);
+        url.query_pairs_mut()
+            .append_pair("from_date", &since.to_string())
+            .append_pair("custom_field", &format!("{}={signing_id}", wire::CUSTOM_FIELD))
+            .append_pair("include", "custom_fields")
+            .append_pair("count", &MAX_LISTED.to_string());
+        let answer = self.list(acting, Operation::Find, url, deadline).await?;
+        let listed: wire::answers::Envelopes = answer.decode()?;
+        // A filter that was not understood must not hand us someone else's envelope.
+        let is_ours = |one: &wire::answers::Envelope| {
+            one.custom_fields.as_ref().is_some_and(|fields| fields.holds(wire::CUSTOM_FIELD, signing_id))
+        };
+        let found = listed.envelopes.into_iter().filter(is_ours).filter_map(|one| {
+            Some(Found {
+                envelope: EnvelopeId::new(one.envelope_id?),
+                status: one.status.unwrap_or_default(),
+                transaction_id: one.transaction_id,
+            })
+        });
+        Ok(found.collect())
+    }
+
+    /// Lists envelopes with their recipients, a page at a time: one call for up to [`MAX_LISTED`].
+    pub async fn list_changes(
+        &self,
+        acting: &Acting,
+        since: Since<'_>,
+        start: u64,
+        deadline: Deadline,
+    ) -> Result<Page, Error> {
+        let mut url = acting.url(["envelopes"]);
+        {
+            let mut query = url.query_pairs_mut();
+            match since {
+                Since::Changed(since) => query
+                    .append_pair("from_date", &since.to_string())
+                    .append_pair("from_to_status", "changed"),
+                Since::Ids(ids) => {
+                    let ids: Vec<&str> = ids.iter().take(MAX_LISTED).map(EnvelopeId::as_str).collect();
+                    query.append_pair("envelope_ids", &ids.join(","))
+                }
+            };
+            query
+                .append_pair("include", "recipients")
+                .append_pair("count", &MAX_LISTED.to_string())
+                .append_pair("start_position", &start.to_string());
+        }
+        let answer = self.list(acting, Operation::ListChanges, url, deadline).await?;
+        let listed: wire::answers::Envelopes = answer.decode()?;
+        let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
+        let (total, on_page) = (number(listed.total_set_size), listed.envelopes.len() as u64);
+        let next = start + on_page;
+        let has_more = on_page > 0 && total.is_some_and(|total| next < total);
+        let trace = answer.trace();
+        let seen = listed.envelopes.into_iter().filter_map(|one| seen(one, trace.clone()));
+        Ok(Page { seen: seen.collect(), next: has_more.then_some(next) })
+    }
+
+    async fn list(
+        &self,
+        acting: &Acting,
+        operation: Operation,
+        url: url::Url,
+        deadline: Deadline,
+    ) -> Result<super::client::Answer, Error> {
+        let mut call = Call::get(operation, url, deadline);
+        call.limit_bytes = LIST_BYTES;
+        self.call(acting, call).await
+    }
+
+    /// Voids an envelope; answers with the trace id.
+    pub async fn void(
+        &self,
+        acting: &Acting,
+        envelope: &EnvelopeId,
+        reason: &str,
+        deadline: Deadline,
+    ) -> Result<Option<String>, Error> {
+        let reason: String = reason.chars().take(MAX_REASON).collect();
+        let change = wire::requests::EnvelopeChange {
+            status: Some("voided"),
+            voided_reason: Some(&reason),
+            ..Default::default()
+        };
+        self.change(acting, Operation::Void, envelope, &change, deadline).await
+    }
+
+    /// Has an ended envelope's documents destroyed; the upstream takes two weeks. Answers with the trace id.
+    pub async fn purge(
+        &self,
+        acting: &Acting,
+        envelope: &EnvelopeId,
+        scope: PurgeScope,
+        deadline: Deadline,
+    ) -> Result<Option<String>, Error> {
+        let purge_state = match scope {
+            PurgeScope::Documents => "documents_queued",
+            PurgeScope::DocumentsAndMetadata => "documents_and_metadata_queued",
+            PurgeScope::DocumentsMetadataAndRedact => "documents_and_metadata_and_redact_queued",
+        };
+        let change = wire::requests::EnvelopeChange { purge_state: Some(purge_state), ..Default::default() };
+        self.change(acting, Operation::Purge, envelope, &change, deadline).await
+    }
+
+    async fn change(
+        &self,
+        acting: &Acting,
+        operation: Operation,
+        envelope: &EnvelopeId,
+        change: &wire::requests::EnvelopeChange<'_>,
+        deadline: Deadline,
+    ) -> Result<Option<String>, Error> {
+        let url = acting.url(["envelopes", envelope.as_str()]);
+        let call = Call::new(operation, Method::PUT, url, deadline).json(wire::json(change));
+        Ok(self.call(acting, call).await?.trace())
+    }
+
+    /// Gives a signer another phone, or the same again: either unlocks one whose tries are used up.
+    /// `recipient_id` is the upstream's ([`Recipient::recipient_id`]). Answers with the trace id.
+    pub async fn correct_phone(
+        &self,
+        acting: &Acting,
+        envelope: &EnvelopeId,
+        recipient_id: &str,
+        phone: &Phone,
+        deadline: Deadline,
+    ) -> Result<Option<String>, Error> {
+        let workflow = self.sms_workflow(acting, deadline).await?;
+        let identity_verification = wire::requests::IdentityVerification::by_phone(&workflow, phone);
+        let signer = wire::requests::CorrectedSigner { recipient_id, identity_verification };
+        let body = wire::json(&wire::requests::Correction { signers: [signer] });
+        let mut url = acting.url(["envelopes", envelope.as_str(), "recipients"]);
+        // Unlocks; an embedded signer gets no mail by it.
+        url.set_query(Some("resend_envelope=true"));
+        let call = Call::new(Operation::Correct, Method::PUT, url, deadline).json(body);
+        let answer = self.call(acting, call).await?;
+        let updated: wire::answers::Updated = answer.decode()?;
+        let failed = updated
+            .recipient_update_results
+            .into_iter()
+            .filter_map(|one| one.error_details?.error_code)
+            .find(|code| !code.eq_ignore_ascii_case("SUCCESS"));
+        match failed {
+            None => Ok(answer.trace()),
+            Some(code) => {
+                let code = super::error::plain_code(&code);
+                let (status, trace) = (answer.status, answer.trace());
+                let refusal = Refusal { status, code, is_foreign: false, trace };
+                Err(refusal.rejected(super::RejectionKind::EnvelopeClosed))
+            }
+        }
+    }
+}
+
+fn seen(read: wire::answers::Envelope, trace: Option<String>) -> Option<Seen> {
+    let facts = envelope_facts(&read);
+    let signers = read.recipients.map(|recipients| recipients.signers).unwrap_or_default();
+    Some(Seen {
+        envelope: EnvelopeId::new(read.envelope_id?),
+        status: read.status.unwrap_or_default(),
+        transaction_id: read.transaction_id,
+        facts,
+        recipients: signers.into_iter().filter_map(recipient).collect(),
+        trace,
+    })
+}
+
+/// The statuses of "Envelope status codes"; `created`, `correct` and the legacy ones say nothing to us.
+fn envelope_facts(read: &wire::answers::Envelope) -> Vec<EnvelopeFact> {
+    let mut facts = Vec::new();
+    match read.status.as_deref().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "completed" | "signed" => facts.push(EnvelopeFact::Completed),
+        "declined" => facts.push(EnvelopeFact::Declined),
+        "delivered" => facts.push(EnvelopeFact::Delivered),
+        "sent" => facts.push(EnvelopeFact::Sent),
+        "voided" if has_expired(read) => facts.push(EnvelopeFact::Expired),
+        "voided" => facts.push(EnvelopeFact::Voided),
+        _ => {}
+    }
+    if read.purge_state.as_deref().is_some_and(|state| state.to_ascii_lowercase().ends_with("purged"))
+        && read.purge_state.as_deref() != Some("unpurged")
+    {
+        facts.push(EnvelopeFact::Purged);
+    }
+    facts
+}
+
+/// An envelope that ran out of time is voided by the upstream: not before its time, and with the
+/// upstream's own reason.
+fn has_expired(read: &wire::answers::Envelope) -> bool {
+    let time = |text: &Option<String>| text.as_deref().and_then(wire::answers::time);
+    let is_late = match (time(&read.voided_date_time), time(&read.expire_date_time)) {
+        (Some(voided), Some(expires)) => voided >= expires,
+        _ => false,
+    };
+    is_late || read.voided_reason.as_deref().is_some_and(|reason| reason.starts_with(EXPIRED))
+}
+
+fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
+    let has_failed = read.recipient_authentication_status.is_some_and(|status| status.has_failed());
+    let fact = match read.status.as_deref().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "completed" | "signed" => Some(SignerFact::Signed),
+        "declined" => Some(SignerFact::Declined),
+        "sent" | "delivered" if has_failed => Some(SignerFact::AuthenticationFailed),
+        "delivered" => Some(SignerFact::Delivered),
+        "sent" => Some(SignerFact::Sent),
+        _ => None,
+    };
+    Some(Recipient {
+        recipient_id: read.recipient_id?,
+        guid: read.recipient_id_guid,
+        client_user_id: read.client_user_id,
+        name: Private::new(read.name.unwrap_or_default()),
+        email: Private::new(read.email.unwrap_or_default()),
+        fact,
+    })
+}

@@ -1,0 +1,199 @@
+//! Calls passed through for a caller, as they are: the path below the account, the body, the answer.
+//!
+//! What may be passed is the API's to decide. Here it is made sure that the call stays within the
+//! account, that our limits hold for it as for any other, and that neither our token nor a foreign
+//! header crosses over.
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use url::Url;
+
+use super::{
+    Acting, Client, Error,
+    client::{self, Answer, Body, Call},
+};
+use crate::{
+    budget::{Deadline, Operation, Priority},
+    domain::EnvelopeId,
+    http_client::BodyStream,
+};
+
+/// The largest body that is passed on: the upstream's own limit.
+pub const MAX_REQUEST_BYTES: usize = client::MAX_REQUEST_BYTES;
+/// The largest answer: that of a download.
+const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+/// Request headers that mean something to the upstream.
+const PASSED_ON: [HeaderName; 5] = [
+    header::ACCEPT,
+    header::ACCEPT_LANGUAGE,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_TYPE,
+    HeaderName::from_static("x-docusign-timetrack"),
+];
+/// Headers of an answer that mean something to a client, beside those that begin with [`VENDOR`].
+const PASSED_BACK: [HeaderName; 5] = [
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::ETAG,
+];
+const VENDOR: [&str; 3] = ["x-docusign-", "x-ratelimit-", "x-burstlimit-"];
+
+/// A call to pass on.
+#[derive(Clone)]
+pub struct ForwardRequest<'a> {
+    /// Its method.
+    pub method: Method,
+    /// The path below the account, escaped as it came, without a leading slash: `envelopes/…`.
+    pub path: &'a str,
+    /// The query, as it came.
+    pub query: Option<&'a str>,
+    /// Its headers; only a few are passed on.
+    pub headers: &'a HeaderMap,
+    /// Its body, in pieces: whole, because a refused token means sending it twice (rule T7).
+    pub body: Vec<Bytes>,
+}
+
+/// The upstream's answer, of any status.
+pub struct Forwarded {
+    /// Its status.
+    pub status: StatusCode,
+    /// Those of its headers that are passed back.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: BodyStream,
+}
+
+impl std::fmt::Debug for Forwarded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forwarded").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Passes a call on, and its answer back: successes as a stream, refusals as the upstream words
+    /// them. Only what no client can do anything about is an [`Error`]: no token, no answer, a limit.
+    ///
+    /// A `GET` of one envelope, or of something below it that is no document, is a status check, and one in 15
+    /// minutes is all there is (rule B3): the next is [`Error::Limited`] with the scope `Polling`.
+    pub async fn forward(
+        &self,
+        acting: &Acting,
+        request: ForwardRequest<'_>,
+        deadline: Deadline,
+    ) -> Result<Forwarded, Error> {
+        let url = place(acting, request.path, request.query).ok_or(Error::Invalid("the path leaves the account"))?;
+        let check = polled(&request.method, request.path);
+        let mut call = Call::new(Operation::Forward, request.method.clone(), url, deadline).streamed();
+        call.limit_bytes = MAX_ANSWER_BYTES;
+        call.is_passed_on = true;
+        call.priority = match request.method {
+            Method::GET => Priority::Check,
+            _ if request.path.ends_with("views/recipient") => Priority::Signer,
+            _ => Priority::NewWork,
+        };
+        for name in PASSED_ON {
+            if let Some(value) = request.headers.get(&name) {
+                call.headers.insert(name, value.clone());
+            }
+        }
+        if !request.body.is_empty() {
+            let json = HeaderValue::from_static("application/json");
+            let content_type = request.headers.get(header::CONTENT_TYPE).cloned().unwrap_or(json);
+            call.body = Some((content_type, request.body));
+        }
+        let answer = match check {
+            None => self.call(acting, call).await,
+            Some((envelope, resource)) => self.checked(acting, &envelope, &resource, call).await,
+        };
+        answer.map(passed_back)
+    }
+}
+
+fn passed_back(answer: Answer) -> Forwarded {
+    let is_passed = |name: &HeaderName| {
+        PASSED_BACK.contains(name) || VENDOR.iter().any(|start| name.as_str().starts_with(start))
+    };
+    let headers = answer.headers.iter().filter(|(name, _)| is_passed(name));
+    let body: BodyStream = match answer.body {
+        Body::Streamed(response) => response.into_stream(),
+        Body::Whole(bytes) => futures_util::stream::once(std::future::ready(Ok(bytes))).boxed(),
+    };
+    Forwarded {
+        status: answer.status,
+        headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        body,
+    }
+}
+
+/// The URL of a path below the account; none if it would leave it.
+fn place(acting: &Acting, path: &str, query: Option<&str>) -> Option<Url> {
+    let mut url = acting.url([]);
+    let below = format!("{}/{path}", url.path());
+    let is_plain = |segment: &str| {
+        let is_dots = segment.to_ascii_lowercase().replace("%2e", ".").chars().all(|c| c == '.');
+        !segment.is_empty() && !is_dots
+    };
+    // An escaped slash or backslash could be unescaped on the way.
+    let lower = path.to_ascii_lowercase();
+    let is_odd = lower.contains("%2f") || lower.contains("%5c") || path.contains(['\\', '?', '#']);
+    if is_odd || !path.split('/').all(is_plain) {
+        return None;
+    }
+    url.set_path(&below);
+    url.set_query(query);
+    // Should the URL type think otherwise of what a path is, nothing leaves.
+    url.path().starts_with(&below[..below.len() - path.len()]).then_some(url)
+}
+
+/// The check that a call amounts to: which envelope, and which resource of it.
+fn polled(method: &Method, path: &str) -> Option<(EnvelopeId, String)> {
+    if method != Method::GET {
+        return None;
+    }
+    let mut segments = path.split('/');
+    if segments.next() != Some("envelopes") {
+        return None;
+    }
+    let envelope = segments.next()?;
+    let resource: Vec<&str> = segments.collect();
+    // Contents are not statuses; the vendor counts their downloads in its own way.
+    let is_content = resource.len() > 1;
+    let is_list = envelope == "status";
+    (!is_content && !is_list).then(|| (EnvelopeId::new(envelope.to_ascii_lowercase()), resource.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acting() -> Acting {
+        let base = Url::parse("https://demo.docusign.net").unwrap();
+        let (account, user) = (uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2));
+        Acting::new(crate::domain::SenderName::new("system"), account, user.into(), &base)
+    }
+
+    #[test]
+    fn a_passed_call_stays_within_the_account() {
+        let root = "https://demo.docusign.net/restapi/v2.1/accounts/00000000-0000-0000-0000-000000000001";
+        let url = place(&acting(), "envelopes/1/documents/combined", Some("a=b%20c")).unwrap();
+        assert_eq!(url.as_str(), format!("{root}/envelopes/1/documents/combined?a=b%20c"));
+        for path in [
+            "", "/", "..", "../x", "envelopes/../../2", "envelopes/%2e%2e/%2E%2e/2", "envelopes/.%2e/x", "a//b",
+            "a/./b", "a%2f..%2fb", "a\\..\\b", "a?x", "a#x", "envelopes/",
+        ] {
+            assert!(place(&acting(), path, None).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn b3_only_status_reads_of_one_envelope_are_checks() {
+        let is_check = |path| polled(&Method::GET, path).is_some();
+        assert!(is_check("envelopes/1") && is_check("envelopes/1/recipients"));
+        assert!(!is_check("envelopes") && !is_check("envelopes/1/documents/combined") && !is_check("templates/1"));
+        assert!(!is_check("envelopes/status"));
+        assert!(polled(&Method::PUT, "envelopes/1").is_none());
+    }
+}

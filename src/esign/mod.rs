@@ -1,0 +1,51 @@
+//! Client of the upstream eSignature REST API, v2.1.
+//!
+//! One function a call, and one shape for all of them: build, authorise, spend budget, send, read the
+//! headers, turn the vendor's error into ours, decode, convert. The vendor's JSON stops in `wire`:
+//! what leaves this module are values of our own.
+//!
+//! It must never refresh a token for anything but a 401, and then once (rule T7); never send a create
+//! twice unless the first surely did nothing (rule E2); never put names, addresses, phone numbers,
+//! view URLs or bodies into an error or a log line (rule S1); never wait without a limit.
+//!
+//! | Limit | Value | Why |
+//! |---|---|---|
+//! | answer read into memory | 4 MiB; lists 16 MiB | an envelope with 100 recipients is some 200 KB |
+//! | request body | 35,651,584 bytes | the vendor's limit a request |
+//! | calls at once | [`Options::calls_at_once`] | new work leaves a quarter of it to others |
+//! | time a call | 10 to 120 s, by operation, and never past the caller's deadline | |
+//!
+//! Source: developers.docusign.com, eSignature REST API reference and concepts, read in mid 2026.
+
+mod accounts;
+mod client;
+mod documents;
+mod envelopes;
+mod error;
+mod forward;
+mod identity;
+mod languages;
+mod recipient_views;
+mod signatures;
+mod templates;
+mod wire;
+
+pub use self::{
+    accounts::{Acting, SenderOptions},
+    client::{Client, Deps, Observer, Options},
+    documents::{DocumentRef, Download},
+    envelopes::{
+        Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewEnvelope, Page, PurgeScope, Recipient, Seen,
+        Since,
+    },
+    error::{Doubt, Error, Rejection, RejectionKind},
+    forward::{ForwardRequest, Forwarded, MAX_REQUEST_BYTES},
+    recipient_views::{View, ViewRequest},
+    signatures::{ImageKind, NewSignature, SignatureImage, StoredSignature},
+    templates::{Role, Template},
+};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

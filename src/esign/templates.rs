@@ -1,0 +1,85 @@
+//! Templates: read for preflight, to tell a wrong role before anything is sent.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Acting, Client, Error, client::Call, wire};
+use crate::{
+    budget::{Deadline, Operation},
+    domain::AccountId,
+};
+
+/// A person who corrects a template sees it taken up this soon.
+const LIFE: Duration = Duration::from_secs(300);
+const MAX_TEMPLATES: u64 = 1_000;
+
+/// A template, as far as a create depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its subject.
+    pub subject: Option<String>,
+    /// Its signers.
+    pub roles: Vec<Role>,
+}
+
+/// A place for a signer in a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// The role's name.
+    pub name: String,
+    /// The recipient id in the template.
+    pub recipient_id: Option<String>,
+    /// Its turn.
+    pub order: Option<u32>,
+}
+
+/// Templates that were read lately.
+pub(super) struct Templates(moka::future::Cache<(AccountId, String), Arc<Template>>);
+
+impl Templates {
+    pub(super) fn new() -> Self {
+        Self(moka::future::Cache::builder().max_capacity(MAX_TEMPLATES).time_to_live(LIFE).build())
+    }
+}
+
+impl Client {
+    /// A template of the account, as it was within the last five minutes.
+    pub async fn template(&self, acting: &Acting, id: &str, deadline: Deadline) -> Result<Arc<Template>, Error> {
+        let key = (acting.account.clone(), id.to_owned());
+        if let Some(known) = self.templates.0.get(&key).await {
+            return Ok(known);
+        }
+        let url = acting.url(["templates", id]);
+        let answer = self.call(acting, Call::get(Operation::Template, url, deadline)).await;
+        let answer = answer.map_err(unknown_template)?;
+        let read: wire::answers::Template = answer.decode()?;
+        let signers = read.recipients.map(|recipients| recipients.signers).unwrap_or_default();
+        let roles = signers.into_iter().filter_map(|signer| {
+            let order = signer.routing_order.and_then(|order| order.parse().ok());
+            Some(Role { name: signer.role_name?, recipient_id: signer.recipient_id, order })
+        });
+        let template = Arc::new(Template {
+            id: read.template_id.unwrap_or_else(|| id.to_owned()),
+            name: read.name,
+            subject: read.email_subject,
+            roles: roles.collect(),
+        });
+        self.templates.0.insert(key, Arc::clone(&template)).await;
+        Ok(template)
+    }
+}
+
+/// Here "does not exist" can only be about the template.
+fn unknown_template(error: Error) -> Error {
+    match error {
+        Error::Rejected(mut rejection) if rejection.kind == super::RejectionKind::EnvelopeUnknown => {
+            rejection.kind = super::RejectionKind::TemplateUnknown;
+            rejection.message = "The template does not exist in this account.".into();
+            Error::Rejected(rejection)
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,163 @@
+//! What the upstream answers.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// Text that may come as a number or a boolean; empty text is none.
+fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(value) => Some(value.to_string()),
+        Value::Array(_) | Value::Null | Value::Object(_) => None,
+    })
+}
+
+/// A list that may be null.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+macro_rules! answer {
+    ($(#[$doc:meta])* $name:ident
+        texts [$($text:ident),* $(,)?] lists [$($list:ident: $item:ty),* $(,)?] parts [$($part:ident: $kind:ty),* $(,)?]
+    ) => {
+        $(#[$doc])*
+        #[derive(Deserialize, Default)]
+        #[serde(rename_all = "camelCase")]
+        pub(in crate::esign) struct $name {
+            $(#[serde(default, deserialize_with = "lenient")] pub(in crate::esign) $text: Option<String>,)*
+            $(#[serde(default, deserialize_with = "list")] pub(in crate::esign) $list: Vec<$item>,)*
+            $(#[serde(default)] pub(in crate::esign) $part: Option<$kind>,)*
+        }
+    };
+}
+
+answer!(/** An error, of a whole answer or of one item in it. */ Problem texts [error_code] lists [] parts []);
+answer!(/** Of a create, and an item of a list. */ Envelope
+    texts [envelope_id, status, transaction_id, voided_reason, voided_date_time, expire_date_time, purge_state]
+    lists []
+    parts [recipients: Recipients, custom_fields: CustomFields]
+);
+answer!(/** The recipients of an envelope or a template. */ Recipients
+    texts [] lists [signers: Recipient] parts []
+);
+answer!(/** One signer. */ Recipient
+    texts [recipient_id, recipient_id_guid, client_user_id, name, email, status, routing_order, role_name]
+    lists []
+    parts [recipient_authentication_status: Authentication]
+);
+answer!(/** Results of identity checks. */ Authentication
+    texts []
+    lists []
+    parts [
+        access_code_result: CheckResult,
+        identity_verification_result: CheckResult,
+        phone_auth_result: CheckResult,
+        sms_auth_result: CheckResult,
+    ]
+);
+answer!(/** The result of one identity check. */ CheckResult texts [status] lists [] parts []);
+answer!(/** Custom fields. */ CustomFields texts [] lists [text_custom_fields: CustomField] parts []);
+answer!(/** One custom field. */ CustomField texts [name, value] lists [] parts []);
+answer!(/** A list of envelopes. */ Envelopes
+    texts [total_set_size]
+    lists [envelopes: Envelope, envelope_transaction_statuses: TransactionStatus]
+    parts []
+);
+answer!(/** What became of a transaction. */ TransactionStatus
+    texts [envelope_id, status, transaction_id] lists [] parts []
+);
+answer!(/** A recipient view. */ View texts [url] lists [] parts []);
+answer!(/** Identity verification workflows of an account. */ Workflows
+    texts [] lists [identity_verification: Workflow] parts []
+);
+answer!(/** One of them. */ Workflow
+    texts [workflow_id, default_name] lists [input_options: WorkflowInput] parts []
+);
+answer!(/** What a workflow wants to know. */ WorkflowInput texts [value_type] lists [] parts []);
+answer!(/** A template. */ Template
+    texts [template_id, name, email_subject] lists [] parts [recipients: Recipients]
+);
+answer!(/** What became of corrected recipients. */ Updated
+    texts [] lists [recipient_update_results: UpdatedOne] parts []
+);
+answer!(/** What became of one. */ UpdatedOne texts [] lists [] parts [error_details: Problem]);
+answer!(/** Stored signatures of a user. */ Signatures texts [] lists [user_signatures: Signature] parts []);
+answer!(/** One of them. */ Signature
+    texts [
+        signature_id, signature_name, signature_initials, signature_font, is_default, signature_image_uri,
+        created_date_time, adopted_date_time,
+    ]
+    lists []
+    parts [error_details: Problem]
+);
+
+impl Authentication {
+    /// Whether a check failed for good: the upstream says `Fail` when the tries are used up.
+    pub(in crate::esign) fn has_failed(&self) -> bool {
+        [
+            &self.access_code_result,
+            &self.identity_verification_result,
+            &self.phone_auth_result,
+            &self.sms_auth_result,
+        ]
+        .into_iter()
+        .flatten()
+        .filter_map(|result| result.status.as_deref())
+        .any(|status| status.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("fail")))
+    }
+}
+
+impl CustomFields {
+    /// Whether a field has this value.
+    pub(in crate::esign) fn holds(&self, name: &str, value: &str) -> bool {
+        self.text_custom_fields
+            .iter()
+            .any(|field| field.name.as_deref() == Some(name) && field.value.as_deref() == Some(value))
+    }
+}
+
+/// The upstream's times: UTC with seven fractional digits, mostly with a `Z`.
+pub(in crate::esign) fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| format!("{text}Z").parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn any_scalar_is_text_and_nulls_are_nothing() {
+        let envelope: Envelope = serde_json::from_str(
+            r#"{"envelopeId": 7, "status": null, "recipients": {"signers": null, "agents": [1]},
+                "customFields": null, "unknown": {"a": []}}"#,
+        )
+        .unwrap();
+        assert_eq!(envelope.envelope_id.as_deref(), Some("7"));
+        assert!(envelope.status.is_none() && envelope.recipients.unwrap().signers.is_empty());
+    }
+
+    #[test]
+    fn the_upstreams_times_are_read() {
+        assert!(time("2020-08-10T18:00:47.5770000Z").is_some());
+        assert!(time("2020-08-10T18:00:47.577").is_some());
+        assert!(time("yesterday").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_answers_do_not_panic(text in ".{0,200}", depth in 0_usize..400) {
+            let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            for body in [text, nested.clone(), format!("{{\"envelopes\":{nested}}}"), format!("{{\"status\":{nested}}}")] {
+                let _ = serde_json::from_str::<Envelopes>(&body);
+                let _ = serde_json::from_str::<Envelope>(&body);
+                let _ = super::super::error_code(body.as_bytes());
+                let _ = time(&body);
+            }
+        }
+    }
+}

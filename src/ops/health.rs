@@ -1,0 +1,227 @@
+//! How well the daemon is: each part says how it does, the worst of them is the whole.
+//!
+//! Parts report when something changes; nothing here polls. An upstream outage while the token is
+//! valid is *degraded*, not unready (rule H1): which of the two it is, the part decides.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::clock::SharedClock;
+
+/// How one part does. In order: the greatest decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartStatus {
+    /// All is well.
+    Ready,
+    /// Callers are served, but something needs attention or will run out.
+    Degraded,
+    /// Callers cannot be served.
+    NotReady,
+}
+
+/// How the whole daemon does; the same words.
+pub use PartStatus as Status;
+
+/// What `/readyz` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The worst of the parts.
+    pub status: Status,
+    /// Since when it is that.
+    pub since: Timestamp,
+    /// The parts that are not ready, by name.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why the daemon is not ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// Which part, such as `token:system`.
+    pub part: String,
+    /// How it does.
+    pub status: PartStatus,
+    /// Why, in words for an operator; no secrets, no names of people.
+    pub detail: String,
+    /// When it is tried again, if that is known.
+    pub next_try: Option<Timestamp>,
+}
+
+/// The health of one daemon. Clones share it.
+#[derive(Clone)]
+pub struct Health {
+    clock: SharedClock,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    phase: Phase,
+    parts: BTreeMap<String, Reason>,
+    overall: Status,
+    since: Timestamp,
+    started: bool,
+}
+
+/// Where the daemon is in its life; the first and the last phase are never ready.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Serving,
+    Stopping,
+}
+
+impl Phase {
+    fn reason(self) -> Option<Reason> {
+        let detail = match self {
+            Self::Starting => "starting",
+            Self::Serving => return None,
+            Self::Stopping => "stopping",
+        };
+        Some(reason("daemon", PartStatus::NotReady, detail, None))
+    }
+}
+
+impl Health {
+    /// Of a daemon that is starting: not ready, until [`Health::set`] has heard of a first part.
+    pub fn new(clock: SharedClock) -> Self {
+        let since = clock.now();
+        let state = State {
+            phase: Phase::Starting,
+            parts: BTreeMap::new(),
+            overall: Status::NotReady,
+            since,
+            started: false,
+        };
+        Self { clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// A part tells how it does. `detail` is for operators and holds no secret.
+    pub fn set(&self, part: &str, status: PartStatus, detail: &str, next_try: Option<Timestamp>) {
+        self.change(|state| {
+            if state.phase == Phase::Starting {
+                state.phase = Phase::Serving;
+            }
+            state.parts.insert(part.to_owned(), reason(part, status, detail, next_try));
+        });
+    }
+
+    /// A part is no more, such as a sender that the settings no longer name.
+    pub fn forget(&self, part: &str) {
+        self.change(|state| {
+            state.parts.remove(part);
+        });
+    }
+
+    /// The first good token is there: `/startupz` opens, for good.
+    pub fn started(&self) {
+        self.locked().started = true;
+    }
+
+    /// Whether there ever was a good token.
+    pub fn has_started(&self) -> bool {
+        self.locked().started
+    }
+
+    /// The stop began: not ready from now on, whatever the parts say (rule H2).
+    pub fn stopping(&self) {
+        self.change(|state| state.phase = Phase::Stopping);
+    }
+
+    /// The worst of the parts.
+    pub fn status(&self) -> Status {
+        self.locked().overall
+    }
+
+    /// What `/readyz` says.
+    pub fn report(&self) -> Report {
+        let state = self.locked();
+        let unwell = state.parts.values().filter(|part| part.status != PartStatus::Ready).cloned();
+        let reasons = state.phase.reason().into_iter().chain(unwell).collect();
+        Report { status: state.overall, since: state.since, reasons }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let now = self.clock.now();
+        let mut state = self.locked();
+        change(&mut state);
+        let phase = state.phase.reason().map(|reason| reason.status);
+        let overall =
+            state.parts.values().map(|part| part.status).chain(phase).max().unwrap_or(Status::Ready);
+        if overall != state.overall {
+            (state.overall, state.since) = (overall, now);
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Health").field(&self.status()).finish()
+    }
+}
+
+fn reason(part: &str, status: PartStatus, detail: &str, next_try: Option<Timestamp>) -> Reason {
+    Reason { part: part.to_owned(), status, detail: detail.to_owned(), next_try }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn the_whole_is_as_well_as_its_worst_part_and_since_tells_when_that_changed() {
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+        let health = Health::new(Arc::new(clock.clone()));
+        let second = |second: i64| Timestamp::from_second(second).unwrap();
+        let steps = [
+            ("store", PartStatus::Ready, Status::Ready, 1),
+            ("token:a", PartStatus::Degraded, Status::Degraded, 2),
+            // Another part in the same state, and the same part with another detail: no change.
+            ("token:b", PartStatus::Degraded, Status::Degraded, 2),
+            ("token:a", PartStatus::NotReady, Status::NotReady, 4),
+            ("token:b", PartStatus::Ready, Status::NotReady, 4),
+            ("token:a", PartStatus::Degraded, Status::Degraded, 6),
+            ("token:a", PartStatus::Ready, Status::Ready, 7),
+        ];
+        assert_eq!((health.report().status, health.report().since), (Status::NotReady, second(0)));
+        for (part, status, overall, since) in steps {
+            clock.advance(Duration::from_secs(1));
+            health.set(part, status, "because", None);
+            let report = health.report();
+            assert_eq!((report.status, report.since), (overall, second(since)), "{part} {status:?}");
+            assert!(report.reasons.iter().all(|reason| reason.status != PartStatus::Ready));
+        }
+    }
+
+    #[test]
+    fn a_stopping_daemon_is_not_ready_whatever_its_parts_say() {
+        let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
+        health.set("store", PartStatus::Ready, "", None);
+        health.stopping();
+        health.set("store", PartStatus::Ready, "", None);
+        assert_eq!(health.status(), Status::NotReady);
+        let report = health.report();
+        assert_eq!((report.reasons.len(), report.reasons[0].detail.as_str()), (1, "stopping"));
+    }
+
+    #[test]
+    fn a_forgotten_part_no_longer_counts() {
+        let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
+        health.set("store", PartStatus::Ready, "", None);
+        health.set("token:gone", PartStatus::NotReady, "no consent", None);
+        health.forget("token:gone");
+        assert_eq!(health.status(), Status::Ready);
+    }
+}

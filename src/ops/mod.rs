@@ -1,0 +1,12 @@
+//! What operators see, on a listener of its own: health, readiness, metrics (rule H1).
+//!
+//! These routes hold no secret and change nothing. They never ask the upstream or the store: an
+//! outage there must not take the daemon's own health page with it.
+
+pub mod health;
+mod router;
+
+pub use self::{
+    health::{Health, PartStatus, Report, Status},
+    router::router,
+};

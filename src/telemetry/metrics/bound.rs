@@ -1,0 +1,114 @@
+//! Handles for hot paths: bound once, counted without a lookup.
+
+use std::sync::{OnceLock, atomic::Ordering};
+
+use prometheus::{Histogram, IntCounter, IntCounterVec};
+
+use super::{Metrics, Outcome};
+
+/// Series of `http_requests_total` that routes may make; further ones count as route `other`.
+const ROUTE_SERIES: usize = 30;
+
+/// Likewise for `upstream_requests_total` and its operations.
+const OPERATION_SERIES: usize = 30;
+
+/// Status codes that are shown as they are; others as their class.
+const CODES: [(u16, &str); 18] = [
+    (200, "200"),
+    (201, "201"),
+    (202, "202"),
+    (204, "204"),
+    (303, "303"),
+    (304, "304"),
+    (400, "400"),
+    (401, "401"),
+    (403, "403"),
+    (404, "404"),
+    (409, "409"),
+    (413, "413"),
+    (422, "422"),
+    (429, "429"),
+    (500, "500"),
+    (502, "502"),
+    (503, "503"),
+    (504, "504"),
+];
+
+const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Counts the answers of one route. Make it when the router is built, from a constant.
+#[derive(Debug)]
+pub struct Route {
+    listener: &'static str,
+    path: &'static str,
+    requests: IntCounterVec,
+    seconds: Histogram,
+    bound: [OnceLock<IntCounter>; CODES.len() + CLASSES.len()],
+}
+
+impl Route {
+    /// A request was answered.
+    pub fn answered(&self, metrics: &Metrics, status: u16, seconds: f64) {
+        let index = CODES.iter().position(|(code, _)| *code == status).unwrap_or_else(|| {
+            let class = usize::from(status / 100);
+            CODES.len() + if class < CLASSES.len() { class } else { 0 }
+        });
+        let counter = self.bound[index].get_or_init(|| {
+            let status = CODES.get(index).map_or_else(|| CLASSES[index - CODES.len()], |(_, text)| text);
+            if metrics.route_series.fetch_add(1, Ordering::Relaxed) < ROUTE_SERIES {
+                self.requests.with_label_values(&[self.listener, self.path, status])
+            } else {
+                self.requests.with_label_values(&["other", "other", "other"])
+            }
+        });
+        counter.inc();
+        self.seconds.observe(seconds);
+    }
+}
+
+/// Counts the calls of one upstream operation.
+#[derive(Debug)]
+pub struct Operation {
+    name: &'static str,
+    requests: IntCounterVec,
+    seconds: Histogram,
+    bound: [OnceLock<IntCounter>; Outcome::ALL.len()],
+}
+
+impl Operation {
+    /// A call ended.
+    pub fn ended(&self, metrics: &Metrics, outcome: Outcome, seconds: f64) {
+        let counter = self.bound[outcome as usize].get_or_init(|| {
+            if metrics.operation_series.fetch_add(1, Ordering::Relaxed) < OPERATION_SERIES {
+                self.requests.with_label_values(&[self.name, outcome.as_str()])
+            } else {
+                self.requests.with_label_values(&["other", outcome.as_str()])
+            }
+        });
+        counter.inc();
+        self.seconds.observe(seconds);
+    }
+}
+
+impl Metrics {
+    /// The counters of one route, such as `("api", "/v1/signings")`.
+    pub fn route(&self, listener: &'static str, path: &'static str) -> Route {
+        Route {
+            listener,
+            path,
+            requests: self.http_requests_total.clone(),
+            seconds: self.http_request_duration_seconds.clone(),
+            bound: [const { OnceLock::new() }; CODES.len() + CLASSES.len()],
+        }
+    }
+
+    /// The counters of one upstream operation, such as `create_envelope`.
+    pub fn operation(&self, name: &'static str) -> Operation {
+        Operation {
+            name,
+            requests: self.upstream_requests_total.clone(),
+            seconds: self.upstream_request_duration_seconds.clone(),
+            bound: [const { OnceLock::new() }; Outcome::ALL.len()],
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The values that labels can have.
+//!
+//! Closed sets: a value that came from outside can never become a label.
+
+/// Enums whose variants are label values.
+macro_rules! label_values {
+    ($( $(#[$meta:meta])* pub enum $Name:ident { $( $(#[$doc:meta])* $Variant:ident = $text:literal, )+ } )+) => {
+        $(
+            $(#[$meta])*
+            #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+            pub enum $Name { $( $(#[$doc])* $Variant, )+ }
+
+            impl $Name {
+                /// Every value.
+                pub const ALL: &[Self] = &[$(Self::$Variant),+];
+
+                /// The label.
+                pub const fn as_str(self) -> &'static str {
+                    match self { $( Self::$Variant => $text, )+ }
+                }
+            }
+        )+
+    };
+}
+
+label_values! {
+    /// How an exchange with the account server ended.
+    pub enum MintResult {
+        /// A token came.
+        Good = "good",
+        /// Refused: consent, key, user or clock.
+        Refused = "refused",
+        /// No usable answer: down, slow, limited, malformed.
+        Unavailable = "unavailable",
+    }
+
+    /// What a private key is used for.
+    pub enum KeyState {
+        /// It signs.
+        Current = "current",
+        /// New, and not yet proven by a mint.
+        Candidate = "candidate",
+        /// Could not be read or was refused.
+        Bad = "bad",
+    }
+
+    /// How an upstream call ended.
+    pub enum Outcome {
+        /// As asked.
+        Good = "good",
+        /// Refused by the upstream.
+        Rejected = "rejected",
+        /// Refused because of a limit.
+        Limited = "limited",
+        /// No usable answer.
+        Unavailable = "unavailable",
+    }
+
+    /// A window of the account's limit.
+    pub enum Window {
+        /// 30 seconds.
+        Burst = "burst",
+        /// An hour.
+        Hour = "hour",
+    }
+
+    /// A status of a signing.
+    pub enum SigningStatus {
+        /// Signed by all.
+        Completed = "completed",
+        /// Being created.
+        Creating = "creating",
+        /// Declined by a signer.
+        Declined = "declined",
+        /// Ended by time.
+        Expired = "expired",
+        /// Could not be created.
+        Failed = "failed",
+        /// Waiting for signers.
+        Open = "open",
+        /// The create's outcome is unknown.
+        Uncertain = "uncertain",
+        /// Ended by us.
+        Voided = "voided",
+    }
+
+    /// How asking for a recipient view ended.
+    pub enum ViewResult {
+        /// A view came.
+        Good = "good",
+        /// Another view of the envelope is live (rule L2).
+        Leased = "leased",
+        /// Refused by the upstream.
+        Rejected = "rejected",
+        /// No usable answer.
+        Unavailable = "unavailable",
+    }
+
+    /// What opening a link was.
+    pub enum LinkKind {
+        /// The button: a view is asked for.
+        Button = "button",
+        /// With a one-use ticket from the site.
+        Direct = "direct",
+        /// The page only.
+        Page = "page",
+        /// A token that is no link's.
+        Unknown = "unknown",
+    }
+
+    /// What the browser said when a signer came back.
+    pub enum ReturnClaim {
+        /// A failed or expired check of who they are.
+        AuthFailed = "auth_failed",
+        /// Left without an end: cancel, finish later.
+        Cancel = "cancel",
+        /// Declined.
+        Decline = "decline",
+        /// Anything else, nothing included.
+        Other = "other",
+        /// Signed.
+        SigningComplete = "signing_complete",
+        /// The session or the view ran out.
+        Timeout = "timeout",
+    }
+
+    /// What turned out to be so when a signer came back.
+    pub enum Fact {
+        /// As claimed.
+        Confirmed = "confirmed",
+        /// Otherwise.
+        Contradicted = "contradicted",
+        /// Not known yet.
+        Pending = "pending",
+    }
+
+    /// What became of a Connect delivery.
+    pub enum ConnectResult {
+        /// Taken up.
+        Accepted = "accepted",
+        /// No key makes its digest.
+        BadDigest = "bad_digest",
+        /// Had been received before.
+        Duplicate = "duplicate",
+        /// Not readable, or too large.
+        Malformed = "malformed",
+        /// Kept, though its envelope or event is not known.
+        Unknown = "unknown",
+    }
+
+    /// How an attempt to deliver one of our events ended.
+    pub enum AttemptResult {
+        /// Taken.
+        Delivered = "delivered",
+        /// Not taken, to be tried again.
+        Failed = "failed",
+        /// The receiver wants no more (410).
+        Gone = "gone",
+        /// The last attempt failed, or the address is forbidden.
+        GivenUp = "given_up",
+    }
+
+    /// What an idempotency key led to.
+    pub enum IdempotencyResult {
+        /// Seen before with another body.
+        Conflict = "conflict",
+        /// Its first request is still running.
+        InProgress = "in_progress",
+        /// Not seen before.
+        New = "new",
+        /// The earlier answer was given.
+        Replayed = "replayed",
+    }
+}

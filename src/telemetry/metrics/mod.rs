@@ -1,0 +1,275 @@
+//! Metrics: every family is a field of [`Metrics`], and its doc comment is its help text.
+//!
+//! Labels are closed sets ([`labels`]), never an id, and the number of series is bounded whatever the
+//! traffic: families that could grow have a cap, beyond which everything counts as `other`. With 20
+//! senders a scrape stays under 300 series. Hot paths bind their handles once ([`Route`],
+//! [`Operation`]); gauges that only a part can compute are set when a scrape comes
+//! ([`Metrics::on_scrape`]).
+
+mod bound;
+mod labels;
+mod process;
+mod senders;
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Mutex, PoisonError, atomic::AtomicUsize},
+};
+
+use prometheus::{
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+
+pub use self::{
+    bound::{Operation, Route},
+    labels::{
+        AttemptResult, ConnectResult, Fact, IdempotencyResult, KeyState, LinkKind, MintResult, Outcome,
+        ReturnClaim, SigningStatus, ViewResult, Window,
+    },
+    senders::{KeyReading, SenderReading},
+};
+
+/// What the name of each of our families begins with.
+const PREFIX: &str = "countersign_";
+
+/// From a store read to the longest wait for the upstream.
+const BUCKETS_SECONDS: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
+
+/// Accounts with a label of their own in `budget_remaining`.
+const ACCOUNT_LABELS: usize = 4;
+
+/// Something that sets gauges when a scrape comes.
+type ScrapeHook = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// Makes a field's metric from its type, name, doc comment and labels.
+macro_rules! metrics {
+    (
+        $(#[$meta:meta])*
+        pub struct $Metrics:ident {
+            $( $(#[doc = $help:literal])+ $field:ident: $Kind:ident $(<$($label:literal),+>)?, )+
+        }
+    ) => {
+        $(#[$meta])*
+        pub struct $Metrics {
+            registry: Registry,
+            senders: senders::Labels,
+            accounts: Mutex<BTreeSet<String>>,
+            operation_series: AtomicUsize,
+            route_series: AtomicUsize,
+            hooks: Mutex<Vec<ScrapeHook>>,
+            $( $(#[doc = $help])+ $field: $Kind, )+
+        }
+
+        impl $Metrics {
+            fn build(senders: &[&str]) -> Result<Self, prometheus::Error> {
+                let registry = Registry::new();
+                $(
+                    let $field: $Kind = Family::family(
+                        &format!("{PREFIX}{}", stringify!($field)),
+                        concat!($($help),+).trim(),
+                        &[$($($label),+)?],
+                    )?;
+                    registry.register(Box::new($field.clone()))?;
+                )+
+                let metrics = Self {
+                    registry,
+                    senders: senders::Labels::new(senders),
+                    accounts: Mutex::default(),
+                    operation_series: AtomicUsize::new(0),
+                    route_series: AtomicUsize::new(0),
+                    hooks: Mutex::default(),
+                    $( $field, )+
+                };
+                Ok(metrics)
+            }
+        }
+    };
+}
+
+metrics! {
+    /// All metrics of one daemon, in a registry of their own.
+    pub struct Metrics {
+        /// Version of this daemon; always 1.
+        build_info: GaugeVec<"version">,
+        /// Calls left of the account's limit, as far as we know.
+        budget_remaining: GaugeVec<"account", "window">,
+        /// How far this machine's clock is behind the upstream's (negative: ahead).
+        clock_offset_seconds: Gauge,
+        /// Connect deliveries received, by what became of them.
+        connect_deliveries_total: IntCounterVec<"result">,
+        /// Whether the sender's consent is granted, as far as we know.
+        consent_granted: GaugeVec<"sender">,
+        /// Time from a request's arrival to the start of its answer, all listeners.
+        http_request_duration_seconds: Histogram,
+        /// Requests answered.
+        http_requests_total: IntCounterVec<"listener", "route", "status">,
+        /// Creates by what their Idempotency-Key led to.
+        idempotency_total: IntCounterVec<"result">,
+        /// The sender's private keys by fingerprint of their public half; always 1.
+        key_info: GaugeVec<"sender", "fingerprint", "state">,
+        /// Links opened.
+        link_opens_total: IntCounterVec<"kind">,
+        /// Signers who came back, by what the browser claimed and what turned out to be so.
+        returns_total: IntCounterVec<"claim", "fact">,
+        /// Signings that reached a status.
+        signings_total: IntCounterVec<"status">,
+        /// Signings whose create has an unknown outcome right now.
+        signings_uncertain: IntGauge,
+        /// When the access token in use ends; 0 without one.
+        token_expiry_timestamp_seconds: GaugeVec<"sender">,
+        /// Exchanges with the account server.
+        token_mints_total: IntCounterVec<"sender", "result">,
+        /// How long the account server may stay down from now before a caller notices.
+        token_runway_seconds: GaugeVec<"sender">,
+        /// Time from the start of an upstream call to the end of its answer.
+        upstream_request_duration_seconds: Histogram,
+        /// Upstream calls.
+        upstream_requests_total: IntCounterVec<"operation", "outcome">,
+        /// Recipient views asked for.
+        view_mints_total: IntCounterVec<"result">,
+        /// Attempts to deliver our events.
+        webhook_attempts_total: IntCounterVec<"result">,
+        /// Age of the oldest event that still waits for delivery; 0 if none does.
+        webhook_oldest_pending_seconds: Gauge,
+    }
+}
+
+impl Metrics {
+    /// Metrics of a daemon with these senders.
+    pub fn new(senders: &[&str]) -> Self {
+        let metrics = Self::build(senders).expect("names and labels are constants that are valid and differ");
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        metrics
+    }
+
+    /// Adds something that sets gauges when a scrape comes. It must be quick and must not wait.
+    pub fn on_scrape(&self, hook: impl Fn(&Self) + Send + Sync + 'static) {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
+    }
+
+    /// Everything, in Prometheus' text format.
+    pub fn render(&self) -> String {
+        for hook in self.hooks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            hook(self);
+        }
+        let mut text = Vec::with_capacity(16 * 1024);
+        // Writing to memory does not fail, and the families are well-formed by construction.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        let mut text = String::from_utf8(text).unwrap_or_default();
+        process::render(&mut text);
+        text
+    }
+
+    /// An exchange with the account server ended.
+    pub fn token_minted(&self, sender: &str, result: MintResult) {
+        let sender = self.senders.label(sender);
+        self.token_mints_total.with_label_values(&[sender, result.as_str()]).inc();
+    }
+
+    /// How far this machine's clock is behind the upstream's.
+    pub fn clock_offset(&self, seconds: f64) {
+        self.clock_offset_seconds.set(seconds);
+    }
+
+    /// Calls left in a window of an account's limit. Name the account by one of its senders, not by its
+    /// id; from the fifth account on, all share the label `other`.
+    pub fn budget_remaining(&self, account: &str, window: Window, calls: f64) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if accounts.len() < ACCOUNT_LABELS {
+            accounts.insert(account.to_owned());
+        }
+        let account = if accounts.contains(account) { account } else { "other" };
+        self.budget_remaining.with_label_values(&[account, window.as_str()]).set(calls);
+    }
+
+    /// A signing reached a status.
+    pub fn signing_reached(&self, status: SigningStatus) {
+        self.signings_total.with_label_values(&[status.as_str()]).inc();
+    }
+
+    /// So many signings have a create with an unknown outcome.
+    pub fn signings_uncertain(&self, count: i64) {
+        self.signings_uncertain.set(count);
+    }
+
+    /// A recipient view was asked for.
+    pub fn view_minted(&self, result: ViewResult) {
+        self.view_mints_total.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// A link was opened.
+    pub fn link_opened(&self, kind: LinkKind) {
+        self.link_opens_total.with_label_values(&[kind.as_str()]).inc();
+    }
+
+    /// A signer came back.
+    pub fn returned(&self, claim: ReturnClaim, fact: Fact) {
+        self.returns_total.with_label_values(&[claim.as_str(), fact.as_str()]).inc();
+    }
+
+    /// A Connect delivery was received.
+    pub fn connect_delivered(&self, result: ConnectResult) {
+        self.connect_deliveries_total.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// A delivery of one of our events was tried.
+    pub fn webhook_attempted(&self, result: AttemptResult) {
+        self.webhook_attempts_total.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// The age of the oldest event that waits for delivery.
+    pub fn webhook_oldest_pending(&self, seconds: f64) {
+        self.webhook_oldest_pending_seconds.set(seconds);
+    }
+
+    /// A create with an idempotency key was decided.
+    pub fn idempotency(&self, result: IdempotencyResult) {
+        self.idempotency_total.with_label_values(&[result.as_str()]).inc();
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// A kind of metric that a field can have.
+trait Family: Sized {
+    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error>;
+}
+
+impl Family for Gauge {
+    fn family(name: &str, help: &str, _: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(name, help)
+    }
+}
+
+impl Family for IntGauge {
+    fn family(name: &str, help: &str, _: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(name, help)
+    }
+}
+
+impl Family for GaugeVec {
+    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Family for IntCounterVec {
+    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Family for Histogram {
+    fn family(name: &str, help: &str, _: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::with_opts(HistogramOpts::new(name, help).buckets(BUCKETS_SECONDS.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+use super::*;
+
+/// One of everything that can be counted, and more routes than there may be.
+fn exercise(metrics: &Metrics, senders: &[String]) {
+    let readings: Vec<SenderReading> = senders
+        .iter()
+        .map(|sender| SenderReading {
+            sender: sender.clone(),
+            expires_at_seconds: 3600.0,
+            runway_seconds: 1800.0,
+            consent_granted: true,
+            keys: ["d373ea59", "0badc0de"]
+                .map(|fingerprint| KeyReading { fingerprint: fingerprint.into(), state: KeyState::Current })
+                .to_vec(),
+        })
+        .collect();
+    metrics.observe_senders(&readings);
+    for sender in senders {
+        for result in MintResult::ALL {
+            metrics.token_minted(sender, *result);
+        }
+    }
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"] {
+        let operation = metrics.operation(name);
+        for outcome in Outcome::ALL {
+            operation.ended(metrics, *outcome, 0.1);
+        }
+    }
+    for route in ["/a", "/b", "/c", "/d", "/e"] {
+        let route = metrics.route("api", route);
+        (100..600).for_each(|status| route.answered(metrics, status, 0.01));
+        route.answered(metrics, 999, 0.01);
+    }
+    for account in ["a", "b", "c", "d", "e", "f"] {
+        for window in Window::ALL {
+            metrics.budget_remaining(account, *window, 2_900.0);
+        }
+    }
+    for status in SigningStatus::ALL {
+        metrics.signing_reached(*status);
+    }
+    for result in ViewResult::ALL {
+        metrics.view_minted(*result);
+    }
+    for kind in LinkKind::ALL {
+        metrics.link_opened(*kind);
+    }
+    for claim in ReturnClaim::ALL {
+        for fact in Fact::ALL {
+            metrics.returned(*claim, *fact);
+        }
+    }
+    for result in ConnectResult::ALL {
+        metrics.connect_delivered(*result);
+    }
+    for result in AttemptResult::ALL {
+        metrics.webhook_attempted(*result);
+    }
+    for result in IdempotencyResult::ALL {
+        metrics.idempotency(*result);
+    }
+}
+
+fn senders(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("sender{number:05}")).collect()
+}
+
+fn exercised(count: usize) -> String {
+    let names = senders(count);
+    let metrics = Metrics::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    exercise(&metrics, &names);
+    metrics.render()
+}
+
+fn series(text: &str) -> usize {
+    text.lines().filter(|line| !line.starts_with('#')).count()
+}
+
+#[test]
+fn names_labels_and_kinds_are_a_contract() {
+    let text = exercised(1);
+    let mut lines: Vec<&str> = text
+        .lines()
+        // Those of routes and operations are made up in this test, those of the rest are the contract.
+        .filter(|line| {
+            !["http_requests_total{", "upstream_requests_total{"].iter().any(|made_up| line.contains(made_up))
+        })
+        .map(|line| {
+            if line.starts_with('#') {
+                line
+            } else {
+                line.rsplit_once(' ').map_or(line, |(series, _)| series)
+            }
+        })
+        .collect();
+    lines.dedup();
+    let text = lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_number_of_series_is_bounded_whatever_the_traffic_and_the_senders() {
+    for count in [1, 20, 10_000] {
+        let series = series(&exercised(count));
+        assert!(series < 300, "{series} series with {count} senders");
+    }
+}
+
+#[test]
+fn senders_without_a_label_of_their_own_show_the_worst_of_them() {
+    let names = senders(30);
+    let metrics = Metrics::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let reading = |number: usize, runway_seconds: f64, consent_granted: bool| SenderReading {
+        sender: names[number].clone(),
+        expires_at_seconds: 5.0,
+        runway_seconds,
+        consent_granted,
+        keys: vec![],
+    };
+    metrics.observe_senders(&[reading(0, 9.0, true), reading(28, 50.0, true), reading(29, 7.0, false)]);
+    let text = metrics.render();
+    assert!(text.contains("countersign_token_runway_seconds{sender=\"sender00000\"} 9"), "{text}");
+    assert!(text.contains("countersign_token_runway_seconds{sender=\"other\"} 7"), "{text}");
+    assert!(text.contains("countersign_consent_granted{sender=\"other\"} 0"), "{text}");
+}
+
+#[test]
+fn a_key_that_was_retired_leaves_no_series() {
+    let metrics = Metrics::new(&["system"]);
+    let with_key = |fingerprint: &str| SenderReading {
+        sender: "system".into(),
+        expires_at_seconds: 0.0,
+        runway_seconds: 0.0,
+        consent_granted: true,
+        keys: vec![KeyReading { fingerprint: fingerprint.into(), state: KeyState::Current }],
+    };
+    metrics.observe_senders(&[with_key("old")]);
+    metrics.observe_senders(&[with_key("new")]);
+    let text = metrics.render();
+    assert!(text.contains("fingerprint=\"new\"") && !text.contains("fingerprint=\"old\""), "{text}");
+}
+
+#[test]
+fn hooks_are_asked_at_each_scrape() {
+    let metrics = Metrics::new(&["system"]);
+    let scrapes = AtomicUsize::new(0);
+    metrics.on_scrape(move |metrics| {
+        let count = scrapes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        metrics.signings_uncertain(i64::try_from(count).unwrap());
+    });
+    assert!(metrics.render().contains("countersign_signings_uncertain 0"));
+    assert!(metrics.render().contains("countersign_signings_uncertain 1"));
+}
+
+#[test]
+fn a_status_is_shown_as_it_is_or_as_its_class() {
+    let metrics = Metrics::new(&["system"]);
+    let route = metrics.route("api", "/v1/signings");
+    for status in [201, 201, 418, 999] {
+        route.answered(&metrics, status, 0.01);
+    }
+    let text = metrics.render();
+    let line = |status: &str, count: u32| {
+        format!(
+            "countersign_http_requests_total{{listener=\"api\",route=\"/v1/signings\",status=\"{status}\"}} {count}"
+        )
+    };
+    assert!(text.contains(&line("201", 2)), "{text}");
+    assert!(text.contains(&line("4xx", 1)) && text.contains(&line("other", 1)), "{text}");
+}

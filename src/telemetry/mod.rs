@@ -1,0 +1,8 @@
+//! What leaves the process about itself: logs and metrics, and how secrets stay out of both.
+//!
+//! A leaf: it imports nothing of ours, so that every part may use it. Nothing here is global but the
+//! log subscriber, which the process has only one of.
+
+pub mod logging;
+pub mod metrics;
+pub mod redact;
