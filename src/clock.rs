@@ -37,7 +37,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the date")]
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        // Microseconds are what the stores keep: what is read back equals what was written.
+        let now = Timestamp::now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
     fn uptime(&self) -> Duration {

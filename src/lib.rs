@@ -1,12 +1,15 @@
 //! countersign: lets a company website have its visitors sign DocuSign documents, without an account.
 
 pub mod api;
+pub mod app;
 pub mod auth;
 pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connect;
+pub mod demo;
+pub mod doctor;
 pub mod domain;
 pub mod emulator;
 pub mod esign;

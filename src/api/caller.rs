@@ -60,11 +60,19 @@ impl Callers {
     pub fn authenticate(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Arc<Caller>, Problem> {
         let table = self.table.load();
         if let Some(value) = headers.get(header::AUTHORIZATION) {
-            let key = value.as_bytes().split_first_chunk::<7>().filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
+            let key = value
+                .as_bytes()
+                .split_first_chunk::<7>()
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
             let Some((_, key)) = key else {
-                return Err(Problem::new("unauthenticated", "the Authorization header is not of the form Bearer cs_…"));
+                return Err(Problem::new(
+                    "unauthenticated",
+                    "the Authorization header is not of the form Bearer cs_…",
+                ));
             };
-            return table.of_key(key).ok_or_else(|| Problem::new("unauthenticated", "no caller has this API key"));
+            return table
+                .of_key(key)
+                .ok_or_else(|| Problem::new("unauthenticated", "no caller has this API key"));
         }
         let by_uid = peer.and_then(|peer| peer.unix_uid).and_then(|uid| table.by_uid.get(&uid));
         by_uid.cloned().ok_or_else(|| Problem::new("unauthenticated", "there is no Authorization header"))
@@ -105,9 +113,8 @@ impl Caller {
     pub fn spend(&self, uptime: Duration) -> Result<(), Problem> {
         match self.bucket.as_ref().map_or(Ok(()), |bucket| bucket.take(uptime)) {
             Ok(()) => Ok(()),
-            Err(wait) => {
-                Err(Problem::new("quota_exceeded", "this caller's rate in the settings is used up").retry_after(wait))
-            }
+            Err(wait) => Err(Problem::new("quota_exceeded", "this caller's rate in the settings is used up")
+                .retry_after(wait)),
         }
     }
 
@@ -120,9 +127,15 @@ impl Caller {
     pub fn check(&self, draft: &Draft) -> Result<(), Problem> {
         let mut faults = Invalids::default();
         for (at, document) in draft.documents.iter().enumerate() {
-            let (Document::Template { alias, id }, Some(allowed)) = (document, &self.rights.templates) else { continue };
+            let (Document::Template { alias, id }, Some(allowed)) = (document, &self.rights.templates) else {
+                continue;
+            };
             if !allowed.iter().any(|name| name == alias || name == id) {
-                faults.add(format!("/documents/{at}/template"), "forbidden", "this caller may not use this template");
+                faults.add(
+                    format!("/documents/{at}/template"),
+                    "forbidden",
+                    "this caller may not use this template",
+                );
             }
         }
         for (at, signer) in draft.signers.iter().enumerate() {
@@ -134,7 +147,11 @@ impl Caller {
                 );
             }
             if self.rights.sms_required && signer.sms.is_none() {
-                faults.add(format!("/signers/{at}/sms_auth"), "forbidden", "this caller must ask for an SMS code");
+                faults.add(
+                    format!("/signers/{at}/sms_auth"),
+                    "forbidden",
+                    "this caller must ask for an SMS code",
+                );
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(faults.into()) }

@@ -284,7 +284,8 @@ impl From<Invalids> for Problem {
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         tracing::error!(%error, "the store failed");
-        Self::new("provider_unavailable", "the daemon's own store does not answer").retry_after(Duration::from_secs(5))
+        Self::new("provider_unavailable", "the daemon's own store does not answer")
+            .retry_after(Duration::from_secs(5))
     }
 }
 
@@ -299,7 +300,9 @@ impl From<esign::Error> for Problem {
         let problem = Self::new(error.code(), signing::detail(&error)).provider(provider);
         match error {
             esign::Error::Limited { until, .. } => problem.at(until),
-            _ if problem.0.code.retryable && problem.0.code.status >= 429 => problem.retry_after(Duration::from_secs(5)),
+            _ if problem.0.code.retryable && problem.0.code.status >= 429 => {
+                problem.retry_after(Duration::from_secs(5))
+            }
             _ => problem,
         }
     }
@@ -310,10 +313,15 @@ impl From<signing::Error> for Problem {
         use signing::Error;
         match error {
             Error::Busy { retry_after } => {
-                Self::new("provider_unavailable", "too many creates already wait for DocuSign").retry_after(retry_after)
+                Self::new("provider_unavailable", "too many creates already wait for DocuSign")
+                    .retry_after(retry_after)
             }
-            Error::Closed(status) => Self::new("signing_closed", format!("the signing is {}", status.as_str())),
-            Error::Failed { failure, signing, replayed } => Self::of_failure(&failure, signing).replayed(replayed),
+            Error::Closed(status) => {
+                Self::new("signing_closed", format!("the signing is {}", status.as_str()))
+            }
+            Error::Failed { failure, signing, replayed } => {
+                Self::of_failure(&failure, signing).replayed(replayed)
+            }
             Error::InProgress { signing, retry_after } => {
                 Self::new("idempotency_in_progress", "the first call with this key has no outcome yet")
                     .link("signing", format!("/v1/signings/{signing}"))
@@ -385,7 +393,8 @@ mod tests {
 
     #[test]
     fn retry_after_is_rounded_up() {
-        let response = Problem::new("polling_budget", "").retry_after(Duration::from_millis(1_200)).into_response();
+        let response =
+            Problem::new("polling_budget", "").retry_after(Duration::from_millis(1_200)).into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
     }
 }

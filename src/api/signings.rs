@@ -38,7 +38,8 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     if api.closing.is_cancelled() {
-        return Err(Problem::new("shutting_down", "the daemon has stopped taking work").retry_after(Duration::from_secs(2)));
+        return Err(Problem::new("shutting_down", "the daemon has stopped taking work")
+            .retry_after(Duration::from_secs(2)));
     }
     let headers = request.headers();
     is_json(headers)?;
@@ -188,9 +189,8 @@ pub(super) async fn void(
 ) -> Result<Response, Problem> {
     is_json(request.headers())?;
     let body = whole_body(request, &api).await?;
-    let void: VoidBody = serde_json::from_slice(&body).map_err(|_| {
-        Problem::new("invalid_request", "the body must be {\"reason\": \"…\"}")
-    })?;
+    let void: VoidBody = serde_json::from_slice(&body)
+        .map_err(|_| Problem::new("invalid_request", "the body must be {\"reason\": \"…\"}"))?;
     let reason = void.reason.trim();
     if reason.is_empty() || reason.chars().count() > MAX_REASON {
         let mut faults = Invalids::default();
@@ -292,7 +292,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(value) = values.next() else {
         return Err(Problem::new("idempotency_key_missing", "there is no header Idempotency-Key"));
     };
-    let wrong = || Problem::new("idempotency_key_missing", "the Idempotency-Key must have 1 to 255 visible characters");
+    let wrong = || {
+        Problem::new("idempotency_key_missing", "the Idempotency-Key must have 1 to 255 visible characters")
+    };
     if values.next().is_some() {
         return Err(Problem::new("idempotency_key_missing", "there are several headers Idempotency-Key"));
     }
@@ -362,7 +364,11 @@ fn empty_object(body: &Bytes) -> Result<(), Problem> {
     };
     let mut faults = Invalids::default();
     for name in fields.keys() {
-        faults.add(format!("/{}", crate::objects::invalid::token(name)), "unknown_field", "there is no such field");
+        faults.add(
+            format!("/{}", crate::objects::invalid::token(name)),
+            "unknown_field",
+            "there is no such field",
+        );
     }
     if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
 }
@@ -376,7 +382,10 @@ fn document_ref(part: &str) -> Option<DocumentRef> {
 }
 
 fn bad_query() -> Problem {
-    Problem::new("invalid_request", "the query has a parameter that does not exist, twice, or of the wrong type")
+    Problem::new(
+        "invalid_request",
+        "the query has a parameter that does not exist, twice, or of the wrong type",
+    )
 }
 
 fn signing_id(text: &str) -> Result<SigningId, Problem> {

@@ -432,3 +432,8 @@ impl Auth {
         });
     }
 }
+
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;

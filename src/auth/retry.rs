@@ -144,17 +144,16 @@ mod tests {
         for _ in 0..count {
             match retry.mint().await {
                 Ok(_) => waits.push(0.0),
-                Err(f) => {
-                    waits.push((f.not_before.unwrap().checked_sub(clock.uptime()).unwrap()).as_secs_f64())
+                Err(failure) => {
+                    let wait = failure.not_before.unwrap().saturating_sub(clock.uptime());
+                    waits.push(wait.as_secs_f64());
                 }
             }
         }
         waits
     }
 
-    fn down() -> Option<Error> {
-        Some(Error::Unavailable { status: 503, retry_after: None })
-    }
+    const DOWN: Option<Error> = Some(Error::Unavailable { status: 503, retry_after: None });
 
     fn assert_near(waits: &[f64], expected: &[f64]) {
         assert_eq!(waits.len(), expected.len());
@@ -166,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn t5_transient_failures_double_from_one_second_to_a_minute() {
-        let waits = waits((0..9).map(|_| down()).collect()).await;
+        let waits = waits((0..9).map(|_| DOWN).collect()).await;
         assert_near(&waits, &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]);
     }
 
@@ -178,7 +177,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_success_or_another_kind_of_failure_starts_over() {
-        let waits = waits(vec![down(), down(), None, down(), Some(Error::KeyRejected), down()]).await;
+        let waits = waits(vec![DOWN, DOWN, None, DOWN, Some(Error::KeyRejected), DOWN]).await;
         assert_near(&waits, &[1.0, 2.0, 0.0, 1.0, 60.0, 1.0]);
     }
 

@@ -10,7 +10,7 @@ use super::{
 const PACE_MINUTES: u64 = 5;
 
 /// A call that was let through and has not ended.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket {
     hour_ends: Duration,
     silent_before: u64,
@@ -91,7 +91,7 @@ impl Account {
         }
     }
 
-    pub(super) fn limited(&mut self, _: Ticket, scope: Scope, until: Duration) {
+    pub(super) fn limited(&mut self, scope: Scope, until: Duration) {
         self.flying -= 1;
         match scope {
             Scope::Burst => self.burst.refuse(until),
@@ -109,7 +109,7 @@ impl Account {
         self.burst.take_back(ticket.second);
     }
 
-    pub(super) fn lost(&mut self, _: Ticket) {
+    pub(super) fn lost(&mut self) {
         self.flying -= 1;
         self.hour.silent();
     }

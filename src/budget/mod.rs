@@ -57,12 +57,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            hourly: 3_000,
-            burst: 200,
-            reserve_from_new_work_percent: 10,
-            reserve_from_checks_percent: 5,
-        }
+        Self { hourly: 3_000, burst: 200, reserve_from_new_work_percent: 10, reserve_from_checks_percent: 5 }
     }
 }
 
@@ -288,8 +283,8 @@ impl Permit {
 
     /// The upstream refused the call for a limit, until then.
     pub fn limited(mut self, scope: Scope, until: Duration, now: Now) {
-        if let Some(ticket) = self.ticket.take() {
-            lock(&self.account).limited(ticket, scope, until);
+        if self.ticket.take().is_some() {
+            lock(&self.account).limited(scope, until);
         }
         self.ledger.broken(Rule::of(scope), now);
     }
@@ -304,8 +299,8 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            lock(&self.account).lost(ticket);
+        if self.ticket.take().is_some() {
+            lock(&self.account).lost();
         }
     }
 }

@@ -39,10 +39,10 @@ struct Add {
 
 /// A new key and what the settings get of it.
 #[derive(Serialize)]
-struct Added {
-    name: String,
-    key: String,
-    key_hash: String,
+pub(super) struct Added {
+    pub(super) name: String,
+    pub(super) key: String,
+    pub(super) key_hash: String,
 }
 
 /// Runs the command.
@@ -66,7 +66,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Added {
-    fn new(name: String) -> anyhow::Result<Self> {
+    /// Makes a key for the caller `name`.
+    pub(super) fn new(name: String) -> anyhow::Result<Self> {
         let mut random = [0; 32];
         rand::fill(&mut random).map_err(|_| anyhow!("the system gives no random bytes"))?;
         let key = format!("cs_{}", BASE64URL.encode(random));

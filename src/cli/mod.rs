@@ -5,11 +5,13 @@
 //! 1 failed, 2 wrong arguments, 64 bad settings.
 
 mod caller;
+mod doctor;
 mod emulate;
 mod keygen;
 mod output;
 pub mod progress;
 pub mod ready_file;
+mod serve;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -34,8 +36,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Caller(caller::Args),
+    Doctor(doctor::Args),
     Emulate(emulate::Args),
     Keygen(keygen::Args),
+    Serve(serve::Args),
 }
 
 /// Does what the arguments say; the first of them is the program's name.
@@ -58,8 +62,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Caller(args) => caller::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::Keygen(args) => keygen::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
     }
 }
 

@@ -196,7 +196,7 @@ pub(super) struct Answer {
 
 /// An answer's body.
 pub(super) enum Body {
-    Streamed(StreamedResponse),
+    Streamed(Box<StreamedResponse>),
     Whole(Bytes),
 }
 
@@ -286,7 +286,9 @@ impl Client {
     async fn perform(&self, acting: &Acting, call: &Call) -> Result<Answer, Error> {
         let size: usize = call.body.iter().flat_map(|(_, pieces)| pieces).map(Bytes::len).sum();
         if size > MAX_REQUEST_BYTES {
-            return Err(Error::Invalid("it is larger than the 34 MiB that the upstream takes in one request"));
+            return Err(Error::Invalid(
+                "it is larger than the 34 MiB that the upstream takes in one request",
+            ));
         }
         let _slots = self.slots(call).await?;
         let token = self.token(acting, call).await?;
@@ -377,12 +379,16 @@ impl Client {
     async fn send(&self, call: &Call, request: Request) -> Result<Answer, http_client::Error> {
         if !call.is_streamed {
             let whole = self.http.send(request).await?;
-            return Ok(Answer { status: whole.status, headers: whole.headers, body: Body::Whole(whole.body) });
+            return Ok(Answer {
+                status: whole.status,
+                headers: whole.headers,
+                body: Body::Whole(whole.body),
+            });
         }
         let mut opened = self.http.open(request).await?;
         if opened.status.is_success() {
             let headers = std::mem::take(&mut opened.headers);
-            return Ok(Answer { status: opened.status, headers, body: Body::Streamed(opened) });
+            return Ok(Answer { status: opened.status, headers, body: Body::Streamed(Box::new(opened)) });
         }
         let whole = opened.read(MAX_ERROR_BYTES).await?;
         Ok(Answer { status: whole.status, headers: whole.headers, body: Body::Whole(whole.body) })
@@ -392,11 +398,9 @@ impl Client {
 /// No answer came: what that means for the budget and for the caller.
 fn no_answer(error: http_client::Error, permit: Permit) -> Error {
     match error {
-        http_client::Error::TooLarge => Error::BadAnswer {
-            status: 0,
-            what: "it is larger than what is read",
-            trace: None,
-        },
+        http_client::Error::TooLarge => {
+            Error::BadAnswer { status: 0, what: "it is larger than what is read", trace: None }
+        }
         error if error.outcome() == http_client::Outcome::NotSent => {
             permit.not_sent();
             Error::NotSent(error)
@@ -419,9 +423,10 @@ fn refused(headers: &HeaderMap, refusal: Refusal, verdict: Verdict, permit: Perm
     match verdict {
         Verdict::Rejected(kind) => Failed::Error(refusal.rejected(kind)),
         Verdict::Unauthorized => Failed::Unauthorized(refusal),
-        Verdict::Limited(_) | Verdict::Unavailable => {
-            Failed::Error(Error::Unavailable { provider: refusal.provider(), retry_after: reading.retry_after })
-        }
+        Verdict::Limited(_) | Verdict::Unavailable => Failed::Error(Error::Unavailable {
+            provider: refusal.provider(),
+            retry_after: reading.retry_after,
+        }),
     }
 }
 

@@ -66,14 +66,20 @@ impl Client {
         let url = acting.url(["envelopes", envelope.as_str(), "documents", &id]);
         let mut call = Call::get(Operation::Document, url, deadline).streamed();
         call.limit_bytes = MAX_BYTES;
-        call.headers.insert(header::ACCEPT, HeaderValue::from_static("application/pdf, application/zip, */*"));
+        call.headers
+            .insert(header::ACCEPT, HeaderValue::from_static("application/pdf, application/zip, */*"));
         let answer = self.call(acting, call).await?;
-        let length = answer.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let length =
+            answer.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let content_type = answer.headers.get(header::CONTENT_TYPE).cloned();
         let trace = answer.trace();
         match answer.body {
-            Body::Streamed(response) => Ok(Download { content_type, length, trace, body: response.into_stream() }),
-            Body::Whole(_) => Err(Error::BadAnswer { status: answer.status.as_u16(), what: "it was not streamed", trace }),
+            Body::Streamed(response) => {
+                Ok(Download { content_type, length, trace, body: response.into_stream() })
+            }
+            Body::Whole(_) => {
+                Err(Error::BadAnswer { status: answer.status.as_u16(), what: "it was not streamed", trace })
+            }
         }
     }
 }

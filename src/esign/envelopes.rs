@@ -9,9 +9,7 @@ use jiff::Timestamp;
 use super::{Acting, Client, Error, client::Call, error::Refusal, wire};
 use crate::{
     budget::{Deadline, Now, Operation},
-    domain::{
-        Document, EnvelopeFact, EnvelopeId, Fact, Phone, Private, Signer, SignerFact, TransactionId,
-    },
+    domain::{Document, EnvelopeFact, EnvelopeId, Fact, Phone, Private, Signer, SignerFact, TransactionId},
 };
 
 /// Envelopes in one page of a list; also the most ids that one list takes.
@@ -201,10 +199,8 @@ impl Client {
         new: &NewEnvelope<'_>,
         deadline: Deadline,
     ) -> Result<Created, Error> {
-        let workflow = match new.signers.iter().any(|signer| signer.sms.is_some()) {
-            true => Some(self.sms_workflow(acting, deadline).await?),
-            false => None,
-        };
+        let needs_workflow = new.signers.iter().any(|signer| signer.sms.is_some());
+        let workflow = if needs_workflow { Some(self.sms_workflow(acting, deadline).await?) } else { None };
         let body: Vec<Bytes> = wire::definition(new, workflow.as_deref());
         let url = acting.url(["envelopes"]);
         let call = Call::new(Operation::CreateEnvelope, Method::POST, url, deadline).segments(body);
@@ -256,13 +252,11 @@ impl Client {
         self.budget.claim_check(envelope, resource, Now::read(&*self.clock))?;
         let result = self.call(acting, call).await;
         // What never left cost nothing.
-        let was_sent = match &result {
-            Ok(_) => true,
-            Err(Error::Auth(_) | Error::Deadline | Error::NotSent(_)) => false,
-            Err(Error::Limited { provider, .. }) => provider.is_some(),
-            Err(_) => true,
-        };
-        if !was_sent {
+        let never_left = matches!(
+            &result,
+            Err(Error::Auth(_) | Error::Deadline | Error::NotSent(_) | Error::Limited { provider: None, .. })
+        );
+        if never_left {
             self.budget.return_check(envelope, resource);
         }
         result
@@ -288,8 +282,11 @@ impl Client {
         for (envelope, status, transaction_id) in from_envelopes.chain(from_statuses) {
             let Some(envelope) = envelope.map(EnvelopeId::new) else { continue };
             // The answer names the transaction unless only one was asked about.
-            let transaction_id = transaction_id.or_else(|| Some(ids.first()?.clone()).filter(|_| ids.len() == 1));
-            let is_ours = transaction_id.as_ref().is_some_and(|id| ids.iter().any(|ours| ours.eq_ignore_ascii_case(id)));
+            let transaction_id =
+                transaction_id.or_else(|| Some(ids.first()?.clone()).filter(|_| ids.len() == 1));
+            let is_ours = transaction_id
+                .as_ref()
+                .is_some_and(|id| ids.iter().any(|ours| ours.eq_ignore_ascii_case(id)));
             if is_ours && !found.iter().any(|known| known.envelope == envelope) {
                 found.push(Found { envelope, status: status.unwrap_or_default(), transaction_id });
             }

@@ -185,7 +185,11 @@ const CODES: &[(&str, RejectionKind, &str)] = &[
     ("AUTHORIZATION_INVALID_TOKEN", K::Unauthorized, "The access token is expired, revoked or malformed."),
     ("DOCUMENT_DOES_NOT_EXIST", K::EnvelopeUnknown, "The envelope has no such document."),
     ("DOCUMENT_UPLOAD_NOT_ALLOWED", K::DocumentUnusable, "Uploading documents is not allowed here."),
-    ("ENVELOPE_ALLOWANCE_EXCEEDED", K::AllowanceExceeded, "The envelope allowance of the account is used up."),
+    (
+        "ENVELOPE_ALLOWANCE_EXCEEDED",
+        K::AllowanceExceeded,
+        "The envelope allowance of the account is used up.",
+    ),
     (
         "ENVELOPE_CANNOT_VOID_INVALID_STATE",
         K::EnvelopeClosed,
@@ -196,10 +200,18 @@ const CODES: &[(&str, RejectionKind, &str)] = &[
     ("ENVELOPE_IS_INCOMPLETE", K::Incomplete, "The envelope is not complete."),
     ("IDENTITY_WORKFLOW_INVALID_ID", K::SmsUnavailable, "The identity workflow is not valid."),
     ("INVALID_ACCESS_CODE", K::AccessCode, "The access code is not valid."),
-    ("INVALID_EMAIL_ADDRESS_FOR_RECIPIENT", K::InvalidEmail, "The e-mail address of a recipient is not valid."),
+    (
+        "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
+        K::InvalidEmail,
+        "The e-mail address of a recipient is not valid.",
+    ),
     ("INVALID_PHONE_NUMBER", K::PhoneInvalid, "A phone number is not valid."),
     ("INVALID_USERID", K::WrongEnvironment, "The token's user does not exist on this host."),
-    ("PARTNER_AUTHENTICATION_FAILED", K::WrongEnvironment, "The integration key is not known or not enabled here."),
+    (
+        "PARTNER_AUTHENTICATION_FAILED",
+        K::WrongEnvironment,
+        "The integration key is not known or not enabled here.",
+    ),
     ("PLAN_ITEM_NOT_ENABLED", K::FeatureMissing, "The plan of the account does not include this."),
     (
         "RECIPIENT_NOT_IN_SEQUENCE",
@@ -246,7 +258,7 @@ pub(super) struct Refusal {
 }
 
 /// What such an answer is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The token was refused.
     Unauthorized,
@@ -374,17 +386,23 @@ impl Error {
         match self {
             Self::Auth(error) => error.fix(),
             Self::BadAnswer { .. } => "Try again; if it persists, quote the trace id to DocuSign's support.",
-            Self::Deadline => "Try again with more time (Prefer: wait), or ask for an answer at once (Prefer: respond-async).",
+            Self::Deadline => {
+                "Try again with more time (Prefer: wait), or ask for an answer at once (Prefer: respond-async)."
+            }
             Self::Invalid(_) => K::TooLarge.fix(),
             Self::Limited { scope: Scope::Polling, .. } => {
                 "Wait for the event, which needs no polling; one status check is allowed in 15 minutes."
             }
             Self::Limited { .. } => "Repeat the call after Retry-After.",
-            Self::NotSent(_) => "Try again; check DNS, the way out, and DocuSign's status page if it persists.",
+            Self::NotSent(_) => {
+                "Try again; check DNS, the way out, and DocuSign's status page if it persists."
+            }
             Self::Rejected(rejection) => rejection.kind.fix(),
             Self::SmsAuthUnavailable => K::SmsUnavailable.fix(),
             Self::Unavailable { .. } => "Try again; see DocuSign's status page if it persists.",
-            Self::Unknown(_) => "Repeat the call with the same key: it is looked up before anything is sent again.",
+            Self::Unknown(_) => {
+                "Repeat the call with the same key: it is looked up before anything is sent again."
+            }
         }
     }
 
@@ -458,12 +476,11 @@ impl Error {
     /// The label in metrics.
     pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Self::Auth(_) => Outcome::Unauthorized,
             Self::BadAnswer { .. } => Outcome::BadAnswer,
             Self::Deadline | Self::Invalid(_) | Self::Limited { provider: None, .. } => Outcome::Shed,
             Self::Limited { .. } => Outcome::Limited,
             Self::NotSent(_) => Outcome::NotSent,
-            Self::Rejected(Rejection { kind: K::Unauthorized, .. }) => Outcome::Unauthorized,
+            Self::Auth(_) | Self::Rejected(Rejection { kind: K::Unauthorized, .. }) => Outcome::Unauthorized,
             Self::Rejected(_) | Self::SmsAuthUnavailable => Outcome::Rejected,
             Self::Unavailable { .. } => Outcome::Unavailable,
             Self::Unknown(_) => Outcome::Unknown,

@@ -84,7 +84,8 @@ impl Client {
         request: ForwardRequest<'_>,
         deadline: Deadline,
     ) -> Result<Forwarded, Error> {
-        let url = place(acting, request.path, request.query).ok_or(Error::Invalid("the path leaves the account"))?;
+        let url = place(acting, request.path, request.query)
+            .ok_or(Error::Invalid("the path leaves the account"))?;
         let check = polled(&request.method, request.path);
         let mut call = Call::new(Operation::Forward, request.method.clone(), url, deadline).streamed();
         call.limit_bytes = MAX_ANSWER_BYTES;
@@ -181,8 +182,20 @@ mod tests {
         let url = place(&acting(), "envelopes/1/documents/combined", Some("a=b%20c")).unwrap();
         assert_eq!(url.as_str(), format!("{root}/envelopes/1/documents/combined?a=b%20c"));
         for path in [
-            "", "/", "..", "../x", "envelopes/../../2", "envelopes/%2e%2e/%2E%2e/2", "envelopes/.%2e/x", "a//b",
-            "a/./b", "a%2f..%2fb", "a\\..\\b", "a?x", "a#x", "envelopes/",
+            "",
+            "/",
+            "..",
+            "../x",
+            "envelopes/../../2",
+            "envelopes/%2e%2e/%2E%2e/2",
+            "envelopes/.%2e/x",
+            "a//b",
+            "a/./b",
+            "a%2f..%2fb",
+            "a\\..\\b",
+            "a?x",
+            "a#x",
+            "envelopes/",
         ] {
             assert!(place(&acting(), path, None).is_none(), "{path}");
         }
@@ -192,7 +205,9 @@ mod tests {
     fn b3_only_status_reads_of_one_envelope_are_checks() {
         let is_check = |path| polled(&Method::GET, path).is_some();
         assert!(is_check("envelopes/1") && is_check("envelopes/1/recipients"));
-        assert!(!is_check("envelopes") && !is_check("envelopes/1/documents/combined") && !is_check("templates/1"));
+        assert!(
+            !is_check("envelopes") && !is_check("envelopes/1/documents/combined") && !is_check("templates/1")
+        );
         assert!(!is_check("envelopes/status"));
         assert!(polled(&Method::PUT, "envelopes/1").is_none());
     }

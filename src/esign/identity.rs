@@ -28,7 +28,12 @@ pub(super) struct Workflows(moka::future::Cache<Key, Option<Arc<str>>>);
 struct Life;
 
 impl moka::Expiry<Key, Option<Arc<str>>> for Life {
-    fn expire_after_create(&self, _: &Key, found: &Option<Arc<str>>, _: std::time::Instant) -> Option<Duration> {
+    fn expire_after_create(
+        &self,
+        _: &Key,
+        found: &Option<Arc<str>>,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
         Some(if found.is_some() { LIFE } else { LIFE_OF_NONE })
     }
 }
@@ -45,14 +50,11 @@ impl Client {
         let wanted = self.options_of.get(&acting.sender).and_then(|options| options.sms_workflow.clone());
         let key = (acting.account.clone(), wanted);
         // Those who miss at once each ask: the errors are not ones to share, and it happens once a day.
-        let found = match self.workflows.0.get(&key).await {
-            Some(found) => found,
-            None => {
-                let found = self.look_up_workflow(acting, key.1.as_deref(), deadline).await?;
-                self.workflows.0.insert(key, found.clone()).await;
-                found
-            }
-        };
+        if let Some(known) = self.workflows.0.get(&key).await {
+            return known.ok_or(Error::SmsAuthUnavailable);
+        }
+        let found = self.look_up_workflow(acting, key.1.as_deref(), deadline).await?;
+        self.workflows.0.insert(key, found.clone()).await;
         found.ok_or(Error::SmsAuthUnavailable)
     }
 

@@ -17,7 +17,9 @@ pub(super) fn supported(tag: &str) -> Option<&'static str> {
     let (primary, rest) = tag.split_once('_').unwrap_or((&tag, ""));
     match primary.to_ascii_lowercase().as_str() {
         "nb" | "nn" => find("no"),
-        "zh" if ["hant", "hk", "mo"].iter().any(|part| rest.to_ascii_lowercase().starts_with(part)) => find("zh_TW"),
+        "zh" if ["hant", "hk", "mo"].iter().any(|part| rest.to_ascii_lowercase().starts_with(part)) => {
+            find("zh_TW")
+        }
         "zh" => find("zh_CN"),
         primary => find(primary),
     }

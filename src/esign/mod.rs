@@ -35,8 +35,8 @@ pub use self::{
     client::{Client, Deps, Observer, Options},
     documents::{DocumentRef, Download},
     envelopes::{
-        Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewEnvelope, Page, PurgeScope, Recipient, Seen,
-        Since,
+        Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewEnvelope, Page, PurgeScope, Recipient,
+        Seen, Since,
     },
     error::{Doubt, Error, Rejection, RejectionKind},
     forward::{ForwardRequest, Forwarded, MAX_REQUEST_BYTES},

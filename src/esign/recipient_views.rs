@@ -58,7 +58,9 @@ impl Client {
         deadline: Deadline,
     ) -> Result<View, Error> {
         if request.return_url.chars().count() > MAX_RETURN_URL {
-            return Err(Error::Invalid("the return URL is longer than the 470 characters that the upstream keeps"));
+            return Err(Error::Invalid(
+                "the return URL is longer than the 470 characters that the upstream keeps",
+            ));
         }
         let body = wire::json(&wire::requests::RecipientView {
             return_url: request.return_url,

@@ -85,15 +85,25 @@ impl std::fmt::Debug for SignatureImage {
 
 impl Client {
     /// Lists the stored signatures.
-    pub async fn signatures(&self, acting: &Acting, deadline: Deadline) -> Result<Vec<StoredSignature>, Error> {
+    pub async fn signatures(
+        &self,
+        acting: &Acting,
+        deadline: Deadline,
+    ) -> Result<Vec<StoredSignature>, Error> {
         let call = Call::get(Operation::Signatures, place(acting, &[]), deadline);
         let listed: wire::answers::Signatures = self.call(acting, call).await?.decode()?;
         Ok(listed.user_signatures.into_iter().filter_map(stored).collect())
     }
 
     /// Reads one.
-    pub async fn signature(&self, acting: &Acting, id: &str, deadline: Deadline) -> Result<StoredSignature, Error> {
-        let answer = self.call(acting, Call::get(Operation::Signatures, place(acting, &[id]), deadline)).await?;
+    pub async fn signature(
+        &self,
+        acting: &Acting,
+        id: &str,
+        deadline: Deadline,
+    ) -> Result<StoredSignature, Error> {
+        let answer =
+            self.call(acting, Call::get(Operation::Signatures, place(acting, &[id]), deadline)).await?;
         one(&answer, answer.decode()?)
     }
 
@@ -105,7 +115,8 @@ impl Client {
         deadline: Deadline,
     ) -> Result<StoredSignature, Error> {
         let body = wire::json(&wire::requests::Signatures { user_signatures: [written(new)] });
-        let call = Call::new(Operation::SignatureChange, Method::POST, place(acting, &[]), deadline).json(body);
+        let call =
+            Call::new(Operation::SignatureChange, Method::POST, place(acting, &[]), deadline).json(body);
         let answer = self.call(acting, call).await?;
         let listed: wire::answers::Signatures = answer.decode()?;
         let first = listed.user_signatures.into_iter().next();
@@ -121,7 +132,8 @@ impl Client {
         deadline: Deadline,
     ) -> Result<StoredSignature, Error> {
         let body = wire::json(&written(new));
-        let call = Call::new(Operation::SignatureChange, Method::PUT, place(acting, &[id]), deadline).json(body);
+        let call =
+            Call::new(Operation::SignatureChange, Method::PUT, place(acting, &[id]), deadline).json(body);
         let answer = self.call(acting, call).await?;
         one(&answer, answer.decode()?)
     }

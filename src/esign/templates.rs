@@ -47,7 +47,12 @@ impl Templates {
 
 impl Client {
     /// A template of the account, as it was within the last five minutes.
-    pub async fn template(&self, acting: &Acting, id: &str, deadline: Deadline) -> Result<Arc<Template>, Error> {
+    pub async fn template(
+        &self,
+        acting: &Acting,
+        id: &str,
+        deadline: Deadline,
+    ) -> Result<Arc<Template>, Error> {
         let key = (acting.account.clone(), id.to_owned());
         if let Some(known) = self.templates.0.get(&key).await {
             return Ok(known);

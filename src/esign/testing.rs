@@ -1,1 +1,1 @@
-//! test support
+//! What the tests of this module share.

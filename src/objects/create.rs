@@ -31,11 +31,25 @@ use crate::{
 pub fn parse_create(body: &Bytes, templates: &BTreeMap<String, String>) -> Result<Draft, Invalids> {
     let request: Create<'_> = match serde_json::from_slice(body) {
         Ok(request) => request,
-        Err(error) => return Err(explain(body, &error, CREATE)),
+        Err(error) => return Err(every_fault(body, &error, templates)),
     };
     let mut faults = Invalids::default();
     let draft = Reader { body, templates, faults: &mut faults }.draft(request);
     if faults.is_empty() { Ok(draft) } else { Err(faults) }
+}
+
+/// What the shape of a body tells, and what the rest of it tells once the misshapen places are left out.
+fn every_fault(body: &[u8], error: &serde_json::Error, templates: &BTreeMap<String, String>) -> Invalids {
+    let (mut faults, rest) = explain(body, error, CREATE);
+    let rest = Bytes::from(rest);
+    if let Ok(request) = serde_json::from_slice::<Create<'_>>(&rest) {
+        let mut more = Invalids::default();
+        Reader { body: &rest, templates, faults: &mut more }.draft(request);
+        for fault in more.0 {
+            faults.add(fault.pointer, fault.code, fault.detail);
+        }
+    }
+    faults
 }
 
 #[derive(Deserialize)]
@@ -580,6 +594,21 @@ mod tests {
             ("/signers/0/order", "invalid_request"),
             ("/signers/0/name", "invalid_request"),
             ("/wiev", "unknown_field"),
+        ];
+        assert_eq!(found, expected.map(|(place, code)| (place.to_owned(), code)));
+    }
+
+    #[test]
+    fn a_misspelt_field_does_not_hide_the_other_faults() {
+        let found = faults(
+            r#"{"sender": "a", "documents": [{"template": "nda"}], "view": "yes", "wiev": 1,
+                "signers": [{"name": "A", "email": "nobody", "role": "Client", "x/y": 1}]}"#,
+        );
+        let expected = [
+            ("/signers/0/x~1y", "unknown_field"),
+            ("/view", "invalid_request"),
+            ("/wiev", "unknown_field"),
+            ("/signers/0/email", "invalid_request"),
         ];
         assert_eq!(found, expected.map(|(place, code)| (place.to_owned(), code)));
     }

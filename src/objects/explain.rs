@@ -21,11 +21,19 @@ pub(super) enum Kind {
     TextOrTexts,
 }
 
-/// Reads a body again as a tree and lists each place where it is not of `kind`.
-pub(super) fn explain(body: &[u8], error: &serde_json::Error, kind: Kind) -> Invalids {
+/// Reads a body again as a tree and lists each place where it is not of `kind`. Answers also what is left
+/// of the body without those places, so that what is wrong with the rest can be told at the same time.
+pub(super) fn explain(body: &[u8], error: &serde_json::Error, kind: Kind) -> (Invalids, Vec<u8>) {
     let mut faults = Invalids::default();
+    let mut rest = Vec::new();
     match serde_json::from_slice::<serde_json::Value>(body) {
-        Ok(value) => walk(&value, kind, &mut String::new(), &mut faults),
+        Ok(mut value) => {
+            walk(&value, kind, &mut String::new(), &mut faults);
+            for fault in &faults.0 {
+                remove(&mut value, &fault.pointer);
+            }
+            rest = value.to_string().into_bytes();
+        }
         Err(_) => faults
             .wrong("", format!("the body is not JSON (line {}, column {})", error.line(), error.column())),
     }
@@ -37,7 +45,15 @@ pub(super) fn explain(body: &[u8], error: &serde_json::Error, kind: Kind) -> Inv
             format!("the body does not fit the schema at {place}: a field is repeated or out of range"),
         );
     }
-    faults
+    (faults, rest)
+}
+
+/// Takes a field out of an object. Items of lists stay, so that the places of the others do not move.
+fn remove(value: &mut serde_json::Value, pointer: &str) {
+    let Some((parent, name)) = pointer.rsplit_once('/') else { return };
+    if let Some(fields) = value.pointer_mut(parent).and_then(serde_json::Value::as_object_mut) {
+        fields.remove(&name.replace("~1", "/").replace("~0", "~"));
+    }
 }
 
 fn walk(value: &serde_json::Value, kind: Kind, place: &mut String, faults: &mut Invalids) {

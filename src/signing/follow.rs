@@ -124,7 +124,10 @@ impl Signings {
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        self.parts.esign.correct_phone(&acting, envelope, &person.recipient_id, phone, self.at_leisure()).await?;
+        self.parts
+            .esign
+            .correct_phone(&acting, envelope, &person.recipient_id, phone, self.at_leisure())
+            .await?;
         self.change(id, Durability::Synced, |signing, now| {
             signing.remember(now, "authentication_reset", Some(signer), None);
             Ok(signing.reset_authentication(signer))
@@ -147,7 +150,8 @@ impl Signings {
         for (sender, signings) in by_sender {
             let acting = self.parts.esign.acting(&sender).await?;
             let envelopes: Vec<_> = signings.iter().filter_map(|signing| signing.envelope.clone()).collect();
-            let page = self.parts.esign.list_changes(&acting, Since::Ids(&envelopes), 0, self.at_leisure()).await?;
+            let page =
+                self.parts.esign.list_changes(&acting, Since::Ids(&envelopes), 0, self.at_leisure()).await?;
             for signing in signings {
                 let seen = page.seen.iter().find(|seen| signing.envelope.as_ref() == Some(&seen.envelope));
                 let Some(seen) = seen else { continue };

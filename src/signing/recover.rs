@@ -87,7 +87,8 @@ impl Signings {
                     tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
                     for record in records {
                         let attempts = record.work.map_or(0, |work| work.attempts);
-                        let wait = error.retry_after(self.parts.clock.now()).unwrap_or_else(|| backoff(attempts));
+                        let wait =
+                            error.retry_after(self.parts.clock.now()).unwrap_or_else(|| backoff(attempts));
                         self.postpone(record, wait, None).await?;
                     }
                 }
@@ -157,7 +158,9 @@ impl Signings {
         for extra in envelopes {
             // Only a create that the upstream ran twice by itself can come to this; it must not be signed.
             tracing::error!(signing.id = %signing.id, "two envelopes of one create: the later one is voided");
-            if let Err(error) = self.parts.esign.void(acting, &extra, "Created twice by mistake", self.at_leisure()).await {
+            if let Err(error) =
+                self.parts.esign.void(acting, &extra, "Created twice by mistake", self.at_leisure()).await
+            {
                 tracing::error!(signing.id = %signing.id, code = error.code(), "the second envelope was not voided");
             }
         }
@@ -217,9 +220,8 @@ impl Signings {
         let body = payload.into_inner();
         let attempts = record.work.map_or(0, |work| work.attempts);
         let mut signing = record.signing;
-        let draft = match parse_create(&body, templates) {
-            Ok(draft) => draft,
-            Err(_) => return self.unreadable(signing, record.version).await,
+        let Ok(draft) = parse_create(&body, templates) else {
+            return self.unreadable(signing, record.version).await;
         };
         signing.posted_at = Some(self.parts.clock.now());
         let leased_until = later(self.parts.clock.now(), LEASE);

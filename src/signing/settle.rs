@@ -187,7 +187,7 @@ impl Signings {
         let wait = error.retry_after(now).unwrap_or_else(|| backoff(job.attempts));
         job.attempts += 1;
         let work = Work { due_at: later(now, wait), leased_until: None, attempts: job.attempts };
-        self.end(job, Vec::new(), Some(work), self.payload(job)).await?;
+        self.end(job, Vec::new(), Some(work), payload(job)).await?;
         job.accepted = true;
         self.parts.due.notify_one();
         tracing::warn!(signing.id = %job.signing.id, code = error.code(), "create queued: the upstream is not reached");
@@ -202,18 +202,13 @@ impl Signings {
         let wait = FIRST_LOOK.max(backoff(job.attempts.saturating_sub(1)));
         let work = Work { due_at: later(now, wait), leased_until: None, attempts: job.attempts };
         tracing::warn!(signing.id = %job.signing.id, code = error.code(), "the outcome of a create is unknown");
-        if let Err(error) = self.end(job, happened, Some(work), self.payload(job)).await {
+        if let Err(error) = self.end(job, happened, Some(work), payload(job)).await {
             // The intent is on disk, so recovery takes it up when the lease ends.
             return Told::Ended(Err(error));
         }
         job.accepted = true;
         self.parts.due.notify_one();
         Told::Uncertain
-    }
-
-    /// The payload goes to disk once, at the first promise.
-    fn payload(&self, job: &Job) -> Payload {
-        if job.accepted { Payload::Keep } else { Payload::Put(Private::new(job.body.clone())) }
     }
 
     async fn end(
@@ -236,7 +231,12 @@ impl Signings {
             subject: draft.subject.as_deref(),
             message: draft.message.as_deref(),
             documents: &draft.documents,
-            signers: signing.signers.iter().zip(&draft.signers).map(|(signer, new)| recipient(signer, new)).collect(),
+            signers: signing
+                .signers
+                .iter()
+                .zip(&draft.signers)
+                .map(|(signer, new)| recipient(signer, new))
+                .collect(),
             transaction_id: signing.transaction_id,
             signing_id: id,
             custom_fields: &[],
@@ -246,6 +246,11 @@ impl Signings {
             brand: None,
         }
     }
+}
+
+/// The payload goes to disk once, at the first promise.
+fn payload(job: &Job) -> Payload {
+    if job.accepted { Payload::Keep } else { Payload::Put(Private::new(job.body.clone())) }
 }
 
 impl Outcome {

@@ -8,7 +8,11 @@
 //! It must never see a recipient-view URL or a link token in the clear: of tokens it gets digests, and
 //! answers that are kept for a repeated call are sealed like everything else.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+mod rows;
+mod seal;
+mod sqlite;
+
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,6 +21,37 @@ use crate::domain::{
     AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, EventKind, LinkId, Private,
     SenderName, SignerId, Signing, SigningId, SigningStatus,
 };
+
+pub use seal::{SealKey, SealKeys};
+pub use sqlite::SqliteStore;
+
+/// Which store, and what a commit survives.
+#[derive(Debug)]
+pub struct Settings {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// What a commit survives.
+    pub synchronous: Synchronous,
+    /// The keys that seal personal data.
+    pub keys: SealKeys,
+}
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synchronous {
+    /// A power cut.
+    Full,
+    /// The death of the process.
+    Normal,
+    /// Neither.
+    Off,
+}
+
+/// Opens the store that the settings name.
+pub fn open(settings: Settings) -> Result<SharedStore, Error> {
+    let Settings { path, synchronous, keys } = settings;
+    Ok(Arc::new(SqliteStore::open(&path, keys, synchronous)?))
+}
 
 /// What every call of the store answers with.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;

@@ -133,7 +133,10 @@ impl Shared {
             return self.remember(control, Error::Malformed { status: 200, what }.into(), now);
         }
         self.record.minted();
-        control.failed = None;
+        if control.failed.take().is_some() {
+            // What was waited for is not dropped at once because nobody read meanwhile.
+            self.touch(now);
+        }
         // One that began before an invalidation may be as dead as what was invalidated (rule T6).
         if control.epoch == epoch {
             self.current.store(Some(token.into()));

@@ -446,3 +446,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,12 @@
 //! the vendor's samples, what we read takes either. Unknown fields are ignored, missing ones are none,
 //! and nothing that the upstream could send makes us panic.
 
+#![expect(clippy::struct_field_names, reason = "the vendor's names")]
+
 pub(super) mod answers;
 mod create;
 pub(super) mod requests;
+mod tabs;
 
 pub(super) use create::{CUSTOM_FIELD, definition};
 

@@ -1,0 +1,294 @@
+//! The composition root: builds each part once, wires them, runs them, stops them.
+//!
+//! The only module that names concrete adapters and the only one that knows every other. It holds no
+//! rules: what it decides is order. Everything that can be wrong with the settings is found before the
+//! first port is bound; every port is bound before anything is said to be ready.
+
+mod observe;
+mod senders;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{self, Callers},
+    auth::{self, Auth, Spawner, identity::AccountServer},
+    budget::{self, Budget},
+    clock::SharedClock,
+    config::{self, Config, ConfigError, StoreUrl, Synchronous},
+    domain::{Mode, SenderName},
+    esign,
+    events::Hub,
+    http_client::{self, HttpClient},
+    lifecycle::Lifecycle,
+    listener::{Bound, Limits},
+    ops::{self, Health},
+    signing::{self, NonceKey, Signings},
+    store::{self, SealKey, SealKeys, SharedStore},
+    telemetry::metrics::Metrics,
+};
+
+/// Creates that may wait for a dead upstream before new ones are refused.
+const QUEUE_LIMIT: u64 = 100_000;
+
+/// A daemon whose ports are bound and whose parts are wired, not running yet.
+#[derive(Debug)]
+pub struct App {
+    parts: Parts,
+    listeners: Listeners,
+    templates: BTreeMap<String, String>,
+    body_limit: usize,
+    stop: config::Stop,
+}
+
+/// The running parts that others may look at. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// How we act as senders.
+    pub auth: Auth,
+    /// The use cases.
+    pub signings: Signings,
+    /// Who may call.
+    pub callers: Callers,
+    /// How we are.
+    pub health: Health,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Durable state.
+    pub store: SharedStore,
+    clock: SharedClock,
+    life: Lifecycle,
+}
+
+#[derive(Debug)]
+struct Listeners {
+    api: Bound,
+    public: Option<Bound>,
+    ops: Bound,
+}
+
+/// Where a daemon listens: what the ready file holds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ready {
+    /// Our process.
+    pub pid: u32,
+    /// The API listener.
+    pub api_url: String,
+    /// The public listener, if it is on.
+    pub public_url: Option<String>,
+    /// The ops listener.
+    pub ops_url: String,
+}
+
+impl App {
+    /// Builds every part and binds every port. A fault of the settings is a [`ConfigError`] in the chain.
+    pub async fn build(config: Config, clock: SharedClock, life: Lifecycle) -> anyhow::Result<Self> {
+        let names: Vec<&str> = config.senders.keys().map(String::as_str).collect();
+        let metrics = Arc::new(Metrics::new(&names));
+        let health = Health::new(Arc::clone(&clock));
+        let auth = auth(&config, &clock)?;
+        senders::register(&auth, &config)?;
+        let store = open_store(&config).await?;
+        let esign = esign(&config, &auth, &clock, &metrics)?;
+        let signings = Signings::new(
+            Arc::clone(&store),
+            esign,
+            Hub::new(),
+            Arc::clone(&clock),
+            life.clone(),
+            signing_settings(&config),
+        );
+        let callers = Callers::new(&config.callers);
+        let parts = Parts { auth, signings, callers, health, metrics, store, clock, life };
+        let listeners = bind(&config).await?;
+        let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
+        Ok(Self { parts, listeners, templates, body_limit: config.api.body_limit.bytes(), stop: config.stop })
+    }
+
+    /// Where it listens.
+    pub fn ready(&self) -> Ready {
+        Ready {
+            pid: std::process::id(),
+            api_url: self.listeners.api.origin(),
+            public_url: self.listeners.public.as_ref().map(Bound::origin),
+            ops_url: self.listeners.ops.origin(),
+        }
+    }
+
+    /// What others may look at.
+    pub fn parts(&self) -> Parts {
+        self.parts.clone()
+    }
+
+    /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let Self { parts, listeners, templates, body_limit, stop } = self;
+        let closing = CancellationToken::new();
+        observe::start(&parts);
+        senders::watch(&parts);
+        let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
+        parts.life.spawn("recovery", recovery);
+        serve(&parts, listeners, templates, body_limit, &closing, stop);
+
+        parts.life.stopping().cancelled().await;
+        let began = parts.clock.uptime();
+        parts.health.stopping();
+        tokio::select! {
+            () = parts.clock.sleep(stop.grace.min(stop.deadline)) => {}
+            () = parts.life.aborting().cancelled_owned() => {}
+        }
+        closing.cancel();
+        let left = stop.deadline.saturating_sub(parts.clock.uptime().saturating_sub(began));
+        let whole = parts.life.drain(left).await;
+        parts.auth.close();
+        parts.store.close().await.context("the store did not close")?;
+        anyhow::ensure!(!parts.life.has_failed(), "a part of the daemon failed; the log says which");
+        if !whole {
+            tracing::warn!("stopped before everything had ended; recovery takes it up at the next start");
+        }
+        Ok(())
+    }
+}
+
+fn serve(
+    parts: &Parts,
+    listeners: Listeners,
+    templates: BTreeMap<String, String>,
+    body_limit: usize,
+    closing: &CancellationToken,
+    stop: config::Stop,
+) {
+    let limits = Limits { drain: stop.deadline, ..Limits::default() };
+    let names = parts.auth.senders().into_iter().map(SenderName::new).collect();
+    let api = api::router(api::Api {
+        callers: parts.callers.clone(),
+        signings: parts.signings.clone(),
+        senders: Arc::new(names),
+        templates: Arc::new(templates),
+        body_limit,
+        closing: closing.clone(),
+        clock: Arc::clone(&parts.clock),
+        metrics: Arc::clone(&parts.metrics),
+    });
+    let ops = ops::router(parts.health.clone(), Arc::clone(&parts.metrics));
+    parts.life.spawn("api listener", listeners.api.serve(api, limits, closing.clone()));
+    parts.life.spawn("ops listener", listeners.ops.serve(ops, limits, closing.clone()));
+    drop(listeners.public);
+}
+
+async fn bind(config: &Config) -> anyhow::Result<Listeners> {
+    let tcp = async |setting: &str, address| {
+        Bound::tcp(address).await.with_context(|| format!("cannot listen on {address} ({setting})"))
+    };
+    let api = match &config.api.unix_socket {
+        Some(path) => Bound::unix(path)
+            .with_context(|| format!("cannot listen on {} (api.unix_socket)", path.display()))?,
+        None => tcp("api.listen", config.api.listen).await?,
+    };
+    let public = match &config.public.base_url {
+        Some(_) => Some(tcp("public.listen", config.public.listen).await?),
+        None => None,
+    };
+    Ok(Listeners { api, public, ops: tcp("ops.listen", config.ops.listen).await? })
+}
+
+fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient> {
+    let upstream = &config.upstream;
+    let options = http_client::Options {
+        ca_file: upstream.ca_file.clone(),
+        connect_timeout: upstream.connect_timeout,
+        timeout,
+        read_timeout: timeout,
+        idle_per_host: upstream.max_connections as usize,
+        ..http_client::Options::default()
+    };
+    HttpClient::new(&options).map_err(|error| {
+        let fix = "write a file with PEM certificates, or install the system's (ca-certificates)";
+        anyhow::Error::new(ConfigError::new("upstream.ca_file", format!("cannot be used: {error}"), fix))
+    })
+}
+
+fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
+    let origin = url::Url::parse(&config.upstream.oauth_base()).context("the account server's origin")?;
+    let server = AccountServer::new(&origin).context("the account server's origin")?;
+    let client = http_client(config, config.upstream.token_timeout)?;
+    // Untracked: refreshers run as long as anyone needs tokens, which is through the drain; `close` ends them.
+    Ok(Auth::new(client, server, Arc::clone(clock), Spawner::tokio(), auth::Options::default()))
+}
+
+fn esign(
+    config: &Config,
+    auth: &Auth,
+    clock: &SharedClock,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<esign::Client>> {
+    let reserve = u64::from(config.budget.reserve_percent);
+    let options = budget::Options {
+        hourly: config.budget.hourly_limit.into(),
+        burst: config.budget.burst_limit.into(),
+        reserve_from_new_work_percent: reserve,
+        reserve_from_checks_percent: reserve / 2,
+    };
+    let senders = config.senders.iter().map(|(name, sender)| {
+        let sms_workflow = sender.sms_workflow.map(|id| id.to_string());
+        (SenderName::new(name.as_str()), esign::SenderOptions { sms_workflow })
+    });
+    Ok(esign::Client::new(esign::Deps {
+        http: http_client(config, config.upstream.request_timeout)?,
+        auth: auth.clone(),
+        budget: Budget::new(options, Arc::clone(clock)),
+        clock: Arc::clone(clock),
+        observer: Some(observe::calls(metrics)),
+        senders: senders.collect(),
+        options: esign::Options { calls_at_once: config.upstream.max_connections as usize },
+    }))
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
+    let keys = config.store.seal_keys.iter().map(|key| SealKey::new(key.key.expose_secret())).collect();
+    let StoreUrl::Sqlite(path) = &config.store.url else {
+        let fix = "use sqlite://countersign.db";
+        return Err(ConfigError::new("store.url", "this build has no Postgres store", fix).into());
+    };
+    let settings = store::Settings {
+        path: path.clone(),
+        synchronous: match config.store.synchronous {
+            Synchronous::Full => store::Synchronous::Full,
+            Synchronous::Normal => store::Synchronous::Normal,
+            Synchronous::Off => store::Synchronous::Off,
+        },
+        keys: SealKeys::new(keys),
+    };
+    let opened =
+        tokio::task::spawn_blocking(move || store::open(settings)).await.context("opening the store")?;
+    opened.map_err(|error| match error {
+        store::Error::Unusable(text) => {
+            ConfigError::new("store.url", text, "see the operations guide for backup and keys").into()
+        }
+        other => anyhow::Error::new(other),
+    })
+}
+
+fn signing_settings(config: &Config) -> signing::Settings {
+    // The newest seal key may change; nonces must outlive that, so they hang on the oldest.
+    let secret =
+        config.store.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default();
+    let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
+    signing::Settings {
+        mode: match config.upstream.mode() {
+            config::Mode::Live => Mode::Live,
+            config::Mode::Test => Mode::Test,
+        },
+        events_to: public_origin.as_ref().map(|origin| signing::EventsTo {
+            url: format!("{origin}/in/docusign/events"),
+            include_hmac: !config.connect.hmac_keys.is_empty(),
+        }),
+        public_origin,
+        nonce_key: NonceKey::derive(&secret),
+        queue_limit: QUEUE_LIMIT,
+    }
+}

@@ -1,0 +1,116 @@
+//! From the settings' senders to `auth`, and from their state to health.
+
+use std::time::Duration;
+
+use crate::{
+    app::Parts,
+    auth::{
+        Auth, Impersonation, SenderStatus, consent::Consent, identity::Scopes, key_ring::KeyStatus,
+        signing_key::KeySource, user_info::AccountChoice,
+    },
+    config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
+    ops::PartStatus,
+};
+
+/// How often the senders' state is carried over to health.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Registers every sender; its keys are read now. Sends nothing.
+pub(super) fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> {
+    for (name, sender) in &config.senders {
+        let setting = |key: &str| format!("senders.{name}.{key}");
+        let scopes = Scopes::new(&sender.scopes).map_err(|error| {
+            ConfigError::new(setting("scopes"), error.to_string(), "see docs of DocuSign scopes")
+        })?;
+        let impersonation = Impersonation {
+            integration_key: sender.integration_key.into(),
+            user_id: sender.user_id.into(),
+            scopes,
+            keys: sender.keys.iter().map(key_source).collect(),
+            account: AccountChoice::parse(sender.account.as_deref()),
+        };
+        auth.register(name, impersonation).map_err(|error| {
+            let fix = "write the path of an RSA private key in PEM, readable by this user only";
+            ConfigError::new(setting("keys"), error.to_string(), fix)
+        })?;
+        if !config.upstream.is_emulator() {
+            refuse_example_key(auth, name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The key of `keys.example/` is public, so a real upstream must never trust it (rule S4).
+fn refuse_example_key(auth: &Auth, name: &str) -> Result<(), ConfigError> {
+    let status = auth.status(name).ok();
+    let is_example =
+        |key: &KeyStatus| key.fingerprint.is_some_and(|print| print.to_string() == EXAMPLE_KEY_FINGERPRINT);
+    if status.is_some_and(|status| status.keys.iter().any(is_example)) {
+        let cause = "this is the example key, which everybody has";
+        return Err(ConfigError::new(
+            format!("senders.{name}.keys"),
+            cause,
+            "make one with `countersign keygen`",
+        ));
+    }
+    Ok(())
+}
+
+fn key_source(source: &config::KeySource) -> KeySource {
+    match source {
+        config::KeySource::File(path) => KeySource::File(path.clone()),
+        config::KeySource::Inline(text) => KeySource::Inline(text.clone()),
+    }
+}
+
+/// Mints the first tokens, and keeps health up to date with the senders' state.
+pub(super) fn watch(parts: &Parts) {
+    for name in parts.auth.senders() {
+        let auth = parts.auth.clone();
+        // The failure, if it is one, is in the sender's status; the refresher goes on by itself.
+        parts.life.spawn_work("first token", async move {
+            let _ = auth.token(&name).await;
+        });
+    }
+    let (parts, stopping) = (parts.clone(), parts.life.stopping());
+    let task = {
+        let parts = parts.clone();
+        async move {
+            loop {
+                report(&parts);
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = parts.clock.sleep(LOOK_EVERY) => {}
+                }
+            }
+        }
+    };
+    parts.life.spawn("sender health", task);
+}
+
+fn report(parts: &Parts) {
+    for status in parts.auth.statuses() {
+        let (state, detail) = judge(&status);
+        if status.has_token() {
+            parts.health.started();
+        }
+        let next_try = status.failure.as_ref().map(|failure| failure.next_try);
+        parts.health.set(&format!("sender.{}", status.name), state, &detail, next_try);
+    }
+}
+
+/// An outage of the account server while a token is valid is degraded, not unready (rule H1).
+fn judge(status: &SenderStatus) -> (PartStatus, String) {
+    let failure = status.failure.as_ref();
+    let why = failure
+        .map(|failure| format!("{} ({}): {}", failure.error, failure.error.code(), failure.error.fix()));
+    match (status.has_token(), why) {
+        (true, None) => (PartStatus::Ready, "acts with a valid token".to_owned()),
+        (true, Some(why)) => (PartStatus::Degraded, format!("the token is valid, its refresh fails: {why}")),
+        (false, Some(why)) => (PartStatus::NotReady, why),
+        (false, None) if status.consent == Consent::Missing => {
+            (PartStatus::NotReady, "consent is missing".to_owned())
+        }
+        (false, None) => (PartStatus::NotReady, "no token yet".to_owned()),
+    }
+}

@@ -1,0 +1,188 @@
+//! An account server of a few lines, on a real socket, for the tests of this module alone.
+//!
+//! It verifies what the vendor verifies (signature, time, issuer) with jsonwebtoken, and shares no
+//! type with the code under test; the full emulator lives elsewhere.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, Mutex, atomic::AtomicUsize, atomic::Ordering},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Form, State},
+    http::{Response, StatusCode, header},
+    routing::{get, post},
+};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::signing_key::{self, SigningKey};
+use crate::{
+    clock::{Clock as _, ManualClock},
+    listener::{Bound, Limits},
+};
+
+/// The user of all tests.
+pub(super) const USER: &str = "66666666-7777-8888-9999-aaaaaaaaaaaa";
+
+/// A directory of its own, gone with the test.
+pub(super) struct TempDir(pub(super) PathBuf);
+
+impl TempDir {
+    pub(super) fn new() -> Self {
+        let mut bytes = [0; 8];
+        aws_lc_rs::rand::fill(&mut bytes).unwrap();
+        let path = std::env::temp_dir().join(format!("countersign-auth-{:016x}", u64::from_ne_bytes(bytes)));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// Writes a key file that only its owner may read.
+    pub(super) fn write(&self, name: &str, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A fresh private key as PEM.
+pub(super) fn fresh_key() -> String {
+    signing_key::generate().unwrap().private_pem.to_string()
+}
+
+/// What the server knows and counts.
+pub(super) struct Server {
+    /// The server's own clock.
+    pub(super) clock: ManualClock,
+    /// Registered private keys (their public halves verify).
+    pub(super) keys: Mutex<Vec<String>>,
+    pub(super) has_consent: Mutex<bool>,
+    pub(super) exchanges: AtomicUsize,
+    pub(super) user_infos: AtomicUsize,
+    /// Answers given instead of the truth, first come first served.
+    pub(super) canned: Mutex<VecDeque<(u16, Vec<u8>)>>,
+    /// Bearers that are dead.
+    pub(super) dead: Mutex<Vec<String>>,
+    /// The user in `/oauth/userinfo`.
+    pub(super) user: Mutex<String>,
+}
+
+impl Server {
+    /// Starts one that is right about the time `now`.
+    pub(super) async fn start(now: Timestamp) -> (Arc<Self>, Url, CancellationToken) {
+        let server = Arc::new(Self {
+            clock: ManualClock::new(now),
+            keys: Mutex::default(),
+            has_consent: Mutex::new(true),
+            exchanges: AtomicUsize::new(0),
+            user_infos: AtomicUsize::new(0),
+            canned: Mutex::default(),
+            dead: Mutex::default(),
+            user: Mutex::new(USER.to_owned()),
+        });
+        let bound = Bound::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = Url::parse(&bound.origin()).unwrap();
+        let router = Router::new()
+            .route("/oauth/token", post(token))
+            .route("/oauth/userinfo", get(user_info))
+            .with_state(Arc::clone(&server));
+        let stop = CancellationToken::new();
+        tokio::spawn(bound.serve(router, Limits::default(), stop.clone()));
+        (server, url, stop)
+    }
+
+    pub(super) fn exchanges(&self) -> usize {
+        self.exchanges.load(Ordering::SeqCst)
+    }
+
+    fn answer(&self, status: u16, body: impl Into<Body>) -> Response<Body> {
+        let seconds = u64::try_from(self.clock.now().as_second()).unwrap();
+        let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        Response::builder()
+            .status(StatusCode::from_u16(status).unwrap())
+            .header(header::DATE, httpdate::fmt_http_date(date))
+            .body(body.into())
+            .unwrap()
+    }
+
+    fn refuse(&self, error: &str, description: &str) -> Response<Body> {
+        self.answer(400, format!(r#"{{"error":"{error}","error_description":"{description}"}}"#))
+    }
+
+    fn verify(&self, assertion: &str) -> Result<(), (&'static str, &'static str)> {
+        let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::RS256);
+        validation.validate_aud = false;
+        validation.validate_exp = false;
+        let claims = self.keys.lock().unwrap().iter().find_map(|pem| {
+            let key = SigningKey::from_pem(pem).unwrap().decoding_key();
+            jsonwebtoken::decode::<serde_json::Value>(assertion, &key, &validation).ok()
+        });
+        let claims = claims.ok_or(("invalid_grant", "no_valid_keys_or_signatures"))?.claims;
+        let now = self.clock.now().as_second();
+        if claims["iat"].as_i64().unwrap() > now {
+            return Err(("invalid_grant", "no_valid_keys_or_signatures"));
+        }
+        if claims["exp"].as_i64().unwrap() <= now {
+            return Err(("invalid_grant", "expired_grant"));
+        }
+        if claims["sub"] != USER {
+            return Err(("invalid_grant", "user_not_found"));
+        }
+        if *self.has_consent.lock().unwrap() { Ok(()) } else { Err(("consent_required", "")) }
+    }
+}
+
+async fn token(
+    State(server): State<Arc<Server>>,
+    Form(form): Form<std::collections::HashMap<String, String>>,
+) -> Response<Body> {
+    let count = server.exchanges.fetch_add(1, Ordering::SeqCst) + 1;
+    // Slow enough for many callers to arrive meanwhile.
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    if let Some((status, body)) = server.canned.lock().unwrap().pop_front() {
+        return server.answer(status, body);
+    }
+    let verdict = match form.get("assertion") {
+        Some(assertion) => server.verify(assertion),
+        None if form.get("code").is_some_and(|code| code == "good") && form.contains_key("code_verifier") => {
+            Ok(())
+        }
+        None => Err(("invalid_grant", "expired_client_token")),
+    };
+    match verdict {
+        Ok(()) => {
+            let body =
+                format!(r#"{{"access_token":"bearer-{count}","token_type":"Bearer","expires_in":3600}}"#);
+            server.answer(200, body)
+        }
+        Err((error, description)) => server.refuse(error, description),
+    }
+}
+
+async fn user_info(State(server): State<Arc<Server>>, headers: axum::http::HeaderMap) -> Response<Body> {
+    server.user_infos.fetch_add(1, Ordering::SeqCst);
+    let bearer = headers[header::AUTHORIZATION].to_str().unwrap().to_owned();
+    if server.dead.lock().unwrap().contains(&bearer) {
+        return server.answer(401, "");
+    }
+    let body = serde_json::json!({
+        "sub": *server.user.lock().unwrap(),
+        "accounts": [
+            {"account_id": "fe0b61a3-3b9b-4b36-84cc-aa40c8d0ad61", "is_default": true,
+             "account_name": "NewCo", "base_uri": "https://demo.docusign.net"},
+        ],
+    });
+    server.answer(200, body.to_string())
+}

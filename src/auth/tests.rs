@@ -1,0 +1,397 @@
+//! The whole stack over a real socket.
+
+use std::sync::atomic::Ordering;
+
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
+
+use super::{
+    consent::{Consent, PkceVerifier},
+    grant::ClientProof,
+    key_ring::KeyState,
+    signing_key::KeySource,
+    test_support::{Server, TempDir, USER, fresh_key},
+    user_info::AccountChoice,
+    *,
+};
+use crate::{
+    clock::{Clock as _, ManualClock},
+    http_client,
+};
+
+struct Daemon {
+    auth: Auth,
+    clock: ManualClock,
+    server: Arc<Server>,
+    _stop: DropGuard,
+}
+
+impl Daemon {
+    /// A daemon whose clock is `wrong` seconds ahead of the account server's.
+    async fn start(wrong: i64) -> Self {
+        Self::start_with(wrong, Options { seed: 1, ..Options::default() }).await
+    }
+
+    async fn start_with(wrong: i64, options: Options) -> Self {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let (server, url, stop) = Server::start(now).await;
+        let clock = ManualClock::new(now);
+        clock.step(SignedDuration::from_secs(wrong));
+        let auth = Auth::new(
+            HttpClient::new(&http_client::Options::default()).unwrap(),
+            AccountServer::new(&url).unwrap(),
+            Arc::new(clock.clone()),
+            Spawner::tokio(),
+            options,
+        );
+        Self { auth, clock, server, _stop: stop.drop_guard() }
+    }
+
+    fn register(&self, keys: Vec<KeySource>) {
+        let sender = Impersonation {
+            integration_key: "11111111-2222-3333-4444-555555555555".parse().unwrap(),
+            user_id: USER.parse().unwrap(),
+            scopes: identity::Scopes::default(),
+            keys,
+            account: AccountChoice::Default,
+        };
+        self.auth.register("system", sender).unwrap();
+    }
+
+    /// One key, registered on both sides.
+    fn register_one_key(&self) {
+        let pem = fresh_key();
+        self.register(vec![inline(&pem)]);
+        self.server.keys.lock().unwrap().push(pem);
+    }
+
+    /// Both clocks go on together.
+    fn pass(&self, seconds: u64) {
+        self.server.clock.advance(Duration::from_secs(seconds));
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Lets time go on until something is so. The network takes real time, so this polls.
+    async fn until(&self, what: &str, is_so: impl Fn(&SenderStatus) -> bool) {
+        for _ in 0..500 {
+            if is_so(&self.auth.status("system").unwrap()) {
+                return;
+            }
+            self.pass(1);
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+        panic!("never: {what}: {:?}", self.auth.status("system"));
+    }
+
+    /// Waits for something while time goes on.
+    async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
+        let time = async {
+            for _ in 0..1_000 {
+                self.pass(1);
+                tokio::time::sleep(Duration::from_millis(4)).await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = time => panic!("it never ended"),
+        }
+    }
+
+    fn key_states(&self) -> Vec<KeyState> {
+        self.auth.status("system").unwrap().keys.iter().map(|key| key.state).collect()
+    }
+}
+
+fn inline(pem: &str) -> KeySource {
+    KeySource::Inline(SecretString::from(pem))
+}
+
+#[tokio::test]
+async fn t5_a_thousand_cold_callers_cost_one_exchange() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key();
+    let callers: Vec<_> = (0..1_000)
+        .map(|_| {
+            let auth = daemon.auth.clone();
+            tokio::spawn(async move { auth.token("system").await.unwrap().generation() })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), 1);
+    }
+    assert_eq!(daemon.server.exchanges(), 1);
+    assert_eq!(daemon.auth.ready("system").unwrap().header(), "Bearer bearer-1");
+    let status = daemon.auth.status("system").unwrap();
+    assert_eq!((status.band, status.consent), (access_token::Band::Fresh, Consent::Granted));
+    assert_eq!(status.mints[0], ("ok", 1));
+}
+
+#[tokio::test]
+async fn t9_a_day_of_clock_error_is_survived_after_one_corrected_retry() {
+    for wrong in [86_400, -86_400, 660, -660] {
+        let daemon = Daemon::start(wrong).await;
+        daemon.register_one_key();
+        daemon.auth.token("system").await.unwrap();
+        assert_eq!(daemon.server.exchanges(), 2, "{wrong}");
+        let offset = daemon.auth.clock_offset().unwrap();
+        let error = (offset.offset + SignedDuration::from_secs(wrong)).unsigned_abs();
+        assert!(error <= offset.error_bound, "{offset:?}");
+        // Expiry is published in the upstream's time, and the next claims are right at once.
+        let expires_at = daemon.auth.status("system").unwrap().expires_at.unwrap();
+        assert!((expires_at.as_second() - 1_800_003_600).abs() <= 2, "{expires_at}");
+        daemon.pass(5);
+        daemon.meanwhile(daemon.auth.prove("system")).await.unwrap();
+        assert_eq!(daemon.server.exchanges(), 3, "{wrong}");
+        // Someone sets the clock right, or more wrong: nothing changes.
+        daemon.clock.step(SignedDuration::from_hours(-30));
+        daemon.pass(5);
+        daemon.meanwhile(daemon.auth.prove("system")).await.unwrap();
+        assert_eq!(daemon.server.exchanges(), 4, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn t9_a_wrong_key_is_not_blamed_on_a_right_clock_nor_a_corrected_one() {
+    for wrong in [0, 86_400] {
+        let daemon = Daemon::start(wrong).await;
+        daemon.register(vec![inline(&fresh_key())]);
+        let error = daemon.auth.token("system").await.unwrap_err();
+        assert_eq!((error.code(), error.kind()), ("key_rejected", Kind::Permanent), "{wrong}");
+        assert_eq!(daemon.key_states(), [KeyState::Rejected]);
+    }
+}
+
+#[tokio::test]
+async fn t9_a_clock_that_no_correction_helps_is_named() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key();
+    let expired = br#"{"error":"invalid_grant","error_description":"expired_grant"}"#;
+    daemon.server.canned.lock().unwrap().push_back((400, expired.to_vec()));
+    assert_eq!(daemon.auth.token("system").await.unwrap_err().code(), "clock_skew");
+}
+
+#[tokio::test]
+async fn t10_the_next_key_in_order_is_tried() {
+    let daemon = Daemon::start(0).await;
+    let (first, second) = (fresh_key(), fresh_key());
+    daemon.server.keys.lock().unwrap().push(second.clone());
+    daemon.register(vec![inline(&first), inline(&second)]);
+    daemon.auth.token("system").await.unwrap();
+    assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
+    // The first one is registered after all: it takes over at the next mint.
+    daemon.server.keys.lock().unwrap().push(first);
+    daemon.pass(5);
+    daemon.meanwhile(daemon.auth.prove("system")).await.unwrap();
+    assert_eq!(daemon.key_states(), [KeyState::Active, KeyState::Standby]);
+}
+
+#[tokio::test]
+async fn t10_a_new_key_is_proven_before_the_old_one_retires() {
+    let daemon = Daemon::start(0).await;
+    let dir = TempDir::new();
+    let (old, new) = (fresh_key(), fresh_key());
+    daemon.server.keys.lock().unwrap().push(old.clone());
+    daemon.register(vec![KeySource::File(dir.write("key.pem", &old))]);
+    daemon.auth.token("system").await.unwrap();
+    // The file changes before the new key is registered: the old one goes on.
+    dir.write("key.pem", &new);
+    daemon.until("tried", |s| s.keys.len() == 2 && s.keys[0].state == KeyState::Rejected).await;
+    assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
+    assert!(daemon.auth.status("system").unwrap().failure.is_none());
+    // It is registered, and the old one removed.
+    *daemon.server.keys.lock().unwrap() = vec![new];
+    daemon.pass(5);
+    daemon.meanwhile(daemon.auth.prove("system")).await.unwrap();
+    assert_eq!(daemon.key_states(), [KeyState::Active]);
+}
+
+#[tokio::test]
+async fn t10_a_file_is_followed_in_place_by_rename_and_by_swapped_links_with_no_failed_request() {
+    let daemon = Daemon::start(0).await;
+    let dir = TempDir::new();
+    let keys: Vec<String> = (0..4).map(|_| fresh_key()).collect();
+    daemon.server.keys.lock().unwrap().extend(keys.iter().cloned());
+    // As Kubernetes mounts it: key.pem -> ..data/key.pem, ..data -> a directory of its own.
+    let mount = |name: &str, pem: &str| {
+        std::fs::create_dir(dir.0.join(name)).unwrap();
+        dir.write(&format!("{name}/key.pem"), pem);
+        std::os::unix::fs::symlink(name, dir.0.join("..tmp")).unwrap();
+        std::fs::rename(dir.0.join("..tmp"), dir.0.join("..data")).unwrap();
+    };
+    mount("..1", &keys[0]);
+    std::os::unix::fs::symlink("..data/key.pem", dir.0.join("key.pem")).unwrap();
+    daemon.register(vec![KeySource::File(dir.0.join("key.pem"))]);
+    daemon.auth.token("system").await.unwrap();
+    let active = |status: &SenderStatus| {
+        status.keys.iter().find(|key| key.state == KeyState::Active).and_then(|key| key.fingerprint)
+    };
+    for (pem, change) in keys[1..].iter().zip(["links", "in place", "rename"]) {
+        match change {
+            "links" => mount("..2", pem),
+            "in place" => drop(dir.write("..2/key.pem", pem)),
+            _ => std::fs::rename(dir.write("next", pem), dir.0.join("..2/key.pem")).unwrap(),
+        }
+        let before = daemon.clock.uptime();
+        let fingerprint = signing_key::SigningKey::from_pem(pem).unwrap().fingerprint();
+        daemon.until(change, |status| active(status) == Some(fingerprint) && status.keys.len() == 1).await;
+        let took = daemon.clock.uptime().saturating_sub(before);
+        // Virtual seconds run far faster here than the mint's real ones.
+        assert!(took <= Duration::from_secs(60), "{change}: {took:?}");
+        assert!(daemon.auth.ready("system").is_some(), "{change}");
+    }
+}
+
+#[tokio::test]
+async fn t10_a_bad_file_keeps_the_old_key_and_says_so() {
+    let daemon = Daemon::start(0).await;
+    let dir = TempDir::new();
+    let key = fresh_key();
+    daemon.server.keys.lock().unwrap().push(key.clone());
+    let path = dir.write("key.pem", &key);
+    daemon.register(vec![KeySource::File(path.clone())]);
+    daemon.auth.token("system").await.unwrap();
+    dir.write("key.pem", &key[..900]);
+    daemon.until("seen", |status| status.keys[0].defect.is_some()).await;
+    let status = daemon.auth.status("system").unwrap();
+    assert_eq!(status.keys[0].state, KeyState::Active);
+    let said = status.keys[0].defect.as_ref().unwrap().to_string();
+    assert!(said.contains("cut off") && said.contains(path.to_str().unwrap()), "{said}");
+    daemon.pass(5);
+    daemon.meanwhile(daemon.auth.prove("system")).await.unwrap();
+    // The file is gone: the same. It is back: all is well.
+    std::fs::remove_file(&path).unwrap();
+    daemon
+        .until("gone", |s| {
+            s.keys[0].defect.as_ref().is_some_and(|d| d.to_string().contains("cannot be read"))
+        })
+        .await;
+    dir.write("key.pem", &key);
+    daemon.until("healed", |status| status.keys[0].defect.is_none()).await;
+}
+
+#[tokio::test]
+async fn s4_no_readable_key_is_refused_at_the_start_with_its_reason() {
+    let daemon = Daemon::start(0).await;
+    let sender = Impersonation {
+        integration_key: "11111111-2222-3333-4444-555555555555".parse().unwrap(),
+        user_id: USER.parse().unwrap(),
+        scopes: identity::Scopes::default(),
+        keys: vec![KeySource::File("/nonexistent/key.pem".into())],
+        account: AccountChoice::Default,
+    };
+    let error = daemon.auth.register("system", sender).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/key.pem"), "{error}");
+    assert_eq!(daemon.auth.token("system").await.unwrap_err().code(), "sender_unknown");
+}
+
+#[tokio::test]
+async fn t11_the_callback_of_the_right_person_heals_at_once() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key();
+    *daemon.server.has_consent.lock().unwrap() = false;
+    assert_eq!(daemon.auth.token("system").await.unwrap_err().code(), "consent_required");
+    assert_eq!(daemon.auth.status("system").unwrap().consent, Consent::Missing);
+    daemon.pass(5);
+    *daemon.server.has_consent.lock().unwrap() = true;
+    let verifier = PkceVerifier::generate().unwrap();
+    let proof = ClientProof::Public(Some(&verifier));
+    let outcome = daemon.meanwhile(daemon.auth.complete_consent("system", "good", proof)).await.unwrap();
+    assert_eq!(outcome, ConsentOutcome::Granted);
+    assert!(daemon.auth.ready("system").is_some());
+    assert_eq!(daemon.auth.status("system").unwrap().consent, Consent::Granted);
+}
+
+#[tokio::test]
+async fn t11_consent_by_another_person_is_said_to_be_that() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key();
+    *daemon.server.has_consent.lock().unwrap() = false;
+    *daemon.server.user.lock().unwrap() = "77777777-7777-7777-7777-777777777777".to_owned();
+    let verifier = PkceVerifier::generate().unwrap();
+    let proof = ClientProof::Public(Some(&verifier));
+    let outcome = daemon.auth.complete_consent("system", "good", proof).await.unwrap();
+    let ConsentOutcome::OtherUser { consented, configured } = outcome else { panic!("{outcome:?}") };
+    assert_ne!(consented, configured);
+    let proof = ClientProof::Public(Some(&verifier));
+    let error = daemon.auth.complete_consent("system", "stale", proof).await.unwrap_err();
+    assert_eq!(error.cause(), "code_rejected");
+}
+
+#[tokio::test]
+async fn t7_user_info_refreshes_once_after_a_401_and_never_loops() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key();
+    let first = daemon.auth.token("system").await.unwrap();
+    daemon.pass(60);
+    daemon.server.dead.lock().unwrap().push(first.header().to_str().unwrap().to_owned());
+    assert_eq!(daemon.auth.account("system").await.unwrap().name, "NewCo");
+    assert_eq!((daemon.server.exchanges(), daemon.server.user_infos.load(Ordering::SeqCst)), (2, 2));
+    // Remembered for an hour; afterwards an outage does not take it away.
+    daemon.auth.account("system").await.unwrap();
+    assert_eq!(daemon.server.user_infos.load(Ordering::SeqCst), 2);
+    let all = (1..100).map(|n| format!("Bearer bearer-{n}"));
+    daemon.server.dead.lock().unwrap().extend(all);
+    daemon.pass(3_700);
+    daemon.meanwhile(daemon.auth.account("system")).await.unwrap();
+    assert_eq!(daemon.server.user_infos.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn t8_hostile_answers_over_the_wire_give_a_problem_and_no_token() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key();
+    let answers: [(u16, Vec<u8>); 5] = [
+        (200, b"<html>".to_vec()),
+        (200, vec![b'x'; 1_000_000]),
+        (502, b"<html>Bad Gateway".to_vec()),
+        (302, Vec::new()),
+        (200, Vec::new()),
+    ];
+    for (status, body) in answers {
+        daemon.server.canned.lock().unwrap().push_back((status, body));
+        let error = daemon.auth.token("system").await.unwrap_err();
+        assert_eq!((error.code(), error.kind()), ("provider_unavailable", Kind::Transient), "{error:?}");
+        assert!(daemon.auth.ready("system").is_none());
+        daemon.pass(100);
+    }
+    daemon.until("healed", SenderStatus::has_token).await;
+}
+
+#[tokio::test]
+async fn an_idle_sender_is_dropped_and_comes_back() {
+    let daemon = Daemon::start_with(0, Options { idle_after: Duration::from_secs(100), seed: 1 }).await;
+    daemon.register_one_key();
+    let first = daemon.auth.token("system").await.unwrap();
+    daemon.until("dropped", |status| !status.has_token() && status.failure.is_none()).await;
+    daemon.auth.inner.caches.run_pending_tasks().await;
+    assert_eq!(daemon.auth.inner.caches.entry_count(), 0);
+    let again = daemon.auth.token("system").await.unwrap();
+    assert!(again.generation() > first.generation());
+}
+
+#[tokio::test]
+async fn replacing_a_sender_moves_those_who_wait_and_removing_it_tells_them() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key();
+    let auth = daemon.auth.clone();
+    let waiting = tokio::spawn(async move { auth.token("system").await });
+    tokio::task::yield_now().await;
+    daemon.register_one_key();
+    assert!(waiting.await.unwrap().is_ok());
+    let auth = daemon.auth.clone();
+    daemon.auth.unregister("system");
+    assert_eq!(auth.token("system").await.unwrap_err().code(), "sender_unknown");
+    daemon.register_one_key();
+    daemon.auth.close();
+    assert_eq!(daemon.auth.token("system").await.unwrap_err().code(), "shutting_down");
+}
+
+#[tokio::test]
+async fn nothing_secret_is_printed() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key();
+    let token = daemon.auth.token("system").await.unwrap();
+    let status = daemon.auth.status("system").unwrap();
+    let printed = format!("{:?} {token:?} {status:?}", daemon.auth);
+    assert!(!printed.contains("bearer-1") && !printed.contains("BEGIN"), "{printed}");
+}

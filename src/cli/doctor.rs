@@ -1,0 +1,47 @@
+//! `countersign doctor`: what holds, what does not, and what to do about it.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use super::{output, progress::Progress};
+use crate::{
+    clock::SystemClock,
+    config::{Config, Variables},
+    doctor::{self, Reach, Report},
+};
+
+/// Walks the whole chain from the settings to DocuSign: one line a check, a fix for each failure.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The settings file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Ask only this machine, not DocuSign.
+    #[arg(long)]
+    offline: bool,
+    /// Only `{ok, checks: [{name, sender, status, detail, fix}]}`, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(args.config.as_deref(), &Variables::of_process()) {
+        Ok(config) => config,
+        Err(error) => {
+            if args.json {
+                output::line(serde_json::to_string(&Report::of_bad_settings(&error))?);
+            }
+            return Err(error.into());
+        }
+    };
+    let reach = if args.offline { Reach::Offline } else { Reach::Online };
+    let progress = (!args.json).then(|| Progress::start("walking the chain"));
+    let report = doctor::examine(&config, Arc::new(SystemClock), reach).await;
+    drop(progress);
+    if args.json {
+        output::line(serde_json::to_string(&report)?);
+    } else {
+        output::line(&report);
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

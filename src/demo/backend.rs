@@ -1,0 +1,238 @@
+//! The website's backend: its calls to the daemon, each one request of the public API.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use jiff::Timestamp;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use url::Url;
+
+use crate::http_client::{HttpClient, Request, Response, StreamedResponse};
+
+/// The daemon answers a create within its deadline of 25 s, with a 202 if need be.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A refusal is a page of JSON at most.
+const PROBLEM_LIMIT_BYTES: usize = 256 * 1024;
+
+/// The daemon, as the website knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Backend {
+    client: HttpClient,
+    api: Url,
+    authorization: HeaderValue,
+}
+
+/// What the website reads of a signing.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Signing {
+    pub(super) id: String,
+    pub(super) status: String,
+    pub(super) signers: Vec<Signer>,
+    #[serde(default)]
+    pub(super) sequence: u64,
+    pub(super) completed_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(super) provider: Option<Provider>,
+}
+
+/// What the website reads of a signer.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Signer {
+    pub(super) id: String,
+    pub(super) status: String,
+    #[serde(default)]
+    pub(super) view: Option<Address>,
+    #[serde(default)]
+    pub(super) link: Option<Address>,
+    #[serde(default)]
+    pub(super) last_return: Option<LastReturn>,
+}
+
+/// A place to send the visitor.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Address {
+    pub(super) url: String,
+}
+
+/// What the browser said when it came back.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct LastReturn {
+    pub(super) claim: String,
+    pub(super) at: Timestamp,
+}
+
+/// Where the envelope is.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Provider {
+    pub(super) envelope_id: Option<String>,
+}
+
+/// A line of the timeline.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Moment {
+    pub(super) at: Timestamp,
+    pub(super) text: String,
+}
+
+/// The daemon's public key for `result` tokens (RFC 8037: `x` is the key itself).
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Jwk {
+    pub(super) x: String,
+}
+
+#[derive(Deserialize)]
+struct List<T> {
+    data: Vec<T>,
+}
+
+/// Why the daemon did not do it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Refusal {
+    /// The stable word for it.
+    #[serde(default)]
+    pub(super) code: String,
+    /// What is wrong.
+    #[serde(default)]
+    pub(super) detail: String,
+    /// What to do about it.
+    #[serde(default)]
+    pub(super) fix: String,
+    /// What is wrong with which field.
+    #[serde(default)]
+    pub(super) errors: Vec<FieldError>,
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct FieldError {
+    /// Its place in the request, a JSON pointer.
+    pub(super) pointer: String,
+    /// The words for it.
+    pub(super) detail: String,
+}
+
+impl Signing {
+    /// Whether nothing can change it any more.
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self.status.as_str(), "creating" | "open" | "uncertain")
+    }
+
+    /// The one signer that this website asks for.
+    pub(super) fn signer(&self) -> Option<&Signer> {
+        self.signers.first()
+    }
+}
+
+impl Signer {
+    /// Where to send the visitor: straight into the ceremony, or to the link that works later, too.
+    pub(super) fn address(&self) -> Option<&str> {
+        self.view.as_ref().or(self.link.as_ref()).map(|address| address.url.as_str())
+    }
+}
+
+impl Backend {
+    /// `key` is the caller key, as `countersign caller add` prints it.
+    pub(super) fn new(client: HttpClient, api: Url, key: &str) -> Option<Self> {
+        let mut authorization = HeaderValue::try_from(format!("Bearer {key}")).ok()?;
+        authorization.set_sensitive(true);
+        Some(Self { client, api, authorization })
+    }
+
+    /// `POST /v1/signings`. The order's number is the idempotency key: a second press of the button,
+    /// or a retry after a lost answer, gets the same envelope.
+    pub(super) async fn create(&self, order: &str, body: &Value) -> Result<Signing, Refusal> {
+        let key = HeaderValue::try_from(format!("\"{order}\"")).map_err(|_| Refusal::default())?;
+        let request = Request::post(self.url(&["v1", "signings"]))
+            .header(HeaderName::from_static("idempotency-key"), key)
+            .json(body.to_string())
+            .timeout(CREATE_TIMEOUT);
+        self.ask(request).await
+    }
+
+    /// `GET /v1/signings/{id}`.
+    pub(super) async fn signing(&self, id: &str) -> Result<Signing, Refusal> {
+        self.ask(Request::get(self.url(&["v1", "signings", id]))).await
+    }
+
+    /// `GET /v1/signings/{id}/wait`: until something newer than `sequence` is known, or for so long.
+    pub(super) async fn newer(&self, id: &str, sequence: u64, seconds: u64) -> Result<Signing, Refusal> {
+        let mut url = self.url(&["v1", "signings", id, "wait"]);
+        url.query_pairs_mut()
+            .append_pair("timeout", &seconds.to_string())
+            .append_pair("sequence", &sequence.to_string());
+        self.ask(Request::get(url).timeout(Duration::from_secs(seconds + 5))).await
+    }
+
+    /// `POST …/views`: a fresh address for a signer who comes back.
+    pub(super) async fn view(&self, id: &str, signer: &str) -> Result<String, Refusal> {
+        let url = self.url(&["v1", "signings", id, "signers", signer, "views"]);
+        let view: Address = self.ask(Request::post(url).json("{}")).await?;
+        Ok(view.url)
+    }
+
+    /// `GET …/timeline`.
+    pub(super) async fn timeline(&self, id: &str) -> Result<Vec<Moment>, Refusal> {
+        let list: List<Moment> =
+            self.ask(Request::get(self.url(&["v1", "signings", id, "timeline"]))).await?;
+        Ok(list.data)
+    }
+
+    /// The key that `result` tokens are checked with.
+    pub(super) async fn result_key(&self) -> Result<Jwk, Refusal> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<Jwk>,
+        }
+        let set: Set = self.ask(Request::get(self.url(&[".well-known", "jwks.json"]))).await?;
+        set.keys.into_iter().next().ok_or_else(Refusal::default)
+    }
+
+    /// `GET …/documents/{part}`, as it streams in.
+    pub(super) async fn document(&self, id: &str, part: &str) -> Result<StreamedResponse, Refusal> {
+        let request = Request::get(self.url(&["v1", "signings", id, "documents", part]));
+        let answer = self.client.open(request.authorization(self.authorization.clone())).await;
+        let answer = answer.map_err(|_| unreachable())?;
+        if answer.status == StatusCode::OK {
+            return Ok(answer);
+        }
+        let answer = answer.read(PROBLEM_LIMIT_BYTES).await.map_err(|_| unreachable())?;
+        Err(refusal(&answer))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, Refusal> {
+        let request = request.authorization(self.authorization.clone());
+        let answer = self.client.send(request).await.map_err(|_| unreachable())?;
+        if !answer.status.is_success() {
+            return Err(refusal(&answer));
+        }
+        serde_json::from_slice(&answer.body).map_err(|_| Refusal {
+            detail: "the signing service answered something unexpected".to_owned(),
+            ..Refusal::default()
+        })
+    }
+
+    /// Segments are escaped, so that an id from a query string cannot lead elsewhere.
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.api.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.clear().extend(path);
+        }
+        url
+    }
+}
+
+fn refusal(answer: &Response) -> Refusal {
+    serde_json::from_slice(&answer.body).unwrap_or_else(|_| Refusal {
+        detail: format!("the signing service answered with status {}", answer.status.as_u16()),
+        ..Refusal::default()
+    })
+}
+
+fn unreachable() -> Refusal {
+    Refusal {
+        detail: "the signing service cannot be reached".to_owned(),
+        fix: "Please try again in a moment; nothing is signed twice.".to_owned(),
+        ..Refusal::default()
+    }
+}

@@ -1,0 +1,407 @@
+//! The website's server: its routes, and what each does.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Form, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Path, Query, Request, State, rejection::FormRejection},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use maud::Markup;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{
+    backend::{Backend, Refusal, Signing},
+    contract,
+    orders::{Order, OrderId, Orders, Paper},
+    outbox::Outbox,
+    pages::{self, Filled},
+    returned::Checker,
+};
+use crate::{
+    clock::SharedClock,
+    http_client::HttpClient,
+    lifecycle::Lifecycle,
+    listener::{Bound, Limits},
+};
+
+/// A form of a few short fields.
+const BODY_LIMIT_BYTES: usize = 16 * 1024;
+/// Orders on the list; each costs a call to the daemon.
+const LIST_LENGTH: usize = 20;
+/// How long the page of an order waits for the fact behind a claim: commonly it is there before that,
+/// and the visitor sees no interim page.
+const PATIENCE_S: u64 = 3;
+
+/// The website's name among the daemon's callers.
+pub const CALLER: &str = "website";
+
+/// How to start the website.
+pub struct Options {
+    /// Where to listen; loopback only.
+    pub listen: Bound,
+    /// The origin of the daemon's API.
+    pub api: Url,
+    /// The caller key.
+    pub caller_key: String,
+    /// The origin of the emulator's control interface, for the outbox page.
+    pub control: Url,
+    /// The origins that a form of ours may lead to: those of the signing pages and of durable links.
+    pub signing_origins: Vec<String>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+/// Why the website cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It would be reachable by others.
+    #[error("the demo website listens on loopback only")]
+    NotLoopback,
+    /// The caller key or an origin cannot be put into a header.
+    #[error("the caller key or an origin holds characters that no header takes")]
+    NotAHeader,
+}
+
+/// The running website.
+#[derive(Debug)]
+pub struct Site {
+    url: String,
+}
+
+#[derive(Clone)]
+struct Shared {
+    backend: Backend,
+    outbox: Outbox,
+    orders: Orders,
+    checker: Checker,
+    clock: SharedClock,
+    origin: Arc<str>,
+    policy: HeaderValue,
+}
+
+impl Site {
+    /// Serves the website until `life` stops.
+    pub fn start(
+        options: Options,
+        client: HttpClient,
+        clock: SharedClock,
+        life: &Lifecycle,
+    ) -> Result<Self, StartError> {
+        if !options.listen.address().is_some_and(|address: SocketAddr| address.ip().is_loopback()) {
+            return Err(StartError::NotLoopback);
+        }
+        let origin = options.listen.origin();
+        // Chromium holds redirects after a form to `form-action`, too.
+        let policy = format!(
+            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self' {}; \
+             base-uri 'none'; frame-ancestors 'none'",
+            options.signing_origins.join(" "),
+        );
+        let backend =
+            Backend::new(client.clone(), options.api, &options.caller_key).ok_or(StartError::NotAHeader)?;
+        let shared = Shared {
+            checker: Checker::new(backend.clone(), CALLER),
+            backend,
+            outbox: Outbox::new(client, &options.control),
+            orders: Orders::default(),
+            clock,
+            origin: origin.as_str().into(),
+            policy: HeaderValue::try_from(policy).map_err(|_| StartError::NotAHeader)?,
+        };
+        let (listen, closing) = (options.listen, life.stopping());
+        life.spawn("website", listen.serve(router(shared), Limits::default(), closing));
+        Ok(Self { url: origin })
+    }
+
+    /// Its origin.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/", get(home))
+        .route("/style.css", get(style))
+        .route("/icon.svg", get(icon))
+        .route("/papers/letter.pdf", get(letter))
+        .route("/orders", get(list).post(place))
+        .route("/orders/{id}", get(show))
+        .route("/orders/{id}/sign", post(resume))
+        .route("/orders/{id}/signed.pdf", get(signed))
+        .route("/orders/{id}/certificate.pdf", get(certificate))
+        .route("/outbox", get(outbox))
+        .fallback(nothing_here)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(from_fn_with_state(shared.clone(), guard))
+        .with_state(shared)
+}
+
+/// Refuses forms that another site sends in the visitor's name, and sets the headers of all answers.
+async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let foreign = |headers: &HeaderMap| {
+        headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes() != shared.origin.as_bytes())
+    };
+    let mut response = if request.method() != Method::GET && foreign(request.headers()) {
+        page(StatusCode::FORBIDDEN, pages::message("Not from here", "This form was sent by another website."))
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    let set: [(HeaderName, HeaderValue); 4] = [
+        (header::CONTENT_SECURITY_POLICY, shared.policy),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    ];
+    headers.extend(set);
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn home() -> Response {
+    page(StatusCode::OK, pages::home(&OrderId::generate(), &Filled::default(), None))
+}
+
+#[derive(Deserialize)]
+struct OrderForm {
+    order: String,
+    paper: String,
+    name: String,
+    email: String,
+    phone: String,
+}
+
+/// The button: one envelope, and off to sign it.
+async fn place(
+    State(shared): State<Shared>,
+    form: Result<Form<OrderForm>, FormRejection>,
+) -> Result<Response, Response> {
+    let Form(form) = form.map_err(|_| bad_form())?;
+    let (Some(id), Some(paper)) = (OrderId::parse(&form.order), Paper::parse(&form.paper)) else {
+        return Err(bad_form());
+    };
+    if shared.orders.find(&id).is_some() {
+        // The form again, after "back": the order stands, and its page knows the way on.
+        return Ok(to_order(&id));
+    }
+    // People write numbers with blanks; the API takes digits.
+    let phone = form.phone.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '/' | '.')).collect();
+    let filled =
+        Filled { paper, name: form.name.trim().to_owned(), email: form.email.trim().to_owned(), phone };
+    let body = shared.request(&id, &filled);
+    match shared.backend.create(id.as_str(), &body).await {
+        Ok(signing) => {
+            let placed_at = shared.clock.now();
+            shared.orders.add(Order { id: id.clone(), paper, placed_at, signing: signing.id.clone() });
+            Ok(match signing.signer().and_then(|signer| signer.address()) {
+                Some(address) => see_other(address),
+                None => to_order(&id),
+            })
+        }
+        // What is sent next is another request, so it gets another number.
+        Err(refusal) => {
+            let again = pages::home(&OrderId::generate(), &filled, Some(&refusal));
+            Err(page(StatusCode::UNPROCESSABLE_ENTITY, again))
+        }
+    }
+}
+
+impl Shared {
+    /// The one call that a website needs.
+    fn request(&self, id: &OrderId, filled: &Filled) -> Value {
+        let document = match filled.paper {
+            Paper::Letter => {
+                let pdf = contract::letter(&filled.name, id.as_str(), &pages::day(self.clock.now()));
+                json!({
+                    "name": "Engagement letter.pdf",
+                    "content_base64": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pdf),
+                    "anchors": { "sign": contract::SIGN_ANCHOR, "date": contract::DATE_ANCHOR },
+                })
+            }
+            Paper::Nda => json!({ "template": "nda" }),
+        };
+        let mut signer = json!({
+            "key": "visitor",
+            "name": filled.name,
+            "email": filled.email,
+            "sms_auth": { "phone": filled.phone },
+            "return_url": format!("{}/orders/{}", self.origin, id.as_str()),
+        });
+        if filled.paper == Paper::Nda {
+            signer["role"] = json!("Client");
+        }
+        json!({
+            "reference": id.as_str(),
+            "sender": "system",
+            "documents": [document],
+            "signers": [signer],
+        })
+    }
+
+    /// An order and what the daemon knows of it.
+    async fn find(&self, id: &str) -> Result<(Order, Signing), Response> {
+        let order = OrderId::parse(id).and_then(|id| self.orders.find(&id)).ok_or_else(no_such_order)?;
+        let signing = self.backend.signing(&order.signing).await.map_err(|refusal| trouble(&refusal))?;
+        Ok((order, signing))
+    }
+
+    async fn shown(
+        &self,
+        order: &Order,
+        signing: &Signing,
+        query: &ReturnQuery,
+        refusal: Option<&Refusal>,
+    ) -> Markup {
+        let timeline = self.backend.timeline(&signing.id).await.unwrap_or_default();
+        let (status, token) = (query.status.as_deref(), query.result.as_deref());
+        let proof = if query.is_return() {
+            Some(self.checker.check(&signing.id, status, token, self.clock.now()).await)
+        } else {
+            None
+        };
+        pages::order(&pages::Shown { order, signing, timeline: &timeline, proof, refusal })
+    }
+}
+
+/// What the daemon adds to the return URL. All of it is only a claim until its token was checked.
+#[derive(Debug, Default, Deserialize)]
+struct ReturnQuery {
+    signing_id: Option<String>,
+    status: Option<String>,
+    result: Option<String>,
+}
+
+impl ReturnQuery {
+    const fn is_return(&self) -> bool {
+        self.signing_id.is_some() || self.result.is_some()
+    }
+}
+
+/// Where the visitor comes back, and where the truth is.
+async fn show(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    Query(query): Query<ReturnQuery>,
+) -> Result<Response, Response> {
+    let (order, mut signing) = shared.find(&id).await?;
+    let has_claim = |signing: &Signing| {
+        let last = signing.signer().and_then(|signer| signer.last_return.as_ref());
+        last.is_some_and(|last| last.claim == "signing_complete")
+    };
+    let until = shared.clock.uptime() + std::time::Duration::from_secs(PATIENCE_S);
+    while has_claim(&signing) && !signing.is_final() && shared.clock.uptime() < until {
+        match shared.backend.newer(&signing.id, signing.sequence, PATIENCE_S).await {
+            Ok(newer) if newer.sequence > signing.sequence => signing = newer,
+            _ => break,
+        }
+    }
+    Ok(page(StatusCode::OK, shared.shown(&order, &signing, &query, None).await))
+}
+
+/// A fresh signing page for who comes back to go on.
+async fn resume(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
+    let (order, signing) = shared.find(&id).await?;
+    let signer = signing.signer().ok_or_else(no_such_order)?;
+    match shared.backend.view(&signing.id, &signer.id).await {
+        Ok(address) => Ok(see_other(&address)),
+        Err(refusal) => {
+            let shown = shared.shown(&order, &signing, &ReturnQuery::default(), Some(&refusal)).await;
+            Err(page(StatusCode::CONFLICT, shown))
+        }
+    }
+}
+
+async fn list(State(shared): State<Shared>) -> Response {
+    let mut shown = Vec::new();
+    for order in shared.orders.all().into_iter().take(LIST_LENGTH) {
+        let signing = shared.backend.signing(&order.signing).await.ok();
+        shown.push((order, signing));
+    }
+    page(StatusCode::OK, pages::orders(&shown))
+}
+
+async fn signed(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
+    download(&shared, &id, "combined", "signed").await
+}
+
+async fn certificate(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
+    download(&shared, &id, "certificate", "certificate").await
+}
+
+/// Hands a document through as it streams in; the daemon's key never reaches the browser.
+async fn download(shared: &Shared, id: &str, part: &str, suffix: &str) -> Result<Response, Response> {
+    let (order, signing) = shared.find(id).await?;
+    let document = shared.backend.document(&signing.id, part).await.map_err(|refusal| trouble(&refusal))?;
+    let name = format!("attachment; filename=\"{}-{suffix}.pdf\"", order.id.as_str());
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/pdf")),
+        (header::CONTENT_DISPOSITION, HeaderValue::try_from(name).map_err(|_| no_such_order())?),
+    ];
+    Ok((headers, Body::from_stream(document.into_stream())).into_response())
+}
+
+/// The letter before anyone ordered it.
+async fn letter(State(shared): State<Shared>) -> Response {
+    let pdf = contract::letter("(your name)", "(its number)", &pages::day(shared.clock.now()));
+    ([(header::CONTENT_TYPE, "application/pdf")], pdf).into_response()
+}
+
+async fn outbox(State(shared): State<Shared>) -> Response {
+    page(StatusCode::OK, pages::outbox(shared.outbox.messages().await.as_deref()))
+}
+
+async fn style() -> Response {
+    asset("text/css; charset=utf-8", pages::STYLE)
+}
+
+async fn icon() -> Response {
+    asset("image/svg+xml", pages::ICON)
+}
+
+async fn nothing_here() -> Response {
+    page(StatusCode::NOT_FOUND, pages::message("No such page", "Please check the address."))
+}
+
+fn asset(kind: &'static str, content: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=300")], content).into_response()
+}
+
+fn page(status: StatusCode, markup: Markup) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    (status, kind, markup.into_string()).into_response()
+}
+
+fn bad_form() -> Response {
+    let text = "Something was missing or wrong in it. Please start again.";
+    page(StatusCode::BAD_REQUEST, pages::message("The form did not arrive whole", text))
+}
+
+fn no_such_order() -> Response {
+    let text = "This demo forgets its orders when it ends.";
+    page(StatusCode::NOT_FOUND, pages::message("There is no such order", text))
+}
+
+fn trouble(refusal: &Refusal) -> Response {
+    let text = format!("{} {}", refusal.detail, refusal.fix);
+    page(StatusCode::BAD_GATEWAY, pages::message("We cannot tell right now", text.trim()))
+}
+
+fn to_order(id: &OrderId) -> Response {
+    Redirect::to(&format!("/orders/{}", id.as_str())).into_response()
+}
+
+fn see_other(address: &str) -> Response {
+    Redirect::to(address).into_response()
+}

@@ -1,0 +1,138 @@
+//! What can be seen on this machine.
+
+use std::{fs::OpenOptions, path::Path};
+
+use super::Check;
+use crate::{
+    auth::signing_key,
+    config::{Config, EXAMPLE_KEY_FINGERPRINT, Environment, KeySource, StoreUrl},
+};
+
+/// All checks of this machine, in the order of the chain.
+pub(super) fn all(config: &Config) -> Vec<Check> {
+    let mut checks = vec![settings(config)];
+    for (name, sender) in &config.senders {
+        checks.extend(sender.keys.iter().map(|source| key(config, source).of(name)));
+    }
+    checks.push(callers(config));
+    checks.push(store(config));
+    checks.push(public_url(config));
+    checks
+}
+
+/// They were read whole, or we would not be here.
+fn settings(config: &Config) -> Check {
+    let environment = match config.upstream.environment() {
+        Environment::Demo => "the demo environment",
+        Environment::Emulator => "the emulator",
+        Environment::Production => "production",
+    };
+    Check::passed("settings", format!("they can be used; the upstream is {environment}"))
+}
+
+/// How `auth` names a source of the settings.
+pub(super) fn source(source: &KeySource) -> signing_key::KeySource {
+    match source {
+        KeySource::File(path) => signing_key::KeySource::File(path.clone()),
+        KeySource::Inline(text) => signing_key::KeySource::Inline(text.clone()),
+    }
+}
+
+fn key(config: &Config, from: &KeySource) -> Check {
+    let loaded = match source(from).load() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let fix = "Put a readable RSA private key (PEM, mode 0600) where the setting points; `countersign keygen` makes one.";
+            return Check::failed("key", chain(&error), fix);
+        }
+    };
+    let fingerprint = loaded.fingerprint().to_string();
+    if !config.upstream.is_emulator() && fingerprint.contains(EXAMPLE_KEY_FINGERPRINT) {
+        let fix = "Make a key of your own with `countersign keygen`, and upload its public half.";
+        return Check::failed("key", "this is the example key, whose private half is public", fix);
+    }
+    Check::passed("key", format!("RSA, {} bits, fingerprint {fingerprint}", loaded.bits()))
+}
+
+fn callers(config: &Config) -> Check {
+    if config.callers.is_empty() {
+        let fix = "Make a key with `countersign caller add NAME`, and paste the lines that it prints.";
+        return Check::failed("callers", "nobody may call the API", fix);
+    }
+    let nowhere: Vec<&str> = config
+        .callers
+        .iter()
+        .filter(|(_, caller)| caller.return_origins.is_empty())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !nowhere.is_empty() {
+        let fix =
+            "Set return_origins of the caller to the website's origin, such as https://www.example.com.";
+        return Check::failed(
+            "callers",
+            format!("visitors of {} may be sent back nowhere", nowhere.join(", ")),
+            fix,
+        );
+    }
+    Check::passed("callers", format!("{} may call", config.callers.len()))
+}
+
+fn store(config: &Config) -> Check {
+    let StoreUrl::Sqlite(path) = &config.store.url else {
+        return Check::passed("store", "Postgres; the daemon connects and migrates when it starts");
+    };
+    let shown = path.display();
+    if path.exists() {
+        return match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(_) => Check::passed("store", format!("{shown} can be read and written")),
+            Err(error) => Check::failed(
+                "store",
+                format!("{shown} cannot be written: {error}"),
+                "Give the file to the user that the daemon runs as.",
+            ),
+        };
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if is_writable(directory) {
+        return Check::passed("store", format!("{shown} will be made at the first start"));
+    }
+    let detail = format!("{} is not a directory that can be written to", directory.display());
+    Check::failed("store", detail, "Make the directory, and give it to the user that the daemon runs as.")
+}
+
+/// Asked of the system and not tried: doctor leaves no trace.
+fn is_writable(directory: &Path) -> bool {
+    directory.is_dir()
+        && rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+fn public_url(config: &Config) -> Check {
+    match &config.public.base_url {
+        Some(origin) if config.connect.hmac_keys.is_empty() => Check::failed(
+            "public URL",
+            format!(
+                "{} is set, but DocuSign's events cannot be believed without an HMAC key",
+                origin.as_str()
+            ),
+            "Make a key under Settings > Connect > Connect Keys at DocuSign, and put it into connect.hmac_keys.",
+        ),
+        Some(origin) => {
+            Check::passed("public URL", format!("visitors and DocuSign reach us at {}", origin.as_str()))
+        }
+        None => {
+            Check::skipped("public URL", "public.base_url is not set: no links, and no events from DocuSign")
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
