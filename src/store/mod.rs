@@ -305,6 +305,8 @@ pub struct Endpoint {
     pub url: String,
     /// Signing secrets (the bytes behind `whsec_`), newest first. Sealed at rest.
     pub secrets: Private<Vec<Vec<u8>>>,
+    /// When the newest secret took over; the older ones stop signing a while after.
+    pub rotated_at: Option<Timestamp>,
     /// Which kinds; empty means all.
     pub events: Vec<EventKind>,
     /// Whether it may resolve to a private address.
