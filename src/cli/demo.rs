@@ -114,8 +114,10 @@ impl Demo {
         around: &Lifecycle,
     ) -> anyhow::Result<Self> {
         let listen = site_listener(args.site).await?;
-        let options =
-            emulator::Options { state_dir: Some(state.path().join("emulator")), ..emulator::Options::default() };
+        let options = emulator::Options {
+            state_dir: Some(state.path().join("emulator")),
+            ..emulator::Options::default()
+        };
         let emulator = Emulator::start(options, Arc::clone(clock), around).await?;
         let key = Added::new(CALLER.to_owned())?;
         let public = free_address()?;
@@ -152,7 +154,11 @@ impl Shown {
 
     async fn walk(&self, clock: &SharedClock, started: Duration) -> anyhow::Result<()> {
         let took = |since: Duration| clock.uptime().saturating_sub(since).as_millis();
-        output::line(format_args!("{:<9} {:>5} ms  emulator, daemon and website listen", "start", took(started)));
+        output::line(format_args!(
+            "{:<9} {:>5} ms  emulator, daemon and website listen",
+            "start",
+            took(started)
+        ));
         let client = HttpClient::new(&http_client::Options::default())?;
         let control = &self.emulator.ready().control_url;
         let (site, api, key) = (self.site.url(), &self.api.api_url, &self.key.key);

@@ -74,8 +74,7 @@ impl Browser {
         let mut options = json!({ "args": arguments });
         if width < 500 {
             // Windows of Chromium do not get this narrow; an emulated device does.
-            options["mobileEmulation"] =
-                json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 2, "touch": true } });
+            options["mobileEmulation"] = json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 2, "touch": true } });
         }
         let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": options });
         let Value::Object(capabilities) = capabilities else { unreachable!("a literal") };

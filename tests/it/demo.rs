@@ -101,9 +101,22 @@ fn a_site_that_others_could_reach_is_refused() {
 async fn the_ready_file_has_everything_and_sigterm_ends_it_with_0() {
     let demo = Demo::start("ready").await;
     for name in [
-        "oauth_host", "oauth_url", "base_url", "control_url", "integration_key", "user_id", "account_id",
-        "private_key_file", "template_id", "template_role", "connect_hmac_key", "api_url", "public_url", "ops_url",
-        "site_url", "caller_key",
+        "oauth_host",
+        "oauth_url",
+        "base_url",
+        "control_url",
+        "integration_key",
+        "user_id",
+        "account_id",
+        "private_key_file",
+        "template_id",
+        "template_role",
+        "connect_hmac_key",
+        "api_url",
+        "public_url",
+        "ops_url",
+        "site_url",
+        "caller_key",
     ] {
         assert!(!demo.entry(name).is_empty(), "{name}");
     }
@@ -119,7 +132,13 @@ async fn the_website_refuses_foreign_forms_and_says_what_is_wrong_with_a_field()
     let client = HttpClient::new(&Options::default()).unwrap();
     let orders = Url::parse(&format!("{}/orders", demo.entry("site_url"))).unwrap();
     let fields = |phone: &'static str| {
-        [("order", "AQ-0123ABCD"), ("paper", "letter"), ("name", "Ada"), ("email", "ada@example.com"), ("phone", phone)]
+        [
+            ("order", "AQ-0123ABCD"),
+            ("paper", "letter"),
+            ("name", "Ada"),
+            ("email", "ada@example.com"),
+            ("phone", phone),
+        ]
     };
     let foreign = Request::post(orders.clone())
         .form(fields("+4915112345678"))
@@ -141,6 +160,7 @@ async fn the_website_refuses_foreign_forms_and_says_what_is_wrong_with_a_field()
     assert_eq!(again.headers[http::header::LOCATION], "/orders/AQ-0123ABCD");
     let mut listed = Url::parse(demo.entry("control_url")).unwrap();
     listed.set_path("/_test/signers");
-    let signers: Value = serde_json::from_slice(&client.send(Request::get(listed)).await.unwrap().body).unwrap();
+    let signers: Value =
+        serde_json::from_slice(&client.send(Request::get(listed)).await.unwrap().body).unwrap();
     assert_eq!(signers["signers"].as_array().unwrap().len(), 1, "{signers}");
 }

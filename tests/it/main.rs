@@ -4,4 +4,7 @@
 mod browser;
 mod cli;
 mod demo;
+mod harness;
 mod readme;
+mod signings;
+mod uncertain;

@@ -43,8 +43,14 @@ fn the_script_that_runs_everything_is_there_and_is_what_ci_runs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for script in ["tests/run", ".ci/run"] {
         let path = root.join(script);
-        assert!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o100 != 0, "{script} is executable");
-        assert!(Command::new("bash").arg("-n").arg(&path).status().unwrap().success(), "{script} can be read");
+        assert!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o100 != 0,
+            "{script} is executable"
+        );
+        assert!(
+            Command::new("bash").arg("-n").arg(&path).status().unwrap().success(),
+            "{script} can be read"
+        );
     }
     assert!(std::fs::read_to_string(root.join(".ci/run")).unwrap().contains("tests/run"));
 }
@@ -61,7 +67,9 @@ async fn the_demo_starts_and_the_call_gets_the_answer_that_is_shown() {
     let [shown] = blocks("json").try_into().expect("one answer");
     let shown: Value = serde_json::from_str(&shown).expect("the answer shown is JSON");
     assert_eq!(shape(&answer), shape(&shown), "{answer:#}");
-    for (pointer, wanted) in [("/status", "open"), ("/reference", "order-8812"), ("/signers/0/status", "ready")] {
+    for (pointer, wanted) in
+        [("/status", "open"), ("/reference", "order-8812"), ("/signers/0/status", "ready")]
+    {
         assert_eq!(answer.pointer(pointer), Some(&wanted.into()), "{pointer}");
         assert_eq!(shown.pointer(pointer), Some(&wanted.into()), "{pointer}");
     }
@@ -204,7 +212,8 @@ fn shape(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(shape).collect(),
         Value::Object(fields) => {
-            let fields: BTreeMap<_, _> = fields.iter().map(|(key, value)| (key.clone(), shape(value))).collect();
+            let fields: BTreeMap<_, _> =
+                fields.iter().map(|(key, value)| (key.clone(), shape(value))).collect();
             serde_json::json!(fields)
         }
         Value::Bool(_) => "boolean".into(),

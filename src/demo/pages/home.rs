@@ -55,11 +55,11 @@ pub(crate) fn home(order: &OrderId, filled: &Filled, refusal: Option<&Refusal>) 
         None,
         &html! {
             div class="hero" {
-            div class="intro" {
-                h1 { "Good agreements start with a clear signature" }
-                p class="lead" { "We advise small companies on what they sign. Begin with one document: it takes two minutes, from any device." }
-            }
-            form class="card" method="post" action="/orders" aria-label="Sign a document" {
+                div class="intro" {
+                    h1 { "Good agreements start with a clear signature" }
+                    p class="lead" { "We advise small companies on what they sign. Begin with one document: it takes two minutes, from any device." }
+                }
+                form class="card" method="post" action="/orders" aria-label="Sign a document" {
                     @if let Some(refusal) = refusal { (summary(refusal)) }
                     input type="hidden" name="order" value=(order.as_str());
                     fieldset {
@@ -81,6 +81,9 @@ pub(crate) fn home(order: &OrderId, filled: &Filled, refusal: Option<&Refusal>) 
                     }
                     button class="wide" { "Sign" }
                     p class="hint" { "You will be taken to the signing page. Nothing is binding: this is a demo." }
+                }
+                ol class="steps" aria-label="How it works" {
+                    @for (what, how) in STEPS { li { b { (what) } span { (how) } } }
                 }
             }
         },

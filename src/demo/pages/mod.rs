@@ -28,7 +28,8 @@ pub(super) enum Place {
     Orders,
 }
 
-const NAVIGATION: [(Place, &str, &str); 2] = [(Place::Home, "/", "Sign"), (Place::Orders, "/orders", "Orders")];
+const NAVIGATION: [(Place, &str, &str); 2] =
+    [(Place::Home, "/", "Sign"), (Place::Orders, "/orders", "Orders")];
 
 /// A page around its content; with `refresh_s` it is loaded again after so many seconds.
 fn shell(place: Place, title: &str, refresh_s: Option<u32>, content: &Markup) -> Markup {
