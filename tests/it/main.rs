@@ -5,10 +5,13 @@
     reason = "the whole binary is tests; clippy sees only the functions marked so"
 )]
 
+mod browser;
 mod cli;
+mod demo;
 mod esign;
 mod harness;
 mod postgres;
+mod readme;
 mod signings;
 mod store;
 mod token_interleavings;

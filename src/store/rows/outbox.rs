@@ -9,7 +9,7 @@ use crate::{
     domain::{CallerName, EndpointId, Event, EventKind, Private},
     store::{
         Delivery, DeliveryState, DueDelivery, Endpoint, Error,
-        rows::{bytes, endpoint_place, timestamp},
+        rows::{bytes, endpoint_place, micros, timestamp},
         seal::SealKeys,
     },
 };
@@ -19,6 +19,8 @@ use crate::{
 struct EndpointSecrets<'a> {
     url: Cow<'a, str>,
     secrets: Cow<'a, [Vec<u8>]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotated_at: Option<i64>,
 }
 
 /// A row of `endpoints`.
@@ -41,6 +43,7 @@ impl EndpointRow {
             caller: CallerName::new(self.caller),
             url: inner.url.into_owned(),
             secrets: Private::new(inner.secrets.into_owned()),
+            rotated_at: inner.rotated_at.map(timestamp).transpose()?,
             events: self.events,
             allow_private: self.allow_private,
             from_settings: self.from_settings,
@@ -83,6 +86,7 @@ pub(in crate::store) fn seal_endpoint(keys: &SealKeys, endpoint: &Endpoint) -> V
     let inner = EndpointSecrets {
         url: endpoint.url.as_str().into(),
         secrets: endpoint.secrets.reveal().as_slice().into(),
+        rotated_at: endpoint.rotated_at.map(micros),
     };
     keys.seal_json(endpoint_place(&id), &inner)
 }

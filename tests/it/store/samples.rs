@@ -178,6 +178,7 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         allow_private: true,
         from_settings: false,
         created_at: START,
+        rotated_at: Some(after(3)),
         disabled_at: None,
     }
 }
