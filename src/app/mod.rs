@@ -4,6 +4,7 @@
 //! rules: what it decides is order. Everything that can be wrong with the settings is found before the
 //! first port is bound; every port is bound before anything is said to be ready.
 
+mod events;
 mod observe;
 mod senders;
 mod visitors;
@@ -48,6 +49,7 @@ pub struct App {
     body_limit: usize,
     stop: config::Stop,
     visitors: Option<public::Settings>,
+    events: events::Settings,
 }
 
 /// The running parts that others may look at. Clones share them.
@@ -65,6 +67,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Durable state.
     pub store: SharedStore,
+    /// Passes wake-ups on.
+    pub hub: Hub,
     /// What is derived from the seal key.
     pub secrets: Secrets,
     clock: SharedClock,
@@ -102,21 +106,23 @@ impl App {
         senders::register(&auth, &config)?;
         let store = open_store(&config, &clock).await?;
         let esign = esign(&config, &auth, &clock, &metrics)?;
+        let hub = Hub::new();
         let signings = Signings::new(
             Arc::clone(&store),
             esign,
-            Hub::new(),
+            hub.clone(),
             Arc::clone(&clock),
             life.clone(),
             signing_settings(&config),
         );
         let callers = Callers::new(&config.callers);
         let secrets = Secrets::derive(&config);
-        let parts = Parts { auth, signings, callers, health, metrics, store, secrets, clock, life };
+        let parts = Parts { auth, signings, callers, health, metrics, store, hub, secrets, clock, life };
         let listeners = bind(&config).await?;
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         let body_limit = config.api.body_limit.bytes();
-        Ok(Self { parts, listeners, templates, body_limit, stop: config.stop, visitors })
+        let events = events::Settings::of(&config);
+        Ok(Self { parts, listeners, templates, body_limit, stop: config.stop, visitors, events })
     }
 
     /// Where it listens.
@@ -136,16 +142,17 @@ impl App {
 
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { parts, listeners, templates, body_limit, stop, visitors } = self;
+        let Self { parts, listeners, templates, body_limit, stop, visitors, events } = self;
         let closing = CancellationToken::new();
         observe::start(&parts);
         senders::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
+        let connect = events::start(&parts, events).await?;
         let Listeners { api, public, ops } = listeners;
         if let (Some(bound), Some(settings)) = (public, visitors) {
             let limits = Limits { drain: stop.deadline, ..Limits::default() };
-            let router = visitors::router(&parts, settings);
+            let router = visitors::router(&parts, settings, connect);
             parts.life.spawn("public listener", bound.serve(router, limits, closing.clone()));
         }
         serve(&parts, (api, ops), templates, body_limit, &closing, stop);
