@@ -5,6 +5,7 @@
 //! A broken rule is reported with its name and the seed that repeats it.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
@@ -16,7 +17,7 @@ use countersign::{
         clock_offset::ClockOffset,
         consent::Consent,
         retry::Retry,
-        token_cache::{Miss, Record, Surroundings, TokenCache},
+        token_cache::{CacheStatus, Miss, Record, Surroundings, TokenCache},
         token_source::{Failure, Minting},
     },
     clock::{Clock as _, SharedClock},
@@ -88,6 +89,13 @@ struct Model {
     retired: u64,
     caches: u64,
     reads: u64,
+    /// Reads that wait, by number, with their arrival.
+    waiting: BTreeMap<u64, Duration>,
+    /// Flights ended.
+    ended: u64,
+    /// The token there was when a flight failed: its generation, its end, how many were retired and
+    /// caches replaced before.
+    kept: Option<(u64, Duration, u64, u64)>,
     failures: u64,
     broken: Option<String>,
 }
@@ -206,6 +214,7 @@ impl Model {
 impl Shared {
     /// What must hold whenever a mint begins.
     fn begin_flight(&self, begun: Duration) {
+        self.check_kept();
         let mut model = self.model();
         model.in_flight += 1;
         let (in_flight, is_woken, caches) = (model.in_flight, model.is_woken, model.caches);
@@ -234,6 +243,21 @@ impl Shared {
         }
     }
 
+    /// A failed flight took nothing away (rule T3).
+    fn check_kept(&self) {
+        let model = self.model();
+        let Some((generation, until, retired, caches)) = model.kept else { return };
+        let is_over = retired != model.retired || caches != model.caches || self.clock.uptime() >= until;
+        drop(model);
+        let cache = self.cache();
+        let there = cache.status().generation;
+        let is_kept = there.is_some_and(|there| there >= generation);
+        self.require(
+            is_over || is_kept || cache.is_dropped(),
+            "T3: a failed refresh took a valid token away",
+        );
+    }
+
     fn check_steady_state(&self, now: Duration) {
         const HOUR: Duration = Duration::from_secs(3_600);
         let model = self.model();
@@ -253,7 +277,11 @@ impl Shared {
         now: Duration,
         outcome: Result<Duration, Error>,
     ) -> Result<MintedToken, Failure> {
+        let status = self.cache().status();
         let mut model = self.model();
+        model.ended += 1;
+        let held = status.generation.filter(|_| status.runway > Duration::ZERO && outcome.is_err());
+        model.kept = held.map(|generation| (generation, now + status.runway, model.retired, model.caches));
         match outcome {
             Ok(life) => {
                 let number = model.flights.len() - 1;
@@ -281,29 +309,48 @@ impl Shared {
     async fn call(self) {
         for is_replay in [false, true] {
             let Some(token) = self.read().await else { return };
+            // Some requests are slow, so that their 401 comes late.
+            let slow = self.model().dice.u8(0..4) == 0;
+            if slow {
+                let seconds = self.model().dice.u64(0..90);
+                self.clock.sleep(Duration::from_secs(seconds)).await;
+            }
             if self.is_accepted(&token) || is_replay {
                 return;
             }
-            let now = self.clock.uptime();
-            if self.cache().retire(token.generation()) == Retired::Now {
-                let mut model = self.model();
-                (model.last_retired_at, model.disturbed_at) = (now, now);
-                model.retired += 1;
-            }
+            self.retire(token.generation());
+        }
+    }
+
+    fn retire(&self, generation: u64) {
+        let (cache, now) = (self.cache(), self.clock.uptime());
+        let before = cache.status().generation;
+        let verdict = cache.retire(generation);
+        let after = cache.status().generation;
+        if verdict == Retired::Now {
+            let mut model = self.model();
+            (model.last_retired_at, model.disturbed_at) = (now, now);
+            model.retired += 1;
+            drop(model);
+            let is_that_one = before == Some(generation) && after.is_none();
+            self.require(is_that_one, "T6: a 401 retired another generation than its own");
+        } else {
+            self.require(before == after, "T6: a 401 that retires nothing changed something");
         }
     }
 
     async fn read(&self) -> Option<AccessToken> {
         loop {
-            let (cache, arrived) = (self.cache(), self.clock.uptime());
-            let (status, retired) = (cache.status(), self.model().retired);
-            self.model().reads += 1;
-            let outcome = cache.token().await;
-            let waited = self.clock.uptime().saturating_sub(arrived);
-            let undisturbed = self.model().retired == retired;
+            let cache = self.cache();
+            self.check_kept();
+            let before = Before::new(self, cache.status());
+            let outcome = {
+                let _waiting = Waiting::new(self.clone(), before.arrived);
+                cache.token().await
+            };
+            self.check_wait(&before);
             match outcome {
                 Ok(token) => {
-                    self.check_wait(status.band, waited, undisturbed);
                     self.check_token(&token);
                     return Some(token);
                 }
@@ -320,13 +367,27 @@ impl Shared {
         }
     }
 
-    fn check_wait(&self, band: Band, waited: Duration, undisturbed: bool) {
-        let longest = match band {
+    fn check_wait(&self, before: &Before) {
+        let waited = self.clock.uptime().saturating_sub(before.arrived);
+        let (retired, ended) = {
+            let model = self.model();
+            (model.retired, model.ended)
+        };
+        if retired != before.retired {
+            return;
+        }
+        let longest = match before.status.band {
             Band::Fresh | Band::Advisory => Duration::ZERO,
             Band::LastMinutes => Duration::from_secs(2),
-            Band::None => Duration::MAX,
+            Band::None => {
+                let failure = before.status.failure.as_ref();
+                let is_remembered = failure.is_some_and(|failure| failure.next_try_in > Duration::ZERO);
+                self.require(!is_remembered || waited.is_zero(), "T5: a remembered failure was waited for");
+                self.require(ended <= before.may_have_ended, "T5: a failure was not shared by all who waited");
+                Duration::MAX
+            }
         };
-        self.require(waited <= longest || !undisturbed, "T1, T2: a caller waited for a refresh");
+        self.require(waited <= longest, "T1, T2: a caller waited for a refresh");
     }
 
     fn flight_of(&self, token: &AccessToken) -> Flight {
@@ -355,6 +416,48 @@ impl Shared {
             let mut model = self.model();
             (model.caches, model.disturbed_at) = (model.caches + 1, self.clock.uptime());
         }
+    }
+}
+
+/// How things were when a caller arrived.
+struct Before {
+    arrived: Duration,
+    status: CacheStatus,
+    retired: u64,
+    /// How many flights may have ended when the answer is here: one, and one more if the flight under
+    /// way began before an invalidation, so that its success is nobody's.
+    may_have_ended: u64,
+}
+
+impl Before {
+    fn new(shared: &Shared, status: CacheStatus) -> Self {
+        let model = shared.model();
+        let under_way = model.flights.last().filter(|_| model.in_flight > 0);
+        let is_overtaken = under_way.is_some_and(|flight| flight.begun <= model.last_retired_at);
+        let may_have_ended = model.ended + 1 + u64::from(is_overtaken);
+        Self { arrived: shared.clock.uptime(), status, retired: model.retired, may_have_ended }
+    }
+}
+
+/// A caller that waits, until it is answered or gone.
+struct Waiting(Shared, u64);
+
+impl Waiting {
+    fn new(shared: Shared, arrived: Duration) -> Self {
+        let number = {
+            let mut model = shared.model();
+            model.reads += 1;
+            let number = model.reads;
+            model.waiting.insert(number, arrived);
+            number
+        };
+        Self(shared, number)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.model().waiting.remove(&self.1);
     }
 }
 
@@ -405,6 +508,9 @@ impl Simulation {
             retired: 0,
             caches: 0,
             reads: 0,
+            waiting: BTreeMap::new(),
+            ended: 0,
+            kept: None,
             failures: 0,
             broken: None,
         };
@@ -453,10 +559,21 @@ impl Simulation {
                 self.has_begun = true;
             }
             16 => self.hang_up(),
+            // Slow and failing for so long that the last minutes come.
+            17 => {
+                let mut model = self.shared.model();
+                let until = now + Duration::from_secs(3_500);
+                (model.down_until, model.slow_until) = (until, until);
+            }
             _ => {}
         }
         self.world.settle();
+        let is_tense = self.shared.cache().status().band == Band::LastMinutes && self.dice.u8(0..10) < 9;
+        if is_tense {
+            self.add_callers();
+        }
         let pause = match self.dice.u8(0..10) {
+            _ if is_tense => Duration::from_millis(self.dice.u64(0..2_000)),
             0..4 => Duration::from_millis(self.dice.u64(0..3_000)),
             4..7 => Duration::from_secs(self.dice.u64(0..120)),
             7 | 8 => Duration::from_secs(self.dice.u64(0..3_600)),
@@ -489,6 +606,10 @@ impl Simulation {
         let cache = self.shared.cache();
         let status = cache.status();
         let shared = &self.shared;
+        shared.check_kept();
+        let longest = shared.model().waiting.first_key_value().map_or(now, |(_, arrived)| *arrived);
+        // Two flights of 40 s, should the first be overtaken by an invalidation, and the gap between.
+        shared.require(now.saturating_sub(longest) < Duration::from_secs(120), "T5: a caller was stranded");
         if let Some(generation) = status.generation {
             shared.require(generation >= self.last_generation, "T6: an older token came back");
             self.last_generation = generation;
