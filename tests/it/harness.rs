@@ -116,7 +116,7 @@ impl Builder {
             parts,
             life,
             emulator_life,
-            http: client(),
+            http: http_client(),
             running: Some(running),
             directory,
             settings,
@@ -201,7 +201,7 @@ async fn start_daemon(settings: &str, clock: SharedClock, life: Lifecycle) -> St
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests are a client of their own")]
-fn client() -> reqwest::Client {
+pub(crate) fn http_client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(20))
