@@ -4,6 +4,7 @@
 //! rules: what it decides is order. Everything that can be wrong with the settings is found before the
 //! first port is bound; every port is bound before anything is said to be ready.
 
+mod events;
 mod observe;
 mod senders;
 mod visitors;
@@ -23,7 +24,7 @@ use crate::{
     budget::{self, Budget},
     clock::SharedClock,
     config::{self, Config, ConfigError, StoreUrl, Synchronous},
-    domain::{Mode, SenderName},
+    domain::{Mode, Private, SenderName},
     esign,
     events::Hub,
     http_client::{self, HttpClient},
@@ -32,7 +33,7 @@ use crate::{
     ops::{self, Health},
     public,
     signing::{self, NonceKey, Signings},
-    store::{self, SealKey, SealKeys, SharedStore},
+    store::{self, Location, SealKeys, SharedStore},
     telemetry::metrics::Metrics,
 };
 
@@ -48,6 +49,7 @@ pub struct App {
     body_limit: usize,
     stop: config::Stop,
     visitors: Option<public::Settings>,
+    events: events::Settings,
 }
 
 /// The running parts that others may look at. Clones share them.
@@ -65,6 +67,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Durable state.
     pub store: SharedStore,
+    /// Passes wake-ups on.
+    pub hub: Hub,
     /// What is derived from the seal key.
     pub secrets: Secrets,
     clock: SharedClock,
@@ -100,23 +104,25 @@ impl App {
         let health = Health::new(Arc::clone(&clock));
         let auth = auth(&config, &clock)?;
         senders::register(&auth, &config)?;
-        let store = open_store(&config).await?;
+        let store = open_store(&config, &clock).await?;
         let esign = esign(&config, &auth, &clock, &metrics)?;
+        let hub = Hub::new();
         let signings = Signings::new(
             Arc::clone(&store),
             esign,
-            Hub::new(),
+            hub.clone(),
             Arc::clone(&clock),
             life.clone(),
             signing_settings(&config),
         );
         let callers = Callers::new(&config.callers);
         let secrets = Secrets::derive(&config);
-        let parts = Parts { auth, signings, callers, health, metrics, store, secrets, clock, life };
+        let parts = Parts { auth, signings, callers, health, metrics, store, hub, secrets, clock, life };
         let listeners = bind(&config).await?;
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         let body_limit = config.api.body_limit.bytes();
-        Ok(Self { parts, listeners, templates, body_limit, stop: config.stop, visitors })
+        let events = events::Settings::of(&config);
+        Ok(Self { parts, listeners, templates, body_limit, stop: config.stop, visitors, events })
     }
 
     /// Where it listens.
@@ -136,16 +142,17 @@ impl App {
 
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { parts, listeners, templates, body_limit, stop, visitors } = self;
+        let Self { parts, listeners, templates, body_limit, stop, visitors, events } = self;
         let closing = CancellationToken::new();
         observe::start(&parts);
         senders::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
+        let connect = events::start(&parts, events).await?;
         let Listeners { api, public, ops } = listeners;
         if let (Some(bound), Some(settings)) = (public, visitors) {
             let limits = Limits { drain: stop.deadline, ..Limits::default() };
-            let router = visitors::router(&parts, settings);
+            let router = visitors::router(&parts, settings, connect);
             parts.life.spawn("public listener", bound.serve(router, limits, closing.clone()));
         }
         serve(&parts, (api, ops), templates, body_limit, &closing, stop);
@@ -264,26 +271,23 @@ fn esign(
     }))
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
-    let keys = config.store.seal_keys.iter().map(|key| SealKey::new(key.key.expose_secret())).collect();
-    let StoreUrl::Sqlite(path) = &config.store.url else {
-        let fix = "use sqlite://countersign.db";
-        return Err(ConfigError::new("store.url", "this build has no Postgres store", fix).into());
+async fn open_store(config: &Config, clock: &SharedClock) -> anyhow::Result<SharedStore> {
+    let keys: Vec<_> = config.store.seal_keys.iter().map(|key| *key.key.expose_secret()).collect();
+    let (current, older) = keys.split_first().context("there is no seal key")?;
+    let location = match &config.store.url {
+        StoreUrl::Postgres(url) => Location::Postgres { url: Private::new(url.expose_secret().to_owned()) },
+        StoreUrl::Sqlite(path) => Location::Sqlite { path: path.clone() },
     };
-    let settings = store::Settings {
-        path: path.clone(),
-        synchronous: match config.store.synchronous {
-            Synchronous::Full => store::Synchronous::Full,
-            Synchronous::Normal => store::Synchronous::Normal,
-            Synchronous::Off => store::Synchronous::Off,
-        },
-        keys: SealKeys::new(keys),
+    let synchronous = match config.store.synchronous {
+        Synchronous::Full => store::Synchronous::Full,
+        Synchronous::Normal => store::Synchronous::Normal,
+        Synchronous::Off => store::Synchronous::Off,
     };
-    let opened =
-        tokio::task::spawn_blocking(move || store::open(settings)).await.context("opening the store")?;
+    let settings = store::Settings { synchronous, ..store::Settings::new(location) };
+    let opened = store::open(&settings, SealKeys::new(current, older), Arc::clone(clock)).await;
     opened.map_err(|error| match error {
         store::Error::Unusable(text) => {
-            ConfigError::new("store.url", text, "see the operations guide for backup and keys").into()
+            ConfigError::new("store", text, "see deploy/README.md for backup and keys").into()
         }
         other => anyhow::Error::new(other),
     })

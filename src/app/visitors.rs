@@ -60,7 +60,7 @@ pub(super) fn settings(config: &Config) -> Result<Option<Settings>, ConfigError>
 }
 
 /// The public listener's router, watched like the others.
-pub(super) fn router(parts: &Parts, settings: Settings) -> Router {
+pub(super) fn router(parts: &Parts, settings: Settings, connect: Router) -> Router {
     let public = Public::new(Dependencies {
         signings: parts.signings.clone(),
         auth: parts.auth.clone(),
@@ -73,5 +73,5 @@ pub(super) fn router(parts: &Parts, settings: Settings) -> Router {
         settings,
     });
     let watcher = Watch::new("public", PATHS, Arc::clone(&parts.metrics), Arc::clone(&parts.clock));
-    public::router(public, Router::new()).layer(from_fn_with_state(watcher, watch))
+    public::router(public, connect).layer(from_fn_with_state(watcher, watch))
 }

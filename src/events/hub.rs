@@ -1,4 +1,4 @@
-//! Wakes those who wait for a signing to change, and the task that sends webhooks.
+//! Wakes those who wait for a signing to change, and those who follow the outbox.
 //!
 //! A wake-up only says "look again". Other daemons' changes come without one, so whoever waits also
 //! looks by itself from time to time.
@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::domain::SigningId;
 
@@ -16,10 +16,22 @@ use crate::domain::SigningId;
 const MAX_WATCHED: usize = 100_000;
 
 /// Passes wake-ups on. Clones share it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Hub {
     watched: Arc<Mutex<HashMap<SigningId, watch::Sender<u64>>>>,
-    outbox: Arc<Notify>,
+    outbox: watch::Sender<u64>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { watched: Arc::default(), outbox: watch::Sender::new(0) }
+    }
+}
+
+/// Waits for new events in the outbox.
+#[derive(Debug)]
+pub struct OutboxWatcher {
+    seen: watch::Receiver<u64>,
 }
 
 /// Waits for one signing; dropping it stops waiting.
@@ -57,12 +69,22 @@ impl Hub {
 
     /// Says that there are new events in the outbox.
     pub fn published(&self) {
-        self.outbox.notify_one();
+        self.outbox.send_modify(|count| *count += 1);
     }
 
-    /// Waits until there are new events in the outbox.
-    pub async fn outbox(&self) {
-        self.outbox.notified().await;
+    /// Starts waiting for new events. Take it before reading the outbox, so that none falls between.
+    pub fn outbox(&self) -> OutboxWatcher {
+        OutboxWatcher { seen: self.outbox.subscribe() }
+    }
+}
+
+impl OutboxWatcher {
+    /// Waits for the next events since the last call (or since the watch began).
+    pub async fn changed(&mut self) {
+        if self.seen.changed().await.is_err() {
+            // Nobody is left who could publish.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -94,6 +116,16 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+
+    #[tokio::test]
+    async fn everyone_who_follows_the_outbox_is_woken_also_by_what_came_just_before() {
+        let hub = Hub::new();
+        let (mut first, mut second) = (hub.outbox(), hub.outbox());
+        hub.published();
+        first.changed().await;
+        second.changed().await;
+        assert!(futures_util::FutureExt::now_or_never(first.changed()).is_none());
+    }
 
     #[tokio::test]
     async fn a_change_wakes_every_watcher_of_that_signing_and_leaves_nothing_behind() {

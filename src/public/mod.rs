@@ -17,6 +17,7 @@
 mod address;
 mod answer;
 mod clicks;
+mod connect;
 mod consent;
 mod guesses;
 mod links;
@@ -26,6 +27,7 @@ mod returns;
 mod router;
 mod situation;
 
+pub use connect::deliveries;
 pub use router::{Dependencies, PATHS, Public, Settings, router};
 
 #[cfg(test)]

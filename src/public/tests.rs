@@ -22,7 +22,7 @@ use crate::{
     listener::Peer,
     public::{self, Dependencies, Public, Settings, pages::Look},
     signing::{self, NonceKey, ResultKey, ReturnTarget, Signings, Tickets, sample},
-    store::{self, Begun, Durability, Intent, Payload, SealKey, SealKeys, SharedStore, Version, Work},
+    store::{self, Begun, Durability, Intent, Payload, SealKeys, SharedStore, Version, Work},
     telemetry::metrics::Metrics,
 };
 
@@ -65,13 +65,12 @@ impl World {
         let folder = std::env::temp_dir().join(format!("countersign-public-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&folder).unwrap();
         let settings = store::Settings {
-            path: folder.join("test.db"),
             synchronous: store::Synchronous::Off,
-            keys: SealKeys::new(vec![SealKey::new(&[7; 32])]),
+            ..store::Settings::new(store::Location::Sqlite { path: folder.join("test.db") })
         };
-        let store = store::open(settings).unwrap();
         let clock = ManualClock::new(Timestamp::from_second(1_700_000_000).unwrap());
         let shared: SharedClock = Arc::new(clock.clone());
+        let store = store::open(&settings, SealKeys::new(&[7; 32], &[]), Arc::clone(&shared)).await.unwrap();
         let (life, metrics) = (Lifecycle::new(), Arc::new(Metrics::new(&["system"])));
         let auth = auth(&shared);
         let esign = esign(&auth, &shared);

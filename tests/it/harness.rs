@@ -17,18 +17,19 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
 /// The key that the test caller has.
-pub const CALLER_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+pub(crate) const CALLER_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// A key of another caller, who shares nothing with the first.
-pub const STRANGER_KEY: &str = "cs_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+pub(crate) const STRANGER_KEY: &str = "cs_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
 
-pub struct TestDaemon {
-    pub clock: ManualClock,
-    pub emulator: Emulator,
-    pub api: String,
-    pub ops: String,
-    pub public: Option<String>,
-    pub parts: Parts,
+pub(crate) struct TestDaemon {
+    pub(crate) clock: ManualClock,
+    pub(crate) emulator: Emulator,
+    pub(crate) api: String,
+    pub(crate) ops: String,
+    pub(crate) public: Option<String>,
+    pub(crate) parts: Parts,
     life: Lifecycle,
+    emulator_life: Lifecycle,
     http: reqwest::Client,
     running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
     directory: TempDir,
@@ -36,10 +37,10 @@ pub struct TestDaemon {
 }
 
 /// A directory that goes with its test.
-pub struct TempDir(pub PathBuf);
+pub(crate) struct TempDir(pub PathBuf);
 
 impl TempDir {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let path = std::env::temp_dir().join(format!("countersign-it-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -54,55 +55,55 @@ impl Drop for TempDir {
 
 /// An answer of the daemon or of the emulator's control interface.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Value,
-    pub text: String,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+    pub(crate) text: String,
 }
 
 impl Reply {
     /// The code of a problem.
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
 
     /// The id of the first signer.
-    pub fn signer(&self) -> &str {
+    pub(crate) fn signer(&self) -> &str {
         self.body["signers"][0]["id"].as_str().unwrap_or_default()
     }
 
     /// The id.
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.body["id"].as_str().unwrap_or_default()
     }
 }
 
 #[derive(Default)]
-pub struct Builder {
+pub(crate) struct Builder {
     more: String,
     is_public: bool,
 }
 
 impl Builder {
     /// Adds settings.
-    pub fn with(mut self, settings: &str) -> Self {
+    pub(crate) fn with(mut self, settings: &str) -> Self {
         self.more.push_str(settings);
         self
     }
 
     /// Switches the public listener on.
-    pub fn public(mut self) -> Self {
+    pub(crate) fn public(mut self) -> Self {
         self.is_public = true;
         self
     }
 
-    pub async fn start(self) -> TestDaemon {
+    pub(crate) async fn start(self) -> TestDaemon {
         let clock = ManualClock::new("2026-06-01T12:00:00Z".parse().unwrap());
-        let life = Lifecycle::new();
+        let (life, emulator_life) = (Lifecycle::new(), Lifecycle::new());
         let shared: SharedClock = Arc::new(clock.clone());
         let options = emulator::Options::default();
-        let emulator = Emulator::start(options, Arc::clone(&shared), &life).await.unwrap();
+        let emulator = Emulator::start(options, Arc::clone(&shared), &emulator_life).await.unwrap();
         let directory = TempDir::new();
         let settings = settings(&self, &emulator, &directory);
         let (parts, ready, running) = start_daemon(&settings, shared, life.clone()).await;
@@ -114,6 +115,7 @@ impl Builder {
             public: ready.public_url,
             parts,
             life,
+            emulator_life,
             http: client(),
             running: Some(running),
             directory,
@@ -209,17 +211,17 @@ fn client() -> reqwest::Client {
 }
 
 impl TestDaemon {
-    pub fn builder() -> Builder {
+    pub(crate) fn builder() -> Builder {
         Builder::default()
     }
 
     /// A daemon with the public listener off.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::builder().start().await
     }
 
     /// Stops the daemon and starts it again on the same store.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.stop_daemon().await;
         let shared: SharedClock = Arc::new(self.clock.clone());
         self.life = Lifecycle::new();
@@ -238,12 +240,12 @@ impl TestDaemon {
     }
 
     /// Stops everything, and fails if it does not end in order.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.stop_daemon().await;
     }
 
     /// The directory of the store.
-    pub fn directory(&self) -> &std::path::Path {
+    pub(crate) fn directory(&self) -> &std::path::Path {
         &self.directory.0
     }
 
@@ -253,7 +255,7 @@ impl TestDaemon {
     }
 
     /// Waits for something that comes by itself; fails after a time that no machine needs.
-    pub async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         for _ in 0..2_000 {
             if is_so().await {
                 return;
@@ -264,7 +266,7 @@ impl TestDaemon {
     }
 
     /// Lets the test's clock run, a hundred times as fast as the real one, while `until` is not so.
-    pub async fn run_clock(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    pub(crate) async fn run_clock(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         for _ in 0..2_000 {
             if is_so().await {
                 return;
@@ -275,7 +277,7 @@ impl TestDaemon {
         panic!("{what} did not come");
     }
 
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         url: &str,
@@ -296,34 +298,34 @@ impl TestDaemon {
         Reply { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.call(Method::GET, &format!("{}{path}", self.api), Some(CALLER_KEY), &[], Vec::new()).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         let headers = [("content-type", "application/json")];
         let body = serde_json::to_vec(body).unwrap();
         self.call(Method::POST, &format!("{}{path}", self.api), Some(CALLER_KEY), &headers, body).await
     }
 
     /// `POST /v1/signings`.
-    pub async fn create(&self, key: &str, body: &Value) -> Reply {
+    pub(crate) async fn create(&self, key: &str, body: &Value) -> Reply {
         self.create_with(key, body, &[]).await
     }
 
-    pub async fn create_with(&self, key: &str, body: &Value, more: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn create_with(&self, key: &str, body: &Value, more: &[(&str, &str)]) -> Reply {
         let mut headers = vec![("content-type", "application/json"), ("idempotency-key", key)];
         headers.extend_from_slice(more);
         let body = serde_json::to_vec(body).unwrap();
         self.call(Method::POST, &format!("{}/v1/signings", self.api), Some(CALLER_KEY), &headers, body).await
     }
 
-    pub async fn ops(&self, path: &str) -> Reply {
+    pub(crate) async fn ops(&self, path: &str) -> Reply {
         self.call(Method::GET, &format!("{}{path}", self.ops), None, &[], Vec::new()).await
     }
 
     /// The emulator's control interface.
-    pub async fn control(&self, method: Method, path: &str, body: &Value) -> Value {
+    pub(crate) async fn control(&self, method: Method, path: &str, body: &Value) -> Value {
         let url = format!("{}/_test/{path}", self.emulator.ready().control_url);
         let headers = [("content-type", "application/json")];
         let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
@@ -332,12 +334,12 @@ impl TestDaemon {
         reply.body
     }
 
-    pub async fn fault(&self, fault: &Value) {
+    pub(crate) async fn fault(&self, fault: &Value) {
         self.control(Method::POST, "faults", fault).await;
     }
 
     /// The requests that the emulator got, as "METHOD path".
-    pub async fn requests(&self) -> Vec<String> {
+    pub(crate) async fn requests(&self) -> Vec<String> {
         let all = self.control(Method::GET, "requests", &Value::Null).await;
         let line = |one: &Value| {
             format!(
@@ -349,12 +351,12 @@ impl TestDaemon {
         all["requests"].as_array().unwrap().iter().map(line).collect()
     }
 
-    pub async fn forget_requests(&self) {
+    pub(crate) async fn forget_requests(&self) {
         self.control(Method::DELETE, "requests", &Value::Null).await;
     }
 
     /// How many envelopes the emulator has made.
-    pub async fn envelopes(&self) -> usize {
+    pub(crate) async fn envelopes(&self) -> usize {
         let signers = self.control(Method::GET, "signers", &Value::Null).await;
         let signers = signers["signers"].as_array().cloned().unwrap_or_default();
         let ids: std::collections::HashSet<_> = signers
@@ -364,7 +366,7 @@ impl TestDaemon {
         ids.len()
     }
 
-    pub fn now(&self) -> jiff::Timestamp {
+    pub(crate) fn now(&self) -> jiff::Timestamp {
         self.clock.now()
     }
 }
@@ -372,11 +374,12 @@ impl TestDaemon {
 impl Drop for TestDaemon {
     fn drop(&mut self) {
         self.life.abort();
+        self.emulator_life.abort();
     }
 }
 
 /// A create from the template, with an SMS code.
-pub fn order() -> Value {
+pub(crate) fn order() -> Value {
     json!({
         "reference": "order-8812", "sender": "system", "documents": [{"template": "nda"}],
         "signers": [{

@@ -90,8 +90,9 @@ async fn an_upstream_that_is_down_gets_the_creates_when_it_is_back() {
 #[tokio::test]
 async fn a_refusal_for_good_is_kept_as_the_keys_answer() {
     let daemon = TestDaemon::start().await;
-    let mut order = order();
-    order["signers"][0]["role"] = json!("Nobody");
+    let fault = json!({"fault": "status", "status": 400, "method": "POST", "path": "/envelopes", "count": 1});
+    daemon.fault(&fault).await;
+    let order = order();
     let refused = daemon.create("order-1", &order).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
     let again = daemon.create("order-1", &order).await;
@@ -121,6 +122,22 @@ async fn b2_a_limit_is_told_with_a_time_and_leaves_the_key_free() {
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     }
     assert_eq!(daemon.envelopes().await, 2);
+}
+
+#[tokio::test]
+async fn a_role_that_the_template_lacks_is_refused_before_the_create() {
+    let daemon = TestDaemon::start().await;
+    let mut order = order();
+    order["signers"][0]["role"] = json!("Nobody");
+    let refused = daemon.create("order-1", &order).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.code()),
+        (422, "template_role_mismatch"),
+        "{}",
+        refused.text
+    );
+    assert_eq!(refused.body["errors"][0]["pointer"], "/signers/0/role");
+    assert_eq!(daemon.envelopes().await, 0);
 }
 
 async fn settle(daemon: &TestDaemon, id: &str, status: &str) {

@@ -1,0 +1,45 @@
+//! Connect: the events that the upstream pushes to us.
+//!
+//! A delivery is believed when its digest matches over the raw bytes, and only then is it read; it is
+//! stored before it is acknowledged, and what it says is taken in afterwards, by a task that goes on
+//! until it is done (rule F3). Deliveries come twice, in any order and days late: all of that is for
+//! [`Signing::observe`](crate::domain::Signing::observe) to sort out, never for this module.
+//!
+//! It must never parse before the digest has matched, never acknowledge before the delivery is stored,
+//! never turn what it does not know into an error (the upstream would repeat it for days), and never
+//! let a browser's word in: only what is signed with one of the keys becomes a [`Fact`].
+//!
+//! # Who may deliver
+//!
+//! | Check | When | Where |
+//! |---|---|---|
+//! | HMAC over the body | always; without a key in the settings nothing is believed | [`digest`] |
+//! | a bearer value (OAuth for Connect) | if any is set | [`Inbox::receive`] |
+//! | mutual TLS | not here: DocuSign's client certificate is for the proxy that ends TLS | deployment |
+//!
+//! # Limits
+//!
+//! | What | Limit |
+//! |---|---|
+//! | body | 2 MiB ([`Limits::body_bytes`]) |
+//! | time for a body to arrive | 10 s ([`Limits::body_time`]) |
+//! | time for the store, so that the answer leaves within a second | 800 ms ([`Limits::store_time`]) |
+//! | deliveries in memory at once | 64 ([`Limits::concurrent`]); the next one waits 500 ms, then gets 503 |
+//! | digest headers looked at | 100, the upstream's own maximum |
+//! | envelopes remembered whose signing we do not know yet | 1,000, for about an hour |
+//!
+//! Source: developers.docusign.com, platform/webhooks/connect (JSON SIM event model, event triggers,
+//! validation and security), and `connect.schema-v2.json` of docusign/OpenAPI-Specifications.
+//!
+//! [`Fact`]: crate::domain::Fact
+
+pub mod digest;
+mod inbox;
+mod payload;
+#[cfg(test)]
+mod permutations;
+mod strangers;
+
+pub use digest::{BadDigest, Keys, UnverifiedDelivery, VerifiedDelivery};
+pub use inbox::{Bearers, Inbox, Limits, Receipt};
+pub use payload::{Message, Unreadable};

@@ -1,0 +1,559 @@
+//! What a delivery says: from the upstream's JSON to facts about one envelope.
+//!
+//! Single-message (SIM) events say what happened in `event`; the envelope in `data.envelopeSummary` is
+//! as it was when the message left, so it names people and reasons and is not believed on the status.
+//! Aggregate messages have no `event`: they are an envelope whose `status` is at the top.
+//!
+//! Only a handful of fields is read, all of them may be missing, of another type, or unknown words:
+//! that is a message without facts, not an error. Nothing here is called before the digest has matched.
+//!
+//! Source: developers.docusign.com, platform/webhooks/connect/json-sim-event-model and event-triggers;
+//! `connect.schema-v2.json` in docusign/OpenAPI-Specifications.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::{
+    domain::{EnvelopeFact, EnvelopeId, Fact, Signer, SignerFact},
+    store::Digest,
+};
+
+/// How the upstream words that an envelope ran out of time: it voids it, with this reason.
+const EXPIRED: &str = "envelope has expired";
+/// The longest event name and id that is kept; the upstream's are shorter than 40.
+const MAX_WORD: usize = 100;
+
+/// One message, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The upstream's event name in lower case; `aggregate-STATUS` for an aggregate message.
+    pub event: String,
+    /// The envelope, if it names one.
+    pub envelope: Option<EnvelopeId>,
+    recipient: Option<String>,
+    generated_at: Option<String>,
+    said: Said,
+}
+
+/// A body that is not JSON of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not a JSON object that Connect sends")]
+pub struct Unreadable;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Said {
+    /// About the envelope.
+    Envelope(EnvelopeFact),
+    /// About everyone, in an aggregate message.
+    Everyone(Option<EnvelopeFact>, Vec<(Person, SignerFact)>),
+    /// A known event that changes nothing of ours.
+    Nothing,
+    /// About one recipient.
+    Recipient(Person, SignerFact),
+    /// An event we do not know.
+    Unknown,
+}
+
+/// A recipient by all the names that the message has for them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Person {
+    client_user_id: Option<String>,
+    recipient_id: Option<String>,
+}
+
+impl Message {
+    /// Reads a body whose digest has matched.
+    pub fn parse(body: &[u8]) -> Result<Self, Unreadable> {
+        // An array would do for a struct of which every field may be missing.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Unreadable);
+        }
+        let read: Body = serde_json::from_slice(body).map_err(|_| Unreadable)?;
+        if read.event.0.is_some() {
+            return Ok(Self::single(read));
+        }
+        // An aggregate message is an envelope itself.
+        serde_json::from_slice(body).map(Self::aggregate).map_err(|_| Unreadable)
+    }
+
+    /// What makes this the same message again (rule F3): envelope, event, recipient and the time at
+    /// which it was generated. Without such a time only the same bytes are the same message.
+    pub fn identity(&self, body: &[u8]) -> Digest {
+        let Some(generated_at) = &self.generated_at else { return sha256(&[body]) };
+        let envelope = self.envelope.as_ref().map_or("", EnvelopeId::as_str);
+        let recipient = self.recipient.as_deref().unwrap_or_default();
+        sha256(&[envelope.as_bytes(), self.event.as_bytes(), recipient.as_bytes(), generated_at.as_bytes()])
+    }
+
+    /// Whether it is of a kind that we know and names an envelope.
+    pub fn is_known(&self) -> bool {
+        self.said != Said::Unknown && self.envelope.is_some()
+    }
+
+    /// The facts, with the recipient ids that we gave. Signers are told apart by their client user id,
+    /// which no template replaces, and by the recipient id where the message does not tell it.
+    pub fn facts(&self, signers: &[Signer]) -> Vec<Fact> {
+        let of = |person: &Person, fact: SignerFact| {
+            let recipient_id = person.find(signers)?.recipient_id.clone();
+            Some(Fact::Signer { recipient_id, fact })
+        };
+        match &self.said {
+            Said::Envelope(fact) => vec![Fact::Envelope(*fact)],
+            Said::Everyone(fact, people) => {
+                let of_people = people.iter().filter_map(|(person, fact)| of(person, *fact));
+                of_people.chain(fact.map(Fact::Envelope)).collect()
+            }
+            Said::Nothing | Said::Unknown => Vec::new(),
+            Said::Recipient(person, fact) => of(person, *fact).into_iter().collect(),
+        }
+    }
+
+    fn single(read: Body) -> Self {
+        let event = read.event.0.unwrap_or_default().trim().to_ascii_lowercase();
+        let data = read.data.unwrap_or_default();
+        let summary = data.envelope_summary.unwrap_or_default();
+        let said = match event.split_once('-') {
+            Some(("envelope", what)) => envelope_event(what, &summary),
+            Some(("recipient", what)) => recipient_event(what, data.recipient_id.0.as_deref(), &summary),
+            _ => Said::Unknown,
+        };
+        Self {
+            event,
+            envelope: data.envelope_id.0.or(summary.envelope_id.0).map(EnvelopeId::new),
+            recipient: data.recipient_id.0,
+            generated_at: read.generated_date_time.0,
+            said,
+        }
+    }
+
+    fn aggregate(summary: Summary) -> Self {
+        let status = summary.status.0.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let fact = match status.as_str() {
+            "completed" => Some(EnvelopeFact::Completed),
+            "declined" => Some(EnvelopeFact::Declined),
+            "delivered" => Some(EnvelopeFact::Delivered),
+            "sent" => Some(EnvelopeFact::Sent),
+            "voided" => Some(voided(&summary)),
+            _ => None,
+        };
+        let people: Vec<_> = summary.signers().filter_map(Recipient::standing).collect();
+        let said = if fact.is_none() && people.is_empty() && status != "created" && status != "correct" {
+            Said::Unknown
+        } else {
+            Said::Everyone(fact, people)
+        };
+        let event = format!("aggregate-{status}");
+        Self {
+            event,
+            envelope: summary.envelope_id.0.map(EnvelopeId::new),
+            recipient: None,
+            generated_at: None,
+            said,
+        }
+    }
+}
+
+impl Person {
+    fn find<'a>(&self, signers: &'a [Signer]) -> Option<&'a Signer> {
+        let by_client = self.client_user_id.as_ref();
+        let by_client = by_client.map(|id| signers.iter().find(|signer| signer.client_user_id == *id));
+        // Whoever has a client user id that is not ours was added by a template, whatever their number.
+        by_client.unwrap_or_else(|| {
+            let id = self.recipient_id.as_ref()?;
+            signers.iter().find(|signer| signer.recipient_id == *id)
+        })
+    }
+}
+
+fn envelope_event(what: &str, summary: &Summary) -> Said {
+    Said::Envelope(match what {
+        "completed" => EnvelopeFact::Completed,
+        "declined" => EnvelopeFact::Declined,
+        "delivered" => EnvelopeFact::Delivered,
+        "purge" => EnvelopeFact::Purged,
+        "sent" => EnvelopeFact::Sent,
+        "voided" => voided(summary),
+        "corrected" | "created" | "deleted" | "discard" | "resent" => return Said::Nothing,
+        _ => return Said::Unknown,
+    })
+}
+
+fn recipient_event(what: &str, named: Option<&str>, summary: &Summary) -> Said {
+    let fact = match what {
+        "authenticationfailed" | "authentication-failed" => SignerFact::AuthenticationFailed,
+        "completed" => SignerFact::Signed,
+        "declined" => SignerFact::Declined,
+        "delivered" => SignerFact::Delivered,
+        "sent" => SignerFact::Sent,
+        "autoresponded" | "delegate" | "finish-later" | "reassign" | "resent" => return Said::Nothing,
+        _ => return Said::Unknown,
+    };
+    let Some(named) = named else { return Said::Nothing };
+    // `recipientId` is the short id or the GUID, depending on who describes it: the list knows both.
+    let listed = summary.signers().find(|one| one.is(named)).map(Recipient::person);
+    let unlisted = || Person { client_user_id: None, recipient_id: Some(named.to_owned()) };
+    Said::Recipient(listed.unwrap_or_else(unlisted), fact)
+}
+
+/// The upstream voids what has run out of time: with its own reason, and not before that time.
+fn voided(summary: &Summary) -> EnvelopeFact {
+    let reason = summary.voided_reason.0.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+    let time = |text: &Text| text.0.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+    let is_late = match (time(&summary.voided_date_time), time(&summary.expire_date_time)) {
+        (Some(voided), Some(expires)) => voided >= expires,
+        _ => false,
+    };
+    if is_late || reason.starts_with(EXPIRED) { EnvelopeFact::Expired } else { EnvelopeFact::Voided }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(default)]
+    event: Text,
+    #[serde(default)]
+    generated_date_time: Text,
+    #[serde(default)]
+    data: Option<Data>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    #[serde(default)]
+    envelope_id: Text,
+    #[serde(default)]
+    recipient_id: Text,
+    #[serde(default)]
+    envelope_summary: Option<Summary>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    #[serde(default)]
+    envelope_id: Text,
+    #[serde(default)]
+    status: Text,
+    #[serde(default)]
+    voided_reason: Text,
+    #[serde(default)]
+    voided_date_time: Text,
+    #[serde(default)]
+    expire_date_time: Text,
+    #[serde(default)]
+    recipients: Option<Recipients>,
+}
+
+impl Summary {
+    fn signers(&self) -> impl Iterator<Item = &Recipient> {
+        self.recipients.iter().filter_map(|recipients| recipients.signers.as_ref()).flatten()
+    }
+}
+
+#[derive(Deserialize)]
+struct Recipients {
+    #[serde(default)]
+    signers: Option<Vec<Recipient>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Recipient {
+    #[serde(default)]
+    client_user_id: Text,
+    #[serde(default, rename = "recipientIdGuid")]
+    guid: Text,
+    #[serde(default, rename = "recipientId")]
+    id: Text,
+    #[serde(default)]
+    status: Text,
+}
+
+impl Recipient {
+    fn is(&self, named: &str) -> bool {
+        self.id.0.as_deref() == Some(named)
+            || self.guid.0.as_deref().is_some_and(|guid| guid.eq_ignore_ascii_case(named))
+    }
+
+    fn person(&self) -> Person {
+        let client_user_id = self.client_user_id.0.clone().filter(|id| !id.is_empty());
+        Person { client_user_id, recipient_id: self.id.0.clone() }
+    }
+
+    fn standing(&self) -> Option<(Person, SignerFact)> {
+        let fact = match self.status.0.as_deref()?.to_ascii_lowercase().as_str() {
+            "completed" | "signed" => SignerFact::Signed,
+            "declined" => SignerFact::Declined,
+            "delivered" => SignerFact::Delivered,
+            "sent" => SignerFact::Sent,
+            _ => return None,
+        };
+        Some((self.person(), fact))
+    }
+}
+
+/// A text or a number as text; anything else, and what is too long to be a word, is as if it were missing.
+#[derive(Default)]
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+        // A reason may be longer than a word; only its beginning is looked at.
+        Ok(Text(Some(text.chars().take(MAX_WORD).collect())))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Text, E> {
+        Ok(Text(Some(number.to_string())))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Text, E> {
+        Ok(Text(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Text, E> {
+        Ok(Text(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Text, E> {
+        Ok(Text(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Text, E> {
+        Ok(Text(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Text, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Text(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Text, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Text(None))
+    }
+}
+
+/// SHA-256 over parts that cannot run into one another.
+fn sha256(parts: &[&[u8]]) -> Digest {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+/// What identifies a body that could not be read.
+pub(super) fn identity_of_bytes(body: &[u8]) -> Digest {
+    sha256(&[body])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::connect::permutations::{ENVELOPE, GUIDS, signing, sim};
+
+    fn parse(value: &Value) -> Message {
+        Message::parse(value.to_string().as_bytes()).unwrap()
+    }
+
+    fn facts(value: &Value) -> Vec<Fact> {
+        parse(value).facts(&signing(2).signers)
+    }
+
+    fn of_signer(id: &str, fact: SignerFact) -> Vec<Fact> {
+        vec![Fact::Signer { recipient_id: id.to_owned(), fact }]
+    }
+
+    #[test]
+    fn every_event_name_has_its_fact_or_none() {
+        let envelope = |fact| vec![Fact::Envelope(fact)];
+        for (event, expected) in [
+            ("envelope-completed", envelope(EnvelopeFact::Completed)),
+            ("envelope-declined", envelope(EnvelopeFact::Declined)),
+            ("envelope-delivered", envelope(EnvelopeFact::Delivered)),
+            ("envelope-purge", envelope(EnvelopeFact::Purged)),
+            ("envelope-sent", envelope(EnvelopeFact::Sent)),
+            ("envelope-voided", envelope(EnvelopeFact::Voided)),
+            ("recipient-authenticationfailed", of_signer("1", SignerFact::AuthenticationFailed)),
+            ("recipient-completed", of_signer("1", SignerFact::Signed)),
+            ("recipient-declined", of_signer("1", SignerFact::Declined)),
+            ("recipient-delivered", of_signer("1", SignerFact::Delivered)),
+            ("recipient-sent", of_signer("1", SignerFact::Sent)),
+            ("recipient-finish-later", Vec::new()),
+            ("envelope-corrected", Vec::new()),
+        ] {
+            let message = parse(&sim(event, Some("1"), 1));
+            assert_eq!(message.facts(&signing(2).signers), expected, "{event}");
+            assert!(message.is_known(), "{event}");
+        }
+        for event in ["click-agreed", "envelope-beamed-up", "recipient-", "", "completed"] {
+            let message = parse(&sim(event, Some("1"), 1));
+            assert!(!message.is_known() && message.facts(&signing(2).signers).is_empty(), "{event}");
+        }
+    }
+
+    #[test]
+    fn a_recipient_is_found_by_short_id_by_guid_and_by_client_user_id() {
+        let second = of_signer("2", SignerFact::Signed);
+        assert_eq!(facts(&sim("recipient-completed", Some("2"), 1)), second);
+        assert_eq!(facts(&sim("recipient-completed", Some(&GUIDS[1].to_uppercase()), 1)), second);
+        // A template has put its own recipient ids in the place of ours.
+        let mut replaced = sim("recipient-completed", Some("71"), 1);
+        replaced["data"]["envelopeSummary"]["recipients"]["signers"][1]["recipientId"] = json!("71");
+        assert_eq!(facts(&replaced), second);
+        // A recipient of the template's own, who has the number of one of ours.
+        let mut foreign = sim("recipient-completed", Some("2"), 1);
+        foreign["data"]["envelopeSummary"]["recipients"]["signers"][1]["clientUserId"] = json!("theirs");
+        assert_eq!(facts(&foreign), Vec::new());
+        // Without a list only the short id can be ours.
+        let mut bare = sim("recipient-completed", Some("2"), 1);
+        bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+        assert_eq!(facts(&bare), second);
+        bare["data"]["recipientId"] = json!(2);
+        assert_eq!(facts(&bare), second);
+        bare["data"]["recipientId"] = json!(GUIDS[1]);
+        assert_eq!(facts(&bare), Vec::new());
+    }
+
+    #[test]
+    fn an_envelope_that_ran_out_of_time_has_expired() {
+        let mut voided = sim("envelope-voided", None, 1);
+        voided["data"]["envelopeSummary"]["voidedReason"] = json!("Envelope has expired.");
+        assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Expired)]);
+        voided["data"]["envelopeSummary"]["voidedReason"] = json!("Called off");
+        assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Voided)]);
+        voided["data"]["envelopeSummary"]["expireDateTime"] = json!("2026-03-01T00:00:00.0000000Z");
+        voided["data"]["envelopeSummary"]["voidedDateTime"] = json!("2026-03-01T00:00:05.0000000Z");
+        assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Expired)]);
+    }
+
+    #[test]
+    fn the_event_is_believed_and_not_the_summary() {
+        let mut early = sim("recipient-delivered", Some("1"), 1);
+        early["data"]["envelopeSummary"]["status"] = json!("completed");
+        assert_eq!(facts(&early), of_signer("1", SignerFact::Delivered));
+    }
+
+    #[test]
+    fn an_aggregate_message_says_all_at_once() {
+        let message = json!({
+            "status": "completed", "envelopeId": ENVELOPE,
+            "recipients": {"signers": [{"recipientId": "1", "status": "completed"}, {"recipientId": "2", "status": "autoresponded"}]},
+        });
+        let mut expected = of_signer("1", SignerFact::Signed);
+        expected.push(Fact::Envelope(EnvelopeFact::Completed));
+        assert_eq!(facts(&message), expected);
+        assert_eq!(parse(&message).envelope, Some(EnvelopeId::new(ENVELOPE)));
+    }
+
+    #[test]
+    fn the_same_message_has_one_identity_whatever_its_retry_count() {
+        let identity = |value: &Value| parse(value).identity(value.to_string().as_bytes());
+        let first = sim("recipient-completed", Some("1"), 1);
+        let mut again = first.clone();
+        again["retryCount"] = json!(3);
+        assert_eq!(identity(&first), identity(&again));
+        for other in [
+            sim("recipient-completed", Some("2"), 1),
+            sim("recipient-completed", Some("1"), 2),
+            sim("recipient-delivered", Some("1"), 1),
+        ] {
+            assert_ne!(identity(&first), identity(&other));
+        }
+    }
+
+    #[test]
+    fn the_vendor_s_sample_is_read_and_what_is_no_object_is_unreadable() {
+        // The shape of connect.schema-v2.json, empty event included.
+        let sample = json!({"event": "", "uri": "", "retryCount": 0, "configurationId": 12345, "apiVersion": "v2.1",
+            "generatedDateTime": "", "data": {"accountId": "sample string", "userId": "sample string",
+            "recipientId": "", "envelopeId": "sample string", "envelopeSummary": {"status": "sample string 2"}}});
+        assert!(!parse(&sample).is_known());
+        for body in
+            ["", "null", "[1]", "\"x\"", "{\"event\":", "<DocuSignEnvelopeInformation/>", "{\"data\": 7}"]
+        {
+            assert_eq!(Message::parse(body.as_bytes()), Err(Unreadable), "{body}");
+        }
+        let deep = format!("{{\"event\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(!Message::parse(deep.as_bytes()).unwrap().is_known(), "what is passed over may be deep");
+        let deep = deep.replace("event", "data");
+        assert_eq!(Message::parse(deep.as_bytes()), Err(Unreadable));
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let word = prop_oneof![
+            Just("event"),
+            Just("data"),
+            Just("status"),
+            Just("envelopeId"),
+            Just("recipientId"),
+            Just("envelopeSummary"),
+            Just("recipients"),
+            Just("signers"),
+            Just("generatedDateTime"),
+            Just("voidedReason"),
+            Just("voidedDateTime"),
+            Just("recipient-completed"),
+            Just("envelope-voided"),
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+            word.clone().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 64, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec((word.clone(), inner), 0..6).prop_map(|entries| entries
+                    .into_iter()
+                    .map(|(k, v)| (k.to_owned(), v))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_json_never_panics(value in any_json(), cut in any::<proptest::sample::Index>()) {
+            let text = value.to_string();
+            for body in [text.as_bytes(), &text.as_bytes()[..cut.index(text.len() + 1)]] {
+                if let Ok(message) = Message::parse(body) {
+                    let _ = (message.identity(body), message.facts(&signing(2).signers));
+                }
+            }
+        }
+
+        #[test]
+        fn hostile_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Message::parse(&body);
+        }
+    }
+}

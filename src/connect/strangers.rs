@@ -1,0 +1,99 @@
+//! Envelopes whose events came before we knew the envelope.
+//!
+//! The upstream pushes `envelope-sent` while the answer to our own create is still on its way, and when
+//! that answer is lost, everything up to the end can come before the look-up finds the envelope. Such
+//! events lie in the store; here is remembered for which envelopes to look again. Forgetting one (the
+//! process died, or there were too many) costs time only: reconciliation asks about quiet signings.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::domain::EnvelopeId;
+
+/// The most envelopes that are remembered; an account-level configuration sends those of other programs.
+const MAX_REMEMBERED: usize = 1_000;
+/// The wait before the first look.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// Looks, each after twice the wait of the last: a little over an hour in all.
+const LOOKS: u32 = 14;
+
+#[derive(Debug)]
+struct Stranger {
+    envelope: EnvelopeId,
+    looks: u32,
+    due: Duration,
+}
+
+/// The envelopes to look at again.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(VecDeque<Stranger>);
+
+impl Strangers {
+    /// Remembers an envelope, the oldest one going if there are too many.
+    pub(super) fn remember(&mut self, envelope: EnvelopeId, now: Duration) {
+        if self.0.iter().any(|stranger| stranger.envelope == envelope) {
+            return;
+        }
+        if self.0.len() >= MAX_REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(Stranger { envelope, looks: 0, due: now.saturating_add(FIRST_WAIT) });
+    }
+
+    /// Forgets an envelope: its signing is known.
+    pub(super) fn forget(&mut self, envelope: &EnvelopeId) {
+        self.0.retain(|stranger| stranger.envelope != *envelope);
+    }
+
+    /// The envelopes to look at now. Each comes again later, until its looks are used up.
+    pub(super) fn due(&mut self, now: Duration) -> Vec<EnvelopeId> {
+        let mut found = Vec::new();
+        self.0.retain_mut(|stranger| {
+            if stranger.due > now {
+                return true;
+            }
+            found.push(stranger.envelope.clone());
+            stranger.looks += 1;
+            stranger.due = now.saturating_add(FIRST_WAIT.saturating_mul(1 << stranger.looks));
+            stranger.looks < LOOKS
+        });
+        found
+    }
+
+    /// How long until the next look.
+    pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
+        self.0.iter().map(|stranger| stranger.due.saturating_sub(now)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_is_looked_at_ever_more_seldom_and_then_forgotten() {
+        let (mut strangers, mut now, mut waited) = (Strangers::default(), Duration::ZERO, Vec::new());
+        strangers.remember(EnvelopeId::new("a"), now);
+        strangers.remember(EnvelopeId::new("a"), now);
+        while let Some(wait) = strangers.wait(now) {
+            assert!(strangers.due(now).is_empty());
+            now += wait;
+            waited.push(wait);
+            assert_eq!(strangers.due(now), [EnvelopeId::new("a")]);
+        }
+        assert_eq!(waited.len(), 14);
+        assert!(waited.windows(2).all(|pair| pair[1] >= pair[0]));
+        assert!((3_600..7_200).contains(&now.as_secs()), "{now:?}");
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_the_oldest_goes() {
+        let mut strangers = Strangers::default();
+        for number in 0..=MAX_REMEMBERED {
+            strangers.remember(EnvelopeId::new(number.to_string()), Duration::ZERO);
+        }
+        strangers.forget(&EnvelopeId::new("7"));
+        let due = strangers.due(Duration::from_secs(1));
+        assert_eq!(due.len(), MAX_REMEMBERED - 1);
+        assert_eq!(due[0], EnvelopeId::new("1"));
+    }
+}

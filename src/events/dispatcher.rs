@@ -1,0 +1,413 @@
+//! The task that sends webhooks: from the outbox to deliveries, from deliveries to attempts.
+//!
+//! ```text
+//! hub, or once a second ─▶ fan out ─▶ claim, leased ─▶ lanes ─▶ attempt ─▶ outcome on disk, lease ends
+//! ```
+//!
+//! **A dead receiver never delays a living one.** An attempt starts in a *quick* place and must leave it
+//! after a tenth of a second: whoever takes longer goes on in one of the many *slow* places. Receivers
+//! that failed last time, and every second and later attempt, start slow at once. So thousands of dead
+//! receivers hold thousands of slow places, while the living ones pass through the quick ones. The store
+//! does the same for memory: it leases a few deliveries of each endpoint at a time.
+//!
+//! **Several daemons** share the work by leases: who claims a delivery attempts it before the lease ends,
+//! or leaves it. A crash makes others try again after the lease: at least once, and the event's id tells.
+//!
+//! When the daemon stops, nothing new begins, attempts under way end, and what waits is given back.
+
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::{
+    clock::SharedClock,
+    domain::EndpointId,
+    events::{
+        Endpoints, Hub, Webhooks,
+        lanes::{self, Key, Lanes},
+        webhooks::{Ended, later, settle},
+    },
+    lifecycle::Lifecycle,
+    store::{self, Delivery, DueDelivery, SharedStore},
+    telemetry::metrics::{AttemptResult, Metrics},
+};
+
+/// The wait for other daemons' events, and for what is due again.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the age of the oldest pending delivery is looked up.
+const GAUGE_EVERY: Duration = Duration::from_secs(15);
+/// Events fanned out in one transaction.
+const FAN_OUT: u32 = 500;
+/// Deliveries claimed in one transaction.
+const CLAIM: u32 = 2_048;
+/// The longest wait for a second attempt for which later events of the signing are held back, and how
+/// much later than that the hold ends.
+const MAX_HOLD: Duration = Duration::from_secs(10);
+/// When a delivery is tried again for which there was no slow place.
+const PUT_BACK: Duration = Duration::from_secs(5);
+
+/// How much the dispatcher does at once (rule S5).
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Attempts that have just begun.
+    pub quick: usize,
+    /// Attempts that take longer, at receivers that may be dead.
+    pub slow: usize,
+    /// How long an attempt may hold a quick place.
+    pub patience: Duration,
+    /// Deliveries leased for one endpoint.
+    pub per_endpoint: u32,
+    /// Deliveries that wait in memory.
+    pub waiting: usize,
+    /// How long a lease lasts.
+    pub lease: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            quick: 512,
+            slow: 8_192,
+            patience: Duration::from_millis(100),
+            per_endpoint: 16,
+            waiting: 4_096,
+            lease: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Limits {
+    /// The limits for a process that may have so many files open: attempts are sockets, and callers and
+    /// signers must never go without one because of them.
+    pub fn for_open_files(files: u64) -> Self {
+        let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
+        let limits = Self::default();
+        let quick = limits.quick.min(half / 4).max(8);
+        Self { quick, slow: limits.slow.min(half.saturating_sub(quick)).max(32), ..limits }
+    }
+}
+
+/// Sends webhooks until the daemon stops. Spawn [`Dispatcher::run`].
+#[derive(Debug)]
+pub struct Dispatcher {
+    shared: Shared,
+    hub: Hub,
+    lanes: Lanes,
+    /// Endpoints whose last attempt failed.
+    ailing: HashSet<EndpointId>,
+    /// Endpoints that had more due than may be leased at once.
+    behind: HashSet<EndpointId>,
+    /// Attempts under way, by endpoint.
+    under_way: HashMap<EndpointId, u32>,
+    replies: (mpsc::UnboundedSender<Reply>, mpsc::UnboundedReceiver<Reply>),
+}
+
+/// What an attempt works with.
+#[derive(Debug, Clone)]
+struct Shared {
+    store: SharedStore,
+    endpoints: Endpoints,
+    webhooks: Webhooks,
+    clock: SharedClock,
+    life: Lifecycle,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    quick: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+    /// Attempts that wait for a quick place.
+    queued: Arc<AtomicUsize>,
+    /// Wakes the dispatcher when none waits any more.
+    room: Arc<Notify>,
+}
+
+impl Dispatcher {
+    /// A dispatcher over a store.
+    #[expect(clippy::too_many_arguments, reason = "each is one thing it works with; none has a default")]
+    pub fn new(
+        store: SharedStore,
+        endpoints: Endpoints,
+        webhooks: Webhooks,
+        hub: Hub,
+        clock: SharedClock,
+        life: Lifecycle,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+    ) -> Self {
+        let (quick, slow) = (Arc::new(Semaphore::new(limits.quick)), Arc::new(Semaphore::new(limits.slow)));
+        let (queued, room) = (Arc::default(), Arc::default());
+        Self {
+            shared: Shared {
+                store,
+                endpoints,
+                webhooks,
+                clock,
+                life,
+                metrics,
+                limits,
+                quick,
+                slow,
+                queued,
+                room,
+            },
+            hub,
+            lanes: Lanes::default(),
+            ailing: HashSet::new(),
+            behind: HashSet::new(),
+            under_way: HashMap::new(),
+            replies: mpsc::unbounded_channel(),
+        }
+    }
+
+    /// Runs until the daemon stops.
+    pub async fn run(mut self) {
+        let (mut outbox, stopping) = (self.hub.outbox(), self.shared.life.stopping());
+        let (mut next_tick, mut next_gauge) = (Duration::ZERO, Duration::ZERO);
+        let (mut is_wanted, mut is_more, room) = (true, false, Arc::clone(&self.shared.room));
+        loop {
+            let now = self.shared.clock.uptime();
+            if now >= next_tick {
+                (is_wanted, next_tick) = (true, now.saturating_add(TICK));
+                for key in self.lanes.released(now) {
+                    self.start(key);
+                }
+            }
+            if now >= next_gauge {
+                next_gauge = now.saturating_add(GAUGE_EVERY);
+                self.measure().await;
+            }
+            if is_wanted {
+                is_wanted = false;
+                is_more = self.fill().await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "webhooks wait: the store does not answer");
+                    false
+                });
+            }
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                () = outbox.changed() => is_wanted = true,
+                () = self.shared.clock.sleep(next_tick.saturating_sub(now)) => {}
+                Some(reply) = self.replies.1.recv() => {
+                    is_wanted |= self.ended(&reply);
+                    while let Ok(reply) = self.replies.1.try_recv() {
+                        is_wanted |= self.ended(&reply);
+                    }
+                    is_wanted |= is_more && self.room() >= self.shared.limits.waiting / 2;
+                }
+                () = room.notified(), if is_more => is_wanted = true,
+            }
+        }
+        self.give_back().await;
+    }
+
+    /// Makes deliveries of new events and claims what is due; answers whether there is more.
+    async fn fill(&mut self) -> Result<bool, store::Error> {
+        let store = Arc::clone(&self.shared.store);
+        while store.fan_out(self.shared.clock.now(), FAN_OUT).await? >= u64::from(FAN_OUT) {}
+        let limits = self.shared.limits;
+        let limit = u32::try_from(self.room()).unwrap_or(CLAIM).min(CLAIM);
+        if limit == 0 {
+            return Ok(true);
+        }
+        let (now, uptime) = (self.shared.clock.now(), self.shared.clock.uptime());
+        let claimed =
+            store.claim_deliveries(now, later(now, limits.lease), limits.per_endpoint, limit).await?;
+        let is_more = claimed.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut of_endpoint = HashMap::new();
+        let keys: Vec<_> = claimed.iter().map(lanes::key).collect();
+        for due in claimed {
+            *of_endpoint.entry(due.endpoint.id).or_insert(0) += 1;
+            self.lanes.push(due, uptime.saturating_add(limits.lease));
+        }
+        let full = of_endpoint.into_iter().filter(|(_, count)| *count >= limits.per_endpoint / 2);
+        self.behind.extend(full.map(|(endpoint, _)| endpoint));
+        for key in keys {
+            self.start(key);
+        }
+        Ok(is_more)
+    }
+
+    /// How many more deliveries may wait in memory.
+    fn room(&self) -> usize {
+        let waiting = self.lanes.waiting().saturating_add(self.shared.queued.load(Ordering::Relaxed));
+        self.shared.limits.waiting.saturating_sub(waiting)
+    }
+
+    /// Starts what is next in a lane, if anything may.
+    fn start(&mut self, key: Key) {
+        let Some((due, leased_until)) = self.lanes.next(key, self.shared.clock.uptime()) else { return };
+        *self.under_way.entry(key.0).or_default() += 1;
+        let is_slow = due.delivery.attempts > 0 || self.ailing.contains(&key.0);
+        if !is_slow {
+            self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        }
+        let reply = ReplyOnDrop { key, reply: None, to: self.replies.0.clone() };
+        let shared = self.shared.clone();
+        let life = self.shared.life.clone();
+        life.spawn_work("webhook attempt", shared.attempt(due, leased_until, is_slow, reply));
+    }
+
+    /// Takes note of an attempt that has ended; answers whether its endpoint should be claimed for again.
+    fn ended(&mut self, reply: &Reply) -> bool {
+        let (endpoint, now) = (reply.key.0, self.shared.clock.uptime());
+        match reply.result {
+            Some(AttemptResult::Delivered) => {
+                self.ailing.remove(&endpoint);
+            }
+            Some(AttemptResult::Failed) => {
+                self.ailing.insert(endpoint);
+            }
+            // What waits for it stays pending, and is not claimed while the endpoint is off.
+            Some(AttemptResult::Gone) => drop(self.lanes.take(Some(endpoint))),
+            Some(AttemptResult::GivenUp) | None => {}
+        }
+        self.lanes.ended(reply.key, reply.hold, now);
+        self.start(reply.key);
+        let left = self.under_way.get_mut(&endpoint).map_or(0, |count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if left == 0 {
+            self.under_way.remove(&endpoint);
+        }
+        left == 0 && self.behind.remove(&endpoint)
+    }
+
+    async fn measure(&self) {
+        let Ok(oldest) = self.shared.store.oldest_pending_delivery().await else { return };
+        let age = oldest.map_or(0.0, |at| self.shared.clock.now().duration_since(at).as_secs_f64());
+        self.shared.metrics.webhook_oldest_pending(age.max(0.0));
+    }
+
+    /// Ends the leases of what has not begun, so that nobody waits for them.
+    async fn give_back(mut self) {
+        for due in self.lanes.take(None) {
+            if let Err(error) = self.shared.store.delivery_attempted(due.delivery).await {
+                tracing::debug!(%error, "a lease could not be given back: it will lapse");
+                return;
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Makes one attempt in a place of its own, and writes down what came of it.
+    async fn attempt(self, due: DueDelivery, leased_until: Duration, is_slow: bool, mut reply: ReplyOnDrop) {
+        let place = if is_slow {
+            let Ok(place) = Arc::clone(&self.slow).try_acquire_owned() else {
+                return self.put_back(due.delivery).await;
+            };
+            Place::Slow(place)
+        } else {
+            let place = Arc::clone(&self.quick).acquire_owned().await;
+            if self.queued.fetch_sub(1, Ordering::Relaxed) == 1 {
+                self.room.notify_one();
+            }
+            let Ok(place) = place else { return };
+            Place::Quick(place)
+        };
+        if self.clock.uptime() >= leased_until || self.life.stopping().is_cancelled() {
+            return;
+        }
+        let ended = self.send(&due, place).await;
+        let (now, endpoint) = (self.clock.now(), due.endpoint);
+        let (delivery, result) = settle(due.delivery, ended, now, fastrand::f64());
+        self.metrics.webhook_attempted(result);
+        if result != AttemptResult::Delivered {
+            tracing::info!(
+                endpoint.id = %endpoint.id, delivery.id = %delivery.id, delivery.attempts,
+                status = delivery.response_status, reason = delivery.error, ?result,
+                "a webhook was not taken"
+            );
+        }
+        let wait = Duration::try_from(delivery.due_at.duration_since(now)).unwrap_or_default();
+        let is_first = result == AttemptResult::Failed && delivery.attempts == 1 && wait <= MAX_HOLD;
+        reply.reply = Some((result, is_first.then(|| wait.saturating_add(MAX_HOLD))));
+        if result == AttemptResult::Gone
+            && let Err(error) = self.endpoints.disable(&endpoint).await
+        {
+            tracing::warn!(endpoint.id = %endpoint.id, %error, "an endpoint that is gone could not be switched off");
+        }
+        self.write(delivery).await;
+    }
+
+    /// Sends, and moves on to a slow place when it takes long.
+    async fn send(&self, due: &DueDelivery, place: Place) -> Ended {
+        let mut sending = pin!(self.webhooks.attempt(due, self.clock.now()));
+        let quick = match place {
+            Place::Slow(_slow) => return sending.await,
+            Place::Quick(quick) => quick,
+        };
+        tokio::select! {
+            ended = &mut sending => return ended,
+            () = self.clock.sleep(self.limits.patience) => {}
+        }
+        tokio::select! {
+            ended = &mut sending => ended,
+            slow = Arc::clone(&self.slow).acquire_owned() => {
+                drop(quick);
+                let ended = sending.await;
+                drop(slow);
+                ended
+            }
+        }
+    }
+
+    /// There is no place: the delivery comes again a little later, and no attempt is counted.
+    async fn put_back(&self, mut delivery: Delivery) {
+        let wait = PUT_BACK.mul_f64(1.0 + fastrand::f64());
+        delivery.due_at = later(self.clock.now(), wait);
+        self.write(delivery).await;
+    }
+
+    /// Writes an outcome down. If the store is away for long the lease lapses, and the attempt is made
+    /// again: better twice than never.
+    async fn write(&self, delivery: Delivery) {
+        for wait in [Duration::from_millis(200), Duration::from_secs(2), Duration::ZERO] {
+            match self.store.delivery_attempted(delivery.clone()).await {
+                Ok(()) => return,
+                Err(error) if wait.is_zero() => {
+                    tracing::warn!(delivery.id = %delivery.id, %error, "the outcome of a webhook could not be stored");
+                }
+                Err(_) => self.clock.sleep(wait).await,
+            }
+        }
+    }
+}
+
+enum Place {
+    Quick(OwnedSemaphorePermit),
+    Slow(OwnedSemaphorePermit),
+}
+
+/// What the dispatcher hears of an attempt.
+#[derive(Debug)]
+struct Reply {
+    key: Key,
+    /// How it ended; none if it was not made.
+    result: Option<AttemptResult>,
+    /// For how long later events of the lane wait.
+    hold: Option<Duration>,
+}
+
+/// Tells the dispatcher that an attempt is over, however it ends: a lane must never stay busy for ever.
+struct ReplyOnDrop {
+    key: Key,
+    reply: Option<(AttemptResult, Option<Duration>)>,
+    to: mpsc::UnboundedSender<Reply>,
+}
+
+impl Drop for ReplyOnDrop {
+    fn drop(&mut self) {
+        let (result, hold) = self.reply.take().map_or((None, None), |(result, hold)| (Some(result), hold));
+        // Nobody listens any more when the daemon stops.
+        let _ = self.to.send(Reply { key: self.key, result, hold });
+    }
+}

@@ -1,0 +1,228 @@
+//! Who wants our events: endpoints from the settings, and those that callers make.
+//!
+//! An endpoint from the settings keeps its id over restarts and goes when it is gone from them; its
+//! secrets are the operator's. One made by a caller gets a secret from us, shown once, and can be given
+//! a new one: the old one goes on signing for a day. A caller sees and changes only their own.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use url::Url;
+
+use crate::{
+    clock::SharedClock,
+    domain::{CallerName, EndpointId, EventKind, Private},
+    events::webhooks::{Forbidden, Targets, is_loopback, valid_secrets},
+    store::{self, Endpoint, SharedStore},
+};
+
+/// The most endpoints that a caller may make.
+const MAX_ENDPOINTS: usize = 100;
+/// The longest address.
+const MAX_URL: usize = 2_048;
+/// Bytes of a secret that we make; the specification asks for 24 to 64.
+const SECRET_LENGTH: usize = 32;
+
+/// An endpoint of the settings.
+#[derive(Debug, Clone)]
+pub struct FromSettings {
+    /// Its name. The name of a caller: it gets that caller's events; any other: those of all callers.
+    pub name: String,
+    /// Where its events go.
+    pub url: String,
+    /// Its secrets as bytes, newest first; all of them sign.
+    pub secrets: Private<Vec<Vec<u8>>>,
+    /// Which kinds; empty means all.
+    pub events: Vec<EventKind>,
+    /// Whether it may be at a private address.
+    pub allow_private: bool,
+}
+
+/// An endpoint that a caller wants.
+#[derive(Debug, Clone)]
+pub struct NewEndpoint {
+    /// Where its events go.
+    pub url: String,
+    /// Which kinds; empty means all.
+    pub events: Vec<EventKind>,
+    /// Whether it may be at a private address: with the emulator only, and there by itself on loopback.
+    pub allow_private: Option<bool>,
+}
+
+/// An endpoint with its new secret, which is shown this once.
+#[derive(Debug, Clone)]
+pub struct WithSecret {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// `whsec_…`.
+    pub secret: Private<String>,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is none that events go to.
+    #[error("the address is refused")]
+    Forbidden(#[source] Forbidden),
+    /// It is in the settings, and changes only there.
+    #[error("the endpoint is in the settings")]
+    InSettings,
+    /// No such endpoint, or not this caller's.
+    #[error("no such endpoint")]
+    NotFound,
+    /// The store did not do it.
+    #[error("the store did not do it")]
+    Store(#[from] store::Error),
+    /// The caller has made as many as there may be.
+    #[error("there are {MAX_ENDPOINTS} endpoints already")]
+    TooMany,
+}
+
+/// The endpoints. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    store: SharedStore,
+    clock: SharedClock,
+    targets: Targets,
+}
+
+impl Endpoints {
+    /// The endpoints in a store.
+    pub fn new(store: SharedStore, clock: SharedClock, targets: Targets) -> Self {
+        Self { store, clock, targets }
+    }
+
+    /// Makes the stored endpoints those of the settings: at start, and when they are read again. One
+    /// that was switched off by a 410 is switched on again: the operator still wants it.
+    pub async fn apply(&self, wanted: &[FromSettings], callers: &[CallerName]) -> Result<(), store::Error> {
+        let known = self.store.endpoints(None).await?;
+        let mut keep = Vec::new();
+        for settings in wanted {
+            for (id, caller) in recipients(&settings.name, callers) {
+                keep.push(id);
+                let old = known.iter().find(|endpoint| endpoint.id == id);
+                let endpoint = Endpoint {
+                    id,
+                    caller,
+                    url: settings.url.clone(),
+                    secrets: settings.secrets.clone(),
+                    rotated_at: None,
+                    events: settings.events.clone(),
+                    allow_private: settings.allow_private,
+                    from_settings: true,
+                    created_at: old.map_or_else(|| self.clock.now(), |old| old.created_at),
+                    disabled_at: None,
+                };
+                if old != Some(&endpoint) {
+                    self.store.put_endpoint(endpoint).await?;
+                }
+            }
+        }
+        for gone in known.iter().filter(|endpoint| endpoint.from_settings && !keep.contains(&endpoint.id)) {
+            self.store.remove_endpoint(gone.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes an endpoint for a caller.
+    pub async fn create(&self, caller: &CallerName, new: NewEndpoint) -> Result<WithSecret, Error> {
+        let allow_private = self.check(&new).map_err(Error::Forbidden)?;
+        if self.list(caller).await?.len() >= MAX_ENDPOINTS {
+            return Err(Error::TooMany);
+        }
+        let (bytes, secret) = new_secret();
+        let now = self.clock.now();
+        let endpoint = Endpoint {
+            id: EndpointId::generate(now),
+            caller: caller.clone(),
+            url: new.url,
+            secrets: Private::new(vec![bytes]),
+            rotated_at: None,
+            events: new.events,
+            allow_private,
+            from_settings: false,
+            created_at: now,
+            disabled_at: None,
+        };
+        self.store.put_endpoint(endpoint.clone()).await?;
+        Ok(WithSecret { endpoint, secret })
+    }
+
+    /// A caller's endpoints, those of the settings included.
+    pub async fn list(&self, caller: &CallerName) -> Result<Vec<Endpoint>, Error> {
+        Ok(self.store.endpoints(Some(caller)).await?)
+    }
+
+    /// One endpoint of a caller.
+    pub async fn get(&self, caller: &CallerName, id: EndpointId) -> Result<Endpoint, Error> {
+        self.list(caller).await?.into_iter().find(|endpoint| endpoint.id == id).ok_or(Error::NotFound)
+    }
+
+    /// Removes an endpoint with its pending deliveries.
+    pub async fn remove(&self, caller: &CallerName, id: EndpointId) -> Result<(), Error> {
+        let endpoint = self.changeable(caller, id).await?;
+        Ok(self.store.remove_endpoint(endpoint.id).await?)
+    }
+
+    /// Gives an endpoint a new secret; the one before goes on signing for a day, older ones end.
+    pub async fn rotate(&self, caller: &CallerName, id: EndpointId) -> Result<WithSecret, Error> {
+        let mut endpoint = self.changeable(caller, id).await?;
+        let (bytes, secret) = new_secret();
+        let previous = valid_secrets(&endpoint, self.clock.now()).first().cloned();
+        endpoint.secrets = Private::new([bytes].into_iter().chain(previous).collect());
+        endpoint.rotated_at = Some(self.clock.now());
+        self.store.put_endpoint(endpoint.clone()).await?;
+        Ok(WithSecret { endpoint, secret })
+    }
+
+    /// Stops sending to an endpoint that answered that it wants no more (410).
+    pub(super) async fn disable(&self, endpoint: &Endpoint) -> Result<(), store::Error> {
+        // Read again: its secrets may have changed since the delivery was claimed.
+        let current = self.store.endpoints(Some(&endpoint.caller)).await?;
+        let Some(mut current) = current.into_iter().find(|one| one.id == endpoint.id) else { return Ok(()) };
+        current.disabled_at = Some(self.clock.now());
+        self.store.put_endpoint(current).await
+    }
+
+    async fn changeable(&self, caller: &CallerName, id: EndpointId) -> Result<Endpoint, Error> {
+        let endpoint = self.get(caller, id).await?;
+        if endpoint.from_settings { Err(Error::InSettings) } else { Ok(endpoint) }
+    }
+
+    /// Answers whether the endpoint may be private.
+    fn check(&self, new: &NewEndpoint) -> Result<bool, Forbidden> {
+        if new.url.len() > MAX_URL {
+            return Err(Forbidden("it is longer than 2,048 characters"));
+        }
+        let url = Url::parse(&new.url).map_err(|_| Forbidden("it is not an address"))?;
+        if new.allow_private == Some(true) && !self.targets.plain_loopback {
+            return Err(Forbidden("private addresses are allowed in the settings only ([webhooks.NAME])"));
+        }
+        let allow_private = new.allow_private.unwrap_or(self.targets.plain_loopback && is_loopback(&url));
+        self.targets.check(&url, allow_private)?;
+        Ok(allow_private)
+    }
+}
+
+/// Whose events an endpoint of the settings gets: one stored endpoint for each caller.
+fn recipients(name: &str, callers: &[CallerName]) -> Vec<(EndpointId, CallerName)> {
+    if let Some(own) = callers.iter().find(|caller| caller.as_str() == name) {
+        return vec![(EndpointId::from_settings(name), own.clone())];
+    }
+    let id = |caller: &CallerName| match callers {
+        [_] => EndpointId::from_settings(name),
+        // A slash is in no name, so this is nobody else's.
+        _ => EndpointId::from_settings(&format!("{name}/{caller}")),
+    };
+    callers.iter().map(|caller| (id(caller), caller.clone())).collect()
+}
+
+fn new_secret() -> (Vec<u8>, Private<String>) {
+    let mut bytes = vec![0; SECRET_LENGTH];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
+    let text = format!("whsec_{}", STANDARD.encode(&bytes));
+    (bytes, Private::new(text))
+}
+
+/// The bytes behind `whsec_…`.
+pub fn secret_bytes(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text.strip_prefix("whsec_")?).ok()
+}

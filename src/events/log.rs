@@ -1,0 +1,68 @@
+//! What was sent and what can be read again: the lists of events and of deliveries, and the replay.
+
+use uuid::Uuid;
+
+use crate::{
+    clock::SharedClock,
+    domain::{CallerName, DeliveryId, Event, EventId, SigningId},
+    events::Hub,
+    store::{Delivery, Error, EventFilter, SharedStore},
+};
+
+/// The longest page.
+pub const MAX_PAGE: u32 = 100;
+
+/// The log of events and deliveries. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Log {
+    store: SharedStore,
+    hub: Hub,
+    clock: SharedClock,
+}
+
+impl Log {
+    /// The log in a store.
+    pub fn new(store: SharedStore, hub: Hub, clock: SharedClock) -> Self {
+        Self { store, hub, clock }
+    }
+
+    /// A caller's events after one, oldest first: one more than `limit`, which tells whether there are
+    /// more.
+    pub async fn events(
+        &self,
+        caller: &CallerName,
+        signing: Option<SigningId>,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<Event>, Error> {
+        let limit = limit.clamp(1, MAX_PAGE) + 1;
+        self.store.events(EventFilter { caller: Some(caller.clone()), signing, after, limit }).await
+    }
+
+    /// A caller's deliveries before one, newest first: one more than `limit`.
+    pub async fn deliveries(
+        &self,
+        caller: &CallerName,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, Error> {
+        self.store.deliveries(caller, before, limit.clamp(1, MAX_PAGE) + 1).await
+    }
+
+    /// One delivery of a caller.
+    pub async fn delivery(&self, caller: &CallerName, id: DeliveryId) -> Result<Option<Delivery>, Error> {
+        let next = Uuid::from_u128(id.as_uuid().as_u128().saturating_add(1));
+        let found = self.store.deliveries(caller, Some(DeliveryId::from_uuid(next)), 1).await?;
+        Ok(found.into_iter().find(|delivery| delivery.id == id))
+    }
+
+    /// Makes a delivery pending again, with all its attempts; `None` if it is not this caller's.
+    pub async fn replay(&self, caller: &CallerName, id: DeliveryId) -> Result<Option<Delivery>, Error> {
+        if self.delivery(caller, id).await?.is_none() {
+            return Ok(None);
+        }
+        self.store.replay(id, self.clock.now()).await?;
+        self.hub.published();
+        self.delivery(caller, id).await
+    }
+}
