@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, State},
     middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
-
+use http::header;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -36,6 +37,8 @@ pub struct Api {
     pub templates: Arc<BTreeMap<String, String>>,
     /// The largest body, in bytes.
     pub body_limit: usize,
+    /// The public half of the key that signs results, as a JWK set.
+    pub result_keys: Arc<str>,
     /// Fires when this daemon takes no more work.
     pub closing: CancellationToken,
     /// The time.
@@ -56,6 +59,7 @@ pub const PATHS: &[&str] = &[
     "/v1/signings/{id}/documents/{part}",
     "/v1/signings/{id}/timeline",
     "/v1/links/{id}",
+    "/.well-known/jwks.json",
 ];
 
 /// The API listener.
@@ -71,13 +75,19 @@ pub fn router(api: Api) -> Router {
         .route("/v1/signings/{id}/refresh", post(signings::refresh))
         .route("/v1/signings/{id}/documents/{part}", get(signings::document))
         .route("/v1/signings/{id}/timeline", get(signings::timeline))
-        .route("/v1/links/{id}", axum::routing::delete(signings::revoke_link));
+        .route("/v1/links/{id}", axum::routing::delete(signings::revoke_link))
+        .route("/.well-known/jwks.json", get(result_keys));
     signings
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(api.body_limit))
         .layer(from_fn_with_state(watcher, watch))
         .with_state(api)
+}
+
+/// What a website checks the `result` of a return URL with. Public by nature, so without a key.
+async fn result_keys(State(api): State<Api>) -> Response {
+    ([(header::CONTENT_TYPE, "application/jwk-set+json")], api.result_keys.to_string()).into_response()
 }
 
 /// Paths of the other listeners are unknown here, too.

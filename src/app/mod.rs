@@ -193,6 +193,7 @@ fn serve(
         senders: Arc::new(names),
         templates: Arc::new(templates),
         body_limit,
+        result_keys: parts.secrets.results.jwks().into(),
         closing: closing.clone(),
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),

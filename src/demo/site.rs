@@ -161,7 +161,8 @@ async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Re
     let headers = response.headers_mut();
     let set: [(HeaderName, HeaderValue); 4] = [
         (header::CONTENT_SECURITY_POLICY, shared.policy),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        // Not "no-referrer": with it a browser sends `Origin: null` even to ourselves.
+        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
     ];
