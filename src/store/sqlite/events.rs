@@ -75,9 +75,10 @@ fn event(row: &Row<'_>, from: usize) -> rusqlite::Result<Option<Event>> {
     }))
 }
 
-/// The secrets of an endpoint as one sealed value.
+/// The secrets of an endpoint, and since when the newest is in use, as one sealed value.
 pub(super) fn seal_secrets(keys: &SealKeys, endpoint: &Endpoint) -> Vec<u8> {
-    let secrets = serde_json::to_vec(endpoint.secrets.reveal()).expect("lists of bytes serialise");
+    let secrets = (endpoint.rotated_at.map(micros), endpoint.secrets.reveal());
+    let secrets = serde_json::to_vec(&secrets).expect("numbers and lists of bytes serialise");
     keys.seal(secrets_place(endpoint.id.as_uuid().as_bytes()), &secrets)
 }
 
@@ -135,13 +136,14 @@ pub(super) fn endpoints(
 fn endpoint(row: &Row<'_>, keys: &SealKeys, from: usize) -> Result<Endpoint, Error> {
     let id = uuid(row, from)?;
     let secrets = keys.open(secrets_place(id.as_bytes()), row.get(from + 3)?)?;
-    let secrets = serde_json::from_slice(&secrets).map_err(|_| unreadable())?;
+    let (rotated_at, secrets) = serde_json::from_slice(&secrets).map_err(|_| unreadable())?;
     let events: String = row.get(from + 4)?;
     Ok(Endpoint {
         id: EndpointId::from_uuid(id),
         caller: CallerName::new(row.get::<_, String>(from + 1)?),
         url: row.get(from + 2)?,
         secrets: Private::new(secrets),
+        rotated_at: maybe_time(rotated_at),
         events: events.split(',').filter_map(EventKind::parse).collect(),
         allow_private: row.get(from + 5)?,
         from_settings: row.get(from + 6)?,
