@@ -10,31 +10,105 @@ use std::{
 const ARROWS: &[(&str, &[&str], &str)] = &[
     (
         "api",
-        &["auth", "clock", "config", "connect", "domain", "esign", "events", "listener", "objects", "signing", "store", "telemetry", "audit"],
+        &[
+            "auth",
+            "clock",
+            "config",
+            "connect",
+            "domain",
+            "esign",
+            "events",
+            "listener",
+            "objects",
+            "signing",
+            "store",
+            "telemetry",
+            "audit",
+        ],
         "translates HTTP to use cases and errors to problems; reads its callers' section of the settings",
     ),
     ("app", &["*"], "the composition root names everything"),
     ("audit", &["clock", "domain"], "writes lines; decides nothing"),
     ("auth", &["clock", "http_client"], "knows account servers, not envelopes"),
-    ("budget", &["clock", "domain", "http_client", "store"], "shares its counts through the store; reads dates of answers"),
+    (
+        "budget",
+        &["clock", "domain", "http_client", "store"],
+        "shares its counts through the store; reads dates of answers",
+    ),
     ("cli", &["*"], "one file a subcommand, over the whole"),
     ("clock", &[], "a leaf"),
     ("config", &[], "a leaf: nothing else reads the environment or a settings file"),
-    ("connect", &["clock", "domain", "lifecycle", "signing", "store", "telemetry"], "stores the delivery, then lets signing observe the fact"),
-    ("demo", &["clock", "http_client", "lifecycle", "listener"], "a website: it knows the daemon by its HTTP API alone"),
-    ("doctor", &["auth", "budget", "clock", "config", "domain", "esign", "http_client", "store", "telemetry"], "walks the chain with the daemon's own parts"),
+    (
+        "connect",
+        &["clock", "domain", "lifecycle", "signing", "store", "telemetry"],
+        "stores the delivery, then lets signing observe the fact",
+    ),
+    (
+        "demo",
+        &["clock", "http_client", "lifecycle", "listener"],
+        "a website: it knows the daemon by its HTTP API alone",
+    ),
+    (
+        "doctor",
+        &["auth", "budget", "clock", "config", "domain", "esign", "http_client", "store", "telemetry"],
+        "walks the chain with the daemon's own parts",
+    ),
     ("domain", &[], "pure values and rules"),
-    ("emulator", &["clock", "lifecycle", "listener"], "shares no type with the client: one misreading must not cancel itself out"),
+    (
+        "emulator",
+        &["clock", "lifecycle", "listener"],
+        "shares no type with the client: one misreading must not cancel itself out",
+    ),
     ("esign", &["auth", "budget", "clock", "domain", "http_client"], "the vendor's JSON stops here"),
-    ("events", &["clock", "domain", "http_client", "lifecycle", "objects", "store", "telemetry"], "reads the outbox, sends it on"),
+    (
+        "events",
+        &["clock", "domain", "http_client", "lifecycle", "objects", "store", "telemetry"],
+        "reads the outbox, sends it on",
+    ),
     ("http_client", &[], "the one way out"),
     ("lifecycle", &[], "a leaf"),
     ("listener", &[], "the one accept loop; knows nothing of what is served"),
-    ("objects", &["domain", "store"], "our JSON, for answers and events alike; shows links as they are stored"),
+    (
+        "objects",
+        &["domain", "store"],
+        "our JSON, for answers and events alike; shows links as they are stored",
+    ),
     ("ops", &["api", "auth", "clock", "telemetry"], "shows how we are"),
     ("pdf", &[], "a leaf"),
-    ("public", &["api", "auth", "clock", "connect", "domain", "lifecycle", "listener", "objects", "signing", "store", "telemetry"], "translates browsers' requests to use cases and outcomes to pages"),
-    ("signing", &["audit", "budget", "clock", "domain", "esign", "events", "lifecycle", "objects", "pdf", "store", "telemetry"], "the use cases; deadlines travel as budget::Deadline"),
+    (
+        "public",
+        &[
+            "api",
+            "auth",
+            "clock",
+            "connect",
+            "domain",
+            "lifecycle",
+            "listener",
+            "objects",
+            "signing",
+            "store",
+            "telemetry",
+        ],
+        "translates browsers' requests to use cases and outcomes to pages",
+    ),
+    (
+        "signing",
+        &[
+            "audit",
+            "budget",
+            "clock",
+            "domain",
+            "esign",
+            "events",
+            "lifecycle",
+            "objects",
+            "pdf",
+            "store",
+            "telemetry",
+        ],
+        "the use cases; deadlines travel as budget::Deadline",
+    ),
     ("store", &["clock", "domain"], "keeps what it is given"),
     ("telemetry", &[], "a leaf"),
 ];
@@ -45,7 +119,8 @@ fn every_arrow_between_modules_is_in_the_table() {
     let mut wrong = Vec::new();
     for file in sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
         let Some(module) = module_of(&file) else { continue };
-        let to = *allowed.get(module.as_str()).unwrap_or_else(|| panic!("module {module} has no row in ARROWS"));
+        let to =
+            *allowed.get(module.as_str()).unwrap_or_else(|| panic!("module {module} has no row in ARROWS"));
         for named in named_modules(&std::fs::read_to_string(&file).unwrap()) {
             if named != module && !to.contains(&"*") && !to.contains(&named.as_str()) {
                 wrong.push(format!("{}: {module} -> {named}", file.display()));
@@ -81,7 +156,11 @@ fn is_test(path: &Path) -> bool {
     path.components().any(|part| {
         let part = part.as_os_str().to_string_lossy();
         let stem = part.trim_end_matches(".rs");
-        stem == "tests" || stem == "testing" || stem == "permutations" || stem == "sample" || stem.ends_with("_tests")
+        stem == "tests"
+            || stem == "testing"
+            || stem == "permutations"
+            || stem == "sample"
+            || stem.ends_with("_tests")
     })
 }
 
@@ -96,7 +175,10 @@ fn module_of(file: &Path) -> Option<String> {
 /// The modules that a file names as `crate::x` or inside `use crate::{x, y::z}`, outside its tests and comments.
 fn named_modules(text: &str) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).fold(String::new(), |all, line| all + line + "\n");
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .fold(String::new(), |all, line| all + line + "\n");
     let mut named = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {
         if let Some(list) = rest.strip_prefix('{') {

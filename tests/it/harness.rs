@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use countersign::{
     app::{App, Parts},
-    clock::{Clock, ManualClock, SharedClock},
+    clock::{ManualClock, SharedClock},
     config::Config,
     emulator::{self, Emulator},
     lifecycle::Lifecycle,
@@ -32,7 +32,8 @@ pub(crate) struct TestDaemon {
     emulator_life: Lifecycle,
     http: reqwest::Client,
     running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
-    directory: TempDir,
+    /// Goes with the test.
+    _directory: TempDir,
     settings: String,
 }
 
@@ -118,7 +119,7 @@ impl Builder {
             emulator_life,
             http: http_client(),
             running: Some(running),
-            directory,
+            _directory: directory,
             settings,
         };
         daemon.until_ready().await;
@@ -244,11 +245,6 @@ impl TestDaemon {
         self.stop_daemon().await;
     }
 
-    /// The directory of the store.
-    pub(crate) fn directory(&self) -> &std::path::Path {
-        &self.directory.0
-    }
-
     /// Waits until the sender has a token. Nothing but sockets stands between, so polling is enough.
     async fn until_ready(&self) {
         self.until("a token", async || self.parts.auth.ready("system").is_some()).await;
@@ -364,10 +360,6 @@ impl TestDaemon {
             .map(|signer| signer["envelope_id"].as_str().unwrap_or_default().to_owned())
             .collect();
         ids.len()
-    }
-
-    pub(crate) fn now(&self) -> jiff::Timestamp {
-        self.clock.now()
     }
 }
 

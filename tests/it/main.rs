@@ -11,6 +11,7 @@ mod cli;
 mod demo;
 mod esign;
 mod harness;
+mod journey;
 mod postgres;
 mod readme;
 mod secrets;

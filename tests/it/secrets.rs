@@ -74,8 +74,16 @@ impl Run {
         format!("{}{path}", self.serving["api_url"].as_str().unwrap())
     }
 
-    async fn call(&self, method: Method, url: &str, key: &str, headers: &[(&str, &str)], body: String) -> String {
-        let mut request = http_client().request(method, url).body(body).header("authorization", format!("Bearer {key}"));
+    async fn call(
+        &self,
+        method: Method,
+        url: &str,
+        key: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> String {
+        let mut request =
+            http_client().request(method, url).body(body).header("authorization", format!("Bearer {key}"));
         request = request.header("x-request-id", CONTROL).header("content-type", "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -167,8 +175,24 @@ async fn s1_no_planted_secret_reaches_any_sink() {
     let view = made["signers"][0]["view"]["url"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
     let link = made["signers"][0]["link"]["url"].as_str().unwrap().to_owned();
     let problems = exercise(&run, &made, &link).await;
-    let metrics = run.call(Method::GET, &format!("{}/metrics", run.serving["ops_url"].as_str().unwrap()), "x", &[], String::new()).await;
-    let readyz = run.call(Method::GET, &format!("{}/readyz", run.serving["ops_url"].as_str().unwrap()), "x", &[], String::new()).await;
+    let metrics = run
+        .call(
+            Method::GET,
+            &format!("{}/metrics", run.serving["ops_url"].as_str().unwrap()),
+            "x",
+            &[],
+            String::new(),
+        )
+        .await;
+    let readyz = run
+        .call(
+            Method::GET,
+            &format!("{}/readyz", run.serving["ops_url"].as_str().unwrap()),
+            "x",
+            &[],
+            String::new(),
+        )
+        .await;
     crate::demo::terminate(&run.daemon);
     assert!(run.daemon.wait().unwrap().success());
 
@@ -176,9 +200,15 @@ async fn s1_no_planted_secret_reaches_any_sink() {
     let key_line = pem.lines().nth(2).unwrap().to_owned();
     let slt = view.split("slt=").nth(1).unwrap().to_owned();
     let token = link.rsplit('/').next().unwrap().to_owned();
-    let secrets = [NAME, EMAIL, PHONE, CODE, FIELD, HOOK_SECRET, &key_line, &slt, &token, &run.key, "eyJ0eXAiOiJNVCI"];
+    let secrets =
+        [NAME, EMAIL, PHONE, CODE, FIELD, HOOK_SECRET, &key_line, &slt, &token, &run.key, "eyJ0eXAiOiJNVCI"];
     let log = read(&run.directory.0.join("stderr.log")) + &read(&run.directory.0.join("stdout.log"));
-    let sinks = [("log", &log, CONTROL), ("metrics", &metrics, "countersign_build_info"), ("problems", &problems, "phone_invalid"), ("readyz", &readyz, "status")];
+    let sinks = [
+        ("log", &log, CONTROL),
+        ("metrics", &metrics, "countersign_build_info"),
+        ("problems", &problems, "phone_invalid"),
+        ("readyz", &readyz, "status"),
+    ];
     for (sink, text, control) in sinks {
         assert!(text.contains(control), "the search is blind for {sink}");
         for secret in secrets {
@@ -191,7 +221,8 @@ async fn s1_no_planted_secret_reaches_any_sink() {
 
 /// At rest nothing personal and no token is in the clear (rules S2, L4).
 fn at_rest(directory: &Path, secrets: &[&str]) {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("store.db")));
     let bytes: Vec<u8> = files.iter().flat_map(|path| std::fs::read(path).unwrap()).collect();
     let holds = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
@@ -207,10 +238,22 @@ async fn exercise(run: &Run, made: &Value, link: &str) -> String {
     let mut problems = String::new();
     let mut bad = order();
     bad["signers"][0]["sms_auth"]["phone"] = json!(format!("+0{PHONE}"));
-    problems += &run.call(Method::POST, &run.api("/v1/signings"), &run.key, &[("idempotency-key", "b")], bad.to_string()).await;
+    problems += &run
+        .call(Method::POST, &run.api("/v1/signings"), &run.key, &[("idempotency-key", "b")], bad.to_string())
+        .await;
     bad["signers"][0]["email"] = json!(format!("{EMAIL}@"));
-    problems += &run.call(Method::POST, &run.api("/v1/signings"), &run.key, &[("idempotency-key", "c")], bad.to_string()).await;
-    problems += &run.call(Method::POST, &run.api("/v1/signings"), &run.key, &[("idempotency-key", "order-1")], bad.to_string()).await;
+    problems += &run
+        .call(Method::POST, &run.api("/v1/signings"), &run.key, &[("idempotency-key", "c")], bad.to_string())
+        .await;
+    problems += &run
+        .call(
+            Method::POST,
+            &run.api("/v1/signings"),
+            &run.key,
+            &[("idempotency-key", "order-1")],
+            bad.to_string(),
+        )
+        .await;
     let views = run.api(&format!("/v1/signings/{id}/signers/{signer}/views"));
     run.call(Method::POST, &views, &run.key, &[], "{}".to_owned()).await;
     run.call(Method::GET, link, "x", &[], String::new()).await;
@@ -223,8 +266,17 @@ async fn exercise(run: &Run, made: &Value, link: &str) -> String {
     }
     run.call(Method::POST, &format!("{control}/_test/tokens/revoke"), "x", &[], "{}".to_owned()).await;
     run.call(Method::POST, &views, &run.key, &[], "{}".to_owned()).await;
-    problems += &run.call(Method::GET, &run.api(&format!("/v1/signings/{id}/documents/combined")), &run.key, &[], String::new()).await;
-    run.call(Method::GET, &run.api(&format!("/v1/signings/{id}/timeline")), &run.key, &[], String::new()).await;
+    problems += &run
+        .call(
+            Method::GET,
+            &run.api(&format!("/v1/signings/{id}/documents/combined")),
+            &run.key,
+            &[],
+            String::new(),
+        )
+        .await;
+    run.call(Method::GET, &run.api(&format!("/v1/signings/{id}/timeline")), &run.key, &[], String::new())
+        .await;
     problems += &run.call(Method::GET, &run.api("/v1/signings"), "cs_wrong", &[], String::new()).await;
     let void = run.api(&format!("/v1/signings/{id}/void"));
     run.call(Method::POST, &void, &run.key, &[], json!({"reason": "not needed"}).to_string()).await;
