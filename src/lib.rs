@@ -20,6 +20,7 @@ pub mod listener;
 pub mod objects;
 pub mod ops;
 pub mod pdf;
+pub mod public;
 pub mod signing;
 pub mod store;
 pub mod telemetry;

@@ -327,6 +327,7 @@ impl From<signing::Error> for Problem {
                     .link("signing", format!("/v1/signings/{signing}"))
                     .retry_after(retry_after)
             }
+            Error::Invalid(faults) => faults.into(),
             Error::KeyReused { signing } => {
                 Self::new("idempotency_key_reused", "the key belongs to a request with another body")
                     .link("signing", format!("/v1/signings/{signing}"))

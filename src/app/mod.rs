@@ -6,6 +6,9 @@
 
 mod observe;
 mod senders;
+mod visitors;
+
+pub use visitors::Secrets;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -20,15 +23,16 @@ use crate::{
     budget::{self, Budget},
     clock::SharedClock,
     config::{self, Config, ConfigError, StoreUrl, Synchronous},
-    domain::{Mode, SenderName},
+    domain::{Mode, Private, SenderName},
     esign,
     events::Hub,
     http_client::{self, HttpClient},
     lifecycle::Lifecycle,
     listener::{Bound, Limits},
     ops::{self, Health},
+    public,
     signing::{self, NonceKey, Signings},
-    store::{self, SealKey, SealKeys, SharedStore},
+    store::{self, Location, SealKeys, SharedStore},
     telemetry::metrics::Metrics,
 };
 
@@ -43,6 +47,7 @@ pub struct App {
     templates: BTreeMap<String, String>,
     body_limit: usize,
     stop: config::Stop,
+    visitors: Option<public::Settings>,
 }
 
 /// The running parts that others may look at. Clones share them.
@@ -60,6 +65,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Durable state.
     pub store: SharedStore,
+    /// What is derived from the seal key.
+    pub secrets: Secrets,
     clock: SharedClock,
     life: Lifecycle,
 }
@@ -89,10 +96,11 @@ impl App {
     pub async fn build(config: Config, clock: SharedClock, life: Lifecycle) -> anyhow::Result<Self> {
         let names: Vec<&str> = config.senders.keys().map(String::as_str).collect();
         let metrics = Arc::new(Metrics::new(&names));
+        let visitors = visitors::settings(&config)?;
         let health = Health::new(Arc::clone(&clock));
         let auth = auth(&config, &clock)?;
         senders::register(&auth, &config)?;
-        let store = open_store(&config).await?;
+        let store = open_store(&config, &clock).await?;
         let esign = esign(&config, &auth, &clock, &metrics)?;
         let signings = Signings::new(
             Arc::clone(&store),
@@ -103,10 +111,12 @@ impl App {
             signing_settings(&config),
         );
         let callers = Callers::new(&config.callers);
-        let parts = Parts { auth, signings, callers, health, metrics, store, clock, life };
+        let secrets = Secrets::derive(&config);
+        let parts = Parts { auth, signings, callers, health, metrics, store, secrets, clock, life };
         let listeners = bind(&config).await?;
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
-        Ok(Self { parts, listeners, templates, body_limit: config.api.body_limit.bytes(), stop: config.stop })
+        let body_limit = config.api.body_limit.bytes();
+        Ok(Self { parts, listeners, templates, body_limit, stop: config.stop, visitors })
     }
 
     /// Where it listens.
@@ -126,13 +136,19 @@ impl App {
 
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { parts, listeners, templates, body_limit, stop } = self;
+        let Self { parts, listeners, templates, body_limit, stop, visitors } = self;
         let closing = CancellationToken::new();
         observe::start(&parts);
         senders::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
-        serve(&parts, listeners, templates, body_limit, &closing, stop);
+        let Listeners { api, public, ops } = listeners;
+        if let (Some(bound), Some(settings)) = (public, visitors) {
+            let limits = Limits { drain: stop.deadline, ..Limits::default() };
+            let router = visitors::router(&parts, settings);
+            parts.life.spawn("public listener", bound.serve(router, limits, closing.clone()));
+        }
+        serve(&parts, (api, ops), templates, body_limit, &closing, stop);
 
         parts.life.stopping().cancelled().await;
         let began = parts.clock.uptime();
@@ -156,7 +172,7 @@ impl App {
 
 fn serve(
     parts: &Parts,
-    listeners: Listeners,
+    (api_socket, ops_socket): (Bound, Bound),
     templates: BTreeMap<String, String>,
     body_limit: usize,
     closing: &CancellationToken,
@@ -175,9 +191,8 @@ fn serve(
         metrics: Arc::clone(&parts.metrics),
     });
     let ops = ops::router(parts.health.clone(), Arc::clone(&parts.metrics));
-    parts.life.spawn("api listener", listeners.api.serve(api, limits, closing.clone()));
-    parts.life.spawn("ops listener", listeners.ops.serve(ops, limits, closing.clone()));
-    drop(listeners.public);
+    parts.life.spawn("api listener", api_socket.serve(api, limits, closing.clone()));
+    parts.life.spawn("ops listener", ops_socket.serve(ops, limits, closing.clone()));
 }
 
 async fn bind(config: &Config) -> anyhow::Result<Listeners> {
@@ -248,26 +263,23 @@ fn esign(
     }))
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
-    let keys = config.store.seal_keys.iter().map(|key| SealKey::new(key.key.expose_secret())).collect();
-    let StoreUrl::Sqlite(path) = &config.store.url else {
-        let fix = "use sqlite://countersign.db";
-        return Err(ConfigError::new("store.url", "this build has no Postgres store", fix).into());
+async fn open_store(config: &Config, clock: &SharedClock) -> anyhow::Result<SharedStore> {
+    let keys: Vec<_> = config.store.seal_keys.iter().map(|key| *key.key.expose_secret()).collect();
+    let (current, older) = keys.split_first().context("there is no seal key")?;
+    let location = match &config.store.url {
+        StoreUrl::Postgres(url) => Location::Postgres { url: Private::new(url.expose_secret().to_owned()) },
+        StoreUrl::Sqlite(path) => Location::Sqlite { path: path.clone() },
     };
-    let settings = store::Settings {
-        path: path.clone(),
-        synchronous: match config.store.synchronous {
-            Synchronous::Full => store::Synchronous::Full,
-            Synchronous::Normal => store::Synchronous::Normal,
-            Synchronous::Off => store::Synchronous::Off,
-        },
-        keys: SealKeys::new(keys),
+    let synchronous = match config.store.synchronous {
+        Synchronous::Full => store::Synchronous::Full,
+        Synchronous::Normal => store::Synchronous::Normal,
+        Synchronous::Off => store::Synchronous::Off,
     };
-    let opened =
-        tokio::task::spawn_blocking(move || store::open(settings)).await.context("opening the store")?;
+    let settings = store::Settings { synchronous, ..store::Settings::new(location) };
+    let opened = store::open(&settings, SealKeys::new(current, older), Arc::clone(clock)).await;
     opened.map_err(|error| match error {
         store::Error::Unusable(text) => {
-            ConfigError::new("store.url", text, "see the operations guide for backup and keys").into()
+            ConfigError::new("store", text, "see deploy/README.md for backup and keys").into()
         }
         other => anyhow::Error::new(other),
     })

@@ -106,6 +106,11 @@ impl PkceVerifier {
         Some(Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes))))
     }
 
+    /// One made of secret bytes from elsewhere.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
     /// The text that goes with the code.
     pub(super) fn as_str(&self) -> &str {
         &self.0

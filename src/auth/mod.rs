@@ -39,6 +39,7 @@ pub mod access_token;
 pub mod assertion;
 pub mod clock_offset;
 pub mod consent;
+pub mod consent_state;
 pub mod error;
 pub mod grant;
 pub mod identity;

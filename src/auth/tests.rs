@@ -318,6 +318,24 @@ async fn t11_consent_by_another_person_is_said_to_be_that() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_renews_with_a_secret_or_as_a_public_client() {
+    let daemon = Daemon::start(0).await;
+    let inner = &daemon.auth.inner;
+    let key = "11111111-2222-3333-4444-555555555555".parse().unwrap();
+    let secret = SecretString::from("hush");
+    for (text, proof, is_taken) in [
+        ("again", ClientProof::Secret(&secret), true),
+        ("again", ClientProof::Public(None), true),
+        ("stale", ClientProof::Secret(&secret), false),
+    ] {
+        let token = SecretString::from(text);
+        let reply = grant::refresh(&inner.client, &inner.server, key, &token, proof).await;
+        assert_eq!(reply.result.is_ok(), is_taken, "{text} {:?}", reply.result);
+        assert!(reply.date.is_some());
+    }
+}
+
+#[tokio::test]
 async fn t7_user_info_refreshes_once_after_a_401_and_never_loops() {
     let daemon = Daemon::start(0).await;
     daemon.register_one_key();

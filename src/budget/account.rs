@@ -12,7 +12,7 @@ const PACE_MINUTES: u64 = 5;
 /// A call that was let through and has not ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket {
-    hour_ends: Duration,
+    hour: u64,
     silent_before: u64,
     second: u64,
 }
@@ -64,7 +64,7 @@ impl Account {
         self.flying += 1;
         self.count(now);
         Ok(Ticket {
-            hour_ends: self.hour.ends(),
+            hour: self.hour.number(),
             silent_before: self.hour.silent_so_far(),
             second: self.burst.spend(now),
         })
@@ -83,9 +83,12 @@ impl Account {
     pub(super) fn answered(&mut self, ticket: Ticket, reading: &Reading, now: Now) {
         self.roll(now);
         self.flying -= 1;
-        // An answer of the last hour knows nothing of the silent calls of this one.
-        let same_hour = ticket.hour_ends == self.hour.ends();
-        self.hour.hear(reading, if same_hour { ticket.silent_before } else { 0 }, now);
+        if ticket.hour == self.hour.number() {
+            self.hour.hear(reading, ticket.silent_before, now);
+        } else {
+            // It may speak of either hour, and the upstream may have counted it in either.
+            self.hour.silent();
+        }
         if let Some(window) = reading.burst {
             self.burst.hear(window, now);
         }
@@ -103,7 +106,7 @@ impl Account {
 
     pub(super) fn not_sent(&mut self, ticket: Ticket) {
         self.flying -= 1;
-        if ticket.hour_ends == self.hour.ends() {
+        if ticket.hour == self.hour.number() {
             self.hour.take_back();
         }
         self.burst.take_back(ticket.second);

@@ -17,6 +17,8 @@ const SAME_HOUR: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Hour {
     pub(super) limit: u64,
+    /// Which hour this is, counted from the first.
+    number: u64,
     /// The uptime at which it ends.
     ends: Duration,
     /// What the upstream calls its end; tells answers of different hours apart.
@@ -40,6 +42,7 @@ impl Hour {
     pub(super) fn new(limit: u64, now: Now) -> Self {
         Self {
             limit,
+            number: 0,
             ends: now.uptime.saturating_add(limits::until_top_of_hour(now.date)),
             reset: None,
             ours: 0,
@@ -55,9 +58,13 @@ impl Hour {
     /// Begins the next hour if this one is over.
     pub(super) fn roll(&mut self, now: Now) {
         if now.uptime >= self.ends {
-            let refused_until = self.refused_until;
-            *self = Self { refused_until, ..Self::new(self.limit, now) };
+            self.begin_next(now);
         }
+    }
+
+    fn begin_next(&mut self, now: Now) {
+        let (refused_until, number) = (self.refused_until, self.number + 1);
+        *self = Self { number, refused_until, ..Self::new(self.limit, now) };
     }
 
     /// What is used up, for sure or possibly. `flying` calls have no answer yet.
@@ -68,6 +75,10 @@ impl Hour {
 
     pub(super) fn left(&self, flying: u64) -> u64 {
         self.limit.saturating_sub(self.used(flying))
+    }
+
+    pub(super) const fn number(&self) -> u64 {
+        self.number
     }
 
     pub(super) const fn ends(&self) -> Duration {
@@ -100,14 +111,15 @@ impl Hour {
         self.refused_until = self.refused_until.max(until);
     }
 
-    /// Takes in what an answer says. `silent_before`: of [`Hour::silent_so_far`], if the call began in this hour.
+    /// Takes in what the answer to a call of this hour says. `silent_before`: of [`Hour::silent_so_far`]
+    /// when the call began.
     pub(super) fn hear(&mut self, reading: &Reading, silent_before: u64, now: Now) {
         let Some(window) = reading.hour else { return self.silent() };
         if let (Some(reset), Some(known)) = (reading.reset, self.reset) {
             let apart = reset.duration_since(known);
             if apart > SAME_HOUR {
                 // The upstream's next hour began before we thought it would.
-                *self = Self { refused_until: self.refused_until, ..Self::new(self.limit, now) };
+                self.begin_next(now);
             } else if apart < -SAME_HOUR {
                 return;
             }

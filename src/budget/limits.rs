@@ -59,11 +59,11 @@ impl Reading {
     }
 
     /// How long until the hour begins anew. Measured on the upstream's own clock where it shows one,
-    /// so that ours may be wrong (rule T9); a second more, since both are cut to whole seconds.
+    /// so that ours may be wrong (rule T9). That clock is cut to whole seconds, so this is never too early.
     pub fn until_reset(&self, now: Now) -> Option<Duration> {
         let left = self.reset?.duration_since(self.date.unwrap_or(now.date));
         let left = Duration::try_from(left.max(SignedDuration::ZERO)).ok()?;
-        Some(clamp(left.saturating_add(Duration::from_secs(1))))
+        Some(clamp(left))
     }
 }
 

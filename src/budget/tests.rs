@@ -1,1 +1,265 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::clock::ManualClock;
+
+/// Ten minutes before a full hour.
+const START: i64 = 1_700_000_000 - 1_700_000_000 % 3_600 + 3_000;
+
+fn budget(options: Options) -> (Arc<Budget>, ManualClock) {
+    let clock = ManualClock::new(Timestamp::from_second(START).unwrap());
+    (Budget::new(options, Arc::new(clock.clone())), clock)
+}
+
+fn account() -> AccountId {
+    AccountId::new("a")
+}
+
+fn ask(budget: &Budget, clock: &ManualClock, priority: Priority) -> Result<Permit, Shed> {
+    budget.admit(&account(), Operation::CreateView, priority, Now::read(clock))
+}
+
+fn headers(pairs: &[(&'static str, i64)]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), (*value).into())).collect()
+}
+
+fn hour_headers(limit: i64, remaining: i64, reset: i64) -> HeaderMap {
+    headers(&[
+        ("x-ratelimit-limit", limit),
+        ("x-ratelimit-remaining", remaining),
+        ("x-ratelimit-reset", reset),
+    ])
+}
+
+#[test]
+fn b2_new_work_is_shed_first_and_people_who_sign_last() {
+    let (budget, clock) = budget(Options { hourly: 100, ..Options::default() });
+    let admitted = |priority| {
+        let mut count = 0;
+        while let Ok(permit) = ask(&budget, &clock, priority) {
+            count += 1;
+            drop(permit);
+        }
+        count
+    };
+    assert_eq!(admitted(Priority::NewWork), 90);
+    assert_eq!(admitted(Priority::Check), 5);
+    assert_eq!(admitted(Priority::Signer), 5);
+    let shed = ask(&budget, &clock, Priority::Signer).unwrap_err();
+    assert_eq!((shed.scope, shed.retry_at.as_second()), (Scope::Hour, START + 600));
+    // It is a true time: there and then, and not before.
+    clock.advance(Duration::from_secs(599));
+    assert!(ask(&budget, &clock, Priority::Signer).is_err());
+    clock.advance(Duration::from_secs(1));
+    assert!(ask(&budget, &clock, Priority::NewWork).is_ok());
+    assert!(budget.report().rules.iter().any(|rule| rule.rule == Rule::HourlyLimit && rule.avoided > 0));
+}
+
+#[test]
+fn b2_the_headers_correct_our_own_count() {
+    let (budget, clock) = budget(Options::default());
+    let permit = ask(&budget, &clock, Priority::Signer).unwrap();
+    // Others have used 900 of 1,000, on a clock of the upstream's that is a day ahead of ours.
+    let day = 86_400;
+    let mut answer = hour_headers(1_000, 100, START + day + 300);
+    let date = std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(START + day).unwrap());
+    answer.insert(http::header::DATE, httpdate::fmt_http_date(date).parse().unwrap());
+    permit.answered(&answer, Now::read(&clock));
+    let left = budget.remaining(&account());
+    assert_eq!((left.hour_limit, left.hour, left.resets_at.as_second()), (1_000, 100, START + 300));
+    // An older answer that comes late changes nothing.
+    let permit = ask(&budget, &clock, Priority::Signer).unwrap();
+    permit.answered(&hour_headers(1_000, 101, START + day + 300), Now::read(&clock));
+    assert_eq!(budget.remaining(&account()).hour, 100);
+}
+
+#[test]
+fn a_call_without_an_answer_counts_until_an_answer_includes_it() {
+    let (budget, clock) = budget(Options { hourly: 100, ..Options::default() });
+    let now = Now::read(&clock);
+    let reset = START + 600;
+    ask(&budget, &clock, Priority::Signer).unwrap().answered(&hour_headers(100, 50, reset), now);
+    drop(ask(&budget, &clock, Priority::Signer).unwrap());
+    assert_eq!(budget.remaining(&account()).hour, 49);
+    ask(&budget, &clock, Priority::Signer).unwrap().not_sent();
+    assert_eq!(budget.remaining(&account()).hour, 49);
+    // The upstream has counted both: the lost one is not counted twice.
+    ask(&budget, &clock, Priority::Signer).unwrap().answered(&hour_headers(100, 48, reset), now);
+    assert_eq!(budget.remaining(&account()).hour, 48);
+}
+
+#[test]
+fn a_limit_answer_stops_everyone_for_as_long_as_it_says() {
+    let (budget, clock) = budget(Options::default());
+    let until = clock.uptime() + Duration::from_secs(3);
+    ask(&budget, &clock, Priority::NewWork).unwrap().limited(Scope::Hour, until, Now::read(&clock));
+    let shed = ask(&budget, &clock, Priority::Signer).unwrap_err();
+    assert_eq!((shed.scope, shed.retry_at.as_second()), (Scope::Hour, START + 3));
+    clock.advance(Duration::from_secs(3));
+    assert!(ask(&budget, &clock, Priority::NewWork).is_ok());
+    let broken = |rule| budget.report().rules.iter().find(|count| count.rule == rule).unwrap().broken;
+    assert_eq!((broken(Rule::HourlyLimit), broken(Rule::BurstLimit)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_burst_is_waited_for_if_the_deadline_allows() {
+    let (budget, clock) = budget(Options { burst: 10, ..Options::default() });
+    for _ in 0..10 {
+        drop(ask(&budget, &clock, Priority::Signer).unwrap());
+    }
+    let soon = Deadline::within(&clock, Duration::from_secs(5));
+    let shed = budget.admit_by(&account(), Operation::CreateView, Priority::Signer, soon).await.unwrap_err();
+    assert_eq!(shed.scope, Scope::Burst);
+    let later = Deadline::within(&clock, Duration::from_secs(60));
+    let waiting = tokio::spawn({
+        let budget = Arc::clone(&budget);
+        async move { budget.admit_by(&account(), Operation::CreateView, Priority::Signer, later).await.is_ok() }
+    });
+    tokio::task::yield_now().await;
+    clock.advance(Duration::from_secs(31));
+    assert!(waiting.await.unwrap());
+}
+
+#[test]
+fn b3_one_check_an_envelope_in_15_minutes() {
+    let (budget, clock) = budget(Options::default());
+    let (one, two) = (EnvelopeId::new("1"), EnvelopeId::new("2"));
+    let claim = |envelope, resource| budget.claim_check(envelope, resource, Now::read(&clock));
+    assert!(claim(&one, "").is_ok() && claim(&two, "").is_ok() && claim(&one, "recipients").is_ok());
+    let shed = claim(&one, "").unwrap_err();
+    assert_eq!((shed.scope, shed.retry_at.as_second()), (Scope::Polling, START + 900));
+    clock.advance(Duration::from_secs(899));
+    assert!(claim(&one, "").is_err());
+    clock.advance(Duration::from_secs(1));
+    assert!(claim(&one, "").is_ok());
+    budget.return_check(&one, "");
+    assert!(claim(&one, "").is_ok());
+}
+
+#[test]
+fn b3_the_rule_is_pure() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    assert_eq!(may_check(None, at(0)), Ok(()));
+    assert_eq!(may_check(Some(at(0)), at(899)), Err(at(900)));
+    assert_eq!(may_check(Some(at(0)), at(900)), Ok(()));
+    assert_eq!(may_check(Some(at(5_000)), at(0)), Err(at(900)), "a clock that was set back");
+}
+
+#[test]
+fn the_forecast_extrapolates_the_last_minutes() {
+    let (budget, clock) = budget(Options { hourly: 1_000, burst: 10_000, ..Options::default() });
+    for _ in 0..5 {
+        for _ in 0..100 {
+            drop(ask(&budget, &clock, Priority::Signer).unwrap());
+        }
+        clock.advance(Duration::from_secs(60));
+    }
+    let forecast = budget.forecast(&account());
+    assert_eq!((forecast.calls_per_hour, forecast.remaining), (4_800, 500));
+    assert!(forecast.exhausted_at.is_none(), "375 s are more than the 300 s that are left of the hour");
+    let report = budget.report();
+    assert_eq!((report.total, report.calls["recipient_view"]), (500, 500));
+    assert!(serde_json::to_string(&report).unwrap().contains("\"hourly_limit\""));
+}
+
+#[test]
+fn daemons_that_share_an_account_see_each_other() {
+    let now = Now { date: Timestamp::from_second(START).unwrap(), uptime: Duration::from_secs(1_000) };
+    let mut hour = hour::Hour::new(100, now);
+    for _ in 0..10 {
+        hour.spend();
+    }
+    assert_eq!(hour.unreported(now), (Timestamp::from_second(START - 3_000).unwrap(), 10));
+    hour.shared(10, 70);
+    assert_eq!((hour.left(0), hour.unreported(now).1), (30, 0));
+    hour.spend();
+    assert_eq!((hour.left(1), hour.unreported(now).1), (29, 1));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Advance(u64),
+    Answer(usize),
+    Ask(Priority),
+    Lose(usize),
+    NotSent,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0_u64..2_000).prop_map(Step::Advance),
+        2 => (0_u64..20).prop_map(Step::Advance),
+        4 => any::<usize>().prop_map(Step::Answer),
+        12 => prop_oneof![Just(Priority::NewWork), Just(Priority::Check), Just(Priority::Signer)].prop_map(Step::Ask),
+        1 => any::<usize>().prop_map(Step::Lose),
+        1 => Just(Step::NotSent),
+    ]
+}
+
+/// The upstream as its page describes it: hours of the clock, and any 30 seconds.
+#[derive(Default)]
+struct Upstream {
+    calls: Vec<i64>,
+}
+
+impl Upstream {
+    fn used(&self, now: i64) -> (i64, i64) {
+        let hour = self.calls.iter().filter(|at| at.div_euclid(3_600) == now.div_euclid(3_600)).count();
+        let burst = self.calls.iter().filter(|at| now - **at < 30).count();
+        (i64::try_from(hour).unwrap(), i64::try_from(burst).unwrap())
+    }
+}
+
+proptest! {
+    #[test]
+    fn b2_never_more_calls_than_a_window_has(steps in prop::collection::vec(step(), 0..400), hourly in 5_u64..60, burst in 3_u64..20) {
+        let options = Options { hourly, burst, ..Options::default() };
+        let (budget, clock) = budget(options);
+        let (hourly, burst) = (i64::try_from(hourly).unwrap(), i64::try_from(burst).unwrap());
+        let mut upstream = Upstream::default();
+        let mut flying: Vec<(Permit, HeaderMap)> = Vec::new();
+        for step in steps {
+            let now = clock.now().as_second();
+            match step {
+                Step::Advance(seconds) => clock.advance(Duration::from_secs(seconds)),
+                Step::Ask(priority) => match ask(&budget, &clock, priority) {
+                    Ok(permit) => {
+                        upstream.calls.push(now);
+                        let (hour, half_minute) = upstream.used(now);
+                        prop_assert!(hour <= hourly, "{hour} calls in an hour of {hourly}");
+                        prop_assert!(half_minute <= burst, "{half_minute} calls in 30 s of {burst}");
+                        let mut answer = hour_headers(hourly, hourly - hour, (now.div_euclid(3_600) + 1) * 3_600);
+                        answer.extend(headers(&[("x-burstlimit-limit", burst), ("x-burstlimit-remaining", burst - half_minute)]));
+                        flying.push((permit, answer));
+                    }
+                    Err(shed) => prop_assert!(shed.retry_at.as_second() >= now && shed.retry_at.as_second() <= now + 3_601),
+                },
+                _ if flying.is_empty() => {}
+                Step::Answer(index) => {
+                    let (permit, answer) = flying.swap_remove(index % flying.len());
+                    permit.answered(&answer, Now::read(&clock));
+                }
+                Step::Lose(index) => drop(flying.swap_remove(index % flying.len())),
+                Step::NotSent => {
+                    if let Ok(permit) = ask(&budget, &clock, Priority::Signer) {
+                        permit.not_sent();
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_headers_change_nothing_that_matters(limit in ".{0,24}", remaining in ".{0,24}", reset in ".{0,24}") {
+        let (budget, clock) = budget(Options::default());
+        let mut answer = HeaderMap::new();
+        for (name, value) in [("x-ratelimit-limit", &limit), ("x-ratelimit-remaining", &remaining), ("x-ratelimit-reset", &reset), ("retry-after", &reset)] {
+            if let Ok(value) = http::HeaderValue::from_str(value) {
+                answer.insert(name, value);
+            }
+        }
+        ask(&budget, &clock, Priority::Signer).unwrap().answered(&answer, Now::read(&clock));
+        let left = budget.remaining(&account());
+        prop_assert!(left.hour_limit >= 1 && left.resets_at <= clock.now() + SignedDuration::from_hours(3));
+    }
+}

@@ -5,6 +5,7 @@
 //! 1 failed, 2 wrong arguments, 64 bad settings.
 
 mod caller;
+mod demo;
 mod doctor;
 mod emulate;
 mod keygen;
@@ -36,6 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Caller(caller::Args),
+    Demo(demo::Args),
     Doctor(doctor::Args),
     Emulate(emulate::Args),
     Keygen(keygen::Args),
@@ -62,6 +64,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Caller(args) => caller::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::Keygen(args) => keygen::run(args).await,

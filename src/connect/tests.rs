@@ -71,8 +71,8 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
     Fixture { inbox, store, clock: manual, life, metrics }
 }
 
-fn fixture() -> Fixture {
-    fixture_over(store(), Limits::default())
+async fn fixture() -> Fixture {
+    fixture_over(store().await, Limits::default())
 }
 
 fn signed(body: &[u8]) -> HeaderMap {
@@ -126,7 +126,7 @@ impl Fixture {
 
 #[tokio::test]
 async fn a_delivery_is_stored_answered_and_taken_in() {
-    let fixture = fixture();
+    let fixture = fixture().await;
     fixture.signing().await;
     let message = sim("envelope-completed", None, 1);
     assert_eq!(fixture.receive(&message).await, Receipt::Accepted);
@@ -143,7 +143,7 @@ async fn a_delivery_is_stored_answered_and_taken_in() {
 
 #[tokio::test]
 async fn what_a_crash_left_in_the_inbox_is_taken_in_at_the_next_start() {
-    let before = fixture();
+    let before = fixture().await;
     before.signing().await;
     assert_eq!(before.receive(&sim("envelope-voided", None, 1)).await, Receipt::Accepted);
     let after = fixture_over(Arc::clone(&before.store), Limits::default());
@@ -153,7 +153,7 @@ async fn what_a_crash_left_in_the_inbox_is_taken_in_at_the_next_start() {
 
 #[tokio::test]
 async fn events_that_come_before_their_signing_is_known_are_not_lost() {
-    let fixture = fixture();
+    let fixture = fixture().await;
     fixture.run();
     assert_eq!(fixture.receive(&sim("recipient-completed", Some("1"), 1)).await, Receipt::Accepted);
     assert_eq!(fixture.receive(&sim("envelope-declined", None, 2)).await, Receipt::Accepted);
@@ -168,7 +168,7 @@ async fn events_that_come_before_their_signing_is_known_are_not_lost() {
 
 #[tokio::test]
 async fn what_we_do_not_know_is_kept_and_counted_and_no_error() {
-    let fixture = fixture();
+    let fixture = fixture().await;
     assert_eq!(fixture.receive(&sim("envelope-beamed-up", None, 1)).await, Receipt::Unknown);
     let body = b"<DocuSignEnvelopeInformation/>";
     let receipt = fixture.inbox.receive(&signed(body), Full::new(Bytes::from_static(body))).await;
@@ -181,7 +181,7 @@ async fn what_we_do_not_know_is_kept_and_counted_and_no_error() {
 
 #[tokio::test]
 async fn nothing_unsigned_wrong_or_rewritten_is_stored() {
-    let fixture = fixture();
+    let fixture = fixture().await;
     let body = Bytes::from(sim("envelope-completed", None, 1).to_string());
     let other = signed(b"another body");
     for headers in [HeaderMap::new(), other] {
@@ -201,7 +201,7 @@ async fn nothing_unsigned_wrong_or_rewritten_is_stored() {
 
 #[tokio::test]
 async fn a_bearer_value_is_asked_for_if_one_is_set() {
-    let fixture = fixture();
+    let fixture = fixture().await;
     fixture.inbox.set_bearers(Bearers::new(["first".to_owned(), "second".to_owned()]));
     let body = Bytes::from(sim("envelope-completed", None, 1).to_string());
     let receive = async |value: Option<&'static str>| {
@@ -219,7 +219,7 @@ async fn a_bearer_value_is_asked_for_if_one_is_set() {
 #[tokio::test]
 async fn bodies_too_large_or_too_slow_are_cut_off_and_others_wait_their_turn() {
     let limits = Limits { body_bytes: 1_000, concurrent: 1, ..Limits::default() };
-    let fixture = Arc::new(fixture_over(store(), limits));
+    let fixture = Arc::new(fixture_over(store().await, limits));
     let large = Bytes::from(vec![b' '; 1_001]);
     assert_eq!(fixture.inbox.receive(&signed(&large), Full::new(large.clone())).await, Receipt::TooLarge);
     let pieces = futures_util::stream::iter(

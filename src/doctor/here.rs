@@ -57,22 +57,15 @@ fn key(config: &Config, from: &KeySource) -> Check {
 fn callers(config: &Config) -> Check {
     if config.callers.is_empty() {
         let fix = "Make a key with `countersign caller add NAME`, and paste the lines that it prints.";
-        return Check::failed("callers", "nobody may call the API", fix);
+        return Check::advised("callers", "nobody may call the API", fix);
     }
-    let nowhere: Vec<&str> = config
-        .callers
-        .iter()
-        .filter(|(_, caller)| caller.return_origins.is_empty())
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let nowhere = config.callers.iter().filter(|(_, caller)| caller.return_origins.is_empty());
+    let nowhere: Vec<&str> = nowhere.map(|(name, _)| name.as_str()).collect();
     if !nowhere.is_empty() {
+        let detail = format!("visitors of {} may be sent back nowhere", nowhere.join(", "));
         let fix =
             "Set return_origins of the caller to the website's origin, such as https://www.example.com.";
-        return Check::failed(
-            "callers",
-            format!("visitors of {} may be sent back nowhere", nowhere.join(", ")),
-            fix,
-        );
+        return Check::advised("callers", detail, fix);
     }
     Check::passed("callers", format!("{} may call", config.callers.len()))
 }
@@ -108,7 +101,7 @@ fn is_writable(directory: &Path) -> bool {
 
 fn public_url(config: &Config) -> Check {
     match &config.public.base_url {
-        Some(origin) if config.connect.hmac_keys.is_empty() => Check::failed(
+        Some(origin) if config.connect.hmac_keys.is_empty() => Check::advised(
             "public URL",
             format!(
                 "{} is set, but DocuSign's events cannot be believed without an HMAC key",

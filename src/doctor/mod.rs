@@ -38,7 +38,7 @@ pub struct Check {
     pub status: Status,
     /// What was seen.
     pub detail: String,
-    /// The next step, if it failed.
+    /// The next step, if it failed or could be better.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
@@ -68,6 +68,11 @@ impl Check {
 
     pub(self) fn skipped(name: &'static str, detail: impl fmt::Display) -> Self {
         Self { name, sender: None, status: Status::Skipped, detail: detail.to_string(), fix: None }
+    }
+
+    /// Nothing is broken, and something is missing that most will want.
+    pub(self) fn advised(name: &'static str, detail: impl fmt::Display, fix: impl fmt::Display) -> Self {
+        Self { status: Status::Skipped, ..Self::failed(name, detail, fix) }
     }
 
     pub(self) fn failed(name: &'static str, detail: impl fmt::Display, fix: impl fmt::Display) -> Self {

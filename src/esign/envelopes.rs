@@ -6,10 +6,16 @@ use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
 
-use super::{Acting, Client, Error, client::Call, error::Refusal, wire};
+use super::{
+    Acting, Client, Error, Recipient, Seen,
+    client::Call,
+    error::Refusal,
+    seen::{recipient, seen},
+    wire,
+};
 use crate::{
     budget::{Deadline, Now, Operation},
-    domain::{Document, EnvelopeFact, EnvelopeId, Fact, Phone, Private, Signer, SignerFact, TransactionId},
+    domain::{Document, EnvelopeId, Phone, Private, TransactionId},
 };
 
 /// Envelopes in one page of a list; also the most ids that one list takes.
@@ -18,8 +24,6 @@ pub const MAX_LISTED: usize = 100;
 const LIST_BYTES: usize = 16 * 1024 * 1024;
 /// The longest reason that the vendor keeps.
 const MAX_REASON: usize = 200;
-/// How the vendor begins the reason when time voided an envelope and no person.
-const EXPIRED: &str = "Envelope has expired";
 
 /// An envelope as it is to be made. It is sent at once.
 #[derive(Debug, Clone)]
@@ -93,40 +97,6 @@ pub struct Created {
     pub trace: Option<String>,
 }
 
-/// An envelope as it was read.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    /// Which.
-    pub envelope: EnvelopeId,
-    /// Its status, as the upstream words it.
-    pub status: String,
-    /// Our id of its create, if the upstream still knows it.
-    pub transaction_id: Option<String>,
-    /// What follows about the envelope.
-    pub facts: Vec<EnvelopeFact>,
-    /// Its signers.
-    pub recipients: Vec<Recipient>,
-    /// The upstream's trace id.
-    pub trace: Option<String>,
-}
-
-/// A signer as the upstream has them now.
-#[derive(Debug, Clone)]
-pub struct Recipient {
-    /// The id within the envelope. A template may have put its own in the place of ours.
-    pub recipient_id: String,
-    /// The upstream's own id of them.
-    pub guid: Option<String>,
-    /// What makes them embedded: ours, unchanged.
-    pub client_user_id: Option<String>,
-    /// Their name; signers may change it while they sign.
-    pub name: Private<String>,
-    /// Their address.
-    pub email: Private<String>,
-    /// What follows about them.
-    pub fact: Option<SignerFact>,
-}
-
 /// An envelope that a look-up found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -165,29 +135,6 @@ pub enum PurgeScope {
     DocumentsAndMetadata,
     /// All of it, with names and addresses made unreadable.
     DocumentsMetadataAndRedact,
-}
-
-impl Seen {
-    /// The facts about an envelope's signers and itself, with the recipient ids that we gave: signers
-    /// are told apart by their client user id, which no template replaces.
-    pub fn facts(&self, signers: &[Signer]) -> Vec<Fact> {
-        let of_signers = self.recipients.iter().filter_map(|recipient| {
-            let ours = signers
-                .iter()
-                .find(|signer| recipient.client_user_id.as_deref() == Some(&signer.client_user_id))
-                .or_else(|| {
-                    let is_remote = recipient.client_user_id.is_none();
-                    signers.iter().find(|signer| is_remote && signer.recipient_id == recipient.recipient_id)
-                })?;
-            Some(Fact::Signer { recipient_id: ours.recipient_id.clone(), fact: recipient.fact? })
-        });
-        of_signers.chain(self.facts.iter().map(|fact| Fact::Envelope(*fact))).collect()
-    }
-
-    /// The upstream's record of a signer, by the client user id.
-    pub fn recipient(&self, client_user_id: &str) -> Option<&Recipient> {
-        self.recipients.iter().find(|recipient| recipient.client_user_id.as_deref() == Some(client_user_id))
-    }
 }
 
 impl Client {
@@ -454,68 +401,4 @@ impl Client {
             }
         }
     }
-}
-
-fn seen(read: wire::answers::Envelope, trace: Option<String>) -> Option<Seen> {
-    let facts = envelope_facts(&read);
-    let signers = read.recipients.map(|recipients| recipients.signers).unwrap_or_default();
-    Some(Seen {
-        envelope: EnvelopeId::new(read.envelope_id?),
-        status: read.status.unwrap_or_default(),
-        transaction_id: read.transaction_id,
-        facts,
-        recipients: signers.into_iter().filter_map(recipient).collect(),
-        trace,
-    })
-}
-
-/// The statuses of "Envelope status codes"; `created`, `correct` and the legacy ones say nothing to us.
-fn envelope_facts(read: &wire::answers::Envelope) -> Vec<EnvelopeFact> {
-    let mut facts = Vec::new();
-    match read.status.as_deref().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "completed" | "signed" => facts.push(EnvelopeFact::Completed),
-        "declined" => facts.push(EnvelopeFact::Declined),
-        "delivered" => facts.push(EnvelopeFact::Delivered),
-        "sent" => facts.push(EnvelopeFact::Sent),
-        "voided" if has_expired(read) => facts.push(EnvelopeFact::Expired),
-        "voided" => facts.push(EnvelopeFact::Voided),
-        _ => {}
-    }
-    if read.purge_state.as_deref().is_some_and(|state| state.to_ascii_lowercase().ends_with("purged"))
-        && read.purge_state.as_deref() != Some("unpurged")
-    {
-        facts.push(EnvelopeFact::Purged);
-    }
-    facts
-}
-
-/// An envelope that ran out of time is voided by the upstream: not before its time, and with the
-/// upstream's own reason.
-fn has_expired(read: &wire::answers::Envelope) -> bool {
-    let time = |text: &Option<String>| text.as_deref().and_then(wire::answers::time);
-    let is_late = match (time(&read.voided_date_time), time(&read.expire_date_time)) {
-        (Some(voided), Some(expires)) => voided >= expires,
-        _ => false,
-    };
-    is_late || read.voided_reason.as_deref().is_some_and(|reason| reason.starts_with(EXPIRED))
-}
-
-fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
-    let has_failed = read.recipient_authentication_status.is_some_and(|status| status.has_failed());
-    let fact = match read.status.as_deref().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "completed" | "signed" => Some(SignerFact::Signed),
-        "declined" => Some(SignerFact::Declined),
-        "sent" | "delivered" if has_failed => Some(SignerFact::AuthenticationFailed),
-        "delivered" => Some(SignerFact::Delivered),
-        "sent" => Some(SignerFact::Sent),
-        _ => None,
-    };
-    Some(Recipient {
-        recipient_id: read.recipient_id?,
-        guid: read.recipient_id_guid,
-        client_user_id: read.client_user_id,
-        name: Private::new(read.name.unwrap_or_default()),
-        email: Private::new(read.email.unwrap_or_default()),
-        fact,
-    })
 }

@@ -26,6 +26,7 @@ mod forward;
 mod identity;
 mod languages;
 mod recipient_views;
+mod seen;
 mod signatures;
 mod templates;
 mod wire;
@@ -35,12 +36,12 @@ pub use self::{
     client::{Client, Deps, Observer, Options},
     documents::{DocumentRef, Download},
     envelopes::{
-        Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewEnvelope, Page, PurgeScope, Recipient,
-        Seen, Since,
+        Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewEnvelope, Page, PurgeScope, Since,
     },
     error::{Doubt, Error, Rejection, RejectionKind},
     forward::{ForwardRequest, Forwarded, MAX_REQUEST_BYTES},
     recipient_views::{View, ViewRequest},
+    seen::{Recipient, Seen},
     signatures::{ImageKind, NewSignature, SignatureImage, StoredSignature},
     templates::{Role, Template},
 };

@@ -1,1 +1,210 @@
-//! What the tests of this module share.
+//! What the tests of this module share: an upstream over HTTP that answers as it is told.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{Acting, Client, Deps, Options, SenderOptions};
+use crate::{
+    auth::{
+        self, Auth, Spawner, TokenSource, access_token::MintedToken, identity::AccountServer,
+        token_source::Minting,
+    },
+    budget::{self, Budget, Deadline},
+    clock::{Clock as _, ManualClock},
+    domain::SenderName,
+    http_client::{self, HttpClient},
+    listener::{Bound, Limits},
+};
+
+pub(super) const ACCOUNT: &str = "fe0b61a3-3b9b-4b36-84cc-aa40c8d0ad61";
+pub(super) const USER: &str = "50d89ab1-dad5-4a0a-b410-92ee3110b970";
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub(super) struct Arrived {
+    pub(super) line: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Arrived {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(super) fn bearer(&self) -> &str {
+        self.headers["authorization"].to_str().unwrap()
+    }
+}
+
+/// What to answer.
+#[derive(Debug, Clone)]
+pub(super) enum Reply {
+    /// Hang up without a word.
+    HangUp,
+    /// Say nothing, for ever.
+    Stall,
+    Text(u16, Vec<(&'static str, String)>, String),
+}
+
+impl Reply {
+    pub(super) fn json(status: u16, body: &Value) -> Self {
+        Self::Text(status, vec![("x-docusign-tracetoken", "trace-1".to_owned())], body.to_string())
+    }
+
+    pub(super) fn error(status: u16, code: &str) -> Self {
+        Self::json(status, &json!({"errorCode": code, "message": "Something. About ada@example.com."}))
+    }
+
+    pub(super) fn with(self, name: &'static str, value: &dyn ToString) -> Self {
+        match self {
+            Self::Text(status, mut headers, body) => {
+                headers.push((name, value.to_string()));
+                Self::Text(status, headers, body)
+            }
+            other => other,
+        }
+    }
+}
+
+/// An upstream, a client of it, and the time of both.
+pub(super) struct World {
+    pub(super) client: Arc<Client>,
+    pub(super) clock: ManualClock,
+    pub(super) mints: Arc<AtomicU64>,
+    pub(super) user_infos: Arc<AtomicU64>,
+    arrived: Arc<Mutex<Vec<Arrived>>>,
+    replies: Arc<Mutex<VecDeque<Reply>>>,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+#[derive(Debug)]
+struct Mint {
+    clock: ManualClock,
+    mints: Arc<AtomicU64>,
+}
+
+impl TokenSource for Mint {
+    fn mint(&self) -> Minting<'_> {
+        Box::pin(async {
+            let number = self.mints.fetch_add(1, Ordering::SeqCst) + 1;
+            let token =
+                MintedToken::new(&format!("token-{number}"), self.clock.uptime(), Duration::from_secs(3_600));
+            Ok(token.unwrap())
+        })
+    }
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        Self::with(SenderOptions::default()).await
+    }
+
+    pub(super) async fn with(options: SenderOptions) -> Self {
+        let clock = ManualClock::new(Timestamp::from_second(1_700_000_000).unwrap());
+        let bound = Bound::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let origin = format!("http://{}", bound.address().unwrap());
+        let arrived: Arc<Mutex<Vec<Arrived>>> = Arc::default();
+        let replies: Arc<Mutex<VecDeque<Reply>>> = Arc::default();
+        let (mints, user_infos): (Arc<AtomicU64>, Arc<AtomicU64>) = Default::default();
+        let stop = CancellationToken::new();
+        let answer = {
+            let (arrived, replies, user_infos) = (arrived.clone(), replies.clone(), user_infos.clone());
+            let origin = origin.clone();
+            move |request: Request<Incoming>| {
+                let (arrived, replies, user_infos) = (arrived.clone(), replies.clone(), user_infos.clone());
+                let origin = origin.clone();
+                async move {
+                    if request.uri().path() == "/oauth/userinfo" {
+                        user_infos.fetch_add(1, Ordering::SeqCst);
+                        return Ok(Response::new(user_info(&origin).to_string().into()));
+                    }
+                    let line = format!("{} {}", request.method(), request.uri());
+                    let line = line.replace(&format!("/restapi/v2.1/accounts/{ACCOUNT}/"), "");
+                    let headers = request.headers().clone();
+                    let body = request.into_body().collect().await.unwrap().to_bytes();
+                    arrived.lock().unwrap().push(Arrived { line, headers, body });
+                    let reply = replies.lock().unwrap().pop_front();
+                    give(reply.unwrap_or_else(|| Reply::error(500, "NOT_SCRIPTED"))).await
+                }
+            }
+        };
+        tokio::spawn(bound.serve_with(answer, Limits::default(), stop.clone()));
+        let http = HttpClient::new(&http_client::Options::default()).unwrap();
+        let server = AccountServer::new(&origin.parse().unwrap()).unwrap();
+        let shared: crate::clock::SharedClock = Arc::new(clock.clone());
+        let auth =
+            Auth::new(http.clone(), server, shared.clone(), Spawner::tokio(), auth::Options::default());
+        auth.register_source("system", Arc::new(Mint { clock: clock.clone(), mints: mints.clone() }));
+        let budget = Budget::new(budget::Options::default(), shared.clone());
+        let client = Client::new(Deps {
+            http,
+            auth,
+            budget,
+            clock: shared,
+            observer: None,
+            senders: vec![(SenderName::new("system"), options)],
+            options: Options::default(),
+        });
+        Self { client, clock, mints, user_infos, arrived, replies, _stop: stop.drop_guard() }
+    }
+
+    pub(super) fn will(&self, reply: Reply) -> &Self {
+        self.replies.lock().unwrap().push_back(reply);
+        self
+    }
+
+    /// What arrived since the last time.
+    pub(super) fn arrived(&self) -> Vec<Arrived> {
+        std::mem::take(&mut *self.arrived.lock().unwrap())
+    }
+
+    pub(super) async fn acting(&self) -> Arc<Acting> {
+        self.client.acting(&SenderName::new("system")).await.unwrap()
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::within(&self.clock, Duration::from_secs(25))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.replies.lock().unwrap().is_empty(), "a reply was never asked for");
+        }
+    }
+}
+
+fn user_info(origin: &str) -> Value {
+    json!({"sub": USER, "name": "Ada", "email": "ada@example.com", "accounts": [
+        {"account_id": ACCOUNT, "is_default": true, "account_name": "NewCo", "base_uri": origin}]})
+}
+
+async fn give(reply: Reply) -> Result<Response<axum::body::Body>, std::io::Error> {
+    match reply {
+        Reply::HangUp => Err(std::io::Error::other("hung up")),
+        Reply::Stall => std::future::pending().await,
+        Reply::Text(status, headers, body) => {
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            Ok(response.body(body.into()).unwrap())
+        }
+    }
+}

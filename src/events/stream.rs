@@ -156,8 +156,9 @@ mod tests {
         streams: Streams,
     }
 
-    fn fixture() -> Fixture {
-        let (store, hub, clock, life) = (store(), Hub::new(), ManualClock::new(now()), Lifecycle::new());
+    async fn fixture() -> Fixture {
+        let (store, hub, clock, life) =
+            (store().await, Hub::new(), ManualClock::new(now()), Lifecycle::new());
         let streams = Streams::new(store.clone(), hub.clone(), Arc::new(clock.clone()), life.clone());
         Fixture { store, hub, clock, life, streams }
     }
@@ -183,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_catches_up_goes_on_live_and_resumes_where_it_broke_off() {
-        let fixture = fixture();
+        let fixture = fixture().await;
         let signing = SigningId::generate(now());
         let old = fixture.publish(450, signing).await;
         let mut stream = fixture.open(Start::Beginning);
@@ -198,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn events_of_other_daemons_come_without_a_wake_up() {
-        let fixture = fixture();
+        let fixture = fixture().await;
         let mut stream = fixture.open(Start::Beginning);
         assert!(stream.next().now_or_never().is_none());
         let waiting = tokio::spawn(async move { take(&mut stream, 1).await });
@@ -212,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_from_now_skips_the_past_and_one_of_a_signing_all_others() {
-        let fixture = fixture();
+        let fixture = fixture().await;
         let (one, other) = (SigningId::generate(now()), SigningId::generate(now()));
         fixture.publish(300, other).await;
         fixture.clock.advance(Duration::from_secs(1));
@@ -229,7 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn there_are_so_many_places_and_a_closed_stream_gives_its_own_back() {
-        let fixture = fixture();
+        let fixture = fixture().await;
         let mut open: Vec<_> = (0..MAX_STREAMS).map(|_| fixture.open(Start::Now)).collect();
         let refused = fixture.streams.open(Some(caller()), None, Start::Now);
         assert_eq!(refused.err(), Some(TooMany));

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::{
+    clock::SystemClock,
     domain::{CallerName, Event, EventId, EventKind, SigningId},
-    store::{self, SealKey, SealKeys, SharedStore},
+    store::{self, SealKeys, SharedStore},
 };
 
 /// A moment to begin at.
@@ -21,10 +22,13 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// An empty store in a file that no other test uses.
-pub(crate) fn store() -> SharedStore {
+pub(crate) async fn store() -> SharedStore {
     let path = std::env::temp_dir().join(format!("countersign-events-{}.db", uuid::Uuid::new_v4()));
-    let keys = SealKeys::new(vec![SealKey::new(&[7; 32])]);
-    store::open(store::Settings { path, synchronous: store::Synchronous::Off, keys }).unwrap()
+    let settings = store::Settings {
+        synchronous: store::Synchronous::Off,
+        ..store::Settings::new(store::Location::Sqlite { path })
+    };
+    store::open(&settings, SealKeys::new(&[7; 32], &[]), Arc::new(SystemClock)).await.unwrap()
 }
 
 pub(crate) fn caller() -> CallerName {

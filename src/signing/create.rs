@@ -128,12 +128,17 @@ impl Signings {
     async fn can_act(&self, ask: &Ask, until: Duration) -> Result<bool, Error> {
         let left = until.saturating_sub(self.parts.clock.uptime());
         tokio::select! {
-            acting = self.parts.esign.acting(&ask.draft.sender) => match acting {
-                Ok(_) => Ok(true),
-                Err(error) if is_outage(&error) => Ok(false),
-                Err(error) => Err(error.into()),
+            checked = self.check_roles(&ask.draft) => match checked {
+                Ok(()) => {}
+                Err(Error::Upstream(error)) if is_outage(&error) => return Ok(false),
+                Err(error) => return Err(error),
             },
-            () = self.parts.clock.sleep(left) => Ok(false),
+            () = self.parts.clock.sleep(left) => return Ok(false),
+        }
+        match self.parts.esign.acting(&ask.draft.sender).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_outage(&error) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{Failure, SignerStatus, SigningId, SigningStatus},
-    esign, store,
+    esign,
+    objects::Invalids,
+    store,
 };
 
 /// A refusal.
@@ -31,6 +33,9 @@ pub enum Error {
         /// Whether this is the answer to an earlier call with the same key.
         replayed: bool,
     },
+    /// Something in the request does not fit what the upstream holds.
+    #[error("the request does not fit")]
+    Invalid(Invalids),
     /// The first call with this key is still running.
     #[error("a call with the same key is still running")]
     InProgress {

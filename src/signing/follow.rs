@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     domain::{
@@ -17,6 +17,9 @@ use crate::{
 /// The upstream lets an application ask for one envelope's status once in this time (rule B3;
 /// eSignature REST API, Rules and limits).
 pub(super) const POLLING_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// Returns with one claim within this time are one return.
+const SAME_RETURN: SignedDuration = SignedDuration::from_secs(10);
 
 /// What became of facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,9 @@ impl Signings {
         let signing = self
             .change(target.signing, Durability::Flushed, |signing, now| {
                 let signer = signing.signer_mut(target.signer).ok_or(Error::NotFound)?;
+                if signer.last_return.is_some_and(|last| is_same_return(last, claim, now)) {
+                    return Ok(Vec::new());
+                }
                 signer.last_return = Some(LastReturn { claim, at: now });
                 if signing.live_view.as_ref().is_some_and(|view| view.signer == target.signer) {
                     signing.live_view = None;
@@ -218,6 +224,11 @@ impl Signings {
         })
         .await
     }
+}
+
+/// A reload or a replayed address says nothing new, and must not fill the outbox.
+fn is_same_return(last: LastReturn, claim: Claim, now: Timestamp) -> bool {
+    last.claim == claim && now.duration_since(last.at) < SAME_RETURN
 }
 
 fn next_check(signing: &Signing) -> Option<Timestamp> {

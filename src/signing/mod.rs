@@ -20,11 +20,16 @@ mod create;
 mod documents;
 mod error;
 mod follow;
+mod links;
 mod nonce;
 mod preflight;
 mod recover;
 mod repeat;
+pub mod result;
+#[cfg(test)]
+pub(crate) mod sample;
 mod settle;
+mod tickets;
 mod views;
 
 use std::{sync::Arc, time::Duration};
@@ -50,7 +55,10 @@ use crate::{
 pub use create::{Ask, Created, detail};
 pub use error::Error;
 pub use follow::{Returned, Seen};
+pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
+pub use result::ResultKey;
+pub use tickets::{TICKET_LIFE, Tickets};
 pub use views::Opener;
 
 /// How often a change is computed anew because somebody else was faster.

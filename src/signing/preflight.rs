@@ -6,13 +6,44 @@ use crate::{
     domain::{Anchors, Document, Draft, document::Anchor},
     objects::{Invalids, invalid::token},
     pdf,
-    signing::Signings,
+    signing::{Error, Signings},
 };
 
 /// Documents larger than this (in base64) are read on a thread of their own, not between other requests.
 const LARGE: usize = 128 * 1024;
 
 impl Signings {
+    /// Checks the roles of a draft against its templates. What a template holds is asked once and
+    /// remembered; if it cannot be asked now, the upstream judges the create itself.
+    pub(super) async fn check_roles(&self, draft: &Draft) -> Result<(), Error> {
+        let ids = draft.documents.iter().filter_map(|document| match document {
+            Document::File { .. } => None,
+            Document::Template { id, .. } => Some(id),
+        });
+        let mut roles = Vec::new();
+        for id in ids {
+            let acting = self.parts.esign.acting(&draft.sender).await?;
+            match self.parts.esign.template(&acting, id, self.at_leisure()).await {
+                Ok(template) => roles.extend(template.roles.iter().map(|role| role.name.clone())),
+                Err(error) if error.rejection().is_some() => return Err(error.into()),
+                Err(_) => return Ok(()),
+            }
+        }
+        let mut faults = Invalids::default();
+        for (at, signer) in draft.signers.iter().enumerate() {
+            let Some(role) = signer.role.as_ref().filter(|_| !roles.is_empty()) else { continue };
+            if !roles.iter().any(|known| known.eq_ignore_ascii_case(role)) {
+                let known = roles.join(", ");
+                faults.add(
+                    format!("/signers/{at}/role"),
+                    "template_role_mismatch",
+                    format!("no such role; the template has: {known}"),
+                );
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
+    }
+
     /// Checks the documents of a draft and gives it back. Nothing is sent and nothing is stored.
     pub async fn preflight(&self, draft: Draft) -> Result<Draft, Invalids> {
         let size: usize = draft.documents.iter().map(size).sum();

@@ -28,6 +28,10 @@ impl Signings {
         }
         let mut watcher = self.parts.hub.watch(id);
         let give_up = until.min(self.parts.clock.uptime().saturating_add(PATIENCE));
+        // Read again: the first call may have ended before this one began to watch.
+        let Some(record) = self.parts.store.signing(id).await? else {
+            return Box::pin(self.create(ask)).await;
+        };
         let mut record = self.revive(record, &ask).await?;
         loop {
             if is_settled(record.signing.status) {

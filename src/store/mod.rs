@@ -8,50 +8,26 @@
 //! It must never see a recipient-view URL or a link token in the clear: of tokens it gets digests, and
 //! answers that are kept for a repeated call are sealed like everything else.
 
-mod rows;
-mod seal;
-mod sqlite;
-
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
+mod migrations;
+mod postgres;
+mod rows;
+mod seal;
+mod sqlite;
+
+pub use postgres::PostgresStore;
+pub use seal::{KEY_LEN as SEAL_KEY_LEN, SealKeyId, SealKeys};
+pub use sqlite::SqliteStore;
+
+use crate::clock::SharedClock;
 use crate::domain::{
     AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, EventKind, LinkId, Private,
     SenderName, SignerId, Signing, SigningId, SigningStatus,
 };
-
-pub use seal::{SealKey, SealKeys};
-pub use sqlite::SqliteStore;
-
-/// Which store, and what a commit survives.
-#[derive(Debug)]
-pub struct Settings {
-    /// The SQLite file.
-    pub path: PathBuf,
-    /// What a commit survives.
-    pub synchronous: Synchronous,
-    /// The keys that seal personal data.
-    pub keys: SealKeys,
-}
-
-/// What a commit survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Synchronous {
-    /// A power cut.
-    Full,
-    /// The death of the process.
-    Normal,
-    /// Neither.
-    Off,
-}
-
-/// Opens the store that the settings name.
-pub fn open(settings: Settings) -> Result<SharedStore, Error> {
-    let Settings { path, synchronous, keys } = settings;
-    Ok(Arc::new(SqliteStore::open(&path, keys, synchronous)?))
-}
 
 /// What every call of the store answers with.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -75,6 +51,83 @@ pub enum Error {
     /// that is not in the settings. Only a person can heal it.
     #[error("the store is unusable: {0}")]
     Unusable(String),
+}
+
+/// Where a store is and how it works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which database.
+    pub location: Location,
+    /// What [`Durability::Synced`] costs and is worth.
+    pub synchronous: Synchronous,
+    /// Connections that read (SQLite), or all of them (Postgres).
+    pub connections: u32,
+    /// How long one operation may take before the store counts as unavailable.
+    pub patience: Duration,
+}
+
+impl Settings {
+    /// The usual settings for a database.
+    pub fn new(location: Location) -> Self {
+        let connections = match location {
+            Location::Postgres { .. } => 16,
+            Location::Sqlite { .. } => 4,
+        };
+        Self { location, synchronous: Synchronous::Full, connections, patience: Duration::from_secs(10) }
+    }
+}
+
+/// Which database.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// A Postgres that several daemons may share. The URL holds a password.
+    Postgres {
+        /// `postgres://user:password@host/database`.
+        url: Private<String>,
+    },
+    /// A file of our own.
+    Sqlite {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+impl Location {
+    /// Reads `sqlite://relative.db`, `sqlite:///absolute.db` or `postgres://…`.
+    pub fn parse(url: &str) -> Result<Self, NotALocation> {
+        match url.split_once("://") {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite { path: path.into() }),
+            Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => {
+                Ok(Self::Postgres { url: Private::new(url.to_owned()) })
+            }
+            _ => Err(NotALocation),
+        }
+    }
+}
+
+/// Text that names no database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not of the form sqlite://file.db, sqlite:///dir/file.db or postgres://…")]
+pub struct NotALocation;
+
+/// What it takes until a write counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synchronous {
+    /// It has reached the disk.
+    Full,
+    /// It survives the death of the process; a power cut may take the last moments, whole.
+    Normal,
+    /// Like `Normal`; with SQLite, a power cut may also damage the file. For measurements.
+    Off,
+}
+
+/// Opens the store and brings its schema up to date. Fails rather than start over: what cannot be read
+/// is [`Error::Unusable`], in one line that names the fix.
+pub async fn open(settings: &Settings, keys: SealKeys, clock: SharedClock) -> Result<SharedStore, Error> {
+    Ok(match &settings.location {
+        Location::Postgres { url } => Arc::new(PostgresStore::open(url, settings, keys, clock).await?),
+        Location::Sqlite { path } => Arc::new(SqliteStore::open(path, settings, keys, clock).await?),
+    })
 }
 
 /// The number of a record's last change.

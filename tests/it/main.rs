@@ -1,3 +1,19 @@
 //! The one integration binary.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the whole binary is tests; clippy sees only the functions marked so"
+)]
+
+mod browser;
 mod cli;
+mod demo;
+mod esign;
+mod harness;
+mod postgres;
+mod readme;
+mod signings;
+mod store;
+mod token_interleavings;
+mod token_simulation;
+mod uncertain;

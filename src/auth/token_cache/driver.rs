@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 
-use super::{Control, Driver, Failed, MINT_GAP, OnIdle, Shared};
+use super::{Control, Driver, Failed, MINT_GAP, OnIdle, Shared, slot::Epoch};
 use crate::auth::{
     access_token::{AccessToken, MintedToken},
     error::Error,
@@ -19,8 +19,8 @@ use crate::auth::{
 enum Step {
     /// The sender is idle.
     End,
-    /// Mint, as of this epoch.
-    Mint(u64),
+    /// Mint; a flight begins.
+    Mint(Epoch),
     /// Nothing before then, unless woken.
     Sleep(Duration),
 }
@@ -34,7 +34,7 @@ pub(super) async fn drive(shared: Arc<Shared>) {
         let work = async {
             match step {
                 Step::End => return true,
-                Step::Mint(epoch) => shared.fly(epoch).await,
+                Step::Mint(begun) => shared.fly(begun).await,
                 Step::Sleep(duration) => tokio::select! {
                     biased;
                     () = shared.wake.notified() => {}
@@ -81,7 +81,7 @@ impl Shared {
         let is_well = control.failed.is_none() && !control.forced;
         // One that fails goes on: nobody may have to call before a missing consent is seen to be there.
         if is_well && now >= idle_at {
-            self.current.store(None);
+            self.current.clear();
             control.driver = Driver::Dropped;
             return Step::End;
         }
@@ -89,7 +89,7 @@ impl Shared {
         if now >= due {
             (control.flight, control.last_started, control.forced) = (Some(now), Some(now), false);
             control.started += 1;
-            return Step::Mint(control.epoch);
+            return Step::Mint(self.current.begin());
         }
         let until = if is_well { due.min(idle_at) } else { due };
         Step::Sleep(until.saturating_sub(now))
@@ -101,13 +101,14 @@ impl Shared {
         if control.forced {
             return gap;
         }
-        let wanted = self.current.load().as_ref().map_or(Duration::ZERO, |token| token.schedule.refresh_at);
+        let wanted =
+            self.current.look(|token| token.map_or(Duration::ZERO, |token| token.schedule.refresh_at));
         let allowed = control.failed.as_ref().map_or(Duration::ZERO, |failed| failed.not_before);
         wanted.max(allowed).max(gap)
     }
 
     /// One flight, and what becomes of it.
-    async fn fly(&self, epoch: u64) {
+    async fn fly(&self, begun: Epoch) {
         // A panic below is a failure like any other: the refresher outlives it (rule T4).
         let outcome = AssertUnwindSafe(self.source.mint()).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal.into()));
@@ -117,7 +118,7 @@ impl Shared {
             control.flight = None;
             control.ended += 1;
             match outcome {
-                Ok(minted) => self.publish(&mut control, epoch, minted, now),
+                Ok(minted) => self.publish(&mut control, begun, minted, now),
                 Err(failure) => self.remember(&mut control, failure, now),
             }
         }
@@ -125,7 +126,7 @@ impl Shared {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    fn publish(&self, control: &mut Control, epoch: u64, minted: MintedToken, now: Duration) {
+    fn publish(&self, control: &mut Control, begun: Epoch, minted: MintedToken, now: Duration) {
         let generation = self.around.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let token = AccessToken::publish(minted, generation, control.jitter.symmetric());
         if now >= token.schedule().usable_until {
@@ -138,9 +139,7 @@ impl Shared {
             self.touch(now);
         }
         // One that began before an invalidation may be as dead as what was invalidated (rule T6).
-        if control.epoch == epoch {
-            self.current.store(Some(token.into()));
-        }
+        self.current.publish(begun, token.into());
     }
 
     fn remember(&self, control: &mut Control, failure: Failure, now: Duration) {

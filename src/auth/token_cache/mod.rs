@@ -11,6 +11,8 @@
 
 mod driver;
 mod record;
+mod slot;
+mod sync;
 
 pub use record::Record;
 
@@ -24,10 +26,10 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::slot::Slot;
 use super::{
     access_token::{self, AccessToken, Band},
     error::{Error, Kind},
@@ -95,7 +97,7 @@ struct Shared {
     source: Arc<dyn TokenSource>,
     around: Surroundings,
     record: Arc<Record>,
-    current: ArcSwapOption<access_token::Inner>,
+    current: Slot<access_token::Inner>,
     /// Uptime of the last read in whole seconds, written once a second at most.
     used_at: AtomicU64,
     /// Set by the first reader that finds a refresh due; cleared when an attempt ends.
@@ -108,8 +110,6 @@ struct Shared {
 
 struct Control {
     driver: Driver,
-    /// Bumped by an invalidation: a flight that began before it does not publish (rule T6).
-    epoch: u64,
     /// When the flight in progress began.
     flight: Option<Duration>,
     /// Flights begun and ended; the n-th to begin is the n-th to end.
@@ -198,7 +198,6 @@ impl TokenCache {
     pub fn new(source: Arc<dyn TokenSource>, record: Arc<Record>, around: Surroundings) -> Self {
         let control = Control {
             driver: Driver::NotStarted,
-            epoch: 0,
             flight: None,
             started: 0,
             ended: 0,
@@ -212,7 +211,7 @@ impl TokenCache {
         let shared = Shared {
             source,
             record,
-            current: ArcSwapOption::empty(),
+            current: Slot::new(),
             used_at: AtomicU64::new(around.clock.uptime().as_secs()),
             nudged: AtomicBool::new(false),
             wake: Notify::new(),
@@ -221,6 +220,13 @@ impl TokenCache {
             around,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// An empty cache over the same source and record, for a sender that comes back.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        let shared = &self.shared;
+        Self::new(Arc::clone(&shared.source), Arc::clone(&shared.record), shared.around.clone())
     }
 
     /// The token, if a reader may have it without waiting: one atomic pointer and a clock.
@@ -284,14 +290,14 @@ impl TokenCache {
         let now = self.shared.around.clock.uptime();
         {
             let mut control = self.shared.lock();
-            let Some(current) = self.shared.current.load_full().filter(|t| t.generation == generation) else {
+            let Some(current) = self.shared.current.get().filter(|token| token.generation == generation)
+            else {
                 return Retired::Before;
             };
             if now < control.retire_not_before {
                 return Retired::TooSoon;
             }
-            self.shared.current.store(None);
-            control.epoch += 1;
+            self.shared.current.retire(|token| token.generation == generation);
             if now.saturating_sub(current.schedule.born) < EARLY_DEATH {
                 control.retire_not_before = now + backoff(Kind::Transient, control.early_deaths);
                 control.early_deaths += 1;
@@ -316,7 +322,7 @@ impl TokenCache {
             let control = self.shared.lock();
             (control.failed.clone(), control.flight.is_some())
         };
-        let current = self.shared.current.load_full();
+        let current = self.shared.current.get();
         let schedule = current.as_ref().map(|token| token.schedule);
         CacheStatus {
             band: schedule.map_or(Band::None, |schedule| schedule.band(now)),
@@ -387,13 +393,14 @@ impl Shared {
     }
 
     fn ready(&self, now: Duration) -> Option<AccessToken> {
-        let current = self.current.load();
-        let token = current.as_ref().filter(|token| now < token.schedule.last_minutes_at)?;
+        let token = self
+            .current
+            .look(|current| current.filter(|token| now < token.schedule.last_minutes_at).map(Arc::clone))?;
         self.touch(now);
         if now >= token.schedule.refresh_at {
             self.nudge();
         }
-        Some(AccessToken::from(Arc::clone(token)))
+        Some(AccessToken::from(token))
     }
 
     fn touch(&self, now: Duration) {
@@ -415,7 +422,7 @@ impl Shared {
         let control = self.lock();
         let failed = control.failed.as_ref();
         let is_remembered = failed.is_some_and(|failed| now < failed.not_before);
-        if let Some(token) = self.current.load_full().filter(|token| now < token.schedule.usable_until) {
+        if let Some(token) = self.current.get().filter(|token| now < token.schedule.usable_until) {
             let fresh = now < token.schedule.last_minutes_at;
             let until = control.flight.unwrap_or(arrived).min(arrived) + PATIENCE;
             // A flight that is slow delays those who come in its first two seconds, and nobody after.

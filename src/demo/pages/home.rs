@@ -58,7 +58,6 @@ pub(crate) fn home(order: &OrderId, filled: &Filled, refusal: Option<&Refusal>) 
                 div class="intro" {
                     h1 { "Good agreements start with a clear signature" }
                     p class="lead" { "We advise small companies on what they sign. Begin with one document: it takes two minutes, from any device." }
-                    ol class="steps" { @for (what, how) in STEPS { li { b { (what) } span { (how) } } } }
                 }
                 form class="card" method="post" action="/orders" aria-label="Sign a document" {
                     @if let Some(refusal) = refusal { (summary(refusal)) }
@@ -82,6 +81,9 @@ pub(crate) fn home(order: &OrderId, filled: &Filled, refusal: Option<&Refusal>) 
                     }
                     button class="wide" { "Sign" }
                     p class="hint" { "You will be taken to the signing page. Nothing is binding: this is a demo." }
+                }
+                ol class="steps" aria-label="How it works" {
+                    @for (what, how) in STEPS { li { b { (what) } span { (how) } } }
                 }
             }
         },
@@ -155,7 +157,7 @@ fn input(field: &Field<'_>, refusal: Option<&Refusal>) -> Markup {
 fn summary(refusal: &Refusal) -> Markup {
     html! {
         div class="notice bad" role="alert" {
-            p { strong { "That did not work: " } (refusal.detail) @if !refusal.code.is_empty() { " " code { (refusal.code) } } }
+            p { strong { "That did not work: " } (refusal.detail) @if refusal.errors.is_empty() && !refusal.code.is_empty() { " " code { (refusal.code) } } }
             @if !refusal.fix.is_empty() && refusal.errors.is_empty() { p { (refusal.fix) } }
         }
     }

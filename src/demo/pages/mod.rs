@@ -23,17 +23,13 @@ pub(super) const ICON: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBo
 /// A place in the site, for the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
+    Elsewhere,
     Home,
     Orders,
-    Outbox,
-    Elsewhere,
 }
 
-const NAVIGATION: [(Place, &str, &str); 3] = [
-    (Place::Home, "/", "Sign"),
-    (Place::Orders, "/orders", "Orders"),
-    (Place::Outbox, "/outbox", "SMS outbox"),
-];
+const NAVIGATION: [(Place, &str, &str); 2] =
+    [(Place::Home, "/", "Sign"), (Place::Orders, "/orders", "Orders")];
 
 /// A page around its content; with `refresh_s` it is loaded again after so many seconds.
 fn shell(place: Place, title: &str, refresh_s: Option<u32>, content: &Markup) -> Markup {
@@ -53,8 +49,8 @@ fn shell(place: Place, title: &str, refresh_s: Option<u32>, content: &Markup) ->
                 a class="skip" href="#content" { "Skip to the content" }
                 div class="demo-note" {
                     div class="wrap" {
-                        span { "Demo: a fictional company. DocuSign is emulated on this machine, and nothing leaves it." }
-                        a href="/outbox" target="_blank" rel="noopener" { "SMS outbox (new tab)" }
+                        span { "Demo: a fictional company, an emulated DocuSign." }
+                        a href="/outbox" target="_blank" rel="noopener" { "SMS outbox (opens in a new tab)" }
                     }
                 }
                 header class="top" {

@@ -11,13 +11,13 @@ const REFRESH_S: u32 = 3;
 /// The page, newest message first; `None`: the emulator did not answer.
 pub(crate) fn outbox(messages: Option<&[Message]>) -> Markup {
     shell(
-        Place::Outbox,
+        Place::Elsewhere,
         "SMS outbox",
         Some(REFRESH_S),
         &html! {
             h1 { "SMS outbox" }
             div class="notice wait" {
-                p { strong { "Demo only. " } "This is what the visitor's phone would show. No message is sent to anyone; the page looks for new ones every " (REFRESH_S) " seconds." }
+                p { strong { "Demo only. " } "This is what the visitor’s phone would show. No message is sent to anyone; the page looks for new ones every " (REFRESH_S) " seconds." }
             }
             div class="phone" {
                 section class="screen" aria-label="Text messages" {

@@ -1,351 +1,341 @@
-//! The embedded store: one SQLite file in WAL mode, one writer thread, a few readers.
+//! The embedded store: one SQLite file in WAL mode, one daemon.
 //!
-//! All writes go through one thread, which takes everything that waits into one transaction, so that
-//! concurrent requests share a sync. A batch in which something must survive a power cut commits with
-//! `synchronous = FULL` (or what the settings trade for it); one in which nothing must, without a sync.
-//! Source: sqlite.org, "Write-Ahead Logging" and "PRAGMA synchronous".
+//! All writes go through one thread that shares a commit among all that wait ([`threads`]); reads have
+//! connections of their own and see the last commit. Sealing and JSON happen in the caller's task, so
+//! that the writer only binds and steps. What an operation does is in [`signings`], [`outbox`],
+//! [`inbox`] and [`retention`]; this file only sends it where it belongs.
 
-mod events;
-mod links;
-mod schema;
+mod file;
+mod inbox;
+mod outbox;
+mod queue;
+mod retention;
 mod signings;
-mod upkeep;
-mod writer;
+mod threads;
 
 use std::{
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    fmt,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, types::Value};
 
 use crate::{
+    clock::SharedClock,
     domain::{
         AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, LinkId, Private, SenderName,
         Signing, SigningId,
     },
     store::{
-        Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
-        EventFilter, Filter, Inbound, Intent, Link, Received, Record, Retention, SealKeys, Spent, Store,
-        Synchronous, Version,
+        Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
+        Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, Received, Record, Retention, Settings,
+        Spent, Store, Version,
+        rows::{
+            self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
+            seal_endpoint, signed, timestamp,
+        },
+        seal::{SEALED_COLUMNS, SealKeys},
+        sqlite::{
+            file::{Access, DatabaseFile},
+            queue::Queue,
+            threads::{Job, MAX_WAITING, Write, Writer, job, stopped},
+        },
     },
 };
-use writer::Writer;
 
-/// The first version without the bug that could corrupt a WAL database when it was reset.
-const OLDEST: i32 = 3_051_003;
-/// Reads at once.
-const READERS: usize = 4;
-
-/// A SQLite file as a store.
+/// The store in a file.
 pub struct SqliteStore {
-    writer: Writer,
-    readers: Arc<Readers>,
-    keys: Arc<SealKeys>,
-    /// Held as long as the store lives, so that no second daemon writes to the file.
-    _lock: std::fs::File,
+    keys: SealKeys,
+    clock: SharedClock,
+    patience: Duration,
+    writes: Arc<Queue<Write>>,
+    reads: Arc<Queue<Box<dyn Job>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-struct Readers {
-    idle: Mutex<Vec<Connection>>,
-    slots: tokio::sync::Semaphore,
-}
-
-impl std::fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SqliteStore")
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("keys", &self.keys).finish_non_exhaustive()
     }
 }
 
 impl SqliteStore {
-    /// Opens the file, or makes a new one (mode 0600), and brings its schema up to date.
-    pub fn open(path: &Path, keys: SealKeys, synchronous: Synchronous) -> Result<Self, Error> {
-        if rusqlite::version_number() < OLDEST {
-            return Err(Error::Unusable(format!(
-                "SQLite {} may corrupt its file; 3.51.3 is needed",
-                rusqlite::version()
-            )));
-        }
-        let lock = lock(path)?;
-        let keys = Arc::new(keys);
-        let mut connection = connect(path, Access::Write)?;
-        schema::migrate(&mut connection, path)?;
-        schema::prove_key(&connection, &keys)?;
-        let readers = (0..READERS).map(|_| connect(path, Access::Read)).collect::<Result<Vec<_>, _>>()?;
-        let writer = Writer::start(connection, synchronous)?;
-        let readers = Readers { idle: Mutex::new(readers), slots: tokio::sync::Semaphore::new(READERS) };
-        Ok(Self { writer, readers: Arc::new(readers), keys, _lock: lock })
-    }
-
-    /// Reads on a connection of its own, off the executor's threads.
-    async fn read<T, F>(&self, query: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection, &SealKeys) -> Result<T, Error> + Send + 'static,
-    {
-        let readers = Arc::clone(&self.readers);
-        let keys = Arc::clone(&self.keys);
-        let _slot = self
-            .readers
-            .slots
-            .acquire()
+    /// Opens the file at `path`, or makes it.
+    pub async fn open(
+        path: &Path,
+        settings: &Settings,
+        keys: SealKeys,
+        clock: SharedClock,
+    ) -> Result<Self, Error> {
+        let (path, settings) = (path.to_owned(), settings.clone());
+        tokio::task::spawn_blocking(move || Self::start(&path, &settings, keys, clock))
             .await
-            .map_err(|_| Error::Unavailable("the store is closed".into()))?;
-        let reading = tokio::task::spawn_blocking(move || {
-            let taken = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = taken.ok_or_else(|| Error::Unavailable("the store is closed".into()))?;
-            let result = query(&connection, &keys);
-            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            result
-        });
-        reading.await.map_err(|_| Error::Unavailable("a read was aborted".into()))?
+            .map_err(|e| Error::Unavailable(format!("it could not be opened: {e}")))?
     }
-}
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Read,
-    Write,
-}
-
-fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
-    let flags = match access {
-        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-        Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
-    };
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|error| at(path, &error))?;
-    connection.set_prepared_statement_cache_capacity(64);
-    let pragmas = match access {
-        Access::Read => "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;",
-        Access::Write => {
-            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;
-             PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 4000;"
+    fn start(path: &Path, settings: &Settings, keys: SealKeys, clock: SharedClock) -> Result<Self, Error> {
+        let (file, connection) = DatabaseFile::open(path, &keys)?;
+        let file = Arc::new(file);
+        let writes = Arc::new(Queue::new(MAX_WAITING));
+        let reads = Arc::new(Queue::<Box<dyn Job>>::new(MAX_WAITING));
+        let store = Self {
+            keys,
+            clock,
+            patience: settings.patience,
+            writes: Arc::clone(&writes),
+            reads: Arc::clone(&reads),
+            threads: Mutex::default(),
+        };
+        for _ in 0..settings.connections.max(1) {
+            let (file, reads) = (Arc::clone(&file), Arc::clone(&reads));
+            let connection = file.connect(Access::Read)?;
+            store.spawn("store-read", move || threads::read(&file, &reads, connection))?;
         }
-    };
-    connection.execute_batch(pragmas).map_err(|error| at(path, &error))?;
-    Ok(connection)
-}
-
-/// One daemon a file: the lock goes with the process, however it ends.
-fn lock(path: &Path) -> Result<std::fs::File, Error> {
-    let unavailable = |error: &dyn std::fmt::Display| {
-        Error::Unavailable(format!("cannot open {}: {error}", path.display()))
-    };
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.open(path).map_err(|error| unavailable(&error))?;
-    let beside = PathBuf::from(format!("{}-lock", path.display()));
-    let file = options.open(&beside).map_err(|error| unavailable(&error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Unavailable(format!(
-            "another process uses {}; several daemons share a Postgres database instead",
-            path.display()
-        ))),
-        Err(std::fs::TryLockError::Error(error)) => Err(unavailable(&error)),
+        let writing = Writer::new(file, writes, connection, settings.synchronous);
+        store.spawn("store-write", move || writing.run())?;
+        Ok(store)
     }
-}
 
-/// What an error of SQLite means to us, by its code.
-fn meaning(error: &rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode;
-    let text = match error {
-        // The message may quote a value; the code says enough.
-        rusqlite::Error::SqliteFailure(failure, _) => failure.to_string(),
-        rusqlite::Error::QueryReturnedNoRows => return Error::Conflict,
-        _ => "a row is not of the shape that this program wrote".to_owned(),
-    };
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            Error::Unusable(format!("{text}: the file is corrupt or not ours; restore it from a backup"))
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(run)
+            .map_err(|e| Error::Unavailable(format!("no thread for it: {e}")))?;
+        self.threads().push(thread);
+        Ok(())
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs an operation in the next batch, and answers once it is committed.
+    async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        run: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (job, answer) = job(run);
+        self.writes.push(Write { durability, job })?;
+        // No limit on the wait: what is queued will be committed, and must not be reported as failed.
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Runs a query on the last committed state.
+    async fn read<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (job, answer) = job(run);
+        self.reads.push(job)?;
+        match tokio::time::timeout(self.patience, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(stopped())),
+            Err(_) => Err(Error::Unavailable(format!("a query took more than {:?}", self.patience))),
         }
-        Some(ErrorCode::DiskFull) => Error::Unavailable(format!("{text}: free space on its disk")),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
-            Error::Unavailable(format!("{text}: make the file and its directory writable"))
+    }
+
+    /// Repeats a batch of a clean-up until it finds less than a full one.
+    async fn sweep(
+        &self,
+        batch: impl Fn(&Connection) -> Result<u64, Error> + Clone + Send + 'static,
+    ) -> Result<u64, Error> {
+        let mut total = 0;
+        loop {
+            let destroyed = self.write(Durability::Flushed, batch.clone()).await?;
+            total += destroyed;
+            if destroyed < u64::from(retention::BATCH) {
+                return Ok(total);
+            }
         }
-        Some(_) => Error::Unavailable(text),
-        None => Error::Unusable(text),
+    }
+
+    /// Seals anew what older keys of the ring have sealed.
+    async fn reseal(&self) -> Result<(), Error> {
+        for older in self.keys.ids().skip(1) {
+            if !self.read(move |db| retention::is_sealed_with(db, older)).await? {
+                continue;
+            }
+            for column in SEALED_COLUMNS {
+                // Less than every id: SQLite sorts text before bytes.
+                let mut from = Some(Value::Text(String::new()));
+                while let Some(after) = from {
+                    let keys = self.keys.clone();
+                    let batch = move |db: &Connection| retention::reseal(db, &keys, older, column, &after);
+                    from = self.write(Durability::Flushed, batch).await?;
+                }
+            }
+            self.write(Durability::Synced, move |db| retention::forget_key(db, older)).await?;
+        }
+        Ok(())
+    }
+
+    fn record(&self, row: Option<SigningRow>) -> Result<Option<Record>, Error> {
+        row.map(|row| row.into_record(&self.keys)).transpose()
+    }
+
+    fn inbound(&self, rows: Vec<InboundRow>) -> Result<Vec<Inbound>, Error> {
+        rows.into_iter().map(|row| row.into_inbound(&self.keys)).collect()
     }
 }
 
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        meaning(&error)
+impl Drop for SqliteStore {
+    /// Lets what was accepted be written, and the file be free once the value is gone.
+    fn drop(&mut self) {
+        self.writes.close();
+        self.reads.close();
+        for thread in std::mem::take(&mut *self.threads()) {
+            let _ = thread.join();
+        }
     }
-}
-
-fn at(path: &Path, error: &rusqlite::Error) -> Error {
-    let place = |text: String| format!("{}: {text}", path.display());
-    match meaning(error) {
-        Error::Unavailable(text) => Error::Unavailable(place(text)),
-        Error::Unusable(text) => Error::Unusable(place(text)),
-        Error::Conflict => Error::Conflict,
-    }
-}
-
-/// Microseconds since 1970.
-fn micros(at: Timestamp) -> i64 {
-    at.as_microsecond()
-}
-
-fn time(micros: i64) -> Timestamp {
-    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-fn maybe_time(micros: Option<i64>) -> Option<Timestamp> {
-    micros.map(time)
-}
-
-/// A uuid column.
-fn uuid(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<uuid::Uuid> {
-    Ok(uuid::Uuid::from_bytes(row.get::<_, [u8; 16]>(index)?))
 }
 
 impl Store for SqliteStore {
     fn begin(&self, intent: Intent) -> Answer<'_, Begun> {
         Box::pin(async move {
-            // Sealed here and not on the writer's thread, which everyone shares.
-            let row = signings::NewRow::of(&intent, &self.keys);
-            let key = intent.key;
-            let begun = self.writer.synced(move |connection| signings::begin(connection, &row)).await?;
-            match begun {
-                Some(version) => Ok(Begun::New(version)),
-                None => {
-                    let found =
-                        self.read(move |connection, keys| signings::by_key(connection, keys, key)).await?;
-                    found.map(|record| Begun::Known(Box::new(record))).ok_or(Error::Conflict)
-                }
-            }
+            let row = NewRow::new(intent, &self.keys);
+            let known = self.write(Durability::Synced, move |db| signings::begin(db, &row)).await?;
+            Ok(match self.record(known)? {
+                None => Begun::New(Version(1)),
+                Some(record) => Begun::Known(Box::new(record)),
+            })
         })
     }
 
     fn signing(&self, id: SigningId) -> Answer<'_, Option<Record>> {
-        Box::pin(self.read(move |connection, keys| signings::by_id(connection, keys, id)))
+        Box::pin(async move { self.record(self.read(move |db| signings::by_id(db, id)).await?) })
     }
 
-    fn signing_by_key<'a>(&'a self, _: &'a CallerName, key: Digest) -> Answer<'a, Option<Record>> {
-        Box::pin(self.read(move |connection, keys| signings::by_key(connection, keys, key)))
+    fn signing_by_key<'a>(&'a self, caller: &'a CallerName, key: Digest) -> Answer<'a, Option<Record>> {
+        let caller = caller.clone();
+        Box::pin(async move { self.record(self.read(move |db| signings::by_key(db, &caller, &key)).await?) })
     }
 
     fn signing_by_envelope<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Option<Record>> {
-        let envelope = envelope.to_string();
-        Box::pin(self.read(move |connection, keys| signings::by_envelope(connection, keys, &envelope)))
+        let envelope = envelope.clone();
+        Box::pin(async move { self.record(self.read(move |db| signings::by_envelope(db, &envelope)).await?) })
     }
 
     fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>> {
-        let caller = caller.to_string();
-        Box::pin(self.read(move |connection, keys| signings::page(connection, keys, &caller, &filter)))
+        let caller = caller.clone();
+        Box::pin(async move {
+            let rows = self.read(move |db| signings::list(db, &caller, &filter)).await?;
+            rows.into_iter().map(|row| row.into_signing(&self.keys)).collect()
+        })
     }
 
     fn save<'a>(&'a self, change: Change<'a>) -> Answer<'a, Version> {
         Box::pin(async move {
-            let durability = change.durability;
-            let row = signings::ChangedRow::of(change, &self.keys);
-            self.writer.with(durability, move |connection| signings::save(connection, &row)).await
+            let (durability, next) = (change.durability, Version(change.from.0 + 1));
+            let row = ChangedRow::new(change, &self.keys, self.clock.now());
+            self.write(durability, move |db| signings::save(db, &row)).await?;
+            Ok(next)
         })
     }
 
     fn forget(&self, id: SigningId, from: Version) -> Answer<'_, ()> {
-        Box::pin(self.writer.synced(move |connection| signings::forget(connection, id, from)))
+        Box::pin(self.write(Durability::Synced, move |db| signings::forget(db, id, signed(from.0))))
     }
 
     fn payload(&self, id: SigningId) -> Answer<'_, Option<Private<Bytes>>> {
-        Box::pin(self.read(move |connection, keys| signings::payload(connection, keys, id)))
+        Box::pin(async move {
+            let id = bytes(id.as_uuid());
+            let sealed = self.read(move |db| signings::payload(db, &id)).await?;
+            let open = |sealed| self.keys.open(payload_place(&id), sealed).map(Private::new);
+            sealed.map(open).transpose()
+        })
     }
 
     fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
         Box::pin(async move {
-            // Most of the time nothing is due: looking costs a read, not a write.
-            if !self.read(move |connection, _| signings::any_due(connection, now)).await? {
-                return Ok(Vec::new());
-            }
-            let keys = Arc::clone(&self.keys);
-            self.writer.flushed(move |connection| signings::claim(connection, &keys, now, until, limit)).await
+            let (now, until) = (micros(now), micros(until));
+            let claimed =
+                self.write(Durability::Flushed, move |db| signings::claim(db, now, until, limit)).await?;
+            rows::readable(claimed, &self.keys)
         })
     }
 
     fn unsettled(&self) -> Answer<'_, u64> {
-        Box::pin(self.read(|connection, _| signings::unsettled(connection)))
+        Box::pin(self.read(signings::unsettled))
     }
 
     fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
-        Box::pin(self.read(move |connection, keys| signings::quiet(connection, keys, before, limit)))
+        Box::pin(async move {
+            let found = self.read(move |db| signings::quiet(db, micros(before), limit)).await?;
+            rows::readable(found, &self.keys)
+        })
     }
 
     fn link_by_token(&self, token: Digest) -> Answer<'_, Option<Link>> {
-        Box::pin(self.read(move |connection, _| links::by_token(connection, token)))
+        Box::pin(self.read(move |db| signings::link_by_token(db, &token)))
     }
 
     fn link(&self, id: LinkId) -> Answer<'_, Option<Link>> {
-        Box::pin(self.read(move |connection, _| links::by_id(connection, id)))
+        Box::pin(self.read(move |db| signings::link(db, id)))
     }
 
     fn add_link(&self, link: Link) -> Answer<'_, ()> {
-        Box::pin(self.writer.synced(move |connection| links::add(connection, &link)))
+        Box::pin(self.write(Durability::Synced, move |db| signings::add_link(db, &link)))
     }
 
     fn revoke_link(&self, id: LinkId, now: Timestamp) -> Answer<'_, ()> {
-        Box::pin(self.writer.synced(move |connection| links::revoke(connection, id, now)))
+        Box::pin(self.write(Durability::Synced, move |db| signings::revoke_link(db, id, now)))
     }
 
     fn receive(&self, inbound: Inbound) -> Answer<'_, Received> {
         Box::pin(async move {
-            let sealed = self.keys.seal(links::inbound_place(&inbound.identity), inbound.body.reveal());
-            self.writer.synced(move |connection| links::receive(connection, &inbound, &sealed)).await
+            let row = InboundRow::new(inbound, &self.keys);
+            self.write(Durability::Synced, move |db| inbox::receive(db, &row)).await
         })
     }
 
     fn inbox(&self, limit: u32) -> Answer<'_, Vec<Inbound>> {
-        Box::pin(self.read(move |connection, keys| links::inbox(connection, keys, limit)))
+        Box::pin(async move { self.inbound(self.read(move |db| inbox::waiting(db, limit)).await?) })
     }
 
     fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()> {
-        Box::pin(self.writer.flushed(move |connection| links::taken_in(connection, identity, now)))
+        // Lost in a power cut, it is taken in once more, which changes nothing.
+        Box::pin(self.write(Durability::Flushed, move |db| inbox::taken_in(db, &identity, micros(now))))
     }
 
     fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>> {
-        let envelope = envelope.to_string();
-        Box::pin(self.read(move |connection, keys| links::inbound_of(connection, keys, &envelope)))
+        let envelope = envelope.clone();
+        Box::pin(async move { self.inbound(self.read(move |db| inbox::of(db, &envelope)).await?) })
     }
 
-    fn add_events(&self, new: Vec<Event>) -> Answer<'_, ()> {
-        Box::pin(
-            self.writer
-                .synced(move |connection| new.iter().try_for_each(|event| events::add(connection, event))),
-        )
+    fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
+        Box::pin(self.write(Durability::Synced, move |db| outbox::add_events(db, &events)))
     }
 
     fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>> {
-        Box::pin(self.read(move |connection, _| events::list(connection, &filter)))
+        Box::pin(self.read(move |db| outbox::events(db, &filter)))
     }
 
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {
         Box::pin(async move {
-            let sealed = events::seal_secrets(&self.keys, &endpoint);
-            self.writer.synced(move |connection| events::put_endpoint(connection, &endpoint, &sealed)).await
+            let sealed = seal_endpoint(&self.keys, &endpoint);
+            self.write(Durability::Synced, move |db| outbox::put_endpoint(db, &endpoint, &sealed)).await
         })
     }
 
     fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
-        let caller = caller.map(ToString::to_string);
-        Box::pin(self.read(move |connection, keys| events::endpoints(connection, keys, caller.as_deref())))
+        let caller = caller.cloned();
+        Box::pin(async move {
+            let rows = self.read(move |db| outbox::endpoints(db, caller.as_ref())).await?;
+            rows.into_iter().map(|row| row.into_endpoint(&self.keys)).collect()
+        })
     }
 
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
-        Box::pin(self.writer.synced(move |connection| events::remove_endpoint(connection, id)))
+        Box::pin(self.write(Durability::Synced, move |db| outbox::remove_endpoint(db, id)))
     }
 
     fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64> {
-        Box::pin(async move {
-            if !self.read(|connection, _| events::any_to_fan_out(connection)).await? {
-                return Ok(0);
-            }
-            self.writer.flushed(move |connection| events::fan_out(connection, now, limit)).await
-        })
+        Box::pin(self.write(Durability::Flushed, move |db| outbox::fan_out(db, now, limit)))
     }
 
     fn claim_deliveries(
@@ -356,19 +346,19 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Answer<'_, Vec<DueDelivery>> {
         Box::pin(async move {
-            if !self.read(move |connection, _| events::any_due(connection, now)).await? {
-                return Ok(Vec::new());
-            }
-            let keys = Arc::clone(&self.keys);
-            let claim = move |connection: &Connection| {
-                events::claim(connection, &keys, now, until, per_endpoint, limit)
-            };
-            self.writer.flushed(claim).await
+            let (now, until) = (micros(now), micros(until));
+            let due = self
+                .write(Durability::Flushed, move |db| {
+                    outbox::claim_deliveries(db, now, until, per_endpoint, limit)
+                })
+                .await?;
+            due.into_iter().map(|due| due.open(&self.keys)).collect()
         })
     }
 
     fn delivery_attempted(&self, delivery: Delivery) -> Answer<'_, ()> {
-        Box::pin(self.writer.flushed(move |connection| events::attempted(connection, &delivery)))
+        // Lost in a power cut, it is delivered twice: deliveries may repeat, events do not.
+        Box::pin(self.write(Durability::Flushed, move |db| outbox::delivery_attempted(db, &delivery)))
     }
 
     fn deliveries<'a>(
@@ -377,72 +367,237 @@ impl Store for SqliteStore {
         before: Option<DeliveryId>,
         limit: u32,
     ) -> Answer<'a, Vec<Delivery>> {
-        let caller = caller.to_string();
-        Box::pin(self.read(move |connection, _| events::deliveries(connection, &caller, before, limit)))
+        let caller = caller.clone();
+        Box::pin(self.read(move |db| outbox::deliveries(db, &caller, before, limit)))
     }
 
     fn replay(&self, id: DeliveryId, now: Timestamp) -> Answer<'_, ()> {
-        Box::pin(self.writer.synced(move |connection| events::replay(connection, id, now)))
+        Box::pin(self.write(Durability::Synced, move |db| outbox::replay(db, id, micros(now))))
     }
 
     fn oldest_pending_delivery(&self) -> Answer<'_, Option<Timestamp>> {
-        Box::pin(self.read(|connection, _| events::oldest_pending(connection)))
+        Box::pin(async move { self.read(outbox::oldest_pending).await?.map(timestamp).transpose() })
     }
 
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent> {
-        let account = account.to_string();
-        Box::pin(self.writer.flushed(move |connection| upkeep::spend(connection, &account, window, calls)))
+        let account = account.clone();
+        Box::pin(async move {
+            let spend = move |db: &Connection| signings::spend(db, account.as_str(), micros(window), calls);
+            Ok(Spent { calls: self.write(Durability::Flushed, spend).await? })
+        })
     }
 
     fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>> {
-        let sender = sender.to_string();
+        let name = sender.clone();
         Box::pin(async move {
-            let all =
-                self.read(move |connection, keys| upkeep::senders(connection, keys, Some(&sender))).await?;
-            Ok(all.into_iter().next())
+            let row = self.read(move |db| inbox::sender(db, name.as_str())).await?;
+            row.map(|row| row.into_sender(&self.keys)).transpose()
         })
     }
 
     fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>> {
-        Box::pin(self.read(|connection, keys| upkeep::senders(connection, keys, None)))
+        Box::pin(async move {
+            let rows = self.read(inbox::senders).await?;
+            rows.into_iter().map(|row| row.into_sender(&self.keys)).collect()
+        })
     }
 
     fn put_connected_sender(&self, sender: ConnectedSender) -> Answer<'_, Version> {
         Box::pin(async move {
-            let sealed = upkeep::seal_refresh(&self.keys, &sender);
-            self.writer
-                .synced(move |connection| upkeep::put_sender(connection, &sender, sealed.as_deref()))
-                .await
+            let row = SenderRow::new(&sender, &self.keys);
+            let next = self.write(Durability::Synced, move |db| inbox::put_sender(db, &row)).await?;
+            Ok(rows::version(next))
         })
     }
 
     fn remove_connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()> {
-        let sender = sender.to_string();
-        Box::pin(self.writer.synced(move |connection| {
-            connection
-                .prepare_cached("DELETE FROM connected_senders WHERE sender = ?1")?
-                .execute([&sender])?;
+        let name = sender.clone();
+        Box::pin(self.write(Durability::Synced, move |db| {
+            db.execute("DELETE FROM senders WHERE name = ?1", [name.as_str()])?;
             Ok(())
         }))
     }
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
-        Box::pin(self.writer.synced(move |connection| upkeep::destroy(connection, &retention)))
+        Box::pin(async move {
+            self.reseal().await?;
+            Ok(Destroyed {
+                keys: self.sweep(move |db| retention::keys(db, retention)).await?,
+                personal: self.sweep(move |db| retention::personal(db, retention)).await?,
+                events: self.sweep(move |db| retention::events(db, retention)).await?,
+                signings: self.sweep(move |db| retention::signings(db, retention)).await?,
+            })
+        })
     }
 
     fn check(&self) -> Answer<'_, ()> {
-        Box::pin(self.writer.flushed(|connection| {
-            connection.prepare_cached("SELECT 1")?.query_row([], |_| Ok(()))?;
+        // A write, because a full or read-only disk is what an operator most needs to hear of.
+        let now = micros(self.clock.now());
+        Box::pin(self.write(Durability::Flushed, move |db| {
+            db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'checked_at'")?.execute([now])?;
             Ok(())
         }))
     }
 
     fn close(&self) -> Answer<'_, ()> {
+        self.writes.close();
+        self.reads.close();
+        let threads = std::mem::take(&mut *self.threads());
         Box::pin(async move {
-            self.writer.close().await;
-            self.readers.slots.close();
-            self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            Ok(())
+            tokio::task::spawn_blocking(move || {
+                threads.into_iter().try_for_each(|thread| {
+                    thread.join().map_err(|_| Error::Unavailable("a thread of the store failed".into()))
+                })
+            })
+            .await
+            .map_err(|e| Error::Unavailable(format!("it could not be closed: {e}")))?
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        clock::ManualClock,
+        domain::{EventId, EventKind},
+        store::{Location, Synchronous},
+    };
+
+    struct Folder(std::path::PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    async fn open(name: &str, synchronous: Synchronous) -> (SqliteStore, Folder) {
+        let folder = std::env::temp_dir().join(format!("countersign-sqlite-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("store.db");
+        let settings = Settings { synchronous, ..Settings::new(Location::Sqlite { path: path.clone() }) };
+        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let store = SqliteStore::open(&path, &settings, SealKeys::new(&[1; 32], &[]), clock).await.unwrap();
+        (store, Folder(folder))
+    }
+
+    fn event(size: usize) -> Event {
+        Event {
+            id: EventId::generate(Timestamp::UNIX_EPOCH),
+            caller: CallerName::new("website"),
+            kind: EventKind::BudgetLow,
+            signing: None,
+            signer: None,
+            sequence: 0,
+            at: Timestamp::UNIX_EPOCH,
+            data: "x".repeat(size),
+        }
+    }
+
+    async fn count(store: &SqliteStore) -> usize {
+        let filter = EventFilter { limit: 100_000, ..EventFilter::default() };
+        store.events(filter).await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn only_what_must_reach_the_disk_waits_for_it() {
+        let level =
+            |db: &Connection| Ok(db.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))?);
+        let (full, _folder) = open("full", Synchronous::Full).await;
+        for (durability, expected) in
+            [(Durability::Synced, 2), (Durability::Flushed, 1), (Durability::Synced, 2)]
+        {
+            assert_eq!(full.write(durability, level).await.unwrap(), expected);
+        }
+        let (normal, _folder) = open("normal", Synchronous::Normal).await;
+        assert_eq!(normal.write(Durability::Synced, level).await.unwrap(), 1);
+        let (off, _folder) = open("off", Synchronous::Off).await;
+        assert_eq!(off.write(Durability::Synced, level).await.unwrap(), 0);
+    }
+
+    /// Holds the writer, lets operations gather, and lets go: they are one batch.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_that_fails_undoes_only_itself() {
+        let (store, _folder) = open("savepoint", Synchronous::Normal).await;
+        let (go, wait) = mpsc::channel::<()>();
+        let held = store.write(Durability::Flushed, move |_| {
+            let _ = wait.recv();
+            Ok(())
+        });
+        let (first, twice) = (event(1), event(1));
+        let (mut late, early) = (event(1), twice.clone());
+        late.id = EventId::generate(Timestamp::UNIX_EPOCH);
+        let doomed = vec![late, first.clone()];
+        let release = async {
+            // All of them are queued by now: futures of a join are polled in order.
+            let _ = go.send(());
+        };
+        let (held, one, two, three, panicked, ()) = tokio::join!(
+            held,
+            store.add_events(vec![first]),
+            store.add_events(doomed),
+            store.add_events(vec![early]),
+            store.write::<()>(Durability::Flushed, |_| panic!("a bug")),
+            release,
+        );
+        assert!(held.is_ok() && one.is_ok() && three.is_ok());
+        assert!(matches!(two, Err(Error::Conflict)), "{two:?}");
+        assert!(matches!(panicked, Err(Error::Unavailable(_))), "{panicked:?}");
+        assert_eq!(count(&store).await, 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_disk_is_said_and_forgotten_once_there_is_room() {
+        let (store, _folder) = open("full-disk", Synchronous::Full).await;
+        let limit = |pages: i64| {
+            move |db: &Connection| {
+                Ok(db.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))?)
+            }
+        };
+        let pages = store.write(Durability::Flushed, limit(1)).await.unwrap();
+        store.write(Durability::Flushed, limit(pages + 20)).await.unwrap();
+        let mut kept = 0;
+        let failed = loop {
+            match store.add_events(vec![event(3_000), event(3_000)]).await {
+                Ok(()) => kept += 2,
+                Err(e) => break e,
+            }
+        };
+        assert!(matches!(&failed, Error::Unavailable(why) if why.contains("disk is full")), "{failed:?}");
+        assert_eq!(count(&store).await, kept, "nothing of it is half there");
+        store.write(Durability::Flushed, limit(1_000_000)).await.unwrap();
+        store.add_events(vec![event(3_000)]).await.unwrap();
+        assert_eq!(count(&store).await, kept + 1);
+    }
+
+    #[tokio::test]
+    async fn a_read_only_database_is_said_and_opened_again() {
+        let (store, _folder) = open("read-only", Synchronous::Full).await;
+        store.check().await.unwrap();
+        let forbid = |db: &Connection| Ok(db.pragma_update(None, "query_only", true)?);
+        store.write(Durability::Flushed, forbid).await.unwrap();
+        let failed = store.check().await.unwrap_err();
+        assert!(matches!(&failed, Error::Unavailable(why) if why.contains("read-only")), "{failed:?}");
+        // A lone operation does not reopen for its own sake; the file is writable, so it is soon well.
+        store.check().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_vanished_is_not_begun_anew() {
+        let (store, folder) = open("vanished", Synchronous::Full).await;
+        store.add_events(vec![event(1)]).await.unwrap();
+        for name in ["store.db", "store.db-wal", "store.db-shm"] {
+            std::fs::remove_file(folder.0.join(name)).unwrap();
+        }
+        let fail = |_: &Connection| Err::<(), _>(Error::Unavailable("as if".into()));
+        let _ = store.write(Durability::Flushed, fail).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), store.check()).await;
+        assert!(!folder.0.join("store.db").exists());
     }
 }

@@ -175,11 +175,6 @@ impl KeyRing {
         self.lock().slots.iter().any(|slot| matches!(slot.source, KeySource::File(_)))
     }
 
-    /// What is wrong with the first bad slot.
-    pub fn defect(&self) -> Option<Arc<signing_key::Error>> {
-        self.lock().slots.iter().find_map(|slot| slot.defect.clone())
-    }
-
     /// All keys, candidates too, in order.
     pub fn status(&self) -> Vec<KeyStatus> {
         let ring = self.lock();

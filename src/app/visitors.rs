@@ -1,0 +1,77 @@
+//! From the settings of the public listener to its router.
+
+use std::sync::Arc;
+
+use axum::{Router, middleware::from_fn_with_state};
+use secrecy::ExposeSecret as _;
+
+use crate::{
+    api::middleware::{Watch, watch},
+    app::Parts,
+    auth::consent_state::ConsentStates,
+    config::{Config, ConfigError},
+    public::{
+        self, Dependencies, PATHS, Public, Settings,
+        pages::{Logo, Look},
+    },
+    signing::{ResultKey, Tickets},
+};
+
+/// What is made of the oldest seal key, because it must outlive the newest.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    /// Signs results.
+    pub results: Arc<ResultKey>,
+    /// Makes the tickets of the direct form.
+    pub tickets: Tickets,
+    /// Makes the `state` of consent links.
+    pub consents: ConsentStates,
+}
+
+impl Secrets {
+    /// Derives them.
+    pub(super) fn derive(config: &Config) -> Self {
+        let secret =
+            config.store.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default();
+        Self {
+            results: Arc::new(ResultKey::derive(&secret)),
+            tickets: Tickets::derive(&secret),
+            consents: ConsentStates::derive(&secret),
+        }
+    }
+}
+
+/// How the public side is set up; none if it is off.
+pub(super) fn settings(config: &Config) -> Result<Option<Settings>, ConfigError> {
+    let Some(origin) = &config.public.base_url else { return Ok(None) };
+    let brand = &config.public.brand;
+    let logo = brand.logo_file.as_ref().map(|path| {
+        let bytes = std::fs::read(path).map_err(|error| {
+            let fix = "give the path of an .svg or .png file that this user may read";
+            ConfigError::new("public.brand.logo_file", format!("cannot be read: {error}"), fix)
+        })?;
+        let is_svg = path.extension().is_some_and(|kind| kind == "svg");
+        Ok(if is_svg { Logo::Svg(bytes) } else { Logo::Png(bytes) })
+    });
+    let look = Look::new(&brand.name, &brand.color, &brand.background, logo.transpose()?)
+        .map_err(|error| ConfigError::new("public.brand", error.to_string(), "write such as \"#1f4f8f\""))?;
+    let origin = origin.as_str().to_owned();
+    Ok(Some(Settings { origin, look, loopback: config.upstream.is_emulator() }))
+}
+
+/// The public listener's router, watched like the others.
+pub(super) fn router(parts: &Parts, settings: Settings) -> Router {
+    let public = Public::new(Dependencies {
+        signings: parts.signings.clone(),
+        auth: parts.auth.clone(),
+        consents: parts.secrets.consents.clone(),
+        results: Arc::clone(&parts.secrets.results),
+        tickets: parts.secrets.tickets.clone(),
+        metrics: Arc::clone(&parts.metrics),
+        clock: Arc::clone(&parts.clock),
+        life: parts.life.clone(),
+        settings,
+    });
+    let watcher = Watch::new("public", PATHS, Arc::clone(&parts.metrics), Arc::clone(&parts.clock));
+    public::router(public, Router::new()).layer(from_fn_with_state(watcher, watch))
+}

@@ -1,0 +1,127 @@
+//! `/consent/callback`: an administrator comes back from the consent page (rule T11).
+//!
+//! The code is exchanged at once, only to learn who consented: consent counts for that user alone. The
+//! page says what to do; it holds no token and no id.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use url::form_urlencoded;
+
+use crate::{
+    auth::{ConsentOutcome, consent::Consent, grant::ClientProof},
+    public::{
+        Public,
+        pages::{ConsentPage, Details, Page},
+        request,
+    },
+};
+
+/// What the consent page sent along.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Query {
+    code: Option<String>,
+    error: Option<String>,
+    state: Option<String>,
+}
+
+/// GET: takes the answer of the consent page.
+pub(super) async fn callback(State(public): State<Public>, request: Request) -> Response {
+    let head = request.into_parts().0;
+    let query = Query::of(head.uri.query().unwrap_or_default());
+    let language = request::language(None, &head.headers);
+    let address = request::address(&head);
+    let parts = &public.parts;
+    let asked =
+        query.state.as_deref().and_then(|state| parts.given.consents.open(state, parts.given.clock.now()));
+    let page = match (asked, query) {
+        (None, _) if !parts.guesses.allows(address, parts.given.clock.uptime()) => Page::TooMany,
+        (None, _) => {
+            public.wake_those_without_consent().await;
+            Page::Consent(ConsentPage::Received)
+        }
+        (Some(_), Query { error: Some(_), .. }) => Page::Consent(ConsentPage::Denied),
+        (Some((sender, verifier)), Query { code: Some(code), .. }) => {
+            let outcome =
+                parts.given.auth.complete_consent(&sender, &code, ClientProof::Public(Some(&verifier)));
+            Page::Consent(page(sender.clone(), outcome.await))
+        }
+        (Some(_), _) => Page::Consent(ConsentPage::Failed),
+    };
+    public.page(language, &page, &Details::default(), &[])
+}
+
+impl Public {
+    /// An answer without our state may be the end of a link that somebody typed: consent, if it was given,
+    /// counts all the same. Only senders that lack it are asked to try again.
+    async fn wake_those_without_consent(&self) {
+        for sender in self.parts.given.auth.statuses() {
+            if sender.consent == Consent::Missing {
+                // A sender that is gone needs no wake-up.
+                let _ = self.parts.given.auth.wake(&sender.name).await;
+            }
+        }
+    }
+}
+
+fn page(sender: String, outcome: Result<ConsentOutcome, Arc<crate::auth::Error>>) -> ConsentPage {
+    match outcome {
+        Ok(ConsentOutcome::Granted) => {
+            tracing::info!(sender, "consent was granted");
+            ConsentPage::Granted { sender }
+        }
+        Ok(ConsentOutcome::GrantedButFailing) => {
+            tracing::warn!(sender, "consent was granted, and the sender still cannot act");
+            ConsentPage::Failed
+        }
+        Ok(ConsentOutcome::OtherUser { .. }) => {
+            tracing::warn!(sender, "another user than the configured one consented");
+            ConsentPage::WrongUser { sender }
+        }
+        Err(error) => {
+            tracing::warn!(sender, code = error.code(), "the consent page's code was not exchanged");
+            ConsentPage::Failed
+        }
+    }
+}
+
+impl Query {
+    fn of(query: &str) -> Self {
+        let mut found = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let field = match &*name {
+                "code" => &mut found.code,
+                "error" => &mut found.error,
+                "state" => &mut found.state,
+                _ => continue,
+            };
+            // Of several, the first: a second one was put there by somebody else.
+            field.get_or_insert_with(|| value.into_owned());
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_each_parameter_counts() {
+        let query = Query::of("state=a%20b&code=c&state=evil&x=y&code=evil");
+        assert_eq!(query, Query { code: Some("c".into()), error: None, state: Some("a b".into()) });
+        assert_eq!(Query::of(""), Query::default());
+    }
+
+    #[test]
+    fn t11_each_outcome_has_its_page() {
+        let granted = page("system".into(), Ok(ConsentOutcome::Granted));
+        assert_eq!(granted, ConsentPage::Granted { sender: "system".into() });
+        assert_eq!(page("system".into(), Ok(ConsentOutcome::GrantedButFailing)), ConsentPage::Failed);
+        let error = Arc::new(crate::auth::Error::SenderUnknown);
+        assert_eq!(page("system".into(), Err(error)), ConsentPage::Failed);
+    }
+}

@@ -1,0 +1,116 @@
+//! Slows down whoever tries addresses: wrong tokens and nonces are counted by network.
+//!
+//! A token has 256 bits, so guessing one is hopeless; what this prevents is the noise. Only wrong addresses
+//! cost anything, and only wrong ones are refused: behind one address there may be a whole company, or our
+//! own reverse proxy with all visitors behind it, whose good links must go on working.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Wrong addresses that a network may open at once.
+const BURST: f64 = 60.0;
+/// How many a second it gets back.
+const REFILL: f64 = 1.0;
+/// Networks that are kept apart; beyond, all new ones share one bucket.
+const MAX_NETWORKS: usize = 10_000;
+
+/// Counts wrong addresses by network. All times are uptime.
+#[derive(Debug, Default)]
+pub(super) struct Guesses {
+    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    left: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    fn refill(&mut self, uptime: Duration) {
+        let passed = uptime.saturating_sub(self.at).as_secs_f64();
+        self.left = (self.left + passed * REFILL).min(BURST);
+        self.at = uptime;
+    }
+}
+
+impl Guesses {
+    /// Counts a wrong address, and says whether the network still has any left.
+    pub(super) fn allows(&self, address: Option<IpAddr>, uptime: Duration) -> bool {
+        let network = network(address);
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= MAX_NETWORKS && !buckets.contains_key(&network) {
+            buckets.retain(|_, bucket| {
+                bucket.refill(uptime);
+                bucket.left < BURST
+            });
+        }
+        let crowded = buckets.len() >= MAX_NETWORKS && !buckets.contains_key(&network);
+        let network = if crowded { self::network(None) } else { network };
+        let bucket = buckets.entry(network).or_insert(Bucket { left: BURST, at: uptime });
+        bucket.refill(uptime);
+        let allowed = bucket.left >= 1.0;
+        if allowed {
+            bucket.left -= 1.0;
+        }
+        allowed
+    }
+}
+
+/// Whoever has one IPv6 address has the 2^64 beside it.
+fn network(address: Option<IpAddr>) -> IpAddr {
+    match address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V6(address)) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        Some(v4) => v4,
+        None => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_000);
+
+    fn spend(guesses: &Guesses, address: &str) -> usize {
+        let address = Some(address.parse().unwrap());
+        (0..1_000).take_while(|_| guesses.allows(address, NOW)).count()
+    }
+
+    #[test]
+    fn a_network_runs_dry_and_recovers_and_others_do_not_notice() {
+        let guesses = Guesses::default();
+        assert_eq!(spend(&guesses, "192.0.2.1"), 60);
+        assert_eq!(spend(&guesses, "192.0.2.2"), 60);
+        let address = Some("192.0.2.1".parse().unwrap());
+        assert!(guesses.allows(address, NOW + Duration::from_secs(1)));
+        assert!(!guesses.allows(address, NOW + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn neighbours_in_ipv6_are_one() {
+        let guesses = Guesses::default();
+        assert_eq!(spend(&guesses, "2001:db8::1"), 60);
+        assert_eq!(spend(&guesses, "2001:db8::ffff:2"), 0);
+        assert_eq!(spend(&guesses, "2001:db8:0:1::1"), 60);
+        assert_eq!(spend(&guesses, "::ffff:192.0.2.1"), 60);
+        assert_eq!(spend(&guesses, "192.0.2.1"), 0, "the same host");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let guesses = Guesses::default();
+        for number in 0..30_000_u32 {
+            guesses.allows(Some(IpAddr::V4(number.into())), NOW);
+        }
+        assert!(guesses.buckets.lock().unwrap().len() <= MAX_NETWORKS + 1);
+        // When the old ones have recovered, newcomers get a bucket of their own again.
+        let later = NOW + Duration::from_secs(600);
+        assert!(guesses.allows(Some("203.0.113.9".parse().unwrap()), later));
+        assert!(guesses.buckets.lock().unwrap().len() < 10);
+    }
+}

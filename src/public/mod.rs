@@ -1,0 +1,32 @@
+//! What browsers and the upstream see: durable links, coming back, the consent page, Connect deliveries.
+//!
+//! It translates requests to use cases and their outcomes to pages; it holds no rules of the field. A GET or
+//! a HEAD of a link changes nothing and mints nothing (rule L1): mail scanners and previews open links, and
+//! a view is single use. A token, a nonce or a view URL is never put into a page, a log line or an error,
+//! and no address to go to is ever taken from a request (rule L6).
+//!
+//! | Limit | Value | Where |
+//! |---|---|---|
+//! | body of a click | 8 KiB, within 10 s | `request` |
+//! | patience for a view | 25 s, then a page; the mint goes on | `clicks` |
+//! | a double click is known as one for | 10 s, 10,000 clicks | `clicks` |
+//! | wrong addresses from one network | 60, then one a second; 10,000 networks | `guesses` |
+//! | a direct form's ticket | 60 s, once | `signing::tickets` |
+//! | a result token | 5 min | `signing::result` |
+
+mod address;
+mod answer;
+mod clicks;
+mod consent;
+mod guesses;
+mod links;
+pub mod pages;
+mod request;
+mod returns;
+mod router;
+mod situation;
+
+pub use router::{Dependencies, PATHS, Public, Settings, router};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The pages that visitors see: pure functions from a situation to HTML.
+//!
+//! They work without script, on a phone, with a keyboard and a screen reader (rule L5), and hold nothing
+//! that came from outside except as escaped text. A page never carries a token, a nonce or a view URL:
+//! its form posts to the address that it was opened at.
+
+mod colour;
+mod icons;
+mod look;
+mod page;
+mod texts;
+
+use maud::{DOCTYPE, Markup, html};
+
+use crate::domain::Language;
+use icons::Icon;
+use page::{Action, Content, Tone};
+use texts::Texts;
+
+pub use look::{Logo, Look, NotAColour};
+pub use page::{ConsentPage, Invitation, Page, Pause};
+
+/// What a page shows besides its situation. All of it may come from outside.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Details<'a> {
+    /// Where the link back to the site leads.
+    pub back: Option<&'a str>,
+    /// Names this rendering of the page, so that a double click is known as one.
+    pub click: Option<&'a str>,
+    /// The name of the person it is for.
+    pub person: Option<&'a str>,
+    /// The caller's own name for the signing.
+    pub reference: Option<&'a str>,
+    /// Where the page goes when it loads itself again: a relative reference; none for itself.
+    pub refresh_to: Option<&'a str>,
+    /// Whether signatures do not bind.
+    pub test: bool,
+}
+
+/// Draws a page.
+pub fn draw(look: &Look, language: Language, page: &Page, details: &Details<'_>) -> Markup {
+    let texts = Texts::of(language);
+    let content = page.content(texts);
+    html! {
+        (DOCTYPE)
+        html lang=(language.tag()) {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="robots" content="noindex, nofollow";
+                meta name="referrer" content="no-referrer";
+                @if let Some(seconds) = page.refresh_s() {
+                    meta http-equiv="refresh" content=(refresh(seconds, details.refresh_to));
+                }
+                title { (content.title) " · " (look.name) }
+                style { (maud::PreEscaped(&look.style)) }
+            }
+            body {
+                header { (brand(look)) }
+                main { (card(texts, page, &content, details)) }
+                footer {
+                    @if details.test { p { span.test { (texts.test_mode) } } }
+                    @if offers_signing(page) { p { (texts.docusign_note) } }
+                }
+            }
+        }
+    }
+}
+
+fn brand(look: &Look) -> Markup {
+    html! {
+        @if let Some(logo) = &look.logo {
+            img src=(logo) alt="";
+        } @else {
+            span.mark { (Icon::Pen.draw()) }
+        }
+        span { (look.name) }
+    }
+}
+
+fn card(texts: &'static Texts, page: &Page, content: &Content, details: &Details<'_>) -> Markup {
+    let invitation = if let Page::Ready(invitation) = page { Some(invitation) } else { None };
+    html! {
+        div class={ "card " (tone(content.tone)) } {
+            div.icon { (content.icon.draw()) }
+            h1 { (content.title) }
+            @for text in &content.body { p { (text) } }
+            @if invitation.is_some_and(|invitation| invitation.refused) {
+                p role="status" { strong { (texts.press_again) } }
+            }
+            @if offers_signing(page) { (facts(texts, details)) }
+            @if invitation.is_some_and(|invitation| invitation.sms) {
+                div.note { (Icon::Phone.draw()) span { (texts.sms_note) } }
+            }
+            (action(content.action, details))
+            @if let Some(url) = details.back {
+                a.button.plain href=(url) { (texts.back.replace("{host}", &host(url))) }
+            }
+            @if invitation.is_some() { p.quiet { (texts.link_lives) } }
+            @if page.refresh_s().is_some() { p.quiet { (texts.refreshes) } }
+        }
+    }
+}
+
+/// Whom and what it is about, so that a link in the wrong hands is noticed.
+fn facts(texts: &'static Texts, details: &Details<'_>) -> Markup {
+    html! {
+        @if details.person.is_some() || details.reference.is_some() {
+            dl {
+                @if let Some(person) = details.person { dt { (texts.for_label) } dd { (person) } }
+                @if let Some(reference) = details.reference { dt { (texts.reference_label) } dd { (reference) } }
+            }
+        }
+    }
+}
+
+fn action(action: Action, details: &Details<'_>) -> Markup {
+    html! {
+        @match action {
+            Action::Again(label) => { a.button.plain href="?" { (label) } }
+            Action::Mint(label) => {
+                form method="post" {
+                    @if let Some(click) = details.click { input type="hidden" name="click" value=(click); }
+                    button.button type="submit" { span { (label) } (Icon::Arrow.draw()) }
+                }
+            }
+            Action::None => {}
+        }
+    }
+}
+
+const fn offers_signing(page: &Page) -> bool {
+    matches!(page, Page::Ready(_) | Page::Resume(_))
+}
+
+const fn tone(tone: Tone) -> &'static str {
+    match tone {
+        Tone::Bad => "bad",
+        Tone::Good => "good",
+        Tone::Plain => "",
+        Tone::Wait => "wait",
+        Tone::Warn => "warn",
+    }
+}
+
+/// The site's host, as a person would say it.
+fn host(url: &str) -> String {
+    let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.map(|host| host.strip_prefix("www.").map(str::to_owned).unwrap_or(host)).unwrap_or_default()
+}
+
+fn refresh(seconds: u32, to: Option<&str>) -> String {
+    to.map_or_else(|| seconds.to_string(), |to| format!("{seconds};url={to}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! The situations a visitor can be in, and what each one's page consists of.
+
+use http::StatusCode;
+
+use super::{icons::Icon, texts::Texts};
+
+/// One situation, one page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Page {
+    /// The identity check failed for good.
+    AuthFailed,
+    /// What the browser sent cannot be used; with the status that says why.
+    BadRequest(StatusCode),
+    /// Everyone has signed.
+    Completed,
+    /// What became of an administrator's consent.
+    Consent(ConsentPage),
+    /// The envelope does not exist yet.
+    Creating,
+    /// The signer declined.
+    Declined,
+    /// Another signer declined.
+    DeclinedByOther,
+    /// Another view of the envelope may be open, for so many minutes.
+    Elsewhere {
+        /// When to come back.
+        minutes: u64,
+    },
+    /// The envelope ran out of time.
+    Expired,
+    /// The envelope will never exist.
+    Failed,
+    /// Waiting for a fax.
+    FaxPending,
+    /// The link's own time is over.
+    LinkExpired,
+    /// The browser is back, and the upstream has not confirmed yet.
+    Pending {
+        /// Whether that takes longer than it should.
+        long: bool,
+    },
+    /// The signer's turn: here is the button.
+    Ready(Invitation),
+    /// The browser came back without an end, and the signer can go on.
+    Resume(Pause),
+    /// The link was revoked.
+    Revoked,
+    /// The signer has signed, and others have not.
+    Signed,
+    /// Too many guesses from one address.
+    TooMany,
+    /// Something on our side that does not heal by itself.
+    Trouble,
+    /// The upstream does not answer.
+    Unavailable,
+    /// No such link, nonce or path.
+    Unknown,
+    /// The sender called it off.
+    Voided,
+    /// Others sign first.
+    Waiting,
+}
+
+/// What the page with the button says besides.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Invitation {
+    /// Whether the signer has opened the documents before.
+    pub again: bool,
+    /// Whether a code goes to their phone first.
+    pub sms: bool,
+    /// Whether a click was refused because it did not come from this page.
+    pub refused: bool,
+}
+
+/// Why a browser came back without an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// "Finish later".
+    Cancel,
+    /// The signing page failed.
+    Exception,
+    /// Idle for too long.
+    Timeout,
+    /// The view was used already, or too late.
+    Ttl,
+}
+
+/// What became of an administrator's consent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsentPage {
+    /// They refused.
+    Denied,
+    /// It could not be proven.
+    Failed,
+    /// The sender can act.
+    Granted {
+        /// Its name in the settings.
+        sender: String,
+    },
+    /// The `state` is missing, not ours, or too old, so that nobody knows whom it is about.
+    Received,
+    /// Somebody else consented.
+    WrongUser {
+        /// The sender's name in the settings.
+        sender: String,
+    },
+}
+
+/// What colours the drawing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Bad,
+    Good,
+    Plain,
+    Wait,
+    Warn,
+}
+
+/// What a page offers to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Load the page again.
+    Again(&'static str),
+    /// Press the button that mints a view.
+    Mint(&'static str),
+    /// Nothing.
+    None,
+}
+
+/// The parts of a page, in words.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) tone: Tone,
+    pub(super) icon: Icon,
+    pub(super) title: String,
+    pub(super) body: Vec<String>,
+    pub(super) action: Action,
+}
+
+impl Page {
+    /// The status that goes with the page, when it is what was asked for.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(status) => *status,
+            Self::Creating => StatusCode::ACCEPTED,
+            Self::Declined
+            | Self::DeclinedByOther
+            | Self::Expired
+            | Self::Failed
+            | Self::LinkExpired
+            | Self::Revoked
+            | Self::Voided => StatusCode::GONE,
+            Self::AuthFailed | Self::Ready(Invitation { refused: true, .. }) => StatusCode::FORBIDDEN,
+            Self::Consent(page) => page.status(),
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::Trouble | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unknown => StatusCode::NOT_FOUND,
+            Self::Completed
+            | Self::Elsewhere { .. }
+            | Self::FaxPending
+            | Self::Pending { .. }
+            | Self::Ready(_)
+            | Self::Resume(_)
+            | Self::Signed
+            | Self::Waiting => StatusCode::OK,
+        }
+    }
+
+    /// The status when the page is the answer to a click that led nowhere: a page that would be fine to
+    /// look at is a conflict then.
+    pub fn status_of_click(&self) -> StatusCode {
+        match self.status() {
+            StatusCode::OK | StatusCode::ACCEPTED => StatusCode::CONFLICT,
+            other => other,
+        }
+    }
+
+    /// After how many seconds the page loads itself again, or a program may try again.
+    pub const fn refresh_s(&self) -> Option<u32> {
+        match self {
+            Self::Creating => Some(3),
+            Self::Pending { long: false } => Some(2),
+            Self::Unavailable => Some(10),
+            Self::Waiting => Some(60),
+            _ => None,
+        }
+    }
+
+    pub(super) fn content(&self, texts: &'static Texts) -> Content {
+        let t = texts;
+        let (tone, icon, title, body) = match self {
+            Self::AuthFailed => (Tone::Bad, Icon::Lock, t.id_check_title, t.id_check_body),
+            Self::BadRequest(_) => (Tone::Warn, Icon::Warning, t.bad_request_title, t.bad_request_body),
+            Self::Completed => (Tone::Good, Icon::Check, t.completed_title, t.completed_body),
+            Self::Consent(page) => return page.content(t),
+            Self::Creating => (Tone::Wait, Icon::Turning, t.creating_title, t.creating_body),
+            Self::Declined => (Tone::Plain, Icon::Cross, t.declined_title, t.declined_body),
+            Self::DeclinedByOther => {
+                (Tone::Plain, Icon::Cross, t.declined_other_title, t.declined_other_body)
+            }
+            Self::Elsewhere { .. } => (Tone::Warn, Icon::Lock, t.elsewhere_title, t.elsewhere_body),
+            Self::Expired => (Tone::Plain, Icon::Clock, t.expired_title, t.expired_body),
+            Self::Failed => (Tone::Bad, Icon::Warning, t.failed_title, t.failed_body),
+            Self::FaxPending => (Tone::Plain, Icon::Clock, t.fax_title, t.fax_body),
+            Self::LinkExpired => (Tone::Plain, Icon::Clock, t.link_expired_title, t.link_expired_body),
+            Self::Pending { long: true } => (Tone::Plain, Icon::Clock, t.pending_title, t.pending_long),
+            Self::Pending { long: false } => (Tone::Wait, Icon::Turning, t.pending_title, t.pending_body),
+            Self::Ready(Invitation { again: true, .. }) => {
+                (Tone::Plain, Icon::Pen, t.continue_title, t.continue_body)
+            }
+            Self::Ready(_) => (Tone::Plain, Icon::Pen, t.ready_title, t.ready_body),
+            Self::Resume(pause) => pause.content(t),
+            Self::Revoked => (Tone::Plain, Icon::Cross, t.revoked_title, t.revoked_body),
+            Self::Signed => (Tone::Good, Icon::Check, t.signed_title, t.signed_body),
+            Self::TooMany => (Tone::Warn, Icon::Clock, t.too_many_title, t.too_many_body),
+            Self::Trouble => (Tone::Warn, Icon::Warning, t.trouble_title, t.trouble_body),
+            Self::Unavailable => (Tone::Warn, Icon::Clock, t.unavailable_title, t.unavailable_body),
+            Self::Unknown => (Tone::Plain, Icon::Search, t.unknown_title, t.unknown_body),
+            Self::Voided => (Tone::Plain, Icon::Cross, t.voided_title, t.voided_body),
+            Self::Waiting => (Tone::Plain, Icon::Clock, t.waiting_title, t.waiting_body),
+        };
+        let mut body = vec![body.to_owned()];
+        if let Self::Elsewhere { minutes } = self {
+            body[0] = body[0].replace("{minutes}", &t.minutes(*minutes));
+        }
+        Content { tone, icon, title: title.to_owned(), body, action: self.action(t) }
+    }
+
+    const fn action(&self, t: &'static Texts) -> Action {
+        match self {
+            Self::Elsewhere { .. } => Action::Again(t.elsewhere_retry),
+            Self::Ready(Invitation { again: false, .. }) => Action::Mint(t.ready_button),
+            Self::Ready(_) | Self::Resume(_) => Action::Mint(t.continue_button),
+            Self::Unavailable => Action::Again(t.unavailable_button),
+            _ => Action::None,
+        }
+    }
+}
+
+impl Pause {
+    const fn content(self, t: &'static Texts) -> (Tone, Icon, &'static str, &'static str) {
+        match self {
+            Self::Cancel => (Tone::Plain, Icon::Pen, t.resume_cancel_title, t.resume_cancel_body),
+            Self::Exception => (Tone::Warn, Icon::Warning, t.resume_exception_title, t.resume_exception_body),
+            Self::Timeout => (Tone::Plain, Icon::Clock, t.resume_timeout_title, t.resume_timeout_body),
+            Self::Ttl => (Tone::Plain, Icon::Clock, t.resume_ttl_title, t.resume_ttl_body),
+        }
+    }
+}
+
+impl ConsentPage {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Denied | Self::Granted { .. } => StatusCode::OK,
+            Self::Failed => StatusCode::BAD_GATEWAY,
+            Self::Received => StatusCode::BAD_REQUEST,
+            Self::WrongUser { .. } => StatusCode::CONFLICT,
+        }
+    }
+
+    fn content(&self, t: &'static Texts) -> Content {
+        let (tone, icon, title, body, sender) = match self {
+            Self::Denied => (Tone::Plain, Icon::Cross, t.consent_denied_title, t.consent_denied_body, ""),
+            Self::Failed => (Tone::Bad, Icon::Warning, t.consent_failed_title, t.consent_failed_body, ""),
+            Self::Granted { sender } => {
+                (Tone::Good, Icon::Check, t.consent_granted_title, t.consent_granted_body, sender.as_str())
+            }
+            Self::Received => {
+                (Tone::Warn, Icon::Clock, t.consent_received_title, t.consent_received_body, "")
+            }
+            Self::WrongUser { sender } => (
+                Tone::Warn,
+                Icon::Warning,
+                t.consent_wrong_user_title,
+                t.consent_wrong_user_body,
+                sender.as_str(),
+            ),
+        };
+        let body = vec![body.replace("{sender}", sender)];
+        Content { tone, icon, title: title.to_owned(), body, action: Action::None }
+    }
+}

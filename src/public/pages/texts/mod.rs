@@ -1,0 +1,209 @@
+//! What the pages say, one plain table a language.
+//!
+//! A table is a struct, so a text that is missing in one language does not compile. Texts speak to a
+//! visitor who has never heard of us: what has happened, and what to do now. They hold no markup.
+
+mod de;
+mod en;
+mod es;
+mod fr;
+
+use crate::domain::Language;
+
+/// Makes the table's type, and a way to walk over all texts for the tests.
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Everything the pages can say, in one language.
+        #[derive(Debug)]
+        pub(super) struct Texts { $($(#[$doc])* pub(super) $name: &'static str,)* }
+
+        impl Texts {
+            /// Every text with its name.
+            #[cfg(test)]
+            pub(super) fn all(&self) -> Vec<(&'static str, &'static str)> {
+                vec![$((stringify!($name), self.$name)),*]
+            }
+        }
+    };
+}
+
+texts! {
+    /// Link back to the site; `{host}`.
+    back,
+    /// What the browser sent cannot be used.
+    bad_request_title,
+    bad_request_body,
+    /// The envelope is complete.
+    completed_title,
+    completed_body,
+    /// An administrator refused consent.
+    consent_denied_title,
+    consent_denied_body,
+    /// Consent could not be proven.
+    consent_failed_title,
+    consent_failed_body,
+    /// Consent was granted; `{sender}`.
+    consent_granted_title,
+    consent_granted_body,
+    /// It is not known whom the answer is about.
+    consent_received_title,
+    consent_received_body,
+    /// Somebody else consented; `{sender}`.
+    consent_wrong_user_title,
+    consent_wrong_user_body,
+    /// The signer has opened the documents before.
+    continue_title,
+    continue_body,
+    continue_button,
+    /// The envelope does not exist yet.
+    creating_title,
+    creating_body,
+    /// The signer declined.
+    declined_title,
+    declined_body,
+    /// Another signer declined.
+    declined_other_title,
+    declined_other_body,
+    /// Before the visitor leaves for the upstream's pages.
+    docusign_note,
+    /// Another view of the envelope may be open; `{minutes}`.
+    elsewhere_title,
+    elsewhere_body,
+    elsewhere_retry,
+    /// The envelope ran out of time.
+    expired_title,
+    expired_body,
+    /// The envelope will never exist.
+    failed_title,
+    failed_body,
+    /// Waiting for a fax.
+    fax_title,
+    fax_body,
+    /// Label of the signer's name.
+    for_label,
+    /// An identity check failed.
+    id_check_title,
+    id_check_body,
+    /// The link's own time is over.
+    link_expired_title,
+    link_expired_body,
+    /// The link leads on for as long as it lives.
+    link_lives,
+    /// So many minutes; `{n}`.
+    minutes_many,
+    minutes_one,
+    /// The claim is not confirmed yet.
+    pending_title,
+    pending_body,
+    pending_long,
+    /// A click that did not come from our own page.
+    press_again,
+    /// The signer's turn.
+    ready_title,
+    ready_body,
+    ready_button,
+    /// Label of the caller's reference.
+    reference_label,
+    /// The page loads itself again.
+    refreshes,
+    /// "Finish later".
+    resume_cancel_title,
+    resume_cancel_body,
+    /// The signing page failed.
+    resume_exception_title,
+    resume_exception_body,
+    /// Idle for too long.
+    resume_timeout_title,
+    resume_timeout_body,
+    /// The view was used already, or too late.
+    resume_ttl_title,
+    resume_ttl_body,
+    /// The link was revoked.
+    revoked_title,
+    revoked_body,
+    /// The signer has signed, and others have not.
+    signed_title,
+    signed_body,
+    /// Said before a signing with an SMS check.
+    sms_note,
+    /// Nothing that is done here binds.
+    test_mode,
+    /// Too many guesses.
+    too_many_title,
+    too_many_body,
+    /// Something on our side that does not heal by itself.
+    trouble_title,
+    trouble_body,
+    /// The upstream does not answer.
+    unavailable_title,
+    unavailable_body,
+    unavailable_button,
+    /// No such link.
+    unknown_title,
+    unknown_body,
+    /// The sender called it off.
+    voided_title,
+    voided_body,
+    /// Others sign first.
+    waiting_title,
+    waiting_body,
+}
+
+impl Texts {
+    /// The table of a language.
+    pub(super) const fn of(language: Language) -> &'static Self {
+        match language {
+            Language::De => &de::TEXTS,
+            Language::En => &en::TEXTS,
+            Language::Es => &es::TEXTS,
+            Language::Fr => &fr::TEXTS,
+        }
+    }
+
+    /// So many minutes, in words.
+    pub(super) fn minutes(&self, minutes: u64) -> String {
+        match minutes {
+            0 | 1 => self.minutes_one.to_owned(),
+            more => self.minutes_many.replace("{n}", &more.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The `{…}` of a text, sorted.
+    fn holes(text: &str) -> Vec<&str> {
+        let mut holes: Vec<_> =
+            text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name).collect();
+        holes.sort_unstable();
+        holes
+    }
+
+    #[test]
+    fn l5_every_text_exists_in_each_language_with_the_same_holes() {
+        let english = Texts::of(Language::En).all();
+        assert!(english.len() > 60);
+        for language in Language::ALL {
+            for ((name, text), (_, original)) in Texts::of(language).all().into_iter().zip(&english) {
+                assert!(!text.trim().is_empty(), "{language:?} {name}");
+                assert_eq!(holes(text), holes(original), "{language:?} {name}");
+                assert!(!text.contains('<'), "texts hold no markup: {language:?} {name}");
+                assert!(!text.contains('…') && !text.contains("TODO"), "{language:?} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn l5_no_text_was_left_in_english() {
+        let english = Texts::of(Language::En).all();
+        for language in [Language::De, Language::Es, Language::Fr] {
+            for ((name, text), (_, original)) in Texts::of(language).all().into_iter().zip(&english) {
+                // "1 minute" is the same word in French.
+                let may_agree = name.starts_with("minutes");
+                assert!(may_agree || text != *original, "{language:?} {name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Every route of the public listener on one page, and what its handlers work with.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    routing::get,
+};
+use http::StatusCode;
+
+use crate::{
+    auth::{Auth, consent_state::ConsentStates},
+    clock::SharedClock,
+    lifecycle::Lifecycle,
+    public::{
+        clicks::Clicks,
+        consent,
+        guesses::Guesses,
+        links,
+        pages::{Details, Look, Page},
+        request, returns,
+    },
+    signing::{ResultKey, Signings, Tickets},
+    telemetry::metrics::Metrics,
+};
+
+/// The paths of this listener, as the metrics name them.
+pub const PATHS: &[&str] = &["/s/{token}", "/r/{nonce}", "/in/docusign/{id}", "/consent/callback"];
+
+/// What the public side can be told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The origin under which visitors reach us, without a slash at the end.
+    pub origin: String,
+    /// How the pages look.
+    pub look: Look,
+    /// Whether views may lead to plain HTTP on loopback: for the emulator.
+    pub loopback: bool,
+}
+
+/// What the public side is built on.
+#[derive(Debug)]
+pub struct Dependencies {
+    /// The use cases.
+    pub signings: Signings,
+    /// The senders, for the consent page.
+    pub auth: Auth,
+    /// What made the `state` of the consent links.
+    pub consents: ConsentStates,
+    /// What signs results; the API listener shows its public half.
+    pub results: Arc<ResultKey>,
+    /// What the API listener makes tickets of.
+    pub tickets: Tickets,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: SharedClock,
+    /// Where mints run that nobody waits for any more.
+    pub life: Lifecycle,
+    /// How it is set up.
+    pub settings: Settings,
+}
+
+/// What handlers work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Public {
+    pub(super) parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) given: Dependencies,
+    pub(super) guesses: Guesses,
+    pub(super) clicks: Arc<Clicks>,
+}
+
+impl Public {
+    /// Puts the public side together.
+    pub fn new(given: Dependencies) -> Self {
+        Self { parts: Arc::new(Parts { given, guesses: Guesses::default(), clicks: Arc::default() }) }
+    }
+}
+
+/// The public listener. `connect` holds `/in/docusign/{id}`, which is no page.
+pub fn router(public: Public, connect: Router) -> Router {
+    Router::new()
+        .route("/s/{token}", get(links::show).post(links::click))
+        .route("/r/{nonce}", get(returns::come_back).head(returns::look).post(returns::click))
+        .route("/consent/callback", get(consent::callback))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(public)
+        .merge(connect)
+}
+
+/// Paths of the other listeners are unknown here, too.
+async fn nothing_here(State(public): State<Public>, request: Request) -> axum::response::Response {
+    let language = request::language(None, request.headers());
+    public.page(language, &Page::Unknown, &Details::default(), &[])
+}
+
+async fn wrong_method(State(public): State<Public>, request: Request) -> axum::response::Response {
+    let language = request::language(None, request.headers());
+    let page = Page::BadRequest(StatusCode::METHOD_NOT_ALLOWED);
+    public.page(language, &page, &Details::default(), &[])
+}

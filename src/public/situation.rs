@@ -1,0 +1,209 @@
+//! Which page a signer gets: a pure function of the facts.
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{Claim, Mode, Signer, SignerStatus, Signing, SigningStatus},
+    public::pages::{Details, Invitation, Page, Pause},
+};
+
+/// The page for a signer who opens a link.
+pub(super) fn of_link(signing: &Signing, signer: &Signer, now: Timestamp) -> Page {
+    match signing.status {
+        SigningStatus::Completed => Page::Completed,
+        SigningStatus::Creating | SigningStatus::Uncertain => Page::Creating,
+        SigningStatus::Declined if signer.status == SignerStatus::Declined => Page::Declined,
+        SigningStatus::Declined => Page::DeclinedByOther,
+        SigningStatus::Expired => Page::Expired,
+        SigningStatus::Failed => Page::Failed,
+        SigningStatus::Voided => Page::Voided,
+        SigningStatus::Open => of_signer(signing, signer, now),
+    }
+}
+
+fn of_signer(signing: &Signing, signer: &Signer, now: Timestamp) -> Page {
+    match signer.status {
+        SignerStatus::AuthFailed => Page::AuthFailed,
+        SignerStatus::Declined => Page::Declined,
+        SignerStatus::InSession | SignerStatus::Ready => {
+            let again = signer.status == SignerStatus::InSession;
+            // The same rule as the lease's: what the caller was given may never have been opened.
+            let live = signing.live_view.as_ref().filter(|view| view.until > now && (view.clicked || again));
+            match live {
+                Some(view) => elsewhere(view.until, now),
+                None => Page::Ready(Invitation { again, sms: signer.sms_auth, refused: false }),
+            }
+        }
+        SignerStatus::Signed if signing.signers.iter().all(|other| other.status == SignerStatus::Signed) => {
+            Page::Completed
+        }
+        SignerStatus::Signed => Page::Signed,
+        SignerStatus::Waiting => Page::Waiting,
+    }
+}
+
+/// The page of a lease that somebody else holds.
+pub(super) fn elsewhere(until: Timestamp, now: Timestamp) -> Page {
+    let seconds = u64::try_from(until.duration_since(now).as_secs()).unwrap_or(0);
+    Page::Elsewhere { minutes: seconds.div_ceil(60).max(1) }
+}
+
+/// Where a browser that came back goes next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A page of ours.
+    Page(Page),
+    /// The caller's site.
+    Site,
+}
+
+/// What comes after a return: the facts first, then what the browser claimed. A claim chooses a page and
+/// nothing else (rule F1).
+pub(super) fn after_return(signing: &Signing, signer: &Signer, claim: Claim, now: Timestamp) -> Next {
+    let is_settled = signing.status.is_terminal() || signer.status.is_terminal();
+    let is_over = signing.expires_at.is_some_and(|at| at <= now);
+    match pause(claim) {
+        Some(pause) if !is_settled && !is_over => Next::Page(Page::Resume(pause)),
+        _ if signer.return_url.is_some() => Next::Site,
+        _ if is_settled => Next::Page(of_link(signing, signer, now)),
+        _ => Next::Page(unconfirmed(signing, signer, claim, now)),
+    }
+}
+
+/// The page while the upstream has confirmed nothing, and there is no site to go to.
+fn unconfirmed(signing: &Signing, signer: &Signer, claim: Claim, now: Timestamp) -> Page {
+    match claim {
+        Claim::AccessCodeFailed | Claim::IdCheckFailed => Page::AuthFailed,
+        Claim::Decline | Claim::SigningComplete | Claim::ViewingComplete => Page::Pending { long: false },
+        Claim::FaxPending => Page::FaxPending,
+        Claim::Cancel | Claim::Exception | Claim::SessionTimeout | Claim::TtlExpired | Claim::Unknown => {
+            of_link(signing, signer, now)
+        }
+    }
+}
+
+const fn pause(claim: Claim) -> Option<Pause> {
+    match claim {
+        Claim::Cancel => Some(Pause::Cancel),
+        Claim::Exception => Some(Pause::Exception),
+        Claim::SessionTimeout => Some(Pause::Timeout),
+        Claim::TtlExpired => Some(Pause::Ttl),
+        Claim::AccessCodeFailed
+        | Claim::Decline
+        | Claim::FaxPending
+        | Claim::IdCheckFailed
+        | Claim::SigningComplete
+        | Claim::Unknown
+        | Claim::ViewingComplete => None,
+    }
+}
+
+/// What a page says besides, as far as the signing has it.
+pub(super) fn details<'a>(signing: &'a Signing, signer: &'a Signer) -> Details<'a> {
+    Details {
+        person: Some(signer.name.reveal().as_str()).filter(|name| !name.is_empty()),
+        reference: signing.reference.as_deref(),
+        test: signing.mode == Mode::Test,
+        ..Details::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::{domain::LiveView, signing::sample};
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_700_000_000).unwrap()
+    }
+
+    fn page(status: SigningStatus, signer: SignerStatus) -> Page {
+        let signing = sample::signing(status, signer);
+        of_link(&signing, &signing.signers[0], now())
+    }
+
+    #[test]
+    fn every_state_has_a_page_and_only_a_turn_has_the_button() {
+        for status in SigningStatus::ALL {
+            for signer in SignerStatus::ALL {
+                let invites = matches!(page(status, signer), Page::Ready(_));
+                let may_sign = status == SigningStatus::Open
+                    && matches!(signer, SignerStatus::Ready | SignerStatus::InSession);
+                assert_eq!(invites, may_sign, "{status:?} {signer:?}");
+            }
+        }
+        assert_eq!(page(SigningStatus::Declined, SignerStatus::Ready), Page::DeclinedByOther);
+        assert_eq!(page(SigningStatus::Open, SignerStatus::Waiting), Page::Waiting);
+        assert_eq!(page(SigningStatus::Uncertain, SignerStatus::Waiting), Page::Creating);
+        assert_eq!(page(SigningStatus::Open, SignerStatus::AuthFailed), Page::AuthFailed);
+    }
+
+    #[test]
+    fn signed_says_whether_others_are_missing() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Signed);
+        assert_eq!(of_link(&signing, &signing.signers[0], now()), Page::Completed);
+        signing.signers.push(sample::person(SignerStatus::Ready));
+        assert_eq!(of_link(&signing, &signing.signers[0], now()), Page::Signed);
+    }
+
+    #[test]
+    fn l2_a_live_view_hides_the_button_until_it_is_over() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let until = now() + SignedDuration::from_secs(181);
+        let signer = signing.signers[0].id;
+        let view = |clicked| Some(LiveView { clicked, signer, minted_at: now(), until });
+        signing.live_view = view(true);
+        assert_eq!(of_link(&signing, &signing.signers[0], now()), Page::Elsewhere { minutes: 4 });
+        assert!(matches!(of_link(&signing, &signing.signers[0], until), Page::Ready(_)));
+        signing.live_view = view(false);
+        assert!(
+            matches!(of_link(&signing, &signing.signers[0], now()), Page::Ready(_)),
+            "never opened, maybe"
+        );
+        signing.signers[0].status = SignerStatus::InSession;
+        assert!(matches!(of_link(&signing, &signing.signers[0], now()), Page::Elsewhere { .. }));
+    }
+
+    #[test]
+    fn l3_what_can_be_resumed_is_resumed_and_everything_else_goes_to_the_site() {
+        for claim in Claim::ALL {
+            let signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
+            let next = after_return(&signing, &signing.signers[0], *claim, now());
+            let resumes =
+                matches!(claim, Claim::Cancel | Claim::Exception | Claim::SessionTimeout | Claim::TtlExpired);
+            assert_eq!(matches!(next, Next::Page(Page::Resume(_))), resumes, "{claim:?}");
+            assert_eq!(next == Next::Site, !resumes, "{claim:?}");
+        }
+    }
+
+    #[test]
+    fn f1_a_claim_never_makes_a_page_say_signed() {
+        for claim in Claim::ALL {
+            for signer in SignerStatus::ALL {
+                let mut signing = sample::signing(SigningStatus::Open, signer);
+                signing.signers[0].return_url = None;
+                let next = after_return(&signing, &signing.signers[0], *claim, now());
+                let says_signed = matches!(next, Next::Page(Page::Completed | Page::Signed));
+                assert_eq!(says_signed, signer == SignerStatus::Signed, "{claim:?} {signer:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn facts_go_before_claims() {
+        let mut signing = sample::signing(SigningStatus::Completed, SignerStatus::Signed);
+        assert_eq!(after_return(&signing, &signing.signers[0], Claim::TtlExpired, now()), Next::Site);
+        signing.signers[0].return_url = None;
+        let next = after_return(&signing, &signing.signers[0], Claim::Decline, now());
+        assert_eq!(next, Next::Page(Page::Completed));
+    }
+
+    #[test]
+    fn l3_past_the_callers_time_nothing_is_resumed() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
+        signing.expires_at = Some(now());
+        assert_eq!(after_return(&signing, &signing.signers[0], Claim::Cancel, now()), Next::Site);
+    }
+}

@@ -1,0 +1,96 @@
+//! What a durable link leads to. Looking never changes, mints or spends anything (rule L1).
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+
+use crate::{
+    domain::{LinkId, Private, Signer, Signing},
+    signing::{Error, ReturnTarget, Signings, digest},
+};
+
+/// How long a link's token is: 256 bits in base64url without padding.
+const TOKEN_LENGTH: usize = 43;
+
+/// A link, with the signer it was made for.
+#[derive(Debug, Clone)]
+pub struct OpenedLink {
+    /// The link.
+    pub id: LinkId,
+    /// Whether it still leads anywhere.
+    pub state: LinkState,
+    /// The signing, as the facts have it.
+    pub signing: Signing,
+    /// The signer.
+    pub signer: Signer,
+}
+
+/// Whether a link still leads anywhere. What it leads to then, the signing's status tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// Its time is over, by the caller's wish.
+    Expired,
+    /// It works.
+    Live,
+    /// The caller revoked it.
+    Revoked,
+}
+
+impl Signings {
+    /// The link of a token; none if there is none, or if the text cannot be a token at all.
+    pub async fn open_link(&self, token: &Private<String>) -> Result<Option<OpenedLink>, Error> {
+        let token = token.reveal();
+        if !is_token(token) {
+            return Ok(None);
+        }
+        // The store finds the digest by an index, which tells nothing about tokens; the comparison here
+        // makes sure of it, in constant time, whatever the store does.
+        let digest = digest(token.as_bytes());
+        let link = self.parts.store.link_by_token(digest).await?;
+        let Some(link) = link.filter(|link| verify_slices_are_equal(&link.token, &digest).is_ok()) else {
+            return Ok(None);
+        };
+        let state = if link.revoked_at.is_some() {
+            LinkState::Revoked
+        } else if link.expires_at.is_some_and(|at| at <= self.parts.clock.now()) {
+            LinkState::Expired
+        } else {
+            LinkState::Live
+        };
+        let Some(record) = self.parts.store.signing(link.signing).await? else { return Ok(None) };
+        let Some(signer) = record.signing.signer(link.signer).cloned() else { return Ok(None) };
+        Ok(Some(OpenedLink { id: link.id, state, signing: record.signing, signer }))
+    }
+
+    /// The signing and signer that a nonce names, as the facts have them.
+    pub async fn look_back(&self, target: ReturnTarget) -> Result<(Signing, Signer), Error> {
+        let signing = self.record(target.signing).await?.signing;
+        let signer = signing.signer(target.signer).cloned().ok_or(Error::NotFound)?;
+        Ok((signing, signer))
+    }
+}
+
+/// Whether a text has the shape of a token.
+fn is_token(text: &str) -> bool {
+    text.len() == TOKEN_LENGTH
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_one_shape() {
+        let token = crate::signing::random_token();
+        assert!(is_token(&token));
+        for wrong in [
+            "",
+            "a",
+            &token[1..],
+            &format!("{token}A"),
+            &token.replace(|_| true, "%"),
+            &format!("é{}", &token[2..]),
+        ] {
+            assert!(!is_token(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The `result` that the site gets when a browser comes back: a short signed statement of the facts, which
+//! the site can check offline (rule F2).
+//!
+//! It is a JWS in compact form (RFC 7515) with EdDSA over Ed25519 (RFC 8037). The key follows from the same
+//! secret as the sealed data, so every daemon on one store signs with the same key; the public half is a
+//! JWK set (RFC 7517) for the API listener. What the browser claimed is in it as `claim`; it never decides
+//! `status`.
+
+use aws_lc_rs::{
+    digest, hmac,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::domain::{Claim, Signer, Signing};
+
+/// How long a result may be believed.
+pub const RESULT_LIFE_S: i64 = 300;
+/// Who says so.
+pub const RESULT_ISSUER: &str = "countersign";
+
+/// The key that signs results. `Debug` does not show it.
+pub struct ResultKey {
+    pair: Ed25519KeyPair,
+    /// The JWK thumbprint (RFC 7638), under which the public half is found.
+    kid: String,
+}
+
+impl ResultKey {
+    /// A key derived from a secret that lasts as long as the data does.
+    pub fn derive(secret: &[u8]) -> Self {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let seed = hmac::sign(&root, b"countersign result key v1");
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).expect("32 bytes are a seed");
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+        let thumbprint = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+        let kid = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, thumbprint.as_bytes()));
+        Self { pair, kid }
+    }
+
+    /// A signed statement of where signing and signer stand.
+    pub fn sign(&self, signing: &Signing, signer: &Signer, claim: Claim, now: Timestamp) -> String {
+        self.sign_as(signing, signer, claim, now, Uuid::new_v4())
+    }
+
+    /// The public half, as a JWK set.
+    pub fn jwks(&self) -> String {
+        #[derive(Serialize)]
+        struct Set<'a> {
+            keys: [Jwk<'a>; 1],
+        }
+        #[derive(Serialize)]
+        struct Jwk<'a> {
+            kty: &'static str,
+            crv: &'static str,
+            r#use: &'static str,
+            alg: &'static str,
+            kid: &'a str,
+            x: String,
+        }
+        let x = URL_SAFE_NO_PAD.encode(self.pair.public_key());
+        let key = Jwk { kty: "OKP", crv: "Ed25519", r#use: "sig", alg: "EdDSA", kid: &self.kid, x };
+        json(&Set { keys: [key] })
+    }
+
+    fn sign_as(&self, signing: &Signing, signer: &Signer, claim: Claim, now: Timestamp, id: Uuid) -> String {
+        let now = now.as_second();
+        let header = Header { alg: "EdDSA", typ: "JWT", kid: &self.kid };
+        let claims = Claims {
+            iss: RESULT_ISSUER,
+            sub: signing.id.to_string(),
+            aud: signing.caller.as_str(),
+            iat: now,
+            exp: now.saturating_add(RESULT_LIFE_S),
+            jti: id.simple().to_string(),
+            status: status(signing, signer),
+            signing_status: signing.status.as_str(),
+            signer_id: signer.id.to_string(),
+            signer_key: &signer.key,
+            signer_status: signer.status.as_str(),
+            reference: signing.reference.as_deref(),
+            claim: claim.as_str(),
+        };
+        let encode = |part: String| URL_SAFE_NO_PAD.encode(part);
+        let input = format!("{}.{}", encode(json(&header)), encode(json(&claims)));
+        let signature = self.pair.sign(input.as_bytes());
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+impl std::fmt::Debug for ResultKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResultKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// The one word that a site acts on: the signing's once it has ended, else the signer's. Facts only
+/// (rule F1), so `signed` or `completed` is never said before the upstream has said it.
+pub fn status(signing: &Signing, signer: &Signer) -> &'static str {
+    if signing.status.is_terminal() { signing.status.as_str() } else { signer.status.as_str() }
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    alg: &'static str,
+    typ: &'static str,
+    kid: &'a str,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'static str,
+    sub: String,
+    aud: &'a str,
+    iat: i64,
+    exp: i64,
+    jti: String,
+    status: &'static str,
+    signing_status: &'static str,
+    signer_id: String,
+    signer_key: &'a str,
+    signer_status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    claim: &'static str,
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("our own objects serialise")
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::domain::{SignerStatus, SigningStatus};
+    use crate::signing::sample;
+
+    fn verify(key: &ResultKey, token: &str, audience: &str) -> Result<Value, jsonwebtoken::errors::Error> {
+        let set: Value = serde_json::from_str(&key.jwks()).unwrap();
+        let x = set["keys"][0]["x"].as_str().unwrap();
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&[audience]);
+        validation.set_issuer(&[RESULT_ISSUER]);
+        validation.set_required_spec_claims(&["exp", "iat", "iss", "aud", "sub", "jti"]);
+        validation.validate_exp = false;
+        let header = jsonwebtoken::decode_header(token).unwrap();
+        assert_eq!(header.kid.as_deref(), set["keys"][0]["kid"].as_str());
+        jsonwebtoken::decode(token, &DecodingKey::from_ed_components(x).unwrap(), &validation)
+            .map(|data| data.claims)
+    }
+
+    #[test]
+    fn f2_another_implementation_verifies_a_result() {
+        let key = ResultKey::derive(b"seal key");
+        let signing = sample::signing(SigningStatus::Completed, SignerStatus::Signed);
+        let signer = &signing.signers[0];
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let token = key.sign(&signing, signer, Claim::SigningComplete, now);
+        let claims = verify(&key, &token, signing.caller.as_str()).unwrap();
+        assert_eq!(claims["sub"], signing.id.to_string());
+        assert_eq!(claims["status"], "completed");
+        assert_eq!(claims["signer_status"], "signed");
+        assert_eq!(claims["claim"], "signing_complete");
+        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), RESULT_LIFE_S);
+        assert!(verify(&key, &token, "another caller").is_err());
+        assert!(verify(&ResultKey::derive(b"seal key"), &token, signing.caller.as_str()).is_ok());
+    }
+
+    #[test]
+    fn f2_a_changed_result_is_refused() {
+        let key = ResultKey::derive(b"seal key");
+        let signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let token = key.sign(&signing, &signing.signers[0], Claim::SigningComplete, now);
+        let parts: Vec<&str> = token.split('.').collect();
+        let payload = String::from_utf8(URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
+        let forged = URL_SAFE_NO_PAD.encode(payload.replace("in_session", "signed"));
+        let forged = format!("{}.{forged}.{}", parts[0], parts[2]);
+        assert!(verify(&key, &forged, signing.caller.as_str()).is_err());
+        assert!(verify(&key, &token, signing.caller.as_str()).is_ok(), "the positive control");
+    }
+
+    #[test]
+    fn f1_no_claim_ever_makes_the_word_signed() {
+        for claim in Claim::ALL {
+            for signer in SignerStatus::ALL {
+                for status in SigningStatus::ALL {
+                    let signing = sample::signing(status, signer);
+                    let word = super::status(&signing, &signing.signers[0]);
+                    let says_so = matches!(word, "signed" | "completed");
+                    let is_so = status == SigningStatus::Completed
+                        || (!status.is_terminal() && signer == SignerStatus::Signed);
+                    assert_eq!(says_so, is_so, "{claim:?} {signer:?} {status:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_key_and_the_token_are_stable() {
+        let key = ResultKey::derive(&[7; 32]);
+        let signing = sample::signing(SigningStatus::Open, SignerStatus::Signed);
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let token = key.sign_as(&signing, &signing.signers[0], Claim::SigningComplete, now, Uuid::nil());
+        insta::assert_snapshot!(key.jwks());
+        insta::assert_snapshot!(token);
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let key = ResultKey::derive(b"seal key");
+        assert!(format!("{key:?}").starts_with("ResultKey { kid: "));
+    }
+}

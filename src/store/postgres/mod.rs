@@ -1,0 +1,331 @@
+//! The shared store: one Postgres for several daemons (rule E5).
+//!
+//! Nothing here relies on being alone: a key is claimed by `ON CONFLICT`, a change by its version, work
+//! by `FOR UPDATE SKIP LOCKED` and a lease. Almost every operation is one statement, and so one round
+//! trip and one commit; those that recovery would find out again commit without waiting for the disk.
+
+mod inbox;
+mod outbox;
+mod pool;
+mod retention;
+mod signings;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sqlx::PgConnection;
+
+use crate::{
+    clock::SharedClock,
+    domain::{
+        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, LinkId, Private, SenderName,
+        Signing, SigningId,
+    },
+    store::{
+        Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
+        Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, Received, Record, Retention, Settings,
+        Spent, Store, Version,
+        postgres::pool::{Pool, is_lost, with},
+        rows::{
+            self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
+            seal_endpoint, signed,
+        },
+        seal::SealKeys,
+    },
+};
+
+/// How often a begin is tried whose key is freed and taken again under its eyes.
+const BEGIN_ATTEMPTS: u32 = 5;
+
+/// The store in a Postgres.
+#[derive(Debug)]
+pub struct PostgresStore {
+    pool: Pool,
+    keys: SealKeys,
+    clock: SharedClock,
+}
+
+impl PostgresStore {
+    /// Connects, and brings the schema up to date.
+    pub async fn open(
+        url: &Private<String>,
+        settings: &Settings,
+        keys: SealKeys,
+        clock: SharedClock,
+    ) -> Result<Self, Error> {
+        Ok(Self { pool: Pool::open(url, settings, &keys).await?, keys, clock })
+    }
+
+    async fn write_new(&self, row: NewRow) -> Result<Begun, Error> {
+        for _ in 0..BEGIN_ATTEMPTS {
+            if with!(&self.pool, db => signings::begin(db, &row))? {
+                return Ok(Begun::New(Version(1)));
+            }
+            let known = with!(&self.pool, db => signings::by_key(db, &row.caller, &row.key))?;
+            let Some(known) = self.record(known)? else { continue };
+            // The answer to our own insert was lost with its connection.
+            let ours = bytes(known.signing.id.as_uuid()) == row.cells.id && known.version == Version(1);
+            return Ok(if ours { Begun::New(Version(1)) } else { Begun::Known(Box::new(known)) });
+        }
+        Err(Error::Unavailable("the idempotency key is being used and freed in turn".into()))
+    }
+
+    fn record(&self, row: Option<SigningRow>) -> Result<Option<Record>, Error> {
+        row.map(|row| row.into_record(&self.keys)).transpose()
+    }
+
+    fn inbound(&self, rows: Vec<InboundRow>) -> Result<Vec<Inbound>, Error> {
+        rows.into_iter().map(|row| row.into_inbound(&self.keys)).collect()
+    }
+
+    /// Repeats a batch of a clean-up until it finds less than a full one.
+    async fn sweep(
+        &self,
+        batch: impl AsyncFn(&mut PgConnection, Retention) -> Result<u64, sqlx::Error>,
+        retention: Retention,
+    ) -> Result<u64, Error> {
+        let mut total = 0;
+        loop {
+            let destroyed = with!(&self.pool, db => batch(db, retention))?;
+            total += destroyed;
+            if destroyed < retention::BATCH.unsigned_abs() {
+                return Ok(total);
+            }
+        }
+    }
+}
+
+/// Whether a change met the record it was computed from.
+fn unchanged(met: bool) -> Result<(), Error> {
+    if met { Ok(()) } else { Err(Error::Conflict) }
+}
+
+impl Store for PostgresStore {
+    fn begin(&self, intent: Intent) -> Answer<'_, Begun> {
+        Box::pin(self.write_new(NewRow::new(intent, &self.keys)))
+    }
+
+    fn signing(&self, id: SigningId) -> Answer<'_, Option<Record>> {
+        Box::pin(async move { self.record(with!(&self.pool, db => signings::by_id(db, id))?) })
+    }
+
+    fn signing_by_key<'a>(&'a self, caller: &'a CallerName, key: Digest) -> Answer<'a, Option<Record>> {
+        Box::pin(async move { self.record(with!(&self.pool, db => signings::by_key(db, caller, &key))?) })
+    }
+
+    fn signing_by_envelope<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Option<Record>> {
+        Box::pin(async move { self.record(with!(&self.pool, db => signings::by_envelope(db, envelope))?) })
+    }
+
+    fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>> {
+        Box::pin(async move {
+            let rows = with!(&self.pool, db => signings::list(db, caller, &filter))?;
+            rows.into_iter().map(|row| row.into_signing(&self.keys)).collect()
+        })
+    }
+
+    fn save<'a>(&'a self, change: Change<'a>) -> Answer<'a, Version> {
+        Box::pin(async move {
+            let next = Version(change.from.0 + 1);
+            let commit = match change.durability {
+                Durability::Flushed => "off",
+                Durability::Synced => self.pool.durable,
+            };
+            let row = ChangedRow::new(change, &self.keys, self.clock.now());
+            unchanged(with!(&self.pool, db => signings::save(db, &row, commit))?)?;
+            Ok(next)
+        })
+    }
+
+    fn forget(&self, id: SigningId, from: Version) -> Answer<'_, ()> {
+        Box::pin(async move { unchanged(with!(&self.pool, db => signings::forget(db, id, signed(from.0)))?) })
+    }
+
+    fn payload(&self, id: SigningId) -> Answer<'_, Option<Private<Bytes>>> {
+        Box::pin(async move {
+            let id = bytes(id.as_uuid());
+            let sealed = with!(&self.pool, db => signings::payload(db, &id))?;
+            let open = |sealed| self.keys.open(payload_place(&id), sealed).map(Private::new);
+            sealed.map(open).transpose()
+        })
+    }
+
+    fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
+        Box::pin(async move {
+            let (now, until) = (micros(now), micros(until));
+            let claimed = with!(&self.pool, db => signings::claim(db, now, until, limit))?;
+            rows::readable(claimed, &self.keys)
+        })
+    }
+
+    fn unsettled(&self) -> Answer<'_, u64> {
+        Box::pin(async move { with!(&self.pool, db => signings::unsettled(db)) })
+    }
+
+    fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
+        Box::pin(async move {
+            let found = with!(&self.pool, db => signings::quiet(db, micros(before), limit))?;
+            rows::readable(found, &self.keys)
+        })
+    }
+
+    fn link_by_token(&self, token: Digest) -> Answer<'_, Option<Link>> {
+        Box::pin(async move { with!(&self.pool, db => signings::link_by_token(db, &token)) })
+    }
+
+    fn link(&self, id: LinkId) -> Answer<'_, Option<Link>> {
+        Box::pin(async move { with!(&self.pool, db => signings::link(db, id)) })
+    }
+
+    fn add_link(&self, link: Link) -> Answer<'_, ()> {
+        Box::pin(async move { with!(&self.pool, db => signings::add_link(db, &link)) })
+    }
+
+    fn revoke_link(&self, id: LinkId, now: Timestamp) -> Answer<'_, ()> {
+        Box::pin(async move { with!(&self.pool, db => signings::revoke_link(db, id, micros(now))) })
+    }
+
+    fn receive(&self, inbound: Inbound) -> Answer<'_, Received> {
+        Box::pin(async move {
+            let row = InboundRow::new(inbound, &self.keys);
+            with!(&self.pool, db => inbox::receive(db, &row))
+        })
+    }
+
+    fn inbox(&self, limit: u32) -> Answer<'_, Vec<Inbound>> {
+        Box::pin(async move { self.inbound(with!(&self.pool, db => inbox::waiting(db, limit))?) })
+    }
+
+    fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()> {
+        Box::pin(async move { with!(&self.pool, db => inbox::taken_in(db, &identity, micros(now))) })
+    }
+
+    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>> {
+        Box::pin(async move { self.inbound(with!(&self.pool, db => inbox::of(db, envelope))?) })
+    }
+
+    fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
+        Box::pin(async move { with!(&self.pool, db => outbox::add_events(db, &events)) })
+    }
+
+    fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>> {
+        Box::pin(async move { with!(&self.pool, db => outbox::events(db, &filter)) })
+    }
+
+    fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let sealed = seal_endpoint(&self.keys, &endpoint);
+            with!(&self.pool, db => outbox::put_endpoint(db, &endpoint, &sealed))
+        })
+    }
+
+    fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
+        Box::pin(async move {
+            let rows = with!(&self.pool, db => outbox::endpoints(db, caller))?;
+            rows.into_iter().map(|row| row.into_endpoint(&self.keys)).collect()
+        })
+    }
+
+    fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
+        Box::pin(async move { with!(&self.pool, db => outbox::remove_endpoint(db, id)) })
+    }
+
+    fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64> {
+        Box::pin(async move { with!(&self.pool, db => outbox::fan_out(db, now, limit)) })
+    }
+
+    fn claim_deliveries(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        per_endpoint: u32,
+        limit: u32,
+    ) -> Answer<'_, Vec<DueDelivery>> {
+        Box::pin(async move {
+            let (now, until) = (micros(now), micros(until));
+            let due = with!(&self.pool, db => outbox::claim_deliveries(db, now, until, per_endpoint, limit))?;
+            due.into_iter().map(|due| due.open(&self.keys)).collect()
+        })
+    }
+
+    fn delivery_attempted(&self, delivery: Delivery) -> Answer<'_, ()> {
+        Box::pin(async move { with!(&self.pool, db => outbox::delivery_attempted(db, &delivery)) })
+    }
+
+    fn deliveries<'a>(
+        &'a self,
+        caller: &'a CallerName,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Answer<'a, Vec<Delivery>> {
+        Box::pin(async move { with!(&self.pool, db => outbox::deliveries(db, caller, before, limit)) })
+    }
+
+    fn replay(&self, id: DeliveryId, now: Timestamp) -> Answer<'_, ()> {
+        Box::pin(async move { with!(&self.pool, db => outbox::replay(db, id, micros(now))) })
+    }
+
+    fn oldest_pending_delivery(&self) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(async move { with!(&self.pool, db => outbox::oldest_pending(db)) })
+    }
+
+    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent> {
+        Box::pin(async move {
+            let sum = with!(&self.pool, db => signings::spend(db, account.as_str(), micros(window), calls))?;
+            Ok(Spent { calls: sum })
+        })
+    }
+
+    fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>> {
+        Box::pin(async move {
+            let row = with!(&self.pool, db => inbox::sender(db, sender.as_str()))?;
+            row.map(|row| row.into_sender(&self.keys)).transpose()
+        })
+    }
+
+    fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>> {
+        Box::pin(async move {
+            let rows = with!(&self.pool, db => inbox::senders(db))?;
+            rows.into_iter().map(|row| row.into_sender(&self.keys)).collect()
+        })
+    }
+
+    fn put_connected_sender(&self, sender: ConnectedSender) -> Answer<'_, Version> {
+        Box::pin(async move {
+            let row = SenderRow::new(&sender, &self.keys);
+            unchanged(with!(&self.pool, db => inbox::put_sender(db, &row))?)?;
+            Ok(Version(sender.version.0 + 1))
+        })
+    }
+
+    fn remove_connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()> {
+        Box::pin(async move { with!(&self.pool, db => inbox::remove_sender(db, sender.as_str())) })
+    }
+
+    fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
+        Box::pin(async move {
+            for older in self.keys.ids().skip(1) {
+                let mut held = self.pool.acquire().await?;
+                retention::reseal(&mut held, &self.keys, older).await?;
+            }
+            Ok(Destroyed {
+                keys: self.sweep(retention::keys, retention).await?,
+                personal: self.sweep(retention::personal, retention).await?,
+                events: self.sweep(retention::events, retention).await?,
+                signings: self.sweep(retention::signings, retention).await?,
+            })
+        })
+    }
+
+    fn check(&self) -> Answer<'_, ()> {
+        // A write, because a standby or a full disk is what an operator most needs to hear of.
+        let now = self.clock.now().to_string().into_bytes();
+        Box::pin(async move { with!(&self.pool, db => inbox::checked(db, &now)) })
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.pool.close().await;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,352 @@
+//! Our own events, the endpoints that want them, and the deliveries in between, in SQL.
+
+use jiff::Timestamp;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::{
+    domain::{CallerName, DeliveryId, EndpointId, Event, EventId, EventKind, SignerId, SigningId},
+    store::{
+        Delivery, DeliveryState, Endpoint, EventFilter,
+        postgres::signings::{EventColumns, decoded, flushed},
+        rows::{DueRow, EndpointRow, bytes, event_kinds, event_words, malformed, micros},
+    },
+};
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+const EVENT: &str = "id, caller, kind, signing, signer, sequence, at, data";
+const ENDPOINT: &str = "id, caller, sealed, events, allow_private, from_settings, created_at, disabled_at";
+
+macro_rules! delivery_columns {
+    () => {
+        "id, event, endpoint, caller, state, attempts, created_at, due_at, attempted_at, response_status, error"
+    };
+}
+
+pub(super) async fn add_events(db: &mut PgConnection, events: &[Event]) -> Result<()> {
+    let events = EventColumns::new(events);
+    sqlx::query(
+        "INSERT INTO events (id, caller, kind, signing, signer, sequence, at, data) \
+         SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::bigint[], \
+         $7::bigint[], $8::text[])",
+    )
+    .bind(events.ids)
+    .bind(events.callers)
+    .bind(events.kinds)
+    .bind(events.signings)
+    .bind(events.signers)
+    .bind(events.sequences)
+    .bind(events.at)
+    .bind(events.data)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Reads the outbox. The events of one signing are in order as they are; across signings, an event is
+/// held back until every transaction that might still put one before it has ended, so that a reader who
+/// goes on from the last id misses nothing. A transaction that hangs holds them back ten seconds at most.
+pub(super) async fn events(db: &mut PgConnection, filter: &EventFilter) -> Result<Vec<Event>> {
+    let slice = match (&filter.signing, &filter.caller) {
+        (Some(_), _) => "signing = $3 AND ($4::text IS NULL OR caller = $4)",
+        (None, Some(_)) => "$3::bytea IS NULL AND caller = $4",
+        (None, None) => "$3::bytea IS NULL AND $4::text IS NULL",
+    };
+    let settled = if filter.signing.is_some() {
+        "true"
+    } else {
+        "(tx < pg_snapshot_xmin(pg_current_snapshot()) OR stored_at < now() - interval '10 seconds')"
+    };
+    // An id that retention has deleted was older than all that is left.
+    let sql = format!(
+        "SELECT {EVENT} FROM events WHERE {slice} AND {settled} AND (tx, pos) > \
+         (coalesce((SELECT tx FROM events WHERE id = $1), '0'), \
+          coalesce((SELECT pos FROM events WHERE id = $1), 0)) ORDER BY tx, pos LIMIT $2"
+    );
+    let found = sqlx::query(AssertSqlSafe(sql))
+        .bind(filter.after.map(|id| bytes(id.as_uuid())))
+        .bind(i64::from(filter.limit))
+        .bind(filter.signing.map(|id| bytes(id.as_uuid())))
+        .bind(filter.caller.as_ref().map(CallerName::as_str))
+        .fetch_all(db)
+        .await?;
+    found.iter().map(event).collect()
+}
+
+pub(super) async fn put_endpoint(db: &mut PgConnection, endpoint: &Endpoint, sealed: &[u8]) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO endpoints (id, caller, sealed, events, allow_private, from_settings, created_at, \
+         disabled_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+         ON CONFLICT (id) DO UPDATE SET caller = $2, sealed = $3, events = $4, allow_private = $5, \
+         from_settings = $6, created_at = $7, disabled_at = $8",
+    )
+    .bind(bytes(endpoint.id.as_uuid()))
+    .bind(endpoint.caller.as_str())
+    .bind(sealed)
+    .bind(event_words(&endpoint.events))
+    .bind(endpoint.allow_private)
+    .bind(endpoint.from_settings)
+    .bind(micros(endpoint.created_at))
+    .bind(endpoint.disabled_at.map(micros))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn endpoints(
+    db: &mut PgConnection,
+    caller: Option<&CallerName>,
+) -> Result<Vec<EndpointRow>> {
+    let sql = format!(
+        "SELECT {ENDPOINT} FROM endpoints WHERE $1::text IS NULL OR caller = $1 ORDER BY created_at, id"
+    );
+    let found = sqlx::query(AssertSqlSafe(sql)).bind(caller.map(CallerName::as_str)).fetch_all(db).await?;
+    found.iter().map(endpoint).collect()
+}
+
+pub(super) async fn remove_endpoint(db: &mut PgConnection, id: EndpointId) -> Result<()> {
+    sqlx::query(
+        "WITH gone AS (DELETE FROM endpoints WHERE id = $1) \
+         DELETE FROM deliveries WHERE endpoint = $1 AND state = 'pending'",
+    )
+    .bind(bytes(id.as_uuid()))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Makes deliveries of the next events that no other daemon is at, and answers how many events that were.
+pub(super) async fn fan_out(db: &mut PgConnection, now: Timestamp, limit: u32) -> Result<u64> {
+    let mut transaction = db.begin().await?;
+    let wanted = sqlx::query(
+        "SELECT e.pos, e.id, e.caller, ARRAY (SELECT p.id FROM endpoints p WHERE p.caller = e.caller \
+           AND p.disabled_at IS NULL \
+           AND (p.events = '' OR position(' ' || e.kind || ' ' IN ' ' || p.events || ' ') > 0)) \
+         FROM events e WHERE NOT e.fanned_out ORDER BY e.pos LIMIT $1 FOR UPDATE OF e SKIP LOCKED",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(&mut *transaction)
+    .await?;
+    if wanted.is_empty() {
+        return Ok(0);
+    }
+    let (mut places, mut ids, mut events, mut endpoints, mut callers) =
+        (vec![], vec![], vec![], vec![], vec![]);
+    for row in &wanted {
+        places.push(row.try_get::<i64, _>(0)?);
+        for endpoint in row.try_get::<Vec<Vec<u8>>, _>(3)? {
+            ids.push(bytes(DeliveryId::generate(now).as_uuid()).to_vec());
+            events.push(row.try_get::<Vec<u8>, _>(1)?);
+            endpoints.push(endpoint);
+            callers.push(row.try_get::<String, _>(2)?);
+        }
+    }
+    let sql = concat!(
+        "WITH done AS (UPDATE events SET fanned_out = true WHERE pos = ANY ($1) AND ",
+        flushed!(),
+        ") INSERT INTO deliveries (id, event, endpoint, caller, state, attempts, created_at, due_at) \
+         SELECT id, event, endpoint, caller, 'pending', 0, $6, $6 \
+         FROM unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::text[]) AS d (id, event, endpoint, caller)"
+    );
+    sqlx::query(sql)
+        .bind(places)
+        .bind(ids)
+        .bind(events)
+        .bind(endpoints)
+        .bind(callers)
+        .bind(micros(now))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(u64::try_from(wanted.len()).unwrap_or(u64::MAX))
+}
+
+/// Leases deliveries: a few of each endpoint, first ones first, so that no endpoint's backlog stands
+/// before another's first delivery.
+pub(super) async fn claim_deliveries(
+    db: &mut PgConnection,
+    now: i64,
+    until: i64,
+    per_endpoint: u32,
+    limit: u32,
+) -> Result<Vec<DueRow>> {
+    let sql = concat!(
+        "WITH ready AS (\
+           SELECT d.id, d.due_at, \
+             busy.leased + row_number() OVER (PARTITION BY e.id ORDER BY d.due_at, d.id) AS rank \
+           FROM endpoints e \
+           CROSS JOIN LATERAL (SELECT count(*) AS leased FROM deliveries \
+             WHERE endpoint = e.id AND state = 'pending' AND leased_until > $1) AS busy \
+           CROSS JOIN LATERAL (SELECT id, due_at FROM deliveries \
+             WHERE endpoint = e.id AND state = 'pending' AND due_at <= $1 \
+               AND (leased_until IS NULL OR leased_until <= $1) \
+             ORDER BY due_at LIMIT greatest($3 - busy.leased, 0) FOR UPDATE SKIP LOCKED) AS d \
+           WHERE e.disabled_at IS NULL), \
+         chosen AS (SELECT id FROM ready ORDER BY rank, due_at LIMIT $4) \
+         UPDATE deliveries SET leased_until = $2 WHERE id = ANY (ARRAY (SELECT id FROM chosen)) AND ",
+        flushed!(),
+        " RETURNING ",
+        delivery_columns!()
+    );
+    let leased = sqlx::query(sql)
+        .bind(now)
+        .bind(until)
+        .bind(i64::from(per_endpoint))
+        .bind(i64::from(limit))
+        .fetch_all(&mut *db)
+        .await?;
+    let mut deliveries = leased.iter().map(delivery).collect::<Result<Vec<_>>>()?;
+    deliveries.sort_unstable_by_key(|delivery| (delivery.due_at, delivery.id));
+    with_parts(db, deliveries).await
+}
+
+/// Adds event and endpoint to each delivery. One whose event is gone has nothing to deliver, and ends.
+async fn with_parts(db: &mut PgConnection, deliveries: Vec<Delivery>) -> Result<Vec<DueRow>> {
+    if deliveries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids =
+        |of: fn(&Delivery) -> Uuid| deliveries.iter().map(|d| of(d).as_bytes().to_vec()).collect::<Vec<_>>();
+    let events = sqlx::query(AssertSqlSafe(format!("SELECT {EVENT} FROM events WHERE id = ANY ($1)")))
+        .bind(ids(|delivery| delivery.event.as_uuid()))
+        .fetch_all(&mut *db)
+        .await?;
+    let events = events.iter().map(event).collect::<Result<Vec<_>>>()?;
+    let endpoints =
+        sqlx::query(AssertSqlSafe(format!("SELECT {ENDPOINT} FROM endpoints WHERE id = ANY ($1)")))
+            .bind(ids(|delivery| delivery.endpoint.as_uuid()))
+            .fetch_all(&mut *db)
+            .await?;
+    let mut due = Vec::with_capacity(deliveries.len());
+    let mut gone = Vec::new();
+    for delivery in deliveries {
+        let event = events.iter().find(|event| event.id == delivery.event).cloned();
+        let id = bytes(delivery.endpoint.as_uuid());
+        let found = endpoints.iter().find(|row| row.try_get::<&[u8], _>(0).is_ok_and(|found| found == id));
+        match (event, found) {
+            (Some(event), Some(row)) => due.push(DueRow { event, endpoint: endpoint(row)?, delivery }),
+            _ => gone.push(bytes(delivery.id.as_uuid()).to_vec()),
+        }
+    }
+    if !gone.is_empty() {
+        sqlx::query("UPDATE deliveries SET state = 'failed', leased_until = NULL WHERE id = ANY ($1)")
+            .bind(gone)
+            .execute(db)
+            .await?;
+    }
+    Ok(due)
+}
+
+pub(super) async fn delivery_attempted(db: &mut PgConnection, delivery: &Delivery) -> Result<()> {
+    let sql = concat!(
+        "UPDATE deliveries SET state = $2, attempts = $3, due_at = $4, attempted_at = $5, \
+         response_status = $6, error = $7, leased_until = NULL WHERE id = $1 AND ",
+        flushed!()
+    );
+    sqlx::query(sql)
+        .bind(bytes(delivery.id.as_uuid()))
+        .bind(delivery.state.as_str())
+        .bind(i64::from(delivery.attempts))
+        .bind(micros(delivery.due_at))
+        .bind(delivery.attempted_at.map(micros))
+        .bind(delivery.response_status.map(i64::from))
+        .bind(delivery.error.as_deref())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn deliveries(
+    db: &mut PgConnection,
+    caller: &CallerName,
+    before: Option<DeliveryId>,
+    limit: u32,
+) -> Result<Vec<Delivery>> {
+    let sql = concat!(
+        "SELECT ",
+        delivery_columns!(),
+        " FROM deliveries WHERE caller = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
+    );
+    let found = sqlx::query(sql)
+        .bind(caller.as_str())
+        .bind(before.map_or([0xff; 16], |id| bytes(id.as_uuid())))
+        .bind(i64::from(limit))
+        .fetch_all(db)
+        .await?;
+    found.iter().map(delivery).collect()
+}
+
+/// Makes a delivery pending again, with all its attempts, if its endpoint is still there.
+pub(super) async fn replay(db: &mut PgConnection, id: DeliveryId, now: i64) -> Result<()> {
+    sqlx::query(
+        "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = $2, leased_until = NULL \
+         WHERE id = $1 AND endpoint IN (SELECT id FROM endpoints)",
+    )
+    .bind(bytes(id.as_uuid()))
+    .bind(now)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn oldest_pending(db: &mut PgConnection) -> Result<Option<Timestamp>> {
+    // Those of endpoints that are switched off do not count.
+    let oldest: Option<i64> = sqlx::query(
+        "SELECT min(d.created_at) FROM deliveries d JOIN endpoints e ON e.id = d.endpoint \
+         WHERE d.state = 'pending' AND e.disabled_at IS NULL",
+    )
+    .fetch_one(db)
+    .await?
+    .try_get(0)?;
+    oldest.map(decoded).transpose()
+}
+
+fn unknown(what: &str) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(malformed(what)))
+}
+
+fn event(row: &PgRow) -> Result<Event> {
+    let id =
+        |index: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<[u8; 16]>, _>(index)?.map(Uuid::from_bytes));
+    Ok(Event {
+        id: EventId::from_uuid(Uuid::from_bytes(row.try_get(0)?)),
+        caller: CallerName::new(row.try_get::<String, _>(1)?),
+        kind: EventKind::parse(row.try_get(2)?).ok_or_else(|| unknown("event"))?,
+        signing: id(3)?.map(SigningId::from_uuid),
+        signer: id(4)?.map(SignerId::from_uuid),
+        sequence: row.try_get::<i64, _>(5)?.unsigned_abs(),
+        at: decoded(row.try_get(6)?)?,
+        data: row.try_get(7)?,
+    })
+}
+
+fn endpoint(row: &PgRow) -> Result<EndpointRow> {
+    Ok(EndpointRow {
+        id: row.try_get(0)?,
+        caller: row.try_get(1)?,
+        sealed: row.try_get(2)?,
+        events: event_kinds(row.try_get(3)?),
+        allow_private: row.try_get(4)?,
+        from_settings: row.try_get(5)?,
+        created_at: row.try_get(6)?,
+        disabled_at: row.try_get(7)?,
+    })
+}
+
+fn delivery(row: &PgRow) -> Result<Delivery> {
+    let number = |index: usize| row.try_get::<Option<i64>, _>(index);
+    Ok(Delivery {
+        id: DeliveryId::from_uuid(Uuid::from_bytes(row.try_get(0)?)),
+        event: EventId::from_uuid(Uuid::from_bytes(row.try_get(1)?)),
+        endpoint: EndpointId::from_uuid(Uuid::from_bytes(row.try_get(2)?)),
+        caller: CallerName::new(row.try_get::<String, _>(3)?),
+        state: DeliveryState::parse(row.try_get(4)?).ok_or_else(|| unknown("delivery"))?,
+        attempts: u32::try_from(row.try_get::<i64, _>(5)?).map_err(|_| unknown("delivery"))?,
+        created_at: decoded(row.try_get(6)?)?,
+        due_at: decoded(row.try_get(7)?)?,
+        attempted_at: number(8)?.map(decoded).transpose()?,
+        response_status: number(9)?.and_then(|status| u16::try_from(status).ok()),
+        error: row.try_get(10)?,
+    })
+}

@@ -1,0 +1,231 @@
+//! Connections: opening them, bringing the schema up to date, and what to do when one is lost.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    Connection, PgConnection, PgPool, Row,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions, Postgres},
+};
+
+use crate::{
+    domain::Private,
+    store::{
+        Error, Settings, Synchronous,
+        migrations::{self, LATEST},
+        seal::SealKeys,
+    },
+};
+
+/// Names our schema change to other daemons (`pg_advisory_xact_lock`): "cstr migr".
+const MIGRATION_LOCK: i64 = 0x6373_7472_6d69_6772;
+
+/// A connection that rested longer than this is asked whether it still lives before it is used. Busy
+/// ones are not: the question would double their round trips.
+const RESTED: Duration = Duration::from_secs(1);
+
+/// Connections, and how long to wait for them.
+#[derive(Debug)]
+pub(super) struct Pool {
+    connections: PgPool,
+    pub(super) patience: Duration,
+    /// Dead connections that one operation throws away before it gives up: all there can be.
+    pub(super) most_lost: u32,
+    /// `synchronous_commit` for what must be durable.
+    pub(super) durable: &'static str,
+}
+
+impl Pool {
+    pub(super) async fn open(
+        url: &Private<String>,
+        settings: &Settings,
+        keys: &SealKeys,
+    ) -> Result<Self, Error> {
+        // The parser's own error may quote the URL, and with it the password.
+        let options = PgConnectOptions::from_str(url.reveal()).map_err(|_| {
+            Error::Unusable("store.url is not of the form postgres://user:password@host/database".into())
+        })?;
+        let durable = match settings.synchronous {
+            Synchronous::Full => "on",
+            Synchronous::Normal | Synchronous::Off => "off",
+        };
+        let limit = format!("{}ms", settings.patience.as_millis());
+        let options = options.application_name("countersign").options([
+            ("synchronous_commit", durable),
+            ("statement_timeout", &limit),
+            ("lock_timeout", &limit),
+            ("idle_in_transaction_session_timeout", &limit),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.connections.max(1))
+            .acquire_timeout(settings.patience)
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for > RESTED {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options);
+        let pool = Self {
+            connections: pool,
+            patience: settings.patience,
+            most_lost: settings.connections.max(1),
+            durable,
+        };
+        let mut connection = pool.acquire().await?;
+        migrate(&mut connection).await?;
+        check_keys(&mut connection, keys).await?;
+        Ok(pool)
+    }
+
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
+        Ok(self.connections.acquire().await?)
+    }
+
+    pub(super) async fn close(&self) {
+        self.connections.close().await;
+    }
+}
+
+/// Runs `$body` with a connection, within the store's patience.
+///
+/// A connection that turns out to be dead (the server restarted, or failed over) is thrown away and the
+/// operation is tried again: every one of ours may be repeated. A begin finds its own row, a save that
+/// had arrived conflicts with itself and is decided again by its caller.
+macro_rules! with {
+    ($pool:expr, $connection:ident => $body:expr) => {{
+        let pool: &$crate::store::postgres::pool::Pool = $pool;
+        let mut lost = 0;
+        loop {
+            let mut held = pool.acquire().await?;
+            let outcome = tokio::time::timeout(pool.patience, async {
+                let $connection: &mut sqlx::PgConnection = &mut held;
+                $body.await
+            });
+            match outcome.await {
+                Ok(Err(e)) if lost < pool.most_lost && is_lost(&e) => {
+                    lost += 1;
+                    held.close_on_drop();
+                }
+                Ok(outcome) => break outcome.map_err($crate::store::Error::from),
+                Err(_) => {
+                    // Its answer may still come: nobody else must read it as theirs.
+                    held.close_on_drop();
+                    break Err($crate::store::postgres::pool::no_answer(pool.patience));
+                }
+            }
+        }
+    }};
+}
+pub(super) use with;
+
+/// Whether the connection, and not the operation, failed.
+pub(super) fn is_lost(e: &sqlx::Error) -> bool {
+    match e {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        // 57P01 admin_shutdown, 57P02 crash_shutdown: it is on its way down.
+        sqlx::Error::Database(e) => matches!(e.code().as_deref(), Some("57P01" | "57P02")),
+        _ => false,
+    }
+}
+
+pub(super) fn no_answer(patience: Duration) -> Error {
+    Error::Unavailable(format!("Postgres did not answer within {patience:?}"))
+}
+
+/// Decides once what an error of Postgres means. Codes are SQLSTATE (PostgreSQL 15, Appendix A).
+impl From<sqlx::Error> for Error {
+    fn from(e: sqlx::Error) -> Self {
+        let sqlx::Error::Database(database) = &e else {
+            return match e {
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                    Self::Unusable(format!("a row has an unknown form: {e}"))
+                }
+                sqlx::Error::PoolTimedOut => {
+                    Self::Unavailable("no connection to Postgres in time: it is down, or overloaded".into())
+                }
+                _ => Self::Unavailable(format!("Postgres cannot be reached: {e}")),
+            };
+        };
+        let code = database.code();
+        match code.as_deref().unwrap_or_default() {
+            // What a statement refers to is gone, or came to be meanwhile.
+            code if code.starts_with("23") => Self::Conflict,
+            "25006" => Self::Unavailable(
+                "this Postgres is read-only, perhaps a standby: point store.url at the primary".into(),
+            ),
+            "28000" | "28P01" => Self::Unusable("Postgres refuses the user or password of store.url".into()),
+            "3D000" => Self::Unusable("the database of store.url does not exist: create it".into()),
+            "42501" => Self::Unusable("the user of store.url lacks rights: let it own its database".into()),
+            "42P07" => Self::Unusable(
+                "the database has tables of another program: give countersign one of its own".into(),
+            ),
+            "53100" => Self::Unavailable("the disk of Postgres is full: make room".into()),
+            "57014" | "55P03" => Self::Unavailable("Postgres took too long".into()),
+            // 42 is a table or column that is not as we left it, XX is damage.
+            code if code.starts_with("42") || code.starts_with("XX") => {
+                Self::Unusable(format!("the database is not as this version knows it ({code})"))
+            }
+            code => Self::Unavailable(format!("Postgres refused a statement ({code})")),
+        }
+    }
+}
+
+async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
+    let mut transaction = connection.begin().await?;
+    // Daemons that start together change the schema once.
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
+    let begun: bool = sqlx::query("SELECT to_regclass('meta') IS NOT NULL")
+        .fetch_one(&mut *transaction)
+        .await?
+        .try_get(0)?;
+    let at = if begun { schema_number(&mut transaction).await? } else { 0 };
+    if at > LATEST {
+        return Err(migrations::too_new(at));
+    }
+    for (number, step) in migrations::missing(&migrations::POSTGRES, at) {
+        sqlx::raw_sql(step).execute(&mut *transaction).await?;
+        sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ('schema', $1) \
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(number.to_string().into_bytes())
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn schema_number(connection: &mut PgConnection) -> Result<i64, Error> {
+    let row = sqlx::query("SELECT value FROM meta WHERE name = 'schema'").fetch_optional(connection).await?;
+    let value: Option<Vec<u8>> = row.map(|row| row.try_get(0)).transpose()?;
+    value.and_then(|value| String::from_utf8(value).ok()).and_then(|value| value.parse().ok()).ok_or_else(
+        || {
+            Error::Unusable(
+                "the database has tables of another program: give countersign one of its own".into(),
+            )
+        },
+    )
+}
+
+/// Finds a lost seal key now, and not when it is needed; remembers a new one.
+async fn check_keys(connection: &mut PgConnection, keys: &SealKeys) -> Result<(), Error> {
+    let probes = sqlx::query("SELECT value FROM meta WHERE name LIKE 'seal.%'")
+        .fetch_all(&mut *connection)
+        .await?
+        .into_iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?;
+    if !keys.check_probes(probes)?.contains(&keys.current()) {
+        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+            .bind(format!("seal.{}", keys.current()))
+            .bind(keys.probe(keys.current()))
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Destroying what has been kept long enough, and sealing anew what an older key sealed, in SQL.
+//!
+//! All in batches of a bounded size. Several daemons may clean up at once: they skip each other's rows.
+
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use crate::store::{
+    Error, Retention,
+    rows::micros,
+    seal::{Place, SEALED_COLUMNS, SealKeyId, SealKeys},
+};
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+/// Rows that one statement destroys, or looks at, at most.
+pub(super) const BATCH: i64 = 500;
+
+/// Forgets idempotency keys and the answers kept for them.
+pub(super) async fn keys(db: &mut PgConnection, retention: Retention) -> Result<u64> {
+    count(
+        db,
+        "UPDATE signings SET key = NULL, answer = NULL, version = version + 1 WHERE id = ANY (ARRAY (\
+           SELECT id FROM signings WHERE key IS NOT NULL AND created_at < $1 ORDER BY created_at LIMIT $2 \
+           FOR UPDATE SKIP LOCKED))",
+        micros(retention.keys_before),
+    )
+    .await
+}
+
+/// Destroys the personal data of signings that ended: their sealed half, their answers and payloads,
+/// and what the upstream sent about them.
+pub(super) async fn personal(db: &mut PgConnection, retention: Retention) -> Result<u64> {
+    let ended = sqlx::query(
+        "WITH ended AS (\
+           SELECT id, envelope FROM signings WHERE ended_at < $1 AND sealed IS NOT NULL \
+           ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED), \
+         heard AS (\
+           DELETE FROM inbound WHERE taken_at IS NOT NULL AND envelope IN (SELECT envelope FROM ended)), \
+         paid AS (DELETE FROM payloads WHERE signing IN (SELECT id FROM ended)) \
+         UPDATE signings SET sealed = NULL, answer = NULL, version = version + 1 \
+         WHERE id IN (SELECT id FROM ended)",
+    )
+    .bind(micros(retention.personal_before))
+    .bind(BATCH)
+    .execute(db)
+    .await?;
+    Ok(ended.rows_affected())
+}
+
+/// Deletes old events, deliveries and inbound messages.
+pub(super) async fn events(db: &mut PgConnection, retention: Retention) -> Result<u64> {
+    let before = micros(retention.events_before);
+    let mut deleted = 0;
+    for sql in [
+        "DELETE FROM events WHERE pos = ANY (ARRAY (\
+           SELECT pos FROM events WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+        "DELETE FROM deliveries WHERE id = ANY (ARRAY (\
+           SELECT id FROM deliveries WHERE created_at < $1 ORDER BY created_at LIMIT $2 \
+           FOR UPDATE SKIP LOCKED))",
+        "DELETE FROM inbound WHERE pos = ANY (ARRAY (\
+           SELECT pos FROM inbound WHERE received_at < $1 ORDER BY received_at LIMIT $2 \
+           FOR UPDATE SKIP LOCKED))",
+    ] {
+        deleted += count(db, sql, before).await?;
+    }
+    sqlx::query("DELETE FROM budgets WHERE window_at < $1").bind(before).execute(db).await?;
+    Ok(deleted)
+}
+
+/// Deletes signings that ended long ago, with their links.
+pub(super) async fn signings(db: &mut PgConnection, retention: Retention) -> Result<u64> {
+    count(
+        db,
+        "DELETE FROM signings WHERE id = ANY (ARRAY (\
+           SELECT id FROM signings WHERE ended_at < $1 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+        micros(retention.signings_before),
+    )
+    .await
+}
+
+async fn count(db: &mut PgConnection, sql: &'static str, before: i64) -> Result<u64> {
+    Ok(sqlx::query(sql).bind(before).bind(BATCH).execute(db).await?.rows_affected())
+}
+
+/// Seals anew what an older key of the ring sealed. Once nothing is left, the key may leave the settings.
+///
+/// It looks whenever the key is in the ring: another daemon may not have the new settings yet, and still
+/// seal with the old key.
+pub(super) async fn reseal(
+    db: &mut PgConnection,
+    keys: &SealKeys,
+    older: SealKeyId,
+) -> std::result::Result<(), Error> {
+    let mut found = false;
+    for column in SEALED_COLUMNS {
+        let mut from = Some(Vec::new());
+        while let Some(after) = from {
+            from = reseal_batch(db, keys, older, column, after, &mut found).await?;
+        }
+    }
+    let probe = format!("seal.{older}");
+    let query = if found {
+        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+            .bind(probe)
+            .bind(keys.probe(older))
+    } else {
+        sqlx::query("DELETE FROM meta WHERE name = $1").bind(probe)
+    };
+    query.execute(db).await?;
+    Ok(())
+}
+
+/// Looks at the next rows of one column, and answers where to go on.
+async fn reseal_batch(
+    db: &mut PgConnection,
+    keys: &SealKeys,
+    older: SealKeyId,
+    (table, id, column): (&'static str, &'static str, &'static str),
+    after: Vec<u8>,
+    found: &mut bool,
+) -> std::result::Result<Option<Vec<u8>>, Error> {
+    // A name is text, all other ids are bytes: here both are their bytes.
+    let id = if table == "senders" { format!("convert_to({id}, 'UTF8')") } else { id.to_owned() };
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {id}, CASE WHEN substr({column}, 1, 4) = $1 THEN {column} END FROM {table} \
+         WHERE {id} > $2 ORDER BY {id} LIMIT $3"
+    )))
+    .bind(older.to_bytes())
+    .bind(after)
+    .bind(BATCH)
+    .fetch_all(&mut *db)
+    .await?;
+    // A row that was written meanwhile is left alone.
+    let update = format!("UPDATE {table} SET {column} = $2 WHERE {id} = $1 AND {column} = $3");
+    let mut last = None;
+    for row in &rows {
+        let name: Vec<u8> = row.try_get(0)?;
+        if let Some(sealed) = row.try_get::<Option<Vec<u8>>, _>(1)? {
+            *found = true;
+            let again = keys.reseal(Place { table, column, row: &name }, sealed.clone())?;
+            sqlx::query(AssertSqlSafe(update.clone()))
+                .bind(&name)
+                .bind(again)
+                .bind(sealed)
+                .execute(&mut *db)
+                .await?;
+        }
+        last = Some(name);
+    }
+    Ok(last)
+}

@@ -1,0 +1,106 @@
+//! Rows: how things lie in the database, and the conversion from and to the domain, by hand, because the
+//! conversion is where validation happens.
+//!
+//! Dates are microseconds since 1970 UTC, ids the bytes of their UUIDs, and whatever is personal or
+//! secret is sealed before it comes near a connection.
+
+mod inbox;
+mod outbox;
+mod signing;
+mod writes;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::store::{
+    Digest, Error, Record, Version,
+    seal::{Place, SealKeys},
+};
+
+pub(super) use inbox::{InboundRow, SenderRow};
+pub(super) use outbox::{DueRow, EndpointRow, event_kinds, event_words, seal_endpoint};
+pub(super) use signing::{SigningRow, signing_columns};
+pub(super) use writes::{ChangedRow, NewPayload, NewRow};
+
+/// The records of those rows that can be read. One damaged row must not keep the rest from being worked
+/// on; if nothing can be read, that is the answer.
+pub(super) fn readable(rows: Vec<SigningRow>, keys: &SealKeys) -> Result<Vec<Record>, Error> {
+    let mut records = Vec::with_capacity(rows.len());
+    let mut failed = None;
+    for row in rows {
+        let id = Uuid::from_bytes(row.id);
+        match row.into_record(keys) {
+            Ok(record) => records.push(record),
+            Err(e) => {
+                tracing::error!(signing.id = %id.simple(), error = %e, "a stored signing cannot be read");
+                failed = Some(e);
+            }
+        }
+    }
+    match failed {
+        Some(e) if records.is_empty() => Err(e),
+        _ => Ok(records),
+    }
+}
+
+pub(super) const fn sealed_place(signing: &[u8; 16]) -> Place<'_> {
+    Place { table: "signings", column: "sealed", row: signing }
+}
+
+pub(super) const fn answer_place(signing: &[u8; 16]) -> Place<'_> {
+    Place { table: "signings", column: "answer", row: signing }
+}
+
+pub(super) const fn payload_place(signing: &[u8; 16]) -> Place<'_> {
+    Place { table: "payloads", column: "body", row: signing }
+}
+
+pub(super) const fn inbound_place(identity: &Digest) -> Place<'_> {
+    Place { table: "inbound", column: "body", row: identity }
+}
+
+pub(super) const fn endpoint_place(endpoint: &[u8; 16]) -> Place<'_> {
+    Place { table: "endpoints", column: "sealed", row: endpoint }
+}
+
+pub(super) const fn sender_place(name: &str) -> Place<'_> {
+    Place { table: "senders", column: "sealed", row: name.as_bytes() }
+}
+
+/// A value in the database that this version cannot read.
+pub(super) fn malformed(what: &str) -> Error {
+    Error::Unusable(format!("a stored {what} has a form this version does not know"))
+}
+
+pub(super) const fn bytes(uuid: Uuid) -> [u8; 16] {
+    uuid.into_bytes()
+}
+
+pub(super) fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+pub(super) fn timestamp(micros: i64) -> Result<Timestamp, Error> {
+    Timestamp::from_microsecond(micros).map_err(|_| malformed("date"))
+}
+
+pub(super) fn version(number: i64) -> Version {
+    Version(number.unsigned_abs())
+}
+
+/// A number as both databases hold it. Ours never come near the limit.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn hex(uuid: Uuid) -> String {
+    uuid.simple().to_string()
+}
+
+pub(super) fn uuid(text: &str) -> Result<Uuid, Error> {
+    Uuid::try_parse(text).map_err(|_| malformed("id"))
+}
+
+pub(super) fn cow(text: Option<&String>) -> Option<std::borrow::Cow<'_, str>> {
+    text.map(|text| std::borrow::Cow::Borrowed(text.as_str()))
+}

@@ -1,0 +1,102 @@
+//! Endpoints and deliveries as rows.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    domain::{CallerName, EndpointId, Event, EventKind, Private},
+    store::{
+        Delivery, DeliveryState, DueDelivery, Endpoint, Error,
+        rows::{bytes, endpoint_place, micros, timestamp},
+        seal::SealKeys,
+    },
+};
+
+/// The sealed half of an endpoint: where it is (a URL may carry a token), and what signs for it.
+#[derive(Serialize, Deserialize)]
+struct EndpointSecrets<'a> {
+    url: Cow<'a, str>,
+    secrets: Cow<'a, [Vec<u8>]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotated_at: Option<i64>,
+}
+
+/// A row of `endpoints`.
+pub(in crate::store) struct EndpointRow {
+    pub(in crate::store) id: [u8; 16],
+    pub(in crate::store) caller: String,
+    pub(in crate::store) sealed: Vec<u8>,
+    pub(in crate::store) events: Vec<EventKind>,
+    pub(in crate::store) allow_private: bool,
+    pub(in crate::store) from_settings: bool,
+    pub(in crate::store) created_at: i64,
+    pub(in crate::store) disabled_at: Option<i64>,
+}
+
+impl EndpointRow {
+    pub(in crate::store) fn into_endpoint(self, keys: &SealKeys) -> Result<Endpoint, Error> {
+        let inner: EndpointSecrets<'_> = keys.open_json(endpoint_place(&self.id), self.sealed)?;
+        Ok(Endpoint {
+            id: EndpointId::from_uuid(Uuid::from_bytes(self.id)),
+            caller: CallerName::new(self.caller),
+            url: inner.url.into_owned(),
+            secrets: Private::new(inner.secrets.into_owned()),
+            rotated_at: inner.rotated_at.map(timestamp).transpose()?,
+            events: self.events,
+            allow_private: self.allow_private,
+            from_settings: self.from_settings,
+            created_at: timestamp(self.created_at)?,
+            disabled_at: self.disabled_at.map(timestamp).transpose()?,
+        })
+    }
+}
+
+/// A claimed delivery with its event, and its endpoint as a row.
+pub(in crate::store) struct DueRow {
+    pub(in crate::store) delivery: Delivery,
+    pub(in crate::store) event: Event,
+    pub(in crate::store) endpoint: EndpointRow,
+}
+
+impl DueRow {
+    pub(in crate::store) fn open(self, keys: &SealKeys) -> Result<DueDelivery, Error> {
+        let Self { delivery, event, endpoint } = self;
+        Ok(DueDelivery { delivery, event, endpoint: endpoint.into_endpoint(keys)? })
+    }
+}
+
+impl DeliveryState {
+    pub(in crate::store) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Pending => "pending",
+        }
+    }
+
+    pub(in crate::store) fn parse(word: &str) -> Option<Self> {
+        [Self::Delivered, Self::Failed, Self::Pending].into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+pub(in crate::store) fn seal_endpoint(keys: &SealKeys, endpoint: &Endpoint) -> Vec<u8> {
+    let id = bytes(endpoint.id.as_uuid());
+    let inner = EndpointSecrets {
+        url: endpoint.url.as_str().into(),
+        secrets: endpoint.secrets.reveal().as_slice().into(),
+        rotated_at: endpoint.rotated_at.map(micros),
+    };
+    keys.seal_json(endpoint_place(&id), &inner)
+}
+
+/// The words of an endpoint's event filter, in one column.
+pub(in crate::store) fn event_words(kinds: &[EventKind]) -> String {
+    kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// The filter of those words. A word that a later version wrote is left out.
+pub(in crate::store) fn event_kinds(words: &str) -> Vec<EventKind> {
+    words.split(' ').filter_map(EventKind::parse).collect()
+}

@@ -1,0 +1,373 @@
+//! A signing as a row: a few columns to find it by, one clear JSON (`state`), and one sealed JSON with
+//! everything personal in it: names, addresses, return URLs, how people were authenticated, the caller's
+//! metadata, and what the upstream said in free text.
+//!
+//! Once retention has destroyed the sealed half, the signing still reads, with those fields empty.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        AccountId, AuthenticatedBy, CallerName, Claim, Email, EnvelopeId, Failure, LastReturn, LiveView,
+        Mode, Moment, Private, SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus,
+        TransactionId, draft::AUTHENTICATION_METHODS,
+    },
+    store::{
+        Digest, Error, KeptAnswer, Record, Work,
+        rows::{answer_place, cow, hex, malformed, micros, sealed_place, timestamp, uuid, version},
+        seal::SealKeys,
+    },
+};
+
+/// The columns of a [`SigningRow`], in its order.
+macro_rules! signing_columns {
+    () => {
+        "id, caller, key, request, reference, status, envelope, version, created_at, due_at, leased_until, \
+         attempts, state, sealed, answer"
+    };
+}
+pub(in crate::store) use signing_columns;
+
+/// A row of `signings` as a database hands it out.
+pub(in crate::store) struct SigningRow {
+    pub(in crate::store) id: [u8; 16],
+    pub(in crate::store) caller: String,
+    pub(in crate::store) key: Option<Digest>,
+    pub(in crate::store) request: Digest,
+    pub(in crate::store) reference: Option<String>,
+    pub(in crate::store) status: String,
+    pub(in crate::store) envelope: Option<String>,
+    pub(in crate::store) version: i64,
+    pub(in crate::store) created_at: i64,
+    pub(in crate::store) due_at: Option<i64>,
+    pub(in crate::store) leased_until: Option<i64>,
+    pub(in crate::store) attempts: i64,
+    pub(in crate::store) state: String,
+    pub(in crate::store) sealed: Option<Vec<u8>>,
+    pub(in crate::store) answer: Option<Vec<u8>>,
+}
+
+impl SigningRow {
+    pub(in crate::store) fn into_record(mut self, keys: &SealKeys) -> Result<Record, Error> {
+        let (key, request, version) = (self.key, self.request, version(self.version));
+        let answer = self.answer.take().map(|sealed| open_answer(keys, &self.id, sealed)).transpose()?;
+        let work = match self.due_at {
+            None => None,
+            Some(due_at) => Some(Work {
+                due_at: timestamp(due_at)?,
+                leased_until: self.leased_until.map(timestamp).transpose()?,
+                attempts: u32::try_from(self.attempts).unwrap_or(u32::MAX),
+            }),
+        };
+        Ok(Record { signing: self.into_signing(keys)?, version, key, request, answer, work })
+    }
+
+    pub(in crate::store) fn into_signing(mut self, keys: &SealKeys) -> Result<Signing, Error> {
+        let personal = match self.sealed.take() {
+            None => Personal::default(),
+            Some(sealed) => keys.open_json(sealed_place(&self.id), sealed)?,
+        };
+        let text = std::mem::take(&mut self.state);
+        let state: State<'_> = serde_json::from_str(&text).map_err(|_| malformed("state"))?;
+        state.into_signing(self, personal)
+    }
+}
+
+/// The clear half of a signing.
+#[derive(Serialize, Deserialize)]
+struct State<'a> {
+    live: bool,
+    #[serde(borrow)]
+    sender: Cow<'a, str>,
+    transaction: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    posted_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    missing_since: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<Cow<'a, str>>,
+    signers: Vec<SignerState<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    locale: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    frame_ancestors: Cow<'a, [String]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<FailureState<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    live_view: Option<LiveViewState>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checked_at: Option<i64>,
+    sequence: u64,
+    history: Vec<MomentState<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    completed_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    purged_at: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SignerState<'a> {
+    id: String,
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    status: Cow<'a, str>,
+    order: u32,
+    recipient_id: Cow<'a, str>,
+    client_user_id: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<Cow<'a, str>>,
+    sms_auth: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_return: Option<(Cow<'a, str>, i64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FailureState<'a> {
+    #[serde(borrow)]
+    code: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider_code: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LiveViewState {
+    clicked: bool,
+    signer: String,
+    minted_at: i64,
+    until: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MomentState<'a> {
+    at: i64,
+    #[serde(borrow)]
+    what: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signer: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<Cow<'a, str>>,
+}
+
+/// The sealed half of a signing.
+#[derive(Default, Serialize, Deserialize)]
+struct Personal<'a> {
+    signers: Vec<Person<'a>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: Cow<'a, BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<Cow<'a, str>>,
+}
+
+/// Method, date, and the caller's own proof.
+type Authentication<'a> = (Cow<'a, str>, Option<i64>, Option<Cow<'a, str>>);
+
+#[derive(Default, Serialize, Deserialize)]
+struct Person<'a> {
+    name: Cow<'a, str>,
+    email: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    return_url: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authenticated_by: Option<Authentication<'a>>,
+}
+
+impl<'a> From<&'a Signing> for State<'a> {
+    fn from(signing: &'a Signing) -> Self {
+        Self {
+            live: signing.mode == Mode::Live,
+            sender: signing.sender.as_str().into(),
+            transaction: hex(signing.transaction_id.as_uuid()).into(),
+            posted_at: signing.posted_at.map(micros),
+            missing_since: signing.missing_since.map(micros),
+            account: signing.account.as_ref().map(|account| account.as_str().into()),
+            signers: signing.signers.iter().map(SignerState::from).collect(),
+            locale: cow(signing.locale.as_ref()),
+            frame_ancestors: signing.frame_ancestors.as_slice().into(),
+            failure: signing.failure.as_ref().map(|failure| FailureState {
+                code: failure.code.as_str().into(),
+                provider_code: cow(failure.provider_code.as_ref()),
+            }),
+            live_view: signing.live_view.as_ref().map(|view| LiveViewState {
+                clicked: view.clicked,
+                signer: hex(view.signer.as_uuid()),
+                minted_at: micros(view.minted_at),
+                until: micros(view.until),
+            }),
+            checked_at: signing.checked_at.map(micros),
+            sequence: signing.sequence,
+            history: signing.history.iter().map(MomentState::from).collect(),
+            completed_at: signing.completed_at.map(micros),
+            expires_at: signing.expires_at.map(micros),
+            purged_at: signing.purged_at.map(micros),
+        }
+    }
+}
+
+impl<'a> From<&'a Signer> for SignerState<'a> {
+    fn from(signer: &'a Signer) -> Self {
+        Self {
+            id: hex(signer.id.as_uuid()),
+            key: signer.key.as_str().into(),
+            status: signer.status.as_str().into(),
+            order: signer.order,
+            recipient_id: signer.recipient_id.as_str().into(),
+            client_user_id: signer.client_user_id.as_str().into(),
+            role: cow(signer.role.as_ref()),
+            sms_auth: signer.sms_auth,
+            last_return: signer.last_return.map(|last| (last.claim.as_str().into(), micros(last.at))),
+        }
+    }
+}
+
+impl<'a> From<&'a Moment> for MomentState<'a> {
+    fn from(moment: &'a Moment) -> Self {
+        Self {
+            at: micros(moment.at),
+            what: moment.what.as_str().into(),
+            signer: cow(moment.signer.as_ref()),
+            trace: cow(moment.trace.as_ref()),
+            note: cow(moment.note.as_ref()),
+        }
+    }
+}
+
+impl<'a> From<&'a Signing> for Personal<'a> {
+    fn from(signing: &'a Signing) -> Self {
+        let person = |signer: &'a Signer| Person {
+            name: signer.name.reveal().as_str().into(),
+            email: signer.email.reveal().into(),
+            return_url: cow(signer.return_url.as_ref()),
+            authenticated_by: signer
+                .authenticated_by
+                .as_ref()
+                .map(|by| (by.method.into(), by.at.map(micros), cow(by.id.as_ref()))),
+        };
+        Self {
+            signers: signing.signers.iter().map(person).collect(),
+            metadata: Cow::Borrowed(signing.metadata.reveal()),
+            failure: signing.failure.as_ref().map(|failure| failure.detail.as_str().into()),
+        }
+    }
+}
+
+impl State<'_> {
+    fn into_signing(self, row: SigningRow, personal: Personal<'_>) -> Result<Signing, Error> {
+        let people = personal.signers.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        Ok(Signing {
+            id: SigningId::from_uuid(Uuid::from_bytes(row.id)),
+            caller: CallerName::new(row.caller),
+            mode: if self.live { Mode::Live } else { Mode::Test },
+            sender: SenderName::new(&*self.sender),
+            reference: row.reference,
+            status: SigningStatus::parse(&row.status).ok_or_else(|| malformed("status"))?,
+            transaction_id: TransactionId::from_uuid(uuid(&self.transaction)?),
+            posted_at: self.posted_at.map(timestamp).transpose()?,
+            missing_since: self.missing_since.map(timestamp).transpose()?,
+            account: self.account.map(|account| AccountId::new(&*account)),
+            envelope: row.envelope.map(EnvelopeId::new),
+            signers: self
+                .signers
+                .into_iter()
+                .zip(people)
+                .map(|(signer, person)| signer.into_signer(person.unwrap_or_default()))
+                .collect::<Result<_, _>>()?,
+            metadata: Private::new(personal.metadata.into_owned()),
+            locale: self.locale.map(Cow::into_owned),
+            frame_ancestors: self.frame_ancestors.into_owned(),
+            failure: self.failure.map(|failure| Failure {
+                code: failure.code.into_owned(),
+                detail: personal.failure.unwrap_or_default().into_owned(),
+                provider_code: failure.provider_code.map(Cow::into_owned),
+            }),
+            live_view: self.live_view.map(LiveViewState::into_view).transpose()?,
+            checked_at: self.checked_at.map(timestamp).transpose()?,
+            sequence: self.sequence,
+            history: self.history.into_iter().map(MomentState::into_moment).collect::<Result<_, _>>()?,
+            created_at: timestamp(row.created_at)?,
+            completed_at: self.completed_at.map(timestamp).transpose()?,
+            expires_at: self.expires_at.map(timestamp).transpose()?,
+            purged_at: self.purged_at.map(timestamp).transpose()?,
+        })
+    }
+}
+
+impl SignerState<'_> {
+    fn into_signer(self, person: Person<'_>) -> Result<Signer, Error> {
+        let authenticated_by = match person.authenticated_by {
+            None => None,
+            Some((word, at, id)) => Some(AuthenticatedBy {
+                method: AUTHENTICATION_METHODS
+                    .iter()
+                    .find_map(|(_, theirs)| (*theirs == word).then_some(*theirs))
+                    .ok_or_else(|| malformed("authenticated_by"))?,
+                at: at.map(timestamp).transpose()?,
+                id: id.map(Cow::into_owned),
+            }),
+        };
+        let last_return = match self.last_return {
+            None => None,
+            Some((claim, at)) => Some(LastReturn { claim: Claim::parse(&claim), at: timestamp(at)? }),
+        };
+        Ok(Signer {
+            id: SignerId::from_uuid(uuid(&self.id)?),
+            key: self.key.into_owned(),
+            status: SignerStatus::parse(&self.status).ok_or_else(|| malformed("signer.status"))?,
+            order: self.order,
+            name: Private::new(person.name.into_owned()),
+            email: Email::trusted(person.email.into_owned()),
+            recipient_id: self.recipient_id.into_owned(),
+            client_user_id: self.client_user_id.into_owned(),
+            role: self.role.map(Cow::into_owned),
+            return_url: person.return_url.map(Cow::into_owned),
+            authenticated_by,
+            sms_auth: self.sms_auth,
+            last_return,
+        })
+    }
+}
+
+impl LiveViewState {
+    fn into_view(self) -> Result<LiveView, Error> {
+        Ok(LiveView {
+            clicked: self.clicked,
+            signer: SignerId::from_uuid(uuid(&self.signer)?),
+            minted_at: timestamp(self.minted_at)?,
+            until: timestamp(self.until)?,
+        })
+    }
+}
+
+impl MomentState<'_> {
+    fn into_moment(self) -> Result<Moment, Error> {
+        Ok(Moment {
+            at: timestamp(self.at)?,
+            what: self.what.into_owned(),
+            signer: self.signer.map(Cow::into_owned),
+            trace: self.trace.map(Cow::into_owned),
+            note: self.note.map(Cow::into_owned),
+        })
+    }
+}
+
+fn open_answer(keys: &SealKeys, signing: &[u8; 16], sealed: Vec<u8>) -> Result<KeptAnswer, Error> {
+    let mut plain = keys.open(answer_place(signing), sealed)?;
+    let status = plain.first_chunk().copied().map(u16::from_be_bytes).ok_or_else(|| malformed("answer"))?;
+    Ok(KeptAnswer { status, body: Private::new(plain.split_off(2)) })
+}
+
+/// The clear half of a signing, as text.
+pub(super) fn state_of(signing: &Signing) -> String {
+    serde_json::to_string(&State::from(signing)).expect("rows have string keys and write to memory")
+}
+
+/// The personal half of a signing, sealed.
+pub(super) fn seal_personal(signing: &Signing, id: &[u8; 16], keys: &SealKeys) -> Vec<u8> {
+    keys.seal_json(sealed_place(id), &Personal::from(signing))
+}

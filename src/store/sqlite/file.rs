@@ -1,0 +1,216 @@
+//! The database file: opening it, keeping others out, and telling ours from any other.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use crate::store::{
+    Error,
+    migrations::{self, LATEST},
+    seal::SealKeys,
+};
+
+/// Marks a file as ours (`PRAGMA application_id`): "cstr".
+const APPLICATION_ID: i64 = 0x6373_7472;
+
+/// The first SQLite without the WAL-reset corruption bug (sqlite.org, "The WAL-reset bug", 3.7.0–3.51.2).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// How long a statement waits for a lock. Only a person's own `sqlite3` could hold one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the log file shrinks to after a burst.
+const WAL_LIMIT_BYTES: u32 = 64 << 20;
+
+/// Prepared statements kept: more than we have.
+const STATEMENTS: usize = 128;
+
+/// A path, and the lock that keeps other daemons off it for as long as this lives.
+#[derive(Debug)]
+pub(super) struct DatabaseFile {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DatabaseFile {
+    /// Locks the path, makes the file if there was none, and brings its schema up to date.
+    pub(super) fn open(path: &Path, keys: &SealKeys) -> Result<(Self, Connection), Error> {
+        if rusqlite::version_number() < OLDEST_SQLITE {
+            return Err(Error::Unusable(format!(
+                "this program was built with SQLite {}, which can corrupt its log: build with 3.51.3 or later",
+                rusqlite::version()
+            )));
+        }
+        let lock = lock(path)?;
+        create(path)?;
+        let file = Self { path: path.to_owned(), _lock: lock };
+        let mut writer = file.connect(Access::Write)?;
+        migrate(&mut writer).and_then(|()| check_keys(&mut writer, keys)).map_err(|e| name(path, e))?;
+        Ok((file, writer))
+    }
+
+    /// One more connection. It never makes a file: one that vanished is not silently begun anew.
+    pub(super) fn connect(&self, access: Access) -> Result<Connection, Error> {
+        connect(&self.path, access).map_err(|e| name(&self.path, e))
+    }
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if id != APPLICATION_ID && (id != 0 || tables > 0) {
+        return Err(Error::Unusable(
+            "it is a database of another program: set store.url to a file of our own".into(),
+        ));
+    }
+    // Not applied to a foreign file: WAL is a property of the file, and stays.
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT_BYTES, |_| Ok(()))?;
+    match access {
+        Access::Read => connection.pragma_update(None, "query_only", true)?,
+        // Overwrites what is deleted where that costs no extra write.
+        Access::Write => {
+            connection.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
+        }
+    }
+    Ok(connection)
+}
+
+/// Takes the lock on a file beside the database. Not on the database: closing any handle on that would
+/// drop SQLite's own locks (sqlite.org, "How To Corrupt An SQLite Database File", 2.2).
+fn lock(path: &Path) -> Result<File, Error> {
+    let beside = beside(path, "lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(|e| unopened(&beside, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Unusable(format!(
+            "{}: another countersign uses this file: stop it, or let both share a Postgres",
+            path.display()
+        ))),
+        Err(TryLockError::Error(e)) => Err(unopened(&beside, &e)),
+    }
+}
+
+/// Makes the file, readable by nobody else. SQLite gives its log the same mode.
+fn create(path: &Path) -> Result<(), Error> {
+    match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+        Ok(_) if beside(path, "wal").exists() => {
+            // Its log is still here, so the database was lost: leave everything as it was found.
+            std::fs::remove_file(path).map_err(|e| unopened(path, &e))?;
+            Err(Error::Unusable(format!(
+                "{}: the file is gone, but its log ({}) is not: restore the file, or remove the log to \
+                 begin anew",
+                path.display(),
+                beside(path, "wal").display()
+            )))
+        }
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(unopened(path, &e)),
+    }
+}
+
+/// SQLite's way of naming files beside the database.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-");
+    name.push(what);
+    name.into()
+}
+
+fn unopened(path: &Path, e: &io::Error) -> Error {
+    Error::Unavailable(format!("{}: {e}", path.display()))
+}
+
+/// Puts the file's path before what is wrong with it.
+fn name(path: &Path, e: Error) -> Error {
+    match e {
+        Error::Conflict => Error::Conflict,
+        Error::Unavailable(why) => Error::Unavailable(format!("{}: {why}", path.display())),
+        Error::Unusable(why) => Error::Unusable(format!("{}: {why}", path.display())),
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let at: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if at > LATEST {
+        return Err(migrations::too_new(at));
+    }
+    for (number, step) in migrations::missing(&migrations::SQLITE, at) {
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", number)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Finds a lost seal key now, and not when it is needed; remembers a new one.
+fn check_keys(connection: &mut Connection, keys: &SealKeys) -> Result<(), Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let probes = transaction
+        .prepare("SELECT value FROM meta WHERE name LIKE 'seal.%'")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    if !keys.check_probes(probes)?.contains(&keys.current()) {
+        transaction.execute(
+            "INSERT INTO meta (name, value) VALUES (?1, ?2)",
+            (format!("seal.{}", keys.current()), keys.probe(keys.current())),
+        )?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Decides once what an error of SQLite means: whether it may heal, and what the operator should do.
+impl From<rusqlite::Error> for Error {
+    fn from(e: rusqlite::Error) -> Self {
+        match e.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => Self::Conflict,
+            Some(ErrorCode::DatabaseCorrupt) => {
+                Self::Unusable("the database file is damaged: restore a backup".into())
+            }
+            Some(ErrorCode::NotADatabase) => Self::Unusable(
+                "it is not a database, or damaged: restore a backup, or set store.url to another file".into(),
+            ),
+            Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full: make room".into()),
+            Some(ErrorCode::ReadOnly) => {
+                Self::Unavailable("the database is read-only: make the file and its folder writable".into())
+            }
+            Some(ErrorCode::CannotOpen) => Self::Unavailable(
+                "the database cannot be opened: see that the file is there and may be read and written"
+                    .into(),
+            ),
+            Some(_) => Self::Unavailable(e.to_string()),
+            // Not SQLite but a row that does not have the form we wrote.
+            None => Self::Unusable(format!("a row has an unknown form: {e}")),
+        }
+    }
+}

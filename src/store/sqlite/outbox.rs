@@ -1,0 +1,297 @@
+//! Our own events, the endpoints that want them, and the deliveries in between, in SQL.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params, types::Value};
+use uuid::Uuid;
+
+use crate::{
+    domain::{CallerName, DeliveryId, EndpointId, Event, EventId, EventKind, SignerId, SigningId},
+    store::{
+        Delivery, DeliveryState, Endpoint, Error, EventFilter,
+        rows::{DueRow, EndpointRow, bytes, event_kinds, event_words, malformed, micros, signed, timestamp},
+    },
+};
+
+const EVENT: &str = "id, caller, kind, signing, signer, sequence, at, data";
+const ENDPOINT: &str = "id, caller, sealed, events, allow_private, from_settings, created_at, disabled_at";
+const DELIVERY: &str = "id, event, endpoint, caller, state, attempts, created_at, due_at, attempted_at, \
+                        response_status, error";
+
+pub(super) fn add_events(db: &Connection, events: &[Event]) -> Result<(), Error> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO events (id, caller, kind, signing, signer, sequence, at, data) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for event in events {
+        insert.execute(params![
+            bytes(event.id.as_uuid()),
+            event.caller.as_str(),
+            event.kind.as_str(),
+            event.signing.map(|id| bytes(id.as_uuid())),
+            event.signer.map(|id| bytes(id.as_uuid())),
+            signed(event.sequence),
+            micros(event.at),
+            event.data,
+        ])?;
+    }
+    Ok(())
+}
+
+pub(super) fn events(db: &Connection, filter: &EventFilter) -> Result<Vec<Event>, Error> {
+    // An id that retention has deleted was older than all that is left.
+    let mut sql =
+        format!("SELECT {EVENT} FROM events WHERE pos > coalesce((SELECT pos FROM events WHERE id = ?1), 0)");
+    let after = filter.after.map_or(Value::Null, |id| Value::Blob(bytes(id.as_uuid()).to_vec()));
+    let mut values = vec![after, Value::Integer(i64::from(filter.limit))];
+    if let Some(signing) = filter.signing {
+        values.push(Value::Blob(bytes(signing.as_uuid()).to_vec()));
+        let _ = write!(sql, " AND signing = ?{}", values.len());
+    }
+    if let Some(caller) = &filter.caller {
+        values.push(Value::Text(caller.as_str().to_owned()));
+        let _ = write!(sql, " AND caller = ?{}", values.len());
+    }
+    sql.push_str(" ORDER BY pos LIMIT ?2");
+    collect(db, &sql, rusqlite::params_from_iter(values), event)
+}
+
+pub(super) fn put_endpoint(db: &Connection, endpoint: &Endpoint, sealed: &[u8]) -> Result<(), Error> {
+    db.prepare_cached(
+        "INSERT INTO endpoints (id, caller, sealed, events, allow_private, from_settings, created_at, \
+         disabled_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+         ON CONFLICT (id) DO UPDATE SET caller = ?2, sealed = ?3, events = ?4, allow_private = ?5, \
+         from_settings = ?6, created_at = ?7, disabled_at = ?8",
+    )?
+    .execute(params![
+        bytes(endpoint.id.as_uuid()),
+        endpoint.caller.as_str(),
+        sealed,
+        event_words(&endpoint.events),
+        endpoint.allow_private,
+        endpoint.from_settings,
+        micros(endpoint.created_at),
+        endpoint.disabled_at.map(micros),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn endpoints(db: &Connection, caller: Option<&CallerName>) -> Result<Vec<EndpointRow>, Error> {
+    let sql =
+        format!("SELECT {ENDPOINT} FROM endpoints WHERE ?1 IS NULL OR caller = ?1 ORDER BY created_at, id");
+    collect(db, &sql, [caller.map(CallerName::as_str)], endpoint)
+}
+
+pub(super) fn remove_endpoint(db: &Connection, id: EndpointId) -> Result<(), Error> {
+    let id = bytes(id.as_uuid());
+    db.execute("DELETE FROM deliveries WHERE endpoint = ?1 AND state = 'pending'", [id])?;
+    db.execute("DELETE FROM endpoints WHERE id = ?1", [id])?;
+    Ok(())
+}
+
+/// Makes deliveries of the next events, and answers how many events that were.
+pub(super) fn fan_out(db: &Connection, now: Timestamp, limit: u32) -> Result<u64, Error> {
+    let mut statement = db.prepare_cached(
+        "SELECT pos, id, caller, kind FROM events \
+         WHERE pos > (SELECT value FROM meta WHERE name = 'fanned_out') ORDER BY pos LIMIT ?1",
+    )?;
+    let mut last = None;
+    let mut count = 0;
+    let mut next = statement.query([limit])?;
+    while let Some(row) = next.next()? {
+        let (event, caller, kind): ([u8; 16], String, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        deliver_to_all(db, now, &event, &caller, &kind)?;
+        last = Some(row.get::<_, i64>(0)?);
+        count += 1;
+    }
+    if let Some(last) = last {
+        db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'fanned_out'")?.execute([last])?;
+    }
+    Ok(count)
+}
+
+fn deliver_to_all(
+    db: &Connection,
+    now: Timestamp,
+    event: &[u8; 16],
+    caller: &str,
+    kind: &str,
+) -> Result<(), Error> {
+    let endpoints: Vec<[u8; 16]> = db
+        .prepare_cached(
+            "SELECT id FROM endpoints WHERE caller = ?1 AND disabled_at IS NULL \
+             AND (events = '' OR instr(' ' || events || ' ', ' ' || ?2 || ' ') > 0)",
+        )?
+        .query_map([caller, kind], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for endpoint in endpoints {
+        let id = DeliveryId::generate(now);
+        db.prepare_cached(
+            "INSERT INTO deliveries (id, event, endpoint, caller, state, attempts, created_at, due_at) \
+             VALUES (?1, ?2, ?3, ?4, 'pending', 0, ?5, ?5)",
+        )?
+        .execute(params![bytes(id.as_uuid()), event, endpoint, caller, micros(now)])?;
+    }
+    Ok(())
+}
+
+/// Leases deliveries: a few of each endpoint, first ones first, so that no endpoint's backlog stands
+/// before another's first delivery.
+pub(super) fn claim_deliveries(
+    db: &Connection,
+    now: i64,
+    until: i64,
+    per_endpoint: u32,
+    limit: u32,
+) -> Result<Vec<DueRow>, Error> {
+    let mut ready = Vec::new();
+    for endpoint in collect(db, "SELECT id FROM endpoints WHERE disabled_at IS NULL", [], |row| {
+        Ok(row.get::<_, [u8; 16]>(0)?)
+    })? {
+        let busy: u32 = db
+            .prepare_cached(
+                "SELECT count(*) FROM deliveries \
+                 WHERE endpoint = ?1 AND state = 'pending' AND leased_until IS NOT NULL AND leased_until > ?2",
+            )?
+            .query_row(params![endpoint, now], |row| row.get(0))?;
+        let due: Vec<(u32, i64, [u8; 16])> = db
+            .prepare_cached(
+                "SELECT due_at, id FROM deliveries WHERE endpoint = ?1 AND state = 'pending' \
+                 AND due_at <= ?2 AND (leased_until IS NULL OR leased_until <= ?2) ORDER BY due_at LIMIT ?3",
+            )?
+            .query_map(params![endpoint, now, per_endpoint.saturating_sub(busy)], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .zip(busy..)
+            .map(|(row, rank)| row.map(|(due_at, id)| (rank, due_at, id)))
+            .collect::<Result<_, _>>()?;
+        ready.extend(due);
+    }
+    ready.sort_unstable();
+    ready.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    ready.into_iter().map(|(_, _, id)| lease(db, &id, until)).filter_map(Result::transpose).collect()
+}
+
+/// Leases one delivery. One whose event is gone has nothing to deliver, and ends.
+fn lease(db: &Connection, id: &[u8; 16], until: i64) -> Result<Option<DueRow>, Error> {
+    let sql = format!("UPDATE deliveries SET leased_until = ?2 WHERE id = ?1 RETURNING {DELIVERY}");
+    let delivery = collect(db, &sql, params![id, until], delivery)?.pop().ok_or(Error::Conflict)?;
+    let sql = format!("SELECT {EVENT} FROM events WHERE id = ?1");
+    let Some(event) = collect(db, &sql, [bytes(delivery.event.as_uuid())], event)?.pop() else {
+        db.execute("UPDATE deliveries SET state = 'failed', leased_until = NULL WHERE id = ?1", [id])?;
+        return Ok(None);
+    };
+    let sql = format!("SELECT {ENDPOINT} FROM endpoints WHERE id = ?1");
+    let endpoint = collect(db, &sql, [bytes(delivery.endpoint.as_uuid())], endpoint)?.pop();
+    Ok(endpoint.map(|endpoint| DueRow { delivery, event, endpoint }))
+}
+
+pub(super) fn delivery_attempted(db: &Connection, delivery: &Delivery) -> Result<(), Error> {
+    db.prepare_cached(
+        "UPDATE deliveries SET state = ?2, attempts = ?3, due_at = ?4, attempted_at = ?5, \
+         response_status = ?6, error = ?7, leased_until = NULL WHERE id = ?1",
+    )?
+    .execute(params![
+        bytes(delivery.id.as_uuid()),
+        delivery.state.as_str(),
+        delivery.attempts,
+        micros(delivery.due_at),
+        delivery.attempted_at.map(micros),
+        delivery.response_status,
+        delivery.error,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn deliveries(
+    db: &Connection,
+    caller: &CallerName,
+    before: Option<DeliveryId>,
+    limit: u32,
+) -> Result<Vec<Delivery>, Error> {
+    let before = before.map_or([0xff; 16], |id| bytes(id.as_uuid()));
+    let sql =
+        format!("SELECT {DELIVERY} FROM deliveries WHERE caller = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
+    collect(db, &sql, params![caller.as_str(), before, limit], delivery)
+}
+
+/// Makes a delivery pending again, with all its attempts, if its endpoint is still there.
+pub(super) fn replay(db: &Connection, id: DeliveryId, now: i64) -> Result<(), Error> {
+    db.execute(
+        "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = ?2, leased_until = NULL \
+         WHERE id = ?1 AND endpoint IN (SELECT id FROM endpoints)",
+        params![bytes(id.as_uuid()), now],
+    )?;
+    Ok(())
+}
+
+pub(super) fn oldest_pending(db: &Connection) -> Result<Option<i64>, Error> {
+    // Endpoint by endpoint, each from its own index; those that are switched off do not count.
+    let oldest: Option<Option<i64>> = db
+        .prepare_cached(
+            "SELECT min((SELECT min(created_at) FROM deliveries WHERE endpoint = endpoints.id \
+             AND state = 'pending')) FROM endpoints WHERE disabled_at IS NULL",
+        )?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(oldest.flatten())
+}
+
+fn collect<T>(
+    db: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    convert: impl Fn(&Row<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(convert(row)?);
+    }
+    Ok(found)
+}
+
+fn event(row: &Row<'_>) -> Result<Event, Error> {
+    Ok(Event {
+        id: EventId::from_uuid(Uuid::from_bytes(row.get(0)?)),
+        caller: CallerName::new(row.get::<_, String>(1)?),
+        kind: EventKind::parse(row.get_ref(2)?.as_str().map_err(|_| malformed("event"))?)
+            .ok_or_else(|| malformed("event"))?,
+        signing: row.get::<_, Option<_>>(3)?.map(|id| SigningId::from_uuid(Uuid::from_bytes(id))),
+        signer: row.get::<_, Option<_>>(4)?.map(|id| SignerId::from_uuid(Uuid::from_bytes(id))),
+        sequence: row.get::<_, i64>(5)?.unsigned_abs(),
+        at: timestamp(row.get(6)?)?,
+        data: row.get(7)?,
+    })
+}
+
+fn endpoint(row: &Row<'_>) -> Result<EndpointRow, Error> {
+    Ok(EndpointRow {
+        id: row.get(0)?,
+        caller: row.get(1)?,
+        sealed: row.get(2)?,
+        events: event_kinds(&row.get::<_, String>(3)?),
+        allow_private: row.get(4)?,
+        from_settings: row.get(5)?,
+        created_at: row.get(6)?,
+        disabled_at: row.get(7)?,
+    })
+}
+
+fn delivery(row: &Row<'_>) -> Result<Delivery, Error> {
+    Ok(Delivery {
+        id: DeliveryId::from_uuid(Uuid::from_bytes(row.get(0)?)),
+        event: EventId::from_uuid(Uuid::from_bytes(row.get(1)?)),
+        endpoint: EndpointId::from_uuid(Uuid::from_bytes(row.get(2)?)),
+        caller: CallerName::new(row.get::<_, String>(3)?),
+        state: DeliveryState::parse(&row.get::<_, String>(4)?).ok_or_else(|| malformed("delivery"))?,
+        attempts: row.get(5)?,
+        created_at: timestamp(row.get(6)?)?,
+        due_at: timestamp(row.get(7)?)?,
+        attempted_at: row.get::<_, Option<_>>(8)?.map(timestamp).transpose()?,
+        response_status: row.get(9)?,
+        error: row.get(10)?,
+    })
+}

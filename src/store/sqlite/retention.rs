@@ -1,0 +1,138 @@
+//! Destroying what has been kept long enough, and sealing anew what an older key sealed, in SQL.
+//!
+//! All in batches of a bounded size, each a write of its own, so that nobody waits for a clean-up.
+
+use rusqlite::{Connection, params, types::Value};
+
+use crate::store::{
+    Error, Retention,
+    rows::micros,
+    seal::{Place, SealKeyId, SealKeys},
+};
+
+/// Rows that one write destroys, or looks at, at most.
+pub(super) const BATCH: u32 = 500;
+
+/// Forgets idempotency keys and the answers kept for them.
+pub(super) fn keys(db: &Connection, retention: Retention) -> Result<u64, Error> {
+    count(
+        db,
+        "UPDATE signings SET key = NULL, answer = NULL, version = version + 1 WHERE id IN \
+         (SELECT id FROM signings WHERE key IS NOT NULL AND created_at < ?1 ORDER BY created_at LIMIT ?2)",
+        micros(retention.keys_before),
+    )
+}
+
+/// Destroys the personal data of signings that ended: their sealed half, their answers and payloads,
+/// and what the upstream sent about them.
+pub(super) fn personal(db: &Connection, retention: Retention) -> Result<u64, Error> {
+    let ended: Vec<([u8; 16], Option<String>)> = db
+        .prepare_cached(
+            "SELECT id, envelope FROM signings WHERE ended_at IS NOT NULL AND sealed IS NOT NULL \
+             AND ended_at < ?1 ORDER BY ended_at LIMIT ?2",
+        )?
+        .query_map(params![micros(retention.personal_before), BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (id, envelope) in &ended {
+        db.prepare_cached(
+            "UPDATE signings SET sealed = NULL, answer = NULL, version = version + 1 WHERE id = ?1",
+        )?
+        .execute([id])?;
+        db.prepare_cached("DELETE FROM payloads WHERE signing = ?1")?.execute([id])?;
+        db.prepare_cached("DELETE FROM inbound WHERE envelope = ?1 AND taken_at IS NOT NULL")?
+            .execute([envelope])?;
+    }
+    Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))
+}
+
+/// Deletes old events, deliveries and inbound messages.
+pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error> {
+    let before = micros(retention.events_before);
+    let mut deleted = 0;
+    // Events lie in the order they came: the oldest stand first.
+    deleted += count(
+        db,
+        "DELETE FROM events WHERE pos IN (SELECT pos FROM events ORDER BY pos LIMIT ?2) AND at < ?1",
+        before,
+    )?;
+    // New ones go on from the highest left; the fan-out must not think it has seen them.
+    db.prepare_cached(
+        "UPDATE meta SET value = min(value, (SELECT coalesce(max(pos), 0) FROM events)) \
+         WHERE name = 'fanned_out'",
+    )?
+    .execute([])?;
+    deleted += count(
+        db,
+        "DELETE FROM deliveries WHERE id IN \
+         (SELECT id FROM deliveries WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
+        before,
+    )?;
+    deleted += count(
+        db,
+        "DELETE FROM inbound WHERE pos IN \
+         (SELECT pos FROM inbound WHERE received_at < ?1 ORDER BY received_at LIMIT ?2)",
+        before,
+    )?;
+    db.prepare_cached("DELETE FROM budgets WHERE window_at < ?1")?.execute([before])?;
+    Ok(deleted)
+}
+
+/// Deletes signings that ended long ago, with their links.
+pub(super) fn signings(db: &Connection, retention: Retention) -> Result<u64, Error> {
+    count(
+        db,
+        "DELETE FROM signings WHERE id IN \
+         (SELECT id FROM signings WHERE ended_at IS NOT NULL AND ended_at < ?1 ORDER BY ended_at LIMIT ?2)",
+        micros(retention.signings_before),
+    )
+}
+
+fn count(db: &Connection, sql: &'static str, before: i64) -> Result<u64, Error> {
+    let changed = db.prepare_cached(sql)?.execute(params![before, BATCH])?;
+    Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+}
+
+/// Whether the database may hold what this key sealed.
+pub(super) fn is_sealed_with(db: &Connection, key: SealKeyId) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)";
+    Ok(db.prepare_cached(sql)?.query_row([format!("seal.{key}")], |row| row.get(0))?)
+}
+
+/// Forgets a key that nothing is sealed with any more: it may leave the settings.
+pub(super) fn forget_key(db: &Connection, key: SealKeyId) -> Result<(), Error> {
+    db.execute("DELETE FROM meta WHERE name = ?1", [format!("seal.{key}")])?;
+    Ok(())
+}
+
+/// Looks at the next rows of one column after `from`, and seals anew what `older` sealed. Answers where
+/// to go on. It looks at a bounded number of rows, not only changes one: the writer is busy meanwhile.
+pub(super) fn reseal(
+    db: &Connection,
+    keys: &SealKeys,
+    older: SealKeyId,
+    (table, id, column): (&'static str, &'static str, &'static str),
+    from: &Value,
+) -> Result<Option<Value>, Error> {
+    let rows: Vec<(Value, Option<Vec<u8>>)> = db
+        .prepare_cached(&format!(
+            "SELECT {id}, CASE WHEN substr({column}, 1, 4) = ?1 THEN {column} END FROM {table} \
+             WHERE {id} > ?2 ORDER BY {id} LIMIT ?3"
+        ))?
+        .query_map(params![older.to_bytes(), from, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut update = db.prepare_cached(&format!("UPDATE {table} SET {column} = ?2 WHERE {id} = ?1"))?;
+    let mut last = None;
+    for (row, sealed) in rows {
+        if let Some(sealed) = sealed {
+            let name = match &row {
+                Value::Blob(bytes) => bytes.as_slice(),
+                Value::Text(text) => text.as_bytes(),
+                _ => &[],
+            };
+            let again = keys.reseal(Place { table, column, row: name }, sealed)?;
+            update.execute(params![row, again])?;
+        }
+        last = Some(row);
+    }
+    Ok(last)
+}

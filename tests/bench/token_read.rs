@@ -1,0 +1,86 @@
+//! A cached-token read, alone and with two threads at it, beside moka's own `get`.
+//!
+//! `auth` reads by the sender's name; `cache` reads through a cache that is already at hand.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use countersign::{
+    auth::{
+        AccessToken, Auth, Options, Spawner, TokenSource,
+        access_token::MintedToken,
+        identity::AccountServer,
+        token_cache::{Record, Surroundings, TokenCache},
+        token_source::Minting,
+    },
+    clock::{Clock as _, SharedClock, SystemClock},
+    http_client::HttpClient,
+};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+struct Always;
+
+impl TokenSource for Always {
+    fn mint(&self) -> Minting<'_> {
+        let minted = MintedToken::new("bench", SystemClock.uptime(), Duration::from_secs(3_600));
+        Box::pin(async { Ok(minted.expect("visible ASCII")) })
+    }
+}
+
+/// Measures `read` alone, then while a second thread does the same without pause.
+fn measure<R>(criterion: &mut Criterion, name: &str, read: impl Fn() -> R + Send + Sync) {
+    criterion.bench_function(&format!("{name}, one thread"), |bencher| bencher.iter(&read));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                std::hint::black_box(read());
+            }
+        });
+        criterion.bench_function(&format!("{name}, two threads"), |bencher| bencher.iter(&read));
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+fn token_read(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _inside = runtime.enter();
+    let clock: SharedClock = Arc::new(SystemClock);
+
+    let around = Surroundings {
+        clock: Arc::clone(&clock),
+        spawner: Spawner::tokio(),
+        generations: Arc::default(),
+        closed: tokio_util::sync::CancellationToken::new(),
+        idle_after: Duration::from_secs(86_400),
+        seed: 1,
+        on_idle: None,
+    };
+    let cache = TokenCache::new(Arc::new(Always), Arc::new(Record::default()), around);
+    runtime.block_on(cache.token()).expect("it always mints");
+    measure(criterion, "cache", || cache.ready().expect("fresh"));
+
+    let client = HttpClient::new(&countersign::http_client::Options::default()).expect("a client");
+    let origin = "https://account-d.docusign.com".parse().expect("a URL");
+    let server = AccountServer::new(&origin).expect("an origin");
+    let auth = Auth::new(client, server, clock, Spawner::tokio(), Options::default());
+    auth.register_source("system", Arc::new(Always));
+    let token = runtime.block_on(auth.token("system")).expect("it always mints");
+    measure(criterion, "auth", || auth.ready("system").expect("fresh"));
+
+    let moka: moka::future::Cache<Arc<str>, AccessToken> =
+        moka::future::Cache::builder().time_to_live(Duration::from_secs(3_600)).build();
+    runtime.block_on(moka.insert(Arc::from("system"), token));
+    measure(criterion, "moka", || {
+        futures_util::FutureExt::now_or_never(moka.get("system")).flatten().expect("inserted")
+    });
+    runtime.shutdown_background();
+}
+
+criterion_group!(benches, token_read);
+criterion_main!(benches);

@@ -1,0 +1,166 @@
+//! `countersign demo` as scripts and people meet it: the real binary, its ready file and its pages.
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use countersign::http_client::{HttpClient, Options, Request};
+use serde_json::Value;
+use url::Url;
+
+/// A demo that runs until this is dropped.
+pub(crate) struct Demo {
+    process: Child,
+    directory: PathBuf,
+    ready: Value,
+}
+
+impl Demo {
+    pub(crate) async fn start(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("countersign-demo-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let ready_file = directory.join("ready.json");
+        let process = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["demo", "--site", "127.0.0.1:0", "--ready-file"])
+            .arg(&ready_file)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let mut demo = Self { process, directory, ready: Value::Null };
+        let arrived = async {
+            while !ready_file.exists() {
+                assert_eq!(demo.process.try_wait().unwrap(), None, "the demo ended before it was ready");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), arrived).await.expect("the demo is ready in time");
+        demo.ready = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
+        demo
+    }
+
+    /// An entry of the ready file.
+    pub(crate) fn entry(&self, name: &str) -> &str {
+        self.ready[name].as_str().unwrap_or_else(|| panic!("{name} is in the ready file: {}", self.ready))
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) fn stop(mut self) -> std::process::ExitStatus {
+        terminate(&self.process);
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+pub(crate) fn terminate(process: &Child) {
+    let pid = i32::try_from(process.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+}
+
+#[test]
+fn a_walk_prints_every_step_with_its_time_and_leaves_nothing_behind() {
+    // A temporary directory of its own, so that what is left in it is this run's.
+    let directory = std::env::temp_dir().join(format!("countersign-walk-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["demo", "--walk", "--site", "127.0.0.1:0"])
+        .env("TMPDIR", &directory)
+        .output()
+        .expect("the binary starts");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let steps: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(steps, ["start", "create", "SMS", "sign", "return", "event", "download", "done"]);
+    for line in text.lines() {
+        let mut words = line.split_whitespace().skip(1);
+        assert!(words.next().unwrap().parse::<u64>().is_ok() && words.next() == Some("ms"), "{line}");
+    }
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "the temporary state is gone");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn a_site_that_others_could_reach_is_refused() {
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["demo", "--site", "0.0.0.0:0"])
+        .output()
+        .expect("the binary starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("loopback"));
+}
+
+#[tokio::test]
+async fn the_ready_file_has_everything_and_sigterm_ends_it_with_0() {
+    let demo = Demo::start("ready").await;
+    for name in [
+        "oauth_host",
+        "oauth_url",
+        "base_url",
+        "control_url",
+        "integration_key",
+        "user_id",
+        "account_id",
+        "private_key_file",
+        "template_id",
+        "template_role",
+        "connect_hmac_key",
+        "api_url",
+        "public_url",
+        "ops_url",
+        "site_url",
+        "caller_key",
+    ] {
+        assert!(!demo.entry(name).is_empty(), "{name}");
+    }
+    let state = PathBuf::from(demo.entry("private_key_file"));
+    assert!(state.exists());
+    assert!(demo.stop().success());
+    assert!(!state.exists(), "the temporary state is gone");
+}
+
+#[tokio::test]
+async fn the_website_refuses_foreign_forms_and_says_what_is_wrong_with_a_field() {
+    let demo = Demo::start("forms").await;
+    let client = HttpClient::new(&Options::default()).unwrap();
+    let orders = Url::parse(&format!("{}/orders", demo.entry("site_url"))).unwrap();
+    let fields = |phone: &'static str| {
+        [
+            ("order", "AQ-0123ABCD"),
+            ("paper", "letter"),
+            ("name", "Ada"),
+            ("email", "ada@example.com"),
+            ("phone", phone),
+        ]
+    };
+    let foreign = Request::post(orders.clone())
+        .form(fields("+4915112345678"))
+        .header(http::header::ORIGIN, http::HeaderValue::from_static("https://evil.example"));
+    assert_eq!(client.send(foreign).await.unwrap().status, 403);
+
+    let wrong = client.send(Request::post(orders.clone()).form(fields("12"))).await.unwrap();
+    let page = String::from_utf8(wrong.body.to_vec()).unwrap();
+    assert_eq!(wrong.status, 422, "{page}");
+    assert!(page.contains("aria-invalid=\"true\"") && page.contains("phone-error"), "{page}");
+    let policy = wrong.headers[http::header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert!(!page.contains("<script") && !page.contains("style=\""));
+
+    let right = client.send(Request::post(orders.clone()).form(fields("+49 151 1234-5678"))).await.unwrap();
+    assert_eq!(right.status, 303);
+    // Pressed again after "back": the same order, no second envelope.
+    let again = client.send(Request::post(orders).form(fields("+49 151 1234-5678"))).await.unwrap();
+    assert_eq!(again.headers[http::header::LOCATION], "/orders/AQ-0123ABCD");
+    let mut listed = Url::parse(demo.entry("control_url")).unwrap();
+    listed.set_path("/_test/signers");
+    let signers: Value =
+        serde_json::from_slice(&client.send(Request::get(listed)).await.unwrap().body).unwrap();
+    assert_eq!(signers["signers"].as_array().unwrap().len(), 1, "{signers}");
+}

@@ -1,0 +1,390 @@
+//! A whole daemon against a whole emulator, in one process, over real sockets, on a clock that a test moves.
+//!
+//! `TestDaemon::start().await` gives one that is ready; `TestDaemon::builder()` changes the settings first.
+//! Time stands still unless a test moves it, so nothing happens by chance; a test that needs background
+//! work to go on lets the clock run with [`TestDaemon::run_clock`].
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use countersign::{
+    app::{App, Parts},
+    clock::{Clock, ManualClock, SharedClock},
+    config::Config,
+    emulator::{self, Emulator},
+    lifecycle::Lifecycle,
+};
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
+
+/// The key that the test caller has.
+pub(crate) const CALLER_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// A key of another caller, who shares nothing with the first.
+pub(crate) const STRANGER_KEY: &str = "cs_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+
+pub(crate) struct TestDaemon {
+    pub(crate) clock: ManualClock,
+    pub(crate) emulator: Emulator,
+    pub(crate) api: String,
+    pub(crate) ops: String,
+    pub(crate) public: Option<String>,
+    pub(crate) parts: Parts,
+    life: Lifecycle,
+    emulator_life: Lifecycle,
+    http: reqwest::Client,
+    running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
+    directory: TempDir,
+    settings: String,
+}
+
+/// A directory that goes with its test.
+pub(crate) struct TempDir(pub PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("countersign-it-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An answer of the daemon or of the emulator's control interface.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+    pub(crate) text: String,
+}
+
+impl Reply {
+    /// The code of a problem.
+    pub(crate) fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// The id of the first signer.
+    pub(crate) fn signer(&self) -> &str {
+        self.body["signers"][0]["id"].as_str().unwrap_or_default()
+    }
+
+    /// The id.
+    pub(crate) fn id(&self) -> &str {
+        self.body["id"].as_str().unwrap_or_default()
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Builder {
+    more: String,
+    is_public: bool,
+}
+
+impl Builder {
+    /// Adds settings.
+    pub(crate) fn with(mut self, settings: &str) -> Self {
+        self.more.push_str(settings);
+        self
+    }
+
+    /// Switches the public listener on.
+    pub(crate) fn public(mut self) -> Self {
+        self.is_public = true;
+        self
+    }
+
+    pub(crate) async fn start(self) -> TestDaemon {
+        let clock = ManualClock::new("2026-06-01T12:00:00Z".parse().unwrap());
+        let (life, emulator_life) = (Lifecycle::new(), Lifecycle::new());
+        let shared: SharedClock = Arc::new(clock.clone());
+        let options = emulator::Options::default();
+        let emulator = Emulator::start(options, Arc::clone(&shared), &emulator_life).await.unwrap();
+        let directory = TempDir::new();
+        let settings = settings(&self, &emulator, &directory);
+        let (parts, ready, running) = start_daemon(&settings, shared, life.clone()).await;
+        let daemon = TestDaemon {
+            clock,
+            emulator,
+            api: ready.api_url,
+            ops: ready.ops_url,
+            public: ready.public_url,
+            parts,
+            life,
+            emulator_life,
+            http: client(),
+            running: Some(running),
+            directory,
+            settings,
+        };
+        daemon.until_ready().await;
+        daemon
+    }
+}
+
+fn settings(builder: &Builder, emulator: &Emulator, directory: &TempDir) -> String {
+    let ready = emulator.ready();
+    let public = if builder.is_public {
+        // The port must be known before it is bound, because links carry it.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        format!("[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"http://127.0.0.1:{port}\"\n")
+    } else {
+        String::new()
+    };
+    format!(
+        r#"
+[upstream]
+environment = "emulator"
+oauth_url = "{oauth}"
+[senders.system]
+integration_key = "{key}"
+user_id = "{user}"
+keys = ["{pem}"]
+[senders.unconsented]
+integration_key = "{key}"
+user_id = "{no_consent}"
+keys = ["{pem}"]
+[api]
+listen = "127.0.0.1:0"
+body_limit = "1MiB"
+[ops]
+listen = "127.0.0.1:0"
+{public}
+[callers.website]
+key_hash = "{caller}"
+return_origins = ["https://www.example.com"]
+[callers.stranger]
+key_hash = "{stranger}"
+senders = []
+[store]
+url = "sqlite://{db}"
+seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
+[templates]
+nda = "{template}"
+[connect]
+hmac_keys = ["{hmac}"]
+[stop]
+grace = 0
+deadline = 5
+{more}
+"#,
+        oauth = ready.oauth_url,
+        key = ready.integration_key,
+        user = ready.user_id,
+        no_consent = ready.no_consent_user_id,
+        pem = ready.private_key_file.display(),
+        caller = key_hash(CALLER_KEY),
+        stranger = key_hash(STRANGER_KEY),
+        db = directory.0.join("store.db").display(),
+        template = ready.template_id,
+        hmac = ready.connect_hmac_key,
+        more = builder.more,
+    )
+}
+
+fn key_hash(key: &str) -> String {
+    let digest = countersign::signing::digest(key.as_bytes());
+    digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+type Started = (Parts, countersign::app::Ready, tokio::task::JoinHandle<anyhow::Result<()>>);
+
+async fn start_daemon(settings: &str, clock: SharedClock, life: Lifecycle) -> Started {
+    let config = Config::from_toml(settings).unwrap_or_else(|error| panic!("{error}"));
+    let app = App::build(config, clock, life).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let (parts, ready) = (app.parts(), app.ready());
+    (parts, ready, tokio::spawn(app.run()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests are a client of their own")]
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(20))
+        .no_proxy()
+        .build()
+        .unwrap()
+}
+
+impl TestDaemon {
+    pub(crate) fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A daemon with the public listener off.
+    pub(crate) async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Stops the daemon and starts it again on the same store.
+    pub(crate) async fn restart(&mut self) {
+        self.stop_daemon().await;
+        let shared: SharedClock = Arc::new(self.clock.clone());
+        self.life = Lifecycle::new();
+        let (parts, ready, running) = start_daemon(&self.settings, shared, self.life.clone()).await;
+        (self.api, self.ops, self.public) = (ready.api_url, ready.ops_url, ready.public_url);
+        self.parts = parts;
+        self.running = Some(running);
+        self.until_ready().await;
+    }
+
+    async fn stop_daemon(&mut self) {
+        self.life.stop();
+        if let Some(running) = self.running.take() {
+            running.await.unwrap().unwrap();
+        }
+    }
+
+    /// Stops everything, and fails if it does not end in order.
+    pub(crate) async fn stop(mut self) {
+        self.stop_daemon().await;
+    }
+
+    /// The directory of the store.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        &self.directory.0
+    }
+
+    /// Waits until the sender has a token. Nothing but sockets stands between, so polling is enough.
+    async fn until_ready(&self) {
+        self.until("a token", async || self.parts.auth.ready("system").is_some()).await;
+    }
+
+    /// Waits for something that comes by itself; fails after a time that no machine needs.
+    pub(crate) async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        for _ in 0..2_000 {
+            if is_so().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{what} did not come");
+    }
+
+    /// Lets the test's clock run, a hundred times as fast as the real one, while `until` is not so.
+    pub(crate) async fn run_clock(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        for _ in 0..2_000 {
+            if is_so().await {
+                return;
+            }
+            self.clock.advance(Duration::from_millis(500));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{what} did not come");
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        url: &str,
+        key: Option<&str>,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Reply {
+        let mut request = self.http.request(method, url).body(body);
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap_or_default();
+        Reply { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.call(Method::GET, &format!("{}{path}", self.api), Some(CALLER_KEY), &[], Vec::new()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        let headers = [("content-type", "application/json")];
+        let body = serde_json::to_vec(body).unwrap();
+        self.call(Method::POST, &format!("{}{path}", self.api), Some(CALLER_KEY), &headers, body).await
+    }
+
+    /// `POST /v1/signings`.
+    pub(crate) async fn create(&self, key: &str, body: &Value) -> Reply {
+        self.create_with(key, body, &[]).await
+    }
+
+    pub(crate) async fn create_with(&self, key: &str, body: &Value, more: &[(&str, &str)]) -> Reply {
+        let mut headers = vec![("content-type", "application/json"), ("idempotency-key", key)];
+        headers.extend_from_slice(more);
+        let body = serde_json::to_vec(body).unwrap();
+        self.call(Method::POST, &format!("{}/v1/signings", self.api), Some(CALLER_KEY), &headers, body).await
+    }
+
+    pub(crate) async fn ops(&self, path: &str) -> Reply {
+        self.call(Method::GET, &format!("{}{path}", self.ops), None, &[], Vec::new()).await
+    }
+
+    /// The emulator's control interface.
+    pub(crate) async fn control(&self, method: Method, path: &str, body: &Value) -> Value {
+        let url = format!("{}/_test/{path}", self.emulator.ready().control_url);
+        let headers = [("content-type", "application/json")];
+        let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
+        let reply = self.call(method, &url, None, &headers, body).await;
+        assert!(reply.status.is_success(), "{path}: {}", reply.text);
+        reply.body
+    }
+
+    pub(crate) async fn fault(&self, fault: &Value) {
+        self.control(Method::POST, "faults", fault).await;
+    }
+
+    /// The requests that the emulator got, as "METHOD path".
+    pub(crate) async fn requests(&self) -> Vec<String> {
+        let all = self.control(Method::GET, "requests", &Value::Null).await;
+        let line = |one: &Value| {
+            format!(
+                "{} {}",
+                one["method"].as_str().unwrap_or_default(),
+                one["path"].as_str().unwrap_or_default()
+            )
+        };
+        all["requests"].as_array().unwrap().iter().map(line).collect()
+    }
+
+    pub(crate) async fn forget_requests(&self) {
+        self.control(Method::DELETE, "requests", &Value::Null).await;
+    }
+
+    /// How many envelopes the emulator has made.
+    pub(crate) async fn envelopes(&self) -> usize {
+        let signers = self.control(Method::GET, "signers", &Value::Null).await;
+        let signers = signers["signers"].as_array().cloned().unwrap_or_default();
+        let ids: std::collections::HashSet<_> = signers
+            .iter()
+            .map(|signer| signer["envelope_id"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        ids.len()
+    }
+
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+}
+
+impl Drop for TestDaemon {
+    fn drop(&mut self) {
+        self.life.abort();
+        self.emulator_life.abort();
+    }
+}
+
+/// A create from the template, with an SMS code.
+pub(crate) fn order() -> Value {
+    json!({
+        "reference": "order-8812", "sender": "system", "documents": [{"template": "nda"}],
+        "signers": [{
+            "key": "visitor", "name": "Ada Lovelace", "email": "ada@example.com", "role": "Client",
+            "sms_auth": {"phone": "+4915112345678"}, "return_url": "https://www.example.com/done",
+        }],
+    })
+}

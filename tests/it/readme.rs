@@ -1,0 +1,224 @@
+//! The README keeps its word: every command in it is run, and the answer it shows is the answer.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::demo::{Demo, terminate};
+
+const README: &str = include_str!("../../README.md");
+/// Where the README's commands expect the website.
+const SITE: &str = "http://127.0.0.1:8090";
+
+/// The commands and what runs each; a new command in the README needs an entry here.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
+enum Kind {
+    Caller,
+    Curl,
+    Demo,
+    Doctor,
+    Keygen,
+    Serve,
+    Tests,
+}
+
+#[test]
+fn every_command_has_a_test() {
+    let mut found: Vec<Kind> = blocks("sh").iter().map(|command| kind(command)).collect();
+    found.sort();
+    let all = [Kind::Caller, Kind::Curl, Kind::Demo, Kind::Doctor, Kind::Keygen, Kind::Serve, Kind::Tests];
+    assert_eq!(found, all, "each once");
+    assert!(README.contains("`cargo run --release -- demo --walk`"), "run by the tests of the demo");
+}
+
+#[test]
+fn the_script_that_runs_everything_is_there_and_is_what_ci_runs() {
+    assert_eq!(command(Kind::Tests), "tests/run");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for script in ["tests/run", ".ci/run"] {
+        let path = root.join(script);
+        assert!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o100 != 0,
+            "{script} is executable"
+        );
+        assert!(
+            Command::new("bash").arg("-n").arg(&path).status().unwrap().success(),
+            "{script} can be read"
+        );
+    }
+    assert!(std::fs::read_to_string(root.join(".ci/run")).unwrap().contains("tests/run"));
+}
+
+#[tokio::test]
+async fn the_demo_starts_and_the_call_gets_the_answer_that_is_shown() {
+    assert_eq!(command(Kind::Demo), "cargo run --release -- demo");
+    let demo = Demo::start("readme").await;
+    let call = command(Kind::Curl).replace(SITE, demo.entry("site_url"));
+    let mut shell = shell(&call, Path::new("/"));
+    shell.env("COUNTERSIGN_URL", demo.entry("api_url")).env("COUNTERSIGN_KEY", demo.entry("caller_key"));
+    let output = shell.output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let [shown] = blocks("json").try_into().expect("one answer");
+    let shown: Value = serde_json::from_str(&shown).expect("the answer shown is JSON");
+    assert_eq!(shape(&answer), shape(&shown), "{answer:#}");
+    for (pointer, wanted) in
+        [("/status", "open"), ("/reference", "order-8812"), ("/signers/0/status", "ready")]
+    {
+        assert_eq!(answer.pointer(pointer), Some(&wanted.into()), "{pointer}");
+        assert_eq!(shown.pointer(pointer), Some(&wanted.into()), "{pointer}");
+    }
+    // The URL opens the ceremony.
+    let view = answer.pointer("/signers/0/view/url").and_then(Value::as_str).unwrap();
+    let page = Command::new("curl").args(["-sS", "-L", "--fail", view]).output().unwrap();
+    assert!(page.status.success() && String::from_utf8_lossy(&page.stdout).contains("send_code"), "{page:?}");
+}
+
+#[tokio::test]
+async fn the_way_from_key_to_daemon_works_as_written() {
+    let place = Place::new();
+    let keygen = place.run(command(Kind::Keygen));
+    assert!(keygen.status.success(), "{keygen:?}");
+    assert!(String::from_utf8_lossy(&keygen.stdout).contains("-----BEGIN PUBLIC KEY-----"));
+    assert!(place.directory.join("keys/private_key.pem").exists());
+    let caller = place.run(command(Kind::Caller));
+    assert!(String::from_utf8_lossy(&caller.stdout).contains("key_hash = \"sha256:"), "{caller:?}");
+
+    let doctor = place.run(command(Kind::Doctor));
+    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+    let serve = format!("exec {} --ready-file ready.json", command(Kind::Serve));
+    let mut serve = place.shell(&serve).spawn().unwrap();
+    wait_for(&place.directory.join("ready.json")).await;
+    terminate(&serve);
+    assert!(serve.wait().unwrap().success());
+}
+
+/// A directory with the local settings and a running emulator that they fit.
+struct Place {
+    directory: PathBuf,
+    emulator: Child,
+    ready: Value,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = std::env::temp_dir().join(format!("countersign-readme-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
+        std::fs::copy(settings, directory.join("countersign.toml")).unwrap();
+        let emulate = "exec countersign emulate --listen 127.0.0.1:0 --control 127.0.0.1:0 \
+                       --state-dir emulator --ready-file emulator.json";
+        let emulator = shell(emulate, &directory).stdout(Stdio::null()).spawn().unwrap();
+        let ready_file = directory.join("emulator.json");
+        let mut patience = 3_000;
+        while !ready_file.exists() && patience > 0 {
+            std::thread::sleep(Duration::from_millis(10));
+            patience -= 1;
+        }
+        let ready = serde_json::from_slice(&std::fs::read(ready_file).unwrap()).unwrap();
+        Self { directory, emulator, ready }
+    }
+
+    /// The settings name fixed ports; tests take free ones.
+    fn shell(&self, command: &str) -> Command {
+        let mut shell = shell(command, &self.directory);
+        let entry = |name: &str| self.ready[name].as_str().unwrap();
+        shell
+            .env("COUNTERSIGN__UPSTREAM__OAUTH_URL", entry("oauth_url"))
+            .env("COUNTERSIGN__CONNECT__HMAC_KEYS", format!("[\"{}\"]", entry("connect_hmac_key")))
+            .env("COUNTERSIGN__API__LISTEN", "127.0.0.1:0")
+            .env("COUNTERSIGN__PUBLIC__LISTEN", "127.0.0.1:0")
+            .env("COUNTERSIGN__OPS__LISTEN", "127.0.0.1:0")
+            .env("COUNTERSIGN__STOP__GRACE", "0s");
+        shell
+    }
+
+    fn run(&self, command: &str) -> Output {
+        self.shell(command).output().unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.emulator.kill();
+        let _ = self.emulator.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+async fn wait_for(path: &Path) {
+    let arrived = async {
+        while !path.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), arrived).await.expect("it is ready in time");
+}
+
+/// A command as a person types it, with our binary on the path.
+#[expect(clippy::disallowed_methods, reason = "commands find their programs by PATH")]
+fn shell(command: &str, directory: &Path) -> Command {
+    let binary = Path::new(env!("CARGO_BIN_EXE_countersign"));
+    let mut path = binary.parent().unwrap().as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).current_dir(directory).env("PATH", path);
+    shell
+}
+
+fn command(wanted: Kind) -> &'static str {
+    blocks("sh").into_iter().find(|command| kind(command) == wanted).map(|text| &*text.leak()).unwrap()
+}
+
+fn kind(command: &str) -> Kind {
+    let table = [
+        ("cargo run --release -- demo", Kind::Demo),
+        ("countersign caller", Kind::Caller),
+        ("countersign doctor", Kind::Doctor),
+        ("countersign keygen", Kind::Keygen),
+        ("countersign serve", Kind::Serve),
+        ("curl ", Kind::Curl),
+        ("tests/run", Kind::Tests),
+    ];
+    let found = table.iter().find(|(start, _)| command.starts_with(start));
+    found.map_or_else(|| panic!("nothing runs this command: {command}"), |(_, kind)| *kind)
+}
+
+/// The fenced blocks of a language, without the indentation of a list.
+fn blocks(language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = README.lines();
+    while let Some(line) = lines.next() {
+        let Some(fence) = line.trim_start().strip_prefix("```") else { continue };
+        let indent = line.len() - line.trim_start().len();
+        let body: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "```").collect();
+        if fence == language {
+            let unindented = body.iter().map(|line| line.get(indent..).unwrap_or_default());
+            blocks.push(unindented.collect::<Vec<_>>().join("\n"));
+        }
+    }
+    blocks
+}
+
+/// A value with every leaf replaced by its type: what two answers to the same call have in common.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::Object(fields) => {
+            let fields: BTreeMap<_, _> =
+                fields.iter().map(|(key, value)| (key.clone(), shape(value))).collect();
+            serde_json::json!(fields)
+        }
+        Value::Bool(_) => "boolean".into(),
+        Value::Null => Value::Null,
+        Value::Number(_) => "number".into(),
+        Value::String(_) => "text".into(),
+    }
+}

@@ -1,0 +1,308 @@
+//! Signings through the API: what is created, what is refused, what is the same the second time.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{CALLER_KEY, STRANGER_KEY, TestDaemon, order};
+
+#[tokio::test]
+async fn a_signing_is_created_with_a_view_and_reads_back_without_it() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    assert_eq!(made.body["status"], "open");
+    assert_eq!(made.body["signers"][0]["status"], "ready");
+    assert!(made.body["signers"][0]["view"]["url"].as_str().unwrap().contains("/Signing/"));
+    assert_eq!(made.headers["location"], format!("/v1/signings/{}", made.id()).as_str());
+
+    let read = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+    assert_eq!(read.body["signers"][0]["view"], Value::Null);
+    assert_eq!(read.body["provider"]["envelope_id"], made.body["provider"]["envelope_id"]);
+    let listed = daemon.get("/v1/signings?reference=order-8812").await;
+    assert_eq!(listed.body["data"][0]["id"], made.body["id"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn b1_a_warm_signing_costs_two_calls_and_a_fresh_view_one() {
+    let daemon = TestDaemon::start().await;
+    daemon.create("warm", &order()).await;
+    daemon.forget_requests().await;
+    let made = daemon.create("order-1", &order()).await;
+    assert_eq!(daemon.requests().await.len(), 2);
+    daemon.forget_requests().await;
+    let path = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
+    let view = daemon.post(&path, &json!({})).await;
+    assert_eq!(view.status, StatusCode::CREATED, "{}", view.text);
+    assert_eq!(daemon.requests().await.len(), 1);
+}
+
+#[tokio::test]
+async fn t5_a_thousand_first_requests_cost_one_exchange() {
+    let daemon = TestDaemon::start().await;
+    daemon.control(Method::POST, "limits", &json!({"hourly": 100_000, "burst": 100_000})).await;
+    daemon.create("learn the new limits", &order()).await;
+    // A token that was minted a moment ago is not minted again at once.
+    daemon.clock.advance(std::time::Duration::from_secs(120));
+    let before = exchanges(&daemon).await;
+    // All at once, on a daemon whose token is taken away first.
+    let token = daemon.parts.auth.token("system").await.unwrap();
+    daemon.parts.auth.retire("system", token.generation());
+    let order = order();
+    let keys: Vec<String> = (0..1_000).map(|number| format!("order-{number}")).collect();
+    let calls = keys.iter().map(|key| daemon.create(key, &order));
+    let made = futures_util::future::join_all(calls).await;
+    for made in &made {
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    }
+    assert_eq!(exchanges(&daemon).await - before, 1);
+    let creates = daemon.requests().await.into_iter().filter(|line| line.ends_with("/envelopes")).count();
+    assert_eq!(creates, 1_001);
+}
+
+async fn exchanges(daemon: &TestDaemon) -> usize {
+    // The other sender of the settings has no consent, and asks from time to time.
+    let all = daemon.control(Method::GET, "requests", &Value::Null).await;
+    let all = all["requests"].as_array().unwrap();
+    all.iter().filter(|one| one["path"] == "/oauth/token" && one["status"] == 200).count()
+}
+
+#[tokio::test]
+async fn t7_a_token_that_died_early_costs_one_exchange_and_one_replay() {
+    let daemon = TestDaemon::start().await;
+    daemon.create("warm", &order()).await;
+    daemon.clock.advance(std::time::Duration::from_secs(120));
+    daemon.control(Method::POST, "tokens/revoke", &json!({})).await;
+    daemon.forget_requests().await;
+    let made = daemon.create("order-1", &order()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let requests = daemon.requests().await;
+    assert_eq!(exchanges(&daemon).await, 1, "{requests:?}");
+    assert_eq!(requests.len(), 4, "{requests:?}");
+}
+
+#[tokio::test]
+async fn e3_the_same_key_gets_the_same_answer_and_another_body_is_refused() {
+    let mut daemon = TestDaemon::start().await;
+    let first = daemon.create("\"order-1\"", &order()).await;
+    let again = daemon.create("order-1", &order()).await;
+    assert_eq!((again.status, &again.text), (StatusCode::CREATED, &first.text));
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert!(!first.headers.contains_key("idempotency-replayed"));
+    let mut other = order();
+    other["reference"] = json!("order-2");
+    let refused = daemon.create("order-1", &other).await;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused")
+    );
+    daemon.restart().await;
+    let again = daemon.create("order-1", &order()).await;
+    assert_eq!(again.text, first.text, "also after a restart");
+    assert_eq!(daemon.envelopes().await, 1);
+}
+
+#[tokio::test]
+async fn e3_two_calls_with_one_key_at_once_make_one_envelope() {
+    let daemon = TestDaemon::start().await;
+    let order = order();
+    let calls = (0..20).map(|_| daemon.create("order-1", &order));
+    let made = futures_util::future::join_all(calls).await;
+    for one in &made {
+        assert_eq!(one.status, StatusCode::CREATED, "{}", one.text);
+        assert_eq!(one.id(), made[0].id());
+    }
+    assert_eq!(daemon.envelopes().await, 1);
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_code_and_sends_and_stores_nothing() {
+    let daemon = TestDaemon::start().await;
+    daemon.forget_requests().await;
+    let bad = |change: &dyn Fn(&mut Value)| {
+        let mut order = order();
+        change(&mut order);
+        order
+    };
+    let pdf = base64_of(b"%PDF-1.7 nothing of a PDF follows");
+    let cases = [
+        (bad(&|o| o["signers"][0]["email"] = json!("nobody")), 400, "invalid_request", "/signers/0/email"),
+        (
+            bad(&|o| o["signers"][0]["sms_auth"]["phone"] = json!("0151")),
+            400,
+            "phone_invalid",
+            "/signers/0/sms_auth/phone",
+        ),
+        (bad(&|o| o["sngers"] = json!(1)), 400, "unknown_field", "/sngers"),
+        (
+            bad(&|o| o["documents"][0]["template"] = json!("none")),
+            400,
+            "invalid_request",
+            "/documents/0/template",
+        ),
+        (
+            bad(&|o| o["documents"] = json!([{"name": "a", "content_base64": "bm90IGEgUERG"}])),
+            400,
+            "invalid_request",
+            "/documents/0/content_base64",
+        ),
+        (
+            bad(&|o| o["documents"] = json!([{"name": "a", "content_base64": pdf}])),
+            400,
+            "invalid_request",
+            "/documents/0/content_base64",
+        ),
+        (
+            bad(&|o| o["documents"] = json!([{"name": "a", "content_base64": "%%%"}])),
+            400,
+            "invalid_request",
+            "/documents/0/content_base64",
+        ),
+        (
+            bad(&|o| o["signers"][0]["return_url"] = json!("https://evil.example/")),
+            400,
+            "return_url_refused",
+            "/signers/0/return_url",
+        ),
+        (
+            bad(&|o| o["signers"][0]["return_url"] = json!("https://www.example.com.evil.example/")),
+            400,
+            "return_url_refused",
+            "/signers/0/return_url",
+        ),
+        (bad(&|o| o["signers"][0]["role"] = Value::Null), 422, "template_role_mismatch", "/signers/0/role"),
+    ];
+    for (number, (body, status, code, pointer)) in cases.iter().enumerate() {
+        let refused = daemon.create(&format!("bad-{number}"), body).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (*status, *code), "{}", refused.text);
+        assert_eq!(refused.body["errors"][0]["pointer"], *pointer, "{}", refused.text);
+        assert!(refused.body["fix"].as_str().is_some_and(|fix| fix.len() > 10));
+        assert_eq!(refused.headers["content-type"], "application/problem+json");
+    }
+    let mut unknown = order();
+    unknown["sender"] = json!("nobody");
+    assert_eq!(daemon.create("bad", &unknown).await.code(), "sender_unknown");
+    assert_eq!(daemon.requests().await, Vec::<String>::new(), "nothing was sent");
+    let listed = daemon.get("/v1/signings").await;
+    assert_eq!(listed.body["data"], json!([]), "nothing is stored");
+}
+
+#[tokio::test]
+async fn a_missing_anchor_is_found_before_anything_is_sent() {
+    let daemon = TestDaemon::start().await;
+    daemon.forget_requests().await;
+    let document = |anchor: &str| {
+        json!({"sender": "system",
+            "documents": [{"name": "Contract.pdf", "content_base64": base64_of(&contract()), "anchors": {"sign": anchor}}],
+            "signers": [{"name": "Ada", "email": "ada@example.com", "return_url": "https://www.example.com/"}]})
+    };
+    let refused = daemon.create("bad", &document("/nowhere/")).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (422, "anchor_not_found"), "{}", refused.text);
+    assert_eq!(refused.body["errors"][0]["pointer"], "/documents/0/anchors/sign");
+    assert_eq!(daemon.requests().await.len(), 0);
+    let made = daemon.create("good", &document("/sn1/")).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+}
+
+#[tokio::test]
+async fn who_has_no_key_gets_nowhere_and_others_signings_do_not_exist() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let url = format!("{}/v1/signings/{}", daemon.api, made.id());
+    for key in [None, Some(""), Some("cs_wrong"), Some("Basic x")] {
+        let refused = daemon.call(Method::GET, &url, key, &[], Vec::new()).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (401, "unauthenticated"));
+    }
+    let foreign = daemon.call(Method::GET, &url, Some(STRANGER_KEY), &[], Vec::new()).await;
+    assert_eq!((foreign.status.as_u16(), foreign.code()), (404, "not_found"));
+    let headers = [("content-type", "application/json"), ("idempotency-key", "order-1")];
+    let body = serde_json::to_vec(&order()).unwrap();
+    let url = format!("{}/v1/signings", daemon.api);
+    let refused = daemon.call(Method::POST, &url, Some(STRANGER_KEY), &headers, body).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (404, "sender_unknown"));
+}
+
+#[tokio::test]
+async fn what_is_around_the_body_is_checked_too() {
+    let daemon = TestDaemon::start().await;
+    let url = format!("{}/v1/signings", daemon.api);
+    let body = || serde_json::to_vec(&order()).unwrap();
+    let json = ("content-type", "application/json");
+    let no_key = daemon.call(Method::POST, &url, Some(CALLER_KEY), &[json], body()).await;
+    assert_eq!((no_key.status.as_u16(), no_key.code()), (400, "idempotency_key_missing"));
+    for key in ["", "\"open", "has blank", &"x".repeat(256)] {
+        let refused = daemon
+            .call(Method::POST, &url, Some(CALLER_KEY), &[json, ("idempotency-key", key)], body())
+            .await;
+        assert_eq!(refused.code(), "idempotency_key_missing", "{key}");
+    }
+    let text = [("content-type", "text/plain"), ("idempotency-key", "a")];
+    assert_eq!(
+        daemon.call(Method::POST, &url, Some(CALLER_KEY), &text, body()).await.code(),
+        "invalid_request"
+    );
+    let big = vec![b' '; 1024 * 1024 + 1];
+    let large =
+        daemon.call(Method::POST, &url, Some(CALLER_KEY), &[json, ("idempotency-key", "a")], big).await;
+    assert_eq!((large.status.as_u16(), large.code()), (413, "payload_too_large"));
+    for path in [
+        "/metrics",
+        "/readyz",
+        "/s/x",
+        "/r/x",
+        "/_test/requests",
+        "/restapi/v2.1",
+        "/v1/none",
+        "/v1/signings/x",
+    ] {
+        assert_eq!(daemon.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let given =
+        daemon.call(Method::GET, &url, Some(CALLER_KEY), &[("x-request-id", "abc-1")], Vec::new()).await;
+    assert_eq!(given.headers["x-request-id"], "abc-1");
+}
+
+#[tokio::test]
+async fn t11_missing_consent_is_told_and_stores_nothing() {
+    let daemon = TestDaemon::start().await;
+    let mut order = order();
+    order["sender"] = json!("unconsented");
+    let refused = daemon.create("order-1", &order).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (409, "consent_required"), "{}", refused.text);
+    assert_eq!(daemon.get("/v1/signings").await.body["data"], json!([]));
+    let user = daemon.emulator.ready().no_consent_user_id.to_string();
+    let key = daemon.emulator.ready().integration_key.to_string();
+    let grant = json!({"user_id": user, "integration_key": key, "granted": true, "scopes": ["signature", "impersonation"]});
+    daemon.control(Method::POST, "consent", &grant).await;
+    daemon.clock.advance(std::time::Duration::from_secs(120));
+    daemon.parts.auth.prove("unconsented").await.unwrap();
+    assert_eq!(daemon.create("order-1", &order).await.status, StatusCode::CREATED);
+}
+
+/// A PDF with the anchor `/sn1/`.
+pub(crate) fn contract() -> Vec<u8> {
+    use pdf_writer::{Content, Finish as _, Name, Pdf, Rect, Ref, Str};
+    let mut pdf = Pdf::new();
+    let [catalog, tree, page, font, content] = [1, 2, 3, 4, 5].map(Ref::new);
+    pdf.catalog(catalog).pages(tree);
+    pdf.pages(tree).kids([page]).count(1);
+    let mut writer = pdf.page(page);
+    writer.media_box(Rect::new(0.0, 0.0, 595.0, 842.0)).parent(tree).contents(content);
+    writer.resources().fonts().pair(Name(b"F1"), font);
+    writer.finish();
+    pdf.type1_font(font).base_font(Name(b"Helvetica")).encoding_predefined(Name(b"WinAnsiEncoding"));
+    let mut stream = Content::new();
+    stream
+        .begin_text()
+        .set_font(Name(b"F1"), 12.0)
+        .next_line(72.0, 700.0)
+        .show(Str(b"Sign: /sn1/"))
+        .end_text();
+    pdf.stream(content, &stream.finish());
+    pdf.finish()
+}
+
+pub(crate) fn base64_of(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}

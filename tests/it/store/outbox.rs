@@ -1,0 +1,204 @@
+//! Events out: their order, who gets them, and that nobody waits for a dead receiver.
+
+use std::collections::HashMap;
+
+use countersign::{
+    domain::{CallerName, EndpointId, EventKind},
+    store::{Delivery, DeliveryState, DueDelivery, EventFilter, SharedStore},
+};
+
+use crate::store::{Fixture, after, events, on_both, samples, signings::begin};
+
+on_both!(
+    events_are_read_in_order_from_any_place,
+    a_reader_that_follows_misses_nothing,
+    events_fan_out_to_those_who_want_them,
+    dead_endpoints_hold_up_nobody,
+    deliveries_end_are_listed_and_replayed,
+    endpoints_come_back_as_they_were,
+);
+
+async fn fan_out_all(store: &SharedStore) {
+    while store.fan_out(after(10), 7).await.unwrap() > 0 {}
+}
+
+async fn claim(store: &SharedStore, now: i64, per_endpoint: u32) -> Vec<DueDelivery> {
+    store.claim_deliveries(after(now), after(now + 60), per_endpoint, 100).await.unwrap()
+}
+
+async fn events_are_read_in_order_from_any_place(fixture: Fixture) {
+    let store = fixture.open().await;
+    let intent = samples::intent(1);
+    let signing = intent.signing.clone();
+    let version = begin(&store, intent).await;
+    let mut change = samples::change(&signing, version);
+    change.events = (1..=5).map(|n| samples::event(Some(&signing), EventKind::SignerReady, n)).collect();
+    let written = change.events.clone();
+    store.save(change).await.unwrap();
+    let mut other = samples::event(None, EventKind::BudgetLow, 0);
+    other.caller = CallerName::new("shop");
+    other.signer = None;
+    store.add_events(vec![other.clone()]).await.unwrap();
+
+    let all = EventFilter { limit: 10, ..EventFilter::default() };
+    assert_eq!(events(&store, all.clone(), 6).await, [&written[..], std::slice::from_ref(&other)].concat());
+    let mine = EventFilter { caller: Some(samples::caller()), ..all.clone() };
+    assert_eq!(store.events(mine.clone()).await.unwrap(), written);
+    let rest = EventFilter { after: Some(written[1].id), limit: 2, ..mine };
+    assert_eq!(store.events(rest).await.unwrap(), written[2..4]);
+    let signings = EventFilter { signing: Some(signing.id), after: Some(written[3].id), ..all };
+    assert_eq!(store.events(signings).await.unwrap(), written[4..]);
+}
+
+/// Sixteen writers, and one reader who always goes on from the last id it has seen.
+async fn a_reader_that_follows_misses_nothing(fixture: Fixture) {
+    let store = fixture.open().await;
+    let writers: Vec<_> = (0..16)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for n in 0..10 {
+                    store.add_events(vec![samples::event(None, EventKind::BudgetLow, n)]).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut seen = Vec::new();
+    while seen.len() < 160 {
+        let filter = EventFilter { after: seen.last().copied(), limit: 9, ..EventFilter::default() };
+        let filter = EventFilter { caller: Some(samples::caller()), ..filter };
+        seen.extend(events(&store, filter, 1).await.into_iter().map(|event| event.id));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let all = EventFilter { limit: 1_000, ..EventFilter::default() };
+    let all: Vec<_> = events(&store, all, 160).await.into_iter().map(|event| event.id).collect();
+    assert_eq!(seen, all);
+}
+
+async fn events_fan_out_to_those_who_want_them(fixture: Fixture) {
+    let store = fixture.open().await;
+    let all = samples::endpoint("all");
+    let mut some = samples::endpoint("some");
+    some.events = vec![EventKind::SigningCompleted, EventKind::SignerSigned];
+    let mut off = samples::endpoint("off");
+    off.disabled_at = Some(after(1));
+    let mut foreign = samples::endpoint("foreign");
+    foreign.caller = CallerName::new("shop");
+    for endpoint in [&all, &some, &off, &foreign] {
+        store.put_endpoint(endpoint.clone()).await.unwrap();
+    }
+    let kinds = [EventKind::SigningOpened, EventKind::SignerSigned, EventKind::SigningCompleted];
+    let written: Vec<_> = kinds.into_iter().map(|kind| samples::event(None, kind, 0)).collect();
+    store.add_events(written.clone()).await.unwrap();
+    assert_eq!(store.fan_out(after(10), 2).await.unwrap(), 2);
+    assert_eq!(store.fan_out(after(10), 2).await.unwrap(), 1);
+    assert_eq!(store.fan_out(after(10), 2).await.unwrap(), 0);
+
+    let due = claim(&store, 10, 10).await;
+    let to = |id: EndpointId| {
+        let mut kinds: Vec<_> =
+            due.iter().filter(|due| due.endpoint.id == id).map(|due| due.event.kind).collect();
+        kinds.sort_unstable();
+        kinds
+    };
+    let mut expected = kinds.to_vec();
+    expected.sort_unstable();
+    assert_eq!(to(all.id), expected);
+    assert_eq!(to(some.id), [EventKind::SignerSigned, EventKind::SigningCompleted]);
+    assert_eq!(due.len(), 5);
+    let first = due.iter().find(|due| due.event.id == written[0].id).unwrap();
+    assert_eq!((&first.event, &first.endpoint), (&written[0], &all));
+    assert!(claim(&store, 20, 10).await.is_empty(), "leased");
+    assert_eq!(claim(&store, 70, 10).await.len(), 5, "the lease ran out");
+}
+
+/// Half of the endpoints never answer: their leases stay, and the others get everything in order.
+async fn dead_endpoints_hold_up_nobody(fixture: Fixture) {
+    let store = fixture.open().await;
+    let endpoints: Vec<_> = (0..6).map(|n| samples::endpoint(&format!("e{n}"))).collect();
+    for endpoint in &endpoints {
+        store.put_endpoint(endpoint.clone()).await.unwrap();
+    }
+    let is_dead = |id: EndpointId| endpoints[..3].iter().any(|endpoint| endpoint.id == id);
+    let written = (0..20).map(|n| samples::event(None, EventKind::BudgetLow, n)).collect();
+    store.add_events(written).await.unwrap();
+    fan_out_all(&store).await;
+
+    let mut delivered: HashMap<EndpointId, u32> = HashMap::new();
+    let mut held = 0;
+    for round in 0..20 {
+        let due = store.claim_deliveries(after(11), after(10_000), 2, 7).await.unwrap();
+        assert!(!due.is_empty() && due.len() <= 7, "round {round}");
+        for mut due in due {
+            if is_dead(due.endpoint.id) {
+                held += 1;
+                continue;
+            }
+            *delivered.entry(due.endpoint.id).or_default() += 1;
+            due.delivery.state = DeliveryState::Delivered;
+            store.delivery_attempted(due.delivery).await.unwrap();
+        }
+        if delivered.len() == 3 && delivered.values().all(|count| *count == 20) {
+            break;
+        }
+    }
+    assert_eq!(delivered.values().copied().collect::<Vec<_>>(), [20, 20, 20]);
+    assert_eq!(held, 6, "two of each dead endpoint are out, and no more");
+}
+
+async fn deliveries_end_are_listed_and_replayed(fixture: Fixture) {
+    let store = fixture.open().await;
+    let endpoint = samples::endpoint("hook");
+    store.put_endpoint(endpoint.clone()).await.unwrap();
+    store.add_events(vec![samples::event(None, EventKind::BudgetLow, 0)]).await.unwrap();
+    assert_eq!(store.oldest_pending_delivery().await.unwrap(), None);
+    fan_out_all(&store).await;
+    assert_eq!(store.oldest_pending_delivery().await.unwrap(), Some(after(10)));
+
+    let mut due = claim(&store, 10, 1).await.pop().unwrap().delivery;
+    assert_eq!((due.state, due.attempts, due.created_at), (DeliveryState::Pending, 0, after(10)));
+    due.attempts = 1;
+    due.due_at = after(40);
+    due.attempted_at = Some(after(12));
+    due.response_status = Some(503);
+    due.error = Some("answered 503".into());
+    store.delivery_attempted(due.clone()).await.unwrap();
+    assert_eq!(store.deliveries(&samples::caller(), None, 10).await.unwrap(), [due.clone()]);
+    assert!(claim(&store, 39, 1).await.is_empty());
+    assert_eq!(claim(&store, 40, 1).await.len(), 1);
+
+    let failed = Delivery { state: DeliveryState::Failed, attempts: 10, ..due.clone() };
+    store.delivery_attempted(failed).await.unwrap();
+    assert_eq!(store.oldest_pending_delivery().await.unwrap(), None);
+    assert!(claim(&store, 1_000, 1).await.is_empty());
+    store.replay(due.id, after(1_000)).await.unwrap();
+    store.replay(samples::no_delivery(), after(1_000)).await.unwrap();
+    let again = claim(&store, 1_000, 1).await.pop().unwrap().delivery;
+    assert_eq!((again.id, again.state, again.attempts), (due.id, DeliveryState::Pending, 0));
+    assert!(store.deliveries(&CallerName::new("shop"), None, 10).await.unwrap().is_empty());
+    assert!(store.deliveries(&samples::caller(), Some(due.id), 10).await.unwrap().is_empty());
+
+    store.remove_endpoint(endpoint.id).await.unwrap();
+    assert!(store.deliveries(&samples::caller(), None, 10).await.unwrap().is_empty());
+    assert!(claim(&store, 9_000, 1).await.is_empty());
+}
+
+async fn endpoints_come_back_as_they_were(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut hook = samples::endpoint("hook");
+    store.put_endpoint(hook.clone()).await.unwrap();
+    hook.events = vec![EventKind::SignerSigned];
+    hook.disabled_at = Some(after(3));
+    hook.secrets = countersign::domain::Private::new(vec![b"newer".to_vec()]);
+    store.put_endpoint(hook.clone()).await.unwrap();
+    let mut foreign = samples::endpoint("foreign");
+    foreign.caller = CallerName::new("shop");
+    foreign.created_at = after(1);
+    store.put_endpoint(foreign.clone()).await.unwrap();
+    assert_eq!(store.endpoints(None).await.unwrap(), [hook.clone(), foreign.clone()]);
+    assert_eq!(store.endpoints(Some(&foreign.caller)).await.unwrap(), [foreign.clone()]);
+    store.remove_endpoint(hook.id).await.unwrap();
+    assert_eq!(store.endpoints(None).await.unwrap(), [foreign]);
+}

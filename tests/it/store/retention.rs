@@ -1,0 +1,156 @@
+//! Retention: what has been kept long enough is destroyed, and nothing else; the file levels off.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use countersign::{
+    domain::{EventKind, Private, SigningStatus},
+    store::{Begun, Destroyed, Error, EventFilter, KeptAnswer, Retention},
+};
+use jiff::Timestamp;
+
+use crate::store::{Fixture, after, events, on_both, samples, signings::begin};
+
+/// Destroys nothing.
+pub(crate) const KEEP_ALL: Retention = Retention {
+    keys_before: Timestamp::UNIX_EPOCH,
+    personal_before: Timestamp::UNIX_EPOCH,
+    events_before: Timestamp::UNIX_EPOCH,
+    signings_before: Timestamp::UNIX_EPOCH,
+};
+
+on_both!(keys_lapse, personal_data_is_destroyed_and_stays_so, events_and_signings_go, more_than_a_batch_goes);
+
+async fn keys_lapse(fixture: Fixture) {
+    let store = fixture.open().await;
+    let (old, mut young) = (samples::intent(1), samples::intent(2));
+    young.signing.created_at = after(100);
+    let (old_id, young_id) = (old.signing.id, young.signing.id);
+    let signing = old.signing.clone();
+    let version = begin(&store, old).await;
+    begin(&store, young).await;
+    let mut change = samples::change(&signing, version);
+    change.answer = Some(KeptAnswer { status: 201, body: Private::new(Bytes::from_static(b"x")) });
+    store.save(change).await.unwrap();
+
+    let destroyed = store.destroy(Retention { keys_before: after(100), ..KEEP_ALL }).await.unwrap();
+    assert_eq!(destroyed, Destroyed { keys: 1, ..Destroyed::default() });
+    let record = store.signing(old_id).await.unwrap().unwrap();
+    assert_eq!((record.key, record.answer, record.signing), (None, None, signing));
+    assert!(store.signing(young_id).await.unwrap().unwrap().key.is_some());
+    begin(&store, samples::intent(1)).await;
+    assert!(matches!(store.begin(samples::intent(2)).await.unwrap(), Begun::Known(_)));
+}
+
+async fn personal_data_is_destroyed_and_stays_so(fixture: Fixture) {
+    let store = fixture.open().await;
+    let intent = samples::intent(1);
+    let ended = samples::full(intent.signing.clone());
+    let version = begin(&store, intent).await;
+    let version = store.save(samples::change(&ended, version)).await.unwrap();
+    store.receive(samples::inbound(1, ended.envelope.as_ref())).await.unwrap();
+    store.taken_in(samples::digest(1), after(1)).await.unwrap();
+    let open = samples::intent(2);
+    let open_signing = open.signing.clone();
+    begin(&store, open).await;
+
+    let retention = Retention { personal_before: after(60), ..KEEP_ALL };
+    assert_eq!(store.destroy(Retention { personal_before: after(0), ..KEEP_ALL }).await.unwrap().personal, 0);
+    assert_eq!(store.destroy(retention).await.unwrap().personal, 1);
+    assert_eq!(store.destroy(retention).await.unwrap().personal, 0);
+    let record = store.signing(ended.id).await.unwrap().unwrap();
+    let signer = &record.signing.signers[0];
+    assert_eq!((signer.name.reveal().as_str(), signer.email.reveal()), ("", ""));
+    assert_eq!((&signer.return_url, &signer.authenticated_by), (&None, &None));
+    assert!(record.signing.metadata.reveal().is_empty());
+    assert_eq!(record.signing.failure.as_ref().unwrap().detail, "");
+    // What is not personal stays: the proof that it was signed, and when.
+    assert_eq!(record.signing.status, SigningStatus::Completed);
+    assert_eq!(record.signing.completed_at, ended.completed_at);
+    assert_eq!((&signer.key, signer.status), (&ended.signers[0].key, ended.signers[0].status));
+    assert!(store.payload(ended.id).await.unwrap().is_none());
+    assert!(store.inbound_of(ended.envelope.as_ref().unwrap()).await.unwrap().is_empty());
+    // Whoever had read it before cannot bring it back.
+    assert!(matches!(store.save(samples::change(&ended, version)).await, Err(Error::Conflict)));
+    store.save(samples::change(&ended, record.version)).await.unwrap();
+    let again = store.signing(ended.id).await.unwrap().unwrap();
+    assert_eq!(again.signing.signers[0].name.reveal(), "");
+    // And who is not done keeps everything.
+    assert_eq!(store.signing(open_signing.id).await.unwrap().unwrap().signing, open_signing);
+}
+
+async fn events_and_signings_go(fixture: Fixture) {
+    let store = fixture.open().await;
+    store.put_endpoint(samples::endpoint("hook")).await.unwrap();
+    let intent = samples::intent(1);
+    let ended = samples::full(intent.signing.clone());
+    let version = begin(&store, intent).await;
+    let link = samples::link(&ended, 1);
+    let mut change = samples::change(&ended, version);
+    change.events.push(samples::event(Some(&ended), EventKind::SigningCompleted, 1));
+    change.links.push(link.clone());
+    store.save(change).await.unwrap();
+    assert_eq!(store.fan_out(after(10), 10).await.unwrap(), 1);
+    store.receive(samples::inbound(1, None)).await.unwrap();
+
+    let all = EventFilter { limit: 10, ..EventFilter::default() };
+    let before = Retention { events_before: after(5), ..KEEP_ALL };
+    assert_eq!(store.destroy(before).await.unwrap(), Destroyed::default());
+    let later = Retention { events_before: after(11), ..KEEP_ALL };
+    assert_eq!(store.destroy(later).await.unwrap().events, 3);
+    assert!(store.events(all.clone()).await.unwrap().is_empty());
+    assert!(store.deliveries(&samples::caller(), None, 10).await.unwrap().is_empty());
+    assert!(store.inbox(10).await.unwrap().is_empty());
+
+    fixture.clock.advance(Duration::from_secs(1));
+    let gone = Retention { signings_before: after(1), ..KEEP_ALL };
+    assert_eq!(store.destroy(gone).await.unwrap().signings, 1);
+    assert!(store.signing(ended.id).await.unwrap().is_none());
+    assert!(store.link(link.id).await.unwrap().is_none());
+
+    // An outbox that was emptied goes on: the next event still finds its way.
+    let next = samples::event(None, EventKind::BudgetLow, 0);
+    store.add_events(vec![next.clone()]).await.unwrap();
+    assert_eq!(store.fan_out(after(20), 10).await.unwrap(), 1);
+    assert_eq!(events(&store, all, 1).await, [next]);
+}
+
+async fn more_than_a_batch_goes(fixture: Fixture) {
+    let store = fixture.open().await;
+    let batch = (0..1_203).map(|n| samples::event(None, EventKind::BudgetLow, n)).collect();
+    store.add_events(batch).await.unwrap();
+    let retention = Retention { events_before: after(1_000), ..KEEP_ALL };
+    assert_eq!(store.destroy(retention).await.unwrap().events, 1_203);
+}
+
+/// A month of virtual days, each as busy as the last: once retention has begun, the file is not larger.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_levels_off() {
+    let fixture = Fixture::sqlite();
+    let store = fixture.open().await;
+    let mut sizes = Vec::new();
+    for day in 0..30 {
+        for number in 0..30 {
+            let mut intent = samples::intent(day * 1_000 + number);
+            intent.signing.created_at = countersign::clock::Clock::now(&fixture.clock);
+            intent.payload = Some(Private::new(Bytes::from(vec![7; 20_000])));
+            let signing = samples::full(intent.signing.clone());
+            let version = begin(&store, intent).await;
+            let mut change = samples::change(&signing, version);
+            change.payload = countersign::store::Payload::Drop;
+            store.save(change).await.unwrap();
+        }
+        fixture.clock.advance(Duration::from_hours(24));
+        let before = countersign::clock::Clock::now(&fixture.clock) - jiff::SignedDuration::from_hours(72);
+        let retention = Retention {
+            keys_before: before,
+            personal_before: before,
+            events_before: before,
+            signings_before: before,
+        };
+        store.destroy(retention).await.unwrap();
+        sizes.push(std::fs::metadata(fixture.path()).unwrap().len());
+    }
+    let (middle, end) = (sizes[9], sizes[29]);
+    assert!(end <= middle + middle / 10, "{sizes:?}");
+}

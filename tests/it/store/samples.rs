@@ -1,0 +1,199 @@
+//! Records to store, with every field filled.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use countersign::{
+    domain::{
+        AccountId, AuthenticatedBy, CallerName, Claim, DeliveryId, Email, EndpointId, EnvelopeId, Event,
+        EventId, EventKind, Failure, LastReturn, LinkId, LiveView, Mode, Moment, Private, SenderName, Signer,
+        SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId,
+    },
+    store::{Change, Digest, Durability, Endpoint, Inbound, Intent, Link, Payload, Version, Work},
+};
+use jiff::Timestamp;
+
+use crate::store::after;
+
+/// When every test begins; with microseconds, and far from a second's edge.
+pub(crate) const START: Timestamp = Timestamp::constant(1_790_000_000, 123_456_000);
+
+pub(crate) fn caller() -> CallerName {
+    CallerName::new("website")
+}
+
+/// A digest that is different for each number.
+pub(crate) fn digest(number: u64) -> Digest {
+    let mut digest = [0xd1; 32];
+    digest[..8].copy_from_slice(&number.to_be_bytes());
+    digest
+}
+
+pub(crate) fn signer(key: &str) -> Signer {
+    Signer {
+        id: SignerId::generate(START),
+        key: key.into(),
+        status: SignerStatus::Waiting,
+        order: 1,
+        name: Private::new("Ada \"Planted\" Lovelace".into()),
+        email: Email::parse("planted-email@example.com").unwrap(),
+        recipient_id: "1".into(),
+        client_user_id: "opaque-7".into(),
+        role: Some("Client".into()),
+        return_url: Some("https://www.example.com/planted-return".into()),
+        authenticated_by: Some(AuthenticatedBy {
+            method: "Password",
+            at: Some(after(-60)),
+            id: Some("planted-login".into()),
+        }),
+        sms_auth: true,
+        last_return: None,
+    }
+}
+
+/// As it is when the call has just come in.
+pub(crate) fn signing() -> Signing {
+    Signing {
+        id: SigningId::generate(START),
+        caller: caller(),
+        mode: Mode::Test,
+        sender: SenderName::new("system"),
+        reference: Some("order-8812".into()),
+        status: SigningStatus::Creating,
+        transaction_id: TransactionId::generate(),
+        posted_at: None,
+        missing_since: None,
+        account: None,
+        envelope: None,
+        signers: vec![signer("visitor"), signer("manager")],
+        metadata: Private::new(BTreeMap::from([("planted-key".into(), "planted-value\u{1f512}".into())])),
+        locale: Some("de-AT".into()),
+        frame_ancestors: vec!["https://www.example.com".into()],
+        failure: None,
+        live_view: None,
+        checked_at: None,
+        sequence: 0,
+        history: vec![],
+        created_at: START,
+        completed_at: None,
+        expires_at: Some(after(1_814_400)),
+        purged_at: None,
+    }
+}
+
+/// As it is with nothing left out.
+pub(crate) fn full(mut signing: Signing) -> Signing {
+    let signer = signing.signers[0].id;
+    signing.mode = Mode::Live;
+    signing.status = SigningStatus::Completed;
+    signing.posted_at = Some(after(1));
+    signing.missing_since = Some(after(2));
+    signing.account = Some(AccountId::new("7f09961a-a22e-4ea2-8395-000000000000"));
+    signing.envelope = Some(EnvelopeId::new(format!("envelope-of-{}", signing.id)));
+    signing.failure = Some(Failure {
+        code: "provider_rejected".into(),
+        detail: "planted-email@example.com is not valid".into(),
+        provider_code: Some("INVALID_EMAIL".into()),
+    });
+    signing.live_view = Some(LiveView { clicked: true, signer, minted_at: after(2), until: after(302) });
+    signing.checked_at = Some(after(900));
+    signing.sequence = 7;
+    signing.history = vec![Moment {
+        at: after(3),
+        what: "view_minted".into(),
+        signer: Some("visitor".into()),
+        trace: Some("trace-1".into()),
+        note: Some("by a link".into()),
+    }];
+    signing.completed_at = Some(after(1_000));
+    signing.purged_at = Some(after(2_000));
+    signing.signers[0].status = SignerStatus::Signed;
+    signing.signers[0].last_return = Some(LastReturn { claim: Claim::SigningComplete, at: after(999) });
+    signing.signers[1].authenticated_by = None;
+    signing.signers[1].return_url = None;
+    signing.signers[1].role = None;
+    signing
+}
+
+pub(crate) fn link(signing: &Signing, number: u64) -> Link {
+    Link {
+        id: LinkId::generate(START),
+        signing: signing.id,
+        signer: signing.signers[0].id,
+        token: digest(number),
+        created_at: START,
+        expires_at: Some(after(600)),
+        revoked_at: None,
+    }
+}
+
+/// Work that may be claimed at once.
+pub(crate) const DUE: Work = Work { due_at: START, leased_until: None, attempts: 0 };
+
+pub(crate) fn intent(key: u64) -> Intent {
+    let signing = signing();
+    Intent {
+        links: vec![],
+        key: digest(key),
+        request: digest(1_000_000 + key),
+        payload: Some(Private::new(Bytes::from_static(b"planted-payload +4915112345678"))),
+        work: DUE,
+        signing,
+    }
+}
+
+pub(crate) fn change(signing: &Signing, from: Version) -> Change<'_> {
+    Change {
+        signing,
+        from,
+        events: vec![],
+        links: vec![],
+        answer: None,
+        payload: Payload::Keep,
+        work: None,
+        durability: Durability::Synced,
+    }
+}
+
+pub(crate) fn event(signing: Option<&Signing>, kind: EventKind, sequence: u64) -> Event {
+    Event {
+        id: EventId::generate(START),
+        caller: caller(),
+        kind,
+        signing: signing.map(|signing| signing.id),
+        signer: signing.map(|signing| signing.signers[0].id),
+        sequence,
+        at: after(5),
+        data: "{\"object\":\"signing\"}".into(),
+    }
+}
+
+pub(crate) fn endpoint(name: &str) -> Endpoint {
+    Endpoint {
+        id: EndpointId::from_settings(name),
+        caller: caller(),
+        url: format!("https://{name}.example.com/planted-hook"),
+        secrets: Private::new(vec![b"planted-secret".to_vec(), vec![0, 255]]),
+        events: vec![],
+        allow_private: true,
+        from_settings: false,
+        created_at: START,
+        rotated_at: Some(after(3)),
+        disabled_at: None,
+    }
+}
+
+pub(crate) fn inbound(number: u64, envelope: Option<&EnvelopeId>) -> Inbound {
+    Inbound {
+        identity: digest(number),
+        received_at: after(10),
+        envelope: envelope.cloned(),
+        event: "recipient-completed".into(),
+        body: Private::new(Bytes::from_static(b"{\"name\":\"planted-body\"}")),
+    }
+}
+
+/// An id of a delivery that does not exist.
+pub(crate) fn no_delivery() -> DeliveryId {
+    DeliveryId::generate(START)
+}

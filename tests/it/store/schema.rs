@@ -1,0 +1,187 @@
+//! Start: earlier schemas are brought up to date, newer ones and foreign files are refused, one daemon a
+//! file, and a database that comes back is used again without a restart.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use countersign::store::{Error, Location};
+
+use crate::store::{Fixture, key, on_both, samples, signings::begin};
+
+on_both!(
+    a_newer_schema_is_refused,
+    every_earlier_schema_is_brought_up_to_date,
+    two_daemons_may_start_at_once
+);
+
+async fn refused(fixture: &Fixture) -> String {
+    match fixture.try_open(key(1)).await {
+        Err(Error::Unusable(line)) => {
+            assert_eq!(line.lines().count(), 1, "{line}");
+            line
+        }
+        other => panic!("it should be unusable: {other:?}"),
+    }
+}
+
+/// The steps of the schema, in their order, as they lie in the source.
+fn steps(backend: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations").join(backend);
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+}
+
+async fn a_newer_schema_is_refused(fixture: Fixture) {
+    fixture.open().await.close().await.unwrap();
+    match fixture.location {
+        Location::Postgres { .. } => {
+            fixture.sql("UPDATE meta SET value = '9999' WHERE name = 'schema'");
+        }
+        Location::Sqlite { .. } => {
+            fixture.sql("PRAGMA user_version = 9999");
+        }
+    }
+    let line = refused(&fixture).await;
+    assert!(line.contains("9999"), "{line}");
+}
+
+async fn every_earlier_schema_is_brought_up_to_date(first: Fixture) {
+    let is_file = matches!(first.location, Location::Sqlite { .. });
+    let steps = steps(if is_file { "sqlite" } else { "postgres" });
+    for earlier in 0..=steps.len() {
+        let fixture = if is_file { Fixture::sqlite() } else { Fixture::postgres().unwrap() };
+        for (number, step) in (1..).zip(&steps[..earlier]) {
+            fixture.sql(step);
+            fixture.sql(&if is_file {
+                format!("PRAGMA user_version = {number}; PRAGMA application_id = 1668510834")
+            } else {
+                format!(
+                    "INSERT INTO meta VALUES ('schema', '{number}') \
+                     ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+                )
+            });
+        }
+        let store = fixture.open().await;
+        let intent = samples::intent(1);
+        let signing = intent.signing.clone();
+        begin(&store, intent).await;
+        assert_eq!(store.signing(signing.id).await.unwrap().unwrap().signing, signing, "from {earlier}");
+    }
+}
+
+async fn two_daemons_may_start_at_once(fixture: Fixture) {
+    let (one, two) = tokio::join!(fixture.try_open(key(1)), fixture.try_open(key(1)));
+    match fixture.location {
+        Location::Postgres { .. } => assert!(one.is_ok() && two.is_ok()),
+        Location::Sqlite { .. } => {
+            assert_ne!(one.is_ok(), two.is_ok(), "one file, one daemon");
+            let refused = one.err().or(two.err());
+            assert!(
+                matches!(&refused, Some(Error::Unusable(line)) if line.contains("another")),
+                "{refused:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_file_is_for_its_owner_only() {
+    let fixture = Fixture::sqlite();
+    let store = fixture.open().await;
+    begin(&store, samples::intent(1)).await;
+    for file in fs::read_dir(fixture.path().parent().unwrap()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_file_is_refused_and_left_as_it_is() {
+    let fixture = Fixture::sqlite();
+    fixture.sql("CREATE TABLE theirs (a)");
+    let before = fs::read(fixture.path()).unwrap();
+    assert!(refused(&fixture).await.contains("another program"));
+    fixture.sql("SELECT 1");
+    assert_eq!(fs::read(fixture.path()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let fixture = Fixture::sqlite();
+    fs::write(fixture.path(), "this is a letter, and has been one for longer than a page ".repeat(200))
+        .unwrap();
+    assert!(refused(&fixture).await.contains("store.url"));
+}
+
+#[tokio::test]
+async fn a_lost_file_whose_log_is_left_is_not_begun_anew() {
+    let fixture = Fixture::sqlite();
+    fs::write(fixture.path().with_file_name("store.db-wal"), "log").unwrap();
+    assert!(refused(&fixture).await.contains("store.db-wal"));
+    assert!(!fixture.path().exists());
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_said_to_be_one() {
+    let fixture = Fixture::sqlite();
+    let store = fixture.open().await;
+    for number in 0..200 {
+        begin(&store, samples::intent(number)).await;
+    }
+    drop(store);
+    let mut bytes = fs::read(fixture.path()).unwrap();
+    let length = bytes.len();
+    bytes[8_192..length].fill(0xa5);
+    fs::write(fixture.path(), bytes).unwrap();
+    let failed = match fixture.try_open(key(1)).await {
+        Err(e) => e,
+        Ok(store) => store.claim(samples::START, samples::START, 500).await.unwrap_err(),
+    };
+    assert!(matches!(&failed, Error::Unusable(line) if line.contains("damaged")), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_named() {
+    let mut fixture = Fixture::sqlite();
+    fixture.location = Location::Sqlite { path: "/nonexistent/folder/store.db".into() };
+    let failed = fixture.try_open(key(1)).await.unwrap_err();
+    assert!(failed.to_string().contains("/nonexistent/folder"), "{failed}");
+}
+
+/// The server restarts under the store: connections die, and the next operation finds new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_died_are_replaced() {
+    let Some(fixture) = Fixture::postgres() else { return };
+    let store = fixture.open().await;
+    let intent = samples::intent(1);
+    let signing = intent.signing.clone();
+    begin(&store, intent).await;
+    // As many live connections as there are, all of them killed.
+    let reads = (0..8).map(|_| store.signing(signing.id));
+    futures_util::future::join_all(reads).await;
+    for _ in 0..3 {
+        fixture.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        let reads = (0..8).map(|_| store.signing(signing.id));
+        for read in futures_util::future::join_all(reads).await {
+            assert_eq!(read.unwrap().unwrap().signing, signing);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_absent_postgres_is_unavailable_and_its_password_not_told() {
+    let mut fixture = Fixture::sqlite();
+    let url = "postgres://user:planted-password@127.0.0.1:1/nothing".to_owned();
+    fixture.location = Location::Postgres { url: countersign::domain::Private::new(url) };
+    let settings = countersign::store::Settings {
+        patience: std::time::Duration::from_secs(1),
+        ..countersign::store::Settings::new(fixture.location.clone())
+    };
+    let clock = std::sync::Arc::new(fixture.clock.clone());
+    let failed = countersign::store::open(&settings, key(1), clock).await.unwrap_err();
+    assert!(matches!(failed, Error::Unavailable(_)));
+    assert!(!format!("{failed} {failed:?} {settings:?}").contains("planted-password"));
+}

@@ -1,0 +1,130 @@
+//! Sealing: nothing planted lies in the database, a lost key is found at start, a key can be changed.
+
+use bytes::Bytes;
+use countersign::{
+    domain::{AccountId, EventKind, Private, SenderName},
+    store::{ConnectedSender, Error, KeptAnswer, SealKeys, SharedStore, Version},
+};
+
+use crate::store::{Fixture, after, key, on_both, samples, signings::begin};
+
+on_both!(
+    nothing_personal_lies_in_the_database,
+    a_lost_key_is_found_at_start,
+    a_key_is_changed_and_the_old_one_dropped,
+    a_sealed_value_cannot_be_moved_to_another_row,
+    connected_senders_are_replaced_by_version,
+);
+
+fn sender(version: u64) -> ConnectedSender {
+    ConnectedSender {
+        sender: SenderName::new("admin"),
+        user_id: "2f1f4f0c-0000-4000-8000-000000000001".into(),
+        account: AccountId::new("acc"),
+        refresh_token: Some(Private::new("planted-refresh-token".into())),
+        connected_at: after(3),
+        version: Version(version),
+    }
+}
+
+/// Writes something into every sealed column.
+async fn write_everything(store: &SharedStore) -> countersign::domain::Signing {
+    let mut intent = samples::intent(1);
+    let signing = samples::full(intent.signing.clone());
+    intent.links.push(samples::link(&signing, 4));
+    let version = begin(store, intent).await;
+    let mut change = samples::change(&signing, version);
+    let body = Bytes::from_static(b"{\"view\":\"https://planted-view\"}");
+    change.answer = Some(KeptAnswer { status: 201, body: Private::new(body) });
+    change.events.push(samples::event(Some(&signing), EventKind::SigningOpened, 1));
+    store.save(change).await.unwrap();
+    store.receive(samples::inbound(1, signing.envelope.as_ref())).await.unwrap();
+    store.put_endpoint(samples::endpoint("hook")).await.unwrap();
+    store.put_connected_sender(sender(0)).await.unwrap();
+    signing
+}
+
+/// Reads it all back.
+async fn read_everything(store: &SharedStore, signing: &countersign::domain::Signing) {
+    let record = store.signing(signing.id).await.unwrap().unwrap();
+    assert_eq!(&record.signing, signing);
+    assert!(record.answer.unwrap().body.reveal().ends_with(b"planted-view\"}"));
+    assert!(store.payload(signing.id).await.unwrap().unwrap().reveal().starts_with(b"planted-payload"));
+    let inbound = &store.inbox(1).await.unwrap()[0];
+    assert_eq!(inbound.body, samples::inbound(1, None).body);
+    assert_eq!(store.endpoints(None).await.unwrap(), [samples::endpoint("hook")]);
+    let connected = store.connected_senders().await.unwrap().pop().unwrap();
+    assert_eq!(connected.refresh_token, sender(0).refresh_token);
+}
+
+fn contains(haystack: &[u8], needle: &str) -> bool {
+    haystack.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle.as_bytes()))
+}
+
+async fn nothing_personal_lies_in_the_database(fixture: Fixture) {
+    let store = fixture.open().await;
+    write_everything(&store).await;
+    let dump = fixture.dump();
+    // The control: what is clear can be seen.
+    for clear in ["order-8812", "opaque-7", "recipient-completed", "signing.opened"] {
+        assert!(contains(&dump, clear), "{clear} should lie there");
+    }
+    for personal in ["planted", "lovelace", "4915112345678", "example.com/"] {
+        assert!(!contains(&dump, personal), "{personal} lies there");
+    }
+}
+
+async fn a_lost_key_is_found_at_start(fixture: Fixture) {
+    let signing = write_everything(&fixture.open().await).await;
+    let Err(Error::Unusable(line)) = fixture.try_open(key(2)).await else { panic!("opened without its key") };
+    assert!(line.contains(&key(1).current().to_string()) && line.contains("store.seal_key"), "{line}");
+    assert_eq!(line.lines().count(), 1);
+    // Nothing was touched.
+    read_everything(&fixture.open().await, &signing).await;
+}
+
+async fn a_key_is_changed_and_the_old_one_dropped(fixture: Fixture) {
+    let signing = write_everything(&fixture.open().await).await;
+    let both = SealKeys::new(&[2; 32], &[[1; 32]]);
+    {
+        let store = fixture.try_open(both.clone()).await.unwrap();
+        read_everything(&store, &signing).await;
+    }
+    // The old one must not go before its data has been sealed anew.
+    assert!(matches!(fixture.try_open(key(2)).await, Err(Error::Unusable(_))));
+    {
+        let store = fixture.try_open(both).await.unwrap();
+        // Twice: with several daemons, only a second look that finds nothing is sure.
+        store.destroy(crate::store::retention::KEEP_ALL).await.unwrap();
+        store.destroy(crate::store::retention::KEEP_ALL).await.unwrap();
+    }
+    let store = fixture.try_open(key(2)).await.unwrap();
+    read_everything(&store, &signing).await;
+}
+
+async fn a_sealed_value_cannot_be_moved_to_another_row(fixture: Fixture) {
+    let store = fixture.open().await;
+    let (one, two) = (samples::intent(1), samples::intent(2));
+    let (first, second) = (one.signing.id, two.signing.id);
+    begin(&store, one).await;
+    begin(&store, two).await;
+    fixture.sql("UPDATE signings SET sealed = (SELECT sealed FROM signings LIMIT 1)");
+    let (first, second) = (store.signing(first).await, store.signing(second).await);
+    assert_eq!(u8::from(first.is_ok()) + u8::from(second.is_ok()), 1);
+    assert!([first, second].into_iter().any(|read| matches!(read, Err(Error::Unusable(_)))));
+}
+
+async fn connected_senders_are_replaced_by_version(fixture: Fixture) {
+    let store = fixture.open().await;
+    assert_eq!(store.put_connected_sender(sender(0)).await.unwrap(), Version(1));
+    assert!(matches!(store.put_connected_sender(sender(0)).await, Err(Error::Conflict)));
+    let newer = ConnectedSender { refresh_token: None, user_id: "u2".into(), ..sender(1) };
+    assert_eq!(store.put_connected_sender(newer).await.unwrap(), Version(2));
+    assert!(matches!(store.put_connected_sender(sender(1)).await, Err(Error::Conflict)));
+    let name = SenderName::new("admin");
+    let read = store.connected_sender(&name).await.unwrap().unwrap();
+    assert_eq!((read.user_id.as_str(), read.refresh_token, read.version), ("u2", None, Version(2)));
+    assert_eq!((read.account, read.connected_at), (AccountId::new("acc"), after(3)));
+    store.remove_connected_sender(&name).await.unwrap();
+    assert!(store.connected_sender(&name).await.unwrap().is_none());
+}

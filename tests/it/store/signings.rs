@@ -1,0 +1,374 @@
+//! Signings: what is written is read, a key makes one signing, a stale change is refused, work is leased.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use countersign::{
+    domain::{AccountId, CallerName, EnvelopeId, EventKind, Private, SigningStatus},
+    store::{Begun, Error, EventFilter, Filter, KeptAnswer, Payload, Received, SharedStore, Version, Work},
+};
+
+use crate::store::{Fixture, after, events, on_both, samples};
+
+on_both!(
+    every_field_comes_back,
+    a_key_makes_one_signing,
+    sixty_four_tasks_with_one_key_make_one_signing,
+    a_stale_change_is_refused_whole,
+    sixty_four_changes_of_one_version_leave_one,
+    forgetting_frees_the_key,
+    work_is_leased_and_taken_over,
+    claims_of_two_daemons_never_overlap,
+    what_is_quiet_is_found_and_what_was_heard_of_is_not,
+    lists_are_newest_first_and_filtered,
+    links_are_found_revoked_and_unique,
+    inbound_messages_come_once,
+    budgets_are_shared,
+    it_is_all_there_after_a_restart,
+);
+
+/// Begins a signing that is new.
+pub(crate) async fn begin(store: &SharedStore, intent: countersign::store::Intent) -> Version {
+    match store.begin(intent).await.unwrap() {
+        Begun::New(version) => version,
+        Begun::Known(_) => panic!("the key was used before"),
+    }
+}
+
+async fn every_field_comes_back(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut intent = samples::intent(1);
+    intent.work = Work { due_at: after(7), leased_until: Some(after(30)), attempts: 3 };
+    let link = samples::link(&intent.signing, 5);
+    intent.links.push(link.clone());
+    let first = intent.clone();
+    let version = begin(&store, intent).await;
+
+    let read = store.signing(first.signing.id).await.unwrap().unwrap();
+    assert_eq!(read.signing, first.signing);
+    assert_eq!((read.version, read.key, read.request), (version, Some(first.key), first.request));
+    assert_eq!((read.answer, read.work), (None, Some(first.work)));
+    assert_eq!(store.payload(first.signing.id).await.unwrap(), first.payload);
+    assert_eq!(store.link(link.id).await.unwrap(), Some(link));
+
+    let full = samples::full(first.signing.clone());
+    let answer = KeptAnswer { status: 201, body: Private::new(Bytes::from_static(b"{\"url\":1}")) };
+    let another = samples::link(&full, 6);
+    let event = samples::event(Some(&full), EventKind::SigningOpened, 1);
+    let mut change = samples::change(&full, version);
+    change.answer = Some(answer.clone());
+    change.payload = Payload::Drop;
+    change.links.push(another.clone());
+    change.events.push(event.clone());
+    let version = store.save(change).await.unwrap();
+
+    let envelope = full.envelope.clone().unwrap();
+    for read in [
+        store.signing(full.id).await.unwrap().unwrap(),
+        store.signing_by_key(&full.caller, first.key).await.unwrap().unwrap(),
+        store.signing_by_envelope(&envelope).await.unwrap().unwrap(),
+    ] {
+        assert_eq!(read.signing, full);
+        assert_eq!((read.version, read.answer, read.work), (version, Some(answer.clone()), None));
+    }
+    assert_eq!(store.payload(full.id).await.unwrap(), None);
+    assert_eq!(store.link_by_token(another.token).await.unwrap(), Some(another));
+    let filter = EventFilter { signing: Some(full.id), limit: 10, ..EventFilter::default() };
+    assert_eq!(events(&store, filter, 1).await, [event]);
+
+    // What the answer is stays when nothing is said about it; a payload may come back.
+    let mut change = samples::change(&full, version);
+    change.payload = Payload::Put(Private::new(Bytes::from_static(b"more")));
+    change.durability = countersign::store::Durability::Flushed;
+    store.save(change).await.unwrap();
+    assert_eq!(store.signing(full.id).await.unwrap().unwrap().answer, Some(answer));
+    assert_eq!(store.payload(full.id).await.unwrap(), Some(Private::new(Bytes::from_static(b"more"))));
+    // Nobody else's, and nothing that is not.
+    assert!(store.signing_by_key(&CallerName::new("shop"), first.key).await.unwrap().is_none());
+    assert!(store.signing(samples::signing().id).await.unwrap().is_none());
+    assert!(store.signing_by_envelope(&EnvelopeId::new("none")).await.unwrap().is_none());
+    store.check().await.unwrap();
+}
+
+async fn a_key_makes_one_signing(fixture: Fixture) {
+    let store = fixture.open().await;
+    let first = samples::intent(1);
+    begin(&store, first.clone()).await;
+    let mut repeated = samples::intent(1);
+    repeated.request = samples::digest(99);
+    let (id, link) = (repeated.signing.id, samples::link(&repeated.signing, 9));
+    repeated.links.push(link.clone());
+    let Begun::Known(known) = store.begin(repeated).await.unwrap() else { panic!("it was made twice") };
+    assert_eq!((known.signing, known.request), (first.signing, first.request));
+    assert!(store.signing(id).await.unwrap().is_none());
+    assert!(store.link(link.id).await.unwrap().is_none(), "nothing of the second is left");
+    assert!(store.payload(id).await.unwrap().is_none());
+}
+
+async fn sixty_four_tasks_with_one_key_make_one_signing(fixture: Fixture) {
+    let store = fixture.open().await;
+    let other = fixture.neighbour(&store).await;
+    let tasks: Vec<_> = (0..64)
+        .map(|n| {
+            let store = if n % 2 == 0 { store.clone() } else { other.clone() };
+            tokio::spawn(async move { store.begin(samples::intent(1)).await.unwrap() })
+        })
+        .collect();
+    let (mut new, mut ids) = (0, HashSet::new());
+    for task in tasks {
+        match task.await.unwrap() {
+            Begun::New(_) => new += 1,
+            Begun::Known(record) => {
+                ids.insert(record.signing.id);
+            }
+        }
+    }
+    assert_eq!((new, ids.len()), (1, 1));
+}
+
+async fn a_stale_change_is_refused_whole(fixture: Fixture) {
+    let store = fixture.open().await;
+    let intent = samples::intent(1);
+    let signing = intent.signing.clone();
+    let version = begin(&store, intent).await;
+    store.save(samples::change(&signing, version)).await.unwrap();
+
+    let full = samples::full(signing.clone());
+    let link = samples::link(&full, 3);
+    let mut stale = samples::change(&full, version);
+    stale.events.push(samples::event(Some(&full), EventKind::SigningOpened, 1));
+    stale.links.push(link.clone());
+    stale.payload = Payload::Drop;
+    assert!(matches!(store.save(stale).await, Err(Error::Conflict)));
+    assert_eq!(store.signing(signing.id).await.unwrap().unwrap().signing, signing);
+    assert!(store.payload(signing.id).await.unwrap().is_some());
+    assert!(store.link(link.id).await.unwrap().is_none());
+    let filter = EventFilter { signing: Some(signing.id), limit: 10, ..EventFilter::default() };
+    assert!(store.events(filter).await.unwrap().is_empty());
+    assert!(matches!(store.forget(signing.id, version).await, Err(Error::Conflict)));
+}
+
+async fn sixty_four_changes_of_one_version_leave_one(fixture: Fixture) {
+    let store = fixture.open().await;
+    let other = fixture.neighbour(&store).await;
+    let intent = samples::intent(1);
+    let signing = intent.signing.clone();
+    let version = begin(&store, intent).await;
+    let tasks: Vec<_> = (0..64)
+        .map(|n| {
+            let store = if n % 2 == 0 { store.clone() } else { other.clone() };
+            let mut signing = signing.clone();
+            signing.sequence = n;
+            tokio::spawn(async move { store.save(samples::change(&signing, version)).await.is_ok() })
+        })
+        .collect();
+    let mut saved = 0;
+    for task in tasks {
+        saved += u32::from(task.await.unwrap());
+    }
+    assert_eq!(saved, 1);
+    assert_eq!(store.signing(signing.id).await.unwrap().unwrap().version, Version(version.0 + 1));
+}
+
+async fn forgetting_frees_the_key(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut intent = samples::intent(1);
+    let link = samples::link(&intent.signing, 3);
+    intent.links.push(link.clone());
+    let id = intent.signing.id;
+    let version = begin(&store, intent).await;
+    store.forget(id, version).await.unwrap();
+    assert!(store.signing(id).await.unwrap().is_none());
+    assert!(store.link(link.id).await.unwrap().is_none());
+    assert!(store.payload(id).await.unwrap().is_none());
+    begin(&store, samples::intent(1)).await;
+}
+
+async fn work_is_leased_and_taken_over(fixture: Fixture) {
+    let store = fixture.open().await;
+    let other = fixture.neighbour(&store).await;
+    let mut mine = samples::intent(1);
+    mine.work = Work { due_at: after(0), leased_until: Some(after(30)), attempts: 2 };
+    let mut later = samples::intent(2);
+    later.work = Work { due_at: after(5), leased_until: None, attempts: 0 };
+    let (mine_id, later_id) = (mine.signing.id, later.signing.id);
+    let version = begin(&store, mine.clone()).await;
+    begin(&store, later).await;
+    assert_eq!(store.unsettled().await.unwrap(), 2);
+
+    assert!(other.claim(after(4), after(60), 10).await.unwrap().is_empty(), "leased, and not due");
+    let claimed = other.claim(after(5), after(60), 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|record| record.signing.id).collect::<Vec<_>>(), [later_id]);
+    assert!(store.claim(after(29), after(60), 10).await.unwrap().is_empty());
+    // The lease runs out: somebody else has it now, and the first holder cannot write any more.
+    let claimed = other.claim(after(30), after(90), 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|record| record.signing.id).collect::<Vec<_>>(), [mine_id]);
+    assert_eq!(claimed[0].work, Some(Work { due_at: after(0), leased_until: Some(after(90)), attempts: 2 }));
+    assert_eq!(claimed[0].signing, mine.signing);
+    assert!(matches!(store.save(samples::change(&mine.signing, version)).await, Err(Error::Conflict)));
+    // The new holder ends it; then only the other one comes back, oldest first no more.
+    let mut open = mine.signing.clone();
+    open.status = SigningStatus::Open;
+    other.save(samples::change(&open, claimed[0].version)).await.unwrap();
+    assert_eq!(store.unsettled().await.unwrap(), 1);
+    let claimed = store.claim(after(1_000), after(1_060), 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|record| record.signing.id).collect::<Vec<_>>(), [later_id]);
+}
+
+async fn claims_of_two_daemons_never_overlap(fixture: Fixture) {
+    let store = fixture.open().await;
+    let other = fixture.neighbour(&store).await;
+    for number in 0..60 {
+        begin(&store, samples::intent(number)).await;
+    }
+    let tasks: Vec<_> = (0..12)
+        .map(|n| {
+            let store = if n % 2 == 0 { store.clone() } else { other.clone() };
+            tokio::spawn(async move { store.claim(after(1), after(60), 7).await.unwrap() })
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    for task in tasks {
+        for record in task.await.unwrap() {
+            assert!(seen.insert(record.signing.id), "claimed twice");
+        }
+    }
+    while let [first, ..] = &store.claim(after(1), after(60), 1).await.unwrap()[..] {
+        assert!(seen.insert(first.signing.id), "claimed twice");
+    }
+    assert_eq!(seen.len(), 60);
+}
+
+async fn what_is_quiet_is_found_and_what_was_heard_of_is_not(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut open = Vec::new();
+    for (number, checked) in [(1, Some(after(40))), (2, Some(after(20))), (3, None), (4, Some(after(10)))] {
+        let intent = samples::intent(number);
+        let mut signing = samples::full(intent.signing.clone());
+        let version = begin(&store, intent).await;
+        signing.status = SigningStatus::Open;
+        signing.checked_at = checked;
+        store.save(samples::change(&signing, version)).await.unwrap();
+        open.push(signing);
+    }
+    // Number 4 is heard of.
+    let mut heard = samples::inbound(1, open[3].envelope.as_ref());
+    heard.received_at = after(35);
+    store.receive(heard).await.unwrap();
+    let quiet = store.quiet(after(30), 10).await.unwrap();
+    let ids: Vec<_> = quiet.iter().map(|record| record.signing.id).collect();
+    assert_eq!(ids, [open[2].id, open[1].id]);
+    assert_eq!(store.quiet(after(30), 1).await.unwrap().len(), 1);
+}
+
+async fn lists_are_newest_first_and_filtered(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut ids = Vec::new();
+    for number in 0..6_i64 {
+        let mut intent = samples::intent(number.unsigned_abs());
+        intent.signing.id = countersign::domain::SigningId::generate(after(number));
+        if number == 5 {
+            intent.signing.caller = CallerName::new("shop");
+        }
+        if number % 2 == 0 {
+            intent.signing.reference = None;
+        }
+        if number == 3 {
+            intent.signing.status = SigningStatus::Failed;
+        }
+        ids.push(intent.signing.id);
+        begin(&store, intent).await;
+    }
+    let list = async |filter: Filter| {
+        let found = store.signings(&samples::caller(), filter).await.unwrap();
+        found.into_iter().map(|signing| signing.id).collect::<Vec<_>>()
+    };
+    let all = Filter { limit: 10, ..Filter::default() };
+    assert_eq!(list(all.clone()).await, [ids[4], ids[3], ids[2], ids[1], ids[0]]);
+    assert_eq!(list(Filter { limit: 2, before: Some(ids[3]), ..all.clone() }).await, [ids[2], ids[1]]);
+    let reference = Some("order-8812".to_owned());
+    assert_eq!(list(Filter { reference: reference.clone(), ..all.clone() }).await, [ids[3], ids[1]]);
+    let failed = Some(SigningStatus::Failed);
+    assert_eq!(list(Filter { status: failed, ..all.clone() }).await, [ids[3]]);
+    assert_eq!(list(Filter { reference, status: failed, before: Some(ids[3]), ..all }).await, []);
+}
+
+async fn links_are_found_revoked_and_unique(fixture: Fixture) {
+    let store = fixture.open().await;
+    let intent = samples::intent(1);
+    let signing = intent.signing.clone();
+    begin(&store, intent).await;
+    let link = samples::link(&signing, 1);
+    store.add_link(link.clone()).await.unwrap();
+    assert_eq!(store.link_by_token(link.token).await.unwrap(), Some(link.clone()));
+    assert!(matches!(store.add_link(samples::link(&signing, 1)).await, Err(Error::Conflict)), "same token");
+    let orphan = samples::link(&samples::signing(), 2);
+    assert!(matches!(store.add_link(orphan).await, Err(Error::Conflict)), "no such signing");
+    store.revoke_link(link.id, after(1)).await.unwrap();
+    store.revoke_link(link.id, after(2)).await.unwrap();
+    assert_eq!(store.link(link.id).await.unwrap().unwrap().revoked_at, Some(after(1)));
+    assert!(store.link_by_token(samples::digest(7)).await.unwrap().is_none());
+}
+
+async fn inbound_messages_come_once(fixture: Fixture) {
+    let store = fixture.open().await;
+    let envelope = EnvelopeId::new("e-1");
+    let tasks: Vec<_> = (0..32)
+        .map(|_| {
+            let (store, envelope) = (store.clone(), envelope.clone());
+            tokio::spawn(async move { store.receive(samples::inbound(1, Some(&envelope))).await.unwrap() })
+        })
+        .collect();
+    let mut new = 0;
+    for task in tasks {
+        new += u32::from(task.await.unwrap() == Received::New);
+    }
+    assert_eq!(new, 1);
+    assert_eq!(store.receive(samples::inbound(2, None)).await.unwrap(), Received::New);
+    let waiting = store.inbox(10).await.unwrap();
+    assert_eq!(waiting.len(), 2);
+    let (sent, came) = (samples::inbound(1, Some(&envelope)), &waiting[0]);
+    assert_eq!(
+        (came.identity, came.received_at, &came.envelope),
+        (sent.identity, sent.received_at, &sent.envelope)
+    );
+    assert_eq!((&came.event, &came.body), (&sent.event, &sent.body));
+    store.taken_in(sent.identity, after(11)).await.unwrap();
+    assert_eq!(store.inbox(10).await.unwrap().len(), 1);
+    assert_eq!(store.inbound_of(&envelope).await.unwrap().len(), 1);
+    assert_eq!(store.receive(sent).await.unwrap(), Received::Again, "also once it was taken in");
+}
+
+async fn budgets_are_shared(fixture: Fixture) {
+    let store = fixture.open().await;
+    let other = fixture.neighbour(&store).await;
+    let account = AccountId::new("a");
+    let tasks: Vec<_> = (0..40)
+        .map(|n| {
+            let store = if n % 2 == 0 { store.clone() } else { other.clone() };
+            let account = account.clone();
+            tokio::spawn(async move { store.spend(&account, after(0), 3).await.unwrap().calls })
+        })
+        .collect();
+    let mut sums = Vec::new();
+    for task in tasks {
+        sums.push(task.await.unwrap());
+    }
+    sums.sort_unstable();
+    assert_eq!(sums, (1..=40).map(|n| n * 3).collect::<Vec<_>>(), "each sees what came before it");
+    assert_eq!(store.spend(&account, after(3_600), 0).await.unwrap().calls, 0);
+    assert_eq!(store.spend(&AccountId::new("b"), after(0), 1).await.unwrap().calls, 1);
+}
+
+async fn it_is_all_there_after_a_restart(fixture: Fixture) {
+    let store = fixture.open().await;
+    let intent = samples::intent(1);
+    let signing = samples::full(intent.signing.clone());
+    let version = begin(&store, intent).await;
+    let version = store.save(samples::change(&signing, version)).await.unwrap();
+    store.close().await.unwrap();
+    assert!(matches!(store.signing(signing.id).await, Err(Error::Unavailable(_))), "closed");
+    drop(store);
+    let read = fixture.open().await.signing(signing.id).await.unwrap().unwrap();
+    assert_eq!((read.signing, read.version), (signing, version));
+}

@@ -1,0 +1,148 @@
+//! Creates whose outcome is in doubt (rules E1, E2, E4): never two envelopes, never one forgotten.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::harness::{TestDaemon, order};
+
+#[tokio::test]
+async fn e2_a_lost_reply_is_looked_up_and_not_posted_again() {
+    let daemon = TestDaemon::start().await;
+    daemon
+        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let made = daemon.create_with("order-1", &order(), &[("prefer", "wait=0.0, respond-async")]).await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    settle(&daemon, made.id(), "open").await;
+    assert_eq!(daemon.envelopes().await, 1);
+    let again = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    assert_eq!((again.status, again.id()), (StatusCode::CREATED, made.id()), "{}", again.text);
+}
+
+#[tokio::test]
+async fn e2_what_never_arrived_is_posted_again_after_it_was_looked_up() {
+    let daemon = TestDaemon::start().await;
+    daemon
+        .fault(&json!({"fault": "reset_before_commit", "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    settle(&daemon, made.id(), "open").await;
+    assert_eq!(daemon.envelopes().await, 1);
+    let requests = daemon.requests().await;
+    let posts: Vec<_> =
+        requests.iter().enumerate().filter(|(_, line)| line.starts_with("POST /restapi")).collect();
+    let lookups = requests
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.starts_with("GET /restapi") && line.ends_with("/envelopes"));
+    assert_eq!(posts.len(), 2, "{requests:?}");
+    let between = lookups.filter(|(at, _)| posts[0].0 < *at && *at < posts[1].0).count();
+    assert!(between >= 3, "looked up again and again, and by the other mark: {requests:?}");
+}
+
+#[tokio::test]
+async fn e2_a_list_that_lags_does_not_lead_to_a_second_envelope() {
+    let daemon = TestDaemon::start().await;
+    daemon.fault(&json!({"fault": "list_lag", "delay_ms": 8000})).await;
+    daemon
+        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    settle(&daemon, made.id(), "open").await;
+    assert_eq!(daemon.envelopes().await, 1);
+}
+
+#[tokio::test]
+async fn e4_a_create_whose_daemon_died_is_found_by_the_next_one() {
+    let mut daemon = TestDaemon::start().await;
+    daemon
+        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    daemon.restart().await;
+    settle(&daemon, made.id(), "open").await;
+    assert_eq!(daemon.envelopes().await, 1);
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_gets_the_creates_when_it_is_back() {
+    let daemon = TestDaemon::start().await;
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/envelopes"})).await;
+    let mut made = Vec::new();
+    for number in 0..5 {
+        let one =
+            daemon.create_with(&format!("order-{number}"), &order(), &[("prefer", "respond-async")]).await;
+        assert_eq!(one.status, StatusCode::ACCEPTED, "{}", one.text);
+        made.push(one);
+    }
+    for _ in 0..20 {
+        daemon.clock.advance(std::time::Duration::from_secs(1));
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    daemon.control(Method::DELETE, "faults", &serde_json::Value::Null).await;
+    for one in &made {
+        settle(&daemon, one.id(), "open").await;
+    }
+    assert_eq!(daemon.envelopes().await, 5);
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_is_kept_as_the_keys_answer() {
+    let daemon = TestDaemon::start().await;
+    let fault = json!({"fault": "status", "status": 400, "method": "POST", "path": "/envelopes", "count": 1});
+    daemon.fault(&fault).await;
+    let order = order();
+    let refused = daemon.create("order-1", &order).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
+    let again = daemon.create("order-1", &order).await;
+    assert_eq!((again.status, again.code()), (refused.status, refused.code()));
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(daemon.envelopes().await, 0);
+}
+
+#[tokio::test]
+async fn b2_a_limit_is_told_with_a_time_and_leaves_the_key_free() {
+    let daemon = TestDaemon::start().await;
+    for status in [400, 429] {
+        let fault = json!({"fault": "rate_limit", "status": status, "method": "POST", "path": "/envelopes", "count": 1, "reset_s": 60});
+        daemon.fault(&fault).await;
+        let key = format!("order-{status}");
+        let refused = daemon.create(&key, &order()).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.code()),
+            (429, "provider_rate_limited"),
+            "{}",
+            refused.text
+        );
+        let after: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=3_600).contains(&after), "{after}");
+        daemon.clock.advance(std::time::Duration::from_secs(after + 1));
+        let made = daemon.create(&key, &order()).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    }
+    assert_eq!(daemon.envelopes().await, 2);
+}
+
+#[tokio::test]
+async fn a_role_that_the_template_lacks_is_refused_before_the_create() {
+    let daemon = TestDaemon::start().await;
+    let mut order = order();
+    order["signers"][0]["role"] = json!("Nobody");
+    let refused = daemon.create("order-1", &order).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.code()),
+        (422, "template_role_mismatch"),
+        "{}",
+        refused.text
+    );
+    assert_eq!(refused.body["errors"][0]["pointer"], "/signers/0/role");
+    assert_eq!(daemon.envelopes().await, 0);
+}
+
+async fn settle(daemon: &TestDaemon, id: &str, status: &str) {
+    let path = format!("/v1/signings/{id}");
+    daemon
+        .run_clock(&format!("{id} {status}"), async || daemon.get(&path).await.body["status"] == status)
+        .await;
+}
