@@ -175,7 +175,8 @@ async fn a_receiver_that_is_gone_is_left_alone_until_the_settings_are_read_again
     let disabled = async || fixture.endpoints.list(&caller()).await.unwrap()[0].disabled_at.is_some();
     eventually(disabled).await;
     fixture.publish(signing(), 1..=1).await;
-    fixture.clock.advance(Duration::from_secs(2));
+    // Whoever fans out, it has been done after this: nothing is kept for who wants nothing.
+    fixture.store.fan_out(fixture.clock.now(), 100).await.unwrap();
     fixture.endpoint(&receiver.url, true).await;
     assert!(!disabled().await);
     // Replayed by hand, it comes with all its attempts.
@@ -202,7 +203,7 @@ async fn nothing_is_sent_to_a_private_address_and_no_redirect_is_followed() {
 
 #[tokio::test]
 async fn dead_receivers_do_not_delay_the_living() {
-    const EACH: usize = 200;
+    const EACH: usize = 150;
     let (store, hub, life) = (store().await, Hub::new(), Lifecycle::new());
     let clock: SharedClock = Arc::new(SystemClock);
     let endpoints = Endpoints::new(Arc::clone(&store), Arc::clone(&clock), TARGETS);
@@ -216,12 +217,18 @@ async fn dead_receivers_do_not_delay_the_living() {
             held.push(stream);
         }
     });
-    let mut settings: Vec<_> =
-        (0..EACH).map(|n| from_settings(&format!("b{n}"), &living.url, true)).collect();
-    settings.extend((0..EACH).map(|n| from_settings(&format!("a{n}"), &dead_url, true)));
+    let settings: Vec<_> = (0..EACH)
+        .flat_map(|n| {
+            [
+                from_settings(&format!("a{n}"), &dead_url, true),
+                from_settings(&format!("b{n}"), &living.url, true),
+            ]
+        })
+        .collect();
     endpoints.apply(&settings, &[caller()]).await.unwrap();
     store.add_events(vec![event(signing(), 1, clock.now())]).await.unwrap();
-    let limits = Limits::default();
+    let limits =
+        Limits { quick: 16, slow: 2 * EACH, patience: Duration::from_millis(20), ..Limits::default() };
     let began = clock.uptime();
     dispatcher(&store, &hub, &clock, &life, limits);
     for _ in 0..EACH {
@@ -229,7 +236,7 @@ async fn dead_receivers_do_not_delay_the_living() {
     }
     // Without the slow places, the dead would hold each of the quick ones for 15 s.
     let took = clock.uptime().saturating_sub(began);
-    assert!(took < Duration::from_secs(14), "{took:?}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
     life.abort();
 }
 

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::{
+    clock::SystemClock,
     domain::{CallerName, Event, EventId, EventKind, SigningId},
     store::{self, SealKeys, SharedStore},
 };
@@ -23,10 +24,11 @@ pub(crate) fn now() -> Timestamp {
 /// An empty store in a file that no other test uses.
 pub(crate) async fn store() -> SharedStore {
     let path = std::env::temp_dir().join(format!("countersign-events-{}.db", uuid::Uuid::new_v4()));
-    let usual = store::Settings::new(store::Location::Sqlite { path });
-    let settings = store::Settings { synchronous: store::Synchronous::Off, ..usual };
-    let clock = std::sync::Arc::new(crate::clock::ManualClock::new(now()));
-    store::open(&settings, SealKeys::new(&[7; 32], &[]), clock).await.unwrap()
+    let settings = store::Settings {
+        synchronous: store::Synchronous::Off,
+        ..store::Settings::new(store::Location::Sqlite { path })
+    };
+    store::open(&settings, SealKeys::new(&[7; 32], &[]), Arc::new(SystemClock)).await.unwrap()
 }
 
 pub(crate) fn caller() -> CallerName {
