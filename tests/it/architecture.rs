@@ -158,6 +158,7 @@ fn is_test(path: &Path) -> bool {
         let stem = part.trim_end_matches(".rs");
         stem == "tests"
             || stem == "testing"
+            || stem == "test_support"
             || stem == "permutations"
             || stem == "sample"
             || stem.ends_with("_tests")

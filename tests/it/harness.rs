@@ -32,8 +32,7 @@ pub(crate) struct TestDaemon {
     emulator_life: Lifecycle,
     http: reqwest::Client,
     running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
-    /// Goes with the test.
-    _directory: TempDir,
+    directory: TempDir,
     settings: String,
 }
 
@@ -119,7 +118,7 @@ impl Builder {
             emulator_life,
             http: http_client(),
             running: Some(running),
-            _directory: directory,
+            directory,
             settings,
         };
         daemon.until_ready().await;
@@ -219,6 +218,12 @@ impl TestDaemon {
     /// A daemon with the public listener off.
     pub(crate) async fn start() -> Self {
         Self::builder().start().await
+    }
+
+    /// Settings for a daemon in a process of its own, on another store, against the same emulator.
+    pub(crate) fn settings_for_a_process(&self, store: &str) -> String {
+        let own = format!("sqlite://{}", self.directory.0.join("store.db").display());
+        self.settings.replace(&own, store)
     }
 
     /// Stops the daemon and starts it again on the same store.

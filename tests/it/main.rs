@@ -12,6 +12,7 @@ mod demo;
 mod esign;
 mod harness;
 mod journey;
+mod kills;
 mod postgres;
 mod readme;
 mod secrets;
