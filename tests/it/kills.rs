@@ -49,8 +49,7 @@ async fn kills(store: &str) {
         let kill = tokio::time::sleep(Duration::from_millis(random.u64(0..60)));
         tokio::pin!(calls, kill);
         let early = tokio::select! { made = &mut calls => Some(made), () = &mut kill => None };
-        daemon.kill().unwrap();
-        daemon.wait().unwrap();
+        daemon.kill();
         let answers = match early {
             Some(made) => made,
             None => calls.await,
@@ -65,8 +64,7 @@ async fn kills(store: &str) {
             assert_eq!(ids.entry(key.clone()).or_insert_with(|| id.clone()), &id, "{key} keeps its id");
         }
     }
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    daemon.kill();
     assert_eq!(around.envelopes().await, KILLS * AT_ONCE, "exactly one envelope a key");
 }
 
@@ -104,17 +102,33 @@ async fn create(api: &str, key: &str) -> Option<(u16, Value)> {
     Some((status, serde_json::from_str(&body).ok()?))
 }
 
-async fn start(settings: &str, folder: &std::path::Path, round: usize) -> (Child, String) {
+/// A daemon that is killed, at the latest when its test ends.
+struct Daemon(Child);
+
+impl Daemon {
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn start(settings: &str, folder: &std::path::Path, round: usize) -> (Daemon, String) {
     let (file, ready) = (folder.join("settings.toml"), folder.join(format!("ready-{round}.json")));
     std::fs::write(&file, settings).unwrap();
-    let daemon = Command::new(env!("CARGO_BIN_EXE_countersign"))
+    let process = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(["serve", "--config"])
         .arg(&file)
         .arg("--ready-file")
         .arg(&ready)
         .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let daemon = Daemon(process.unwrap());
     for _ in 0..3_000 {
         if let Ok(text) = std::fs::read(&ready) {
             let ready: Value = serde_json::from_slice(&text).unwrap();
