@@ -246,6 +246,7 @@ impl Shared {
         json!({
             "reference": id.as_str(),
             "sender": "system",
+            "subject": format!("Please sign: {}", filled.paper.title()),
             "documents": [document],
             "signers": [signer],
         })

@@ -199,17 +199,23 @@ impl Visitor<'_> {
         self.look("7-orders").await;
     }
 
-    /// Whoever stops in the middle comes back to the same document.
+    /// Whoever stops in the middle meets the daemon's own page, and can go on there or from the website.
     async fn finish_later_and_go_on(&self) {
         self.goto("/").await;
         self.press("form button").await;
         self.press("button[value=finish_later]").await;
+        let back = format!("a[href^='{}/orders/']", self.demo.entry("site_url"));
+        self.client.wait().at_most(PATIENCE).for_element(Locator::Css(&back)).await.unwrap();
+        let here = self.client.current_url().await.unwrap();
+        assert!(here.as_str().starts_with(self.demo.entry("public_url")), "a page of the daemon");
+        self.look("8-later").await;
+        self.press(&back).await;
         assert_eq!(self.text(".badge.wait").await, "Not signed yet");
         assert!(self.text("section.claim").await.contains("I will finish later"));
-        self.look("8-later").await;
+        self.look("9-unsigned").await;
         self.press("form button").await;
-        let again = self.client.wait().at_most(PATIENCE).for_element(Locator::Css("button[value=send_code]"));
-        again.await.unwrap();
+        let again = self.client.wait().at_most(PATIENCE);
+        again.for_element(Locator::Css("button[value=send_code]")).await.unwrap();
     }
 }
 

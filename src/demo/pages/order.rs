@@ -135,8 +135,8 @@ fn fact(signing: &Signing, tone: Tone) -> Markup {
             h2 class="kind" id="fact" { "Fact: what DocuSign confirmed" }
             p class="said" { (fact_words(&signing.status)) }
             p class="quiet small" {
-                @if tone == Tone::Good { "DocuSign said so itself, in a message whose digest was checked. Only this side decides what happens next." }
-                @else { "This side changes only when DocuSign itself says so, in a message whose digest is checked." }
+                @if tone == Tone::Good { "DocuSign said so itself: in an event whose digest was checked, or when it was asked. Only this side decides what happens next." }
+                @else { "This side changes only when DocuSign itself says so: in an event whose digest is checked, or when it is asked." }
             }
             dl class="facts" {
                 dt { "Signer" } dd { (signing.signer().map_or("unknown", |signer| signer_words(&signer.status))) }
