@@ -83,10 +83,14 @@ impl Fixture {
         self.log.deliveries(&caller(), None, 100).await.unwrap()
     }
 
-    /// Waits until the newest delivery is so.
-    async fn until(&self, is_so: impl Fn(&Delivery) -> bool) -> Delivery {
-        eventually(async || self.deliveries().await.first().is_some_and(&is_so)).await;
-        self.deliveries().await.swap_remove(0)
+    /// Waits until the delivery of an event is so.
+    async fn until(&self, event: EventId, is_so: impl Fn(&Delivery) -> bool) -> Delivery {
+        let found = async || {
+            let deliveries = self.deliveries().await;
+            deliveries.into_iter().find(|delivery| delivery.event == event && is_so(delivery))
+        };
+        eventually(async || found().await.is_some()).await;
+        found().await.expect("nobody changes it any more")
     }
 
     fn counted(&self, result: &str) -> bool {
@@ -122,7 +126,7 @@ async fn an_event_arrives_signed_whole_and_once() {
     assert_eq!(taken.header("content-type"), "application/json");
     let body: Value = serde_json::from_slice(&taken.body).unwrap();
     assert_eq!((&body["type"], &body["data"]["sequence"]), (&"signer.ready".into(), &1.into()));
-    let delivery = fixture.until(|delivery| delivery.state == DeliveryState::Delivered).await;
+    let delivery = fixture.until(ids[0], |delivery| delivery.state == DeliveryState::Delivered).await;
     assert_eq!((delivery.attempts, delivery.response_status), (1, Some(200)));
     assert!(receiver.is_idle() && fixture.counted("delivered"));
 }
@@ -134,7 +138,7 @@ async fn a_failed_attempt_is_repeated_with_the_same_id_before_later_events_of_th
     let signing = signing();
     let mut ids = fixture.publish(signing, 1..=1).await;
     receiver.next().await;
-    let delivery = fixture.until(|delivery| delivery.attempts == 1).await;
+    let delivery = fixture.until(ids[0], |delivery| delivery.attempts == 1).await;
     assert_eq!((delivery.state, delivery.response_status), (DeliveryState::Pending, Some(500)));
     let wait = delivery.due_at.duration_since(now());
     assert!((4_500..=5_500).contains(&wait.as_millis()), "5 s, ±10 %: {wait}");
@@ -168,9 +172,9 @@ async fn an_event_that_fails_twice_holds_nobody_up_any_more() {
 async fn a_receiver_that_is_gone_is_left_alone_until_the_settings_are_read_again() {
     let (fixture, mut receiver) = (fixture().await, Receiver::start(&[410]).await);
     fixture.endpoint(&receiver.url, true).await;
-    fixture.publish(signing(), 1..=1).await;
+    let ids = fixture.publish(signing(), 1..=1).await;
     receiver.next().await;
-    let delivery = fixture.until(|delivery| delivery.state == DeliveryState::Failed).await;
+    let delivery = fixture.until(ids[0], |delivery| delivery.state == DeliveryState::Failed).await;
     assert!(fixture.counted("gone"));
     let disabled = async || fixture.endpoints.list(&caller()).await.unwrap()[0].disabled_at.is_some();
     eventually(disabled).await;
@@ -181,8 +185,7 @@ async fn a_receiver_that_is_gone_is_left_alone_until_the_settings_are_read_again
     assert!(!disabled().await);
     // Replayed by hand, it comes with all its attempts.
     assert!(fixture.log.replay(&CallerName::new("shop"), delivery.id).await.unwrap().is_none());
-    let replayed = fixture.log.replay(&caller(), delivery.id).await.unwrap().unwrap();
-    assert_eq!(replayed.state, DeliveryState::Pending);
+    assert!(fixture.log.replay(&caller(), delivery.id).await.unwrap().is_some());
     assert_eq!(receiver.next().await.header("webhook-id"), delivery.event.to_string());
 }
 
@@ -190,14 +193,14 @@ async fn a_receiver_that_is_gone_is_left_alone_until_the_settings_are_read_again
 async fn nothing_is_sent_to_a_private_address_and_no_redirect_is_followed() {
     let (fixture, mut receiver) = (fixture().await, Receiver::start(&[302]).await);
     fixture.endpoint(&receiver.url, false).await;
-    fixture.publish(signing(), 1..=1).await;
-    let delivery = fixture.until(|delivery| delivery.state == DeliveryState::Failed).await;
+    let ids = fixture.publish(signing(), 1..=1).await;
+    let delivery = fixture.until(ids[0], |delivery| delivery.state == DeliveryState::Failed).await;
     assert!(delivery.error.unwrap().contains("allow_private"));
     assert!(receiver.is_idle() && fixture.counted("given_up"));
     fixture.endpoint(&receiver.url, true).await;
-    fixture.publish(signing(), 1..=1).await;
+    let ids = fixture.publish(signing(), 1..=1).await;
     receiver.next().await;
-    let delivery = fixture.until(|delivery| delivery.attempts == 1).await;
+    let delivery = fixture.until(ids[0], |delivery| delivery.attempts == 1).await;
     assert_eq!((delivery.state, delivery.response_status), (DeliveryState::Pending, Some(302)));
 }
 
