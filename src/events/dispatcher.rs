@@ -145,7 +145,17 @@ impl Dispatcher {
         let (queued, room) = (Arc::default(), Arc::default());
         Self {
             shared: Shared {
-                store, endpoints, webhooks, clock, life, metrics, limits, quick, slow, queued, room,
+                store,
+                endpoints,
+                webhooks,
+                clock,
+                life,
+                metrics,
+                limits,
+                quick,
+                slow,
+                queued,
+                room,
             },
             hub,
             lanes: Lanes::default(),

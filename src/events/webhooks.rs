@@ -182,7 +182,12 @@ impl Webhooks {
 /// What follows from an attempt: the delivery as it is now, and how it counts.
 ///
 /// `chance` is from 0 to 1 and spreads the next attempt.
-pub fn settle(mut delivery: Delivery, ended: Ended, now: Timestamp, chance: f64) -> (Delivery, AttemptResult) {
+pub fn settle(
+    mut delivery: Delivery,
+    ended: Ended,
+    now: Timestamp,
+    chance: f64,
+) -> (Delivery, AttemptResult) {
     delivery.attempts = delivery.attempts.saturating_add(1);
     delivery.attempted_at = Some(now);
     delivery.due_at = now;
@@ -190,7 +195,8 @@ pub fn settle(mut delivery: Delivery, ended: Ended, now: Timestamp, chance: f64)
     let result = match ended {
         Ended::Answered { status, retry_after } => {
             delivery.response_status = Some(status.as_u16());
-            delivery.error = (!status.is_success()).then(|| format!("the receiver answered {}", status.as_u16()));
+            delivery.error =
+                (!status.is_success()).then(|| format!("the receiver answered {}", status.as_u16()));
             asked_for = retry_after;
             match status {
                 StatusCode::GONE => AttemptResult::Gone,
@@ -332,7 +338,10 @@ mod tests {
         let rotated = endpoint(&["new", "old"], Some(now()));
         let signatures = |endpoint: &Endpoint, at: Timestamp| {
             let [id, timestamp, signature] = headers(endpoint, "evt_1", at, b"{}");
-            assert_eq!((id.1, timestamp.1), (HeaderValue::from_static("evt_1"), HeaderValue::from(at.as_second())));
+            assert_eq!(
+                (id.1, timestamp.1),
+                (HeaderValue::from_static("evt_1"), HeaderValue::from(at.as_second()))
+            );
             signature.1.to_str().unwrap().to_owned()
         };
         let expected = |secrets: &[&str], at: Timestamp| {
@@ -353,7 +362,10 @@ mod tests {
             let expected = SignedDuration::try_from(*expected).unwrap();
             assert_eq!(wait(made, answered(500, None), 0.5), expected);
             assert_eq!(wait(made, answered(302, None), 0.0).as_secs(), expected.as_secs() * 9 / 10);
-            assert_eq!(wait(made, Ended::Silent("x".to_owned()), 1.0).as_millis(), expected.as_millis() * 11 / 10);
+            assert_eq!(
+                wait(made, Ended::Silent("x".to_owned()), 1.0).as_millis(),
+                expected.as_millis() * 11 / 10
+            );
         }
         let (last, result) = settle(delivery(9), answered(500, None), now(), 0.5);
         assert_eq!((last.state, last.attempts), (DeliveryState::Failed, 10));
@@ -381,7 +393,9 @@ mod tests {
     fn a_receiver_can_ask_for_a_later_time_and_never_for_an_earlier_one() {
         assert_eq!(wait(0, answered(503, Some(60)), 0.5).as_secs(), 60);
         assert_eq!(wait(2, answered(503, Some(60)), 0.5).as_secs(), 30 * 60);
-        let header = |text: &'static str| HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(text))]);
+        let header = |text: &'static str| {
+            HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(text))])
+        };
         let now = Timestamp::from_second(0).unwrap();
         assert_eq!(retry_after(&header("7"), now), Some(Duration::from_secs(7)));
         assert_eq!(retry_after(&header("Thu, 01 Jan 1970 00:00:09 GMT"), now), Some(Duration::from_secs(9)));
@@ -400,15 +414,26 @@ mod tests {
             assert!(check(url, false, false), "{url}");
         }
         for url in [
-            "https://127.0.0.1/", "https://2130706433/", "https://0x7f.1/", "https://localhost/",
-            "https://a.localhost./", "https://10.0.0.8/", "https://169.254.169.254/latest/meta-data/",
-            "https://100.64.0.1/", "https://[::1]/", "https://[fd00::1]/", "https://[::ffff:10.0.0.1]/",
-            "https://[fe80::1]/", "https://0.0.0.0/",
+            "https://127.0.0.1/",
+            "https://2130706433/",
+            "https://0x7f.1/",
+            "https://localhost/",
+            "https://a.localhost./",
+            "https://10.0.0.8/",
+            "https://169.254.169.254/latest/meta-data/",
+            "https://100.64.0.1/",
+            "https://[::1]/",
+            "https://[fd00::1]/",
+            "https://[::ffff:10.0.0.1]/",
+            "https://[fe80::1]/",
+            "https://0.0.0.0/",
         ] {
             assert!(!check(url, false, true), "{url}");
             assert!(check(url, true, false), "{url}");
         }
-        for url in ["http://example.com/", "ftp://example.com/", "http://10.0.0.1/", "https://user:pw@example.com/"] {
+        for url in
+            ["http://example.com/", "ftp://example.com/", "http://10.0.0.1/", "https://user:pw@example.com/"]
+        {
             assert!(!check(url, true, true), "{url}");
         }
         assert!(check("http://127.0.0.1:9000/", true, true));
