@@ -66,6 +66,7 @@
 
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod budget;
 pub mod cli;

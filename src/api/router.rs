@@ -16,7 +16,7 @@ use crate::{
     api::{
         Callers, Problem,
         middleware::{Watch, watch},
-        signings,
+        openapi, signings,
     },
     clock::SharedClock,
     domain::SenderName,
@@ -60,6 +60,9 @@ pub const PATHS: &[&str] = &[
     "/v1/signings/{id}/timeline",
     "/v1/links/{id}",
     "/.well-known/jwks.json",
+    "/openapi.json",
+    "/docs",
+    "/docs/errors/{code}",
 ];
 
 /// The API listener.
@@ -75,9 +78,14 @@ pub fn router(api: Api) -> Router {
         .route("/v1/signings/{id}/refresh", post(signings::refresh))
         .route("/v1/signings/{id}/documents/{part}", get(signings::document))
         .route("/v1/signings/{id}/timeline", get(signings::timeline))
-        .route("/v1/links/{id}", axum::routing::delete(signings::revoke_link))
-        .route("/.well-known/jwks.json", get(result_keys));
+        .route("/v1/links/{id}", axum::routing::delete(signings::revoke_link));
+    let about = Router::new()
+        .route("/.well-known/jwks.json", get(result_keys))
+        .route("/openapi.json", get(openapi::pages::json))
+        .route("/docs", get(openapi::pages::docs))
+        .route("/docs/errors/{code}", get(openapi::pages::error));
     signings
+        .merge(about)
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(api.body_limit))

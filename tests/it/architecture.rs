@@ -79,6 +79,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "public",
         &[
             "api",
+            "audit",
             "auth",
             "clock",
             "connect",

@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod browser;
 mod cli;
 mod demo;
@@ -16,6 +17,7 @@ mod kills;
 mod postgres;
 mod readme;
 mod secrets;
+mod reload;
 mod signings;
 mod store;
 mod token_interleavings;
