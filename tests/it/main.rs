@@ -8,6 +8,8 @@
 mod browser;
 mod cli;
 mod demo;
+mod doctor;
+mod emulated;
 mod esign;
 mod harness;
 mod postgres;
