@@ -1,4 +1,68 @@
 //! countersign: lets a company website have its visitors sign DocuSign documents, without an account.
+//!
+//! A daemon that alone holds the RSA key of a DocuSign integration. It impersonates a *sender* by JWT
+//! Grant, creates each envelope exactly once, hands out recipient views and durable links to them, and
+//! tells the truth about what happened. Its upstream in miniature, the emulator, is in the same binary.
+//!
+//! # Layout, in reading order
+//!
+//! | Module | Is |
+//! |---|---|
+//! | [`domain`] | the vocabulary: a signing, its signers, the facts that move it; pure |
+//! | [`signing`] | the use cases: create, open a view, follow to the end, recover what is uncertain |
+//! | [`auth`] | how we come to act as an impersonated user: keys, assertions, grants, the token cache |
+//! | [`esign`] | client of the eSignature REST API; the vendor's JSON stops in it |
+//! | [`budget`] | the upstream's limits: what is left, who goes first |
+//! | [`store`] | durable state behind one trait: SQLite, Postgres |
+//! | [`connect`] | events that the upstream pushes to us |
+//! | [`events`] | our own events out: outbox, webhooks, streams |
+//! | [`objects`] | our JSON: what callers send and see |
+//! | [`api`] | the API listener: routes, callers, problems |
+//! | [`public`] | the public listener: links, returns, pages |
+//! | [`ops`] | the ops listener: health and metrics |
+//! | [`doctor`] | walks the whole chain and names what is wrong |
+//! | [`app`] | the composition root: builds each part once and wires them |
+//! | [`cli`] | one file a subcommand |
+//! | [`demo`] | the small company website of `countersign demo` |
+//! | [`emulator`] | DocuSign in miniature: strict, stateful, unkind |
+//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`pdf`] | what the others stand on |
+//!
+//! Who may depend on whom is a table with a reason a row, and a test: `tests/it/architecture.rs`.
+//!
+//! # Invariants: what is deliberately absent
+//!
+//! - No second create without a look-up: `esign` never repeats a create, only `signing` decides to.
+//! - No status from a browser: what comes with a return URL is a *claim*; only a *fact* moves a signing.
+//! - No type shared between `emulator` and the client side: they meet over HTTP, or one misreading of the
+//!   vendor's format would cancel itself out.
+//! - No access token leaves the process, and no view URL, link token or name reaches a log or a metric.
+//! - No clock, environment or HTTP client outside `clock`, `config` and `http_client`; the lints say so.
+//! - No global: no static cache, registry or shutdown flag, so that tests run many daemons in one process.
+//! - No call upstream on a GET of ours, but for documents.
+//!
+//! # What is cached, and for how long
+//!
+//! | What | Where | Life |
+//! |---|---|---|
+//! | access token | `auth::token_cache` | refreshed at half of its life; dropped when unused for a day |
+//! | user and accounts of a sender | `auth::accounts` | an hour |
+//! | account and base URI of a sender | `esign::accounts` | the process, or until the upstream disagrees |
+//! | SMS workflow of an account | `esign::identity` | hours |
+//! | roles of a template | `esign::templates` | minutes |
+//!
+//! # What a call costs upstream (rule B1)
+//!
+//! | Call | Warm |
+//! |---|---|
+//! | `POST /v1/signings` with a view | 2: create, view |
+//! | `POST …/views`, or a click on a link | 1 |
+//! | `GET /v1/signings…`, `…/wait`, `…/timeline` | 0 |
+//! | `POST …/void` | 1 |
+//! | `POST …/refresh`, or a return before its event | 1, at most once in 15 minutes |
+//! | `GET …/documents/…` | 1 |
+//!
+//! Cold, a sender costs one token exchange and one userinfo more, a template one read of its roles, and
+//! SMS one list of workflows; each once.
 
 pub mod api;
 pub mod app;

@@ -28,7 +28,9 @@ impl Settings {
     /// Reads them.
     pub(super) fn of(config: &Config) -> Self {
         Self {
-            keys: connect::Keys::new(config.connect.hmac_keys.iter().map(|key| key.expose_secret())),
+            keys: connect::Keys::new(
+                config.connect.hmac_keys.iter().map(secrecy::ExposeSecret::expose_secret),
+            ),
             webhooks: config.webhooks.iter().map(|(name, webhook)| from_settings(name, webhook)).collect(),
             callers: config.callers.keys().map(|name| CallerName::new(name.as_str())).collect(),
             targets: Targets { plain_loopback: config.upstream.is_emulator() },

@@ -43,8 +43,10 @@ pub(super) fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> 
 /// The key of `keys.example/` is public, so a real upstream must never trust it (rule S4).
 fn refuse_example_key(auth: &Auth, name: &str) -> Result<(), ConfigError> {
     let status = auth.status(name).ok();
-    let is_example =
-        |key: &KeyStatus| key.fingerprint.is_some_and(|print| print.to_string() == EXAMPLE_KEY_FINGERPRINT);
+    let is_example = |key: &KeyStatus| {
+        // Shown as "SHA256:" and the digest.
+        key.fingerprint.is_some_and(|print| print.to_string().ends_with(EXAMPLE_KEY_FINGERPRINT))
+    };
     if status.is_some_and(|status| status.keys.iter().any(is_example)) {
         let cause = "this is the example key, which everybody has";
         return Err(ConfigError::new(

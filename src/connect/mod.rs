@@ -39,6 +39,8 @@ mod payload;
 #[cfg(test)]
 mod permutations;
 mod strangers;
+#[cfg(test)]
+mod tests;
 
 pub use digest::{BadDigest, Keys, UnverifiedDelivery, VerifiedDelivery};
 pub use inbox::{Bearers, Inbox, Limits, Receipt};

@@ -501,7 +501,7 @@ mod tests {
         let deep = format!("{{\"event\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(!Message::parse(deep.as_bytes()).unwrap().is_known(), "what is passed over may be deep");
         let deep = deep.replace("event", "data");
-        assert_eq!(Message::parse(deep.as_bytes()), Err(Unreadable));
+        assert!(!Message::parse(deep.as_bytes()).unwrap().is_known());
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -22,11 +22,15 @@
 //! Source: the Standard Webhooks specification (standard-webhooks/standard-webhooks, spec).
 
 pub mod dispatcher;
+#[cfg(test)]
+mod dispatcher_tests;
 pub mod endpoints;
 pub mod hub;
 mod lanes;
 pub mod log;
 pub mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod webhooks;
 
 pub use dispatcher::{Dispatcher, Limits};

@@ -4,11 +4,7 @@
 //! once a second for what other daemons wrote. It ends when the daemon stops; the reader comes back with
 //! the last id it saw. Events are in the order of the outbox.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
@@ -29,9 +25,6 @@ const MAX_STREAMS: usize = 1_000;
 const PAGE: u32 = 200;
 /// The wait for what other daemons wrote.
 const TICK: Duration = Duration::from_secs(1);
-/// How long the outbox is read again from before the last event: another daemon's transaction may have
-/// taken its place in the order earlier than it was committed.
-const OVERLAP: Duration = Duration::from_secs(5);
 
 /// Where a stream starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +80,6 @@ impl Streams {
             filter: EventFilter { caller, signing, after, limit: PAGE },
             not_before: (start == Start::Now).then(|| self.clock.now()),
             ready: VecDeque::new(),
-            passed: VecDeque::new(),
-            known: HashSet::new(),
             is_at_end: false,
             _place: place,
         };
@@ -105,13 +96,9 @@ struct Reader {
     clock: SharedClock,
     watcher: OutboxWatcher,
     stopping: CancellationToken,
-    /// `after` lags behind what was passed on, by the overlap.
     filter: EventFilter,
     not_before: Option<Timestamp>,
     ready: VecDeque<Event>,
-    /// What was read and is still within the overlap, in the order of the outbox; the same as a set.
-    passed: VecDeque<(EventId, Timestamp)>,
-    known: HashSet<EventId>,
     is_at_end: bool,
     _place: OwnedSemaphorePermit,
 }
@@ -136,32 +123,118 @@ impl Reader {
         }
     }
 
-    /// Reads one page, and keeps of it what is new.
+    /// Reads one page. The store holds back what another transaction might still put something before,
+    /// so the last id of a page is a place to go on from.
     async fn read(&mut self) -> Result<(), Error> {
-        let horizon = self.clock.now().saturating_sub(OVERLAP).unwrap_or(Timestamp::MIN);
-        while let Some((id, _)) = self.passed.front().filter(|(_, at)| *at <= horizon) {
-            self.known.remove(id);
-            self.filter.after = Some(*id);
-            self.passed.pop_front();
+        let page = self.store.events(self.filter.clone()).await?;
+        self.is_at_end = page.len() < PAGE as usize;
+        if let Some(last) = page.last() {
+            self.filter.after = Some(last.id);
         }
-        // What lies within the overlap comes again, and takes room in the page.
-        let limit = PAGE.saturating_add(u32::try_from(self.passed.len()).unwrap_or(u32::MAX));
-        let page = self.store.events(EventFilter { limit, ..self.filter.clone() }).await?;
-        self.is_at_end = page.len() < usize::try_from(limit).unwrap_or(usize::MAX);
-        for event in page {
-            if self.known.contains(&event.id) {
-                continue;
-            }
-            if self.passed.is_empty() && event.at <= horizon {
-                self.filter.after = Some(event.id);
-            } else {
-                self.known.insert(event.id);
-                self.passed.push_back((event.id, event.at));
-            }
-            if self.not_before.is_none_or(|start| event.at >= start) {
-                self.ready.push_back(event);
-            }
-        }
+        let start = self.not_before;
+        self.ready.extend(page.into_iter().filter(|event| start.is_none_or(|start| event.at >= start)));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::{
+        clock::{Clock as _, ManualClock},
+        domain::SigningId,
+        events::testing::{caller, event, now, store},
+    };
+
+    struct Fixture {
+        store: SharedStore,
+        hub: Hub,
+        clock: ManualClock,
+        life: Lifecycle,
+        streams: Streams,
+    }
+
+    async fn fixture() -> Fixture {
+        let (store, hub, clock, life) =
+            (store().await, Hub::new(), ManualClock::new(now()), Lifecycle::new());
+        let streams = Streams::new(store.clone(), hub.clone(), Arc::new(clock.clone()), life.clone());
+        Fixture { store, hub, clock, life, streams }
+    }
+
+    impl Fixture {
+        async fn publish(&self, count: u64, signing: SigningId) -> Vec<EventId> {
+            let at = self.clock.now();
+            let events: Vec<_> = (1..=count).map(|sequence| event(signing, sequence, at)).collect();
+            let ids = events.iter().map(|event| event.id).collect();
+            self.store.add_events(events).await.unwrap();
+            ids
+        }
+
+        fn open(&self, start: Start) -> BoxStream<'static, Result<Event, Error>> {
+            self.streams.open(Some(caller()), None, start).unwrap()
+        }
+    }
+
+    async fn take(stream: &mut BoxStream<'static, Result<Event, Error>>, count: usize) -> Vec<EventId> {
+        let taken = stream.by_ref().take(count).map(|event| event.unwrap().id).collect();
+        tokio::time::timeout(Duration::from_secs(10), taken).await.expect("the events come")
+    }
+
+    #[tokio::test]
+    async fn a_stream_catches_up_goes_on_live_and_resumes_where_it_broke_off() {
+        let fixture = fixture().await;
+        let signing = SigningId::generate(now());
+        let old = fixture.publish(450, signing).await;
+        let mut stream = fixture.open(Start::Beginning);
+        assert_eq!(take(&mut stream, 450).await, old, "several pages, in order");
+        assert!(stream.next().now_or_never().is_none());
+        let new = fixture.publish(2, signing).await;
+        fixture.hub.published();
+        assert_eq!(take(&mut stream, 2).await, new);
+        let mut resumed = fixture.open(Start::After(old[449]));
+        assert_eq!(take(&mut resumed, 2).await, new);
+    }
+
+    #[tokio::test]
+    async fn events_of_other_daemons_come_without_a_wake_up() {
+        let fixture = fixture().await;
+        let mut stream = fixture.open(Start::Beginning);
+        assert!(stream.next().now_or_never().is_none());
+        let waiting = tokio::spawn(async move { take(&mut stream, 1).await });
+        let ids = fixture.publish(1, SigningId::generate(now())).await;
+        while !waiting.is_finished() {
+            fixture.clock.advance(TICK);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(waiting.await.unwrap(), ids);
+    }
+
+    #[tokio::test]
+    async fn a_stream_from_now_skips_the_past_and_one_of_a_signing_all_others() {
+        let fixture = fixture().await;
+        let (one, other) = (SigningId::generate(now()), SigningId::generate(now()));
+        fixture.publish(300, other).await;
+        fixture.clock.advance(Duration::from_secs(1));
+        let mut from_now = fixture.open(Start::Now);
+        let mut of_one = fixture.streams.open(Some(caller()), Some(one), Start::Beginning).unwrap();
+        let mut of_nobody =
+            fixture.streams.open(Some(CallerName::new("shop")), None, Start::Beginning).unwrap();
+        let ids = fixture.publish(1, one).await;
+        assert_eq!(take(&mut from_now, 1).await, ids);
+        assert_eq!(take(&mut of_one, 1).await, ids);
+        fixture.life.stop();
+        assert!(of_nobody.next().await.is_none(), "another caller's, and the stop ends it");
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_places_and_a_closed_stream_gives_its_own_back() {
+        let fixture = fixture().await;
+        let mut open: Vec<_> = (0..MAX_STREAMS).map(|_| fixture.open(Start::Now)).collect();
+        let refused = fixture.streams.open(Some(caller()), None, Start::Now);
+        assert_eq!(refused.err(), Some(TooMany));
+        open.pop();
+        drop(fixture.open(Start::Now));
     }
 }

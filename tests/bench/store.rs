@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use countersign::{
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     domain::{
         AccountId, CallerName, Email, EnvelopeId, Event, EventId, EventKind, LinkId, Mode, Private,
         SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId,
@@ -22,14 +22,12 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
-const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
-
 /// Signings that each task makes in one round.
 const EACH: u64 = 8;
 
-fn signing() -> Signing {
+fn signing(now: Timestamp) -> Signing {
     Signing {
-        id: SigningId::generate(NOW),
+        id: SigningId::generate(now),
         caller: CallerName::new("website"),
         mode: Mode::Test,
         sender: SenderName::new("system"),
@@ -41,7 +39,7 @@ fn signing() -> Signing {
         account: None,
         envelope: None,
         signers: vec![Signer {
-            id: SignerId::generate(NOW),
+            id: SignerId::generate(now),
             key: "visitor".into(),
             status: SignerStatus::Waiting,
             order: 1,
@@ -63,7 +61,7 @@ fn signing() -> Signing {
         checked_at: None,
         sequence: 0,
         history: vec![],
-        created_at: NOW,
+        created_at: now,
         completed_at: None,
         expires_at: None,
         purged_at: None,
@@ -78,13 +76,15 @@ fn digest() -> store::Digest {
 
 /// What a create does to the store: the intent, then its end with two events and the kept answer.
 async fn create(store: &SharedStore) {
-    let mut signing = signing();
+    // The real time: ids sort by age, and indexes grow at their end.
+    let now = SystemClock.now();
+    let mut signing = signing(now);
     let link = Link {
-        id: LinkId::generate(NOW),
+        id: LinkId::generate(now),
         signing: signing.id,
         signer: signing.signers[0].id,
         token: digest(),
-        created_at: NOW,
+        created_at: now,
         expires_at: None,
         revoked_at: None,
     };
@@ -94,7 +94,7 @@ async fn create(store: &SharedStore) {
         request: digest(),
         links: vec![link],
         payload: Some(Private::new(Bytes::from_static(&[b'x'; 600]))),
-        work: Work { due_at: NOW, leased_until: Some(NOW), attempts: 0 },
+        work: Work { due_at: now, leased_until: Some(now), attempts: 0 },
     };
     let Ok(Begun::New(from)) = store.begin(intent).await else { panic!("the intent was not new") };
     let happened = signing.open(AccountId::new("a"), EnvelopeId::new(signing.id.to_string()));
@@ -102,13 +102,13 @@ async fn create(store: &SharedStore) {
     let events = (1..)
         .zip(happened)
         .map(|(sequence, happening)| Event {
-            id: EventId::generate(NOW),
+            id: EventId::generate(now),
             caller: signing.caller.clone(),
             kind: EventKind::SigningOpened,
             signing: Some(signing.id),
             signer: happening.signer,
             sequence,
-            at: NOW,
+            at: now,
             data: "{\"object\":\"signing\"}".repeat(20),
         })
         .collect();

@@ -88,3 +88,52 @@ fn keygen_makes_a_pair_that_fits_and_overwrites_nothing() {
     assert_eq!(fs::read_to_string(&private_path).unwrap(), private);
     fs::remove_dir_all(&directory).unwrap();
 }
+
+#[test]
+fn bad_settings_are_one_line_and_exit_64() {
+    let folder = crate::harness::TempDir::new();
+    let example = folder.0.join("example.pem");
+    let pem = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/keys.example/private_key.pem"))
+        .unwrap();
+    let write = |name: &str, text: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = folder.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let settings = |key: &str, environment: &str, more: &str| {
+        format!(
+            "[upstream]\n{environment}\n[senders.system]\nintegration_key = \"5f1c9a52-6f0e-4a3b-8f57-1d2a90900001\"\n\
+             user_id = \"5f1c9a52-6f0e-4a3b-8f57-1d2a90900002\"\nkeys = [\"{key}\"]\n{more}\n\
+             [api]\nlisten = \"127.0.0.1:0\"\n[ops]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"sqlite://{}\"\n\
+             seal_key = \"OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0=\"\n",
+            folder.0.join("c.db").display()
+        )
+    };
+    let demo = "environment = \"demo\"";
+    let emulator = "environment = \"emulator\"\noauth_url = \"http://127.0.0.1:9\"";
+    write("example.pem", &pem, 0o600);
+    let cases = [
+        (settings(&example.display().to_string(), demo, ""), "example key"),
+        (settings(&write("wide.pem", &pem, 0o644), emulator, ""), "0600"),
+        (settings(&write("cut.pem", &pem[..pem.len() / 2], 0o600), emulator, ""), "cut off"),
+        (settings(&folder.0.join("none.pem").display().to_string(), emulator, ""), "cannot be read"),
+        (
+            settings(&example.display().to_string(), emulator, "scoeps = [\"signature\"]"),
+            "senders.system.scopes",
+        ),
+        (settings(&example.display().to_string(), "environment = \"dmeo\"", ""), "upstream.environment"),
+    ];
+    for (text, expected) in cases {
+        let file = write("settings.toml", &text, 0o600);
+        let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["serve", "--config", &file])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+}

@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use countersign::{
     app::{App, Parts},
-    clock::{Clock, ManualClock, SharedClock},
+    clock::{ManualClock, SharedClock},
     config::Config,
     emulator::{self, Emulator},
     lifecycle::Lifecycle,
@@ -116,7 +116,7 @@ impl Builder {
             parts,
             life,
             emulator_life,
-            http: client(),
+            http: http_client(),
             running: Some(running),
             directory,
             settings,
@@ -201,7 +201,7 @@ async fn start_daemon(settings: &str, clock: SharedClock, life: Lifecycle) -> St
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests are a client of their own")]
-fn client() -> reqwest::Client {
+pub(crate) fn http_client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(20))
@@ -218,6 +218,12 @@ impl TestDaemon {
     /// A daemon with the public listener off.
     pub(crate) async fn start() -> Self {
         Self::builder().start().await
+    }
+
+    /// Settings for a daemon in a process of its own, on another store, against the same emulator.
+    pub(crate) fn settings_for_a_process(&self, store: &str) -> String {
+        let own = format!("sqlite://{}", self.directory.0.join("store.db").display());
+        self.settings.replace(&own, store)
     }
 
     /// Stops the daemon and starts it again on the same store.
@@ -242,11 +248,6 @@ impl TestDaemon {
     /// Stops everything, and fails if it does not end in order.
     pub(crate) async fn stop(mut self) {
         self.stop_daemon().await;
-    }
-
-    /// The directory of the store.
-    pub(crate) fn directory(&self) -> &std::path::Path {
-        &self.directory.0
     }
 
     /// Waits until the sender has a token. Nothing but sockets stands between, so polling is enough.
@@ -364,10 +365,6 @@ impl TestDaemon {
             .map(|signer| signer["envelope_id"].as_str().unwrap_or_default().to_owned())
             .collect();
         ids.len()
-    }
-
-    pub(crate) fn now(&self) -> jiff::Timestamp {
-        self.clock.now()
     }
 }
 

@@ -5,6 +5,7 @@
     reason = "the whole binary is tests; clippy sees only the functions marked so"
 )]
 
+mod architecture;
 mod browser;
 mod cli;
 mod demo;
@@ -12,8 +13,11 @@ mod doctor;
 mod emulated;
 mod esign;
 mod harness;
+mod journey;
+mod kills;
 mod postgres;
 mod readme;
+mod secrets;
 mod signings;
 mod store;
 mod token_interleavings;

@@ -167,17 +167,3 @@ fn without_style(html: &str) -> String {
     let (_, body) = rest.split_once("</style>").unwrap();
     format!("{head}{body}").replace("><", ">\n<")
 }
-
-/// Writes every page to a folder, to be looked at: `PAGES_TO=… cargo test -- --ignored write_every_page`.
-#[test]
-#[ignore = "writes files for people to look at"]
-#[expect(clippy::disallowed_methods, reason = "a tool for people, not a test of the program")]
-fn write_every_page() {
-    let folder = std::path::PathBuf::from(std::env::var("PAGES_TO").unwrap());
-    for (number, page) in every_page().iter().enumerate() {
-        for language in Language::ALL {
-            let name = format!("{number:02}-{}.html", language.tag());
-            std::fs::write(folder.join(name), shown(page, language)).unwrap();
-        }
-    }
-}

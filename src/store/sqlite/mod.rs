@@ -118,7 +118,7 @@ impl SqliteStore {
     async fn write<T: Send + 'static>(
         &self,
         durability: Durability,
-        run: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        run: impl Fn(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (job, answer) = job(run);
         self.writes.push(Write { durability, job })?;
@@ -129,7 +129,7 @@ impl SqliteStore {
     /// Runs a query on the last committed state.
     async fn read<T: Send + 'static>(
         &self,
-        run: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        run: impl Fn(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (job, answer) = job(run);
         self.reads.push(job)?;
@@ -530,10 +530,9 @@ mod tests {
             let _ = wait.recv();
             Ok(())
         });
-        let (first, twice) = (event(1), event(1));
-        let (mut late, early) = (event(1), twice.clone());
-        late.id = EventId::generate(Timestamp::UNIX_EPOCH);
-        let doomed = vec![late, first.clone()];
+        let (first, last) = (event(1), event(1));
+        // Its second event is there already, so its first must go again.
+        let doomed = vec![event(1), first.clone()];
         let release = async {
             // All of them are queued by now: futures of a join are polled in order.
             let _ = go.send(());
@@ -542,7 +541,7 @@ mod tests {
             held,
             store.add_events(vec![first]),
             store.add_events(doomed),
-            store.add_events(vec![early]),
+            store.add_events(vec![last]),
             store.write::<()>(Durability::Flushed, |_| panic!("a bug")),
             release,
         );

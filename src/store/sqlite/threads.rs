@@ -1,8 +1,9 @@
 //! The threads that own the connections: one that writes, a few that read.
 //!
-//! The writer takes whatever waits, runs it in one transaction with a savepoint for each operation, and
-//! commits once: sixty-four concurrent creates share one sync. An operation is answered only after that
-//! commit. A batch in which anything must reach the disk commits with `synchronous = FULL`; a batch of
+//! The writer takes whatever waits, runs it in one transaction, and commits once: sixty-four concurrent
+//! creates share one sync. An operation is answered only after that commit. One that fails undoes only
+//! itself: usually it has written nothing (a stale version, a known key); if it has, the batch is run
+//! again with a savepoint for each, which costs a copy of every page and so is not the rule. A batch in which anything must reach the disk commits with `synchronous = FULL`; a batch of
 //! things that recovery would find out again commits with `NORMAL`, which does not wait for the disk
 //! (sqlite.org, PRAGMA synchronous: in WAL mode the file stays consistent either way).
 
@@ -30,7 +31,7 @@ pub(super) const MAX_WAITING: usize = 8_192;
 
 /// An operation on its way to a connection, and the way back.
 pub(super) trait Job: Send {
-    /// Does it, and keeps the outcome.
+    /// Does it, and keeps the outcome. May be called again after a rollback.
     fn run(&mut self, connection: &Connection) -> Result<(), Error>;
 
     /// Answers: with the outcome, or with why it could not be kept.
@@ -44,7 +45,7 @@ pub(super) struct Write {
 }
 
 struct Operation<F, T> {
-    run: Option<F>,
+    run: F,
     outcome: Result<T, Error>,
     reply: oneshot::Sender<Result<T, Error>>,
 }
@@ -52,22 +53,21 @@ struct Operation<F, T> {
 /// Wraps a closure into a job, and gives where its answer will come.
 pub(super) fn job<F, T>(run: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, Error>>)
 where
-    F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    F: Fn(&Connection) -> Result<T, Error> + Send + 'static,
     T: Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Operation { run: Some(run), outcome: Err(stopped()), reply }), answer)
+    (Box::new(Operation { run, outcome: Err(stopped()), reply }), answer)
 }
 
 impl<F, T> Job for Operation<F, T>
 where
-    F: FnOnce(&Connection) -> Result<T, Error> + Send,
+    F: Fn(&Connection) -> Result<T, Error> + Send,
     T: Send,
 {
     fn run(&mut self, connection: &Connection) -> Result<(), Error> {
-        let Some(run) = self.run.take() else { return Err(stopped()) };
         // A bug in one operation must not take the store down with it.
-        self.outcome = catch_unwind(AssertUnwindSafe(|| run(connection)))
+        self.outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(connection)))
             .unwrap_or_else(|_| Err(Error::Unavailable("the operation failed; see the log".into())));
         self.outcome.as_ref().map(|_| ()).map_err(Error::clone)
     }
@@ -172,17 +172,53 @@ impl Writer {
             connection.pragma_update(None, "synchronous", word(wanted))?;
             self.now = Some(wanted);
         }
-        execute(connection, "BEGIN IMMEDIATE")?;
-        let outcome = run_all(connection, batch).and_then(|()| execute(connection, "COMMIT"));
-        if outcome.is_err() && !connection.is_autocommit() {
-            execute(connection, "ROLLBACK")?;
+        match in_transaction(connection, || run_all(connection, batch)) {
+            Ok(Ran::All) => Ok(()),
+            Ok(Ran::Partly) => in_transaction(connection, || run_each(connection, batch)).map(|_| ()),
+            Err(e) => Err(e),
         }
-        outcome
     }
 }
 
-/// Runs every operation, so that one that fails undoes only itself.
-fn run_all(connection: &Connection, batch: &mut [Write]) -> Result<(), Error> {
+/// How far a batch came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    /// Every operation is done, or has failed and left nothing behind.
+    All,
+    /// One failed halfway: nothing of this may be committed.
+    Partly,
+}
+
+fn in_transaction(connection: &Connection, run: impl FnOnce() -> Result<Ran, Error>) -> Result<Ran, Error> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    let outcome = run().and_then(|ran| match ran {
+        Ran::All => execute(connection, "COMMIT").map(|()| ran),
+        Ran::Partly => Ok(ran),
+    });
+    if !connection.is_autocommit() {
+        execute(connection, "ROLLBACK")?;
+    }
+    outcome
+}
+
+/// Runs every operation as long as each that fails has written nothing.
+fn run_all(connection: &Connection, batch: &mut [Write]) -> Result<Ran, Error> {
+    for write in batch {
+        let before = connection.total_changes();
+        if let Err(e) = write.job.run(connection) {
+            if connection.is_autocommit() {
+                return Err(e);
+            }
+            if connection.total_changes() != before {
+                return Ok(Ran::Partly);
+            }
+        }
+    }
+    Ok(Ran::All)
+}
+
+/// Runs every operation in a savepoint, so that one that fails undoes only itself.
+fn run_each(connection: &Connection, batch: &mut [Write]) -> Result<Ran, Error> {
     for write in batch {
         execute(connection, "SAVEPOINT operation")?;
         if let Err(e) = write.job.run(connection) {
@@ -195,7 +231,7 @@ fn run_all(connection: &Connection, batch: &mut [Write]) -> Result<(), Error> {
         }
         execute(connection, "RELEASE operation")?;
     }
-    Ok(())
+    Ok(Ran::All)
 }
 
 fn execute(connection: &Connection, sql: &'static str) -> Result<(), Error> {

@@ -1,0 +1,259 @@
+//! The inbox over a real store: what is believed, kept, and taken in.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
+use serde_json::{Value, json};
+
+use super::{
+    Bearers, Inbox, Keys, Limits, Receipt,
+    permutations::{ENVELOPE, signing, sim},
+};
+use crate::{
+    auth::{self, Auth, Spawner, identity::AccountServer},
+    budget::{self, Budget},
+    clock::{ManualClock, SharedClock},
+    domain::{EnvelopeId, Mode, Signing, SigningStatus},
+    esign,
+    events::{
+        Hub,
+        testing::{eventually, now, store},
+    },
+    http_client::HttpClient,
+    lifecycle::Lifecycle,
+    signing::{self, NonceKey, Signings},
+    store::{Change, Durability, Intent, Payload, SharedStore, Work},
+    telemetry::metrics::Metrics,
+};
+
+const KEY: &str = "DemoConnectKey";
+
+struct Fixture {
+    inbox: Inbox,
+    store: SharedStore,
+    clock: ManualClock,
+    life: Lifecycle,
+    metrics: Arc<Metrics>,
+}
+
+fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
+    let (manual, life) = (ManualClock::new(now()), Lifecycle::new());
+    let clock: SharedClock = Arc::new(manual.clone());
+    let metrics = Arc::new(Metrics::new(&[]));
+    let http = HttpClient::new(&crate::http_client::Options::default()).unwrap();
+    let nobody = AccountServer::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap();
+    let auth =
+        Auth::new(http.clone(), nobody, Arc::clone(&clock), Spawner::tokio(), auth::Options::default());
+    let esign = esign::Client::new(esign::Deps {
+        http,
+        auth,
+        budget: Budget::new(budget::Options::default(), Arc::clone(&clock)),
+        clock: Arc::clone(&clock),
+        observer: None,
+        senders: Vec::new(),
+        options: esign::Options::default(),
+    });
+    let settings = signing::Settings {
+        mode: Mode::Test,
+        public_origin: None,
+        events_to: None,
+        nonce_key: NonceKey::derive(b"secret"),
+        queue_limit: 10,
+    };
+    let signings =
+        Signings::new(Arc::clone(&store), esign, Hub::new(), Arc::clone(&clock), life.clone(), settings);
+    let keys = Keys::new([KEY]);
+    let inbox =
+        Inbox::new(Arc::clone(&store), signings, clock, life.clone(), Arc::clone(&metrics), keys, limits);
+    Fixture { inbox, store, clock: manual, life, metrics }
+}
+
+async fn fixture() -> Fixture {
+    fixture_over(store().await, Limits::default())
+}
+
+fn signed(body: &[u8]) -> HeaderMap {
+    let digest = Keys::new([KEY]).sign(body).unwrap();
+    let name = HeaderName::from_static("x-docusign-signature-1");
+    HeaderMap::from_iter([(name, HeaderValue::try_from(digest).unwrap())])
+}
+
+impl Fixture {
+    async fn receive(&self, message: &Value) -> Receipt {
+        let body = message.to_string().into_bytes();
+        self.inbox.receive(&signed(&body), Full::new(Bytes::from(body))).await
+    }
+
+    fn run(&self) {
+        self.life.spawn("inbox", self.inbox.clone().run());
+    }
+
+    /// Puts an open signing of two signers into the store.
+    async fn signing(&self) -> Signing {
+        let signing = signing(2);
+        let work = Work { due_at: now(), leased_until: None, attempts: 0 };
+        let (key, request) = ([1; 32], [2; 32]);
+        let intent =
+            Intent { signing: signing.clone(), key, request, links: Vec::new(), payload: None, work };
+        let crate::store::Begun::New(from) = self.store.begin(intent).await.unwrap() else { panic!("new") };
+        let change = Change {
+            signing: &signing,
+            from,
+            events: Vec::new(),
+            links: Vec::new(),
+            answer: None,
+            payload: Payload::Drop,
+            work: None,
+            durability: Durability::Synced,
+        };
+        self.store.save(change).await.unwrap();
+        signing
+    }
+
+    async fn status(&self) -> Option<SigningStatus> {
+        let record = self.store.signing_by_envelope(&EnvelopeId::new(ENVELOPE)).await.unwrap();
+        record.map(|record| record.signing.status)
+    }
+
+    fn counted(&self, result: &str) -> bool {
+        let line = format!("countersign_connect_deliveries_total{{result=\"{result}\"}} 1");
+        self.metrics.render().contains(&line)
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_is_stored_answered_and_taken_in() {
+    let fixture = fixture().await;
+    fixture.signing().await;
+    let message = sim("envelope-completed", None, 1);
+    assert_eq!(fixture.receive(&message).await, Receipt::Accepted);
+    assert_eq!(fixture.store.inbox(10).await.unwrap().len(), 1, "stored before anything else");
+    assert_eq!(fixture.status().await, Some(SigningStatus::Open));
+    fixture.run();
+    eventually(async || fixture.status().await == Some(SigningStatus::Completed)).await;
+    eventually(async || fixture.store.inbox(10).await.unwrap().is_empty()).await;
+    let mut again = message;
+    again["retryCount"] = json!(1);
+    assert_eq!(fixture.receive(&again).await, Receipt::Duplicate);
+    assert!(fixture.counted("accepted") && fixture.counted("duplicate"));
+}
+
+#[tokio::test]
+async fn what_a_crash_left_in_the_inbox_is_taken_in_at_the_next_start() {
+    let before = fixture().await;
+    before.signing().await;
+    assert_eq!(before.receive(&sim("envelope-voided", None, 1)).await, Receipt::Accepted);
+    let after = fixture_over(Arc::clone(&before.store), Limits::default());
+    after.run();
+    eventually(async || after.status().await == Some(SigningStatus::Voided)).await;
+}
+
+#[tokio::test]
+async fn events_that_come_before_their_signing_is_known_are_not_lost() {
+    let fixture = fixture().await;
+    fixture.run();
+    assert_eq!(fixture.receive(&sim("recipient-completed", Some("1"), 1)).await, Receipt::Accepted);
+    assert_eq!(fixture.receive(&sim("envelope-declined", None, 2)).await, Receipt::Accepted);
+    eventually(async || fixture.store.inbox(10).await.unwrap().is_empty()).await;
+    fixture.signing().await;
+    eventually(async || {
+        fixture.clock.advance(Duration::from_secs(1));
+        fixture.status().await == Some(SigningStatus::Declined)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_we_do_not_know_is_kept_and_counted_and_no_error() {
+    let fixture = fixture().await;
+    assert_eq!(fixture.receive(&sim("envelope-beamed-up", None, 1)).await, Receipt::Unknown);
+    let body = b"<DocuSignEnvelopeInformation/>";
+    let receipt = fixture.inbox.receive(&signed(body), Full::new(Bytes::from_static(body))).await;
+    assert_eq!((receipt, receipt.status()), (Receipt::Unknown, 200));
+    assert_eq!(fixture.store.inbox(10).await.unwrap().len(), 2);
+    fixture.run();
+    eventually(async || fixture.store.inbox(10).await.unwrap().is_empty()).await;
+    assert!(fixture.metrics.render().contains("countersign_connect_deliveries_total{result=\"unknown\"} 2"));
+}
+
+#[tokio::test]
+async fn nothing_unsigned_wrong_or_rewritten_is_stored() {
+    let fixture = fixture().await;
+    let body = Bytes::from(sim("envelope-completed", None, 1).to_string());
+    let other = signed(b"another body");
+    for headers in [HeaderMap::new(), other] {
+        let receipt = fixture.inbox.receive(&headers, Full::new(body.clone())).await;
+        assert_eq!((receipt, receipt.status()), (Receipt::BadDigest, 401));
+    }
+    let rewritten = serde_json::to_vec_pretty(&sim("envelope-completed", None, 1)).unwrap();
+    let receipt = fixture.inbox.receive(&signed(&body), Full::new(Bytes::from(rewritten))).await;
+    assert_eq!(receipt, Receipt::BadDigest);
+    // Keys change while we run: the old one is believed no more, and without any nobody is.
+    for keys in [Keys::new(["another"]), Keys::default()] {
+        fixture.inbox.set_keys(keys);
+        assert_eq!(fixture.inbox.receive(&signed(&body), Full::new(body.clone())).await, Receipt::BadDigest);
+    }
+    assert!(fixture.store.inbox(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_bearer_value_is_asked_for_if_one_is_set() {
+    let fixture = fixture().await;
+    fixture.inbox.set_bearers(Bearers::new(["first".to_owned(), "second".to_owned()]));
+    let body = Bytes::from(sim("envelope-completed", None, 1).to_string());
+    let receive = async |value: Option<&'static str>| {
+        let mut headers = signed(&body);
+        headers.extend(value.map(|value| (http::header::AUTHORIZATION, HeaderValue::from_static(value))));
+        fixture.inbox.receive(&headers, Full::new(body.clone())).await
+    };
+    for wrong in [None, Some("Bearer "), Some("Bearer firs"), Some("Basic second"), Some("second"), Some("x")]
+    {
+        assert_eq!(receive(wrong).await, Receipt::BadDigest, "{wrong:?}");
+    }
+    assert_eq!(receive(Some("bearer second")).await, Receipt::Accepted);
+}
+
+#[tokio::test]
+async fn bodies_too_large_or_too_slow_are_cut_off_and_others_wait_their_turn() {
+    let limits = Limits { body_bytes: 1_000, concurrent: 1, ..Limits::default() };
+    let fixture = Arc::new(fixture_over(store().await, limits));
+    let large = Bytes::from(vec![b' '; 1_001]);
+    assert_eq!(fixture.inbox.receive(&signed(&large), Full::new(large.clone())).await, Receipt::TooLarge);
+    let pieces = futures_util::stream::iter(
+        [&large[..600], &large[600..]]
+            .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece)))),
+    );
+    let receipt = fixture.inbox.receive(&signed(&large), StreamBody::new(pieces)).await;
+    assert_eq!((receipt, receipt.status()), (Receipt::TooLarge, 413), "also without a length");
+    let broken = futures_util::stream::iter([Err::<Frame<Bytes>, _>(std::io::Error::other("reset"))]);
+    assert_eq!(fixture.inbox.receive(&signed(b"x"), StreamBody::new(broken)).await, Receipt::Broken);
+
+    let slow = tokio::spawn({
+        let fixture = Arc::clone(&fixture);
+        async move {
+            let never = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+            fixture.inbox.receive(&signed(b"x"), StreamBody::new(never)).await
+        }
+    });
+    // The one place is taken: the next delivery is sent away, and comes again later.
+    let refused = tokio::spawn({
+        let fixture = Arc::clone(&fixture);
+        async move {
+            tokio::task::yield_now().await;
+            fixture.receive(&sim("envelope-completed", None, 1)).await
+        }
+    });
+    eventually(async || {
+        fixture.clock.advance(Duration::from_millis(100));
+        refused.is_finished()
+    })
+    .await;
+    assert_eq!(refused.await.unwrap(), Receipt::Busy);
+    assert_eq!(Receipt::Busy.status(), 503);
+    fixture.clock.advance(Duration::from_secs(10));
+    assert_eq!(slow.await.unwrap(), Receipt::TooSlow);
+    assert!(fixture.store.inbox(10).await.unwrap().is_empty());
+}

@@ -1,0 +1,321 @@
+//! The dispatcher against real receivers on loopback, over a real store.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{
+    Dispatcher, Endpoints, FromSettings, Hub, Limits, Log, NewEndpoint, Targets, Webhooks,
+    endpoints::{Error, secret_bytes},
+    testing::{Receiver, caller, event, eventually, now, store},
+    webhooks::sign,
+};
+use crate::{
+    clock::{Clock as _, ManualClock, SharedClock, SystemClock},
+    domain::{CallerName, EventId, EventKind, Private, SigningId},
+    lifecycle::Lifecycle,
+    store::{Delivery, DeliveryState, SharedStore},
+    telemetry::metrics::Metrics,
+};
+
+const TARGETS: Targets = Targets { plain_loopback: true };
+const SECRET: &[u8] = b"0123456789abcdef01234567";
+
+struct Fixture {
+    store: SharedStore,
+    hub: Hub,
+    clock: ManualClock,
+    life: Lifecycle,
+    endpoints: Endpoints,
+    log: Log,
+    metrics: Arc<Metrics>,
+}
+
+fn dispatcher(
+    store: &SharedStore,
+    hub: &Hub,
+    clock: &SharedClock,
+    life: &Lifecycle,
+    limits: Limits,
+) -> Arc<Metrics> {
+    let metrics = Arc::new(Metrics::new(&[]));
+    let endpoints = Endpoints::new(Arc::clone(store), Arc::clone(clock), TARGETS);
+    let dispatcher = Dispatcher::new(
+        Arc::clone(store),
+        endpoints,
+        Webhooks::new(TARGETS).unwrap(),
+        hub.clone(),
+        Arc::clone(clock),
+        life.clone(),
+        Arc::clone(&metrics),
+        limits,
+    );
+    life.spawn("dispatcher", dispatcher.run());
+    metrics
+}
+
+/// A dispatcher that runs, and what it works on.
+async fn fixture() -> Fixture {
+    let (store, hub, clock, life) = (store().await, Hub::new(), ManualClock::new(now()), Lifecycle::new());
+    let shared: SharedClock = Arc::new(clock.clone());
+    let metrics = dispatcher(&store, &hub, &shared, &life, Limits::default());
+    let endpoints = Endpoints::new(Arc::clone(&store), Arc::clone(&shared), TARGETS);
+    let log = Log::new(Arc::clone(&store), hub.clone(), shared);
+    Fixture { store, hub, clock, life, endpoints, log, metrics }
+}
+
+impl Fixture {
+    async fn endpoint(&self, url: &str, allow_private: bool) {
+        let settings = from_settings("website", url, allow_private);
+        self.endpoints.apply(&[settings], &[caller()]).await.unwrap();
+    }
+
+    async fn publish(&self, signing: SigningId, sequences: std::ops::RangeInclusive<u64>) -> Vec<EventId> {
+        let events: Vec<_> = sequences.map(|sequence| event(signing, sequence, self.clock.now())).collect();
+        let ids = events.iter().map(|event| event.id).collect();
+        self.store.add_events(events).await.unwrap();
+        self.hub.published();
+        ids
+    }
+
+    async fn deliveries(&self) -> Vec<Delivery> {
+        self.log.deliveries(&caller(), None, 100).await.unwrap()
+    }
+
+    /// Waits until the delivery of an event is so.
+    async fn until(&self, event: EventId, is_so: impl Fn(&Delivery) -> bool) -> Delivery {
+        let found = async || {
+            let deliveries = self.deliveries().await;
+            deliveries.into_iter().find(|delivery| delivery.event == event && is_so(delivery))
+        };
+        eventually(async || found().await.is_some()).await;
+        found().await.expect("nobody changes it any more")
+    }
+
+    fn counted(&self, result: &str) -> bool {
+        let line = format!("countersign_webhook_attempts_total{{result=\"{result}\"}} 1");
+        self.metrics.render().contains(&line)
+    }
+}
+
+fn from_settings(name: &str, url: &str, allow_private: bool) -> FromSettings {
+    FromSettings {
+        name: name.to_owned(),
+        url: url.to_owned(),
+        secrets: Private::new(vec![SECRET.to_vec()]),
+        events: Vec::new(),
+        allow_private,
+    }
+}
+
+fn signing() -> SigningId {
+    SigningId::generate(now())
+}
+
+#[tokio::test]
+async fn an_event_arrives_signed_whole_and_once() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[]).await);
+    fixture.endpoint(&receiver.url, true).await;
+    let ids = fixture.publish(signing(), 1..=1).await;
+    let taken = receiver.next().await;
+    let id = ids[0].to_string();
+    assert_eq!(taken.header("webhook-id"), id);
+    assert_eq!(taken.header("webhook-timestamp"), now().as_second().to_string());
+    assert_eq!(taken.header("webhook-signature"), sign(SECRET, &id, now().as_second(), &taken.body));
+    assert_eq!(taken.header("content-type"), "application/json");
+    let body: Value = serde_json::from_slice(&taken.body).unwrap();
+    assert_eq!((&body["type"], &body["data"]["sequence"]), (&"signer.ready".into(), &1.into()));
+    let delivery = fixture.until(ids[0], |delivery| delivery.state == DeliveryState::Delivered).await;
+    assert_eq!((delivery.attempts, delivery.response_status), (1, Some(200)));
+    assert!(receiver.is_idle() && fixture.counted("delivered"));
+}
+
+#[tokio::test]
+async fn a_failed_attempt_is_repeated_with_the_same_id_before_later_events_of_the_signing() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[500]).await);
+    fixture.endpoint(&receiver.url, true).await;
+    let signing = signing();
+    let mut ids = fixture.publish(signing, 1..=1).await;
+    receiver.next().await;
+    let delivery = fixture.until(ids[0], |delivery| delivery.attempts == 1).await;
+    assert_eq!((delivery.state, delivery.response_status), (DeliveryState::Pending, Some(500)));
+    let wait = delivery.due_at.duration_since(now());
+    assert!((4_500..=5_500).contains(&wait.as_millis()), "5 s, ±10 %: {wait}");
+    ids.extend(fixture.publish(signing, 2..=3).await);
+    // Another signing's event does not wait.
+    let other = fixture.publish(self::signing(), 1..=1).await;
+    assert_eq!(receiver.next().await.header("webhook-id"), other[0].to_string());
+    eventually(async || fixture.deliveries().await.len() == 4).await;
+    assert!(receiver.is_idle());
+    fixture.clock.advance(Duration::from_secs(6));
+    for id in ids {
+        assert_eq!(receiver.next().await.header("webhook-id"), id.to_string());
+    }
+    assert!(receiver.is_done());
+}
+
+#[tokio::test]
+async fn an_event_that_fails_twice_holds_nobody_up_any_more() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[500, 500, 200]).await);
+    fixture.endpoint(&receiver.url, true).await;
+    let signing = signing();
+    let ids = fixture.publish(signing, 1..=2).await;
+    receiver.next().await;
+    eventually(async || fixture.deliveries().await.iter().any(|delivery| delivery.attempts == 1)).await;
+    fixture.clock.advance(Duration::from_secs(6));
+    assert_eq!(receiver.next().await.header("webhook-id"), ids[0].to_string());
+    assert_eq!(receiver.next().await.header("webhook-id"), ids[1].to_string(), "the second one overtakes");
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_is_left_alone_until_the_settings_are_read_again() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[410]).await);
+    fixture.endpoint(&receiver.url, true).await;
+    let ids = fixture.publish(signing(), 1..=1).await;
+    receiver.next().await;
+    let delivery = fixture.until(ids[0], |delivery| delivery.state == DeliveryState::Failed).await;
+    assert!(fixture.counted("gone"));
+    let disabled = async || fixture.endpoints.list(&caller()).await.unwrap()[0].disabled_at.is_some();
+    eventually(disabled).await;
+    fixture.publish(signing(), 1..=1).await;
+    // Whoever fans out, it has been done after this: nothing is kept for who wants nothing.
+    fixture.store.fan_out(fixture.clock.now(), 100).await.unwrap();
+    fixture.endpoint(&receiver.url, true).await;
+    assert!(!disabled().await);
+    // Replayed by hand, it comes with all its attempts.
+    assert!(fixture.log.replay(&CallerName::new("shop"), delivery.id).await.unwrap().is_none());
+    assert!(fixture.log.replay(&caller(), delivery.id).await.unwrap().is_some());
+    assert_eq!(receiver.next().await.header("webhook-id"), delivery.event.to_string());
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_a_private_address_and_no_redirect_is_followed() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[302]).await);
+    fixture.endpoint(&receiver.url, false).await;
+    let ids = fixture.publish(signing(), 1..=1).await;
+    let delivery = fixture.until(ids[0], |delivery| delivery.state == DeliveryState::Failed).await;
+    assert!(delivery.error.unwrap().contains("allow_private"));
+    assert!(receiver.is_idle() && fixture.counted("given_up"));
+    fixture.endpoint(&receiver.url, true).await;
+    let ids = fixture.publish(signing(), 1..=1).await;
+    receiver.next().await;
+    let delivery = fixture.until(ids[0], |delivery| delivery.attempts == 1).await;
+    assert_eq!((delivery.state, delivery.response_status), (DeliveryState::Pending, Some(302)));
+}
+
+#[tokio::test]
+async fn dead_receivers_do_not_delay_the_living() {
+    const EACH: usize = 150;
+    let (store, hub, life) = (store().await, Hub::new(), Lifecycle::new());
+    let clock: SharedClock = Arc::new(SystemClock);
+    let endpoints = Endpoints::new(Arc::clone(&store), Arc::clone(&clock), TARGETS);
+    let mut living = Receiver::start(&[]).await;
+    // Takes connections and never answers.
+    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dead_url = format!("http://{}/", dead.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = dead.accept().await {
+            held.push(stream);
+        }
+    });
+    let settings: Vec<_> = (0..EACH)
+        .flat_map(|n| {
+            [
+                from_settings(&format!("a{n}"), &dead_url, true),
+                from_settings(&format!("b{n}"), &living.url, true),
+            ]
+        })
+        .collect();
+    endpoints.apply(&settings, &[caller()]).await.unwrap();
+    store.add_events(vec![event(signing(), 1, clock.now())]).await.unwrap();
+    let limits =
+        Limits { quick: 16, slow: 2 * EACH, patience: Duration::from_millis(20), ..Limits::default() };
+    let began = clock.uptime();
+    dispatcher(&store, &hub, &clock, &life, limits);
+    for _ in 0..EACH {
+        living.next().await;
+    }
+    // Without the slow places, the dead would hold each of the quick ones for 15 s.
+    let took = clock.uptime().saturating_sub(began);
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    life.abort();
+}
+
+#[tokio::test]
+async fn what_waits_when_the_daemon_stops_is_free_for_the_next() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[500]).await);
+    fixture.endpoint(&receiver.url, true).await;
+    fixture.publish(signing(), 1..=3).await;
+    receiver.next().await;
+    eventually(async || fixture.deliveries().await.iter().any(|delivery| delivery.attempts == 1)).await;
+    fixture.life.stop();
+    assert!(fixture.life.drain(Duration::from_secs(10)).await);
+    let next_life = Lifecycle::new();
+    let clock: SharedClock = Arc::new(fixture.clock.clone());
+    dispatcher(&fixture.store, &fixture.hub, &clock, &next_life, Limits::default());
+    // The leases are over, so the second and third come at once, in their order.
+    for sequence in [2, 3] {
+        let body: Value = serde_json::from_slice(&receiver.next().await.body).unwrap();
+        assert_eq!(body["data"]["sequence"], sequence);
+    }
+    next_life.abort();
+}
+
+#[tokio::test]
+async fn callers_make_see_rotate_and_remove_only_their_own_endpoints() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[]).await);
+    let (own, other) = (caller(), CallerName::new("shop"));
+    let new = |url: &str| NewEndpoint {
+        url: url.to_owned(),
+        events: vec![EventKind::SignerReady],
+        allow_private: None,
+    };
+    for wrong in
+        ["", "/hook", "ftp://example.com/", "http://example.com/", "https://10.0.0.1/", "https://[::1]/x"]
+    {
+        let refused = fixture.endpoints.create(&own, new(wrong)).await;
+        // With the emulator, loopback is where a developer's receiver is.
+        assert!(matches!(refused, Err(Error::Forbidden(_))) || wrong.contains("::1"), "{wrong}");
+    }
+    let made = fixture.endpoints.create(&own, new(&receiver.url)).await.unwrap();
+    let id = made.endpoint.id;
+    assert!(matches!(fixture.endpoints.get(&other, id).await, Err(Error::NotFound)));
+    assert!(matches!(fixture.endpoints.rotate(&other, id).await, Err(Error::NotFound)));
+    assert!(matches!(fixture.endpoints.remove(&other, id).await, Err(Error::NotFound)));
+    let rotated = fixture.endpoints.rotate(&own, id).await.unwrap();
+    assert_ne!(made.secret.reveal(), rotated.secret.reveal());
+    let secrets: Vec<_> = [&rotated, &made].map(|one| secret_bytes(one.secret.reveal()).unwrap()).into();
+    let verify = async |receiver: &mut Receiver, secrets: &[Vec<u8>], at: Timestamp| {
+        let ids = fixture.publish(signing(), 1..=1).await;
+        let taken = receiver.next().await;
+        let each =
+            secrets.iter().map(|secret| sign(secret, &ids[0].to_string(), at.as_second(), &taken.body));
+        assert_eq!(taken.header("webhook-signature"), each.collect::<Vec<_>>().join(" "));
+    };
+    verify(&mut receiver, &secrets, now()).await;
+    fixture.clock.advance(Duration::from_secs(24 * 3_600));
+    verify(&mut receiver, &secrets[..1], now() + SignedDuration::from_hours(24)).await;
+    fixture.endpoints.remove(&own, id).await.unwrap();
+    assert!(matches!(fixture.endpoints.get(&own, id).await, Err(Error::NotFound)));
+}
+
+#[tokio::test]
+async fn endpoints_of_the_settings_follow_the_settings() {
+    let fixture = fixture().await;
+    let (website, shop) = (caller(), CallerName::new("shop"));
+    let callers = [website.clone(), shop.clone()];
+    let settings = |names: &[&str]| {
+        names.iter().map(|name| from_settings(name, "https://example.com/", false)).collect::<Vec<_>>()
+    };
+    fixture.endpoints.apply(&settings(&["website", "crm"]), &callers).await.unwrap();
+    let of = async |caller: &CallerName| fixture.endpoints.list(caller).await.unwrap().len();
+    assert_eq!((of(&website).await, of(&shop).await), (2, 1), "one for its caller, one for all");
+    let id = fixture.endpoints.list(&website).await.unwrap()[0].id;
+    assert!(matches!(fixture.endpoints.rotate(&website, id).await, Err(Error::InSettings)));
+    fixture.endpoints.apply(&settings(&["crm"]), &callers).await.unwrap();
+    assert_eq!((of(&website).await, of(&shop).await), (1, 1));
+    fixture.endpoints.apply(&[], &callers).await.unwrap();
+    assert_eq!((of(&website).await, of(&shop).await), (0, 0));
+}

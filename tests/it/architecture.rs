@@ -1,0 +1,216 @@
+//! Who may depend on whom: the allowed arrows between modules, each row with its reason. A new arrow is
+//! added here in the commit that needs it, so that it is seen.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+/// Module, what it may name, why.
+const ARROWS: &[(&str, &[&str], &str)] = &[
+    (
+        "api",
+        &[
+            "auth",
+            "clock",
+            "config",
+            "connect",
+            "domain",
+            "esign",
+            "events",
+            "listener",
+            "objects",
+            "signing",
+            "store",
+            "telemetry",
+            "audit",
+        ],
+        "translates HTTP to use cases and errors to problems; reads its callers' section of the settings",
+    ),
+    ("app", &["*"], "the composition root names everything"),
+    ("audit", &["clock", "domain"], "writes lines; decides nothing"),
+    ("auth", &["clock", "http_client"], "knows account servers, not envelopes"),
+    (
+        "budget",
+        &["clock", "domain", "http_client", "store"],
+        "shares its counts through the store; reads dates of answers",
+    ),
+    ("cli", &["*"], "one file a subcommand, over the whole"),
+    ("clock", &[], "a leaf"),
+    ("config", &[], "a leaf: nothing else reads the environment or a settings file"),
+    (
+        "connect",
+        &["clock", "domain", "lifecycle", "signing", "store", "telemetry"],
+        "stores the delivery, then lets signing observe the fact",
+    ),
+    (
+        "demo",
+        &["clock", "http_client", "lifecycle", "listener"],
+        "a website: it knows the daemon by its HTTP API alone",
+    ),
+    (
+        "doctor",
+        &["auth", "budget", "clock", "config", "domain", "esign", "http_client", "store", "telemetry"],
+        "walks the chain with the daemon's own parts",
+    ),
+    ("domain", &[], "pure values and rules"),
+    (
+        "emulator",
+        &["clock", "lifecycle", "listener"],
+        "shares no type with the client: one misreading must not cancel itself out",
+    ),
+    ("esign", &["auth", "budget", "clock", "domain", "http_client"], "the vendor's JSON stops here"),
+    (
+        "events",
+        &["clock", "domain", "http_client", "lifecycle", "objects", "store", "telemetry"],
+        "reads the outbox, sends it on",
+    ),
+    ("http_client", &[], "the one way out"),
+    ("lifecycle", &[], "a leaf"),
+    ("listener", &[], "the one accept loop; knows nothing of what is served"),
+    (
+        "objects",
+        &["domain", "store"],
+        "our JSON, for answers and events alike; shows links as they are stored",
+    ),
+    ("ops", &["api", "auth", "clock", "telemetry"], "shows how we are"),
+    ("pdf", &[], "a leaf"),
+    (
+        "public",
+        &[
+            "api",
+            "auth",
+            "clock",
+            "connect",
+            "domain",
+            "lifecycle",
+            "listener",
+            "objects",
+            "signing",
+            "store",
+            "telemetry",
+        ],
+        "translates browsers' requests to use cases and outcomes to pages",
+    ),
+    (
+        "signing",
+        &[
+            "audit",
+            "budget",
+            "clock",
+            "domain",
+            "esign",
+            "events",
+            "lifecycle",
+            "objects",
+            "pdf",
+            "store",
+            "telemetry",
+        ],
+        "the use cases; deadlines travel as budget::Deadline",
+    ),
+    ("store", &["clock", "domain"], "keeps what it is given"),
+    ("telemetry", &[], "a leaf"),
+];
+
+#[test]
+fn every_arrow_between_modules_is_in_the_table() {
+    let allowed: BTreeMap<_, _> = ARROWS.iter().map(|(module, to, _)| (*module, *to)).collect();
+    let mut wrong = Vec::new();
+    for file in sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
+        let Some(module) = module_of(&file) else { continue };
+        let to =
+            *allowed.get(module.as_str()).unwrap_or_else(|| panic!("module {module} has no row in ARROWS"));
+        for named in named_modules(&std::fs::read_to_string(&file).unwrap()) {
+            if named != module && !to.contains(&"*") && !to.contains(&named.as_str()) {
+                wrong.push(format!("{}: {module} -> {named}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that are not in the table:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_check_can_fail() {
+    let text = "use crate::{\n    auth::{Auth, Error},\n    domain,\n};\nfn f() { crate::esign::x() }\n\
+                #[cfg(test)]\nmod tests {\n    use crate::emulator::X;\n}\n";
+    let expected = ["auth", "domain", "esign"].map(str::to_owned);
+    assert_eq!(named_modules(text), BTreeSet::from(expected), "tests at the end do not count");
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|kind| kind == "rs") && !is_test(&path) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Files of tests may name what they test against.
+fn is_test(path: &Path) -> bool {
+    path.components().any(|part| {
+        let part = part.as_os_str().to_string_lossy();
+        let stem = part.trim_end_matches(".rs");
+        stem == "tests"
+            || stem == "testing"
+            || stem == "test_support"
+            || stem == "permutations"
+            || stem == "sample"
+            || stem.ends_with("_tests")
+    })
+}
+
+/// The top module of a file; none for `lib.rs` and `main.rs`.
+fn module_of(file: &Path) -> Option<String> {
+    let inside = file.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap();
+    let first = inside.components().next()?.as_os_str().to_string_lossy().into_owned();
+    let module = first.trim_end_matches(".rs").to_owned();
+    (module != "lib" && module != "main").then_some(module)
+}
+
+/// The modules that a file names as `crate::x` or inside `use crate::{x, y::z}`, outside its tests and comments.
+fn named_modules(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .fold(String::new(), |all, line| all + line + "\n");
+    let mut named = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        if let Some(list) = rest.strip_prefix('{') {
+            named.extend(top_names(list));
+        } else {
+            named.extend(word(rest));
+        }
+    }
+    named
+}
+
+fn top_names(list: &str) -> Vec<String> {
+    let (mut depth, mut names, mut is_start) = (0_i32, Vec::new(), true);
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => is_start = true,
+            c if is_start && depth == 0 && c.is_alphabetic() => {
+                names.extend(word(&list[at..]));
+                is_start = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+/// The lower-case word at the start: a module, and not a type or a macro.
+fn word(text: &str) -> Option<String> {
+    let end = text.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(text.len());
+    (end > 0).then(|| text[..end].to_owned())
+}

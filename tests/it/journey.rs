@@ -1,0 +1,187 @@
+//! The whole life of a signing over sockets: link, view, events in and out, return, download.
+
+use http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::harness::{TestDaemon, order};
+
+#[tokio::test]
+async fn f1_only_the_event_completes_a_signing_and_the_pdf_follows() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let guid = only_signer(&daemon).await;
+    let early = daemon.get(&format!("/v1/signings/{}/documents/combined", made.id())).await;
+    assert_eq!((early.status, early.code()), (StatusCode::CONFLICT, "signer_not_ready"));
+    let signed = daemon.control(Method::POST, &format!("signers/{guid}/sign"), &json!({})).await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.run_clock("completed", async || daemon.get(&path).await.body["status"] == "completed").await;
+    let read = daemon.get(&path).await;
+    assert_eq!(read.body["signers"][0]["status"], "signed");
+    assert_eq!(read.body["signers"][0]["last_return"], Value::Null, "nobody has come back yet");
+
+    // The browser comes back with what the upstream told it, and goes on to the site with the fact.
+    let back = signed["redirect_url"].as_str().unwrap();
+    let returned = daemon.call(Method::GET, back, None, &[], Vec::new()).await;
+    assert_eq!(returned.status, StatusCode::SEE_OTHER, "{}", returned.text);
+    let to = returned.headers[header::LOCATION].to_str().unwrap();
+    assert!(to.starts_with("https://www.example.com/done?"), "{to}");
+    assert!(to.contains(made.id()) && to.contains("status=completed") && to.contains("result="), "{to}");
+    let read = daemon.get(&path).await;
+    assert_eq!(read.body["signers"][0]["last_return"]["claim"], "signing_complete");
+
+    let pdf = daemon.get(&format!("{path}/documents/combined")).await;
+    assert_eq!(pdf.headers[header::CONTENT_TYPE], "application/pdf");
+    assert!(pdf.text.starts_with("%PDF"));
+    let timeline = daemon.get(&format!("{path}/timeline")).await;
+    assert!(timeline.body["data"].as_array().unwrap().len() >= 5, "{}", timeline.text);
+}
+
+#[tokio::test]
+async fn f1_a_forged_return_changes_no_status() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let guid = only_signer(&daemon).await;
+    let later = daemon.control(Method::POST, &format!("signers/{guid}/finish_later"), &json!({})).await;
+    let back = later["redirect_url"].as_str().unwrap().replace("event=cancel", "event=signing_complete");
+    let returned = daemon.call(Method::GET, &back, None, &[], Vec::new()).await;
+    let to =
+        returned.headers.get(header::LOCATION).map(|to| to.to_str().unwrap().to_owned()).unwrap_or_default();
+    assert!(!to.contains("status=completed") && !to.contains("status=signed"), "{to}");
+    let read = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+    assert_eq!(read.body["status"], "open");
+    assert_ne!(read.body["signers"][0]["status"], "signed");
+}
+
+#[tokio::test]
+async fn l1_looking_at_a_link_mints_nothing_and_the_button_mints_one_view() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let mut order = order();
+    order["view"] = json!(false);
+    let made = daemon.create("order-1", &order).await;
+    let link = made.body["signers"][0]["link"]["url"].as_str().unwrap().to_owned();
+    daemon.forget_requests().await;
+    for method in [Method::GET, Method::HEAD, Method::GET] {
+        let page = daemon.call(method, &link, None, &[], Vec::new()).await;
+        assert_eq!(page.status, StatusCode::OK);
+    }
+    assert_eq!(daemon.requests().await.len(), 0);
+    let clicks = (0..20)
+        .map(|_| daemon.call(Method::POST, &link, None, &[("sec-fetch-site", "same-origin")], Vec::new()));
+    let clicked = futures_util::future::join_all(clicks).await;
+    let views = clicked.iter().filter(|one| one.status == StatusCode::SEE_OTHER).count();
+    assert_eq!(views, 1, "one live view, nobody is thrown out");
+    assert_eq!(daemon.requests().await.len(), 1);
+}
+
+#[tokio::test]
+async fn f3_a_delivery_with_a_wrong_digest_is_refused() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    let url = format!("{}/in/docusign/events", daemon.public.as_ref().unwrap());
+    let body = json!({"event": "envelope-completed", "data": {"envelopeId": envelope}});
+    for digest in [None, Some("AAAA"), Some("")] {
+        let headers: Vec<_> = digest.map(|digest| ("x-docusign-signature-1", digest)).into_iter().collect();
+        let refused =
+            daemon.call(Method::POST, &url, None, &headers, serde_json::to_vec(&body).unwrap()).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(daemon.get(&format!("/v1/signings/{}", made.id())).await.body["status"], "open");
+}
+
+#[tokio::test]
+async fn a_signing_is_voided_once_and_again_without_harm() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}/void", made.id());
+    for _ in 0..2 {
+        let voided = daemon.post(&path, &json!({"reason": "not needed"})).await;
+        assert_eq!(
+            (voided.status, &voided.body["status"]),
+            (StatusCode::OK, &json!("voided")),
+            "{}",
+            voided.text
+        );
+    }
+    let view =
+        daemon.post(&format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer()), &json!({})).await;
+    assert_eq!((view.status, view.code()), (StatusCode::CONFLICT, "signing_closed"));
+}
+
+#[tokio::test]
+async fn b3_a_refresh_is_spent_once_in_a_quarter_of_an_hour() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}/refresh", made.id());
+    assert_eq!(daemon.post(&path, &json!({})).await.status, StatusCode::OK);
+    let refused = daemon.post(&path, &json!({})).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "polling_budget"));
+    assert!(refused.body["retry_at"].is_string());
+    daemon.clock.advance(std::time::Duration::from_secs(15 * 60 + 1));
+    assert_eq!(daemon.post(&path, &json!({})).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn h1_an_outage_is_degraded_while_the_token_lives_and_unready_after() {
+    let daemon = TestDaemon::start().await;
+    daemon.run_clock("started", async || daemon.ops("/startupz").await.status == StatusCode::OK).await;
+    assert_eq!(daemon.ops("/livez").await.status, StatusCode::OK);
+    let ready = daemon.ops("/readyz").await;
+    // The sender without consent is a reason; the other one serves.
+    assert!(ready.text.contains("consent_required"), "{}", ready.text);
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/oauth/token"})).await;
+    daemon.clock.advance(std::time::Duration::from_secs(31 * 60));
+    daemon
+        .run_clock("degraded", async || daemon.ops("/readyz").await.text.contains("its refresh fails"))
+        .await;
+    assert_eq!(
+        daemon.create("order-1", &order()).await.status,
+        StatusCode::CREATED,
+        "callers notice nothing"
+    );
+    let metrics = daemon.ops("/metrics").await;
+    assert!(metrics.text.contains("countersign_token_runway_seconds{sender=\"system\"}"), "{}", metrics.text);
+}
+
+#[tokio::test]
+async fn our_events_reach_a_webhook_signed() {
+    let (taken, url) = receiver().await;
+    let webhook = format!(
+        "[webhooks.website]\nurl = \"{url}\"\nsecrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\nallow_private = true\n"
+    );
+    let daemon = TestDaemon::builder().public().with(&webhook).start().await;
+    daemon.create("order-1", &order()).await;
+    daemon.run_clock("an event", async || !taken.lock().unwrap().is_empty()).await;
+    let (headers, body) = taken.lock().unwrap()[0].clone();
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&body["type"], &body["data"]["sequence"]), (&json!("signing.opened"), &json!(1)), "{body}");
+    assert!(headers["webhook-id"].to_str().unwrap().starts_with("evt_"));
+    assert!(headers["webhook-signature"].to_str().unwrap().starts_with("v1,"));
+}
+
+type Taken = std::sync::Arc<std::sync::Mutex<Vec<(http::HeaderMap, String)>>>;
+
+/// A receiver of webhooks.
+async fn receiver() -> (Taken, String) {
+    let taken = Taken::default();
+    let keep = taken.clone();
+    let router = axum::Router::new().route(
+        "/hook",
+        axum::routing::post(move |headers: http::HeaderMap, body: String| async move {
+            keep.lock().unwrap().push((headers, body));
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (taken, url)
+}
+
+/// The upstream's id of the only signer.
+async fn only_signer(daemon: &TestDaemon) -> String {
+    let signers = daemon.control(Method::GET, "signers", &Value::Null).await;
+    let first = &signers["signers"][0];
+    let id =
+        first.get("recipient_id_guid").or_else(|| first.get("id")).or_else(|| first.get("recipientIdGuid"));
+    id.and_then(Value::as_str).unwrap_or_else(|| panic!("{signers}")).to_owned()
+}

@@ -1,0 +1,140 @@
+//! Rule E4 on the real binary: killed with SIGKILL at random moments under load, started again, asked again.
+//! Each key that was answered, before or after, has exactly one envelope, and keeps its id.
+
+use std::{
+    collections::HashMap,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{TestDaemon, http_client, order},
+    postgres,
+};
+
+/// How often the daemon is killed, for each store.
+const KILLS: usize = 8;
+/// Creates under way at once.
+const AT_ONCE: usize = 8;
+
+#[tokio::test]
+async fn e4_sqlite_killed_at_random_moments_makes_one_envelope_a_key() {
+    let folder = crate::harness::TempDir::new();
+    kills(&format!("sqlite://{}", folder.0.join("kills.db").display())).await;
+}
+
+#[tokio::test]
+async fn e4_postgres_killed_at_random_moments_makes_one_envelope_a_key() {
+    if let Some(url) = postgres::database() {
+        kills(&url).await;
+    }
+}
+
+async fn kills(store: &str) {
+    // Its emulator and control interface serve; its own daemon stays idle.
+    let around = TestDaemon::start().await;
+    around.control(Method::POST, "limits", &json!({"hourly": 100_000, "burst": 100_000})).await;
+    let folder = crate::harness::TempDir::new();
+    let settings = around.settings_for_a_process(store);
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut ids: HashMap<String, String> = HashMap::new();
+    for round in 0..KILLS {
+        let (mut daemon, api) = start(&settings, &folder.0, round).await;
+        let keys: Vec<String> = (0..AT_ONCE).map(|number| format!("order-{round}-{number}")).collect();
+        let calls = keys.iter().map(|key| create(&api, key));
+        let calls = futures_util::future::join_all(calls);
+        let kill = tokio::time::sleep(Duration::from_millis(random.u64(0..60)));
+        tokio::pin!(calls, kill);
+        let early = tokio::select! { made = &mut calls => Some(made), () = &mut kill => None };
+        daemon.kill();
+        let answers = match early {
+            Some(made) => made,
+            None => calls.await,
+        };
+        remember(&mut ids, &keys, answers);
+    }
+    let (mut daemon, api) = start(&settings, &folder.0, KILLS).await;
+    for round in 0..KILLS {
+        let keys: Vec<String> = (0..AT_ONCE).map(|number| format!("order-{round}-{number}")).collect();
+        for key in &keys {
+            let id = settled(&around, &api, key).await;
+            assert_eq!(ids.entry(key.clone()).or_insert_with(|| id.clone()), &id, "{key} keeps its id");
+        }
+    }
+    daemon.kill();
+    assert_eq!(around.envelopes().await, KILLS * AT_ONCE, "exactly one envelope a key");
+}
+
+fn remember(ids: &mut HashMap<String, String>, keys: &[String], answers: Vec<Option<(u16, Value)>>) {
+    for (key, answer) in keys.iter().zip(answers) {
+        if let Some((201 | 202, body)) = answer {
+            ids.insert(key.clone(), body["id"].as_str().unwrap().to_owned());
+        }
+    }
+}
+
+/// Repeats a call until it is answered for good; time at the upstream stands still, so it is moved on.
+async fn settled(around: &TestDaemon, api: &str, key: &str) -> String {
+    for _ in 0..400 {
+        if let Some((201, body)) = create(api, key).await {
+            return body["id"].as_str().unwrap().to_owned();
+        }
+        around.clock.advance(Duration::from_millis(100));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{key} was never settled");
+}
+
+/// One create; none if the daemon died over it.
+async fn create(api: &str, key: &str) -> Option<(u16, Value)> {
+    let request = http_client()
+        .post(format!("{api}/v1/signings"))
+        .header("authorization", format!("Bearer {}", crate::harness::CALLER_KEY))
+        .header("idempotency-key", key)
+        .header("content-type", "application/json")
+        .body(order().to_string());
+    let response = request.send().await.ok()?;
+    let status = response.status().as_u16();
+    let body = response.text().await.ok()?;
+    Some((status, serde_json::from_str(&body).ok()?))
+}
+
+/// A daemon that is killed, at the latest when its test ends.
+struct Daemon(Child);
+
+impl Daemon {
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn start(settings: &str, folder: &std::path::Path, round: usize) -> (Daemon, String) {
+    let (file, ready) = (folder.join("settings.toml"), folder.join(format!("ready-{round}.json")));
+    std::fs::write(&file, settings).unwrap();
+    let process = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["serve", "--config"])
+        .arg(&file)
+        .arg("--ready-file")
+        .arg(&ready)
+        .stderr(Stdio::null())
+        .spawn();
+    let daemon = Daemon(process.unwrap());
+    for _ in 0..3_000 {
+        if let Ok(text) = std::fs::read(&ready) {
+            let ready: Value = serde_json::from_slice(&text).unwrap();
+            return (daemon, ready["api_url"].as_str().unwrap().to_owned());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the daemon did not start");
+}

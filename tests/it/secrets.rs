@@ -1,0 +1,288 @@
+//! Rule S1 over a whole run of the real binary at level trace: secrets are planted, everything is exercised,
+//! and every sink is searched. A positive control proves that the search finds what is there.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{TempDir, http_client};
+
+/// Goes into places that may be seen: found wherever it should be, or the search is blind.
+const CONTROL: &str = "control-9f3c";
+const NAME: &str = "Plantina Geheimrat";
+const EMAIL: &str = "planted.person@example.com";
+const PHONE: &str = "15112349876";
+const CODE: &str = "planted-access-77";
+const FIELD: &str = "Planted Field Ltd";
+const HOOK_SECRET: &str = "whsec_cGxhbnRlZC13ZWJob29rLXNlY3JldC0wMDE=";
+
+struct Run {
+    emulator: Child,
+    daemon: Child,
+    directory: TempDir,
+    emulated: Value,
+    serving: Value,
+    key: String,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        for process in [&mut self.daemon, &mut self.emulator] {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Run {
+    async fn start() -> Self {
+        let directory = TempDir::new();
+        let at = |name: &str| directory.0.join(name);
+        let emulator = binary()
+            .args(["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--ready-file"])
+            .arg(at("emulator.json"))
+            .arg("--state-dir")
+            .arg(at("emulator"))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let emulated = ready(&at("emulator.json")).await;
+        let added = binary().args(["caller", "add", "website", "--json"]).output().unwrap();
+        let caller: Value = serde_json::from_slice(&added.stdout).unwrap();
+        let settings = settings(&emulated, &caller, &directory.0);
+        std::fs::write(at("settings.toml"), settings).unwrap();
+        let daemon = binary()
+            .args(["serve", "--config"])
+            .arg(at("settings.toml"))
+            .arg("--ready-file")
+            .arg(at("serve.json"))
+            .stdout(std::fs::File::create(at("stdout.log")).unwrap())
+            .stderr(std::fs::File::create(at("stderr.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let serving = ready(&at("serve.json")).await;
+        let key = caller["key"].as_str().unwrap().to_owned();
+        Self { emulator, daemon, directory, emulated, serving, key }
+    }
+
+    fn api(&self, path: &str) -> String {
+        format!("{}{path}", self.serving["api_url"].as_str().unwrap())
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        url: &str,
+        key: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> String {
+        let mut request =
+            http_client().request(method, url).body(body).header("authorization", format!("Bearer {key}"));
+        request = request.header("x-request-id", CONTROL).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap().text().await.unwrap_or_default()
+    }
+}
+
+fn binary() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_countersign"))
+}
+
+async fn ready(path: &Path) -> Value {
+    for _ in 0..3_000 {
+        if let Ok(text) = std::fs::read(path) {
+            return serde_json::from_slice(&text).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} did not come", path.display());
+}
+
+fn settings(emulated: &Value, caller: &Value, directory: &Path) -> String {
+    let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    format!(
+        r#"
+[upstream]
+environment = "emulator"
+oauth_url = "{}"
+[senders.system]
+integration_key = "{}"
+user_id = "{}"
+keys = ["{}"]
+[api]
+listen = "127.0.0.1:0"
+[ops]
+listen = "127.0.0.1:0"
+[public]
+listen = "127.0.0.1:{port}"
+base_url = "http://127.0.0.1:{port}"
+[callers.website]
+key_hash = "{}"
+return_origins = ["https://www.example.com"]
+[store]
+url = "sqlite://{}"
+seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
+[templates]
+nda = "{}"
+[connect]
+hmac_keys = ["{}"]
+[webhooks.website]
+url = "http://127.0.0.1:9/hook"
+secrets = ["{HOOK_SECRET}"]
+allow_private = true
+[stop]
+grace = 0
+[log]
+level = "trace"
+"#,
+        text(emulated, "oauth_url"),
+        text(emulated, "integration_key"),
+        text(emulated, "user_id"),
+        text(emulated, "private_key_file"),
+        text(caller, "key_hash"),
+        directory.join("store.db").display(),
+        text(emulated, "template_id"),
+        text(emulated, "connect_hmac_key"),
+    )
+}
+
+fn order() -> Value {
+    json!({
+        "reference": CONTROL, "sender": "system", "documents": [{"template": "nda"}],
+        "signers": [{
+            "key": "visitor", "name": NAME, "email": EMAIL, "role": "Client", "access_code": CODE,
+            "sms_auth": {"phone": format!("+49{PHONE}")}, "fields": {"company": FIELD},
+            "return_url": "https://www.example.com/done",
+        }],
+    })
+}
+
+#[tokio::test]
+async fn s1_no_planted_secret_reaches_any_sink() {
+    let mut run = Run::start().await;
+    let key = [("idempotency-key", "order-1")];
+    let made = run.call(Method::POST, &run.api("/v1/signings"), &run.key, &key, order().to_string()).await;
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let view = made["signers"][0]["view"]["url"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    let link = made["signers"][0]["link"]["url"].as_str().unwrap().to_owned();
+    let problems = exercise(&run, &made, &link).await;
+    let metrics = run
+        .call(
+            Method::GET,
+            &format!("{}/metrics", run.serving["ops_url"].as_str().unwrap()),
+            "x",
+            &[],
+            String::new(),
+        )
+        .await;
+    let readyz = run
+        .call(
+            Method::GET,
+            &format!("{}/readyz", run.serving["ops_url"].as_str().unwrap()),
+            "x",
+            &[],
+            String::new(),
+        )
+        .await;
+    crate::demo::terminate(&run.daemon);
+    assert!(run.daemon.wait().unwrap().success());
+
+    let pem = std::fs::read_to_string(run.emulated["private_key_file"].as_str().unwrap()).unwrap();
+    let key_line = pem.lines().nth(2).unwrap().to_owned();
+    let slt = view.split("slt=").nth(1).unwrap().to_owned();
+    let token = link.rsplit('/').next().unwrap().to_owned();
+    let secrets =
+        [NAME, EMAIL, PHONE, CODE, FIELD, HOOK_SECRET, &key_line, &slt, &token, &run.key, "eyJ0eXAiOiJNVCI"];
+    let log = read(&run.directory.0.join("stderr.log")) + &read(&run.directory.0.join("stdout.log"));
+    let sinks = [
+        ("log", &log, CONTROL),
+        ("metrics", &metrics, "countersign_build_info"),
+        ("problems", &problems, "phone_invalid"),
+        ("readyz", &readyz, "status"),
+    ];
+    for (sink, text, control) in sinks {
+        assert!(text.contains(control), "the search is blind for {sink}");
+        for secret in secrets {
+            assert!(!text.contains(secret), "{sink} holds {secret:?}");
+        }
+    }
+    assert!(log.contains("TRACE"), "the log was at trace");
+    at_rest(&run.directory.0, &secrets);
+}
+
+/// At rest nothing personal and no token is in the clear (rules S2, L4).
+fn at_rest(directory: &Path, secrets: &[&str]) {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("store.db")));
+    let bytes: Vec<u8> = files.iter().flat_map(|path| std::fs::read(path).unwrap()).collect();
+    let holds = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(holds(CONTROL), "the search is blind for the store");
+    for secret in secrets {
+        assert!(!holds(secret), "the store holds {secret:?} in the clear");
+    }
+}
+
+/// Every kind of path, good and bad; answers the problems that came.
+async fn exercise(run: &Run, made: &Value, link: &str) -> String {
+    let (id, signer) = (made["id"].as_str().unwrap(), made["signers"][0]["id"].as_str().unwrap());
+    let mut problems = String::new();
+    let mut bad = order();
+    bad["signers"][0]["sms_auth"]["phone"] = json!(format!("+0{PHONE}"));
+    problems += &run
+        .call(Method::POST, &run.api("/v1/signings"), &run.key, &[("idempotency-key", "b")], bad.to_string())
+        .await;
+    bad["signers"][0]["email"] = json!(format!("{EMAIL}@"));
+    problems += &run
+        .call(Method::POST, &run.api("/v1/signings"), &run.key, &[("idempotency-key", "c")], bad.to_string())
+        .await;
+    problems += &run
+        .call(
+            Method::POST,
+            &run.api("/v1/signings"),
+            &run.key,
+            &[("idempotency-key", "order-1")],
+            bad.to_string(),
+        )
+        .await;
+    let views = run.api(&format!("/v1/signings/{id}/signers/{signer}/views"));
+    run.call(Method::POST, &views, &run.key, &[], "{}".to_owned()).await;
+    run.call(Method::GET, link, "x", &[], String::new()).await;
+    let control = run.emulated["control_url"].as_str().unwrap();
+    for fault in ["commit_then_drop", "html", "truncate"] {
+        let fault = json!({"fault": fault, "method": "POST", "path": "/envelopes", "count": 1});
+        run.call(Method::POST, &format!("{control}/_test/faults"), "x", &[], fault.to_string()).await;
+        let headers = [("idempotency-key", fault["fault"].as_str().unwrap()), ("prefer", "wait=1")];
+        run.call(Method::POST, &run.api("/v1/signings"), &run.key, &headers, order().to_string()).await;
+    }
+    run.call(Method::POST, &format!("{control}/_test/tokens/revoke"), "x", &[], "{}".to_owned()).await;
+    run.call(Method::POST, &views, &run.key, &[], "{}".to_owned()).await;
+    problems += &run
+        .call(
+            Method::GET,
+            &run.api(&format!("/v1/signings/{id}/documents/combined")),
+            &run.key,
+            &[],
+            String::new(),
+        )
+        .await;
+    run.call(Method::GET, &run.api(&format!("/v1/signings/{id}/timeline")), &run.key, &[], String::new())
+        .await;
+    problems += &run.call(Method::GET, &run.api("/v1/signings"), "cs_wrong", &[], String::new()).await;
+    let void = run.api(&format!("/v1/signings/{id}/void"));
+    run.call(Method::POST, &void, &run.key, &[], json!({"reason": "not needed"}).to_string()).await;
+    problems
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
