@@ -10,6 +10,8 @@ mod audit;
 mod browser;
 mod cli;
 mod demo;
+mod doctor;
+mod emulated;
 mod esign;
 mod harness;
 mod journey;

@@ -3,14 +3,16 @@
 use std::{
     collections::BTreeMap,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
+    path::Path,
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
 
-use crate::demo::{Demo, terminate};
+use crate::{
+    demo::{Demo, terminate},
+    emulated::{Emulated, wait_for},
+};
 
 const README: &str = include_str!("../../README.md");
 /// Where the README's commands expect the website.
@@ -81,84 +83,22 @@ async fn the_demo_starts_and_the_call_gets_the_answer_that_is_shown() {
 
 #[tokio::test]
 async fn the_way_from_key_to_daemon_works_as_written() {
-    let place = Place::new();
-    let keygen = place.run(command(Kind::Keygen));
+    let emulated = Emulated::start().await;
+    let run = |wanted| shell(command(wanted), emulated.directory()).output().unwrap();
+    let keygen = run(Kind::Keygen);
     assert!(keygen.status.success(), "{keygen:?}");
     assert!(String::from_utf8_lossy(&keygen.stdout).contains("-----BEGIN PUBLIC KEY-----"));
-    assert!(place.directory.join("keys/private_key.pem").exists());
-    let caller = place.run(command(Kind::Caller));
+    assert!(emulated.directory().join("keys/private_key.pem").exists());
+    let caller = run(Kind::Caller);
     assert!(String::from_utf8_lossy(&caller.stdout).contains("key_hash = \"sha256:"), "{caller:?}");
 
-    let doctor = place.run(command(Kind::Doctor));
+    let doctor = run(Kind::Doctor);
     assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
     let serve = format!("exec {} --ready-file ready.json", command(Kind::Serve));
-    let mut serve = place.shell(&serve).spawn().unwrap();
-    wait_for(&place.directory.join("ready.json")).await;
+    let mut serve = shell(&serve, emulated.directory()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&emulated.directory().join("ready.json")).await;
     terminate(&serve);
     assert!(serve.wait().unwrap().success());
-}
-
-/// A directory with the local settings and a running emulator that they fit.
-struct Place {
-    directory: PathBuf,
-    emulator: Child,
-    ready: Value,
-}
-
-impl Place {
-    fn new() -> Self {
-        let directory = std::env::temp_dir().join(format!("countersign-readme-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(&directory).unwrap();
-        let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
-        std::fs::copy(settings, directory.join("countersign.toml")).unwrap();
-        let emulate = "exec countersign emulate --listen 127.0.0.1:0 --control 127.0.0.1:0 \
-                       --state-dir emulator --ready-file emulator.json";
-        let emulator = shell(emulate, &directory).stdout(Stdio::null()).spawn().unwrap();
-        let ready_file = directory.join("emulator.json");
-        let mut patience = 3_000;
-        while !ready_file.exists() && patience > 0 {
-            std::thread::sleep(Duration::from_millis(10));
-            patience -= 1;
-        }
-        let ready = serde_json::from_slice(&std::fs::read(ready_file).unwrap()).unwrap();
-        Self { directory, emulator, ready }
-    }
-
-    /// The settings name fixed ports; tests take free ones.
-    fn shell(&self, command: &str) -> Command {
-        let mut shell = shell(command, &self.directory);
-        let entry = |name: &str| self.ready[name].as_str().unwrap();
-        shell
-            .env("COUNTERSIGN__UPSTREAM__OAUTH_URL", entry("oauth_url"))
-            .env("COUNTERSIGN__CONNECT__HMAC_KEYS", format!("[\"{}\"]", entry("connect_hmac_key")))
-            .env("COUNTERSIGN__API__LISTEN", "127.0.0.1:0")
-            .env("COUNTERSIGN__PUBLIC__LISTEN", "127.0.0.1:0")
-            .env("COUNTERSIGN__OPS__LISTEN", "127.0.0.1:0")
-            .env("COUNTERSIGN__STOP__GRACE", "0s");
-        shell
-    }
-
-    fn run(&self, command: &str) -> Output {
-        self.shell(command).output().unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = self.emulator.kill();
-        let _ = self.emulator.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-async fn wait_for(path: &Path) {
-    let arrived = async {
-        while !path.exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), arrived).await.expect("it is ready in time");
 }
 
 /// A command as a person types it, with our binary on the path.

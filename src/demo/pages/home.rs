@@ -157,8 +157,12 @@ fn input(field: &Field<'_>, refusal: Option<&Refusal>) -> Markup {
 fn summary(refusal: &Refusal) -> Markup {
     html! {
         div class="notice bad" role="alert" {
-            p { strong { "That did not work: " } (refusal.detail) @if refusal.errors.is_empty() && !refusal.code.is_empty() { " " code { (refusal.code) } } }
-            @if !refusal.fix.is_empty() && refusal.errors.is_empty() { p { (refusal.fix) } }
+            @if refusal.errors.is_empty() {
+                p { strong { "That did not work: " } (refusal.detail) " " code { (refusal.code) } }
+                p { (refusal.fix) }
+            } @else {
+                p { strong { "Not yet. " } "Please correct what is marked below." }
+            }
         }
     }
 }

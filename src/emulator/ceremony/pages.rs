@@ -273,7 +273,8 @@ body{margin:0;background:var(--desk);color:var(--ink);font:1rem/1.5 system-ui,-a
 .bar{display:flex;flex-wrap:wrap;gap:.25rem 1rem;padding:.75rem 1rem;background:var(--ink);color:#fff}
 .bar span{color:#ffd98a}
 main{max-width:46rem;margin:1.5rem auto;padding:0 1rem 3rem}
-main.narrow{max-width:28rem}
+main.narrow{width:calc(100% - 2rem);max-width:28rem;margin:1.5rem auto}
+form+form{margin-top:1.5rem}
 h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0}
 h2{font-size:1.1rem;margin:.25rem 0}
 .lead{font-weight:600}
