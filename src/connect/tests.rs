@@ -57,7 +57,7 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
         options: esign::Options::default(),
     });
     let settings = signing::Settings {
-        audit::Audit::off(),
+        audit: crate::audit::Audit::off(),
         mode: Mode::Test,
         public_origin: None,
         events_to: None,

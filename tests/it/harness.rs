@@ -27,7 +27,7 @@ pub(crate) struct TestDaemon {
     pub(crate) api: String,
     pub(crate) ops: String,
     pub(crate) public: Option<String>,
-    pub(crate) parts: Parts,
+    parts: Option<Parts>,
     life: Lifecycle,
     emulator_life: Lifecycle,
     http: reqwest::Client,
@@ -113,7 +113,7 @@ impl Builder {
             api: ready.api_url,
             ops: ready.ops_url,
             public: ready.public_url,
-            parts,
+            parts: Some(parts),
             life,
             emulator_life,
             http: http_client(),
@@ -229,11 +229,13 @@ impl TestDaemon {
     /// Stops the daemon and starts it again on the same store.
     pub(crate) async fn restart(&mut self) {
         self.stop_daemon().await;
+        // The old daemon's locks go with its parts.
+        self.parts = None;
         let shared: SharedClock = Arc::new(self.clock.clone());
         self.life = Lifecycle::new();
         let (parts, ready, running) = start_daemon(&self.settings, shared, self.life.clone()).await;
         (self.api, self.ops, self.public) = (ready.api_url, ready.ops_url, ready.public_url);
-        self.parts = parts;
+        self.parts = Some(parts);
         self.running = Some(running);
         self.until_ready().await;
     }
@@ -245,6 +247,11 @@ impl TestDaemon {
         }
     }
 
+    /// The daemon's running parts.
+    pub(crate) fn parts(&self) -> &Parts {
+        self.parts.as_ref().expect("the daemon runs")
+    }
+
     /// Stops everything, and fails if it does not end in order.
     pub(crate) async fn stop(mut self) {
         self.stop_daemon().await;
@@ -252,7 +259,7 @@ impl TestDaemon {
 
     /// Waits until the sender has a token. Nothing but sockets stands between, so polling is enough.
     async fn until_ready(&self) {
-        self.until("a token", async || self.parts.auth.ready("system").is_some()).await;
+        self.until("a token", async || self.parts().auth.ready("system").is_some()).await;
     }
 
     /// Waits for something that comes by itself; fails after a time that no machine needs.

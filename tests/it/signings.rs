@@ -46,8 +46,8 @@ async fn t5_a_thousand_first_requests_cost_one_exchange() {
     daemon.clock.advance(std::time::Duration::from_secs(120));
     let before = exchanges(&daemon).await;
     // All at once, on a daemon whose token is taken away first.
-    let token = daemon.parts.auth.token("system").await.unwrap();
-    daemon.parts.auth.retire("system", token.generation());
+    let token = daemon.parts().auth.token("system").await.unwrap();
+    daemon.parts().auth.retire("system", token.generation());
     let order = order();
     let keys: Vec<String> = (0..1_000).map(|number| format!("order-{number}")).collect();
     let calls = keys.iter().map(|key| daemon.create(key, &order));
@@ -275,7 +275,7 @@ async fn t11_missing_consent_is_told_and_stores_nothing() {
     let grant = json!({"user_id": user, "integration_key": key, "granted": true, "scopes": ["signature", "impersonation"]});
     daemon.control(Method::POST, "consent", &grant).await;
     daemon.clock.advance(std::time::Duration::from_secs(120));
-    daemon.parts.auth.prove("unconsented").await.unwrap();
+    daemon.parts().auth.prove("unconsented").await.unwrap();
     assert_eq!(daemon.create("order-1", &order).await.status, StatusCode::CREATED);
 }
 
