@@ -12,10 +12,15 @@
 //! 3. What it answers goes into `objects`, and into the OpenAPI document; a test compares the two.
 
 pub mod caller;
+mod events;
+mod exchange;
 pub mod middleware;
+mod passthrough;
 pub mod problem;
 pub mod router;
+mod senders;
 mod signings;
+mod streams;
 
 pub use caller::Callers;
 pub use problem::Problem;
