@@ -12,11 +12,16 @@
 //! 3. What it answers goes into `objects`, and into the OpenAPI document; a test compares the two.
 
 pub mod caller;
+mod events;
+mod exchange;
 pub mod middleware;
 pub mod openapi;
+mod passthrough;
 pub mod problem;
 pub mod router;
+mod senders;
 mod signings;
+mod streams;
 
 pub use caller::Callers;
 pub use problem::Problem;

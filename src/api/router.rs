@@ -7,7 +7,7 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use http::header;
 use tokio_util::sync::CancellationToken;
@@ -15,11 +15,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{
         Callers, Problem,
+        caller::Caller,
+        events,
         middleware::{Watch, watch},
-        openapi, signings,
+        openapi, passthrough, senders, signings,
     },
+    auth::{Auth, consent_state::ConsentStates},
     clock::SharedClock,
-    domain::SenderName,
+    domain::{Mode, SenderName},
+    esign,
+    events::{Endpoints, Log, Streams},
     signing::Signings,
     telemetry::metrics::Metrics,
 };
@@ -31,6 +36,22 @@ pub struct Api {
     pub callers: Callers,
     /// The use cases.
     pub signings: Signings,
+    /// How we act as senders.
+    pub auth: Auth,
+    /// Calls to the upstream, for those who pass theirs through.
+    pub esign: Arc<esign::Client>,
+    /// Where events go.
+    pub endpoints: Endpoints,
+    /// What was sent, and how it fared.
+    pub log: Log,
+    /// Events as they happen.
+    pub streams: Streams,
+    /// Makes the `state` of consent links.
+    pub consents: ConsentStates,
+    /// The origin of the public listener; none if it is off.
+    pub public_origin: Option<String>,
+    /// Whether signatures bind.
+    pub mode: Mode,
     /// The senders of the settings.
     pub senders: Arc<Vec<SenderName>>,
     /// The templates of the settings, by name.
@@ -47,6 +68,17 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
 }
 
+impl Api {
+    /// A sender, if it exists and this caller may use it: both sound the same from outside.
+    pub(super) fn sender_of(&self, caller: &Caller, name: &str) -> Result<SenderName, Problem> {
+        let found = self.senders.iter().find(|known| known.as_str() == name);
+        found
+            .filter(|known| caller.may_use_sender(known))
+            .cloned()
+            .ok_or_else(|| Problem::new("sender_unknown", "there is no sender of that name for this caller"))
+    }
+}
+
 /// The paths of the API, as the metrics name them.
 pub const PATHS: &[&str] = &[
     "/v1/signings",
@@ -54,11 +86,22 @@ pub const PATHS: &[&str] = &[
     "/v1/signings/{id}/wait",
     "/v1/signings/{id}/signers/{signer}/views",
     "/v1/signings/{id}/signers/{signer}/links",
+    "/v1/signings/{id}/signers/{signer}/phone",
     "/v1/signings/{id}/void",
     "/v1/signings/{id}/refresh",
     "/v1/signings/{id}/documents/{part}",
     "/v1/signings/{id}/timeline",
     "/v1/links/{id}",
+    "/v1/senders",
+    "/v1/senders/{name}/check",
+    "/v1/senders/{name}/consent",
+    "/v1/senders/{name}/esign/{*path}",
+    "/v1/webhook_endpoints",
+    "/v1/webhook_endpoints/{id}",
+    "/v1/webhook_endpoints/{id}/rotate",
+    "/v1/events",
+    "/v1/deliveries",
+    "/v1/deliveries/{id}/replay",
     "/.well-known/jwks.json",
     "/openapi.json",
     "/docs",
@@ -74,6 +117,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/signings/{id}/wait", get(signings::wait))
         .route("/v1/signings/{id}/signers/{signer}/views", post(signings::view))
         .route("/v1/signings/{id}/signers/{signer}/links", post(signings::link))
+        .route("/v1/signings/{id}/signers/{signer}/phone", post(signings::phone))
         .route("/v1/signings/{id}/void", post(signings::void))
         .route("/v1/signings/{id}/refresh", post(signings::refresh))
         .route("/v1/signings/{id}/documents/{part}", get(signings::document))
@@ -84,7 +128,21 @@ pub fn router(api: Api) -> Router {
         .route("/openapi.json", get(openapi::pages::json))
         .route("/docs", get(openapi::pages::docs))
         .route("/docs/errors/{code}", get(openapi::pages::error));
+    let senders = Router::new()
+        .route("/v1/senders", get(senders::list))
+        .route("/v1/senders/{name}/check", post(senders::check))
+        .route("/v1/senders/{name}/consent", get(senders::consent))
+        .route("/v1/senders/{name}/esign/{*path}", any(passthrough::forward));
+    let events = Router::new()
+        .route("/v1/webhook_endpoints", post(events::create_endpoint).get(events::list_endpoints))
+        .route("/v1/webhook_endpoints/{id}", get(events::show_endpoint).delete(events::remove_endpoint))
+        .route("/v1/webhook_endpoints/{id}/rotate", post(events::rotate_endpoint))
+        .route("/v1/events", get(events::list_events))
+        .route("/v1/deliveries", get(events::list_deliveries))
+        .route("/v1/deliveries/{id}/replay", post(events::replay));
     signings
+        .merge(senders)
+        .merge(events)
         .merge(about)
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)

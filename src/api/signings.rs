@@ -4,15 +4,21 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest as _, Path, Query, Request, State, rejection::BytesRejection},
+    extract::{Path, Query, Request, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 use crate::{
-    api::{Problem, caller::Authenticated, caller::Caller, router::Api},
-    domain::{LinkId, SignerId, SigningId, SigningStatus},
+    api::{
+        Problem,
+        caller::{Authenticated, Caller},
+        exchange::{bad_query, empty_object, is_json, json, wants_stream, whole_body},
+        router::Api,
+        streams,
+    },
+    domain::{Draft, LinkId, Phone, SignerId, SigningId, SigningStatus},
     esign::DocumentRef,
     objects::{Invalids, parse_create, show},
     signing::{Ask, Created, digest},
@@ -31,27 +37,34 @@ const DEFAULT_PAGE: u32 = 20;
 /// The longest reason for a void (the upstream's `voidedReason`).
 const MAX_REASON: usize = 200;
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateQuery {
+    #[serde(default)]
+    dry_run: bool,
+}
+
 /// `POST /v1/signings`.
 pub(super) async fn create(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
+    query: Result<Query<CreateQuery>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     if api.closing.is_cancelled() {
         return Err(Problem::new("shutting_down", "the daemon has stopped taking work")
             .retry_after(Duration::from_secs(2)));
     }
+    let Query(query) = query.map_err(|_| bad_query())?;
     let headers = request.headers();
     is_json(headers)?;
+    if query.dry_run {
+        return dry_run(&api, &caller, request).await;
+    }
     let key = idempotency_key(headers)?;
     let wait = preference(headers);
     let body = whole_body(request, &api).await?;
-    let draft = parse_create(&body, &api.templates)?;
-    if !caller.may_use_sender(&draft.sender) || !api.senders.contains(&draft.sender) {
-        return Err(Problem::new("sender_unknown", "there is no sender of that name for this caller"));
-    }
-    caller.check(&draft)?;
-    let draft = api.signings.preflight(draft).await?;
+    let draft = checked(&api, &caller, &body).await?;
     let ask = Ask {
         caller: caller.name.clone(),
         key: scoped(&caller, &key),
@@ -63,6 +76,24 @@ pub(super) async fn create(
     let outcome = api.signings.create(ask).await;
     api.metrics.idempotency(counted(&outcome));
     Ok(answer(outcome.map_err(|error| Problem::from(error).as_of(api.clock.now()))?))
+}
+
+/// `POST /v1/signings?dry_run=true`: what a create would be refused for. It needs no key, because nothing
+/// is stored and nothing but reads that are remembered is spent.
+async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Response, Problem> {
+    let body = whole_body(request, api).await?;
+    let draft = checked(api, caller, &body).await?;
+    let checks = api.signings.dry_run(&draft).await;
+    let checks = checks.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    Ok(json(StatusCode::OK, show::preflight(&[&["schema", "rights", "documents"], checks].concat())))
+}
+
+/// A draft that this caller may send, with documents that hold their anchors.
+async fn checked(api: &Api, caller: &Caller, body: &Bytes) -> Result<Draft, Problem> {
+    let draft = parse_create(body, &api.templates)?;
+    api.sender_of(caller, draft.sender.as_str())?;
+    caller.check(&draft)?;
+    Ok(api.signings.preflight(draft).await?)
 }
 
 /// `GET /v1/signings/{id}`.
@@ -125,16 +156,49 @@ pub(super) struct WaitQuery {
     sequence: Option<u64>,
 }
 
-/// `GET /v1/signings/{id}/wait`.
+/// `GET /v1/signings/{id}/wait`: until the next fact, or with `Accept: text/event-stream` one by one.
 pub(super) async fn wait(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    headers: HeaderMap,
     query: Result<Query<WaitQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|_| bad_query())?;
+    let id = signing_id(&id)?;
+    if wants_stream(&headers) {
+        api.signings.get(&caller.name, id).await?;
+        return streams::open(&api, &caller, Some(id), None, &headers);
+    }
     let patience = Duration::from_secs(query.timeout.unwrap_or(DEFAULT_WAIT.as_secs())).min(MAX_WAIT);
-    let signing = api.signings.wait(&caller.name, signing_id(&id)?, query.sequence, patience).await?;
+    let signing = api.signings.wait(&caller.name, id, query.sequence, patience).await?;
+    Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PhoneBody {
+    phone: String,
+}
+
+/// `POST /v1/signings/{id}/signers/{sid}/phone`: another number for a signer whose SMS check is locked.
+pub(super) async fn phone(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path((id, signer)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    is_json(request.headers())?;
+    let body = whole_body(request, &api).await?;
+    let body: PhoneBody = serde_json::from_slice(&body)
+        .map_err(|_| Problem::new("invalid_request", "the body must be {\"phone\": \"+…\"}"))?;
+    let phone = Phone::parse(&body.phone).map_err(|error| {
+        let mut faults = Invalids::default();
+        faults.add("/phone", "phone_invalid", error.to_string());
+        faults
+    })?;
+    let reset = api.signings.reset_phone(&caller.name, signing_id(&id)?, signer_id(&signer)?, &phone).await;
+    let signing = reset.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -275,16 +339,6 @@ fn location(signing: SigningId) -> HeaderValue {
     HeaderValue::try_from(format!("/v1/signings/{signing}")).expect("an id is a header value")
 }
 
-/// An answer with a body of our JSON; views in it are secrets, so nobody keeps it.
-fn json(status: StatusCode, body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
 /// The key of a create, as the caller wrote it without its quotes (draft-ietf-httpapi-idempotency-key:
 /// a structured-field string; bare words are taken too).
 fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
@@ -332,60 +386,12 @@ fn preference(headers: &HeaderMap) -> Duration {
     wait.min(MAX_WAIT)
 }
 
-fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        Ok(())
-    } else {
-        Err(Problem::new("invalid_request", "the Content-Type must be application/json"))
-    }
-}
-
-/// The body, within the limit.
-async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, api).await.map_err(|rejection| match rejection {
-        BytesRejection::FailedToBufferBody(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new("payload_too_large", format!("the body is larger than {} bytes", api.body_limit))
-        }
-        _ => Problem::new("invalid_request", "the body did not arrive whole"),
-    })
-}
-
-/// Repeats take `{}` or nothing.
-fn empty_object(body: &Bytes) -> Result<(), Problem> {
-    if body.is_empty() {
-        return Ok(());
-    }
-    let value: serde_json::Value =
-        serde_json::from_slice(body).map_err(|_| Problem::new("invalid_request", "the body is not JSON"))?;
-    let Some(fields) = value.as_object() else {
-        return Err(Problem::new("invalid_request", "the body must be {}"));
-    };
-    let mut faults = Invalids::default();
-    for name in fields.keys() {
-        faults.add(
-            format!("/{}", crate::objects::invalid::token(name)),
-            "unknown_field",
-            "there is no such field",
-        );
-    }
-    if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
-}
-
 fn document_ref(part: &str) -> Option<DocumentRef> {
     match part {
         "certificate" => Some(DocumentRef::Certificate),
         "combined" => Some(DocumentRef::Combined),
         number => number.parse().ok().filter(|number| *number > 0).map(DocumentRef::Number),
     }
-}
-
-fn bad_query() -> Problem {
-    Problem::new(
-        "invalid_request",
-        "the query has a parameter that does not exist, twice, or of the wrong type",
-    )
 }
 
 fn signing_id(text: &str) -> Result<SigningId, Problem> {

@@ -8,11 +8,13 @@ use secrecy::ExposeSecret as _;
 
 use crate::{
     app::Parts,
+    clock::SharedClock,
     config::{Config, Webhook},
     connect::{self, Inbox},
     domain::{CallerName, EventKind, Private},
     events::{Dispatcher, Endpoints, FromSettings, Limits, Targets, Webhooks, endpoints::secret_bytes},
     public,
+    store::SharedStore,
 };
 
 /// What the settings say of events, in both directions.
@@ -38,9 +40,16 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The endpoints of a store; those of the settings come when this is started.
+    pub(super) fn endpoints(&self, store: &SharedStore, clock: &SharedClock) -> Endpoints {
+        Endpoints::new(Arc::clone(store), Arc::clone(clock), self.targets)
+    }
+}
+
 /// Starts both directions; answers the route that DocuSign pushes to.
 pub(super) async fn start(parts: &Parts, settings: Settings) -> anyhow::Result<Router> {
-    let endpoints = Endpoints::new(Arc::clone(&parts.store), Arc::clone(&parts.clock), settings.targets);
+    let endpoints = parts.endpoints.clone();
     let applied = endpoints.apply(&settings.webhooks, &settings.callers).await;
     applied.context("cannot store the webhooks of the settings")?;
     let dispatcher = Dispatcher::new(

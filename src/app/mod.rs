@@ -28,7 +28,7 @@ use crate::{
     config::{self, Config, ConfigError, StoreUrl, Synchronous},
     domain::{Mode, Private, SenderName},
     esign,
-    events::Hub,
+    events::{Endpoints, Hub, Log, Streams},
     http_client::{self, HttpClient},
     lifecycle::Lifecycle,
     listener::{Bound, Limits},
@@ -71,6 +71,10 @@ pub struct Parts {
     pub store: SharedStore,
     /// Passes wake-ups on.
     pub hub: Hub,
+    /// Calls to the upstream.
+    pub esign: Arc<esign::Client>,
+    /// Where our events go.
+    pub endpoints: Endpoints,
     /// What is derived from the seal key.
     pub secrets: Secrets,
     clock: SharedClock,
@@ -110,7 +114,7 @@ impl App {
         let hub = Hub::new();
         let signings = Signings::new(
             Arc::clone(&store),
-            esign,
+            Arc::clone(&esign),
             hub.clone(),
             Arc::clone(&clock),
             life.clone(),
@@ -118,11 +122,25 @@ impl App {
         );
         let callers = Callers::new(&config.callers);
         let secrets = Secrets::derive(&config);
-        let parts = Parts { auth, signings, callers, health, metrics, store, hub, secrets, clock, life };
+        let events = events::Settings::of(&config);
+        let endpoints = events.endpoints(&store, &clock);
+        let parts = Parts {
+            auth,
+            signings,
+            callers,
+            health,
+            metrics,
+            store,
+            hub,
+            esign,
+            endpoints,
+            secrets,
+            clock,
+            life,
+        };
         let listeners = bind(&config).await?;
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         let body_limit = config.api.body_limit.bytes();
-        let events = events::Settings::of(&config);
         Ok(Self { parts, listeners, templates, body_limit, stop: config.stop, visitors, events })
     }
 
@@ -193,6 +211,19 @@ fn serve(
     let api = api::router(api::Api {
         callers: parts.callers.clone(),
         signings: parts.signings.clone(),
+        auth: parts.auth.clone(),
+        esign: Arc::clone(&parts.esign),
+        endpoints: parts.endpoints.clone(),
+        log: Log::new(Arc::clone(&parts.store), parts.hub.clone(), Arc::clone(&parts.clock)),
+        streams: Streams::new(
+            Arc::clone(&parts.store),
+            parts.hub.clone(),
+            Arc::clone(&parts.clock),
+            parts.life.clone(),
+        ),
+        consents: parts.secrets.consents.clone(),
+        public_origin: parts.signings.settings().public_origin.clone(),
+        mode: parts.signings.settings().mode,
         senders: Arc::new(names),
         templates: Arc::new(templates),
         body_limit,

@@ -1,6 +1,6 @@
 //! From the settings' senders to `auth`, and from their state to health.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     app::Parts,
@@ -9,6 +9,7 @@ use crate::{
         signing_key::KeySource, user_info::AccountChoice,
     },
     config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
+    domain::SenderName,
     ops::PartStatus,
 };
 
@@ -68,10 +69,13 @@ fn key_source(source: &config::KeySource) -> KeySource {
 /// Mints the first tokens, and keeps health up to date with the senders' state.
 pub(super) fn watch(parts: &Parts) {
     for name in parts.auth.senders() {
-        let auth = parts.auth.clone();
+        let (auth, esign) = (parts.auth.clone(), Arc::clone(&parts.esign));
         // The failure, if it is one, is in the sender's status; the refresher goes on by itself.
         parts.life.spawn_work("first token", async move {
-            let _ = auth.token(&name).await;
+            if auth.token(&name).await.is_ok() {
+                // Known before the first call needs it: what names another account is refused unasked.
+                let _ = esign.acting(&SenderName::new(Arc::clone(&name))).await;
+            }
         });
     }
     let (parts, stopping) = (parts.clone(), parts.life.stopping());

@@ -66,6 +66,15 @@ impl Auth {
         fetched.map(|known| known.info.clone()).map_err(|error| Arc::clone(&*error))
     }
 
+    /// As [`user_info`](Self::user_info), asked for now: somebody wants to know how things are. A failure
+    /// takes away nothing that was known.
+    pub async fn look_up_user(&self, name: &str) -> Result<UserInfo, Arc<Error>> {
+        let sender = self.sender(name)?;
+        let known = self.fetch_user(name, None).await?;
+        self.inner.users.insert(Arc::clone(&sender.name), Arc::clone(&known)).await;
+        Ok(known.info.clone())
+    }
+
     /// The account that the sender's settings mean.
     pub async fn account(&self, name: &str) -> Result<Account, Arc<Error>> {
         let sender = self.sender(name)?;

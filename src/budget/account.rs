@@ -45,6 +45,19 @@ impl Account {
     }
 
     pub(super) fn admit(&mut self, priority: Priority, now: Now) -> Result<Ticket, Shed> {
+        self.peek(priority, now)?;
+        self.hour.spend();
+        self.flying += 1;
+        self.count(now);
+        Ok(Ticket {
+            hour: self.hour.number(),
+            silent_before: self.hour.silent_so_far(),
+            second: self.burst.spend(now),
+        })
+    }
+
+    /// Whether a call of this priority would be let through.
+    pub(super) fn peek(&mut self, priority: Priority, now: Now) -> Result<(), Shed> {
         self.roll(now);
         let shed = |scope, until| Err(Shed { scope, retry_at: now.date_of(until), until });
         if let Some(until) = self.hour.refused_until(now) {
@@ -60,14 +73,7 @@ impl Account {
         if self.burst.left() <= reserve {
             return shed(Scope::Burst, self.burst.frees_at(reserve, now));
         }
-        self.hour.spend();
-        self.flying += 1;
-        self.count(now);
-        Ok(Ticket {
-            hour: self.hour.number(),
-            silent_before: self.hour.silent_so_far(),
-            second: self.burst.spend(now),
-        })
+        Ok(())
     }
 
     /// What a call of this priority must leave untouched.

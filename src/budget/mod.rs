@@ -181,6 +181,12 @@ impl Budget {
         }
     }
 
+    /// Whether a call would be allowed now. Counts nothing.
+    pub fn peek(&self, account: &AccountId, priority: Priority, now: Now) -> Result<(), Shed> {
+        let shared = self.account(account, now);
+        lock(&shared).peek(priority, now)
+    }
+
     /// As [`Budget::admit`], but waits for a burst to be over if that comes before the deadline.
     ///
     /// The hour is not waited for: nobody holds a connection open that long.

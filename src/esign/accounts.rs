@@ -10,6 +10,7 @@ use url::Url;
 use super::{Client, Error};
 use crate::{
     auth::identity::UserId,
+    budget::{Now, Operation},
     domain::{AccountId, SenderName},
 };
 
@@ -75,6 +76,22 @@ impl Client {
         let mut senders = self.senders.write().unwrap_or_else(PoisonError::into_inner);
         senders.insert(sender.clone(), Arc::clone(&acting));
         Ok(acting)
+    }
+
+    /// The sender in its account, if it was needed before. Asks nobody.
+    pub fn known(&self, sender: &SenderName) -> Option<Arc<Acting>> {
+        self.senders.read().unwrap_or_else(PoisonError::into_inner).get(sender).cloned()
+    }
+
+    /// Whether the sender has a token or can get one; warm, it asks nobody.
+    pub async fn can_act(&self, acting: &Acting) -> Result<(), Error> {
+        Ok(self.auth.token(acting.sender.as_str()).await.map(|_| ())?)
+    }
+
+    /// Whether the budget would let a create through now. Spends nothing.
+    pub fn has_room(&self, acting: &Acting) -> Result<(), Error> {
+        let operation = Operation::CreateEnvelope;
+        Ok(self.budget.peek(&acting.account, operation.priority(), Now::read(&*self.clock))?)
     }
 
     /// Forgets where a sender acts: its settings changed, or the upstream says that they belong together no more.

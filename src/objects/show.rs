@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     domain::{Claim, Event, Failure, Mode, Private, Signer, SignerId, Signing},
-    store::Link,
+    store::{Delivery, DeliveryState, Endpoint, Link},
 };
 
 /// A recipient view as its caller gets it: once, and never again.
@@ -94,6 +94,45 @@ pub fn event(event: &Event) -> Bytes {
 /// One page of events.
 pub fn events(page: &[Event], limit: usize) -> Bytes {
     let shown: Vec<_> = page.iter().take(limit).map(EventObject::of).collect();
+    let next_cursor = (page.len() > limit).then(|| page[limit - 1].id.to_string());
+    list(shown, next_cursor)
+}
+
+/// What a dry run has looked at, all of it well.
+pub fn preflight(checks: &[&str]) -> Bytes {
+    #[derive(Serialize)]
+    struct Preflight<'a> {
+        object: &'static str,
+        ok: bool,
+        checks: Vec<Check<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Check<'a> {
+        check: &'a str,
+        ok: bool,
+    }
+    let checks = checks.iter().map(|check| Check { check, ok: true }).collect();
+    to_bytes(&Preflight { object: "preflight", ok: true, checks })
+}
+
+/// A webhook endpoint; its secret only when it was just made.
+pub fn endpoint(endpoint: &Endpoint, secret: Option<&Private<String>>) -> Bytes {
+    to_bytes(&EndpointObject::of(endpoint, secret))
+}
+
+/// All endpoints of a caller.
+pub fn endpoints(all: &[Endpoint]) -> Bytes {
+    list(all.iter().map(|endpoint| EndpointObject::of(endpoint, None)).collect(), None)
+}
+
+/// A delivery.
+pub fn delivery(delivery: &Delivery) -> Bytes {
+    to_bytes(&DeliveryObject::of(delivery))
+}
+
+/// One page of deliveries.
+pub fn deliveries(page: &[Delivery], limit: usize) -> Bytes {
+    let shown: Vec<_> = page.iter().take(limit).map(DeliveryObject::of).collect();
     let next_cursor = (page.len() > limit).then(|| page[limit - 1].id.to_string());
     list(shown, next_cursor)
 }
@@ -294,6 +333,76 @@ impl<'a> EventObject<'a> {
             r#type: event.kind.as_str(),
             timestamp: event.at,
             data: data(event),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct EndpointObject<'a> {
+    object: &'static str,
+    id: Text<crate::domain::EndpointId>,
+    url: &'a str,
+    events: Vec<&'static str>,
+    allow_private: bool,
+    from_settings: bool,
+    created_at: Timestamp,
+    rotated_at: Option<Timestamp>,
+    disabled_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+}
+
+impl<'a> EndpointObject<'a> {
+    fn of(endpoint: &'a Endpoint, secret: Option<&'a Private<String>>) -> Self {
+        Self {
+            object: "webhook_endpoint",
+            id: Text(endpoint.id),
+            url: &endpoint.url,
+            events: endpoint.events.iter().map(|kind| kind.as_str()).collect(),
+            allow_private: endpoint.allow_private,
+            from_settings: endpoint.from_settings,
+            created_at: endpoint.created_at,
+            rotated_at: endpoint.rotated_at,
+            disabled_at: endpoint.disabled_at,
+            secret: secret.map(|secret| secret.reveal().as_str()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct DeliveryObject<'a> {
+    object: &'static str,
+    id: Text<crate::domain::DeliveryId>,
+    event: Text<crate::domain::EventId>,
+    endpoint: Text<crate::domain::EndpointId>,
+    status: &'static str,
+    attempts: u32,
+    created_at: Timestamp,
+    next_attempt_at: Option<Timestamp>,
+    attempted_at: Option<Timestamp>,
+    response_status: Option<u16>,
+    error: Option<&'a str>,
+}
+
+impl<'a> DeliveryObject<'a> {
+    fn of(delivery: &'a Delivery) -> Self {
+        let is_pending = delivery.state == DeliveryState::Pending;
+        Self {
+            object: "delivery",
+            id: Text(delivery.id),
+            event: Text(delivery.event),
+            endpoint: Text(delivery.endpoint),
+            status: match delivery.state {
+                DeliveryState::Delivered => "delivered",
+                DeliveryState::Failed => "failed",
+                DeliveryState::Pending => "pending",
+            },
+            attempts: delivery.attempts,
+            created_at: delivery.created_at,
+            next_attempt_at: is_pending.then_some(delivery.due_at),
+            attempted_at: delivery.attempted_at,
+            response_status: delivery.response_status,
+            error: delivery.error.as_deref(),
         }
     }
 }

@@ -137,6 +137,11 @@ impl Signings {
         Self { parts: Arc::new(parts) }
     }
 
+    /// How signings are made here.
+    pub fn settings(&self) -> &Settings {
+        &self.parts.settings
+    }
+
     /// One signing of a caller.
     pub async fn get(&self, caller: &CallerName, id: SigningId) -> Result<Signing, Error> {
         Ok(self.record_of(caller, id).await?.signing)

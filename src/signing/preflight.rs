@@ -44,6 +44,24 @@ impl Signings {
         if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
     }
 
+    /// Looks at all that a create of this draft would need of the upstream, by reads that are remembered:
+    /// consent and account, roles, the SMS workflow, the budget. Answers what was looked at.
+    pub async fn dry_run(&self, draft: &Draft) -> Result<&'static [&'static str], Error> {
+        let has_way_back = |signer: &crate::domain::NewSigner| signer.return_url.is_some();
+        if self.parts.settings.public_origin.is_none() && !draft.signers.iter().all(has_way_back) {
+            return Err(Error::NoReturnUrl);
+        }
+        let acting = self.parts.esign.acting(&draft.sender).await?;
+        // A token that was good when the account was read may have been the last one.
+        self.parts.esign.can_act(&acting).await?;
+        self.check_roles(draft).await?;
+        if draft.signers.iter().any(|signer| signer.sms.is_some()) {
+            self.parts.esign.sms_workflow(&acting, self.at_leisure()).await?;
+        }
+        self.parts.esign.has_room(&acting)?;
+        Ok(&["return_url", "consent", "account", "template_roles", "sms_auth", "budget"])
+    }
+
     /// Checks the documents of a draft and gives it back. Nothing is sent and nothing is stored.
     pub async fn preflight(&self, draft: Draft) -> Result<Draft, Invalids> {
         let size: usize = draft.documents.iter().map(size).sum();

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "api",
         &[
             "auth",
+            "budget",
             "clock",
             "config",
             "connect",

@@ -257,9 +257,12 @@ impl TestDaemon {
         self.stop_daemon().await;
     }
 
-    /// Waits until the sender has a token. Nothing but sockets stands between, so polling is enough.
+    /// Waits until the sender has a token and its account is known. Nothing but sockets stands between, so polling is enough.
     async fn until_ready(&self) {
-        self.until("a token", async || self.parts().auth.ready("system").is_some()).await;
+        let system = countersign::domain::SenderName::new("system");
+        let is_ready =
+            || self.parts().auth.ready("system").is_some() && self.parts().esign.known(&system).is_some();
+        self.until("a token and the account", async || is_ready()).await;
     }
 
     /// Waits for something that comes by itself; fails after a time that no machine needs.
@@ -330,6 +333,38 @@ impl TestDaemon {
 
     pub(crate) async fn ops(&self, path: &str) -> Reply {
         self.call(Method::GET, &format!("{}{path}", self.ops), None, &[], Vec::new()).await
+    }
+
+    /// A call as written, whose path no client has tidied up; answers the status.
+    pub(crate) async fn raw(&self, method: &str, path: &str, key: Option<&str>, more: &str) -> u16 {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let host = self.api.strip_prefix("http://").unwrap();
+        let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+        let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{key}{more}\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // A server that refuses may reset what it did not read; what it said before counts.
+        let _ = socket.read_to_end(&mut answer).await;
+        let line = String::from_utf8_lossy(&answer);
+        line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+    }
+
+    /// A stream of events, opened with the caller's key.
+    pub(crate) async fn stream(&self, path: &str, more: &[(&str, &str)]) -> reqwest::Response {
+        let mut request = self.http.get(format!("{}{path}", self.api)).bearer_auth(CALLER_KEY);
+        for (name, value) in [("accept", "text/event-stream")].iter().chain(more) {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// A call with the key of somebody else.
+    pub(crate) async fn as_stranger(&self, method: Method, path: &str, body: &Value) -> Reply {
+        let headers = [("content-type", "application/json")];
+        let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
+        self.call(method, &format!("{}{path}", self.api), Some(STRANGER_KEY), &headers, body).await
     }
 
     /// The emulator's control interface.

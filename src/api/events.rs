@@ -1,0 +1,216 @@
+//! `/v1/webhook_endpoints`, `/v1/events`, `/v1/deliveries`: where events go, what they were, how they fared.
+
+use axum::{
+    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+
+use crate::{
+    api::{
+        Problem,
+        caller::Authenticated,
+        exchange::{bad_query, empty_object, is_json, json, wants_stream, whole_body},
+        router::Api,
+        streams,
+    },
+    domain::{DeliveryId, EndpointId, EventKind, SigningId},
+    events::{NewEndpoint, endpoints, log::MAX_PAGE},
+    objects::{Invalids, show},
+};
+
+/// The length of a page unless the caller says otherwise.
+const DEFAULT_PAGE: u32 = 20;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndpointBody {
+    url: String,
+    #[serde(default)]
+    events: Vec<String>,
+    allow_private: Option<bool>,
+}
+
+/// `POST /v1/webhook_endpoints`.
+pub(super) async fn create_endpoint(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    request: Request,
+) -> Result<Response, Problem> {
+    is_json(request.headers())?;
+    let body = whole_body(request, &api).await?;
+    let body: EndpointBody = serde_json::from_slice(&body).map_err(|error| {
+        // What serde says of a field's name holds nothing of its value.
+        let is_field = error.to_string().starts_with("unknown field");
+        let code = if is_field { "unknown_field" } else { "invalid_request" };
+        Problem::new(
+            code,
+            "the body must be {\"url\": \"https://…\", \"events\": […], \"allow_private\": false}",
+        )
+    })?;
+    let mut faults = Invalids::default();
+    let mut kinds = Vec::new();
+    for (at, word) in body.events.iter().enumerate() {
+        match EventKind::parse(word) {
+            Some(kind) if kinds.contains(&kind) => faults.wrong(format!("/events/{at}"), "is listed twice"),
+            Some(kind) => kinds.push(kind),
+            None => faults.wrong(format!("/events/{at}"), "there is no such type of event"),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults.into());
+    }
+    let new = NewEndpoint { url: body.url, events: kinds, allow_private: body.allow_private };
+    let made = api.endpoints.create(&caller.name, new).await?;
+    Ok(json(StatusCode::CREATED, show::endpoint(&made.endpoint, Some(&made.secret))))
+}
+
+/// `GET /v1/webhook_endpoints`.
+pub(super) async fn list_endpoints(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+) -> Result<Response, Problem> {
+    Ok(json(StatusCode::OK, show::endpoints(&api.endpoints.list(&caller.name).await?)))
+}
+
+/// `GET /v1/webhook_endpoints/{id}`.
+pub(super) async fn show_endpoint(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let endpoint = api.endpoints.get(&caller.name, endpoint_id(&id)?).await?;
+    Ok(json(StatusCode::OK, show::endpoint(&endpoint, None)))
+}
+
+/// `DELETE /v1/webhook_endpoints/{id}`.
+pub(super) async fn remove_endpoint(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    api.endpoints.remove(&caller.name, endpoint_id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /v1/webhook_endpoints/{id}/rotate`.
+pub(super) async fn rotate_endpoint(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    empty_object(&whole_body(request, &api).await?)?;
+    let made = api.endpoints.rotate(&caller.name, endpoint_id(&id)?).await?;
+    Ok(json(StatusCode::OK, show::endpoint(&made.endpoint, Some(&made.secret))))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsQuery {
+    #[serde(alias = "cursor")]
+    after: Option<String>,
+    signing: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/events`: a page, oldest first, or with `Accept: text/event-stream` all as they happen.
+pub(super) async fn list_events(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|_| bad_query())?;
+    let mut faults = Invalids::default();
+    let after = query.after.map(|id| id.parse());
+    if matches!(after, Some(Err(_))) {
+        faults.wrong("/after", "must be the id of an event");
+    }
+    let limit = page(query.limit, &mut faults);
+    if !faults.is_empty() {
+        return Err(faults.into());
+    }
+    let after = after.and_then(Result::ok);
+    let signing = query.signing.map(|id| id.parse::<SigningId>()).transpose();
+    let signing = signing.map_err(|_| Problem::not_found())?;
+    if let Some(id) = signing {
+        api.signings.get(&caller.name, id).await?;
+    }
+    if wants_stream(&headers) {
+        return streams::open(&api, &caller, signing, after, &headers);
+    }
+    let events = api.log.events(&caller.name, signing, after, limit).await?;
+    Ok(json(StatusCode::OK, show::events(&events, limit as usize)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeliveriesQuery {
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/deliveries`: newest first.
+pub(super) async fn list_deliveries(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    query: Result<Query<DeliveriesQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|_| bad_query())?;
+    let mut faults = Invalids::default();
+    let before = query.cursor.map(|id| id.parse::<DeliveryId>());
+    if matches!(before, Some(Err(_))) {
+        faults.wrong("/cursor", "must be the next_cursor of a page before");
+    }
+    let limit = page(query.limit, &mut faults);
+    if !faults.is_empty() {
+        return Err(faults.into());
+    }
+    let deliveries = api.log.deliveries(&caller.name, before.and_then(Result::ok), limit).await?;
+    Ok(json(StatusCode::OK, show::deliveries(&deliveries, limit as usize)))
+}
+
+/// `POST /v1/deliveries/{id}/replay`.
+pub(super) async fn replay(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    empty_object(&whole_body(request, &api).await?)?;
+    let id = id.parse().map_err(|_| Problem::not_found())?;
+    let replayed = api.log.replay(&caller.name, id).await?.ok_or_else(Problem::not_found)?;
+    Ok(json(StatusCode::OK, show::delivery(&replayed)))
+}
+
+impl From<endpoints::Error> for Problem {
+    fn from(error: endpoints::Error) -> Self {
+        match error {
+            endpoints::Error::Forbidden(why) => {
+                let mut faults = Invalids::default();
+                faults.wrong("/url", why.to_string());
+                faults.into()
+            }
+            endpoints::Error::InSettings => {
+                Self::new("forbidden", "this endpoint is in the settings, and changes only there")
+            }
+            endpoints::Error::NotFound => Self::not_found(),
+            endpoints::Error::Store(error) => error.into(),
+            error @ endpoints::Error::TooMany => Self::new("quota_exceeded", error.to_string()),
+        }
+    }
+}
+
+fn page(limit: Option<u32>, faults: &mut Invalids) -> u32 {
+    let limit = limit.unwrap_or(DEFAULT_PAGE);
+    if limit == 0 || limit > MAX_PAGE {
+        faults.wrong("/limit", format!("must be 1 to {MAX_PAGE}"));
+    }
+    limit
+}
+
+fn endpoint_id(text: &str) -> Result<EndpointId, Problem> {
+    text.parse().map_err(|_| Problem::not_found())
+}

@@ -1,0 +1,59 @@
+//! Streams of a caller's events (WHATWG HTML, "Server-sent events"): `id` is the event's id, `event` its
+//! type, `data` the event as `GET /v1/events` shows it. A reader that comes back sends `Last-Event-ID`.
+
+use std::convert::Infallible;
+
+use axum::response::{
+    IntoResponse as _, Response,
+    sse::{self, KeepAlive, Sse},
+};
+use futures_util::StreamExt as _;
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::{
+    api::{Problem, caller::Caller, router::Api},
+    domain::{Event, EventId, SigningId},
+    events::Start,
+    objects::show,
+    store,
+};
+
+/// Opens a stream: after the last event the reader saw, else after `after`, else with what comes.
+pub(super) fn open(
+    api: &Api,
+    caller: &Caller,
+    signing: Option<SigningId>,
+    after: Option<EventId>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let start = match headers.get("last-event-id") {
+        None => after.map_or(Start::Now, Start::After),
+        Some(id) => {
+            let id = id.to_str().ok().and_then(|id| id.parse().ok());
+            Start::After(id.ok_or_else(|| Problem::new("invalid_request", "Last-Event-ID is no event's id"))?)
+        }
+    };
+    let events = api.streams.open(Some(caller.name.clone()), signing, start).map_err(|error| {
+        Problem::new("quota_exceeded", error.to_string()).retry_after(std::time::Duration::from_secs(10))
+    })?;
+    let sse = Sse::new(events.map(|event| Ok::<_, Infallible>(written(event))));
+    // The comments keep proxies from closing what is quiet, and tell us of readers that are gone.
+    let mut response = sse.keep_alive(KeepAlive::default()).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn written(event: Result<Event, store::Error>) -> sse::Event {
+    match event {
+        Ok(event) => {
+            let data = show::event(&event);
+            let kind = event.kind.as_str();
+            let sse = sse::Event::default().id(event.id.to_string()).event(kind);
+            sse.data(String::from_utf8_lossy(&data))
+        }
+        Err(error) => {
+            tracing::error!(%error, "the store failed");
+            sse::Event::default().comment("the store does not answer; the stream goes on when it does")
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Events out through the API: endpoints and their secrets, the log, streams; each only for its caller.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{CALLER_KEY, TestDaemon, order};
+
+#[tokio::test]
+async fn a_secret_is_shown_when_it_is_made_and_never_again() {
+    let daemon = TestDaemon::start().await;
+    let new = json!({"url": "https://hooks.example.com/in", "events": ["signing.completed"]});
+    let made = daemon.post("/v1/webhook_endpoints", &new).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let first = made.body["secret"].as_str().unwrap().to_owned();
+    assert!(first.starts_with("whsec_") && made.id().starts_with("whk_"));
+    let path = format!("/v1/webhook_endpoints/{}", made.id());
+    let read = daemon.get(&path).await;
+    assert_eq!((read.status, &read.body["secret"]), (StatusCode::OK, &Value::Null));
+    assert_eq!(read.body["events"], json!(["signing.completed"]));
+    let rotated = daemon.post(&format!("{path}/rotate"), &json!({})).await;
+    let second = rotated.body["secret"].as_str().unwrap().to_owned();
+    assert_ne!(first, second);
+    let listed = daemon.get("/v1/webhook_endpoints").await;
+    assert_eq!(listed.body["data"][0]["id"], made.id());
+    assert!(!listed.text.contains("whsec_"));
+
+    for (method, path) in [
+        (Method::GET, path.clone()),
+        (Method::DELETE, path.clone()),
+        (Method::POST, format!("{path}/rotate")),
+    ] {
+        assert_eq!(daemon.as_stranger(method, &path, &Value::Null).await.status, StatusCode::NOT_FOUND);
+    }
+    let foreign = daemon.as_stranger(Method::GET, "/v1/webhook_endpoints", &Value::Null).await;
+    assert_eq!(foreign.body["data"], json!([]));
+    let url = format!("{}{path}", daemon.api);
+    let gone = daemon.call(Method::DELETE, &url, Some(CALLER_KEY), &[], Vec::new()).await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT);
+    assert_eq!(daemon.get(&path).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn bad_endpoints_are_refused_with_their_place() {
+    let daemon = TestDaemon::start().await;
+    for (body, code, pointer) in [
+        (json!({"url": "http://hooks.example.com/"}), "invalid_request", "/url"),
+        (json!({"url": "https://10.0.0.1/"}), "invalid_request", "/url"),
+        (json!({"url": "nothing"}), "invalid_request", "/url"),
+        (json!({"url": "https://a.example/", "events": ["no.such"]}), "invalid_request", "/events/0"),
+    ] {
+        let refused = daemon.post("/v1/webhook_endpoints", &body).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, code), "{body}");
+        assert_eq!(refused.body["errors"][0]["pointer"], pointer, "{body}");
+    }
+    let unknown = json!({"url": "https://a.example/", "secret": "x"});
+    assert_eq!(daemon.post("/v1/webhook_endpoints", &unknown).await.code(), "unknown_field");
+}
+
+#[tokio::test]
+async fn deliveries_are_listed_and_replayed_for_their_caller_only() {
+    let daemon = TestDaemon::start().await;
+    daemon.post("/v1/webhook_endpoints", &json!({"url": "http://127.0.0.1:9/"})).await;
+    daemon.create("order-1", &order()).await;
+    let listed = daemon.get("/v1/deliveries").await;
+    let id = listed.body["data"][0]["id"].as_str().unwrap().to_owned();
+    assert!(id.starts_with("dlv_"), "{}", listed.text);
+    let path = format!("/v1/deliveries/{id}/replay");
+    let foreign = daemon.as_stranger(Method::POST, &path, &Value::Null).await;
+    assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+    let replayed = daemon.post(&path, &json!({})).await;
+    assert_eq!((replayed.status, &replayed.body["object"]), (StatusCode::OK, &json!("delivery")));
+    let foreign = daemon.as_stranger(Method::GET, "/v1/deliveries", &Value::Null).await;
+    assert_eq!(foreign.body["data"], json!([]));
+}
+
+#[tokio::test]
+async fn the_log_pages_and_shows_each_caller_their_own() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let first = daemon.get("/v1/events?limit=1").await;
+    assert_eq!(first.body["has_more"], true, "{}", first.text);
+    let next = format!("/v1/events?limit=100&after={}", first.body["next_cursor"].as_str().unwrap());
+    let rest = daemon.get(&next).await;
+    assert!(!rest.text.contains(first.body["data"][0]["id"].as_str().unwrap()));
+    let of_signing = format!("/v1/events?signing={}", made.id());
+    assert_eq!(daemon.get(&of_signing).await.body["data"][0]["object"], "event");
+    assert_eq!(daemon.as_stranger(Method::GET, "/v1/events", &Value::Null).await.body["data"], json!([]));
+    let foreign = daemon.as_stranger(Method::GET, &of_signing, &Value::Null).await;
+    assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+    assert_eq!(daemon.get("/v1/events?limit=0").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_stream_brings_events_as_they_happen_and_goes_on_where_it_left_off() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let known = daemon.get("/v1/events").await;
+    let last = known.body["data"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
+    let wait = format!("/v1/signings/{}/wait", made.id());
+    let mut one = daemon.stream(&wait, &[("last-event-id", &last)]).await;
+    let mut all = daemon.stream("/v1/events", &[("last-event-id", &last)]).await;
+    assert_eq!(one.headers()["content-type"], "text/event-stream");
+    daemon.post(&format!("/v1/signings/{}/void", made.id()), &json!({"reason": "test"})).await;
+    for stream in [&mut one, &mut all] {
+        let text = until(stream, "signing.voided").await;
+        assert!(text.contains("event: signing.voided") && text.contains("id: evt_"), "{text}");
+        assert!(!text.contains(&last), "{text}");
+    }
+    let foreign = daemon.as_stranger(Method::GET, &wait, &Value::Null).await;
+    assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+    let bad = daemon.stream("/v1/events", &[("last-event-id", "7")]).await;
+    assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
+}
+
+async fn until(stream: &mut reqwest::Response, word: &str) -> String {
+    let mut text = String::new();
+    let read = async {
+        while !text.contains(word) || !text.ends_with("\n\n") {
+            let Some(piece) = stream.chunk().await.unwrap() else { break };
+            text.push_str(&String::from_utf8_lossy(&piece));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), read).await.expect("the stream brings it");
+    text
+}
+
+#[tokio::test]
+async fn a_locked_signer_gets_another_number() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}/signers/{}/phone", made.id(), made.signer());
+    let bad = daemon.post(&path, &json!({"phone": "0151"})).await;
+    assert_eq!((bad.code(), &bad.body["errors"][0]["pointer"]), ("phone_invalid", &json!("/phone")));
+    assert!(!bad.text.contains("0151"));
+    let body = json!({"phone": "+4915187654321"});
+    let foreign = daemon.as_stranger(Method::POST, &path, &body).await;
+    assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+    let reset = daemon.post(&path, &body).await;
+    assert_eq!(reset.status, StatusCode::OK, "{}", reset.text);
+    assert!(!reset.text.contains("87654321"));
+}
