@@ -44,6 +44,8 @@ async fn a_check_asks_now_and_names_what_is_wrong_with_its_fix() {
     assert!(asked.contains(&"GET /oauth/userinfo".to_owned()), "{asked:?}");
     assert!(asked.contains(&"POST /oauth/token".to_owned()), "{asked:?}");
 
+    // A sender that was refused a moment ago is not asked about again at once.
+    daemon.clock.advance(std::time::Duration::from_secs(120));
     let bad = daemon.post("/v1/senders/unconsented/check", &json!({})).await;
     assert_eq!((bad.status, &bad.body["ok"]), (StatusCode::OK, &json!(false)), "{}", bad.text);
     assert_eq!(bad.body["checks"][0]["code"], "consent_required");
