@@ -13,6 +13,7 @@
 
 pub mod caller;
 pub mod middleware;
+pub mod openapi;
 pub mod problem;
 pub mod router;
 mod signings;

@@ -15,7 +15,7 @@ use crate::{
     api::{
         Callers, Problem,
         middleware::{Watch, watch},
-        signings,
+        openapi, signings,
     },
     clock::SharedClock,
     domain::SenderName,
@@ -56,6 +56,9 @@ pub const PATHS: &[&str] = &[
     "/v1/signings/{id}/documents/{part}",
     "/v1/signings/{id}/timeline",
     "/v1/links/{id}",
+    "/openapi.json",
+    "/docs",
+    "/docs/errors/{code}",
 ];
 
 /// The API listener.
@@ -72,7 +75,12 @@ pub fn router(api: Api) -> Router {
         .route("/v1/signings/{id}/documents/{part}", get(signings::document))
         .route("/v1/signings/{id}/timeline", get(signings::timeline))
         .route("/v1/links/{id}", axum::routing::delete(signings::revoke_link));
+    let about = Router::new()
+        .route("/openapi.json", get(openapi::pages::json))
+        .route("/docs", get(openapi::pages::docs))
+        .route("/docs/errors/{code}", get(openapi::pages::error));
     signings
+        .merge(about)
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(api.body_limit))

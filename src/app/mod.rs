@@ -5,6 +5,7 @@
 //! first port is bound; every port is bound before anything is said to be ready.
 
 mod observe;
+mod reload;
 mod senders;
 mod visitors;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, Callers},
+    audit::Audit,
     auth::{self, Auth, Spawner, identity::AccountServer},
     budget::{self, Budget},
     clock::SharedClock,
@@ -98,8 +100,7 @@ impl App {
         let metrics = Arc::new(Metrics::new(&names));
         let visitors = visitors::settings(&config)?;
         let health = Health::new(Arc::clone(&clock));
-        let auth = auth(&config, &clock)?;
-        senders::register(&auth, &config)?;
+        let auth = auth_of(&config, &clock)?;
         let store = open_store(&config, &clock).await?;
         let esign = esign(&config, &auth, &clock, &metrics)?;
         let signings = Signings::new(
@@ -108,7 +109,7 @@ impl App {
             Hub::new(),
             Arc::clone(&clock),
             life.clone(),
-            signing_settings(&config),
+            signing_settings(&config, audit(&config, &clock)?),
         );
         let callers = Callers::new(&config.callers);
         let secrets = Secrets::derive(&config);
@@ -139,6 +140,7 @@ impl App {
         let Self { parts, listeners, templates, body_limit, stop, visitors } = self;
         let closing = CancellationToken::new();
         observe::start(&parts);
+        reload::note_head(&parts, "goes on");
         senders::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
@@ -161,6 +163,7 @@ impl App {
         let left = stop.deadline.saturating_sub(parts.clock.uptime().saturating_sub(began));
         let whole = parts.life.drain(left).await;
         parts.auth.close();
+        reload::note_head(&parts, "ends");
         parts.store.close().await.context("the store did not close")?;
         anyhow::ensure!(!parts.life.has_failed(), "a part of the daemon failed; the log says which");
         if !whole {
@@ -227,6 +230,13 @@ fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient>
     })
 }
 
+/// The senders of the settings by themselves, for commands that only ask for tokens. Sends nothing.
+pub fn auth_of(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
+    let auth = auth(config, clock)?;
+    senders::register(&auth, config)?;
+    Ok(auth)
+}
+
 fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
     let origin = url::Url::parse(&config.upstream.oauth_base()).context("the account server's origin")?;
     let server = AccountServer::new(&origin).context("the account server's origin")?;
@@ -285,7 +295,16 @@ async fn open_store(config: &Config, clock: &SharedClock) -> anyhow::Result<Shar
     })
 }
 
-fn signing_settings(config: &Config) -> signing::Settings {
+fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
+    let Some(path) = &config.audit.file else { return Ok(Audit::off()) };
+    Audit::open(path, config.audit.sync, Arc::clone(clock)).map_err(|error| {
+        let fix =
+            "see which line with `countersign audit verify`; keep the file as evidence, and name a new one";
+        ConfigError::new("audit.file", format!("{}: {error}", path.display()), fix)
+    })
+}
+
+fn signing_settings(config: &Config, audit: Audit) -> signing::Settings {
     // The newest seal key may change; nonces must outlive that, so they hang on the oldest.
     let secret =
         config.store.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default();
@@ -302,5 +321,6 @@ fn signing_settings(config: &Config) -> signing::Settings {
         public_origin,
         nonce_key: NonceKey::derive(&secret),
         queue_limit: QUEUE_LIMIT,
+        audit,
     }
 }

@@ -4,15 +4,20 @@
 //! standard error, so that with `--json` nothing else is on standard output. Exit codes: 0 good,
 //! 1 failed, 2 wrong arguments, 64 bad settings.
 
+mod audit;
 mod caller;
+mod consent;
 mod demo;
 mod doctor;
 mod emulate;
 mod keygen;
+mod listen;
+mod openapi;
 mod output;
 pub mod progress;
 pub mod ready_file;
 mod serve;
+mod trigger;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -36,12 +41,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::Args),
     Caller(caller::Args),
+    Consent(consent::Args),
     Demo(demo::Args),
     Doctor(doctor::Args),
     Emulate(emulate::Args),
     Keygen(keygen::Args),
+    Listen(listen::Args),
+    Openapi(openapi::Args),
     Serve(serve::Args),
+    Trigger(trigger::Args),
 }
 
 /// Does what the arguments say; the first of them is the program's name.
@@ -63,12 +73,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Audit(args) => audit::run(args).await,
         Command::Caller(args) => caller::run(args).await,
+        Command::Consent(args) => consent::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::Keygen(args) => keygen::run(args).await,
+        Command::Listen(args) => listen::run(args).await,
+        Command::Openapi(args) => openapi::run(args).await,
         Command::Serve(args) => serve::run(args).await,
+        Command::Trigger(args) => trigger::run(args).await,
     }
 }
 

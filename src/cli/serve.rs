@@ -3,17 +3,18 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    app::App,
+    app::{App, Parts},
     cli::ready_file,
     clock::SystemClock,
     config::{Config, LogFormat, Variables},
     lifecycle::Lifecycle,
-    telemetry::logging::{self, Format},
+    telemetry::logging::{self, Format, LogControl},
 };
 
-/// Runs the daemon until SIGTERM or SIGINT.
+/// Runs the daemon until SIGTERM or SIGINT; SIGHUP reads the settings again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The settings file.
@@ -33,14 +34,44 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let level = config.log.level;
     let life = Lifecycle::new();
     life.follow_signals().context("cannot follow signals")?;
-    let app = App::build(config, Arc::new(SystemClock), life).await?;
+    // From here on a SIGHUP is a wish and does not end the process.
+    let hangups = signal(SignalKind::hangup()).context("cannot follow signals")?;
+    let app = App::build(config, Arc::new(SystemClock), life.clone()).await?;
     // Only now: a start-up fault is exactly one line, and none of them is a log line.
-    let _log = logging::start(level, format).context("cannot start the log")?;
+    let log = logging::start(level, format).context("cannot start the log")?;
     let ready = app.ready();
     tracing::info!(api = ready.api_url, public = ready.public_url, ops = ready.ops_url, "listening");
+    let stopping = life.stopping();
+    let reloading = follow(hangups, args.config.clone(), app.parts(), log);
+    life.spawn("reload", async move {
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = reloading => {}
+        }
+    });
     if let Some(path) = &args.ready_file {
         ready_file::write(path, &ready)?;
     }
     app.run().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the settings again at each SIGHUP (rule H3). Bad ones change nothing and are one line in the log.
+async fn follow(mut hangups: Signal, path: Option<PathBuf>, parts: Parts, log: LogControl) {
+    while hangups.recv().await.is_some() {
+        let config = match Config::load(path.as_deref(), &Variables::of_process()) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!(%error, "the settings were not reloaded; the old ones stay");
+                continue;
+            }
+        };
+        match parts.reload(&config).await {
+            Ok(()) => {
+                log.set_level(config.log.level);
+                tracing::info!("settings reloaded: callers, webhooks, key files, log level");
+            }
+            Err(error) => tracing::error!("the settings were not reloaded; the old ones stay: {error:#}"),
+        }
+    }
 }

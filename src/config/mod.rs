@@ -9,6 +9,7 @@
 //! asks no network and knows no other module; private keys are only located here, `auth` reads them.
 
 mod api;
+mod audit;
 mod budget;
 mod callers;
 mod connect;
@@ -39,6 +40,7 @@ use secret::Credentials;
 
 pub use self::{
     api::{Api, Tls},
+    audit::Audit,
     budget::Budget,
     callers::{Caller, KeyHash},
     connect::Connect,
@@ -82,6 +84,8 @@ pub struct Config {
     pub connect: Connect,
     /// Where our own events go, by name.
     pub webhooks: BTreeMap<String, Webhook>,
+    /// What the key was used for.
+    pub audit: Audit,
     /// The upstream's limits.
     pub budget: Budget,
     /// How the daemon stops.
@@ -112,6 +116,7 @@ struct Raw {
     connect: connect::Raw,
     #[serde(default)]
     webhooks: BTreeMap<String, webhooks::Raw>,
+    audit: Audit,
     budget: Budget,
     stop: Stop,
     log: Log,
@@ -163,6 +168,7 @@ impl Config {
             templates: raw.templates,
             connect: raw.connect.check(credentials)?,
             webhooks: each(raw.webhooks, |webhook, name| webhook.check(name, environment, credentials))?,
+            audit: raw.audit,
             budget: raw.budget,
             stop: raw.stop,
             log: raw.log,

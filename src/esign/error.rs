@@ -64,6 +64,9 @@ pub enum Error {
         /// How long it asks us to wait.
         retry_after: Option<Duration>,
     },
+    /// It could not be written into the audit log first, so it was not sent (rule S6).
+    #[error("this cannot be written into the audit log")]
+    Unrecorded,
     /// No answer came; the upstream may have acted on it (rule E2).
     #[error("no answer came from the upstream")]
     Unknown(#[source] http_client::Error),
@@ -372,7 +375,8 @@ impl Error {
             | Self::Deadline
             | Self::NotSent(_)
             | Self::Unavailable { .. }
-            | Self::Unknown(_) => "provider_unavailable",
+            | Self::Unknown(_)
+            | Self::Unrecorded => "provider_unavailable",
             Self::Invalid(_) => "payload_too_large",
             Self::Limited { scope: Scope::Polling, .. } => "polling_budget",
             Self::Limited { .. } => "provider_rate_limited",
@@ -403,6 +407,9 @@ impl Error {
             Self::Unknown(_) => {
                 "Repeat the call with the same key: it is looked up before anything is sent again."
             }
+            Self::Unrecorded => {
+                "Make room on the audit log's disk; the daemon's log says what is wrong with it."
+            }
         }
     }
 
@@ -415,7 +422,8 @@ impl Error {
             | Self::Limited { .. }
             | Self::NotSent(_)
             | Self::Unavailable { .. }
-            | Self::Unknown(_) => true,
+            | Self::Unknown(_)
+            | Self::Unrecorded => true,
             Self::Rejected(rejection) => rejection.kind == K::NotInSequence,
             Self::Invalid(_) | Self::SmsAuthUnavailable => false,
         }
@@ -431,7 +439,8 @@ impl Error {
             | Self::Limited { .. }
             | Self::NotSent(_)
             | Self::Rejected(_)
-            | Self::SmsAuthUnavailable => Doubt::No,
+            | Self::SmsAuthUnavailable
+            | Self::Unrecorded => Doubt::No,
         }
     }
 
@@ -477,7 +486,9 @@ impl Error {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::BadAnswer { .. } => Outcome::BadAnswer,
-            Self::Deadline | Self::Invalid(_) | Self::Limited { provider: None, .. } => Outcome::Shed,
+            Self::Deadline | Self::Invalid(_) | Self::Limited { provider: None, .. } | Self::Unrecorded => {
+                Outcome::Shed
+            }
             Self::Limited { .. } => Outcome::Limited,
             Self::NotSent(_) => Outcome::NotSent,
             Self::Auth(_) | Self::Rejected(Rejection { kind: K::Unauthorized, .. }) => Outcome::Unauthorized,

@@ -12,6 +12,7 @@ use axum::{
 use url::form_urlencoded;
 
 use crate::{
+    audit::{Act, Entry},
     auth::{ConsentOutcome, consent::Consent, grant::ClientProof},
     public::{
         Public,
@@ -45,6 +46,11 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
         }
         (Some(_), Query { error: Some(_), .. }) => Page::Consent(ConsentPage::Denied),
         (Some((sender, verifier)), Query { code: Some(code), .. }) => {
+            let entry = Entry::new(Act::ConsentTaken, &sender);
+            if let Err(error) = parts.given.signings.audit().record(entry).await {
+                tracing::error!(sender, %error, "consent not taken up: the audit log cannot be written");
+                return public.page(language, &Page::Consent(ConsentPage::Failed), &Details::default(), &[]);
+            }
             let outcome =
                 parts.given.auth.complete_consent(&sender, &code, ClientProof::Public(Some(&verifier)));
             Page::Consent(page(sender.clone(), outcome.await))

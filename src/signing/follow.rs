@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    audit::Act,
     domain::{
         CallerName, Claim, EnvelopeId, EventKind, Fact, LastReturn, Signer, SignerId, Signing, SigningId,
         SigningStatus, signing::Happening,
@@ -109,6 +110,7 @@ impl Signings {
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
+        self.announce(Act::EnvelopeVoid, &signing, envelope.as_str()).await?;
         let trace = self.parts.esign.void(&acting, envelope, reason, self.at_leisure()).await?;
         // The API's own answer is a fact (rule F1).
         let facts = [Fact::Envelope(crate::domain::EnvelopeFact::Voided)];
@@ -130,6 +132,7 @@ impl Signings {
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
+        self.announce(Act::PhoneCorrect, &signing, &signer.to_string()).await?;
         self.parts
             .esign
             .correct_phone(&acting, envelope, &person.recipient_id, phone, self.at_leisure())

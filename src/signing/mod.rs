@@ -39,6 +39,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::{
+    audit::{Act, Audit, Entry},
     budget::Deadline,
     clock::SharedClock,
     domain::{
@@ -81,6 +82,8 @@ pub struct Settings {
     pub nonce_key: NonceKey,
     /// Creates that may wait for a dead upstream before new ones are refused.
     pub queue_limit: u64,
+    /// Where each use of the key is written down first.
+    pub audit: Audit,
 }
 
 /// Where events of envelopes go.
@@ -207,6 +210,20 @@ impl Signings {
     /// How many creates are not settled.
     pub async fn unsettled(&self) -> Result<u64, Error> {
         Ok(self.parts.store.unsettled().await?)
+    }
+
+    /// Where each use of the key is written down first (rule S6), for those who use it beside us.
+    pub fn audit(&self) -> &Audit {
+        &self.parts.settings.audit
+    }
+
+    /// Writes down what is about to be done for a signing. If that fails, it is not done.
+    async fn announce(&self, act: Act, signing: &Signing, detail: &str) -> Result<(), esign::Error> {
+        let entry = Entry::new(act, &signing.sender).caller(&signing.caller).signing(signing.id);
+        self.audit().record(entry.detail(detail)).await.map_err(|error| {
+            tracing::error!(signing.id = %signing.id, %error, "not done: it cannot be written into the audit log");
+            esign::Error::Unrecorded
+        })
     }
 
     /// The time that one call of ours may take, with no caller to wait for it.

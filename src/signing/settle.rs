@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
+    audit::Act,
     domain::{AccountId, Draft, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening},
     esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, EventSink, NewEnvelope, RejectionKind},
     objects::show::{self, ShownView},
@@ -53,6 +54,11 @@ impl Signings {
             Ok(acting) => acting,
             Err(error) => return Outcome::of(error),
         };
+        if let Err(error) =
+            self.announce(Act::EnvelopeCreate, signing, &signing.transaction_id.to_string()).await
+        {
+            return Outcome::NotReached(error);
+        }
         let id = signing.id.to_string();
         let envelope = self.envelope(signing, draft, &id);
         match self.parts.esign.create_envelope(&acting, &envelope, self.at_leisure()).await {

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::{
+    audit::Act,
     domain::{
         CallerName, Email, EnvelopeId, LiveView, Private, Signer, SignerId, SignerStatus, Signing, SigningId,
         SigningStatus,
@@ -177,6 +178,7 @@ impl Signings {
         signer: &Signer,
     ) -> Result<esign::View, Error> {
         let return_url = self.return_url(signing.id, signer)?;
+        self.announce(Act::ViewCreate, signing, &signer.id.to_string()).await?;
         let request = ViewRequest {
             name: &signer.name,
             email: signer.email.reveal(),

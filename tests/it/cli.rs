@@ -27,8 +27,12 @@ fn scratch(name: &str) -> PathBuf {
 
 #[test]
 fn missing_and_wrong_arguments_exit_2() {
-    let table: [&[&str]; 8] = [
+    let table: [&[&str]; 12] = [
         &[],
+        &["audit"],
+        &["audit", "verify"],
+        &["trigger"],
+        &["trigger", "nonsense"],
         &["keygen"],
         &["caller"],
         &["caller", "add"],
@@ -87,4 +91,13 @@ fn keygen_makes_a_pair_that_fits_and_overwrites_nothing() {
     assert!(stderr(&again).contains("private_key.pem exists"), "{}", stderr(&again));
     assert_eq!(fs::read_to_string(&private_path).unwrap(), private);
     fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn openapi_prints_the_document_and_nothing_else() {
+    let output = countersign(&["openapi"]);
+    assert_eq!(output.status.code(), Some(0));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    assert!(document["paths"]["/v1/signings"]["post"].is_object());
 }

@@ -5,6 +5,7 @@
     reason = "the whole binary is tests; clippy sees only the functions marked so"
 )]
 
+mod audit;
 mod browser;
 mod cli;
 mod demo;
@@ -12,6 +13,7 @@ mod esign;
 mod harness;
 mod postgres;
 mod readme;
+mod reload;
 mod signings;
 mod store;
 mod token_interleavings;

@@ -1,0 +1,100 @@
+//! Events out: the log, the endpoints, the deliveries.
+
+use serde_json::{Map, Value, json};
+
+use super::{Operation, list_of, reference, section};
+
+pub(super) fn paths() -> Map<String, Value> {
+    section([
+        ("/v1/events", json!({ "get": events() })),
+        ("/v1/webhook_endpoints", json!({ "get": endpoints(), "post": create_endpoint() })),
+        (
+            "/v1/webhook_endpoints/{id}",
+            json!({ "delete":
+            of_endpoint("delete_webhook_endpoint", "Takes an endpoint away; its waiting deliveries end")
+            .answer_as(204, json!({ "description": "It is gone" })).build() }),
+        ),
+        (
+            "/v1/webhook_endpoints/{id}/rotate",
+            json!({ "post":
+            of_endpoint("rotate_webhook_secret", "A new secret; the old one goes on signing for a day")
+            .answer(200, "The endpoint with its new secret, shown this once", reference("WebhookEndpoint")).build() }),
+        ),
+        ("/v1/deliveries", json!({ "get": deliveries() })),
+        (
+            "/v1/deliveries/{id}/replay",
+            json!({ "post":
+            Operation::new("events", "replay_delivery", "Delivers again, with the same event id")
+            .path("id", "`dlv_…`")
+            .answer(202, "It is queued", reference("Delivery")).build() }),
+        ),
+        ("/.well-known/jwks.json", json!({ "get": keys() })),
+    ])
+}
+
+fn page(operation: Operation) -> Operation {
+    operation
+        .query("cursor", "`next_cursor` of the page before", json!({ "type": "string" }))
+        .query(
+            "limit",
+            "Length of a page",
+            json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }),
+        )
+        .codes(&["invalid_request"])
+}
+
+fn of_endpoint(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new("events", id, summary).path("id", "`whk_…`")
+}
+
+fn events() -> Value {
+    let both = json!({
+        "description": "Events, oldest first",
+        "content": {
+            "application/json": { "schema": list_of("Event") },
+            "text/event-stream": { "schema": { "type": "string" } },
+        },
+    });
+    page(Operation::new("events", "list_events", "The log of this caller's events"))
+        .about("With `Accept: text/event-stream` a stream that goes on with what happens.")
+        .query("signing", "Only those of this signing", json!({ "type": "string" }))
+        .query("after", "Only those after this event", json!({ "type": "string" }))
+        .header("Last-Event-ID", "Streams: the last event that was seen", false)
+        .answer_as(200, both)
+        .build()
+}
+
+fn endpoints() -> Value {
+    page(Operation::new("events", "list_webhook_endpoints", "Where this caller's events go"))
+        .answer(200, "Endpoints, without their secrets", list_of("WebhookEndpoint"))
+        .build()
+}
+
+fn create_endpoint() -> Value {
+    Operation::new("events", "create_webhook_endpoint", "Adds a receiver (Standard Webhooks)")
+        .body(
+            "CreateWebhookEndpoint",
+            json!({ "url": "https://www.example.com/hooks/signing", "events": ["signing.completed"] }),
+        )
+        .answer(201, "The endpoint with its secret, shown this once", reference("WebhookEndpoint"))
+        .build()
+}
+
+fn deliveries() -> Value {
+    page(Operation::new("events", "list_deliveries", "How deliveries went, newest first"))
+        .query("endpoint", "Only those to this endpoint", json!({ "type": "string" }))
+        .answer(200, "A page", list_of("Delivery"))
+        .build()
+}
+
+fn keys() -> Value {
+    json!({
+        "operationId": "result_keys", "tags": ["about"], "security": [],
+        "summary": "The public keys that check `result` tokens",
+        "responses": { "200": {
+            "description": "A JSON Web Key Set (RFC 7517)",
+            "content": { "application/json": { "schema": { "type": "object", "required": ["keys"],
+                "properties": { "keys": { "type": "array", "items": { "type": "object" } } } } } },
+        } },
+    })
+}

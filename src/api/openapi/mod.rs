@@ -1,0 +1,245 @@
+//! Our own OpenAPI 3.1 document (<https://spec.openapis.org/oas/v3.1.1>), built from the tables that the
+//! handlers use wherever there is one: statuses, events, limits and codes cannot drift.
+//!
+//! Requests are closed (`additionalProperties: false`), because unknown fields are refused; answers are
+//! open, because fields may be added.
+
+mod events;
+mod objects;
+pub mod pages;
+mod requests;
+mod senders;
+mod signings;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::api::{
+    problem::{self, CODES},
+    router::PATHS,
+};
+
+/// Codes that any call with a key may be answered with.
+const EVERYWHERE: [&str; 4] = ["unauthenticated", "forbidden", "not_found", "quota_exceeded"];
+
+/// The document.
+pub fn document() -> Value {
+    let mut paths = Map::new();
+    for section in [signings::paths(), senders::paths(), events::paths(), about()] {
+        paths.extend(section);
+    }
+    // What is described ahead of its route is not promised.
+    paths.retain(|path, _| PATHS.contains(&path.as_str()));
+    let mut schemas = requests::schemas();
+    schemas.extend(objects::schemas());
+    json!({
+        "openapi": "3.1.1",
+        "info": {
+            "title": "countersign",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Embedded DocuSign signing for a company website, without accounts for its visitors",
+            "description": "JSON, snake_case, times in RFC 3339 UTC. Unknown fields of a request are refused by \
+                name; answers may gain fields. Every refusal is a problem document (RFC 9457) with a code, the \
+                next step, and whether repeating the same call can help. `X-Request-Id` is taken and given back.",
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "/", "description": "The API listener" }],
+        "security": [{ "caller_key": [] }],
+        "tags": [
+            { "name": "signings", "description": "Envelopes for visitors, and what becomes of them" },
+            { "name": "senders", "description": "The users we act as" },
+            { "name": "events", "description": "What happened, pushed and pulled" },
+            { "name": "about", "description": "This documentation, and keys to check with" },
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "caller_key": {
+                "type": "http", "scheme": "bearer", "bearerFormat": "cs_…",
+                "description": "A key made by `countersign caller add`. On a unix socket, the user id of the \
+                    calling process may stand in for it.",
+            } },
+        },
+    })
+}
+
+/// What needs no key.
+fn about() -> Map<String, Value> {
+    let open = |id: &str, summary: &str, media: &str| {
+        let mut answer = json!({ "description": summary, "content": {} });
+        answer["content"][media] = json!({});
+        json!({ "get": {
+            "operationId": id, "tags": ["about"], "summary": summary, "security": [],
+            "responses": { "200": answer },
+        } })
+    };
+    let mut page = open("error_page", "What a code means, why it comes, and what to do", "text/html");
+    page["get"]["parameters"] = json!([path_parameter("code", "A code of a problem")]);
+    page["get"]["responses"]["404"] = json!({ "description": "There is no such code" });
+    section([
+        ("/openapi.json", open("openapi", "This document", "application/json")),
+        ("/docs", open("docs", "The operations and schemas as a page", "text/html")),
+        ("/docs/errors/{code}", page),
+    ])
+}
+
+fn section<const N: usize>(paths: [(&str, Value); N]) -> Map<String, Value> {
+    paths.into_iter().map(|(path, item)| (path.to_owned(), item)).collect()
+}
+
+/// One operation under construction.
+struct Operation {
+    id: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+    description: Option<&'static str>,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    answers: Map<String, Value>,
+    codes: Vec<&'static str>,
+}
+
+impl Operation {
+    fn new(tag: &'static str, id: &'static str, summary: &'static str) -> Self {
+        Self {
+            id,
+            tag,
+            summary,
+            description: None,
+            parameters: Vec::new(),
+            body: None,
+            answers: Map::new(),
+            codes: EVERYWHERE.to_vec(),
+        }
+    }
+
+    fn about(mut self, text: &'static str) -> Self {
+        self.description = Some(text);
+        self
+    }
+
+    /// A member of the path.
+    fn path(mut self, name: &str, about: &str) -> Self {
+        self.parameters.push(path_parameter(name, about));
+        self
+    }
+
+    fn query(mut self, name: &str, about: &str, schema: Value) -> Self {
+        let mut parameter = json!({ "name": name, "in": "query", "description": about });
+        parameter["schema"] = schema;
+        self.parameters.push(parameter);
+        self
+    }
+
+    fn header(mut self, name: &str, about: &str, required: bool) -> Self {
+        self.parameters.push(json!({
+            "name": name, "in": "header", "description": about, "required": required,
+            "schema": { "type": "string" },
+        }));
+        self
+    }
+
+    /// The request's body: a schema by name, and an example.
+    fn body(mut self, schema: &str, example: Value) -> Self {
+        let mut content = json!({ "schema": reference(schema) });
+        content["example"] = example;
+        self.body = Some(json!({ "required": true, "content": { "application/json": content } }));
+        self.codes.extend(["invalid_request", "unknown_field", "payload_too_large"]);
+        self
+    }
+
+    /// An answer in JSON.
+    fn answer(self, status: u16, about: &str, schema: Value) -> Self {
+        let mut answer = json!({ "description": about });
+        answer["content"]["application/json"]["schema"] = schema;
+        self.answer_as(status, answer)
+    }
+
+    fn answer_as(mut self, status: u16, answer: Value) -> Self {
+        self.answers.insert(status.to_string(), answer);
+        self
+    }
+
+    fn codes(mut self, codes: &[&'static str]) -> Self {
+        self.codes.extend(codes);
+        self
+    }
+
+    fn build(self) -> Value {
+        let mut responses = self.answers;
+        let mut by_status = BTreeMap::<u16, Vec<&str>>::new();
+        for name in self.codes {
+            let codes = by_status.entry(problem::code(name).status).or_default();
+            if !codes.contains(&name) {
+                codes.push(name);
+            }
+        }
+        for (status, codes) in by_status {
+            responses.insert(
+                status.to_string(),
+                json!({
+                    "description": codes.join(", "),
+                    "content": { "application/problem+json": { "schema": reference("Problem") } },
+                }),
+            );
+        }
+        let mut operation = json!({
+            "operationId": self.id, "tags": [self.tag], "summary": self.summary, "responses": responses,
+        });
+        if let Some(description) = self.description {
+            operation["description"] = description.into();
+        }
+        if !self.parameters.is_empty() {
+            operation["parameters"] = self.parameters.into();
+        }
+        if let Some(body) = self.body {
+            operation["requestBody"] = body;
+        }
+        operation
+    }
+}
+
+fn path_parameter(name: &str, about: &str) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" } })
+}
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+/// A page of a list.
+fn list_of(schema: &str) -> Value {
+    json!({
+        "type": "object",
+        "required": ["object", "data", "has_more", "next_cursor"],
+        "properties": {
+            "object": { "const": "list" },
+            "data": { "type": "array", "items": reference(schema) },
+            "has_more": { "type": "boolean" },
+            "next_cursor": { "type": ["string", "null"] },
+        },
+    })
+}
+
+/// An object: those of its members that are always there, and all of them.
+fn object(required: &[&str], properties: Value) -> Value {
+    let mut schema = json!({ "type": "object", "required": required });
+    schema["properties"] = properties;
+    schema
+}
+
+/// An object of a request: what is not listed is refused.
+fn closed(required: &[&str], properties: Value) -> Value {
+    let mut schema = object(required, properties);
+    schema["additionalProperties"] = false.into();
+    schema
+}
+
+/// The code of a problem as a schema.
+fn code_schema() -> Value {
+    json!({ "type": "string", "enum": CODES.iter().map(|code| code.code).collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! Objects of answers. All open: fields may be added.
+
+use serde_json::{Map, Value, json};
+
+use super::{code_schema, object, reference, section};
+use crate::{
+    config::EVENT_TYPES,
+    domain::{Claim, SignerStatus, SigningStatus},
+};
+
+pub(super) fn schemas() -> Map<String, Value> {
+    let mut all = section([
+        ("Signing", signing()),
+        ("Signer", signer()),
+        ("View", view()),
+        ("Link", link()),
+        ("Moment", moment()),
+        ("Problem", problem()),
+        ("Fault", fault()),
+    ]);
+    all.extend(section([
+        ("Preflight", object(&["object"], json!({ "object": { "type": "string" } }))),
+        ("Sender", sender()),
+        ("Consent", consent()),
+        ("Event", event()),
+        ("WebhookEndpoint", endpoint()),
+        ("Delivery", delivery()),
+    ]));
+    all
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn maybe_time() -> Value {
+    json!({ "type": ["string", "null"], "format": "date-time" })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn maybe_text() -> Value {
+    json!({ "type": ["string", "null"] })
+}
+
+fn or_null(schema: &str) -> Value {
+    json!({ "oneOf": [reference(schema), { "type": "null" }] })
+}
+
+fn id(prefix: &str) -> Value {
+    json!({ "type": "string", "pattern": format!("^{prefix}_") })
+}
+
+fn signing() -> Value {
+    let required = ["object", "id", "mode", "status", "sender", "signers", "sequence", "created_at"];
+    object(
+        &required,
+        json!({
+            "object": { "const": "signing" },
+            "id": id("sig"),
+            "mode": { "enum": ["test", "live"], "description": "Whether signatures bind" },
+            "status": { "enum": SigningStatus::ALL.map(SigningStatus::as_str),
+                "description": "Set only by DocuSign's word; an end never moves back" },
+            "reference": maybe_text(),
+            "sender": text(),
+            "signers": { "type": "array", "items": reference("Signer") },
+            "provider": { "type": ["object", "null"], "properties": {
+                "name": { "const": "docusign" }, "account_id": text(), "envelope_id": maybe_text() } },
+            "metadata": { "type": "object", "additionalProperties": { "type": "string" } },
+            "failure": { "type": ["object", "null"], "properties": {
+                "code": code_schema(), "detail": text(), "provider_code": maybe_text() } },
+            "sequence": { "type": "integer", "description": "Counts this signing's events" },
+            "created_at": time(), "completed_at": maybe_time(), "expires_at": maybe_time(), "purged_at": maybe_time(),
+        }),
+    )
+}
+
+fn signer() -> Value {
+    let claims: Vec<&str> = Claim::ALL.iter().map(|claim| claim.as_str()).collect();
+    object(
+        &["object", "id", "key", "status", "order"],
+        json!({
+            "object": { "const": "signer" },
+            "id": id("sgr"),
+            "key": text(),
+            "status": { "enum": SignerStatus::ALL.map(SignerStatus::as_str) },
+            "order": { "type": "integer" },
+            "view": { "type": ["object", "null"], "description": "Only in the answer that makes it",
+                "properties": { "url": { "type": "string", "format": "uri" }, "expires_at": time() } },
+            "link": or_null("Link"),
+            "last_return": { "type": ["object", "null"], "description": "What the browser said: a claim, not a fact",
+                "properties": { "claim": { "enum": claims }, "at": time() } },
+        }),
+    )
+}
+
+fn view() -> Value {
+    object(
+        &["object", "signer", "url", "expires_at"],
+        json!({
+            "object": { "const": "view" }, "signer": id("sgr"),
+            "url": { "type": "string", "format": "uri" }, "expires_at": time(),
+        }),
+    )
+}
+
+fn link() -> Value {
+    object(
+        &["object", "id", "url"],
+        json!({
+            "object": { "const": "link" }, "id": id("lnk"),
+            "url": { "type": "string", "format": "uri" }, "expires_at": maybe_time(),
+        }),
+    )
+}
+
+fn moment() -> Value {
+    object(
+        &["object", "at", "what", "text"],
+        json!({
+            "object": { "const": "moment" }, "at": time(), "what": text(), "text": text(),
+            "signer": maybe_text(),
+            "trace": { "type": ["string", "null"], "description": "DocuSign's trace token, for a support case" },
+        }),
+    )
+}
+
+/// As `problem` writes it (RFC 9457).
+fn problem() -> Value {
+    let required =
+        ["type", "title", "status", "code", "detail", "fix", "retryable", "links", "provider", "request_id"];
+    object(
+        &required,
+        json!({
+            "type": { "type": "string", "format": "uri-reference", "description": "A page about the code" },
+            "title": text(),
+            "status": { "type": "integer" },
+            "code": code_schema(),
+            "detail": text(),
+            "fix": { "type": "string", "description": "The next step" },
+            "retryable": { "type": "boolean", "description": "Whether repeating the same call can help" },
+            "retry_at": time(),
+            "errors": { "type": "array", "items": reference("Fault") },
+            "links": { "type": "object", "additionalProperties": { "type": "string" } },
+            "provider": { "type": ["object", "null"], "properties": {
+                "http_status": { "type": ["integer", "null"] }, "code": maybe_text(), "trace": maybe_text() } },
+            "request_id": text(),
+        }),
+    )
+}
+
+fn fault() -> Value {
+    object(
+        &["pointer", "code", "detail"],
+        json!({
+            "pointer": { "type": "string", "format": "json-pointer", "examples": ["/signers/0/email"] },
+            "code": text(), "detail": text(),
+        }),
+    )
+}
+
+fn sender() -> Value {
+    object(
+        &["object", "name"],
+        json!({
+            "object": { "const": "sender" }, "name": text(),
+            "consent": { "enum": ["granted", "missing", "unknown"] },
+        }),
+    )
+}
+
+fn consent() -> Value {
+    object(&["object"], json!({ "object": text(), "status": { "enum": ["granted", "missing", "unknown"] } }))
+}
+
+fn event() -> Value {
+    object(
+        &["object", "id", "type", "timestamp", "data"],
+        json!({
+            "object": { "const": "event" }, "id": id("evt"),
+            "type": { "enum": EVENT_TYPES }, "timestamp": time(),
+            "data": { "type": ["object", "null"], "description": "The object it is about, as it was then" },
+        }),
+    )
+}
+
+fn endpoint() -> Value {
+    object(
+        &["object", "id", "url"],
+        json!({
+            "object": { "const": "webhook_endpoint" }, "id": id("whk"),
+            "url": { "type": "string", "format": "uri" },
+            "events": { "type": "array", "items": { "enum": EVENT_TYPES } },
+            "secret": { "type": "string", "pattern": "^whsec_", "description": "Only in the answer that makes it" },
+            "created_at": time(), "disabled_at": maybe_time(),
+        }),
+    )
+}
+
+fn delivery() -> Value {
+    object(
+        &["object", "id"],
+        json!({
+            "object": { "const": "delivery" }, "id": id("dlv"), "event": id("evt"), "endpoint": id("whk"),
+            "state": { "enum": ["pending", "delivered", "failed"] }, "attempts": { "type": "integer" },
+            "created_at": time(), "due_at": time(), "attempted_at": maybe_time(),
+            "response_status": { "type": ["integer", "null"] }, "error": maybe_text(),
+        }),
+    )
+}

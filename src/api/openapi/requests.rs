@@ -1,0 +1,138 @@
+//! Bodies of requests. All closed: what is not here is refused.
+
+use serde_json::{Map, Value, json};
+
+use super::{closed, reference, section};
+use crate::{
+    config::EVENT_TYPES,
+    domain::{
+        Language,
+        draft::{
+            AUTHENTICATION_METHODS, MAX_ACCESS_CODE, MAX_DOCUMENTS, MAX_ENTRIES, MAX_FRAME_ANCESTORS,
+            MAX_MESSAGE, MAX_NAME, MAX_RETURN_URL, MAX_SIGNERS, MAX_SUBJECT, MAX_TEXT,
+        },
+    },
+};
+
+pub(super) fn schemas() -> Map<String, Value> {
+    section([
+        ("Empty", closed(&[], json!({}))),
+        ("CreateSigning", create_signing()),
+        ("NewDocument", new_document()),
+        ("NewSigner", new_signer()),
+        ("VoidSigning", closed(&["reason"], json!({ "reason": text(1, 200) }))),
+        ("CorrectPhone", closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
+        (
+            "CreateWebhookEndpoint",
+            closed(
+                &["url"],
+                json!({
+                    "url": { "type": "string", "format": "uri", "maxLength": 2048 },
+                    "events": {
+                        "type": "array", "description": "Left out or empty: all",
+                        "items": { "type": "string", "enum": EVENT_TYPES },
+                    },
+                }),
+            ),
+        ),
+        (
+            "PhoneNumber",
+            json!({
+                "type": "string", "pattern": "^\\+[1-9][0-9]{7,14}$", "description": "E.164",
+                "examples": ["+4915112345678"],
+            }),
+        ),
+    ])
+}
+
+fn text(least: usize, most: usize) -> Value {
+    json!({ "type": "string", "minLength": least, "maxLength": most })
+}
+
+/// Fields that may be left out may also be null.
+fn maybe(mut schema: Value) -> Value {
+    if let Some(kind) = schema.get("type").cloned() {
+        schema["type"] = json!([kind, "null"]);
+        return schema;
+    }
+    json!({ "oneOf": [schema, { "type": "null" }] })
+}
+
+fn entries(about: &str) -> Value {
+    maybe(json!({
+        "type": "object", "maxProperties": MAX_ENTRIES, "description": about,
+        "additionalProperties": { "type": "string", "maxLength": MAX_TEXT },
+    }))
+}
+
+fn create_signing() -> Value {
+    closed(
+        &["sender", "documents", "signers"],
+        json!({
+            "reference": maybe(json!({ "type": "string", "minLength": 1, "maxLength": 255,
+                "description": "Yours; GET /v1/signings?reference= finds it" })),
+            "sender": { "type": "string", "description": "A name of the settings" },
+            "subject": maybe(text(1, MAX_SUBJECT)),
+            "message": maybe(text(0, MAX_MESSAGE)),
+            "documents": { "type": "array", "minItems": 1, "maxItems": MAX_DOCUMENTS, "items": reference("NewDocument") },
+            "signers": { "type": "array", "minItems": 1, "maxItems": MAX_SIGNERS, "items": reference("NewSigner") },
+            "view": maybe(json!({ "type": "boolean", "default": true,
+                "description": "Whether the answer holds a view for the first signer" })),
+            "locale": maybe(json!({ "type": "string", "description": "A language of the signing pages",
+                "examples": Language::ALL.map(Language::tag) })),
+            "expires_in": maybe(json!({ "type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["21d"] })),
+            "frame_ancestors": maybe(json!({ "type": "array", "maxItems": MAX_FRAME_ANCESTORS,
+                "items": { "type": "string", "format": "uri" },
+                "description": "Origins that may show the signing pages in a frame" })),
+            "metadata": entries("Kept with the signing and given back"),
+        }),
+    )
+}
+
+fn new_document() -> Value {
+    let kinds = ["sign", "initial", "date", "name", "email", "company", "text", "checkbox"];
+    let mut schema = closed(
+        &[],
+        json!({
+            "template": maybe(json!({ "type": "string", "description": "A name of the settings, or a template's GUID" })),
+            "name": maybe(text(1, MAX_NAME)),
+            "content_base64": maybe(json!({ "type": "string", "contentEncoding": "base64",
+                "contentMediaType": "application/pdf" })),
+            "anchors": maybe(json!({
+                "type": "object", "propertyNames": { "enum": kinds },
+                "description": "Text in the document where a field goes: for every signer, or by signer key",
+                "additionalProperties": { "oneOf": [
+                    { "type": "string" },
+                    { "type": "object", "additionalProperties": { "type": "string" } },
+                ] },
+                "examples": [{ "sign": "/sn1/", "date": { "visitor": "/dt1/", "manager": "/dt2/" } }],
+            })),
+        }),
+    );
+    schema["anyOf"] = json!([{ "required": ["template"] }, { "required": ["name", "content_base64"] }]);
+    schema
+}
+
+fn new_signer() -> Value {
+    let methods: Vec<&str> = AUTHENTICATION_METHODS.iter().map(|(ours, _)| *ours).collect();
+    closed(
+        &["name", "email"],
+        json!({
+            "key": maybe(json!({ "type": "string", "description": "Your name for this signer" })),
+            "name": text(1, MAX_NAME),
+            "email": { "type": "string", "format": "email" },
+            "role": maybe(json!({ "type": "string", "description": "Their role in the template" })),
+            "order": maybe(json!({ "type": "integer", "minimum": 1, "default": 1 })),
+            "sms_auth": maybe(closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
+            "access_code": maybe(text(1, MAX_ACCESS_CODE)),
+            "fields": entries("Values of the template's fields, by label"),
+            "authenticated_by": maybe(closed(&["method"], json!({
+                "method": { "type": "string", "enum": methods },
+                "at": maybe(json!({ "type": "string", "format": "date-time" })),
+                "id": maybe(json!({ "type": "string" })),
+            }))),
+            "return_url": maybe(json!({ "type": "string", "format": "uri", "maxLength": MAX_RETURN_URL,
+                "description": "Its origin must be among return_origins of the caller" })),
+        }),
+    )
+}

@@ -1,0 +1,190 @@
+//! Signings, signers and links.
+
+use serde_json::{Map, Value, json};
+
+use super::{Operation, list_of, reference, section};
+use crate::domain::SigningStatus;
+
+const UPSTREAM: [&str; 5] = [
+    "consent_required",
+    "provider_rate_limited",
+    "provider_rejected",
+    "provider_unavailable",
+    "shutting_down",
+];
+
+pub(super) fn paths() -> Map<String, Value> {
+    section([
+        ("/v1/signings", json!({ "post": create(), "get": list() })),
+        (
+            "/v1/signings/{id}",
+            json!({ "get": of_signing("get_signing", "Reads a signing; never calls upstream")
+            .answer(200, "The signing", reference("Signing")).build() }),
+        ),
+        ("/v1/signings/{id}/wait", json!({ "get": wait() })),
+        ("/v1/signings/{id}/signers/{signer}/views", json!({ "post": view() })),
+        ("/v1/signings/{id}/signers/{signer}/links", json!({ "post": link() })),
+        ("/v1/signings/{id}/signers/{signer}/phone", json!({ "post": phone() })),
+        (
+            "/v1/links/{id}",
+            json!({ "delete": Operation::new("signings", "revoke_link", "Revokes a link")
+            .about("Repeating it is harmless.")
+            .path("id", "`lnk_…`")
+            .answer_as(204, json!({ "description": "It leads nowhere any more" })).build() }),
+        ),
+        ("/v1/signings/{id}/void", json!({ "post": void() })),
+        (
+            "/v1/signings/{id}/refresh",
+            json!({ "post":
+            of_signing("refresh_signing", "Asks DocuSign for the status, once in 15 minutes at most")
+            .answer(200, "The signing as it is now", reference("Signing"))
+            .codes(&["polling_budget"]).codes(&UPSTREAM).build() }),
+        ),
+        ("/v1/signings/{id}/documents/{part}", json!({ "get": document() })),
+        (
+            "/v1/signings/{id}/timeline",
+            json!({ "get":
+            of_signing("signing_timeline", "All that happened, in plain words")
+            .answer(200, "Moments, oldest first", list_of("Moment")).build() }),
+        ),
+    ])
+}
+
+fn of_signing(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new("signings", id, summary).path("id", "`sig_…`")
+}
+
+fn of_signer(id: &'static str, summary: &'static str) -> Operation {
+    of_signing(id, summary).path("signer", "`sgr_…`")
+}
+
+fn create() -> Value {
+    Operation::new("signings", "create_signing", "Creates an envelope, and answers with the signing URL")
+        .about(
+            "One envelope a key, whatever fails: repeat the same call with the same key until it is answered. \
+             `202` means that it is written down and will be finished; the link works as soon as the envelope \
+             exists.",
+        )
+        .header("Idempotency-Key", "1 to 255 visible characters, quoted or bare; kept for 7 days", true)
+        .header("Prefer", "`wait=N`: answer within N seconds (25). `respond-async`: answer 202 at once", false)
+        .query(
+            "dry_run",
+            "`true`: checks everything that can be checked without making anything; no key is needed",
+            json!({ "type": "boolean", "default": false }),
+        )
+        .body("CreateSigning", example())
+        .answer(200, "A dry run: it would be taken", reference("Preflight"))
+        .answer(201, "The envelope exists", reference("Signing"))
+        .answer(202, "It is written down, and will be finished", reference("Signing"))
+        .codes(&[
+            "anchor_not_found", "clock_skew", "idempotency_in_progress", "idempotency_key_missing",
+            "idempotency_key_reused", "key_rejected", "phone_invalid", "return_url_refused",
+            "sender_not_in_account", "sender_unknown", "sender_unknown_user", "sms_auth_unavailable",
+            "template_role_mismatch", "wrong_base_uri",
+        ])
+        .codes(&UPSTREAM)
+        .build()
+}
+
+fn list() -> Value {
+    let statuses = SigningStatus::ALL.map(SigningStatus::as_str);
+    Operation::new("signings", "list_signings", "Lists this caller's signings, newest first")
+        .query("reference", "Only those with this reference", json!({ "type": "string" }))
+        .query("status", "Only those that stand so", json!({ "type": "string", "enum": statuses }))
+        .query("cursor", "`next_cursor` of the page before", json!({ "type": "string" }))
+        .query(
+            "limit",
+            "Length of a page",
+            json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }),
+        )
+        .answer(200, "A page", list_of("Signing"))
+        .codes(&["invalid_request"])
+        .build()
+}
+
+fn wait() -> Value {
+    let both = json!({
+        "description": "The signing at its next fact, or as it is when the time is up",
+        "content": {
+            "application/json": { "schema": reference("Signing") },
+            "text/event-stream": { "schema": { "type": "string" } },
+        },
+    });
+    of_signing("wait_for_signing", "Waits for the next fact; with `Accept: text/event-stream`, a stream")
+        .query(
+            "timeout",
+            "Seconds to wait",
+            json!({ "type": "integer", "minimum": 0, "maximum": 60, "default": 25 }),
+        )
+        .query(
+            "sequence",
+            "Waits only if nothing newer than this is known",
+            json!({ "type": "integer", "minimum": 0 }),
+        )
+        .answer_as(200, both)
+        .codes(&["invalid_request"])
+        .build()
+}
+
+fn view() -> Value {
+    of_signer("create_view", "A fresh recipient view: single use, five minutes, a secret")
+        .body("Empty", json!({}))
+        .answer(201, "The view", reference("View"))
+        .codes(&["signer_not_ready", "signing_closed"])
+        .codes(&UPSTREAM)
+        .build()
+}
+
+fn link() -> Value {
+    of_signer("create_link", "A new durable link to the documents")
+        .body("Empty", json!({}))
+        .answer(201, "The link; its URL is shown this once", reference("Link"))
+        .codes(&["signing_closed"])
+        .build()
+}
+
+fn phone() -> Value {
+    of_signer("correct_phone", "Gives a signer another number for the SMS code, and unlocks the check")
+        .body("CorrectPhone", json!({ "phone": "+4915112345678" }))
+        .answer(200, "The signing", reference("Signing"))
+        .codes(&["phone_invalid", "signer_not_ready"])
+        .codes(&UPSTREAM)
+        .build()
+}
+
+fn void() -> Value {
+    of_signing("void_signing", "Calls a signing off; repeating it is harmless")
+        .body("VoidSigning", json!({ "reason": "ordered twice" }))
+        .answer(200, "The signing", reference("Signing"))
+        .codes(&["signer_not_ready", "signing_closed"])
+        .codes(&UPSTREAM)
+        .build()
+}
+
+fn document() -> Value {
+    let pdf = json!({
+        "description": "The document, streamed",
+        "content": { "application/pdf": { "schema": { "type": "string", "contentMediaType": "application/pdf" } } },
+    });
+    of_signing("get_document", "The signed documents, once the signing is completed")
+        .path("part", "`combined`, `certificate`, or a document's number from 1")
+        .answer_as(200, pdf)
+        .codes(&["signer_not_ready"])
+        .codes(&UPSTREAM)
+        .build()
+}
+
+fn example() -> Value {
+    json!({
+        "reference": "order-8812", "sender": "system",
+        "documents": [{ "template": "nda" }],
+        "signers": [{
+            "key": "visitor", "name": "Ada Lovelace", "email": "ada@example.com", "role": "Client",
+            "sms_auth": { "phone": "+4915112345678" },
+            "fields": { "company": "Analytical Ltd" },
+            "authenticated_by": { "method": "password", "at": "2026-06-01T12:00:00Z", "id": "login-77f1" },
+            "return_url": "https://www.example.com/done",
+        }],
+        "view": true, "locale": "de", "expires_in": "21d", "metadata": {},
+    })
+}

@@ -1,0 +1,110 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::api::router::PATHS;
+
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let mut all = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            all.push((path.clone(), method.clone(), operation.clone()));
+        }
+    }
+    all
+}
+
+/// Every `$ref` in a document.
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(target)) = members.get("$ref") {
+                found.insert(target.clone());
+            }
+            members.values().for_each(|member| references(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_document_and_the_router_have_the_same_paths() {
+    let document = document();
+    let described: BTreeSet<&str> =
+        document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    let served: BTreeSet<&str> = PATHS.iter().copied().collect();
+    assert_eq!(described, served);
+}
+
+#[test]
+fn each_operation_is_one_of_openapi_3_1() {
+    let document = document();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let mut ids = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        assert!(["get", "post", "put", "delete"].contains(&method.as_str()), "{method} {path}");
+        assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "twice: {operation}");
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(responses.keys().any(|status| status.starts_with('2')), "{method} {path}");
+        assert!(responses.values().all(|answer| answer["description"].is_string()), "{method} {path}");
+        let named: BTreeSet<String> = path
+            .split('/')
+            .filter_map(|part| Some(part.strip_prefix('{')?.strip_suffix('}')?.to_owned()))
+            .collect();
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let given: BTreeSet<String> = parameters
+            .iter()
+            .filter(|parameter| parameter["in"] == "path")
+            .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(given, named, "{method} {path}");
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let document = document();
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    let schemas: BTreeSet<String> = document["components"]["schemas"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|name| format!("#/components/schemas/{name}"))
+        .collect();
+    assert_eq!(found.difference(&schemas).next(), None);
+}
+
+#[test]
+fn requests_are_closed_and_their_examples_have_only_fields_that_exist() {
+    let document = document();
+    for (path, method, operation) in operations(&document) {
+        let body = &operation["requestBody"]["content"]["application/json"];
+        let Some(name) = body["schema"]["$ref"].as_str().and_then(|path| path.rsplit('/').next()) else {
+            continue;
+        };
+        let schema = &document["components"]["schemas"][name];
+        assert_eq!(schema["additionalProperties"], false, "{method} {path}");
+        for field in body["example"].as_object().unwrap().keys() {
+            assert!(schema["properties"][field].is_object(), "{name} has no {field}");
+        }
+    }
+}
+
+#[test]
+fn the_example_of_a_create_is_taken_as_it_stands() {
+    let document = document();
+    let example =
+        &document["paths"]["/v1/signings"]["post"]["requestBody"]["content"]["application/json"]["example"];
+    let templates = BTreeMap::from([("nda".to_owned(), "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001".to_owned())]);
+    let body = bytes::Bytes::from(example.to_string());
+    assert!(crate::objects::parse_create(&body, &templates).is_ok());
+}
+
+#[test]
+fn every_code_of_a_refusal_is_in_the_schema() {
+    let document = document();
+    let codes =
+        document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"].as_array().unwrap();
+    assert_eq!(codes.len(), CODES.len());
+}

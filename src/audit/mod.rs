@@ -1,0 +1,143 @@
+//! The audit log: each decision that used the key is a line in a hash chain (rule S6).
+//!
+//! JSON lines. Each line carries its number, the hash of the line before, and its own hash; a line is on
+//! disk before the effect it announces, so the log may name something that then failed, and never misses
+//! something that was done. If it cannot be written, nothing is done.
+//!
+//! It must never hold personal data, a token, a URL of a view or a document: only names from the settings,
+//! ids of ours, and words of this code. It knows no other module but the clock.
+//!
+//! What a chain can show: any line that was changed, taken out, added, moved or copied. What it cannot show
+//! by itself: lines missing at the end, and a whole file written anew by somebody who also computes the
+//! hashes. Both show against a head that was noted elsewhere, so the daemon writes the head into its log at
+//! start and at the end, and `countersign audit verify` prints it.
+
+pub mod chain;
+mod writer;
+
+use std::{fmt, io, path::Path, sync::Arc};
+
+use crate::clock::SharedClock;
+
+pub use chain::{Broken, Head};
+use writer::Writer;
+
+/// What was decided. The words are part of the log's format and never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// An answer of the consent page is taken up, and its code exchanged.
+    ConsentTaken,
+    /// An envelope is created.
+    EnvelopeCreate,
+    /// A call is passed through.
+    Forward,
+    /// A signer's phone number is corrected.
+    PhoneCorrect,
+    /// A recipient view is made.
+    ViewCreate,
+    /// An envelope is voided.
+    EnvelopeVoid,
+}
+
+impl Act {
+    /// The word in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConsentTaken => "consent.take",
+            Self::EnvelopeCreate => "envelope.create",
+            Self::EnvelopeVoid => "envelope.void",
+            Self::Forward => "esign.forward",
+            Self::PhoneCorrect => "phone.correct",
+            Self::ViewCreate => "view.create",
+        }
+    }
+}
+
+/// One decision.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    act: Act,
+    sender: String,
+    caller: Option<String>,
+    signing: Option<String>,
+    detail: Option<String>,
+}
+
+impl Entry {
+    /// A decision to act as a sender.
+    pub fn new(act: Act, sender: impl fmt::Display) -> Self {
+        Self { act, sender: sender.to_string(), caller: None, signing: None, detail: None }
+    }
+
+    /// For this caller.
+    #[must_use]
+    pub fn caller(mut self, name: impl fmt::Display) -> Self {
+        self.caller = Some(name.to_string());
+        self
+    }
+
+    /// About this signing.
+    #[must_use]
+    pub fn signing(mut self, id: impl fmt::Display) -> Self {
+        self.signing = Some(id.to_string());
+        self
+    }
+
+    /// An id or a word that says more. Never personal data.
+    #[must_use]
+    pub fn detail(mut self, text: impl fmt::Display) -> Self {
+        self.detail = Some(text.to_string());
+        self
+    }
+}
+
+/// Why there is no audit log, or no further line in it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What is there is not a whole chain.
+    #[error("the audit log is broken: {0}")]
+    Broken(#[source] Broken),
+    /// Another process writes to it.
+    #[error("another process writes to it")]
+    InUse,
+    /// The file cannot be opened, read or written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The writer has ended.
+    #[error("the audit log is closed")]
+    Closed,
+}
+
+/// The audit log, or none if it is off. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Audit {
+    writer: Option<Arc<Writer>>,
+}
+
+impl Audit {
+    /// No log: what is recorded goes nowhere.
+    pub const fn off() -> Self {
+        Self { writer: None }
+    }
+
+    /// Opens or makes the file and goes on with the chain in it; refuses a chain that is broken.
+    ///
+    /// With `sync` a line survives a power cut before its effect begins; without, a crash of the process.
+    pub fn open(path: &Path, sync: bool, clock: SharedClock) -> Result<Self, Error> {
+        let writer = Writer::start(path, sync, clock)?;
+        Ok(Self { writer: Some(Arc::new(writer)) })
+    }
+
+    /// Writes a decision down. Act only if this succeeds.
+    pub async fn record(&self, entry: Entry) -> Result<(), Error> {
+        match &self.writer {
+            None => Ok(()),
+            Some(writer) => writer.record(entry).await,
+        }
+    }
+
+    /// The end of the chain as it is now; none if the log is off.
+    pub fn head(&self) -> Option<Head> {
+        self.writer.as_ref().map(|writer| writer.head())
+    }
+}

@@ -1,0 +1,241 @@
+//! The one writer of a file: a thread of its own, which takes all that waits, writes it at once, and syncs
+//! once for all of it.
+//!
+//! A write that fails is cut off again, so that the file stays a chain; if not even that works, nothing
+//! more is written. A file that was renamed or removed (logrotate) is noticed before each write: a new one
+//! goes on with the chain of the old. After `copytruncate` it goes on in the same file.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::oneshot;
+
+use super::{
+    Entry, Error,
+    chain::{self, Head},
+};
+use crate::clock::SharedClock;
+
+/// Lines that may wait for the disk before callers wait to be let in.
+const QUEUE: usize = 1_024;
+/// Lines that share one write.
+const BATCH: usize = 256;
+
+type Job = (Entry, oneshot::Sender<io::Result<()>>);
+
+/// The writer's handle. The thread ends with it.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: mpsc::SyncSender<Job>,
+    head: Arc<Mutex<Head>>,
+}
+
+impl Writer {
+    pub(super) fn start(path: &Path, sync: bool, clock: SharedClock) -> Result<Self, Error> {
+        let file = open(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => Error::InUse,
+            other => Error::Io(other.into()),
+        })?;
+        let head = chain::verify(BufReader::new(File::open(path)?), None).map_err(Error::Broken)?;
+        let shared = Arc::new(Mutex::new(head.clone()));
+        let (queue, jobs) = mpsc::sync_channel(QUEUE);
+        let mut log =
+            Log { path: path.to_owned(), file, sync, head, shared: Arc::clone(&shared), failed: false };
+        std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.run(&jobs, &clock))?;
+        Ok(Self { queue, head: shared })
+    }
+
+    pub(super) async fn record(&self, entry: Entry) -> Result<(), Error> {
+        let (tell, told) = oneshot::channel();
+        if let Err(mpsc::TrySendError::Full(job)) = self.queue.try_send((entry, tell)) {
+            let queue = self.queue.clone();
+            // The disk is far behind: wait off the runtime's threads.
+            let sent = tokio::task::spawn_blocking(move || queue.send(job)).await;
+            sent.map_err(|_| Error::Closed)?.map_err(|_| Error::Closed)?;
+        }
+        told.await.map_err(|_| Error::Closed)?.map_err(Error::Io)
+    }
+
+    pub(super) fn head(&self) -> Head {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What the thread holds.
+struct Log {
+    path: PathBuf,
+    file: File,
+    sync: bool,
+    head: Head,
+    shared: Arc<Mutex<Head>>,
+    /// The file may end in half a line that could not be cut off.
+    failed: bool,
+}
+
+impl Log {
+    fn run(&mut self, jobs: &mpsc::Receiver<Job>, clock: &SharedClock) {
+        while let Ok(first) = jobs.recv() {
+            let mut batch = vec![first];
+            batch.extend(jobs.try_iter().take(BATCH - 1));
+            let written = self.write(&batch, clock);
+            if let Err(error) = &written {
+                tracing::error!(%error, "the audit log cannot be written; nothing is done meanwhile");
+            }
+            for (_, tell) in batch {
+                // Who hung up does not act.
+                let _ = tell.send(written.as_ref().copied().map_err(|error| error.kind().into()));
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &[Job], clock: &SharedClock) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("an earlier write left half a line"));
+        }
+        self.follow_rotation()?;
+        let (mut bytes, mut head) = (Vec::new(), self.head.clone());
+        for (entry, _) in batch {
+            head = chain::append(&mut bytes, &head, clock.now(), entry);
+        }
+        let length = self.file.metadata()?.len();
+        let written =
+            self.file.write_all(&bytes).and_then(|()| if self.sync { self.file.sync_data() } else { Ok(()) });
+        if let Err(error) = written {
+            self.failed = self.file.set_len(length).is_err();
+            return Err(error);
+        }
+        self.head.clone_from(&head);
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = head;
+        Ok(())
+    }
+
+    /// Goes on in a new file if the path leads elsewhere now.
+    fn follow_rotation(&mut self) -> io::Result<()> {
+        let ours = self.file.metadata()?;
+        let is_ours = |found: fs::Metadata| found.dev() == ours.dev() && found.ino() == ours.ino();
+        if fs::metadata(&self.path).is_ok_and(is_ours) {
+            return Ok(());
+        }
+        let file = open(&self.path)?;
+        if file.metadata()?.len() > 0 {
+            return Err(io::Error::other("another file stands in its place"));
+        }
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        tracing::info!(head = %self.head, "the audit log was rotated; a new file goes on with its chain");
+        self.file = file;
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    // One that was there, or was made by a rotation, may be wider.
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        audit::{Act, Audit},
+        clock::SystemClock,
+    };
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Self {
+            let path = std::env::temp_dir().join(format!("countersign-audit-{}", uuid::Uuid::new_v4()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join("audit.jsonl")
+        }
+
+        fn open(&self) -> Result<Audit, Error> {
+            Audit::open(&self.file(), false, Arc::new(SystemClock))
+        }
+
+        fn head(&self) -> Head {
+            chain::verify(&fs::read(self.file()).unwrap()[..], Some(&Head::genesis())).unwrap()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn entry() -> Entry {
+        Entry::new(Act::ViewCreate, "system").caller("website").signing("sig_1")
+    }
+
+    /// The thread of a dropped log may hold the lock for a moment.
+    async fn reopen(scratch: &Scratch) -> Result<Audit, Error> {
+        loop {
+            match scratch.open() {
+                Err(Error::InUse) => tokio::task::yield_now().await,
+                other => return other,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn s6_the_chain_goes_on_after_a_restart_in_a_file_that_only_we_can_read() {
+        let scratch = Scratch::new();
+        let audit = scratch.open().unwrap();
+        audit.record(entry()).await.unwrap();
+        assert!(matches!(scratch.open(), Err(Error::InUse)));
+        drop(audit);
+        let audit = reopen(&scratch).await.unwrap();
+        audit.record(entry()).await.unwrap();
+        assert_eq!(scratch.head(), audit.head().unwrap());
+        assert_eq!(scratch.head().seq, 2);
+        assert_eq!(fs::metadata(scratch.file()).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn s6_many_at_once_are_one_chain() {
+        let scratch = Scratch::new();
+        let audit = scratch.open().unwrap();
+        let all = (0..3_000).map(|_| audit.record(entry()));
+        assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
+        assert_eq!(scratch.head().seq, 3_000);
+    }
+
+    #[tokio::test]
+    async fn a_broken_tail_is_refused_with_its_line() {
+        let scratch = Scratch::new();
+        let audit = scratch.open().unwrap();
+        audit.record(entry()).await.unwrap();
+        audit.record(entry()).await.unwrap();
+        drop(audit);
+        let bytes = fs::read(scratch.file()).unwrap();
+        fs::write(scratch.file(), &bytes[..bytes.len() - 20]).unwrap();
+        let error = reopen(&scratch).await.unwrap_err();
+        assert!(error.to_string().contains("line 2: the line has no end"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_rotated_log_goes_on_in_a_new_file_with_the_same_chain() {
+        let scratch = Scratch::new();
+        let audit = scratch.open().unwrap();
+        audit.record(entry()).await.unwrap();
+        let old = scratch.head();
+        fs::rename(scratch.file(), scratch.0.join("audit.jsonl.1")).unwrap();
+        audit.record(entry()).await.unwrap();
+        let new = chain::verify(&fs::read(scratch.file()).unwrap()[..], Some(&old)).unwrap();
+        assert_eq!((new.seq, Some(new)), (2, audit.head()));
+    }
+}

@@ -1,0 +1,107 @@
+//! `countersign consent`: where to consent, and whether it took (rule T11).
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+
+use super::{output, progress::Progress};
+use crate::{
+    app,
+    auth::{Auth, Error, consent::ConsentBy},
+    clock::{SharedClock, SystemClock},
+    config::{Config, ConfigError, Variables},
+};
+
+/// How often a grant is tried. The account server answers a missing consent at once.
+const TRY_EVERY: Duration = Duration::from_secs(3);
+/// Where a browser lands if there is no public listener: a page that exists, and that the vendor's own
+/// examples use.
+const LANDING: &str = "https://www.docusign.com";
+
+/// Prints the exact consent URLs of a sender.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The settings file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The sender; needed if there are several.
+    #[arg(long, value_name = "NAME")]
+    sender: Option<String>,
+    /// Try a real grant until it works.
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, requires = "wait")]
+    timeout: u64,
+}
+
+/// Runs the command.
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args.config.as_deref(), &Variables::of_process())?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let name = sender(&config, args.sender.as_deref())?;
+    let auth = app::auth_of(&config, &clock)?;
+    let redirect = config
+        .public
+        .base_url
+        .as_ref()
+        .map_or_else(|| LANDING.to_owned(), |origin| format!("{}/consent/callback", origin.as_str()));
+    let url = |by| auth.consent_url(name, by, &redirect, None, None).context("no consent URL can be made");
+    output::line(format_args!(
+        "As the impersonated user:\n\n    {}\n\n\
+         As an administrator, for all users of the organisation's claimed domains:\n\n    {}\n\n\
+         {redirect} must be a redirect URI of the app in Apps and Keys.",
+        url(ConsentBy::Individual)?,
+        url(ConsentBy::Organisation)?,
+    ));
+    if !args.wait {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let worked = wait(&auth, name, &clock, Duration::from_secs(args.timeout)).await;
+    auth.close();
+    Ok(if worked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The sender that is meant.
+fn sender<'a>(config: &'a Config, wanted: Option<&str>) -> Result<&'a str, ConfigError> {
+    let names: Vec<&str> = config.senders.keys().map(String::as_str).collect();
+    let found = match (wanted, names.as_slice()) {
+        (Some(wanted), _) => names.iter().find(|name| **name == wanted).copied(),
+        (None, [only]) => Some(*only),
+        (None, _) => None,
+    };
+    found.ok_or_else(|| {
+        let fix = format!("give --sender with one of: {}", names.join(", "));
+        ConfigError::new("senders", "it is not clear which sender is meant", fix)
+    })
+}
+
+/// Tries grants until one works, the time is up, or something else than consent stands in the way for good.
+async fn wait(auth: &Auth, name: &str, clock: &SharedClock, patience: Duration) -> bool {
+    let until = clock.uptime().saturating_add(patience);
+    let progress = Progress::start("waiting for consent");
+    loop {
+        let Err(error) = auth.prove(name).await else {
+            progress.done("consent works: the sender acts with a token");
+            return true;
+        };
+        let may_heal =
+            matches!(*error, Error::ConsentRequired) || error.kind() == crate::auth::Kind::Transient;
+        if !may_heal {
+            progress.done(&format!("no grant: {error} ({}). {}", error.code(), error.fix()));
+            return false;
+        }
+        if clock.uptime() >= until {
+            progress.done(&format!("no grant in time: {error} ({})", error.code()));
+            return false;
+        }
+        progress.step(&format!("waiting for consent: {}", error.code()));
+        tokio::select! {
+            () = clock.sleep(TRY_EVERY) => {}
+            _ = tokio::signal::ctrl_c() => {
+                progress.done("stopped before consent worked");
+                return false;
+            }
+        }
+    }
+}

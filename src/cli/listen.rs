@@ -1,0 +1,148 @@
+//! `countersign listen`: our outgoing events as they happen, one JSON object a line.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, bail};
+use futures_util::StreamExt as _;
+use http::{HeaderValue, StatusCode, header};
+use url::Url;
+
+use super::output;
+use crate::{
+    clock::{Clock as _, SystemClock},
+    http_client::{HttpClient, Options, Request, StreamedResponse},
+};
+
+/// How long to stay away from a daemon that cannot be reached.
+const COME_BACK: Duration = Duration::from_secs(2);
+/// The longest time that a stream may be silent; comments arrive more often.
+const SILENCE: Duration = Duration::from_secs(90);
+/// The longest event that is taken.
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
+/// The longest refusal that is read.
+const MAX_PROBLEM_BYTES: usize = 64 * 1024;
+
+/// Prints the events of a caller as they happen, until it is stopped.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The API listener of a daemon.
+    #[arg(long, value_name = "API", default_value = "http://127.0.0.1:8080")]
+    url: Url,
+    /// The caller's key.
+    #[arg(long, value_name = "KEY", env = "COUNTERSIGN_KEY", hide_env_values = true)]
+    key: String,
+    /// End after so many events.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+}
+
+/// Runs the command.
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let options =
+        Options { timeout: Duration::from_secs(86_400), read_timeout: SILENCE, ..Options::default() };
+    let client = HttpClient::new(&options).context("no HTTP client can be built")?;
+    let mut url = args.url.clone();
+    url.set_path("/v1/events");
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", args.key)).context("the key is no header")?;
+    bearer.set_sensitive(true);
+    let mut seen = Seen { last: None, left: args.count };
+    loop {
+        let mut request = Request::get(url.clone())
+            .authorization(bearer.clone())
+            .header(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if let Some(last) = seen.last.as_deref().and_then(|id| HeaderValue::try_from(id).ok()) {
+            request = request.header(header::HeaderName::from_static("last-event-id"), last);
+        }
+        match client.open(request).await {
+            Ok(answer) if answer.status == StatusCode::OK => {
+                output::note(format_args!("listening at {url}"));
+                if follow(answer, &mut seen).await? {
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+            Ok(answer) => refused(answer).await?,
+            Err(error) => output::note(format_args!("cannot be reached, trying again: {error}")),
+        }
+        SystemClock.sleep(COME_BACK).await;
+    }
+}
+
+/// Where a reader is.
+struct Seen {
+    last: Option<String>,
+    left: Option<u64>,
+}
+
+/// A refusal ends it, unless it says that a later call may succeed.
+async fn refused(answer: StreamedResponse) -> anyhow::Result<()> {
+    let status = answer.status;
+    let body = answer.read(MAX_PROBLEM_BYTES).await.map(|answer| answer.body).unwrap_or_default();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let detail = problem["detail"].as_str().unwrap_or("no reason given");
+    if problem["retryable"] == true {
+        output::note(format_args!("refused for now (HTTP {status}): {detail}"));
+        return Ok(());
+    }
+    bail!("refused (HTTP {status}): {detail}")
+}
+
+/// Prints what arrives; answers whether as many came as were asked for. A stream that breaks is opened
+/// again from the last event seen.
+async fn follow(answer: StreamedResponse, seen: &mut Seen) -> anyhow::Result<bool> {
+    let mut stream = answer.into_stream();
+    let mut held = Vec::new();
+    while let Some(Ok(piece)) = stream.next().await {
+        held.extend_from_slice(&piece);
+        if held.len() > MAX_EVENT_BYTES {
+            bail!("an event larger than {MAX_EVENT_BYTES} bytes arrived");
+        }
+        while let Some(end) = held.windows(2).position(|pair| pair == b"\n\n") {
+            let block: Vec<u8> = held.drain(..end + 2).collect();
+            let Some(event) = parse(&String::from_utf8_lossy(&block)) else { continue };
+            output::line(&event.data);
+            seen.last = event.id.or(seen.last.take());
+            if let Some(left) = seen.left.as_mut() {
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// One server-sent event.
+#[derive(Debug, PartialEq, Eq)]
+struct Received {
+    id: Option<String>,
+    data: String,
+}
+
+/// Reads one block of a stream (WHATWG HTML, "Server-sent events"); none if it carries no data.
+fn parse(block: &str) -> Option<Received> {
+    let (mut id, mut data) = (None, Vec::new());
+    for line in block.lines() {
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "id" => id = Some(value.to_owned()),
+            "data" => data.push(value),
+            _ => {}
+        }
+    }
+    (!data.is_empty()).then(|| Received { id, data: data.join("\n") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_read_as_the_standard_says() {
+        let event = parse("id: evt_1\nevent: signing.opened\ndata: {\"a\":1}\n\n").unwrap();
+        assert_eq!(event, Received { id: Some("evt_1".into()), data: "{\"a\":1}".into() });
+        assert_eq!(parse(": still here\n\n"), None);
+        assert_eq!(parse("data: 1\ndata: 2\n\n").unwrap().data, "1\n2");
+    }
+}

@@ -1,0 +1,88 @@
+//! The audit log of a whole daemon, and the command that checks it (rule S6).
+
+use std::{fs, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::harness::{TempDir, TestDaemon, order};
+
+fn verify(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["audit", "verify"])
+        .args(arguments)
+        .output()
+        .expect("the binary starts");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).expect("text"))
+}
+
+#[tokio::test]
+async fn s6_every_use_of_the_key_is_a_line_and_an_edit_is_found() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let mut daemon = TestDaemon::builder().with(&settings).start().await;
+    let created = daemon.create("audited", &order()).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    let (id, signer) = (created.id().to_owned(), created.signer().to_owned());
+    daemon.restart().await;
+    let view = daemon.post(&format!("/v1/signings/{id}/signers/{signer}/views"), &json!({})).await;
+    assert_eq!(view.status, 201, "{}", view.text);
+    let void = daemon.post(&format!("/v1/signings/{id}/void"), &json!({ "reason": "ordered twice" })).await;
+    assert_eq!(void.status, 200, "{}", void.text);
+
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["envelope.create", "view.create", "view.create", "envelope.void"]);
+    assert!(lines.iter().all(|line| line["signing"] == id.as_str() && line["caller"] == "website"));
+    for personal in ["Ada", "ada@", "+4915", "Signing/", "ordered twice"] {
+        assert!(!text.contains(personal), "{personal} is in the audit log");
+    }
+
+    let file = path.display().to_string();
+    let (code, said) = verify(&[&file]);
+    assert_eq!(code, Some(0), "{said}");
+    let head = said.trim().rsplit(' ').next().unwrap().to_owned();
+    assert!(said.starts_with("good: 4 line(s), head 4:"), "{said}");
+
+    let kept: String = text.split_inclusive('\n').take(3).collect();
+    let cut = directory.0.join("cut.jsonl");
+    fs::write(&cut, kept).unwrap();
+    let cut = cut.display().to_string();
+    assert_eq!(verify(&[&cut]).0, Some(0), "a cut at the end shows only against the head");
+    assert_eq!(verify(&[&cut, "--head", &head]).0, Some(1));
+
+    let edited = directory.0.join("edited.jsonl");
+    fs::write(&edited, text.replacen("view.create", "view.crEate", 1)).unwrap();
+    let (code, said) = verify(&[&edited.display().to_string()]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("line 2"), "{said}");
+    assert_eq!(verify(&[]).0, Some(2));
+}
+
+#[tokio::test]
+async fn s6_what_cannot_be_written_down_is_not_done() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    // Another file in its place: the chain cannot go on.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "something else\n").unwrap();
+    let created = daemon.create_with("unaudited", &order(), &[("prefer", "respond-async")]).await;
+    assert_eq!(created.status, 202, "{}", created.text);
+    daemon
+        .until("the attempt", async || {
+            let timeline = daemon.get(&format!("/v1/signings/{}/timeline", created.id())).await;
+            timeline.text.contains("create_queued")
+        })
+        .await;
+    assert_eq!(daemon.envelopes().await, 0);
+
+    fs::remove_file(&path).unwrap();
+    let status =
+        async || daemon.get(&format!("/v1/signings/{}", created.id())).await.body["status"] == "open";
+    daemon.run_clock("the envelope, once the log can be written", status).await;
+    assert_eq!(daemon.envelopes().await, 1);
+}

@@ -1,0 +1,155 @@
+//! SIGHUP as an operator meets it (rule H3): a real daemon, whose settings file changes under it.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use countersign::{
+    clock::{SharedClock, SystemClock},
+    emulator::{self, Emulator},
+    http_client::{HttpClient, Options, Request},
+    lifecycle::Lifecycle,
+};
+use http::HeaderValue;
+use url::Url;
+
+use crate::harness::TempDir;
+
+const OLD_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const NEW_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+
+struct Daemon {
+    process: Child,
+    directory: TempDir,
+    emulator: Emulator,
+    life: Lifecycle,
+    api: Url,
+    client: HttpClient,
+}
+
+impl Daemon {
+    async fn start() -> Self {
+        let (life, clock): (_, SharedClock) = (Lifecycle::new(), std::sync::Arc::new(SystemClock));
+        let emulator = Emulator::start(emulator::Options::default(), clock, &life).await.unwrap();
+        let directory = TempDir::new();
+        let (config, ready) = (directory.0.join("settings.toml"), directory.0.join("ready.json"));
+        fs::write(&config, settings(&emulator, &directory, OLD_KEY, "info")).unwrap();
+        let log = fs::File::create(directory.0.join("log")).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .arg("--ready-file")
+            .arg(&ready)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        let client = HttpClient::new(&Options::default()).unwrap();
+        let api = Url::parse("http://127.0.0.1").unwrap();
+        let mut daemon = Self { process, directory, emulator, life, api, client };
+        daemon.until("the ready file", async |_| ready.exists()).await;
+        let ready: serde_json::Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
+        daemon.api = Url::parse(ready["api_url"].as_str().unwrap()).unwrap().join("/v1/signings").unwrap();
+        daemon
+    }
+
+    /// Waits for something that comes by itself; fails after a time that no machine needs.
+    async fn until(&self, what: &str, is_so: impl AsyncFn(&Self) -> bool) {
+        for _ in 0..3_000 {
+            if is_so(self).await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what} did not come; the log: {}", self.log());
+    }
+
+    async fn status(&self, key: &str) -> u16 {
+        let bearer = HeaderValue::try_from(format!("Bearer {key}")).unwrap();
+        let request = Request::get(self.api.clone()).authorization(bearer);
+        self.client.send(request).await.unwrap().status.as_u16()
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.directory.0.join("settings.toml"), text).unwrap();
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.0.join("log")).unwrap_or_default()
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        self.life.abort();
+    }
+}
+
+fn settings(emulator: &Emulator, directory: &TempDir, key: &str, level: &str) -> String {
+    let ready = emulator.ready();
+    let hash = countersign::signing::digest(key.as_bytes());
+    let hash = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    format!(
+        r#"
+[upstream]
+environment = "emulator"
+oauth_url = "{oauth}"
+[senders.system]
+integration_key = "{app}"
+user_id = "{user}"
+keys = ["{pem}"]
+[api]
+listen = "127.0.0.1:0"
+[ops]
+listen = "127.0.0.1:0"
+[callers.website]
+key_hash = "sha256:{hash}"
+return_origins = ["https://www.example.com"]
+[store]
+url = "sqlite://{db}"
+seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
+[audit]
+file = "{audit}"
+[stop]
+grace = 0
+deadline = 5
+[log]
+level = "{level}"
+"#,
+        oauth = ready.oauth_url,
+        app = ready.integration_key,
+        user = ready.user_id,
+        pem = ready.private_key_file.display(),
+        db = directory.0.join("store.db").display(),
+        audit = directory.0.join("audit.jsonl").display(),
+    )
+}
+
+#[tokio::test]
+async fn h3_sighup_takes_up_callers_and_log_level_and_a_bad_file_changes_nothing() {
+    let daemon = Daemon::start().await;
+    assert_eq!((daemon.status(OLD_KEY).await, daemon.status(NEW_KEY).await), (200, 401));
+
+    daemon.write(&settings(&daemon.emulator, &daemon.directory, NEW_KEY, "trace"));
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.until("the new caller", async |daemon| daemon.status(NEW_KEY).await == 200).await;
+    assert_eq!(daemon.status(OLD_KEY).await, 401);
+    daemon.until("the new level", async |daemon| daemon.log().contains("level trace")).await;
+
+    daemon.write("[callers.website]\nnonsense = 1\n");
+    daemon.signal(rustix::process::Signal::HUP);
+    let refused = "the settings were not reloaded";
+    daemon.until("the refusal", async |daemon| daemon.log().contains(refused)).await;
+    assert_eq!(daemon.log().matches(refused).count(), 1, "{}", daemon.log());
+    assert_eq!((daemon.status(OLD_KEY).await, daemon.status(NEW_KEY).await), (401, 200));
+}
