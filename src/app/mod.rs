@@ -163,6 +163,7 @@ impl App {
         let left = stop.deadline.saturating_sub(parts.clock.uptime().saturating_sub(began));
         let whole = parts.life.drain(left).await;
         parts.auth.close();
+        parts.signings.audit().close().await;
         reload::note_head(&parts, "ends");
         parts.store.close().await.context("the store did not close")?;
         anyhow::ensure!(!parts.life.has_failed(), "a part of the daemon failed; the log says which");
