@@ -136,6 +136,13 @@ impl Audit {
         }
     }
 
+    /// Writes what waits, and lets go of the file. What comes later is refused.
+    pub async fn close(&self) {
+        if let Some(writer) = &self.writer {
+            writer.close().await;
+        }
+    }
+
     /// The end of the chain as it is now; none if the log is off.
     pub fn head(&self) -> Option<Head> {
         self.writer.as_ref().map(|writer| writer.head())

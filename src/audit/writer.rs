@@ -27,12 +27,19 @@ const QUEUE: usize = 1_024;
 /// Lines that share one write.
 const BATCH: usize = 256;
 
+/// A line to write, and whom to tell.
 type Job = (Entry, oneshot::Sender<io::Result<()>>);
+
+enum Order {
+    Write(Job),
+    /// Write what came before, let go of the file, and end.
+    Close(oneshot::Sender<()>),
+}
 
 /// The writer's handle. The thread ends with it.
 #[derive(Debug)]
 pub(super) struct Writer {
-    queue: mpsc::SyncSender<Job>,
+    queue: mpsc::SyncSender<Order>,
     head: Arc<Mutex<Head>>,
 }
 
@@ -45,22 +52,33 @@ impl Writer {
         })?;
         let head = chain::verify(BufReader::new(File::open(path)?), None).map_err(Error::Broken)?;
         let shared = Arc::new(Mutex::new(head.clone()));
-        let (queue, jobs) = mpsc::sync_channel(QUEUE);
-        let mut log =
-            Log { path: path.to_owned(), file, sync, head, shared: Arc::clone(&shared), failed: false };
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.run(&jobs, &clock))?;
+        let (queue, orders) = mpsc::sync_channel(QUEUE);
+        let log = Log { path: path.to_owned(), file, sync, head, shared: Arc::clone(&shared), failed: false };
+        std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.run(&orders, &clock))?;
         Ok(Self { queue, head: shared })
     }
 
     pub(super) async fn record(&self, entry: Entry) -> Result<(), Error> {
         let (tell, told) = oneshot::channel();
-        if let Err(mpsc::TrySendError::Full(job)) = self.queue.try_send((entry, tell)) {
+        self.send(Order::Write((entry, tell))).await;
+        told.await.map_err(|_| Error::Closed)?.map_err(Error::Io)
+    }
+
+    /// Ends the thread; the file is free for another process then.
+    pub(super) async fn close(&self) {
+        let (tell, told) = oneshot::channel();
+        self.send(Order::Close(tell)).await;
+        // It may have ended already.
+        let _ = told.await;
+    }
+
+    /// An order that cannot be sent is dropped, and whoever waits for it hears of that.
+    async fn send(&self, order: Order) {
+        if let Err(mpsc::TrySendError::Full(order)) = self.queue.try_send(order) {
             let queue = self.queue.clone();
             // The disk is far behind: wait off the runtime's threads.
-            let sent = tokio::task::spawn_blocking(move || queue.send(job)).await;
-            sent.map_err(|_| Error::Closed)?.map_err(|_| Error::Closed)?;
+            let _ = tokio::task::spawn_blocking(move || queue.send(order).is_ok()).await;
         }
-        told.await.map_err(|_| Error::Closed)?.map_err(Error::Io)
     }
 
     pub(super) fn head(&self) -> Head {
@@ -80,17 +98,30 @@ struct Log {
 }
 
 impl Log {
-    fn run(&mut self, jobs: &mpsc::Receiver<Job>, clock: &SharedClock) {
-        while let Ok(first) = jobs.recv() {
-            let mut batch = vec![first];
-            batch.extend(jobs.try_iter().take(BATCH - 1));
-            let written = self.write(&batch, clock);
+    fn run(mut self, orders: &mpsc::Receiver<Order>, clock: &SharedClock) {
+        while let Ok(first) = orders.recv() {
+            let (mut batch, mut close) = (Vec::new(), None);
+            for order in std::iter::once(first).chain(orders.try_iter().take(BATCH - 1)) {
+                match order {
+                    Order::Write(job) => batch.push(job),
+                    Order::Close(tell) => {
+                        close = Some(tell);
+                        break;
+                    }
+                }
+            }
+            let written = if batch.is_empty() { Ok(()) } else { self.write(&batch, clock) };
             if let Err(error) = &written {
                 tracing::error!(%error, "the audit log cannot be written; nothing is done meanwhile");
             }
             for (_, tell) in batch {
                 // Who hung up does not act.
                 let _ = tell.send(written.as_ref().copied().map_err(|error| error.kind().into()));
+            }
+            if let Some(tell) = close {
+                drop(self);
+                let _ = tell.send(());
+                return;
             }
         }
     }
@@ -181,24 +212,15 @@ mod tests {
         Entry::new(Act::ViewCreate, "system").caller("website").signing("sig_1")
     }
 
-    /// The thread of a dropped log may hold the lock for a moment.
-    async fn reopen(scratch: &Scratch) -> Result<Audit, Error> {
-        loop {
-            match scratch.open() {
-                Err(Error::InUse) => tokio::task::yield_now().await,
-                other => return other,
-            }
-        }
-    }
-
     #[tokio::test]
     async fn s6_the_chain_goes_on_after_a_restart_in_a_file_that_only_we_can_read() {
         let scratch = Scratch::new();
         let audit = scratch.open().unwrap();
         audit.record(entry()).await.unwrap();
         assert!(matches!(scratch.open(), Err(Error::InUse)));
-        drop(audit);
-        let audit = reopen(&scratch).await.unwrap();
+        audit.close().await;
+        assert!(matches!(audit.record(entry()).await, Err(Error::Closed)));
+        let audit = scratch.open().unwrap();
         audit.record(entry()).await.unwrap();
         assert_eq!(scratch.head(), audit.head().unwrap());
         assert_eq!(scratch.head().seq, 2);
@@ -220,10 +242,10 @@ mod tests {
         let audit = scratch.open().unwrap();
         audit.record(entry()).await.unwrap();
         audit.record(entry()).await.unwrap();
-        drop(audit);
+        audit.close().await;
         let bytes = fs::read(scratch.file()).unwrap();
         fs::write(scratch.file(), &bytes[..bytes.len() - 20]).unwrap();
-        let error = reopen(&scratch).await.unwrap_err();
+        let error = scratch.open().unwrap_err();
         assert!(error.to_string().contains("line 2: the line has no end"), "{error}");
     }
 

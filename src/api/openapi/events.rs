@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Operation, list_of, reference, section};
+use crate::events::log::MAX_PAGE;
 
 pub(super) fn paths() -> Map<String, Value> {
     section([
@@ -10,7 +11,9 @@ pub(super) fn paths() -> Map<String, Value> {
         ("/v1/webhook_endpoints", json!({ "get": endpoints(), "post": create_endpoint() })),
         (
             "/v1/webhook_endpoints/{id}",
-            json!({ "delete":
+            json!({ "get": of_endpoint("get_webhook_endpoint", "Reads an endpoint")
+            .answer(200, "The endpoint, without its secret", reference("WebhookEndpoint")).build(),
+            "delete":
             of_endpoint("delete_webhook_endpoint", "Takes an endpoint away; its waiting deliveries end")
             .answer_as(204, json!({ "description": "It is gone" })).build() }),
         ),
@@ -26,21 +29,15 @@ pub(super) fn paths() -> Map<String, Value> {
             json!({ "post":
             Operation::new("events", "replay_delivery", "Delivers again, with the same event id")
             .path("id", "`dlv_…`")
-            .answer(202, "It is queued", reference("Delivery")).build() }),
+            .answer(200, "It is queued", reference("Delivery")).build() }),
         ),
         ("/.well-known/jwks.json", json!({ "get": keys() })),
     ])
 }
 
-fn page(operation: Operation) -> Operation {
-    operation
-        .query("cursor", "`next_cursor` of the page before", json!({ "type": "string" }))
-        .query(
-            "limit",
-            "Length of a page",
-            json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }),
-        )
-        .codes(&["invalid_request"])
+fn limit(operation: Operation) -> Operation {
+    let schema = json!({ "type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 20 });
+    operation.query("limit", "Length of a page", schema).codes(&["invalid_request"])
 }
 
 fn of_endpoint(id: &'static str, summary: &'static str) -> Operation {
@@ -55,17 +52,21 @@ fn events() -> Value {
             "text/event-stream": { "schema": { "type": "string" } },
         },
     });
-    page(Operation::new("events", "list_events", "The log of this caller's events"))
+    limit(Operation::new("events", "list_events", "The log of this caller's events"))
         .about("With `Accept: text/event-stream` a stream that goes on with what happens.")
         .query("signing", "Only those of this signing", json!({ "type": "string" }))
-        .query("after", "Only those after this event", json!({ "type": "string" }))
+        .query(
+            "after",
+            "Only those after this event; `next_cursor` of a page serves",
+            json!({ "type": "string" }),
+        )
         .header("Last-Event-ID", "Streams: the last event that was seen", false)
         .answer_as(200, both)
         .build()
 }
 
 fn endpoints() -> Value {
-    page(Operation::new("events", "list_webhook_endpoints", "Where this caller's events go"))
+    Operation::new("events", "list_webhook_endpoints", "Where this caller's events go")
         .answer(200, "Endpoints, without their secrets", list_of("WebhookEndpoint"))
         .build()
 }
@@ -81,8 +82,8 @@ fn create_endpoint() -> Value {
 }
 
 fn deliveries() -> Value {
-    page(Operation::new("events", "list_deliveries", "How deliveries went, newest first"))
-        .query("endpoint", "Only those to this endpoint", json!({ "type": "string" }))
+    limit(Operation::new("events", "list_deliveries", "How deliveries went, newest first"))
+        .query("cursor", "`next_cursor` of the page before", json!({ "type": "string" }))
         .answer(200, "A page", list_of("Delivery"))
         .build()
 }
@@ -93,7 +94,7 @@ fn keys() -> Value {
         "summary": "The public keys that check `result` tokens",
         "responses": { "200": {
             "description": "A JSON Web Key Set (RFC 7517)",
-            "content": { "application/json": { "schema": { "type": "object", "required": ["keys"],
+            "content": { "application/jwk-set+json": { "schema": { "type": "object", "required": ["keys"],
                 "properties": { "keys": { "type": "array", "items": { "type": "object" } } } } } },
         } },
     })

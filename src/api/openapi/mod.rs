@@ -30,7 +30,8 @@ pub fn document() -> Value {
         paths.extend(section);
     }
     // What is described ahead of its route is not promised.
-    paths.retain(|path, _| PATHS.contains(&path.as_str()));
+    let served: Vec<String> = PATHS.iter().map(|path| template(path)).collect();
+    paths.retain(|path, _| served.contains(path));
     let mut schemas = requests::schemas();
     schemas.extend(objects::schemas());
     json!({
@@ -86,6 +87,11 @@ fn about() -> Map<String, Value> {
 
 fn section<const N: usize>(paths: [(&str, Value); N]) -> Map<String, Value> {
     paths.into_iter().map(|(path, item)| (path.to_owned(), item)).collect()
+}
+
+/// A path of the router as OpenAPI writes it, which knows no rest of a path.
+fn template(path: &str) -> String {
+    path.replace("{*", "{")
 }
 
 /// One operation under construction.

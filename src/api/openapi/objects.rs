@@ -19,8 +19,18 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("Fault", fault()),
     ]);
     all.extend(section([
-        ("Preflight", object(&["object"], json!({ "object": { "type": "string" } }))),
+        (
+            "Preflight",
+            object(
+                &["object", "ok", "checks"],
+                json!({
+            "object": { "const": "preflight" }, "ok": { "type": "boolean" },
+            "checks": { "type": "array", "items": { "type": "object", "properties": {
+                "check": text(), "ok": { "type": "boolean" } } } } }),
+            ),
+        ),
         ("Sender", sender()),
+        ("Check", check()),
         ("Consent", consent()),
         ("Event", event()),
         ("WebhookEndpoint", endpoint()),
@@ -163,16 +173,44 @@ fn fault() -> Value {
 
 fn sender() -> Value {
     object(
-        &["object", "name"],
+        &["object", "name", "mode", "state", "consent"],
         json!({
-            "object": { "const": "sender" }, "name": text(),
+            "object": { "const": "sender" }, "name": text(), "mode": { "enum": ["test", "live"] },
+            "state": { "enum": ["ready", "degraded", "not_ready"] },
             "consent": { "enum": ["granted", "missing", "unknown"] },
+            "account_id": maybe_text(), "expires_at": maybe_time(),
+            "runway_seconds": { "type": "integer",
+                "description": "How long the account server may stay away before a caller notices" },
+            "keys": { "type": "array", "items": { "type": "object", "properties": {
+                "fingerprint": maybe_text(), "state": text(), "last_success": maybe_time() } } },
+            "last_error": { "type": ["object", "null"], "properties": {
+                "code": text(), "cause": text(), "detail": text(), "fix": text(), "since": time() } },
+            "next_try": maybe_time(),
+        }),
+    )
+}
+
+fn check() -> Value {
+    object(
+        &["object", "sender", "ok", "checks"],
+        json!({
+            "object": text(), "sender": text(), "ok": { "type": "boolean" },
+            "checks": { "type": "array", "items": { "type": "object", "properties": {
+                "check": text(), "ok": { "type": "boolean" }, "code": maybe_text(), "detail": text(),
+                "fix": maybe_text() } } },
         }),
     )
 }
 
 fn consent() -> Value {
-    object(&["object"], json!({ "object": text(), "status": { "enum": ["granted", "missing", "unknown"] } }))
+    let url = || json!({ "type": "string", "format": "uri" });
+    object(
+        &["object", "sender", "state", "individual_url", "organisation_url", "redirect_uri"],
+        json!({
+            "object": text(), "sender": text(), "state": { "enum": ["granted", "missing", "unknown"] },
+            "individual_url": url(), "organisation_url": url(), "redirect_uri": url(),
+        }),
+    )
 }
 
 fn event() -> Value {
@@ -194,7 +232,8 @@ fn endpoint() -> Value {
             "url": { "type": "string", "format": "uri" },
             "events": { "type": "array", "items": { "enum": EVENT_TYPES } },
             "secret": { "type": "string", "pattern": "^whsec_", "description": "Only in the answer that makes it" },
-            "created_at": time(), "disabled_at": maybe_time(),
+            "allow_private": { "type": "boolean" }, "from_settings": { "type": "boolean" },
+            "created_at": time(), "rotated_at": maybe_time(), "disabled_at": maybe_time(),
         }),
     )
 }
@@ -204,8 +243,8 @@ fn delivery() -> Value {
         &["object", "id"],
         json!({
             "object": { "const": "delivery" }, "id": id("dlv"), "event": id("evt"), "endpoint": id("whk"),
-            "state": { "enum": ["pending", "delivered", "failed"] }, "attempts": { "type": "integer" },
-            "created_at": time(), "due_at": time(), "attempted_at": maybe_time(),
+            "status": { "enum": ["pending", "delivered", "failed"] }, "attempts": { "type": "integer" },
+            "created_at": time(), "next_attempt_at": maybe_time(), "attempted_at": maybe_time(),
             "response_status": { "type": ["integer", "null"] }, "error": maybe_text(),
         }),
     )

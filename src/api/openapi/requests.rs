@@ -32,6 +32,8 @@ pub(super) fn schemas() -> Map<String, Value> {
                         "type": "array", "description": "Left out or empty: all",
                         "items": { "type": "string", "enum": EVENT_TYPES },
                     },
+                    "allow_private": maybe(json!({ "type": "boolean",
+                        "description": "Whether it may be at a private address: with the emulator only" })),
                 }),
             ),
         ),

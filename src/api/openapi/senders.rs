@@ -25,16 +25,22 @@ pub(super) fn paths() -> Map<String, Value> {
             "/v1/senders/{name}/check",
             json!({ "post":
             of_sender("check_sender", "Walks the chain from the key to the account, and says what is wrong")
-            .answer(200, "How the sender stands", reference("Sender"))
+            .answer(200, "What was looked at, and what is wrong", reference("Check"))
             .codes(&UPSTREAM).build() }),
         ),
         (
             "/v1/senders/{name}/consent",
             json!({ "get":
             of_sender("sender_consent", "Where to give consent, and whether it was given")
+                .query(
+                    "redirect_uri",
+                    "Without a public listener: the registered address that the browser goes back to",
+                    json!({ "type": "string", "format": "uri" }),
+                )
+                .codes(&["invalid_request"])
             .answer(200, "The links", reference("Consent")).build() }),
         ),
-        ("/v1/senders/{name}/esign/{*path}", forward()),
+        ("/v1/senders/{name}/esign/{path}", forward()),
     ])
 }
 
@@ -53,7 +59,7 @@ fn forward() -> Value {
                  Envelopes, recipients, recipient views, documents, templates (read) and the sender's own \
                  signatures are allowed; the answer is DocuSign's.",
             )
-            .path("path", "`v2.1/accounts/{accountId}/…`, as at DocuSign")
+            .path("path", "`restapi/v2.1/accounts/{accountId}/…`, as at DocuSign")
             .answer_as(200, json!({ "description": "DocuSign's answer, of whatever status and type" }))
             .codes(&["payload_too_large", "polling_budget"])
             .codes(&UPSTREAM)
