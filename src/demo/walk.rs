@@ -196,7 +196,7 @@ impl Walk {
         if signing.status != "completed" {
             return Err(format!("it ended as {}", signing.status));
         }
-        Ok("confirmed by DocuSign's event: completed".to_owned())
+        Ok("DocuSign's own word has arrived: completed".to_owned())
     }
 
     async fn download(&mut self) -> Done {
