@@ -18,7 +18,7 @@ async fn senders_show_how_they_stand_and_no_secret() {
     assert_eq!(system["account_id"], daemon.emulator.ready().account_id.as_str());
     assert!(system["runway_seconds"].as_u64().unwrap() > 0 && system["keys"][0]["state"] == "active");
     assert_eq!(of("unconsented")["state"], "not_ready");
-    let token = daemon.parts.auth.token("system").await.unwrap();
+    let token = daemon.parts().auth.token("system").await.unwrap();
     let bearer = token.header().to_str().unwrap().trim_start_matches("Bearer ").to_owned();
     assert!(!listed.text.contains(&bearer) && !listed.text.contains(".pem"));
 
