@@ -533,9 +533,10 @@ mod tests {
         let (first, last) = (event(1), event(1));
         // Its second event is there already, so its first must go again.
         let doomed = vec![event(1), first.clone()];
-        let release = async {
-            // All of them are queued by now: futures of a join are polled in order.
-            let _ = go.send(());
+        let release = async move {
+            // All of them are queued by now: futures of a join are polled in order. Hung up, and not
+            // sent, because the held write runs again when another one of its batch fails.
+            drop(go);
         };
         let (held, one, two, three, panicked, ()) = tokio::join!(
             held,
