@@ -383,7 +383,10 @@ impl Shared {
                 let failure = before.status.failure.as_ref();
                 let is_remembered = failure.is_some_and(|failure| failure.next_try_in > Duration::ZERO);
                 self.require(!is_remembered || waited.is_zero(), "T5: a remembered failure was waited for");
-                self.require(ended <= before.may_have_ended, "T5: a failure was not shared by all who waited");
+                self.require(
+                    ended <= before.may_have_ended,
+                    "T5: a failure was not shared by all who waited",
+                );
                 Duration::MAX
             }
         };
