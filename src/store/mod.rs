@@ -458,13 +458,15 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// The payload of a signing, if it is still kept.
     fn payload(&self, id: SigningId) -> Answer<'_, Option<Private<Bytes>>>;
 
-    /// Claims signings with work due and no live lease, oldest first, and leases them until `until`.
+    /// Claims signings with work due and no live lease, oldest first, and leases them until `until`. Their
+    /// versions move on: whoever read them before cannot save any more.
     fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>>;
 
     /// How many signings are `creating` or `uncertain`.
     fn unsettled(&self) -> Answer<'_, u64>;
 
-    /// Open signings that were neither checked nor heard of since `before`, oldest first.
+    /// Open signings that were neither checked (`checked_at`) nor heard of (an inbound message about their
+    /// envelope) since `before`, oldest first.
     fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>>;
 
     /// The link whose token has this digest.
@@ -473,7 +475,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// One link by its id.
     fn link(&self, id: LinkId) -> Answer<'_, Option<Link>>;
 
-    /// Adds a link to a signing.
+    /// Adds a link to a signing; [`Error::Conflict`] if that is gone.
     fn add_link(&self, link: Link) -> Answer<'_, ()>;
 
     /// Revokes a link; repeating it is harmless.
@@ -494,7 +496,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Stores events that belong to no change of a signing (senders, budgets).
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()>;
 
-    /// Reads the outbox, oldest first.
+    /// Reads the outbox, oldest first. Going on from the last id misses nothing; with several daemons an
+    /// event may therefore show a moment after it was stored.
     fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>>;
 
     /// Adds or replaces an endpoint.
@@ -507,10 +510,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()>;
 
     /// Makes a pending delivery for every event not fanned out yet and every endpoint that wants it.
+    /// Answers how many events it took, at most `limit`: when it is 0, there are none left.
     fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64>;
 
-    /// Claims deliveries that are due, at most `per_endpoint` for each endpoint, and leases them until
-    /// `until`, so that a dead receiver never holds up a living one.
+    /// Claims deliveries that are due and leases them until `until`, so many that at most `per_endpoint`
+    /// of each endpoint are out at once: a dead receiver never holds up a living one. Endpoints that are
+    /// disabled get nothing.
     fn claim_deliveries(
         &self,
         now: Timestamp,
@@ -530,10 +535,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         limit: u32,
     ) -> Answer<'a, Vec<Delivery>>;
 
-    /// Makes a delivery pending again.
+    /// Makes a delivery pending again, with all its attempts, unless its endpoint is gone.
     fn replay(&self, id: DeliveryId, now: Timestamp) -> Answer<'_, ()>;
 
-    /// When the oldest pending delivery was made.
+    /// When the oldest pending delivery to an enabled endpoint was made.
     fn oldest_pending_delivery(&self) -> Answer<'_, Option<Timestamp>>;
 
     /// Adds calls to an account's window, and answers what all daemons have spent in it.
@@ -551,10 +556,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Destroys a connected sender.
     fn remove_connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()>;
 
-    /// Destroys what has been kept long enough.
+    /// Destroys what has been kept long enough, in batches that nobody waits for. Also seals anew what an
+    /// older seal key has sealed; once that finds nothing, the older key may leave the settings.
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed>;
 
-    /// Whether the database answers.
+    /// Whether the database answers, and can be written.
     fn check(&self) -> Answer<'_, ()>;
 
     /// Writes what is still buffered and closes.

@@ -75,7 +75,7 @@ fn digest() -> store::Digest {
 }
 
 /// What a create does to the store: the intent, then its end with two events and the kept answer.
-async fn create(store: &SharedStore) {
+async fn create(store: &SharedStore) -> SigningId {
     // The real time: ids sort by age, and indexes grow at their end.
     let now = SystemClock.now();
     let mut signing = signing(now);
@@ -123,6 +123,7 @@ async fn create(store: &SharedStore) {
         durability: Durability::Flushed,
     };
     store.save(change).await.expect("nobody else changes it");
+    signing.id
 }
 
 async fn round(store: &SharedStore, concurrency: u64) {
@@ -197,6 +198,11 @@ fn main() {
                     bencher.iter(|| runtime.block_on(round(&store, concurrency)));
                 });
             }
+            let id = runtime.block_on(create(&store));
+            group.throughput(Throughput::Elements(1));
+            group.bench_function("read one", |bencher| {
+                bencher.iter(|| runtime.block_on(store.signing(id)).expect("it is there"));
+            });
             group.finish();
             print_cpu(&format!("{backend} {name}"), &runtime, &store, 64);
             runtime.block_on(store.close()).expect("it closes");
