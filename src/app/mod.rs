@@ -104,6 +104,7 @@ pub struct Ready {
 impl App {
     /// Builds every part and binds every port. A fault of the settings is a [`ConfigError`] in the chain.
     pub async fn build(config: Config, clock: SharedClock, life: Lifecycle) -> anyhow::Result<Self> {
+        refuse_unbuilt(&config)?;
         let names: Vec<&str> = config.senders.keys().map(String::as_str).collect();
         let metrics = Arc::new(Metrics::new(&names));
         let visitors = visitors::settings(&config)?;
@@ -196,6 +197,18 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// A setting that would be believed and does nothing is refused.
+fn refuse_unbuilt(config: &Config) -> Result<(), ConfigError> {
+    if config.signer.isolate {
+        let fix = "set it to false; the key is read by the daemon itself";
+        return Err(ConfigError::new("signer.isolate", "this version has no isolated signer", fix));
+    }
+    if config.otel.endpoint.is_some() {
+        return Err(ConfigError::new("otel.endpoint", "this version sends no traces", "leave it out"));
+    }
+    Ok(())
 }
 
 fn serve(

@@ -176,21 +176,8 @@ impl Config {
             signer: raw.signer,
             upstream,
         };
-        config.check_built()?;
         config.check_together()?;
         Ok(config)
-    }
-
-    /// A setting that would be believed and does nothing is refused.
-    fn check_built(&self) -> Result<(), ConfigError> {
-        if self.signer.isolate {
-            let fix = "set it to false; the key is read by the daemon itself";
-            return Err(ConfigError::new("signer.isolate", "this version has no isolated signer", fix));
-        }
-        if self.otel.endpoint.is_some() {
-            return Err(ConfigError::new("otel.endpoint", "this version sends no traces", "leave it out"));
-        }
-        Ok(())
     }
 
     /// What concerns two sections.
