@@ -18,6 +18,7 @@
 //! | [`events`] | our own events out: outbox, webhooks, streams |
 //! | [`objects`] | our JSON: what callers send and see |
 //! | [`api`] | the API listener: routes, callers, problems |
+//! | [`oidc`] | bearer tokens that somebody else issued, such as a Kubernetes cluster |
 //! | [`public`] | the public listener: links, returns, pages |
 //! | [`ops`] | the ops listener: health and metrics |
 //! | [`doctor`] | walks the whole chain and names what is wrong |
@@ -25,7 +26,7 @@
 //! | [`cli`] | one file a subcommand |
 //! | [`demo`] | the small company website of `countersign demo` |
 //! | [`emulator`] | DocuSign in miniature: strict, stateful, unkind |
-//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`pdf`] | what the others stand on |
+//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`pdf`], [`tls`] | what the others stand on |
 //!
 //! Who may depend on whom is a table with a reason a row, and a test: `tests/it/architecture.rs`.
 //!
@@ -83,9 +84,11 @@ pub mod http_client;
 pub mod lifecycle;
 pub mod listener;
 pub mod objects;
+pub mod oidc;
 pub mod ops;
 pub mod pdf;
 pub mod public;
 pub mod signing;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use axum::{Router, body::Body};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -27,6 +28,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
+
+use crate::tls::Name;
 
 /// What one listener lets its peers hold. Every limit is a number (rule S5).
 #[derive(Debug, Clone, Copy)]
@@ -59,21 +62,58 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// The effective user id of the process at the other end of a unix socket.
     pub unix_uid: Option<u32>,
-    /// The client certificate (DER) that passed verification, on mutual TLS.
-    pub certificate: Option<Arc<[u8]>>,
+    /// The names in the client certificate that passed verification; none without mutual TLS.
+    pub certificate: Option<Arc<[Name]>>,
+    /// Whether the listener is bound to loopback, so that whoever calls is on this machine.
+    pub loopback: bool,
+}
+
+/// What a listener speaks TLS with; can be replaced while it runs. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    current: Arc<ArcSwap<Generation>>,
+}
+
+#[derive(Debug)]
+struct Generation {
+    config: Arc<rustls::ServerConfig>,
+    /// Fires when another one took its place.
+    retired: CancellationToken,
+}
+
+impl Tls {
+    /// Speaks with these certificates.
+    pub fn new(config: Arc<rustls::ServerConfig>) -> Self {
+        let first = Generation { config, retired: CancellationToken::new() };
+        Self { current: Arc::new(ArcSwap::from_pointee(first)) }
+    }
+
+    /// Takes up other certificates. Connections made with the old ones finish what they are at and close,
+    /// so that a client certificate that was revoked meanwhile does not live on in an open connection.
+    pub fn replace(&self, config: Arc<rustls::ServerConfig>) {
+        let next = Generation { config, retired: CancellationToken::new() };
+        self.current.swap(Arc::new(next)).retired.cancel();
+    }
 }
 
 /// A bound socket, not served yet: so that port 0 can be asked for and the address read back.
 #[derive(Debug)]
 pub struct Bound {
     socket: Socket,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Tls>,
 }
 
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, PathBuf, Owner),
+}
+
+/// Who made the file of a unix socket, and so removes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Other,
+    Us,
 }
 
 impl Bound {
@@ -93,12 +133,19 @@ impl Bound {
         if std::os::unix::net::UnixStream::connect(path).is_err() && path.exists() {
             std::fs::remove_file(path)?;
         }
-        Ok(Self { socket: Socket::Unix(UnixListener::bind(path)?, path.to_owned()), tls: None })
+        Ok(Self { socket: Socket::Unix(UnixListener::bind(path)?, path.to_owned(), Owner::Us), tls: None })
+    }
+
+    /// Takes over a unix socket that someone else bound; its file stays when we go.
+    pub fn inherited_unix(socket: std::os::unix::net::UnixListener) -> std::io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let path = socket.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { socket: Socket::Unix(UnixListener::from_std(socket)?, path, Owner::Other), tls: None })
     }
 
     /// Speaks TLS on it.
     #[must_use]
-    pub fn with_tls(mut self, tls: Arc<rustls::ServerConfig>) -> Self {
+    pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
@@ -118,7 +165,7 @@ impl Bound {
             Socket::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|_| format!("{scheme}://127.0.0.1"), |address| format!("{scheme}://{address}")),
-            Socket::Unix(_, path) => format!("unix:{}", path.display()),
+            Socket::Unix(_, path, _) => format!("unix:{}", path.display()),
         }
     }
 
@@ -139,7 +186,7 @@ impl Bound {
         E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     {
         let slots = Arc::new(Semaphore::new(limits.connections));
-        let graceful = Arc::new(GracefulShutdown::new());
+        let loopback = self.address().is_none_or(|address| address.ip().is_loopback());
         let open = tokio_util::task::TaskTracker::new();
         loop {
             let slot = tokio::select! {
@@ -151,7 +198,7 @@ impl Bound {
                 accepted = self.socket.accept() => accepted,
             };
             let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
+                Ok((stream, peer)) => (stream, Peer { loopback, ..peer }),
                 Err(error) => {
                     // Out of descriptors, most likely: waiting lets others close.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -159,25 +206,18 @@ impl Bound {
                     continue;
                 }
             };
-            let (handler, tls) = (handler.clone(), self.tls.clone());
-            let watcher = graceful.watcher();
+            let (handler, tls, closing) = (handler.clone(), self.tls.clone(), closing.clone());
             open.spawn(async move {
                 let _slot = slot;
-                connection(stream, peer, tls, handler, limits, watcher).await;
+                connection(stream, peer, tls, handler, limits, closing).await;
             });
         }
         open.close();
-        if let Socket::Unix(_, path) = &self.socket {
+        if let Socket::Unix(_, path, Owner::Us) = &self.socket {
             let _ = std::fs::remove_file(path);
         }
         drop(self.socket);
-        let finished = async {
-            if let Some(graceful) = Arc::into_inner(graceful) {
-                graceful.shutdown().await;
-            }
-            open.wait().await;
-        };
-        if tokio::time::timeout(limits.drain, finished).await.is_err() {
+        if tokio::time::timeout(limits.drain, open.wait()).await.is_err() {
             tracing::warn!("connections were cut: they outlived the drain deadline");
         }
     }
@@ -201,7 +241,7 @@ impl Socket {
                 stream.set_nodelay(true)?;
                 Ok((Accepted::Tcp(stream), Peer { address: Some(address), ..Peer::default() }))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix(listener, ..) => {
                 let (stream, _) = listener.accept().await?;
                 let unix_uid = stream.peer_cred().ok().map(|cred| cred.uid());
                 Ok((Accepted::Unix(stream), Peer { unix_uid, ..Peer::default() }))
@@ -213,43 +253,39 @@ impl Socket {
 async fn connection<H, F, E>(
     stream: Accepted,
     peer: Peer,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Tls>,
     handler: H,
     limits: Limits,
-    watcher: hyper_util::server::graceful::Watcher,
+    closing: CancellationToken,
 ) where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 {
+    let never = CancellationToken::new;
     match (stream, tls) {
-        (Accepted::Tcp(stream), None) => http(stream, peer, handler, limits, watcher).await,
-        (Accepted::Unix(stream), _) => http(stream, peer, handler, limits, watcher).await,
-        (Accepted::Tcp(stream), Some(config)) => {
-            let shake = TlsAcceptor::from(config).accept(stream);
+        (Accepted::Tcp(stream), None) => http(stream, peer, handler, limits, [closing, never()]).await,
+        (Accepted::Unix(stream), _) => http(stream, peer, handler, limits, [closing, never()]).await,
+        (Accepted::Tcp(stream), Some(tls)) => {
+            let generation = tls.current.load_full();
+            let shake = TlsAcceptor::from(Arc::clone(&generation.config)).accept(stream);
             let stream = match tokio::time::timeout(limits.header, shake).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => return tracing::debug!("TLS handshake timed out"),
             };
-            let certificate = stream
-                .get_ref()
-                .1
-                .peer_certificates()
-                .and_then(|chain| chain.first())
-                .map(|leaf| leaf.as_ref().into());
-            http(stream, Peer { certificate, ..peer }, handler, limits, watcher).await;
+            let chain = stream.get_ref().1.peer_certificates();
+            let leaf = chain.and_then(|chain| chain.first());
+            let certificate = leaf.map(|leaf| Name::of_certificate(leaf).into());
+            let ends = [closing, generation.retired.clone()];
+            http(stream, Peer { certificate, ..peer }, handler, limits, ends).await;
         }
     }
 }
 
-async fn http<I, H, F, E>(
-    stream: I,
-    peer: Peer,
-    handler: H,
-    limits: Limits,
-    watcher: hyper_util::server::graceful::Watcher,
-) where
+/// Serves one connection to its end. Once one of `ends` fires it finishes what it is at, and closes.
+async fn http<I, H, F, E>(stream: I, peer: Peer, handler: H, limits: Limits, ends: [CancellationToken; 2])
+where
     I: Stream + 'static,
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
@@ -268,8 +304,20 @@ async fn http<I, H, F, E>(
         .max_header_list_size(32 * 1024)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(limits.header);
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let [closing, retired] = ends;
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = retired.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(error, "connection ended early");
     }
 }

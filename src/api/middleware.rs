@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue};
@@ -16,8 +16,26 @@ use http::{HeaderName, HeaderValue};
 use crate::{
     api::Problem,
     clock::SharedClock,
+    listener::Peer,
     telemetry::metrics::{Metrics, Route},
 };
+
+/// Refuses what came through a proxy to a listener that only this machine is meant to reach: somebody may
+/// have published it. Goes inside of [`watch`], which writes the problem's body.
+pub async fn refuse_forwarded(request: Request, next: Next) -> Response {
+    let is_loopback = request.extensions().get::<Peer>().is_some_and(|peer| peer.loopback);
+    if is_loopback && request.headers().keys().any(is_of_a_proxy) {
+        let detail = "the request came through a proxy (Forwarded, X-Forwarded-… or X-Real-IP), and this listener \
+                      is for this machine alone; if the proxy is meant, set allow_forwarded = true in its section";
+        return Problem::new("forbidden", detail).into_response();
+    }
+    next.run(request).await
+}
+
+/// RFC 7239, and what stood in for it before.
+fn is_of_a_proxy(name: &HeaderName) -> bool {
+    name == http::header::FORWARDED || name == "x-real-ip" || name.as_str().starts_with("x-forwarded-")
+}
 
 /// The id of a request, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
@@ -17,7 +17,7 @@ use crate::{
         Callers, Problem,
         caller::Caller,
         events,
-        middleware::{Watch, watch},
+        middleware::{Watch, refuse_forwarded, watch},
         openapi, passthrough, senders, signings,
     },
     auth::{Auth, consent_state::ConsentStates},
@@ -56,6 +56,8 @@ pub struct Api {
     pub senders: Arc<Vec<SenderName>>,
     /// The templates of the settings, by name.
     pub templates: Arc<BTreeMap<String, String>>,
+    /// Whether requests that came through a proxy are answered on loopback.
+    pub allow_forwarded: bool,
     /// The largest body, in bytes.
     pub body_limit: usize,
     /// The public half of the key that signs results, as a JWK set.
@@ -140,15 +142,15 @@ pub fn router(api: Api) -> Router {
         .route("/v1/events", get(events::list_events))
         .route("/v1/deliveries", get(events::list_deliveries))
         .route("/v1/deliveries/{id}/replay", post(events::replay));
-    signings
+    let all = signings
         .merge(senders)
         .merge(events)
         .merge(about)
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(api.body_limit))
-        .layer(from_fn_with_state(watcher, watch))
-        .with_state(api)
+        .layer(DefaultBodyLimit::max(api.body_limit));
+    let all = if api.allow_forwarded { all } else { all.layer(from_fn(refuse_forwarded)) };
+    all.layer(from_fn_with_state(watcher, watch)).with_state(api)
 }
 
 /// What a website checks the `result` of a return URL with. Public by nature, so without a key.

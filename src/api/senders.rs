@@ -66,7 +66,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
 ) -> Result<Response, Problem> {
-    let names = api.senders.iter().filter(|name| caller.may_use_sender(name));
+    let names = api.senders.iter().filter(|name| caller.sees_sender(name));
     let shown = names.filter_map(|name| Some(object(&api, name, api.auth.status(name.as_str()).ok()?)));
     Ok(json(StatusCode::OK, show::list(shown.collect(), None)))
 }

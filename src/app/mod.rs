@@ -5,22 +5,28 @@
 //! first port is bound; every port is bound before anything is said to be ready.
 
 mod events;
+mod issuers;
+mod listeners;
 mod observe;
 mod reload;
 mod senders;
 mod visitors;
 
+use listeners::{Certificates, Listeners};
+
+pub use listeners::{Inherited, InheritedSocket};
 pub use visitors::Secrets;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use axum::middleware::from_fn;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, Callers},
+    api::{self, Callers, middleware::refuse_forwarded},
     audit::Audit,
     auth::{self, Auth, Spawner, identity::AccountServer},
     budget::{self, Budget},
@@ -32,6 +38,7 @@ use crate::{
     http_client::{self, HttpClient},
     lifecycle::Lifecycle,
     listener::{Bound, Limits},
+    oidc::Issuers,
     ops::{self, Health},
     public,
     signing::{self, NonceKey, Signings},
@@ -48,7 +55,8 @@ pub struct App {
     parts: Parts,
     listeners: Listeners,
     templates: BTreeMap<String, String>,
-    body_limit: usize,
+    api: config::Api,
+    allow_forwarded_ops: bool,
     stop: config::Stop,
     visitors: Option<public::Settings>,
     events: events::Settings,
@@ -77,15 +85,9 @@ pub struct Parts {
     pub endpoints: Endpoints,
     /// What is derived from the seal key.
     pub secrets: Secrets,
+    certificates: Certificates,
     clock: SharedClock,
     life: Lifecycle,
-}
-
-#[derive(Debug)]
-struct Listeners {
-    api: Bound,
-    public: Option<Bound>,
-    ops: Bound,
 }
 
 /// Where a daemon listens: what the ready file holds.
@@ -104,6 +106,16 @@ pub struct Ready {
 impl App {
     /// Builds every part and binds every port. A fault of the settings is a [`ConfigError`] in the chain.
     pub async fn build(config: Config, clock: SharedClock, life: Lifecycle) -> anyhow::Result<Self> {
+        Self::build_on(Inherited::default(), config, clock, life).await
+    }
+
+    /// Like [`App::build`], on sockets that a service manager holds for us, as far as there are any.
+    pub async fn build_on(
+        inherited: Inherited,
+        config: Config,
+        clock: SharedClock,
+        life: Lifecycle,
+    ) -> anyhow::Result<Self> {
         refuse_unbuilt(&config)?;
         let names: Vec<&str> = config.senders.keys().map(String::as_str).collect();
         let metrics = Arc::new(Metrics::new(&names));
@@ -121,10 +133,12 @@ impl App {
             life.clone(),
             signing_settings(&config, audit(&config, &clock)?),
         );
-        let callers = Callers::new(&config.callers);
+        let issuers = issuers::issuers(&config, &Issuers::default(), &clock)?;
+        let callers = Callers::new(&config.callers, issuers, Arc::clone(&metrics));
         let secrets = Secrets::derive(&config);
         let events = events::Settings::of(&config);
         let endpoints = events.endpoints(&store, &clock);
+        let listeners = listeners::bind(&config, inherited, &clock).await?;
         let parts = Parts {
             auth,
             signings,
@@ -136,13 +150,14 @@ impl App {
             esign,
             endpoints,
             secrets,
+            certificates: listeners.certificates.clone(),
             clock,
             life,
         };
-        let listeners = bind(&config).await?;
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
-        let body_limit = config.api.body_limit.bytes();
-        Ok(Self { parts, listeners, templates, body_limit, stop: config.stop, visitors, events })
+        let allow_forwarded_ops = config.ops.allow_forwarded;
+        let (api, stop) = (config.api, config.stop);
+        Ok(Self { parts, listeners, templates, api, allow_forwarded_ops, stop, visitors, events })
     }
 
     /// Where it listens.
@@ -162,7 +177,8 @@ impl App {
 
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { parts, listeners, templates, body_limit, stop, visitors, events } = self;
+        let Self { parts, listeners, templates, api: settings, allow_forwarded_ops, stop, visitors, events } =
+            self;
         let closing = CancellationToken::new();
         observe::start(&parts);
         reload::note_head(&parts, "goes on");
@@ -170,13 +186,14 @@ impl App {
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
         let connect = events::start(&parts, events).await?;
-        let Listeners { api, public, ops } = listeners;
-        if let (Some(bound), Some(settings)) = (public, visitors) {
+        let Listeners { api, public, ops, .. } = listeners;
+        if let (Some(bound), Some(visitors)) = (public, visitors) {
             let limits = Limits { drain: stop.deadline, ..Limits::default() };
-            let router = visitors::router(&parts, settings, connect);
+            let router = visitors::router(&parts, visitors, connect);
             parts.life.spawn("public listener", bound.serve(router, limits, closing.clone()));
         }
-        serve(&parts, (api, ops), templates, body_limit, &closing, stop);
+        serve_ops(&parts, ops, allow_forwarded_ops, &closing, stop);
+        serve_api(&parts, api, templates, &settings, &closing, stop);
 
         parts.life.stopping().cancelled().await;
         let began = parts.clock.uptime();
@@ -211,11 +228,24 @@ fn refuse_unbuilt(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn serve(
+fn serve_ops(
     parts: &Parts,
-    (api_socket, ops_socket): (Bound, Bound),
+    socket: Bound,
+    allow_forwarded: bool,
+    closing: &CancellationToken,
+    stop: config::Stop,
+) {
+    let limits = Limits { drain: stop.deadline, ..Limits::default() };
+    let ops = ops::router(parts.health.clone(), Arc::clone(&parts.metrics));
+    let ops = if allow_forwarded { ops } else { ops.layer(from_fn(refuse_forwarded)) };
+    parts.life.spawn("ops listener", socket.serve(ops, limits, closing.clone()));
+}
+
+fn serve_api(
+    parts: &Parts,
+    socket: Bound,
     templates: BTreeMap<String, String>,
-    body_limit: usize,
+    settings: &config::Api,
     closing: &CancellationToken,
     stop: config::Stop,
 ) {
@@ -239,31 +269,14 @@ fn serve(
         mode: parts.signings.settings().mode,
         senders: Arc::new(names),
         templates: Arc::new(templates),
-        body_limit,
+        allow_forwarded: settings.allow_forwarded,
+        body_limit: settings.body_limit.bytes(),
         result_keys: parts.secrets.results.jwks().into(),
         closing: closing.clone(),
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
     });
-    let ops = ops::router(parts.health.clone(), Arc::clone(&parts.metrics));
-    parts.life.spawn("api listener", api_socket.serve(api, limits, closing.clone()));
-    parts.life.spawn("ops listener", ops_socket.serve(ops, limits, closing.clone()));
-}
-
-async fn bind(config: &Config) -> anyhow::Result<Listeners> {
-    let tcp = async |setting: &str, address| {
-        Bound::tcp(address).await.with_context(|| format!("cannot listen on {address} ({setting})"))
-    };
-    let api = match &config.api.unix_socket {
-        Some(path) => Bound::unix(path)
-            .with_context(|| format!("cannot listen on {} (api.unix_socket)", path.display()))?,
-        None => tcp("api.listen", config.api.listen).await?,
-    };
-    let public = match &config.public.base_url {
-        Some(_) => Some(tcp("public.listen", config.public.listen).await?),
-        None => None,
-    };
-    Ok(Listeners { api, public, ops: tcp("ops.listen", config.ops.listen).await? })
+    parts.life.spawn("api listener", socket.serve(api, limits, closing.clone()));
 }
 
 fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient> {

@@ -1,6 +1,7 @@
 //! SIGHUP: what can change without a restart (rule H3).
 //!
-//! Callers, webhooks, the log level, and the senders' key files. Everything else of new settings is checked,
+//! Callers and their issuers, webhooks, the log level, the listeners' certificates, and the senders' key
+//! files. Everything else of new settings is checked,
 //! too, and waits for the next start: listeners, the store and the upstream hold connections that nobody
 //! wants to lose to a reload.
 
@@ -21,11 +22,13 @@ impl Parts {
     /// everything as it was.
     pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
         // First what can fail.
+        let issuers = super::issuers::issuers(config, &self.callers.issuers(), &self.clock)?;
         let targets = Targets { plain_loopback: config.upstream.is_emulator() };
         let endpoints = Endpoints::new(Arc::clone(&self.store), Arc::clone(&self.clock), targets);
         let callers: Vec<_> = config.callers.keys().map(|name| CallerName::new(name.as_str())).collect();
         endpoints.apply(&webhooks(config), &callers).await?;
-        self.callers.replace(&config.callers);
+        self.certificates.reload(config, &self.clock)?;
+        self.callers.replace(&config.callers, issuers);
         for name in self.auth.senders() {
             // A sender whose keys are broken says so in its status.
             let _ = self.auth.wake(&name).await;

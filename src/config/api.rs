@@ -17,6 +17,10 @@ pub struct Api {
     pub tls: Option<Tls>,
     /// The CA that callers' certificates must come from. Only together with `tls`.
     pub client_ca: Option<PathBuf>,
+    /// That CA's revocation lists. Only together with `client_ca`.
+    pub client_crl: Option<PathBuf>,
+    /// Whether requests that came through a proxy are answered on a loopback address.
+    pub allow_forwarded: bool,
     /// Largest request.
     pub body_limit: ByteSize,
 }
@@ -33,6 +37,14 @@ pub struct Tls {
     pub key_file: PathBuf,
 }
 
+impl Tls {
+    /// Checks that the files of a listener are there.
+    pub(super) fn check(&self, listener: &str) -> Result<(), ConfigError> {
+        values::readable(&format!("{listener}.tls.cert_file"), &self.cert_file)?;
+        values::readable(&format!("{listener}.tls.key_file"), &self.key_file)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
@@ -44,6 +56,10 @@ pub(super) struct Raw {
     tls: Option<Tls>,
     #[serde(default, deserialize_with = "values::maybe")]
     client_ca: Option<PathBuf>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    client_crl: Option<PathBuf>,
+    #[serde(deserialize_with = "values::given")]
+    allow_forwarded: bool,
     #[serde(deserialize_with = "values::given")]
     body_limit: ByteSize,
 }
@@ -51,8 +67,7 @@ pub(super) struct Raw {
 impl Raw {
     pub(super) fn check(self) -> Result<Api, ConfigError> {
         if let Some(tls) = &self.tls {
-            values::readable("api.tls.cert_file", &tls.cert_file)?;
-            values::readable("api.tls.key_file", &tls.key_file)?;
+            tls.check("api")?;
             if self.unix_socket.is_some() {
                 let fix = "remove api.tls or api.unix_socket";
                 return Err(ConfigError::new("api.tls", "a unix socket speaks no TLS", fix));
@@ -65,6 +80,13 @@ impl Raw {
                 return Err(ConfigError::new("api.client_ca", "client certificates need TLS", fix));
             }
         }
+        if let Some(path) = &self.client_crl {
+            values::readable("api.client_crl", path)?;
+            if self.client_ca.is_none() {
+                let fix = "add api.client_ca with the CA that the list is of";
+                return Err(ConfigError::new("api.client_crl", "a revocation list without its CA", fix));
+            }
+        }
         if self.body_limit.bytes() < 1024 {
             let fix = "write more, such as \"50MiB\"";
             return Err(ConfigError::new("api.body_limit", "smaller than any request (1 KiB)", fix));
@@ -74,6 +96,8 @@ impl Raw {
             unix_socket: self.unix_socket,
             tls: self.tls,
             client_ca: self.client_ca,
+            client_crl: self.client_crl,
+            allow_forwarded: self.allow_forwarded,
             body_limit: self.body_limit,
         })
     }

@@ -6,14 +6,14 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    ConfigError, Sender, values,
+    ConfigError, Oidc, Sender, SubjectRule, values,
     values::{Origin, Rate, Setting},
 };
 
 /// A caller, checked.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Hashes of its API keys. May be empty if a unix user stands in for the key.
+    /// Hashes of its API keys. May be empty if something else stands in for the key.
     pub key_hashes: Vec<KeyHash>,
     /// Senders it may use; none: every one.
     pub senders: Option<Vec<String>>,
@@ -27,7 +27,48 @@ pub struct Caller {
     pub sms_required: bool,
     /// Users of this machine that need no key on the unix socket.
     pub unix_uids: Vec<u32>,
+    /// Names in client certificates that need no key.
+    pub certificates: Vec<CertificateName>,
+    /// Subjects of tokens that need no key, by the issuer's name in the settings.
+    pub oidc: BTreeMap<String, Vec<SubjectRule>>,
+    /// What happens where a right is missing.
+    pub enforcement: Enforcement,
 }
+
+/// What happens where a caller lacks a right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enforcement {
+    /// It is logged and counted, and allowed.
+    Audit,
+    /// It is refused.
+    On,
+}
+
+/// A name in a certificate: `cn:…`, `dns:…` or `uri:…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateName(String);
+
+impl CertificateName {
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Setting for CertificateName {
+    fn parse(text: &str) -> Result<Self, String> {
+        let named = text.split_once(':').filter(|(_, name)| !name.is_empty());
+        match named {
+            Some(("cn" | "dns" | "uri", _)) => Ok(Self(text.to_owned())),
+            _ => Err("not a name in a certificate; write cn:NAME, dns:NAME or uri:URI".into()),
+        }
+    }
+}
+
+/// A list of subjects, or the only one.
+#[derive(Deserialize)]
+struct Subjects(#[serde(deserialize_with = "values::list")] Vec<SubjectRule>);
 
 /// SHA-256 of an API key, over its whole text. Compare in constant time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,6 +131,11 @@ pub(super) struct Raw {
     sms_required: bool,
     #[serde(default, deserialize_with = "values::list")]
     unix_uids: Vec<u32>,
+    #[serde(default, deserialize_with = "values::list")]
+    certificates: Vec<CertificateName>,
+    #[serde(default)]
+    oidc: BTreeMap<String, Subjects>,
+    enforcement: Enforcement,
 }
 
 impl Raw {
@@ -103,7 +149,8 @@ impl Raw {
             (Some(hash), None) => vec![hash],
             (None, hashes) => hashes.unwrap_or_default(),
         };
-        if key_hashes.is_empty() && self.unix_uids.is_empty() {
+        let stands_in = !self.unix_uids.is_empty() || !self.certificates.is_empty() || !self.oidc.is_empty();
+        if key_hashes.is_empty() && !stands_in {
             let fix = format!("`countersign caller add {name}` makes a key and prints the line to paste");
             return Err(ConfigError::new(setting, "missing", fix));
         }
@@ -115,6 +162,9 @@ impl Raw {
             rate: self.rate,
             sms_required: self.sms_required,
             unix_uids: self.unix_uids,
+            certificates: self.certificates,
+            oidc: self.oidc.into_iter().map(|(issuer, subjects)| (issuer, subjects.0)).collect(),
+            enforcement: self.enforcement,
         })
     }
 }
@@ -126,7 +176,17 @@ impl Caller {
         name: &str,
         senders: &BTreeMap<String, Sender>,
         templates: &BTreeMap<String, Uuid>,
+        issuers: &BTreeMap<String, Oidc>,
     ) -> Result<(), ConfigError> {
+        for issuer in self.oidc.keys().filter(|issuer| !issuers.contains_key(*issuer)) {
+            let known: Vec<&str> = issuers.keys().map(String::as_str).collect();
+            let fix = match super::error::nearest(issuer, &known) {
+                Some(nearest) => format!("did you mean {nearest}?"),
+                None => "add a table [oidc.NAME] for it".to_owned(),
+            };
+            let cause = format!("names an issuer that does not exist ({issuer})");
+            return Err(ConfigError::new(format!("callers.{name}.oidc"), cause, fix));
+        }
         let known: Vec<&str> = senders.keys().map(String::as_str).collect();
         for sender in self.senders.iter().flatten() {
             check_known(&format!("callers.{name}.senders"), "sender", sender, &known)?;
@@ -151,4 +211,27 @@ fn check_known(setting: &str, kind: &str, name: &str, known: &[&str]) -> Result<
         None => format!("add a table [{kind}s] with it"),
     };
     Err(ConfigError::new(setting, format!("names a {kind} that does not exist ({name})"), fix))
+}
+
+/// Refuses what would make one caller of two: a key, a user, a certificate's name or a subject of both.
+pub(super) fn check_apart(callers: &BTreeMap<String, Caller>) -> Result<(), ConfigError> {
+    let mut owners: BTreeMap<String, &str> = BTreeMap::new();
+    for (name, caller) in callers {
+        let keys = caller.key_hashes.iter().map(|hash| ("key_hashes", format!("{:?}", hash.0)));
+        let users = caller.unix_uids.iter().map(|uid| ("unix_uids", format!("uid {uid}")));
+        let names = caller.certificates.iter().map(|name| ("certificates", name.0.to_ascii_lowercase()));
+        let subjects = caller
+            .oidc
+            .iter()
+            .flat_map(|(issuer, rules)| rules.iter().map(move |rule| ("oidc", format!("{issuer} {rule:?}"))));
+        for (setting, identity) in keys.chain(users).chain(names).chain(subjects) {
+            let owner = owners.entry(identity).or_insert(name);
+            if owner != name {
+                let cause = format!("an entry stands for callers.{owner}, too");
+                let fix = "give each caller its own";
+                return Err(ConfigError::new(format!("callers.{name}.{setting}"), cause, fix));
+            }
+        }
+    }
+    Ok(())
 }

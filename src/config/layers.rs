@@ -16,7 +16,7 @@ use super::error::{ConfigError, variable};
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// Sections whose tables carry names that the operator chose.
-pub(super) const NAMED: [&str; 3] = ["callers", "senders", "webhooks"];
+pub(super) const NAMED: [&str; 4] = ["callers", "oidc", "senders", "webhooks"];
 
 /// The table that holds the defaults of every named table of its section.
 const EVERY: &str = "*";
@@ -38,6 +38,12 @@ impl Variables {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect()
+    }
+
+    /// What a service manager calls the sockets that it gives us, in their order.
+    pub fn socket_names(&self) -> Vec<String> {
+        let names = self.0.get("LISTEN_FDNAMES").map(String::as_str).unwrap_or_default();
+        names.split(':').map(str::to_owned).collect()
     }
 
     /// Where systemd put the credentials of this service.

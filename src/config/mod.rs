@@ -16,6 +16,7 @@ mod connect;
 mod error;
 mod layers;
 mod log;
+mod oidc;
 mod ops;
 mod otel;
 mod public;
@@ -42,11 +43,12 @@ pub use self::{
     api::{Api, Tls},
     audit::Audit,
     budget::Budget,
-    callers::{Caller, KeyHash},
+    callers::{Caller, CertificateName, Enforcement, KeyHash},
     connect::Connect,
     error::ConfigError,
     layers::{DEFAULTS, Variables},
     log::{Log, LogFormat},
+    oidc::{Oidc, SubjectRule, TokenAlgorithm},
     ops::Ops,
     otel::Otel,
     public::{Brand, Public},
@@ -76,6 +78,8 @@ pub struct Config {
     pub ops: Ops,
     /// Who may call, by name.
     pub callers: BTreeMap<String, Caller>,
+    /// Who issues tokens for callers, by name.
+    pub oidc: BTreeMap<String, Oidc>,
     /// Durable state.
     pub store: Store,
     /// Template ids, by name.
@@ -110,6 +114,8 @@ struct Raw {
     ops: ops::Raw,
     #[serde(default)]
     callers: BTreeMap<String, callers::Raw>,
+    #[serde(default)]
+    oidc: BTreeMap<String, oidc::Raw>,
     store: store::Raw,
     #[serde(default, deserialize_with = "values::named")]
     templates: BTreeMap<String, Uuid>,
@@ -154,6 +160,7 @@ impl Config {
         let upstream = raw.upstream.check()?;
         values::checked_names("senders", raw.senders.keys())?;
         values::checked_names("callers", raw.callers.keys())?;
+        values::checked_names("oidc", raw.oidc.keys())?;
         values::checked_names("webhooks", raw.webhooks.keys())?;
         values::checked_names("templates", raw.templates.keys())?;
         raw.budget.check()?;
@@ -164,6 +171,7 @@ impl Config {
             public: raw.public.check(environment)?,
             ops: raw.ops.check(credentials)?,
             callers: each(raw.callers, callers::Raw::check)?,
+            oidc: each(raw.oidc, oidc::Raw::check)?,
             store: raw.store.check(credentials)?,
             templates: raw.templates,
             connect: raw.connect.check(credentials)?,
@@ -187,8 +195,9 @@ impl Config {
             return Err(ConfigError::new("senders", "there is no sender", fix));
         }
         for (name, caller) in &self.callers {
-            caller.check_names(name, &self.senders, &self.templates)?;
+            caller.check_names(name, &self.senders, &self.templates, &self.oidc)?;
         }
+        callers::check_apart(&self.callers)?;
         let mut listeners = vec![("ops.listen", self.ops.listen)];
         if self.api.unix_socket.is_none() {
             listeners.push(("api.listen", self.api.listen));

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::{
-    ConfigError,
+    ConfigError, Tls,
     secret::{Credentials, Forms},
     values,
 };
@@ -17,6 +17,10 @@ use super::{
 pub struct Ops {
     /// TCP address.
     pub listen: SocketAddr,
+    /// Speak TLS.
+    pub tls: Option<Tls>,
+    /// Whether requests that came through a proxy are answered on a loopback address.
+    pub allow_forwarded: bool,
     /// Argon2 hash of the operators' password, PHC text. None: the status page is off.
     pub operator_password_hash: Option<SecretString>,
 }
@@ -26,6 +30,10 @@ pub struct Ops {
 pub(super) struct Raw {
     #[serde(deserialize_with = "values::given")]
     listen: SocketAddr,
+    #[serde(default)]
+    tls: Option<Tls>,
+    #[serde(deserialize_with = "values::given")]
+    allow_forwarded: bool,
     #[serde(default, deserialize_with = "values::maybe")]
     operator_password_hash: Option<String>,
     #[serde(default, deserialize_with = "values::maybe")]
@@ -51,6 +59,8 @@ impl Raw {
                 return Err(ConfigError::new(setting, "not an argon2 hash", fix));
             }
         }
-        Ok(Ops { listen: self.listen, operator_password_hash: hash })
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.check("ops"))?;
+        let (listen, tls, allow_forwarded) = (self.listen, self.tls, self.allow_forwarded);
+        Ok(Ops { listen, tls, allow_forwarded, operator_password_hash: hash })
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::Deserialize;
 use url::Url;
 
-use super::{ConfigError, Environment, values, values::Origin};
+use super::{ConfigError, Environment, Tls, values, values::Origin};
 
 /// A logo is sent with every page, from memory.
 const LOGO_LIMIT_BYTES: u64 = 256 * 1024;
@@ -17,6 +17,8 @@ pub struct Public {
     pub listen: SocketAddr,
     /// The origin under which visitors reach us. None: the listener is off, and there are no links.
     pub base_url: Option<Origin>,
+    /// Speak TLS, where no proxy in front does.
+    pub tls: Option<Tls>,
     /// How the pages look.
     pub brand: Brand,
 }
@@ -46,6 +48,8 @@ pub(super) struct Raw {
     listen: SocketAddr,
     #[serde(default, deserialize_with = "values::maybe")]
     base_url: Option<Url>,
+    #[serde(default)]
+    tls: Option<Tls>,
     brand: Brand,
 }
 
@@ -53,7 +57,8 @@ impl Raw {
     pub(super) fn check(self, environment: Environment) -> Result<Public, ConfigError> {
         self.brand.check()?;
         let base_url = self.base_url.as_ref().map(|url| base_url(url, environment)).transpose()?;
-        Ok(Public { listen: self.listen, base_url, brand: self.brand })
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.check("public"))?;
+        Ok(Public { listen: self.listen, base_url, tls: self.tls, brand: self.brand })
     }
 }
 

@@ -472,7 +472,7 @@ fn the_commented_settings_of_the_default_file_exist() {
             _ => line,
         })
         .filter(|line| {
-            !line.contains("_file = ") && !line.starts_with("client_ca") && !line.starts_with("tls = ")
+            !line.contains("_file = ") && !line.starts_with("client_c") && !line.starts_with("tls = ")
         })
         .filter(|line| !line.starts_with("unix_socket") && !line.starts_with("oauth_url"))
         .filter(|line| !line.starts_with("operator_password_hash"))

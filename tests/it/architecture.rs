@@ -21,9 +21,11 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "events",
             "listener",
             "objects",
+            "oidc",
             "signing",
             "store",
             "telemetry",
+            "tls",
             "audit",
         ],
         "translates HTTP to use cases and errors to problems; reads its callers' section of the settings",
@@ -68,12 +70,13 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ),
     ("http_client", &[], "the one way out"),
     ("lifecycle", &[], "a leaf"),
-    ("listener", &[], "the one accept loop; knows nothing of what is served"),
+    ("listener", &["tls"], "the one accept loop; knows nothing of what is served"),
     (
         "objects",
         &["domain", "store"],
         "our JSON, for answers and events alike; shows links as they are stored",
     ),
+    ("oidc", &["clock", "http_client"], "believes tokens of others; knows nothing of callers"),
     ("ops", &["api", "auth", "clock", "telemetry"], "shows how we are"),
     ("pdf", &[], "a leaf"),
     (
@@ -113,6 +116,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ),
     ("store", &["clock", "domain"], "keeps what it is given"),
     ("telemetry", &[], "a leaf"),
+    ("tls", &["clock"], "reads certificates; compares their dates with our clock"),
 ];
 
 #[test]

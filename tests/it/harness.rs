@@ -82,6 +82,8 @@ impl Reply {
 #[derive(Default)]
 pub(crate) struct Builder {
     more: String,
+    api: String,
+    caller: String,
     is_public: bool,
 }
 
@@ -89,6 +91,18 @@ impl Builder {
     /// Adds settings.
     pub(crate) fn with(mut self, settings: &str) -> Self {
         self.more.push_str(settings);
+        self
+    }
+
+    /// Adds settings of `[api]`.
+    pub(crate) fn api(mut self, settings: &str) -> Self {
+        self.api.push_str(settings);
+        self
+    }
+
+    /// Adds settings of the first caller.
+    pub(crate) fn caller(mut self, settings: &str) -> Self {
+        self.caller.push_str(settings);
         self
     }
 
@@ -151,12 +165,14 @@ keys = ["{pem}"]
 [api]
 listen = "127.0.0.1:0"
 body_limit = "1MiB"
+{api}
 [ops]
 listen = "127.0.0.1:0"
 {public}
 [callers.website]
 key_hash = "{caller}"
 return_origins = ["https://www.example.com"]
+{caller_more}
 [callers.stranger]
 key_hash = "{stranger}"
 senders = []
@@ -182,6 +198,8 @@ deadline = 5
         db = directory.0.join("store.db").display(),
         template = ready.template_id,
         hmac = ready.connect_hmac_key,
+        api = builder.api,
+        caller_more = builder.caller,
         more = builder.more,
     )
 }
@@ -245,6 +263,11 @@ impl TestDaemon {
         if let Some(running) = self.running.take() {
             running.await.unwrap().unwrap();
         }
+    }
+
+    /// The settings it runs with.
+    pub(crate) fn settings(&self) -> &str {
+        &self.settings
     }
 
     /// The daemon's running parts.

@@ -160,6 +160,50 @@ label_values! {
         GivenUp = "given_up",
     }
 
+    /// How a caller showed who it is.
+    pub enum AuthMethod {
+        /// A client certificate.
+        Certificate = "certificate",
+        /// An API key.
+        Key = "key",
+        /// Not at all, or in a form that is none of these.
+        None = "none",
+        /// A token of an issuer.
+        Token = "token",
+        /// The user id of its process.
+        Unix = "unix",
+    }
+
+    /// What became of it.
+    pub enum AuthResult {
+        /// A caller of the settings.
+        Good = "good",
+        /// Nobody.
+        Refused = "refused",
+    }
+
+    /// A right that a caller may lack.
+    pub enum Right {
+        /// More calls.
+        Rate = "rate",
+        /// A return URL of that origin.
+        ReturnOrigin = "return_origin",
+        /// To act as that sender.
+        Sender = "sender",
+        /// A signer without an SMS check.
+        Sms = "sms",
+        /// That template.
+        Template = "template",
+    }
+
+    /// What was done about a missing right.
+    pub enum Decision {
+        /// Allowed, because rights are not enforced yet.
+        Audited = "audited",
+        /// Refused.
+        Refused = "refused",
+    }
+
     /// What an idempotency key led to.
     pub enum IdempotencyResult {
         /// Seen before with another body.

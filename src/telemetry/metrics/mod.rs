@@ -1,8 +1,8 @@
 //! Metrics: every family is a field of [`Metrics`], and its doc comment is its help text.
 //!
 //! Labels are closed sets ([`labels`]), never an id, and the number of series is bounded whatever the
-//! traffic: families that could grow have a cap, beyond which everything counts as `other`. With 20
-//! senders a scrape stays under 300 series. Hot paths bind their handles once ([`Route`],
+//! traffic: families that could grow have a cap, beyond which everything counts as `other`. A scrape
+//! stays under 300 series, whatever the traffic and however many senders there are. Hot paths bind their handles once ([`Route`],
 //! [`Operation`]); gauges that only a part can compute are set when a scrape comes
 //! ([`Metrics::on_scrape`]).
 
@@ -25,8 +25,8 @@ use prometheus::{
 pub use self::{
     bound::{Operation, Route},
     labels::{
-        AttemptResult, ConnectResult, Fact, IdempotencyResult, KeyState, LinkKind, MintResult, Outcome,
-        ReturnClaim, SigningStatus, ViewResult, Window,
+        AttemptResult, AuthMethod, AuthResult, ConnectResult, Decision, Fact, IdempotencyResult, KeyState,
+        LinkKind, MintResult, Outcome, ReturnClaim, Right, SigningStatus, ViewResult, Window,
     },
     senders::{KeyReading, SenderReading},
 };
@@ -95,6 +95,10 @@ metrics! {
         build_info: GaugeVec<"version">,
         /// Calls left of the account's limit, as far as we know.
         budget_remaining: GaugeVec<"account", "window">,
+        /// Requests by how their caller showed who it is, and whether it was believed.
+        caller_authentications_total: IntCounterVec<"method", "result">,
+        /// Requests that lacked a right, by what was done about it.
+        caller_rights_total: IntCounterVec<"right", "decision">,
         /// How far this machine's clock is behind the upstream's (negative: ahead).
         clock_offset_seconds: Gauge,
         /// Connect deliveries received, by what became of them.
@@ -171,6 +175,16 @@ impl Metrics {
     /// How far this machine's clock is behind the upstream's.
     pub fn clock_offset(&self, seconds: f64) {
         self.clock_offset_seconds.set(seconds);
+    }
+
+    /// A caller showed who it is.
+    pub fn caller_authenticated(&self, method: AuthMethod, result: AuthResult) {
+        self.caller_authentications_total.with_label_values(&[method.as_str(), result.as_str()]).inc();
+    }
+
+    /// A request lacked a right.
+    pub fn right_missing(&self, right: Right, decision: Decision) {
+        self.caller_rights_total.with_label_values(&[right.as_str(), decision.as_str()]).inc();
     }
 
     /// Calls left in a window of an account's limit. Name the account by one of its senders, not by its

@@ -1,0 +1,219 @@
+//! Who calls, and what they may do.
+//!
+//! A caller is known by an API key (kept as a hash, compared in constant time), by a client certificate that
+//! the listener has verified, by a bearer token of an issuer in the settings, or, on a unix socket, by the
+//! user id of its process. Everything else about a request comes after that. Who shows two of them that
+//! belong to two callers is neither.
+
+mod rate;
+mod rights;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    http::{HeaderMap, header, request::Parts},
+};
+
+use crate::{
+    api::{Problem, router::Api},
+    config::{self, SubjectRule},
+    listener::Peer,
+    oidc::{Identity, Issuers, Refusal},
+    signing::digest,
+    telemetry::metrics::{AuthMethod, AuthResult, Metrics},
+    tls::Name,
+};
+
+pub use rights::Caller;
+
+/// What every API key begins with.
+const KEY_PREFIX: &[u8] = b"cs_";
+
+/// All callers; replaced as a whole when the settings are read again. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Callers {
+    table: Arc<ArcSwap<Table>>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_key: HashMap<[u8; 32], Arc<Caller>>,
+    by_uid: HashMap<u32, Arc<Caller>>,
+    by_certificate: HashMap<Name, Arc<Caller>>,
+    by_subject: Vec<(String, SubjectRule, Arc<Caller>)>,
+    issuers: Issuers,
+}
+
+impl Callers {
+    /// The callers of the settings, and the issuers whose tokens may stand for them.
+    pub fn new(settings: &BTreeMap<String, config::Caller>, issuers: Issuers, metrics: Arc<Metrics>) -> Self {
+        let table = Arc::new(ArcSwap::from_pointee(Table::of(settings, issuers, &metrics)));
+        Self { table, metrics }
+    }
+
+    /// Takes up new settings; requests under way keep the rights they came with.
+    pub fn replace(&self, settings: &BTreeMap<String, config::Caller>, issuers: Issuers) {
+        self.table.store(Arc::new(Table::of(settings, issuers, &self.metrics)));
+    }
+
+    /// The issuers in use.
+    pub fn issuers(&self) -> Issuers {
+        self.table.load().issuers.clone()
+    }
+
+    /// The caller behind a request.
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Arc<Caller>, Problem> {
+        let table = self.table.load_full();
+        let (method, found) = table.authenticate(headers, peer).await;
+        let result = if found.is_ok() { AuthResult::Good } else { AuthResult::Refused };
+        self.metrics.caller_authenticated(method, result);
+        found
+    }
+}
+
+impl Table {
+    fn of(settings: &BTreeMap<String, config::Caller>, issuers: Issuers, metrics: &Arc<Metrics>) -> Self {
+        let mut table = Self { issuers, ..Self::default() };
+        for (name, rights) in settings {
+            let caller = Arc::new(Caller::new(name, rights, Arc::clone(metrics)));
+            for hash in &rights.key_hashes {
+                table.by_key.insert(*hash.as_bytes(), Arc::clone(&caller));
+            }
+            for uid in &rights.unix_uids {
+                table.by_uid.insert(*uid, Arc::clone(&caller));
+            }
+            for name in &rights.certificates {
+                if let Some(name) = Name::parse(name.as_str()) {
+                    table.by_certificate.insert(name, Arc::clone(&caller));
+                }
+            }
+            for (issuer, rules) in &rights.oidc {
+                let rule = |rule: &SubjectRule| (issuer.clone(), rule.clone(), Arc::clone(&caller));
+                table.by_subject.extend(rules.iter().map(rule));
+            }
+        }
+        table
+    }
+
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> (AuthMethod, Result<Arc<Caller>, Problem>) {
+        let refused = |detail: &str| Err(Problem::new("unauthenticated", detail));
+        let certified =
+            match peer.and_then(|peer| peer.certificate.as_deref()).map(|names| self.of_names(names)) {
+                Some(Err(problem)) => return (AuthMethod::Certificate, Err(problem)),
+                Some(Ok(found)) => found,
+                None => None,
+            };
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        if let Some(value) = values.next() {
+            if values.next().is_some() {
+                return (AuthMethod::None, refused("there are several Authorization headers"));
+            }
+            let (method, found) = self.of_bearer(value.as_bytes()).await;
+            return match (&found, certified) {
+                (Ok(shown), Some(certified)) if shown.name != certified.name => {
+                    (method, refused("the bearer and the client certificate belong to different callers"))
+                }
+                _ => (method, found),
+            };
+        }
+        if let Some(caller) = certified {
+            return (AuthMethod::Certificate, Ok(caller));
+        }
+        if peer.is_some_and(|peer| peer.certificate.is_some()) {
+            return (AuthMethod::Certificate, refused("no caller has a name of this client certificate"));
+        }
+        match peer.and_then(|peer| peer.unix_uid).and_then(|uid| self.by_uid.get(&uid)) {
+            Some(caller) => (AuthMethod::Unix, Ok(Arc::clone(caller))),
+            None => (AuthMethod::None, refused("there is no Authorization header")),
+        }
+    }
+
+    async fn of_bearer(&self, value: &[u8]) -> (AuthMethod, Result<Arc<Caller>, Problem>) {
+        let refused = |detail: &str| Err(Problem::new("unauthenticated", detail));
+        let bearer = value
+            .split_first_chunk::<7>()
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
+            .map(|(_, bearer)| bearer);
+        let Some(bearer) = bearer else {
+            return (AuthMethod::None, refused("the Authorization header is not of the form Bearer cs_…"));
+        };
+        if bearer.starts_with(KEY_PREFIX) || self.issuers.is_empty() {
+            let found = self.of_key(bearer).map_or_else(|| refused("no caller has this API key"), Ok);
+            return (AuthMethod::Key, found);
+        }
+        let token = std::str::from_utf8(bearer).map_err(|_| Refusal::Form);
+        let identified = match token {
+            Ok(token) => self.issuers.identify(token).await,
+            Err(refusal) => Err(refusal),
+        };
+        let found = match identified {
+            Ok(identity) => self
+                .of_subject(&identity)
+                .map_or_else(|| refused("no caller has this token's subject; the token itself is good"), Ok),
+            Err(refusal) => refused(&refusal.to_string()),
+        };
+        (AuthMethod::Token, found)
+    }
+
+    /// A map look-up by a digest leaks at most which digests exist; the comparison that decides is in
+    /// constant time.
+    fn of_key(&self, key: &[u8]) -> Option<Arc<Caller>> {
+        let hash = digest(key);
+        let (known, caller) = self.by_key.get_key_value(&hash)?;
+        aws_lc_rs::constant_time::verify_slices_are_equal(known, &hash).ok()?;
+        Some(Arc::clone(caller))
+    }
+
+    /// The one caller that a certificate's names speak of; several would be a certificate for two.
+    fn of_names(&self, names: &[Name]) -> Result<Option<Arc<Caller>>, Problem> {
+        let mut found = names.iter().filter_map(|name| self.by_certificate.get(name));
+        let first = found.next();
+        if found.any(|other| first.is_some_and(|first| first.name != other.name)) {
+            let detail = "the names of the client certificate belong to different callers";
+            return Err(Problem::new("unauthenticated", detail));
+        }
+        Ok(first.cloned())
+    }
+
+    /// The rule that says most about a subject decides.
+    fn of_subject(&self, identity: &Identity) -> Option<Arc<Caller>> {
+        let rules = self
+            .by_subject
+            .iter()
+            .filter(|(issuer, rule, _)| *issuer == identity.issuer && rule.matches(&identity.subject));
+        rules.max_by_key(|(_, rule, _)| rule.precision()).map(|(.., caller)| Arc::clone(caller))
+    }
+}
+
+/// A caller as a handler's argument: nothing else of the request is looked at before.
+#[derive(Debug, Clone)]
+pub struct Authenticated(pub Arc<Caller>);
+
+impl<S> FromRequestParts<S> for Authenticated
+where
+    Api: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let api = Api::from_ref(state);
+        let caller = api.callers.authenticate(&parts.headers, parts.extensions.get::<Peer>()).await?;
+        caller.spend(api.clock.uptime())?;
+        Ok(Self(caller))
+    }
+}

@@ -1,0 +1,113 @@
+//! What a caller may do: senders, templates, return URLs, SMS, rate.
+//!
+//! With `enforcement = "audit"` nothing is refused: what would be is one warning in the log and one count in
+//! the metrics, so that rights can be written for a caller that runs already, and tried before they bite.
+
+use std::{sync::Arc, time::Duration};
+
+use super::rate::Bucket;
+use crate::{
+    api::Problem,
+    config::{self, Enforcement},
+    domain::{CallerName, Document, Draft, SenderName},
+    objects::Invalids,
+    telemetry::metrics::{Decision, Metrics, Right},
+};
+
+/// One caller and its rights.
+#[derive(Debug)]
+pub struct Caller {
+    /// Its name in the settings.
+    pub name: CallerName,
+    rights: config::Caller,
+    bucket: Option<Bucket>,
+    metrics: Arc<Metrics>,
+}
+
+impl Caller {
+    pub(super) fn new(name: &str, rights: &config::Caller, metrics: Arc<Metrics>) -> Self {
+        let bucket = rights.rate.map(Bucket::new);
+        Self { name: CallerName::new(name), bucket, rights: rights.clone(), metrics }
+    }
+
+    /// Counts a request against the caller's rate.
+    pub fn spend(&self, uptime: Duration) -> Result<(), Problem> {
+        match self.bucket.as_ref().map_or(Ok(()), |bucket| bucket.take(uptime)) {
+            Err(wait) if self.refuses(Right::Rate, "") => {
+                Err(Problem::new("quota_exceeded", "this caller's rate in the settings is used up")
+                    .retry_after(wait))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a sender is among those that this caller is told of.
+    pub fn sees_sender(&self, sender: &SenderName) -> bool {
+        let named = |names: &Vec<String>| names.iter().any(|name| name == sender.as_str());
+        self.rights.senders.as_ref().is_none_or(named)
+    }
+
+    /// Whether this caller may act as a sender.
+    pub fn may_use_sender(&self, sender: &SenderName) -> bool {
+        self.sees_sender(sender) || !self.refuses(Right::Sender, sender.as_str())
+    }
+
+    /// Checks a draft against the caller's rights: template, return URLs, SMS.
+    pub fn check(&self, draft: &Draft) -> Result<(), Problem> {
+        let mut faults = Invalids::default();
+        for (at, document) in draft.documents.iter().enumerate() {
+            let (Document::Template { alias, id }, Some(allowed)) = (document, &self.rights.templates) else {
+                continue;
+            };
+            let is_allowed = allowed.iter().any(|name| name == alias || name == id);
+            if !is_allowed && self.refuses(Right::Template, id) {
+                faults.add(
+                    format!("/documents/{at}/template"),
+                    "forbidden",
+                    "this caller may not use this template",
+                );
+            }
+        }
+        for (at, signer) in draft.signers.iter().enumerate() {
+            if signer.return_url.as_deref().is_some_and(|url| !self.may_return_to(url)) {
+                faults.add(
+                    format!("/signers/{at}/return_url"),
+                    "return_url_refused",
+                    "its origin is not among return_origins of this caller",
+                );
+            }
+            if self.rights.sms_required && signer.sms.is_none() && self.refuses(Right::Sms, "") {
+                faults.add(
+                    format!("/signers/{at}/sms_auth"),
+                    "forbidden",
+                    "this caller must ask for an SMS code",
+                );
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
+    }
+
+    /// Whether visitors may be sent back to this URL (rule L6).
+    pub fn may_return_to(&self, url: &str) -> bool {
+        let Ok(url) = url::Url::parse(url) else { return false };
+        let origin = config::Origin::of(&url);
+        self.rights.return_origins.contains(&origin) || !self.refuses(Right::ReturnOrigin, origin.as_str())
+    }
+
+    /// Whether a right that is missing refuses; it is counted either way. `what` is a name of the settings,
+    /// a template's id or an origin.
+    fn refuses(&self, right: Right, what: &str) -> bool {
+        let audits = self.rights.enforcement == Enforcement::Audit;
+        self.metrics.right_missing(right, if audits { Decision::Audited } else { Decision::Refused });
+        if audits {
+            let (caller, right) = (self.name.as_str(), right.as_str());
+            tracing::warn!(
+                caller,
+                right,
+                what,
+                "allowed for now: this caller lacks a right (enforcement = \"audit\")"
+            );
+        }
+        !audits
+    }
+}

@@ -1,0 +1,162 @@
+//! The daemon's sockets: bound here or inherited from a service manager, with TLS where the settings say so.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use crate::{
+    clock::SharedClock,
+    config::{Config, ConfigError},
+    listener::{Bound, Tls},
+    tls,
+};
+
+/// The sockets, bound and not served yet.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) api: Bound,
+    pub(super) public: Option<Bound>,
+    pub(super) ops: Bound,
+    pub(super) certificates: Certificates,
+}
+
+/// The names that a service manager gives our sockets (`FileDescriptorName=`).
+const NAMES: [&str; 3] = ["api", "public", "ops"];
+
+/// A socket that a service manager holds for us.
+#[derive(Debug)]
+pub enum InheritedSocket {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// A unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// The sockets that a service manager holds for us, by listener.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<(String, InheritedSocket)>);
+
+impl Inherited {
+    /// Sockets with their names. A single one without a name of ours is the API's.
+    pub fn new(mut sockets: Vec<(String, InheritedSocket)>) -> anyhow::Result<Self> {
+        if let [(name, _)] = sockets.as_mut_slice()
+            && !NAMES.contains(&name.as_str())
+        {
+            "api".clone_into(name);
+        }
+        for (at, (name, _)) in sockets.iter().enumerate() {
+            if !NAMES.contains(&name.as_str()) || sockets[..at].iter().any(|(other, _)| other == name) {
+                bail!("socket {at} must be named api, public or ops (FileDescriptorName=), each once");
+            }
+        }
+        Ok(Self(sockets))
+    }
+
+    fn take(&mut self, name: &str) -> anyhow::Result<Option<Bound>> {
+        let Some(at) = self.0.iter().position(|(given, _)| given == name) else { return Ok(None) };
+        let bound = match self.0.remove(at).1 {
+            InheritedSocket::Tcp(socket) => Bound::inherited(socket),
+            InheritedSocket::Unix(socket) => Bound::inherited_unix(socket),
+        };
+        bound.map(Some).with_context(|| format!("cannot listen on the inherited socket {name}"))
+    }
+}
+
+/// Binds what the settings name, unless it is inherited. Certificates are read before anything is bound.
+pub(super) async fn bind(
+    config: &Config,
+    mut inherited: Inherited,
+    clock: &SharedClock,
+) -> anyhow::Result<Listeners> {
+    let (certificates, mut tls) = Certificates::read(config, clock)?;
+    let mut with_tls = |bound: Bound, listener: &str| match tls.iter().position(|(name, _)| *name == listener)
+    {
+        Some(at) => bound.with_tls(tls.remove(at).1),
+        None => bound,
+    };
+    let tcp = async |setting: &str, address| {
+        Bound::tcp(address).await.with_context(|| format!("cannot listen on {address} ({setting})"))
+    };
+    let unix = |path: &Path| {
+        Bound::unix(path).with_context(|| format!("cannot listen on {} (api.unix_socket)", path.display()))
+    };
+    let api = match (inherited.take("api")?, &config.api.unix_socket) {
+        (Some(bound), _) => bound,
+        (None, Some(path)) => unix(path)?,
+        (None, None) => tcp("api.listen", config.api.listen).await?,
+    };
+    let public = match (inherited.take("public")?, &config.public.base_url) {
+        (bound, None) => {
+            drop(bound);
+            None
+        }
+        (Some(bound), Some(_)) => Some(bound),
+        (None, Some(_)) => Some(tcp("public.listen", config.public.listen).await?),
+    };
+    let ops = match inherited.take("ops")? {
+        Some(bound) => bound,
+        None => tcp("ops.listen", config.ops.listen).await?,
+    };
+    let api = with_tls(api, "api");
+    let public = public.map(|bound| with_tls(bound, "public"));
+    let ops = with_tls(ops, "ops");
+    Ok(Listeners { api, public, ops, certificates })
+}
+
+/// The certificates of the listeners, to be read again. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Certificates(Vec<(&'static str, Tls)>);
+
+impl Certificates {
+    fn read(config: &Config, clock: &SharedClock) -> Result<(Self, Vec<(&'static str, Tls)>), ConfigError> {
+        let mut all = Vec::new();
+        for (listener, files) in files(config) {
+            all.push((listener, Tls::new(load(listener, &files, clock)?)));
+        }
+        Ok((Self(all.clone()), all))
+    }
+
+    /// Reads the files of all listeners anew; whatever is wrong with one leaves all as they were. TLS that
+    /// was off stays off until the next start.
+    pub(super) fn reload(&self, config: &Config, clock: &SharedClock) -> Result<(), ConfigError> {
+        let files = files(config);
+        let mut fresh = Vec::new();
+        for (listener, tls) in &self.0 {
+            if let Some((_, files)) = files.iter().find(|(name, _)| name == listener) {
+                fresh.push((tls, load(listener, files, clock)?));
+            }
+        }
+        for (tls, config) in fresh {
+            tls.replace(config);
+        }
+        Ok(())
+    }
+}
+
+fn load(
+    listener: &str,
+    files: &tls::Files,
+    clock: &SharedClock,
+) -> Result<std::sync::Arc<rustls::ServerConfig>, ConfigError> {
+    tls::server_config(files, clock).map_err(|error| {
+        let fix = "write PEM files that belong together, readable by this user only";
+        ConfigError::new(format!("{listener}.tls"), error.to_string(), fix)
+    })
+}
+
+fn files(config: &Config) -> Vec<(&'static str, tls::Files)> {
+    let plain = |tls: &crate::config::Tls| tls::Files {
+        certificate: tls.cert_file.clone(),
+        key: tls.key_file.clone(),
+        client_ca: None,
+        client_crl: None,
+    };
+    let api = config.api.tls.as_ref().map(|tls| tls::Files {
+        client_ca: config.api.client_ca.clone(),
+        client_crl: config.api.client_crl.clone(),
+        ..plain(tls)
+    });
+    let others = [("public", config.public.tls.as_ref()), ("ops", config.ops.tls.as_ref())];
+    let others = others.into_iter().filter_map(|(name, tls)| Some((name, plain(tls?))));
+    api.map(|files| ("api", files)).into_iter().chain(others).collect()
+}

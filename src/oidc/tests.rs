@@ -1,0 +1,284 @@
+//! What is believed and what is not, against an issuer that a test makes.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use aws_lc_rs::{
+    rsa::{KeyPair, KeySize},
+    signature::KeyPair as _,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    clock::ManualClock,
+    listener::{Bound, Limits},
+};
+
+const ISSUER: &str = "https://cluster.example";
+const SUBJECT: &str = "system:serviceaccount:shop:website";
+const START: i64 = 1_800_000_000;
+
+/// A key pair of an issuer.
+struct Pair {
+    kid: &'static str,
+    signing: EncodingKey,
+    jwk: Value,
+    /// The public half's modulus: what everybody knows of it.
+    modulus: Vec<u8>,
+}
+
+impl Pair {
+    fn rsa(kid: &'static str) -> Self {
+        use aws_lc_rs::encoding::AsDer as _;
+        use rsa::{pkcs1::EncodeRsaPrivateKey as _, pkcs8::DecodePrivateKey as _};
+        let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().unwrap();
+        // What signs here wants the older form.
+        let der = rsa::PrivateKey::from_pkcs8_der(der.as_ref()).unwrap().to_pkcs1_der().unwrap();
+        let public = pair.public_key();
+        let modulus = public.modulus().big_endian_without_leading_zero().to_vec();
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let exponent = text(public.exponent().big_endian_without_leading_zero());
+        let jwk = json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": text(&modulus), "e": exponent });
+        Self { kid, signing: EncodingKey::from_rsa_der(der.as_bytes()), jwk, modulus }
+    }
+
+    fn token(&self, claims: &Value) -> String {
+        self.token_as(Algorithm::RS256, claims)
+    }
+
+    fn token_as(&self, algorithm: Algorithm, claims: &Value) -> String {
+        let header = Header { kid: Some(self.kid.to_owned()), ..Header::new(algorithm) };
+        jsonwebtoken::encode(&header, claims, &self.signing).unwrap()
+    }
+}
+
+fn claims() -> Value {
+    json!({ "iss": ISSUER, "sub": SUBJECT, "aud": ["countersign", "other"], "iat": START, "nbf": START, "exp": START + 600 })
+}
+
+fn changed(name: &str, value: Value) -> Value {
+    let mut claims = claims();
+    claims[name] = value;
+    claims
+}
+
+/// A place that publishes keys, counts how often it is asked, and can be switched off.
+struct Publisher {
+    set: Arc<Mutex<Option<Value>>>,
+    asked: Arc<AtomicUsize>,
+    clock: ManualClock,
+    issuers: Issuers,
+}
+
+impl Publisher {
+    async fn start(keys: &[&Pair]) -> Self {
+        let set = Arc::new(Mutex::new(Some(Self::set(keys))));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (answers, count) = (Arc::clone(&set), Arc::clone(&asked));
+        let handler = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            let set = answers.lock().unwrap().clone();
+            async move { set.map(axum::Json).ok_or(http::StatusCode::SERVICE_UNAVAILABLE) }
+        };
+        let router = axum::Router::new().route("/jwks", axum::routing::get(handler));
+        let bound = Bound::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("{}/jwks", bound.origin()).parse().unwrap();
+        tokio::spawn(bound.serve(router, Limits::default(), CancellationToken::new()));
+        let clock = ManualClock::new(jiff::Timestamp::from_second(START).unwrap());
+        let settings = Settings {
+            issuer: ISSUER.to_owned(),
+            audience: "countersign".to_owned(),
+            algorithms: vec![Algorithm::RS256, Algorithm::ES256],
+            source: Source::Url { url, ca_file: None, token_file: None },
+            refresh: Duration::from_secs(600),
+            max_age: Duration::from_secs(3_600),
+        };
+        let all = BTreeMap::from([("cluster".to_owned(), settings)]);
+        let shared: SharedClock = Arc::new(clock.clone());
+        let issuers = Issuers::new(all, &Issuers::default(), &shared).unwrap();
+        Self { set, asked, clock, issuers }
+    }
+
+    fn set(keys: &[&Pair]) -> Value {
+        json!({ "keys": keys.iter().map(|pair| pair.jwk.clone()).collect::<Vec<_>>() })
+    }
+
+    fn publish(&self, set: Option<Value>) {
+        *self.set.lock().unwrap() = set;
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    async fn refusal(&self, token: &str) -> Refusal {
+        self.issuers.identify(token).await.expect_err(token)
+    }
+}
+
+#[tokio::test]
+async fn a_good_token_names_its_issuer_and_subject() {
+    let pair = Pair::rsa("one");
+    let publisher = Publisher::start(&[&pair]).await;
+    let identity = publisher.issuers.identify(&pair.token(&claims())).await.unwrap();
+    assert_eq!(identity, Identity { issuer: "cluster".to_owned(), subject: SUBJECT.to_owned() });
+    let single = pair.token(&changed("aud", json!("countersign")));
+    assert!(publisher.issuers.identify(&single).await.is_ok());
+    assert_eq!(publisher.asked(), 1, "the keys are kept");
+}
+
+#[tokio::test]
+async fn claims_that_do_not_hold_are_refused() {
+    let pair = Pair::rsa("one");
+    let publisher = Publisher::start(&[&pair]).await;
+    let table = [
+        (changed("aud", json!("others")), Refusal::Audience),
+        (changed("aud", json!(["others"])), Refusal::Audience),
+        (changed("aud", Value::Null), Refusal::Form),
+        (changed("iss", json!("https://cluster.example/")), Refusal::Issuer),
+        (changed("exp", json!(START - 31)), Refusal::Expired),
+        (changed("exp", json!("soon")), Refusal::Form),
+        (changed("nbf", json!(START + 31)), Refusal::NotYet),
+        (changed("iat", json!(START + 3_600)), Refusal::NotYet),
+        (changed("sub", json!("")), Refusal::Subject),
+        (changed("sub", json!("x".repeat(256))), Refusal::Subject),
+    ];
+    for (claims, expected) in table {
+        assert_eq!(publisher.refusal(&pair.token(&claims)).await, expected, "{claims}");
+    }
+    let mut without = claims();
+    without.as_object_mut().unwrap().remove("exp");
+    assert_eq!(publisher.refusal(&pair.token(&without)).await, Refusal::Form);
+    let token = pair.token(&claims());
+    publisher.clock.advance(Duration::from_secs(629));
+    assert!(publisher.issuers.identify(&token).await.is_ok(), "within the leeway");
+    publisher.clock.advance(Duration::from_secs(2));
+    assert_eq!(publisher.refusal(&token).await, Refusal::Expired);
+}
+
+/// RFC 8725, 2.1 and 3.1: what the token says of its algorithm decides nothing.
+#[tokio::test]
+async fn no_algorithm_and_no_confusion_of_keys_is_believed() {
+    let pair = Pair::rsa("one");
+    let other = Pair::rsa("one");
+    let publisher = Publisher::start(&[&pair]).await;
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let unsigned = |alg: &str| format!("{}.{}.", part(&json!({"alg": alg, "kid": "one"})), part(&claims()));
+    for alg in ["none", "None", "NONE", "", "RS1"] {
+        assert_eq!(publisher.refusal(&unsigned(alg)).await, Refusal::Algorithm, "{alg}");
+    }
+    assert_eq!(publisher.refusal(&unsigned("RS256")).await, Refusal::Signature);
+    // The public half taken for a shared secret, in each form that it is known in.
+    for secret in
+        [pair.modulus.clone(), pair.jwk.to_string().into_bytes(), pair.jwk["n"].to_string().into_bytes()]
+    {
+        let header = Header { kid: Some("one".to_owned()), ..Header::new(Algorithm::HS256) };
+        let forged = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(&secret)).unwrap();
+        assert_eq!(publisher.refusal(&forged).await, Refusal::Algorithm);
+    }
+    assert_eq!(publisher.refusal(&pair.token_as(Algorithm::PS256, &claims())).await, Refusal::Algorithm);
+    assert_eq!(publisher.refusal(&pair.token_as(Algorithm::RS512, &claims())).await, Refusal::Algorithm);
+    assert_eq!(publisher.refusal(&other.token(&claims())).await, Refusal::Signature);
+    let token = pair.token(&claims());
+    let parts: Vec<&str> = token.split('.').collect();
+    let forged = format!("{}.{}.{}", parts[0], part(&changed("sub", json!("admin"))), parts[2]);
+    assert_eq!(publisher.refusal(&forged).await, Refusal::Signature);
+    let wrong_kind = format!("{}.{}.{}", part(&json!({"alg": "ES256", "kid": "one"})), parts[1], parts[2]);
+    assert_eq!(publisher.refusal(&wrong_kind).await, Refusal::Algorithm);
+}
+
+#[tokio::test]
+async fn a_shared_secret_in_the_set_is_no_key() {
+    let pair = Pair::rsa("one");
+    let publisher = Publisher::start(&[&pair]).await;
+    let secret =
+        json!({ "kty": "oct", "kid": "oct", "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(b"secret") });
+    publisher.publish(Some(json!({ "keys": [secret, { "kty": "nonsense" }, pair.jwk] })));
+    assert!(publisher.issuers.identify(&pair.token(&claims())).await.is_ok(), "the others still count");
+    let header = Header { kid: Some("oct".to_owned()), ..Header::new(Algorithm::HS256) };
+    let forged = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(b"secret")).unwrap();
+    assert_eq!(publisher.refusal(&forged).await, Refusal::Algorithm);
+}
+
+#[tokio::test]
+async fn what_is_no_token_is_refused_unasked() {
+    let pair = Pair::rsa("one");
+    let publisher = Publisher::start(&[&pair]).await;
+    let token = pair.token(&claims());
+    let critical = json!({ "alg": "RS256", "kid": "one", "crit": ["exp"] });
+    let other_kind = json!({ "alg": "RS256", "kid": "one", "typ": "logout+jwt" });
+    let with_header = |header: &Value| {
+        let rest = token.split_once('.').unwrap().1;
+        format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
+    };
+    let table = [
+        String::new(),
+        "x".to_owned(),
+        "a.b.c".to_owned(),
+        format!("{token}.more"),
+        token.replace('.', ".."),
+        "x".repeat(20_000),
+        with_header(&critical),
+        with_header(&other_kind),
+    ];
+    for token in table {
+        assert_eq!(publisher.refusal(&token).await, Refusal::Form, "{token}");
+    }
+    assert_eq!(publisher.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_new_key_is_taken_up_at_once_and_the_issuer_is_asked_within_a_bound() {
+    let (old, new) = (Pair::rsa("old"), Pair::rsa("new"));
+    let publisher = Publisher::start(&[&old]).await;
+    assert!(publisher.issuers.identify(&old.token(&claims())).await.is_ok());
+    publisher.publish(Some(Publisher::set(&[&new])));
+    publisher.clock.advance(Duration::from_secs(31));
+    assert!(publisher.issuers.identify(&new.token(&claims())).await.is_ok());
+    assert_eq!(publisher.asked(), 2);
+    assert_eq!(publisher.refusal(&old.token(&claims())).await, Refusal::Key, "the old one is gone");
+
+    let unknown = Pair::rsa("unknown").token(&claims());
+    for _ in 0..50 {
+        assert_eq!(publisher.refusal(&unknown).await, Refusal::Key);
+    }
+    assert_eq!(publisher.asked(), 2, "not before the gap is over");
+    publisher.clock.advance(Duration::from_secs(31));
+    let all = (0..50).map(|_| publisher.refusal(&unknown));
+    assert!(futures_util::future::join_all(all).await.iter().all(|refusal| *refusal == Refusal::Key));
+    assert_eq!(publisher.asked(), 3, "one asks for all");
+}
+
+#[tokio::test]
+async fn keys_outlive_an_outage_of_their_issuer_but_not_for_ever() {
+    let pair = Pair::rsa("one");
+    let publisher = Publisher::start(&[&pair]).await;
+    let lasting = pair.token(&changed("exp", json!(START + 100_000)));
+    assert!(publisher.issuers.identify(&lasting).await.is_ok());
+    publisher.publish(None);
+    publisher.clock.advance(Duration::from_secs(3_599));
+    assert!(publisher.issuers.identify(&lasting).await.is_ok(), "older than refresh, younger than max_age");
+    publisher.clock.advance(Duration::from_secs(1));
+    assert_eq!(publisher.refusal(&lasting).await, Refusal::Keys);
+    publisher.publish(Some(json!({ "keys": [] })));
+    publisher.clock.advance(Duration::from_secs(31));
+    assert_eq!(publisher.refusal(&lasting).await, Refusal::Keys, "an empty set replaces nothing");
+    publisher.publish(Some(Publisher::set(&[&pair])));
+    publisher.clock.advance(Duration::from_secs(31));
+    assert!(publisher.issuers.identify(&lasting).await.is_ok());
+}
+
+#[test]
+fn debug_shows_no_key_material() {
+    let pair = Pair::rsa("one");
+    let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(pair.jwk).unwrap();
+    let key = keys::PublicKey::of(&jwk).unwrap();
+    assert_eq!(format!("{key:?}"), "PublicKey { kid: Some(\"one\"), kind: Rsa, .. }");
+}
