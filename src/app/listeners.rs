@@ -68,10 +68,9 @@ pub(super) async fn bind(
     mut inherited: Inherited,
     clock: &SharedClock,
 ) -> anyhow::Result<Listeners> {
-    let (certificates, mut tls) = Certificates::read(config, clock)?;
-    let mut with_tls = |bound: Bound, listener: &str| match tls.iter().position(|(name, _)| *name == listener)
-    {
-        Some(at) => bound.with_tls(tls.remove(at).1),
+    let certificates = Certificates::read(config, clock)?;
+    let with_tls = |bound: Bound, listener: &str| match certificates.of(listener) {
+        Some(tls) => bound.with_tls(tls),
         None => bound,
     };
     let tcp = async |setting: &str, address| {
@@ -108,12 +107,16 @@ pub(super) async fn bind(
 pub(super) struct Certificates(Vec<(&'static str, Tls)>);
 
 impl Certificates {
-    fn read(config: &Config, clock: &SharedClock) -> Result<(Self, Vec<(&'static str, Tls)>), ConfigError> {
+    fn read(config: &Config, clock: &SharedClock) -> Result<Self, ConfigError> {
         let mut all = Vec::new();
         for (listener, files) in files(config) {
             all.push((listener, Tls::new(load(listener, &files, clock)?)));
         }
-        Ok((Self(all.clone()), all))
+        Ok(Self(all))
+    }
+
+    fn of(&self, listener: &str) -> Option<Tls> {
+        self.0.iter().find(|(name, _)| *name == listener).map(|(_, tls)| tls.clone())
     }
 
     /// Reads the files of all listeners anew; whatever is wrong with one leaves all as they were. TLS that

@@ -17,13 +17,14 @@ mod output;
 pub mod progress;
 pub mod ready_file;
 mod serve;
+mod systemd;
 mod trigger;
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::ConfigError;
+use crate::{app::Inherited, config::ConfigError};
 
 /// Something was tried and did not work.
 const FAILED: u8 = 1;
@@ -64,14 +65,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return u8::try_from(refusal.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
+    let inherited = match systemd::sockets() {
+        Ok(inherited) => inherited,
+        Err(error) => return complain(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&anyhow::Error::new(error).context("cannot start threads")),
     };
-    runtime.block_on(dispatch(cli.command)).unwrap_or_else(|error| complain(&error))
+    runtime.block_on(dispatch(cli.command, inherited)).unwrap_or_else(|error| complain(&error))
 }
 
-async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+async fn dispatch(command: Command, inherited: Inherited) -> anyhow::Result<ExitCode> {
     match command {
         Command::Audit(args) => audit::run(args).await,
         Command::Caller(args) => caller::run(args).await,
@@ -82,7 +87,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Keygen(args) => keygen::run(args).await,
         Command::Listen(args) => listen::run(args).await,
         Command::Openapi(args) => openapi::run(args).await,
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => serve::run(args, inherited).await,
         Command::Trigger(args) => trigger::run(args).await,
     }
 }

@@ -1,14 +1,18 @@
 //! `countersign serve`: the daemon.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    app::{App, Parts},
-    cli::ready_file,
-    clock::SystemClock,
+    app::{App, Inherited, Parts},
+    cli::{ready_file, systemd},
+    clock::{SharedClock, SystemClock},
     config::{Config, LogFormat, Variables},
     lifecycle::Lifecycle,
     telemetry::logging::{self, Format, LogControl},
@@ -25,7 +29,7 @@ pub(super) struct Args {
     ready_file: Option<PathBuf>,
 }
 
-pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config.as_deref(), &Variables::of_process())?;
     let format = match config.log.format {
         LogFormat::Human => Format::Human,
@@ -36,13 +40,14 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     life.follow_signals().context("cannot follow signals")?;
     // From here on a SIGHUP is a wish and does not end the process.
     let hangups = signal(SignalKind::hangup()).context("cannot follow signals")?;
-    let app = App::build(config, Arc::new(SystemClock), life.clone()).await?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let app = App::build_on(inherited, config, Arc::clone(&clock), life.clone()).await?;
     // Only now: a start-up fault is exactly one line, and none of them is a log line.
     let log = logging::start(level, format).context("cannot start the log")?;
     let ready = app.ready();
     tracing::info!(api = ready.api_url, public = ready.public_url, ops = ready.ops_url, "listening");
     let stopping = life.stopping();
-    let reloading = follow(hangups, args.config.clone(), app.parts(), log);
+    let reloading = follow(hangups, args.config.clone(), app.parts(), log, ready.api_url.clone());
     life.spawn("reload", async move {
         tokio::select! {
             () = stopping.cancelled() => {}
@@ -52,26 +57,33 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.ready_file {
         ready_file::write(path, &ready)?;
     }
+    systemd::ready(&ready.api_url);
+    // Not tracked: it lives until the process ends.
+    tokio::spawn(systemd::follow(life.clone(), clock));
     app.run().await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the settings again at each SIGHUP (rule H3). Bad ones change nothing and are one line in the log.
-async fn follow(mut hangups: Signal, path: Option<PathBuf>, parts: Parts, log: LogControl) {
+/// Reads the settings again at each SIGHUP (rule H3).
+async fn follow(mut hangups: Signal, path: Option<PathBuf>, parts: Parts, log: LogControl, api_url: String) {
     while hangups.recv().await.is_some() {
-        let config = match Config::load(path.as_deref(), &Variables::of_process()) {
-            Ok(config) => config,
-            Err(error) => {
-                tracing::error!(%error, "the settings were not reloaded; the old ones stay");
-                continue;
-            }
-        };
-        match parts.reload(&config).await {
-            Ok(()) => {
-                log.set_level(config.log.level);
-                tracing::info!("settings reloaded: callers, webhooks, key files, log level");
-            }
-            Err(error) => tracing::error!("the settings were not reloaded; the old ones stay: {error:#}"),
+        systemd::reloading();
+        reload(path.as_deref(), &parts, &log).await;
+        systemd::ready(&api_url);
+    }
+}
+
+/// Bad settings change nothing and are one line in the log.
+async fn reload(path: Option<&Path>, parts: &Parts, log: &LogControl) {
+    let config = match Config::load(path, &Variables::of_process()) {
+        Ok(config) => config,
+        Err(error) => return tracing::error!(%error, "the settings were not reloaded; the old ones stay"),
+    };
+    match parts.reload(&config).await {
+        Ok(()) => {
+            log.set_level(config.log.level);
+            tracing::info!("settings reloaded: callers, webhooks, certificates, key files, log level");
         }
+        Err(error) => tracing::error!("the settings were not reloaded; the old ones stay: {error:#}"),
     }
 }

@@ -178,7 +178,7 @@ impl Caller {
         templates: &BTreeMap<String, Uuid>,
         issuers: &BTreeMap<String, Oidc>,
     ) -> Result<(), ConfigError> {
-        for issuer in self.oidc.keys().filter(|issuer| !issuers.contains_key(*issuer)) {
+        if let Some(issuer) = self.oidc.keys().find(|issuer| !issuers.contains_key(*issuer)) {
             let known: Vec<&str> = issuers.keys().map(String::as_str).collect();
             let fix = match super::error::nearest(issuer, &known) {
                 Some(nearest) => format!("did you mean {nearest}?"),

@@ -85,7 +85,8 @@ pub(super) fn verify(
     // The library's clock is the machine's; dates are compared below, with ours.
     validation.validate_exp = false;
     validation.validate_nbf = false;
-    let claims: Claims = jsonwebtoken::decode(token, key.decoding(), &validation).map_err(refusal)?.claims;
+    let claims: Claims =
+        jsonwebtoken::decode(token, key.decoding(), &validation).map_err(|error| refusal(&error))?.claims;
     let now = now.as_second();
     if claims.exp <= now.saturating_sub(LEEWAY_S) {
         return Err(Refusal::Expired);
@@ -99,7 +100,7 @@ pub(super) fn verify(
     Ok(claims.sub)
 }
 
-fn refusal(error: jsonwebtoken::errors::Error) -> Refusal {
+fn refusal(error: &jsonwebtoken::errors::Error) -> Refusal {
     use jsonwebtoken::errors::ErrorKind;
     match error.kind() {
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => Refusal::Algorithm,

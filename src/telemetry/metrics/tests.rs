@@ -57,10 +57,14 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
         metrics.webhook_attempted(*result);
     }
     for result in AuthResult::ALL {
-        AuthMethod::ALL.iter().for_each(|method| metrics.caller_authenticated(*method, *result));
+        for method in AuthMethod::ALL {
+            metrics.caller_authenticated(*method, *result);
+        }
     }
     for decision in Decision::ALL {
-        Right::ALL.iter().for_each(|right| metrics.right_missing(*right, *decision));
+        for right in Right::ALL {
+            metrics.right_missing(*right, *decision);
+        }
     }
     for result in IdempotencyResult::ALL {
         metrics.idempotency(*result);
