@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{self, Callers, middleware::refuse_forwarded},
     audit::Audit,
-    auth::{self, Auth, Spawner, identity::AccountServer},
+    auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
     budget::{self, Budget},
     clock::SharedClock,
     config::{self, Config, ConfigError, StoreUrl, Synchronous},
@@ -121,7 +121,7 @@ impl App {
         let metrics = Arc::new(Metrics::new(&names));
         let visitors = visitors::settings(&config)?;
         let health = Health::new(Arc::clone(&clock));
-        let auth = auth_of(&config, &clock)?;
+        let auth = auth_of(&config, &clock).await?;
         let store = open_store(&config, &clock).await?;
         let esign = esign(&config, &auth, &clock, &metrics)?;
         let hub = Hub::new();
@@ -218,10 +218,6 @@ impl App {
 
 /// A setting that would be believed and does nothing is refused.
 fn refuse_unbuilt(config: &Config) -> Result<(), ConfigError> {
-    if config.signer.isolate {
-        let fix = "set it to false; the key is read by the daemon itself";
-        return Err(ConfigError::new("signer.isolate", "this version has no isolated signer", fix));
-    }
     if config.otel.endpoint.is_some() {
         return Err(ConfigError::new("otel.endpoint", "this version sends no traces", "leave it out"));
     }
@@ -296,18 +292,27 @@ fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient>
 }
 
 /// The senders of the settings by themselves, for commands that only ask for tokens. Sends nothing.
-pub fn auth_of(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
-    let auth = auth(config, clock)?;
-    senders::register(&auth, config)?;
+pub async fn auth_of(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
+    let auth = auth(config, clock).await?;
+    senders::register(&auth, config).await?;
     Ok(auth)
 }
 
-fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
+async fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
     let origin = url::Url::parse(&config.upstream.oauth_base()).context("the account server's origin")?;
     let server = AccountServer::new(&origin).context("the account server's origin")?;
     let client = http_client(config, config.upstream.token_timeout)?;
     // Untracked: refreshers run as long as anyone needs tokens, which is through the drain; `close` ends them.
-    Ok(Auth::new(client, server, Arc::clone(clock), Spawner::tokio(), auth::Options::default()))
+    let (clock, spawner, options) = (Arc::clone(clock), Spawner::tokio(), auth::Options::default());
+    if !config.signer.isolate {
+        return Ok(Auth::new(client, server, clock, spawner, options));
+    }
+    let program = SignerProcess::own_program();
+    let signer = SignerProcess::start(program, Arc::clone(&clock), &spawner).await.map_err(|error| {
+        let fix = "see deploy/README.md for what it needs; false holds the keys in the daemon itself";
+        ConfigError::new("signer.isolate", error.to_string(), fix)
+    })?;
+    Ok(Auth::isolated(client, server, clock, spawner, options, signer))
 }
 
 fn esign(

@@ -1,13 +1,17 @@
 //! Carries what the parts know to the metrics.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use crate::{
     app::Parts,
     auth::{SenderStatus, consent::Consent, key_ring},
     budget::{Operation, Outcome},
     esign,
-    telemetry::metrics::{self, KeyReading, KeyState, Metrics, SenderReading},
+    telemetry::metrics::{self, KeyReading, KeyState, Metrics, MintResult, SenderReading},
 };
 
 /// How often gauges that need the store are read.
@@ -15,12 +19,20 @@ const READ_EVERY: Duration = Duration::from_secs(5);
 
 /// Starts the scrape hooks and the task behind the gauges.
 pub(super) fn start(parts: &Parts) {
-    let auth = parts.auth.clone();
+    let (auth, seen) = (parts.auth.clone(), Mutex::new(Seen::default()));
     parts.metrics.on_scrape(move |metrics| {
         let statuses = auth.statuses();
         metrics.observe_senders(&statuses.iter().map(reading).collect::<Vec<_>>());
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for status in &statuses {
+            seen.count_mints(metrics, status);
+        }
+        let signer = auth.signer_process();
+        let restarts = signer.as_ref().map_or(0, |signer| signer.restarts);
+        let more = restarts.saturating_sub(std::mem::replace(&mut seen.restarts, restarts));
+        metrics.signer(signer.is_none_or(|signer| signer.pid.is_some()), more);
         if let Some(offset) = auth.clock_offset() {
-            metrics.clock_offset(offset.offset.as_secs_f64());
+            metrics.clock_offset(offset.offset.as_secs_f64(), offset.error_bound.as_secs_f64());
         }
     });
     let (parts, stopping) = (parts.clone(), parts.life.stopping());
@@ -41,23 +53,59 @@ pub(super) fn start(parts: &Parts) {
     parts.life.spawn("gauges", task);
 }
 
+/// What the last scrape saw of counts that are kept elsewhere.
+#[derive(Default)]
+struct Seen {
+    mints: HashMap<(Arc<str>, &'static str), u64>,
+    restarts: u64,
+}
+
+impl Seen {
+    fn count_mints(&mut self, metrics: &Metrics, status: &SenderStatus) {
+        for (cause, count) in &status.mints {
+            let seen = self.mints.entry((Arc::clone(&status.name), *cause)).or_default();
+            // A sender that was replaced counts from zero again.
+            let more = if count < seen { *count } else { count - *seen };
+            *seen = *count;
+            if more > 0 {
+                metrics.tokens_minted(&status.name, mint_result(cause), more);
+            }
+        }
+    }
+}
+
+/// From what `auth` calls the end of a mint to the three that a label tells.
+fn mint_result(cause: &str) -> MintResult {
+    match cause {
+        "ok" => MintResult::Good,
+        "internal" | "malformed" | "rate_limited" | "signing" | "unavailable" | "unreachable" => {
+            MintResult::Unavailable
+        }
+        _ => MintResult::Refused,
+    }
+}
+
 fn reading(status: &SenderStatus) -> SenderReading {
     SenderReading {
         sender: status.name.to_string(),
         expires_at_seconds: status.expires_at.map_or(0.0, |at| at.as_duration().as_secs_f64()),
         runway_seconds: status.runway.as_secs_f64(),
         consent_granted: status.consent == Consent::Granted,
-        keys: status.keys.iter().filter_map(key_reading).collect(),
+        keys: status.keys.iter().flat_map(key_readings).collect(),
     }
 }
 
-fn key_reading(key: &key_ring::KeyStatus) -> Option<KeyReading> {
+/// The key, and beside it the bad file that could not take its place: that has no fingerprint.
+fn key_readings(key: &key_ring::KeyStatus) -> Vec<KeyReading> {
     let state = match key.state {
         key_ring::KeyState::Active | key_ring::KeyState::Standby => KeyState::Current,
         key_ring::KeyState::Unproven => KeyState::Candidate,
         key_ring::KeyState::Broken | key_ring::KeyState::Rejected => KeyState::Bad,
     };
-    Some(KeyReading { fingerprint: key.fingerprint?.to_string(), state })
+    let held = key.fingerprint.map(|print| KeyReading { fingerprint: print.to_string(), state });
+    let bad =
+        key.defect.as_ref().map(|_| KeyReading { fingerprint: "none".to_owned(), state: KeyState::Bad });
+    held.into_iter().chain(bad).collect()
 }
 
 /// Counts and times every call to the upstream.

@@ -17,7 +17,7 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Registers every sender; its keys are read now. Sends nothing.
-pub(super) fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> {
+pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> {
     for (name, sender) in &config.senders {
         let setting = |key: &str| format!("senders.{name}.{key}");
         let scopes = Scopes::new(&sender.scopes).map_err(|error| {
@@ -30,7 +30,7 @@ pub(super) fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> 
             keys: sender.keys.iter().map(key_source).collect(),
             account: AccountChoice::parse(sender.account.as_deref()),
         };
-        auth.register(name, impersonation).map_err(|error| {
+        auth.register(name, impersonation).await.map_err(|error| {
             let fix = "write the path of an RSA private key in PEM, readable by this user only";
             ConfigError::new(setting("keys"), error.to_string(), fix)
         })?;
@@ -95,6 +95,7 @@ pub(super) fn watch(parts: &Parts) {
 }
 
 fn report(parts: &Parts) {
+    report_signer(parts);
     for status in parts.auth.statuses() {
         let (state, detail) = judge(&status);
         if status.has_token() {
@@ -105,13 +106,29 @@ fn report(parts: &Parts) {
     }
 }
 
+/// Without its signer process a sender still acts, until its token needs another signature.
+fn report_signer(parts: &Parts) {
+    let Some(signer) = parts.auth.signer_process() else { return };
+    let (state, detail) = if let Some(pid) = signer.pid {
+        (PartStatus::Ready, format!("process {pid} holds the private keys"))
+    } else {
+        let why = signer.last_end.as_deref().unwrap_or("it is being started");
+        (PartStatus::Degraded, format!("the process that holds the private keys is gone: {why}"))
+    };
+    parts.health.set("signer", state, &detail, signer.next_try);
+}
+
 /// An outage of the account server while a token is valid is degraded, not unready (rule H1).
 fn judge(status: &SenderStatus) -> (PartStatus, String) {
     let failure = status.failure.as_ref();
     let why = failure
         .map(|failure| format!("{} ({}): {}", failure.error, failure.error.code(), failure.error.fix()));
+    let bad_key = status.keys.iter().find_map(|key| key.defect.as_ref());
     match (status.has_token(), why) {
-        (true, None) => (PartStatus::Ready, "acts with a valid token".to_owned()),
+        (true, None) => match bad_key {
+            Some(defect) => (PartStatus::Degraded, format!("the token is valid, but a key is bad: {defect}")),
+            None => (PartStatus::Ready, "acts with a valid token".to_owned()),
+        },
         (true, Some(why)) => (PartStatus::Degraded, format!("the token is valid, its refresh fails: {why}")),
         (false, Some(why)) => (PartStatus::NotReady, why),
         (false, None) if status.consent == Consent::Missing => {

@@ -1,6 +1,7 @@
 //! The assertion: the short-lived JWT by which we ask for an access token (RFC 7523, section 3).
 //!
-//! Pure: a signer, claims and a time in, a text out. The vendor's peculiarities are all here
+//! Pure but for the signature: a signer, claims and a time in, a text out. What is signed is a
+//! [`Draft`], which a signer in another process makes once more from the same claims. The vendor's peculiarities are all here
 //! (DocuSign, "JWT Grant", read 2026-10): `aud` is the bare host; no `nbf`, which it compares with
 //! its own clock without tolerance; no `kid`, since it tries every registered key; `exp` must be
 //! there; `iat` is back-dated because the clocks of two machines never agree.
@@ -43,11 +44,20 @@ pub struct Assertion {
     expires_at: Timestamp,
 }
 
-impl Assertion {
-    /// Signs `claims` as of `now`, which is the account server's time as far as we know it.
-    pub async fn sign(signer: &Signer, claims: &Claims, now: Timestamp) -> Result<Self, SignError> {
-        let issued_at = now.saturating_sub(BACKDATE).map_err(|_| SignError)?;
-        let expires_at = issued_at.saturating_add(LIFE).map_err(|_| SignError)?;
+/// What is signed: the first two parts of a JWT, and what they say.
+pub(super) struct Draft<'a> {
+    claims: &'a Claims,
+    now: Timestamp,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+    input: Zeroizing<String>,
+}
+
+impl<'a> Draft<'a> {
+    /// Claims as of `now`; none where time ends.
+    pub(super) fn new(claims: &'a Claims, now: Timestamp) -> Option<Self> {
+        let issued_at = now.saturating_sub(BACKDATE).ok()?;
+        let expires_at = issued_at.saturating_add(LIFE).ok()?;
         let wire = Wire {
             iss: claims.integration_key.to_string(),
             sub: claims.user_id.to_string(),
@@ -57,8 +67,32 @@ impl Assertion {
             scope: claims.scopes.as_str(),
         };
         let header = part(&Header::new(Algorithm::RS256));
-        let mut text = Zeroizing::new(format!("{header}.{}", part(&wire)));
-        let signature = signer.sign(&text).await?;
+        let input = Zeroizing::new(format!("{header}.{}", part(&wire)));
+        Some(Self { claims, now, issued_at, expires_at, input })
+    }
+
+    /// What is claimed.
+    pub(super) fn claims(&self) -> &Claims {
+        self.claims
+    }
+
+    /// As of when.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The bytes to sign.
+    pub(super) fn input(&self) -> &str {
+        &self.input
+    }
+}
+
+impl Assertion {
+    /// Signs `claims` as of `now`, which is the account server's time as far as we know it.
+    pub async fn sign(signer: &Signer, claims: &Claims, now: Timestamp) -> Result<Self, SignError> {
+        let draft = Draft::new(claims, now).ok_or(SignError::Refused)?;
+        let signature = signer.sign(&draft).await?;
+        let Draft { input: mut text, issued_at, expires_at, .. } = draft;
         text.push('.');
         text.push_str(&URL_SAFE_NO_PAD.encode(signature));
         Ok(Self { text, issued_at, expires_at })

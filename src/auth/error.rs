@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{signer, signing_key, user_info::NotInAccount};
+use super::{signer::SignError, signing_key, user_info::NotInAccount};
 use crate::http_client;
 
 /// Why there is no access token, or nothing to use it on.
@@ -72,7 +72,7 @@ pub enum Error {
     SenderUnknown,
     /// The key is there but does not sign.
     #[error("signing failed")]
-    Signing(#[source] signer::SignError),
+    Signing(#[source] SignError),
     /// The bearer was refused (401): retire its generation, mint once, try once more.
     #[error("the upstream refuses the access token")]
     TokenRefused,
@@ -109,6 +109,7 @@ impl Error {
             | Self::Internal
             | Self::Malformed { .. }
             | Self::RateLimited { .. }
+            | Self::Signing(_)
             | Self::TokenRefused
             | Self::Unavailable { .. }
             | Self::Unreachable(_) => Kind::Transient,
@@ -121,7 +122,6 @@ impl Error {
             | Self::NotInAccount(_)
             | Self::Refused { .. }
             | Self::SenderUnknown
-            | Self::Signing(_)
             | Self::UserUnknown => Kind::Permanent,
         }
     }
@@ -132,15 +132,17 @@ impl Error {
             Self::ClockSkew { .. } => "clock_skew",
             Self::Closed => "shutting_down",
             Self::ConsentRequired => "consent_required",
-            Self::IssuerUnknown | Self::KeyRejected | Self::KeyUnusable(_) | Self::Signing(_) => {
-                "key_rejected"
-            }
+            Self::IssuerUnknown
+            | Self::KeyRejected
+            | Self::KeyUnusable(_)
+            | Self::Signing(SignError::Failed | SignError::Refused) => "key_rejected",
             Self::NotInAccount(reason) => reason.code(),
             Self::RateLimited { .. } => "provider_rate_limited",
             Self::CodeRejected | Self::Refused { .. } => "provider_rejected",
             Self::SenderUnknown => "sender_unknown",
             Self::Internal
             | Self::Malformed { .. }
+            | Self::Signing(SignError::Away | SignError::NotHeld)
             | Self::TokenRefused
             | Self::Unavailable { .. }
             | Self::Unreachable(_) => "provider_unavailable",

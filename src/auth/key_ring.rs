@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::{
+    key_place::{Found, Place},
     signer::Signer,
+    signer_process::SignerProcess,
     signing_key::{self, Fingerprint, KeySource, Stamp},
 };
 use crate::clock::SharedClock;
@@ -20,6 +22,8 @@ use crate::clock::SharedClock;
 pub struct KeyRing {
     clock: SharedClock,
     ring: Mutex<Ring>,
+    /// One look at a time: what two of them found could be taken in the wrong order.
+    looking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -31,7 +35,7 @@ struct Ring {
 
 #[derive(Debug)]
 struct Slot {
-    source: KeySource,
+    place: Arc<Place>,
     stamp: Option<Stamp>,
     current: Option<Held>,
     candidate: Option<Held>,
@@ -94,20 +98,25 @@ pub struct KeyStatus {
 }
 
 impl KeyRing {
-    /// Reads all keys. One that cannot be read is a defect in the status, unless it leaves none.
-    pub fn load(sources: Vec<KeySource>, clock: SharedClock) -> Result<Self, signing_key::Error> {
+    /// Reads all keys, in the signer process if there is one. A key that cannot be read is a defect in
+    /// the status, unless it leaves none.
+    pub async fn load(
+        sources: Vec<KeySource>,
+        process: Option<&SignerProcess>,
+        clock: SharedClock,
+    ) -> Result<Self, signing_key::Error> {
         let now = clock.now();
         let mut slots = Vec::with_capacity(sources.len());
         let mut first_defect = None;
         for source in sources {
-            // Stamped before it is read: a change in between is seen at the next look.
-            let stamp = source.stamp();
-            let (current, defect) = match source.load() {
+            let place = Arc::new(Place::new(source, process));
+            let Some(Found { stamp, key }) = place.look(None, Vec::new()).await else { continue };
+            let (current, defect) = match key {
                 Ok(key) => (Some(Held::new(key, now)), None),
                 Err(error) => (None, Some(Arc::new(error))),
             };
             first_defect = first_defect.or_else(|| defect.clone());
-            slots.push(Slot { source, stamp, current, candidate: None, defect });
+            slots.push(Slot { place, stamp, current, candidate: None, defect });
         }
         if slots.iter().all(|slot| slot.current.is_none()) {
             let origin = Arc::from("settings");
@@ -115,7 +124,8 @@ impl KeyRing {
             drop(slots);
             return Err(first_defect.and_then(Arc::into_inner).unwrap_or_else(none));
         }
-        Ok(Self { clock, ring: Mutex::new(Ring { slots, active: None }) })
+        let ring = Mutex::new(Ring { slots, active: None });
+        Ok(Self { clock, ring, looking: tokio::sync::Mutex::default() })
     }
 
     /// Whom to try, in order: by slot, and in a slot what is new before what works.
@@ -155,24 +165,25 @@ impl KeyRing {
     }
 
     /// Looks whether files changed, and reads those. Answers whether there is a new key to prove.
-    pub fn look(&self) -> bool {
-        let now = self.clock.now();
-        let mut ring = self.lock();
+    pub async fn look(&self) -> bool {
+        let _one_at_a_time = self.looking.lock().await;
+        let places: Vec<_> = self.lock().slots.iter().map(Slot::what_to_look_at).collect();
         let mut fresh = false;
-        for slot in &mut ring.slots {
-            let stamp = slot.source.stamp();
-            if stamp == slot.stamp {
+        for (index, (place, known, wanted)) in places.into_iter().enumerate() {
+            if !place.can_change() {
                 continue;
             }
-            slot.stamp = stamp;
-            fresh |= slot.reread(now);
+            if let Some(found) = place.look(known.as_ref(), wanted).await {
+                let now = self.clock.now();
+                fresh |= self.lock().slots[index].take(found, now);
+            }
         }
         fresh
     }
 
-    /// Whether any key is a file, which can change.
+    /// Whether any key can change while we run.
     pub fn is_watchable(&self) -> bool {
-        self.lock().slots.iter().any(|slot| matches!(slot.source, KeySource::File(_)))
+        self.lock().slots.iter().any(|slot| slot.place.can_change())
     }
 
     /// All keys, candidates too, in order.
@@ -180,7 +191,7 @@ impl KeyRing {
         let ring = self.lock();
         let mut all = Vec::new();
         for slot in &ring.slots {
-            let origin = slot.source.to_string();
+            let origin = slot.place.to_string();
             let mut defect = slot.defect.clone();
             for held in slot.candidate.iter().chain(&slot.current) {
                 all.push(held.status(&origin, defect.take(), ring.active));
@@ -206,12 +217,20 @@ impl KeyRing {
 }
 
 impl Slot {
-    /// Reads the changed file. Answers whether it holds a key that has yet to be proven.
-    fn reread(&mut self, now: Timestamp) -> bool {
-        let key = match self.source.load() {
+    /// The place, what it looked like, and the keys of it that are in use.
+    fn what_to_look_at(&self) -> (Arc<Place>, Option<Stamp>, Vec<Fingerprint>) {
+        let held = self.candidate.iter().chain(&self.current);
+        let wanted = held.map(|held| held.signer.fingerprint()).collect();
+        (Arc::clone(&self.place), self.stamp.clone(), wanted)
+    }
+
+    /// Takes in what the place holds now. Answers whether that is a key that has yet to be proven.
+    fn take(&mut self, found: Found, now: Timestamp) -> bool {
+        self.stamp = found.stamp;
+        let key = match found.key {
             Ok(key) => key,
             Err(error) => {
-                tracing::warn!(key.file = %self.source, %error, "a key file changed and is bad now: the key read before stays");
+                tracing::warn!(key.file = %self.place, %error, "a key file changed and is bad now: the key read before stays");
                 self.defect = Some(Arc::new(error));
                 return false;
             }
@@ -224,7 +243,7 @@ impl Slot {
             self.candidate = None;
             return false;
         }
-        tracing::info!(key.file = %self.source, key.fingerprint = %fingerprint, "a key file changed: its key is proven next");
+        tracing::info!(key.file = %self.place, key.fingerprint = %fingerprint, "a key file changed: its key is proven next");
         let held = Some(Held::new(key, now));
         *(if self.current.is_none() { &mut self.current } else { &mut self.candidate }) = held;
         true
@@ -232,9 +251,8 @@ impl Slot {
 }
 
 impl Held {
-    fn new(key: signing_key::SigningKey, loaded_at: Timestamp) -> Self {
-        let signer = Arc::new(Signer::InProcess(key));
-        Self { signer, loaded_at, last_success: None, rejected: false }
+    fn new(signer: Signer, loaded_at: Timestamp) -> Self {
+        Self { signer: Arc::new(signer), loaded_at, last_success: None, rejected: false }
     }
 
     fn status(

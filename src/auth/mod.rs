@@ -9,6 +9,7 @@
 //!       GrantSource   keys in order, one clock correction        impersonation
 //!         grant       one POST                                   grant
 //!           Assertion    one signature                           assertion, signer
+//!             keys       in this process or one of their own     key_ring, signer_process
 //! ```
 //!
 //! It must never hand out a token beyond this process (rule S3), never put one into a log or an
@@ -34,6 +35,7 @@
 //! | nobody asks for a day | a new token, after one mint | `none`, no failure | the next reader | `an_idle_sender_is_dropped_and_comes_back` |
 
 mod accounts;
+mod key_place;
 
 pub mod access_token;
 pub mod assertion;
@@ -47,6 +49,7 @@ pub mod impersonation;
 pub mod key_ring;
 pub mod retry;
 pub mod signer;
+pub mod signer_process;
 pub mod signing_key;
 pub mod status;
 pub mod token_cache;
@@ -79,6 +82,7 @@ use self::{
     impersonation::GrantSource,
     key_ring::KeyRing,
     retry::Retry,
+    signer_process::SignerProcess,
     token_cache::{Miss, Record, Surroundings, TokenCache},
 };
 use crate::{clock::SharedClock, http_client::HttpClient};
@@ -119,6 +123,8 @@ struct Inner {
     offset: Arc<ClockOffset>,
     spawner: Spawner,
     options: Options,
+    /// What alone reads key files, if the settings want that.
+    signer: Option<SignerProcess>,
     generations: Arc<AtomicU64>,
     senders: ArcSwap<HashMap<Arc<str>, Arc<Sender>>>,
     /// Held while `senders` is replaced.
@@ -153,13 +159,36 @@ impl fmt::Debug for Auth {
 }
 
 impl Auth {
-    /// No senders yet; sends nothing.
+    /// No senders yet; sends nothing. Reads keys itself.
     pub fn new(
         client: HttpClient,
         server: AccountServer,
         clock: SharedClock,
         spawner: Spawner,
         options: Options,
+    ) -> Self {
+        Self::build(client, server, clock, spawner, options, None)
+    }
+
+    /// Like [`new`](Self::new), but every key file is read, and every assertion signed, by `signer`.
+    pub fn isolated(
+        client: HttpClient,
+        server: AccountServer,
+        clock: SharedClock,
+        spawner: Spawner,
+        options: Options,
+        signer: SignerProcess,
+    ) -> Self {
+        Self::build(client, server, clock, spawner, options, Some(signer))
+    }
+
+    fn build(
+        client: HttpClient,
+        server: AccountServer,
+        clock: SharedClock,
+        spawner: Spawner,
+        options: Options,
+        signer: Option<SignerProcess>,
     ) -> Self {
         let closed = CancellationToken::new();
         let inner = Inner {
@@ -169,6 +198,7 @@ impl Auth {
             clock,
             spawner,
             options,
+            signer,
             generations: Arc::default(),
             senders: ArcSwap::default(),
             registering: Mutex::new(Watch { is_running: false }),
@@ -189,8 +219,9 @@ impl Auth {
     /// Adds a sender, or replaces the one of that name. Reads its keys; sends nothing.
     ///
     /// Fails only if not one key can be read; other defects are in the status.
-    pub fn register(&self, name: &str, sender: Impersonation) -> Result<(), signing_key::Error> {
-        let keys = Arc::new(KeyRing::load(sender.keys.clone(), Arc::clone(&self.inner.clock))?);
+    pub async fn register(&self, name: &str, sender: Impersonation) -> Result<(), signing_key::Error> {
+        let (signer, clock) = (self.inner.signer.as_ref(), Arc::clone(&self.inner.clock));
+        let keys = Arc::new(KeyRing::load(sender.keys.clone(), signer, clock).await?);
         let exchange = GrantSource::new(
             self.inner.client.clone(),
             self.inner.server.clone(),
@@ -255,7 +286,7 @@ impl Auth {
     /// Mints now and waits for the outcome: after a wake-up event, or because an operator asks (rule T4).
     pub async fn prove(&self, name: &str) -> Result<(), Arc<Error>> {
         if let Some(keys) = self.sender(name)?.keys.as_ref() {
-            keys.look();
+            keys.look().await;
         }
         loop {
             match self.enter(name).await?.prove().await {
@@ -269,7 +300,7 @@ impl Auth {
     /// Like [`prove`](Self::prove), without waiting for the outcome.
     pub async fn wake(&self, name: &str) -> Result<(), Arc<Error>> {
         if let Some(keys) = self.sender(name)?.keys.as_ref() {
-            keys.look();
+            keys.look().await;
         }
         self.enter(name).await?.wake();
         Ok(())
@@ -283,6 +314,11 @@ impl Auth {
     /// The estimate itself, for others who see `Date` headers of the upstream.
     pub fn clock_observer(&self) -> Arc<ClockOffset> {
         Arc::clone(&self.inner.offset)
+    }
+
+    /// How the signer process does, if keys are held by one.
+    pub fn signer_process(&self) -> Option<signer_process::Status> {
+        self.inner.signer.as_ref().map(SignerProcess::status)
     }
 
     /// How a sender stands.
@@ -424,7 +460,8 @@ impl Auth {
                 let Some(inner) = inner.upgrade() else { return };
                 let auth = Self { inner };
                 for sender in auth.inner.senders.load_full().values() {
-                    if sender.keys.as_ref().is_some_and(|keys| keys.look()) {
+                    let Some(keys) = &sender.keys else { continue };
+                    if keys.look().await {
                         // The new key is proven by a mint of its own, while the old token serves.
                         let _ = auth.wake(&sender.name).await;
                     }

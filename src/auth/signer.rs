@@ -1,26 +1,32 @@
 //! Whatever can make an RS256 signature: the one type the rest of `auth` knows.
 //!
 //! The private half stays behind it. Signing is async because a signer may be a device or another
-//! process; what is signed is the text of an assertion, so that such a process can look at what it
-//! is asked to sign.
+//! process; what is signed is the draft of an assertion, so that such a process can make it itself
+//! and need not believe what it is asked to sign.
 
 use std::fmt;
 
-use super::signing_key::{Fingerprint, SigningKey};
+use super::{
+    assertion::Draft,
+    signer_process::RemoteKey,
+    signing_key::{Fingerprint, SigningKey},
+};
 
 /// A holder of one private key.
 #[derive(Debug)]
 pub enum Signer {
     /// The key is in this process's memory.
     InProcess(SigningKey),
+    /// The key is in the signer process.
+    Isolated(RemoteKey),
 }
 
 impl Signer {
-    /// The RS256 signature over `input`, the first two parts of a JWT.
-    #[expect(clippy::unused_async, reason = "a signer outside this process answers later")]
-    pub async fn sign(&self, input: &str) -> Result<Vec<u8>, SignError> {
+    /// The RS256 signature over the draft.
+    pub(super) async fn sign(&self, draft: &Draft<'_>) -> Result<Vec<u8>, SignError> {
         match self {
-            Self::InProcess(key) => key.sign(input.as_bytes()).map_err(|()| SignError),
+            Self::InProcess(key) => key.sign(draft.input().as_bytes()).map_err(|()| SignError::Failed),
+            Self::Isolated(key) => key.sign(draft).await,
         }
     }
 
@@ -28,6 +34,7 @@ impl Signer {
     pub fn fingerprint(&self) -> Fingerprint {
         match self {
             Self::InProcess(key) => key.fingerprint(),
+            Self::Isolated(key) => key.fingerprint(),
         }
     }
 
@@ -35,6 +42,7 @@ impl Signer {
     pub fn bits(&self) -> u32 {
         match self {
             Self::InProcess(key) => key.bits(),
+            Self::Isolated(key) => key.bits(),
         }
     }
 }
@@ -45,7 +53,19 @@ impl fmt::Display for Signer {
     }
 }
 
-/// The signature could not be made.
+/// The signature could not be made. All of them heal by themselves or by the next look at the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the key did not sign")]
-pub struct SignError;
+pub enum SignError {
+    /// There is no answer from the process or device that holds the key.
+    #[error("what holds the key does not answer")]
+    Away,
+    /// The key is there and made no signature.
+    #[error("the key did not sign")]
+    Failed,
+    /// The signer process was started again, and the key's file holds another one by now.
+    #[error("the key is no longer held")]
+    NotHeld,
+    /// The signer does not sign such a claim, or not for such a time.
+    #[error("the signer refuses the claims or their time; is this machine's clock off by more than a day?")]
+    Refused,
+}

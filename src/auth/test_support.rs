@@ -62,6 +62,35 @@ pub(super) fn fresh_key() -> String {
     signing_key::generate().unwrap().private_pem.to_string()
 }
 
+/// A body that is given instead of the truth.
+pub(super) enum Canned {
+    /// These bytes.
+    Whole(Vec<u8>),
+    /// A gigabyte.
+    Gigabyte,
+    /// This beginning, and then the connection ends.
+    Cut(&'static str),
+}
+
+impl From<Canned> for Body {
+    fn from(canned: Canned) -> Self {
+        use futures_util::stream;
+        match canned {
+            Canned::Whole(bytes) => Self::from(bytes),
+            Canned::Gigabyte => {
+                let block = bytes::Bytes::from(vec![b'x'; 1 << 16]);
+                Self::from_stream(stream::iter(
+                    (0..1 << 14).map(move |_| Ok::<_, std::io::Error>(block.clone())),
+                ))
+            }
+            Canned::Cut(text) => {
+                let end = Err(std::io::Error::other("the connection is cut"));
+                Self::from_stream(stream::iter([Ok(bytes::Bytes::from_static(text.as_bytes())), end]))
+            }
+        }
+    }
+}
+
 /// What the server knows and counts.
 pub(super) struct Server {
     /// The server's own clock.
@@ -72,7 +101,9 @@ pub(super) struct Server {
     pub(super) exchanges: AtomicUsize,
     pub(super) user_infos: AtomicUsize,
     /// Answers given instead of the truth, first come first served.
-    pub(super) canned: Mutex<VecDeque<(u16, Vec<u8>)>>,
+    pub(super) canned: Mutex<VecDeque<(u16, Canned)>>,
+    /// Seconds by which the server's clock jumps at each exchange.
+    pub(super) jump: Mutex<i64>,
     /// Bearers that are dead.
     pub(super) dead: Mutex<Vec<String>>,
     /// The user in `/oauth/userinfo`.
@@ -89,6 +120,7 @@ impl Server {
             exchanges: AtomicUsize::new(0),
             user_infos: AtomicUsize::new(0),
             canned: Mutex::default(),
+            jump: Mutex::default(),
             dead: Mutex::default(),
             user: Mutex::new(USER.to_owned()),
         });
@@ -150,10 +182,11 @@ async fn token(
     Form(form): Form<std::collections::HashMap<String, String>>,
 ) -> Response<Body> {
     let count = server.exchanges.fetch_add(1, Ordering::SeqCst) + 1;
+    server.clock.step(jiff::SignedDuration::from_secs(*server.jump.lock().unwrap()));
     // Slow enough for many callers to arrive meanwhile.
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     if let Some((status, body)) = server.canned.lock().unwrap().pop_front() {
-        return server.answer(status, body);
+        return server.answer(status, Body::from(body));
     }
     // "integration key:hush", as HTTP Basic credentials.
     let has_secret = headers

@@ -10,7 +10,7 @@ use super::{
     grant::ClientProof,
     key_ring::KeyState,
     signing_key::KeySource,
-    test_support::{Server, TempDir, USER, fresh_key},
+    test_support::{Canned, Server, TempDir, USER, fresh_key},
     user_info::AccountChoice,
     *,
 };
@@ -47,7 +47,7 @@ impl Daemon {
         Self { auth, clock, server, _stop: stop.drop_guard() }
     }
 
-    fn register(&self, keys: Vec<KeySource>) {
+    async fn register(&self, keys: Vec<KeySource>) {
         let sender = Impersonation {
             integration_key: "11111111-2222-3333-4444-555555555555".parse().unwrap(),
             user_id: USER.parse().unwrap(),
@@ -55,13 +55,13 @@ impl Daemon {
             keys,
             account: AccountChoice::Default,
         };
-        self.auth.register("system", sender).unwrap();
+        self.auth.register("system", sender).await.unwrap();
     }
 
     /// One key, registered on both sides.
-    fn register_one_key(&self) {
+    async fn register_one_key(&self) {
         let pem = fresh_key();
-        self.register(vec![inline(&pem)]);
+        self.register(vec![inline(&pem)]).await;
         self.server.keys.lock().unwrap().push(pem);
     }
 
@@ -109,7 +109,7 @@ fn inline(pem: &str) -> KeySource {
 #[tokio::test]
 async fn t5_a_thousand_cold_callers_cost_one_exchange() {
     let daemon = Daemon::start(0).await;
-    daemon.register_one_key();
+    daemon.register_one_key().await;
     let callers: Vec<_> = (0..1_000)
         .map(|_| {
             let auth = daemon.auth.clone();
@@ -130,7 +130,7 @@ async fn t5_a_thousand_cold_callers_cost_one_exchange() {
 async fn t9_a_day_of_clock_error_is_survived_after_one_corrected_retry() {
     for wrong in [86_400, -86_400, 660, -660] {
         let daemon = Daemon::start(wrong).await;
-        daemon.register_one_key();
+        daemon.register_one_key().await;
         daemon.auth.token("system").await.unwrap();
         assert_eq!(daemon.server.exchanges(), 2, "{wrong}");
         let offset = daemon.auth.clock_offset().unwrap();
@@ -154,7 +154,7 @@ async fn t9_a_day_of_clock_error_is_survived_after_one_corrected_retry() {
 async fn t9_a_wrong_key_is_not_blamed_on_a_right_clock_nor_a_corrected_one() {
     for wrong in [0, 86_400] {
         let daemon = Daemon::start(wrong).await;
-        daemon.register(vec![inline(&fresh_key())]);
+        daemon.register(vec![inline(&fresh_key())]).await;
         let error = daemon.auth.token("system").await.unwrap_err();
         assert_eq!((error.code(), error.kind()), ("key_rejected", Kind::Permanent), "{wrong}");
         assert_eq!(daemon.key_states(), [KeyState::Rejected]);
@@ -164,10 +164,22 @@ async fn t9_a_wrong_key_is_not_blamed_on_a_right_clock_nor_a_corrected_one() {
 #[tokio::test]
 async fn t9_a_clock_that_no_correction_helps_is_named() {
     let daemon = Daemon::start(0).await;
-    daemon.register_one_key();
+    daemon.register_one_key().await;
     let expired = br#"{"error":"invalid_grant","error_description":"expired_grant"}"#;
-    daemon.server.canned.lock().unwrap().push_back((400, expired.to_vec()));
+    daemon.server.canned.lock().unwrap().push_back((400, Canned::Whole(expired.to_vec())));
     assert_eq!(daemon.auth.token("system").await.unwrap_err().code(), "clock_skew");
+}
+
+#[tokio::test]
+async fn t9_the_clock_is_named_when_the_vendor_blames_the_key_and_the_clock_explains_it() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key().await;
+    // The server's clock goes back by more than `iat` is back-dated, again and again: what is signed
+    // by its last answer is in its future. It says `no_valid_keys_or_signatures`, as the vendor does.
+    *daemon.server.jump.lock().unwrap() = -700;
+    let error = daemon.auth.token("system").await.unwrap_err();
+    assert_eq!((error.code(), daemon.server.exchanges()), ("clock_skew", 2));
+    assert_eq!(daemon.key_states(), [KeyState::Unproven], "the key is not blamed");
 }
 
 #[tokio::test]
@@ -175,7 +187,7 @@ async fn t10_the_next_key_in_order_is_tried() {
     let daemon = Daemon::start(0).await;
     let (first, second) = (fresh_key(), fresh_key());
     daemon.server.keys.lock().unwrap().push(second.clone());
-    daemon.register(vec![inline(&first), inline(&second)]);
+    daemon.register(vec![inline(&first), inline(&second)]).await;
     daemon.auth.token("system").await.unwrap();
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
     // The first one is registered after all: it takes over at the next mint.
@@ -191,7 +203,7 @@ async fn t10_a_new_key_is_proven_before_the_old_one_retires() {
     let dir = TempDir::new();
     let (old, new) = (fresh_key(), fresh_key());
     daemon.server.keys.lock().unwrap().push(old.clone());
-    daemon.register(vec![KeySource::File(dir.write("key.pem", &old))]);
+    daemon.register(vec![KeySource::File(dir.write("key.pem", &old))]).await;
     daemon.auth.token("system").await.unwrap();
     // The file changes before the new key is registered: the old one goes on.
     dir.write("key.pem", &new);
@@ -220,7 +232,7 @@ async fn t10_a_file_is_followed_in_place_by_rename_and_by_swapped_links_with_no_
     };
     mount("..1", &keys[0]);
     std::os::unix::fs::symlink("..data/key.pem", dir.0.join("key.pem")).unwrap();
-    daemon.register(vec![KeySource::File(dir.0.join("key.pem"))]);
+    daemon.register(vec![KeySource::File(dir.0.join("key.pem"))]).await;
     daemon.auth.token("system").await.unwrap();
     let active = |status: &SenderStatus| {
         status.keys.iter().find(|key| key.state == KeyState::Active).and_then(|key| key.fingerprint)
@@ -248,7 +260,7 @@ async fn t10_a_bad_file_keeps_the_old_key_and_says_so() {
     let key = fresh_key();
     daemon.server.keys.lock().unwrap().push(key.clone());
     let path = dir.write("key.pem", &key);
-    daemon.register(vec![KeySource::File(path.clone())]);
+    daemon.register(vec![KeySource::File(path.clone())]).await;
     daemon.auth.token("system").await.unwrap();
     dir.write("key.pem", &key[..900]);
     daemon.until("seen", |status| status.keys[0].defect.is_some()).await;
@@ -279,7 +291,7 @@ async fn s4_no_readable_key_is_refused_at_the_start_with_its_reason() {
         keys: vec![KeySource::File("/nonexistent/key.pem".into())],
         account: AccountChoice::Default,
     };
-    let error = daemon.auth.register("system", sender).unwrap_err();
+    let error = daemon.auth.register("system", sender).await.unwrap_err();
     assert!(error.to_string().contains("/nonexistent/key.pem"), "{error}");
     assert_eq!(daemon.auth.token("system").await.unwrap_err().code(), "sender_unknown");
 }
@@ -287,7 +299,7 @@ async fn s4_no_readable_key_is_refused_at_the_start_with_its_reason() {
 #[tokio::test]
 async fn t11_the_callback_of_the_right_person_heals_at_once() {
     let daemon = Daemon::start(0).await;
-    daemon.register_one_key();
+    daemon.register_one_key().await;
     *daemon.server.has_consent.lock().unwrap() = false;
     assert_eq!(daemon.auth.token("system").await.unwrap_err().code(), "consent_required");
     assert_eq!(daemon.auth.status("system").unwrap().consent, Consent::Missing);
@@ -304,7 +316,7 @@ async fn t11_the_callback_of_the_right_person_heals_at_once() {
 #[tokio::test]
 async fn t11_consent_by_another_person_is_said_to_be_that() {
     let daemon = Daemon::start(0).await;
-    daemon.register_one_key();
+    daemon.register_one_key().await;
     *daemon.server.has_consent.lock().unwrap() = false;
     *daemon.server.user.lock().unwrap() = "77777777-7777-7777-7777-777777777777".to_owned();
     let verifier = PkceVerifier::generate().unwrap();
@@ -338,7 +350,7 @@ async fn a_refresh_token_renews_with_a_secret_or_as_a_public_client() {
 #[tokio::test]
 async fn t7_user_info_refreshes_once_after_a_401_and_never_loops() {
     let daemon = Daemon::start(0).await;
-    daemon.register_one_key();
+    daemon.register_one_key().await;
     let first = daemon.auth.token("system").await.unwrap();
     daemon.pass(60);
     daemon.server.dead.lock().unwrap().push(first.header().to_str().unwrap().to_owned());
@@ -357,14 +369,18 @@ async fn t7_user_info_refreshes_once_after_a_401_and_never_loops() {
 #[tokio::test]
 async fn t8_hostile_answers_over_the_wire_give_a_problem_and_no_token() {
     let daemon = Daemon::start(0).await;
-    daemon.register_one_key();
-    let answers: [(u16, Vec<u8>); 5] = [
-        (200, b"<html>".to_vec()),
-        (200, vec![b'x'; 1_000_000]),
-        (502, b"<html>Bad Gateway".to_vec()),
-        (302, Vec::new()),
-        (200, Vec::new()),
+    daemon.register_one_key().await;
+    let whole = |status, text: &str| (status, Canned::Whole(text.as_bytes().to_vec()));
+    let mut answers = vec![
+        (200, Canned::Gigabyte),
+        (200, Canned::Cut(r#"{"access_token":"abc","token_type":"Bearer","expires_in":3600"#)),
+        (200, Canned::Cut("")),
+        whole(502, "<html>Bad Gateway"),
+        whole(302, ""),
+        whole(204, ""),
     ];
+    answers.extend(grant::tests::MALFORMED.iter().map(|(_, body)| whole(200, body)));
+    assert!(answers.len() >= 50);
     for (status, body) in answers {
         daemon.server.canned.lock().unwrap().push_back((status, body));
         let error = daemon.auth.token("system").await.unwrap_err();
@@ -378,7 +394,7 @@ async fn t8_hostile_answers_over_the_wire_give_a_problem_and_no_token() {
 #[tokio::test]
 async fn an_idle_sender_is_dropped_and_comes_back() {
     let daemon = Daemon::start_with(0, Options { idle_after: Duration::from_secs(100), seed: 1 }).await;
-    daemon.register_one_key();
+    daemon.register_one_key().await;
     let first = daemon.auth.token("system").await.unwrap();
     daemon.until("dropped", |status| !status.has_token() && status.failure.is_none()).await;
     daemon.auth.inner.caches.run_pending_tasks().await;
@@ -390,16 +406,16 @@ async fn an_idle_sender_is_dropped_and_comes_back() {
 #[tokio::test]
 async fn replacing_a_sender_moves_those_who_wait_and_removing_it_tells_them() {
     let daemon = Daemon::start(0).await;
-    daemon.register_one_key();
+    daemon.register_one_key().await;
     let auth = daemon.auth.clone();
     let waiting = tokio::spawn(async move { auth.token("system").await });
     tokio::task::yield_now().await;
-    daemon.register_one_key();
+    daemon.register_one_key().await;
     assert!(waiting.await.unwrap().is_ok());
     let auth = daemon.auth.clone();
     daemon.auth.unregister("system");
     assert_eq!(auth.token("system").await.unwrap_err().code(), "sender_unknown");
-    daemon.register_one_key();
+    daemon.register_one_key().await;
     daemon.auth.close();
     assert_eq!(daemon.auth.token("system").await.unwrap_err().code(), "shutting_down");
 }
@@ -407,7 +423,7 @@ async fn replacing_a_sender_moves_those_who_wait_and_removing_it_tells_them() {
 #[tokio::test]
 async fn nothing_secret_is_printed() {
     let daemon = Daemon::start(0).await;
-    daemon.register_one_key();
+    daemon.register_one_key().await;
     let token = daemon.auth.token("system").await.unwrap();
     let status = daemon.auth.status("system").unwrap();
     let printed = format!("{:?} {token:?} {status:?}", daemon.auth);

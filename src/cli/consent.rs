@@ -40,7 +40,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config.as_deref(), &Variables::of_process())?;
     let clock: SharedClock = Arc::new(SystemClock);
     let name = sender(&config, args.sender.as_deref())?;
-    let auth = app::auth_of(&config, &clock)?;
+    let auth = app::auth_of(&config, &clock).await?;
     let redirect = config
         .public
         .base_url

@@ -24,7 +24,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{app::Inherited, config::ConfigError};
+use crate::{app::Inherited, auth::signer_process, config::ConfigError};
 
 /// Something was tried and did not work.
 const FAILED: u8 = 1;
@@ -52,6 +52,9 @@ enum Command {
     Listen(listen::Args),
     Openapi(openapi::Args),
     Serve(serve::Args),
+    /// Holds private keys for the daemon, which starts it itself.
+    #[command(name = signer_process::COMMAND, hide = true)]
+    SignerProcess,
     Trigger(trigger::Args),
 }
 
@@ -65,6 +68,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return u8::try_from(refusal.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
+    if matches!(cli.command, Command::SignerProcess) {
+        // One thread, and no runtime: it has nothing to wait for but its daemon.
+        return match signer_process::child::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&anyhow::Error::new(error)),
+        };
+    }
     let inherited = match systemd::sockets() {
         Ok(inherited) => inherited,
         Err(error) => return complain(&error),
@@ -88,6 +98,7 @@ async fn dispatch(command: Command, inherited: Inherited) -> anyhow::Result<Exit
         Command::Listen(args) => listen::run(args).await,
         Command::Openapi(args) => openapi::run(args).await,
         Command::Serve(args) => serve::run(args, inherited).await,
+        Command::SignerProcess => Ok(ExitCode::SUCCESS),
         Command::Trigger(args) => trigger::run(args).await,
     }
 }

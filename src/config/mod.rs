@@ -194,6 +194,11 @@ impl Config {
             let fix = "add a table [senders.system] with integration_key, user_id and keys";
             return Err(ConfigError::new("senders", "there is no sender", fix));
         }
+        if self.signer.isolate {
+            for (name, sender) in &self.senders {
+                sender.check_isolated(name)?;
+            }
+        }
         for (name, caller) in &self.callers {
             caller.check_names(name, &self.senders, &self.templates, &self.oidc)?;
         }

@@ -46,6 +46,18 @@ pub struct Sender {
     pub brand: Option<Uuid>,
 }
 
+impl Sender {
+    /// With an isolated signer no key may be in the settings, which the daemon itself reads.
+    pub(super) fn check_isolated(&self, name: &str) -> Result<(), ConfigError> {
+        let inline = self.keys.iter().position(|key| matches!(key, KeySource::Inline(_)));
+        inline.map_or(Ok(()), |index| {
+            let cause = "signer.isolate is on, and this key is in the settings, which the daemon reads";
+            let fix = "write it to a file, and its path here; the signer alone reads that";
+            Err(ConfigError::new(format!("senders.{name}.keys.{index}"), cause, fix))
+        })
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {

@@ -8,7 +8,7 @@ use super::values;
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signer {
-    /// Whether private keys live in a child process of their own.
+    /// Whether private keys live in a child process of their own; key files are read there alone.
     #[serde(deserialize_with = "values::given")]
     pub isolate: bool,
 }

@@ -249,6 +249,13 @@ fn a_bad_setting_elsewhere_is_one_line_that_names_it_and_the_fix() {
         (with("[log]\nlevel = \"loud\""), "log.level", "trace"),
         (with("[log]\nformat = \"xml\""), "log.format", "\"json\""),
         (with("[signer]\nisolate = [1]"), "signer.isolate", "found a list"),
+        (
+            with(
+                "[signer]\nisolate = true\n[senders.other]\nintegration_key = \"11111111-2222-3333-4444-555555555555\"\nuser_id = \"66666666-7777-8888-9999-aaaaaaaaaaaa\"\nkeys = [\"-----BEGIN RSA PRIVATE KEY-----\"]",
+            ),
+            "senders.other.keys.0",
+            "the signer alone reads",
+        ),
         ("senders = 5".to_owned(), "senders", "a table"),
         ("[senders]\nuser_id = \"x\"".to_owned(), "senders.user_id", "[senders.user_id]"),
         (

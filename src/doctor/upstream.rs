@@ -38,7 +38,7 @@ pub(super) async fn all(config: &Config, clock: SharedClock, reach: Reach) -> Ve
     for (name, sender) in &config.senders {
         let found = match reach {
             Reach::Offline => skip(0, "not asked: --offline"),
-            Reach::Online => match Bench::build(config, name, sender, &clock) {
+            Reach::Online => match Bench::build(config, name, sender, &clock).await {
                 Ok(bench) => bench.walk().await,
                 Err(why) => skip(0, &why),
             },
@@ -63,7 +63,12 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn build(config: &'a Config, name: &str, sender: &Sender, clock: &SharedClock) -> Result<Self, String> {
+    async fn build(
+        config: &'a Config,
+        name: &str,
+        sender: &Sender,
+        clock: &SharedClock,
+    ) -> Result<Self, String> {
         let options = http_client::Options {
             ca_file: config.upstream.ca_file.clone(),
             connect_timeout: config.upstream.connect_timeout,
@@ -76,6 +81,7 @@ impl<'a> Bench<'a> {
         let auth =
             Auth::new(http.clone(), server, Arc::clone(clock), Spawner::tokio(), auth::Options::default());
         auth.register(name, impersonation(sender)?)
+            .await
             .map_err(|_| "not asked: there is no usable key".to_owned())?;
         let esign = esign::Client::new(esign::Deps {
             http,

@@ -55,7 +55,7 @@ impl World {
             keys: vec![KeySource::File(ready.private_key_file.clone())],
             account: AccountChoice::Default,
         };
-        auth.register("system", sender).unwrap();
+        auth.register("system", sender).await.unwrap();
         let budget = Budget::new(budget::Options::default(), clock.clone());
         let client = Client::new(Deps {
             http: http.clone(),

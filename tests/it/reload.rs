@@ -1,4 +1,5 @@
-//! SIGHUP as an operator meets it (rule H3): a real daemon, whose settings file changes under it.
+//! SIGHUP as an operator meets it (rule H3): a real daemon, whose settings file changes under it. Other
+//! tests of a real daemon start it from here, too.
 
 use std::{
     fs,
@@ -17,25 +18,33 @@ use url::Url;
 
 use crate::harness::TempDir;
 
-const OLD_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+pub(crate) const OLD_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const NEW_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
 
-struct Daemon {
-    process: Child,
-    directory: TempDir,
-    emulator: Emulator,
+/// A daemon in a process of its own, and its emulator in this one, both on the real clock.
+pub(crate) struct Daemon {
+    pub(crate) process: Child,
+    pub(crate) directory: TempDir,
+    pub(crate) emulator: Emulator,
     life: Lifecycle,
-    api: Url,
+    pub(crate) api: Url,
+    pub(crate) ops: Url,
     client: HttpClient,
 }
 
 impl Daemon {
     async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// One with more settings at the end.
+    pub(crate) async fn start_with(more: &str) -> Self {
         let (life, clock): (_, SharedClock) = (Lifecycle::new(), std::sync::Arc::new(SystemClock));
         let emulator = Emulator::start(emulator::Options::default(), clock, &life).await.unwrap();
         let directory = TempDir::new();
         let (config, ready) = (directory.0.join("settings.toml"), directory.0.join("ready.json"));
-        fs::write(&config, settings(&emulator, &directory, OLD_KEY, "info")).unwrap();
+        let text = settings(&emulator, &directory, OLD_KEY, "info") + more;
+        fs::write(&config, text).unwrap();
         let log = fs::File::create(directory.0.join("log")).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_countersign"))
             .arg("serve")
@@ -49,15 +58,17 @@ impl Daemon {
             .expect("the binary starts");
         let client = HttpClient::new(&Options::default()).unwrap();
         let api = Url::parse("http://127.0.0.1").unwrap();
-        let mut daemon = Self { process, directory, emulator, life, api, client };
+        let ops = api.clone();
+        let mut daemon = Self { process, directory, emulator, life, api, ops, client };
         daemon.until("the ready file", async |_| ready.exists()).await;
         let ready: serde_json::Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
         daemon.api = Url::parse(ready["api_url"].as_str().unwrap()).unwrap().join("/v1/signings").unwrap();
+        daemon.ops = Url::parse(ready["ops_url"].as_str().unwrap()).unwrap();
         daemon
     }
 
     /// Waits for something that comes by itself; fails after a time that no machine needs.
-    async fn until(&self, what: &str, is_so: impl AsyncFn(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, is_so: impl AsyncFn(&Self) -> bool) {
         for _ in 0..3_000 {
             if is_so(self).await {
                 return;
@@ -65,6 +76,13 @@ impl Daemon {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("{what} did not come; the log: {}", self.log());
+    }
+
+    /// What a GET of an operator or of the caller finds: the status and the text.
+    pub(crate) async fn get(&self, url: Url) -> (u16, String) {
+        let bearer = HeaderValue::try_from(format!("Bearer {OLD_KEY}")).unwrap();
+        let answer = self.client.send(Request::get(url).authorization(bearer)).await.unwrap();
+        (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
     }
 
     async fn status(&self, key: &str) -> u16 {
@@ -77,11 +95,11 @@ impl Daemon {
         fs::write(self.directory.0.join("settings.toml"), text).unwrap();
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.0.join("log")).unwrap_or_default()
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
@@ -95,7 +113,7 @@ impl Drop for Daemon {
     }
 }
 
-fn settings(emulator: &Emulator, directory: &TempDir, key: &str, level: &str) -> String {
+pub(crate) fn settings(emulator: &Emulator, directory: &TempDir, key: &str, level: &str) -> String {
     let ready = emulator.ready();
     let hash = countersign::signing::digest(key.as_bytes());
     let hash = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));

@@ -24,7 +24,7 @@ fn t8_a_life_may_be_a_number_or_a_quoted_number() {
 }
 
 /// What must never be cached: each row with what is wrong in it.
-const MALFORMED: &[(&str, &str)] = &[
+pub(in crate::auth) const MALFORMED: &[(&str, &str)] = &[
     ("empty", ""),
     ("blank", "  \n"),
     ("HTML", "<!doctype html><title>Gateway</title>"),

@@ -31,6 +31,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// Larger than the PEM of any RSA key that aws-lc takes (8192 bits: 6.4 KB).
@@ -75,7 +76,7 @@ impl KeySource {
 }
 
 /// What a key file looked like from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp(Option<[i128; 8]>);
 
 impl fmt::Display for KeySource {
@@ -103,8 +104,8 @@ pub struct Error {
     pub defect: Defect,
 }
 
-/// What is wrong with a key. One line each.
-#[derive(Debug, thiserror::Error)]
+/// What is wrong with a key. One line each. It travels from the signer process.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum Defect {
     /// A certificate was given.
     #[error("this is a certificate; the private key that belongs to it is wanted")]
@@ -136,6 +137,9 @@ pub enum Defect {
     /// The public half was given.
     #[error("this is the public key; it goes to DocuSign, the private half belongs here")]
     PublicKey,
+    /// The signer process, which alone reads it, does not answer.
+    #[error("the signer process does not answer")]
+    SignerAway,
     /// The size is one that we do not sign with.
     #[error("it has {bits} bits; {MIN_BITS} to {MAX_BITS} are taken")]
     Size {
@@ -156,7 +160,27 @@ pub enum Defect {
     Truncated,
     /// The system says no.
     #[error("it cannot be read: {}", .0.kind())]
-    Unreadable(#[source] std::io::Error),
+    Unreadable(
+        #[source]
+        #[serde(with = "os_error")]
+        std::io::Error,
+    ),
+}
+
+/// An error of the system as its number.
+mod os_error {
+    use std::io;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(error: &io::Error, to: S) -> Result<S::Ok, S::Error> {
+        error.raw_os_error().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<io::Error, D::Error> {
+        let number = Option::<i32>::deserialize(from)?;
+        Ok(number.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error))
+    }
 }
 
 /// Which of the two PEM forms was found.
@@ -255,7 +279,7 @@ impl fmt::Debug for SigningKey {
 }
 
 /// The SHA-256 over a public key's SubjectPublicKeyInfo, as `openssl pkey -pubout -outform DER` gives it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {

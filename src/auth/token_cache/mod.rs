@@ -40,6 +40,9 @@ use crate::clock::SharedClock;
 
 /// How long a caller waits for a refresh while the old token is still valid (rule T2).
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So long before it is no longer handed out, an old token is given to those who still wait for a
+/// refresh: afterwards they would have to wait for as long as the refresh takes.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// The shortest time between two mints, whoever asks for them.
 const MINT_GAP: Duration = Duration::from_secs(1);
 /// A token that is refused at this age or younger did not die of age: another one may fare no
@@ -424,7 +427,8 @@ impl Shared {
         let is_remembered = failed.is_some_and(|failed| now < failed.not_before);
         if let Some(token) = self.current.get().filter(|token| now < token.schedule.usable_until) {
             let fresh = now < token.schedule.last_minutes_at;
-            let until = control.flight.unwrap_or(arrived).min(arrived) + PATIENCE;
+            let last_moment = token.schedule.usable_until.saturating_sub(LAST_MOMENT);
+            let until = (control.flight.unwrap_or(arrived).min(arrived) + PATIENCE).min(last_moment);
             // A flight that is slow delays those who come in its first two seconds, and nobody after.
             let nothing_comes = control.flight.is_none() && is_remembered;
             let was_tried = control.ended > seen;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::auth::{consent::Consent, error::Error};
 
 /// The closed set of the `result` label: `ok`, and [`Error::cause`] of what a mint can end with.
-const RESULTS: [&str; 13] = [
+const RESULTS: [&str; 14] = [
     "ok",
     "clock_skew",
     "consent_required",
@@ -16,6 +16,7 @@ const RESULTS: [&str; 13] = [
     "malformed",
     "rate_limited",
     "refused",
+    "signing",
     "unavailable",
     "unreachable",
     "user_unknown",

@@ -18,8 +18,8 @@ use std::{
 };
 
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 
 pub use self::{
@@ -99,6 +99,8 @@ metrics! {
         caller_authentications_total: IntCounterVec<"method", "result">,
         /// Requests that lacked a right, by what was done about it.
         caller_rights_total: IntCounterVec<"right", "decision">,
+        /// By how much clock_offset_seconds may be wrong, either way.
+        clock_offset_error_seconds: Gauge,
         /// How far this machine's clock is behind the upstream's (negative: ahead).
         clock_offset_seconds: Gauge,
         /// Connect deliveries received, by what became of them.
@@ -117,6 +119,10 @@ metrics! {
         link_opens_total: IntCounterVec<"kind">,
         /// Signers who came back, by what the browser claimed and what turned out to be so.
         returns_total: IntCounterVec<"claim", "fact">,
+        /// Times that the process which holds the private keys was started again (signer.isolate).
+        signer_restarts_total: IntCounter,
+        /// Whether what holds the private keys can sign: this process, or the one that it keeps.
+        signer_up: Gauge,
         /// Signings that reached a status.
         signings_total: IntCounterVec<"status">,
         /// Signings whose create has an unknown outcome right now.
@@ -166,15 +172,22 @@ impl Metrics {
         text
     }
 
-    /// An exchange with the account server ended.
-    pub fn token_minted(&self, sender: &str, result: MintResult) {
+    /// So many exchanges with the account server ended since the last call.
+    pub fn tokens_minted(&self, sender: &str, result: MintResult, count: u64) {
         let sender = self.senders.label(sender);
-        self.token_mints_total.with_label_values(&[sender, result.as_str()]).inc();
+        self.token_mints_total.with_label_values(&[sender, result.as_str()]).inc_by(count);
     }
 
-    /// How far this machine's clock is behind the upstream's.
-    pub fn clock_offset(&self, seconds: f64) {
+    /// How far this machine's clock is behind the upstream's, and by how much that may be wrong.
+    pub fn clock_offset(&self, seconds: f64, error_bound_seconds: f64) {
         self.clock_offset_seconds.set(seconds);
+        self.clock_offset_error_seconds.set(error_bound_seconds);
+    }
+
+    /// Whether keys can be used, and how often their process was started again since the last call.
+    pub fn signer(&self, is_up: bool, restarts: u64) {
+        self.signer_up.set(f64::from(u8::from(is_up)));
+        self.signer_restarts_total.inc_by(restarts);
     }
 
     /// A caller showed who it is.
@@ -270,6 +283,12 @@ impl Family for IntGauge {
 impl Family for GaugeVec {
     fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
         Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Family for IntCounter {
+    fn family(name: &str, help: &str, _: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(name, help)
     }
 }
 

@@ -17,7 +17,7 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
     metrics.observe_senders(&readings);
     for sender in senders {
         for result in MintResult::ALL {
-            metrics.token_minted(sender, *result);
+            metrics.tokens_minted(sender, *result, 1);
         }
     }
     for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"] {
@@ -36,6 +36,8 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
             metrics.budget_remaining(account, *window, 2_900.0);
         }
     }
+    metrics.clock_offset(-1.5, 0.5);
+    metrics.signer(true, 1);
     for status in SigningStatus::ALL {
         metrics.signing_reached(*status);
     }

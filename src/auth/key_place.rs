@@ -1,0 +1,84 @@
+//! Where one key of a sender is, and who reads it there: this process, or the signer process.
+//!
+//! The key ring above knows neither files nor processes: it asks a place what it holds now, and gets a
+//! [`Signer`] or a defect.
+
+use std::fmt;
+
+use super::{
+    signer::Signer,
+    signer_process::{RemoteSlot, Seen, SignerProcess},
+    signing_key::{self, Defect, Fingerprint, KeySource, Stamp},
+};
+
+/// A place that the settings name.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Read by this process.
+    Here(KeySource),
+    /// A file that only the signer process reads.
+    Isolated(RemoteSlot),
+}
+
+/// What a place holds now.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// What it looked like just before it was read; none if it cannot change.
+    pub(super) stamp: Option<Stamp>,
+    /// The key, or what is wrong.
+    pub(super) key: Result<Signer, signing_key::Error>,
+}
+
+impl Place {
+    /// The place of a source. With a signer process, files are read there and nowhere else.
+    pub(super) fn new(source: KeySource, process: Option<&SignerProcess>) -> Self {
+        match (source, process) {
+            (KeySource::File(path), Some(process)) => Self::Isolated(process.open(path)),
+            (source, _) => Self::Here(source),
+        }
+    }
+
+    /// What it holds, if that may have changed since it looked like `known`. Keys that are not
+    /// `wanted` any more are forgotten by whoever holds them.
+    pub(super) async fn look(&self, known: Option<&Stamp>, wanted: Vec<Fingerprint>) -> Option<Found> {
+        match self {
+            Self::Here(source) => {
+                // Stamped before it is read: a change in between is seen at the next look.
+                let stamp = source.stamp();
+                if known.is_some() && stamp.as_ref() == known {
+                    return None;
+                }
+                Some(Found { stamp, key: source.load().map(Signer::InProcess) })
+            }
+            Self::Isolated(slot) => match slot.look(known, wanted).await {
+                Seen::Same if known.is_some() => None,
+                Seen::Same => Some(Found { stamp: None, key: Err(self.error(Defect::SignerAway)) }),
+                Seen::Changed(stamp, key) => {
+                    let key = key.map(Signer::Isolated).map_err(|defect| self.error(defect));
+                    Some(Found { stamp: Some(stamp), key })
+                }
+            },
+        }
+    }
+
+    /// Whether what it holds can change while we run.
+    pub(super) fn can_change(&self) -> bool {
+        match self {
+            Self::Here(source) => matches!(source, KeySource::File(_)),
+            Self::Isolated(_) => true,
+        }
+    }
+
+    fn error(&self, defect: Defect) -> signing_key::Error {
+        signing_key::Error { origin: self.to_string().into(), defect }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(source) => source.fmt(f),
+            Self::Isolated(slot) => slot.path.display().fmt(f),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! How long the long proofs run: the one place where the tests read the environment.
+//!
+//! The defaults suit a test run of minutes; the long runs are made by hand:
+//!
+//! ```text
+//! COUNTERSIGN_TOKEN_SEEDS=10000 cargo test --test it token_simulation
+//! ```
+
+#[expect(clippy::disallowed_methods, reason = "the one place")]
+fn count(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Seeds of the token simulation; `tests/bench/token_simulation.rs` runs far more.
+pub(crate) fn token_seeds() -> u64 {
+    count("COUNTERSIGN_TOKEN_SEEDS", 300)
+}
