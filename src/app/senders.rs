@@ -5,8 +5,13 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     app::Parts,
     auth::{
-        Auth, Impersonation, SenderStatus, consent::Consent, identity::Scopes, key_ring::KeyStatus,
-        signing_key::KeySource, user_info::AccountChoice,
+        Auth, Impersonation, SenderStatus,
+        consent::Consent,
+        device::{DeviceKey, KeyUri, Module, UriError},
+        identity::Scopes,
+        key_ring::KeyStatus,
+        signing_key::KeySource,
+        user_info::AccountChoice,
     },
     config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
     domain::SenderName,
@@ -18,6 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Registers every sender; its keys are read now. Sends nothing.
 pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> {
+    let module = config.signer.pkcs11.as_ref().map(|it| Module::new(it.module.clone(), it.pin.clone()));
     for (name, sender) in &config.senders {
         let setting = |key: &str| format!("senders.{name}.{key}");
         let scopes = Scopes::new(&sender.scopes).map_err(|error| {
@@ -27,7 +33,7 @@ pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigE
             integration_key: sender.integration_key.into(),
             user_id: sender.user_id.into(),
             scopes,
-            keys: sender.keys.iter().map(key_source).collect(),
+            keys: key_sources(name, sender, module.as_ref())?,
             account: AccountChoice::parse(sender.account.as_deref()),
         };
         auth.register(name, impersonation).await.map_err(|error| {
@@ -59,11 +65,29 @@ fn refuse_example_key(auth: &Auth, name: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn key_source(source: &config::KeySource) -> KeySource {
-    match source {
-        config::KeySource::File(path) => KeySource::File(path.clone()),
-        config::KeySource::Inline(text) => KeySource::Inline(text.clone()),
-    }
+/// The keys as `auth` names them.
+fn key_sources(
+    sender_name: &str,
+    sender: &config::Sender,
+    module: Option<&Arc<Module>>,
+) -> Result<Vec<KeySource>, ConfigError> {
+    let of = |(index, source): (usize, &config::KeySource)| match source {
+        config::KeySource::Device(uri) => {
+            let wrong = |cause: String| {
+                let fix = "write pkcs11:token=NAME;object=LABEL, and build with --features pkcs11";
+                ConfigError::new(format!("senders.{sender_name}.keys.{index}"), cause, fix)
+            };
+            if !Module::is_built() {
+                return Err(wrong("this binary was built without the feature pkcs11".to_owned()));
+            }
+            let uri: KeyUri = uri.parse().map_err(|error: UriError| wrong(error.to_string()))?;
+            let module = module.ok_or_else(|| wrong("no PKCS#11 module is set".to_owned()))?;
+            Ok(KeySource::Device(DeviceKey::new(Arc::clone(module), uri)))
+        }
+        config::KeySource::File(path) => Ok(KeySource::File(path.clone())),
+        config::KeySource::Inline(text) => Ok(KeySource::Inline(text.clone())),
+    };
+    sender.keys.iter().enumerate().map(of).collect()
 }
 
 /// Mints the first tokens, and keeps health up to date with the senders' state.

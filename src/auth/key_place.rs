@@ -1,4 +1,4 @@
-//! Where one key of a sender is, and who reads it there: this process, or the signer process.
+//! Where one key of a sender is, and who reads it there: this process, the signer process, or a device.
 //!
 //! The key ring above knows neither files nor processes: it asks a place what it holds now, and gets a
 //! [`Signer`] or a defect.
@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::{
+    device::DeviceKey,
     signer::Signer,
     signer_process::{RemoteSlot, Seen, SignerProcess},
     signing_key::{self, Defect, Fingerprint, KeySource, Stamp},
@@ -14,6 +15,8 @@ use super::{
 /// A place that the settings name.
 #[derive(Debug)]
 pub(super) enum Place {
+    /// A device, which signs itself.
+    Device(DeviceKey),
     /// Read by this process.
     Here(KeySource),
     /// A file that only the signer process reads.
@@ -33,6 +36,7 @@ impl Place {
     /// The place of a source. With a signer process, files are read there and nowhere else.
     pub(super) fn new(source: KeySource, process: Option<&SignerProcess>) -> Self {
         match (source, process) {
+            (KeySource::Device(key), _) => Self::Device(key),
             (KeySource::File(path), Some(process)) => Self::Isolated(process.open(path)),
             (source, _) => Self::Here(source),
         }
@@ -42,6 +46,12 @@ impl Place {
     /// `wanted` any more are forgotten by whoever holds them.
     pub(super) async fn look(&self, known: Option<&Stamp>, wanted: Vec<Fingerprint>) -> Option<Found> {
         match self {
+            // Looked for until it is there; what it is does not change then.
+            Self::Device(_) if !wanted.is_empty() => None,
+            Self::Device(key) => {
+                let key = key.open().await.map(Signer::Device).map_err(|defect| self.error(defect));
+                Some(Found { stamp: None, key })
+            }
             Self::Here(source) => {
                 // Stamped before it is read: a change in between is seen at the next look.
                 let stamp = source.stamp();
@@ -65,7 +75,7 @@ impl Place {
     pub(super) fn can_change(&self) -> bool {
         match self {
             Self::Here(source) => matches!(source, KeySource::File(_)),
-            Self::Isolated(_) => true,
+            Self::Device(_) | Self::Isolated(_) => true,
         }
     }
 
@@ -77,6 +87,7 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Device(key) => key.fmt(f),
             Self::Here(source) => source.fmt(f),
             Self::Isolated(slot) => slot.path.display().fmt(f),
         }

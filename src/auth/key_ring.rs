@@ -230,6 +230,9 @@ impl Slot {
         let key = match found.key {
             Ok(key) => key,
             Err(error) => {
+                if self.defect.as_ref().is_some_and(|known| known.to_string() == error.to_string()) {
+                    return false;
+                }
                 tracing::warn!(key.file = %self.place, %error, "a key file changed and is bad now: the key read before stays");
                 self.defect = Some(Arc::new(error));
                 return false;

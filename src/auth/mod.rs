@@ -9,7 +9,7 @@
 //!       GrantSource   keys in order, one clock correction        impersonation
 //!         grant       one POST                                   grant
 //!           Assertion    one signature                           assertion, signer
-//!             keys       in this process or one of their own     key_ring, signer_process
+//!             keys       here, in a process or in a device       key_ring, signer_process, device
 //! ```
 //!
 //! It must never hand out a token beyond this process (rule S3), never put one into a log or an
@@ -29,6 +29,8 @@
 //! | key refused | `key_rejected` | which key, its fingerprint | next key in order, or a new file | `t10_the_next_key_in_order_is_tried` |
 //! | new key file | the token | `unproven`, then `active` | proven by a real mint | `t10_a_new_key_is_proven_before_the_old_one_retires` |
 //! | new key file is bad | the token | the defect, beside the old key | a good file | `t10_a_bad_file_keeps_the_old_key_and_says_so` |
+//! | signer process dies or hangs | the token | `signer` degraded, `signer_up` 0, why it ended | another one is started and reads the files | `a_dead_or_hanging_signer_is_replaced_while_the_token_serves` |
+//! | key rotated under load | the token | as above, in turn | proven by a real mint | `t10_twenty_rotations_in_a_row_under_load_fail_no_request` |
 //! | clock off by a day | the token, after two tries | the offset | corrected at once | `t9_a_day_of_clock_error_is_survived_after_one_corrected_retry` |
 //! | answer malformed | `provider_unavailable` | `malformed`, what is wrong | the next try | `t8_no_malformed_answer_becomes_a_token` |
 //! | minting panics | `provider_unavailable` | `internal` | the next try | `t4_a_panic_does_not_end_the_refresher` |
@@ -42,6 +44,7 @@ pub mod assertion;
 pub mod clock_offset;
 pub mod consent;
 pub mod consent_state;
+pub mod device;
 pub mod error;
 pub mod grant;
 pub mod identity;

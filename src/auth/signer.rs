@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::{
     assertion::Draft,
+    device::DeviceSigner,
     signer_process::RemoteKey,
     signing_key::{Fingerprint, SigningKey},
 };
@@ -15,6 +16,8 @@ use super::{
 /// A holder of one private key.
 #[derive(Debug)]
 pub enum Signer {
+    /// The key is in a device, which signs.
+    Device(DeviceSigner),
     /// The key is in this process's memory.
     InProcess(SigningKey),
     /// The key is in the signer process.
@@ -25,6 +28,7 @@ impl Signer {
     /// The RS256 signature over the draft.
     pub(super) async fn sign(&self, draft: &Draft<'_>) -> Result<Vec<u8>, SignError> {
         match self {
+            Self::Device(key) => key.sign(draft.input()).await,
             Self::InProcess(key) => key.sign(draft.input().as_bytes()).map_err(|()| SignError::Failed),
             Self::Isolated(key) => key.sign(draft).await,
         }
@@ -33,6 +37,7 @@ impl Signer {
     /// The fingerprint of the public half.
     pub fn fingerprint(&self) -> Fingerprint {
         match self {
+            Self::Device(key) => key.fingerprint(),
             Self::InProcess(key) => key.fingerprint(),
             Self::Isolated(key) => key.fingerprint(),
         }
@@ -41,6 +46,7 @@ impl Signer {
     /// The size of the modulus.
     pub fn bits(&self) -> u32 {
         match self {
+            Self::Device(key) => key.bits(),
             Self::InProcess(key) => key.bits(),
             Self::Isolated(key) => key.bits(),
         }

@@ -53,7 +53,7 @@ pub use self::{
     otel::Otel,
     public::{Brand, Public},
     senders::{EXAMPLE_KEY_FINGERPRINT, KeySource, Sender},
-    signer::Signer,
+    signer::{Pkcs11, Signer},
     stop::Stop,
     store::{SealKey, Store, StoreUrl, Synchronous},
     upstream::{Environment, Mode, Upstream},
@@ -127,7 +127,7 @@ struct Raw {
     stop: Stop,
     log: Log,
     otel: Otel,
-    signer: Signer,
+    signer: signer::Raw,
 }
 
 impl Config {
@@ -181,7 +181,7 @@ impl Config {
             stop: raw.stop,
             log: raw.log,
             otel: raw.otel,
-            signer: raw.signer,
+            signer: raw.signer.check(credentials)?,
             upstream,
         };
         config.check_together()?;
@@ -193,6 +193,9 @@ impl Config {
         if self.senders.is_empty() {
             let fix = "add a table [senders.system] with integration_key, user_id and keys";
             return Err(ConfigError::new("senders", "there is no sender", fix));
+        }
+        for (name, sender) in &self.senders {
+            sender.check_devices(name, self.signer.pkcs11.is_some())?;
         }
         if self.signer.isolate {
             for (name, sender) in &self.senders {

@@ -21,6 +21,8 @@ pub const EXAMPLE_KEY_FINGERPRINT: &str = "d373ea5946e1d0b725fc2181fac3211666f4e
 /// Where a private key is.
 #[derive(Debug, Clone)]
 pub enum KeySource {
+    /// In a device, by its PKCS#11 URI.
+    Device(String),
     /// In a file, that may change while we run.
     File(PathBuf),
     /// In the settings: PEM text, perhaps with `\n` typed as two characters.
@@ -47,6 +49,16 @@ pub struct Sender {
 }
 
 impl Sender {
+    /// A key in a device needs the module through which it is reached.
+    pub(super) fn check_devices(&self, name: &str, has_module: bool) -> Result<(), ConfigError> {
+        let device = self.keys.iter().position(|key| matches!(key, KeySource::Device(_)));
+        device.filter(|_| !has_module).map_or(Ok(()), |index| {
+            let fix = "set signer.pkcs11_module to the library of the device's vendor, and its PIN";
+            let cause = "this key is in a device, and nothing says how to reach it";
+            Err(ConfigError::new(format!("senders.{name}.keys.{index}"), cause, fix))
+        })
+    }
+
     /// With an isolated signer no key may be in the settings, which the daemon itself reads.
     pub(super) fn check_isolated(&self, name: &str) -> Result<(), ConfigError> {
         let inline = self.keys.iter().position(|key| matches!(key, KeySource::Inline(_)));
@@ -136,6 +148,9 @@ fn guid(setting: &str, text: &str, label: &str) -> Result<Uuid, ConfigError> {
 fn key_source(setting: &str, entry: Entry, credentials: &Credentials) -> Result<KeySource, ConfigError> {
     Ok(match entry {
         Entry::Value(text) if text.expose_secret().contains("-----BEGIN") => KeySource::Inline(text),
+        Entry::Value(text) if text.expose_secret().trim_start().starts_with("pkcs11:") => {
+            KeySource::Device(text.expose_secret().trim().to_owned())
+        }
         Entry::Value(text)
             if text.expose_secret().trim().is_empty() || text.expose_secret().contains('\n') =>
         {

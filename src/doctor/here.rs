@@ -30,16 +30,20 @@ fn settings(config: &Config) -> Check {
     Check::passed("settings", format!("they can be used; the upstream is {environment}"))
 }
 
-/// How `auth` names a source of the settings.
-pub(super) fn source(source: &KeySource) -> signing_key::KeySource {
+/// How `auth` names a source of the settings; none if the key cannot be read, because a device keeps it.
+pub(super) fn source(source: &KeySource) -> Option<signing_key::KeySource> {
     match source {
-        KeySource::File(path) => signing_key::KeySource::File(path.clone()),
-        KeySource::Inline(text) => signing_key::KeySource::Inline(text.clone()),
+        KeySource::Device(_) => None,
+        KeySource::File(path) => Some(signing_key::KeySource::File(path.clone())),
+        KeySource::Inline(text) => Some(signing_key::KeySource::Inline(text.clone())),
     }
 }
 
 fn key(config: &Config, from: &KeySource) -> Check {
-    let loaded = match source(from).load() {
+    let Some(source) = source(from) else {
+        return Check::skipped("key", "it is in a device, which the daemon asks when it starts");
+    };
+    let loaded = match source.load() {
         Ok(loaded) => loaded,
         Err(error) => {
             let fix = "Put a readable RSA private key (PEM, mode 0600) where the setting points; `countersign keygen` makes one.";

@@ -206,7 +206,7 @@ fn impersonation(sender: &Sender) -> Result<Impersonation, String> {
         integration_key: sender.integration_key.into(),
         user_id: sender.user_id.into(),
         scopes: Scopes::new(&sender.scopes).map_err(|error| error.to_string())?,
-        keys: sender.keys.iter().map(source).collect(),
+        keys: sender.keys.iter().filter_map(source).collect(),
         account: AccountChoice::parse(sender.account.as_deref()),
     })
 }

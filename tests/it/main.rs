@@ -18,6 +18,7 @@ mod harness;
 mod journey;
 mod kills;
 mod passthrough;
+mod pkcs11;
 mod postgres;
 mod readme;
 mod reload;

@@ -39,11 +39,19 @@ impl Daemon {
 
     /// One with more settings at the end.
     pub(crate) async fn start_with(more: &str) -> Self {
+        Self::launch(|text| text + more, &[]).await
+    }
+
+    /// One with other settings and these variables.
+    pub(crate) async fn launch(
+        edit: impl FnOnce(String) -> String,
+        variables: &[(&str, std::path::PathBuf)],
+    ) -> Self {
         let (life, clock): (_, SharedClock) = (Lifecycle::new(), std::sync::Arc::new(SystemClock));
         let emulator = Emulator::start(emulator::Options::default(), clock, &life).await.unwrap();
         let directory = TempDir::new();
         let (config, ready) = (directory.0.join("settings.toml"), directory.0.join("ready.json"));
-        let text = settings(&emulator, &directory, OLD_KEY, "info") + more;
+        let text = edit(settings(&emulator, &directory, OLD_KEY, "info"));
         fs::write(&config, text).unwrap();
         let log = fs::File::create(directory.0.join("log")).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_countersign"))
@@ -52,6 +60,7 @@ impl Daemon {
             .arg(&config)
             .arg("--ready-file")
             .arg(&ready)
+            .envs(variables.iter().cloned())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

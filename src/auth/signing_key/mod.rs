@@ -34,6 +34,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::device::DeviceKey;
+
 /// Larger than the PEM of any RSA key that aws-lc takes (8192 bits: 6.4 KB).
 const LIMIT_BYTES: u64 = 64 * 1024;
 /// What DocuSign generates, and NIST SP 800-131A's minimum.
@@ -44,6 +46,8 @@ const MAX_BITS: u32 = 8192;
 /// Where a private key comes from. A systemd credential is a file like any other.
 #[derive(Clone)]
 pub enum KeySource {
+    /// A device that signs itself; the key is never read.
+    Device(DeviceKey),
     /// A file; what a symlink points to is what counts.
     File(PathBuf),
     /// The PEM itself.
@@ -51,13 +55,26 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// Reads and checks the key.
+    /// Reads and checks the key. One in a device cannot be read.
     pub fn load(&self) -> Result<SigningKey, Error> {
         let key = match self {
+            Self::Device(_) => Err(Defect::Device("it is in a device, which keeps it".to_owned())),
             Self::File(path) => read_file(path).and_then(|text| SigningKey::from_pem(&text)),
             Self::Inline(text) => SigningKey::from_pem(text.expose_secret()),
         };
         key.map_err(|defect| Error { origin: self.to_string().into(), defect })
+    }
+
+    /// The fingerprint of the public half and the size, whoever holds the private one.
+    pub async fn examine(&self) -> Result<(Fingerprint, u32), Error> {
+        match self {
+            Self::Device(key) => {
+                let opened = key.open().await;
+                let facts = opened.map(|key| (key.fingerprint(), key.bits()));
+                facts.map_err(|defect| Error { origin: self.to_string().into(), defect })
+            }
+            _ => self.load().map(|key| (key.fingerprint(), key.bits())),
+        }
     }
 
     /// Something that changes whenever the file may have changed; none if there is nothing to watch.
@@ -82,6 +99,7 @@ pub struct Stamp(Option<[i128; 8]>);
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Device(key) => key.fmt(f),
             Self::File(path) => path.display().fmt(f),
             Self::Inline(_) => f.write_str("inline value"),
         }
@@ -110,6 +128,9 @@ pub enum Defect {
     /// A certificate was given.
     #[error("this is a certificate; the private key that belongs to it is wanted")]
     Certificate,
+    /// What is wrong with the device that holds it.
+    #[error("{0}")]
+    Device(String),
     /// There is nothing in it.
     #[error("it is empty")]
     Empty,
@@ -434,7 +455,11 @@ fn check_numbers(label: Label, der: &[u8]) -> Result<u32, Defect> {
             PrivateKey::from_pkcs8_der(der).ok()
         }
     };
-    let bits = key.ok_or(Defect::Inconsistent)?.n().bit_width();
+    check_size(key.ok_or(Defect::Inconsistent)?.n().bit_width())
+}
+
+/// The size, if it is one that we sign with.
+pub(super) fn check_size(bits: u32) -> Result<u32, Defect> {
     if (MIN_BITS..=MAX_BITS).contains(&bits) { Ok(bits) } else { Err(Defect::Size { bits }) }
 }
 
