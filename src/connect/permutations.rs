@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use crate::{
     connect::Message,
     domain::{
-        AccountId, CallerName, Claim, Email, EnvelopeId, LastReturn, Mode, Private, SenderName, Signer,
-        SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId,
+        AccountId, CallerName, Claim, Email, EnvelopeId, EventKind, LastReturn, Mode, Private, SenderName,
+        Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId, signing::Happening,
     },
+    signing::result,
 };
 
 pub(super) const ENVELOPE: &str = "4f1e0001-aaaa-4bbb-8ccc-000000000001";
@@ -141,12 +142,18 @@ fn messages(life: &Life) -> Vec<Message> {
         .collect()
 }
 
-fn take_in(signing: &mut Signing, message: &Message) {
+fn take_in(signing: &mut Signing, message: &Message) -> Vec<Happening> {
     // The time of learning differs between orders, and is not what is compared.
     let now = Timestamp::from_second(1_772_000_500).unwrap();
-    for fact in message.facts(&signing.signers) {
-        signing.observe(&fact, now);
-    }
+    let facts = message.facts(&signing.signers);
+    facts.iter().flat_map(|fact| signing.observe(fact, now)).collect()
+}
+
+/// The browser claims that it signed; what follows is the state as a return leaves it.
+fn come_back(signing: &mut Signing) {
+    signing.signers[0].last_return =
+        Some(LastReturn { claim: Claim::SigningComplete, at: signing.created_at });
+    signing.live_view = None;
 }
 
 /// What the site may be told, at every step: nobody has signed before the upstream said so.
@@ -161,7 +168,28 @@ fn never_told_too_early(signing: &Signing, life: &Life, seen: &[usize]) -> bool 
             || completed
             || said("recipient-completed", Some(&signer.recipient_id))
     });
-    (signing.status == SigningStatus::Completed) == completed && signers_agree
+    // The word in the return URL, in its result and in the facts of the link.
+    let words_agree = signing.signers.iter().all(|signer| match result::status(signing, signer) {
+        "completed" => completed,
+        "signed" => completed || said("recipient-completed", Some(&signer.recipient_id)),
+        _ => true,
+    });
+    (signing.status == SigningStatus::Completed) == completed && signers_agree && words_agree
+}
+
+/// What the site's webhooks are told on the way: nobody's signature before it was, and nothing twice.
+fn events_are_true(told: &[Happening], new: &[Happening], signing: &Signing) -> bool {
+    new.iter().all(|one| {
+        let is_so = match one.kind {
+            EventKind::SignerSigned => one
+                .signer
+                .and_then(|id| signing.signer(id))
+                .is_some_and(|signer| signer.status == SignerStatus::Signed),
+            EventKind::SigningCompleted => signing.status == SigningStatus::Completed,
+            _ => true,
+        };
+        is_so && !told.contains(one)
+    })
 }
 
 fn for_each_order(items: &mut [usize], from: usize, check: &mut impl FnMut(&[usize])) {
@@ -195,6 +223,58 @@ fn every_order_of_a_life_of_seven_events_ends_in_the_same_state() {
             orders += 1;
         });
         assert_eq!(orders, 5_040);
+    }
+}
+
+#[test]
+fn the_site_is_told_the_truth_whenever_the_browser_comes_back() {
+    for (signers, life) in LIVES {
+        let messages = messages(&life);
+        let mut expected = signing(signers);
+        for message in &messages {
+            take_in(&mut expected, message);
+        }
+        for_each_order(&mut [0, 1, 2, 3, 4, 5, 6], 0, &mut |order| {
+            // Before the first, between any two, and after the last.
+            for returned in 0..=order.len() {
+                let (mut signing, mut told) = (signing(signers), Vec::new());
+                for step in 0..=order.len() {
+                    if step == returned {
+                        come_back(&mut signing);
+                        assert!(
+                            never_told_too_early(&signing, &life, &order[..step]),
+                            "{order:?} {returned}"
+                        );
+                    }
+                    let Some(index) = order.get(step) else { break };
+                    let new = take_in(&mut signing, &messages[*index]);
+                    assert!(events_are_true(&told, &new, &signing), "{order:?} {returned} at {step}");
+                    assert!(never_told_too_early(&signing, &life, &order[..=step]), "{order:?} {returned}");
+                    told.extend(new);
+                }
+                signing.signers[0].last_return = None;
+                assert_eq!(signing, expected, "{order:?}, back at {returned}");
+            }
+        });
+    }
+}
+
+#[test]
+fn every_event_again_at_every_later_moment_and_all_of_them_a_day_late_change_nothing() {
+    for (signers, life) in LIVES {
+        let messages = messages(&life);
+        for_each_order(&mut [0, 1, 2, 3, 4, 5, 6], 0, &mut |order| {
+            let mut signing = signing(signers);
+            for (step, index) in order.iter().enumerate() {
+                take_in(&mut signing, &messages[*index]);
+                let once = signing.clone();
+                // Each that has come so far comes again, so that all pairs of places are tried.
+                for earlier in &order[..=step] {
+                    assert_eq!(take_in(&mut signing, &messages[*earlier]), Vec::new(), "{order:?} at {step}");
+                }
+                assert_eq!(signing, once, "{order:?} at {step}");
+            }
+        });
     }
 }
 
