@@ -63,7 +63,14 @@ async fn deliveries_are_listed_and_replayed_for_their_caller_only() {
     let daemon = TestDaemon::start().await;
     daemon.post("/v1/webhook_endpoints", &json!({"url": "http://127.0.0.1:9/"})).await;
     daemon.create("order-1", &order()).await;
-    let listed = daemon.get("/v1/deliveries").await;
+    // The fan-out is the dispatcher's work, after the answer.
+    let mut listed = daemon.get("/v1/deliveries").await;
+    daemon
+        .until("a delivery", async || {
+            listed = daemon.get("/v1/deliveries").await;
+            listed.body["data"][0]["id"].is_string()
+        })
+        .await;
     let id = listed.body["data"][0]["id"].as_str().unwrap().to_owned();
     assert!(id.starts_with("dlv_"), "{}", listed.text);
     let path = format!("/v1/deliveries/{id}/replay");
