@@ -91,6 +91,7 @@ DocuSign emulator
   account           {account_id}
   private key       {key}
   template          {template_id}   (role {template_role})
+  brand             {brand_id}
   Connect HMAC key  {hmac}
 
 Official SDKs
@@ -109,6 +110,7 @@ Official SDKs
         key = ready.private_key_file.display(),
         template_id = ready.template_id,
         template_role = ready.template_role,
+        brand_id = ready.brand_id,
         hmac = ready.connect_hmac_key,
     )
 }

@@ -74,6 +74,14 @@ impl Upstream {
         if self.environment == Environment::Production { Mode::Live } else { Mode::Test }
     }
 
+    /// Where DocuSign's own pages come from that its focused view frames (how-to/request-signature-focused-view).
+    pub fn apps_origin(&self) -> &'static str {
+        match self.environment {
+            Environment::Demo | Environment::Emulator => "https://apps-d.docusign.com",
+            Environment::Production => "https://apps.docusign.com",
+        }
+    }
+
     /// The account server's origin, without a slash at its end: `/oauth/token` is added to it.
     pub fn oauth_base(&self) -> String {
         self.oauth_url.origin().ascii_serialization()

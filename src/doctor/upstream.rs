@@ -91,7 +91,10 @@ impl<'a> Bench<'a> {
             observer: None,
             senders: vec![(
                 SenderName::new(name),
-                esign::SenderOptions { sms_workflow: sender.sms_workflow.map(|id| id.to_string()) },
+                esign::SenderOptions {
+                    sms_workflow: sender.sms_workflow.map(|id| id.to_string()),
+                    brand: sender.brand.map(|id| id.to_string()),
+                },
             )],
             options: esign::Options::default(),
         });

@@ -126,7 +126,10 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
         ["users", user] => Some(one_user(world, call, &id, user)),
         ["identity_verification"] => Some(Answer::ok(workflows(account, call))),
         ["brands"] => Some(Answer::ok(json!({
-            "brands": [],
+            "brands": account.brands.iter().map(|(id, name)| json!({
+                "brandId": id, "brandName": name, "brandCompany": name,
+                "isSendingDefault": false, "isSigningDefault": false,
+            })).collect::<Vec<_>>(),
             "recipientBrandIdDefault": null,
             "senderBrandIdDefault": null,
         }))),

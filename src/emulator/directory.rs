@@ -17,6 +17,9 @@ pub(super) const SECOND_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
 pub(super) const OTHER_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e003";
 /// An account whose base URI is another host: calls for it here are refused.
 pub(super) const REMOTE_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e004";
+/// The one brand of [`ACCOUNT`].
+pub(super) const BRAND: &str = "7c1d4e90-3a5b-4d2f-8e61-0b9f2a6c5001";
+const BRAND_NAME: &str = "Emulated Brand";
 /// The organisation of the first two accounts.
 pub(super) const ORGANISATION: &str = "9d0c5e1a-2b44-4f6e-9a3d-5c7e1f20b001";
 /// The system sender: administrator of the first account, has consented to [`INTEGRATION_KEY`].
@@ -79,6 +82,8 @@ pub(super) struct Account {
     pub(super) settings: BTreeMap<String, String>,
     /// Whether identity verification (phone authentication) is in the plan.
     pub(super) identity_verification: bool,
+    /// Its brands, by GUID: their names.
+    pub(super) brands: BTreeMap<String, String>,
     /// Its Connect configurations and HMAC keys.
     pub(super) connect: ConnectSettings,
 }
@@ -296,6 +301,10 @@ impl Directory {
                 elsewhere: elsewhere.map(str::to_owned),
                 settings: default_settings(),
                 identity_verification: true,
+                brands: (id == ACCOUNT)
+                    .then(|| (BRAND.to_owned(), BRAND_NAME.to_owned()))
+                    .into_iter()
+                    .collect(),
                 connect: ConnectSettings { configurations: BTreeMap::new(), hmac_keys },
             };
             self.accounts.insert(id.to_owned(), account);

@@ -33,7 +33,8 @@
 //! - Of the Admin API nothing; of OAuth no device flow, no client credentials, no `/oauth/revoke`
 //!   (the vendor documents none).
 //! - No XML bodies, no bulk send, no PowerForms, no payments, no ID verification beyond phone and
-//!   access code, no envelope locks, no focused view.
+//!   access code, no envelope locks, and of focused view its
+//!   parameters only: the script of `js-d.docusign.com` and its frame are not served.
 //! - Invitation e-mails are not sent; SMS goes to an outbox.
 //! - Limits an envelope and the life of an authorization code are guesses: the vendor keeps them secret.
 //! - A redirect URI counts as registered if it is listed, or (unlike at the vendor) if it is a
@@ -138,6 +139,8 @@ pub struct Ready {
     pub template_id: String,
     /// The template's role.
     pub template_role: String,
+    /// A brand of that account.
+    pub brand_id: String,
     /// The account's Connect HMAC key.
     pub connect_hmac_key: String,
 }
@@ -210,6 +213,7 @@ impl Emulator {
             private_key_file: secrets.private_key_file,
             template_id: templates::TEMPLATE.to_owned(),
             template_role: templates::TEMPLATE_ROLE.to_owned(),
+            brand_id: directory::BRAND.to_owned(),
             connect_hmac_key: secrets.connect_hmac_key.clone(),
         };
         let setup = state::Setup {

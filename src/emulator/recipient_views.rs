@@ -24,6 +24,8 @@ use super::{
 pub(super) const LIFE: SignedDuration = SignedDuration::from_secs(300);
 /// A longer return URL is cut by the vendor.
 const MAX_RETURN_URL: usize = 470;
+/// Where the vendor's own frame comes from, in its two environments.
+const APPS: [&str; 2] = ["https://apps-d.docusign.com", "https://apps.docusign.com"];
 /// `authenticationMethod`, compared without case: samples send `none`.
 const METHODS: [&str; 18] = [
     "Biometric",
@@ -90,7 +92,7 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
     let return_url = return_url(&fields)?;
     let method = method(&fields)?;
     let ancestors = origins(&fields, "frameAncestors")?;
-    origins(&fields, "messageOrigins")?;
+    focused(&ancestors, &origins(&fields, "messageOrigins")?)?;
     let envelope = &world.envelopes.envelopes[id];
     if matches!(envelope.status, Status::Created | Status::Declined | Status::Voided) {
         return Err(refuse(
@@ -205,6 +207,29 @@ fn origins(fields: &Fields, name: &str) -> Result<Vec<String>, Refusal> {
         })
     })
     .collect()
+}
+
+/// Focused view: the vendor's own pages stand in the frame and tell the site's page what happens, so they
+/// must be named in both lists, and nobody else may be told (how-to/request-signature-focused-view).
+fn focused(ancestors: &[String], messages: &[String]) -> Result<(), Refusal> {
+    let [told] = messages else {
+        return match messages {
+            [] => Ok(()),
+            _ => Err(invalid("'messageOrigins' must hold one origin.")),
+        };
+    };
+    if !APPS.contains(&told.as_str()) {
+        return Err(invalid(
+            "'messageOrigins' must be https://apps-d.docusign.com, or in production https://apps.docusign.com.",
+        ));
+    }
+    let has_site = ancestors.iter().any(|origin| origin != told);
+    if !ancestors.contains(told) || !has_site {
+        return Err(invalid(
+            "'frameAncestors' must hold the origin of your site and that of 'messageOrigins'.",
+        ));
+    }
+    Ok(())
 }
 
 /// The recipient that the request means; every value must be what the envelope says now.

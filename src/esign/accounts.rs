@@ -19,6 +19,8 @@ use crate::{
 pub struct SenderOptions {
     /// The workflow that sends codes by SMS, by id or name, where the account's own is not wanted.
     pub sms_workflow: Option<String>,
+    /// The brand that envelopes wear, by its id.
+    pub brand: Option<String>,
 }
 
 /// A sender in its account: whom calls are made as, and where to.

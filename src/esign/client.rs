@@ -70,11 +70,13 @@ pub struct Deps {
 pub struct Options {
     /// Calls under way at once; new work gets three quarters of them.
     pub calls_at_once: usize,
+    /// Where the upstream's own pages come from that a focused view stands in.
+    pub apps_origin: &'static str,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { calls_at_once: 64 }
+        Self { calls_at_once: 64, apps_origin: "https://apps-d.docusign.com" }
     }
 }
 
@@ -92,6 +94,7 @@ pub struct Client {
     pub(super) senders: Senders,
     pub(super) options_of: std::collections::HashMap<SenderName, SenderOptions>,
     pub(super) workflows: Workflows,
+    pub(super) apps_origin: &'static str,
     pub(super) templates: Templates,
     http: HttpClient,
     observer: Option<Arc<dyn Observer>>,
@@ -236,6 +239,7 @@ impl Client {
             clock: deps.clock,
             senders: Senders::default(),
             options_of: deps.senders.into_iter().collect(),
+            apps_origin: deps.options.apps_origin,
             workflows: Workflows::new(),
             templates: Templates::new(),
             http: deps.http,

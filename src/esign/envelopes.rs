@@ -48,8 +48,6 @@ pub struct NewEnvelope<'a> {
     pub events: Option<EventSink<'a>>,
     /// The language of the signing pages, as a tag; one that the upstream lacks is left out.
     pub locale: Option<&'a str>,
-    /// The brand, by its id.
-    pub brand: Option<&'a str>,
 }
 
 /// A signer of a [`NewEnvelope`].
@@ -148,7 +146,8 @@ impl Client {
     ) -> Result<Created, Error> {
         let needs_workflow = new.signers.iter().any(|signer| signer.sms.is_some());
         let workflow = if needs_workflow { Some(self.sms_workflow(acting, deadline).await?) } else { None };
-        let body: Vec<Bytes> = wire::definition(new, workflow.as_deref());
+        let brand = self.options_of.get(&acting.sender).and_then(|options| options.brand.as_deref());
+        let body: Vec<Bytes> = wire::definition(new, workflow.as_deref(), brand);
         let url = acting.url(["envelopes"]);
         let call = Call::new(Operation::CreateEnvelope, Method::POST, url, deadline).segments(body);
         let answer = self.call(acting, call).await?;

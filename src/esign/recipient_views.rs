@@ -31,10 +31,8 @@ pub struct ViewRequest<'a> {
     pub authentication_instant: Option<Timestamp>,
     /// The caller's own proof of it.
     pub assertion_id: Option<&'a str>,
-    /// Origins that may frame the signing pages.
+    /// Origins that may frame the signing pages; the upstream's own are added, which its focused view needs.
     pub frame_ancestors: &'a [String],
-    /// Origins that the signing pages may send messages to.
-    pub message_origins: &'a [String],
     /// The language, as a tag.
     pub locale: Option<&'a str>,
 }
@@ -62,6 +60,7 @@ impl Client {
                 "the return URL is longer than the 470 characters that the upstream keeps",
             ));
         }
+        let (frame_ancestors, message_origins) = self.frames(request.frame_ancestors);
         let body = wire::json(&wire::requests::RecipientView {
             return_url: request.return_url,
             authentication_method: request.authentication_method.unwrap_or("None"),
@@ -71,8 +70,8 @@ impl Client {
             recipient_id: request.recipient_id,
             assertion_id: request.assertion_id,
             authentication_instant: request.authentication_instant.map(|at| at.to_string()),
-            frame_ancestors: request.frame_ancestors,
-            message_origins: request.message_origins,
+            frame_ancestors: &frame_ancestors,
+            message_origins: &message_origins,
         });
         let url = acting.url(["envelopes", envelope.as_str(), "views", "recipient"]);
         let call = Call::new(Operation::CreateView, Method::POST, url, deadline).json(body);
@@ -89,5 +88,16 @@ impl Client {
             url.set_query(Some(&format!("{query}locale={language}")));
         }
         Ok(View { url: Private::new(url.into()), trace: answer.trace() })
+    }
+
+    /// Who may frame the signing pages, and whom they may send messages to. For a site that frames them,
+    /// the upstream's own pages stand in between (how-to/request-signature-focused-view, read 2026-08).
+    fn frames<'a>(&'a self, site: &'a [String]) -> (Vec<&'a str>, Vec<&'a str>) {
+        if site.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        let own = self.apps_origin;
+        let others = site.iter().map(String::as_str).filter(|origin| *origin != own);
+        (others.chain([own]).collect(), vec![own])
     }
 }

@@ -77,7 +77,6 @@ impl Draft {
             expires_after_days: Some(21),
             events: Some(EventSink { url: "https://sign.example.com/in/docusign/1", include_hmac: true }),
             locale: Some("de-AT"),
-            brand: None,
         }
     }
 }
@@ -169,7 +168,6 @@ async fn view(world: &World, return_url: &str) -> Result<View, Error> {
         authentication_instant: Some(Timestamp::from_second(1_700_000_000).unwrap()),
         assertion_id: Some("login-77f1"),
         frame_ancestors: &["https://www.example.com".to_owned()],
-        message_origins: &[],
         locale: Some("fr-CA"),
     };
     let envelope = EnvelopeId::new("env-1");

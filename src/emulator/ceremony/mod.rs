@@ -186,7 +186,8 @@ fn show(world: &World, code: &str, stage: Stage, problem: Option<&str>) -> Answe
     };
     let words = words(&session.locale);
     let sender = progress::sender_name(world, envelope);
-    let page = pages::Page { words, code, sender: &sender, envelope, recipient, problem };
+    let brand = progress::brand_name(world, envelope);
+    let page = pages::Page { words, code, brand, sender: &sender, envelope, recipient, problem };
     let html = match stage {
         Stage::AccessCode => page.access_code(),
         Stage::Phone => page.phone(session.code.is_some()),

@@ -19,6 +19,8 @@ const MAX_LINES: usize = 400;
 pub(super) struct Page<'a> {
     pub(super) words: &'static Words,
     pub(super) code: &'a str,
+    /// What stands on top: the envelope's brand, if it wears one.
+    pub(super) brand: Option<&'a str>,
     pub(super) sender: &'a str,
     pub(super) envelope: &'a Envelope,
     pub(super) recipient: &'a Recipient,
@@ -28,7 +30,7 @@ pub(super) struct Page<'a> {
 /// A page that only says something.
 pub(super) fn message(status: StatusCode, title: &str, words: &str) -> Answer {
     let body = html! { main class="narrow" { h1 { (title) } p { (words) } } };
-    Answer::html(status, shell("en", title, "", &body))
+    Answer::html(status, shell("en", title, None, "", &body))
 }
 
 impl Page<'_> {
@@ -119,7 +121,7 @@ impl Page<'_> {
                 }
             }
         };
-        shell(words.lang, &self.envelope.subject, words.notice, &body)
+        shell(words.lang, &self.envelope.subject, self.brand, words.notice, &body)
     }
 
     /// The document for somebody who has nothing to sign.
@@ -132,12 +134,12 @@ impl Page<'_> {
                 (self.form(&button("close", words.close)))
             }
         };
-        shell(words.lang, &self.envelope.subject, words.notice, &body)
+        shell(words.lang, &self.envelope.subject, self.brand, words.notice, &body)
     }
 
     fn narrow(&self, title: &str, content: &Markup) -> String {
         let body = html! { main class="narrow card" { h1 { (title) } (self.alert()) (content) } };
-        shell(self.words.lang, title, self.words.notice, &body)
+        shell(self.words.lang, title, self.brand, self.words.notice, &body)
     }
 
     fn head(&self, lead: &str) -> Markup {
@@ -246,7 +248,7 @@ fn masked(number: &str) -> String {
     number.chars().enumerate().map(|(at, c)| if at < 3 || at >= shown { c } else { '•' }).collect()
 }
 
-fn shell(lang: &str, title: &str, notice: &str, body: &Markup) -> String {
+fn shell(lang: &str, title: &str, brand: Option<&str>, notice: &str, body: &Markup) -> String {
     html! {
         (DOCTYPE)
         html lang=(lang) {
@@ -258,7 +260,7 @@ fn shell(lang: &str, title: &str, notice: &str, body: &Markup) -> String {
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                header class="bar" { strong { "Signing" } @if !notice.is_empty() { span { (notice) } } }
+                header class="bar" { strong { (brand.unwrap_or("Signing")) } @if !notice.is_empty() { span { (notice) } } }
                 (body)
             }
         }

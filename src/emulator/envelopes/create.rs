@@ -126,7 +126,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
     for draft in assembly.recipients {
         built.push(recipients::build(world, &account, &sender, draft)?);
     }
-    let brand = text(fields, "brandId").map(|brand| ("brandId".to_owned(), json!(brand)));
+    let brand = brand(world, &account, fields)?;
     let mut envelope = Envelope {
         id: world.guid(),
         account,
@@ -148,11 +148,21 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
         hooks,
         purge: Purge::Unpurged,
         audit: Vec::new(),
-        given: brand.into_iter().collect(),
+        given: brand.map(|id| ("brandId".to_owned(), json!(id))).into_iter().collect(),
     };
     let name = progress::sender_name(world, &envelope);
     envelope.note(call.now, &name, "Registered", "The envelope was created.");
     Ok(envelope)
+}
+
+/// The brand must be one of the account's. The vendor publishes no code for another one: our reading.
+fn brand(world: &World, account: &str, fields: &Fields) -> Result<Option<String>, Refusal> {
+    let Some(id) = text(fields, "brandId") else { return Ok(None) };
+    let known = world.directory.accounts.get(account).map(|account| &account.brands);
+    match known.and_then(|brands| brands.keys().find(|known| known.eq_ignore_ascii_case(id))) {
+        Some(known) => Ok(Some(known.clone())),
+        None => Err(invalid("The brand given in 'brandId' does not exist in this account.")),
+    }
 }
 
 fn check_ids(assembly: &Assembly) -> Result<(), Refusal> {

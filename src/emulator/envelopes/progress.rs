@@ -264,6 +264,12 @@ fn end(world: &mut World, id: &str, who: &str, reason: &str, now: Timestamp) {
     connect::emit(world, id, "envelope-voided", None, now);
 }
 
+/// The name of the brand that the envelope wears, if it wears one.
+pub(in crate::emulator) fn brand_name<'w>(world: &'w World, envelope: &Envelope) -> Option<&'w str> {
+    let id = envelope.given.get("brandId").and_then(|id| id.as_str())?;
+    world.directory.accounts.get(&envelope.account)?.brands.get(id).map(String::as_str)
+}
+
 /// The name of the user who sent it.
 pub(in crate::emulator) fn sender_name(world: &World, envelope: &Envelope) -> String {
     world.directory.users.get(&envelope.sender).map(|user| user.name.clone()).unwrap_or_default()

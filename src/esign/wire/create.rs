@@ -39,15 +39,20 @@ const EVENTS: [&str; 12] = [
     "recipient-finish-later",
 ];
 
-/// Writes the definition. `workflow` is the identity workflow for those signers who get a code by SMS.
-pub(in crate::esign) fn definition(new: &NewEnvelope<'_>, workflow: Option<&str>) -> Vec<Bytes> {
+/// Writes the definition. `workflow` is the identity workflow for those signers who get a code by SMS,
+/// `brand` the id of the brand that the envelope wears.
+pub(in crate::esign) fn definition(
+    new: &NewEnvelope<'_>,
+    workflow: Option<&str>,
+    brand: Option<&str>,
+) -> Vec<Bytes> {
     let is_composite = new.documents.iter().any(|document| matches!(document, Document::Template { .. }));
     let root = Definition {
         status: "sent",
         email_subject: subject(new),
         email_blurb: new.message,
         transaction_id: new.transaction_id.to_string(),
-        brand_id: new.brand,
+        brand_id: brand,
         custom_fields: (!is_composite).then(|| custom_fields(new)),
         recipients: (!is_composite).then(|| Recipients {
             signers: new.signers.iter().map(|signer| signer_of(new, signer, workflow, None)).collect(),

@@ -83,9 +83,9 @@ pub(in crate::esign) struct RecipientView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::esign) authentication_instant: Option<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(in crate::esign) frame_ancestors: &'a [String],
+    pub(in crate::esign) frame_ancestors: &'a [&'a str],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(in crate::esign) message_origins: &'a [String],
+    pub(in crate::esign) message_origins: &'a [&'a str],
 }
 
 /// `POST /users/{id}/signatures` and `PUT …/signatures/{id}`.
