@@ -332,6 +332,7 @@ impl From<signing::Error> for Problem {
                 Self::new("idempotency_key_reused", "the key belongs to a request with another body")
                     .link("signing", format!("/v1/signings/{signing}"))
             }
+            Error::LinkOver => Self::new("link_revoked", "the link was revoked, or its time is over"),
             Error::NoPublicListener => {
                 Self::new("invalid_request", "there are no links: public.base_url is not set")
             }

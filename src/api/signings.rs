@@ -18,9 +18,9 @@ use crate::{
         router::Api,
         streams,
     },
-    domain::{Draft, LinkId, Phone, SignerId, SigningId, SigningStatus},
+    domain::{Draft, LinkId, Phone, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
     esign::DocumentRef,
-    objects::{Invalids, parse_create, show},
+    objects::{Invalids, duration, parse_create, show},
     signing::{Ask, Created, digest},
     store::Filter,
     telemetry::metrics::IdempotencyResult,
@@ -222,9 +222,44 @@ pub(super) async fn link(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    empty_object(&whole_body(request, &api).await?)?;
-    let shown = api.signings.add_link(&caller.name, signing_id(&id)?, signer_id(&signer)?).await?;
+    let life = link_life(&whole_body(request, &api).await?)?;
+    let shown = api.signings.add_link(&caller.name, signing_id(&id)?, signer_id(&signer)?, life).await?;
     Ok(json(StatusCode::CREATED, show::link(&shown)))
+}
+
+/// `{}` or nothing: as long as the signing; or `{"expires_in": "2d"}`.
+fn link_life(body: &Bytes) -> Result<Option<Duration>, Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct LinkBody {
+        expires_in: String,
+    }
+    if empty_object(body).is_ok() {
+        return Ok(None);
+    }
+    let body: LinkBody = serde_json::from_slice(body)
+        .map_err(|_| Problem::new("invalid_request", "the body must be {} or {\"expires_in\": \"2d\"}"))?;
+    let life = duration::parse(&body.expires_in).filter(|life| *life <= MAX_LIFE);
+    life.map(Some).ok_or_else(|| {
+        let mut faults = Invalids::default();
+        faults.wrong("/expires_in", "must be a duration such as 12h or 21d, at most 365d");
+        faults.into()
+    })
+}
+
+/// `POST /v1/links/{id}/tickets`: for a form of the site's own that posts to the link, so that a visitor
+/// who has pressed a button already need not press ours.
+pub(super) async fn ticket(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    empty_object(&whole_body(request, &api).await?)?;
+    let id: LinkId = id.parse().map_err(|_| Problem::not_found())?;
+    let link = api.signings.live_link(&caller.name, id).await?;
+    let (ticket, until) = api.tickets.issue(link.id, api.clock.now());
+    Ok(json(StatusCode::CREATED, show::ticket(link.id, &ticket, until)))
 }
 
 /// `DELETE /v1/links/{id}`.

@@ -261,6 +261,7 @@ fn serve_api(
             parts.life.clone(),
         ),
         consents: parts.secrets.consents.clone(),
+        tickets: parts.secrets.tickets.clone(),
         public_origin: parts.signings.settings().public_origin.clone(),
         mode: parts.signings.settings().mode,
         senders: Arc::new(names),
@@ -329,8 +330,11 @@ fn esign(
         reserve_from_checks_percent: reserve / 2,
     };
     let senders = config.senders.iter().map(|(name, sender)| {
-        let sms_workflow = sender.sms_workflow.map(|id| id.to_string());
-        (SenderName::new(name.as_str()), esign::SenderOptions { sms_workflow })
+        let options = esign::SenderOptions {
+            sms_workflow: sender.sms_workflow.map(|id| id.to_string()),
+            brand: sender.brand.map(|id| id.to_string()),
+        };
+        (SenderName::new(name.as_str()), options)
     });
     Ok(esign::Client::new(esign::Deps {
         http: http_client(config, config.upstream.request_timeout)?,
@@ -339,7 +343,10 @@ fn esign(
         clock: Arc::clone(clock),
         observer: Some(observe::calls(metrics)),
         senders: senders.collect(),
-        options: esign::Options { calls_at_once: config.upstream.max_connections as usize },
+        options: esign::Options {
+            calls_at_once: config.upstream.max_connections as usize,
+            apps_origin: config.upstream.apps_origin(),
+        },
     }))
 }
 

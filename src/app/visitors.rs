@@ -11,7 +11,7 @@ use crate::{
     auth::consent_state::ConsentStates,
     config::{Config, ConfigError},
     public::{
-        self, Dependencies, PATHS, Public, Settings,
+        self, Dependencies, PATHS, Proxies, Public, Settings,
         pages::{Logo, Look},
     },
     signing::{ResultKey, Tickets},
@@ -56,7 +56,8 @@ pub(super) fn settings(config: &Config) -> Result<Option<Settings>, ConfigError>
     let look = Look::new(&brand.name, &brand.color, &brand.background, logo.transpose()?)
         .map_err(|error| ConfigError::new("public.brand", error.to_string(), "write such as \"#1f4f8f\""))?;
     let origin = origin.as_str().to_owned();
-    Ok(Some(Settings { origin, look, loopback: config.upstream.is_emulator() }))
+    let proxies = Proxies::new(config.public.trusted_proxies.clone(), config.public.proxy_header);
+    Ok(Some(Settings { origin, look, loopback: config.upstream.is_emulator(), proxies }))
 }
 
 /// The public listener's router, watched like the others.

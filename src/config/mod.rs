@@ -16,6 +16,7 @@ mod connect;
 mod error;
 mod layers;
 mod log;
+mod network;
 mod oidc;
 mod ops;
 mod otel;
@@ -48,10 +49,11 @@ pub use self::{
     error::ConfigError,
     layers::{DEFAULTS, Variables},
     log::{Log, LogFormat},
+    network::Network,
     oidc::{Oidc, SubjectRule, TokenAlgorithm},
     ops::Ops,
     otel::Otel,
-    public::{Brand, Public},
+    public::{Brand, ProxyHeader, Public},
     senders::{EXAMPLE_KEY_FINGERPRINT, KeySource, Sender},
     signer::{Pkcs11, Signer},
     stop::Stop,

@@ -5,7 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::Deserialize;
 use url::Url;
 
-use super::{ConfigError, Environment, Tls, values, values::Origin};
+use super::{
+    ConfigError, Environment, Tls,
+    network::Network,
+    values::{self, Origin, Setting},
+};
 
 /// A logo is sent with every page, from memory.
 const LOGO_LIMIT_BYTES: u64 = 256 * 1024;
@@ -19,8 +23,31 @@ pub struct Public {
     pub base_url: Option<Origin>,
     /// Speak TLS, where no proxy in front does.
     pub tls: Option<Tls>,
+    /// Reverse proxies whose word on where a request came from is taken.
+    pub trusted_proxies: Vec<Network>,
+    /// The header in which they say it.
+    pub proxy_header: ProxyHeader,
     /// How the pages look.
     pub brand: Brand,
+}
+
+/// Where a reverse proxy writes the address that it was called from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// RFC 7239.
+    Forwarded,
+    /// What most proxies write.
+    XForwardedFor,
+}
+
+impl Setting for ProxyHeader {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "forwarded" => Ok(Self::Forwarded),
+            "x-forwarded-for" => Ok(Self::XForwardedFor),
+            _ => Err("not such a header; write x-forwarded-for or forwarded".into()),
+        }
+    }
 }
 
 /// How the pages look.
@@ -50,6 +77,10 @@ pub(super) struct Raw {
     base_url: Option<Url>,
     #[serde(default)]
     tls: Option<Tls>,
+    #[serde(default, deserialize_with = "values::list")]
+    trusted_proxies: Vec<Network>,
+    #[serde(deserialize_with = "values::given")]
+    proxy_header: ProxyHeader,
     brand: Brand,
 }
 
@@ -58,7 +89,14 @@ impl Raw {
         self.brand.check()?;
         let base_url = self.base_url.as_ref().map(|url| base_url(url, environment)).transpose()?;
         self.tls.as_ref().map_or(Ok(()), |tls| tls.check("public"))?;
-        Ok(Public { listen: self.listen, base_url, tls: self.tls, brand: self.brand })
+        Ok(Public {
+            listen: self.listen,
+            base_url,
+            tls: self.tls,
+            trusted_proxies: self.trusted_proxies,
+            proxy_header: self.proxy_header,
+            brand: self.brand,
+        })
     }
 }
 

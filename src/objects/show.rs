@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    domain::{Claim, Event, Failure, Mode, Private, Signer, SignerId, Signing},
+    domain::{Claim, Event, Failure, LinkId, Mode, Private, Signer, SignerId, Signing},
     store::{Delivery, DeliveryState, Endpoint, Link},
 };
 
@@ -72,6 +72,18 @@ pub fn view(view: &ShownView) -> Bytes {
 /// A new link.
 pub fn link(shown: &ShownLink) -> Bytes {
     to_bytes(&LinkObject::of(shown))
+}
+
+/// A ticket of the direct form.
+pub fn ticket(link: LinkId, ticket: &Private<String>, until: Timestamp) -> Bytes {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        object: &'static str,
+        link: Text<LinkId>,
+        ticket: &'a str,
+        expires_at: Timestamp,
+    }
+    to_bytes(&Shown { object: "ticket", link: Text(link), ticket: ticket.reveal(), expires_at: until })
 }
 
 /// A list of anything.

@@ -74,7 +74,7 @@ pub(super) fn empty(status: StatusCode) -> Response {
 }
 
 /// The address of these answers is a secret (rule L4): no cache, index or referrer may keep it.
-fn keep_private(headers: &mut HeaderMap) {
+pub(super) fn keep_private(headers: &mut HeaderMap) {
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),

@@ -1,34 +1,47 @@
-//! A click becomes a view: the mint runs in a task of its own, and a double click is one click.
+//! A click becomes a view: the mint runs in a task of its own, a double click is one click, and while the
+//! upstream is down a click waits in line for as long as its visitor does.
 //!
 //! A browser whose visitor presses a button twice drops the first answer and waits for the second. To the
 //! lease (rule L2) these are two clicks, and the visitor would be told that the documents are open
-//! elsewhere. So each rendering of the page has a name, and clicks with one name share one view for a few
-//! seconds. The view's URL lives as long in memory, and nowhere else (rule L4).
+//! elsewhere. So each rendering of the page has a name, and clicks with one name share one view. Under the
+//! same name the page of a visitor in line asks, by loading itself, whether the upstream is back: it is the
+//! click that mints then, not the look (rule L1). The view's URL lives in memory for a few seconds, and
+//! nowhere else (rule L4). The line is this process's own: another daemon that is asked for it shows the
+//! button.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use futures_util::{FutureExt as _, future::Shared};
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::{
+    clock::SharedClock,
     domain::{Private, SignerId, SigningId},
     public::router::Parts,
-    signing::Error,
-    telemetry::metrics::ViewResult,
+    signing::{Error, ReturnTarget, Signings},
+    telemetry::metrics::{Metrics, ViewResult},
 };
 
-/// How long clicks with one name are one.
+/// How long the answer to a click is remembered. Longer than the page of the line takes to look again.
 const REMEMBERED: Duration = Duration::from_secs(10);
-/// Clicks that are remembered; the next one is on its own.
+/// Clicks that are remembered; the next one is on its own, and does not stand in line.
 const MAX_REMEMBERED: usize = 10_000;
-/// How long a visitor waits for the view. What takes longer is finished without them.
+/// How long a visitor waits for the view before they get the page of the line.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// Time between the tries for one click: at first, and at most.
+const TRY_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
+/// Whoever has not looked for so long has gone, and no view is minted for them.
+const ABSENT: Duration = Duration::from_secs(30);
+/// Nobody stands in line for longer.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// 128 random bits in base64url.
 const NAME_LENGTH: usize = 22;
 
@@ -39,9 +52,11 @@ pub(super) enum Clicked {
     View(Private<String>),
     /// Another view may be open until then.
     Elsewhere(Timestamp),
+    /// In line: the upstream does not answer, and is asked again while the visitor looks.
+    InLine,
     /// The upstream does not answer; it may, soon.
     Later,
-    /// The signing has moved on; its state says how.
+    /// The signing or the link has moved on; its state says how.
     Moved,
     /// No such signing or signer any more.
     Nothing,
@@ -49,12 +64,67 @@ pub(super) enum Clicked {
     Trouble,
 }
 
-type Sharing = Shared<oneshot::Receiver<Clicked>>;
+#[derive(Debug, Clone)]
+enum Progress {
+    /// The first try is under way.
+    Trying,
+    /// The upstream did not answer; the next try comes.
+    InLine,
+    /// It is over.
+    Over(Clicked),
+}
 
-/// The clicks of the last seconds.
+/// One click under way, as those see it who wait for it.
+#[derive(Debug, Clone)]
+pub(super) struct Pursuit {
+    progress: watch::Receiver<Progress>,
+    /// When its visitor last looked: uptime, in milliseconds.
+    seen_ms: Arc<AtomicU64>,
+}
+
+impl Pursuit {
+    fn begin(uptime: Duration) -> (watch::Sender<Progress>, Self) {
+        let (tell, progress) = watch::channel(Progress::Trying);
+        let pursuit = Self { progress, seen_ms: Arc::default() };
+        pursuit.look(uptime);
+        (tell, pursuit)
+    }
+
+    /// Notes that the visitor is still there.
+    fn look(&self, uptime: Duration) {
+        self.seen_ms.store(u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn is_forsaken(&self, uptime: Duration) -> bool {
+        uptime.saturating_sub(Duration::from_millis(self.seen_ms.load(Ordering::Relaxed))) > ABSENT
+    }
+
+    /// What it has come to by now.
+    fn now(&self) -> Clicked {
+        match &*self.progress.borrow() {
+            Progress::InLine | Progress::Trying => Clicked::InLine,
+            Progress::Over(clicked) => clicked.clone(),
+        }
+    }
+
+    /// The outcome of the first try.
+    async fn first(&mut self) -> Clicked {
+        // Nothing is told any more only when the process is being aborted.
+        let told = self.progress.wait_for(|progress| !matches!(progress, Progress::Trying)).await;
+        if told.is_err() {
+            return Clicked::Later;
+        }
+        drop(told);
+        self.now()
+    }
+}
+
+type Key = (SignerId, String);
+
+/// The clicks of the last seconds, and those in line.
 #[derive(Debug, Default)]
 pub(super) struct Clicks {
-    recent: Mutex<HashMap<(SignerId, String), Sharing>>,
+    recent: Mutex<HashMap<Key, Pursuit>>,
 }
 
 impl Clicks {
@@ -65,76 +135,142 @@ impl Clicks {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Joins the click of that name, or begins a new one with `begin`; tells whether it began.
+    /// The name that came with a click; one of our own where none of ours came.
+    pub(super) fn name_of(given: Option<String>) -> String {
+        let is_name = |name: &String| {
+            name.len() == NAME_LENGTH && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
+        given.filter(is_name).unwrap_or_else(Self::name)
+    }
+
+    /// Joins the click of that name, or begins a new one with `begin`, which learns whether it is remembered.
     fn join(
         &self,
         signer: SignerId,
-        name: Option<String>,
-        begin: impl FnOnce(oneshot::Sender<Clicked>),
-    ) -> (Sharing, Option<(SignerId, String)>) {
-        let (tell, told) = oneshot::channel();
-        let Some(name) = name.filter(|name| name.len() == NAME_LENGTH) else {
-            begin(tell);
-            return (told.shared(), None);
-        };
+        name: &str,
+        uptime: Duration,
+        begin: impl FnOnce(watch::Sender<Progress>, Pursuit, bool),
+    ) -> Pursuit {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (signer, name);
+        let key = (signer, name.to_owned());
         if let Some(known) = recent.get(&key) {
-            return (known.clone(), None);
+            known.look(uptime);
+            return known.clone();
         }
-        let sharing = told.shared();
-        let remembered = (recent.len() < MAX_REMEMBERED).then(|| key.clone());
-        if remembered.is_some() {
-            recent.insert(key, sharing.clone());
+        let (tell, pursuit) = Pursuit::begin(uptime);
+        let remembered = recent.len() < MAX_REMEMBERED;
+        if remembered {
+            recent.insert(key, pursuit.clone());
         }
         drop(recent);
-        begin(tell);
-        (sharing, remembered)
+        begin(tell, pursuit.clone(), remembered);
+        pursuit
     }
 
-    fn forget(&self, key: &(SignerId, String)) {
+    /// What the click of that name has come to, if it is remembered. Its visitor is seen to be there.
+    fn look(&self, signer: SignerId, name: &str, uptime: Duration) -> Option<Clicked> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let pursuit = recent.get(&(signer, name.to_owned()))?;
+        pursuit.look(uptime);
+        Some(pursuit.now())
+    }
+
+    fn forget(&self, key: &Key) {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 
 impl Parts {
-    /// Mints a view for a click, once a name.
-    pub(super) async fn click(&self, signing: SigningId, signer: SignerId, name: Option<String>) -> Clicked {
-        let (told, began) = self.clicks.join(signer, name, |tell| {
-            let (signings, metrics) = (self.given.signings.clone(), Arc::clone(&self.given.metrics));
-            // The visitor may hang up at any moment; a lease that was taken must not be left behind.
-            self.given.life.spawn_work("click", async move {
-                let minted = signings.view_by_click(signing, signer).await;
-                metrics.view_minted(view_result(minted.as_ref().err()));
-                let clicked = match minted {
-                    Ok(view) => Clicked::View(view.url),
-                    Err(error) => refused(signing, &error),
+    /// Mints a view for a click, once a name. Past the visitor's patience the click stands in line.
+    pub(super) async fn click(&self, target: ReturnTarget, name: &str) -> Clicked {
+        let clock = &self.given.clock;
+        let mut pursuit =
+            self.clicks.join(target.signer, name, clock.uptime(), |tell, pursuit, remembered| {
+                let chase = Chase {
+                    signings: self.given.signings.clone(),
+                    metrics: Arc::clone(&self.given.metrics),
+                    clock: Arc::clone(clock),
+                    stopping: self.given.life.stopping(),
+                    target,
+                    pursuit,
+                    tell,
                 };
-                let _ = tell.send(clicked);
+                let (clicks, key) = (Arc::clone(&self.clicks), (target.signer, name.to_owned()));
+                let life = self.given.life.clone();
+                let (clock, stopping) = (Arc::clone(clock), self.given.life.stopping());
+                // The visitor may hang up at any moment; a lease that was taken must not be left behind.
+                self.given.life.spawn_work("click", async move {
+                    chase.run(remembered).await;
+                    life.spawn("forget a click", async move {
+                        tokio::select! {
+                            () = clock.sleep(REMEMBERED) => {}
+                            () = stopping.cancelled() => {}
+                        }
+                        clicks.forget(&key);
+                    });
+                });
             });
-        });
-        if let Some(key) = began {
-            let (clicks, clock) = (Arc::clone(&self.clicks), Arc::clone(&self.given.clock));
-            let stopping = self.given.life.stopping();
-            self.given.life.spawn("forget a click", async move {
-                tokio::select! {
-                    () = clock.sleep(REMEMBERED) => {}
-                    () = stopping.cancelled() => {}
-                }
-                clicks.forget(&key);
-            });
-        }
         tokio::select! {
-            // Nothing is told only when the process is being aborted.
-            told = told => told.unwrap_or(Clicked::Later),
-            () = self.given.clock.sleep(PATIENCE) => Clicked::Later,
+            clicked = pursuit.first() => clicked,
+            () = clock.sleep(PATIENCE) => Clicked::InLine,
+        }
+    }
+
+    /// What a click in line has come to; none if nobody here knows it (any more).
+    pub(super) fn look_in_line(&self, signer: SignerId, name: &str) -> Option<Clicked> {
+        self.clicks.look(signer, name, self.given.clock.uptime())
+    }
+}
+
+/// The task behind a click.
+struct Chase {
+    signings: Signings,
+    metrics: Arc<Metrics>,
+    clock: SharedClock,
+    stopping: tokio_util::sync::CancellationToken,
+    target: ReturnTarget,
+    pursuit: Pursuit,
+    tell: watch::Sender<Progress>,
+}
+
+impl Chase {
+    /// Tries until there is an answer, or nobody waits for it any more. `may_wait`: whether its page can
+    /// ask for it again.
+    async fn run(self, may_wait: bool) {
+        let began = self.clock.uptime();
+        let [mut wait, longest_wait] = TRY_AGAIN;
+        let clicked = loop {
+            let clicked = self.once().await;
+            if !may_wait || !matches!(clicked, Clicked::Later) {
+                break clicked;
+            }
+            self.tell.send_replace(Progress::InLine);
+            tokio::select! {
+                () = self.clock.sleep(wait) => {}
+                () = self.stopping.cancelled() => break Clicked::Later,
+            }
+            let uptime = self.clock.uptime();
+            if self.pursuit.is_forsaken(uptime) || uptime.saturating_sub(began) > LONGEST {
+                break Clicked::Later;
+            }
+            wait = (wait * 2).min(longest_wait);
+        };
+        self.tell.send_replace(Progress::Over(clicked));
+    }
+
+    async fn once(&self) -> Clicked {
+        let minted = self.signings.view_by_click(self.target).await;
+        self.metrics.view_minted(view_result(minted.as_ref().err()));
+        match minted {
+            Ok(view) => Clicked::View(view.url),
+            Err(error) => refused(self.target.signing, &error),
         }
     }
 }
 
 fn refused(signing: SigningId, error: &Error) -> Clicked {
     match error {
-        Error::Closed(_) | Error::Failed { .. } | Error::NotReady { .. } => Clicked::Moved,
+        Error::Closed(_) | Error::Failed { .. } | Error::LinkOver | Error::NotReady { .. } => Clicked::Moved,
         Error::NotFound => Clicked::Nothing,
         Error::ViewLive { until } => Clicked::Elsewhere(*until),
         Error::Busy { .. } => Clicked::Later,
@@ -154,16 +290,20 @@ fn view_result(error: Option<&Error>) -> ViewResult {
         None => ViewResult::Good,
         Some(Error::ViewLive { .. }) => ViewResult::Leased,
         Some(Error::Upstream(upstream)) if !upstream.retryable() => ViewResult::Rejected,
-        Some(Error::Closed(_) | Error::NotFound | Error::NotReady { .. }) => ViewResult::Rejected,
+        Some(Error::Closed(_) | Error::LinkOver | Error::NotFound | Error::NotReady { .. }) => {
+            ViewResult::Rejected
+        }
         Some(_) => ViewResult::Unavailable,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::cell::RefCell;
 
     use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_000);
 
     fn signer() -> SignerId {
         SignerId::generate(Timestamp::UNIX_EPOCH)
@@ -174,28 +314,62 @@ mod tests {
         let clicks = Clicks::default();
         let (ada, bob) = (signer(), signer());
         let name = Clicks::name();
-        let mints = Cell::new(0);
-        let click = |signer, name: Option<&str>| {
-            clicks.join(signer, name.map(str::to_owned), |tell| {
-                mints.set(mints.get() + 1);
-                let _ = tell.send(Clicked::View(Private::new(format!("view {}", mints.get()))));
+        let begun = RefCell::new(Vec::new());
+        let click = |signer, name: &str| {
+            clicks.join(signer, name, NOW, |tell, _, remembered| {
+                assert!(remembered);
+                begun.borrow_mut().push(tell);
             })
         };
-        let (first, began) = click(ada, Some(&name));
-        let (second, again) = click(ada, Some(&name));
-        assert!(began.is_some() && again.is_none());
-        for told in [first, second] {
-            assert!(matches!(told.await, Ok(Clicked::View(url)) if url.reveal() == "view 1"));
+        let (mut first, mut second) = (click(ada, &name), click(ada, &name));
+        assert_eq!(begun.borrow().len(), 1);
+        let view = Clicked::View(Private::new("view 1".to_owned()));
+        begun.borrow()[0].send_replace(Progress::Over(view));
+        for told in [first.first().await, second.first().await] {
+            assert!(matches!(told, Clicked::View(url) if url.reveal() == "view 1"));
         }
-        drop(click(bob, Some(&name)));
-        drop(click(ada, Some(&Clicks::name())));
-        drop(click(ada, None));
-        drop(click(ada, Some("x")));
-        drop(click(ada, Some("x")));
-        assert_eq!(mints.get(), 6, "another signer, another rendering, or no name: another click");
-        clicks.forget(&began.unwrap());
-        drop(click(ada, Some(&name)));
-        assert_eq!(mints.get(), 7);
+        drop((click(bob, &name), click(ada, &Clicks::name())));
+        assert_eq!(begun.borrow().len(), 3, "another signer or another rendering: another click");
+        clicks.forget(&(ada, name.clone()));
+        drop(click(ada, &name));
+        assert_eq!(begun.borrow().len(), 4);
+    }
+
+    #[test]
+    fn only_names_of_ours_are_taken() {
+        let name = Clicks::name();
+        assert_eq!(Clicks::name_of(Some(name.clone())), name);
+        for wrong in
+            [None, Some(String::new()), Some("x".repeat(21)), Some("<".repeat(22)), Some("é".repeat(11))]
+        {
+            let made = Clicks::name_of(wrong.clone());
+            assert!(made.len() == NAME_LENGTH && Some(&made) != wrong.as_ref());
+        }
+    }
+
+    #[test]
+    fn a_line_is_left_by_whoever_does_not_look() {
+        let clicks = Clicks::default();
+        let (ada, name) = (signer(), Clicks::name());
+        let pursuit = clicks.join(ada, &name, NOW, |tell, _, _| {
+            tell.send_replace(Progress::InLine);
+        });
+        assert!(!pursuit.is_forsaken(NOW + ABSENT));
+        assert!(pursuit.is_forsaken(NOW + ABSENT + Duration::from_millis(1)));
+        let later = NOW + ABSENT * 2;
+        assert!(matches!(clicks.look(ada, &name, later), Some(Clicked::InLine)));
+        assert!(!pursuit.is_forsaken(later));
+        assert!(clicks.look(signer(), &name, later).is_none(), "another signer has no part in it");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let clicks = Clicks::default();
+        let mut kept = 0;
+        for _ in 0..MAX_REMEMBERED + 5 {
+            clicks.join(signer(), "n", NOW, |_, _, remembered| kept += usize::from(remembered));
+        }
+        assert_eq!((kept, clicks.recent.lock().unwrap().len()), (MAX_REMEMBERED, MAX_REMEMBERED));
     }
 
     #[test]

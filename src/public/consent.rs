@@ -34,8 +34,8 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
     let head = request.into_parts().0;
     let query = Query::of(head.uri.query().unwrap_or_default());
     let language = request::language(None, &head.headers);
-    let address = request::address(&head);
     let parts = &public.parts;
+    let address = request::address(&head, &parts.given.settings.proxies);
     let asked =
         query.state.as_deref().and_then(|state| parts.given.consents.open(state, parts.given.clock.now()));
     let page = match (asked, query) {

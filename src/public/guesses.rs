@@ -1,8 +1,9 @@
 //! Slows down whoever tries addresses: wrong tokens and nonces are counted by network.
 //!
 //! A token has 256 bits, so guessing one is hopeless; what this prevents is the noise. Only wrong addresses
-//! cost anything, and only wrong ones are refused: behind one address there may be a whole company, or our
-//! own reverse proxy with all visitors behind it, whose good links must go on working.
+//! cost anything, and only wrong ones are refused: behind one address there may be a whole company, or a
+//! reverse proxy that the settings do not name, with all visitors behind it, whose good links must go on
+//! working.
 
 use std::{
     collections::HashMap,

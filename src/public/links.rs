@@ -15,7 +15,7 @@ use crate::{
         pages::{Details, Invitation, Page},
         request, situation,
     },
-    signing::{LinkState, OpenedLink},
+    signing::{Error, LinkState, OpenedLink, ReturnTarget},
     telemetry::metrics::LinkKind,
 };
 
@@ -31,6 +31,9 @@ pub(super) async fn show(
         Err(answer) => return answer,
     };
     if head.method == Method::GET {
+        if let Some(answer) = public.in_line(&opened, &head).await {
+            return answer;
+        }
         public.parts.given.metrics.link_opened(LinkKind::Page);
     }
     public.show_link(&opened, &head.headers, None)
@@ -71,15 +74,30 @@ pub(super) async fn click(
             Page::Ready(invitation) => Page::Ready(Invitation { refused: true, ..invitation }),
             other => other,
         };
-        return public.show_link(&opened, &head.headers, Some((StatusCode::FORBIDDEN, page)));
+        return public.show_link(&opened, &head.headers, Some(Shown::of(StatusCode::FORBIDDEN, page)));
     }
-    let clicked = parts.click(opened.signing.id, opened.signer.id, form.click).await;
-    public.after_click(opened, clicked, &head.headers).await
+    let name = Clicks::name_of(form.click);
+    let clicked = parts.click(opened.target(), &name).await;
+    public.after_click(opened, clicked, &name, &head.headers).await
+}
+
+/// A page that is shown in place of the link's own.
+struct Shown {
+    status: StatusCode,
+    page: Page,
+    /// Where it goes when it loads itself again.
+    refresh_to: Option<String>,
+}
+
+impl Shown {
+    const fn of(status: StatusCode, page: Page) -> Self {
+        Self { status, page, refresh_to: None }
+    }
 }
 
 impl Public {
     /// Finds the link of a request, or says that there is none.
-    async fn open(
+    pub(super) async fn open(
         &self,
         token: Result<Path<String>, PathRejection>,
         head: &Parts,
@@ -104,57 +122,83 @@ impl Public {
 
     /// The answer to an address that leads nowhere; too many of them from one network are refused.
     pub(super) fn unknown_address(&self, head: &Parts) -> Response {
-        let allowed = self.parts.guesses.allows(request::address(head), self.parts.given.clock.uptime());
+        let address = request::address(head, &self.parts.given.settings.proxies);
+        let allowed = self.parts.guesses.allows(address, self.parts.given.clock.uptime());
         let page = if allowed { Page::Unknown } else { Page::TooMany };
         self.page(request::language(None, &head.headers), &page, &Details::default(), &[])
     }
 
     /// The page of a link: its own state first, then the signing's; or another page with its status.
-    fn show_link(
-        &self,
-        opened: &OpenedLink,
-        headers: &HeaderMap,
-        other: Option<(StatusCode, Page)>,
-    ) -> Response {
-        let (status, page) = other.unwrap_or_else(|| {
+    fn show_link(&self, opened: &OpenedLink, headers: &HeaderMap, other: Option<Shown>) -> Response {
+        let Shown { status, page, refresh_to } = other.unwrap_or_else(|| {
             let page = match opened.state {
-                LinkState::Expired => Page::LinkExpired,
                 LinkState::Live => {
                     situation::of_link(&opened.signing, &opened.signer, self.parts.given.clock.now())
                 }
-                LinkState::Revoked => Page::Revoked,
+                over => situation::of_link_over(over),
             };
-            (page.status(), page)
+            Shown::of(page.status(), page)
         });
         let name = matches!(page, Page::Ready(_)).then(Clicks::name);
-        let details =
-            Details { click: name.as_deref(), ..situation::details(&opened.signing, &opened.signer) };
+        let details = Details {
+            click: name.as_deref(),
+            refresh_to: refresh_to.as_deref(),
+            ..situation::details(&opened.signing, &opened.signer)
+        };
         let language = language(opened, headers);
         self.page_as(status, language, &page, &details, &opened.signing.frame_ancestors)
     }
 
-    async fn after_click(&self, opened: OpenedLink, clicked: Clicked, headers: &HeaderMap) -> Response {
+    /// The answer to the page of a click in line, which loads itself again under the name of its click. The
+    /// click mints, this only looks; whoever loads pages ahead gets no view.
+    async fn in_line(&self, opened: &OpenedLink, head: &Parts) -> Option<Response> {
+        let name = request::in_line(&head.uri).filter(|_| !request::is_ahead(&head.headers))?;
+        if opened.state != LinkState::Live {
+            return None;
+        }
+        let clicked = self.parts.look_in_line(opened.signer.id, &name)?;
+        Some(self.after_click(opened.clone(), clicked, &name, &head.headers).await)
+    }
+
+    async fn after_click(
+        &self,
+        opened: OpenedLink,
+        clicked: Clicked,
+        name: &str,
+        headers: &HeaderMap,
+    ) -> Response {
         let page = match clicked {
             Clicked::View(url) => match see_other(url.reveal()) {
                 Some(response) => return response,
                 None => Page::Trouble,
             },
             Clicked::Elsewhere(until) => situation::elsewhere(until, self.parts.given.clock.now()),
+            Clicked::InLine => Page::InLine,
             Clicked::Later => Page::Unavailable,
             Clicked::Moved => self.page_now(&opened).await,
             Clicked::Nothing => Page::Unknown,
             Clicked::Trouble => Page::Trouble,
         };
-        self.show_link(&opened, headers, Some((page.status_of_click(), page)))
+        let refresh_to = matches!(page, Page::InLine).then(|| request::line(name));
+        let shown = Shown { refresh_to, ..Shown::of(page.status_of_click(), page) };
+        self.show_link(&opened, headers, Some(shown))
     }
 
     /// The situation as it is after all: somebody was faster.
     async fn page_now(&self, opened: &OpenedLink) -> Page {
-        let target = crate::signing::ReturnTarget { signing: opened.signing.id, signer: opened.signer.id };
-        match self.parts.given.signings.look_back(target).await {
-            Ok((signing, signer)) => situation::of_link(&signing, &signer, self.parts.given.clock.now()),
-            Err(_) => Page::Trouble,
-        }
+        self.page_of(opened.target()).await.unwrap_or(Page::Trouble)
+    }
+
+    /// The page of a signer as it is now: their link's own state first, then the signing's.
+    pub(super) async fn page_of(&self, target: ReturnTarget) -> Result<Page, Error> {
+        let signings = &self.parts.given.signings;
+        Ok(match signings.link_state(target.link).await? {
+            LinkState::Live => {
+                let (signing, signer) = signings.look_back(target).await?;
+                situation::of_link(&signing, &signer, self.parts.given.clock.now())
+            }
+            over => situation::of_link_over(over),
+        })
     }
 }
 

@@ -10,6 +10,7 @@
 //! | body of a click | 8 KiB, within 10 s | `request` |
 //! | patience for a view | 25 s, then a page; the mint goes on | `clicks` |
 //! | a double click is known as one for | 10 s, 10,000 clicks | `clicks` |
+//! | a click stands in line while the upstream is down | 30 min, 30 s after its page last looked | `clicks` |
 //! | wrong addresses from one network | 60, then one a second; 10,000 networks | `guesses` |
 //! | a direct form's ticket | 60 s, once | `signing::tickets` |
 //! | a result token | 5 min | `signing::result` |
@@ -17,17 +18,21 @@
 mod address;
 mod answer;
 mod clicks;
+mod component;
 mod connect;
 mod consent;
+mod facts;
 mod guesses;
 mod links;
 pub mod pages;
+mod proxies;
 mod request;
 mod returns;
 mod router;
 mod situation;
 
 pub use connect::deliveries;
+pub use proxies::Proxies;
 pub use router::{Dependencies, PATHS, Public, Settings, router};
 
 #[cfg(test)]

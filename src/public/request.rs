@@ -4,9 +4,9 @@
 use std::{net::IpAddr, time::Duration};
 
 use axum::body::Body;
-use http::{HeaderMap, StatusCode, header, request::Parts};
+use http::{HeaderMap, StatusCode, Uri, header, request::Parts};
 
-use crate::{clock::SharedClock, domain::Language, listener::Peer};
+use crate::{clock::SharedClock, domain::Language, listener::Peer, public::proxies::Proxies};
 
 /// A click has two short fields.
 const BODY_LIMIT: usize = 8 * 1024;
@@ -30,9 +30,21 @@ pub(super) fn language(locale: Option<&str>, headers: &HeaderMap) -> Language {
     })
 }
 
-/// Where the request came from.
-pub(super) fn address(head: &Parts) -> Option<IpAddr> {
-    head.extensions.get::<Peer>()?.address.map(|address| address.ip())
+/// Where the request came from: the visitor's address, also behind a proxy that is trusted.
+pub(super) fn address(head: &Parts, proxies: &Proxies) -> Option<IpAddr> {
+    let peer = head.extensions.get::<Peer>()?.address?.ip();
+    Some(proxies.visitor(peer, &head.headers))
+}
+
+/// Where the page of a click in line loads itself again.
+pub(super) fn line(name: &str) -> String {
+    format!("?line={name}")
+}
+
+/// The name of the click whose page asks whether it is its turn.
+pub(super) fn in_line(uri: &Uri) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(uri.query()?.as_bytes());
+    pairs.find(|(name, _)| name == "line").map(|(_, value)| value.into_owned())
 }
 
 /// Whether a browser loads this ahead, for a visitor who may never go there.

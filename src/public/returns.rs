@@ -15,11 +15,11 @@ use crate::{
         address::with_result,
         answer::{empty, see_other},
         clicks::{Clicked, Clicks},
-        pages::{Details, Page},
+        pages::{Details, Page, Pause},
         request,
         situation::{self, Next},
     },
-    signing::{Error, ReturnTarget, result},
+    signing::{Error, LinkState, ReturnTarget, result},
     telemetry::metrics::{Fact, ReturnClaim},
 };
 
@@ -38,6 +38,9 @@ pub(super) async fn come_back(
         // Not a return: the browser asks again when the visitor really goes here.
         return empty(StatusCode::SERVICE_UNAVAILABLE);
     }
+    if let Some(answer) = public.line_back(target, &head).await {
+        return answer;
+    }
     let query = Query::of(&head.uri);
     let signings = &public.parts.given.signings;
     let found = match query.wait {
@@ -51,7 +54,9 @@ pub(super) async fn come_back(
         }),
     };
     match found {
-        Ok((signing, signer, claim)) => public.send_on(&signing, &signer, claim, query.wait, &head.headers),
+        Ok((signing, signer, claim)) => {
+            public.send_on((&signing, &signer), target, claim, query.wait, &head.headers).await
+        }
         Err(error) => public.no_return(&head, &error),
     }
 }
@@ -95,8 +100,9 @@ pub(super) async fn click(
         let page = Page::LinkExpired;
         return public.page_back(&signing, &signer, (page.status(), page), &head.headers);
     }
-    let clicked = parts.click(signing.id, signer.id, form.click).await;
-    public.after_resume(target, (signing, signer), clicked, &head.headers).await
+    let name = Clicks::name_of(form.click);
+    let clicked = parts.click(target, &name).await;
+    public.after_resume(target, (signing, signer), clicked, &name, &head.headers).await
 }
 
 impl Public {
@@ -104,11 +110,22 @@ impl Public {
         self.parts.given.signings.return_target(&nonce.ok()?.0)
     }
 
+    /// The answer to the page of a click in line, as on a link's own page.
+    async fn line_back(&self, target: ReturnTarget, head: &Parts) -> Option<Response> {
+        let name = request::in_line(&head.uri)?;
+        let clicked = self.parts.look_in_line(target.signer, &name).unwrap_or(Clicked::Moved);
+        let found = match self.parts.given.signings.look_back(target).await {
+            Ok(found) => found,
+            Err(error) => return Some(self.no_return(head, &error)),
+        };
+        Some(self.after_resume(target, found, clicked, &name, &head.headers).await)
+    }
+
     /// The browser's next place: the site, or a page of ours.
-    fn send_on(
+    async fn send_on(
         &self,
-        signing: &Signing,
-        signer: &Signer,
+        (signing, signer): (&Signing, &Signer),
+        target: ReturnTarget,
         claim: Claim,
         waits: Option<u32>,
         headers: &HeaderMap,
@@ -116,6 +133,7 @@ impl Public {
         let next = situation::after_return(signing, signer, claim, self.parts.given.clock.now());
         let site = self.site(signing, signer, claim);
         let page = match (next, &site) {
+            (Next::Page(Page::Resume(pause)), _) => self.resume_or_over(target, pause).await,
             (Next::Page(page), _) => page,
             (Next::Site, Some(site)) => match see_other(site) {
                 Some(response) => return response,
@@ -140,11 +158,21 @@ impl Public {
         self.page_as(status_here(&page), language, &page, &details, &signing.frame_ancestors)
     }
 
+    /// Who comes back by a link that was revoked meanwhile is not led on.
+    async fn resume_or_over(&self, target: ReturnTarget, pause: Pause) -> Page {
+        match self.parts.given.signings.link_state(target.link).await {
+            Ok(LinkState::Live) => Page::Resume(pause),
+            Ok(over) => situation::of_link_over(over),
+            Err(_) => Page::Trouble,
+        }
+    }
+
     async fn after_resume(
         &self,
         target: ReturnTarget,
         (signing, signer): (Signing, Signer),
         clicked: Clicked,
+        name: &str,
         headers: &HeaderMap,
     ) -> Response {
         let now = self.parts.given.clock.now();
@@ -154,15 +182,14 @@ impl Public {
                 None => Page::Trouble,
             },
             Clicked::Elsewhere(until) => situation::elsewhere(until, now),
+            Clicked::InLine => Page::InLine,
             Clicked::Later => Page::Unavailable,
-            Clicked::Moved => match self.parts.given.signings.look_back(target).await {
-                Ok((signing, signer)) => situation::of_link(&signing, &signer, now),
-                Err(_) => Page::Trouble,
-            },
+            Clicked::Moved => self.page_of(target).await.unwrap_or(Page::Trouble),
             Clicked::Nothing => Page::Unknown,
             Clicked::Trouble => Page::Trouble,
         };
-        self.page_back(&signing, &signer, (page.status_of_click(), page), headers)
+        let to = matches!(page, Page::InLine).then(|| request::line(name));
+        self.page_back_to(&signing, &signer, (page.status_of_click(), page), to.as_deref(), headers)
     }
 
     /// A page at this address that leads back to the site, if there is one.
@@ -170,7 +197,18 @@ impl Public {
         &self,
         signing: &Signing,
         signer: &Signer,
+        shown: (StatusCode, Page),
+        headers: &HeaderMap,
+    ) -> Response {
+        self.page_back_to(signing, signer, shown, None, headers)
+    }
+
+    fn page_back_to(
+        &self,
+        signing: &Signing,
+        signer: &Signer,
         (status, page): (StatusCode, Page),
+        refresh_to: Option<&str>,
         headers: &HeaderMap,
     ) -> Response {
         let claim = signer.last_return.map_or(Claim::Unknown, |last| last.claim);
@@ -180,7 +218,7 @@ impl Public {
             back: site.as_deref(),
             click: name.as_deref(),
             // Loading this address plainly would count as another return.
-            refresh_to: Some("?wait=0"),
+            refresh_to: refresh_to.or(Some("?wait=0")),
             ..situation::details(signing, signer)
         };
         let language = request::language(signing.locale.as_deref(), headers);

@@ -15,10 +15,11 @@ use crate::{
     lifecycle::Lifecycle,
     public::{
         clicks::Clicks,
-        consent,
+        component, consent, facts,
         guesses::Guesses,
         links,
         pages::{Details, Look, Page},
+        proxies::Proxies,
         request, returns,
     },
     signing::{ResultKey, Signings, Tickets},
@@ -26,7 +27,14 @@ use crate::{
 };
 
 /// The paths of this listener, as the metrics name them.
-pub const PATHS: &[&str] = &["/s/{token}", "/r/{nonce}", "/in/docusign/{id}", "/consent/callback"];
+pub const PATHS: &[&str] = &[
+    "/s/{token}",
+    "/s/{token}/facts",
+    "/r/{nonce}",
+    "/countersign.js",
+    "/in/docusign/{id}",
+    "/consent/callback",
+];
 
 /// What the public side can be told.
 #[derive(Debug, Clone)]
@@ -37,6 +45,8 @@ pub struct Settings {
     pub look: Look,
     /// Whether views may lead to plain HTTP on loopback: for the emulator.
     pub loopback: bool,
+    /// Whose word on a visitor's address is taken.
+    pub proxies: Proxies,
 }
 
 /// What the public side is built on.
@@ -86,6 +96,8 @@ impl Public {
 pub fn router(public: Public, connect: Router) -> Router {
     Router::new()
         .route("/s/{token}", get(links::show).post(links::click))
+        .route("/s/{token}/facts", get(facts::show))
+        .route("/countersign.js", get(component::script))
         .route("/r/{nonce}", get(returns::come_back).head(returns::look).post(returns::click))
         .route("/consent/callback", get(consent::callback))
         .fallback(nothing_here)

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{Claim, Mode, Signer, SignerStatus, Signing, SigningStatus},
     public::pages::{Details, Invitation, Page, Pause},
+    signing::LinkState,
 };
 
 /// The page for a signer who opens a link.
@@ -18,6 +19,14 @@ pub(super) fn of_link(signing: &Signing, signer: &Signer, now: Timestamp) -> Pag
         SigningStatus::Failed => Page::Failed,
         SigningStatus::Voided => Page::Voided,
         SigningStatus::Open => of_signer(signing, signer, now),
+    }
+}
+
+/// The page of a link that leads nowhere any more, whatever the signing is.
+pub(super) const fn of_link_over(state: LinkState) -> Page {
+    match state {
+        LinkState::Expired => Page::LinkExpired,
+        LinkState::Live | LinkState::Revoked => Page::Revoked,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     http_client::{self, HttpClient},
     lifecycle::Lifecycle,
     listener::Peer,
-    public::{self, Dependencies, Public, Settings, pages::Look},
+    public::{self, Dependencies, Proxies, Public, Settings, pages::Look},
     signing::{self, NonceKey, ResultKey, ReturnTarget, Signings, Tickets, sample},
     store::{self, Begun, Durability, Intent, Payload, SealKeys, SharedStore, Version, Work},
     telemetry::metrics::Metrics,
@@ -96,10 +96,16 @@ impl World {
             metrics: Arc::clone(&metrics),
             clock: shared,
             life,
-            settings: Settings { origin: ORIGIN.to_owned(), look: Look::default(), loopback: false },
+            settings: Settings {
+                origin: ORIGIN.to_owned(),
+                look: Look::default(),
+                loopback: false,
+                proxies: Proxies::none(),
+            },
         });
         let signing = keep(&store, signing).await;
-        let shown = signings.add_link(&signing.caller, signing.id, signing.signers[0].id).await.unwrap();
+        let shown =
+            signings.add_link(&signing.caller, signing.id, signing.signers[0].id, None).await.unwrap();
         let path = shown.url.reveal().strip_prefix(ORIGIN).unwrap().to_owned();
         let router = public::router(public, Router::new());
         let link = shown.link.id;
@@ -130,7 +136,8 @@ impl World {
     }
 
     fn return_path(&self) -> String {
-        let target = ReturnTarget { signing: self.signing.id, signer: self.signing.signers[0].id };
+        let target =
+            ReturnTarget { signing: self.signing.id, signer: self.signing.signers[0].id, link: None };
         format!("/r/{}", self.nonces.nonce(target))
     }
 
@@ -172,7 +179,7 @@ fn esign(auth: &Auth, clock: &SharedClock) -> Arc<esign::Client> {
         clock: Arc::clone(clock),
         observer: None,
         senders: Vec::new(),
-        options: esign::Options { calls_at_once: 4 },
+        options: esign::Options { calls_at_once: 4, ..esign::Options::default() },
     })
 }
 
@@ -251,7 +258,7 @@ async fn l1_only_a_click_of_ours_or_a_ticket_asks_for_a_view() {
     assert_eq!(world.stored().await, before);
 
     let now = Timestamp::from_second(1_700_000_000).unwrap();
-    let ticket = format!("ticket={}", world.tickets.issue(world.link, now).reveal());
+    let ticket = format!("ticket={}", world.tickets.issue(world.link, now).0.reveal());
     let taken = world.send(Method::POST, &world.path, &foreign, &ticket).await;
     assert_eq!(taken.status, StatusCode::SERVICE_UNAVAILABLE, "it was tried, and there is no upstream");
     assert_eq!(world.mints(), 1);
@@ -304,7 +311,7 @@ async fn a_revoked_or_expired_link_leads_nowhere() {
     let world = World::new().await;
     change(&world, |signing| signing.expires_at = Some(signing.created_at)).await;
     let id = world.signing.signers[0].id;
-    let shown = world.signings.add_link(&caller, world.signing.id, id).await.unwrap();
+    let shown = world.signings.add_link(&caller, world.signing.id, id, None).await.unwrap();
     let path = shown.url.reveal().strip_prefix(ORIGIN).unwrap().to_owned();
     for answer in [world.get(&path).await, world.post(&path, "").await] {
         assert_eq!(answer.status, StatusCode::GONE);

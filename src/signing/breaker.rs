@@ -1,5 +1,5 @@
-//! A circuit breaker in front of creates: while the upstream is dead, new creates are queued at once
-//! instead of each waiting for its own time-out, and one probe at a time finds out when it is back.
+//! A circuit breaker in front of creates and clicks: while the upstream is dead, new ones are queued at
+//! once instead of each waiting for its own time-out, and one probe at a time finds out when it is back.
 
 use std::{
     sync::{Mutex, PoisonError},

@@ -217,7 +217,7 @@ impl Signings {
         let mut tell = Some(tell);
         let mut accepted = None;
         let outcome = {
-            let attempt = self.attempt(&job.signing, &job.draft, until);
+            let attempt = self.attempt(&job.signing, &job.draft, &job.links, until);
             tokio::pin!(attempt);
             let left = until.saturating_sub(self.parts.clock.uptime());
             tokio::select! {

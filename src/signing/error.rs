@@ -50,6 +50,9 @@ pub enum Error {
         /// The signing that the other request made.
         signing: SigningId,
     },
+    /// The link was revoked, or its time is over.
+    #[error("the link leads nowhere any more")]
+    LinkOver,
     /// No such thing, or not this caller's.
     #[error("no such signing, signer or link")]
     NotFound,

@@ -1,10 +1,12 @@
 //! What a durable link leads to. Looking never changes, mints or spends anything (rule L1).
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use jiff::Timestamp;
 
 use crate::{
-    domain::{LinkId, Private, Signer, Signing},
+    domain::{CallerName, LinkId, Private, Signer, Signing},
     signing::{Error, ReturnTarget, Signings, digest},
+    store::Link,
 };
 
 /// How long a link's token is: 256 bits in base64url without padding.
@@ -23,6 +25,13 @@ pub struct OpenedLink {
     pub signer: Signer,
 }
 
+impl OpenedLink {
+    /// Whom it is for.
+    pub const fn target(&self) -> ReturnTarget {
+        ReturnTarget { signing: self.signing.id, signer: self.signer.id, link: Some(self.id) }
+    }
+}
+
 /// Whether a link still leads anywhere. What it leads to then, the signing's status tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {
@@ -32,6 +41,18 @@ pub enum LinkState {
     Live,
     /// The caller revoked it.
     Revoked,
+}
+
+impl LinkState {
+    fn of(link: &Link, now: Timestamp) -> Self {
+        if link.revoked_at.is_some() {
+            Self::Revoked
+        } else if link.expires_at.is_some_and(|at| at <= now) {
+            Self::Expired
+        } else {
+            Self::Live
+        }
+    }
 }
 
 impl Signings {
@@ -48,16 +69,29 @@ impl Signings {
         let Some(link) = link.filter(|link| verify_slices_are_equal(&link.token, &digest).is_ok()) else {
             return Ok(None);
         };
-        let state = if link.revoked_at.is_some() {
-            LinkState::Revoked
-        } else if link.expires_at.is_some_and(|at| at <= self.parts.clock.now()) {
-            LinkState::Expired
-        } else {
-            LinkState::Live
-        };
+        let state = LinkState::of(&link, self.parts.clock.now());
         let Some(record) = self.parts.store.signing(link.signing).await? else { return Ok(None) };
         let Some(signer) = record.signing.signer(link.signer).cloned() else { return Ok(None) };
         Ok(Some(OpenedLink { id: link.id, state, signing: record.signing, signer }))
+    }
+
+    /// Whether the link that a view hung on still leads on: who revokes a link closes what it opened. What
+    /// the caller got without a link hangs on the signing alone.
+    pub async fn link_state(&self, link: Option<LinkId>) -> Result<LinkState, Error> {
+        let Some(id) = link else { return Ok(LinkState::Live) };
+        let link = self.parts.store.link(id).await?;
+        // Links go only with their signing.
+        Ok(link.map_or(LinkState::Revoked, |link| LinkState::of(&link, self.parts.clock.now())))
+    }
+
+    /// A link of this caller that still leads on.
+    pub async fn live_link(&self, caller: &CallerName, id: LinkId) -> Result<Link, Error> {
+        let link = self.parts.store.link(id).await?.ok_or(Error::NotFound)?;
+        self.record_of(caller, link.signing).await?;
+        match LinkState::of(&link, self.parts.clock.now()) {
+            LinkState::Live => Ok(link),
+            LinkState::Expired | LinkState::Revoked => Err(Error::LinkOver),
+        }
     }
 
     /// The signing and signer that a nonce names, as the facts have them.

@@ -185,12 +185,13 @@ impl Signings {
         }
     }
 
-    /// A new durable link for one signer.
+    /// A new durable link for one signer; with `life` it ends sooner than the signing.
     pub async fn add_link(
         &self,
         caller: &CallerName,
         id: SigningId,
         signer: SignerId,
+        life: Option<Duration>,
     ) -> Result<ShownLink, Error> {
         let record = self.record_of(caller, id).await?;
         if record.signing.status.is_terminal() {
@@ -199,8 +200,11 @@ impl Signings {
         if record.signing.signer(signer).is_none() {
             return Err(Error::NotFound);
         }
-        let shown =
-            self.new_link(&record.signing, signer, self.parts.clock.now()).ok_or(Error::NoPublicListener)?;
+        let now = self.parts.clock.now();
+        let mut shown = self.new_link(&record.signing, signer, now).ok_or(Error::NoPublicListener)?;
+        if let Some(end) = life.map(|life| create::later(now, life)) {
+            shown.link.expires_at = Some(shown.link.expires_at.map_or(end, |of_signing| of_signing.min(end)));
+        }
         self.parts.store.add_link(shown.link.clone()).await?;
         Ok(shown)
     }

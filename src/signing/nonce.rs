@@ -1,17 +1,19 @@
 //! The nonce in the return URL that the upstream gets: it names a signer of a signing, and nobody can guess
 //! or forge one, because it carries a MAC under a key of ours. Nothing is stored for it, so that minting a
-//! view writes no row.
+//! view writes no row. It also names the link that the view came from, so that whoever revokes the link
+//! closes the way back, too.
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
-use crate::domain::{SignerId, SigningId};
+use crate::domain::{LinkId, SignerId, SigningId};
 
 /// Length of the MAC in bytes: 128 bits, beyond any guessing.
 const TAG: usize = 16;
-/// Two ids and the MAC.
-const LENGTH: usize = 32 + TAG;
+/// The ids of signing and signer, perhaps that of a link, and the MAC. The MAC is over all ids, so the two
+/// forms are never taken for each other.
+const LENGTHS: [usize; 2] = [32 + TAG, 48 + TAG];
 
 /// The key behind nonces. `Debug` does not show it.
 #[derive(Clone)]
@@ -24,6 +26,8 @@ pub struct ReturnTarget {
     pub signing: SigningId,
     /// The signer who comes back.
     pub signer: SignerId,
+    /// The link that the view hung on; none if the caller asked for it by itself.
+    pub link: Option<LinkId>,
 }
 
 impl NonceKey {
@@ -36,22 +40,28 @@ impl NonceKey {
 
     /// The nonce for a signer.
     pub fn nonce(&self, target: ReturnTarget) -> String {
-        let mut bytes = [0_u8; LENGTH];
-        bytes[..16].copy_from_slice(target.signing.as_uuid().as_bytes());
-        bytes[16..32].copy_from_slice(target.signer.as_uuid().as_bytes());
-        let tag = hmac::sign(&self.0, &bytes[..32]);
-        bytes[32..].copy_from_slice(&tag.as_ref()[..TAG]);
+        let mut bytes = Vec::with_capacity(LENGTHS[1]);
+        bytes.extend_from_slice(target.signing.as_uuid().as_bytes());
+        bytes.extend_from_slice(target.signer.as_uuid().as_bytes());
+        if let Some(link) = target.link {
+            bytes.extend_from_slice(link.as_uuid().as_bytes());
+        }
+        let tag = hmac::sign(&self.0, &bytes);
+        bytes.extend_from_slice(&tag.as_ref()[..TAG]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// What a nonce names, if it is one of ours. Compares in constant time.
     pub fn open(&self, nonce: &str) -> Option<ReturnTarget> {
-        let bytes = URL_SAFE_NO_PAD.decode(nonce).ok().filter(|bytes| bytes.len() == LENGTH)?;
-        let tag = hmac::sign(&self.0, &bytes[..32]);
-        aws_lc_rs::constant_time::verify_slices_are_equal(&tag.as_ref()[..TAG], &bytes[32..]).ok()?;
+        let bytes = URL_SAFE_NO_PAD.decode(nonce).ok().filter(|bytes| LENGTHS.contains(&bytes.len()))?;
+        let (ids, given) = bytes.split_at(bytes.len() - TAG);
+        let tag = hmac::sign(&self.0, ids);
+        aws_lc_rs::constant_time::verify_slices_are_equal(&tag.as_ref()[..TAG], given).ok()?;
+        let mut ids = ids.chunks_exact(16).filter_map(|id| Uuid::from_slice(id).ok());
         Some(ReturnTarget {
-            signing: SigningId::from_uuid(Uuid::from_slice(&bytes[..16]).ok()?),
-            signer: SignerId::from_uuid(Uuid::from_slice(&bytes[16..32]).ok()?),
+            signing: SigningId::from_uuid(ids.next()?),
+            signer: SignerId::from_uuid(ids.next()?),
+            link: ids.next().map(LinkId::from_uuid),
         })
     }
 }
@@ -72,16 +82,37 @@ mod tests {
     fn a_nonce_opens_only_whole_and_under_its_key() {
         let key = NonceKey::derive(b"one");
         let now = Timestamp::UNIX_EPOCH;
-        let target = ReturnTarget { signing: SigningId::generate(now), signer: SignerId::generate(now) };
-        let nonce = key.nonce(target);
-        assert_eq!(key.open(&nonce), Some(target));
-        assert_eq!(NonceKey::derive(b"two").open(&nonce), None);
-        for at in 0..nonce.len() {
-            let mut forged = nonce.clone().into_bytes();
-            forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(key.open(std::str::from_utf8(&forged).unwrap()), None, "byte {at}");
+        let (signing, signer) = (SigningId::generate(now), SignerId::generate(now));
+        for link in [None, Some(LinkId::generate(now))] {
+            let target = ReturnTarget { signing, signer, link };
+            let nonce = key.nonce(target);
+            assert_eq!(key.open(&nonce), Some(target));
+            assert_eq!(NonceKey::derive(b"two").open(&nonce), None);
+            for at in 0..nonce.len() {
+                let mut forged = nonce.clone().into_bytes();
+                forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+                assert_eq!(key.open(std::str::from_utf8(&forged).unwrap()), None, "byte {at}");
+                assert_eq!(key.open(&nonce[..at]), None, "cut at {at}");
+            }
+            assert_eq!(key.open(&format!("{nonce}AAAA")), None);
         }
-        assert_eq!(key.open(&nonce[..nonce.len() - 1]), None);
-        assert_eq!(key.open(""), None);
+    }
+
+    #[test]
+    fn a_nonce_keeps_its_link_whoever_cuts_it() {
+        let key = NonceKey::derive(b"one");
+        let now = Timestamp::UNIX_EPOCH;
+        let (signing, signer) = (SigningId::generate(now), SignerId::generate(now));
+        let bare = key.nonce(ReturnTarget { signing, signer, link: None });
+        let linked = key.nonce(ReturnTarget { signing, signer, link: Some(LinkId::generate(now)) });
+        let [bare, linked] = [bare, linked].map(|nonce| URL_SAFE_NO_PAD.decode(nonce).unwrap());
+        let tag = &linked[48..];
+        assert_eq!(
+            key.open(&URL_SAFE_NO_PAD.encode([&linked[..32], tag].concat())),
+            None,
+            "the link cut out"
+        );
+        let moved = [&bare[..32], &linked[32..48], &bare[32..]].concat();
+        assert_eq!(key.open(&URL_SAFE_NO_PAD.encode(moved)), None, "a link put in");
     }
 }

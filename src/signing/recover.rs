@@ -234,7 +234,7 @@ impl Signings {
         let mut job = Job { signing, version, draft, body, links: Vec::new(), accepted: true, attempts };
         let this = self.clone();
         self.parts.life.spawn_work("create again", async move {
-            let outcome = this.attempt(&job.signing, &without_view(&job.draft), Duration::MAX).await;
+            let outcome = this.attempt(&job.signing, &without_view(&job.draft), &[], Duration::MAX).await;
             let _ = this.settle(&mut job, outcome).await;
         });
         Ok(())

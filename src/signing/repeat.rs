@@ -100,7 +100,8 @@ impl Signings {
         let signer = record.signing.next_signer().map(|signer| signer.id).filter(|_| view);
         let mut views = Vec::new();
         if let Some(signer) = signer {
-            match self.open_view(&record.signing.caller, id, signer, Opener::Caller).await {
+            let link = links.iter().find(|shown| shown.link.signer == signer).map(|shown| shown.link.id);
+            match self.open_view(&record.signing.caller, id, signer, Opener::Caller, link).await {
                 Ok(view) => views.push(view),
                 Err(error) => tracing::warn!(signing.id = %id, %error, "no view for a late answer"),
             }

@@ -8,7 +8,7 @@ use crate::{
     audit::Act,
     domain::{AccountId, Draft, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening},
     esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, EventSink, NewEnvelope, RejectionKind},
-    objects::show::{self, ShownView},
+    objects::show::{self, ShownLink, ShownView},
     signing::{
         Error, Save, Signings,
         create::{Created, Job, LEASE, Told, failure, is_outage, later},
@@ -49,7 +49,14 @@ pub(super) struct MintedView {
 
 impl Signings {
     /// Posts the envelope and, if the draft wants one and time is left, mints the first view.
-    pub(super) async fn attempt(&self, signing: &Signing, draft: &Draft, until: Duration) -> Outcome {
+    /// `links`: those that go into the same answer; the way back from the view hangs on them.
+    pub(super) async fn attempt(
+        &self,
+        signing: &Signing,
+        draft: &Draft,
+        links: &[ShownLink],
+        until: Duration,
+    ) -> Outcome {
         let acting = match self.parts.esign.acting(&signing.sender).await {
             Ok(acting) => acting,
             Err(error) => return Outcome::of(error),
@@ -64,7 +71,7 @@ impl Signings {
         match self.parts.esign.create_envelope(&acting, &envelope, self.at_leisure()).await {
             Ok(created) => {
                 self.parts.breaker.answered();
-                let view = self.first_view(&acting, signing, draft, &created, until).await;
+                let view = self.first_view(&acting, signing, draft, links, &created, until).await;
                 Outcome::Opened { account: acting.account.clone(), created, view }
             }
             Err(error) => {
@@ -86,6 +93,7 @@ impl Signings {
         acting: &esign::Acting,
         signing: &Signing,
         draft: &Draft,
+        links: &[ShownLink],
         created: &CreatedEnvelope,
         until: Duration,
     ) -> Option<MintedView> {
@@ -94,7 +102,8 @@ impl Signings {
             return None;
         }
         let at = self.parts.clock.now();
-        match self.mint(acting, signing, &created.envelope, signer).await {
+        let link = links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);
+        match self.mint(acting, signing, &created.envelope, signer, link).await {
             Ok(view) => Some(MintedView { signer: signer.id, url: view.url, at, trace: view.trace }),
             Err(error) => {
                 tracing::warn!(signing.id = %signing.id, %error, "no view after the create");
@@ -249,7 +258,6 @@ impl Signings {
             expires_after_days: draft.expires_in.map(days),
             events: events.map(|to| EventSink { url: &to.url, include_hmac: to.include_hmac }),
             locale: draft.locale.as_deref(),
-            brand: None,
         }
     }
 }

@@ -39,15 +39,15 @@ impl Tickets {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()), used: Arc::default() }
     }
 
-    /// A ticket for one click on a link.
-    pub fn issue(&self, link: LinkId, now: Timestamp) -> Private<String> {
-        let until = now.saturating_add(TICKET_LIFE).map_or(i64::MAX, Timestamp::as_second);
+    /// A ticket for one click on a link, and until when it can be used.
+    pub fn issue(&self, link: LinkId, now: Timestamp) -> (Private<String>, Timestamp) {
+        let until = now.saturating_add(TICKET_LIFE).unwrap_or(Timestamp::MAX);
         let mut bytes = [0_u8; BODY + TAG];
-        bytes[..8].copy_from_slice(&until.to_be_bytes());
+        bytes[..8].copy_from_slice(&until.as_second().to_be_bytes());
         aws_lc_rs::rand::fill(&mut bytes[8..BODY]).expect("the system gives random bytes");
         let tag = self.tag(link, &bytes[..BODY]);
         bytes[BODY..].copy_from_slice(&tag);
-        Private::new(URL_SAFE_NO_PAD.encode(bytes))
+        (Private::new(URL_SAFE_NO_PAD.encode(bytes)), until)
     }
 
     /// Takes a ticket: whether it is one of ours, for this link, in time, and not used before.
@@ -99,13 +99,15 @@ mod tests {
         let tickets = Tickets::derive(b"secret");
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let (link, other) = (LinkId::generate(now), LinkId::generate(now));
-        let ticket = tickets.issue(link, now).into_inner();
+        let (ticket, _) = tickets.issue(link, now);
+        let ticket = ticket.into_inner();
         assert!(!tickets.redeem(&ticket, other, now), "another link's");
         assert!(!Tickets::derive(b"other").redeem(&ticket, link, now), "another daemon's");
         assert!(tickets.clone().redeem(&ticket, link, now));
         assert!(!tickets.redeem(&ticket, link, now), "twice");
-        let late = tickets.issue(link, now).into_inner();
-        assert!(!tickets.redeem(&late, link, now + TICKET_LIFE), "too late");
+        let (late, until) = tickets.issue(link, now);
+        assert_eq!(until, now + TICKET_LIFE);
+        assert!(!tickets.redeem(late.reveal(), link, until), "too late");
     }
 
     #[test]
@@ -113,7 +115,7 @@ mod tests {
         let tickets = Tickets::derive(b"secret");
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let link = LinkId::generate(now);
-        let ticket = tickets.issue(link, now).into_inner();
+        let ticket = tickets.issue(link, now).0.into_inner();
         for at in 0..ticket.len() {
             let mut forged = ticket.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };

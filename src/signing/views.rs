@@ -9,12 +9,15 @@ use std::time::Duration;
 use crate::{
     audit::Act,
     domain::{
-        CallerName, Email, EnvelopeId, LiveView, Private, Signer, SignerId, SignerStatus, Signing, SigningId,
-        SigningStatus,
+        CallerName, Email, EnvelopeId, LinkId, LiveView, Private, Signer, SignerId, SignerStatus, Signing,
+        SigningId, SigningStatus,
     },
     esign::{self, RejectionKind, ViewRequest},
     objects::show::ShownView,
-    signing::{Error, MAX_CONFLICTS, ReturnTarget, Signings, create::later},
+    signing::{
+        Error, LinkState, MAX_CONFLICTS, ReturnTarget, Signings,
+        create::{is_outage, later},
+    },
     store::{Durability, Record},
 };
 
@@ -38,7 +41,7 @@ impl Signings {
         id: SigningId,
         signer: SignerId,
     ) -> Result<ShownView, Error> {
-        self.open_view(caller, id, signer, Opener::Caller).await
+        self.open_view(caller, id, signer, Opener::Caller, None).await
     }
 
     pub(super) async fn open_view(
@@ -47,15 +50,32 @@ impl Signings {
         id: SigningId,
         signer: SignerId,
         opener: Opener,
+        link: Option<LinkId>,
     ) -> Result<ShownView, Error> {
         let record = self.record_of(caller, id).await?;
-        self.open_view_of(record, signer, opener).await
+        self.open_view_of(record, signer, opener, link).await
     }
 
-    /// A fresh view for a click on a link, which names the signing itself.
-    pub async fn view_by_click(&self, id: SigningId, signer: SignerId) -> Result<ShownView, Error> {
-        let record = self.record(id).await?;
-        self.open_view_of(record, signer, Opener::Click).await
+    /// A fresh view for a click, which names the signing itself: on a link, or on the page of somebody who
+    /// came back. A link that has ended meanwhile opens nothing.
+    pub async fn view_by_click(&self, target: ReturnTarget) -> Result<ShownView, Error> {
+        if self.link_state(target.link).await? != LinkState::Live {
+            return Err(Error::LinkOver);
+        }
+        // While the upstream is dead, one click at a time finds out when it is back; the others wait in line.
+        if !self.parts.breaker.admits(self.parts.clock.uptime()) {
+            return Err(Error::Busy { retry_after: Duration::from_secs(2) });
+        }
+        let record = self.record(target.signing).await?;
+        let minted = self.open_view_of(record, target.signer, Opener::Click, target.link).await;
+        match &minted {
+            Err(Error::Upstream(error)) if is_outage(error) => {
+                self.parts.breaker.failed(self.parts.clock.uptime());
+            }
+            Err(Error::Upstream(_)) | Ok(_) => self.parts.breaker.answered(),
+            Err(_) => {}
+        }
+        minted
     }
 
     async fn open_view_of(
@@ -63,10 +83,11 @@ impl Signings {
         record: Record,
         signer: SignerId,
         opener: Opener,
+        link: Option<LinkId>,
     ) -> Result<ShownView, Error> {
         let signing = self.lease(record, signer, opener).await?;
         let (at, id) = (self.parts.clock.now(), signing.id);
-        match self.mint_with_current_name(&signing, signer).await {
+        match self.mint_with_current_name(&signing, signer, link).await {
             Ok((view, renamed)) => {
                 let until = later(at, VIEW_LIFE);
                 self.note(id, signer, opener, view.trace.clone(), renamed).await?;
@@ -139,6 +160,7 @@ impl Signings {
         &self,
         signing: &Signing,
         signer: SignerId,
+        link: Option<LinkId>,
     ) -> Result<(esign::View, Option<(String, String)>), Error> {
         let signer = signing.signer(signer).ok_or(Error::NotFound)?;
         let envelope = signing
@@ -146,7 +168,7 @@ impl Signings {
             .as_ref()
             .ok_or(Error::NotReady { status: signer.status, signing: signing.status })?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        match self.mint(&acting, signing, envelope, signer).await {
+        match self.mint(&acting, signing, envelope, signer, link).await {
             Err(Error::Upstream(error)) if error.rejection() == Some(RejectionKind::RecipientMismatch) => {
                 let recipients = self.parts.esign.recipients(&acting, envelope, self.at_leisure()).await?;
                 let ours = |recipient: &&esign::Recipient| {
@@ -162,22 +184,23 @@ impl Signings {
                     email: Email::trusted(email.clone()),
                     ..signer.clone()
                 };
-                let view = self.mint(&acting, signing, envelope, &renamed).await?;
+                let view = self.mint(&acting, signing, envelope, &renamed, link).await?;
                 Ok((view, Some((name, email))))
             }
             other => other.map(|view| (view, None)),
         }
     }
 
-    /// The one call that mints a view.
+    /// The one call that mints a view. `link`: what the way back hangs on.
     pub(super) async fn mint(
         &self,
         acting: &esign::Acting,
         signing: &Signing,
         envelope: &EnvelopeId,
         signer: &Signer,
+        link: Option<LinkId>,
     ) -> Result<esign::View, Error> {
-        let return_url = self.return_url(signing.id, signer)?;
+        let return_url = self.return_url(signing.id, signer, link)?;
         self.announce(Act::ViewCreate, signing, &signer.id.to_string()).await?;
         let request = ViewRequest {
             name: &signer.name,
@@ -190,17 +213,16 @@ impl Signings {
             authentication_instant: signer.authenticated_by.as_ref().and_then(|by| by.at),
             assertion_id: signer.authenticated_by.as_ref().and_then(|by| by.id.as_deref()),
             frame_ancestors: &signing.frame_ancestors,
-            message_origins: &[],
             locale: signing.locale.as_deref(),
         };
         Ok(self.parts.esign.recipient_view(acting, envelope, &request, self.at_leisure()).await?)
     }
 
     /// Where the upstream sends the browser: to us if we can be reached, else straight to the site.
-    fn return_url(&self, id: SigningId, signer: &Signer) -> Result<String, Error> {
+    fn return_url(&self, id: SigningId, signer: &Signer, link: Option<LinkId>) -> Result<String, Error> {
         match (&self.parts.settings.public_origin, &signer.return_url) {
             (Some(origin), _) => {
-                let target = ReturnTarget { signing: id, signer: signer.id };
+                let target = ReturnTarget { signing: id, signer: signer.id, link };
                 Ok(format!("{origin}/r/{}", self.parts.settings.nonce_key.nonce(target)))
             }
             (None, Some(url)) => Ok(url.clone()),

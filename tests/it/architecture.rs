@@ -86,6 +86,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "audit",
             "auth",
             "clock",
+            "config",
             "connect",
             "domain",
             "lifecycle",
@@ -95,7 +96,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "store",
             "telemetry",
         ],
-        "translates browsers' requests to use cases and outcomes to pages",
+        "translates browsers' requests to use cases and outcomes to pages; reads which proxies are trusted",
     ),
     (
         "signing",

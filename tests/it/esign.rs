@@ -109,7 +109,6 @@ impl World {
             authentication_instant: Some(SystemClock.now()),
             assertion_id: Some("login-77f1"),
             frame_ancestors: &["https://www.example.com".to_owned()],
-            message_origins: &[self.acting.origin().replace("127.0.0.1", "localhost")],
             locale: Some("de"),
         };
         let view = self.client.recipient_view(&self.acting, envelope, &request, soon()).await?;
@@ -161,7 +160,7 @@ impl Person {
 }
 
 /// A page that says where to sign.
-fn pdf() -> Bytes {
+pub(crate) fn pdf() -> Bytes {
     use pdf_writer::{Content, Finish as _, Name, Pdf, Rect, Ref, Str};
     let [catalog, pages, page, font, content] = [1, 2, 3, 4, 5].map(Ref::new);
     let mut pdf = Pdf::new();
@@ -200,7 +199,6 @@ fn envelope<'a>(documents: &'a [Document], signer: EnvelopeSigner<'a>) -> NewEnv
         expires_after_days: Some(21),
         events: None,
         locale: Some("de-AT"),
-        brand: None,
     }
 }
 

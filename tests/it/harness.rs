@@ -84,7 +84,9 @@ pub(crate) struct Builder {
     more: String,
     api: String,
     caller: String,
+    sender: String,
     is_public: bool,
+    public: String,
 }
 
 impl Builder {
@@ -106,10 +108,22 @@ impl Builder {
         self
     }
 
+    /// Adds lines to the settings of the sender "system".
+    pub(crate) fn sender(mut self, lines: &str) -> Self {
+        self.sender.push_str(lines);
+        self
+    }
+
     /// Switches the public listener on.
     pub(crate) fn public(mut self) -> Self {
         self.is_public = true;
         self
+    }
+
+    /// Switches the public listener on, with more settings.
+    pub(crate) fn public_with(mut self, lines: &str) -> Self {
+        self.public.push_str(lines);
+        self.public()
     }
 
     pub(crate) async fn start(self) -> TestDaemon {
@@ -145,7 +159,10 @@ fn settings(builder: &Builder, emulator: &Emulator, directory: &TempDir) -> Stri
     let public = if builder.is_public {
         // The port must be known before it is bound, because links carry it.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        format!("[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"http://127.0.0.1:{port}\"\n")
+        format!(
+            "[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"http://127.0.0.1:{port}\"\n{}\n",
+            builder.public
+        )
     } else {
         String::new()
     };
@@ -158,6 +175,7 @@ oauth_url = "{oauth}"
 integration_key = "{key}"
 user_id = "{user}"
 keys = ["{pem}"]
+{sender}
 [senders.unconsented]
 integration_key = "{key}"
 user_id = "{no_consent}"
@@ -193,6 +211,7 @@ deadline = 5
         user = ready.user_id,
         no_consent = ready.no_consent_user_id,
         pem = ready.private_key_file.display(),
+        sender = builder.sender,
         caller = key_hash(CALLER_KEY),
         stranger = key_hash(STRANGER_KEY),
         db = directory.0.join("store.db").display(),

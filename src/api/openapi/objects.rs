@@ -14,6 +14,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("Signer", signer()),
         ("View", view()),
         ("Link", link()),
+        ("Ticket", ticket()),
         ("Moment", moment()),
         ("Problem", problem()),
         ("Fault", fault()),
@@ -123,6 +124,13 @@ fn link() -> Value {
             "object": { "const": "link" }, "id": id("lnk"),
             "url": { "type": "string", "format": "uri" }, "expires_at": maybe_time(),
         }),
+    )
+}
+
+fn ticket() -> Value {
+    object(
+        &["object", "link", "ticket", "expires_at"],
+        json!({ "object": { "const": "ticket" }, "link": id("lnk"), "ticket": text(), "expires_at": time() }),
     )
 }
 

@@ -17,6 +17,13 @@ use crate::{
 pub(super) fn schemas() -> Map<String, Value> {
     section([
         ("Empty", closed(&[], json!({}))),
+        (
+            "NewLink",
+            closed(
+                &[],
+                json!({ "expires_in": { "type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["2d"] } }),
+            ),
+        ),
         ("CreateSigning", create_signing()),
         ("NewDocument", new_document()),
         ("NewSigner", new_signer()),

@@ -28,10 +28,15 @@ pub(super) fn paths() -> Map<String, Value> {
         (
             "/v1/links/{id}",
             json!({ "delete": Operation::new("signings", "revoke_link", "Revokes a link")
-            .about("Repeating it is harmless.")
+            .about(
+                "Repeating it is harmless. It ends what hangs on the link: its page, tickets for it, clicks that \
+                 wait in line, and the way back to signing from a view that it opened. Signing pages that are \
+                 open at DocuSign stay open; voiding the signing ends them.",
+            )
             .path("id", "`lnk_…`")
             .answer_as(204, json!({ "description": "It leads nowhere any more" })).build() }),
         ),
+        ("/v1/links/{id}/tickets", json!({ "post": ticket() })),
         ("/v1/signings/{id}/void", json!({ "post": void() })),
         (
             "/v1/signings/{id}/refresh",
@@ -135,9 +140,24 @@ fn view() -> Value {
         .build()
 }
 
+fn ticket() -> Value {
+    Operation::new("signings", "create_ticket", "A one-use ticket for a form of your own that leads to the link")
+        .about(
+            "For a visitor who has pressed a button of yours: post the field `ticket` to the link's URL within \
+             60 seconds, from the visitor's browser, and they are spared the page with our button. Late or used \
+             up, the page with the button is shown.",
+        )
+        .path("id", "`lnk_…`")
+        .body("Empty", json!({}))
+        .answer(201, "The ticket: a secret", reference("Ticket"))
+        .codes(&["link_revoked"])
+        .build()
+}
+
 fn link() -> Value {
     of_signer("create_link", "A new durable link to the documents")
-        .body("Empty", json!({}))
+        .about("It ends with the signing, or after `expires_in`, if that is sooner.")
+        .body("NewLink", json!({ "expires_in": "2d" }))
         .answer(201, "The link; its URL is shown this once", reference("Link"))
         .codes(&["signing_closed"])
         .build()

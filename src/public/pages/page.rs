@@ -32,6 +32,8 @@ pub enum Page {
     Failed,
     /// Waiting for a fax.
     FaxPending,
+    /// The upstream does not answer; the click waits in line.
+    InLine,
     /// The link's own time is over.
     LinkExpired,
     /// The browser is back, and the upstream has not confirmed yet.
@@ -153,7 +155,7 @@ impl Page {
             Self::AuthFailed | Self::Ready(Invitation { refused: true, .. }) => StatusCode::FORBIDDEN,
             Self::Consent(page) => page.status(),
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Trouble | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::InLine | Self::Trouble | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::NOT_FOUND,
             Self::Completed
             | Self::Elsewhere { .. }
@@ -178,7 +180,7 @@ impl Page {
     /// After how many seconds the page loads itself again, or a program may try again.
     pub const fn refresh_s(&self) -> Option<u32> {
         match self {
-            Self::Creating => Some(3),
+            Self::Creating | Self::InLine => Some(3),
             Self::Pending { long: false } => Some(2),
             Self::Unavailable => Some(10),
             Self::Waiting => Some(60),
@@ -202,6 +204,7 @@ impl Page {
             Self::Expired => (Tone::Plain, Icon::Clock, t.expired_title, t.expired_body),
             Self::Failed => (Tone::Bad, Icon::Warning, t.failed_title, t.failed_body),
             Self::FaxPending => (Tone::Plain, Icon::Clock, t.fax_title, t.fax_body),
+            Self::InLine => (Tone::Wait, Icon::Turning, t.in_line_title, t.in_line_body),
             Self::LinkExpired => (Tone::Plain, Icon::Clock, t.link_expired_title, t.link_expired_body),
             Self::Pending { long: true } => (Tone::Plain, Icon::Clock, t.pending_title, t.pending_long),
             Self::Pending { long: false } => (Tone::Wait, Icon::Turning, t.pending_title, t.pending_body),

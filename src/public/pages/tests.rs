@@ -16,6 +16,7 @@ fn every_page() -> Vec<Page> {
         Page::Expired,
         Page::Failed,
         Page::FaxPending,
+        Page::InLine,
         Page::LinkExpired,
         Page::Pending { long: false },
         Page::Pending { long: true },

@@ -84,6 +84,9 @@ texts! {
     /// An identity check failed.
     id_check_title,
     id_check_body,
+    /// The upstream does not answer; the click waits in line.
+    in_line_title,
+    in_line_body,
     /// The link's own time is over.
     link_expired_title,
     link_expired_body,

@@ -1,0 +1,620 @@
+//! Visitors: what a link, a return and a frame do over real sockets, and what they must never do.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::harness::{Reply, TestDaemon, order};
+
+const CLICK: [(&str, &str); 1] = [("sec-fetch-site", "same-origin")];
+
+/// An order with links alone.
+fn unopened() -> Value {
+    let mut order = order();
+    order["view"] = json!(false);
+    order
+}
+
+fn link_of(made: &Reply, signer: usize) -> String {
+    made.body["signers"][signer]["link"]["url"].as_str().unwrap().to_owned()
+}
+
+fn location(reply: &Reply) -> String {
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text);
+    reply.headers[header::LOCATION].to_str().unwrap().to_owned()
+}
+
+impl TestDaemon {
+    async fn look(&self, url: &str) -> Reply {
+        self.call(Method::GET, url, None, &[], Vec::new()).await
+    }
+
+    async fn click(&self, url: &str) -> Reply {
+        self.call(Method::POST, url, None, &CLICK, Vec::new()).await
+    }
+
+    /// What the emulator says of a signer.
+    async fn recipient(&self, client_user_id_at: usize) -> Value {
+        let signers = self.control(Method::GET, "signers", &Value::Null).await;
+        signers["signers"][client_user_id_at].clone()
+    }
+
+    async fn act(&self, signer: usize, action: &str, given: &Value) -> Value {
+        let id = self.recipient(signer).await["id"].as_str().unwrap().to_owned();
+        self.control(Method::POST, &format!("signers/{id}/{action}"), given).await
+    }
+
+    async fn broke_no_rule(&self) {
+        let rules = self.control(Method::GET, "rules", &Value::Null).await;
+        assert_eq!(rules["rules"].as_array().map(Vec::len), Some(0), "{rules}");
+    }
+}
+
+#[tokio::test]
+async fn l1_a_day_of_link_scanners_mints_nothing() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    daemon.forget_requests().await;
+    let mut at = 0;
+    let lines = include_str!("../fixtures/scanners.jsonl").lines().skip(1);
+    let day: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(day.len() > 60);
+    for visit in &day {
+        let next = visit["at"].as_u64().unwrap();
+        daemon.clock.advance(Duration::from_secs(next - at));
+        at = next;
+        let method: Method = visit["method"].as_str().unwrap().parse().unwrap();
+        let headers = visit["headers"].as_object().unwrap();
+        let headers: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+        let seen = daemon.call(method.clone(), &link, None, &headers, Vec::new()).await;
+        let expected =
+            if method == Method::OPTIONS { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::OK };
+        assert_eq!(seen.status, expected, "{visit}");
+    }
+    let sent = daemon.requests().await;
+    assert!(!sent.iter().any(|line| line.contains("/views/")), "{sent:?}");
+    let metrics = daemon.ops("/metrics").await.text;
+    assert!(
+        !metrics
+            .lines()
+            .any(|line| line.starts_with("countersign_view_mints_total") && !line.ends_with(" 0"))
+    );
+    let read = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+    assert_eq!(
+        (read.body["sequence"].clone(), &read.body["status"]),
+        (made.body["sequence"].clone(), &json!("open"))
+    );
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER, "and then the visitor comes");
+}
+
+#[tokio::test]
+async fn l2_a_hundred_clicks_at_once_are_one_live_view() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    daemon.forget_requests().await;
+    let clicked = futures_util::future::join_all((0..100).map(|_| daemon.click(&link))).await;
+    let of = |status| clicked.iter().filter(|one| one.status == status).count();
+    assert_eq!((of(StatusCode::SEE_OTHER), of(StatusCode::CONFLICT)), (1, 99));
+    assert!(
+        clicked
+            .iter()
+            .filter(|one| one.status == StatusCode::CONFLICT)
+            .all(|one| one.text.contains("Already open"))
+    );
+    assert_eq!(daemon.requests().await.len(), 1);
+    // The one who got in is at work, and a hundred more clicks do not throw them out.
+    let view = clicked.iter().find(|one| one.status == StatusCode::SEE_OTHER).map(location).unwrap();
+    let session = location_of(&daemon, &view).await;
+    let again = futures_util::future::join_all((0..100).map(|_| daemon.click(&link))).await;
+    assert!(again.iter().all(|one| one.status == StatusCode::CONFLICT));
+    assert_eq!(daemon.look(&session).await.status, StatusCode::OK, "still signing");
+    daemon.broke_no_rule().await;
+}
+
+/// Where the emulator sends a browser that opens this address.
+async fn location_of(daemon: &TestDaemon, url: &str) -> String {
+    let opened = daemon.look(url).await;
+    assert!(opened.status.is_redirection(), "{}", opened.text);
+    let to = opened.headers[header::LOCATION].to_str().unwrap().to_owned();
+    if to.starts_with('/') { format!("{}{to}", daemon.emulator.ready().base_url) } else { to }
+}
+
+#[tokio::test]
+async fn a_click_stands_in_line_while_docusign_is_down_and_goes_on_by_itself() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    daemon
+        .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
+        .await;
+    let clicked = daemon.click(&link).await;
+    assert_eq!(clicked.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(clicked.text.contains("Your place is kept"), "{}", clicked.text);
+    let to = clicked.text.split("content=\"3;url=").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let page = format!("{link}{to}");
+    for _ in 0..5 {
+        daemon.clock.advance(Duration::from_secs(3));
+        let waiting = daemon.look(&page).await;
+        assert_eq!(waiting.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(waiting.text.contains("Your place is kept"));
+    }
+    // Whoever else holds the link sees its page, and gets nothing of that line.
+    let other = daemon.look(&format!("{link}?line={}", "A".repeat(22))).await;
+    assert!(other.status == StatusCode::OK && !other.text.contains("Your place is kept"), "{}", other.text);
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.forget_requests().await;
+    let mut last = daemon.look(&page).await;
+    daemon
+        .run_clock("the view", async || {
+            last = daemon.look(&page).await;
+            last.status != StatusCode::SERVICE_UNAVAILABLE
+        })
+        .await;
+    assert!(location(&last).contains("/Signing/MTRedeem/"));
+    assert_eq!(location(&daemon.look(&page).await), location(&last), "looking twice is one view");
+    let views = daemon.requests().await.iter().filter(|line| line.contains("/views/recipient")).count();
+    assert_eq!(views, 1);
+    daemon.broke_no_rule().await;
+}
+
+#[tokio::test]
+async fn nobody_mints_for_a_visitor_who_has_left_the_line() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    daemon
+        .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
+        .await;
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    for _ in 0..30 {
+        daemon.clock.advance(Duration::from_secs(2));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.forget_requests().await;
+    for _ in 0..30 {
+        daemon.clock.advance(Duration::from_secs(2));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!daemon.requests().await.iter().any(|line| line.contains("/views/")));
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER, "and the link is free");
+}
+
+#[tokio::test]
+async fn a_revoked_link_takes_everything_with_it_that_hangs_on_it() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let (link, id) = (link_of(&made, 0), made.body["signers"][0]["link"]["id"].as_str().unwrap().to_owned());
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    let later = daemon.act(0, "finish_later", &json!({})).await;
+    let back = later["redirect_url"].as_str().unwrap().to_owned();
+    let resume = daemon.look(&back).await;
+    assert!(resume.text.contains("<form method=\"post\">"), "the way back, before");
+    let nonce = back.split('?').next().unwrap().to_owned();
+
+    let revoked = daemon
+        .call(
+            Method::DELETE,
+            &format!("{}/v1/links/{id}", daemon.api),
+            Some(crate::harness::CALLER_KEY),
+            &[],
+            Vec::new(),
+        )
+        .await;
+    assert_eq!(revoked.status, StatusCode::NO_CONTENT);
+    daemon.forget_requests().await;
+    for (what, reply) in [
+        ("the link", daemon.look(&link).await),
+        ("its button", daemon.click(&link).await),
+        ("the way back", daemon.click(&nonce).await),
+    ] {
+        assert_eq!(reply.status, StatusCode::GONE, "{what}: {}", reply.text);
+        assert!(reply.text.contains("no longer valid"), "{what}");
+    }
+    let page = daemon.look(&back.replace("event=cancel", "event=ttl_expired")).await;
+    assert!(page.text.contains("no longer valid") && !page.text.contains("<form"), "{}", page.text);
+    assert!(page.text.contains("href=\"https://www.example.com/done"), "back to the site is open");
+    let facts = daemon.look(&format!("{link}/facts")).await;
+    assert_eq!((facts.status, &facts.body["status"]), (StatusCode::GONE, &json!("link_revoked")));
+    let ticket = daemon.post(&format!("/v1/links/{id}/tickets"), &json!({})).await;
+    assert_eq!((ticket.status, ticket.code()), (StatusCode::GONE, "link_revoked"));
+    assert!(!daemon.requests().await.iter().any(|line| line.contains("/views/")), "nothing was minted");
+
+    // A new link of the same signer works, and so does what the caller asks for by itself.
+    let path = format!("/v1/signings/{}/signers/{}", made.id(), made.signer());
+    let fresh = daemon.post(&format!("{path}/links"), &json!({})).await;
+    assert_eq!(daemon.click(fresh.body["url"].as_str().unwrap()).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_link_may_end_sooner_than_its_signing() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let mut order = unopened();
+    order["expires_in"] = json!("21d");
+    let made = daemon.create("order-1", &order).await;
+    let path = format!("/v1/signings/{}/signers/{}/links", made.id(), made.signer());
+    let short = daemon.post(&path, &json!({"expires_in": "2h"})).await;
+    assert_eq!(short.body["expires_at"], "2026-06-01T14:00:00Z", "{}", short.text);
+    let long = daemon.post(&path, &json!({"expires_in": "300d"})).await;
+    assert_eq!(long.body["expires_at"], made.body["expires_at"], "never longer than the signing");
+    for wrong in [json!({"expires_in": "soon"}), json!({"expires_in": 5}), json!({"life": "2h"}), json!([])] {
+        assert_eq!(daemon.post(&path, &wrong).await.status, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+    let url = short.body["url"].as_str().unwrap();
+    assert_eq!(daemon.look(url).await.status, StatusCode::OK);
+    daemon.clock.advance(Duration::from_secs(2 * 3_600));
+    let over = daemon.click(url).await;
+    assert!(over.status == StatusCode::GONE && over.text.contains("has expired"), "{}", over.text);
+    assert_eq!(daemon.look(&link_of(&made, 0)).await.status, StatusCode::OK, "the other one goes on");
+}
+
+#[tokio::test]
+async fn a_form_of_the_site_leads_straight_to_signing_with_a_ticket_once() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let (link, id) = (link_of(&made, 0), made.body["signers"][0]["link"]["id"].as_str().unwrap().to_owned());
+    let ticket = daemon.post(&format!("/v1/links/{id}/tickets"), &json!({})).await;
+    assert_eq!(ticket.status, StatusCode::CREATED, "{}", ticket.text);
+    assert_eq!(ticket.body["expires_at"], "2026-06-01T12:01:00Z");
+    let form = format!("ticket={}", ticket.body["ticket"].as_str().unwrap());
+    let foreign = [("sec-fetch-site", "cross-site"), ("content-type", "application/x-www-form-urlencoded")];
+    let direct = async || daemon.call(Method::POST, &link, None, &foreign, form.clone().into_bytes()).await;
+    assert!(location(&direct().await).contains("/Signing/MTRedeem/"));
+    let again = direct().await;
+    assert!(again.status == StatusCode::FORBIDDEN, "{}", again.status);
+    let stranger = daemon.as_stranger(Method::POST, &format!("/v1/links/{id}/tickets"), &json!({})).await;
+    assert_eq!(stranger.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_visitor_has_their_own_allowance() {
+    let daemon = TestDaemon::builder().public_with("trusted_proxies = [\"127.0.0.0/8\"]").start().await;
+    let wrong = format!("{}/s/{}", daemon.public.as_ref().unwrap(), "A".repeat(43));
+    let guess = async |from: &str| {
+        let headers = [("x-forwarded-for", from)];
+        daemon.call(Method::GET, &wrong, None, &headers, Vec::new()).await.status
+    };
+    for _ in 0..60 {
+        assert_eq!(guess("203.0.113.9").await, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(guess("203.0.113.9").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(guess("198.51.100.1, 203.0.113.9").await, StatusCode::TOO_MANY_REQUESTS, "their own word");
+    assert_eq!(guess("203.0.113.10").await, StatusCode::NOT_FOUND, "a neighbour");
+
+    let alone = TestDaemon::builder().public().start().await;
+    let wrong = format!("{}/s/{}", alone.public.as_ref().unwrap(), "A".repeat(43));
+    let mut last = StatusCode::OK;
+    for number in 0..61 {
+        let from = format!("203.0.113.{number}");
+        let headers = [("x-forwarded-for", from.as_str()), ("forwarded", "for=192.0.2.60")];
+        last = alone.call(Method::GET, &wrong, None, &headers, Vec::new()).await.status;
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS, "a header from a stranger buys nothing");
+}
+
+#[tokio::test]
+async fn the_senders_brand_goes_with_the_envelope() {
+    const BRAND: &str = "7c1d4e90-3a5b-4d2f-8e61-0b9f2a6c5001";
+    let daemon = TestDaemon::builder().public().sender(&format!("brand = \"{BRAND}\"")).start().await;
+    assert_eq!(daemon.emulator.ready().brand_id, BRAND);
+    let made = daemon.create("order-1", &order()).await;
+    let view = made.body["signers"][0]["view"]["url"].as_str().unwrap();
+    let page = daemon.look(&location_of(&daemon, view).await).await;
+    assert!(page.text.contains("Emulated Brand"), "{}", page.text);
+
+    let other = "brand = \"7c1d4e90-3a5b-4d2f-8e61-0b9f2a6c5999\"";
+    let daemon = TestDaemon::builder().sender(other).start().await;
+    let refused = daemon.create("order-1", &order()).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_site_that_frames_the_signing_pages_is_named_with_docusigns_own_frame() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let mut order = order();
+    order["frame_ancestors"] = json!(["https://www.example.com"]);
+    let made = daemon.create("order-1", &order).await;
+    let view = made.body["signers"][0]["view"]["url"].as_str().unwrap_or_else(|| panic!("{}", made.text));
+    let page = daemon.look(&location_of(&daemon, view).await).await;
+    let policies = page.headers.get_all(header::CONTENT_SECURITY_POLICY).iter();
+    let policy = policies.map(|policy| policy.to_str().unwrap()).collect::<Vec<_>>().join("; ");
+    assert!(
+        policy.contains("https://www.example.com") && policy.contains("https://apps-d.docusign.com"),
+        "{policy}"
+    );
+    let ours = daemon.look(&link_of(&made, 0)).await;
+    let policy = ours.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(policy.ends_with("frame-ancestors https://www.example.com"), "{policy}");
+}
+
+#[tokio::test]
+async fn several_signers_each_have_a_link_that_works_in_turn() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let mut order = unopened();
+    order["documents"] = json!([{ "name": "Contract.pdf",
+        "content_base64": std::str::from_utf8(&crate::esign::pdf()).unwrap(),
+        "anchors": { "sign": { "visitor": "/sn1/", "manager": "/co1/" } } }]);
+    order["signers"] = json!([
+        { "key": "visitor", "name": "Ada Lovelace", "email": "ada@example.com", "order": 1,
+          "access_code": "Turing-1936", "return_url": "https://www.example.com/done",
+          "authenticated_by": { "method": "password", "at": "2026-06-01T11:59:00Z", "id": "login-77f1" } },
+        { "key": "manager", "name": "Charles Babbage", "email": "charles@example.com", "order": 2,
+          "return_url": "https://www.example.com/done" },
+    ]);
+    let made = daemon.create("order-1", &order).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let (first, second) = (link_of(&made, 0), link_of(&made, 1));
+    assert!(daemon.look(&second).await.text.contains("not your turn"));
+    assert_eq!(daemon.click(&second).await.status, StatusCode::CONFLICT);
+    let ceremony = location_of(&daemon, &location(&daemon.click(&first).await)).await;
+    assert!(daemon.look(&ceremony).await.text.contains("access_code"), "the code is asked for first");
+    daemon.act(0, "sign", &json!({})).await;
+    let path = format!("/v1/signings/{}", made.id());
+    let stands = async |signer: usize| daemon.get(&path).await.body["signers"][signer]["status"].clone();
+    daemon.run_clock("the second's turn", async || stands(1).await == "ready").await;
+    assert_eq!(stands(0).await, "signed");
+    let events = daemon.get("/v1/events?type=signer.ready").await;
+    let events = if events.status == StatusCode::OK { events } else { daemon.get("/v1/events").await };
+    let manager = made.body["signers"][1]["id"].as_str().unwrap();
+    assert!(
+        events.body["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|event| { event["type"] == "signer.ready" && event["data"]["signer_id"] == manager }),
+        "{}",
+        events.text
+    );
+    assert!(daemon.look(&first).await.text.contains("You have signed"));
+    assert!(location(&daemon.click(&second).await).contains("/Signing/MTRedeem/"));
+    daemon.act(1, "sign", &json!({})).await;
+    daemon.run_clock("the end", async || daemon.get(&path).await.body["status"] == "completed").await;
+    for link in [&first, &second] {
+        assert!(daemon.look(link).await.text.contains("Everyone has signed"));
+    }
+    let certificate = daemon.get(&format!("{path}/documents/certificate")).await;
+    assert!(certificate.status == StatusCode::OK);
+    daemon.broke_no_rule().await;
+}
+
+#[tokio::test]
+async fn a_signer_who_adopted_another_name_still_gets_a_view() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    let later = daemon.act(0, "finish_later", &json!({"name": "Augusta Ada King"})).await;
+    assert_eq!(daemon.look(later["redirect_url"].as_str().unwrap()).await.status, StatusCode::OK);
+    daemon.forget_requests().await;
+    assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"));
+    let sent = daemon.requests().await;
+    assert_eq!(sent.len(), 3, "refused, read once, minted: {sent:?}");
+    daemon.act(0, "finish_later", &json!({"name": "Augusta Ada King"})).await;
+    let path = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
+    daemon.forget_requests().await;
+    assert_eq!(daemon.post(&path, &json!({})).await.status, StatusCode::CREATED);
+    assert_eq!(daemon.requests().await.len(), 1, "the new name is kept");
+}
+
+#[tokio::test]
+async fn the_facts_of_a_link_are_for_the_pages_that_were_named_and_change_nothing() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let mut order = unopened();
+    order["frame_ancestors"] = json!(["https://shop.example.com"]);
+    let made = daemon.create("order-1", &order).await;
+    let facts = format!("{}/facts", link_of(&made, 0));
+    daemon.forget_requests().await;
+    for (origin, may) in [
+        ("https://shop.example.com", true),
+        ("https://www.example.com", true),
+        ("https://evil.example", false),
+        ("null", false),
+    ] {
+        let read = daemon.call(Method::GET, &facts, None, &[("origin", origin)], Vec::new()).await;
+        assert_eq!(read.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN), may, "{origin}");
+        assert!(!read.headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+        assert_eq!((&read.body["status"], &read.body["claim"]), (&json!("ready"), &Value::Null));
+        assert!(!read.text.contains("Ada") && !read.text.contains("example.com/done"), "{}", read.text);
+    }
+    assert_eq!(daemon.requests().await.len(), 0);
+    let unknown = daemon.look(&facts.replace("/facts", "A/facts")).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+
+    // What the browser claims is told as a claim, and the fact beside it.
+    assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
+    let later = daemon.act(0, "finish_later", &json!({})).await;
+    let forged = later["redirect_url"].as_str().unwrap().replace("event=cancel", "event=signing_complete");
+    daemon.look(&forged).await;
+    let read = daemon.look(&facts).await;
+    assert_eq!(read.body["claim"], "signing_complete");
+    assert!(read.body["status"] != "signed" && read.body["status"] != "completed", "{}", read.text);
+}
+
+#[tokio::test]
+async fn the_component_is_served_to_any_site_and_kept_by_its_browser() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let url = format!("{}/countersign.js", daemon.public.as_ref().unwrap());
+    let script = daemon.look(&url).await;
+    assert_eq!(script.headers[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
+    assert!(script.text.len() < 5_000 && script.text.contains("countersign-link"));
+    let tag = script.headers[header::ETAG].to_str().unwrap().to_owned();
+    let again = daemon.call(Method::GET, &url, None, &[("if-none-match", &tag)], Vec::new()).await;
+    assert_eq!((again.status, again.text.as_str()), (StatusCode::NOT_MODIFIED, ""));
+}
+
+#[tokio::test]
+async fn l6_no_query_and_no_header_leads_a_browser_elsewhere() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let mut order = unopened();
+    for wrong in [
+        "https://evil.example/done",
+        "https://www.example.com.evil.example/",
+        "https://www.example.com@evil.example/",
+        "//www.example.com/done",
+        "http://www.example.com/done",
+        "https://www.example.com:8443/done",
+        "javascript:alert(1)//https://www.example.com",
+        "data:text/html,<script>alert(1)</script>",
+    ] {
+        order["signers"][0]["return_url"] = json!(wrong);
+        let refused = daemon.create("order-1", &order).await;
+        assert!(refused.status.is_client_error(), "{wrong}: {}", refused.text);
+    }
+    // A browser reads this as a path of the site, and so do we.
+    order["signers"][0]["return_url"] = json!("https://www.example.com\\@evil.example/");
+    let made = daemon.create("order-2", &order).await;
+    daemon.click(&link_of(&made, 0)).await;
+    let back = daemon.act(0, "decline", &json!({})).await["redirect_url"].as_str().unwrap().to_owned();
+    assert!(location(&daemon.look(&back).await).starts_with("https://www.example.com/"));
+
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    let evil = [("host", "evil.example"), ("x-forwarded-host", "evil.example"), ("origin", "null")];
+    let clicked = daemon
+        .call(
+            Method::POST,
+            &format!("{link}?next=//evil.example&url=https://evil.example"),
+            None,
+            &evil,
+            Vec::new(),
+        )
+        .await;
+    assert!(location(&clicked).starts_with(&daemon.emulator.ready().base_url));
+    let later = daemon.act(1, "finish_later", &json!({})).await;
+    let nonce = later["redirect_url"].as_str().unwrap().split('?').next().unwrap().to_owned();
+    for query in [
+        "event=signing_complete&return_url=https://evil.example",
+        "event=decline&signing_id=sig_evil&status=completed&result=a.b.c",
+        "event=viewing_complete&event=cancel&next=//evil.example",
+        "event=signing_complete%0d%0aLocation:%20https://evil.example",
+        "event=%00%ff",
+    ] {
+        let back = daemon.call(Method::GET, &format!("{nonce}?{query}"), None, &evil, Vec::new()).await;
+        let to = back.headers.get(header::LOCATION).map(|to| to.to_str().unwrap().to_owned());
+        let to = to.unwrap_or_else(|| "https://www.example.com/done?".to_owned());
+        assert!(to.starts_with("https://www.example.com/done?"), "{query}: {to}");
+        assert!(!to.contains("evil") && !to.contains("completed"), "{query}: {to}");
+        assert!(!back.text.contains("evil.example"), "{query}");
+    }
+    assert_eq!(daemon.get(&format!("/v1/signings/{}", made.id())).await.body["status"], "open");
+}
+
+#[tokio::test]
+async fn l5_script_in_every_field_that_reaches_a_page_stays_text() {
+    const SCRIPT: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+    let brand = format!("[public.brand]\nname = '''{SCRIPT}'''\n");
+    let daemon = TestDaemon::builder().public().with(&brand).start().await;
+    let mut order = unopened();
+    for (pointer, value) in [
+        ("/reference", SCRIPT.to_owned()),
+        ("/subject", SCRIPT.to_owned()),
+        ("/signers/0/name", SCRIPT.to_owned()),
+        ("/signers/0/key", "visitor".to_owned()),
+        ("/signers/0/return_url", format!("https://www.example.com/done?x={SCRIPT}#{SCRIPT}")),
+    ] {
+        let (place, name) = pointer.rsplit_once('/').unwrap();
+        order.pointer_mut(place).unwrap()[name] = json!(value);
+    }
+    let made = daemon.create("order-1", &order).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let link = link_of(&made, 0);
+    let mut pages = vec![daemon.look(&link).await, daemon.look(&format!("{link}?line={SCRIPT}")).await];
+    pages.push(daemon.look(&format!("{link}/facts")).await);
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    pages.push(daemon.look(&link).await);
+    let back = daemon.act(0, "finish_later", &json!({})).await["redirect_url"].as_str().unwrap().to_owned();
+    for event in ["cancel", "exception", "session_timeout", "ttl_expired", SCRIPT] {
+        pages.push(daemon.look(&back.replace("event=cancel", &format!("event={event}"))).await);
+    }
+    pages.push(daemon.look(&format!("{}/s/{SCRIPT}", daemon.public.as_ref().unwrap())).await);
+    pages.push(
+        daemon
+            .look(&format!(
+                "{}/consent/callback?state={SCRIPT}&code={SCRIPT}",
+                daemon.public.as_ref().unwrap()
+            ))
+            .await,
+    );
+    for page in &pages {
+        if let Some(to) = page.headers.get(header::LOCATION) {
+            assert!(!to.to_str().unwrap().contains(['<', '"']), "{to:?}");
+            continue;
+        }
+        if page.headers[header::CONTENT_TYPE] == "application/json" {
+            assert!(!page.text.contains("<script"), "{}", page.text);
+            continue;
+        }
+        assert!(!page.text.contains("<script") && !page.text.contains("<img src=x"), "{}", page.text);
+        let policy = page.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("script-src"), "{policy}");
+    }
+    assert!(pages[0].text.contains("&lt;script&gt;alert(1)"), "shown as what it is: {}", pages[0].text);
+}
+
+#[tokio::test]
+async fn floods_and_guesses_are_refused_and_counted_and_change_nothing() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    let before = daemon.get(&format!("/v1/signings/{}", made.id())).await.text;
+    daemon.forget_requests().await;
+    let public = daemon.public.clone().unwrap();
+    let host = public.strip_prefix("http://").unwrap();
+    let path = link.strip_prefix(&public).unwrap();
+    let many = (0..500).fold(String::new(), |all, number| format!("{all}X-H{number}: 1\r\n"));
+    let large = format!("X-Large: {}\r\n", "a".repeat(2 * 1024 * 1024));
+    for flood in [many, large, "Content-Length: 99999999999\r\n".to_owned()] {
+        let status =
+            raw(host, &format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{flood}\r\n"))
+                .await;
+        assert!((400..500).contains(&status) || status == 0, "{status}");
+    }
+    for garbage in
+        ["GET\r\n\r\n", "\u{16}\u{3}\u{1}", "GET /s/\u{0} HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nXX"]
+    {
+        let status = raw(host, garbage).await;
+        assert!((400..500).contains(&status) || status == 0, "{status}");
+    }
+    let token = path.strip_prefix("/s/").unwrap();
+    let nonce_of_another_daemon = "A".repeat(64);
+    let guesses = [
+        format!("{public}/s/{}", &token[..42]),
+        format!("{public}/s/{}{}", &token[1..], &token[..1]),
+        format!("{public}/s/{token}%00"),
+        format!("{public}/s/{}", "A".repeat(100_000 / 16)),
+        format!("{public}/r/{nonce_of_another_daemon}"),
+        format!("{public}/r/{token}"),
+        format!("{public}/s/..%2f..%2fetc%2fpasswd"),
+    ];
+    for guess in &guesses {
+        for method in [Method::GET, Method::HEAD, Method::POST] {
+            let refused = daemon.call(method, guess, None, &[], Vec::new()).await;
+            assert!(refused.status.is_client_error(), "{guess}: {}", refused.status);
+        }
+    }
+    assert_eq!(daemon.requests().await.len(), 0);
+    assert_eq!(daemon.get(&format!("/v1/signings/{}", made.id())).await.text, before);
+    let metrics = daemon.ops("/metrics").await.text;
+    let counted =
+        metrics.lines().find(|line| line.starts_with("countersign_link_opens_total{kind=\"unknown\"}"));
+    let counted: u64 = counted.and_then(|line| line.rsplit_once(' ')).unwrap().1.parse().unwrap();
+    assert!(counted >= 10, "{counted}");
+    assert!(metrics.contains("listener=\"public\",route=\"/r/{nonce}\",status=\"404\""), "{metrics}");
+    assert_eq!(daemon.look(&link).await.status, StatusCode::OK, "the good link goes on");
+}
+
+/// Bytes as they are; the status that came back, or 0 if the connection was closed without one.
+async fn raw(host: &str, request: &str) -> u16 {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+    // A server that refuses may reset before all was sent.
+    let _ = socket.write_all(request.as_bytes()).await;
+    let _ = socket.shutdown().await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
