@@ -25,7 +25,7 @@ use crate::{
     domain::{Mode, SenderName},
     esign,
     events::{Endpoints, Log, Streams},
-    signing::Signings,
+    signing::{Signings, Tickets},
     telemetry::metrics::Metrics,
 };
 
@@ -48,6 +48,8 @@ pub struct Api {
     pub streams: Streams,
     /// Makes the `state` of consent links.
     pub consents: ConsentStates,
+    /// Makes the tickets of the direct form.
+    pub tickets: Tickets,
     /// The origin of the public listener; none if it is off.
     pub public_origin: Option<String>,
     /// Whether signatures bind.
@@ -94,6 +96,7 @@ pub const PATHS: &[&str] = &[
     "/v1/signings/{id}/documents/{part}",
     "/v1/signings/{id}/timeline",
     "/v1/links/{id}",
+    "/v1/links/{id}/tickets",
     "/v1/senders",
     "/v1/senders/{name}/check",
     "/v1/senders/{name}/consent",
@@ -107,6 +110,8 @@ pub const PATHS: &[&str] = &[
     "/.well-known/jwks.json",
     "/openapi.json",
     "/docs",
+    "/docs/component",
+    "/docs/results",
     "/docs/errors/{code}",
 ];
 
@@ -124,11 +129,14 @@ pub fn router(api: Api) -> Router {
         .route("/v1/signings/{id}/refresh", post(signings::refresh))
         .route("/v1/signings/{id}/documents/{part}", get(signings::document))
         .route("/v1/signings/{id}/timeline", get(signings::timeline))
-        .route("/v1/links/{id}", axum::routing::delete(signings::revoke_link));
+        .route("/v1/links/{id}", axum::routing::delete(signings::revoke_link))
+        .route("/v1/links/{id}/tickets", post(signings::ticket));
     let about = Router::new()
         .route("/.well-known/jwks.json", get(result_keys))
         .route("/openapi.json", get(openapi::pages::json))
         .route("/docs", get(openapi::pages::docs))
+        .route("/docs/component", get(openapi::component::component))
+        .route("/docs/results", get(openapi::results::results))
         .route("/docs/errors/{code}", get(openapi::pages::error));
     let senders = Router::new()
         .route("/v1/senders", get(senders::list))

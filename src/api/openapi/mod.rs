@@ -4,10 +4,12 @@
 //! Requests are closed (`additionalProperties: false`), because unknown fields are refused; answers are
 //! open, because fields may be added.
 
+pub mod component;
 mod events;
 mod objects;
 pub mod pages;
 mod requests;
+pub mod results;
 mod senders;
 mod signings;
 
@@ -81,6 +83,8 @@ fn about() -> Map<String, Value> {
     section([
         ("/openapi.json", open("openapi", "This document", "application/json")),
         ("/docs", open("docs", "The operations and schemas as a page", "text/html")),
+        ("/docs/component", open("component_page", "How a site shows a link in its own page", "text/html")),
+        ("/docs/results", open("results_page", "How a site checks the `result` of a return", "text/html")),
         ("/docs/errors/{code}", page),
     ])
 }

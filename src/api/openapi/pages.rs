@@ -38,7 +38,7 @@ pub async fn error(Path(name): Path<String>) -> Result<Response, Problem> {
     Ok(page(code.code, &about(code)))
 }
 
-fn page(title: &str, content: &Markup) -> Response {
+pub(super) fn page(title: &str, content: &Markup) -> Response {
     let body = html! {
         (DOCTYPE)
         html lang="en" {
@@ -71,6 +71,8 @@ fn overview(document: &Value) -> Markup {
         h1 { "countersign API" }
         p { (text(&document["info"]["description"])) }
         p { a href="/openapi.json" { "The same as OpenAPI 3.1" } }
+        p { a href="/docs/results" { "The result of a return, and how to check it" } }
+        p { a href="/docs/component" { "Signing inside your page" } }
         @for tag in document["tags"].as_array().into_iter().flatten() {
             section {
                 h2 { (text(&tag["name"])) }
