@@ -134,6 +134,7 @@ impl Demo {
             caller_key: key.key.clone(),
             control: emulator.ready().control_url.parse().context("the emulator's address")?,
             signing_origins,
+            public: api.public_url.clone(),
         };
         let site = Site::start(options, client, Arc::clone(clock), around)?;
         Ok(Self { app, shown: Shown { emulator, api, site, key } })

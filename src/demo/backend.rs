@@ -44,7 +44,7 @@ pub(super) struct Signer {
     #[serde(default)]
     pub(super) view: Option<Address>,
     #[serde(default)]
-    pub(super) link: Option<Address>,
+    pub(super) link: Option<Link>,
     #[serde(default)]
     pub(super) last_return: Option<LastReturn>,
 }
@@ -52,6 +52,13 @@ pub(super) struct Signer {
 /// A place to send the visitor.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Address {
+    pub(super) url: String,
+}
+
+/// A durable link: its address is told once, when it is made.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Link {
+    pub(super) id: String,
     pub(super) url: String,
 }
 
@@ -127,7 +134,8 @@ impl Signing {
 impl Signer {
     /// Where to send the visitor: straight into the ceremony, or to the link that works later, too.
     pub(super) fn address(&self) -> Option<&str> {
-        self.view.as_ref().or(self.link.as_ref()).map(|address| address.url.as_str())
+        let view = self.view.as_ref().map(|view| view.url.as_str());
+        view.or(self.link.as_ref().map(|link| link.url.as_str()))
     }
 }
 
@@ -169,6 +177,17 @@ impl Backend {
         let url = self.url(&["v1", "signings", id, "signers", signer, "views"]);
         let view: Address = self.ask(Request::post(url).json("{}")).await?;
         Ok(view.url)
+    }
+
+    /// `POST /v1/links/{id}/tickets`: the visitor has pressed a button of ours already.
+    pub(super) async fn ticket(&self, link: &str) -> Result<String, Refusal> {
+        #[derive(Deserialize)]
+        struct Ticket {
+            ticket: String,
+        }
+        let made: Ticket =
+            self.ask(Request::post(self.url(&["v1", "links", link, "tickets"])).json("{}")).await?;
+        Ok(made.ticket)
     }
 
     /// `GET …/timeline`.

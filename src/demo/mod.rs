@@ -6,8 +6,9 @@
 //! stands for the visitor's phone; it says so.
 //!
 //! It never takes the browser's word for a signature: what the return URL says is shown as a claim,
-//! beside the fact that the daemon knows. Loopback only, memory only, no script, and no type of the
-//! daemon: what it reads are its own views of the API's JSON.
+//! beside the fact that the daemon knows. Loopback only, memory only, no script but the daemon's own
+//! component on the one page that shows it, and no type of the daemon: what it reads are its own views of
+//! the API's JSON.
 
 mod backend;
 mod contract;

@@ -8,6 +8,8 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::backend::Link;
+
 /// The oldest order is forgotten then; a demo is no archive.
 const MAX_ORDERS: usize = 200;
 const PREFIX: &str = "AQ-";
@@ -45,6 +47,31 @@ impl Paper {
     }
 }
 
+/// Where it is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On DocuSign's page: the visitor is sent there and comes back.
+    Away,
+    /// In a page of this website, with the daemon's component.
+    Here,
+}
+
+impl Place {
+    pub(super) const ALL: [Self; 2] = [Self::Away, Self::Here];
+
+    /// Its value in the form.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Away => "away",
+            Self::Here => "here",
+        }
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|place| place.word() == word)
+    }
+}
+
 /// An order's number, such as `AQ-0F3D9A21`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OrderId(String);
@@ -75,6 +102,8 @@ pub(super) struct Order {
     pub(super) placed_at: Timestamp,
     /// The daemon's id for it.
     pub(super) signing: String,
+    /// The visitor's durable link: a shop would keep it as it keeps a password.
+    pub(super) link: Option<Link>,
 }
 
 /// All orders, newest first. Clones share them.

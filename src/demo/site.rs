@@ -19,7 +19,7 @@ use url::Url;
 use super::{
     backend::{Backend, Refusal, Signing},
     contract,
-    orders::{Order, OrderId, Orders, Paper},
+    orders::{Order, OrderId, Orders, Paper, Place},
     outbox::Outbox,
     pages::{self, Filled},
     returned::Checker,
@@ -54,6 +54,8 @@ pub struct Options {
     pub control: Url,
     /// The origins that a form of ours may lead to: those of the signing pages and of durable links.
     pub signing_origins: Vec<String>,
+    /// The origin of the daemon's visitor pages, for its component.
+    pub public: Option<String>,
 }
 
 impl std::fmt::Debug for Options {
@@ -87,7 +89,10 @@ struct Shared {
     checker: Checker,
     clock: SharedClock,
     origin: Arc<str>,
+    /// The origin of the component; none: everyone signs elsewhere.
+    public: Option<Arc<str>>,
     policy: HeaderValue,
+    policy_here: HeaderValue,
 }
 
 impl Site {
@@ -102,11 +107,16 @@ impl Site {
             return Err(StartError::NotLoopback);
         }
         let origin = options.listen.origin();
-        // Chromium holds redirects after a form to `form-action`, too.
+        // Chromium holds redirects after a form to `form-action`, too. A page of ours stands in a frame of
+        // ours for a moment, when a visitor comes back from signing in one.
+        let signing = options.signing_origins.join(" ");
         let policy = format!(
-            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self' {}; \
-             base-uri 'none'; frame-ancestors 'none'",
-            options.signing_origins.join(" "),
+            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self' {signing}; \
+             base-uri 'none'; frame-ancestors 'self'",
+        );
+        let public = options.public.as_deref().unwrap_or_default();
+        let policy_here = format!(
+            "{policy}; script-src 'self' {public}; connect-src 'self' {public}; frame-src 'self' {signing}"
         );
         let backend =
             Backend::new(client.clone(), options.api, &options.caller_key).ok_or(StartError::NotAHeader)?;
@@ -117,7 +127,9 @@ impl Site {
             orders: Orders::default(),
             clock,
             origin: origin.as_str().into(),
+            public: options.public.as_deref().map(Arc::from),
             policy: HeaderValue::try_from(policy).map_err(|_| StartError::NotAHeader)?,
+            policy_here: HeaderValue::try_from(policy_here).map_err(|_| StartError::NotAHeader)?,
         };
         let (listen, closing) = (options.listen, life.stopping());
         life.spawn("website", listen.serve(router(shared), Limits::default(), closing));
@@ -135,9 +147,12 @@ fn router(shared: Shared) -> Router {
         .route("/", get(home))
         .route("/style.css", get(style))
         .route("/icon.svg", get(icon))
+        .route("/here.js", get(script))
         .route("/papers/letter.pdf", get(letter))
         .route("/orders", get(list).post(place))
         .route("/orders/{id}", get(show))
+        .route("/orders/{id}/here", get(here))
+        .route("/orders/{id}/ticket", post(ticket))
         .route("/orders/{id}/sign", post(resume))
         .route("/orders/{id}/signed.pdf", get(signed))
         .route("/orders/{id}/certificate.pdf", get(certificate))
@@ -159,8 +174,8 @@ async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Re
         next.run(request).await
     };
     let headers = response.headers_mut();
-    let set: [(HeaderName, HeaderValue); 4] = [
-        (header::CONTENT_SECURITY_POLICY, shared.policy),
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(shared.policy);
+    let set: [(HeaderName, HeaderValue); 3] = [
         // Not "no-referrer": with it a browser sends `Origin: null` even to ourselves.
         (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -179,6 +194,8 @@ async fn home() -> Response {
 struct OrderForm {
     order: String,
     paper: String,
+    #[serde(default)]
+    place: Option<String>,
     name: String,
     email: String,
     phone: String,
@@ -190,25 +207,37 @@ async fn place(
     form: Result<Form<OrderForm>, FormRejection>,
 ) -> Result<Response, Response> {
     let Form(form) = form.map_err(|_| bad_form())?;
-    let (Some(id), Some(paper)) = (OrderId::parse(&form.order), Paper::parse(&form.paper)) else {
+    let place = form.place.as_deref().map_or(Some(Place::Away), Place::parse);
+    let (Some(id), Some(paper), Some(place)) =
+        (OrderId::parse(&form.order), Paper::parse(&form.paper), place)
+    else {
         return Err(bad_form());
     };
+    let place = if shared.public.is_some() { place } else { Place::Away };
     if shared.orders.find(&id).is_some() {
         // The form again, after "back": the order stands, and its page knows the way on.
         return Ok(to_order(&id));
     }
     // People write numbers with blanks; the API takes digits.
     let phone = form.phone.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '/' | '.')).collect();
-    let filled =
-        Filled { paper, name: form.name.trim().to_owned(), email: form.email.trim().to_owned(), phone };
+    let filled = Filled {
+        paper,
+        place,
+        name: form.name.trim().to_owned(),
+        email: form.email.trim().to_owned(),
+        phone,
+    };
     let body = shared.request(&id, &filled);
     match shared.backend.create(id.as_str(), &body).await {
         Ok(signing) => {
             let placed_at = shared.clock.now();
-            shared.orders.add(Order { id: id.clone(), paper, placed_at, signing: signing.id.clone() });
-            Ok(match signing.signer().and_then(|signer| signer.address()) {
-                Some(address) => see_other(address),
-                None => to_order(&id),
+            let signer = signing.signer();
+            let link = signer.and_then(|signer| signer.link.clone());
+            shared.orders.add(Order { id: id.clone(), paper, placed_at, signing: signing.id.clone(), link });
+            Ok(match (place, signer.and_then(|signer| signer.address())) {
+                (Place::Here, _) => see_other(&format!("/orders/{}/here", id.as_str())),
+                (Place::Away, Some(address)) => see_other(address),
+                (Place::Away, None) => to_order(&id),
             })
         }
         // What is sent next is another request, so it gets another number.
@@ -249,6 +278,12 @@ impl Shared {
             "subject": format!("Please sign: {}", filled.paper.title()),
             "documents": [document],
             "signers": [signer],
+            // In a page of ours the component opens the link; a view would only grow stale.
+            "view": filled.place == Place::Away,
+            "frame_ancestors": match filled.place {
+                Place::Away => Vec::new(),
+                Place::Here => vec![self.origin.to_string()],
+            },
         })
     }
 
@@ -312,6 +347,24 @@ async fn show(
     Ok(page(StatusCode::OK, shared.shown(&order, &signing, &query, None).await))
 }
 
+/// Signing without leaving: the daemon's component, and beside it what it reports.
+async fn here(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
+    let (order, signing) = shared.find(&id).await?;
+    let (Some(public), Some(link)) = (&shared.public, &order.link) else { return Ok(to_order(&order.id)) };
+    let shown = pages::here(&order, &signing, &link.url, &format!("{public}/countersign.js"));
+    let mut response = page(StatusCode::OK, shown);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, shared.policy_here.clone());
+    Ok(response)
+}
+
+/// A one-use ticket for a visitor who has pressed the component's button: they need not press another.
+async fn ticket(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
+    let (order, _) = shared.find(&id).await?;
+    let link = order.link.ok_or_else(no_such_order)?;
+    let ticket = shared.backend.ticket(&link.id).await.map_err(|refusal| trouble(&refusal))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain")], ticket).into_response())
+}
+
 /// A fresh signing page for who comes back to go on.
 async fn resume(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
     let (order, signing) = shared.find(&id).await?;
@@ -370,6 +423,10 @@ async fn style() -> Response {
 
 async fn icon() -> Response {
     asset("image/svg+xml", pages::ICON)
+}
+
+async fn script() -> Response {
+    asset("text/javascript; charset=utf-8", pages::HERE_SCRIPT)
 }
 
 async fn nothing_here() -> Response {

@@ -5,13 +5,14 @@ use maud::{Markup, html};
 use super::{Place, shell};
 use crate::demo::{
     backend::Refusal,
-    orders::{OrderId, Paper},
+    orders::{self, OrderId, Paper},
 };
 
 /// The form as it is shown: with sample values, or with what the visitor typed.
 #[derive(Debug, Clone)]
 pub(crate) struct Filled {
     pub(crate) paper: Paper,
+    pub(crate) place: orders::Place,
     pub(crate) name: String,
     pub(crate) email: String,
     pub(crate) phone: String,
@@ -21,6 +22,7 @@ impl Default for Filled {
     fn default() -> Self {
         Self {
             paper: Paper::Letter,
+            place: orders::Place::Away,
             name: "Ada Lovelace".to_owned(),
             email: "ada@example.com".to_owned(),
             phone: "+4915112345678".to_owned(),
@@ -76,11 +78,23 @@ pub(crate) fn home(order: &OrderId, filled: &Filled, refusal: Option<&Refusal>) 
                         p class="hint" { a href="/papers/letter.pdf" { "Read the engagement letter first" } " (PDF)" }
                     }
                     fieldset {
+                        legend { "Where to sign" }
+                        div class="papers" {
+                            @for place in orders::Place::ALL {
+                                label class="paper" {
+                                    input type="radio" name="place" value=(place.word()) checked[place == filled.place] required;
+                                    b { (where_to(place).0) }
+                                    span { (where_to(place).1) }
+                                }
+                            }
+                        }
+                    }
+                    fieldset {
                         legend { "About you" }
                         @for field in fields(filled) { (input(&field, refusal)) }
                     }
                     button class="wide" { "Sign" }
-                    p class="hint" { "You will be taken to the signing page. Nothing is binding: this is a demo." }
+                    p class="hint" { "Nothing is binding: this is a demo." }
                 }
                 ol class="steps" aria-label="How it works" {
                     @for (what, how) in STEPS { li { b { (what) } span { (how) } } }
@@ -94,6 +108,13 @@ fn about(paper: Paper) -> &'static str {
     match paper {
         Paper::Letter => "One page, written for you as a PDF when you press Sign.",
         Paper::Nda => "Our standard text, kept as a template at DocuSign.",
+    }
+}
+
+fn where_to(place: orders::Place) -> (&'static str, &'static str) {
+    match place {
+        orders::Place::Away => ("On the signing page", "You are taken there, and come back afterwards."),
+        orders::Place::Here => ("Without leaving us", "The signing page opens inside ours."),
     }
 }
 

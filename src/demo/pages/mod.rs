@@ -1,11 +1,13 @@
-//! The pages of the website: HTML and one style sheet, no script, readable on a phone and by a screen
-//! reader.
+//! The pages of the website: HTML and one style sheet, readable on a phone and by a screen reader. No
+//! script, except where the daemon's component stands.
 
+mod here;
 mod home;
 mod order;
 mod outbox;
 
 pub(super) use self::{
+    here::here,
     home::{Filled, home},
     order::{Shown, order, orders},
     outbox::outbox,
@@ -16,6 +18,9 @@ use maud::{DOCTYPE, Markup, html};
 
 /// The style sheet of all pages.
 pub(super) const STYLE: &str = include_str!("style.css");
+
+/// What the page with the component does with its events.
+pub(super) const HERE_SCRIPT: &str = include_str!("here.js");
 
 /// The company's mark, also the icon of the pages.
 pub(super) const ICON: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#0f4c40"/><path d="M16 4.5c3.6 4.4 5.6 8.5 5.6 12.2L17.400 22h-2.8l-4.2-5.3C10.4 13 12.4 8.9 16 4.5z" fill="#fbf9f4"/><path d="M16 8v9" stroke="#0f4c40" stroke-width="1.4"/><circle cx="16" cy="18" r="1.5" fill="#0f4c40"/><path d="M9 26.5h14" stroke="#f2c766" stroke-width="2" stroke-linecap="round"/></svg>"##;
@@ -47,7 +52,7 @@ fn shell(place: Place, title: &str, refresh_s: Option<u32>, content: &Markup) ->
             }
             body {
                 a class="skip" href="#content" { "Skip to the content" }
-                div class="demo-note" {
+                aside class="demo-note" aria-label="About this demo" {
                     div class="wrap" {
                         span { "Demo: a fictional company, an emulated DocuSign." }
                         a href="/outbox" target="_blank" rel="noopener" { "SMS outbox (opens in a new tab)" }

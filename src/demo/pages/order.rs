@@ -164,6 +164,9 @@ fn next(order: &Order, signing: &Signing) -> Markup {
                 h2 id="next" { "Go on where you stopped" }
                 p { "It is the same document; the old signing page no longer works, so you get a fresh one." }
                 form class="actions" method="post" action={ "/orders/" (id) "/sign" } { button { "Continue to sign" } }
+                @if let Some(link) = &order.link {
+                    p class="small" { "Or later, from any device: " a href=(link.url) { "your own link" } " works for as long as the document can be signed. " a href={ "/orders/" (id) "/here" } { "Sign without leaving us" } }
+                }
             }
         } @else if signing.is_final() {
             section class="card" aria-labelledby="next" {
