@@ -21,11 +21,20 @@
     const answer = await fetch(`/orders/${element.dataset.order}/ticket`, { method: "POST" });
     return answer.ok ? answer.text() : "";
   };
+  const finish = () => {
+    if (element.getAttribute("status") !== "completed" || element.shadowRoot.querySelector("dialog").open) return;
+    say("sign", "Thank you: it is signed");
+    element.hidden = true;
+  };
   element.addEventListener("countersign-fact", ({ detail }) => {
     say("fact-said", words[detail.status] ?? detail.status);
     if (detail.claim) say("claim-said", detail.claim);
     log(`countersign-fact: ${detail.status}${detail.claim ? `, claim ${detail.claim}` : ""}`);
+    finish();
   });
   element.addEventListener("countersign-return", () => log("countersign-return: the browser is back on this site"));
-  element.addEventListener("countersign-close", () => log("countersign-close: the window is closed"));
+  element.addEventListener("countersign-close", () => {
+    log("countersign-close: the window is closed");
+    finish();
+  });
 })();

@@ -33,7 +33,9 @@ pub(crate) fn here(order: &Order, signing: &Signing, link: &str, component: &str
                 }
                 section class="card fact" aria-labelledby="fact" {
                     h2 class="kind" id="fact" { "Fact: what DocuSign confirmed" }
-                    p class="said" id="fact-said" role="status" { (signing.status) }
+                    p class="said" id="fact-said" role="status" {
+                        @if signing.status == "open" { "Not signed yet" } @else { (signing.status) }
+                    }
                     p class="quiet small" { "The component asks for it; only DocuSign's word changes it." }
                 }
             }
