@@ -1,0 +1,108 @@
+//! A process under measurement: started on a core of its own, asked of the kernel what it used.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+    time::Duration,
+};
+
+/// The core of the contender.
+const CORE: &str = "0";
+/// The core of everything else.
+pub(crate) const OTHER_CORE: &str = "1";
+/// Kernel ticks a second, as `/proc` counts them on Linux (USER_HZ).
+const TICKS: f64 = 100.0;
+
+/// A running process; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// The first line that it printed.
+    pub(crate) said: String,
+    _stdin: Option<ChildStdin>,
+}
+
+impl Process {
+    /// Starts a program on the contender's core and waits for its first line of output.
+    pub(crate) fn contender(program: &Path, arguments: &[&str], folder: &Path, set: &[(&str, &str)]) -> Self {
+        Self::start(CORE, program, arguments, folder, set, true)
+    }
+
+    /// The same on the other core.
+    pub(crate) fn beside(program: &Path, arguments: &[&str], folder: &Path) -> Self {
+        Self::start(OTHER_CORE, program, arguments, folder, &[], true)
+    }
+
+    /// Starts a program on the contender's core without waiting for anything.
+    pub(crate) fn silent(program: &Path, arguments: &[&str], folder: &Path) -> Self {
+        Self::start(CORE, program, arguments, folder, &[], false)
+    }
+
+    fn start(
+        core: &str,
+        program: &Path,
+        arguments: &[&str],
+        folder: &Path,
+        set: &[(&str, &str)],
+        speaks: bool,
+    ) -> Self {
+        let mut command = Command::new("taskset");
+        command.args(["-c", core]).arg(program).args(arguments).current_dir(folder);
+        command.envs(set.iter().copied());
+        command.stdin(Stdio::piped()).stdout(if speaks { Stdio::piped() } else { Stdio::null() });
+        let mut child = command.spawn().expect("taskset (util-linux) and the program are there");
+        let mut said = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output).read_line(&mut said).expect("it says where it listens");
+        }
+        let stdin = child.stdin.take();
+        Self { child, said: said.trim().to_owned(), _stdin: stdin }
+    }
+
+    /// CPU seconds used so far, user and system, by all threads.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // The name in parentheses may hold blanks; utime and stime are the 14th and 15th fields of all.
+        let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+        let fields: Vec<f64> = after.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
+        fields.get(11..13).map_or(f64::NAN, |times| times.iter().sum::<f64>() / TICKS)
+    }
+
+    /// Resident memory, in MiB.
+    pub(crate) fn resident_mib(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+        line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1_024.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until standard input ends, which is when the parent does.
+pub(crate) async fn until_parent_ends() {
+    let (end, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut nothing = String::new();
+        while std::io::stdin().read_line(&mut nothing).is_ok_and(|read| read > 0) {}
+        let _ = end.send(());
+    });
+    let _ = ended.await;
+}
+
+/// Waits until a file is there, and reads it.
+pub(crate) fn wait_for_file(path: &Path) -> String {
+    for _ in 0..6_000 {
+        if let Ok(text) = fs::read_to_string(path) {
+            return text;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("{} did not come", path.display());
+}

@@ -1,0 +1,117 @@
+//! The callers: a closed loop of HTTP/1.1 connections, each sending its next call when the last is answered.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// What is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    /// `http://address:port` of the contender.
+    pub(crate) origin: String,
+    /// The path of the call.
+    pub(crate) path: &'static str,
+    /// The caller's key.
+    pub(crate) key: &'static str,
+    /// The body.
+    pub(crate) body: Bytes,
+}
+
+/// What came of it. Latencies are in microseconds, sorted.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) latencies_us: Vec<u32>,
+    pub(crate) failed: u64,
+    pub(crate) took: Duration,
+}
+
+impl Measured {
+    /// The latency that this share of all calls stayed under, in milliseconds.
+    pub(crate) fn quantile_ms(&self, share: f64) -> f64 {
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index below the length")]
+        let at = ((self.latencies_us.len() as f64 * share) as usize).min(self.latencies_us.len().saturating_sub(1));
+        self.latencies_us.get(at).map_or(f64::NAN, |us| f64::from(*us) / 1_000.0)
+    }
+
+    /// Answered calls a second.
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    pub(crate) fn per_second(&self) -> f64 {
+        self.latencies_us.len() as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// Numbers keys over all runs, so that no two calls share one.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// Sends the load for so long at this concurrency. With `Duration::ZERO` each caller sends one call.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+pub(crate) async fn run(load: &Load, concurrency: usize, length: Duration) -> Measured {
+    let load = Arc::new(load.clone());
+    let began = Instant::now();
+    let callers: Vec<_> =
+        (0..concurrency).map(|_| tokio::spawn(caller(Arc::clone(&load), began, length))).collect();
+    let mut all = Measured::default();
+    for caller in callers {
+        let one = caller.await.expect("a caller does not panic");
+        all.latencies_us.extend(one.latencies_us);
+        all.failed += one.failed;
+    }
+    all.took = began.elapsed();
+    all.latencies_us.sort_unstable();
+    all
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+async fn caller(load: Arc<Load>, began: Instant, length: Duration) -> Measured {
+    let mut measured = Measured::default();
+    let mut sender = connect(&load.origin).await;
+    loop {
+        let sent = Instant::now();
+        let is_good = call(&load, &mut sender).await;
+        if is_good {
+            measured.latencies_us.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+        } else {
+            measured.failed += 1;
+            if sender.is_closed() {
+                sender = connect(&load.origin).await;
+            }
+        }
+        if began.elapsed() >= length {
+            return measured;
+        }
+    }
+}
+
+async fn call(load: &Load, sender: &mut http1::SendRequest<Full<Bytes>>) -> bool {
+    let request = Request::post(load.path)
+        .header(header::HOST, "127.0.0.1")
+        .header(header::AUTHORIZATION, load.key)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("idempotency-key", format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+        .body(Full::new(load.body.clone()))
+        .expect("a request");
+    let Ok(()) = sender.ready().await else { return false };
+    let Ok(response) = sender.send_request(request).await else { return false };
+    let status = response.status();
+    response.into_body().collect().await.is_ok() && status.as_u16() == 201
+}
+
+async fn connect(origin: &str) -> http1::SendRequest<Full<Bytes>> {
+    let address = origin.strip_prefix("http://").expect("a plain origin");
+    let socket = TcpStream::connect(address).await.expect("the contender listens");
+    let _ = socket.set_nodelay(true);
+    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.expect("HTTP");
+    tokio::spawn(connection);
+    sender
+}

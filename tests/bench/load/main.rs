@@ -1,0 +1,59 @@
+//! The load benchmark: countersign beside what its users would write instead, in one run, as one table.
+//!
+//! ```sh
+//! cargo bench --bench load                       # everything, in the release profile
+//! cargo bench --bench load -- --quick            # a second a cell, template only
+//! cargo bench --bench load -- --only countersign --seconds 10
+//! ```
+//!
+//! Each contender is a process of its own on core 0; the stand-in upstream ([`upstream`]) and the callers
+//! ([`driver`]) share core 1. Contenders: a bare proxy that makes the two upstream calls and nothing else
+//! ([`proxy`]), countersign at each durability, with links, on Postgres, and a service on the vendor's
+//! Node SDK (`node.mjs`). The load is a closed loop: each caller sends its next call, with an idempotency
+//! key of its own, when the answer to the last one is here. CPU is what the kernel charged the contender's
+//! process (`/proc/…/stat`), so it holds even where core 1 is the limit; rates are as seen.
+//!
+//! The program runs itself again for the stand-in and the proxy: `load upstream`, `load proxy`.
+
+mod contender;
+mod document;
+mod driver;
+#[path = "../../it/postgres.rs"]
+mod postgres;
+mod proxy;
+mod report;
+mod scenario;
+mod upstream;
+
+use std::time::Duration;
+
+/// What was asked for on the command line.
+#[derive(Debug, Clone)]
+struct Wanted {
+    seconds: Duration,
+    only: Option<String>,
+    quick: bool,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("upstream") => upstream::run(&arguments[1..]),
+        Some("proxy") => proxy::run(&arguments[1..]),
+        _ => scenario::run(&wanted(&arguments)),
+    }
+}
+
+fn wanted(arguments: &[String]) -> Wanted {
+    let after = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).cloned()
+    };
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let seconds = after("--seconds").and_then(|text| text.parse().ok());
+    Wanted {
+        seconds: Duration::from_secs(seconds.unwrap_or(if quick { 1 } else { 3 })),
+        only: after("--only"),
+        quick,
+    }
+}

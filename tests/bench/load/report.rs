@@ -1,0 +1,72 @@
+//! The table, and the one place that prints.
+
+use std::io::Write as _;
+
+/// One row: a contender with one payload over one kind of upstream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Row {
+    pub(crate) contender: String,
+    pub(crate) payload: &'static str,
+    pub(crate) upstream: &'static str,
+    /// CPU microseconds a signing at concurrency 64.
+    pub(crate) cpu_us: f64,
+    /// Signings a second and p50, p99, p99.9 in milliseconds at concurrency 1, 16, 64.
+    pub(crate) at: Vec<(usize, f64, [f64; 3])>,
+    pub(crate) resident_mib: f64,
+    pub(crate) start_ms: f64,
+    /// Upstream calls a signing.
+    pub(crate) calls: f64,
+    pub(crate) exchanges: u64,
+    /// Milliseconds until 500 callers, all at once and cold, were answered.
+    pub(crate) cold_ms: f64,
+    pub(crate) failed: u64,
+}
+
+/// Prints a line at once.
+pub(crate) fn line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}
+
+/// Says what is going on, apart from the table.
+pub(crate) fn progress(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The head of the table.
+pub(crate) fn head() {
+    line(
+        "| contender | payload | upstream | CPU us/signing | × proxy | 1/s at 1 | p50 ms | 1/s at 16 | p99 ms | \
+         1/s at 64 | p50 | p99 | p99.9 | RSS MiB | start ms | 500 cold ms | calls | exchanges | failed |",
+    );
+    line("|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+}
+
+/// One row of the table, with the ratio to the proxy's CPU of the same payload and upstream.
+pub(crate) fn row(row: &Row, proxy_cpu_us: Option<f64>) {
+    let ratio = proxy_cpu_us.map_or("".to_owned(), |proxy| format!("{:.1}", row.cpu_us / proxy));
+    let cell = |concurrency: usize| row.at.iter().find(|(at, ..)| *at == concurrency);
+    let rate = |concurrency| cell(concurrency).map_or(f64::NAN, |(_, rate, _)| *rate);
+    let [p50, p99, p999] = cell(64).map_or([f64::NAN; 3], |(_, _, quantiles)| *quantiles);
+    let quantile = |concurrency, which: usize| cell(concurrency).map_or(f64::NAN, |(_, _, all)| all[which]);
+    line(&format!(
+        "| {} | {} | {} | {:.1} | {ratio} | {:.0} | {:.2} | {:.0} | {:.2} | {:.0} | {p50:.2} | {p99:.2} | {p999:.2} | \
+         {:.1} | {:.0} | {:.0} | {:.2} | {} | {} |",
+        row.contender,
+        row.payload,
+        row.upstream,
+        row.cpu_us,
+        rate(1),
+        quantile(1, 0),
+        rate(16),
+        quantile(16, 1),
+        rate(64),
+        row.resident_mib,
+        row.start_ms,
+        row.cold_ms,
+        row.calls,
+        row.exchanges,
+        row.failed,
+    ));
+}

@@ -1,0 +1,327 @@
+//! What is measured: each contender, with each payload, over each kind of upstream.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use countersign::http_client::{HttpClient, Options, Request};
+
+use super::{
+    Wanted,
+    contender::{Process, wait_for_file},
+    document, driver::{self, Load},
+    postgres,
+    report::{self, Row},
+    upstream::{self, ACCOUNT, Counts, TEMPLATE, USER},
+};
+
+const KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const INTEGRATION_KEY: &str = "5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001";
+const SIZE: usize = 64 * 1_024;
+
+/// Who is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contender {
+    Proxy,
+    Countersign { durability: &'static str, links: bool },
+    Postgres,
+    Node,
+}
+
+impl Contender {
+    const ALL: [Self; 7] = [
+        Self::Proxy,
+        Self::Countersign { durability: "full", links: false },
+        Self::Countersign { durability: "full", links: true },
+        Self::Countersign { durability: "normal", links: false },
+        Self::Countersign { durability: "off", links: false },
+        Self::Postgres,
+        Self::Node,
+    ];
+
+    fn name(self) -> String {
+        match self {
+            Self::Proxy => "bare proxy".into(),
+            Self::Countersign { durability, links: false } => format!("countersign, SQLite {durability}"),
+            Self::Countersign { durability, links: true } => format!("countersign, SQLite {durability}, links"),
+            Self::Postgres => "countersign, Postgres".into(),
+            Self::Node => "Node SDK service".into(),
+        }
+    }
+}
+
+/// What everything needs.
+struct Bench {
+    wanted: Wanted,
+    folder: PathBuf,
+    upstream: upstream::Ready,
+    runtime: tokio::runtime::Runtime,
+    client: HttpClient,
+}
+
+/// Runs the whole benchmark and prints its table.
+pub(crate) fn run(wanted: &Wanted) {
+    pin();
+    let folder = std::env::temp_dir().join(format!("countersign-load-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let this = std::env::current_exe().expect("this program");
+    let stand_in = Process::beside(&this, &["upstream", &folder.display().to_string()], &folder);
+    let upstream: upstream::Ready = serde_json::from_str(&stand_in.said).expect("it says where it listens");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let client = HttpClient::new(&Options::default()).expect("a client");
+    let bench = Bench { wanted: wanted.clone(), folder: folder.clone(), upstream, runtime, client };
+    bench.ceiling();
+    report::head();
+    for (payload, size) in [("template", None), ("64 KB document", Some(SIZE))] {
+        for tls in [false, true] {
+            if wanted.quick && (tls || size.is_some()) {
+                continue;
+            }
+            bench.compare(payload, size, tls);
+        }
+    }
+    drop(stand_in);
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+/// Keeps the callers off the contender's core.
+fn pin() {
+    let this = std::process::id().to_string();
+    let pinned = std::process::Command::new("taskset")
+        .args(["-cp", super::contender::OTHER_CORE, &this])
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(pinned.is_ok_and(|status| status.success()), "taskset (util-linux) is needed, and two cores");
+}
+
+impl Bench {
+    /// How many single calls a second the stand-in and the callers manage together.
+    fn ceiling(&self) {
+        let load = Load {
+            origin: self.upstream.http.clone(),
+            path: "/restapi/v2.1/accounts/x/envelopes",
+            key: "Bearer x",
+            body: Bytes::from_static(b"{}"),
+        };
+        let measured = self.runtime.block_on(driver::run(&load, 64, self.wanted.seconds));
+        report::line(&format!(
+            "Stand-in upstream and callers, sharing one core: {:.0} calls a second, so at most {:.0} signings.",
+            measured.per_second(),
+            measured.per_second() / 3.0
+        ));
+        let direct = self.runtime.block_on(driver::run(&load, 1, self.wanted.seconds));
+        report::line(&format!(
+            "Two upstream calls made directly, one after the other, take {:.2} ms at p50.\n",
+            2.0 * direct.quantile_ms(0.5)
+        ));
+    }
+
+    fn compare(&self, payload: &'static str, size: Option<usize>, tls: bool) {
+        let mut proxy_cpu = None;
+        for contender in Contender::ALL {
+            let name = contender.name();
+            let is_wanted = self.wanted.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+            if !is_wanted && contender != Contender::Proxy {
+                continue;
+            }
+            report::progress(&format!("{name}, {payload}, {}", kind(tls)));
+            let Some(mut row) = self.measure(contender, size, tls) else {
+                report::progress("  SKIPPED: what it needs is not on this machine");
+                continue;
+            };
+            (row.payload, row.upstream) = (payload, kind(tls));
+            if contender == Contender::Proxy {
+                proxy_cpu = Some(row.cpu_us);
+            }
+            report::row(&row, proxy_cpu);
+        }
+    }
+
+    fn measure(&self, contender: Contender, size: Option<usize>, tls: bool) -> Option<Row> {
+        let before = self.counts();
+        #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+        let began = Instant::now();
+        let (process, origin) = self.start(contender, tls)?;
+        let load = Load { origin, path: "/v1/signings", key: concat_key(), body: body(size) };
+        let first = self.runtime.block_on(driver::run(&load, 1, Duration::ZERO));
+        let start_ms = began.elapsed().as_secs_f64() * 1_000.0;
+        let mut row = Row { contender: contender.name(), start_ms, failed: first.failed, ..Row::default() };
+        self.runtime.block_on(driver::run(&load, 64, self.wanted.seconds / 3));
+        for concurrency in [1, 16, 64] {
+            let (cpu, calls) = (process.cpu_seconds(), self.counts());
+            let measured = self.runtime.block_on(driver::run(&load, concurrency, self.wanted.seconds));
+            let quantiles = [0.5, 0.99, 0.999].map(|share| measured.quantile_ms(share));
+            row.at.push((concurrency, measured.per_second(), quantiles));
+            row.failed += measured.failed;
+            #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
+            if concurrency == 64 {
+                let signings = measured.latencies_us.len() as f64;
+                row.cpu_us = (process.cpu_seconds() - cpu) * 1e6 / signings;
+                let after = self.counts();
+                let spent = (after.creates + after.views + after.others) - (calls.creates + calls.views + calls.others);
+                row.calls = spent as f64 / signings;
+            }
+        }
+        row.resident_mib = process.resident_mib();
+        row.exchanges = self.counts().exchanges - before.exchanges;
+        drop(process);
+        row.cold_ms = self.cold(contender, tls, &load)?;
+        Some(row)
+    }
+
+    /// 500 callers at once against a process that has just begun to listen.
+    fn cold(&self, contender: Contender, tls: bool, load: &Load) -> Option<f64> {
+        let (_process, origin) = self.start(contender, tls)?;
+        let load = Load { origin, ..load.clone() };
+        let measured = self.runtime.block_on(driver::run(&load, 500, Duration::ZERO));
+        Some(if measured.failed == 0 { measured.took.as_secs_f64() * 1_000.0 } else { f64::NAN })
+    }
+
+    fn counts(&self) -> Counts {
+        let url = format!("{}/_counts", self.upstream.http).parse().expect("a URL");
+        let answer = self.runtime.block_on(self.client.send(Request::get(url))).expect("the stand-in answers");
+        serde_json::from_slice(&answer.body).expect("counts")
+    }
+
+    fn start(&self, contender: Contender, tls: bool) -> Option<(Process, String)> {
+        match contender {
+            Contender::Proxy => Some(self.start_proxy(tls)),
+            Contender::Countersign { durability, links } => {
+                let file = self.folder.join(format!("store-{}.db", uuid::Uuid::new_v4().simple()));
+                let url = format!("sqlite://{}", file.display());
+                Some(self.start_countersign(&url, durability, links, tls))
+            }
+            Contender::Postgres => {
+                let url = postgres::database()?;
+                Some(self.start_countersign(&url, "full", false, tls))
+            }
+            Contender::Node => self.start_node(tls),
+        }
+    }
+
+    fn origin(&self, tls: bool) -> &str {
+        if tls { &self.upstream.https } else { &self.upstream.http }
+    }
+
+    fn start_proxy(&self, tls: bool) -> (Process, String) {
+        let this = std::env::current_exe().expect("this program");
+        let ca_file = self.upstream.ca_file.display().to_string();
+        let mut arguments = vec!["proxy", self.origin(tls)];
+        if tls {
+            arguments.push(&ca_file);
+        }
+        let process = Process::contender(&this, &arguments, &self.folder, &[]);
+        let origin = process.said.clone();
+        (process, origin)
+    }
+
+    fn start_countersign(&self, store: &str, durability: &str, links: bool, tls: bool) -> (Process, String) {
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let file = self.folder.join(format!("{unique}.toml"));
+        std::fs::write(&file, settings(&self.upstream, self.origin(tls), store, durability, links)).expect("settings");
+        let ready = self.folder.join(format!("{unique}.json"));
+        let (file, ready_text) = (file.display().to_string(), ready.display().to_string());
+        let arguments = ["serve", "--config", &file, "--ready-file", &ready_text];
+        let program = Path::new(env!("CARGO_BIN_EXE_countersign"));
+        let process = Process::silent(program, &arguments, &self.folder);
+        let told: serde_json::Value = serde_json::from_str(&wait_for_file(&ready)).expect("a ready file");
+        (process, told["api_url"].as_str().expect("an address").to_owned())
+    }
+
+    /// The service on the vendor's SDK, if Node and the SDK (`tests/run` installs both) are here.
+    fn start_node(&self, tls: bool) -> Option<(Process, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let modules = root.join("target/tools/node");
+        let is_there = modules.join("node_modules/docusign-esign").exists();
+        let has_node = std::process::Command::new("node").arg("--version").output().is_ok();
+        if !is_there || !has_node {
+            return None;
+        }
+        let script = root.join("tests/bench/load/node.mjs").display().to_string();
+        let (modules, key) = (modules.display().to_string(), key_file().display().to_string());
+        let ca_file = self.upstream.ca_file.display().to_string();
+        let arguments = [
+            script.as_str(), &modules, self.origin(tls), &self.upstream.https, INTEGRATION_KEY, USER, ACCOUNT, TEMPLATE, &key,
+        ];
+        let process = Process::contender(
+            Path::new("node"),
+            &arguments,
+            &self.folder,
+            &[("NODE_EXTRA_CA_CERTS", &ca_file), ("NODE_ENV", "production")],
+        );
+        let origin = process.said.clone();
+        Some((process, origin))
+    }
+}
+
+fn kind(tls: bool) -> &'static str {
+    if tls { "TLS" } else { "HTTP" }
+}
+
+fn concat_key() -> &'static str {
+    "Bearer cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+}
+
+fn key_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("keys.example/private_key.pem")
+}
+
+fn body(size: Option<usize>) -> Bytes {
+    let (document, role) = match size {
+        None => (r#"{"template":"nda"}"#.to_owned(), r#""role":"Client","#),
+        Some(size) => {
+            let text = document::base64(size);
+            (format!(r#"{{"name":"Contract.pdf","content_base64":"{text}","anchors":{{"sign":"/sn1/"}}}}"#), "")
+        }
+    };
+    format!(
+        r#"{{"reference":"order-8812","sender":"system","documents":[{document}],"signers":[{{"key":"visitor","name":"Ada Lovelace","email":"ada@example.com",{role}"return_url":"https://www.example.com/done"}}]}}"#
+    )
+    .into()
+}
+
+fn settings(upstream: &upstream::Ready, origin: &str, store: &str, durability: &str, links: bool) -> String {
+    let hash = countersign::signing::digest(KEY.as_bytes());
+    let hash = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let public = if links {
+        "[public]\nlisten = \"127.0.0.1:0\"\nbase_url = \"https://sign.example.com\"\n"
+    } else {
+        ""
+    };
+    format!(
+        r#"
+[upstream]
+environment = "emulator"
+oauth_url = "{origin}"
+ca_file = "{ca}"
+max_connections = 128
+[senders.system]
+integration_key = "{INTEGRATION_KEY}"
+user_id = "{USER}"
+keys = ["{key}"]
+[api]
+listen = "127.0.0.1:0"
+[ops]
+listen = "127.0.0.1:0"
+{public}
+[callers.website]
+key_hash = "sha256:{hash}"
+return_origins = ["https://www.example.com"]
+[store]
+url = "{store}"
+seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
+synchronous = "{durability}"
+[templates]
+nda = "{TEMPLATE}"
+[budget]
+hourly_limit = 1000000000
+burst_limit = 1000000000
+[log]
+level = "warn"
+"#,
+        ca = upstream.ca_file.display(),
+        key = key_file().display(),
+    )
+}
