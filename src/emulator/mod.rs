@@ -77,6 +77,23 @@ mod testing;
 mod tests;
 mod time;
 
+/// Reads a PDF as an upload is read, for the fuzzers.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_pdf(bytes: &[u8]) {
+    if let Ok(text) = pdf::read::read(bytes) {
+        let _ = text.find("/sn1/", pdf::read::Matching::default());
+    }
+}
+
+/// Reads a multipart body, for the fuzzers: every part lies within it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_multipart(content_type: &str, body: &[u8]) {
+    let Some(Ok(boundary)) = multipart::boundary(content_type) else { return };
+    for part in multipart::parts(body, &boundary).unwrap_or_default() {
+        assert!(part.content.start <= part.content.end && part.content.end <= body.len());
+    }
+}
+
 pub use faults::{Fault, Kind as FaultKind, read_plan};
 
 /// How to start an emulator.
