@@ -74,8 +74,11 @@ fn contents(document: &Value, operations: &[Operation<'_>]) -> Markup {
             @for tag in document["tags"].as_array().into_iter().flatten() {
                 h2 { (heading(text(&tag["name"]))) }
                 ul {
-                    @for one in operations.iter().filter(|one| one.about["tags"][0] == tag["name"]) {
-                        li { a href=(format!("#{}", text(&one.about["operationId"]))) { (text(&one.about["summary"])) } }
+                    @for (at, one) in operations.iter().enumerate().filter(|(_, one)| one.about["tags"][0] == tag["name"]) {
+                        // One operation under several methods is one line.
+                        @if at == 0 || operations[at - 1].about["summary"] != one.about["summary"] {
+                            li { a href=(format!("#{}", text(&one.about["operationId"]))) { (prose(text(&one.about["summary"]))) } }
+                        }
                     }
                 }
             }
