@@ -67,7 +67,7 @@ pub fn token_answer(data: &[u8]) {
 /// What the eSignature API answers when it refuses. No word of it is repeated but its code.
 pub fn vendor_error(data: &[u8]) {
     let (status, headers, body) = answer(data);
-    let error = esign::read_refusal(status, headers, Bytes::copy_from_slice(body));
+    let error = esign::read_refusal(status, &headers, Bytes::copy_from_slice(body));
     let said = error.to_string();
     assert!(said.chars().all(|c| !c.is_control()), "a message is one line");
 }

@@ -432,10 +432,10 @@ fn refused(headers: &HeaderMap, refusal: Refusal, verdict: Verdict, permit: Perm
 
 /// What an answer that is no success says, for the fuzzers: the same way as a call's, without its budget.
 #[cfg(any(test, fuzzing))]
-pub(crate) fn read_refusal(status: StatusCode, headers: HeaderMap, body: Bytes) -> Error {
+pub(crate) fn read_refusal(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Error {
     let now = Now { date: jiff::Timestamp::UNIX_EPOCH, uptime: Duration::ZERO };
     let refusal = refusal(&Answer { status, headers: headers.clone(), body: Body::Whole(body) });
-    let reading = Reading::of(&headers);
+    let reading = Reading::of(headers);
     match classify(&refusal) {
         Verdict::Limited(kind) => {
             let until = now.date_of(now.uptime.saturating_add(lasts(kind, &reading, now)));

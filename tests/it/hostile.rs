@@ -198,8 +198,9 @@ async fn s5_pipelined_requests_are_answered_one_by_one() {
     const MANY: usize = 500;
     let target = Target::start("hostile-pipeline").await;
     for (listener, path) in LISTENERS {
-        let mut all = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(MANY - 1);
-        all.push_str(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+        let one = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let last = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let all = one.repeat(MANY - 1) + &last;
         let (mut from, mut to) = target.connect(listener).await.into_split();
         let writing = tokio::spawn(async move { to.write_all(all.as_bytes()).await.map(|()| to) });
         let mut said = Vec::new();

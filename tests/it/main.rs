@@ -10,6 +10,7 @@ mod audit;
 mod browser;
 mod callers;
 mod cli;
+mod codes;
 mod demo;
 mod doctor;
 mod emulated;
