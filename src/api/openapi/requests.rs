@@ -31,7 +31,7 @@ pub(super) fn schemas() -> Map<String, Value> {
                 json!({
                     "url": { "type": "string", "format": "uri", "maxLength": 2048 },
                     "events": {
-                        "type": "array", "description": "Left out or empty: all",
+                        "type": "array", "uniqueItems": true, "description": "Left out or empty: all",
                         "items": { "type": "string", "enum": EVENT_TYPES },
                     },
                     "allow_private": maybe(json!({ "type": "boolean",
