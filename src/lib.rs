@@ -80,6 +80,8 @@ pub mod domain;
 pub mod emulator;
 pub mod esign;
 pub mod events;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod http_client;
 pub mod lifecycle;
 pub mod listener;

@@ -14,12 +14,10 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use bytes::Bytes;
-use futures_util::StreamExt as _;
 use http::{HeaderValue, Method, header};
 
 use crate::{
-    api::{Problem, caller::Authenticated, router::Api},
+    api::{Problem, caller::Authenticated, exchange::pieces, router::Api},
     budget::Deadline,
     esign::{Acting, ForwardRequest, MAX_REQUEST_BYTES},
 };
@@ -85,7 +83,8 @@ pub(super) async fn forward(
     if !is_own(&acting, account) || !allowed(&head.method, below, Some(&acting)) {
         return Err(refused());
     }
-    let body = whole(body, MAX_REQUEST_BYTES.min(api.body_limit)).await?;
+    // Whole, because a refused token means sending it twice (rule T7).
+    let body = pieces(body, MAX_REQUEST_BYTES.min(api.body_limit), &api.clock).await?;
     let deadline = Deadline::within(&*api.clock, PATIENCE);
     let request = ForwardRequest {
         method: head.method,
@@ -148,23 +147,6 @@ fn allowed(method: &Method, path: &str, acting: Option<&Acting>) -> bool {
 fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-}
-
-/// The body in the pieces it came in, within the upstream's limit: whole, because a refused token means
-/// sending it twice (rule T7).
-async fn whole(body: Body, limit: usize) -> Result<Vec<Bytes>, Problem> {
-    let too_large = || Problem::new("payload_too_large", format!("the body is larger than {limit} bytes"));
-    let mut pieces = Vec::new();
-    let mut left = limit;
-    let mut stream = body.into_data_stream();
-    while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|_| Problem::new("invalid_request", "the body did not arrive whole"))?;
-        left = left.checked_sub(piece.len()).ok_or_else(too_large)?;
-        if !piece.is_empty() {
-            pieces.push(piece);
-        }
-    }
-    Ok(pieces)
 }
 
 #[cfg(test)]

@@ -62,6 +62,8 @@ codes! {
         "Run `countersign doctor`: it says whether the private key, the integration key or the environment is wrong.";
     link_revoked 410 false "The link was revoked",
         "Make a new link for this signer.";
+    method_not_allowed 405 false "The path does not take this method",
+        "Use one of the methods listed in the header Allow; /docs has them all.";
     not_found 404 false "No such thing",
         "Check the id and the path; things of other callers do not exist for you.";
     payload_too_large 413 false "The request is too large",

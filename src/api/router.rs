@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, State},
+    extract::State,
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{any, get, post},
@@ -112,6 +112,7 @@ pub const PATHS: &[&str] = &[
     "/docs",
     "/docs/component",
     "/docs/results",
+    "/docs/migrating",
     "/docs/errors/{code}",
 ];
 
@@ -137,6 +138,7 @@ pub fn router(api: Api) -> Router {
         .route("/docs", get(openapi::pages::docs))
         .route("/docs/component", get(openapi::component::component))
         .route("/docs/results", get(openapi::results::results))
+        .route("/docs/migrating", get(openapi::pages::migrate))
         .route("/docs/errors/{code}", get(openapi::pages::error));
     let senders = Router::new()
         .route("/v1/senders", get(senders::list))
@@ -155,8 +157,7 @@ pub fn router(api: Api) -> Router {
         .merge(events)
         .merge(about)
         .fallback(nothing_here)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(api.body_limit));
+        .method_not_allowed_fallback(wrong_method);
     let all = if api.allow_forwarded { all } else { all.layer(from_fn(refuse_forwarded)) };
     all.layer(from_fn_with_state(watcher, watch)).with_state(api)
 }
@@ -172,5 +173,5 @@ async fn nothing_here() -> Problem {
 }
 
 async fn wrong_method() -> Problem {
-    Problem::new("not_found", "this path does not take this method")
+    Problem::new("method_not_allowed", "this path does not take this method")
 }

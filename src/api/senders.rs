@@ -24,6 +24,8 @@ use crate::{
     objects::{Invalids, show},
 };
 
+/// The longest address that a consent goes back to.
+const MAX_ADDRESS: usize = 2_048;
 /// A key that earned a token so recently has proven itself: checks do not cost a token each.
 const PROVEN: SignedDuration = SignedDuration::from_secs(10);
 
@@ -229,6 +231,7 @@ pub(super) async fn consent(
         faults.wrong("/redirect_uri", "is needed in the query: public.base_url is not set");
         faults
     })?;
+    check_address(&redirect_uri)?;
     let state = api.auth.status(&name).map_err(|error| gone(&error))?.consent.as_str();
     let url = |by, state: Option<&auth::consent_state::ConsentState>| {
         let (text, verifier) = (state.map(|state| state.state.as_str()), state.map(|state| &state.verifier));
@@ -241,6 +244,24 @@ pub(super) async fn consent(
     let object = "consent";
     let shown = ConsentObject { object, sender: name, state, individual_url, organisation_url, redirect_uri };
     Ok(json(StatusCode::OK, show::to_bytes(&shown)))
+}
+
+/// An address that a browser can go back to: anything else would end on a page of DocuSign's that blames
+/// the visitor.
+fn check_address(redirect_uri: &str) -> Result<(), Problem> {
+    // The parser is as lenient as a browser; what is registered at DocuSign is a URI (RFC 3986, appendix A).
+    let is_uri =
+        redirect_uri.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%".contains(&b));
+    let is_web = url::Url::parse(redirect_uri).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if is_uri && is_web && redirect_uri.len() <= MAX_ADDRESS {
+        return Ok(());
+    }
+    let mut faults = Invalids::default();
+    faults.wrong(
+        "/redirect_uri",
+        format!("must be an http(s) URL without fragment, {MAX_ADDRESS} bytes at most"),
+    );
+    Err(faults.into())
 }
 
 fn gone(error: &auth::Error) -> Problem {

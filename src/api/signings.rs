@@ -59,6 +59,10 @@ pub(super) async fn create(
     let headers = request.headers();
     is_json(headers)?;
     if query.dry_run {
+        // It needs no key; a wrong one would be refused the next time, so it is now.
+        if headers.contains_key("idempotency-key") {
+            idempotency_key(headers)?;
+        }
         return dry_run(&api, &caller, request).await;
     }
     let key = idempotency_key(headers)?;

@@ -225,7 +225,7 @@ struct WireAccount {
     base_uri: Url,
 }
 
-fn read(body: &[u8]) -> Result<UserInfo, Error> {
+pub(crate) fn read(body: &[u8]) -> Result<UserInfo, Error> {
     let what = "it lacks a usable sub or accounts";
     let wire: Wire = serde_json::from_slice(body).map_err(|_| Error::Malformed { status: 200, what })?;
     let accounts = wire.accounts.into_iter().map(|account| Account {

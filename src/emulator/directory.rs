@@ -407,7 +407,7 @@ fn default_settings() -> BTreeMap<String, String> {
         ("envelopeIntegrationEnabled", "true"),
         ("inSessionEnabled", "true"),
         ("inSessionSuppressEmails", "true"),
-        ("phoneAuthRecipientMayProvidePhoneNumberMessagingOn", "false"),
+        ("phoneAuthRecipientMayProvidePhoneNumber", "false"),
         ("senderMustAuthenticateSigning", "false"),
         ("signerMustHaveAccount", "false"),
         ("signerMustLoginToSign", "false"),

@@ -16,16 +16,29 @@
 //!
 //! # What is emulated
 //!
-//! | Part | Paths | In |
-//! |---|---|---|
-//! | account server | `/oauth/token`, `/oauth/auth`, `/oauth/userinfo`, `/logout`, `/.well-known/openid-configuration` | [`oauth`], [`consent`] |
-//! | account, users, brands, features | `/restapi/v2.1/accounts/{a}`, `…/users`, `…/identity_verification` | [`accounts`] |
-//! | stored signatures | `…/users/{u}/signatures` | [`signatures`] |
-//! | Connect configurations and HMAC keys | `…/connect` | [`connect_settings`] |
-//! | envelopes, templates, views, documents | `…/envelopes`, `…/templates` | [`envelopes`] |
-//! | signing ceremony | `/Signing/…` | [`ceremony`] |
-//! | Connect deliveries | to the receivers' URLs | [`connect`] |
-//! | budgets of calls and their headers | every REST call | [`limits`] |
+//! Sources are pages of developers.docusign.com (read 2026), the vendor's OpenAPI file (SPEC), and its six
+//! SDKs; what none of them says is marked as inferred where it is made.
+//!
+//! | Part | Paths | Behaviour | Source | In |
+//! |---|---|---|---|---|
+//! | tokens | `POST /oauth/token` | JWT grant by signature, `aud`, `iss`, `exp`, `sub`, consent, scopes, each with its error; code grant with PKCE or secret; refresh | platform/auth; the FAQ's list of JWT errors | [`oauth`] |
+//! | who a token is for | `GET /oauth/userinfo` | accounts with `base_uri`, the default one | platform/auth/reference | [`oauth`] |
+//! | consent | `GET /oauth/auth`, `/logout` | individual and organisation-wide, exact redirect URIs, `state`, refusal; a page to click | platform/auth/consent | [`consent`] |
+//! | discovery | `/.well-known/openid-configuration` | the endpoints | seen in the field | [`oauth`] |
+//! | account, users, brands, settings | `/restapi/v2.1/accounts/{a}`, `…/users`, `…/brands`, `…/settings`, `…/identity_verification` | membership, the features of a plan, the SMS workflow | SPEC: Accounts, Users | [`accounts`] |
+//! | stored signatures | `…/users/{u}/signatures` | make, list, read, images, delete | SPEC: UserSignatures | [`signatures`] |
+//! | envelopes | `…/envelopes…` | create from documents, templates, composite templates and multipart; draft, send, correct, void; lists with their filters; custom fields, audit events, notification, recipients and tabs | SPEC: Envelopes, EnvelopeRecipients; esign101/rules-and-limits | [`envelopes`] |
+//! | templates | `…/templates…` | roles, tabs, documents; make, read, list | SPEC: Templates | [`templates`] |
+//! | anchors | in every PDF that comes | found in the text by the vendor's switches; an absent one fails the create | how-to on anchor tabs | [`pdf`] |
+//! | recipient views | `…/views/recipient` | exact match of name, e-mail and client user id; single use, five minutes; only for embedded recipients whose turn it is | SPEC: EnvelopeViews; embedding concepts | [`recipient_views`] |
+//! | signing ceremony | `/Signing/…` | SMS and access code with attempts and lock, adopt and sign, decline, finish later, time-out, the `event` of the return | embedding concepts; support guide on authentication | [`ceremony`] |
+//! | Connect | `…/connect`, and to receivers' URLs | account and envelope configurations, SIM and aggregate messages, HMAC with several keys, retries | platform/webhooks/connect; `connect.schema-v2.json` | [`connect`], [`connect_settings`] |
+//! | limits | every REST call | hourly and burst budgets, their headers and errors; polling; 35 MB a request | esign101/rules-and-limits | [`limits`] |
+//! | bad days | every call and delivery | the faults of [`FaultKind`], by plan or one by one | seen in the field | [`faults`] |
+//! | the judge | `GET /_test/rules` | six rules that a client may break without any call failing | go-live rules, FAQ | [`judge`] |
+//!
+//! How others use it, with plans of faults, and what the judge says of an application on the official SDK:
+//! `deploy/faults/README.md`.
 //!
 //! # Gaps
 //!
@@ -77,6 +90,23 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
+
+/// Reads a PDF as an upload is read, for the fuzzers.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_pdf(bytes: &[u8]) {
+    if let Ok(text) = pdf::read::read(bytes) {
+        let _ = text.find("/sn1/", pdf::read::Matching::default());
+    }
+}
+
+/// Reads a multipart body, for the fuzzers: every part lies within it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_multipart(content_type: &str, body: &[u8]) {
+    let Some(Ok(boundary)) = multipart::boundary(content_type) else { return };
+    for part in multipart::parts(body, &boundary).unwrap_or_default() {
+        assert!(part.content.start <= part.content.end && part.content.end <= body.len());
+    }
+}
 
 pub use faults::{Fault, Kind as FaultKind, read_plan};
 

@@ -181,9 +181,9 @@ pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Out
     };
     Some(match below {
         [] => Ok(Answer::ok(full(world, template))),
-        ["documents"] => {
-            Ok(Answer::ok(json!({ "templateId": template.id, "templateDocuments": documents(template) })))
-        }
+        ["documents"] => Ok(Answer::ok(
+            json!({ "templateId": template.id, "templateDocuments": template_documents(template) }),
+        )),
         ["documents", document] => download(template, document),
         ["recipients"] => Ok(Answer::ok(recipients(template))),
         _ => return None,
@@ -237,8 +237,25 @@ fn full(world: &World, template: &Template) -> Value {
     value
 }
 
+/// As the template's own list has them (`document` of the OpenAPI file).
 fn documents(template: &Template) -> Vec<Value> {
     let row = |file: &File| {
+        json!({
+            "documentId": file.id,
+            "name": file.name,
+            "uri": format!("/templates/{}/documents/{}", template.id, file.id),
+            "order": file.order.to_string(),
+            "pages": file.text.pages.len().to_string(),
+        })
+    };
+    template.documents.iter().map(row).collect()
+}
+
+/// As the list of documents has them (`envelopeDocument` there), which is another shape of the same.
+fn template_documents(template: &Template) -> Vec<Value> {
+    let row = |file: &File| {
+        let pages: Vec<Value> =
+            (1..=file.text.pages.len()).map(|n| json!({ "sequence": n.to_string() })).collect();
         json!({
             "documentId": file.id,
             "documentIdGuid": file.guid,
@@ -246,7 +263,7 @@ fn documents(template: &Template) -> Vec<Value> {
             "type": "content",
             "uri": format!("/templates/{}/documents/{}", template.id, file.id),
             "order": file.order.to_string(),
-            "pages": file.text.pages.len().to_string(),
+            "pages": pages,
         })
     };
     template.documents.iter().map(row).collect()

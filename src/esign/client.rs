@@ -434,6 +434,25 @@ fn refused(headers: &HeaderMap, refusal: Refusal, verdict: Verdict, permit: Perm
     }
 }
 
+/// What an answer that is no success says, for the fuzzers: the same way as a call's, without its budget.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_refusal(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Error {
+    let now = Now { date: jiff::Timestamp::UNIX_EPOCH, uptime: Duration::ZERO };
+    let refusal = refusal(&Answer { status, headers: headers.clone(), body: Body::Whole(body) });
+    let reading = Reading::of(headers);
+    match classify(&refusal) {
+        Verdict::Limited(kind) => {
+            let until = now.date_of(now.uptime.saturating_add(lasts(kind, &reading, now)));
+            Error::Limited { until, scope: kind.scope, provider: Some(refusal.provider()) }
+        }
+        Verdict::Rejected(kind) => refusal.rejected(kind),
+        Verdict::Unauthorized => refusal.rejected(RejectionKind::Unauthorized),
+        Verdict::Unavailable => {
+            Error::Unavailable { provider: refusal.provider(), retry_after: reading.retry_after }
+        }
+    }
+}
+
 /// How long a limit lasts: as the answer says, or as the vendor's page does.
 fn lasts(kind: LimitKind, reading: &Reading, now: Now) -> Duration {
     if let Some(wait) = reading.retry_after {

@@ -31,6 +31,9 @@ mod signatures;
 mod templates;
 mod wire;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use client::read_refusal;
+
 pub use self::{
     accounts::{Acting, SenderOptions},
     client::{Client, Deps, Observer, Options},

@@ -256,7 +256,7 @@ pub fn sign(secret: &[u8], id: &str, at: i64, body: &[u8]) -> String {
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), within bounds.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if let Ok(seconds) = text.parse::<u64>() {
         Duration::from_secs(seconds)

@@ -103,7 +103,7 @@ impl Signings {
 }
 
 /// Whether a text has the shape of a token.
-fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     text.len() == TOKEN_LENGTH
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }

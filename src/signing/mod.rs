@@ -26,7 +26,7 @@ mod preflight;
 mod recover;
 mod repeat;
 pub mod result;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod sample;
 mod settle;
 mod tickets;
@@ -56,6 +56,8 @@ use crate::{
 pub use create::{Ask, Created, detail};
 pub use error::Error;
 pub use follow::{Returned, Seen};
+#[cfg(any(test, fuzzing))]
+pub(crate) use links::is_token;
 pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
 pub use result::ResultKey;

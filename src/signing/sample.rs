@@ -12,7 +12,7 @@ use crate::domain::{
 
 /// One signer, in these states.
 pub(crate) fn signing(status: SigningStatus, signer: SignerStatus) -> Signing {
-    let now = Timestamp::from_second(1_700_000_000).unwrap();
+    let now = Timestamp::from_second(1_700_000_000).expect("a time");
     Signing {
         id: SigningId::from_uuid(Uuid::from_u128(1)),
         caller: CallerName::new("website"),

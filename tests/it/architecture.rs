@@ -69,6 +69,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "reads the outbox, sends it on",
     ),
     ("http_client", &[], "the one way out"),
+    ("hostile", &["*"], "runs every parser that meets the outside; not in the library that is built"),
     ("lifecycle", &[], "a leaf"),
     ("listener", &["tls"], "the one accept loop; knows nothing of what is served"),
     (

@@ -45,6 +45,11 @@ impl Demo {
         self.ready[name].as_str().unwrap_or_else(|| panic!("{name} is in the ready file: {}", self.ready))
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub(crate) fn stop(mut self) -> std::process::ExitStatus {
         terminate(&self.process);

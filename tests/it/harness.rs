@@ -90,7 +90,7 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Adds settings.
+    /// Adds settings; `@KEY@` in them stands for the file of the registered key.
     pub(crate) fn with(mut self, settings: &str) -> Self {
         self.more.push_str(settings);
         self
@@ -219,11 +219,11 @@ deadline = 5
         hmac = ready.connect_hmac_key,
         api = builder.api,
         caller_more = builder.caller,
-        more = builder.more,
+        more = builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
     )
 }
 
-fn key_hash(key: &str) -> String {
+pub(crate) fn key_hash(key: &str) -> String {
     let digest = countersign::signing::digest(key.as_bytes());
     digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::pages::page;
+use super::pages::text_page;
 
 const EXAMPLE: &str = "\
 <script src=\"https://sign.example.com/countersign.js\" defer></script>
@@ -47,7 +47,7 @@ const EVENTS: [(&str, &str); 3] = [
 
 /// `GET /docs/component`.
 pub async fn component() -> Response {
-    page("Signing inside your page", &about())
+    text_page("Signing inside your page", &about())
 }
 
 fn about() -> Markup {

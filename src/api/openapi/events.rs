@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Operation, list_of, reference, section};
+use super::{Operation, id_of, list_of, reference, section};
 use crate::events::log::MAX_PAGE;
 
 pub(super) fn paths() -> Map<String, Value> {
@@ -54,13 +54,9 @@ fn events() -> Value {
     });
     limit(Operation::new("events", "list_events", "The log of this caller's events"))
         .about("With `Accept: text/event-stream` a stream that goes on with what happens.")
-        .query("signing", "Only those of this signing", json!({ "type": "string" }))
-        .query(
-            "after",
-            "Only those after this event; `next_cursor` of a page serves",
-            json!({ "type": "string" }),
-        )
-        .header("Last-Event-ID", "Streams: the last event that was seen", false)
+        .query("signing", "Only those of this signing", id_of("sig"))
+        .query("after", "Only those after this event; `next_cursor` of a page serves", id_of("evt"))
+        .header("Last-Event-ID", "Streams: the last event that was seen", false, json!({ "type": "string" }))
         .answer_as(200, both)
         .build()
 }
@@ -78,13 +74,17 @@ fn create_endpoint() -> Value {
             json!({ "url": "https://www.example.com/hooks/signing", "events": ["signing.completed"] }),
         )
         .answer(201, "The endpoint with its secret, shown this once", reference("WebhookEndpoint"))
+        .link(201, "read", "get_webhook_endpoint", json!({ "id": "$response.body#/id" }))
+        .link(201, "rotate", "rotate_webhook_secret", json!({ "id": "$response.body#/id" }))
+        .link(201, "remove", "delete_webhook_endpoint", json!({ "id": "$response.body#/id" }))
         .build()
 }
 
 fn deliveries() -> Value {
     limit(Operation::new("events", "list_deliveries", "How deliveries went, newest first"))
-        .query("cursor", "`next_cursor` of the page before", json!({ "type": "string" }))
+        .query("cursor", "`next_cursor` of the page before", id_of("dlv"))
         .answer(200, "A page", list_of("Delivery"))
+        .link(200, "replay", "replay_delivery", json!({ "id": "$response.body#/data/0/id" }))
         .build()
 }
 

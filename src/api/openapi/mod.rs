@@ -6,12 +6,14 @@
 
 pub mod component;
 mod events;
+mod examples;
 mod objects;
 pub mod pages;
 mod requests;
 pub mod results;
 mod senders;
 mod signings;
+mod webhooks;
 
 use std::collections::BTreeMap;
 
@@ -36,6 +38,11 @@ pub fn document() -> Value {
     paths.retain(|path, _| served.contains(path));
     let mut schemas = requests::schemas();
     schemas.extend(objects::schemas());
+    for (name, schema) in &mut schemas {
+        if let Some(example) = examples::of(name) {
+            schema["examples"] = json!([example]);
+        }
+    }
     json!({
         "openapi": "3.1.1",
         "info": {
@@ -56,6 +63,7 @@ pub fn document() -> Value {
             { "name": "about", "description": "This documentation, and keys to check with" },
         ],
         "paths": paths,
+        "webhooks": webhooks::all(),
         "components": {
             "schemas": schemas,
             "securitySchemes": { "caller_key": {
@@ -79,12 +87,14 @@ fn about() -> Map<String, Value> {
     };
     let mut page = open("error_page", "What a code means, why it comes, and what to do", "text/html");
     page["get"]["parameters"] = json!([path_parameter("code", "A code of a problem")]);
+    page["get"]["parameters"][0]["example"] = "consent_required".into();
     page["get"]["responses"]["404"] = json!({ "description": "There is no such code" });
     section([
         ("/openapi.json", open("openapi", "This document", "application/json")),
         ("/docs", open("docs", "The operations and schemas as a page", "text/html")),
         ("/docs/component", open("component_page", "How a site shows a link in its own page", "text/html")),
         ("/docs/results", open("results_page", "How a site checks the `result` of a return", "text/html")),
+        ("/docs/migrating", open("migrating", "For people who come from the official SDKs", "text/html")),
         ("/docs/errors/{code}", page),
     ])
 }
@@ -142,11 +152,20 @@ impl Operation {
         self
     }
 
-    fn header(mut self, name: &str, about: &str, required: bool) -> Self {
-        self.parameters.push(json!({
-            "name": name, "in": "header", "description": about, "required": required,
-            "schema": { "type": "string" },
-        }));
+    fn header(mut self, name: &str, about: &str, required: bool, schema: Value) -> Self {
+        let mut parameter =
+            json!({ "name": name, "in": "header", "description": about, "required": required });
+        parameter["schema"] = schema;
+        self.parameters.push(parameter);
+        self
+    }
+
+    /// What of an answer leads to which other operation: names, operations and their parameters.
+    fn link(mut self, status: u16, name: &str, operation: &str, parameters: Value) -> Self {
+        if let Some(answer) = self.answers.get_mut(&status.to_string()) {
+            answer["links"][name] = json!({ "operationId": operation });
+            answer["links"][name]["parameters"] = parameters;
+        }
         self
     }
 
@@ -216,6 +235,11 @@ fn path_parameter(name: &str, about: &str) -> Value {
 
 fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+/// An id of ours, which has one spelling.
+fn id_of(prefix: &str) -> Value {
+    json!({ "type": "string", "pattern": format!("^{prefix}_[0-9a-f]{{32}}$") })
 }
 
 /// A page of a list.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{code_schema, object, reference, section};
+use super::{code_schema, id_of, object, reference, section};
 use crate::{
     config::EVENT_TYPES,
     domain::{Claim, SignerStatus, SigningStatus},
@@ -35,6 +35,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("Consent", consent()),
         ("Event", event()),
         ("WebhookEndpoint", endpoint()),
+        ("WebhookMessage", message()),
         ("Delivery", delivery()),
     ]));
     all
@@ -60,17 +61,13 @@ fn or_null(schema: &str) -> Value {
     json!({ "oneOf": [reference(schema), { "type": "null" }] })
 }
 
-fn id(prefix: &str) -> Value {
-    json!({ "type": "string", "pattern": format!("^{prefix}_") })
-}
-
 fn signing() -> Value {
     let required = ["object", "id", "mode", "status", "sender", "signers", "sequence", "created_at"];
     object(
         &required,
         json!({
             "object": { "const": "signing" },
-            "id": id("sig"),
+            "id": id_of("sig"),
             "mode": { "enum": ["test", "live"], "description": "Whether signatures bind" },
             "status": { "enum": SigningStatus::ALL.map(SigningStatus::as_str),
                 "description": "Set only by DocuSign's word; an end never moves back" },
@@ -94,7 +91,7 @@ fn signer() -> Value {
         &["object", "id", "key", "status", "order"],
         json!({
             "object": { "const": "signer" },
-            "id": id("sgr"),
+            "id": id_of("sgr"),
             "key": text(),
             "status": { "enum": SignerStatus::ALL.map(SignerStatus::as_str) },
             "order": { "type": "integer" },
@@ -111,7 +108,7 @@ fn view() -> Value {
     object(
         &["object", "signer", "url", "expires_at"],
         json!({
-            "object": { "const": "view" }, "signer": id("sgr"),
+            "object": { "const": "view" }, "signer": id_of("sgr"),
             "url": { "type": "string", "format": "uri" }, "expires_at": time(),
         }),
     )
@@ -121,7 +118,7 @@ fn link() -> Value {
     object(
         &["object", "id", "url"],
         json!({
-            "object": { "const": "link" }, "id": id("lnk"),
+            "object": { "const": "link" }, "id": id_of("lnk"),
             "url": { "type": "string", "format": "uri" }, "expires_at": maybe_time(),
         }),
     )
@@ -130,7 +127,7 @@ fn link() -> Value {
 fn ticket() -> Value {
     object(
         &["object", "link", "ticket", "expires_at"],
-        json!({ "object": { "const": "ticket" }, "link": id("lnk"), "ticket": text(), "expires_at": time() }),
+        json!({ "object": { "const": "ticket" }, "link": id_of("lnk"), "ticket": text(), "expires_at": time() }),
     )
 }
 
@@ -225,9 +222,21 @@ fn event() -> Value {
     object(
         &["object", "id", "type", "timestamp", "data"],
         json!({
-            "object": { "const": "event" }, "id": id("evt"),
+            "object": { "const": "event" }, "id": id_of("evt"),
             "type": { "enum": EVENT_TYPES }, "timestamp": time(),
-            "data": { "type": ["object", "null"], "description": "The object it is about, as it was then" },
+            "data": { "type": ["object", "null"], "additionalProperties": true, "description": "The object it is about, as it was then" },
+        }),
+    )
+}
+
+/// As `show::webhook` writes it (Standard Webhooks).
+fn message() -> Value {
+    object(
+        &["type", "timestamp", "data"],
+        json!({
+            "type": { "enum": EVENT_TYPES }, "timestamp": time(),
+            "data": { "type": ["object", "null"], "additionalProperties": true,
+                "description": "The object it is about, as it was then, with its `id` and `sequence`" },
         }),
     )
 }
@@ -236,7 +245,7 @@ fn endpoint() -> Value {
     object(
         &["object", "id", "url"],
         json!({
-            "object": { "const": "webhook_endpoint" }, "id": id("whk"),
+            "object": { "const": "webhook_endpoint" }, "id": id_of("whk"),
             "url": { "type": "string", "format": "uri" },
             "events": { "type": "array", "items": { "enum": EVENT_TYPES } },
             "secret": { "type": "string", "pattern": "^whsec_", "description": "Only in the answer that makes it" },
@@ -250,7 +259,7 @@ fn delivery() -> Value {
     object(
         &["object", "id"],
         json!({
-            "object": { "const": "delivery" }, "id": id("dlv"), "event": id("evt"), "endpoint": id("whk"),
+            "object": { "const": "delivery" }, "id": id_of("dlv"), "event": id_of("evt"), "endpoint": id_of("whk"),
             "status": { "enum": ["pending", "delivered", "failed"] }, "attempts": { "type": "integer" },
             "created_at": time(), "next_attempt_at": maybe_time(), "attempted_at": maybe_time(),
             "response_status": { "type": ["integer", "null"] }, "error": maybe_text(),

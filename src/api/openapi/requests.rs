@@ -26,6 +26,8 @@ pub(super) fn schemas() -> Map<String, Value> {
         ),
         ("CreateSigning", create_signing()),
         ("NewDocument", new_document()),
+        ("TemplateDocument", template_document()),
+        ("FileDocument", file_document()),
         ("NewSigner", new_signer()),
         ("VoidSigning", closed(&["reason"], json!({ "reason": text(1, 200) }))),
         ("CorrectPhone", closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
@@ -36,7 +38,7 @@ pub(super) fn schemas() -> Map<String, Value> {
                 json!({
                     "url": { "type": "string", "format": "uri", "maxLength": 2048 },
                     "events": {
-                        "type": "array", "description": "Left out or empty: all",
+                        "type": "array", "uniqueItems": true, "description": "Left out or empty: all",
                         "items": { "type": "string", "enum": EVENT_TYPES },
                     },
                     "allow_private": maybe(json!({ "type": "boolean",
@@ -47,7 +49,8 @@ pub(super) fn schemas() -> Map<String, Value> {
         (
             "PhoneNumber",
             json!({
-                "type": "string", "pattern": "^\\+[1-9][0-9]{7,14}$", "description": "E.164",
+                "type": "string", "format": "e164", "pattern": "^\\+[1-9][0-9]{7,14}$",
+                "description": "E.164, with an assigned country code",
                 "examples": ["+4915112345678"],
             }),
         ),
@@ -85,8 +88,8 @@ fn create_signing() -> Value {
             "message": maybe(text(0, MAX_MESSAGE)),
             "documents": { "type": "array", "minItems": 1, "maxItems": MAX_DOCUMENTS, "items": reference("NewDocument") },
             "signers": { "type": "array", "minItems": 1, "maxItems": MAX_SIGNERS, "items": reference("NewSigner") },
-            "view": maybe(json!({ "type": "boolean", "default": true,
-                "description": "Whether the answer holds a view for the first signer" })),
+            "view": maybe(json!({ "type": "boolean",
+                "description": "Whether the answer holds a view for the first signer; true if left out" })),
             "locale": maybe(json!({ "type": "string", "description": "A language of the signing pages",
                 "examples": Language::ALL.map(Language::tag) })),
             "expires_in": maybe(json!({ "type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["21d"] })),
@@ -98,15 +101,25 @@ fn create_signing() -> Value {
     )
 }
 
+/// One of two forms, each closed, so that generated clients have a type for each.
 fn new_document() -> Value {
+    json!({ "oneOf": [reference("TemplateDocument"), reference("FileDocument")] })
+}
+
+fn template_document() -> Value {
+    closed(
+        &["template"],
+        json!({ "template": { "type": "string", "description": "A name of the settings, or a template's GUID" } }),
+    )
+}
+
+fn file_document() -> Value {
     let kinds = ["sign", "initial", "date", "name", "email", "company", "text", "checkbox"];
-    let mut schema = closed(
-        &[],
+    closed(
+        &["name", "content_base64"],
         json!({
-            "template": maybe(json!({ "type": "string", "description": "A name of the settings, or a template's GUID" })),
-            "name": maybe(text(1, MAX_NAME)),
-            "content_base64": maybe(json!({ "type": "string", "contentEncoding": "base64",
-                "contentMediaType": "application/pdf" })),
+            "name": text(1, MAX_NAME),
+            "content_base64": { "type": "string", "contentEncoding": "base64", "contentMediaType": "application/pdf" },
             "anchors": maybe(json!({
                 "type": "object", "propertyNames": { "enum": kinds },
                 "description": "Text in the document where a field goes: for every signer, or by signer key",
@@ -117,9 +130,7 @@ fn new_document() -> Value {
                 "examples": [{ "sign": "/sn1/", "date": { "visitor": "/dt1/", "manager": "/dt2/" } }],
             })),
         }),
-    );
-    schema["anyOf"] = json!([{ "required": ["template"] }, { "required": ["name", "content_base64"] }]);
-    schema
+    )
 }
 
 fn new_signer() -> Value {
@@ -131,7 +142,7 @@ fn new_signer() -> Value {
             "name": text(1, MAX_NAME),
             "email": { "type": "string", "format": "email" },
             "role": maybe(json!({ "type": "string", "description": "Their role in the template" })),
-            "order": maybe(json!({ "type": "integer", "minimum": 1, "default": 1 })),
+            "order": maybe(json!({ "type": "integer", "minimum": 1, "description": "When it is their turn; 1 if left out" })),
             "sms_auth": maybe(closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
             "access_code": maybe(text(1, MAX_ACCESS_CODE)),
             "fields": entries("Values of the template's fields, by label"),

@@ -35,7 +35,7 @@ pub(super) fn paths() -> Map<String, Value> {
                 .query(
                     "redirect_uri",
                     "Without a public listener: the registered address that the browser goes back to",
-                    json!({ "type": "string", "format": "uri" }),
+                    json!({ "type": "string", "format": "uri", "pattern": "^https?://", "maxLength": 2048 }),
                 )
                 .codes(&["invalid_request"])
             .answer(200, "The links", reference("Consent")).build() }),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Operation, list_of, reference, section};
+use super::{Operation, id_of, list_of, reference, section};
 use crate::domain::SigningStatus;
 
 const UPSTREAM: [&str; 5] = [
@@ -70,8 +70,19 @@ fn create() -> Value {
              `202` means that it is written down and will be finished; the link works as soon as the envelope \
              exists.",
         )
-        .header("Idempotency-Key", "1 to 255 visible characters, quoted or bare; kept for 7 days", true)
-        .header("Prefer", "`wait=N`: answer within N seconds (25). `respond-async`: answer 202 at once", false)
+        .header(
+            "Idempotency-Key",
+            "1 to 255 visible characters, quoted or bare; kept for 7 days",
+            true,
+            json!({ "type": "string", "pattern": "^(\"[!-~]{1,255}\"|[!#-~][!-~]{0,254})$",
+                "examples": ["order-8812"] }),
+        )
+        .header(
+            "Prefer",
+            "`wait=N`: answer within N seconds (25). `respond-async`: answer 202 at once",
+            false,
+            json!({ "type": "string", "examples": ["wait=10"] }),
+        )
         .query(
             "dry_run",
             "`true`: checks everything that can be checked without making anything; no key is needed",
@@ -88,7 +99,32 @@ fn create() -> Value {
             "template_role_mismatch", "wrong_base_uri",
         ])
         .codes(&UPSTREAM)
+        .linked(201)
+        .linked(202)
         .build()
+}
+
+impl Operation {
+    /// What can be done next with a signing.
+    fn linked(self, status: u16) -> Self {
+        let id = || json!({ "id": "$response.body#/id" });
+        let signer = || json!({ "id": "$response.body#/id", "signer": "$response.body#/signers/0/id" });
+        self.link(status, "read", "get_signing", id())
+            .link(status, "wait", "wait_for_signing", id())
+            .link(status, "view", "create_view", signer())
+            .link(status, "link", "create_link", signer())
+            .link(status, "phone", "correct_phone", signer())
+            .link(status, "timeline", "signing_timeline", id())
+            .link(
+                status,
+                "document",
+                "get_document",
+                json!({ "id": "$response.body#/id", "part": "combined" }),
+            )
+            .link(status, "refresh", "refresh_signing", id())
+            .link(status, "void", "void_signing", id())
+            .link(status, "events", "list_events", json!({ "signing": "$response.body#/id" }))
+    }
 }
 
 fn list() -> Value {
@@ -96,7 +132,7 @@ fn list() -> Value {
     Operation::new("signings", "list_signings", "Lists this caller's signings, newest first")
         .query("reference", "Only those with this reference", json!({ "type": "string" }))
         .query("status", "Only those that stand so", json!({ "type": "string", "enum": statuses }))
-        .query("cursor", "`next_cursor` of the page before", json!({ "type": "string" }))
+        .query("cursor", "`next_cursor` of the page before", id_of("sig"))
         .query(
             "limit",
             "Length of a page",
@@ -159,6 +195,7 @@ fn link() -> Value {
         .about("It ends with the signing, or after `expires_in`, if that is sooner.")
         .body("NewLink", json!({ "expires_in": "2d" }))
         .answer(201, "The link; its URL is shown this once", reference("Link"))
+        .link(201, "revoke", "revoke_link", json!({ "id": "$response.body#/id" }))
         .codes(&["signing_closed"])
         .build()
 }

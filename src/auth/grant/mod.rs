@@ -150,7 +150,7 @@ pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
 }
 
 /// What a token answer says. Pure, and the one place that decides.
-fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Granted, Error> {
+pub(crate) fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Granted, Error> {
     if status == StatusCode::OK { read_success(body) } else { Err(refusal(status, headers, body)) }
 }
 

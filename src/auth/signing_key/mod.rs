@@ -171,7 +171,7 @@ pub enum Defect {
     #[error("it is larger than 64 KiB, which no key is")]
     TooLong,
     /// Others may read it.
-    #[error("its mode is {mode:04o}; no more than 0600 is allowed (chmod 600)")]
+    #[error("its mode is {mode:04o}; no more than 0600 is allowed (chmod 600), or 0640 if it is root's")]
     TooWide {
         /// The permission bits.
         mode: u32,
@@ -378,7 +378,7 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, Defect> {
         return Err(Defect::NotAFile);
     }
     let mode = meta.mode() & 0o7777;
-    if mode & !0o600 != 0 {
+    if mode & !widest(meta.uid(), rustix::process::geteuid().as_raw()) != 0 {
         return Err(Defect::TooWide { mode });
     }
     if meta.len() > LIMIT_BYTES {
@@ -391,6 +391,13 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, Defect> {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => Err(Defect::NoPem),
     }
+}
+
+/// The widest mode of a file of that owner (rule S4): 0600. If it is root's and we are not root, its group
+/// may read it, too: so Kubernetes mounts a Secret for a user of its own (fsGroup), and whoever could
+/// change that is root anyway. PostgreSQL draws the same line for its `ssl_key_file`.
+const fn widest(owner: u32, ourselves: u32) -> u32 {
+    if owner == 0 && ourselves != 0 { 0o640 } else { 0o600 }
 }
 
 /// Finds the PEM block, says what it is if it is not ours, and decodes it.

@@ -176,3 +176,10 @@ fn a_generated_pair_can_be_taken_at_once() {
     assert!(pair.public_pem.starts_with("-----BEGIN PUBLIC KEY-----\n"));
     assert!(!format!("{pair:?} {key:?}").contains("BEGIN"));
 }
+
+#[test]
+fn s4_only_roots_own_file_may_be_read_by_our_group() {
+    assert_eq!(widest(1_000, 1_000), 0o600);
+    assert_eq!(widest(0, 0), 0o600, "root reads its own and needs no group");
+    assert_eq!(widest(0, 65_532), 0o640, "a Secret that Kubernetes mounts with fsGroup");
+}

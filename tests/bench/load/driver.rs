@@ -39,8 +39,14 @@ pub(crate) struct Measured {
 impl Measured {
     /// The latency that this share of all calls stayed under, in milliseconds.
     pub(crate) fn quantile_ms(&self, share: f64) -> f64 {
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index below the length")]
-        let at = ((self.latencies_us.len() as f64 * share) as usize).min(self.latencies_us.len().saturating_sub(1));
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an index below the length"
+        )]
+        let at = ((self.latencies_us.len() as f64 * share) as usize)
+            .min(self.latencies_us.len().saturating_sub(1));
         self.latencies_us.get(at).map_or(f64::NAN, |us| f64::from(*us) / 1_000.0)
     }
 
@@ -98,7 +104,10 @@ async fn call(load: &Load, sender: &mut http1::SendRequest<Full<Bytes>>) -> bool
         .header(header::HOST, "127.0.0.1")
         .header(header::AUTHORIZATION, load.key)
         .header(header::CONTENT_TYPE, "application/json")
-        .header("idempotency-key", format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+        .header(
+            "idempotency-key",
+            format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
+        )
         .body(Full::new(load.body.clone()))
         .expect("a request");
     let Ok(()) = sender.ready().await else { return false };

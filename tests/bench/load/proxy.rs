@@ -29,8 +29,9 @@ struct Upstream {
 pub(crate) fn run(arguments: &[String]) {
     let origin: Uri = arguments[0].parse().expect("an origin");
     let tls = arguments.get(1).map(|ca_file| connector(ca_file));
-    let token = HeaderValue::from_str(&format!("Bearer {}", "eyJ0eXAiOiJNVCIsImFsZyI6IlJTMjU2In0.".repeat(16)))
-        .expect("visible");
+    let token =
+        HeaderValue::from_str(&format!("Bearer {}", "eyJ0eXAiOiJNVCIsImFsZyI6IlJTMjU2In0.".repeat(16)))
+            .expect("visible");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -57,13 +58,15 @@ async fn answer(
     upstream: &Upstream,
     connection: &Mutex<Option<Sender>>,
 ) -> Response<Full<Bytes>> {
-    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body =
+        request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let mut connection = connection.lock().await;
     if connection.as_ref().is_none_or(Sender::is_closed) {
         *connection = Some(upstream.connect().await);
     }
     let sender = connection.as_mut().expect("connected");
-    let made = upstream.post(sender, format!("/restapi/v2.1/accounts/{ACCOUNT}/envelopes"), definition(&body)).await;
+    let made =
+        upstream.post(sender, format!("/restapi/v2.1/accounts/{ACCOUNT}/envelopes"), definition(&body)).await;
     let id = text_of(&made, "\"envelopeId\":\"");
     let path = format!("/restapi/v2.1/accounts/{ACCOUNT}/envelopes/{id}/views/recipient");
     let view = Bytes::from_static(
@@ -143,12 +146,11 @@ fn connector(ca_file: &str) -> tokio_rustls::TlsConnector {
     for certificate in CertificateDer::pem_file_iter(ca_file).expect("the CA file") {
         roots.add(certificate.expect("a certificate")).expect("a CA");
     }
-    let config = rustls::ClientConfig::builder_with_provider(
-        rustls::crypto::aws_lc_rs::default_provider().into(),
-    )
-    .with_safe_default_protocol_versions()
-    .expect("versions")
-    .with_root_certificates(roots)
-    .with_no_client_auth();
+    let config =
+        rustls::ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
     tokio_rustls::TlsConnector::from(Arc::new(config))
 }

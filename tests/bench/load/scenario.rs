@@ -11,7 +11,8 @@ use countersign::http_client::{HttpClient, Options, Request};
 use super::{
     Wanted,
     contender::{Process, wait_for_file},
-    document, driver::{self, Load},
+    document,
+    driver::{self, Load},
     postgres,
     report::{self, Row},
     upstream::{self, ACCOUNT, Counts, TEMPLATE, USER},
@@ -45,7 +46,9 @@ impl Contender {
         match self {
             Self::Proxy => "bare proxy".into(),
             Self::Countersign { durability, links: false } => format!("countersign, SQLite {durability}"),
-            Self::Countersign { durability, links: true } => format!("countersign, SQLite {durability}, links"),
+            Self::Countersign { durability, links: true } => {
+                format!("countersign, SQLite {durability}, links")
+            }
             Self::Postgres => "countersign, Postgres".into(),
             Self::Node => "Node SDK service".into(),
         }
@@ -160,7 +163,8 @@ impl Bench {
                 let signings = measured.latencies_us.len() as f64;
                 row.cpu_us = (process.cpu_seconds() - cpu) * 1e6 / signings;
                 let after = self.counts();
-                let spent = (after.creates + after.views + after.others) - (calls.creates + calls.views + calls.others);
+                let spent = (after.creates + after.views + after.others)
+                    - (calls.creates + calls.views + calls.others);
                 row.calls = spent as f64 / signings;
             }
         }
@@ -181,7 +185,8 @@ impl Bench {
 
     fn counts(&self) -> Counts {
         let url = format!("{}/_counts", self.upstream.http).parse().expect("a URL");
-        let answer = self.runtime.block_on(self.client.send(Request::get(url))).expect("the stand-in answers");
+        let answer =
+            self.runtime.block_on(self.client.send(Request::get(url))).expect("the stand-in answers");
         serde_json::from_slice(&answer.body).expect("counts")
     }
 
@@ -220,7 +225,8 @@ impl Bench {
     fn start_countersign(&self, store: &str, durability: &str, links: bool, tls: bool) -> (Process, String) {
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let file = self.folder.join(format!("{unique}.toml"));
-        std::fs::write(&file, settings(&self.upstream, self.origin(tls), store, durability, links)).expect("settings");
+        std::fs::write(&file, settings(&self.upstream, self.origin(tls), store, durability, links))
+            .expect("settings");
         let ready = self.folder.join(format!("{unique}.json"));
         let (file, ready_text) = (file.display().to_string(), ready.display().to_string());
         let arguments = ["serve", "--config", &file, "--ready-file", &ready_text];
@@ -243,7 +249,15 @@ impl Bench {
         let (modules, key) = (modules.display().to_string(), key_file().display().to_string());
         let ca_file = self.upstream.ca_file.display().to_string();
         let arguments = [
-            script.as_str(), &modules, self.origin(tls), &self.upstream.https, INTEGRATION_KEY, USER, ACCOUNT, TEMPLATE, &key,
+            script.as_str(),
+            &modules,
+            self.origin(tls),
+            &self.upstream.https,
+            INTEGRATION_KEY,
+            USER,
+            ACCOUNT,
+            TEMPLATE,
+            &key,
         ];
         let process = Process::contender(
             Path::new("node"),
@@ -273,7 +287,12 @@ fn body(size: Option<usize>) -> Bytes {
         None => (r#"{"template":"nda"}"#.to_owned(), r#""role":"Client","#),
         Some(size) => {
             let text = document::base64(size);
-            (format!(r#"{{"name":"Contract.pdf","content_base64":"{text}","anchors":{{"sign":"/sn1/"}}}}"#), "")
+            (
+                format!(
+                    r#"{{"name":"Contract.pdf","content_base64":"{text}","anchors":{{"sign":"/sn1/"}}}}"#
+                ),
+                "",
+            )
         }
     };
     format!(

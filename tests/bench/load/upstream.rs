@@ -188,10 +188,7 @@ fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     headers.insert("x-ratelimit-remaining", HeaderValue::from_static("999999999"));
     headers.insert("x-burstlimit-limit", HeaderValue::from_static("1000000000"));
     headers.insert("x-burstlimit-remaining", HeaderValue::from_static("999999999"));
-    headers.insert(
-        "x-docusign-tracetoken",
-        HeaderValue::from_static("9f0a1b2c-3d4e-4f50-8192-f1c2a3b47c5d"),
-    );
+    headers.insert("x-docusign-tracetoken", HeaderValue::from_static("9f0a1b2c-3d4e-4f50-8192-f1c2a3b47c5d"));
     response
 }
 
@@ -201,13 +198,12 @@ fn certificate(folder: &std::path::Path) -> (tokio_rustls::TlsAcceptor, PathBuf)
     let ca_file = folder.join("upstream-ca.pem");
     std::fs::write(&ca_file, made.cert.pem()).expect("the CA file");
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
-    let config = rustls::ServerConfig::builder_with_provider(
-        rustls::crypto::aws_lc_rs::default_provider().into(),
-    )
-    .with_safe_default_protocol_versions()
-    .expect("versions")
-    .with_no_client_auth()
-    .with_single_cert(vec![made.cert.der().clone()], key)
-    .expect("its own key");
+    let config =
+        rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("its own key");
     (tokio_rustls::TlsAcceptor::from(Arc::new(config)), ca_file)
 }

@@ -4,7 +4,7 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::pages::page;
+use super::pages::text_page;
 
 /// The listings, each with the name of its language.
 pub const LISTINGS: [(&str, &str); 4] = [
@@ -32,7 +32,7 @@ const CLAIMS: [(&str, &str); 10] = [
 
 /// `GET /docs/results`.
 pub async fn results() -> Response {
-    page("The result of a return", &about())
+    text_page("The result of a return", &about())
 }
 
 fn about() -> Markup {

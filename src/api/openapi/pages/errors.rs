@@ -1,0 +1,218 @@
+//! One page a code: what it means, why it comes, what to do, and how it looks.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::{block, prose};
+use crate::api::{Problem, problem::Code};
+
+/// The page of a code.
+pub(super) fn page(code: &Code) -> Markup {
+    html! {
+        main.alone #content {
+            p { a href="/docs#codes" { "All codes" } }
+            h1 { code { (code.code) } }
+            p { strong { (code.title) } ". It comes with HTTP status " (code.status) "." }
+            h2 { "Why" }
+            p { (prose(row(code.code).0)) }
+            h2 { "What to do" }
+            p { (prose(code.fix)) }
+            h2 { "Repeating the call" }
+            p {
+                @if code.retryable {
+                    "The same call may succeed later without anybody doing anything. Wait for the time in "
+                    code { "Retry-After" } " where there is one, and keep the same " code { "Idempotency-Key" } "."
+                } @else {
+                    "The same call will be refused again until something is changed."
+                }
+            }
+            h2 { "Such as" }
+            pre tabindex="0" { code { "HTTP/1.1 " (code.status) "\nContent-Type: application/problem+json" } }
+            (block(&example(code)))
+        }
+    }
+}
+
+/// A problem of that code, as the API writes it.
+pub(in crate::api::openapi) fn example(code: &Code) -> Value {
+    let document = Problem::new(code.code, row(code.code).1).document("4f0c3a52b7d84d6f9a1be2c07d5e8f31");
+    serde_json::from_slice(&document).unwrap_or_default()
+}
+
+/// What leads to a code, and what the detail may say.
+fn row(code: &str) -> (&'static str, &'static str) {
+    WHY.iter().find(|(name, ..)| *name == code).map_or(("", ""), |(_, why, detail)| (why, detail))
+}
+
+/// Code, why it comes, an example of its detail.
+const WHY: &[(&str, &str, &str)] = &[
+    (
+        "anchor_not_found",
+        "The text that an anchor names was looked for in the PDF's own text and is not there. DocuSign would place no field and the signer could not sign, so nothing was sent.",
+        "the anchor \"/sn1/\" of document 1 is not in its text",
+    ),
+    (
+        "clock_skew",
+        "DocuSign refuses what a machine with a wrong clock signs. Small errors are corrected for; this one could not be.",
+        "this machine's clock is 2 h ahead of DocuSign's",
+    ),
+    (
+        "consent_required",
+        "A sender acts only after the impersonated user, or an administrator, has consented once to the integration key and its scopes; that has not happened yet, or it was withdrawn.",
+        "the user of sender \"system\" has not consented to signature, impersonation",
+    ),
+    (
+        "forbidden",
+        "The key is valid, and the settings do not let this caller use what the request names.",
+        "this caller may not use the template",
+    ),
+    (
+        "idempotency_in_progress",
+        "An earlier call with the same key has begun and has no outcome yet. Two at once would risk two envelopes.",
+        "the first call with this key has no outcome yet",
+    ),
+    (
+        "idempotency_key_missing",
+        "A create without a key could not be repeated safely after a lost answer, so it is not begun.",
+        "there is no header Idempotency-Key",
+    ),
+    (
+        "idempotency_key_reused",
+        "The key already belongs to a request with another body. One key stands for one order.",
+        "the key belongs to a request with another body",
+    ),
+    (
+        "invalid_request",
+        "The request is not of the form that the operation takes. Every fault is listed in errors with a JSON pointer.",
+        "/signers/0/email is not an e-mail address",
+    ),
+    (
+        "key_rejected",
+        "DocuSign accepts no signature of the sender's private keys: the public half is not registered for this integration key, or in another environment.",
+        "the account server accepts none of the sender's keys",
+    ),
+    ("link_revoked", "The link was taken back and leads nowhere any more.", "the link was revoked"),
+    (
+        "method_not_allowed",
+        "The path exists and does not know this method; the header Allow lists those it knows.",
+        "this path does not take this method",
+    ),
+    (
+        "not_found",
+        "There is no such path, method or object, or it belongs to another caller, which looks the same on purpose.",
+        "there is nothing here for this caller",
+    ),
+    (
+        "payload_too_large",
+        "The body is larger than api.body_limit, or larger than what DocuSign takes.",
+        "the body is larger than 50 MiB",
+    ),
+    (
+        "phone_invalid",
+        "The number could not receive a code as it is written, so nothing was sent.",
+        "/signers/0/sms_auth/phone must start with + and the country calling code, as in +4915112345678",
+    ),
+    (
+        "polling_budget",
+        "DocuSign blocks applications that ask for one envelope's status more than once in 15 minutes; countersign keeps to that whatever callers do.",
+        "the status of this envelope was read within the last 15 minutes",
+    ),
+    (
+        "provider_rate_limited",
+        "The account's calls of this hour or these 30 seconds are spent, or kept for people who are already signing.",
+        "no further calls are allowed until 2026-06-01T13:00:00Z",
+    ),
+    (
+        "provider_rejected",
+        "DocuSign understood the request and refuses it. Its code is in provider.code.",
+        "the upstream refused: The envelope is incomplete.",
+    ),
+    (
+        "provider_unavailable",
+        "DocuSign did not answer, or could not; or a part of this daemon that the call needs (store, audit log) did not. What was written down is finished later.",
+        "no answer came from the upstream",
+    ),
+    (
+        "quota_exceeded",
+        "The caller's rate in the settings is used up.",
+        "this caller may make 10 calls a second",
+    ),
+    (
+        "return_url_refused",
+        "Visitors are sent only to origins that the settings list, so that nobody can use this service as an open redirect.",
+        "/signers/0/return_url has an origin that this caller may not send visitors to",
+    ),
+    (
+        "sender_not_in_account",
+        "The impersonated user is not an active member of the account that the settings name.",
+        "the user is no member of the account that the settings name",
+    ),
+    (
+        "sender_unknown",
+        "The settings have no sender of this name, or this caller may not use it.",
+        "there is no sender of that name for this caller",
+    ),
+    (
+        "sender_unknown_user",
+        "The user id of the sender does not exist in this DocuSign environment.",
+        "the account server does not know the sender's user",
+    ),
+    (
+        "shutting_down",
+        "The daemon was told to stop, and finishes only what it has accepted.",
+        "the daemon has stopped taking work",
+    ),
+    (
+        "signer_not_ready",
+        "The envelope does not exist yet, others sign first, the signer is done, or another view may be open.",
+        "the signer is waiting, and the signing is open",
+    ),
+    (
+        "signing_closed",
+        "The signing is completed, declined, voided, expired or failed, and an end never moves back.",
+        "the signing is completed",
+    ),
+    (
+        "sms_auth_unavailable",
+        "The DocuSign account has no identity verification workflow for phones.",
+        "the account has no identity verification workflow for phones",
+    ),
+    (
+        "template_role_mismatch",
+        "A signer's role is not among the roles of the template, so DocuSign would add a signer without fields.",
+        "/signers/0/role \"Custmer\" is not a role of the template",
+    ),
+    (
+        "unauthenticated",
+        "There is no API key in the request, or none that a caller in the settings has.",
+        "there is no API key in the request",
+    ),
+    (
+        "unknown_field",
+        "A field of the request does not exist. A misspelt field that is silently ignored is worse than a refusal.",
+        "/signers/0/emial does not exist; did you mean email?",
+    ),
+    (
+        "wrong_base_uri",
+        "The account is served by another DocuSign host than the one asked.",
+        "the account is served by another host",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::problem::CODES;
+
+    #[test]
+    fn every_code_has_a_page_with_cause_fix_and_example() {
+        for code in CODES {
+            let (why, detail) = row(code.code);
+            assert!(!why.is_empty() && !detail.is_empty(), "{} says why", code.code);
+            let page = page(code).into_string();
+            assert!(page.contains(code.code) && page.contains("What to do"), "{}", code.code);
+            assert_eq!(example(code)["code"], code.code);
+        }
+        assert_eq!(WHY.len(), CODES.len(), "no page of a code that is gone");
+    }
+}
