@@ -92,6 +92,15 @@ fn key_sources(
 
 /// Mints the first tokens, and keeps health up to date with the senders' state.
 pub(super) fn watch(parts: &Parts) {
+    if let Some(signer) = parts.auth.signer_process() {
+        // It was up before the log was: its keeper could not say this.
+        tracing::info!(
+            signer.pid = signer.pid,
+            signer.memory_locked = signer.is_memory_locked,
+            signer.own_network = signer.has_own_network,
+            "the signer process holds the private keys"
+        );
+    }
     for name in parts.auth.senders() {
         let (auth, esign) = (parts.auth.clone(), Arc::clone(&parts.esign));
         // The failure, if it is one, is in the sender's status; the refresher goes on by itself.

@@ -146,6 +146,7 @@ async fn s1_the_signer_is_confined_as_the_kernel_sees_it() {
     assert_eq!(status_line(signer, "Threads").as_deref(), Some("1"));
     let network = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     let log = daemon.log();
+    assert!(log.contains("own_network="), "what the system allowed is said: {log}");
     if log.contains("own_network=true")
         && let Some(its) = network(&signer.to_string())
     {
