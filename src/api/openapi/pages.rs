@@ -224,6 +224,10 @@ const WHY: &[(&str, &str)] = &[
     ),
     ("quota_exceeded", "The caller's rate in the settings is used up."),
     (
+        "range_not_satisfiable",
+        "The Range begins behind the end of the document. A download that is resumed belongs to one version: send its ETag as If-Range.",
+    ),
+    (
         "return_url_refused",
         "Visitors are sent only to origins that the settings list, so that nobody can use this service as an open redirect.",
     ),
