@@ -14,7 +14,7 @@
 //! | Check | When | Where |
 //! |---|---|---|
 //! | HMAC over the body | always; without a key in the settings nothing is believed | [`digest`] |
-//! | a bearer value (OAuth for Connect) | if any is set | [`Inbox::receive`] |
+//! | a bearer value | if any is set (`connect.bearer_tokens`) | [`Inbox::receive`] |
 //! | mutual TLS | not here: DocuSign's client certificate is for the proxy that ends TLS | deployment |
 //!
 //! # Limits
