@@ -102,8 +102,7 @@ impl Signings {
             }
             // It has ended in another way, and the event is on its way or lost.
             Err(error) if error.rejection().is_some() => {
-                self.reserve_check(signing.id).await?;
-                let after = self.check(signing.id, signing, envelope).await?;
+                let after = self.check(signing, envelope).await?;
                 if !after.status.is_terminal() {
                     return Err(error.into());
                 }
@@ -116,8 +115,7 @@ impl Signings {
     /// The event of a purge has not come in time: asks, a few times.
     async fn look_at_purge(&self, signing: &Signing, attempts: u32) -> Result<Option<Work>, Error> {
         let Some(envelope) = &signing.envelope else { return Ok(None) };
-        self.reserve_check(signing.id).await?;
-        let after = self.check(signing.id, signing, envelope).await?;
+        let after = self.check(signing, envelope).await?;
         if after.purged_at.is_some() {
             return Ok(None);
         }

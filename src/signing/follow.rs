@@ -10,6 +10,7 @@ use crate::{
         CallerName, Claim, EnvelopeId, EventKind, Fact, LastReturn, Signer, SignerId, Signing, SigningId,
         SigningStatus, signing::Happening,
     },
+    esign,
     signing::{Error, ReturnTarget, Signings, create::later},
     store::Durability,
 };
@@ -90,8 +91,7 @@ impl Signings {
             return Ok(signing);
         }
         let Some(envelope) = signing.envelope.clone() else { return Ok(signing) };
-        self.reserve_check(id).await?;
-        self.check(id, &signing, &envelope).await
+        self.check(&signing, &envelope).await
     }
 
     /// Calls a signing off. Repeating it is harmless.
@@ -146,11 +146,9 @@ impl Signings {
     /// A check that is welcome but not necessary: what goes wrong leaves the signing as it is.
     async fn check_once(&self, signing: Signing) -> Signing {
         let Some(envelope) = signing.envelope.clone() else { return signing };
-        if self.reserve_check(signing.id).await.is_err() {
-            return signing;
-        }
-        match self.check(signing.id, &signing, &envelope).await {
+        match self.check(&signing, &envelope).await {
             Ok(signing) => signing,
+            Err(Error::PollingBudget { .. }) => signing,
             Err(error) => {
                 tracing::warn!(signing.id = %signing.id, %error, "the check after a return failed");
                 signing
@@ -158,29 +156,49 @@ impl Signings {
         }
     }
 
-    pub(super) async fn check(
-        &self,
-        id: SigningId,
-        signing: &Signing,
-        envelope: &EnvelopeId,
-    ) -> Result<Signing, Error> {
-        let acting = self.parts.esign.acting(&signing.sender).await?;
-        let seen = self.parts.esign.envelope(&acting, envelope, self.at_leisure()).await?;
-        let facts = seen.facts(&signing.signers);
-        self.take_in(id, &facts, seen.trace).await
+    /// Spends the one check of a polling interval. It is reserved first: of many at once, one gets it; and
+    /// given back if the upstream was not asked after all.
+    pub(super) async fn check(&self, signing: &Signing, envelope: &EnvelopeId) -> Result<Signing, Error> {
+        let before = self.reserve_check(signing.id).await?;
+        match self.ask(signing, envelope).await {
+            Ok(seen) => {
+                self.change(signing.id, Durability::Flushed, |signing, now| {
+                    signing.remember(now, "checked", None, seen.trace.clone());
+                    Ok(Vec::new())
+                })
+                .await?;
+                self.take_in(signing.id, &seen.facts(&signing.signers), seen.trace).await
+            }
+            Err(error) => {
+                if error.never_left() {
+                    self.change(signing.id, Durability::Flushed, |signing, _| {
+                        signing.checked_at = before;
+                        Ok(Vec::new())
+                    })
+                    .await?;
+                }
+                Err(error.into())
+            }
+        }
     }
 
-    /// Takes the one check of a polling interval, before it is spent: of many at once, one gets it.
-    pub(super) async fn reserve_check(&self, id: SigningId) -> Result<(), Error> {
+    async fn ask(&self, signing: &Signing, envelope: &EnvelopeId) -> Result<esign::Seen, esign::Error> {
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        self.parts.esign.envelope(&acting, envelope, self.at_leisure()).await
+    }
+
+    /// Takes the check, and answers when the one before was.
+    async fn reserve_check(&self, id: SigningId) -> Result<Option<Timestamp>, Error> {
+        let mut before = None;
         let reserved = self.change(id, Durability::Flushed, |signing, now| {
             if let Some(retry_at) = next_check(signing).filter(|at| *at > now) {
                 return Err(Error::PollingBudget { retry_at });
             }
-            signing.checked_at = Some(now);
-            signing.remember(now, "checked", None, None);
+            before = signing.checked_at.replace(now);
             Ok(Vec::new())
         });
-        reserved.await.map(|_| ())
+        reserved.await?;
+        Ok(before)
     }
 
     pub(super) async fn take_in(
