@@ -14,10 +14,12 @@ use crate::{
     domain::{CallerName, EventKind, Private},
     events::{Dispatcher, Endpoints, FromSettings, Limits, Targets, Webhooks, endpoints::secret_bytes},
     lifecycle::Lifecycle,
+    oidc::Issuers,
     public,
     signing::Signings,
     store::SharedStore,
     telemetry::metrics::Metrics,
+    tls::Name,
 };
 
 /// What the settings say of events, in both directions.
@@ -49,6 +51,7 @@ impl Settings {
 /// The inbox of Connect deliveries, not running yet.
 pub(super) fn inbox(
     config: &Config,
+    issuers: &Issuers,
     store: &SharedStore,
     signings: &Signings,
     clock: &SharedClock,
@@ -64,12 +67,16 @@ pub(super) fn inbox(
         connect::Keys::default(),
         connect::Limits::default(),
     );
-    prove(&inbox, &config.connect);
+    prove(&inbox, &config.connect, issuers);
     inbox
 }
 
 /// Tells the inbox what a delivery is proven by: at start, and when the settings are read again.
-pub(super) fn prove(inbox: &Inbox, connect: &config::Connect) {
+pub(super) fn prove(inbox: &Inbox, connect: &config::Connect, issuers: &Issuers) {
+    let subjects = connect.oidc.clone();
+    inbox.set_tokens((!subjects.is_empty()).then(|| connect::Tokens::new(issuers.clone(), subjects)));
+    let names = connect.certificates.iter().filter_map(|name| Name::parse(name.as_str()));
+    inbox.set_clients(connect.client_ca.as_ref().map(|_| connect::Clients::new(names)));
     inbox.set_keys(connect::Keys::new(connect.hmac_keys.iter().map(ExposeSecret::expose_secret)));
     let tokens = connect.bearer_tokens.iter().map(|token| token.expose_secret().to_owned());
     inbox.set_bearers(connect::Bearers::new(tokens));

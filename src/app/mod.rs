@@ -140,8 +140,8 @@ impl App {
             signing_settings(&config, audit(&config, &clock)?),
         );
         let issuers = issuers::issuers(&config, &Issuers::default(), &clock)?;
+        let inbox = events::inbox(&config, &issuers, &store, &signings, &clock, &life, &metrics);
         let callers = Callers::new(&config.callers, issuers, Arc::clone(&metrics));
-        let inbox = events::inbox(&config, &store, &signings, &clock, &life, &metrics);
         let secrets = Secrets::derive(&config);
         let events = events::Settings::of(&config);
         let endpoints = events.endpoints(&store, &clock);

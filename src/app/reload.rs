@@ -28,8 +28,8 @@ impl Parts {
         let callers: Vec<_> = config.callers.keys().map(|name| CallerName::new(name.as_str())).collect();
         endpoints.apply(&webhooks(config), &callers).await?;
         self.certificates.reload(config, &self.clock)?;
+        events::prove(&self.inbox, &config.connect, &issuers);
         self.callers.replace(&config.callers, issuers);
-        events::prove(&self.inbox, &config.connect);
         for name in self.auth.senders() {
             // A sender whose keys are broken says so in its status.
             let _ = self.auth.wake(&name).await;

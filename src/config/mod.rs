@@ -215,6 +215,15 @@ impl Config {
             caller.check_names(name, &self.senders, &self.templates, &self.oidc)?;
         }
         callers::check_apart(&self.callers)?;
+        if let Some(issuer) = self.connect.oidc.keys().find(|issuer| !self.oidc.contains_key(*issuer)) {
+            let fix = format!("add a table [oidc.{issuer}]");
+            return Err(ConfigError::new("connect.oidc", format!("there is no issuer {issuer}"), fix));
+        }
+        if self.connect.client_ca.is_some() && self.public.tls.is_none() {
+            let fix =
+                "add public.tls; or let the proxy that ends TLS ask for the certificate on /in/docusign/";
+            return Err(ConfigError::new("connect.client_ca", "client certificates need TLS", fix));
+        }
         let mut listeners = vec![("ops.listen", self.ops.listen)];
         if self.api.unix_socket.is_none() {
             listeners.push(("api.listen", self.api.listen));

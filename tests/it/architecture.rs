@@ -44,8 +44,8 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("config", &[], "a leaf: nothing else reads the environment or a settings file"),
     (
         "connect",
-        &["clock", "domain", "lifecycle", "signing", "store", "telemetry"],
-        "stores the delivery, then lets signing observe the fact",
+        &["clock", "config", "domain", "lifecycle", "oidc", "signing", "store", "telemetry", "tls"],
+        "asks for what its section of the settings says, stores the delivery, then lets signing observe the fact",
     ),
     (
         "demo",

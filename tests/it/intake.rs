@@ -115,12 +115,14 @@ async fn s5_huge_slow_and_flooding_requests_are_cut_off_and_change_nothing() {
     // A body that never ends arrives for ten seconds.
     let slow = format!("{}half", head("/in/docusign/events", 1_000, ""));
     let pass = async || {
-        for _ in 0..40 {
+        for _ in 0..70 {
             daemon.clock.advance(Duration::from_secs(1));
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     assert_eq!(raw(&public, slow.as_bytes(), pass).await, 408);
+    let slow = format!("{}half", head("/v1/signings", 1_000, &key));
+    assert_eq!(raw(&api, slow.as_bytes(), pass).await, 400);
     // Header floods: too many, and too large.
     let many = (0..200).fold(String::new(), |all, number| format!("{all}X-Flood-{number}: x\r\n"));
     let large = format!("X-Flood: {}\r\n", "x".repeat(1_000_000));
@@ -260,5 +262,133 @@ async fn keys_and_bearer_tokens_follow_the_settings_without_a_restart() {
     }
     let headers = [(name, after.as_str()), ("authorization", "Bearer t-2")];
     assert_eq!(push(&daemon, &url, &headers, body).await, StatusCode::OK);
+    daemon.until("voided", async || daemon.get(&path).await.body["status"] == "voided").await;
+}
+
+#[tokio::test]
+async fn mutual_tls_asks_docusign_for_a_certificate_and_visitors_for_none() {
+    let directory = crate::harness::TempDir::new();
+    let file = |name: &str, text: &str| {
+        let path = directory.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        path
+    };
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let (server, server_key) = ours.sign("127.0.0.1");
+    let ca = file("ca.pem", &ours.pem);
+    let connect =
+        format!("client_ca = \"{}\"\ncertificates = [\"dns:connect.docusign.net\"]\n", ca.display());
+    let daemon = TestDaemon::builder()
+        .public_tls(&file("server.pem", &server), &file("server.key", &server_key))
+        .connect(&connect)
+        .start()
+        .await;
+    let made = daemon.create("order-1", &order()).await;
+    let url = format!("{}/in/docusign/events", daemon.public.as_ref().unwrap());
+    let body = event("envelope-voided", made.body["provider"]["envelope_id"].as_str().unwrap());
+    let digest = digest(&daemon, &body);
+    let push = async |client: &reqwest::Client| {
+        let request = client.post(&url).header("x-docusign-signature-1", &digest).body(body.clone());
+        request.send().await.ok().map(|answer| answer.status())
+    };
+    let client = |identity: Option<(String, String)>| ours.client(identity);
+    assert_eq!(push(&client(None)).await, Some(StatusCode::UNAUTHORIZED));
+    assert_eq!(push(&client(Some(ours.sign("visitor.example.com")))).await, Some(StatusCode::UNAUTHORIZED));
+    assert_eq!(push(&client(Some(theirs.sign("connect.docusign.net")))).await, None, "no handshake");
+    let page =
+        client(None).get(made.body["signers"][0]["link"]["url"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::OK, "a visitor needs none");
+    assert_eq!(push(&client(Some(ours.sign("connect.docusign.net")))).await, Some(StatusCode::OK));
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("voided", async || daemon.get(&path).await.body["status"] == "voided").await;
+}
+
+/// A CA of the test.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, uuid::Uuid::new_v4().to_string());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: rcgen::Issuer::new(params, key), pem }
+    }
+
+    /// A certificate and its key, as PEM.
+    fn sign(&self, name: &str) -> (String, String) {
+        use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![ClientAuth, ServerAuth];
+        let key = rcgen::KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// A client that trusts this CA, and shows a certificate if it has one.
+    #[expect(clippy::disallowed_methods, reason = "the tests are a client of their own")]
+    fn client(&self, identity: Option<(String, String)>) -> reqwest::Client {
+        let ca = reqwest::Certificate::from_pem(self.pem.as_bytes()).unwrap();
+        let mut builder = reqwest::Client::builder().no_proxy().tls_certs_only([ca]);
+        if let Some((certificate, key)) = identity {
+            let pem = format!("{key}{certificate}");
+            builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
+        }
+        builder.build().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn oauth_for_connect_asks_for_a_token_of_the_operators_own_server() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let directory = crate::harness::TempDir::new();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let public = key.public_key_raw().to_vec();
+    let (x, y) = (URL_SAFE_NO_PAD.encode(&public[1..33]), URL_SAFE_NO_PAD.encode(&public[33..65]));
+    let set = json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "k1", "use": "sig", "x": x, "y": y}]});
+    let jwks = directory.0.join("jwks.json");
+    std::fs::write(&jwks, set.to_string()).unwrap();
+    let token = |subject: &str, exp: u64| {
+        let head = jsonwebtoken::Header {
+            kid: Some("k1".to_owned()),
+            ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256)
+        };
+        let claims = json!({"iss": "https://login", "sub": subject, "aud": "countersign", "exp": exp});
+        let signing = jsonwebtoken::EncodingKey::from_ec_der(&key.serialize_der());
+        format!("Bearer {}", jsonwebtoken::encode(&head, &claims, &signing).unwrap())
+    };
+    let issuer = format!(
+        "[oidc.login]\nissuer = \"https://login\"\naudience = \"countersign\"\njwks_file = \"{}\"\n",
+        jwks.display()
+    );
+    let daemon = TestDaemon::builder()
+        .public()
+        .connect("oidc = { login = [\"docusign-*\"] }\n")
+        .with(&issuer)
+        .start()
+        .await;
+    let made = daemon.create("order-1", &order()).await;
+    let url = format!("{}/in/docusign/events", daemon.public.as_ref().unwrap());
+    let body = event("envelope-voided", made.body["provider"]["envelope_id"].as_str().unwrap());
+    let digest = digest(&daemon, &body);
+    let signature = ("x-docusign-signature-1", digest.as_str());
+    let (late, other) = (token("docusign-connect", 1_000), token("website", 4_000_000_000));
+    for refused in [&late, &other, "Bearer x", ""] {
+        let headers = [signature, ("authorization", refused)];
+        assert_eq!(push(&daemon, &url, &headers, body.clone()).await, StatusCode::UNAUTHORIZED, "{refused}");
+    }
+    assert_eq!(push(&daemon, &url, &[signature], body.clone()).await, StatusCode::UNAUTHORIZED);
+    let good = token("docusign-connect", 4_000_000_000);
+    // The token alone proves nothing either.
+    assert_eq!(
+        push(&daemon, &url, &[("authorization", &good)], body.clone()).await,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(push(&daemon, &url, &[signature, ("authorization", &good)], body).await, StatusCode::OK);
+    let path = format!("/v1/signings/{}", made.id());
     daemon.until("voided", async || daemon.get(&path).await.body["status"] == "voided").await;
 }
