@@ -26,7 +26,7 @@
 //! | [`cli`] | one file a subcommand |
 //! | [`demo`] | the small company website of `countersign demo` |
 //! | [`emulator`] | DocuSign in miniature: strict, stateful, unkind |
-//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`pdf`], [`tls`] | what the others stand on |
+//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`pdf`], [`spool`], [`tls`] | what the others stand on |
 //!
 //! Who may depend on whom is a table with a reason a row, and a test: `tests/it/architecture.rs`.
 //!
@@ -50,6 +50,7 @@
 //! | account and base URI of a sender | `esign::accounts` | the process, or until the upstream disagrees |
 //! | SMS workflow of an account | `esign::identity` | hours |
 //! | roles of a template | `esign::templates` | minutes |
+//! | a signed document, with its digest | `signing::documents`, on disk | `documents.keep`, 15 minutes |
 //!
 //! # What a call costs upstream (rule B1)
 //!
@@ -60,7 +61,8 @@
 //! | `GET /v1/signings…`, `…/wait`, `…/timeline` | 0 |
 //! | `POST …/void` | 1 |
 //! | `POST …/refresh`, or a return before its event | 1, at most once in 15 minutes |
-//! | `GET …/documents/…` | 1 |
+//! | `POST …/purge` | 1, and one check if its event does not come |
+//! | `GET …/documents/…` | 1, then none for `documents.keep` |
 //!
 //! Cold, a sender costs one token exchange and one userinfo more, a template one read of its roles, and
 //! SMS one list of workflows; each once.
@@ -91,6 +93,7 @@ pub mod ops;
 pub mod pdf;
 pub mod public;
 pub mod signing;
+pub mod spool;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

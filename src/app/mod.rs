@@ -9,6 +9,7 @@ mod issuers;
 mod listeners;
 mod observe;
 mod reload;
+mod retention;
 mod senders;
 mod visitors;
 
@@ -32,6 +33,7 @@ use crate::{
     budget::{self, Budget},
     clock::SharedClock,
     config::{self, Config, ConfigError, StoreUrl, Synchronous},
+    connect::Inbox,
     domain::{Mode, Private, SenderName},
     esign,
     events::{Endpoints, Hub, Log, Streams},
@@ -42,6 +44,7 @@ use crate::{
     ops::{self, Health},
     public,
     signing::{self, NonceKey, Signings},
+    spool::Spool,
     store::{self, Location, SealKeys, SharedStore},
     telemetry::metrics::Metrics,
 };
@@ -60,6 +63,7 @@ pub struct App {
     stop: config::Stop,
     visitors: Option<public::Settings>,
     events: events::Settings,
+    retention: Duration,
 }
 
 /// The running parts that others may look at. Clones share them.
@@ -83,6 +87,8 @@ pub struct Parts {
     pub esign: Arc<esign::Client>,
     /// Where our events go.
     pub endpoints: Endpoints,
+    /// What DocuSign pushes to us.
+    pub inbox: Inbox,
     /// What is derived from the seal key.
     pub secrets: Secrets,
     certificates: Certificates,
@@ -134,6 +140,7 @@ impl App {
             signing_settings(&config, audit(&config, &clock)?),
         );
         let issuers = issuers::issuers(&config, &Issuers::default(), &clock)?;
+        let inbox = events::inbox(&config, &issuers, &store, &signings, &clock, &life, &metrics);
         let callers = Callers::new(&config.callers, issuers, Arc::clone(&metrics));
         let secrets = Secrets::derive(&config);
         let events = events::Settings::of(&config);
@@ -149,6 +156,7 @@ impl App {
             hub,
             esign,
             endpoints,
+            inbox,
             secrets,
             certificates: listeners.certificates.clone(),
             clock,
@@ -156,8 +164,8 @@ impl App {
         };
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         let allow_forwarded_ops = config.ops.allow_forwarded;
-        let (api, stop) = (config.api, config.stop);
-        Ok(Self { parts, listeners, templates, api, allow_forwarded_ops, stop, visitors, events })
+        let (api, stop, retention) = (config.api, config.stop, config.store.retention);
+        Ok(Self { parts, listeners, templates, api, allow_forwarded_ops, stop, visitors, events, retention })
     }
 
     /// Where it listens.
@@ -177,14 +185,18 @@ impl App {
 
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { parts, listeners, templates, api: settings, allow_forwarded_ops, stop, visitors, events } =
-            self;
+        let Self { parts, listeners, templates, visitors, events, retention, .. } = self;
+        let (settings, allow_forwarded_ops, stop) = (self.api, self.allow_forwarded_ops, self.stop);
         let closing = CancellationToken::new();
         observe::start(&parts);
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
+        let names = parts.auth.senders().into_iter().map(SenderName::new).collect();
+        let reconcile = parts.signings.clone().watch_over(names, parts.life.stopping());
+        parts.life.spawn("reconciliation", reconcile);
+        retention::start(&parts, retention);
         let connect = events::start(&parts, events).await?;
         let Listeners { api, public, ops, .. } = listeners;
         if let (Some(bound), Some(visitors)) = (public, visitors) {
@@ -391,10 +403,14 @@ fn signing_settings(config: &Config, audit: Audit) -> signing::Settings {
             config::Mode::Live => Mode::Live,
             config::Mode::Test => Mode::Test,
         },
-        events_to: public_origin.as_ref().map(|origin| signing::EventsTo {
-            url: format!("{origin}/in/docusign/events"),
-            include_hmac: !config.connect.hmac_keys.is_empty(),
+        // What could not be believed is not asked for.
+        events_to: public_origin.as_ref().filter(|_| !config.connect.hmac_keys.is_empty()).map(|origin| {
+            signing::EventsTo { url: format!("{origin}/in/docusign/events"), include_hmac: true }
         }),
+        documents: (
+            Spool::new(config.documents.spool_dir.clone(), config.documents.spool_limit.bytes() as u64),
+            config.documents.keep,
+        ),
         public_origin,
         nonce_key: NonceKey::derive(&secret),
         queue_limit: QUEUE_LIMIT,

@@ -208,6 +208,7 @@ struct SigningObject<'a> {
     created_at: Timestamp,
     completed_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
+    purge_requested_at: Option<Timestamp>,
     purged_at: Option<Timestamp>,
 }
 
@@ -237,6 +238,7 @@ impl<'a> SigningObject<'a> {
             created_at: signing.created_at,
             completed_at: signing.completed_at,
             expires_at: signing.expires_at,
+            purge_requested_at: signing.purge_requested_at,
             purged_at: signing.purged_at,
         }
     }
@@ -445,10 +447,13 @@ fn plain_words(what: &str, signer: Option<&str>, note: Option<&str>) -> String {
         "found" => "The lost create was looked up, and the envelope was found.".to_owned(),
         "link_made" => format!("A link was made for {who}."),
         "link_revoked" => format!("A link of {who} was revoked."),
-        "returned" => format!("The browser of {who} came back, and claimed: {}.", note.unwrap_or("nothing")),
+        "purge_asked" => "DocuSign was asked to destroy the documents: it takes about 14 days.".to_owned(),
         "signer.authentication_failed" => format!("The identity check of {who} failed for good."),
         "signer.declined" => format!("DocuSign says that {who} declined."),
         "signer.ready" => format!("It is the turn of {who}."),
+        "signer.returned" => {
+            format!("The browser of {who} came back, and claimed: {}.", note.unwrap_or("nothing"))
+        }
         "signer.session_started" => format!("DocuSign says that {who} opened the documents."),
         "signer.signed" => format!("DocuSign says that {who} signed."),
         "signing.completed" => "DocuSign says that everyone has signed.".to_owned(),

@@ -81,6 +81,10 @@ impl World {
             public_origin: Some(ORIGIN.to_owned()),
             nonce_key: nonces.clone(),
             queue_limit: 10,
+            documents: (
+                crate::spool::Spool::new(std::env::temp_dir(), 1 << 20),
+                std::time::Duration::from_secs(60),
+            ),
             audit: crate::audit::Audit::off(),
         };
         let hub = Hub::new();

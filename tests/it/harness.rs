@@ -87,6 +87,7 @@ pub(crate) struct Builder {
     sender: String,
     is_public: bool,
     public: String,
+    connect: String,
 }
 
 impl Builder {
@@ -118,6 +119,18 @@ impl Builder {
     pub(crate) fn public(mut self) -> Self {
         self.is_public = true;
         self
+    }
+
+    /// Adds settings of Connect.
+    pub(crate) fn connect(mut self, settings: &str) -> Self {
+        self.connect.push_str(settings);
+        self
+    }
+
+    /// Switches the public listener on, with TLS of this certificate and key.
+    pub(crate) fn public_tls(self, certificate: &std::path::Path, key: &std::path::Path) -> Self {
+        let (cert, key) = (certificate.display(), key.display());
+        self.public_with(&format!("tls = {{ cert_file = \"{cert}\", key_file = \"{key}\" }}"))
     }
 
     /// Switches the public listener on, with more settings.
@@ -159,8 +172,9 @@ fn settings(builder: &Builder, emulator: &Emulator, directory: &TempDir) -> Stri
     let public = if builder.is_public {
         // The port must be known before it is bound, because links carry it.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let scheme = if builder.public.contains("tls = ") { "https" } else { "http" };
         format!(
-            "[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"http://127.0.0.1:{port}\"\n{}\n",
+            "[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"{scheme}://127.0.0.1:{port}\"\n{}\n",
             builder.public
         )
     } else {
@@ -201,6 +215,7 @@ seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
 nda = "{template}"
 [connect]
 hmac_keys = ["{hmac}"]
+{connect}
 [stop]
 grace = 0
 deadline = 5
@@ -219,6 +234,7 @@ deadline = 5
         hmac = ready.connect_hmac_key,
         api = builder.api,
         caller_more = builder.caller,
+        connect = builder.connect,
         more = builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
     )
 }
@@ -265,7 +281,13 @@ impl TestDaemon {
 
     /// Stops the daemon and starts it again on the same store.
     pub(crate) async fn restart(&mut self) {
+        self.restart_after(async |_| {}).await;
+    }
+
+    /// Stops the daemon, lets something happen, and starts it again on the same store.
+    pub(crate) async fn restart_after(&mut self, meanwhile: impl AsyncFnOnce(&Self)) {
         self.stop_daemon().await;
+        meanwhile(self).await;
         // The old daemon's locks go with its parts.
         self.parts = None;
         let shared: SharedClock = Arc::new(self.clock.clone());
@@ -349,6 +371,37 @@ impl TestDaemon {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.unwrap_or_default();
         Reply { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
+    }
+
+    /// A call whose answer is bytes. Of a problem the reply holds the text, too.
+    pub(crate) async fn bytes(
+        &self,
+        method: Method,
+        url: &str,
+        key: &str,
+        headers: &[(&str, &str)],
+    ) -> (Reply, Vec<u8>) {
+        let mut request = self.http.request(method, url).bearer_auth(key);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap().to_vec();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        (Reply { status, headers, body, text }, bytes)
+    }
+
+    /// Has everyone sign whose turn it is or comes.
+    pub(crate) async fn sign_all(&self) {
+        loop {
+            let signers = self.control(Method::GET, "signers", &Value::Null).await;
+            let next = signers["signers"].as_array().unwrap().iter().find(|one| one["is_in_turn"] == true);
+            let Some(next) = next else { return };
+            let id = next["id"].as_str().unwrap();
+            self.control(Method::POST, &format!("signers/{id}/sign"), &json!({})).await;
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
