@@ -20,13 +20,13 @@
 //! | [`api`] | the API listener: routes, callers, problems |
 //! | [`oidc`] | bearer tokens that somebody else issued, such as a Kubernetes cluster |
 //! | [`public`] | the public listener: links, returns, pages |
-//! | [`ops`] | the ops listener: health and metrics |
+//! | [`ops`] | the ops listener: health, metrics, and the operators' status page |
 //! | [`doctor`] | walks the whole chain and names what is wrong |
 //! | [`app`] | the composition root: builds each part once and wires them |
 //! | [`cli`] | one file a subcommand |
 //! | [`demo`] | the small company website of `countersign demo` |
 //! | [`emulator`] | DocuSign in miniature: strict, stateful, unkind |
-//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`pdf`], [`tls`] | what the others stand on |
+//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`look`], [`pdf`], [`tls`] | what the others stand on |
 //!
 //! Who may depend on whom is a table with a reason a row, and a test: `tests/it/architecture.rs`.
 //!
@@ -83,6 +83,7 @@ pub mod events;
 pub mod http_client;
 pub mod lifecycle;
 pub mod listener;
+pub mod look;
 pub mod objects;
 pub mod oidc;
 pub mod ops;

@@ -16,6 +16,7 @@ use crate::{
         caller::{Authenticated, Caller},
         exchange::{bad_query, empty_object, is_json, json, wants_stream, whole_body},
         router::Api,
+        senders::with_consent_link,
         streams,
     },
     domain::{Draft, LinkId, Phone, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
@@ -65,6 +66,7 @@ pub(super) async fn create(
     let wait = preference(headers);
     let body = whole_body(request, &api).await?;
     let draft = checked(&api, &caller, &body).await?;
+    let sender = draft.sender.clone();
     let ask = Ask {
         caller: caller.name.clone(),
         key: scoped(&caller, &key),
@@ -75,7 +77,8 @@ pub(super) async fn create(
     };
     let outcome = api.signings.create(ask).await;
     api.metrics.idempotency(counted(&outcome));
-    Ok(answer(outcome.map_err(|error| Problem::from(error).as_of(api.clock.now()))?))
+    let refused = |error| with_consent_link(&api, &sender, Problem::from(error).as_of(api.clock.now()));
+    Ok(answer(outcome.map_err(refused)?))
 }
 
 /// `POST /v1/signings?dry_run=true`: what a create would be refused for. It needs no key, because nothing
@@ -84,7 +87,8 @@ async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Respons
     let body = whole_body(request, api).await?;
     let draft = checked(api, caller, &body).await?;
     let checks = api.signings.dry_run(&draft).await;
-    let checks = checks.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    let refused = |error| with_consent_link(api, &draft.sender, Problem::from(error).as_of(api.clock.now()));
+    let checks = checks.map_err(refused)?;
     Ok(json(StatusCode::OK, show::preflight(&[&["schema", "rights", "documents"], checks].concat())))
 }
 

@@ -76,8 +76,13 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         &["domain", "store"],
         "our JSON, for answers and events alike; shows links as they are stored",
     ),
+    ("look", &[], "a leaf: colours, drawings and the sheet of visitors' and operators' pages"),
     ("oidc", &["clock", "http_client"], "believes tokens of others; knows nothing of callers"),
-    ("ops", &["api", "auth", "clock", "telemetry"], "shows how we are"),
+    (
+        "ops",
+        &["auth", "budget", "clock", "domain", "esign", "look", "signing", "store", "telemetry"],
+        "shows how we are: senders, what is left of the budget, what waits; asks for a check",
+    ),
     ("pdf", &[], "a leaf"),
     (
         "public",
@@ -91,6 +96,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "domain",
             "lifecycle",
             "listener",
+            "look",
             "objects",
             "signing",
             "store",

@@ -85,6 +85,7 @@ pub(crate) struct Builder {
     api: String,
     caller: String,
     sender: String,
+    ops: String,
     is_public: bool,
     public: String,
 }
@@ -111,6 +112,12 @@ impl Builder {
     /// Adds lines to the settings of the sender "system".
     pub(crate) fn sender(mut self, lines: &str) -> Self {
         self.sender.push_str(lines);
+        self
+    }
+
+    /// Adds settings of `[ops]`.
+    pub(crate) fn ops(mut self, settings: &str) -> Self {
+        self.ops.push_str(settings);
         self
     }
 
@@ -186,6 +193,7 @@ body_limit = "1MiB"
 {api}
 [ops]
 listen = "127.0.0.1:0"
+{ops}
 {public}
 [callers.website]
 key_hash = "{caller}"
@@ -219,6 +227,7 @@ deadline = 5
         hmac = ready.connect_hmac_key,
         api = builder.api,
         caller_more = builder.caller,
+        ops = builder.ops,
         more = builder.more,
     )
 }
