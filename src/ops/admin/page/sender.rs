@@ -129,32 +129,33 @@ fn keys(sender: &SenderView, now: Timestamp) -> Markup {
         @if !keys.is_empty() {
             details id={ "keys-" (sender.name) } open[keys.iter().any(needs_a_look)] {
                 summary { @if keys.len() == 1 { "1 key" } @else { (keys.len()) " keys" } }
-                div.scroll { table {
-                    caption { "In the order in which they are tried" }
-                    thead { tr { th scope="col" { "Key" } th scope="col" { "State" } th scope="col" { "Last success" } } }
-                    tbody { @for key in keys { (row(key, now)) } }
-                } }
+                p.quiet { "In the order in which they are tried" }
+                ol.keys { @for key in keys { (row(key, now)) } }
             }
         }
     }
 }
 
 fn row(key: &KeyStatus, now: Timestamp) -> Markup {
+    let tone = match key.state {
+        KeyState::Active | KeyState::Standby => "good",
+        KeyState::Unproven => "warn",
+        KeyState::Broken | KeyState::Rejected => "bad",
+    };
     html! {
-        tr {
-            th scope="row" {
-                @match key.fingerprint {
-                    Some(print) => { code { (print) } }
-                    None => { "none" }
-                }
-                @if let Some(bits) = key.bits { span.quiet { " " (bits) " bits" } }
-                @if let Some(at) = key.loaded_at { span.quiet { ", read " (minutes(now.duration_since(at).unsigned_abs())) " ago" } }
+        li {
+            @match key.fingerprint {
+                Some(print) => { code { (print) } }
+                None => { "no key" }
             }
-            td {
-                (key.state.as_str())
-                @if let Some(defect) = &key.defect { span.quiet { ": " (defect) } }
+            p.quiet {
+                span class={ "pill " (tone) } { (key.state.as_str()) }
+                @if let Some(bits) = key.bits { " " (bits) " bits" }
+                @if let Some(at) = key.loaded_at { ", read " (minutes(now.duration_since(at).unsigned_abs())) " ago" }
+                ", last success "
+                @match key.last_success { Some(at) => { (time(at)) } None => { "never" } }
             }
-            td { @match key.last_success { Some(at) => { (time(at)) } None => { "never" } } }
+            @if let Some(defect) = &key.defect { p.problem { (defect) } }
         }
     }
 }
