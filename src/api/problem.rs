@@ -157,6 +157,11 @@ impl Problem {
         }))
     }
 
+    /// Which problem it is.
+    pub fn code(&self) -> &'static str {
+        self.0.code.code
+    }
+
     /// No such path, or not this caller's.
     pub fn not_found() -> Self {
         Self::new("not_found", "there is nothing here for this caller")

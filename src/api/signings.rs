@@ -16,6 +16,7 @@ use crate::{
         caller::{Authenticated, Caller},
         exchange::{bad_query, empty_object, is_json, json, wants_stream, whole_body},
         router::Api,
+        senders::with_consent_link,
         streams,
     },
     domain::{Draft, LinkId, Phone, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
@@ -69,6 +70,7 @@ pub(super) async fn create(
     let wait = preference(headers);
     let body = whole_body(request, &api).await?;
     let draft = checked(&api, &caller, &body).await?;
+    let sender = draft.sender.clone();
     let ask = Ask {
         caller: caller.name.clone(),
         key: scoped(&caller, &key),
@@ -79,7 +81,8 @@ pub(super) async fn create(
     };
     let outcome = api.signings.create(ask).await;
     api.metrics.idempotency(counted(&outcome));
-    Ok(answer(outcome.map_err(|error| Problem::from(error).as_of(api.clock.now()))?))
+    let refused = |error| with_consent_link(&api, &sender, Problem::from(error).as_of(api.clock.now()));
+    Ok(answer(outcome.map_err(refused)?))
 }
 
 /// `POST /v1/signings?dry_run=true`: all that a create would be refused for, at once. It needs no key,
@@ -100,9 +103,13 @@ async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Respons
         // What a stranger's sender may do is none of this caller's business.
         let of_upstream = api.signings.dry_run(&draft).await.into_iter();
         let now = api.clock.now();
-        found.extend(
-            of_upstream.map(|(check, result)| (check, result.map_err(|e| Problem::from(e).as_of(now)))),
-        );
+        found.extend(of_upstream.map(|(check, result)| {
+            (
+                check,
+                result
+                    .map_err(|error| with_consent_link(api, &draft.sender, Problem::from(error).as_of(now))),
+            )
+        }));
     }
     let checks: Vec<_> = found.iter().map(|(check, _)| *check).collect();
     match Problem::join(found.into_iter().filter_map(|(_, result)| result.err())) {

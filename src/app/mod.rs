@@ -8,8 +8,10 @@ mod events;
 mod issuers;
 mod listeners;
 mod observe;
+mod operators;
 mod reload;
 mod retention;
+mod sender_events;
 mod senders;
 mod visitors;
 
@@ -21,13 +23,12 @@ pub use visitors::Secrets;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use axum::middleware::from_fn;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, Callers, middleware::refuse_forwarded},
+    api::{self, Callers},
     audit::Audit,
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
     budget::{self, Budget},
@@ -41,7 +42,7 @@ use crate::{
     lifecycle::Lifecycle,
     listener::{Bound, Limits},
     oidc::Issuers,
-    ops::{self, Health},
+    ops::Health,
     public,
     signing::{self, NonceKey, Signings},
     spool::Spool,
@@ -59,11 +60,11 @@ pub struct App {
     listeners: Listeners,
     templates: BTreeMap<String, String>,
     api: config::Api,
-    allow_forwarded_ops: bool,
     stop: config::Stop,
     visitors: Option<public::Settings>,
     events: events::Settings,
     retention: Duration,
+    operators: operators::Settings,
 }
 
 /// The running parts that others may look at. Clones share them.
@@ -144,6 +145,7 @@ impl App {
         let callers = Callers::new(&config.callers, issuers, Arc::clone(&metrics));
         let secrets = Secrets::derive(&config);
         let events = events::Settings::of(&config);
+        let operators = operators::Settings::of(&config);
         let endpoints = events.endpoints(&store, &clock);
         let listeners = listeners::bind(&config, inherited, &clock).await?;
         let parts = Parts {
@@ -163,9 +165,8 @@ impl App {
             life,
         };
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
-        let allow_forwarded_ops = config.ops.allow_forwarded;
         let (api, stop, retention) = (config.api, config.stop, config.store.retention);
-        Ok(Self { parts, listeners, templates, api, allow_forwarded_ops, stop, visitors, events, retention })
+        Ok(Self { parts, listeners, templates, api, stop, visitors, events, operators, retention })
     }
 
     /// Where it listens.
@@ -185,8 +186,8 @@ impl App {
 
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { parts, listeners, templates, visitors, events, retention, .. } = self;
-        let (settings, allow_forwarded_ops, stop) = (self.api, self.allow_forwarded_ops, self.stop);
+        let Self { parts, listeners, templates, visitors, events, operators, retention, .. } = self;
+        let (settings, stop) = (self.api, self.stop);
         let closing = CancellationToken::new();
         observe::start(&parts);
         reload::note_head(&parts, "goes on");
@@ -204,7 +205,9 @@ impl App {
             let router = visitors::router(&parts, visitors, connect);
             parts.life.spawn("public listener", bound.serve(router, limits, closing.clone()));
         }
-        serve_ops(&parts, ops, allow_forwarded_ops, &closing, stop);
+        let limits = Limits { drain: stop.deadline, ..Limits::default() };
+        let router = operators::router(&parts, operators, &closing);
+        parts.life.spawn("ops listener", ops.serve(router, limits, closing.clone()));
         serve_api(&parts, api, templates, &settings, &closing, stop);
 
         parts.life.stopping().cancelled().await;
@@ -234,19 +237,6 @@ fn refuse_unbuilt(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::new("otel.endpoint", "this version sends no traces", "leave it out"));
     }
     Ok(())
-}
-
-fn serve_ops(
-    parts: &Parts,
-    socket: Bound,
-    allow_forwarded: bool,
-    closing: &CancellationToken,
-    stop: config::Stop,
-) {
-    let limits = Limits { drain: stop.deadline, ..Limits::default() };
-    let ops = ops::router(parts.health.clone(), Arc::clone(&parts.metrics));
-    let ops = if allow_forwarded { ops } else { ops.layer(from_fn(refuse_forwarded)) };
-    parts.life.spawn("ops listener", socket.serve(ops, limits, closing.clone()));
 }
 
 fn serve_api(
@@ -394,9 +384,6 @@ fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
 }
 
 fn signing_settings(config: &Config, audit: Audit) -> signing::Settings {
-    // The newest seal key may change; nonces must outlive that, so they hang on the oldest.
-    let secret =
-        config.store.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default();
     let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
     signing::Settings {
         mode: match config.upstream.mode() {
@@ -412,7 +399,7 @@ fn signing_settings(config: &Config, audit: Audit) -> signing::Settings {
             config.documents.keep,
         ),
         public_origin,
-        nonce_key: NonceKey::derive(&secret),
+        nonce_key: NonceKey::derive(&config.store.secret()),
         queue_limit: QUEUE_LIMIT,
         audit,
     }

@@ -13,6 +13,7 @@ mod emulate;
 mod keygen;
 mod listen;
 mod openapi;
+mod operator;
 mod output;
 pub mod progress;
 pub mod ready_file;
@@ -51,6 +52,7 @@ enum Command {
     Keygen(keygen::Args),
     Listen(listen::Args),
     Openapi(openapi::Args),
+    Operator(operator::Args),
     Serve(serve::Args),
     /// Holds private keys for the daemon, which starts it itself.
     #[command(name = signer_process::COMMAND, hide = true)]
@@ -98,6 +100,7 @@ async fn dispatch(command: Command, inherited: Inherited) -> anyhow::Result<Exit
         Command::Keygen(args) => keygen::run(args).await,
         Command::Listen(args) => listen::run(args).await,
         Command::Openapi(args) => openapi::run(args).await,
+        Command::Operator(args) => operator::run(args).await,
         Command::Serve(args) => serve::run(args, inherited).await,
         Command::SignerProcess => Ok(ExitCode::SUCCESS),
         Command::Trigger(args) => trigger::run(args).await,

@@ -61,7 +61,7 @@ pub use self::{
     stop::Stop,
     store::{SealKey, Store, StoreUrl, Synchronous},
     upstream::{Environment, Mode, Upstream},
-    values::{ByteSize, Origin, Rate, check_name},
+    values::{ByteSize, Origin, Rate, check_name, is_loopback},
     webhooks::{EVENT_TYPES, Webhook},
 };
 

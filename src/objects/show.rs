@@ -45,6 +45,26 @@ pub fn event_data(signing: &Signing, sequence: u64, signer: Option<SignerId>) ->
     serde_json::to_string(&object).unwrap_or_default()
 }
 
+/// The object of an event about a sender: how it stands, and no more.
+pub fn sender_event(name: &str, mode: Mode, state: &str, consent: &str, sequence: u64) -> String {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        object: &'static str,
+        id: &'a str,
+        name: &'a str,
+        mode: &'static str,
+        state: &'a str,
+        consent: &'a str,
+        sequence: u64,
+    }
+    let mode = match mode {
+        Mode::Live => "live",
+        Mode::Test => "test",
+    };
+    let shown = Shown { object: "sender", id: name, name, mode, state, consent, sequence };
+    serde_json::to_string(&shown).unwrap_or_default()
+}
+
 /// One page of signings.
 pub fn signings(page: &[Signing], limit: usize) -> Bytes {
     let shown: Vec<_> = page.iter().take(limit).map(|signing| SigningObject::of(signing, &[], &[])).collect();

@@ -85,6 +85,7 @@ pub(crate) struct Builder {
     api: String,
     caller: String,
     sender: String,
+    ops: String,
     is_public: bool,
     public: String,
     connect: String,
@@ -112,6 +113,12 @@ impl Builder {
     /// Adds lines to the settings of the sender "system".
     pub(crate) fn sender(mut self, lines: &str) -> Self {
         self.sender.push_str(lines);
+        self
+    }
+
+    /// Adds settings of `[ops]`.
+    pub(crate) fn ops(mut self, settings: &str) -> Self {
+        self.ops.push_str(settings);
         self
     }
 
@@ -200,6 +207,7 @@ body_limit = "1MiB"
 {api}
 [ops]
 listen = "127.0.0.1:0"
+{ops}
 {public}
 [callers.website]
 key_hash = "{caller}"
@@ -235,6 +243,7 @@ deadline = 5
         api = builder.api,
         caller_more = builder.caller,
         connect = builder.connect,
+        ops = builder.ops,
         more = builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
     )
 }

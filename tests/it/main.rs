@@ -5,12 +5,14 @@
     reason = "the whole binary is tests; clippy sees only the functions marked so"
 )]
 
+mod admin;
 mod architecture;
 mod audit;
 mod browser;
 mod callers;
 mod cli;
 mod codes;
+mod consent;
 mod demo;
 mod doctor;
 mod documents;

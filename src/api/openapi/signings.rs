@@ -248,9 +248,9 @@ fn document() -> Value {
              of it; then ranges and repeated reads cost no call for a while. DocuSign may write a file anew at \
              each download, and then the tag is another one.",
         )
-        .header("Range", "One range of bytes (RFC 9110); several are answered with the whole", false)
-        .header("If-Range", "The `ETag` that the range belongs to", false)
-        .header("If-None-Match", "`ETag`s that the caller has", false)
+        .header("Range", "One range of bytes (RFC 9110); several are answered with the whole", false, json!({ "type": "string" }))
+        .header("If-Range", "The `ETag` that the range belongs to", false, json!({ "type": "string" }))
+        .header("If-None-Match", "`ETag`s that the caller has", false, json!({ "type": "string" }))
         .answer_as(200, pdf)
         .answer_as(206, part)
         .answer_as(304, same)
