@@ -4,6 +4,7 @@
 //! rules: what it decides is order. Everything that can be wrong with the settings is found before the
 //! first port is bound; every port is bound before anything is said to be ready.
 
+mod budget;
 mod events;
 mod issuers;
 mod listeners;
@@ -29,7 +30,7 @@ use crate::{
     api::{self, Callers, middleware::refuse_forwarded},
     audit::Audit,
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
-    budget::{self, Budget},
+    budget::{Budget, Options as BudgetOptions},
     clock::SharedClock,
     config::{self, Config, ConfigError, StoreUrl, Synchronous},
     domain::{Mode, Private, SenderName},
@@ -181,6 +182,7 @@ impl App {
             self;
         let closing = CancellationToken::new();
         observe::start(&parts);
+        budget::start(&parts);
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
@@ -205,6 +207,7 @@ impl App {
         closing.cancel();
         let left = stop.deadline.saturating_sub(parts.clock.uptime().saturating_sub(began));
         let whole = parts.life.drain(left).await;
+        budget::finish(&parts).await;
         parts.auth.close();
         reload::note_head(&parts, "ends");
         parts.store.close().await.context("the store did not close")?;
@@ -232,7 +235,8 @@ fn serve_ops(
     stop: config::Stop,
 ) {
     let limits = Limits { drain: stop.deadline, ..Limits::default() };
-    let ops = ops::router(parts.health.clone(), Arc::clone(&parts.metrics));
+    let ops = ops::router(parts.health.clone(), Arc::clone(&parts.metrics))
+        .merge(ops::ledger::router(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
     let ops = if allow_forwarded { ops } else { ops.layer(from_fn(refuse_forwarded)) };
     parts.life.spawn("ops listener", socket.serve(ops, limits, closing.clone()));
 }
@@ -323,7 +327,7 @@ fn esign(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<esign::Client>> {
     let reserve = u64::from(config.budget.reserve_percent);
-    let options = budget::Options {
+    let options = BudgetOptions {
         hourly: config.budget.hourly_limit.into(),
         burst: config.budget.burst_limit.into(),
         reserve_from_new_work_percent: reserve,
