@@ -47,8 +47,8 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// Creates that may wait for a dead upstream before new ones are refused.
-const QUEUE_LIMIT: u64 = 100_000;
+/// How often recovery looks for due work by itself.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A daemon whose ports are bound and whose parts are wired, not running yet.
 #[derive(Debug)]
@@ -401,7 +401,8 @@ fn signing_settings(config: &Config, audit: Audit) -> signing::Settings {
         }),
         public_origin,
         nonce_key: NonceKey::derive(&secret),
-        queue_limit: QUEUE_LIMIT,
+        queue_limit: config.upstream.queue_limit.into(),
+        look_every: LOOK_EVERY,
         audit,
     }
 }
