@@ -8,12 +8,15 @@
 mod architecture;
 mod audit;
 mod browser;
+mod budgets;
 mod callers;
 mod cli;
 mod codes;
+mod daemons;
 mod demo;
 mod doctor;
 mod emulated;
+mod envelope_simulation;
 mod esign;
 mod harness;
 mod hostile;
@@ -30,7 +33,10 @@ mod senders;
 mod settings;
 mod signer_process;
 mod signings;
+#[path = "../simulation/mod.rs"]
+mod simulation;
 mod store;
+mod storm;
 mod supply_chain;
 mod token_interleavings;
 mod token_load;
