@@ -4,6 +4,7 @@
 //! rules: what it decides is order. Everything that can be wrong with the settings is found before the
 //! first port is bound; every port is bound before anything is said to be ready.
 
+mod budget;
 mod events;
 mod issuers;
 mod listeners;
@@ -31,7 +32,7 @@ use crate::{
     api::{self, Callers},
     audit::Audit,
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
-    budget::{self, Budget},
+    budget::{Budget, Options as BudgetOptions},
     clock::SharedClock,
     config::{self, Config, ConfigError, StoreUrl, Synchronous},
     connect::Inbox,
@@ -50,8 +51,8 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// Creates that may wait for a dead upstream before new ones are refused.
-const QUEUE_LIMIT: u64 = 100_000;
+/// How often recovery looks for due work by itself.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A daemon whose ports are bound and whose parts are wired, not running yet.
 #[derive(Debug)]
@@ -190,6 +191,7 @@ impl App {
         let (settings, stop) = (self.api, self.stop);
         let closing = CancellationToken::new();
         observe::start(&parts);
+        budget::start(&parts);
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
@@ -220,6 +222,7 @@ impl App {
         closing.cancel();
         let left = stop.deadline.saturating_sub(parts.clock.uptime().saturating_sub(began));
         let whole = parts.life.drain(left).await;
+        budget::finish(&parts).await;
         parts.auth.close();
         reload::note_head(&parts, "ends");
         parts.store.close().await.context("the store did not close")?;
@@ -325,7 +328,7 @@ fn esign(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<esign::Client>> {
     let reserve = u64::from(config.budget.reserve_percent);
-    let options = budget::Options {
+    let options = BudgetOptions {
         hourly: config.budget.hourly_limit.into(),
         burst: config.budget.burst_limit.into(),
         reserve_from_new_work_percent: reserve,
@@ -400,7 +403,8 @@ fn signing_settings(config: &Config, audit: Audit) -> signing::Settings {
         ),
         public_origin,
         nonce_key: NonceKey::derive(&config.store.secret()),
-        queue_limit: QUEUE_LIMIT,
+        queue_limit: config.upstream.queue_limit.into(),
+        look_every: LOOK_EVERY,
         audit,
     }
 }

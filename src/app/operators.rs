@@ -59,6 +59,7 @@ pub(super) fn router(parts: &Parts, settings: Settings, closing: &CancellationTo
         clock: Arc::clone(&parts.clock),
         closing: closing.clone(),
     });
-    let router = ops::router(parts.health.clone(), Arc::clone(&parts.metrics), admin);
+    let ledger = ops::ledger::router(Arc::clone(&parts.store), Arc::clone(&parts.clock));
+    let router = ops::router(parts.health.clone(), Arc::clone(&parts.metrics), admin).merge(ledger);
     if settings.allow_forwarded { router } else { router.layer(from_fn(refuse_forwarded)) }
 }

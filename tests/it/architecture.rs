@@ -33,7 +33,11 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ),
     ("app", &["*"], "the composition root names everything"),
     ("audit", &["clock", "domain"], "writes lines; decides nothing"),
-    ("auth", &["clock", "http_client"], "knows account servers, not envelopes"),
+    (
+        "auth",
+        &["clock", "http_client", "lifecycle"],
+        "knows account servers, not envelopes; its tasks outlive callers",
+    ),
     (
         "budget",
         &["clock", "domain", "http_client", "store"],

@@ -86,6 +86,7 @@ pub(crate) struct Builder {
     caller: String,
     sender: String,
     ops: String,
+    upstream: String,
     is_public: bool,
     public: String,
     connect: String,
@@ -119,6 +120,12 @@ impl Builder {
     /// Adds settings of `[ops]`.
     pub(crate) fn ops(mut self, settings: &str) -> Self {
         self.ops.push_str(settings);
+        self
+    }
+
+    /// Adds settings to `[upstream]`.
+    pub(crate) fn upstream(mut self, settings: &str) -> Self {
+        self.upstream.push_str(settings);
         self
     }
 
@@ -192,6 +199,7 @@ fn settings(builder: &Builder, emulator: &Emulator, directory: &TempDir) -> Stri
 [upstream]
 environment = "emulator"
 oauth_url = "{oauth}"
+{upstream}
 [senders.system]
 integration_key = "{key}"
 user_id = "{user}"
@@ -244,6 +252,7 @@ deadline = 5
         caller_more = builder.caller,
         connect = builder.connect,
         ops = builder.ops,
+        upstream = builder.upstream,
         more = builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
     )
 }
