@@ -20,6 +20,7 @@
 //! | [`api`] | the API listener: routes, callers, problems |
 //! | [`oidc`] | bearer tokens that somebody else issued, such as a Kubernetes cluster |
 //! | [`public`] | the public listener: links, returns, pages |
+//! | [`evidence`] | all that proves one signing, as one file, and how it is checked |
 //! | [`ops`] | the ops listener: health and metrics |
 //! | [`doctor`] | walks the whole chain and names what is wrong |
 //! | [`app`] | the composition root: builds each part once and wires them |
@@ -61,6 +62,7 @@
 //! | `POST …/void` | 1 |
 //! | `POST …/refresh`, or a return before its event | 1, at most once in 15 minutes |
 //! | `GET …/documents/…` | 1 |
+//! | `GET …/evidence` | 2 |
 //!
 //! Cold, a sender costs one token exchange and one userinfo more, a template one read of its roles, and
 //! SMS one list of workflows; each once.
@@ -80,6 +82,7 @@ pub mod domain;
 pub mod emulator;
 pub mod esign;
 pub mod events;
+pub mod evidence;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 pub mod http_client;

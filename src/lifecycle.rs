@@ -16,6 +16,8 @@ use std::{
 use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::telemetry::traces;
+
 /// The life of one daemon, emulator or demo. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
@@ -82,12 +84,13 @@ impl Lifecycle {
 
     /// Runs one piece of accepted work to its end, whoever hangs up meanwhile. The stop waits for it.
     ///
-    /// A panic in it is reported and ends only this work.
+    /// A panic in it is reported and ends only this work. It stays in the trace of whoever started it.
     pub fn spawn_work<F>(&self, name: &'static str, work: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let aborting = self.aborting.clone();
+        let work = traces::carry(work);
         self.tasks.spawn(async move {
             let work = std::panic::AssertUnwindSafe(work).catch_unwind();
             tokio::select! {

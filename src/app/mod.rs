@@ -8,8 +8,10 @@ mod events;
 mod issuers;
 mod listeners;
 mod observe;
+mod peers;
 mod reload;
 mod senders;
+mod traces;
 mod visitors;
 
 use listeners::{Certificates, Listeners};
@@ -23,6 +25,7 @@ use anyhow::Context as _;
 use axum::middleware::from_fn;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -43,7 +46,7 @@ use crate::{
     public,
     signing::{self, NonceKey, Signings},
     store::{self, Location, SealKeys, SharedStore},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, traces::Tracer},
 };
 
 /// Creates that may wait for a dead upstream before new ones are refused.
@@ -60,6 +63,8 @@ pub struct App {
     stop: config::Stop,
     visitors: Option<public::Settings>,
     events: events::Settings,
+    collector: Option<traces::Collector>,
+    agreed: peers::Agreed,
 }
 
 /// The running parts that others may look at. Clones share them.
@@ -86,6 +91,7 @@ pub struct Parts {
     /// What is derived from the seal key.
     pub secrets: Secrets,
     certificates: Certificates,
+    tracer: Tracer,
     clock: SharedClock,
     life: Lifecycle,
 }
@@ -116,14 +122,14 @@ impl App {
         clock: SharedClock,
         life: Lifecycle,
     ) -> anyhow::Result<Self> {
-        refuse_unbuilt(&config)?;
         let names: Vec<&str> = config.senders.keys().map(String::as_str).collect();
         let metrics = Arc::new(Metrics::new(&names));
         let visitors = visitors::settings(&config)?;
         let health = Health::new(Arc::clone(&clock));
         let auth = auth_of(&config, &clock).await?;
         let store = open_store(&config, &clock).await?;
-        let esign = esign(&config, &auth, &clock, &metrics)?;
+        let (tracer, collector) = traces::collector(&config)?;
+        let esign = esign(&config, &auth, &clock, observe::calls(&metrics, &tracer, &clock))?;
         let hub = Hub::new();
         let signings = Signings::new(
             Arc::clone(&store),
@@ -131,7 +137,7 @@ impl App {
             hub.clone(),
             Arc::clone(&clock),
             life.clone(),
-            signing_settings(&config, audit(&config, &clock)?),
+            signing_settings(&config, audit(&config, &clock)?, &metrics),
         );
         let issuers = issuers::issuers(&config, &Issuers::default(), &clock)?;
         let callers = Callers::new(&config.callers, issuers, Arc::clone(&metrics));
@@ -151,13 +157,26 @@ impl App {
             endpoints,
             secrets,
             certificates: listeners.certificates.clone(),
+            tracer,
             clock,
             life,
         };
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
+        let agreed = peers::Agreed::of(&config);
         let allow_forwarded_ops = config.ops.allow_forwarded;
         let (api, stop) = (config.api, config.stop);
-        Ok(Self { parts, listeners, templates, api, allow_forwarded_ops, stop, visitors, events })
+        Ok(Self {
+            parts,
+            listeners,
+            templates,
+            api,
+            allow_forwarded_ops,
+            stop,
+            visitors,
+            events,
+            collector,
+            agreed,
+        })
     }
 
     /// Where it listens.
@@ -177,10 +196,24 @@ impl App {
 
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { parts, listeners, templates, api: settings, allow_forwarded_ops, stop, visitors, events } =
-            self;
+        let Self {
+            parts,
+            listeners,
+            templates,
+            api: settings,
+            allow_forwarded_ops,
+            stop,
+            visitors,
+            events,
+            collector,
+            agreed,
+        } = self;
         let closing = CancellationToken::new();
         observe::start(&parts);
+        peers::watch(&parts, agreed);
+        if let Some(collector) = collector {
+            traces::start(&parts, collector);
+        }
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
@@ -214,14 +247,6 @@ impl App {
         }
         Ok(())
     }
-}
-
-/// A setting that would be believed and does nothing is refused.
-fn refuse_unbuilt(config: &Config) -> Result<(), ConfigError> {
-    if config.otel.endpoint.is_some() {
-        return Err(ConfigError::new("otel.endpoint", "this version sends no traces", "leave it out"));
-    }
-    Ok(())
 }
 
 fn serve_ops(
@@ -269,9 +294,13 @@ fn serve_api(
         allow_forwarded: settings.allow_forwarded,
         body_limit: settings.body_limit.bytes(),
         result_keys: parts.secrets.results.jwks().into(),
+        results: Arc::clone(&parts.secrets.results),
+        creates: Arc::new(Semaphore::new(settings.creates_at_once as usize)),
+        bundles: Arc::new(Semaphore::new(api::BUNDLES_AT_ONCE)),
         closing: closing.clone(),
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
+        tracer: parts.tracer.clone(),
     });
     parts.life.spawn("api listener", socket.serve(api, limits, closing.clone()));
 }
@@ -320,7 +349,7 @@ fn esign(
     config: &Config,
     auth: &Auth,
     clock: &SharedClock,
-    metrics: &Arc<Metrics>,
+    observer: Arc<dyn esign::Observer>,
 ) -> anyhow::Result<Arc<esign::Client>> {
     let reserve = u64::from(config.budget.reserve_percent);
     let options = budget::Options {
@@ -341,7 +370,7 @@ fn esign(
         auth: auth.clone(),
         budget: Budget::new(options, Arc::clone(clock)),
         clock: Arc::clone(clock),
-        observer: Some(observe::calls(metrics)),
+        observer: Some(observer),
         senders: senders.collect(),
         options: esign::Options {
             calls_at_once: config.upstream.max_connections as usize,
@@ -381,7 +410,7 @@ fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
     })
 }
 
-fn signing_settings(config: &Config, audit: Audit) -> signing::Settings {
+fn signing_settings(config: &Config, audit: Audit, metrics: &Arc<Metrics>) -> signing::Settings {
     // The newest seal key may change; nonces must outlive that, so they hang on the oldest.
     let secret =
         config.store.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default();
@@ -399,5 +428,6 @@ fn signing_settings(config: &Config, audit: Audit) -> signing::Settings {
         nonce_key: NonceKey::derive(&secret),
         queue_limit: QUEUE_LIMIT,
         audit,
+        metrics: Arc::clone(metrics),
     }
 }

@@ -166,6 +166,7 @@ impl Config {
         values::checked_names("webhooks", raw.webhooks.keys())?;
         values::checked_names("templates", raw.templates.keys())?;
         raw.budget.check()?;
+        raw.otel.check()?;
         let environment = upstream.environment();
         let config = Self {
             senders: each(raw.senders, |sender, name| sender.check(name, credentials))?,

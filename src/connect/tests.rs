@@ -63,6 +63,7 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
         events_to: None,
         nonce_key: NonceKey::derive(b"secret"),
         queue_limit: 10,
+        metrics: Arc::new(Metrics::new(&[])),
     };
     let signings =
         Signings::new(Arc::clone(&store), esign, Hub::new(), Arc::clone(&clock), life.clone(), settings);

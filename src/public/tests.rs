@@ -81,6 +81,7 @@ impl World {
             public_origin: Some(ORIGIN.to_owned()),
             nonce_key: nonces.clone(),
             queue_limit: 10,
+            metrics: Arc::clone(&metrics),
             audit: crate::audit::Audit::off(),
         };
         let hub = Hub::new();

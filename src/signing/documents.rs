@@ -4,9 +4,17 @@ use crate::{
     domain::{CallerName, SigningId, SigningStatus},
     esign::{DocumentRef, Download},
     signing::{Error, Signings},
+    store::Inbound,
 };
 
 impl Signings {
+    /// What the upstream pushed to us about a signing, as it came, oldest first.
+    pub async fn received(&self, caller: &CallerName, id: SigningId) -> Result<Vec<Inbound>, Error> {
+        let signing = self.get(caller, id).await?;
+        let Some(envelope) = &signing.envelope else { return Ok(Vec::new()) };
+        Ok(self.parts.store.inbound_of(envelope).await?)
+    }
+
     /// Opens a document of a completed signing.
     pub async fn document(
         &self,

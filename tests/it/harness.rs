@@ -377,6 +377,14 @@ impl TestDaemon {
         self.call(Method::GET, &format!("{}{path}", self.ops), None, &[], Vec::new()).await
     }
 
+    /// What a path answers, byte for byte.
+    pub(crate) async fn bytes(&self, path: &str) -> Vec<u8> {
+        let request = self.http.get(format!("{}{path}", self.api)).bearer_auth(CALLER_KEY);
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.bytes().await.unwrap().to_vec()
+    }
+
     /// A call as written, whose path no client has tidied up; answers the status.
     pub(crate) async fn raw(&self, method: &str, path: &str, key: Option<&str>, more: &str) -> u16 {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -46,6 +46,7 @@ pub(super) fn paths() -> Map<String, Value> {
             .codes(&["polling_budget"]).codes(&UPSTREAM).build() }),
         ),
         ("/v1/signings/{id}/documents/{part}", json!({ "get": document() })),
+        ("/v1/signings/{id}/evidence", json!({ "get": evidence() })),
         (
             "/v1/signings/{id}/timeline",
             json!({ "get":
@@ -227,6 +228,19 @@ fn document() -> Value {
         .path("part", "`combined`, `certificate`, or a document's number from 1")
         .answer_as(200, pdf)
         .codes(&["signer_not_ready"])
+        .codes(&UPSTREAM)
+        .build()
+}
+
+fn evidence() -> Value {
+    let zip = json!({
+        "description": "A zip of the signed PDF, its certificate, the events as received, our record of it and its lines of \
+                        the audit log, with a signed manifest; `countersign audit verify FILE` checks it offline",
+        "content": { "application/zip": { "schema": { "type": "string", "contentMediaType": "application/zip" } } },
+    });
+    of_signing("get_evidence", "All that proves a completed signing, as one file")
+        .answer_as(200, zip)
+        .codes(&["payload_too_large", "signer_not_ready"])
         .codes(&UPSTREAM)
         .build()
 }
