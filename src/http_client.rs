@@ -79,11 +79,29 @@ pub enum Reach {
 /// The client. Clones share one pool of connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    inner: reqwest::Client,
+    way: Way,
     timeout: Duration,
     response_limit_bytes: usize,
     reach: Reach,
 }
+
+/// How requests travel.
+#[derive(Clone)]
+enum Way {
+    Carrier(Arc<dyn Carrier>),
+    Network(reqwest::Client),
+}
+
+/// Carries requests in place of the network: for a simulation, in which time and faults come from a seed.
+///
+/// It sees what would be on the wire, and nothing of ours.
+pub trait Carrier: fmt::Debug + Send + Sync + 'static {
+    /// Carries one request, and gives up after `timeout`. Without an answer it says what is known.
+    fn carry(&self, request: http::Request<Bytes>, timeout: Duration) -> Carried;
+}
+
+/// A request on its way through a [`Carrier`].
+pub type Carried = Pin<Box<dyn Future<Output = Result<http::Response<Bytes>, Outcome>> + Send>>;
 
 impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,11 +136,21 @@ impl HttpClient {
             builder = builder.dns_resolver(Arc::new(PublicResolver));
         }
         Ok(Self {
-            inner: builder.build().map_err(BuildError::Tls)?,
+            way: Way::Network(builder.build().map_err(BuildError::Tls)?),
             timeout: options.timeout,
             response_limit_bytes: options.response_limit_bytes,
             reach: options.reach,
         })
+    }
+
+    /// A client whose requests go through `carrier` and nowhere else. Time-outs are the carrier's to keep.
+    pub fn carried_by(carrier: Arc<dyn Carrier>, options: &Options) -> Self {
+        Self {
+            way: Way::Carrier(carrier),
+            timeout: options.timeout,
+            response_limit_bytes: options.response_limit_bytes,
+            reach: options.reach,
+        }
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
@@ -130,12 +158,12 @@ impl HttpClient {
         let timeout = request.timeout.unwrap_or(self.timeout);
         let limit = request.response_limit_bytes.unwrap_or(self.response_limit_bytes);
         let exchange = async {
-            let mut response = self.start(request).await?;
+            let mut response = self.start(request, timeout).await?;
             let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
             let body = read_all(&mut response, limit).await?;
             Ok(Response { status, headers, body })
         };
-        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Error::TimedOut))
+        self.within(timeout, exchange).await
     }
 
     /// Sends a request and hands back the answer as soon as its header is here, the body as a stream.
@@ -144,23 +172,35 @@ impl HttpClient {
     pub async fn open(&self, request: Request) -> Result<StreamedResponse, Error> {
         let timeout = request.timeout.unwrap_or(self.timeout);
         let limit = request.response_limit_bytes.unwrap_or(usize::MAX);
-        let started = tokio::time::timeout(timeout, self.start(request)).await;
-        let mut response = started.unwrap_or(Err(Error::TimedOut))?;
+        let mut response = self.within(timeout, self.start(request, timeout)).await?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         Ok(StreamedResponse { status, headers, response, limit })
     }
 
-    async fn start(&self, request: Request) -> Result<reqwest::Response, Error> {
+    async fn within<T>(
+        &self,
+        timeout: Duration,
+        exchange: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match &self.way {
+            Way::Carrier(_) => exchange.await,
+            Way::Network(_) => tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Error::TimedOut)),
+        }
+    }
+
+    async fn start(&self, request: Request, timeout: Duration) -> Result<reqwest::Response, Error> {
         check_url(&request.url, self.reach)?;
         let (method, host) = (request.method.clone(), request.url.host_str().unwrap_or_default().to_owned());
-        let sent = self
-            .inner
-            .request(request.method, request.url)
-            .headers(request.headers)
-            .body(request.body.into_body())
-            .send()
-            .await
-            .map_err(Error::from_send);
+        let sent = match &self.way {
+            Way::Carrier(carrier) => Box::pin(carry(&**carrier, request, timeout)).await,
+            Way::Network(client) => client
+                .request(request.method, request.url)
+                .headers(request.headers)
+                .body(request.body.into_body())
+                .send()
+                .await
+                .map_err(Error::from_send),
+        };
         match &sent {
             Ok(response) => {
                 tracing::debug!(%method, host, status = response.status().as_u16(), "answer from outside");
@@ -498,6 +538,24 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
         };
     }
     false
+}
+
+async fn carry(
+    carrier: &dyn Carrier,
+    request: Request,
+    timeout: Duration,
+) -> Result<reqwest::Response, Error> {
+    let body = Vec::from(request.body.pieces).concat();
+    let mut wire = http::Request::new(Bytes::from(body));
+    *wire.method_mut() = request.method;
+    *wire.headers_mut() = request.headers;
+    // A URL that was checked has a host, and so is an absolute URI.
+    *wire.uri_mut() = request.url.as_str().parse().map_err(|_| Error::Refused("it is no URI"))?;
+    match carrier.carry(wire, timeout).await {
+        Ok(response) => Ok(reqwest::Response::from(response)),
+        Err(Outcome::NotSent) => Err(Error::Refused("nobody is there")),
+        Err(Outcome::Unknown) => Err(Error::TimedOut),
+    }
 }
 
 async fn read_all(response: &mut reqwest::Response, limit: usize) -> Result<Bytes, Error> {

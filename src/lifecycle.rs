@@ -6,6 +6,8 @@
 //! Tokens are passed in, never global, so that tests run many daemons in one process.
 
 use std::{
+    fmt,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,12 +20,50 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::telemetry::traces;
 
+/// Starts tasks that belong to nobody who could hang up (rule T5): on the runtime, or in the world of a
+/// simulation that decides itself what runs next.
+#[derive(Clone)]
+pub struct Spawner(Arc<dyn Fn(Task) + Send + Sync>);
+
+/// What is spawned.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Spawner {
+    /// Spawns through `spawn`.
+    pub fn new(spawn: impl Fn(Task) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(spawn))
+    }
+
+    /// Spawns on the current Tokio runtime, tracked by nobody.
+    pub fn tokio() -> Self {
+        Self::new(|task| drop(tokio::spawn(task)))
+    }
+
+    /// Starts one.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        (self.0)(Box::pin(task));
+    }
+}
+
+impl Default for Spawner {
+    fn default() -> Self {
+        Self::tokio()
+    }
+}
+
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spawner")
+    }
+}
+
 /// The life of one daemon, emulator or demo. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
     stopping: CancellationToken,
     aborting: CancellationToken,
     tasks: TaskTracker,
+    spawner: Spawner,
     failed: Arc<AtomicBool>,
 }
 
@@ -31,6 +71,11 @@ impl Lifecycle {
     /// A life that has just begun.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A life whose tasks run where `spawner` puts them.
+    pub fn spawned_by(spawner: Spawner) -> Self {
+        Self { spawner, ..Self::default() }
     }
 
     /// Fires when new work should no longer be taken.
@@ -67,9 +112,10 @@ impl Lifecycle {
         F: Future<Output = ()> + Send + 'static,
     {
         let life = self.clone();
-        self.tasks.spawn(async move {
+        self.spawner.spawn(self.tasks.track_future(async move {
             let task = std::panic::AssertUnwindSafe(task).catch_unwind();
             tokio::select! {
+                biased;
                 () = life.aborting.cancelled() => {}
                 ended = task => {
                     if ended.is_err() {
@@ -79,7 +125,7 @@ impl Lifecycle {
                     }
                 }
             }
-        });
+        }));
     }
 
     /// Runs one piece of accepted work to its end, whoever hangs up meanwhile. The stop waits for it.
@@ -91,9 +137,10 @@ impl Lifecycle {
     {
         let aborting = self.aborting.clone();
         let work = traces::carry(work);
-        self.tasks.spawn(async move {
+        self.spawner.spawn(self.tasks.track_future(async move {
             let work = std::panic::AssertUnwindSafe(work).catch_unwind();
             tokio::select! {
+                biased;
                 () = aborting.cancelled() => {}
                 ended = work => {
                     if ended.is_err() {
@@ -101,7 +148,7 @@ impl Lifecycle {
                     }
                 }
             }
-        });
+        }));
     }
 
     /// Waits until all tasks have ended; after `deadline` (from the call) the rest is dropped.

@@ -4,6 +4,7 @@
 //! rules: what it decides is order. Everything that can be wrong with the settings is found before the
 //! first port is bound; every port is bound before anything is said to be ready.
 
+mod budget;
 mod events;
 mod issuers;
 mod listeners;
@@ -32,7 +33,7 @@ use crate::{
     api::{self, Callers, middleware::refuse_forwarded},
     audit::Audit,
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
-    budget::{self, Budget},
+    budget::{Budget, Options as BudgetOptions},
     clock::SharedClock,
     config::{self, Config, ConfigError, StoreUrl, Synchronous},
     domain::{Mode, Private, SenderName},
@@ -49,8 +50,8 @@ use crate::{
     telemetry::{metrics::Metrics, traces::Tracer},
 };
 
-/// Creates that may wait for a dead upstream before new ones are refused.
-const QUEUE_LIMIT: u64 = 100_000;
+/// How often recovery looks for due work by itself.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A daemon whose ports are bound and whose parts are wired, not running yet.
 #[derive(Debug)]
@@ -214,6 +215,7 @@ impl App {
         if let Some(collector) = collector {
             traces::start(&parts, collector);
         }
+        budget::start(&parts);
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
@@ -238,6 +240,7 @@ impl App {
         closing.cancel();
         let left = stop.deadline.saturating_sub(parts.clock.uptime().saturating_sub(began));
         let whole = parts.life.drain(left).await;
+        budget::finish(&parts).await;
         parts.auth.close();
         reload::note_head(&parts, "ends");
         parts.store.close().await.context("the store did not close")?;
@@ -257,7 +260,8 @@ fn serve_ops(
     stop: config::Stop,
 ) {
     let limits = Limits { drain: stop.deadline, ..Limits::default() };
-    let ops = ops::router(parts.health.clone(), Arc::clone(&parts.metrics));
+    let ops = ops::router(parts.health.clone(), Arc::clone(&parts.metrics))
+        .merge(ops::ledger::router(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
     let ops = if allow_forwarded { ops } else { ops.layer(from_fn(refuse_forwarded)) };
     parts.life.spawn("ops listener", socket.serve(ops, limits, closing.clone()));
 }
@@ -352,7 +356,7 @@ fn esign(
     observer: Arc<dyn esign::Observer>,
 ) -> anyhow::Result<Arc<esign::Client>> {
     let reserve = u64::from(config.budget.reserve_percent);
-    let options = budget::Options {
+    let options = BudgetOptions {
         hourly: config.budget.hourly_limit.into(),
         burst: config.budget.burst_limit.into(),
         reserve_from_new_work_percent: reserve,
@@ -426,7 +430,8 @@ fn signing_settings(config: &Config, audit: Audit, metrics: &Arc<Metrics>) -> si
         }),
         public_origin,
         nonce_key: NonceKey::derive(&secret),
-        queue_limit: QUEUE_LIMIT,
+        queue_limit: config.upstream.queue_limit.into(),
+        look_every: LOOK_EVERY,
         audit,
         metrics: Arc::clone(metrics),
     }

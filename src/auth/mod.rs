@@ -66,7 +66,7 @@ pub use self::{
     impersonation::Impersonation,
     status::SenderStatus,
     token_cache::Retired,
-    token_source::{Spawner, TokenSource},
+    token_source::TokenSource,
 };
 
 use std::{
@@ -88,6 +88,7 @@ use self::{
     signer_process::SignerProcess,
     token_cache::{Miss, Record, Surroundings, TokenCache},
 };
+pub use crate::lifecycle::Spawner;
 use crate::{clock::SharedClock, http_client::HttpClient};
 
 /// How often key files are looked at. A change is to be taken up within 10 s (rule T10).

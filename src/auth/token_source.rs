@@ -1,6 +1,6 @@
 //! What the parts of the token path have in common, so that they stack: exchange, retry, cache.
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use super::{access_token::MintedToken, error::Error};
 
@@ -38,35 +38,5 @@ pub struct Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self { error: Arc::new(error), not_before: None }
-    }
-}
-
-/// Starts tasks that belong to nobody who could hang up (rule T5). The daemon passes one that its
-/// lifecycle tracks, a test one that it can watch.
-#[derive(Clone)]
-pub struct Spawner(Arc<dyn Fn(Task) + Send + Sync>);
-
-/// What is spawned.
-pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-impl Spawner {
-    /// Spawns through `spawn`.
-    pub fn new(spawn: impl Fn(Task) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(spawn))
-    }
-
-    /// Spawns on the current Tokio runtime, tracked by nobody.
-    pub fn tokio() -> Self {
-        Self::new(|task| drop(tokio::spawn(task)))
-    }
-
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        (self.0)(Box::pin(task));
-    }
-}
-
-impl fmt::Debug for Spawner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Spawner")
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Ticket {
 pub(super) struct Account {
     options: Options,
     pub(super) hour: Hour,
-    burst: Burst,
+    pub(super) burst: Burst,
     /// Calls without an answer yet.
     flying: u64,
     /// Calls by the minute of uptime.

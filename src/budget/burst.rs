@@ -2,8 +2,13 @@
 //!
 //! Where the upstream's 30 seconds begin is not known, so ours slide: whatever half minute it counts,
 //! we have not sent more in it.
+//!
+//! What other daemons send comes from two sides, and the larger number counts: the headers of an answer,
+//! and the store, through which daemons tell each other their calls by slots of the calendar.
 
 use std::{collections::VecDeque, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Now, limits::Window};
 
@@ -11,6 +16,20 @@ use super::{Now, limits::Window};
 pub(super) const LENGTH: Duration = Duration::from_secs(30);
 /// Calls are counted by the second; one second more covers the edges.
 const SECONDS: u64 = LENGTH.as_secs() + 1;
+/// The slots in which daemons tell each other their calls. Short against 30 s, because a slot counts whole
+/// until its last call is 30 s old.
+const SLOT_S: i64 = 5;
+
+/// One slot of the calendar.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    number: i64,
+    /// Calls of ours, and how many of them the store knows.
+    ours: u64,
+    reported: u64,
+    /// Calls of other daemons, as the store knows them.
+    others: u64,
+}
 
 #[derive(Debug)]
 pub(super) struct Burst {
@@ -22,6 +41,8 @@ pub(super) struct Burst {
     others: u64,
     others_until: Duration,
     refused_until: Duration,
+    /// The slots of the last half minute, oldest first.
+    slots: VecDeque<Slot>,
 }
 
 impl Burst {
@@ -33,6 +54,7 @@ impl Burst {
             others: 0,
             others_until: Duration::ZERO,
             refused_until: Duration::ZERO,
+            slots: VecDeque::new(),
         }
     }
 
@@ -44,10 +66,47 @@ impl Burst {
         if now.uptime >= self.others_until {
             self.others = 0;
         }
+        while self.slots.pop_front_if(|slot| slot_over(slot.number) <= now.date).is_some() {}
     }
 
-    pub(super) const fn left(&self) -> u64 {
-        self.limit.saturating_sub(self.sum + self.others)
+    pub(super) fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.sum + self.others.max(self.told()))
+    }
+
+    /// Calls of others that the store knows of.
+    fn told(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.others).sum()
+    }
+
+    /// What the store should be told, by the beginning of each slot: those that changed, and the one that
+    /// runs, to learn of the others' calls.
+    pub(super) fn unreported(&self, now: Now) -> Vec<(Timestamp, u64)> {
+        let running = slot_of(now.date);
+        let mut told: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|slot| slot.ours > slot.reported || slot.number >= running - 1)
+            .map(|slot| (slot_start(slot.number), slot.ours - slot.reported))
+            .collect();
+        if self.sum > 0 && self.slots.back().is_none_or(|slot| slot.number < running) {
+            told.push((slot_start(running), 0));
+        }
+        told
+    }
+
+    /// The store knows `reported` more of ours in this slot, and `total` of everybody.
+    pub(super) fn shared(&mut self, slot: Timestamp, reported: u64, total: u64) {
+        let slot = self.slot(slot_of(slot));
+        slot.reported = (slot.reported + reported).min(slot.ours);
+        slot.others = total.saturating_sub(slot.reported);
+    }
+
+    fn slot(&mut self, number: i64) -> &mut Slot {
+        let at = self.slots.iter().position(|slot| slot.number >= number).unwrap_or(self.slots.len());
+        if self.slots.get(at).is_none_or(|slot| slot.number != number) {
+            self.slots.insert(at, Slot { number, ours: 0, reported: 0, others: 0 });
+        }
+        &mut self.slots[at]
     }
 
     /// When more than `reserve` will be left, if nothing else is called.
@@ -55,7 +114,14 @@ impl Burst {
         let mut left = self.left();
         let mut events: Vec<(Duration, u64)> =
             self.ours.iter().map(|(at, calls)| (Duration::from_secs(at + SECONDS), *calls)).collect();
-        events.push((self.others_until, self.others));
+        if self.told() > self.others {
+            events.extend(self.slots.iter().map(|slot| {
+                let left = Duration::try_from(slot_over(slot.number).duration_since(now.date));
+                (now.uptime.saturating_add(left.unwrap_or_default()), slot.others)
+            }));
+        } else {
+            events.push((self.others_until, self.others));
+        }
         events.sort_unstable();
         for (at, calls) in events {
             // `left` is saturated at zero, so this may be early by what is over the limit; the next
@@ -84,9 +150,11 @@ impl Burst {
             _ => self.ours.push_back((second, 1)),
         }
         self.sum += 1;
+        self.slot(slot_of(now.date)).ours += 1;
         second
     }
 
+    /// Undoes a call that was not sent. Other daemons may know of it already, and count it for half a minute.
     pub(super) fn take_back(&mut self, second: u64) {
         if let Some((_, calls)) = self.ours.iter_mut().find(|(at, calls)| *at == second && *calls > 0) {
             *calls -= 1;
@@ -99,4 +167,18 @@ impl Burst {
         self.others = window.used.saturating_sub(self.sum);
         self.others_until = now.uptime.saturating_add(LENGTH);
     }
+}
+
+fn slot_of(date: Timestamp) -> i64 {
+    date.as_second().div_euclid(SLOT_S)
+}
+
+fn slot_start(number: i64) -> Timestamp {
+    Timestamp::from_second(number.saturating_mul(SLOT_S)).unwrap_or(Timestamp::MAX)
+}
+
+/// When the last call of a slot is 30 s old.
+fn slot_over(number: i64) -> Timestamp {
+    let length = SignedDuration::try_from(LENGTH).unwrap_or_default();
+    slot_start(number + 1).saturating_add(length).unwrap_or(Timestamp::MAX)
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Forecast, Now, Operation, Outcome, Scope, lock};
-use crate::domain::AccountId;
+use crate::{domain::AccountId, store::NotedCalls};
 
 const OPERATIONS: usize = Operation::ALL.len();
 const OUTCOMES: usize = Outcome::ALL.len();
@@ -36,6 +37,16 @@ pub enum Rule {
 
 impl Rule {
     const ALL: [Self; 4] = [Self::BurstLimit, Self::EnvelopeLimit, Self::HourlyLimit, Self::Polling];
+
+    /// The word for it, as in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BurstLimit => "burst_limit",
+            Self::EnvelopeLimit => "envelope_limit",
+            Self::HourlyLimit => "hourly_limit",
+            Self::Polling => "polling",
+        }
+    }
 
     pub(super) const fn of(scope: Scope) -> Self {
         match scope {
@@ -90,12 +101,96 @@ pub struct Report {
     pub rules: Vec<RuleCount>,
 }
 
+/// What was called within a window, and which rules of the vendor that would have broken without us: what
+/// is looked at in a rehearsal before an integration key goes live.
+#[derive(Debug, Clone, Serialize)]
+pub struct Window {
+    /// Always `ledger`.
+    pub object: &'static str,
+    /// When it begins; the top of an hour.
+    pub since: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Calls by operation.
+    pub calls: BTreeMap<String, u64>,
+    /// Their sum.
+    pub total: u64,
+    /// The most calls in one of its hours.
+    pub busiest_hour: u64,
+    /// The rules.
+    pub rules: Vec<RuleCount>,
+    /// Whether the upstream had to refuse nothing.
+    pub kept_every_rule: bool,
+}
+
+impl Window {
+    /// Sums up what the store has noted.
+    pub fn of(since: Timestamp, until: Timestamp, noted: &[NotedCalls]) -> Self {
+        let rule = |rule| (rule, RuleCount { rule, avoided: 0, broken: 0, last_at: None });
+        let mut rules: BTreeMap<Rule, RuleCount> = Rule::ALL.map(rule).into();
+        let (mut calls, mut hours) = (BTreeMap::new(), BTreeMap::new());
+        for NotedCalls { hour, name, count } in noted {
+            let Some((kind, name)) = name.split_once('.') else { continue };
+            if kind == CALL {
+                *calls.entry(name.to_owned()).or_default() += count;
+                *hours.entry(*hour).or_default() += count;
+                continue;
+            }
+            let Some(rule) = Rule::ALL.into_iter().find(|rule| rule.as_str() == name) else { continue };
+            let Some(row) = rules.get_mut(&rule) else { continue };
+            match kind {
+                AVOIDED => row.avoided += count,
+                BROKEN => row.broken += count,
+                _ => continue,
+            }
+            row.last_at = row.last_at.max(Some(*hour));
+        }
+        let rules: Vec<_> = rules.into_values().collect();
+        Self {
+            object: "ledger",
+            since,
+            until,
+            total: calls.values().sum(),
+            busiest_hour: hours.into_values().max().unwrap_or(0),
+            kept_every_rule: rules.iter().all(|rule| rule.broken == 0),
+            calls,
+            rules,
+        }
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Upstream calls from {} to {}\n", self.since, self.until)?;
+        for (operation, calls) in &self.calls {
+            writeln!(f, "  {operation:<24}{calls:>10}")?;
+        }
+        writeln!(f, "  {:<24}{:>10}", "total", self.total)?;
+        writeln!(f, "  {:<24}{:>10}\n", "busiest hour", self.busiest_hour)?;
+        writeln!(f, "  {:<24}{:>10}{:>10}", "rule", "held back", "broken")?;
+        for rule in &self.rules {
+            writeln!(f, "  {:<24}{:>10}{:>10}", rule.rule.as_str(), rule.avoided, rule.broken)?;
+        }
+        let verdict = if self.kept_every_rule { "every rule was kept" } else { "rules were broken" };
+        writeln!(f, "\n{verdict}")
+    }
+}
+
+/// The kinds of names under which the store keeps counts.
+const CALL: &str = "call";
+const AVOIDED: &str = "avoided";
+const BROKEN: &str = "broken";
+
+/// Counts of one hour by name that the store does not know yet.
+type Unsaved = BTreeMap<Timestamp, BTreeMap<String, u64>>;
+
 #[derive(Debug)]
 pub(super) struct Ledger {
     started: Now,
     ended: [[AtomicU64; OUTCOMES]; OPERATIONS],
     rolling: Mutex<VecDeque<(u64, [u64; OPERATIONS])>>,
     rules: Mutex<BTreeMap<Rule, RuleCount>>,
+    unsaved: Mutex<Unsaved>,
 }
 
 impl Ledger {
@@ -106,10 +201,33 @@ impl Ledger {
             ended: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             rolling: Mutex::default(),
             rules: Mutex::new(Rule::ALL.map(rule).into()),
+            unsaved: Mutex::default(),
         }
     }
 
+    /// What the store should be told next; it is the caller's to put back if that fails.
+    pub(super) fn take_unsaved(&self) -> Vec<(Timestamp, Vec<(String, u64)>)> {
+        let unsaved = std::mem::take(&mut *lock(&self.unsaved));
+        unsaved.into_iter().map(|(hour, counts)| (hour, counts.into_iter().collect())).collect()
+    }
+
+    /// Takes back what could not be told.
+    pub(super) fn put_back(&self, hour: Timestamp, counts: Vec<(String, u64)>) {
+        let mut unsaved = lock(&self.unsaved);
+        let row = unsaved.entry(hour).or_default();
+        for (name, count) in counts {
+            *row.entry(name).or_default() += count;
+        }
+    }
+
+    fn save_later(&self, kind: &str, name: &str, now: Now) {
+        let hour = now.date.as_second().div_euclid(3_600) * 3_600;
+        let hour = Timestamp::from_second(hour).unwrap_or(Timestamp::MIN);
+        *lock(&self.unsaved).entry(hour).or_default().entry(format!("{kind}.{name}")).or_default() += 1;
+    }
+
     pub(super) fn called(&self, operation: Operation, now: Now) {
+        self.save_later(CALL, operation.as_str(), now);
         let minute = now.uptime.as_secs() / 60;
         let mut rolling = lock(&self.rolling);
         while rolling.pop_front_if(|(at, _)| *at + MINUTES <= minute).is_some() {}
@@ -130,10 +248,12 @@ impl Ledger {
     }
 
     pub(super) fn avoided(&self, rule: Rule, now: Now) {
+        self.save_later(AVOIDED, rule.as_str(), now);
         self.note(rule, now, |count| count.avoided += 1);
     }
 
     pub(super) fn broken(&self, rule: Rule, now: Now) {
+        self.save_later(BROKEN, rule.as_str(), now);
         self.note(rule, now, |count| count.broken += 1);
     }
 

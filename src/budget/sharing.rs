@@ -1,17 +1,26 @@
-//! Several daemons on one account tell each other, through the store, what they have spent.
+//! Several daemons on one account tell each other, through the store, what they have spent; and the ledger
+//! is written down there, so that it outlives the process.
 //!
-//! Each counts its own calls at once and learns of the others' with a delay of seconds; the headers of
-//! the next answer correct what is missed in between.
+//! Each counts its own calls at once and learns of the others' with a delay of a second (burst) or a few
+//! (hour); the headers of the next answer correct what is missed in between.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Budget, Now, lock};
-use crate::store::{self, Store};
+use super::{Budget, Now, account::Account, lock};
+use crate::{
+    domain::AccountId,
+    store::{self, Store},
+};
 
-/// How often daemons tell each other. Small against an hour, rare against the store's speed.
-const INTERVAL: Duration = Duration::from_secs(5);
+/// How often daemons tell each other of bursts: small against 30 seconds.
+const BURST_EVERY: Duration = Duration::from_secs(1);
+/// And of the hour, in as many rounds.
+const HOUR_EVERY_ROUNDS: u32 = 5;
 
 impl Budget {
     /// Tells the store what was spent since the last time, and learns what others spent.
@@ -26,18 +35,70 @@ impl Budget {
             let spent = store.spend(&id, hour, calls).await?;
             lock(&account).hour.shared(calls, spent.calls);
         }
+        self.share_bursts(store).await
+    }
+
+    /// The same for the last half minute, of accounts that were called in it.
+    pub async fn share_bursts(&self, store: &dyn Store) -> Result<(), store::Error> {
+        for (id, account) in self.known() {
+            self.share_burst(store, &id, &account).await?;
+        }
         Ok(())
     }
 
-    /// Shares until it is told to stop.
-    pub async fn keep_sharing(&self, store: &dyn Store, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.clock.sleep(INTERVAL) => {}
+    async fn share_burst(
+        &self,
+        store: &dyn Store,
+        id: &AccountId,
+        account: &Arc<Mutex<Account>>,
+    ) -> Result<(), store::Error> {
+        // A name of its own: a slot and an hour may begin at the same instant.
+        let id = AccountId::new(format!("{} burst", id.as_str()));
+        let slots = {
+            let now = Now::read(&*self.clock);
+            let mut account = lock(account);
+            account.roll(now);
+            account.burst.unreported(now)
+        };
+        for (slot, calls) in slots {
+            let spent = store.spend(&id, slot, calls).await?;
+            lock(account).burst.shared(slot, calls, spent.calls);
+        }
+        Ok(())
+    }
+
+    /// Writes down what the ledger has counted since the last time.
+    pub async fn save_ledger(&self, store: &dyn Store) -> Result<(), store::Error> {
+        for (hour, counts) in self.ledger.take_unsaved() {
+            if let Err(error) = store.note_calls(hour, counts.clone()).await {
+                self.ledger.put_back(hour, counts);
+                return Err(error);
             }
-            if let Err(error) = self.share(store).await {
+        }
+        Ok(())
+    }
+
+    /// Shares until it is told to stop, and once more then.
+    pub async fn keep_sharing(&self, store: &dyn Store, stop: CancellationToken) {
+        for round in 1_u32.. {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.clock.sleep(BURST_EVERY) => {}
+            }
+            let is_last = stop.is_cancelled();
+            let shared = if is_last || round.is_multiple_of(HOUR_EVERY_ROUNDS) {
+                match self.share(store).await {
+                    Ok(()) => self.save_ledger(store).await,
+                    failed => failed,
+                }
+            } else {
+                self.share_bursts(store).await
+            };
+            if let Err(error) = shared {
                 tracing::debug!(%error, "cannot share the budget of calls");
+            }
+            if is_last {
+                return;
             }
         }
     }

@@ -56,6 +56,8 @@ pub struct Upstream {
     pub token_timeout: Duration,
     /// Calls open at once.
     pub max_connections: u32,
+    /// Creates that may wait for an upstream that is away; beyond, new ones are refused.
+    pub queue_limit: u32,
 }
 
 impl Upstream {
@@ -110,6 +112,8 @@ pub(super) struct Raw {
     token_timeout: Duration,
     #[serde(deserialize_with = "values::given")]
     max_connections: u32,
+    #[serde(deserialize_with = "values::given")]
+    queue_limit: u32,
 }
 
 impl Raw {
@@ -118,6 +122,7 @@ impl Raw {
         values::positive("upstream.request_timeout", &self.request_timeout)?;
         values::positive("upstream.token_timeout", &self.token_timeout)?;
         values::positive("upstream.max_connections", &self.max_connections)?;
+        values::positive("upstream.queue_limit", &self.queue_limit)?;
         if self.environment != Environment::Emulator {
             let set = [("oauth_url", self.oauth_url.is_some()), ("ca_file", self.ca_file.is_some())];
             if let Some((name, _)) = set.iter().find(|(_, is_set)| *is_set) {
@@ -165,6 +170,7 @@ impl Raw {
             request_timeout: self.request_timeout,
             token_timeout: self.token_timeout,
             max_connections: self.max_connections,
+            queue_limit: self.queue_limit,
         }
     }
 }

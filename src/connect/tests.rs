@@ -64,6 +64,7 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
         nonce_key: NonceKey::derive(b"secret"),
         queue_limit: 10,
         metrics: Arc::new(Metrics::new(&[])),
+        look_every: std::time::Duration::from_millis(500),
     };
     let signings =
         Signings::new(Arc::clone(&store), esign, Hub::new(), Arc::clone(&clock), life.clone(), settings);

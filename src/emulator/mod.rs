@@ -73,6 +73,7 @@ mod envelopes;
 mod faults;
 mod files;
 mod http;
+mod in_memory;
 mod judge;
 mod limits;
 mod multipart;
@@ -109,6 +110,7 @@ pub(crate) fn read_multipart(content_type: &str, body: &[u8]) {
 }
 
 pub use faults::{Fault, Kind as FaultKind, read_plan};
+pub use in_memory::{InMemory, Made};
 
 /// How to start an emulator.
 #[derive(Debug, Clone)]

@@ -96,7 +96,7 @@ impl Server {
         let (parts, body) = request.into_parts();
         let body = read(body, MAX_BODY).await?;
         let size = body.as_ref().map_or(MAX_BODY as u64 + 1, |body| body.len() as u64);
-        let (number, plan) = self.arrived(&parts, size);
+        let (number, plan) = arrived(&self.world, &self.time, &parts, size);
         if let Some(delay) = plan.delay {
             tokio::time::sleep(delay).await;
         }
@@ -107,7 +107,8 @@ impl Server {
         if plan.fate == Fate::Resets {
             return Err(Cut);
         }
-        let call = call(&parts, body.clone().unwrap_or_default(), number, &self.time, self.origin(&parts));
+        let origin = origin(&self.world, &parts);
+        let call = call(&parts, body.clone().unwrap_or_default(), number, &self.time, origin);
         let (answer, events) = {
             let mut world = self.world.lock();
             let answer = handle(&mut world, call, &plan, body.is_some());
@@ -138,21 +139,6 @@ impl Server {
         Ok(whole(mark(answer, self.time.now())))
     }
 
-    fn arrived(&self, parts: &request::Parts, bytes: u64) -> (u64, Plan) {
-        let mut world = self.world.lock();
-        let (method, path) = (parts.method.as_str(), parts.uri.path());
-        let number = world.requests.arrived(Entry {
-            number: 0,
-            at: self.time.now(),
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: parts.uri.query().unwrap_or_default().to_owned(),
-            status: None,
-            bytes,
-        });
-        (number, Plan::draw(&mut world, method, path))
-    }
-
     async fn stall(&self, fault: &Fault) {
         tokio::select! {
             () = self.stopping.cancelled() => {}
@@ -164,19 +150,61 @@ impl Server {
             } => {}
         }
     }
+}
 
-    /// The origin the request came to, so that links lead back through whatever stands between.
-    fn origin(&self, parts: &request::Parts) -> String {
-        let own = self.world.lock().setup.origin.clone();
-        let host = parts
-            .headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .or_else(|| parts.uri.authority().map(http::uri::Authority::as_str));
-        match (host, own.split_once("://")) {
-            (Some(host), Some((scheme, _))) => format!("{scheme}://{host}"),
-            _ => own,
-        }
+/// One vendor request without a connection around it: what is to become of the bytes is up to who asks.
+/// Of the faults that are armed, those apply that change the answer.
+pub(super) fn step(world: &SharedWorld, time: &Time, request: Request<Bytes>) -> Response<Bytes> {
+    let (parts, body) = request.into_parts();
+    let (number, plan) = arrived(world, time, &parts, body.len() as u64);
+    let call = call(&parts, body, number, time, origin(world, &parts));
+    let mut world = world.lock();
+    let answer = handle(&mut world, call, &plan, true);
+    // Nobody delivers Connect events here.
+    world.outgoing.clear();
+    plain(answer)
+}
+
+/// One control request, likewise.
+pub(super) fn control_step(world: &SharedWorld, time: &Time, request: Request<Bytes>) -> Response<Bytes> {
+    let (parts, body) = request.into_parts();
+    let call = call(&parts, body, 0, time, origin(world, &parts));
+    plain(control::route(&mut world.lock(), time, &call))
+}
+
+fn plain(answer: Answer) -> Response<Bytes> {
+    let mut response = Response::new(answer.body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = *answer.headers;
+    response
+}
+
+fn arrived(world: &SharedWorld, time: &Time, parts: &request::Parts, bytes: u64) -> (u64, Plan) {
+    let mut world = world.lock();
+    let (method, path) = (parts.method.as_str(), parts.uri.path());
+    let number = world.requests.arrived(Entry {
+        number: 0,
+        at: time.now(),
+        method: method.to_owned(),
+        path: path.to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        status: None,
+        bytes,
+    });
+    (number, Plan::draw(&mut world, method, path))
+}
+
+/// The origin the request came to, so that links lead back through whatever stands between.
+fn origin(world: &SharedWorld, parts: &request::Parts) -> String {
+    let own = world.lock().setup.origin.clone();
+    let host = parts
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| parts.uri.authority().map(http::uri::Authority::as_str));
+    match (host, own.split_once("://")) {
+        (Some(host), Some((scheme, _))) => format!("{scheme}://{host}"),
+        _ => own,
     }
 }
 

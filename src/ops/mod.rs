@@ -1,9 +1,10 @@
 //! What operators see, on a listener of its own: health, readiness, metrics (rule H1).
 //!
-//! These routes hold no secret and change nothing. They never ask the upstream or the store: an
-//! outage there must not take the daemon's own health page with it.
+//! These routes hold no secret and change nothing. They never ask the upstream, and only the ledger asks
+//! the store: an outage there must not take the daemon's own health page with it.
 
 pub mod health;
+pub mod ledger;
 mod router;
 
 pub use self::{

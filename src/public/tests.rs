@@ -82,6 +82,7 @@ impl World {
             nonce_key: nonces.clone(),
             queue_limit: 10,
             metrics: Arc::clone(&metrics),
+            look_every: std::time::Duration::from_millis(500),
             audit: crate::audit::Audit::off(),
         };
         let hub = Hub::new();

@@ -24,6 +24,9 @@ use crate::{
 /// How long a daemon holds a create before others may take it over. Longer than any upstream call.
 pub(super) const LEASE: Duration = Duration::from_secs(90);
 
+/// How long after the caller's deadline a store that is away may keep them waiting for any answer at all.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// A create as it is asked for.
 #[derive(Debug)]
 pub struct Ask {
@@ -93,10 +96,10 @@ impl Signings {
         let at_once = match at_once {
             Ok(at_once) => at_once,
             // A refusal that has nothing to do with the key must not hide what the key has made.
-            Err(refusal) => return self.known_or(ask, until, refusal).await,
+            Err(refusal) => return Box::pin(self.known_or(ask, until, refusal)).await,
         };
-        if !at_once {
-            self.admit_to_queue().await?;
+        if !at_once && let Err(refusal) = self.admit_to_queue().await {
+            return Box::pin(self.known_or(ask, until, refusal)).await;
         }
         let now = self.parts.clock.now();
         let (signing, links) = self.intend(&ask, now, at_once);
@@ -112,7 +115,7 @@ impl Signings {
             work,
         };
         let version = match self.parts.store.begin(intent).await? {
-            Begun::Known(record) => return self.repeat(*record, ask, until).await,
+            Begun::Known(record) => return Box::pin(self.repeat(*record, ask, until)).await,
             Begun::New(version) => {
                 self.parts.settings.metrics.signing_reached(metrics::SigningStatus::Creating);
                 version
@@ -125,13 +128,14 @@ impl Signings {
         }
         let job =
             Job { signing, version, draft: ask.draft, body: ask.body, links, accepted: false, attempts: 0 };
-        self.drive(job, until).await
+        Box::pin(self.drive(job, until)).await
     }
 
     /// Whether the sender can act right now. `Ok(false)`: not now, but by itself later.
     async fn can_act(&self, ask: &Ask, until: Duration) -> Result<bool, Error> {
         let left = until.saturating_sub(self.parts.clock.uptime());
         tokio::select! {
+            biased;
             checked = self.check_roles(&ask.draft) => match checked {
                 Ok(()) => {}
                 Err(Error::Upstream(error)) if is_outage(&error) => return Ok(false),
@@ -148,7 +152,7 @@ impl Signings {
 
     async fn known_or(&self, ask: Ask, until: Duration, refusal: Error) -> Result<Created, Error> {
         match self.parts.store.signing_by_key(&ask.caller, ask.key).await? {
-            Some(record) => self.repeat(record, ask, until).await,
+            Some(record) => Box::pin(self.repeat(record, ask, until)).await,
             None => Err(refusal),
         }
     }
@@ -208,11 +212,17 @@ impl Signings {
         let (tell, told) = oneshot::channel();
         let this = self.clone();
         self.parts.life.spawn_work("create", async move { this.run(job, until, tell).await });
-        match told.await {
-            Ok(Told::Ended(result)) => result,
-            Ok(Told::Uncertain) => self.until_settled(id, watcher, view, links, until).await,
-            // The process is being aborted; recovery will finish what was begun.
-            Err(_) => Err(Error::Busy { retry_after: Duration::from_secs(5) }),
+        let left = until.saturating_sub(self.parts.clock.uptime()).saturating_add(GRACE);
+        let told = tokio::select! {
+            biased;
+            told = told => told.ok(),
+            () = self.parts.clock.sleep(left) => None,
+        };
+        match told {
+            Some(Told::Ended(result)) => result,
+            Some(Told::Uncertain) => Box::pin(self.until_settled(id, watcher, view, links, until)).await,
+            // The process is being aborted, or the store is away: the intent is on disk, and is finished.
+            None => Err(Error::Busy { retry_after: Duration::from_secs(5) }),
         }
     }
 
@@ -225,6 +235,7 @@ impl Signings {
             tokio::pin!(attempt);
             let left = until.saturating_sub(self.parts.clock.uptime());
             tokio::select! {
+                biased;
                 outcome = &mut attempt => outcome,
                 () = self.parts.clock.sleep(left) => {
                     let told = self.accept(&job).await.map(|version| {
@@ -270,6 +281,7 @@ impl Signings {
                 return Ok(Created::Accepted { signing: id, body });
             }
             tokio::select! {
+                biased;
                 () = watcher.changed() => {}
                 () = self.parts.clock.sleep(left.min(Duration::from_millis(500))) => {}
             }

@@ -85,6 +85,8 @@ pub struct Settings {
     pub nonce_key: NonceKey,
     /// Creates that may wait for a dead upstream before new ones are refused.
     pub queue_limit: u64,
+    /// How often recovery looks for due work by itself: another daemon's comes without a wake-up.
+    pub look_every: Duration,
     /// Where each use of the key is written down first.
     pub audit: Audit,
     /// What is counted: statuses that were reached, views that were asked for.
@@ -179,6 +181,7 @@ impl Signings {
             }
             // Another daemon's change comes without a wake-up, so this one also looks by itself.
             tokio::select! {
+                biased;
                 () = watcher.changed() => {}
                 () = self.parts.clock.sleep(left.min(Duration::from_secs(1))) => {}
                 () = self.parts.life.stopping().cancelled_owned() => return self.get(caller, id).await,
@@ -372,7 +375,7 @@ fn reached(kind: EventKind) -> Option<metrics::SigningStatus> {
 }
 
 /// What is saved besides the signing itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Save {
     happened: Vec<Happening>,
     work: Option<Work>,

@@ -19,15 +19,13 @@ use crate::{
     objects::parse_create,
     signing::{
         Error, Save, Signings,
-        create::{Job, LEASE, later},
+        create::{Job, LEASE, is_outage, later},
         is_settled,
         settle::backoff,
     },
     store::{Durability, Payload, Record, Version, Work},
 };
 
-/// How often the task looks for due work by itself.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How many signings one round claims; look-ups are batched by sender within it.
 const BATCH: u32 = 64;
 /// How long look-ups must have found nothing before the create is posted again.
@@ -47,54 +45,65 @@ impl Signings {
                 Err(error) => tracing::warn!(%error, "recovery cannot read the store"),
             }
             tokio::select! {
+                biased;
                 () = stopping.cancelled() => return,
                 () = self.parts.due.notified() => {}
-                () = self.parts.clock.sleep(LOOK_EVERY) => {}
+                () = self.parts.clock.sleep(self.parts.settings.look_every) => {}
             }
         }
     }
 
-    /// One round: claims what is due and works on it. Answers how much that was.
+    /// One round: claims what is due, as far as the breaker gives room, and works on it. Answers how much
+    /// that was.
     pub async fn round(&self, templates: &BTreeMap<String, String>) -> Result<usize, Error> {
-        let now = self.parts.clock.now();
-        let claimed = self.parts.store.claim(now, later(now, LEASE), BATCH).await?;
+        let (now, uptime) = (self.parts.clock.now(), self.parts.clock.uptime());
+        let room = self.parts.breaker.room(uptime).min(BATCH);
+        if room == 0 {
+            return Ok(0);
+        }
+        let claimed = self.parts.store.claim(now, later(now, LEASE), room).await?;
         let count = claimed.len();
+        if count > 0 {
+            self.parts.breaker.take_up(uptime);
+        }
         let (doubtful, queued): (Vec<_>, Vec<_>) = claimed
             .into_iter()
             .filter(|record| !is_settled(record.signing.status))
             .partition(|record| record.signing.posted_at.is_some());
-        self.look_up_all(doubtful).await?;
+        self.look_up_all(doubtful).await;
         let posts = queued.into_iter().map(|record| self.post_again(record, templates));
-        futures_util::future::join_all(posts).await.into_iter().collect::<Result<Vec<()>, _>>()?;
+        futures_util::future::join_all(posts).await.into_iter().for_each(note);
         Ok(count)
     }
 
     /// Looks up what may exist: one call for all creates of a sender.
-    async fn look_up_all(&self, doubtful: Vec<Record>) -> Result<(), Error> {
-        let mut by_sender: HashMap<SenderName, Vec<Record>> = HashMap::new();
+    async fn look_up_all(&self, doubtful: Vec<Record>) {
+        let mut by_sender: BTreeMap<SenderName, Vec<Record>> = BTreeMap::new();
         for record in doubtful {
             by_sender.entry(record.signing.sender.clone()).or_default().push(record);
         }
         for (sender, records) in by_sender {
             match self.find(&sender, &records).await {
                 Ok((acting, found)) => {
-                    self.parts.breaker.answered();
+                    self.parts.breaker.answered(records.len());
                     for record in records {
-                        self.looked_up(&acting, record, &found).await?;
+                        note(self.looked_up(&acting, record, &found).await);
                     }
                 }
                 Err(error) => {
                     tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
+                    if is_outage(&error) {
+                        self.parts.breaker.failed(self.parts.clock.uptime());
+                    }
                     for record in records {
                         let attempts = record.work.map_or(0, |work| work.attempts);
                         let wait =
                             error.retry_after(self.parts.clock.now()).unwrap_or_else(|| backoff(attempts));
-                        self.postpone(record, wait, None).await?;
+                        note(self.postpone(record, wait, None).await);
                     }
                 }
             }
         }
-        Ok(())
     }
 
     async fn find(
@@ -208,9 +217,6 @@ impl Signings {
 
     /// Posts a create that surely does not exist.
     async fn post_again(&self, record: Record, templates: &BTreeMap<String, String>) -> Result<(), Error> {
-        if !self.parts.breaker.admits(self.parts.clock.uptime()) {
-            return self.wait_for_upstream(record).await;
-        }
         let Some(payload) = self.parts.store.payload(record.signing.id).await? else {
             // Nobody was promised anything, and nothing exists: the key is free for the repeated call.
             return ignore_conflict(
@@ -234,23 +240,11 @@ impl Signings {
         let mut job = Job { signing, version, draft, body, links: Vec::new(), accepted: true, attempts };
         let this = self.clone();
         self.parts.life.spawn_work("create again", async move {
+            let _in_hand = this.parts.breaker.in_hand();
             let outcome = this.attempt(&job.signing, &without_view(&job.draft), &[], Duration::MAX).await;
             let _ = this.settle(&mut job, outcome).await;
         });
         Ok(())
-    }
-
-    async fn wait_for_upstream(&self, record: Record) -> Result<(), Error> {
-        let mut signing = record.signing;
-        let attempts = record.work.map_or(0, |work| work.attempts);
-        let work = Work {
-            due_at: later(self.parts.clock.now(), Duration::from_secs(1)),
-            leased_until: None,
-            attempts,
-        };
-        let saved =
-            self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Flushed).await;
-        ignore_conflict(saved)
     }
 
     /// The settings have lost what the request needs, such as a template.
@@ -272,7 +266,14 @@ impl Signings {
     }
 }
 
-fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+/// One record that cannot be saved must not keep the others of its round waiting for their leases to end.
+fn note(done: Result<(), Error>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "recovery cannot save; it tries again when the lease ends");
+    }
+}
+
+pub(super) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
     let by = jiff::SignedDuration::try_from(by).unwrap_or_default();
     at.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }

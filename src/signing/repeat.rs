@@ -42,6 +42,7 @@ impl Signings {
                 return Err(Error::InProgress { signing: id, retry_after: ASK_AGAIN });
             }
             tokio::select! {
+                biased;
                 () = watcher.changed() => {}
                 () = self.parts.clock.sleep(left.min(Duration::from_millis(250))) => {}
             }

@@ -14,7 +14,7 @@ use crate::{
         create::{Created, Job, LEASE, Told, failure, is_outage, later},
         views::VIEW_LIFE,
     },
-    store::{Durability, KeptAnswer, Payload, Version, Work},
+    store::{self, Durability, KeptAnswer, Payload, Version, Work},
 };
 
 /// How long after an ambiguous outcome the first look-up comes.
@@ -22,6 +22,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// The longest wait between attempts. An uncertain create must be decided within 20 s of the upstream
 /// answering again, of which the look-ups take 12.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long an outcome is kept in memory while the store is away. The call took at most 60 s of the lease.
+const KEEP_SAVING: Duration = Duration::from_secs(25);
+const SAVE_AGAIN: Duration = Duration::from_millis(500);
 
 /// What one attempt came to.
 #[derive(Debug)]
@@ -70,7 +73,7 @@ impl Signings {
         let envelope = self.envelope(signing, draft, &id);
         match self.parts.esign.create_envelope(&acting, &envelope, self.at_leisure()).await {
             Ok(created) => {
-                self.parts.breaker.answered();
+                self.parts.breaker.answered(1);
                 let view = self.first_view(&acting, signing, draft, links, &created, until).await;
                 Outcome::Opened { account: acting.account.clone(), created, view }
             }
@@ -80,7 +83,7 @@ impl Signings {
                     Outcome::NotReached(_) | Outcome::Unknown(_) => {
                         self.parts.breaker.failed(self.parts.clock.uptime());
                     }
-                    _ => self.parts.breaker.answered(),
+                    _ => self.parts.breaker.answered(1),
                 }
                 outcome
             }
@@ -170,7 +173,7 @@ impl Signings {
             answer: Some(answer),
             links: Vec::new(),
         };
-        job.version = self.save_with(signing, job.version, save).await?;
+        job.version = Box::pin(self.save_surely(signing, job.version, save)).await?;
         tracing::info!(signing.id = %signing.id, "signing opened at {now}");
         Ok(Created::Made { signing: signing.id, body, replayed: false })
     }
@@ -237,8 +240,38 @@ impl Signings {
     ) -> Result<(), Error> {
         let save =
             Save { happened, work, durability: Durability::Synced, payload, answer: None, links: Vec::new() };
-        job.version = self.save_with(&mut job.signing, job.version, save).await?;
+        job.version = Box::pin(self.save_surely(&mut job.signing, job.version, save)).await?;
         Ok(())
+    }
+
+    /// Saves what the upstream has said, through a store that is away for a while: what is known now would
+    /// have to be looked up again otherwise. It gives up in time for recovery to take over.
+    async fn save_surely(&self, signing: &mut Signing, from: Version, save: Save) -> Result<Version, Error> {
+        let give_up = self.parts.clock.uptime().saturating_add(KEEP_SAVING);
+        let mut is_repeated = false;
+        loop {
+            let mut saved = signing.clone();
+            match self.save_with(&mut saved, from, save.clone()).await {
+                Ok(version) => {
+                    *signing = saved;
+                    return Ok(version);
+                }
+                Err(Error::Store(store::Error::Unavailable(_))) if self.parts.clock.uptime() < give_up => {
+                    is_repeated = true;
+                    self.parts.clock.sleep(SAVE_AGAIN).await;
+                }
+                // The answer to an earlier attempt may have been lost after its commit.
+                Err(Error::Store(store::Error::Conflict)) if is_repeated => {
+                    let record = self.record(signing.id).await?;
+                    if is_same_end(&record.signing, &saved) {
+                        *signing = record.signing;
+                        return Ok(record.version);
+                    }
+                    return Err(Error::Store(store::Error::Conflict));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// What the upstream is to make.
@@ -262,6 +295,20 @@ impl Signings {
             locale: draft.locale.as_deref(),
         }
     }
+}
+
+/// Whether what is stored is what was to be saved, and nobody else's later change.
+fn is_same_end(stored: &Signing, saved: &Signing) -> bool {
+    let end = |signing: &Signing| {
+        (
+            signing.status,
+            signing.sequence,
+            signing.posted_at,
+            signing.envelope.clone(),
+            signing.failure.clone(),
+        )
+    };
+    end(stored) == end(saved)
 }
 
 /// The payload goes to disk once, at the first promise.

@@ -17,13 +17,17 @@ use crate::{
     signing::{
         Error, LinkState, MAX_CONFLICTS, ReturnTarget, Signings,
         create::{is_outage, later},
+        recover::earlier,
     },
-    store::{Durability, Record},
+    store::{Durability, Record, Work},
     telemetry::metrics::ViewResult,
 };
 
 /// How long a view can be opened (eSignature REST API, EnvelopeViews: createRecipient).
 pub(super) const VIEW_LIFE: Duration = Duration::from_secs(300);
+
+/// How far before the others a create is put that a person waits for; more than any create can be old.
+const FRONT: Duration = Duration::from_secs(365 * 86_400);
 
 /// Who wants a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,20 +67,41 @@ impl Signings {
         if self.link_state(target.link).await? != LinkState::Live {
             return Err(Error::LinkOver);
         }
+        let record = self.record(target.signing).await?;
+        self.hurry(&record).await;
         // While the upstream is dead, one click at a time finds out when it is back; the others wait in line.
-        if !self.parts.breaker.admits(self.parts.clock.uptime()) {
+        // A click on what does not exist yet calls nobody, and so finds out nothing.
+        let is_open = record.signing.status == SigningStatus::Open;
+        if is_open && !self.parts.breaker.admits(self.parts.clock.uptime()) {
             return Err(Error::Busy { retry_after: Duration::from_secs(2) });
         }
-        let record = self.record(target.signing).await?;
         let minted = self.open_view_of(record, target.signer, Opener::Click, target.link).await;
         match &minted {
             Err(Error::Upstream(error)) if is_outage(error) => {
                 self.parts.breaker.failed(self.parts.clock.uptime());
             }
-            Err(Error::Upstream(_)) | Ok(_) => self.parts.breaker.answered(),
+            Err(Error::Upstream(_)) | Ok(_) => self.parts.breaker.answered(1),
             Err(_) => {}
         }
         minted
+    }
+
+    /// A person stands before a create that waits for the upstream: it goes before those whom nobody has
+    /// asked for yet, the oldest first. Failing to say so costs a place in the queue and nothing else.
+    async fn hurry(&self, record: &Record) {
+        let Some(work) = record.work.filter(|work| work.leased_until.is_none()) else { return };
+        let signing = &record.signing;
+        let front = earlier(signing.created_at, FRONT);
+        if signing.status != SigningStatus::Creating || signing.posted_at.is_some() || work.due_at == front {
+            return;
+        }
+        let (mut signing, work) = (signing.clone(), Work { due_at: front, ..work });
+        let saved =
+            self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Flushed).await;
+        match saved {
+            Ok(_) => self.parts.due.notify_one(),
+            Err(error) => tracing::debug!(signing.id = %signing.id, %error, "not put first"),
+        }
     }
 
     async fn open_view_of(

@@ -431,6 +431,17 @@ pub struct Spent {
     pub calls: u64,
 }
 
+/// What was counted under one name in one hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotedCalls {
+    /// When the hour begins.
+    pub hour: Timestamp,
+    /// What was counted.
+    pub name: String,
+    /// How often.
+    pub count: u64,
+}
+
 /// Durable state. Every method is atomic; all may be called from many tasks at once.
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Stores a new signing with its links, or finds the one that its key has made (rules E1, E3).
@@ -540,6 +551,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// When the oldest pending delivery to an enabled endpoint was made.
     fn oldest_pending_delivery(&self) -> Answer<'_, Option<Timestamp>>;
+
+    /// Adds to the counts of an hour, by their names.
+    fn note_calls(&self, hour: Timestamp, counts: Vec<(String, u64)>) -> Answer<'_, ()>;
+
+    /// The counts of the hours from `since` to before `until`, of all daemons together.
+    fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>>;
 
     /// Adds calls to an account's window, and answers what all daemons have spent in it.
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent>;

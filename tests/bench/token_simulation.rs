@@ -4,6 +4,7 @@
 //! cargo bench --bench token_simulation -- 1000000
 //! ```
 
+#[expect(dead_code, reason = "the other simulation is in there too")]
 #[path = "../simulation/mod.rs"]
 mod simulation;
 

@@ -33,7 +33,11 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ),
     ("app", &["*"], "the composition root names everything"),
     ("audit", &["clock", "domain"], "writes lines; decides nothing"),
-    ("auth", &["clock", "http_client"], "knows account servers, not envelopes"),
+    (
+        "auth",
+        &["clock", "http_client", "lifecycle"],
+        "knows account servers, not envelopes; its tasks outlive callers",
+    ),
     (
         "budget",
         &["clock", "domain", "http_client", "store"],
@@ -80,7 +84,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "our JSON, for answers and events alike; shows links as they are stored",
     ),
     ("oidc", &["clock", "http_client"], "believes tokens of others; knows nothing of callers"),
-    ("ops", &["api", "auth", "clock", "telemetry"], "shows how we are"),
+    ("ops", &["api", "auth", "budget", "clock", "store", "telemetry"], "shows how we are, and the ledger"),
     ("pdf", &[], "a leaf"),
     (
         "public",

@@ -85,6 +85,7 @@ pub(crate) struct Builder {
     api: String,
     caller: String,
     sender: String,
+    upstream: String,
     is_public: bool,
     public: String,
 }
@@ -111,6 +112,12 @@ impl Builder {
     /// Adds lines to the settings of the sender "system".
     pub(crate) fn sender(mut self, lines: &str) -> Self {
         self.sender.push_str(lines);
+        self
+    }
+
+    /// Adds settings to `[upstream]`.
+    pub(crate) fn upstream(mut self, settings: &str) -> Self {
+        self.upstream.push_str(settings);
         self
     }
 
@@ -171,6 +178,7 @@ fn settings(builder: &Builder, emulator: &Emulator, directory: &TempDir) -> Stri
 [upstream]
 environment = "emulator"
 oauth_url = "{oauth}"
+{upstream}
 [senders.system]
 integration_key = "{key}"
 user_id = "{user}"
@@ -219,6 +227,7 @@ deadline = 5
         hmac = ready.connect_hmac_key,
         api = builder.api,
         caller_more = builder.caller,
+        upstream = builder.upstream,
         more = builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
     )
 }

@@ -12,11 +12,9 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{TestDaemon, http_client, order},
-    postgres,
+    postgres, settings,
 };
 
-/// How often the daemon is killed, for each store.
-const KILLS: usize = 8;
 /// Creates under way at once.
 const AT_ONCE: usize = 8;
 
@@ -38,11 +36,12 @@ async fn kills(store: &str) {
     let around = TestDaemon::start().await;
     around.control(Method::POST, "limits", &json!({"hourly": 100_000, "burst": 100_000})).await;
     let folder = crate::harness::TempDir::new();
-    let settings = around.settings_for_a_process(store);
+    let config = around.settings_for_a_process(store);
     let mut random = fastrand::Rng::with_seed(7);
     let mut ids: HashMap<String, String> = HashMap::new();
-    for round in 0..KILLS {
-        let (mut daemon, api) = start(&settings, &folder.0, round).await;
+    let kills = usize::try_from(settings::kills()).unwrap();
+    for round in 0..kills {
+        let (mut daemon, api) = start(&config, &folder.0, round).await;
         let keys: Vec<String> = (0..AT_ONCE).map(|number| format!("order-{round}-{number}")).collect();
         let calls = keys.iter().map(|key| create(&api, key));
         let calls = futures_util::future::join_all(calls);
@@ -56,8 +55,8 @@ async fn kills(store: &str) {
         };
         remember(&mut ids, &keys, answers);
     }
-    let (mut daemon, api) = start(&settings, &folder.0, KILLS).await;
-    for round in 0..KILLS {
+    let (mut daemon, api) = start(&config, &folder.0, kills).await;
+    for round in 0..kills {
         let keys: Vec<String> = (0..AT_ONCE).map(|number| format!("order-{round}-{number}")).collect();
         for key in &keys {
             let id = settled(&around, &api, key).await;
@@ -65,7 +64,7 @@ async fn kills(store: &str) {
         }
     }
     daemon.kill();
-    assert_eq!(around.envelopes().await, KILLS * AT_ONCE, "exactly one envelope a key");
+    assert_eq!(around.envelopes().await, kills * AT_ONCE, "exactly one envelope a key");
 }
 
 fn remember(ids: &mut HashMap<String, String>, keys: &[String], answers: Vec<Option<(u16, Value)>>) {
@@ -77,7 +76,7 @@ fn remember(ids: &mut HashMap<String, String>, keys: &[String], answers: Vec<Opt
 }
 
 /// Repeats a call until it is answered for good; time at the upstream stands still, so it is moved on.
-async fn settled(around: &TestDaemon, api: &str, key: &str) -> String {
+pub(crate) async fn settled(around: &TestDaemon, api: &str, key: &str) -> String {
     for _ in 0..400 {
         if let Some((201, body)) = create(api, key).await {
             return body["id"].as_str().unwrap().to_owned();
@@ -89,7 +88,7 @@ async fn settled(around: &TestDaemon, api: &str, key: &str) -> String {
 }
 
 /// One create; none if the daemon died over it.
-async fn create(api: &str, key: &str) -> Option<(u16, Value)> {
+pub(crate) async fn create(api: &str, key: &str) -> Option<(u16, Value)> {
     let request = http_client()
         .post(format!("{api}/v1/signings"))
         .header("authorization", format!("Bearer {}", crate::harness::CALLER_KEY))
@@ -103,10 +102,10 @@ async fn create(api: &str, key: &str) -> Option<(u16, Value)> {
 }
 
 /// A daemon that is killed, at the latest when its test ends.
-struct Daemon(Child);
+pub(crate) struct Daemon(Child);
 
 impl Daemon {
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -118,7 +117,7 @@ impl Drop for Daemon {
     }
 }
 
-async fn start(settings: &str, folder: &std::path::Path, round: usize) -> (Daemon, String) {
+pub(crate) async fn start(settings: &str, folder: &std::path::Path, round: usize) -> (Daemon, String) {
     let (file, ready) = (folder.join("settings.toml"), folder.join(format!("ready-{round}.json")));
     std::fs::write(&file, settings).unwrap();
     let process = Command::new(env!("CARGO_BIN_EXE_countersign"))

@@ -8,14 +8,17 @@
 mod architecture;
 mod audit;
 mod browser;
+mod budgets;
 mod callers;
 mod cli;
 mod codes;
 mod cores;
+mod daemons;
 mod dashboards;
 mod demo;
 mod doctor;
 mod emulated;
+mod envelope_simulation;
 mod esign;
 mod harness;
 mod hostile;
@@ -33,7 +36,10 @@ mod senders;
 mod settings;
 mod signer_process;
 mod signings;
+#[path = "../simulation/mod.rs"]
+mod simulation;
 mod store;
+mod storm;
 mod supervised;
 mod supply_chain;
 mod token_interleavings;

@@ -5,6 +5,9 @@
 //! ```text
 //! COUNTERSIGN_TOKEN_SEEDS=10000 cargo test --test it token_simulation
 //! COUNTERSIGN_RESTARTS=100 cargo test --test it h2_restarts
+//! COUNTERSIGN_SEEDS=10000 cargo test --test it envelope_simulation
+//! COUNTERSIGN_KILLS=200 cargo test --test it e4_
+//! COUNTERSIGN_STORM=10000 cargo test --test it storm
 //! ```
 
 #[expect(clippy::disallowed_methods, reason = "the one place")]
@@ -20,4 +23,19 @@ pub(crate) fn token_seeds() -> u64 {
 /// Restarts of a daemon behind a load balancer under load; 100 by hand.
 pub(crate) fn restarts() -> u64 {
     count("COUNTERSIGN_RESTARTS", 4)
+}
+
+/// Seeds of the envelope simulation; `tests/bench/envelope_simulation.rs` runs far more.
+pub(crate) fn envelope_seeds() -> u64 {
+    count("COUNTERSIGN_SEEDS", 300)
+}
+
+/// Kills of a real daemon, for each store.
+pub(crate) fn kills() -> u64 {
+    count("COUNTERSIGN_KILLS", 8)
+}
+
+/// Signings that are created at once while the upstream fails.
+pub(crate) fn storm() -> u64 {
+    count("COUNTERSIGN_STORM", 300)
 }

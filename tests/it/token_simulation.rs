@@ -1,11 +1,8 @@
 //! The token rules over simulated months; `tests/bench/token_simulation.rs` runs more seeds.
 
-#[path = "../simulation/mod.rs"]
-mod simulation;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use simulation::token::Tally;
+use crate::simulation::{self, token::Tally};
 
 #[test]
 fn t1_to_t11_hold_in_simulated_months_of_bad_luck() {

@@ -3,6 +3,9 @@
 //! Nothing here sleeps or depends on the machine: tasks run until all of them wait, then the clock
 //! jumps to the next timer. The same seed always gives the same run.
 
+pub(crate) mod envelope;
+pub(crate) mod network;
+pub(crate) mod slow_store;
 pub(crate) mod token;
 
 use std::{
@@ -19,8 +22,8 @@ use std::{
 };
 
 use countersign::{
-    auth::{Spawner, token_source::Task},
     clock::Clock,
+    lifecycle::{Spawner, Task},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -135,14 +138,28 @@ impl Wake for TaskWaker {
     }
 }
 
+/// Tasks that live and die together: those of one process.
+pub(crate) type Group = u32;
+
+/// The group of whatever never dies.
+pub(crate) const IMMORTAL: Group = 0;
+
+/// Tasks that were spawned and not run yet.
+type Inbox = Arc<Mutex<Vec<(u64, Group, Task)>>>;
+
 /// One thread, its tasks, and its clock.
 pub(crate) struct World {
     /// The clock of this world.
     pub(crate) clock: WorldClock,
-    tasks: BTreeMap<u64, Task>,
+    tasks: BTreeMap<u64, (Group, Task)>,
     ready: Ready,
-    inbox: Arc<Mutex<Vec<(u64, Task)>>>,
+    inbox: Inbox,
     ids: Arc<AtomicU64>,
+    /// Which groups die, each after so many more steps of its tasks.
+    dooms: BTreeMap<Group, u32>,
+    dead: Vec<Group>,
+    /// Chooses who goes on; without it, whoever was woken first.
+    order: Option<fastrand::Rng>,
 }
 
 impl World {
@@ -161,22 +178,75 @@ impl World {
             ready: Ready::default(),
             inbox: Arc::default(),
             ids: Arc::default(),
+            dooms: BTreeMap::new(),
+            dead: Vec::new(),
+            order: None,
+        }
+    }
+
+    /// An empty one, in which the seed decides which of the ready tasks goes on.
+    ///
+    /// That also makes it repeat: some wake-ups of Tokio come in an order of their own (`watch` spreads its
+    /// waiters at random), so the order of waking must not matter.
+    pub(crate) fn shuffled(seed: u64) -> Self {
+        Self { order: Some(fastrand::Rng::with_seed(seed)), ..Self::new() }
+    }
+
+    fn next_ready(&mut self) -> Option<u64> {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut self.order {
+            Some(order) if !ready.is_empty() => {
+                ready.make_contiguous().sort_unstable();
+                let chosen = order.usize(0..ready.len());
+                ready.remove(chosen)
+            }
+            _ => ready.pop_front(),
         }
     }
 
     /// Starts tasks in this world.
     pub(crate) fn spawner(&self) -> Spawner {
+        self.spawner_of(IMMORTAL)
+    }
+
+    /// Starts tasks of one process.
+    pub(crate) fn spawner_of(&self, group: Group) -> Spawner {
         let (inbox, ids) = (Arc::clone(&self.inbox), Arc::clone(&self.ids));
         Spawner::new(move |task| {
             let id = ids.fetch_add(1, Ordering::Relaxed);
-            inbox.lock().unwrap_or_else(PoisonError::into_inner).push((id, task));
+            inbox.lock().unwrap_or_else(PoisonError::into_inner).push((id, group, task));
         })
+    }
+
+    /// Lets a process die as a killed one does, after so many more steps of its tasks: between two awaits
+    /// of whichever task comes to it.
+    pub(crate) fn doom(&mut self, group: Group, steps: u32) {
+        self.dooms.insert(group, steps);
+    }
+
+    /// The processes that have died since this was last asked.
+    pub(crate) fn take_dead(&mut self) -> Vec<Group> {
+        std::mem::take(&mut self.dead)
+    }
+
+    fn kill(&mut self, group: Group) {
+        self.dooms.remove(&group);
+        self.dead.push(group);
+        // What is dropped may wake or spawn others, so nothing is locked meanwhile.
+        let mut inbox = std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner));
+        inbox.retain(|(_, of, _)| *of != group);
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).extend(inbox);
+        let killed: Vec<u64> =
+            self.tasks.iter().filter(|(_, (of, _))| *of == group).map(|(id, _)| *id).collect();
+        for id in killed {
+            self.tasks.remove(&id);
+        }
     }
 
     /// Starts a task, and answers how to take it away.
     pub(crate) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) -> u64 {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push((id, Box::pin(task)));
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push((id, IMMORTAL, Box::pin(task)));
         id
     }
 
@@ -188,16 +258,21 @@ impl World {
     /// Runs all tasks until each of them waits.
     pub(crate) fn settle(&mut self) {
         loop {
-            for (id, task) in self.inbox.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-                self.tasks.insert(id, task);
+            for (id, group, task) in self.inbox.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                self.tasks.insert(id, (group, task));
                 self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(id);
             }
-            let next = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some(id) = next else { return };
-            let Some(mut task) = self.tasks.remove(&id) else { continue };
+            let Some(id) = self.next_ready() else { return };
+            let Some((group, mut task)) = self.tasks.remove(&id) else { continue };
             let waker = Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(&self.ready) }));
             if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-                self.tasks.insert(id, task);
+                self.tasks.insert(id, (group, task));
+            }
+            if let Some(steps) = self.dooms.get_mut(&group) {
+                *steps = steps.saturating_sub(1);
+                if *steps == 0 {
+                    self.kill(group);
+                }
             }
         }
     }

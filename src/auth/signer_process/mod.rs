@@ -33,9 +33,8 @@ use super::{
     assertion::Draft,
     signer::SignError,
     signing_key::{self, Fingerprint, Stamp},
-    token_source::Spawner,
 };
-use crate::clock::SharedClock;
+use crate::{clock::SharedClock, lifecycle::Spawner};
 
 /// The hidden command of the binary that runs [`child::run`].
 pub const COMMAND: &str = "signer-process";

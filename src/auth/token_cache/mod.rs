@@ -34,9 +34,9 @@ use super::{
     access_token::{self, AccessToken, Band},
     error::{Error, Kind},
     retry::{Jitter, backoff},
-    token_source::{Spawner, TokenSource},
+    token_source::TokenSource,
 };
-use crate::clock::SharedClock;
+use crate::{clock::SharedClock, lifecycle::Spawner};
 
 /// How long a caller waits for a refresh while the old token is still valid (rule T2).
 const PATIENCE: Duration = Duration::from_secs(2);

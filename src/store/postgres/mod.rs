@@ -24,8 +24,8 @@ use crate::{
     },
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
-        Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, Received, Record, Retention, Settings,
-        Spent, Store, Version,
+        Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
+        Settings, Spent, Store, Version,
         postgres::pool::{Pool, is_lost, with},
         rows::{
             self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
@@ -268,6 +268,16 @@ impl Store for PostgresStore {
 
     fn oldest_pending_delivery(&self) -> Answer<'_, Option<Timestamp>> {
         Box::pin(async move { with!(&self.pool, db => outbox::oldest_pending(db)) })
+    }
+
+    fn note_calls(&self, hour: Timestamp, counts: Vec<(String, u64)>) -> Answer<'_, ()> {
+        Box::pin(async move { with!(&self.pool, db => signings::note_calls(db, micros(hour), &counts)) })
+    }
+
+    fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>> {
+        Box::pin(
+            async move { with!(&self.pool, db => signings::noted_calls(db, micros(since), micros(until))) },
+        )
     }
 
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent> {

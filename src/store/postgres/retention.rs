@@ -63,7 +63,8 @@ pub(super) async fn events(db: &mut PgConnection, retention: Retention) -> Resul
     ] {
         deleted += count(db, sql, before).await?;
     }
-    sqlx::query("DELETE FROM budgets WHERE window_at < $1").bind(before).execute(db).await?;
+    sqlx::query("DELETE FROM budgets WHERE window_at < $1").bind(before).execute(&mut *db).await?;
+    sqlx::query("DELETE FROM ledger WHERE hour < $1").bind(before).execute(db).await?;
     Ok(deleted)
 }
 

@@ -33,8 +33,8 @@ use crate::{
     },
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
-        Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, Received, Record, Retention, Settings,
-        Spent, Store, Version,
+        Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
+        Settings, Spent, Store, Version,
         rows::{
             self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
             seal_endpoint, signed, timestamp,
@@ -80,6 +80,9 @@ impl SqliteStore {
 
     fn start(path: &Path, settings: &Settings, keys: SealKeys, clock: SharedClock) -> Result<Self, Error> {
         let (file, connection) = DatabaseFile::open(path, &keys)?;
+        // The lock on the file proves that whoever held a lease is gone: nothing waits for it to lapse.
+        signings::end_leases(&connection, micros(clock.now()))?;
+        outbox::end_leases(&connection)?;
         let file = Arc::new(file);
         let writes = Arc::new(Queue::new(MAX_WAITING));
         let reads = Arc::new(Queue::<Box<dyn Job>>::new(MAX_WAITING));
@@ -377,6 +380,19 @@ impl Store for SqliteStore {
 
     fn oldest_pending_delivery(&self) -> Answer<'_, Option<Timestamp>> {
         Box::pin(async move { self.read(outbox::oldest_pending).await?.map(timestamp).transpose() })
+    }
+
+    fn note_calls(&self, hour: Timestamp, counts: Vec<(String, u64)>) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let note = move |db: &Connection| signings::note_calls(db, micros(hour), &counts);
+            self.write(Durability::Flushed, note).await
+        })
+    }
+
+    fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>> {
+        Box::pin(
+            async move { self.read(move |db| signings::noted_calls(db, micros(since), micros(until))).await },
+        )
     }
 
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent> {

@@ -187,6 +187,16 @@ fn lease(db: &Connection, id: &[u8; 16], until: i64) -> Result<Option<DueRow>, E
     Ok(endpoint.map(|endpoint| DueRow { delivery, event, endpoint }))
 }
 
+/// Frees the deliveries that the daemon before this one had in hand; whether they arrived nobody knows, and
+/// a receiver knows them by their id.
+pub(super) fn end_leases(db: &Connection) -> Result<(), Error> {
+    db.execute(
+        "UPDATE deliveries SET leased_until = NULL WHERE state = 'pending' AND leased_until IS NOT NULL",
+        [],
+    )?;
+    Ok(())
+}
+
 pub(super) fn delivery_attempted(db: &Connection, delivery: &Delivery) -> Result<(), Error> {
     db.prepare_cached(
         "UPDATE deliveries SET state = ?2, attempts = ?3, due_at = ?4, attempted_at = ?5, \

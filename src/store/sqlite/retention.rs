@@ -74,6 +74,7 @@ pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error
         before,
     )?;
     db.prepare_cached("DELETE FROM budgets WHERE window_at < ?1")?.execute([before])?;
+    db.prepare_cached("DELETE FROM ledger WHERE hour < ?1")?.execute([before])?;
     Ok(deleted)
 }
 

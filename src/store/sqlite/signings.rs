@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     domain::{CallerName, EnvelopeId, LinkId, SignerId, SigningId},
     store::{
-        Digest, Error, Filter, Link,
+        Digest, Error, Filter, Link, NotedCalls,
         rows::{
             ChangedRow, NewPayload, NewRow, SigningRow, bytes, micros, signed, signing_columns, timestamp,
         },
@@ -174,6 +174,17 @@ pub(super) fn claim(db: &Connection, now: i64, until: i64, limit: u32) -> Result
     due.iter().map(|id| Ok(lease.query_row(params![id, until], row)?)).collect()
 }
 
+/// Makes due at once what the daemon before this one had in hand. Its last call may still be under way at
+/// the upstream; whoever takes over looks it up, and waits, before anything is sent again.
+pub(super) fn end_leases(db: &Connection, now: i64) -> Result<(), Error> {
+    db.execute(
+        "UPDATE signings SET leased_until = NULL, due_at = min(due_at, ?1), free_at = min(due_at, ?1), \
+         version = version + 1 WHERE free_at IS NOT NULL AND leased_until IS NOT NULL",
+        [now],
+    )?;
+    Ok(())
+}
+
 pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {
     let count: i64 = db
         .prepare_cached("SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain')")?
@@ -249,7 +260,37 @@ fn one_link(db: &Connection, sql: &'static str, by: &[u8]) -> Result<Option<Link
 }
 
 /// Adds calls to a window and answers its sum.
+/// Adds to counts of an hour.
+pub(super) fn note_calls(db: &Connection, hour: i64, counts: &[(String, u64)]) -> Result<(), Error> {
+    let mut add = db.prepare_cached(
+        "INSERT INTO ledger (hour, name, calls) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (hour, name) DO UPDATE SET calls = calls + excluded.calls",
+    )?;
+    for (name, calls) in counts {
+        add.execute(params![hour, name, signed(*calls)])?;
+    }
+    Ok(())
+}
+
+pub(super) fn noted_calls(db: &Connection, since: i64, until: i64) -> Result<Vec<NotedCalls>, Error> {
+    let sql = "SELECT hour, name, calls FROM ledger WHERE hour >= ?1 AND hour < ?2 ORDER BY hour, name";
+    let rows: Vec<(i64, String, i64)> = db
+        .prepare_cached(sql)?
+        .query_map([since, until], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    rows.into_iter()
+        .map(|(hour, name, calls)| {
+            Ok(NotedCalls { hour: timestamp(hour)?, name, count: calls.unsigned_abs() })
+        })
+        .collect()
+}
+
+/// How long a window of the budget is kept: nobody looks at one that is over.
+const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
+
 pub(super) fn spend(db: &Connection, account: &str, window: i64, calls: u64) -> Result<u64, Error> {
+    db.prepare_cached("DELETE FROM budgets WHERE account = ?1 AND window_at < ?2")?
+        .execute(params![account, window.saturating_sub(WINDOWS_KEPT_US)])?;
     let sum: i64 = db
         .prepare_cached(
             "INSERT INTO budgets (account, window_at, calls) VALUES (?1, ?2, ?3) \

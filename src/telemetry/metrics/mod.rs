@@ -95,6 +95,8 @@ metrics! {
         build_info: GaugeVec<"version">,
         /// Calls left of the account's limit, as far as we know.
         budget_remaining: GaugeVec<"account", "window">,
+        /// Seconds until the account's hourly limit is used up at the present pace; +Inf: it lasts.
+        budget_runway_seconds: GaugeVec<"account">,
         /// Requests by how their caller showed who it is, and whether it was believed.
         caller_authentications_total: IntCounterVec<"method", "result">,
         /// Requests that lacked a right, by what was done about it.
@@ -212,12 +214,20 @@ impl Metrics {
     /// Calls left in a window of an account's limit. Name the account by one of its senders, not by its
     /// id; from the fifth account on, all share the label `other`.
     pub fn budget_remaining(&self, account: &str, window: Window, calls: f64) {
+        self.budget_remaining.with_label_values(&[self.account(account), window.as_str()]).set(calls);
+    }
+
+    /// How long the hour's limit lasts at the present pace; accounts are named as above.
+    pub fn budget_runway(&self, account: &str, seconds: f64) {
+        self.budget_runway_seconds.with_label_values(&[self.account(account)]).set(seconds);
+    }
+
+    fn account<'a>(&self, account: &'a str) -> &'a str {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         if accounts.len() < ACCOUNT_LABELS {
             accounts.insert(account.to_owned());
         }
-        let account = if accounts.contains(account) { account } else { "other" };
-        self.budget_remaining.with_label_values(&[account, window.as_str()]).set(calls);
+        if accounts.contains(account) { account } else { "other" }
     }
 
     /// A signing reached a status.

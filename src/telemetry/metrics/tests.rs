@@ -35,6 +35,7 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
         for window in Window::ALL {
             metrics.budget_remaining(account, *window, 2_900.0);
         }
+        metrics.budget_runway(account, f64::INFINITY);
     }
     metrics.clock_offset(-1.5, 0.5);
     metrics.signer(true, 1);

@@ -45,7 +45,7 @@ pub(crate) fn head() {
 
 /// One row of the table, with the ratio to the proxy's CPU of the same payload and upstream.
 pub(crate) fn row(row: &Row, proxy_cpu_us: Option<f64>) {
-    let ratio = proxy_cpu_us.map_or("".to_owned(), |proxy| format!("{:.1}", row.cpu_us / proxy));
+    let ratio = proxy_cpu_us.map_or_else(String::new, |proxy| format!("{:.1}", row.cpu_us / proxy));
     let cell = |concurrency: usize| row.at.iter().find(|(at, ..)| *at == concurrency);
     let rate = |concurrency| cell(concurrency).map_or(f64::NAN, |(_, rate, _)| *rate);
     let [p50, p99, p999] = cell(64).map_or([f64::NAN; 3], |(_, _, quantiles)| *quantiles);

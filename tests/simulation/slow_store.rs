@@ -1,0 +1,212 @@
+//! A real store behind a connection that is slow, breaks, and is sometimes away.
+//!
+//! The store underneath runs on threads of its own; whoever asks it waits there, so that nothing else of
+//! the world goes on meanwhile and the order of events stays the seed's. Time passes before and after.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use countersign::{
+    clock::Clock as _,
+    domain::{
+        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, LinkId, Private, SenderName,
+        Signing, SigningId,
+    },
+    store::{
+        Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
+        EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SharedStore,
+        Spent, Store, Version,
+    },
+};
+use jiff::Timestamp;
+use tokio::runtime::Runtime;
+
+use super::network::Weather;
+
+/// One daemon's way to the store that all share.
+pub(crate) struct SlowStore {
+    pub(crate) store: SharedStore,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) weather: Weather,
+    pub(crate) daemon: u32,
+}
+
+impl std::fmt::Debug for SlowStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SlowStore")
+    }
+}
+
+impl SlowStore {
+    async fn before(&self, what: &str) -> Result<(), Error> {
+        let delay = self.weather.store_delay();
+        self.weather.clock.sleep(delay).await;
+        self.weather.note(&format!("daemon {} {what}", self.daemon));
+        if self.weather.store_is_away() {
+            return Err(Error::Unavailable("the simulated connection to it broke".into()));
+        }
+        Ok(())
+    }
+
+    /// It was done; whether the answer comes through is another matter.
+    async fn after(&self) -> Result<(), Error> {
+        let delay = self.weather.store_delay();
+        self.weather.clock.sleep(delay).await;
+        if self.weather.store_loses_an_answer() {
+            return Err(Error::Unavailable("the simulated connection to it broke after the commit".into()));
+        }
+        Ok(())
+    }
+}
+
+macro_rules! slowly {
+    ($self:ident, $store:ident.$operation:ident($($argument:expr),*)) => {
+        Box::pin(async move {
+            $self.before(stringify!($operation)).await?;
+            let answer = $self.runtime.block_on($self.$store.$operation($($argument),*));
+            $self.after().await?;
+            answer
+        })
+    };
+}
+
+/// What the simulation does not use goes straight through.
+macro_rules! straight {
+    ($self:ident, $call:expr) => {
+        Box::pin(async move { $self.runtime.block_on($call) })
+    };
+}
+
+impl Store for SlowStore {
+    fn begin(&self, intent: Intent) -> Answer<'_, Begun> {
+        slowly!(self, store.begin(intent))
+    }
+    fn signing(&self, id: SigningId) -> Answer<'_, Option<Record>> {
+        slowly!(self, store.signing(id))
+    }
+    fn signing_by_key<'a>(&'a self, caller: &'a CallerName, key: Digest) -> Answer<'a, Option<Record>> {
+        slowly!(self, store.signing_by_key(caller, key))
+    }
+    fn signing_by_envelope<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Option<Record>> {
+        straight!(self, self.store.signing_by_envelope(envelope))
+    }
+    fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>> {
+        straight!(self, self.store.signings(caller, filter))
+    }
+    fn save<'a>(&'a self, change: Change<'a>) -> Answer<'a, Version> {
+        slowly!(self, store.save(change))
+    }
+    fn forget(&self, id: SigningId, from: Version) -> Answer<'_, ()> {
+        slowly!(self, store.forget(id, from))
+    }
+    fn payload(&self, id: SigningId) -> Answer<'_, Option<Private<Bytes>>> {
+        slowly!(self, store.payload(id))
+    }
+    fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
+        slowly!(self, store.claim(now, until, limit))
+    }
+    fn unsettled(&self) -> Answer<'_, u64> {
+        slowly!(self, store.unsettled())
+    }
+    fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
+        straight!(self, self.store.quiet(before, limit))
+    }
+    fn link_by_token(&self, token: Digest) -> Answer<'_, Option<Link>> {
+        straight!(self, self.store.link_by_token(token))
+    }
+    fn link(&self, id: LinkId) -> Answer<'_, Option<Link>> {
+        straight!(self, self.store.link(id))
+    }
+    fn add_link(&self, link: Link) -> Answer<'_, ()> {
+        straight!(self, self.store.add_link(link))
+    }
+    fn revoke_link(&self, id: LinkId, now: Timestamp) -> Answer<'_, ()> {
+        straight!(self, self.store.revoke_link(id, now))
+    }
+    fn receive(&self, inbound: Inbound) -> Answer<'_, Received> {
+        straight!(self, self.store.receive(inbound))
+    }
+    fn inbox(&self, limit: u32) -> Answer<'_, Vec<Inbound>> {
+        straight!(self, self.store.inbox(limit))
+    }
+    fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()> {
+        straight!(self, self.store.taken_in(identity, now))
+    }
+    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>> {
+        straight!(self, self.store.inbound_of(envelope))
+    }
+    fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
+        straight!(self, self.store.add_events(events))
+    }
+    fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>> {
+        straight!(self, self.store.events(filter))
+    }
+    fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {
+        straight!(self, self.store.put_endpoint(endpoint))
+    }
+    fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
+        straight!(self, self.store.endpoints(caller))
+    }
+    fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
+        straight!(self, self.store.remove_endpoint(id))
+    }
+    fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64> {
+        straight!(self, self.store.fan_out(now, limit))
+    }
+    fn claim_deliveries(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        per_endpoint: u32,
+        limit: u32,
+    ) -> Answer<'_, Vec<DueDelivery>> {
+        straight!(self, self.store.claim_deliveries(now, until, per_endpoint, limit))
+    }
+    fn delivery_attempted(&self, delivery: Delivery) -> Answer<'_, ()> {
+        straight!(self, self.store.delivery_attempted(delivery))
+    }
+    fn deliveries<'a>(
+        &'a self,
+        caller: &'a CallerName,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Answer<'a, Vec<Delivery>> {
+        straight!(self, self.store.deliveries(caller, before, limit))
+    }
+    fn replay(&self, id: DeliveryId, now: Timestamp) -> Answer<'_, ()> {
+        straight!(self, self.store.replay(id, now))
+    }
+    fn oldest_pending_delivery(&self) -> Answer<'_, Option<Timestamp>> {
+        straight!(self, self.store.oldest_pending_delivery())
+    }
+    fn note_calls(&self, hour: Timestamp, counts: Vec<(String, u64)>) -> Answer<'_, ()> {
+        straight!(self, self.store.note_calls(hour, counts))
+    }
+    fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>> {
+        straight!(self, self.store.noted_calls(since, until))
+    }
+    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent> {
+        straight!(self, self.store.spend(account, window, calls))
+    }
+    fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>> {
+        straight!(self, self.store.connected_sender(sender))
+    }
+    fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>> {
+        straight!(self, self.store.connected_senders())
+    }
+    fn put_connected_sender(&self, sender: ConnectedSender) -> Answer<'_, Version> {
+        straight!(self, self.store.put_connected_sender(sender))
+    }
+    fn remove_connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()> {
+        straight!(self, self.store.remove_connected_sender(sender))
+    }
+    fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
+        straight!(self, self.store.destroy(retention))
+    }
+    fn check(&self) -> Answer<'_, ()> {
+        straight!(self, self.store.check())
+    }
+    fn close(&self) -> Answer<'_, ()> {
+        straight!(self, self.store.close())
+    }
+}
