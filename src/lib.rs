@@ -20,6 +20,7 @@
 //! | [`api`] | the API listener: routes, callers, problems |
 //! | [`oidc`] | bearer tokens that somebody else issued, such as a Kubernetes cluster |
 //! | [`public`] | the public listener: links, returns, pages |
+//! | [`evidence`] | all that proves one signing, as one file, and how it is checked |
 //! | [`ops`] | the ops listener: health, metrics, and the operators' status page |
 //! | [`doctor`] | walks the whole chain and names what is wrong |
 //! | [`app`] | the composition root: builds each part once and wires them |
@@ -63,6 +64,7 @@
 //! | `POST …/refresh`, or a return before its event | 1, at most once in 15 minutes |
 //! | `POST …/purge` | 1, and one check if its event does not come |
 //! | `GET …/documents/…` | 1, then none for `documents.keep` |
+//! | `GET …/evidence` | 2, less what is kept |
 //!
 //! Cold, a sender costs one token exchange and one userinfo more, a template one read of its roles, and
 //! SMS one list of workflows; each once.
@@ -112,6 +114,7 @@ pub mod domain;
 pub mod emulator;
 pub mod esign;
 pub mod events;
+pub mod evidence;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 pub mod http_client;

@@ -18,6 +18,8 @@ use std::{
 use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::telemetry::traces;
+
 /// Starts tasks that belong to nobody who could hang up (rule T5): on the runtime, or in the world of a
 /// simulation that decides itself what runs next.
 #[derive(Clone)]
@@ -128,12 +130,13 @@ impl Lifecycle {
 
     /// Runs one piece of accepted work to its end, whoever hangs up meanwhile. The stop waits for it.
     ///
-    /// A panic in it is reported and ends only this work.
+    /// A panic in it is reported and ends only this work. It stays in the trace of whoever started it.
     pub fn spawn_work<F>(&self, name: &'static str, work: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let aborting = self.aborting.clone();
+        let work = traces::carry(work);
         self.spawner.spawn(self.tasks.track_future(async move {
             let work = std::panic::AssertUnwindSafe(work).catch_unwind();
             tokio::select! {

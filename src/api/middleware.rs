@@ -17,7 +17,10 @@ use crate::{
     api::Problem,
     clock::SharedClock,
     listener::Peer,
-    telemetry::metrics::{Metrics, Route},
+    telemetry::{
+        metrics::{Metrics, Route},
+        traces::{Attribute, Context, Kind, Span, Tracer},
+    },
 };
 
 /// Refuses what came through a proxy to a listener that only this machine is meant to reach: somebody may
@@ -40,6 +43,9 @@ fn is_of_a_proxy(name: &HeaderName) -> bool {
 /// The id of a request, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Methods that are shown as they are; any other could be anything.
+const STANDARD_METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+
 /// What the layer needs. The routes are made once: a counter is bound, not looked up.
 #[derive(Debug, Clone)]
 pub struct Watch {
@@ -47,6 +53,8 @@ pub struct Watch {
     metrics: Arc<Metrics>,
     routes: Arc<std::collections::HashMap<&'static str, Route>>,
     other: Arc<Route>,
+    tracer: Tracer,
+    is_callers: bool,
 }
 
 /// The id of the request being answered; an extension of every request.
@@ -66,11 +74,14 @@ impl Watch {
         listener: &'static str,
         routes: &[&'static str],
         metrics: Arc<Metrics>,
+        tracer: Tracer,
         clock: SharedClock,
     ) -> Self {
         let routes = routes.iter().map(|path| (*path, metrics.route(listener, path))).collect();
         let other = Arc::new(metrics.route(listener, "other"));
-        Self { clock, metrics, routes: Arc::new(routes), other }
+        // A visitor's browser has no trace that we should go on with.
+        let is_callers = listener == "api";
+        Self { clock, metrics, routes: Arc::new(routes), other, tracer, is_callers }
     }
 }
 
@@ -79,9 +90,11 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
     let began = watch.clock.uptime();
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
+    let traceparent = request.headers().get("traceparent").filter(|_| watch.is_callers);
+    let (context, parent) = Context::enter(traceparent.and_then(|value| value.to_str().ok()));
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().cloned();
-    let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let answered = std::panic::AssertUnwindSafe(context.scope(next.run(request))).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
         tracing::error!(request.id = ?id, "a handler panicked");
         let mut response = Response::new(Body::empty());
@@ -97,9 +110,39 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
     let took = watch.clock.uptime().saturating_sub(began);
     let route = watch.routes.get(path).unwrap_or(&watch.other);
     route.answered(&watch.metrics, status, took.as_secs_f64());
-    tracing::debug!(request.id = ?id, %method, route = path, status, took_ms = took.as_millis(), "answered");
+    if watch.tracer.is_on() {
+        let span = span(&method, path, status, &id, (watch.clock.now(), took));
+        watch.tracer.request(context, parent, &span);
+    }
+    let trace = context.trace_id();
+    tracing::debug!(request.id = ?id, trace.id = trace, %method, route = path, status, took_ms = took.as_millis(), "answered");
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// A request as a span: OpenTelemetry's conventions for HTTP servers.
+fn span(
+    method: &http::Method,
+    route: &str,
+    status: u16,
+    id: &HeaderValue,
+    (ended, took): (jiff::Timestamp, std::time::Duration),
+) -> Span {
+    let text = |text: &str| Attribute::Text(text.to_owned());
+    let method = if STANDARD_METHODS.contains(&method.as_str()) { method.as_str() } else { "_OTHER" };
+    Span {
+        name: format!("{method} {route}"),
+        kind: Kind::Server,
+        ended: ended.as_duration().try_into().unwrap_or_default(),
+        took,
+        failed: status >= 500,
+        attributes: vec![
+            ("http.request.method", text(method)),
+            ("http.route", text(route)),
+            ("http.response.status_code", Attribute::Number(status.into())),
+            ("countersign.request_id", text(id.to_str().unwrap_or_default())),
+        ],
+    }
 }
 
 /// The caller's id if it is a plain one, else one of ours.

@@ -14,6 +14,7 @@
 pub mod caller;
 mod documents;
 mod events;
+mod evidence;
 mod exchange;
 pub mod middleware;
 pub mod openapi;
@@ -25,5 +26,6 @@ mod signings;
 mod streams;
 
 pub use caller::Callers;
+pub use evidence::AT_ONCE as BUNDLES_AT_ONCE;
 pub use problem::Problem;
 pub use router::{Api, router};

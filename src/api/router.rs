@@ -10,13 +10,14 @@ use axum::{
     routing::{any, get, post},
 };
 use http::header;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{
         Callers, Problem,
         caller::Caller,
-        documents, events,
+        documents, events, evidence,
         middleware::{Watch, refuse_forwarded, watch},
         openapi, passthrough, senders, signings,
     },
@@ -25,8 +26,8 @@ use crate::{
     domain::{Mode, SenderName},
     esign,
     events::{Endpoints, Log, Streams},
-    signing::{Signings, Tickets},
-    telemetry::metrics::Metrics,
+    signing::{ResultKey, Signings, Tickets},
+    telemetry::{metrics::Metrics, traces::Tracer},
 };
 
 /// What handlers work with. Cheap to clone.
@@ -64,12 +65,20 @@ pub struct Api {
     pub body_limit: usize,
     /// The public half of the key that signs results, as a JWK set.
     pub result_keys: Arc<str>,
+    /// That key.
+    pub results: Arc<ResultKey>,
+    /// Creates that may still be under way at once.
+    pub creates: Arc<Semaphore>,
+    /// Bundles of evidence that may still be made at once.
+    pub bundles: Arc<Semaphore>,
     /// Fires when this daemon takes no more work.
     pub closing: CancellationToken,
     /// The time.
     pub clock: SharedClock,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Takes spans.
+    pub tracer: Tracer,
 }
 
 impl Api {
@@ -96,6 +105,7 @@ pub const PATHS: &[&str] = &[
     "/v1/signings/{id}/purge",
     "/v1/signings/{id}/documents/{part}",
     "/v1/signings/{id}/timeline",
+    "/v1/signings/{id}/evidence",
     "/v1/links/{id}",
     "/v1/links/{id}/tickets",
     "/v1/senders",
@@ -119,7 +129,8 @@ pub const PATHS: &[&str] = &[
 
 /// The API listener.
 pub fn router(api: Api) -> Router {
-    let watcher = Watch::new("api", PATHS, Arc::clone(&api.metrics), Arc::clone(&api.clock));
+    let watcher =
+        Watch::new("api", PATHS, Arc::clone(&api.metrics), api.tracer.clone(), Arc::clone(&api.clock));
     let signings = Router::new()
         .route("/v1/signings", post(signings::create).get(signings::list))
         .route("/v1/signings/{id}", get(signings::show))
@@ -132,6 +143,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/signings/{id}/purge", post(signings::purge))
         .route("/v1/signings/{id}/documents/{part}", get(documents::document))
         .route("/v1/signings/{id}/timeline", get(signings::timeline))
+        .route("/v1/signings/{id}/evidence", get(evidence::bundle))
         .route("/v1/links/{id}", axum::routing::delete(signings::revoke_link))
         .route("/v1/links/{id}/tickets", post(signings::ticket));
     let about = Router::new()

@@ -56,6 +56,14 @@ pub(super) async fn create(
         return Err(Problem::new("shutting_down", "the daemon has stopped taking work")
             .retry_after(Duration::from_secs(2)));
     }
+    // Before anything is read: a refusal must be cheap when there are many of them.
+    let _turn = api.creates.try_acquire().map_err(|_| {
+        Problem::new(
+            "quota_exceeded",
+            "as many creates as this daemon takes at once (api.creates_at_once) are under way",
+        )
+        .retry_after(Duration::from_secs(1))
+    })?;
     let Query(query) = query.map_err(|_| bad_query())?;
     let headers = request.headers();
     is_json(headers)?;

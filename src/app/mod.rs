@@ -10,10 +10,12 @@ mod issuers;
 mod listeners;
 mod observe;
 mod operators;
+mod peers;
 mod reload;
 mod retention;
 mod sender_events;
 mod senders;
+mod traces;
 mod visitors;
 
 use listeners::{Certificates, Listeners};
@@ -26,6 +28,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -48,7 +51,7 @@ use crate::{
     signing::{self, NonceKey, Signings},
     spool::Spool,
     store::{self, Location, SealKeys, SharedStore},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, traces::Tracer},
 };
 
 /// How often recovery looks for due work by itself.
@@ -66,6 +69,8 @@ pub struct App {
     events: events::Settings,
     retention: Duration,
     operators: operators::Settings,
+    collector: Option<traces::Collector>,
+    agreed: peers::Agreed,
 }
 
 /// The running parts that others may look at. Clones share them.
@@ -94,6 +99,7 @@ pub struct Parts {
     /// What is derived from the seal key.
     pub secrets: Secrets,
     certificates: Certificates,
+    tracer: Tracer,
     clock: SharedClock,
     life: Lifecycle,
 }
@@ -124,14 +130,14 @@ impl App {
         clock: SharedClock,
         life: Lifecycle,
     ) -> anyhow::Result<Self> {
-        refuse_unbuilt(&config)?;
         let names: Vec<&str> = config.senders.keys().map(String::as_str).collect();
         let metrics = Arc::new(Metrics::new(&names));
         let visitors = visitors::settings(&config)?;
         let health = Health::new(Arc::clone(&clock));
         let auth = auth_of(&config, &clock).await?;
         let store = open_store(&config, &clock).await?;
-        let esign = esign(&config, &auth, &clock, &metrics)?;
+        let (tracer, collector) = traces::collector(&config)?;
+        let esign = esign(&config, &auth, &clock, observe::calls(&metrics, &tracer, &clock))?;
         let hub = Hub::new();
         let signings = Signings::new(
             Arc::clone(&store),
@@ -139,7 +145,7 @@ impl App {
             hub.clone(),
             Arc::clone(&clock),
             life.clone(),
-            signing_settings(&config, audit(&config, &clock)?),
+            signing_settings(&config, audit(&config, &clock)?, &metrics),
         );
         let issuers = issuers::issuers(&config, &Issuers::default(), &clock)?;
         let inbox = events::inbox(&config, &issuers, &store, &signings, &clock, &life, &metrics);
@@ -162,12 +168,26 @@ impl App {
             inbox,
             secrets,
             certificates: listeners.certificates.clone(),
+            tracer,
             clock,
             life,
         };
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
+        let agreed = peers::Agreed::of(&config);
         let (api, stop, retention) = (config.api, config.stop, config.store.retention);
-        Ok(Self { parts, listeners, templates, api, stop, visitors, events, operators, retention })
+        Ok(Self {
+            parts,
+            listeners,
+            templates,
+            api,
+            stop,
+            visitors,
+            events,
+            retention,
+            operators,
+            collector,
+            agreed,
+        })
     }
 
     /// Where it listens.
@@ -191,6 +211,10 @@ impl App {
         let (settings, stop) = (self.api, self.stop);
         let closing = CancellationToken::new();
         observe::start(&parts);
+        peers::watch(&parts, self.agreed);
+        if let Some(collector) = self.collector {
+            traces::start(&parts, collector);
+        }
         budget::start(&parts);
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
@@ -234,14 +258,6 @@ impl App {
     }
 }
 
-/// A setting that would be believed and does nothing is refused.
-fn refuse_unbuilt(config: &Config) -> Result<(), ConfigError> {
-    if config.otel.endpoint.is_some() {
-        return Err(ConfigError::new("otel.endpoint", "this version sends no traces", "leave it out"));
-    }
-    Ok(())
-}
-
 fn serve_api(
     parts: &Parts,
     socket: Bound,
@@ -274,9 +290,13 @@ fn serve_api(
         allow_forwarded: settings.allow_forwarded,
         body_limit: settings.body_limit.bytes(),
         result_keys: parts.secrets.results.jwks().into(),
+        results: Arc::clone(&parts.secrets.results),
+        creates: Arc::new(Semaphore::new(settings.creates_at_once as usize)),
+        bundles: Arc::new(Semaphore::new(api::BUNDLES_AT_ONCE)),
         closing: closing.clone(),
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
+        tracer: parts.tracer.clone(),
     });
     parts.life.spawn("api listener", socket.serve(api, limits, closing.clone()));
 }
@@ -325,7 +345,7 @@ fn esign(
     config: &Config,
     auth: &Auth,
     clock: &SharedClock,
-    metrics: &Arc<Metrics>,
+    observer: Arc<dyn esign::Observer>,
 ) -> anyhow::Result<Arc<esign::Client>> {
     let reserve = u64::from(config.budget.reserve_percent);
     let options = BudgetOptions {
@@ -346,7 +366,7 @@ fn esign(
         auth: auth.clone(),
         budget: Budget::new(options, Arc::clone(clock)),
         clock: Arc::clone(clock),
-        observer: Some(observe::calls(metrics)),
+        observer: Some(observer),
         senders: senders.collect(),
         options: esign::Options {
             calls_at_once: config.upstream.max_connections as usize,
@@ -386,7 +406,7 @@ fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
     })
 }
 
-fn signing_settings(config: &Config, audit: Audit) -> signing::Settings {
+fn signing_settings(config: &Config, audit: Audit, metrics: &Arc<Metrics>) -> signing::Settings {
     let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
     signing::Settings {
         mode: match config.upstream.mode() {
@@ -406,5 +426,6 @@ fn signing_settings(config: &Config, audit: Audit) -> signing::Settings {
         queue_limit: config.upstream.queue_limit.into(),
         look_every: LOOK_EVERY,
         audit,
+        metrics: Arc::clone(metrics),
     }
 }

@@ -10,8 +10,12 @@ use crate::{
     app::Parts,
     auth::{SenderStatus, consent::Consent, key_ring},
     budget::{Operation, Outcome},
+    clock::SharedClock,
     esign,
-    telemetry::metrics::{self, KeyReading, KeyState, Metrics, MintResult, SenderReading},
+    telemetry::{
+        metrics::{self, KeyReading, KeyState, Metrics, MintResult, SenderReading, Window},
+        traces::{Attribute, Kind, Span, Tracer},
+    },
 };
 
 /// How often gauges that need the store are read.
@@ -20,6 +24,7 @@ const READ_EVERY: Duration = Duration::from_secs(5);
 /// Starts the scrape hooks and the task behind the gauges.
 pub(super) fn start(parts: &Parts) {
     let (auth, seen) = (parts.auth.clone(), Mutex::new(Seen::default()));
+    let esign = Arc::clone(&parts.esign);
     parts.metrics.on_scrape(move |metrics| {
         let statuses = auth.statuses();
         metrics.observe_senders(&statuses.iter().map(reading).collect::<Vec<_>>());
@@ -33,6 +38,10 @@ pub(super) fn start(parts: &Parts) {
         metrics.signer(signer.is_none_or(|signer| signer.pid.is_some()), more);
         if let Some(offset) = auth.clock_offset() {
             metrics.clock_offset(offset.offset.as_secs_f64(), offset.error_bound.as_secs_f64());
+        }
+        for (sender, left) in esign.budgets() {
+            metrics.budget_remaining(sender.as_str(), Window::Hour, whole(left.hour));
+            metrics.budget_remaining(sender.as_str(), Window::Burst, whole(left.burst));
         }
     });
     let (parts, stopping) = (parts.clone(), parts.life.stopping());
@@ -85,6 +94,10 @@ fn mint_result(cause: &str) -> MintResult {
     }
 }
 
+fn whole(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
 fn reading(status: &SenderStatus) -> SenderReading {
     SenderReading {
         sender: status.name.to_string(),
@@ -109,19 +122,29 @@ fn key_readings(key: &key_ring::KeyStatus) -> Vec<KeyReading> {
 }
 
 /// Counts and times every call to the upstream.
-pub(super) fn calls(metrics: &Arc<Metrics>) -> Arc<dyn esign::Observer> {
+pub(super) fn calls(
+    metrics: &Arc<Metrics>,
+    tracer: &Tracer,
+    clock: &SharedClock,
+) -> Arc<dyn esign::Observer> {
     let bound = Operation::ALL.iter().map(|operation| (*operation, metrics.operation(operation.as_str())));
-    Arc::new(Calls { metrics: Arc::clone(metrics), bound: bound.collect() })
+    let (metrics, tracer, clock) = (Arc::clone(metrics), tracer.clone(), Arc::clone(clock));
+    Arc::new(Calls { metrics, bound: bound.collect(), tracer, clock })
 }
 
 #[derive(Debug)]
 struct Calls {
     metrics: Arc<Metrics>,
     bound: HashMap<Operation, metrics::Operation>,
+    tracer: Tracer,
+    clock: SharedClock,
 }
 
 impl esign::Observer for Calls {
-    fn observed(&self, operation: Operation, outcome: Outcome, duration: Duration) {
+    fn observed(&self, operation: Operation, outcome: Outcome, duration: Duration, trace: Option<&str>) {
+        if self.tracer.is_on() {
+            self.tracer.inner(&self.span(operation, outcome, duration, trace));
+        }
         let outcome = match outcome {
             Outcome::Ok => metrics::Outcome::Good,
             Outcome::Limited | Outcome::Shed => metrics::Outcome::Limited,
@@ -133,5 +156,35 @@ impl esign::Observer for Calls {
         if let Some(bound) = self.bound.get(&operation) {
             bound.ended(&self.metrics, outcome, duration.as_secs_f64());
         }
+    }
+}
+
+impl Calls {
+    fn span(&self, operation: Operation, outcome: Outcome, took: Duration, trace: Option<&str>) -> Span {
+        let text = |text: &str| Attribute::Text(text.to_owned());
+        let mut attributes = vec![("countersign.outcome", text(word(outcome)))];
+        attributes.extend(trace.map(|trace| ("docusign.trace_token", text(trace))));
+        Span {
+            name: format!("docusign {}", operation.as_str()),
+            kind: Kind::Client,
+            ended: self.clock.now().as_duration().try_into().unwrap_or_default(),
+            took,
+            failed: outcome != Outcome::Ok,
+            attributes,
+        }
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::BadAnswer => "bad_answer",
+        Outcome::Limited => "limited",
+        Outcome::NotSent => "not_sent",
+        Outcome::Ok => "ok",
+        Outcome::Rejected => "rejected",
+        Outcome::Shed => "shed",
+        Outcome::Unauthorized => "unauthorized",
+        Outcome::Unavailable => "unavailable",
+        Outcome::Unknown => "unknown",
     }
 }

@@ -69,6 +69,12 @@ pub(super) fn router(parts: &Parts, settings: Settings, connect: Router) -> Rout
         life: parts.life.clone(),
         settings,
     });
-    let watcher = Watch::new("public", PATHS, Arc::clone(&parts.metrics), Arc::clone(&parts.clock));
+    let watcher = Watch::new(
+        "public",
+        PATHS,
+        Arc::clone(&parts.metrics),
+        parts.tracer.clone(),
+        Arc::clone(&parts.clock),
+    );
     public::router(public, connect).layer(from_fn_with_state(watcher, watch))
 }

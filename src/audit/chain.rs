@@ -163,6 +163,22 @@ pub fn verify(mut input: impl BufRead, after: Option<&Head>) -> Result<Head, Bro
     Ok(head.unwrap_or_else(Head::genesis))
 }
 
+/// Checks lines that were taken out of a log, in its order: each must have the hash that it states. Answers
+/// them with their numbers. That the log holds them, only the log can show.
+pub fn verify_slice(lines: &[u8]) -> Result<Vec<(Vec<u8>, u64)>, Broken> {
+    let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
+    for (at, line) in lines.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let broken = |fault| Broken { line: at as u64 + 1, fault };
+        let text = line.strip_suffix(b"\n").ok_or_else(|| broken(Fault::Torn))?;
+        let head = check(&mut text.to_vec(), None).map_err(broken)?;
+        if found.last().is_some_and(|(_, before)| *before >= head.seq) {
+            return Err(broken(Fault::Link));
+        }
+        found.push((text.to_vec(), head.seq));
+    }
+    Ok(found)
+}
+
 /// Checks one line, without its newline, and answers the head it makes.
 fn check(text: &mut Vec<u8>, before: Option<&Head>) -> Result<Head, Fault> {
     #[derive(Deserialize)]
@@ -243,6 +259,20 @@ mod tests {
         let digest = aws_lc_rs::digest::digest(&SHA256, input.as_bytes());
         let hex = digest.as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         assert_eq!(line["hash"], hex.as_str());
+    }
+
+    #[test]
+    fn s6_a_slice_is_good_line_by_line_in_the_order_of_the_log() {
+        let all = lines(&chain(12).0);
+        let slice = [all[1].clone(), all[4].clone(), all[11].clone()];
+        let found = verify_slice(&slice.concat()).unwrap();
+        assert_eq!(found.iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), [2, 5, 12]);
+        let swapped = [all[4].clone(), all[1].clone()].concat();
+        assert!(matches!(verify_slice(&swapped), Err(Broken { line: 2, fault: Fault::Link })));
+        let mut edited = slice.concat();
+        edited[20] ^= 1;
+        assert!(verify_slice(&edited).is_err());
+        assert!(verify_slice(&edited[..edited.len() - 1]).is_err());
     }
 
     #[test]

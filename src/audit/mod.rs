@@ -118,12 +118,13 @@ pub enum Error {
 #[derive(Debug, Clone, Default)]
 pub struct Audit {
     writer: Option<Arc<Writer>>,
+    path: Option<Arc<Path>>,
 }
 
 impl Audit {
     /// No log: what is recorded goes nowhere.
     pub const fn off() -> Self {
-        Self { writer: None }
+        Self { writer: None, path: None }
     }
 
     /// Opens or makes the file and goes on with the chain in it; refuses a chain that is broken.
@@ -131,7 +132,7 @@ impl Audit {
     /// With `sync` a line survives a power cut before its effect begins; without, a crash of the process.
     pub fn open(path: &Path, sync: bool, clock: SharedClock) -> Result<Self, Error> {
         let writer = Writer::start(path, sync, clock)?;
-        Ok(Self { writer: Some(Arc::new(writer)) })
+        Ok(Self { writer: Some(Arc::new(writer)), path: Some(path.into()) })
     }
 
     /// Writes a decision down. Act only if this succeeds.
@@ -147,6 +148,27 @@ impl Audit {
         if let Some(writer) = &self.writer {
             writer.close().await;
         }
+    }
+
+    /// The lines about one signing, as they stand in the file that is written now; none if the log is off.
+    /// What was rotated away is with whoever keeps the old files.
+    pub async fn slice(&self, signing: &str) -> io::Result<Option<Vec<u8>>> {
+        let Some(path) = self.path.clone() else { return Ok(None) };
+        let wanted = format!("\"signing\":\"{signing}\"");
+        let read = move || {
+            let mut found = Vec::new();
+            for line in io::BufRead::split(io::BufReader::new(std::fs::File::open(path)?), b'\n') {
+                let line = line?;
+                if line.windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
+                    found.extend_from_slice(&line);
+                    found.push(b'\n');
+                }
+            }
+            Ok(Some(found))
+        };
+        tokio::task::spawn_blocking(read)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the reader stopped")))
     }
 
     /// The end of the chain as it is now; none if the log is off.

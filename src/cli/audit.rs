@@ -1,11 +1,19 @@
-//! `countersign audit`: checking the audit log (rule S6).
+//! `countersign audit`: checking the audit log (rule S6), and the evidence that was taken out of it.
 
-use std::{fs::File, io::BufReader, path::PathBuf, process::ExitCode};
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 
 use super::output;
-use crate::audit::{Head, chain};
+use crate::{
+    audit::{Head, chain},
+    evidence::{self, Verified},
+};
 
 /// Checks the log of what the key was used for.
 #[derive(Debug, clap::Args)]
@@ -17,16 +25,20 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Checks the chain, and prints how many lines it has and its head.
+    /// Checks the chain, and prints how many lines it has and its head; or checks a bundle of evidence.
     Verify(Verify),
 }
 
 /// Finds every line that was changed, taken out, added, moved or repeated. Lines missing at the very end,
 /// and a whole file made anew, show only against a head noted elsewhere: the daemon writes it into its log
 /// at start and at the end, and `--head` compares.
+///
+/// A file that is a bundle of evidence (`GET /v1/signings/{id}/evidence`) is checked as one: that nothing in it
+/// was changed, who signed it, and that its lines of the audit log are whole; with log files beside it also
+/// that the log holds these very lines.
 #[derive(Debug, clap::Args)]
 struct Verify {
-    /// The file; after a rotation several, the oldest first.
+    /// The log; after a rotation several, the oldest first. Or bundles of evidence, with or without the log.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The head that the chain before these files ended with (SEQ:HASH); left out: they begin with line 1.
@@ -35,28 +47,108 @@ struct Verify {
     /// The head that the chain must end with (SEQ:HASH).
     #[arg(long, value_name = "HEAD")]
     head: Option<Head>,
+    /// The JWK set that bundles must be signed with: /.well-known/jwks.json, noted when it was known to be
+    /// right. Left out: the key in the bundle, whose thumbprint is printed.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
 }
 
 /// Runs the command.
 #[expect(clippy::unused_async, reason = "every command has this shape")]
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Command::Verify(verify) = args.command;
-    let begin = verify.after.unwrap_or_else(Head::genesis);
-    let mut head = begin.clone();
+    let (mut bundles, mut logs) = (Vec::new(), Vec::new());
     for path in &verify.files {
-        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        head = match chain::verify(BufReader::new(file), Some(&head)) {
+        if is_zip(path)? { bundles.push(path) } else { logs.push(path) }
+    }
+    let keys = verify
+        .keys
+        .as_ref()
+        .map(|path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())));
+    let keys = keys.transpose()?;
+    let mut verified = Vec::new();
+    for path in bundles {
+        match check_bundle(path, keys.as_deref())? {
+            Some(good) => verified.push((path, good)),
+            None => return Ok(ExitCode::FAILURE),
+        }
+    }
+    if !logs.is_empty() && !check_log(&logs, verify.after, verify.head)? {
+        return Ok(ExitCode::FAILURE);
+    }
+    for (path, good) in verified {
+        if !logs.is_empty() && !is_in(&good, &logs)? {
+            output::note(format_args!("{}: the log does not hold all of its lines", path.display()));
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks the chain through these files; says what is wrong with it.
+fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> anyhow::Result<bool> {
+    let begin = after.unwrap_or_else(Head::genesis);
+    let mut head = begin.clone();
+    for path in files {
+        head = match chain::verify(BufReader::new(open(path)?), Some(&head)) {
             Ok(head) => head,
             Err(broken) => {
                 output::note(format_args!("{}: broken at {broken}", path.display()));
-                return Ok(ExitCode::FAILURE);
+                return Ok(false);
             }
         };
     }
-    if let Some(wanted) = verify.head.filter(|wanted| *wanted != head) {
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != head) {
         output::note(format_args!("the chain ends with {head}, not with {wanted}: it was cut, or made anew"));
-        return Ok(ExitCode::FAILURE);
+        return Ok(false);
     }
     output::line(format_args!("good: {} line(s), head {head}", head.seq - begin.seq));
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
+}
+
+/// Checks a bundle of evidence; says what is wrong with it.
+fn check_bundle(path: &Path, keys: Option<&str>) -> anyhow::Result<Option<Verified>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
+    match evidence::verify(&bytes, keys) {
+        Ok(good) => {
+            output::line(format_args!(
+                "good: evidence of {} ({}), made {}, {} file(s), {} line(s) of the audit log, signed with key {}{}",
+                good.about.signing,
+                good.about.status,
+                good.about.made_at,
+                good.files,
+                good.audit.len(),
+                good.key,
+                if keys.is_some() { "" } else { " (compare it with /.well-known/jwks.json, or give --keys)" },
+            ));
+            Ok(Some(good))
+        }
+        Err(fault) => {
+            output::note(format_args!("{}: {fault}", path.display()));
+            Ok(None)
+        }
+    }
+}
+
+/// Whether a log holds every line of a bundle, byte for byte.
+fn is_in(bundle: &Verified, logs: &[&PathBuf]) -> anyhow::Result<bool> {
+    let mut missing = bundle.audit.clone();
+    for path in logs {
+        for line in BufReader::new(open(path)?).split(b'\n') {
+            let line = line.with_context(|| format!("cannot read {}", path.display()))?;
+            missing.retain(|_, wanted| *wanted != line);
+        }
+    }
+    Ok(missing.is_empty())
+}
+
+fn open(path: &Path) -> anyhow::Result<File> {
+    File::open(path).with_context(|| format!("cannot open {}", path.display()))
+}
+
+fn is_zip(path: &Path) -> anyhow::Result<bool> {
+    let mut begin = Vec::new();
+    open(path)?.take(4).read_to_end(&mut begin).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(begin == b"PK\x03\x04")
 }

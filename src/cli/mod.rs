@@ -15,6 +15,7 @@ mod listen;
 mod openapi;
 mod operator;
 mod output;
+mod private;
 pub mod progress;
 pub mod ready_file;
 mod serve;

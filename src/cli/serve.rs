@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     app::{App, Inherited, Parts},
-    cli::{ready_file, systemd},
+    cli::{private, ready_file, systemd::Manager},
     clock::{SharedClock, SystemClock},
     config::{Config, LogFormat, Variables},
     lifecycle::Lifecycle,
@@ -30,6 +30,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<ExitCode> {
+    private::keep_memory().context("cannot keep this process out of cores")?;
     let config = Config::load(args.config.as_deref(), &Variables::of_process())?;
     let format = match config.log.format {
         LogFormat::Human => Format::Human,
@@ -44,10 +45,13 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
     let app = App::build_on(inherited, config, Arc::clone(&clock), life.clone()).await?;
     // Only now: a start-up fault is exactly one line, and none of them is a log line.
     let log = logging::start(level, format).context("cannot start the log")?;
+    private::keep_panics();
+    let manager = Manager::of(&Variables::of_process());
     let ready = app.ready();
     tracing::info!(api = ready.api_url, public = ready.public_url, ops = ready.ops_url, "listening");
     let stopping = life.stopping();
-    let reloading = follow(hangups, args.config.clone(), app.parts(), log, ready.api_url.clone());
+    let reloading =
+        follow(hangups, args.config.clone(), app.parts(), log, (manager.clone(), ready.api_url.clone()));
     life.spawn("reload", async move {
         tokio::select! {
             () = stopping.cancelled() => {}
@@ -57,19 +61,25 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
     if let Some(path) = &args.ready_file {
         ready_file::write(path, &ready)?;
     }
-    systemd::ready(&ready.api_url);
+    manager.ready(&ready.api_url);
     // Not tracked: it lives until the process ends.
-    tokio::spawn(systemd::follow(life.clone(), clock));
+    tokio::spawn(manager.follow(life.clone(), clock));
     app.run().await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Reads the settings again at each SIGHUP (rule H3).
-async fn follow(mut hangups: Signal, path: Option<PathBuf>, parts: Parts, log: LogControl, api_url: String) {
+async fn follow(
+    mut hangups: Signal,
+    path: Option<PathBuf>,
+    parts: Parts,
+    log: LogControl,
+    (manager, api_url): (Manager, String),
+) {
     while hangups.recv().await.is_some() {
-        systemd::reloading();
+        manager.reloading();
         reload(path.as_deref(), &parts, &log).await;
-        systemd::ready(&api_url);
+        manager.ready(&api_url);
     }
 }
 

@@ -1,12 +1,21 @@
 //! What a service manager gives and is told: sockets that it holds (`LISTEN_FDS`), and how the daemon is
 //! (`NOTIFY_SOCKET`, with a watchdog). sd_listen_fds(3), sd_notify(3). Without a service manager all of it
 //! is silence.
+//!
+//! A message is one datagram, and a manager that does not read loses it: nothing here ever waits for one.
 
-use std::time::Duration;
+use std::{
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use listenfd::ListenFd;
-use sd_notify::NotifyState;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     app::{Inherited, InheritedSocket},
@@ -34,43 +43,65 @@ pub(super) fn sockets() -> anyhow::Result<Inherited> {
     Inherited::new(sockets).context("LISTEN_FDS")
 }
 
-/// The daemon listens; whether it can serve is what /readyz says.
-pub(super) fn ready(api: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(&format!("listening on {api}"))]);
+/// The service manager, or nobody. Clones speak to the same.
+#[derive(Debug, Clone)]
+pub(super) struct Manager {
+    socket: Option<Arc<(UnixDatagram, SocketAddr)>>,
+    watchdog: Option<Duration>,
 }
 
-/// New settings are being read; `ready` says when that is over.
-pub(super) fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
+impl Manager {
+    /// Who started this process.
+    pub(super) fn of(variables: &Variables) -> Self {
+        let socket = variables.notify_socket().and_then(|path| {
+            let address = match path.strip_prefix('@') {
+                Some(name) => SocketAddr::from_abstract_name(name),
+                None => SocketAddr::from_pathname(path),
+            };
+            let socket = UnixDatagram::unbound().ok()?;
+            socket.set_nonblocking(true).ok()?;
+            Some(Arc::new((socket, address.ok()?)))
+        });
+        Self { socket, watchdog: variables.watchdog(std::process::id()) }
     }
-}
 
-/// Says when the stop begins, and keeps the watchdog quiet for as long as this process turns its tasks over.
-pub(super) async fn follow(life: Lifecycle, clock: SharedClock) {
-    // Half of what is asked for, as sd_watchdog_enabled(3) recommends.
-    let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-    let (stopping, mut is_stopping) = (life.stopping(), false);
-    loop {
-        if every.is_some() && !life.has_failed() {
-            tell(&[NotifyState::Watchdog]);
-        }
-        tokio::select! {
-            () = stopping.cancelled(), if !is_stopping => {
-                is_stopping = true;
-                tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    /// The daemon listens; whether it can serve is what /readyz says.
+    pub(super) fn ready(&self, api: &str) {
+        self.tell(&format!("READY=1\nSTATUS=listening on {api}"));
+    }
+
+    /// New settings are being read; `ready` says when that is over.
+    pub(super) fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1_000));
+    }
+
+    /// Says when the stop begins, and keeps the watchdog quiet for as long as this process turns its tasks over.
+    pub(super) async fn follow(self, life: Lifecycle, clock: SharedClock) {
+        // Half of what is asked for, as sd_watchdog_enabled(3) recommends.
+        let every = self.watchdog.map(|limit| limit / 2);
+        let (stopping, mut is_stopping) = (life.stopping(), false);
+        loop {
+            if every.is_some() && !life.has_failed() {
+                self.tell("WATCHDOG=1");
             }
-            () = clock.sleep(every.unwrap_or(Duration::from_secs(3_600))) => {}
-        }
-        if is_stopping && every.is_none() {
-            return;
+            tokio::select! {
+                () = stopping.cancelled(), if !is_stopping => {
+                    is_stopping = true;
+                    self.tell("STOPPING=1\nSTATUS=draining");
+                }
+                () = clock.sleep(every.unwrap_or(Duration::from_secs(3_600))) => {}
+            }
+            if is_stopping && every.is_none() {
+                return;
+            }
         }
     }
-}
 
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager cannot be told");
+    fn tell(&self, message: &str) {
+        let Some(socket) = &self.socket else { return };
+        if let Err(error) = socket.0.send_to_addr(message.as_bytes(), &socket.1) {
+            tracing::debug!(%error, "the service manager was not told");
+        }
     }
 }

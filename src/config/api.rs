@@ -23,6 +23,8 @@ pub struct Api {
     pub allow_forwarded: bool,
     /// Largest request.
     pub body_limit: ByteSize,
+    /// Creates under way at once; further ones are refused.
+    pub creates_at_once: u32,
 }
 
 /// A listener's certificate.
@@ -62,6 +64,8 @@ pub(super) struct Raw {
     allow_forwarded: bool,
     #[serde(deserialize_with = "values::given")]
     body_limit: ByteSize,
+    #[serde(deserialize_with = "values::given")]
+    creates_at_once: u32,
 }
 
 impl Raw {
@@ -91,6 +95,7 @@ impl Raw {
             let fix = "write more, such as \"50MiB\"";
             return Err(ConfigError::new("api.body_limit", "smaller than any request (1 KiB)", fix));
         }
+        values::positive("api.creates_at_once", &self.creates_at_once)?;
         Ok(Api {
             listen: self.listen,
             unix_socket: self.unix_socket,
@@ -99,6 +104,7 @@ impl Raw {
             client_crl: self.client_crl,
             allow_forwarded: self.allow_forwarded,
             body_limit: self.body_limit,
+            creates_at_once: self.creates_at_once,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use figment::{
@@ -44,6 +45,18 @@ impl Variables {
     pub fn socket_names(&self) -> Vec<String> {
         let names = self.0.get("LISTEN_FDNAMES").map(String::as_str).unwrap_or_default();
         names.split(':').map(str::to_owned).collect()
+    }
+
+    /// Where a service manager wants to hear how we are.
+    pub fn notify_socket(&self) -> Option<&str> {
+        self.0.get("NOTIFY_SOCKET").map(String::as_str)
+    }
+
+    /// How long the service manager lets this process be silent, if it is this process that it means.
+    pub fn watchdog(&self, pid: u32) -> Option<Duration> {
+        let is_meant = self.0.get("WATCHDOG_PID").is_none_or(|meant| meant.parse() == Ok(pid));
+        let limit = self.0.get("WATCHDOG_USEC").filter(|_| is_meant)?.parse().ok()?;
+        Some(Duration::from_micros(limit)).filter(|limit| !limit.is_zero())
     }
 
     /// Where systemd put the credentials of this service.

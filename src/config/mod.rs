@@ -171,6 +171,7 @@ impl Config {
         values::checked_names("webhooks", raw.webhooks.keys())?;
         values::checked_names("templates", raw.templates.keys())?;
         raw.budget.check()?;
+        raw.otel.check()?;
         let environment = upstream.environment();
         let store = raw.store.check(credentials)?;
         let config = Self {

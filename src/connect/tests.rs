@@ -64,6 +64,7 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
         nonce_key: NonceKey::derive(b"secret"),
         queue_limit: 10,
         documents: (crate::spool::Spool::new(std::env::temp_dir(), 1 << 20), Duration::from_secs(60)),
+        metrics: Arc::new(Metrics::new(&[])),
         look_every: std::time::Duration::from_millis(500),
     };
     let signings =

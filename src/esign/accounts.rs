@@ -1,7 +1,7 @@
 //! Which account a sender acts in, and where that account lives.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError},
 };
 
@@ -10,7 +10,7 @@ use url::Url;
 use super::{Client, Error};
 use crate::{
     auth::identity::UserId,
-    budget::{Now, Operation},
+    budget::{Now, Operation, Remaining},
     domain::{AccountId, SenderName},
 };
 
@@ -83,6 +83,17 @@ impl Client {
     /// The sender in its account, if it was needed before. Asks nobody.
     pub fn known(&self, sender: &SenderName) -> Option<Arc<Acting>> {
         self.senders.read().unwrap_or_else(PoisonError::into_inner).get(sender).cloned()
+    }
+
+    /// What is left of each account that was needed so far, under the first of its senders' names.
+    pub fn budgets(&self) -> Vec<(SenderName, Remaining)> {
+        let senders = self.senders.read().unwrap_or_else(PoisonError::into_inner);
+        let mut first: BTreeMap<&AccountId, &SenderName> = BTreeMap::new();
+        for acting in senders.values() {
+            let name = first.entry(&acting.account).or_insert(&acting.sender);
+            *name = (*name).min(&acting.sender);
+        }
+        first.into_iter().map(|(account, name)| (name.clone(), self.budget.remaining(account))).collect()
     }
 
     /// Whether the sender has a token or can get one; warm, it asks nobody.

@@ -86,6 +86,7 @@ impl World {
                 crate::spool::Spool::new(std::env::temp_dir(), 1 << 20),
                 std::time::Duration::from_secs(60),
             ),
+            metrics: Arc::clone(&metrics),
             look_every: std::time::Duration::from_millis(500),
             audit: crate::audit::Audit::off(),
         };

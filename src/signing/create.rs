@@ -18,6 +18,7 @@ use crate::{
     objects::show::{self, ShownLink},
     signing::{Error, Signings, is_settled},
     store::{Begun, Digest, Intent, Version, Work},
+    telemetry::metrics,
 };
 
 /// How long a daemon holds a create before others may take it over. Longer than any upstream call.
@@ -115,7 +116,10 @@ impl Signings {
         };
         let version = match self.parts.store.begin(intent).await? {
             Begun::Known(record) => return Box::pin(self.repeat(*record, ask, until)).await,
-            Begun::New(version) => version,
+            Begun::New(version) => {
+                self.parts.settings.metrics.signing_reached(metrics::SigningStatus::Creating);
+                version
+            }
         };
         if !at_once {
             self.parts.due.notify_one();

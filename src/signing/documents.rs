@@ -25,6 +25,7 @@ use crate::{
     esign::{self, DocumentRef},
     signing::{Error, Signings},
     spool::{self, Spool, Spooled, Writer},
+    store::Inbound,
 };
 
 /// The longest that a download may take from its first to its last byte.
@@ -139,6 +140,13 @@ impl Documents {
 }
 
 impl Signings {
+    /// What the upstream pushed to us about a signing, as it came, oldest first.
+    pub async fn received(&self, caller: &CallerName, id: SigningId) -> Result<Vec<Inbound>, Error> {
+        let signing = self.get(caller, id).await?;
+        let Some(envelope) = &signing.envelope else { return Ok(Vec::new()) };
+        Ok(self.parts.store.inbound_of(envelope).await?)
+    }
+
     /// A document of a completed signing, whole.
     pub async fn document(
         &self,

@@ -54,6 +54,7 @@ use crate::{
     objects::show::{self, ShownLink},
     spool::Spool,
     store::{Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work},
+    telemetry::metrics::{self, Metrics},
 };
 
 pub use create::{Ask, Created, detail};
@@ -94,6 +95,8 @@ pub struct Settings {
     pub look_every: Duration,
     /// Where each use of the key is written down first.
     pub audit: Audit,
+    /// What is counted: statuses that were reached, views that were asked for.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Where events of envelopes go.
@@ -300,6 +303,8 @@ impl Signings {
     }
 
     async fn save_with(&self, signing: &mut Signing, from: Version, save: Save) -> Result<Version, Error> {
+        let reached =
+            save.happened.iter().filter_map(|happening| reached(happening.kind)).collect::<Vec<_>>();
         let events = self.narrate(signing, &save.happened);
         let published = !events.is_empty();
         let change = Change {
@@ -313,6 +318,9 @@ impl Signings {
             durability: save.durability,
         };
         let version = self.parts.store.save(change).await?;
+        for status in reached {
+            self.parts.settings.metrics.signing_reached(status);
+        }
         self.parts.hub.changed(signing.id);
         if published {
             self.parts.hub.published();
@@ -361,6 +369,20 @@ impl Signings {
         };
         Some(ShownLink { link, url: Private::new(format!("{origin}/s/{token}")) })
     }
+}
+
+/// The status that an event says was reached.
+fn reached(kind: EventKind) -> Option<metrics::SigningStatus> {
+    Some(match kind {
+        EventKind::SigningCompleted => metrics::SigningStatus::Completed,
+        EventKind::SigningDeclined => metrics::SigningStatus::Declined,
+        EventKind::SigningExpired => metrics::SigningStatus::Expired,
+        EventKind::SigningFailed => metrics::SigningStatus::Failed,
+        EventKind::SigningOpened => metrics::SigningStatus::Open,
+        EventKind::SigningUncertain => metrics::SigningStatus::Uncertain,
+        EventKind::SigningVoided => metrics::SigningStatus::Voided,
+        _ => return None,
+    })
 }
 
 /// What is saved besides the signing itself.

@@ -107,7 +107,9 @@ impl Signings {
         }
         let at = self.parts.clock.now();
         let link = links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);
-        match self.mint(acting, signing, &created.envelope, signer, link).await {
+        let minted = self.mint(acting, signing, &created.envelope, signer, link).await;
+        self.count_view(minted.as_ref().err());
+        match minted {
             Ok(view) => Some(MintedView { signer: signer.id, url: view.url, at, trace: view.trace }),
             Err(error) => {
                 tracing::warn!(signing.id = %signing.id, %error, "no view after the create");

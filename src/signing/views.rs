@@ -20,6 +20,7 @@ use crate::{
         recover::earlier,
     },
     store::{Durability, Record, Work},
+    telemetry::metrics::ViewResult,
 };
 
 /// How long a view can be opened (eSignature REST API, EnvelopeViews: createRecipient).
@@ -104,6 +105,32 @@ impl Signings {
     }
 
     async fn open_view_of(
+        &self,
+        record: Record,
+        signer: SignerId,
+        opener: Opener,
+        link: Option<LinkId>,
+    ) -> Result<ShownView, Error> {
+        let opened = self.lease_and_mint(record, signer, opener, link).await;
+        // Clicks are counted where they are tried again and again.
+        if opener == Opener::Caller {
+            self.count_view(opened.as_ref().err());
+        }
+        opened
+    }
+
+    /// Somebody asked for a view, and got it or this error.
+    pub(super) fn count_view(&self, error: Option<&Error>) {
+        self.parts.settings.metrics.view_minted(match error {
+            None => ViewResult::Good,
+            Some(Error::ViewLive { .. }) => ViewResult::Leased,
+            Some(Error::Upstream(upstream)) if !upstream.retryable() => ViewResult::Rejected,
+            Some(Error::Closed(_) | Error::NotFound | Error::NotReady { .. }) => ViewResult::Rejected,
+            Some(_) => ViewResult::Unavailable,
+        });
+    }
+
+    async fn lease_and_mint(
         &self,
         record: Record,
         signer: SignerId,

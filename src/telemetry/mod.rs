@@ -1,4 +1,4 @@
-//! What leaves the process about itself: logs and metrics, and how secrets stay out of both.
+//! What leaves the process about itself: logs, metrics and traces, and how secrets stay out of both.
 //!
 //! A leaf: it imports nothing of ours, so that every part may use it. Nothing here is global but the
 //! log subscriber, which the process has only one of.
@@ -6,3 +6,4 @@
 pub mod logging;
 pub mod metrics;
 pub mod redact;
+pub mod traces;

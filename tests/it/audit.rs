@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::harness::{TempDir, TestDaemon, order};
+use crate::harness::{CALLER_KEY, TempDir, TestDaemon, order};
 
 fn verify(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
@@ -59,6 +59,69 @@ async fn s6_every_use_of_the_key_is_a_line_and_an_edit_is_found() {
     assert_eq!(code, Some(1));
     assert!(said.contains("line 2"), "{said}");
     assert_eq!(verify(&[]).0, Some(2));
+}
+
+#[tokio::test]
+async fn s6_the_evidence_of_a_signing_is_checked_offline_and_every_change_of_it_is_found() {
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", log.display());
+    let daemon = TestDaemon::builder().public().with(&settings).start().await;
+    daemon.create("other", &order()).await;
+    let made = daemon.create("proven", &order()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    let early = daemon.get(&format!("{path}/evidence")).await;
+    assert_eq!((early.status.as_u16(), early.code()), (409, "signer_not_ready"));
+    let signers = daemon.control(http::Method::GET, "signers", &Value::Null).await;
+    let envelope = &made.body["provider"]["envelope_id"];
+    let mut all = signers["signers"].as_array().unwrap().iter();
+    let signer = all.find(|signer| signer["envelope_id"] == *envelope).unwrap();
+    let guid = signer.get("recipient_id_guid").or_else(|| signer.get("id")).unwrap().as_str().unwrap();
+    daemon.control(http::Method::POST, &format!("signers/{guid}/sign"), &json!({})).await;
+    daemon.run_clock("completed", async || daemon.get(&path).await.body["status"] == "completed").await;
+
+    let stranger = daemon.as_stranger(http::Method::GET, &format!("{path}/evidence"), &Value::Null).await;
+    assert_eq!(stranger.status, 404);
+    let url = format!("{}{path}/evidence", daemon.api);
+    let (reply, bundle) = daemon.bytes(http::Method::GET, &url, CALLER_KEY, &[]).await;
+    assert!(reply.status.is_success(), "{}", reply.text);
+    let file = directory.0.join("bundle.zip");
+    fs::write(&file, &bundle).unwrap();
+    let file = file.display().to_string();
+    let keys = directory.0.join("keys.json");
+    fs::write(&keys, daemon.get("/.well-known/jwks.json").await.text).unwrap();
+    let (keys, log) = (keys.display().to_string(), log.display().to_string());
+    let (code, said) = verify(&[&file, "--keys", &keys, &log]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(made.id()) && said.contains("2 line(s) of the audit log"), "{said}");
+    let inside = |name: &str| {
+        let mut zip = zip::ZipArchive::new(std::io::Cursor::new(&bundle)).unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut zip.by_name(name).unwrap(), &mut bytes).unwrap();
+        bytes
+    };
+    assert!(inside("documents/combined.pdf").starts_with(b"%PDF"));
+    assert!(inside("documents/certificate.pdf").starts_with(b"%PDF"));
+    let event: Value = serde_json::from_slice(&inside("events/0001.json")).unwrap();
+    assert_eq!(event["data"]["envelopeId"], *envelope, "as DocuSign sent it");
+
+    // A key of somebody else, a log of somebody else, one changed byte.
+    fs::write(&keys, "{\"keys\":[]}").unwrap();
+    assert_eq!(verify(&[&file, "--keys", &keys]).0, Some(1));
+    let other = directory.0.join("other.jsonl");
+    fs::write(&other, "").unwrap();
+    let (code, said) = verify(&[&file, &other.display().to_string()]);
+    assert_eq!(code, Some(1), "{said}");
+    let mut changed = bundle.clone();
+    let at = changed.windows(9).position(|part| part == b"completed").unwrap();
+    changed[at] ^= 1;
+    fs::write(&file, changed).unwrap();
+    let (code, said) = verify(&[&file]);
+    assert_eq!(
+        (code, said.contains("changed") || said.contains("zip") || said.contains("signed")),
+        (Some(1), true),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -350,3 +350,24 @@ async fn what_came_through_a_proxy_is_refused_on_loopback_unless_it_is_meant() {
     assert_eq!(meant.raw("GET", "/v1/signings", Some(CALLER_KEY), headers[0]).await, 200);
     meant.stop().await;
 }
+
+#[tokio::test]
+async fn more_creates_at_once_than_are_taken_are_refused_at_once_and_those_under_way_are_not() {
+    let daemon = TestDaemon::builder().api("creates_at_once = 2").start().await;
+    daemon.fault(&json!({ "fault": "delay", "method": "POST", "path": "/envelopes", "delay_ms": 500 })).await;
+    let order = order();
+    let all = (0..8).map(|number| {
+        let (daemon, order) = (&daemon, &order);
+        async move { daemon.create(&format!("crowd-{number}"), order).await }
+    });
+    let all = futures_util::future::join_all(all).await;
+    let made = all.iter().filter(|reply| reply.status == 201).count();
+    let refused: Vec<_> = all.iter().filter(|reply| reply.status == 429).collect();
+    assert_eq!((made, refused.len()), (2, 6), "{all:?}");
+    assert!(
+        refused
+            .iter()
+            .all(|reply| reply.code() == "quota_exceeded" && reply.headers.contains_key("retry-after"))
+    );
+    assert_eq!(daemon.create("crowd-7", &order).await.status, 201, "the key is free");
+}

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! COUNTERSIGN_TOKEN_SEEDS=10000 cargo test --test it token_simulation
+//! COUNTERSIGN_RESTARTS=100 cargo test --test it h2_restarts
 //! COUNTERSIGN_SEEDS=10000 cargo test --test it envelope_simulation
 //! COUNTERSIGN_KILLS=200 cargo test --test it e4_
 //! COUNTERSIGN_STORM=10000 cargo test --test it storm
@@ -17,6 +18,11 @@ fn count(name: &str, usual: u64) -> u64 {
 /// Seeds of the token simulation; `tests/bench/token_simulation.rs` runs far more.
 pub(crate) fn token_seeds() -> u64 {
     count("COUNTERSIGN_TOKEN_SEEDS", 300)
+}
+
+/// Restarts of a daemon behind a load balancer under load; 100 by hand.
+pub(crate) fn restarts() -> u64 {
+    count("COUNTERSIGN_RESTARTS", 4)
 }
 
 /// Seeds of the envelope simulation; `tests/bench/envelope_simulation.rs` runs far more.

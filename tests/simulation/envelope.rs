@@ -37,6 +37,7 @@ use countersign::{
     signing::{self, Ask, Created, NonceKey, Signings, digest},
     spool::Spool,
     store::{self, Location, SealKeys, SharedStore, Synchronous},
+    telemetry::metrics::Metrics,
 };
 use futures_util::FutureExt as _;
 use http::Method;
@@ -519,6 +520,7 @@ fn daemon(
         events_to: None,
         nonce_key: NonceKey::derive(b"simulation"),
         queue_limit: 100,
+        metrics: Arc::new(Metrics::new(&[])),
         // Rarer than a daemon does it, so that a quiet minute costs little.
         look_every: Duration::from_secs(2),
         documents: (Spool::new(std::env::temp_dir(), 1 << 20), Duration::from_secs(60)),

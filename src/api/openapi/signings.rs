@@ -47,6 +47,7 @@ pub(super) fn paths() -> Map<String, Value> {
         ),
         ("/v1/signings/{id}/purge", json!({ "post": purge() })),
         ("/v1/signings/{id}/documents/{part}", json!({ "get": document() })),
+        ("/v1/signings/{id}/evidence", json!({ "get": evidence() })),
         (
             "/v1/signings/{id}/timeline",
             json!({ "get":
@@ -255,6 +256,19 @@ fn document() -> Value {
         .answer_as(206, part)
         .answer_as(304, same)
         .codes(&["range_not_satisfiable", "signer_not_ready", "signing_closed"])
+        .codes(&UPSTREAM)
+        .build()
+}
+
+fn evidence() -> Value {
+    let zip = json!({
+        "description": "A zip of the signed PDF, its certificate, the events as received, our record of it and its lines of \
+                        the audit log, with a signed manifest; `countersign audit verify FILE` checks it offline",
+        "content": { "application/zip": { "schema": { "type": "string", "contentMediaType": "application/zip" } } },
+    });
+    of_signing("get_evidence", "All that proves a completed signing, as one file")
+        .answer_as(200, zip)
+        .codes(&["payload_too_large", "signer_not_ready"])
         .codes(&UPSTREAM)
         .build()
 }

@@ -90,6 +90,40 @@ pub(super) async fn remove_sender(db: &mut PgConnection, name: &str) -> Result<(
     Ok(())
 }
 
+/// Notes of daemons are rows of `meta`: the time, 8 bytes, and the note. Others' that are older go.
+pub(super) async fn note(
+    db: &mut PgConnection,
+    daemon: uuid::Uuid,
+    note: &[u8],
+    now: i64,
+    oldest: i64,
+) -> Result<Vec<Vec<u8>>> {
+    let name = format!("daemon.{}", daemon.simple());
+    let value = [&now.to_be_bytes(), note].concat();
+    sqlx::query(
+        "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(&name)
+    .bind(&value)
+    .execute(&mut *db)
+    .await?;
+    let rows = sqlx::query("SELECT name, value FROM meta WHERE name LIKE 'daemon.%' AND name <> $1")
+        .bind(&name)
+        .fetch_all(&mut *db)
+        .await?;
+    let mut notes = Vec::new();
+    for row in rows {
+        let (name, value): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+        match value.split_first_chunk::<8>() {
+            Some((at, note)) if i64::from_be_bytes(*at) >= oldest => notes.push(note.to_vec()),
+            _ => {
+                sqlx::query("DELETE FROM meta WHERE name = $1").bind(&name).execute(&mut *db).await?;
+            }
+        }
+    }
+    Ok(notes)
+}
+
 fn inbound(row: &PgRow) -> Result<InboundRow> {
     Ok(InboundRow {
         identity: row.try_get(0)?,

@@ -10,6 +10,8 @@ mod pool;
 mod retention;
 mod signings;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use sqlx::PgConnection;
@@ -340,6 +342,12 @@ impl Store for PostgresStore {
         // A write, because a standby or a full disk is what an operator most needs to hear of.
         let now = self.clock.now().to_string().into_bytes();
         Box::pin(async move { with!(&self.pool, db => inbox::checked(db, &now)) })
+    }
+
+    fn note(&self, daemon: uuid::Uuid, note: Vec<u8>, life: Duration) -> Answer<'_, Vec<Vec<u8>>> {
+        let now = self.clock.now();
+        let oldest = micros(now.saturating_sub(life).unwrap_or(now));
+        Box::pin(async move { with!(&self.pool, db => inbox::note(db, daemon, &note, micros(now), oldest)) })
     }
 
     fn close(&self) -> Answer<'_, ()> {

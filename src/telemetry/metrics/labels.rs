@@ -204,6 +204,16 @@ label_values! {
         Refused = "refused",
     }
 
+    /// What became of a span.
+    pub enum SpanResult {
+        /// There was no room for it.
+        Dropped = "dropped",
+        /// The collector did not take it.
+        Failed = "failed",
+        /// The collector has it.
+        Sent = "sent",
+    }
+
     /// What an idempotency key led to.
     pub enum IdempotencyResult {
         /// Seen before with another body.

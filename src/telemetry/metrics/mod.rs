@@ -26,7 +26,7 @@ pub use self::{
     bound::{Operation, Route},
     labels::{
         AttemptResult, AuthMethod, AuthResult, ConnectResult, Decision, Fact, IdempotencyResult, KeyState,
-        LinkKind, MintResult, Outcome, ReturnClaim, Right, SigningStatus, ViewResult, Window,
+        LinkKind, MintResult, Outcome, ReturnClaim, Right, SigningStatus, SpanResult, ViewResult, Window,
     },
     senders::{KeyReading, SenderReading},
 };
@@ -135,6 +135,8 @@ metrics! {
         token_mints_total: IntCounterVec<"sender", "result">,
         /// How long the account server may stay down from now before a caller notices.
         token_runway_seconds: GaugeVec<"sender">,
+        /// Spans of traces, by what became of them.
+        trace_spans_total: IntCounterVec<"result">,
         /// Time from the start of an upstream call to the end of its answer.
         upstream_request_duration_seconds: Histogram,
         /// Upstream calls.
@@ -200,6 +202,13 @@ impl Metrics {
     /// A request lacked a right.
     pub fn right_missing(&self, right: Right, decision: Decision) {
         self.caller_rights_total.with_label_values(&[right.as_str(), decision.as_str()]).inc();
+    }
+
+    /// So many spans were sent, or not.
+    pub fn spans(&self, result: SpanResult, count: u64) {
+        if count > 0 {
+            self.trace_spans_total.with_label_values(&[result.as_str()]).inc_by(count);
+        }
     }
 
     /// Calls left in a window of an account's limit. Name the account by one of its senders, not by its

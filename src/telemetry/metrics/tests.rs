@@ -69,6 +69,9 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
             metrics.right_missing(*right, *decision);
         }
     }
+    for result in SpanResult::ALL {
+        metrics.spans(*result, 1);
+    }
     for result in IdempotencyResult::ALL {
         metrics.idempotency(*result);
     }

@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Load on a real daemon against a real emulator, both as processes: what it holds, and what it gives back.
+
+    tests/bench/load.py soak     BINARY [--rate 200] [--seconds 3600]
+    tests/bench/load.py overload BINARY [--seconds 20]
+
+`soak` sends creates at a steady rate with faults armed at the emulator, and reads memory, descriptors and
+threads every ten seconds: after the first twelfth of the time none of them may grow by more than a tenth, and
+no answer may be one that the faults do not explain.
+
+`overload` finds the rate that the daemon sustains, sends ten times as much, and then a little: creates that
+were answered 201 must stay above 80 % of the peak, refusals must be 429 or 503 with Retry-After within a
+second, memory must stay bounded, and within 5 s of the end a create must be as quick as before.
+
+Only the standard library. Arrivals do not wait for answers: what is late is late, not less.
+"""
+import argparse, asyncio, json, os, pathlib, statistics, subprocess, sys, tempfile, time, urllib.request
+
+FAULTS = [
+    {"fault": "delay", "method": "POST", "path": "/envelopes", "rate": 0.02, "delay_ms": 400},
+    {"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient", "rate": 0.01},
+    {"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "rate": 0.005},
+    {"fault": "event_double", "path": "", "rate": 0.05},
+]
+BODY = {
+    "sender": "system", "documents": [{"template": "nda"}],
+    "signers": [{"key": "visitor", "name": "Ada Lovelace", "email": "ada@example.com", "role": "Client",
+                 "return_url": "https://www.example.com/done"}],
+}
+
+
+def wait_for(path):
+    for _ in range(1500):
+        if path.exists():
+            return json.loads(path.read_text())
+        time.sleep(0.02)
+    sys.exit(f"{path} did not come")
+
+
+def post(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    urllib.request.urlopen(request, timeout=10).read()
+
+
+class Daemon:
+    def __init__(self, binary, folder):
+        self.folder = pathlib.Path(folder)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        ready = self.folder / "emulator.json"
+        self.emulator = subprocess.Popen(
+            [binary, "emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--state-dir",
+             str(self.folder / "emulator"), "--ready-file", str(ready)], **quiet)
+        self.emulated = wait_for(ready)
+        caller = json.loads(subprocess.check_output([binary, "caller", "add", "load", "--json"]))
+        self.key = caller["key"]
+        e = self.emulated
+        (self.folder / "settings.toml").write_text(f"""
+[upstream]
+environment = "emulator"
+oauth_url = "{e['oauth_url']}"
+[senders.system]
+integration_key = "{e['integration_key']}"
+user_id = "{e['user_id']}"
+keys = ["{e['private_key_file']}"]
+[api]
+listen = "127.0.0.1:0"
+[ops]
+listen = "127.0.0.1:0"
+[callers.load]
+key_hash = "{caller['key_hash']}"
+return_origins = ["https://www.example.com"]
+[store]
+url = "sqlite://{self.folder}/store.db"
+seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
+[templates]
+nda = "{e['template_id']}"
+[connect]
+hmac_keys = ["{e['connect_hmac_key']}"]
+[budget]
+hourly_limit = 100000000
+burst_limit = 10000000
+[log]
+level = "error"
+""")
+        post(f"{e['control_url']}/_test/limits", {"hourly": 100_000_000, "burst": 10_000_000})
+        ready = self.folder / "serve.json"
+        self.process = subprocess.Popen(
+            [binary, "serve", "--config", str(self.folder / "settings.toml"), "--ready-file", str(ready)],
+            stdout=subprocess.DEVNULL, stderr=open(self.folder / "log", "w"))
+        self.urls = wait_for(ready)
+        host, port = self.urls["api_url"].removeprefix("http://").split(":")
+        self.address = (host, int(port))
+        for _ in range(500):
+            try:
+                urllib.request.urlopen(self.urls["ops_url"] + "/readyz", timeout=2)
+                return
+            except Exception:
+                time.sleep(0.02)
+
+    def gauges(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        field = lambda name: int(next(l for l in status.splitlines() if l.startswith(name)).split()[1])
+        return {"rss_mb": field("VmRSS:") / 1024, "threads": field("Threads:"),
+                "fds": len(os.listdir(f"/proc/{self.process.pid}/fd"))}
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(60)
+        self.emulator.kill()
+
+
+class Client:
+    """Connections that are kept and reused; a create on each at a time."""
+
+    def __init__(self, daemon, limit):
+        self.daemon, self.idle, self.limit, self.open = daemon, [], limit, 0
+        self.seen = []  # (finished, seconds, status or 0, has Retry-After)
+
+    async def create(self, key):
+        began, status, retry = time.monotonic(), 0, False
+        if not self.idle and self.open >= self.limit:
+            self.seen.append((began, 0.0, -1, False))  # the generator's own limit, counted apart
+            return
+        try:
+            if self.idle:
+                reader, writer = self.idle.pop()
+            else:
+                self.open += 1
+                reader, writer = await asyncio.open_connection(*self.daemon.address)
+            body = json.dumps(BODY).encode()
+            writer.write((f"POST /v1/signings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.daemon.key}\r\n"
+                          f"Idempotency-Key: {key}\r\nPrefer: wait=5\r\nContent-Type: application/json\r\n"
+                          f"Content-Length: {len(body)}\r\n\r\n").encode() + body)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+            lines = head.decode("latin-1").lower().split("\r\n")
+            status = int(lines[0].split(" ")[1])
+            headers = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
+            await reader.readexactly(int(headers.get("content-length", "0")))
+            retry = "retry-after" in headers
+            self.idle.append((reader, writer))
+        except Exception:
+            self.open -= 1
+        self.seen.append((time.monotonic(), time.monotonic() - began, status, retry))
+
+    async def at_rate(self, rate, seconds, prefix, tick=None):
+        began, sent, tasks = time.monotonic(), 0, set()
+        while (passed := time.monotonic() - began) < seconds:
+            while sent < passed * rate:
+                sent += 1
+                task = asyncio.create_task(self.create(f"{prefix}-{sent}"))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+            if tick:
+                tick(passed)
+            await asyncio.sleep(0.005)
+        ended = time.monotonic()
+        if tasks:
+            await asyncio.wait(tasks, timeout=40)
+        return began, ended
+
+    async def closed(self, width, seconds, prefix):
+        """`width` callers, each with one create at a time: what it sustains."""
+        until = time.monotonic() + seconds
+        async def one(number):
+            count = 0
+            while time.monotonic() < until:
+                count += 1
+                await self.create(f"{prefix}-{number}-{count}")
+        began = time.monotonic()
+        await asyncio.gather(*(one(number) for number in range(width)))
+        return began, time.monotonic()
+
+    def between(self, began, ended):
+        return [one for one in self.seen if began <= one[0] <= ended and one[2] != -1]
+
+
+def rate_of(seen, began, ended, statuses=(201,)):
+    return sum(1 for one in seen if one[2] in statuses) / (ended - began)
+
+
+def quantile(values, part):
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))] if values else 0.0
+
+
+def count(seen):
+    return {status: sum(1 for one in seen if one[2] == status) for status in sorted({one[2] for one in seen})}
+
+
+async def soak(daemon, rate, seconds):
+    for fault in FAULTS:
+        post(f"{daemon.emulated['control_url']}/_test/faults", {**fault, "count": 1_000_000_000})
+    client, samples, last = Client(daemon, 2000), [], [0.0]
+    def tick(passed):
+        if passed - last[0] >= 10:
+            last[0] = passed
+            samples.append((passed, daemon.gauges()))
+            print(f"{passed:6.0f} s  {samples[-1][1]}  {len(client.seen)} answers", flush=True)
+    began, ended = await client.at_rate(rate, seconds, "soak", tick)
+    seen = client.between(began, ended + 60)
+    settled = [gauges for passed, gauges in samples if passed > seconds / 12]
+    print("answers by status:", count(seen), " p50 %.0f ms, p99 %.0f ms" % tuple(
+        1000 * quantile([one[1] for one in seen], part) for part in (0.5, 0.99)))
+    # 202 is a create whose reply was lost or late, which the faults explain; anything else they do not.
+    good = all(one[2] in (201, 202) for one in seen)
+    for name in ("rss_mb", "fds", "threads"):
+        third = max(1, len(settled) // 3)
+        first = statistics.median(gauges[name] for gauges in settled[:third])
+        final = statistics.median(gauges[name] for gauges in settled[-third:])
+        fine = final <= first * 1.1 + 2
+        good &= fine
+        print(f"{name}: {first:.1f} -> {final:.1f} {'' if fine else 'GREW'}")
+    return good
+
+
+async def overload(daemon, seconds):
+    client = Client(daemon, 3000)
+    await client.closed(8, 3, "warm")
+    best, peak_of = 0.0, 0
+    for width in (8, 16, 32):
+        began, ended = await client.closed(width, seconds / 4, f"peak{width}")
+        rate = rate_of(client.between(began, ended), began, ended)
+        print(f"{width} callers at once: {rate:.0f} creates a second", flush=True)
+        if rate > best:
+            best, peak_of = rate, width
+    began, ended = await client.closed(2, 3, "before")
+    before = quantile([one[1] for one in client.between(began, ended)], 0.9)
+    peak_memory = [0.0]
+    def tick(_):
+        peak_memory[0] = max(peak_memory[0], daemon.gauges()["rss_mb"])
+    offered = best * 10
+    began, ended = await client.at_rate(offered, seconds, "over", tick)
+    seen = client.between(began, ended)
+    goodput = rate_of(seen, began, ended)
+    refused = [one for one in seen if one[2] in (429, 503)]
+    slow = quantile([one[1] for one in refused], 0.99)
+    without = sum(1 for one in refused if not one[3])
+    unsent = sum(1 for one in client.seen if one[2] == -1 and began <= one[0] <= ended)
+    print(f"offered {offered:.0f}/s ({unsent / (ended - began):.0f}/s of it beyond {client.limit} connections): "
+          f"{count(seen)}, goodput {goodput:.0f}/s = {100 * goodput / best:.0f} % of the peak of {best:.0f}/s "
+          f"({peak_of} at once)")
+    print(f"refusals: {len(refused)}, 99 % within {1000 * slow:.0f} ms, {without} without Retry-After; "
+          f"peak memory {peak_memory[0]:.0f} MB")
+    over = time.monotonic()
+    recovered = None
+    while time.monotonic() - over < 30:
+        began, ended = await client.closed(2, 0.5, f"after{time.monotonic()}")
+        if quantile([one[1] for one in client.between(began, ended) if one[2] == 201] or [9], 0.9) <= before * 2 + 0.02:
+            recovered = time.monotonic() - over
+            break
+    print(f"p90 before {1000 * before:.0f} ms; recovered after {recovered and round(recovered, 1)} s")
+    others = [one for one in seen if one[2] not in (201, 202, 429, 503)]
+    return (goodput > 0.8 * best and slow < 1.0 and not without and recovered is not None and recovered <= 5
+            and not others)
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("mode", choices=["soak", "overload"])
+    arguments.add_argument("binary")
+    arguments.add_argument("--rate", type=float, default=200)
+    arguments.add_argument("--seconds", type=float)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        daemon = Daemon(os.path.abspath(given.binary), folder)
+        try:
+            work = (soak(daemon, given.rate, given.seconds or 3600) if given.mode == "soak"
+                    else overload(daemon, given.seconds or 20))
+            good = asyncio.run(work)
+        finally:
+            daemon.stop()
+    print("good" if good else "NOT GOOD")
+    sys.exit(0 if good else 1)
+
+
+main()

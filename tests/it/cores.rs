@@ -1,0 +1,72 @@
+//! Rule S1 when the process dies: a real daemon with secrets in its memory is aborted where cores are written,
+//! and leaves none. The emulator, which keeps nothing to itself, is the positive control.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Signal, kill_process};
+
+use crate::harness::{CALLER_KEY, TempDir, TestDaemon, http_client};
+
+/// Starts the binary in a directory where its core would be written.
+fn start(directory: &Path, arguments: &[&str]) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_countersign")]);
+    command.args(arguments).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("the binary starts")
+}
+
+async fn ready(path: &Path) -> serde_json::Value {
+    for _ in 0..3_000 {
+        if let Ok(text) = std::fs::read(path) {
+            return serde_json::from_slice(&text).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} did not come", path.display());
+}
+
+/// Aborts it; answers the core, if there is one.
+fn core_of(mut process: Child, directory: &Path) -> Option<Vec<u8>> {
+    let pid = i32::try_from(process.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    kill_process(pid, Signal::ABORT).unwrap();
+    let status = process.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(6), "{status}");
+    let mut entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let core =
+        entries.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("core")));
+    core.map(|path| std::fs::read(path).unwrap())
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+#[tokio::test]
+async fn s1_an_aborted_daemon_leaves_no_core() {
+    let control = TempDir::new();
+    let arguments =
+        ["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--ready-file", "ready.json"];
+    let emulator = start(&control.0, &arguments);
+    let emulated = ready(&control.0.join("ready.json")).await;
+    let Some(core) = core_of(emulator, &control.0) else {
+        eprintln!("skipped: this system writes no cores into the working directory (kernel.core_pattern)");
+        return;
+    };
+    let planted = emulated["connect_hmac_key"].as_str().unwrap();
+    assert!(holds(&core, planted), "the search is blind for cores");
+
+    let around = TestDaemon::start().await;
+    let directory = TempDir::new();
+    let store = format!("sqlite://{}", directory.0.join("store.db").display());
+    std::fs::write(directory.0.join("settings.toml"), around.settings_for_a_process(&store)).unwrap();
+    let daemon = start(&directory.0, &["serve", "--config", "settings.toml", "--ready-file", "ready.json"]);
+    let serving = ready(&directory.0.join("ready.json")).await;
+    let url = format!("{}/v1/signings", serving["api_url"].as_str().unwrap());
+    let answer = http_client().get(url).bearer_auth(CALLER_KEY).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "the daemon has secrets in its memory");
+    assert!(core_of(daemon, &directory.0).is_none(), "a core was written");
+}
