@@ -24,6 +24,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("polling_budget", "tests/it/journey.rs"),
     ("provider_rate_limited", "src/esign/tests.rs"),
     ("provider_rejected", "src/esign/tests.rs"),
+    ("range_not_satisfiable", "tests/it/documents.rs"),
     ("return_url_refused", "tests/it/signings.rs"),
     ("sender_unknown", "tests/it/senders.rs"),
     ("shutting_down", "src/auth/tests.rs"),
