@@ -229,6 +229,8 @@ pub(super) fn end_leases(db: &Connection) -> Result<(), Error> {
         "UPDATE deliveries SET leased_until = NULL WHERE state = 'pending' AND leased_until IS NOT NULL",
         [],
     )?;
+    // Whoever waited for one of those leases to end is worth a look at once.
+    db.execute("UPDATE endpoints SET next_at = 0 WHERE next_at IS NOT NULL", [])?;
     Ok(())
 }
 
