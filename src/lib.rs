@@ -14,6 +14,7 @@
 //! | [`esign`] | client of the eSignature REST API; the vendor's JSON stops in it |
 //! | [`budget`] | the upstream's limits: what is left, who goes first |
 //! | [`store`] | durable state behind one trait: SQLite, Postgres |
+//! | [`pairing`] | a customer connects an account of their own |
 //! | [`connect`] | events that the upstream pushes to us |
 //! | [`events`] | our own events out: outbox, webhooks, streams |
 //! | [`objects`] | our JSON: what callers send and see |
@@ -50,6 +51,7 @@
 //! | account and base URI of a sender | `esign::accounts` | the process, or until the upstream disagrees |
 //! | SMS workflow of an account | `esign::identity` | hours |
 //! | roles of a template | `esign::templates` | minutes |
+//! | who is connected | `pairing` | 10 s behind the store |
 //!
 //! # What a call costs upstream (rule B1)
 //!
@@ -61,6 +63,7 @@
 //! | `POST …/void` | 1 |
 //! | `POST …/refresh`, or a return before its event | 1, at most once in 15 minutes |
 //! | `GET …/documents/…` | 1 |
+//! | `ANY …/esign/…` (passed through) | 1; 2 if the token had died |
 //!
 //! Cold, a sender costs one token exchange and one userinfo more, a template one read of its roles, and
 //! SMS one list of workflows; each once.
@@ -88,6 +91,7 @@ pub mod listener;
 pub mod objects;
 pub mod oidc;
 pub mod ops;
+pub mod pairing;
 pub mod pdf;
 pub mod public;
 pub mod signing;

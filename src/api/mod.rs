@@ -12,8 +12,10 @@
 //! 3. What it answers goes into `objects`, and into the OpenAPI document; a test compares the two.
 
 pub mod caller;
+mod connect;
 mod events;
 mod exchange;
+mod made_senders;
 pub mod middleware;
 pub mod openapi;
 mod passthrough;

@@ -9,6 +9,7 @@ mod events;
 mod issuers;
 mod listeners;
 mod observe;
+mod pairing;
 mod reload;
 mod senders;
 mod visitors;
@@ -41,6 +42,7 @@ use crate::{
     listener::{Bound, Limits},
     oidc::Issuers,
     ops::{self, Health},
+    pairing::Pairings,
     public,
     signing::{self, NonceKey, Signings},
     store::{self, Location, SealKeys, SharedStore},
@@ -56,7 +58,7 @@ pub struct App {
     parts: Parts,
     listeners: Listeners,
     templates: BTreeMap<String, String>,
-    api: config::Api,
+    limits: ApiLimits,
     allow_forwarded_ops: bool,
     stop: config::Stop,
     visitors: Option<public::Settings>,
@@ -84,11 +86,26 @@ pub struct Parts {
     pub esign: Arc<esign::Client>,
     /// Where our events go.
     pub endpoints: Endpoints,
+    /// Which accounts customers have connected.
+    pub pairings: Pairings,
     /// What is derived from the seal key.
     pub secrets: Secrets,
     certificates: Certificates,
     clock: SharedClock,
     life: Lifecycle,
+}
+
+/// Limits of the API, and what it refuses.
+#[derive(Debug, Clone, Copy)]
+struct ApiLimits {
+    /// The largest body of our own calls, which are read into memory.
+    own_body: usize,
+    /// Of calls that are passed through, which stream.
+    passed_body: usize,
+    /// How many calls an account has in an hour.
+    hourly_calls: u64,
+    /// Whether a proxy's `Forwarded` headers are let in.
+    allow_forwarded: bool,
 }
 
 /// Where a daemon listens: what the ready file holds.
@@ -140,6 +157,9 @@ impl App {
         let events = events::Settings::of(&config);
         let endpoints = events.endpoints(&store, &clock);
         let listeners = listeners::bind(&config, inherited, &clock).await?;
+        let tools = (Arc::clone(&clock), secrets.pairings.clone());
+        let pairings = pairing::pairings(&config, (&auth, &esign), &store, &signings, tools)?;
+        pairings.sync().await.context("who is connected cannot be read")?;
         let parts = Parts {
             auth,
             signings,
@@ -150,15 +170,21 @@ impl App {
             hub,
             esign,
             endpoints,
+            pairings,
             secrets,
             certificates: listeners.certificates.clone(),
             clock,
             life,
         };
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
-        let allow_forwarded_ops = config.ops.allow_forwarded;
-        let (api, stop) = (config.api, config.stop);
-        Ok(Self { parts, listeners, templates, api, allow_forwarded_ops, stop, visitors, events })
+        let limits = ApiLimits {
+            own_body: config.api.body_limit.bytes(),
+            passed_body: config.api.passthrough_limit.bytes(),
+            hourly_calls: config.budget.hourly_limit.into(),
+            allow_forwarded: config.api.allow_forwarded,
+        };
+        let (allow_forwarded_ops, stop) = (config.ops.allow_forwarded, config.stop);
+        Ok(Self { parts, listeners, templates, limits, allow_forwarded_ops, stop, visitors, events })
     }
 
     /// Where it listens.
@@ -178,13 +204,22 @@ impl App {
 
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { parts, listeners, templates, api: settings, allow_forwarded_ops, stop, visitors, events } =
-            self;
+        let Self {
+            parts,
+            listeners,
+            templates,
+            limits: api_limits,
+            allow_forwarded_ops,
+            stop,
+            visitors,
+            events,
+        } = self;
         let closing = CancellationToken::new();
         observe::start(&parts);
         budget::start(&parts);
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
+        pairing::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
         let connect = events::start(&parts, events).await?;
@@ -195,7 +230,7 @@ impl App {
             parts.life.spawn("public listener", bound.serve(router, limits, closing.clone()));
         }
         serve_ops(&parts, ops, allow_forwarded_ops, &closing, stop);
-        serve_api(&parts, api, templates, &settings, &closing, stop);
+        serve_api(&parts, api, templates, api_limits, &closing, stop);
 
         parts.life.stopping().cancelled().await;
         let began = parts.clock.uptime();
@@ -245,12 +280,11 @@ fn serve_api(
     parts: &Parts,
     socket: Bound,
     templates: BTreeMap<String, String>,
-    settings: &config::Api,
+    given: ApiLimits,
     closing: &CancellationToken,
     stop: config::Stop,
 ) {
     let limits = Limits { drain: stop.deadline, ..Limits::default() };
-    let names = parts.auth.senders().into_iter().map(SenderName::new).collect();
     let api = api::router(api::Api {
         callers: parts.callers.clone(),
         signings: parts.signings.clone(),
@@ -268,10 +302,12 @@ fn serve_api(
         tickets: parts.secrets.tickets.clone(),
         public_origin: parts.signings.settings().public_origin.clone(),
         mode: parts.signings.settings().mode,
-        senders: Arc::new(names),
+        pairings: parts.pairings.clone(),
         templates: Arc::new(templates),
-        allow_forwarded: settings.allow_forwarded,
-        body_limit: settings.body_limit.bytes(),
+        allow_forwarded: given.allow_forwarded,
+        body_limit: given.own_body,
+        passthrough_limit: given.passed_body,
+        hourly_limit: given.hourly_calls,
         result_keys: parts.secrets.results.jwks().into(),
         closing: closing.clone(),
         clock: Arc::clone(&parts.clock),

@@ -10,6 +10,7 @@ use crate::{
     app::Parts,
     auth::consent_state::ConsentStates,
     config::{Config, ConfigError},
+    pairing,
     public::{
         self, Dependencies, PATHS, Proxies, Public, Settings,
         pages::{Logo, Look},
@@ -26,6 +27,8 @@ pub struct Secrets {
     pub tickets: Tickets,
     /// Makes the `state` of consent links.
     pub consents: ConsentStates,
+    /// Makes the links of connectable senders.
+    pub pairings: pairing::Tickets,
 }
 
 impl Secrets {
@@ -37,6 +40,7 @@ impl Secrets {
             results: Arc::new(ResultKey::derive(&secret)),
             tickets: Tickets::derive(&secret),
             consents: ConsentStates::derive(&secret),
+            pairings: pairing::Tickets::derive(&secret),
         }
     }
 }
@@ -66,6 +70,7 @@ pub(super) fn router(parts: &Parts, settings: Settings, connect: Router) -> Rout
         signings: parts.signings.clone(),
         auth: parts.auth.clone(),
         consents: parts.secrets.consents.clone(),
+        pairings: parts.pairings.clone(),
         results: Arc::clone(&parts.secrets.results),
         tickets: parts.secrets.tickets.clone(),
         metrics: Arc::clone(&parts.metrics),

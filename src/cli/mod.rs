@@ -91,7 +91,7 @@ async fn dispatch(command: Command, inherited: Inherited) -> anyhow::Result<Exit
         Command::Audit(args) => audit::run(args).await,
         Command::Caller(args) => caller::run(args).await,
         Command::Consent(args) => consent::run(args).await,
-        Command::Demo(args) => demo::run(args).await,
+        Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::Keygen(args) => keygen::run(args).await,

@@ -23,6 +23,8 @@ pub struct Api {
     pub allow_forwarded: bool,
     /// Largest request.
     pub body_limit: ByteSize,
+    /// Largest request that is passed through; it streams and is not kept in memory.
+    pub passthrough_limit: ByteSize,
 }
 
 /// A listener's certificate.
@@ -62,6 +64,8 @@ pub(super) struct Raw {
     allow_forwarded: bool,
     #[serde(deserialize_with = "values::given")]
     body_limit: ByteSize,
+    #[serde(deserialize_with = "values::given")]
+    passthrough_limit: ByteSize,
 }
 
 impl Raw {
@@ -99,6 +103,7 @@ impl Raw {
             client_crl: self.client_crl,
             allow_forwarded: self.allow_forwarded,
             body_limit: self.body_limit,
+            passthrough_limit: self.passthrough_limit,
         })
     }
 }

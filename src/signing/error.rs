@@ -23,6 +23,14 @@ pub enum Error {
     /// The signing has ended, and cannot do this any more.
     #[error("the signing is {}", .0.as_str())]
     Closed(SigningStatus),
+    /// The caller has created its signings of the day.
+    #[error("the caller's {cap} signings of the day are created")]
+    DailyCap {
+        /// How many it may create.
+        cap: u64,
+        /// When the next day begins.
+        until: Timestamp,
+    },
     /// The upstream refused the envelope for good.
     #[error("the upstream refused the envelope")]
     Failed {
