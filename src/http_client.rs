@@ -15,7 +15,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -158,7 +158,7 @@ impl HttpClient {
         let timeout = request.timeout.unwrap_or(self.timeout);
         let limit = request.response_limit_bytes.unwrap_or(self.response_limit_bytes);
         let exchange = async {
-            let mut response = self.start(request, timeout).await?;
+            let mut response = self.start(request, None, timeout).await?;
             let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
             let body = read_all(&mut response, limit).await?;
             Ok(Response { status, headers, body })
@@ -170,9 +170,18 @@ impl HttpClient {
     ///
     /// The time-out covers the way to the header; after that only silence ends the stream early.
     pub async fn open(&self, request: Request) -> Result<StreamedResponse, Error> {
+        self.begin(request, None).await
+    }
+
+    /// As [`open`](Self::open), with a body that is sent as it arrives, once. The time-out covers its way, too.
+    pub async fn open_upload(&self, request: Request, upload: Upload) -> Result<StreamedResponse, Error> {
+        self.begin(request, Some(upload)).await
+    }
+
+    async fn begin(&self, request: Request, upload: Option<Upload>) -> Result<StreamedResponse, Error> {
         let timeout = request.timeout.unwrap_or(self.timeout);
         let limit = request.response_limit_bytes.unwrap_or(usize::MAX);
-        let mut response = self.within(timeout, self.start(request, timeout)).await?;
+        let mut response = self.within(timeout, self.start(request, upload, timeout)).await?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         Ok(StreamedResponse { status, headers, response, limit })
     }
@@ -188,18 +197,27 @@ impl HttpClient {
         }
     }
 
-    async fn start(&self, request: Request, timeout: Duration) -> Result<reqwest::Response, Error> {
+    async fn start(
+        &self,
+        mut request: Request,
+        upload: Option<Upload>,
+        timeout: Duration,
+    ) -> Result<reqwest::Response, Error> {
         check_url(&request.url, self.reach)?;
         let (method, host) = (request.method.clone(), request.url.host_str().unwrap_or_default().to_owned());
         let sent = match &self.way {
-            Way::Carrier(carrier) => Box::pin(carry(&**carrier, request, timeout)).await,
-            Way::Network(client) => client
-                .request(request.method, request.url)
-                .headers(request.headers)
-                .body(request.body.into_body())
-                .send()
-                .await
-                .map_err(Error::from_send),
+            Way::Carrier(carrier) => {
+                if let Some(upload) = upload {
+                    let whole = http_body_util::BodyExt::collect(upload).await?.to_bytes();
+                    request.body = Segments::from(vec![whole]);
+                }
+                Box::pin(carry(&**carrier, request, timeout)).await
+            }
+            Way::Network(client) => {
+                let body = upload.map_or_else(|| request.body.into_body(), reqwest::Body::wrap);
+                let sent = client.request(request.method, request.url).headers(request.headers).body(body);
+                sent.send().await.map_err(Error::from_send)
+            }
         };
         match &sent {
             Ok(response) => {
@@ -357,6 +375,52 @@ impl http_body::Body for Segments {
     }
 }
 
+/// A body that is sent as it arrives, without being kept: it can be sent once.
+pub struct Upload {
+    /// Behind a lock only because the client wants it shareable; nobody waits for it.
+    pieces: Mutex<BodyStream>,
+    left: Option<u64>,
+}
+
+impl Upload {
+    /// The pieces, and how many bytes they are together, if that is known. An error among them ends the
+    /// request before its end.
+    pub fn new(pieces: BodyStream, length: Option<u64>) -> Self {
+        Self { pieces: Mutex::new(pieces), left: length }
+    }
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Error>>> {
+        let pieces = self.pieces.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let piece = std::task::ready!(pieces.as_mut().poll_next(context));
+        if let (Some(Ok(piece)), Some(left)) = (&piece, &mut self.left) {
+            *left = left.saturating_sub(piece.len() as u64);
+        }
+        Poll::Ready(piece.map(|piece| piece.map(http_body::Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.left.map_or_else(http_body::SizeHint::default, http_body::SizeHint::with_exact)
+    }
+}
+
 /// An answer, read whole. Its body may be secret, so `Debug` shows only its size.
 pub struct Response {
     /// The status, of any class.
@@ -480,6 +544,9 @@ pub enum Error {
     /// The time was up.
     #[error("no answer in time")]
     TimedOut,
+    /// The body that was to be sent broke off.
+    #[error("the body that was being sent broke off")]
+    SourceBroke,
     /// The answer is larger than its limit.
     #[error("the answer is larger than its limit")]
     TooLarge,
@@ -502,7 +569,9 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Connect(_) | Self::Dns(_) | Self::Refused(_) | Self::Tls(_) => Outcome::NotSent,
-            Self::Broken(_) | Self::TimedOut | Self::TooLarge | Self::Truncated(_) => Outcome::Unknown,
+            Self::Broken(_) | Self::SourceBroke | Self::TimedOut | Self::TooLarge | Self::Truncated(_) => {
+                Outcome::Unknown
+            }
         }
     }
 

@@ -14,6 +14,7 @@
 //! | [`esign`] | client of the eSignature REST API; the vendor's JSON stops in it |
 //! | [`budget`] | the upstream's limits: what is left, who goes first |
 //! | [`store`] | durable state behind one trait: SQLite, Postgres |
+//! | [`pairing`] | a customer connects an account of their own |
 //! | [`connect`] | events that the upstream pushes to us |
 //! | [`events`] | our own events out: outbox, webhooks, streams |
 //! | [`objects`] | our JSON: what callers send and see |
@@ -52,6 +53,7 @@
 //! | SMS workflow of an account | `esign::identity` | hours |
 //! | roles of a template | `esign::templates` | minutes |
 //! | a signed document, with its digest | `signing::documents`, on disk | `documents.keep`, 15 minutes |
+//! | who is connected | `pairing` | 10 s behind the store |
 //!
 //! # What a call costs upstream (rule B1)
 //!
@@ -65,6 +67,7 @@
 //! | `POST …/purge` | 1, and one check if its event does not come |
 //! | `GET …/documents/…` | 1, then none for `documents.keep` |
 //! | `GET …/evidence` | 2, less what is kept |
+//! | `ANY …/esign/…` (passed through) | 1; 2 if the token had died |
 //!
 //! Cold, a sender costs one token exchange and one userinfo more, a template one read of its roles, and
 //! SMS one list of workflows; each once.
@@ -124,6 +127,7 @@ pub mod look;
 pub mod objects;
 pub mod oidc;
 pub mod ops;
+pub mod pairing;
 pub mod pdf;
 pub mod public;
 pub mod signing;

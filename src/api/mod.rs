@@ -12,10 +12,12 @@
 //! 3. What it answers goes into `objects`, and into the OpenAPI document; a test compares the two.
 
 pub mod caller;
+mod connect;
 mod documents;
 mod events;
 mod evidence;
 mod exchange;
+mod made_senders;
 pub mod middleware;
 pub mod openapi;
 mod passthrough;

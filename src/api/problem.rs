@@ -46,6 +46,8 @@ codes! {
         "Put the anchor text into the PDF as real text (not an image, at least 4 pt), or correct its spelling in the request.";
     clock_skew 502 true "This machine's clock is wrong",
         "Set the clock of the machine that runs countersign (NTP); the detail says how far it is off.";
+    consent_other_user 409 false "Somebody else has consented",
+        "Open the consent link signed in as the sender's own user: one e-mail address can have a user id in each account.";
     consent_required 409 false "The sender has not consented",
         "Open the consent link once in a browser, signed in as the sender (or as an administrator of its organisation), and repeat the call.";
     forbidden 403 false "This caller may not do that",
@@ -67,7 +69,7 @@ codes! {
     not_found 404 false "No such thing",
         "Check the id and the path; things of other callers do not exist for you.";
     payload_too_large 413 false "The request is too large",
-        "Send a smaller document, or raise api.body_limit in the settings.";
+        "Send a smaller document, or raise api.body_limit (for passed calls api.passthrough_limit) in the settings.";
     phone_invalid 400 false "The phone number is not valid",
         "Send the number as E.164: a plus sign, the country code and the number, digits only.";
     polling_budget 409 true "The envelope was checked too recently",
@@ -84,12 +86,16 @@ codes! {
         "Read Content-Range for the length, and ask for bytes that are there.";
     return_url_refused 400 false "The return URL is refused",
         "Use an http(s) URL whose origin is listed under return_origins of this caller.";
+    sender_not_connected 409 false "The sender is not connected",
+        "Give the customer the link of GET /v1/senders/NAME/connect, and repeat the call when they have accepted.";
     sender_not_in_account 502 false "The sender is not a member of the account",
         "Set senders.NAME.account to one of the accounts that the user belongs to; `countersign doctor` lists them.";
     sender_unknown 404 false "No such sender",
         "Use the name of a sender that this caller may use; GET /v1/senders lists them.";
     sender_unknown_user 502 false "DocuSign does not know the sender's user",
         "Set senders.NAME.user_id to the API user id (a GUID) shown under Apps and Keys, in the same environment.";
+    sender_user_is_account 502 false "The sender's user id is an account's",
+        "Set senders.NAME.user_id to the User ID on top of the Apps and Keys page; the API Account ID is another thing.";
     shutting_down 503 true "This daemon is stopping",
         "Repeat the same call; another daemon, or this one after its restart, will answer.";
     signer_not_ready 409 true "It is not this signer's turn",
@@ -106,6 +112,8 @@ codes! {
         "Correct or remove the fields listed in errors.";
     wrong_base_uri 502 false "The account lives on another host",
         "Check that sender, account and upstream.environment belong together; `countersign doctor` says which does not.";
+    wrong_environment 502 false "Demo and production are mixed",
+        "Use a user, an account and an integration key of the environment in upstream.environment: nothing is copied between the two.";
 }
 
 /// The entry of a code. Codes are constants of this crate; an unknown one would be our mistake, and reads
@@ -350,6 +358,10 @@ impl From<signing::Error> for Problem {
                 Self::new("signing_closed", format!("the signing is {}", status.as_str()))
             }
             Error::Download(error) => Self::from(&*error),
+            Error::DailyCap { cap, until } => {
+                Self::new("quota_exceeded", format!("this caller has created its {cap} signings of the day"))
+                    .at(until)
+            }
             Error::Failed { failure, signing, replayed } => {
                 Self::of_failure(&failure, signing).replayed(replayed)
             }

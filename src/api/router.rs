@@ -17,7 +17,7 @@ use crate::{
     api::{
         Callers, Problem,
         caller::Caller,
-        documents, events, evidence,
+        connect, documents, events, evidence, made_senders,
         middleware::{Watch, refuse_forwarded, watch},
         openapi, passthrough, senders, signings,
     },
@@ -26,6 +26,7 @@ use crate::{
     domain::{Mode, SenderName},
     esign,
     events::{Endpoints, Log, Streams},
+    pairing::Pairings,
     signing::{ResultKey, Signings, Tickets},
     telemetry::{metrics::Metrics, traces::Tracer},
 };
@@ -55,14 +56,18 @@ pub struct Api {
     pub public_origin: Option<String>,
     /// Whether signatures bind.
     pub mode: Mode,
-    /// The senders of the settings.
-    pub senders: Arc<Vec<SenderName>>,
+    /// Which accounts customers have connected.
+    pub pairings: Pairings,
     /// The templates of the settings, by name.
     pub templates: Arc<BTreeMap<String, String>>,
     /// Whether requests that came through a proxy are answered on loopback.
     pub allow_forwarded: bool,
     /// The largest body, in bytes.
     pub body_limit: usize,
+    /// The calls of an account in an hour, as the settings have them: what callers' shares are shares of.
+    pub hourly_limit: u64,
+    /// The largest body of a call that is passed through, in bytes.
+    pub passthrough_limit: usize,
     /// The public half of the key that signs results, as a JWK set.
     pub result_keys: Arc<str>,
     /// That key.
@@ -82,12 +87,28 @@ pub struct Api {
 }
 
 impl Api {
+    /// Whether a caller is told of a sender.
+    pub(super) fn sees(&self, caller: &Caller, sender: &SenderName) -> bool {
+        match self.pairings.made(sender) {
+            Some(made) => made.owner == caller.name,
+            None => caller.sees_sender(sender),
+        }
+    }
+
+    /// Whether a caller may use a sender: its own, or one of the settings that it has a right to.
+    pub(super) fn may_use(&self, caller: &Caller, sender: &SenderName) -> bool {
+        match self.pairings.made(sender) {
+            Some(made) => made.owner == caller.name,
+            None => caller.may_use_sender(sender),
+        }
+    }
+
     /// A sender, if it exists and this caller may use it: both sound the same from outside.
     pub(super) fn sender_of(&self, caller: &Caller, name: &str) -> Result<SenderName, Problem> {
-        let found = self.senders.iter().find(|known| known.as_str() == name);
-        found
-            .filter(|known| caller.may_use_sender(known))
-            .cloned()
+        let known = SenderName::new(name);
+        let is_theirs = self.auth.has(name) && self.may_use(caller, &known);
+        is_theirs
+            .then_some(known)
             .ok_or_else(|| Problem::new("sender_unknown", "there is no sender of that name for this caller"))
     }
 }
@@ -109,8 +130,10 @@ pub const PATHS: &[&str] = &[
     "/v1/links/{id}",
     "/v1/links/{id}/tickets",
     "/v1/senders",
+    "/v1/senders/{name}",
     "/v1/senders/{name}/check",
     "/v1/senders/{name}/consent",
+    "/v1/senders/{name}/connect",
     "/v1/senders/{name}/esign/{*path}",
     "/v1/webhook_endpoints",
     "/v1/webhook_endpoints/{id}",
@@ -155,9 +178,14 @@ pub fn router(api: Api) -> Router {
         .route("/docs/migrating", get(openapi::pages::migrate))
         .route("/docs/errors/{code}", get(openapi::pages::error));
     let senders = Router::new()
-        .route("/v1/senders", get(senders::list))
+        .route("/v1/senders", get(senders::list).post(made_senders::make))
+        .route(
+            "/v1/senders/{name}",
+            get(senders::show).patch(made_senders::change).delete(made_senders::unmake),
+        )
         .route("/v1/senders/{name}/check", post(senders::check))
         .route("/v1/senders/{name}/consent", get(senders::consent))
+        .route("/v1/senders/{name}/connect", get(connect::show).delete(connect::disconnect))
         .route("/v1/senders/{name}/esign/{*path}", any(passthrough::forward));
     let events = Router::new()
         .route("/v1/webhook_endpoints", post(events::create_endpoint).get(events::list_endpoints))

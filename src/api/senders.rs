@@ -39,6 +39,10 @@ struct SenderObject {
     mode: &'static str,
     state: &'static str,
     consent: &'static str,
+    /// The sender of the settings that it was made like; none if it is one itself.
+    like: Option<String>,
+    /// Whether a customer has connected it; none if its user is in the settings.
+    connected: Option<bool>,
     account_id: Option<String>,
     expires_at: Option<Timestamp>,
     runway_seconds: u64,
@@ -60,7 +64,7 @@ struct ErrorObject {
     cause: &'static str,
     detail: String,
     fix: &'static str,
-    since: Timestamp,
+    since: Option<Timestamp>,
 }
 
 /// `GET /v1/senders`.
@@ -68,25 +72,50 @@ pub(super) async fn list(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
 ) -> Result<Response, Problem> {
-    let names = api.senders.iter().filter(|name| caller.sees_sender(name));
-    let shown = names.filter_map(|name| Some(object(&api, name, api.auth.status(name.as_str()).ok()?)));
+    let names = api.auth.senders().into_iter().map(SenderName::new);
+    let names = names.filter(|name| api.sees(&caller, name));
+    let shown = names.filter_map(|name| Some(object(&api, &name, api.auth.status(name.as_str()).ok()?)));
     Ok(json(StatusCode::OK, show::list(shown.collect(), None)))
+}
+
+/// `GET /v1/senders/{name}`.
+pub(super) async fn show(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let sender = api.sender_of(&caller, &name)?;
+    shown(&api, &sender, StatusCode::OK)
+}
+
+/// A sender as it stands now.
+pub(super) fn shown(api: &Api, sender: &SenderName, status: StatusCode) -> Result<Response, Problem> {
+    let state = api.auth.status(sender.as_str()).map_err(|error| gone(&error))?;
+    Ok(json(status, show::to_bytes(&object(api, sender, state))))
 }
 
 fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
     let next_try = status.failure.as_ref().map(|failure| failure.next_try);
+    let failed = status.failure.as_ref().map(|failure| (Arc::clone(&failure.error), Some(failure.since)));
+    // A token that is good for no account is of no use.
+    let wrong = failed.or_else(|| status.misplaced.clone().map(|error| (error, None)));
     SenderObject {
         object: "sender",
         mode: match api.mode {
             Mode::Live => "live",
             Mode::Test => "test",
         },
-        state: match (status.has_token() || status.is_idle(), status.failure.is_some()) {
+        state: match (
+            status.misplaced.is_none() && (status.has_token() || status.is_idle()),
+            status.failure.is_some(),
+        ) {
             (true, false) => "ready",
             (true, true) => "degraded",
             (false, _) => "not_ready",
         },
         consent: status.consent.as_str(),
+        like: api.pairings.made(name).map(|made| made.like.clone()),
+        connected: api.pairings.is_connectable(name.as_str()).then(|| api.pairings.paired(name).is_some()),
         account_id: api.esign.known(name).map(|acting| acting.account.to_string()),
         expires_at: status.expires_at,
         runway_seconds: status.runway.as_secs(),
@@ -99,12 +128,12 @@ fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
                 last_success: key.last_success,
             })
             .collect(),
-        last_error: status.failure.map(|failure| ErrorObject {
-            code: failure.error.code(),
-            cause: failure.error.cause(),
-            detail: failure.error.to_string(),
-            fix: failure.error.fix(),
-            since: failure.since,
+        last_error: wrong.map(|(error, since)| ErrorObject {
+            code: error.code(),
+            cause: error.cause(),
+            detail: chain(&error),
+            fix: error.fix(),
+            since,
         }),
         next_try,
         name: status.name,
@@ -134,12 +163,17 @@ impl Finding {
         match result {
             Ok(_) => Self { check, ok: true, code: None, detail: good, fix: None },
             Err(error) => {
-                let cause = std::error::Error::source(&**error).map(|cause| format!(": {cause}"));
-                let detail = format!("{error}{}", cause.unwrap_or_default());
-                Self { check, ok: false, code: Some(error.code()), detail, fix: Some(error.fix()) }
+                let (code, detail, fix) = (Some(error.code()), chain(error), Some(error.fix()));
+                Self { check, ok: false, code, detail, fix }
             }
         }
     }
+}
+
+/// The error with its cause.
+fn chain(error: &auth::Error) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
 }
 
 /// `POST /v1/senders/{name}/check`: a token, the user and the account, asked for now.
@@ -211,8 +245,48 @@ struct ConsentObject {
     state: &'static str,
     individual_url: String,
     organisation_url: String,
+    own_organisation_url: Option<&'static str>,
     redirect_uri: String,
+    /// Which of the addresses is for whom, and why each may not be enough.
+    forms: [ConsentForm; 3],
 }
+
+/// A way to give consent (DocuSign, "Consent", read 2026-10).
+#[derive(Serialize)]
+struct ConsentForm {
+    form: &'static str,
+    url_field: &'static str,
+    who: &'static str,
+    counts_for: &'static str,
+    fails_when: &'static str,
+}
+
+const FORMS: [ConsentForm; 3] = [
+    ConsentForm {
+        form: "individual",
+        url_field: "individual_url",
+        who: "the sender's own user",
+        counts_for: "that user id alone; one e-mail address can have a user id in each account",
+        fails_when: "another user id signs in, a scope is missing on the link, the redirect URI is not registered to \
+                     the letter, or it is done in the other environment",
+    },
+    ConsentForm {
+        form: "own_organisation",
+        url_field: "own_organisation_url",
+        who: "an administrator of the organisation that owns the integration key, in DocuSign Admin under Connected \
+              Apps, with both scopes",
+        counts_for: "every user of the organisation whose e-mail address is in a domain that it has claimed",
+        fails_when: "the user's domain is not claimed, the plan has no organisation, or impersonation was left out",
+    },
+    ConsentForm {
+        form: "customers_organisation",
+        url_field: "organisation_url",
+        who: "an administrator of the customer's organisation, in a browser",
+        counts_for: "every user of that organisation whose e-mail address is in a domain that it has claimed",
+        fails_when: "whoever signs in is no organisation administrator, or the user's domain is not claimed; then the \
+                     user consents individually",
+    },
+];
 
 /// `GET /v1/senders/{name}/consent`: where a person gives consent. Without a public listener the caller
 /// says which registered address the browser goes back to.
@@ -241,8 +315,16 @@ pub(super) async fn consent(
     // An administrator is not the sender's user, so there is nobody to compare: no state.
     let (individual_url, organisation_url) =
         (url(ConsentBy::Individual, asked.as_ref())?, url(ConsentBy::Organisation, None)?);
-    let object = "consent";
-    let shown = ConsentObject { object, sender: name, state, individual_url, organisation_url, redirect_uri };
+    let shown = ConsentObject {
+        object: "consent",
+        sender: name,
+        state,
+        individual_url,
+        organisation_url,
+        own_organisation_url: api.auth.admin_url(),
+        redirect_uri,
+        forms: FORMS,
+    };
     Ok(json(StatusCode::OK, show::to_bytes(&shown)))
 }
 

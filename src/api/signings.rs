@@ -87,6 +87,10 @@ pub(super) async fn create(
         body,
         wait,
     };
+    if let Some(cap) = caller.daily_signings() {
+        let counted = api.signings.count_create(&ask.caller, ask.key, cap.into()).await;
+        counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    }
     let outcome = api.signings.create(ask).await;
     api.metrics.idempotency(counted(&outcome));
     let refused = |error| with_consent_link(&api, &sender, Problem::from(error).as_of(api.clock.now()));

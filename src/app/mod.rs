@@ -10,6 +10,7 @@ mod issuers;
 mod listeners;
 mod observe;
 mod operators;
+mod pairing;
 mod peers;
 mod reload;
 mod retention;
@@ -47,6 +48,7 @@ use crate::{
     listener::{Bound, Limits},
     oidc::Issuers,
     ops::Health,
+    pairing::Pairings,
     public,
     signing::{self, NonceKey, Signings},
     spool::Spool,
@@ -63,7 +65,7 @@ pub struct App {
     parts: Parts,
     listeners: Listeners,
     templates: BTreeMap<String, String>,
-    api: config::Api,
+    limits: ApiLimits,
     stop: config::Stop,
     visitors: Option<public::Settings>,
     events: events::Settings,
@@ -96,12 +98,29 @@ pub struct Parts {
     pub endpoints: Endpoints,
     /// What DocuSign pushes to us.
     pub inbox: Inbox,
+    /// Which accounts customers have connected.
+    pub pairings: Pairings,
     /// What is derived from the seal key.
     pub secrets: Secrets,
     certificates: Certificates,
     tracer: Tracer,
     clock: SharedClock,
     life: Lifecycle,
+}
+
+/// Limits of the API, and what it refuses.
+#[derive(Debug, Clone, Copy)]
+struct ApiLimits {
+    /// The largest body of our own calls, which are read into memory.
+    own_body: usize,
+    /// Of calls that are passed through, which stream.
+    passed_body: usize,
+    /// How many calls an account has in an hour.
+    hourly_calls: u64,
+    /// Creates under way at once.
+    creates_at_once: usize,
+    /// Whether a proxy's `Forwarded` headers are let in.
+    allow_forwarded: bool,
 }
 
 /// Where a daemon listens: what the ready file holds.
@@ -155,6 +174,9 @@ impl App {
         let operators = operators::Settings::of(&config);
         let endpoints = events.endpoints(&store, &clock);
         let listeners = listeners::bind(&config, inherited, &clock).await?;
+        let tools = (Arc::clone(&clock), secrets.pairings.clone());
+        let pairings = pairing::pairings(&config, (&auth, &esign), &store, &signings, tools)?;
+        pairings.sync().await.context("who is connected cannot be read")?;
         let parts = Parts {
             auth,
             signings,
@@ -166,6 +188,7 @@ impl App {
             esign,
             endpoints,
             inbox,
+            pairings,
             secrets,
             certificates: listeners.certificates.clone(),
             tracer,
@@ -174,12 +197,19 @@ impl App {
         };
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         let agreed = peers::Agreed::of(&config);
-        let (api, stop, retention) = (config.api, config.stop, config.store.retention);
+        let limits = ApiLimits {
+            own_body: config.api.body_limit.bytes(),
+            passed_body: config.api.passthrough_limit.bytes(),
+            hourly_calls: config.budget.hourly_limit.into(),
+            creates_at_once: config.api.creates_at_once as usize,
+            allow_forwarded: config.api.allow_forwarded,
+        };
+        let (stop, retention) = (config.stop, config.store.retention);
         Ok(Self {
             parts,
             listeners,
             templates,
-            api,
+            limits,
             stop,
             visitors,
             events,
@@ -208,7 +238,7 @@ impl App {
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
         let Self { parts, listeners, templates, visitors, events, operators, retention, .. } = self;
-        let (settings, stop) = (self.api, self.stop);
+        let (api_limits, stop) = (self.limits, self.stop);
         let closing = CancellationToken::new();
         observe::start(&parts);
         peers::watch(&parts, self.agreed);
@@ -218,6 +248,7 @@ impl App {
         budget::start(&parts);
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
+        pairing::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
         let names = parts.auth.senders().into_iter().map(SenderName::new).collect();
@@ -234,7 +265,7 @@ impl App {
         let limits = Limits { drain: stop.deadline, ..Limits::default() };
         let router = operators::router(&parts, operators, &closing);
         parts.life.spawn("ops listener", ops.serve(router, limits, closing.clone()));
-        serve_api(&parts, api, templates, &settings, &closing, stop);
+        serve_api(&parts, api, templates, api_limits, &closing, stop);
 
         parts.life.stopping().cancelled().await;
         let began = parts.clock.uptime();
@@ -262,12 +293,11 @@ fn serve_api(
     parts: &Parts,
     socket: Bound,
     templates: BTreeMap<String, String>,
-    settings: &config::Api,
+    given: ApiLimits,
     closing: &CancellationToken,
     stop: config::Stop,
 ) {
     let limits = Limits { drain: stop.deadline, ..Limits::default() };
-    let names = parts.auth.senders().into_iter().map(SenderName::new).collect();
     let api = api::router(api::Api {
         callers: parts.callers.clone(),
         signings: parts.signings.clone(),
@@ -285,13 +315,15 @@ fn serve_api(
         tickets: parts.secrets.tickets.clone(),
         public_origin: parts.signings.settings().public_origin.clone(),
         mode: parts.signings.settings().mode,
-        senders: Arc::new(names),
+        pairings: parts.pairings.clone(),
         templates: Arc::new(templates),
-        allow_forwarded: settings.allow_forwarded,
-        body_limit: settings.body_limit.bytes(),
+        allow_forwarded: given.allow_forwarded,
+        body_limit: given.own_body,
+        passthrough_limit: given.passed_body,
+        hourly_limit: given.hourly_calls,
         result_keys: parts.secrets.results.jwks().into(),
         results: Arc::clone(&parts.secrets.results),
-        creates: Arc::new(Semaphore::new(settings.creates_at_once as usize)),
+        creates: Arc::new(Semaphore::new(given.creates_at_once)),
         bundles: Arc::new(Semaphore::new(api::BUNDLES_AT_ONCE)),
         closing: closing.clone(),
         clock: Arc::clone(&parts.clock),

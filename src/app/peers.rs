@@ -38,7 +38,7 @@ impl Agreed {
         add("templates".to_owned(), format!("{:?}", config.templates));
         for (name, sender) in &config.senders {
             let text = format!(
-                "{} {} {:?} {:?}",
+                "{} {:?} {:?} {:?}",
                 sender.integration_key, sender.user_id, sender.account, sender.scopes
             );
             add(format!("senders.{name}"), text);

@@ -30,10 +30,8 @@ impl Parts {
         self.certificates.reload(config, &self.clock)?;
         events::prove(&self.inbox, &config.connect, &issuers);
         self.callers.replace(&config.callers, issuers);
-        for name in self.auth.senders() {
-            // A sender whose keys are broken says so in its status.
-            let _ = self.auth.wake(&name).await;
-        }
+        // A sender whose keys are broken says so in its status.
+        self.auth.wake_those_in_use().await;
         Ok(())
     }
 }

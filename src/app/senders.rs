@@ -29,27 +29,31 @@ const PROBE_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// Registers every sender; its keys are read now. Sends nothing.
 pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> {
     let module = config.signer.pkcs11.as_ref().map(|it| Module::new(it.module.clone(), it.pin.clone()));
+    let mut all = Vec::with_capacity(config.senders.len());
     for (name, sender) in &config.senders {
-        let setting = |key: &str| format!("senders.{name}.{key}");
+        // A connectable sender has no user yet; `pairing` adds it.
+        let Some(user_id) = sender.user_id else { continue };
         let scopes = Scopes::new(&sender.scopes).map_err(|error| {
-            ConfigError::new(setting("scopes"), error.to_string(), "see docs of DocuSign scopes")
+            let setting = format!("senders.{name}.scopes");
+            ConfigError::new(setting, error.to_string(), "see docs of DocuSign scopes")
         })?;
         let impersonation = Impersonation {
             integration_key: sender.integration_key.into(),
-            user_id: sender.user_id.into(),
+            user_id: user_id.into(),
             scopes,
             keys: key_sources(name, sender, module.as_ref())?,
             account: AccountChoice::parse(sender.account.as_deref()),
         };
-        auth.register(name, impersonation).await.map_err(|error| {
-            let fix = "write the path of an RSA private key in PEM, readable by this user only";
-            ConfigError::new(setting("keys"), error.to_string(), fix)
-        })?;
-        if !config.upstream.is_emulator() {
-            refuse_example_key(auth, name)?;
-        }
+        all.push((Arc::from(name.as_str()), impersonation));
     }
-    Ok(())
+    auth.register_all(all).await.map_err(|(name, error)| {
+        let fix = "write the path of an RSA private key in PEM, readable by this user only";
+        ConfigError::new(format!("senders.{name}.keys"), error.to_string(), fix)
+    })?;
+    if config.upstream.is_emulator() {
+        return Ok(());
+    }
+    auth.senders().iter().try_for_each(|name| refuse_example_key(auth, name))
 }
 
 /// The key of `keys.example/` is public, so a real upstream must never trust it (rule S4).
@@ -95,6 +99,26 @@ fn key_sources(
     sender.keys.iter().enumerate().map(of).collect()
 }
 
+/// The keys of a connectable sender: files and values only, until a device is shared by all who use it.
+pub(super) fn file_keys(name: &str, sender: &config::Sender) -> Result<Vec<KeySource>, ConfigError> {
+    let of = |source: &config::KeySource| match source {
+        config::KeySource::Device(_) => {
+            let cause = "a connectable sender's key cannot be in a device";
+            Err(ConfigError::new(format!("senders.{name}.keys"), cause, "name a PEM file"))
+        }
+        config::KeySource::File(path) => Ok(KeySource::File(path.clone())),
+        config::KeySource::Inline(text) => Ok(KeySource::Inline(text.clone())),
+    };
+    sender.keys.iter().map(of).collect()
+}
+
+/// Senders that are minted for at start; of more, each when it is first used.
+const AT_START: usize = 20;
+/// What health calls very many senders together.
+const TOGETHER: &str = "senders";
+/// Senders that it names then.
+const NAMED: usize = 5;
+
 /// Mints the first tokens, and keeps health up to date with the senders' state.
 pub(super) fn watch(parts: &Parts) {
     if let Some(signer) = parts.auth.signer_process() {
@@ -106,7 +130,14 @@ pub(super) fn watch(parts: &Parts) {
             "the signer process holds the private keys"
         );
     }
-    for name in parts.auth.senders() {
+    let names = parts.auth.senders();
+    let at_start: Vec<_> =
+        names.into_iter().filter(|name| !is_unpaired(parts, name)).take(AT_START).collect();
+    if at_start.is_empty() {
+        // All of them wait for customers: there is no first token to wait for.
+        parts.health.started();
+    }
+    for name in at_start {
         let (auth, esign) = (parts.auth.clone(), Arc::clone(&parts.esign));
         // The failure, if it is one, is in the sender's status; the refresher goes on by itself.
         parts.life.spawn_work("first token", async move {
@@ -139,6 +170,10 @@ pub(super) fn watch(parts: &Parts) {
                 () = stopping.cancelled() => return,
                 () = probing.clock.sleep(PROBE_EVERY) => {}
             }
+            if probing.auth.is_crowded() {
+                // Of very many senders the idle ones are left alone.
+                continue;
+            }
             for name in probing.auth.senders() {
                 // What it finds is in the sender's status.
                 let _ = probing.auth.probe(&name).await;
@@ -148,9 +183,23 @@ pub(super) fn watch(parts: &Parts) {
     parts.life.spawn("consent probe", task);
 }
 
+/// Whether it waits for a customer, which is nobody's fault.
+fn is_unpaired(parts: &Parts, name: &str) -> bool {
+    parts.pairings.is_connectable(name) && parts.pairings.paired(&SenderName::new(name)).is_none()
+}
+
 fn report(parts: &Parts) {
     report_signer(parts);
+    if parts.auth.is_crowded() {
+        return report_together(parts);
+    }
     for status in parts.auth.statuses() {
+        if is_unpaired(parts, &status.name) {
+            let part = format!("sender.{}", status.name);
+            let detail = "waits for a customer to connect it";
+            parts.health.set(Reason::new(part, PartStatus::Ready, detail));
+            continue;
+        }
         if status.has_token() {
             parts.health.started();
         }
@@ -170,9 +219,44 @@ fn report_signer(parts: &Parts) {
     parts.health.set(Reason { next_try: signer.next_try, ..Reason::new("signer", state, detail) });
 }
 
+/// Of very many senders those in use count, together: one customer's trouble is not the daemon's, and it is
+/// ready for as long as one of them can act. Each one's state is at `GET /v1/senders`.
+fn report_together(parts: &Parts) {
+    let in_use = parts.auth.statuses_in_use();
+    let in_use: Vec<_> = in_use.into_iter().filter(|status| !is_unpaired(parts, &status.name)).collect();
+    let can_act = in_use.iter().filter(|status| status.has_token()).count();
+    if can_act > 0 {
+        parts.health.started();
+    }
+    let unwell: Vec<_> = in_use.iter().filter(|status| status.failure.is_some()).collect();
+    if unwell.is_empty() {
+        let detail = format!("{can_act} in use, all well");
+        return parts.health.set(Reason::new(TOGETHER, PartStatus::Ready, detail));
+    }
+    let named = unwell.iter().take(NAMED).filter_map(|status| {
+        status.failure.as_ref().map(|failure| format!("{} ({})", status.name, failure.error.code()))
+    });
+    let named: Vec<_> = named.collect();
+    let detail = format!(
+        "{} of {} in use are in trouble, among them {}",
+        unwell.len(),
+        in_use.len(),
+        named.join(", ")
+    );
+    let next_try = unwell.iter().filter_map(|status| Some(status.failure.as_ref()?.next_try)).min();
+    let state = if can_act > 0 { PartStatus::Degraded } else { PartStatus::NotReady };
+    parts.health.set(Reason { next_try, ..Reason::new(TOGETHER, state, detail) });
+}
+
 /// An outage of the account server while a token is valid is degraded, not unready (rule H1).
 fn judge(status: &SenderStatus) -> Reason {
     let part = format!("sender.{}", status.name);
+    if let (true, Some(error)) = (status.has_token(), &status.misplaced) {
+        let cause =
+            std::error::Error::source(&**error).map_or_else(|| error.to_string(), ToString::to_string);
+        let detail = format!("{cause} ({}): {}", error.code(), error.fix());
+        return Reason { code: Some(error.code()), ..Reason::new(part, PartStatus::NotReady, detail) };
+    }
     if status.is_idle() {
         return Reason::new(part, PartStatus::Ready, "idle; a token is minted when somebody asks");
     }

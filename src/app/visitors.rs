@@ -10,6 +10,7 @@ use crate::{
     auth::consent_state::ConsentStates,
     config::{Config, ConfigError},
     look::{Logo, Look},
+    pairing,
     public::{self, Dependencies, PATHS, Proxies, Public, Settings},
     signing::{ResultKey, Tickets},
 };
@@ -23,6 +24,8 @@ pub struct Secrets {
     pub tickets: Tickets,
     /// Makes the `state` of consent links.
     pub consents: ConsentStates,
+    /// Makes the links of connectable senders.
+    pub pairings: pairing::Tickets,
 }
 
 impl Secrets {
@@ -33,6 +36,7 @@ impl Secrets {
             results: Arc::new(ResultKey::derive(&secret)),
             tickets: Tickets::derive(&secret),
             consents: ConsentStates::derive(&secret),
+            pairings: pairing::Tickets::derive(&secret),
         }
     }
 }
@@ -62,6 +66,7 @@ pub(super) fn router(parts: &Parts, settings: Settings, connect: Router) -> Rout
         signings: parts.signings.clone(),
         auth: parts.auth.clone(),
         consents: parts.secrets.consents.clone(),
+        pairings: parts.pairings.clone(),
         results: Arc::clone(&parts.secrets.results),
         tickets: parts.secrets.tickets.clone(),
         metrics: Arc::clone(&parts.metrics),

@@ -76,6 +76,15 @@ impl AccessToken {
         Self(Arc::new(Inner { header: minted.header, generation, schedule }))
     }
 
+    /// As [`publish`](Self::publish), for the first token of one of very many senders: it is refreshed at any
+    /// time in the first half of its life.
+    pub(super) fn publish_in_crowd(minted: MintedToken, generation: u64, jitter: f64) -> Self {
+        let mut schedule = Schedule::new(minted.born, minted.life, 0.0);
+        let half = schedule.refresh_at.saturating_sub(minted.born);
+        schedule.refresh_at = minted.born.saturating_add(half.mul_f64(0.05 + 0.475 * (jitter + 1.0)));
+        Self(Arc::new(Inner { header: minted.header, generation, schedule }))
+    }
+
     /// The value of the `Authorization` header, "Bearer …", marked sensitive.
     pub fn header(&self) -> &HeaderValue {
         &self.0.header

@@ -3,16 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use secrecy::ExposeSecret as _;
-
 use super::{
     Auth,
-    access_token::MintedToken,
     consent::{self, ConsentBy, PkceVerifier},
     error::{Error, Kind},
-    grant::{self, ClientProof},
+    grant::ClientProof,
     identity::UserId,
-    user_info::{self, Account, AccountChoice, UserInfo},
+    user_info::{self, Account, NotInAccount, UserInfo},
 };
 
 /// Memberships rarely change; the vendor advises to cache them.
@@ -25,6 +22,13 @@ pub(super) struct KnownUser {
     info: UserInfo,
     /// The uptime from which it should be asked for again.
     stale_at: Duration,
+}
+
+impl KnownUser {
+    /// Whether one of the user's accounts has this id.
+    pub(super) fn has_account(&self, id: uuid::Uuid) -> bool {
+        self.info.accounts.iter().any(|account| account.id == id)
+    }
 }
 
 /// Whether the person who went through the consent page was the right one.
@@ -79,9 +83,15 @@ impl Auth {
     pub async fn account(&self, name: &str) -> Result<Account, Arc<Error>> {
         let sender = self.sender(name)?;
         let info = self.user_info(name).await?;
-        let choice = sender.impersonation.as_ref().map(|sender| &sender.account);
-        let chosen = info.choose(choice.unwrap_or(&AccountChoice::Default));
-        chosen.cloned().map_err(|reason| Arc::new(Error::NotInAccount(reason)))
+        let chosen = info.choose(&sender.account).cloned();
+        let placed = chosen.and_then(|account| match self.inner.server.fits(&account.base_uri) {
+            Ok(()) => Ok(account),
+            Err(misfit) => Err(NotInAccount::misfit(&account, misfit)),
+        });
+        let placed = placed.map_err(|reason| Arc::new(Error::NotInAccount(reason)));
+        // What is wrong with the pairing is in the status until it is not.
+        sender.misplaced.store(placed.as_ref().err().cloned());
+        placed
     }
 
     /// The page on which consent for this sender is given.
@@ -109,25 +119,19 @@ impl Auth {
     ) -> Result<ConsentOutcome, Arc<Error>> {
         let sender = self.sender(name)?;
         let who = sender.impersonation.as_ref().ok_or_else(|| Arc::new(Error::SenderUnknown))?;
-        let (client, server) = (&self.inner.client, &self.inner.server);
-        let sent = self.inner.clock.uptime();
-        let reply = grant::exchange_code(client, server, who.integration_key, code, proof).await;
-        self.observe(sent, reply.date);
         // Consent is stored with the answer to the page, whatever becomes of the code.
-        let granted = match reply.result {
-            Ok(granted) => granted,
+        let consented = match self.code_grant().answered(who.integration_key, code, proof).await {
+            Ok(answered) => answered.user.user_id,
             Err(error) => {
                 self.wake(name).await?;
                 return Err(Arc::new(error));
             }
         };
-        let bearer = granted.bearer.expose_secret();
-        let person = MintedToken::new(bearer, sent, granted.life)
-            .ok_or(Error::Malformed { status: 200, what: "no header can carry its token" })?;
-        let reply = user_info::fetch(client, server, &person.header).await;
-        self.observe(sent, reply.date);
-        let consented = reply.result?.user_id;
-        if consented != who.user_id {
+        let is_other = consented != who.user_id;
+        let by_other =
+            is_other.then(|| Arc::new(Error::ConsentByOther { consented, configured: who.user_id }));
+        sender.consented_other.store(by_other);
+        if is_other {
             sender.record.consented(Some(consented));
             return Ok(ConsentOutcome::OtherUser { consented, configured: who.user_id });
         }

@@ -78,8 +78,8 @@ pub fn url(
     }
     if let Some(verifier) = verifier {
         add("code_challenge", &verifier.challenge());
-        // RFC 7636 spells it so; a third party saw "s256" in the vendor's pages.
-        add("code_challenge_method", "S256");
+        // RFC 7636 spells it "S256"; the vendor's pages, as third parties quote them, do not.
+        add("code_challenge_method", "s256");
     }
     url
 }
@@ -107,7 +107,7 @@ impl PkceVerifier {
     }
 
     /// One made of secret bytes from elsewhere.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes)))
     }
 
@@ -117,7 +117,7 @@ impl PkceVerifier {
     }
 
     /// The public half.
-    fn challenge(&self) -> String {
+    pub(crate) fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.0.as_bytes()))
     }
 }

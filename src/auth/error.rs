@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{signer::SignError, signing_key, user_info::NotInAccount};
+use super::{identity::UserId, signer::SignError, signing_key, user_info::NotInAccount};
 use crate::http_client;
 
 /// Why there is no access token, or nothing to use it on.
@@ -27,6 +27,17 @@ pub enum Error {
     /// The authorization code or refresh token is used up, stale or not ours.
     #[error("the account server refuses this authorization code or refresh token")]
     CodeRejected,
+    /// Somebody consented, and it was another user than the sender's.
+    #[error("user {consented} has consented, and the sender acts as {configured}")]
+    ConsentByOther {
+        /// Who did.
+        consented: UserId,
+        /// Who is configured.
+        configured: UserId,
+    },
+    /// What let a connected sender act is gone: revoked, expired, or used by somebody who is not us.
+    #[error("the connection of this sender is lost: its refresh token is not taken any more")]
+    ConnectionLost,
     /// The user has not consented to every scope that we ask for, or has withdrawn that.
     #[error("the impersonated user has not consented to this integration key and these scopes")]
     ConsentRequired,
@@ -50,6 +61,9 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// A connectable sender that nobody has connected yet.
+    #[error("this sender is not connected to an account")]
+    NotConnected,
     /// The account that the settings name is not one that can be used.
     #[error("no usable account")]
     NotInAccount(#[source] NotInAccount),
@@ -87,6 +101,9 @@ pub enum Error {
     /// No answer at all.
     #[error("the account server cannot be reached")]
     Unreachable(#[source] http_client::Error),
+    /// The user id is the id of an account.
+    #[error("user_id is the id of an account, and not of a user")]
+    UserIsAccount,
     /// The user does not exist, or is closed, in this environment.
     #[error("the account server does not know this user id")]
     UserUnknown,
@@ -115,13 +132,17 @@ impl Error {
             | Self::Unreachable(_) => Kind::Transient,
             Self::ClockSkew { .. }
             | Self::CodeRejected
+            | Self::ConnectionLost
             | Self::ConsentRequired
             | Self::IssuerUnknown
             | Self::KeyRejected
             | Self::KeyUnusable(_)
+            | Self::NotConnected
             | Self::NotInAccount(_)
             | Self::Refused { .. }
             | Self::SenderUnknown
+            | Self::ConsentByOther { .. }
+            | Self::UserIsAccount
             | Self::UserUnknown => Kind::Permanent,
         }
     }
@@ -131,6 +152,7 @@ impl Error {
         match self {
             Self::ClockSkew { .. } => "clock_skew",
             Self::Closed => "shutting_down",
+            Self::ConnectionLost | Self::NotConnected => "sender_not_connected",
             Self::ConsentRequired => "consent_required",
             Self::IssuerUnknown
             | Self::KeyRejected
@@ -146,6 +168,8 @@ impl Error {
             | Self::TokenRefused
             | Self::Unavailable { .. }
             | Self::Unreachable(_) => "provider_unavailable",
+            Self::ConsentByOther { .. } => "consent_other_user",
+            Self::UserIsAccount => "sender_user_is_account",
             Self::UserUnknown => "sender_unknown_user",
         }
     }
@@ -157,12 +181,14 @@ impl Error {
             Self::ClockSkew { .. } => "clock_skew",
             Self::Closed => "closed",
             Self::CodeRejected => "code_rejected",
+            Self::ConnectionLost => "connection_lost",
             Self::ConsentRequired => "consent_required",
             Self::Internal => "internal",
             Self::IssuerUnknown => "issuer_unknown",
             Self::KeyRejected => "key_rejected",
             Self::KeyUnusable(_) => "key_unusable",
             Self::Malformed { .. } => "malformed",
+            Self::NotConnected => "not_connected",
             Self::NotInAccount(_) => "not_in_account",
             Self::RateLimited { .. } => "rate_limited",
             Self::Refused { .. } => "refused",
@@ -171,6 +197,8 @@ impl Error {
             Self::TokenRefused => "token_refused",
             Self::Unavailable { .. } => "unavailable",
             Self::Unreachable(_) => "unreachable",
+            Self::ConsentByOther { .. } => "consent_other_user",
+            Self::UserIsAccount => "user_is_account",
             Self::UserUnknown => "user_unknown",
         }
     }
@@ -181,9 +209,14 @@ impl Error {
             Self::ClockSkew { .. } => "Set this machine's clock (NTP); the daemon corrects for it meanwhile.",
             Self::Closed => "Send the request again: another instance or the restarted one will answer.",
             Self::CodeRejected => "Open the consent link again: a code works once, for a few minutes.",
+            Self::ConnectionLost => {
+                "Have the customer open the sender's connect link again (GET /v1/senders/NAME/connect)."
+            }
             Self::ConsentRequired => {
                 "Open the sender's consent link as the impersonated user and accept; both scopes, signature and \
-                 impersonation, must be on it."
+                 impersonation, must be on it. For a whole organisation its administrator grants it: one's own in \
+                 DocuSign Admin (Connected Apps), a customer's by the organisation link; either counts for users of \
+                 claimed domains only (GET /v1/senders/NAME/consent shows all three)."
             }
             Self::Internal => "Report this with the log: it is a fault of the daemon.",
             Self::IssuerUnknown => {
@@ -200,6 +233,9 @@ impl Error {
             Self::Malformed { .. } => {
                 "Check that upstream.environment and any proxy lead to DocuSign; the daemon keeps trying."
             }
+            Self::NotConnected => {
+                "Give the customer the sender's connect link (GET /v1/senders/NAME/connect); it works once they have accepted."
+            }
             Self::NotInAccount(reason) => reason.fix(),
             Self::RateLimited { .. } => "Wait; the daemon asks again when the limit resets.",
             Self::Refused { .. } => {
@@ -210,6 +246,13 @@ impl Error {
             Self::TokenRefused => "Nothing to do: a fresh token is being minted.",
             Self::Unavailable { .. } => "Wait; the daemon asks again by itself. See DocuSign's status page.",
             Self::Unreachable(_) => "Check DNS, the way out, and the trusted certificates of this machine.",
+            Self::ConsentByOther { .. } => {
+                "Open the consent link signed in as the sender's own user: one e-mail address can have a user id in each \
+                 account, and consent counts for one of them; or set user_id to the user who consented."
+            }
+            Self::UserIsAccount => {
+                "Set user_id to the User ID on top of the Apps and Keys page; the API Account ID below it is another thing."
+            }
             Self::UserUnknown => {
                 "Set user_id to the API user id (a GUID, not an e-mail address or account id) of an active user in \
                  this environment."

@@ -91,6 +91,33 @@ impl AccountServer {
         Ok(Self { origin: origin.clone(), audience: audience.into() })
     }
 
+    /// Whether an account at this base URI is of the same environment, so that a token from here is of use
+    /// there. Each environment has hosts of its own (DocuSign, "Authentication" and "Go-Live", read 2026-10).
+    pub fn fits(&self, base_uri: &Url) -> Result<(), Misfit> {
+        const DEMO: &str = "demo.docusign.net";
+        let host = base_uri.host_str().unwrap_or_default();
+        let is_docusign = base_uri.scheme() == "https" && host.ends_with(".docusign.net");
+        match self.origin.host_str().unwrap_or_default() {
+            "account-d.docusign.com" if is_docusign && host == DEMO => Ok(()),
+            "account-d.docusign.com" if is_docusign => Err(Misfit::ProductionAccount),
+            "account.docusign.com" if is_docusign && host != DEMO => Ok(()),
+            "account.docusign.com" if is_docusign => Err(Misfit::DemoAccount),
+            "account-d.docusign.com" | "account.docusign.com" => Err(Misfit::ForeignHost),
+            // An emulator: what it gives out must not reach anybody else (rule S4).
+            _ if is_loopback(base_uri) => Ok(()),
+            _ => Err(Misfit::ForeignHost),
+        }
+    }
+
+    /// The environment's administration (reference, section 1.1).
+    pub(super) fn admin_url(&self) -> Option<&'static str> {
+        match self.origin.host_str().unwrap_or_default() {
+            "account-d.docusign.com" => Some("https://admindemo.docusign.com"),
+            "account.docusign.com" => Some("https://admin.docusign.com"),
+            _ => None,
+        }
+    }
+
     /// The `aud` of assertions for it.
     pub fn audience(&self) -> &Arc<str> {
         &self.audience
@@ -101,6 +128,26 @@ impl AccountServer {
         let mut url = self.origin.clone();
         url.set_path(path);
         url
+    }
+}
+
+/// Why an account and an account server do not belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// The account is a developer account, and the account server is production's.
+    DemoAccount,
+    /// The account is on a host that this environment does not have.
+    ForeignHost,
+    /// The account is a production account, and the account server is the developers'.
+    ProductionAccount,
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
@@ -175,6 +222,24 @@ mod tests {
         assert_eq!(audience("https://account.docusign.com/oauth/token"), Err(NotAnOrigin));
         assert_eq!(audience("https://user@account.docusign.com/"), Err(NotAnOrigin));
         assert_eq!(audience("file:///etc/passwd"), Err(NotAnOrigin));
+    }
+
+    #[test]
+    fn a_token_of_one_environment_is_not_taken_to_another() {
+        let fits = |server: &str, base: &str| {
+            AccountServer::new(&Url::parse(server).unwrap()).unwrap().fits(&Url::parse(base).unwrap())
+        };
+        let (demo, live) = ("https://account-d.docusign.com", "https://account.docusign.com");
+        assert_eq!(fits(demo, "https://demo.docusign.net"), Ok(()));
+        assert_eq!(fits(live, "https://eu.docusign.net"), Ok(()));
+        assert_eq!(fits(live, "https://na3.docusign.net"), Ok(()));
+        assert_eq!(fits(demo, "https://www.docusign.net"), Err(Misfit::ProductionAccount));
+        assert_eq!(fits(live, "https://demo.docusign.net"), Err(Misfit::DemoAccount));
+        for base in ["https://docusign.net.evil.example", "http://eu.docusign.net", "http://127.0.0.1:8443"] {
+            assert_eq!(fits(live, base), Err(Misfit::ForeignHost), "{base}");
+        }
+        assert_eq!(fits("http://127.0.0.1:8443", "http://localhost:9"), Ok(()));
+        assert_eq!(fits("http://127.0.0.1:8443", "https://demo.docusign.net"), Err(Misfit::ForeignHost));
     }
 
     #[test]

@@ -5,11 +5,17 @@
 //! token. A file that turns bad changes nothing but the status. The ring never talks to anyone; the
 //! exchange asks it whom to try and reports what came of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
 
 use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
 
 use super::{
+    identity::IntegrationKey,
+    impersonation::Impersonation,
     key_place::{Found, Place},
     signer::Signer,
     signer_process::SignerProcess,
@@ -48,6 +54,40 @@ struct Held {
     loaded_at: Timestamp,
     last_success: Option<Timestamp>,
     rejected: bool,
+}
+
+/// The rings in use. Keys belong to the integration key and not to a user (DocuSign, "Apps and Keys"), so
+/// senders of one integration key with the same places share a ring: what is read, and what is proven.
+#[derive(Debug, Default)]
+pub(super) struct KeyRings {
+    /// By the integration key and where the keys are: a path, a device's name, or the digest of a text.
+    known: HashMap<(IntegrationKey, Vec<String>), Weak<KeyRing>>,
+}
+
+impl KeyRings {
+    /// The ring of a sender; read now if none of its like is in use.
+    pub(super) async fn ring(
+        &mut self,
+        sender: &Impersonation,
+        process: Option<&SignerProcess>,
+        clock: &SharedClock,
+    ) -> Result<Arc<KeyRing>, signing_key::Error> {
+        let places = sender.keys.iter().map(|source| match source {
+            KeySource::Inline(text) => {
+                let text = text.expose_secret().as_bytes();
+                format!("{:?}", aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text))
+            }
+            elsewhere => elsewhere.to_string(),
+        });
+        let key = (sender.integration_key, places.collect());
+        if let Some(ring) = self.known.get(&key).and_then(Weak::upgrade) {
+            return Ok(ring);
+        }
+        let ring = Arc::new(KeyRing::load(sender.keys.clone(), process, Arc::clone(clock)).await?);
+        self.known.retain(|_, ring| ring.strong_count() > 0);
+        self.known.insert(key, Arc::downgrade(&ring));
+        Ok(ring)
+    }
 }
 
 /// How a key stands.

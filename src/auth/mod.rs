@@ -25,6 +25,7 @@ mod key_place;
 pub mod access_token;
 pub mod assertion;
 pub mod clock_offset;
+pub mod code_grant;
 pub mod consent;
 pub mod consent_state;
 pub mod device;
@@ -45,6 +46,7 @@ pub mod user_info;
 pub use self::{
     access_token::AccessToken,
     accounts::ConsentOutcome,
+    code_grant::CodeGrant,
     error::{Error, Kind},
     impersonation::Impersonation,
     status::SenderStatus,
@@ -66,18 +68,22 @@ use self::{
     clock_offset::{ClockOffset, Offset},
     identity::AccountServer,
     impersonation::GrantSource,
-    key_ring::KeyRing,
+    key_ring::{KeyRing, KeyRings},
     retry::Retry,
     signer_process::SignerProcess,
     token_cache::{Miss, Record, Surroundings, TokenCache},
+    user_info::AccountChoice,
 };
 pub use crate::lifecycle::Spawner;
 use crate::{clock::SharedClock, http_client::HttpClient};
 
 /// How often key files are looked at. A change is to be taken up within 10 s (rule T10).
 const KEY_WATCH: Duration = Duration::from_secs(2);
-/// Far above any number of senders that one daemon has.
-const MAX_SENDERS: u64 = 10_000;
+/// Far above any number of senders that one daemon uses at once.
+const MAX_SENDERS: u64 = 100_000;
+/// More senders than this are not each looked at: they are not all minted for at start, health speaks of
+/// them together, and their refreshes are spread out.
+const CROWD: usize = 20;
 /// moka's own clock collects what ours forgot; it decides nothing.
 const GARBAGE_AFTER: Duration = Duration::from_secs(7 * 86_400);
 
@@ -116,6 +122,8 @@ struct Inner {
     senders: ArcSwap<HashMap<Arc<str>, Arc<Sender>>>,
     /// Held while `senders` is replaced.
     registering: Mutex<Watch>,
+    /// Held while keys are read.
+    rings: tokio::sync::Mutex<KeyRings>,
     /// One live cache a sender; idle ones leave.
     caches: moka::future::Cache<Arc<str>, TokenCache>,
     users: moka::future::Cache<Arc<str>, Arc<accounts::KnownUser>>,
@@ -124,6 +132,7 @@ struct Inner {
 }
 
 /// Whether the task that looks at key files runs.
+#[derive(Default)]
 struct Watch {
     is_running: bool,
 }
@@ -131,12 +140,33 @@ struct Watch {
 struct Sender {
     name: Arc<str>,
     impersonation: Option<Impersonation>,
+    account: AccountChoice,
+    /// Who consented instead of the sender's user, if somebody did.
+    consented_other: ArcSwapOption<Error>,
+    /// Why the user and the account do not belong together, if that is so.
+    misplaced: ArcSwapOption<Error>,
     keys: Option<Arc<KeyRing>>,
     source: Arc<dyn TokenSource>,
     record: Arc<Record>,
     /// The cache of the last reader, so that a read does not go through moka.
     live: ArcSwapOption<TokenCache>,
     closed: CancellationToken,
+}
+
+impl Sender {
+    /// Whether its token is in use, or was asked for and is being tried for.
+    fn is_live(&self) -> bool {
+        self.live.load().as_ref().is_some_and(|cache| !cache.is_dropped())
+    }
+}
+
+/// Each sender has jitter of its own: with one seed for all, thousands of senders that were first used
+/// together would refresh together for ever.
+fn seed_of(seed: u64, name: &str) -> u64 {
+    // FNV-1a: small, and the same in every run.
+    name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 impl fmt::Debug for Auth {
@@ -188,7 +218,8 @@ impl Auth {
             signer,
             generations: Arc::default(),
             senders: ArcSwap::default(),
-            registering: Mutex::new(Watch { is_running: false }),
+            registering: Mutex::default(),
+            rings: tokio::sync::Mutex::default(),
             caches: moka::future::Cache::builder()
                 .max_capacity(MAX_SENDERS)
                 .time_to_idle(GARBAGE_AFTER)
@@ -207,28 +238,57 @@ impl Auth {
     ///
     /// Fails only if not one key can be read; other defects are in the status.
     pub async fn register(&self, name: &str, sender: Impersonation) -> Result<(), signing_key::Error> {
-        let (signer, clock) = (self.inner.signer.as_ref(), Arc::clone(&self.inner.clock));
-        let keys = Arc::new(KeyRing::load(sender.keys.clone(), signer, clock).await?);
-        let exchange = GrantSource::new(
-            self.inner.client.clone(),
-            self.inner.server.clone(),
-            &sender,
-            Arc::clone(&keys),
-            Arc::clone(&self.inner.offset),
-            Arc::clone(&self.inner.clock),
-        );
-        let retry = Retry::new(exchange, Arc::clone(&self.inner.clock), self.inner.options.seed);
-        let is_watchable = keys.is_watchable();
-        self.insert(name, Some(sender), Some(keys), Arc::new(retry));
+        let all = vec![(Arc::from(name), sender)];
+        self.register_all(all).await.map_err(|(_, error)| error)
+    }
+
+    /// As [`register`](Self::register), for many at once: thousands of senders of one integration key share
+    /// what is read of their keys. Fails with the name of the first sender that has none.
+    pub async fn register_all(
+        &self,
+        new: Vec<(Arc<str>, Impersonation)>,
+    ) -> Result<(), (Arc<str>, signing_key::Error)> {
+        let (mut made, mut is_watchable) = (Vec::with_capacity(new.len()), false);
+        {
+            let mut rings = self.inner.rings.lock().await;
+            for (name, sender) in new {
+                let keys = rings.ring(&sender, self.inner.signer.as_ref(), &self.inner.clock).await;
+                let keys = keys.map_err(|error| (Arc::clone(&name), error))?;
+                is_watchable |= keys.is_watchable();
+                made.push(self.impersonating(&name, sender, keys));
+            }
+        }
+        self.insert(made);
         if is_watchable {
             self.watch_keys();
         }
         Ok(())
     }
 
-    /// Adds a sender whose tokens come from elsewhere.
-    pub fn register_source(&self, name: &str, source: Arc<dyn TokenSource>) {
-        self.insert(name, None, None, source);
+    /// Adds a sender whose tokens come from elsewhere, or replaces the one of that name.
+    pub fn register_source(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) {
+        self.replace(name, Some(Arc::new(self.sender_with(name, source, account))));
+    }
+
+    /// The authorization code grant, for users who are no senders yet.
+    pub fn code_grant(&self) -> CodeGrant {
+        CodeGrant {
+            client: self.inner.client.clone(),
+            server: self.inner.server.clone(),
+            clock: Arc::clone(&self.inner.clock),
+            offset: Arc::clone(&self.inner.offset),
+        }
+    }
+
+    /// Where an organisation's administrator finds the app: no link grants consent for one's own organisation.
+    /// None for an emulator, which has no such page.
+    pub fn admin_url(&self) -> Option<&'static str> {
+        self.inner.server.admin_url()
+    }
+
+    /// Whether there is a sender of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.inner.senders.load().contains_key(name)
     }
 
     /// Removes a sender. Who waits for its token is told that there is none.
@@ -251,7 +311,7 @@ impl Auth {
         loop {
             match self.enter(name).await?.token().await {
                 Ok(token) => return Ok(token),
-                Err(Miss::Failed(error)) => return Err(error),
+                Err(Miss::Failed(error)) => return Err(self.explained(name, error)),
                 Err(Miss::Dropped) => {}
             }
         }
@@ -278,7 +338,7 @@ impl Auth {
         loop {
             match self.enter(name).await?.prove().await {
                 Ok(()) => return Ok(()),
-                Err(Miss::Failed(error)) => return Err(error),
+                Err(Miss::Failed(error)) => return Err(self.explained(name, error)),
                 Err(Miss::Dropped) => {}
             }
         }
@@ -343,6 +403,29 @@ impl Auth {
         all
     }
 
+    /// How those senders stand whose token is in use, or is being tried for, by name. With thousands of
+    /// senders, most of which rest, this is what tells something.
+    pub fn statuses_in_use(&self) -> Vec<SenderStatus> {
+        let senders = self.inner.senders.load_full();
+        let in_use = senders.values().filter(|sender| sender.is_live());
+        let mut all: Vec<_> = in_use.map(|sender| self.status_of(sender)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Wakes every sender that is in use (rule T4).
+    pub async fn wake_those_in_use(&self) {
+        for status in self.statuses_in_use() {
+            // One that is gone meanwhile needs no wake-up.
+            let _ = self.wake(&status.name).await;
+        }
+    }
+
+    /// Whether there are so many senders that each one by itself tells little.
+    pub fn is_crowded(&self) -> bool {
+        self.inner.senders.load().len() > CROWD
+    }
+
     /// Ends all refreshing; who waits is told that the daemon stops. Call it when nobody needs
     /// tokens any more. Dropping the last clone does the same.
     pub fn close(&self) {
@@ -355,7 +438,29 @@ impl Auth {
         let keys = sender.keys.as_ref().map(|keys| keys.status()).unwrap_or_default();
         let user_id = sender.impersonation.as_ref().map(|who| who.user_id);
         let who = (Arc::clone(&sender.name), user_id);
-        SenderStatus::new(who, cache.as_ref(), &sender.record, keys, now)
+        let status = SenderStatus::new(who, cache.as_ref(), &sender.record, keys, now);
+        let failure = status.failure.map(|failure| {
+            let error = self.explained(&sender.name, failure.error);
+            status::SenderFailure { error, ..failure }
+        });
+        SenderStatus { misplaced: sender.misplaced.load_full(), failure, ..status }
+    }
+
+    /// What the account server cannot know of a failure, and we do: that the user id is an account's, or that
+    /// somebody else consented.
+    fn explained(&self, name: &str, error: Arc<Error>) -> Arc<Error> {
+        let senders = self.inner.senders.load();
+        let Some(sender) = senders.get(name) else { return error };
+        match (&*error, &sender.impersonation) {
+            (Error::ConsentRequired, _) => sender.consented_other.load_full().unwrap_or(error),
+            (Error::UserUnknown, Some(who)) => {
+                let id = uuid::Uuid::from(who.user_id);
+                let is_known = self.inner.users.iter().any(|(_, known)| known.has_account(id));
+                let is_meant = senders.values().any(|other| other.account == AccountChoice::Id(id));
+                if is_known || is_meant { Arc::new(Error::UserIsAccount) } else { error }
+            }
+            _ => error,
+        }
     }
 
     fn observe(&self, sent: Duration, date: Option<jiff::Timestamp>) {
@@ -369,24 +474,49 @@ impl Auth {
         senders.get(name).cloned().ok_or_else(|| Arc::new(Error::SenderUnknown))
     }
 
-    fn insert(
-        &self,
-        name: &str,
-        impersonation: Option<Impersonation>,
-        keys: Option<Arc<KeyRing>>,
-        source: Arc<dyn TokenSource>,
-    ) {
-        let name: Arc<str> = Arc::from(name);
-        let sender = Sender {
-            name: Arc::clone(&name),
-            impersonation,
-            keys,
+    fn sender_with(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) -> Sender {
+        Sender {
+            name: Arc::from(name),
+            impersonation: None,
+            account,
+            consented_other: ArcSwapOption::empty(),
+            misplaced: ArcSwapOption::empty(),
+            keys: None,
             source,
             record: Arc::default(),
             live: ArcSwapOption::empty(),
             closed: self.inner.closed.child_token(),
-        };
-        self.replace(&name, Some(Arc::new(sender)));
+        }
+    }
+
+    /// Adds senders in one step, or replaces those of their names.
+    fn insert(&self, made: Vec<Sender>) {
+        let mut replaced = Vec::new();
+        let _guard = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut senders = HashMap::clone(&self.inner.senders.load());
+        for sender in made {
+            replaced.extend(senders.insert(Arc::clone(&sender.name), Arc::new(sender)));
+        }
+        self.inner.senders.store(Arc::new(senders));
+        for old in replaced {
+            old.closed.cancel();
+        }
+    }
+
+    /// A sender that mints by JWT Grant.
+    fn impersonating(&self, name: &str, sender: Impersonation, keys: Arc<KeyRing>) -> Sender {
+        let exchange = GrantSource::new(
+            self.inner.client.clone(),
+            self.inner.server.clone(),
+            &sender,
+            Arc::clone(&keys),
+            Arc::clone(&self.inner.offset),
+            Arc::clone(&self.inner.clock),
+        );
+        let seed = seed_of(self.inner.options.seed, name);
+        let retry = Retry::new(exchange, Arc::clone(&self.inner.clock), seed);
+        let made = self.sender_with(name, Arc::new(retry), sender.account.clone());
+        Sender { impersonation: Some(sender), keys: Some(keys), ..made }
     }
 
     fn replace(&self, name: &str, new: Option<Arc<Sender>>) {
@@ -418,7 +548,8 @@ impl Auth {
                 generations: Arc::clone(&self.inner.generations),
                 closed: sender.closed.clone(),
                 idle_after: self.inner.options.idle_after,
-                seed: self.inner.options.seed,
+                seed: seed_of(self.inner.options.seed, &sender.name),
+                is_crowded: self.is_crowded(),
                 on_idle: Some(self.leave(&sender)),
             };
             TokenCache::new(Arc::clone(&sender.source), Arc::clone(&sender.record), around)
@@ -470,9 +601,21 @@ impl Auth {
                 }
                 let Some(inner) = inner.upgrade() else { return };
                 let auth = Self { inner };
-                for sender in auth.inner.senders.load_full().values() {
+                let senders = auth.inner.senders.load_full();
+                let mut looked: HashMap<usize, bool> = HashMap::new();
+                for sender in senders.values() {
                     let Some(keys) = &sender.keys else { continue };
-                    if keys.look().await {
+                    // Senders that share a ring look once. Those that are in use prove the new key; for the
+                    // others it is the next mint that does.
+                    let at = Arc::as_ptr(keys).addr();
+                    let is_new = if let Some(is_new) = looked.get(&at) {
+                        *is_new
+                    } else {
+                        let is_new = keys.look().await;
+                        looked.insert(at, is_new);
+                        is_new
+                    };
+                    if is_new && sender.is_live() {
                         // The new key is proven by a mint of its own, while the old token serves.
                         let _ = auth.wake(&sender.name).await;
                     }

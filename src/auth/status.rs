@@ -39,6 +39,8 @@ pub struct SenderStatus {
     pub keys: Vec<KeyStatus>,
     /// Why the last mint failed, if it did.
     pub failure: Option<SenderFailure>,
+    /// Why its user and its account do not belong together, if that is so: a token is of no use then.
+    pub misplaced: Option<Arc<Error>>,
     /// How many mints ended with each result: `ok`, or [`Error::cause`].
     pub mints: Vec<(&'static str, u64)>,
 }
@@ -81,6 +83,7 @@ impl SenderStatus {
             consented_by_other: record.stranger(),
             keys,
             failure,
+            misplaced: None,
             mints: record.mints().collect(),
         }
     }

@@ -221,7 +221,7 @@ async fn user_info(State(server): State<Arc<Server>>, headers: axum::http::Heade
         "sub": *server.user.lock().unwrap(),
         "accounts": [
             {"account_id": "fe0b61a3-3b9b-4b36-84cc-aa40c8d0ad61", "is_default": true,
-             "account_name": "NewCo", "base_uri": "https://demo.docusign.net"},
+             "account_name": "NewCo", "base_uri": "http://127.0.0.1:9"},
         ],
     });
     server.answer(200, body.to_string())

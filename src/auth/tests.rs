@@ -336,9 +336,9 @@ async fn a_refresh_token_renews_with_a_secret_or_as_a_public_client() {
     let key = "11111111-2222-3333-4444-555555555555".parse().unwrap();
     let secret = SecretString::from("hush");
     for (text, proof, is_taken) in [
-        ("again", ClientProof::Secret(&secret), true),
+        ("again", ClientProof::Secret(&secret, None), true),
         ("again", ClientProof::Public(None), true),
-        ("stale", ClientProof::Secret(&secret), false),
+        ("stale", ClientProof::Secret(&secret, None), false),
     ] {
         let token = SecretString::from(text);
         let reply = grant::refresh(&inner.client, &inner.server, key, &token, proof).await;
@@ -428,4 +428,57 @@ async fn nothing_secret_is_printed() {
     let status = daemon.auth.status("system").unwrap();
     let printed = format!("{:?} {token:?} {status:?}", daemon.auth);
     assert!(!printed.contains("bearer-1") && !printed.contains("BEGIN"), "{printed}");
+}
+
+/// Counts in which minute each mint came.
+struct Counting {
+    clock: ManualClock,
+    minutes: Arc<std::sync::Mutex<Vec<u64>>>,
+}
+
+impl TokenSource for Counting {
+    fn mint(&self) -> token_source::Minting<'_> {
+        let now = self.clock.uptime();
+        self.minutes.lock().unwrap().push(now.as_secs() / 60);
+        let minted = access_token::MintedToken::new("x", now, Duration::from_secs(3_600)).unwrap();
+        Box::pin(std::future::ready(Ok(minted)))
+    }
+}
+
+#[tokio::test]
+async fn refreshes_of_senders_first_used_together_are_spread_and_idle_ones_rest() {
+    const USED: usize = 500;
+    const HOURS: u64 = 6;
+    let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+    let shared: SharedClock = Arc::new(clock.clone());
+    let server = AccountServer::new(&url::Url::parse("http://127.0.0.1:1").unwrap()).unwrap();
+    let client = HttpClient::new(&crate::http_client::Options::default()).unwrap();
+    let options = Options { seed: 7, ..Options::default() };
+    let auth = Auth::new(client, server, shared, Spawner::tokio(), options);
+    let minutes = Arc::new(std::sync::Mutex::new(Vec::new()));
+    for number in 0..USED * 2 {
+        let source = Counting { clock: clock.clone(), minutes: Arc::clone(&minutes) };
+        auth.register_source(&format!("tenant-{number}"), Arc::new(source), AccountChoice::Default);
+    }
+    for number in 0..USED {
+        auth.token(&format!("tenant-{number}")).await.unwrap();
+    }
+    assert_eq!(minutes.lock().unwrap().len(), USED, "who is not used is not minted for");
+    minutes.lock().unwrap().clear();
+    let began = clock.uptime().as_secs() / 60;
+    for _ in 0..HOURS * 360 {
+        clock.advance(Duration::from_secs(10));
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut counts = vec![0_u32; usize::try_from(HOURS * 60).unwrap() + 1];
+    for minute in minutes.lock().unwrap().iter() {
+        counts[usize::try_from(*minute - began).unwrap()] += 1;
+    }
+    let total: u32 = counts.iter().sum();
+    let mean = f64::from(total) / f64::from(u32::try_from(HOURS * 60).unwrap());
+    let most = counts.iter().max().copied().unwrap();
+    assert!(mean > 14.0, "{mean} a minute: they were refreshed");
+    assert!(f64::from(most) <= 2.0 * mean, "{most} in one minute, {mean} in the mean");
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     error::Error,
     grant,
-    identity::{AccountServer, UserId},
+    identity::{AccountServer, Misfit, UserId},
 };
 use crate::http_client::{self, HttpClient, Request};
 
@@ -75,6 +75,14 @@ pub enum NotInAccount {
         /// The account.
         id: Uuid,
     },
+    /// The account is on a host that this environment does not have.
+    #[error("account {id} is on {host}, which is no host of this environment")]
+    ForeignHost {
+        /// The account.
+        id: Uuid,
+        /// Its host.
+        host: String,
+    },
     /// Several accounts have that name.
     #[error("the user has several accounts named {name:?}: {}", list(has))]
     NameTwice {
@@ -92,6 +100,14 @@ pub enum NotInAccount {
         /// What the user has.
         has: Vec<(Uuid, String)>,
     },
+    /// The account is of the other environment.
+    #[error("account {id} is a {} account, and upstream.environment is {}", if *is_demo { "demo" } else { "production" }, if *is_demo { "production" } else { "demo" })]
+    OtherEnvironment {
+        /// The account.
+        id: Uuid,
+        /// Whether it is a developer account.
+        is_demo: bool,
+    },
     /// The user is in others.
     #[error("the user is not in account {wanted}, only in {}", list(has))]
     NotThere {
@@ -103,10 +119,23 @@ pub enum NotInAccount {
 }
 
 impl NotInAccount {
+    /// The account does not belong to the environment.
+    pub(super) fn misfit(account: &Account, misfit: Misfit) -> Self {
+        let id = account.id;
+        match misfit {
+            Misfit::DemoAccount => Self::OtherEnvironment { id, is_demo: true },
+            Misfit::ProductionAccount => Self::OtherEnvironment { id, is_demo: false },
+            Misfit::ForeignHost => {
+                Self::ForeignHost { id, host: account.base_uri.host_str().unwrap_or_default().to_owned() }
+            }
+        }
+    }
+
     /// How our API names it.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::BadBaseUri { .. } => "wrong_base_uri",
+            Self::BadBaseUri { .. } | Self::ForeignHost { .. } => "wrong_base_uri",
+            Self::OtherEnvironment { .. } => "wrong_environment",
             Self::NameTwice { .. } | Self::NoAccounts | Self::NoDefault { .. } | Self::NotThere { .. } => {
                 "sender_not_in_account"
             }
@@ -117,12 +146,19 @@ impl NotInAccount {
     pub fn fix(&self) -> &'static str {
         match self {
             Self::BadBaseUri { .. } => "Check upstream.environment: the base URI must be https.",
+            Self::ForeignHost { .. } => {
+                "Set the sender's account to one on a host of this environment; the emulator's tokens go to no real host."
+            }
+            Self::OtherEnvironment { .. } => {
+                "Use user, account and integration key of the environment in upstream.environment; none of them is \
+                 copied between demo and production."
+            }
             Self::NameTwice { .. } => "Set the sender's account to an id instead of a name.",
             Self::NoAccounts => "Have an administrator add the user to the account.",
             Self::NoDefault { .. } => "Set the sender's account to one of the ids listed.",
             Self::NotThere { .. } => {
                 "Set the sender's account to one of those listed, or add the user to the account; ids differ between \
-                 demo and production."
+                 demo and production. A connected sender is connected again with its link."
             }
         }
     }

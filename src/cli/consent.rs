@@ -64,7 +64,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         url(ConsentBy::Individual, asked.as_ref())?,
         // An administrator is not the sender's user, so there is nobody to compare: no state.
         url(ConsentBy::Organisation, None)?,
-        user = config.senders[name].user_id,
+        user = config.senders[name]
+            .user_id
+            .context("a customer connects this sender; see GET /v1/senders/NAME/connect")?,
     ));
     if !args.wait {
         return Ok(ExitCode::SUCCESS);

@@ -25,6 +25,8 @@ pub struct Api {
     pub body_limit: ByteSize,
     /// Creates under way at once; further ones are refused.
     pub creates_at_once: u32,
+    /// Largest request that is passed through; it streams and is not kept in memory.
+    pub passthrough_limit: ByteSize,
 }
 
 /// A listener's certificate.
@@ -66,6 +68,8 @@ pub(super) struct Raw {
     body_limit: ByteSize,
     #[serde(deserialize_with = "values::given")]
     creates_at_once: u32,
+    #[serde(deserialize_with = "values::given")]
+    passthrough_limit: ByteSize,
 }
 
 impl Raw {
@@ -105,6 +109,7 @@ impl Raw {
             allow_forwarded: self.allow_forwarded,
             body_limit: self.body_limit,
             creates_at_once: self.creates_at_once,
+            passthrough_limit: self.passthrough_limit,
         })
     }
 }

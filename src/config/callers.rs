@@ -17,6 +17,8 @@ pub struct Caller {
     pub key_hashes: Vec<KeyHash>,
     /// Senders it may use; none: every one.
     pub senders: Option<Vec<String>>,
+    /// Senders of the settings that it may make others like, through the API. Empty: it makes none.
+    pub sender_patterns: Vec<String>,
     /// Templates it may use, by name or GUID; none: every one.
     pub templates: Option<Vec<String>>,
     /// Where visitors may be sent back to (rule L6). Empty: nowhere.
@@ -33,6 +35,12 @@ pub struct Caller {
     pub oidc: BTreeMap<String, Vec<SubjectRule>>,
     /// What happens where a right is missing.
     pub enforcement: Enforcement,
+    /// Whether it may pass calls through, which are not looked into.
+    pub passthrough: bool,
+    /// Signings that it may create in one day (UTC), by all daemons together; none: no cap.
+    pub daily_signings: Option<u32>,
+    /// Its share of the account's hourly calls, in percent, by this daemon; none: all of them.
+    pub budget_percent: Option<u32>,
 }
 
 /// What happens where a caller lacks a right.
@@ -121,6 +129,8 @@ pub(super) struct Raw {
     key_hashes: Option<Vec<KeyHash>>,
     #[serde(default, deserialize_with = "values::maybe_list")]
     senders: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "values::list")]
+    sender_patterns: Vec<String>,
     #[serde(default, deserialize_with = "values::maybe_list")]
     templates: Option<Vec<String>>,
     #[serde(default, deserialize_with = "values::list")]
@@ -136,6 +146,12 @@ pub(super) struct Raw {
     #[serde(default)]
     oidc: BTreeMap<String, Subjects>,
     enforcement: Enforcement,
+    #[serde(default, deserialize_with = "values::maybe")]
+    passthrough: Option<bool>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    daily_signings: Option<u32>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    budget_percent: Option<u32>,
 }
 
 impl Raw {
@@ -154,9 +170,24 @@ impl Raw {
             let fix = format!("`countersign caller add {name}` makes a key and prints the line to paste");
             return Err(ConfigError::new(setting, "missing", fix));
         }
+        if self.budget_percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
+            let setting = format!("callers.{name}.budget_percent");
+            return Err(ConfigError::new(setting, "not a share", "write 1 to 100, or leave it out"));
+        }
+        if self.daily_signings == Some(0) {
+            let setting = format!("callers.{name}.daily_signings");
+            return Err(ConfigError::new(
+                setting,
+                "lets it create nothing",
+                "write 1 or more, or leave it out",
+            ));
+        }
+        // A create that is passed on as it is could use any template, and leave the SMS check out.
+        let passthrough = self.passthrough.unwrap_or(self.templates.is_none() && !self.sms_required);
         Ok(Caller {
             key_hashes,
             senders: self.senders,
+            sender_patterns: self.sender_patterns,
             templates: self.templates,
             return_origins: self.return_origins,
             rate: self.rate,
@@ -165,6 +196,9 @@ impl Raw {
             certificates: self.certificates,
             oidc: self.oidc.into_iter().map(|(issuer, subjects)| (issuer, subjects.0)).collect(),
             enforcement: self.enforcement,
+            passthrough,
+            daily_signings: self.daily_signings,
+            budget_percent: self.budget_percent,
         })
     }
 }
@@ -190,6 +224,9 @@ impl Caller {
         let known: Vec<&str> = senders.keys().map(String::as_str).collect();
         for sender in self.senders.iter().flatten() {
             check_known(&format!("callers.{name}.senders"), "sender", sender, &known)?;
+        }
+        for sender in &self.sender_patterns {
+            check_known(&format!("callers.{name}.sender_patterns"), "sender", sender, &known)?;
         }
         let known: Vec<&str> = templates.keys().map(String::as_str).collect();
         for template in self.templates.iter().flatten() {

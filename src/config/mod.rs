@@ -56,7 +56,7 @@ pub use self::{
     ops::Ops,
     otel::Otel,
     public::{Brand, ProxyHeader, Public},
-    senders::{EXAMPLE_KEY_FINGERPRINT, KeySource, Sender},
+    senders::{ConnectForm, EXAMPLE_KEY_FINGERPRINT, KeySource, Sender},
     signer::{Pkcs11, Signer},
     stop::Stop,
     store::{SealKey, Store, StoreUrl, Synchronous},

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     ConfigError,
-    secret::{Credentials, Entry},
+    secret::{Credentials, Entry, Forms},
     values,
 };
 
@@ -34,11 +34,15 @@ pub enum KeySource {
 pub struct Sender {
     /// Our client identifier at the upstream, the `iss` of assertions.
     pub integration_key: Uuid,
-    /// The impersonated user, the `sub` of assertions.
-    pub user_id: Uuid,
+    /// The impersonated user, the `sub` of assertions; none if it is connectable.
+    pub user_id: Option<Uuid>,
     /// Account id or name; none: the user's default account.
     pub account: Option<String>,
-    /// Private keys, the one in use first. Never empty.
+    /// How a customer connects it; none if its user is in the settings.
+    pub connect: Option<ConnectForm>,
+    /// The app's secret, for the authorization code grant; none for a public client.
+    pub client_secret: Option<SecretString>,
+    /// Private keys, the one in use first. Empty only with `connect = "code"`.
     pub keys: Vec<KeySource>,
     /// What consent and tokens cover. Never empty.
     pub scopes: Vec<String>,
@@ -70,16 +74,43 @@ impl Sender {
     }
 }
 
+/// How a sender without a user in the settings comes by its tokens, once a customer has connected it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectForm {
+    /// By the authorization code grant, with a refresh token that is kept.
+    Code,
+    /// By JWT Grant, with nothing kept.
+    Impersonation,
+}
+
+impl values::Setting for ConnectForm {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "code" => Ok(Self::Code),
+            "impersonation" => Ok(Self::Impersonation),
+            _ => Err("not one of \"impersonation\" and \"code\"".into()),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
     #[serde(deserialize_with = "values::given")]
     integration_key: String,
-    #[serde(deserialize_with = "values::given")]
-    user_id: String,
+    #[serde(default, deserialize_with = "values::maybe")]
+    user_id: Option<String>,
     #[serde(default, deserialize_with = "values::maybe")]
     account: Option<String>,
-    #[serde(deserialize_with = "values::one_or_many")]
+    #[serde(default, deserialize_with = "values::maybe")]
+    connect: Option<ConnectForm>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    client_secret: Option<String>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    client_secret_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    client_secret_credential: Option<String>,
+    #[serde(default, deserialize_with = "values::one_or_many")]
     keys: Vec<Entry>,
     #[serde(deserialize_with = "values::list")]
     scopes: Vec<String>,
@@ -93,18 +124,8 @@ impl Raw {
     pub(super) fn check(self, name: &str, credentials: &Credentials) -> Result<Sender, ConfigError> {
         let setting = |key: &str| format!("senders.{name}.{key}");
         let integration_key = guid(&setting("integration_key"), &self.integration_key, "Integration Key")?;
-        let user_id = guid(&setting("user_id"), &self.user_id, "User ID")?;
-        if integration_key == user_id {
-            let fix = "Apps and Keys shows the User ID on top, the Integration Key beside the app";
-            let error = ConfigError::new(setting("user_id"), "the same as integration_key", fix);
-            return Err(error.coded("integration_key_as_user_id"));
-        }
-        if self.account.as_deref().is_some_and(|account| account.eq_ignore_ascii_case(&self.user_id)) {
-            let fix = "write the GUID of the user; the account has an API Account ID of its own";
-            let error = ConfigError::new(setting("user_id"), "the same as account", fix);
-            return Err(error.coded("account_id_as_user_id"));
-        }
-        if self.keys.is_empty() {
+        let user_id = self.user(&setting("user_id"), integration_key)?;
+        if self.keys.is_empty() && self.connect != Some(ConnectForm::Code) {
             let fix = "name the PEM file; `countersign keygen --out DIR` makes one";
             return Err(ConfigError::new(setting("keys"), "there is no key", fix));
         }
@@ -116,16 +137,63 @@ impl Raw {
             let fix = "write a list, such as [\"signature\", \"impersonation\"]";
             return Err(ConfigError::new(setting("scopes"), "several scopes in one text", fix));
         }
+        let secret = Forms {
+            value: self.client_secret,
+            file: self.client_secret_file,
+            credential: self.client_secret_credential,
+        };
+        let client_secret = secret.reveal(&setting("client_secret"), credentials)?;
+        if client_secret.is_some() && self.connect.is_none() {
+            let fix = "leave it out, or add connect = \"impersonation\" or \"code\"";
+            return Err(ConfigError::new(setting("client_secret"), "nothing uses it without connect", fix));
+        }
         let locate = |(index, entry)| key_source(&setting(&format!("keys.{index}")), entry, credentials);
         Ok(Sender {
             integration_key,
             user_id,
+            connect: self.connect,
+            client_secret,
             account: self.account,
             keys: self.keys.into_iter().enumerate().map(locate).collect::<Result<_, _>>()?,
             scopes: self.scopes,
             sms_workflow: self.sms_workflow,
             brand: self.brand,
         })
+    }
+}
+
+impl Raw {
+    /// The user, unless it comes from whoever connects the sender.
+    fn user(&self, setting: &str, integration_key: Uuid) -> Result<Option<Uuid>, ConfigError> {
+        let user = match (&self.user_id, self.connect) {
+            (None, Some(_)) => return Ok(None),
+            (Some(_), Some(_)) => {
+                let fix = "leave it out: it is the user who opens the connect link";
+                return Err(ConfigError::new(
+                    setting,
+                    "a connectable sender has no user in the settings",
+                    fix,
+                ));
+            }
+            (None, None) => {
+                let fix =
+                    "copy the User ID (36 characters) from Apps and Keys, or set connect for a customer's";
+                return Err(ConfigError::new(setting, "missing", fix));
+            }
+            (Some(user), None) => user,
+        };
+        let user_id = guid(setting, user, "User ID")?;
+        if integration_key == user_id {
+            let fix = "Apps and Keys shows the User ID on top, the Integration Key beside the app";
+            let error = ConfigError::new(setting, "the same as integration_key", fix);
+            return Err(error.coded("integration_key_as_user_id"));
+        }
+        if self.account.as_deref().is_some_and(|account| account.eq_ignore_ascii_case(user)) {
+            let fix = "write the GUID of the user; the account has an API Account ID of its own";
+            let error = ConfigError::new(setting, "the same as account", fix);
+            return Err(error.coded("account_id_as_user_id"));
+        }
+        Ok(Some(user_id))
     }
 }
 

@@ -87,12 +87,13 @@ fn unusable(defect: &Defect) -> (&'static str, &'static str) {
 /// as an account.
 fn ids(config: &Config, sender: &Sender) -> Check {
     let is_account = |account: &String| {
-        uuid::Uuid::try_parse(account.trim()).is_ok_and(|account| account == sender.user_id)
+        uuid::Uuid::try_parse(account.trim()).is_ok_and(|account| Some(account) == sender.user_id)
     };
     if config.senders.values().filter_map(|other| other.account.as_ref()).any(is_account) {
         return account_as_user();
     }
-    Check::passed("ids", format!("integration key {}, user {}", sender.integration_key, sender.user_id))
+    let user = sender.user_id.map_or_else(|| "of whoever connects it".to_owned(), |id| id.to_string());
+    Check::passed("ids", format!("integration key {}, user {user}", sender.integration_key))
 }
 
 /// The account's id stands in `user_id`.

@@ -45,7 +45,7 @@ pub(super) fn unreachable(name: &'static str, host: &str, emulated: bool, error:
         Error::Refused(_) => {
             ("connect_failure", format!("Check upstream.environment: {host} is not called."))
         }
-        Error::Broken(_) | Error::TimedOut | Error::TooLarge | Error::Truncated(_) => (
+        Error::Broken(_) | Error::SourceBroke | Error::TimedOut | Error::TooLarge | Error::Truncated(_) => (
             "no_answer",
             format!(
                 "See whether something between here and {host} (proxy, firewall) drops or changes traffic; try again in a minute."

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -30,7 +30,7 @@ use crate::{
     },
     clock::SharedClock,
     domain::SenderName,
-    http_client::{self, HttpClient, Request, StreamedResponse},
+    http_client::{self, HttpClient, Request, StreamedResponse, Upload},
 };
 
 /// The vendor's limit of a request, "Rules and limits".
@@ -118,6 +118,8 @@ pub(super) struct Call {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<(HeaderValue, Vec<Bytes>)>,
+    /// A body that is sent as it arrives, in place of `body`; gone once it was sent.
+    pub(super) upload: Mutex<Option<Upload>>,
     pub(super) deadline: Deadline,
     pub(super) timeout: Duration,
     pub(super) limit_bytes: usize,
@@ -135,6 +137,7 @@ impl Call {
             url,
             headers: HeaderMap::new(),
             body: None,
+            upload: Mutex::new(None),
             deadline,
             timeout: timeout(operation),
             limit_bytes: 4 * 1024 * 1024,
@@ -162,6 +165,10 @@ impl Call {
     pub(super) fn streamed(mut self) -> Self {
         self.is_streamed = true;
         self
+    }
+
+    fn is_upload(&self) -> bool {
+        self.upload.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn request(&self, token: &AccessToken, timeout: Duration) -> Request {
@@ -302,6 +309,7 @@ impl Client {
         let token = self.token(acting, call).await?;
         // A token that is refused twice is our trouble and not the caller's: nothing was done, and it passes.
         let refused = || Error::Auth(Arc::new(auth::Error::TokenRefused));
+        let is_upload = call.is_upload();
         match self.attempt(acting, call, &token).await {
             Err(Failed::Unauthorized) => {}
             Err(Failed::Error(error)) => return Err(error),
@@ -309,6 +317,10 @@ impl Client {
         }
         self.auth.retire(acting.sender.as_str(), token.generation());
         let fresh = self.token(acting, call).await?;
+        if is_upload && fresh.generation() != token.generation() {
+            // What streamed past is gone, so only its sender can repeat it; a 401 did nothing.
+            return Err(Error::SendAgain);
+        }
         if fresh.generation() == token.generation() {
             return Err(refused());
         }
@@ -387,6 +399,7 @@ impl Client {
     }
 
     async fn send(&self, call: &Call, request: Request) -> Result<Answer, http_client::Error> {
+        let upload = call.upload.lock().unwrap_or_else(PoisonError::into_inner).take();
         if !call.is_streamed {
             let whole = self.http.send(request).await?;
             return Ok(Answer {
@@ -395,7 +408,10 @@ impl Client {
                 body: Body::Whole(whole.body),
             });
         }
-        let mut opened = self.http.open(request).await?;
+        let mut opened = match upload {
+            Some(upload) => self.http.open_upload(request, upload).await?,
+            None => self.http.open(request).await?,
+        };
         if opened.status.is_success() {
             let headers = std::mem::take(&mut opened.headers);
             return Ok(Answer { status: opened.status, headers, body: Body::Streamed(Box::new(opened)) });

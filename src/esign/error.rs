@@ -53,6 +53,10 @@ pub enum Error {
     /// The upstream refused it; sending it again changes nothing.
     #[error("the upstream refused: {0}")]
     Rejected(Rejection),
+    /// The token was refused while a body streamed past that nobody kept. The upstream did nothing, and
+    /// there is a fresh token now.
+    #[error("the access token had died, and the body was too large to be kept for a second try")]
+    SendAgain,
     /// The sender has no usable way to send a code by SMS.
     #[error("the account has no identity verification workflow for phones")]
     SmsAuthUnavailable,
@@ -374,6 +378,7 @@ impl Error {
             Self::BadAnswer { .. }
             | Self::Deadline
             | Self::NotSent(_)
+            | Self::SendAgain
             | Self::Unavailable { .. }
             | Self::Unknown(_)
             | Self::Unrecorded => "provider_unavailable",
@@ -402,6 +407,7 @@ impl Error {
                 "Try again; check DNS, the way out, and DocuSign's status page if it persists."
             }
             Self::Rejected(rejection) => rejection.kind.fix(),
+            Self::SendAgain => "Send the same call again: nothing was done, and a fresh token is there.",
             Self::SmsAuthUnavailable => K::SmsUnavailable.fix(),
             Self::Unavailable { .. } => "Try again; see DocuSign's status page if it persists.",
             Self::Unknown(_) => {
@@ -421,6 +427,7 @@ impl Error {
             | Self::Deadline
             | Self::Limited { .. }
             | Self::NotSent(_)
+            | Self::SendAgain
             | Self::Unavailable { .. }
             | Self::Unknown(_)
             | Self::Unrecorded => true,
@@ -439,6 +446,7 @@ impl Error {
             | Self::Limited { .. }
             | Self::NotSent(_)
             | Self::Rejected(_)
+            | Self::SendAgain
             | Self::SmsAuthUnavailable
             | Self::Unrecorded => Doubt::No,
         }
@@ -499,7 +507,9 @@ impl Error {
             }
             Self::Limited { .. } => Outcome::Limited,
             Self::NotSent(_) => Outcome::NotSent,
-            Self::Auth(_) | Self::Rejected(Rejection { kind: K::Unauthorized, .. }) => Outcome::Unauthorized,
+            Self::Auth(_) | Self::Rejected(Rejection { kind: K::Unauthorized, .. }) | Self::SendAgain => {
+                Outcome::Unauthorized
+            }
             Self::Rejected(_) | Self::SmsAuthUnavailable => Outcome::Rejected,
             Self::Unavailable { .. } => Outcome::Unavailable,
             Self::Unknown(_) => Outcome::Unknown,

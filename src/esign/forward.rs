@@ -11,16 +11,14 @@ use url::Url;
 
 use super::{
     Acting, Client, Error,
-    client::{self, Answer, Body, Call},
+    client::{Answer, Body, Call},
 };
 use crate::{
     budget::{Deadline, Operation, Priority},
     domain::EnvelopeId,
-    http_client::BodyStream,
+    http_client::{BodyStream, Upload},
 };
 
-/// The largest body that is passed on: the upstream's own limit.
-pub const MAX_REQUEST_BYTES: usize = client::MAX_REQUEST_BYTES;
 /// The largest answer: that of a download.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// Request headers that mean something to the upstream.
@@ -32,8 +30,9 @@ const PASSED_ON: [HeaderName; 5] = [
     HeaderName::from_static("x-docusign-timetrack"),
 ];
 /// Headers of an answer that mean something to a client, beside those that begin with [`VENDOR`].
-const PASSED_BACK: [HeaderName; 5] = [
+const PASSED_BACK: [HeaderName; 6] = [
     header::CONTENT_DISPOSITION,
+    header::CONTENT_ENCODING,
     header::CONTENT_LANGUAGE,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
@@ -42,7 +41,6 @@ const PASSED_BACK: [HeaderName; 5] = [
 const VENDOR: [&str; 3] = ["x-docusign-", "x-ratelimit-", "x-burstlimit-"];
 
 /// A call to pass on.
-#[derive(Clone)]
 pub struct ForwardRequest<'a> {
     /// Its method.
     pub method: Method,
@@ -52,8 +50,18 @@ pub struct ForwardRequest<'a> {
     pub query: Option<&'a str>,
     /// Its headers; only a few are passed on.
     pub headers: &'a HeaderMap,
-    /// Its body, in pieces: whole, because a refused token means sending it twice (rule T7).
-    pub body: Vec<Bytes>,
+    /// Its body.
+    pub body: ForwardBody,
+}
+
+/// The body of a call that is passed on.
+#[derive(Debug)]
+pub enum ForwardBody {
+    /// In memory, in pieces: it can be sent again after a refused token (rule T7). None at all is empty.
+    Whole(Vec<Bytes>),
+    /// Sent as it arrives, for what is too large to be kept. After a refused token the caller has to send
+    /// it again ([`Error::SendAgain`]).
+    Streamed(Upload),
 }
 
 /// The upstream's answer, of any status.
@@ -95,15 +103,20 @@ impl Client {
             _ if request.path.ends_with("views/recipient") => Priority::Signer,
             _ => Priority::NewWork,
         };
-        for name in PASSED_ON {
+        for name in PASSED_ON.into_iter().filter(|name| !is_for_one_hop(request.headers, name)) {
             if let Some(value) = request.headers.get(&name) {
                 call.headers.insert(name, value.clone());
             }
         }
-        if !request.body.is_empty() {
-            let json = HeaderValue::from_static("application/json");
-            let content_type = request.headers.get(header::CONTENT_TYPE).cloned().unwrap_or(json);
-            call.body = Some((content_type, request.body));
+        let json = HeaderValue::from_static("application/json");
+        let content_type = call.headers.get(header::CONTENT_TYPE).cloned().unwrap_or(json);
+        match request.body {
+            ForwardBody::Whole(pieces) if pieces.is_empty() => {}
+            ForwardBody::Whole(pieces) => call.body = Some((content_type, pieces)),
+            ForwardBody::Streamed(upload) => {
+                call.headers.insert(header::CONTENT_TYPE, content_type);
+                call.upload = std::sync::Mutex::new(Some(upload));
+            }
         }
         let answer = match check {
             None => self.call(acting, call).await,
@@ -113,11 +126,18 @@ impl Client {
     }
 }
 
+/// Whether `Connection` names this header, which then ends with the connection (RFC 9110, section 7.6.1).
+fn is_for_one_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let mut named = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    named.any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case(name.as_str())))
+}
+
 fn passed_back(answer: Answer) -> Forwarded {
     let is_passed = |name: &HeaderName| {
         PASSED_BACK.contains(name) || VENDOR.iter().any(|start| name.as_str().starts_with(start))
     };
-    let headers = answer.headers.iter().filter(|(name, _)| is_passed(name));
+    let headers = answer.headers.iter();
+    let headers = headers.filter(|(name, _)| is_passed(name) && !is_for_one_hop(&answer.headers, name));
     let body: BodyStream = match answer.body {
         Body::Streamed(response) => response.into_stream(),
         Body::Whole(bytes) => futures_util::stream::once(std::future::ready(Ok(bytes))).boxed(),

@@ -11,7 +11,7 @@
 //! | Limit | Value | Why |
 //! |---|---|---|
 //! | answer read into memory | 4 MiB; lists 16 MiB | an envelope with 100 recipients is some 200 KB |
-//! | request body | 35,651,584 bytes | the vendor's limit a request |
+//! | request body | 35,651,584 bytes; of a passed call, what the API lets through | the vendor's limit a request |
 //! | calls at once | [`Options::calls_at_once`] | new work leaves a quarter of it to others |
 //! | time a call | 10 to 120 s, by operation, and never past the caller's deadline | |
 //!
@@ -42,7 +42,7 @@ pub use self::{
         Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewEnvelope, Page, PurgeScope, Since,
     },
     error::{Doubt, Error, Rejection, RejectionKind},
-    forward::{ForwardRequest, Forwarded, MAX_REQUEST_BYTES},
+    forward::{ForwardBody, ForwardRequest, Forwarded},
     recipient_views::{View, ViewRequest},
     seen::{Recipient, Seen},
     signatures::{ImageKind, NewSignature, SignatureImage, StoredSignature},

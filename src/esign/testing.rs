@@ -149,7 +149,8 @@ impl World {
         let shared: crate::clock::SharedClock = Arc::new(clock.clone());
         let auth =
             Auth::new(http.clone(), server, shared.clone(), Spawner::tokio(), auth::Options::default());
-        auth.register_source("system", Arc::new(Mint { clock: clock.clone(), mints: mints.clone() }));
+        let mint = Arc::new(Mint { clock: clock.clone(), mints: mints.clone() });
+        auth.register_source("system", mint, crate::auth::user_info::AccountChoice::Default);
         let budget = Budget::new(budget::Options::default(), shared.clone());
         let client = Client::new(Deps {
             http,

@@ -382,7 +382,7 @@ async fn b3_a_second_check_within_15_minutes_is_not_sent() {
         path: "envelopes/env-1",
         query: None,
         headers: &headers,
-        body: vec![],
+        body: ForwardBody::Whole(vec![]),
     };
     let error = world.client.forward(&acting, request, world.deadline()).await.unwrap_err();
     assert_eq!(error.code(), "polling_budget");
@@ -608,7 +608,7 @@ async fn a_passed_call_comes_back_as_the_upstream_words_it() {
         path: "envelopes",
         query: Some("merge_roles_on_draft=true"),
         headers: &headers,
-        body: vec![Bytes::from_static(b"{\"a\":"), Bytes::from_static(b"1}")],
+        body: ForwardBody::Whole(vec![Bytes::from_static(b"{\"a\":"), Bytes::from_static(b"1}")]),
     };
     world.will(Reply::error(401, "AUTHORIZATION_INVALID_TOKEN"));
     world.will(

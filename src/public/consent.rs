@@ -34,6 +34,9 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
     let head = request.into_parts().0;
     let query = Query::of(head.uri.query().unwrap_or_default());
     let language = request::language(None, &head.headers);
+    if let Some(answer) = public.connected(&head, query.state.as_deref(), query.code.as_deref()).await {
+        return answer;
+    }
     let parts = &public.parts;
     let address = request::address(&head, &parts.given.settings.proxies);
     let asked =

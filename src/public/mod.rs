@@ -13,6 +13,7 @@
 //! | a click stands in line while the upstream is down | 30 min, 30 s after its page last looked | `clicks` |
 //! | wrong addresses from one network | 60, then one a second; 10,000 networks | `guesses` |
 //! | a direct form's ticket | 60 s, once | `signing::tickets` |
+//! | the cookie of a browser that connects an account | 15 min | `pairing` |
 //! | a result token | 5 min | `signing::result` |
 
 mod address;
@@ -25,6 +26,7 @@ mod facts;
 mod guesses;
 mod links;
 pub mod pages;
+mod pairing;
 mod proxies;
 mod request;
 mod returns;

@@ -16,6 +16,8 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// The fields of a click.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Form {
+    /// The account that was chosen.
+    pub(super) account: Option<String>,
     /// The name of the rendering that was clicked on.
     pub(super) click: Option<String>,
     /// A ticket of the direct form.
@@ -84,6 +86,7 @@ pub(super) async fn form(body: Body, clock: &SharedClock) -> Result<Form, Status
     let mut form = Form::default();
     for (name, value) in url::form_urlencoded::parse(&bytes) {
         match &*name {
+            "account" => form.account = Some(value.into_owned()),
             "click" => form.click = Some(value.into_owned()),
             "ticket" => form.ticket = Some(value.into_owned()),
             _ => {}

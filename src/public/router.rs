@@ -14,12 +14,14 @@ use crate::{
     clock::SharedClock,
     lifecycle::Lifecycle,
     look::Look,
+    pairing::Pairings,
     public::{
         clicks::Clicks,
         component, consent, facts,
         guesses::Guesses,
         links,
         pages::{Details, Page},
+        pairing,
         proxies::Proxies,
         request, returns,
     },
@@ -35,6 +37,7 @@ pub const PATHS: &[&str] = &[
     "/countersign.js",
     "/in/docusign/{id}",
     "/consent/callback",
+    "/connect/{ticket}",
 ];
 
 /// What the public side can be told.
@@ -59,6 +62,8 @@ pub struct Dependencies {
     pub auth: Auth,
     /// What made the `state` of the consent links.
     pub consents: ConsentStates,
+    /// Which accounts customers have connected.
+    pub pairings: Pairings,
     /// What signs results; the API listener shows its public half.
     pub results: Arc<ResultKey>,
     /// What the API listener makes tickets of.
@@ -101,6 +106,7 @@ pub fn router(public: Public, connect: Router) -> Router {
         .route("/countersign.js", get(component::script))
         .route("/r/{nonce}", get(returns::come_back).head(returns::look).post(returns::click))
         .route("/consent/callback", get(consent::callback))
+        .route("/connect/{ticket}", get(pairing::show).post(pairing::click))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .with_state(public)

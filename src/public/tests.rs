@@ -21,6 +21,7 @@ use crate::{
     lifecycle::Lifecycle,
     listener::Peer,
     look::Look,
+    pairing,
     public::{self, Dependencies, Proxies, Public, Settings},
     signing::{self, NonceKey, ResultKey, ReturnTarget, Signings, Tickets, sample},
     store::{self, Begun, Durability, Intent, Payload, SealKeys, SharedStore, Version, Work},
@@ -94,10 +95,21 @@ impl World {
         let signings =
             Signings::new(Arc::clone(&store), esign, hub, Arc::clone(&shared), life.clone(), options);
         let tickets = Tickets::derive(b"secret");
+        let pairings = pairing::Pairings::new(pairing::Dependencies {
+            auth: auth.clone(),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&shared),
+            tickets: pairing::Tickets::derive(b"secret"),
+            audit: crate::audit::Audit::off(),
+            connectable: std::collections::BTreeMap::new(),
+            patterns: std::collections::BTreeMap::new(),
+            on_change: Box::new(|_| ()),
+        });
         let public = Public::new(Dependencies {
             signings: signings.clone(),
             auth,
             consents: ConsentStates::derive(b"secret"),
+            pairings,
             results: Arc::new(ResultKey::derive(b"secret")),
             tickets: tickets.clone(),
             metrics: Arc::clone(&metrics),

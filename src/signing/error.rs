@@ -27,6 +27,14 @@ pub enum Error {
     /// A document could not be had; all who waited for it are told so.
     #[error("the document could not be had")]
     Download(#[source] Arc<DownloadError>),
+    /// The caller has created its signings of the day.
+    #[error("the caller's {cap} signings of the day are created")]
+    DailyCap {
+        /// How many it may create.
+        cap: u64,
+        /// When the next day begins.
+        until: Timestamp,
+    },
     /// The upstream refused the envelope for good.
     #[error("the upstream refused the envelope")]
     Failed {

@@ -16,6 +16,7 @@
 //! ```
 
 mod breaker;
+mod caps;
 mod create;
 mod documents;
 mod ending;

@@ -111,12 +111,12 @@ impl Signings {
         opener: Opener,
         link: Option<LinkId>,
     ) -> Result<ShownView, Error> {
-        let opened = self.lease_and_mint(record, signer, opener, link).await;
+        let shown = self.lease_and_mint(record, signer, opener, link).await;
         // Clicks are counted where they are tried again and again.
         if opener == Opener::Caller {
-            self.count_view(opened.as_ref().err());
+            self.count_view(shown.as_ref().err());
         }
-        opened
+        shown
     }
 
     /// Somebody asked for a view, and got it or this error.

@@ -99,6 +99,7 @@ fn token_read(criterion: &mut Criterion<ThreadTime>) {
         closed: tokio_util::sync::CancellationToken::new(),
         idle_after: Duration::from_secs(86_400),
         seed: 1,
+        is_crowded: false,
         on_idle: None,
     };
     let cache = TokenCache::new(Arc::new(Always), Arc::new(Record::default()), around);
@@ -109,7 +110,7 @@ fn token_read(criterion: &mut Criterion<ThreadTime>) {
     let origin = "https://account-d.docusign.com".parse().expect("a URL");
     let server = AccountServer::new(&origin).expect("an origin");
     let auth = Auth::new(client, server, clock, Spawner::tokio(), Options::default());
-    auth.register_source("system", Arc::new(Always));
+    auth.register_source("system", Arc::new(Always), countersign::auth::user_info::AccountChoice::Default);
     let token = runtime.block_on(auth.token("system")).expect("it always mints");
     measure(criterion, "auth", || auth.ready("system").expect("fresh"));
 

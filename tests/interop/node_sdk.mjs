@@ -1,4 +1,4 @@
-// The vendor's Node SDK against `countersign emulate --tls`.
+// The vendor's Node SDK against `countersign emulate --tls`, and through a daemon before it.
 //
 //     node node_sdk.mjs PATH_OF_COUNTERSIGN [DIRECTORY_WITH_node_modules]
 //
@@ -6,10 +6,10 @@
 // then itself again with NODE_EXTRA_CA_CERTS. Prints one line a check, and ends with
 // `N passed, 0 failed`, or exits 1.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -87,6 +87,68 @@ async function drive() {
   };
   const token = (user = ready.user_id, app = ready.integration_key, pem = key, asked = scopes) =>
     newClient().requestJWTUserToken(app, user, asked, pem, 600);
+
+  // --- the same SDK through a daemon: it holds neither a key nor a token of DocuSign
+  async function through() {
+    const directory = mkdtempSync(join(tmpdir(), "countersign-node-daemon-"));
+    const at = (name) => join(directory, name);
+    const caller = JSON.parse(execFileSync(resolve(binary), ["caller", "add", "sdk", "--json"]));
+    writeFileSync(at("settings.toml"), settings(ready, caller, directory));
+    const daemon = spawn(resolve(binary), ["serve", "--config", at("settings.toml"), "--ready-file", at("ready.json")],
+      { stdio: "ignore" });
+    const ended = once(daemon, "exit");
+    for (const end = Date.now() + 30_000; !existsSync(at("ready.json")); await sleep(20)) {
+      if (daemon.exitCode !== null || Date.now() > end) throw new Error("the daemon did not start");
+    }
+    const { api_url } = JSON.parse(readFileSync(at("ready.json")));
+    const clientWith = (bearer) => {
+      const client = new docusign.ApiClient();
+      client.setBasePath(`${api_url}/v1/senders/system/esign/restapi`);
+      client.addDefaultHeader("Authorization", `Bearer ${bearer}`);
+      return client;
+    };
+    const client = clientWith(caller.key);
+    const envelopes = new docusign.EnvelopesApi(client);
+    const made = await envelopes.createEnvelope(account, { envelopeDefinition: definition() });
+    check("through: create", made.status === "sent" && Boolean(made.envelopeId), made);
+    const id = made.envelopeId;
+    check("through: get", (await envelopes.getEnvelope(account, id)).status === "sent");
+    const { signers } = await envelopes.listRecipients(account, id);
+    check("through: recipients", signers[0].email === email, signers);
+    const opened = await envelopes.createRecipientView(account, id, {
+      recipientViewRequest: {
+        authenticationMethod: "none", clientUserId: "visitor-1", userName: name, email,
+        returnUrl: "https://www.example.com/done",
+      },
+    });
+    check("through: recipient view", opened.url.startsWith(`${ready.base_url}/Signing/`), opened);
+    const listed = await envelopes.listStatusChanges(account, { fromDate: "2020-01-01" });
+    check("through: list", listed.envelopes.some((one) => one.envelopeId === id), listed);
+    const act = await control("POST", `/_test/signers/${signers[0].recipientIdGuid}/sign`, {});
+    check("through: the signer signs", act.event === "signing_complete", act);
+    for (const part of ["1", "combined", "certificate"]) {
+      const content = await envelopes.getDocument(account, id, part);
+      check(`through: document ${part}`, Buffer.from(content, "binary").subarray(0, 4).toString() === "%PDF");
+    }
+    const templates = await new docusign.TemplatesApi(client).listTemplates(account);
+    check("through: templates", templates.envelopeTemplates.some((one) => one.templateId === ready.template_id), templates);
+    const users = new docusign.UsersApi(client);
+    const stored = await users.createSignatures(account, ready.user_id, { userSignaturesInformation: definitionOfOne });
+    const { signatureId } = stored.userSignatures[0];
+    const kept = (await users.listSignatures(account, ready.user_id)).userSignatures.map((one) => one.signatureId);
+    check("through: store and list a signature", kept.includes(signatureId), kept);
+    await refused("through: another account", () => envelopes.getEnvelope(crypto.randomUUID(), id), "forbidden");
+    await refused("through: a change of an envelope",
+      () => envelopes.update(account, id, { envelope: { status: "voided", voidedReason: "x" } }), "forbidden");
+    await refused("through: signatures of another user",
+      () => users.listSignatures(account, ready.no_consent_user_id), "own user alone");
+    await refused("through: a bearer that is no caller key",
+      () => new docusign.EnvelopesApi(clientWith(granted.access_token)).getEnvelope(account, id), "unauthenticated");
+    daemon.kill("SIGTERM");
+    const [code] = await ended;
+    check("the daemon ends with 0 on SIGTERM", code === 0, String(code));
+    rmSync(directory, { recursive: true, force: true });
+  }
 
   // --- account server
   const { body: granted } = await token();
@@ -188,8 +250,34 @@ async function drive() {
   check("list stored signatures", kept.includes(signatureId), kept);
   await refused("signatures of another user", () => users.listSignatures(account, ready.no_consent_user_id), "INVALID_USERID");
 
+  await through();
   console.log(`Node SDK: ${passed} passed, ${failed} failed`);
   process.exit(failed ? 1 : 0);
+}
+
+/** Settings of a daemon before the emulator, for one caller. */
+function settings(ready, caller, directory) {
+  return `
+[upstream]
+environment = "emulator"
+oauth_url = "${ready.oauth_url}"
+ca_file = "${ready.ca_file}"
+[senders.system]
+integration_key = "${ready.integration_key}"
+user_id = "${ready.user_id}"
+keys = ["${ready.private_key_file}"]
+[api]
+listen = "127.0.0.1:0"
+[ops]
+listen = "127.0.0.1:0"
+[callers.sdk]
+key_hash = "${caller.key_hash}"
+[store]
+url = "sqlite://${join(directory, "store.db")}"
+seal_key = "${Buffer.alloc(32, 7).toString("base64")}"
+[stop]
+grace = 0
+`;
 }
 
 /** A one-page PDF that shows `text`, in base64, with a correct cross-reference table. */

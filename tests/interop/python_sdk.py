@@ -1,4 +1,4 @@
-"""The vendor's Python SDK against `countersign emulate --tls`.
+"""The vendor's Python SDK against `countersign emulate --tls`, and through a daemon before it.
 
     python python_sdk.py target/debug/countersign
 
@@ -392,6 +392,141 @@ class Run:
         check("delete a stored signature", signature not in [one.signature_id for one in left], left)
 
 
+class Daemon:
+    """A daemon before the emulator: callers' SDKs use it as their base path, and a caller key as bearer."""
+
+    def __init__(self, binary, emulator):
+        self.directory = tempfile.TemporaryDirectory()
+        at = lambda name: os.path.join(self.directory.name, name)
+        ready = emulator.ready
+        caller = json.loads(subprocess.run(
+            [binary, "caller", "add", "sdk", "--json"], check=True, capture_output=True).stdout)
+        self.key, self.audit = caller["key"], at("audit.jsonl")
+        with open(at("settings.toml"), "w") as file:
+            file.write(f"""
+[upstream]
+environment = "emulator"
+oauth_url = "{ready["oauth_url"]}"
+ca_file = "{ready["ca_file"]}"
+[senders.system]
+integration_key = "{ready["integration_key"]}"
+user_id = "{ready["user_id"]}"
+keys = ["{ready["private_key_file"]}"]
+[api]
+listen = "127.0.0.1:0"
+[ops]
+listen = "127.0.0.1:0"
+[callers.sdk]
+key_hash = "{caller["key_hash"]}"
+[store]
+url = "sqlite://{at("store.db")}"
+seal_key = "{base64.b64encode(bytes(range(32))).decode()}"
+[audit]
+file = "{self.audit}"
+[stop]
+grace = 0
+""")
+        self.process = subprocess.Popen(
+            [binary, "serve", "--config", at("settings.toml"), "--ready-file", at("ready.json")],
+            stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 30
+        while not os.path.exists(at("ready.json")):
+            if self.process.poll() is not None or time.monotonic() > end:
+                sys.exit("the daemon did not start")
+            time.sleep(0.02)
+        with open(at("ready.json")) as file:
+            self.api = json.load(file)["api_url"]
+
+    def close(self):
+        self.process.terminate()
+        check("the daemon ends with 0 on SIGTERM", self.process.wait(timeout=20) == 0)
+        self.directory.cleanup()
+
+
+class Through(Run):
+    """The same SDK through the daemon: it holds neither a key nor a token of DocuSign."""
+
+    def __init__(self, emulator, daemon):
+        super().__init__(emulator)
+        self.daemon = daemon
+        self.key = None
+        self.client = self.client_with(daemon.key)
+        self.envelopes = EnvelopesApi(self.client)
+
+    def client_with(self, bearer):
+        client = ApiClient(host=f"{self.daemon.api}/v1/senders/system/esign/restapi", oauth_host_name="nowhere.invalid")
+        client.set_default_header("Authorization", f"Bearer {bearer}")
+        return client
+
+    def view(self, envelope, **changes):
+        view = super().view(envelope, **changes)
+        check("through: the view leads to the upstream", view.url.startswith(self.ready["base_url"]), view.url)
+        return view
+
+    def envelopes_and_views(self):
+        created = self.create(self.definition())
+        check("through: create", created.status == "sent" and bool(created.envelope_id), created)
+        got = self.envelopes.get_envelope(self.account, created.envelope_id)
+        check("through: get", got.envelope_id == created.envelope_id and got.status == "sent", got)
+        recipients = self.envelopes.list_recipients(self.account, created.envelope_id, include_tabs="true")
+        check("through: recipients with tabs", recipients.signers[0].email == EMAIL
+              and bool(recipients.signers[0].tabs.sign_here_tabs), recipients)
+        self.view(created.envelope_id)
+        listed = self.envelopes.list_status_changes(self.account, from_date="2020-01-01")
+        check("through: list", created.envelope_id in [one.envelope_id for one in listed.envelopes], listed)
+        act = self.emulator.control("POST", f"/_test/signers/{recipients.signers[0].recipient_id_guid}/sign", {})
+        check("through: the signer signs", act.get("event") == "signing_complete", act)
+        names = [one.document_id for one in
+                 self.envelopes.list_documents(self.account, created.envelope_id).envelope_documents]
+        check("through: list documents", names == ["1", "certificate"], names)
+        for part in ("1", "combined", "certificate"):
+            content = self.envelopes.get_document(self.account, part, created.envelope_id)
+            content = content if isinstance(content, bytes) else content.encode("latin-1")
+            check(f"through: document {part}", content.startswith(b"%PDF"), content[:20])
+
+    def templates(self):
+        api = TemplatesApi(self.client)
+        ids = [one.template_id for one in api.list_templates(self.account).envelope_templates]
+        check("through: list templates", self.ready["template_id"] in ids, ids)
+        one = api.get(self.account, self.ready["template_id"])
+        check("through: get a template", one.template_id == self.ready["template_id"], one)
+        role = TemplateRole(role_name=self.ready["template_role"], name=NAME, email=EMAIL, client_user_id="visitor-1")
+        made = self.create(EnvelopeDefinition(
+            template_id=self.ready["template_id"], template_roles=[role], status="sent"))
+        check("through: create from a template", made.status == "sent", made)
+
+    def own_signatures(self):
+        users, me = UsersApi(self.client), self.ready["user_id"]
+        information = UserSignaturesInformation(user_signatures=[UserSignatureDefinition(
+            signature_name="System Sender", signature_font="7_DocuSign", signature_initials="SS")])
+        made = users.create_signatures(self.account, me, user_signatures_information=information)
+        signature = made.user_signatures[0].signature_id
+        kept = [one.signature_id for one in users.list_signatures(self.account, me).user_signatures]
+        check("through: store and list a signature", signature in kept, kept)
+        users.delete_signature(self.account, signature, me)
+        left = users.list_signatures(self.account, me).user_signatures or []
+        check("through: delete a signature", signature not in [one.signature_id for one in left], left)
+        refused("through: signatures of another user",
+                lambda: users.list_signatures(self.account, self.ready["no_consent_user_id"]), "own user alone",
+                status=403)
+
+    def refusals(self):
+        refused("through: another account",
+                lambda: self.envelopes.get_envelope(str(uuid.uuid4()), str(uuid.uuid4())), "forbidden", status=403)
+        refused("through: a change of an envelope", lambda: self.envelopes.update(
+            self.account, str(uuid.uuid4()), envelope=Envelope(status="voided", voided_reason="x")), "forbidden",
+            status=403)
+        refused("through: a bearer that is no caller key", lambda: EnvelopesApi(self.client_with("ey.nonsense"))
+                .list_status_changes(self.account, from_date="2020-01-01"), "unauthenticated", status=401)
+        with open(self.daemon.audit) as file:
+            lines = [json.loads(line) for line in file]
+        check("through: each call is a line of the audit log",
+              {"POST envelopes", "GET envelopes/{id}/documents/{id}", "POST users/{user}/signatures"}
+              <= {line["detail"] for line in lines} and all(line["event"] == "esign.forward" for line in lines), lines)
+        check("through: no token, name or address in it", not any(
+            word in json.dumps(lines) for word in (NAME, EMAIL, "Bearer", "ey")), lines)
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit("usage: python_sdk.py PATH_OF_COUNTERSIGN")
@@ -403,6 +538,14 @@ def main():
             part()
         except Exception as error:  # one part that breaks must not hide the others
             check(part.__name__, False, f"{type(error).__name__}: {error}")
+    daemon = Daemon(os.path.abspath(sys.argv[1]), emulator)
+    through = Through(emulator, daemon)
+    for part in (through.envelopes_and_views, through.templates, through.own_signatures, through.refusals):
+        try:
+            part()
+        except Exception as error:
+            check(part.__name__, False, f"{type(error).__name__}: {error}")
+    daemon.close()
     emulator.close()
     print(f"Python SDK: {passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)

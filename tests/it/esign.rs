@@ -20,8 +20,8 @@ use countersign::{
     },
     emulator::{self, Emulator},
     esign::{
-        Acting, Client, Deps, DocumentRef, EnvelopeSigner, Error, ForwardRequest, ImageKind, NewEnvelope,
-        NewSignature, Options, RejectionKind, SenderOptions, SignatureImage, Since, ViewRequest,
+        Acting, Client, Deps, DocumentRef, EnvelopeSigner, Error, ForwardBody, ForwardRequest, ImageKind,
+        NewEnvelope, NewSignature, Options, RejectionKind, SenderOptions, SignatureImage, Since, ViewRequest,
     },
     http_client::{self, HttpClient, Request},
     lifecycle::Lifecycle,
@@ -315,7 +315,7 @@ async fn the_senders_signatures_and_passed_calls() {
         path: "templates",
         query: None,
         headers: &headers,
-        body: vec![],
+        body: ForwardBody::Whole(vec![]),
     };
     let answer = world.client.forward(&world.acting, request, soon()).await.unwrap();
     assert_eq!(answer.status, 200);
@@ -328,7 +328,7 @@ async fn the_senders_signatures_and_passed_calls() {
 }
 
 /// One transparent pixel.
-const PNG: &[u8] = &[
+pub(crate) const PNG: &[u8] = &[
     0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48, 0x44, 0x52, 0x00,
     0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x08, 0x06, 0x00, 0x00, 0x00, 0x1f, 0x15, 0xc4, 0x89, 0x00,
     0x00, 0x00, 0x0d, 0x49, 0x44, 0x41, 0x54, 0x78, 0x9c, 0x63, 0x00, 0x01, 0x00, 0x00, 0x05, 0x00, 0x01,

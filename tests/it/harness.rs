@@ -79,6 +79,9 @@ impl Reply {
     }
 }
 
+/// Writes senders, given an integration key and the file of a private key.
+type WriteSenders = Box<dyn Fn(&str, &str) -> String>;
+
 #[derive(Default)]
 pub(crate) struct Builder {
     more: String,
@@ -90,6 +93,9 @@ pub(crate) struct Builder {
     is_public: bool,
     public: String,
     connect: String,
+    passthrough: Option<&'static str>,
+    connectable: Vec<(String, String, String)>,
+    senders: Vec<WriteSenders>,
 }
 
 impl Builder {
@@ -153,6 +159,24 @@ impl Builder {
         self.public()
     }
 
+    /// Sets the largest body that is passed through.
+    pub(crate) fn passthrough_limit(mut self, size: &'static str) -> Self {
+        self.passthrough = Some(size);
+        self
+    }
+
+    /// Adds senders, given the emulator's integration key and the file of its private key.
+    pub(crate) fn with_senders(mut self, write: impl Fn(&str, &str) -> String + 'static) -> Self {
+        self.senders.push(Box::new(write));
+        self
+    }
+
+    /// Adds a connectable sender with the emulator's integration key.
+    pub(crate) fn connectable(mut self, name: &str, form: &str, more: &str) -> Self {
+        self.connectable.push((name.to_owned(), form.to_owned(), more.to_owned()));
+        self
+    }
+
     pub(crate) async fn start(self) -> TestDaemon {
         let clock = ManualClock::new("2026-06-01T12:00:00Z".parse().unwrap());
         let (life, emulator_life) = (Lifecycle::new(), Lifecycle::new());
@@ -212,6 +236,7 @@ keys = ["{pem}"]
 [api]
 listen = "127.0.0.1:0"
 body_limit = "1MiB"
+passthrough_limit = "{passthrough}"
 {api}
 [ops]
 listen = "127.0.0.1:0"
@@ -238,6 +263,7 @@ deadline = 5
 {more}
 "#,
         oauth = ready.oauth_url,
+        passthrough = builder.passthrough.unwrap_or("2MiB"),
         key = ready.integration_key,
         user = ready.user_id,
         no_consent = ready.no_consent_user_id,
@@ -253,8 +279,27 @@ deadline = 5
         connect = builder.connect,
         ops = builder.ops,
         upstream = builder.upstream,
-        more = builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
+        more = connectable(builder, ready)
+            + &senders(builder, ready)
+            + &builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
     )
+}
+
+fn senders(builder: &Builder, ready: &emulator::Ready) -> String {
+    let pem = ready.private_key_file.display().to_string();
+    builder.senders.iter().map(|write| write(&ready.integration_key, &pem)).collect()
+}
+
+fn connectable(builder: &Builder, ready: &emulator::Ready) -> String {
+    let one = |(name, form, more): &(String, String, String)| {
+        let keys = match form.as_str() {
+            "impersonation" => format!("keys = [\"{}\"]\n", ready.private_key_file.display()),
+            _ => String::new(),
+        };
+        let key = &ready.integration_key;
+        format!("[senders.{name}]\nintegration_key = \"{key}\"\nconnect = \"{form}\"\n{keys}{more}\n")
+    };
+    builder.connectable.iter().map(one).collect()
 }
 
 pub(crate) fn key_hash(key: &str) -> String {
@@ -266,7 +311,7 @@ type Started = (Parts, countersign::app::Ready, tokio::task::JoinHandle<anyhow::
 
 async fn start_daemon(settings: &str, clock: SharedClock, life: Lifecycle) -> Started {
     let config = Config::from_toml(settings).unwrap_or_else(|error| panic!("{error}"));
-    let app = App::build(config, clock, life).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let app = Box::pin(App::build(config, clock, life)).await.unwrap_or_else(|error| panic!("{error:#}"));
     let (parts, ready) = (app.parts(), app.ready());
     (parts, ready, tokio::spawn(app.run()))
 }
@@ -315,6 +360,11 @@ impl TestDaemon {
         self.parts = Some(parts);
         self.running = Some(running);
         self.until_ready().await;
+    }
+
+    /// The file of its store.
+    pub(crate) fn store_file(&self) -> PathBuf {
+        self.directory.0.join("store.db")
     }
 
     async fn stop_daemon(&mut self) {

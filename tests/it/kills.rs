@@ -105,6 +105,11 @@ pub(crate) async fn create(api: &str, key: &str) -> Option<(u16, Value)> {
 pub(crate) struct Daemon(Child);
 
 impl Daemon {
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub(crate) fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -117,6 +122,7 @@ impl Drop for Daemon {
     }
 }
 
+/// Starts the real binary with these settings, and waits until it listens.
 pub(crate) async fn start(settings: &str, folder: &std::path::Path, round: usize) -> (Daemon, String) {
     let (file, ready) = (folder.join("settings.toml"), folder.join(format!("ready-{round}.json")));
     std::fs::write(&file, settings).unwrap();

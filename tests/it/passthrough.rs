@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{CALLER_KEY, STRANGER_KEY, TestDaemon};
+use crate::harness::{CALLER_KEY, STRANGER_KEY, TempDir, TestDaemon};
 
 fn root(daemon: &TestDaemon) -> String {
     format!("/v1/senders/system/esign/restapi/v2.1/accounts/{}", daemon.emulator.ready().account_id)
@@ -126,18 +126,210 @@ async fn a_body_over_the_limit_and_a_smuggled_request_reach_nobody() {
     daemon.forget_requests().await;
     let url = format!("{}{path}", daemon.api);
     let json = [("content-type", "application/json")];
-    let large = vec![b' '; 1024 * 1024 + 1];
-    let refused = daemon.call(Method::POST, &url, Some(CALLER_KEY), &json, large).await;
+    let large = vec![b' '; 2 * 1024 * 1024 + 1];
+    let refused = daemon.call(Method::POST, &url, Some(CALLER_KEY), &json, large.clone()).await;
     assert_eq!((refused.status, refused.code()), (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"));
     for framing in [
         "Content-Length: 4\r\nContent-Length: 5\r\n",
         "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: xchunked\r\n",
         "Content-Length: +4\r\n",
+        "Content-Length: 0x4\r\n",
     ] {
         let status = daemon.raw("POST", &path, Some(CALLER_KEY), framing).await;
         assert_eq!(status, 400, "{framing:?}");
     }
     assert_eq!(sent(&daemon).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_hides_behind_a_chunked_body_is_not_read_as_a_request() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let daemon = TestDaemon::start().await;
+    let root = root(&daemon);
+    daemon.forget_requests().await;
+    let host = daemon.api.strip_prefix("http://").unwrap();
+    let hidden = format!(
+        "GET {root}/templates HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {CALLER_KEY}\r\n\r\n"
+    );
+    // A reader in front of us who goes by the length takes all of it for one body.
+    let body = format!("2\r\n{{}}\r\n0\r\n\r\n{hidden}");
+    let request = format!(
+        "POST {root}/envelopes HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {CALLER_KEY}\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+    assert_eq!(
+        sent(&daemon).await,
+        ["POST /restapi/v2.1/accounts/".to_owned() + &daemon.emulator.ready().account_id + "/envelopes"]
+    );
+}
+
+#[tokio::test]
+async fn the_short_path_is_the_senders_own_account() {
+    let daemon = TestDaemon::start().await;
+    let read = daemon.get("/v1/senders/system/esign/templates").await;
+    assert_eq!(read.status, StatusCode::OK, "{}", read.text);
+    let other = "11111111-2222-3333-4444-555555555555";
+    let refused =
+        daemon.get(&format!("/v1/senders/system/esign/restapi/v2.1/accounts/{other}/templates")).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(
+        refused.text.contains(&daemon.emulator.ready().account_id),
+        "it says which one: {}",
+        refused.text
+    );
+}
+
+#[tokio::test]
+async fn s6_each_passed_call_is_a_line_of_the_audit_log() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    let root = root(&daemon);
+    let made = daemon.post(&format!("{root}/envelopes"), &envelope()).await;
+    let id = made.body["envelopeId"].as_str().unwrap();
+    daemon.get(&format!("{root}/envelopes/{id}/recipients?include_tabs=true")).await;
+    daemon.get(&format!("{root}/connect")).await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<_> = lines.iter().map(|line| (line["event"].as_str(), line["detail"].as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (Some("esign.forward"), Some("POST envelopes")),
+            (Some("esign.forward"), Some("GET envelopes/{id}/recipients")),
+        ],
+        "{text}"
+    );
+    assert!(lines.iter().all(|line| line["caller"] == "website" && line["sender"] == "system"));
+}
+
+#[tokio::test]
+async fn t7_a_refused_token_is_renewed_and_what_was_kept_is_sent_again() {
+    let daemon = TestDaemon::builder().passthrough_limit("8MiB").start().await;
+    let url = format!("{}/envelopes", root(&daemon));
+    let nobody = json!({});
+    daemon.control(Method::POST, "tokens/revoke", &nobody).await;
+    daemon.clock.advance(std::time::Duration::from_secs(5));
+    daemon.forget_requests().await;
+    let made = daemon.post(&url, &envelope()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    assert_eq!(daemon.requests().await.iter().filter(|line| line.ends_with("/envelopes")).count(), 2);
+
+    // Too large to be kept (blanks make it so, and cost nobody work): told to send it again, and then it
+    // goes through.
+    let mut large = envelope().to_string().into_bytes();
+    large.resize(2 * 1024 * 1024, b' ');
+    daemon.clock.advance(std::time::Duration::from_secs(400));
+    daemon.control(Method::POST, "tokens/revoke", &nobody).await;
+    let at = format!("{}{url}", daemon.api);
+    let send = || {
+        daemon.call(
+            Method::POST,
+            &at,
+            Some(CALLER_KEY),
+            &[("content-type", "application/json")],
+            large.clone(),
+        )
+    };
+    let again = send().await;
+    assert_eq!((again.status.as_u16(), again.code()), (503, "provider_unavailable"), "{}", again.text);
+    assert!(again.headers.contains_key("retry-after") && again.body["retryable"] == true);
+    let made = send().await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+}
+
+#[tokio::test]
+async fn own_signatures_are_kept_and_nobody_is_signed_for() {
+    let daemon = TestDaemon::start().await;
+    let ready = daemon.emulator.ready();
+    let (own, other) = (&ready.user_id, &ready.no_consent_user_id);
+    let at = format!("{}/users/{own}/signatures", root(&daemon));
+    let typed = json!({"userSignatures": [{"signatureName": "System Sender", "signatureFont": "7_DocuSign", "signatureInitials": "SS"}]});
+    let made = daemon.post(&at, &typed).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+
+    // Drawn: the definition and the image in one multipart body.
+    let boundary = "a-boundary";
+    let definition = r#"{"userSignatures":[{"signatureName":"Drawn","signatureInitials":"D","signatureImageUri":"drawn.png"}]}"#;
+    let mut body = format!(
+        "--{boundary}\r\nContent-Type: application/json\r\n\r\n{definition}\r\n--{boundary}\r\n\
+         Content-Type: image/png\r\nContent-Disposition: file; filename=\"drawn.png\"\r\n\r\n"
+    )
+    .into_bytes();
+    body.extend_from_slice(crate::esign::PNG);
+    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    let kind = format!("multipart/form-data; boundary={boundary}");
+    let url = format!("{}{at}", daemon.api);
+    let drawn = daemon.call(Method::POST, &url, Some(CALLER_KEY), &[("content-type", &kind)], body).await;
+    assert_eq!(drawn.status, StatusCode::CREATED, "{}", drawn.text);
+    let id = drawn.body["userSignatures"][0]["signatureId"].as_str().unwrap().to_owned();
+    let image = format!("{url}/{id}/signature_image");
+    let replaced = daemon
+        .call(
+            Method::PUT,
+            &image,
+            Some(CALLER_KEY),
+            &[("content-type", "image/png")],
+            crate::esign::PNG.to_vec(),
+        )
+        .await;
+    assert!(replaced.status.is_success(), "{}", replaced.text);
+    let listed = daemon.get(&at).await;
+    let signatures = listed.body["userSignatures"].as_array().unwrap().clone();
+    assert_eq!(signatures.len(), 2, "{}", listed.text);
+    let id = signatures.iter().find(|one| one["signatureName"] == "Drawn").unwrap()["signatureId"].clone();
+    let url = format!("{url}/{}", id.as_str().unwrap());
+    let deleted = daemon.call(Method::DELETE, &url, Some(CALLER_KEY), &[], Vec::new()).await;
+    assert!(deleted.status.is_success(), "{}", deleted.text);
+
+    // The vendor's own-user rule, explained before it bites.
+    let refused = daemon.get(&format!("{}/users/{other}/signatures", root(&daemon))).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(
+        refused.text.contains("own user alone") && refused.text.contains(own.as_str()),
+        "{}",
+        refused.text
+    );
+    let image = format!("{}/envelopes/1/recipients/1/signature_image", root(&daemon));
+    let refused = daemon.post(&image, &json!({})).await;
+    assert!(
+        refused.status == StatusCode::FORBIDDEN && refused.text.contains("only the person signs"),
+        "{}",
+        refused.text
+    );
+    for header in ["X-DocuSign-Act-On-Behalf: a@b.example", "X-DocuSign-Act-As-User: 1"] {
+        let status = daemon.raw("GET", &at, Some(CALLER_KEY), &format!("{header}\r\n")).await;
+        assert_eq!(status, 403, "{header}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_is_held_to_templates_or_sms_passes_nothing_through() {
+    let held = |rights: &str| {
+        let hash = crate::harness::key_hash("cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC");
+        format!("[callers.held]\nkey_hash = \"{hash}\"\n{rights}\n")
+    };
+    for (rights, expected) in [
+        ("templates = [\"nda\"]", 403),
+        ("sms_required = true", 403),
+        ("passthrough = false", 403),
+        ("sms_required = true\npassthrough = true", 200),
+    ] {
+        let daemon = TestDaemon::builder().with(&held(rights)).start().await;
+        let path = format!("{}/templates", root(&daemon));
+        let key = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+        assert_eq!(daemon.raw("GET", &path, Some(key), "").await, expected, "{rights}");
+    }
 }
 
 /// What reached the upstream; the sender without consent asks for tokens by itself.

@@ -22,6 +22,9 @@ const FIELD: &str = "Planted Field Ltd";
 const OPERATOR: &str = "planted operator pass 31";
 const HOOK_SECRET: &str = "whsec_cGxhbnRlZC13ZWJob29rLXNlY3JldC0wMDE=";
 
+/// The secret of the emulator's first integration key.
+const CLIENT_SECRET: &str = "emulator-secret-1";
+
 struct Run {
     emulator: Child,
     daemon: Child,
@@ -119,6 +122,10 @@ oauth_url = "{}"
 integration_key = "{}"
 user_id = "{}"
 keys = ["{}"]
+[senders.customer]
+integration_key = "{}"
+connect = "code"
+client_secret = "{CLIENT_SECRET}"
 [api]
 listen = "127.0.0.1:0"
 [ops]
@@ -151,6 +158,7 @@ level = "trace"
         text(emulated, "user_id"),
         text(emulated, "private_key_file"),
         operator_hash(),
+        text(emulated, "integration_key"),
         text(caller, "key_hash"),
         directory.join("store.db").display(),
         text(emulated, "template_id"),
@@ -229,6 +237,7 @@ async fn s1_no_planted_secret_reaches_any_sink() {
     let link = made["signers"][0]["link"]["url"].as_str().unwrap().to_owned();
     let problems = exercise(&run, &made, &link).await;
     let (pages, session) = operate(&run).await;
+    let pairing = connect_an_account(&run).await;
     let metrics = run
         .call(
             Method::GET,
@@ -254,21 +263,12 @@ async fn s1_no_planted_secret_reaches_any_sink() {
     let key_line = pem.lines().nth(2).unwrap().to_owned();
     let slt = view.split("slt=").nth(1).unwrap().to_owned();
     let token = link.rsplit('/').next().unwrap().to_owned();
-    let secrets = [
-        NAME,
-        EMAIL,
-        PHONE,
-        CODE,
-        FIELD,
-        HOOK_SECRET,
-        OPERATOR,
-        &session,
-        &key_line,
-        &slt,
-        &token,
-        &run.key,
-        "eyJ0eXAiOiJNVCI",
-    ];
+    // What the emulator's tokens and codes begin with, whichever way their header is written.
+    let tokens = ["eyJ0eXAiOiJNVCI", "eyJhbGciOiJSUzI1NiIsImtpZCI6"];
+    let mut secrets = vec![NAME, EMAIL, PHONE, CODE, FIELD, HOOK_SECRET, CLIENT_SECRET, OPERATOR];
+    secrets.extend([session.as_str(), &key_line, &slt, &token, &run.key]);
+    secrets.extend(tokens);
+    secrets.extend(pairing.iter().map(String::as_str));
     let log = read(&run.directory.0.join("stderr.log")) + &read(&run.directory.0.join("stdout.log"));
     let sinks = [
         ("log", &log, CONTROL),
@@ -279,7 +279,7 @@ async fn s1_no_planted_secret_reaches_any_sink() {
     ];
     for (sink, text, control) in sinks {
         assert!(text.contains(control), "the search is blind for {sink}");
-        for secret in secrets {
+        for secret in &secrets {
             assert!(!text.contains(secret), "{sink} holds {secret:?}");
         }
     }
@@ -349,6 +349,36 @@ async fn exercise(run: &Run, made: &Value, link: &str) -> String {
     let void = run.api(&format!("/v1/signings/{id}/void"));
     run.call(Method::POST, &void, &run.key, &[], json!({"reason": "not needed"}).to_string()).await;
     problems
+}
+
+/// A customer connects an account; answers what was secret on the way: link, cookie, state, code.
+async fn connect_an_account(run: &Run) -> Vec<String> {
+    const ELIAS: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210003";
+    let shown =
+        run.call(Method::GET, &run.api("/v1/senders/customer/connect"), &run.key, &[], String::new()).await;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let link = shown["url"].as_str().unwrap().to_owned();
+    let header = |reply: &reqwest::Response, name: &str| reply.headers()[name].to_str().unwrap().to_owned();
+    let begun = http_client().post(&link).send().await.unwrap();
+    let cookie = header(&begun, "set-cookie").split(';').next().unwrap().to_owned();
+    let page = url::Url::parse(&header(&begun, "location")).unwrap();
+    let mut form: Vec<(String, String)> = page.query_pairs().into_owned().collect();
+    form.push(("user".to_owned(), ELIAS.to_owned()));
+    let at = format!("{}/oauth/auth", run.emulated["oauth_url"].as_str().unwrap());
+    let accepted = http_client().post(at).form(&form).send().await.unwrap();
+    let back = header(&accepted, "location");
+    let done = http_client().get(&back).header("cookie", &cookie).send().await.unwrap();
+    assert!(done.status().is_success(), "{:?}", done.text().await);
+    let templates = run.api("/v1/senders/customer/esign/templates");
+    let listed = run.call(Method::GET, &templates, &run.key, &[], String::new()).await;
+    assert!(listed.contains("envelopeTemplates"), "{listed}");
+    let back = url::Url::parse(&back).unwrap();
+    let pairs = back.query_pairs().filter(|(name, _)| name == "code" || name == "state");
+    let mut secrets: Vec<String> = pairs.map(|(_, value)| value.into_owned()).collect();
+    secrets.push(link.rsplit('/').next().unwrap().to_owned());
+    secrets.push(cookie.split('=').nth(1).unwrap().to_owned());
+    assert!(secrets.len() == 4 && secrets.iter().all(|secret| secret.len() > 20), "four secrets");
+    secrets
 }
 
 fn read(path: &Path) -> String {

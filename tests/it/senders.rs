@@ -65,6 +65,13 @@ async fn consent_links_come_in_both_forms_and_lead_back_to_us() {
     assert!(individual.contains("scope=signature%20impersonation") && individual.contains("&state="));
     let organisation = links.body["organisation_url"].as_str().unwrap();
     assert!(organisation.contains("admin_consent_scope=signature%20impersonation"), "{organisation}");
+    assert!(organisation.contains("scope=openid&"), "{organisation}");
+    assert_eq!(links.body["own_organisation_url"], Value::Null, "the emulator has no administration pages");
+    let forms = links.body["forms"].as_array().unwrap();
+    assert!(
+        forms.iter().all(|form| links.body.get(form["url_field"].as_str().unwrap()).is_some()),
+        "{forms:?}"
+    );
     let page = daemon.call(Method::GET, individual, None, &[], Vec::new()).await;
     assert!(page.status.is_success() || page.status.is_redirection(), "{}: {}", page.status, page.text);
 
@@ -102,4 +109,157 @@ async fn a_dry_run_makes_nothing_and_finds_what_a_create_would() {
     assert_eq!(daemon.get("/v1/signings").await.body["data"], json!([]));
     let unknown = daemon.post("/v1/signings?dryrun=true", &order()).await;
     assert_eq!(unknown.status, StatusCode::BAD_REQUEST, "a misspelt dry run is no create");
+}
+
+/// A sender of the harness's emulator under another user or account.
+fn paired(daemon_key: &str, pem: &str, name: &str, user: &str, account: Option<&str>) -> String {
+    let account = account.map(|account| format!("account = \"{account}\"\n")).unwrap_or_default();
+    format!(
+        "[senders.{name}]\nintegration_key = \"{daemon_key}\"\nuser_id = \"{user}\"\nkeys = [\"{pem}\"]\n{account}"
+    )
+}
+
+#[tokio::test]
+async fn each_fault_of_a_pairing_has_its_own_name_at_start_and_in_the_api() {
+    const USER: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001";
+    const CLOSED: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210005";
+    const REMOTE: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210006";
+    const ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001";
+    const OTHER_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e003";
+    let cases = [
+        ("not-there", USER, Some(OTHER_ACCOUNT), "sender_not_in_account", "Countersign Emulator Labs"),
+        ("no-name", USER, Some("Nobody Ltd"), "sender_not_in_account", "Countersign Emulator Labs"),
+        ("elsewhere", REMOTE, None, "wrong_base_uri", "eu.docusign.invalid"),
+        ("an-account", ACCOUNT, None, "sender_user_is_account", "id of an account"),
+        ("closed", CLOSED, None, "sender_unknown_user", "does not know this user"),
+    ];
+    let builder = cases.into_iter().fold(TestDaemon::builder(), |builder, (name, user, account, ..)| {
+        builder.with_senders(move |key, pem| paired(key, pem, name, user, account))
+    });
+    let daemon = builder.start().await;
+    for (name, _, _, code, detail) in cases {
+        let of = async |daemon: &TestDaemon| {
+            let listed = daemon.get("/v1/senders").await;
+            let data = listed.body["data"].as_array().unwrap().clone();
+            data.into_iter().find(|sender| sender["name"] == name).unwrap()
+        };
+        daemon.until("what is wrong", async || of(&daemon).await["last_error"]["code"] == code).await;
+        let shown = of(&daemon).await;
+        assert_eq!(shown["state"], "not_ready", "{shown}");
+        assert!(shown["last_error"]["detail"].as_str().unwrap().contains(detail), "{shown}");
+        assert!(!shown["last_error"]["fix"].as_str().unwrap().is_empty());
+        let used = daemon.get(&format!("/v1/senders/{name}/esign/templates")).await;
+        assert_eq!(used.code(), code, "{}", used.text);
+        assert!(used.body["fix"].as_str().unwrap().ends_with('.'));
+        let part = format!("sender.{name}");
+        daemon
+            .run_clock("health", async || {
+                let ready = daemon.ops("/readyz").await;
+                let reasons = ready.body["reasons"].as_array().cloned().unwrap_or_default();
+                let why = |one: &Value| {
+                    one["part"] == part.as_str() && one["detail"].as_str().unwrap().contains(code)
+                };
+                reasons.iter().any(why)
+            })
+            .await;
+    }
+    assert_eq!(
+        daemon.get("/v1/senders/system/esign/templates").await.status,
+        StatusCode::OK,
+        "the others act"
+    );
+}
+
+#[tokio::test]
+async fn a_caller_makes_changes_and_unmakes_senders_of_its_own() {
+    let key = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+    let vendor = format!(
+        "[callers.vendor]\nkey_hash = \"{}\"\nsenders = []\nsender_patterns = [\"system\", \"customer\"]\n",
+        crate::harness::key_hash(key)
+    );
+    let builder = TestDaemon::builder().public().with(&vendor).connectable("customer", "code", "");
+    let mut daemon = builder.start().await;
+    let as_vendor = async |daemon: &TestDaemon, method: Method, path: &str, body: Value| {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let url = format!("{}{path}", daemon.api);
+        daemon.call(method, &url, Some(key), &[("content-type", "application/json")], body).await
+    };
+    let user = daemon.emulator.ready().user_id.clone();
+    let second = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
+
+    let made = as_vendor(
+        &daemon,
+        Method::POST,
+        "/v1/senders",
+        json!({"name": "acme", "like": "system", "user_id": user}),
+    )
+    .await;
+    assert_eq!((made.status, &made.body["like"]), (StatusCode::CREATED, &json!("system")), "{}", made.text);
+    let reply = as_vendor(&daemon, Method::GET, "/v1/senders/acme/esign/templates", Value::Null).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    let changed = as_vendor(&daemon, Method::PATCH, "/v1/senders/acme", json!({"account": second})).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
+    let reply = as_vendor(&daemon, Method::GET, "/v1/senders/acme/esign/templates", Value::Null).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    let shown = as_vendor(&daemon, Method::GET, "/v1/senders/acme", Value::Null).await;
+    assert_eq!(shown.body["account_id"], second, "{}", shown.text);
+    let other =
+        as_vendor(&daemon, Method::POST, "/v1/senders", json!({"name": "shop", "like": "customer"})).await;
+    assert_eq!(
+        (other.status, &other.body["connected"]),
+        (StatusCode::CREATED, &json!(false)),
+        "{}",
+        other.text
+    );
+    let link = as_vendor(&daemon, Method::GET, "/v1/senders/shop/connect", Value::Null).await;
+    assert!(link.body["url"].as_str().unwrap().contains("/connect/"), "{}", link.text);
+
+    // They are the vendor's alone, and outlive a restart.
+    daemon.restart().await;
+    assert_eq!(daemon.get("/v1/senders/acme").await.code(), "sender_unknown");
+    let names = daemon.get("/v1/senders").await.text;
+    assert!(!names.contains("acme") && !names.contains("shop"), "{names}");
+    let reply = as_vendor(&daemon, Method::GET, "/v1/senders/acme/esign/templates", Value::Null).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+
+    refuses_bad_senders(&daemon, key, &user).await;
+    let forbidden =
+        daemon.post("/v1/senders", &json!({"name": "b", "like": "system", "user_id": user})).await;
+    assert_eq!(forbidden.code(), "forbidden", "{}", forbidden.text);
+    let url = format!("{}/v1/senders/system", daemon.api);
+    let of_settings =
+        daemon.call(Method::DELETE, &url, Some(crate::harness::CALLER_KEY), &[], Vec::new()).await;
+    assert_eq!(of_settings.code(), "forbidden", "{}", of_settings.text);
+
+    let gone = as_vendor(&daemon, Method::DELETE, "/v1/senders/acme", Value::Null).await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT, "{}", gone.text);
+    assert_eq!(
+        as_vendor(&daemon, Method::GET, "/v1/senders/acme", Value::Null).await.code(),
+        "sender_unknown"
+    );
+    assert!(
+        daemon.get("/v1/senders/system/esign/templates").await.status.is_success(),
+        "the pattern is whole"
+    );
+}
+
+async fn refuses_bad_senders(daemon: &TestDaemon, key: &str, user: &str) {
+    let url = format!("{}/v1/senders", daemon.api);
+    let headers = [("content-type", "application/json")];
+    for (body, expected) in [
+        (json!({"name": "acme", "like": "system", "user_id": user}), "/name"),
+        (json!({"name": "system", "like": "system", "user_id": user}), "/name"),
+        (json!({"name": "A b", "like": "system", "user_id": user}), "/name"),
+        (json!({"name": "b", "like": "system"}), "/user_id"),
+        (json!({"name": "b", "like": "customer", "user_id": user}), "/user_id"),
+        (json!({"name": "b", "like": "system", "user_id": "ada@example.com"}), "/user_id"),
+        (json!({"name": "b", "like": "system", "user_id": "10000001"}), "/user_id"),
+        (json!({"name": "b", "like": "system", "user_id": user, "keys": []}), "/keys"),
+    ] {
+        let refused =
+            daemon.call(Method::POST, &url, Some(key), &headers, body.to_string().into_bytes()).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{body}: {}", refused.text);
+        assert_eq!(refused.body["errors"][0]["pointer"], expected, "{}", refused.text);
+        assert!(!refused.text.contains("ada@"), "{}", refused.text);
+    }
 }

@@ -8,6 +8,7 @@
 //! COUNTERSIGN_SEEDS=10000 cargo test --test it envelope_simulation
 //! COUNTERSIGN_KILLS=200 cargo test --test it e4_
 //! COUNTERSIGN_STORM=10000 cargo test --test it storm
+//! COUNTERSIGN_SENDERS=10000 cargo test --test it many::
 //! ```
 
 #[expect(clippy::disallowed_methods, reason = "the one place")]
@@ -38,4 +39,9 @@ pub(crate) fn kills() -> u64 {
 /// Signings that are created at once while the upstream fails.
 pub(crate) fn storm() -> u64 {
     count("COUNTERSIGN_STORM", 300)
+}
+
+/// Senders configured in one daemon.
+pub(crate) fn senders() -> usize {
+    usize::try_from(count("COUNTERSIGN_SENDERS", 300)).unwrap()
 }

@@ -497,6 +497,7 @@ impl Simulation {
             closed: CancellationToken::new(),
             idle_after: Duration::from_secs(dice.u64(3_600..200_000)),
             seed,
+            is_crowded: false,
             on_idle: None,
         };
         let record = Arc::new(Record::default());

@@ -15,8 +15,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use axum::{
-    extract::{FromRef, FromRequestParts},
-    http::{HeaderMap, header, request::Parts},
+    extract::{FromRef, FromRequestParts, MatchedPath},
+    http::{HeaderMap, Method, header, request::Parts},
 };
 
 use crate::{
@@ -228,6 +228,20 @@ where
         let api = Api::from_ref(state);
         let caller = api.callers.authenticate(&parts.headers, parts.extensions.get::<Peer>()).await?;
         caller.spend(api.clock.uptime())?;
+        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        caller.spend_share(cost(&parts.method, path), api.hourly_limit, api.clock.now())?;
         Ok(Self(caller))
+    }
+}
+
+/// What a request costs upstream, warm (rule B1). A repeat that is answered from the store counts, too.
+fn cost(method: &Method, path: &str) -> u64 {
+    match (method, path) {
+        (&Method::POST, "/v1/signings" | "/v1/senders/{name}/check") => 2,
+        (_, "/v1/senders/{name}/esign/{*path}" | "/v1/signings/{id}/documents/{part}") => 1,
+        (&Method::POST, path) => {
+            u64::from(["/views", "/void", "/refresh", "/phone"].iter().any(|end| path.ends_with(end)))
+        }
+        _ => 0,
     }
 }

@@ -3,7 +3,13 @@
 //! With `enforcement = "audit"` nothing is refused: what would be is one warning in the log and one count in
 //! the metrics, so that rights can be written for a caller that runs already, and tried before they bite.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
 
 use super::rate::Bucket;
 use crate::{
@@ -20,14 +26,20 @@ pub struct Caller {
     /// Its name in the settings.
     pub name: CallerName,
     rights: config::Caller,
+    /// Those of its rights, for looking up: there may be thousands.
+    senders: Option<HashSet<String>>,
     bucket: Option<Bucket>,
+    /// The hour (since 1970) and the calls to the upstream that it caused in it.
+    hour: Mutex<(i64, u64)>,
     metrics: Arc<Metrics>,
 }
 
 impl Caller {
     pub(super) fn new(name: &str, rights: &config::Caller, metrics: Arc<Metrics>) -> Self {
         let bucket = rights.rate.map(Bucket::new);
-        Self { name: CallerName::new(name), bucket, rights: rights.clone(), metrics }
+        let senders = rights.senders.as_ref().map(|names| names.iter().cloned().collect());
+        let (name, hour) = (CallerName::new(name), Mutex::default());
+        Self { name, senders, bucket, hour, rights: rights.clone(), metrics }
     }
 
     /// Counts a request against the caller's rate.
@@ -43,13 +55,43 @@ impl Caller {
 
     /// Whether a sender is among those that this caller is told of.
     pub fn sees_sender(&self, sender: &SenderName) -> bool {
-        let named = |names: &Vec<String>| names.iter().any(|name| name == sender.as_str());
-        self.rights.senders.as_ref().is_none_or(named)
+        self.senders.as_ref().is_none_or(|names| names.contains(sender.as_str()))
     }
 
     /// Whether this caller may act as a sender.
     pub fn may_use_sender(&self, sender: &SenderName) -> bool {
         self.sees_sender(sender) || !self.refuses(Right::Sender, sender.as_str())
+    }
+
+    /// Whether this caller may pass calls through, which are not looked into.
+    pub fn may_pass_through(&self) -> bool {
+        self.rights.passthrough || !self.refuses(Right::Template, "passthrough")
+    }
+
+    /// Whether this caller may make senders like this one.
+    pub(in crate::api) fn may_make_like(&self, pattern: &str) -> bool {
+        self.rights.sender_patterns.iter().any(|name| name == pattern)
+    }
+
+    /// How many signings it may create in a day.
+    pub(in crate::api) fn daily_signings(&self) -> Option<u32> {
+        self.rights.daily_signings
+    }
+
+    /// Counts what a request costs upstream against the caller's share of the hour.
+    pub(super) fn spend_share(&self, cost: u64, hourly_limit: u64, now: Timestamp) -> Result<(), Problem> {
+        let Some(percent) = self.rights.budget_percent.filter(|_| cost > 0) else { return Ok(()) };
+        let share = (hourly_limit * u64::from(percent) / 100).max(1);
+        let this_hour = now.as_second().div_euclid(3_600);
+        let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
+        let spent = if hour.0 == this_hour { hour.1 } else { 0 };
+        if spent + cost > share && self.refuses(Right::Rate, "budget_percent") {
+            let next = Timestamp::from_second((this_hour + 1) * 3_600).unwrap_or(now);
+            let detail = format!("this caller's share of the hour ({share} calls) is used up");
+            return Err(Problem::new("quota_exceeded", detail).retry_at(next, now));
+        }
+        *hour = (this_hour, spent + cost);
+        Ok(())
     }
 
     /// Checks a draft against the caller's rights: template, return URLs, SMS.

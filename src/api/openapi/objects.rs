@@ -33,6 +33,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("Sender", sender()),
         ("Check", check()),
         ("Consent", consent()),
+        ("Connection", connection()),
         ("Event", event()),
         ("WebhookEndpoint", endpoint()),
         ("WebhookMessage", message()),
@@ -184,13 +185,17 @@ fn sender() -> Value {
             "object": { "const": "sender" }, "name": text(), "mode": { "enum": ["test", "live"] },
             "state": { "enum": ["ready", "degraded", "not_ready"] },
             "consent": { "enum": ["granted", "missing", "unknown"] },
+            "like": { "type": ["string", "null"],
+                "description": "The sender of the settings that it was made like; null if it is one itself" },
+            "connected": { "type": ["boolean", "null"],
+                "description": "Whether a customer connected it; null if its user is in the settings" },
             "account_id": maybe_text(), "expires_at": maybe_time(),
             "runway_seconds": { "type": "integer",
                 "description": "How long the account server may stay away before a caller notices" },
             "keys": { "type": "array", "items": { "type": "object", "properties": {
                 "fingerprint": maybe_text(), "state": text(), "last_success": maybe_time() } } },
             "last_error": { "type": ["object", "null"], "properties": {
-                "code": text(), "cause": text(), "detail": text(), "fix": text(), "since": time() } },
+                "code": text(), "cause": text(), "detail": text(), "fix": text(), "since": maybe_time() } },
             "next_try": maybe_time(),
         }),
     )
@@ -208,6 +213,20 @@ fn check() -> Value {
     )
 }
 
+fn connection() -> Value {
+    object(
+        &["object", "sender", "state"],
+        json!({
+            "object": { "const": "connection" }, "sender": text(),
+            "state": { "enum": ["connected", "not_connected"] },
+            "user_id": maybe_text(), "account_id": maybe_text(), "connected_at": maybe_time(),
+            "url": { "type": ["string", "null"], "format": "uri",
+                "description": "A secret for as long as it lives: whoever opens it connects an account" },
+            "expires_at": maybe_time(),
+        }),
+    )
+}
+
 fn consent() -> Value {
     let url = || json!({ "type": "string", "format": "uri" });
     object(
@@ -215,6 +234,10 @@ fn consent() -> Value {
         json!({
             "object": text(), "sender": text(), "state": { "enum": ["granted", "missing", "unknown"] },
             "individual_url": url(), "organisation_url": url(), "redirect_uri": url(),
+            "own_organisation_url": { "type": ["string", "null"], "format": "uri" },
+            "forms": { "type": "array", "description": "Which address is for whom, and why it may not be enough",
+                "items": { "type": "object", "properties": { "form": text(), "url_field": text(), "who": text(),
+                    "counts_for": text(), "fails_when": text() } } },
         }),
     )
 }

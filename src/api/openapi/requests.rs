@@ -30,6 +30,29 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("TemplateDocument", template_document()),
         ("FileDocument", file_document()),
         ("NewSigner", new_signer()),
+        (
+            "NewSender",
+            closed(
+                &["name", "like"],
+                json!({
+                    "name": { "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$" },
+                    "like": { "type": "string", "description": "A sender of the settings, of sender_patterns" },
+                    "user_id": maybe(json!({ "type": "string", "format": "uuid",
+                        "description": "The user it acts as; none if it is like a connectable one" })),
+                    "account": account(),
+                }),
+            ),
+        ),
+        (
+            "SenderChange",
+            closed(
+                &[],
+                json!({
+                    "user_id": maybe(json!({ "type": "string", "format": "uuid" })),
+                    "account": account(),
+                }),
+            ),
+        ),
         ("VoidSigning", closed(&["reason"], json!({ "reason": text(1, 200) }))),
         (
             "PurgeSigning",
@@ -65,6 +88,11 @@ pub(super) fn schemas() -> Map<String, Value> {
             }),
         ),
     ])
+}
+
+fn account() -> Value {
+    maybe(json!({ "type": "string", "minLength": 1, "maxLength": 100,
+        "description": "Id or name; null: the user's default, or what a customer chooses" }))
 }
 
 fn text(least: usize, most: usize) -> Value {

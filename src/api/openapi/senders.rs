@@ -4,12 +4,13 @@ use serde_json::{Map, Value, json};
 
 use super::{Operation, list_of, reference, section};
 
-const UPSTREAM: [&str; 7] = [
+const UPSTREAM: [&str; 8] = [
     "clock_skew",
     "consent_required",
     "key_rejected",
     "provider_rate_limited",
     "provider_unavailable",
+    "sender_not_connected",
     "sender_not_in_account",
     "sender_unknown_user",
 ];
@@ -18,8 +19,28 @@ pub(super) fn paths() -> Map<String, Value> {
     section([
         (
             "/v1/senders",
-            json!({ "get": Operation::new("senders", "list_senders", "The senders this caller may use")
-            .answer(200, "All of them", list_of("Sender")).build() }),
+            json!({
+                "get": Operation::new("senders", "list_senders", "The senders this caller may use")
+                    .answer(200, "All of them", list_of("Sender")).build(),
+                "post": Operation::new("senders", "make_sender", "Makes a sender like one of the settings")
+                    .about("It is this caller's alone. `sender_patterns` says which ones it may be like.")
+                    .body("NewSender", json!({ "name": "acme", "like": "customer" }))
+                    .codes(&["forbidden", "provider_unavailable"])
+                    .answer(201, "The sender", reference("Sender")).build(),
+            }),
+        ),
+        (
+            "/v1/senders/{name}",
+            json!({
+                "get": of_sender("show_sender", "How it stands").answer(200, "The sender", reference("Sender")).build(),
+                "patch": of_sender("change_sender", "Gives a sender that this caller made another user or account")
+                    .body("SenderChange", json!({ "account": null }))
+                    .codes(&["forbidden", "provider_unavailable"])
+                    .answer(200, "The sender", reference("Sender")).build(),
+                "delete": of_sender("unmake_sender", "Destroys a sender that this caller made, and its pairing")
+                    .codes(&["forbidden", "provider_unavailable"])
+                    .answer_as(204, json!({ "description": "It is gone; its signings stay" })).build(),
+            }),
         ),
         (
             "/v1/senders/{name}/check",
@@ -40,6 +61,7 @@ pub(super) fn paths() -> Map<String, Value> {
                 .codes(&["invalid_request"])
             .answer(200, "The links", reference("Consent")).build() }),
         ),
+        ("/v1/senders/{name}/connect", connection()),
         ("/v1/senders/{name}/esign/{path}", forward()),
     ])
 }
@@ -48,6 +70,22 @@ fn of_sender(id: &'static str, summary: &'static str) -> Operation {
     Operation::new("senders", id, summary)
         .path("name", "The sender's name in the settings")
         .codes(&["sender_unknown"])
+}
+
+fn connection() -> Value {
+    let show = of_sender("sender_connection", "How a customer connected it, and a link to do so")
+        .about(
+            "For senders with `connect` in the settings. Give the link to the customer's administrator or \
+             user: whoever opens it signs in at DocuSign and connects an account of theirs. It works for seven \
+             days; using it again switches the account.",
+        )
+        .codes(&["invalid_request", "not_found"])
+        .answer(200, "The connection", reference("Connection"));
+    let end = of_sender("disconnect_sender", "Disconnects it, and destroys what was stored")
+        .about("Repeating it is harmless.")
+        .codes(&["not_found", "provider_unavailable"])
+        .answer(200, "The connection that is no more", reference("Connection"));
+    json!({ "get": show.build(), "delete": end.build() })
 }
 
 /// The same operation under every method that is let through.
@@ -59,7 +97,10 @@ fn forward() -> Value {
                  Envelopes, recipients, recipient views, documents, templates (read) and the sender's own \
                  signatures are allowed; the answer is DocuSign's.",
             )
-            .path("path", "`restapi/v2.1/accounts/{accountId}/…`, as at DocuSign")
+            .path(
+                "path",
+                "`restapi/v2.1/accounts/{accountId}/…`, as at DocuSign; or what is below the account",
+            )
             .answer_as(200, json!({ "description": "DocuSign's answer, of whatever status and type" }))
             .codes(&["payload_too_large", "polling_budget"])
             .codes(&UPSTREAM)

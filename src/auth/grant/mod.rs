@@ -65,8 +65,9 @@ impl std::fmt::Debug for Granted {
 pub enum ClientProof<'a> {
     /// A public client: the verifier of RFC 7636 (none for a refresh, which follows an exchange).
     Public(Option<&'a PkceVerifier>),
-    /// A confidential client: its secret, as HTTP Basic credentials.
-    Secret(&'a SecretString),
+    /// A confidential client: its secret, as HTTP Basic credentials; and the verifier, if its page had a
+    /// challenge (RFC 9700, section 2.1.1, wants both).
+    Secret(&'a SecretString, Option<&'a PkceVerifier>),
 }
 
 /// JWT Grant: an assertion in, an access token out.
@@ -114,14 +115,13 @@ fn prove<'a>(
     proof: ClientProof<'a>,
 ) -> Request {
     let id = integration_key.to_string();
+    let (ClientProof::Public(verifier) | ClientProof::Secret(_, verifier)) = proof;
+    if let Some(verifier) = verifier {
+        form.push(("code_verifier", verifier.as_str()));
+    }
     match proof {
-        ClientProof::Public(verifier) => {
-            if let Some(verifier) = verifier {
-                form.push(("code_verifier", verifier.as_str()));
-            }
-            request.form(form.into_iter().chain([("client_id", id.as_str())]))
-        }
-        ClientProof::Secret(secret) => {
+        ClientProof::Public(_) => request.form(form.into_iter().chain([("client_id", id.as_str())])),
+        ClientProof::Secret(secret, _) => {
             use base64::{Engine as _, engine::general_purpose::STANDARD};
             let pair = Zeroizing::new(format!("{id}:{}", secret.expose_secret()));
             let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));

@@ -131,7 +131,13 @@ impl Shared {
 
     fn publish(&self, control: &mut Control, begun: Epoch, minted: MintedToken, now: Duration) {
         let generation = self.around.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let token = AccessToken::publish(minted, generation, control.jitter.symmetric());
+        let is_first = !std::mem::replace(&mut control.has_minted, true);
+        let jitter = control.jitter.symmetric();
+        let token = if is_first && self.around.is_crowded {
+            AccessToken::publish_in_crowd(minted, generation, jitter)
+        } else {
+            AccessToken::publish(minted, generation, jitter)
+        };
         if now >= token.schedule().usable_until {
             let what = "its token's life was over on arrival";
             return self.remember(control, Error::Malformed { status: 200, what }.into(), now);

@@ -64,6 +64,9 @@ pub struct Surroundings {
     pub idle_after: Duration,
     /// For jitter.
     pub seed: u64,
+    /// Whether this is one of very many: its first refresh then comes at any time in the first half of life,
+    /// so that senders that were first used together do not refresh together.
+    pub is_crowded: bool,
     /// What happens to a cache that was dropped for idleness.
     pub on_idle: Option<OnIdle>,
 }
@@ -121,6 +124,8 @@ struct Control {
     /// The last outcome, if it was a failure.
     failed: Option<Failed>,
     last_started: Option<Duration>,
+    /// Whether there was a token before.
+    has_minted: bool,
     /// Someone asked for a mint whether or not one is due.
     forced: bool,
     early_deaths: u32,
@@ -206,6 +211,7 @@ impl TokenCache {
             ended: 0,
             failed: None,
             last_started: None,
+            has_minted: false,
             forced: false,
             early_deaths: 0,
             retire_not_before: Duration::ZERO,

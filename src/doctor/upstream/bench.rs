@@ -84,7 +84,7 @@ impl<'a> Bench<'a> {
 fn impersonation(sender: &Sender) -> Result<Impersonation, String> {
     Ok(Impersonation {
         integration_key: sender.integration_key.into(),
-        user_id: sender.user_id.into(),
+        user_id: sender.user_id.ok_or("its user comes with the account that a customer connects")?.into(),
         scopes: Scopes::new(&sender.scopes).map_err(|error| error.to_string())?,
         keys: sender.keys.iter().filter_map(source).collect(),
         account: AccountChoice::parse(sender.account.as_deref()),

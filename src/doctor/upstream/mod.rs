@@ -76,7 +76,8 @@ fn account_ids(config: &Config, checks: &mut [Check]) {
         .collect();
     for check in checks.iter_mut().filter(|check| check.code == Some("user_unknown")) {
         let sender = check.sender.as_ref().and_then(|name| config.senders.get(name));
-        let Some(user_id) = sender.map(|sender| sender.user_id.to_string()) else { continue };
+        let Some(user_id) = sender.and_then(|sender| sender.user_id) else { continue };
+        let user_id = user_id.to_string();
         if found.iter().any(|account| account.starts_with(&user_id)) {
             let known = account_as_user();
             *check = Check { name: check.name, sender: check.sender.clone(), ..known };

@@ -16,7 +16,7 @@ use crate::{
 use page::{Action, Content, Tone};
 use texts::Texts;
 
-pub use page::{ConsentPage, Invitation, Page, Pause};
+pub use page::{Account, ConnectPage, ConsentPage, Invitation, Page, Pause};
 
 /// What a page shows besides its situation. All of it may come from outside.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,6 +91,7 @@ fn card(texts: &'static Texts, page: &Page, content: &Content, details: &Details
                 div.note { (Icon::Phone.draw()) span { (texts.sms_note) } }
             }
             (action(content.action, details))
+            @if let Page::Connect(ConnectPage::Choice { accounts, .. }) = page { (choice(texts, accounts)) }
             @if let Some(url) = details.back {
                 a.button.plain href=(url) { (texts.back.replace("{host}", &host(url))) }
             }
@@ -123,6 +124,30 @@ fn action(action: Action, details: &Details<'_>) -> Markup {
                 }
             }
             Action::None => {}
+        }
+    }
+}
+
+/// The accounts as a group of radio buttons with a legend, the default one chosen.
+fn choice(texts: &'static Texts, accounts: &[Account]) -> Markup {
+    let first = accounts.iter().position(|account| account.is_default).unwrap_or(0);
+    html! {
+        form method="post" {
+            fieldset {
+                legend { (texts.connect_choose_legend) }
+                @for (at, account) in accounts.iter().enumerate() {
+                    label.pick {
+                        input type="radio" name="account" value=(account.id) checked[at == first] required;
+                        span {
+                            strong { (account.name) }
+                            @if account.is_default { " " span.quiet { (texts.connect_choose_default) } }
+                            br;
+                            span.quiet { (account.id) }
+                        }
+                    }
+                }
+            }
+            button.button type="submit" { span { (texts.connect_choose_button) } (Icon::Arrow.draw()) }
         }
     }
 }

@@ -14,6 +14,8 @@ pub enum Page {
     BadRequest(StatusCode),
     /// Everyone has signed.
     Completed,
+    /// A customer connects an account.
+    Connect(ConnectPage),
     /// What became of an administrator's consent.
     Consent(ConsentPage),
     /// The envelope does not exist yet.
@@ -109,6 +111,56 @@ pub enum ConsentPage {
     },
 }
 
+/// How far a customer is with connecting an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectPage {
+    /// Which of the person's accounts?
+    Choice {
+        /// The sender's name in the settings.
+        sender: String,
+        /// The accounts.
+        accounts: Vec<Account>,
+    },
+    /// They refused.
+    Denied,
+    /// The sender acts in the account.
+    Done {
+        /// The sender's name in the settings.
+        sender: String,
+        /// The account's name.
+        account: String,
+    },
+    /// Something else failed; with its code, for whoever is asked for help.
+    Failed {
+        /// The code of the API.
+        code: &'static str,
+    },
+    /// Here is the button.
+    Invitation {
+        /// The sender's name in the settings.
+        sender: String,
+        /// Whether it is connected already.
+        again: bool,
+    },
+    /// The person has no account that could be used.
+    NoAccount,
+    /// The account server does not let us act for the person.
+    NotAllowed,
+    /// The link or the answer is old, used, or of another browser.
+    Stale,
+}
+
+/// An account to choose from. Its name comes from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the person's default.
+    pub is_default: bool,
+}
+
 /// What colours the drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
@@ -154,6 +206,7 @@ impl Page {
             | Self::Revoked
             | Self::Voided => StatusCode::GONE,
             Self::AuthFailed | Self::Ready(Invitation { refused: true, .. }) => StatusCode::FORBIDDEN,
+            Self::Connect(page) => page.status(),
             Self::Consent(page) => page.status(),
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::InLine | Self::Trouble | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -195,6 +248,7 @@ impl Page {
             Self::AuthFailed => (Tone::Bad, Icon::Lock, t.id_check_title, t.id_check_body),
             Self::BadRequest(_) => (Tone::Warn, Icon::Warning, t.bad_request_title, t.bad_request_body),
             Self::Completed => (Tone::Good, Icon::Check, t.completed_title, t.completed_body),
+            Self::Connect(page) => return page.content(t),
             Self::Consent(page) => return page.content(t),
             Self::Creating => (Tone::Wait, Icon::Turning, t.creating_title, t.creating_body),
             Self::Declined => (Tone::Plain, Icon::Cross, t.declined_title, t.declined_body),
@@ -249,6 +303,50 @@ impl Pause {
             Self::Timeout => (Tone::Plain, Icon::Clock, t.resume_timeout_title, t.resume_timeout_body),
             Self::Ttl => (Tone::Plain, Icon::Clock, t.resume_ttl_title, t.resume_ttl_body),
         }
+    }
+}
+
+impl ConnectPage {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Choice { .. } | Self::Denied | Self::Done { .. } | Self::Invitation { .. } => {
+                StatusCode::OK
+            }
+            Self::Failed { .. } => StatusCode::BAD_GATEWAY,
+            Self::NoAccount | Self::NotAllowed => StatusCode::CONFLICT,
+            Self::Stale => StatusCode::GONE,
+        }
+    }
+
+    fn content(&self, t: &'static Texts) -> Content {
+        let (tone, icon, title, body) = match self {
+            Self::Choice { .. } => (Tone::Plain, Icon::Search, t.connect_choose_title, t.connect_choose_body),
+            Self::Denied => (Tone::Plain, Icon::Cross, t.connect_denied_title, t.connect_denied_body),
+            Self::Done { .. } => (Tone::Good, Icon::Check, t.connect_done_title, t.connect_done_body),
+            Self::Failed { .. } => (Tone::Bad, Icon::Warning, t.connect_failed_title, t.connect_failed_body),
+            Self::Invitation { again: true, .. } => {
+                (Tone::Plain, Icon::Pen, t.connect_again_title, t.connect_again_body)
+            }
+            Self::Invitation { .. } => (Tone::Plain, Icon::Pen, t.connect_title, t.connect_body),
+            Self::NoAccount => {
+                (Tone::Warn, Icon::Warning, t.connect_no_account_title, t.connect_no_account_body)
+            }
+            Self::NotAllowed => {
+                (Tone::Warn, Icon::Lock, t.connect_not_allowed_title, t.connect_not_allowed_body)
+            }
+            Self::Stale => (Tone::Plain, Icon::Clock, t.connect_stale_title, t.connect_stale_body),
+        };
+        let body = match self {
+            Self::Choice { sender, .. } | Self::Invitation { sender, .. } => body.replace("{sender}", sender),
+            Self::Done { sender, account } => body.replace("{sender}", sender).replace("{account}", account),
+            Self::Failed { code } => body.replace("{code}", code),
+            Self::Denied | Self::NoAccount | Self::NotAllowed | Self::Stale => body.to_owned(),
+        };
+        let action = match self {
+            Self::Invitation { .. } => Action::Mint(t.connect_button),
+            _ => Action::None,
+        };
+        Content { tone, icon, title: title.to_owned(), body: vec![body], action }
     }
 }
 

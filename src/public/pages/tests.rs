@@ -42,6 +42,25 @@ fn every_page() -> Vec<Page> {
         ]
         .map(Page::Consent),
     );
+    let account = |number: u8, is_default| Account {
+        id: format!("3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e00{number}"),
+        name: format!("Example {number} Ltd"),
+        is_default,
+    };
+    pages.extend(
+        [
+            ConnectPage::Choice { sender: sender(), accounts: vec![account(1, false), account(2, true)] },
+            ConnectPage::Denied,
+            ConnectPage::Done { sender: sender(), account: "Example Ltd".to_owned() },
+            ConnectPage::Failed { code: "key_rejected" },
+            ConnectPage::Invitation { sender: sender(), again: false },
+            ConnectPage::Invitation { sender: sender(), again: true },
+            ConnectPage::NoAccount,
+            ConnectPage::NotAllowed,
+            ConnectPage::Stale,
+        ]
+        .map(Page::Connect),
+    );
     pages
 }
 
@@ -112,7 +131,12 @@ fn every_situation_has_a_title_of_its_own() {
 fn only_the_pages_for_signing_have_a_form_and_it_names_no_address() {
     for page in every_page() {
         let html = shown(&page, Language::En);
-        let mints = matches!(page, Page::Ready(_) | Page::Resume(_));
+        let mints = matches!(
+            page,
+            Page::Ready(_)
+                | Page::Resume(_)
+                | Page::Connect(ConnectPage::Invitation { .. } | ConnectPage::Choice { .. })
+        );
         assert_eq!(html.contains("<form method=\"post\">"), mints, "{page:?}");
         assert!(!html.contains(" action="), "{page:?}");
     }

@@ -57,6 +57,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "this machine's clock is 2 h ahead of DocuSign's",
     ),
     (
+        "consent_other_user",
+        "Somebody went through the sender's consent link as another user. Consent counts for a user id, and one e-mail address can have one in each account.",
+        "user b7d7a1c4-… has consented, and the sender acts as 5e0b1c8d-…",
+    ),
+    (
         "consent_required",
         "A sender acts only after the impersonated user, or an administrator, has consented once to the integration key and its scopes; that has not happened yet, or it was withdrawn.",
         "the user of sender \"system\" has not consented to signature, impersonation",
@@ -148,6 +153,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "/signers/0/return_url has an origin that this caller may not send visitors to",
     ),
     (
+        "sender_not_connected",
+        "The sender belongs to a customer, who has not connected an account yet, or whose connection was revoked at DocuSign.",
+        "this sender is not connected to an account",
+    ),
+    (
         "sender_not_in_account",
         "The impersonated user is not an active member of the account that the settings name.",
         "the user is no member of the account that the settings name",
@@ -161,6 +171,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "sender_unknown_user",
         "The user id of the sender does not exist in this DocuSign environment.",
         "the account server does not know the sender's user",
+    ),
+    (
+        "sender_user_is_account",
+        "DocuSign does not know the user id of the sender, because it is the id of an account.",
+        "user_id is the id of an account, and not of a user",
     ),
     (
         "shutting_down",
@@ -201,6 +216,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "wrong_base_uri",
         "The account is served by another DocuSign host than the one asked.",
         "the account is served by another host",
+    ),
+    (
+        "wrong_environment",
+        "The account is a developer account and the settings speak of production, or the other way round. Keys, users, accounts and consent are separate in the two.",
+        "account 3f1c9a52-… is a demo account, and upstream.environment is production",
     ),
 ];
 

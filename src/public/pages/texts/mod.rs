@@ -36,6 +36,38 @@ texts! {
     /// The envelope is complete.
     completed_title,
     completed_body,
+    /// A customer connects an account that is connected already; `{sender}`.
+    connect_again_title,
+    connect_again_body,
+    /// A customer connects an account; `{sender}`.
+    connect_body,
+    connect_button,
+    /// Which of several accounts; `{sender}`.
+    connect_choose_title,
+    connect_choose_body,
+    connect_choose_button,
+    connect_choose_default,
+    connect_choose_legend,
+    /// The customer refused.
+    connect_denied_title,
+    connect_denied_body,
+    /// The account is connected; `{sender}`, `{account}`.
+    connect_done_title,
+    connect_done_body,
+    /// It failed; `{code}`.
+    connect_failed_title,
+    connect_failed_body,
+    /// There is no account to use.
+    connect_no_account_title,
+    connect_no_account_body,
+    /// DocuSign does not let us act.
+    connect_not_allowed_title,
+    connect_not_allowed_body,
+    /// An old link or answer.
+    connect_stale_title,
+    connect_stale_body,
+    /// Title of the first page.
+    connect_title,
     /// An administrator refused consent.
     consent_denied_title,
     consent_denied_body,

@@ -1,0 +1,86 @@
+//! `/v1/senders/{name}/connect`: the link with which a customer connects an account of their own, how that
+//! stands, and its end.
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    api::{Problem, caller::Authenticated, exchange::json, router::Api},
+    domain::SenderName,
+    objects::show,
+    pairing,
+};
+
+#[derive(Serialize)]
+struct ConnectionObject {
+    object: &'static str,
+    sender: String,
+    state: &'static str,
+    user_id: Option<String>,
+    account_id: Option<String>,
+    connected_at: Option<Timestamp>,
+    /// A secret for as long as it lives: whoever opens it connects an account of theirs.
+    url: Option<String>,
+    expires_at: Option<Timestamp>,
+}
+
+/// `GET`: how the sender is connected, and a fresh link. Opening it again switches the account.
+pub(super) async fn show(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let sender = connectable(&api, &caller, &name)?;
+    let origin = api.public_origin.as_deref().ok_or_else(|| {
+        Problem::new("invalid_request", "there is no link: public.base_url is not set in the settings")
+    })?;
+    let link = api.pairings.link(&name).ok_or_else(Problem::not_found)?;
+    let url = format!("{origin}/connect/{}", link.ticket.reveal());
+    Ok(json(StatusCode::OK, object(&api, &sender, Some((url, link.expires_at)))))
+}
+
+/// `DELETE`: destroys what was stored. Repeating it is harmless.
+pub(super) async fn disconnect(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let sender = connectable(&api, &caller, &name)?;
+    api.pairings.disconnect(&sender).await.map_err(|error| problem(&error))?;
+    Ok(json(StatusCode::OK, object(&api, &sender, None)))
+}
+
+fn connectable(api: &Api, caller: &crate::api::caller::Caller, name: &str) -> Result<SenderName, Problem> {
+    let sender = api.sender_of(caller, name)?;
+    if api.pairings.is_connectable(name) {
+        return Ok(sender);
+    }
+    let detail = "this sender's user is in the settings: it has consent (…/consent), and nothing to connect";
+    Err(Problem::new("not_found", detail))
+}
+
+fn object(api: &Api, sender: &SenderName, link: Option<(String, Timestamp)>) -> bytes::Bytes {
+    let paired = api.pairings.paired(sender);
+    let (url, expires_at) = link.unzip();
+    show::to_bytes(&ConnectionObject {
+        object: "connection",
+        sender: sender.to_string(),
+        state: if paired.is_some() { "connected" } else { "not_connected" },
+        connected_at: paired.as_ref().map(|paired| paired.since),
+        account_id: paired.as_ref().map(|paired| paired.account.to_string()),
+        user_id: paired.map(|paired| paired.user_id),
+        url,
+        expires_at,
+    })
+}
+
+fn problem(error: &pairing::Error) -> Problem {
+    tracing::error!(%error, "a sender was not disconnected");
+    let detail = "it could not be written down, so nothing was changed";
+    Problem::new("provider_unavailable", detail).retry_after(std::time::Duration::from_secs(5))
+}

@@ -1,0 +1,172 @@
+//! `ANY /v1/senders/{name}/esign/restapi/…`: official SDKs work as a sender without a key or a token of
+//! DocuSign: our address is their base path, and the caller's API key is their bearer.
+//!
+//! What may pass is a short list of methods and whole paths ([`rules`]); everything else is refused, with the
+//! reason, before anything is sent. The body is framed anew ([`body`]), and headers are chosen one by one on
+//! the way out and back ([`esign::ForwardRequest`]), so the framing, the credentials and the hop-by-hop
+//! headers of a client never reach the upstream. A request that is framed twice (a length and chunks) is read
+//! by its chunks, and its connection ends behind it: hyper does so, and a test holds it to that. No token ever comes back (S3). Each call is a line of the
+//! audit log before it is sent (S6), and is counted in the account's budget like any other.
+//!
+//! | Limit | Value | What is over it |
+//! |---|---|---|
+//! | body | `api.passthrough_limit`, by default the vendor's 34 MiB | `payload_too_large` |
+//! | body kept for a second try after a refused token | 1 MiB | streams; `provider_unavailable`, send again |
+//! | silence in the middle of a body | 30 s | `invalid_request` |
+//! | a whole call, its turn and a fresh token included | 120 s | `provider_unavailable` |
+//! | answer | 256 MiB, streamed | it ends with an error |
+
+mod body;
+mod rules;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderMap, HeaderValue, header};
+
+use self::rules::Refused;
+use crate::{
+    api::{
+        Problem,
+        caller::{Authenticated, Caller},
+        router::Api,
+    },
+    audit::{Act, Entry},
+    budget::Deadline,
+    domain::SenderName,
+    esign::{self, Acting, ForwardRequest},
+};
+
+/// The longest that a call may take, its turn and a fresh token included.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What the path of every resource of an account begins with.
+const ROOT: [&str; 3] = ["restapi", "v2.1", "accounts"];
+
+/// Passes a call on, or refuses it without one.
+pub(super) async fn forward(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    request: Request,
+) -> Result<Response, Problem> {
+    if api.closing.is_cancelled() {
+        return Err(Problem::new("shutting_down", "the daemon has stopped taking work")
+            .retry_after(Duration::from_secs(2)));
+    }
+    let (head, body) = request.into_parts();
+    let (sender, path) = parts_of(head.uri.path()).ok_or_else(Problem::not_found)?;
+    let sender = api.sender_of(&caller, sender)?;
+    if !caller.may_pass_through() {
+        return Err(Problem::new(
+            "forbidden",
+            "this caller may not pass calls through: what its other rights \
+            refuse (templates, SMS) cannot be seen in a call that is passed on as it is",
+        ));
+    }
+    let (account, below) = below_account(path).ok_or_else(|| refused(&Refused::Unlisted))?;
+    // First what needs to ask nobody: a method or path that no account has.
+    rules::check(&head.method, below, None).map_err(|why| refused(&why))?;
+    let acting = api.esign.acting(&sender).await.map_err(|error| problem(&api, error))?;
+    if account.is_some_and(|account| !account.eq_ignore_ascii_case(acting.account.as_str())) {
+        return Err(refused(&Refused::OtherAccount(acting.account.clone())));
+    }
+    let rule = rules::check(&head.method, below, Some(&acting)).map_err(|why| refused(&why))?;
+    check_headers(&head.headers)?;
+    let (body, source) = body::take(&api, &head.headers, body).await?;
+    announce(&api, &caller, &sender, &format!("{} {rule}", head.method)).await?;
+    let request = ForwardRequest {
+        method: head.method.clone(),
+        path: below,
+        query: head.uri.query(),
+        headers: &head.headers,
+        body,
+    };
+    send(&api, &acting, request).await.map_err(|error| {
+        // What broke was the caller's body, if it did.
+        source.fault().map_or_else(|| problem(&api, error), |fault| fault.problem(api.passthrough_limit))
+    })
+}
+
+async fn send(
+    api: &Api,
+    acting: &Arc<Acting>,
+    request: ForwardRequest<'_>,
+) -> Result<Response, esign::Error> {
+    let deadline = Deadline::within(&*api.clock, PATIENCE);
+    let answer = api.esign.forward(acting, request, deadline).await?;
+    let mut response = Response::new(Body::from_stream(answer.body));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    Ok(response)
+}
+
+/// Refuses headers that would make the call mean something else than its path and body say.
+fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    // "Send on behalf of" acts as another user of the account: the sender is one user.
+    let acting = ["x-docusign-act-on-behalf", "x-docusign-act-as-user", "x-docusign-authentication"];
+    if let Some(name) = acting.into_iter().find(|name| headers.contains_key(*name)) {
+        return Err(Problem::new(
+            "forbidden",
+            format!("{name} is not passed on: a sender acts as its own user, and for nobody else"),
+        ));
+    }
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        let detail = "the body is compressed; DocuSign's API takes it as it is";
+        return Err(Problem::new("invalid_request", detail));
+    }
+    Ok(())
+}
+
+async fn announce(api: &Api, caller: &Caller, sender: &SenderName, what: &str) -> Result<(), Problem> {
+    let entry = Entry::new(Act::Forward, sender).caller(&caller.name).detail(what);
+    api.signings.audit().record(entry).await.map_err(|error| {
+        tracing::error!(%sender, %error, "not passed on: it cannot be written into the audit log");
+        problem(api, esign::Error::Unrecorded)
+    })
+}
+
+fn problem(api: &Api, error: esign::Error) -> Problem {
+    Problem::from(error).as_of(api.clock.now())
+}
+
+fn refused(why: &Refused) -> Problem {
+    Problem::new("forbidden", why.to_string())
+}
+
+/// The sender's name and the path behind it, as they came.
+fn parts_of(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix("/v1/senders/")?.split_once("/esign/")
+}
+
+/// The account in a path, if it names one, and what follows it: both the path that SDKs make
+/// (`restapi/v2.1/accounts/{id}/envelopes`) and the short one (`envelopes`), which is in the sender's account.
+fn below_account(path: &str) -> Option<(Option<&str>, &str)> {
+    if path.split('/').next() != Some(ROOT[0]) {
+        return Some((None, path));
+    }
+    let mut rest = path;
+    for word in ROOT {
+        rest = rest.strip_prefix(word)?.strip_prefix('/')?;
+    }
+    rest.split_once('/').map(|(account, below)| (Some(account), below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_is_taken_out_of_the_path_as_it_came() {
+        assert_eq!(below_account("restapi/v2.1/accounts/1/envelopes/2"), Some((Some("1"), "envelopes/2")));
+        assert_eq!(below_account("envelopes/2"), Some((None, "envelopes/2")));
+        for path in ["restapi/v2/accounts/1/x", "restapi", "restapi/v2.1/accounts/1"] {
+            assert_eq!(below_account(path), None, "{path}");
+        }
+        // Not one of the forms, and no rule takes it as the short one.
+        assert_eq!(below_account("/restapi/v2.1/accounts/1/x").unwrap().0, None);
+    }
+}

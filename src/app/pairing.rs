@@ -1,0 +1,111 @@
+//! From the settings' connectable senders to [`Pairings`], and the task that keeps up with other daemons.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    app::Parts,
+    auth::{Auth, identity::Scopes, user_info::AccountChoice},
+    config::{Config, ConfigError, ConnectForm, Sender},
+    esign,
+    pairing::{Connectable, Dependencies, Form, Pairings, Pattern, SYNC_EVERY, Tickets},
+    signing::Signings,
+    store::SharedStore,
+};
+
+/// Puts the pairings together; nothing is read yet.
+pub(super) fn pairings(
+    config: &Config,
+    (auth, esign): (&Auth, &Arc<esign::Client>),
+    store: &SharedStore,
+    signings: &Signings,
+    (clock, tickets): (crate::clock::SharedClock, Tickets),
+) -> Result<Pairings, ConfigError> {
+    let esign = Arc::clone(esign);
+    Ok(Pairings::new(Dependencies {
+        auth: auth.clone(),
+        store: Arc::clone(store),
+        clock,
+        tickets,
+        audit: signings.audit().clone(),
+        connectable: connectable(config)?,
+        patterns: patterns(config)?,
+        on_change: Box::new(move |sender| esign.forget(sender)),
+    }))
+}
+
+/// Only what some caller may use: the keys of the others need not be held here.
+fn patterns(config: &Config) -> Result<BTreeMap<String, Pattern>, ConfigError> {
+    let connectable = connectable(config)?;
+    let names = config.callers.values().flat_map(|caller| &caller.sender_patterns);
+    let mut all = BTreeMap::new();
+    for name in names {
+        let Some(sender) = config.senders.get(name) else { continue };
+        let pattern = match connectable.get(name) {
+            Some(connectable) => Pattern::Connectable(Arc::clone(connectable)),
+            None => Pattern::Impersonating {
+                integration_key: sender.integration_key.into(),
+                scopes: scopes(name, sender, Form::Impersonation)?,
+                keys: super::senders::file_keys(name, sender)?,
+            },
+        };
+        all.insert(name.clone(), pattern);
+    }
+    Ok(all)
+}
+
+fn connectable(config: &Config) -> Result<BTreeMap<String, Arc<Connectable>>, ConfigError> {
+    let mut all = BTreeMap::new();
+    for (name, sender) in &config.senders {
+        let Some(form) = sender.connect else { continue };
+        let form = match form {
+            ConnectForm::Code => Form::Code,
+            ConnectForm::Impersonation => Form::Impersonation,
+        };
+        let connectable = Connectable {
+            form,
+            integration_key: sender.integration_key.into(),
+            secret: sender.client_secret.clone(),
+            scopes: scopes(name, sender, form)?,
+            keys: super::senders::file_keys(name, sender)?,
+            account: AccountChoice::parse(sender.account.as_deref()),
+        };
+        all.insert(name.clone(), Arc::new(connectable));
+    }
+    Ok(all)
+}
+
+/// What the person is asked for. The code grant knows no impersonation, and its refresh tokens last with
+/// `extended` only.
+fn scopes(name: &str, sender: &Sender, form: Form) -> Result<Scopes, ConfigError> {
+    let mut wanted: Vec<&str> = sender.scopes.iter().map(String::as_str).collect();
+    if form == Form::Code {
+        wanted.retain(|scope| *scope != "impersonation");
+        if !wanted.contains(&"extended") {
+            wanted.push("extended");
+        }
+    }
+    Scopes::new(wanted).map_err(|error| {
+        let setting = format!("senders.{name}.scopes");
+        ConfigError::new(setting, error.to_string(), "see docs of DocuSign scopes")
+    })
+}
+
+/// Takes up what other daemons pair, for as long as this one runs.
+pub(super) fn watch(parts: &Parts) {
+    let (parts, stopping) = (parts.clone(), parts.life.stopping());
+    let task = {
+        let parts = parts.clone();
+        async move {
+            loop {
+                if let Err(error) = parts.pairings.sync().await {
+                    tracing::warn!(%error, "cannot look who is connected");
+                }
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = parts.clock.sleep(SYNC_EVERY) => {}
+                }
+            }
+        }
+    };
+    parts.life.spawn("pairings", task);
+}

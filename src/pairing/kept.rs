@@ -1,0 +1,74 @@
+//! What is kept sealed beside a pairing, as JSON under the seal: a refresh token with its lease, or what a
+//! choice of an account is made of. The store knows neither.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use super::Offer;
+use crate::domain::Private;
+
+/// A refresh token, and until when a daemon renews with it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) refresh_token: String,
+    pub(super) leased_until: Option<Timestamp>,
+}
+
+/// What waits for a person's choice.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Choice {
+    pub(super) user_id: String,
+    pub(super) accounts: Vec<KeptAccount>,
+    pub(super) refresh_token: Option<String>,
+}
+
+/// An account that can be chosen.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptAccount {
+    pub(super) id: Uuid,
+    pub(super) name: String,
+    pub(super) is_default: bool,
+}
+
+impl Kept {
+    /// A token that nobody renews with.
+    pub(super) fn fresh(refresh_token: String) -> Self {
+        Self { refresh_token, leased_until: None }
+    }
+
+    pub(super) fn sealed(&self) -> Private<String> {
+        write(self)
+    }
+
+    pub(super) fn open(text: &Private<String>) -> Option<Self> {
+        read(text)
+    }
+}
+
+impl Choice {
+    pub(super) fn sealed(&self) -> Private<String> {
+        write(self)
+    }
+
+    pub(super) fn open(text: &Private<String>) -> Option<Self> {
+        read(text)
+    }
+
+    pub(super) fn offers(&self) -> Vec<Offer> {
+        let offer = |account: &KeptAccount| Offer {
+            id: account.id,
+            name: account.name.clone(),
+            is_default: account.is_default,
+        };
+        self.accounts.iter().map(offer).collect()
+    }
+}
+
+fn write<T: Serialize>(value: &T) -> Private<String> {
+    Private::new(serde_json::to_string(value).unwrap_or_default())
+}
+
+fn read<T: DeserializeOwned>(text: &Private<String>) -> Option<T> {
+    serde_json::from_str(text.reveal()).ok()
+}

@@ -1,0 +1,171 @@
+//! Mints for a sender that is connected by the code grant: with a refresh token that dies with each use.
+//!
+//! Several daemons share the token, and two that use it at once would each kill the other's. So whoever renews
+//! first takes a lease on the row, by its version: one wins, the others wait and then find the new token. The
+//! new token is stored before anything is done with what it came with; if the store fails then, it is held
+//! here and stored at the next try, because the old one is dead.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::kept::Kept;
+use crate::{
+    auth::{
+        self, CodeGrant, TokenSource, access_token::MintedToken, code_grant::Renewed,
+        identity::IntegrationKey, token_source::Minting,
+    },
+    clock::SharedClock,
+    domain::SenderName,
+    store::{self, ConnectedSender, SharedStore, Version},
+};
+
+/// How long a daemon may take to renew; longer than an exchange with the account server can.
+const LEASE: SignedDuration = SignedDuration::from_secs(60);
+/// How often a lease of another daemon is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Looks before this try is given up; the next comes by itself.
+const MAX_LOOKS: u32 = 40;
+
+/// Mints with a refresh token that the store keeps.
+pub struct Renewal {
+    pub(super) sender: SenderName,
+    pub(super) integration_key: IntegrationKey,
+    pub(super) secret: Option<SecretString>,
+    pub(super) grant: CodeGrant,
+    pub(super) store: SharedStore,
+    pub(super) clock: SharedClock,
+    pub(super) unsaved: Mutex<Option<ConnectedSender>>,
+}
+
+/// A sender that nobody connected yet: it has no token, and says what to do.
+#[derive(Debug)]
+pub struct Unpaired;
+
+impl TokenSource for Unpaired {
+    fn mint(&self) -> Minting<'_> {
+        Box::pin(std::future::ready(Err(auth::Error::NotConnected.into())))
+    }
+}
+
+impl TokenSource for Renewal {
+    fn mint(&self) -> Minting<'_> {
+        Box::pin(async { self.renew().await.map_err(Into::into) })
+    }
+}
+
+impl std::fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Renewal").field("sender", &self.sender).finish_non_exhaustive()
+    }
+}
+
+impl Renewal {
+    /// Renews: one of all who try at once, and the others after it.
+    pub async fn renew(&self) -> Result<MintedToken, auth::Error> {
+        self.save_what_was_not().await?;
+        let (row, kept) = self.lease().await?;
+        let token = SecretString::from(kept.refresh_token);
+        match self.grant.renew(self.integration_key, &token, self.secret.as_ref()).await {
+            Ok(renewed) => self.took(row, &token, renewed).await,
+            Err(error) => {
+                let is_dead = is_dead(&error);
+                self.release(row, &token, is_dead).await;
+                Err(if is_dead { auth::Error::ConnectionLost } else { error })
+            }
+        }
+    }
+
+    /// Takes the lease, or waits for whoever has it.
+    async fn lease(&self) -> Result<(ConnectedSender, Kept), auth::Error> {
+        for _ in 0..MAX_LOOKS {
+            let row = self.store.connected_sender(&self.sender).await.map_err(|error| unavailable(&error))?;
+            let row = row.ok_or(auth::Error::NotConnected)?;
+            let kept = row.refresh_token.as_ref().and_then(Kept::open).ok_or(auth::Error::ConnectionLost)?;
+            let now = self.clock.now();
+            if kept.leased_until.is_none_or(|until| until <= now) {
+                let leased = Kept { leased_until: Some(after(now)), ..kept.clone() };
+                let taken = ConnectedSender { refresh_token: Some(leased.sealed()), ..row };
+                match self.store.put_connected_sender(taken.clone()).await {
+                    Ok(version) => return Ok((ConnectedSender { version, ..taken }, kept)),
+                    // Somebody was faster.
+                    Err(store::Error::Conflict) => {}
+                    Err(error) => return Err(unavailable(&error)),
+                }
+            }
+            self.clock.sleep(LOOK_EVERY).await;
+        }
+        Err(auth::Error::Unavailable { status: 0, retry_after: None })
+    }
+
+    async fn took(
+        &self,
+        row: ConnectedSender,
+        old: &SecretString,
+        renewed: Renewed,
+    ) -> Result<MintedToken, auth::Error> {
+        // RFC 6749, section 6: without a new one, the old one goes on.
+        let token = renewed.refresh_token.unwrap_or_else(|| old.clone());
+        let kept = Kept::fresh(token.expose_secret().to_owned());
+        let row = ConnectedSender { refresh_token: Some(kept.sealed()), ..row };
+        match self.store.put_connected_sender(row.clone()).await {
+            Ok(_) => {}
+            // It was connected anew, or disconnected, meanwhile: what is there now counts.
+            Err(store::Error::Conflict) => {
+                return Err(auth::Error::Unavailable { status: 0, retry_after: None });
+            }
+            Err(error) => {
+                tracing::error!(sender = %self.sender, %error, "a renewed refresh token is not stored yet");
+                *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(row);
+            }
+        }
+        Ok(renewed.minted)
+    }
+
+    async fn save_what_was_not(&self) -> Result<(), auth::Error> {
+        let row = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(row) = row else { return Ok(()) };
+        match self.store.put_connected_sender(row).await {
+            Ok(Version(_)) | Err(store::Error::Conflict) => {
+                *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                Ok(())
+            }
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Gives the lease back. A token that is dead stays, so that the next try says the same.
+    async fn release(&self, row: ConnectedSender, token: &SecretString, is_dead: bool) {
+        if is_dead {
+            tracing::warn!(sender = %self.sender, "its refresh token is revoked or used up: it must be connected again");
+        }
+        let kept = Kept::fresh(token.expose_secret().to_owned());
+        let row = ConnectedSender { refresh_token: Some(kept.sealed()), ..row };
+        if let Err(error) = self.store.put_connected_sender(row).await {
+            // It runs out by itself.
+            tracing::debug!(sender = %self.sender, %error, "a lease was not given back");
+        }
+    }
+}
+
+/// Whether the refresh token will never work again: revoked, expired, or rotated by somebody who is not us.
+fn is_dead(error: &auth::Error) -> bool {
+    match error {
+        auth::Error::CodeRejected | auth::Error::ConsentRequired => true,
+        auth::Error::Refused { status: 400, error } => error == "invalid_grant",
+        _ => false,
+    }
+}
+
+fn unavailable(error: &store::Error) -> auth::Error {
+    tracing::warn!(%error, "the store does not answer: no token can be renewed");
+    auth::Error::Unavailable { status: 0, retry_after: None }
+}
+
+fn after(now: Timestamp) -> Timestamp {
+    now.saturating_add(LEASE).unwrap_or(Timestamp::MAX)
+}

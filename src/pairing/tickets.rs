@@ -1,0 +1,248 @@
+//! Tickets in addresses: the link that a customer gets, the `state` that goes to DocuSign and comes back, and
+//! the address of a choice. All carry a MAC and are not stored, so any daemon on the same secret takes them.
+//!
+//! States and choices belong to one browser: their MAC covers its cookie, so an answer that somebody else
+//! provoked (RFC 9700, section 4.7) or a link that was passed on is none. The PKCE verifier follows from the
+//! state, the cookie and our key, and is not stored either.
+
+use std::fmt;
+
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, hmac, rand};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::auth::consent::PkceVerifier;
+
+/// How long a link may lie in a customer's mail.
+const LINK_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// From the button to the callback, signing in included.
+pub(super) const STATE_LIFE: SignedDuration = SignedDuration::from_mins(15);
+/// Kind, end as seconds, random bytes.
+const HEAD: usize = 1 + 8 + 8;
+const TAG: usize = 16;
+/// Longer than any name of a sender.
+const MAX_NAME: usize = 200;
+/// First in every state, so that it is told from those of consent links.
+const STATE_MARK: &str = "c.";
+
+/// What a ticket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Link = 1,
+    State = 2,
+    Choice = 3,
+}
+
+/// A ticket that is not ours, not for this browser, or too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is not ours, of another browser, or too old")]
+pub struct BadTicket;
+
+/// What one browser is known by, between the button and the pairing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cookie(String);
+
+impl Cookie {
+    /// A fresh one of 256 bits.
+    pub(super) fn generate() -> Self {
+        let mut bytes = [0_u8; 32];
+        rand::fill(&mut bytes).expect("the system gives random bytes");
+        Self(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// One that came with a request.
+    pub fn read(text: &str) -> Option<Self> {
+        let is_ours =
+            text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        is_ours.then(|| Self(text.to_owned()))
+    }
+
+    /// Its text, for the browser alone.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What it is known by in the store.
+    pub(super) fn digest(&self) -> String {
+        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.0.as_bytes()))
+    }
+}
+
+impl fmt::Debug for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cookie")
+    }
+}
+
+/// Makes and reads tickets. `Debug` does not show the key.
+#[derive(Clone)]
+pub struct Tickets {
+    key: hmac::Key,
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tickets")
+    }
+}
+
+impl Tickets {
+    /// Tickets under a key that is derived from a secret.
+    pub fn derive(secret: &[u8]) -> Self {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let derived = hmac::sign(&root, b"countersign pairing v1");
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()) }
+    }
+
+    pub(super) fn link(&self, sender: &str, now: Timestamp) -> (String, Timestamp) {
+        let until = now.saturating_add(LINK_LIFE).unwrap_or(Timestamp::MAX);
+        (self.issue(Kind::Link, sender, until, None), until)
+    }
+
+    pub(super) fn open_link(&self, ticket: &str, now: Timestamp) -> Result<String, BadTicket> {
+        self.open(Kind::Link, ticket, now, None)
+    }
+
+    pub(super) fn state(&self, sender: &str, cookie: &Cookie, now: Timestamp) -> String {
+        let until = now.saturating_add(STATE_LIFE).unwrap_or(Timestamp::MAX);
+        format!("{STATE_MARK}{}", self.issue(Kind::State, sender, until, Some(cookie)))
+    }
+
+    pub(super) fn is_state(text: &str) -> bool {
+        text.starts_with(STATE_MARK)
+    }
+
+    pub(super) fn open_state(
+        &self,
+        text: &str,
+        cookie: &Cookie,
+        now: Timestamp,
+    ) -> Result<String, BadTicket> {
+        let ticket = text.strip_prefix(STATE_MARK).ok_or(BadTicket)?;
+        self.open(Kind::State, ticket, now, Some(cookie))
+    }
+
+    pub(super) fn choice(&self, sender: &str, cookie: &Cookie, now: Timestamp) -> String {
+        let until = now.saturating_add(super::CHOICE_LIFE).unwrap_or(Timestamp::MAX);
+        self.issue(Kind::Choice, sender, until, Some(cookie))
+    }
+
+    pub(super) fn open_choice(
+        &self,
+        ticket: &str,
+        cookie: &Cookie,
+        now: Timestamp,
+    ) -> Result<String, BadTicket> {
+        self.open(Kind::Choice, ticket, now, Some(cookie))
+    }
+
+    /// The PKCE verifier of a state.
+    pub(super) fn verifier(&self, state: &str, cookie: &Cookie) -> PkceVerifier {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(b"verifier");
+        context.update(state.as_bytes());
+        context.update(cookie.0.as_bytes());
+        PkceVerifier::from_bytes(context.sign().as_ref())
+    }
+
+    fn issue(&self, kind: Kind, sender: &str, until: Timestamp, cookie: Option<&Cookie>) -> String {
+        let mut head = [0_u8; HEAD];
+        head[0] = kind as u8;
+        head[1..9].copy_from_slice(&until.as_second().to_be_bytes());
+        rand::fill(&mut head[9..]).expect("the system gives random bytes");
+        let tag = self.tag(&head, sender, cookie);
+        URL_SAFE_NO_PAD.encode([&head, tag.as_slice(), sender.as_bytes()].concat())
+    }
+
+    fn open(
+        &self,
+        kind: Kind,
+        ticket: &str,
+        now: Timestamp,
+        cookie: Option<&Cookie>,
+    ) -> Result<String, BadTicket> {
+        let bytes = URL_SAFE_NO_PAD.decode(ticket).map_err(|_| BadTicket)?;
+        let (head, rest) = bytes.split_at_checked(HEAD).ok_or(BadTicket)?;
+        let (given, name) = rest.split_at_checked(TAG).ok_or(BadTicket)?;
+        let sender = std::str::from_utf8(name).ok().filter(|name| name.len() <= MAX_NAME).ok_or(BadTicket)?;
+        verify_slices_are_equal(&self.tag(head, sender, cookie), given).map_err(|_| BadTicket)?;
+        let (until, _) = head[1..].split_first_chunk::<8>().ok_or(BadTicket)?;
+        let is_live = head[0] == kind as u8 && i64::from_be_bytes(*until) > now.as_second();
+        if is_live { Ok(sender.to_owned()) } else { Err(BadTicket) }
+    }
+
+    fn tag(&self, head: &[u8], sender: &str, cookie: Option<&Cookie>) -> [u8; TAG] {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(b"ticket");
+        context.update(head);
+        // Of fixed length, so that nothing can move from one part into the next.
+        let browser = cookie.map_or([0; 32], |cookie| {
+            let mut digest = [0; 32];
+            digest.copy_from_slice(digest::digest(&digest::SHA256, cookie.0.as_bytes()).as_ref());
+            digest
+        });
+        context.update(&browser);
+        context.update(sender.as_bytes());
+        let mut tag = [0_u8; TAG];
+        tag.copy_from_slice(&context.sign().as_ref()[..TAG]);
+        tag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_700_000_000).unwrap()
+    }
+
+    #[test]
+    fn a_state_is_of_one_browser_one_kind_and_one_time() {
+        let tickets = Tickets::derive(b"secret");
+        let (cookie, other) = (Cookie::generate(), Cookie::generate());
+        let state = tickets.state("customer", &cookie, now());
+        assert!(Tickets::is_state(&state));
+        assert_eq!(tickets.open_state(&state, &cookie, now()), Ok("customer".to_owned()));
+        assert_eq!(tickets.open_state(&state, &other, now()), Err(BadTicket));
+        assert_eq!(tickets.open_state(&state, &cookie, now() + STATE_LIFE), Err(BadTicket));
+        assert_eq!(Tickets::derive(b"other").open_state(&state, &cookie, now()), Err(BadTicket));
+        let ticket = state.strip_prefix(STATE_MARK).unwrap();
+        assert_eq!(tickets.open_choice(ticket, &cookie, now()), Err(BadTicket));
+        assert_eq!(tickets.open_link(ticket, now()), Err(BadTicket));
+        let (link, until) = tickets.link("customer", now());
+        assert_eq!(tickets.open_link(&link, now()), Ok("customer".to_owned()));
+        assert_eq!(tickets.open_link(&link, until), Err(BadTicket));
+        assert_eq!(tickets.open_choice(&link, &cookie, now()), Err(BadTicket));
+        let verifier = tickets.verifier(&state, &cookie);
+        assert_ne!(tickets.verifier(&state, &other).challenge(), verifier.challenge());
+    }
+
+    #[test]
+    fn a_changed_ticket_is_none() {
+        let tickets = Tickets::derive(b"secret");
+        let bytes = URL_SAFE_NO_PAD.decode(tickets.link("customer", now()).0).unwrap();
+        for at in 0..bytes.len() {
+            let mut forged = bytes.clone();
+            forged[at] ^= 1;
+            assert_eq!(
+                tickets.open_link(&URL_SAFE_NO_PAD.encode(forged), now()),
+                Err(BadTicket),
+                "byte {at}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_ticket_or_a_cookie_by_chance(text in ".{0,300}") {
+            let tickets = Tickets::derive(b"secret");
+            let cookie = Cookie::generate();
+            prop_assert!(tickets.open_link(&text, now()).is_err());
+            prop_assert!(tickets.open_state(&[STATE_MARK, &text].concat(), &cookie, now()).is_err());
+            prop_assert!(Cookie::read(&text).is_none_or(|read| read.as_str() == text));
+        }
+    }
+}

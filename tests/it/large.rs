@@ -1,0 +1,141 @@
+//! Large bodies through the pass-through of the real binary: 100 MB up and down, and what memory that takes.
+//! The emulator keeps the vendor's 34 MiB, so an upstream of the test's own stands before it: it hands the
+//! account server's calls on and lets large bodies run through its fingers.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use axum::{Router, body::Body, extract::Request, response::Response, routing::any};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+
+use crate::{
+    harness::{CALLER_KEY, TempDir, TestDaemon, http_client},
+    kills::start,
+};
+
+const SIZE: usize = 100 * 1024 * 1024;
+/// What the daemon may hold more at its peak than before: buffers of sockets, and what is kept of a body.
+const ROOM_KIB: usize = 12 * 1024;
+
+#[tokio::test]
+async fn a_hundred_megabytes_run_through_in_constant_memory() {
+    let around = TestDaemon::start().await;
+    let (upstream, arrived) = upstream(&around.emulator.ready().oauth_url).await;
+    let folder = TempDir::new();
+    let store = format!("sqlite://{}", folder.0.join("large.db").display());
+    let settings = around
+        .settings_for_a_process(&store)
+        .replace(&around.emulator.ready().oauth_url, &upstream)
+        .replace("passthrough_limit = \"2MiB\"", "passthrough_limit = \"128MiB\"");
+    let (daemon, api) = start(&settings, &folder.0, 0).await;
+    let pid = daemon.id();
+    let url = |path: &str| format!("{api}/v1/senders/system/esign/{path}");
+    let client = http_client();
+
+    // Whatever is allocated once is there before anything is measured.
+    let warm = client.get(url("templates")).bearer_auth(CALLER_KEY).send().await.unwrap();
+    assert!(warm.status().is_success(), "{:?}", warm.text().await);
+    let before = resident_kib(pid);
+
+    let body = reqwest::Body::wrap_stream(pieces().map(Ok::<_, std::io::Error>));
+    let up = client
+        .post(url("envelopes"))
+        .bearer_auth(CALLER_KEY)
+        .header("content-type", "application/json")
+        .header("content-length", SIZE)
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(up.status(), 201, "{:?}", up.text().await);
+    assert_eq!(arrived.load(Ordering::SeqCst), SIZE);
+
+    let down =
+        client.get(url("envelopes/1/documents/combined")).bearer_auth(CALLER_KEY).send().await.unwrap();
+    assert_eq!(down.headers()["content-length"], SIZE.to_string().as_str());
+    let mut size = 0;
+    let mut stream = down.bytes_stream();
+    while let Some(piece) = stream.next().await {
+        size += piece.unwrap().len();
+    }
+    assert_eq!(size, SIZE);
+
+    let peak = peak_kib(pid);
+    eprintln!("resident before {before} KiB, at the peak {peak} KiB");
+    assert!(peak < before + ROOM_KIB, "{peak} KiB at the peak, {before} KiB before");
+}
+
+fn pieces() -> impl futures_util::Stream<Item = Bytes> + Send + 'static {
+    let piece = Bytes::from(vec![b' '; 64 * 1024]);
+    stream::iter(std::iter::repeat_n(piece, SIZE / (64 * 1024)))
+}
+
+/// The test's own upstream: its origin, and how many bytes of envelopes arrived.
+async fn upstream(emulator: &str) -> (String, Arc<AtomicUsize>) {
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let (counter, emulator) = (Arc::clone(&arrived), emulator.to_owned());
+    let answer = move |request: Request| {
+        let (counter, emulator) = (Arc::clone(&counter), emulator.clone());
+        async move {
+            let path = request.uri().path().to_owned();
+            if path.ends_with("/envelopes") {
+                let mut body = request.into_body().into_data_stream();
+                while let Some(piece) = body.next().await {
+                    counter.fetch_add(piece.unwrap().len(), Ordering::SeqCst);
+                }
+                return Response::builder().status(201).body(Body::from("{}")).unwrap();
+            }
+            if path.ends_with("/documents/combined") {
+                let body = Body::from_stream(pieces().map(Ok::<_, std::io::Error>));
+                return Response::builder().header("content-length", SIZE).body(body).unwrap();
+            }
+            handed_on(&emulator, request).await
+        }
+    };
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", socket.local_addr().unwrap());
+    tokio::spawn(serve(socket, Router::new().fallback(any(answer))));
+    (origin, arrived)
+}
+
+async fn serve(socket: tokio::net::TcpListener, router: Router) {
+    let closing = tokio_util::sync::CancellationToken::new();
+    let bound = countersign::listener::Bound::inherited(socket.into_std().unwrap()).unwrap();
+    bound.serve(router, countersign::listener::Limits::default(), closing).await;
+}
+
+async fn handed_on(emulator: &str, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1024 * 1024).await.unwrap();
+    let url = format!("{emulator}{}", head.uri.path_and_query().map_or("/", |path| path.as_str()));
+    let mut on = http_client().request(head.method, url).body(body);
+    for (name, value) in &head.headers {
+        on = on.header(name, value);
+    }
+    let answer = on.send().await.unwrap();
+    let mut back = Response::builder().status(answer.status());
+    for (name, value) in answer.headers() {
+        back = back.header(name, value);
+    }
+    back.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+}
+
+fn resident_kib(pid: u32) -> usize {
+    status_kib(pid, "VmRSS:")
+}
+
+fn peak_kib(pid: u32) -> usize {
+    status_kib(pid, "VmHWM:")
+}
+
+fn status_kib(pid: u32, field: &str) -> usize {
+    let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

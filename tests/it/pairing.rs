@@ -1,0 +1,317 @@
+//! A customer connects an account: through the real pages of daemon and emulator, and everything that must be
+//! refused on the way.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{CALLER_KEY, Reply, TestDaemon};
+
+const USER: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001";
+const NORA: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210002";
+const ELIAS: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210003";
+const RAFAEL: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210006";
+const SECOND_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
+const OTHER_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e003";
+
+/// A customer's browser: its cookies for the daemon, and whom DocuSign knows it as.
+#[derive(Clone, Default)]
+struct Browser {
+    cookie: Option<String>,
+}
+
+struct World {
+    daemon: TestDaemon,
+}
+
+impl World {
+    async fn new(form: &str) -> Self {
+        Self { daemon: start(form, "client_secret = \"emulator-secret-1\"").await }
+    }
+
+    fn public(&self) -> &str {
+        self.daemon.public.as_deref().unwrap()
+    }
+
+    async fn link(&self) -> String {
+        let shown = self.daemon.get("/v1/senders/customer/connect").await;
+        assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
+        shown.body["url"].as_str().unwrap().to_owned()
+    }
+
+    async fn state(&self) -> Value {
+        self.daemon.get("/v1/senders/customer/connect").await.body
+    }
+
+    async fn send(&self, browser: &Browser, method: Method, url: &str, form: &[(&str, &str)]) -> Reply {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let mut headers = vec![("content-type", "application/x-www-form-urlencoded")];
+        if let Some(cookie) = &browser.cookie {
+            headers.push(("cookie", cookie.as_str()));
+        }
+        self.daemon.call(method, url, None, &headers, body.into_bytes()).await
+    }
+
+    /// Presses the button: where the browser is sent, with its cookie set.
+    async fn begin(&self, browser: &mut Browser, link: &str) -> String {
+        let page = self.send(browser, Method::GET, link, &[]).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+        assert!(!page.headers.contains_key("set-cookie"), "a GET changes nothing");
+        let on = self.send(browser, Method::POST, link, &[]).await;
+        assert_eq!(on.status, StatusCode::SEE_OTHER, "{}", on.text);
+        let cookie = on.headers["set-cookie"].to_str().unwrap();
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+        browser.cookie = cookie.split(';').next().map(str::to_owned);
+        on.headers["location"].to_str().unwrap().to_owned()
+    }
+
+    /// Signs in at the emulator as `user` and accepts: the address that the browser comes back to.
+    async fn accept(&self, page: &str, user: &str) -> String {
+        self.answer(page, user, "accept").await
+    }
+
+    async fn answer(&self, page: &str, user: &str, action: &str) -> String {
+        let url = url::Url::parse(page).unwrap();
+        let mut form: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let at = format!("{}/oauth/auth", self.daemon.emulator.ready().oauth_url);
+        let post = async |form: &[(String, String)], cookie: Option<&str>| {
+            let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+            let mut headers = vec![("content-type", "application/x-www-form-urlencoded")];
+            headers.extend(cookie.map(|cookie| ("cookie", cookie)));
+            self.daemon.call(Method::POST, &at, None, &headers, body.into_bytes()).await
+        };
+        form.push(("user".to_owned(), user.to_owned()));
+        let signed_in = post(&form, None).await;
+        if let Some(to) = signed_in.headers.get("location").filter(|_| action == "accept") {
+            return to.to_str().unwrap().to_owned();
+        }
+        let cookie = signed_in.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        form.pop();
+        form.push(("action".to_owned(), action.to_owned()));
+        let answered = post(&form, Some(&cookie)).await;
+        answered.headers["location"].to_str().unwrap().to_owned()
+    }
+
+    /// The whole way for a user with one account.
+    async fn connect(&self, user: &str) -> (Browser, Reply) {
+        let mut browser = Browser::default();
+        let link = self.link().await;
+        let page = self.begin(&mut browser, &link).await;
+        let back = self.accept(&page, user).await;
+        let reply = self.send(&browser, Method::GET, &back, &[]).await;
+        (browser, reply)
+    }
+
+    async fn can_act(&self) -> bool {
+        self.daemon.get("/v1/senders/customer/esign/templates").await.status == StatusCode::OK
+    }
+}
+
+async fn start(form: &str, more: &str) -> TestDaemon {
+    let builder = TestDaemon::builder().public();
+    builder.connectable("customer", form, more).start().await
+}
+
+#[tokio::test]
+async fn a_customer_connects_by_impersonation_and_nothing_of_theirs_is_stored() {
+    let mut world = World::new("impersonation").await;
+    let before = world.daemon.get("/v1/senders/customer/esign/templates").await;
+    assert_eq!((before.status.as_u16(), before.code()), (409, "sender_not_connected"), "{}", before.text);
+    assert_eq!(world.state().await["state"], "not_connected");
+
+    let (_, done) = world.connect(ELIAS).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert!(done.text.contains("Somebody Else Inc"), "{}", done.text);
+    let state = world.state().await;
+    assert_eq!((&state["state"], &state["user_id"]), (&json!("connected"), &json!(ELIAS)), "{state}");
+    assert_eq!(state["account_id"], OTHER_ACCOUNT);
+    assert!(world.can_act().await);
+    let row = world.daemon.parts().store.connected_senders().await.unwrap().remove(0);
+    assert!(row.refresh_token.is_none(), "impersonation keeps no credential");
+
+    // It outlives a restart, and an end destroys it.
+    world.daemon.restart().await;
+    assert!(world.can_act().await);
+    let url = format!("{}/v1/senders/customer/connect", world.daemon.api);
+    let ended = world.daemon.call(Method::DELETE, &url, Some(CALLER_KEY), &[], Vec::new()).await;
+    assert_eq!(ended.body["state"], "not_connected", "{}", ended.text);
+    assert!(world.daemon.parts().store.connected_senders().await.unwrap().is_empty());
+    assert!(!world.can_act().await);
+    assert!(world.daemon.get("/v1/senders/system/esign/templates").await.status.is_success());
+}
+
+#[tokio::test]
+async fn who_has_several_accounts_chooses_and_may_switch() {
+    let world = World::new("impersonation").await;
+    let mut browser = Browser::default();
+    let link = world.link().await;
+    let page = world.begin(&mut browser, &link).await;
+    let back = world.accept(&page, USER).await;
+    let choice = world.send(&browser, Method::GET, &back, &[]).await;
+    assert_eq!(choice.status, StatusCode::SEE_OTHER, "{}", choice.text);
+    let at = choice.headers["location"].to_str().unwrap().to_owned();
+    assert!(!at.contains("code="), "the address of the choice holds no code");
+    let shown = world.send(&browser, Method::GET, &at, &[]).await;
+    assert!(
+        shown.text.contains("Countersign Emulator Labs") && shown.text.contains("fieldset"),
+        "{}",
+        shown.text
+    );
+    assert_eq!(world.state().await["state"], "not_connected", "nothing is half paired");
+
+    // Another browser, and an account that is not the person's, choose nothing.
+    let stranger = world.send(&Browser::default(), Method::POST, &at, &[("account", SECOND_ACCOUNT)]).await;
+    assert_eq!(stranger.status, StatusCode::GONE);
+    let foreign = world.send(&browser, Method::POST, &at, &[("account", OTHER_ACCOUNT)]).await;
+    assert_eq!(foreign.status, StatusCode::CONFLICT);
+    assert_eq!(world.state().await["state"], "not_connected");
+
+    let chosen = world.send(&browser, Method::POST, &at, &[("account", SECOND_ACCOUNT)]).await;
+    assert_eq!(chosen.status, StatusCode::OK, "{}", chosen.text);
+    assert_eq!(world.state().await["account_id"], SECOND_ACCOUNT);
+    assert_eq!(world.daemon.parts().store.connected_senders().await.unwrap().len(), 1, "what waited is gone");
+    assert!(world.can_act().await);
+
+    let (_, done) = world.connect(ELIAS).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert_eq!(world.state().await["account_id"], OTHER_ACCOUNT);
+    let path = format!("/v1/senders/customer/esign/restapi/v2.1/accounts/{SECOND_ACCOUNT}/templates");
+    assert_eq!(world.daemon.get(&path).await.status, StatusCode::FORBIDDEN, "the old account is left");
+}
+
+#[tokio::test]
+async fn answers_that_are_foreign_old_or_used_pair_nobody() {
+    let world = World::new("impersonation").await;
+    let mut browser = Browser::default();
+    let link = world.link().await;
+    let page = world.begin(&mut browser, &link).await;
+    let back = world.accept(&page, ELIAS).await;
+    let get = async |browser: &Browser, url: &str| world.send(browser, Method::GET, url, &[]).await.status;
+
+    // Somebody else's browser, a forged state, a code of another app's, none at all.
+    assert_eq!(get(&Browser::default(), &back).await, StatusCode::GONE);
+    let forged = back.replace("state=c.", "state=c.A");
+    assert_eq!(get(&browser, &forged).await, StatusCode::GONE);
+    assert_eq!(world.state().await["state"], "not_connected");
+    assert_eq!(get(&browser, &back).await, StatusCode::OK);
+    assert_eq!(get(&browser, &back).await, StatusCode::GONE, "a second time");
+    assert_eq!(world.state().await["state"], "connected");
+
+    let page = world.begin(&mut browser, &link).await;
+    let back = world.accept(&page, ELIAS).await;
+    let (head, _) = back.split_once("code=").unwrap();
+    let state = back.split('&').find(|part| part.starts_with("state=")).unwrap();
+    let foreign = format!("{head}code=nonsense&{state}");
+    assert_eq!(get(&browser, &foreign).await, StatusCode::BAD_GATEWAY);
+    assert_eq!(get(&browser, &back).await, StatusCode::GONE, "its state is used");
+
+    let page = world.begin(&mut browser, &link).await;
+    let refused = world.answer(&page, NORA, "cancel").await;
+    assert!(refused.contains("error=access_denied"), "{refused}");
+    assert_eq!(get(&browser, &refused).await, StatusCode::OK);
+    assert_eq!(world.state().await["user_id"], ELIAS, "a refusal leaves what was");
+
+    let page = world.begin(&mut browser, &link).await;
+    let late = world.accept(&page, ELIAS).await;
+    world.daemon.clock.advance(Duration::from_secs(16 * 60));
+    assert_eq!(get(&browser, &late).await, StatusCode::GONE, "too late");
+    world.daemon.clock.advance(Duration::from_secs(7 * 86_400));
+    assert_eq!(get(&browser, &link).await, StatusCode::GONE, "an old link");
+    assert_eq!(get(&browser, &format!("{}/connect/x", world.public())).await, StatusCode::GONE);
+}
+
+#[tokio::test]
+async fn a_person_who_cannot_be_acted_for_is_told_why_and_can_go_back() {
+    let world = World::new("impersonation").await;
+    // Consents to nothing before, and the app asks for all at once: the page grants it.
+    let (_, done) = world.connect(NORA).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert_eq!(world.state().await["user_id"], NORA);
+
+    // An account on another host than this environment's has no place here.
+    let (_, elsewhere) = world.connect(RAFAEL).await;
+    assert_eq!(elsewhere.status, StatusCode::CONFLICT, "{}", elsewhere.text);
+    assert_eq!(world.state().await["user_id"], NORA, "nothing changed");
+
+    // Removed from the account after pairing: named, with what the user does have.
+    let out =
+        json!({"user_id": NORA, "account_id": world.daemon.emulator.ready().account_id, "member": false});
+    world.daemon.control(Method::POST, "users", &out).await;
+    world
+        .daemon
+        .control(
+            Method::POST,
+            "users",
+            &json!({"user_id": NORA, "account_id": OTHER_ACCOUNT, "member": true}),
+        )
+        .await;
+    world.daemon.clock.advance(Duration::from_secs(60));
+    let check = world.daemon.post("/v1/senders/customer/check", &json!({})).await;
+    let found = check.body["checks"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(found["code"], "sender_not_in_account", "{}", check.text);
+    assert!(found["detail"].as_str().unwrap().contains("Somebody Else Inc"), "{found}");
+    let (_, again) = world.connect(NORA).await;
+    assert_eq!(again.status, StatusCode::OK, "{}", again.text);
+    assert!(world.can_act().await, "a way back without a restart");
+}
+
+#[tokio::test]
+async fn the_code_form_keeps_a_sealed_token_and_renews_it() {
+    for secret in ["client_secret = \"emulator-secret-1\"", ""] {
+        let mut world = World { daemon: start("code", secret).await };
+        let (_, done) = world.connect(ELIAS).await;
+        assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+        assert!(world.can_act().await);
+        let kept = async |world: &World| {
+            let row = world.daemon.parts().store.connected_senders().await.unwrap().remove(0);
+            row.refresh_token.unwrap().reveal().clone()
+        };
+        let first = kept(&world).await;
+        // Eight hours later its access token is dead, and a fresh one costs no person.
+        world.daemon.clock.advance(Duration::from_secs(9 * 3_600));
+        world.daemon.until("a renewed token", async || world.can_act().await).await;
+        assert_ne!(kept(&world).await, first, "the refresh token was rotated");
+        world.daemon.restart().await;
+        assert!(world.can_act().await);
+        let mut database = std::fs::read(world.daemon.store_file()).unwrap();
+        database
+            .extend(std::fs::read(world.daemon.store_file().with_extension("db-wal")).unwrap_or_default());
+        let holds = |text: &[u8]| database.windows(text.len()).any(|window| window == text);
+        assert!(holds(ELIAS.as_bytes()), "the search finds what is there");
+        let token = serde_json::from_str::<Value>(&kept(&world).await).unwrap();
+        let token = token["refresh_token"].as_str().unwrap().to_owned();
+        assert!(!holds(token.as_bytes()) && !holds(&token.as_bytes()[..40]), "it lies sealed");
+
+        // Revoked at DocuSign: named, and connecting again is all it takes.
+        let revoke = json!({"user_id": ELIAS, "scopes": ["signature", "extended"], "granted": false});
+        world.daemon.control(Method::POST, "consent", &revoke).await;
+        world.daemon.control(Method::POST, "tokens/revoke", &json!({})).await;
+        world.daemon.clock.advance(Duration::from_secs(400));
+        let lost = world.daemon.get("/v1/senders/customer/esign/templates").await;
+        assert_eq!((lost.status.as_u16(), lost.code()), (409, "sender_not_connected"), "{}", lost.text);
+        let (_, again) = world.connect(ELIAS).await;
+        assert_eq!(again.status, StatusCode::OK, "{}", again.text);
+        assert!(world.can_act().await);
+    }
+}
+
+#[tokio::test]
+async fn two_daemons_that_renew_at_once_lose_nothing() {
+    let world = World::new("code").await;
+    let (_, done) = world.connect(ELIAS).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    let parts = world.daemon.parts();
+    let customer = countersign::domain::SenderName::new("customer");
+    let renewal = || parts.pairings.renewal(&customer).unwrap();
+    let (first, second) = (renewal(), renewal());
+    for round in 0..5 {
+        let both = async { tokio::join!(first.renew(), second.renew()) };
+        let (one, two) = tokio::select! {
+            both = both => both,
+            () = world.daemon.run_clock("never", async || false) => unreachable!(),
+        };
+        assert!(one.is_ok() && two.is_ok(), "round {round}: {one:?} {two:?}");
+    }
+    assert_eq!(parts.store.connected_senders().await.unwrap().len(), 1);
+}

@@ -1,0 +1,253 @@
+//! Callers see only their own: every route of our OpenAPI document, with another caller's ids, and with the
+//! key of a caller who has nothing to do with them. Generated, so that a new route cannot be forgotten: a
+//! parameter that this file has no foreign value for fails the test.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{CALLER_KEY, TestDaemon, key_hash, order};
+
+/// A caller with a sender of its own, who must see nothing of the first one's.
+const NEIGHBOUR_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+
+/// What is the first caller's: the value of each path parameter, by route where that tells it.
+struct Foreign {
+    signing: String,
+    signer: String,
+    link: String,
+    endpoint: String,
+    delivery: String,
+    envelope: String,
+}
+
+async fn start() -> TestDaemon {
+    let neighbour = format!(
+        "[callers.neighbour]\nkey_hash = \"{}\"\nsenders = [\"unconsented\"]\n\
+         return_origins = [\"https://www.example.com\"]\n\
+         [webhooks.website]\nurl = \"http://127.0.0.1:9/hook\"\n\
+         secrets = [\"whsec_cGxhbnRlZC13ZWJob29rLXNlY3JldC0wMDE=\"]\nallow_private = true\n",
+        key_hash(NEIGHBOUR_KEY)
+    );
+    let builder = TestDaemon::builder().public().with(&neighbour);
+    builder.connectable("customer", "code", "").start().await
+}
+
+async fn foreign(daemon: &TestDaemon) -> Foreign {
+    let made = daemon.create("theirs", &order()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let path = format!("/v1/signings/{}/signers/{}/links", made.id(), made.signer());
+    let link = daemon.post(&path, &json!({})).await;
+    let endpoint = daemon.get("/v1/webhook_endpoints").await;
+    let mut delivery = String::new();
+    daemon
+        .run_clock("a delivery", async || {
+            let listed = daemon.get("/v1/deliveries").await;
+            listed.body["data"][0]["id"].as_str().unwrap_or_default().clone_into(&mut delivery);
+            !delivery.is_empty()
+        })
+        .await;
+    Foreign {
+        signing: made.id().to_owned(),
+        signer: made.signer().to_owned(),
+        link: link.body["id"].as_str().unwrap_or_default().to_owned(),
+        endpoint: endpoint.body["data"][0]["id"].as_str().unwrap_or_default().to_owned(),
+        delivery,
+        envelope: made.body["provider"]["envelope_id"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+impl Foreign {
+    /// The route with the first caller's ids in it, once for each of its senders where it names one.
+    fn fill(&self, path: &str, account: &str) -> Vec<String> {
+        let id = match path.split('/').nth(2).unwrap_or_default() {
+            "signings" => &self.signing,
+            "links" => &self.link,
+            "webhook_endpoints" => &self.endpoint,
+            "deliveries" => &self.delivery,
+            _ => "",
+        };
+        let rest = format!("restapi/v2.1/accounts/{account}/envelopes/{}", self.envelope);
+        let fixed = [
+            ("{signer}", self.signer.as_str()),
+            ("{part}", "combined"),
+            ("{path}", rest.as_str()),
+            ("{id}", id),
+        ];
+        let mut filled = path.to_owned();
+        for (name, value) in fixed {
+            assert!(
+                !filled.contains(name) || !value.is_empty(),
+                "{path} needs a foreign {name}: add one here"
+            );
+            filled = filled.replace(name, value);
+        }
+        let all: Vec<String> = if filled.contains("{name}") {
+            ["system", "customer"].map(|sender| filled.replace("{name}", sender)).into()
+        } else {
+            vec![filled]
+        };
+        assert!(all.iter().all(|path| !path.contains('{')), "{path} has a parameter that is not known here");
+        all
+    }
+
+    fn words(&self) -> [&str; 6] {
+        [&self.signing, &self.signer, &self.link, &self.endpoint, &self.delivery, &self.envelope]
+    }
+}
+
+#[tokio::test]
+async fn no_route_shows_another_callers_things() {
+    let daemon = start().await;
+    let account = daemon.emulator.ready().account_id.clone();
+    let foreign = foreign(&daemon).await;
+    let document = daemon.get("/openapi.json").await.body;
+    let paths = document["paths"].as_object().unwrap();
+    let stranger = crate::harness::STRANGER_KEY;
+    let mut tried = BTreeMap::new();
+    daemon.forget_requests().await;
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().unwrap() {
+            if operation["security"] == json!([]) {
+                continue;
+            }
+            let body = body_of(operation);
+            for url in foreign.fill(path, &account) {
+                for key in [NEIGHBOUR_KEY, stranger] {
+                    let reply = call(&daemon, method, &url, key, &body).await;
+                    *tried.entry(path.as_str()).or_insert(0) += 1;
+                    if path.contains('{') {
+                        let is_hidden = matches!(reply.status.as_u16(), 403 | 404);
+                        assert!(is_hidden, "{method} {url}: {} {}", reply.status, reply.text);
+                    }
+                    for word in foreign.words() {
+                        let echoed = url.contains(word);
+                        assert!(echoed || !reply.text.contains(word), "{method} {url} shows {word}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried.len() > 20 && tried.len() == paths.len() - open_paths(paths), "{tried:?}");
+    // Nothing that was refused had an effect, here or upstream.
+    let upstream: Vec<_> =
+        daemon.requests().await.into_iter().filter(|line| !line.contains("/oauth/")).collect();
+    assert_eq!(upstream, Vec::<String>::new());
+    let own = daemon.get(&format!("/v1/signings/{}", foreign.signing)).await;
+    assert_eq!((own.status, &own.body["status"]), (StatusCode::OK, &json!("open")), "{}", own.text);
+    let endpoints = daemon.get("/v1/webhook_endpoints").await;
+    assert_eq!(endpoints.body["data"].as_array().unwrap().len(), 1, "{}", endpoints.text);
+}
+
+#[tokio::test]
+async fn lists_and_creates_are_each_callers_own() {
+    let daemon = start().await;
+    let foreign = foreign(&daemon).await;
+    for path in ["/v1/signings", "/v1/events", "/v1/deliveries", "/v1/webhook_endpoints"] {
+        let mine = daemon.get(path).await;
+        assert!(!mine.body["data"].as_array().unwrap().is_empty(), "{path}: {}", mine.text);
+        let theirs = call(&daemon, "get", path, NEIGHBOUR_KEY, &Value::Null).await;
+        assert_eq!(theirs.body["data"], json!([]), "{path}");
+    }
+    let senders = call(&daemon, "get", "/v1/senders", NEIGHBOUR_KEY, &Value::Null).await;
+    let names: Vec<_> =
+        senders.body["data"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, [json!("unconsented")]);
+    // The same Idempotency-Key is another one for another caller, and a foreign sender is none.
+    let url = format!("{}/v1/signings", daemon.api);
+    let headers = [("content-type", "application/json"), ("idempotency-key", "theirs")];
+    let reply = daemon
+        .call(Method::POST, &url, Some(NEIGHBOUR_KEY), &headers, order().to_string().into_bytes())
+        .await;
+    assert_eq!((reply.status.as_u16(), reply.code()), (404, "sender_unknown"), "{}", reply.text);
+    assert!(!reply.text.contains(&foreign.signing));
+    let by_reference =
+        call(&daemon, "get", "/v1/signings?reference=order-8812", NEIGHBOUR_KEY, &Value::Null).await;
+    assert_eq!(by_reference.body["data"], json!([]));
+    assert_eq!(
+        daemon.get("/v1/signings?reference=order-8812").await.body["data"][0]["id"],
+        foreign.signing.as_str()
+    );
+    let _ = CALLER_KEY;
+}
+
+/// The example of a request, or the least that is valid.
+fn body_of(operation: &Value) -> Value {
+    let example = &operation["requestBody"]["content"]["application/json"]["example"];
+    if example.is_null() { json!({}) } else { example.clone() }
+}
+
+async fn call(
+    daemon: &TestDaemon,
+    method: &str,
+    path: &str,
+    key: &str,
+    body: &Value,
+) -> crate::harness::Reply {
+    let method: Method = method.to_ascii_uppercase().parse().unwrap();
+    let headers = [("content-type", "application/json"), ("idempotency-key", "matrix")];
+    let body =
+        if method == Method::GET || body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    // A stream or a long poll on what is not theirs ends at once.
+    daemon.call(method, &format!("{}{path}", daemon.api), Some(key), &headers, body).await
+}
+
+fn open_paths(paths: &serde_json::Map<String, Value>) -> usize {
+    let is_open = |item: &Value| item.as_object().unwrap().values().all(|one| one["security"] == json!([]));
+    paths.values().filter(|item| is_open(item)).count()
+}
+
+fn capped(rights: &str) -> String {
+    format!(
+        "[callers.neighbour]\nkey_hash = \"{}\"\nreturn_origins = [\"https://www.example.com\"]\n{rights}\n",
+        key_hash(NEIGHBOUR_KEY)
+    )
+}
+
+async fn create(daemon: &TestDaemon, key: &str) -> crate::harness::Reply {
+    let url = format!("{}/v1/signings", daemon.api);
+    let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+    daemon.call(Method::POST, &url, Some(NEIGHBOUR_KEY), &headers, order().to_string().into_bytes()).await
+}
+
+#[tokio::test]
+async fn a_callers_day_is_capped_and_nobody_elses() {
+    let mut daemon = TestDaemon::builder().with(&capped("daily_signings = 2")).start().await;
+    for key in ["a", "b", "a"] {
+        let made = create(&daemon, key).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{key}: {}", made.text);
+    }
+    daemon.restart().await;
+    let over = create(&daemon, "c").await;
+    assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{}", over.text);
+    // Noon: half a day is left.
+    assert_eq!(over.headers["retry-after"], "43200");
+    assert_eq!(daemon.create("c", &order()).await.status, StatusCode::CREATED, "another caller's");
+    daemon.clock.advance(std::time::Duration::from_secs(43_200));
+    daemon.until("the next day", async || create(&daemon, "c").await.status == StatusCode::CREATED).await;
+}
+
+#[tokio::test]
+async fn a_callers_share_of_the_hour_is_its_own() {
+    // 3000 an hour: one percent is 30 calls, which are 15 creates.
+    let daemon = TestDaemon::builder().with(&capped("budget_percent = 1")).start().await;
+    for number in 0..15 {
+        let made = create(&daemon, &format!("order-{number}")).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{number}: {}", made.text);
+    }
+    let over = create(&daemon, "one-more").await;
+    assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{}", over.text);
+    assert_eq!(over.headers["retry-after"], "3600");
+    let read = call(&daemon, "get", "/v1/signings", NEIGHBOUR_KEY, &Value::Null).await;
+    assert_eq!(read.status, StatusCode::OK, "what costs nothing upstream goes on");
+    assert_eq!(
+        daemon.create("theirs", &order()).await.status,
+        StatusCode::CREATED,
+        "the others' shares are whole"
+    );
+    daemon.clock.advance(std::time::Duration::from_secs(3_600));
+    daemon
+        .until("the next hour", async || create(&daemon, "later").await.status == StatusCode::CREATED)
+        .await;
+}
