@@ -111,12 +111,12 @@ impl Signings {
         opener: Opener,
         link: Option<LinkId>,
     ) -> Result<ShownView, Error> {
-        let opened = self.lease_and_mint(record, signer, opener).await;
+        let view = self.lease_and_mint(record, signer, opener, link).await;
         // Clicks are counted where they are tried again and again.
         if opener == Opener::Caller {
-            self.count_view(opened.as_ref().err());
+            self.count_view(view.as_ref().err());
         }
-        opened
+        view
     }
 
     /// Somebody asked for a view, and got it or this error.
@@ -135,6 +135,7 @@ impl Signings {
         record: Record,
         signer: SignerId,
         opener: Opener,
+        link: Option<LinkId>,
     ) -> Result<ShownView, Error> {
         let signing = self.lease(record, signer, opener).await?;
         let (at, id) = (self.parts.clock.now(), signing.id);
