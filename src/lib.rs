@@ -21,13 +21,13 @@
 //! | [`oidc`] | bearer tokens that somebody else issued, such as a Kubernetes cluster |
 //! | [`public`] | the public listener: links, returns, pages |
 //! | [`evidence`] | all that proves one signing, as one file, and how it is checked |
-//! | [`ops`] | the ops listener: health and metrics |
+//! | [`ops`] | the ops listener: health, metrics, and the operators' status page |
 //! | [`doctor`] | walks the whole chain and names what is wrong |
 //! | [`app`] | the composition root: builds each part once and wires them |
 //! | [`cli`] | one file a subcommand |
 //! | [`demo`] | the small company website of `countersign demo` |
 //! | [`emulator`] | DocuSign in miniature: strict, stateful, unkind |
-//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`pdf`], [`tls`] | what the others stand on |
+//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`look`], [`pdf`], [`spool`], [`tls`] | what the others stand on |
 //!
 //! Who may depend on whom is a table with a reason a row, and a test: `tests/it/architecture.rs`.
 //!
@@ -51,6 +51,7 @@
 //! | account and base URI of a sender | `esign::accounts` | the process, or until the upstream disagrees |
 //! | SMS workflow of an account | `esign::identity` | hours |
 //! | roles of a template | `esign::templates` | minutes |
+//! | a signed document, with its digest | `signing::documents`, on disk | `documents.keep`, 15 minutes |
 //!
 //! # What a call costs upstream (rule B1)
 //!
@@ -61,11 +62,42 @@
 //! | `GET /v1/signings…`, `…/wait`, `…/timeline` | 0 |
 //! | `POST …/void` | 1 |
 //! | `POST …/refresh`, or a return before its event | 1, at most once in 15 minutes |
-//! | `GET …/documents/…` | 1 |
-//! | `GET …/evidence` | 2 |
+//! | `POST …/purge` | 1, and one check if its event does not come |
+//! | `GET …/documents/…` | 1, then none for `documents.keep` |
+//! | `GET …/evidence` | 2, as its documents |
 //!
 //! Cold, a sender costs one token exchange and one userinfo more, a template one read of its roles, and
 //! SMS one list of workflows; each once.
+
+//! # When something goes wrong
+//!
+//! Each row names the tests that show it; a test checks that they exist.
+//!
+//! | Situation | A caller gets | An operator sees | How it heals | Test |
+//! |---|---|---|---|---|
+//! | all is well | `201`, without waiting for a token | ready; `token_runway_seconds` about 50 min | refreshed at half of life | `t1_the_refresh_comes_at_half_of_life_and_nobody_waits` |
+//! | account server down, token valid | `201`, as ever | degraded: cause, since, next try, shrinking runway | tries 1 s to 60 s apart | `h1_an_outage_is_degraded_while_the_token_lives_and_unready_after`, `t3_an_outage_of_25_minutes_is_invisible` |
+//! | account server slow in a token's last minutes | `201`, after 2 s at most | `last_minutes` | the same flight | `t2_in_the_last_minutes_a_caller_waits_two_seconds` |
+//! | account server down, no token | `202 creating`, and the envelope once there is a token | not ready, next try | the next try, 1 s to 60 s | `t5_a_thousand_cold_callers_share_one_failure`, `an_upstream_that_is_down_gets_the_creates_when_it_is_back` |
+//! | token refused before its time | `201`, after one mint and one replay | one mint more | one forced refresh | `t7_a_401_is_answered_by_one_mint_and_one_replay`, `t6_a_401_retires_its_own_generation_only` |
+//! | token refused again and again | `202 creating`, as above | mints 1 s to 60 s apart | whatever the upstream does | `t7_refusals_in_a_row_do_not_become_a_mint_each` |
+//! | consent missing | `409 consent_required` with the link | not ready, the link on `/admin/`, `consent_granted` 0, `sender.consent_missing` | the grant: by the callback at once, otherwise within 5 min | `t11_missing_consent_is_a_state_that_ends_with_a_wake`, `t11_a_consent_given_in_a_browser_makes_the_daemon_ready_at_once` |
+//! | consent withdrawn | `201` while the token lives | degraded within half an hour, the rest as above | consent again; `sender.recovered` | `t11_withdrawn_consent_is_noticed_before_a_visitor_notices_and_told` |
+//! | somebody else consented | `409 consent_required` | `consent_by_another_user`, and who | consent as the right user | `consent_by_another_user_is_told_from_none`, `t11_consent_by_another_person_is_said_to_be_that` |
+//! | nobody asks for a day | `201`, after one mint | ready, idle | the next reader; consent is probed every 6 h | `an_idle_sender_is_dropped_and_comes_back`, `t11_an_idle_sender_stays_ready_and_its_consent_is_probed` |
+//! | one of several senders cannot act | its own refusal; others `201` | degraded; that sender not ready | as that sender's row | `h1_one_of_several_senders_that_cannot_act_does_not_make_the_daemon_unready` |
+//! | key refused | `502 key_rejected` | which key, its fingerprint, `rejected` | the next key in order, an upload, or a new file | `t10_the_next_key_in_order_is_tried` |
+//! | new key file | `201` | `unproven`, then `active` | proven by a real mint | `t10_a_new_key_is_proven_before_the_old_one_retires` |
+//! | new key file is bad | `201` | the defect, beside the old key | a good file | `t10_a_bad_file_keeps_the_old_key_and_says_so` |
+//! | signer process dies or hangs | `201` | `signer` degraded, `signer_up` 0, why it ended | another one is started and reads the files | `a_dead_or_hanging_signer_is_replaced_while_the_token_serves` |
+//! | key rotated under load | `201` | as the two rows above, in turn | proven by a real mint | `t10_twenty_rotations_in_a_row_under_load_fail_no_request` |
+//! | clock off, up to a day | `201`, after two tries | `clock_offset_seconds`; a line of `doctor` | corrected at once | `t9_a_day_of_clock_error_is_survived_after_one_corrected_retry`, `clocks_hosts_and_limits` |
+//! | user closed, or unknown here | `502 sender_unknown_user` once the token is dead | degraded, then not ready, with the fix | the user is opened, or `user_id` corrected | `wrong_keys_ids_and_accounts_are_told_apart` |
+//! | account server answers nonsense | the old token's `201`, else `202 creating` | `malformed`, what is wrong | the next try | `t8_no_malformed_answer_becomes_a_token`, `t8_hostile_answers_over_the_wire_give_a_problem_and_no_token` |
+//! | minting panics | the same | `internal` | the next try | `t4_a_panic_does_not_end_the_refresher` |
+//! | eSignature API down | `202`, and the envelope once it is back | `upstream_requests_total{outcome="unavailable"}` | recovery sends it | `an_upstream_that_is_down_gets_the_creates_when_it_is_back` |
+//! | reply to a create lost | `202 uncertain`, then the one envelope | `signings_uncertain` | looked up, never posted twice | `e2_a_lost_reply_is_looked_up_and_not_posted_again` |
+//! | the account's calls are used up | `429 provider_rate_limited` with a true `Retry-After` | calls left on `/admin/` | the top of the hour | `b2_a_limit_is_told_with_a_time_and_leaves_the_key_free` |
 
 pub mod api;
 pub mod app;
@@ -88,12 +120,14 @@ pub mod hostile;
 pub mod http_client;
 pub mod lifecycle;
 pub mod listener;
+pub mod look;
 pub mod objects;
 pub mod oidc;
 pub mod ops;
 pub mod pdf;
 pub mod public;
 pub mod signing;
+pub mod spool;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

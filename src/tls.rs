@@ -46,6 +46,8 @@ pub struct Files {
     pub key: PathBuf,
     /// The CAs that client certificates must come from; none: no client certificate is asked for.
     pub client_ca: Option<PathBuf>,
+    /// Whether who shows no certificate is let in all the same, to be told apart later.
+    pub lets_strangers_in: bool,
     /// Revocation lists of these CAs, PEM.
     pub client_crl: Option<PathBuf>,
 }
@@ -88,7 +90,7 @@ pub fn server_config(files: &Files, clock: &SharedClock) -> Result<Arc<ServerCon
         .expect("the provider has suites for both versions");
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
-        Some(ca) => builder.with_client_cert_verifier(verifier(ca, files.client_crl.as_deref(), provider)?),
+        Some(ca) => builder.with_client_cert_verifier(verifier(ca, files, provider)?),
     };
     let mut config = builder
         .with_single_cert(chain, key)
@@ -99,7 +101,7 @@ pub fn server_config(files: &Files, clock: &SharedClock) -> Result<Arc<ServerCon
 
 fn verifier(
     ca: &Path,
-    crl: Option<&Path>,
+    files: &Files,
     provider: Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let mut roots = RootCertStore::empty();
@@ -107,6 +109,10 @@ fn verifier(
         roots.add(certificate).map_err(|_| Error { path: ca.to_owned(), fault: Fault::NotACa })?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    if files.lets_strangers_in {
+        builder = builder.allow_unauthenticated();
+    }
+    let crl = files.client_crl.as_deref();
     if let Some(crl) = crl {
         let lists: Vec<CertificateRevocationListDer<'static>> = read_all(crl, "revocation list")?;
         // Intermediate CAs rarely have lists of their own at hand; who is revoked is the caller.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Largest document that is put into a bundle, which is made in memory.
-const DOCUMENT_LIMIT_BYTES: usize = 64 * 1024 * 1024;
+const DOCUMENT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bundles that are made at once.
 pub const AT_ONCE: usize = 2;
@@ -75,17 +75,18 @@ async fn read(
     id: SigningId,
     document: DocumentRef,
 ) -> Result<Vec<u8>, Problem> {
-    let mut download = api.signings.document(caller, id, document).await?;
+    let document = api.signings.document(caller, id, document).await?;
+    let length = document.content.length();
+    if length > DOCUMENT_LIMIT_BYTES {
+        let detail = "a document is larger than 64 MiB; fetch the documents one by one";
+        return Err(Problem::new("payload_too_large", detail));
+    }
+    let mut pieces = std::pin::pin!(document.content.read(0, length));
     let mut bytes = Vec::new();
-    let cut = |_| {
-        Problem::new("provider_unavailable", "the document did not arrive whole")
-            .retry_after(std::time::Duration::from_secs(5))
-    };
-    while let Some(piece) = download.body.try_next().await.map_err(cut)? {
-        if bytes.len() + piece.len() > DOCUMENT_LIMIT_BYTES {
-            let detail = "a document is larger than 64 MiB; fetch the documents one by one";
-            return Err(Problem::new("payload_too_large", detail));
-        }
+    while let Some(piece) = pieces.try_next().await.map_err(|error| {
+        tracing::error!(%error, "a document that was kept cannot be read");
+        Problem::new("provider_unavailable", "the document cannot be read where it is kept")
+    })? {
         bytes.extend_from_slice(&piece);
     }
     Ok(bytes)

@@ -12,6 +12,7 @@
 //! 3. What it answers goes into `objects`, and into the OpenAPI document; a test compares the two.
 
 pub mod caller;
+mod documents;
 mod events;
 mod evidence;
 mod exchange;

@@ -14,7 +14,7 @@ use crate::{
     domain::{Failure, SigningId},
     esign,
     objects::{Invalid, Invalids, show},
-    signing, store,
+    signing, spool, store,
 };
 
 /// What is fixed about a code.
@@ -80,6 +80,8 @@ codes! {
         "Repeat the same call with the same Idempotency-Key after the time in Retry-After.";
     quota_exceeded 429 true "A quota is used up",
         "Repeat the call after the time in Retry-After, or raise the quota.";
+    range_not_satisfiable 416 false "The range is not in the document",
+        "Read Content-Range for the length, and ask for bytes that are there.";
     return_url_refused 400 false "The return URL is refused",
         "Use an http(s) URL whose origin is listed under return_origins of this caller.";
     sender_not_in_account 502 false "The sender is not a member of the account",
@@ -155,6 +157,11 @@ impl Problem {
         }))
     }
 
+    /// Which problem it is.
+    pub fn code(&self) -> &'static str {
+        self.0.code.code
+    }
+
     /// No such path, or not this caller's.
     pub fn not_found() -> Self {
         Self::new("not_found", "there is nothing here for this caller")
@@ -172,6 +179,21 @@ impl Problem {
         let mut problem = Self::new(name, detail);
         problem.0.errors = faults.0;
         problem
+    }
+
+    /// Several refusals in one: the first is what it is about, the places of all are listed.
+    pub fn join(problems: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let places = |problem: &Self| {
+            let Details { code, detail, errors, .. } = &*problem.0;
+            let whole = Invalid { pointer: String::new(), code: code.code, detail: detail.clone() };
+            if errors.is_empty() { vec![whole] } else { errors.clone() }
+        };
+        problems.into_iter().reduce(|mut all, more| {
+            let mut errors = places(&all);
+            errors.extend(places(&more));
+            all.0.errors = errors;
+            all
+        })
     }
 
     /// Says when to come back, in the body and as `Retry-After`.
@@ -293,15 +315,21 @@ impl From<store::Error> for Problem {
 
 impl From<esign::Error> for Problem {
     fn from(error: esign::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&esign::Error> for Problem {
+    fn from(error: &esign::Error) -> Self {
         let said = error.provider();
         let provider = Provider {
             http_status: said.map(|said| said.status),
             code: said.and_then(|said| said.code.clone()),
             trace: error.trace().map(str::to_owned),
         };
-        let problem = Self::new(error.code(), signing::detail(&error)).provider(provider);
+        let problem = Self::new(error.code(), signing::detail(error)).provider(provider);
         match error {
-            esign::Error::Limited { until, .. } => problem.at(until),
+            esign::Error::Limited { until, .. } => problem.at(*until),
             _ if problem.0.code.retryable && problem.0.code.status >= 429 => {
                 problem.retry_after(Duration::from_secs(5))
             }
@@ -321,6 +349,7 @@ impl From<signing::Error> for Problem {
             Error::Closed(status) => {
                 Self::new("signing_closed", format!("the signing is {}", status.as_str()))
             }
+            Error::Download(error) => Self::from(&*error),
             Error::Failed { failure, signing, replayed } => {
                 Self::of_failure(&failure, signing).replayed(replayed)
             }
@@ -350,10 +379,31 @@ impl From<signing::Error> for Problem {
                 Self::new("polling_budget", "the status of this envelope was read within the last 15 minutes")
                     .at(retry_at)
             }
+            Error::Purged => {
+                Self::new("signing_closed", "the documents were destroyed at DocuSign, as was asked for")
+            }
             Error::Store(error) => error.into(),
             Error::Upstream(error) => error.into(),
             Error::ViewLive { until } => {
                 Self::new("signer_not_ready", "another view of this envelope may be open").at(until)
+            }
+        }
+    }
+}
+
+impl From<&signing::DownloadError> for Problem {
+    fn from(error: &signing::DownloadError) -> Self {
+        match error {
+            signing::DownloadError::Upstream(error) => error.into(),
+            signing::DownloadError::Spool(spool::Error::Full) => Self::new(
+                "quota_exceeded",
+                "the space for documents on their way is used up (documents.spool_limit)",
+            )
+            .retry_after(Duration::from_secs(30)),
+            signing::DownloadError::Spool(spool::Error::Io(error)) => {
+                tracing::error!(%error, "a document cannot be kept in documents.spool_dir");
+                Self::new("provider_unavailable", "the daemon's own disk does not take the document")
+                    .retry_after(Duration::from_secs(30))
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::{
     api::{
         Callers, Problem,
         caller::Caller,
-        events, evidence,
+        documents, events, evidence,
         middleware::{Watch, refuse_forwarded, watch},
         openapi, passthrough, senders, signings,
     },
@@ -102,6 +102,7 @@ pub const PATHS: &[&str] = &[
     "/v1/signings/{id}/signers/{signer}/phone",
     "/v1/signings/{id}/void",
     "/v1/signings/{id}/refresh",
+    "/v1/signings/{id}/purge",
     "/v1/signings/{id}/documents/{part}",
     "/v1/signings/{id}/timeline",
     "/v1/signings/{id}/evidence",
@@ -139,7 +140,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/signings/{id}/signers/{signer}/phone", post(signings::phone))
         .route("/v1/signings/{id}/void", post(signings::void))
         .route("/v1/signings/{id}/refresh", post(signings::refresh))
-        .route("/v1/signings/{id}/documents/{part}", get(signings::document))
+        .route("/v1/signings/{id}/purge", post(signings::purge))
+        .route("/v1/signings/{id}/documents/{part}", get(documents::document))
         .route("/v1/signings/{id}/timeline", get(signings::timeline))
         .route("/v1/signings/{id}/evidence", get(evidence::bundle))
         .route("/v1/links/{id}", axum::routing::delete(signings::revoke_link))

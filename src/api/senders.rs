@@ -81,7 +81,7 @@ fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
             Mode::Live => "live",
             Mode::Test => "test",
         },
-        state: match (status.has_token(), status.failure.is_some()) {
+        state: match (status.has_token() || status.is_idle(), status.failure.is_some()) {
             (true, false) => "ready",
             (true, true) => "degraded",
             (false, _) => "not_ready",
@@ -262,6 +262,22 @@ fn check_address(redirect_uri: &str) -> Result<(), Problem> {
         format!("must be an http(s) URL without fragment, {MAX_ADDRESS} bytes at most"),
     );
     Err(faults.into())
+}
+
+/// Says where to consent, if that is what is missing: the page itself where the browser comes back to us, and
+/// otherwise the call that makes its address.
+pub(super) fn with_consent_link(api: &Api, sender: &SenderName, problem: Problem) -> Problem {
+    if problem.code() != "consent_required" {
+        return problem;
+    }
+    let name = sender.as_str();
+    let page = api.public_origin.as_ref().and_then(|origin| {
+        let asked = api.consents.issue(name, api.clock.now());
+        let redirect_uri = format!("{origin}/consent/callback");
+        let (state, verifier) = (Some(asked.state.as_str()), Some(&asked.verifier));
+        api.auth.consent_url(name, ConsentBy::Individual, &redirect_uri, state, verifier).ok()
+    });
+    problem.link("consent", page.unwrap_or_else(|| format!("/v1/senders/{name}/consent")))
 }
 
 fn gone(error: &auth::Error) -> Problem {

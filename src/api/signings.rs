@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{Path, Query, Request, State},
     response::{IntoResponse, Response},
 };
@@ -16,10 +16,11 @@ use crate::{
         caller::{Authenticated, Caller},
         exchange::{bad_query, empty_object, is_json, json, wants_stream, whole_body},
         router::Api,
+        senders::with_consent_link,
         streams,
     },
     domain::{Draft, LinkId, Phone, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
-    esign::DocumentRef,
+    esign::PurgeScope,
     objects::{Invalids, duration, parse_create, show},
     signing::{Ask, Created, digest},
     store::Filter,
@@ -77,6 +78,7 @@ pub(super) async fn create(
     let wait = preference(headers);
     let body = whole_body(request, &api).await?;
     let draft = checked(&api, &caller, &body).await?;
+    let sender = draft.sender.clone();
     let ask = Ask {
         caller: caller.name.clone(),
         key: scoped(&caller, &key),
@@ -87,17 +89,41 @@ pub(super) async fn create(
     };
     let outcome = api.signings.create(ask).await;
     api.metrics.idempotency(counted(&outcome));
-    Ok(answer(outcome.map_err(|error| Problem::from(error).as_of(api.clock.now()))?))
+    let refused = |error| with_consent_link(&api, &sender, Problem::from(error).as_of(api.clock.now()));
+    Ok(answer(outcome.map_err(refused)?))
 }
 
-/// `POST /v1/signings?dry_run=true`: what a create would be refused for. It needs no key, because nothing
-/// is stored and nothing but reads that are remembered is spent.
+/// `POST /v1/signings?dry_run=true`: all that a create would be refused for, at once. It needs no key,
+/// because nothing is stored and nothing but reads that are remembered is spent.
 async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Response, Problem> {
     let body = whole_body(request, api).await?;
-    let draft = checked(api, caller, &body).await?;
-    let checks = api.signings.dry_run(&draft).await;
-    let checks = checks.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
-    Ok(json(StatusCode::OK, show::preflight(&[&["schema", "rights", "documents"], checks].concat())))
+    let draft = parse_create(&body, &api.templates)?;
+    let sender = api.sender_of(caller, draft.sender.as_str()).map(drop);
+    let may_send = sender.is_ok();
+    let documents = api.signings.preflight(draft.clone()).await;
+    let mut found = vec![
+        ("schema", Ok(())),
+        ("rights", caller.check(&draft)),
+        ("documents", documents.map(drop).map_err(Problem::from)),
+        ("sender", sender),
+    ];
+    if may_send {
+        // What a stranger's sender may do is none of this caller's business.
+        let of_upstream = api.signings.dry_run(&draft).await.into_iter();
+        let now = api.clock.now();
+        found.extend(of_upstream.map(|(check, result)| {
+            (
+                check,
+                result
+                    .map_err(|error| with_consent_link(api, &draft.sender, Problem::from(error).as_of(now))),
+            )
+        }));
+    }
+    let checks: Vec<_> = found.iter().map(|(check, _)| *check).collect();
+    match Problem::join(found.into_iter().filter_map(|(_, result)| result.err())) {
+        Some(problem) => Err(problem),
+        None => Ok(json(StatusCode::OK, show::preflight(&checks))),
+    }
 }
 
 /// A draft that this caller may send, with documents that hold their anchors.
@@ -323,23 +349,50 @@ pub(super) async fn refresh(
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
-/// `GET /v1/signings/{id}/documents/{part}`: streamed, never held whole.
-pub(super) async fn document(
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurgeBody {
+    #[serde(default)]
+    scope: Option<String>,
+}
+
+/// `POST /v1/signings/{id}/purge`: accepted; `signing.purged` tells the end.
+pub(super) async fn purge(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
-    Path((id, part)): Path<(String, String)>,
+    Path(id): Path<String>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let part = document_ref(&part).ok_or_else(Problem::not_found)?;
-    let download = api.signings.document(&caller.name, signing_id(&id)?, part).await?;
-    let mut response = Response::new(Body::from_stream(download.body));
-    let headers = response.headers_mut();
-    let pdf = || HeaderValue::from_static("application/pdf");
-    headers.insert(header::CONTENT_TYPE, download.content_type.unwrap_or_else(pdf));
-    if let Some(length) = download.length {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    Ok(response)
+    let body = whole_body(request, &api).await?;
+    let body = if body.is_empty() { PurgeBody::default() } else { purge_body(&body)? };
+    let scope = match body.scope.as_deref() {
+        None => PurgeScope::Documents,
+        Some(word) => purge_scope(word).ok_or_else(|| {
+            let mut faults = Invalids::default();
+            faults
+                .wrong("/scope", format!("must be one of {}", PURGE_SCOPES.map(|(word, _)| word).join(", ")));
+            Problem::from(faults)
+        })?,
+    };
+    let purged = api.signings.purge(&caller.name, signing_id(&id)?, scope).await;
+    let signing = purged.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    Ok(json(StatusCode::ACCEPTED, show::signing(&signing, &[], &[])))
+}
+
+fn purge_body(body: &[u8]) -> Result<PurgeBody, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|_| Problem::new("invalid_request", "the body must be {} or {\"scope\": \"documents\"}"))
+}
+
+/// What a purge may destroy, by our word for it.
+pub(super) const PURGE_SCOPES: [(&str, PurgeScope); 3] = [
+    ("documents", PurgeScope::Documents),
+    ("documents_and_metadata", PurgeScope::DocumentsAndMetadata),
+    ("documents_metadata_and_redact", PurgeScope::DocumentsMetadataAndRedact),
+];
+
+fn purge_scope(word: &str) -> Option<PurgeScope> {
+    PURGE_SCOPES.iter().find(|(known, _)| *known == word).map(|(_, scope)| *scope)
 }
 
 /// `GET /v1/signings/{id}/timeline`.
@@ -431,14 +484,6 @@ fn preference(headers: &HeaderMap) -> Duration {
         }
     }
     wait.min(MAX_WAIT)
-}
-
-fn document_ref(part: &str) -> Option<DocumentRef> {
-    match part {
-        "certificate" => Some(DocumentRef::Certificate),
-        "combined" => Some(DocumentRef::Combined),
-        number => number.parse().ok().filter(|number| *number > 0).map(DocumentRef::Number),
-    }
 }
 
 fn signing_id(text: &str) -> Result<SigningId, Problem> {

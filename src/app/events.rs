@@ -4,23 +4,27 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 
 use crate::{
     app::Parts,
     clock::SharedClock,
-    config::{Config, Webhook},
+    config::{self, Config, Webhook},
     connect::{self, Inbox},
     domain::{CallerName, EventKind, Private},
     events::{Dispatcher, Endpoints, FromSettings, Limits, Targets, Webhooks, endpoints::secret_bytes},
+    lifecycle::Lifecycle,
+    oidc::Issuers,
     public,
+    signing::Signings,
     store::SharedStore,
+    telemetry::metrics::Metrics,
+    tls::Name,
 };
 
 /// What the settings say of events, in both directions.
 #[derive(Debug)]
 pub(super) struct Settings {
-    keys: connect::Keys,
     webhooks: Vec<FromSettings>,
     callers: Vec<CallerName>,
     targets: Targets,
@@ -30,9 +34,6 @@ impl Settings {
     /// Reads them.
     pub(super) fn of(config: &Config) -> Self {
         Self {
-            keys: connect::Keys::new(
-                config.connect.hmac_keys.iter().map(secrecy::ExposeSecret::expose_secret),
-            ),
             webhooks: config.webhooks.iter().map(|(name, webhook)| from_settings(name, webhook)).collect(),
             callers: config.callers.keys().map(|name| CallerName::new(name.as_str())).collect(),
             targets: Targets { plain_loopback: config.upstream.is_emulator() },
@@ -45,6 +46,46 @@ impl Settings {
     pub(super) fn endpoints(&self, store: &SharedStore, clock: &SharedClock) -> Endpoints {
         Endpoints::new(Arc::clone(store), Arc::clone(clock), self.targets)
     }
+}
+
+/// The inbox of Connect deliveries, not running yet.
+pub(super) fn inbox(
+    config: &Config,
+    issuers: &Issuers,
+    store: &SharedStore,
+    signings: &Signings,
+    clock: &SharedClock,
+    life: &Lifecycle,
+    metrics: &Arc<Metrics>,
+) -> Inbox {
+    let inbox = Inbox::new(
+        Arc::clone(store),
+        signings.clone(),
+        Arc::clone(clock),
+        life.clone(),
+        Arc::clone(metrics),
+        connect::Keys::default(),
+        connect::Limits::default(),
+    );
+    prove(&inbox, &config.connect, issuers);
+    inbox
+}
+
+/// Tells the inbox what a delivery is proven by: at start, and when the settings are read again.
+pub(super) fn prove(inbox: &Inbox, connect: &config::Connect, issuers: &Issuers) {
+    let subjects = connect.oidc.clone();
+    inbox.set_tokens((!subjects.is_empty()).then(|| connect::Tokens::new(issuers.clone(), subjects)));
+    let names = connect.certificates.iter().filter_map(|name| Name::parse(name.as_str()));
+    inbox.set_clients(connect.client_ca.as_ref().map(|_| connect::Clients::new(names)));
+    inbox.set_keys(connect::Keys::new(connect.hmac_keys.iter().map(ExposeSecret::expose_secret)));
+    let tokens = connect.bearer_tokens.iter().map(|token| token.expose_secret().to_owned());
+    inbox.set_bearers(connect::Bearers::new(tokens));
+}
+
+/// Attempts are sockets: how many this process may have open.
+fn limits() -> Limits {
+    let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    open_files.map_or_else(Limits::default, Limits::for_open_files)
 }
 
 /// Starts both directions; answers the route that DocuSign pushes to.
@@ -60,20 +101,11 @@ pub(super) async fn start(parts: &Parts, settings: Settings) -> anyhow::Result<R
         Arc::clone(&parts.clock),
         parts.life.clone(),
         Arc::clone(&parts.metrics),
-        Limits::default(),
+        limits(),
     );
     parts.life.spawn("webhooks", dispatcher.run());
-    let inbox = Inbox::new(
-        Arc::clone(&parts.store),
-        parts.signings.clone(),
-        Arc::clone(&parts.clock),
-        parts.life.clone(),
-        Arc::clone(&parts.metrics),
-        settings.keys,
-        connect::Limits::default(),
-    );
-    parts.life.spawn("connect inbox", inbox.clone().run());
-    Ok(public::deliveries(inbox))
+    parts.life.spawn("connect inbox", parts.inbox.clone().run());
+    Ok(public::deliveries(parts.inbox.clone()))
 }
 
 fn from_settings(name: &str, webhook: &Webhook) -> FromSettings {

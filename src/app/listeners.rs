@@ -152,6 +152,7 @@ fn files(config: &Config) -> Vec<(&'static str, tls::Files)> {
         certificate: tls.cert_file.clone(),
         key: tls.key_file.clone(),
         client_ca: None,
+        lets_strangers_in: false,
         client_crl: None,
     };
     let api = config.api.tls.as_ref().map(|tls| tls::Files {
@@ -159,7 +160,12 @@ fn files(config: &Config) -> Vec<(&'static str, tls::Files)> {
         client_crl: config.api.client_crl.clone(),
         ..plain(tls)
     });
-    let others = [("public", config.public.tls.as_ref()), ("ops", config.ops.tls.as_ref())];
-    let others = others.into_iter().filter_map(|(name, tls)| Some((name, plain(tls?))));
-    api.map(|files| ("api", files)).into_iter().chain(others).collect()
+    // Visitors have no certificates; DocuSign is asked for its own where it delivers.
+    let public = config.public.tls.as_ref().map(|tls| tls::Files {
+        client_ca: config.connect.client_ca.clone(),
+        lets_strangers_in: true,
+        ..plain(tls)
+    });
+    let all = [("api", api), ("public", public), ("ops", config.ops.tls.as_ref().map(plain))];
+    all.into_iter().filter_map(|(name, files)| Some((name, files?))).collect()
 }

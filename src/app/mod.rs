@@ -9,8 +9,11 @@ mod events;
 mod issuers;
 mod listeners;
 mod observe;
+mod operators;
 mod peers;
 mod reload;
+mod retention;
+mod sender_events;
 mod senders;
 mod traces;
 mod visitors;
@@ -23,19 +26,19 @@ pub use visitors::Secrets;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use axum::middleware::from_fn;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, Callers, middleware::refuse_forwarded},
+    api::{self, Callers},
     audit::Audit,
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
     budget::{Budget, Options as BudgetOptions},
     clock::SharedClock,
     config::{self, Config, ConfigError, StoreUrl, Synchronous},
+    connect::Inbox,
     domain::{Mode, Private, SenderName},
     esign,
     events::{Endpoints, Hub, Log, Streams},
@@ -43,9 +46,10 @@ use crate::{
     lifecycle::Lifecycle,
     listener::{Bound, Limits},
     oidc::Issuers,
-    ops::{self, Health},
+    ops::Health,
     public,
     signing::{self, NonceKey, Signings},
+    spool::Spool,
     store::{self, Location, SealKeys, SharedStore},
     telemetry::{metrics::Metrics, traces::Tracer},
 };
@@ -60,12 +64,13 @@ pub struct App {
     listeners: Listeners,
     templates: BTreeMap<String, String>,
     api: config::Api,
-    allow_forwarded_ops: bool,
     stop: config::Stop,
     visitors: Option<public::Settings>,
     events: events::Settings,
     collector: Option<traces::Collector>,
     agreed: peers::Agreed,
+    retention: Duration,
+    operators: operators::Settings,
 }
 
 /// The running parts that others may look at. Clones share them.
@@ -89,6 +94,8 @@ pub struct Parts {
     pub esign: Arc<esign::Client>,
     /// Where our events go.
     pub endpoints: Endpoints,
+    /// What DocuSign pushes to us.
+    pub inbox: Inbox,
     /// What is derived from the seal key.
     pub secrets: Secrets,
     certificates: Certificates,
@@ -141,9 +148,11 @@ impl App {
             signing_settings(&config, audit(&config, &clock)?, &metrics),
         );
         let issuers = issuers::issuers(&config, &Issuers::default(), &clock)?;
+        let inbox = events::inbox(&config, &issuers, &store, &signings, &clock, &life, &metrics);
         let callers = Callers::new(&config.callers, issuers, Arc::clone(&metrics));
         let secrets = Secrets::derive(&config);
         let events = events::Settings::of(&config);
+        let operators = operators::Settings::of(&config);
         let endpoints = events.endpoints(&store, &clock);
         let listeners = listeners::bind(&config, inherited, &clock).await?;
         let parts = Parts {
@@ -156,6 +165,7 @@ impl App {
             hub,
             esign,
             endpoints,
+            inbox,
             secrets,
             certificates: listeners.certificates.clone(),
             tracer,
@@ -164,19 +174,19 @@ impl App {
         };
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         let agreed = peers::Agreed::of(&config);
-        let allow_forwarded_ops = config.ops.allow_forwarded;
-        let (api, stop) = (config.api, config.stop);
+        let (api, stop, retention) = (config.api, config.stop, config.store.retention);
         Ok(Self {
             parts,
             listeners,
             templates,
             api,
-            allow_forwarded_ops,
             stop,
             visitors,
             events,
             collector,
             agreed,
+            retention,
+            operators,
         })
     }
 
@@ -201,14 +211,15 @@ impl App {
             parts,
             listeners,
             templates,
-            api: settings,
-            allow_forwarded_ops,
-            stop,
             visitors,
             events,
+            operators,
+            retention,
             collector,
             agreed,
+            ..
         } = self;
+        let (settings, stop) = (self.api, self.stop);
         let closing = CancellationToken::new();
         observe::start(&parts);
         peers::watch(&parts, agreed);
@@ -220,6 +231,10 @@ impl App {
         senders::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
+        let names = parts.auth.senders().into_iter().map(SenderName::new).collect();
+        let reconcile = parts.signings.clone().watch_over(names, parts.life.stopping());
+        parts.life.spawn("reconciliation", reconcile);
+        retention::start(&parts, retention);
         let connect = events::start(&parts, events).await?;
         let Listeners { api, public, ops, .. } = listeners;
         if let (Some(bound), Some(visitors)) = (public, visitors) {
@@ -227,7 +242,9 @@ impl App {
             let router = visitors::router(&parts, visitors, connect);
             parts.life.spawn("public listener", bound.serve(router, limits, closing.clone()));
         }
-        serve_ops(&parts, ops, allow_forwarded_ops, &closing, stop);
+        let limits = Limits { drain: stop.deadline, ..Limits::default() };
+        let router = operators::router(&parts, operators, &closing);
+        parts.life.spawn("ops listener", ops.serve(router, limits, closing.clone()));
         serve_api(&parts, api, templates, &settings, &closing, stop);
 
         parts.life.stopping().cancelled().await;
@@ -250,20 +267,6 @@ impl App {
         }
         Ok(())
     }
-}
-
-fn serve_ops(
-    parts: &Parts,
-    socket: Bound,
-    allow_forwarded: bool,
-    closing: &CancellationToken,
-    stop: config::Stop,
-) {
-    let limits = Limits { drain: stop.deadline, ..Limits::default() };
-    let ops = ops::router(parts.health.clone(), Arc::clone(&parts.metrics))
-        .merge(ops::ledger::router(Arc::clone(&parts.store), Arc::clone(&parts.clock)));
-    let ops = if allow_forwarded { ops } else { ops.layer(from_fn(refuse_forwarded)) };
-    parts.life.spawn("ops listener", socket.serve(ops, limits, closing.clone()));
 }
 
 fn serve_api(
@@ -415,21 +418,22 @@ fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
 }
 
 fn signing_settings(config: &Config, audit: Audit, metrics: &Arc<Metrics>) -> signing::Settings {
-    // The newest seal key may change; nonces must outlive that, so they hang on the oldest.
-    let secret =
-        config.store.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default();
     let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
     signing::Settings {
         mode: match config.upstream.mode() {
             config::Mode::Live => Mode::Live,
             config::Mode::Test => Mode::Test,
         },
-        events_to: public_origin.as_ref().map(|origin| signing::EventsTo {
-            url: format!("{origin}/in/docusign/events"),
-            include_hmac: !config.connect.hmac_keys.is_empty(),
+        // What could not be believed is not asked for.
+        events_to: public_origin.as_ref().filter(|_| !config.connect.hmac_keys.is_empty()).map(|origin| {
+            signing::EventsTo { url: format!("{origin}/in/docusign/events"), include_hmac: true }
         }),
+        documents: (
+            Spool::new(config.documents.spool_dir.clone(), config.documents.spool_limit.bytes() as u64),
+            config.documents.keep,
+        ),
         public_origin,
-        nonce_key: NonceKey::derive(&secret),
+        nonce_key: NonceKey::derive(&config.store.secret()),
         queue_limit: config.upstream.queue_limit.into(),
         look_every: LOOK_EVERY,
         audit,

@@ -7,7 +7,11 @@ use std::{collections::BTreeMap, time::Duration};
 use aws_lc_rs::digest::{SHA256, digest};
 use uuid::Uuid;
 
-use crate::{app::Parts, config::Config, ops::PartStatus};
+use crate::{
+    app::Parts,
+    config::Config,
+    ops::{PartStatus, Reason},
+};
 
 /// How often a daemon says which settings it runs with. Notes live four times as long.
 const SAY_EVERY: Duration = Duration::from_secs(15);
@@ -84,7 +88,7 @@ fn report(parts: &Parts, agreed: &Agreed, others: &[Vec<u8>]) {
         parts.health.forget("settings");
     } else {
         let detail = format!("another daemon on this store has other settings: {}", differing.join(", "));
-        parts.health.set("settings", PartStatus::Degraded, &detail, None);
+        parts.health.set(Reason::new("settings", PartStatus::Degraded, detail));
     }
 }
 

@@ -1,7 +1,7 @@
 //! SIGHUP: what can change without a restart (rule H3).
 //!
-//! Callers and their issuers, webhooks, the log level, the listeners' certificates, and the senders' key
-//! files. Everything else of new settings is checked,
+//! Callers and their issuers, webhooks, what proves Connect deliveries, the log level, the listeners'
+//! certificates, and the senders' key files. Everything else of new settings is checked,
 //! too, and waits for the next start: listeners, the store and the upstream hold connections that nobody
 //! wants to lose to a reload.
 
@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    app::Parts,
+    app::{Parts, events},
     config::{self, Config},
     domain::{CallerName, EventKind, Private},
     events::{Endpoints, FromSettings, webhooks::Targets},
@@ -28,6 +28,7 @@ impl Parts {
         let callers: Vec<_> = config.callers.keys().map(|name| CallerName::new(name.as_str())).collect();
         endpoints.apply(&webhooks(config), &callers).await?;
         self.certificates.reload(config, &self.clock)?;
+        events::prove(&self.inbox, &config.connect, &issuers);
         self.callers.replace(&config.callers, issuers);
         for name in self.auth.senders() {
             // A sender whose keys are broken says so in its status.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    app::Parts,
+    app::{Parts, sender_events::News},
     auth::{
         Auth, Impersonation, SenderStatus,
         consent::Consent,
@@ -15,11 +15,16 @@ use crate::{
     },
     config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
     domain::SenderName,
-    ops::PartStatus,
+    ops::{PartStatus, Reason},
 };
 
+/// The code of a sender that still lacks consent, because somebody else gave theirs.
+const CONSENT_BY_OTHER: &str = "consent_by_another_user";
 /// How often the senders' state is carried over to health.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a sender that nobody uses is asked whether its consent still stands. A used one is asked by its
+/// refreshes, every half hour.
+const PROBE_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
 /// Registers every sender; its keys are read now. Sends nothing.
 pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> {
@@ -115,8 +120,10 @@ pub(super) fn watch(parts: &Parts) {
     let task = {
         let parts = parts.clone();
         async move {
+            let mut news = News::default();
             loop {
                 report(&parts);
+                news.tell(&parts).await;
                 tokio::select! {
                     () = stopping.cancelled() => return,
                     () = parts.clock.sleep(LOOK_EVERY) => {}
@@ -125,17 +132,29 @@ pub(super) fn watch(parts: &Parts) {
         }
     };
     parts.life.spawn("sender health", task);
+    let (probing, stopping) = (parts.clone(), parts.life.stopping());
+    let task = async move {
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = probing.clock.sleep(PROBE_EVERY) => {}
+            }
+            for name in probing.auth.senders() {
+                // What it finds is in the sender's status.
+                let _ = probing.auth.probe(&name).await;
+            }
+        }
+    };
+    parts.life.spawn("consent probe", task);
 }
 
 fn report(parts: &Parts) {
     report_signer(parts);
     for status in parts.auth.statuses() {
-        let (state, detail) = judge(&status);
         if status.has_token() {
             parts.health.started();
         }
-        let next_try = status.failure.as_ref().map(|failure| failure.next_try);
-        parts.health.set(&format!("sender.{}", status.name), state, &detail, next_try);
+        parts.health.set(judge(&status));
     }
 }
 
@@ -148,25 +167,49 @@ fn report_signer(parts: &Parts) {
         let why = signer.last_end.as_deref().unwrap_or("it is being started");
         (PartStatus::Degraded, format!("the process that holds the private keys is gone: {why}"))
     };
-    parts.health.set("signer", state, &detail, signer.next_try);
+    parts.health.set(Reason { next_try: signer.next_try, ..Reason::new("signer", state, detail) });
 }
 
 /// An outage of the account server while a token is valid is degraded, not unready (rule H1).
-fn judge(status: &SenderStatus) -> (PartStatus, String) {
+fn judge(status: &SenderStatus) -> Reason {
+    let part = format!("sender.{}", status.name);
+    if status.is_idle() {
+        return Reason::new(part, PartStatus::Ready, "idle; a token is minted when somebody asks");
+    }
     let failure = status.failure.as_ref();
     let why = failure
         .map(|failure| format!("{} ({}): {}", failure.error, failure.error.code(), failure.error.fix()));
-    let bad_key = status.keys.iter().find_map(|key| key.defect.as_ref());
-    match (status.has_token(), why) {
-        (true, None) => match bad_key {
+    let is_missing = status.consent == Consent::Missing;
+    let defect = status.keys.iter().find_map(|key| key.defect.as_ref());
+    let (state, detail) = match (status.has_token(), why) {
+        (true, None) => match defect {
             Some(defect) => (PartStatus::Degraded, format!("the token is valid, but a key is bad: {defect}")),
             None => (PartStatus::Ready, "acts with a valid token".to_owned()),
         },
         (true, Some(why)) => (PartStatus::Degraded, format!("the token is valid, its refresh fails: {why}")),
         (false, Some(why)) => (PartStatus::NotReady, why),
-        (false, None) if status.consent == Consent::Missing => {
-            (PartStatus::NotReady, "consent is missing".to_owned())
-        }
+        (false, None) if is_missing => (PartStatus::NotReady, "consent is missing".to_owned()),
         (false, None) => (PartStatus::NotReady, "no token yet".to_owned()),
+    };
+    let code = failure
+        .map(|failure| failure.error.code())
+        .or(is_missing.then_some("consent_required"))
+        .or(defect.map(|_| "key_rejected"));
+    let reason = Reason {
+        code,
+        next_try: failure.map(|failure| failure.next_try),
+        ..Reason::new(part, state, detail)
+    };
+    match (status.consented_by_other, status.user_id) {
+        (Some(other), Some(user)) if is_missing => Reason {
+            code: Some(CONSENT_BY_OTHER),
+            detail: format!(
+                "user {other} consented, and the sender acts as user {user}: sign out of DocuSign, open the \
+                 consent link again as that user, or set senders.{}.user_id to the one who consented",
+                status.name
+            ),
+            ..reason
+        },
+        _ => reason,
     }
 }

@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use axum::{Router, middleware::from_fn_with_state};
-use secrecy::ExposeSecret as _;
 
 use crate::{
     api::middleware::{Watch, watch},
     app::Parts,
     auth::consent_state::ConsentStates,
     config::{Config, ConfigError},
-    public::{
-        self, Dependencies, PATHS, Proxies, Public, Settings,
-        pages::{Logo, Look},
-    },
+    look::{Logo, Look},
+    public::{self, Dependencies, PATHS, Proxies, Public, Settings},
     signing::{ResultKey, Tickets},
 };
 
@@ -31,8 +28,7 @@ pub struct Secrets {
 impl Secrets {
     /// Derives them.
     pub(super) fn derive(config: &Config) -> Self {
-        let secret =
-            config.store.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default();
+        let secret = config.store.secret();
         Self {
             results: Arc::new(ResultKey::derive(&secret)),
             tickets: Tickets::derive(&secret),

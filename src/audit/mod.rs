@@ -27,8 +27,12 @@ use writer::Writer;
 pub enum Act {
     /// An answer of the consent page is taken up, and its code exchanged.
     ConsentTaken,
+    /// A signed document is downloaded.
+    DocumentFetch,
     /// An envelope is created.
     EnvelopeCreate,
+    /// An envelope's documents are to be destroyed.
+    EnvelopePurge,
     /// A call is passed through.
     Forward,
     /// A signer's phone number is corrected.
@@ -44,7 +48,9 @@ impl Act {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ConsentTaken => "consent.take",
+            Self::DocumentFetch => "document.fetch",
             Self::EnvelopeCreate => "envelope.create",
+            Self::EnvelopePurge => "envelope.purge",
             Self::EnvelopeVoid => "envelope.void",
             Self::Forward => "esign.forward",
             Self::PhoneCorrect => "phone.correct",

@@ -128,8 +128,10 @@ impl Auth {
         self.observe(sent, reply.date);
         let consented = reply.result?.user_id;
         if consented != who.user_id {
+            sender.record.consented(Some(consented));
             return Ok(ConsentOutcome::OtherUser { consented, configured: who.user_id });
         }
+        sender.record.consented(None);
         Ok(match self.prove(name).await {
             Ok(()) => ConsentOutcome::Granted,
             Err(_) => ConsentOutcome::GrantedButFailing,

@@ -17,24 +17,7 @@
 //! reads no settings and writes no metrics: `app` gives it what it needs, and whoever wants to know
 //! asks [`Auth::statuses`].
 //!
-//! | Situation | A caller gets | An operator sees | How it heals | Test |
-//! |---|---|---|---|---|
-//! | all is well | the token, without waiting | `fresh` | refreshed at half of life | `t1_the_refresh_comes_at_half_of_life_and_nobody_waits` |
-//! | account server down, token valid | the token | degraded, cause, next try, runway | retries 1 s to 60 s apart | `t3_an_outage_of_25_minutes_is_invisible` |
-//! | account server slow in the last minutes | the old token after 2 s at most | `last_minutes` | the same flight | `t2_in_the_last_minutes_a_caller_waits_two_seconds` |
-//! | account server down, no token | one shared failure | not ready, next try | the next try | `t5_a_thousand_cold_callers_share_one_failure` |
-//! | token refused before its time | a new token, after one mint | a mint more | one forced refresh | `t6_a_401_retires_its_own_generation_only` |
-//! | refused again and again | the refusal | mints 1 s to 60 s apart | whatever the upstream does | `t7_refusals_in_a_row_do_not_become_a_mint_each` |
-//! | consent missing | `consent_required` | the link to open | callback or the next try | `t11_missing_consent_is_a_state_that_ends_with_a_wake` |
-//! | key refused | `key_rejected` | which key, its fingerprint | next key in order, or a new file | `t10_the_next_key_in_order_is_tried` |
-//! | new key file | the token | `unproven`, then `active` | proven by a real mint | `t10_a_new_key_is_proven_before_the_old_one_retires` |
-//! | new key file is bad | the token | the defect, beside the old key | a good file | `t10_a_bad_file_keeps_the_old_key_and_says_so` |
-//! | signer process dies or hangs | the token | `signer` degraded, `signer_up` 0, why it ended | another one is started and reads the files | `a_dead_or_hanging_signer_is_replaced_while_the_token_serves` |
-//! | key rotated under load | the token | as above, in turn | proven by a real mint | `t10_twenty_rotations_in_a_row_under_load_fail_no_request` |
-//! | clock off by a day | the token, after two tries | the offset | corrected at once | `t9_a_day_of_clock_error_is_survived_after_one_corrected_retry` |
-//! | answer malformed | `provider_unavailable` | `malformed`, what is wrong | the next try | `t8_no_malformed_answer_becomes_a_token` |
-//! | minting panics | `provider_unavailable` | `internal` | the next try | `t4_a_panic_does_not_end_the_refresher` |
-//! | nobody asks for a day | a new token, after one mint | `none`, no failure | the next reader | `an_idle_sender_is_dropped_and_comes_back` |
+//! What a caller gets and an operator sees when something goes wrong is a table in the crate's own page.
 
 mod accounts;
 mod key_place;
@@ -310,6 +293,28 @@ impl Auth {
         Ok(())
     }
 
+    /// Whether a token could be had, asked for a sender that nobody uses: one mint, whose token is dropped.
+    ///
+    /// A used sender is asked by its refreshes, which are at most half an hour apart; an idle one would say
+    /// nothing of a withdrawn consent until a visitor meets it. Does nothing while a cache is at work.
+    pub async fn probe(&self, name: &str) -> Result<(), Arc<Error>> {
+        let sender = self.sender(name)?;
+        let is_at_work = sender.live.load().as_ref().is_some_and(|cache| !cache.is_dropped());
+        if is_at_work || self.inner.closed.is_cancelled() {
+            return Ok(());
+        }
+        match sender.source.mint().await {
+            Ok(_) => {
+                sender.record.minted();
+                Ok(())
+            }
+            Err(failure) => {
+                sender.record.failed(&failure.error);
+                Err(failure.error)
+            }
+        }
+    }
+
     /// How wrong this machine's clock is, once an upstream has answered (rule T9).
     pub fn clock_offset(&self) -> Option<Offset> {
         self.inner.offset.offset()
@@ -348,7 +353,9 @@ impl Auth {
         let cache = sender.live.load().as_ref().map(|cache| cache.status());
         let now = self.inner.offset.corrected_now();
         let keys = sender.keys.as_ref().map(|keys| keys.status()).unwrap_or_default();
-        SenderStatus::new(Arc::clone(&sender.name), cache.as_ref(), &sender.record, keys, now)
+        let user_id = sender.impersonation.as_ref().map(|who| who.user_id);
+        let who = (Arc::clone(&sender.name), user_id);
+        SenderStatus::new(who, cache.as_ref(), &sender.record, keys, now)
     }
 
     fn observe(&self, sent: Duration, date: Option<jiff::Timestamp>) {

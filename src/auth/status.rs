@@ -8,6 +8,7 @@ use super::{
     access_token::Band,
     consent::Consent,
     error::Error,
+    identity::UserId,
     key_ring::KeyStatus,
     token_cache::{CacheStatus, Record},
 };
@@ -17,6 +18,8 @@ use super::{
 pub struct SenderStatus {
     /// The sender's name.
     pub name: Arc<str>,
+    /// Whom it acts as; none for a sender whose tokens come from elsewhere.
+    pub user_id: Option<UserId>,
     /// How its token stands.
     pub band: Band,
     /// The token's generation.
@@ -29,6 +32,9 @@ pub struct SenderStatus {
     pub is_refreshing: bool,
     /// What is known of consent.
     pub consent: Consent,
+    /// Who went through the consent page last, if it was another user than the configured one: consent
+    /// counts for that user alone.
+    pub consented_by_other: Option<UserId>,
     /// The keys, in order, candidates before what they are to replace.
     pub keys: Vec<KeyStatus>,
     /// Why the last mint failed, if it did.
@@ -50,7 +56,7 @@ pub struct SenderFailure {
 
 impl SenderStatus {
     pub(super) fn new(
-        name: Arc<str>,
+        (name, user_id): (Arc<str>, Option<UserId>),
         cache: Option<&CacheStatus>,
         record: &Record,
         keys: Vec<KeyStatus>,
@@ -65,16 +71,24 @@ impl SenderStatus {
         });
         Self {
             name,
+            user_id,
             band: cache.map_or(Band::None, |cache| cache.band),
             generation: cache.and_then(|cache| cache.generation),
             expires_at: cache.and_then(|cache| cache.expires_in).map(later),
             runway: cache.map_or(Duration::ZERO, |cache| cache.runway),
             is_refreshing: cache.is_some_and(|cache| cache.is_refreshing),
             consent: record.consent(),
+            consented_by_other: record.stranger(),
             keys,
             failure,
             mints: record.mints().collect(),
         }
+    }
+
+    /// Whether there is no token only because nobody asked for one in a long while: the last mint, or the
+    /// last probe of consent, went well, and the next reader gets one.
+    pub fn is_idle(&self) -> bool {
+        !self.has_token() && self.failure.is_none() && !self.is_refreshing && self.consent == Consent::Granted
     }
 
     /// Whether a caller who asks now gets a token.

@@ -7,7 +7,11 @@ use anyhow::Context as _;
 use super::{output, progress::Progress};
 use crate::{
     app,
-    auth::{Auth, Error, consent::ConsentBy},
+    auth::{
+        Auth, Error,
+        consent::ConsentBy,
+        consent_state::{ConsentState, ConsentStates},
+    },
     clock::{SharedClock, SystemClock},
     config::{Config, ConfigError, Variables},
 };
@@ -46,13 +50,21 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .base_url
         .as_ref()
         .map_or_else(|| LANDING.to_owned(), |origin| format!("{}/consent/callback", origin.as_str()));
-    let url = |by| auth.consent_url(name, by, &redirect, None, None).context("no consent URL can be made");
+    // With our state, the daemon that the browser comes back to can tell whether the right user consented.
+    let states = ConsentStates::derive(&config.store.secret());
+    let asked = config.public.base_url.as_ref().map(|_| states.issue(name, clock.now()));
+    let url = |by, asked: Option<&ConsentState>| {
+        let (state, verifier) = (asked.map(|asked| asked.state.as_str()), asked.map(|asked| &asked.verifier));
+        auth.consent_url(name, by, &redirect, state, verifier).context("no consent URL can be made")
+    };
     output::line(format_args!(
-        "As the impersonated user:\n\n    {}\n\n\
+        "As the impersonated user ({user}):\n\n    {}\n\n\
          As an administrator, for all users of the organisation's claimed domains:\n\n    {}\n\n\
          {redirect} must be a redirect URI of the app in Apps and Keys.",
-        url(ConsentBy::Individual)?,
-        url(ConsentBy::Organisation)?,
+        url(ConsentBy::Individual, asked.as_ref())?,
+        // An administrator is not the sender's user, so there is nobody to compare: no state.
+        url(ConsentBy::Organisation, None)?,
+        user = config.senders[name].user_id,
     ));
     if !args.wait {
         return Ok(ExitCode::SUCCESS);
@@ -95,7 +107,8 @@ async fn wait(auth: &Auth, name: &str, clock: &SharedClock, patience: Duration) 
             progress.done(&format!("no grant in time: {error} ({})", error.code()));
             return false;
         }
-        progress.step(&format!("waiting for consent: {}", error.code()));
+        let left = until.saturating_sub(clock.uptime()).as_secs();
+        progress.step(&format!("waiting for consent: {}, {left} s left", error.code()));
         tokio::select! {
             () = clock.sleep(TRY_EVERY) => {}
             _ = tokio::signal::ctrl_c() => {

@@ -13,6 +13,7 @@ mod emulate;
 mod keygen;
 mod listen;
 mod openapi;
+mod operator;
 mod output;
 mod private;
 pub mod progress;
@@ -52,6 +53,7 @@ enum Command {
     Keygen(keygen::Args),
     Listen(listen::Args),
     Openapi(openapi::Args),
+    Operator(operator::Args),
     Serve(serve::Args),
     /// Holds private keys for the daemon, which starts it itself.
     #[command(name = signer_process::COMMAND, hide = true)]
@@ -92,12 +94,14 @@ async fn dispatch(command: Command, inherited: Inherited) -> anyhow::Result<Exit
         Command::Audit(args) => audit::run(args).await,
         Command::Caller(args) => caller::run(args).await,
         Command::Consent(args) => consent::run(args).await,
+        // It holds a daemon, an emulator and a website: too much for the stack.
         Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::Keygen(args) => keygen::run(args).await,
         Command::Listen(args) => listen::run(args).await,
         Command::Openapi(args) => openapi::run(args).await,
+        Command::Operator(args) => operator::run(args).await,
         Command::Serve(args) => serve::run(args, inherited).await,
         Command::SignerProcess => Ok(ExitCode::SUCCESS),
         Command::Trigger(args) => trigger::run(args).await,

@@ -68,7 +68,7 @@ impl Setting for CertificateName {
 
 /// A list of subjects, or the only one.
 #[derive(Deserialize)]
-struct Subjects(#[serde(deserialize_with = "values::list")] Vec<SubjectRule>);
+pub(super) struct Subjects(#[serde(deserialize_with = "values::list")] pub(super) Vec<SubjectRule>);
 
 /// SHA-256 of an API key, over its whole text. Compare in constant time.
 #[derive(Clone, Copy, PartialEq, Eq)]

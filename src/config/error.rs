@@ -18,12 +18,22 @@ pub struct ConfigError {
     pub cause: String,
     /// What to do.
     pub fix: String,
+    /// One word of a closed set for programs: what `doctor --json` shows.
+    pub code: &'static str,
 }
 
 impl ConfigError {
     /// A fault of `setting`.
     pub fn new(setting: impl Into<String>, cause: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { setting: setting.into(), source_name: None, cause: cause.into(), fix: fix.into() }
+        let (setting, cause, fix) = (setting.into(), cause.into(), fix.into());
+        Self { setting, source_name: None, cause, fix, code: "settings_invalid" }
+    }
+
+    /// The same fault, under a code of its own: one that people make often enough to have a name.
+    #[must_use]
+    pub(super) fn coded(mut self, code: &'static str) -> Self {
+        self.code = code;
+        self
     }
 
     /// The same fault, with the file or variable that the value came from.

@@ -13,6 +13,7 @@ mod audit;
 mod budget;
 mod callers;
 mod connect;
+mod documents;
 mod error;
 mod layers;
 mod log;
@@ -46,6 +47,7 @@ pub use self::{
     budget::Budget,
     callers::{Caller, CertificateName, Enforcement, KeyHash},
     connect::Connect,
+    documents::Documents,
     error::ConfigError,
     layers::{DEFAULTS, Variables},
     log::{Log, LogFormat},
@@ -59,7 +61,7 @@ pub use self::{
     stop::Stop,
     store::{SealKey, Store, StoreUrl, Synchronous},
     upstream::{Environment, Mode, Upstream},
-    values::{ByteSize, Origin, Rate, check_name},
+    values::{ByteSize, Origin, Rate, check_name, is_loopback},
     webhooks::{EVENT_TYPES, Webhook},
 };
 
@@ -88,6 +90,8 @@ pub struct Config {
     pub templates: BTreeMap<String, Uuid>,
     /// What the upstream pushes to us.
     pub connect: Connect,
+    /// Where signed documents lie while they are fetched.
+    pub documents: Documents,
     /// Where our own events go, by name.
     pub webhooks: BTreeMap<String, Webhook>,
     /// What the key was used for.
@@ -122,6 +126,7 @@ struct Raw {
     #[serde(default, deserialize_with = "values::named")]
     templates: BTreeMap<String, Uuid>,
     connect: connect::Raw,
+    documents: documents::Raw,
     #[serde(default)]
     webhooks: BTreeMap<String, webhooks::Raw>,
     audit: Audit,
@@ -168,6 +173,7 @@ impl Config {
         raw.budget.check()?;
         raw.otel.check()?;
         let environment = upstream.environment();
+        let store = raw.store.check(credentials)?;
         let config = Self {
             senders: each(raw.senders, |sender, name| sender.check(name, credentials))?,
             api: raw.api.check()?,
@@ -175,9 +181,10 @@ impl Config {
             ops: raw.ops.check(credentials)?,
             callers: each(raw.callers, callers::Raw::check)?,
             oidc: each(raw.oidc, oidc::Raw::check)?,
-            store: raw.store.check(credentials)?,
             templates: raw.templates,
             connect: raw.connect.check(credentials)?,
+            documents: raw.documents.check(&store.url)?,
+            store,
             webhooks: each(raw.webhooks, |webhook, name| webhook.check(name, environment, credentials))?,
             audit: raw.audit,
             budget: raw.budget,
@@ -209,6 +216,15 @@ impl Config {
             caller.check_names(name, &self.senders, &self.templates, &self.oidc)?;
         }
         callers::check_apart(&self.callers)?;
+        if let Some(issuer) = self.connect.oidc.keys().find(|issuer| !self.oidc.contains_key(*issuer)) {
+            let fix = format!("add a table [oidc.{issuer}]");
+            return Err(ConfigError::new("connect.oidc", format!("there is no issuer {issuer}"), fix));
+        }
+        if self.connect.client_ca.is_some() && self.public.tls.is_none() {
+            let fix =
+                "add public.tls; or let the proxy that ends TLS ask for the certificate on /in/docusign/";
+            return Err(ConfigError::new("connect.client_ca", "client certificates need TLS", fix));
+        }
         let mut listeners = vec![("ops.listen", self.ops.listen)];
         if self.api.unix_socket.is_none() {
             listeners.push(("api.listen", self.api.listen));

@@ -55,7 +55,7 @@ impl Raw {
             let is_argon2 = PasswordHash::new(text.expose_secret())
                 .is_ok_and(|hash| hash.algorithm.as_str().starts_with("argon2") && hash.hash.is_some());
             if !is_argon2 {
-                let fix = "hash the password first; the text begins with $argon2id$";
+                let fix = "make it with `countersign operator password`; the text begins with $argon2id$";
                 return Err(ConfigError::new(setting, "not an argon2 hash", fix));
             }
         }

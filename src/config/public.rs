@@ -109,7 +109,8 @@ fn base_url(url: &Url, environment: Environment) -> Result<Origin, ConfigError> 
     let plain_is_fine = environment == Environment::Emulator && values::is_loopback(url);
     if url.scheme() != "https" && !plain_is_fine {
         let fix = "use https (plain http is for loopback with the emulator)";
-        return Err(ConfigError::new(setting, "visitors and DocuSign need https", fix));
+        let error = ConfigError::new(setting, "visitors and DocuSign need https", fix);
+        return Err(error.coded("public_url_not_https"));
     }
     Ok(Origin::of(url))
 }

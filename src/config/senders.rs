@@ -96,11 +96,13 @@ impl Raw {
         let user_id = guid(&setting("user_id"), &self.user_id, "User ID")?;
         if integration_key == user_id {
             let fix = "Apps and Keys shows the User ID on top, the Integration Key beside the app";
-            return Err(ConfigError::new(setting("user_id"), "the same as integration_key", fix));
+            let error = ConfigError::new(setting("user_id"), "the same as integration_key", fix);
+            return Err(error.coded("integration_key_as_user_id"));
         }
         if self.account.as_deref().is_some_and(|account| account.eq_ignore_ascii_case(&self.user_id)) {
             let fix = "write the GUID of the user; the account has an API Account ID of its own";
-            return Err(ConfigError::new(setting("user_id"), "the same as account", fix));
+            let error = ConfigError::new(setting("user_id"), "the same as account", fix);
+            return Err(error.coded("account_id_as_user_id"));
         }
         if self.keys.is_empty() {
             let fix = "name the PEM file; `countersign keygen --out DIR` makes one";
@@ -132,17 +134,17 @@ fn guid(setting: &str, text: &str, label: &str) -> Result<Uuid, ConfigError> {
     if let Ok(id) = <Uuid as values::Setting>::parse(text) {
         return Ok(id);
     }
-    let cause = if text.contains('@') {
-        "an e-mail address stands where a GUID belongs"
+    let (code, cause) = if text.contains('@') {
+        ("email_as_id", "an e-mail address stands where a GUID belongs")
     } else if text.bytes().all(|c| c.is_ascii_digit()) {
-        "an account number stands where a GUID belongs"
+        ("account_number_as_id", "an account number stands where a GUID belongs")
     } else if text.starts_with("-----BEGIN") {
-        "a key stands where a GUID belongs"
+        ("key_as_id", "a key stands where a GUID belongs")
     } else {
-        "not a GUID"
+        ("not_a_guid", "not a GUID")
     };
     let fix = format!("copy the {label} (36 characters) from Apps and Keys");
-    Err(ConfigError::new(setting, cause, fix))
+    Err(ConfigError::new(setting, cause, fix).coded(code))
 }
 
 fn key_source(setting: &str, entry: Entry, credentials: &Credentials) -> Result<KeySource, ConfigError> {

@@ -71,6 +71,13 @@ impl SealKey {
     }
 }
 
+impl Store {
+    /// What derived secrets hang on: the oldest seal key, because they must outlive the newest.
+    pub fn secret(&self) -> Vec<u8> {
+        self.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default()
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {

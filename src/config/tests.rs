@@ -482,7 +482,7 @@ fn the_commented_settings_of_the_default_file_exist() {
             !line.contains("_file = ")
                 && !["client_c", "pkcs11_module", "tls = "].iter().any(|start| line.starts_with(start))
         })
-        .filter(|line| !line.starts_with("unix_socket") && !line.starts_with("oauth_url"))
+        .filter(|line| !line.starts_with("unix_socket") && !line.contains("oauth_url = "))
         .filter(|line| !line.starts_with("operator_password_hash"))
         .map(|line| match line.split_once(" = ") {
             Some(("integration_key", _)) => {

@@ -10,6 +10,10 @@ use url::Url;
 
 use super::{ConfigError, values};
 
+/// developers.docusign.com/platform/auth/reference: one host each, worldwide.
+const DEMO_HOST: &str = "https://account-d.docusign.com";
+const PRODUCTION_HOST: &str = "https://account.docusign.com";
+
 /// A DocuSign environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -46,6 +50,7 @@ impl Mode {
 pub struct Upstream {
     environment: Environment,
     oauth_url: Url,
+    other_oauth_url: Option<Url>,
     /// Certificates to trust instead of the system's; for the emulator only.
     pub ca_file: Option<PathBuf>,
     /// Time to connect, TLS included.
@@ -89,6 +94,18 @@ impl Upstream {
         self.oauth_url.origin().ascii_serialization()
     }
 
+    /// The account server of the other environment: production's for demo and the other way round. Only
+    /// `doctor` asks it, whether what is unknown here is known there.
+    pub fn other_oauth_base(&self) -> Option<String> {
+        match self.environment {
+            Environment::Demo => Some(PRODUCTION_HOST.to_owned()),
+            Environment::Production => Some(DEMO_HOST.to_owned()),
+            Environment::Emulator => {
+                self.other_oauth_url.as_ref().map(|url| url.origin().ascii_serialization())
+            }
+        }
+    }
+
     /// The `aud` of our assertions: the account server's bare host.
     pub fn audience(&self) -> &str {
         // An IPv6 host keeps its brackets here, as in the Host header.
@@ -102,6 +119,8 @@ pub(super) struct Raw {
     environment: Environment,
     #[serde(default, deserialize_with = "values::maybe")]
     oauth_url: Option<Url>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    other_oauth_url: Option<Url>,
     #[serde(default, deserialize_with = "values::maybe")]
     ca_file: Option<PathBuf>,
     #[serde(deserialize_with = "values::given")]
@@ -124,16 +143,19 @@ impl Raw {
         values::positive("upstream.max_connections", &self.max_connections)?;
         values::positive("upstream.queue_limit", &self.queue_limit)?;
         if self.environment != Environment::Emulator {
-            let set = [("oauth_url", self.oauth_url.is_some()), ("ca_file", self.ca_file.is_some())];
+            let set = [
+                ("oauth_url", self.oauth_url.is_some()),
+                ("other_oauth_url", self.other_oauth_url.is_some()),
+                ("ca_file", self.ca_file.is_some()),
+            ];
             if let Some((name, _)) = set.iter().find(|(_, is_set)| *is_set) {
                 let fix = "remove it, or set upstream.environment = \"emulator\"";
                 return Err(ConfigError::new(format!("upstream.{name}"), "only for the emulator", fix));
             }
         }
         let host = match self.environment {
-            // developers.docusign.com/platform/auth/reference: one host each, worldwide.
-            Environment::Demo => "https://account-d.docusign.com",
-            Environment::Production => "https://account.docusign.com",
+            Environment::Demo => DEMO_HOST,
+            Environment::Production => PRODUCTION_HOST,
             Environment::Emulator => {
                 return self.emulator();
             }
@@ -148,12 +170,9 @@ impl Raw {
             let fix = "write the address that `countersign emulate` prints";
             return Err(ConfigError::new(setting, "missing for the emulator", fix));
         };
-        if !values::is_loopback(&url) {
-            let fix = "write a loopback address, or set upstream.environment to \"demo\" or \"production\"";
-            return Err(ConfigError::new(setting, "the emulator lives on this machine only", fix));
-        }
-        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            return Err(ConfigError::new(setting, "has a path", "write only scheme, host and port"));
+        emulator_origin(setting, &url)?;
+        if let Some(other) = &self.other_oauth_url {
+            emulator_origin("upstream.other_oauth_url", other)?;
         }
         if let Some(path) = &self.ca_file {
             values::readable("upstream.ca_file", path)?;
@@ -165,6 +184,7 @@ impl Raw {
         Upstream {
             environment: self.environment,
             oauth_url,
+            other_oauth_url: self.other_oauth_url,
             ca_file: self.ca_file,
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,
@@ -173,4 +193,16 @@ impl Raw {
             queue_limit: self.queue_limit,
         }
     }
+}
+
+/// The emulator is a bare origin on this machine.
+fn emulator_origin(setting: &str, url: &Url) -> Result<(), ConfigError> {
+    if !values::is_loopback(url) {
+        let fix = "write a loopback address, or set upstream.environment to \"demo\" or \"production\"";
+        return Err(ConfigError::new(setting, "the emulator lives on this machine only", fix));
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(ConfigError::new(setting, "has a path", "write only scheme, host and port"));
+    }
+    Ok(())
 }

@@ -314,7 +314,7 @@ impl Setting for Rate {
 }
 
 /// Whether a URL leads to this machine only, by its name; nothing is resolved.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),

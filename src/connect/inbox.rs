@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -25,14 +25,15 @@ use tokio::sync::{Notify, Semaphore};
 use crate::{
     clock::SharedClock,
     connect::{
-        Keys, Message, UnverifiedDelivery, VerifiedDelivery, digest::is_signed, payload::identity_of_bytes,
-        strangers::Strangers,
+        Clients, Keys, Message, Tokens, UnverifiedDelivery, VerifiedDelivery, digest::is_signed,
+        payload::identity_of_bytes, strangers::Strangers,
     },
     domain::{EnvelopeId, Private},
     lifecycle::Lifecycle,
     signing::{Seen, Signings},
     store::{self, Inbound, Received, SharedStore},
     telemetry::metrics::{ConnectResult, Metrics},
+    tls::Name,
 };
 
 /// The wait for messages that another daemon has stored, or that could not be taken in.
@@ -78,7 +79,7 @@ pub struct Bearers(Vec<Private<String>>);
 pub enum Receipt {
     /// It is stored.
     Accepted,
-    /// No key makes its digest, or its bearer value is wrong.
+    /// No key makes its digest, or it does not show what else is asked for.
     BadDigest,
     /// Its body broke off.
     Broken,
@@ -161,6 +162,8 @@ struct Parts {
     limits: Limits,
     keys: ArcSwap<Keys>,
     bearers: ArcSwap<Bearers>,
+    clients: ArcSwapOption<Clients>,
+    tokens: ArcSwapOption<Tokens>,
     turns: Semaphore,
     /// Wakes the task that takes in.
     stored: Notify,
@@ -187,6 +190,8 @@ impl Inbox {
             limits,
             keys: ArcSwap::from_pointee(keys),
             bearers: ArcSwap::default(),
+            clients: ArcSwapOption::empty(),
+            tokens: ArcSwapOption::empty(),
             turns: Semaphore::new(limits.concurrent),
             stored: Notify::new(),
             strangers: Mutex::default(),
@@ -204,13 +209,23 @@ impl Inbox {
         self.parts.bearers.store(Arc::new(bearers));
     }
 
-    /// Receives one delivery: verified, and on disk when this answers [`Receipt::Accepted`].
-    pub async fn receive<B>(&self, headers: &HeaderMap, body: B) -> Receipt
+    /// Asks for a client certificate, too, from now on; or for none.
+    pub fn set_clients(&self, clients: Option<Clients>) {
+        self.parts.clients.store(clients.map(Arc::new));
+    }
+
+    /// Asks for an access token, too, from now on; or for none.
+    pub fn set_tokens(&self, tokens: Option<Tokens>) {
+        self.parts.tokens.store(tokens.map(Arc::new));
+    }
+
+    /// Receives one delivery, of one who has shown a certificate with these names: verified, and on disk when this answers [`Receipt::Accepted`].
+    pub async fn receive<B>(&self, headers: &HeaderMap, certificate: Option<&[Name]>, body: B) -> Receipt
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let receipt = match self.verify(headers, body).await {
+        let receipt = match self.verify(headers, certificate, body).await {
             Ok(delivery) => self.keep(&delivery).await,
             Err(refused) => refused,
         };
@@ -223,7 +238,12 @@ impl Inbox {
         receipt
     }
 
-    async fn verify<B>(&self, headers: &HeaderMap, body: B) -> Result<VerifiedDelivery, Receipt>
+    async fn verify<B>(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&[Name]>,
+        body: B,
+    ) -> Result<VerifiedDelivery, Receipt>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -232,6 +252,16 @@ impl Inbox {
         // Nobody's body is read who shows nothing that could prove it.
         if keys.is_empty() || !is_signed(headers) || !self.parts.bearers.load().admit(headers) {
             return Err(Receipt::BadDigest);
+        }
+        if self.parts.clients.load().as_ref().is_some_and(|clients| !clients.admit(certificate)) {
+            return Err(Receipt::BadDigest);
+        }
+        if let Some(tokens) = self.parts.tokens.load_full() {
+            match self.within(limits.turn_time, tokens.admit(headers)).await {
+                Some(Ok(true)) => {}
+                Some(Ok(false)) => return Err(Receipt::BadDigest),
+                Some(Err(_)) | None => return Err(Receipt::Busy),
+            }
         }
         let most = u64::try_from(limits.body_bytes).unwrap_or(u64::MAX);
         if body.size_hint().lower() > most {

@@ -14,8 +14,9 @@
 //! | Check | When | Where |
 //! |---|---|---|
 //! | HMAC over the body | always; without a key in the settings nothing is believed | [`digest`] |
-//! | a bearer value (OAuth for Connect) | if any is set | [`Inbox::receive`] |
-//! | mutual TLS | not here: DocuSign's client certificate is for the proxy that ends TLS | deployment |
+//! | a bearer value | if any is set (`connect.bearer_tokens`) | [`Inbox::receive`] |
+//! | an access token of the operator's authorization server (OAuth for Connect) | if `connect.oidc` is set | [`proofs`] |
+//! | a client certificate (mutual TLS) | if `connect.client_ca` is set; where a proxy ends TLS, it is the proxy's to ask | [`proofs`] |
 //!
 //! # Limits
 //!
@@ -38,6 +39,7 @@ mod inbox;
 mod payload;
 #[cfg(test)]
 mod permutations;
+mod proofs;
 mod strangers;
 #[cfg(test)]
 mod tests;
@@ -45,3 +47,4 @@ mod tests;
 pub use digest::{BadDigest, Keys, UnverifiedDelivery, VerifiedDelivery};
 pub use inbox::{Bearers, Inbox, Limits, Receipt};
 pub use payload::{Message, Unreadable};
+pub use proofs::{Clients, Tokens};

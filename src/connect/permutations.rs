@@ -63,6 +63,7 @@ pub(super) fn signing(signers: u32) -> Signing {
         created_at: now,
         completed_at: None,
         expires_at: None,
+        purge_requested_at: None,
         purged_at: None,
     };
     signing.open(AccountId::new("1"), EnvelopeId::new(ENVELOPE));

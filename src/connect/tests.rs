@@ -64,6 +64,7 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
         nonce_key: NonceKey::derive(b"secret"),
         queue_limit: 10,
         metrics: Arc::new(Metrics::new(&[])),
+        documents: (crate::spool::Spool::new(std::env::temp_dir(), 1 << 20), Duration::from_secs(60)),
         look_every: std::time::Duration::from_millis(500),
     };
     let signings =
@@ -87,7 +88,7 @@ fn signed(body: &[u8]) -> HeaderMap {
 impl Fixture {
     async fn receive(&self, message: &Value) -> Receipt {
         let body = message.to_string().into_bytes();
-        self.inbox.receive(&signed(&body), Full::new(Bytes::from(body))).await
+        self.inbox.receive(&signed(&body), None, Full::new(Bytes::from(body))).await
     }
 
     fn run(&self) {
@@ -174,7 +175,7 @@ async fn what_we_do_not_know_is_kept_and_counted_and_no_error() {
     let fixture = fixture().await;
     assert_eq!(fixture.receive(&sim("envelope-beamed-up", None, 1)).await, Receipt::Unknown);
     let body = b"<DocuSignEnvelopeInformation/>";
-    let receipt = fixture.inbox.receive(&signed(body), Full::new(Bytes::from_static(body))).await;
+    let receipt = fixture.inbox.receive(&signed(body), None, Full::new(Bytes::from_static(body))).await;
     assert_eq!((receipt, receipt.status()), (Receipt::Unknown, 200));
     assert_eq!(fixture.store.inbox(10).await.unwrap().len(), 2);
     fixture.run();
@@ -188,16 +189,19 @@ async fn nothing_unsigned_wrong_or_rewritten_is_stored() {
     let body = Bytes::from(sim("envelope-completed", None, 1).to_string());
     let other = signed(b"another body");
     for headers in [HeaderMap::new(), other] {
-        let receipt = fixture.inbox.receive(&headers, Full::new(body.clone())).await;
+        let receipt = fixture.inbox.receive(&headers, None, Full::new(body.clone())).await;
         assert_eq!((receipt, receipt.status()), (Receipt::BadDigest, 401));
     }
     let rewritten = serde_json::to_vec_pretty(&sim("envelope-completed", None, 1)).unwrap();
-    let receipt = fixture.inbox.receive(&signed(&body), Full::new(Bytes::from(rewritten))).await;
+    let receipt = fixture.inbox.receive(&signed(&body), None, Full::new(Bytes::from(rewritten))).await;
     assert_eq!(receipt, Receipt::BadDigest);
     // Keys change while we run: the old one is believed no more, and without any nobody is.
     for keys in [Keys::new(["another"]), Keys::default()] {
         fixture.inbox.set_keys(keys);
-        assert_eq!(fixture.inbox.receive(&signed(&body), Full::new(body.clone())).await, Receipt::BadDigest);
+        assert_eq!(
+            fixture.inbox.receive(&signed(&body), None, Full::new(body.clone())).await,
+            Receipt::BadDigest
+        );
     }
     assert!(fixture.store.inbox(10).await.unwrap().is_empty());
 }
@@ -210,7 +214,7 @@ async fn a_bearer_value_is_asked_for_if_one_is_set() {
     let receive = async |value: Option<&'static str>| {
         let mut headers = signed(&body);
         headers.extend(value.map(|value| (http::header::AUTHORIZATION, HeaderValue::from_static(value))));
-        fixture.inbox.receive(&headers, Full::new(body.clone())).await
+        fixture.inbox.receive(&headers, None, Full::new(body.clone())).await
     };
     for wrong in [None, Some("Bearer "), Some("Bearer firs"), Some("Basic second"), Some("second"), Some("x")]
     {
@@ -224,21 +228,24 @@ async fn bodies_too_large_or_too_slow_are_cut_off_and_others_wait_their_turn() {
     let limits = Limits { body_bytes: 1_000, concurrent: 1, ..Limits::default() };
     let fixture = Arc::new(fixture_over(store().await, limits));
     let large = Bytes::from(vec![b' '; 1_001]);
-    assert_eq!(fixture.inbox.receive(&signed(&large), Full::new(large.clone())).await, Receipt::TooLarge);
+    assert_eq!(
+        fixture.inbox.receive(&signed(&large), None, Full::new(large.clone())).await,
+        Receipt::TooLarge
+    );
     let pieces = futures_util::stream::iter(
         [&large[..600], &large[600..]]
             .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece)))),
     );
-    let receipt = fixture.inbox.receive(&signed(&large), StreamBody::new(pieces)).await;
+    let receipt = fixture.inbox.receive(&signed(&large), None, StreamBody::new(pieces)).await;
     assert_eq!((receipt, receipt.status()), (Receipt::TooLarge, 413), "also without a length");
     let broken = futures_util::stream::iter([Err::<Frame<Bytes>, _>(std::io::Error::other("reset"))]);
-    assert_eq!(fixture.inbox.receive(&signed(b"x"), StreamBody::new(broken)).await, Receipt::Broken);
+    assert_eq!(fixture.inbox.receive(&signed(b"x"), None, StreamBody::new(broken)).await, Receipt::Broken);
 
     let slow = tokio::spawn({
         let fixture = Arc::clone(&fixture);
         async move {
             let never = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
-            fixture.inbox.receive(&signed(b"x"), StreamBody::new(never)).await
+            fixture.inbox.receive(&signed(b"x"), None, StreamBody::new(never)).await
         }
     });
     // The one place is taken: the next delivery is sent away, and comes again later.

@@ -4,8 +4,8 @@ use std::{fs::OpenOptions, path::Path};
 
 use super::Check;
 use crate::{
-    auth::signing_key,
-    config::{Config, EXAMPLE_KEY_FINGERPRINT, Environment, KeySource, StoreUrl},
+    auth::signing_key::{self, Defect},
+    config::{Config, EXAMPLE_KEY_FINGERPRINT, Environment, KeySource, Sender, StoreUrl},
 };
 
 /// All checks of this machine, in the order of the chain.
@@ -13,6 +13,8 @@ pub(super) fn all(config: &Config) -> Vec<Check> {
     let mut checks = vec![settings(config)];
     for (name, sender) in &config.senders {
         checks.extend(sender.keys.iter().map(|source| key(config, source).of(name)));
+        checks.push(ids(config, sender).of(name));
+        checks.push(scopes(sender).of(name));
     }
     checks.push(callers(config));
     checks.push(store(config));
@@ -46,16 +48,69 @@ fn key(config: &Config, from: &KeySource) -> Check {
     let loaded = match source.load() {
         Ok(loaded) => loaded,
         Err(error) => {
-            let fix = "Put a readable RSA private key (PEM, mode 0600) where the setting points; `countersign keygen` makes one.";
-            return Check::failed("key", chain(&error), fix);
+            let (code, fix) = unusable(&error.defect);
+            return Check::failed("key", code, chain(&error), fix);
         }
     };
     let fingerprint = loaded.fingerprint().to_string();
     if !config.upstream.is_emulator() && fingerprint.contains(EXAMPLE_KEY_FINGERPRINT) {
         let fix = "Make a key of your own with `countersign keygen`, and upload its public half.";
-        return Check::failed("key", "this is the example key, whose private half is public", fix);
+        let detail = "this is the example key, whose private half is public";
+        return Check::failed("key", "key_is_example", detail, fix);
     }
     Check::passed("key", format!("RSA, {} bits, fingerprint {fingerprint}", loaded.bits()))
+}
+
+/// What is wrong with a key, and what to do.
+fn unusable(defect: &Defect) -> (&'static str, &'static str) {
+    match defect {
+        Defect::Truncated | Defect::NoPem => (
+            "key_truncated",
+            "Copy the whole key again, from -----BEGIN to -----END with both lines; `countersign keygen` makes a new one.",
+        ),
+        Defect::PublicKey | Defect::Certificate | Defect::NotRsa | Defect::OtherLabel | Defect::OpenSsh => (
+            "key_wrong_kind",
+            "Put the RSA private key there (PEM: RSA PRIVATE KEY or PRIVATE KEY); its public half goes to DocuSign.",
+        ),
+        Defect::TooWide { .. } => ("key_file_too_open", "Run chmod 600 on the file, as its owner."),
+        Defect::Unreadable(_) => {
+            ("key_unreadable", "Put the key there, and give the file to the user that the daemon runs as.")
+        }
+        _ => (
+            "key_unusable",
+            "Put a readable RSA private key (PEM, mode 0600) where the setting points; `countersign keygen` makes one.",
+        ),
+    }
+}
+
+/// An account's id in the place of a user's is a GUID like any other; it shows if the settings also name it
+/// as an account.
+fn ids(config: &Config, sender: &Sender) -> Check {
+    let is_account = |account: &String| {
+        uuid::Uuid::try_parse(account.trim()).is_ok_and(|account| account == sender.user_id)
+    };
+    if config.senders.values().filter_map(|other| other.account.as_ref()).any(is_account) {
+        return account_as_user();
+    }
+    Check::passed("ids", format!("integration key {}, user {}", sender.integration_key, sender.user_id))
+}
+
+/// The account's id stands in `user_id`.
+pub(super) fn account_as_user() -> Check {
+    let fix = "Set user_id to the API user id of the user: under Users in DocuSign Admin, or User ID on Apps and Keys; not the API account id beside it.";
+    Check::failed("ids", "account_id_as_user_id", "user_id is the id of an account", fix)
+}
+
+fn scopes(sender: &Sender) -> Check {
+    let missing: Vec<&str> = ["signature", "impersonation"]
+        .into_iter()
+        .filter(|wanted| !sender.scopes.iter().any(|scope| scope == wanted))
+        .collect();
+    if missing.is_empty() {
+        return Check::passed("scopes", sender.scopes.join(" "));
+    }
+    let fix = "Set scopes to [\"signature\", \"impersonation\"], or leave it out; then consent again: consent counts for the scopes that were on the link.";
+    Check::failed("scopes", "scope_missing", format!("without {}", missing.join(" and ")), fix)
 }
 
 fn callers(config: &Config) -> Check {
@@ -84,6 +139,7 @@ fn store(config: &Config) -> Check {
             Ok(_) => Check::passed("store", format!("{shown} can be read and written")),
             Err(error) => Check::failed(
                 "store",
+                "store_unwritable",
                 format!("{shown} cannot be written: {error}"),
                 "Give the file to the user that the daemon runs as.",
             ),
@@ -94,7 +150,8 @@ fn store(config: &Config) -> Check {
         return Check::passed("store", format!("{shown} will be made at the first start"));
     }
     let detail = format!("{} is not a directory that can be written to", directory.display());
-    Check::failed("store", detail, "Make the directory, and give it to the user that the daemon runs as.")
+    let fix = "Make the directory, and give it to the user that the daemon runs as.";
+    Check::failed("store", "store_unwritable", detail, fix)
 }
 
 /// Asked of the system and not tried: doctor leaves no trace.

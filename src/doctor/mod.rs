@@ -4,15 +4,49 @@
 //! It changes nothing, here or at the upstream: it mints one token, asks who that is, and reads two
 //! resources. What cannot be known because an earlier link is broken is skipped and says so, so that
 //! the first failure is the one to mend. No line holds a token, a key, or a person's name.
+//!
+//! Each failure has a code, for programs; what people do wrong most often has one of its own:
+//!
+//! | Code | Is | Checked |
+//! |---|---|---|
+//! | `email_as_id`, `account_number_as_id`, `key_as_id`, `not_a_guid` | something else stands where a GUID belongs | offline |
+//! | `settings_invalid` | any other setting that cannot be used | offline |
+//! | `public_url_not_https` | `public.base_url` is plain HTTP | offline |
+//! | `key_truncated`, `key_wrong_kind`, `key_file_too_open`, `key_unreadable`, `key_unusable` | what the key's place holds | offline |
+//! | `key_is_example` | the public example key, for a real upstream | offline |
+//! | `scope_missing` | `scopes` lacks `signature` or `impersonation` | offline |
+//! | `account_id_as_user_id` | the id of an account stands in `user_id` | offline if the settings name it as an account, online if another sender is in it |
+//! | `integration_key_as_user_id` | the integration key stands in `user_id`, too | offline |
+//! | `store_unwritable` | the database file or its directory | offline |
+//! | `dns_failure`, `tls_failure`, `connect_failure`, `no_answer` | the way to the upstream | online |
+//! | `answer_unusable`, `upstream_unavailable` | who answers there is not DocuSign, or not well | online |
+//! | `clock_off` | this machine's clock | online |
+//! | `key_not_registered` | nobody uploaded the public half | online |
+//! | `key_of_other_environment` | it was uploaded in the other environment only | online |
+//! | `integration_key_unknown` | no app has this integration key | online |
+//! | `wrong_environment` | the app is in the other environment | online |
+//! | `user_unknown`, `user_of_other_environment` | no such user here | online |
+//! | `consent_missing` | nobody consented as this user, to all of these scopes | online |
+//! | `consent_by_another_user` | somebody did, as another user; the running daemon saw it | online |
+//! | `redirect_uri_unregistered` | the app does not list our `/consent/callback` | online |
+//! | `user_not_in_account` | the user is not a member there | online |
+//! | `base_uri_elsewhere` | the account lives on a host of another environment | online |
+//! | `sms_workflow_absent` | the account cannot send codes by SMS | online |
+//! | `budget_low` | under a tenth of the hour's calls is left | online |
+//! | `daemon_not_ready`, `daemon_degraded` | what the running daemon says of itself | offline |
 
 mod here;
+mod reach;
 mod upstream;
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::{clock::SharedClock, config::Config};
+use crate::{
+    clock::SharedClock,
+    config::{Config, ConfigError},
+};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -36,6 +70,9 @@ pub struct Check {
     pub sender: Option<String>,
     /// How it ended.
     pub status: Status,
+    /// Which fault it is: a word of the closed set above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
     /// What was seen.
     pub detail: String,
     /// The next step, if it failed or could be better.
@@ -63,21 +100,26 @@ pub enum Reach {
 
 impl Check {
     pub(self) fn passed(name: &'static str, detail: impl fmt::Display) -> Self {
-        Self { name, sender: None, status: Status::Passed, detail: detail.to_string(), fix: None }
+        Self { name, sender: None, status: Status::Passed, code: None, detail: detail.to_string(), fix: None }
     }
 
     pub(self) fn skipped(name: &'static str, detail: impl fmt::Display) -> Self {
-        Self { name, sender: None, status: Status::Skipped, detail: detail.to_string(), fix: None }
+        Self { status: Status::Skipped, ..Self::passed(name, detail) }
     }
 
     /// Nothing is broken, and something is missing that most will want.
     pub(self) fn advised(name: &'static str, detail: impl fmt::Display, fix: impl fmt::Display) -> Self {
-        Self { status: Status::Skipped, ..Self::failed(name, detail, fix) }
+        Self { fix: Some(fix.to_string()), ..Self::skipped(name, detail) }
     }
 
-    pub(self) fn failed(name: &'static str, detail: impl fmt::Display, fix: impl fmt::Display) -> Self {
-        let (detail, fix) = (detail.to_string(), Some(fix.to_string()));
-        Self { name, sender: None, status: Status::Failed, detail, fix }
+    pub(self) fn failed(
+        name: &'static str,
+        code: &'static str,
+        detail: impl fmt::Display,
+        fix: impl fmt::Display,
+    ) -> Self {
+        let (status, fix) = (Status::Failed, Some(fix.to_string()));
+        Self { status, code: Some(code), fix, ..Self::passed(name, detail) }
     }
 
     pub(self) fn of(self, sender: &str) -> Self {
@@ -91,8 +133,11 @@ impl Report {
     }
 
     /// The report on settings that cannot be used: nothing behind them can be looked at.
-    pub fn of_bad_settings(error: &dyn fmt::Display) -> Self {
-        Self::new(vec![Check::failed("settings", error, "Correct the settings and run doctor again.")])
+    pub fn of_bad_settings(error: &ConfigError) -> Self {
+        let (setting, cause) = (&error.setting, &error.cause);
+        let place = error.source_name.as_ref().map(|name| format!(" (in {name})")).unwrap_or_default();
+        let detail = format!("{setting}{place}: {cause}");
+        Self::new(vec![Check::failed("settings", error.code, detail, format!("{setting}: {}.", error.fix))])
     }
 }
 
@@ -105,7 +150,8 @@ impl fmt::Display for Report {
                 Status::Skipped => '–',
             };
             let sender = check.sender.as_ref().map(|sender| format!(" ({sender})")).unwrap_or_default();
-            writeln!(f, "{mark} {}{sender}: {}", check.name, check.detail)?;
+            let code = check.code.map(|code| format!(" [{code}]")).unwrap_or_default();
+            writeln!(f, "{mark} {}{sender}: {}{code}", check.name, check.detail)?;
             if let Some(fix) = &check.fix {
                 writeln!(f, "    fix: {fix}")?;
             }
@@ -122,6 +168,8 @@ impl fmt::Display for Report {
 /// Walks the chain.
 pub async fn examine(config: &Config, clock: SharedClock, reach: Reach) -> Report {
     let mut checks = here::all(config);
-    checks.extend(upstream::all(config, clock, reach).await);
+    let daemon = reach::Daemon::ask(config).await;
+    checks.push(daemon.check());
+    checks.extend(upstream::all(config, clock, reach, &daemon).await);
     Report::new(checks)
 }

@@ -79,6 +79,8 @@ pub struct Signing {
     pub completed_at: Option<Timestamp>,
     /// When the caller wants it to end.
     pub expires_at: Option<Timestamp>,
+    /// When the caller asked for its documents to be destroyed.
+    pub purge_requested_at: Option<Timestamp>,
     /// When its documents were destroyed at the upstream.
     pub purged_at: Option<Timestamp>,
 }

@@ -23,7 +23,7 @@ use super::{
     time::Time,
 };
 
-const CALLS: [(&str, &str, &str); 22] = [
+const CALLS: &[(&str, &str, &str)] = &[
     ("GET", "/_test/requests", "every vendor request, oldest first"),
     ("DELETE", "/_test/requests", "forgets them"),
     ("GET", "/_test/rules", "the vendor's rules that the client broke"),
@@ -40,6 +40,8 @@ const CALLS: [(&str, &str, &str); 22] = [
     ("POST", "/_test/redirect_uris", "{integration_key, uris}"),
     ("POST", "/_test/tokens/revoke", "{user_id}, {integration_key} or {}"),
     ("POST", "/_test/users", "{user_id, active, account_id, member}"),
+    ("POST", "/_test/accounts", "{account_id, base_uri}: the account moves to another host, or back (null)"),
+    ("POST", "/_test/apps", "{integration_key, known}: an app that this environment does not have"),
     ("POST", "/_test/features", "{account_id, identity_verification, settings}"),
     ("GET", "/_test/directory", "accounts, users, memberships and integration keys"),
     ("POST", "/_test/signers/{recipientIdGuid}/{sign|decline|finish_later|fail_otp}", "a scripted signer"),
@@ -79,6 +81,8 @@ pub(super) fn route(world: &mut World, time: &Time, call: &Call) -> Answer {
         (["redirect_uris"], &Method::POST) => redirect_uris(world, call),
         (["tokens", "revoke"], &Method::POST) => revoke(world, call),
         (["users"], &Method::POST) => user(world, call),
+        (["accounts"], &Method::POST) => account(world, call),
+        (["apps"], &Method::POST) => app(world, call),
         (["features"], &Method::POST) => features(world, call),
         (["directory"], &Method::GET) => Ok(who(world)),
         (["reset"], &Method::POST) => {
@@ -101,8 +105,9 @@ fn unknown(call: &Call) -> Answer {
 }
 
 fn index() -> Answer {
-    let calls = CALLS.map(|(method, path, about)| json!({ "method": method, "path": path, "about": about }));
-    Answer::ok(json!({ "calls": calls }))
+    let calls =
+        CALLS.iter().map(|(method, path, about)| json!({ "method": method, "path": path, "about": about }));
+    Answer::ok(json!({ "calls": calls.collect::<Vec<_>>() }))
 }
 
 fn read<T: DeserializeOwned>(call: &Call) -> Result<T, String> {
@@ -368,6 +373,52 @@ fn user(world: &mut World, call: &Call) -> Result<Answer, String> {
                 is_admin: false,
             });
         }
+    }
+    Ok(done())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountMove {
+    account_id: Option<String>,
+    base_uri: Option<String>,
+}
+
+/// Moves an account to another host, as the vendor does when it moves one between its sites: `userinfo`
+/// names the new one, and calls for it here are refused.
+fn account(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let new: AccountMove = read(call)?;
+    if new.base_uri.as_ref().is_some_and(|uri| url::Url::parse(uri).is_err()) {
+        return Err("`base_uri` is no absolute URI".to_owned());
+    }
+    let asked = new.account_id.as_deref().unwrap_or(directory::ACCOUNT);
+    let account = world.directory.account(asked).ok_or("no such `account_id`")?.0.to_owned();
+    if let Some(account) = world.directory.accounts.get_mut(&account) {
+        account.elsewhere = new.base_uri;
+    }
+    Ok(done())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AppChange {
+    integration_key: Option<String>,
+    known: bool,
+}
+
+/// Takes an integration key out of this environment, like one that was never promoted to it, or puts it back.
+fn app(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let change: AppChange = read(call)?;
+    let id = change
+        .integration_key
+        .map_or_else(|| directory::INTEGRATION_KEY.to_owned(), |id| id.to_ascii_lowercase());
+    let directory = &mut world.directory;
+    let (here, away) = (&mut directory.apps, &mut directory.apps_elsewhere);
+    let (from, to) = if change.known { (away, here) } else { (here, away) };
+    match from.remove(&id) {
+        Some(app) => drop(to.insert(id, app)),
+        None if to.contains_key(&id) => {}
+        None => return Err("no such `integration_key`".to_owned()),
     }
     Ok(done())
 }

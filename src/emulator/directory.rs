@@ -53,6 +53,8 @@ pub(super) struct Directory {
     pub(super) memberships: Vec<Membership>,
     /// The integration keys, by GUID.
     pub(super) apps: BTreeMap<String, App>,
+    /// Integration keys that a test took out of this environment.
+    pub(super) apps_elsewhere: BTreeMap<String, App>,
     /// Individual consent: (integration key, user, scope).
     pub(super) consents: BTreeSet<(String, String, String)>,
     /// Administrator consent: (integration key, organisation, scope).

@@ -42,7 +42,8 @@
 //!
 //! # Gaps
 //!
-//! - One environment: demo and production are not told apart but by an account on another base URI.
+//! - One environment: demo and production are not told apart but by an account on another base URI. Two
+//!   emulators play both: their keys differ, and `POST /_test/apps` takes an integration key out of one.
 //! - Of the Admin API nothing; of OAuth no device flow, no client credentials, no `/oauth/revoke`
 //!   (the vendor documents none).
 //! - No XML bodies, no bulk send, no PowerForms, no payments, no ID verification beyond phone and

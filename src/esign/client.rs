@@ -23,7 +23,7 @@ use super::{
     wire,
 };
 use crate::{
-    auth::{AccessToken, Auth},
+    auth::{self, AccessToken, Auth},
     budget::{
         Budget, Deadline, Now, Operation, Outcome, Permit, Priority, Scope,
         limits::{Reading, until_top_of_hour},
@@ -224,7 +224,7 @@ impl Answer {
 /// How one attempt failed.
 enum Failed {
     /// The token was refused.
-    Unauthorized(Refusal),
+    Unauthorized,
     /// In another way.
     Error(Error),
 }
@@ -300,18 +300,20 @@ impl Client {
         }
         let _slots = self.slots(call).await?;
         let token = self.token(acting, call).await?;
-        let refused = match self.attempt(acting, call, &token).await {
-            Err(Failed::Unauthorized(refused)) => refused,
+        // A token that is refused twice is our trouble and not the caller's: nothing was done, and it passes.
+        let refused = || Error::Auth(Arc::new(auth::Error::TokenRefused));
+        match self.attempt(acting, call, &token).await {
+            Err(Failed::Unauthorized) => {}
             Err(Failed::Error(error)) => return Err(error),
             Ok(answer) => return Ok(answer),
-        };
+        }
         self.auth.retire(acting.sender.as_str(), token.generation());
         let fresh = self.token(acting, call).await?;
         if fresh.generation() == token.generation() {
-            return Err(refused.rejected(RejectionKind::Unauthorized));
+            return Err(refused());
         }
         self.attempt(acting, call, &fresh).await.map_err(|failed| match failed {
-            Failed::Unauthorized(refused) => refused.rejected(RejectionKind::Unauthorized),
+            Failed::Unauthorized => refused(),
             Failed::Error(error) => error,
         })
     }
@@ -430,7 +432,7 @@ fn refused(headers: &HeaderMap, refusal: Refusal, verdict: Verdict, permit: Perm
     permit.answered(headers, now);
     match verdict {
         Verdict::Rejected(kind) => Failed::Error(refusal.rejected(kind)),
-        Verdict::Unauthorized => Failed::Unauthorized(refusal),
+        Verdict::Unauthorized => Failed::Unauthorized,
         Verdict::Limited(_) | Verdict::Unavailable => Failed::Error(Error::Unavailable {
             provider: refusal.provider(),
             retry_after: reading.retry_after,

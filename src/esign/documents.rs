@@ -16,7 +16,7 @@ use crate::{
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Which document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DocumentRef {
     /// All documents in one PDF.
     Combined,

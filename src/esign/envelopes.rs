@@ -198,11 +198,7 @@ impl Client {
         self.budget.claim_check(envelope, resource, Now::read(&*self.clock))?;
         let result = self.call(acting, call).await;
         // What never left cost nothing.
-        let never_left = matches!(
-            &result,
-            Err(Error::Auth(_) | Error::Deadline | Error::NotSent(_) | Error::Limited { provider: None, .. })
-        );
-        if never_left {
+        if result.as_ref().is_err_and(Error::never_left) {
             self.budget.return_check(envelope, resource);
         }
         result

@@ -482,6 +482,14 @@ impl Error {
         }
     }
 
+    /// Whether the upstream surely was not asked, so that nothing was spent there.
+    pub fn never_left(&self) -> bool {
+        matches!(
+            self,
+            Self::Auth(_) | Self::Deadline | Self::NotSent(_) | Self::Limited { provider: None, .. }
+        )
+    }
+
     /// The label in metrics.
     pub(super) fn outcome(&self) -> Outcome {
         match self {

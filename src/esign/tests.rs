@@ -217,7 +217,7 @@ async fn t7_a_401_is_answered_by_one_mint_and_one_replay() {
     world.will(Reply::error(401, "AUTHORIZATION_INVALID_TOKEN"));
     world.will(Reply::error(401, "AUTHORIZATION_INVALID_TOKEN"));
     let error = view(&world, "https://a.example/").await.unwrap_err();
-    assert_eq!((error.rejection(), error.doubt()), (Some(RejectionKind::Unauthorized), Doubt::No));
+    assert_eq!((error.code(), error.doubt()), ("provider_unavailable", Doubt::No));
     assert_eq!((world.arrived().len(), world.mints.load(Ordering::SeqCst)), (2, 3));
 }
 

@@ -45,6 +45,26 @@ pub fn event_data(signing: &Signing, sequence: u64, signer: Option<SignerId>) ->
     serde_json::to_string(&object).unwrap_or_default()
 }
 
+/// The object of an event about a sender: how it stands, and no more.
+pub fn sender_event(name: &str, mode: Mode, state: &str, consent: &str, sequence: u64) -> String {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        object: &'static str,
+        id: &'a str,
+        name: &'a str,
+        mode: &'static str,
+        state: &'a str,
+        consent: &'a str,
+        sequence: u64,
+    }
+    let mode = match mode {
+        Mode::Live => "live",
+        Mode::Test => "test",
+    };
+    let shown = Shown { object: "sender", id: name, name, mode, state, consent, sequence };
+    serde_json::to_string(&shown).unwrap_or_default()
+}
+
 /// One page of signings.
 pub fn signings(page: &[Signing], limit: usize) -> Bytes {
     let shown: Vec<_> = page.iter().take(limit).map(|signing| SigningObject::of(signing, &[], &[])).collect();
@@ -208,6 +228,7 @@ struct SigningObject<'a> {
     created_at: Timestamp,
     completed_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
+    purge_requested_at: Option<Timestamp>,
     purged_at: Option<Timestamp>,
 }
 
@@ -237,6 +258,7 @@ impl<'a> SigningObject<'a> {
             created_at: signing.created_at,
             completed_at: signing.completed_at,
             expires_at: signing.expires_at,
+            purge_requested_at: signing.purge_requested_at,
             purged_at: signing.purged_at,
         }
     }
@@ -445,10 +467,13 @@ fn plain_words(what: &str, signer: Option<&str>, note: Option<&str>) -> String {
         "found" => "The lost create was looked up, and the envelope was found.".to_owned(),
         "link_made" => format!("A link was made for {who}."),
         "link_revoked" => format!("A link of {who} was revoked."),
-        "returned" => format!("The browser of {who} came back, and claimed: {}.", note.unwrap_or("nothing")),
+        "purge_asked" => "DocuSign was asked to destroy the documents: it takes about 14 days.".to_owned(),
         "signer.authentication_failed" => format!("The identity check of {who} failed for good."),
         "signer.declined" => format!("DocuSign says that {who} declined."),
         "signer.ready" => format!("It is the turn of {who}."),
+        "signer.returned" => {
+            format!("The browser of {who} came back, and claimed: {}.", note.unwrap_or("nothing"))
+        }
         "signer.session_started" => format!("DocuSign says that {who} opened the documents."),
         "signer.signed" => format!("DocuSign says that {who} signed."),
         "signing.completed" => "DocuSign says that everyone has signed.".to_owned(),

@@ -1,7 +1,9 @@
 //! How well the daemon is: each part says how it does, the worst of them is the whole.
 //!
 //! Parts report when something changes; nothing here polls. An upstream outage while the token is
-//! valid is *degraded*, not unready (rule H1): which of the two it is, the part decides.
+//! valid is *degraded*, not unready (rule H1): which of the two it is, the part decides. Parts named
+//! `group.name` stand beside each other: one sender without consent must not take a daemon away from the
+//! visitors of all others, so such a group is unready only when all of it is.
 
 use std::{
     collections::BTreeMap,
@@ -43,10 +45,13 @@ pub struct Report {
 /// Why the daemon is not ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// Which part, such as `token:system`.
+    /// Which part, such as `sender.system`.
     pub part: String,
     /// How it does.
     pub status: PartStatus,
+    /// Why, as one word of a closed set, where there is one: the code of the problem that a caller gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
     /// Why, in words for an operator; no secrets, no names of people.
     pub detail: String,
     /// When it is tried again, if that is known.
@@ -83,7 +88,14 @@ impl Phase {
             Self::Serving => return None,
             Self::Stopping => "stopping",
         };
-        Some(reason("daemon", PartStatus::NotReady, detail, None))
+        Some(Reason::new("daemon", PartStatus::NotReady, detail))
+    }
+}
+
+impl Reason {
+    /// A part that does so, for this reason. `detail` is for operators and holds no secret.
+    pub fn new(part: impl Into<String>, status: PartStatus, detail: impl Into<String>) -> Self {
+        Self { part: part.into(), status, code: None, detail: detail.into(), next_try: None }
     }
 }
 
@@ -101,13 +113,13 @@ impl Health {
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// A part tells how it does. `detail` is for operators and holds no secret.
-    pub fn set(&self, part: &str, status: PartStatus, detail: &str, next_try: Option<Timestamp>) {
+    /// A part tells how it does.
+    pub fn set(&self, reason: Reason) {
         self.change(|state| {
             if state.phase == Phase::Starting {
                 state.phase = Phase::Serving;
             }
-            state.parts.insert(part.to_owned(), reason(part, status, detail, next_try));
+            state.parts.insert(reason.part.clone(), reason);
         });
     }
 
@@ -151,8 +163,7 @@ impl Health {
         let mut state = self.locked();
         change(&mut state);
         let phase = state.phase.reason().map(|reason| reason.status);
-        let overall =
-            state.parts.values().map(|part| part.status).chain(phase).max().unwrap_or(Status::Ready);
+        let overall = overall(&state.parts).into_iter().chain(phase).max().unwrap_or(Status::Ready);
         if overall != state.overall {
             (state.overall, state.since) = (overall, now);
         }
@@ -169,8 +180,17 @@ impl fmt::Debug for Health {
     }
 }
 
-fn reason(part: &str, status: PartStatus, detail: &str, next_try: Option<Timestamp>) -> Reason {
-    Reason { part: part.to_owned(), status, detail: detail.to_owned(), next_try }
+/// How each group does, a part without a group being one of its own.
+fn overall(parts: &BTreeMap<String, Reason>) -> Vec<Status> {
+    let mut groups: BTreeMap<&str, (Status, Status)> = BTreeMap::new();
+    for (name, part) in parts {
+        let group = name.split_once('.').map_or(name.as_str(), |(group, _)| group);
+        let (best, worst) = groups.entry(group).or_insert((part.status, part.status));
+        (*best, *worst) = (part.status.min(*best), part.status.max(*worst));
+    }
+    let status =
+        |(best, worst): (Status, Status)| if best < worst { worst.min(Status::Degraded) } else { worst };
+    groups.into_values().map(status).collect()
 }
 
 #[cfg(test)]
@@ -198,7 +218,7 @@ mod tests {
         assert_eq!((health.report().status, health.report().since), (Status::NotReady, second(0)));
         for (part, status, overall, since) in steps {
             clock.advance(Duration::from_secs(1));
-            health.set(part, status, "because", None);
+            health.set(Reason::new(part, status, "because"));
             let report = health.report();
             assert_eq!((report.status, report.since), (overall, second(since)), "{part} {status:?}");
             assert!(report.reasons.iter().all(|reason| reason.status != PartStatus::Ready));
@@ -208,9 +228,9 @@ mod tests {
     #[test]
     fn a_stopping_daemon_is_not_ready_whatever_its_parts_say() {
         let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
-        health.set("store", PartStatus::Ready, "", None);
+        health.set(Reason::new("store", PartStatus::Ready, ""));
         health.stopping();
-        health.set("store", PartStatus::Ready, "", None);
+        health.set(Reason::new("store", PartStatus::Ready, ""));
         assert_eq!(health.status(), Status::NotReady);
         let report = health.report();
         assert_eq!((report.reasons.len(), report.reasons[0].detail.as_str()), (1, "stopping"));
@@ -219,9 +239,24 @@ mod tests {
     #[test]
     fn a_forgotten_part_no_longer_counts() {
         let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
-        health.set("store", PartStatus::Ready, "", None);
-        health.set("token:gone", PartStatus::NotReady, "no consent", None);
-        health.forget("token:gone");
+        health.set(Reason::new("store", PartStatus::Ready, ""));
+        health.set(Reason::new("sender.gone", PartStatus::NotReady, "no consent"));
+        health.forget("sender.gone");
         assert_eq!(health.status(), Status::Ready);
+    }
+
+    #[test]
+    fn h1_one_of_several_senders_that_cannot_act_does_not_make_the_daemon_unready() {
+        let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
+        health.set(Reason::new("sender.one", PartStatus::NotReady, "no consent"));
+        assert_eq!(health.status(), Status::NotReady, "the only one there is");
+        health.set(Reason::new("sender.two", PartStatus::Ready, ""));
+        assert_eq!(health.status(), Status::Degraded);
+        assert_eq!(health.report().reasons[0].status, PartStatus::NotReady, "the part itself is what it is");
+        health.set(Reason::new("sender.two", PartStatus::NotReady, "no key"));
+        assert_eq!(health.status(), Status::NotReady);
+        health.set(Reason::new("sender.two", PartStatus::Ready, ""));
+        health.set(Reason::new("store", PartStatus::NotReady, "the disk is full"));
+        assert_eq!(health.status(), Status::NotReady, "a part of its own counts for itself");
     }
 }

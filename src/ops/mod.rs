@@ -1,13 +1,15 @@
-//! What operators see, on a listener of its own: health, readiness, metrics (rule H1).
+//! What operators see, on a listener of its own: health, readiness, metrics (rule H1), and the status page.
 //!
-//! These routes hold no secret and change nothing. They never ask the upstream, and only the ledger asks
-//! the store: an outage there must not take the daemon's own health page with it.
+//! The open routes hold no secret and change nothing. They never ask the upstream, and only the ledger asks
+//! the store: an outage there must not take the daemon's own health page with it. `/admin/` stands behind a
+//! login.
 
+pub mod admin;
 pub mod health;
 pub mod ledger;
 mod router;
 
 pub use self::{
-    health::{Health, PartStatus, Report, Status},
+    health::{Health, PartStatus, Reason, Report, Status},
     router::router,
 };

@@ -10,11 +10,19 @@ use axum::{
     routing::get,
 };
 
-use super::health::{Health, Status};
+use super::{
+    admin::{self, Admin},
+    health::{Health, Status},
+};
 use crate::telemetry::metrics::Metrics;
 
 /// The ops listener's routes; anything else is 404.
-pub fn router(health: Health, metrics: Arc<Metrics>) -> Router {
+pub fn router(health: Health, metrics: Arc<Metrics>, admin: Admin) -> Router {
+    open(health, metrics).merge(admin::router(admin))
+}
+
+/// What needs no login.
+fn open(health: Health, metrics: Arc<Metrics>) -> Router {
     let metrics = Router::new().route("/metrics", get(scrape)).with_state(metrics);
     Router::new()
         .route("/livez", get(livez))
@@ -62,7 +70,10 @@ mod tests {
     use jiff::Timestamp;
     use tower::ServiceExt as _;
 
-    use super::{super::health::PartStatus, *};
+    use super::{
+        super::health::{PartStatus, Reason},
+        *,
+    };
     use crate::clock::ManualClock;
 
     async fn get(router: &Router, path: &str) -> (u16, String) {
@@ -76,25 +87,29 @@ mod tests {
     #[tokio::test]
     async fn a_life_from_start_to_stop_as_a_load_balancer_sees_it() {
         let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
-        let router = router(health.clone(), Arc::new(Metrics::new(&["system"])));
+        let router = open(health.clone(), Arc::new(Metrics::new(&["system"])));
         assert_eq!(get(&router, "/livez").await.0, 200);
         assert_eq!(get(&router, "/startupz").await.0, 503);
         assert_eq!(get(&router, "/readyz").await.0, 503);
 
-        health.set("token:system", PartStatus::Ready, "", None);
+        health.set(Reason::new("sender.system", PartStatus::Ready, ""));
         health.started();
         assert_eq!(get(&router, "/startupz").await.0, 200);
         let ready = r#"{"status":"ready","since":"1970-01-01T00:00:00Z","reasons":[]}"#;
         assert_eq!(get(&router, "/readyz").await, (200, ready.to_owned()));
 
         let retry = Timestamp::from_second(60).unwrap();
-        health.set("token:system", PartStatus::Degraded, "account server unreachable", Some(retry));
+        health.set(Reason {
+            code: Some("provider_unavailable"),
+            next_try: Some(retry),
+            ..Reason::new("sender.system", PartStatus::Degraded, "account server unreachable")
+        });
         let (code, body) = get(&router, "/readyz").await;
         assert_eq!(code, 200);
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
             body["reasons"],
-            serde_json::json!([{ "part": "token:system", "status": "degraded",
+            serde_json::json!([{ "part": "sender.system", "status": "degraded", "code": "provider_unavailable",
                 "detail": "account server unreachable", "next_try": "1970-01-01T00:01:00Z" }])
         );
 
@@ -107,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn paths_of_other_listeners_are_not_here() {
         let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
-        let router = router(health, Arc::new(Metrics::new(&["system"])));
+        let router = open(health, Arc::new(Metrics::new(&["system"])));
         for path in ["/", "/v1/signings", "/s/token", "/readyz/", "/_test/reset"] {
             assert_eq!(get(&router, path).await.0, 404, "{path}");
         }

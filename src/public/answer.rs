@@ -5,9 +5,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
     domain::Language,
+    look::Look,
     public::{
         Public,
-        pages::{Details, Look, Page, draw},
+        pages::{Details, Page, draw},
     },
 };
 

@@ -20,7 +20,8 @@ use crate::{
     http_client::{self, HttpClient},
     lifecycle::Lifecycle,
     listener::Peer,
-    public::{self, Dependencies, Proxies, Public, Settings, pages::Look},
+    look::Look,
+    public::{self, Dependencies, Proxies, Public, Settings},
     signing::{self, NonceKey, ResultKey, ReturnTarget, Signings, Tickets, sample},
     store::{self, Begun, Durability, Intent, Payload, SealKeys, SharedStore, Version, Work},
     telemetry::metrics::Metrics,
@@ -82,6 +83,10 @@ impl World {
             nonce_key: nonces.clone(),
             queue_limit: 10,
             metrics: Arc::clone(&metrics),
+            documents: (
+                crate::spool::Spool::new(std::env::temp_dir(), 1 << 20),
+                std::time::Duration::from_secs(60),
+            ),
             look_every: std::time::Duration::from_millis(500),
             audit: crate::audit::Audit::off(),
         };

@@ -192,6 +192,7 @@ impl Signings {
             created_at: now,
             completed_at: None,
             expires_at: draft.expires_in.map(|life| later(now, life)),
+            purge_requested_at: None,
             purged_at: None,
         };
         signing.remember(now, "asked_for", None, None);

@@ -1,11 +1,143 @@
-//! The signed documents, streamed from the upstream and never held whole.
+//! The signed documents: fetched from the upstream once, and served from a sealed file for a while.
+//!
+//! The `ETag` is the SHA-256 of a document, and is known only when all of it has been seen; the upstream
+//! serves no ranges, allows few downloads (3 of `combined` an hour), and may write the file anew each time.
+//! So a download goes into a file first ([`Spool`]), and is answered from there: with the digest in the
+//! header, with ranges that belong together, at the reader's own pace, and never cut off in the middle
+//! because the upstream was. What that costs is the time until the first byte: that of the whole download.
+//!
+//! A download is owned by a task of its own: readers who come meanwhile wait for the same one, and one who
+//! hangs up changes nothing. Nothing of a document is ever held in memory but the piece that is moving.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use http::HeaderValue;
+use tokio::sync::watch;
 
 use crate::{
-    domain::{CallerName, SigningId, SigningStatus},
-    esign::{DocumentRef, Download},
+    audit::Act,
+    domain::{CallerName, EnvelopeId, SignerStatus, Signing, SigningId, SigningStatus},
+    esign::{self, DocumentRef},
     signing::{Error, Signings},
+    spool::{self, Spool, Spooled, Writer},
     store::Inbound,
 };
+
+/// The longest that a download may take from its first to its last byte.
+const MAX_DOWNLOAD: Duration = Duration::from_secs(10 * 60);
+
+/// A document as it lies here.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Its bytes, their number and their digest.
+    pub content: Arc<Spooled>,
+    /// What it is, as the upstream says.
+    pub content_type: Option<HeaderValue>,
+}
+
+/// Why a document could not be had. Shared by all who waited for it.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// It could not be kept here.
+    #[error("the document cannot be kept here")]
+    Spool(#[from] spool::Error),
+    /// The upstream did not give it, or not all of it.
+    #[error("the upstream did not give the document")]
+    Upstream(#[from] esign::Error),
+}
+
+type Key = (SigningId, DocumentRef);
+type Told = Result<Document, Arc<DownloadError>>;
+
+/// The documents that are here or on their way.
+#[derive(Debug)]
+pub(super) struct Documents {
+    spool: Spool,
+    keep: Duration,
+    places: Mutex<HashMap<Key, Place>>,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// A task is at it.
+    Coming(watch::Receiver<Option<Told>>),
+    /// It is here, until this uptime.
+    Here(Document, Duration),
+}
+
+enum Found {
+    Coming(watch::Receiver<Option<Told>>),
+    Here(Document),
+    /// Nobody is at it: the one who asked is now to tell the others.
+    Missing(watch::Sender<Option<Told>>, watch::Receiver<Option<Told>>),
+}
+
+impl Documents {
+    pub(super) fn new(spool: Spool, keep: Duration) -> Self {
+        Self { spool, keep, places: Mutex::default() }
+    }
+
+    fn find(&self, key: Key, now: Duration) -> Found {
+        let mut places = self.places();
+        places.retain(|_, place| !matches!(place, Place::Here(_, until) if *until <= now));
+        match places.get(&key) {
+            Some(Place::Here(document, _)) => return Found::Here(document.clone()),
+            // Whoever was at it may have died.
+            Some(Place::Coming(told)) if told.has_changed().is_ok() => return Found::Coming(told.clone()),
+            Some(Place::Coming(_)) | None => {}
+        }
+        let (tell, told) = watch::channel(None);
+        places.insert(key, Place::Coming(told.clone()));
+        Found::Missing(tell, told)
+    }
+
+    fn end(&self, key: Key, told: &Told, now: Duration) {
+        let mut places = self.places();
+        match told {
+            Ok(document) => {
+                places.insert(key, Place::Here(document.clone(), now.saturating_add(self.keep)));
+            }
+            Err(_) => {
+                places.remove(&key);
+            }
+        }
+    }
+
+    /// Lets go of what belongs to a signing.
+    fn forget(&self, signing: SigningId) {
+        self.places().retain(|key, _| key.0 != signing);
+    }
+
+    /// Lets go of the document that has been here longest; answers whether there was one.
+    fn make_room(&self) -> bool {
+        let mut places = self.places();
+        let until = |place: &Place| match place {
+            Place::Coming(_) => None,
+            Place::Here(_, until) => Some(*until),
+        };
+        let oldest = places.iter().filter_map(|(key, place)| Some((until(place)?, *key)));
+        let oldest = oldest.min_by_key(|(until, _)| *until).map(|(_, key)| key);
+        oldest.is_some_and(|key| places.remove(&key).is_some())
+    }
+
+    async fn keep(&self, writer: &mut Writer, piece: &[u8]) -> Result<(), spool::Error> {
+        loop {
+            match writer.write(piece).await {
+                Err(spool::Error::Full) if self.make_room() => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Signings {
     /// What the upstream pushed to us about a signing, as it came, oldest first.
@@ -15,20 +147,72 @@ impl Signings {
         Ok(self.parts.store.inbound_of(envelope).await?)
     }
 
-    /// Opens a document of a completed signing.
+    /// A document of a completed signing, whole.
     pub async fn document(
         &self,
         caller: &CallerName,
         id: SigningId,
-        document: DocumentRef,
-    ) -> Result<Download, Error> {
+        part: DocumentRef,
+    ) -> Result<Document, Error> {
         let signing = self.get(caller, id).await?;
-        let (SigningStatus::Completed, Some(envelope)) = (signing.status, &signing.envelope) else {
-            let status =
-                signing.signers.first().map_or(crate::domain::SignerStatus::Waiting, |signer| signer.status);
+        if signing.purged_at.is_some() {
+            self.parts.documents.forget(id);
+            return Err(Error::Purged);
+        }
+        let (SigningStatus::Completed, Some(envelope)) = (signing.status, signing.envelope.clone()) else {
+            let status = signing.signers.first().map_or(SignerStatus::Waiting, |signer| signer.status);
             return Err(Error::NotReady { status, signing: signing.status });
         };
+        let mut told = match self.parts.documents.find((id, part), self.parts.clock.uptime()) {
+            Found::Here(document) => return Ok(document),
+            Found::Coming(told) => told,
+            Found::Missing(tell, told) => {
+                let this = self.clone();
+                self.parts.life.spawn_work("download a document", async move {
+                    let fetched = this.fetch(&signing, &envelope, part).await.map_err(Arc::new);
+                    this.parts.documents.end((id, part), &fetched, this.parts.clock.uptime());
+                    // If nobody waits any more it lies here for who comes next.
+                    let _ = tell.send(Some(fetched));
+                });
+                told
+            }
+        };
+        match told.wait_for(Option::is_some).await.map(|told| told.clone()) {
+            Ok(Some(Ok(document))) => Ok(document),
+            Ok(Some(Err(error))) => Err(Error::Download(error)),
+            // The process is being aborted.
+            Ok(None) | Err(_) => Err(Error::Busy { retry_after: Duration::from_secs(5) }),
+        }
+    }
+
+    async fn fetch(
+        &self,
+        signing: &Signing,
+        envelope: &EnvelopeId,
+        part: DocumentRef,
+    ) -> Result<Document, DownloadError> {
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        Ok(self.parts.esign.document(&acting, envelope, document, self.at_leisure()).await?)
+        self.announce(Act::DocumentFetch, signing, envelope.as_str()).await?;
+        let mut download = self.parts.esign.document(&acting, envelope, part, self.at_leisure()).await?;
+        let mut writer = self.parts.documents.spool.create().await?;
+        let out_of_time = self.parts.clock.sleep(MAX_DOWNLOAD);
+        tokio::pin!(out_of_time);
+        loop {
+            let piece = tokio::select! {
+                piece = download.body.next() => piece,
+                () = &mut out_of_time => return Err(esign::Error::Deadline.into()),
+            };
+            match piece {
+                Some(Ok(piece)) => self.parts.documents.keep(&mut writer, &piece).await?,
+                Some(Err(error)) => return Err(esign::Error::Unknown(error).into()),
+                None => break,
+            }
+        }
+        let content = writer.finish().await?;
+        if download.length.is_some_and(|length| length != content.length()) {
+            let what = "it is not as long as was said";
+            return Err(esign::Error::BadAnswer { status: 200, what, trace: download.trace }.into());
+        }
+        Ok(Document { content: Arc::new(content), content_type: download.content_type })
     }
 }

@@ -1,6 +1,6 @@
 //! Why a use case was refused, by what the caller does next.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -8,6 +8,7 @@ use crate::{
     domain::{Failure, SignerStatus, SigningId, SigningStatus},
     esign,
     objects::Invalids,
+    signing::DownloadError,
     store,
 };
 
@@ -23,6 +24,9 @@ pub enum Error {
     /// The signing has ended, and cannot do this any more.
     #[error("the signing is {}", .0.as_str())]
     Closed(SigningStatus),
+    /// A document could not be had; all who waited for it are told so.
+    #[error("the document could not be had")]
+    Download(#[source] Arc<DownloadError>),
     /// The upstream refused the envelope for good.
     #[error("the upstream refused the envelope")]
     Failed {
@@ -76,6 +80,9 @@ pub enum Error {
         /// When it may be checked again.
         retry_at: Timestamp,
     },
+    /// The documents were destroyed at the upstream.
+    #[error("the documents were destroyed")]
+    Purged,
     /// The store could not do it.
     #[error("the store failed")]
     Store(#[from] store::Error),
@@ -88,4 +95,16 @@ pub enum Error {
         /// When it surely is not any more.
         until: Timestamp,
     },
+}
+
+impl Error {
+    /// How long to wait before the same thing is tried again, if that is known.
+    pub(super) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after } | Self::InProgress { retry_after, .. } => Some(*retry_after),
+            Self::PollingBudget { retry_at } => Duration::try_from(retry_at.duration_since(now)).ok(),
+            Self::Upstream(error) => error.retry_after(now),
+            _ => None,
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
         CallerName, Claim, EnvelopeId, EventKind, Fact, LastReturn, Signer, SignerId, Signing, SigningId,
         SigningStatus, signing::Happening,
     },
-    esign::Since,
+    esign,
     signing::{Error, ReturnTarget, Signings, create::later},
     store::Durability,
 };
@@ -91,8 +91,7 @@ impl Signings {
             return Ok(signing);
         }
         let Some(envelope) = signing.envelope.clone() else { return Ok(signing) };
-        self.reserve_check(id).await?;
-        self.check(id, &signing, &envelope).await
+        self.check(&signing, &envelope).await
     }
 
     /// Calls a signing off. Repeating it is harmless.
@@ -144,44 +143,12 @@ impl Signings {
         .await
     }
 
-    /// Asks about every open signing that was neither checked nor heard of for `quiet`, one list call for
-    /// many: the backstop for Connect events lost while we were down.
-    pub async fn reconcile(&self, quiet: Duration) -> Result<usize, Error> {
-        let now = self.parts.clock.now();
-        let before =
-            now.saturating_sub(jiff::SignedDuration::try_from(quiet).unwrap_or_default()).unwrap_or(now);
-        let records = self.parts.store.quiet(before, 100).await?;
-        let mut by_sender = std::collections::HashMap::<_, Vec<_>>::new();
-        for record in records {
-            by_sender.entry(record.signing.sender.clone()).or_default().push(record.signing);
-        }
-        let mut changed = 0;
-        for (sender, signings) in by_sender {
-            let acting = self.parts.esign.acting(&sender).await?;
-            let envelopes: Vec<_> = signings.iter().filter_map(|signing| signing.envelope.clone()).collect();
-            let page =
-                self.parts.esign.list_changes(&acting, Since::Ids(&envelopes), 0, self.at_leisure()).await?;
-            for signing in signings {
-                let seen = page.seen.iter().find(|seen| signing.envelope.as_ref() == Some(&seen.envelope));
-                let Some(seen) = seen else { continue };
-                let facts = seen.facts(&signing.signers);
-                let before = signing.sequence;
-                self.mark_checked(signing.id).await?;
-                let after = self.take_in(signing.id, &facts, None).await?;
-                changed += usize::from(after.sequence != before);
-            }
-        }
-        Ok(changed)
-    }
-
     /// A check that is welcome but not necessary: what goes wrong leaves the signing as it is.
     async fn check_once(&self, signing: Signing) -> Signing {
         let Some(envelope) = signing.envelope.clone() else { return signing };
-        if self.reserve_check(signing.id).await.is_err() {
-            return signing;
-        }
-        match self.check(signing.id, &signing, &envelope).await {
+        match self.check(&signing, &envelope).await {
             Ok(signing) => signing,
+            Err(Error::PollingBudget { .. }) => signing,
             Err(error) => {
                 tracing::warn!(signing.id = %signing.id, %error, "the check after a return failed");
                 signing
@@ -189,35 +156,57 @@ impl Signings {
         }
     }
 
-    async fn check(&self, id: SigningId, signing: &Signing, envelope: &EnvelopeId) -> Result<Signing, Error> {
-        let acting = self.parts.esign.acting(&signing.sender).await?;
-        let seen = self.parts.esign.envelope(&acting, envelope, self.at_leisure()).await?;
-        let facts = seen.facts(&signing.signers);
-        self.take_in(id, &facts, seen.trace).await
+    /// Spends the one check of a polling interval. It is reserved first: of many at once, one gets it; and
+    /// given back if the upstream was not asked after all.
+    pub(super) async fn check(&self, signing: &Signing, envelope: &EnvelopeId) -> Result<Signing, Error> {
+        let before = self.reserve_check(signing.id).await?;
+        match self.ask(signing, envelope).await {
+            Ok(seen) => {
+                self.change(signing.id, Durability::Flushed, |signing, now| {
+                    signing.remember(now, "checked", None, seen.trace.clone());
+                    Ok(Vec::new())
+                })
+                .await?;
+                self.take_in(signing.id, &seen.facts(&signing.signers), seen.trace).await
+            }
+            Err(error) => {
+                if error.never_left() {
+                    self.change(signing.id, Durability::Flushed, |signing, _| {
+                        signing.checked_at = before;
+                        Ok(Vec::new())
+                    })
+                    .await?;
+                }
+                Err(error.into())
+            }
+        }
     }
 
-    /// Takes the one check of a polling interval, before it is spent: of many at once, one gets it.
-    async fn reserve_check(&self, id: SigningId) -> Result<(), Error> {
+    async fn ask(&self, signing: &Signing, envelope: &EnvelopeId) -> Result<esign::Seen, esign::Error> {
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        self.parts.esign.envelope(&acting, envelope, self.at_leisure()).await
+    }
+
+    /// Takes the check, and answers when the one before was.
+    async fn reserve_check(&self, id: SigningId) -> Result<Option<Timestamp>, Error> {
+        let mut before = None;
         let reserved = self.change(id, Durability::Flushed, |signing, now| {
             if let Some(retry_at) = next_check(signing).filter(|at| *at > now) {
                 return Err(Error::PollingBudget { retry_at });
             }
-            signing.checked_at = Some(now);
-            signing.remember(now, "checked", None, None);
+            before = signing.checked_at.replace(now);
             Ok(Vec::new())
         });
-        reserved.await.map(|_| ())
+        reserved.await?;
+        Ok(before)
     }
 
-    async fn mark_checked(&self, id: SigningId) -> Result<(), Error> {
-        let marked = self.change(id, Durability::Flushed, |signing, now| {
-            signing.checked_at = Some(now);
-            Ok(Vec::new())
-        });
-        marked.await.map(|_| ())
-    }
-
-    async fn take_in(&self, id: SigningId, facts: &[Fact], trace: Option<String>) -> Result<Signing, Error> {
+    pub(super) async fn take_in(
+        &self,
+        id: SigningId,
+        facts: &[Fact],
+        trace: Option<String>,
+    ) -> Result<Signing, Error> {
         self.change(id, Durability::Synced, |signing, now| {
             let happened: Vec<_> = facts.iter().flat_map(|fact| signing.observe(fact, now)).collect();
             if let Some(moment) = signing.history.last_mut().filter(|_| !happened.is_empty()) {

@@ -18,11 +18,13 @@
 mod breaker;
 mod create;
 mod documents;
+mod ending;
 mod error;
 mod follow;
 mod links;
 mod nonce;
 mod preflight;
+mod reconcile;
 mod recover;
 mod repeat;
 pub mod result;
@@ -50,11 +52,13 @@ use crate::{
     events::Hub,
     lifecycle::Lifecycle,
     objects::show::{self, ShownLink},
+    spool::Spool,
     store::{Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work},
     telemetry::metrics::{self, Metrics},
 };
 
 pub use create::{Ask, Created, detail};
+pub use documents::{Document, DownloadError};
 pub use error::Error;
 pub use follow::{Returned, Seen};
 #[cfg(any(test, fuzzing))]
@@ -83,6 +87,8 @@ pub struct Settings {
     pub events_to: Option<EventsTo>,
     /// The key behind return URLs.
     pub nonce_key: NonceKey,
+    /// Where signed documents lie while they are read, and for how long each.
+    pub documents: (Spool, Duration),
     /// Creates that may wait for a dead upstream before new ones are refused.
     pub queue_limit: u64,
     /// How often recovery looks for due work by itself: another daemon's comes without a wake-up.
@@ -117,6 +123,7 @@ struct Parts {
     life: Lifecycle,
     settings: Settings,
     breaker: breaker::Breaker,
+    documents: documents::Documents,
     /// Wakes the recovery task.
     due: Notify,
 }
@@ -138,6 +145,7 @@ impl Signings {
             clock,
             life,
             breaker: breaker::Breaker::default(),
+            documents: documents::Documents::new(settings.documents.0.clone(), settings.documents.1),
             due: Notify::new(),
             settings,
         };
@@ -326,6 +334,9 @@ impl Signings {
         for happening in happened {
             signing.sequence += 1;
             signing.remember(now, happening.kind.as_str(), happening.signer, None);
+            if happening.kind == EventKind::SignerReturned {
+                note_claim(signing, happening.signer);
+            }
         }
         let first = signing.sequence + 1 - happened.len() as u64;
         (first..)
@@ -383,6 +394,14 @@ struct Save {
     payload: Payload,
     answer: Option<KeptAnswer>,
     links: Vec<Link>,
+}
+
+/// Adds what the browser claimed to the moment that was just written down.
+fn note_claim(signing: &mut Signing, signer: Option<SignerId>) {
+    let last = signer.and_then(|id| signing.signer(id)).and_then(|signer| signer.last_return);
+    if let (Some(last), Some(moment)) = (last, signing.history.last_mut()) {
+        moment.note = Some(last.claim.as_str().to_owned());
+    }
 }
 
 /// 256 random bits as text that fits into a URL.

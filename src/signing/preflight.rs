@@ -9,6 +9,8 @@ use crate::{
     signing::{Error, Signings},
 };
 
+/// The upstream's limit of one file (eSignature REST API, Rules and limits).
+const MAX_FILE_BYTES: usize = 32 * 1024 * 1024;
 /// Documents larger than this (in base64) are read on a thread of their own, not between other requests.
 const LARGE: usize = 128 * 1024;
 
@@ -45,21 +47,33 @@ impl Signings {
     }
 
     /// Looks at all that a create of this draft would need of the upstream, by reads that are remembered:
-    /// consent and account, roles, the SMS workflow, the budget. Answers what was looked at.
-    pub async fn dry_run(&self, draft: &Draft) -> Result<&'static [&'static str], Error> {
+    /// consent and account, roles, the SMS workflow, the budget. Answers each check and what it found, also
+    /// when one before it failed; what needs an account that cannot be reached is left out.
+    pub async fn dry_run(&self, draft: &Draft) -> Vec<(&'static str, Result<(), Error>)> {
         let has_way_back = |signer: &crate::domain::NewSigner| signer.return_url.is_some();
-        if self.parts.settings.public_origin.is_none() && !draft.signers.iter().all(has_way_back) {
-            return Err(Error::NoReturnUrl);
-        }
-        let acting = self.parts.esign.acting(&draft.sender).await?;
+        let is_stranded =
+            self.parts.settings.public_origin.is_none() && !draft.signers.iter().all(has_way_back);
+        let return_url = if is_stranded { Err(Error::NoReturnUrl) } else { Ok(()) };
+        let mut found = vec![("return_url", return_url)];
+        let acting = match self.parts.esign.acting(&draft.sender).await {
+            Ok(acting) => acting,
+            Err(error) => {
+                found.push(("consent", Err(error.into())));
+                return found;
+            }
+        };
         // A token that was good when the account was read may have been the last one.
-        self.parts.esign.can_act(&acting).await?;
-        self.check_roles(draft).await?;
-        if draft.signers.iter().any(|signer| signer.sms.is_some()) {
-            self.parts.esign.sms_workflow(&acting, self.at_leisure()).await?;
-        }
-        self.parts.esign.has_room(&acting)?;
-        Ok(&["return_url", "consent", "account", "template_roles", "sms_auth", "budget"])
+        found.push(("consent", self.parts.esign.can_act(&acting).await.map_err(Error::from)));
+        found.push(("account", Ok(())));
+        found.push(("template_roles", self.check_roles(draft).await));
+        let sms = if draft.signers.iter().any(|signer| signer.sms.is_some()) {
+            self.parts.esign.sms_workflow(&acting, self.at_leisure()).await.map(drop)
+        } else {
+            Ok(())
+        };
+        found.push(("sms_auth", sms.map_err(Error::from)));
+        found.push(("budget", self.parts.esign.has_room(&acting).map_err(Error::from)));
+        found
     }
 
     /// Checks the documents of a draft and gives it back. Nothing is sent and nothing is stored.
@@ -100,6 +114,11 @@ fn check(draft: Draft) -> (Draft, Invalids) {
             );
             continue;
         };
+        if bytes.len() > MAX_FILE_BYTES {
+            let detail = "is larger than the 32 MB that DocuSign takes in one file";
+            faults.add(format!("{place}/content_base64"), "payload_too_large", detail);
+            continue;
+        }
         let texts: Vec<&str> = anchors.0.values().flat_map(Anchor::texts).collect();
         match pdf::missing_texts(&bytes, &texts) {
             Ok(missing) => name_missing(&mut faults, &place, anchors, &missing),

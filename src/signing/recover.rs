@@ -1,5 +1,6 @@
 //! The one task that finishes what was begun: creates that wait for the upstream, creates whose outcome
-//! nobody knows, and creates of a daemon that died (rules E2, E4, E5). It also runs at start.
+//! nobody knows, and creates of a daemon that died (rules E2, E4, E5). It also runs at start, and hands
+//! over what has come due for signings that exist ([`ending`](super::ending)).
 //!
 //! A create with `posted_at` set may exist. It is looked up by transaction id, and again after a while,
 //! because the upstream's list may lag; then once more by the hidden custom field; only then is it posted
@@ -20,6 +21,7 @@ use crate::{
     signing::{
         Error, Save, Signings,
         create::{Job, LEASE, is_outage, later},
+        ending::upkeep,
         is_settled,
         settle::backoff,
     },
@@ -66,10 +68,17 @@ impl Signings {
         if count > 0 {
             self.parts.breaker.take_up(uptime);
         }
-        let (doubtful, queued): (Vec<_>, Vec<_>) = claimed
-            .into_iter()
-            .filter(|record| !is_settled(record.signing.status))
-            .partition(|record| record.signing.posted_at.is_some());
+        let (settled, unsettled): (Vec<_>, Vec<_>) =
+            claimed.into_iter().partition(|record| is_settled(record.signing.status));
+        for record in settled {
+            let this = self.clone();
+            self.parts.life.spawn_work("tend a signing", async move {
+                // Whatever was not done comes again when the lease ends.
+                let _ = this.tend(record).await;
+            });
+        }
+        let (doubtful, queued): (Vec<_>, Vec<_>) =
+            unsettled.into_iter().partition(|record| record.signing.posted_at.is_some());
         self.look_up_all(doubtful).await;
         let posts = queued.into_iter().map(|record| self.post_again(record, templates));
         futures_util::future::join_all(posts).await.into_iter().for_each(note);
@@ -178,7 +187,7 @@ impl Signings {
         let happened = signing.open(acting.account.clone(), envelope);
         let save = Save {
             happened,
-            work: None,
+            work: upkeep(&signing),
             durability: Durability::Synced,
             payload: Payload::Drop,
             answer: None,

@@ -37,6 +37,7 @@ pub(crate) fn signing(status: SigningStatus, signer: SignerStatus) -> Signing {
         created_at: now,
         completed_at: None,
         expires_at: None,
+        purge_requested_at: None,
         purged_at: None,
     }
 }

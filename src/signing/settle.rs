@@ -12,6 +12,7 @@ use crate::{
     signing::{
         Error, Save, Signings,
         create::{Created, Job, LEASE, Told, failure, is_outage, later},
+        ending::upkeep,
         views::VIEW_LIFE,
     },
     store::{self, Durability, KeptAnswer, Payload, Version, Work},
@@ -166,7 +167,7 @@ impl Signings {
         let answer = KeptAnswer { status: 201, body: Private::new(body.clone()) };
         let save = Save {
             happened,
-            work: None,
+            work: upkeep(signing),
             // Losing this to a power cut costs a look-up, not an envelope: the intent is synced.
             durability: Durability::Flushed,
             payload: Payload::Drop,

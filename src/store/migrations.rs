@@ -6,15 +6,21 @@
 //! by a newer version and is refused.
 
 /// The number of the last step.
-pub(super) const LATEST: i64 = 2;
+pub(super) const LATEST: i64 = 3;
 
 /// The steps for SQLite; the first is number 1.
-pub(super) const SQLITE: [&str; 2] =
-    [include_str!("migrations/sqlite/0001_start.sql"), include_str!("migrations/sqlite/0002_ledger.sql")];
+pub(super) const SQLITE: [&str; 3] = [
+    include_str!("migrations/sqlite/0001_start.sql"),
+    include_str!("migrations/sqlite/0002_ledger.sql"),
+    include_str!("migrations/sqlite/0003_next_delivery.sql"),
+];
 
 /// The steps for Postgres.
-pub(super) const POSTGRES: [&str; 2] =
-    [include_str!("migrations/postgres/0001_start.sql"), include_str!("migrations/postgres/0002_ledger.sql")];
+pub(super) const POSTGRES: [&str; 3] = [
+    include_str!("migrations/postgres/0001_start.sql"),
+    include_str!("migrations/postgres/0002_ledger.sql"),
+    include_str!("migrations/postgres/0003_next_delivery.sql"),
+];
 
 /// The steps that a database at this number still needs, each with its number.
 pub(super) fn missing(steps: &'static [&'static str], at: i64) -> impl Iterator<Item = (i64, &'static str)> {

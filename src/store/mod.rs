@@ -504,6 +504,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Everything received about one envelope, oldest first.
     fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>>;
 
+    /// Writes down that a daemon is there to be told of events.
+    fn pulse(&self, now: Timestamp) -> Answer<'_, ()>;
+
+    /// When a daemon was last there.
+    fn last_pulse(&self) -> Answer<'_, Option<Timestamp>>;
+
     /// Stores events that belong to no change of a signing (senders, budgets).
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()>;
 

@@ -64,6 +64,7 @@ fn signing(now: Timestamp) -> Signing {
         created_at: now,
         completed_at: None,
         expires_at: None,
+        purge_requested_at: None,
         purged_at: None,
     }
 }

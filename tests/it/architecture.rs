@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "objects",
             "oidc",
             "signing",
+            "spool",
             "store",
             "telemetry",
             "tls",
@@ -48,8 +49,8 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("config", &[], "a leaf: nothing else reads the environment or a settings file"),
     (
         "connect",
-        &["clock", "domain", "lifecycle", "signing", "store", "telemetry"],
-        "stores the delivery, then lets signing observe the fact",
+        &["clock", "config", "domain", "lifecycle", "oidc", "signing", "store", "telemetry", "tls"],
+        "asks for what its section of the settings says, stores the delivery, then lets signing observe the fact",
     ),
     (
         "demo",
@@ -83,8 +84,13 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         &["domain", "store"],
         "our JSON, for answers and events alike; shows links as they are stored",
     ),
+    ("look", &[], "a leaf: colours, drawings and the sheet of visitors' and operators' pages"),
     ("oidc", &["clock", "http_client"], "believes tokens of others; knows nothing of callers"),
-    ("ops", &["api", "auth", "budget", "clock", "store", "telemetry"], "shows how we are, and the ledger"),
+    (
+        "ops",
+        &["auth", "budget", "clock", "domain", "esign", "look", "signing", "store", "telemetry"],
+        "shows how we are: senders, what is left of the budget, what waits; asks for a check",
+    ),
     ("pdf", &[], "a leaf"),
     (
         "public",
@@ -98,6 +104,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "domain",
             "lifecycle",
             "listener",
+            "look",
             "objects",
             "signing",
             "store",
@@ -117,11 +124,13 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "lifecycle",
             "objects",
             "pdf",
+            "spool",
             "store",
             "telemetry",
         ],
         "the use cases; deadlines travel as budget::Deadline",
     ),
+    ("spool", &[], "a leaf"),
     ("store", &["clock", "domain"], "keeps what it is given"),
     ("telemetry", &[], "a leaf"),
     ("tls", &["clock"], "reads certificates; compares their dates with our clock"),
@@ -150,6 +159,46 @@ fn the_check_can_fail() {
                 #[cfg(test)]\nmod tests {\n    use crate::emulator::X;\n}\n";
     let expected = ["auth", "domain", "esign"].map(str::to_owned);
     assert_eq!(named_modules(text), BTreeSet::from(expected), "tests at the end do not count");
+}
+
+/// Each row of the crate's table of what goes wrong ends with the tests that show it.
+#[test]
+fn every_test_that_the_table_of_the_crates_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    let table = page.split("# When something goes wrong").nth(1).expect("the table is there");
+    let rows: Vec<_> = table.lines().filter_map(|line| line.strip_prefix("//! | ")).skip(1).collect();
+    assert!(rows.len() > 15, "{rows:?}");
+    let mut all = String::new();
+    for folder in ["src", "tests"] {
+        for file in every_source(&root.join(folder)) {
+            all += &std::fs::read_to_string(file).unwrap();
+        }
+    }
+    for row in rows {
+        let cells: Vec<_> = row.trim_end_matches(" |").split(" | ").collect();
+        assert_eq!(cells.len(), 5, "{row}");
+        let names: Vec<_> = cells[4].split(", ").map(|name| name.trim_matches('`')).collect();
+        for name in names {
+            let test = format!("fn {name}()");
+            let (before, _) = all.split_once(&test).unwrap_or_else(|| panic!("no test {name}: {row}"));
+            let above = before.trim_end().trim_end_matches("async").trim_end();
+            assert!(above.ends_with("test]") || above.ends_with(")]"), "{name} is no test");
+        }
+    }
+}
+
+fn every_source(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                return every_source(&path);
+            }
+            let is_source = path.extension().is_some_and(|kind| kind == "rs");
+            if is_source { vec![path] } else { Vec::new() }
+        })
+        .collect()
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

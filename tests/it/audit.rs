@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::harness::{TempDir, TestDaemon, order};
+use crate::harness::{CALLER_KEY, TempDir, TestDaemon, order};
 
 fn verify(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
@@ -82,7 +82,9 @@ async fn s6_the_evidence_of_a_signing_is_checked_offline_and_every_change_of_it_
 
     let stranger = daemon.as_stranger(http::Method::GET, &format!("{path}/evidence"), &Value::Null).await;
     assert_eq!(stranger.status, 404);
-    let bundle = daemon.bytes(&format!("{path}/evidence")).await;
+    let url = format!("{}{path}/evidence", daemon.api);
+    let (reply, bundle) = daemon.bytes(http::Method::GET, &url, CALLER_KEY, &[]).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
     let file = directory.0.join("bundle.zip");
     fs::write(&file, &bundle).unwrap();
     let file = file.display().to_string();

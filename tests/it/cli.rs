@@ -27,7 +27,7 @@ fn scratch(name: &str) -> PathBuf {
 
 #[test]
 fn missing_and_wrong_arguments_exit_2() {
-    let table: [&[&str]; 12] = [
+    let table: [&[&str]; 14] = [
         &[],
         &["audit"],
         &["audit", "verify"],
@@ -35,6 +35,8 @@ fn missing_and_wrong_arguments_exit_2() {
         &["trigger", "nonsense"],
         &["keygen"],
         &["caller"],
+        &["operator"],
+        &["operator", "password", "--nonsense"],
         &["caller", "add"],
         &["caller", "add", "Not A Name"],
         &["keygen", "--out", "x", "--bits", "1024"],
@@ -149,4 +151,45 @@ fn openapi_prints_the_document_and_nothing_else() {
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     assert!(document["paths"]["/v1/signings"]["post"].is_object());
+}
+
+#[test]
+fn operator_password_prints_a_hash_that_the_settings_take() {
+    let made = countersign(&["operator", "password", "--json"]);
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    let (password, hash) =
+        (made["password"].as_str().unwrap(), made["operator_password_hash"].as_str().unwrap());
+    assert_eq!(password.len(), 24);
+    assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    let again = countersign(&["operator", "password"]);
+    let text = stdout(&again);
+    assert!(text.contains("[ops]\noperator_password_hash = \"$argon2id$"), "{text}");
+    assert!(!text.contains(password), "each time another one");
+}
+
+#[test]
+fn operator_password_takes_ones_own_but_no_short_one() {
+    use std::{io::Write as _, process::Stdio};
+    let run = |password: &str| {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["operator", "password", "--stdin", "--json"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        process.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        process.wait_with_output().unwrap()
+    };
+    let good = run("correct horse battery\nsecond line\n");
+    let made: serde_json::Value = serde_json::from_slice(&good.stdout).unwrap();
+    let hash = argon2::PasswordHash::new(made["operator_password_hash"].as_str().unwrap()).unwrap();
+    let verify = |password: &[u8]| {
+        argon2::PasswordVerifier::verify_password(&argon2::Argon2::default(), password, &hash).is_ok()
+    };
+    assert!(verify(b"correct horse battery") && !verify(b"correct horse battery\n"));
+    assert!(made.get("password").is_none(), "what was given is not shown again");
+    let short = run("short\n");
+    assert_eq!(short.status.code(), Some(1));
+    assert!(stderr(&short).contains("12 characters"));
 }

@@ -1,10 +1,23 @@
-//! `countersign doctor` against an emulator: each broken link is found, and named with its fix.
+//! `countersign doctor` against an emulator: each broken link is found, and named with its code and its fix.
 
-use std::process::{Command, Output};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 use serde_json::{Value, json};
 
-use crate::emulated::Emulated;
+use crate::{consent, emulated::Emulated};
+
+const USER_ID: &str = "COUNTERSIGN__SENDERS__SYSTEM__USER_ID";
+const INTEGRATION_KEY: &str = "COUNTERSIGN__SENDERS__SYSTEM__INTEGRATION_KEY";
+const KEYS: &str = "COUNTERSIGN__SENDERS__SYSTEM__KEYS";
+const ACCOUNT: &str = "COUNTERSIGN__SENDERS__SYSTEM__ACCOUNT";
+const NOBODY: &str = "11111111-2222-4333-8444-555555555555";
+/// A user of another account, who has consented.
+const ELSEWHERE: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210003";
+/// A user whose account is on another base URI, who has consented.
+const REMOTE: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210006";
 
 /// Runs doctor with these changes to settings that are fine.
 fn doctor(emulated: &Emulated, arguments: &[&str], changes: &[(&str, &str)]) -> (Output, Value) {
@@ -16,16 +29,40 @@ fn doctor(emulated: &Emulated, arguments: &[&str], changes: &[(&str, &str)]) -> 
     (output, report)
 }
 
-/// The checks that failed, each with whether it says what to do.
+/// The codes of the checks that failed, in order; each says what to do.
 fn failed(report: &Value) -> Vec<&str> {
-    let checks = report["checks"].as_array().expect("a report");
+    let checks = report["checks"].as_array().unwrap_or_else(|| panic!("no report: {report}"));
     let failed = checks.iter().filter(|check| check["status"] == "failed");
     failed
         .map(|check| {
             assert!(check["fix"].as_str().is_some_and(|fix| fix.len() > 10), "{check}");
-            check["name"].as_str().unwrap()
+            check["code"].as_str().unwrap_or_else(|| panic!("{check} has no code"))
         })
         .collect()
+}
+
+/// The first failure: the one to mend.
+fn first(report: &Value) -> &Value {
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["status"] == "failed").unwrap_or_else(|| panic!("{report:#}"))
+}
+
+/// Doctor finds this and nothing else, exits with 1, and its fix has these words.
+fn finds(emulated: &Emulated, arguments: &[&str], changes: &[(&str, &str)], code: &str, words: &[&str]) {
+    let (output, report) = doctor(emulated, arguments, changes);
+    assert_eq!(failed(&report), [code], "{changes:?}: {report:#}");
+    assert_eq!(output.status.code(), Some(1), "{changes:?}");
+    let check = first(&report).to_string();
+    for word in words {
+        assert!(check.contains(word), "{code}: no {word} in {check}");
+    }
+}
+
+fn write(directory: &Path, name: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[tokio::test]
@@ -34,27 +71,15 @@ async fn a_whole_chain_passes_with_a_line_for_every_link() {
     let (output, report) = doctor(&emulated, &[], &[]);
     assert!(output.status.success(), "{report:#}");
     assert_eq!(report["ok"], true);
-    let names: Vec<_> = report["checks"].as_array().unwrap().iter().map(|check| &check["name"]).collect();
-    let wanted = [
-        "settings",
-        "key",
-        "callers",
-        "store",
-        "public URL",
-        "clock",
-        "token",
-        "consent",
-        "user",
-        "account",
-        "base URI",
-        "SMS workflow",
-        "budget",
-    ];
-    assert_eq!(names, wanted);
-    assert!(
-        report["checks"].as_array().unwrap().iter().all(|check| check["status"] == "passed"),
-        "{report:#}"
-    );
+    let checks = report["checks"].as_array().unwrap();
+    let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
+    let wanted = "settings key ids scopes callers store public_URL daemon account_server clock token consent \
+                  redirect_URI user account base_URI API SMS_workflow budget";
+    assert_eq!(names.join(" "), wanted.replace('_', " "));
+    let passed = |check: &&Value| check["status"] != "passed";
+    // The daemon does not run.
+    let not_passed: Vec<_> = checks.iter().filter(passed).map(|check| &check["name"]).collect();
+    assert_eq!(not_passed, ["daemon"], "{report:#}");
 }
 
 #[tokio::test]
@@ -63,42 +88,205 @@ async fn offline_asks_nobody() {
     let (output, report) = doctor(&emulated, &["--offline"], &[]);
     assert!(output.status.success());
     let skipped = report["checks"].as_array().unwrap().iter().filter(|check| check["status"] == "skipped");
-    assert_eq!(skipped.count(), 8, "{report:#}");
+    assert_eq!(skipped.count(), 12, "{report:#}");
     assert_eq!(emulated.control("GET", "requests", &Value::Null).await["requests"], json!([]));
 }
 
-#[tokio::test]
-async fn each_broken_link_is_found_and_what_hangs_on_it_is_skipped() {
-    let emulated = Emulated::start().await;
-    let table: [(&[(&str, &str)], &str); 4] = [
-        (&[("COUNTERSIGN__SENDERS__SYSTEM__USER_ID", "11111111-2222-4333-8444-555555555555")], "token"),
+#[test]
+fn what_is_wrong_with_the_settings_is_found_without_a_network() {
+    let directory = crate::harness::TempDir::new();
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/keys.example/private_key.pem");
+    let pem = std::fs::read_to_string(keys).unwrap();
+    write(&directory.0, "whole.pem", &pem);
+    write(&directory.0, "cut.pem", &pem[..pem.len() / 2]);
+    let settings = |environment: &str, user: &str, key: &str, more: &str| {
+        format!(
+            "[upstream]\nenvironment = \"{environment}\"\n[senders.system]\nuser_id = \"{user}\"\n\
+             integration_key = \"5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001\"\nkeys = [\"{key}\"]\n{more}\n\
+             [callers.website]\nkey_hash = \"sha256:{}\"\nreturn_origins = [\"https://www.example.com\"]\n\
+             [ops]\nlisten = \"127.0.0.1:0\"\n\
+             [store]\nseal_key = \"vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30=\"\n",
+            "0".repeat(64)
+        )
+    };
+    let http = "[public]\nbase_url = \"http://sign.example.com\"";
+    let same = format!("account = \"{NOBODY}\"");
+    let table = [
+        (settings("production", NOBODY, "whole.pem", ""), 1, "key_is_example", "countersign keygen"),
+        (settings("demo", NOBODY, "cut.pem", ""), 1, "key_truncated", "-----BEGIN"),
+        (settings("demo", "system@example.com", "whole.pem", ""), 64, "email_as_id", "user_id"),
+        (settings("demo", "10000001", "whole.pem", ""), 64, "account_number_as_id", "Apps and Keys"),
+        (settings("demo", NOBODY, "whole.pem", http), 64, "public_url_not_https", "use https"),
+        (settings("demo", NOBODY, "whole.pem", &same), 64, "account_id_as_user_id", "API Account ID"),
         (
-            &[("COUNTERSIGN__SENDERS__SYSTEM__INTEGRATION_KEY", "11111111-2222-4333-8444-555555555555")],
-            "token",
+            settings("demo", NOBODY, "whole.pem", "scopes = [\"signature\"]"),
+            1,
+            "scope_missing",
+            "impersonation",
         ),
-        (&[("COUNTERSIGN__SENDERS__SYSTEM__ACCOUNT", "No Such Account")], "account"),
-        (&[("COUNTERSIGN__STORE__URL", "sqlite:///no/such/directory/file.db")], "store"),
     ];
-    for (changes, wanted) in table {
-        let (output, report) = doctor(&emulated, &[], changes);
-        assert_eq!(failed(&report), [wanted], "{changes:?}: {report:#}");
-        assert_eq!(output.status.code(), Some(1), "{changes:?}");
+    for (text, exit, code, word) in table {
+        write(&directory.0, "countersign.toml", &text);
+        let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["doctor", "--json", "--offline", "--config", "countersign.toml"])
+            .current_dir(&directory.0)
+            .output()
+            .expect("the binary starts");
+        assert_eq!(output.status.code(), Some(exit), "{code}: {output:?}");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+        let codes = failed(&report);
+        // The whole key is the example's: for a real upstream that is a fault of its own.
+        let others: Vec<_> = codes.iter().filter(|found| **found != "key_is_example").collect();
+        assert!(codes.contains(&code) && others.len() <= 1, "{code}: {report:#}");
+        let check = report["checks"].as_array().unwrap().iter().find(|check| check["code"] == code).unwrap();
+        assert!(check.to_string().contains(word), "{code}: {check}");
     }
-    emulated.control("POST", "features", &json!({ "identity_verification": false })).await;
-    assert_eq!(failed(&doctor(&emulated, &[], &[]).1), ["SMS workflow"]);
-    emulated.control("POST", "consent", &json!({ "granted": false })).await;
-    let (_, report) = doctor(&emulated, &[], &[]);
-    assert_eq!(failed(&report), ["consent"]);
-    let text = report.to_string();
-    assert!(text.contains("/oauth/auth?response_type=code&scope=signature%20impersonation"), "{text}");
 }
 
 #[tokio::test]
-async fn a_clock_that_is_an_hour_wrong_is_said_and_the_token_minted_all_the_same() {
+async fn wrong_keys_ids_and_accounts_are_told_apart() {
     let emulated = Emulated::start().await;
-    emulated.control("POST", "clock", &json!({ "advance_s": 3600 })).await;
+    let other = "other/private_key.pem";
+    let made = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["keygen", "--out", "other"])
+        .current_dir(emulated.directory())
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    finds(&emulated, &[], &[(KEYS, other)], "key_not_registered", &["SHA256:", "Upload the public half"]);
+    finds(
+        &emulated,
+        &[],
+        &[(INTEGRATION_KEY, NOBODY)],
+        "integration_key_unknown",
+        &[NOBODY, "Apps and Keys"],
+    );
+    finds(&emulated, &[], &[(USER_ID, NOBODY)], "user_unknown", &["not an e-mail address or account id"]);
+    finds(&emulated, &[], &[(ACCOUNT, "No Such Account")], "user_not_in_account", &["Countersign Emulator"]);
+    let foreign = [(USER_ID, ELSEWHERE), (ACCOUNT, emulated.entry("account_id"))];
+    finds(&emulated, &[], &foreign, "user_not_in_account", &["add the user to the account"]);
+    let store = [("COUNTERSIGN__STORE__URL", "sqlite:///no/such/directory/file.db")];
+    finds(&emulated, &[], &store, "store_unwritable", &["Make the directory"]);
+
+    // An account's id is a GUID as good as a user's. Another sender that is in that account gives it away.
+    let both = emulated.directory().join("both.toml");
+    let text = std::fs::read_to_string(emulated.settings()).unwrap();
+    let second = format!(
+        "[senders.second]\nintegration_key = \"{}\"\nuser_id = \"{}\"\nkeys = [\"emulator/private_key.pem\"]\n",
+        emulated.entry("integration_key"),
+        emulated.entry("account_id"),
+    );
+    std::fs::write(&both, text + &second).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["doctor", "--json", "--config", "both.toml"])
+        .current_dir(emulated.directory())
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(failed(&report), ["account_id_as_user_id"], "{report:#}");
+    assert_eq!(first(&report)["sender"], "second");
+}
+
+#[tokio::test]
+async fn what_belongs_to_the_other_environment_is_found_there() {
+    let (here, there) = (Emulated::start().await, Emulated::start().await);
+    let other = ("COUNTERSIGN__UPSTREAM__OTHER_OAUTH_URL", there.entry("oauth_url"));
+    // Two emulators know the same ids and other keys: as demo and production after an app went live.
+    let key = (KEYS, there.entry("private_key_file"));
+    finds(&here, &[], &[other, key], "key_of_other_environment", &["not copied", "Upload the public half"]);
+    here.control("POST", "apps", &json!({ "known": false })).await;
+    finds(&here, &[], &[other, key], "wrong_environment", &["upstream.oauth_url"]);
+    finds(&here, &[], &[key], "integration_key_unknown", &["Apps and Keys"]);
+    here.control("POST", "apps", &json!({ "known": true })).await;
+    here.control("POST", "users", &json!({ "user_id": here.entry("user_id"), "active": false })).await;
+    let own = (KEYS, here.entry("private_key_file"));
+    finds(&here, &[], &[own], "user_unknown", &["user_id"]);
+}
+
+#[tokio::test]
+async fn missing_consent_says_which_link_to_open_and_an_unlisted_address_is_named() {
+    let emulated = Emulated::start().await;
+    let url = "/oauth/auth?response_type=code&scope=signature%20impersonation";
+    let partly = json!({ "granted": false, "scopes": ["impersonation"] });
+    emulated.control("POST", "consent", &partly).await;
+    finds(&emulated, &[], &[], "consent_missing", &["signature and impersonation", url]);
+    emulated.control("POST", "consent", &json!({ "granted": false })).await;
+    finds(&emulated, &[], &[], "consent_missing", &[url, "/consent/callback"]);
+    emulated.control("POST", "consent", &json!({ "granted": true })).await;
+
+    emulated.control("POST", "redirect_uris", &json!({ "uris": [], "loopback": false })).await;
+    let callback = "http://127.0.0.1:8081/consent/callback";
+    finds(&emulated, &[], &[], "redirect_uri_unregistered", &[callback, "Redirect URIs"]);
+    emulated.control("POST", "redirect_uris", &json!({ "uris": [callback] })).await;
+    assert!(doctor(&emulated, &[], &[]).0.status.success());
+}
+
+#[tokio::test]
+async fn consent_by_another_user_is_told_from_none() {
+    let emulated = Emulated::start().await;
+    emulated.control("POST", "consent", &json!({ "granted": false })).await;
+    let daemon = consent::Served::start(&emulated).await;
+    assert_eq!(daemon.check().await["checks"][0]["code"], "consent_required");
+    let changes = daemon.environment();
+    let changes: Vec<_> = changes.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let page = consent::give(&daemon.link().await, emulated.entry("no_consent_user_id"), "accept").await;
+    assert!(page.contains("Another user"), "{page}");
+    // The daemon's state is carried over to its health twice a second.
+    let told = async {
+        loop {
+            let (_, report) = doctor(&emulated, &[], &changes);
+            if failed(&report) == ["daemon_not_ready", "consent_by_another_user"] {
+                return report;
+            }
+        }
+    };
+    let report = tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("it is told");
+    let text = report.to_string();
+    assert!(text.contains("Sign out of DocuSign"), "{text}");
+    assert!(text.contains(emulated.entry("no_consent_user_id")), "{text}");
+}
+
+#[tokio::test]
+async fn clocks_hosts_and_limits() {
+    let emulated = Emulated::start().await;
+    for (seconds, said) in [(600, "behind"), (86_400, "behind"), (-600, "ahead"), (-86_400, "ahead")] {
+        emulated.control("POST", "clock", &json!({ "advance_s": seconds })).await;
+        finds(&emulated, &[], &[], "clock_off", &[said, "timedatectl"]);
+        emulated.control("POST", "clock", &json!({ "advance_s": -seconds })).await;
+    }
+    emulated.control("POST", "features", &json!({ "identity_verification": false })).await;
+    finds(&emulated, &[], &[], "sms_workflow_absent", &["phone authentication"]);
+    emulated.control("POST", "features", &json!({ "identity_verification": true })).await;
+    emulated.control("POST", "limits", &json!({ "hourly": 1 })).await;
+    finds(&emulated, &[], &[], "budget_low", &["0 of 1 calls left"]);
+    emulated.control("POST", "limits", &json!({ "hourly": 3000 })).await;
+
+    let (_, report) = doctor(&emulated, &[], &[(USER_ID, REMOTE)]);
+    assert_eq!(failed(&report), ["base_uri_elsewhere", "dns_failure"], "{report:#}");
+    let moved = json!({ "base_uri": "https://na4.docusign.invalid" });
+    emulated.control("POST", "accounts", &moved).await;
     let (_, report) = doctor(&emulated, &[], &[]);
-    assert_eq!(failed(&report), ["clock"], "{report:#}");
+    assert_eq!(failed(&report), ["base_uri_elsewhere", "dns_failure"], "{report:#}");
+    assert!(report.to_string().contains("na4.docusign.invalid"));
+    emulated.control("POST", "accounts", &json!({ "base_uri": null })).await;
+
+    let nobody = "http://127.0.0.1:1";
+    let away = [("COUNTERSIGN__UPSTREAM__OAUTH_URL", nobody)];
+    finds(&emulated, &[], &away, "connect_failure", &["countersign emulate"]);
+    for (fault, code) in [("html", "answer_unusable"), ("status", "upstream_unavailable")] {
+        let fault = json!({ "fault": fault, "status": if fault == "html" { 200 } else { 503 }, "path": "/oauth/token" });
+        emulated.control("POST", "faults", &fault).await;
+        finds(&emulated, &[], &[], code, &[]);
+        emulated.control("DELETE", "faults", &Value::Null).await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_trusts_is_a_tls_failure() {
+    let emulated = Emulated::start_with(&["--tls"]).await;
+    finds(&emulated, &[], &[], "tls_failure", &["upstream.ca_file"]);
+    let ca = [("COUNTERSIGN__UPSTREAM__CA_FILE", emulated.entry("ca_file"))];
+    assert!(doctor(&emulated, &[], &ca).0.status.success());
 }
 
 #[test]
@@ -109,6 +297,6 @@ fn bad_settings_exit_64_and_with_json_nothing_else_is_on_standard_output() {
         .expect("the binary starts");
     assert_eq!(output.status.code(), Some(64));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
-    assert_eq!(failed(&report), ["settings"]);
+    assert_eq!(failed(&report), ["settings_invalid"]);
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
 }

@@ -19,6 +19,11 @@ pub(crate) struct Emulated {
 
 impl Emulated {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these arguments more.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let name = format!("countersign-emulated-{}", uuid::Uuid::new_v4().simple());
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&directory).unwrap();
@@ -26,6 +31,7 @@ impl Emulated {
         let process = Command::new(env!("CARGO_BIN_EXE_countersign"))
             .args(["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"])
             .args(["--state-dir", "emulator", "--ready-file", "emulator.json"])
+            .args(arguments)
             .current_dir(&directory)
             .stdout(Stdio::null())
             .spawn()
@@ -57,7 +63,8 @@ impl Emulated {
         &self.directory
     }
 
-    fn entry(&self, name: &str) -> &str {
+    /// What its ready file says.
+    pub(crate) fn entry(&self, name: &str) -> &str {
         self.ready[name].as_str().unwrap()
     }
 

@@ -85,9 +85,11 @@ pub(crate) struct Builder {
     api: String,
     caller: String,
     sender: String,
+    ops: String,
     upstream: String,
     is_public: bool,
     public: String,
+    connect: String,
 }
 
 impl Builder {
@@ -115,6 +117,12 @@ impl Builder {
         self
     }
 
+    /// Adds settings of `[ops]`.
+    pub(crate) fn ops(mut self, settings: &str) -> Self {
+        self.ops.push_str(settings);
+        self
+    }
+
     /// Adds settings to `[upstream]`.
     pub(crate) fn upstream(mut self, settings: &str) -> Self {
         self.upstream.push_str(settings);
@@ -125,6 +133,18 @@ impl Builder {
     pub(crate) fn public(mut self) -> Self {
         self.is_public = true;
         self
+    }
+
+    /// Adds settings of Connect.
+    pub(crate) fn connect(mut self, settings: &str) -> Self {
+        self.connect.push_str(settings);
+        self
+    }
+
+    /// Switches the public listener on, with TLS of this certificate and key.
+    pub(crate) fn public_tls(self, certificate: &std::path::Path, key: &std::path::Path) -> Self {
+        let (cert, key) = (certificate.display(), key.display());
+        self.public_with(&format!("tls = {{ cert_file = \"{cert}\", key_file = \"{key}\" }}"))
     }
 
     /// Switches the public listener on, with more settings.
@@ -166,8 +186,9 @@ fn settings(builder: &Builder, emulator: &Emulator, directory: &TempDir) -> Stri
     let public = if builder.is_public {
         // The port must be known before it is bound, because links carry it.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let scheme = if builder.public.contains("tls = ") { "https" } else { "http" };
         format!(
-            "[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"http://127.0.0.1:{port}\"\n{}\n",
+            "[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"{scheme}://127.0.0.1:{port}\"\n{}\n",
             builder.public
         )
     } else {
@@ -194,6 +215,7 @@ body_limit = "1MiB"
 {api}
 [ops]
 listen = "127.0.0.1:0"
+{ops}
 {public}
 [callers.website]
 key_hash = "{caller}"
@@ -209,6 +231,7 @@ seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
 nda = "{template}"
 [connect]
 hmac_keys = ["{hmac}"]
+{connect}
 [stop]
 grace = 0
 deadline = 5
@@ -227,6 +250,8 @@ deadline = 5
         hmac = ready.connect_hmac_key,
         api = builder.api,
         caller_more = builder.caller,
+        connect = builder.connect,
+        ops = builder.ops,
         upstream = builder.upstream,
         more = builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
     )
@@ -274,7 +299,13 @@ impl TestDaemon {
 
     /// Stops the daemon and starts it again on the same store.
     pub(crate) async fn restart(&mut self) {
+        self.restart_after(async |_| {}).await;
+    }
+
+    /// Stops the daemon, lets something happen, and starts it again on the same store.
+    pub(crate) async fn restart_after(&mut self, meanwhile: impl AsyncFnOnce(&Self)) {
         self.stop_daemon().await;
+        meanwhile(self).await;
         // The old daemon's locks go with its parts.
         self.parts = None;
         let shared: SharedClock = Arc::new(self.clock.clone());
@@ -360,6 +391,37 @@ impl TestDaemon {
         Reply { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
     }
 
+    /// A call whose answer is bytes. Of a problem the reply holds the text, too.
+    pub(crate) async fn bytes(
+        &self,
+        method: Method,
+        url: &str,
+        key: &str,
+        headers: &[(&str, &str)],
+    ) -> (Reply, Vec<u8>) {
+        let mut request = self.http.request(method, url).bearer_auth(key);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap().to_vec();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        (Reply { status, headers, body, text }, bytes)
+    }
+
+    /// Has everyone sign whose turn it is or comes.
+    pub(crate) async fn sign_all(&self) {
+        loop {
+            let signers = self.control(Method::GET, "signers", &Value::Null).await;
+            let next = signers["signers"].as_array().unwrap().iter().find(|one| one["is_in_turn"] == true);
+            let Some(next) = next else { return };
+            let id = next["id"].as_str().unwrap();
+            self.control(Method::POST, &format!("signers/{id}/sign"), &json!({})).await;
+        }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.call(Method::GET, &format!("{}{path}", self.api), Some(CALLER_KEY), &[], Vec::new()).await
     }
@@ -384,14 +446,6 @@ impl TestDaemon {
 
     pub(crate) async fn ops(&self, path: &str) -> Reply {
         self.call(Method::GET, &format!("{}{path}", self.ops), None, &[], Vec::new()).await
-    }
-
-    /// What a path answers, byte for byte.
-    pub(crate) async fn bytes(&self, path: &str) -> Vec<u8> {
-        let request = self.http.get(format!("{}{path}", self.api)).bearer_auth(CALLER_KEY);
-        let answer = request.send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.status());
-        answer.bytes().await.unwrap().to_vec()
     }
 
     /// A call as written, whose path no client has tidied up; answers the status.

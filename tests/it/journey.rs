@@ -122,6 +122,21 @@ async fn b3_a_refresh_is_spent_once_in_a_quarter_of_an_hour() {
 }
 
 #[tokio::test]
+async fn b3_a_check_that_never_left_is_not_spent() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}/refresh", made.id());
+    // Without a token nobody can be asked.
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/oauth/token"})).await;
+    daemon.clock.advance(std::time::Duration::from_secs(3_700));
+    let refused = daemon.post(&path, &json!({})).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text);
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.run_clock("a token", async || daemon.parts().auth.ready("system").is_some()).await;
+    assert_eq!(daemon.post(&path, &json!({})).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn h1_an_outage_is_degraded_while_the_token_lives_and_unready_after() {
     let daemon = TestDaemon::start().await;
     daemon.run_clock("started", async || daemon.ops("/startupz").await.status == StatusCode::OK).await;

@@ -5,6 +5,7 @@
     reason = "the whole binary is tests; clippy sees only the functions marked so"
 )]
 
+mod admin;
 mod architecture;
 mod audit;
 mod browser;
@@ -12,17 +13,20 @@ mod budgets;
 mod callers;
 mod cli;
 mod codes;
+mod consent;
 mod cores;
 mod daemons;
 mod dashboards;
 mod demo;
 mod doctor;
+mod documents;
 mod emulated;
 mod envelope_simulation;
 mod esign;
 mod harness;
 mod hostile;
 mod injection;
+mod intake;
 mod journey;
 mod kills;
 mod passthrough;

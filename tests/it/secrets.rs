@@ -19,6 +19,7 @@ const EMAIL: &str = "planted.person@example.com";
 const PHONE: &str = "15112349876";
 const CODE: &str = "planted-access-77";
 const FIELD: &str = "Planted Field Ltd";
+const OPERATOR: &str = "planted operator pass 31";
 const HOOK_SECRET: &str = "whsec_cGxhbnRlZC13ZWJob29rLXNlY3JldC0wMDE=";
 
 struct Run {
@@ -122,6 +123,7 @@ keys = ["{}"]
 listen = "127.0.0.1:0"
 [ops]
 listen = "127.0.0.1:0"
+operator_password_hash = "{}"
 [public]
 listen = "127.0.0.1:{port}"
 base_url = "http://127.0.0.1:{port}"
@@ -148,11 +150,62 @@ level = "trace"
         text(emulated, "integration_key"),
         text(emulated, "user_id"),
         text(emulated, "private_key_file"),
+        operator_hash(),
         text(caller, "key_hash"),
         directory.join("store.db").display(),
         text(emulated, "template_id"),
         text(emulated, "connect_hmac_key"),
     )
+}
+
+/// What the settings hold of the operators' password.
+fn operator_hash() -> String {
+    use std::io::Write as _;
+    let mut hashing = binary()
+        .args(["operator", "password", "--stdin", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    hashing.stdin.take().unwrap().write_all(OPERATOR.as_bytes()).unwrap();
+    let made: Value = serde_json::from_slice(&hashing.wait_with_output().unwrap().stdout).unwrap();
+    made["operator_password_hash"].as_str().unwrap().to_owned()
+}
+
+/// An operator logs in, wrongly and rightly, looks at every page and asks for a check. Answers the pages, and
+/// the cookie that nobody else may ever see.
+async fn operate(run: &Run) -> (String, String) {
+    let ops = run.serving["ops_url"].as_str().unwrap();
+    let client = http_client();
+    let form = client.get(format!("{ops}/admin/login")).send().await.unwrap();
+    let cookie = |answer: &reqwest::Response| {
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+        cookie.split(';').next().unwrap().to_owned()
+    };
+    let token = |page: &str| {
+        page.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    let shown = cookie(&form);
+    let form = form.text().await.unwrap();
+    let mut session = String::new();
+    for password in [CONTROL, OPERATOR] {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("password", password), ("token", &token(&form))])
+            .finish();
+        let entered = client.post(format!("{ops}/admin/login")).header("cookie", &shown);
+        let entered = entered.header("content-type", "application/x-www-form-urlencoded").body(body);
+        session = cookie(&entered.send().await.unwrap());
+    }
+    let mut pages = form;
+    for path in ["/admin/", "/admin/senders/system/consent"] {
+        let page = client.get(format!("{ops}{path}")).header("cookie", &session);
+        pages += &page.send().await.unwrap().text().await.unwrap();
+    }
+    let body = format!("token={}", token(&pages[pages.find("Log out").unwrap() - 400..]));
+    let check = client.post(format!("{ops}/admin/senders/system/check")).header("cookie", &session);
+    let check = check.header("content-type", "application/x-www-form-urlencoded").body(body);
+    assert_eq!(check.send().await.unwrap().status().as_u16(), 303);
+    (pages, session.split_once('=').unwrap().1.to_owned())
 }
 
 fn order() -> Value {
@@ -175,6 +228,7 @@ async fn s1_no_planted_secret_reaches_any_sink() {
     let view = made["signers"][0]["view"]["url"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
     let link = made["signers"][0]["link"]["url"].as_str().unwrap().to_owned();
     let problems = exercise(&run, &made, &link).await;
+    let (pages, session) = operate(&run).await;
     let metrics = run
         .call(
             Method::GET,
@@ -200,14 +254,28 @@ async fn s1_no_planted_secret_reaches_any_sink() {
     let key_line = pem.lines().nth(2).unwrap().to_owned();
     let slt = view.split("slt=").nth(1).unwrap().to_owned();
     let token = link.rsplit('/').next().unwrap().to_owned();
-    let secrets =
-        [NAME, EMAIL, PHONE, CODE, FIELD, HOOK_SECRET, &key_line, &slt, &token, &run.key, "eyJ0eXAiOiJNVCI"];
+    let secrets = [
+        NAME,
+        EMAIL,
+        PHONE,
+        CODE,
+        FIELD,
+        HOOK_SECRET,
+        OPERATOR,
+        &session,
+        &key_line,
+        &slt,
+        &token,
+        &run.key,
+        "eyJ0eXAiOiJNVCI",
+    ];
     let log = read(&run.directory.0.join("stderr.log")) + &read(&run.directory.0.join("stdout.log"));
     let sinks = [
         ("log", &log, CONTROL),
         ("metrics", &metrics, "countersign_build_info"),
         ("problems", &problems, "phone_invalid"),
         ("readyz", &readyz, "status"),
+        ("status page", &pages, "Envelopes to be made"),
     ];
     for (sink, text, control) in sinks {
         assert!(text.contains(control), "the search is blind for {sink}");

@@ -93,6 +93,11 @@ async fn a_dry_run_makes_nothing_and_finds_what_a_create_would() {
     wrong["sender"] = json!("unconsented");
     let refused = daemon.post("/v1/signings?dry_run=true", &wrong).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (409, "consent_required"));
+    wrong["signers"][0]["return_url"] = json!("https://evil.example/");
+    wrong["documents"] = json!([{"name": "a", "content_base64": "bm90IGEgUERG"}]);
+    let refused = daemon.post("/v1/signings?dry_run=true", &wrong).await;
+    let codes: Vec<_> = refused.body["errors"].as_array().unwrap().iter().map(|one| &one["code"]).collect();
+    assert_eq!(codes, ["return_url_refused", "invalid_request", "consent_required"], "{}", refused.text);
     assert_eq!(daemon.envelopes().await, 0);
     assert_eq!(daemon.get("/v1/signings").await.body["data"], json!([]));
     let unknown = daemon.post("/v1/signings?dryrun=true", &order()).await;

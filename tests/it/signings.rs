@@ -269,6 +269,8 @@ async fn t11_missing_consent_is_told_and_stores_nothing() {
     order["sender"] = json!("unconsented");
     let refused = daemon.create("order-1", &order).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (409, "consent_required"), "{}", refused.text);
+    let link = refused.body["links"]["consent"].as_str().unwrap();
+    assert_eq!(link, "/v1/senders/unconsented/consent", "there is no public listener to come back to");
     assert_eq!(daemon.get("/v1/signings").await.body["data"], json!([]));
     let user = daemon.emulator.ready().no_consent_user_id.clone();
     let key = daemon.emulator.ready().integration_key.clone();

@@ -35,9 +35,11 @@ use countersign::{
     lifecycle::{Lifecycle, Spawner},
     objects::parse_create,
     signing::{self, Ask, Created, NonceKey, Signings, digest},
+    spool::Spool,
     store::{self, Location, SealKeys, SharedStore, Synchronous},
     telemetry::metrics::Metrics,
 };
+use futures_util::FutureExt as _;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::oneshot};
@@ -500,7 +502,8 @@ fn daemon(
         keys: vec![KeySource::Inline(private_key().into())],
         account: AccountChoice::Default,
     };
-    auth.register("system", system).expect("the key is good");
+    let registered = auth.register("system", system).now_or_never();
+    registered.expect("an inline key is read at once").expect("the key is good");
     let plenty = budget::Options { hourly: 1_000_000, burst: 1_000_000, ..budget::Options::default() };
     let esign = esign::Client::new(esign::Deps {
         http,
@@ -520,6 +523,7 @@ fn daemon(
         metrics: Arc::new(Metrics::new(&[])),
         // Rarer than a daemon does it, so that a quiet minute costs little.
         look_every: Duration::from_secs(2),
+        documents: (Spool::new(std::env::temp_dir(), 1 << 20), Duration::from_secs(60)),
         audit: Audit::off(),
     };
     Signings::new(store, esign, Hub::new(), clock, Lifecycle::spawned_by(spawner.clone()), settings)

@@ -111,6 +111,12 @@ impl Store for SlowStore {
     fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
         straight!(self, self.store.quiet(before, limit))
     }
+    fn pulse(&self, now: Timestamp) -> Answer<'_, ()> {
+        straight!(self, self.store.pulse(now))
+    }
+    fn last_pulse(&self) -> Answer<'_, Option<Timestamp>> {
+        straight!(self, self.store.last_pulse())
+    }
     fn link_by_token(&self, token: Digest) -> Answer<'_, Option<Link>> {
         straight!(self, self.store.link_by_token(token))
     }

@@ -22,6 +22,7 @@ use axum::{
 use crate::{
     api::{Problem, router::Api},
     config::{self, SubjectRule},
+    domain::{CallerName, SenderName},
     listener::Peer,
     oidc::{Identity, Issuers, Refusal},
     signing::digest,
@@ -60,6 +61,19 @@ impl Callers {
     /// Takes up new settings; requests under way keep the rights they came with.
     pub fn replace(&self, settings: &BTreeMap<String, config::Caller>, issuers: Issuers) {
         self.table.store(Arc::new(Table::of(settings, issuers, &self.metrics)));
+    }
+
+    /// Everyone who may use a sender, by name.
+    pub fn of_sender(&self, sender: &SenderName) -> Vec<CallerName> {
+        let table = self.table.load();
+        let by_subject = table.by_subject.iter().map(|(_, _, caller)| caller);
+        let all = table.by_key.values().chain(table.by_uid.values());
+        let all = all.chain(table.by_certificate.values()).chain(by_subject);
+        let mut names: Vec<_> =
+            all.filter(|caller| caller.sees_sender(sender)).map(|caller| caller.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// The issuers in use.

@@ -56,7 +56,7 @@ pub(super) fn signing() -> Value {
         "provider": { "name": "docusign", "account_id": "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001",
             "envelope_id": "3c5fc6a7-5172-4e0d-ba08-0689dc9d7c07" },
         "metadata": {}, "failure": null, "sequence": 2, "created_at": CREATED, "completed_at": null,
-        "expires_at": null, "purged_at": null,
+        "expires_at": null, "purge_requested_at": null, "purged_at": null,
     })
 }
 

@@ -80,7 +80,8 @@ fn signing() -> Value {
             "failure": { "type": ["object", "null"], "properties": {
                 "code": code_schema(), "detail": text(), "provider_code": maybe_text() } },
             "sequence": { "type": "integer", "description": "Counts this signing's events" },
-            "created_at": time(), "completed_at": maybe_time(), "expires_at": maybe_time(), "purged_at": maybe_time(),
+            "created_at": time(), "completed_at": maybe_time(), "expires_at": maybe_time(),
+            "purge_requested_at": maybe_time(), "purged_at": maybe_time(),
         }),
     )
 }

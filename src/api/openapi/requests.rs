@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{closed, reference, section};
 use crate::{
+    api::signings::PURGE_SCOPES,
     config::EVENT_TYPES,
     domain::{
         Language,
@@ -30,6 +31,15 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("FileDocument", file_document()),
         ("NewSigner", new_signer()),
         ("VoidSigning", closed(&["reason"], json!({ "reason": text(1, 200) }))),
+        (
+            "PurgeSigning",
+            closed(
+                &[],
+                json!({ "scope": {
+            "enum": PURGE_SCOPES.map(|(word, _)| word), "default": "documents",
+            "description": "What is destroyed besides the documents: tabs and attachments' metadata; names and addresses" } }),
+            ),
+        ),
         ("CorrectPhone", closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
         (
             "CreateWebhookEndpoint",

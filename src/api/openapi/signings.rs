@@ -45,6 +45,7 @@ pub(super) fn paths() -> Map<String, Value> {
             .answer(200, "The signing as it is now", reference("Signing"))
             .codes(&["polling_budget"]).codes(&UPSTREAM).build() }),
         ),
+        ("/v1/signings/{id}/purge", json!({ "post": purge() })),
         ("/v1/signings/{id}/documents/{part}", json!({ "get": document() })),
         ("/v1/signings/{id}/evidence", json!({ "get": evidence() })),
         (
@@ -219,15 +220,42 @@ fn void() -> Value {
         .build()
 }
 
+fn purge() -> Value {
+    of_signing("purge_signing", "Has the documents of an ended signing destroyed at DocuSign")
+        .about(
+            "DocuSign keeps them in a queue for 14 days first. `purge_requested_at` is set at once, `purged_at` \
+             when it has happened, with the event `signing.purged`. Repeating it meanwhile is harmless.",
+        )
+        .body("PurgeSigning", json!({ "scope": "documents" }))
+        .answer(202, "It is in the queue", reference("Signing"))
+        .codes(&["signer_not_ready", "signing_closed"])
+        .codes(&UPSTREAM)
+        .build()
+}
+
 fn document() -> Value {
-    let pdf = json!({
-        "description": "The document, streamed",
-        "content": { "application/pdf": { "schema": { "type": "string", "contentMediaType": "application/pdf" } } },
+    let media = json!({ "application/pdf": { "schema": { "type": "string", "contentMediaType": "application/pdf" } } });
+    let headers = json!({
+        "ETag": { "description": "The SHA-256 of the whole document, in hex, quoted", "schema": { "type": "string" } },
+        "Accept-Ranges": { "schema": { "const": "bytes" } },
     });
+    let pdf = json!({ "description": "The document, streamed", "headers": headers, "content": media });
+    let part = json!({ "description": "The bytes of `Range`", "headers": headers, "content": media });
+    let same = json!({ "description": "The caller has it already (`If-None-Match`)", "headers": headers });
     of_signing("get_document", "The signed documents, once the signing is completed")
         .path("part", "`combined`, `certificate`, or a document's number from 1")
+        .about(
+            "Fetched whole from DocuSign before the first byte is answered, because `ETag` is the digest of all \
+             of it; then ranges and repeated reads cost no call for a while. DocuSign may write a file anew at \
+             each download, and then the tag is another one.",
+        )
+        .header("Range", "One range of bytes (RFC 9110); several are answered with the whole", false, json!({ "type": "string" }))
+        .header("If-Range", "The `ETag` that the range belongs to", false, json!({ "type": "string" }))
+        .header("If-None-Match", "`ETag`s that the caller has", false, json!({ "type": "string" }))
         .answer_as(200, pdf)
-        .codes(&["signer_not_ready"])
+        .answer_as(206, part)
+        .answer_as(304, same)
+        .codes(&["range_not_satisfiable", "signer_not_ready", "signing_closed"])
         .codes(&UPSTREAM)
         .build()
 }

@@ -101,8 +101,11 @@ impl Shared {
         if control.forced {
             return gap;
         }
-        let wanted =
+        // A mint that failed is tried again although the token is young: somebody asked for it, because a
+        // key or a consent changed, and nobody should have to ask twice.
+        let refresh_at =
             self.current.look(|token| token.map_or(Duration::ZERO, |token| token.schedule.refresh_at));
+        let wanted = if control.failed.is_some() { Duration::ZERO } else { refresh_at };
         let allowed = control.failed.as_ref().map_or(Duration::ZERO, |failed| failed.not_before);
         wanted.max(allowed).max(gap)
     }

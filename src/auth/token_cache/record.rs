@@ -1,8 +1,11 @@
 //! What is known of a sender beyond the life of one cache: counts, and consent.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU8, AtomicU64, Ordering},
+};
 
-use crate::auth::{consent::Consent, error::Error};
+use crate::auth::{consent::Consent, error::Error, identity::UserId};
 
 /// The closed set of the `result` label: `ok`, and [`Error::cause`] of what a mint can end with.
 const RESULTS: [&str; 14] = [
@@ -33,15 +36,28 @@ const MISSING: u8 = 2;
 pub struct Record {
     mints: [AtomicU64; RESULTS.len()],
     consent: AtomicU8,
+    /// Who consented last, if it was somebody else than the configured user.
+    stranger: Mutex<Option<UserId>>,
 }
 
 impl Record {
-    pub(super) fn minted(&self) {
+    pub(in crate::auth) fn minted(&self) {
         self.mints[0].fetch_add(1, Ordering::Relaxed);
         self.consent.store(GRANTED, Ordering::Relaxed);
+        self.consented(None);
     }
 
-    pub(super) fn failed(&self, error: &Error) {
+    /// Somebody went through the consent page: the configured user (none), or another one.
+    pub(in crate::auth) fn consented(&self, stranger: Option<UserId>) {
+        *self.stranger.lock().unwrap_or_else(PoisonError::into_inner) = stranger;
+    }
+
+    /// Who consented last, if it was somebody else than the configured user.
+    pub fn stranger(&self) -> Option<UserId> {
+        *self.stranger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::auth) fn failed(&self, error: &Error) {
         let result = RESULTS.iter().position(|result| *result == error.cause()).unwrap_or(OTHER);
         self.mints[result].fetch_add(1, Ordering::Relaxed);
         if matches!(error, Error::ConsentRequired) {

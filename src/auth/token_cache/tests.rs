@@ -165,6 +165,23 @@ async fn t1_the_refresh_comes_at_half_of_life_and_nobody_waits() {
 }
 
 #[tokio::test]
+async fn t4_a_check_that_failed_is_tried_again_while_the_token_is_young() {
+    let bench = Bench::new([Plan::Life(3_600), down(), down()]);
+    let first = bench.cache.token().await.unwrap();
+    bench.leap(60).await;
+    bench.cache.wake();
+    bench.settle().await;
+    assert!(bench.cache.status().failure.is_some());
+    let meanwhile = bench.token_now().await.expect("nobody waits");
+    assert_eq!(meanwhile.generation(), first.generation(), "a failure takes nothing away");
+    bench.pass(8).await;
+    assert!(bench.cache.status().failure.is_none(), "it healed by itself, long before half of life");
+    assert_eq!(bench.source.mints(), 4);
+    bench.leap(600).await;
+    assert_eq!(bench.source.mints(), 4, "and then the usual pace");
+}
+
+#[tokio::test]
 async fn t1_refreshes_of_many_daemons_spread_over_ten_percent() {
     let mut jitter = Jitter::new(3);
     let life = Duration::from_secs(3_600);

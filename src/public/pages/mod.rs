@@ -4,20 +4,18 @@
 //! that came from outside except as escaped text. A page never carries a token, a nonce or a view URL:
 //! its form posts to the address that it was opened at.
 
-mod colour;
-mod icons;
-mod look;
 mod page;
 mod texts;
 
 use maud::{DOCTYPE, Markup, html};
 
-use crate::domain::Language;
-use icons::Icon;
+use crate::{
+    domain::Language,
+    look::{Icon, Look},
+};
 use page::{Action, Content, Tone};
 use texts::Texts;
 
-pub use look::{Logo, Look, NotAColour};
 pub use page::{ConsentPage, Invitation, Page, Pause};
 
 /// What a page shows besides its situation. All of it may come from outside.
@@ -52,8 +50,8 @@ pub fn draw(look: &Look, language: Language, page: &Page, details: &Details<'_>)
                 @if let Some(seconds) = page.refresh_s() {
                     meta http-equiv="refresh" content=(refresh(seconds, details.refresh_to));
                 }
-                title { (content.title) " · " (look.name) }
-                style { (maud::PreEscaped(&look.style)) }
+                title { (content.title) " · " (look.name()) }
+                style { (maud::PreEscaped(look.style())) }
             }
             body {
                 header { (brand(look)) }
@@ -69,12 +67,12 @@ pub fn draw(look: &Look, language: Language, page: &Page, details: &Details<'_>)
 
 fn brand(look: &Look) -> Markup {
     html! {
-        @if let Some(logo) = &look.logo {
+        @if let Some(logo) = look.logo() {
             img src=(logo) alt="";
         } @else {
             span.mark { (Icon::Pen.draw()) }
         }
-        span { (look.name) }
+        span { (look.name()) }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 
-use super::{icons::Icon, texts::Texts};
+use super::texts::Texts;
+use crate::look::Icon;
 
 /// One situation, one page.
 #[derive(Debug, Clone, PartialEq, Eq)]

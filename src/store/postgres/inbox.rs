@@ -155,3 +155,20 @@ pub(super) async fn checked(db: &mut PgConnection, now: &[u8]) -> Result<()> {
     sqlx::query(sql).bind(now).execute(db).await?;
     Ok(())
 }
+
+/// Writes down that someone is there to be told of events.
+pub(super) async fn pulse(db: &mut PgConnection, now: i64) -> Result<()> {
+    let sql = concat!(
+        "INSERT INTO meta (name, value) SELECT 'pulse', $1::bytea WHERE ",
+        flushed!(),
+        " ON CONFLICT (name) DO UPDATE SET value = greatest(meta.value, excluded.value)"
+    );
+    // Big-endian numbers sort as what they mean: of two daemons the later one counts.
+    sqlx::query(sql).bind(now.to_be_bytes()).execute(db).await?;
+    Ok(())
+}
+
+pub(super) async fn last_pulse(db: &mut PgConnection) -> Result<Option<i64>> {
+    let found = sqlx::query("SELECT value FROM meta WHERE name = 'pulse'").fetch_optional(db).await?;
+    found.map(|row| row.try_get::<[u8; 8], _>(0).map(i64::from_be_bytes)).transpose()
+}

@@ -235,6 +235,16 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => outbox::fan_out(db, now, limit)) })
     }
 
+    fn pulse(&self, now: Timestamp) -> Answer<'_, ()> {
+        Box::pin(async move { with!(&self.pool, db => inbox::pulse(db, micros(now))) })
+    }
+
+    fn last_pulse(&self) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(
+            async move { with!(&self.pool, db => inbox::last_pulse(db))?.map(rows::timestamp).transpose() },
+        )
+    }
+
     fn claim_deliveries(
         &self,
         now: Timestamp,

@@ -77,9 +77,9 @@ pub(super) async fn events(db: &mut PgConnection, filter: &EventFilter) -> Resul
 pub(super) async fn put_endpoint(db: &mut PgConnection, endpoint: &Endpoint, sealed: &[u8]) -> Result<()> {
     sqlx::query(
         "INSERT INTO endpoints (id, caller, sealed, events, allow_private, from_settings, created_at, \
-         disabled_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+         disabled_at, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) \
          ON CONFLICT (id) DO UPDATE SET caller = $2, sealed = $3, events = $4, allow_private = $5, \
-         from_settings = $6, created_at = $7, disabled_at = $8",
+         from_settings = $6, created_at = $7, disabled_at = $8, next_at = 0",
     )
     .bind(bytes(endpoint.id.as_uuid()))
     .bind(endpoint.caller.as_str())
@@ -142,6 +142,7 @@ pub(super) async fn fan_out(db: &mut PgConnection, now: Timestamp, limit: u32) -
             callers.push(row.try_get::<String, _>(2)?);
         }
     }
+    let wanting = endpoints.clone();
     let sql = concat!(
         "WITH done AS (UPDATE events SET fanned_out = true WHERE pos = ANY ($1) AND ",
         flushed!(),
@@ -158,12 +159,23 @@ pub(super) async fn fan_out(db: &mut PgConnection, now: Timestamp, limit: u32) -
         .bind(micros(now))
         .execute(&mut *transaction)
         .await?;
+    // Always, also if the time seems right already: whoever is at the endpoint may be moving it. In one
+    // order, so that two daemons never wait for each other.
+    sqlx::query(
+        "UPDATE endpoints SET next_at = least(next_at, $2) FROM (SELECT id FROM endpoints \
+         WHERE id = ANY ($1) ORDER BY id FOR UPDATE) AS wanted WHERE endpoints.id = wanted.id",
+    )
+    .bind(wanting)
+    .bind(micros(now))
+    .execute(&mut *transaction)
+    .await?;
     transaction.commit().await?;
     Ok(u64::try_from(wanted.len()).unwrap_or(u64::MAX))
 }
 
 /// Leases deliveries: a few of each endpoint, first ones first, so that no endpoint's backlog stands
-/// before another's first delivery.
+/// before another's first delivery. Only endpoints that have something due are looked at (`next_at`), each
+/// by one daemon at a time, and each look writes down when the next one is worth it.
 pub(super) async fn claim_deliveries(
     db: &mut PgConnection,
     now: i64,
@@ -171,18 +183,31 @@ pub(super) async fn claim_deliveries(
     per_endpoint: u32,
     limit: u32,
 ) -> Result<Vec<DueRow>> {
+    let mut transaction = db.begin().await?;
+    let endpoints = sqlx::query(
+        "SELECT id FROM endpoints WHERE disabled_at IS NULL AND next_at <= $1 ORDER BY next_at LIMIT $2 \
+         FOR UPDATE SKIP LOCKED",
+    )
+    .bind(now)
+    .bind(i64::from(limit))
+    .fetch_all(&mut *transaction)
+    .await?;
+    if endpoints.is_empty() {
+        return Ok(Vec::new());
+    }
+    let endpoints = endpoints.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Vec<u8>>>>()?;
     let sql = concat!(
         "WITH ready AS (\
            SELECT d.id, d.due_at, \
              busy.leased + row_number() OVER (PARTITION BY e.id ORDER BY d.due_at, d.id) AS rank \
-           FROM endpoints e \
+           FROM unnest($5::bytea[]) AS e (id) \
            CROSS JOIN LATERAL (SELECT count(*) AS leased FROM deliveries \
              WHERE endpoint = e.id AND state = 'pending' AND leased_until > $1) AS busy \
            CROSS JOIN LATERAL (SELECT id, due_at FROM deliveries \
-             WHERE endpoint = e.id AND state = 'pending' AND due_at <= $1 \
-               AND (leased_until IS NULL OR leased_until <= $1) \
-             ORDER BY due_at LIMIT greatest($3 - busy.leased, 0) FOR UPDATE SKIP LOCKED) AS d \
-           WHERE e.disabled_at IS NULL), \
+             WHERE endpoint = e.id AND state = 'pending' \
+               AND greatest(due_at, coalesce(leased_until, 0)) <= $1 \
+             ORDER BY greatest(due_at, coalesce(leased_until, 0)) \
+             LIMIT greatest($3 - busy.leased, 0) FOR UPDATE SKIP LOCKED) AS d), \
          chosen AS (SELECT id FROM ready ORDER BY rank, due_at LIMIT $4) \
          UPDATE deliveries SET leased_until = $2 WHERE id = ANY (ARRAY (SELECT id FROM chosen)) AND ",
         flushed!(),
@@ -194,11 +219,36 @@ pub(super) async fn claim_deliveries(
         .bind(until)
         .bind(i64::from(per_endpoint))
         .bind(i64::from(limit))
-        .fetch_all(&mut *db)
+        .bind(&endpoints)
+        .fetch_all(&mut *transaction)
         .await?;
+    look_again(&mut transaction, &endpoints, now, per_endpoint).await?;
+    transaction.commit().await?;
     let mut deliveries = leased.iter().map(delivery).collect::<Result<Vec<_>>>()?;
     deliveries.sort_unstable_by_key(|delivery| (delivery.due_at, delivery.id));
     with_parts(db, deliveries).await
+}
+
+/// Writes down when endpoints are worth the next look: when their next delivery is free, or, if as many are
+/// out as may be, when the first lease ends. An attempt that ends asks for a look by itself.
+async fn look_again(db: &mut PgConnection, endpoints: &[Vec<u8>], now: i64, per_endpoint: u32) -> Result<()> {
+    sqlx::query(
+        "UPDATE endpoints SET next_at = CASE WHEN \
+           (SELECT count(*) FROM deliveries WHERE endpoint = endpoints.id AND state = 'pending' \
+            AND leased_until > $2) >= $3 \
+         THEN (SELECT min(leased_until) FROM deliveries WHERE endpoint = endpoints.id \
+            AND state = 'pending' AND leased_until > $2) \
+         ELSE (SELECT greatest(due_at, coalesce(leased_until, 0)) FROM deliveries \
+            WHERE endpoint = endpoints.id AND state = 'pending' \
+            ORDER BY greatest(due_at, coalesce(leased_until, 0)) LIMIT 1) END \
+         WHERE id = ANY ($1)",
+    )
+    .bind(endpoints)
+    .bind(now)
+    .bind(i64::from(per_endpoint))
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Adds event and endpoint to each delivery. One whose event is gone has nothing to deliver, and ends.
@@ -239,11 +289,16 @@ async fn with_parts(db: &mut PgConnection, deliveries: Vec<Delivery>) -> Result<
 }
 
 pub(super) async fn delivery_attempted(db: &mut PgConnection, delivery: &Delivery) -> Result<()> {
+    // The endpoint is asked to be looked at also when there is nothing left of this one: others may have
+    // waited for its place.
     let sql = concat!(
-        "UPDATE deliveries SET state = $2, attempts = $3, due_at = $4, attempted_at = $5, \
+        "WITH done AS (UPDATE deliveries SET state = $2, attempts = $3, due_at = $4, attempted_at = $5, \
          response_status = $6, error = $7, leased_until = NULL WHERE id = $1 AND ",
-        flushed!()
+        flushed!(),
+        " RETURNING endpoint) UPDATE endpoints SET next_at = least(next_at, $8) FROM done \
+         WHERE endpoints.id = done.endpoint"
     );
+    let at = delivery.attempted_at.map_or(delivery.due_at, |at| at.min(delivery.due_at));
     sqlx::query(sql)
         .bind(bytes(delivery.id.as_uuid()))
         .bind(delivery.state.as_str())
@@ -252,6 +307,7 @@ pub(super) async fn delivery_attempted(db: &mut PgConnection, delivery: &Deliver
         .bind(delivery.attempted_at.map(micros))
         .bind(delivery.response_status.map(i64::from))
         .bind(delivery.error.as_deref())
+        .bind(micros(at))
         .execute(db)
         .await?;
     Ok(())
@@ -280,8 +336,9 @@ pub(super) async fn deliveries(
 /// Makes a delivery pending again, with all its attempts, if its endpoint is still there.
 pub(super) async fn replay(db: &mut PgConnection, id: DeliveryId, now: i64) -> Result<()> {
     sqlx::query(
-        "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = $2, leased_until = NULL \
-         WHERE id = $1 AND endpoint IN (SELECT id FROM endpoints)",
+        "WITH again AS (UPDATE deliveries SET state = 'pending', attempts = 0, due_at = $2, \
+           leased_until = NULL WHERE id = $1 AND endpoint IN (SELECT id FROM endpoints) RETURNING endpoint) \
+         UPDATE endpoints SET next_at = least(next_at, $2) FROM again WHERE endpoints.id = again.endpoint",
     )
     .bind(bytes(id.as_uuid()))
     .bind(now)
@@ -292,14 +349,14 @@ pub(super) async fn replay(db: &mut PgConnection, id: DeliveryId, now: i64) -> R
 
 pub(super) async fn oldest_pending(db: &mut PgConnection) -> Result<Option<Timestamp>> {
     // Those of endpoints that are switched off do not count.
-    let oldest: Option<i64> = sqlx::query(
-        "SELECT min(d.created_at) FROM deliveries d JOIN endpoints e ON e.id = d.endpoint \
-         WHERE d.state = 'pending' AND e.disabled_at IS NULL",
+    let oldest = sqlx::query(
+        "SELECT created_at FROM deliveries WHERE state = 'pending' AND EXISTS \
+         (SELECT 1 FROM endpoints WHERE id = deliveries.endpoint AND disabled_at IS NULL) \
+         ORDER BY created_at LIMIT 1",
     )
-    .fetch_one(db)
-    .await?
-    .try_get(0)?;
-    oldest.map(decoded).transpose()
+    .fetch_optional(db)
+    .await?;
+    oldest.map(|row| decoded(row.try_get(0)?)).transpose()
 }
 
 fn unknown(what: &str) -> sqlx::Error {

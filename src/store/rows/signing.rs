@@ -107,6 +107,8 @@ struct State<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    purge_requested_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     purged_at: Option<i64>,
 }
 
@@ -205,6 +207,7 @@ impl<'a> From<&'a Signing> for State<'a> {
             history: signing.history.iter().map(MomentState::from).collect(),
             completed_at: signing.completed_at.map(micros),
             expires_at: signing.expires_at.map(micros),
+            purge_requested_at: signing.purge_requested_at.map(micros),
             purged_at: signing.purged_at.map(micros),
         }
     }
@@ -293,6 +296,7 @@ impl State<'_> {
             created_at: timestamp(row.created_at)?,
             completed_at: self.completed_at.map(timestamp).transpose()?,
             expires_at: self.expires_at.map(timestamp).transpose()?,
+            purge_requested_at: self.purge_requested_at.map(timestamp).transpose()?,
             purged_at: self.purged_at.map(timestamp).transpose()?,
         })
     }

@@ -101,3 +101,14 @@ fn sender_row(row: &Row<'_>) -> rusqlite::Result<SenderRow> {
         version: row.get(5)?,
     })
 }
+
+/// Writes down that someone is there to be told of events.
+pub(super) fn pulse(db: &Connection, now: i64) -> Result<(), Error> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('pulse', ?1)")?.execute([now])?;
+    Ok(())
+}
+
+pub(super) fn last_pulse(db: &Connection) -> Result<Option<i64>, Error> {
+    let sql = "SELECT value FROM meta WHERE name = 'pulse'";
+    Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?)
+}

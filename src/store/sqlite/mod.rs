@@ -341,6 +341,14 @@ impl Store for SqliteStore {
         Box::pin(self.write(Durability::Flushed, move |db| outbox::fan_out(db, now, limit)))
     }
 
+    fn pulse(&self, now: Timestamp) -> Answer<'_, ()> {
+        Box::pin(self.write(Durability::Flushed, move |db| inbox::pulse(db, micros(now))))
+    }
+
+    fn last_pulse(&self) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(async move { self.read(inbox::last_pulse).await?.map(timestamp).transpose() })
+    }
+
     fn claim_deliveries(
         &self,
         now: Timestamp,

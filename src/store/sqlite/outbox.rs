@@ -60,9 +60,9 @@ pub(super) fn events(db: &Connection, filter: &EventFilter) -> Result<Vec<Event>
 pub(super) fn put_endpoint(db: &Connection, endpoint: &Endpoint, sealed: &[u8]) -> Result<(), Error> {
     db.prepare_cached(
         "INSERT INTO endpoints (id, caller, sealed, events, allow_private, from_settings, created_at, \
-         disabled_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+         disabled_at, next_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0) \
          ON CONFLICT (id) DO UPDATE SET caller = ?2, sealed = ?3, events = ?4, allow_private = ?5, \
-         from_settings = ?6, created_at = ?7, disabled_at = ?8",
+         from_settings = ?6, created_at = ?7, disabled_at = ?8, next_at = 0",
     )?
     .execute(params![
         bytes(endpoint.id.as_uuid()),
@@ -132,12 +132,14 @@ fn deliver_to_all(
              VALUES (?1, ?2, ?3, ?4, 'pending', 0, ?5, ?5)",
         )?
         .execute(params![bytes(id.as_uuid()), event, endpoint, caller, micros(now)])?;
+        look_at(db, &endpoint, micros(now))?;
     }
     Ok(())
 }
 
 /// Leases deliveries: a few of each endpoint, first ones first, so that no endpoint's backlog stands
-/// before another's first delivery.
+/// before another's first delivery. Only endpoints that have something due are looked at (`next_at`), and
+/// each look writes down when the next one is worth it.
 pub(super) fn claim_deliveries(
     db: &Connection,
     now: i64,
@@ -146,19 +148,16 @@ pub(super) fn claim_deliveries(
     limit: u32,
 ) -> Result<Vec<DueRow>, Error> {
     let mut ready = Vec::new();
-    for endpoint in collect(db, "SELECT id FROM endpoints WHERE disabled_at IS NULL", [], |row| {
-        Ok(row.get::<_, [u8; 16]>(0)?)
-    })? {
-        let busy: u32 = db
-            .prepare_cached(
-                "SELECT count(*) FROM deliveries \
-                 WHERE endpoint = ?1 AND state = 'pending' AND leased_until IS NOT NULL AND leased_until > ?2",
-            )?
-            .query_row(params![endpoint, now], |row| row.get(0))?;
+    let sql =
+        "SELECT id FROM endpoints WHERE disabled_at IS NULL AND next_at <= ?1 ORDER BY next_at LIMIT ?2";
+    let endpoints: Vec<[u8; 16]> = collect(db, sql, params![now, limit], |row| Ok(row.get(0)?))?;
+    for endpoint in &endpoints {
+        let busy = leased(db, endpoint, now)?;
         let due: Vec<(u32, i64, [u8; 16])> = db
             .prepare_cached(
                 "SELECT due_at, id FROM deliveries WHERE endpoint = ?1 AND state = 'pending' \
-                 AND due_at <= ?2 AND (leased_until IS NULL OR leased_until <= ?2) ORDER BY due_at LIMIT ?3",
+                 AND max(due_at, coalesce(leased_until, 0)) <= ?2 \
+                 ORDER BY max(due_at, coalesce(leased_until, 0)) LIMIT ?3",
             )?
             .query_map(params![endpoint, now, per_endpoint.saturating_sub(busy)], |row| {
                 Ok((row.get(0)?, row.get(1)?))
@@ -170,7 +169,43 @@ pub(super) fn claim_deliveries(
     }
     ready.sort_unstable();
     ready.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    ready.into_iter().map(|(_, _, id)| lease(db, &id, until)).filter_map(Result::transpose).collect()
+    let claimed: Result<Vec<_>, _> =
+        ready.into_iter().map(|(_, _, id)| lease(db, &id, until)).filter_map(Result::transpose).collect();
+    endpoints.iter().try_for_each(|endpoint| look_again(db, endpoint, now, per_endpoint))?;
+    claimed
+}
+
+/// Deliveries of an endpoint that someone is at.
+fn leased(db: &Connection, endpoint: &[u8; 16], now: i64) -> Result<u32, Error> {
+    Ok(db
+        .prepare_cached(
+            "SELECT count(*) FROM deliveries \
+             WHERE endpoint = ?1 AND state = 'pending' AND leased_until IS NOT NULL AND leased_until > ?2",
+        )?
+        .query_row(params![endpoint, now], |row| row.get(0))?)
+}
+
+/// Writes down when an endpoint is worth the next look: when its next delivery is free, or, if as many
+/// are out as may be, when the first lease ends. An attempt that ends asks for a look by itself.
+fn look_again(db: &Connection, endpoint: &[u8; 16], now: i64, per_endpoint: u32) -> Result<(), Error> {
+    let next = if leased(db, endpoint, now)? >= per_endpoint {
+        "SELECT leased_until FROM deliveries WHERE endpoint = ?1 AND state = 'pending' \
+         AND leased_until IS NOT NULL AND leased_until > ?2 ORDER BY leased_until LIMIT 1"
+    } else {
+        "SELECT max(due_at, coalesce(leased_until, 0)) FROM deliveries WHERE endpoint = ?1 \
+         AND state = 'pending' AND ?2 IS NOT NULL ORDER BY max(due_at, coalesce(leased_until, 0)) LIMIT 1"
+    };
+    let next: Option<i64> =
+        db.prepare_cached(next)?.query_row(params![endpoint, now], |row| row.get(0)).optional()?;
+    db.prepare_cached("UPDATE endpoints SET next_at = ?2 WHERE id = ?1")?.execute(params![endpoint, next])?;
+    Ok(())
+}
+
+/// Asks for a look at an endpoint at that time, or earlier if one was asked for.
+fn look_at(db: &Connection, endpoint: &[u8; 16], at: i64) -> Result<(), Error> {
+    db.prepare_cached("UPDATE endpoints SET next_at = min(coalesce(next_at, ?2), ?2) WHERE id = ?1")?
+        .execute(params![endpoint, at])?;
+    Ok(())
 }
 
 /// Leases one delivery. One whose event is gone has nothing to deliver, and ends.
@@ -211,7 +246,9 @@ pub(super) fn delivery_attempted(db: &Connection, delivery: &Delivery) -> Result
         delivery.response_status,
         delivery.error,
     ])?;
-    Ok(())
+    // Also when there is nothing left of this one: others may have waited for its place.
+    let at = delivery.attempted_at.map_or(delivery.due_at, |at| at.min(delivery.due_at));
+    look_at(db, &bytes(delivery.endpoint.as_uuid()), micros(at))
 }
 
 pub(super) fn deliveries(
@@ -233,19 +270,24 @@ pub(super) fn replay(db: &Connection, id: DeliveryId, now: i64) -> Result<(), Er
          WHERE id = ?1 AND endpoint IN (SELECT id FROM endpoints)",
         params![bytes(id.as_uuid()), now],
     )?;
+    db.execute(
+        "UPDATE endpoints SET next_at = min(coalesce(next_at, ?2), ?2) \
+         WHERE id = (SELECT endpoint FROM deliveries WHERE id = ?1)",
+        params![bytes(id.as_uuid()), now],
+    )?;
     Ok(())
 }
 
 pub(super) fn oldest_pending(db: &Connection) -> Result<Option<i64>, Error> {
-    // Endpoint by endpoint, each from its own index; those that are switched off do not count.
-    let oldest: Option<Option<i64>> = db
+    // Those of endpoints that are switched off do not count.
+    Ok(db
         .prepare_cached(
-            "SELECT min((SELECT min(created_at) FROM deliveries WHERE endpoint = endpoints.id \
-             AND state = 'pending')) FROM endpoints WHERE disabled_at IS NULL",
+            "SELECT created_at FROM deliveries WHERE state = 'pending' AND EXISTS \
+             (SELECT 1 FROM endpoints WHERE id = deliveries.endpoint AND disabled_at IS NULL) \
+             ORDER BY created_at LIMIT 1",
         )?
         .query_row([], |row| row.get(0))
-        .optional()?;
-    Ok(oldest.flatten())
+        .optional()?)
 }
 
 fn collect<T>(

@@ -13,9 +13,11 @@ on_both!(
     events_are_read_in_order_from_any_place,
     a_reader_that_follows_misses_nothing,
     events_fan_out_to_those_who_want_them,
+    an_endpoint_is_looked_at_when_it_has_something_due,
     dead_endpoints_hold_up_nobody,
     deliveries_end_are_listed_and_replayed,
     endpoints_come_back_as_they_were,
+    the_last_pulse_is_remembered,
 );
 
 async fn fan_out_all(store: &SharedStore) {
@@ -201,4 +203,62 @@ async fn endpoints_come_back_as_they_were(fixture: Fixture) {
     assert_eq!(store.endpoints(Some(&foreign.caller)).await.unwrap(), [foreign.clone()]);
     store.remove_endpoint(hook.id).await.unwrap();
     assert_eq!(store.endpoints(None).await.unwrap(), [foreign]);
+}
+
+/// Nothing that makes a delivery due goes unseen by the next claim, whatever came before.
+async fn an_endpoint_is_looked_at_when_it_has_something_due(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut hook = samples::endpoint("hook");
+    store.put_endpoint(hook.clone()).await.unwrap();
+    assert!(claim(&store, 1, 1).await.is_empty());
+    for n in 0..3 {
+        store.add_events(vec![samples::event(None, EventKind::SignerSigned, n)]).await.unwrap();
+    }
+    store.fan_out(after(10), 10).await.unwrap();
+    // One at a time: the place of one that has ended is given to the next at once.
+    let mut first = claim(&store, 10, 1).await.pop().unwrap().delivery;
+    assert!(claim(&store, 11, 1).await.is_empty(), "its place is taken");
+    first.attempts = 1;
+    first.attempted_at = Some(after(12));
+    first.due_at = after(500);
+    store.delivery_attempted(first.clone()).await.unwrap();
+    let mut second = claim(&store, 12, 1).await.pop().unwrap().delivery;
+    assert_ne!(second.id, first.id);
+    second.state = DeliveryState::Delivered;
+    second.attempted_at = Some(after(13));
+    store.delivery_attempted(second).await.unwrap();
+    let third = claim(&store, 13, 1).await.pop().unwrap().delivery;
+    // Its daemon dies: the lease lapses, and it comes again. Then the first one is due again.
+    assert!(claim(&store, 72, 1).await.is_empty());
+    assert_eq!(claim(&store, 73, 1).await.pop().unwrap().delivery.id, third.id);
+    assert_eq!(claim(&store, 200, 1).await.pop().unwrap().delivery.id, third.id);
+    let done = Delivery { state: DeliveryState::Delivered, attempted_at: Some(after(201)), ..third };
+    store.delivery_attempted(done).await.unwrap();
+    assert!(claim(&store, 499, 1).await.is_empty());
+    // While it is off nothing is claimed; once it is on again, what has waited is.
+    hook.disabled_at = Some(after(499));
+    store.put_endpoint(hook.clone()).await.unwrap();
+    assert!(claim(&store, 600, 1).await.is_empty());
+    hook.disabled_at = None;
+    store.put_endpoint(hook).await.unwrap();
+    let again = claim(&store, 600, 1).await.pop().unwrap().delivery;
+    assert_eq!(again.id, first.id);
+    // Given back without an attempt, it is there for the next.
+    store.delivery_attempted(again).await.unwrap();
+    let last = claim(&store, 601, 1).await.pop().unwrap().delivery;
+    let failed = Delivery { state: DeliveryState::Failed, attempted_at: Some(after(602)), ..last };
+    store.delivery_attempted(failed.clone()).await.unwrap();
+    assert!(claim(&store, 10_000, 1).await.is_empty());
+    store.replay(failed.id, after(10_000)).await.unwrap();
+    assert_eq!(claim(&store, 10_000, 1).await.pop().unwrap().delivery.id, failed.id);
+}
+
+/// The pulse is remembered, the later one of two.
+async fn the_last_pulse_is_remembered(fixture: Fixture) {
+    let store = fixture.open().await;
+    assert_eq!(store.last_pulse().await.unwrap(), None);
+    for at in [10, 20] {
+        store.pulse(after(at)).await.unwrap();
+        assert_eq!(store.last_pulse().await.unwrap(), Some(after(at)));
+    }
 }

@@ -77,6 +77,7 @@ pub(crate) fn signing() -> Signing {
         created_at: START,
         completed_at: None,
         expires_at: Some(after(1_814_400)),
+        purge_requested_at: None,
         purged_at: None,
     }
 }
@@ -106,6 +107,7 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
         note: Some("by a link".into()),
     }];
     signing.completed_at = Some(after(1_000));
+    signing.purge_requested_at = Some(after(1_900));
     signing.purged_at = Some(after(2_000));
     signing.signers[0].status = SignerStatus::Signed;
     signing.signers[0].last_return = Some(LastReturn { claim: Claim::SigningComplete, at: after(999) });

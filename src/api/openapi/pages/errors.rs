@@ -138,6 +138,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "this caller may make 10 calls a second",
     ),
     (
+        "range_not_satisfiable",
+        "The Range begins behind the end of the document. A download that is resumed belongs to one version: send its ETag as If-Range.",
+        "the document has 48213 bytes",
+    ),
+    (
         "return_url_refused",
         "Visitors are sent only to origins that the settings list, so that nobody can use this service as an open redirect.",
         "/signers/0/return_url has an origin that this caller may not send visitors to",

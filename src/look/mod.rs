@@ -1,4 +1,5 @@
-//! How the pages look: the brand of the settings, and the one style sheet.
+//! How our pages look, visitors' and operators' alike: the brand of the settings, the colours, the drawings,
+//! and the one style sheet. It knows no page.
 //!
 //! The sheet is made once, at the start, and named in the policy by its digest, so that no other style can
 //! ever apply. Nothing but checked colours goes into it.
@@ -6,15 +7,19 @@
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::colour::{Colour, EDGE_CONTRAST, TEXT_CONTRAST};
+mod colour;
+mod icons;
+
+use colour::{Colour, EDGE_CONTRAST, TEXT_CONTRAST};
+
+pub use icons::Icon;
 
 /// The brand, ready to be shown.
 #[derive(Debug, Clone)]
 pub struct Look {
-    pub(super) name: String,
-    /// The logo as a `data:` URI.
-    pub(super) logo: Option<String>,
-    pub(super) style: String,
+    name: String,
+    logo: Option<String>,
+    style: String,
     /// The digest of the style sheet, as a source of the policy.
     style_source: String,
 }
@@ -39,19 +44,45 @@ impl Look {
         let colour = Colour::parse(colour).ok_or(NotAColour)?;
         let background = Colour::parse(background).ok_or(NotAColour)?;
         let style = style(colour, background);
-        let digest = digest::digest(&digest::SHA256, style.as_bytes());
         Ok(Self {
             name: name.to_owned(),
             logo: logo.map(Logo::into_uri),
-            style_source: format!("'sha256-{}'", STANDARD.encode(digest)),
+            style_source: source(&style),
             style,
         })
+    }
+
+    /// The same look for other pages, with rules of their own after the common ones.
+    #[must_use]
+    pub fn extended(&self, rules: &str) -> Self {
+        let style = format!("{}{rules}", self.style);
+        Self { name: self.name.clone(), logo: self.logo.clone(), style_source: source(&style), style }
+    }
+
+    /// The brand's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The logo as a `data:` URI.
+    pub fn logo(&self) -> Option<&str> {
+        self.logo.as_deref()
+    }
+
+    /// The style sheet. Nothing in it comes from outside.
+    pub fn style(&self) -> &str {
+        &self.style
     }
 
     /// The style sheet as a source of a content security policy: its digest.
     pub fn style_source(&self) -> &str {
         &self.style_source
     }
+}
+
+/// A style sheet or script that stands in the page, as a source of a content security policy: its digest.
+pub fn source(text: &str) -> String {
+    format!("'sha256-{}'", STANDARD.encode(digest::digest(&digest::SHA256, text.as_bytes())))
 }
 
 impl Default for Look {

@@ -4,22 +4,32 @@ use maud::{Markup, PreEscaped};
 
 /// A drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Icon {
+pub enum Icon {
+    /// On to somewhere.
     Arrow,
+    /// Done, good.
     Check,
+    /// Later.
     Clock,
+    /// Refused.
     Cross,
+    /// Secret.
     Lock,
+    /// Signing.
     Pen,
+    /// An SMS.
     Phone,
+    /// Not found.
     Search,
+    /// Wait.
     Turning,
+    /// Something is wrong.
     Warning,
 }
 
 impl Icon {
     /// Its markup: constants of ours only.
-    pub(super) fn draw(self) -> Markup {
+    pub fn draw(self) -> Markup {
         let path = match self {
             Self::Arrow => "<path d=\"M5 12h14M13 6l6 6-6 6\"/>",
             Self::Check => "<path d=\"M5 12.5l4.5 4.5L19 7.5\"/>",

@@ -1,0 +1,65 @@
+//! From the settings of the ops listener to its router.
+
+use std::sync::Arc;
+
+use axum::{Router, middleware::from_fn};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::middleware::refuse_forwarded,
+    app::Parts,
+    config::{Config, Environment},
+    look::Look,
+    ops::{
+        self,
+        admin::{Admin, Dependencies},
+    },
+};
+
+/// What the settings say of operators.
+#[derive(Debug)]
+pub(super) struct Settings {
+    password_hash: Option<SecretString>,
+    is_tls: bool,
+    allow_forwarded: bool,
+    environment: &'static str,
+}
+
+impl Settings {
+    /// Reads them.
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            password_hash: config.ops.operator_password_hash.clone(),
+            is_tls: config.ops.tls.is_some(),
+            allow_forwarded: config.ops.allow_forwarded,
+            environment: match config.upstream.environment() {
+                Environment::Demo => "demo environment",
+                Environment::Emulator => "emulator",
+                Environment::Production => "production",
+            },
+        }
+    }
+}
+
+/// The ops listener's router.
+pub(super) fn router(parts: &Parts, settings: Settings, closing: &CancellationToken) -> Router {
+    let admin = Admin::new(Dependencies {
+        password_hash: settings.password_hash,
+        is_tls: settings.is_tls,
+        look: Look::default(),
+        environment: settings.environment,
+        health: parts.health.clone(),
+        auth: parts.auth.clone(),
+        esign: Arc::clone(&parts.esign),
+        signings: parts.signings.clone(),
+        store: Arc::clone(&parts.store),
+        consents: parts.secrets.consents.clone(),
+        public_origin: parts.signings.settings().public_origin.clone(),
+        clock: Arc::clone(&parts.clock),
+        closing: closing.clone(),
+    });
+    let ledger = ops::ledger::router(Arc::clone(&parts.store), Arc::clone(&parts.clock));
+    let router = ops::router(parts.health.clone(), Arc::clone(&parts.metrics), admin).merge(ledger);
+    if settings.allow_forwarded { router } else { router.layer(from_fn(refuse_forwarded)) }
+}

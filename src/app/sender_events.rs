@@ -1,0 +1,90 @@
+//! Our events about senders: `sender.consent_missing` when a consent is found to be missing, and
+//! `sender.recovered` when a sender that could not act can again.
+//!
+//! Every caller that may use the sender gets one. Several daemons on one store each tell what they see, so an
+//! event may come once from each; `data.state` and `data.consent` are what counts, and `sequence` orders them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    app::Parts,
+    auth::{SenderStatus, consent::Consent},
+    domain::{Event, EventId, EventKind, SenderName},
+    objects::show,
+};
+
+/// What was last told of each sender.
+#[derive(Debug, Default)]
+pub(super) struct News(BTreeMap<Arc<str>, Told>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Told {
+    consent_is_missing: bool,
+    cannot_act: bool,
+}
+
+impl News {
+    /// Tells what has changed. What the store does not take is told at the next look.
+    pub(super) async fn tell(&mut self, parts: &Parts) {
+        for status in parts.auth.statuses() {
+            let before = self.0.get(&status.name).copied().unwrap_or_default();
+            let (now, kind) = before.after(&status);
+            if let Some(kind) = kind {
+                let events = events(parts, &status, kind);
+                if let Err(error) = parts.store.add_events(events).await {
+                    tracing::warn!(sender = %status.name, event = kind.as_str(), %error, "not told yet");
+                    continue;
+                }
+                parts.hub.published();
+            }
+            self.0.insert(Arc::clone(&status.name), now);
+        }
+    }
+}
+
+impl Told {
+    /// What is known now, and what is to be told of the change.
+    fn after(self, status: &SenderStatus) -> (Self, Option<EventKind>) {
+        let can_act = status.has_token() || status.is_idle();
+        let now = Self {
+            consent_is_missing: status.consent == Consent::Missing,
+            // What was never tried has not failed.
+            cannot_act: !can_act && (status.failure.is_some() || self.cannot_act),
+        };
+        let kind = match (self, now) {
+            (Self { consent_is_missing: false, .. }, Self { consent_is_missing: true, .. }) => {
+                Some(EventKind::SenderConsentMissing)
+            }
+            (was, Self { consent_is_missing: false, cannot_act: false }) if was != Self::default() => {
+                Some(EventKind::SenderRecovered)
+            }
+            _ => None,
+        };
+        (now, kind)
+    }
+}
+
+fn events(parts: &Parts, status: &SenderStatus, kind: EventKind) -> Vec<Event> {
+    let now = parts.clock.now();
+    // Nothing counts a sender's events; the time orders them, also over restarts and between daemons.
+    let sequence = now.as_millisecond().unsigned_abs();
+    let state = match (status.has_token() || status.is_idle(), status.failure.is_some()) {
+        (true, false) => "ready",
+        (true, true) => "degraded",
+        (false, _) => "not_ready",
+    };
+    let mode = parts.signings.settings().mode;
+    let data = show::sender_event(&status.name, mode, state, status.consent.as_str(), sequence);
+    let callers = parts.callers.of_sender(&SenderName::new(Arc::clone(&status.name)));
+    let event = |caller| Event {
+        id: EventId::generate(now),
+        caller,
+        kind,
+        signing: None,
+        signer: None,
+        sequence,
+        at: now,
+        data: data.clone(),
+    };
+    callers.into_iter().map(event).collect()
+}

@@ -1,0 +1,154 @@
+//! Who can be reached: the hosts of the upstream, and the daemon on this machine.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde::Deserialize;
+use url::Url;
+
+use super::{Check, here::chain};
+use crate::{
+    config::Config,
+    http_client::{Error, HttpClient, Options, Request},
+};
+
+/// For a question to this machine.
+const NEAR: Duration = Duration::from_secs(2);
+
+/// Why a host gives no answer, with the exact next step.
+pub(super) fn unreachable(name: &'static str, host: &str, emulated: bool, error: &Error) -> Check {
+    let (code, fix) = match error {
+        Error::Dns(_) => (
+            "dns_failure",
+            format!(
+                "Make this machine resolve {host}: see its resolver (/etc/resolv.conf), search domain and firewall."
+            ),
+        ),
+        Error::Tls(_) if emulated => (
+            "tls_failure",
+            "Set upstream.ca_file to the ca.pem that `countersign emulate --tls` wrote.".to_owned(),
+        ),
+        Error::Tls(_) => (
+            "tls_failure",
+            format!(
+                "Install the system's CA certificates (ca-certificates); if a proxy opens TLS on the way to {host}, exempt that host or install the proxy's CA."
+            ),
+        ),
+        Error::Connect(_) if emulated => (
+            "connect_failure",
+            format!(
+                "Start `countersign emulate`, and set upstream.oauth_url to where it listens; nobody does at {host}."
+            ),
+        ),
+        Error::Connect(_) => {
+            ("connect_failure", format!("Allow outbound TCP from this machine to {host}, port 443."))
+        }
+        Error::Refused(_) => {
+            ("connect_failure", format!("Check upstream.environment: {host} is not called."))
+        }
+        Error::Broken(_) | Error::TimedOut | Error::TooLarge | Error::Truncated(_) => (
+            "no_answer",
+            format!(
+                "See whether something between here and {host} (proxy, firewall) drops or changes traffic; try again in a minute."
+            ),
+        ),
+    };
+    Check::failed(name, code, format!("{host}: {}", chain(error)), fix)
+}
+
+/// What the daemon on this machine says of itself; doctor has seen less than one that runs.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    said: Result<Ready, String>,
+}
+
+/// The part of `/readyz` that is used here.
+#[derive(Debug, Deserialize)]
+struct Ready {
+    status: String,
+    reasons: Vec<Reason>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reason {
+    part: String,
+    code: Option<String>,
+    detail: String,
+}
+
+impl Daemon {
+    /// Asks `/readyz` where the settings say that the daemon listens.
+    pub(super) async fn ask(config: &Config) -> Self {
+        let listen = config.ops.listen;
+        if listen.port() == 0 {
+            return Self { said: Err("ops.listen has no fixed port".to_owned()) };
+        }
+        if config.ops.tls.is_some() {
+            return Self { said: Err("the ops listener speaks TLS; ask its /readyz by name".to_owned()) };
+        }
+        let address = if listen.ip().is_unspecified() {
+            SocketAddr::from(([127, 0, 0, 1], listen.port()))
+        } else {
+            listen
+        };
+        let options = Options { connect_timeout: NEAR, timeout: NEAR, ..Options::default() };
+        let said = async {
+            let url = Url::parse(&format!("http://{address}/readyz")).map_err(|error| error.to_string())?;
+            let client = HttpClient::new(&options).map_err(|error| chain(&error))?;
+            let answer = client.send(Request::get(url)).await.map_err(|error| match error {
+                Error::Connect(_) => format!("none runs: nobody listens at {address}"),
+                other => format!("none answers at {address}: {}", chain(&other)),
+            })?;
+            serde_json::from_slice(&answer.body)
+                .map_err(|_| format!("something else than a daemon answers at {address}"))
+        };
+        Self { said: said.await }
+    }
+
+    /// The line about it.
+    pub(super) fn check(&self) -> Check {
+        let ready = match &self.said {
+            Ok(ready) => ready,
+            Err(why) => return Check::skipped("daemon", why),
+        };
+        let reasons: Vec<_> =
+            ready.reasons.iter().map(|reason| format!("{}: {}", reason.part, reason.detail)).collect();
+        let detail = format!("it runs and is {}; {}", ready.status, reasons.join("; "));
+        let fix = "Mend what it names; the lines below look closer. It turns ready by itself.";
+        match ready.status.as_str() {
+            "ready" => Check::passed("daemon", "it runs, and is ready"),
+            "degraded" => Check { code: Some("daemon_degraded"), ..Check::advised("daemon", detail, fix) },
+            _ => Check::failed("daemon", "daemon_not_ready", detail, fix),
+        }
+    }
+
+    /// What it says of a sender under this code.
+    pub(super) fn says(&self, sender: &str, code: &str) -> Option<&str> {
+        let part = format!("sender.{sender}");
+        let reasons = &self.said.as_ref().ok()?.reasons;
+        let found = reasons.iter().find(|reason| reason.part == part && reason.code.as_deref() == Some(code));
+        found.map(|reason| reason.detail.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_and_a_closed_port_are_told_apart() {
+        let client = HttpClient::new(&Options::default()).unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // RFC 2606: nothing is ever called so.
+        for (url, code) in [
+            ("https://account.docusign.invalid/".to_owned(), "dns_failure"),
+            (format!("http://{closed}/"), "connect_failure"),
+        ] {
+            let url = Url::parse(&url).unwrap();
+            let host = url.host_str().unwrap().to_owned();
+            let error = client.send(Request::get(url)).await.unwrap_err();
+            let check = unreachable("account server", &host, false, &error);
+            assert_eq!(check.code, Some(code), "{check:?}");
+            assert!(check.fix.unwrap().contains(&host));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! One sender, and what it is asked with: the daemon's own parts, built anew.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::{
+    auth::{
+        self, Auth, Impersonation, Spawner,
+        identity::{AccountServer, Scopes},
+        user_info::AccountChoice,
+    },
+    budget::{self, Budget},
+    clock::SharedClock,
+    config::{Config, Sender},
+    doctor::here::{chain, source},
+    domain::SenderName,
+    esign,
+    http_client::{self, HttpClient},
+};
+
+/// One sender and what it is asked with.
+pub(super) struct Bench<'a> {
+    pub(super) config: &'a Config,
+    pub(super) sender: &'a Sender,
+    pub(super) name: SenderName,
+    pub(super) auth: Auth,
+    pub(super) esign: Arc<esign::Client>,
+    pub(super) http: HttpClient,
+    pub(super) clock: SharedClock,
+    /// The same sender at the other environment.
+    pub(super) other: Option<Auth>,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) async fn build(
+        config: &'a Config,
+        name: &str,
+        sender: &'a Sender,
+        clock: &SharedClock,
+    ) -> Result<Self, String> {
+        let options = http_client::Options {
+            ca_file: config.upstream.ca_file.clone(),
+            connect_timeout: config.upstream.connect_timeout,
+            timeout: config.upstream.request_timeout,
+            ..http_client::Options::default()
+        };
+        let http = HttpClient::new(&options).map_err(|error| chain(&error))?;
+        let at = async |origin: &str| -> Result<Auth, String> {
+            let origin = Url::parse(origin).map_err(|error| error.to_string())?;
+            let server = AccountServer::new(&origin).map_err(|error| error.to_string())?;
+            let options = auth::Options::default();
+            let auth = Auth::new(http.clone(), server, Arc::clone(clock), Spawner::tokio(), options);
+            auth.register(name, impersonation(sender)?)
+                .await
+                .map_err(|_| "not asked: there is no usable key".to_owned())?;
+            Ok(auth)
+        };
+        let auth = at(&config.upstream.oauth_base()).await?;
+        let other = match config.upstream.other_oauth_base() {
+            Some(origin) => Some(at(&origin).await?),
+            None => None,
+        };
+        let esign = esign::Client::new(esign::Deps {
+            http: http.clone(),
+            auth: auth.clone(),
+            budget: Budget::new(budget::Options::default(), Arc::clone(clock)),
+            clock: Arc::clone(clock),
+            observer: None,
+            senders: vec![(
+                SenderName::new(name),
+                esign::SenderOptions {
+                    sms_workflow: sender.sms_workflow.map(|id| id.to_string()),
+                    brand: sender.brand.map(|id| id.to_string()),
+                },
+            )],
+            options: esign::Options::default(),
+        });
+        let (name, clock) = (SenderName::new(name), Arc::clone(clock));
+        Ok(Self { config, sender, name, auth, esign, http, clock, other })
+    }
+}
+
+fn impersonation(sender: &Sender) -> Result<Impersonation, String> {
+    Ok(Impersonation {
+        integration_key: sender.integration_key.into(),
+        user_id: sender.user_id.into(),
+        scopes: Scopes::new(&sender.scopes).map_err(|error| error.to_string())?,
+        keys: sender.keys.iter().filter_map(source).collect(),
+        account: AccountChoice::parse(sender.account.as_deref()),
+    })
+}

@@ -1,0 +1,332 @@
+//! What only the upstream can say: whether it takes our key, whose token that is, and what the account
+//! can do.
+
+mod bench;
+mod token;
+
+use std::sync::Arc;
+
+use url::Url;
+
+use self::bench::Bench;
+use super::{
+    Check, Reach,
+    here::{account_as_user, chain},
+    reach::{Daemon, unreachable},
+};
+use crate::{
+    auth::{self, consent::ConsentBy, consent_state::ConsentStates, user_info::NotInAccount},
+    budget::Deadline,
+    clock::SharedClock,
+    config::{Config, Environment},
+    esign,
+    http_client::Request,
+};
+
+/// All that is asked of the upstream, in the order of the chain; one group a sender.
+const CHAIN: [&str; 11] = [
+    "account server",
+    "clock",
+    "token",
+    "consent",
+    "redirect URI",
+    "user",
+    "account",
+    "base URI",
+    "API",
+    "SMS workflow",
+    "budget",
+];
+/// For one question.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+/// A clock this far off still works, because the daemon corrects for it; it should be set all the same.
+const CLOCK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(30);
+/// Where a browser lands if there is no public listener.
+const LANDING: &str = "https://www.docusign.com";
+
+/// All checks at the upstream.
+pub(super) async fn all(config: &Config, clock: SharedClock, reach: Reach, daemon: &Daemon) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (name, sender) in &config.senders {
+        let found = match reach {
+            Reach::Offline => skip("account server", "not asked: --offline"),
+            Reach::Online => match Bench::build(config, name, sender, &clock).await {
+                Ok(bench) => bench.walk(daemon).await,
+                Err(why) => skip("account server", &why),
+            },
+        };
+        checks.extend(found.into_iter().map(|check| check.of(name)));
+    }
+    account_ids(config, &mut checks);
+    checks
+}
+
+/// The rest of the chain, from a link on.
+fn skip(from: &str, why: &str) -> Vec<Check> {
+    let rest = CHAIN.iter().skip_while(|name| **name != from);
+    rest.map(|name| Check::skipped(name, why)).collect()
+}
+
+/// A user id that nobody knows is the account's if another sender was found in that account.
+fn account_ids(config: &Config, checks: &mut [Check]) {
+    let found: Vec<String> = checks
+        .iter()
+        .filter(|check| check.name == "account" && check.status == super::Status::Passed)
+        .map(|check| check.detail.clone())
+        .collect();
+    for check in checks.iter_mut().filter(|check| check.code == Some("user_unknown")) {
+        let sender = check.sender.as_ref().and_then(|name| config.senders.get(name));
+        let Some(user_id) = sender.map(|sender| sender.user_id.to_string()) else { continue };
+        if found.iter().any(|account| account.starts_with(&user_id)) {
+            let known = account_as_user();
+            *check = Check { name: check.name, sender: check.sender.clone(), ..known };
+        }
+    }
+}
+
+impl Bench<'_> {
+    async fn walk(&self, daemon: &Daemon) -> Vec<Check> {
+        let minted = self.auth.prove(self.name.as_str()).await;
+        let mut checks = vec![self.account_server(&minted), self.clock()];
+        checks.push(self.token(&minted).await);
+        checks.push(self.consent(&minted, daemon));
+        checks.push(self.redirect_uri(&minted).await);
+        if minted.is_err() {
+            checks.extend(skip("user", "not asked: there is no token"));
+            return checks;
+        }
+        let user = self.auth.user_info(self.name.as_str()).await;
+        checks.push(match &user {
+            Ok(info) => Check::passed(
+                "user",
+                format!("{}, a member of {} account(s)", info.user_id, info.accounts.len()),
+            ),
+            Err(error) => Check::failed("user", error.cause(), chain(&**error), error.fix()),
+        });
+        let account = match self.auth.account(self.name.as_str()).await {
+            Ok(account) => account,
+            Err(error) => {
+                checks.push(Check::failed("account", not_there(&error), chain(&*error), error.fix()));
+                checks.extend(skip("base URI", "not asked: there is no account"));
+                return checks;
+            }
+        };
+        let is_default = if account.is_default { ", the user's default" } else { "" };
+        checks.push(Check::passed("account", format!("{} “{}”{is_default}", account.id, account.name)));
+        let base_uri = base_uri(self.config, &account.base_uri);
+        let is_right = base_uri.status == super::Status::Passed;
+        checks.push(base_uri);
+        let api = self.api(&account.base_uri).await;
+        let is_there = api.status == super::Status::Passed;
+        checks.push(api);
+        if is_right && is_there {
+            checks.extend(self.capabilities().await);
+        } else {
+            // A token goes to no host that is not the account's.
+            checks.extend(skip("SMS workflow", "not asked: the account's API is not where it should be"));
+        }
+        checks
+    }
+
+    /// Whether it answers at all, and as DocuSign does.
+    fn account_server(&self, minted: &Result<(), Arc<auth::Error>>) -> Check {
+        let name = "account server";
+        let base = self.config.upstream.oauth_base();
+        let host = base.split_once("://").map_or(base.as_str(), |(_, host)| host);
+        match minted.as_ref().map_err(|error| &**error) {
+            Err(auth::Error::Unreachable(error)) => {
+                unreachable(name, host, self.config.upstream.is_emulator(), error)
+            }
+            Err(error @ auth::Error::Malformed { .. }) => {
+                Check::failed(name, "answer_unusable", chain(error), error.fix())
+            }
+            Err(error @ (auth::Error::Unavailable { .. } | auth::Error::RateLimited { .. })) => {
+                Check::failed(name, "upstream_unavailable", chain(error), error.fix())
+            }
+            _ => Check::passed(name, format!("{host} answers")),
+        }
+    }
+
+    /// Known once the upstream has answered anything.
+    fn clock(&self) -> Check {
+        let Some(offset) = self.auth.clock_offset() else {
+            return Check::skipped("clock", "not known: the upstream has not answered");
+        };
+        let off = offset.offset.unsigned_abs();
+        if off <= CLOCK_TOLERANCE {
+            return Check::passed("clock", format!("within {} s of the upstream's", off.as_secs().max(1)));
+        }
+        let way = if offset.offset.is_negative() { "ahead of" } else { "behind" };
+        let detail = format!("{} s {way} the upstream's", off.as_secs());
+        let fix = "Set this machine's clock (NTP: timedatectl set-ntp true); the daemon corrects for it meanwhile, up to a day.";
+        Check::failed("clock", "clock_off", detail, fix)
+    }
+
+    fn consent(&self, minted: &Result<(), Arc<auth::Error>>, daemon: &Daemon) -> Check {
+        match minted {
+            Ok(()) => Check::passed("consent", "granted"),
+            Err(error) if error.code() == "consent_required" => {
+                let name = self.name.as_str();
+                let open = self.consent_page();
+                if let Some(detail) = daemon.says(name, "consent_by_another_user") {
+                    let fix = format!(
+                        "Sign out of DocuSign, then open this as the impersonated user, and accept: {open}"
+                    );
+                    return Check::failed("consent", "consent_by_another_user", detail, fix);
+                }
+                let scopes = self.sender.scopes.join(" and ");
+                let detail = format!("not granted by this user to this integration key for {scopes}");
+                let fix = format!(
+                    "Open this as the impersonated user, and accept ({} must be a redirect URI of the app): {open}",
+                    self.redirect()
+                );
+                Check::failed("consent", "consent_missing", detail, fix)
+            }
+            Err(_) => {
+                Check::skipped("consent", "not known: no token was asked for, or it was refused before")
+            }
+        }
+    }
+
+    /// Where the browser comes back to.
+    fn redirect(&self) -> String {
+        let origin = self.config.public.base_url.as_ref();
+        origin.map_or_else(|| LANDING.to_owned(), |origin| format!("{}/consent/callback", origin.as_str()))
+    }
+
+    /// The page on which this sender's user consents, with the state that lets the daemon tell who did.
+    fn consent_page(&self) -> String {
+        let name = self.name.as_str();
+        let states = ConsentStates::derive(&self.config.store.secret());
+        let asked = self.config.public.base_url.as_ref().map(|_| states.issue(name, self.clock.now()));
+        let (state, verifier) =
+            (asked.as_ref().map(|asked| asked.state.as_str()), asked.as_ref().map(|asked| &asked.verifier));
+        let url = self.auth.consent_url(name, ConsentBy::Individual, &self.redirect(), state, verifier);
+        url.unwrap_or_else(|error| error.to_string())
+    }
+
+    /// Whether the account server would send a browser back to us. Asked as a browser asks, which shows the
+    /// sign-in page and changes nothing; for an address that is not listed it shows an error page instead.
+    /// The vendor publishes no status for that page: a client error is taken for one (inferred).
+    async fn redirect_uri(&self, minted: &Result<(), Arc<auth::Error>>) -> Check {
+        let name = "redirect URI";
+        if self.config.public.base_url.is_none() {
+            return Check::skipped(name, "public.base_url is not set: nobody comes back to us");
+        }
+        let is_known = minted.as_ref().map_or_else(|error| error.code() == "consent_required", |()| true);
+        if !is_known {
+            return Check::skipped(name, "not asked: the account server does not take our key");
+        }
+        let redirect = self.redirect();
+        let Ok(url) = Url::parse(&self.consent_page()) else {
+            return Check::skipped(name, "no consent link can be made");
+        };
+        match self.http.send(Request::get(url)).await {
+            Ok(answer) if answer.status.is_client_error() => {
+                let fix = format!(
+                    "Add {redirect}, to the letter, under Apps and Keys > your app > Additional settings > Redirect URIs."
+                );
+                Check::failed(
+                    name,
+                    "redirect_uri_unregistered",
+                    format!("the app does not list {redirect}"),
+                    fix,
+                )
+            }
+            Ok(answer) if answer.status.is_server_error() => {
+                Check::skipped(name, format!("the consent page answers HTTP {}", answer.status.as_u16()))
+            }
+            Ok(_) => Check::passed(name, redirect),
+            Err(error) => Check::skipped(name, chain(&error)),
+        }
+    }
+
+    /// Whether the account's own host can be reached; asked without a token.
+    async fn api(&self, base: &Url) -> Check {
+        let mut url = base.clone();
+        url.set_path("/restapi/service_information");
+        let host = base.host_str().unwrap_or_default().to_owned();
+        match self.http.send(Request::get(url)).await {
+            Ok(answer) if answer.status.is_success() => Check::passed("API", format!("{host} answers")),
+            Ok(answer) => {
+                let detail = format!("{host} answers HTTP {}", answer.status.as_u16());
+                let fix = "See DocuSign's status page, and whether a proxy answers in its place; try again in a minute.";
+                Check::failed("API", "upstream_unavailable", detail, fix)
+            }
+            Err(error) => unreachable("API", &host, self.config.upstream.is_emulator(), &error),
+        }
+    }
+
+    async fn capabilities(&self) -> Vec<Check> {
+        let acting = match self.esign.acting(&self.name).await {
+            Ok(acting) => acting,
+            Err(error) => return skip("SMS workflow", &chain(&error)),
+        };
+        let deadline = Deadline::within(&*self.clock, PATIENCE);
+        let workflow = match self.esign.sms_workflow(&acting, deadline).await {
+            Ok(id) => Check::passed("SMS workflow", id),
+            Err(esign::Error::SmsAuthUnavailable) => Check::failed(
+                "SMS workflow",
+                "sms_workflow_absent",
+                "the account has no identity verification by phone",
+                "Have phone authentication switched on for the DocuSign account (ask its account manager), or do without sms_auth.",
+            ),
+            Err(error @ esign::Error::Limited { .. }) => {
+                Check::skipped("SMS workflow", format!("not asked: {}", chain(&error)))
+            }
+            Err(error) => {
+                let fix = "See the checks above; try again in a minute.";
+                Check::failed("SMS workflow", "upstream_unavailable", chain(&error), fix)
+            }
+        };
+        let left = self.esign.budget().remaining(&acting.account);
+        let detail = format!(
+            "{} of {} calls left this hour (until {}), {} of {} in 30 s",
+            left.hour, left.hour_limit, left.resets_at, left.burst, left.burst_limit
+        );
+        let budget = if left.hour * 10 < left.hour_limit {
+            let fix = "Find what else spends this account's calls (API Dashboard in DocuSign Admin), or ask DocuSign for a higher limit.";
+            Check::failed("budget", "budget_low", detail, fix)
+        } else {
+            Check::passed("budget", detail)
+        };
+        vec![workflow, budget]
+    }
+}
+
+/// Why there is no account, in a word.
+fn not_there(error: &auth::Error) -> &'static str {
+    match error {
+        auth::Error::NotInAccount(NotInAccount::BadBaseUri { .. }) => "base_uri_elsewhere",
+        auth::Error::NotInAccount(NotInAccount::NameTwice { .. } | NotInAccount::NoDefault { .. }) => {
+            "account_ambiguous"
+        }
+        auth::Error::NotInAccount(_) => "user_not_in_account",
+        other => other.cause(),
+    }
+}
+
+/// An account of the other environment answers with confusing codes; its host tells at once.
+fn base_uri(config: &Config, base: &Url) -> Check {
+    let host = base.host_str().unwrap_or_default();
+    let is_demo = host == "demo.docusign.net";
+    let (is_right, fix) = match config.upstream.environment() {
+        Environment::Demo => (
+            is_demo,
+            "Use an account, a user and an integration key of a developer account, or set upstream.environment to \"production\".",
+        ),
+        Environment::Emulator => (
+            crate::config::is_loopback(base),
+            "Use an account of this emulator (`account`), or set upstream.environment to where the account lives.",
+        ),
+        Environment::Production => (
+            host.ends_with(".docusign.net") && !is_demo,
+            "Use an account, a user and an integration key of production, or set upstream.environment to \"demo\".",
+        ),
+    };
+    if is_right {
+        return Check::passed("base URI", base.origin().ascii_serialization());
+    }
+    let detail = format!("the account lives on {host}, which does not belong to this environment");
+    Check::failed("base URI", "base_uri_elsewhere", detail, fix)
+}

@@ -1,0 +1,134 @@
+//! The operators' password: one argon2 hash in the settings, tried slowly.
+//!
+//! A try costs memory and time on purpose, so only one runs at a time, and few in a row may be wrong. The
+//! count is one for all, not one a network: behind a proxy all operators share an address anyway, and whoever
+//! floods the login keeps operators from this page only; `/readyz`, `/metrics` and `doctor` need no login.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac, rand};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Semaphore;
+
+/// Wrong passwords in a row.
+const BURST: f64 = 5.0;
+/// How many a second come back.
+const REFILL: f64 = 1.0 / 12.0;
+
+/// What guards the login.
+#[derive(Debug)]
+pub(super) struct Gate {
+    hash: SecretString,
+    one_at_a_time: Semaphore,
+    left: Mutex<(f64, Duration)>,
+    /// Ties a login form to the browser that it was shown to.
+    key: Key,
+}
+
+struct Key(hmac::Key);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+/// What became of a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is the password.
+    Right,
+    /// It is not.
+    Wrong,
+    /// Too many were wrong: the next try after so long.
+    Wait(Duration),
+}
+
+impl Gate {
+    /// Guards with this hash, a PHC text that the settings have checked.
+    pub(super) fn new(hash: SecretString) -> Self {
+        let mut secret = [0; 32];
+        rand::fill(&mut secret).expect("the system gives random bytes");
+        Self {
+            hash,
+            one_at_a_time: Semaphore::new(1),
+            left: Mutex::new((BURST, Duration::ZERO)),
+            key: Key(hmac::Key::new(hmac::HMAC_SHA256, &secret)),
+        }
+    }
+
+    /// Tries a password. What is tried is counted before it is known to be wrong, so that many tries at once
+    /// are not free.
+    pub(super) async fn admits(&self, password: SecretString, uptime: Duration) -> Verdict {
+        if let Err(wait) = self.take(uptime) {
+            return Verdict::Wait(wait);
+        }
+        let Ok(_turn) = self.one_at_a_time.acquire().await else { return Verdict::Wrong };
+        let hash = self.hash.clone();
+        let is_right = tokio::task::spawn_blocking(move || {
+            PasswordHash::new(hash.expose_secret()).is_ok_and(|hash| {
+                Argon2::default().verify_password(password.expose_secret().as_bytes(), &hash).is_ok()
+            })
+        });
+        if is_right.await.unwrap_or(false) {
+            self.lock().0 = BURST;
+            return Verdict::Right;
+        }
+        Verdict::Wrong
+    }
+
+    /// The token of a login form for the browser with this cookie.
+    pub(super) fn form_token(&self, cookie: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.key.0, cookie.as_bytes()))
+    }
+
+    /// Whether a login form was shown to the browser with this cookie.
+    pub(super) fn is_form_token(&self, cookie: &str, token: &str) -> bool {
+        verify_slices_are_equal(self.form_token(cookie).as_bytes(), token.as_bytes()).is_ok()
+    }
+
+    fn take(&self, uptime: Duration) -> Result<(), Duration> {
+        let mut state = self.lock();
+        let (left, last) = *state;
+        let left = uptime.saturating_sub(last).as_secs_f64().mul_add(REFILL, left).min(BURST);
+        if left < 1.0 {
+            *state = (left, uptime);
+            return Err(Duration::from_secs_f64((1.0 - left) / REFILL));
+        }
+        *state = (left - 1.0, uptime);
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (f64, Duration)> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn five_wrong_ones_in_a_row_and_then_a_wait_also_for_the_right_one() {
+        let salt = argon2::password_hash::SaltString::encode_b64(b"some salt").unwrap();
+        let params = argon2::Params::new(64, 1, 1, None).unwrap();
+        let argon = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+        let hash = argon2::PasswordHasher::hash_password(&argon, b"open sesame", &salt).unwrap().to_string();
+        let gate = Gate::new(hash.into());
+        let at = Duration::from_secs(1_000);
+        for _ in 0..5 {
+            assert_eq!(gate.admits("guess".into(), at).await, Verdict::Wrong);
+        }
+        let Verdict::Wait(wait) = gate.admits("open sesame".into(), at).await else { panic!("no wait") };
+        assert_eq!(wait.as_secs(), 12);
+        assert_eq!(gate.admits("open sesame".into(), at + wait).await, Verdict::Right);
+        assert_eq!(gate.admits("guess".into(), at + wait).await, Verdict::Wrong, "all tries are back");
+        let token = gate.form_token("browser");
+        assert!(gate.is_form_token("browser", &token) && !gate.is_form_token("other", &token));
+    }
+}

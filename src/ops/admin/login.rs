@@ -1,0 +1,98 @@
+//! Logging in and out.
+
+use axum::{
+    extract::{Form, State},
+    http::{HeaderMap, StatusCode, header},
+    response::Response,
+};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{
+    Admin, Asked,
+    gate::Verdict,
+    page, request,
+    session::{COOKIE, LIFE, cookie, random},
+};
+
+/// Ties the login form to the browser that it was shown to.
+const FORM_COOKIE: &str = "countersign_operator_form";
+/// How long a login form may lie open.
+const FORM_LIFE_S: u64 = 3_600;
+
+/// What the login form sends.
+#[derive(Deserialize)]
+pub(super) struct Entry {
+    password: SecretString,
+    token: String,
+}
+
+/// `GET /admin/login`.
+pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    if admin.session(&headers).is_some() {
+        return request::see_other("/admin/");
+    }
+    form(&admin, &headers, StatusCode::OK, None)
+}
+
+/// `POST /admin/login`.
+pub(super) async fn enter(State(admin): State<Admin>, headers: HeaderMap, form: Form<Entry>) -> Response {
+    let Some(gate) = &admin.parts.gate else { return request::text(StatusCode::NOT_FOUND, page::OFF) };
+    let Entry { password, token } = form.0;
+    let is_shown = cookie(&headers, FORM_COOKIE).is_some_and(|shown| gate.is_form_token(&shown, &token));
+    if !request::is_ours(&headers) || !is_shown {
+        return self::form(&admin, &headers, StatusCode::FORBIDDEN, Some(page::Refusal::Foreign));
+    }
+    let uptime = admin.parts.given.clock.uptime();
+    match gate.admits(password, uptime).await {
+        Verdict::Right => {
+            tracing::info!("an operator has logged in");
+            let id = admin.parts.sessions.begin(uptime);
+            let mut response = request::see_other("/admin/");
+            let headers_out = response.headers_mut();
+            headers_out.append(header::SET_COOKIE, admin.cookie(&headers, COOKIE, &id, LIFE.as_secs()));
+            headers_out.append(header::SET_COOKIE, admin.cookie(&headers, FORM_COOKIE, "", 0));
+            response
+        }
+        Verdict::Wrong => {
+            tracing::warn!("a wrong operator password");
+            self::form(&admin, &headers, StatusCode::UNAUTHORIZED, Some(page::Refusal::Wrong))
+        }
+        Verdict::Wait(wait) => {
+            let seconds = wait.as_secs().max(1);
+            let refusal = Some(page::Refusal::Wait(seconds));
+            let mut response = self::form(&admin, &headers, StatusCode::TOO_MANY_REQUESTS, refusal);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
+        }
+    }
+}
+
+/// `POST /admin/logout`.
+pub(super) async fn leave(State(admin): State<Admin>, headers: HeaderMap, form: Form<Asked>) -> Response {
+    let is_meant = request::is_ours(&headers)
+        && admin.session(&headers).is_some_and(|session| session.is_token(&form.0.token));
+    let mut response = request::see_other("/admin/login");
+    if is_meant && let Some(id) = cookie(&headers, COOKIE) {
+        admin.parts.sessions.end(&id);
+        response.headers_mut().append(header::SET_COOKIE, admin.cookie(&headers, COOKIE, "", 0));
+    }
+    response
+}
+
+/// The login form, for this browser: its cookie is kept if it has one, so that two open forms both work.
+fn form(admin: &Admin, headers: &HeaderMap, status: StatusCode, refusal: Option<page::Refusal>) -> Response {
+    let Some(gate) = &admin.parts.gate else { return request::text(StatusCode::NOT_FOUND, page::OFF) };
+    let shown = cookie(headers, FORM_COOKIE).filter(|shown| is_random(shown)).unwrap_or_else(random);
+    let html = page::login(admin, &gate.form_token(&shown), refusal);
+    let mut response = request::page(&admin.parts.look, status, &html);
+    response
+        .headers_mut()
+        .append(header::SET_COOKIE, admin.cookie(headers, FORM_COOKIE, &shown, FORM_LIFE_S));
+    response
+}
+
+/// Whether it looks like what we give out; the token proves the rest.
+fn is_random(text: &str) -> bool {
+    text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}

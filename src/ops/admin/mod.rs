@@ -1,0 +1,196 @@
+//! `/admin/`: the operators' status page. How each sender stands, where its consent is given, what is left
+//! of the budget and what waits; a check may be asked for, and that is all that can be done here.
+//!
+//! Off unless `ops.operator_password_hash` is set. It must never show a token, a key, a name of a person or a
+//! link of a visitor; nothing here calls the upstream but the check, which an operator asked for (rule T4).
+//!
+//! The page works without script: then it loads itself again. With script, a stream brings what has changed
+//! and only that part is replaced, so the tick of a consent appears by itself.
+//!
+//! | Limit | Is | In |
+//! |---|---|---|
+//! | life of a login | 1 h, whatever is done with it | `session` |
+//! | logins at a time | 64, the oldest goes | `session` |
+//! | wrong passwords | 5 at once, then one in 12 s, over all; one is tried at a time | `gate` |
+//! | body of a form | 4 KiB | `mod` |
+//! | open streams | 32 | `stream` |
+
+mod gate;
+mod login;
+mod page;
+mod request;
+mod session;
+mod sheet;
+mod stream;
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Form, Path, Query, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+    routing::{get, post},
+};
+use secrecy::SecretString;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use self::{gate::Gate, session::Sessions};
+use crate::{
+    auth::{Auth, consent_state::ConsentStates},
+    clock::SharedClock,
+    domain::SenderName,
+    esign,
+    look::Look,
+    ops::Health,
+    signing::Signings,
+    store::SharedStore,
+};
+
+/// A form holds a password and a token.
+const MAX_FORM_BYTES: usize = 4 * 1024;
+/// How long the check's button waits for the answer before the page comes back.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the page is built on.
+#[derive(Debug)]
+pub struct Dependencies {
+    /// The argon2 hash of the operators' password; none: the page is off.
+    pub password_hash: Option<SecretString>,
+    /// Whether the listener speaks TLS itself.
+    pub is_tls: bool,
+    /// How it looks.
+    pub look: Look,
+    /// Which DocuSign this is, in words.
+    pub environment: &'static str,
+    /// How the daemon does.
+    pub health: Health,
+    /// The senders.
+    pub auth: Auth,
+    /// Their accounts and budgets.
+    pub esign: Arc<esign::Client>,
+    /// What waits to be created.
+    pub signings: Signings,
+    /// What waits to be delivered.
+    pub store: SharedStore,
+    /// Makes the `state` of consent links.
+    pub consents: ConsentStates,
+    /// Where the consent page sends the browser back to.
+    pub public_origin: Option<String>,
+    /// The time.
+    pub clock: SharedClock,
+    /// Ends the streams.
+    pub closing: CancellationToken,
+}
+
+/// What handlers work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    given: Dependencies,
+    look: Look,
+    gate: Option<Gate>,
+    sessions: Sessions,
+    streams: Arc<tokio::sync::Semaphore>,
+}
+
+impl Admin {
+    /// Puts the page together.
+    pub fn new(given: Dependencies) -> Self {
+        let parts = Parts {
+            look: given.look.extended(sheet::RULES),
+            gate: given.password_hash.clone().map(Gate::new),
+            sessions: Sessions::default(),
+            streams: Arc::new(tokio::sync::Semaphore::new(stream::MAX_STREAMS)),
+            given,
+        };
+        Self { parts: Arc::new(parts) }
+    }
+}
+
+/// Its routes.
+pub fn router(admin: Admin) -> Router {
+    if admin.parts.gate.is_none() {
+        let off = || async { request::text(StatusCode::NOT_FOUND, page::OFF) };
+        return Router::new().route("/admin", get(off)).route("/admin/", get(off));
+    }
+    Router::new()
+        .route("/admin", get(|| async { request::see_other("/admin/") }))
+        .route("/admin/", get(overview))
+        .route("/admin/login", get(login::show).post(login::enter))
+        .route("/admin/logout", post(login::leave))
+        .route("/admin/stream", get(stream::open))
+        .route("/admin/senders/{name}/consent", get(consent))
+        .route("/admin/senders/{name}/check", post(check))
+        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .with_state(admin)
+}
+
+#[derive(Debug, Deserialize)]
+struct Came {
+    /// How a check ended, if the page comes back from one.
+    checked: Option<String>,
+}
+
+async fn overview(State(admin): State<Admin>, headers: HeaderMap, came: Query<Came>) -> Response {
+    let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    let view = view::look(&admin.parts.given).await;
+    let notice = came.0.checked.as_deref().and_then(page::Notice::of);
+    request::page(&admin.parts.look, StatusCode::OK, &page::overview(&admin, &session, &view, notice))
+}
+
+async fn consent(State(admin): State<Admin>, headers: HeaderMap, Path(name): Path<String>) -> Response {
+    let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    let view = view::look(&admin.parts.given).await;
+    let links = view::links(&admin.parts.given, &name);
+    match (view.senders.iter().find(|sender| *sender.name == *name), links) {
+        (Some(sender), Some(links)) => {
+            let html = page::consent(&admin, &session, sender, &links);
+            request::page(&admin.parts.look, StatusCode::OK, &html)
+        }
+        _ => request::text(StatusCode::NOT_FOUND, "there is no sender of this name\n"),
+    }
+}
+
+/// Every form carries the login's own token.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    token: String,
+}
+
+/// A token is asked for now, and with it the user's account.
+async fn check(
+    State(admin): State<Admin>,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+    form: Form<Asked>,
+) -> Response {
+    let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    if !request::is_ours(&headers) || !session.is_token(&form.0.token) {
+        return request::text(StatusCode::FORBIDDEN, page::FOREIGN);
+    }
+    let given = &admin.parts.given;
+    if given.auth.status(&name).is_err() {
+        return request::text(StatusCode::NOT_FOUND, "there is no sender of this name\n");
+    }
+    tracing::info!(sender = name, "an operator asks for a check");
+    let (auth, esign) = (given.auth.clone(), Arc::clone(&given.esign));
+    let sender = SenderName::new(name.as_str());
+    let work = tokio::spawn(async move {
+        auth.prove(sender.as_str()).await.map_err(|_| ())?;
+        // Where the account lives may have changed.
+        esign.forget(&sender);
+        esign.acting(&sender).await.map(|_| ()).map_err(|_| ())
+    });
+    let ended = tokio::select! {
+        done = work => if matches!(done, Ok(Ok(()))) { "good" } else { "bad" },
+        () = given.clock.sleep(PATIENCE) => "waiting",
+    };
+    request::see_other(&format!("/admin/?checked={ended}#sender-{name}"))
+}

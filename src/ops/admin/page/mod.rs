@@ -1,0 +1,345 @@
+//! The pages: pure functions from what there is to see to HTML.
+//!
+//! A part that may change stands in an element with `data-part`, `data-version` (a digest of it, so that the
+//! script need not compare) and `data-say` (what a screen reader is told when it changes).
+
+use jiff::Timestamp;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{
+    Admin,
+    session::Session,
+    sheet,
+    view::{Links, SenderView, View},
+};
+use crate::{
+    auth::consent::Consent,
+    look::Icon,
+    ops::{Report, Status},
+};
+
+mod sender;
+
+/// What is said where the page is off.
+pub(super) const OFF: &str = "The status page is off: ops.operator_password_hash is not set. \
+    `countersign operator password` makes a password and prints the line for the settings.\n";
+/// What is said to a form that is not ours.
+pub(super) const FOREIGN: &str = "This form was not sent from the status page; open it again.\n";
+/// How often the page loads itself again where no script runs, while something is wrong and otherwise.
+const REFRESH_S: [u32; 2] = [5, 30];
+
+/// Why nobody was let in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refusal {
+    /// The form was not shown to this browser, or lay there too long.
+    Foreign,
+    /// Too many were wrong; so many seconds.
+    Wait(u64),
+    /// The password is wrong.
+    Wrong,
+}
+
+/// How a check ended that was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Notice {
+    /// Well.
+    Good,
+    /// It did not.
+    Bad,
+    /// Not yet.
+    Waiting,
+}
+
+impl Notice {
+    /// From the word in the page's address; anything else is nothing.
+    pub(super) fn of(word: &str) -> Option<Self> {
+        match word {
+            "good" => Some(Self::Good),
+            "bad" => Some(Self::Bad),
+            "waiting" => Some(Self::Waiting),
+            _ => None,
+        }
+    }
+
+    fn draw(self) -> Markup {
+        let (tone, icon, text) = match self {
+            Self::Good => ("good", Icon::Check, "Checked: DocuSign gave a token, and the account is there."),
+            Self::Bad => ("bad", Icon::Warning, "Checked: it did not work. What was wrong is below."),
+            Self::Waiting => ("warn", Icon::Clock, "The check is not done yet. What it finds appears below."),
+        };
+        html! { p class={ "tick " (tone) } role="status" { (icon.draw()) span { (text) } } }
+    }
+}
+
+/// The form to log in.
+pub(super) fn login(admin: &Admin, token: &str, refusal: Option<Refusal>) -> Markup {
+    let error = refusal.map(|refusal| match refusal {
+        Refusal::Foreign => {
+            "This form is too old or was not sent from this page. Please try again.".to_owned()
+        }
+        Refusal::Wait(seconds) => format!("Too many wrong passwords. Try again in {seconds} s."),
+        Refusal::Wrong => "This is not the operators' password.".to_owned(),
+    });
+    let content = html! {
+        main.narrow id="main" {
+            div.card {
+                div.icon { (Icon::Lock.draw()) }
+                h1 { "Operators" }
+                p { "How the senders stand, where consent is given, and what to do next." }
+                form method="post" action="/admin/login" {
+                    input type="hidden" name="token" value=(token);
+                    label for="password" { "Password" }
+                    input id="password" name="password" type="password" autocomplete="current-password" required
+                        autofocus aria-invalid=[error.as_ref().map(|_| "true")]
+                        aria-describedby=[error.as_ref().map(|_| "error")];
+                    @if let Some(error) = &error {
+                        p.problem id="error" role="alert" { (error) }
+                    }
+                    button.button type="submit" { span { "Log in" } (Icon::Arrow.draw()) }
+                }
+                p.quiet { "The daemon's settings hold only a hash of it; a login lasts an hour." }
+            }
+        }
+    };
+    frame(admin, "Log in", None, None, &content)
+}
+
+/// The page.
+pub(super) fn overview(admin: &Admin, session: &Session, view: &View, notice: Option<Notice>) -> Markup {
+    let content = html! {
+        main id="main" {
+            @if let Some(notice) = notice { (notice.draw()) }
+            (whole(&view.report))
+            div.senders { @for sender in &view.senders { (sender::card(session, sender, view.now)) } }
+            (budget(view))
+            (queue(view))
+        }
+    };
+    let is_well = view.report.status == Status::Ready;
+    frame(admin, "Status", Some(session), Some(REFRESH_S[usize::from(is_well)]), &content)
+}
+
+/// Where a sender's consent is given, and the tick when it was.
+pub(super) fn consent(admin: &Admin, session: &Session, sender: &SenderView, links: &Links) -> Markup {
+    let name = &sender.name;
+    let user = sender.status.user_id.map(|id| id.to_string()).unwrap_or_default();
+    let content = html! {
+        main.narrow id="main" {
+            p { a href="/admin/" { "Back to all senders" } }
+            div.card {
+                h1 { "Consent for " (name) }
+                (sender::tick(sender))
+                h2 { "As the impersonated user" }
+                ol.steps {
+                    li { "Open the link in a browser in which nobody else is logged in to DocuSign." }
+                    li { "Log in as the user " code { (user) } ", and accept." }
+                    li {
+                        @if links.comes_back { "You come back to a page of ours that says whether it took; the tick appears here, too." }
+                        @else { "The tick appears here within a minute, or at once after Check now." }
+                    }
+                }
+                a.button id="open" href=(links.individual) target="_blank" rel="noopener noreferrer" {
+                    span { "Open DocuSign's consent page" } (Icon::Arrow.draw())
+                }
+                details id="copy" {
+                    summary { "Send the link to somebody else" }
+                    label for="individual" { "Good for a week, for that user only" }
+                    textarea id="individual" readonly { (links.individual) }
+                }
+                details id="organisation" {
+                    summary { "As an administrator, for all users of the organisation" }
+                    p.quiet { "Counts for every user of the organisation's claimed domains; only an organisation administrator can accept." }
+                    label for="organisation-link" { "The administrator's link" }
+                    textarea id="organisation-link" readonly { (links.organisation) }
+                    p { a href=(links.organisation) target="_blank" rel="noopener noreferrer" { "Open it" } }
+                }
+                p.quiet { code { (links.redirect_uri) } " must be a redirect URI of the app in Apps and Keys, to the letter." }
+                (check_form(session, sender))
+            }
+        }
+    };
+    let refresh = REFRESH_S[usize::from(sender.status.consent == Consent::Granted)];
+    frame(admin, &format!("Consent for {name}"), Some(session), Some(refresh), &content)
+}
+
+/// Everything that may change, for the stream: of both pages, since it does not know which one is open.
+pub(super) fn parts(session: &Session, view: &View) -> Markup {
+    html! {
+        (whole(&view.report))
+        @for sender in &view.senders { (sender::card(session, sender, view.now)) (sender::tick(sender)) }
+        (budget(view))
+        (queue(view))
+    }
+}
+
+fn frame(
+    admin: &Admin,
+    title: &str,
+    session: Option<&Session>,
+    refresh_s: Option<u32>,
+    content: &Markup,
+) -> Markup {
+    let look = &admin.parts.look;
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="robots" content="noindex, nofollow";
+                meta name="referrer" content="no-referrer";
+                @if let Some(seconds) = refresh_s {
+                    noscript { meta http-equiv="refresh" content=(seconds); }
+                }
+                title { (title) " · countersign" }
+                style { (PreEscaped(look.style())) }
+            }
+            body {
+                a.skip href="#main" { "To the content" }
+                header {
+                    span.mark { (Icon::Pen.draw()) }
+                    span { "countersign" }
+                    span.pill { (admin.parts.given.environment) }
+                    @if let Some(session) = session {
+                        form method="post" action="/admin/logout" {
+                            input type="hidden" name="token" value=(session.token);
+                            button.button.plain.small type="submit" { "Log out" }
+                        }
+                    }
+                }
+                (content)
+                footer { @if session.is_some() { p.quiet id="news" role="status" aria-live="polite" {} } }
+                @if session.is_some() { script { (PreEscaped(sheet::SCRIPT)) } }
+            }
+        }
+    }
+}
+
+/// A part: its version is a digest of what it shows.
+fn part(name: &str, class: &str, say: &str, content: &Markup) -> Markup {
+    let version = version(&content.0);
+    html! {
+        section id=(name) class=(class) data-part=(name) data-version=(version) data-say=(say) { (content) }
+    }
+}
+
+fn version(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().take(6).fold(String::new(), |all, byte| format!("{all}{byte:02x}"))
+}
+
+/// How the whole does.
+fn whole(report: &Report) -> Markup {
+    let (tone, icon, word) = match report.status {
+        Status::Ready => ("good", Icon::Check, "Ready"),
+        Status::Degraded => ("warn", Icon::Warning, "Degraded"),
+        Status::NotReady => ("bad", Icon::Cross, "Not ready"),
+    };
+    let meaning = match report.status {
+        Status::Ready => "All is well.",
+        Status::Degraded => "Visitors are served, but something needs attention or will run out.",
+        Status::NotReady => "Visitors cannot be served.",
+    };
+    let content = html! {
+        div.bar { h1 { "Status" } span class={ "pill " (tone) } { (icon.draw()) (word) } }
+        p { (meaning) " Since " (time(report.since)) "." }
+        @for reason in report.reasons.iter().filter(|reason| !reason.part.starts_with("sender.")) {
+            div class={ "problem" @if reason.status == Status::Degraded { " warn" } } {
+                p { strong { (reason.part) } ": " (reason.detail) }
+            }
+        }
+    };
+    part("whole", "card", &format!("The daemon is {}.", word.to_lowercase()), &content)
+}
+
+fn check_form(session: &Session, sender: &SenderView) -> Markup {
+    html! {
+        form method="post" action={ "/admin/senders/" (sender.name) "/check" } {
+            input type="hidden" name="token" value=(session.token);
+            button.button.plain.small id={ "check-" (sender.name) } type="submit" {
+                "Check now" span.visually-hidden { ": " (sender.name) }
+            }
+        }
+    }
+}
+
+/// What is left of the accounts' calls.
+fn budget(view: &View) -> Markup {
+    let content = html! {
+        h2 { "Calls left" }
+        @if view.budgets.is_empty() { p.quiet { "No call was made yet." } }
+        @else {
+            div.scroll role="region" aria-label="Calls left, by account" tabindex="0" { table {
+                caption { "By account; DocuSign counts an hour from its top" }
+                thead { tr { th scope="col" { "Account" } th scope="col" { "This hour" } th scope="col" { "In 30 s" } th scope="col" { "At this pace" } } }
+                tbody {
+                    @for (account, left, forecast) in &view.budgets {
+                        tr {
+                            th scope="row" { code { (account) } }
+                            td {
+                                meter min="0" max=(left.hour_limit) low=(left.hour_limit / 10) optimum=(left.hour_limit) value=(left.hour)
+                                    aria-label={ "Calls left this hour: " (left.hour) " of " (left.hour_limit) } {}
+                                " " (left.hour) " of " (left.hour_limit)
+                                span.quiet { ", full again at " (time(left.resets_at)) }
+                            }
+                            td { (left.burst) " of " (left.burst_limit) }
+                            td {
+                                @match forecast.exhausted_at {
+                                    Some(at) => { strong { "used up at " (time(at)) } }
+                                    None => { "enough" }
+                                }
+                            }
+                        }
+                    }
+                }
+            } }
+        }
+    };
+    part("budget", "card", "", &content)
+}
+
+/// What waits, and the clock.
+fn queue(view: &View) -> Markup {
+    let content = html! {
+        h2 { "What waits" }
+        dl {
+            dt { "Envelopes to be made" }
+            dd { @match view.queue.unsettled { Some(count) => { (count) } None => { "the store does not say" } } }
+            dt { "Oldest event for a webhook" }
+            dd {
+                @match view.queue.oldest_delivery {
+                    Some(age) => { (minutes(age)) }
+                    None => { "none waits" }
+                }
+            }
+            dt { "This machine's clock" }
+            dd {
+                @match view.clock_offset {
+                    Some(offset) if offset.unsigned_abs().as_secs() > 30 => {
+                        strong { (offset.unsigned_abs().as_secs()) " s " @if offset.is_negative() { "ahead" } @else { "behind" } }
+                        span.quiet { "corrected for; set it (NTP)" }
+                    }
+                    Some(_) => { "agrees with DocuSign's" }
+                    None => { "not compared yet" }
+                }
+            }
+        }
+    };
+    part("queue", "card", "", &content)
+}
+
+/// A moment, to the minute: what is shown must not change every second.
+fn time(at: Timestamp) -> Markup {
+    let shown = at.strftime("%Y-%m-%d %H:%M").to_string();
+    html! { time datetime=(at.strftime("%Y-%m-%dT%H:%MZ")) { (shown) " UTC" } }
+}
+
+fn minutes(duration: std::time::Duration) -> String {
+    match duration.as_secs() / 60 {
+        0 => "under a minute".to_owned(),
+        1 => "1 minute".to_owned(),
+        minutes @ 2..=120 => format!("{minutes} minutes"),
+        minutes @ 121..=2_880 => format!("{} hours", minutes / 60),
+        minutes => format!("{} days", minutes / 1_440),
+    }
+}

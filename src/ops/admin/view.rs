@@ -1,0 +1,114 @@
+//! What there is to see, gathered once for a page. No token, no key, no name of a person.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Dependencies;
+use crate::{
+    auth::{SenderStatus, consent::ConsentBy, consent_state::ConsentState},
+    budget::{Forecast, Remaining},
+    domain::{AccountId, SenderName},
+    ops::{Report, Status},
+};
+
+/// Where a browser lands if there is no public listener.
+const LANDING: &str = "https://www.docusign.com";
+
+/// Everything on the page.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) report: Report,
+    pub(super) senders: Vec<SenderView>,
+    pub(super) budgets: Vec<(AccountId, Remaining, Forecast)>,
+    pub(super) queue: Queue,
+    /// What would have to be added to our clock, once the upstream has answered.
+    pub(super) clock_offset: Option<SignedDuration>,
+    /// The upstream's time, as far as it is known, cut to the minute: what is shown may change that often.
+    pub(super) now: Timestamp,
+}
+
+/// One sender.
+#[derive(Debug)]
+pub(super) struct SenderView {
+    pub(super) name: Arc<str>,
+    pub(super) health: Status,
+    pub(super) account: Option<AccountId>,
+    pub(super) status: SenderStatus,
+}
+
+/// What waits.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// Creates that are not settled; none if the store does not say.
+    pub(super) unsettled: Option<u64>,
+    /// How long the oldest of our events waits for its receiver.
+    pub(super) oldest_delivery: Option<Duration>,
+}
+
+/// Where consent for a sender is given.
+#[derive(Debug)]
+pub(super) struct Links {
+    pub(super) individual: String,
+    pub(super) organisation: String,
+    pub(super) redirect_uri: String,
+    /// Whether the browser comes back to us.
+    pub(super) comes_back: bool,
+}
+
+/// Looks at everything. Asks the store for two numbers, and nobody else.
+pub(super) async fn look(given: &Dependencies) -> View {
+    let report = given.health.report();
+    let health_of = |name: &str| {
+        let part = format!("sender.{name}");
+        report.reasons.iter().find(|reason| reason.part == part).map_or(Status::Ready, |reason| reason.status)
+    };
+    let senders = given.auth.statuses().into_iter().map(|status| SenderView {
+        name: Arc::clone(&status.name),
+        health: health_of(&status.name),
+        account: given
+            .esign
+            .known(&SenderName::new(Arc::clone(&status.name)))
+            .map(|acting| acting.account.clone()),
+        status,
+    });
+    let senders: Vec<_> = senders.collect();
+    let budget = given.esign.budget();
+    let budgets = budget.all_remaining().into_iter().map(|(account, left)| {
+        let forecast = budget.forecast(&account);
+        (account, left, forecast)
+    });
+    let now = given.clock.now();
+    let oldest = given.store.oldest_pending_delivery().await.ok().flatten();
+    View {
+        senders,
+        budgets: budgets.collect(),
+        queue: Queue {
+            unsettled: given.signings.unsettled().await.ok(),
+            oldest_delivery: oldest.map(|at| now.duration_since(at).unsigned_abs()),
+        },
+        clock_offset: given.auth.clock_offset().map(|offset| offset.offset),
+        now: minute(now),
+        report,
+    }
+}
+
+/// The links of a sender; a fresh state each time, so that the daemon can tell who came back.
+pub(super) fn links(given: &Dependencies, name: &str) -> Option<Links> {
+    let ours = given.public_origin.as_ref().map(|origin| format!("{origin}/consent/callback"));
+    let comes_back = ours.is_some();
+    let redirect_uri = ours.unwrap_or_else(|| LANDING.to_owned());
+    let url = |by, asked: Option<&ConsentState>| {
+        let (state, verifier) = (asked.map(|asked| asked.state.as_str()), asked.map(|asked| &asked.verifier));
+        given.auth.consent_url(name, by, &redirect_uri, state, verifier).ok()
+    };
+    let asked = comes_back.then(|| given.consents.issue(name, given.clock.now()));
+    // An administrator is not the sender's user, so there is nobody to compare: no state.
+    let (individual, organisation) =
+        (url(ConsentBy::Individual, asked.as_ref())?, url(ConsentBy::Organisation, None)?);
+    Some(Links { individual, organisation, redirect_uri, comes_back })
+}
+
+fn minute(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second().div_euclid(60) * 60).unwrap_or(at)
+}

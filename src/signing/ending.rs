@@ -1,0 +1,169 @@
+//! What time brings by itself: the end at the caller's own hour, and a purge followed to its end.
+//!
+//! A signing that has something coming carries it as [`Work`] in the store, so that it is done by whichever
+//! daemon is there at that time, once. What the upstream says is the fact; here is only asked for it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    audit::Act,
+    domain::{CallerName, EnvelopeFact, Fact, SignerStatus, Signing, SigningId, SigningStatus},
+    esign::PurgeScope,
+    signing::{Error, Signings, create::later, settle::backoff},
+    store::{Durability, Record, Work},
+};
+
+/// Why an envelope is voided when the caller's time is over. Begins as the upstream's own reason does, by
+/// which its events tell an expiry from a void.
+const REASON: &str = "Envelope has expired: the time that its sender gave is over";
+/// The upstream ends envelopes by whole days and by itself; it is given so long to say so.
+const GRACE: Duration = Duration::from_secs(15 * 60);
+/// A purge lies in the upstream's queue for 14 days (eSignature REST API, "Purging documents").
+const PURGE_QUEUE: Duration = Duration::from_secs(14 * DAY);
+/// How long after that it is asked whether its event was lost, how often, and at most until when.
+const PURGE_CHECK: Duration = Duration::from_secs(6 * 3_600);
+const PURGE_CHECKS: u32 = 16;
+const DAY: u64 = 86_400;
+/// The longest wait before something that failed is tried again.
+const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+
+impl Signings {
+    /// Has the documents of an ended signing destroyed at the upstream. It takes two weeks there; repeating
+    /// it meanwhile is harmless. The end is the event `signing.purged`.
+    pub async fn purge(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        scope: PurgeScope,
+    ) -> Result<Signing, Error> {
+        let signing = self.get(caller, id).await?;
+        if signing.purged_at.is_some() || signing.purge_requested_at.is_some() {
+            return Ok(signing);
+        }
+        match signing.status {
+            SigningStatus::Failed => return Err(Error::Closed(signing.status)),
+            status if status.is_terminal() => {}
+            status => {
+                let signer = signing.signers.first().map_or(SignerStatus::Waiting, |signer| signer.status);
+                return Err(Error::NotReady { status: signer, signing: status });
+            }
+        }
+        let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        self.announce(Act::EnvelopePurge, &signing, envelope.as_str()).await?;
+        let trace = self.parts.esign.purge(&acting, envelope, scope, self.at_leisure()).await?;
+        self.retell(id, |signing, now| {
+            if signing.purge_requested_at.is_none() {
+                signing.purge_requested_at = Some(now);
+                signing.remember(now, "purge_asked", None, trace.clone());
+            }
+            Some(purge_work(signing.purge_requested_at.unwrap_or(now), 0))
+        })
+        .await
+    }
+
+    /// Does what has come due for a signing whose create is settled.
+    pub(super) async fn tend(&self, record: Record) -> Result<(), Error> {
+        let now = self.parts.clock.now();
+        let Record { signing, work, .. } = record;
+        let attempts = work.map_or(0, |work| work.attempts);
+        let done = match upkeep(&signing) {
+            None => Ok(None),
+            Some(work) if work.due_at > now && attempts == 0 => Ok(Some(work)),
+            Some(_) if signing.status == SigningStatus::Open => self.expire(&signing).await,
+            Some(_) => self.look_at_purge(&signing, attempts).await,
+        };
+        let next = match done {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(signing.id = %signing.id, %error, "what has come due could not be done: trying again");
+                let wait = error.retry_after(now).unwrap_or_else(|| patient(attempts));
+                Some(Work { due_at: later(now, wait), leased_until: None, attempts: attempts + 1 })
+            }
+        };
+        // A purge may have been asked for meanwhile; what is past is not begun again.
+        let rule =
+            |signing: &mut Signing, now| next.or_else(|| upkeep(signing).filter(|work| work.due_at > now));
+        self.retell(signing.id, rule).await.map(|_| ())
+    }
+
+    /// The caller's time is over: ends the envelope at the upstream, and learns what became of it if it
+    /// had ended already.
+    async fn expire(&self, signing: &Signing) -> Result<Option<Work>, Error> {
+        let Some(envelope) = &signing.envelope else { return Ok(None) };
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        self.announce(Act::EnvelopeVoid, signing, envelope.as_str()).await?;
+        match self.parts.esign.void(&acting, envelope, REASON, self.at_leisure()).await {
+            Ok(trace) => {
+                let fact = Fact::Envelope(EnvelopeFact::Expired);
+                self.take_in(signing.id, &[fact], trace).await?;
+            }
+            // It has ended in another way, and the event is on its way or lost.
+            Err(error) if error.rejection().is_some() => {
+                let after = self.check(signing, envelope).await?;
+                if !after.status.is_terminal() {
+                    return Err(error.into());
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+
+    /// The event of a purge has not come in time: asks, a few times.
+    async fn look_at_purge(&self, signing: &Signing, attempts: u32) -> Result<Option<Work>, Error> {
+        let Some(envelope) = &signing.envelope else { return Ok(None) };
+        let after = self.check(signing, envelope).await?;
+        if after.purged_at.is_some() {
+            return Ok(None);
+        }
+        if attempts >= PURGE_CHECKS {
+            tracing::warn!(signing.id = %signing.id, "a purge was asked for and has not happened: not followed any further");
+            return Ok(None);
+        }
+        let due_at = later(self.parts.clock.now(), Duration::from_secs(DAY));
+        Ok(Some(Work { due_at, leased_until: None, attempts: attempts + 1 }))
+    }
+
+    /// Changes a signing together with the work that is still to be done about it.
+    async fn retell<F>(&self, id: SigningId, mut rule: F) -> Result<Signing, Error>
+    where
+        F: FnMut(&mut Signing, Timestamp) -> Option<Work> + Send,
+    {
+        for _ in 0..super::MAX_CONFLICTS {
+            let record = self.record(id).await?;
+            let mut signing = record.signing;
+            let work = rule(&mut signing, self.parts.clock.now());
+            match self.save(&mut signing, record.version, Vec::new(), work, Durability::Synced).await {
+                Err(Error::Store(crate::store::Error::Conflict)) => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(signing),
+            }
+        }
+        Err(Error::Store(crate::store::Error::Conflict))
+    }
+}
+
+/// What is still to come for a signing whose create is settled.
+pub(super) fn upkeep(signing: &Signing) -> Option<Work> {
+    if signing.status == SigningStatus::Open {
+        let expires_at = signing.expires_at?;
+        let life = Duration::try_from(expires_at.duration_since(signing.created_at)).unwrap_or_default();
+        let is_whole_days = life.as_secs().is_multiple_of(DAY);
+        let due_at = if is_whole_days { later(expires_at, GRACE) } else { expires_at };
+        return Some(Work { due_at, leased_until: None, attempts: 0 });
+    }
+    let asked_at = signing.purge_requested_at.filter(|_| signing.purged_at.is_none())?;
+    Some(purge_work(asked_at, 0))
+}
+
+fn purge_work(asked_at: Timestamp, attempts: u32) -> Work {
+    Work { due_at: later(asked_at, PURGE_QUEUE + PURGE_CHECK), leased_until: None, attempts }
+}
+
+/// 1, 2, 4, 5 s, then a quarter of an hour: nobody waits.
+fn patient(attempts: u32) -> Duration {
+    if attempts < 8 { backoff(attempts) } else { LONGEST_WAIT }
+}

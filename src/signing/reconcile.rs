@@ -1,0 +1,177 @@
+//! The backstop behind Connect: what happened while nobody could tell us (rules F1, F3).
+//!
+//! While a daemon is up it writes its pulse into the store. A start that finds an old one asks the upstream,
+//! by one list call a sender and page, for what has changed since: Connect comes back to an address that was
+//! down after a day, which is too late for people who wait. Besides, signings of which nothing was heard for
+//! a day are asked about, a hundred in one call. Both are spent as checks: when the budget runs low they wait.
+
+use std::{collections::HashMap, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{SenderName, Signing},
+    esign::{self, MAX_LISTED, Since},
+    signing::{Error, Signings},
+    store::Durability,
+};
+
+/// How often the pulse is written.
+const PULSE: Duration = Duration::from_secs(15);
+/// How far before the last pulse the look back begins: clocks differ, and lists lag.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// After so long without a word an open signing is asked about: where events come, and where none can.
+const QUIET: Duration = Duration::from_secs(24 * 3_600);
+const QUIET_WITHOUT_EVENTS: Duration = Duration::from_secs(3_600);
+/// How often quiet signings are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(15 * 60);
+/// Calls for quiet signings in one round, so that a backlog is spread over the day.
+const MAX_BATCHES: usize = 20;
+/// Pages of one look back; what is beyond them is found as quiet.
+const MAX_PAGES: usize = 100;
+/// Open signings that are read to learn whose they are.
+const MAX_OPEN: u32 = 1_000;
+
+impl Signings {
+    /// Runs until the stop. `senders` are those of the settings.
+    pub async fn watch_over(self, senders: Vec<SenderName>, stopping: CancellationToken) {
+        let mut missed = None;
+        let mut next_look = Duration::ZERO;
+        let mut is_first = true;
+        loop {
+            let wait = match self.pulse(&mut missed, is_first, &senders).await {
+                Ok(()) => {
+                    is_first = false;
+                    if self.parts.clock.uptime() >= next_look {
+                        next_look = self.parts.clock.uptime().saturating_add(LOOK_EVERY);
+                        self.ask_about_quiet().await;
+                    }
+                    PULSE
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "what changed while we were away is not known yet: asking again");
+                    error.retry_after(self.parts.clock.now()).unwrap_or(PULSE).clamp(PULSE, LOOK_EVERY)
+                }
+            };
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = self.parts.clock.sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Catches up with what was missed, and only then says that we are here.
+    async fn pulse(
+        &self,
+        missed: &mut Option<Timestamp>,
+        is_first: bool,
+        senders: &[SenderName],
+    ) -> Result<(), Error> {
+        if is_first && missed.is_none() {
+            let last = self.parts.store.last_pulse().await?;
+            *missed = last.map(|last| last.saturating_sub(MARGIN).unwrap_or(last));
+        }
+        if let Some(since) = *missed {
+            let changed = self.catch_up(since, senders).await?;
+            tracing::info!(changed, "caught up with what happened since {since}");
+            *missed = None;
+        }
+        Ok(self.parts.store.pulse(self.parts.clock.now()).await?)
+    }
+
+    /// Asks for every envelope that has changed since then, of the senders that have any open.
+    pub async fn catch_up(&self, since: Timestamp, senders: &[SenderName]) -> Result<usize, Error> {
+        let open = self.parts.store.quiet(self.parts.clock.now(), MAX_OPEN).await?;
+        let is_all = u32::try_from(open.len()).is_ok_and(|count| count < MAX_OPEN);
+        let of = |sender: &SenderName| !is_all || open.iter().any(|record| record.signing.sender == *sender);
+        let mut changed = 0;
+        for sender in senders.iter().filter(|sender| of(sender)) {
+            match self.changes_of(sender, since).await {
+                Ok(count) => changed += count,
+                // What one sender lacks must not keep the others from being asked; they are found as quiet.
+                Err(Error::Upstream(error)) if !error.retryable() => {
+                    tracing::warn!(sender = %sender, code = error.code(), "cannot be asked what changed");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(changed)
+    }
+
+    async fn changes_of(&self, sender: &SenderName, since: Timestamp) -> Result<usize, Error> {
+        let acting = self.parts.esign.acting(sender).await?;
+        let (mut start, mut changed) = (0, 0);
+        for _ in 0..MAX_PAGES {
+            let since = Since::Changed(since);
+            let page = self.parts.esign.list_changes(&acting, since, start, self.at_leisure()).await?;
+            for seen in &page.seen {
+                let Some(record) = self.parts.store.signing_by_envelope(&seen.envelope).await? else {
+                    continue;
+                };
+                changed += usize::from(self.heard(&record.signing, seen).await?);
+            }
+            let Some(next) = page.next else { break };
+            start = next;
+        }
+        Ok(changed)
+    }
+
+    async fn ask_about_quiet(&self) {
+        let has_events = self.parts.settings.events_to.is_some();
+        let quiet = if has_events { QUIET } else { QUIET_WITHOUT_EVENTS };
+        for _ in 0..MAX_BATCHES {
+            match self.reconcile(quiet).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => return tracing::warn!(%error, "quiet signings could not be asked about"),
+            }
+        }
+    }
+
+    /// Asks about open signings that were neither checked nor heard of for `quiet`, one list call for many.
+    /// Answers about how many was asked.
+    pub async fn reconcile(&self, quiet: Duration) -> Result<usize, Error> {
+        let quiet = SignedDuration::try_from(quiet).unwrap_or_default();
+        let before = self.parts.clock.now().saturating_sub(quiet).unwrap_or(Timestamp::MIN);
+        let records = self.parts.store.quiet(before, u32::try_from(MAX_LISTED).unwrap_or(u32::MAX)).await?;
+        let mut by_sender = HashMap::<_, Vec<_>>::new();
+        for record in records {
+            by_sender.entry(record.signing.sender.clone()).or_default().push(record.signing);
+        }
+        let mut asked = 0;
+        for (sender, signings) in by_sender {
+            match self.ask_about(&sender, &signings).await {
+                Ok(()) => asked += signings.len(),
+                Err(error) => tracing::warn!(sender = %sender, %error, "cannot ask about quiet signings"),
+            }
+        }
+        Ok(asked)
+    }
+
+    async fn ask_about(&self, sender: &SenderName, signings: &[Signing]) -> Result<(), Error> {
+        let acting = self.parts.esign.acting(sender).await?;
+        let envelopes: Vec<_> = signings.iter().filter_map(|signing| signing.envelope.clone()).collect();
+        let since = Since::Ids(&envelopes);
+        let page = self.parts.esign.list_changes(&acting, since, 0, self.at_leisure()).await?;
+        for signing in signings {
+            let seen = page.seen.iter().find(|seen| signing.envelope.as_ref() == Some(&seen.envelope));
+            // Also one that the list does not have: it must not stand before the others for ever.
+            self.change(signing.id, Durability::Flushed, |signing, now| {
+                signing.checked_at = Some(now);
+                Ok(Vec::new())
+            })
+            .await?;
+            if let Some(seen) = seen {
+                self.heard(signing, seen).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what a list says of a signing; answers whether that changed it.
+    async fn heard(&self, signing: &Signing, seen: &esign::Seen) -> Result<bool, Error> {
+        let after = self.take_in(signing.id, &seen.facts(&signing.signers), None).await?;
+        Ok(after.sequence != signing.sequence)
+    }
+}

@@ -1,0 +1,292 @@
+//! The operators' status page: who gets in, what it shows, and what cannot be done to it from outside.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode, header};
+use serde_json::json;
+
+use crate::harness::{Reply, TestDaemon, http_client, order};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// What `[ops]` holds of [`PASSWORD`].
+fn hash_line() -> String {
+    format!("operator_password_hash = \"{}\"\n", hash_of(PASSWORD))
+}
+
+/// The hash of a password, cheap to try.
+pub(crate) fn hash_of(password: &str) -> String {
+    let salt = argon2::password_hash::SaltString::encode_b64(b"a test's salt").unwrap();
+    let params = argon2::Params::new(64, 1, 1, None).unwrap();
+    let argon = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    argon2::PasswordHasher::hash_password(&argon, password.as_bytes(), &salt).unwrap().to_string()
+}
+
+/// A browser that keeps cookies.
+struct Operator<'a> {
+    daemon: &'a TestDaemon,
+    cookies: Vec<(String, String)>,
+}
+
+impl<'a> Operator<'a> {
+    fn new(daemon: &'a TestDaemon) -> Self {
+        Self { daemon, cookies: Vec::new() }
+    }
+
+    async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        form: &[(&str, &str)],
+        more: &[(&str, &str)],
+    ) -> Reply {
+        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies = cookies.join("; ");
+        let mut headers = vec![("cookie", cookies.as_str())];
+        headers.extend_from_slice(more);
+        if method == Method::POST {
+            headers.push(("content-type", "application/x-www-form-urlencoded"));
+        }
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let url = format!("{}{path}", self.daemon.ops);
+        let reply = self.daemon.call(method, &url, None, &headers, body.into_bytes()).await;
+        for cookie in reply.headers.get_all(header::SET_COOKIE) {
+            let (name, rest) = cookie.to_str().unwrap().split_once('=').unwrap();
+            let value = rest.split(';').next().unwrap().to_owned();
+            self.cookies.retain(|(known, _)| known != name);
+            if !value.is_empty() {
+                self.cookies.push((name.to_owned(), value));
+            }
+        }
+        reply
+    }
+
+    async fn get(&mut self, path: &str) -> Reply {
+        self.call(Method::GET, path, &[], &[]).await
+    }
+
+    /// Opens the login form and sends it.
+    async fn log_in(&mut self, password: &str) -> Reply {
+        let form = self.get("/admin/login").await;
+        let token = token(&form);
+        self.call(Method::POST, "/admin/login", &[("password", password), ("token", &token)], &[]).await
+    }
+}
+
+/// The token that a page's forms carry.
+fn token(page: &Reply) -> String {
+    let (_, rest) =
+        page.text.split_once("name=\"token\" value=\"").unwrap_or_else(|| panic!("{}", page.text));
+    rest.split('"').next().unwrap().to_owned()
+}
+
+fn location(reply: &Reply) -> &str {
+    reply.headers[header::LOCATION].to_str().unwrap()
+}
+
+async fn daemon() -> TestDaemon {
+    TestDaemon::builder().public().ops(&hash_line()).start().await
+}
+
+#[tokio::test]
+async fn without_a_hash_the_page_is_off_and_says_how_it_comes_on() {
+    let daemon = TestDaemon::start().await;
+    let off = daemon.ops("/admin/").await;
+    assert_eq!(off.status, StatusCode::NOT_FOUND);
+    assert!(off.text.contains("countersign operator password"), "{}", off.text);
+    assert_eq!(daemon.ops("/admin/login").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn only_the_password_opens_it_and_the_login_ends() {
+    let daemon = daemon().await;
+    let mut operator = Operator::new(&daemon);
+    for path in ["/admin/", "/admin/senders/system/consent"] {
+        let reply = operator.get(path).await;
+        assert_eq!((reply.status, location(&reply)), (StatusCode::SEE_OTHER, "/admin/login"));
+    }
+    assert_eq!(operator.get("/admin/stream").await.status, StatusCode::UNAUTHORIZED);
+    let wrong = operator.log_in("guess").await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    assert!(wrong.text.contains("aria-invalid=\"true\""), "{}", wrong.text);
+
+    let right = operator.log_in(PASSWORD).await;
+    assert_eq!((right.status, location(&right)), (StatusCode::SEE_OTHER, "/admin/"));
+    let cookie = right.headers[header::SET_COOKIE].to_str().unwrap();
+    for word in ["HttpOnly", "SameSite=Strict", "Path=/admin/", "Max-Age=3600"] {
+        assert!(cookie.contains(word), "{cookie}");
+    }
+    assert!(!cookie.contains("Secure"), "this is plain HTTP on loopback");
+    let page = operator.get("/admin/").await;
+    assert_eq!(page.status, StatusCode::OK);
+    for header in ["content-security-policy", "x-frame-options", "cache-control"] {
+        assert!(page.headers.contains_key(header), "{header}");
+    }
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+
+    let token = token(&page);
+    let out = operator.call(Method::POST, "/admin/logout", &[("token", &token)], &[]).await;
+    assert_eq!(out.headers[header::LOCATION], "/admin/login");
+    assert_eq!(operator.get("/admin/").await.status, StatusCode::SEE_OTHER);
+
+    operator.log_in(PASSWORD).await;
+    assert_eq!(operator.get("/admin/").await.status, StatusCode::OK);
+    daemon.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(operator.get("/admin/").await.status, StatusCode::SEE_OTHER, "an hour later");
+}
+
+#[tokio::test]
+async fn behind_tls_the_cookie_is_secure() {
+    let proxied = [("x-forwarded-proto", "https")];
+    let daemon = daemon().await;
+    let mut operator = Operator::new(&daemon);
+    let refused = operator.call(Method::GET, "/admin/login", &[], &proxied).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "no proxy was meant to stand in front");
+    let settings = format!("{}allow_forwarded = true\n", hash_line());
+    let daemon = TestDaemon::builder().ops(&settings).start().await;
+    let mut operator = Operator::new(&daemon);
+    let page = operator.call(Method::GET, "/admin/login", &[], &proxied).await;
+    assert!(page.headers[header::SET_COOKIE].to_str().unwrap().ends_with("; Secure"));
+}
+
+#[tokio::test]
+async fn guessing_is_slow() {
+    let daemon = daemon().await;
+    let mut operator = Operator::new(&daemon);
+    for _ in 0..5 {
+        assert_eq!(operator.log_in("guess").await.status, StatusCode::UNAUTHORIZED);
+    }
+    let refused = operator.log_in(PASSWORD).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    let wait: u64 = refused.headers[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    daemon.clock.advance(Duration::from_secs(wait + 1));
+    assert_eq!(operator.log_in(PASSWORD).await.status, StatusCode::SEE_OTHER, "what it said is true");
+}
+
+#[tokio::test]
+async fn forms_from_elsewhere_do_nothing() {
+    let daemon = daemon().await;
+    let mut operator = Operator::new(&daemon);
+    let form = token(&operator.get("/admin/login").await);
+    let entry = [("password", PASSWORD), ("token", form.as_str())];
+    let foreign: [&[(&str, &str)]; 3] =
+        [&[("sec-fetch-site", "cross-site")], &[("origin", "https://evil.example")], &[("origin", "null")]];
+    for headers in foreign {
+        let refused = operator.call(Method::POST, "/admin/login", &entry, headers).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{headers:?}");
+    }
+    let without = [("password", PASSWORD), ("token", "guess")];
+    assert_eq!(
+        operator.call(Method::POST, "/admin/login", &without, &[]).await.status,
+        StatusCode::FORBIDDEN
+    );
+    let mut other = Operator::new(&daemon);
+    other.get("/admin/login").await;
+    let stolen = other.call(Method::POST, "/admin/login", &entry, &[]).await;
+    assert_eq!(stolen.status, StatusCode::FORBIDDEN, "the token of another browser");
+
+    operator.log_in(PASSWORD).await;
+    let token = token(&operator.get("/admin/").await);
+    daemon.forget_requests().await;
+    let check = "/admin/senders/system/check";
+    for (sent, headers) in [("guess", foreign[0]), ("guess", &[][..]), (token.as_str(), foreign[1])] {
+        let refused = operator.call(Method::POST, check, &[("token", sent)], headers).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{sent} {headers:?}");
+    }
+    assert_eq!(operator.call(Method::POST, check, &[], &[]).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let large = "x".repeat(10_000);
+    let refused = operator.call(Method::POST, check, &[("token", &large)], &[]).await;
+    assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(daemon.requests().await.is_empty(), "nobody was asked anything");
+}
+
+#[tokio::test]
+async fn it_shows_how_each_sender_stands_and_what_to_do() {
+    let daemon = daemon().await;
+    daemon.create("order-1", &order()).await;
+    let mut operator = Operator::new(&daemon);
+    operator.log_in(PASSWORD).await;
+    daemon.run_clock("a look", async || daemon.ops("/readyz").await.text.contains("consent_required")).await;
+    let page = operator.get("/admin/").await.text;
+    let ready = daemon.emulator.ready();
+    let fingerprint = &daemon.parts().auth.status("system").unwrap().keys[0].fingerprint.unwrap().to_string();
+    for shown in [
+        "system",
+        "unconsented",
+        "Degraded",
+        "consent_required",
+        &ready.user_id,
+        &ready.account_id,
+        fingerprint,
+        "2048 bits",
+        "next try at",
+        " of 3000",
+        "Envelopes to be made",
+        "agrees with DocuSign",
+        "http-equiv=\"refresh\"",
+        "meter",
+    ] {
+        assert!(page.contains(shown), "no {shown} in {page}");
+    }
+    let consent = operator.get("/admin/senders/unconsented/consent").await.text;
+    let callback = format!("{}/consent/callback", daemon.public.as_ref().unwrap());
+    for shown in [
+        "/oauth/auth?response_type=code&amp;scope=signature%20impersonation&amp;client_id=",
+        "scope=openid&amp;admin_consent_scope=signature%20impersonation",
+        &callback,
+        &ready.no_consent_user_id,
+        "Consent for unconsented is missing",
+    ] {
+        assert!(consent.contains(shown), "no {shown} in {consent}");
+    }
+    assert_eq!(operator.get("/admin/senders/nobody/consent").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn t4_a_check_is_asked_for_and_the_stream_brings_the_tick() {
+    let daemon = daemon().await;
+    let mut operator = Operator::new(&daemon);
+    operator.log_in(PASSWORD).await;
+    let token = token(&operator.get("/admin/").await);
+    let cookies: Vec<_> = operator.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut stream = http_client()
+        .get(format!("{}/admin/stream", daemon.ops))
+        .header(header::COOKIE, cookies.join("; "))
+        .send()
+        .await
+        .unwrap();
+    let mut seen = String::new();
+    until(&daemon, &mut stream, &mut seen, "Consent for unconsented is missing").await;
+    let user = &daemon.emulator.ready().no_consent_user_id;
+    daemon.control(Method::POST, "consent", &json!({ "user_id": user, "granted": true })).await;
+    let form = [("token", token.as_str())];
+    let check = operator.call(Method::POST, "/admin/senders/unconsented/check", &form, &[]);
+    let reply =
+        tokio::select! { reply = check => reply, () = ticking(&daemon) => unreachable!("it never ends") };
+    assert_eq!(reply.headers[header::LOCATION], "/admin/?checked=good#sender-unconsented");
+    until(&daemon, &mut stream, &mut seen, "Consent is granted: unconsented can act.").await;
+    daemon.clock.advance(Duration::from_secs(3_600));
+    until(&daemon, &mut stream, &mut seen, "event: end").await;
+}
+
+/// Lets the test's clock go on.
+async fn ticking(daemon: &TestDaemon) {
+    loop {
+        daemon.clock.advance(Duration::from_millis(500));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Reads a stream until this has come.
+async fn until(daemon: &TestDaemon, stream: &mut reqwest::Response, seen: &mut String, wanted: &str) {
+    while !seen.contains(wanted) {
+        tokio::select! {
+            chunk = stream.chunk() => {
+                let chunk = chunk.unwrap().unwrap_or_else(|| panic!("it ended without {wanted}: {seen}"));
+                seen.push_str(std::str::from_utf8(&chunk).unwrap());
+            }
+            () = ticking(daemon) => {}
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Consent as people give it (rule T11): by the emulator's pages, with the real binary, and what the daemon
+//! makes of a consent that goes away.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::{
+    emulated::{Emulated, wait_for},
+    harness::{TestDaemon, http_client},
+};
+
+/// The key of the caller in `config/local.toml`.
+const LOCAL_KEY: &str = "cs_DVo8fu2h_8Q2zyEOCXi5UIxYZ6bYnOFUK3Agt5uR7l0";
+
+/// Goes through the consent page as this user, and on to where it sends the browser; answers that page.
+pub(crate) async fn give(link: &str, user: &str, action: &str) -> String {
+    let client = http_client();
+    let asked = Url::parse(link).unwrap();
+    let carried: Vec<(String, String)> = asked.query_pairs().into_owned().collect();
+    let post = async |more: (&str, &str), cookie: Option<String>| {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(&carried).append_pair(more.0, more.1);
+        let request = client
+            .post(format!("{}/oauth/auth", asked.origin().ascii_serialization()))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.finish());
+        match cookie {
+            Some(cookie) => request.header(header::COOKIE, cookie),
+            None => request,
+        }
+        .send()
+        .await
+        .unwrap()
+    };
+    let signed_in = post(("user", user), None).await;
+    let cookie = signed_in.headers()[header::SET_COOKIE].to_str().unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let mut answer = signed_in;
+    if !answer.status().is_redirection() {
+        answer = post(("action", action), Some(cookie)).await;
+    }
+    let back = answer.headers()[header::LOCATION].to_str().unwrap().to_owned();
+    client.get(back).send().await.unwrap().text().await.unwrap()
+}
+
+/// `serve` in a process of its own, on ports that its settings name.
+pub(crate) struct Served {
+    process: Child,
+    ready: Value,
+    ports: [u16; 2],
+}
+
+impl Served {
+    pub(crate) async fn start(emulated: &Emulated) -> Self {
+        Self::start_with(emulated, &[]).await
+    }
+
+    pub(crate) async fn start_with(emulated: &Emulated, more: &[(&str, &str)]) -> Self {
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        // Both at once, so that they differ.
+        let ports = [free(), free()].map(|socket| socket.local_addr().unwrap().port());
+        let mut served = Self { process: spawn(emulated, ports, more), ready: Value::Null, ports };
+        let file = emulated.directory().join("serve.json");
+        wait_for(&file).await;
+        served.ready = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        served
+    }
+
+    /// What the settings need, so that other commands see this daemon.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        environment(self.ports)
+    }
+
+    /// One of its listeners.
+    pub(crate) fn entry(&self, name: &str) -> &str {
+        self.ready[name].as_str().unwrap()
+    }
+
+    async fn call(&self, method: Method, path: &str) -> Value {
+        let url = format!("{}{path}", self.entry("api_url"));
+        let request = http_client().request(method, url).bearer_auth(LOCAL_KEY);
+        let request = request.header(header::CONTENT_TYPE, "application/json").body("{}");
+        serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap()
+    }
+
+    /// The link on which the sender's user consents.
+    pub(crate) async fn link(&self) -> String {
+        let shown = self.call(Method::GET, "/v1/senders/system/consent").await;
+        shown["individual_url"].as_str().unwrap_or_else(|| panic!("{shown}")).to_owned()
+    }
+
+    /// Has the sender checked now.
+    pub(crate) async fn check(&self) -> Value {
+        self.call(Method::POST, "/v1/senders/system/check").await
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn environment([public, ops]: [u16; 2]) -> Vec<(&'static str, String)> {
+    vec![
+        ("COUNTERSIGN__PUBLIC__LISTEN", format!("127.0.0.1:{public}")),
+        ("COUNTERSIGN__PUBLIC__BASE_URL", format!("http://127.0.0.1:{public}")),
+        ("COUNTERSIGN__OPS__LISTEN", format!("127.0.0.1:{ops}")),
+    ]
+}
+
+fn spawn(emulated: &Emulated, ports: [u16; 2], more: &[(&str, &str)]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["serve", "--ready-file", "serve.json", "--config"])
+        .arg(emulated.settings())
+        .current_dir(emulated.directory())
+        .envs(environment(ports))
+        .envs(more.iter().copied())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts")
+}
+
+#[tokio::test]
+async fn t11_consent_wait_ends_within_seconds_of_the_grant() {
+    let emulated = Emulated::start().await;
+    emulated.control("POST", "consent", &json!({ "granted": false })).await;
+    let mut waiting = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["consent", "--wait", "--timeout", "60", "--config"])
+        .arg(emulated.settings())
+        .current_dir(emulated.directory())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let asked = async || {
+        let all = emulated.control("GET", "requests", &Value::Null).await;
+        all["requests"].as_array().unwrap().len()
+    };
+    while asked().await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+    emulated.control("POST", "consent", &json!({ "granted": true })).await;
+    let ended = tokio::task::spawn_blocking(move || waiting.wait_with_output().unwrap());
+    let output = tokio::time::timeout(Duration::from_secs(10), ended).await.expect("within seconds").unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    // Exact for this environment, these scopes, this key and this callback; with our state on the personal one.
+    let head = format!("{}/oauth/auth?response_type=code&scope=", emulated.entry("oauth_url"));
+    let tail = format!(
+        "&client_id={}&redirect_uri=http%3A%2F%2F127.0.0.1%3A8081%2Fconsent%2Fcallback",
+        emulated.entry("integration_key")
+    );
+    assert!(text.contains(&format!("{head}signature%20impersonation{tail}&state=")), "{text}");
+    assert!(
+        text.contains(&format!("{head}openid&admin_consent_scope=signature%20impersonation{tail}\n")),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn t11_a_consent_given_in_a_browser_makes_the_daemon_ready_at_once() {
+    let emulated = Emulated::start().await;
+    emulated.control("POST", "consent", &json!({ "granted": false })).await;
+    let daemon = Served::start(&emulated).await;
+    let link = daemon.link().await;
+    let user = emulated.entry("user_id");
+    assert!(give(&link, user, "cancel").await.contains("consent"), "a refusal has its page");
+    let page = give(&link, user, "accept").await;
+    assert!(page.contains("system"), "{page}");
+    let readyz = format!("{}/readyz", daemon.entry("ops_url"));
+    let ready = async {
+        while http_client().get(&readyz).send().await.unwrap().status() != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), ready).await.expect("ready within seconds of the grant");
+}
+
+/// What `/readyz` says of the sender.
+async fn reason(daemon: &TestDaemon) -> Option<Value> {
+    let reasons = daemon.ops("/readyz").await.body["reasons"].clone();
+    reasons.as_array().unwrap().iter().find(|reason| reason["part"] == "sender.system").cloned()
+}
+
+async fn events(daemon: &TestDaemon) -> Vec<String> {
+    let listed = daemon.get("/v1/events").await;
+    let events = listed.body["data"].as_array().unwrap_or_else(|| panic!("{}", listed.text)).clone();
+    let of_ours = events.iter().filter(|event| event["data"]["name"] == "system");
+    of_ours.map(|event| event["type"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn t11_withdrawn_consent_is_noticed_before_a_visitor_notices_and_told() {
+    let daemon = TestDaemon::start().await;
+    let gauge = "countersign_consent_granted{sender=\"system\"}";
+    assert!(daemon.ops("/metrics").await.text.contains(&format!("{gauge} 1")));
+    daemon.control(Method::POST, "consent", &json!({ "granted": false })).await;
+    // The token lives on for an hour, as at the vendor; its refresh comes after half of that.
+    daemon.clock.advance(Duration::from_secs(34 * 60));
+    let is_noticed =
+        async || reason(&daemon).await.is_some_and(|reason| reason["code"] == "consent_required");
+    daemon.run_clock("the withdrawal", is_noticed).await;
+    assert_eq!(reason(&daemon).await.unwrap()["status"], "degraded", "the token still works");
+    assert!(daemon.ops("/metrics").await.text.contains(&format!("{gauge} 0")));
+    let token = daemon.parts().auth.token("system").await;
+    assert!(token.is_ok(), "a visitor notices nothing: {token:?}");
+    daemon.run_clock("the event", async || events(&daemon).await == ["sender.consent_missing"]).await;
+
+    daemon.control(Method::POST, "consent", &json!({ "granted": true })).await;
+    daemon.post("/v1/senders/system/check", &json!({})).await;
+    daemon
+        .run_clock("the recovery", async || {
+            let mut told = events(&daemon).await;
+            told.sort();
+            told == ["sender.consent_missing", "sender.recovered"]
+        })
+        .await;
+    assert!(reason(&daemon).await.is_none());
+    assert!(daemon.ops("/metrics").await.text.contains(&format!("{gauge} 1")));
+}
+
+#[tokio::test]
+async fn t11_an_idle_sender_stays_ready_and_its_consent_is_probed() {
+    let daemon = TestDaemon::start().await;
+    daemon.clock.advance(Duration::from_secs(86_400 + 60));
+    let is_idle = async || daemon.parts().auth.status("system").unwrap().is_idle();
+    daemon.until("idleness", is_idle).await;
+    daemon.run_clock("a look", async || reason(&daemon).await.is_none()).await;
+    daemon.control(Method::POST, "consent", &json!({ "granted": false })).await;
+    daemon.clock.advance(Duration::from_secs(6 * 3_600 + 60));
+    daemon
+        .run_clock("the probe", async || {
+            reason(&daemon).await.is_some_and(|reason| reason["code"] == "consent_required")
+        })
+        .await;
+}
