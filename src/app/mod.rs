@@ -217,6 +217,8 @@ impl App {
             operators,
             collector,
             agreed,
+            retention,
+            operators,
         })
     }
 
