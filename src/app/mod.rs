@@ -217,8 +217,6 @@ impl App {
             operators,
             collector,
             agreed,
-            retention,
-            operators,
         })
     }
 

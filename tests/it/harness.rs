@@ -207,7 +207,6 @@ impl Builder {
 
 fn settings(builder: &Builder, emulator: &Emulator, directory: &TempDir) -> String {
     let ready = emulator.ready();
-    let Builder { api, caller: caller_more, connect, ops, sender, upstream, .. } = builder;
     let public = if builder.is_public {
         // The port must be known before it is bound, because links carry it.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -269,6 +268,7 @@ deadline = 5
         user = ready.user_id,
         no_consent = ready.no_consent_user_id,
         pem = ready.private_key_file.display(),
+        sender = builder.sender,
         caller = key_hash(CALLER_KEY),
         stranger = key_hash(STRANGER_KEY),
         db = directory.0.join("store.db").display(),
