@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{block, prose};
 use crate::api::{problem::CODES, router::PATHS};
 
-const METHODS: [&str; 4] = ["post", "get", "put", "delete"];
+const METHODS: [&str; 5] = ["post", "get", "put", "patch", "delete"];
 
 struct Operation<'a> {
     path: String,
