@@ -123,6 +123,18 @@ struct ApiLimits {
     allow_forwarded: bool,
 }
 
+impl ApiLimits {
+    fn of(config: &Config) -> Self {
+        Self {
+            own_body: config.api.body_limit.bytes(),
+            passed_body: config.api.passthrough_limit.bytes(),
+            hourly_calls: config.budget.hourly_limit.into(),
+            creates_at_once: config.api.creates_at_once as usize,
+            allow_forwarded: config.api.allow_forwarded,
+        }
+    }
+}
+
 /// Where a daemon listens: what the ready file holds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ready {
@@ -197,13 +209,7 @@ impl App {
         };
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         let agreed = peers::Agreed::of(&config);
-        let limits = ApiLimits {
-            own_body: config.api.body_limit.bytes(),
-            passed_body: config.api.passthrough_limit.bytes(),
-            hourly_calls: config.budget.hourly_limit.into(),
-            creates_at_once: config.api.creates_at_once as usize,
-            allow_forwarded: config.api.allow_forwarded,
-        };
+        let limits = ApiLimits::of(&config);
         let (stop, retention) = (config.stop, config.store.retention);
         Ok(Self {
             parts,

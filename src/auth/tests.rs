@@ -324,6 +324,10 @@ async fn t11_consent_by_another_person_is_said_to_be_that() {
     let outcome = daemon.auth.complete_consent("system", "good", proof).await.unwrap();
     let ConsentOutcome::OtherUser { consented, configured } = outcome else { panic!("{outcome:?}") };
     assert_ne!(consented, configured);
+    let refused = daemon.auth.token("system").await.unwrap_err();
+    assert_eq!(refused.code(), "consent_other_user", "what the account server cannot know");
+    let failure = daemon.auth.status("system").unwrap().failure.unwrap();
+    assert_eq!(failure.error.code(), "consent_other_user");
     let proof = ClientProof::Public(Some(&verifier));
     let error = daemon.auth.complete_consent("system", "stale", proof).await.unwrap_err();
     assert_eq!(error.cause(), "code_rejected");

@@ -325,6 +325,14 @@ mod tests {
     }
 
     #[test]
+    fn an_account_of_the_other_environment_is_named_as_that() {
+        let user = user(&[(1, "A", true, DEMO)]);
+        let error = NotInAccount::misfit(&user.accounts[0], Misfit::DemoAccount);
+        assert_eq!(error.code(), "wrong_environment");
+        assert!(error.to_string().contains("is a demo account"), "{error}");
+    }
+
+    #[test]
     fn the_documented_answer_is_read_and_people_are_left_out() {
         let body = br#"{"sub":"50d89ab1-dad5-4a0a-b410-92ee3110b970","name":"Ada","email":"a@example.com",
             "accounts":[{"account_id":"fe0b61a3-3b9b-4b36-84cc-aa40c8d0ad61","is_default":"true",

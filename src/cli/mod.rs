@@ -102,7 +102,7 @@ async fn dispatch(command: Command, inherited: Inherited) -> anyhow::Result<Exit
         Command::Listen(args) => listen::run(args).await,
         Command::Openapi(args) => openapi::run(args).await,
         Command::Operator(args) => operator::run(args).await,
-        Command::Serve(args) => serve::run(args, inherited).await,
+        Command::Serve(args) => Box::pin(serve::run(args, inherited)).await,
         Command::SignerProcess => Ok(ExitCode::SUCCESS),
         Command::Trigger(args) => trigger::run(args).await,
     }

@@ -40,7 +40,7 @@ pub struct Made {
 
 impl InMemory {
     /// The address under which clients believe to reach it.
-    pub const ORIGIN: &'static str = "https://emulator.invalid";
+    pub const ORIGIN: &'static str = "https://localhost";
     /// The first integration key.
     pub const INTEGRATION_KEY: &'static str = directory::INTEGRATION_KEY;
     /// The user who has consented to it.

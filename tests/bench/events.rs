@@ -34,7 +34,7 @@ fn main() {
     let endpoints = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(10_000);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let is_good = runtime.block_on(async {
-        let waited = waiters().await;
+        let waited = Box::pin(waiters()).await;
         let median = show("event in to waiter answered", waited);
         let alone = webhooks(endpoints / 2, 0).await;
         let among = webhooks(endpoints / 2, endpoints / 2).await;

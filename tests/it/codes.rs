@@ -15,6 +15,7 @@ const SLOW_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
 const ELSEWHERE: &[(&str, &str)] = &[
     ("anchor_not_found", "tests/it/signings.rs"),
     ("clock_skew", "src/auth/tests.rs"),
+    ("consent_other_user", "src/auth/tests.rs"),
     ("consent_required", "tests/it/signings.rs"),
     ("idempotency_key_missing", "tests/it/signings.rs"),
     ("idempotency_key_reused", "tests/it/signings.rs"),
@@ -26,12 +27,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("provider_rejected", "src/esign/tests.rs"),
     ("range_not_satisfiable", "tests/it/documents.rs"),
     ("return_url_refused", "tests/it/signings.rs"),
+    ("sender_not_connected", "tests/it/pairing.rs"),
     ("sender_unknown", "tests/it/senders.rs"),
+    ("sender_user_is_account", "tests/it/senders.rs"),
     ("shutting_down", "src/auth/tests.rs"),
     ("template_role_mismatch", "tests/it/signings.rs"),
     ("unauthenticated", "tests/it/signings.rs"),
     ("unknown_field", "tests/it/signings.rs"),
     ("wrong_base_uri", "src/esign/tests.rs"),
+    ("wrong_environment", "src/auth/user_info.rs"),
 ];
 /// What the API has no answer with: a link is a browser's, and a revoked one is a page (public listener).
 const OF_PAGES: &[&str] = &["link_revoked"];
@@ -73,7 +77,7 @@ async fn a_sender_that_cannot_act_says_which_of_its_settings_is_wrong() {
     let settings = [
         sender("strange", USER, &strange.display().to_string(), ""),
         sender("nobody", nobody, "@KEY@", ""),
-        sender("elsewhere", USER, "@KEY@", &format!("account = \"{nobody}\"")),
+        sender("elsewhere", USER, "@KEY@", "account = \"00000000-0000-4000-8000-00000000000a\""),
     ];
     let daemon = TestDaemon::builder().with(&settings.concat()).start().await;
     for (name, code) in [

@@ -207,17 +207,7 @@ impl Builder {
 
 fn settings(builder: &Builder, emulator: &Emulator, directory: &TempDir) -> String {
     let ready = emulator.ready();
-    let public = if builder.is_public {
-        // The port must be known before it is bound, because links carry it.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let scheme = if builder.public.contains("tls = ") { "https" } else { "http" };
-        format!(
-            "[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"{scheme}://127.0.0.1:{port}\"\n{}\n",
-            builder.public
-        )
-    } else {
-        String::new()
-    };
+    let public = public_listener(builder);
     format!(
         r#"
 [upstream]
@@ -282,6 +272,19 @@ deadline = 5
         more = connectable(builder, ready)
             + &senders(builder, ready)
             + &builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
+    )
+}
+
+fn public_listener(builder: &Builder) -> String {
+    if !builder.is_public {
+        return String::new();
+    }
+    // The port must be known before it is bound, because links carry it.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let scheme = if builder.public.contains("tls = ") { "https" } else { "http" };
+    format!(
+        "[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"{scheme}://127.0.0.1:{port}\"\n{}\n",
+        builder.public
     )
 }
 

@@ -30,29 +30,8 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("TemplateDocument", template_document()),
         ("FileDocument", file_document()),
         ("NewSigner", new_signer()),
-        (
-            "NewSender",
-            closed(
-                &["name", "like"],
-                json!({
-                    "name": { "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$" },
-                    "like": { "type": "string", "description": "A sender of the settings, of sender_patterns" },
-                    "user_id": maybe(json!({ "type": "string", "format": "uuid",
-                        "description": "The user it acts as; none if it is like a connectable one" })),
-                    "account": account(),
-                }),
-            ),
-        ),
-        (
-            "SenderChange",
-            closed(
-                &[],
-                json!({
-                    "user_id": maybe(json!({ "type": "string", "format": "uuid" })),
-                    "account": account(),
-                }),
-            ),
-        ),
+        ("NewSender", new_sender()),
+        ("SenderChange", sender_change()),
         ("VoidSigning", closed(&["reason"], json!({ "reason": text(1, 200) }))),
         (
             "PurgeSigning",
@@ -88,6 +67,29 @@ pub(super) fn schemas() -> Map<String, Value> {
             }),
         ),
     ])
+}
+
+fn new_sender() -> Value {
+    closed(
+        &["name", "like"],
+        json!({
+            "name": { "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$" },
+            "like": { "type": "string", "description": "A sender of the settings, of sender_patterns" },
+            "user_id": maybe(json!({ "type": "string", "format": "uuid",
+                "description": "The user it acts as; none if it is like a connectable one" })),
+            "account": account(),
+        }),
+    )
+}
+
+fn sender_change() -> Value {
+    closed(
+        &[],
+        json!({
+            "user_id": maybe(json!({ "type": "string", "format": "uuid" })),
+            "account": account(),
+        }),
+    )
 }
 
 fn account() -> Value {

@@ -108,6 +108,7 @@ impl Bench<'_> {
             Ok(account) => account,
             Err(error) => {
                 checks.push(Check::failed("account", not_there(&error), chain(&*error), error.fix()));
+                checks.extend(self.elsewhere(&error).await);
                 checks.extend(skip("base URI", "not asked: there is no account"));
                 return checks;
             }
@@ -127,6 +128,13 @@ impl Bench<'_> {
             checks.extend(skip("SMS workflow", "not asked: the account's API is not where it should be"));
         }
         checks
+    }
+
+    /// Where the account is said to live, if that is elsewhere: a name that does not exist says more.
+    async fn elsewhere(&self, error: &auth::Error) -> Option<Check> {
+        let auth::Error::NotInAccount(NotInAccount::ForeignHost { host, .. }) = error else { return None };
+        let base_uri = url::Url::parse(&format!("https://{host}")).ok()?;
+        Some(self.api(&base_uri).await)
     }
 
     /// Whether it answers at all, and as DocuSign does.
@@ -298,7 +306,10 @@ impl Bench<'_> {
 /// Why there is no account, in a word.
 fn not_there(error: &auth::Error) -> &'static str {
     match error {
-        auth::Error::NotInAccount(NotInAccount::BadBaseUri { .. }) => "base_uri_elsewhere",
+        auth::Error::NotInAccount(NotInAccount::BadBaseUri { .. } | NotInAccount::ForeignHost { .. }) => {
+            "base_uri_elsewhere"
+        }
+        auth::Error::NotInAccount(NotInAccount::OtherEnvironment { .. }) => "wrong_environment",
         auth::Error::NotInAccount(NotInAccount::NameTwice { .. } | NotInAccount::NoDefault { .. }) => {
             "account_ambiguous"
         }
