@@ -173,7 +173,9 @@ impl Operation {
     fn body(mut self, schema: &str, example: Value) -> Self {
         let mut content = json!({ "schema": reference(schema) });
         content["example"] = example;
-        self.body = Some(json!({ "required": true, "content": { "application/json": content } }));
+        // These say nothing that must be said: no body at all is the same as `{}`.
+        let required = !["Empty", "NewLink", "PurgeSigning"].contains(&schema);
+        self.body = Some(json!({ "required": required, "content": { "application/json": content } }));
         self.codes.extend(["invalid_request", "unknown_field", "payload_too_large"]);
         self
     }

@@ -15,15 +15,16 @@ use crate::{
     },
 };
 
+/// What is surely within the longest life, 365 days, in whichever unit.
+const LIFE: &str =
+    "^([1-9][0-9]{0,6}s|[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}h|([1-9][0-9]?|[12][0-9]{2}|3[0-5][0-9]|36[0-5])d)$";
+
 pub(super) fn schemas() -> Map<String, Value> {
     section([
         ("Empty", closed(&[], json!({}))),
         (
             "NewLink",
-            closed(
-                &[],
-                json!({ "expires_in": { "type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["2d"] } }),
-            ),
+            closed(&[], json!({ "expires_in": { "type": "string", "pattern": LIFE, "examples": ["2d"] } })),
         ),
         ("CreateSigning", create_signing()),
         ("NewDocument", new_document()),
