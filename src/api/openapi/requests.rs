@@ -38,9 +38,9 @@ pub(super) fn schemas() -> Map<String, Value> {
             "PurgeSigning",
             closed(
                 &[],
-                json!({ "scope": {
+                json!({ "scope": maybe(json!({
             "enum": PURGE_SCOPES.map(|(word, _)| word), "default": "documents",
-            "description": "What is destroyed besides the documents: tabs and attachments' metadata; names and addresses" } }),
+            "description": "What is destroyed besides the documents: tabs and attachments' metadata; names and addresses" })) }),
             ),
         ),
         ("CorrectPhone", closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
