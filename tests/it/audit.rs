@@ -93,7 +93,8 @@ async fn s6_the_evidence_of_a_signing_is_checked_offline_and_every_change_of_it_
     let (keys, log) = (keys.display().to_string(), log.display().to_string());
     let (code, said) = verify(&[&file, "--keys", &keys, &log]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains(made.id()) && said.contains("2 line(s) of the audit log"), "{said}");
+    // Create, view, and the two documents that went into it.
+    assert!(said.contains(made.id()) && said.contains("4 line(s) of the audit log"), "{said}");
     let inside = |name: &str| {
         let mut zip = zip::ZipArchive::new(std::io::Cursor::new(&bundle)).unwrap();
         let mut bytes = Vec::new();

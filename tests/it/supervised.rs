@@ -317,6 +317,8 @@ async fn two_daemons_with_different_settings_on_one_store_say_so_and_what_it_is(
     );
     let third = other.urls().await;
     let differs = "another daemon on this store has other settings: callers.website";
-    around.until("the difference", async || said(&third).await.1.contains(differs)).await;
-    assert_eq!(said(&third).await.0, 200, "degraded, and serving");
+    // Degraded, and serving: a rolling change of settings takes no daemon out.
+    around
+        .until("the difference", async || matches!(said(&third).await, (200, text) if text.contains(differs)))
+        .await;
 }
