@@ -65,11 +65,12 @@ impl Signings {
         }
         let claimed = self.parts.store.claim(now, later(now, LEASE), room).await?;
         let count = claimed.len();
-        if count > 0 {
-            self.parts.breaker.take_up(uptime);
-        }
         let (settled, unsettled): (Vec<_>, Vec<_>) =
             claimed.into_iter().partition(|record| is_settled(record.signing.status));
+        // Upkeep of what has its envelope is no try of a create, and must not use up the one after an outage.
+        if !unsettled.is_empty() {
+            self.parts.breaker.take_up(uptime);
+        }
         for record in settled {
             let this = self.clone();
             self.parts.life.spawn_work("tend a signing", async move {
