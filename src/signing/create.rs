@@ -212,7 +212,8 @@ impl Signings {
         let links = job.links.clone();
         let (tell, told) = oneshot::channel();
         let this = self.clone();
-        self.parts.life.spawn_work("create", async move { this.run(job, until, tell).await });
+        // Boxed where it begins: it is large, and would be copied from hand to hand on its way to the runtime.
+        self.parts.life.spawn_work("create", async move { Box::pin(this.run(job, until, tell)).await });
         let left = until.saturating_sub(self.parts.clock.uptime()).saturating_add(GRACE);
         let told = tokio::select! {
             biased;
