@@ -72,7 +72,7 @@ pub(super) async fn create(
         if headers.contains_key("idempotency-key") {
             idempotency_key(headers)?;
         }
-        return dry_run(&api, &caller, request).await;
+        return Box::pin(dry_run(&api, &caller, request)).await;
     }
     let key = idempotency_key(headers)?;
     let wait = preference(headers);

@@ -304,7 +304,7 @@ fn serve_api(
     stop: config::Stop,
 ) {
     let limits = Limits { drain: stop.deadline, ..Limits::default() };
-    let api = api::router(api::Api {
+    let api = api::router(api::Parts {
         callers: parts.callers.clone(),
         signings: parts.signings.clone(),
         auth: parts.auth.clone(),
