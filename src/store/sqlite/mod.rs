@@ -16,7 +16,10 @@ mod threads;
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -53,6 +56,8 @@ pub struct SqliteStore {
     keys: SealKeys,
     clock: SharedClock,
     patience: Duration,
+    /// Whether there may be an endpoint. Without one, events need no deliveries, and are not looked through.
+    listened_to: AtomicBool,
     writes: Arc<Queue<Write>>,
     reads: Arc<Queue<Box<dyn Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -83,6 +88,7 @@ impl SqliteStore {
         // The lock on the file proves that whoever held a lease is gone: nothing waits for it to lapse.
         signings::end_leases(&connection, micros(clock.now()))?;
         outbox::end_leases(&connection)?;
+        let listened_to = AtomicBool::new(outbox::is_listened_to(&connection)?);
         let file = Arc::new(file);
         let writes = Arc::new(Queue::new(MAX_WAITING));
         let reads = Arc::new(Queue::<Box<dyn Job>>::new(MAX_WAITING));
@@ -90,6 +96,7 @@ impl SqliteStore {
             keys,
             clock,
             patience: settings.patience,
+            listened_to,
             writes: Arc::clone(&writes),
             reads: Arc::clone(&reads),
             threads: Mutex::default(),
@@ -320,6 +327,7 @@ impl Store for SqliteStore {
 
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {
         Box::pin(async move {
+            self.listened_to.store(true, Ordering::SeqCst);
             let sealed = seal_endpoint(&self.keys, &endpoint);
             self.write(Durability::Synced, move |db| outbox::put_endpoint(db, &endpoint, &sealed)).await
         })
@@ -338,7 +346,12 @@ impl Store for SqliteStore {
     }
 
     fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64> {
-        Box::pin(self.write(Durability::Flushed, move |db| outbox::fan_out(db, now, limit)))
+        Box::pin(async move {
+            if !self.listened_to.load(Ordering::SeqCst) {
+                return Ok(0);
+            }
+            self.write(Durability::Flushed, move |db| outbox::fan_out(db, now, limit)).await
+        })
     }
 
     fn pulse(&self, now: Timestamp) -> Answer<'_, ()> {
@@ -357,6 +370,9 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Answer<'_, Vec<DueDelivery>> {
         Box::pin(async move {
+            if !self.listened_to.load(Ordering::SeqCst) {
+                return Ok(Vec::new());
+            }
             let (now, until) = (micros(now), micros(until));
             let due = self
                 .write(Durability::Flushed, move |db| {
