@@ -20,8 +20,10 @@ pub(super) fn paths() -> Map<String, Value> {
         (
             "/v1/senders",
             json!({
-                "get": Operation::new("senders", "list_senders", "The senders this caller may use")
-                    .answer(200, "All of them", list_of("Sender")).build(),
+                "get": Operation::new("senders", "list_senders", "The senders this caller may use, by name")
+                    .query("cursor", "`next_cursor` of the page before", json!({ "type": "string" }))
+                    .query("limit", "Length of a page", json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }))
+                    .answer(200, "A page", list_of("Sender")).codes(&["invalid_request"]).build(),
                 "post": Operation::new("senders", "make_sender", "Makes a sender like one of the settings")
                     .about("It is this caller's alone. `sender_patterns` says which ones it may be like.")
                     .body("NewSender", json!({ "name": "acme", "like": "customer" }))
