@@ -137,6 +137,48 @@ async fn only_the_password_opens_it_and_the_login_ends() {
 }
 
 #[tokio::test]
+async fn many_senders_come_in_pages_with_their_state_and_a_way_to_each() {
+    let tenants = |key: &str, pem: &str| -> String {
+        let one = |number: usize| {
+            let user = if number == 75 {
+                "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210002"
+            } else {
+                "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001"
+            };
+            format!(
+                "[senders.tenant-{number:02}]\nintegration_key = \"{key}\"\nuser_id = \"{user}\"\nkeys = [\"{pem}\"]\n"
+            )
+        };
+        (0..99).map(one).collect()
+    };
+    let daemon = TestDaemon::builder().public().ops(&hash_line()).with_senders(tenants).start().await;
+    assert!(daemon.parts().auth.token("tenant-75").await.is_err(), "its user has not consented");
+    let mut operator = Operator::new(&daemon);
+    operator.log_in(PASSWORD).await;
+    let cards = |page: &Reply| page.text.matches("data-part=\"sender-").count();
+    let first = operator.get("/admin/").await;
+    assert_eq!(cards(&first), 50);
+    assert!(
+        first.text.contains("101 senders") && first.text.contains("href=\"/admin/?from=tenant-49\""),
+        "{}",
+        first.text
+    );
+    let last = operator.get("/admin/?from=tenant-49").await;
+    assert_eq!(cards(&last), 50);
+    let card = last.text.split("id=\"sender-tenant-75\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert!(card.contains("Not ready"), "health names no single one of so many, the card does: {card}");
+    assert_eq!(cards(&operator.get("/admin/?from=zzz").await), 0);
+    let consent = operator.get("/admin/senders/tenant-75/consent").await;
+    assert_eq!(consent.status, StatusCode::OK);
+    let form = [("token", &*token(&consent))];
+    let checked = tokio::select! {
+        checked = operator.call(Method::POST, "/admin/senders/tenant-75/check", &form, &[]) => checked,
+        () = daemon.run_clock("never", async || false) => unreachable!(),
+    };
+    assert!(location(&checked).ends_with("&from=tenant-75#sender-tenant-75"), "{}", location(&checked));
+}
+
+#[tokio::test]
 async fn behind_tls_the_cookie_is_secure() {
     let proxied = [("x-forwarded-proto", "https")];
     let daemon = daemon().await;

@@ -136,18 +136,20 @@ pub fn router(admin: Admin) -> Router {
 struct Came {
     /// How a check ended, if the page comes back from one.
     checked: Option<String>,
+    /// The first sender to show.
+    from: Option<String>,
 }
 
 async fn overview(State(admin): State<Admin>, headers: HeaderMap, came: Query<Came>) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
-    let view = view::look(&admin.parts.given).await;
+    let view = view::look(&admin.parts.given, came.0.from.as_deref().unwrap_or_default()).await;
     let notice = came.0.checked.as_deref().and_then(page::Notice::of);
     request::page(&admin.parts.look, StatusCode::OK, &page::overview(&admin, &session, &view, notice))
 }
 
 async fn consent(State(admin): State<Admin>, headers: HeaderMap, Path(name): Path<String>) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
-    let view = view::look(&admin.parts.given).await;
+    let view = view::look(&admin.parts.given, &name).await;
     let links = view::links(&admin.parts.given, &name);
     match (view.senders.iter().find(|sender| *sender.name == *name), links) {
         (Some(sender), Some(links)) => {
@@ -192,5 +194,6 @@ async fn check(
         done = work => if matches!(done, Ok(Ok(()))) { "good" } else { "bad" },
         () = given.clock.sleep(PATIENCE) => "waiting",
     };
-    request::see_other(&format!("/admin/?checked={ended}#sender-{name}"))
+    let from = if given.auth.count() > view::PAGE { format!("&from={name}") } else { String::new() };
+    request::see_other(&format!("/admin/?checked={ended}{from}#sender-{name}"))
 }
