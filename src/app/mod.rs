@@ -400,6 +400,7 @@ fn esign(
         };
         (SenderName::new(name.as_str()), options)
     });
+    let senders = senders.filter(|(_, options)| *options != esign::SenderOptions::default());
     Ok(esign::Client::new(esign::Deps {
         http: http_client(config, config.upstream.request_timeout)?,
         auth: auth.clone(),
