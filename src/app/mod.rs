@@ -47,7 +47,7 @@ use crate::{
     lifecycle::Lifecycle,
     listener::{Bound, Limits},
     oidc::Issuers,
-    ops::Health,
+    ops::{Health, admin::Password},
     pairing::Pairings,
     public,
     signing::{self, NonceKey, Signings},
@@ -102,6 +102,8 @@ pub struct Parts {
     pub pairings: Pairings,
     /// What is derived from the seal key.
     pub secrets: Secrets,
+    /// Of the operators.
+    pub password: Password,
     certificates: Certificates,
     tracer: Tracer,
     clock: SharedClock,
@@ -202,11 +204,13 @@ impl App {
             inbox,
             pairings,
             secrets,
+            password: Password::default(),
             certificates: listeners.certificates.clone(),
             tracer,
             clock,
             life,
         };
+        parts.password.replace(config.ops.operator_password_hash.clone());
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         let agreed = peers::Agreed::of(&config);
         let limits = ApiLimits::of(&config);

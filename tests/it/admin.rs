@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode, header};
 use serde_json::json;
 
-use crate::harness::{Reply, TestDaemon, http_client, order};
+use crate::harness::{Reply, TempDir, TestDaemon, http_client, order};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -134,6 +134,73 @@ async fn only_the_password_opens_it_and_the_login_ends() {
     assert_eq!(operator.get("/admin/").await.status, StatusCode::OK);
     daemon.clock.advance(Duration::from_secs(3_600));
     assert_eq!(operator.get("/admin/").await.status, StatusCode::SEE_OTHER, "an hour later");
+}
+
+#[tokio::test]
+async fn s6_what_an_operator_does_is_written_down_first_or_not_done() {
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
+    let daemon = TestDaemon::builder().public().ops(&hash_line()).with(&audit).start().await;
+    let mut operator = Operator::new(&daemon);
+    operator.log_in("guess").await;
+    operator.log_in(PASSWORD).await;
+    let form = [("token", &*token(&operator.get("/admin/").await))];
+    let checked = tokio::select! {
+        checked = operator.call(Method::POST, "/admin/senders/system/check", &form, &[]) => checked,
+        () = daemon.run_clock("never", async || false) => unreachable!(),
+    };
+    assert_eq!(checked.status, StatusCode::SEE_OTHER, "{}", checked.text);
+
+    let before = std::fs::read_to_string(&log).unwrap();
+    // Another file in its place: the chain cannot go on.
+    std::fs::remove_file(&log).unwrap();
+    std::fs::write(&log, "something else\n").unwrap();
+    daemon.forget_requests().await;
+    let refused = operator.call(Method::POST, "/admin/senders/system/check", &form, &[]).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text);
+    assert_eq!(daemon.requests().await, Vec::<String>::new(), "nothing was asked for");
+    let mut second = Operator::new(&daemon);
+    assert_eq!(second.log_in(PASSWORD).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(second.get("/admin/").await.status, StatusCode::SEE_OTHER, "nobody was let in");
+
+    std::fs::remove_file(&log).unwrap();
+    operator.call(Method::POST, "/admin/logout", &form, &[]).await;
+    let text = before + &std::fs::read_to_string(&log).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let said: Vec<_> = lines.map(|line| (line["event"].clone(), line["sender"].clone())).collect();
+    let no_sender = serde_json::Value::Null;
+    let wanted = [
+        (json!("operator.login"), no_sender.clone()),
+        (json!("operator.check"), json!("system")),
+        (json!("operator.logout"), no_sender),
+    ];
+    assert_eq!(said, wanted, "{text}");
+}
+
+#[tokio::test]
+async fn h3_a_reload_changes_the_password_and_ends_every_login() {
+    let daemon = daemon().await;
+    let settings = |hash: Option<&str>| {
+        let line = hash.map(|hash| format!("operator_password_hash = \"{hash}\"\n")).unwrap_or_default();
+        countersign::config::Config::from_toml(&daemon.settings().replace(&hash_line(), &line)).unwrap()
+    };
+    let (same, other) = (hash_of(PASSWORD), hash_of("another one"));
+    let mut operator = Operator::new(&daemon);
+    operator.log_in(PASSWORD).await;
+    daemon.parts().reload(&settings(Some(&same))).await.unwrap();
+    assert_eq!(operator.get("/admin/").await.status, StatusCode::OK, "the same password ends nothing");
+    daemon.parts().reload(&settings(Some(&other))).await.unwrap();
+    assert_eq!(operator.get("/admin/").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(operator.get("/admin/stream").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(operator.log_in(PASSWORD).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(operator.log_in("another one").await.status, StatusCode::SEE_OTHER);
+    daemon.parts().reload(&settings(None)).await.unwrap();
+    for path in ["/admin/", "/admin/login", "/admin/stream"] {
+        assert_eq!(operator.get(path).await.status, StatusCode::NOT_FOUND, "{path} is off");
+    }
+    daemon.parts().reload(&settings(Some(&other))).await.unwrap();
+    assert_eq!(operator.get("/admin/").await.status, StatusCode::SEE_OTHER, "a login of before stays ended");
 }
 
 #[tokio::test]

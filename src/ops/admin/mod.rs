@@ -1,7 +1,9 @@
 //! `/admin/`: the operators' status page. How each sender stands, where its consent is given, what is left
 //! of the budget and what waits; a check may be asked for, and that is all that can be done here.
 //!
-//! Off unless `ops.operator_password_hash` is set. It must never show a token, a key, a name of a person or a
+//! What an operator does is written into the audit log before it is done.
+//!
+//! Off unless `ops.operator_password_hash` is set; a reload may set it, change it, or take it away. It must never show a token, a key, a name of a person or a
 //! link of a visitor; nothing here calls the upstream but the check, which an operator asked for (rule T4).
 //!
 //! The page works without script: then it loads itself again. With script, a stream brings what has changed
@@ -28,17 +30,19 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Form, Path, Query, State},
+    extract::{DefaultBodyLimit, Form, Path, Query, Request, State},
     http::{HeaderMap, StatusCode},
+    middleware::{Next, from_fn_with_state},
     response::Response,
     routing::{get, post},
 };
-use secrecy::SecretString;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+pub use self::gate::Password;
 use self::{gate::Gate, session::Sessions};
 use crate::{
+    audit::{Act, Entry},
     auth::{Auth, consent_state::ConsentStates},
     clock::SharedClock,
     domain::SenderName,
@@ -57,8 +61,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the page is built on.
 #[derive(Debug)]
 pub struct Dependencies {
-    /// The argon2 hash of the operators' password; none: the page is off.
-    pub password_hash: Option<SecretString>,
+    /// The operators' password.
+    pub password: Password,
     /// Whether the listener speaks TLS itself.
     pub is_tls: bool,
     /// How it looks.
@@ -95,7 +99,7 @@ pub struct Admin {
 struct Parts {
     given: Dependencies,
     look: Look,
-    gate: Option<Gate>,
+    gate: Gate,
     sessions: Sessions,
     streams: Arc<tokio::sync::Semaphore>,
 }
@@ -105,21 +109,25 @@ impl Admin {
     pub fn new(given: Dependencies) -> Self {
         let parts = Parts {
             look: given.look.extended(sheet::RULES),
-            gate: given.password_hash.clone().map(Gate::new),
+            gate: Gate::new(given.password.clone()),
             sessions: Sessions::default(),
             streams: Arc::new(tokio::sync::Semaphore::new(stream::MAX_STREAMS)),
             given,
         };
         Self { parts: Arc::new(parts) }
     }
+
+    /// Writes down what an operator is about to do. If that fails, it is not done.
+    async fn record(&self, entry: Entry) -> Result<(), Response> {
+        self.parts.given.signings.audit().record(entry).await.map_err(|error| {
+            tracing::error!(%error, "an operator's act is not done: it cannot be written into the audit log");
+            request::text(StatusCode::SERVICE_UNAVAILABLE, page::UNRECORDED)
+        })
+    }
 }
 
 /// Its routes.
 pub fn router(admin: Admin) -> Router {
-    if admin.parts.gate.is_none() {
-        let off = || async { request::text(StatusCode::NOT_FOUND, page::OFF) };
-        return Router::new().route("/admin", get(off)).route("/admin/", get(off));
-    }
     Router::new()
         .route("/admin", get(|| async { request::see_other("/admin/") }))
         .route("/admin/", get(overview))
@@ -129,7 +137,16 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/senders/{name}/consent", get(consent))
         .route("/admin/senders/{name}/check", post(check))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .route_layer(from_fn_with_state(admin.clone(), only_if_on))
         .with_state(admin)
+}
+
+/// The settings may switch the page on and off while the daemon runs.
+async fn only_if_on(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    if admin.parts.given.password.number().is_none() {
+        return request::text(StatusCode::NOT_FOUND, page::OFF);
+    }
+    next.run(request).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -180,6 +197,9 @@ async fn check(
     let given = &admin.parts.given;
     if given.auth.status(&name).is_err() {
         return request::text(StatusCode::NOT_FOUND, "there is no sender of this name\n");
+    }
+    if let Err(answer) = admin.record(Entry::new(Act::OperatorCheck, &name)).await {
+        return answer;
     }
     tracing::info!(sender = name, "an operator asks for a check");
     let (auth, esign) = (given.auth.clone(), Arc::clone(&given.esign));

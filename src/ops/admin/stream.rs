@@ -64,7 +64,7 @@ impl Watching {
         let admin = self.admin.clone();
         let given = &admin.parts.given;
         loop {
-            if given.clock.uptime() >= self.session.until {
+            if given.clock.uptime() >= self.session.until || !admin.is_open(&self.session) {
                 self.is_over = true;
                 return Some((Ok(Event::default().event("end").data("the login has ended")), self));
             }

@@ -23,6 +23,9 @@ mod sender;
 /// What is said where the page is off.
 pub(super) const OFF: &str = "The status page is off: ops.operator_password_hash is not set. \
     `countersign operator password` makes a password and prints the line for the settings.\n";
+/// What is said where an act could not be written down.
+pub(super) const UNRECORDED: &str =
+    "Not done: it cannot be written into the audit log. See the log for why.\n";
 /// What is said to a form that is not ours.
 pub(super) const FOREIGN: &str = "This form was not sent from the status page; open it again.\n";
 /// How often the page loads itself again where no script runs, while something is wrong and otherwise.
