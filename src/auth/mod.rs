@@ -298,9 +298,20 @@ impl Auth {
 
     /// The names of all senders, sorted.
     pub fn senders(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<_> = self.inner.senders.load().keys().cloned().collect();
+        self.senders_from("")
+    }
+
+    /// The names of senders from this one on, sorted.
+    pub fn senders_from(&self, first: &str) -> Vec<Arc<str>> {
+        let senders = self.inner.senders.load();
+        let mut names: Vec<_> = senders.keys().filter(|name| &***name >= first).cloned().collect();
         names.sort();
         names
+    }
+
+    /// How many senders there are.
+    pub fn count(&self) -> usize {
+        self.inner.senders.load().len()
     }
 
     /// A sender's token. Warm, it is a read of atomic pointers; cold, it waits for one mint.
@@ -411,6 +422,11 @@ impl Auth {
         let mut all: Vec<_> = in_use.map(|sender| self.status_of(sender)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// How all senders stand, or, of very many, those in use: with those that rest nothing happens.
+    pub fn statuses_that_tell(&self) -> Vec<SenderStatus> {
+        if self.is_crowded() { self.statuses_in_use() } else { self.statuses() }
     }
 
     /// Wakes every sender that is in use (rule T4).

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What the settings say of a sender, beyond what [`Auth`](crate::auth::Auth) knows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SenderOptions {
     /// The workflow that sends codes by SMS, by id or name, where the account's own is not wanted.
     pub sms_workflow: Option<String>,

@@ -51,6 +51,9 @@ use crate::{
     },
 };
 
+/// Room that must be there before a store whose writes failed counts as well again.
+const ROOM_BYTES: i64 = 256 << 10;
+
 /// The store in a file.
 pub struct SqliteStore {
     keys: SealKeys,
@@ -61,6 +64,8 @@ pub struct SqliteStore {
     writes: Arc<Queue<Write>>,
     reads: Arc<Queue<Box<dyn Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Whether a write has failed since the last check that found all well.
+    failing: AtomicBool,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -100,6 +105,7 @@ impl SqliteStore {
             writes: Arc::clone(&writes),
             reads: Arc::clone(&reads),
             threads: Mutex::default(),
+            failing: AtomicBool::new(false),
         };
         for _ in 0..settings.connections.max(1) {
             let (file, reads) = (Arc::clone(&file), Arc::clone(&reads));
@@ -133,7 +139,11 @@ impl SqliteStore {
         let (job, answer) = job(run);
         self.writes.push(Write { durability, job })?;
         // No limit on the wait: what is queued will be committed, and must not be reported as failed.
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        let outcome = answer.await.unwrap_or_else(|_| Err(stopped()));
+        if matches!(outcome, Err(Error::Unavailable(_) | Error::Unusable(_))) {
+            self.failing.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Runs a query on the last committed state.
@@ -471,12 +481,25 @@ impl Store for SqliteStore {
     }
 
     fn check(&self) -> Answer<'_, ()> {
-        // A write, because a full or read-only disk is what an operator most needs to hear of.
+        // A write, because a full or read-only disk is what an operator most needs to hear of. One page fits
+        // into the log even then, so after a failure it takes as much as a create may need.
         let now = micros(self.clock.now());
-        Box::pin(self.write(Durability::Flushed, move |db| {
-            db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'checked_at'")?.execute([now])?;
+        let was_failing = self.failing.load(Ordering::Relaxed);
+        Box::pin(async move {
+            let check = move |db: &Connection| {
+                db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'checked_at'")?.execute([now])?;
+                if was_failing {
+                    let room = "INSERT OR REPLACE INTO meta (name, value) VALUES ('room', zeroblob(?1))";
+                    db.prepare_cached(room)?.execute([ROOM_BYTES])?;
+                }
+                Ok(())
+            };
+            self.write(Durability::Flushed, check).await?;
+            if was_failing {
+                self.failing.store(false, Ordering::Relaxed);
+            }
             Ok(())
-        }))
+        })
     }
 
     fn close(&self) -> Answer<'_, ()> {
