@@ -57,7 +57,7 @@ pub use self::{
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -79,13 +79,9 @@ use crate::{clock::SharedClock, http_client::HttpClient};
 
 /// How often key files are looked at. A change is to be taken up within 10 s (rule T10).
 const KEY_WATCH: Duration = Duration::from_secs(2);
-/// Far above any number of senders that one daemon uses at once.
-const MAX_SENDERS: u64 = 100_000;
 /// More senders than this are not each looked at: they are not all minted for at start, health speaks of
 /// them together, and their refreshes are spread out.
 const CROWD: usize = 20;
-/// moka's own clock collects what ours forgot; it decides nothing.
-const GARBAGE_AFTER: Duration = Duration::from_secs(7 * 86_400);
 
 /// What [`Auth`] can be told.
 #[derive(Debug, Clone, Copy)]
@@ -124,9 +120,6 @@ struct Inner {
     registering: Mutex<Watch>,
     /// Held while keys are read.
     rings: tokio::sync::Mutex<KeyRings>,
-    /// One live cache a sender; idle ones leave.
-    caches: moka::future::Cache<Arc<str>, TokenCache>,
-    users: moka::future::Cache<Arc<str>, Arc<accounts::KnownUser>>,
     closed: CancellationToken,
     _close_on_drop: DropGuard,
 }
@@ -148,15 +141,16 @@ struct Sender {
     keys: Option<Arc<KeyRing>>,
     source: Arc<dyn TokenSource>,
     record: Arc<Record>,
-    /// The cache of the last reader, so that a read does not go through moka.
+    user: accounts::User,
+    /// The one cache; one that was dropped for idleness makes room for the next.
     live: ArcSwapOption<TokenCache>,
     closed: CancellationToken,
 }
 
 impl Sender {
-    /// Whether its token is in use, or was asked for and is being tried for.
-    fn is_live(&self) -> bool {
-        self.live.load().as_ref().is_some_and(|cache| !cache.is_dropped())
+    /// The cache, if its token is in use, or was asked for and is being tried for.
+    fn live(&self) -> Option<Arc<TokenCache>> {
+        self.live.load_full().filter(|cache| !cache.is_dropped())
     }
 }
 
@@ -220,14 +214,6 @@ impl Auth {
             senders: ArcSwap::default(),
             registering: Mutex::default(),
             rings: tokio::sync::Mutex::default(),
-            caches: moka::future::Cache::builder()
-                .max_capacity(MAX_SENDERS)
-                .time_to_idle(GARBAGE_AFTER)
-                .build(),
-            users: moka::future::Cache::builder()
-                .max_capacity(MAX_SENDERS)
-                .time_to_live(GARBAGE_AFTER)
-                .build(),
             _close_on_drop: closed.clone().drop_guard(),
             closed,
         };
@@ -309,7 +295,7 @@ impl Auth {
             return Ok(token);
         }
         loop {
-            match self.enter(name).await?.token().await {
+            match self.enter(name)?.token().await {
                 Ok(token) => return Ok(token),
                 Err(Miss::Failed(error)) => return Err(self.explained(name, error)),
                 Err(Miss::Dropped) => {}
@@ -326,7 +312,7 @@ impl Auth {
 
     /// Takes the token of this generation out of use after a 401, and no other (rule T6).
     pub fn retire(&self, name: &str, generation: u64) -> Retired {
-        let live = self.inner.senders.load().get(name).and_then(|sender| sender.live.load_full());
+        let live = self.inner.senders.load().get(name).and_then(|sender| sender.live());
         live.map_or(Retired::Before, |cache| cache.retire(generation))
     }
 
@@ -336,7 +322,7 @@ impl Auth {
             keys.look().await;
         }
         loop {
-            match self.enter(name).await?.prove().await {
+            match self.enter(name)?.prove().await {
                 Ok(()) => return Ok(()),
                 Err(Miss::Failed(error)) => return Err(self.explained(name, error)),
                 Err(Miss::Dropped) => {}
@@ -349,7 +335,7 @@ impl Auth {
         if let Some(keys) = self.sender(name)?.keys.as_ref() {
             keys.look().await;
         }
-        self.enter(name).await?.wake();
+        self.enter(name)?.wake();
         Ok(())
     }
 
@@ -359,8 +345,7 @@ impl Auth {
     /// nothing of a withdrawn consent until a visitor meets it. Does nothing while a cache is at work.
     pub async fn probe(&self, name: &str) -> Result<(), Arc<Error>> {
         let sender = self.sender(name)?;
-        let is_at_work = sender.live.load().as_ref().is_some_and(|cache| !cache.is_dropped());
-        if is_at_work || self.inner.closed.is_cancelled() {
+        if sender.live().is_some() || self.inner.closed.is_cancelled() {
             return Ok(());
         }
         match sender.source.mint().await {
@@ -407,7 +392,7 @@ impl Auth {
     /// senders, most of which rest, this is what tells something.
     pub fn statuses_in_use(&self) -> Vec<SenderStatus> {
         let senders = self.inner.senders.load_full();
-        let in_use = senders.values().filter(|sender| sender.is_live());
+        let in_use = senders.values().filter(|sender| sender.live().is_some());
         let mut all: Vec<_> = in_use.map(|sender| self.status_of(sender)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
@@ -433,7 +418,7 @@ impl Auth {
     }
 
     fn status_of(&self, sender: &Sender) -> SenderStatus {
-        let cache = sender.live.load().as_ref().map(|cache| cache.status());
+        let cache = sender.live().map(|cache| cache.status());
         let now = self.inner.offset.corrected_now();
         let keys = sender.keys.as_ref().map(|keys| keys.status()).unwrap_or_default();
         let user_id = sender.impersonation.as_ref().map(|who| who.user_id);
@@ -455,9 +440,10 @@ impl Auth {
             (Error::ConsentRequired, _) => sender.consented_other.load_full().unwrap_or(error),
             (Error::UserUnknown, Some(who)) => {
                 let id = uuid::Uuid::from(who.user_id);
-                let is_known = self.inner.users.iter().any(|(_, known)| known.has_account(id));
-                let is_meant = senders.values().any(|other| other.account == AccountChoice::Id(id));
-                if is_known || is_meant { Arc::new(Error::UserIsAccount) } else { error }
+                let is_account = |other: &Arc<Sender>| {
+                    other.account == AccountChoice::Id(id) || other.user.has_account(id)
+                };
+                if senders.values().any(is_account) { Arc::new(Error::UserIsAccount) } else { error }
             }
             _ => error,
         }
@@ -484,6 +470,7 @@ impl Auth {
             keys: None,
             source,
             record: Arc::default(),
+            user: accounts::User::default(),
             live: ArcSwapOption::empty(),
             closed: self.inner.closed.child_token(),
         }
@@ -533,53 +520,32 @@ impl Auth {
     }
 
     /// The sender's live cache, made if there is none.
-    async fn enter(&self, name: &str) -> Result<TokenCache, Arc<Error>> {
+    fn enter(&self, name: &str) -> Result<Arc<TokenCache>, Arc<Error>> {
         if self.inner.closed.is_cancelled() {
             return Err(Arc::new(Error::Closed));
         }
         let sender = self.sender(name)?;
-        if let Some(cache) = sender.live.load_full().filter(|cache| !cache.is_dropped()) {
-            return Ok(TokenCache::clone(&cache));
+        if let Some(live) = sender.live() {
+            return Ok(live);
         }
-        let make = async {
-            let around = Surroundings {
-                clock: Arc::clone(&self.inner.clock),
-                spawner: self.inner.spawner.clone(),
-                generations: Arc::clone(&self.inner.generations),
-                closed: sender.closed.clone(),
-                idle_after: self.inner.options.idle_after,
-                seed: seed_of(self.inner.options.seed, &sender.name),
-                is_crowded: self.is_crowded(),
-                on_idle: Some(self.leave(&sender)),
-            };
-            TokenCache::new(Arc::clone(&sender.source), Arc::clone(&sender.record), around)
+        let around = Surroundings {
+            clock: Arc::clone(&self.inner.clock),
+            spawner: self.inner.spawner.clone(),
+            generations: Arc::clone(&self.inner.generations),
+            closed: sender.closed.clone(),
+            idle_after: self.inner.options.idle_after,
+            seed: seed_of(self.inner.options.seed, &sender.name),
+            is_crowded: self.is_crowded(),
         };
-        // A cache of a sender that was replaced, or that was idle, makes room for a new one.
-        let entry = self.inner.caches.entry(Arc::clone(&sender.name));
-        let cache = entry.or_insert_with_if(make, TokenCache::is_dropped).await.into_value();
-        sender.live.store(Some(Arc::new(cache.clone())));
-        Ok(cache)
-    }
-
-    /// What takes an idle cache out of moka. It holds nothing that would keep us alive.
-    fn leave(&self, sender: &Arc<Sender>) -> token_cache::OnIdle {
-        let (inner, sender) = (Arc::downgrade(&self.inner), Arc::downgrade(sender));
-        token_cache::OnIdle::new(move || {
-            let (inner, sender) = (Weak::upgrade(&inner), Weak::upgrade(&sender));
-            async move {
-                let (Some(inner), Some(sender)) = (inner, sender) else { return };
-                let entry = inner.caches.entry(Arc::clone(&sender.name));
-                entry
-                    .and_compute_with(|found| async {
-                        match found {
-                            Some(found) if found.value().is_dropped() => moka::ops::compute::Op::Remove,
-                            _ => moka::ops::compute::Op::Nop,
-                        }
-                    })
-                    .await;
-                sender.live.rcu(|live| live.clone().filter(|cache| !cache.is_dropped()));
-            }
-        })
+        // It does nothing until it is read, so that whoever comes second drops theirs.
+        let made = Arc::new(TokenCache::new(Arc::clone(&sender.source), Arc::clone(&sender.record), around));
+        let mut live = Arc::clone(&made);
+        sender.live.rcu(|there| {
+            let there = there.as_ref().filter(|there| !there.is_dropped());
+            live = Arc::clone(there.unwrap_or(&made));
+            Some(Arc::clone(&live))
+        });
+        Ok(live)
     }
 
     /// Looks at all key files every two seconds, for as long as this lives.
@@ -615,7 +581,7 @@ impl Auth {
                         looked.insert(at, is_new);
                         is_new
                     };
-                    if is_new && sender.is_live() {
+                    if is_new && sender.live().is_some() {
                         // The new key is proven by a mint of its own, while the old token serves.
                         let _ = auth.wake(&sender.name).await;
                     }
