@@ -157,7 +157,7 @@ impl Drop for Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let world = World::shuffled(seed);
+        let world = World::new(seed);
         let weather = Weather::new(seed, world.clock.clone());
         let clock: SharedClock = Arc::new(world.clock.clone());
         let emulator = InMemory::new(seed, Arc::clone(&clock));
