@@ -1,4 +1,4 @@
-//! A cached-token read, alone and with two threads at it, beside moka's own `get`.
+//! A cached-token read, alone and with two threads at it.
 //!
 //! `auth` reads by the sender's name; `cache` reads through a cache that is already at hand. What is
 //! measured is the time that the reading thread itself ran: on a machine that does other things, the
@@ -14,7 +14,7 @@ use std::{
 
 use countersign::{
     auth::{
-        AccessToken, Auth, Options, Spawner, TokenSource,
+        Auth, Options, Spawner, TokenSource,
         access_token::MintedToken,
         identity::AccountServer,
         token_cache::{Record, Surroundings, TokenCache},
@@ -110,15 +110,8 @@ fn token_read(criterion: &mut Criterion<ThreadTime>) {
     let server = AccountServer::new(&origin).expect("an origin");
     let auth = Auth::new(client, server, clock, Spawner::tokio(), Options::default());
     auth.register_source("system", Arc::new(Always), countersign::auth::user_info::AccountChoice::Default);
-    let token = runtime.block_on(auth.token("system")).expect("it always mints");
+    runtime.block_on(auth.token("system")).expect("it always mints");
     measure(criterion, "auth", || auth.ready("system").expect("fresh"));
-
-    let moka: moka::future::Cache<Arc<str>, AccessToken> =
-        moka::future::Cache::builder().time_to_live(Duration::from_secs(3_600)).build();
-    runtime.block_on(moka.insert(Arc::from("system"), token));
-    measure(criterion, "moka", || {
-        futures_util::FutureExt::now_or_never(moka.get("system")).flatten().expect("inserted")
-    });
     runtime.shutdown_background();
 }
 
