@@ -1,7 +1,16 @@
 //! What follows from a token: whose it is, which account is meant, and whether consent came from
 //! the right person. Looked up rarely, remembered, and never in the way of a token.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Mutex;
 
 use super::{
     Auth,
@@ -17,17 +26,27 @@ const USER_INFO_LIFE: Duration = Duration::from_secs(3_600);
 /// How long an old answer serves when a new one cannot be had.
 const USER_INFO_GRACE: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
-pub(super) struct KnownUser {
+/// What is known of a sender's user.
+#[derive(Default)]
+pub(super) struct User {
+    known: ArcSwapOption<KnownUser>,
+    /// Calls that ended.
+    asked: AtomicU64,
+    /// Held by who asks; with the outcome of the last call, for those who waited for it.
+    asking: Mutex<Option<Result<Arc<KnownUser>, Arc<Error>>>>,
+}
+
+struct KnownUser {
     info: UserInfo,
     /// The uptime from which it should be asked for again.
     stale_at: Duration,
 }
 
-impl KnownUser {
+impl User {
     /// Whether one of the user's accounts has this id.
     pub(super) fn has_account(&self, id: uuid::Uuid) -> bool {
-        self.info.accounts.iter().any(|account| account.id == id)
+        let known = self.known.load();
+        known.as_ref().is_some_and(|known| known.info.accounts.iter().any(|account| account.id == id))
     }
 }
 
@@ -51,23 +70,25 @@ impl Auth {
     /// The user that the sender acts as, and the accounts; asked for once an hour at most.
     pub async fn user_info(&self, name: &str) -> Result<UserInfo, Arc<Error>> {
         let sender = self.sender(name)?;
-        let now = self.inner.clock.uptime();
-        let configured = sender.impersonation.as_ref().map(|sender| sender.user_id);
-        // A sender that was replaced may act as someone else now.
-        let is_ours = |known: &Arc<KnownUser>| configured.is_none_or(|id| id == known.info.user_id);
-        let known = self.inner.users.get(&sender.name).await;
-        let is_known = known.is_some();
-        let old = known.filter(is_ours);
-        if let Some(known) = old.as_ref().filter(|known| now < known.stale_at) {
+        let user = self.user_of(&sender);
+        let known = user.known.load_full();
+        if let Some(known) = known.as_ref().filter(|known| self.inner.clock.uptime() < known.stale_at) {
             return Ok(known.info.clone());
         }
-        if is_known {
-            self.inner.users.invalidate(&sender.name).await;
-        }
         // Those who ask at once share one call.
-        let key = Arc::clone(&sender.name);
-        let fetched = self.inner.users.try_get_with(key, self.fetch_user(name, old)).await;
-        fetched.map(|known| known.info.clone()).map_err(|error| Arc::clone(&*error))
+        let asked = user.asked.load(Ordering::Acquire);
+        let mut outcome = user.asking.lock().await;
+        let shared = outcome.clone().filter(|_| user.asked.load(Ordering::Acquire) != asked);
+        if let Some(shared) = shared {
+            return shared.map(|known| known.info.clone());
+        }
+        let fetched = self.fetch_user(name, known).await;
+        if let Ok(known) = &fetched {
+            user.known.store(Some(Arc::clone(known)));
+        }
+        *outcome = Some(fetched.clone());
+        user.asked.fetch_add(1, Ordering::Release);
+        fetched.map(|known| known.info.clone())
     }
 
     /// As [`user_info`](Self::user_info), asked for now: somebody wants to know how things are. A failure
@@ -75,7 +96,7 @@ impl Auth {
     pub async fn look_up_user(&self, name: &str) -> Result<UserInfo, Arc<Error>> {
         let sender = self.sender(name)?;
         let known = self.fetch_user(name, None).await?;
-        self.inner.users.insert(Arc::clone(&sender.name), Arc::clone(&known)).await;
+        self.user_of(&sender).known.store(Some(Arc::clone(&known)));
         Ok(known.info.clone())
     }
 

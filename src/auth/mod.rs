@@ -57,7 +57,10 @@ pub use self::{
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -81,11 +84,11 @@ use crate::{clock::SharedClock, http_client::HttpClient};
 const KEY_WATCH: Duration = Duration::from_secs(2);
 /// Far above any number of senders that one daemon uses at once.
 const MAX_SENDERS: u64 = 100_000;
+/// moka's own clock collects what ours forgot; it decides nothing.
+const GARBAGE_AFTER: Duration = Duration::from_secs(7 * 86_400);
 /// More senders than this are not each looked at: they are not all minted for at start, health speaks of
 /// them together, and their refreshes are spread out.
 const CROWD: usize = 20;
-/// moka's own clock collects what ours forgot; it decides nothing.
-const GARBAGE_AFTER: Duration = Duration::from_secs(7 * 86_400);
 
 /// What [`Auth`] can be told.
 #[derive(Debug, Clone, Copy)]
@@ -119,14 +122,17 @@ struct Inner {
     /// What alone reads key files, if the settings want that.
     signer: Option<SignerProcess>,
     generations: Arc<AtomicU64>,
+    /// Counts the senders that ever were.
+    numbers: AtomicU64,
     senders: ArcSwap<HashMap<Arc<str>, Arc<Sender>>>,
     /// Held while `senders` is replaced.
     registering: Mutex<Watch>,
     /// Held while keys are read.
     rings: tokio::sync::Mutex<KeyRings>,
-    /// One live cache a sender; idle ones leave.
-    caches: moka::future::Cache<Arc<str>, TokenCache>,
-    users: moka::future::Cache<Arc<str>, Arc<accounts::KnownUser>>,
+    /// The live cache of each sender in use, by the sender's number.
+    caches: moka::sync::Cache<u64, Arc<TokenCache>>,
+    /// What is known of the users of senders in use, by the sender's number.
+    users: moka::sync::Cache<u64, Arc<accounts::User>>,
     closed: CancellationToken,
     _close_on_drop: DropGuard,
 }
@@ -139,6 +145,8 @@ struct Watch {
 
 struct Sender {
     name: Arc<str>,
+    /// Of every sender another, also of one that takes another's name: it may act as someone else.
+    number: u64,
     impersonation: Option<Impersonation>,
     account: AccountChoice,
     /// Who consented instead of the sender's user, if somebody did.
@@ -154,10 +162,16 @@ struct Sender {
 }
 
 impl Sender {
-    /// Whether its token is in use, or was asked for and is being tried for.
-    fn is_live(&self) -> bool {
-        self.live.load().as_ref().is_some_and(|cache| !cache.is_dropped())
+    /// The cache, if its token is in use, or was asked for and is being tried for.
+    fn live(&self) -> Option<Arc<TokenCache>> {
+        self.live.load_full().filter(|cache| !cache.is_dropped())
     }
+}
+
+/// A cache of something of senders, by their numbers. Its own clock takes out what nobody used for long; what a
+/// rule depends on is decided by ours. It is the synchronous one: it wakes no task to keep house.
+fn kept<T: Clone + Send + Sync + 'static>() -> moka::sync::Cache<u64, T> {
+    moka::sync::Cache::builder().max_capacity(MAX_SENDERS).time_to_idle(GARBAGE_AFTER).build()
 }
 
 /// Each sender has jitter of its own: with one seed for all, thousands of senders that were first used
@@ -217,17 +231,12 @@ impl Auth {
             options,
             signer,
             generations: Arc::default(),
+            numbers: AtomicU64::default(),
             senders: ArcSwap::default(),
             registering: Mutex::default(),
             rings: tokio::sync::Mutex::default(),
-            caches: moka::future::Cache::builder()
-                .max_capacity(MAX_SENDERS)
-                .time_to_idle(GARBAGE_AFTER)
-                .build(),
-            users: moka::future::Cache::builder()
-                .max_capacity(MAX_SENDERS)
-                .time_to_live(GARBAGE_AFTER)
-                .build(),
+            caches: kept(),
+            users: kept(),
             _close_on_drop: closed.clone().drop_guard(),
             closed,
         };
@@ -320,7 +329,7 @@ impl Auth {
             return Ok(token);
         }
         loop {
-            match self.enter(name).await?.token().await {
+            match self.enter(name)?.token().await {
                 Ok(token) => return Ok(token),
                 Err(Miss::Failed(error)) => return Err(self.explained(name, error)),
                 Err(Miss::Dropped) => {}
@@ -337,7 +346,7 @@ impl Auth {
 
     /// Takes the token of this generation out of use after a 401, and no other (rule T6).
     pub fn retire(&self, name: &str, generation: u64) -> Retired {
-        let live = self.inner.senders.load().get(name).and_then(|sender| sender.live.load_full());
+        let live = self.inner.senders.load().get(name).and_then(|sender| sender.live());
         live.map_or(Retired::Before, |cache| cache.retire(generation))
     }
 
@@ -347,7 +356,7 @@ impl Auth {
             keys.look().await;
         }
         loop {
-            match self.enter(name).await?.prove().await {
+            match self.enter(name)?.prove().await {
                 Ok(()) => return Ok(()),
                 Err(Miss::Failed(error)) => return Err(self.explained(name, error)),
                 Err(Miss::Dropped) => {}
@@ -360,7 +369,7 @@ impl Auth {
         if let Some(keys) = self.sender(name)?.keys.as_ref() {
             keys.look().await;
         }
-        self.enter(name).await?.wake();
+        self.enter(name)?.wake();
         Ok(())
     }
 
@@ -370,8 +379,7 @@ impl Auth {
     /// nothing of a withdrawn consent until a visitor meets it. Does nothing while a cache is at work.
     pub async fn probe(&self, name: &str) -> Result<(), Arc<Error>> {
         let sender = self.sender(name)?;
-        let is_at_work = sender.live.load().as_ref().is_some_and(|cache| !cache.is_dropped());
-        if is_at_work || self.inner.closed.is_cancelled() {
+        if sender.live().is_some() || self.inner.closed.is_cancelled() {
             return Ok(());
         }
         match sender.source.mint().await {
@@ -418,7 +426,7 @@ impl Auth {
     /// senders, most of which rest, this is what tells something.
     pub fn statuses_in_use(&self) -> Vec<SenderStatus> {
         let senders = self.inner.senders.load_full();
-        let in_use = senders.values().filter(|sender| sender.is_live());
+        let in_use = senders.values().filter(|sender| sender.live().is_some());
         let mut all: Vec<_> = in_use.map(|sender| self.status_of(sender)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
@@ -449,7 +457,7 @@ impl Auth {
     }
 
     fn status_of(&self, sender: &Sender) -> SenderStatus {
-        let cache = sender.live.load().as_ref().map(|cache| cache.status());
+        let cache = sender.live().map(|cache| cache.status());
         let now = self.inner.offset.corrected_now();
         let keys = sender.keys.as_ref().map(|keys| keys.status()).unwrap_or_default();
         let user_id = sender.impersonation.as_ref().map(|who| who.user_id);
@@ -471,7 +479,7 @@ impl Auth {
             (Error::ConsentRequired, _) => sender.consented_other.load_full().unwrap_or(error),
             (Error::UserUnknown, Some(who)) => {
                 let id = uuid::Uuid::from(who.user_id);
-                let is_known = self.inner.users.iter().any(|(_, known)| known.has_account(id));
+                let is_known = self.inner.users.iter().any(|(_, user)| user.has_account(id));
                 let is_meant = senders.values().any(|other| other.account == AccountChoice::Id(id));
                 if is_known || is_meant { Arc::new(Error::UserIsAccount) } else { error }
             }
@@ -493,6 +501,7 @@ impl Auth {
     fn sender_with(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) -> Sender {
         Sender {
             name: Arc::from(name),
+            number: self.inner.numbers.fetch_add(1, Ordering::Relaxed),
             impersonation: None,
             account,
             consented_other: ArcSwapOption::empty(),
@@ -514,9 +523,7 @@ impl Auth {
             replaced.extend(senders.insert(Arc::clone(&sender.name), Arc::new(sender)));
         }
         self.inner.senders.store(Arc::new(senders));
-        for old in replaced {
-            old.closed.cancel();
-        }
+        replaced.iter().for_each(|old| self.forget(old));
     }
 
     /// A sender that mints by JWT Grant.
@@ -544,20 +551,20 @@ impl Auth {
         }
         self.inner.senders.store(Arc::new(senders));
         if let Some(old) = old {
-            old.closed.cancel();
+            self.forget(&old);
         }
     }
 
     /// The sender's live cache, made if there is none.
-    async fn enter(&self, name: &str) -> Result<TokenCache, Arc<Error>> {
+    fn enter(&self, name: &str) -> Result<Arc<TokenCache>, Arc<Error>> {
         if self.inner.closed.is_cancelled() {
             return Err(Arc::new(Error::Closed));
         }
         let sender = self.sender(name)?;
-        if let Some(cache) = sender.live.load_full().filter(|cache| !cache.is_dropped()) {
-            return Ok(TokenCache::clone(&cache));
+        if let Some(live) = sender.live() {
+            return Ok(live);
         }
-        let make = async {
+        let make = || {
             let around = Surroundings {
                 clock: Arc::clone(&self.inner.clock),
                 spawner: self.inner.spawner.clone(),
@@ -566,36 +573,26 @@ impl Auth {
                 idle_after: self.inner.options.idle_after,
                 seed: seed_of(self.inner.options.seed, &sender.name),
                 is_crowded: self.is_crowded(),
-                on_idle: Some(self.leave(&sender)),
             };
-            TokenCache::new(Arc::clone(&sender.source), Arc::clone(&sender.record), around)
+            Arc::new(TokenCache::new(Arc::clone(&sender.source), Arc::clone(&sender.record), around))
         };
-        // A cache of a sender that was replaced, or that was idle, makes room for a new one.
-        let entry = self.inner.caches.entry(Arc::clone(&sender.name));
-        let cache = entry.or_insert_with_if(make, TokenCache::is_dropped).await.into_value();
-        sender.live.store(Some(Arc::new(cache.clone())));
-        Ok(cache)
+        // One that was dropped for idleness makes room for the next.
+        let entry = self.inner.caches.entry(sender.number);
+        let live = entry.or_insert_with_if(make, |there| there.is_dropped()).into_value();
+        sender.live.store(Some(Arc::clone(&live)));
+        Ok(live)
     }
 
-    /// What takes an idle cache out of moka. It holds nothing that would keep us alive.
-    fn leave(&self, sender: &Arc<Sender>) -> token_cache::OnIdle {
-        let (inner, sender) = (Arc::downgrade(&self.inner), Arc::downgrade(sender));
-        token_cache::OnIdle::new(move || {
-            let (inner, sender) = (Weak::upgrade(&inner), Weak::upgrade(&sender));
-            async move {
-                let (Some(inner), Some(sender)) = (inner, sender) else { return };
-                let entry = inner.caches.entry(Arc::clone(&sender.name));
-                entry
-                    .and_compute_with(|found| async {
-                        match found {
-                            Some(found) if found.value().is_dropped() => moka::ops::compute::Op::Remove,
-                            _ => moka::ops::compute::Op::Nop,
-                        }
-                    })
-                    .await;
-                sender.live.rcu(|live| live.clone().filter(|cache| !cache.is_dropped()));
-            }
-        })
+    /// What is known of the sender's user.
+    fn user_of(&self, sender: &Sender) -> Arc<accounts::User> {
+        self.inner.users.get_with(sender.number, Arc::default)
+    }
+
+    /// A sender is gone, or another has its name.
+    fn forget(&self, old: &Sender) {
+        old.closed.cancel();
+        self.inner.caches.invalidate(&old.number);
+        self.inner.users.invalidate(&old.number);
     }
 
     /// Looks at all key files every two seconds, for as long as this lives.
@@ -631,7 +628,7 @@ impl Auth {
                         looked.insert(at, is_new);
                         is_new
                     };
-                    if is_new && sender.is_live() {
+                    if is_new && sender.live().is_some() {
                         // The new key is proven by a mint of its own, while the old token serves.
                         let _ = auth.wake(&sender.name).await;
                     }

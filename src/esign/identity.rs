@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Acting, Client, Error, client::Call, wire};
+use super::{Acting, Client, Error, client::Call, lately::Lately, wire};
 use crate::{
     budget::{Deadline, Operation},
     domain::AccountId,
@@ -16,33 +16,9 @@ const PHONE_INPUT: &str = "PhoneNumberList";
 const LIFE: Duration = Duration::from_secs(24 * 3_600);
 /// An account that has none may be given one any minute, by a person who then tries again.
 const LIFE_OF_NONE: Duration = Duration::from_secs(60);
-/// More accounts than a daemon has.
-const MAX_ACCOUNTS: u64 = 1_000;
 
 /// Workflows of accounts, each with what the sender's settings wanted.
-pub(super) type Key = (AccountId, Option<String>);
-
-/// What was found, remembered. moka's clock only decides when we look again, nothing that a rule depends on.
-pub(super) struct Workflows(moka::future::Cache<Key, Option<Arc<str>>>);
-
-struct Life;
-
-impl moka::Expiry<Key, Option<Arc<str>>> for Life {
-    fn expire_after_create(
-        &self,
-        _: &Key,
-        found: &Option<Arc<str>>,
-        _: std::time::Instant,
-    ) -> Option<Duration> {
-        Some(if found.is_some() { LIFE } else { LIFE_OF_NONE })
-    }
-}
-
-impl Workflows {
-    pub(super) fn new() -> Self {
-        Self(moka::future::Cache::builder().max_capacity(MAX_ACCOUNTS).expire_after(Life).build())
-    }
-}
+pub(super) type Workflows = Lately<(AccountId, Option<String>), Option<Arc<str>>>;
 
 impl Client {
     /// The id of the workflow that this sender's SMS codes go through.
@@ -50,11 +26,12 @@ impl Client {
         let wanted = self.options_of.get(&acting.sender).and_then(|options| options.sms_workflow.clone());
         let key = (acting.account.clone(), wanted);
         // Those who miss at once each ask: the errors are not ones to share, and it happens once a day.
-        if let Some(known) = self.workflows.0.get(&key).await {
+        if let Some(known) = self.workflows.get(&key, self.clock.uptime()) {
             return known.ok_or(Error::SmsAuthUnavailable);
         }
         let found = self.look_up_workflow(acting, key.1.as_deref(), deadline).await?;
-        self.workflows.0.insert(key, found.clone()).await;
+        let life = if found.is_some() { LIFE } else { LIFE_OF_NONE };
+        self.workflows.put(key, found.clone(), self.clock.uptime(), life);
         found.ok_or(Error::SmsAuthUnavailable)
     }
 

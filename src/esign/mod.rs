@@ -25,6 +25,7 @@ mod error;
 mod forward;
 mod identity;
 mod languages;
+mod lately;
 mod recipient_views;
 mod seen;
 mod signatures;

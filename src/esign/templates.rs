@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Acting, Client, Error, client::Call, wire};
+use super::{Acting, Client, Error, client::Call, lately::Lately, wire};
 use crate::{
     budget::{Deadline, Operation},
     domain::AccountId,
@@ -10,7 +10,6 @@ use crate::{
 
 /// A person who corrects a template sees it taken up this soon.
 const LIFE: Duration = Duration::from_secs(300);
-const MAX_TEMPLATES: u64 = 1_000;
 
 /// A template, as far as a create depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +36,7 @@ pub struct Role {
 }
 
 /// Templates that were read lately.
-pub(super) struct Templates(moka::future::Cache<(AccountId, String), Arc<Template>>);
-
-impl Templates {
-    pub(super) fn new() -> Self {
-        Self(moka::future::Cache::builder().max_capacity(MAX_TEMPLATES).time_to_live(LIFE).build())
-    }
-}
+pub(super) type Templates = Lately<(AccountId, String), Arc<Template>>;
 
 impl Client {
     /// A template of the account, as it was within the last five minutes.
@@ -54,7 +47,7 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Arc<Template>, Error> {
         let key = (acting.account.clone(), id.to_owned());
-        if let Some(known) = self.templates.0.get(&key).await {
+        if let Some(known) = self.templates.get(&key, self.clock.uptime()) {
             return Ok(known);
         }
         let url = acting.url(["templates", id]);
@@ -72,7 +65,7 @@ impl Client {
             subject: read.email_subject,
             roles: roles.collect(),
         });
-        self.templates.0.insert(key, Arc::clone(&template)).await;
+        self.templates.put(key, Arc::clone(&template), self.clock.uptime(), LIFE);
         Ok(template)
     }
 }

@@ -15,11 +15,13 @@ use jiff::Timestamp;
 
 mod migrations;
 mod postgres;
+mod retention;
 mod rows;
 mod seal;
 mod sqlite;
 
 pub use postgres::PostgresStore;
+pub use retention::{Destroyed, Retention};
 pub use seal::{KEY_LEN as SEAL_KEY_LEN, SealKeyId, SealKeys};
 pub use sqlite::SqliteStore;
 
@@ -396,32 +398,6 @@ pub struct ConnectedSender {
     pub connected_at: Timestamp,
     /// The version to state when replacing it.
     pub version: Version,
-}
-
-/// How long things are kept.
-#[derive(Debug, Clone, Copy)]
-pub struct Retention {
-    /// Idempotency keys and their answers made before this are forgotten.
-    pub keys_before: Timestamp,
-    /// Personal data of signings that ended before this is destroyed.
-    pub personal_before: Timestamp,
-    /// Events, deliveries and inbound messages older than this are deleted.
-    pub events_before: Timestamp,
-    /// Signings that ended before this are deleted.
-    pub signings_before: Timestamp,
-}
-
-/// How much one run of retention destroyed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Destroyed {
-    /// Idempotency keys.
-    pub keys: u64,
-    /// Signings whose personal data was destroyed.
-    pub personal: u64,
-    /// Events, deliveries and inbound messages.
-    pub events: u64,
-    /// Whole signings.
-    pub signings: u64,
 }
 
 /// The calls one daemon made on an account within one window, for the budget that all share.

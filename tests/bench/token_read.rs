@@ -100,7 +100,6 @@ fn token_read(criterion: &mut Criterion<ThreadTime>) {
         idle_after: Duration::from_secs(86_400),
         seed: 1,
         is_crowded: false,
-        on_idle: None,
     };
     let cache = TokenCache::new(Arc::new(Always), Arc::new(Record::default()), around);
     runtime.block_on(cache.token()).expect("it always mints");
@@ -114,12 +113,10 @@ fn token_read(criterion: &mut Criterion<ThreadTime>) {
     let token = runtime.block_on(auth.token("system")).expect("it always mints");
     measure(criterion, "auth", || auth.ready("system").expect("fresh"));
 
-    let moka: moka::future::Cache<Arc<str>, AccessToken> =
-        moka::future::Cache::builder().time_to_live(Duration::from_secs(3_600)).build();
-    runtime.block_on(moka.insert(Arc::from("system"), token));
-    measure(criterion, "moka", || {
-        futures_util::FutureExt::now_or_never(moka.get("system")).flatten().expect("inserted")
-    });
+    let moka: moka::sync::Cache<Arc<str>, AccessToken> =
+        moka::sync::Cache::builder().time_to_live(Duration::from_secs(3_600)).build();
+    moka.insert(Arc::from("system"), token);
+    measure(criterion, "moka", || moka.get("system").expect("inserted"));
     runtime.shutdown_background();
 }
 

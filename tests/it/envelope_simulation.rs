@@ -33,9 +33,7 @@ fn e1_to_e5_hold_over_seeds_of_bad_luck() {
     assert!(often(total.calls, 5_000), "{total:?}");
 }
 
-/// Runs by itself in `tests/run`: beside other tests a busy machine gets into the story, at a place not found yet.
 #[test]
-#[ignore = "repeats on a machine that does nothing else; tests/run runs it alone"]
 fn a_seed_repeats_to_the_last_line() {
     for seed in [3, 12, 40] {
         let (first, second) = (envelope::story(seed), envelope::story(seed));

@@ -9,6 +9,7 @@
 //! COUNTERSIGN_KILLS=200 cargo test --test it e4_
 //! COUNTERSIGN_STORM=10000 cargo test --test it storm
 //! COUNTERSIGN_SENDERS=10000 cargo test --test it many::
+//! COUNTERSIGN_WEEK=1000 cargo test --test it store::week -- --nocapture
 //! ```
 
 #[expect(clippy::disallowed_methods, reason = "the one place")]
@@ -44,4 +45,9 @@ pub(crate) fn storm() -> u64 {
 /// Senders configured in one daemon.
 pub(crate) fn senders() -> usize {
     usize::try_from(count("COUNTERSIGN_SENDERS", 300)).unwrap()
+}
+
+/// Signings in each hour of a virtual week.
+pub(crate) fn week() -> u64 {
+    count("COUNTERSIGN_WEEK", 2)
 }

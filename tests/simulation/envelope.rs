@@ -31,7 +31,7 @@ use countersign::{
     emulator::InMemory,
     esign,
     events::Hub,
-    http_client::{self, HttpClient},
+    http_client::{self, Carrier, HttpClient},
     lifecycle::{Lifecycle, Spawner},
     objects::parse_create,
     signing::{self, Ask, Created, NonceKey, Signings, digest},
@@ -157,11 +157,11 @@ impl Drop for Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let world = World::shuffled(seed);
+        let world = World::new(seed);
         let weather = Weather::new(seed, world.clock.clone());
         let clock: SharedClock = Arc::new(world.clock.clone());
         let emulator = InMemory::new(seed, Arc::clone(&clock));
-        prepare(&emulator, &weather);
+        prepare(&emulator, weather.lag());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = Arc::new(runtime.expect("a runtime"));
         let folder = folder(seed);
@@ -209,7 +209,7 @@ impl Simulation {
             daemon: group,
         });
         let seed = self.roll(|dice| dice.u64(..));
-        let signings = daemon(network, store, &spawner, Arc::new(self.world.clock.clone()), seed);
+        let signings = daemon(Arc::new(network), store, &spawner, Arc::new(self.world.clock.clone()), seed);
         spawner.spawn(signings.clone().recover(BTreeMap::new(), CancellationToken::new()));
         self.stage.daemons().insert(group, (signings, spawner));
         self.stage.weather.note(&format!("daemon {group} starts"));
@@ -461,7 +461,8 @@ fn word(answer: &Result<Created, signing::Error>) -> String {
     }
 }
 
-fn ask_for(key: &str, body: Bytes, wait: Duration) -> Ask {
+/// A create as the API hands it on.
+pub(crate) fn ask_for(key: &str, body: Bytes, wait: Duration) -> Ask {
     let draft = parse_create(&body, &BTreeMap::new()).expect("the order is in order");
     Ask {
         caller: CallerName::new(CALLER),
@@ -473,7 +474,8 @@ fn ask_for(key: &str, body: Bytes, wait: Duration) -> Ask {
     }
 }
 
-fn order(key: &str, view: bool) -> Value {
+/// What is to be signed.
+pub(crate) fn order(key: &str, view: bool) -> Value {
     json!({
         "sender": "system", "subject": key, "view": view, "documents": [{"template": InMemory::TEMPLATE}],
         "signers": [{
@@ -483,14 +485,15 @@ fn order(key: &str, view: bool) -> Value {
     })
 }
 
-fn daemon(
-    network: Network,
+/// A daemon of real parts, on a store and a way to its upstream.
+pub(crate) fn daemon(
+    network: Arc<dyn Carrier>,
     store: SharedStore,
     spawner: &Spawner,
     clock: SharedClock,
     seed: u64,
 ) -> Signings {
-    let http = HttpClient::carried_by(Arc::new(network), &http_client::Options::default());
+    let http = HttpClient::carried_by(network, &http_client::Options::default());
     let origin = url::Url::parse(InMemory::ORIGIN).expect("an origin");
     let server = AccountServer::new(&origin).expect("an origin");
     let options = auth::Options { seed, ..auth::Options::default() };
@@ -529,11 +532,12 @@ fn daemon(
     Signings::new(store, esign, Hub::new(), clock, Lifecycle::spawned_by(spawner.clone()), settings)
 }
 
-fn prepare(emulator: &InMemory, weather: &Weather) {
+/// Gives the emulator the daemon's key, and limits that nobody meets.
+pub(crate) fn prepare(emulator: &InMemory, lag: Duration) {
     let key =
         json!({"integration_key": InMemory::INTEGRATION_KEY, "public_key_pem": public_key(), "active": true});
     let limits = json!({"hourly": 1_000_000, "burst": 1_000_000});
-    let lag = u64::try_from(weather.lag().as_millis()).unwrap_or(0);
+    let lag = u64::try_from(lag.as_millis()).unwrap_or(0);
     let mut calls = vec![("keys", key), ("limits", limits)];
     if lag > 0 {
         calls.push(("faults", json!({"fault": "list_lag", "delay_ms": lag})));

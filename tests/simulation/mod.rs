@@ -10,7 +10,7 @@ pub(crate) mod token;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, VecDeque},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     fmt,
     pin::Pin,
     sync::{
@@ -121,8 +121,8 @@ impl Drop for Sleep {
     }
 }
 
-/// The tasks that have something to do, in order.
-type Ready = Arc<Mutex<VecDeque<u64>>>;
+/// The tasks that have something to do.
+type Ready = Arc<Mutex<BTreeSet<u64>>>;
 
 struct TaskWaker {
     id: u64,
@@ -131,10 +131,7 @@ struct TaskWaker {
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if !ready.contains(&self.id) {
-            ready.push_back(self.id);
-        }
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(self.id);
     }
 }
 
@@ -158,13 +155,16 @@ pub(crate) struct World {
     /// Which groups die, each after so many more steps of its tasks.
     dooms: BTreeMap<Group, u32>,
     dead: Vec<Group>,
-    /// Chooses who goes on; without it, whoever was woken first.
-    order: Option<fastrand::Rng>,
+    /// Chooses who goes on.
+    order: fastrand::Rng,
 }
 
 impl World {
-    /// An empty one.
-    pub(crate) fn new() -> Self {
+    /// An empty one, in which the seed decides which of the ready tasks goes on.
+    ///
+    /// That makes it repeat: some wake-ups of Tokio come in an order of their own (`watch` spreads its waiters
+    /// at random), so the order of waking must not matter.
+    pub(crate) fn new(seed: u64) -> Self {
         let reading = Reading {
             uptime: Duration::from_secs(1_000),
             step: SignedDuration::ZERO,
@@ -180,28 +180,19 @@ impl World {
             ids: Arc::default(),
             dooms: BTreeMap::new(),
             dead: Vec::new(),
-            order: None,
+            order: fastrand::Rng::with_seed(seed),
         }
-    }
-
-    /// An empty one, in which the seed decides which of the ready tasks goes on.
-    ///
-    /// That also makes it repeat: some wake-ups of Tokio come in an order of their own (`watch` spreads its
-    /// waiters at random), so the order of waking must not matter.
-    pub(crate) fn shuffled(seed: u64) -> Self {
-        Self { order: Some(fastrand::Rng::with_seed(seed)), ..Self::new() }
     }
 
     fn next_ready(&mut self) -> Option<u64> {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut self.order {
-            Some(order) if !ready.is_empty() => {
-                ready.make_contiguous().sort_unstable();
-                let chosen = order.usize(0..ready.len());
-                ready.remove(chosen)
-            }
-            _ => ready.pop_front(),
+        if ready.is_empty() {
+            return None;
         }
+        let chosen = self.order.usize(0..ready.len());
+        let id = *ready.iter().nth(chosen)?;
+        ready.remove(&id);
+        Some(id)
     }
 
     /// Starts tasks in this world.
@@ -260,7 +251,7 @@ impl World {
         loop {
             for (id, group, task) in self.inbox.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                 self.tasks.insert(id, (group, task));
-                self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(id);
+                self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
             }
             let Some(id) = self.next_ready() else { return };
             let Some((group, mut task)) = self.tasks.remove(&id) else { continue };

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 
-use super::{Control, Driver, Failed, MINT_GAP, OnIdle, Shared, slot::Epoch};
+use super::{Control, Driver, Failed, MINT_GAP, Shared, slot::Epoch};
 use crate::auth::{
     access_token::{AccessToken, MintedToken},
     error::Error,
@@ -17,8 +17,6 @@ use crate::auth::{
 
 /// What the driver does next.
 enum Step {
-    /// The sender is idle.
-    End,
     /// Mint; a flight begins.
     Mint(Epoch),
     /// Nothing before then, unless woken.
@@ -27,13 +25,12 @@ enum Step {
 
 /// Runs until the cache is closed or idle.
 pub(super) async fn drive(shared: Arc<Shared>) {
-    let guard = Guard(Arc::clone(&shared));
+    let _guard = Guard(Arc::clone(&shared));
     let closed = shared.around.closed.clone();
     loop {
-        let step = shared.next_step(shared.around.clock.uptime());
+        let Some(step) = shared.next_step(shared.around.clock.uptime()) else { return };
         let work = async {
             match step {
-                Step::End => return true,
                 Step::Mint(begun) => shared.fly(begun).await,
                 Step::Sleep(duration) => tokio::select! {
                     biased;
@@ -41,18 +38,11 @@ pub(super) async fn drive(shared: Arc<Shared>) {
                     () = shared.around.clock.sleep(duration) => {}
                 },
             }
-            false
         };
         tokio::select! {
             biased;
             () = closed.cancelled() => break,
-            is_idle = work => if is_idle {
-                drop(guard);
-                if let Some(OnIdle(leave)) = &shared.around.on_idle {
-                    leave().await;
-                }
-                return;
-            },
+            () = work => {}
         }
     }
 }
@@ -74,7 +64,8 @@ impl Drop for Guard {
 }
 
 impl Shared {
-    fn next_step(&self, now: Duration) -> Step {
+    /// None once the sender is idle.
+    fn next_step(&self, now: Duration) -> Option<Step> {
         let mut control = self.lock();
         let used_at = Duration::from_secs(self.used_at.load(Ordering::Relaxed));
         let idle_at = used_at.saturating_add(self.around.idle_after);
@@ -83,16 +74,16 @@ impl Shared {
         if is_well && now >= idle_at {
             self.current.clear();
             control.driver = Driver::Dropped;
-            return Step::End;
+            return None;
         }
         let due = self.due(&control);
         if now >= due {
             (control.flight, control.last_started, control.forced) = (Some(now), Some(now), false);
             control.started += 1;
-            return Step::Mint(self.current.begin());
+            return Some(Step::Mint(self.current.begin()));
         }
         let until = if is_well { due.min(idle_at) } else { due };
-        Step::Sleep(until.saturating_sub(now))
+        Some(Step::Sleep(until.saturating_sub(now)))
     }
 
     /// When the next mint begins, if nobody wakes the driver before.

@@ -17,8 +17,6 @@ mod sync;
 pub use record::Record;
 
 use std::{
-    fmt,
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -67,30 +65,6 @@ pub struct Surroundings {
     /// Whether this is one of very many: its first refresh then comes at any time in the first half of life,
     /// so that senders that were first used together do not refresh together.
     pub is_crowded: bool,
-    /// What happens to a cache that was dropped for idleness.
-    pub on_idle: Option<OnIdle>,
-}
-
-/// Something to do when a cache is dropped for idleness.
-#[derive(Clone)]
-pub struct OnIdle(Arc<dyn Fn() -> Leaving + Send + Sync>);
-
-type Leaving = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-impl OnIdle {
-    /// Does what `act` answers.
-    pub fn new<F>(act: impl Fn() -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        Self(Arc::new(move || Box::pin(act())))
-    }
-}
-
-impl fmt::Debug for OnIdle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnIdle")
-    }
 }
 
 /// The cache of one sender. Clones share it.

@@ -68,12 +68,14 @@ pub(super) async fn events(db: &mut PgConnection, retention: Retention) -> Resul
     Ok(deleted)
 }
 
-/// Deletes signings that ended long ago, with their links.
+/// Deletes signings that ended long ago, with their payloads and links. One whose key is known would let the
+/// key begin anew (rule E3), and one with work has somebody coming for it.
 pub(super) async fn signings(db: &mut PgConnection, retention: Retention) -> Result<u64> {
     count(
         db,
         "DELETE FROM signings WHERE id = ANY (ARRAY (\
-           SELECT id FROM signings WHERE ended_at < $1 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+           SELECT id FROM signings WHERE ended_at < $1 AND key IS NULL AND due_at IS NULL \
+           ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
         micros(retention.signings_before),
     )
     .await

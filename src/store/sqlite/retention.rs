@@ -78,12 +78,14 @@ pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error
     Ok(deleted)
 }
 
-/// Deletes signings that ended long ago, with their links.
+/// Deletes signings that ended long ago, with their payloads and links. One whose key is known would let the
+/// key begin anew (rule E3), and one with work has somebody coming for it.
 pub(super) fn signings(db: &Connection, retention: Retention) -> Result<u64, Error> {
     count(
         db,
         "DELETE FROM signings WHERE id IN \
-         (SELECT id FROM signings WHERE ended_at IS NOT NULL AND ended_at < ?1 ORDER BY ended_at LIMIT ?2)",
+         (SELECT id FROM signings WHERE ended_at IS NOT NULL AND ended_at < ?1 AND key IS NULL \
+          AND due_at IS NULL ORDER BY ended_at LIMIT ?2)",
         micros(retention.signings_before),
     )
 }

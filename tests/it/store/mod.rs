@@ -7,6 +7,7 @@ mod samples;
 mod schema;
 mod sealing;
 mod signings;
+mod week;
 
 use std::{
     path::PathBuf,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use countersign::{
     domain::{EventKind, Private, SigningStatus},
-    store::{Begun, Destroyed, Error, EventFilter, KeptAnswer, Retention},
+    store::{Begun, Change, Destroyed, Error, EventFilter, KeptAnswer, Retention},
 };
 use jiff::Timestamp;
 
@@ -19,7 +19,13 @@ pub(crate) const KEEP_ALL: Retention = Retention {
     signings_before: Timestamp::UNIX_EPOCH,
 };
 
-on_both!(keys_lapse, personal_data_is_destroyed_and_stays_so, events_and_signings_go, more_than_a_batch_goes);
+on_both!(
+    keys_lapse,
+    personal_data_is_destroyed_and_stays_so,
+    events_and_signings_go,
+    a_signing_stays_as_long_as_its_key_or_its_work,
+    more_than_a_batch_goes
+);
 
 async fn keys_lapse(fixture: Fixture) {
     let store = fixture.open().await;
@@ -103,7 +109,7 @@ async fn events_and_signings_go(fixture: Fixture) {
     assert!(store.inbox(10).await.unwrap().is_empty());
 
     fixture.clock.advance(Duration::from_secs(1));
-    let gone = Retention { signings_before: after(1), ..KEEP_ALL };
+    let gone = Retention { keys_before: after(1), signings_before: after(1), ..KEEP_ALL };
     assert_eq!(store.destroy(gone).await.unwrap().signings, 1);
     assert!(store.signing(ended.id).await.unwrap().is_none());
     assert!(store.link(link.id).await.unwrap().is_none());
@@ -115,42 +121,54 @@ async fn events_and_signings_go(fixture: Fixture) {
     assert_eq!(events(&store, all, 1).await, [next]);
 }
 
+async fn a_signing_stays_as_long_as_its_key_or_its_work(fixture: Fixture) {
+    let store = fixture.open().await;
+    let [open, done, busy] = [1, 2, 3].map(samples::intent);
+    let ended = [samples::full(done.signing.clone()), samples::full(busy.signing.clone())];
+    let open_id = open.signing.id;
+    begin(&store, open).await;
+    for (intent, signing, work) in [(done, &ended[0], None), (busy, &ended[1], Some(samples::DUE))] {
+        let version = begin(&store, intent).await;
+        store.save(Change { work, ..samples::change(signing, version) }).await.unwrap();
+    }
+    fixture.clock.advance(Duration::from_secs(10));
+    let late = Retention { signings_before: after(10), ..KEEP_ALL };
+    assert_eq!(store.destroy(late).await.unwrap(), Destroyed::default());
+    assert!(matches!(store.begin(samples::intent(2)).await.unwrap(), Begun::Known(_)), "the key is known");
+
+    let lapsed = Retention { keys_before: after(10), ..late };
+    assert_eq!(
+        store.destroy(lapsed).await.unwrap(),
+        Destroyed { keys: 3, signings: 1, ..Destroyed::default() }
+    );
+    assert!(store.signing(ended[0].id).await.unwrap().is_none());
+    assert!(store.payload(ended[0].id).await.unwrap().is_none());
+    assert_eq!(store.signing(open_id).await.unwrap().unwrap().signing.status, SigningStatus::Creating);
+
+    // What was to be done is done: now nothing keeps it.
+    let record = store.signing(ended[1].id).await.unwrap().unwrap();
+    store.save(samples::change(&ended[1], record.version)).await.unwrap();
+    assert_eq!(store.destroy(lapsed).await.unwrap().signings, 1);
+    assert!(store.signing(open_id).await.unwrap().is_some());
+}
+
 async fn more_than_a_batch_goes(fixture: Fixture) {
     let store = fixture.open().await;
     let batch = (0..1_203).map(|n| samples::event(None, EventKind::BudgetLow, n)).collect();
     store.add_events(batch).await.unwrap();
     let retention = Retention { events_before: after(1_000), ..KEEP_ALL };
     assert_eq!(store.destroy(retention).await.unwrap().events, 1_203);
-}
 
-/// A month of virtual days, each as busy as the last: once retention has begun, the file is not larger.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_file_levels_off() {
-    let fixture = Fixture::sqlite();
-    let store = fixture.open().await;
-    let mut sizes = Vec::new();
-    for day in 0..30 {
-        for number in 0..30 {
-            let mut intent = samples::intent(day * 1_000 + number);
-            intent.signing.created_at = countersign::clock::Clock::now(&fixture.clock);
-            intent.payload = Some(Private::new(Bytes::from(vec![7; 20_000])));
+    let ended = (0..501).map(|number| {
+        let store = &store;
+        async move {
+            let intent = samples::intent(number);
             let signing = samples::full(intent.signing.clone());
-            let version = begin(&store, intent).await;
-            let mut change = samples::change(&signing, version);
-            change.payload = countersign::store::Payload::Drop;
-            store.save(change).await.unwrap();
+            let version = begin(store, intent).await;
+            store.save(samples::change(&signing, version)).await.unwrap();
         }
-        fixture.clock.advance(Duration::from_hours(24));
-        let before = countersign::clock::Clock::now(&fixture.clock) - jiff::SignedDuration::from_hours(72);
-        let retention = Retention {
-            keys_before: before,
-            personal_before: before,
-            events_before: before,
-            signings_before: before,
-        };
-        store.destroy(retention).await.unwrap();
-        sizes.push(std::fs::metadata(fixture.path()).unwrap().len());
-    }
-    let (middle, end) = (sizes[9], sizes[29]);
-    assert!(end <= middle + middle / 10, "{sizes:?}");
+    });
+    futures_util::future::join_all(ended).await;
+    let retention = Retention { keys_before: after(1), signings_before: after(1), ..KEEP_ALL };
+    assert_eq!(store.destroy(retention).await.unwrap().signings, 501);
 }

@@ -1,0 +1,77 @@
+//! How long things are kept.
+//!
+//! | What | Kept |
+//! |---|---|
+//! | idempotency keys and their answers | 7 days (rule E3) |
+//! | personal data of a signing, and what DocuSign sent about it (rule S2) | `store.retention` after its end |
+//! | events, deliveries, inbound messages, counts of calls | `store.retention` |
+//! | the bare record of a signing (ids, statuses, times) and its links | twice `store.retention` after its end |
+//!
+//! Whatever the setting, a record stays as long as its key, and as long as there is something to be done
+//! about it; what has not ended stays whole.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// How long the key of a create is known (rule E3).
+const KEYS: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// So many times the retention a record without persons is kept, so that it can still be seen what came of it.
+const RECORDS: i32 = 2;
+
+/// What has been kept long enough.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Idempotency keys and their answers made before this are forgotten.
+    pub keys_before: Timestamp,
+    /// Personal data of signings that ended before this is destroyed.
+    pub personal_before: Timestamp,
+    /// Events, deliveries and inbound messages older than this are deleted.
+    pub events_before: Timestamp,
+    /// Signings that ended before this are deleted with all that hangs off them, unless their key is known
+    /// or something is still to be done.
+    pub signings_before: Timestamp,
+}
+
+impl Retention {
+    /// What has been kept long enough at `now`, if persons are to be forgotten after `keep`.
+    pub fn at(now: Timestamp, keep: SignedDuration) -> Self {
+        let before = |age| now.saturating_sub(age).unwrap_or(Timestamp::MIN);
+        let records = keep.checked_mul(RECORDS).unwrap_or(SignedDuration::MAX);
+        Self {
+            keys_before: before(KEYS),
+            personal_before: before(keep),
+            events_before: before(keep),
+            // Those that ended later have their keys, and would only be looked at in vain.
+            signings_before: before(records.max(KEYS)),
+        }
+    }
+}
+
+/// How much one run of retention destroyed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Destroyed {
+    /// Idempotency keys.
+    pub keys: u64,
+    /// Signings whose personal data was destroyed.
+    pub personal: u64,
+    /// Events, deliveries and inbound messages.
+    pub events: u64,
+    /// Whole signings.
+    pub signings: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_outlive_persons_and_no_record_goes_before_its_key() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let days = |days: i64| SignedDuration::from_hours(24 * days);
+        let usual = Retention::at(now, days(90));
+        assert_eq!((usual.personal_before, usual.signings_before), (now - days(90), now - days(180)));
+        let short = Retention::at(now, days(1));
+        assert_eq!((short.personal_before, short.signings_before), (now - days(1), now - days(7)));
+        let endless = Retention::at(now, SignedDuration::MAX);
+        assert_eq!(endless.signings_before, Timestamp::MIN);
+    }
+}
