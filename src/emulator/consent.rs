@@ -203,7 +203,9 @@ fn accept(world: &mut World, call: &Call, asked: &Asked, user: &str) -> Answer {
         Ok(organisation) => organisation,
         Err(answer) => return answer,
     };
-    for (owner, scope) in organisation.iter().flat_map(|owner| asked.for_organisation.iter().map(move |scope| (owner, scope))) {
+    for (owner, scope) in
+        organisation.iter().flat_map(|owner| asked.for_organisation.iter().map(move |scope| (owner, scope)))
+    {
         let consent = (asked.app.clone(), owner.clone(), scope.clone());
         world.directory.organisation_consents.insert(consent);
     }

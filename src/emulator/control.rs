@@ -42,7 +42,11 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("POST", "/_test/users", "{user_id, active, account_id, member}"),
     ("POST", "/_test/accounts", "{account_id, base_uri}: the account moves to another host, or back (null)"),
     ("POST", "/_test/apps", "{integration_key, known}: an app that this environment does not have"),
-    ("POST", "/_test/domains", "{organization_id, claimed}: the e-mail domains that an organisation has claimed"),
+    (
+        "POST",
+        "/_test/domains",
+        "{organization_id, claimed}: the e-mail domains that an organisation has claimed",
+    ),
     ("POST", "/_test/features", "{account_id, identity_verification, settings}"),
     ("GET", "/_test/directory", "organizations, accounts, users, memberships and integration keys"),
     ("POST", "/_test/signers/{recipientIdGuid}/{sign|decline|finish_later|fail_otp}", "a scripted signer"),
@@ -445,7 +449,8 @@ struct Domains {
 fn domains(world: &mut World, call: &Call) -> Result<Answer, String> {
     let new: Domains = read(call)?;
     let organisation = new.organization_id.unwrap_or_else(|| directory::ORGANISATION.to_owned());
-    let claimed = world.directory.claimed_domains.get_mut(&organisation).ok_or("no such `organization_id`")?;
+    let claimed =
+        world.directory.claimed_domains.get_mut(&organisation).ok_or("no such `organization_id`")?;
     *claimed = new.claimed.iter().map(|domain| domain.to_ascii_lowercase()).collect();
     Ok(done())
 }
