@@ -100,6 +100,9 @@
 //! | minting panics | the same | `internal` | the next try | `t4_a_panic_does_not_end_the_refresher` |
 //! | eSignature API down | `202`, and the envelope once it is back | `upstream_requests_total{outcome="unavailable"}` | recovery sends it | `an_upstream_that_is_down_gets_the_creates_when_it_is_back` |
 //! | reply to a create lost | `202 uncertain`, then the one envelope | `signings_uncertain` | looked up, never posted twice | `e2_a_lost_reply_is_looked_up_and_not_posted_again` |
+//! | the disk of the store is full or read-only | `503 store_unavailable`, nothing sent | not ready: `store`, why, next try | looked at every 2 s; the same key then makes the one envelope | `a_disk_that_is_full_refuses_creates_and_takes_them_once_there_is_room` |
+//! | Postgres stops, fails over or turns read-only | the same, after 10 s | the same | new connections at once | `a_postgres_that_is_stopped_and_started_under_creates_makes_one_envelope_a_key`, `a_postgres_that_turns_read_only_is_said_to_be_and_used_again` |
+//! | the database is lost, foreign, damaged, newer, or sealed with another key | no start | one line with the fix; the file as it was | a person | `a_store_that_cannot_be_used_stops_the_start_with_one_line_and_is_left_as_it_is` |
 //! | the account's calls are used up | `429 provider_rate_limited` with a true `Retry-After` | calls left on `/admin/` | the top of the hour | `b2_a_limit_is_told_with_a_time_and_leaves_the_key_free` |
 
 pub mod api;

@@ -136,7 +136,8 @@ impl Lifecycle {
         F: Future<Output = ()> + Send + 'static,
     {
         let aborting = self.aborting.clone();
-        let work = traces::carry(work);
+        // Boxed at once: each layer around it would hold it twice, as an argument and as what it waits for.
+        let work = traces::carry(Box::pin(work));
         self.spawner.spawn(self.tasks.track_future(async move {
             let work = std::panic::AssertUnwindSafe(work).catch_unwind();
             tokio::select! {

@@ -82,5 +82,5 @@ fn object(api: &Api, sender: &SenderName, link: Option<(String, Timestamp)>) -> 
 fn problem(error: &pairing::Error) -> Problem {
     tracing::error!(%error, "a sender was not disconnected");
     let detail = "it could not be written down, so nothing was changed";
-    Problem::new("provider_unavailable", detail).retry_after(std::time::Duration::from_secs(5))
+    Problem::new("store_unavailable", detail).retry_after(std::time::Duration::from_secs(5))
 }

@@ -11,17 +11,14 @@ use crate::{
     api::{
         Problem,
         caller::Authenticated,
-        exchange::{bad_query, empty_object, is_json, json, wants_stream, whole_body},
+        exchange::{bad_query, empty_object, is_json, json, page, wants_stream, whole_body},
         router::Api,
         streams,
     },
     domain::{DeliveryId, EndpointId, EventKind, SigningId},
-    events::{NewEndpoint, endpoints, log::MAX_PAGE},
+    events::{NewEndpoint, endpoints},
     objects::{Invalids, show},
 };
-
-/// The length of a page unless the caller says otherwise.
-const DEFAULT_PAGE: u32 = 20;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -201,14 +198,6 @@ impl From<endpoints::Error> for Problem {
             error @ endpoints::Error::TooMany => Self::new("quota_exceeded", error.to_string()),
         }
     }
-}
-
-fn page(limit: Option<u32>, faults: &mut Invalids) -> u32 {
-    let limit = limit.unwrap_or(DEFAULT_PAGE);
-    if limit == 0 || limit > MAX_PAGE {
-        faults.wrong("/limit", format!("must be 1 to {MAX_PAGE}"));
-    }
-    limit
 }
 
 fn endpoint_id(text: &str) -> Result<EndpointId, Problem> {

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::{
     api::{Problem, router::Api},
     clock::SharedClock,
+    events::log::MAX_PAGE,
     objects::Invalids,
 };
 
@@ -20,6 +21,9 @@ use crate::{
 const BODY_PAUSE: Duration = Duration::from_secs(15);
 /// Time for a whole body: 50 MiB at 3 Mbit/s.
 const BODY_TIME: Duration = Duration::from_secs(150);
+
+/// The length of a page unless the caller says otherwise.
+const DEFAULT_PAGE: u32 = 20;
 
 /// An answer with a body of our JSON; views in it are secrets, so nobody keeps it.
 pub(super) fn json(status: StatusCode, body: Bytes) -> Response {
@@ -40,6 +44,15 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     } else {
         Err(Problem::new("invalid_request", "the Content-Type must be application/json"))
     }
+}
+
+/// The length of a page of a list.
+pub(super) fn page(limit: Option<u32>, faults: &mut Invalids) -> u32 {
+    let limit = limit.unwrap_or(DEFAULT_PAGE);
+    if limit == 0 || limit > MAX_PAGE {
+        faults.wrong("/limit", format!("must be 1 to {MAX_PAGE}"));
+    }
+    limit
 }
 
 /// The body, within the limits.

@@ -158,7 +158,7 @@ fn problem(error: NotMade) -> Problem {
         NotMade::TooMany => Problem::new("forbidden", error.to_string()),
         NotMade::Failed(cause) => {
             tracing::error!(error = %cause, "a sender was not made or changed");
-            Problem::new("provider_unavailable", "it could not be written down, so nothing was changed")
+            Problem::new("store_unavailable", "it could not be written down, so nothing was changed")
                 .retry_after(std::time::Duration::from_secs(5))
         }
     }

@@ -114,8 +114,7 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
         let span = span(&method, path, status, &id, (watch.clock.now(), took));
         watch.tracer.request(context, parent, &span);
     }
-    let trace = context.trace_id();
-    tracing::debug!(request.id = ?id, trace.id = trace, %method, route = path, status, took_ms = took.as_millis(), "answered");
+    tracing::debug!(request.id = ?id, trace.id = context.trace_id(), %method, route = path, status, took_ms = took.as_millis(), "answered");
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }

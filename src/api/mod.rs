@@ -30,4 +30,4 @@ mod streams;
 pub use caller::Callers;
 pub use evidence::AT_ONCE as BUNDLES_AT_ONCE;
 pub use problem::Problem;
-pub use router::{Api, router};
+pub use router::{Api, Parts, router};

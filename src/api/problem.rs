@@ -104,6 +104,8 @@ codes! {
         "Read the signing for how it ended; make a new one if needed.";
     sms_auth_unavailable 422 false "The account has no SMS authentication",
         "Have phone authentication switched on for the DocuSign account, or leave sms_auth out.";
+    store_unavailable 503 true "The daemon's own store fails",
+        "Repeat the same call with the same Idempotency-Key after the time in Retry-After; the operator finds the cause at /readyz.";
     template_role_mismatch 422 false "A role is not in the template",
         "Give each signer a role that the template has, spelt exactly as there.";
     unauthenticated 401 false "The API key is missing or wrong",
@@ -314,10 +316,15 @@ impl From<Invalids> for Problem {
 }
 
 impl From<store::Error> for Problem {
+    /// What exactly is wrong is the operator's, not the caller's.
     fn from(error: store::Error) -> Self {
         tracing::error!(%error, "the store failed");
-        Self::new("provider_unavailable", "the daemon's own store does not answer")
-            .retry_after(Duration::from_secs(5))
+        let (detail, after) = match error {
+            store::Error::Conflict => ("the same thing was changed at the same moment", 1),
+            store::Error::Unavailable(_) => ("the daemon's own store does not answer, or is full", 5),
+            store::Error::Unusable(_) => ("the daemon's own store is damaged, and needs its operator", 60),
+        };
+        Self::new("store_unavailable", detail).retry_after(Duration::from_secs(after))
     }
 }
 

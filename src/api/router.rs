@@ -31,9 +31,21 @@ use crate::{
     telemetry::{metrics::Metrics, traces::Tracer},
 };
 
-/// What handlers work with. Cheap to clone.
+/// What handlers work with. Clones share it: every request makes some.
 #[derive(Debug, Clone)]
-pub struct Api {
+pub struct Api(Arc<Parts>);
+
+impl std::ops::Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// The parts of an [`Api`].
+#[derive(Debug)]
+pub struct Parts {
     /// Who may call.
     pub callers: Callers,
     /// The use cases.
@@ -151,7 +163,8 @@ pub const PATHS: &[&str] = &[
 ];
 
 /// The API listener.
-pub fn router(api: Api) -> Router {
+pub fn router(parts: Parts) -> Router {
+    let api = Api(Arc::new(parts));
     let watcher =
         Watch::new("api", PATHS, Arc::clone(&api.metrics), api.tracer.clone(), Arc::clone(&api.clock));
     let signings = Router::new()

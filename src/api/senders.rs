@@ -16,7 +16,7 @@ use crate::{
     api::{
         Problem,
         caller::Authenticated,
-        exchange::{bad_query, empty_object, json, whole_body},
+        exchange::{bad_query, empty_object, json, page, whole_body},
         router::Api,
     },
     auth::{self, SenderStatus, consent::ConsentBy},
@@ -67,15 +67,34 @@ struct ErrorObject {
     since: Option<Timestamp>,
 }
 
-/// `GET /v1/senders`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/senders`: a page, by name.
 pub(super) async fn list(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let names = api.auth.senders().into_iter().map(SenderName::new);
-    let names = names.filter(|name| api.sees(&caller, name));
-    let shown = names.filter_map(|name| Some(object(&api, &name, api.auth.status(name.as_str()).ok()?)));
-    Ok(json(StatusCode::OK, show::list(shown.collect(), None)))
+    let Query(query) = query.map_err(|_| bad_query())?;
+    let mut faults = Invalids::default();
+    let limit = page(query.limit, &mut faults) as usize;
+    if !faults.is_empty() {
+        return Err(faults.into());
+    }
+    // It names the first of its page, so that a sender that is gone meanwhile takes no other with it.
+    let first = query.cursor.unwrap_or_default();
+    let names = api.auth.senders_from(&first).into_iter().map(SenderName::new);
+    let mut names: Vec<_> = names.filter(|name| api.sees(&caller, name)).take(limit + 1).collect();
+    let next_cursor = names.get(limit).map(ToString::to_string);
+    names.truncate(limit);
+    let shown =
+        names.iter().filter_map(|name| Some(object(&api, name, api.auth.status(name.as_str()).ok()?)));
+    Ok(json(StatusCode::OK, show::list(shown.collect(), next_cursor)))
 }
 
 /// `GET /v1/senders/{name}`.

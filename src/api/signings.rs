@@ -14,7 +14,7 @@ use crate::{
     api::{
         Problem,
         caller::{Authenticated, Caller},
-        exchange::{bad_query, empty_object, is_json, json, wants_stream, whole_body},
+        exchange::{bad_query, empty_object, is_json, json, page, wants_stream, whole_body},
         router::Api,
         senders::with_consent_link,
         streams,
@@ -31,10 +31,6 @@ use crate::{
 const DEFAULT_WAIT: Duration = Duration::from_secs(25);
 /// The longest wait that can be asked for.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// The longest page of a list.
-const MAX_PAGE: u32 = 100;
-/// The length of a page unless the caller says otherwise.
-const DEFAULT_PAGE: u32 = 20;
 /// The longest reason for a void (the upstream's `voidedReason`).
 const MAX_REASON: usize = 200;
 
@@ -72,7 +68,7 @@ pub(super) async fn create(
         if headers.contains_key("idempotency-key") {
             idempotency_key(headers)?;
         }
-        return dry_run(&api, &caller, request).await;
+        return Box::pin(dry_run(&api, &caller, request)).await;
     }
     let key = idempotency_key(headers)?;
     let wait = preference(headers);
@@ -174,10 +170,7 @@ pub(super) async fn list(
     if matches!(before, Some(Err(_))) {
         faults.wrong("/cursor", "must be the next_cursor of a page before");
     }
-    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
-    if limit == 0 || limit > MAX_PAGE {
-        faults.wrong("/limit", format!("must be 1 to {MAX_PAGE}"));
-    }
+    let limit = page(query.limit, &mut faults);
     if !faults.is_empty() {
         return Err(faults.into());
     }

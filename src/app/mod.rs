@@ -16,6 +16,7 @@ mod reload;
 mod retention;
 mod sender_events;
 mod senders;
+mod store;
 mod traces;
 mod visitors;
 
@@ -27,7 +28,6 @@ pub use visitors::Secrets;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -38,21 +38,21 @@ use crate::{
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
     budget::{Budget, Options as BudgetOptions},
     clock::SharedClock,
-    config::{self, Config, ConfigError, StoreUrl, Synchronous},
+    config::{self, Config, ConfigError},
     connect::Inbox,
-    domain::{Mode, Private, SenderName},
+    domain::{Mode, SenderName},
     esign,
     events::{Endpoints, Hub, Log, Streams},
     http_client::{self, HttpClient},
     lifecycle::Lifecycle,
     listener::{Bound, Limits},
     oidc::Issuers,
-    ops::Health,
+    ops::{Health, admin::Password},
     pairing::Pairings,
     public,
     signing::{self, NonceKey, Signings},
     spool::Spool,
-    store::{self, Location, SealKeys, SharedStore},
+    store::SharedStore,
     telemetry::{metrics::Metrics, traces::Tracer},
 };
 
@@ -102,6 +102,8 @@ pub struct Parts {
     pub pairings: Pairings,
     /// What is derived from the seal key.
     pub secrets: Secrets,
+    /// Of the operators.
+    pub password: Password,
     certificates: Certificates,
     tracer: Tracer,
     clock: SharedClock,
@@ -166,7 +168,7 @@ impl App {
         let visitors = visitors::settings(&config)?;
         let health = Health::new(Arc::clone(&clock));
         let auth = auth_of(&config, &clock).await?;
-        let store = open_store(&config, &clock).await?;
+        let store = store::open(&config, &clock).await?;
         let (tracer, collector) = traces::collector(&config)?;
         let esign = esign(&config, &auth, &clock, observe::calls(&metrics, &tracer, &clock))?;
         let hub = Hub::new();
@@ -202,11 +204,13 @@ impl App {
             inbox,
             pairings,
             secrets,
+            password: Password::default(),
             certificates: listeners.certificates.clone(),
             tracer,
             clock,
             life,
         };
+        parts.password.replace(config.ops.operator_password_hash.clone());
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         let agreed = peers::Agreed::of(&config);
         let limits = ApiLimits::of(&config);
@@ -254,6 +258,7 @@ impl App {
         budget::start(&parts);
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
+        store::watch(&parts);
         pairing::watch(&parts);
         let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
@@ -304,7 +309,7 @@ fn serve_api(
     stop: config::Stop,
 ) {
     let limits = Limits { drain: stop.deadline, ..Limits::default() };
-    let api = api::router(api::Api {
+    let api = api::router(api::Parts {
         callers: parts.callers.clone(),
         signings: parts.signings.clone(),
         auth: parts.auth.clone(),
@@ -399,6 +404,7 @@ fn esign(
         };
         (SenderName::new(name.as_str()), options)
     });
+    let senders = senders.filter(|(_, options)| *options != esign::SenderOptions::default());
     Ok(esign::Client::new(esign::Deps {
         http: http_client(config, config.upstream.request_timeout)?,
         auth: auth.clone(),
@@ -411,28 +417,6 @@ fn esign(
             apps_origin: config.upstream.apps_origin(),
         },
     }))
-}
-
-async fn open_store(config: &Config, clock: &SharedClock) -> anyhow::Result<SharedStore> {
-    let keys: Vec<_> = config.store.seal_keys.iter().map(|key| *key.key.expose_secret()).collect();
-    let (current, older) = keys.split_first().context("there is no seal key")?;
-    let location = match &config.store.url {
-        StoreUrl::Postgres(url) => Location::Postgres { url: Private::new(url.expose_secret().to_owned()) },
-        StoreUrl::Sqlite(path) => Location::Sqlite { path: path.clone() },
-    };
-    let synchronous = match config.store.synchronous {
-        Synchronous::Full => store::Synchronous::Full,
-        Synchronous::Normal => store::Synchronous::Normal,
-        Synchronous::Off => store::Synchronous::Off,
-    };
-    let settings = store::Settings { synchronous, ..store::Settings::new(location) };
-    let opened = store::open(&settings, SealKeys::new(current, older), Arc::clone(clock)).await;
-    opened.map_err(|error| match error {
-        store::Error::Unusable(text) => {
-            ConfigError::new("store", text, "see deploy/README.md for backup and keys").into()
-        }
-        other => anyhow::Error::new(other),
-    })
 }
 
 fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {

@@ -26,8 +26,7 @@ pub(super) fn start(parts: &Parts) {
     let (auth, seen) = (parts.auth.clone(), Mutex::new(Seen::default()));
     let esign = Arc::clone(&parts.esign);
     parts.metrics.on_scrape(move |metrics| {
-        // Of very many, those that rest have no token, and nothing is wrong with that.
-        let statuses = if auth.is_crowded() { auth.statuses_in_use() } else { auth.statuses() };
+        let statuses = auth.statuses_that_tell();
         metrics.observe_senders(&statuses.iter().map(reading).collect::<Vec<_>>());
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         for status in &statuses {

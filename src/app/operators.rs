@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{Router, middleware::from_fn};
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,7 +19,6 @@ use crate::{
 /// What the settings say of operators.
 #[derive(Debug)]
 pub(super) struct Settings {
-    password_hash: Option<SecretString>,
     is_tls: bool,
     allow_forwarded: bool,
     environment: &'static str,
@@ -30,7 +28,6 @@ impl Settings {
     /// Reads them.
     pub(super) fn of(config: &Config) -> Self {
         Self {
-            password_hash: config.ops.operator_password_hash.clone(),
             is_tls: config.ops.tls.is_some(),
             allow_forwarded: config.ops.allow_forwarded,
             environment: match config.upstream.environment() {
@@ -45,7 +42,7 @@ impl Settings {
 /// The ops listener's router.
 pub(super) fn router(parts: &Parts, settings: Settings, closing: &CancellationToken) -> Router {
     let admin = Admin::new(Dependencies {
-        password_hash: settings.password_hash,
+        password: parts.password.clone(),
         is_tls: settings.is_tls,
         look: Look::default(),
         environment: settings.environment,

@@ -9,12 +9,15 @@ use uuid::Uuid;
 
 use crate::{
     app::Parts,
-    config::Config,
+    config::{Config, Sender},
     ops::health::{PartStatus, Reason},
 };
 
 /// How often a daemon says which settings it runs with. Notes live four times as long.
 const SAY_EVERY: Duration = Duration::from_secs(15);
+
+/// More senders than this are compared together: the note of each by itself would be as large as the settings.
+const NAMED: usize = 20;
 
 /// What daemons on one store have to agree on, each part as the beginning of a digest: nothing in it can be
 /// read back.
@@ -36,12 +39,19 @@ impl Agreed {
         );
         add("public.base_url".to_owned(), format!("{:?}", config.public.base_url));
         add("templates".to_owned(), format!("{:?}", config.templates));
-        for (name, sender) in &config.senders {
-            let text = format!(
+        let sender = |sender: &Sender| {
+            format!(
                 "{} {:?} {:?} {:?}",
                 sender.integration_key, sender.user_id, sender.account, sender.scopes
-            );
-            add(format!("senders.{name}"), text);
+            )
+        };
+        if config.senders.len() > NAMED {
+            let all = config.senders.iter().map(|(name, it)| format!("{name} {}\n", sender(it)));
+            add("senders".to_owned(), all.collect());
+        } else {
+            for (name, it) in &config.senders {
+                add(format!("senders.{name}"), sender(it));
+            }
         }
         for (name, caller) in &config.callers {
             add(format!("callers.{name}"), format!("{caller:?}"));

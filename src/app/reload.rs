@@ -1,7 +1,7 @@
 //! SIGHUP: what can change without a restart (rule H3).
 //!
-//! Callers and their issuers, webhooks, what proves Connect deliveries, the log level, the listeners'
-//! certificates, and the senders' key files. Everything else of new settings is checked,
+//! Callers and their issuers, webhooks, what proves Connect deliveries, the operators' password, the log level,
+//! the listeners' certificates, and the senders' key files. Everything else of new settings is checked,
 //! too, and waits for the next start: listeners, the store and the upstream hold connections that nobody
 //! wants to lose to a reload.
 
@@ -30,6 +30,7 @@ impl Parts {
         self.certificates.reload(config, &self.clock)?;
         events::prove(&self.inbox, &config.connect, &issuers);
         self.callers.replace(&config.callers, issuers);
+        self.password.replace(config.ops.operator_password_hash.clone());
         // A sender whose keys are broken says so in its status.
         self.auth.wake_those_in_use().await;
         Ok(())

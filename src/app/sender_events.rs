@@ -26,7 +26,7 @@ struct Told {
 impl News {
     /// Tells what has changed. What the store does not take is told at the next look.
     pub(super) async fn tell(&mut self, parts: &Parts) {
-        for status in parts.auth.statuses() {
+        for status in parts.auth.statuses_that_tell() {
             let before = self.0.get(&status.name).copied().unwrap_or_default();
             let (now, kind) = before.after(&status);
             if let Some(kind) = kind {

@@ -26,11 +26,29 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// refreshes, every half hour.
 const PROBE_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
+/// Senders that are registered in one step: what that takes is small, and used again for the next.
+const AT_ONCE: usize = 1_000;
+
 /// Registers every sender; its keys are read now. Sends nothing.
 pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigError> {
     let module = config.signer.pkcs11.as_ref().map(|it| Module::new(it.module.clone(), it.pin.clone()));
-    let mut all = Vec::with_capacity(config.senders.len());
-    for (name, sender) in &config.senders {
+    let all: Vec<_> = config.senders.iter().collect();
+    for some in all.chunks(AT_ONCE) {
+        register_some(auth, some, module.as_ref()).await?;
+    }
+    if config.upstream.is_emulator() {
+        return Ok(());
+    }
+    auth.senders().iter().try_for_each(|name| refuse_example_key(auth, name))
+}
+
+async fn register_some(
+    auth: &Auth,
+    senders: &[(&String, &config::Sender)],
+    module: Option<&Arc<Module>>,
+) -> Result<(), ConfigError> {
+    let mut all = Vec::with_capacity(senders.len());
+    for (name, sender) in senders {
         // A connectable sender has no user yet; `pairing` adds it.
         let Some(user_id) = sender.user_id else { continue };
         let scopes = Scopes::new(&sender.scopes).map_err(|error| {
@@ -41,7 +59,7 @@ pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigE
             integration_key: sender.integration_key.into(),
             user_id: user_id.into(),
             scopes,
-            keys: key_sources(name, sender, module.as_ref())?,
+            keys: key_sources(name, sender, module)?,
             account: AccountChoice::parse(sender.account.as_deref()),
         };
         all.push((Arc::from(name.as_str()), impersonation));
@@ -49,11 +67,7 @@ pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigE
     auth.register_all(all).await.map_err(|(name, error)| {
         let fix = "write the path of an RSA private key in PEM, readable by this user only";
         ConfigError::new(format!("senders.{name}.keys"), error.to_string(), fix)
-    })?;
-    if config.upstream.is_emulator() {
-        return Ok(());
-    }
-    auth.senders().iter().try_for_each(|name| refuse_example_key(auth, name))
+    })
 }
 
 /// The key of `keys.example/` is public, so a real upstream must never trust it (rule S4).
@@ -91,7 +105,7 @@ fn key_sources(
             }
             let uri: KeyUri = uri.parse().map_err(|error: UriError| wrong(error.to_string()))?;
             let module = module.ok_or_else(|| wrong("no PKCS#11 module is set".to_owned()))?;
-            Ok(KeySource::Device(DeviceKey::new(Arc::clone(module), uri)))
+            Ok(KeySource::Device(Box::new(DeviceKey::new(Arc::clone(module), uri))))
         }
         config::KeySource::File(path) => Ok(KeySource::File(path.clone())),
         config::KeySource::Inline(text) => Ok(KeySource::Inline(text.clone())),

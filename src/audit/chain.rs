@@ -96,6 +96,7 @@ struct Line<'a> {
     seq: u64,
     at: Timestamp,
     event: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     sender: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     caller: Option<&'a str>,

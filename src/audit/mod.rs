@@ -1,4 +1,5 @@
-//! The audit log: each decision that used the key is a line in a hash chain (rule S6).
+//! The audit log: each decision that used the key, and each act of an operator on the status page, is a line
+//! in a hash chain (rule S6).
 //!
 //! JSON lines. Each line carries its number, the hash of the line before, and its own hash; a line is on
 //! disk before the effect it announces, so the log may name something that then failed, and never misses
@@ -35,6 +36,12 @@ pub enum Act {
     EnvelopePurge,
     /// A call is passed through.
     Forward,
+    /// An operator asks for a check of a sender.
+    OperatorCheck,
+    /// An operator is let in.
+    OperatorLogin,
+    /// An operator leaves.
+    OperatorLogout,
     /// A signer's phone number is corrected.
     PhoneCorrect,
     /// A recipient view is made.
@@ -53,6 +60,9 @@ impl Act {
             Self::EnvelopePurge => "envelope.purge",
             Self::EnvelopeVoid => "envelope.void",
             Self::Forward => "esign.forward",
+            Self::OperatorCheck => "operator.check",
+            Self::OperatorLogin => "operator.login",
+            Self::OperatorLogout => "operator.logout",
             Self::PhoneCorrect => "phone.correct",
             Self::ViewCreate => "view.create",
         }
@@ -73,6 +83,11 @@ impl Entry {
     /// A decision to act as a sender.
     pub fn new(act: Act, sender: impl fmt::Display) -> Self {
         Self { act, sender: sender.to_string(), caller: None, signing: None, detail: None }
+    }
+
+    /// An act that is no sender's.
+    pub fn of_operator(act: Act) -> Self {
+        Self::new(act, "")
     }
 
     /// For this caller.

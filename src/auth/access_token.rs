@@ -76,12 +76,14 @@ impl AccessToken {
         Self(Arc::new(Inner { header: minted.header, generation, schedule }))
     }
 
-    /// As [`publish`](Self::publish), for the first token of one of very many senders: it is refreshed at any
-    /// time in the first half of its life.
-    pub(super) fn publish_in_crowd(minted: MintedToken, generation: u64, jitter: f64) -> Self {
-        let mut schedule = Schedule::new(minted.born, minted.life, 0.0);
-        let half = schedule.refresh_at.saturating_sub(minted.born);
-        schedule.refresh_at = minted.born.saturating_add(half.mul_f64(0.05 + 0.475 * (jitter + 1.0)));
+    /// As [`publish`](Self::publish), for the first token of one of very many senders: its refresh comes at any
+    /// time from its birth to when it were due; `spread` in -1 ..= 1 says where. The jitter counts as well:
+    /// this round then fades out just as the next one fades in, and no minute has much of both.
+    pub(super) fn publish_in_crowd(minted: MintedToken, generation: u64, jitter: f64, spread: f64) -> Self {
+        let mut schedule = Schedule::new(minted.born, minted.life, jitter);
+        let earlier = minted.life.mul_f64(0.95 * 0.25 * (spread + 1.0));
+        let soonest = minted.born.saturating_add(minted.life / 100);
+        schedule.refresh_at = schedule.refresh_at.saturating_sub(earlier).max(soonest);
         Self(Arc::new(Inner { header: minted.header, generation, schedule }))
     }
 

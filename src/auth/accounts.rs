@@ -26,7 +26,7 @@ const USER_INFO_LIFE: Duration = Duration::from_secs(3_600);
 /// How long an old answer serves when a new one cannot be had.
 const USER_INFO_GRACE: Duration = Duration::from_secs(60);
 
-/// What is known of a sender's user. A sender that is replaced may act as someone else, and begins anew.
+/// What is known of a sender's user.
 #[derive(Default)]
 pub(super) struct User {
     known: ArcSwapOption<KnownUser>,
@@ -70,7 +70,7 @@ impl Auth {
     /// The user that the sender acts as, and the accounts; asked for once an hour at most.
     pub async fn user_info(&self, name: &str) -> Result<UserInfo, Arc<Error>> {
         let sender = self.sender(name)?;
-        let user = &sender.user;
+        let user = self.user_of(&sender);
         let known = user.known.load_full();
         if let Some(known) = known.as_ref().filter(|known| self.inner.clock.uptime() < known.stale_at) {
             return Ok(known.info.clone());
@@ -96,7 +96,7 @@ impl Auth {
     pub async fn look_up_user(&self, name: &str) -> Result<UserInfo, Arc<Error>> {
         let sender = self.sender(name)?;
         let known = self.fetch_user(name, None).await?;
-        sender.user.known.store(Some(Arc::clone(&known)));
+        self.user_of(&sender).known.store(Some(Arc::clone(&known)));
         Ok(known.info.clone())
     }
 

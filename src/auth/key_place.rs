@@ -36,7 +36,7 @@ impl Place {
     /// The place of a source. With a signer process, files are read there and nowhere else.
     pub(super) fn new(source: KeySource, process: Option<&SignerProcess>) -> Self {
         match (source, process) {
-            (KeySource::Device(key), _) => Self::Device(key),
+            (KeySource::Device(key), _) => Self::Device(*key),
             (KeySource::File(path), Some(process)) => Self::Isolated(process.open(path)),
             (source, _) => Self::Here(source),
         }

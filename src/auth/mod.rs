@@ -57,7 +57,10 @@ pub use self::{
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -79,6 +82,10 @@ use crate::{clock::SharedClock, http_client::HttpClient};
 
 /// How often key files are looked at. A change is to be taken up within 10 s (rule T10).
 const KEY_WATCH: Duration = Duration::from_secs(2);
+/// Far above any number of senders that one daemon uses at once.
+const MAX_SENDERS: u64 = 100_000;
+/// moka's own clock collects what ours forgot; it decides nothing.
+const GARBAGE_AFTER: Duration = Duration::from_secs(7 * 86_400);
 /// More senders than this are not each looked at: they are not all minted for at start, health speaks of
 /// them together, and their refreshes are spread out.
 const CROWD: usize = 20;
@@ -115,11 +122,17 @@ struct Inner {
     /// What alone reads key files, if the settings want that.
     signer: Option<SignerProcess>,
     generations: Arc<AtomicU64>,
+    /// Counts the senders that ever were.
+    numbers: AtomicU64,
     senders: ArcSwap<HashMap<Arc<str>, Arc<Sender>>>,
     /// Held while `senders` is replaced.
     registering: Mutex<Watch>,
     /// Held while keys are read.
     rings: tokio::sync::Mutex<KeyRings>,
+    /// The live cache of each sender in use, by the sender's number.
+    caches: moka::sync::Cache<u64, Arc<TokenCache>>,
+    /// What is known of the users of senders in use, by the sender's number.
+    users: moka::sync::Cache<u64, Arc<accounts::User>>,
     closed: CancellationToken,
     _close_on_drop: DropGuard,
 }
@@ -132,6 +145,8 @@ struct Watch {
 
 struct Sender {
     name: Arc<str>,
+    /// Of every sender another, also of one that takes another's name: it may act as someone else.
+    number: u64,
     impersonation: Option<Impersonation>,
     account: AccountChoice,
     /// Who consented instead of the sender's user, if somebody did.
@@ -141,8 +156,7 @@ struct Sender {
     keys: Option<Arc<KeyRing>>,
     source: Arc<dyn TokenSource>,
     record: Arc<Record>,
-    user: accounts::User,
-    /// The one cache; one that was dropped for idleness makes room for the next.
+    /// The cache of the last reader, so that a read does not go through moka.
     live: ArcSwapOption<TokenCache>,
     closed: CancellationToken,
 }
@@ -152,6 +166,12 @@ impl Sender {
     fn live(&self) -> Option<Arc<TokenCache>> {
         self.live.load_full().filter(|cache| !cache.is_dropped())
     }
+}
+
+/// A cache of something of senders, by their numbers. Its own clock takes out what nobody used for long; what a
+/// rule depends on is decided by ours. It is the synchronous one: it wakes no task to keep house.
+fn kept<T: Clone + Send + Sync + 'static>() -> moka::sync::Cache<u64, T> {
+    moka::sync::Cache::builder().max_capacity(MAX_SENDERS).time_to_idle(GARBAGE_AFTER).build()
 }
 
 /// Each sender has jitter of its own: with one seed for all, thousands of senders that were first used
@@ -211,9 +231,12 @@ impl Auth {
             options,
             signer,
             generations: Arc::default(),
+            numbers: AtomicU64::default(),
             senders: ArcSwap::default(),
             registering: Mutex::default(),
             rings: tokio::sync::Mutex::default(),
+            caches: kept(),
+            users: kept(),
             _close_on_drop: closed.clone().drop_guard(),
             closed,
         };
@@ -284,9 +307,20 @@ impl Auth {
 
     /// The names of all senders, sorted.
     pub fn senders(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<_> = self.inner.senders.load().keys().cloned().collect();
+        self.senders_from("")
+    }
+
+    /// The names of senders from this one on, sorted.
+    pub fn senders_from(&self, first: &str) -> Vec<Arc<str>> {
+        let senders = self.inner.senders.load();
+        let mut names: Vec<_> = senders.keys().filter(|name| &***name >= first).cloned().collect();
         names.sort();
         names
+    }
+
+    /// How many senders there are.
+    pub fn count(&self) -> usize {
+        self.inner.senders.load().len()
     }
 
     /// A sender's token. Warm, it is a read of atomic pointers; cold, it waits for one mint.
@@ -398,6 +432,11 @@ impl Auth {
         all
     }
 
+    /// How all senders stand, or, of very many, those in use: with those that rest nothing happens.
+    pub fn statuses_that_tell(&self) -> Vec<SenderStatus> {
+        if self.is_crowded() { self.statuses_in_use() } else { self.statuses() }
+    }
+
     /// Wakes every sender that is in use (rule T4).
     pub async fn wake_those_in_use(&self) {
         for status in self.statuses_in_use() {
@@ -440,10 +479,9 @@ impl Auth {
             (Error::ConsentRequired, _) => sender.consented_other.load_full().unwrap_or(error),
             (Error::UserUnknown, Some(who)) => {
                 let id = uuid::Uuid::from(who.user_id);
-                let is_account = |other: &Arc<Sender>| {
-                    other.account == AccountChoice::Id(id) || other.user.has_account(id)
-                };
-                if senders.values().any(is_account) { Arc::new(Error::UserIsAccount) } else { error }
+                let is_known = self.inner.users.iter().any(|(_, user)| user.has_account(id));
+                let is_meant = senders.values().any(|other| other.account == AccountChoice::Id(id));
+                if is_known || is_meant { Arc::new(Error::UserIsAccount) } else { error }
             }
             _ => error,
         }
@@ -463,6 +501,7 @@ impl Auth {
     fn sender_with(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) -> Sender {
         Sender {
             name: Arc::from(name),
+            number: self.inner.numbers.fetch_add(1, Ordering::Relaxed),
             impersonation: None,
             account,
             consented_other: ArcSwapOption::empty(),
@@ -470,7 +509,6 @@ impl Auth {
             keys: None,
             source,
             record: Arc::default(),
-            user: accounts::User::default(),
             live: ArcSwapOption::empty(),
             closed: self.inner.closed.child_token(),
         }
@@ -485,9 +523,7 @@ impl Auth {
             replaced.extend(senders.insert(Arc::clone(&sender.name), Arc::new(sender)));
         }
         self.inner.senders.store(Arc::new(senders));
-        for old in replaced {
-            old.closed.cancel();
-        }
+        replaced.iter().for_each(|old| self.forget(old));
     }
 
     /// A sender that mints by JWT Grant.
@@ -515,7 +551,7 @@ impl Auth {
         }
         self.inner.senders.store(Arc::new(senders));
         if let Some(old) = old {
-            old.closed.cancel();
+            self.forget(&old);
         }
     }
 
@@ -528,24 +564,35 @@ impl Auth {
         if let Some(live) = sender.live() {
             return Ok(live);
         }
-        let around = Surroundings {
-            clock: Arc::clone(&self.inner.clock),
-            spawner: self.inner.spawner.clone(),
-            generations: Arc::clone(&self.inner.generations),
-            closed: sender.closed.clone(),
-            idle_after: self.inner.options.idle_after,
-            seed: seed_of(self.inner.options.seed, &sender.name),
-            is_crowded: self.is_crowded(),
+        let make = || {
+            let around = Surroundings {
+                clock: Arc::clone(&self.inner.clock),
+                spawner: self.inner.spawner.clone(),
+                generations: Arc::clone(&self.inner.generations),
+                closed: sender.closed.clone(),
+                idle_after: self.inner.options.idle_after,
+                seed: seed_of(self.inner.options.seed, &sender.name),
+                is_crowded: self.is_crowded(),
+            };
+            Arc::new(TokenCache::new(Arc::clone(&sender.source), Arc::clone(&sender.record), around))
         };
-        // It does nothing until it is read, so that whoever comes second drops theirs.
-        let made = Arc::new(TokenCache::new(Arc::clone(&sender.source), Arc::clone(&sender.record), around));
-        let mut live = Arc::clone(&made);
-        sender.live.rcu(|there| {
-            let there = there.as_ref().filter(|there| !there.is_dropped());
-            live = Arc::clone(there.unwrap_or(&made));
-            Some(Arc::clone(&live))
-        });
+        // One that was dropped for idleness makes room for the next.
+        let entry = self.inner.caches.entry(sender.number);
+        let live = entry.or_insert_with_if(make, |there| there.is_dropped()).into_value();
+        sender.live.store(Some(Arc::clone(&live)));
         Ok(live)
+    }
+
+    /// What is known of the sender's user.
+    fn user_of(&self, sender: &Sender) -> Arc<accounts::User> {
+        self.inner.users.get_with(sender.number, Arc::default)
+    }
+
+    /// A sender is gone, or another has its name.
+    fn forget(&self, old: &Sender) {
+        old.closed.cancel();
+        self.inner.caches.invalidate(&old.number);
+        self.inner.users.invalidate(&old.number);
     }
 
     /// Looks at all key files every two seconds, for as long as this lives.

@@ -92,7 +92,9 @@ async fn reload(path: Option<&Path>, parts: &Parts, log: &LogControl) {
     match parts.reload(&config).await {
         Ok(()) => {
             log.set_level(config.log.level);
-            tracing::info!("settings reloaded: callers, webhooks, certificates, key files, log level");
+            tracing::info!(
+                "settings reloaded: callers, webhooks, certificates, key files, operator password, log level"
+            );
         }
         Err(error) => tracing::error!("the settings were not reloaded; the old ones stay: {error:#}"),
     }

@@ -6,6 +6,8 @@
 //! Sources: developers.docusign.com, "Obtain consent" (individual, and for an organisation by
 //! `admin_consent_scope`); RFC 6749 for what no page of the vendor says, above all refusal.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderValue, Method, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -162,14 +164,32 @@ fn signed_in(world: &World, call: &Call) -> Option<String> {
     world.directory.is_active(user).then(|| user.clone())
 }
 
-/// Asks a signed-in user, unless there is nothing left to ask.
-fn ask(world: &mut World, call: &Call, asked: &Asked, user: &str) -> Answer {
-    let administers = world.directory.users.get(user).and_then(|user| user.administers.clone());
-    if !asked.for_organisation.is_empty() && administers.is_none() {
-        return problem(
+/// For which organisation the user may decide; none if nothing is asked for one.
+fn organisation_of(world: &World, asked: &Asked, user: &str) -> Result<Option<String>, Answer> {
+    if asked.for_organisation.is_empty() {
+        return Ok(None);
+    }
+    let Some(owner) = world.directory.users.get(user).and_then(|user| user.administers.clone()) else {
+        return Err(problem(
             "Only an organization administrator can grant this",
             "The application asks for consent for everyone in the organization. Sign in as its administrator.",
-        );
+        ));
+    };
+    // The vendor says for whom the consent counts, and not what its page says if that is nobody: inferred.
+    if world.directory.claimed_domains.get(&owner).is_none_or(BTreeSet::is_empty) {
+        return Err(problem(
+            "The organization has no claimed domain",
+            "An administrator decides for the users whose addresses are in the organization's claimed domains; \
+             there is none yet. On the emulator: POST /_test/domains claims some.",
+        ));
+    }
+    Ok(Some(owner))
+}
+
+/// Asks a signed-in user, unless there is nothing left to ask.
+fn ask(world: &mut World, call: &Call, asked: &Asked, user: &str) -> Answer {
+    if let Err(answer) = organisation_of(world, asked, user) {
+        return answer;
     }
     let has_all = asked.scopes.iter().all(|scope| world.directory.has_consent(&asked.app, user, scope));
     if asked.for_organisation.is_empty() && has_all {
@@ -179,14 +199,15 @@ fn ask(world: &mut World, call: &Call, asked: &Asked, user: &str) -> Answer {
 }
 
 fn accept(world: &mut World, call: &Call, asked: &Asked, user: &str) -> Answer {
-    if !asked.for_organisation.is_empty() {
-        let Some(owner) = world.directory.users.get(user).and_then(|user| user.administers.clone()) else {
-            return ask(world, call, asked, user);
-        };
-        for scope in &asked.for_organisation {
-            let consent = (asked.app.clone(), owner.clone(), scope.clone());
-            world.directory.organisation_consents.insert(consent);
-        }
+    let organisation = match organisation_of(world, asked, user) {
+        Ok(organisation) => organisation,
+        Err(answer) => return answer,
+    };
+    for (owner, scope) in
+        organisation.iter().flat_map(|owner| asked.for_organisation.iter().map(move |scope| (owner, scope)))
+    {
+        let consent = (asked.app.clone(), owner.clone(), scope.clone());
+        world.directory.organisation_consents.insert(consent);
     }
     for scope in &asked.scopes {
         world.directory.consents.insert((asked.app.clone(), user.to_owned(), scope.clone()));
@@ -249,7 +270,7 @@ fn consent_page(world: &World, asked: &Asked, user: &str) -> Answer {
         h1 { strong { (asked.app_name) } " asks for access" }
         p {
             "You are signed in as " strong { (name) } ". "
-            @if is_admin { "You decide for everyone in your organization." } @else { "If you accept, it may:" }
+            @if is_admin { "You decide for everyone in your organization's claimed domains: " (domains(world, user)) "." } @else { "If you accept, it may:" }
         }
         ul.scopes {
             @for scope in scopes { li { strong { (scope) } span.detail { (meaning(scope)) } } }
@@ -263,6 +284,12 @@ fn consent_page(world: &World, asked: &Asked, user: &str) -> Answer {
         }
     };
     Answer::html(StatusCode::OK, frame("Consent", &page))
+}
+
+fn domains(world: &World, admin: &str) -> String {
+    let owner = world.directory.users.get(admin).and_then(|user| user.administers.as_ref());
+    let claimed = owner.and_then(|owner| world.directory.claimed_domains.get(owner)).into_iter().flatten();
+    claimed.map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn meaning(scope: &str) -> &'static str {

@@ -42,8 +42,13 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("POST", "/_test/users", "{user_id, active, account_id, member}"),
     ("POST", "/_test/accounts", "{account_id, base_uri}: the account moves to another host, or back (null)"),
     ("POST", "/_test/apps", "{integration_key, known}: an app that this environment does not have"),
+    (
+        "POST",
+        "/_test/domains",
+        "{organization_id, claimed}: the e-mail domains that an organisation has claimed",
+    ),
     ("POST", "/_test/features", "{account_id, identity_verification, settings}"),
-    ("GET", "/_test/directory", "accounts, users, memberships and integration keys"),
+    ("GET", "/_test/directory", "organizations, accounts, users, memberships and integration keys"),
     ("POST", "/_test/signers/{recipientIdGuid}/{sign|decline|finish_later|fail_otp}", "a scripted signer"),
     ("GET", "/_test/outbox", "text messages sent"),
     ("POST", "/_test/reset", "back to the state after start"),
@@ -83,6 +88,7 @@ pub(super) fn route(world: &mut World, time: &Time, call: &Call) -> Answer {
         (["users"], &Method::POST) => user(world, call),
         (["accounts"], &Method::POST) => account(world, call),
         (["apps"], &Method::POST) => app(world, call),
+        (["domains"], &Method::POST) => domains(world, call),
         (["features"], &Method::POST) => features(world, call),
         (["directory"], &Method::GET) => Ok(who(world)),
         (["reset"], &Method::POST) => {
@@ -432,6 +438,23 @@ struct Features {
     settings: std::collections::BTreeMap<String, Value>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Domains {
+    organization_id: Option<String>,
+    claimed: Vec<String>,
+}
+
+/// Says which domains an organisation has claimed, in place of those before.
+fn domains(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let new: Domains = read(call)?;
+    let organisation = new.organization_id.unwrap_or_else(|| directory::ORGANISATION.to_owned());
+    let claimed =
+        world.directory.claimed_domains.get_mut(&organisation).ok_or("no such `organization_id`")?;
+    *claimed = new.claimed.iter().map(|domain| domain.to_ascii_lowercase()).collect();
+    Ok(done())
+}
+
 /// Turns a plan's features on and off, and sets account settings.
 fn features(world: &mut World, call: &Call) -> Result<Answer, String> {
     let new: Features = read(call)?;
@@ -462,11 +485,16 @@ fn who(world: &World) -> Answer {
         json!({ "user_id": id, "name": user.name, "email": user.email, "active": user.is_active,
                 "accounts": places, "administers": user.administers })
     });
+    let organisations = directory
+        .claimed_domains
+        .iter()
+        .map(|(id, claimed)| json!({ "organization_id": id, "claimed_domains": claimed }));
     let apps = directory.apps.iter().map(|(id, app)| {
         json!({ "integration_key": id, "name": app.name, "secrets": app.secrets,
                 "redirect_uris": app.redirect_uris, "keys": app.keys.iter().filter(|key| key.is_active).count() })
     });
     Answer::ok(json!({
+        "organizations": organisations.collect::<Vec<_>>(),
         "accounts": accounts.collect::<Vec<_>>(),
         "users": users.collect::<Vec<_>>(),
         "integration_keys": apps.collect::<Vec<_>>(),

@@ -34,6 +34,10 @@ pub(super) const ORGANISATION_ADMIN: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c21000
 pub(super) const CLOSED_USER: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210005";
 /// A user of [`REMOTE_ACCOUNT`], with consent.
 pub(super) const REMOTE_USER: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210006";
+/// A member of the first account with an address outside the organisation's claimed domains.
+pub(super) const GUEST_USER: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210007";
+/// The domain that the organisation has claimed.
+const CLAIMED_DOMAIN: &str = "countersign.example";
 /// The first integration key.
 pub(super) const INTEGRATION_KEY: &str = "5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001";
 /// A second integration key, with a key pair and consents of its own.
@@ -51,6 +55,8 @@ pub(super) struct Directory {
     pub(super) users: BTreeMap<String, User>,
     /// Who is in which account.
     pub(super) memberships: Vec<Membership>,
+    /// The e-mail domains that an organisation has claimed: its administrator decides for users of these alone.
+    pub(super) claimed_domains: BTreeMap<String, BTreeSet<String>>,
     /// The integration keys, by GUID.
     pub(super) apps: BTreeMap<String, App>,
     /// Integration keys that a test took out of this environment.
@@ -267,6 +273,8 @@ impl Directory {
         let mut directory = Self::default();
         directory.stock_accounts(hmac_key, now);
         directory.stock_users(now);
+        let claimed = BTreeSet::from([CLAIMED_DOMAIN.to_owned()]);
+        directory.claimed_domains.insert(ORGANISATION.to_owned(), claimed);
         let [first, second] = keys;
         directory.stock_apps(first, second);
         for (app, user) in [
@@ -321,6 +329,7 @@ impl Directory {
             (ORGANISATION_ADMIN, "Olga", "Orgadmin", "olga@countersign.example", true, Some(ORGANISATION)),
             (CLOSED_USER, "Clara", "Closed", "clara@countersign.example", false, None),
             (REMOTE_USER, "Rafael", "Remote", "rafael@remote.example", true, None),
+            (GUEST_USER, "Gina", "Guest", "gina@agency.example", true, None),
         ];
         for (id, given_name, family_name, email, is_active, administers) in rows {
             let administers: Option<&str> = administers;
@@ -344,6 +353,7 @@ impl Directory {
             (ORGANISATION_ADMIN, ACCOUNT, true, true),
             (CLOSED_USER, ACCOUNT, true, false),
             (REMOTE_USER, REMOTE_ACCOUNT, true, true),
+            (GUEST_USER, ACCOUNT, true, false),
         ];
         for (user, account, is_default, is_admin) in places {
             let (user, account) = (user.to_owned(), account.to_owned());
@@ -387,13 +397,24 @@ impl Directory {
         self.users.get(user).is_some_and(|user| user.is_active)
     }
 
-    /// Whether the user, or an administrator for the whole organisation, has consented to the scope.
+    /// Whether the user's address is in a domain that the organisation has claimed.
+    pub(super) fn is_claimed(&self, user: &str, organisation: &str) -> bool {
+        let domain = self.users.get(user).and_then(|user| user.email.rsplit_once('@'));
+        let domain = domain.map(|(_, domain)| domain.to_ascii_lowercase());
+        let claimed = self.claimed_domains.get(organisation);
+        domain.zip(claimed).is_some_and(|(domain, claimed)| claimed.contains(&domain))
+    }
+
+    /// Whether the user has consented to the scope, or an administrator for everyone in the organisation's
+    /// claimed domains ("Obtaining admin consent").
     pub(super) fn has_consent(&self, app: &str, user: &str, scope: &str) -> bool {
         let key = |owner: &str| (app.to_owned(), owner.to_owned(), scope.to_owned());
         self.consents.contains(&key(user))
             || self.memberships.iter().filter(|place| place.user == user).any(|place| {
                 let organisation = self.accounts.get(&place.account).and_then(|a| a.organisation.as_deref());
-                organisation.is_some_and(|owner| self.organisation_consents.contains(&key(owner)))
+                organisation.is_some_and(|owner| {
+                    self.organisation_consents.contains(&key(owner)) && self.is_claimed(user, owner)
+                })
             })
     }
 }

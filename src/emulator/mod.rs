@@ -23,7 +23,7 @@
 //! |---|---|---|---|---|
 //! | tokens | `POST /oauth/token` | JWT grant by signature, `aud`, `iss`, `exp`, `sub`, consent, scopes, each with its error; code grant with PKCE or secret; refresh | platform/auth; the FAQ's list of JWT errors | [`oauth`] |
 //! | who a token is for | `GET /oauth/userinfo` | accounts with `base_uri`, the default one | platform/auth/reference | [`oauth`] |
-//! | consent | `GET /oauth/auth`, `/logout` | individual and organisation-wide, exact redirect URIs, `state`, refusal; a page to click | platform/auth/consent | [`consent`] |
+//! | consent | `GET /oauth/auth`, `/logout` | individual and organisation-wide (for the users of claimed domains), exact redirect URIs, `state`, refusal; a page to click | platform/auth/consent | [`consent`] |
 //! | discovery | `/.well-known/openid-configuration` | the endpoints | seen in the field | [`oauth`] |
 //! | account, users, brands, settings | `/restapi/v2.1/accounts/{a}`, `…/users`, `…/brands`, `…/settings`, `…/identity_verification` | membership, the features of a plan, the SMS workflow | SPEC: Accounts, Users | [`accounts`] |
 //! | stored signatures | `…/users/{u}/signatures` | make, list, read, images, delete | SPEC: UserSignatures | [`signatures`] |
@@ -46,6 +46,8 @@
 //!   emulators play both: their keys differ, and `POST /_test/apps` takes an integration key out of one.
 //! - Of the Admin API nothing; of OAuth no device flow, no client credentials, no `/oauth/revoke`
 //!   (the vendor documents none).
+//! - Consent for one's own organisation is given in DocuSign Admin, of which there is nothing here: the link for
+//!   other organisations stands for both. Claiming a domain needs no proof by DNS, but a control call.
 //! - No XML bodies, no bulk send, no PowerForms, no payments, no ID verification beyond phone and
 //!   access code, no envelope locks, and of focused view its
 //!   parameters only: the script of `js-d.docusign.com` and its frame are not served.

@@ -119,9 +119,32 @@ async fn only_an_organisations_administrator_consents_for_all_of_it() {
     assert!(page.contains("organization administrator"), "{page}");
     browser.press("user", directory::ORGANISATION_ADMIN).await;
     assert!(landed(&browser.press("action", "accept").await, "code").is_some());
+    let grant = async |user: &str| {
+        let mut claims = emulator.claims();
+        claims["sub"] = json!(user);
+        emulator.grant(&emulator.sign(&claims)).await
+    };
+    assert_eq!(grant(directory::NO_CONSENT_USER).await.0, 200);
+    // A member of the account, and of no claimed domain.
+    assert_eq!(grant(directory::GUEST_USER).await.1["error"], "consent_required");
+    emulator.control("POST", "domains", json!({ "claimed": ["Agency.example"] })).await;
+    assert_eq!(grant(directory::GUEST_USER).await.0, 200);
+    assert_eq!(grant(directory::NO_CONSENT_USER).await.1["error"], "consent_required");
+}
+
+#[tokio::test]
+async fn an_organisation_without_a_claimed_domain_has_nobody_to_consent_for() {
+    let emulator = Running::start().await;
+    emulator.control("POST", "domains", json!({ "claimed": [] })).await;
+    let mut browser = Browser::asking(&emulator, "openid");
+    browser.query.push(("admin_consent_scope", "signature impersonation"));
+    let page = browser.press("user", directory::ORGANISATION_ADMIN).await.text().await.unwrap();
+    assert!(page.contains("no claimed domain"), "{page}");
+    let page = browser.press("action", "accept").await.text().await.unwrap();
+    assert!(page.contains("no claimed domain"), "{page}");
     let mut claims = emulator.claims();
     claims["sub"] = json!(directory::NO_CONSENT_USER);
-    assert_eq!(emulator.grant(&emulator.sign(&claims)).await.0, 200);
+    assert_eq!(emulator.grant(&emulator.sign(&claims)).await.1["error"], "consent_required");
 }
 
 async fn code_for(emulator: &Running, more: &[(&'static str, &str)]) -> String {

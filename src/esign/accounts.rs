@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What the settings say of a sender, beyond what [`Auth`](crate::auth::Auth) knows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SenderOptions {
     /// The workflow that sends codes by SMS, by id or name, where the account's own is not wanted.
     pub sms_workflow: Option<String>,
@@ -68,9 +68,14 @@ pub(super) type Senders = std::sync::RwLock<HashMap<SenderName, Arc<Acting>>>;
 impl Client {
     /// The sender in its account. Warm, it asks nobody; cold, it asks the account server once.
     pub async fn acting(&self, sender: &SenderName) -> Result<Arc<Acting>, Error> {
-        if let Some(known) = self.senders.read().unwrap_or_else(PoisonError::into_inner).get(sender) {
-            return Ok(Arc::clone(known));
+        match self.known(sender) {
+            Some(known) => Ok(known),
+            // Rare and large: boxed, so that every create need not have room for it.
+            None => Box::pin(self.learn(sender)).await,
         }
+    }
+
+    async fn learn(&self, sender: &SenderName) -> Result<Arc<Acting>, Error> {
         // `user_info` coalesces those who ask at once, and remembers; the second call is a look-up.
         let account = self.auth.account(sender.as_str()).await?;
         let user = self.auth.user_info(sender.as_str()).await?;

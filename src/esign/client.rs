@@ -349,7 +349,8 @@ impl Client {
         if let Some(token) = self.auth.ready(acting.sender.as_str()) {
             return Ok(token);
         }
-        Ok(self.in_time(call.deadline, self.auth.token(acting.sender.as_str())).await??)
+        // Rare and large: boxed, so that every call need not have room for it.
+        Ok(self.in_time(call.deadline, Box::pin(self.auth.token(acting.sender.as_str()))).await??)
     }
 
     async fn in_time<T>(&self, deadline: Deadline, work: impl Future<Output = T>) -> Result<T, Error> {

@@ -145,7 +145,8 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Created, Error> {
         let needs_workflow = new.signers.iter().any(|signer| signer.sms.is_some());
-        let workflow = if needs_workflow { Some(self.sms_workflow(acting, deadline).await?) } else { None };
+        let workflow =
+            if needs_workflow { Some(Box::pin(self.sms_workflow(acting, deadline)).await?) } else { None };
         let brand = self.options_of.get(&acting.sender).and_then(|options| options.brand.as_deref());
         let body: Vec<Bytes> = wire::definition(new, workflow.as_deref(), brand);
         let url = acting.url(["envelopes"]);

@@ -42,7 +42,7 @@ pub fn signing(signing: &Signing, views: &[ShownView], links: &[ShownLink]) -> B
 pub fn event_data(signing: &Signing, sequence: u64, signer: Option<SignerId>) -> String {
     let object =
         SigningObject { sequence, signer_id: signer.map(Text), ..SigningObject::of(signing, &[], &[]) };
-    serde_json::to_string(&object).unwrap_or_default()
+    to_text(&object)
 }
 
 /// The object of an event about a sender: how it stands, and no more.
@@ -204,10 +204,18 @@ pub fn timeline(signing: &Signing) -> Bytes {
 
 /// Serialises what cannot fail to serialise: maps have string keys, and numbers are finite.
 pub fn to_bytes<T: Serialize>(value: &T) -> Bytes {
-    // A typical answer is a little under a kilobyte: one allocation holds it.
-    let mut bytes = Vec::with_capacity(1_024);
+    Bytes::from(to_vec(value))
+}
+
+fn to_text<T: Serialize>(value: &T) -> String {
+    String::from_utf8(to_vec(value)).expect("JSON is UTF-8")
+}
+
+fn to_vec<T: Serialize>(value: &T) -> Vec<u8> {
+    // A signing with a view and a link fits: one allocation holds it.
+    let mut bytes = Vec::with_capacity(2_048);
     serde_json::to_writer(&mut bytes, value).expect("our own objects serialise");
-    Bytes::from(bytes)
+    bytes
 }
 
 #[derive(Serialize)]

@@ -67,7 +67,7 @@ impl Public {
     /// An answer without our state may be the end of a link that somebody typed: consent, if it was given,
     /// counts all the same. Only senders that lack it are asked to try again.
     async fn wake_those_without_consent(&self) {
-        for sender in self.parts.given.auth.statuses() {
+        for sender in self.parts.given.auth.statuses_that_tell() {
             if sender.consent == Consent::Missing {
                 // A sender that is gone needs no wake-up.
                 let _ = self.parts.given.auth.wake(&sender.name).await;

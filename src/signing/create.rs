@@ -17,7 +17,7 @@ use crate::{
     esign,
     objects::show::{self, ShownLink},
     signing::{Error, Signings, is_settled},
-    store::{Begun, Digest, Intent, Version, Work},
+    store::{self, Begun, Digest, Intent, Version, Work},
     telemetry::metrics,
 };
 
@@ -212,7 +212,8 @@ impl Signings {
         let links = job.links.clone();
         let (tell, told) = oneshot::channel();
         let this = self.clone();
-        self.parts.life.spawn_work("create", async move { this.run(job, until, tell).await });
+        // Boxed where it begins: it is large, and would be copied from hand to hand on its way to the runtime.
+        self.parts.life.spawn_work("create", async move { Box::pin(this.run(job, until, tell)).await });
         let left = until.saturating_sub(self.parts.clock.uptime()).saturating_add(GRACE);
         let told = tokio::select! {
             biased;
@@ -223,7 +224,9 @@ impl Signings {
             Some(Told::Ended(result)) => result,
             Some(Told::Uncertain) => Box::pin(self.until_settled(id, watcher, view, links, until)).await,
             // The process is being aborted, or the store is away: the intent is on disk, and is finished.
-            None => Err(Error::Busy { retry_after: Duration::from_secs(5) }),
+            None => {
+                Err(Error::Store(store::Error::Unavailable("the outcome is not written down yet".into())))
+            }
         }
     }
 

@@ -304,9 +304,18 @@ impl Signings {
     }
 
     async fn save_with(&self, signing: &mut Signing, from: Version, save: Save) -> Result<Version, Error> {
-        let reached =
-            save.happened.iter().filter_map(|happening| reached(happening.kind)).collect::<Vec<_>>();
         let events = self.narrate(signing, &save.happened);
+        self.write(signing, from, events, save).await
+    }
+
+    /// Writes a signing that tells of its events already.
+    async fn write(
+        &self,
+        signing: &Signing,
+        from: Version,
+        events: Vec<Event>,
+        save: Save,
+    ) -> Result<Version, Error> {
         let published = !events.is_empty();
         let change = Change {
             signing,
@@ -319,7 +328,7 @@ impl Signings {
             durability: save.durability,
         };
         let version = self.parts.store.save(change).await?;
-        for status in reached {
+        for status in save.happened.iter().filter_map(|happening| reached(happening.kind)) {
             self.parts.settings.metrics.signing_reached(status);
         }
         self.parts.hub.changed(signing.id);

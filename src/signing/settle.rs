@@ -249,14 +249,11 @@ impl Signings {
     /// have to be looked up again otherwise. It gives up in time for recovery to take over.
     async fn save_surely(&self, signing: &mut Signing, from: Version, save: Save) -> Result<Version, Error> {
         let give_up = self.parts.clock.uptime().saturating_add(KEEP_SAVING);
+        let events = self.narrate(signing, &save.happened);
         let mut is_repeated = false;
         loop {
-            let mut saved = signing.clone();
-            match self.save_with(&mut saved, from, save.clone()).await {
-                Ok(version) => {
-                    *signing = saved;
-                    return Ok(version);
-                }
+            match self.write(signing, from, events.clone(), save.clone()).await {
+                Ok(version) => return Ok(version),
                 Err(Error::Store(store::Error::Unavailable(_))) if self.parts.clock.uptime() < give_up => {
                     is_repeated = true;
                     self.parts.clock.sleep(SAVE_AGAIN).await;
@@ -264,7 +261,7 @@ impl Signings {
                 // The answer to an earlier attempt may have been lost after its commit.
                 Err(Error::Store(store::Error::Conflict)) if is_repeated => {
                     let record = self.record(signing.id).await?;
-                    if is_same_end(&record.signing, &saved) {
+                    if is_same_end(&record.signing, signing) {
                         *signing = record.signing;
                         return Ok(record.version);
                     }

@@ -1,4 +1,4 @@
-//! A cached-token read, alone and with two threads at it.
+//! A cached-token read, alone and with two threads at it, beside moka's own `get`.
 //!
 //! `auth` reads by the sender's name; `cache` reads through a cache that is already at hand. What is
 //! measured is the time that the reading thread itself ran: on a machine that does other things, the
@@ -14,7 +14,7 @@ use std::{
 
 use countersign::{
     auth::{
-        Auth, Options, Spawner, TokenSource,
+        AccessToken, Auth, Options, Spawner, TokenSource,
         access_token::MintedToken,
         identity::AccountServer,
         token_cache::{Record, Surroundings, TokenCache},
@@ -110,8 +110,13 @@ fn token_read(criterion: &mut Criterion<ThreadTime>) {
     let server = AccountServer::new(&origin).expect("an origin");
     let auth = Auth::new(client, server, clock, Spawner::tokio(), Options::default());
     auth.register_source("system", Arc::new(Always), countersign::auth::user_info::AccountChoice::Default);
-    runtime.block_on(auth.token("system")).expect("it always mints");
+    let token = runtime.block_on(auth.token("system")).expect("it always mints");
     measure(criterion, "auth", || auth.ready("system").expect("fresh"));
+
+    let moka: moka::sync::Cache<Arc<str>, AccessToken> =
+        moka::sync::Cache::builder().time_to_live(Duration::from_secs(3_600)).build();
+    moka.insert(Arc::from("system"), token);
+    measure(criterion, "moka", || moka.get("system").expect("inserted"));
     runtime.shutdown_background();
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode, header};
 use serde_json::json;
 
-use crate::harness::{Reply, TestDaemon, http_client, order};
+use crate::harness::{Reply, TempDir, TestDaemon, http_client, order};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -134,6 +134,115 @@ async fn only_the_password_opens_it_and_the_login_ends() {
     assert_eq!(operator.get("/admin/").await.status, StatusCode::OK);
     daemon.clock.advance(Duration::from_secs(3_600));
     assert_eq!(operator.get("/admin/").await.status, StatusCode::SEE_OTHER, "an hour later");
+}
+
+#[tokio::test]
+async fn s6_what_an_operator_does_is_written_down_first_or_not_done() {
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
+    let daemon = TestDaemon::builder().public().ops(&hash_line()).with(&audit).start().await;
+    let mut operator = Operator::new(&daemon);
+    operator.log_in("guess").await;
+    operator.log_in(PASSWORD).await;
+    let form = [("token", &*token(&operator.get("/admin/").await))];
+    let checked = tokio::select! {
+        checked = operator.call(Method::POST, "/admin/senders/system/check", &form, &[]) => checked,
+        () = daemon.run_clock("never", async || false) => unreachable!(),
+    };
+    assert_eq!(checked.status, StatusCode::SEE_OTHER, "{}", checked.text);
+
+    let before = std::fs::read_to_string(&log).unwrap();
+    // Another file in its place: the chain cannot go on.
+    std::fs::remove_file(&log).unwrap();
+    std::fs::write(&log, "something else\n").unwrap();
+    daemon.forget_requests().await;
+    let refused = operator.call(Method::POST, "/admin/senders/system/check", &form, &[]).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text);
+    assert_eq!(daemon.requests().await, Vec::<String>::new(), "nothing was asked for");
+    let mut second = Operator::new(&daemon);
+    assert_eq!(second.log_in(PASSWORD).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(second.get("/admin/").await.status, StatusCode::SEE_OTHER, "nobody was let in");
+
+    std::fs::remove_file(&log).unwrap();
+    operator.call(Method::POST, "/admin/logout", &form, &[]).await;
+    let text = before + &std::fs::read_to_string(&log).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let said: Vec<_> = lines.map(|line| (line["event"].clone(), line["sender"].clone())).collect();
+    let no_sender = serde_json::Value::Null;
+    let wanted = [
+        (json!("operator.login"), no_sender.clone()),
+        (json!("operator.check"), json!("system")),
+        (json!("operator.logout"), no_sender),
+    ];
+    assert_eq!(said, wanted, "{text}");
+}
+
+#[tokio::test]
+async fn h3_a_reload_changes_the_password_and_ends_every_login() {
+    let daemon = daemon().await;
+    let settings = |hash: Option<&str>| {
+        let line = hash.map(|hash| format!("operator_password_hash = \"{hash}\"\n")).unwrap_or_default();
+        countersign::config::Config::from_toml(&daemon.settings().replace(&hash_line(), &line)).unwrap()
+    };
+    let (same, other) = (hash_of(PASSWORD), hash_of("another one"));
+    let mut operator = Operator::new(&daemon);
+    operator.log_in(PASSWORD).await;
+    daemon.parts().reload(&settings(Some(&same))).await.unwrap();
+    assert_eq!(operator.get("/admin/").await.status, StatusCode::OK, "the same password ends nothing");
+    daemon.parts().reload(&settings(Some(&other))).await.unwrap();
+    assert_eq!(operator.get("/admin/").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(operator.get("/admin/stream").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(operator.log_in(PASSWORD).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(operator.log_in("another one").await.status, StatusCode::SEE_OTHER);
+    daemon.parts().reload(&settings(None)).await.unwrap();
+    for path in ["/admin/", "/admin/login", "/admin/stream"] {
+        assert_eq!(operator.get(path).await.status, StatusCode::NOT_FOUND, "{path} is off");
+    }
+    daemon.parts().reload(&settings(Some(&other))).await.unwrap();
+    assert_eq!(operator.get("/admin/").await.status, StatusCode::SEE_OTHER, "a login of before stays ended");
+}
+
+#[tokio::test]
+async fn many_senders_come_in_pages_with_their_state_and_a_way_to_each() {
+    let tenants = |key: &str, pem: &str| -> String {
+        let one = |number: usize| {
+            let user = if number == 75 {
+                "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210002"
+            } else {
+                "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001"
+            };
+            format!(
+                "[senders.tenant-{number:02}]\nintegration_key = \"{key}\"\nuser_id = \"{user}\"\nkeys = [\"{pem}\"]\n"
+            )
+        };
+        (0..99).map(one).collect()
+    };
+    let daemon = TestDaemon::builder().public().ops(&hash_line()).with_senders(tenants).start().await;
+    assert!(daemon.parts().auth.token("tenant-75").await.is_err(), "its user has not consented");
+    let mut operator = Operator::new(&daemon);
+    operator.log_in(PASSWORD).await;
+    let cards = |page: &Reply| page.text.matches("data-part=\"sender-").count();
+    let first = operator.get("/admin/").await;
+    assert_eq!(cards(&first), 50);
+    assert!(
+        first.text.contains("101 senders") && first.text.contains("href=\"/admin/?from=tenant-49\""),
+        "{}",
+        first.text
+    );
+    let last = operator.get("/admin/?from=tenant-49").await;
+    assert_eq!(cards(&last), 50);
+    let card = last.text.split("id=\"sender-tenant-75\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert!(card.contains("Not ready"), "health names no single one of so many, the card does: {card}");
+    assert_eq!(cards(&operator.get("/admin/?from=zzz").await), 0);
+    let consent = operator.get("/admin/senders/tenant-75/consent").await;
+    assert_eq!(consent.status, StatusCode::OK);
+    let form = [("token", &*token(&consent))];
+    let checked = tokio::select! {
+        checked = operator.call(Method::POST, "/admin/senders/tenant-75/check", &form, &[]) => checked,
+        () = daemon.run_clock("never", async || false) => unreachable!(),
+    };
+    assert!(location(&checked).ends_with("&from=tenant-75#sender-tenant-75"), "{}", location(&checked));
 }
 
 #[tokio::test]

@@ -91,8 +91,8 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("oidc", &["clock", "http_client"], "believes tokens of others; knows nothing of callers"),
     (
         "ops",
-        &["auth", "budget", "clock", "domain", "esign", "look", "signing", "store", "telemetry"],
-        "shows how we are: senders, what is left of the budget, what waits; asks for a check",
+        &["audit", "auth", "budget", "clock", "domain", "esign", "look", "signing", "store", "telemetry"],
+        "shows how we are: senders, what is left of the budget, what waits; asks for a check, and writes down that an operator did",
     ),
     (
         "pairing",

@@ -31,6 +31,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sender_unknown", "tests/it/senders.rs"),
     ("sender_user_is_account", "tests/it/senders.rs"),
     ("shutting_down", "src/auth/tests.rs"),
+    ("store_unavailable", "tests/it/store_faults.rs"),
     ("template_role_mismatch", "tests/it/signings.rs"),
     ("unauthenticated", "tests/it/signings.rs"),
     ("unknown_field", "tests/it/signings.rs"),

@@ -46,6 +46,7 @@ mod signings;
 #[path = "../simulation/mod.rs"]
 mod simulation;
 mod store;
+mod store_faults;
 mod storm;
 mod supervised;
 mod supply_chain;

@@ -20,12 +20,13 @@ use std::{
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The one server of this process.
+/// A server: the one of this process, or one that a test stops and starts.
 pub(crate) struct Server {
     port: u16,
     binaries: PathBuf,
+    folder: PathBuf,
     databases: AtomicU32,
-    _watch: Mutex<Child>,
+    watch: Mutex<Child>,
 }
 
 /// The URL of a fresh, empty database; none if this machine has no Postgres.
@@ -41,57 +42,54 @@ pub(crate) fn database() -> Option<String> {
 /// The server, started by whoever asks first.
 pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(|| binaries().map(|folder| Server::start(&folder))).as_ref()
+    SERVER.get_or_init(|| binaries().map(|folder| Server::start(&folder, ""))).as_ref()
+}
+
+/// A server that nobody else uses, for a test that stops it.
+pub(crate) fn own_server(name: &str) -> Option<Server> {
+    server().map(|shared| Server::start(&shared.binaries, name))
 }
 
 impl Server {
-    fn start(binaries: &Path) -> Self {
-        let folder = std::env::temp_dir().join(format!("countersign-postgres-{}", std::process::id()));
+    fn start(binaries: &Path, name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("countersign-postgres-{}{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder for Postgres");
-        let as_other = rustix::process::geteuid().is_root();
-        if as_other {
+        if rustix::process::geteuid().is_root() {
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("rights for Postgres");
         }
-        let data = folder.join("data");
-        let run = |program: &str| {
-            let program = binaries.join(program);
-            if as_other {
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
-                command
-            } else {
-                Command::new(program)
-            }
-        };
-        let made = run("initdb")
+        let made = run(&binaries.join("initdb"))
             .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "-D"])
-            .arg(&data)
+            .arg(folder.join("data"))
             .current_dir(&folder)
             .output()
             .expect("initdb");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let log = fs::File::create(folder.join("log")).expect("a log for Postgres");
-        let mut server = run("postgres");
-        server
-            .arg("-D")
-            .arg(&data)
-            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
-            .args(["-c", "unix_socket_directories=", "-c", "max_connections=300"]);
-        let watch = guard(&server, &folder).stdout(Stdio::null()).stderr(log).spawn().expect("postgres");
-        let server = Self {
-            port,
-            binaries: binaries.to_owned(),
-            databases: AtomicU32::new(0),
-            _watch: Mutex::new(watch),
-        };
-        server.wait(&folder);
+        let watch = Mutex::new(launch(binaries, &folder, port));
+        let server =
+            Self { port, binaries: binaries.to_owned(), folder, databases: AtomicU32::new(0), watch };
+        server.wait();
         server
     }
 
-    fn wait(&self, folder: &Path) {
+    /// Stops it at once, as a fail-over does: clients lose their connections.
+    pub(crate) fn stop(&self) {
+        fs::write(self.folder.join(KEEP), "").expect("a mark");
+        let mut watch = self.watch.lock().expect("one stop at a time");
+        drop(watch.stdin.take());
+        watch.wait().expect("the server ends");
+    }
+
+    /// Starts it again after a stop, on the same port and data.
+    pub(crate) fn start_again(&self) {
+        fs::remove_file(self.folder.join(KEEP)).expect("the mark of the stop");
+        *self.watch.lock().expect("one start at a time") = launch(&self.binaries, &self.folder, self.port);
+        self.wait();
+    }
+
+    fn wait(&self) {
         for _ in 0..PATIENCE.as_millis() / 50 {
             let ready = Command::new(self.binaries.join("pg_isready"))
                 .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
@@ -101,10 +99,11 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("Postgres did not start: {}", fs::read_to_string(folder.join("log")).unwrap_or_default());
+        panic!("Postgres did not start: {}", fs::read_to_string(self.folder.join("log")).unwrap_or_default());
     }
 
-    fn create(&self) -> String {
+    /// The URL of a fresh, empty database.
+    pub(crate) fn create(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
         format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
@@ -122,6 +121,29 @@ impl Server {
     }
 }
 
+/// A file that says that the folder of a server that ends is still wanted.
+const KEEP: &str = "keep";
+
+fn run(program: &Path) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
+    command
+}
+
+fn launch(binaries: &Path, folder: &Path, port: u16) -> Child {
+    let log = fs::File::create(folder.join("log")).expect("a log for Postgres");
+    let mut server = run(&binaries.join("postgres"));
+    server
+        .arg("-D")
+        .arg(folder.join("data"))
+        .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
+        .args(["-c", "unix_socket_directories=", "-c", "max_connections=300"]);
+    guard(&server, folder).stdout(Stdio::null()).stderr(log).spawn().expect("postgres")
+}
+
 /// A shell that runs the server and ends it, and its folder, when the test process goes, however it goes:
 /// its standard input is a pipe that closes with us.
 fn guard(server: &Command, folder: &Path) -> Command {
@@ -130,7 +152,7 @@ fn guard(server: &Command, folder: &Path) -> Command {
         .arg("-c")
         .arg(
             "folder=$1; shift; \"$@\" </dev/null & server=$!; \
-             cat >/dev/null; kill -INT $server; wait $server; rm -rf \"$folder\"",
+             cat >/dev/null; kill -INT $server; wait $server; [ -e \"$folder/keep\" ] || rm -rf \"$folder\"",
         )
         .arg("sh")
         .arg(folder)

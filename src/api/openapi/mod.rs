@@ -25,7 +25,8 @@ use crate::api::{
 };
 
 /// Codes that any call with a key may be answered with.
-const EVERYWHERE: [&str; 4] = ["unauthenticated", "forbidden", "not_found", "quota_exceeded"];
+const EVERYWHERE: [&str; 5] =
+    ["unauthenticated", "forbidden", "not_found", "quota_exceeded", "store_unavailable"];
 
 /// The document.
 pub fn document() -> Value {

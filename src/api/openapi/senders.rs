@@ -20,12 +20,14 @@ pub(super) fn paths() -> Map<String, Value> {
         (
             "/v1/senders",
             json!({
-                "get": Operation::new("senders", "list_senders", "The senders this caller may use")
-                    .answer(200, "All of them", list_of("Sender")).build(),
+                "get": Operation::new("senders", "list_senders", "The senders this caller may use, by name")
+                    .query("cursor", "`next_cursor` of the page before", json!({ "type": "string" }))
+                    .query("limit", "Length of a page", json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }))
+                    .answer(200, "A page", list_of("Sender")).codes(&["invalid_request"]).build(),
                 "post": Operation::new("senders", "make_sender", "Makes a sender like one of the settings")
                     .about("It is this caller's alone. `sender_patterns` says which ones it may be like.")
                     .body("NewSender", json!({ "name": "acme", "like": "customer" }))
-                    .codes(&["forbidden", "provider_unavailable"])
+                    .codes(&["forbidden"])
                     .answer(201, "The sender", reference("Sender")).build(),
             }),
         ),
@@ -35,10 +37,10 @@ pub(super) fn paths() -> Map<String, Value> {
                 "get": of_sender("show_sender", "How it stands").answer(200, "The sender", reference("Sender")).build(),
                 "patch": of_sender("change_sender", "Gives a sender that this caller made another user or account")
                     .body("SenderChange", json!({ "account": null }))
-                    .codes(&["forbidden", "provider_unavailable"])
+                    .codes(&["forbidden"])
                     .answer(200, "The sender", reference("Sender")).build(),
                 "delete": of_sender("unmake_sender", "Destroys a sender that this caller made, and its pairing")
-                    .codes(&["forbidden", "provider_unavailable"])
+                    .codes(&["forbidden"])
                     .answer_as(204, json!({ "description": "It is gone; its signings stay" })).build(),
             }),
         ),
@@ -83,7 +85,7 @@ fn connection() -> Value {
         .answer(200, "The connection", reference("Connection"));
     let end = of_sender("disconnect_sender", "Disconnects it, and destroys what was stored")
         .about("Repeating it is harmless.")
-        .codes(&["not_found", "provider_unavailable"])
+        .codes(&["not_found"])
         .answer(200, "The connection that is no more", reference("Connection"));
     json!({ "get": show.build(), "delete": end.build() })
 }

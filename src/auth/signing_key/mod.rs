@@ -46,8 +46,8 @@ const MAX_BITS: u32 = 8192;
 /// Where a private key comes from. A systemd credential is a file like any other.
 #[derive(Clone)]
 pub enum KeySource {
-    /// A device that signs itself; the key is never read.
-    Device(DeviceKey),
+    /// A device that signs itself; the key is never read. Boxed: thousands of senders have a file.
+    Device(Box<DeviceKey>),
     /// A file; what a symlink points to is what counts.
     File(PathBuf),
     /// The PEM itself.

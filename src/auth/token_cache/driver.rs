@@ -125,7 +125,7 @@ impl Shared {
         let is_first = !std::mem::replace(&mut control.has_minted, true);
         let jitter = control.jitter.symmetric();
         let token = if is_first && self.around.is_crowded {
-            AccessToken::publish_in_crowd(minted, generation, jitter)
+            AccessToken::publish_in_crowd(minted, generation, jitter, control.jitter.symmetric())
         } else {
             AccessToken::publish(minted, generation, jitter)
         };

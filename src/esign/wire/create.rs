@@ -60,7 +60,8 @@ pub(in crate::esign) fn definition(
         notification: new.expires_after_days.map(Notification::expiring),
         event_notification: new.events.map(EventNotification::to),
     };
-    let mut body = Pieces::default();
+    // What is around the documents fits: one allocation holds it.
+    let mut body = Pieces { text: Vec::with_capacity(2_048), ..Pieces::default() };
     body.open(&root);
     if is_composite {
         body.text(",\"compositeTemplates\":[");
@@ -189,7 +190,8 @@ impl Pieces {
 
     /// Writes an object and leaves it open for more members. It must have one already.
     fn open(&mut self, object: &impl Serialize) {
-        self.text.extend(super::json(object));
+        serde_json::to_writer(&mut self.text, object)
+            .expect("our own types have string keys and no failing parts");
         debug_assert!(self.text.ends_with(b"}") && !self.text.ends_with(b"{}"));
         self.text.pop();
     }

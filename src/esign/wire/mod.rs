@@ -19,5 +19,7 @@ pub(super) fn error_code(body: &[u8]) -> Result<Option<String>, serde_json::Erro
 
 /// Writes a body.
 pub(super) fn json(body: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(body).expect("our own types have string keys and no failing parts")
+    let mut json = Vec::with_capacity(512);
+    serde_json::to_writer(&mut json, body).expect("our own types have string keys and no failing parts");
+    json
 }

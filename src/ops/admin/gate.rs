@@ -5,10 +5,11 @@
 //! floods the login keeps operators from this page only; `/readyz`, `/metrics` and `doctor` need no login.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -20,10 +21,40 @@ const BURST: f64 = 5.0;
 /// How many a second come back.
 const REFILL: f64 = 1.0 / 12.0;
 
+/// The hash of the operators' password as the settings have it now, a PHC text that they have checked. None:
+/// the page is off. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Password(Arc<ArcSwap<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    hash: Option<SecretString>,
+    /// Counts the changes.
+    number: u64,
+}
+
+impl Password {
+    /// Takes up what the settings say now. Another password, or none, ends every login: whoever changes it
+    /// may do so because somebody else knows it.
+    pub fn replace(&self, hash: Option<SecretString>) {
+        let kept = self.0.load();
+        let text = |hash: &SecretString| hash.expose_secret().to_owned();
+        if kept.hash.as_ref().map(text) != hash.as_ref().map(text) {
+            self.0.store(Arc::new(Kept { hash, number: kept.number + 1 }));
+        }
+    }
+
+    /// Which password it is, counted from the start; none if there is none.
+    pub(super) fn number(&self) -> Option<u64> {
+        let kept = self.0.load();
+        kept.hash.as_ref().map(|_| kept.number)
+    }
+}
+
 /// What guards the login.
 #[derive(Debug)]
 pub(super) struct Gate {
-    hash: SecretString,
+    password: Password,
     one_at_a_time: Semaphore,
     left: Mutex<(f64, Duration)>,
     /// Ties a login form to the browser that it was shown to.
@@ -50,12 +81,12 @@ pub(super) enum Verdict {
 }
 
 impl Gate {
-    /// Guards with this hash, a PHC text that the settings have checked.
-    pub(super) fn new(hash: SecretString) -> Self {
+    /// Guards with this password.
+    pub(super) fn new(password: Password) -> Self {
         let mut secret = [0; 32];
         rand::fill(&mut secret).expect("the system gives random bytes");
         Self {
-            hash,
+            password,
             one_at_a_time: Semaphore::new(1),
             left: Mutex::new((BURST, Duration::ZERO)),
             key: Key(hmac::Key::new(hmac::HMAC_SHA256, &secret)),
@@ -69,7 +100,7 @@ impl Gate {
             return Verdict::Wait(wait);
         }
         let Ok(_turn) = self.one_at_a_time.acquire().await else { return Verdict::Wrong };
-        let hash = self.hash.clone();
+        let Some(hash) = self.password.0.load().hash.clone() else { return Verdict::Wrong };
         let is_right = tokio::task::spawn_blocking(move || {
             PasswordHash::new(hash.expose_secret()).is_ok_and(|hash| {
                 Argon2::default().verify_password(password.expose_secret().as_bytes(), &hash).is_ok()
@@ -119,7 +150,9 @@ mod tests {
         let params = argon2::Params::new(64, 1, 1, None).unwrap();
         let argon = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
         let hash = argon2::PasswordHasher::hash_password(&argon, b"open sesame", &salt).unwrap().to_string();
-        let gate = Gate::new(hash.into());
+        let password = Password::default();
+        password.replace(Some(hash.into()));
+        let gate = Gate::new(password);
         let at = Duration::from_secs(1_000);
         for _ in 0..5 {
             assert_eq!(gate.admits("guess".into(), at).await, Verdict::Wrong);

@@ -14,6 +14,7 @@ use super::{
     page, request,
     session::{COOKIE, LIFE, cookie, random},
 };
+use crate::audit::{Act, Entry};
 
 /// Ties the login form to the browser that it was shown to.
 const FORM_COOKIE: &str = "countersign_operator_form";
@@ -22,7 +23,7 @@ const FORM_LIFE_S: u64 = 3_600;
 
 /// What the login form sends.
 #[derive(Deserialize)]
-pub(super) struct Entry {
+pub(super) struct Filled {
     password: SecretString,
     token: String,
 }
@@ -36,18 +37,23 @@ pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Resp
 }
 
 /// `POST /admin/login`.
-pub(super) async fn enter(State(admin): State<Admin>, headers: HeaderMap, form: Form<Entry>) -> Response {
-    let Some(gate) = &admin.parts.gate else { return request::text(StatusCode::NOT_FOUND, page::OFF) };
-    let Entry { password, token } = form.0;
+pub(super) async fn enter(State(admin): State<Admin>, headers: HeaderMap, form: Form<Filled>) -> Response {
+    let gate = &admin.parts.gate;
+    let Filled { password, token } = form.0;
     let is_shown = cookie(&headers, FORM_COOKIE).is_some_and(|shown| gate.is_form_token(&shown, &token));
     if !request::is_ours(&headers) || !is_shown {
         return self::form(&admin, &headers, StatusCode::FORBIDDEN, Some(page::Refusal::Foreign));
     }
     let uptime = admin.parts.given.clock.uptime();
+    // Taken before the password is tried: one that is changed meanwhile opens nothing.
+    let number = admin.parts.given.password.number().unwrap_or_default();
     match gate.admits(password, uptime).await {
         Verdict::Right => {
+            if let Err(answer) = admin.record(Entry::of_operator(Act::OperatorLogin)).await {
+                return answer;
+            }
             tracing::info!("an operator has logged in");
-            let id = admin.parts.sessions.begin(uptime);
+            let id = admin.parts.sessions.begin(uptime, number);
             let mut response = request::see_other("/admin/");
             let headers_out = response.headers_mut();
             headers_out.append(header::SET_COOKIE, admin.cookie(&headers, COOKIE, &id, LIFE.as_secs()));
@@ -74,6 +80,9 @@ pub(super) async fn leave(State(admin): State<Admin>, headers: HeaderMap, form: 
         && admin.session(&headers).is_some_and(|session| session.is_token(&form.0.token));
     let mut response = request::see_other("/admin/login");
     if is_meant && let Some(id) = cookie(&headers, COOKIE) {
+        if let Err(answer) = admin.record(Entry::of_operator(Act::OperatorLogout)).await {
+            return answer;
+        }
         admin.parts.sessions.end(&id);
         response.headers_mut().append(header::SET_COOKIE, admin.cookie(&headers, COOKIE, "", 0));
     }
@@ -82,7 +91,7 @@ pub(super) async fn leave(State(admin): State<Admin>, headers: HeaderMap, form: 
 
 /// The login form, for this browser: its cookie is kept if it has one, so that two open forms both work.
 fn form(admin: &Admin, headers: &HeaderMap, status: StatusCode, refusal: Option<page::Refusal>) -> Response {
-    let Some(gate) = &admin.parts.gate else { return request::text(StatusCode::NOT_FOUND, page::OFF) };
+    let gate = &admin.parts.gate;
     let shown = cookie(headers, FORM_COOKIE).filter(|shown| is_random(shown)).unwrap_or_else(random);
     let html = page::login(admin, &gate.form_token(&shown), refusal);
     let mut response = request::page(&admin.parts.look, status, &html);

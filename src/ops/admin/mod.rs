@@ -1,7 +1,9 @@
 //! `/admin/`: the operators' status page. How each sender stands, where its consent is given, what is left
 //! of the budget and what waits; a check may be asked for, and that is all that can be done here.
 //!
-//! Off unless `ops.operator_password_hash` is set. It must never show a token, a key, a name of a person or a
+//! What an operator does is written into the audit log before it is done.
+//!
+//! Off unless `ops.operator_password_hash` is set; a reload may set it, change it, or take it away. It must never show a token, a key, a name of a person or a
 //! link of a visitor; nothing here calls the upstream but the check, which an operator asked for (rule T4).
 //!
 //! The page works without script: then it loads itself again. With script, a stream brings what has changed
@@ -28,17 +30,19 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Form, Path, Query, State},
+    extract::{DefaultBodyLimit, Form, Path, Query, Request, State},
     http::{HeaderMap, StatusCode},
+    middleware::{Next, from_fn_with_state},
     response::Response,
     routing::{get, post},
 };
-use secrecy::SecretString;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+pub use self::gate::Password;
 use self::{gate::Gate, session::Sessions};
 use crate::{
+    audit::{Act, Entry},
     auth::{Auth, consent_state::ConsentStates},
     clock::SharedClock,
     domain::SenderName,
@@ -57,8 +61,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the page is built on.
 #[derive(Debug)]
 pub struct Dependencies {
-    /// The argon2 hash of the operators' password; none: the page is off.
-    pub password_hash: Option<SecretString>,
+    /// The operators' password.
+    pub password: Password,
     /// Whether the listener speaks TLS itself.
     pub is_tls: bool,
     /// How it looks.
@@ -95,7 +99,7 @@ pub struct Admin {
 struct Parts {
     given: Dependencies,
     look: Look,
-    gate: Option<Gate>,
+    gate: Gate,
     sessions: Sessions,
     streams: Arc<tokio::sync::Semaphore>,
 }
@@ -105,21 +109,25 @@ impl Admin {
     pub fn new(given: Dependencies) -> Self {
         let parts = Parts {
             look: given.look.extended(sheet::RULES),
-            gate: given.password_hash.clone().map(Gate::new),
+            gate: Gate::new(given.password.clone()),
             sessions: Sessions::default(),
             streams: Arc::new(tokio::sync::Semaphore::new(stream::MAX_STREAMS)),
             given,
         };
         Self { parts: Arc::new(parts) }
     }
+
+    /// Writes down what an operator is about to do. If that fails, it is not done.
+    async fn record(&self, entry: Entry) -> Result<(), Response> {
+        self.parts.given.signings.audit().record(entry).await.map_err(|error| {
+            tracing::error!(%error, "an operator's act is not done: it cannot be written into the audit log");
+            request::text(StatusCode::SERVICE_UNAVAILABLE, page::UNRECORDED)
+        })
+    }
 }
 
 /// Its routes.
 pub fn router(admin: Admin) -> Router {
-    if admin.parts.gate.is_none() {
-        let off = || async { request::text(StatusCode::NOT_FOUND, page::OFF) };
-        return Router::new().route("/admin", get(off)).route("/admin/", get(off));
-    }
     Router::new()
         .route("/admin", get(|| async { request::see_other("/admin/") }))
         .route("/admin/", get(overview))
@@ -129,25 +137,36 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/senders/{name}/consent", get(consent))
         .route("/admin/senders/{name}/check", post(check))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .route_layer(from_fn_with_state(admin.clone(), only_if_on))
         .with_state(admin)
+}
+
+/// The settings may switch the page on and off while the daemon runs.
+async fn only_if_on(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    if admin.parts.given.password.number().is_none() {
+        return request::text(StatusCode::NOT_FOUND, page::OFF);
+    }
+    next.run(request).await
 }
 
 #[derive(Debug, Deserialize)]
 struct Came {
     /// How a check ended, if the page comes back from one.
     checked: Option<String>,
+    /// The first sender to show.
+    from: Option<String>,
 }
 
 async fn overview(State(admin): State<Admin>, headers: HeaderMap, came: Query<Came>) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
-    let view = view::look(&admin.parts.given).await;
+    let view = view::look(&admin.parts.given, came.0.from.as_deref().unwrap_or_default()).await;
     let notice = came.0.checked.as_deref().and_then(page::Notice::of);
     request::page(&admin.parts.look, StatusCode::OK, &page::overview(&admin, &session, &view, notice))
 }
 
 async fn consent(State(admin): State<Admin>, headers: HeaderMap, Path(name): Path<String>) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
-    let view = view::look(&admin.parts.given).await;
+    let view = view::look(&admin.parts.given, &name).await;
     let links = view::links(&admin.parts.given, &name);
     match (view.senders.iter().find(|sender| *sender.name == *name), links) {
         (Some(sender), Some(links)) => {
@@ -179,6 +198,9 @@ async fn check(
     if given.auth.status(&name).is_err() {
         return request::text(StatusCode::NOT_FOUND, "there is no sender of this name\n");
     }
+    if let Err(answer) = admin.record(Entry::new(Act::OperatorCheck, &name)).await {
+        return answer;
+    }
     tracing::info!(sender = name, "an operator asks for a check");
     let (auth, esign) = (given.auth.clone(), Arc::clone(&given.esign));
     let sender = SenderName::new(name.as_str());
@@ -192,5 +214,6 @@ async fn check(
         done = work => if matches!(done, Ok(Ok(()))) { "good" } else { "bad" },
         () = given.clock.sleep(PATIENCE) => "waiting",
     };
-    request::see_other(&format!("/admin/?checked={ended}#sender-{name}"))
+    let from = if given.auth.count() > view::PAGE { format!("&from={name}") } else { String::new() };
+    request::see_other(&format!("/admin/?checked={ended}{from}#sender-{name}"))
 }

@@ -33,6 +33,8 @@ pub(super) struct Session {
     pub(super) until: Duration,
     /// What every form of this login carries.
     pub(super) token: String,
+    /// Which password it was opened with.
+    password: u64,
 }
 
 impl std::fmt::Debug for Session {
@@ -50,8 +52,8 @@ impl Session {
 
 impl Sessions {
     /// Begins one; answers the value of its cookie.
-    pub(super) fn begin(&self, uptime: Duration) -> String {
-        let (id, session) = (random(), Session { until: uptime + LIFE, token: random() });
+    pub(super) fn begin(&self, uptime: Duration, password: u64) -> String {
+        let (id, session) = (random(), Session { until: uptime + LIFE, token: random(), password });
         let mut all = self.lock();
         all.retain(|_, session| uptime < session.until);
         if all.len() >= MAX_SESSIONS
@@ -79,10 +81,15 @@ impl Sessions {
 }
 
 impl Admin {
+    /// Whether a login is one of the password that is set now.
+    pub(super) fn is_open(&self, session: &Session) -> bool {
+        self.parts.given.password.number() == Some(session.password)
+    }
+
     /// The login behind a request.
     pub(super) fn session(&self, headers: &HeaderMap) -> Option<Session> {
         let id = cookie(headers, COOKIE)?;
-        self.parts.sessions.find(&id, self.parts.given.clock.uptime())
+        self.parts.sessions.find(&id, self.parts.given.clock.uptime()).filter(|session| self.is_open(session))
     }
 }
 
@@ -113,15 +120,15 @@ mod tests {
     fn a_login_lives_for_an_hour_and_is_bounded_in_number() {
         let sessions = Sessions::default();
         let at = Duration::from_secs;
-        let first = sessions.begin(at(0));
+        let first = sessions.begin(at(0), 1);
         assert!(sessions.find(&first, at(3_599)).is_some());
         assert!(sessions.find(&first, at(3_600)).is_none());
         assert!(sessions.find("guess", at(1)).is_none());
-        let second = sessions.begin(at(1));
+        let second = sessions.begin(at(1), 1);
         sessions.end(&second);
         assert!(sessions.find(&second, at(2)).is_none());
         for second in 0..200 {
-            sessions.begin(at(second));
+            sessions.begin(at(second), 1);
         }
         assert!(sessions.lock().len() <= MAX_SESSIONS);
         assert!(sessions.find(&first, at(10)).is_none(), "the oldest made room");

@@ -67,7 +67,8 @@ const take = (html) => {
     if (focused) { const again = document.getElementById(focused); if (again) again.focus(); }
   }
 };
-const source = new EventSource("/admin/stream");
+const from = document.getElementById("main").dataset.from || "";
+const source = new EventSource("/admin/stream?from=" + encodeURIComponent(from));
 source.onmessage = (event) => { take(event.data); document.documentElement.dataset.live = "yes"; };
 source.onerror = () => say("The connection to the daemon is lost; trying again.");
 source.onopen = () => { if (news && news.textContent.startsWith("The connection")) say("Connected again."); };

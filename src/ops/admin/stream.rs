@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::State,
+    extract::{Query, State},
     http::{HeaderMap, StatusCode},
     response::{
         IntoResponse as _, Response,
@@ -15,7 +15,7 @@ use futures_util::stream;
 use http::{HeaderValue, header};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Admin, page, request, session::Session, view};
+use super::{Admin, Came, page, request, session::Session, view};
 
 /// Far more than there are operators.
 pub(super) const MAX_STREAMS: usize = 32;
@@ -26,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 struct Watching {
     admin: Admin,
     session: Session,
+    /// The first sender on the page.
+    from: String,
     /// What was sent last.
     sent: String,
     is_over: bool,
@@ -33,14 +35,21 @@ struct Watching {
 }
 
 /// `GET /admin/stream`. Ends with the login and with the daemon.
-pub(super) async fn open(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+pub(super) async fn open(State(admin): State<Admin>, headers: HeaderMap, came: Query<Came>) -> Response {
     let Some(session) = admin.session(&headers) else {
         return request::text(StatusCode::UNAUTHORIZED, "not logged in\n");
     };
     let Ok(place) = Arc::clone(&admin.parts.streams).try_acquire_owned() else {
         return request::text(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open\n");
     };
-    let watching = Watching { admin, session, sent: String::new(), is_over: false, _place: place };
+    let watching = Watching {
+        admin,
+        session,
+        from: came.0.from.unwrap_or_default(),
+        sent: String::new(),
+        is_over: false,
+        _place: place,
+    };
     let events = stream::unfold(watching, Watching::next);
     let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -55,11 +64,11 @@ impl Watching {
         let admin = self.admin.clone();
         let given = &admin.parts.given;
         loop {
-            if given.clock.uptime() >= self.session.until {
+            if given.clock.uptime() >= self.session.until || !admin.is_open(&self.session) {
                 self.is_over = true;
                 return Some((Ok(Event::default().event("end").data("the login has ended")), self));
             }
-            let html = page::parts(&self.session, &view::look(given).await).into_string();
+            let html = page::parts(&self.session, &view::look(given, &self.from).await).into_string();
             if html != self.sent {
                 self.sent.clone_from(&html);
                 return Some((Ok(Event::default().data(html)), self));

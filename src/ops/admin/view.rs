@@ -15,11 +15,20 @@ use crate::{
 /// Where a browser lands if there is no public listener.
 const LANDING: &str = "https://www.docusign.com";
 
+/// Senders on one page.
+pub(super) const PAGE: usize = 50;
+
 /// Everything on the page.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) report: Report,
     pub(super) senders: Vec<SenderView>,
+    /// How many there are in all.
+    pub(super) count: usize,
+    /// The name that this page begins with; empty for the first page.
+    pub(super) from: String,
+    /// The name that the next page begins with.
+    pub(super) next: Option<Arc<str>>,
     pub(super) budgets: Vec<(AccountId, Remaining, Forecast)>,
     pub(super) queue: Queue,
     /// What would have to be added to our clock, once the upstream has answered.
@@ -56,16 +65,26 @@ pub(super) struct Links {
     pub(super) comes_back: bool,
 }
 
-/// Looks at everything. Asks the store for two numbers, and nobody else.
-pub(super) async fn look(given: &Dependencies) -> View {
+/// Looks at everything, and at the senders from this name on. Asks the store for two numbers, and nobody else.
+pub(super) async fn look(given: &Dependencies, from: &str) -> View {
     let report = given.health.report();
-    let health_of = |name: &str| {
-        let part = format!("sender.{name}");
-        report.reasons.iter().find(|reason| reason.part == part).map_or(Status::Ready, |reason| reason.status)
+    let health_of = |status: &SenderStatus| {
+        let part = format!("sender.{}", status.name);
+        let named = report.reasons.iter().find(|reason| reason.part == part).map(|reason| reason.status);
+        // Of very many senders health does not name each.
+        named.unwrap_or_else(|| match (&status.failure, status.has_token()) {
+            (None, _) => Status::Ready,
+            (Some(_), true) => Status::Degraded,
+            (Some(_), false) => Status::NotReady,
+        })
     };
-    let senders = given.auth.statuses().into_iter().map(|status| SenderView {
+    let mut names = given.auth.senders_from(from);
+    let next = names.get(PAGE).cloned();
+    names.truncate(PAGE);
+    let statuses = names.iter().filter_map(|name| given.auth.status(name).ok());
+    let senders = statuses.map(|status| SenderView {
         name: Arc::clone(&status.name),
-        health: health_of(&status.name),
+        health: health_of(&status),
         account: given
             .esign
             .known(&SenderName::new(Arc::clone(&status.name)))
@@ -82,6 +101,9 @@ pub(super) async fn look(given: &Dependencies) -> View {
     let oldest = given.store.oldest_pending_delivery().await.ok().flatten();
     View {
         senders,
+        count: given.auth.count(),
+        from: from.to_owned(),
+        next,
         budgets: budgets.collect(),
         queue: Queue {
             unsettled: given.signings.unsettled().await.ok(),

@@ -126,8 +126,9 @@ pub(super) use with;
 pub(super) fn is_lost(e: &sqlx::Error) -> bool {
     match e {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        // 57P01 admin_shutdown, 57P02 crash_shutdown: it is on its way down.
-        sqlx::Error::Database(e) => matches!(e.code().as_deref(), Some("57P01" | "57P02")),
+        // 57P01 admin_shutdown, 57P02 crash_shutdown: it is on its way down. 25006 read_only_sql_transaction:
+        // a session may stay read-only after the server is not any more.
+        sqlx::Error::Database(e) => matches!(e.code().as_deref(), Some("57P01" | "57P02" | "25006")),
         _ => false,
     }
 }
@@ -144,10 +145,12 @@ impl From<sqlx::Error> for Error {
                 sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
                     Self::Unusable(format!("a row has an unknown form: {e}"))
                 }
-                sqlx::Error::PoolTimedOut => {
-                    Self::Unavailable("no connection to Postgres in time: it is down, or overloaded".into())
-                }
-                _ => Self::Unavailable(format!("Postgres cannot be reached: {e}")),
+                sqlx::Error::PoolTimedOut => Self::Unavailable(
+                    "no connection to Postgres in time: start it, relieve it, or correct store.url".into(),
+                ),
+                _ => Self::Unavailable(format!(
+                    "Postgres cannot be reached: {e}: start it, or correct store.url"
+                )),
             };
         };
         let code = database.code();

@@ -368,7 +368,11 @@ fn open_answer(keys: &SealKeys, signing: &[u8; 16], sealed: Vec<u8>) -> Result<K
 
 /// The clear half of a signing, as text.
 pub(super) fn state_of(signing: &Signing) -> String {
-    serde_json::to_string(&State::from(signing)).expect("rows have string keys and write to memory")
+    // A signing of one signer fits: one allocation holds it.
+    let mut json = Vec::with_capacity(1_024);
+    serde_json::to_writer(&mut json, &State::from(signing))
+        .expect("rows have string keys and write to memory");
+    String::from_utf8(json).expect("JSON is UTF-8")
 }
 
 /// The personal half of a signing, sealed.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io,
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -30,11 +30,14 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const CHECKPOINT_PAGES: i64 = 4_096;
 
 /// Page caches. The writer's holds the ends of the indexes; reads are mostly of one row.
-const WRITE_CACHE_KIB: i64 = 32_768;
+const WRITE_CACHE_KIB: i64 = 8_192;
 const READ_CACHE_KIB: i64 = 4_096;
 
 /// What the log file shrinks to after a burst.
 const WAL_LIMIT_BYTES: u32 = 64 << 20;
+
+/// What the lock file holds once there is a database beside it.
+const BEGUN: &[u8] = b"the database beside this file holds data: remove this file only to begin anew\n";
 
 /// Prepared statements kept: more than we have.
 const STATEMENTS: usize = 128;
@@ -55,12 +58,18 @@ impl DatabaseFile {
                 rusqlite::version()
             )));
         }
-        let lock = lock(path)?;
+        let mut lock = lock(path)?;
+        let was_begun = lock.metadata().map_err(|e| unopened(path, &e))?.len() > 0;
+        if was_begun && is_gone(path)? {
+            return Err(lost(path, "lock"));
+        }
         create(path)?;
-        let file = Self { path: path.to_owned(), _lock: lock };
-        let mut writer = file.connect(Access::Write)?;
+        let mut writer = connect(path, Access::Write).map_err(|e| name(path, e))?;
         migrate(&mut writer).and_then(|()| check_keys(&mut writer, keys)).map_err(|e| name(path, e))?;
-        Ok((file, writer))
+        if !was_begun {
+            lock.write_all(BEGUN).map_err(|e| unopened(&beside(path, "lock"), &e))?;
+        }
+        Ok((Self { path: path.to_owned(), _lock: lock }, writer))
     }
 
     /// One more connection. It never makes a file: one that vanished is not silently begun anew.
@@ -135,12 +144,7 @@ fn create(path: &Path) -> Result<(), Error> {
         Ok(_) if beside(path, "wal").exists() => {
             // Its log is still here, so the database was lost: leave everything as it was found.
             std::fs::remove_file(path).map_err(|e| unopened(path, &e))?;
-            Err(Error::Unusable(format!(
-                "{}: the file is gone, but its log ({}) is not: restore the file, or remove the log to \
-                 begin anew",
-                path.display(),
-                beside(path, "wal").display()
-            )))
+            Err(lost(path, "wal"))
         }
         Ok(_) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -157,7 +161,33 @@ fn beside(path: &Path, what: &str) -> PathBuf {
 }
 
 fn unopened(path: &Path, e: &io::Error) -> Error {
-    Error::Unavailable(format!("{}: {e}", path.display()))
+    let fix = match e.kind() {
+        io::ErrorKind::NotFound => "make its folder, or correct store.url",
+        io::ErrorKind::PermissionDenied => "let this user write to its folder, or correct store.url",
+        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing, or point store.url elsewhere",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room",
+        _ => "see that its folder is there and can be written, or correct store.url",
+    };
+    Error::Unavailable(format!("{}: {e}: {fix}", path.display()))
+}
+
+/// Whether the file is not there, or empty; ours never is.
+fn is_gone(path: &Path) -> Result<bool, Error> {
+    match std::fs::metadata(path) {
+        Ok(about) => Ok(about.len() == 0),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(unopened(path, &e)),
+    }
+}
+
+/// What lies beside the file shows that there was one. To begin anew would forget every signing.
+fn lost(path: &Path, left: &str) -> Error {
+    let (path, left) = (path.display(), beside(path, left));
+    let left = left.display();
+    Error::Unusable(format!(
+        "{path}: the file is gone or empty, but {left} shows that it held data: restore the file, or remove \
+         {left} to begin anew"
+    ))
 }
 
 /// Puts the file's path before what is wrong with it.
@@ -174,6 +204,9 @@ fn migrate(connection: &mut Connection) -> Result<(), Error> {
     let at: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if at > LATEST {
         return Err(migrations::too_new(at));
+    }
+    if at == LATEST {
+        return Ok(());
     }
     for (number, step) in migrations::missing(&migrations::SQLITE, at) {
         transaction.execute_batch(step)?;
@@ -212,6 +245,12 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::NotADatabase) => Self::Unusable(
                 "it is not a database, or damaged: restore a backup, or set store.url to another file".into(),
             ),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::Unavailable("another program holds a lock on the database: let it go".into())
+            }
+            Some(ErrorCode::SystemIoFailure) => Self::Unavailable(format!(
+                "the disk fails ({e}): see the log of the kernel, and make room or move the file"
+            )),
             Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full: make room".into()),
             Some(ErrorCode::ReadOnly) => {
                 Self::Unavailable("the database is read-only: make the file and its folder writable".into())

@@ -16,7 +16,10 @@ mod threads;
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -48,14 +51,21 @@ use crate::{
     },
 };
 
+/// Room that must be there before a store whose writes failed counts as well again.
+const ROOM_BYTES: i64 = 256 << 10;
+
 /// The store in a file.
 pub struct SqliteStore {
     keys: SealKeys,
     clock: SharedClock,
     patience: Duration,
+    /// Whether there may be an endpoint. Without one, events need no deliveries, and are not looked through.
+    listened_to: AtomicBool,
     writes: Arc<Queue<Write>>,
     reads: Arc<Queue<Box<dyn Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Whether a write has failed since the last check that found all well.
+    failing: AtomicBool,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -83,6 +93,7 @@ impl SqliteStore {
         // The lock on the file proves that whoever held a lease is gone: nothing waits for it to lapse.
         signings::end_leases(&connection, micros(clock.now()))?;
         outbox::end_leases(&connection)?;
+        let listened_to = AtomicBool::new(outbox::is_listened_to(&connection)?);
         let file = Arc::new(file);
         let writes = Arc::new(Queue::new(MAX_WAITING));
         let reads = Arc::new(Queue::<Box<dyn Job>>::new(MAX_WAITING));
@@ -90,9 +101,11 @@ impl SqliteStore {
             keys,
             clock,
             patience: settings.patience,
+            listened_to,
             writes: Arc::clone(&writes),
             reads: Arc::clone(&reads),
             threads: Mutex::default(),
+            failing: AtomicBool::new(false),
         };
         for _ in 0..settings.connections.max(1) {
             let (file, reads) = (Arc::clone(&file), Arc::clone(&reads));
@@ -126,7 +139,11 @@ impl SqliteStore {
         let (job, answer) = job(run);
         self.writes.push(Write { durability, job })?;
         // No limit on the wait: what is queued will be committed, and must not be reported as failed.
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        let outcome = answer.await.unwrap_or_else(|_| Err(stopped()));
+        if matches!(outcome, Err(Error::Unavailable(_) | Error::Unusable(_))) {
+            self.failing.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Runs a query on the last committed state.
@@ -320,6 +337,7 @@ impl Store for SqliteStore {
 
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {
         Box::pin(async move {
+            self.listened_to.store(true, Ordering::SeqCst);
             let sealed = seal_endpoint(&self.keys, &endpoint);
             self.write(Durability::Synced, move |db| outbox::put_endpoint(db, &endpoint, &sealed)).await
         })
@@ -338,7 +356,12 @@ impl Store for SqliteStore {
     }
 
     fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64> {
-        Box::pin(self.write(Durability::Flushed, move |db| outbox::fan_out(db, now, limit)))
+        Box::pin(async move {
+            if !self.listened_to.load(Ordering::SeqCst) {
+                return Ok(0);
+            }
+            self.write(Durability::Flushed, move |db| outbox::fan_out(db, now, limit)).await
+        })
     }
 
     fn pulse(&self, now: Timestamp) -> Answer<'_, ()> {
@@ -357,6 +380,9 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Answer<'_, Vec<DueDelivery>> {
         Box::pin(async move {
+            if !self.listened_to.load(Ordering::SeqCst) {
+                return Ok(Vec::new());
+            }
             let (now, until) = (micros(now), micros(until));
             let due = self
                 .write(Durability::Flushed, move |db| {
@@ -455,12 +481,25 @@ impl Store for SqliteStore {
     }
 
     fn check(&self) -> Answer<'_, ()> {
-        // A write, because a full or read-only disk is what an operator most needs to hear of.
+        // A write, because a full or read-only disk is what an operator most needs to hear of. One page fits
+        // into the log even then, so after a failure it takes as much as a create may need.
         let now = micros(self.clock.now());
-        Box::pin(self.write(Durability::Flushed, move |db| {
-            db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'checked_at'")?.execute([now])?;
+        let was_failing = self.failing.load(Ordering::Relaxed);
+        Box::pin(async move {
+            let check = move |db: &Connection| {
+                db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'checked_at'")?.execute([now])?;
+                if was_failing {
+                    let room = "INSERT OR REPLACE INTO meta (name, value) VALUES ('room', zeroblob(?1))";
+                    db.prepare_cached(room)?.execute([ROOM_BYTES])?;
+                }
+                Ok(())
+            };
+            self.write(Durability::Flushed, check).await?;
+            if was_failing {
+                self.failing.store(false, Ordering::Relaxed);
+            }
             Ok(())
-        }))
+        })
     }
 
     fn close(&self) -> Answer<'_, ()> {

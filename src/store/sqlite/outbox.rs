@@ -57,7 +57,19 @@ pub(super) fn events(db: &Connection, filter: &EventFilter) -> Result<Vec<Event>
     collect(db, &sql, rusqlite::params_from_iter(values), event)
 }
 
+/// Whether there is an endpoint at all.
+pub(super) fn is_listened_to(db: &Connection) -> Result<bool, Error> {
+    Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM endpoints)", [], |row| row.get(0))?)
+}
+
 pub(super) fn put_endpoint(db: &Connection, endpoint: &Endpoint, sealed: &[u8]) -> Result<(), Error> {
+    // What happened while nobody listened is not for the first who does.
+    if !is_listened_to(db)? {
+        db.execute(
+            "UPDATE meta SET value = (SELECT coalesce(max(pos), 0) FROM events) WHERE name = 'fanned_out'",
+            [],
+        )?;
+    }
     db.prepare_cached(
         "INSERT INTO endpoints (id, caller, sealed, events, allow_private, from_settings, created_at, \
          disabled_at, next_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0) \

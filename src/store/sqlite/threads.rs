@@ -138,7 +138,7 @@ impl Writer {
     pub(super) fn run(mut self) {
         let _abandon = Abandon(Arc::clone(&self.queue));
         loop {
-            let mut batch = self.queue.take(MAX_BATCH);
+            let mut batch = self.queue.gather(MAX_BATCH);
             if batch.is_empty() {
                 break;
             }

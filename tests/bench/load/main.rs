@@ -18,6 +18,7 @@
 mod contender;
 mod document;
 mod driver;
+#[expect(dead_code, reason = "only tests stop a server")]
 #[path = "../../it/postgres.rs"]
 mod postgres;
 mod proxy;

@@ -1,6 +1,7 @@
 //! What is measured: each contender, with each payload, over each kind of upstream.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -225,8 +226,9 @@ impl Bench {
     fn start_countersign(&self, store: &str, durability: &str, links: bool, tls: bool) -> (Process, String) {
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let file = self.folder.join(format!("{unique}.toml"));
-        std::fs::write(&file, settings(&self.upstream, self.origin(tls), store, durability, links))
-            .expect("settings");
+        let key = key_file(&self.folder);
+        let text = settings(&self.upstream, self.origin(tls), &key, store, durability, links);
+        std::fs::write(&file, text).expect("settings");
         let ready = self.folder.join(format!("{unique}.json"));
         let (file, ready_text) = (file.display().to_string(), ready.display().to_string());
         let arguments = ["serve", "--config", &file, "--ready-file", &ready_text];
@@ -246,7 +248,7 @@ impl Bench {
             return None;
         }
         let script = root.join("tests/bench/load/node.mjs").display().to_string();
-        let (modules, key) = (modules.display().to_string(), key_file().display().to_string());
+        let (modules, key) = (modules.display().to_string(), key_file(&self.folder).display().to_string());
         let ca_file = self.upstream.ca_file.display().to_string();
         let arguments = [
             script.as_str(),
@@ -278,8 +280,15 @@ fn concat_key() -> &'static str {
     "Bearer cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 }
 
-fn key_file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("keys.example/private_key.pem")
+/// The example key, as a file that nobody else can read: a checkout's is refused (rule S4).
+fn key_file(folder: &Path) -> PathBuf {
+    let file = folder.join("private_key.pem");
+    if !file.exists() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("keys.example/private_key.pem");
+        std::fs::copy(example, &file).expect("a copy of the example key");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+    }
+    file
 }
 
 fn body(size: Option<usize>) -> Bytes {
@@ -301,7 +310,14 @@ fn body(size: Option<usize>) -> Bytes {
     .into()
 }
 
-fn settings(upstream: &upstream::Ready, origin: &str, store: &str, durability: &str, links: bool) -> String {
+fn settings(
+    upstream: &upstream::Ready,
+    origin: &str,
+    key: &Path,
+    store: &str,
+    durability: &str,
+    links: bool,
+) -> String {
     let hash = countersign::signing::digest(KEY.as_bytes());
     let hash = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     let public = if links {
@@ -341,6 +357,6 @@ burst_limit = 1000000000
 level = "warn"
 "#,
         ca = upstream.ca_file.display(),
-        key = key_file().display(),
+        key = key.display(),
     )
 }

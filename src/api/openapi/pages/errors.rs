@@ -198,6 +198,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "the account has no identity verification workflow for phones",
     ),
     (
+        "store_unavailable",
+        "The database in which this daemon keeps its signings is away, full, read-only or damaged, so nothing can be written down, and nothing was sent to DocuSign that is not written down. What had been accepted is finished once it is back, and the same key makes the same envelope.",
+        "the daemon's own store does not answer, or is full",
+    ),
+    (
         "template_role_mismatch",
         "A signer's role is not among the roles of the template, so DocuSign would add a signer without fields.",
         "/signers/0/role \"Custmer\" is not a role of the template",

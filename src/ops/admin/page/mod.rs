@@ -23,6 +23,9 @@ mod sender;
 /// What is said where the page is off.
 pub(super) const OFF: &str = "The status page is off: ops.operator_password_hash is not set. \
     `countersign operator password` makes a password and prints the line for the settings.\n";
+/// What is said where an act could not be written down.
+pub(super) const UNRECORDED: &str =
+    "Not done: it cannot be written into the audit log. See the log for why.\n";
 /// What is said to a form that is not ours.
 pub(super) const FOREIGN: &str = "This form was not sent from the status page; open it again.\n";
 /// How often the page loads itself again where no script runs, while something is wrong and otherwise.
@@ -107,9 +110,10 @@ pub(super) fn login(admin: &Admin, token: &str, refusal: Option<Refusal>) -> Mar
 /// The page.
 pub(super) fn overview(admin: &Admin, session: &Session, view: &View, notice: Option<Notice>) -> Markup {
     let content = html! {
-        main id="main" {
+        main id="main" data-from=(view.from) {
             @if let Some(notice) = notice { (notice.draw()) }
             (whole(&view.report))
+            (pages(view))
             div.senders { @for sender in &view.senders { (sender::card(session, sender, view.now)) } }
             (budget(view))
             (queue(view))
@@ -119,12 +123,36 @@ pub(super) fn overview(admin: &Admin, session: &Session, view: &View, notice: Op
     frame(admin, "Status", Some(session), Some(REFRESH_S[usize::from(is_well)]), &content)
 }
 
+/// The way to senders that are on another page.
+fn pages(view: &View) -> Markup {
+    html! {
+        @if view.next.is_some() || !view.from.is_empty() {
+            nav.card aria-label="Senders" {
+                p {
+                    (view.count) " senders"
+                    @if let (Some(first), Some(last)) = (view.senders.first(), view.senders.last()) {
+                        ", here from " strong { (first.name) } " to " strong { (last.name) }
+                    }
+                    "."
+                }
+                form method="get" action="/admin/" {
+                    label for="from" { "From this name on" }
+                    input id="from" name="from" value=(view.from) autocomplete="off" spellcheck="false";
+                    button.button.plain.small type="submit" { "Show" }
+                }
+                @if !view.from.is_empty() { p { a href="/admin/" { "To the first" } } }
+                @if let Some(next) = &view.next { p { a href={ "/admin/?from=" (next) } { "The next" } } }
+            }
+        }
+    }
+}
+
 /// Where a sender's consent is given, and the tick when it was.
 pub(super) fn consent(admin: &Admin, session: &Session, sender: &SenderView, links: &Links) -> Markup {
     let name = &sender.name;
     let user = sender.status.user_id.map(|id| id.to_string()).unwrap_or_default();
     let content = html! {
-        main.narrow id="main" {
+        main.narrow id="main" data-from=(name) {
             p { a href="/admin/" { "Back to all senders" } }
             div.card {
                 h1 { "Consent for " (name) }
