@@ -215,6 +215,20 @@ async fn t2_in_the_last_minutes_a_caller_waits_two_seconds() {
 }
 
 #[tokio::test]
+async fn t2_a_token_that_ends_while_its_refresh_is_waited_for_is_had_before() {
+    let bench = Bench::new([Plan::Life(3_600), Plan::After(5_000, Box::new(Plan::Life(3_600)))]);
+    let first = bench.cache.token().await.unwrap();
+    bench.clock.advance(Duration::from_secs(3_594));
+    let caller = bench.callers(1).pop().unwrap();
+    bench.settle().await;
+    assert!(!caller.is_finished());
+    bench.clock.advance(Duration::from_millis(950));
+    bench.settle().await;
+    assert!(caller.is_finished());
+    assert_eq!(caller.await.unwrap().unwrap().generation(), first.generation());
+}
+
+#[tokio::test]
 async fn t2_a_refresh_within_two_seconds_is_waited_for() {
     let bench = Bench::new([Plan::Life(3_600), Plan::After(1, Box::new(Plan::Life(3_600)))]);
     let first = bench.cache.token().await.unwrap();
