@@ -1,0 +1,111 @@
+//! Why there is no answer, and whether the request was surely not sent (rule E2).
+
+use std::path::PathBuf;
+
+/// Why a client could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The CA file could not be read.
+    #[error("cannot read the CA file {}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The CA file holds no usable certificate.
+    #[error("the CA file {} holds no certificate in PEM form", path.display())]
+    CaFileEmpty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// TLS could not be set up; commonly an image without a CA bundle.
+    #[error("cannot set up TLS: install the system's CA certificates or name a CA file")]
+    Tls(#[source] reqwest::Error),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection broke before an answer was here.
+    #[error("the connection broke before the answer was here")]
+    Broken(#[source] reqwest::Error),
+    /// No connection could be made.
+    #[error("cannot connect")]
+    Connect(#[source] reqwest::Error),
+    /// The host's name could not be resolved.
+    #[error("cannot resolve the host's name")]
+    Dns(#[source] reqwest::Error),
+    /// The URL is one that this client does not call.
+    #[error("this address is not called: {0}")]
+    Refused(&'static str),
+    /// No TLS session could be agreed on: a certificate that is not trusted, most likely.
+    #[error("TLS failed")]
+    Tls(#[source] reqwest::Error),
+    /// The time was up.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The body that was to be sent broke off.
+    #[error("the body that was being sent broke off")]
+    SourceBroke,
+    /// The answer is larger than its limit.
+    #[error("the answer is larger than its limit")]
+    TooLarge,
+    /// The answer began and did not end.
+    #[error("the answer was cut off")]
+    Truncated(#[source] reqwest::Error),
+}
+
+/// What is known of a request that got no answer (rule E2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// No byte of it reached the peer: sending it again is safe.
+    NotSent,
+    /// The peer may have acted on it.
+    Unknown,
+}
+
+impl Error {
+    /// Whether the request was surely not sent.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Connect(_) | Self::Dns(_) | Self::Refused(_) | Self::Tls(_) => Outcome::NotSent,
+            Self::Broken(_) | Self::SourceBroke | Self::TimedOut | Self::TooLarge | Self::Truncated(_) => {
+                Outcome::Unknown
+            }
+        }
+    }
+
+    pub(super) fn from_send(error: reqwest::Error) -> Self {
+        // The URL goes first: it may be a secret.
+        let error = error.without_url();
+        if error.is_dns() {
+            return Self::Dns(error);
+        }
+        if error.is_connect() {
+            return if is_tls(&error) { Self::Tls(error) } else { Self::Connect(error) };
+        }
+        if error.is_timeout() { Self::TimedOut } else { Self::Broken(error) }
+    }
+
+    pub(super) fn from_body(error: reqwest::Error) -> Self {
+        if error.is_timeout() { Self::TimedOut } else { Self::Truncated(error.without_url()) }
+    }
+}
+
+/// Looks for rustls below the layers of reqwest, hyper and io.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        // An io::Error hides what it carries from `source`.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
