@@ -9,9 +9,9 @@ use secrecy::ExposeSecret;
 use crate::{
     app::Parts,
     clock::SharedClock,
-    config::{self, Config, Webhook},
+    config::{Config, Webhook},
     connect::{self, Inbox},
-    domain::{CallerName, EventKind, Private},
+    domain::{CallerName, EventKind, Private, SenderName},
     events::{Dispatcher, Endpoints, FromSettings, Limits, Targets, Webhooks, endpoints::secret_bytes},
     lifecycle::Lifecycle,
     oidc::Issuers,
@@ -34,7 +34,7 @@ impl Settings {
     /// Reads them.
     pub(super) fn of(config: &Config) -> Self {
         Self {
-            webhooks: config.webhooks.iter().map(|(name, webhook)| from_settings(name, webhook)).collect(),
+            webhooks: webhooks(config),
             callers: config.callers.keys().map(|name| CallerName::new(name.as_str())).collect(),
             targets: Targets { plain_loopback: config.upstream.is_emulator() },
         }
@@ -67,17 +67,23 @@ pub(super) fn inbox(
         connect::Keys::default(),
         connect::Limits::default(),
     );
-    prove(&inbox, &config.connect, issuers);
+    prove(&inbox, config, issuers);
     inbox
 }
 
 /// Tells the inbox what a delivery is proven by: at start, and when the settings are read again.
-pub(super) fn prove(inbox: &Inbox, connect: &config::Connect, issuers: &Issuers) {
+pub(super) fn prove(inbox: &Inbox, config: &Config, issuers: &Issuers) {
+    let connect = &config.connect;
     let subjects = connect.oidc.clone();
     inbox.set_tokens((!subjects.is_empty()).then(|| connect::Tokens::new(issuers.clone(), subjects)));
     let names = connect.certificates.iter().filter_map(|name| Name::parse(name.as_str()));
     inbox.set_clients(connect.client_ca.as_ref().map(|_| connect::Clients::new(names)));
-    inbox.set_keys(connect::Keys::new(connect.hmac_keys.iter().map(ExposeSecret::expose_secret)));
+    let mut keys = connect::Keys::new(connect.hmac_keys.iter().map(ExposeSecret::expose_secret));
+    for (name, sender) in &config.senders {
+        let secrets = sender.hmac_keys.iter().map(ExposeSecret::expose_secret);
+        keys.add_of(&SenderName::new(name.as_str()), secrets);
+    }
+    inbox.set_keys(keys);
     let tokens = connect.bearer_tokens.iter().map(|token| token.expose_secret().to_owned());
     inbox.set_bearers(connect::Bearers::new(tokens));
 }
@@ -108,11 +114,20 @@ pub(super) async fn start(parts: &Parts, settings: Settings) -> anyhow::Result<R
     Ok(public::deliveries(parts.inbox.clone()))
 }
 
+/// The receivers of the settings, as `events` wants them.
+pub(super) fn webhooks(config: &Config) -> Vec<FromSettings> {
+    config.webhooks.iter().map(|(name, webhook)| from_settings(name, webhook)).collect()
+}
+
 fn from_settings(name: &str, webhook: &Webhook) -> FromSettings {
     let kinds = webhook.events.iter().flatten().filter_map(|word| EventKind::parse(word));
     let secrets = webhook.secrets.iter().filter_map(|secret| secret_bytes(secret.expose_secret()));
     FromSettings {
         name: name.to_owned(),
+        callers: webhook
+            .callers
+            .as_ref()
+            .map(|all| all.iter().map(|name| CallerName::new(name.as_str())).collect()),
         url: webhook.url.to_string(),
         secrets: Private::new(secrets.collect()),
         events: kinds.collect(),

@@ -25,7 +25,11 @@ use listeners::{Certificates, Listeners};
 pub use listeners::{Inherited, InheritedSocket};
 pub use visitors::Secrets;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -274,7 +278,7 @@ impl App {
             parts.life.spawn("public listener", bound.serve(router, limits, closing.clone()));
         }
         let limits = Limits { drain: stop.deadline, ..Limits::default() };
-        let router = operators::router(&parts, operators, &closing);
+        let router = operators::router(&parts, &operators, &closing);
         parts.life.spawn("ops listener", ops.serve(router, limits, closing.clone()));
         serve_api(&parts, api, templates, api_limits, &closing, stop);
 
@@ -428,6 +432,18 @@ fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
     })
 }
 
+/// Where envelopes' events are to be pushed to; nowhere if none could be believed.
+fn events_to(config: &Config, origin: &str) -> Option<signing::EventsTo> {
+    let own = config.senders.iter().filter(|(_, sender)| !sender.hmac_keys.is_empty());
+    let own = own.map(|(name, _)| SenderName::new(name.as_str())).collect::<BTreeSet<_>>();
+    let is_for_all = !config.connect.hmac_keys.is_empty();
+    (is_for_all || !own.is_empty()).then(|| signing::EventsTo {
+        url: format!("{origin}/in/docusign/events"),
+        include_hmac: true,
+        only_of: (!is_for_all).then_some(own),
+    })
+}
+
 fn signing_settings(config: &Config, audit: Audit, metrics: &Arc<Metrics>) -> signing::Settings {
     let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
     signing::Settings {
@@ -435,10 +451,7 @@ fn signing_settings(config: &Config, audit: Audit, metrics: &Arc<Metrics>) -> si
             config::Mode::Live => Mode::Live,
             config::Mode::Test => Mode::Test,
         },
-        // What could not be believed is not asked for.
-        events_to: public_origin.as_ref().filter(|_| !config.connect.hmac_keys.is_empty()).map(|origin| {
-            signing::EventsTo { url: format!("{origin}/in/docusign/events"), include_hmac: true }
-        }),
+        events_to: public_origin.as_ref().and_then(|origin| events_to(config, origin)),
         documents: (
             Spool::new(config.documents.spool_dir.clone(), config.documents.spool_limit.bytes() as u64),
             config.documents.keep,

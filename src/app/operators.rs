@@ -40,7 +40,7 @@ impl Settings {
 }
 
 /// The ops listener's router.
-pub(super) fn router(parts: &Parts, settings: Settings, closing: &CancellationToken) -> Router {
+pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationToken) -> Router {
     let admin = Admin::new(Dependencies {
         password: parts.password.clone(),
         is_tls: settings.is_tls,

@@ -7,14 +7,11 @@
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use secrecy::ExposeSecret as _;
-
 use crate::{
     app::{Parts, events},
-    config::{self, Config},
-    domain::{CallerName, EventKind, Private},
-    events::{Endpoints, FromSettings, webhooks::Targets},
+    config::Config,
+    domain::CallerName,
+    events::{Endpoints, webhooks::Targets},
 };
 
 impl Parts {
@@ -26,34 +23,14 @@ impl Parts {
         let targets = Targets { plain_loopback: config.upstream.is_emulator() };
         let endpoints = Endpoints::new(Arc::clone(&self.store), Arc::clone(&self.clock), targets);
         let callers: Vec<_> = config.callers.keys().map(|name| CallerName::new(name.as_str())).collect();
-        endpoints.apply(&webhooks(config), &callers).await?;
+        endpoints.apply(&events::webhooks(config), &callers).await?;
         self.certificates.reload(config, &self.clock)?;
-        events::prove(&self.inbox, &config.connect, &issuers);
+        events::prove(&self.inbox, config, &issuers);
         self.callers.replace(&config.callers, issuers);
         self.password.replace(config.ops.operator_password_hash.clone());
         // A sender whose keys are broken says so in its status.
         self.auth.wake_those_in_use().await;
         Ok(())
-    }
-}
-
-/// The receivers of the settings, as `events` wants them.
-pub(super) fn webhooks(config: &Config) -> Vec<FromSettings> {
-    config.webhooks.iter().map(|(name, webhook)| receiver(name, webhook)).collect()
-}
-
-fn receiver(name: &str, webhook: &config::Webhook) -> FromSettings {
-    let secret = |text: &secrecy::SecretString| {
-        let bytes = text.expose_secret().strip_prefix("whsec_").and_then(|text| BASE64.decode(text).ok());
-        bytes.expect("the settings checked the form")
-    };
-    let events = webhook.events.iter().flatten();
-    FromSettings {
-        name: name.to_owned(),
-        url: webhook.url.to_string(),
-        secrets: Private::new(webhook.secrets.iter().map(secret).collect()),
-        events: events.filter_map(|word| EventKind::parse(word)).collect(),
-        allow_private: webhook.allow_private,
     }
 }
 

@@ -523,7 +523,9 @@ impl Auth {
             replaced.extend(senders.insert(Arc::clone(&sender.name), Arc::new(sender)));
         }
         self.inner.senders.store(Arc::new(senders));
-        replaced.iter().for_each(|old| self.forget(old));
+        for old in &replaced {
+            self.forget(old);
+        }
     }
 
     /// A sender that mints by JWT Grant.

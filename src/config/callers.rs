@@ -239,7 +239,7 @@ impl Caller {
     }
 }
 
-fn check_known(setting: &str, kind: &str, name: &str, known: &[&str]) -> Result<(), ConfigError> {
+pub(super) fn check_known(setting: &str, kind: &str, name: &str, known: &[&str]) -> Result<(), ConfigError> {
     if known.contains(&name) {
         return Ok(());
     }

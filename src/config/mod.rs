@@ -225,6 +225,12 @@ impl Config {
             caller.check_names(name, &self.senders, &self.templates, &self.oidc)?;
         }
         callers::check_apart(&self.callers)?;
+        let known: Vec<&str> = self.callers.keys().map(String::as_str).collect();
+        for (name, webhook) in &self.webhooks {
+            for caller in webhook.callers.iter().flatten() {
+                callers::check_known(&format!("webhooks.{name}.callers"), "caller", caller, &known)?;
+            }
+        }
         if let Some(issuer) = self.connect.oidc.keys().find(|issuer| !self.oidc.contains_key(*issuer)) {
             let fix = format!("add a table [oidc.{issuer}]");
             return Err(ConfigError::new("connect.oidc", format!("there is no issuer {issuer}"), fix));

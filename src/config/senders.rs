@@ -44,6 +44,8 @@ pub struct Sender {
     pub client_secret: Option<SecretString>,
     /// Private keys, the one in use first. Empty only with `connect = "code"`.
     pub keys: Vec<KeySource>,
+    /// Connect HMAC keys of its account, believed of its own envelopes alone.
+    pub hmac_keys: Vec<SecretString>,
     /// What consent and tokens cover. Never empty.
     pub scopes: Vec<String>,
     /// Identity verification workflow for SMS; none: found by its type.
@@ -112,6 +114,8 @@ pub(super) struct Raw {
     client_secret_credential: Option<String>,
     #[serde(default, deserialize_with = "values::one_or_many")]
     keys: Vec<Entry>,
+    #[serde(default, deserialize_with = "values::one_or_many")]
+    hmac_keys: Vec<Entry>,
     #[serde(deserialize_with = "values::list")]
     scopes: Vec<String>,
     #[serde(default, deserialize_with = "values::maybe")]
@@ -147,6 +151,8 @@ impl Raw {
             let fix = "leave it out, or add connect = \"impersonation\" or \"code\"";
             return Err(ConfigError::new(setting("client_secret"), "nothing uses it without connect", fix));
         }
+        let reveal = |(at, entry)| credentials.reveal(&setting(&format!("hmac_keys.{at}")), entry);
+        let hmac_keys = self.hmac_keys.iter().enumerate().map(reveal).collect::<Result<_, _>>()?;
         let locate = |(index, entry)| key_source(&setting(&format!("keys.{index}")), entry, credentials);
         Ok(Sender {
             integration_key,
@@ -155,6 +161,7 @@ impl Raw {
             client_secret,
             account: self.account,
             keys: self.keys.into_iter().enumerate().map(locate).collect::<Result<_, _>>()?,
+            hmac_keys,
             scopes: self.scopes,
             sms_workflow: self.sms_workflow,
             brand: self.brand,

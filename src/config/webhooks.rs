@@ -43,6 +43,8 @@ pub struct Webhook {
     pub url: Url,
     /// `whsec_…`; every one signs each delivery. Never empty.
     pub secrets: Vec<SecretString>,
+    /// Callers whose events it gets; none: the caller of its name, or all if there is none of that name.
+    pub callers: Option<Vec<String>>,
     /// Types of events to send; none: all.
     pub events: Option<Vec<String>>,
     /// Whether private and loopback addresses are delivered to.
@@ -56,6 +58,8 @@ pub(super) struct Raw {
     url: Url,
     #[serde(deserialize_with = "values::one_or_many")]
     secrets: Vec<Entry>,
+    #[serde(default, deserialize_with = "values::maybe_list")]
+    callers: Option<Vec<String>>,
     #[serde(default, deserialize_with = "values::maybe_list")]
     events: Option<Vec<String>>,
     #[serde(deserialize_with = "values::given")]
@@ -91,7 +95,13 @@ impl Raw {
                 return Err(ConfigError::new(setting("events"), format!("unknown event {event}"), fix));
             }
         }
-        Ok(Webhook { url: self.url, secrets, events: self.events, allow_private: self.allow_private })
+        Ok(Webhook {
+            url: self.url,
+            secrets,
+            callers: self.callers,
+            events: self.events,
+            allow_private: self.allow_private,
+        })
     }
 }
 

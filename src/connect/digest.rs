@@ -13,6 +13,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::domain::SenderName;
+
 /// What the headers begin with; a number from 1 to [`MAX_DIGESTS`] follows.
 const HEADER: &str = "x-docusign-signature-";
 /// The upstream's maximum of keys, and so of headers.
@@ -22,15 +24,37 @@ const LENGTH: usize = 32;
 
 /// The keys that a delivery may be signed with; several during rotation.
 #[derive(Clone, Default)]
-pub struct Keys(Vec<hmac::Key>);
+pub struct Keys(Vec<Key>);
+
+#[derive(Clone)]
+struct Key {
+    hmac: hmac::Key,
+    /// Whose envelopes it speaks for; none: everybody's.
+    of: Option<SenderName>,
+}
 
 impl Keys {
     /// The keys as text, as the upstream's administration page shows them. Quotes and blanks around
     /// one came with copying and are taken off; an empty one is none.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut keys = Self::default();
+        keys.add(secrets, None);
+        keys
+    }
+
+    /// Adds the keys of one sender's account. Whoever administers that account knows them, so they are
+    /// believed of that sender's envelopes and of nobody else's.
+    pub fn add_of<'a>(&mut self, sender: &SenderName, secrets: impl IntoIterator<Item = &'a str>) {
+        self.add(secrets, Some(sender));
+    }
+
+    fn add<'a>(&mut self, secrets: impl IntoIterator<Item = &'a str>, of: Option<&SenderName>) {
         let bare = secrets.into_iter().map(|secret| secret.trim().trim_matches(['"', '\'']).trim());
         let keys = bare.filter(|secret| !secret.is_empty());
-        Self(keys.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())).collect())
+        self.0.extend(keys.map(|secret| {
+            let hmac = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+            Key { hmac, of: of.cloned() }
+        }));
     }
 
     /// Whether there is none, so that nothing can be believed.
@@ -40,7 +64,7 @@ impl Keys {
 
     /// The digest that the first key makes, as the upstream would send it.
     pub fn sign(&self, body: &[u8]) -> Option<String> {
-        self.0.first().map(|key| STANDARD.encode(hmac::sign(key, body)))
+        self.0.first().map(|key| STANDARD.encode(hmac::sign(&key.hmac, body)))
     }
 }
 
@@ -60,6 +84,7 @@ pub struct UnverifiedDelivery {
 #[derive(Clone)]
 pub struct VerifiedDelivery {
     body: Bytes,
+    of: Option<Vec<SenderName>>,
 }
 
 /// No key makes any of the digests that came with the body.
@@ -81,18 +106,28 @@ impl UnverifiedDelivery {
 
     /// Holds every digest against every key, always all of them.
     pub fn verify(self, keys: &Keys) -> Result<VerifiedDelivery, BadDigest> {
-        let mut matched = false;
-        for key in &keys.0 {
-            let ours = hmac::sign(key, &self.body);
-            for theirs in &self.digests {
-                matched |= verify_slices_are_equal(ours.as_ref(), theirs).is_ok();
-            }
+        let is_signed_with = |key: &Key| {
+            let ours = hmac::sign(&key.hmac, &self.body);
+            let is_same = |theirs: &&[u8; LENGTH]| verify_slices_are_equal(ours.as_ref(), *theirs).is_ok();
+            self.digests.iter().filter(is_same).count() > 0
+        };
+        let matched: Vec<bool> = keys.0.iter().map(is_signed_with).collect();
+        let matching = || keys.0.iter().zip(&matched).filter(|(_, matched)| **matched).map(|(key, _)| key);
+        if matching().next().is_none() {
+            return Err(BadDigest);
         }
-        if matched { Ok(VerifiedDelivery { body: self.body }) } else { Err(BadDigest) }
+        // One key that speaks for all is enough.
+        let of = matching().map(|key| key.of.clone()).collect();
+        Ok(VerifiedDelivery { body: self.body, of })
     }
 }
 
 impl VerifiedDelivery {
+    /// Whose envelopes it may speak of; none: everybody's.
+    pub fn of(&self) -> Option<&[SenderName]> {
+        self.of.as_deref()
+    }
+
     /// The body, as it came.
     pub const fn body(&self) -> &Bytes {
         &self.body
@@ -108,7 +143,7 @@ impl fmt::Debug for UnverifiedDelivery {
 
 impl fmt::Debug for VerifiedDelivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifiedDelivery").field("body_bytes", &self.body.len()).finish()
+        f.debug_struct("VerifiedDelivery").field("body_bytes", &self.body.len()).finish_non_exhaustive()
     }
 }
 

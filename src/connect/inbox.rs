@@ -28,7 +28,7 @@ use crate::{
         Clients, Keys, Message, Tokens, UnverifiedDelivery, VerifiedDelivery, digest::is_signed,
         payload::identity_of_bytes, strangers::Strangers,
     },
-    domain::{EnvelopeId, Private},
+    domain::{EnvelopeId, Private, SenderName},
     lifecycle::Lifecycle,
     signing::{Seen, Signings},
     store::{self, Inbound, Received, SharedStore},
@@ -87,6 +87,8 @@ pub enum Receipt {
     Busy,
     /// It had been received before.
     Duplicate,
+    /// The account of a customer tells of an envelope that is none of ours.
+    Foreign,
     /// Its body is over the limit.
     TooLarge,
     /// Its body did not arrive in time.
@@ -99,7 +101,7 @@ impl Receipt {
     /// The HTTP status to answer with, and an empty body: whoever sent a wrong digest learns no more.
     pub const fn status(self) -> u16 {
         match self {
-            Self::Accepted | Self::Duplicate | Self::Unknown => 200,
+            Self::Accepted | Self::Duplicate | Self::Foreign | Self::Unknown => 200,
             Self::BadDigest => 401,
             Self::Broken => 400,
             Self::Busy => 503,
@@ -116,7 +118,7 @@ impl Receipt {
             Self::Broken | Self::TooLarge | Self::TooSlow => Some(ConnectResult::Malformed),
             Self::Busy => None,
             Self::Duplicate => Some(ConnectResult::Duplicate),
-            Self::Unknown => Some(ConnectResult::Unknown),
+            Self::Foreign | Self::Unknown => Some(ConnectResult::Unknown),
         }
     }
 }
@@ -232,7 +234,7 @@ impl Inbox {
         if let Some(result) = receipt.counted() {
             self.parts.metrics.connect_delivered(result);
         }
-        if !matches!(receipt, Receipt::Accepted | Receipt::Duplicate) {
+        if !matches!(receipt, Receipt::Accepted | Receipt::Duplicate | Receipt::Foreign) {
             tracing::warn!(?receipt, "a Connect delivery was not simply accepted");
         }
         receipt
@@ -282,6 +284,13 @@ impl Inbox {
     async fn keep(&self, delivery: &VerifiedDelivery) -> Receipt {
         let body = delivery.body();
         let message = Message::parse(body).ok();
+        if let Some(senders) = delivery.of() {
+            let envelope = message.as_ref().and_then(|message| message.envelope.as_ref());
+            let allowed = self.within(self.parts.limits.store_time, self.speaks_for(senders, envelope)).await;
+            if let Err(refused) = allowed.unwrap_or(Err(Receipt::Busy)) {
+                return refused;
+            }
+        }
         let inbound = Inbound {
             identity: message
                 .as_ref()
@@ -306,6 +315,23 @@ impl Inbox {
                 Receipt::Busy
             }
             None => Receipt::Busy,
+        }
+    }
+
+    /// Whether those whose keys signed may speak of the envelope. Anything else about a customer's account is
+    /// none of ours, and is not kept.
+    async fn speaks_for(&self, senders: &[SenderName], envelope: Option<&EnvelopeId>) -> Result<(), Receipt> {
+        let busy = |error: store::Error| {
+            tracing::error!(%error, "whose an envelope is cannot be read: DocuSign will send it again");
+            Receipt::Busy
+        };
+        let Some(envelope) = envelope else { return Err(Receipt::Foreign) };
+        match self.parts.store.signing_by_envelope(envelope).await.map_err(busy)? {
+            Some(record) if senders.contains(&record.signing.sender) => Ok(()),
+            Some(_) => Err(Receipt::BadDigest),
+            // The answer to its create may not be written down yet.
+            None if self.parts.store.unsettled().await.map_err(busy)? > 0 => Err(Receipt::Busy),
+            None => Err(Receipt::Foreign),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     auth::{self, Auth, Spawner, identity::AccountServer},
     budget::{self, Budget},
     clock::{ManualClock, SharedClock},
-    domain::{EnvelopeId, Mode, Signing, SigningStatus},
+    domain::{EnvelopeId, Mode, SenderName, Signing, SigningStatus},
     esign,
     events::{
         Hub,
@@ -204,6 +204,29 @@ async fn nothing_unsigned_wrong_or_rewritten_is_stored() {
         );
     }
     assert!(fixture.store.inbox(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_customers_key_is_believed_of_that_customers_envelopes_alone() {
+    let fixture = fixture().await;
+    let body = Bytes::from(sim("envelope-completed", None, 1).to_string());
+    let receive = async || fixture.inbox.receive(&signed(&body), None, Full::new(body.clone())).await;
+    let believe = |sender: &str, shared: &[&str]| {
+        let mut keys = Keys::new(shared.iter().copied());
+        keys.add_of(&SenderName::new(sender), [KEY]);
+        fixture.inbox.set_keys(keys);
+    };
+    // An account tells of all its envelopes, also of those that are none of ours.
+    believe("system", &["another"]);
+    assert_eq!((receive().await, Receipt::Foreign.status()), (Receipt::Foreign, 200));
+    fixture.signing().await;
+    believe("acme", &["another"]);
+    assert_eq!(receive().await, Receipt::BadDigest, "the signing is not acme's");
+    assert!(fixture.store.inbox(10).await.unwrap().is_empty());
+    believe("system", &["another"]);
+    assert_eq!(receive().await, Receipt::Accepted);
+    believe("acme", &[KEY]);
+    assert_eq!(receive().await, Receipt::Duplicate, "a key of all is believed of all");
 }
 
 #[tokio::test]

@@ -102,6 +102,7 @@ impl Fixture {
 fn from_settings(name: &str, url: &str, allow_private: bool) -> FromSettings {
     FromSettings {
         name: name.to_owned(),
+        callers: None,
         url: url.to_owned(),
         secrets: Private::new(vec![SECRET.to_vec()]),
         events: Vec::new(),
@@ -316,6 +317,13 @@ async fn endpoints_of_the_settings_follow_the_settings() {
     assert!(matches!(fixture.endpoints.rotate(&website, id).await, Err(Error::InSettings)));
     fixture.endpoints.apply(&settings(&["crm"]), &callers).await.unwrap();
     assert_eq!((of(&website).await, of(&shop).await), (1, 1));
+    let named = |name: &str, callers: &[&CallerName]| FromSettings {
+        callers: Some(callers.iter().map(|caller| (*caller).clone()).collect()),
+        ..from_settings(name, "https://example.com/", false)
+    };
+    let several = [named("one", &[&shop]), named("two", &[&shop]), named("website", &[&shop, &website])];
+    fixture.endpoints.apply(&several, &callers).await.unwrap();
+    assert_eq!((of(&website).await, of(&shop).await), (1, 3), "each gets those of its callers alone");
     fixture.endpoints.apply(&[], &callers).await.unwrap();
     assert_eq!((of(&website).await, of(&shop).await), (0, 0));
 }

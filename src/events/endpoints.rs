@@ -24,8 +24,10 @@ const SECRET_LENGTH: usize = 32;
 /// An endpoint of the settings.
 #[derive(Debug, Clone)]
 pub struct FromSettings {
-    /// Its name. The name of a caller: it gets that caller's events; any other: those of all callers.
+    /// Its name.
     pub name: String,
+    /// Whose events it gets. None: if its name is a caller's, that caller's; else those of all callers.
+    pub callers: Option<Vec<CallerName>>,
     /// Where its events go.
     pub url: String,
     /// Its secrets as bytes, newest first; all of them sign.
@@ -96,7 +98,7 @@ impl Endpoints {
         let known = self.store.endpoints(None).await?;
         let mut keep = Vec::new();
         for settings in wanted {
-            for (id, caller) in recipients(&settings.name, callers) {
+            for (id, caller) in recipients(settings, callers) {
                 keep.push(id);
                 let old = known.iter().find(|endpoint| endpoint.id == id);
                 let endpoint = Endpoint {
@@ -203,16 +205,21 @@ impl Endpoints {
 }
 
 /// Whose events an endpoint of the settings gets: one stored endpoint for each caller.
-fn recipients(name: &str, callers: &[CallerName]) -> Vec<(EndpointId, CallerName)> {
-    if let Some(own) = callers.iter().find(|caller| caller.as_str() == name) {
-        return vec![(EndpointId::from_settings(name), own.clone())];
-    }
-    let id = |caller: &CallerName| match callers {
-        [_] => EndpointId::from_settings(name),
-        // A slash is in no name, so this is nobody else's.
-        _ => EndpointId::from_settings(&format!("{name}/{caller}")),
+fn recipients(settings: &FromSettings, callers: &[CallerName]) -> Vec<(EndpointId, CallerName)> {
+    let name = settings.name.as_str();
+    let is_own = callers.iter().any(|caller| caller.as_str() == name);
+    let gets = |caller: &&CallerName| match &settings.callers {
+        Some(only) => only.contains(caller),
+        None => !is_own || caller.as_str() == name,
     };
-    callers.iter().map(|caller| (id(caller), caller.clone())).collect()
+    let id = |caller: &CallerName| {
+        if callers.len() == 1 || caller.as_str() == name {
+            return EndpointId::from_settings(name);
+        }
+        // A slash is in no name, so this is nobody else's.
+        EndpointId::from_settings(&format!("{name}/{caller}"))
+    };
+    callers.iter().filter(gets).map(|caller| (id(caller), caller.clone())).collect()
 }
 
 fn new_secret() -> (Vec<u8>, Private<String>) {

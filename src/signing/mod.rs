@@ -35,7 +35,7 @@ mod settle;
 mod tickets;
 mod views;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -46,8 +46,8 @@ use crate::{
     budget::Deadline,
     clock::SharedClock,
     domain::{
-        CallerName, Event, EventId, EventKind, LinkId, Mode, Private, SignerId, Signing, SigningId,
-        SigningStatus, signing::Happening,
+        CallerName, Event, EventId, EventKind, LinkId, Mode, Private, SenderName, SignerId, Signing,
+        SigningId, SigningStatus, signing::Happening,
     },
     esign,
     events::Hub,
@@ -107,6 +107,15 @@ pub struct EventsTo {
     pub url: String,
     /// Whether the account's HMAC keys sign them.
     pub include_hmac: bool,
+    /// Whose, if not everybody's: what could not be believed is not asked for.
+    pub only_of: Option<BTreeSet<SenderName>>,
+}
+
+impl EventsTo {
+    /// Whether those of this sender's envelopes do.
+    pub fn is_for(&self, sender: &SenderName) -> bool {
+        self.only_of.as_ref().is_none_or(|only| only.contains(sender))
+    }
 }
 
 /// The use cases. Clones share everything.

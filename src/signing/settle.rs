@@ -274,7 +274,7 @@ impl Signings {
 
     /// What the upstream is to make.
     fn envelope<'a>(&'a self, signing: &'a Signing, draft: &'a Draft, id: &'a str) -> NewEnvelope<'a> {
-        let events = self.parts.settings.events_to.as_ref();
+        let events = self.parts.settings.events_to.as_ref().filter(|to| to.is_for(&signing.sender));
         NewEnvelope {
             subject: draft.subject.as_deref(),
             message: draft.message.as_deref(),

@@ -474,11 +474,19 @@ struct Simulation {
     world: World,
     dice: fastrand::Rng,
     shared: Shared,
+    server: Arc<AccountServer>,
     record: Arc<Record>,
     callers: Vec<u64>,
     started: Duration,
     last_generation: u64,
     has_begun: bool,
+}
+
+/// The server holds the cache, and the cache the server: one of a million worlds must not outlive its seed.
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        self.server.shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 impl Simulation {
@@ -536,6 +544,7 @@ impl Simulation {
             world,
             dice,
             shared,
+            server,
             record,
             callers: Vec::new(),
             started,
