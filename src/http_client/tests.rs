@@ -3,6 +3,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use http::HeaderValue;
+use jiff::Timestamp;
+use url::Url;
+
 use super::*;
 
 /// Answers every connection with the same bytes and hangs up.
