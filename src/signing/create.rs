@@ -25,7 +25,7 @@ use crate::{
 pub(super) const LEASE: Duration = Duration::from_secs(90);
 
 /// How long after the caller's deadline a store that is away may keep them waiting for any answer at all.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// A create as it is asked for.
 #[derive(Debug)]
@@ -134,19 +134,19 @@ impl Signings {
     /// Whether the sender can act right now. `Ok(false)`: not now, but by itself later.
     async fn can_act(&self, ask: &Ask, until: Duration) -> Result<bool, Error> {
         let left = until.saturating_sub(self.parts.clock.uptime());
+        let able = async {
+            self.check_roles(&ask.draft).await?;
+            self.parts.esign.acting(&ask.draft.sender).await?;
+            Ok(true)
+        };
         tokio::select! {
             biased;
-            checked = self.check_roles(&ask.draft) => match checked {
-                Ok(()) => {}
-                Err(Error::Upstream(error)) if is_outage(&error) => return Ok(false),
-                Err(error) => return Err(error),
+            able = able => match able {
+                Err(Error::Upstream(error)) if is_outage(&error) => Ok(false),
+                able => able,
             },
-            () = self.parts.clock.sleep(left) => return Ok(false),
-        }
-        match self.parts.esign.acting(&ask.draft.sender).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_outage(&error) => Ok(false),
-            Err(error) => Err(error.into()),
+            // An account server that stalls must not hold the caller for longer than they want to wait.
+            () = self.parts.clock.sleep(left) => Ok(false),
         }
     }
 
@@ -277,7 +277,7 @@ impl Signings {
         loop {
             let record = self.record(id).await?;
             if is_settled(record.signing.status) {
-                return self.answer_late(record, view, links, false).await;
+                return self.answer_late(record, view, links, false, until).await;
             }
             let left = until.saturating_sub(self.parts.clock.uptime());
             if left.is_zero() {

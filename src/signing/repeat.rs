@@ -7,7 +7,7 @@ use crate::{
     objects::show::{self, ShownLink},
     signing::{
         Error, Save, Signings,
-        create::{Ask, Created},
+        create::{Ask, Created, GRACE},
         is_settled,
         views::Opener,
     },
@@ -35,7 +35,7 @@ impl Signings {
         let mut record = self.revive(record, &ask).await?;
         loop {
             if is_settled(record.signing.status) {
-                return self.answer_late(record, ask.draft.view, Vec::new(), true).await;
+                return self.answer_late(record, ask.draft.view, Vec::new(), true, until).await;
             }
             let left = give_up.saturating_sub(self.parts.clock.uptime());
             if left.is_zero() {
@@ -88,6 +88,7 @@ impl Signings {
         view: bool,
         links: Vec<ShownLink>,
         replayed: bool,
+        until: Duration,
     ) -> Result<Created, Error> {
         let id = record.signing.id;
         if let Some(answer) = record.answer {
@@ -102,9 +103,17 @@ impl Signings {
         let mut views = Vec::new();
         if let Some(signer) = signer {
             let link = links.iter().find(|shown| shown.link.signer == signer).map(|shown| shown.link.id);
-            match self.open_view(&record.signing.caller, id, signer, Opener::Caller, link).await {
-                Ok(view) => views.push(view),
-                Err(error) => tracing::warn!(signing.id = %id, %error, "no view for a late answer"),
+            let left = until.saturating_sub(self.parts.clock.uptime()).max(GRACE);
+            tokio::select! {
+                biased;
+                opened = self.open_view(&record.signing.caller, id, signer, Opener::Caller, link) => match opened {
+                    Ok(view) => views.push(view),
+                    Err(error) => tracing::warn!(signing.id = %id, %error, "no view for a late answer"),
+                },
+                // The caller asks for one when they need it; waiting for it must not cost them the answer.
+                () = self.parts.clock.sleep(left) => {
+                    tracing::warn!(signing.id = %id, "no view in time for a late answer");
+                }
             }
         }
         self.keep_answer(id, &views, links, replayed).await
