@@ -575,6 +575,7 @@ impl Auth {
                 idle_after: self.inner.options.idle_after,
                 seed: seed_of(self.inner.options.seed, &sender.name),
                 is_crowded: self.is_crowded(),
+                on_idle: Some(self.leave(&sender)),
             };
             Arc::new(TokenCache::new(Arc::clone(&sender.source), Arc::clone(&sender.record), around))
         };
@@ -583,6 +584,20 @@ impl Auth {
         let live = entry.or_insert_with_if(make, |there| there.is_dropped()).into_value();
         sender.live.store(Some(Arc::clone(&live)));
         Ok(live)
+    }
+
+    /// What takes an idle cache out of moka. It holds nothing that would keep us alive.
+    fn leave(&self, sender: &Arc<Sender>) -> token_cache::OnIdle {
+        let (inner, sender) = (Arc::downgrade(&self.inner), Arc::downgrade(sender));
+        token_cache::OnIdle(Arc::new(move || {
+            let (Some(inner), Some(sender)) = (inner.upgrade(), sender.upgrade()) else { return };
+            let entry = inner.caches.entry(sender.number);
+            entry.and_compute_with(|found| match found {
+                Some(found) if found.value().is_dropped() => moka::ops::compute::Op::Remove,
+                _ => moka::ops::compute::Op::Nop,
+            });
+            sender.live.rcu(|live| live.clone().filter(|cache| !cache.is_dropped()));
+        }))
     }
 
     /// What is known of the sender's user.

@@ -410,6 +410,8 @@ async fn an_idle_sender_is_dropped_and_comes_back() {
     daemon.register_one_key().await;
     let first = daemon.auth.token("system").await.unwrap();
     daemon.until("dropped", |status| !status.has_token() && status.failure.is_none()).await;
+    daemon.auth.inner.caches.run_pending_tasks();
+    assert_eq!(daemon.auth.inner.caches.entry_count(), 0);
     let again = daemon.auth.token("system").await.unwrap();
     assert!(again.generation() > first.generation());
 }

@@ -100,6 +100,7 @@ fn token_read(criterion: &mut Criterion<ThreadTime>) {
         idle_after: Duration::from_secs(86_400),
         seed: 1,
         is_crowded: false,
+        on_idle: None,
     };
     let cache = TokenCache::new(Arc::new(Always), Arc::new(Record::default()), around);
     runtime.block_on(cache.token()).expect("it always mints");

@@ -506,6 +506,7 @@ impl Simulation {
             idle_after: Duration::from_secs(dice.u64(3_600..200_000)),
             seed,
             is_crowded: false,
+            on_idle: None,
         };
         let record = Arc::new(Record::default());
         let cache = TokenCache::new(Arc::new(retry), Arc::clone(&record), around);

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 
-use super::{Control, Driver, Failed, MINT_GAP, Shared, slot::Epoch};
+use super::{Control, Driver, Failed, MINT_GAP, OnIdle, Shared, slot::Epoch};
 use crate::auth::{
     access_token::{AccessToken, MintedToken},
     error::Error,
@@ -25,10 +25,16 @@ enum Step {
 
 /// Runs until the cache is closed or idle.
 pub(super) async fn drive(shared: Arc<Shared>) {
-    let _guard = Guard(Arc::clone(&shared));
+    let guard = Guard(Arc::clone(&shared));
     let closed = shared.around.closed.clone();
     loop {
-        let Some(step) = shared.next_step(shared.around.clock.uptime()) else { return };
+        let Some(step) = shared.next_step(shared.around.clock.uptime()) else {
+            drop(guard);
+            if let Some(OnIdle(leave)) = &shared.around.on_idle {
+                leave();
+            }
+            return;
+        };
         let work = async {
             match step {
                 Step::Mint(begun) => shared.fly(begun).await,

@@ -17,6 +17,7 @@ mod sync;
 pub use record::Record;
 
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -65,6 +66,18 @@ pub struct Surroundings {
     /// Whether this is one of very many: its first refresh then comes at any time in the first half of life,
     /// so that senders that were first used together do not refresh together.
     pub is_crowded: bool,
+    /// What happens to a cache that was dropped for idleness.
+    pub on_idle: Option<OnIdle>,
+}
+
+/// Something to do when a cache is dropped for idleness.
+#[derive(Clone)]
+pub struct OnIdle(pub Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for OnIdle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnIdle")
+    }
 }
 
 /// The cache of one sender. Clones share it.

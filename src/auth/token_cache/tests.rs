@@ -91,6 +91,7 @@ impl Bench {
             idle_after: Duration::from_secs(86_400),
             seed: 1,
             is_crowded: false,
+            on_idle: None,
         };
         let record = Arc::new(Record::default());
         let cache = TokenCache::new(Arc::new(retry), Arc::clone(&record), around);
