@@ -24,7 +24,8 @@ use crate::{
 /// How long a daemon holds a create before others may take it over. Longer than any upstream call.
 pub(super) const LEASE: Duration = Duration::from_secs(90);
 
-/// How long after the caller's deadline a store that is away may keep them waiting for any answer at all.
+/// How long after the caller's deadline a store that is away may keep them waiting for any answer at all, and
+/// what a view of a late answer is given whatever is left of their time.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// A create as it is asked for.
@@ -207,7 +208,6 @@ impl Signings {
     /// Hands a begun create to a task of its own, and waits for what it tells.
     async fn drive(&self, job: Job, until: Duration) -> Result<Created, Error> {
         let id = job.signing.id;
-        let watcher = self.parts.hub.watch(id);
         let view = job.draft.view;
         let links = job.links.clone();
         let (tell, told) = oneshot::channel();
@@ -222,7 +222,7 @@ impl Signings {
         };
         match told {
             Some(Told::Ended(result)) => result,
-            Some(Told::Uncertain) => Box::pin(self.until_settled(id, watcher, view, links, until)).await,
+            Some(Told::Uncertain) => Box::pin(self.until_settled(id, view, links, until)).await,
             // The process is being aborted, or the store is away: the intent is on disk, and is finished.
             None => {
                 Err(Error::Store(store::Error::Unavailable("the outcome is not written down yet".into())))
@@ -269,11 +269,11 @@ impl Signings {
     pub(super) async fn until_settled(
         &self,
         id: SigningId,
-        mut watcher: crate::events::hub::Watcher,
         view: bool,
         links: Vec<ShownLink>,
         until: Duration,
     ) -> Result<Created, Error> {
+        let mut watcher = self.parts.hub.watch(id);
         loop {
             let record = self.record(id).await?;
             if is_settled(record.signing.status) {
