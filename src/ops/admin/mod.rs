@@ -3,8 +3,9 @@
 //!
 //! What an operator does is written into the audit log before it is done.
 //!
-//! Off unless `ops.operator_password_hash` is set; a reload may set it, change it, or take it away. It must never show a token, a key, a name of a person or a
-//! link of a visitor; nothing here calls the upstream but the check, which an operator asked for (rule T4).
+//! Off unless `ops.operator_password_hash` is set; a reload may set it, change it, or take it away. It must
+//! never show a token, a key, a name of a person or a link of a visitor; nothing here calls the upstream but
+//! the check, which an operator asked for (rule T4).
 //!
 //! The page works without script: then it loads itself again. With script, a stream brings what has changed
 //! and only that part is replaced, so the tick of a consent appears by itself.

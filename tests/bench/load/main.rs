@@ -1,7 +1,7 @@
 //! The load benchmark: countersign beside what its users would write instead, in one run, as one table.
 //!
 //! ```sh
-//! cargo bench --bench load                       # everything, in the release profile
+//! cargo bench --bench load                       # everything, built as the image is
 //! cargo bench --bench load -- --quick            # a second a cell, template only
 //! cargo bench --bench load -- --only countersign --seconds 10
 //! ```
