@@ -13,11 +13,12 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 
 import jsonschema
 from openapi_spec_validator import validate
+
+from running import settings, started
 
 BINARY = sys.argv[1]
 EXAMPLES = sys.argv[2] if len(sys.argv) > 2 else "15"
@@ -60,56 +61,22 @@ schemathesis.openapi.format("e164", st.from_regex(r"[+]4915[1-9][0-9]{7}", fullm
 """
 
 
-def started(arguments, directory, name):
-    """The ready file of a program that was started, and the program."""
-    ready = directory / f"{name}.json"
-    log = open(directory / f"{name}.log", "wb")
-    program = subprocess.Popen([BINARY, *arguments, "--ready-file", ready], stdout=log, stderr=log)
-    end = time.monotonic() + 30
-    while not ready.exists():
-        if program.poll() is not None or time.monotonic() > end:
-            sys.exit(f"{name} did not start: " + (directory / f"{name}.log").read_text())
-        time.sleep(0.02)
-    return json.loads(ready.read_text()), program
-
-
 def post(url, body):
     request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
     urllib.request.urlopen(request, timeout=10).read()
 
 
-def settings(emulator, directory, caller):
-    path = directory / "countersign.toml"
-    path.write_text(f"""
-[upstream]
-environment = "emulator"
-oauth_url = "{emulator['oauth_url']}"
-[senders.system]
-integration_key = "{emulator['integration_key']}"
-user_id = "{emulator['user_id']}"
-keys = ["{emulator['private_key_file']}"]
-[api]
-listen = "127.0.0.1:0"
-[ops]
-listen = "127.0.0.1:0"
+def more(emulator):
+    return f"""
 [public]
 listen = "127.0.0.1:0"
 base_url = "http://127.0.0.1:1"
-[callers.website]
-key_hash = "{caller['key_hash']}"
-return_origins = ["https://www.example.com"]
-[store]
-url = "sqlite://{directory}/store.db"
-seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
-[templates]
-nda = "{emulator['template_id']}"
 [connect]
 hmac_keys = ["{emulator['connect_hmac_key']}"]
 [stop]
 grace = 0
 deadline = 5
-""")
-    return path
+"""
 
 
 def check_document(document):
@@ -139,9 +106,10 @@ def main():
         (directory / "hooks.py").write_text(HOOKS)
         caller = json.loads(subprocess.check_output([BINARY, "caller", "add", "website", "--json"]))
         emulator, first = started(
-            ["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--state-dir", directory / "state"],
+            [BINARY, "emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--state-dir", directory / "state"],
             directory, "emulator")
-        daemon, second = started(["serve", "--config", settings(emulator, directory, caller)], directory, "daemon")
+        config = settings(emulator, directory, caller["key_hash"], more(emulator))
+        daemon, second = started([BINARY, "serve", "--config", config], directory, "daemon")
         try:
             post(emulator["control_url"] + "/_test/limits", {"hourly": 10_000_000, "burst": 10_000_000})
             run = subprocess.run(

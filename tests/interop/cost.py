@@ -17,7 +17,8 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
+
+from running import settings, started
 
 BINARY = sys.argv[1]
 BUDGET = pathlib.Path(__file__).resolve().parent.parent / "bench" / "cost.json"
@@ -25,53 +26,16 @@ FEW, MORE = 20, 80
 # Wakes of threads and rounds of timers differ from run to run; what a change costs shows above that.
 SPARE = 1.10
 KEY = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-
-# Every way into the allocator; what it is, is the binary's own matter.
-ALLOCATES = re.compile(r"__rust_(alloc|alloc_zeroed|realloc)$")
-
-
-def settings(emulator, directory):
-    path = directory / "countersign.toml"
-    path.write_text(f"""
-[upstream]
-environment = "emulator"
-oauth_url = "{emulator['oauth_url']}"
-[senders.system]
-integration_key = "{emulator['integration_key']}"
-user_id = "{emulator['user_id']}"
-keys = ["{emulator['private_key_file']}"]
-[api]
-listen = "127.0.0.1:0"
-[ops]
-listen = "127.0.0.1:0"
-[callers.website]
-key_hash = "sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"
-return_origins = ["https://www.example.com"]
-[store]
-url = "sqlite://{directory}/store.db"
-seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
-[templates]
-nda = "{emulator['template_id']}"
+KEY_HASH = "sha256:" + hashlib.sha256(KEY.encode()).hexdigest()
+REST = """
 [log]
 level = "warn"
 [stop]
 grace = 0
-""")
-    return path
+"""
 
-
-def started(command, ready, seconds):
-    """What the ready file of a program says, and the program."""
-    log = ready.with_suffix(".log")
-    with open(log, "wb") as out:
-        program = subprocess.Popen([*command, "--ready-file", ready], stdout=out, stderr=out)
-    end = time.monotonic() + seconds
-    while not ready.exists():
-        if program.poll() is not None or time.monotonic() > end:
-            program.kill()
-            sys.exit(f"{command} did not start: {log.read_text()}")
-        time.sleep(0.02)
-    return json.loads(ready.read_text()), program
+# Every way into the allocator; what it is, is the binary's own matter.
+ALLOCATES = re.compile(r"__rust_(alloc|alloc_zeroed|realloc)$")
 
 
 def sign(url, count):
@@ -116,11 +80,11 @@ def lived(signings):
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         out = directory / "callgrind.out"
-        emulator, stand_in = started([BINARY, "emulate", "--listen", "127.0.0.1:0"], directory / "emulator.json", 30)
+        emulator, stand_in = started([BINARY, "emulate", "--listen", "127.0.0.1:0"], directory, "emulator")
         try:
             serve = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}",
-                     BINARY, "serve", "--config", settings(emulator, directory)]
-            daemon, program = started(serve, directory / "daemon.json", 120)
+                     BINARY, "serve", "--config", settings(emulator, directory, KEY_HASH, REST)]
+            daemon, program = started(serve, directory, "daemon", 120)
             sign(daemon["api_url"], signings)
             program.terminate()
             program.wait(timeout=120)
