@@ -5,8 +5,9 @@
 //! reason, before anything is sent. The body is framed anew ([`body`]), and headers are chosen one by one on
 //! the way out and back ([`esign::ForwardRequest`]), so the framing, the credentials and the hop-by-hop
 //! headers of a client never reach the upstream. A request that is framed twice (a length and chunks) is read
-//! by its chunks, and its connection ends behind it: hyper does so, and a test holds it to that. No token ever comes back (S3). Each call is a line of the
-//! audit log before it is sent (S6), and is counted in the account's budget like any other.
+//! by its chunks, and its connection ends behind it: hyper does so, and a test holds it to that. No token ever
+//! comes back (S3). Each call is a line of the audit log before it is sent (S6), and is counted in the
+//! account's budget like any other.
 //!
 //! | Limit | Value | What is over it |
 //! |---|---|---|
