@@ -141,6 +141,30 @@ impl ApiLimits {
     }
 }
 
+impl Parts {
+    /// Does something at once, and again so long after each time has ended, until the stop, which does not
+    /// wait for it.
+    fn repeat<F, W>(&self, name: &'static str, every: Duration, mut work: F)
+    where
+        F: FnMut(Self) -> W + Send + 'static,
+        W: Future<Output = ()> + Send,
+    {
+        let (parts, stopping) = (self.clone(), self.life.stopping());
+        self.life.spawn(name, async move {
+            let again = async move {
+                loop {
+                    work(parts.clone()).await;
+                    parts.clock.sleep(every).await;
+                }
+            };
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = again => {}
+            }
+        });
+    }
+}
+
 /// Where a daemon listens: what the ready file holds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ready {

@@ -44,22 +44,11 @@ pub(super) fn start(parts: &Parts) {
             metrics.budget_remaining(sender.as_str(), Window::Burst, whole(left.burst));
         }
     });
-    let (parts, stopping) = (parts.clone(), parts.life.stopping());
-    let task = {
-        let parts = parts.clone();
-        async move {
-            loop {
-                if let Ok(count) = parts.signings.unsettled().await {
-                    parts.metrics.signings_uncertain(i64::try_from(count).unwrap_or(i64::MAX));
-                }
-                tokio::select! {
-                    () = stopping.cancelled() => return,
-                    () = parts.clock.sleep(READ_EVERY) => {}
-                }
-            }
+    parts.repeat("gauges", READ_EVERY, |parts| async move {
+        if let Ok(count) = parts.signings.unsettled().await {
+            parts.metrics.signings_uncertain(i64::try_from(count).unwrap_or(i64::MAX));
         }
-    };
-    parts.life.spawn("gauges", task);
+    });
 }
 
 /// What the last scrape saw of counts that are kept elsewhere.
@@ -141,9 +130,15 @@ struct Calls {
 }
 
 impl esign::Observer for Calls {
-    fn observed(&self, operation: Operation, outcome: Outcome, duration: Duration, trace: Option<&str>) {
+    fn observed(
+        &self,
+        operation: Operation,
+        outcome: Outcome,
+        duration: Duration,
+        trace: &dyn Fn() -> Option<String>,
+    ) {
         if self.tracer.is_on() {
-            self.tracer.inner(&self.span(operation, outcome, duration, trace));
+            self.tracer.inner(&self.span(operation, outcome, duration, trace()));
         }
         let outcome = match outcome {
             Outcome::Ok => metrics::Outcome::Good,
@@ -160,10 +155,10 @@ impl esign::Observer for Calls {
 }
 
 impl Calls {
-    fn span(&self, operation: Operation, outcome: Outcome, took: Duration, trace: Option<&str>) -> Span {
+    fn span(&self, operation: Operation, outcome: Outcome, took: Duration, trace: Option<String>) -> Span {
         let text = |text: &str| Attribute::Text(text.to_owned());
         let mut attributes = vec![("countersign.outcome", text(word(outcome)))];
-        attributes.extend(trace.map(|trace| ("docusign.trace_token", text(trace))));
+        attributes.extend(trace.map(|trace| ("docusign.trace_token", Attribute::Text(trace))));
         Span {
             name: format!("docusign {}", operation.as_str()),
             kind: Kind::Client,

@@ -20,22 +20,24 @@ pub(super) fn pairings(
     signings: &Signings,
     (clock, tickets): (crate::clock::SharedClock, Tickets),
 ) -> Result<Pairings, ConfigError> {
-    let esign = Arc::clone(esign);
+    let (esign, connectable) = (Arc::clone(esign), connectable(config)?);
     Ok(Pairings::new(Dependencies {
         auth: auth.clone(),
         store: Arc::clone(store),
         clock,
         tickets,
         audit: signings.audit().clone(),
-        connectable: connectable(config)?,
-        patterns: patterns(config)?,
+        patterns: patterns(config, &connectable)?,
+        connectable,
         on_change: Box::new(move |sender| esign.forget(sender)),
     }))
 }
 
 /// Only what some caller may use: the keys of the others need not be held here.
-fn patterns(config: &Config) -> Result<BTreeMap<String, Pattern>, ConfigError> {
-    let connectable = connectable(config)?;
+fn patterns(
+    config: &Config,
+    connectable: &BTreeMap<String, Arc<Connectable>>,
+) -> Result<BTreeMap<String, Pattern>, ConfigError> {
     let names = config.callers.values().flat_map(|caller| &caller.sender_patterns);
     let mut all = BTreeMap::new();
     for name in names {
@@ -92,20 +94,9 @@ fn scopes(name: &str, sender: &Sender, form: Form) -> Result<Scopes, ConfigError
 
 /// Takes up what other daemons pair, for as long as this one runs.
 pub(super) fn watch(parts: &Parts) {
-    let (parts, stopping) = (parts.clone(), parts.life.stopping());
-    let task = {
-        let parts = parts.clone();
-        async move {
-            loop {
-                if let Err(error) = parts.pairings.sync().await {
-                    tracing::warn!(%error, "cannot look who is connected");
-                }
-                tokio::select! {
-                    () = stopping.cancelled() => return,
-                    () = parts.clock.sleep(SYNC_EVERY) => {}
-                }
-            }
+    parts.repeat("pairings", SYNC_EVERY, |parts| async move {
+        if let Err(error) = parts.pairings.sync().await {
+            tracing::warn!(%error, "cannot look who is connected");
         }
-    };
-    parts.life.spawn("pairings", task);
+    });
 }

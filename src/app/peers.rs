@@ -2,7 +2,7 @@
 //! agree on, and says in its health where another one differs. A rolling change of settings differs for as
 //! long as it rolls; what stays is a mistake.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use uuid::Uuid;
@@ -72,17 +72,13 @@ impl Agreed {
 
 /// Says so from now on, until the stop.
 pub(super) fn watch(parts: &Parts, agreed: Agreed) {
-    let (parts, stopping, daemon) = (parts.clone(), parts.life.stopping(), Uuid::new_v4());
-    let life = parts.life.clone();
-    life.spawn("peers", async move {
-        loop {
+    let (daemon, agreed) = (Uuid::new_v4(), Arc::new(agreed));
+    parts.repeat("peers", SAY_EVERY, move |parts| {
+        let agreed = Arc::clone(&agreed);
+        async move {
             let note = serde_json::to_vec(&agreed.0).expect("text serialises");
             if let Ok(others) = parts.store.note(daemon, note, SAY_EVERY * 4).await {
                 report(&parts, &agreed, &others);
-            }
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = parts.clock.sleep(SAY_EVERY) => {}
             }
         }
     });

@@ -48,29 +48,13 @@ pub(super) async fn open(config: &Config, clock: &SharedClock) -> anyhow::Result
     })
 }
 
-/// Keeps health up to date with the store. It was well a moment ago: it has just been opened.
+/// Keeps health up to date with the store.
 pub(super) fn watch(parts: &Parts) {
-    let (parts, stopping) = (parts.clone(), parts.life.stopping());
-    let task = {
-        let parts = parts.clone();
-        async move {
-            loop {
-                tokio::select! {
-                    () = stopping.cancelled() => return,
-                    () = parts.clock.sleep(ASK_EVERY) => {}
-                }
-                tokio::select! {
-                    () = stopping.cancelled() => return,
-                    () = ask(&parts) => {}
-                }
-            }
-        }
-    };
-    parts.life.spawn("store health", task);
+    parts.repeat("store health", ASK_EVERY, ask);
 }
 
 /// Asks once, for as long as that takes.
-async fn ask(parts: &Parts) {
+async fn ask(parts: Parts) {
     let check = parts.store.check();
     tokio::pin!(check);
     let outcome = tokio::select! {

@@ -82,8 +82,15 @@ impl Default for Options {
 
 /// Is told of every call that ended: for histograms, without this module knowing of any.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// A call ended so, after so long. The upstream's trace id of it is there if an answer came.
-    fn observed(&self, operation: Operation, outcome: Outcome, duration: Duration, trace: Option<&str>);
+    /// A call ended so, after so long. `trace` gives the upstream's trace id of it, if an answer came, to who
+    /// wants it.
+    fn observed(
+        &self,
+        operation: Operation,
+        outcome: Outcome,
+        duration: Duration,
+        trace: &dyn Fn() -> Option<String>,
+    );
 }
 
 /// The client. One for all senders; shared behind an [`Arc`].
@@ -274,11 +281,11 @@ impl Client {
         };
         self.budget.ended(call.operation, outcome);
         if let Some(observer) = &self.observer {
-            let trace = match &result {
+            let trace = || match &result {
                 Ok(answer) => answer.trace(),
                 Err(error) => error.trace().map(str::to_owned),
             };
-            observer.observed(call.operation, outcome, took, trace.as_deref());
+            observer.observed(call.operation, outcome, took, &trace);
         }
         let kind = result.as_ref().err().and_then(Error::rejection);
         if matches!(kind, Some(RejectionKind::NotInAccount | RejectionKind::WrongEnvironment)) {
