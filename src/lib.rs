@@ -89,7 +89,7 @@
 //! | somebody else consented | `409 consent_required` | `consent_by_another_user`, and who | consent as the right user | `consent_by_another_user_is_told_from_none`, `t11_consent_by_another_person_is_said_to_be_that` |
 //! | nobody asks for a day | `201`, after one mint | ready, idle | the next reader; consent is probed every 6 h | `an_idle_sender_is_dropped_and_comes_back`, `t11_an_idle_sender_stays_ready_and_its_consent_is_probed` |
 //! | one of several senders cannot act | its own refusal; others `201` | degraded; that sender not ready | as that sender's row | `h1_one_of_several_senders_that_cannot_act_does_not_make_the_daemon_unready` |
-//! | key refused | `502 key_rejected` | which key, its fingerprint, `rejected` | the next key in order, an upload, or a new file | `t10_the_next_key_in_order_is_tried` |
+//! | key refused | `502 key_rejected` | which key, its fingerprint, `rejected` | the next key in order, an upload, or a new file | `t10_the_next_key_in_order_is_tried`, `t10_a_new_key_whose_public_half_is_registered_later_is_tried_again_within_minutes` |
 //! | new key file | `201` | `unproven`, then `active` | proven by a real mint | `t10_a_new_key_is_proven_before_the_old_one_retires` |
 //! | new key file is bad | `201` | the defect, beside the old key | a good file | `t10_a_bad_file_keeps_the_old_key_and_says_so` |
 //! | signer process dies or hangs | `201` | `signer` degraded, `signer_up` 0, why it ended | another one is started and reads the files | `a_dead_or_hanging_signer_is_replaced_while_the_token_serves` |

@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -22,6 +23,12 @@ use super::{
     signing_key::{self, Fingerprint, KeySource, Stamp},
 };
 use crate::clock::SharedClock;
+
+/// How long after its first rejection a key is tried again. Each pause is twice the one before.
+const FIRST_RETRY: Duration = Duration::from_secs(60);
+/// So many tries of its own a rejected key has, in about half an hour. From then on it is tried when a token
+/// is minted anyway: a key that nobody registers must not cost a mint again and again.
+const RETRIES: u32 = 5;
 
 /// The keys of one sender.
 #[derive(Debug)]
@@ -53,7 +60,10 @@ struct Held {
     signer: Arc<Signer>,
     loaded_at: Timestamp,
     last_success: Option<Timestamp>,
-    rejected: bool,
+    /// How often it was rejected since it last earned a token.
+    rejections: u32,
+    /// When it is worth another try of its own; on the clock that only runs.
+    retry_at: Option<Duration>,
 }
 
 /// The rings in use. Keys belong to the integration key and not to a user (DocuSign, "Apps and Keys"), so
@@ -190,18 +200,35 @@ impl KeyRing {
                 slot.current = slot.candidate.take();
             }
             if let Some(held) = slot.current.as_mut().filter(|held| held.signer.fingerprint() == key) {
-                (held.last_success, held.rejected) = (Some(now), false);
+                (held.last_success, held.rejections, held.retry_at) = (Some(now), 0, None);
             }
         }
     }
 
     /// The account server does not accept this key.
     pub fn rejected(&self, key: Fingerprint) {
+        let now = self.clock.uptime();
         for slot in &mut self.lock().slots {
             for held in slot.candidate.iter_mut().chain(&mut slot.current) {
-                held.rejected |= held.signer.fingerprint() == key;
+                if held.signer.fingerprint() == key {
+                    held.reject(now);
+                }
             }
         }
+    }
+
+    /// Whether a rejected key has waited long enough for another try, which its public half may have been
+    /// registered for in the meantime. Says so once for each pause, and only while another key is active:
+    /// without one, every mint tries it.
+    pub fn has_retry(&self) -> bool {
+        let now = self.clock.uptime();
+        let mut ring = self.lock();
+        if ring.active.is_none() {
+            return false;
+        }
+        let held = ring.slots.iter_mut().flat_map(|slot| slot.candidate.iter_mut().chain(&mut slot.current));
+        let due = held.filter_map(|held| held.retry_at.take_if(|at| *at <= now));
+        due.count() > 0
     }
 
     /// Looks whether files changed, and reads those. Answers whether there is a new key to prove.
@@ -295,7 +322,13 @@ impl Slot {
 
 impl Held {
     fn new(signer: Signer, loaded_at: Timestamp) -> Self {
-        Self { signer: Arc::new(signer), loaded_at, last_success: None, rejected: false }
+        Self { signer: Arc::new(signer), loaded_at, last_success: None, rejections: 0, retry_at: None }
+    }
+
+    fn reject(&mut self, now: Duration) {
+        let pause = FIRST_RETRY * 2_u32.pow(self.rejections.min(RETRIES));
+        self.retry_at = (self.rejections < RETRIES).then(|| now + pause);
+        self.rejections = self.rejections.saturating_add(1);
     }
 
     fn status(
@@ -306,7 +339,7 @@ impl Held {
     ) -> KeyStatus {
         let state = if active == Some(self.signer.fingerprint()) {
             KeyState::Active
-        } else if self.rejected {
+        } else if self.rejections > 0 {
             KeyState::Rejected
         } else if self.last_success.is_some() {
             KeyState::Standby

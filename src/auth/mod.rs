@@ -630,28 +630,35 @@ impl Auth {
                     () = clock.sleep(KEY_WATCH) => {}
                 }
                 let Some(inner) = inner.upgrade() else { return };
-                let auth = Self { inner };
-                let senders = auth.inner.senders.load_full();
-                let mut looked: HashMap<usize, bool> = HashMap::new();
-                for sender in senders.values() {
-                    let Some(keys) = &sender.keys else { continue };
-                    // Senders that share a ring look once. Those that are in use prove the new key; for the
-                    // others it is the next mint that does.
-                    let at = Arc::as_ptr(keys).addr();
-                    let is_new = if let Some(is_new) = looked.get(&at) {
-                        *is_new
-                    } else {
-                        let is_new = keys.look().await;
-                        looked.insert(at, is_new);
-                        is_new
-                    };
-                    if is_new && sender.live().is_some() {
-                        // The new key is proven by a mint of its own, while the old token serves.
-                        let _ = auth.wake(&sender.name).await;
-                    }
-                }
+                Self { inner }.look_at_keys().await;
             }
         });
+    }
+
+    /// Looks at each ring once, and has what is new in it, or worth another try, proven by a mint of its own
+    /// while the old token serves.
+    ///
+    /// One sender proves for all that share the ring: one that has a token, so that it is the key that is
+    /// tried and not the sender. With nobody in use it is the next mint that proves.
+    async fn look_at_keys(&self) {
+        let senders = self.inner.senders.load_full();
+        let mut rings: HashMap<usize, (&Arc<KeyRing>, Vec<&Arc<Sender>>)> = HashMap::new();
+        for sender in senders.values() {
+            if let Some(keys) = &sender.keys {
+                let ring = rings.entry(Arc::as_ptr(keys).addr()).or_insert_with(|| (keys, Vec::new()));
+                ring.1.push(sender);
+            }
+        }
+        for (keys, shared_by) in rings.into_values() {
+            if !(keys.look().await | keys.has_retry()) {
+                continue;
+            }
+            let has_token = |sender: &&&Arc<Sender>| self.ready(&sender.name).is_some();
+            let in_use = || shared_by.iter().find(|sender| sender.live().is_some());
+            if let Some(sender) = shared_by.iter().find(has_token).or_else(in_use) {
+                let _ = self.wake(&sender.name).await;
+            }
+        }
     }
 }
 

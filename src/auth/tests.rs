@@ -218,6 +218,26 @@ async fn t10_a_new_key_is_proven_before_the_old_one_retires() {
 }
 
 #[tokio::test]
+async fn t10_a_new_key_whose_public_half_is_registered_later_is_tried_again_within_minutes() {
+    let daemon = Daemon::start(0).await;
+    let dir = TempDir::new();
+    let (old, new) = (fresh_key(), fresh_key());
+    daemon.server.keys.lock().unwrap().push(old.clone());
+    daemon.register(vec![KeySource::File(dir.write("key.pem", &old))]).await;
+    daemon.auth.token("system").await.unwrap();
+    dir.write("key.pem", &new);
+    daemon.until("tried", |s| s.keys.len() == 2 && s.keys[0].state == KeyState::Rejected).await;
+    let mut keys = daemon.server.keys.lock().unwrap().clone();
+    keys.push(new);
+    *daemon.server.keys.lock().unwrap() = keys;
+    let (before, mints) = (daemon.clock.uptime(), daemon.server.exchanges());
+    daemon.until("proven", |s| s.keys.len() == 1 && s.keys[0].state == KeyState::Active).await;
+    let took = daemon.clock.uptime().saturating_sub(before);
+    assert!(took >= Duration::from_secs(30) && took < Duration::from_secs(300), "{took:?}");
+    assert_eq!(daemon.server.exchanges() - mints, 1, "the key that waits is what was minted for");
+}
+
+#[tokio::test]
 async fn t10_a_file_is_followed_in_place_by_rename_and_by_swapped_links_with_no_failed_request() {
     let daemon = Daemon::start(0).await;
     let dir = TempDir::new();
