@@ -46,8 +46,6 @@ codes! {
         "Put the anchor text into the PDF as real text (not an image, at least 4 pt), or correct its spelling in the request.";
     clock_skew 502 true "This machine's clock is wrong",
         "Set the clock of the machine that runs countersign (NTP); the detail says how far it is off.";
-    consent_other_user 409 false "Somebody else has consented",
-        "Open the consent link signed in as the sender's own user: one e-mail address can have a user id in each account.";
     consent_required 409 false "The sender has not consented",
         "Open the consent link once in a browser, signed in as the sender (or as an administrator of its organisation), and repeat the call.";
     forbidden 403 false "This caller may not do that",

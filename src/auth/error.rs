@@ -153,7 +153,7 @@ impl Error {
             Self::ClockSkew { .. } => "clock_skew",
             Self::Closed => "shutting_down",
             Self::ConnectionLost | Self::NotConnected => "sender_not_connected",
-            Self::ConsentRequired => "consent_required",
+            Self::ConsentByOther { .. } | Self::ConsentRequired => "consent_required",
             Self::IssuerUnknown
             | Self::KeyRejected
             | Self::KeyUnusable(_)
@@ -168,7 +168,6 @@ impl Error {
             | Self::TokenRefused
             | Self::Unavailable { .. }
             | Self::Unreachable(_) => "provider_unavailable",
-            Self::ConsentByOther { .. } => "consent_other_user",
             Self::UserIsAccount => "sender_user_is_account",
             Self::UserUnknown => "sender_unknown_user",
         }
@@ -197,7 +196,7 @@ impl Error {
             Self::TokenRefused => "token_refused",
             Self::Unavailable { .. } => "unavailable",
             Self::Unreachable(_) => "unreachable",
-            Self::ConsentByOther { .. } => "consent_other_user",
+            Self::ConsentByOther { .. } => "consent_by_another_user",
             Self::UserIsAccount => "user_is_account",
             Self::UserUnknown => "user_unknown",
         }

@@ -345,9 +345,9 @@ async fn t11_consent_by_another_person_is_said_to_be_that() {
     let ConsentOutcome::OtherUser { consented, configured } = outcome else { panic!("{outcome:?}") };
     assert_ne!(consented, configured);
     let refused = daemon.auth.token("system").await.unwrap_err();
-    assert_eq!(refused.code(), "consent_other_user", "what the account server cannot know");
+    assert_eq!((refused.code(), refused.cause()), ("consent_required", "consent_by_another_user"));
     let failure = daemon.auth.status("system").unwrap().failure.unwrap();
-    assert_eq!(failure.error.code(), "consent_other_user");
+    assert_eq!(failure.error.cause(), "consent_by_another_user");
     let proof = ClientProof::Public(Some(&verifier));
     let error = daemon.auth.complete_consent("system", "stale", proof).await.unwrap_err();
     assert_eq!(error.cause(), "code_rejected");

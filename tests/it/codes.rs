@@ -15,7 +15,6 @@ const SLOW_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
 const ELSEWHERE: &[(&str, &str)] = &[
     ("anchor_not_found", "tests/it/signings.rs"),
     ("clock_skew", "src/auth/tests.rs"),
-    ("consent_other_user", "src/auth/tests.rs"),
     ("consent_required", "tests/it/signings.rs"),
     ("idempotency_key_missing", "tests/it/signings.rs"),
     ("idempotency_key_reused", "tests/it/signings.rs"),

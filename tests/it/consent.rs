@@ -95,6 +95,24 @@ impl Served {
         shown["individual_url"].as_str().unwrap_or_else(|| panic!("{shown}")).to_owned()
     }
 
+    /// Asks for a signing that the sender cannot send; answers the problem.
+    pub(crate) async fn refused_create(&self, template: &str) -> Value {
+        let body = json!({
+            "sender": "system",
+            "documents": [{ "template": template }],
+            "signers": [{ "key": "visitor", "name": "Ada", "email": "ada@example.com", "role": "Client",
+                "return_url": "http://localhost:3000/done" }],
+        });
+        let request = http_client().post(format!("{}/v1/signings", self.entry("api_url")));
+        let request =
+            request.bearer_auth(LOCAL_KEY).header("idempotency-key", "refused").body(body.to_string());
+        let answer = request.header(header::CONTENT_TYPE, "application/json").send().await.unwrap();
+        let status = answer.status();
+        let problem = answer.text().await.unwrap();
+        assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+        serde_json::from_str(&problem).unwrap()
+    }
+
     /// Has the sender checked now.
     pub(crate) async fn check(&self) -> Value {
         self.call(Method::POST, "/v1/senders/system/check").await

@@ -231,6 +231,14 @@ async fn consent_by_another_user_is_told_from_none() {
     let changes: Vec<_> = changes.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let page = consent::give(&daemon.link().await, emulated.entry("no_consent_user_id"), "accept").await;
     assert!(page.contains("Another user"), "{page}");
+    // A caller is told the same as before, with the link, and who it was.
+    let problem = daemon.refused_create(emulated.entry("template_id")).await;
+    assert_eq!(problem["code"], "consent_required");
+    assert!(
+        problem["detail"].as_str().unwrap().contains(emulated.entry("no_consent_user_id")),
+        "{problem:#}"
+    );
+    assert!(problem["links"]["consent"].as_str().unwrap().contains("/oauth/auth?"), "{problem:#}");
     // The daemon's state is carried over to its health twice a second.
     let told = async {
         loop {

@@ -57,11 +57,6 @@ const WHY: &[(&str, &str, &str)] = &[
         "this machine's clock is 2 h ahead of DocuSign's",
     ),
     (
-        "consent_other_user",
-        "Somebody went through the sender's consent link as another user. Consent counts for a user id, and one e-mail address can have one in each account.",
-        "user b7d7a1c4-… has consented, and the sender acts as 5e0b1c8d-…",
-    ),
-    (
         "consent_required",
         "A sender acts only after the impersonated user, or an administrator, has consented once to the integration key and its scopes; that has not happened yet, or it was withdrawn.",
         "the user of sender \"system\" has not consented to signature, impersonation",
