@@ -31,8 +31,17 @@ pub enum Error {
     Unreadable,
 }
 
-/// Which of `texts` are surely not in the document.
-pub fn missing_texts<'t>(file: &[u8], texts: &[&'t str]) -> Result<Vec<&'t str>, Error> {
+/// What was seen of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen<'t> {
+    /// How many pages it has; never 0.
+    pub pages: usize,
+    /// Texts that are surely not in it.
+    pub missing: Vec<&'t str>,
+}
+
+/// Reads the document and looks for `texts` in it.
+pub fn read<'t>(file: &[u8], texts: &[&'t str]) -> Result<Seen<'t>, Error> {
     // Readers look for the header within the first kilobyte (ISO 32000-1, annex H.3.4.1).
     let head = &file[..file.len().min(1_024)];
     if !head.windows(5).any(|window| window == b"%PDF-") {
@@ -47,22 +56,29 @@ pub fn missing_texts<'t>(file: &[u8], texts: &[&'t str]) -> Result<Vec<&'t str>,
     if pages.is_empty() {
         return Err(Error::NoPage);
     }
-    let mut missing: Vec<&str> = texts.to_vec();
-    if pages.len() > MAX_PAGES {
-        return Ok(Vec::new());
-    }
+    let missing =
+        if pages.len() > MAX_PAGES { Vec::new() } else { missing_texts(&document, pages.keys(), texts) };
+    Ok(Seen { pages: pages.len(), missing })
+}
+
+fn missing_texts<'p, 't>(
+    document: &Document,
+    pages: impl Iterator<Item = &'p u32>,
+    texts: &[&'t str],
+) -> Vec<&'t str> {
+    let mut missing = texts.to_vec();
     let mut certain = true;
-    for number in pages.keys() {
+    for number in pages {
         if missing.is_empty() {
-            return Ok(missing);
+            return missing;
         }
-        let page = read_page(&document, *number);
+        let page = read_page(document, *number);
         certain &= page.certain;
         missing.retain(|text| !page.text.contains(&squeezed(text)));
     }
     // Forms are drawn from inside a page; their text is not in what was read.
-    certain &= !has_forms(&document);
-    Ok(if certain { missing } else { Vec::new() })
+    certain &= !has_forms(document);
+    if certain { missing } else { Vec::new() }
 }
 
 struct Page {
@@ -120,14 +136,17 @@ mod tests {
     #[test]
     fn a_text_is_found_whatever_its_case_and_blanks() {
         let file = document(b"Sign here: /SN1/ and /d t 1/");
-        assert_eq!(missing_texts(&file, &["/sn1/", "/dt1/", "/nowhere/"]), Ok(vec!["/nowhere/"]));
+        assert_eq!(
+            read(&file, &["/sn1/", "/dt1/", "/nowhere/"]),
+            Ok(Seen { pages: 1, missing: vec!["/nowhere/"] })
+        );
     }
 
     #[test]
     fn what_is_no_document_is_said_so() {
-        assert_eq!(missing_texts(b"", &[]), Err(Error::NotAPdf));
-        assert_eq!(missing_texts(b"PK\x03\x04 a zip", &[]), Err(Error::NotAPdf));
-        assert_eq!(missing_texts(b"%PDF-1.7\nnothing more", &[]), Err(Error::Unreadable));
+        assert_eq!(read(b"", &[]), Err(Error::NotAPdf));
+        assert_eq!(read(b"PK\x03\x04 a zip", &[]), Err(Error::NotAPdf));
+        assert_eq!(read(b"%PDF-1.7\nnothing more", &[]), Err(Error::Unreadable));
     }
 
     proptest::proptest! {
@@ -139,7 +158,7 @@ mod tests {
             let mut file = document(b"/sn1/");
             let at = at.min(file.len());
             file.splice(at..(at + bytes.len()).min(file.len()), bytes);
-            let _ = missing_texts(&file, &["/sn1/"]);
+            let _ = read(&file, &["/sn1/"]);
         }
     }
 }

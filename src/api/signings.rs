@@ -100,11 +100,14 @@ async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Respons
     let draft = parse_create(&body, &api.templates)?;
     let sender = api.sender_of(caller, draft.sender.as_str()).map(drop);
     let may_send = sender.is_ok();
-    let documents = api.signings.preflight(draft.clone()).await;
+    let (files, documents) = match api.signings.preflight(draft.clone()).await {
+        Ok((_, files)) => (files, Ok(())),
+        Err(faults) => (Vec::new(), Err(Problem::from(faults))),
+    };
     let mut found = vec![
         ("schema", Ok(())),
         ("rights", caller.check(&draft)),
-        ("documents", documents.map(drop).map_err(Problem::from)),
+        ("documents", documents),
         ("sender", sender),
     ];
     if may_send {
@@ -122,7 +125,7 @@ async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Respons
     let checks: Vec<_> = found.iter().map(|(check, _)| *check).collect();
     match Problem::join(found.into_iter().filter_map(|(_, result)| result.err())) {
         Some(problem) => Err(problem),
-        None => Ok(json(StatusCode::OK, show::preflight(&checks))),
+        None => Ok(json(StatusCode::OK, show::preflight(&checks, &files))),
     }
 }
 
@@ -131,7 +134,7 @@ async fn checked(api: &Api, caller: &Caller, body: &Bytes) -> Result<Draft, Prob
     let draft = parse_create(body, &api.templates)?;
     api.sender_of(caller, draft.sender.as_str())?;
     caller.check(&draft)?;
-    Ok(api.signings.preflight(draft).await?)
+    Ok(api.signings.preflight(draft).await?.0)
 }
 
 /// `GET /v1/signings/{id}`.

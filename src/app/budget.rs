@@ -1,39 +1,98 @@
 //! The budget of upstream calls: shared between daemons, written down, and shown.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
 
 use crate::{
     app::Parts,
-    domain::SenderName,
-    telemetry::metrics::{self, Metrics},
+    domain::{AccountId, Event, EventId, EventKind},
+    esign::AccountBudget,
+    objects::show::BudgetEvent,
+    telemetry::metrics::Window,
 };
 
-/// Starts the sharing and the gauges.
+/// How often it is looked whether a budget is low.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Starts the sharing, the gauges, and the events.
 pub(super) fn start(parts: &Parts) {
-    let (esign, auth, clock) = (Arc::clone(&parts.esign), parts.auth.clone(), Arc::clone(&parts.clock));
+    let (esign, clock) = (Arc::clone(&parts.esign), Arc::clone(&parts.clock));
     parts.metrics.on_scrape(move |metrics| {
         let now = clock.now();
-        for name in auth.senders() {
-            // An account that no sender has used yet has spent nothing of ours.
-            let Some(acting) = esign.known(&SenderName::new(name.clone())) else { continue };
-            let left = esign.budget().remaining(&acting.account);
-            let forecast = esign.budget().forecast(&acting.account);
-            let runway =
-                forecast.exhausted_at.map_or(f64::INFINITY, |at| at.duration_since(now).as_secs_f64());
-            show(metrics, &name, (left.hour, left.burst), runway);
+        for AccountBudget { account, senders, remaining } in esign.budgets() {
+            // An account is told by the first of its senders: people know that name, and not the account's id.
+            let Some(name) = senders.first() else { continue };
+            metrics.budget_remaining(name.as_str(), Window::Hour, whole(remaining.hour));
+            metrics.budget_remaining(name.as_str(), Window::Burst, whole(remaining.burst));
+            let gone = esign.budget().forecast(&account).exhausted_at;
+            let runway = gone.map_or(f64::INFINITY, |at| at.duration_since(now).as_secs_f64());
+            metrics.budget_runway(name.as_str(), runway);
         }
     });
     let (esign, store, stopping) =
         (Arc::clone(&parts.esign), Arc::clone(&parts.store), parts.life.stopping());
     parts.life.spawn("budget", async move { esign.budget().keep_sharing(&*store, stopping).await });
+    let told = Arc::new(tokio::sync::Mutex::new(HashMap::new()));
+    parts.repeat("budget events", LOOK_EVERY, move |parts| {
+        let told = Arc::clone(&told);
+        async move { tell(&parts, &mut *told.lock().await).await }
+    });
 }
 
-/// Calls left and seconds until they are gone. A gauge holds a float, and calls are far below 2^52.
+/// A gauge holds a float, and calls are far below 2^52.
 #[expect(clippy::cast_precision_loss, reason = "calls are counted in thousands")]
-fn show(metrics: &Metrics, sender: &str, (hour, burst): (u64, u64), runway_seconds: f64) {
-    metrics.budget_remaining(sender, metrics::Window::Hour, hour as f64);
-    metrics.budget_remaining(sender, metrics::Window::Burst, burst as f64);
-    metrics.budget_runway(sender, runway_seconds);
+fn whole(calls: u64) -> f64 {
+    calls as f64
+}
+
+/// Tells `budget.low`, once in an account's hour, to every caller that may use one of its senders. `told` holds
+/// until when each account was told. Several daemons on one store each tell it.
+async fn tell(parts: &Parts, told: &mut HashMap<AccountId, Timestamp>) {
+    let (now, budget) = (parts.clock.now(), parts.esign.budget());
+    for spent in parts.esign.budgets() {
+        let is_told = told.get(&spent.account).is_some_and(|until| now < *until);
+        if is_told || !budget.is_low(&spent.remaining) {
+            continue;
+        }
+        if let Err(error) = parts.store.add_events(events(parts, &spent, now)).await {
+            tracing::warn!(event = EventKind::BudgetLow.as_str(), %error, "not told yet");
+            continue;
+        }
+        parts.hub.published();
+        told.insert(spent.account, spent.remaining.resets_at);
+    }
+}
+
+fn events(parts: &Parts, spent: &AccountBudget, now: Timestamp) -> Vec<Event> {
+    // Nothing counts an account's events; the time orders them, also over restarts and between daemons.
+    let sequence = now.as_millisecond().unsigned_abs();
+    let exhausted_at = parts.esign.budget().forecast(&spent.account).exhausted_at;
+    let data = BudgetEvent {
+        object: "budget",
+        id: spent.account.as_str(),
+        hour_limit: spent.remaining.hour_limit,
+        hour_remaining: spent.remaining.hour,
+        resets_at: spent.remaining.resets_at,
+        exhausted_at,
+        sequence,
+    };
+    let data = data.data();
+    let mut callers: Vec<_> =
+        spent.senders.iter().flat_map(|sender| parts.callers.of_sender(sender)).collect();
+    callers.sort();
+    callers.dedup();
+    let event = |caller| Event {
+        id: EventId::generate(now),
+        caller,
+        kind: EventKind::BudgetLow,
+        signing: None,
+        signer: None,
+        sequence,
+        at: now,
+        data: data.clone(),
+    };
+    callers.into_iter().map(event).collect()
 }
 
 /// Writes down what was counted up to the end.

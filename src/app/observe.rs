@@ -13,7 +13,7 @@ use crate::{
     clock::SharedClock,
     esign,
     telemetry::{
-        metrics::{self, KeyReading, KeyState, Metrics, MintResult, SenderReading, Window},
+        metrics::{self, KeyReading, KeyState, Metrics, MintResult, SenderReading},
         traces::{Attribute, Kind, Span, Tracer},
     },
 };
@@ -24,7 +24,6 @@ const READ_EVERY: Duration = Duration::from_secs(5);
 /// Starts the scrape hooks and the task behind the gauges.
 pub(super) fn start(parts: &Parts) {
     let (auth, seen) = (parts.auth.clone(), Mutex::new(Seen::default()));
-    let esign = Arc::clone(&parts.esign);
     parts.metrics.on_scrape(move |metrics| {
         let statuses = auth.statuses_that_tell();
         metrics.observe_senders(&statuses.iter().map(reading).collect::<Vec<_>>());
@@ -38,10 +37,6 @@ pub(super) fn start(parts: &Parts) {
         metrics.signer(signer.is_none_or(|signer| signer.pid.is_some()), more);
         if let Some(offset) = auth.clock_offset() {
             metrics.clock_offset(offset.offset.as_secs_f64(), offset.error_bound.as_secs_f64());
-        }
-        for (sender, left) in esign.budgets() {
-            metrics.budget_remaining(sender.as_str(), Window::Hour, whole(left.hour));
-            metrics.budget_remaining(sender.as_str(), Window::Burst, whole(left.burst));
         }
     });
     parts.repeat("gauges", READ_EVERY, |parts| async move {
@@ -81,10 +76,6 @@ fn mint_result(cause: &str) -> MintResult {
         }
         _ => MintResult::Refused,
     }
-}
-
-fn whole(count: u64) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 fn reading(status: &SenderStatus) -> SenderReading {

@@ -232,6 +232,13 @@ impl Budget {
         self.known().into_iter().map(|(id, account)| (id, lock(&account).remaining(now))).collect()
     }
 
+    /// Whether so little of the hour is left that somebody should know: twice what is kept from new work, and
+    /// a tenth where nothing is kept.
+    pub fn is_low(&self, left: &Remaining) -> bool {
+        let percent = (2 * self.options.reserve_from_new_work_percent).max(10);
+        left.hour.saturating_mul(100) <= left.hour_limit.saturating_mul(percent)
+    }
+
     /// Whether the hour will last.
     pub fn forecast(&self, account: &AccountId) -> Forecast {
         let now = Now::read(&*self.clock);

@@ -23,6 +23,17 @@ pub struct SenderOptions {
     pub brand: Option<String>,
 }
 
+/// What is left of an account, and who spends it.
+#[derive(Debug, Clone)]
+pub struct AccountBudget {
+    /// The account.
+    pub account: AccountId,
+    /// The senders that acted in it so far, by name; at least one.
+    pub senders: Vec<SenderName>,
+    /// What is left.
+    pub remaining: Remaining,
+}
+
 /// A sender in its account: whom calls are made as, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acting {
@@ -90,15 +101,18 @@ impl Client {
         self.senders.read().unwrap_or_else(PoisonError::into_inner).get(sender).cloned()
     }
 
-    /// What is left of each account that was needed so far, under the first of its senders' names.
-    pub fn budgets(&self) -> Vec<(SenderName, Remaining)> {
+    /// What is left of each account that was needed so far.
+    pub fn budgets(&self) -> Vec<AccountBudget> {
         let senders = self.senders.read().unwrap_or_else(PoisonError::into_inner);
-        let mut first: BTreeMap<&AccountId, &SenderName> = BTreeMap::new();
+        let mut by_account: BTreeMap<&AccountId, Vec<SenderName>> = BTreeMap::new();
         for acting in senders.values() {
-            let name = first.entry(&acting.account).or_insert(&acting.sender);
-            *name = (*name).min(&acting.sender);
+            by_account.entry(&acting.account).or_default().push(acting.sender.clone());
         }
-        first.into_iter().map(|(account, name)| (name.clone(), self.budget.remaining(account))).collect()
+        let of = |(account, mut senders): (&AccountId, Vec<SenderName>)| {
+            senders.sort();
+            AccountBudget { account: account.clone(), senders, remaining: self.budget.remaining(account) }
+        };
+        by_account.into_iter().map(of).collect()
     }
 
     /// Whether the sender has a token or can get one; warm, it asks nobody.

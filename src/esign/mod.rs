@@ -36,7 +36,7 @@ mod wire;
 pub(crate) use client::read_refusal;
 
 pub use self::{
-    accounts::{Acting, SenderOptions},
+    accounts::{AccountBudget, Acting, SenderOptions},
     client::{Client, Deps, Observer, Options},
     documents::{DocumentRef, Download},
     envelopes::{

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     domain::{Anchors, Document, Draft, document::Anchor},
-    objects::{Invalids, invalid::token},
+    objects::{Invalids, invalid::token, show::SeenFile},
     pdf,
     signing::{Error, Signings},
 };
@@ -76,16 +76,17 @@ impl Signings {
         found
     }
 
-    /// Checks the documents of a draft and gives it back. Nothing is sent and nothing is stored.
-    pub async fn preflight(&self, draft: Draft) -> Result<Draft, Invalids> {
+    /// Checks the documents of a draft and gives it back, with what was seen of its files. Nothing is sent and
+    /// nothing is stored.
+    pub async fn preflight(&self, draft: Draft) -> Result<(Draft, Vec<SeenFile>), Invalids> {
         let size: usize = draft.documents.iter().map(size).sum();
-        let (draft, faults) = if size <= LARGE {
+        let (draft, seen, faults) = if size <= LARGE {
             check(draft)
         } else {
             // A panic of the reader is a fault of the document as far as the caller is concerned.
             tokio::task::spawn_blocking(move || check(draft)).await.map_err(|_| unreadable())?
         };
-        if faults.is_empty() { Ok(draft) } else { Err(faults) }
+        if faults.is_empty() { Ok((draft, seen)) } else { Err(faults) }
     }
 }
 
@@ -102,10 +103,10 @@ fn size(document: &Document) -> usize {
     }
 }
 
-fn check(draft: Draft) -> (Draft, Invalids) {
-    let mut faults = Invalids::default();
+fn check(draft: Draft) -> (Draft, Vec<SeenFile>, Invalids) {
+    let (mut seen, mut faults) = (Vec::new(), Invalids::default());
     for (at, document) in draft.documents.iter().enumerate() {
-        let Document::File { content, anchors, .. } = document else { continue };
+        let Document::File { name, content, anchors } = document else { continue };
         let place = format!("/documents/{at}");
         let Ok(bytes) = STANDARD.decode(content.base64()) else {
             faults.wrong(
@@ -120,12 +121,15 @@ fn check(draft: Draft) -> (Draft, Invalids) {
             continue;
         }
         let texts: Vec<&str> = anchors.0.values().flat_map(Anchor::texts).collect();
-        match pdf::missing_texts(&bytes, &texts) {
-            Ok(missing) => name_missing(&mut faults, &place, anchors, &missing),
+        match pdf::read(&bytes, &texts) {
+            Ok(pdf::Seen { pages, missing }) => {
+                seen.push(SeenFile { name: name.clone(), bytes: bytes.len(), pages });
+                name_missing(&mut faults, &place, anchors, &missing);
+            }
             Err(error) => faults.wrong(format!("{place}/content_base64"), error.to_string()),
         }
     }
-    (draft, faults)
+    (draft, seen, faults)
 }
 
 fn name_missing(faults: &mut Invalids, place: &str, anchors: &Anchors, missing: &[&str]) {

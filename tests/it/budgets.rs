@@ -7,8 +7,9 @@ use countersign::{
     clock::SharedClock,
     domain::{AccountId, EnvelopeId},
 };
-use http::HeaderMap;
+use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::{
     harness::{TestDaemon, order},
@@ -16,6 +17,36 @@ use crate::{
 };
 
 on_both!(b2_daemons_share_the_burst_and_the_hour, the_ledger_outlives_its_process);
+
+#[tokio::test]
+async fn b2_a_budget_that_runs_low_is_told_once_an_hour() {
+    let daemon = TestDaemon::start().await;
+    let told = async || {
+        let listed = daemon.get("/v1/events").await;
+        let events = listed.body["data"].as_array().unwrap_or_else(|| panic!("{}", listed.text));
+        events.iter().filter(|event| event["type"] == "budget.low").cloned().collect::<Vec<_>>()
+    };
+    // A create and its view are two calls; what is read once costs two more.
+    daemon.control(Method::POST, "limits", &json!({ "hourly": 12 })).await;
+    for number in 0..3 {
+        assert_eq!(daemon.create(&format!("k{number}"), &order()).await.status, StatusCode::CREATED);
+    }
+    let mut rounds = 0..40;
+    daemon.run_clock("twenty seconds", async || rounds.next().is_none()).await;
+    assert_eq!(told().await, Vec::<Value>::new(), "four are left");
+    assert_eq!(daemon.create("k3", &order()).await.status, StatusCode::CREATED);
+    daemon.run_clock("the event", async || !told().await.is_empty()).await;
+    let mut rounds = 0..40;
+    daemon.run_clock("twenty seconds more", async || rounds.next().is_none()).await;
+    let events = told().await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    let data = &events[0]["data"];
+    assert_eq!(
+        (&data["object"], &data["hour_limit"], &data["hour_remaining"]),
+        (&json!("budget"), &json!(12), &json!(2))
+    );
+    assert!(data["id"].is_string() && data["sequence"].is_u64(), "{data}");
+}
 
 fn budget(fixture: &Fixture, hourly: u64, burst: u64) -> (Arc<Budget>, SharedClock) {
     let clock: SharedClock = Arc::new(fixture.clock.clone());

@@ -92,6 +92,15 @@ async fn a_dry_run_makes_nothing_and_finds_what_a_create_would() {
     daemon.forget_requests().await;
     daemon.post("/v1/signings?dry_run=true", &order()).await;
     assert_eq!(daemon.requests().await, Vec::<String>::new(), "what was read is remembered");
+    assert_eq!(good.body["documents"], json!([]), "a template is no file");
+    let file = crate::signings::contract();
+    let mut with_file = order();
+    with_file["documents"] =
+        json!([{"name": "Contract.pdf", "content_base64": crate::signings::base64_of(&file)}]);
+    with_file["signers"][0].as_object_mut().unwrap().remove("role");
+    let seen = daemon.post("/v1/signings?dry_run=true", &with_file).await;
+    let documents = json!([{"name": "Contract.pdf", "bytes": file.len(), "pages": 1}]);
+    assert_eq!(seen.body["documents"], documents, "{}", seen.text);
     let mut wrong = order();
     wrong["signers"][0]["role"] = json!("Nobody");
     let refused = daemon.post("/v1/signings?dry_run=true", &wrong).await;

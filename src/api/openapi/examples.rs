@@ -30,7 +30,8 @@ pub(super) fn of(schema: &str) -> Option<Value> {
         "Moment" => json!({ "object": "moment", "at": CREATED, "what": "opened",
             "text": "DocuSign made the envelope", "signer": null, "trace": "6f1f2a52-0d0c-4c4f-9f57-1d2a90c4e001" }),
         "Preflight" => json!({ "object": "preflight", "ok": true, "checks": [
-            { "check": "schema", "ok": true }, { "check": "rights", "ok": true }, { "check": "documents", "ok": true } ] }),
+            { "check": "schema", "ok": true }, { "check": "rights", "ok": true }, { "check": "documents", "ok": true } ],
+            "documents": [{ "name": "Contract.pdf", "bytes": 48_213, "pages": 3 }] }),
         "Problem" => pages::example_problem(),
         "Sender" => sender(),
         "Signing" => signing(),

@@ -27,7 +27,10 @@ pub(super) fn schemas() -> Map<String, Value> {
                 json!({
             "object": { "const": "preflight" }, "ok": { "type": "boolean" },
             "checks": { "type": "array", "items": { "type": "object", "properties": {
-                "check": text(), "ok": { "type": "boolean" } } } } }),
+                "check": text(), "ok": { "type": "boolean" } } } },
+            "documents": { "type": "array", "description": "The files of the request, as they were read; templates are not listed",
+                "items": { "type": "object", "properties": {
+                "name": text(), "bytes": { "type": "integer", "minimum": 0 }, "pages": { "type": "integer", "minimum": 1 } } } } }),
             ),
         ),
         ("Sender", sender()),
