@@ -8,16 +8,18 @@
 //!
 //! Each contender is a process of its own on core 0; the stand-in upstream ([`upstream`]) and the callers
 //! ([`driver`]) share core 1. Contenders: a bare proxy that makes the two upstream calls and nothing else
-//! ([`proxy`]), countersign at each durability, with links, on Postgres, and a service on the vendor's
+//! ([`proxy`]), the same on the libraries that we use, without and with two writes ([`floor`]), countersign at each durability, with links, on Postgres, and a service on the vendor's
 //! Node SDK (`node.mjs`). The load is a closed loop: each caller sends its next call, with an idempotency
 //! key of its own, when the answer to the last one is here. CPU is what the kernel charged the contender's
 //! process (`/proc/…/stat`), so it holds even where core 1 is the limit; rates are as seen.
 //!
-//! The program runs itself again for the stand-in and the proxy: `load upstream`, `load proxy`.
+//! The program runs itself again for the stand-in, the proxy and the floor: `load upstream`, `load proxy`,
+//! `load floor`.
 
 mod contender;
 mod document;
 mod driver;
+mod floor;
 #[expect(dead_code, reason = "only tests stop a server")]
 #[path = "../../it/postgres.rs"]
 mod postgres;
@@ -40,6 +42,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("upstream") => upstream::run(&arguments[1..]),
+        Some("floor") => floor::run(&arguments[1..]),
         Some("proxy") => proxy::run(&arguments[1..]),
         _ => scenario::run(&wanted(&arguments)),
     }

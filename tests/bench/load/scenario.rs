@@ -27,14 +27,23 @@ const SIZE: usize = 64 * 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Contender {
     Proxy,
-    Countersign { durability: &'static str, links: bool },
+    /// On our libraries; the second form keeps something.
+    Floor {
+        durable: bool,
+    },
+    Countersign {
+        durability: &'static str,
+        links: bool,
+    },
     Postgres,
     Node,
 }
 
 impl Contender {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Proxy,
+        Self::Floor { durable: false },
+        Self::Floor { durable: true },
         Self::Countersign { durability: "full", links: false },
         Self::Countersign { durability: "full", links: true },
         Self::Countersign { durability: "normal", links: false },
@@ -46,6 +55,8 @@ impl Contender {
     fn name(self) -> String {
         match self {
             Self::Proxy => "bare proxy".into(),
+            Self::Floor { durable: false } => "floor: our libraries".into(),
+            Self::Floor { durable: true } => "floor: our libraries, SQLite full".into(),
             Self::Countersign { durability, links: false } => format!("countersign, SQLite {durability}"),
             Self::Countersign { durability, links: true } => {
                 format!("countersign, SQLite {durability}, links")
@@ -126,6 +137,10 @@ impl Bench {
         let mut proxy_cpu = None;
         for contender in Contender::ALL {
             let name = contender.name();
+            // Templates over plain HTTP are enough to see what the parts cost.
+            if matches!(contender, Contender::Floor { .. }) && (tls || size.is_some()) {
+                continue;
+            }
             let is_wanted = self.wanted.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
             if !is_wanted && contender != Contender::Proxy {
                 continue;
@@ -194,6 +209,7 @@ impl Bench {
     fn start(&self, contender: Contender, tls: bool) -> Option<(Process, String)> {
         match contender {
             Contender::Proxy => Some(self.start_proxy(tls)),
+            Contender::Floor { durable } => Some(self.start_floor(durable)),
             Contender::Countersign { durability, links } => {
                 let file = self.folder.join(format!("store-{}.db", uuid::Uuid::new_v4().simple()));
                 let url = format!("sqlite://{}", file.display());
@@ -217,6 +233,19 @@ impl Bench {
         let mut arguments = vec!["proxy", self.origin(tls)];
         if tls {
             arguments.push(&ca_file);
+        }
+        let process = Process::contender(&this, &arguments, &self.folder, &[]);
+        let origin = process.said.clone();
+        (process, origin)
+    }
+
+    fn start_floor(&self, durable: bool) -> (Process, String) {
+        let this = std::env::current_exe().expect("this program");
+        let file =
+            self.folder.join(format!("floor-{}.db", uuid::Uuid::new_v4().simple())).display().to_string();
+        let mut arguments = vec!["floor", self.origin(false)];
+        if durable {
+            arguments.push(&file);
         }
         let process = Process::contender(&this, &arguments, &self.folder, &[]);
         let origin = process.said.clone();
