@@ -30,8 +30,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const CHECKPOINT_PAGES: i64 = 4_096;
 
 /// Page caches. The writer's holds the ends of the indexes; reads are mostly of one row.
-const WRITE_CACHE_KIB: i64 = 8_192;
-const READ_CACHE_KIB: i64 = 4_096;
+const WRITE_CACHE_KIB: i64 = 2_048;
+const READ_CACHE_KIB: i64 = 2_048;
 
 /// What the log file shrinks to after a burst.
 const WAL_LIMIT_BYTES: u32 = 64 << 20;
