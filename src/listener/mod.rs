@@ -4,6 +4,8 @@
 //! time to finish after the stop. It knows nothing of what is served. `axum::serve` has none of
 //! these limits, which is why this exists.
 
+mod patience;
+
 use std::{
     convert::Infallible,
     net::SocketAddr,
@@ -29,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use self::patience::{Progress, Watched};
 use crate::tls::Name;
 
 /// What one listener lets its peers hold. Every limit is a number (rule S5).
@@ -38,6 +41,8 @@ pub struct Limits {
     pub connections: usize,
     /// Time for a request's header to arrive, and for a TLS handshake.
     pub header: Duration,
+    /// Time that a connection may rest between requests, while there is room for others.
+    pub idle: Duration,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
     /// Time for open requests to finish once the listener closes.
@@ -49,6 +54,8 @@ impl Default for Limits {
         Self {
             connections: 4_096,
             header: Duration::from_secs(10),
+            // Longer than proxies keep theirs: the longest default of the large ones is 600 s (Google Cloud).
+            idle: Duration::from_secs(620),
             streams: 128,
             drain: Duration::from_secs(30),
         }
@@ -207,9 +214,10 @@ impl Bound {
                 }
             };
             let (handler, tls, closing) = (handler.clone(), self.tls.clone(), closing.clone());
+            let room = Room { slots: Arc::clone(&slots), limits };
             open.spawn(async move {
                 let _slot = slot;
-                connection(stream, peer, tls, handler, limits, closing).await;
+                connection(stream, peer, tls, handler, room, closing).await;
             });
         }
         open.close();
@@ -250,12 +258,26 @@ impl Socket {
     }
 }
 
+/// What a connection may take, and how much room there is for others.
+struct Room {
+    slots: Arc<Semaphore>,
+    limits: Limits,
+}
+
+impl Room {
+    /// How long a connection may rest now: when few are left, no longer than for a header.
+    fn idle(&self) -> Duration {
+        let Limits { connections, header, idle, .. } = self.limits;
+        if self.slots.available_permits() < connections / 4 { header } else { idle }
+    }
+}
+
 async fn connection<H, F, E>(
     stream: Accepted,
     peer: Peer,
     tls: Option<Tls>,
     handler: H,
-    limits: Limits,
+    room: Room,
     closing: CancellationToken,
 ) where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -264,12 +286,12 @@ async fn connection<H, F, E>(
 {
     let never = CancellationToken::new;
     match (stream, tls) {
-        (Accepted::Tcp(stream), None) => http(stream, peer, handler, limits, [closing, never()]).await,
-        (Accepted::Unix(stream), _) => http(stream, peer, handler, limits, [closing, never()]).await,
+        (Accepted::Tcp(stream), None) => http(stream, peer, handler, room, [closing, never()]).await,
+        (Accepted::Unix(stream), _) => http(stream, peer, handler, room, [closing, never()]).await,
         (Accepted::Tcp(stream), Some(tls)) => {
             let generation = tls.current.load_full();
             let shake = TlsAcceptor::from(Arc::clone(&generation.config)).accept(stream);
-            let stream = match tokio::time::timeout(limits.header, shake).await {
+            let stream = match tokio::time::timeout(room.limits.header, shake).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => return tracing::debug!("TLS handshake timed out"),
@@ -278,25 +300,33 @@ async fn connection<H, F, E>(
             let leaf = chain.and_then(|chain| chain.first());
             let certificate = leaf.map(|leaf| Name::of_certificate(leaf).into());
             let ends = [closing, generation.retired.clone()];
-            http(stream, Peer { certificate, ..peer }, handler, limits, ends).await;
+            http(stream, Peer { certificate, ..peer }, handler, room, ends).await;
         }
     }
 }
 
 /// Serves one connection to its end. Once one of `ends` fires it finishes what it is at, and closes.
-async fn http<I, H, F, E>(stream: I, peer: Peer, handler: H, limits: Limits, ends: [CancellationToken; 2])
+async fn http<I, H, F, E>(stream: I, peer: Peer, handler: H, room: Room, ends: [CancellationToken; 2])
 where
     I: Stream + 'static,
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 {
+    let (limits, progress) = (room.limits, Progress::new());
+    let seen = Arc::clone(&progress);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        seen.request(request.version() == http::Version::HTTP_2);
         request.extensions_mut().insert(peer.clone());
-        handler(request)
+        let (answer, seen) = (handler(request), Arc::clone(&seen));
+        async move {
+            let answer = answer.await;
+            seen.answered();
+            answer
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header).max_headers(100);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(100);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -304,10 +334,12 @@ where
         .max_header_list_size(32 * 1024)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(limits.header);
+    let stream = Watched { stream, progress: Arc::clone(&progress) };
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let [closing, retired] = ends;
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = progress.overdue(limits.header, || room.idle()) => return,
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
