@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,8 @@ const BATCH: u32 = 64;
 const MISSING_FOR: Duration = Duration::from_secs(10);
 /// How far before our own time of the create a list may start: clocks differ.
 const LOOK_BACK: Duration = Duration::from_secs(24 * 3_600);
+/// Last looks, one for each create, that go on beside each other.
+const LAST_LOOKS: usize = 8;
 /// The pause between look-ups of one create.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -80,37 +83,47 @@ impl Signings {
         }
         let (doubtful, queued): (Vec<_>, Vec<_>) =
             unsettled.into_iter().partition(|record| record.signing.posted_at.is_some());
-        self.look_up_all(doubtful).await;
+        self.look_up_all(doubtful);
         let posts = queued.into_iter().map(|record| self.post_again(record, templates));
         futures_util::future::join_all(posts).await.into_iter().for_each(note);
         Ok(count)
     }
 
-    /// Looks up what may exist: one call for all creates of a sender.
-    async fn look_up_all(&self, doubtful: Vec<Record>) {
+    /// Looks up what may exist: one call for all creates of a sender. Each sender's in a task of its own,
+    /// because one call that the upstream leaves hanging must not keep all others waiting.
+    fn look_up_all(&self, doubtful: Vec<Record>) {
         let mut by_sender: BTreeMap<SenderName, Vec<Record>> = BTreeMap::new();
         for record in doubtful {
             by_sender.entry(record.signing.sender.clone()).or_default().push(record);
         }
         for (sender, records) in by_sender {
-            match self.find(&sender, &records).await {
-                Ok((acting, found)) => {
-                    self.parts.breaker.answered(records.len());
-                    for record in records {
-                        note(self.looked_up(&acting, record, &found).await);
-                    }
+            let this = self.clone();
+            self.parts.life.spawn_work("look up creates", async move {
+                let _in_hand = this.parts.breaker.in_hand();
+                this.look_up(&sender, records).await;
+            });
+        }
+    }
+
+    async fn look_up(&self, sender: &SenderName, records: Vec<Record>) {
+        match self.find(sender, &records).await {
+            Ok((acting, found)) => {
+                self.parts.breaker.answered(records.len());
+                let each = futures_util::stream::iter(records).for_each_concurrent(LAST_LOOKS, |record| {
+                    let (acting, found) = (&acting, &found);
+                    async move { note(self.looked_up(acting, record, found).await) }
+                });
+                each.await;
+            }
+            Err(error) => {
+                tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
+                if is_outage(&error) {
+                    self.parts.breaker.failed(self.parts.clock.uptime());
                 }
-                Err(error) => {
-                    tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
-                    if is_outage(&error) {
-                        self.parts.breaker.failed(self.parts.clock.uptime());
-                    }
-                    for record in records {
-                        let attempts = record.work.map_or(0, |work| work.attempts);
-                        let wait =
-                            error.retry_after(self.parts.clock.now()).unwrap_or_else(|| backoff(attempts));
-                        note(self.postpone(record, wait, None).await);
-                    }
+                for record in records {
+                    let attempts = record.work.map_or(0, |work| work.attempts);
+                    let wait = error.retry_after(self.parts.clock.now()).unwrap_or_else(|| backoff(attempts));
+                    note(self.postpone(record, wait, None).await);
                 }
             }
         }

@@ -70,6 +70,7 @@ async fn end_of(daemon: &TestDaemon, number: usize) -> (String, String) {
     let key = format!("order-{number}");
     let prefer = if number.is_multiple_of(2) { "respond-async" } else { "wait=2" };
     let mut promised: Option<String> = None;
+    let mut last = String::new();
     for _ in 0..4_000 {
         let answer = daemon.create_with(&key, &order(), &[("prefer", prefer)]).await;
         match answer.status.as_u16() {
@@ -84,9 +85,10 @@ async fn end_of(daemon: &TestDaemon, number: usize) -> (String, String) {
                 return (key, answer.code().to_owned());
             }
         }
+        last = answer.text;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("{key} never ended");
+    panic!("{key} never ended: {last}");
 }
 
 fn same(promised: &mut Option<String>, answer: &Reply) {
