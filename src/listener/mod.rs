@@ -319,11 +319,7 @@ where
         seen.request(request.version() == http::Version::HTTP_2);
         request.extensions_mut().insert(peer.clone());
         let (answer, seen) = (handler(request), Arc::clone(&seen));
-        async move {
-            let answer = answer.await;
-            seen.answered();
-            answer
-        }
+        async move { answer.await.map(|response| response.map(|body| seen.until_sent(body))) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(100);

@@ -19,10 +19,15 @@ use std::{
     time::Duration,
 };
 
+use axum::body::Body;
+use http_body::Body as _;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
+
+/// A body of known size up to here leaves with its head.
+const AT_ONCE: u64 = 64 * 1024;
 
 /// A request's head is awaited: the connection is new, or the head has begun to arrive.
 const HEAD: u8 = 0;
@@ -53,8 +58,16 @@ impl Progress {
         self.state.store(if is_multiplexed { MULTIPLEXED } else { SERVING }, Ordering::Relaxed);
     }
 
-    /// The answer to it is made.
-    pub(super) fn answered(&self) {
+    /// The answer to it is made; it is being served until all of that is sent.
+    pub(super) fn until_sent(self: Arc<Self>, body: Body) -> Body {
+        let sent = Sent(self);
+        if body.size_hint().exact().is_some_and(|bytes| bytes <= AT_ONCE) {
+            return body;
+        }
+        Body::new(Tracked { body, _sent: sent })
+    }
+
+    fn sent(&self) {
         if self.state.load(Ordering::Relaxed) == SERVING {
             self.enter(REST);
         }
@@ -92,6 +105,43 @@ impl Progress {
             // What it is doing changes meanwhile, and how much room there is.
             tokio::time::sleep(left.min(head)).await;
         }
+    }
+}
+
+/// Says so when it is dropped, which hyper does with a body that is sent or given up.
+#[derive(Debug)]
+struct Sent(Arc<Progress>);
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.0.sent();
+    }
+}
+
+/// A body that tells its end.
+#[derive(Debug)]
+struct Tracked {
+    body: Body,
+    _sent: Sent,
+}
+
+impl http_body::Body for Tracked {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -176,7 +226,18 @@ mod tests {
                 tokio::time::sleep(5 * HEADER).await;
                 "late"
             };
-            let router = Router::new().route("/quick", get(|| async { "soon" })).route("/slow", get(slow));
+            let streamed = || async {
+                let pieces = futures_util::stream::unfold(0, |number| async move {
+                    tokio::time::sleep(2 * HEADER).await;
+                    (number < 3)
+                        .then(|| (Ok::<_, std::convert::Infallible>(["a", "b", "c"][number]), number + 1))
+                });
+                Body::from_stream(pieces)
+            };
+            let router = Router::new()
+                .route("/quick", get(|| async { "soon" }))
+                .route("/slow", get(slow))
+                .route("/streamed", get(streamed));
             let limits =
                 Limits { connections, header: HEADER, idle: Duration::from_secs(3_600), ..Limits::default() };
             tokio::spawn(bound.serve(router, limits, stop.clone()));
@@ -235,6 +296,20 @@ mod tests {
         for socket in [silent, slow, second] {
             until_closed(socket).await;
         }
+    }
+
+    #[tokio::test]
+    async fn s5_an_answer_that_streams_is_not_cut_for_want_of_room() {
+        let served = Served::start(4).await;
+        let streams = (0..4).map(|_| async {
+            let mut socket = served.connect().await;
+            ask(&mut socket, "GET /streamed HTTP/1.1\r\nhost: x\r\n\r\n", "c\r\n0\r\n\r\n").await;
+            socket
+        });
+        let _all_at_rest = futures_util::future::join_all(streams).await;
+        let mut next = served.connect().await;
+        let asked = ask(&mut next, GET, "soon");
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("one makes room");
     }
 
     #[tokio::test]
