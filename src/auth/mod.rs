@@ -21,6 +21,8 @@
 
 mod accounts;
 mod key_place;
+mod key_watch;
+mod registry;
 
 pub mod access_token;
 pub mod assertion;
@@ -57,10 +59,7 @@ pub use self::{
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -70,9 +69,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::{
     clock_offset::{ClockOffset, Offset},
     identity::AccountServer,
-    impersonation::GrantSource,
     key_ring::{KeyRing, KeyRings},
-    retry::Retry,
     signer_process::SignerProcess,
     token_cache::{Miss, Record, Surroundings, TokenCache},
     user_info::AccountChoice,
@@ -80,8 +77,6 @@ use self::{
 pub use crate::lifecycle::Spawner;
 use crate::{clock::SharedClock, http_client::HttpClient};
 
-/// How often key files are looked at. A change is to be taken up within 10 s (rule T10).
-const KEY_WATCH: Duration = Duration::from_secs(2);
 /// Far above any number of senders that one daemon uses at once.
 const MAX_SENDERS: u64 = 100_000;
 /// moka's own clock collects what ours forgot; it decides nothing.
@@ -243,42 +238,6 @@ impl Auth {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Adds a sender, or replaces the one of that name. Reads its keys; sends nothing.
-    ///
-    /// Fails only if not one key can be read; other defects are in the status.
-    pub async fn register(&self, name: &str, sender: Impersonation) -> Result<(), signing_key::Error> {
-        let all = vec![(Arc::from(name), sender)];
-        self.register_all(all).await.map_err(|(_, error)| error)
-    }
-
-    /// As [`register`](Self::register), for many at once: thousands of senders of one integration key share
-    /// what is read of their keys. Fails with the name of the first sender that has none.
-    pub async fn register_all(
-        &self,
-        new: Vec<(Arc<str>, Impersonation)>,
-    ) -> Result<(), (Arc<str>, signing_key::Error)> {
-        let (mut made, mut is_watchable) = (Vec::with_capacity(new.len()), false);
-        {
-            let mut rings = self.inner.rings.lock().await;
-            for (name, sender) in new {
-                let keys = rings.ring(&sender, self.inner.signer.as_ref(), &self.inner.clock).await;
-                let keys = keys.map_err(|error| (Arc::clone(&name), error))?;
-                is_watchable |= keys.is_watchable();
-                made.push(self.impersonating(&name, sender, keys));
-            }
-        }
-        self.insert(made);
-        if is_watchable {
-            self.watch_keys();
-        }
-        Ok(())
-    }
-
-    /// Adds a sender whose tokens come from elsewhere, or replaces the one of that name.
-    pub fn register_source(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) {
-        self.replace(name, Some(Arc::new(self.sender_with(name, source, account))));
-    }
-
     /// The authorization code grant, for users who are no senders yet.
     pub fn code_grant(&self) -> CodeGrant {
         CodeGrant {
@@ -298,11 +257,6 @@ impl Auth {
     /// Whether there is a sender of that name.
     pub fn has(&self, name: &str) -> bool {
         self.inner.senders.load().contains_key(name)
-    }
-
-    /// Removes a sender. Who waits for its token is told that there is none.
-    pub fn unregister(&self, name: &str) {
-        self.replace(name, None);
     }
 
     /// The names of all senders, sorted.
@@ -409,34 +363,6 @@ impl Auth {
         self.inner.signer.as_ref().map(SignerProcess::status)
     }
 
-    /// How a sender stands.
-    pub fn status(&self, name: &str) -> Result<SenderStatus, Arc<Error>> {
-        Ok(self.status_of(&*self.sender(name)?))
-    }
-
-    /// How all senders stand, by name.
-    pub fn statuses(&self) -> Vec<SenderStatus> {
-        let senders = self.inner.senders.load_full();
-        let mut all: Vec<_> = senders.values().map(|sender| self.status_of(sender)).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
-    }
-
-    /// How those senders stand whose token is in use, or is being tried for, by name. With thousands of
-    /// senders, most of which rest, this is what tells something.
-    pub fn statuses_in_use(&self) -> Vec<SenderStatus> {
-        let senders = self.inner.senders.load_full();
-        let in_use = senders.values().filter(|sender| sender.live().is_some());
-        let mut all: Vec<_> = in_use.map(|sender| self.status_of(sender)).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
-    }
-
-    /// How all senders stand, or, of very many, those in use: with those that rest nothing happens.
-    pub fn statuses_that_tell(&self) -> Vec<SenderStatus> {
-        if self.is_crowded() { self.statuses_in_use() } else { self.statuses() }
-    }
-
     /// Wakes every sender that is in use (rule T4).
     pub async fn wake_those_in_use(&self) {
         for status in self.statuses_in_use() {
@@ -456,37 +382,6 @@ impl Auth {
         self.inner.closed.cancel();
     }
 
-    fn status_of(&self, sender: &Sender) -> SenderStatus {
-        let cache = sender.live().map(|cache| cache.status());
-        let now = self.inner.offset.corrected_now();
-        let keys = sender.keys.as_ref().map(|keys| keys.status()).unwrap_or_default();
-        let user_id = sender.impersonation.as_ref().map(|who| who.user_id);
-        let who = (Arc::clone(&sender.name), user_id);
-        let status = SenderStatus::new(who, cache.as_ref(), &sender.record, keys, now);
-        let failure = status.failure.map(|failure| {
-            let error = self.explained(&sender.name, failure.error);
-            status::SenderFailure { error, ..failure }
-        });
-        SenderStatus { misplaced: sender.misplaced.load_full(), failure, ..status }
-    }
-
-    /// What the account server cannot know of a failure, and we do: that the user id is an account's, or that
-    /// somebody else consented.
-    fn explained(&self, name: &str, error: Arc<Error>) -> Arc<Error> {
-        let senders = self.inner.senders.load();
-        let Some(sender) = senders.get(name) else { return error };
-        match (&*error, &sender.impersonation) {
-            (Error::ConsentRequired, _) => sender.consented_other.load_full().unwrap_or(error),
-            (Error::UserUnknown, Some(who)) => {
-                let id = uuid::Uuid::from(who.user_id);
-                let is_known = self.inner.users.iter().any(|(_, user)| user.has_account(id));
-                let is_meant = senders.values().any(|other| other.account == AccountChoice::Id(id));
-                if is_known || is_meant { Arc::new(Error::UserIsAccount) } else { error }
-            }
-            _ => error,
-        }
-    }
-
     fn observe(&self, sent: Duration, date: Option<jiff::Timestamp>) {
         if let Some(date) = date {
             self.inner.offset.observe(sent, self.inner.clock.uptime(), date);
@@ -496,65 +391,6 @@ impl Auth {
     fn sender(&self, name: &str) -> Result<Arc<Sender>, Arc<Error>> {
         let senders = self.inner.senders.load();
         senders.get(name).cloned().ok_or_else(|| Arc::new(Error::SenderUnknown))
-    }
-
-    fn sender_with(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) -> Sender {
-        Sender {
-            name: Arc::from(name),
-            number: self.inner.numbers.fetch_add(1, Ordering::Relaxed),
-            impersonation: None,
-            account,
-            consented_other: ArcSwapOption::empty(),
-            misplaced: ArcSwapOption::empty(),
-            keys: None,
-            source,
-            record: Arc::default(),
-            live: ArcSwapOption::empty(),
-            closed: self.inner.closed.child_token(),
-        }
-    }
-
-    /// Adds senders in one step, or replaces those of their names.
-    fn insert(&self, made: Vec<Sender>) {
-        let mut replaced = Vec::new();
-        let _guard = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut senders = HashMap::clone(&self.inner.senders.load());
-        for sender in made {
-            replaced.extend(senders.insert(Arc::clone(&sender.name), Arc::new(sender)));
-        }
-        self.inner.senders.store(Arc::new(senders));
-        for old in &replaced {
-            self.forget(old);
-        }
-    }
-
-    /// A sender that mints by JWT Grant.
-    fn impersonating(&self, name: &str, sender: Impersonation, keys: Arc<KeyRing>) -> Sender {
-        let exchange = GrantSource::new(
-            self.inner.client.clone(),
-            self.inner.server.clone(),
-            &sender,
-            Arc::clone(&keys),
-            Arc::clone(&self.inner.offset),
-            Arc::clone(&self.inner.clock),
-        );
-        let seed = seed_of(self.inner.options.seed, name);
-        let retry = Retry::new(exchange, Arc::clone(&self.inner.clock), seed);
-        let made = self.sender_with(name, Arc::new(retry), sender.account.clone());
-        Sender { impersonation: Some(sender), keys: Some(keys), ..made }
-    }
-
-    fn replace(&self, name: &str, new: Option<Arc<Sender>>) {
-        let _guard = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut senders = HashMap::clone(&self.inner.senders.load());
-        let old = senders.remove(name);
-        if let Some(new) = new {
-            senders.insert(Arc::clone(&new.name), new);
-        }
-        self.inner.senders.store(Arc::new(senders));
-        if let Some(old) = old {
-            self.forget(&old);
-        }
     }
 
     /// The sender's live cache, made if there is none.
@@ -603,62 +439,6 @@ impl Auth {
     /// What is known of the sender's user.
     fn user_of(&self, sender: &Sender) -> Arc<accounts::User> {
         self.inner.users.get_with(sender.number, Arc::default)
-    }
-
-    /// A sender is gone, or another has its name.
-    fn forget(&self, old: &Sender) {
-        old.closed.cancel();
-        self.inner.caches.invalidate(&old.number);
-        self.inner.users.invalidate(&old.number);
-    }
-
-    /// Looks at all key files every two seconds, for as long as this lives.
-    fn watch_keys(&self) {
-        {
-            let mut watch = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
-            if std::mem::replace(&mut watch.is_running, true) {
-                return;
-            }
-        }
-        let (inner, clock) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.clock));
-        let closed = self.inner.closed.clone();
-        self.inner.spawner.spawn(async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    () = closed.cancelled() => return,
-                    () = clock.sleep(KEY_WATCH) => {}
-                }
-                let Some(inner) = inner.upgrade() else { return };
-                Self { inner }.look_at_keys().await;
-            }
-        });
-    }
-
-    /// Looks at each ring once, and has what is new in it, or worth another try, proven by a mint of its own
-    /// while the old token serves.
-    ///
-    /// One sender proves for all that share the ring: one that has a token, so that it is the key that is
-    /// tried and not the sender. With nobody in use it is the next mint that proves.
-    async fn look_at_keys(&self) {
-        let senders = self.inner.senders.load_full();
-        let mut rings: HashMap<usize, (&Arc<KeyRing>, Vec<&Arc<Sender>>)> = HashMap::new();
-        for sender in senders.values() {
-            if let Some(keys) = &sender.keys {
-                let ring = rings.entry(Arc::as_ptr(keys).addr()).or_insert_with(|| (keys, Vec::new()));
-                ring.1.push(sender);
-            }
-        }
-        for (keys, shared_by) in rings.into_values() {
-            if !(keys.look().await | keys.has_retry()) {
-                continue;
-            }
-            let has_token = |sender: &&&Arc<Sender>| self.ready(&sender.name).is_some();
-            let in_use = || shared_by.iter().find(|sender| sender.live().is_some());
-            if let Some(sender) = shared_by.iter().find(has_token).or_else(in_use) {
-                let _ = self.wake(&sender.name).await;
-            }
-        }
     }
 }
 

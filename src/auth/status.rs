@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
+    Auth, Sender,
     access_token::Band,
     consent::Consent,
     error::Error,
     identity::UserId,
     key_ring::KeyStatus,
     token_cache::{CacheStatus, Record},
+    user_info::AccountChoice,
 };
 
 /// How a sender stands at one moment. Times are the upstream's, as far as we know them (rule T9).
@@ -97,5 +99,66 @@ impl SenderStatus {
     /// Whether a caller who asks now gets a token.
     pub fn has_token(&self) -> bool {
         self.band != Band::None
+    }
+}
+
+impl Auth {
+    /// How a sender stands.
+    pub fn status(&self, name: &str) -> Result<SenderStatus, Arc<Error>> {
+        Ok(self.status_of(&*self.sender(name)?))
+    }
+
+    /// How all senders stand, by name.
+    pub fn statuses(&self) -> Vec<SenderStatus> {
+        let senders = self.inner.senders.load_full();
+        let mut all: Vec<_> = senders.values().map(|sender| self.status_of(sender)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// How those senders stand whose token is in use, or is being tried for, by name. With thousands of
+    /// senders, most of which rest, this is what tells something.
+    pub fn statuses_in_use(&self) -> Vec<SenderStatus> {
+        let senders = self.inner.senders.load_full();
+        let in_use = senders.values().filter(|sender| sender.live().is_some());
+        let mut all: Vec<_> = in_use.map(|sender| self.status_of(sender)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// How all senders stand, or, of very many, those in use: with those that rest nothing happens.
+    pub fn statuses_that_tell(&self) -> Vec<SenderStatus> {
+        if self.is_crowded() { self.statuses_in_use() } else { self.statuses() }
+    }
+
+    fn status_of(&self, sender: &Sender) -> SenderStatus {
+        let cache = sender.live().map(|cache| cache.status());
+        let now = self.inner.offset.corrected_now();
+        let keys = sender.keys.as_ref().map(|keys| keys.status()).unwrap_or_default();
+        let user_id = sender.impersonation.as_ref().map(|who| who.user_id);
+        let who = (Arc::clone(&sender.name), user_id);
+        let status = SenderStatus::new(who, cache.as_ref(), &sender.record, keys, now);
+        let failure = status.failure.map(|failure| {
+            let error = self.explained(&sender.name, failure.error);
+            SenderFailure { error, ..failure }
+        });
+        SenderStatus { misplaced: sender.misplaced.load_full(), failure, ..status }
+    }
+
+    /// What the account server cannot know of a failure, and we do: that the user id is an account's, or that
+    /// somebody else consented.
+    pub(super) fn explained(&self, name: &str, error: Arc<Error>) -> Arc<Error> {
+        let senders = self.inner.senders.load();
+        let Some(sender) = senders.get(name) else { return error };
+        match (&*error, &sender.impersonation) {
+            (Error::ConsentRequired, _) => sender.consented_other.load_full().unwrap_or(error),
+            (Error::UserUnknown, Some(who)) => {
+                let id = uuid::Uuid::from(who.user_id);
+                let is_known = self.inner.users.iter().any(|(_, user)| user.has_account(id));
+                let is_meant = senders.values().any(|other| other.account == AccountChoice::Id(id));
+                if is_known || is_meant { Arc::new(Error::UserIsAccount) } else { error }
+            }
+            _ => error,
+        }
     }
 }

@@ -197,19 +197,26 @@ async fn t10_the_next_key_in_order_is_tried() {
     assert_eq!(daemon.key_states(), [KeyState::Active, KeyState::Standby]);
 }
 
-#[tokio::test]
-async fn t10_a_new_key_is_proven_before_the_old_one_retires() {
+/// A daemon in whose key file stands a new key now, which was tried and is not registered: the old one goes
+/// on. Answers both keys; the folder holds the file.
+async fn with_a_new_key_that_waits() -> (Daemon, TempDir, [String; 2]) {
     let daemon = Daemon::start(0).await;
     let dir = TempDir::new();
-    let (old, new) = (fresh_key(), fresh_key());
-    daemon.server.keys.lock().unwrap().push(old.clone());
-    daemon.register(vec![KeySource::File(dir.write("key.pem", &old))]).await;
+    let keys = [fresh_key(), fresh_key()];
+    daemon.server.keys.lock().unwrap().push(keys[0].clone());
+    daemon.register(vec![KeySource::File(dir.write("key.pem", &keys[0]))]).await;
     daemon.auth.token("system").await.unwrap();
-    // The file changes before the new key is registered: the old one goes on.
-    dir.write("key.pem", &new);
-    daemon.until("tried", |s| s.keys.len() == 2 && s.keys[0].state == KeyState::Rejected).await;
+    dir.write("key.pem", &keys[1]);
+    // The mint that tried it went on to the old key, and has ended.
+    daemon.until("tried", |s| s.keys[0].state == KeyState::Rejected && s.mints[0] == ("ok", 2)).await;
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
     assert!(daemon.auth.status("system").unwrap().failure.is_none());
+    (daemon, dir, keys)
+}
+
+#[tokio::test]
+async fn t10_a_new_key_is_proven_before_the_old_one_retires() {
+    let (daemon, _dir, [_, new]) = with_a_new_key_that_waits().await;
     // It is registered, and the old one removed.
     *daemon.server.keys.lock().unwrap() = vec![new];
     daemon.pass(5);
@@ -219,23 +226,13 @@ async fn t10_a_new_key_is_proven_before_the_old_one_retires() {
 
 #[tokio::test]
 async fn t10_a_new_key_whose_public_half_is_registered_later_is_tried_again_within_minutes() {
-    let daemon = Daemon::start(0).await;
-    let dir = TempDir::new();
-    let (old, new) = (fresh_key(), fresh_key());
-    daemon.server.keys.lock().unwrap().push(old.clone());
-    daemon.register(vec![KeySource::File(dir.write("key.pem", &old))]).await;
-    daemon.auth.token("system").await.unwrap();
-    dir.write("key.pem", &new);
-    // The mint that tried it went on to the old key, and has ended.
-    daemon.until("tried", |s| s.keys[0].state == KeyState::Rejected && s.mints[0] == ("ok", 2)).await;
-    let mut keys = daemon.server.keys.lock().unwrap().clone();
-    keys.push(new);
-    *daemon.server.keys.lock().unwrap() = keys;
-    let (before, mints) = (daemon.clock.uptime(), daemon.server.exchanges());
+    let (daemon, _dir, [_, new]) = with_a_new_key_that_waits().await;
+    daemon.server.keys.lock().unwrap().push(new);
+    let (before, exchanges) = (daemon.clock.uptime(), daemon.server.exchanges());
     daemon.until("proven", |s| s.keys.len() == 1 && s.keys[0].state == KeyState::Active).await;
     let took = daemon.clock.uptime().saturating_sub(before);
     assert!(took >= Duration::from_secs(30) && took < Duration::from_secs(300), "{took:?}");
-    assert_eq!(daemon.server.exchanges() - mints, 1, "the key that waits is what was minted for");
+    assert_eq!(daemon.server.exchanges() - exchanges, 1, "the key that waits is what was minted for");
 }
 
 #[tokio::test]

@@ -1,0 +1,69 @@
+//! Looks at key files, and has a key that is new or worth another try proven by a mint (rule T10).
+//!
+//! It must never keep a daemon alive, and never take a token away: the old one serves while a key is proven.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use super::{Auth, key_ring::KeyRing};
+
+/// How often key files are looked at. A change is to be taken up within 10 s (rule T10).
+const EVERY: Duration = Duration::from_secs(2);
+
+impl Auth {
+    /// Looks at all key files from now on, for as long as this lives.
+    pub(super) fn watch_keys(&self) {
+        {
+            let mut watch = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
+            if std::mem::replace(&mut watch.is_running, true) {
+                return;
+            }
+        }
+        let (inner, clock) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.clock));
+        let closed = self.inner.closed.clone();
+        self.inner.spawner.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = closed.cancelled() => return,
+                    () = clock.sleep(EVERY) => {}
+                }
+                let Some(inner) = inner.upgrade() else { return };
+                Self { inner }.look_at_keys().await;
+            }
+        });
+    }
+
+    /// Looks at each ring once, whoever shares it.
+    async fn look_at_keys(&self) {
+        let senders = self.inner.senders.load_full();
+        let rings: HashMap<usize, &Arc<KeyRing>> = senders
+            .values()
+            .filter_map(|sender| sender.keys.as_ref())
+            .map(|ring| (Arc::as_ptr(ring).addr(), ring))
+            .collect();
+        for ring in rings.into_values() {
+            // Both are asked: one mint is an answer to both.
+            if ring.look().await | ring.has_retry() {
+                self.have_proven(ring);
+            }
+        }
+    }
+
+    /// Has one sender mint for all that share the ring: one that has a token, so that it is the key that is
+    /// tried and not the sender. With nobody in use it is the next mint that proves.
+    fn have_proven(&self, ring: &Arc<KeyRing>) {
+        let senders = self.inner.senders.load();
+        let sharing = || {
+            let shares = |keys: &Arc<KeyRing>| Arc::ptr_eq(keys, ring);
+            senders.values().filter(move |sender| sender.keys.as_ref().is_some_and(shares))
+        };
+        let live = || sharing().filter_map(|sender| sender.live());
+        if let Some(cache) = live().find(|cache| cache.ready().is_some()).or_else(|| live().next()) {
+            cache.wake();
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Which senders there are: they come from the settings and from callers, and go while others are read.
+//!
+//! The table is replaced as a whole, so that a reader never waits for one who changes it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
+
+use arc_swap::ArcSwapOption;
+
+use super::{
+    Auth, Impersonation, Sender, TokenSource, impersonation::GrantSource, key_ring::KeyRing, retry::Retry,
+    seed_of, signing_key, user_info::AccountChoice,
+};
+
+impl Auth {
+    /// Adds a sender, or replaces the one of that name. Reads its keys; sends nothing.
+    ///
+    /// Fails only if not one key can be read; other defects are in the status.
+    pub async fn register(&self, name: &str, sender: Impersonation) -> Result<(), signing_key::Error> {
+        let all = vec![(Arc::from(name), sender)];
+        self.register_all(all).await.map_err(|(_, error)| error)
+    }
+
+    /// As [`register`](Self::register), for many at once: thousands of senders of one integration key share
+    /// what is read of their keys. Fails with the name of the first sender that has none.
+    pub async fn register_all(
+        &self,
+        new: Vec<(Arc<str>, Impersonation)>,
+    ) -> Result<(), (Arc<str>, signing_key::Error)> {
+        let (mut made, mut is_watchable) = (Vec::with_capacity(new.len()), false);
+        {
+            let mut rings = self.inner.rings.lock().await;
+            for (name, sender) in new {
+                let keys = rings.ring(&sender, self.inner.signer.as_ref(), &self.inner.clock).await;
+                let keys = keys.map_err(|error| (Arc::clone(&name), error))?;
+                is_watchable |= keys.is_watchable();
+                made.push(self.impersonating(&name, sender, keys));
+            }
+        }
+        self.insert(made);
+        if is_watchable {
+            self.watch_keys();
+        }
+        Ok(())
+    }
+
+    /// Adds a sender whose tokens come from elsewhere, or replaces the one of that name.
+    pub fn register_source(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) {
+        self.replace(name, Some(Arc::new(self.sender_with(name, source, account))));
+    }
+
+    /// Removes a sender. Who waits for its token is told that there is none.
+    pub fn unregister(&self, name: &str) {
+        self.replace(name, None);
+    }
+
+    fn sender_with(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) -> Sender {
+        Sender {
+            name: Arc::from(name),
+            number: self.inner.numbers.fetch_add(1, Ordering::Relaxed),
+            impersonation: None,
+            account,
+            consented_other: ArcSwapOption::empty(),
+            misplaced: ArcSwapOption::empty(),
+            keys: None,
+            source,
+            record: Arc::default(),
+            live: ArcSwapOption::empty(),
+            closed: self.inner.closed.child_token(),
+        }
+    }
+
+    /// Adds senders in one step, or replaces those of their names.
+    fn insert(&self, made: Vec<Sender>) {
+        let mut replaced = Vec::new();
+        let _guard = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut senders = HashMap::clone(&self.inner.senders.load());
+        for sender in made {
+            replaced.extend(senders.insert(Arc::clone(&sender.name), Arc::new(sender)));
+        }
+        self.inner.senders.store(Arc::new(senders));
+        for old in &replaced {
+            self.forget(old);
+        }
+    }
+
+    /// A sender that mints by JWT Grant.
+    fn impersonating(&self, name: &str, sender: Impersonation, keys: Arc<KeyRing>) -> Sender {
+        let exchange = GrantSource::new(
+            self.inner.client.clone(),
+            self.inner.server.clone(),
+            &sender,
+            Arc::clone(&keys),
+            Arc::clone(&self.inner.offset),
+            Arc::clone(&self.inner.clock),
+        );
+        let seed = seed_of(self.inner.options.seed, name);
+        let retry = Retry::new(exchange, Arc::clone(&self.inner.clock), seed);
+        let made = self.sender_with(name, Arc::new(retry), sender.account.clone());
+        Sender { impersonation: Some(sender), keys: Some(keys), ..made }
+    }
+
+    fn replace(&self, name: &str, new: Option<Arc<Sender>>) {
+        let _guard = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut senders = HashMap::clone(&self.inner.senders.load());
+        let old = senders.remove(name);
+        if let Some(new) = new {
+            senders.insert(Arc::clone(&new.name), new);
+        }
+        self.inner.senders.store(Arc::new(senders));
+        if let Some(old) = old {
+            self.forget(&old);
+        }
+    }
+
+    /// A sender is gone, or another has its name.
+    fn forget(&self, old: &Sender) {
+        old.closed.cancel();
+        self.inner.caches.invalidate(&old.number);
+        self.inner.users.invalidate(&old.number);
+    }
+}
