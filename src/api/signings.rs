@@ -21,7 +21,7 @@ use crate::{
     },
     domain::{Draft, LinkId, Phone, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
     esign::PurgeScope,
-    objects::{Invalids, duration, parse_create, show},
+    objects::{Invalids, duration, parse_create, preflight, show},
     signing::{Ask, Created, digest},
     store::Filter,
     telemetry::metrics::IdempotencyResult,
@@ -125,7 +125,7 @@ async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Respons
     let checks: Vec<_> = found.iter().map(|(check, _)| *check).collect();
     match Problem::join(found.into_iter().filter_map(|(_, result)| result.err())) {
         Some(problem) => Err(problem),
-        None => Ok(json(StatusCode::OK, show::preflight(&checks, &files))),
+        None => Ok(json(StatusCode::OK, preflight::found(&checks, &files))),
     }
 }
 

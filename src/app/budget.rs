@@ -5,10 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    app::Parts,
-    domain::{AccountId, Event, EventId, EventKind},
+    app::{Parts, announce::announce},
+    domain::{AccountId, EventKind},
     esign::AccountBudget,
-    objects::show::BudgetEvent,
+    objects::event::BudgetEvent,
     telemetry::metrics::Window,
 };
 
@@ -55,44 +55,27 @@ async fn tell(parts: &Parts, told: &mut HashMap<AccountId, Timestamp>) {
         if is_told || !budget.is_low(&spent.remaining) {
             continue;
         }
-        if let Err(error) = parts.store.add_events(events(parts, &spent, now)).await {
-            tracing::warn!(event = EventKind::BudgetLow.as_str(), %error, "not told yet");
-            continue;
+        let mut callers: Vec<_> =
+            spent.senders.iter().flat_map(|sender| parts.callers.of_sender(sender)).collect();
+        callers.sort();
+        callers.dedup();
+        let data = |sequence| {
+            let left = &spent.remaining;
+            let event = BudgetEvent {
+                id: spent.account.as_str(),
+                hour_limit: left.hour_limit,
+                hour_remaining: left.hour,
+                resets_at: left.resets_at,
+                exhausted_at: budget.forecast(&spent.account).exhausted_at,
+                sequence,
+            };
+            event.data()
+        };
+        match announce(parts, EventKind::BudgetLow, callers, data).await {
+            Ok(()) => drop(told.insert(spent.account, spent.remaining.resets_at)),
+            Err(error) => tracing::warn!(event = EventKind::BudgetLow.as_str(), %error, "not told yet"),
         }
-        parts.hub.published();
-        told.insert(spent.account, spent.remaining.resets_at);
     }
-}
-
-fn events(parts: &Parts, spent: &AccountBudget, now: Timestamp) -> Vec<Event> {
-    // Nothing counts an account's events; the time orders them, also over restarts and between daemons.
-    let sequence = now.as_millisecond().unsigned_abs();
-    let exhausted_at = parts.esign.budget().forecast(&spent.account).exhausted_at;
-    let data = BudgetEvent {
-        object: "budget",
-        id: spent.account.as_str(),
-        hour_limit: spent.remaining.hour_limit,
-        hour_remaining: spent.remaining.hour,
-        resets_at: spent.remaining.resets_at,
-        exhausted_at,
-        sequence,
-    };
-    let data = data.data();
-    let mut callers: Vec<_> =
-        spent.senders.iter().flat_map(|sender| parts.callers.of_sender(sender)).collect();
-    callers.sort();
-    callers.dedup();
-    let event = |caller| Event {
-        id: EventId::generate(now),
-        caller,
-        kind: EventKind::BudgetLow,
-        signing: None,
-        signer: None,
-        sequence,
-        at: now,
-        data: data.clone(),
-    };
-    callers.into_iter().map(event).collect()
 }
 
 /// Writes down what was counted up to the end.

@@ -7,10 +7,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    app::Parts,
+    app::{Parts, announce::announce},
     auth::{SenderStatus, consent::Consent},
-    domain::{Event, EventId, EventKind, SenderName},
-    objects::show,
+    domain::{EventKind, SenderName},
+    objects::event,
+    store,
 };
 
 /// What was last told of each sender.
@@ -29,13 +30,11 @@ impl News {
         for status in parts.auth.statuses_that_tell() {
             let before = self.0.get(&status.name).copied().unwrap_or_default();
             let (now, kind) = before.after(&status);
-            if let Some(kind) = kind {
-                let events = events(parts, &status, kind);
-                if let Err(error) = parts.store.add_events(events).await {
-                    tracing::warn!(sender = %status.name, event = kind.as_str(), %error, "not told yet");
-                    continue;
-                }
-                parts.hub.published();
+            if let Some(kind) = kind
+                && let Err(error) = tell(parts, &status, kind).await
+            {
+                tracing::warn!(sender = %status.name, event = kind.as_str(), %error, "not told yet");
+                continue;
             }
             self.0.insert(Arc::clone(&status.name), now);
         }
@@ -64,27 +63,14 @@ impl Told {
     }
 }
 
-fn events(parts: &Parts, status: &SenderStatus, kind: EventKind) -> Vec<Event> {
-    let now = parts.clock.now();
-    // Nothing counts a sender's events; the time orders them, also over restarts and between daemons.
-    let sequence = now.as_millisecond().unsigned_abs();
+async fn tell(parts: &Parts, status: &SenderStatus, kind: EventKind) -> Result<(), store::Error> {
     let state = match (status.has_token() || status.is_idle(), status.failure.is_some()) {
         (true, false) => "ready",
         (true, true) => "degraded",
         (false, _) => "not_ready",
     };
     let mode = parts.signings.settings().mode;
-    let data = show::sender_event(&status.name, mode, state, status.consent.as_str(), sequence);
     let callers = parts.callers.of_sender(&SenderName::new(Arc::clone(&status.name)));
-    let event = |caller| Event {
-        id: EventId::generate(now),
-        caller,
-        kind,
-        signing: None,
-        signer: None,
-        sequence,
-        at: now,
-        data: data.clone(),
-    };
-    callers.into_iter().map(event).collect()
+    let data = |sequence| event::sender(&status.name, mode, state, status.consent.as_str(), sequence);
+    announce(parts, kind, callers, data).await
 }

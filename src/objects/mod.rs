@@ -9,8 +9,10 @@
 
 pub mod create;
 pub mod duration;
+pub mod event;
 mod explain;
 pub mod invalid;
+pub mod preflight;
 pub mod show;
 
 pub use create::parse_create;

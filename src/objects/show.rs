@@ -45,52 +45,6 @@ pub fn event_data(signing: &Signing, sequence: u64, signer: Option<SignerId>) ->
     to_text(&object)
 }
 
-/// The object of an event about a sender: how it stands, and no more.
-pub fn sender_event(name: &str, mode: Mode, state: &str, consent: &str, sequence: u64) -> String {
-    #[derive(Serialize)]
-    struct Shown<'a> {
-        object: &'static str,
-        id: &'a str,
-        name: &'a str,
-        mode: &'static str,
-        state: &'a str,
-        consent: &'a str,
-        sequence: u64,
-    }
-    let mode = match mode {
-        Mode::Live => "live",
-        Mode::Test => "test",
-    };
-    let shown = Shown { object: "sender", id: name, name, mode, state, consent, sequence };
-    serde_json::to_string(&shown).unwrap_or_default()
-}
-
-/// The object of an event about an account's budget of upstream calls.
-#[derive(Debug, Serialize)]
-pub struct BudgetEvent<'a> {
-    /// `budget`.
-    pub object: &'static str,
-    /// The account's id.
-    pub id: &'a str,
-    /// Calls that the account has in an hour.
-    pub hour_limit: u64,
-    /// Left of them.
-    pub hour_remaining: u64,
-    /// When the hour begins anew.
-    pub resets_at: Timestamp,
-    /// When nothing will be left at the present pace, if that comes first.
-    pub exhausted_at: Option<Timestamp>,
-    /// Of two events, the later one has the higher number.
-    pub sequence: u64,
-}
-
-impl BudgetEvent<'_> {
-    /// As the event's `data`.
-    pub fn data(&self) -> String {
-        to_text(self)
-    }
-}
-
 /// One page of signings.
 pub fn signings(page: &[Signing], limit: usize) -> Bytes {
     let shown: Vec<_> = page.iter().take(limit).map(|signing| SigningObject::of(signing, &[], &[])).collect();
@@ -156,35 +110,6 @@ pub fn events(page: &[Event], limit: usize) -> Bytes {
     list(shown, next_cursor)
 }
 
-/// What was seen of a file that an envelope is to hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SeenFile {
-    /// The name that people see.
-    pub name: String,
-    /// Its size, decoded.
-    pub bytes: usize,
-    /// How many pages it has.
-    pub pages: usize,
-}
-
-/// What a dry run has looked at, all of it well.
-pub fn preflight(checks: &[&str], documents: &[SeenFile]) -> Bytes {
-    #[derive(Serialize)]
-    struct Preflight<'a> {
-        object: &'static str,
-        ok: bool,
-        checks: Vec<Check<'a>>,
-        documents: &'a [SeenFile],
-    }
-    #[derive(Serialize)]
-    struct Check<'a> {
-        check: &'a str,
-        ok: bool,
-    }
-    let checks = checks.iter().map(|check| Check { check, ok: true }).collect();
-    to_bytes(&Preflight { object: "preflight", ok: true, checks, documents })
-}
-
 /// A webhook endpoint; its secret only when it was just made.
 pub fn endpoint(endpoint: &Endpoint, secret: Option<&Private<String>>) -> Bytes {
     to_bytes(&EndpointObject::of(endpoint, secret))
@@ -245,7 +170,7 @@ pub fn to_bytes<T: Serialize>(value: &T) -> Bytes {
     Bytes::from(to_vec(value))
 }
 
-fn to_text<T: Serialize>(value: &T) -> String {
+pub(super) fn to_text<T: Serialize>(value: &T) -> String {
     String::from_utf8(to_vec(value)).expect("JSON is UTF-8")
 }
 

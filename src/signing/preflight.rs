@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     domain::{Anchors, Document, Draft, document::Anchor},
-    objects::{Invalids, invalid::token, show::SeenFile},
+    objects::{Invalids, invalid::token, preflight::SeenFile},
     pdf,
     signing::{Error, Signings},
 };
