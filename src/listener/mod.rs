@@ -28,10 +28,10 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{io::InspectReader, sync::CancellationToken};
 use tower::Service;
 
-use self::patience::{Progress, Watched};
+use self::patience::Progress;
 use crate::tls::Name;
 
 /// What one listener lets its peers hold. Every limit is a number (rule S5).
@@ -330,7 +330,12 @@ where
         .max_header_list_size(32 * 1024)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(limits.header);
-    let stream = Watched { stream, progress: Arc::clone(&progress) };
+    let heard = Arc::clone(&progress);
+    let stream = InspectReader::new(stream, move |bytes: &[u8]| {
+        if !bytes.is_empty() {
+            heard.heard();
+        }
+    });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let [closing, retired] = ends;
     let ended = tokio::select! {
