@@ -228,28 +228,30 @@ impl Bench {
     }
 
     fn start_proxy(&self, tls: bool) -> (Process, String) {
-        let this = std::env::current_exe().expect("this program");
         let ca_file = self.upstream.ca_file.display().to_string();
         let mut arguments = vec!["proxy", self.origin(tls)];
         if tls {
             arguments.push(&ca_file);
         }
-        let process = Process::contender(&this, &arguments, &self.folder, &[]);
+        self.start_this(&arguments)
+    }
+
+    /// This program again, as what the first argument says.
+    fn start_this(&self, arguments: &[&str]) -> (Process, String) {
+        let this = std::env::current_exe().expect("this program");
+        let process = Process::contender(&this, arguments, &self.folder, &[]);
         let origin = process.said.clone();
         (process, origin)
     }
 
     fn start_floor(&self, durable: bool) -> (Process, String) {
-        let this = std::env::current_exe().expect("this program");
         let file =
             self.folder.join(format!("floor-{}.db", uuid::Uuid::new_v4().simple())).display().to_string();
         let mut arguments = vec!["floor", self.origin(false)];
         if durable {
             arguments.push(&file);
         }
-        let process = Process::contender(&this, &arguments, &self.folder, &[]);
-        let origin = process.said.clone();
-        (process, origin)
+        self.start_this(&arguments)
     }
 
     fn start_countersign(&self, store: &str, durability: &str, links: bool, tls: bool) -> (Process, String) {
