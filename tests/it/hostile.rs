@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::demo::Demo;
+use crate::{demo::Demo, process::resident_kib};
 
 /// The listeners, with a path that each answers with 200 or 404 to anybody.
 const LISTENERS: [(&str, &str); 3] =
@@ -35,9 +35,7 @@ impl Target {
     }
 
     fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.demo.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        resident_kib(self.demo.pid())
     }
 
     fn host(&self, listener: &str) -> &str {

@@ -2,12 +2,9 @@
 //! The emulator keeps the vendor's 34 MiB, so an upstream of the test's own stands before it: it hands the
 //! account server's calls on and lets large bodies run through its fingers.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use axum::{Router, body::Body, extract::Request, response::Response, routing::any};
@@ -17,11 +14,12 @@ use futures_util::{StreamExt as _, stream};
 use crate::{
     harness::{CALLER_KEY, TempDir, TestDaemon, http_client},
     kills::start,
+    process::{peak_kib, resident_kib},
 };
 
 const SIZE: usize = 100 * 1024 * 1024;
 /// What the daemon may hold more at its peak than before: buffers of sockets, and what is kept of a body.
-const ROOM_KIB: usize = 12 * 1024;
+const ROOM_KIB: u64 = 12 * 1024;
 
 #[tokio::test]
 async fn a_hundred_megabytes_run_through_in_constant_memory() {
@@ -124,18 +122,4 @@ async fn handed_on(emulator: &str, request: Request) -> Response {
         back = back.header(name, value);
     }
     back.body(Body::from(answer.bytes().await.unwrap())).unwrap()
-}
-
-fn resident_kib(pid: u32) -> usize {
-    status_kib(pid, "VmRSS:")
-}
-
-fn peak_kib(pid: u32) -> usize {
-    status_kib(pid, "VmHWM:")
-}
-
-fn status_kib(pid: u32, field: &str) -> usize {
-    let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap();
-    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -35,6 +35,7 @@ mod pairing;
 mod passthrough;
 mod pkcs11;
 mod postgres;
+mod process;
 mod readme;
 mod reload;
 mod results;
