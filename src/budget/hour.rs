@@ -23,6 +23,8 @@ pub(super) struct Hour {
     ends: Duration,
     /// What the upstream calls its end; tells answers of different hours apart.
     reset: Option<Timestamp>,
+    /// When this hour began by the upstream's clock, if the hour before was known.
+    began: Option<Timestamp>,
     /// Calls we sent in it.
     ours: u64,
     /// How many of `ours` the store knows.
@@ -45,6 +47,7 @@ impl Hour {
             number: 0,
             ends: now.uptime.saturating_add(limits::until_top_of_hour(now.date)),
             reset: None,
+            began: None,
             ours: 0,
             reported: 0,
             others: 0,
@@ -63,8 +66,8 @@ impl Hour {
     }
 
     fn begin_next(&mut self, now: Now) {
-        let (refused_until, number) = (self.refused_until, self.number + 1);
-        *self = Self { number, refused_until, ..Self::new(self.limit, now) };
+        let (refused_until, number, began) = (self.refused_until, self.number + 1, self.reset);
+        *self = Self { number, refused_until, began, ..Self::new(self.limit, now) };
     }
 
     /// What is used up, for sure or possibly. `flying` calls have no answer yet.
@@ -133,9 +136,13 @@ impl Hour {
         }
     }
 
-    /// What the store should be told next, and in which hour of the calendar that was.
+    /// What the store should be told next, and under which hour of the calendar. The upstream's own hour where
+    /// it is known: by a clock that is behind, its first minutes would be added to the hour before.
     pub(super) fn unreported(&self, now: Now) -> (Timestamp, u64) {
-        let hour = now.date.as_second().div_euclid(3_600) * 3_600;
+        let of_upstream =
+            self.reset.map(|reset| reset.as_second() - 1).or(self.began.map(Timestamp::as_second));
+        let within = of_upstream.unwrap_or(now.date.as_second());
+        let hour = within.div_euclid(3_600) * 3_600;
         (Timestamp::from_second(hour).unwrap_or(Timestamp::MIN), self.ours - self.reported)
     }
 

@@ -27,13 +27,17 @@ impl Budget {
     pub async fn share(&self, store: &dyn Store) -> Result<(), store::Error> {
         for (id, account) in self.known() {
             let now = Now::read(&*self.clock);
-            let (hour, calls) = {
+            let (number, (hour, calls)) = {
                 let mut account = lock(&account);
                 account.roll(now);
-                account.hour.unreported(now)
+                (account.hour.number(), account.hour.unreported(now))
             };
             let spent = store.spend(&id, hour, calls).await?;
-            lock(&account).hour.shared(calls, spent.calls);
+            let hour = &mut lock(&account).hour;
+            // What was spent in an hour that ended meanwhile says nothing about this one.
+            if hour.number() == number {
+                hour.shared(calls, spent.calls);
+            }
         }
         self.share_bursts(store).await
     }
@@ -69,13 +73,17 @@ impl Budget {
 
     /// Writes down what the ledger has counted since the last time.
     pub async fn save_ledger(&self, store: &dyn Store) -> Result<(), store::Error> {
+        let mut failed = Ok(());
         for (hour, counts) in self.ledger.take_unsaved() {
-            if let Err(error) = store.note_calls(hour, counts.clone()).await {
+            // After one failure the rest is kept for the next time, without trying.
+            if failed.is_ok() {
+                failed = store.note_calls(hour, counts.clone()).await;
+            }
+            if failed.is_err() {
                 self.ledger.put_back(hour, counts);
-                return Err(error);
             }
         }
-        Ok(())
+        failed
     }
 
     /// Shares until it is told to stop, and once more then.

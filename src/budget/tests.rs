@@ -176,6 +176,26 @@ fn daemons_that_share_an_account_see_each_other() {
     assert_eq!((hour.left(1), hour.unreported(now).1), (29, 1));
 }
 
+#[test]
+fn b2_an_hour_is_shared_under_the_upstreams_name_though_our_clock_is_behind() {
+    let (budget, clock) = budget(Options::default());
+    let permit = ask(&budget, &clock, Priority::Signer).unwrap();
+    // Its clock is five minutes ahead, so that its hour ends five minutes before ours.
+    let mut answer = hour_headers(1_000, 100, START + 600);
+    let date = std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(START + 300).unwrap());
+    answer.insert(http::header::DATE, httpdate::fmt_http_date(date).parse().unwrap());
+    permit.answered(&answer, Now::read(&clock));
+    let hour = |clock: &ManualClock| {
+        let (_, account) = budget.known().into_iter().next().unwrap();
+        let mut account = lock(&account);
+        account.roll(Now::read(clock));
+        account.hour.unreported(Now::read(clock)).0.as_second()
+    };
+    assert_eq!(hour(&clock), START - 3_000);
+    clock.advance(Duration::from_secs(301));
+    assert_eq!(hour(&clock), START + 600, "its next hour, and not what our clock still calls this one");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Advance(u64),
