@@ -179,6 +179,10 @@ impl From<sqlx::Error> for Error {
 
 async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
+    // An index on millions of rows takes longer than any call may, and other daemons wait for it here.
+    sqlx::raw_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+        .execute(&mut *transaction)
+        .await?;
     // Daemons that start together change the schema once.
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
     let begun: bool = sqlx::query("SELECT to_regclass('meta') IS NOT NULL")
