@@ -110,8 +110,8 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
         }
         Access::Write => {
             connection.pragma_update(None, "cache_size", -WRITE_CACHE_KIB)?;
-            // Overwrites what is deleted where that costs no extra write.
-            connection.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
+            // Overwrites what is deleted, freed pages too (a document fills some). A create frees none.
+            connection.pragma_update_and_check(None, "secure_delete", "on", |_| Ok(()))?;
         }
     }
     Ok(connection)

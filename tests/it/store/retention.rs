@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use countersign::{
     domain::{EventKind, Private, SigningStatus},
-    store::{Begun, Change, Destroyed, Error, EventFilter, KeptAnswer, Retention},
+    store::{Begun, Change, Destroyed, Error, EventFilter, KeptAnswer, Payload, Retention},
 };
 use jiff::Timestamp;
 
@@ -171,4 +171,27 @@ async fn more_than_a_batch_goes(fixture: Fixture) {
     futures_util::future::join_all(ended).await;
     let retention = Retention { keys_before: after(1), signings_before: after(1), ..KEEP_ALL };
     assert_eq!(store.destroy(retention).await.unwrap().signings, 501);
+}
+
+/// Sealed or not: what was destroyed is not in the file any more.
+#[tokio::test]
+async fn what_is_destroyed_leaves_the_file() {
+    let fixture = Fixture::sqlite();
+    let store = fixture.open().await;
+    let mut intent = samples::intent(1);
+    intent.payload = Some(Private::new(Bytes::from(vec![b'd'; 60_000])));
+    let signing = intent.signing.clone();
+    let version = begin(&store, intent).await;
+    let sealed: Vec<u8> = {
+        let db = rusqlite::Connection::open(fixture.path()).unwrap();
+        db.query_row("SELECT body FROM payloads", [], |row| row.get(0)).unwrap()
+    };
+    let holds = |piece: &[u8]| fixture.dump().windows(piece.len()).any(|bytes| bytes == piece);
+    assert!(holds(&sealed[20_000..20_064]), "it is looked for in the right way");
+    let change = Change { payload: Payload::Drop, ..samples::change(&signing, version) };
+    store.save(change).await.unwrap();
+    store.close().await.unwrap();
+    for at in (1_000..60_000).step_by(1_000) {
+        assert!(!holds(&sealed[at..at + 64]), "at {at}");
+    }
 }
