@@ -106,6 +106,8 @@ impl Server {
     pub(crate) fn create(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        // Half a day ahead of the test's own: what depended on a time zone would show.
+        self.sql("postgres", &format!("ALTER DATABASE {name} SET timezone TO 'Pacific/Kiritimati'"));
         format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
     }
 

@@ -69,6 +69,50 @@ async fn every_earlier_schema_is_brought_up_to_date(first: Fixture) {
     }
 }
 
+/// What earlier versions have written is still there, and reads as before.
+#[tokio::test]
+async fn rows_of_every_earlier_schema_are_carried_over() {
+    let steps = steps("sqlite");
+    let full = Fixture::sqlite();
+    let store = full.open().await;
+    let mut intent = samples::intent(1);
+    let signing = intent.signing.clone();
+    let link = samples::link(&signing, 1);
+    intent.links = vec![link.clone()];
+    begin(&store, intent).await;
+    store.put_endpoint(samples::endpoint("hook")).await.unwrap();
+    store.close().await.unwrap();
+    for earlier in 1..=steps.len() {
+        let fixture = Fixture::sqlite();
+        for step in &steps[..earlier] {
+            fixture.sql(step);
+        }
+        fixture.sql(&format!("PRAGMA user_version = {earlier}; PRAGMA application_id = 1668510834"));
+        let db = rusqlite::Connection::open(fixture.path()).unwrap();
+        db.execute("ATTACH ? AS later", [full.path().to_str().unwrap()]).unwrap();
+        for table in ["meta", "signings", "links", "endpoints"] {
+            let columns = columns(&db, table).join(", ");
+            db.execute(
+                &format!(
+                    "INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {columns} FROM later.{table}"
+                ),
+                [],
+            )
+            .unwrap();
+        }
+        drop(db);
+        let store = fixture.open().await;
+        assert_eq!(store.signing(signing.id).await.unwrap().unwrap().signing, signing, "from {earlier}");
+        assert_eq!(store.link(link.id).await.unwrap().unwrap().token, link.token, "from {earlier}");
+        assert_eq!(store.endpoints(Some(&signing.caller)).await.unwrap().len(), 1, "from {earlier}");
+    }
+}
+
+fn columns(db: &rusqlite::Connection, table: &str) -> Vec<String> {
+    let mut names = db.prepare("SELECT name FROM pragma_table_info(?)").unwrap();
+    names.query_map([table], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
 async fn two_daemons_may_start_at_once(fixture: Fixture) {
     let (one, two) = tokio::join!(fixture.try_open(key(1)), fixture.try_open(key(1)));
     match fixture.location {
