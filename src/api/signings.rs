@@ -73,16 +73,18 @@ pub(super) async fn create(
     let key = idempotency_key(headers)?;
     let wait = preference(headers);
     let body = whole_body(request, &api).await?;
-    let draft = checked(&api, &caller, &body).await?;
-    let sender = draft.sender.clone();
-    let ask = Ask {
-        caller: caller.name.clone(),
-        key: scoped(&caller, &key),
-        request: digest(&body),
-        draft,
-        body,
-        wait,
+    let (key, request) = (scoped(&caller, &key), digest(&body));
+    let draft = match checked(&api, &caller, &body).await {
+        Ok(draft) => draft,
+        // The settings may have changed since this very call was answered: it gets the same answer.
+        Err(refusal) => match api.signings.answered(&caller.name, key, request).await {
+            Ok(Some(made)) => return Ok(answer(made)),
+            Ok(None) => return Err(refusal),
+            Err(error) => return Err(Problem::from(error).as_of(api.clock.now())),
+        },
     };
+    let sender = draft.sender.clone();
+    let ask = Ask { caller: caller.name.clone(), key, request, draft, body, wait };
     if let Some(cap) = caller.daily_signings() {
         let counted = api.signings.count_create(&ask.caller, ask.key, cap.into()).await;
         counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;

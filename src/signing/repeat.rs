@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{Private, SigningStatus},
+    domain::{CallerName, Private, SigningStatus},
     objects::show::{self, ShownLink},
     signing::{
         Error, Save, Signings,
@@ -11,7 +11,7 @@ use crate::{
         is_settled,
         views::Opener,
     },
-    store::{Durability, KeptAnswer, Payload, Record, Work},
+    store::{Digest, Durability, KeptAnswer, Payload, Record, Work},
 };
 
 /// How long a repeated call waits for the first one.
@@ -51,6 +51,27 @@ impl Signings {
                 // The first call was refused without a trace, so this is a first call.
                 None => return Box::pin(self.create(ask)).await,
             };
+        }
+    }
+
+    /// What this very call was answered with before, if its end is known.
+    pub async fn answered(
+        &self,
+        caller: &CallerName,
+        key: Digest,
+        request: Digest,
+    ) -> Result<Option<Created>, Error> {
+        let Some(record) = self.parts.store.signing_by_key(caller, key).await? else { return Ok(None) };
+        let signing = record.signing.id;
+        if record.request != request {
+            return Err(Error::KeyReused { signing });
+        }
+        if let Some(answer) = record.answer {
+            return Ok(Some(Created::Made { signing, body: answer.body.into_inner(), replayed: true }));
+        }
+        match record.signing.failure {
+            Some(failure) => Err(Error::Failed { failure, signing, replayed: true }),
+            None => Ok(None),
         }
     }
 

@@ -350,6 +350,12 @@ impl TestDaemon {
         self.restart_after(async |_| {}).await;
     }
 
+    /// Stops the daemon, changes its settings, and starts it again on the same store.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&str) -> String) {
+        self.settings = change(&self.settings);
+        self.restart().await;
+    }
+
     /// Stops the daemon, lets something happen, and starts it again on the same store.
     pub(crate) async fn restart_after(&mut self, meanwhile: impl AsyncFnOnce(&Self)) {
         self.stop_daemon().await;

@@ -103,6 +103,20 @@ async fn e3_the_same_key_gets_the_same_answer_and_another_body_is_refused() {
 }
 
 #[tokio::test]
+async fn e3_the_answer_stays_though_the_settings_would_refuse_the_call_now() {
+    let mut daemon = TestDaemon::start().await;
+    let first = daemon.create("order-1", &order()).await;
+    daemon.restart_with(|settings| settings.replace("nda = ", "another = ")).await;
+    let refused = daemon.create("order-2", &order()).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, "invalid_request"));
+    let again = daemon.create("order-1", &order()).await;
+    assert_eq!((again.status, &again.text), (StatusCode::CREATED, &first.text));
+    let mut other = order();
+    other["reference"] = json!("order-2");
+    assert_eq!(daemon.create("order-1", &other).await.code(), "idempotency_key_reused");
+}
+
+#[tokio::test]
 async fn e3_two_calls_with_one_key_at_once_make_one_envelope() {
     let daemon = TestDaemon::start().await;
     let order = order();
