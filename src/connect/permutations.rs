@@ -49,6 +49,8 @@ pub(super) fn signing(signers: u32) -> Signing {
         transaction_id: TransactionId::from_uuid(uuid::Uuid::from_u128(8)),
         posted_at: None,
         missing_since: None,
+        repeated_at: None,
+        twins_sought: 0,
         account: None,
         envelope: None,
         signers: (1..=signers).map(signer).collect(),

@@ -51,7 +51,12 @@ pub struct Signing {
     pub posted_at: Option<Timestamp>,
     /// Since when look-ups of that create have found nothing.
     pub missing_since: Option<Timestamp>,
-    /// The account, once known.
+    /// When it was decided that the create had made nothing, and that it is sent again; or when it was seen to
+    /// have made two. A second envelope may come to light until a day later.
+    pub repeated_at: Option<Timestamp>,
+    /// How often a second envelope has been looked for since.
+    pub twins_sought: u8,
+    /// The account that the create was sent to, and in which the envelope is.
     pub account: Option<AccountId>,
     /// The envelope, once it is known to exist.
     pub envelope: Option<EnvelopeId>,

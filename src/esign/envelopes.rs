@@ -106,6 +106,14 @@ pub struct Found {
     pub transaction_id: Option<String>,
 }
 
+impl Found {
+    /// Whether it has not ended yet.
+    pub fn can_be_voided(&self) -> bool {
+        let ended = ["voided", "deleted", "declined", "completed"];
+        !ended.iter().any(|status| self.status.eq_ignore_ascii_case(status))
+    }
+}
+
 /// Which envelopes to list.
 #[derive(Debug, Clone, Copy)]
 pub enum Since<'a> {
@@ -224,9 +232,7 @@ impl Client {
         let mut found: Vec<Found> = Vec::new();
         for (envelope, status, transaction_id) in from_envelopes.chain(from_statuses) {
             let Some(envelope) = envelope.map(EnvelopeId::new) else { continue };
-            // The answer names the transaction unless only one was asked about.
-            let transaction_id =
-                transaction_id.or_else(|| Some(ids.first()?.clone()).filter(|_| ids.len() == 1));
+            // Without a name it may be anybody's: a filter that was not understood lists them all.
             let is_ours = transaction_id
                 .as_ref()
                 .is_some_and(|id| ids.iter().any(|ours| ours.eq_ignore_ascii_case(id)));

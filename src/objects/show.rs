@@ -205,7 +205,8 @@ struct SigningObject<'a> {
 
 impl<'a> SigningObject<'a> {
     fn of(signing: &'a Signing, views: &'a [ShownView], links: &'a [ShownLink]) -> Self {
-        let provider = signing.account.as_ref().map(|account| Provider {
+        let there = signing.account.as_ref().filter(|_| signing.envelope.is_some());
+        let provider = there.map(|account| Provider {
             name: "docusign",
             account_id: account.as_str(),
             envelope_id: signing.envelope.as_ref().map(crate::domain::EnvelopeId::as_str),

@@ -5,7 +5,7 @@
 //! lets one more go beside it, so that the number under way doubles with every round trip.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,6 +14,9 @@ const TOLERATED: u32 = 5;
 /// Time between probes while it is open. Short, because an uncertain create is to be decided within
 /// seconds of the upstream answering again.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// How long one probe that has not ended keeps others from being made: its call may hang for a minute, in
+/// which the upstream may be back.
+const PROBE_HANGS: Duration = Duration::from_secs(10);
 /// Unfinished creates that recovery has in hand at once when all is well.
 const WIDEST: u32 = 64;
 
@@ -27,72 +30,112 @@ pub(super) struct Breaker {
 struct State {
     failures: u32,
     next_probe: Duration,
+    /// Whether the last probe has neither ended nor said how the upstream is.
+    is_probed: bool,
     /// Unfinished creates that recovery may have in hand at once.
     window: u32,
     /// Those it has.
     in_hand: u32,
+    /// Whether more is due than recovery can take up.
+    is_behind: bool,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        let state = State { failures: 0, next_probe: Duration::ZERO, window: WIDEST, in_hand: 0 };
+        let state = State {
+            failures: 0,
+            next_probe: Duration::ZERO,
+            is_probed: false,
+            window: WIDEST,
+            in_hand: 0,
+            is_behind: false,
+        };
         Self { state: Mutex::new(state) }
     }
 }
 
-/// A create that recovery has in hand; given back when it is dropped.
+/// Calls that may be made, until it is dropped.
 #[derive(Debug)]
-pub(super) struct InHand<'a>(&'a Breaker);
+pub(super) struct Admitted {
+    breaker: Arc<Breaker>,
+    /// Of recovery's room.
+    in_hand: u32,
+    is_probe: bool,
+}
 
-impl Drop for InHand<'_> {
+impl Admitted {
+    /// Parts with so many creates, for a task of their own.
+    pub(super) fn split(&mut self, creates: usize) -> Self {
+        let taken = self.in_hand.min(u32::try_from(creates).unwrap_or(WIDEST));
+        self.in_hand -= taken;
+        Self {
+            breaker: Arc::clone(&self.breaker),
+            in_hand: taken,
+            is_probe: std::mem::take(&mut self.is_probe),
+        }
+    }
+}
+
+impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.state().in_hand -= 1;
+        let mut state = self.breaker.state();
+        state.in_hand -= self.in_hand;
+        // It ended without a word about the upstream, and so found nothing out.
+        if self.is_probe && state.is_probed {
+            state.is_probed = false;
+            state.next_probe = Duration::ZERO;
+        }
     }
 }
 
 impl Breaker {
-    /// Whether a call may be tried now. While open, one caller in [`PROBE_EVERY`] may.
-    pub(super) fn admits(&self, uptime: Duration) -> bool {
+    /// Whether a call may be tried now. While open, one at a time may, to find out.
+    pub(super) fn admit(self: &Arc<Self>, uptime: Duration) -> Option<Admitted> {
         let mut state = self.state();
-        if !state.is_open() {
-            return true;
+        let is_probe = state.is_open();
+        if is_probe && !state.probe(uptime) {
+            return None;
         }
-        let probe = uptime >= state.next_probe;
-        if probe {
-            state.next_probe = uptime + PROBE_EVERY;
-        }
-        probe
+        drop(state);
+        Some(Admitted { breaker: Arc::clone(self), in_hand: 0, is_probe })
     }
 
     /// How many unfinished creates recovery may take up now. While open: one, if it is time for a probe.
     pub(super) fn room(&self, uptime: Duration) -> u32 {
         let state = self.state();
         if state.is_open() {
-            return u32::from(uptime >= state.next_probe && state.in_hand == 0);
+            return u32::from(uptime >= state.next_probe);
         }
-        // Slow posts must not keep look-ups waiting, so a little room is always left.
-        state.window.saturating_sub(state.in_hand).max(state.window / 8).max(1)
+        // Slow posts must not keep look-ups waiting, so there is a little more room than the window.
+        (state.window + (state.window / 8).max(1)).saturating_sub(state.in_hand)
     }
 
-    /// Recovery takes something up. Apart from [`Breaker::room`], because there may be nothing to take up,
-    /// and then nobody has probed.
-    pub(super) fn take_up(&self, uptime: Duration) {
+    /// Recovery takes so many creates up. Apart from [`Breaker::room`], because there may be nothing to take
+    /// up, and then nobody has probed.
+    pub(super) fn take_up(self: &Arc<Self>, uptime: Duration, creates: usize) -> Admitted {
         let mut state = self.state();
-        if state.is_open() {
-            state.next_probe = uptime + PROBE_EVERY;
-        }
+        let is_probe = state.is_open() && state.probe(uptime);
+        let in_hand = u32::try_from(creates).unwrap_or(WIDEST);
+        state.in_hand += in_hand;
+        drop(state);
+        Admitted { breaker: Arc::clone(self), in_hand, is_probe }
     }
 
-    /// Counts a create as in hand.
-    pub(super) fn in_hand(&self) -> InHand<'_> {
-        self.state().in_hand += 1;
-        InHand(self)
+    /// Whether new creates must stand in line, behind what is due and not taken up yet.
+    pub(super) fn is_behind(&self) -> bool {
+        self.state().is_behind
+    }
+
+    /// Recovery has taken up all that is due, or there is more.
+    pub(super) fn fell_behind(&self, is_behind: bool) {
+        self.state().is_behind = is_behind;
     }
 
     /// The upstream answered, whatever it said, about so many creates.
     pub(super) fn answered(&self, creates: usize) {
         let mut state = self.state();
         state.failures = 0;
+        state.is_probed = false;
         let creates = u32::try_from(creates).unwrap_or(WIDEST);
         state.window = state.window.saturating_add(creates).min(WIDEST);
     }
@@ -101,7 +144,9 @@ impl Breaker {
     pub(super) fn failed(&self, uptime: Duration) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
-        if state.failures == TOLERATED {
+        // What was begun before it opened may end in failures for a minute; that is no news.
+        if state.failures == TOLERATED || state.is_probed {
+            state.is_probed = false;
             state.next_probe = uptime + PROBE_EVERY;
         }
         if state.is_open() {
@@ -118,6 +163,16 @@ impl State {
     const fn is_open(&self) -> bool {
         self.failures >= TOLERATED
     }
+
+    /// Whether it is time for a probe; if so, it is being made.
+    fn probe(&mut self, uptime: Duration) -> bool {
+        let is_time = uptime >= self.next_probe;
+        if is_time {
+            self.is_probed = true;
+            self.next_probe = uptime + PROBE_HANGS;
+        }
+        is_time
+    }
 }
 
 #[cfg(test)]
@@ -128,10 +183,10 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn open() -> Breaker {
-        let breaker = Breaker::default();
+    fn open() -> Arc<Breaker> {
+        let breaker = Arc::new(Breaker::default());
         for _ in 0..TOLERATED {
-            assert!(breaker.admits(at(1)));
+            assert!(breaker.admit(at(1)).is_some());
             breaker.failed(at(1));
         }
         breaker
@@ -140,22 +195,49 @@ mod tests {
     #[test]
     fn it_opens_after_failures_probes_and_closes_with_an_answer() {
         let breaker = open();
-        assert!(!breaker.admits(at(1)));
-        assert!(breaker.admits(at(4)), "one probe");
-        assert!(!breaker.admits(at(4)), "and only one");
+        assert!(breaker.admit(at(1)).is_none());
+        let probe = breaker.admit(at(4));
+        assert!(probe.is_some() && breaker.admit(at(4)).is_none(), "one probe, and only one");
+        assert!(breaker.admit(at(13)).is_none() && breaker.room(at(13)) == 0, "while it has not ended");
+        assert!(breaker.admit(at(14)).is_some(), "one that hangs is not waited for for ever");
         breaker.answered(1);
-        assert!(breaker.admits(at(4)) && breaker.admits(at(4)));
+        assert!(breaker.admit(at(4)).is_some() && breaker.admit(at(4)).is_some());
+    }
+
+    #[test]
+    fn a_probe_that_found_nothing_out_leaves_its_place_to_the_next() {
+        let breaker = open();
+        drop(breaker.admit(at(4)).unwrap());
+        let probe = breaker.admit(at(4)).unwrap();
+        breaker.failed(at(5));
+        drop(probe);
+        assert!(breaker.admit(at(6)).is_none(), "it has found out that the upstream is away");
+        assert!(breaker.admit(at(7)).is_some());
     }
 
     #[test]
     fn looking_for_room_is_no_probe_and_a_probe_in_hand_is_the_only_one() {
         let breaker = open();
         assert_eq!((breaker.room(at(1)), breaker.room(at(4)), breaker.room(at(4))), (0, 1, 1));
-        breaker.take_up(at(4));
-        let probe = breaker.in_hand();
-        assert_eq!((breaker.room(at(4)), breaker.room(at(60))), (0, 0), "a slow probe stays alone");
+        let probe = breaker.take_up(at(4), 1);
+        assert_eq!((breaker.room(at(4)), breaker.room(at(13))), (0, 0), "a slow probe stays alone");
+        assert!(breaker.admit(at(13)).is_none(), "also before new calls");
         drop(probe);
-        assert_eq!(breaker.room(at(60)), 1);
+        assert_eq!(breaker.room(at(5)), 1);
+    }
+
+    #[test]
+    fn what_hangs_takes_up_its_room() {
+        let breaker = Arc::new(Breaker::default());
+        let mut all = breaker.take_up(at(1), 64);
+        assert_eq!(breaker.room(at(1)), 8, "a little is left for look-ups");
+        let last = breaker.take_up(at(1), 8);
+        assert_eq!(breaker.room(at(1)), 0);
+        let one = all.split(1);
+        drop(all);
+        assert_eq!(breaker.room(at(1)), 63);
+        drop((one, last));
+        assert_eq!(breaker.room(at(1)), 72);
     }
 
     #[test]
@@ -168,6 +250,6 @@ mod tests {
             rooms.push(room);
             breaker.answered(usize::try_from(room).unwrap());
         }
-        assert_eq!(rooms, [2, 4, 8, 16, 32, 64, 64]);
+        assert_eq!(rooms, [3, 6, 12, 25, 54, 72, 72]);
     }
 }

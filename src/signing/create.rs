@@ -3,7 +3,7 @@
 //! The caller may hang up at any moment; what was begun goes on. The caller's deadline only decides
 //! what they are told: the outcome, or `202` once everything that a later attempt needs is on disk.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -11,12 +11,12 @@ use tokio::sync::oneshot;
 
 use crate::{
     domain::{
-        CallerName, Draft, Failure, Private, Signer, SignerId, SignerStatus, Signing, SigningId,
+        AccountId, CallerName, Draft, Failure, Private, Signer, SignerId, SignerStatus, Signing, SigningId,
         SigningStatus, TransactionId,
     },
     esign,
     objects::show::{self, ShownLink},
-    signing::{Error, Signings, is_settled},
+    signing::{Error, Signings, breaker::Admitted, is_settled},
     store::{self, Begun, Digest, Intent, Version, Work},
     telemetry::metrics,
 };
@@ -77,6 +77,10 @@ pub(super) struct Job {
     /// Whether someone was promised that it will be finished; then the payload is on disk.
     pub(super) accepted: bool,
     pub(super) attempts: u32,
+    /// The uptime at which the lease is over: nothing may be sent then, because others may take it up.
+    pub(super) held_until: Duration,
+    /// Its place in line, if somebody stands before it and it was put first.
+    pub(super) front: Option<Timestamp>,
 }
 
 /// What the driving task tells the caller.
@@ -92,67 +96,118 @@ impl Signings {
     /// Creates a signing, or tells what an earlier call with the same key has made (rules E1 to E4).
     pub async fn create(&self, ask: Ask) -> Result<Created, Error> {
         let until = self.parts.clock.uptime().saturating_add(ask.wait);
-        let at_once = !ask.wait.is_zero() && self.parts.breaker.admits(self.parts.clock.uptime());
-        let at_once = if at_once { self.can_act(&ask, until).await } else { Ok(false) };
-        let at_once = match at_once {
-            Ok(at_once) => at_once,
+        let acting = match self.may_go_at_once(&ask) {
+            Some(admitted) => self.can_act(&ask, until).await.map(|acting| acting.map(|it| (it, admitted))),
+            None => Ok(None),
+        };
+        let acting = match acting {
+            Ok(acting) => acting,
             // A refusal that has nothing to do with the key must not hide what the key has made.
             Err(refusal) => return Box::pin(self.known_or(ask, until, refusal)).await,
         };
-        if !at_once && let Err(refusal) = self.admit_to_queue().await {
+        if acting.is_none()
+            && let Err(refusal) = self.admit_to_queue().await
+        {
             return Box::pin(self.known_or(ask, until, refusal)).await;
         }
         let now = self.parts.clock.now();
-        let (signing, links) = self.intend(&ask, now, at_once);
-        let payload = (!at_once).then(|| Private::new(ask.body.clone()));
-        let leased_until = at_once.then(|| later(now, LEASE));
-        let work = Work { due_at: leased_until.unwrap_or(now), leased_until, attempts: 0 };
+        let held_until = self.parts.clock.uptime().saturating_add(LEASE);
+        let (signing, links) = self.intend(&ask, now, acting.as_ref().map(|(acting, _)| &acting.account));
+        let leased_until = acting.is_some().then(|| later(now, LEASE));
         let intent = Intent {
             signing: signing.clone(),
             key: ask.key,
             request: ask.request,
             links: links.iter().map(|shown| shown.link.clone()).collect(),
-            payload,
-            work,
+            payload: acting.is_none().then(|| Private::new(ask.body.clone())),
+            work: Work { leased_until, ..Work::at(leased_until.unwrap_or(now)) },
         };
-        let version = match self.parts.store.begin(intent).await? {
+        let version = match self.in_time(until, self.parts.store.begin(intent)).await? {
             Begun::Known(record) => return Box::pin(self.repeat(*record, ask, until)).await,
             Begun::New(version) => {
                 self.parts.settings.metrics.signing_reached(metrics::SigningStatus::Creating);
                 version
             }
         };
-        if !at_once {
-            self.parts.due.notify_one();
-            let body = show::signing(&signing, &[], &links);
-            return Ok(Created::Accepted { signing: signing.id, body });
-        }
-        let job =
-            Job { signing, version, draft: ask.draft, body: ask.body, links, accepted: false, attempts: 0 };
-        Box::pin(self.drive(job, until)).await
+        let Some((acting, admitted)) = acting else {
+            return Box::pin(self.queued_at_once(signing, links, ask, until)).await;
+        };
+        let job = Job {
+            signing,
+            version,
+            draft: ask.draft,
+            body: ask.body,
+            links,
+            accepted: false,
+            attempts: 0,
+            held_until,
+            front: None,
+        };
+        Box::pin(self.drive(job, acting, admitted, until)).await
     }
 
-    /// Whether the sender can act right now. `Ok(false)`: not now, but by itself later.
-    async fn can_act(&self, ask: &Ask, until: Duration) -> Result<bool, Error> {
+    /// Whether a create is sent by whoever asks for it, and not by recovery in its turn.
+    fn may_go_at_once(&self, ask: &Ask) -> Option<Admitted> {
+        if ask.wait.is_zero() || self.parts.breaker.is_behind() {
+            return None;
+        }
+        self.parts.breaker.admit(self.parts.clock.uptime())
+    }
+
+    /// It stands in line, behind those who came before. While the line moves, the caller waits for their turn.
+    async fn queued_at_once(
+        &self,
+        signing: Signing,
+        links: Vec<ShownLink>,
+        ask: Ask,
+        until: Duration,
+    ) -> Result<Created, Error> {
+        self.parts.due.notify_one();
+        if !ask.wait.is_zero() && self.parts.breaker.is_behind() {
+            return self.until_settled(signing.id, ask.draft.view, links, until).await;
+        }
+        let body = show::signing(&signing, &[], &links);
+        Ok(Created::Accepted { signing: signing.id, body })
+    }
+
+    /// A store that hangs must not hold the caller for longer than they want to wait. What it was asked to
+    /// write may be written all the same, as after a crash, and recovery treats it so.
+    async fn in_time<T>(
+        &self,
+        until: Duration,
+        work: impl Future<Output = Result<T, store::Error>>,
+    ) -> Result<T, Error> {
+        let left = until.saturating_sub(self.parts.clock.uptime()).saturating_add(GRACE);
+        tokio::select! {
+            biased;
+            done = work => Ok(done?),
+            () = self.parts.clock.sleep(left) => {
+                Err(Error::Store(store::Error::Unavailable("it did not answer in the caller's time".into())))
+            }
+        }
+    }
+
+    /// The sender, if it can act right now. `Ok(None)`: not now, but by itself later.
+    async fn can_act(&self, ask: &Ask, until: Duration) -> Result<Option<Arc<esign::Acting>>, Error> {
         let left = until.saturating_sub(self.parts.clock.uptime());
         let able = async {
             self.check_roles(&ask.draft).await?;
-            self.parts.esign.acting(&ask.draft.sender).await?;
-            Ok(true)
+            Ok(self.parts.esign.acting(&ask.draft.sender).await?)
         };
         tokio::select! {
             biased;
             able = able => match able {
-                Err(Error::Upstream(error)) if is_outage(&error) => Ok(false),
-                able => able,
+                Ok(acting) => Ok(Some(acting)),
+                Err(Error::Upstream(error)) if is_outage(&error) => Ok(None),
+                Err(error) => Err(error),
             },
             // An account server that stalls must not hold the caller for longer than they want to wait.
-            () = self.parts.clock.sleep(left) => Ok(false),
+            () = self.parts.clock.sleep(left) => Ok(None),
         }
     }
 
     async fn known_or(&self, ask: Ask, until: Duration, refusal: Error) -> Result<Created, Error> {
-        match self.parts.store.signing_by_key(&ask.caller, ask.key).await? {
+        match self.in_time(until, self.parts.store.signing_by_key(&ask.caller, ask.key)).await? {
             Some(record) => Box::pin(self.repeat(record, ask, until)).await,
             None => Err(refusal),
         }
@@ -167,7 +222,7 @@ impl Signings {
     }
 
     /// The signing as it is written down before the upstream hears of it.
-    fn intend(&self, ask: &Ask, now: Timestamp, at_once: bool) -> (Signing, Vec<ShownLink>) {
+    fn intend(&self, ask: &Ask, now: Timestamp, posted_to: Option<&AccountId>) -> (Signing, Vec<ShownLink>) {
         let draft = &ask.draft;
         let mut signing = Signing {
             id: SigningId::generate(now),
@@ -177,9 +232,11 @@ impl Signings {
             reference: draft.reference.clone(),
             status: SigningStatus::Creating,
             transaction_id: TransactionId::generate(),
-            posted_at: at_once.then_some(now),
+            posted_at: posted_to.map(|_| now),
             missing_since: None,
-            account: None,
+            repeated_at: None,
+            twins_sought: 0,
+            account: posted_to.cloned(),
             envelope: None,
             signers: signers(draft, now),
             metadata: draft.metadata.clone(),
@@ -197,7 +254,7 @@ impl Signings {
             purged_at: None,
         };
         signing.remember(now, "asked_for", None, None);
-        if !at_once {
+        if posted_to.is_none() {
             signing.remember(now, "create_queued", None, None);
         }
         let links =
@@ -206,14 +263,23 @@ impl Signings {
     }
 
     /// Hands a begun create to a task of its own, and waits for what it tells.
-    async fn drive(&self, job: Job, until: Duration) -> Result<Created, Error> {
+    async fn drive(
+        &self,
+        job: Job,
+        acting: Arc<esign::Acting>,
+        admitted: Admitted,
+        until: Duration,
+    ) -> Result<Created, Error> {
         let id = job.signing.id;
         let view = job.draft.view;
         let links = job.links.clone();
         let (tell, told) = oneshot::channel();
         let this = self.clone();
         // Boxed where it begins: it is large, and would be copied from hand to hand on its way to the runtime.
-        self.parts.life.spawn_work("create", async move { Box::pin(this.run(job, until, tell)).await });
+        self.parts.life.spawn_work("create", async move {
+            Box::pin(this.run(job, acting, until, tell)).await;
+            drop(admitted);
+        });
         let left = until.saturating_sub(self.parts.clock.uptime()).saturating_add(GRACE);
         let told = tokio::select! {
             biased;
@@ -231,11 +297,17 @@ impl Signings {
     }
 
     /// The driving task: one attempt, and an acceptance if the caller's time runs out first.
-    async fn run(self, mut job: Job, until: Duration, tell: oneshot::Sender<Told>) {
+    async fn run(
+        self,
+        mut job: Job,
+        acting: Arc<esign::Acting>,
+        until: Duration,
+        tell: oneshot::Sender<Told>,
+    ) {
         let mut tell = Some(tell);
         let mut accepted = None;
         let outcome = {
-            let attempt = self.attempt(&job.signing, &job.draft, &job.links, until);
+            let attempt = self.attempt(&acting, &job, until);
             tokio::pin!(attempt);
             let left = until.saturating_sub(self.parts.clock.uptime());
             tokio::select! {

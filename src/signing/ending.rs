@@ -11,7 +11,7 @@ use crate::{
     audit::Act,
     domain::{CallerName, EnvelopeFact, Fact, SignerStatus, Signing, SigningId, SigningStatus},
     esign::PurgeScope,
-    signing::{Error, Signings, create::later, settle::backoff},
+    signing::{Error, Signings, create::later, settle::backoff, twins},
     store::{Durability, Record, Work},
 };
 
@@ -59,7 +59,7 @@ impl Signings {
                 signing.purge_requested_at = Some(now);
                 signing.remember(now, "purge_asked", None, trace.clone());
             }
-            Some(purge_work(signing.purge_requested_at.unwrap_or(now), 0))
+            upkeep(signing)
         })
         .await
     }
@@ -69,12 +69,16 @@ impl Signings {
         let now = self.parts.clock.now();
         let Record { signing, work, .. } = record;
         let attempts = work.map_or(0, |work| work.attempts);
-        let done = match upkeep(&signing) {
+        let chore = next_chore(&signing);
+        let done = match chore {
             None => Ok(None),
-            Some(work) if work.due_at > now && attempts == 0 => Ok(Some(work)),
-            Some(_) if signing.status == SigningStatus::Open => self.expire(&signing).await,
-            Some(_) => self.look_at_purge(&signing, attempts).await,
+            Some((due_at, _)) if due_at > now && attempts == 0 => Ok(Some(Work::at(due_at))),
+            Some((_, Chore::Expire)) => self.expire(&signing).await,
+            Some((_, Chore::LookAtPurge)) => self.look_at_purge(&signing, attempts).await,
+            Some((_, Chore::LookForTwins)) => self.look_for_twins(&signing).await.map(|()| None),
         };
+        let has_looked =
+            done.is_ok() && matches!(chore, Some((due_at, Chore::LookForTwins)) if due_at <= now);
         let next = match done {
             Ok(next) => next,
             Err(error) => {
@@ -84,8 +88,10 @@ impl Signings {
             }
         };
         // A purge may have been asked for meanwhile; what is past is not begun again.
-        let rule =
-            |signing: &mut Signing, now| next.or_else(|| upkeep(signing).filter(|work| work.due_at > now));
+        let rule = |signing: &mut Signing, now| {
+            signing.twins_sought = signing.twins_sought.saturating_add(has_looked.into());
+            next.or_else(|| upkeep(signing).filter(|work| work.due_at > now))
+        };
         self.retell(signing.id, rule).await.map(|_| ())
     }
 
@@ -146,24 +152,42 @@ impl Signings {
     }
 }
 
-/// What is still to come for a signing whose create is settled.
-pub(super) fn upkeep(signing: &Signing) -> Option<Work> {
-    if signing.status == SigningStatus::Open {
-        let expires_at = signing.expires_at?;
-        let life = Duration::try_from(expires_at.duration_since(signing.created_at)).unwrap_or_default();
-        let is_whole_days = life.as_secs().is_multiple_of(DAY);
-        let due_at = if is_whole_days { later(expires_at, GRACE) } else { expires_at };
-        return Some(Work { due_at, leased_until: None, attempts: 0 });
-    }
-    let asked_at = signing.purge_requested_at.filter(|_| signing.purged_at.is_none())?;
-    Some(purge_work(asked_at, 0))
+/// Something that time brings.
+#[derive(Debug, Clone, Copy)]
+enum Chore {
+    Expire,
+    LookAtPurge,
+    LookForTwins,
 }
 
-fn purge_work(asked_at: Timestamp, attempts: u32) -> Work {
-    Work { due_at: later(asked_at, PURGE_QUEUE + PURGE_CHECK), leased_until: None, attempts }
+/// What is still to come for a signing whose create is settled.
+pub(super) fn upkeep(signing: &Signing) -> Option<Work> {
+    next_chore(signing).map(|(due_at, _)| Work::at(due_at))
+}
+
+fn next_chore(signing: &Signing) -> Option<(Timestamp, Chore)> {
+    let twins = twins::next_look(signing).map(|at| (at, Chore::LookForTwins));
+    let own = if signing.status == SigningStatus::Open {
+        signing.expires_at.map(|end| (end_of(signing, end), Chore::Expire))
+    } else {
+        let asked_at = signing.purge_requested_at.filter(|_| signing.purged_at.is_none());
+        asked_at.map(|at| (purge_check(at), Chore::LookAtPurge))
+    };
+    twins.into_iter().chain(own).min_by_key(|(due_at, _)| *due_at)
+}
+
+/// When the caller's time is over: whole days are the upstream's to end.
+fn end_of(signing: &Signing, expires_at: Timestamp) -> Timestamp {
+    let life = Duration::try_from(expires_at.duration_since(signing.created_at)).unwrap_or_default();
+    let is_whole_days = life.as_secs().is_multiple_of(DAY);
+    if is_whole_days { later(expires_at, GRACE) } else { expires_at }
+}
+
+fn purge_check(asked_at: Timestamp) -> Timestamp {
+    later(asked_at, PURGE_QUEUE + PURGE_CHECK)
 }
 
 /// 1, 2, 4, 5 s, then a quarter of an hour: nobody waits.
-fn patient(attempts: u32) -> Duration {
+pub(super) fn patient(attempts: u32) -> Duration {
     if attempts < 8 { backoff(attempts) } else { LONGEST_WAIT }
 }

@@ -33,6 +33,7 @@ pub mod result;
 pub(crate) mod sample;
 mod settle;
 mod tickets;
+mod twins;
 mod views;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -132,7 +133,7 @@ struct Parts {
     clock: SharedClock,
     life: Lifecycle,
     settings: Settings,
-    breaker: breaker::Breaker,
+    breaker: Arc<breaker::Breaker>,
     documents: documents::Documents,
     /// Wakes the recovery task.
     due: Notify,
@@ -154,7 +155,7 @@ impl Signings {
             hub,
             clock,
             life,
-            breaker: breaker::Breaker::default(),
+            breaker: Arc::default(),
             documents: documents::Documents::new(settings.documents.0.clone(), settings.documents.1),
             due: Notify::new(),
             settings,

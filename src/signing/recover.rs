@@ -4,10 +4,13 @@
 //!
 //! A create with `posted_at` set may exist. It is looked up by transaction id, and again after a while,
 //! because the upstream's list may lag; then once more by the hidden custom field; only then is it posted
-//! again. Work is claimed with a lease, so that several daemons share it and take over from the dead.
+//! again. How long the list may lag nobody has promised, so a create that was sent twice is looked for later
+//! on, and what came to light twice is voided ([`twins`](super::twins)). Work is claimed with a lease, so
+//! that several daemons share it and take over from the dead; nothing is sent when the lease is nearly over.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,15 +19,17 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{Draft, EnvelopeId, SenderName, TransactionId},
+    domain::{AccountId, Draft, EnvelopeId, Failure, SenderName, Signing, TransactionId},
     esign,
     objects::parse_create,
     signing::{
         Error, Save, Signings,
+        breaker::Admitted,
         create::{Job, LEASE, is_outage, later},
         ending::upkeep,
         is_settled,
-        settle::backoff,
+        settle::{Outcome, backoff},
+        views::front,
     },
     store::{Durability, Payload, Record, Version, Work},
 };
@@ -34,15 +39,26 @@ const BATCH: u32 = 64;
 /// How long look-ups must have found nothing before the create is posted again.
 const MISSING_FOR: Duration = Duration::from_secs(10);
 /// How far before our own time of the create a list may start: clocks differ.
-const LOOK_BACK: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const LOOK_BACK: Duration = Duration::from_secs(24 * 3_600);
 /// Last looks, one for each create, that go on beside each other.
 const LAST_LOOKS: usize = 8;
 /// The pause between look-ups of one create.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The pause where only an operator can help.
+const ELSEWHERE: Duration = Duration::from_secs(60);
+/// How long an accepted create is tried. Idempotency keys live a day longer (rule E3).
+const LONGEST_TRY: Duration = Duration::from_secs(6 * 24 * 3_600);
+
+/// What a round has taken up, and when.
+struct Held {
+    admitted: Admitted,
+    since: Duration,
+}
 
 impl Signings {
     /// Runs until the stop. `templates` are the names in the settings, to read payloads with.
     pub async fn recover(self, templates: BTreeMap<String, String>, stopping: CancellationToken) {
+        let templates = Arc::new(templates);
         loop {
             match self.round(&templates).await {
                 Ok(0) => {}
@@ -60,7 +76,7 @@ impl Signings {
 
     /// One round: claims what is due, as far as the breaker gives room, and works on it. Answers how much
     /// that was.
-    pub async fn round(&self, templates: &BTreeMap<String, String>) -> Result<usize, Error> {
+    pub async fn round(&self, templates: &Arc<BTreeMap<String, String>>) -> Result<usize, Error> {
         let (now, uptime) = (self.parts.clock.now(), self.parts.clock.uptime());
         let room = self.parts.breaker.room(uptime).min(BATCH);
         if room == 0 {
@@ -68,12 +84,9 @@ impl Signings {
         }
         let claimed = self.parts.store.claim(now, later(now, LEASE), room).await?;
         let count = claimed.len();
+        self.parts.breaker.fell_behind(count == room as usize);
         let (settled, unsettled): (Vec<_>, Vec<_>) =
             claimed.into_iter().partition(|record| is_settled(record.signing.status));
-        // Upkeep of what has its envelope is no try of a create, and must not use up the one after an outage.
-        if !unsettled.is_empty() {
-            self.parts.breaker.take_up(uptime);
-        }
         for record in settled {
             let this = self.clone();
             self.parts.life.spawn_work("tend a signing", async move {
@@ -81,26 +94,43 @@ impl Signings {
                 let _ = this.tend(record).await;
             });
         }
-        let (doubtful, queued): (Vec<_>, Vec<_>) =
-            unsettled.into_iter().partition(|record| record.signing.posted_at.is_some());
-        self.look_up_all(doubtful);
-        let posts = queued.into_iter().map(|record| self.post_again(record, templates));
-        futures_util::future::join_all(posts).await.into_iter().for_each(note);
+        // Upkeep of what has its envelope is no try of a create, and must not use up the one after an outage.
+        if !unsettled.is_empty() {
+            let held = Held { admitted: self.parts.breaker.take_up(uptime, unsettled.len()), since: uptime };
+            let (doubtful, queued): (Vec<_>, Vec<_>) =
+                unsettled.into_iter().partition(|record| record.signing.posted_at.is_some());
+            let held = self.look_up_all(doubtful, held);
+            self.post_all(queued, held, templates);
+        }
         Ok(count)
     }
 
     /// Looks up what may exist: one call for all creates of a sender. Each sender's in a task of its own,
     /// because one call that the upstream leaves hanging must not keep all others waiting.
-    fn look_up_all(&self, doubtful: Vec<Record>) {
+    fn look_up_all(&self, doubtful: Vec<Record>, mut held: Held) -> Held {
         let mut by_sender: BTreeMap<SenderName, Vec<Record>> = BTreeMap::new();
         for record in doubtful {
             by_sender.entry(record.signing.sender.clone()).or_default().push(record);
         }
         for (sender, records) in by_sender {
             let this = self.clone();
+            let of_these = held.admitted.split(records.len());
             self.parts.life.spawn_work("look up creates", async move {
-                let _in_hand = this.parts.breaker.in_hand();
                 this.look_up(&sender, records).await;
+                drop(of_these);
+            });
+        }
+        held
+    }
+
+    /// Sends what surely does not exist, each in a task of its own.
+    fn post_all(&self, queued: Vec<Record>, mut held: Held, templates: &Arc<BTreeMap<String, String>>) {
+        for record in queued {
+            let (this, templates) = (self.clone(), Arc::clone(templates));
+            let (of_this, since) = (held.admitted.split(1), held.since);
+            self.parts.life.spawn_work("create again", async move {
+                note(this.post_again(record, &templates, since).await);
+                drop(of_this);
             });
         }
     }
@@ -117,12 +147,15 @@ impl Signings {
             }
             Err(error) => {
                 tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
-                if is_outage(&error) {
+                let is_outage = is_outage(&error);
+                if is_outage {
                     self.parts.breaker.failed(self.parts.clock.uptime());
                 }
                 for record in records {
                     let attempts = record.work.map_or(0, |work| work.attempts);
-                    let wait = error.retry_after(self.parts.clock.now()).unwrap_or_else(|| backoff(attempts));
+                    // A proxy that says "in two hours" must not decide when doubts end; a limit must.
+                    let told = error.retry_after(self.parts.clock.now()).filter(|_| !is_outage);
+                    let wait = told.unwrap_or_else(|| backoff(attempts));
                     note(self.postpone(record, wait, None).await);
                 }
             }
@@ -133,7 +166,7 @@ impl Signings {
         &self,
         sender: &SenderName,
         records: &[Record],
-    ) -> Result<(std::sync::Arc<esign::Acting>, HashMap<TransactionId, Vec<EnvelopeId>>), esign::Error> {
+    ) -> Result<(Arc<esign::Acting>, HashMap<TransactionId, Vec<EnvelopeId>>), esign::Error> {
         let acting = self.parts.esign.acting(sender).await?;
         let ids: Vec<_> = records.iter().map(|record| record.signing.transaction_id).collect();
         let mut found: HashMap<TransactionId, Vec<EnvelopeId>> = HashMap::new();
@@ -154,6 +187,9 @@ impl Signings {
         record: Record,
         found: &HashMap<TransactionId, Vec<EnvelopeId>>,
     ) -> Result<(), Error> {
+        if record.signing.account.as_ref().is_some_and(|posted_to| *posted_to != acting.account) {
+            return self.elsewhere(record, acting).await;
+        }
         if let Some(envelopes) = found.get(&record.signing.transaction_id).filter(|found| !found.is_empty()) {
             return self.found(acting, record, envelopes.clone()).await;
         }
@@ -187,14 +223,9 @@ impl Signings {
         let mut signing = record.signing;
         let mut envelopes = envelopes.into_iter();
         let Some(envelope) = envelopes.next() else { return Ok(()) };
-        for extra in envelopes {
-            // Only a create that the upstream ran twice by itself can come to this; it must not be signed.
-            tracing::error!(signing.id = %signing.id, "two envelopes of one create: the later one is voided");
-            if let Err(error) =
-                self.parts.esign.void(acting, &extra, "Created twice by mistake", self.at_leisure()).await
-            {
-                tracing::error!(signing.id = %signing.id, code = error.code(), "the second envelope was not voided");
-            }
+        if envelopes.next().is_some() {
+            tracing::error!(signing.id = %signing.id, "two envelopes of one create: the second is looked for, and voided");
+            signing.repeated_at = Some(self.parts.clock.now());
         }
         signing.doubt();
         signing.remember(self.parts.clock.now(), "found", None, None);
@@ -211,12 +242,33 @@ impl Signings {
         ignore_conflict(self.save_with(&mut signing, record.version, save).await)
     }
 
-    /// It was looked up long enough: it does not exist. Now it may be posted again.
+    /// The sender acts in another account by now. There, nothing of this create can be found, and it must not
+    /// be sent a second time: only an operator can tell which account is meant.
+    async fn elsewhere(&self, record: Record, acting: &esign::Acting) -> Result<(), Error> {
+        let signing = &record.signing;
+        tracing::error!(
+            signing.id = %signing.id, sender = %signing.sender,
+            posted_to = signing.account.as_ref().map(AccountId::as_str),
+            acts_in = acting.account.as_str(),
+            "the outcome of a create can only be found in the account it was sent to: set the sender back to that"
+        );
+        self.postpone(record, ELSEWHERE, None).await
+    }
+
+    /// It was looked up long enough: as far as can be seen it does not exist. Now it may be posted again.
     async fn surely_missing(&self, record: Record) -> Result<(), Error> {
+        let (now, posted_at) = (self.parts.clock.now(), record.signing.posted_at.unwrap_or(Timestamp::MIN));
+        let missing_since = record.signing.missing_since;
+        if now < later(posted_at, LEASE) && self.parts.store.payload(record.signing.id).await?.is_none() {
+            // Its daemon died, and nobody was promised anything or has asked again: there is time to see
+            // whether the upstream still works on it.
+            return self.postpone(record, LOOK_AGAIN, missing_since).await;
+        }
         let mut signing = record.signing;
         signing.posted_at = None;
         signing.missing_since = None;
-        let work = Work { due_at: self.parts.clock.now(), leased_until: None, attempts: 0 };
+        signing.repeated_at = Some(now);
+        let work = Work::at(now);
         tracing::info!(signing.id = %signing.id, "an uncertain create does not exist: it is posted again");
         let saved = self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Synced).await;
         ignore_conflict(saved)
@@ -238,48 +290,69 @@ impl Signings {
         ignore_conflict(saved)
     }
 
-    /// Posts a create that surely does not exist.
-    async fn post_again(&self, record: Record, templates: &BTreeMap<String, String>) -> Result<(), Error> {
+    /// Posts a create that surely does not exist. It was claimed at `since`.
+    async fn post_again(
+        &self,
+        record: Record,
+        templates: &BTreeMap<String, String>,
+        since: Duration,
+    ) -> Result<(), Error> {
         let Some(payload) = self.parts.store.payload(record.signing.id).await? else {
             // Nobody was promised anything, and nothing exists: the key is free for the repeated call.
             return ignore_conflict(
                 self.parts.store.forget(record.signing.id, record.version).await.map_err(Error::from),
             );
         };
-        let body = payload.into_inner();
-        let attempts = record.work.map_or(0, |work| work.attempts);
+        let now = self.parts.clock.now();
         let mut signing = record.signing;
+        if is_too_late(&signing, now) {
+            return self.give_up(signing, record.version, too_late()).await;
+        }
+        let body = payload.into_inner();
         let Ok(draft) = parse_create(&body, templates) else {
-            return self.unreadable(signing, record.version).await;
+            return self.give_up(signing, record.version, unreadable()).await;
         };
-        signing.posted_at = Some(self.parts.clock.now());
-        let leased_until = later(self.parts.clock.now(), LEASE);
-        let work = Work { due_at: leased_until, leased_until: Some(leased_until), attempts };
-        let version =
-            match self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Synced).await {
-                Ok(version) => version,
+        let attempts = record.work.map_or(0, |work| work.attempts);
+        let front = record.work.map(|work| work.due_at).filter(|due_at| *due_at == front(&signing));
+        let held_until = since.saturating_add(LEASE);
+        let acting = self.parts.esign.acting(&signing.sender).await;
+        let mut version = record.version;
+        if let Ok(acting) = &acting {
+            signing.posted_at = Some(now);
+            signing.account = Some(acting.account.clone());
+            let until = later(now, LEASE);
+            let work = Work { due_at: until, leased_until: Some(until), attempts };
+            match self.save(&mut signing, version, Vec::new(), Some(work), Durability::Synced).await {
+                Ok(newer) => version = newer,
                 Err(error) => return ignore_conflict::<()>(Err(error)),
-            };
-        let mut job = Job { signing, version, draft, body, links: Vec::new(), accepted: true, attempts };
-        let this = self.clone();
-        self.parts.life.spawn_work("create again", async move {
-            let _in_hand = this.parts.breaker.in_hand();
-            let outcome = this.attempt(&job.signing, &without_view(&job.draft), &[], Duration::MAX).await;
-            let _ = this.settle(&mut job, outcome).await;
-        });
+            }
+        }
+        let draft = without_view(draft);
+        let mut job = Job {
+            signing,
+            version,
+            draft,
+            body,
+            links: Vec::new(),
+            accepted: true,
+            attempts,
+            held_until,
+            front,
+        };
+        let outcome = match acting {
+            Ok(acting) => self.attempt(&acting, &job, Duration::MAX).await,
+            Err(error) => Outcome::of(error),
+        };
+        let _ = self.settle(&mut job, outcome).await;
         Ok(())
     }
 
-    /// The settings have lost what the request needs, such as a template.
-    async fn unreadable(&self, mut signing: crate::domain::Signing, from: Version) -> Result<(), Error> {
-        let happened = signing.fail(crate::domain::Failure {
-            code: "invalid_request".to_owned(),
-            detail: "the request no longer fits the settings; a template it names may be gone".to_owned(),
-            provider_code: None,
-        });
+    /// It will never be sent.
+    async fn give_up(&self, mut signing: Signing, from: Version, why: Failure) -> Result<(), Error> {
+        let happened = signing.fail(why);
         let save = Save {
             happened,
-            work: None,
+            work: upkeep(&signing),
             durability: Durability::Synced,
             payload: Payload::Drop,
             answer: None,
@@ -287,6 +360,31 @@ impl Signings {
         };
         ignore_conflict(self.save_with(&mut signing, from, save).await)
     }
+}
+
+/// The settings have lost what the request needs, such as a template.
+fn unreadable() -> Failure {
+    Failure {
+        code: "invalid_request".to_owned(),
+        detail: "the request no longer fits the settings; a template it names may be gone".to_owned(),
+        provider_code: None,
+    }
+}
+
+fn too_late() -> Failure {
+    Failure {
+        code: "invalid_request".to_owned(),
+        detail: "DocuSign could not be reached before the time of this signing was over; make a new one"
+            .to_owned(),
+        provider_code: None,
+    }
+}
+
+/// Whether nobody can want it any more: the caller's own end has come, or its key is about to lapse, and the
+/// same call would make another.
+fn is_too_late(signing: &Signing, now: Timestamp) -> bool {
+    let of_key = later(signing.created_at, LONGEST_TRY);
+    signing.expires_at.map_or(of_key, |end| end.min(of_key)) <= now
 }
 
 /// One record that cannot be saved must not keep the others of its round waiting for their leases to end.
@@ -302,8 +400,8 @@ pub(super) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
 }
 
 /// Nobody waits for a view of a create that is finished out of sight; one is minted when it is asked for.
-fn without_view(draft: &Draft) -> Draft {
-    Draft { view: false, ..draft.clone() }
+fn without_view(draft: Draft) -> Draft {
+    Draft { view: false, ..draft }
 }
 
 /// Somebody else has the newer record, and with it the work.

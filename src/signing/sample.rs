@@ -23,6 +23,8 @@ pub(crate) fn signing(status: SigningStatus, signer: SignerStatus) -> Signing {
         transaction_id: TransactionId::from_uuid(Uuid::from_u128(2)),
         posted_at: None,
         missing_since: None,
+        repeated_at: None,
+        twins_sought: 0,
         account: None,
         envelope: None,
         signers: vec![person(signer)],

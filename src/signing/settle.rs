@@ -6,13 +6,14 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
+    budget::Deadline,
     domain::{AccountId, Draft, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening},
     esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, EventSink, NewEnvelope, RejectionKind},
-    objects::show::{self, ShownLink, ShownView},
+    objects::show::{self, ShownView},
     signing::{
-        Error, Save, Signings,
+        AT_LEISURE, Error, Save, Signings,
         create::{Created, Job, LEASE, Told, failure, is_outage, later},
-        ending::upkeep,
+        ending::{patient, upkeep},
         views::VIEW_LIFE,
     },
     store::{self, Durability, KeptAnswer, Payload, Version, Work},
@@ -23,6 +24,10 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// The longest wait between attempts. An uncertain create must be decided within 20 s of the upstream
 /// answering again, of which the look-ups take 12.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// The wait of a create that somebody stands before.
+const IN_FRONT: Duration = Duration::from_secs(1);
+/// What is left of a lease when nothing may be sent any more.
+const MARGIN: Duration = Duration::from_secs(5);
 /// How long an outcome is kept in memory while the store is away. The call took at most 60 s of the lease.
 const KEEP_SAVING: Duration = Duration::from_secs(25);
 const SAVE_AGAIN: Duration = Duration::from_millis(500);
@@ -40,6 +45,8 @@ pub(super) enum Outcome {
     Refused(esign::Error),
     /// Nobody knows whether the envelope exists.
     Unknown(esign::Error),
+    /// It was not sent: the lease on it is over or nearly, so that it may be in somebody else's hands.
+    Lost,
 }
 
 /// A view that was minted right after the create.
@@ -54,28 +61,23 @@ pub(super) struct MintedView {
 impl Signings {
     /// Posts the envelope and, if the draft wants one and time is left, mints the first view.
     /// `links`: those that go into the same answer; the way back from the view hangs on them.
-    pub(super) async fn attempt(
-        &self,
-        signing: &Signing,
-        draft: &Draft,
-        links: &[ShownLink],
-        until: Duration,
-    ) -> Outcome {
-        let acting = match self.parts.esign.acting(&signing.sender).await {
-            Ok(acting) => acting,
-            Err(error) => return Outcome::of(error),
-        };
+    pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job, until: Duration) -> Outcome {
+        let (signing, draft) = (&job.signing, &job.draft);
         if let Err(error) =
             self.announce(Act::EnvelopeCreate, signing, &signing.transaction_id.to_string()).await
         {
             return Outcome::NotReached(error);
         }
+        let Some(deadline) = self.while_held(job) else {
+            tracing::warn!(signing.id = %signing.id, "not sent: its lease is over, and somebody else has it");
+            return Outcome::Lost;
+        };
         let id = signing.id.to_string();
         let envelope = self.envelope(signing, draft, &id);
-        match self.parts.esign.create_envelope(&acting, &envelope, self.at_leisure()).await {
+        match self.parts.esign.create_envelope(acting, &envelope, deadline).await {
             Ok(created) => {
                 self.parts.breaker.answered(1);
-                let view = self.first_view(&acting, signing, draft, links, &created, until).await;
+                let view = self.first_view(acting, job, &created, until).await;
                 Outcome::Opened { account: acting.account.clone(), created, view }
             }
             Err(error) => {
@@ -91,16 +93,22 @@ impl Signings {
         }
     }
 
+    /// How long a create may be under way: it must have ended when others may take it up. None: it is too
+    /// late to begin.
+    fn while_held(&self, job: &Job) -> Option<Deadline> {
+        let left = job.held_until.saturating_sub(self.parts.clock.uptime()).saturating_sub(MARGIN);
+        (!left.is_zero()).then(|| Deadline::within(&*self.parts.clock, left.min(AT_LEISURE)))
+    }
+
     /// A view that cannot be had is no failure of the create: the caller gets one later.
     async fn first_view(
         &self,
         acting: &esign::Acting,
-        signing: &Signing,
-        draft: &Draft,
-        links: &[ShownLink],
+        job: &Job,
         created: &CreatedEnvelope,
         until: Duration,
     ) -> Option<MintedView> {
+        let Job { signing, draft, links, .. } = job;
         let signer = signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| draft.view)?;
         if self.parts.clock.uptime() >= until {
             return None;
@@ -126,8 +134,13 @@ impl Signings {
             Outcome::Impossible(error) => self.impossible(job, error).await,
             Outcome::NotReached(error) => self.queued(job, &error).await,
             Outcome::Unknown(error) => return self.doubted(job, &error).await,
+            Outcome::Lost => return Told::Uncertain,
         };
-        Told::Ended(told)
+        match told {
+            // Somebody else took it up meanwhile, and writes the end of it.
+            Err(Error::Store(store::Error::Conflict)) => Told::Uncertain,
+            told => Told::Ended(told),
+        }
     }
 
     /// Puts on disk what a later attempt needs, so that the caller can be told "accepted".
@@ -182,7 +195,8 @@ impl Signings {
     async fn refused(&self, job: &mut Job, error: &esign::Error) -> Result<Created, Error> {
         let failure = failure(error);
         let happened = job.signing.fail(failure.clone());
-        self.end(job, happened, None, Payload::Drop).await?;
+        let work = upkeep(&job.signing);
+        self.end(job, happened, work, Payload::Drop).await?;
         tracing::info!(signing.id = %job.signing.id, code = failure.code, "the upstream refused the envelope");
         Err(Error::Failed { failure, signing: job.signing.id, replayed: false })
     }
@@ -205,9 +219,19 @@ impl Signings {
         if job.attempts == 0 {
             job.signing.remember(now, "create_queued", None, error.trace().map(str::to_owned));
         }
-        let wait = error.retry_after(now).unwrap_or_else(|| backoff(job.attempts));
+        // What the upstream has refused costs a call each time, and waits for a person.
+        let usual = if error.rejection().is_some() { patient } else { backoff };
+        let wait = error.retry_after(now).unwrap_or_else(|| usual(job.attempts));
         job.attempts += 1;
-        let work = Work { due_at: later(now, wait), leased_until: None, attempts: job.attempts };
+        let attempts = job.attempts;
+        let work = match job.front {
+            // Whoever stands before it keeps their place: it is the next to find out that the upstream is back.
+            Some(due_at) => {
+                let wait = if is_outage(error) { wait.min(IN_FRONT) } else { wait };
+                Work { due_at, leased_until: Some(later(now, wait)), attempts }
+            }
+            None => Work { due_at: later(now, wait), leased_until: None, attempts },
+        };
         self.end(job, Vec::new(), Some(work), payload(job)).await?;
         job.accepted = true;
         self.parts.due.notify_one();
@@ -316,7 +340,7 @@ fn payload(job: &Job) -> Payload {
 
 impl Outcome {
     /// What an error says about whether the envelope exists.
-    fn of(error: esign::Error) -> Self {
+    pub(super) fn of(error: esign::Error) -> Self {
         match error.doubt() {
             Doubt::Yes => Self::Unknown(error),
             Doubt::No if is_definite(&error) => Self::Refused(error),
@@ -330,6 +354,9 @@ impl Outcome {
 /// account or the sender can be mended, and then the same call with the same key should succeed.
 fn is_definite(error: &esign::Error) -> bool {
     use RejectionKind as Kind;
+    if matches!(error, esign::Error::Invalid(_)) {
+        return true;
+    }
     error.rejection().is_some_and(|kind| {
         !matches!(
             kind,
@@ -374,4 +401,17 @@ fn note_view(signing: &mut Signing, view: MintedView) -> ShownView {
 /// 1, 2, 4, then 5 seconds.
 pub(super) fn backoff(attempts: u32) -> Duration {
     Duration::from_secs(1 << attempts.min(3)).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An accepted create that can never be sent must end, and not be tried until its key lapses.
+    #[test]
+    fn what_can_never_be_sent_is_refused_for_good() {
+        let too_large = esign::Error::Invalid("it is larger than the upstream takes");
+        assert!(matches!(Outcome::of(too_large), Outcome::Refused(_)));
+        assert!(matches!(Outcome::of(esign::Error::Deadline), Outcome::NotReached(_)));
+    }
 }

@@ -29,6 +29,11 @@ pub(super) const VIEW_LIFE: Duration = Duration::from_secs(300);
 /// How far before the others a create is put that a person waits for; more than any create can be old.
 const FRONT: Duration = Duration::from_secs(365 * 86_400);
 
+/// When the work on a create that a person stands before counts as due.
+pub(super) fn front(signing: &Signing) -> jiff::Timestamp {
+    earlier(signing.created_at, FRONT)
+}
+
 /// Who wants a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opener {
@@ -72,7 +77,8 @@ impl Signings {
         // While the upstream is dead, one click at a time finds out when it is back; the others wait in line.
         // A click on what does not exist yet calls nobody, and so finds out nothing.
         let is_open = record.signing.status == SigningStatus::Open;
-        if is_open && !self.parts.breaker.admits(self.parts.clock.uptime()) {
+        let admitted = is_open.then(|| self.parts.breaker.admit(self.parts.clock.uptime()));
+        if matches!(admitted, Some(None)) {
             return Err(Error::Busy { retry_after: Duration::from_secs(2) });
         }
         let minted = self.open_view_of(record, target.signer, Opener::Click, target.link).await;
@@ -83,6 +89,7 @@ impl Signings {
             Err(Error::Upstream(_)) | Ok(_) => self.parts.breaker.answered(1),
             Err(_) => {}
         }
+        drop(admitted);
         minted
     }
 
@@ -91,7 +98,7 @@ impl Signings {
     async fn hurry(&self, record: &Record) {
         let Some(work) = record.work.filter(|work| work.leased_until.is_none()) else { return };
         let signing = &record.signing;
-        let front = earlier(signing.created_at, FRONT);
+        let front = front(signing);
         if signing.status != SigningStatus::Creating || signing.posted_at.is_some() || work.due_at == front {
             return;
         }

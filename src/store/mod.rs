@@ -182,6 +182,13 @@ pub struct Work {
     pub attempts: u32,
 }
 
+impl Work {
+    /// Nobody's yet, and not tried before.
+    pub const fn at(due_at: Timestamp) -> Self {
+        Self { due_at, leased_until: None, attempts: 0 }
+    }
+}
+
 /// A new signing, before the upstream hears of it (rule E1).
 #[derive(Debug, Clone)]
 pub struct Intent {

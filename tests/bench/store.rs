@@ -36,6 +36,8 @@ fn signing(now: Timestamp) -> Signing {
         transaction_id: TransactionId::generate(),
         posted_at: None,
         missing_since: None,
+        repeated_at: None,
+        twins_sought: 0,
         account: None,
         envelope: None,
         signers: vec![Signer {

@@ -36,6 +36,7 @@ mod passthrough;
 mod pkcs11;
 mod postgres;
 mod process;
+mod queue;
 mod readme;
 mod reload;
 mod results;

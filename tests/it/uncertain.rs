@@ -53,6 +53,50 @@ async fn e2_a_list_that_lags_does_not_lead_to_a_second_envelope() {
     assert_eq!(daemon.envelopes().await, 1);
 }
 
+/// How long a list may lag is documented nowhere, so no time of ours is enough: what comes to light after the
+/// create was sent again is voided, and the signing keeps the one that it showed.
+#[tokio::test]
+async fn e2_what_is_listed_much_later_is_found_and_voided() {
+    let daemon = TestDaemon::start().await;
+    daemon.fault(&json!({"fault": "list_lag", "delay_ms": 40_000})).await;
+    daemon
+        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    settle(&daemon, made.id(), "open").await;
+    assert_eq!(daemon.envelopes().await, 2, "the first one was not to be seen");
+    let signing = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+    let ours = signing.body["provider"]["envelope_id"].as_str().unwrap().to_owned();
+    daemon.run_clock("one is voided", async || statuses(&daemon, &ours).await.1 == ["voided"]).await;
+    assert_eq!(statuses(&daemon, &ours).await.0, ["sent"], "and the signing's own goes on");
+    let again = daemon.create("order-1", &order()).await;
+    assert_eq!(again.body["provider"]["envelope_id"], ours.as_str());
+}
+
+/// The status of this envelope, and of all others.
+async fn statuses(daemon: &TestDaemon, ours: &str) -> (Vec<String>, Vec<String>) {
+    let all = daemon.control(Method::GET, "signers", &serde_json::Value::Null).await;
+    let all = all["signers"].as_array().cloned().unwrap_or_default();
+    let (own, others): (Vec<_>, Vec<_>) = all.iter().partition(|signer| signer["envelope_id"] == ours);
+    let status =
+        |signer: &&serde_json::Value| signer["envelope_status"].as_str().unwrap_or_default().to_owned();
+    (own.iter().map(status).collect(), others.iter().map(status).collect())
+}
+
+#[tokio::test]
+async fn what_could_not_be_sent_in_its_time_fails_and_is_not_tried_for_ever() {
+    let daemon = TestDaemon::start().await;
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/envelopes"})).await;
+    let mut order = order();
+    order["expires_in"] = json!("1h");
+    let made = daemon.create_with("order-1", &order, &[("prefer", "respond-async")]).await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    daemon.clock.advance(std::time::Duration::from_secs(3_600));
+    settle(&daemon, made.id(), "failed").await;
+    let again = daemon.create("order-1", &order).await;
+    assert_eq!((again.status.as_u16(), again.code()), (400, "invalid_request"), "{}", again.text);
+}
+
 #[tokio::test]
 async fn e4_a_create_whose_daemon_died_is_found_by_the_next_one() {
     let mut daemon = TestDaemon::start().await;

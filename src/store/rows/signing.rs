@@ -88,6 +88,10 @@ struct State<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     missing_since: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    repeated_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    twins_sought: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     account: Option<Cow<'a, str>>,
     signers: Vec<SignerState<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +192,8 @@ impl<'a> From<&'a Signing> for State<'a> {
             transaction: hex(signing.transaction_id.as_uuid()).into(),
             posted_at: signing.posted_at.map(micros),
             missing_since: signing.missing_since.map(micros),
+            repeated_at: signing.repeated_at.map(micros),
+            twins_sought: signing.twins_sought,
             account: signing.account.as_ref().map(|account| account.as_str().into()),
             signers: signing.signers.iter().map(SignerState::from).collect(),
             locale: cow(signing.locale.as_ref()),
@@ -273,6 +279,8 @@ impl State<'_> {
             transaction_id: TransactionId::from_uuid(uuid(&self.transaction)?),
             posted_at: self.posted_at.map(timestamp).transpose()?,
             missing_since: self.missing_since.map(timestamp).transpose()?,
+            repeated_at: self.repeated_at.map(timestamp).transpose()?,
+            twins_sought: self.twins_sought,
             account: self.account.map(|account| AccountId::new(&*account)),
             envelope: row.envelope.map(EnvelopeId::new),
             signers: self
@@ -358,6 +366,11 @@ impl MomentState<'_> {
             note: self.note.map(Cow::into_owned),
         })
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+const fn is_none_yet(count: &u8) -> bool {
+    *count == 0
 }
 
 fn open_answer(keys: &SealKeys, signing: &[u8; 16], sealed: Vec<u8>) -> Result<KeptAnswer, Error> {

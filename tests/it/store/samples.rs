@@ -63,6 +63,8 @@ pub(crate) fn signing() -> Signing {
         transaction_id: TransactionId::generate(),
         posted_at: None,
         missing_since: None,
+        repeated_at: None,
+        twins_sought: 0,
         account: None,
         envelope: None,
         signers: vec![signer("visitor"), signer("manager")],
@@ -89,6 +91,8 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
     signing.status = SigningStatus::Completed;
     signing.posted_at = Some(after(1));
     signing.missing_since = Some(after(2));
+    signing.repeated_at = Some(after(3));
+    signing.twins_sought = 2;
     signing.account = Some(AccountId::new("7f09961a-a22e-4ea2-8395-000000000000"));
     signing.envelope = Some(EnvelopeId::new(format!("envelope-of-{}", signing.id)));
     signing.failure = Some(Failure {

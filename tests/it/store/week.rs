@@ -212,7 +212,7 @@ impl Bench {
             if self.store.signing(id).await.unwrap().unwrap().signing.status == wanted {
                 return;
             }
-            self.signings.round(&BTreeMap::new()).await.unwrap();
+            self.signings.round(&Arc::default()).await.unwrap();
             tokio::task::yield_now().await;
         }
         panic!("recovery does not bring {id} to {wanted:?}");

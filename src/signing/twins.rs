@@ -1,0 +1,65 @@
+//! A second envelope of one create: looked for after the create was sent twice, and voided.
+//!
+//! A create is sent again when look-ups have found nothing for a while (rule E2). How soon the upstream lists
+//! an envelope, how long it may work on a request whose sender has hung up, and what a repeated transaction id
+//! does, is documented nowhere ("eSignature REST API", envelopeDefinition.transactionId). So the design relies
+//! on none of it: if the first create comes to light later after all, nobody was given a way to sign what it
+//! made, and it is voided. Only an envelope that carries this signing's id in the hidden custom field is
+//! touched; it must never void the one that the signing owns.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    audit::Act,
+    domain::Signing,
+    esign::Found,
+    signing::{
+        Error, Signings,
+        create::later,
+        recover::{LOOK_BACK, earlier},
+    },
+};
+
+/// When it is looked for, after the decision to send again.
+const LOOKS: [Duration; 3] =
+    [Duration::from_secs(60), Duration::from_secs(15 * 60), Duration::from_secs(24 * 3_600)];
+/// What the void says.
+const REASON: &str = "Created twice by mistake";
+
+/// When a second envelope is to be looked for next, if it is. Of a create that was refused in the end, any
+/// envelope is one too many.
+pub(super) fn next_look(signing: &Signing) -> Option<Timestamp> {
+    let since = signing.repeated_at?;
+    LOOKS.get(usize::from(signing.twins_sought)).map(|after| later(since, *after))
+}
+
+impl Signings {
+    /// Looks once for second envelopes of a signing, and voids them.
+    pub(super) async fn look_for_twins(&self, signing: &Signing) -> Result<(), Error> {
+        let Some(account) = &signing.account else { return Ok(()) };
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        if acting.account != *account {
+            tracing::warn!(signing.id = %signing.id, "a second envelope cannot be looked for: the sender acts in another account");
+            return Ok(());
+        }
+        let since = earlier(signing.created_at, LOOK_BACK);
+        let id = signing.id.to_string();
+        let found = self.parts.esign.find_by_signing(&acting, &id, since, self.at_leisure()).await?;
+        let is_ours = |one: &Found| signing.envelope.as_ref() == Some(&one.envelope);
+        for twin in found.iter().filter(|one| !is_ours(one) && one.can_be_voided()) {
+            tracing::error!(signing.id = %signing.id, envelope.id = %twin.envelope, "a create that was sent twice made two envelopes: the second is voided");
+            self.announce(Act::EnvelopeVoid, signing, twin.envelope.as_str()).await?;
+            match self.parts.esign.void(&acting, &twin.envelope, REASON, self.at_leisure()).await {
+                Ok(_) => {}
+                Err(error) if error.rejection().is_some() => {
+                    tracing::error!(signing.id = %signing.id, envelope.id = %twin.envelope, code = error.code(),
+                        "the second envelope was not voided: void it at DocuSign by hand");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
