@@ -124,13 +124,18 @@ async fn e5_one_killed_and_one_cut_off_from_the_database_make_one_envelope_a_key
 
     tokio::time::sleep(Duration::from_millis(700)).await;
     proxy.set(Wire::Cut);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    daemons[0].kill();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let (again, api) = kills::start(&settings[0], &folder.0, 10).await;
-    daemons[0] = again;
-    apis.lock().unwrap()[0] = api;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    // One of those that are not cut off, at a random moment, twice.
+    for round in 10..12 {
+        let (which, after) = (fastrand::usize(0..2), fastrand::u64(0..1_500));
+        println!("daemon {which} is killed after {after} ms");
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        daemons[which].kill();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (again, api) = kills::start(&settings[which], &folder.0, round).await;
+        daemons[which] = again;
+        apis.lock().unwrap()[which] = api;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
     proxy.set(Wire::Up);
 
     let mut ids = Vec::new();
@@ -146,6 +151,28 @@ async fn e5_one_killed_and_one_cut_off_from_the_database_make_one_envelope_a_key
             assert_eq!(&kills::settled(&around, &api, &format!("order-{number}")).await, id, "at {api}");
         }
     }
+    time.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e3_one_key_at_two_daemons_at_the_same_moment_is_one_create() {
+    let Some(url) = postgres::database() else { return };
+    let around = TestDaemon::start().await;
+    let time = let_time_pass(&around);
+    let folder = crate::harness::TempDir::new();
+    let settings = around.settings_for_a_process(&url);
+    let (mut one, first) = kills::start(&settings, &folder.0, 0).await;
+    let (mut two, second) = kills::start(&settings, &folder.0, 1).await;
+    for number in 0..20 {
+        let key = format!("order-{number}");
+        let (a, b) = tokio::join!(kills::create(&first, &key), kills::create(&second, &key));
+        let ((a, of_first), (b, of_second)) = (a.unwrap(), b.unwrap());
+        assert_eq!((a, b), (201, 201), "{of_first} {of_second}");
+        assert_eq!(of_first["id"], of_second["id"], "{key}");
+    }
+    assert_eq!(around.envelopes().await, 20);
+    one.kill();
+    two.kill();
     time.abort();
 }
 

@@ -10,7 +10,7 @@
 //! What must hold is in [`Book::check`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
@@ -28,7 +28,7 @@ use countersign::{
     budget::{self, Budget},
     clock::{Clock as _, SharedClock},
     domain::{CallerName, Mode, SigningId, SigningStatus},
-    emulator::InMemory,
+    emulator::{InMemory, Made},
     esign,
     events::Hub,
     http_client::{self, Carrier, HttpClient},
@@ -58,6 +58,8 @@ const AFTERMATH: Duration = Duration::from_secs(400);
 /// When the world begins.
 const START: Duration = Duration::from_secs(1_000);
 const CALLER: &str = "website";
+/// After that long, what was made twice has become one.
+const HEALED: Duration = Duration::from_secs(20 * 60);
 
 /// What a run did, for showing that it did something.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +149,8 @@ struct Simulation {
     next_doom: Duration,
     deaths: u64,
     calmed: bool,
+    /// Whether a daemon is the only one on its store, and opens it again when it starts again.
+    is_alone: bool,
 }
 
 impl Drop for Simulation {
@@ -177,8 +181,10 @@ impl Simulation {
             next_doom: Duration::MAX,
             deaths: 0,
             calmed: false,
+            is_alone: false,
         };
         let (daemons, deaths) = simulation.roll(|dice| (dice.u32(1..=2), dice.u8(0..4) > 0));
+        simulation.is_alone = daemons == 1 && simulation.roll(fastrand::Rng::bool);
         for daemon in 1..=daemons {
             simulation.boot(daemon);
         }
@@ -191,6 +197,18 @@ impl Simulation {
 
     fn roll<T>(&self, roll: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
         self.stage.weather.roll(roll)
+    }
+
+    /// What a start does with the store: what the last process had in hand is free at once.
+    fn open_again(&mut self) {
+        self.runtime.block_on(self.store.close()).expect("the store closes");
+        self.store = open_store(&self.runtime, &self.folder, Arc::new(self.world.clock.clone()));
+    }
+
+    /// Whether an envelope may come to light later than is looked for before a create is sent again. Then
+    /// there may be two for a while, and in the end one.
+    fn is_tardy(&self) -> bool {
+        self.stage.weather.is_tardy() || (self.is_alone && self.deaths > 0)
     }
 
     /// Starts a daemon of real parts on the store.
@@ -243,9 +261,7 @@ impl Simulation {
             let now = self.world.clock.uptime();
             self.bury_and_raise(now);
             if !self.calmed && now >= START + STORM {
-                self.calmed = true;
-                self.stage.weather.calm();
-                self.stage.weather.note("the storm is over");
+                self.calm();
             }
             let book = self.stage.book();
             if let Some(broken) = &book.broken {
@@ -279,7 +295,13 @@ impl Simulation {
             let living: Vec<Group> = self.stage.daemons().keys().copied().collect();
             if !living.is_empty() {
                 let (which, steps) = self.roll(|dice| (dice.usize(0..living.len()), dice.u32(1..200)));
-                self.world.doom(living[which], steps);
+                if self.roll(|dice| dice.u8(0..5) == 0) {
+                    let time = self.roll(|dice| Duration::from_secs(dice.u64(1..150)));
+                    self.stage.weather.note(&format!("daemon {} stands still for {time:?}", living[which]));
+                    self.world.pause(living[which], time);
+                } else {
+                    self.world.doom(living[which], steps);
+                }
             }
             self.next_doom = now + self.roll(|dice| Duration::from_millis(dice.u64(500..60_000)));
         }
@@ -290,13 +312,49 @@ impl Simulation {
             self.rising.iter().filter(|(_, at)| **at <= now).map(|(group, _)| *group).collect();
         for group in risen {
             self.rising.remove(&group);
+            if self.is_alone {
+                self.open_again();
+            }
             self.boot(group);
             self.world.settle();
         }
     }
 
+    /// Lets the daemons find what came to light late; the second look comes a quarter of an hour after.
+    fn heal(&mut self) {
+        self.calm();
+        let until = self.world.clock.uptime() + HEALED;
+        let is_twice = |made: &[Made]| {
+            let mut seen = BTreeSet::new();
+            made.iter().any(|one| !one.is_voided && !seen.insert(one.subject.clone()))
+        };
+        let late = Duration::from_secs(70);
+        let begun = self.world.clock.uptime();
+        while self.world.clock.uptime() < until {
+            // What is on its way may still arrive.
+            if self.world.clock.uptime() > begun + late && !is_twice(&self.stage.emulator.made()) {
+                break;
+            }
+            let now = self.world.clock.uptime();
+            self.bury_and_raise(now);
+            self.world.advance(now + Duration::from_secs(5));
+        }
+    }
+
+    /// Nothing breaks any more.
+    fn calm(&mut self) {
+        self.calmed = true;
+        self.stage.weather.calm();
+        self.stage.weather.note("the storm is over");
+    }
+
     fn check(&mut self) -> Result<Tally, String> {
-        let made = self.stage.emulator.made();
+        let is_tardy = self.is_tardy();
+        if is_tardy {
+            self.heal();
+        }
+        let mut made = self.stage.emulator.made();
+        made.retain(|one| !is_tardy || !one.is_voided);
         let book = self.stage.book();
         let mut tally = Tally { calls: book.calls, deaths: self.deaths, ..Tally::default() };
         for (key, page) in &book.pages {

@@ -154,6 +154,8 @@ pub(crate) struct World {
     ids: Arc<AtomicU64>,
     /// Which groups die, each after so many more steps of its tasks.
     dooms: BTreeMap<Group, u32>,
+    /// Which groups stand still, and until when.
+    pauses: BTreeMap<Group, Duration>,
     dead: Vec<Group>,
     /// Chooses who goes on.
     order: fastrand::Rng,
@@ -179,6 +181,7 @@ impl World {
             inbox: Arc::default(),
             ids: Arc::default(),
             dooms: BTreeMap::new(),
+            pauses: BTreeMap::new(),
             dead: Vec::new(),
             order: fastrand::Rng::with_seed(seed),
         }
@@ -215,6 +218,16 @@ impl World {
         self.dooms.insert(group, steps);
     }
 
+    /// Lets a process stand still for a while, as a stopped one does, or one on a machine that is being moved.
+    pub(crate) fn pause(&mut self, group: Group, time: Duration) {
+        let until = self.clock.uptime().saturating_add(time);
+        self.pauses.insert(group, until);
+    }
+
+    fn is_paused(&self, group: Group) -> bool {
+        self.pauses.get(&group).is_some_and(|until| self.clock.uptime() < *until)
+    }
+
     /// The processes that have died since this was last asked.
     pub(crate) fn take_dead(&mut self) -> Vec<Group> {
         std::mem::take(&mut self.dead)
@@ -222,6 +235,7 @@ impl World {
 
     fn kill(&mut self, group: Group) {
         self.dooms.remove(&group);
+        self.pauses.remove(&group);
         self.dead.push(group);
         // What is dropped may wake or spawn others, so nothing is locked meanwhile.
         let mut inbox = std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner));
@@ -248,13 +262,19 @@ impl World {
 
     /// Runs all tasks until each of them waits.
     pub(crate) fn settle(&mut self) {
+        let mut parked = Vec::new();
         loop {
             for (id, group, task) in self.inbox.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                 self.tasks.insert(id, (group, task));
                 self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
             }
-            let Some(id) = self.next_ready() else { return };
+            let Some(id) = self.next_ready() else { break };
             let Some((group, mut task)) = self.tasks.remove(&id) else { continue };
+            if self.is_paused(group) {
+                self.tasks.insert(id, (group, task));
+                parked.push(id);
+                continue;
+            }
             let waker = Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(&self.ready) }));
             if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
                 self.tasks.insert(id, (group, task));
@@ -266,6 +286,7 @@ impl World {
                 }
             }
         }
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).extend(parked);
     }
 
     /// Lets time go on to the next timer, but not beyond `until`. Answers whether `until` is reached.

@@ -23,6 +23,8 @@ use super::WorldClock;
 /// How long after a client has given up its request may still be acted on, and how far the upstream's list
 /// may lag, together. The design looks for an envelope for 10 s before it posts again.
 const LATEST: Duration = Duration::from_secs(8);
+/// The same in a world where the upstream is slower than the design looks.
+const TARDY: Duration = Duration::from_secs(50);
 
 /// The dice, and how bad things are. Clones share it.
 #[derive(Clone)]
@@ -41,6 +43,7 @@ struct State {
     store_away: Vec<(Duration, Duration)>,
     is_calm: bool,
     lag: Duration,
+    is_tardy: bool,
     trace: Vec<String>,
     sum: u64,
     faults: u64,
@@ -107,6 +110,8 @@ impl Weather {
         let upstream_away = windows(&mut dice, 2, 90);
         let store_away = windows(&mut dice, 1, 40);
         let lag = if dice.bool() { Duration::ZERO } else { Duration::from_millis(dice.u64(0..8_000)) };
+        let is_tardy = dice.u8(0..5) == 0;
+        let lag = if is_tardy { lag * 5 } else { lag };
         let state = State {
             dice,
             odds,
@@ -116,6 +121,7 @@ impl Weather {
             store_away,
             is_calm: false,
             lag,
+            is_tardy,
             trace: Vec::new(),
             sum: 0xcbf2_9ce4_8422_2325,
             faults: 0,
@@ -140,6 +146,11 @@ impl Weather {
     /// How far the upstream's list lags behind.
     pub(crate) fn lag(&self) -> Duration {
         self.lock().lag
+    }
+
+    /// Whether the upstream may be slower than the design looks.
+    pub(crate) fn is_tardy(&self) -> bool {
+        self.lock().is_tardy
     }
 
     /// Notes what happened: the last lines are told when a rule breaks, the sum of all shows whether a
@@ -279,7 +290,8 @@ impl Network {
             Some(Fate::Error) => Ok(error(StatusCode::SERVICE_UNAVAILABLE)),
             Some(Fate::Html) => Ok(html()),
             Some(Fate::Late) => {
-                let late = LATEST.saturating_sub(weather.lag());
+                let latest = if weather.is_tardy() { TARDY } else { LATEST };
+                let late = latest.saturating_sub(weather.lag());
                 let late = weather.roll(|dice| dice.u64(0..=u64::try_from(late.as_millis()).unwrap_or(0)));
                 weather.clock.sleep(timeout + Duration::from_millis(late)).await;
                 self.emulator.vendor(request);
