@@ -89,9 +89,8 @@ fn envelope_facts(read: &wire::answers::Envelope) -> Vec<EnvelopeFact> {
         "voided" => facts.push(EnvelopeFact::Voided),
         _ => {}
     }
-    if read.purge_state.as_deref().is_some_and(|state| state.to_ascii_lowercase().ends_with("purged"))
-        && read.purge_state.as_deref() != Some("unpurged")
-    {
+    // `documents_purged` and its longer forms. `unpurged` ends alike, but says the opposite.
+    if read.purge_state.as_deref().is_some_and(|state| state.to_ascii_lowercase().ends_with("_purged")) {
         facts.push(EnvelopeFact::Purged);
     }
     facts

@@ -439,7 +439,14 @@ async fn f1_statuses_become_facts() {
             json!({"purgeState": "documents_and_metadata_purged"}),
             vec![EnvelopeFact::Completed, EnvelopeFact::Purged],
         ),
+        (
+            "completed",
+            json!({"purgeState": "Documents_And_Metadata_And_Redact_Purged"}),
+            vec![EnvelopeFact::Completed, EnvelopeFact::Purged],
+        ),
         ("completed", json!({"purgeState": "documents_queued"}), vec![EnvelopeFact::Completed]),
+        ("completed", json!({"purgeState": "documents_dequeued"}), vec![EnvelopeFact::Completed]),
+        ("completed", json!({"purgeState": "Unpurged"}), vec![EnvelopeFact::Completed]),
         ("processing", json!({}), vec![]),
     ]
     .into_iter()
