@@ -14,7 +14,7 @@
 //! | Check | When | Where |
 //! |---|---|---|
 //! | HMAC over the body | always; without a key in the settings nothing is believed | [`digest`] |
-//! | a bearer value | if any is set (`connect.bearer_tokens`) | [`Inbox::receive`] |
+//! | a bearer value | if any is set (`connect.bearer_tokens`) | [`receive`](Inbox::receive) |
 //! | an access token of the operator's authorization server (OAuth for Connect) | if `connect.oidc` is set | [`proofs`] |
 //! | a client certificate (mutual TLS) | if `connect.client_ca` is set; where a proxy ends TLS, it is the proxy's to ask | [`proofs`] |
 //!
@@ -40,11 +40,13 @@ mod payload;
 #[cfg(test)]
 mod permutations;
 mod proofs;
+mod receive;
 mod strangers;
 #[cfg(test)]
 mod tests;
 
 pub use digest::{BadDigest, Keys, UnverifiedDelivery, VerifiedDelivery};
-pub use inbox::{Bearers, Inbox, Limits, Receipt};
+pub use inbox::Inbox;
 pub use payload::{Message, Unreadable};
 pub use proofs::{Clients, Tokens};
+pub use receive::{Bearers, Limits, Receipt};
