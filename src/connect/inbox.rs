@@ -19,7 +19,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     clock::SharedClock,
-    connect::{Bearers, Clients, Keys, Limits, Message, Tokens, strangers::Strangers},
+    connect::{Bearers, Clients, Keys, Limits, Message, Tokens, strangers::Strangers, unclear::MAX_UNCLEAR},
     domain::EnvelopeId,
     lifecycle::Lifecycle,
     signing::{Seen, Signings},
@@ -56,6 +56,8 @@ pub(super) struct Parts {
     /// Wakes the task that takes in.
     pub(super) stored: Notify,
     pub(super) strangers: Mutex<Strangers>,
+    /// Places for news of which it is not known whom it is about.
+    pub(super) unclear: Arc<Semaphore>,
 }
 
 impl Inbox {
@@ -83,6 +85,7 @@ impl Inbox {
             turns: Semaphore::new(limits.concurrent),
             stored: Notify::new(),
             strangers: Mutex::default(),
+            unclear: Arc::new(Semaphore::new(MAX_UNCLEAR)),
         };
         Self { parts: Arc::new(parts) }
     }
@@ -181,6 +184,9 @@ impl Inbox {
         };
         let facts = message.facts(&record.signing.signers);
         if facts.is_empty() {
+            if message.is_unclear(&record.signing.signers) {
+                self.find_out(envelope, message);
+            }
             return Ok(Seen::Known);
         }
         match self.parts.signings.observe(envelope, &facts).await {

@@ -28,6 +28,7 @@
 //! | deliveries in memory at once | 64 ([`Limits::concurrent`]); the next one waits 500 ms, then gets 503 |
 //! | digest headers looked at | 100, the upstream's own maximum |
 //! | envelopes remembered whose signing we do not know yet | 1,000, for about an hour |
+//! | news of a signer without saying of whom, while we find out | 1,000, for up to 16 minutes |
 //!
 //! Source: developers.docusign.com, platform/webhooks/connect (JSON SIM event model, event triggers,
 //! validation and security), and `connect.schema-v2.json` of docusign/OpenAPI-Specifications.
@@ -44,6 +45,7 @@ mod receive;
 mod strangers;
 #[cfg(test)]
 mod tests;
+mod unclear;
 
 pub use digest::{BadDigest, Keys, UnverifiedDelivery, VerifiedDelivery};
 pub use inbox::Inbox;

@@ -19,7 +19,7 @@ use serde::{
 };
 
 use crate::{
-    domain::{EnvelopeFact, EnvelopeId, Fact, Signer, SignerFact},
+    domain::{EnvelopeFact, EnvelopeId, Fact, Signer, SignerFact, whom},
     store::Digest,
 };
 
@@ -64,6 +64,8 @@ enum Said {
 struct Person {
     client_user_id: Option<String>,
     recipient_id: Option<String>,
+    /// Whether the message lists the recipients. An account's own configuration may leave that out.
+    is_listed: bool,
 }
 
 impl Message {
@@ -87,7 +89,10 @@ impl Message {
         let Some(generated_at) = &self.generated_at else { return sha256(&[body]) };
         let envelope = self.envelope.as_ref().map_or("", EnvelopeId::as_str);
         let recipient = self.recipient.as_deref().unwrap_or_default();
-        sha256(&[envelope.as_bytes(), self.event.as_bytes(), recipient.as_bytes(), generated_at.as_bytes()])
+        // Where one configuration lists the recipients and another does not, the one that does says more.
+        let unlisted = self.is_unlisted().then_some("unlisted");
+        let parts = [envelope, &self.event, recipient, generated_at].into_iter().chain(unlisted);
+        sha256(&parts.map(str::as_bytes).collect::<Vec<_>>())
     }
 
     /// Whether it is of a kind that we know and names an envelope.
@@ -95,8 +100,24 @@ impl Message {
         self.said != Said::Unknown && self.envelope.is_some()
     }
 
-    /// The facts, with the recipient ids that we gave. Signers are told apart by their client user id,
-    /// which no template replaces, and by the recipient id where the message does not tell it.
+    /// Whether it says that a signer's part has ended, and not whose: it does not list the recipients, and
+    /// the number that it gives is no name that we know. Nothing follows from it but that there is news.
+    pub fn is_unclear(&self, signers: &[Signer]) -> bool {
+        let Said::Recipient(person, fact) = &self.said else { return false };
+        let has_ended = !matches!(fact, SignerFact::Delivered | SignerFact::Sent);
+        has_ended && !person.is_listed && person.find(signers).is_none()
+    }
+
+    /// Whether another message says whose part it is that has ended: the same news, with the recipients.
+    pub fn clears(&self, unclear: &Self) -> bool {
+        self.event == unclear.event && self.recipient == unclear.recipient && !self.is_unlisted()
+    }
+
+    fn is_unlisted(&self) -> bool {
+        matches!(&self.said, Said::Recipient(person, _) if !person.is_listed)
+    }
+
+    /// The facts, with the recipient ids that we gave.
     pub fn facts(&self, signers: &[Signer]) -> Vec<Fact> {
         let of = |person: &Person, fact: SignerFact| {
             let recipient_id = person.find(signers)?.recipient_id.clone();
@@ -160,13 +181,7 @@ impl Message {
 
 impl Person {
     fn find<'a>(&self, signers: &'a [Signer]) -> Option<&'a Signer> {
-        let by_client = self.client_user_id.as_ref();
-        let by_client = by_client.map(|id| signers.iter().find(|signer| signer.client_user_id == *id));
-        // Whoever has a client user id that is not ours was added by a template, whatever their number.
-        by_client.unwrap_or_else(|| {
-            let id = self.recipient_id.as_ref()?;
-            signers.iter().find(|signer| signer.recipient_id == *id)
-        })
+        whom(signers, self.client_user_id.as_deref(), self.recipient_id.as_deref())
     }
 }
 
@@ -196,7 +211,8 @@ fn recipient_event(what: &str, named: Option<&str>, summary: &Summary) -> Said {
     let Some(named) = named else { return Said::Nothing };
     // `recipientId` is the short id or the GUID, depending on who describes it: the list knows both.
     let listed = summary.signers().find(|one| one.is(named)).map(Recipient::person);
-    let unlisted = || Person { client_user_id: None, recipient_id: Some(named.to_owned()) };
+    let is_listed = summary.signers().next().is_some();
+    let unlisted = || Person { client_user_id: None, recipient_id: Some(named.to_owned()), is_listed };
     Said::Recipient(listed.unwrap_or_else(unlisted), fact)
 }
 
@@ -282,8 +298,11 @@ impl Recipient {
     }
 
     fn person(&self) -> Person {
-        let client_user_id = self.client_user_id.0.clone().filter(|id| !id.is_empty());
-        Person { client_user_id, recipient_id: self.id.0.clone() }
+        Person {
+            client_user_id: self.client_user_id.0.clone(),
+            recipient_id: self.id.0.clone(),
+            is_listed: true,
+        }
     }
 
     fn standing(&self) -> Option<(Person, SignerFact)> {
@@ -437,6 +456,39 @@ mod tests {
         assert_eq!(facts(&bare), second);
         bare["data"]["recipientId"] = json!(GUIDS[1]);
         assert_eq!(facts(&bare), Vec::new());
+    }
+
+    #[test]
+    fn f1_a_number_is_nobody_who_fills_a_role() {
+        // Their numbers are the template's: here the first of ours is the template's second.
+        let mut signers = signing(2).signers;
+        signers[0].role = Some("Manager".to_owned());
+        signers[1].role = Some("Client".to_owned());
+        let mut bare = sim("recipient-completed", Some("1"), 1);
+        bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+        let unclear = parse(&bare);
+        assert_eq!(unclear.facts(&signers), Vec::new());
+        assert!(unclear.is_unclear(&signers) && !unclear.is_unclear(&signing(2).signers));
+        // Beside it the same news comes with the recipients: that is another message, and says who.
+        let mut listed = sim("recipient-completed", Some("1"), 1);
+        let people = &mut listed["data"]["envelopeSummary"]["recipients"]["signers"];
+        people[0]["clientUserId"] = json!("client-2");
+        people[1]["clientUserId"] = json!("client-1");
+        let clear = parse(&listed);
+        assert_eq!(clear.facts(&signers), of_signer("2", SignerFact::Signed));
+        assert!(clear.clears(&unclear) && !unclear.clears(&unclear) && !clear.is_unclear(&signers));
+        assert_ne!(clear.identity(b""), unclear.identity(b""));
+        // Whoever is listed without a client user id is none of ours.
+        let people = &mut listed["data"]["envelopeSummary"]["recipients"]["signers"];
+        people[0].as_object_mut().unwrap().remove("clientUserId");
+        let remote = parse(&listed);
+        assert!(remote.facts(&signers).is_empty() && !remote.is_unclear(&signers));
+        let aggregate = json!({"status": "sent", "envelopeId": ENVELOPE,
+            "recipients": {"signers": [{"recipientId": "1", "status": "completed"}]}});
+        assert_eq!(parse(&aggregate).facts(&signers), [Fact::Envelope(EnvelopeFact::Sent)]);
+        // What ends nobody's part is not worth asking about.
+        bare["event"] = json!("recipient-delivered");
+        assert!(!parse(&bare).is_unclear(&signers));
     }
 
     #[test]

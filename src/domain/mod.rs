@@ -19,7 +19,7 @@ pub use document::{Anchors, Document, TabKind};
 pub use draft::{Draft, NewSigner};
 pub use email::Email;
 pub use event::{Event, EventKind};
-pub use fact::{EnvelopeFact, Fact, SignerFact};
+pub use fact::{EnvelopeFact, Fact, SignerFact, whom};
 pub use ids::{
     AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, EventId, LinkId, SenderName, SignerId,
     SigningId, TransactionId,

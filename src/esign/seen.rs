@@ -1,7 +1,7 @@
 //! What was read of an envelope, and the facts that follow (rule F1).
 
 use super::wire;
-use crate::domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact};
+use crate::domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, whom};
 
 /// How the vendor begins the reason when time voided an envelope and no person.
 const EXPIRED: &str = "Envelope has expired";
@@ -41,17 +41,11 @@ pub struct Recipient {
 }
 
 impl Seen {
-    /// The facts about an envelope's signers and itself, with the recipient ids that we gave: signers
-    /// are told apart by their client user id, which no template replaces.
+    /// The facts about an envelope's signers and itself, with the recipient ids that we gave.
     pub fn facts(&self, signers: &[Signer]) -> Vec<Fact> {
         let of_signers = self.recipients.iter().filter_map(|recipient| {
-            let ours = signers
-                .iter()
-                .find(|signer| recipient.client_user_id.as_deref() == Some(&signer.client_user_id))
-                .or_else(|| {
-                    let is_remote = recipient.client_user_id.is_none();
-                    signers.iter().find(|signer| is_remote && signer.recipient_id == recipient.recipient_id)
-                })?;
+            let client_user_id = recipient.client_user_id.as_deref();
+            let ours = whom(signers, client_user_id, Some(&recipient.recipient_id))?;
             Some(Fact::Signer { recipient_id: ours.recipient_id.clone(), fact: recipient.fact? })
         });
         of_signers.chain(self.facts.iter().map(|fact| Fact::Envelope(*fact))).collect()

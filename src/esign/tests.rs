@@ -416,7 +416,14 @@ async fn facts_carry_the_recipient_ids_that_we_gave() {
     // The second has the id that the template gave to the first, and is someone else.
     let facts = seen.facts(&[signer("1", "opaque-1"), signer("77", "opaque-2")]);
     let ada = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed };
-    assert_eq!(facts, [ada, Fact::Envelope(EnvelopeFact::Completed)]);
+    assert_eq!(facts, [ada.clone(), Fact::Envelope(EnvelopeFact::Completed)]);
+    // Without a client user id the number tells, but not of those who fill a role: it is the template's.
+    let mut remote = seen;
+    remote.recipients[0].client_user_id = None;
+    remote.recipients[0].recipient_id = "1".to_owned();
+    assert_eq!(remote.facts(&[signer("1", "opaque-1")]), [ada, Fact::Envelope(EnvelopeFact::Completed)]);
+    let in_role = Signer { role: Some("Manager".to_owned()), ..signer("1", "opaque-1") };
+    assert_eq!(remote.facts(&[in_role]), [Fact::Envelope(EnvelopeFact::Completed)], "rule F1");
 }
 
 #[tokio::test]

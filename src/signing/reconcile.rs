@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{SenderName, Signing},
+    domain::{EnvelopeId, SenderName, Signing},
     esign::{self, MAX_LISTED, Since},
     signing::{Error, Signings},
     store::Durability,
@@ -147,6 +147,26 @@ impl Signings {
             }
         }
         Ok(asked)
+    }
+
+    /// Asks how an envelope stands, because an event at that time said that somebody's part has ended, and
+    /// not whose. Answers when to ask again, if the polling interval allows no check now (rule B3).
+    pub async fn ask_about_one(
+        &self,
+        envelope: &EnvelopeId,
+        event_at: Timestamp,
+    ) -> Result<Option<Timestamp>, Error> {
+        let record = self.parts.store.signing_by_envelope(envelope).await?;
+        // A check after the event has told of it already.
+        let is_news = |signing: &Signing| {
+            !signing.status.is_terminal() && signing.checked_at.is_none_or(|checked| checked <= event_at)
+        };
+        let Some(record) = record.filter(|record| is_news(&record.signing)) else { return Ok(None) };
+        match self.check(&record.signing, envelope).await {
+            Ok(_) => Ok(None),
+            Err(Error::PollingBudget { retry_at }) => Ok(Some(retry_at)),
+            Err(error) => Err(error),
+        }
     }
 
     async fn ask_about(&self, sender: &SenderName, signings: &[Signing]) -> Result<(), Error> {

@@ -135,6 +135,62 @@ async fn s5_huge_slow_and_flooding_requests_are_cut_off_and_change_nothing() {
     assert_eq!(daemon.get(&path).await.body["status"], "open");
 }
 
+/// Two who fill the roles of a template, asked for in the other order than the template has them.
+fn reversed_order() -> Value {
+    json!({
+        "reference": "order-1", "sender": "system", "view": false,
+        // The emulator's second template: recipient 1 is the client, who signs first, and 2 the manager.
+        "documents": [{"template": "c1a55e00-7e3d-4b1a-9f00-5e1f7e3a0002"}],
+        "signers": [
+            {"key": "boss", "name": "Grace Hopper", "email": "grace@example.com", "role": "Manager", "order": 2},
+            {"key": "visitor", "name": "Ada Lovelace", "email": "ada@example.com", "role": "Client", "order": 1},
+        ],
+    })
+}
+
+#[tokio::test]
+async fn f1_an_event_that_does_not_say_whom_is_not_believed_of_somebody_else() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &reversed_order()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let (path, envelope) = (format!("/v1/signings/{}", made.id()), &made.body["provider"]["envelope_id"]);
+    let url = format!("{}/in/docusign/events", daemon.public.as_ref().unwrap());
+    // What the envelope's own configuration would tell does not come through.
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    let signers = daemon.control(Method::GET, "signers", &Value::Null).await;
+    let client =
+        signers["signers"].as_array().unwrap().iter().find(|one| one["recipient_id"] == "1").unwrap();
+    let id = client["id"].as_str().unwrap();
+    daemon.control(Method::POST, &format!("signers/{id}/sign"), &json!({})).await;
+    daemon.forget_requests().await;
+    // The account's configuration leaves the recipients out: "1" is the template's number of the client,
+    // and ours of the manager.
+    for second in 1..=3 {
+        let message = json!({"event": "recipient-completed",
+            "generatedDateTime": format!("2026-06-01T12:00:0{second}.0000000Z"),
+            "data": {"envelopeId": envelope, "recipientId": "1"}});
+        let body = serde_json::to_vec(&message).unwrap();
+        let digest = digest(&daemon, &body);
+        assert_eq!(push(&daemon, &url, &[("x-docusign-signature-1", &digest)], body).await, StatusCode::OK);
+    }
+    let statuses = async || {
+        let signing = daemon.get(&path).await;
+        [0, 1].map(|at| signing.body["signers"][at]["status"].as_str().unwrap().to_owned())
+    };
+    daemon
+        .run_clock("the client's signature", async || {
+            let [boss, visitor] = statuses().await;
+            assert_ne!(boss, "signed", "the manager has not signed");
+            visitor == "signed"
+        })
+        .await;
+    assert_eq!(statuses().await[0], "ready", "it is the manager's turn");
+    // However many said so: one check.
+    daemon.clock.advance(Duration::from_secs(60));
+    let asked = daemon.requests().await;
+    assert_eq!(asked.iter().filter(|line| line.starts_with("GET /restapi")).count(), 1, "{asked:?}");
+}
+
 #[tokio::test]
 async fn an_account_level_configuration_is_taken_beside_that_of_the_envelope() {
     let daemon = TestDaemon::builder().public().start().await;

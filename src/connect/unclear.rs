@@ -1,0 +1,56 @@
+//! News that somebody's part has ended, and not whose (rule F1).
+//!
+//! An account's own configuration may leave the recipients out of its messages, and of those who fill the
+//! role of a template the number that is left says nothing. Mostly a second message brings the same news
+//! with the recipients, a moment before or after. If none does, the upstream is asked, within what it allows
+//! (rule B3). Forgetting this (the process died, or there was too much of it) costs time only: the end of
+//! the envelope tells of everyone, and reconciliation asks about quiet signings.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    connect::{Inbox, Message},
+    domain::EnvelopeId,
+    signing::Error,
+};
+
+/// The wait for another message that says more.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest wait for the next check: an interval of the upstream's (rule B3), and a little.
+const MAX_WAIT: Duration = Duration::from_secs(16 * 60);
+/// News that is seen to at once.
+pub(super) const MAX_UNCLEAR: usize = 1_000;
+
+impl Inbox {
+    /// Sees to it that we learn whose part has ended.
+    pub(super) fn find_out(&self, envelope: &EnvelopeId, unclear: Message) {
+        let Ok(place) = Arc::clone(&self.parts.unclear).try_acquire_owned() else { return };
+        let (inbox, envelope, at) = (self.clone(), envelope.clone(), self.parts.clock.now());
+        self.parts.life.spawn_work("unclear event", async move {
+            let _place = place;
+            if let Err(error) = inbox.ask(&envelope, &unclear, at).await {
+                tracing::warn!(envelope.id = %envelope, %error, "whose part has ended is not known yet");
+            }
+        });
+    }
+
+    async fn ask(&self, envelope: &EnvelopeId, unclear: &Message, at: Timestamp) -> Result<(), Error> {
+        let mut wait = PATIENCE;
+        loop {
+            tokio::select! {
+                () = self.parts.life.stopping().cancelled_owned() => return Ok(()),
+                () = self.parts.clock.sleep(wait) => {}
+            }
+            let received = self.parts.store.inbound_of(envelope).await?;
+            let mut received = received.iter().filter_map(|one| Message::parse(one.body.reveal()).ok());
+            if received.any(|other| other.clears(unclear)) {
+                return Ok(());
+            }
+            let Some(later) = self.parts.signings.ask_about_one(envelope, at).await? else { return Ok(()) };
+            wait = Duration::try_from(later.duration_since(self.parts.clock.now())).unwrap_or_default();
+            wait = wait.clamp(PATIENCE, MAX_WAIT);
+        }
+    }
+}
