@@ -1,7 +1,7 @@
 //! The inbox: deliveries in, facts out to the signings.
 //!
 //! ```text
-//! receive   signed at all? ─ body within its limits ─ digest ─ on disk ─▶ answered
+//! receive   signed at all? ─ body within its limits ─ digest ─ token ─ on disk ─▶ answered
 //! run       read from disk ─ facts ─ observed ─ marked as taken in        (again until it is done)
 //! ```
 //!
@@ -19,7 +19,10 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     clock::SharedClock,
-    connect::{Bearers, Clients, Keys, Limits, Message, Tokens, strangers::Strangers, unclear::MAX_UNCLEAR},
+    connect::{
+        Bearers, Clients, Keys, Limits, Message, Tokens, places::Places, strangers::Strangers,
+        unclear::MAX_UNCLEAR,
+    },
     domain::EnvelopeId,
     lifecycle::Lifecycle,
     signing::{Seen, Signings},
@@ -52,7 +55,9 @@ pub(super) struct Parts {
     pub(super) bearers: ArcSwap<Bearers>,
     pub(super) clients: ArcSwapOption<Clients>,
     pub(super) tokens: ArcSwapOption<Tokens>,
-    pub(super) turns: Semaphore,
+    /// For bodies on their way, small and large ones.
+    pub(super) small: Places,
+    pub(super) large: Places,
     /// Wakes the task that takes in.
     pub(super) stored: Notify,
     pub(super) strangers: Mutex<Strangers>,
@@ -82,7 +87,8 @@ impl Inbox {
             bearers: ArcSwap::default(),
             clients: ArcSwapOption::empty(),
             tokens: ArcSwapOption::empty(),
-            turns: Semaphore::new(limits.concurrent),
+            small: Places::new(limits.small),
+            large: Places::new(limits.large),
             stored: Notify::new(),
             strangers: Mutex::default(),
             unclear: Arc::new(Semaphore::new(MAX_UNCLEAR)),

@@ -24,8 +24,8 @@
 //! |---|---|
 //! | body | 2 MiB ([`Limits::body_bytes`]) |
 //! | time for a body to arrive | 10 s ([`Limits::body_time`]) |
-//! | time for the store, so that the answer leaves within a second | 800 ms ([`Limits::store_time`]) |
-//! | deliveries in memory at once | 64 ([`Limits::concurrent`]); the next one waits 500 ms, then gets 503 |
+//! | time from the whole body to the answer, for all that must be asked and stored | 900 ms ([`Limits::answer_time`]) |
+//! | bodies in memory at once | 512 up to 64 KiB, 48 above ([`Limits::small`], [`Limits::large`]); the next one cuts off that which has been arriving for longest (503), or waits 500 ms if all have arrived |
 //! | digest headers looked at | 100, the upstream's own maximum |
 //! | envelopes remembered whose signing we do not know yet | 1,000, for about an hour |
 //! | news of a signer without saying of whom, while we find out | 1,000, for up to 16 minutes |
@@ -40,6 +40,7 @@ mod inbox;
 mod payload;
 #[cfg(test)]
 mod permutations;
+mod places;
 mod proofs;
 mod receive;
 mod strangers;

@@ -5,11 +5,14 @@ use std::{fmt, time::Duration};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 
 use crate::{
     connect::{
-        Inbox, Message, UnverifiedDelivery, VerifiedDelivery, digest::is_signed, payload::identity_of_bytes,
+        Inbox, Message, UnverifiedDelivery, VerifiedDelivery,
+        digest::is_signed,
+        payload::identity_of_bytes,
+        places::{Place, Places},
     },
     domain::{EnvelopeId, Private, SenderName},
     store::{self, Inbound, Received},
@@ -24,22 +27,29 @@ pub struct Limits {
     pub body_bytes: usize,
     /// How long a body may take to arrive.
     pub body_time: Duration,
-    /// Deliveries in memory at once.
-    pub concurrent: usize,
-    /// How long a delivery waits for its turn to be read.
-    pub turn_time: Duration,
-    /// How long the store may take.
-    pub store_time: Duration,
+    /// How far a body is a small one; nearly all of the upstream's are.
+    pub small_bytes: usize,
+    /// Small bodies in memory at once.
+    pub small: usize,
+    /// Larger ones.
+    pub large: usize,
+    /// How long a delivery waits for a place.
+    pub place_time: Duration,
+    /// How long the answer may take once the body has arrived; the wait for a place counts.
+    pub answer_time: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        // In all 128 MiB at most: 32 of small bodies, 96 of large ones.
         Self {
             body_bytes: 2 * 1024 * 1024,
             body_time: Duration::from_secs(10),
-            concurrent: 64,
-            turn_time: Duration::from_millis(500),
-            store_time: Duration::from_millis(800),
+            small_bytes: 64 * 1024,
+            small: 512,
+            large: 48,
+            place_time: Duration::from_millis(500),
+            answer_time: Duration::from_millis(900),
         }
     }
 }
@@ -69,6 +79,15 @@ pub enum Receipt {
     TooSlow,
     /// It is stored, though we do not know its event, or cannot read it.
     Unknown,
+}
+
+/// A body that has arrived.
+struct Arrived<'a> {
+    body: Bytes,
+    /// The time that is left for the answer.
+    left: Duration,
+    /// What the body's memory is counted by.
+    _place: Place<'a>,
 }
 
 impl Receipt {
@@ -123,16 +142,13 @@ impl fmt::Debug for Bearers {
 }
 
 impl Inbox {
-    /// Receives one delivery, of one who has shown a certificate with these names: verified, and on disk when this answers [`Receipt::Accepted`].
+    /// Receives one delivery, of one who has shown a certificate with these names: verified, and on disk
+    /// when this answers [`Receipt::Accepted`].
     pub async fn receive<B>(&self, headers: &HeaderMap, certificate: Option<&[Name]>, body: B) -> Receipt
     where
         B: http_body::Body<Data = Bytes> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let receipt = match self.verify(headers, certificate, body).await {
-            Ok(delivery) => self.keep(&delivery).await,
-            Err(refused) => refused,
-        };
+        let receipt = self.outcome(headers, certificate, body).await.unwrap_or_else(|refused| refused);
         if let Some(result) = receipt.counted() {
             self.parts.metrics.connect_delivered(result);
         }
@@ -142,17 +158,16 @@ impl Inbox {
         receipt
     }
 
-    async fn verify<B>(
+    async fn outcome<B>(
         &self,
         headers: &HeaderMap,
         certificate: Option<&[Name]>,
         body: B,
-    ) -> Result<VerifiedDelivery, Receipt>
+    ) -> Result<Receipt, Receipt>
     where
         B: http_body::Body<Data = Bytes> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (limits, keys) = (&self.parts.limits, self.parts.keys.load_full());
+        let keys = self.parts.keys.load_full();
         // Nobody's body is read who shows nothing that could prove it.
         if keys.is_empty() || !is_signed(headers) || !self.parts.bearers.load().admit(headers) {
             return Err(Receipt::BadDigest);
@@ -160,27 +175,68 @@ impl Inbox {
         if self.parts.clients.load().as_ref().is_some_and(|clients| !clients.admit(certificate)) {
             return Err(Receipt::BadDigest);
         }
-        if let Some(tokens) = self.parts.tokens.load_full() {
-            match self.within(limits.turn_time, tokens.admit(headers)).await {
-                Some(Ok(true)) => {}
-                Some(Ok(false)) => return Err(Receipt::BadDigest),
-                Some(Err(_)) | None => return Err(Receipt::Busy),
-            }
-        }
-        let most = u64::try_from(limits.body_bytes).unwrap_or(u64::MAX);
-        if body.size_hint().lower() > most {
+        let arrived = self.read(body).await?;
+        let judged = async {
+            let delivery = UnverifiedDelivery::new(headers, arrived.body);
+            let delivery = delivery.verify(&keys).map_err(|_| Receipt::BadDigest)?;
+            self.has_token(headers).await?;
+            Ok(self.keep(&delivery).await)
+        };
+        // All of it together: what is not on disk by then comes again.
+        self.within(arrived.left, judged).await.unwrap_or(Err(Receipt::Busy))
+    }
+
+    /// Reads a body, within its limits of size, time and place.
+    async fn read<B>(&self, body: B) -> Result<Arrived<'_>, Receipt>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+    {
+        let limits = &self.parts.limits;
+        if usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > limits.body_bytes) {
             return Err(Receipt::TooLarge);
         }
-        let turn = self.within(limits.turn_time, self.parts.turns.acquire()).await;
-        let _turn = turn.and_then(Result::ok).ok_or(Receipt::Busy)?;
-        let limited = Limited::new(body, limits.body_bytes);
-        let read =
-            self.within(limits.body_time, Box::pin(limited.collect())).await.ok_or(Receipt::TooSlow)?;
-        let broken = |error: Box<dyn std::error::Error + Send + Sync>| {
-            if error.is::<LengthLimitError>() { Receipt::TooLarge } else { Receipt::Broken }
-        };
-        let body = read.map_err(broken)?;
-        UnverifiedDelivery::new(headers, body.to_bytes()).verify(&keys).map_err(|_| Receipt::BadDigest)
+        let (mut body, mut late) = (Box::pin(body), self.parts.clock.sleep(limits.body_time));
+        let (mut place, mut waited) = self.place(&self.parts.small).await?;
+        let (mut whole, mut is_small) = (Vec::new(), true);
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                () = place.cut() => return Err(Receipt::Busy),
+                () = &mut late => return Err(Receipt::TooSlow),
+            };
+            let Some(frame) = frame else { break };
+            let Ok(data) = frame.map_err(|_| Receipt::Broken)?.into_data() else { continue };
+            let length = whole.len().saturating_add(data.len());
+            if length > limits.body_bytes {
+                return Err(Receipt::TooLarge);
+            }
+            if is_small && length > limits.small_bytes {
+                let large = self.place(&self.parts.large).await?;
+                (place, waited, is_small) = (large.0, waited.saturating_add(large.1), false);
+                whole.reserve_exact(limits.body_bytes.saturating_sub(whole.len()));
+            }
+            whole.extend_from_slice(&data);
+        }
+        place.arrived();
+        Ok(Arrived { body: whole.into(), left: limits.answer_time.saturating_sub(waited), _place: place })
+    }
+
+    /// A place, and how long it took to get one.
+    async fn place<'a>(&self, places: &'a Places) -> Result<(Place<'a>, Duration), Receipt> {
+        let before = self.parts.clock.uptime();
+        let place = self.within(self.parts.limits.place_time, places.take()).await.ok_or(Receipt::Busy)?;
+        Ok((place, self.parts.clock.uptime().saturating_sub(before)))
+    }
+
+    /// Asks for an access token, if one is asked for.
+    async fn has_token(&self, headers: &HeaderMap) -> Result<(), Receipt> {
+        let Some(tokens) = self.parts.tokens.load_full() else { return Ok(()) };
+        match tokens.admit(headers).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Receipt::BadDigest),
+            Err(_) => Err(Receipt::Busy),
+        }
     }
 
     async fn keep(&self, delivery: &VerifiedDelivery) -> Receipt {
@@ -188,8 +244,7 @@ impl Inbox {
         let message = Message::parse(body).ok();
         if let Some(senders) = delivery.of() {
             let envelope = message.as_ref().and_then(|message| message.envelope.as_ref());
-            let allowed = self.within(self.parts.limits.store_time, self.speaks_for(senders, envelope)).await;
-            if let Err(refused) = allowed.unwrap_or(Err(Receipt::Busy)) {
+            if let Err(refused) = self.speaks_for(senders, envelope).await {
                 return refused;
             }
         }
@@ -202,8 +257,8 @@ impl Inbox {
             event: message.as_ref().map(|message| message.event.clone()).unwrap_or_default(),
             body: Private::new(body.clone()),
         };
-        match self.within(self.parts.limits.store_time, self.parts.store.receive(inbound)).await {
-            Some(Ok(Received::New)) => {
+        match self.parts.store.receive(inbound).await {
+            Ok(Received::New) => {
                 self.parts.stored.notify_one();
                 if message.is_some_and(|message| message.is_known()) {
                     Receipt::Accepted
@@ -211,12 +266,11 @@ impl Inbox {
                     Receipt::Unknown
                 }
             }
-            Some(Ok(Received::Again)) => Receipt::Duplicate,
-            Some(Err(error)) => {
+            Ok(Received::Again) => Receipt::Duplicate,
+            Err(error) => {
                 tracing::error!(%error, "a Connect delivery could not be stored: DocuSign will send it again");
                 Receipt::Busy
             }
-            None => Receipt::Busy,
         }
     }
 

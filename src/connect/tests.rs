@@ -3,6 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
@@ -20,7 +21,7 @@ use crate::{
     esign,
     events::{
         Hub,
-        testing::{eventually, now, store},
+        testing::{eventually, now, store, store_in},
     },
     http_client::HttpClient,
     lifecycle::Lifecycle,
@@ -246,9 +247,24 @@ async fn a_bearer_value_is_asked_for_if_one_is_set() {
     assert_eq!(receive(Some("bearer second")).await, Receipt::Accepted);
 }
 
+/// A body of which so much arrives, and then nothing any more.
+fn stalled(
+    bytes: usize,
+) -> StreamBody<impl futures_util::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send> {
+    let begun = futures_util::stream::iter([Ok(Frame::data(Bytes::from(vec![b' '; bytes])))]);
+    StreamBody::new(begun.chain(futures_util::stream::pending()))
+}
+
+/// Lets every task go on as far as it can: there is one thread, and time stands still.
+async fn settle() {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
-async fn bodies_too_large_or_too_slow_are_cut_off_and_others_wait_their_turn() {
-    let limits = Limits { body_bytes: 1_000, concurrent: 1, ..Limits::default() };
+async fn s5_bodies_too_large_too_slow_or_broken_off_are_not_kept() {
+    let limits = Limits { body_bytes: 1_000, ..Limits::default() };
     let fixture = Arc::new(fixture_over(store().await, limits));
     let large = Bytes::from(vec![b' '; 1_001]);
     assert_eq!(
@@ -263,30 +279,74 @@ async fn bodies_too_large_or_too_slow_are_cut_off_and_others_wait_their_turn() {
     assert_eq!((receipt, receipt.status()), (Receipt::TooLarge, 413), "also without a length");
     let broken = futures_util::stream::iter([Err::<Frame<Bytes>, _>(std::io::Error::other("reset"))]);
     assert_eq!(fixture.inbox.receive(&signed(b"x"), None, StreamBody::new(broken)).await, Receipt::Broken);
-
     let slow = tokio::spawn({
         let fixture = Arc::clone(&fixture);
-        async move {
-            let never = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
-            fixture.inbox.receive(&signed(b"x"), None, StreamBody::new(never)).await
-        }
+        async move { fixture.inbox.receive(&signed(b"x"), None, stalled(10)).await }
     });
-    // The one place is taken: the next delivery is sent away, and comes again later.
-    let refused = tokio::spawn({
-        let fixture = Arc::clone(&fixture);
-        async move {
-            tokio::task::yield_now().await;
-            fixture.receive(&sim("envelope-completed", None, 1)).await
-        }
-    });
-    eventually(async || {
-        fixture.clock.advance(Duration::from_millis(100));
-        refused.is_finished()
-    })
-    .await;
-    assert_eq!(refused.await.unwrap(), Receipt::Busy);
-    assert_eq!(Receipt::Busy.status(), 503);
+    settle().await;
     fixture.clock.advance(Duration::from_secs(10));
     assert_eq!(slow.await.unwrap(), Receipt::TooSlow);
     assert!(fixture.store.inbox(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn s5_a_flood_of_slow_bodies_does_not_keep_a_true_delivery_out() {
+    let limits = Limits { small_bytes: 1_000, small: 64, large: 2, ..Limits::default() };
+    let fixture = Arc::new(fixture_over(store().await, limits));
+    let flood = |count: usize, bytes: usize| -> Vec<_> {
+        let one = |fixture: Arc<Fixture>| async move {
+            fixture.inbox.receive(&signed(b"x"), None, stalled(bytes)).await
+        };
+        (0..count).map(|_| tokio::spawn(one(Arc::clone(&fixture)))).collect()
+    };
+    // Time stands still: nobody is waited for, neither with a small body nor with a large one.
+    let slow = flood(64, 10);
+    settle().await;
+    assert_eq!(fixture.receive(&sim("envelope-sent", None, 1)).await, Receipt::Accepted);
+    let large = flood(2, 1_500);
+    settle().await;
+    let mut message = sim("envelope-completed", None, 2);
+    message["padding"] = json!(" ".repeat(2_000));
+    assert_eq!(fixture.receive(&message).await, Receipt::Accepted);
+    // Whoever had been there for longest made room, one of each size, and may come again.
+    settle().await;
+    let is_over = |all: &[tokio::task::JoinHandle<Receipt>]| -> Vec<bool> {
+        all.iter().map(tokio::task::JoinHandle::is_finished).collect()
+    };
+    assert_eq!(is_over(&slow), [vec![true], vec![false; 63]].concat());
+    assert_eq!(is_over(&large), [true, false]);
+    let receipt = slow.into_iter().next().unwrap().await.unwrap();
+    assert_eq!((receipt, receipt.status()), (Receipt::Busy, 503));
+}
+
+#[tokio::test]
+async fn f3_the_answer_leaves_within_a_second_of_the_body_whatever_it_has_to_wait_for() {
+    let path = std::env::temp_dir().join(format!("countersign-intake-{}.db", uuid::Uuid::new_v4()));
+    let limits = Limits { small: 1, ..Limits::default() };
+    let fixture = Arc::new(fixture_over(store_in(&path).await, limits));
+    // Somebody else holds the file, so that nothing is stored.
+    let holder = rusqlite::Connection::open(&path).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let receive = |second: u32| {
+        let fixture = Arc::clone(&fixture);
+        tokio::spawn(async move { fixture.receive(&sim("envelope-sent", None, second)).await })
+    };
+    let pass = async |ms: u64| {
+        fixture.clock.advance(Duration::from_millis(ms));
+        settle().await;
+    };
+    let first = receive(1);
+    settle().await;
+    pass(500).await;
+    // The one place is held by a body that has arrived; the wait for it is part of the second's time.
+    let second = receive(2);
+    settle().await;
+    pass(399).await;
+    assert!(!first.is_finished());
+    pass(1).await;
+    assert_eq!(first.await.unwrap(), Receipt::Busy);
+    pass(499).await;
+    assert!(!second.is_finished());
+    pass(1).await;
+    assert_eq!(second.await.unwrap(), Receipt::Busy);
 }

@@ -1,6 +1,7 @@
 //! What the tests of this folder share: a store in a file of its own, events, and receivers.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -23,10 +24,14 @@ pub(crate) fn now() -> Timestamp {
 
 /// An empty store in a file that no other test uses.
 pub(crate) async fn store() -> SharedStore {
-    let path = std::env::temp_dir().join(format!("countersign-events-{}.db", uuid::Uuid::new_v4()));
+    store_in(&std::env::temp_dir().join(format!("countersign-events-{}.db", uuid::Uuid::new_v4()))).await
+}
+
+/// A store in this file.
+pub(crate) async fn store_in(path: &Path) -> SharedStore {
     let settings = store::Settings {
         synchronous: store::Synchronous::Off,
-        ..store::Settings::new(store::Location::Sqlite { path })
+        ..store::Settings::new(store::Location::Sqlite { path: path.to_owned() })
     };
     store::open(&settings, SealKeys::new(&[7; 32], &[]), Arc::new(SystemClock)).await.unwrap()
 }

@@ -192,6 +192,31 @@ async fn f1_an_event_that_does_not_say_whom_is_not_believed_of_somebody_else() {
 }
 
 #[tokio::test]
+async fn s5_a_hundred_slow_bodies_of_a_stranger_do_not_shut_docusign_out() {
+    let (daemon, url, path, envelope) = open().await;
+    let host = daemon.public.as_ref().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let head = "POST /in/docusign/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\
+                X-DocuSign-Signature-1: AAAA\r\nExpect: 100-continue\r\n\r\n";
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        let mut socket = tokio::net::TcpStream::connect(&host).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
+        // It says so when it begins to read.
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 100");
+        slow.push(socket);
+    }
+    // Time stands still, so nobody's patience ends.
+    let body = event("envelope-voided", &envelope);
+    let digest = digest(&daemon, &body);
+    let headers = [("x-docusign-signature-1", digest.as_str())];
+    let pushed = tokio::time::timeout(Duration::from_secs(30), push(&daemon, &url, &headers, body)).await;
+    assert_eq!(pushed.expect("nobody is waited for"), StatusCode::OK);
+    daemon.until("voided", async || daemon.get(&path).await.body["status"] == "voided").await;
+}
+
+#[tokio::test]
 async fn an_account_level_configuration_is_taken_beside_that_of_the_envelope() {
     let daemon = TestDaemon::builder().public().start().await;
     let url = format!("{}/in/docusign/events", daemon.public.as_ref().unwrap());
