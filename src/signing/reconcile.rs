@@ -4,8 +4,12 @@
 //! by one list call a sender and page, for what has changed since: Connect comes back to an address that was
 //! down after a day, which is too late for people who wait. Besides, signings of which nothing was heard for
 //! a day are asked about, a hundred in one call. Both are spent as checks: when the budget runs low they wait.
+//! A sender that cannot be asked holds up none of the others.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -30,8 +34,25 @@ const LOOK_EVERY: Duration = Duration::from_secs(15 * 60);
 const MAX_BATCHES: usize = 20;
 /// Pages of one look back; what is beyond them is found as quiet.
 const MAX_PAGES: usize = 100;
+/// Senders that fail for now, after which it is an outage, and no use to go on with the others.
+const MAX_FAILURES: usize = 10;
 /// Open signings that are read to learn whose they are.
 const MAX_OPEN: u32 = 1_000;
+
+/// What is not known yet of the time before this daemon: since when, and of which senders.
+struct Missed {
+    since: Timestamp,
+    senders: VecDeque<SenderName>,
+}
+
+/// One round of looking at quiet signings.
+#[derive(Default)]
+struct Round {
+    /// Senders that could not be asked. Theirs stay quiet, and would stand before everybody else's.
+    failed: Vec<SenderName>,
+    /// How many of them only for now.
+    failures: usize,
+}
 
 impl Signings {
     /// Runs until the stop. `senders` are those of the settings.
@@ -43,10 +64,6 @@ impl Signings {
             let wait = match self.pulse(&mut missed, is_first, &senders).await {
                 Ok(()) => {
                     is_first = false;
-                    if self.parts.clock.uptime() >= next_look {
-                        next_look = self.parts.clock.uptime().saturating_add(LOOK_EVERY);
-                        self.ask_about_quiet().await;
-                    }
                     PULSE
                 }
                 Err(error) => {
@@ -54,6 +71,11 @@ impl Signings {
                     error.retry_after(self.parts.clock.now()).unwrap_or(PULSE).clamp(PULSE, LOOK_EVERY)
                 }
             };
+            // Also while a sender cannot be asked what changed: that is no reason to forget the others.
+            if self.parts.clock.uptime() >= next_look {
+                next_look = self.parts.clock.uptime().saturating_add(LOOK_EVERY);
+                self.ask_about_quiet().await;
+            }
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = self.parts.clock.sleep(wait) => {}
@@ -64,39 +86,50 @@ impl Signings {
     /// Catches up with what was missed, and only then says that we are here.
     async fn pulse(
         &self,
-        missed: &mut Option<Timestamp>,
+        missed: &mut Option<Missed>,
         is_first: bool,
         senders: &[SenderName],
     ) -> Result<(), Error> {
         if is_first && missed.is_none() {
+            let since = |last: Timestamp| last.saturating_sub(MARGIN).unwrap_or(last);
             let last = self.parts.store.last_pulse().await?;
-            *missed = last.map(|last| last.saturating_sub(MARGIN).unwrap_or(last));
+            *missed =
+                last.map(|last| Missed { since: since(last), senders: senders.iter().cloned().collect() });
         }
-        if let Some(since) = *missed {
-            let changed = self.catch_up(since, senders).await?;
-            tracing::info!(changed, "caught up with what happened since {since}");
-            *missed = None;
+        if let Some(missed) = missed {
+            self.catch_up(missed).await?;
         }
+        *missed = None;
         Ok(self.parts.store.pulse(self.parts.clock.now()).await?)
     }
 
-    /// Asks for every envelope that has changed since then, of the senders that have any open.
-    pub async fn catch_up(&self, since: Timestamp, senders: &[SenderName]) -> Result<usize, Error> {
-        let open = self.parts.store.quiet(self.parts.clock.now(), MAX_OPEN).await?;
+    /// Asks for every envelope that has changed since then, of the senders that have any open. Whoever has
+    /// been asked is taken from the list, and whoever failed for now comes last the next time.
+    async fn catch_up(&self, missed: &mut Missed) -> Result<(), Error> {
+        let open = self.parts.store.quiet(self.parts.clock.now(), &[], MAX_OPEN).await?;
         let is_all = u32::try_from(open.len()).is_ok_and(|count| count < MAX_OPEN);
-        let of = |sender: &SenderName| !is_all || open.iter().any(|record| record.signing.sender == *sender);
-        let mut changed = 0;
-        for sender in senders.iter().filter(|sender| of(sender)) {
-            match self.changes_of(sender, since).await {
-                Ok(count) => changed += count,
-                // What one sender lacks must not keep the others from being asked; they are found as quiet.
-                Err(Error::Upstream(error)) if !error.retryable() => {
-                    tracing::warn!(sender = %sender, code = error.code(), "cannot be asked what changed");
+        missed.senders.retain(|sender| !is_all || open.iter().any(|record| record.signing.sender == *sender));
+        let mut failed = Vec::new();
+        while let Some(sender) = missed.senders.pop_front() {
+            match self.changes_of(&sender, missed.since).await {
+                Ok(changed) => {
+                    tracing::info!(sender = %sender, changed, "caught up with what happened since {}", missed.since);
                 }
-                Err(error) => return Err(error),
+                Err(error) if is_for_good(&error) => {
+                    tracing::warn!(sender = %sender, %error, "cannot be asked what changed; found as quiet later");
+                }
+                Err(error) => failed.push((sender, error)),
+            }
+            if failed.len() >= MAX_FAILURES {
+                break;
             }
         }
-        Ok(changed)
+        let mut last = Ok(());
+        for (sender, error) in failed {
+            missed.senders.push_back(sender);
+            last = Err(error);
+        }
+        last
     }
 
     async fn changes_of(&self, sender: &SenderName, since: Timestamp) -> Result<usize, Error> {
@@ -120,9 +153,11 @@ impl Signings {
     async fn ask_about_quiet(&self) {
         let has_events = self.parts.settings.events_to.as_ref().is_some_and(|to| to.only_of.is_none());
         let quiet = if has_events { QUIET } else { QUIET_WITHOUT_EVENTS };
+        let mut round = Round::default();
         for _ in 0..MAX_BATCHES {
-            match self.reconcile(quiet).await {
+            match self.reconcile(quiet, &mut round).await {
                 Ok(0) => return,
+                Ok(_) if round.failures >= MAX_FAILURES => return,
                 Ok(_) => {}
                 Err(error) => return tracing::warn!(%error, "quiet signings could not be asked about"),
             }
@@ -130,23 +165,25 @@ impl Signings {
     }
 
     /// Asks about open signings that were neither checked nor heard of for `quiet`, one list call for many.
-    /// Answers about how many was asked.
-    pub async fn reconcile(&self, quiet: Duration) -> Result<usize, Error> {
+    /// Answers how many it found. A sender that fails is passed over for the rest of the round.
+    async fn reconcile(&self, quiet: Duration, round: &mut Round) -> Result<usize, Error> {
         let quiet = SignedDuration::try_from(quiet).unwrap_or_default();
         let before = self.parts.clock.now().saturating_sub(quiet).unwrap_or(Timestamp::MIN);
-        let records = self.parts.store.quiet(before, u32::try_from(MAX_LISTED).unwrap_or(u32::MAX)).await?;
+        let limit = u32::try_from(MAX_LISTED).unwrap_or(u32::MAX);
+        let records = self.parts.store.quiet(before, &round.failed, limit).await?;
+        let found = records.len();
         let mut by_sender = HashMap::<_, Vec<_>>::new();
         for record in records {
             by_sender.entry(record.signing.sender.clone()).or_default().push(record.signing);
         }
-        let mut asked = 0;
         for (sender, signings) in by_sender {
-            match self.ask_about(&sender, &signings).await {
-                Ok(()) => asked += signings.len(),
-                Err(error) => tracing::warn!(sender = %sender, %error, "cannot ask about quiet signings"),
+            if let Err(error) = self.ask_about(&sender, &signings).await {
+                tracing::warn!(sender = %sender, %error, "cannot ask about quiet signings");
+                round.failures += usize::from(!is_for_good(&error));
+                round.failed.push(sender);
             }
         }
-        Ok(asked)
+        Ok(found)
     }
 
     /// Asks how an envelope stands, because an event at that time said that somebody's part has ended, and
@@ -194,4 +231,9 @@ impl Signings {
         let after = self.take_in(signing.id, &seen.facts(&signing.signers), None).await?;
         Ok(after.sequence != signing.sequence)
     }
+}
+
+/// Whether a sender lacks something that no second try gives it.
+fn is_for_good(error: &Error) -> bool {
+    matches!(error, Error::Upstream(error) if !error.retryable())
 }

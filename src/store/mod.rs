@@ -460,8 +460,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn unsettled(&self) -> Answer<'_, u64>;
 
     /// Open signings that were neither checked (`checked_at`) nor heard of (an inbound message about their
-    /// envelope) since `before`, oldest first.
-    fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>>;
+    /// envelope) since `before`, oldest first, but for those of some senders.
+    fn quiet<'a>(
+        &'a self,
+        before: Timestamp,
+        except: &'a [SenderName],
+        limit: u32,
+    ) -> Answer<'a, Vec<Record>>;
 
     /// The link whose token has this digest.
     fn link_by_token(&self, token: Digest) -> Answer<'_, Option<Link>>;

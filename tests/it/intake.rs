@@ -1,5 +1,4 @@
-//! What DocuSign pushes to us, over sockets: who is believed, what is hostile, and what happens when we
-//! were not there to be told.
+//! What DocuSign pushes to us, over sockets: who is believed, what is hostile, what is told to whom.
 
 use std::time::Duration;
 
@@ -251,54 +250,6 @@ async fn an_account_level_configuration_is_taken_beside_that_of_the_envelope() {
     for kind in ["signer.signed", "signing.completed", "document.available"] {
         assert_eq!(kinds.iter().filter(|one| **one == kind).count(), 1, "{kinds:?}");
     }
-}
-
-#[tokio::test]
-async fn what_happened_while_we_were_down_is_asked_for_with_one_call() {
-    let mut daemon = TestDaemon::builder().public().start().await;
-    let made = daemon.create("order-1", &order()).await;
-    let other = daemon.create("order-2", &order()).await;
-    daemon.run_clock("its pulse", async || daemon.parts().store.last_pulse().await.unwrap().is_some()).await;
-    daemon
-        .restart_after(async |daemon| {
-            daemon.clock.advance(Duration::from_secs(600));
-            let signers = daemon.control(Method::GET, "signers", &Value::Null).await;
-            let ours = signers["signers"].as_array().unwrap();
-            let envelope = &made.body["provider"]["envelope_id"];
-            let signer = ours.iter().find(|one| one["envelope_id"] == *envelope).unwrap();
-            let id = signer["id"].as_str().unwrap();
-            daemon.control(Method::POST, &format!("signers/{id}/sign"), &json!({})).await;
-            daemon.forget_requests().await;
-        })
-        .await;
-    // Time stands still: DocuSign's own second try, after a while, is not what brings it.
-    let path = format!("/v1/signings/{}", made.id());
-    daemon.until("completed", async || daemon.get(&path).await.body["status"] == "completed").await;
-    assert_eq!(daemon.get(&format!("/v1/signings/{}", other.id())).await.body["status"], "open");
-    let asked = daemon.requests().await;
-    let asked: Vec<_> = asked.iter().filter(|line| line.starts_with("GET /restapi")).collect();
-    assert_eq!(asked.len(), 1, "{asked:?}");
-    assert!(asked[0].ends_with("/envelopes"), "{asked:?}");
-}
-
-#[tokio::test]
-async fn signings_of_which_nothing_is_heard_are_asked_about_many_at_a_time() {
-    // Without the public listener nobody can tell us.
-    let daemon = TestDaemon::start().await;
-    for number in 0..3 {
-        daemon.create(&format!("order-{number}"), &order()).await;
-    }
-    daemon.sign_all().await;
-    daemon.forget_requests().await;
-    daemon.clock.advance(Duration::from_secs(3_700));
-    let completed = async || {
-        let listed = daemon.get("/v1/signings?status=completed").await;
-        listed.body["data"].as_array().unwrap().len() == 3
-    };
-    daemon.run_clock("completed", completed).await;
-    let asked = daemon.requests().await;
-    let asked: Vec<_> = asked.iter().filter(|line| line.starts_with("GET /restapi")).collect();
-    assert_eq!(asked.len(), 1, "{asked:?}");
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ mod postgres;
 mod process;
 mod queue;
 mod readme;
+mod reconcile;
 mod reload;
 mod results;
 mod secrets;

@@ -108,8 +108,13 @@ impl Store for SlowStore {
     fn unsettled(&self) -> Answer<'_, u64> {
         slowly!(self, store.unsettled())
     }
-    fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
-        straight!(self, self.store.quiet(before, limit))
+    fn quiet<'a>(
+        &'a self,
+        before: Timestamp,
+        except: &'a [SenderName],
+        limit: u32,
+    ) -> Answer<'a, Vec<Record>> {
+        straight!(self, self.store.quiet(before, except, limit))
     }
     fn pulse(&self, now: Timestamp) -> Answer<'_, ()> {
         straight!(self, self.store.pulse(now))

@@ -163,9 +163,14 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => signings::unsettled(db)) })
     }
 
-    fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
+    fn quiet<'a>(
+        &'a self,
+        before: Timestamp,
+        except: &'a [SenderName],
+        limit: u32,
+    ) -> Answer<'a, Vec<Record>> {
         Box::pin(async move {
-            let found = with!(&self.pool, db => signings::quiet(db, micros(before), limit))?;
+            let found = with!(&self.pool, db => signings::quiet(db, micros(before), except, limit))?;
             rows::readable(found, &self.keys)
         })
     }

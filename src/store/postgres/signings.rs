@@ -4,7 +4,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
-    domain::{CallerName, EnvelopeId, Event, LinkId, SignerId, SigningId, SigningStatus},
+    domain::{CallerName, EnvelopeId, Event, LinkId, SenderName, SignerId, SigningId, SigningStatus},
     store::{
         Digest, Filter, Link, NotedCalls,
         rows::{
@@ -285,13 +285,21 @@ pub(super) async fn unsettled(db: &mut PgConnection) -> Result<u64> {
     Ok(sqlx::query(sql).fetch_one(db).await?.try_get::<i64, _>(0)?.unsigned_abs())
 }
 
-pub(super) async fn quiet(db: &mut PgConnection, before: i64, limit: u32) -> Result<Vec<SigningRow>> {
+pub(super) async fn quiet(
+    db: &mut PgConnection,
+    before: i64,
+    except: &[SenderName],
+    limit: u32,
+) -> Result<Vec<SigningRow>> {
     let sql = concat!(
         "SELECT ",
         signing_columns!(),
-        " FROM signings WHERE status = 'open' AND heard_at < $1 ORDER BY heard_at LIMIT $2"
+        " FROM signings WHERE status = 'open' AND heard_at < $1 \
+         AND state::json ->> 'sender' <> ALL ($3) ORDER BY heard_at LIMIT $2"
     );
-    sqlx::query(sql).bind(before).bind(i64::from(limit)).fetch_all(db).await?.iter().map(row).collect()
+    let except: Vec<_> = except.iter().map(SenderName::as_str).collect();
+    let query = sqlx::query(sql).bind(before).bind(i64::from(limit)).bind(except);
+    query.fetch_all(db).await?.iter().map(row).collect()
 }
 
 pub(super) async fn payload(db: &mut PgConnection, id: &[u8; 16]) -> Result<Option<Vec<u8>>> {

@@ -283,9 +283,15 @@ impl Store for SqliteStore {
         Box::pin(self.read(signings::unsettled))
     }
 
-    fn quiet(&self, before: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
+    fn quiet<'a>(
+        &'a self,
+        before: Timestamp,
+        except: &'a [SenderName],
+        limit: u32,
+    ) -> Answer<'a, Vec<Record>> {
+        let except = except.to_vec();
         Box::pin(async move {
-            let found = self.read(move |db| signings::quiet(db, micros(before), limit)).await?;
+            let found = self.read(move |db| signings::quiet(db, micros(before), &except, limit)).await?;
             rows::readable(found, &self.keys)
         })
     }

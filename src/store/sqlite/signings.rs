@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use crate::{
-    domain::{CallerName, EnvelopeId, LinkId, SignerId, SigningId},
+    domain::{CallerName, EnvelopeId, LinkId, SenderName, SignerId, SigningId},
     store::{
         Digest, Error, Filter, Link, NotedCalls,
         rows::{
@@ -192,13 +192,20 @@ pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {
     Ok(count.unsigned_abs())
 }
 
-pub(super) fn quiet(db: &Connection, before: i64, limit: u32) -> Result<Vec<SigningRow>, Error> {
+pub(super) fn quiet(
+    db: &Connection,
+    before: i64,
+    except: &[SenderName],
+    limit: u32,
+) -> Result<Vec<SigningRow>, Error> {
     let sql = concat!(
         "SELECT ",
         signing_columns!(),
-        " FROM signings WHERE status = 'open' AND heard_at < ?1 ORDER BY heard_at LIMIT ?2"
+        " FROM signings WHERE status = 'open' AND heard_at < ?1 \
+         AND state ->> 'sender' NOT IN (SELECT value FROM json_each(?3)) ORDER BY heard_at LIMIT ?2"
     );
-    rows(db, sql, params![before, limit])
+    let except: serde_json::Value = except.iter().map(SenderName::as_str).collect();
+    rows(db, sql, params![before, limit, except.to_string()])
 }
 
 pub(super) fn payload(db: &Connection, id: &[u8; 16]) -> Result<Option<Vec<u8>>, Error> {

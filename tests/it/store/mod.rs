@@ -3,7 +3,7 @@
 mod model;
 mod outbox;
 mod retention;
-mod samples;
+pub(crate) mod samples;
 mod schema;
 mod sealing;
 mod signings;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use countersign::{
-    domain::{AccountId, CallerName, EnvelopeId, EventKind, Private, SigningStatus},
+    domain::{AccountId, CallerName, EnvelopeId, EventKind, Private, SenderName, SigningStatus},
     store::{Begun, Error, EventFilter, Filter, KeptAnswer, Payload, Received, SharedStore, Version, Work},
 };
 
@@ -255,10 +255,15 @@ async fn what_is_quiet_is_found_and_what_was_heard_of_is_not(fixture: Fixture) {
     let mut heard = samples::inbound(1, open[3].envelope.as_ref());
     heard.received_at = after(35);
     store.receive(heard).await.unwrap();
-    let quiet = store.quiet(after(30), 10).await.unwrap();
+    let quiet = store.quiet(after(30), &[], 10).await.unwrap();
     let ids: Vec<_> = quiet.iter().map(|record| record.signing.id).collect();
     assert_eq!(ids, [open[2].id, open[1].id]);
-    assert_eq!(store.quiet(after(30), 1).await.unwrap().len(), 1);
+    assert_eq!(store.quiet(after(30), &[], 1).await.unwrap().len(), 1);
+    let sender = open[3].sender.clone();
+    let other = SenderName::new("other");
+    let except = [other.clone()];
+    assert_eq!(store.quiet(after(30), &except, 10).await.unwrap().len(), 2, "all are of another sender");
+    assert!(store.quiet(after(30), &[other, sender], 10).await.unwrap().is_empty());
 }
 
 async fn lists_are_newest_first_and_filtered(fixture: Fixture) {

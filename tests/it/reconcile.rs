@@ -1,0 +1,128 @@
+//! What nobody could tell us: what happened while we were down, and signings of which nothing is heard.
+
+use std::time::Duration;
+
+use countersign::{
+    domain::{SenderName, SigningStatus},
+    store::Begun,
+};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{TestDaemon, order},
+    signings::{base64_of, contract},
+    store::samples,
+};
+
+/// The emulator's second account.
+const SECOND_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
+
+#[tokio::test]
+async fn what_happened_while_we_were_down_is_asked_for_with_one_call() {
+    let mut daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let other = daemon.create("order-2", &order()).await;
+    daemon.run_clock("its pulse", async || daemon.parts().store.last_pulse().await.unwrap().is_some()).await;
+    daemon
+        .restart_after(async |daemon| {
+            daemon.clock.advance(Duration::from_secs(600));
+            let signers = daemon.control(Method::GET, "signers", &Value::Null).await;
+            let ours = signers["signers"].as_array().unwrap();
+            let envelope = &made.body["provider"]["envelope_id"];
+            let signer = ours.iter().find(|one| one["envelope_id"] == *envelope).unwrap();
+            let id = signer["id"].as_str().unwrap();
+            daemon.control(Method::POST, &format!("signers/{id}/sign"), &json!({})).await;
+            daemon.forget_requests().await;
+        })
+        .await;
+    // Time stands still: DocuSign's own second try, after a while, is not what brings it.
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("completed", async || daemon.get(&path).await.body["status"] == "completed").await;
+    assert_eq!(daemon.get(&format!("/v1/signings/{}", other.id())).await.body["status"], "open");
+    let asked = daemon.requests().await;
+    let asked: Vec<_> = asked.iter().filter(|line| line.starts_with("GET /restapi")).collect();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].ends_with("/envelopes"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn signings_of_which_nothing_is_heard_are_asked_about_many_at_a_time() {
+    // Without the public listener nobody can tell us.
+    let daemon = TestDaemon::start().await;
+    for number in 0..3 {
+        daemon.create(&format!("order-{number}"), &order()).await;
+    }
+    daemon.sign_all().await;
+    daemon.forget_requests().await;
+    daemon.clock.advance(Duration::from_secs(3_700));
+    let completed = async || {
+        let listed = daemon.get("/v1/signings?status=completed").await;
+        listed.body["data"].as_array().unwrap().len() == 3
+    };
+    daemon.run_clock("completed", completed).await;
+    let asked = daemon.requests().await;
+    let asked: Vec<_> = asked.iter().filter(|line| line.starts_with("GET /restapi")).collect();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_sender_that_cannot_be_asked_hides_nobody_elses_quiet_signings() {
+    let daemon = TestDaemon::start().await;
+    // As many as one look takes, older than all others, of a sender that is not in the settings any more.
+    let store = &daemon.parts().store;
+    for number in 0..100 {
+        let mut intent = samples::intent(number);
+        intent.signing.created_at = "2026-05-01T12:00:00Z".parse().unwrap();
+        let mut signing = samples::full(intent.signing.clone());
+        signing.sender = SenderName::new("gone");
+        signing.status = SigningStatus::Open;
+        signing.checked_at = None;
+        let Begun::New(version) = store.begin(intent).await.unwrap() else { panic!("a new key") };
+        store.save(samples::change(&signing, version)).await.unwrap();
+    }
+    let made = daemon.create("order-1", &order()).await;
+    daemon.sign_all().await;
+    daemon.clock.advance(Duration::from_secs(3_700));
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.run_clock("completed", async || daemon.get(&path).await.body["status"] == "completed").await;
+}
+
+#[tokio::test]
+async fn a_sender_that_does_not_answer_keeps_nobody_else_from_being_asked_what_changed() {
+    // The senders are asked in the order of their names.
+    let first = |key: &str, pem: &str| {
+        format!(
+            "[senders.away]\nintegration_key = \"{key}\"\nkeys = [\"{pem}\"]\n\
+             user_id = \"b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001\"\naccount = \"{SECOND_ACCOUNT}\"\n"
+        )
+    };
+    let mut daemon = TestDaemon::builder().public().with_senders(first).start().await;
+    let mut of_first = order();
+    of_first["sender"] = json!("away");
+    of_first["documents"] = json!([{"name": "a.pdf", "anchors": {"sign": "/sn1/"},
+        "content_base64": base64_of(&contract())}]);
+    of_first["signers"][0].as_object_mut().unwrap().remove("sms_auth");
+    let made = [daemon.create("order-1", &of_first).await, daemon.create("order-2", &order()).await];
+    assert!(made.iter().all(|made| made.status == StatusCode::CREATED), "{}", made[0].text);
+    daemon.run_clock("its pulse", async || daemon.parts().store.last_pulse().await.unwrap().is_some()).await;
+    // No event comes through, and one account's lists are not to be had.
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    let list = format!("/accounts/{SECOND_ACCOUNT}/envelopes");
+    daemon.fault(&json!({"fault": "status", "method": "GET", "path": list, "status": 503})).await;
+    daemon
+        .restart_after(async |daemon| {
+            daemon.clock.advance(Duration::from_secs(600));
+            daemon.sign_all().await;
+        })
+        .await;
+    let status = async |at: usize| {
+        let signing = daemon.get(&format!("/v1/signings/{}", made[at].id())).await;
+        signing.body["status"].as_str().unwrap().to_owned()
+    };
+    daemon.run_clock("the other sender's", async || status(1).await == "completed").await;
+    assert_eq!(status(0).await, "open");
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    daemon.run_clock("the first sender's", async || status(0).await == "completed").await;
+}
