@@ -16,7 +16,7 @@ use crate::{
         streams,
     },
     domain::{DeliveryId, EndpointId, EventKind, SigningId},
-    events::{NewEndpoint, endpoints},
+    events::{NewEndpoint, ReplayError, endpoints},
     objects::{Invalids, show},
 };
 
@@ -38,11 +38,8 @@ pub(super) async fn create_endpoint(
     is_json(request.headers())?;
     let body = whole_body(request, &api).await?;
     let body: EndpointBody = serde_json::from_slice(&body).map_err(|error| {
-        // What serde says of a field's name holds nothing of its value.
-        let is_field = error.to_string().starts_with("unknown field");
-        let code = if is_field { "unknown_field" } else { "invalid_request" };
-        Problem::new(
-            code,
+        malformed(
+            &error,
             "the body must be {\"url\": \"https://…\", \"events\": […], \"allow_private\": false}",
         )
     })?;
@@ -78,6 +75,33 @@ pub(super) async fn show_endpoint(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let endpoint = api.endpoints.get(&caller.name, endpoint_id(&id)?).await?;
+    Ok(json(StatusCode::OK, show::endpoint(&endpoint, None)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndpointChange {
+    disabled: bool,
+}
+
+/// `PATCH /v1/webhook_endpoints/{id}`: switches it off, or on again.
+pub(super) async fn change_endpoint(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let id = endpoint_id(&id)?;
+    is_json(request.headers())?;
+    let body = whole_body(request, &api).await?;
+    let change: EndpointChange = serde_json::from_slice(&body).map_err(|error| {
+        malformed(&error, "the body must be {\"disabled\": true} or {\"disabled\": false}")
+    })?;
+    let endpoint = if change.disabled {
+        api.endpoints.pause(&caller.name, id).await?
+    } else {
+        api.endpoints.enable(&caller.name, id).await?
+    };
     Ok(json(StatusCode::OK, show::endpoint(&endpoint, None)))
 }
 
@@ -178,8 +202,25 @@ pub(super) async fn replay(
 ) -> Result<Response, Problem> {
     empty_object(&whole_body(request, &api).await?)?;
     let id = id.parse().map_err(|_| Problem::not_found())?;
-    let replayed = api.log.replay(&caller.name, id).await?.ok_or_else(Problem::not_found)?;
+    let replayed = api.log.replay(&caller.name, id).await?;
     Ok(json(StatusCode::OK, show::delivery(&replayed)))
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::EndpointDisabled => Self::new(
+                "endpoint_disabled",
+                "the endpoint of this delivery is switched off, so it would wait and not be sent",
+            ),
+            ReplayError::EndpointGone => Self::new(
+                "not_found",
+                "the endpoint of this delivery is gone; the event is in GET /v1/events",
+            ),
+            ReplayError::NotFound => Self::not_found(),
+            ReplayError::Store(error) => error.into(),
+        }
+    }
 }
 
 impl From<endpoints::Error> for Problem {
@@ -198,6 +239,12 @@ impl From<endpoints::Error> for Problem {
             error @ endpoints::Error::TooMany => Self::new("quota_exceeded", error.to_string()),
         }
     }
+}
+
+fn malformed(error: &serde_json::Error, expected: &str) -> Problem {
+    // What serde says of a field's name holds nothing of its value.
+    let is_field = error.to_string().starts_with("unknown field");
+    Problem::new(if is_field { "unknown_field" } else { "invalid_request" }, expected)
 }
 
 fn endpoint_id(text: &str) -> Result<EndpointId, Problem> {

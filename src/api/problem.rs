@@ -48,6 +48,8 @@ codes! {
         "Set the clock of the machine that runs countersign (NTP); the detail says how far it is off.";
     consent_required 409 false "The sender has not consented",
         "Open the consent link once in a browser, signed in as the sender (or as an administrator of its organisation), and repeat the call.";
+    endpoint_disabled 409 false "The webhook endpoint is switched off",
+        "Switch it on with PATCH /v1/webhook_endpoints/{id} and {\"disabled\": false}, and replay again; an endpoint of the settings is switched on by reading them again.";
     forbidden 403 false "This caller may not do that",
         "Use a caller that may, or widen this caller's rights in the settings ([callers.NAME]).";
     idempotency_in_progress 409 true "The first call with this key is still running",

@@ -202,7 +202,10 @@ pub fn router(parts: Parts) -> Router {
         .route("/v1/senders/{name}/esign/{*path}", any(passthrough::forward));
     let events = Router::new()
         .route("/v1/webhook_endpoints", post(events::create_endpoint).get(events::list_endpoints))
-        .route("/v1/webhook_endpoints/{id}", get(events::show_endpoint).delete(events::remove_endpoint))
+        .route(
+            "/v1/webhook_endpoints/{id}",
+            get(events::show_endpoint).patch(events::change_endpoint).delete(events::remove_endpoint),
+        )
         .route("/v1/webhook_endpoints/{id}/rotate", post(events::rotate_endpoint))
         .route("/v1/events", get(events::list_events))
         .route("/v1/deliveries", get(events::list_deliveries))

@@ -331,7 +331,7 @@ impl Shared {
         let is_first = result == AttemptResult::Failed && delivery.attempts == 1 && wait <= MAX_HOLD;
         reply.reply = Some((result, is_first.then(|| wait.saturating_add(MAX_HOLD))));
         if result == AttemptResult::Gone
-            && let Err(error) = self.endpoints.disable(&endpoint).await
+            && let Err(error) = self.endpoints.disable(endpoint.id).await
         {
             tracing::warn!(endpoint.id = %endpoint.id, %error, "an endpoint that is gone could not be switched off");
         }

@@ -175,13 +175,26 @@ impl Endpoints {
         Ok(WithSecret { endpoint, secret })
     }
 
-    /// Stops sending to an endpoint that answered that it wants no more (410).
-    pub(super) async fn disable(&self, endpoint: &Endpoint) -> Result<(), store::Error> {
-        // Read again: its secrets may have changed since the delivery was claimed.
-        let current = self.store.endpoints(Some(&endpoint.caller)).await?;
-        let Some(mut current) = current.into_iter().find(|one| one.id == endpoint.id) else { return Ok(()) };
-        current.disabled_at = Some(self.clock.now());
-        self.store.put_endpoint(current).await
+    /// Switches an endpoint off until it is enabled; what happens meanwhile is only in the log.
+    pub async fn pause(&self, caller: &CallerName, id: EndpointId) -> Result<Endpoint, Error> {
+        let endpoint = self.changeable(caller, id).await?;
+        if endpoint.disabled_at.is_none() {
+            self.disable(endpoint.id).await?;
+        }
+        self.get(caller, id).await
+    }
+
+    /// Switches an endpoint on again, also after a 410. What waited for it goes out.
+    pub async fn enable(&self, caller: &CallerName, id: EndpointId) -> Result<Endpoint, Error> {
+        let endpoint = self.changeable(caller, id).await?;
+        self.store.switch_endpoint(endpoint.id, None).await?;
+        self.get(caller, id).await
+    }
+
+    /// Stops sending to an endpoint: it answered that it wants no more (410), or its caller says so. Nothing
+    /// else of it is written, so that a secret which changes at the same time stays changed.
+    pub(super) async fn disable(&self, id: EndpointId) -> Result<(), store::Error> {
+        self.store.switch_endpoint(id, Some(self.clock.now())).await
     }
 
     async fn changeable(&self, caller: &CallerName, id: EndpointId) -> Result<Endpoint, Error> {

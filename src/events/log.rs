@@ -12,6 +12,23 @@ use crate::{
 /// The longest page.
 pub const MAX_PAGE: u32 = 100;
 
+/// Why a delivery is not made again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Its endpoint is switched off.
+    #[error("its endpoint is switched off")]
+    EndpointDisabled,
+    /// Its endpoint is gone.
+    #[error("its endpoint is gone")]
+    EndpointGone,
+    /// No such delivery, or not this caller's.
+    #[error("no such delivery")]
+    NotFound,
+    /// The store did not do it.
+    #[error("the store did not do it")]
+    Store(#[from] Error),
+}
+
 /// The log of events and deliveries. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -56,13 +73,17 @@ impl Log {
         Ok(found.into_iter().find(|delivery| delivery.id == id))
     }
 
-    /// Makes a delivery pending again, with all its attempts; `None` if it is not this caller's.
-    pub async fn replay(&self, caller: &CallerName, id: DeliveryId) -> Result<Option<Delivery>, Error> {
-        if self.delivery(caller, id).await?.is_none() {
-            return Ok(None);
+    /// Makes a delivery pending again, with all its attempts.
+    pub async fn replay(&self, caller: &CallerName, id: DeliveryId) -> Result<Delivery, ReplayError> {
+        let delivery = self.delivery(caller, id).await?.ok_or(ReplayError::NotFound)?;
+        let endpoints = self.store.endpoints(Some(caller)).await?;
+        let endpoint = endpoints.iter().find(|endpoint| endpoint.id == delivery.endpoint);
+        match endpoint.ok_or(ReplayError::EndpointGone)?.disabled_at {
+            // It would wait until somebody thinks of the endpoint.
+            Some(_) => return Err(ReplayError::EndpointDisabled),
+            None => self.store.replay(id, self.clock.now()).await?,
         }
-        self.store.replay(id, self.clock.now()).await?;
         self.hub.published();
-        self.delivery(caller, id).await
+        self.delivery(caller, id).await?.ok_or(ReplayError::NotFound)
     }
 }

@@ -36,6 +36,6 @@ pub mod webhooks;
 pub use dispatcher::{Dispatcher, Limits};
 pub use endpoints::{Endpoints, FromSettings, NewEndpoint};
 pub use hub::Hub;
-pub use log::Log;
+pub use log::{Log, ReplayError};
 pub use stream::{Start, Streams};
 pub use webhooks::{Targets, Webhooks};

@@ -511,6 +511,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// All endpoints, or those of one caller.
     fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>>;
 
+    /// Switches an endpoint off, since that time, or on again; nothing else of it changes. What waited for it
+    /// is due once it is on.
+    fn switch_endpoint(&self, id: EndpointId, disabled_at: Option<Timestamp>) -> Answer<'_, ()>;
+
     /// Removes an endpoint and its pending deliveries.
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()>;
 

@@ -16,6 +16,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("anchor_not_found", "tests/it/signings.rs"),
     ("clock_skew", "src/auth/tests.rs"),
     ("consent_required", "tests/it/signings.rs"),
+    ("endpoint_disabled", "tests/it/webhooks.rs"),
     ("idempotency_key_missing", "tests/it/signings.rs"),
     ("idempotency_key_reused", "tests/it/signings.rs"),
     ("invalid_request", "tests/it/signings.rs"),

@@ -83,6 +83,64 @@ async fn deliveries_are_listed_and_replayed_for_their_caller_only() {
 }
 
 #[tokio::test]
+async fn an_endpoint_is_switched_off_and_on_by_its_caller_and_nothing_is_replayed_to_one_that_is_off() {
+    let secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let of_settings = format!(
+        "[webhooks.ours]\nurl = \"https://hooks.example.com/\"\nsecrets = [\"{secret}\"]\n\
+                               callers = [\"website\"]\nevents = [\"budget.low\"]\n"
+    );
+    let daemon = TestDaemon::builder().with(&of_settings).start().await;
+    let made = daemon.post("/v1/webhook_endpoints", &json!({"url": "http://127.0.0.1:9/"})).await;
+    let path = format!("/v1/webhook_endpoints/{}", made.id());
+    let change = async |path: &str, body: &Value| {
+        let headers = [("content-type", "application/json")];
+        let url = format!("{}{path}", daemon.api);
+        daemon.call(Method::PATCH, &url, Some(CALLER_KEY), &headers, body.to_string().into_bytes()).await
+    };
+    daemon.create("order-1", &order()).await;
+    let mut delivery = String::new();
+    daemon
+        .until("a delivery", async || {
+            let listed = daemon.get("/v1/deliveries").await;
+            delivery = listed.body["data"][0]["id"].as_str().unwrap_or_default().to_owned();
+            !delivery.is_empty()
+        })
+        .await;
+    let replay = format!("/v1/deliveries/{delivery}/replay");
+    let off = change(&path, &json!({"disabled": true})).await;
+    assert_eq!((off.status, off.body["disabled_at"].is_string()), (StatusCode::OK, true), "{}", off.text);
+    let refused = daemon.post(&replay, &json!({})).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "endpoint_disabled"));
+    let off_again = change(&path, &json!({"disabled": true})).await;
+    assert_eq!(off_again.body, off.body, "since the first time");
+    for _ in 0..2 {
+        let on = change(&path, &json!({"disabled": false})).await;
+        assert_eq!((on.status, &on.body["disabled_at"]), (StatusCode::OK, &Value::Null), "{}", on.text);
+    }
+    assert_eq!(daemon.post(&replay, &json!({})).await.status, StatusCode::OK);
+
+    for (body, code) in [
+        (json!({}), "invalid_request"),
+        (json!({"disabled": 1}), "invalid_request"),
+        (json!({"disabled": false, "url": "https://a.example/"}), "unknown_field"),
+    ] {
+        let refused = change(&path, &body).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, code), "{body}");
+    }
+    let foreign = daemon.as_stranger(Method::PATCH, &path, &json!({"disabled": true})).await;
+    assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+    let listed = daemon.get("/v1/webhook_endpoints").await;
+    let data = listed.body["data"].as_array().unwrap();
+    let ours = data.iter().find(|one| one["from_settings"] == true).unwrap()["id"].as_str().unwrap();
+    let refused = change(&format!("/v1/webhook_endpoints/{ours}"), &json!({"disabled": true})).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::FORBIDDEN, "forbidden"));
+    // Without its endpoint there is nowhere to deliver to.
+    let url = format!("{}{path}", daemon.api);
+    daemon.call(Method::DELETE, &url, Some(CALLER_KEY), &[], Vec::new()).await;
+    assert_eq!(daemon.post(&replay, &json!({})).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn the_log_pages_and_shows_each_caller_their_own() {
     let daemon = TestDaemon::start().await;
     let made = daemon.create("order-1", &order()).await;

@@ -158,6 +158,9 @@ impl Store for SlowStore {
     fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
         straight!(self, self.store.endpoints(caller))
     }
+    fn switch_endpoint(&self, id: EndpointId, disabled_at: Option<Timestamp>) -> Answer<'_, ()> {
+        straight!(self, self.store.switch_endpoint(id, disabled_at))
+    }
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
         straight!(self, self.store.remove_endpoint(id))
     }

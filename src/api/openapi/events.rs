@@ -13,6 +13,12 @@ pub(super) fn paths() -> Map<String, Value> {
             "/v1/webhook_endpoints/{id}",
             json!({ "get": of_endpoint("get_webhook_endpoint", "Reads an endpoint")
             .answer(200, "The endpoint, without its secret", reference("WebhookEndpoint")).build(),
+            "patch":
+            of_endpoint("change_webhook_endpoint", "Switches an endpoint off, or on again")
+            .about("A receiver that answers 410 is switched off, too. What happens while it is off is only in the log.")
+            .body("WebhookEndpointChange", json!({ "disabled": false }))
+            .codes(&["forbidden"])
+            .answer(200, "The endpoint", reference("WebhookEndpoint")).build(),
             "delete":
             of_endpoint("delete_webhook_endpoint", "Takes an endpoint away; its waiting deliveries end")
             .answer_as(204, json!({ "description": "It is gone" })).build() }),
@@ -29,6 +35,7 @@ pub(super) fn paths() -> Map<String, Value> {
             json!({ "post":
             Operation::new("events", "replay_delivery", "Delivers again, with the same event id")
             .path("id", "`dlv_…`")
+            .codes(&["endpoint_disabled"])
             .answer(200, "It is queued", reference("Delivery")).build() }),
         ),
         ("/.well-known/jwks.json", json!({ "get": keys() })),
@@ -76,6 +83,7 @@ fn create_endpoint() -> Value {
         .answer(201, "The endpoint with its secret, shown this once", reference("WebhookEndpoint"))
         .link(201, "read", "get_webhook_endpoint", json!({ "id": "$response.body#/id" }))
         .link(201, "rotate", "rotate_webhook_secret", json!({ "id": "$response.body#/id" }))
+        .link(201, "change", "change_webhook_endpoint", json!({ "id": "$response.body#/id" }))
         .link(201, "remove", "delete_webhook_endpoint", json!({ "id": "$response.body#/id" }))
         .build()
 }

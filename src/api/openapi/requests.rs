@@ -60,6 +60,13 @@ pub(super) fn schemas() -> Map<String, Value> {
             ),
         ),
         (
+            "WebhookEndpointChange",
+            closed(
+                &["disabled"],
+                json!({ "disabled": { "type": "boolean", "description": "Whether nothing is sent there" } }),
+            ),
+        ),
+        (
             "PhoneNumber",
             json!({
                 "type": "string", "format": "e164", "pattern": "^\\+[1-9][0-9]{7,14}$",

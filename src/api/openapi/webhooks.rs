@@ -11,7 +11,7 @@ pub(super) const ABOUT: &str = "Events are posted to your endpoints as Standard 
      `whsec_`, decoded from base64); during a rotation it holds several, separated by blanks. Refuse a timestamp \
      more than five minutes away. `webhook-id` stays the same over all attempts, so keep it to recognise \
      repetitions. Answer with any 2xx within 15 seconds; anything else is repeated, 10 attempts over 75 hours; \
-     410 ends it. Events may overtake one another: `data.sequence` counts those of one signing.";
+     410 switches the endpoint off, until `PATCH /v1/webhook_endpoints/{id}` switches it on. Events may overtake one another: `data.sequence` counts those of one signing.";
 
 const WHEN: &[(&str, &str)] = &[
     ("budget.low", "The calls of an account are nearly spent for this hour"),
@@ -58,7 +58,7 @@ fn delivery(kind: &str) -> Value {
         } } },
         "responses": {
             "2XX": { "description": "Taken" },
-            "410": { "description": "No more of these: the delivery ends" },
+            "410": { "description": "No more of these: the endpoint is switched off" },
         },
     })
 }

@@ -232,6 +232,11 @@ impl Store for PostgresStore {
         })
     }
 
+    fn switch_endpoint(&self, id: EndpointId, disabled_at: Option<Timestamp>) -> Answer<'_, ()> {
+        let disabled_at = disabled_at.map(micros);
+        Box::pin(async move { with!(&self.pool, db => outbox::switch_endpoint(db, id, disabled_at)) })
+    }
+
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
         Box::pin(async move { with!(&self.pool, db => outbox::remove_endpoint(db, id)) })
     }

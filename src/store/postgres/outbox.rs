@@ -105,6 +105,19 @@ pub(super) async fn endpoints(
     found.iter().map(endpoint).collect()
 }
 
+pub(super) async fn switch_endpoint(
+    db: &mut PgConnection,
+    id: EndpointId,
+    disabled_at: Option<i64>,
+) -> Result<()> {
+    sqlx::query("UPDATE endpoints SET disabled_at = $2, next_at = 0 WHERE id = $1")
+        .bind(bytes(id.as_uuid()))
+        .bind(disabled_at)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn remove_endpoint(db: &mut PgConnection, id: EndpointId) -> Result<()> {
     sqlx::query(
         "WITH gone AS (DELETE FROM endpoints WHERE id = $1) \

@@ -357,6 +357,11 @@ impl Store for SqliteStore {
         })
     }
 
+    fn switch_endpoint(&self, id: EndpointId, disabled_at: Option<Timestamp>) -> Answer<'_, ()> {
+        let disabled_at = disabled_at.map(micros);
+        Box::pin(self.write(Durability::Synced, move |db| outbox::switch_endpoint(db, id, disabled_at)))
+    }
+
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
         Box::pin(self.write(Durability::Synced, move |db| outbox::remove_endpoint(db, id)))
     }

@@ -95,6 +95,16 @@ pub(super) fn endpoints(db: &Connection, caller: Option<&CallerName>) -> Result<
     collect(db, &sql, [caller.map(CallerName::as_str)], endpoint)
 }
 
+pub(super) fn switch_endpoint(
+    db: &Connection,
+    id: EndpointId,
+    disabled_at: Option<i64>,
+) -> Result<(), Error> {
+    db.prepare_cached("UPDATE endpoints SET disabled_at = ?2, next_at = 0 WHERE id = ?1")?
+        .execute(params![bytes(id.as_uuid()), disabled_at])?;
+    Ok(())
+}
+
 pub(super) fn remove_endpoint(db: &Connection, id: EndpointId) -> Result<(), Error> {
     let id = bytes(id.as_uuid());
     db.execute("DELETE FROM deliveries WHERE endpoint = ?1 AND state = 'pending'", [id])?;

@@ -236,11 +236,12 @@ async fn an_endpoint_is_looked_at_when_it_has_something_due(fixture: Fixture) {
     store.delivery_attempted(done).await.unwrap();
     assert!(claim(&store, 499, 1).await.is_empty());
     // While it is off nothing is claimed; once it is on again, what has waited is.
+    store.switch_endpoint(hook.id, Some(after(499))).await.unwrap();
     hook.disabled_at = Some(after(499));
-    store.put_endpoint(hook.clone()).await.unwrap();
+    assert_eq!(store.endpoints(None).await.unwrap(), [hook.clone()], "and nothing else changes");
     assert!(claim(&store, 600, 1).await.is_empty());
-    hook.disabled_at = None;
-    store.put_endpoint(hook).await.unwrap();
+    store.switch_endpoint(hook.id, None).await.unwrap();
+    store.switch_endpoint(samples::endpoint("none").id, None).await.unwrap();
     let again = claim(&store, 600, 1).await.pop().unwrap().delivery;
     assert_eq!(again.id, first.id);
     // Given back without an attempt, it is there for the next.

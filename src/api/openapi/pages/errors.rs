@@ -62,6 +62,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "the user of sender \"system\" has not consented to signature, impersonation",
     ),
     (
+        "endpoint_disabled",
+        "The receiver answered 410, which says that it wants no more, or its caller switched the endpoint off. Nothing is sent there until it is switched on again.",
+        "the endpoint of this delivery is switched off, so it would wait and not be sent",
+    ),
+    (
         "forbidden",
         "The key is valid, and the settings do not let this caller use what the request names.",
         "this caller may not use the template",
