@@ -12,6 +12,7 @@ mod doctor;
 mod emulate;
 mod keygen;
 mod listen;
+mod open_files;
 mod openapi;
 mod operator;
 mod output;

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     app::{App, Inherited, Parts},
-    cli::{private, ready_file, systemd::Manager},
+    cli::{open_files, private, ready_file, systemd::Manager},
     clock::{SharedClock, SystemClock},
     config::{Config, LogFormat, Variables},
     lifecycle::Lifecycle,
@@ -31,6 +31,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<ExitCode> {
     private::keep_memory().context("cannot keep this process out of cores")?;
+    let (files_before, files) = open_files::raise();
     let config = Config::load(args.config.as_deref(), &Variables::of_process())?;
     let format = match config.log.format {
         LogFormat::Human => Format::Human,
@@ -46,6 +47,7 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
     // Only now: a start-up fault is exactly one line, and none of them is a log line.
     let log = logging::start(level, format).context("cannot start the log")?;
     private::keep_panics();
+    tracing::debug!(files, files_before, "so many files may be open");
     let manager = Manager::of(&Variables::of_process());
     let ready = app.ready();
     tracing::info!(api = ready.api_url, public = ready.public_url, ops = ready.ops_url, "listening");

@@ -124,9 +124,19 @@ impl Drop for Daemon {
 
 /// Starts the real binary with these settings, and waits until it listens.
 pub(crate) async fn start(settings: &str, folder: &std::path::Path, round: usize) -> (Daemon, String) {
+    start_by(Command::new(env!("CARGO_BIN_EXE_countersign")), settings, folder, round).await
+}
+
+/// The same, by a command to which the arguments of the binary are added.
+pub(crate) async fn start_by(
+    mut command: Command,
+    settings: &str,
+    folder: &std::path::Path,
+    round: usize,
+) -> (Daemon, String) {
     let (file, ready) = (folder.join("settings.toml"), folder.join(format!("ready-{round}.json")));
     std::fs::write(&file, settings).unwrap();
-    let process = Command::new(env!("CARGO_BIN_EXE_countersign"))
+    let process = command
         .args(["serve", "--config"])
         .arg(&file)
         .arg("--ready-file")

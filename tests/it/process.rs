@@ -1,4 +1,8 @@
-//! What the kernel knows about a process: `/proc/PID/status` (proc(5)).
+//! What the kernel knows about a process: `/proc/PID/status` and `limits` (proc(5)).
+
+use std::process::Command;
+
+use crate::harness::{TempDir, TestDaemon};
 
 /// Resident now, in KiB.
 pub(crate) fn resident_kib(pid: u32) -> u64 {
@@ -14,4 +18,20 @@ fn status_kib(pid: u32, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn s5_serve_may_open_as_many_files_as_the_system_lets_it() {
+    let around = TestDaemon::start().await;
+    let folder = TempDir::new();
+    let settings =
+        around.settings_for_a_process(&format!("sqlite://{}", folder.0.join("store.db").display()));
+    let mut shell = Command::new("sh");
+    let limited = "ulimit -Sn 512; ulimit -Hn 4096; exec \"$0\" \"$@\"";
+    shell.args(["-c", limited, env!("CARGO_BIN_EXE_countersign")]);
+    let (daemon, _) = crate::kills::start_by(shell, &settings, &folder.0, 0).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let files: Vec<_> = files.split_whitespace().skip(3).collect();
+    assert_eq!(files[..2], ["4096", "4096"], "{limits}");
 }
