@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::stream::{BoxStream, StreamExt as _};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,9 @@ use crate::{
 const MAX_STREAMS: usize = 1_000;
 /// Events read at once.
 const PAGE: u32 = 200;
+/// How much older than an event another one may be that is behind it: clocks differ, and commits take a
+/// while. Whoever wants what happens from now on begins so far before, and passes over what is too old.
+const LATE: SignedDuration = SignedDuration::from_mins(1);
 /// The wait for what other daemons wrote.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -68,11 +71,26 @@ impl Streams {
         start: Start,
     ) -> Result<BoxStream<'static, Result<Event, Error>>, TooMany> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| TooMany)?;
+        let reader = self.reader(caller, signing, start, place);
+        Ok(futures_util::stream::unfold(reader, |mut reader| async {
+            let next = reader.next().await?;
+            Some((next, reader))
+        })
+        .boxed())
+    }
+
+    fn reader(
+        &self,
+        caller: Option<CallerName>,
+        signing: Option<SigningId>,
+        start: Start,
+        place: OwnedSemaphorePermit,
+    ) -> Reader {
         let after = match start {
             Start::After(id) => Some(id),
             Start::Beginning | Start::Now => None,
         };
-        let reader = Reader {
+        Reader {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             watcher: self.hub.outbox(),
@@ -80,14 +98,10 @@ impl Streams {
             filter: EventFilter { caller, signing, after, limit: PAGE },
             not_before: (start == Start::Now).then(|| self.clock.now()),
             ready: VecDeque::new(),
+            is_placed: start != Start::Now,
             is_at_end: false,
             _place: place,
-        };
-        Ok(futures_util::stream::unfold(reader, |mut reader| async {
-            let next = reader.next().await?;
-            Some((next, reader))
-        })
-        .boxed())
+        }
     }
 }
 
@@ -99,6 +113,8 @@ struct Reader {
     filter: EventFilter,
     not_before: Option<Timestamp>,
     ready: VecDeque<Event>,
+    /// Whether it is known where to read on.
+    is_placed: bool,
     is_at_end: bool,
     _place: OwnedSemaphorePermit,
 }
@@ -126,6 +142,11 @@ impl Reader {
     /// Reads one page. The store holds back what another transaction might still put something before,
     /// so the last id of a page is a place to go on from.
     async fn read(&mut self) -> Result<(), Error> {
+        if let Some(start) = self.not_before.filter(|_| !self.is_placed) {
+            let before = start.saturating_sub(LATE).unwrap_or(start);
+            self.filter.after = self.store.event_before(self.filter.clone(), before).await?;
+            self.is_placed = true;
+        }
         let page = self.store.events(self.filter.clone()).await?;
         self.is_at_end = page.len() < PAGE as usize;
         if let Some(last) = page.last() {
@@ -226,6 +247,24 @@ mod tests {
         assert_eq!(take(&mut of_one, 1).await, ids);
         fixture.life.stop();
         assert!(of_nobody.next().await.is_none(), "another caller's, and the stop ends it");
+    }
+
+    #[tokio::test]
+    async fn a_stream_from_now_does_not_read_the_past() {
+        let fixture = fixture().await;
+        let signing = SigningId::generate(now());
+        fixture.publish(1_000, signing).await;
+        fixture.clock.advance(Duration::from_secs(3_600));
+        // Of a clock that is a little behind: in order, but no news.
+        let mut late = event(signing, 1_001, fixture.clock.now());
+        late.at = late.at - SignedDuration::from_secs(20);
+        fixture.store.add_events(vec![late]).await.unwrap();
+        let place = Arc::clone(&fixture.streams.places).try_acquire_owned().unwrap();
+        let mut reader = fixture.streams.reader(Some(caller()), None, Start::Now, place);
+        let new = fixture.publish(1, signing).await;
+        reader.read().await.unwrap();
+        assert!(reader.is_at_end, "one page, though there are six of the past");
+        assert_eq!(reader.ready.iter().map(|event| event.id).collect::<Vec<_>>(), new);
     }
 
     #[tokio::test]

@@ -505,6 +505,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// event may therefore show a moment after it was stored.
     fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>>;
 
+    /// The last event of a slice that is from before that time (`after` and `limit` do not count).
+    fn event_before(&self, filter: EventFilter, at: Timestamp) -> Answer<'_, Option<EventId>>;
+
     /// Adds or replaces an endpoint.
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()>;
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use countersign::{
     clock::Clock as _,
     domain::{
-        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, LinkId, Private, SenderName,
-        Signing, SigningId,
+        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private,
+        SenderName, Signing, SigningId,
     },
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
@@ -151,6 +151,9 @@ impl Store for SlowStore {
     }
     fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>> {
         straight!(self, self.store.events(filter))
+    }
+    fn event_before(&self, filter: EventFilter, at: Timestamp) -> Answer<'_, Option<EventId>> {
+        straight!(self, self.store.event_before(filter, at))
     }
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {
         straight!(self, self.store.put_endpoint(endpoint))

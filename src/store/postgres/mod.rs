@@ -19,8 +19,8 @@ use sqlx::PgConnection;
 use crate::{
     clock::SharedClock,
     domain::{
-        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, LinkId, Private, SenderName,
-        Signing, SigningId,
+        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private,
+        SenderName, Signing, SigningId,
     },
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
@@ -216,6 +216,10 @@ impl Store for PostgresStore {
 
     fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>> {
         Box::pin(async move { with!(&self.pool, db => outbox::events(db, &filter)) })
+    }
+
+    fn event_before(&self, filter: EventFilter, at: Timestamp) -> Answer<'_, Option<EventId>> {
+        Box::pin(async move { with!(&self.pool, db => outbox::event_before(db, &filter, micros(at))) })
     }
 
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {

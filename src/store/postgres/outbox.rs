@@ -48,19 +48,10 @@ pub(super) async fn add_events(db: &mut PgConnection, events: &[Event]) -> Resul
 /// held back until every transaction that might still put one before it has ended, so that a reader who
 /// goes on from the last id misses nothing. A transaction that hangs holds them back ten seconds at most.
 pub(super) async fn events(db: &mut PgConnection, filter: &EventFilter) -> Result<Vec<Event>> {
-    let slice = match (&filter.signing, &filter.caller) {
-        (Some(_), _) => "signing = $3 AND ($4::text IS NULL OR caller = $4)",
-        (None, Some(_)) => "$3::bytea IS NULL AND caller = $4",
-        (None, None) => "$3::bytea IS NULL AND $4::text IS NULL",
-    };
-    let settled = if filter.signing.is_some() {
-        "true"
-    } else {
-        "(tx < pg_snapshot_xmin(pg_current_snapshot()) OR stored_at < now() - interval '10 seconds')"
-    };
+    let slice = slice(filter);
     // An id that retention has deleted was older than all that is left.
     let sql = format!(
-        "SELECT {EVENT} FROM events WHERE {slice} AND {settled} AND (tx, pos) > \
+        "SELECT {EVENT} FROM events WHERE {slice} AND (tx, pos) > \
          (coalesce((SELECT tx FROM events WHERE id = $1), '0'), \
           coalesce((SELECT pos FROM events WHERE id = $1), 0)) ORDER BY tx, pos LIMIT $2"
     );
@@ -72,6 +63,41 @@ pub(super) async fn events(db: &mut PgConnection, filter: &EventFilter) -> Resul
         .fetch_all(db)
         .await?;
     found.iter().map(event).collect()
+}
+
+pub(super) async fn event_before(
+    db: &mut PgConnection,
+    filter: &EventFilter,
+    at: i64,
+) -> Result<Option<EventId>> {
+    let slice = slice(filter);
+    let sql = format!("SELECT id FROM events WHERE {slice} AND at < $1 ORDER BY tx DESC, pos DESC LIMIT $2");
+    let found = sqlx::query(AssertSqlSafe(sql))
+        .bind(at)
+        .bind(1_i64)
+        .bind(filter.signing.map(|id| bytes(id.as_uuid())))
+        .bind(filter.caller.as_ref().map(CallerName::as_str))
+        .fetch_optional(db)
+        .await?;
+    found.map(|row| Ok(EventId::from_uuid(Uuid::from_bytes(row.try_get(0)?)))).transpose()
+}
+
+/// Whose events a query is about, as far as they can be read: the signing is `$3`, the caller `$4`.
+fn slice(filter: &EventFilter) -> &'static str {
+    macro_rules! settled {
+        ($slice:literal) => {
+            concat!(
+                $slice,
+                " AND (tx < pg_snapshot_xmin(pg_current_snapshot()) \
+                 OR stored_at < now() - interval '10 seconds')"
+            )
+        };
+    }
+    match (&filter.signing, &filter.caller) {
+        (Some(_), _) => "signing = $3 AND ($4::text IS NULL OR caller = $4)",
+        (None, Some(_)) => settled!("$3::bytea IS NULL AND caller = $4"),
+        (None, None) => settled!("$3::bytea IS NULL AND $4::text IS NULL"),
+    }
 }
 
 pub(super) async fn put_endpoint(db: &mut PgConnection, endpoint: &Endpoint, sealed: &[u8]) -> Result<()> {

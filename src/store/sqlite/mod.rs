@@ -31,8 +31,8 @@ use rusqlite::{Connection, types::Value};
 use crate::{
     clock::SharedClock,
     domain::{
-        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, LinkId, Private, SenderName,
-        Signing, SigningId,
+        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private,
+        SenderName, Signing, SigningId,
     },
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
@@ -339,6 +339,10 @@ impl Store for SqliteStore {
 
     fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>> {
         Box::pin(self.read(move |db| outbox::events(db, &filter)))
+    }
+
+    fn event_before(&self, filter: EventFilter, at: Timestamp) -> Answer<'_, Option<EventId>> {
+        Box::pin(self.read(move |db| outbox::event_before(db, &filter, micros(at))))
     }
 
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {

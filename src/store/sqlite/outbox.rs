@@ -45,6 +45,21 @@ pub(super) fn events(db: &Connection, filter: &EventFilter) -> Result<Vec<Event>
         format!("SELECT {EVENT} FROM events WHERE pos > coalesce((SELECT pos FROM events WHERE id = ?1), 0)");
     let after = filter.after.map_or(Value::Null, |id| Value::Blob(bytes(id.as_uuid()).to_vec()));
     let mut values = vec![after, Value::Integer(i64::from(filter.limit))];
+    narrow(&mut sql, &mut values, filter);
+    sql.push_str(" ORDER BY pos LIMIT ?2");
+    collect(db, &sql, rusqlite::params_from_iter(values), event)
+}
+
+pub(super) fn event_before(db: &Connection, filter: &EventFilter, at: i64) -> Result<Option<EventId>, Error> {
+    let (mut sql, mut values) = ("SELECT id FROM events WHERE at < ?1".to_owned(), vec![Value::Integer(at)]);
+    narrow(&mut sql, &mut values, filter);
+    sql.push_str(" ORDER BY pos DESC LIMIT 1");
+    let id = |row: &Row<'_>| Ok(EventId::from_uuid(Uuid::from_bytes(row.get(0)?)));
+    Ok(collect(db, &sql, rusqlite::params_from_iter(values), id)?.pop())
+}
+
+/// Adds whose events a query is about.
+fn narrow(sql: &mut String, values: &mut Vec<Value>, filter: &EventFilter) {
     if let Some(signing) = filter.signing {
         values.push(Value::Blob(bytes(signing.as_uuid()).to_vec()));
         let _ = write!(sql, " AND signing = ?{}", values.len());
@@ -53,8 +68,6 @@ pub(super) fn events(db: &Connection, filter: &EventFilter) -> Result<Vec<Event>
         values.push(Value::Text(caller.as_str().to_owned()));
         let _ = write!(sql, " AND caller = ?{}", values.len());
     }
-    sql.push_str(" ORDER BY pos LIMIT ?2");
-    collect(db, &sql, rusqlite::params_from_iter(values), event)
 }
 
 /// Whether there is an endpoint at all.

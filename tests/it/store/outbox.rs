@@ -12,6 +12,7 @@ use crate::store::{Fixture, after, events, on_both, samples, signings::begin};
 on_both!(
     events_are_read_in_order_from_any_place,
     a_reader_that_follows_misses_nothing,
+    the_last_event_before_a_time_is_found,
     events_fan_out_to_those_who_want_them,
     an_endpoint_is_looked_at_when_it_has_something_due,
     dead_endpoints_hold_up_nobody,
@@ -50,6 +51,38 @@ async fn events_are_read_in_order_from_any_place(fixture: Fixture) {
     assert_eq!(store.events(rest).await.unwrap(), written[2..4]);
     let signings = EventFilter { signing: Some(signing.id), after: Some(written[3].id), ..all };
     assert_eq!(store.events(signings).await.unwrap(), written[4..]);
+}
+
+async fn the_last_event_before_a_time_is_found(fixture: Fixture) {
+    let store = fixture.open().await;
+    let signing = samples::signing();
+    let mut written = Vec::new();
+    for (at, about, caller) in [
+        (10, None, samples::caller()),
+        (20, Some(&signing), samples::caller()),
+        (30, None, samples::caller()),
+        (40, None, CallerName::new("shop")),
+    ] {
+        let mut event = samples::event(about, EventKind::SignerReady, 1);
+        (event.at, event.caller) = (after(at), caller);
+        store.add_events(vec![event.clone()]).await.unwrap();
+        written.push(event.id);
+    }
+    let all = EventFilter { limit: 10, ..EventFilter::default() };
+    events(&store, all.clone(), 4).await;
+    let mine = EventFilter { caller: Some(samples::caller()), ..all.clone() };
+    let of_signing = EventFilter { signing: Some(signing.id), ..mine.clone() };
+    for (filter, at, expected) in [
+        (&all, 100, Some(3)),
+        (&mine, 100, Some(2)),
+        (&mine, 30, Some(1)),
+        (&of_signing, 100, Some(1)),
+        (&of_signing, 20, None),
+        (&mine, 10, None),
+    ] {
+        let found = store.event_before(filter.clone(), after(at)).await.unwrap();
+        assert_eq!(found, expected.map(|index: usize| written[index]), "{filter:?} {at}");
+    }
 }
 
 /// Sixteen writers, and one reader who always goes on from the last id it has seen.
