@@ -1,0 +1,156 @@
+//! What visitors see, in Chromium: the journey through the demo by its forms and links, signing inside a
+//! page, and every page of the public listener, on a desk and on a phone. And what an operator sees who gives
+//! consent from the status page.
+//!
+//! Needs Debian's `chromium-driver`. Each page is looked at with the rules of axe-core where `tests/run` has
+//! put them, and leaves a picture in `target/browser`.
+
+mod operator;
+mod pages;
+mod visitor;
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use fantoccini::{Client, ClientBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const DESKTOP: (u32, u32) = (1280, 900);
+const PHONE: (u32, u32) = (390, 844);
+
+/// Chromium under a driver, with a profile of its own; both end with this.
+struct Browser {
+    driver: Child,
+    address: String,
+    directory: PathBuf,
+}
+
+impl Browser {
+    /// None if there is no driver, and nobody insists on one.
+    #[expect(clippy::disallowed_methods, reason = "CI must not pass by skipping")]
+    fn start() -> Option<Self> {
+        let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn();
+        let mut driver = match driver {
+            Ok(driver) => driver,
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "chromedriver cannot be started: {error}");
+                eprintln!("skipped: chromedriver cannot be started ({error}); install chromium-driver");
+                return None;
+            }
+        };
+        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines
+            .map_while(Result::ok)
+            .find_map(|line| {
+                let (_, port) = line.split_once("was started successfully on port ")?;
+                port.trim_end_matches('.').parse::<u16>().ok()
+            })
+            .expect("chromedriver says on which port it listens");
+        let name = format!("countersign-browser-{}", uuid::Uuid::new_v4().simple());
+        let directory = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        Some(Self { driver, address: format!("http://127.0.0.1:{port}"), directory })
+    }
+
+    async fn open(&self, name: &str, (width, height): (u32, u32)) -> Client {
+        let profile = self.directory.join(name);
+        let mut arguments: Vec<String> = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+        ]
+        .map(str::to_owned)
+        .into();
+        arguments.push(format!("--user-data-dir={}", profile.display()));
+        arguments.push(format!("--window-size={width},{height}"));
+        let mut options = json!({ "args": arguments });
+        if width < 500 {
+            // Windows of Chromium do not get this narrow; an emulated device does.
+            options["mobileEmulation"] = json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 2, "touch": true } });
+        }
+        let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": options });
+        let Value::Object(capabilities) = capabilities else { unreachable!("a literal") };
+        ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&self.address)
+            .await
+            .expect("a session with Chromium")
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Keeps a picture, and checks what makes a page usable: it fits the screen, has one main heading and a
+/// language, every field has a label, and axe-core finds nothing wrong.
+async fn inspect(client: &Client, screen: &str, name: &str, language: &str) {
+    let picture = client.screenshot().await.unwrap();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/browser");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join(format!("{screen}-{name}.png")), picture).unwrap();
+    let found = client
+        .execute(
+            "return {
+                overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+                headings: document.querySelectorAll('h1').length,
+                language: document.documentElement.lang,
+                unlabelled: [...document.querySelectorAll('input:not([type=hidden]), textarea, select')]
+                    .filter((field) => field.labels.length === 0).map((field) => field.outerHTML),
+            }",
+            vec![],
+        )
+        .await
+        .unwrap();
+    assert!(found["overflow"].as_i64().unwrap() <= 0, "{name} is wider than the screen: {found}");
+    assert_eq!(found["headings"], 1, "{name}: {found}");
+    assert_eq!(found["language"], language, "{name}: {found}");
+    assert_eq!(found["unlabelled"], json!([]), "{name}");
+    let Some(axe) = axe() else { return };
+    client.execute(axe, vec![]).await.unwrap();
+    // Pages that wait load themselves again, because nothing else can without script (rule L5).
+    let violations = client
+        .execute_async(
+            "const done = arguments[arguments.length - 1];
+             axe.run(document, { rules: { 'meta-refresh': { enabled: false } } })
+                .then(({ violations }) => done(violations.map(({ id, help, nodes }) => [id, help, nodes.map((node) => node.html)])));",
+            vec![],
+        )
+        .await
+        .unwrap();
+    assert_eq!(violations, json!([]), "{screen} {name}");
+}
+
+/// The script of axe-core; none if it was not installed, and nobody insists on it.
+#[expect(clippy::disallowed_methods, reason = "CI must not pass by skipping")]
+fn axe() -> Option<&'static str> {
+    static SCRIPT: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let script = SCRIPT.get_or_init(|| {
+        let path = "target/tools/node/node_modules/axe-core/axe.min.js";
+        let script = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok();
+        assert!(script.is_some() || std::env::var_os("CI").is_none(), "{path} is not there");
+        if script.is_none() {
+            eprintln!("skipped: the rules of axe-core are not there; tests/run installs them");
+        }
+        script
+    });
+    script.as_deref()
+}

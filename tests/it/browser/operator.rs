@@ -1,0 +1,115 @@
+//! What an operator sees who gives consent from the status page.
+
+use std::time::Duration;
+
+use fantoccini::{Client, Locator};
+use serde_json::json;
+
+use super::{Browser, DESKTOP, PATIENCE, PHONE, inspect};
+use crate::{consent::Served, emulated::Emulated};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// An operator with a browser window.
+struct Operator<'a> {
+    client: Client,
+    served: &'a Served,
+    screen: &'static str,
+}
+
+impl Operator<'_> {
+    async fn find(&self, css: &str) -> fantoccini::elements::Element {
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        found.unwrap_or_else(|error| panic!("{css}: {error}"))
+    }
+
+    async fn press(&self, css: &str) {
+        self.find(css).await.click().await.unwrap();
+    }
+
+    async fn look(&self, name: &str) {
+        inspect(&self.client, self.screen, name, "en").await;
+    }
+
+    async fn log_in(&self) {
+        self.client.goto(&format!("{}/admin/", self.served.entry("ops_url"))).await.unwrap();
+        self.look("10-login").await;
+        // By keyboard alone: the field has the focus, Enter sends.
+        self.client.active_element().await.unwrap().send_keys("wrong guess\u{E007}").await.unwrap();
+        self.find("#error").await;
+        self.look("11-wrong").await;
+        let field = self.find("#password").await;
+        field.send_keys(&format!("{PASSWORD}\u{E007}")).await.unwrap();
+        self.find("#sender-system").await;
+    }
+
+    /// Opens the consent page in a second tab, accepts as the sender's user, and sees the tick come by itself.
+    async fn consent(&self, user: &str) {
+        assert!(self.find("#sender-system").await.text().await.unwrap().contains("missing"));
+        self.look("12-status-missing").await;
+        self.press("#consent-system").await;
+        self.find("#tick-system .tick.warn").await;
+        self.look("13-consent").await;
+        self.client.execute("window.wasNotReloaded = true", vec![]).await.unwrap();
+        let here = self.client.window().await.unwrap();
+        self.press("#open").await;
+        let there = async {
+            loop {
+                let windows = self.client.windows().await.unwrap();
+                if let Some(there) = windows.into_iter().find(|window| *window != here) {
+                    return there;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let there = tokio::time::timeout(PATIENCE, there).await.expect("a second tab");
+        self.client.switch_to_window(there).await.unwrap();
+        self.press(&format!("button[value='{user}']")).await;
+        self.press("button[value=accept]").await;
+        self.find(".card.good").await;
+        self.look("14-granted").await;
+        self.client.close_window().await.unwrap();
+        self.client.switch_to_window(here).await.unwrap();
+        self.find("#tick-system .tick.good").await;
+        let kept = self.client.execute("return window.wasNotReloaded === true", vec![]).await.unwrap();
+        assert_eq!(kept, true, "the tick appeared without reloading");
+        self.look("15-tick").await;
+    }
+
+    async fn check_and_leave(&self) {
+        self.client.goto(&format!("{}/admin/", self.served.entry("ops_url"))).await.unwrap();
+        self.press("#check-system").await;
+        self.find(".tick.good[role=status]").await;
+        self.find("#sender-system .pill.good").await;
+        self.press("#keys-system summary").await;
+        self.look("16-status-ready").await;
+        self.press("header form button").await;
+        self.find("#password").await;
+    }
+}
+
+#[tokio::test]
+async fn an_operator_gives_consent_in_a_real_browser_and_the_tick_appears() {
+    let Some(browser) = Browser::start() else { return };
+    let emulated = Emulated::start().await;
+    let hash = crate::admin::hash_of(PASSWORD);
+    let settings = [("COUNTERSIGN__OPS__OPERATOR_PASSWORD_HASH", hash.as_str())];
+    emulated.control("POST", "consent", &json!({ "granted": false })).await;
+    let served = Served::start_with(&emulated, &settings).await;
+    for (screen, size) in [("desktop", DESKTOP), ("phone", PHONE)] {
+        emulated.control("POST", "consent", &json!({ "granted": false })).await;
+        // The daemon learns of it by a check, which costs no mint while the last one is fresh.
+        let noticed = async {
+            while served.check().await["ok"] == true {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, noticed).await.expect("the withdrawal is noticed");
+        let client = browser.open(screen, size).await;
+        let operator = Operator { client: client.clone(), served: &served, screen };
+        operator.log_in().await;
+        operator.consent(emulated.entry("user_id")).await;
+        operator.check_and_leave().await;
+        client.close().await.unwrap();
+    }
+}
