@@ -22,7 +22,7 @@ enum Event {
     /// The signer signs.
     #[value(name = "signer.signed", aliases = ["signed"])]
     Signed,
-    /// The signer leaves to finish later.
+    /// The signer leaves to finish later, and their browser comes back.
     #[value(name = "signer.returned", aliases = ["finish_later", "returned"])]
     Returned,
     /// The signer gives wrong codes until locked out.
@@ -68,6 +68,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     loop {
         let done = control.act(&signer, args.event.action()).await?;
         output::line(&done);
+        if args.event == Event::Returned {
+            control.come_back(&done).await?;
+        }
         if args.event != Event::Completed || done["envelope_status"] == "completed" {
             return Ok(ExitCode::SUCCESS);
         }
@@ -98,6 +101,17 @@ impl Control {
     async fn act(&self, signer: &str, action: &str) -> anyhow::Result<Value> {
         let request = Request::post(self.url(&["signers", signer, action]));
         self.send(request.json(json!({}).to_string())).await
+    }
+
+    /// Opens the address that the ceremony sends its signer to, as their browser would: it is the browser
+    /// that tells of a return.
+    async fn come_back(&self, done: &Value) -> anyhow::Result<()> {
+        let address = done["redirect_url"]
+            .as_str()
+            .context("the signer has no signing page open, so no browser comes back; open one first")?;
+        let address = Url::parse(address).context("the signer's way back is no address")?;
+        self.client.send(Request::get(address)).await.context("nobody answers where the signer is sent")?;
+        Ok(())
     }
 
     async fn send(&self, request: Request) -> anyhow::Result<Value> {
