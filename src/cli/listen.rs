@@ -1,4 +1,5 @@
-//! `countersign listen`: our outgoing events as they happen, one JSON object a line.
+//! `countersign listen`: our outgoing events as they happen, one JSON object a line; and, if asked for, as
+//! signed webhooks to a receiver under development.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -7,7 +8,7 @@ use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
 use url::Url;
 
-use super::output;
+use super::{forward::Forward, output};
 use crate::{
     clock::{Clock as _, SystemClock},
     http_client::{HttpClient, Options, Request, StreamedResponse},
@@ -34,6 +35,12 @@ pub(super) struct Args {
     /// End after so many events.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
+    /// Also post each event here as a signed webhook, once: for a receiver under development.
+    #[arg(long, value_name = "URL")]
+    forward_to: Option<Url>,
+    /// What forwarded webhooks are signed with (whsec_…); left out: a new secret, which is shown.
+    #[arg(long, value_name = "SECRET", env = "COUNTERSIGN_WEBHOOK_SECRET", hide_env_values = true)]
+    secret: Option<String>,
 }
 
 /// Runs the command.
@@ -45,6 +52,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     url.set_path("/v1/events");
     let mut bearer = HeaderValue::try_from(format!("Bearer {}", args.key)).context("the key is no header")?;
     bearer.set_sensitive(true);
+    let forward = args.forward_to.map(|url| Forward::new(url, args.secret)).transpose()?;
     let mut seen = Seen { last: None, left: args.count };
     loop {
         let mut request = Request::get(url.clone())
@@ -56,7 +64,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         match client.open(request).await {
             Ok(answer) if answer.status == StatusCode::OK => {
                 output::note(format_args!("listening at {url}"));
-                if follow(answer, &mut seen).await? {
+                if follow(answer, &mut seen, forward.as_ref()).await? {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
@@ -88,7 +96,11 @@ async fn refused(answer: StreamedResponse) -> anyhow::Result<()> {
 
 /// Prints what arrives; answers whether as many came as were asked for. A stream that breaks is opened
 /// again from the last event seen.
-async fn follow(answer: StreamedResponse, seen: &mut Seen) -> anyhow::Result<bool> {
+async fn follow(
+    answer: StreamedResponse,
+    seen: &mut Seen,
+    forward: Option<&Forward>,
+) -> anyhow::Result<bool> {
     let mut stream = answer.into_stream();
     let mut held = Vec::new();
     while let Some(Ok(piece)) = stream.next().await {
@@ -100,6 +112,9 @@ async fn follow(answer: StreamedResponse, seen: &mut Seen) -> anyhow::Result<boo
             let block: Vec<u8> = held.drain(..end + 2).collect();
             let Some(event) = parse(&String::from_utf8_lossy(&block)) else { continue };
             output::line(&event.data);
+            if let Some(forward) = forward {
+                forward.send(&event.data).await;
+            }
             seen.last = event.id.or(seen.last.take());
             if let Some(left) = seen.left.as_mut() {
                 *left = left.saturating_sub(1);

@@ -10,6 +10,7 @@ mod consent;
 mod demo;
 mod doctor;
 mod emulate;
+mod forward;
 mod keygen;
 mod listen;
 mod open_files;

@@ -31,6 +31,7 @@ mod journey;
 mod kills;
 mod large;
 mod many;
+mod listening;
 mod pairing;
 mod passthrough;
 mod pkcs11;
