@@ -22,7 +22,7 @@ use crate::{
     app::{self, App},
     clock::{SharedClock, SystemClock},
     config::Config,
-    demo::{CALLER, Site, Step, Walk},
+    demo::{CALLER, HOOK_PATH, Site, Step, Walk},
     emulator::{self, Emulator},
     http_client::{self, HttpClient},
     lifecycle::Lifecycle,
@@ -121,7 +121,9 @@ impl Demo {
         let emulator = Emulator::start(options, Arc::clone(clock), around).await?;
         let key = Added::new(CALLER.to_owned())?;
         let public = free_address()?;
-        let settings = settings(emulator.ready(), &key, &listen.origin(), public, state.path())?;
+        let webhook_secret = format!("whsec_{}", random_key()?);
+        let site = Website { origin: &listen.origin(), webhook_secret: &webhook_secret };
+        let settings = settings(emulator.ready(), &key, &site, public, state.path())?;
         let config = Config::from_toml(&settings).context("the demo's own settings")?;
         let app = App::build(config, Arc::clone(clock), life.clone()).await?;
         let api = app.ready();
@@ -132,6 +134,7 @@ impl Demo {
             listen,
             api: api.api_url.parse().context("the daemon's address")?,
             caller_key: key.key.clone(),
+            webhook_secret,
             control: emulator.ready().control_url.parse().context("the emulator's address")?,
             signing_origins,
             public: api.public_url.clone(),
@@ -219,16 +222,27 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(probe.local_addr()?)
 }
 
+/// Base64 of 32 random bytes.
+fn random_key() -> anyhow::Result<String> {
+    let mut key = [0; 32];
+    rand::fill(&mut key).map_err(|_| anyhow!("the system gives no random bytes"))?;
+    Ok(BASE64.encode(key))
+}
+
+/// What the daemon is told of the website.
+struct Website<'a> {
+    origin: &'a str,
+    webhook_secret: &'a str,
+}
+
 /// The daemon's settings, as they would be in a file.
 fn settings(
     emulator: &emulator::Ready,
     key: &Added,
-    site: &str,
+    site: &Website<'_>,
     public: SocketAddr,
     state: &Path,
 ) -> anyhow::Result<String> {
-    let mut seal_key = [0; 32];
-    rand::fill(&mut seal_key).map_err(|_| anyhow!("the system gives no random bytes"))?;
     // A path may hold a quote; JSON's escapes are TOML's, too.
     let quoted = |path: &Path| serde_json::to_string(&path.display().to_string());
     Ok(format!(
@@ -254,6 +268,10 @@ listen = \"127.0.0.1:0\"
 [callers.{CALLER}]
 key_hash = \"{key_hash}\"
 return_origins = [\"{site}\"]
+[webhooks.{CALLER}]
+url = \"{site}{HOOK_PATH}\"
+secrets = [\"{webhook_secret}\"]
+allow_private = true
 [templates]
 nda = \"{template_id}\"
 [store]
@@ -275,7 +293,9 @@ level = \"warn\"
         key_hash = key.key_hash,
         template_id = emulator.template_id,
         store = serde_json::to_string(&format!("sqlite://{}", state.join("demo.db").display()))?,
-        seal_key = BASE64.encode(seal_key),
+        site = site.origin,
+        webhook_secret = site.webhook_secret,
+        seal_key = random_key()?,
         hmac_key = emulator.connect_hmac_key,
     ))
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::http_client::{HttpClient, Request, Response, StreamedResponse};
@@ -32,6 +32,9 @@ pub(super) struct Signing {
     #[serde(default)]
     pub(super) sequence: u64,
     pub(super) completed_at: Option<Timestamp>,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) purge_requested_at: Option<Timestamp>,
+    pub(super) purged_at: Option<Timestamp>,
     #[serde(default)]
     pub(super) provider: Option<Provider>,
 }
@@ -40,6 +43,7 @@ pub(super) struct Signing {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Signer {
     pub(super) id: String,
+    pub(super) key: String,
     pub(super) status: String,
     #[serde(default)]
     pub(super) view: Option<Address>,
@@ -73,6 +77,27 @@ pub(super) struct LastReturn {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Provider {
     pub(super) envelope_id: Option<String>,
+}
+
+/// What a preflight has looked at, and found good.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Preflight {
+    pub(super) checks: Vec<Check>,
+    pub(super) documents: Vec<SeenFile>,
+}
+
+/// One of its checks.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Check {
+    pub(super) check: String,
+}
+
+/// What it saw of a file.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct SeenFile {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    pub(super) pages: u64,
 }
 
 /// A line of the timeline.
@@ -125,13 +150,35 @@ impl Signing {
         !matches!(self.status.as_str(), "creating" | "open" | "uncertain")
     }
 
-    /// The one signer that this website asks for.
-    pub(super) fn signer(&self) -> Option<&Signer> {
-        self.signers.first()
+    /// Whether the next word of DocuSign must be a moment away: somebody's browser says that they have signed,
+    /// and nothing is known of it yet; or everyone has signed, and only the end of it is missing.
+    pub(super) fn awaits_confirmation(&self) -> bool {
+        let is_claimed = |signer: &Signer| {
+            let last = signer.last_return.as_ref();
+            !signer.has_signed() && last.is_some_and(|last| last.claim == "signing_complete")
+        };
+        let have_all_signed = self.signers.iter().all(Signer::has_signed);
+        !self.is_final() && (have_all_signed || self.signers.iter().any(is_claimed))
+    }
+
+    /// Whether somebody has signed, and not everyone.
+    pub(super) fn is_half_signed(&self) -> bool {
+        let signed = self.signers.iter().filter(|signer| signer.has_signed()).count();
+        !self.is_final() && signed > 0 && signed < self.signers.len()
+    }
+
+    /// The signer of this key.
+    pub(super) fn signer(&self, key: &str) -> Option<&Signer> {
+        self.signers.iter().find(|signer| signer.key == key)
     }
 }
 
 impl Signer {
+    /// Whether DocuSign says that they have signed.
+    pub(super) fn has_signed(&self) -> bool {
+        self.status == "signed"
+    }
+
     /// Where to send the visitor: straight into the ceremony, or to the link that works later, too.
     pub(super) fn address(&self) -> Option<&str> {
         let view = self.view.as_ref().map(|view| view.url.as_str());
@@ -158,6 +205,14 @@ impl Backend {
         self.ask(request).await
     }
 
+    /// `POST /v1/signings?dry_run=true`: everything that the same order would be refused for, at once; nothing
+    /// is sent to anyone.
+    pub(super) async fn preflight(&self, body: &Value) -> Result<Preflight, Refusal> {
+        let mut url = self.url(&["v1", "signings"]);
+        url.query_pairs_mut().append_pair("dry_run", "true");
+        self.ask(Request::post(url).json(body.to_string())).await
+    }
+
     /// `GET /v1/signings/{id}`.
     pub(super) async fn signing(&self, id: &str) -> Result<Signing, Refusal> {
         self.ask(Request::get(self.url(&["v1", "signings", id]))).await
@@ -174,8 +229,7 @@ impl Backend {
 
     /// `POST …/views`: a fresh address for a signer who comes back.
     pub(super) async fn view(&self, id: &str, signer: &str) -> Result<String, Refusal> {
-        let url = self.url(&["v1", "signings", id, "signers", signer, "views"]);
-        let view: Address = self.ask(Request::post(url).json("{}")).await?;
+        let view: Address = self.tell(&[id, "signers", signer, "views"], &json!({})).await?;
         Ok(view.url)
     }
 
@@ -188,6 +242,43 @@ impl Backend {
         let made: Ticket =
             self.ask(Request::post(self.url(&["v1", "links", link, "tickets"])).json("{}")).await?;
         Ok(made.ticket)
+    }
+
+    /// `POST …/void`.
+    pub(super) async fn void(&self, id: &str, reason: &str) -> Result<Signing, Refusal> {
+        self.tell(&[id, "void"], &json!({ "reason": reason })).await
+    }
+
+    /// `POST …/refresh`: asks the upstream now, if this envelope may be asked about again.
+    pub(super) async fn refresh(&self, id: &str) -> Result<Signing, Refusal> {
+        self.tell(&[id, "refresh"], &json!({})).await
+    }
+
+    /// `POST …/purge`.
+    pub(super) async fn purge(&self, id: &str) -> Result<Signing, Refusal> {
+        self.tell(&[id, "purge"], &json!({})).await
+    }
+
+    /// `POST …/phone`: another number for the code.
+    pub(super) async fn phone(&self, id: &str, signer: &str, phone: &str) -> Result<Signing, Refusal> {
+        self.tell(&[id, "signers", signer, "phone"], &json!({ "phone": phone })).await
+    }
+
+    /// `POST …/links`: another durable link for a signer.
+    pub(super) async fn link(&self, id: &str, signer: &str) -> Result<Link, Refusal> {
+        self.tell(&[id, "signers", signer, "links"], &json!({})).await
+    }
+
+    /// `DELETE /v1/links/{id}`: from then on it leads to a page that says so.
+    pub(super) async fn revoke(&self, link: &str) -> Result<(), Refusal> {
+        let request = Request::new(Method::DELETE, self.url(&["v1", "links", link]));
+        self.send(request).await.map(drop)
+    }
+
+    /// A `POST` to a part of a signing.
+    async fn tell<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Result<T, Refusal> {
+        let url = self.url(&[&["v1", "signings"], path].concat());
+        self.ask(Request::post(url).json(body.to_string())).await
     }
 
     /// `GET …/timeline`.
@@ -220,15 +311,17 @@ impl Backend {
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, Refusal> {
-        let request = request.authorization(self.authorization.clone());
-        let answer = self.client.send(request).await.map_err(|_| unreachable())?;
-        if !answer.status.is_success() {
-            return Err(refusal(&answer));
-        }
+        let answer = self.send(request).await?;
         serde_json::from_slice(&answer.body).map_err(|_| Refusal {
             detail: "the signing service answered something unexpected".to_owned(),
             ..Refusal::default()
         })
+    }
+
+    async fn send(&self, request: Request) -> Result<Response, Refusal> {
+        let request = request.authorization(self.authorization.clone());
+        let answer = self.client.send(request).await.map_err(|_| unreachable())?;
+        if answer.status.is_success() { Ok(answer) } else { Err(refusal(&answer)) }
     }
 
     /// Segments are escaped, so that an id from a query string cannot lead elsewhere.
@@ -253,5 +346,45 @@ fn unreachable() -> Refusal {
         detail: "the signing service cannot be reached".to_owned(),
         fix: "Please try again in a moment; nothing is signed twice.".to_owned(),
         ..Refusal::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A signing of this status whose signers stand so, each with what their browser said.
+    fn signing(status: &str, signers: &[(&str, Option<&str>)]) -> Signing {
+        let signers: Vec<_> = signers
+            .iter()
+            .map(|(status, claim)| {
+                let last = claim.map(|claim| json!({ "claim": claim, "at": "2026-11-26T00:00:00Z" }));
+                json!({ "id": "sgr_1", "key": "visitor", "status": status, "last_return": last })
+            })
+            .collect();
+        serde_json::from_value(json!({ "id": "sig_1", "status": status, "signers": signers })).unwrap()
+    }
+
+    #[test]
+    fn f1_a_page_waits_for_the_word_that_is_a_moment_away_and_for_no_other() {
+        let done = Some("signing_complete");
+        for (status, signers, waits) in [
+            ("open", &[("ready", None)][..], false),
+            ("open", &[("in_session", Some("cancel"))], false),
+            ("open", &[("in_session", done)], true),
+            // Everyone has signed, and the envelope's own event comes a moment after the signers'.
+            ("open", &[("signed", done)], true),
+            ("open", &[("signed", done), ("signed", None)], true),
+            // The second one may take days.
+            ("open", &[("signed", done), ("ready", None)], false),
+            ("open", &[("signed", done), ("in_session", done)], true),
+            ("completed", &[("signed", done)], false),
+            ("voided", &[("in_session", done)], false),
+        ] {
+            assert_eq!(signing(status, signers).awaits_confirmation(), waits, "{status} {signers:?}");
+        }
+        assert!(signing("open", &[("signed", done), ("ready", None)]).is_half_signed());
+        assert!(!signing("open", &[("signed", done), ("signed", done)]).is_half_signed());
+        assert!(!signing("declined", &[("signed", done), ("declined", None)]).is_half_signed());
     }
 }

@@ -6,9 +6,17 @@
 
 use pdf_writer::{Content, Finish as _, Name, Pdf, Rect, Ref, Str, TextStr};
 
-/// Where the signature goes, and the date. White on white: people need not see them.
-pub(super) const SIGN_ANCHOR: &str = "/sn1/";
-pub(super) const DATE_ANCHOR: &str = "/dt1/";
+/// Where a signature goes, and its date. White on white: people need not see them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Anchors {
+    pub(super) sign: &'static str,
+    pub(super) date: &'static str,
+}
+
+/// The client's.
+pub(super) const CLIENT: Anchors = Anchors { sign: "/sn1/", date: "/dt1/" };
+/// The company's own, where its partner signs, too.
+pub(super) const PARTNER: Anchors = Anchors { sign: "/sn2/", date: "/dt2/" };
 
 const WIDTH: f32 = 595.0;
 const HEIGHT: f32 = 842.0;
@@ -60,8 +68,8 @@ const SECTIONS: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// The letter for one client.
-pub(super) fn letter(client: &str, order: &str, date: &str) -> Vec<u8> {
+/// The letter for one client; with a `partner`, whose signature it has a place for, too.
+pub(super) fn letter(client: &str, partner: Option<&str>, order: &str, date: &str) -> Vec<u8> {
     let mut page = Page { content: Content::new() };
     page.band();
     page.text(Face::Serif, 20.0, LEFT, 772.0, WHITE, "Alder & Quill");
@@ -81,8 +89,10 @@ pub(super) fn letter(client: &str, order: &str, date: &str) -> Vec<u8> {
         }
         y -= 12.0;
     }
-    page.place(LEFT, 210.0, SIGN_ANCHOR, "Signature");
-    page.place(360.0, 210.0, DATE_ANCHOR, "Date");
+    page.places(210.0, CLIENT, "Signature");
+    if let Some(partner) = partner {
+        page.places(140.0, PARTNER, &format!("For Alder & Quill: {partner}"));
+    }
     page.text(Face::Plain, 8.0, LEFT, 60.0, GREY, "Alder & Quill is a fictional company.");
     finish(page.content, order)
 }
@@ -124,6 +134,12 @@ impl Page {
             .next_line(x, y)
             .show(Str(&bytes))
             .end_text();
+    }
+
+    /// A line for a signature and one for its date.
+    fn places(&mut self, line: f32, anchors: Anchors, label: &str) {
+        self.place(LEFT, line, anchors.sign, label);
+        self.place(360.0, line, anchors.date, "Date");
     }
 
     /// A line to write on, with its anchor just above and its label below.
@@ -177,10 +193,16 @@ mod tests {
 
     #[test]
     fn both_anchors_can_be_found_in_the_letter_and_the_name_is_in_it() {
-        let pdf = letter("Zoë Müller", "AQ-0F3D9A21", "23 November 2026");
-        let text = lopdf::Document::load_mem(&pdf).unwrap().extract_text(&[1]).unwrap();
-        for wanted in [SIGN_ANCHOR, DATE_ANCHOR, "Zoë Müller", "AQ-0F3D9A21"] {
-            assert!(text.contains(wanted), "{wanted} is not in: {text}");
+        let text = |partner: Option<&str>| {
+            let pdf = letter("Zoë Müller", partner, "AQ-0F3D9A21", "23 November 2026");
+            lopdf::Document::load_mem(&pdf).unwrap().extract_text(&[1]).unwrap()
+        };
+        let (one, two) = (text(None), text(Some("Charles Babbage")));
+        for wanted in [CLIENT.sign, CLIENT.date, "Zoë Müller", "AQ-0F3D9A21"] {
+            assert!(one.contains(wanted) && two.contains(wanted), "{wanted} is not in: {one} {two}");
+        }
+        for wanted in [PARTNER.sign, PARTNER.date, "Charles Babbage"] {
+            assert!(!one.contains(wanted) && two.contains(wanted), "{wanted}: {one} {two}");
         }
     }
 }

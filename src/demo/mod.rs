@@ -6,20 +6,23 @@
 //! stands for the visitor's phone; it says so.
 //!
 //! It never takes the browser's word for a signature: what the return URL says is shown as a claim,
-//! beside the fact that the daemon knows. Loopback only, memory only, no script but the daemon's own
+//! beside the fact that the daemon knows and beside what the daemon's signed webhooks told. Loopback only, memory only, no script but the daemon's own
 //! component on the one page that shows it, and no type of the daemon: what it reads are its own views of
 //! the API's JSON.
 
+mod actions;
 mod backend;
 mod contract;
 mod orders;
 mod outbox;
 mod pages;
+mod placing;
 mod returned;
 mod site;
 mod walk;
+mod webhooks;
 
 pub use self::{
-    site::{CALLER, Options, Site, StartError},
+    site::{CALLER, HOOK_PATH, Options, Site, StartError},
     walk::{Step, Walk, WalkError},
 };

@@ -12,6 +12,13 @@ use super::backend::Link;
 
 /// The oldest order is forgotten then; a demo is no archive.
 const MAX_ORDERS: usize = 200;
+/// The visitor among the signers of a signing.
+pub(super) const VISITOR: &str = "visitor";
+/// The company's partner, where two sign.
+pub(super) const PARTNER: &str = "partner";
+/// Their name and address: an employee's, which the website knows.
+pub(super) const PARTNER_NAME: &str = "Charles Babbage";
+pub(super) const PARTNER_EMAIL: &str = "charles.babbage@alder-quill.example";
 const PREFIX: &str = "AQ-";
 const DIGITS: usize = 8;
 
@@ -22,16 +29,19 @@ pub(super) enum Paper {
     Letter,
     /// The confidentiality agreement, a template at the upstream.
     Nda,
+    /// The same letter for two: the visitor signs first, then the company's partner.
+    Pair,
 }
 
 impl Paper {
-    pub(super) const ALL: [Self; 2] = [Self::Letter, Self::Nda];
+    pub(super) const ALL: [Self; 3] = [Self::Letter, Self::Nda, Self::Pair];
 
     /// Its value in the form.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Letter => "letter",
             Self::Nda => "nda",
+            Self::Pair => "pair",
         }
     }
 
@@ -43,6 +53,7 @@ impl Paper {
         match self {
             Self::Letter => "Engagement letter",
             Self::Nda => "Mutual non-disclosure agreement",
+            Self::Pair => "Engagement letter, signed by both of us",
         }
     }
 }
@@ -104,6 +115,17 @@ pub(super) struct Order {
     pub(super) signing: String,
     /// The visitor's durable link: a shop would keep it as it keeps a password.
     pub(super) link: Option<Link>,
+    /// Whether that link was revoked.
+    pub(super) is_link_revoked: bool,
+    /// The partner's, to be handed out when it is their turn.
+    pub(super) partner_link: Option<Link>,
+}
+
+impl Order {
+    /// The visitor's link, while it works.
+    pub(super) fn live_link(&self) -> Option<&Link> {
+        self.link.as_ref().filter(|_| !self.is_link_revoked)
+    }
 }
 
 /// All orders, newest first. Clones share them.
@@ -123,6 +145,14 @@ impl Orders {
     pub(super) fn find(&self, id: &OrderId) -> Option<Order> {
         let orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         orders.iter().find(|order| order.id == *id).cloned()
+    }
+
+    /// Writes down that the visitor's link is another one now, or works no more.
+    pub(super) fn relink(&self, id: &OrderId, link: Option<Link>) {
+        let mut orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(order) = orders.iter_mut().find(|order| order.id == *id) else { return };
+        order.is_link_revoked = link.is_none();
+        order.link = link.or(order.link.take());
     }
 
     pub(super) fn all(&self) -> Vec<Order> {

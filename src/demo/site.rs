@@ -1,11 +1,11 @@
-//! The website's server: its routes, and what each does.
+//! The website's server: its routes, and what its pages need.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
-    Form, Router,
-    body::Body,
-    extract::{DefaultBodyLimit, Path, Query, Request, State, rejection::FormRejection},
+    Router,
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, Path, Query, Request, State},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
@@ -13,16 +13,18 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use maud::Markup;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use url::Url;
 
 use super::{
+    actions,
     backend::{Backend, Refusal, Signing},
     contract,
-    orders::{Order, OrderId, Orders, Paper, Place},
+    orders::{Order, OrderId, Orders, VISITOR},
     outbox::Outbox,
-    pages::{self, Filled},
+    pages::{self, Filled, Notice},
+    placing,
     returned::Checker,
+    webhooks::{Receiver, Told},
 };
 use crate::{
     clock::SharedClock,
@@ -31,13 +33,18 @@ use crate::{
     listener::{Bound, Limits},
 };
 
-/// A form of a few short fields.
+/// A form of a few short fields, or an event about two signers.
 const BODY_LIMIT_BYTES: usize = 16 * 1024;
 /// Orders on the list; each costs a call to the daemon.
 const LIST_LENGTH: usize = 20;
 /// How long the page of an order waits for the fact behind a claim: commonly it is there before that,
 /// and the visitor sees no interim page.
 const PATIENCE_S: u64 = 3;
+/// How long it waits for the webhooks of what is known, which are a moment behind it; and how often it looks.
+const TOLD_PATIENCE: Duration = Duration::from_millis(500);
+const TOLD_LOOK: Duration = Duration::from_millis(20);
+/// Where the daemon posts its webhooks.
+pub const HOOK_PATH: &str = "/hooks/countersign";
 
 /// The website's name among the daemon's callers.
 pub const CALLER: &str = "website";
@@ -50,6 +57,8 @@ pub struct Options {
     pub api: Url,
     /// The caller key.
     pub caller_key: String,
+    /// What the daemon's webhooks are signed with (`whsec_…`).
+    pub webhook_secret: String,
     /// The origin of the emulator's control interface, for the outbox page.
     pub control: Url,
     /// The origins that a form of ours may lead to: those of the signing pages and of durable links.
@@ -73,6 +82,9 @@ pub enum StartError {
     /// The caller key or an origin cannot be put into a header.
     #[error("the caller key or an origin holds characters that no header takes")]
     NotAHeader,
+    /// The secret of the webhooks is of another form.
+    #[error("the webhook secret is not whsec_ and base64")]
+    NotASecret,
 }
 
 /// The running website.
@@ -81,16 +93,18 @@ pub struct Site {
     url: String,
 }
 
+/// What the pages work with. Clones share it.
 #[derive(Clone)]
-struct Shared {
-    backend: Backend,
+pub(super) struct Shared {
+    pub(super) backend: Backend,
     outbox: Outbox,
-    orders: Orders,
+    pub(super) orders: Orders,
     checker: Checker,
-    clock: SharedClock,
-    origin: Arc<str>,
+    receiver: Receiver,
+    pub(super) clock: SharedClock,
+    pub(super) origin: Arc<str>,
     /// The origin of the component; none: everyone signs elsewhere.
-    public: Option<Arc<str>>,
+    pub(super) public: Option<Arc<str>>,
     policy: HeaderValue,
     policy_here: HeaderValue,
 }
@@ -122,6 +136,7 @@ impl Site {
             Backend::new(client.clone(), options.api, &options.caller_key).ok_or(StartError::NotAHeader)?;
         let shared = Shared {
             checker: Checker::new(backend.clone(), CALLER),
+            receiver: Receiver::new(&options.webhook_secret).ok_or(StartError::NotASecret)?,
             backend,
             outbox: Outbox::new(client, &options.control),
             orders: Orders::default(),
@@ -149,13 +164,20 @@ fn router(shared: Shared) -> Router {
         .route("/icon.svg", get(icon))
         .route("/here.js", get(script))
         .route("/papers/letter.pdf", get(letter))
-        .route("/orders", get(list).post(place))
+        .route("/orders", get(list).post(placing::place))
         .route("/orders/{id}", get(show))
         .route("/orders/{id}/here", get(here))
         .route("/orders/{id}/ticket", post(ticket))
         .route("/orders/{id}/sign", post(resume))
         .route("/orders/{id}/signed.pdf", get(signed))
         .route("/orders/{id}/certificate.pdf", get(certificate))
+        .route("/orders/{id}/refresh", post(actions::refresh))
+        .route("/orders/{id}/phone", post(actions::phone))
+        .route("/orders/{id}/revoke", post(actions::revoke))
+        .route("/orders/{id}/link", post(actions::link))
+        .route("/orders/{id}/void", post(actions::void))
+        .route("/orders/{id}/purge", post(actions::purge))
+        .route(HOOK_PATH, post(told))
         .route("/outbox", get(outbox))
         .fallback(nothing_here)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
@@ -187,114 +209,18 @@ async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Re
 }
 
 async fn home() -> Response {
-    page(StatusCode::OK, pages::home(&OrderId::generate(), &Filled::default(), None))
-}
-
-#[derive(Deserialize)]
-struct OrderForm {
-    order: String,
-    paper: String,
-    #[serde(default)]
-    place: Option<String>,
-    name: String,
-    email: String,
-    phone: String,
-}
-
-/// The button: one envelope, and off to sign it.
-async fn place(
-    State(shared): State<Shared>,
-    form: Result<Form<OrderForm>, FormRejection>,
-) -> Result<Response, Response> {
-    let Form(form) = form.map_err(|_| bad_form())?;
-    let place = form.place.as_deref().map_or(Some(Place::Away), Place::parse);
-    let (Some(id), Some(paper), Some(place)) =
-        (OrderId::parse(&form.order), Paper::parse(&form.paper), place)
-    else {
-        return Err(bad_form());
-    };
-    let place = if shared.public.is_some() { place } else { Place::Away };
-    if shared.orders.find(&id).is_some() {
-        // The form again, after "back": the order stands, and its page knows the way on.
-        return Ok(to_order(&id));
-    }
-    // People write numbers with blanks; the API takes digits.
-    let phone = form.phone.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '/' | '.')).collect();
-    let filled = Filled {
-        paper,
-        place,
-        name: form.name.trim().to_owned(),
-        email: form.email.trim().to_owned(),
-        phone,
-    };
-    let body = shared.request(&id, &filled);
-    match shared.backend.create(id.as_str(), &body).await {
-        Ok(signing) => {
-            let placed_at = shared.clock.now();
-            let signer = signing.signer();
-            let link = signer.and_then(|signer| signer.link.clone());
-            shared.orders.add(Order { id: id.clone(), paper, placed_at, signing: signing.id.clone(), link });
-            Ok(match (place, signer.and_then(|signer| signer.address())) {
-                (Place::Here, _) => see_other(&format!("/orders/{}/here", id.as_str())),
-                (Place::Away, Some(address)) => see_other(address),
-                (Place::Away, None) => to_order(&id),
-            })
-        }
-        // What is sent next is another request, so it gets another number.
-        Err(refusal) => {
-            let again = pages::home(&OrderId::generate(), &filled, Some(&refusal));
-            Err(page(StatusCode::UNPROCESSABLE_ENTITY, again))
-        }
-    }
+    page(StatusCode::OK, pages::home(&OrderId::generate(), &Filled::default(), Notice::None))
 }
 
 impl Shared {
-    /// The one call that a website needs.
-    fn request(&self, id: &OrderId, filled: &Filled) -> Value {
-        let document = match filled.paper {
-            Paper::Letter => {
-                let pdf = contract::letter(&filled.name, id.as_str(), &pages::day(self.clock.now()));
-                json!({
-                    "name": "Engagement letter.pdf",
-                    "content_base64": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pdf),
-                    "anchors": { "sign": contract::SIGN_ANCHOR, "date": contract::DATE_ANCHOR },
-                })
-            }
-            Paper::Nda => json!({ "template": "nda" }),
-        };
-        let mut signer = json!({
-            "key": "visitor",
-            "name": filled.name,
-            "email": filled.email,
-            "sms_auth": { "phone": filled.phone },
-            "return_url": format!("{}/orders/{}", self.origin, id.as_str()),
-        });
-        if filled.paper == Paper::Nda {
-            signer["role"] = json!("Client");
-        }
-        json!({
-            "reference": id.as_str(),
-            "sender": "system",
-            "subject": format!("Please sign: {}", filled.paper.title()),
-            "documents": [document],
-            "signers": [signer],
-            // In a page of ours the component opens the link; a view would only grow stale.
-            "view": filled.place == Place::Away,
-            "frame_ancestors": match filled.place {
-                Place::Away => Vec::new(),
-                Place::Here => vec![self.origin.to_string()],
-            },
-        })
-    }
-
     /// An order and what the daemon knows of it.
-    async fn find(&self, id: &str) -> Result<(Order, Signing), Response> {
+    pub(super) async fn find(&self, id: &str) -> Result<(Order, Signing), Response> {
         let order = OrderId::parse(id).and_then(|id| self.orders.find(&id)).ok_or_else(no_such_order)?;
         let signing = self.backend.signing(&order.signing).await.map_err(|refusal| trouble(&refusal))?;
         Ok((order, signing))
     }
 
-    async fn shown(
+    pub(super) async fn shown(
         &self,
         order: &Order,
         signing: &Signing,
@@ -308,13 +234,27 @@ impl Shared {
         } else {
             None
         };
-        pages::order(&pages::Shown { order, signing, timeline: &timeline, proof, refusal })
+        let told = self.told(signing).await;
+        pages::order(&pages::Shown { order, signing, timeline: &timeline, told: &told, proof, refusal })
+    }
+
+    /// What the daemon's webhooks have told of a signing. The newest is given a moment to arrive.
+    async fn told(&self, signing: &Signing) -> Vec<Told> {
+        let until = self.clock.uptime() + TOLD_PATIENCE;
+        loop {
+            let told = self.receiver.of(&signing.id);
+            let is_all = told.last().is_some_and(|last| last.sequence >= signing.sequence);
+            if is_all || self.clock.uptime() >= until {
+                return told;
+            }
+            self.clock.sleep(TOLD_LOOK).await;
+        }
     }
 }
 
 /// What the daemon adds to the return URL. All of it is only a claim until its token was checked.
 #[derive(Debug, Default, Deserialize)]
-struct ReturnQuery {
+pub(super) struct ReturnQuery {
     signing_id: Option<String>,
     status: Option<String>,
     result: Option<String>,
@@ -333,12 +273,8 @@ async fn show(
     Query(query): Query<ReturnQuery>,
 ) -> Result<Response, Response> {
     let (order, mut signing) = shared.find(&id).await?;
-    let has_claim = |signing: &Signing| {
-        let last = signing.signer().and_then(|signer| signer.last_return.as_ref());
-        last.is_some_and(|last| last.claim == "signing_complete")
-    };
-    let until = shared.clock.uptime() + std::time::Duration::from_secs(PATIENCE_S);
-    while has_claim(&signing) && !signing.is_final() && shared.clock.uptime() < until {
+    let until = shared.clock.uptime() + Duration::from_secs(PATIENCE_S);
+    while signing.awaits_confirmation() && shared.clock.uptime() < until {
         match shared.backend.newer(&signing.id, signing.sequence, PATIENCE_S).await {
             Ok(newer) if newer.sequence > signing.sequence => signing = newer,
             _ => break,
@@ -350,7 +286,9 @@ async fn show(
 /// Signing without leaving: the daemon's component, and beside it what it reports.
 async fn here(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
     let (order, signing) = shared.find(&id).await?;
-    let (Some(public), Some(link)) = (&shared.public, &order.link) else { return Ok(to_order(&order.id)) };
+    let (Some(public), Some(link)) = (&shared.public, order.live_link()) else {
+        return Ok(to_order(&order.id));
+    };
     let shown = pages::here(&order, &signing, &link.url, &format!("{public}/countersign.js"));
     let mut response = page(StatusCode::OK, shown);
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, shared.policy_here.clone());
@@ -360,7 +298,7 @@ async fn here(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Re
 /// A one-use ticket for a visitor who has pressed the component's button: they need not press another.
 async fn ticket(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
     let (order, _) = shared.find(&id).await?;
-    let link = order.link.ok_or_else(no_such_order)?;
+    let link = order.live_link().ok_or_else(no_such_order)?;
     let ticket = shared.backend.ticket(&link.id).await.map_err(|refusal| trouble(&refusal))?;
     Ok(([(header::CONTENT_TYPE, "text/plain")], ticket).into_response())
 }
@@ -368,7 +306,7 @@ async fn ticket(State(shared): State<Shared>, Path(id): Path<String>) -> Result<
 /// A fresh signing page for who comes back to go on.
 async fn resume(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
     let (order, signing) = shared.find(&id).await?;
-    let signer = signing.signer().ok_or_else(no_such_order)?;
+    let signer = signing.signer(VISITOR).ok_or_else(no_such_order)?;
     match shared.backend.view(&signing.id, &signer.id).await {
         Ok(address) => Ok(see_other(&address)),
         Err(refusal) => {
@@ -409,8 +347,16 @@ async fn download(shared: &Shared, id: &str, part: &str, suffix: &str) -> Result
 
 /// The letter before anyone ordered it.
 async fn letter(State(shared): State<Shared>) -> Response {
-    let pdf = contract::letter("(your name)", "(its number)", &pages::day(shared.clock.now()));
+    let pdf = contract::letter("(your name)", None, "(its number)", &pages::day(shared.clock.now()));
     ([(header::CONTENT_TYPE, "application/pdf")], pdf).into_response()
+}
+
+/// A webhook of the daemon. What is not genuine changes nothing, and is told no more than that.
+async fn told(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    match shared.receiver.take(&headers, &body, shared.clock.now()) {
+        Ok(()) => StatusCode::NO_CONTENT,
+        Err(_) => StatusCode::BAD_REQUEST,
+    }
 }
 
 async fn outbox(State(shared): State<Shared>) -> Response {
@@ -437,17 +383,17 @@ fn asset(kind: &'static str, content: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=300")], content).into_response()
 }
 
-fn page(status: StatusCode, markup: Markup) -> Response {
+pub(super) fn page(status: StatusCode, markup: Markup) -> Response {
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
     (status, kind, markup.into_string()).into_response()
 }
 
-fn bad_form() -> Response {
+pub(super) fn bad_form() -> Response {
     let text = "Something was missing or wrong in it. Please start again.";
     page(StatusCode::BAD_REQUEST, pages::message("The form did not arrive whole", text))
 }
 
-fn no_such_order() -> Response {
+pub(super) fn no_such_order() -> Response {
     let text = "This demo forgets its orders when it ends.";
     page(StatusCode::NOT_FOUND, pages::message("There is no such order", text))
 }
@@ -457,10 +403,10 @@ fn trouble(refusal: &Refusal) -> Response {
     page(StatusCode::BAD_GATEWAY, pages::message("We cannot tell right now", text.trim()))
 }
 
-fn to_order(id: &OrderId) -> Response {
+pub(super) fn to_order(id: &OrderId) -> Response {
     Redirect::to(&format!("/orders/{}", id.as_str())).into_response()
 }
 
-fn see_other(address: &str) -> Response {
+pub(super) fn see_other(address: &str) -> Response {
     Redirect::to(address).into_response()
 }

@@ -22,6 +22,8 @@ use crate::{
 
 /// From the signature to the fact; events follow within a second.
 const EVENT_PATIENCE: Duration = Duration::from_secs(10);
+/// A webhook is a moment behind the fact.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// No chain of redirects on this way is longer.
 const MAX_REDIRECTS: usize = 5;
 
@@ -131,20 +133,24 @@ impl Walk {
         let sample = Filled::default();
         let order = OrderId::generate();
         self.at.set_path("/orders");
-        let answer = self
-            .submit(&[
-                ("order", order.as_str()),
-                ("paper", Paper::Letter.word()),
-                ("name", &sample.name),
-                ("email", &sample.email),
-                ("phone", &sample.phone),
-            ])
-            .await?;
+        let form = [
+            ("order", order.as_str()),
+            ("paper", Paper::Letter.word()),
+            ("name", &sample.name),
+            ("email", &sample.email),
+            ("phone", &sample.phone),
+        ];
+        // The second button first: the preflight finds nothing wrong, and orders nothing.
+        let checked = self.submit(&[&form[..], &[("then", "check")]].concat()).await?;
+        if checked.status != StatusCode::OK {
+            return Err("the preflight did not find the form good".to_owned());
+        }
+        let answer = self.submit(&form).await?;
         self.follow(&answer)?;
         if self.at.origin() == self.site.origin() {
             return Err("the website did not send the visitor to a signing page".to_owned());
         }
-        Ok(format!("order {}, and off to the signing page", order.as_str()))
+        Ok(format!("checked, order {}, and off to the signing page", order.as_str()))
     }
 
     async fn sms(&mut self) -> Done {
@@ -196,7 +202,19 @@ impl Walk {
         if signing.status != "completed" {
             return Err(format!("it ended as {}", signing.status));
         }
-        Ok("DocuSign's own word has arrived: completed".to_owned())
+        while !self.shows("signing.completed").await? {
+            if self.clock.uptime() >= until {
+                return Err("the website was told nothing by webhook".to_owned());
+            }
+            self.clock.sleep(LOOK_AGAIN).await;
+        }
+        Ok("DocuSign's own word has arrived: completed; the website was told by a signed webhook".to_owned())
+    }
+
+    /// Whether the page where the browser is has this word.
+    async fn shows(&self, word: &str) -> Result<bool, String> {
+        let page = seen(self.send(Request::get(self.at.clone())).await?)?;
+        Ok(String::from_utf8_lossy(&page.body).contains(word))
     }
 
     async fn download(&mut self) -> Done {

@@ -3,18 +3,22 @@
 
 mod here;
 mod home;
+mod next;
 mod order;
 mod outbox;
+mod words;
 
 pub(super) use self::{
     here::here,
-    home::{Filled, home},
+    home::{Filled, LANGUAGES, LIVES, Notice, home},
     order::{Shown, order, orders},
     outbox::outbox,
 };
 
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{DOCTYPE, Markup, html};
+
+use super::backend::Refusal;
 
 /// The style sheet of all pages.
 pub(super) const STYLE: &str = include_str!("style.css");
@@ -91,6 +95,20 @@ pub(super) fn message(title: &str, text: &str) -> Markup {
             }
         },
     )
+}
+
+/// Why nothing was done; a field that is wrong says so itself.
+fn refused(refusal: &Refusal) -> Markup {
+    html! {
+        div class="notice bad" role="alert" {
+            @if refusal.errors.is_empty() {
+                p { strong { "That did not work: " } (refusal.detail) " " code { (refusal.code) } }
+                p { (refusal.fix) }
+            } @else {
+                p { strong { "Not yet. " } "Please correct what is marked below." }
+            }
+        }
+    }
 }
 
 fn mark() -> Markup {
