@@ -48,7 +48,8 @@
     #seen = "";
 
     connectedCallback() {
-      if (this.shadowRoot) return;
+      // Moved within the page: what was followed before is followed on.
+      if (this.shadowRoot) return void (this.#began && this.#look());
       const lang = this.closest("[lang]")?.lang.slice(0, 2).toLowerCase();
       const [sign, close, tab, title] = WORDS[lang] ?? WORDS.en;
       this.#button = node("button", { part: "button", type: "button" }, node("slot", {}, sign));
@@ -130,6 +131,7 @@
       // A moment later, so that the frame finds its way back first.
       if (done && this.#dialog.open) setTimeout(() => this.#dialog.close(), 3000);
       if (!over && this.isConnected && Date.now() - this.#began < LONGEST_MS) {
+        clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#look(), this.#dialog.open ? 2000 : 5000);
       }
     }
