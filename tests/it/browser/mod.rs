@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use fantoccini::{Client, ClientBuilder};
+use fantoccini::{Client, ClientBuilder, Locator, elements::Element, wd::WindowHandle};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
@@ -59,7 +59,12 @@ impl Browser {
         Some(Self { driver, address: format!("http://127.0.0.1:{port}"), directory })
     }
 
-    async fn open(&self, name: &str, (width, height): (u32, u32)) -> Client {
+    async fn open(&self, name: &str, size: (u32, u32)) -> Client {
+        self.open_in(name, size, "en").await
+    }
+
+    /// For a visitor who reads this language.
+    async fn open_in(&self, name: &str, (width, height): (u32, u32), language: &str) -> Client {
         let profile = self.directory.join(name);
         let mut arguments: Vec<String> = [
             "--headless",
@@ -77,7 +82,7 @@ impl Browser {
         .into();
         arguments.push(format!("--user-data-dir={}", profile.display()));
         arguments.push(format!("--window-size={width},{height}"));
-        let mut options = json!({ "args": arguments });
+        let mut options = json!({ "args": arguments, "prefs": { "intl.accept_languages": language } });
         if width < 500 {
             // Windows of Chromium do not get this narrow; an emulated device does.
             options["mobileEmulation"] = json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 2, "touch": true } });
@@ -98,6 +103,38 @@ impl Drop for Browser {
         let _ = self.driver.wait();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// What a page has at this place, once it has it. A page that is just being left answers with all kinds of
+/// errors, so none of them counts.
+async fn find(client: &Client, place: Locator<'_>) -> Element {
+    let found = async {
+        loop {
+            if let Ok(element) = client.find(place).await {
+                return element;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if let Ok(element) = tokio::time::timeout(PATIENCE, found).await {
+        return element;
+    }
+    let seen = client.execute("return [location.href, document.body.innerText]", vec![]).await;
+    panic!("{place:?} is not there: {seen:?}")
+}
+
+/// The window that is none of these, once there is one.
+async fn new_window(client: &Client, known: &[WindowHandle]) -> WindowHandle {
+    let opened = async {
+        loop {
+            let windows = client.windows().await.unwrap();
+            if let Some(new) = windows.into_iter().find(|window| !known.contains(window)) {
+                return new;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, opened).await.expect("a second window")
 }
 
 /// Keeps a picture, and checks what makes a page usable: it fits the screen, has one main heading and a

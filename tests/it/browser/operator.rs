@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fantoccini::{Client, Locator};
+use fantoccini::{Client, Locator, elements::Element};
 use serde_json::json;
 
-use super::{Browser, DESKTOP, PATIENCE, PHONE, inspect};
+use super::{Browser, DESKTOP, PATIENCE, PHONE, find, inspect, new_window};
 use crate::{consent::Served, emulated::Emulated};
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -18,9 +18,8 @@ struct Operator<'a> {
 }
 
 impl Operator<'_> {
-    async fn find(&self, css: &str) -> fantoccini::elements::Element {
-        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
-        found.unwrap_or_else(|error| panic!("{css}: {error}"))
+    async fn find(&self, css: &str) -> Element {
+        find(&self.client, Locator::Css(css)).await
     }
 
     async fn press(&self, css: &str) {
@@ -53,16 +52,7 @@ impl Operator<'_> {
         self.client.execute("window.wasNotReloaded = true", vec![]).await.unwrap();
         let here = self.client.window().await.unwrap();
         self.press("#open").await;
-        let there = async {
-            loop {
-                let windows = self.client.windows().await.unwrap();
-                if let Some(there) = windows.into_iter().find(|window| *window != here) {
-                    return there;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let there = tokio::time::timeout(PATIENCE, there).await.expect("a second tab");
+        let there = new_window(&self.client, std::slice::from_ref(&here)).await;
         self.client.switch_to_window(there).await.unwrap();
         self.press(&format!("button[value='{user}']")).await;
         self.press("button[value=accept]").await;

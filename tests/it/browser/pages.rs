@@ -178,8 +178,37 @@ async fn l5_every_page_of_the_public_listener_is_usable_on_a_desk_and_on_a_phone
         }
         client.close().await.unwrap();
     }
+    in_other_languages(&browser, &pages).await;
     by_keyboard(&browser, &daemon, &stage).await;
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
+}
+
+/// The same pages for visitors who read something else: on a phone, where long words have the least room.
+async fn in_other_languages(browser: &Browser, pages: &[Situation]) {
+    let english = headings(browser, pages, "en").await;
+    for language in ["de", "fr", "es"] {
+        let translated = headings(browser, pages, language).await;
+        for ((page, english), translated) in pages.iter().zip(&english).zip(&translated) {
+            // A signing with a language of its own keeps it.
+            let has_own = page.language != "en";
+            assert_eq!(english == translated, has_own, "{} in {language}: {translated}", page.name);
+        }
+    }
+}
+
+/// The main heading of each page, as a browser of this language gets it.
+async fn headings(browser: &Browser, pages: &[Situation], language: &str) -> Vec<String> {
+    let client = browser.open_in(&format!("reads-{language}"), PHONE, language).await;
+    let mut headings = Vec::new();
+    for page in pages {
+        client.goto(&page.url).await.unwrap();
+        headings.push(client.find(Locator::Css("h1")).await.unwrap().text().await.unwrap());
+        if page.language == "en" && language != "en" {
+            inspect(&client, "phone", &format!("page-{}-{language}", page.name), language).await;
+        }
+    }
+    client.close().await.unwrap();
+    headings
 }
 
 /// A visitor without a mouse gets to the documents, and one who meets an outage stands in line.

@@ -5,7 +5,7 @@ use std::path::Path;
 use fantoccini::{Client, Locator, elements::Element};
 use serde_json::Value;
 
-use super::{Browser, DESKTOP, PATIENCE, PHONE, inspect};
+use super::{Browser, DESKTOP, PATIENCE, PHONE, find, inspect, new_window};
 use crate::demo::Demo;
 
 /// One visitor with a browser window.
@@ -20,20 +20,50 @@ impl Visitor<'_> {
         self.client.goto(&format!("{}{path}", self.demo.entry("site_url"))).await.unwrap();
     }
 
+    async fn find(&self, css: &str) -> Element {
+        find(&self.client, Locator::Css(css)).await
+    }
+
     async fn press(&self, css: &str) {
-        let button = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await.unwrap();
-        button.click().await.unwrap();
+        self.find(css).await.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
+    }
+
+    /// Presses a button that leads to another page, and waits until this one is gone: the next may look alike.
+    async fn submit(&self, css: &str) {
+        let button = self.find(css).await;
+        button.clone().click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
+        let gone = async {
+            while button.tag_name().await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.unwrap_or_else(|_| panic!("{css} leads nowhere"));
     }
 
     async fn text(&self, css: &str) -> String {
-        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
-        found.unwrap_or_else(|error| panic!("{css}: {error}")).text().await.unwrap()
+        self.find(css).await.text().await.unwrap_or_else(|error| panic!("{css}: {error}"))
     }
 
     async fn fill(&self, css: &str, text: &str) {
-        let field = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await.unwrap();
+        let field = self.find(css).await;
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
+    }
+
+    /// Waits for an element with exactly this text: what was there before had another one.
+    async fn sees(&self, element: &str, text: &str) {
+        find(&self.client, Locator::XPath(&format!("//{element}[normalize-space()='{text}']"))).await;
+    }
+
+    /// Waits until the browser is on a page of the daemon's.
+    async fn leaves_for_the_daemon(&self) {
+        let public = self.demo.entry("public_url");
+        let left = async {
+            while !self.client.current_url().await.unwrap().as_str().starts_with(public) {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, left).await.expect("the link leads to the daemon");
     }
 
     async fn look(&self, name: &str) {
@@ -66,12 +96,12 @@ impl Visitor<'_> {
         self.press("form button").await;
 
         self.press("button[value=send_code]").await;
-        self.client.wait().at_most(PATIENCE).for_element(Locator::Css("#sms_code")).await.unwrap();
+        self.find("#sms_code").await;
         self.look("3-phone").await;
         let code = self.read_code().await;
         self.fill("#sms_code", &code).await;
         self.press("button[value=check_code]").await;
-        self.client.wait().at_most(PATIENCE).for_element(Locator::Css("button[value=sign]")).await.unwrap();
+        self.find("button[value=sign]").await;
         self.look("5-document").await;
         self.press("button[value=sign]").await;
     }
@@ -81,8 +111,7 @@ impl Visitor<'_> {
         self.goto("/").await;
         self.press("input[name=place][value=here]").await;
         self.press("form button").await;
-        let defined = Locator::Css("countersign-link:defined");
-        self.client.wait().at_most(PATIENCE).for_element(defined).await.unwrap();
+        self.find("countersign-link:defined").await;
         self.look("10-here").await;
         let page = self.client.current_url().await.unwrap();
         // The driver does not press buttons in a shadow tree.
@@ -90,7 +119,7 @@ impl Visitor<'_> {
         self.client.execute(press, vec![]).await.unwrap();
         self.in_frame().await;
         self.press("button[value=send_code]").await;
-        self.client.wait().at_most(PATIENCE).for_element(Locator::Css("#sms_code")).await.unwrap();
+        self.find("#sms_code").await;
         self.client.clone().enter_parent_frame().await.unwrap();
         let picture = self.client.screenshot().await.unwrap();
         std::fs::write(
@@ -105,8 +134,7 @@ impl Visitor<'_> {
         self.press("button[value=check_code]").await;
         self.press("button[value=sign]").await;
         self.client.clone().enter_parent_frame().await.unwrap();
-        let wanted = Locator::XPath("//*[@id='fact-said'][text()='Signed by everyone']");
-        self.client.wait().at_most(PATIENCE).for_element(wanted).await.unwrap();
+        self.sees("*[@id='fact-said']", "Signed by everyone").await;
         assert_eq!(self.client.current_url().await.unwrap(), page, "never left");
         assert_eq!(self.text("#claim-said").await, "signing_complete");
         let log = self.text("#log").await;
@@ -123,6 +151,134 @@ impl Visitor<'_> {
             "return document.querySelector('countersign-link').shadowRoot.querySelector('dialog').open";
         assert_eq!(self.client.execute(is_open, vec![]).await.unwrap(), false, "the frame is closed");
         self.look("12-signed-here").await;
+    }
+
+    /// Signs in a tab of its own. The page it was opened from stays, and follows the facts; it goes on with
+    /// that after the component was moved to another place in it.
+    async fn sign_in_a_tab(&self) {
+        self.goto("/").await;
+        self.press("input[name=place][value=here]").await;
+        self.press("form button").await;
+        self.find("countersign-link:defined").await;
+        let here = self.client.window().await.unwrap();
+        let before = self.client.windows().await.unwrap();
+        let press = "const link = document.querySelector('countersign-link');
+                     link.setAttribute('mode', 'tab');
+                     link.shadowRoot.querySelector('button').click();";
+        self.client.execute(press, vec![]).await.unwrap();
+        let tab = new_window(&self.client, &before).await;
+        let is_open =
+            "return document.querySelector('countersign-link').shadowRoot.querySelector('dialog').open";
+        assert_eq!(self.client.execute(is_open, vec![]).await.unwrap(), false, "and no frame");
+        // It looks at the facts, and is moved after that.
+        find(&self.client, Locator::XPath("//*[@id='log'][contains(., 'countersign-fact')]")).await;
+        let moved = "document.querySelector('main').append(document.querySelector('countersign-link'))";
+        self.client.execute(moved, vec![]).await.unwrap();
+
+        self.client.switch_to_window(tab).await.unwrap();
+        self.leaves_for_the_daemon().await;
+        self.press("form button").await;
+        self.pass_the_check().await;
+        self.press("button[value=sign]").await;
+        assert_eq!(self.text(".badge.good").await, "Completed");
+        self.client.close_window().await.unwrap();
+
+        self.client.switch_to_window(here).await.unwrap();
+        self.sees("*[@id='fact-said']", "Signed by everyone").await;
+        assert_eq!(self.text("#claim-said").await, "signing_complete");
+    }
+
+    /// Has a code sent, reads it and types it.
+    async fn pass_the_check(&self) {
+        self.press("button[value=send_code]").await;
+        self.find("#sms_code").await;
+        let code = self.read_code().await;
+        self.fill("#sms_code", &code).await;
+        self.press("button[value=check_code]").await;
+    }
+
+    /// Looks before ordering: nothing wrong is found, and nothing is ordered.
+    async fn check_first(&self) {
+        self.goto("/").await;
+        self.press(".choices summary").await;
+        self.press("#locale option[value=de]").await;
+        self.fill("#access_code", "sesame").await;
+        self.press("#known").await;
+        self.look("13-choices").await;
+        self.submit("button[value=check]").await;
+        assert!(self.text(".notice.good").await.contains("It would be accepted"));
+        self.look("14-checked").await;
+        // What was typed is still there, and so is the button that orders.
+        self.press("form button").await;
+        self.find("button[value=access_code]").await;
+        assert!(self.text("label[for=access_code]").await.contains("Zugangscode"), "in German");
+        self.goto("/orders").await;
+    }
+
+    /// A letter for two: the visitor signs, then the partner, whose link comes when it is his turn.
+    async fn sign_as_two(&self) {
+        self.goto("/").await;
+        self.press("input[name=paper][value=pair]").await;
+        self.press("form button").await;
+        self.pass_the_check().await;
+        self.press("button[value=sign]").await;
+        let partner = format!("a.button[href^='{}/s/']", self.demo.entry("public_url"));
+        assert_eq!(self.text(&partner).await, "Sign as Charles Babbage");
+        assert_eq!(self.text(".badge.wait").await, "Signed in part", "one of two");
+        assert!(self.text("section[aria-labelledby=told]").await.contains("signer.ready"));
+        self.look("15-partner").await;
+        self.submit(&partner).await;
+        self.submit("form button").await;
+        self.press("button[value=sign]").await;
+        assert_eq!(self.text(".badge.good").await, "Completed");
+        assert!(self.text("section[aria-labelledby=told]").await.contains("signing.completed"));
+        self.look("16-both").await;
+    }
+
+    /// Presses one of the folded buttons of an order.
+    async fn act(&self, path: &str) {
+        self.press(&format!("details:has(form[action$='/{path}']) summary")).await;
+        self.submit(&format!("form[action$='/{path}'] button")).await;
+    }
+
+    /// Revokes the link, types wrong codes until nobody is let in, changes the number, calls the order off and
+    /// has it destroyed.
+    async fn use_every_button(&self) {
+        self.goto("/").await;
+        self.press("form button").await;
+        self.press("button[value=finish_later]").await;
+        let back = format!("a[href^='{}/orders/']", self.demo.entry("site_url"));
+        self.press(&back).await;
+        self.sees("h1", "Your document waits for you").await;
+        let order = self.client.current_url().await.unwrap();
+        let unfold = "document.querySelectorAll('details').forEach((one) => { one.open = true })";
+        self.client.execute(unfold, vec![]).await.unwrap();
+        self.look("17-buttons").await;
+        self.client.refresh().await.unwrap();
+        self.act("revoke").await;
+        self.sees("summary", "Get a new link").await;
+
+        self.submit("form[action$='/sign'] button").await;
+        self.press("button[value=send_code]").await;
+        for _ in 0..3 {
+            self.fill("#sms_code", "wrong").await;
+            self.submit("button[value=check_code]").await;
+        }
+        self.client.goto(order.as_str()).await.unwrap();
+        self.sees("h1", "We could not tell that it is you").await;
+        self.fill("#phone", "12").await;
+        self.submit("form[action$='/phone'] button").await;
+        assert!(self.text("#phone-error").await.contains("Mobile phone"));
+        self.look("18-locked").await;
+        self.fill("#phone", "+49 1511 7654321").await;
+        self.submit("form[action$='/phone'] button").await;
+        self.find("form[action$='/sign'] button").await;
+
+        self.act("void").await;
+        assert_eq!(self.text(".badge.bad").await, "Called off");
+        self.act("purge").await;
+        self.sees("dt", "To be destroyed").await;
+        self.look("19-called-off").await;
     }
 
     /// A part of the component.
@@ -159,7 +315,7 @@ impl Visitor<'_> {
         self.press("form button").await;
         self.press("button[value=finish_later]").await;
         let back = format!("a[href^='{}/orders/']", self.demo.entry("site_url"));
-        self.client.wait().at_most(PATIENCE).for_element(Locator::Css(&back)).await.unwrap();
+        self.find(&back).await;
         let here = self.client.current_url().await.unwrap();
         assert!(here.as_str().starts_with(self.demo.entry("public_url")), "a page of the daemon");
         self.look("8-later").await;
@@ -189,4 +345,27 @@ async fn a_visitor_signs_in_a_real_browser_on_a_desk_and_on_a_phone() {
         client.close().await.unwrap();
     }
     assert!(demo.stop().success());
+}
+
+#[tokio::test]
+async fn a_visitor_finds_everything_else_that_the_website_can_do() {
+    let Some(browser) = Browser::start() else { return };
+    let demo = Demo::start("browser-more").await;
+    for (screen, size) in [("desktop", DESKTOP), ("phone", PHONE)] {
+        let client = browser.open(screen, size).await;
+        let visitor = Visitor { client: client.clone(), demo: &demo, screen };
+        visitor.check_first().await;
+        visitor.sign_as_two().await;
+        visitor.use_every_button().await;
+        client.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_component_in_tab_mode_opens_a_tab_and_reports_on_also_when_it_was_moved() {
+    let Some(browser) = Browser::start() else { return };
+    let demo = Demo::start("browser-tab").await;
+    let client = browser.open("tab", DESKTOP).await;
+    Visitor { client: client.clone(), demo: &demo, screen: "tab" }.sign_in_a_tab().await;
+    client.close().await.unwrap();
 }
