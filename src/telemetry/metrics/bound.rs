@@ -6,8 +6,13 @@ use prometheus::{Histogram, IntCounter, IntCounterVec};
 
 use super::{Metrics, Outcome};
 
-/// Series of `http_requests_total` that routes may make; further ones count as route `other`.
-const ROUTE_SERIES: usize = 30;
+/// Series of `http_requests_total` that routes may make, but for those below. Further ones keep their listener
+/// and the class of their status, which alerts look at, and count as route `other`.
+const ROUTE_SERIES: usize = 24;
+
+/// Series that routes may make of refusals (4xx), apart: those a stranger can cause on every path, and must not
+/// take the place of what callers get.
+const REFUSAL_SERIES: usize = 16;
 
 /// Likewise for `upstream_requests_total` and its operations.
 const OPERATION_SERIES: usize = 30;
@@ -49,16 +54,19 @@ pub struct Route {
 impl Route {
     /// A request was answered.
     pub fn answered(&self, metrics: &Metrics, status: u16, seconds: f64) {
-        let index = CODES.iter().position(|(code, _)| *code == status).unwrap_or_else(|| {
-            let class = usize::from(status / 100);
-            CODES.len() + if class < CLASSES.len() { class } else { 0 }
-        });
+        let class = usize::from(status / 100);
+        let class = if class < CLASSES.len() { class } else { 0 };
+        let index = CODES.iter().position(|(code, _)| *code == status).unwrap_or(CODES.len() + class);
         let counter = self.bound[index].get_or_init(|| {
-            let status = CODES.get(index).map_or_else(|| CLASSES[index - CODES.len()], |(_, text)| text);
-            if metrics.route_series.fetch_add(1, Ordering::Relaxed) < ROUTE_SERIES {
+            let (made, most) = match class {
+                4 => (&metrics.refusal_series, REFUSAL_SERIES),
+                _ => (&metrics.route_series, ROUTE_SERIES),
+            };
+            if made.fetch_add(1, Ordering::Relaxed) < most {
+                let status = CODES.get(index).map_or(CLASSES[class], |(_, text)| text);
                 self.requests.with_label_values(&[self.listener, self.path, status])
             } else {
-                self.requests.with_label_values(&["other", "other", "other"])
+                self.requests.with_label_values(&[self.listener, "other", CLASSES[class]])
             }
         });
         counter.inc();

@@ -1,10 +1,10 @@
 //! Metrics: every family is a field of [`Metrics`], and its doc comment is its help text.
 //!
 //! Labels are closed sets ([`labels`]), never an id, and the number of series is bounded whatever the
-//! traffic: families that could grow have a cap, beyond which everything counts as `other`. A scrape
-//! stays under 300 series, whatever the traffic and however many senders there are. Hot paths bind their handles once ([`Route`],
-//! [`Operation`]); gauges that only a part can compute are set when a scrape comes
-//! ([`Metrics::on_scrape`]).
+//! traffic: families that could grow have a cap, beyond which everything counts as `other`, and keeps the labels
+//! that alerts look at. A scrape stays under 300 series, whatever the traffic and however many senders there
+//! are. Hot paths bind their handles once ([`Route`], [`Operation`]); gauges that only a part can compute are
+//! set when a scrape comes ([`Metrics::on_scrape`]).
 
 mod bound;
 mod labels;
@@ -57,6 +57,7 @@ macro_rules! metrics {
             senders: senders::Labels,
             accounts: Mutex<BTreeSet<String>>,
             operation_series: AtomicUsize,
+            refusal_series: AtomicUsize,
             route_series: AtomicUsize,
             hooks: Mutex<Vec<ScrapeHook>>,
             $( $(#[doc = $help])+ $field: $Kind, )+
@@ -78,6 +79,7 @@ macro_rules! metrics {
                     senders: senders::Labels::new(senders),
                     accounts: Mutex::default(),
                     operation_series: AtomicUsize::new(0),
+                    refusal_series: AtomicUsize::new(0),
                     route_series: AtomicUsize::new(0),
                     hooks: Mutex::default(),
                     $( $field, )+

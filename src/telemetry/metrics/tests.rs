@@ -26,8 +26,9 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
             operation.ended(metrics, *outcome, 0.1);
         }
     }
-    for route in ["/a", "/b", "/c", "/d", "/e"] {
-        let route = metrics.route("api", route);
+    for (listener, route) in ["api", "public"].iter().flat_map(|it| ["/a", "/b", "/c"].map(|path| (it, path)))
+    {
+        let route = metrics.route(listener, route);
         (100..600).for_each(|status| route.answered(metrics, status, 0.01));
         route.answered(metrics, 999, 0.01);
     }
@@ -121,7 +122,7 @@ fn names_labels_and_kinds_are_a_contract() {
 
 #[test]
 fn the_number_of_series_is_bounded_whatever_the_traffic_and_the_senders() {
-    for count in [1, 16, 17, 10_000] {
+    for count in [1, 12, 13, 16, 10_000] {
         let series = series(&exercised(count));
         assert!(series < 300, "{series} series with {count} senders");
     }
@@ -188,4 +189,50 @@ fn a_status_is_shown_as_it_is_or_as_its_class() {
     };
     assert!(text.contains(&line("201", 2)), "{text}");
     assert!(text.contains(&line("4xx", 1)) && text.contains(&line("other", 1)), "{text}");
+}
+
+/// How often requests of this listener were answered so, on whatever route.
+fn answered(text: &str, listener: &str, status: &str) -> u64 {
+    let is_wanted = |line: &&str| {
+        line.starts_with("countersign_http_requests_total{")
+            && line.contains(&format!("listener=\"{listener}\""))
+            && line.contains(&format!("status=\"{status}\""))
+    };
+    let count = |line: &str| line.rsplit_once(' ').and_then(|(_, count)| count.parse::<u64>().ok());
+    text.lines().filter(is_wanted).filter_map(count).sum()
+}
+
+#[test]
+fn f1_a_first_503_after_all_series_are_taken_is_still_a_failure_of_its_listener() {
+    let metrics = Metrics::new(&["system"]);
+    for route in ["/a", "/b", "/c", "/d", "/e", "/f"] {
+        let route = metrics.route("api", route);
+        for status in [200, 201, 202, 204, 303, 304, 500] {
+            route.answered(&metrics, status, 0.01);
+        }
+    }
+    let (late, shown) = (metrics.route("api", "/v1/late"), metrics.route("public", "/s/{token}"));
+    late.answered(&metrics, 503, 0.01);
+    shown.answered(&metrics, 418, 0.01);
+    let text = metrics.render();
+    assert!(!text.contains("/v1/late"), "{text}");
+    // `status=~"5.."` and `listener="api"`, as the alert and the dashboard ask.
+    assert!(answered(&text, "api", "5xx") >= 1, "{text}");
+    assert_eq!(answered(&text, "public", "4xx"), 1, "{text}");
+    assert!(!text.contains("listener=\"other\""), "{text}");
+}
+
+#[test]
+fn f1_refusals_on_every_path_leave_room_for_what_callers_get() {
+    let metrics = Metrics::new(&["system"]);
+    let routes: Vec<_> = (0..33).map(|number| &*format!("/v1/{number}").leak()).collect();
+    let routes: Vec<_> = routes.into_iter().map(|path| metrics.route("api", path)).collect();
+    for route in &routes {
+        route.answered(&metrics, 401, 0.01);
+    }
+    routes[32].answered(&metrics, 201, 0.01);
+    let text = metrics.render();
+    let shown = "countersign_http_requests_total{listener=\"api\",route=\"/v1/32\",status=\"201\"} 1";
+    assert!(text.contains(shown), "{text}");
+    assert_eq!(answered(&text, "api", "401") + answered(&text, "api", "4xx"), 33, "{text}");
 }
