@@ -9,6 +9,7 @@ mod patience;
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -116,6 +117,11 @@ enum Socket {
     Unix(UnixListener, PathBuf, Owner),
 }
 
+/// Of the file of a unix socket: connecting takes the right to write. Who may call is decided by the user id of
+/// the process at the other end, or by a key, so the file lets everybody knock; whoever wants to let in fewer
+/// narrows the folder around it.
+const SOCKET_MODE: u32 = 0o666;
+
 /// Who made the file of a unix socket, and so removes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
@@ -140,7 +146,10 @@ impl Bound {
         if std::os::unix::net::UnixStream::connect(path).is_err() && path.exists() {
             std::fs::remove_file(path)?;
         }
-        Ok(Self { socket: Socket::Unix(UnixListener::bind(path)?, path.to_owned(), Owner::Us), tls: None })
+        let socket = UnixListener::bind(path)?;
+        // A daemon's umask leaves it to its own user, as systemd's UMask=0077 does.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+        Ok(Self { socket: Socket::Unix(socket, path.to_owned(), Owner::Us), tls: None })
     }
 
     /// Takes over a unix socket that someone else bound; its file stays when we go.

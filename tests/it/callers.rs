@@ -283,6 +283,9 @@ async fn rights_on_trial_are_logged_and_counted_and_nothing_is_refused() {
     let lacking = "senders = []\ntemplates = []\nsms_required = true\nrate = \"2/h\"\n";
     let missing = ["rate", "return_origin", "sender", "sms", "template"];
     let mut asked = order();
+        // Whatever the umask is, other users can connect; who they are decides.
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o666);
     asked["signers"][0]["return_url"] = json!("https://elsewhere.example/done");
     asked["signers"][0].as_object_mut().unwrap().remove("sms_auth");
     for (enforcement, decision) in [("audit", "audited"), ("on", "refused")] {
