@@ -119,20 +119,33 @@ impl Certificates {
         self.0.iter().find(|(name, _)| *name == listener).map(|(_, tls)| tls.clone())
     }
 
-    /// Reads the files of all listeners anew; whatever is wrong with one leaves all as they were. TLS that
-    /// was off stays off until the next start.
-    pub(super) fn reload(&self, config: &Config, clock: &SharedClock) -> Result<(), ConfigError> {
+    /// Reads the files of all listeners anew, and changes nothing yet. TLS that was off stays off until the
+    /// next start.
+    pub(super) fn read_again(
+        &self,
+        config: &Config,
+        clock: &SharedClock,
+    ) -> Result<FreshCertificates, ConfigError> {
         let files = files(config);
         let mut fresh = Vec::new();
         for (listener, tls) in &self.0 {
             if let Some((_, files)) = files.iter().find(|(name, _)| name == listener) {
-                fresh.push((tls, load(listener, files, clock)?));
+                fresh.push((tls.clone(), load(listener, files, clock)?));
             }
         }
-        for (tls, config) in fresh {
+        Ok(FreshCertificates(fresh))
+    }
+}
+
+/// Certificates that were read and are not in use yet.
+pub(super) struct FreshCertificates(Vec<(Tls, std::sync::Arc<rustls::ServerConfig>)>);
+
+impl FreshCertificates {
+    /// From the next connection on.
+    pub(super) fn take_up(self) {
+        for (tls, config) in self.0 {
             tls.replace(config);
         }
-        Ok(())
     }
 }
 

@@ -1,9 +1,9 @@
 //! SIGHUP: what can change without a restart (rule H3).
 //!
 //! Callers and their issuers, webhooks, what proves Connect deliveries, the operators' password, the log level,
-//! the listeners' certificates, and the senders' key files. Everything else of new settings is checked,
-//! too, and waits for the next start: listeners, the store and the upstream hold connections that nobody
-//! wants to lose to a reload.
+//! the listeners' certificates, and the senders' keys: files that changed, and lists that name other ones.
+//! Everything else of new settings is checked, too, and waits for the next start: listeners, the store and the
+//! upstream hold connections that nobody wants to lose to a reload.
 
 use std::sync::Arc;
 
@@ -18,13 +18,16 @@ impl Parts {
     /// Takes up new settings, as far as that is possible without a restart. Whatever fails leaves
     /// everything as it was.
     pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
-        // First what can fail.
+        // First what can fail: all is read before anything is written, and the one write is the last of it.
         let issuers = super::issuers::issuers(config, &self.callers.issuers(), &self.clock)?;
+        let certificates = self.certificates.read_again(config, &self.clock)?;
+        let keys = super::senders::read_keys(&self.auth, config).await?;
         let targets = Targets { plain_loopback: config.upstream.is_emulator() };
         let endpoints = Endpoints::new(Arc::clone(&self.store), Arc::clone(&self.clock), targets);
         let callers: Vec<_> = config.callers.keys().map(|name| CallerName::new(name.as_str())).collect();
         endpoints.apply(&events::webhooks(config), &callers).await?;
-        self.certificates.reload(config, &self.clock)?;
+        certificates.take_up();
+        self.auth.take_up(keys);
         events::prove(&self.inbox, config, &issuers);
         self.callers.replace(&config.callers, issuers);
         self.password.replace(config.ops.operator_password_hash.clone());

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     app::{Parts, sender_events::News},
     auth::{
-        Auth, Impersonation, SenderStatus,
+        Auth, FreshKeys, Impersonation, SenderStatus,
         consent::Consent,
         device::{DeviceKey, KeyUri, Module, UriError},
         identity::Scopes,
         key_ring::KeyStatus,
-        signing_key::KeySource,
+        signing_key::{self, KeySource},
         user_info::AccountChoice,
     },
     config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
@@ -39,7 +39,32 @@ pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigE
     if config.upstream.is_emulator() {
         return Ok(());
     }
-    auth.senders().iter().try_for_each(|name| refuse_example_key(auth, name))
+    for name in auth.senders() {
+        // One that left meanwhile has no key.
+        let keys = auth.status(&name).map_or_else(|_| Vec::new(), |status| status.keys);
+        refuse_example_key(&name, &keys)?;
+    }
+    Ok(())
+}
+
+/// Reads the keys of senders whose lists name other ones now; nothing changes yet. Senders that customers
+/// connected or callers made, and whatever else a sender's table says, wait for the next start.
+pub(super) async fn read_keys(auth: &Auth, config: &Config) -> Result<FreshKeys, ConfigError> {
+    let module = config.signer.pkcs11.as_ref().map(|it| Module::new(it.module.clone(), it.pin.clone()));
+    let mut wanted = Vec::with_capacity(config.senders.len());
+    for (name, sender) in config.senders.iter().filter(|(_, sender)| sender.user_id.is_some()) {
+        wanted.push((Arc::from(name.as_str()), key_sources(name, sender, module.as_ref())?));
+    }
+    let fresh = auth.read_keys(wanted).await.map_err(|(name, error)| unreadable(&name, &error))?;
+    if !config.upstream.is_emulator() {
+        fresh.statuses().try_for_each(|(name, keys)| refuse_example_key(name, &keys))?;
+    }
+    Ok(fresh)
+}
+
+fn unreadable(name: &str, error: &signing_key::Error) -> ConfigError {
+    let fix = "write the path of an RSA private key in PEM, readable by this user only";
+    ConfigError::new(format!("senders.{name}.keys"), error.to_string(), fix)
 }
 
 async fn register_some(
@@ -64,20 +89,16 @@ async fn register_some(
         };
         all.push((Arc::from(name.as_str()), impersonation));
     }
-    auth.register_all(all).await.map_err(|(name, error)| {
-        let fix = "write the path of an RSA private key in PEM, readable by this user only";
-        ConfigError::new(format!("senders.{name}.keys"), error.to_string(), fix)
-    })
+    auth.register_all(all).await.map_err(|(name, error)| unreadable(&name, &error))
 }
 
 /// The key of `keys.example/` is public, so a real upstream must never trust it (rule S4).
-fn refuse_example_key(auth: &Auth, name: &str) -> Result<(), ConfigError> {
-    let status = auth.status(name).ok();
+fn refuse_example_key(name: &str, keys: &[KeyStatus]) -> Result<(), ConfigError> {
     let is_example = |key: &KeyStatus| {
         // Shown as "SHA256:" and the digest.
         key.fingerprint.is_some_and(|print| print.to_string().ends_with(EXAMPLE_KEY_FINGERPRINT))
     };
-    if status.is_some_and(|status| status.keys.iter().any(is_example)) {
+    if keys.iter().any(is_example) {
         let cause = "this is the example key, which everybody has";
         return Err(ConfigError::new(
             format!("senders.{name}.keys"),

@@ -7,6 +7,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 
@@ -48,7 +49,7 @@ pub struct GrantSource {
     client: HttpClient,
     server: AccountServer,
     claims: Claims,
-    keys: Arc<KeyRing>,
+    keys: Arc<ArcSwap<KeyRing>>,
     clock: SharedClock,
     offset: Arc<ClockOffset>,
 }
@@ -61,11 +62,11 @@ impl fmt::Debug for GrantSource {
 
 impl GrantSource {
     /// Puts the parts together; sends nothing.
-    pub fn new(
+    pub(super) fn new(
         client: HttpClient,
         server: AccountServer,
         sender: &Impersonation,
-        keys: Arc<KeyRing>,
+        keys: Arc<ArcSwap<KeyRing>>,
         offset: Arc<ClockOffset>,
         clock: SharedClock,
     ) -> Self {
@@ -79,16 +80,16 @@ impl GrantSource {
     }
 
     async fn try_keys(&self) -> Result<MintedToken, Error> {
-        let mut refused = None;
-        for signer in self.keys.in_order() {
+        let (keys, mut refused) = (self.keys.load_full(), None);
+        for signer in keys.in_order() {
             let key = signer.fingerprint();
             match self.exchange(&signer).await {
                 Ok(minted) => {
-                    self.keys.accepted(key);
+                    keys.accepted(key);
                     return Ok(minted);
                 }
                 Err(error @ Error::KeyRejected) => {
-                    self.keys.rejected(key);
+                    keys.rejected(key);
                     refused = Some(error);
                 }
                 Err(error @ Error::Signing(_)) => refused = Some(error),

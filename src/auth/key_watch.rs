@@ -40,15 +40,15 @@ impl Auth {
     /// Looks at each ring once, whoever shares it.
     async fn look_at_keys(&self) {
         let senders = self.inner.senders.load_full();
-        let rings: HashMap<usize, &Arc<KeyRing>> = senders
+        let rings: HashMap<usize, Arc<KeyRing>> = senders
             .values()
-            .filter_map(|sender| sender.keys.as_ref())
-            .map(|ring| (Arc::as_ptr(ring).addr(), ring))
+            .filter_map(|sender| sender.ring())
+            .map(|ring| (Arc::as_ptr(&ring).addr(), ring))
             .collect();
         for ring in rings.into_values() {
             // Both are asked: one mint is an answer to both.
             if ring.look().await | ring.has_retry() {
-                self.have_proven(ring);
+                self.have_proven(&ring);
             }
         }
     }
@@ -58,8 +58,8 @@ impl Auth {
     fn have_proven(&self, ring: &Arc<KeyRing>) {
         let senders = self.inner.senders.load();
         let sharing = || {
-            let shares = |keys: &Arc<KeyRing>| Arc::ptr_eq(keys, ring);
-            senders.values().filter(move |sender| sender.keys.as_ref().is_some_and(shares))
+            let shares = |keys: Arc<KeyRing>| Arc::ptr_eq(&keys, ring);
+            senders.values().filter(move |sender| sender.ring().is_some_and(shares))
         };
         let live = || sharing().filter_map(|sender| sender.live());
         if let Some(cache) = live().find(|cache| cache.ready().is_some()).or_else(|| live().next()) {

@@ -52,6 +52,7 @@ pub use self::{
     error::{Error, Kind},
     impersonation::Impersonation,
     status::SenderStatus,
+    registry::FreshKeys,
     token_cache::Retired,
     token_source::TokenSource,
 };
@@ -69,7 +70,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::{
     clock_offset::{ClockOffset, Offset},
     identity::AccountServer,
-    key_ring::{KeyRing, KeyRings},
+    key_ring::{KeyRing, KeyRings, KeyStatus},
     signer_process::SignerProcess,
     token_cache::{Miss, Record, Surroundings, TokenCache},
     user_info::AccountChoice,
@@ -148,7 +149,8 @@ struct Sender {
     consented_other: ArcSwapOption<Error>,
     /// Why the user and the account do not belong together, if that is so.
     misplaced: ArcSwapOption<Error>,
-    keys: Option<Arc<KeyRing>>,
+    /// Replaced as a whole when the settings name other keys.
+    keys: Option<Arc<ArcSwap<KeyRing>>>,
     source: Arc<dyn TokenSource>,
     record: Arc<Record>,
     /// The cache of the last reader, so that a read does not go through moka.
@@ -160,6 +162,11 @@ impl Sender {
     /// The cache, if its token is in use, or was asked for and is being tried for.
     fn live(&self) -> Option<Arc<TokenCache>> {
         self.live.load_full().filter(|cache| !cache.is_dropped())
+    /// Its keys; none if its tokens come from elsewhere.
+    fn ring(&self) -> Option<Arc<KeyRing>> {
+        self.keys.as_ref().map(|keys| keys.load_full())
+    }
+
     }
 }
 
@@ -306,7 +313,7 @@ impl Auth {
 
     /// Mints now and waits for the outcome: after a wake-up event, or because an operator asks (rule T4).
     pub async fn prove(&self, name: &str) -> Result<(), Arc<Error>> {
-        if let Some(keys) = self.sender(name)?.keys.as_ref() {
+        if let Some(keys) = self.sender(name)?.ring() {
             keys.look().await;
         }
         loop {
@@ -320,7 +327,7 @@ impl Auth {
 
     /// Like [`prove`](Self::prove), without waiting for the outcome.
     pub async fn wake(&self, name: &str) -> Result<(), Arc<Error>> {
-        if let Some(keys) = self.sender(name)?.keys.as_ref() {
+        if let Some(keys) = self.sender(name)?.ring() {
             keys.look().await;
         }
         self.enter(name)?.wake();

@@ -7,12 +7,28 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::{
-    Auth, Impersonation, Sender, TokenSource, impersonation::GrantSource, key_ring::KeyRing, retry::Retry,
-    seed_of, signing_key, user_info::AccountChoice,
+    Auth, Impersonation, KeyStatus, Sender, TokenSource, impersonation::GrantSource, key_ring::KeyRing,
+    retry::Retry, seed_of, signing_key, signing_key::KeySource, user_info::AccountChoice,
 };
+
+/// Keys that were read for senders which have others so far, to be taken up together.
+pub struct FreshKeys(Vec<(Arc<Sender>, Arc<KeyRing>)>);
+
+impl std::fmt::Debug for FreshKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(sender, _)| &sender.name)).finish()
+    }
+}
+
+impl FreshKeys {
+    /// The senders' names, and how their new keys stand.
+    pub fn statuses(&self) -> impl Iterator<Item = (&str, Vec<KeyStatus>)> {
+        self.0.iter().map(|(sender, ring)| (&*sender.name, ring.status()))
+    }
+}
 
 impl Auth {
     /// Adds a sender, or replaces the one of that name. Reads its keys; sends nothing.
@@ -44,6 +60,45 @@ impl Auth {
             self.watch_keys();
         }
         Ok(())
+    }
+
+    /// Reads the keys of those senders of ours whose keys are in other places than so far, and changes nothing.
+    /// Fails with the name of the first of them that would have none.
+    pub async fn read_keys(
+        &self,
+        wanted: Vec<(Arc<str>, Vec<KeySource>)>,
+    ) -> Result<FreshKeys, (Arc<str>, signing_key::Error)> {
+        let mut fresh = Vec::new();
+        let senders = self.inner.senders.load_full();
+        let mut rings = self.inner.rings.lock().await;
+        for (name, keys) in wanted {
+            let Some(sender) = senders.get(&name) else { continue };
+            let (Some(impersonation), Some(before)) = (&sender.impersonation, sender.ring()) else {
+                continue;
+            };
+            let with_them = Impersonation { keys, ..impersonation.clone() };
+            let ring = rings.ring(&with_them, self.inner.signer.as_ref(), &self.inner.clock).await;
+            let ring = ring.map_err(|error| (name, error))?;
+            // The same places are the same ring.
+            if !Arc::ptr_eq(&ring, &before) {
+                fresh.push((Arc::clone(sender), ring));
+            }
+        }
+        Ok(FreshKeys(fresh))
+    }
+
+    /// From the next mint on these keys are tried. The tokens that are held go on (rule T3), and a key that is
+    /// in both lists serves until the one before it has earned a token (rule T10).
+    pub fn take_up(&self, fresh: FreshKeys) {
+        let is_watchable = fresh.0.iter().any(|(_, ring)| ring.is_watchable());
+        for (sender, ring) in fresh.0 {
+            if let Some(keys) = &sender.keys {
+                keys.store(ring);
+            }
+        }
+        if is_watchable {
+            self.watch_keys();
+        }
     }
 
     /// Adds a sender whose tokens come from elsewhere, or replaces the one of that name.
@@ -88,6 +143,7 @@ impl Auth {
 
     /// A sender that mints by JWT Grant.
     fn impersonating(&self, name: &str, sender: Impersonation, keys: Arc<KeyRing>) -> Sender {
+        let keys = Arc::new(ArcSwap::new(keys));
         let exchange = GrantSource::new(
             self.inner.client.clone(),
             self.inner.server.clone(),

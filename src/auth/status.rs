@@ -134,7 +134,7 @@ impl Auth {
     fn status_of(&self, sender: &Sender) -> SenderStatus {
         let cache = sender.live().map(|cache| cache.status());
         let now = self.inner.offset.corrected_now();
-        let keys = sender.keys.as_ref().map(|keys| keys.status()).unwrap_or_default();
+        let keys = sender.ring().map(|keys| keys.status()).unwrap_or_default();
         let user_id = sender.impersonation.as_ref().map(|who| who.user_id);
         let who = (Arc::clone(&sender.name), user_id);
         let status = SenderStatus::new(who, cache.as_ref(), &sender.record, keys, now);

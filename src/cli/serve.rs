@@ -95,7 +95,7 @@ async fn reload(path: Option<&Path>, parts: &Parts, log: &LogControl) {
         Ok(()) => {
             log.set_level(config.log.level);
             tracing::info!(
-                "settings reloaded: callers, webhooks, certificates, key files, operator password, log level"
+                "settings reloaded: callers, webhooks, Connect keys, certificates, senders' keys, operator password, log level"
             );
         }
         Err(error) => tracing::error!("the settings were not reloaded; the old ones stay: {error:#}"),

@@ -32,13 +32,18 @@ fn authority(name: &str) -> Authority {
 impl Pki {
     fn new() -> Self {
         let pki = Self { directory: TempDir::new(), authority: authority("callers") };
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &pki.authority).unwrap();
-        pki.write("server.crt", &certificate.pem());
-        pki.write("server.key", &key.serialize_pem());
+        pki.restore();
         pki.write("ca.pem", &pki.authority.pem());
         pki
+    }
+
+    /// A certificate of the daemon, with its key.
+    fn restore(&self) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.authority).unwrap();
+        self.write("server.crt", &certificate.pem());
+        self.write("server.key", &key.serialize_pem());
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -194,10 +199,18 @@ async fn a_reload_closes_the_connections_of_a_certificate_that_was_revoked() {
     daemon.until("the refusal", async || status(&good, &daemon, None).await.is_none()).await;
     assert_eq!(status(&other, &daemon, None).await, Some(200));
 
-    // What is wrong with a new file changes nothing.
+    // What is wrong with a new file changes nothing, also nothing of what the same settings say of webhooks.
     pki.write("server.crt", "no certificate");
-    assert!(daemon.parts().reload(&config).await.is_err());
+    let webhook = "[webhooks.website]\nurl = \"https://hooks.example.com/\"\nsecrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\n";
+    let more = format!("{}\n{webhook}", daemon.settings());
+    let more = countersign::config::Config::from_toml(&more).unwrap();
+    assert!(daemon.parts().reload(&more).await.is_err());
     assert_eq!(status(&other, &daemon, None).await, Some(200));
+    let endpoints = async || daemon.parts().store.endpoints(None).await.unwrap().len();
+    assert_eq!(endpoints().await, 0, "a reload that fails writes nothing");
+    pki.restore();
+    daemon.parts().reload(&more).await.unwrap();
+    assert_eq!(endpoints().await, 1);
     daemon.stop().await;
 }
 
@@ -270,6 +283,9 @@ async fn a_user_of_this_machine_needs_no_key_on_the_unix_socket() {
         let api = format!("unix_socket = \"{}\"", path.display());
         let caller = format!("unix_uids = [{uid}]");
         let daemon = TestDaemon::builder().api(&api).caller(&caller).start().await;
+        // Whatever the umask is, other users can connect; who they are decides.
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o666);
         assert_eq!(ask(&path, "").await, expected);
         assert_eq!(ask(&path, &format!("Authorization: Bearer {STRANGER_KEY}\r\n")).await, "200");
         assert_eq!(ask(&path, "Authorization: Bearer cs_wrong\r\n").await, "401", "the user does not help");
@@ -283,9 +299,6 @@ async fn rights_on_trial_are_logged_and_counted_and_nothing_is_refused() {
     let lacking = "senders = []\ntemplates = []\nsms_required = true\nrate = \"2/h\"\n";
     let missing = ["rate", "return_origin", "sender", "sms", "template"];
     let mut asked = order();
-        // Whatever the umask is, other users can connect; who they are decides.
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
-        assert_eq!(mode & 0o777, 0o666);
     asked["signers"][0]["return_url"] = json!("https://elsewhere.example/done");
     asked["signers"][0].as_object_mut().unwrap().remove("sms_auth");
     for (enforcement, decision) in [("audit", "audited"), ("on", "refused")] {

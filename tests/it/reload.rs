@@ -8,15 +8,18 @@ use std::{
 };
 
 use countersign::{
+    auth::signing_key,
     clock::{SharedClock, SystemClock},
+    config::Config,
     emulator::{self, Emulator},
     http_client::{HttpClient, Options, Request},
     lifecycle::Lifecycle,
 };
-use http::HeaderValue;
+use http::{HeaderValue, Method};
+use serde_json::{Value, json};
 use url::Url;
 
-use crate::harness::TempDir;
+use crate::harness::{TempDir, TestDaemon, order};
 
 pub(crate) const OLD_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const NEW_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
@@ -179,4 +182,42 @@ async fn h3_sighup_takes_up_callers_and_log_level_and_a_bad_file_changes_nothing
     daemon.until("the refusal", async |daemon| daemon.log().contains(refused)).await;
     assert_eq!(daemon.log().matches(refused).count(), 1, "{}", daemon.log());
     assert_eq!((daemon.status(OLD_KEY).await, daemon.status(NEW_KEY).await), (401, 200));
+}
+
+#[tokio::test]
+async fn h3_a_changed_list_of_keys_is_taken_up_without_losing_the_token_and_a_bad_one_changes_nothing() {
+    let daemon = TestDaemon::start().await;
+    let ready = daemon.emulator.ready().clone();
+    let (pair, folder) = (signing_key::generate().unwrap(), TempDir::new());
+    let new = folder.0.join("new.pem");
+    let reload = async |list: &str| {
+        // The other sender of the settings keeps the list that both had.
+        let old = format!("keys = [\"{}\"]", ready.private_key_file.display());
+        let config = Config::from_toml(&daemon.settings().replacen(&old, list, 1)).unwrap();
+        daemon.parts().reload(&config).await
+    };
+    let both = format!("keys = [\"{}\", \"{}\"]", new.display(), ready.private_key_file.display());
+    let keys = || daemon.parts().auth.status("system").unwrap().keys;
+
+    fs::write(&new, "no key").unwrap();
+    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(reload(&format!("keys = [\"{}\"]", new.display())).await.is_err(), "it would leave none");
+    assert_eq!(keys().len(), 1);
+
+    // Nobody can mint now: the token that is held must go on.
+    daemon.fault(&json!({"fault": "status", "status": 503, "path": "/oauth/token"})).await;
+    fs::write(&new, pair.private_pem.as_bytes()).unwrap();
+    let registered = json!({
+        "integration_key": ready.integration_key, "public_key_pem": pair.public_pem, "active": true,
+    });
+    daemon.control(Method::POST, "keys", &registered).await;
+    reload(&both).await.unwrap();
+    assert_eq!((keys().len(), keys()[0].fingerprint), (2, Some(pair.fingerprint)));
+    let created = daemon.create("meanwhile", &order()).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.run_clock("a mint with the new key", async || keys()[0].last_success.is_some()).await;
+    let others = daemon.parts().auth.status("unconsented").unwrap().keys;
+    assert_eq!(others.len(), 1, "who has another list keeps it");
 }
