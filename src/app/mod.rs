@@ -34,6 +34,7 @@ use std::{
 
 use anyhow::Context as _;
 use serde::Serialize;
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +78,6 @@ pub struct App {
     retention: Duration,
     operators: operators::Settings,
     collector: Option<traces::Collector>,
-    agreed: peers::Agreed,
 }
 
 /// The running parts that others may look at. Clones share them.
@@ -111,6 +111,8 @@ pub struct Parts {
     pub password: Password,
     certificates: Certificates,
     tracer: Tracer,
+    /// What other daemons on the store have to agree with.
+    agreed: Arc<ArcSwap<peers::Agreed>>,
     clock: SharedClock,
     life: Lifecycle,
 }
@@ -238,10 +240,10 @@ impl App {
             tracer,
             clock,
             life,
+            agreed: Arc::new(ArcSwap::from_pointee(peers::Agreed::of(&config))),
         };
         parts.password.replace(config.ops.operator_password_hash.clone());
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
-        let agreed = peers::Agreed::of(&config);
         let limits = ApiLimits::of(&config);
         let (stop, retention) = (config.stop, config.store.retention);
         Ok(Self {
@@ -255,7 +257,6 @@ impl App {
             retention,
             operators,
             collector,
-            agreed,
         })
     }
 
@@ -280,7 +281,7 @@ impl App {
         let (api_limits, stop) = (self.limits, self.stop);
         let closing = CancellationToken::new();
         observe::start(&parts);
-        peers::watch(&parts, self.agreed);
+        peers::watch(&parts);
         if let Some(collector) = self.collector {
             traces::start(&parts, collector);
         }

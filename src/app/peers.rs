@@ -2,9 +2,13 @@
 //! agree on, and says in its health where another one differs. A rolling change of settings differs for as
 //! long as it rolls; what stays is a mistake.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    hmac,
+};
+use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use crate::{
@@ -19,8 +23,12 @@ const SAY_EVERY: Duration = Duration::from_secs(15);
 /// More senders than this are compared together: the note of each by itself would be as large as the settings.
 const NAMED: usize = 20;
 
+/// What a reload takes up: these parts, and those whose names begin so.
+const RELOADED: [&str; 3] = ["callers.", "connect", "webhooks."];
+
 /// What daemons on one store have to agree on, each part as the beginning of a digest: nothing in it can be
-/// read back.
+/// read back. Secrets go through a key that the store's database does not hold, so that a weak one cannot be
+/// guessed from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Agreed(BTreeMap<String, String>);
 
@@ -28,10 +36,13 @@ impl Agreed {
     pub(super) fn of(config: &Config) -> Self {
         let mut parts = BTreeMap::new();
         let mut add = |name: String, text: String| {
-            let hash = digest(&SHA256, text.as_bytes());
-            let short =
-                hash.as_ref().iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-            parts.insert(name, short);
+            parts.insert(name, short(digest(&SHA256, text.as_bytes()).as_ref()));
+        };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &config.store.secret());
+        let sealed = |secrets: &[SecretString]| {
+            let all =
+                secrets.iter().map(|it| short(hmac::sign(&key, it.expose_secret().as_bytes()).as_ref()));
+            all.collect::<Vec<_>>().join(" ")
         };
         add(
             "upstream".to_owned(),
@@ -39,6 +50,29 @@ impl Agreed {
         );
         add("public.base_url".to_owned(), format!("{:?}", config.public.base_url));
         add("templates".to_owned(), format!("{:?}", config.templates));
+        add("budget".to_owned(), format!("{:?}", config.budget));
+        add("store.retention".to_owned(), format!("{:?}", config.store.retention));
+        let ids: Vec<_> = config.store.seal_keys.iter().map(|key| key.id.as_str()).collect();
+        add("store.seal_keys".to_owned(), ids.join(" "));
+        let connect = &config.connect;
+        let own = config.senders.iter().filter(|(_, sender)| !sender.hmac_keys.is_empty());
+        let own = own.map(|(name, sender)| format!("\n{name} {}", sealed(&sender.hmac_keys)));
+        add(
+            "connect".to_owned(),
+            format!(
+                "{}\n{}\n{:?} {:?} {}{}",
+                sealed(&connect.hmac_keys),
+                sealed(&connect.bearer_tokens),
+                connect.oidc,
+                connect.certificates,
+                connect.client_ca.is_some(),
+                own.collect::<String>(),
+            ),
+        );
+        for (name, it) in &config.webhooks {
+            let rest = format!("{} {:?} {:?} {}", it.url, it.callers, it.events, it.allow_private);
+            add(format!("webhooks.{name}"), format!("{rest} {}", sealed(&it.secrets)));
+        }
         let sender = |sender: &Sender| {
             format!(
                 "{} {:?} {:?} {:?}",
@@ -59,6 +93,19 @@ impl Agreed {
         Self(parts)
     }
 
+    /// These after a reload: what waits for the next start is as it was.
+    pub(super) fn reloaded(&self, config: &Config) -> Self {
+        self.replaced_by(Self::of(config))
+    }
+
+    fn replaced_by(&self, new: Self) -> Self {
+        let is_reloaded = |name: &String| RELOADED.iter().any(|part| name.starts_with(part));
+        let stay = self.0.iter().filter(|(name, _)| !is_reloaded(name));
+        let mut parts: BTreeMap<_, _> = stay.map(|(name, hash)| (name.clone(), hash.clone())).collect();
+        parts.extend(new.0.into_iter().filter(|(name, _)| is_reloaded(name)));
+        Self(parts)
+    }
+
     /// The parts that are not alike, by name.
     fn differing(&self, other: &Self) -> Vec<String> {
         let names = self.0.keys().chain(other.0.keys());
@@ -70,16 +117,22 @@ impl Agreed {
     }
 }
 
+/// The beginning of a digest: enough to tell two settings apart.
+fn short(digest: &[u8]) -> String {
+    digest.iter().take(8).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// Says so from now on, until the stop.
-pub(super) fn watch(parts: &Parts, agreed: Agreed) {
-    let (daemon, agreed) = (Uuid::new_v4(), Arc::new(agreed));
-    parts.repeat("peers", SAY_EVERY, move |parts| {
-        let agreed = Arc::clone(&agreed);
-        async move {
-            let note = serde_json::to_vec(&agreed.0).expect("text serialises");
-            if let Ok(others) = parts.store.note(daemon, note, SAY_EVERY * 4).await {
-                report(&parts, &agreed, &others);
-            }
+pub(super) fn watch(parts: &Parts) {
+    let daemon = Uuid::new_v4();
+    parts.repeat("peers", SAY_EVERY, move |parts| async move {
+        let agreed = parts.agreed.load_full();
+        let note = serde_json::to_vec(&agreed.0).expect("text serialises");
+        if let Ok(others) = parts.store.note(daemon, note, SAY_EVERY * 4).await {
+            report(&parts, &agreed, &others);
         }
     });
 }
@@ -112,5 +165,49 @@ mod tests {
         assert_eq!(ours.differing(&ours), Vec::<String>::new());
         let other = agreed(&[("senders.sales", "1"), ("senders.system", "1"), ("templates", "3")]);
         assert_eq!(ours.differing(&other), ["senders.sales", "templates"]);
+    }
+
+    fn settings(more: &str) -> Agreed {
+        let text = format!(
+            r#"
+[senders.system]
+integration_key = "5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001"
+user_id = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001"
+keys = ["key.pem"]
+[webhooks.website]
+url = "https://www.example.com/hooks"
+{more}
+"#
+        );
+        Agreed::of(&Config::from_toml(&text).unwrap())
+    }
+
+    const SEAL: &str = "[store]\nseal_key = \"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=\"\n";
+    const HOOK: &str = "secrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\n";
+
+    #[test]
+    fn what_daemons_on_one_store_would_do_differently_is_named() {
+        let ours = settings(&format!("{HOOK}{SEAL}"));
+        let differing = |more: &str| ours.differing(&settings(more));
+        assert_eq!(differing(&format!("{HOOK}{SEAL}")), Vec::<String>::new());
+        assert_eq!(differing(&format!("{HOOK}{SEAL}[connect]\nhmac_keys = [\"a\"]\n")), ["connect"]);
+        assert_eq!(differing(&format!("{HOOK}{SEAL}retention = \"30d\"\n")), ["store.retention"]);
+        assert_eq!(differing(&format!("{HOOK}{SEAL}[budget]\nhourly_limit = 9\n")), ["budget"]);
+        let other = HOOK.replace("MfKQ", "NfKQ");
+        assert_eq!(differing(&format!("{other}{SEAL}")), ["webhooks.website"]);
+        let sealed = SEAL.replace("QUJD", "RUJD");
+        let found = differing(&format!("{HOOK}{sealed}"));
+        assert!(found.contains(&"store.seal_keys".to_owned()), "{found:?}");
+        assert!(!serde_json::to_string(&ours.0).unwrap().contains("whsec"), "{ours:?}");
+    }
+
+    #[test]
+    fn a_reload_changes_what_it_takes_up_and_nothing_else() {
+        let before = settings(&format!("{HOOK}{SEAL}"));
+        let text = format!("{HOOK}{SEAL}[connect]\nhmac_keys = [\"a\"]\n[budget]\nhourly_limit = 9\n");
+        let after = settings(&text);
+        let reloaded = before.replaced_by(after.clone());
+        assert_eq!(reloaded.0["connect"], after.0["connect"]);
+        assert_eq!(reloaded.0["budget"], before.0["budget"]);
     }
 }

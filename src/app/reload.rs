@@ -31,6 +31,7 @@ impl Parts {
         events::prove(&self.inbox, config, &issuers);
         self.callers.replace(&config.callers, issuers);
         self.password.replace(config.ops.operator_password_hash.clone());
+        self.agreed.rcu(|agreed| agreed.reloaded(config));
         // A sender whose keys are broken says so in its status.
         self.auth.wake_those_in_use().await;
         Ok(())
