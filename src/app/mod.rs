@@ -324,6 +324,7 @@ impl App {
         parts.store.close().await.context("the store did not close")?;
         anyhow::ensure!(!parts.life.has_failed(), "a part of the daemon failed; the log says which");
         if !whole {
+        parts.signings.audit().close().await;
             tracing::warn!("stopped before everything had ended; recovery takes it up at the next start");
         }
         Ok(())

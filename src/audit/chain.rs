@@ -77,6 +77,14 @@ pub enum Fault {
     /// It is not of the form of a line.
     #[error("not a line of an audit log")]
     Form,
+    /// The end is missing, or the whole file is an older or a made-up one.
+    #[error("the chain ends with {end}, and had come to {noted}: lines are missing, or it was made anew")]
+    Cut {
+        /// Where it ends.
+        end: Head,
+        /// How far it had come.
+        noted: Head,
+    },
     /// It was changed, or its hash was.
     #[error("the line does not have the hash that it states")]
     Hash,
@@ -143,9 +151,47 @@ fn hash(prev: &str, line: &[u8]) -> String {
     text
 }
 
+/// How far a chain has come, and which line of it was noted elsewhere: to find lines missing at the end.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    noted: Head,
+    begin: Option<u64>,
+    is_passed: bool,
+}
+
+impl Mark {
+    /// Of this head, which was noted when its line had been written.
+    pub fn new(noted: Head) -> Self {
+        Self { noted, begin: None, is_passed: false }
+    }
+
+    fn pass(&mut self, head: &Head) {
+        self.begin.get_or_insert(head.seq);
+        self.is_passed |= *head == self.noted;
+    }
+
+    /// Whether a chain that ends so holds the noted line. What begins after it says nothing of it.
+    pub fn check(&self, end: &Head) -> Result<(), Fault> {
+        let begins_later = self.begin.is_some_and(|begin| begin > self.noted.seq);
+        if self.is_passed || begins_later || *end == self.noted {
+            return Ok(());
+        }
+        Err(Fault::Cut { end: end.clone(), noted: self.noted.clone() })
+    }
+}
+
 /// Checks a whole file. It must go on from `after`; with none, from wherever its first line says, which is
 /// how a file begins after a rotation.
-pub fn verify(mut input: impl BufRead, after: Option<&Head>) -> Result<Head, Broken> {
+pub fn verify(input: impl BufRead, after: Option<&Head>) -> Result<Head, Broken> {
+    verify_past(input, after, None)
+}
+
+/// As [`verify`], and shows each line to the mark.
+pub fn verify_past(
+    mut input: impl BufRead,
+    after: Option<&Head>,
+    mut mark: Option<&mut Mark>,
+) -> Result<Head, Broken> {
     let mut head = after.cloned();
     let mut text = Vec::new();
     for line in 1.. {
@@ -159,7 +205,11 @@ pub fn verify(mut input: impl BufRead, after: Option<&Head>) -> Result<Head, Bro
         if text.pop() != Some(b'\n') {
             return Err(broken(if read as u64 == MAX_LINE_BYTES { Fault::Form } else { Fault::Torn }));
         }
-        head = Some(check(&mut text, head.as_ref()).map_err(broken)?);
+        let next = check(&mut text, head.as_ref()).map_err(broken)?;
+        if let Some(mark) = &mut mark {
+            mark.pass(&next);
+        }
+        head = Some(next);
     }
     Ok(head.unwrap_or_else(Head::genesis))
 }

@@ -10,7 +10,8 @@
 //!
 //! What a chain can show: any line that was changed, taken out, added, moved or copied. What it cannot show
 //! by itself: lines missing at the end, and a whole file written anew by somebody who also computes the
-//! hashes. Both show against a head that was noted elsewhere, so the daemon writes the head into its log at
+//! hashes. The first, an older copy too, shows against the head that is kept beside the file ([`noted`]); the
+//! second only against one that was noted on another machine, so the daemon writes the head into its log at
 //! start and at the end, and `countersign audit verify` prints it.
 
 pub mod chain;
@@ -20,6 +21,7 @@ use std::{fmt, io, path::Path, sync::Arc};
 
 use crate::clock::SharedClock;
 
+pub mod noted;
 pub use chain::{Broken, Head};
 use writer::Writer;
 
@@ -130,6 +132,9 @@ pub enum Error {
 }
 
 /// The audit log, or none if it is off. Clones share it.
+    /// What is there is a chain, and not all of it.
+    #[error("{0}")]
+    Cut(#[source] chain::Fault),
 #[derive(Debug, Clone, Default)]
 pub struct Audit {
     writer: Option<Arc<Writer>>,

@@ -4,6 +4,12 @@
 //! A write that fails is cut off again, so that the file stays a chain; if not even that works, nothing
 //! more is written. A file that was renamed or removed (logrotate) is noticed before each write: a new one
 //! goes on with the chain of the old. After `copytruncate` it goes on in the same file.
+//!
+//! How far the chain has come is kept beside it, in [`super::noted`]. It is noted only after the lines before it
+//! are on disk, so that a power cut never leaves a note of lines that are gone: with `sync` after each write,
+//! without after every thousand lines and whenever nothing comes for a second; at rotations and at the end in
+//! both cases. The note itself is synced when nothing comes and at the end: a power cut may leave an older one,
+//! which finds less and accuses nobody.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,6 +17,7 @@ use std::{
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -18,7 +25,8 @@ use tokio::sync::oneshot;
 
 use super::{
     Entry, Error,
-    chain::{self, Head},
+    chain::{self, Head, Mark},
+    noted,
 };
 use crate::clock::SharedClock;
 
@@ -26,6 +34,10 @@ use crate::clock::SharedClock;
 const QUEUE: usize = 1_024;
 /// Lines that share one write.
 const BATCH: usize = 256;
+/// So many lines may come without `sync` before they are synced for the sake of the note.
+const NOTE_AFTER: u64 = 1_000;
+/// With nothing to write for so long, what is written is noted and synced.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A line to write, and whom to tell.
 type Job = (Entry, oneshot::Sender<io::Result<()>>);
@@ -50,10 +62,18 @@ impl Writer {
             rustix::io::Errno::WOULDBLOCK => Error::InUse,
             other => Error::Io(other.into()),
         })?;
-        let head = chain::verify(BufReader::new(File::open(path)?), None).map_err(Error::Broken)?;
+        let head = resume(path, &file)?;
         let shared = Arc::new(Mutex::new(head.clone()));
         let (queue, orders) = mpsc::sync_channel(QUEUE);
-        let log = Log { path: path.to_owned(), file, sync, head, shared: Arc::clone(&shared), failed: false };
+        let log = Log {
+            path: path.to_owned(),
+            file,
+            sync,
+            noted: Noted { seq: 0, is_synced: false },
+            head,
+            shared: Arc::clone(&shared),
+            failed: false,
+        };
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.run(&orders, &clock))?;
         Ok(Self { queue, head: shared })
     }
@@ -86,6 +106,26 @@ impl Writer {
     }
 }
 
+/// Checks the chain that is there, also against how far it had come; answers what goes on. An empty file goes on
+/// with the chain of one that was moved away while nobody ran.
+fn resume(path: &Path, file: &File) -> Result<Head, Error> {
+    let known = noted::read(path)?;
+    let mut mark = known.clone().map(Mark::new);
+    let after = known.filter(|_| file.metadata().is_ok_and(|metadata| metadata.len() == 0));
+    let input = BufReader::new(File::open(path)?);
+    let head = chain::verify_past(input, after.as_ref(), mark.as_mut()).map_err(Error::Broken)?;
+    if let Some(mark) = mark {
+        mark.check(&head).map_err(Error::Cut)?;
+    }
+    Ok(head)
+}
+
+/// What the note says.
+struct Noted {
+    seq: u64,
+    is_synced: bool,
+}
+
 /// What the thread holds.
 struct Log {
     path: PathBuf,
@@ -93,13 +133,23 @@ struct Log {
     sync: bool,
     head: Head,
     shared: Arc<Mutex<Head>>,
+    noted: Noted,
     /// The file may end in half a line that could not be cut off.
     failed: bool,
 }
 
 impl Log {
     fn run(mut self, orders: &mpsc::Receiver<Order>, clock: &SharedClock) {
-        while let Ok(first) = orders.recv() {
+        self.note(true);
+        loop {
+            let first = match orders.recv_timeout(IDLE) {
+                Ok(first) => first,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.note(true);
+                    continue;
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return self.note(true),
+            };
             let (mut batch, mut close) = (Vec::new(), None);
             for order in std::iter::once(first).chain(orders.try_iter().take(BATCH - 1)) {
                 match order {
@@ -119,6 +169,7 @@ impl Log {
                 let _ = tell.send(written.as_ref().copied().map_err(|error| error.kind().into()));
             }
             if let Some(tell) = close {
+                self.note(true);
                 drop(self);
                 let _ = tell.send(());
                 return;
@@ -144,7 +195,22 @@ impl Log {
         }
         self.head.clone_from(&head);
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = head;
+        if self.sync || self.head.seq - self.noted.seq >= NOTE_AFTER {
+            self.note(false);
+        }
         Ok(())
+    }
+
+    /// Notes how far the chain has come. The lines stand, so a note that fails stops nothing.
+    fn note(&mut self, synced: bool) {
+        if self.failed || (self.noted.seq == self.head.seq && (self.noted.is_synced || !synced)) {
+            return;
+        }
+        let lines = if self.sync { Ok(()) } else { self.file.sync_data() };
+        match lines.and_then(|()| noted::write(&self.path, &self.head, synced)) {
+            Ok(()) => self.noted = Noted { seq: self.head.seq, is_synced: synced },
+            Err(error) => tracing::warn!(%error, "how far the audit log has come cannot be noted beside it"),
+        }
     }
 
     /// Goes on in a new file if the path leads elsewhere now.
@@ -159,6 +225,7 @@ impl Log {
             return Err(io::Error::other("another file stands in its place"));
         }
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        self.note(true);
         tracing::info!(head = %self.head, "the audit log was rotated; a new file goes on with its chain");
         self.file = file;
         Ok(())
@@ -247,6 +314,46 @@ mod tests {
         fs::write(scratch.file(), &bytes[..bytes.len() - 20]).unwrap();
         let error = scratch.open().unwrap_err();
         assert!(error.to_string().contains("line 2: the line has no end"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn s6_a_log_that_lost_its_end_or_is_an_older_copy_is_not_gone_on_with() {
+        let scratch = Scratch::new();
+        let audit = scratch.open().unwrap();
+        audit.record(entry()).await.unwrap();
+        audit.close().await;
+        let older = fs::read(scratch.file()).unwrap();
+        let audit = scratch.open().unwrap();
+        audit.record(entry()).await.unwrap();
+        audit.close().await;
+        let whole = fs::read(scratch.file()).unwrap();
+        fs::write(scratch.file(), &older).unwrap();
+        assert!(matches!(scratch.open(), Err(Error::Cut(_))));
+        // The whole one is; and what was written after the last note is no fault.
+        fs::write(scratch.file(), &whole).unwrap();
+        let audit = scratch.open().unwrap();
+        audit.record(entry()).await.unwrap();
+        audit.close().await;
+        noted::write(&scratch.file(), &chain::verify(&whole[..], None).unwrap(), false).unwrap();
+        assert_eq!(scratch.open().unwrap().head().unwrap().seq, 3);
+        assert_eq!(fs::metadata(noted::beside(&scratch.file())).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn s6_an_emptied_log_goes_on_with_the_number_that_is_missing() {
+        let scratch = Scratch::new();
+        let audit = scratch.open().unwrap();
+        audit.record(entry()).await.unwrap();
+        audit.close().await;
+        // As a rotation while the daemon is down; by somebody else, line 2 shows that line 1 is missing.
+        fs::rename(scratch.file(), scratch.0.join("audit.jsonl.1")).unwrap();
+        let audit = scratch.open().unwrap();
+        audit.record(entry()).await.unwrap();
+        assert_eq!(audit.head().unwrap().seq, 2);
+        let text = fs::read(scratch.file()).unwrap();
+        assert!(chain::verify(&text[..], Some(&Head::genesis())).is_err());
+        let before = fs::read(scratch.0.join("audit.jsonl.1")).unwrap();
+        chain::verify(&[before, text].concat()[..], Some(&Head::genesis())).unwrap();
     }
 
     #[tokio::test]

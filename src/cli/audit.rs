@@ -11,7 +11,11 @@ use anyhow::Context as _;
 
 use super::output;
 use crate::{
-    audit::{Head, chain},
+    audit::{
+        Head,
+        chain::{self, Mark},
+        noted,
+    },
     evidence::{self, Verified},
 };
 
@@ -29,9 +33,10 @@ enum Command {
     Verify(Verify),
 }
 
-/// Finds every line that was changed, taken out, added, moved or repeated. Lines missing at the very end,
-/// and a whole file made anew, show only against a head noted elsewhere: the daemon writes it into its log
-/// at start and at the end, and `--head` compares.
+/// Finds every line that was changed, taken out, added, moved or repeated. Lines missing at the very end, an
+/// older copy too, show against FILE.head, which the daemon keeps beside the log: take both. A whole file made
+/// anew shows only against a head noted on another machine: the daemon writes it into its log at start and at
+/// the end, and `--head` compares.
 ///
 /// A file that is a bundle of evidence (`GET /v1/signings/{id}/evidence`) is checked as one: that nothing in it
 /// was changed, who signed it, and that its lines of the audit log are whole; with log files beside it also
@@ -89,8 +94,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> anyhow::Result<bool> {
     let begin = after.unwrap_or_else(Head::genesis);
     let mut head = begin.clone();
+    // Read first: the log of a running daemon is never behind it.
+    let known = files.last().map(|last| noted::read(last)).transpose().context("the noted head")?.flatten();
+    let mut mark = known.map(Mark::new);
     for path in files {
-        head = match chain::verify(BufReader::new(open(path)?), Some(&head)) {
+        head = match chain::verify_past(BufReader::new(open(path)?), Some(&head), mark.as_mut()) {
             Ok(head) => head,
             Err(broken) => {
                 output::note(format_args!("{}: broken at {broken}", path.display()));
@@ -98,9 +106,20 @@ fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> a
             }
         };
     }
+    let has_other = wanted.is_some();
     if let Some(wanted) = wanted.filter(|wanted| *wanted != head) {
         output::note(format_args!("the chain ends with {head}, not with {wanted}: it was cut, or made anew"));
         return Ok(false);
+    }
+    match mark.map(|mark| mark.check(&head)) {
+        Some(Err(fault)) => {
+            output::note(fault);
+            return Ok(false);
+        }
+        None if !has_other => {
+            output::note("no FILE.head beside it and no --head: missing lines at its end do not show");
+        }
+        Some(Ok(())) | None => {}
     }
     output::line(format_args!("good: {} line(s), head {head}", head.seq - begin.seq));
     Ok(true)
