@@ -19,8 +19,10 @@ use crate::{
         exchange::{bad_query, empty_object, json, page, whole_body},
         router::Api,
     },
+    audit::{Act, Entry},
     auth::{self, SenderStatus, consent::ConsentBy},
     domain::{Mode, SenderName},
+    esign,
     objects::{Invalids, show},
 };
 
@@ -204,6 +206,11 @@ pub(super) async fn check(
 ) -> Result<Response, Problem> {
     let sender = api.sender_of(&caller, &name)?;
     empty_object(&whole_body(request, &api).await?)?;
+    let entry = Entry::new(Act::SenderCheck, &sender).caller(&caller.name);
+    api.signings.audit().record(entry).await.map_err(|error| {
+        tracing::error!(%sender, %error, "not checked: it cannot be written into the audit log");
+        Problem::from(esign::Error::Unrecorded).as_of(api.clock.now())
+    })?;
     let checks = findings(&api, &name).await;
     let ok = checks.iter().all(|check| check.ok);
     if ok {

@@ -20,6 +20,7 @@ mod senders;
 mod store;
 mod traces;
 mod visitors;
+mod witness;
 
 use listeners::{Certificates, Listeners};
 
@@ -33,8 +34,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use serde::Serialize;
 use arc_swap::ArcSwap;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -110,9 +111,9 @@ pub struct Parts {
     /// Of the operators.
     pub password: Password,
     certificates: Certificates,
-    tracer: Tracer,
     /// What other daemons on the store have to agree with.
     agreed: Arc<ArcSwap<peers::Agreed>>,
+    tracer: Tracer,
     clock: SharedClock,
     life: Lifecycle,
 }
@@ -203,13 +204,15 @@ impl App {
         let (tracer, collector) = traces::collector(&config)?;
         let esign = esign(&config, &auth, &clock, observe::calls(&metrics, &tracer, &clock))?;
         let hub = Hub::new();
+        let audit = audit(&config, &clock)?;
+        witness::watch(&auth, &audit);
         let signings = Signings::new(
             Arc::clone(&store),
             Arc::clone(&esign),
             hub.clone(),
             Arc::clone(&clock),
             life.clone(),
-            signing_settings(&config, audit(&config, &clock)?, &metrics),
+            signing_settings(&config, audit, &metrics),
         );
         let issuers = issuers::issuers(&config, &Issuers::default(), &clock)?;
         let inbox = events::inbox(&config, &issuers, &store, &signings, &clock, &life, &metrics);
@@ -237,10 +240,10 @@ impl App {
             secrets,
             password: Password::default(),
             certificates: listeners.certificates.clone(),
+            agreed: Arc::new(ArcSwap::from_pointee(peers::Agreed::of(&config))),
             tracer,
             clock,
             life,
-            agreed: Arc::new(ArcSwap::from_pointee(peers::Agreed::of(&config))),
         };
         parts.password.replace(config.ops.operator_password_hash.clone());
         let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
@@ -321,10 +324,10 @@ impl App {
         budget::finish(&parts).await;
         parts.auth.close();
         reload::note_head(&parts, "ends");
+        parts.signings.audit().close().await;
         parts.store.close().await.context("the store did not close")?;
         anyhow::ensure!(!parts.life.has_failed(), "a part of the daemon failed; the log says which");
         if !whole {
-        parts.signings.audit().close().await;
             tracing::warn!("stopped before everything had ended; recovery takes it up at the next start");
         }
         Ok(())

@@ -1,6 +1,12 @@
 //! The audit log: each decision that used the key, and each act of an operator on the status page, is a line
 //! in a hash chain (rule S6).
 //!
+//! Each signature of a private key is a line (`token.mint`, with the key's fingerprint), and each act under a
+//! token that it earned, by whoever asked for it: what makes, changes, ends, hands out or passes on something.
+//! Reads that the daemon does to know what it shows are none: the status of an envelope (`refresh`, and
+//! reconciliation), a sender's user and account, templates, brands. They change nothing, give nobody a document
+//! or a view, and are counted in `countersign_upstream_requests_total`; the token that they use has its line.
+//!
 //! JSON lines. Each line carries its number, the hash of the line before, and its own hash; a line is on
 //! disk before the effect it announces, so the log may name something that then failed, and never misses
 //! something that was done. If it cannot be written, nothing is done.
@@ -15,13 +21,13 @@
 //! start and at the end, and `countersign audit verify` prints it.
 
 pub mod chain;
+pub mod noted;
 mod writer;
 
 use std::{fmt, io, path::Path, sync::Arc};
 
 use crate::clock::SharedClock;
 
-pub mod noted;
 pub use chain::{Broken, Head};
 use writer::Writer;
 
@@ -38,6 +44,10 @@ pub enum Act {
     EnvelopePurge,
     /// A call is passed through.
     Forward,
+    /// A caller asks for a check of a sender.
+    SenderCheck,
+    /// A private key signs an assertion, for an access token.
+    TokenMint,
     /// An operator asks for a check of a sender.
     OperatorCheck,
     /// An operator is let in.
@@ -66,6 +76,8 @@ impl Act {
             Self::OperatorLogin => "operator.login",
             Self::OperatorLogout => "operator.logout",
             Self::PhoneCorrect => "phone.correct",
+            Self::SenderCheck => "sender.check",
+            Self::TokenMint => "token.mint",
             Self::ViewCreate => "view.create",
         }
     }
@@ -120,6 +132,9 @@ pub enum Error {
     /// What is there is not a whole chain.
     #[error("the audit log is broken: {0}")]
     Broken(#[source] Broken),
+    /// What is there is a chain, and not all of it.
+    #[error("{0}")]
+    Cut(#[source] chain::Fault),
     /// Another process writes to it.
     #[error("another process writes to it")]
     InUse,
@@ -132,9 +147,6 @@ pub enum Error {
 }
 
 /// The audit log, or none if it is off. Clones share it.
-    /// What is there is a chain, and not all of it.
-    #[error("{0}")]
-    Cut(#[source] chain::Fault),
 #[derive(Debug, Clone, Default)]
 pub struct Audit {
     writer: Option<Arc<Writer>>,
@@ -153,6 +165,11 @@ impl Audit {
     pub fn open(path: &Path, sync: bool, clock: SharedClock) -> Result<Self, Error> {
         let writer = Writer::start(path, sync, clock)?;
         Ok(Self { writer: Some(Arc::new(writer)), path: Some(path.into()) })
+    }
+
+    /// Whether there is a log.
+    pub const fn is_on(&self) -> bool {
+        self.writer.is_some()
     }
 
     /// Writes a decision down. Act only if this succeeds.

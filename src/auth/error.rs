@@ -164,7 +164,7 @@ impl Error {
             Self::SenderUnknown => "sender_unknown",
             Self::Internal
             | Self::Malformed { .. }
-            | Self::Signing(SignError::Away | SignError::NotHeld)
+            | Self::Signing(SignError::Away | SignError::NotHeld | SignError::Unrecorded)
             | Self::TokenRefused
             | Self::Unavailable { .. }
             | Self::Unreachable(_) => "provider_unavailable",
@@ -241,6 +241,7 @@ impl Error {
                 "Check the app's settings at DocuSign against the sender's settings here."
             }
             Self::SenderUnknown => "Use the name of a [senders.…] section of the settings.",
+            Self::Signing(SignError::Unrecorded) => "Make room for the audit log; the daemon keeps trying.",
             Self::Signing(_) => "Check the device or process that holds the key.",
             Self::TokenRefused => "Nothing to do: a fresh token is being minted.",
             Self::Unavailable { .. } => "Wait; the daemon asks again by itself. See DocuSign's status page.",

@@ -23,6 +23,7 @@ use super::{
     signing_key::{Defect, KeySource},
     token_source::{Minting, TokenSource},
     user_info::AccountChoice,
+    witness::Witnesses,
 };
 use crate::{clock::SharedClock, http_client::HttpClient};
 
@@ -52,6 +53,8 @@ pub struct GrantSource {
     keys: Arc<ArcSwap<KeyRing>>,
     clock: SharedClock,
     offset: Arc<ClockOffset>,
+    name: Arc<str>,
+    witnesses: Witnesses,
 }
 
 impl fmt::Debug for GrantSource {
@@ -69,6 +72,7 @@ impl GrantSource {
         keys: Arc<ArcSwap<KeyRing>>,
         offset: Arc<ClockOffset>,
         clock: SharedClock,
+        (name, witnesses): (Arc<str>, Witnesses),
     ) -> Self {
         let claims = Claims {
             integration_key: sender.integration_key,
@@ -76,7 +80,7 @@ impl GrantSource {
             audience: Arc::clone(server.audience()),
             scopes: sender.scopes.clone(),
         };
-        Self { client, server, claims, keys, clock, offset }
+        Self { client, server, claims, keys, clock, offset, name, witnesses }
     }
 
     async fn try_keys(&self) -> Result<MintedToken, Error> {
@@ -107,6 +111,7 @@ impl GrantSource {
     async fn exchange(&self, signer: &Signer) -> Result<MintedToken, Error> {
         let mut is_retry = false;
         loop {
+            self.witnesses.signs(&self.name, signer.fingerprint()).await.map_err(Error::Signing)?;
             let assertion = Assertion::sign(signer, &self.claims, self.offset.corrected_now()).await;
             let assertion = assertion.map_err(Error::Signing)?;
             let born = self.clock.uptime();

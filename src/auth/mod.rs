@@ -44,6 +44,7 @@ pub mod status;
 pub mod token_cache;
 pub mod token_source;
 pub mod user_info;
+pub mod witness;
 
 pub use self::{
     access_token::AccessToken,
@@ -51,8 +52,8 @@ pub use self::{
     code_grant::CodeGrant,
     error::{Error, Kind},
     impersonation::Impersonation,
-    status::SenderStatus,
     registry::FreshKeys,
+    status::SenderStatus,
     token_cache::Retired,
     token_source::TokenSource,
 };
@@ -74,6 +75,7 @@ use self::{
     signer_process::SignerProcess,
     token_cache::{Miss, Record, Surroundings, TokenCache},
     user_info::AccountChoice,
+    witness::{Witness, Witnesses},
 };
 pub use crate::lifecycle::Spawner;
 use crate::{clock::SharedClock, http_client::HttpClient};
@@ -117,6 +119,7 @@ struct Inner {
     options: Options,
     /// What alone reads key files, if the settings want that.
     signer: Option<SignerProcess>,
+    witnesses: Witnesses,
     generations: Arc<AtomicU64>,
     /// Counts the senders that ever were.
     numbers: AtomicU64,
@@ -159,14 +162,14 @@ struct Sender {
 }
 
 impl Sender {
-    /// The cache, if its token is in use, or was asked for and is being tried for.
-    fn live(&self) -> Option<Arc<TokenCache>> {
-        self.live.load_full().filter(|cache| !cache.is_dropped())
     /// Its keys; none if its tokens come from elsewhere.
     fn ring(&self) -> Option<Arc<KeyRing>> {
         self.keys.as_ref().map(|keys| keys.load_full())
     }
 
+    /// The cache, if its token is in use, or was asked for and is being tried for.
+    fn live(&self) -> Option<Arc<TokenCache>> {
+        self.live.load_full().filter(|cache| !cache.is_dropped())
     }
 }
 
@@ -232,6 +235,7 @@ impl Auth {
             spawner,
             options,
             signer,
+            witnesses: Witnesses::default(),
             generations: Arc::default(),
             numbers: AtomicU64::default(),
             senders: ArcSwap::default(),
@@ -243,6 +247,11 @@ impl Auth {
             closed,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// From now on nothing is signed that this one has not written down (rule S6).
+    pub fn be_witnessed_by(&self, witness: Arc<dyn Witness>) {
+        self.inner.witnesses.set(witness);
     }
 
     /// The authorization code grant, for users who are no senders yet.

@@ -151,6 +151,7 @@ impl Auth {
             Arc::clone(&keys),
             Arc::clone(&self.inner.offset),
             Arc::clone(&self.inner.clock),
+            (Arc::from(name), self.inner.witnesses.clone()),
         );
         let seed = seed_of(self.inner.options.seed, name);
         let retry = Retry::new(exchange, Arc::clone(&self.inner.clock), seed);

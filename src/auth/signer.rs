@@ -71,6 +71,9 @@ pub enum SignError {
     /// The signer process was started again, and the key's file holds another one by now.
     #[error("the key is no longer held")]
     NotHeld,
+    /// It could not be written down beforehand, and then nothing is signed (rule S6).
+    #[error("it cannot be written into the audit log")]
+    Unrecorded,
     /// The signer does not sign such a claim, or not for such a time.
     #[error("the signer refuses the claims or their time; is this machine's clock off by more than a day?")]
     Refused,

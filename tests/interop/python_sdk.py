@@ -519,7 +519,7 @@ class Through(Run):
         refused("through: a bearer that is no caller key", lambda: EnvelopesApi(self.client_with("ey.nonsense"))
                 .list_status_changes(self.account, from_date="2020-01-01"), "unauthenticated", status=401)
         with open(self.daemon.audit) as file:
-            lines = [json.loads(line) for line in file]
+            lines = [line for line in map(json.loads, file) if line["event"] != "token.mint"]
         check("through: each call is a line of the audit log",
               {"POST envelopes", "GET envelopes/{id}/documents/{id}", "POST users/{user}/signatures"}
               <= {line["detail"] for line in lines} and all(line["event"] == "esign.forward" for line in lines), lines)

@@ -168,6 +168,7 @@ async fn s6_what_an_operator_does_is_written_down_first_or_not_done() {
     operator.call(Method::POST, "/admin/logout", &form, &[]).await;
     let text = before + &std::fs::read_to_string(&log).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let lines = lines.filter(|line| line["event"] != "token.mint");
     let said: Vec<_> = lines.map(|line| (line["event"].clone(), line["sender"].clone())).collect();
     let no_sender = serde_json::Value::Null;
     let wanted = [

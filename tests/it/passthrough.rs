@@ -200,7 +200,8 @@ async fn s6_each_passed_call_is_a_line_of_the_audit_log() {
     daemon.get(&format!("{root}/envelopes/{id}/recipients?include_tabs=true")).await;
     daemon.get(&format!("{root}/connect")).await;
     let text = std::fs::read_to_string(&path).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.retain(|line| line["event"] != "token.mint");
     let seen: Vec<_> = lines.iter().map(|line| (line["event"].as_str(), line["detail"].as_str())).collect();
     assert_eq!(
         seen,
