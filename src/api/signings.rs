@@ -22,7 +22,7 @@ use crate::{
     domain::{Draft, LinkId, Phone, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
     esign::PurgeScope,
     objects::{Invalids, duration, parse_create, preflight, show},
-    signing::{Ask, Created, digest},
+    signing::{self, Ask, Created, digest},
     store::Filter,
     telemetry::metrics::IdempotencyResult,
 };
@@ -86,8 +86,10 @@ pub(super) async fn create(
     let sender = draft.sender.clone();
     let ask = Ask { caller: caller.name.clone(), key, request, draft, body, wait };
     if let Some(cap) = caller.daily_signings() {
-        let counted = api.signings.count_create(&ask.caller, ask.key, cap.into()).await;
-        counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+        match api.signings.count_create(&ask.caller, ask.key, cap.into()).await {
+            Err(signing::Error::DailyCap { .. }) if !caller.is_stopped_by_daily_cap() => {}
+            counted => counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?,
+        }
     }
     let outcome = api.signings.create(ask).await;
     api.metrics.idempotency(counted(&outcome));

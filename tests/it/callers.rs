@@ -296,7 +296,7 @@ async fn a_user_of_this_machine_needs_no_key_on_the_unix_socket() {
 
 #[tokio::test]
 async fn rights_on_trial_are_logged_and_counted_and_nothing_is_refused() {
-    let lacking = "senders = []\ntemplates = []\nsms_required = true\nrate = \"2/h\"\n";
+    let lacking = "senders = []\ntemplates = []\nsms_required = true\nrate = \"2/h\"\ndaily_signings = 1\n";
     let missing = ["rate", "return_origin", "sender", "sms", "template"];
     let mut asked = order();
     asked["signers"][0]["return_url"] = json!("https://elsewhere.example/done");

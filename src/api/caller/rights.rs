@@ -78,6 +78,11 @@ impl Caller {
         self.rights.daily_signings
     }
 
+    /// Whether a day's cap that is reached refuses, or would.
+    pub(in crate::api) fn is_stopped_by_daily_cap(&self) -> bool {
+        self.refuses(Right::Rate, "daily_signings")
+    }
+
     /// Counts what a request costs upstream against the caller's share of the hour.
     pub(super) fn spend_share(&self, cost: u64, hourly_limit: u64, now: Timestamp) -> Result<(), Problem> {
         let Some(percent) = self.rights.budget_percent.filter(|_| cost > 0) else { return Ok(()) };
