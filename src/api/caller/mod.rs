@@ -7,6 +7,7 @@
 
 mod rate;
 mod rights;
+mod strangers;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,6 +31,8 @@ use crate::{
     tls::Name,
 };
 
+use strangers::Strangers;
+
 pub use rights::Caller;
 
 /// What every API key begins with.
@@ -39,6 +42,7 @@ const KEY_PREFIX: &[u8] = b"cs_";
 #[derive(Debug, Clone)]
 pub struct Callers {
     table: Arc<ArcSwap<Table>>,
+    strangers: Arc<Strangers>,
     metrics: Arc<Metrics>,
 }
 
@@ -55,7 +59,7 @@ impl Callers {
     /// The callers of the settings, and the issuers whose tokens may stand for them.
     pub fn new(settings: &BTreeMap<String, config::Caller>, issuers: Issuers, metrics: Arc<Metrics>) -> Self {
         let table = Arc::new(ArcSwap::from_pointee(Table::of(settings, issuers, &metrics)));
-        Self { table, metrics }
+        Self { table, strangers: Arc::default(), metrics }
     }
 
     /// Takes up new settings; requests under way keep the rights they came with.
@@ -226,7 +230,9 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let api = Api::from_ref(state);
-        let caller = api.callers.authenticate(&parts.headers, parts.extensions.get::<Peer>()).await?;
+        let peer = parts.extensions.get::<Peer>();
+        let caller = api.callers.authenticate(&parts.headers, peer).await;
+        let caller = caller.inspect_err(|_| api.callers.strangers.refused(peer, api.clock.uptime()))?;
         caller.spend(api.clock.uptime())?;
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         caller.spend_share(cost(&parts.method, path), api.hourly_limit, api.clock.now())?;
