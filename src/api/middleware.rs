@@ -12,6 +12,7 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue};
+use tracing::Instrument as _;
 
 use crate::{
     api::Problem,
@@ -94,9 +95,12 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
     let (context, parent) = Context::enter(traceparent.and_then(|value| value.to_str().ok()));
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().cloned();
-    let answered = std::panic::AssertUnwindSafe(context.scope(next.run(request))).catch_unwind().await;
+    // Of the highest level: what is logged of a request names it and its trace, whatever the level is.
+    let log = tracing::error_span!("request", request.id = ?id, trace.id = context.trace_id());
+    let answer = context.scope(next.run(request)).instrument(log.clone());
+    let answered = std::panic::AssertUnwindSafe(answer).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
-        tracing::error!(request.id = ?id, "a handler panicked");
+        log.in_scope(|| tracing::error!("a handler panicked"));
         let mut response = Response::new(Body::empty());
         *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
         response
@@ -110,11 +114,15 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
     let took = watch.clock.uptime().saturating_sub(began);
     let route = watch.routes.get(path).unwrap_or(&watch.other);
     route.answered(&watch.metrics, status, took.as_secs_f64());
+    if watch.tracer.is_on() || parent.is_some() {
+        // Without a collector of ours it is still a trace of the caller's.
+        watch.metrics.traced(context.trace_id(), took.as_secs_f64(), watch.clock.now());
+    }
     if watch.tracer.is_on() {
         let span = span(&method, path, status, &id, (watch.clock.now(), took));
         watch.tracer.request(context, parent, &span);
     }
-    tracing::debug!(request.id = ?id, trace.id = context.trace_id(), %method, route = path, status, took_ms = took.as_millis(), "answered");
+    tracing::debug!(parent: &log, %method, route = path, status, took_ms = took.as_millis(), "answered");
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }

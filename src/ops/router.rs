@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -14,7 +14,7 @@ use super::{
     admin::{self, Admin},
     health::{Health, Status},
 };
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, OPEN_METRICS};
 
 /// The ops listener's routes; anything else is 404.
 pub fn router(health: Health, metrics: Arc<Metrics>, admin: Admin) -> Router {
@@ -54,7 +54,12 @@ async fn readyz(State(health): State<Health>) -> Response {
     (code, [(header::CACHE_CONTROL, "no-store")], Json(report)).into_response()
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
+/// Prometheus asks for OpenMetrics first, and others for what they know.
+async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accept.contains("application/openmetrics-text") {
+        return ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.render_open()).into_response();
+    }
     let kind = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
     (kind, metrics.render()).into_response()
 }

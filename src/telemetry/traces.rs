@@ -21,6 +21,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 /// Spans that wait to be sent; further ones are dropped.
 const QUEUE_LIMIT: usize = 8_192;
@@ -91,12 +92,14 @@ where
     F: Future,
 {
     let context = Context::current();
-    async move {
+    let work = async move {
         match context {
             Some(context) => context.scope(work).await,
             None => work.await,
         }
-    }
+    };
+    // What is logged of it names the request that began it.
+    work.in_current_span()
 }
 
 fn new_span() -> u64 {

@@ -120,6 +120,7 @@ async fn every_query_of_the_dashboard_gives_something_of_a_demo_under_load() {
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     assert!(empty.is_empty(), "nothing came of:\n{}", empty.join("\n"));
+    an_exemplar_arrives(&demo, &prometheus).await;
     let rules = client.get(format!("{prometheus}/api/v1/rules")).send().await.unwrap().text().await.unwrap();
     let rules: Value = serde_json::from_str(&rules).unwrap();
     let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap().clone();
@@ -128,6 +129,25 @@ async fn every_query_of_the_dashboard_gives_something_of_a_demo_under_load() {
         assert_ne!(rule["health"], "err", "{rule}");
         assert_ne!(rule["state"], "firing", "a demo that is well: {rule}");
     }
+}
+
+/// A call of a caller that traces, until Prometheus has its trace beside a bucket of the durations.
+async fn an_exemplar_arrives(demo: &Value, prometheus: &str) {
+    let (trace, client) = ("4bf92f3577b34da6a3ce929d0e0e4736", http_client());
+    let url =
+        format!("{prometheus}/api/v1/query_exemplars?query=countersign_http_request_duration_seconds_bucket");
+    let mut found = String::new();
+    for _ in 0..100 {
+        let list = client.get(format!("{}/v1/signings", demo["api_url"].as_str().unwrap()));
+        let list = list.bearer_auth(demo["caller_key"].as_str().unwrap());
+        list.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01")).send().await.unwrap();
+        found = client.get(&url).send().await.unwrap().text().await.unwrap();
+        if found.contains(trace) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("no exemplar came: {found}");
 }
 
 /// A Prometheus that scrapes the demo five times a second.
@@ -146,6 +166,7 @@ fn prometheus(folder: &Path, ops: &str) -> (String, Killed) {
         .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
         .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .arg("--enable-feature=exemplar-storage")
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(folder.join("prometheus.log")).unwrap())
         .spawn()

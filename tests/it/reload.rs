@@ -221,3 +221,28 @@ async fn h3_a_changed_list_of_keys_is_taken_up_without_losing_the_token_and_a_ba
     let others = daemon.parts().auth.status("unconsented").unwrap().keys;
     assert_eq!(others.len(), 1, "who has another list keeps it");
 }
+
+#[tokio::test]
+async fn what_is_logged_of_a_request_names_its_trace_whatever_the_level_is() {
+    let edit = |text: String| {
+        let rights = "return_origins = []\nenforcement = \"audit\"";
+        let text = text.replace("return_origins = [\"https://www.example.com\"]", rights);
+        let template = "[templates]\nnda = \"00000000-0000-4000-8000-000000000001\"\n";
+        text.replace("level = \"info\"", "level = \"warn\"") + template
+    };
+    let daemon = Daemon::launch(edit, &[]).await;
+    let asked = order();
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let bearer = HeaderValue::try_from(format!("Bearer {OLD_KEY}")).unwrap();
+    let parent = HeaderValue::try_from(format!("00-{trace}-00f067aa0ba902b7-01")).unwrap();
+    let mut url = daemon.api.clone();
+    url.set_query(Some("dry_run=true"));
+    let request = Request::post(url).authorization(bearer).json(asked.to_string());
+    let request = request.header(http::HeaderName::from_static("traceparent"), parent);
+    daemon.client.send(request).await.unwrap();
+    let is_said = async |daemon: &Daemon| daemon.log().contains("lacks a right");
+    daemon.until("the warning", is_said).await;
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("lacks a right")).unwrap();
+    assert!(line.contains(trace), "{log}");
+}

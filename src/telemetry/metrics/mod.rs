@@ -8,6 +8,7 @@
 
 mod bound;
 mod labels;
+mod open;
 mod process;
 mod senders;
 
@@ -28,6 +29,7 @@ pub use self::{
         AttemptResult, AuthMethod, AuthResult, ConnectResult, Decision, Fact, IdempotencyResult, KeyState,
         LinkKind, MintResult, Outcome, ReturnClaim, Right, SigningStatus, SpanResult, ViewResult, Window,
     },
+    open::CONTENT_TYPE as OPEN_METRICS,
     senders::{KeyReading, SenderReading},
 };
 
@@ -58,6 +60,7 @@ macro_rules! metrics {
             accounts: Mutex<BTreeSet<String>>,
             operation_series: AtomicUsize,
             refusal_series: AtomicUsize,
+            exemplars: open::Exemplars,
             route_series: AtomicUsize,
             hooks: Mutex<Vec<ScrapeHook>>,
             $( $(#[doc = $help])+ $field: $Kind, )+
@@ -80,6 +83,7 @@ macro_rules! metrics {
                     accounts: Mutex::default(),
                     operation_series: AtomicUsize::new(0),
                     refusal_series: AtomicUsize::new(0),
+                    exemplars: open::Exemplars::default(),
                     route_series: AtomicUsize::new(0),
                     hooks: Mutex::default(),
                     $( $field, )+
@@ -176,6 +180,16 @@ impl Metrics {
         let mut text = String::from_utf8(text).unwrap_or_default();
         process::render(&mut text);
         text
+    }
+
+    /// As [`render`](Self::render), in OpenMetrics' text format, with traces of requests beside their durations.
+    pub fn render_open(&self) -> String {
+        self.exemplars.render(&self.render())
+    }
+
+    /// A request of this trace was answered after so long.
+    pub fn traced(&self, trace_id: String, seconds: f64, at: jiff::Timestamp) {
+        self.exemplars.observe(trace_id, seconds, at);
     }
 
     /// So many exchanges with the account server ended since the last call.

@@ -236,3 +236,23 @@ fn f1_refusals_on_every_path_leave_room_for_what_callers_get() {
     assert!(text.contains(shown), "{text}");
     assert_eq!(answered(&text, "api", "401") + answered(&text, "api", "4xx"), 33, "{text}");
 }
+
+#[test]
+fn a_scrape_that_asks_for_open_metrics_gets_a_trace_beside_the_bucket_it_fell_into() {
+    let metrics = Metrics::new(&["system"]);
+    metrics.route("api", "/v1/signings").answered(&metrics, 201, 0.3);
+    let at = "2026-06-01T12:00:00.25Z".parse().unwrap();
+    metrics.traced("4bf92f3577b34da6a3ce929d0e0e4736".to_owned(), 0.3, at);
+    metrics.traced("00000000000000000000000000000001".to_owned(), 99.0, at);
+    let text = metrics.render_open();
+    let line = |line: &str| assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    line("# TYPE countersign_http_requests counter");
+    line("# HELP countersign_http_requests Requests answered.");
+    line("countersign_http_requests_total{listener=\"api\",route=\"/v1/signings\",status=\"201\"} 1");
+    let bucket = "countersign_http_request_duration_seconds_bucket{le=";
+    line(&format!("{bucket}\"0.1\"}} 0"));
+    let trace = "# {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0.3 1780315200.250";
+    line(&format!("{bucket}\"0.5\"}} 1 {trace}"));
+    assert!(text.contains("{le=\"+Inf\"} 1 # {trace_id=\"00000000000000000000000000000001\"} 99 "), "{text}");
+    assert!(text.ends_with("\n# EOF\n") && !text.contains("_total counter"), "{text}");
+}
