@@ -32,13 +32,14 @@
 //! | anchors | in every PDF that comes | found in the text by the vendor's switches; an absent one fails the create | how-to on anchor tabs | [`pdf`] |
 //! | recipient views | `…/views/recipient` | exact match of name, e-mail and client user id; single use, five minutes; only for embedded recipients whose turn it is | SPEC: EnvelopeViews; embedding concepts | [`recipient_views`] |
 //! | signing ceremony | `/Signing/…` | SMS and access code with attempts and lock, adopt and sign, decline, finish later, time-out, the `event` of the return | embedding concepts; support guide on authentication | [`ceremony`] |
-//! | Connect | `…/connect`, and to receivers' URLs | account and envelope configurations, SIM and aggregate messages, HMAC with several keys, retries | platform/webhooks/connect; `connect.schema-v2.json` | [`connect`], [`connect_settings`] |
+//! | Connect | `…/connect`, and to receivers' URLs | account and envelope configurations, one message an event (SIM), HMAC with several keys, retries | platform/webhooks/connect; `connect.schema-v2.json` | [`connect`], [`connect_settings`] |
 //! | limits | every REST call | hourly and burst budgets, their headers and errors; polling; 35 MB a request | esign101/rules-and-limits | [`limits`] |
 //! | bad days | every call and delivery | the faults of [`FaultKind`], by plan or one by one | seen in the field | [`faults`] |
 //! | the judge | `GET /_test/rules` | six rules that a client may break without any call failing | go-live rules, FAQ | [`judge`] |
 //!
-//! How others use it, with plans of faults, and what the judge says of an application on the official SDK:
-//! `deploy/faults/README.md`.
+//! Each endpoint, check, error code, timer and rule with its source: `deploy/faults/EMULATED.md`, which a test holds
+//! against this code. How others use it, with plans of faults, and what the judge says of an application on the
+//! official SDK: `deploy/faults/README.md`.
 //!
 //! # Gaps
 //!

@@ -22,6 +22,7 @@ mod demo_site;
 mod doctor;
 mod documents;
 mod emulated;
+mod emulated_page;
 mod envelope_simulation;
 mod esign;
 mod harness;
