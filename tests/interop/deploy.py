@@ -1,5 +1,7 @@
-"""What deploy/ promises, held against validators: YAML, Kubernetes' own schemas, the Compose specification,
-systemd's rating of the unit, the bill of materials, and our daemon started on each settings file.
+"""What deploy/ promises, held against validators: YAML, Kubernetes' own schemas and kustomize (where there is a
+kubectl: no registry has it under its name), the Compose specification, a linter of Dockerfiles, promtool, what
+Grafana reads of a dashboard, systemd's own reading and rating of the unit, the bill of materials, and our daemon
+and its doctor on each settings file.
 
     python deploy.py PATH_OF_COUNTERSIGN DIRECTORY_WITH_node_modules
 """
@@ -51,6 +53,8 @@ def manifests():
             kinds.setdefault(document["kind"], []).append(document)
             pods = document if document["kind"] == "Deployment" else pods
     check_pods(pods["spec"]["template"]["spec"], kinds)
+    for overlay in (base, DEPLOY / "kubernetes-audit-volume"):
+        kustomized(overlay)
     # A validator that takes anything would have taken all of the above.
     broken = {**pods, "spec": {**pods["spec"], "replica": 1}}
     try:
@@ -59,6 +63,21 @@ def manifests():
     except kubernetes_validate.ValidationError:
         pass
     print(f"ok      {sum(map(len, kinds.values()))} manifests fit Kubernetes {', '.join(KUBERNETES)}")
+
+
+def kustomized(overlay):
+    """The overlay as kubectl builds it: the merged pods hold to what the base's hold to."""
+    if not shutil.which("kubectl"):
+        return print(f"skipped kubectl kustomize {overlay.name}: there is no kubectl")
+    built = list(yaml.safe_load_all(subprocess.check_output(["kubectl", "kustomize", overlay], text=True)))
+    for document in built:
+        kubernetes_validate.validate(document, KUBERNETES[-1], strict=True)
+    pods = next(one for one in built if one["kind"] == "Deployment")["spec"]["template"]["spec"]
+    mounts = [mount["mountPath"] for mount in pods["containers"][0]["volumeMounts"]]
+    assert len(mounts) == len(set(mounts)) == 3, mounts
+    volumes = {volume["name"] for volume in pods["volumes"]}
+    assert {mount["name"] for mount in pods["containers"][0]["volumeMounts"]} <= volumes
+    print(f"ok      kubectl builds {overlay.name}")
 
 
 def check_pods(pods, kinds):
@@ -94,7 +113,86 @@ def compose():
     print(f"ok      compose: {', '.join(file['services'])}")
 
 
+def dockerfile():
+    lint = """
+        const {createRequire} = require("module"), {readFileSync} = require("fs");
+        const {validate} = createRequire(process.argv[1] + "/")("dockerfile-utils");
+        const found = text => validate(text).map(one => one.range.start.line + 1 + ": " + one.message);
+        console.log(JSON.stringify([found(readFileSync(process.argv[2], "utf8")), found("FROM a\\nRUNN b\\n")]));
+    """
+    text = subprocess.check_output(["node", "-e", lint, MODULES.resolve(), DEPLOY / "Dockerfile"], text=True)
+    found, control = json.loads(text)
+    assert not found, found
+    assert control, "the linter finds what is no instruction"
+    last = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")[-1]
+    assert last.startswith("scratch\n"), "nothing but what is copied in"
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", last, re.M), "not root, and by number: scratch knows no names"
+    assert not re.search(r"^(RUN|ADD) ", last, re.M)
+    print("ok      the Dockerfile")
+
+
+def prometheus():
+    run("promtool", "check", "config", "--syntax-only", DEPLOY / "compose/prometheus.yml")
+    print("ok      compose/prometheus.yml")
+
+
+def dashboard():
+    """What Grafana wants of a dashboard's file; that its queries find something is another test's matter."""
+    board = json.loads((DEPLOY / "grafana/countersign.json").read_text())
+    assert board["uid"] and board["title"] and board["schemaVersion"] >= 36
+    names = {variable["name"] for variable in board["templating"]["list"]}
+    panels, taken = board["panels"], set()
+    assert len({panel["id"] for panel in panels}) == len(panels), "ids are unique"
+    for panel in panels:
+        place = panel["gridPos"]
+        assert place["w"] > 0 and place["x"] + place["w"] <= 24, f"{panel['title']}: 24 columns"
+        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"])
+                 for y in range(place["y"], place["y"] + place["h"])}
+        assert not cells & taken, f"{panel['title']} lies over another panel"
+        taken |= cells
+        if panel["type"] == "row":
+            continue
+        assert panel["datasource"]["uid"] == "${datasource}" and panel["targets"], panel["title"]
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(set(references)) == len(references), panel["title"]
+        for target in panel["targets"]:
+            used = set(re.findall(r"\$\{?(\w+)", target["expr"])) - {"__rate_interval", "__range", "__interval"}
+            assert used <= names, f"{panel['title']}: {used - names} is no variable"
+    print(f"ok      the dashboard: {len(panels)} panels")
+
+
 def unit():
+    # It names a path that only an installed machine has.
+    with tempfile.TemporaryDirectory() as name:
+        here = pathlib.Path(name) / "countersign.service"
+        text = (DEPLOY / "countersign.service").read_text()
+        here.write_text(text.replace("/usr/bin/countersign", BINARY))
+        read = subprocess.run(["systemd-analyze", "verify", "--man=no", here], capture_output=True, text=True)
+        # A key that it does not know is a line and no failure.
+        assert not read.returncode and not read.stdout + read.stderr, read.stdout + read.stderr
+    # What the daemon asks of the kernel beside what every service does: the isolated signer's filter and locks,
+    # the limits that it sets itself.
+    needed = {"seccomp", "prctl", "prlimit64", "mlockall", "munlockall", "socketpair", "flock", "fdatasync"}
+    missing = needed - allowed_calls(text)
+    assert not missing, f"the unit's filter refuses {missing}"
+    rate()
+
+
+def allowed_calls(text):
+    """The calls of SystemCallFilter=, line by line as systemd.exec(5) reads them: a ~ takes away."""
+    def expanded(name):
+        if not name.startswith("@"):
+            return {name}
+        lines = subprocess.check_output(["systemd-analyze", "syscall-filter", name], text=True).splitlines()[1:]
+        return {call for line in lines if (word := line.strip()) and not word.startswith("#") for call in expanded(word)}
+    allowed = set()
+    for line in re.findall(r"^SystemCallFilter=(.*)$", text, re.M):
+        calls = {call for name in line.lstrip("~").split() for call in expanded(name)}
+        allowed = allowed - calls if line.startswith("~") else allowed | calls
+    return allowed
+
+
+def rate():
     rated = subprocess.run(["systemd-analyze", "security", "--no-pager", "--offline=true", DEPLOY / "countersign.service"],
                            capture_output=True, text=True)
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", rated.stdout)
@@ -105,24 +203,36 @@ def unit():
 
 def settings():
     """Each settings file starts a daemon, once the places of its secrets and its state are ours."""
-    for path in (DEPLOY / "compose/countersign.toml", DEPLOY / "kubernetes/countersign.toml"):
+    shipped = ("deploy/compose/countersign.toml", "deploy/kubernetes/countersign.toml", "config/production.example.toml")
+    for path in (DEPLOY.parent / name for name in shipped):
         with tempfile.TemporaryDirectory() as name:
             directory = pathlib.Path(name)
             run(BINARY, "keygen", "--out", directory)
             (directory / "seal_key").write_text("OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0=")
             (directory / "store_url").write_text(f"sqlite://{directory}/countersign.db")
             (directory / "connect_hmac_key").write_text("a key of Connect")
-            text = path.read_text().replace("/run/secrets/countersign", name)
-            text = re.sub(r'"0\.0\.0\.0:\d+"', '"127.0.0.1:0"', text)
+            # As systemd names what the unit loads.
+            shutil.copy(directory / "private_key.pem", directory / "private_key")
+            for secret in ("private_key", "seal_key", "store_url", "connect_hmac_key"):
+                (directory / secret).chmod(0o600)
+            text = path.read_text().replace("/run/secrets/countersign", name).replace("/var/lib/countersign", name)
+            text = re.sub(r'"(0\.0\.0\.0|127\.0\.0\.1):\d+"', '"127.0.0.1:0"', text)
+            # Nobody is asked for anything: the port is closed.
+            text = re.sub(r'environment = "\w+"', 'environment = "emulator"\noauth_url = "http://127.0.0.1:9"', text)
             (directory / "countersign.toml").write_text(text)
-            starts(directory, path)
-        print(f"ok      the daemon starts on {path.relative_to(DEPLOY)}")
+            environment = {**os.environ, "CREDENTIALS_DIRECTORY": name}
+            run(BINARY, "doctor", "--offline", "--config", directory / "countersign.toml", env=environment)
+            starts(directory, path, environment)
+            log = directory / "audit.jsonl"
+            assert log.exists(), f"{path}: there is an audit log"
+            run(BINARY, "audit", "verify", log)
+        print(f"ok      the daemon and its doctor start on {path.relative_to(DEPLOY.parent)}")
 
 
-def starts(directory, path):
+def starts(directory, path, environment):
     ready, log = directory / "ready.json", open(directory / "log", "wb")
     daemon = subprocess.Popen([BINARY, "serve", "--config", directory / "countersign.toml", "--ready-file", ready],
-                              stdout=log, stderr=log, cwd=directory)
+                              stdout=log, stderr=log, cwd=directory, env=environment)
     try:
         end = time.monotonic() + 30
         while not ready.exists():
@@ -150,8 +260,8 @@ def materials():
     print(f"ok      the bill of materials: {len(components)} components, CycloneDX 1.5")
 
 
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True)
+def run(*command, **more):
+    done = subprocess.run(command, capture_output=True, text=True, **more)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}")
 
@@ -159,6 +269,12 @@ def run(*command):
 yaml_is_tidy()
 manifests()
 compose()
+dockerfile()
+dashboard()
+if shutil.which("promtool"):
+    prometheus()
+else:
+    print("skipped the settings of Prometheus: there is no promtool")
 if shutil.which("systemd-analyze"):
     unit()
 else:
