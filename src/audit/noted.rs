@@ -22,7 +22,7 @@ pub fn beside(log: &Path) -> PathBuf {
     name.into()
 }
 
-/// What is noted; none if nothing ever was.
+/// What is noted; none if nothing ever was. A power cut may leave the first note made and not filled.
 pub fn read(log: &Path) -> io::Result<Option<Head>> {
     let path = beside(log);
     let text = match fs::read_to_string(&path) {
@@ -31,7 +31,10 @@ pub fn read(log: &Path) -> io::Result<Option<Head>> {
         Err(error) => return Err(error),
     };
     let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()));
-    text.trim_end().parse().map(Some).map_err(wrong)
+    match text.trim_matches(['\0', '\n']) {
+        "" => Ok(None),
+        head => head.parse().map(Some).map_err(wrong),
+    }
 }
 
 /// Notes a head, for good if it is to be synced.

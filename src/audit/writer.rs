@@ -69,7 +69,7 @@ impl Writer {
             path: path.to_owned(),
             file,
             sync,
-            noted: Noted { seq: 0, is_synced: false },
+            noted: Noted { seq: 0, is_synced: false, has_failed: false },
             head,
             shared: Arc::clone(&shared),
             failed: false,
@@ -120,10 +120,11 @@ fn resume(path: &Path, file: &File) -> Result<Head, Error> {
     Ok(head)
 }
 
-/// What the note says.
+/// What the note says, or would if it could be written.
 struct Noted {
     seq: u64,
     is_synced: bool,
+    has_failed: bool,
 }
 
 /// What the thread holds.
@@ -201,16 +202,20 @@ impl Log {
         Ok(())
     }
 
-    /// Notes how far the chain has come. The lines stand, so a note that fails stops nothing.
+    /// Notes how far the chain has come. The lines stand, so a note that fails stops nothing; it is said once, and
+    /// tried again with the next line.
     fn note(&mut self, synced: bool) {
         if self.failed || (self.noted.seq == self.head.seq && (self.noted.is_synced || !synced)) {
             return;
         }
         let lines = if self.sync { Ok(()) } else { self.file.sync_data() };
-        match lines.and_then(|()| noted::write(&self.path, &self.head, synced)) {
-            Ok(()) => self.noted = Noted { seq: self.head.seq, is_synced: synced },
-            Err(error) => tracing::warn!(%error, "how far the audit log has come cannot be noted beside it"),
+        let noted = lines.and_then(|()| noted::write(&self.path, &self.head, synced));
+        if let Err(error) = &noted
+            && !self.noted.has_failed
+        {
+            tracing::warn!(%error, "how far the audit log has come cannot be noted beside it");
         }
+        self.noted = Noted { seq: self.head.seq, is_synced: synced, has_failed: noted.is_err() };
     }
 
     /// Goes on in a new file if the path leads elsewhere now.
@@ -335,8 +340,14 @@ mod tests {
         audit.record(entry()).await.unwrap();
         audit.close().await;
         noted::write(&scratch.file(), &chain::verify(&whole[..], None).unwrap(), false).unwrap();
+        let audit = scratch.open().unwrap();
+        assert_eq!(audit.head().unwrap().seq, 3);
+        audit.close().await;
+        let note = noted::beside(&scratch.file());
+        assert_eq!(fs::metadata(&note).unwrap().permissions().mode() & 0o777, 0o600);
+        // As a power cut may leave the first one.
+        fs::write(note, "").unwrap();
         assert_eq!(scratch.open().unwrap().head().unwrap().seq, 3);
-        assert_eq!(fs::metadata(noted::beside(&scratch.file())).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[tokio::test]

@@ -322,20 +322,3 @@ async fn two_daemons_with_different_settings_on_one_store_say_so_and_what_it_is(
         .until("the difference", async || matches!(said(&third).await, (200, text) if text.contains(differs)))
         .await;
 }
-
-#[tokio::test]
-async fn s5_every_open_file_that_the_administrator_allows_is_taken() {
-    let around = TestDaemon::start().await;
-    let folder = TempDir::new();
-    let store = format!("sqlite://{}", folder.0.join("store.db").display());
-    let settings = write_settings(&folder, "settings.toml", &settings_for(&around, &store));
-    let ready = folder.0.join("ready.json");
-    let mut command = Command::new("sh");
-    let script = "ulimit -Sn 300; ulimit -Hn 5000; exec \"$0\" \"$@\"";
-    command.args(["-c", script, env!("CARGO_BIN_EXE_countersign"), "serve", "--config"]);
-    command.arg(&settings).arg("--ready-file").arg(&ready);
-    let daemon = Served::start(command, ready);
-    let metrics = format!("{}/metrics", daemon.urls().await["ops_url"].as_str().unwrap());
-    let text = http_client().get(metrics).send().await.unwrap().text().await.unwrap();
-    assert!(text.lines().any(|line| line == "process_max_fds 5000"), "{text}");
-}
