@@ -45,12 +45,11 @@ impl Places {
     /// Takes a place, if need be from the body that has been arriving for longest. Waits only while all
     /// are held by bodies that have arrived.
     pub(super) async fn take(&self) -> Place<'_> {
-        let permit = match self.free.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
-                self.cut_oldest();
-                self.free.acquire().await.expect("the places are never closed")
-            }
+        let permit = if let Ok(permit) = self.free.try_acquire() {
+            permit
+        } else {
+            self.cut_oldest();
+            self.free.acquire().await.expect("the places are never closed")
         };
         let mut arriving = self.arriving();
         arriving.last += 1;

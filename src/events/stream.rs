@@ -257,7 +257,7 @@ mod tests {
         fixture.clock.advance(Duration::from_secs(3_600));
         // Of a clock that is a little behind: in order, but no news.
         let mut late = event(signing, 1_001, fixture.clock.now());
-        late.at = late.at - SignedDuration::from_secs(20);
+        late.at -= SignedDuration::from_secs(20);
         fixture.store.add_events(vec![late]).await.unwrap();
         let place = Arc::clone(&fixture.streams.places).try_acquire_owned().unwrap();
         let mut reader = fixture.streams.reader(Some(caller()), None, Start::Now, place);
