@@ -133,6 +133,7 @@ pub const PATHS: &[&str] = &[
     "/v1/signings/{id}/signers/{signer}/views",
     "/v1/signings/{id}/signers/{signer}/links",
     "/v1/signings/{id}/signers/{signer}/phone",
+    "/v1/signings/{id}/signers/{signer}/access_code",
     "/v1/signings/{id}/void",
     "/v1/signings/{id}/refresh",
     "/v1/signings/{id}/purge",
@@ -174,6 +175,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/v1/signings/{id}/signers/{signer}/views", post(signings::view))
         .route("/v1/signings/{id}/signers/{signer}/links", post(signings::link))
         .route("/v1/signings/{id}/signers/{signer}/phone", post(signings::phone))
+        .route("/v1/signings/{id}/signers/{signer}/access_code", post(signings::access_code))
         .route("/v1/signings/{id}/void", post(signings::void))
         .route("/v1/signings/{id}/refresh", post(signings::refresh))
         .route("/v1/signings/{id}/purge", post(signings::purge))

@@ -20,8 +20,8 @@ use crate::{
         streams,
     },
     domain::{Draft, LinkId, Phone, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
-    esign::PurgeScope,
-    objects::{Invalids, duration, parse_create, preflight, show},
+    esign::{NewCheck, PurgeScope},
+    objects::{Invalids, duration, parse_access_code, parse_create, preflight, show},
     signing::{self, Ask, Created, digest},
     store::Filter,
     telemetry::metrics::IdempotencyResult,
@@ -239,7 +239,37 @@ pub(super) async fn phone(
         faults.add("/phone", "phone_invalid", error.to_string());
         faults
     })?;
-    let reset = api.signings.reset_phone(&caller.name, signing_id(&id)?, signer_id(&signer)?, &phone).await;
+    reset(&api, &caller, (&id, &signer), NewCheck::Phone(&phone)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessCodeBody {
+    access_code: String,
+}
+
+/// `POST /v1/signings/{id}/signers/{sid}/access_code`: another code for a signer who is locked by theirs.
+pub(super) async fn access_code(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path((id, signer)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    is_json(request.headers())?;
+    let body = whole_body(request, &api).await?;
+    let body: AccessCodeBody = serde_json::from_slice(&body)
+        .map_err(|_| Problem::new("invalid_request", "the body must be {\"access_code\": \"…\"}"))?;
+    let code = parse_access_code(&body.access_code)?;
+    reset(&api, &caller, (&id, &signer), NewCheck::AccessCode(code.reveal())).await
+}
+
+async fn reset(
+    api: &Api,
+    caller: &Caller,
+    (id, signer): (&str, &str),
+    check: NewCheck<'_>,
+) -> Result<Response, Problem> {
+    let reset = api.signings.reset_check(&caller.name, signing_id(id)?, signer_id(signer)?, check).await;
     let signing = reset.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }

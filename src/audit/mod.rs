@@ -34,6 +34,8 @@ use writer::Writer;
 /// What was decided. The words are part of the log's format and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
+    /// A signer's access code is corrected.
+    AccessCodeCorrect,
     /// An answer of the consent page is taken up, and its code exchanged.
     ConsentTaken,
     /// A signed document is downloaded.
@@ -66,6 +68,7 @@ impl Act {
     /// The word in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AccessCodeCorrect => "access_code.correct",
             Self::ConsentTaken => "consent.take",
             Self::DocumentFetch => "document.fetch",
             Self::EnvelopeCreate => "envelope.create",

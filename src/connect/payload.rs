@@ -19,7 +19,7 @@ use serde::{
 };
 
 use crate::{
-    domain::{EnvelopeFact, EnvelopeId, Fact, Signer, SignerFact, whom},
+    domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, fact, whom},
     store::Digest,
 };
 
@@ -38,6 +38,8 @@ pub struct Message {
     recipient: Option<String>,
     generated_at: Option<String>,
     said: Said,
+    /// Who the signers are, by name and address.
+    named: Vec<(Person, [Private<String>; 2])>,
 }
 
 /// A body that is not JSON of an object.
@@ -104,7 +106,7 @@ impl Message {
     /// the number that it gives is no name that we know. Nothing follows from it but that there is news.
     pub fn is_unclear(&self, signers: &[Signer]) -> bool {
         let Said::Recipient(person, fact) = &self.said else { return false };
-        let has_ended = !matches!(fact, SignerFact::Delivered | SignerFact::Sent);
+        let has_ended = !matches!(fact, SignerFact::Delivered | SignerFact::Resent | SignerFact::Sent);
         has_ended && !person.is_listed && person.find(signers).is_none()
     }
 
@@ -119,11 +121,12 @@ impl Message {
 
     /// The facts, with the recipient ids that we gave.
     pub fn facts(&self, signers: &[Signer]) -> Vec<Fact> {
+        let at = self.generated_at.as_deref().and_then(|text| text.parse().ok());
         let of = |person: &Person, fact: SignerFact| {
             let recipient_id = person.find(signers)?.recipient_id.clone();
-            Some(Fact::Signer { recipient_id, fact })
+            Some(Fact::Signer { recipient_id, fact, at })
         };
-        match &self.said {
+        let mut facts = match &self.said {
             Said::Envelope(fact) => vec![Fact::Envelope(*fact)],
             Said::Everyone(fact, people) => {
                 let of_people = people.iter().filter_map(|(person, fact)| of(person, *fact));
@@ -131,7 +134,11 @@ impl Message {
             }
             Said::Nothing | Said::Unknown => Vec::new(),
             Said::Recipient(person, fact) => of(person, *fact).into_iter().collect(),
+        };
+        if self.said != Said::Unknown {
+            facts.extend(self.named.iter().filter_map(|(person, names)| person.named(names, at, signers)));
         }
+        facts
     }
 
     fn single(read: Body) -> Self {
@@ -145,6 +152,7 @@ impl Message {
         };
         Self {
             event,
+            named: summary.signers().filter_map(Recipient::named).collect(),
             envelope: data.envelope_id.0.or(summary.envelope_id.0).map(EnvelopeId::new),
             recipient: data.recipient_id.0,
             generated_at: read.generated_date_time.0,
@@ -171,6 +179,7 @@ impl Message {
         let event = format!("aggregate-{status}");
         Self {
             event,
+            named: summary.signers().filter_map(Recipient::named).collect(),
             envelope: summary.envelope_id.0.map(EnvelopeId::new),
             recipient: None,
             generated_at: None,
@@ -182,6 +191,25 @@ impl Message {
 impl Person {
     fn find<'a>(&self, signers: &'a [Signer]) -> Option<&'a Signer> {
         whom(signers, self.client_user_id.as_deref(), self.recipient_id.as_deref())
+    }
+
+    /// The fact of who this embedded signer is now, where we need it: the name is another, or they are locked.
+    fn named(
+        &self,
+        [name, email]: &[Private<String>; 2],
+        at: Option<Timestamp>,
+        signers: &[Signer],
+    ) -> Option<Fact> {
+        let signer = self.client_user_id.as_ref().and_then(|_| self.find(signers))?;
+        let person = fact::Person {
+            recipient_id: self.recipient_id.clone(),
+            name: name.clone(),
+            email: email.clone(),
+            at,
+        };
+        person
+            .tells_more_of(signer)
+            .then(|| Fact::Person { recipient_id: signer.recipient_id.clone(), person })
     }
 }
 
@@ -204,8 +232,9 @@ fn recipient_event(what: &str, named: Option<&str>, summary: &Summary) -> Said {
         "completed" => SignerFact::Signed,
         "declined" => SignerFact::Declined,
         "delivered" => SignerFact::Delivered,
+        "resent" => SignerFact::Resent,
         "sent" => SignerFact::Sent,
-        "autoresponded" | "delegate" | "finish-later" | "reassign" | "resent" => return Said::Nothing,
+        "autoresponded" | "delegate" | "finish-later" | "reassign" => return Said::Nothing,
         _ => return Said::Unknown,
     };
     let Some(named) = named else { return Said::Nothing };
@@ -289,9 +318,18 @@ struct Recipient {
     id: Text,
     #[serde(default)]
     status: Text,
+    #[serde(default)]
+    name: Text,
+    #[serde(default)]
+    email: Text,
 }
 
 impl Recipient {
+    fn named(&self) -> Option<(Person, [Private<String>; 2])> {
+        let names = [self.name.0.clone()?, self.email.0.clone()?].map(Private::new);
+        Some((self.person(), names))
+    }
+
     fn is(&self, named: &str) -> bool {
         self.id.0.as_deref() == Some(named)
             || self.guid.0.as_deref().is_some_and(|guid| guid.eq_ignore_ascii_case(named))
@@ -404,7 +442,11 @@ mod tests {
     }
 
     fn of_signer(id: &str, fact: SignerFact) -> Vec<Fact> {
-        vec![Fact::Signer { recipient_id: id.to_owned(), fact }]
+        vec![Fact::Signer {
+            recipient_id: id.to_owned(),
+            fact,
+            at: "2026-02-25T06:13:01.1234567Z".parse().ok(),
+        }]
     }
 
     #[test]
@@ -421,6 +463,7 @@ mod tests {
             ("recipient-completed", of_signer("1", SignerFact::Signed)),
             ("recipient-declined", of_signer("1", SignerFact::Declined)),
             ("recipient-delivered", of_signer("1", SignerFact::Delivered)),
+            ("recipient-resent", of_signer("1", SignerFact::Resent)),
             ("recipient-sent", of_signer("1", SignerFact::Sent)),
             ("recipient-finish-later", Vec::new()),
             ("envelope-corrected", Vec::new()),
@@ -492,6 +535,29 @@ mod tests {
     }
 
     #[test]
+    fn a_message_tells_the_name_that_a_signer_has_now_and_shows_it_to_nobody() {
+        let mut message = sim("recipient-finish-later", Some("1"), 1);
+        let listed = &mut message["data"]["envelopeSummary"]["recipients"]["signers"][0];
+        (listed["name"], listed["email"]) = (json!("Ada Lovelace"), json!("ada@example.com"));
+        assert_eq!(facts(&message), [], "the one that we know");
+        message["data"]["envelopeSummary"]["recipients"]["signers"][0]["name"] = json!("Augusta King");
+        let mut named = signing(2);
+        for fact in parse(&message).facts(&named.signers) {
+            assert_eq!(named.observe(&fact, named.created_at), []);
+        }
+        assert_eq!(named.signers[0].name.reveal(), "Augusta King");
+        // What was said before comes late.
+        let mut late = sim("recipient-delivered", Some("1"), 0);
+        late["data"]["envelopeSummary"]["recipients"]["signers"][0]["name"] = json!("Ada Lovelace");
+        late["data"]["envelopeSummary"]["recipients"]["signers"][0]["email"] = json!("ada@example.com");
+        for fact in parse(&late).facts(&named.signers) {
+            named.observe(&fact, named.created_at);
+        }
+        assert_eq!(named.signers[0].name.reveal(), "Augusta King");
+        assert!(!format!("{:?}", parse(&message)).contains("Augusta"));
+    }
+
+    #[test]
     fn an_envelope_that_ran_out_of_time_has_expired() {
         let mut voided = sim("envelope-voided", None, 1);
         voided["data"]["envelopeSummary"]["voidedReason"] = json!("Envelope has expired.");
@@ -516,9 +582,8 @@ mod tests {
             "status": "completed", "envelopeId": ENVELOPE,
             "recipients": {"signers": [{"recipientId": "1", "status": "completed"}, {"recipientId": "2", "status": "autoresponded"}]},
         });
-        let mut expected = of_signer("1", SignerFact::Signed);
-        expected.push(Fact::Envelope(EnvelopeFact::Completed));
-        assert_eq!(facts(&message), expected);
+        let signed = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed, at: None };
+        assert_eq!(facts(&message), [signed, Fact::Envelope(EnvelopeFact::Completed)]);
         assert_eq!(parse(&message).envelope, Some(EnvelopeId::new(ENVELOPE)));
     }
 

@@ -12,7 +12,8 @@ use crate::{
     connect::Message,
     domain::{
         AccountId, CallerName, Claim, Email, EnvelopeId, EventKind, LastReturn, Mode, Private, SenderName,
-        Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId, signing::Happening,
+        Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId, Upstream,
+        signing::Happening,
     },
     signing::result,
 };
@@ -38,6 +39,7 @@ pub(super) fn signing(signers: u32) -> Signing {
         authenticated_by: None,
         sms_auth: false,
         last_return: None,
+        upstream: Upstream::default(),
     };
     let mut signing = Signing {
         id: SigningId::from_uuid(uuid::Uuid::from_u128(7)),

@@ -3,20 +3,54 @@
 //! Only facts change a status (rule F1). They may come late, twice and in any order; see
 //! [`Signing::observe`](crate::domain::Signing::observe).
 
-use crate::domain::Signer;
+use jiff::Timestamp;
+
+use crate::domain::{Private, Signer};
 
 /// One thing that the upstream said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// About the envelope as a whole.
     Envelope(EnvelopeFact),
+    /// Who one recipient is now, by the recipient id that we gave: moves nothing.
+    Person {
+        /// The recipient id that we gave.
+        recipient_id: String,
+        /// As the upstream has them.
+        person: Person,
+    },
     /// About one recipient, by the recipient id that we gave.
     Signer {
-        /// The recipient id within the envelope.
+        /// The recipient id that we gave.
         recipient_id: String,
         /// What happened to them.
         fact: SignerFact,
+        /// When, by the upstream's clock, if it said so.
+        at: Option<Timestamp>,
     },
+}
+
+/// A recipient as the upstream has them. A signer may change the name while they sign, and from then on a
+/// view must be asked for in the new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The recipient id at the upstream.
+    pub recipient_id: Option<String>,
+    /// The name.
+    pub name: Private<String>,
+    /// The address.
+    pub email: Private<String>,
+    /// Since when at the latest, by the upstream's clock; none: now.
+    pub at: Option<Timestamp>,
+}
+
+impl Person {
+    /// Whether this says something of a signer that is not known, and matters: another name or address; or of
+    /// a locked one the recipient id at the upstream, or of one who may just have been locked.
+    pub fn tells_more_of(&self, signer: &Signer) -> bool {
+        let is_renamed = self.name != signer.name || self.email.reveal() != signer.email.reveal();
+        is_renamed || (signer.role.is_some() && self.recipient_id != signer.upstream.recipient_id)
+    }
 }
 
 /// What happened to an envelope.
@@ -45,8 +79,10 @@ pub enum SignerFact {
     AuthenticationFailed,
     /// They declined.
     Declined,
-    /// They opened the documents.
+    /// They opened the documents, past all identity checks.
     Delivered,
+    /// The sender had it sent to them again, which unlocks an identity check.
+    Resent,
     /// It became their turn.
     Sent,
     /// They signed.

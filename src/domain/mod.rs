@@ -11,6 +11,7 @@ pub mod event;
 pub mod fact;
 pub mod ids;
 pub mod language;
+mod observe;
 pub mod phone;
 pub mod private;
 pub mod signing;
@@ -29,5 +30,5 @@ pub use phone::Phone;
 pub use private::Private;
 pub use signing::{
     AuthenticatedBy, Claim, Failure, LastReturn, LiveView, Mode, Moment, Signer, SignerStatus, Signing,
-    SigningStatus,
+    SigningStatus, Upstream,
 };

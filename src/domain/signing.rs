@@ -5,16 +5,17 @@
 //! signer   waiting → ready → in_session → signed | declined | auth_failed
 //! ```
 //!
-//! Terminal states never move back, whatever comes in whatever order (rule F3). The one way out of
-//! `auth_failed` is a person's decision to reset the check ([`Signing::reset_authentication`]).
+//! How facts move it is in `observe`. Terminal states never move back, whatever comes in
+//! whatever order (rule F3). The one way out of `auth_failed` is that somebody unlocks the check: we
+//! ([`Signing::reset_authentication`]), or a person at the upstream's own console.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use crate::domain::{
-    AccountId, CallerName, Email, EnvelopeFact, EnvelopeId, EventKind, Fact, Private, SenderName, SignerFact,
-    SignerId, SigningId, TransactionId,
+    AccountId, CallerName, Email, EnvelopeId, EventKind, Private, SenderName, SignerId, SigningId,
+    TransactionId,
 };
 
 /// The most moments that a signing's history keeps; the oldest facts matter most, so later ones are dropped.
@@ -119,6 +120,21 @@ pub struct Signer {
     pub sms_auth: bool,
     /// What the browser said when it last came back. A claim, never a fact (rule F1).
     pub last_return: Option<LastReturn>,
+    /// What the upstream has told of them besides.
+    pub upstream: Upstream,
+}
+
+/// What the upstream has told of a signer besides where they stand. Times are by its clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// The recipient id there, once it is certain: a template puts its own in the place of ours.
+    pub recipient_id: Option<String>,
+    /// When the name was last told.
+    pub named_at: Option<Timestamp>,
+    /// When an identity check last failed for good.
+    pub failed_at: Option<Timestamp>,
+    /// When they were last unlocked, or past all checks: a failure before it is over.
+    pub unlocked_at: Option<Timestamp>,
 }
 
 /// How the caller authenticated a person; it goes into the certificate of completion.
@@ -236,7 +252,7 @@ impl SignerStatus {
     }
 
     /// How far along it is; facts only ever raise it.
-    const fn rank(self) -> u8 {
+    pub(super) const fn rank(self) -> u8 {
         match self {
             Self::Waiting => 0,
             Self::Ready => 1,
@@ -426,111 +442,14 @@ impl Signing {
         vec![Happening { kind: EventKind::SigningUncertain, signer: None }]
     }
 
-    /// Takes one fact in, and tells what it changed: nothing, if it is late or came before.
-    pub fn observe(&mut self, fact: &Fact, now: Timestamp) -> Vec<Happening> {
-        match fact {
-            Fact::Envelope(fact) => self.observe_envelope(*fact, now),
-            Fact::Signer { recipient_id, fact } => self.observe_signer(recipient_id, *fact),
-        }
-    }
-
-    /// Unlocks a signer whose identity check failed, once the upstream has been told.
-    pub fn reset_authentication(&mut self, signer: SignerId) -> Vec<Happening> {
-        let open = self.status == SigningStatus::Open;
-        match self.signer_mut(signer) {
-            Some(signer) if open && signer.status == SignerStatus::AuthFailed => {
-                signer.status = SignerStatus::Ready;
-                vec![Happening { kind: EventKind::SignerReady, signer: Some(signer.id) }]
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn observe_envelope(&mut self, fact: EnvelopeFact, now: Timestamp) -> Vec<Happening> {
-        if fact == EnvelopeFact::Purged {
-            return self.purge(now);
-        }
-        if self.status.is_terminal() {
-            return Vec::new();
-        }
-        match fact {
-            // Neither says anything that the signers' own facts do not say better.
-            EnvelopeFact::Delivered | EnvelopeFact::Sent | EnvelopeFact::Purged => Vec::new(),
-            EnvelopeFact::Completed => self.complete(now),
-            EnvelopeFact::Declined => self.end(SigningStatus::Declined, EventKind::SigningDeclined),
-            EnvelopeFact::Expired => self.end(SigningStatus::Expired, EventKind::SigningExpired),
-            EnvelopeFact::Voided => self.end(SigningStatus::Voided, EventKind::SigningVoided),
-        }
-    }
-
-    /// The upstream completes an envelope only when everyone has signed, so their own facts, should
-    /// they still be on the way, are already known.
-    fn complete(&mut self, now: Timestamp) -> Vec<Happening> {
-        let mut happened = Vec::new();
-        for signer in &mut self.signers {
-            if signer.status != SignerStatus::Signed {
-                signer.status = SignerStatus::Signed;
-                happened.push(Happening { kind: EventKind::SignerSigned, signer: Some(signer.id) });
-            }
-        }
-        self.completed_at = Some(now);
-        happened.extend(self.end(SigningStatus::Completed, EventKind::SigningCompleted));
-        happened.push(Happening { kind: EventKind::DocumentAvailable, signer: None });
-        happened
-    }
-
-    fn end(&mut self, status: SigningStatus, kind: EventKind) -> Vec<Happening> {
+    pub(super) fn end(&mut self, status: SigningStatus, kind: EventKind) -> Vec<Happening> {
         self.status = status;
         self.live_view = None;
         vec![Happening { kind, signer: None }]
     }
 
-    fn purge(&mut self, now: Timestamp) -> Vec<Happening> {
-        if self.purged_at.is_some() {
-            return Vec::new();
-        }
-        self.purged_at = Some(now);
-        vec![Happening { kind: EventKind::SigningPurged, signer: None }]
-    }
-
-    fn observe_signer(&mut self, recipient_id: &str, fact: SignerFact) -> Vec<Happening> {
-        // A late fact about a signer still completes the record of a declined or voided envelope, but
-        // nothing about a signer can follow the completion, which implied all of it.
-        if matches!(self.status, SigningStatus::Completed | SigningStatus::Failed) {
-            return Vec::new();
-        }
-        let Some(signer) = self.signers.iter_mut().find(|signer| signer.recipient_id == recipient_id) else {
-            return Vec::new();
-        };
-        let (status, kind) = match fact {
-            SignerFact::AuthenticationFailed => {
-                (SignerStatus::AuthFailed, EventKind::SignerAuthenticationFailed)
-            }
-            SignerFact::Declined => (SignerStatus::Declined, EventKind::SignerDeclined),
-            SignerFact::Delivered => (SignerStatus::InSession, EventKind::SignerSessionStarted),
-            SignerFact::Sent => (SignerStatus::Ready, EventKind::SignerReady),
-            SignerFact::Signed => (SignerStatus::Signed, EventKind::SignerSigned),
-        };
-        // A signature outranks a failed check: the check was reset, and its fact came late.
-        let outranks = status.rank() > signer.status.rank()
-            || (signer.status == SignerStatus::AuthFailed && status == SignerStatus::Signed);
-        if !outranks {
-            return Vec::new();
-        }
-        signer.status = status;
-        let id = signer.id;
-        if status.is_terminal() && self.live_view.as_ref().is_some_and(|view| view.signer == id) {
-            self.live_view = None;
-        }
-        let mut happened = vec![Happening { kind, signer: Some(id) }];
-        if status == SignerStatus::Signed && self.status == SigningStatus::Open {
-            self.pass_turn(&mut happened);
-        }
-        happened
-    }
-
     /// Makes everyone ready who waits for nobody any more.
-    fn pass_turn(&mut self, happened: &mut Vec<Happening>) {
+    pub(super) fn pass_turn(&mut self, happened: &mut Vec<Happening>) {
         let turn = self
             .signers
             .iter()

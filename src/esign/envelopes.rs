@@ -16,6 +16,7 @@ use super::{
 use crate::{
     budget::{Deadline, Now, Operation},
     domain::{Document, EnvelopeId, Phone, Private, TransactionId},
+    http_client,
 };
 
 /// Envelopes in one page of a list; also the most ids that one list takes.
@@ -141,6 +142,24 @@ pub enum PurgeScope {
     DocumentsAndMetadata,
     /// All of it, with names and addresses made unreadable.
     DocumentsMetadataAndRedact,
+}
+
+/// The check that a signer gets in the place of the one they failed.
+#[derive(Debug, Clone, Copy)]
+pub enum NewCheck<'a> {
+    /// A code they are told, by the caller.
+    AccessCode(&'a str),
+    /// A code that goes to this phone: another number, or the same again.
+    Phone(&'a Phone),
+}
+
+/// A signer was corrected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Corrected {
+    /// When, by the upstream's clock, which gives whole seconds: not before.
+    pub at: Option<Timestamp>,
+    /// The upstream's trace id.
+    pub trace: Option<String>,
 }
 
 impl Client {
@@ -368,19 +387,27 @@ impl Client {
         Ok(self.call(acting, call).await?.trace())
     }
 
-    /// Gives a signer another phone, or the same again: either unlocks one whose tries are used up.
-    /// `recipient_id` is the upstream's ([`Recipient::recipient_id`]). Answers with the trace id.
-    pub async fn correct_phone(
+    /// Gives a signer a check anew, which unlocks one whose tries are used up. `recipient_id` is the
+    /// upstream's ([`Recipient::recipient_id`]).
+    pub async fn correct(
         &self,
         acting: &Acting,
         envelope: &EnvelopeId,
         recipient_id: &str,
-        phone: &Phone,
+        check: NewCheck<'_>,
         deadline: Deadline,
-    ) -> Result<Option<String>, Error> {
-        let workflow = self.sms_workflow(acting, deadline).await?;
-        let identity_verification = wire::requests::IdentityVerification::by_phone(&workflow, phone);
-        let signer = wire::requests::CorrectedSigner { recipient_id, identity_verification };
+    ) -> Result<Corrected, Error> {
+        let workflow = match check {
+            NewCheck::AccessCode(_) => None,
+            NewCheck::Phone(phone) => Some((self.sms_workflow(acting, deadline).await?, phone)),
+        };
+        let signer = wire::requests::CorrectedSigner {
+            recipient_id,
+            access_code: if let NewCheck::AccessCode(code) = check { Some(code) } else { None },
+            identity_verification: workflow
+                .as_ref()
+                .map(|(workflow, phone)| wire::requests::IdentityVerification::by_phone(workflow, phone)),
+        };
         let body = wire::json(&wire::requests::Correction { signers: [signer] });
         let mut url = acting.url(["envelopes", envelope.as_str(), "recipients"]);
         // Unlocks; an embedded signer gets no mail by it.
@@ -394,7 +421,7 @@ impl Client {
             .filter_map(|one| one.error_details?.error_code)
             .find(|code| !code.eq_ignore_ascii_case("SUCCESS"));
         match failed {
-            None => Ok(answer.trace()),
+            None => Ok(Corrected { at: http_client::date(&answer.headers), trace: answer.trace() }),
             Some(code) => {
                 let code = super::error::plain_code(&code);
                 let (status, trace) = (answer.status, answer.trace());

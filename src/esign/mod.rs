@@ -40,12 +40,13 @@ pub use self::{
     client::{Client, Deps, Observer, Options},
     documents::{DocumentRef, Download},
     envelopes::{
-        Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewEnvelope, Page, PurgeScope, Since,
+        Corrected, Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewCheck, NewEnvelope, Page,
+        PurgeScope, Since,
     },
     error::{Doubt, Error, Rejection, RejectionKind},
     forward::{ForwardBody, ForwardRequest, Forwarded},
     recipient_views::{View, ViewRequest},
-    seen::{Recipient, Seen},
+    seen::{Recipient, Seen, people},
     signatures::{ImageKind, NewSignature, SignatureImage, StoredSignature},
     templates::{Role, Template},
 };

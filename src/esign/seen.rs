@@ -1,7 +1,9 @@
 //! What was read of an envelope, and the facts that follow (rule F1).
 
+use jiff::Timestamp;
+
 use super::wire;
-use crate::domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, whom};
+use crate::domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, fact::Person, whom};
 
 /// How the vendor begins the reason when time voided an envelope and no person.
 const EXPIRED: &str = "Envelope has expired";
@@ -38,6 +40,8 @@ pub struct Recipient {
     pub email: Private<String>,
     /// What follows about them.
     pub fact: Option<SignerFact>,
+    /// When that came about, if it is a failed check.
+    pub fact_at: Option<Timestamp>,
 }
 
 impl Seen {
@@ -45,16 +49,38 @@ impl Seen {
     pub fn facts(&self, signers: &[Signer]) -> Vec<Fact> {
         let of_signers = self.recipients.iter().filter_map(|recipient| {
             let client_user_id = recipient.client_user_id.as_deref();
-            let ours = whom(signers, client_user_id, Some(&recipient.recipient_id))?;
-            Some(Fact::Signer { recipient_id: ours.recipient_id.clone(), fact: recipient.fact? })
+            let recipient_id =
+                whom(signers, client_user_id, Some(&recipient.recipient_id))?.recipient_id.clone();
+            Some(Fact::Signer { recipient_id, fact: recipient.fact?, at: recipient.fact_at })
         });
-        of_signers.chain(self.facts.iter().map(|fact| Fact::Envelope(*fact))).collect()
+        of_signers
+            .chain(people(&self.recipients, signers))
+            .chain(self.facts.iter().map(|fact| Fact::Envelope(*fact)))
+            .collect()
     }
 
     /// The upstream's record of a signer, by the client user id.
     pub fn recipient(&self, client_user_id: &str) -> Option<&Recipient> {
         self.recipients.iter().find(|recipient| recipient.client_user_id.as_deref() == Some(client_user_id))
     }
+}
+
+/// Who the embedded signers are now, as far as that is not known.
+pub fn people(recipients: &[Recipient], signers: &[Signer]) -> Vec<Fact> {
+    let person = |recipient: &Recipient| {
+        let ours = |signer: &&Signer| recipient.client_user_id.as_deref() == Some(&signer.client_user_id);
+        let signer = signers.iter().find(ours)?;
+        let person = Person {
+            recipient_id: Some(recipient.recipient_id.clone()),
+            name: recipient.name.clone(),
+            email: recipient.email.clone(),
+            at: None,
+        };
+        person
+            .tells_more_of(signer)
+            .then(|| Fact::Person { recipient_id: signer.recipient_id.clone(), person })
+    };
+    recipients.iter().filter_map(person).collect()
 }
 
 /// Reads an envelope; none if it has no id.
@@ -103,11 +129,12 @@ fn has_expired(read: &wire::answers::Envelope) -> bool {
 
 /// Reads a signer; none if it has no id.
 pub(super) fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
-    let has_failed = read.recipient_authentication_status.is_some_and(|status| status.has_failed());
+    let checks = read.recipient_authentication_status.unwrap_or_default();
+    let failure = checks.failure();
     let fact = match read.status.as_deref().unwrap_or_default().to_ascii_lowercase().as_str() {
         "completed" | "signed" => Some(SignerFact::Signed),
         "declined" => Some(SignerFact::Declined),
-        "sent" | "delivered" if has_failed => Some(SignerFact::AuthenticationFailed),
+        "sent" | "delivered" if failure.is_some() => Some(SignerFact::AuthenticationFailed),
         "delivered" => Some(SignerFact::Delivered),
         "sent" => Some(SignerFact::Sent),
         _ => None,
@@ -119,5 +146,8 @@ pub(super) fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
         name: Private::new(read.name.unwrap_or_default()),
         email: Private::new(read.email.unwrap_or_default()),
         fact,
+        fact_at: failure
+            .and_then(wire::answers::CheckResult::at)
+            .filter(|_| fact == Some(SignerFact::AuthenticationFailed)),
     })
 }

@@ -17,6 +17,7 @@ use crate::{
         Anchors, Document, Email, EnvelopeFact, EnvelopeId, Fact, Phone, Private, SenderName, Signer,
         SignerFact, SignerId, SignerStatus, TabKind, TransactionId,
         document::{Anchor, Content},
+        fact::Person,
     },
 };
 
@@ -412,11 +413,20 @@ async fn facts_carry_the_recipient_ids_that_we_gave() {
         authenticated_by: None,
         sms_auth: false,
         last_return: None,
+        upstream: crate::domain::Upstream::default(),
     };
     // The second has the id that the template gave to the first, and is someone else.
     let facts = seen.facts(&[signer("1", "opaque-1"), signer("77", "opaque-2")]);
-    let ada = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed };
-    assert_eq!(facts, [ada.clone(), Fact::Envelope(EnvelopeFact::Completed)]);
+    let recipient_id = || "1".to_owned();
+    let ada = Fact::Signer { recipient_id: recipient_id(), fact: SignerFact::Signed, at: None };
+    let person = Person {
+        recipient_id: Some("77".to_owned()),
+        name: Private::new("Ada L.".to_owned()),
+        email: Private::new("ada@example.com".to_owned()),
+        at: None,
+    };
+    let renamed = Fact::Person { recipient_id: recipient_id(), person };
+    assert_eq!(facts, [ada.clone(), renamed, Fact::Envelope(EnvelopeFact::Completed)]);
     // Without a client user id the number tells, but not of those who fill a role: it is the template's.
     let mut remote = seen;
     remote.recipients[0].client_user_id = None;
@@ -531,11 +541,15 @@ async fn changes_are_sent_and_their_inner_errors_found() {
         .will(Reply::json(200, &result("SUCCESS")))
         .will(Reply::json(200, &result("RECIPIENT_UPDATE_FAILED")));
     let phone = Phone::parse("+447700900123").unwrap();
-    world.client.correct_phone(&acting, &envelope, "77", &phone, world.deadline()).await.unwrap();
-    let error =
-        world.client.correct_phone(&acting, &envelope, "77", &phone, world.deadline()).await.unwrap_err();
+    let correct = async |check| world.client.correct(&acting, &envelope, "77", check, world.deadline()).await;
+    correct(NewCheck::Phone(&phone)).await.unwrap();
+    let error = correct(NewCheck::Phone(&phone)).await.unwrap_err();
     assert_eq!(error.rejection(), Some(RejectionKind::EnvelopeClosed));
     insta::assert_json_snapshot!("correct_phone", world.arrived()[1].json());
+    world.will(Reply::json(200, &result("SUCCESS")));
+    correct(NewCheck::AccessCode("Turing-1936")).await.unwrap();
+    let sent = world.arrived().last().unwrap().json();
+    assert_eq!(sent, json!({"signers": [{"recipientId": "77", "accessCode": "Turing-1936"}]}));
 }
 
 #[tokio::test]

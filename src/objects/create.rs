@@ -195,6 +195,14 @@ const CREATE: Kind = Kind::Object(&[
     ("metadata", false, Kind::Map(&Kind::Text)),
 ]);
 
+/// Reads an access code that is given by itself, as strictly as that of a new signer.
+pub fn parse_access_code(text: &str) -> Result<Private<String>, Invalids> {
+    let mut faults = Invalids::default();
+    let mut reader = Reader { body: &Bytes::new(), templates: &BTreeMap::new(), faults: &mut faults };
+    let code = reader.access_code("", Some(text.into()));
+    code.filter(|_| faults.is_empty()).ok_or(faults)
+}
+
 /// Turns what was read into a draft, noting each fault on the way.
 struct Reader<'r> {
     body: &'r Bytes,

@@ -15,5 +15,5 @@ pub mod invalid;
 pub mod preflight;
 pub mod show;
 
-pub use create::parse_create;
+pub use create::{parse_access_code, parse_create};
 pub use invalid::{Invalid, Invalids};

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::{
     domain::{
         AccountId, CallerName, Draft, Failure, Private, Signer, SignerId, SignerStatus, Signing, SigningId,
-        SigningStatus, TransactionId,
+        SigningStatus, TransactionId, Upstream,
     },
     esign,
     objects::show::{self, ShownLink},
@@ -385,6 +385,7 @@ fn signers(draft: &Draft, now: Timestamp) -> Vec<Signer> {
                 authenticated_by: new.authenticated_by.clone(),
                 sms_auth: new.sms.is_some(),
                 last_return: None,
+                upstream: Upstream::default(),
             }
         })
         .collect()

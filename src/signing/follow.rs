@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     audit::Act,
     domain::{
-        CallerName, Claim, EnvelopeId, EventKind, Fact, LastReturn, Signer, SignerId, Signing, SigningId,
+        CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, Signer, Signing, SigningId,
         SigningStatus, signing::Happening,
     },
     esign,
@@ -112,35 +112,8 @@ impl Signings {
         self.announce(Act::EnvelopeVoid, &signing, envelope.as_str()).await?;
         let trace = self.parts.esign.void(&acting, envelope, reason, self.at_leisure()).await?;
         // The API's own answer is a fact (rule F1).
-        let facts = [Fact::Envelope(crate::domain::EnvelopeFact::Voided)];
+        let facts = [Fact::Envelope(EnvelopeFact::Voided)];
         self.take_in(id, &facts, trace).await
-    }
-
-    /// Gives a signer whose SMS check is locked another number, and unlocks it.
-    pub async fn reset_phone(
-        &self,
-        caller: &CallerName,
-        id: SigningId,
-        signer: SignerId,
-        phone: &crate::domain::Phone,
-    ) -> Result<Signing, Error> {
-        let signing = self.get(caller, id).await?;
-        let person = signing.signer(signer).ok_or(Error::NotFound)?;
-        if signing.status != SigningStatus::Open || !person.sms_auth {
-            return Err(Error::NotReady { status: person.status, signing: signing.status });
-        }
-        let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
-        let acting = self.parts.esign.acting(&signing.sender).await?;
-        self.announce(Act::PhoneCorrect, &signing, &signer.to_string()).await?;
-        self.parts
-            .esign
-            .correct_phone(&acting, envelope, &person.recipient_id, phone, self.at_leisure())
-            .await?;
-        self.change(id, Durability::Synced, |signing, now| {
-            signing.remember(now, "authentication_reset", Some(signer), None);
-            Ok(signing.reset_authentication(signer))
-        })
-        .await
     }
 
     /// A check that is welcome but not necessary: what goes wrong leaves the signing as it is.
@@ -225,4 +198,64 @@ fn is_same_return(last: LastReturn, claim: Claim, now: Timestamp) -> bool {
 
 fn next_check(signing: &Signing) -> Option<Timestamp> {
     signing.checked_at.map(|at| later(at, POLLING_INTERVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{SignerFact, SignerStatus},
+        signing::sample,
+    };
+
+    const fn at(second: i64) -> Timestamp {
+        Timestamp::constant(1_700_000_000 + second, 123_456_700)
+    }
+
+    fn said(signing: &mut Signing, fact: SignerFact, second: Option<i64>) -> Vec<EventKind> {
+        let fact = Fact::Signer { recipient_id: "1".to_owned(), fact, at: second.map(at) };
+        signing.observe(&fact, at(1_000)).into_iter().map(|happening| happening.kind).collect()
+    }
+
+    #[test]
+    fn a_failure_counts_only_if_nothing_unlocked_it_since() {
+        use SignerFact::{AuthenticationFailed, Delivered, Resent, Signed};
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let signer = signing.signers[0].id;
+        assert_eq!(
+            said(&mut signing, AuthenticationFailed, Some(10)),
+            [EventKind::SignerAuthenticationFailed]
+        );
+        assert_eq!(said(&mut signing, Delivered, Some(9)), [], "from before the failure");
+        assert_eq!(said(&mut signing, Delivered, None), [], "nobody knows when");
+        assert_eq!(signing.reset_authentication(signer, at(20)).len(), 1);
+        for late in [Some(10), Some(20), None] {
+            assert_eq!(said(&mut signing, AuthenticationFailed, late), [], "{late:?}");
+        }
+        assert_eq!(
+            said(&mut signing, AuthenticationFailed, Some(30)),
+            [EventKind::SignerAuthenticationFailed]
+        );
+        // At the upstream's own console.
+        assert_eq!(said(&mut signing, Resent, Some(29)), []);
+        assert_eq!(said(&mut signing, Resent, Some(31)), [EventKind::SignerReady]);
+        assert_eq!(said(&mut signing, Resent, Some(31)), []);
+        assert_eq!(
+            said(&mut signing, AuthenticationFailed, Some(40)),
+            [EventKind::SignerAuthenticationFailed]
+        );
+        assert_eq!(said(&mut signing, Delivered, Some(41)), [EventKind::SignerSessionStarted]);
+        assert_eq!(said(&mut signing, AuthenticationFailed, Some(40)), []);
+        assert_eq!(said(&mut signing, Signed, Some(42)).first(), Some(&EventKind::SignerSigned));
+        assert_eq!(signing.signers[0].upstream, crate::domain::Upstream::default());
+    }
+
+    #[test]
+    fn nobody_is_told_after_the_end_that_somebody_may_sign() {
+        for fact in [SignerFact::Sent, SignerFact::Delivered] {
+            let mut signing = sample::signing(SigningStatus::Voided, SignerStatus::Waiting);
+            assert_eq!(said(&mut signing, fact, Some(1)), []);
+            assert_ne!(signing.signers[0].status, SignerStatus::Waiting, "but it is written down");
+        }
+    }
 }

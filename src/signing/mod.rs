@@ -34,6 +34,7 @@ pub(crate) mod sample;
 mod settle;
 mod tickets;
 mod twins;
+mod unlock;
 mod views;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     CallerName, Email, Mode, Private, SenderName, Signer, SignerId, SignerStatus, Signing, SigningId,
-    SigningStatus, TransactionId,
+    SigningStatus, TransactionId, Upstream,
 };
 
 /// One signer, in these states.
@@ -60,5 +60,6 @@ pub(crate) fn person(status: SignerStatus) -> Signer {
         authenticated_by: None,
         sms_auth: false,
         last_return: None,
+        upstream: Upstream::default(),
     }
 }

@@ -12,6 +12,7 @@ use countersign::{
     domain::{
         AccountId, CallerName, Email, EnvelopeId, Event, EventId, EventKind, LinkId, Mode, Private,
         SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId,
+        Upstream,
     },
     store::{
         self, Begun, Change, Durability, Intent, KeptAnswer, Link, Location, Payload, SealKeys, Settings,
@@ -54,6 +55,7 @@ fn signing(now: Timestamp) -> Signing {
             authenticated_by: None,
             sms_auth: true,
             last_return: None,
+            upstream: Upstream::default(),
         }],
         metadata: Private::new(BTreeMap::new()),
         locale: Some("de".into()),

@@ -33,6 +33,7 @@ mod journey;
 mod kills;
 mod large;
 mod listening;
+mod locks;
 mod many;
 mod pairing;
 mod passthrough;

@@ -10,42 +10,42 @@ use crate::harness::{Reply, TestDaemon, order};
 const CLICK: [(&str, &str); 1] = [("sec-fetch-site", "same-origin")];
 
 /// An order with links alone.
-fn unopened() -> Value {
+pub(crate) fn unopened() -> Value {
     let mut order = order();
     order["view"] = json!(false);
     order
 }
 
-fn link_of(made: &Reply, signer: usize) -> String {
+pub(crate) fn link_of(made: &Reply, signer: usize) -> String {
     made.body["signers"][signer]["link"]["url"].as_str().unwrap().to_owned()
 }
 
-fn location(reply: &Reply) -> String {
+pub(crate) fn location(reply: &Reply) -> String {
     assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text);
     reply.headers[header::LOCATION].to_str().unwrap().to_owned()
 }
 
 impl TestDaemon {
-    async fn look(&self, url: &str) -> Reply {
+    pub(crate) async fn look(&self, url: &str) -> Reply {
         self.call(Method::GET, url, None, &[], Vec::new()).await
     }
 
-    async fn click(&self, url: &str) -> Reply {
+    pub(crate) async fn click(&self, url: &str) -> Reply {
         self.call(Method::POST, url, None, &CLICK, Vec::new()).await
     }
 
     /// What the emulator says of a signer.
-    async fn recipient(&self, client_user_id_at: usize) -> Value {
+    pub(crate) async fn recipient(&self, client_user_id_at: usize) -> Value {
         let signers = self.control(Method::GET, "signers", &Value::Null).await;
         signers["signers"][client_user_id_at].clone()
     }
 
-    async fn act(&self, signer: usize, action: &str, given: &Value) -> Value {
+    pub(crate) async fn act(&self, signer: usize, action: &str, given: &Value) -> Value {
         let id = self.recipient(signer).await["id"].as_str().unwrap().to_owned();
         self.control(Method::POST, &format!("signers/{id}/{action}"), given).await
     }
 
-    async fn broke_no_rule(&self) {
+    pub(crate) async fn broke_no_rule(&self) {
         let rules = self.control(Method::GET, "rules", &Value::Null).await;
         assert_eq!(rules["rules"].as_array().map(Vec::len), Some(0), "{rules}");
     }
@@ -116,7 +116,7 @@ async fn l2_a_hundred_clicks_at_once_are_one_live_view() {
 }
 
 /// Where the emulator sends a browser that opens this address.
-async fn location_of(daemon: &TestDaemon, url: &str) -> String {
+pub(crate) async fn location_of(daemon: &TestDaemon, url: &str) -> String {
     let opened = daemon.look(url).await;
     assert!(opened.status.is_redirection(), "{}", opened.text);
     let to = opened.headers[header::LOCATION].to_str().unwrap().to_owned();

@@ -190,19 +190,3 @@ async fn until(stream: &mut reqwest::Response, word: &str) -> String {
     tokio::time::timeout(Duration::from_secs(10), read).await.expect("the stream brings it");
     text
 }
-
-#[tokio::test]
-async fn a_locked_signer_gets_another_number() {
-    let daemon = TestDaemon::start().await;
-    let made = daemon.create("order-1", &order()).await;
-    let path = format!("/v1/signings/{}/signers/{}/phone", made.id(), made.signer());
-    let bad = daemon.post(&path, &json!({"phone": "0151"})).await;
-    assert_eq!((bad.code(), &bad.body["errors"][0]["pointer"]), ("phone_invalid", &json!("/phone")));
-    assert!(!bad.text.contains("0151"));
-    let body = json!({"phone": "+4915187654321"});
-    let foreign = daemon.as_stranger(Method::POST, &path, &body).await;
-    assert_eq!(foreign.status, StatusCode::NOT_FOUND);
-    let reset = daemon.post(&path, &body).await;
-    assert_eq!(reset.status, StatusCode::OK, "{}", reset.text);
-    assert!(!reset.text.contains("87654321"));
-}

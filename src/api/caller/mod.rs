@@ -246,7 +246,8 @@ fn cost(method: &Method, path: &str) -> u64 {
         (&Method::POST, "/v1/signings" | "/v1/senders/{name}/check") => 2,
         (_, "/v1/senders/{name}/esign/{*path}" | "/v1/signings/{id}/documents/{part}") => 1,
         (&Method::POST, path) => {
-            u64::from(["/views", "/void", "/refresh", "/phone"].iter().any(|end| path.ends_with(end)))
+            let asks = ["/views", "/void", "/refresh", "/phone", "/access_code"];
+            u64::from(asks.iter().any(|end| path.ends_with(end)))
         }
         _ => 0,
     }

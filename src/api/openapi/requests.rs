@@ -43,6 +43,7 @@ pub(super) fn schemas() -> Map<String, Value> {
             "description": "What is destroyed besides the documents: tabs and attachments' metadata; names and addresses" })) }),
             ),
         ),
+        ("CorrectAccessCode", closed(&["access_code"], json!({ "access_code": text(1, MAX_ACCESS_CODE) }))),
         ("CorrectPhone", closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
         (
             "CreateWebhookEndpoint",

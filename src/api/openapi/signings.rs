@@ -25,6 +25,7 @@ pub(super) fn paths() -> Map<String, Value> {
         ("/v1/signings/{id}/signers/{signer}/views", json!({ "post": view() })),
         ("/v1/signings/{id}/signers/{signer}/links", json!({ "post": link() })),
         ("/v1/signings/{id}/signers/{signer}/phone", json!({ "post": phone() })),
+        ("/v1/signings/{id}/signers/{signer}/access_code", json!({ "post": access_code() })),
         (
             "/v1/links/{id}",
             json!({ "delete": Operation::new("signings", "revoke_link", "Revokes a link")
@@ -116,6 +117,7 @@ impl Operation {
             .link(status, "view", "create_view", signer())
             .link(status, "link", "create_link", signer())
             .link(status, "phone", "correct_phone", signer())
+            .link(status, "access_code", "correct_access_code", signer())
             .link(status, "timeline", "signing_timeline", id())
             .link(
                 status,
@@ -207,6 +209,16 @@ fn phone() -> Value {
         .body("CorrectPhone", json!({ "phone": "+4915112345678" }))
         .answer(200, "The signing", reference("Signing"))
         .codes(&["phone_invalid", "signer_not_ready"])
+        .codes(&UPSTREAM)
+        .build()
+}
+
+fn access_code() -> Value {
+    of_signer("correct_access_code", "Gives a signer another access code, and unlocks the check")
+        .about("The signer has to be told the new code by a way of your own. What was typed wrong before is forgotten.")
+        .body("CorrectAccessCode", json!({ "access_code": "Turing-1936" }))
+        .answer(200, "The signing", reference("Signing"))
+        .codes(&["signer_not_ready"])
         .codes(&UPSTREAM)
         .build()
 }

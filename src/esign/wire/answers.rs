@@ -58,7 +58,7 @@ answer!(/** Results of identity checks. */ Authentication
         sms_auth_result: CheckResult,
     ]
 );
-answer!(/** The result of one identity check. */ CheckResult texts [status] lists [] parts []);
+answer!(/** The result of one identity check. */ CheckResult texts [status, event_timestamp] lists [] parts []);
 answer!(/** Custom fields. */ CustomFields texts [] lists [text_custom_fields: CustomField] parts []);
 answer!(/** One custom field. */ CustomField texts [name, value] lists [] parts []);
 answer!(/** A list of envelopes. */ Envelopes
@@ -95,18 +95,26 @@ answer!(/** One of them. */ Signature
 );
 
 impl Authentication {
-    /// Whether a check failed for good: the upstream says `Fail` when the tries are used up.
-    pub(in crate::esign) fn has_failed(&self) -> bool {
-        [
+    /// The last check that failed for good, if any: the upstream says `Fail` when the tries are used up.
+    pub(in crate::esign) fn failure(&self) -> Option<&CheckResult> {
+        let has_failed = |result: &&CheckResult| {
+            let status = result.status.as_deref().and_then(|status| status.get(..4));
+            status.is_some_and(|start| start.eq_ignore_ascii_case("fail"))
+        };
+        let results = [
             &self.access_code_result,
             &self.identity_verification_result,
             &self.phone_auth_result,
             &self.sms_auth_result,
-        ]
-        .into_iter()
-        .flatten()
-        .filter_map(|result| result.status.as_deref())
-        .any(|status| status.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("fail")))
+        ];
+        results.into_iter().flatten().filter(has_failed).max_by_key(|result| result.at())
+    }
+}
+
+impl CheckResult {
+    /// When it came about.
+    pub(in crate::esign) fn at(&self) -> Option<Timestamp> {
+        self.event_timestamp.as_deref().and_then(time)
     }
 }
 

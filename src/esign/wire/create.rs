@@ -24,7 +24,7 @@ pub(in crate::esign) const CUSTOM_FIELD: &str = "countersign_id";
 const MAX_SUBJECT: usize = 100;
 
 /// Everything that can happen to an envelope and that we act on (Connect event triggers).
-const EVENTS: [&str; 12] = [
+const EVENTS: [&str; 13] = [
     "envelope-sent",
     "envelope-delivered",
     "envelope-completed",
@@ -36,6 +36,7 @@ const EVENTS: [&str; 12] = [
     "recipient-completed",
     "recipient-declined",
     "recipient-authenticationfailed",
+    "recipient-resent",
     "recipient-finish-later",
 ];
 

@@ -27,7 +27,10 @@ pub(in crate::esign) struct Correction<'a> {
 #[serde(rename_all = "camelCase")]
 pub(in crate::esign) struct CorrectedSigner<'a> {
     pub(in crate::esign) recipient_id: &'a str,
-    pub(in crate::esign) identity_verification: IdentityVerification<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::esign) access_code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::esign) identity_verification: Option<IdentityVerification<'a>>,
 }
 
 /// `identityVerification` of a recipient: a code goes to this phone.

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         AccountId, AuthenticatedBy, CallerName, Claim, Email, EnvelopeId, Failure, LastReturn, LiveView,
         Mode, Moment, Private, SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus,
-        TransactionId, draft::AUTHENTICATION_METHODS,
+        TransactionId, Upstream, draft::AUTHENTICATION_METHODS,
     },
     store::{
         Digest, Error, KeptAnswer, Record, Work,
@@ -130,6 +130,14 @@ struct SignerState<'a> {
     sms_auth: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_return: Option<(Cow<'a, str>, i64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    upstream_id: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    named_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unlocked_at: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -231,6 +239,10 @@ impl<'a> From<&'a Signer> for SignerState<'a> {
             role: cow(signer.role.as_ref()),
             sms_auth: signer.sms_auth,
             last_return: signer.last_return.map(|last| (last.claim.as_str().into(), micros(last.at))),
+            upstream_id: cow(signer.upstream.recipient_id.as_ref()),
+            named_at: signer.upstream.named_at.map(micros),
+            failed_at: signer.upstream.failed_at.map(micros),
+            unlocked_at: signer.upstream.unlocked_at.map(micros),
         }
     }
 }
@@ -341,6 +353,12 @@ impl SignerState<'_> {
             authenticated_by,
             sms_auth: self.sms_auth,
             last_return,
+            upstream: Upstream {
+                recipient_id: self.upstream_id.map(Cow::into_owned),
+                named_at: self.named_at.map(timestamp).transpose()?,
+                failed_at: self.failed_at.map(timestamp).transpose()?,
+                unlocked_at: self.unlocked_at.map(timestamp).transpose()?,
+            },
         })
     }
 }

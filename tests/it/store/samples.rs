@@ -7,7 +7,7 @@ use countersign::{
     domain::{
         AccountId, AuthenticatedBy, CallerName, Claim, DeliveryId, Email, EndpointId, EnvelopeId, Event,
         EventId, EventKind, Failure, LastReturn, LinkId, LiveView, Mode, Moment, Private, SenderName, Signer,
-        SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId,
+        SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId, Upstream,
     },
     store::{Change, Digest, Durability, Endpoint, Inbound, Intent, Link, Payload, Version, Work},
 };
@@ -48,6 +48,7 @@ pub(crate) fn signer(key: &str) -> Signer {
         }),
         sms_auth: true,
         last_return: None,
+        upstream: Upstream::default(),
     }
 }
 
@@ -112,6 +113,12 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
     }];
     signing.completed_at = Some(after(1_000));
     signing.purge_requested_at = Some(after(1_900));
+    signing.signers[0].upstream = Upstream {
+        recipient_id: Some("71".into()),
+        named_at: Some(after(4)),
+        failed_at: Some(after(5)),
+        unlocked_at: Some(after(6)),
+    };
     signing.purged_at = Some(after(2_000));
     signing.signers[0].status = SignerStatus::Signed;
     signing.signers[0].last_return = Some(LastReturn { claim: Claim::SigningComplete, at: after(999) });

@@ -177,7 +177,7 @@ impl Bench {
 
     /// What the upstream pushes about an envelope that is signed.
     async fn hear(&self, number: u64, envelope: &EnvelopeId) {
-        let signer = |fact| Fact::Signer { recipient_id: "1".into(), fact };
+        let signer = |fact| Fact::Signer { recipient_id: "1".into(), fact, at: None };
         let facts = [
             signer(SignerFact::Delivered),
             signer(SignerFact::Signed),

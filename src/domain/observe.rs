@@ -1,0 +1,194 @@
+//! How facts move a signing: late, twice and in any order, to one end (rules F1, F3).
+//!
+//! Most facts only raise a status. A failed identity check is the exception, because it can be undone: there
+//! the times count that the upstream gives, and a failure that is older than the last unlocking is over.
+
+use jiff::Timestamp;
+
+use crate::domain::{
+    Email, EnvelopeFact, EventKind, Fact, Private, Signer, SignerFact, SignerId, SignerStatus, Signing,
+    SigningStatus, fact::Person, signing::Happening,
+};
+
+impl Signing {
+    /// Takes one fact in, and tells what it changed: nothing, if it is late or came before.
+    pub fn observe(&mut self, fact: &Fact, now: Timestamp) -> Vec<Happening> {
+        match fact {
+            Fact::Envelope(fact) => self.observe_envelope(*fact, now),
+            Fact::Person { recipient_id, person } => {
+                self.meet(recipient_id, person, now);
+                Vec::new()
+            }
+            Fact::Signer { recipient_id, fact, at } => self.observe_signer(recipient_id, *fact, *at, now),
+        }
+    }
+
+    /// Unlocks a signer whose identity check failed, once the upstream has been told, which was `at` by its
+    /// clock. What it said of failures before is over.
+    pub fn reset_authentication(&mut self, signer: SignerId, at: Timestamp) -> Vec<Happening> {
+        let open = self.status == SigningStatus::Open;
+        let Some(signer) = self.signer_mut(signer).filter(|signer| open && !signer.is_done()) else {
+            return Vec::new();
+        };
+        signer.upstream.unlocked_at = signer.upstream.unlocked_at.max(Some(kept(at)));
+        if signer.status != SignerStatus::AuthFailed {
+            return Vec::new();
+        }
+        signer.status = SignerStatus::Ready;
+        vec![Happening { kind: EventKind::SignerReady, signer: Some(signer.id) }]
+    }
+
+    /// Takes the name over that a signer has at the upstream now, and of a locked one the recipient id there,
+    /// without which the lock cannot be lifted.
+    fn meet(&mut self, recipient_id: &str, person: &Person, now: Timestamp) {
+        if self.status.is_terminal() {
+            // A purge makes names unreadable.
+            return;
+        }
+        let signer = self.signers.iter_mut().find(|signer| signer.recipient_id == recipient_id);
+        let Some(signer) = signer.filter(|signer| !signer.is_done()) else { return };
+        if signer.status == SignerStatus::AuthFailed && person.recipient_id.is_some() {
+            signer.upstream.recipient_id.clone_from(&person.recipient_id);
+        }
+        let (at, name, email) = (kept(person.at.unwrap_or(now)), person.name.reveal(), person.email.reveal());
+        let is_known = name == signer.name.reveal() && email == signer.email.reveal();
+        let is_old = signer.upstream.named_at.is_some_and(|known| known >= at);
+        if is_known || is_old || name.is_empty() || email.is_empty() {
+            return;
+        }
+        signer.upstream.named_at = Some(at);
+        signer.name = Private::new(name.clone());
+        signer.email = Email::trusted(email.clone());
+    }
+
+    fn observe_envelope(&mut self, fact: EnvelopeFact, now: Timestamp) -> Vec<Happening> {
+        if fact == EnvelopeFact::Purged {
+            return self.purge(now);
+        }
+        if self.status.is_terminal() {
+            return Vec::new();
+        }
+        match fact {
+            // Neither says anything that the signers' own facts do not say better.
+            EnvelopeFact::Delivered | EnvelopeFact::Sent | EnvelopeFact::Purged => Vec::new(),
+            EnvelopeFact::Completed => self.complete(now),
+            EnvelopeFact::Declined => self.end(SigningStatus::Declined, EventKind::SigningDeclined),
+            EnvelopeFact::Expired => self.end(SigningStatus::Expired, EventKind::SigningExpired),
+            EnvelopeFact::Voided => self.end(SigningStatus::Voided, EventKind::SigningVoided),
+        }
+    }
+
+    /// The upstream completes an envelope only when everyone has signed, so their own facts, should
+    /// they still be on the way, are already known.
+    fn complete(&mut self, now: Timestamp) -> Vec<Happening> {
+        let mut happened = Vec::new();
+        for signer in &mut self.signers {
+            if signer.status != SignerStatus::Signed {
+                signer.reach(SignerStatus::Signed);
+                happened.push(Happening { kind: EventKind::SignerSigned, signer: Some(signer.id) });
+            }
+        }
+        self.completed_at = Some(now);
+        happened.extend(self.end(SigningStatus::Completed, EventKind::SigningCompleted));
+        happened.push(Happening { kind: EventKind::DocumentAvailable, signer: None });
+        happened
+    }
+
+    fn purge(&mut self, now: Timestamp) -> Vec<Happening> {
+        if self.purged_at.is_some() {
+            return Vec::new();
+        }
+        self.purged_at = Some(now);
+        vec![Happening { kind: EventKind::SigningPurged, signer: None }]
+    }
+
+    fn observe_signer(
+        &mut self,
+        recipient_id: &str,
+        fact: SignerFact,
+        at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Vec<Happening> {
+        // A late fact about a signer still completes the record of a declined or voided envelope, but
+        // nothing about a signer can follow the completion, which implied all of it.
+        if matches!(self.status, SigningStatus::Completed | SigningStatus::Failed) {
+            return Vec::new();
+        }
+        let Some(signer) = self.signers.iter_mut().find(|signer| signer.recipient_id == recipient_id) else {
+            return Vec::new();
+        };
+        let Some(status) = signer.learn(fact, at.map(kept), now) else { return Vec::new() };
+        signer.reach(status);
+        let id = signer.id;
+        if status.is_terminal() && self.live_view.as_ref().is_some_and(|view| view.signer == id) {
+            self.live_view = None;
+        }
+        let kind = match status {
+            SignerStatus::AuthFailed => EventKind::SignerAuthenticationFailed,
+            SignerStatus::Declined => EventKind::SignerDeclined,
+            SignerStatus::InSession => EventKind::SignerSessionStarted,
+            SignerStatus::Ready | SignerStatus::Waiting => EventKind::SignerReady,
+            SignerStatus::Signed => EventKind::SignerSigned,
+        };
+        if self.status.is_terminal() && matches!(status, SignerStatus::InSession | SignerStatus::Ready) {
+            // It completes the record; but nobody is to be told after the end that somebody may sign.
+            return Vec::new();
+        }
+        let mut happened = vec![Happening { kind, signer: Some(id) }];
+        if status == SignerStatus::Signed && self.status == SigningStatus::Open {
+            self.pass_turn(&mut happened);
+        }
+        happened
+    }
+}
+
+impl Signer {
+    /// Whether they have come to their own end, which no unlocking undoes.
+    pub const fn is_done(&self) -> bool {
+        matches!(self.status, SignerStatus::Declined | SignerStatus::Signed)
+    }
+
+    fn reach(&mut self, status: SignerStatus) {
+        self.status = status;
+        if self.is_done() {
+            // Whoever has ended is neither locked nor unlocked any more, whatever comes late.
+            (self.upstream.failed_at, self.upstream.unlocked_at) = (None, None);
+        }
+    }
+
+    /// Where a fact takes them, if anywhere.
+    fn learn(&mut self, fact: SignerFact, at: Option<Timestamp>, now: Timestamp) -> Option<SignerStatus> {
+        if self.is_done() {
+            return None;
+        }
+        let status = match fact {
+            // Both outrank a failed check: it was reset, and its fact came late.
+            SignerFact::Declined => return Some(SignerStatus::Declined),
+            SignerFact::Signed => return Some(SignerStatus::Signed),
+            SignerFact::AuthenticationFailed => return self.fail(at, now),
+            SignerFact::Delivered => SignerStatus::InSession,
+            SignerFact::Resent | SignerFact::Sent => SignerStatus::Ready,
+        };
+        if fact != SignerFact::Sent {
+            self.upstream.unlocked_at = self.upstream.unlocked_at.max(at);
+        }
+        let is_unlocked = self.status == SignerStatus::AuthFailed
+            && self.upstream.unlocked_at.is_some_and(|at| Some(at) > self.upstream.failed_at);
+        (is_unlocked || (fact != SignerFact::Resent && status.rank() > self.status.rank())).then_some(status)
+    }
+
+    /// A check failed for good, unless it was before the last unlocking. The API tells of a failure as long
+    /// as there is no other result, and perhaps without its time: after an unlocking it cannot count.
+    fn fail(&mut self, at: Option<Timestamp>, now: Timestamp) -> Option<SignerStatus> {
+        let is_over = self.upstream.unlocked_at.is_some_and(|unlocked| at.is_none_or(|at| at <= unlocked));
+        if at.is_some() || !is_over {
+            self.upstream.failed_at = self.upstream.failed_at.max(Some(at.unwrap_or(now)));
+        }
+        (!is_over && self.status != SignerStatus::AuthFailed).then_some(SignerStatus::AuthFailed)
+    }
+}
+
+/// A time as it is stored: what is compared again must not change by being kept.
+fn kept(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}

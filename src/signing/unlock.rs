@@ -1,0 +1,90 @@
+//! Lifting the lock of a signer whose identity check failed for good: with another phone, or another code.
+
+use crate::{
+    audit::Act,
+    budget::Scope,
+    domain::{CallerName, EnvelopeId, Signer, SignerId, Signing, SigningId, SigningStatus},
+    esign::{self, NewCheck},
+    signing::{Error, Signings, create::later},
+    store::Durability,
+};
+
+impl Signings {
+    /// Gives a signer whose check is locked a check anew, and unlocks it.
+    pub async fn reset_check(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        signer: SignerId,
+        check: NewCheck<'_>,
+    ) -> Result<Signing, Error> {
+        let signing = self.get(caller, id).await?;
+        let person = signing.signer(signer).ok_or(Error::NotFound)?;
+        // An access code can be set for anybody; a workflow for phones is part of the envelope, or is not.
+        let (act, is_possible) = match check {
+            NewCheck::AccessCode(_) => (Act::AccessCodeCorrect, true),
+            NewCheck::Phone(_) => (Act::PhoneCorrect, person.sms_auth),
+        };
+        if signing.status != SigningStatus::Open || !is_possible || person.is_done() {
+            return Err(Error::NotReady { status: person.status, signing: signing.status });
+        }
+        let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        let recipient_id = self.upstream_id(&acting, &signing, envelope, person).await?;
+        self.announce(act, &signing, &signer.to_string()).await?;
+        let corrected =
+            self.parts.esign.correct(&acting, envelope, &recipient_id, check, self.at_leisure()).await?;
+        // The upstream gives whole seconds: what failed in the same one failed before.
+        let at = corrected.at.map_or_else(|| self.parts.clock.now(), |at| later(at, SECOND));
+        self.change(id, Durability::Synced, |signing, now| {
+            signing.remember(now, "authentication_reset", Some(signer), corrected.trace.clone());
+            if let Some(signer) = signing.signer_mut(signer) {
+                signer.upstream.recipient_id = Some(recipient_id.clone());
+            }
+            Ok(signing.reset_authentication(signer, at))
+        })
+        .await
+    }
+
+    /// The recipient id that the upstream knows a signer by. Only a template puts its own in the place of
+    /// ours; then it was told with the failure, or is read.
+    async fn upstream_id(
+        &self,
+        acting: &esign::Acting,
+        signing: &Signing,
+        envelope: &EnvelopeId,
+        signer: &Signer,
+    ) -> Result<String, Error> {
+        if signer.role.is_none() {
+            return Ok(signer.recipient_id.clone());
+        }
+        if let Some(known) = &signer.upstream.recipient_id {
+            return Ok(known.clone());
+        }
+        let recipients = self.recipients(acting, envelope).await?;
+        let ours = |recipient: &&esign::Recipient| {
+            recipient.client_user_id.as_deref() == Some(signer.client_user_id.as_str())
+        };
+        let found = recipients.iter().find(ours).map(|recipient| recipient.recipient_id.clone());
+        if found.is_none() {
+            tracing::warn!(signing.id = %signing.id, "a signer is not among the envelope's recipients");
+        }
+        found.ok_or(Error::NotFound)
+    }
+
+    /// Reads an envelope's recipients, if that is allowed again (rule B3).
+    pub(super) async fn recipients(
+        &self,
+        acting: &esign::Acting,
+        envelope: &EnvelopeId,
+    ) -> Result<Vec<esign::Recipient>, Error> {
+        match self.parts.esign.recipients(acting, envelope, self.at_leisure()).await {
+            Err(esign::Error::Limited { scope: Scope::Polling, until, .. }) => {
+                Err(Error::PollingBudget { retry_at: until })
+            }
+            read => Ok(read?),
+        }
+    }
+}
+
+const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
