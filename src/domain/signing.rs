@@ -18,8 +18,12 @@ use crate::domain::{
     TransactionId,
 };
 
-/// The most moments that a signing's history keeps; the oldest facts matter most, so later ones are dropped.
+/// The most moments that a signing's history keeps. Beyond it what repeats gives way, the oldest first.
 pub const MAX_HISTORY: usize = 200;
+
+/// The words of what can happen any number of times, and of which the latest tell enough.
+const REPETITIVE: [&str; 6] =
+    ["checked", "document_fetched", "link_made", "link_revoked", "signer.returned", "view_minted"];
 
 /// Whether signatures bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -403,9 +407,14 @@ impl Signing {
     /// Writes a line of history.
     pub fn remember(&mut self, at: Timestamp, what: &str, signer: Option<SignerId>, trace: Option<String>) {
         let signer = signer.and_then(|id| self.signer(id)).map(|signer| signer.key.clone());
-        if self.history.len() < MAX_HISTORY {
-            self.history.push(Moment { at, what: what.to_owned(), signer, trace, note: None });
+        if self.history.len() >= MAX_HISTORY {
+            let repeats = |moment: &Moment| REPETITIVE.contains(&moment.what.as_str());
+            let of_a_signer = |moment: &Moment| moment.signer.is_some();
+            let oldest = self.history.iter().position(repeats);
+            let oldest = oldest.or_else(|| self.history.iter().position(of_a_signer));
+            self.history.remove(oldest.unwrap_or(0));
         }
+        self.history.push(Moment { at, what: what.to_owned(), signer, trace, note: None });
     }
 
     /// The envelope exists: opens the signing, and tells whose turn it is.

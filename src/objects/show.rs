@@ -436,6 +436,8 @@ fn plain_words(what: &str, signer: Option<&str>, note: Option<&str>) -> String {
         "checked" => "DocuSign was asked for the status.".to_owned(),
         "create_queued" => "DocuSign cannot be reached: the create waits until it can.".to_owned(),
         "document.available" => "The signed documents can be fetched.".to_owned(),
+        "document_fetched" => "A document was fetched from DocuSign.".to_owned(),
+        "expiry_asked" => "The time that the caller gave is over: DocuSign was asked to end it.".to_owned(),
         "found" => "The lost create was looked up, and the envelope was found.".to_owned(),
         "link_made" => format!("A link was made for {who}."),
         "link_revoked" => format!("A link of {who} was revoked."),

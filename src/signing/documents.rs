@@ -213,6 +213,7 @@ impl Signings {
             let what = "it is not as long as was said";
             return Err(esign::Error::BadAnswer { status: 200, what, trace: download.trace }.into());
         }
+        self.jot(signing.id, "document_fetched", None, download.trace).await;
         Ok(Document { content: Arc::new(content), content_type: download.content_type })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     audit::Act,
     domain::{CallerName, EnvelopeFact, Fact, SignerStatus, Signing, SigningId, SigningStatus},
     esign::PurgeScope,
-    signing::{Error, Signings, create::later, settle::backoff, twins},
+    signing::{Error, Signings, create::later, follow::Asked, settle::backoff, twins},
     store::{Durability, Record, Work},
 };
 
@@ -104,7 +104,7 @@ impl Signings {
         match self.parts.esign.void(&acting, envelope, REASON, self.at_leisure()).await {
             Ok(trace) => {
                 let fact = Fact::Envelope(EnvelopeFact::Expired);
-                self.take_in(signing.id, &[fact], trace).await?;
+                self.take_in(signing.id, &[fact], Some(Asked { what: "expiry_asked", trace })).await?;
             }
             // It has ended in another way, and the event is on its way or lost.
             Err(error) if error.rejection().is_some() => {

@@ -22,6 +22,15 @@ pub(super) const POLLING_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// Returns with one claim within this time are one return.
 const SAME_RETURN: SignedDuration = SignedDuration::from_secs(10);
 
+/// A call to the upstream, for the timeline.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// The word for it.
+    pub(super) what: &'static str,
+    /// The upstream's trace id.
+    pub(super) trace: Option<String>,
+}
+
 /// What became of facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
@@ -113,7 +122,7 @@ impl Signings {
         let trace = self.parts.esign.void(&acting, envelope, reason, self.at_leisure()).await?;
         // The API's own answer is a fact (rule F1).
         let facts = [Fact::Envelope(EnvelopeFact::Voided)];
-        self.take_in(id, &facts, trace).await
+        self.take_in(id, &facts, Some(Asked { what: "void_asked", trace })).await
     }
 
     /// A check that is welcome but not necessary: what goes wrong leaves the signing as it is.
@@ -135,12 +144,8 @@ impl Signings {
         let before = self.reserve_check(signing.id).await?;
         match self.ask(signing, envelope).await {
             Ok(seen) => {
-                self.change(signing.id, Durability::Flushed, |signing, now| {
-                    signing.remember(now, "checked", None, seen.trace.clone());
-                    Ok(Vec::new())
-                })
-                .await?;
-                self.take_in(signing.id, &seen.facts(&signing.signers), seen.trace).await
+                let asked = Asked { what: "checked", trace: seen.trace.clone() };
+                self.take_in(signing.id, &seen.facts(&signing.signers), Some(asked)).await
             }
             Err(error) => {
                 if error.never_left() {
@@ -174,18 +179,18 @@ impl Signings {
         Ok(before)
     }
 
+    /// Takes facts in; with what was asked of the upstream to learn them, or to bring them about.
     pub(super) async fn take_in(
         &self,
         id: SigningId,
         facts: &[Fact],
-        trace: Option<String>,
+        asked: Option<Asked>,
     ) -> Result<Signing, Error> {
         self.change(id, Durability::Synced, |signing, now| {
-            let happened: Vec<_> = facts.iter().flat_map(|fact| signing.observe(fact, now)).collect();
-            if let Some(moment) = signing.history.last_mut().filter(|_| !happened.is_empty()) {
-                moment.trace = moment.trace.take().or_else(|| trace.clone());
+            if let Some(Asked { what, trace }) = &asked {
+                signing.remember(now, what, None, trace.clone());
             }
-            Ok(happened)
+            Ok(facts.iter().flat_map(|fact| signing.observe(fact, now)).collect())
         })
         .await
     }
@@ -204,7 +209,7 @@ fn next_check(signing: &Signing) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use crate::{
-        domain::{SignerFact, SignerStatus},
+        domain::{SignerFact, SignerStatus, signing::MAX_HISTORY},
         signing::sample,
     };
 
@@ -257,5 +262,27 @@ mod tests {
             assert_eq!(said(&mut signing, fact, Some(1)), []);
             assert_ne!(signing.signers[0].status, SignerStatus::Waiting, "but it is written down");
         }
+    }
+
+    #[test]
+    fn what_repeats_pushes_nothing_else_out_of_the_history() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let signer = Some(signing.signers[0].id);
+        signing.remember(at(0), "signing.opened", None, None);
+        for second in 1..300 {
+            signing.remember(at(second), "signer.returned", signer, None);
+        }
+        signing.remember(at(300), "signing.completed", None, None);
+        assert_eq!(signing.history.len(), MAX_HISTORY);
+        assert_eq!(signing.history[0].what, "signing.opened");
+        assert_eq!(signing.history.last().unwrap().what, "signing.completed");
+        assert_eq!(signing.history[1].at, at(102), "the oldest went");
+        // Without anything that repeats, the oldest about a signer, and at last the oldest.
+        let mut many = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        many.remember(at(0), "signing.opened", None, None);
+        for second in 1..300 {
+            many.remember(at(second), "signer.ready", signer, None);
+        }
+        assert_eq!((many.history.len(), many.history[0].what.as_str()), (MAX_HISTORY, "signing.opened"));
     }
 }

@@ -234,6 +234,7 @@ impl Signings {
             shown.link.expires_at = Some(shown.link.expires_at.map_or(end, |of_signing| of_signing.min(end)));
         }
         self.parts.store.add_link(shown.link.clone()).await?;
+        self.jot(id, "link_made", Some(signer), None).await;
         Ok(shown)
     }
 
@@ -241,7 +242,11 @@ impl Signings {
     pub async fn revoke_link(&self, caller: &CallerName, id: LinkId) -> Result<(), Error> {
         let link = self.parts.store.link(id).await?.ok_or(Error::NotFound)?;
         self.record_of(caller, link.signing).await?;
-        Ok(self.parts.store.revoke_link(id, self.parts.clock.now()).await?)
+        self.parts.store.revoke_link(id, self.parts.clock.now()).await?;
+        if link.revoked_at.is_none() {
+            self.jot(link.signing, "link_revoked", Some(link.signer), None).await;
+        }
+        Ok(())
     }
 
     /// How many creates are not settled.
@@ -298,6 +303,17 @@ impl Signings {
             }
         }
         Err(Error::Store(crate::store::Error::Conflict))
+    }
+
+    /// Writes a line of history about what is done already: failing to costs the line and nothing else.
+    async fn jot(&self, id: SigningId, what: &str, signer: Option<SignerId>, trace: Option<String>) {
+        let noted = self.change(id, Durability::Flushed, |signing, now| {
+            signing.remember(now, what, signer, trace.clone());
+            Ok(Vec::new())
+        });
+        if let Err(error) = noted.await {
+            tracing::warn!(signing.id = %id, what, %error, "not in the timeline");
+        }
     }
 
     /// Saves a plain change: no answer, no links, the payload as it is.

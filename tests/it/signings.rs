@@ -295,6 +295,44 @@ async fn t11_missing_consent_is_told_and_stores_nothing() {
     assert_eq!(daemon.create("order-1", &order).await.status, StatusCode::CREATED);
 }
 
+#[tokio::test]
+async fn the_timeline_tells_what_was_asked_of_docusign_with_its_trace() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    let links = format!("{path}/signers/{}/links", made.signer());
+    let link = daemon.post(&links, &json!({})).await;
+    let revoke = format!("{}/v1/links/{}", daemon.api, link.id());
+    for _ in 0..2 {
+        let revoked = daemon.call(Method::DELETE, &revoke, Some(CALLER_KEY), &[], Vec::new()).await;
+        assert_eq!(revoked.status, StatusCode::NO_CONTENT);
+    }
+    daemon.post(&format!("{path}/void"), &json!({"reason": "test"})).await;
+    let timeline = daemon.get(&format!("{path}/timeline")).await;
+    let moments = timeline.body["data"].as_array().unwrap();
+    let at = |what: &str| {
+        let found: Vec<_> = moments.iter().enumerate().filter(|(_, moment)| moment["what"] == what).collect();
+        assert_eq!(found.len(), 1, "{what}: {}", timeline.text);
+        (found[0].0, found[0].1["trace"].is_string())
+    };
+    assert!(at("link_made").0 < at("link_revoked").0);
+    let (asked, voided) = (at("void_asked"), at("signing.voided"));
+    assert_eq!((asked.1, voided.1, asked.0 + 1), (true, false, voided.0), "{}", timeline.text);
+
+    let signed = daemon.create("order-2", &order()).await;
+    daemon.sign_all().await;
+    let path = format!("/v1/signings/{}", signed.id());
+    daemon.run_clock("the end", async || daemon.get(&path).await.body["status"] == "completed").await;
+    for _ in 0..2 {
+        let read = daemon.get(&format!("{path}/documents/combined")).await;
+        assert_eq!(read.status, StatusCode::OK);
+    }
+    let timeline = daemon.get(&format!("{path}/timeline")).await;
+    let moments = timeline.body["data"].as_array().unwrap();
+    let fetched: Vec<_> = moments.iter().filter(|moment| moment["what"] == "document_fetched").collect();
+    assert!(fetched.len() == 1 && fetched[0]["trace"].is_string(), "{}", timeline.text);
+}
+
 /// A PDF with the anchor `/sn1/`.
 pub(crate) fn contract() -> Vec<u8> {
     use pdf_writer::{Content, Finish as _, Name, Pdf, Rect, Ref, Str};
