@@ -19,8 +19,8 @@ use crate::{
         senders::with_consent_link,
         streams,
     },
-    domain::{Draft, LinkId, Phone, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
-    esign::{NewCheck, PurgeScope},
+    domain::{Draft, LinkId, Phone, PurgeScope, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
+    esign::NewCheck,
     objects::{Invalids, duration, parse_access_code, parse_create, preflight, show},
     signing::{self, Ask, Created, digest},
     store::Filter,
@@ -401,10 +401,10 @@ pub(super) async fn purge(
     let body = if body.is_empty() { PurgeBody::default() } else { purge_body(&body)? };
     let scope = match body.scope.as_deref() {
         None => PurgeScope::Documents,
-        Some(word) => purge_scope(word).ok_or_else(|| {
+        Some(word) => PurgeScope::parse(word).ok_or_else(|| {
             let mut faults = Invalids::default();
-            faults
-                .wrong("/scope", format!("must be one of {}", PURGE_SCOPES.map(|(word, _)| word).join(", ")));
+            let words = PurgeScope::ALL.map(PurgeScope::as_str).join(", ");
+            faults.wrong("/scope", format!("must be one of {words}"));
             Problem::from(faults)
         })?,
     };
@@ -416,17 +416,6 @@ pub(super) async fn purge(
 fn purge_body(body: &[u8]) -> Result<PurgeBody, Problem> {
     serde_json::from_slice(body)
         .map_err(|_| Problem::new("invalid_request", "the body must be {} or {\"scope\": \"documents\"}"))
-}
-
-/// What a purge may destroy, by our word for it.
-pub(super) const PURGE_SCOPES: [(&str, PurgeScope); 3] = [
-    ("documents", PurgeScope::Documents),
-    ("documents_and_metadata", PurgeScope::DocumentsAndMetadata),
-    ("documents_metadata_and_redact", PurgeScope::DocumentsMetadataAndRedact),
-];
-
-fn purge_scope(word: &str) -> Option<PurgeScope> {
-    PURGE_SCOPES.iter().find(|(known, _)| *known == word).map(|(_, scope)| *scope)
 }
 
 /// `GET /v1/signings/{id}/timeline`.

@@ -68,6 +68,7 @@ pub(super) fn signing(signers: u32) -> Signing {
         completed_at: None,
         expires_at: None,
         purge_requested_at: None,
+        purge_scope: None,
         purged_at: None,
     };
     signing.open(AccountId::new("1"), EnvelopeId::new(ENVELOPE));

@@ -29,6 +29,6 @@ pub use language::Language;
 pub use phone::Phone;
 pub use private::Private;
 pub use signing::{
-    AuthenticatedBy, Claim, Failure, LastReturn, LiveView, Mode, Moment, Signer, SignerStatus, Signing,
-    SigningStatus, Upstream,
+    AuthenticatedBy, Claim, Failure, LastReturn, LiveView, Mode, Moment, PurgeScope, Signer, SignerStatus,
+    Signing, SigningStatus, Upstream,
 };

@@ -91,6 +91,8 @@ pub struct Signing {
     pub expires_at: Option<Timestamp>,
     /// When the caller asked for its documents to be destroyed.
     pub purge_requested_at: Option<Timestamp>,
+    /// How much is to be destroyed with them.
+    pub purge_scope: Option<PurgeScope>,
     /// When its documents were destroyed at the upstream.
     pub purged_at: Option<Timestamp>,
 }
@@ -150,6 +152,37 @@ pub struct AuthenticatedBy {
     pub at: Option<Timestamp>,
     /// The caller's own proof of it.
     pub id: Option<String>,
+}
+
+/// What a purge destroys: the later, the more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PurgeScope {
+    /// The documents.
+    Documents,
+    /// Documents, tabs and attachments' metadata.
+    DocumentsAndMetadata,
+    /// All of it, with names and addresses made unreadable.
+    DocumentsMetadataAndRedact,
+}
+
+impl PurgeScope {
+    /// All of them.
+    pub const ALL: [Self; 3] =
+        [Self::Documents, Self::DocumentsAndMetadata, Self::DocumentsMetadataAndRedact];
+
+    /// The word in our API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Documents => "documents",
+            Self::DocumentsAndMetadata => "documents_and_metadata",
+            Self::DocumentsMetadataAndRedact => "documents_metadata_and_redact",
+        }
+    }
+
+    /// The scope of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == word)
+    }
 }
 
 /// Where a signing stands.

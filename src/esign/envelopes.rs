@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     budget::{Deadline, Now, Operation},
-    domain::{Document, EnvelopeId, Phone, Private, TransactionId},
+    domain::{Document, EnvelopeId, Phone, Private, PurgeScope, TransactionId},
     http_client,
 };
 
@@ -131,17 +131,6 @@ pub struct Page {
     pub seen: Vec<Seen>,
     /// Where the next page starts, if there is one.
     pub next: Option<u64>,
-}
-
-/// What a purge destroys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PurgeScope {
-    /// The documents.
-    Documents,
-    /// Documents, tabs and attachments' metadata.
-    DocumentsAndMetadata,
-    /// All of it, with names and addresses made unreadable.
-    DocumentsMetadataAndRedact,
 }
 
 /// The check that a signer gets in the place of the one they failed.

@@ -40,8 +40,7 @@ pub use self::{
     client::{Client, Deps, Observer, Options},
     documents::{DocumentRef, Download},
     envelopes::{
-        Corrected, Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewCheck, NewEnvelope, Page,
-        PurgeScope, Since,
+        Corrected, Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewCheck, NewEnvelope, Page, Since,
     },
     error::{Doubt, Error, Rejection, RejectionKind},
     forward::{ForwardBody, ForwardRequest, Forwarded},

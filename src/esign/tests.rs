@@ -14,8 +14,8 @@ use crate::{
     budget::{Deadline, Operation, Outcome, Scope},
     clock::Clock as _,
     domain::{
-        Anchors, Document, Email, EnvelopeFact, EnvelopeId, Fact, Phone, Private, SenderName, Signer,
-        SignerFact, SignerId, SignerStatus, TabKind, TransactionId,
+        Anchors, Document, Email, EnvelopeFact, EnvelopeId, Fact, Phone, Private, PurgeScope, SenderName,
+        Signer, SignerFact, SignerId, SignerStatus, TabKind, TransactionId,
         document::{Anchor, Content},
         fact::Person,
     },

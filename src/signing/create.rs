@@ -251,6 +251,7 @@ impl Signings {
             completed_at: None,
             expires_at: draft.expires_in.map(|life| later(now, life)),
             purge_requested_at: None,
+            purge_scope: None,
             purged_at: None,
         };
         signing.remember(now, "asked_for", None, None);

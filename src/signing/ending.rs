@@ -9,8 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
-    domain::{CallerName, EnvelopeFact, Fact, SignerStatus, Signing, SigningId, SigningStatus},
-    esign::PurgeScope,
+    domain::{CallerName, EnvelopeFact, Fact, PurgeScope, SignerStatus, Signing, SigningId, SigningStatus},
     signing::{Error, Signings, create::later, follow::Asked, settle::backoff, twins},
     store::{Durability, Record, Work},
 };
@@ -31,7 +30,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
 impl Signings {
     /// Has the documents of an ended signing destroyed at the upstream. It takes two weeks there; repeating
-    /// it meanwhile is harmless. The end is the event `signing.purged`.
+    /// it meanwhile is harmless, and with a wider scope begins the two weeks anew. The end is the event
+    /// `signing.purged`; after it there is nothing left to widen.
     pub async fn purge(
         &self,
         caller: &CallerName,
@@ -39,8 +39,14 @@ impl Signings {
         scope: PurgeScope,
     ) -> Result<Signing, Error> {
         let signing = self.get(caller, id).await?;
-        if signing.purged_at.is_some() || signing.purge_requested_at.is_some() {
+        // Before scopes were kept, most asked for the least.
+        let asked = signing.purged_at.or(signing.purge_requested_at);
+        let asked = asked.map(|_| signing.purge_scope.unwrap_or(PurgeScope::Documents));
+        if asked.is_some_and(|asked| scope <= asked) {
             return Ok(signing);
+        }
+        if signing.purged_at.is_some() {
+            return Err(Error::Purged);
         }
         match signing.status {
             SigningStatus::Failed => return Err(Error::Closed(signing.status)),
@@ -55,10 +61,10 @@ impl Signings {
         self.announce(Act::EnvelopePurge, &signing, envelope.as_str()).await?;
         let trace = self.parts.esign.purge(&acting, envelope, scope, self.at_leisure()).await?;
         self.retell(id, |signing, now| {
-            if signing.purge_requested_at.is_none() {
-                signing.purge_requested_at = Some(now);
-                signing.remember(now, "purge_asked", None, trace.clone());
-            }
+            // Of two at once, the wider: which of them was the last at the upstream nobody knows.
+            signing.purge_scope = signing.purge_scope.max(Some(scope));
+            signing.purge_requested_at = Some(now);
+            signing.remember(now, "purge_asked", None, trace.clone());
             upkeep(signing)
         })
         .await

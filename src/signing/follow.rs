@@ -10,7 +10,7 @@ use crate::{
         CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, Signer, Signing, SigningId,
         SigningStatus, signing::Happening,
     },
-    esign,
+    esign::{self, RejectionKind},
     signing::{Error, ReturnTarget, Signings, create::later},
     store::Durability,
 };
@@ -119,10 +119,25 @@ impl Signings {
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
         self.announce(Act::EnvelopeVoid, &signing, envelope.as_str()).await?;
-        let trace = self.parts.esign.void(&acting, envelope, reason, self.at_leisure()).await?;
-        // The API's own answer is a fact (rule F1).
-        let facts = [Fact::Envelope(EnvelopeFact::Voided)];
-        self.take_in(id, &facts, Some(Asked { what: "void_asked", trace })).await
+        match self.parts.esign.void(&acting, envelope, reason, self.at_leisure()).await {
+            // The API's own answer is a fact (rule F1).
+            Ok(trace) => {
+                let facts = [Fact::Envelope(EnvelopeFact::Voided)];
+                self.take_in(id, &facts, Some(Asked { what: "void_asked", trace })).await
+            }
+            // Another call may have voided it at the same time, or its end is on its way here.
+            Err(error) if error.rejection() == Some(RejectionKind::EnvelopeClosed) => {
+                let signing = self.get(caller, id).await?;
+                let ended = signing.status.is_terminal();
+                let signing = if ended { signing } else { self.check_once(signing).await };
+                match signing.status {
+                    SigningStatus::Voided => Ok(signing),
+                    closed if closed.is_terminal() => Err(Error::Closed(closed)),
+                    _ => Err(error.into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A check that is welcome but not necessary: what goes wrong leaves the signing as it is.
@@ -132,7 +147,7 @@ impl Signings {
             Ok(signing) => signing,
             Err(Error::PollingBudget { .. }) => signing,
             Err(error) => {
-                tracing::warn!(signing.id = %signing.id, %error, "the check after a return failed");
+                tracing::warn!(signing.id = %signing.id, %error, "a check failed, and leaves the signing as it was");
                 signing
             }
         }

@@ -40,6 +40,7 @@ pub(crate) fn signing(status: SigningStatus, signer: SignerStatus) -> Signing {
         completed_at: None,
         expires_at: None,
         purge_requested_at: None,
+        purge_scope: None,
         purged_at: None,
     }
 }

@@ -69,6 +69,7 @@ fn signing(now: Timestamp) -> Signing {
         completed_at: None,
         expires_at: None,
         purge_requested_at: None,
+        purge_scope: None,
         purged_at: None,
     }
 }

@@ -296,6 +296,40 @@ async fn t11_missing_consent_is_told_and_stores_nothing() {
 }
 
 #[tokio::test]
+async fn two_voids_at_once_are_both_told_that_it_is_voided() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}/void", made.id());
+    let body = json!({"reason": "ordered twice"});
+    let both = futures_util::future::join_all((0..2).map(|_| daemon.post(&path, &body))).await;
+    for one in &both {
+        assert_eq!((one.status.as_u16(), &one.body["status"]), (200, &json!("voided")), "{}", one.text);
+    }
+}
+
+#[tokio::test]
+async fn a_wider_purge_is_asked_for_anew_and_the_same_one_is_not() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let read = format!("/v1/signings/{}", made.id());
+    daemon.post(&format!("{read}/void"), &json!({"reason": "test"})).await;
+    daemon.forget_requests().await;
+    let purge =
+        async |scope: &str| daemon.post(&format!("{read}/purge"), &json!({"scope": scope})).await.status;
+    for (scope, calls) in [
+        ("documents", 1),
+        ("documents", 1),
+        ("documents_and_metadata", 2),
+        ("documents", 2),
+        ("documents_and_metadata", 2),
+        ("documents_metadata_and_redact", 3),
+    ] {
+        assert_eq!(purge(scope).await, StatusCode::ACCEPTED, "{scope}");
+        assert_eq!(daemon.requests().await.len(), calls, "{scope}");
+    }
+}
+
+#[tokio::test]
 async fn the_timeline_tells_what_was_asked_of_docusign_with_its_trace() {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &order()).await;

@@ -4,10 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::{closed, reference, section};
 use crate::{
-    api::signings::PURGE_SCOPES,
     config::EVENT_TYPES,
     domain::{
-        Language,
+        Language, PurgeScope,
         draft::{
             AUTHENTICATION_METHODS, MAX_ACCESS_CODE, MAX_DOCUMENTS, MAX_ENTRIES, MAX_FRAME_ANCESTORS,
             MAX_MESSAGE, MAX_NAME, MAX_RETURN_URL, MAX_SIGNERS, MAX_SUBJECT, MAX_TEXT,
@@ -39,7 +38,7 @@ pub(super) fn schemas() -> Map<String, Value> {
             closed(
                 &[],
                 json!({ "scope": maybe(json!({
-            "enum": PURGE_SCOPES.map(|(word, _)| word), "default": "documents",
+            "enum": PurgeScope::ALL.map(PurgeScope::as_str), "default": "documents",
             "description": "What is destroyed besides the documents: tabs and attachments' metadata; names and addresses" })) }),
             ),
         ),

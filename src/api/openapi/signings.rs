@@ -236,7 +236,8 @@ fn purge() -> Value {
     of_signing("purge_signing", "Has the documents of an ended signing destroyed at DocuSign")
         .about(
             "DocuSign keeps them in a queue for 14 days first. `purge_requested_at` is set at once, `purged_at` \
-             when it has happened, with the event `signing.purged`. Repeating it meanwhile is harmless.",
+             when it has happened, with the event `signing.purged`. Repeating it meanwhile is harmless; with a wider `scope` it \
+             is asked for anew, and its 14 days begin again.",
         )
         .body("PurgeSigning", json!({ "scope": "documents" }))
         .answer(202, "It is in the queue", reference("Signing"))

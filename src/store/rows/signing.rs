@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::{
     domain::{
         AccountId, AuthenticatedBy, CallerName, Claim, Email, EnvelopeId, Failure, LastReturn, LiveView,
-        Mode, Moment, Private, SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus,
-        TransactionId, Upstream, draft::AUTHENTICATION_METHODS,
+        Mode, Moment, Private, PurgeScope, SenderName, Signer, SignerId, SignerStatus, Signing, SigningId,
+        SigningStatus, TransactionId, Upstream, draft::AUTHENTICATION_METHODS,
     },
     store::{
         Digest, Error, KeptAnswer, Record, Work,
@@ -112,6 +112,8 @@ struct State<'a> {
     expires_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     purge_requested_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    purge_scope: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     purged_at: Option<i64>,
 }
@@ -222,6 +224,7 @@ impl<'a> From<&'a Signing> for State<'a> {
             completed_at: signing.completed_at.map(micros),
             expires_at: signing.expires_at.map(micros),
             purge_requested_at: signing.purge_requested_at.map(micros),
+            purge_scope: signing.purge_scope.map(|scope| scope.as_str().into()),
             purged_at: signing.purged_at.map(micros),
         }
     }
@@ -317,6 +320,7 @@ impl State<'_> {
             completed_at: self.completed_at.map(timestamp).transpose()?,
             expires_at: self.expires_at.map(timestamp).transpose()?,
             purge_requested_at: self.purge_requested_at.map(timestamp).transpose()?,
+            purge_scope: self.purge_scope.and_then(|word| PurgeScope::parse(&word)),
             purged_at: self.purged_at.map(timestamp).transpose()?,
         })
     }

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use countersign::{
     domain::{
         AccountId, AuthenticatedBy, CallerName, Claim, DeliveryId, Email, EndpointId, EnvelopeId, Event,
-        EventId, EventKind, Failure, LastReturn, LinkId, LiveView, Mode, Moment, Private, SenderName, Signer,
-        SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId, Upstream,
+        EventId, EventKind, Failure, LastReturn, LinkId, LiveView, Mode, Moment, Private, PurgeScope,
+        SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId,
+        Upstream,
     },
     store::{Change, Digest, Durability, Endpoint, Inbound, Intent, Link, Payload, Version, Work},
 };
@@ -81,6 +82,7 @@ pub(crate) fn signing() -> Signing {
         completed_at: None,
         expires_at: Some(after(1_814_400)),
         purge_requested_at: None,
+        purge_scope: None,
         purged_at: None,
     }
 }
@@ -113,6 +115,7 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
     }];
     signing.completed_at = Some(after(1_000));
     signing.purge_requested_at = Some(after(1_900));
+    signing.purge_scope = Some(PurgeScope::DocumentsAndMetadata);
     signing.signers[0].upstream = Upstream {
         recipient_id: Some("71".into()),
         named_at: Some(after(4)),
