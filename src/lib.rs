@@ -60,7 +60,8 @@
 //! | Call | Warm |
 //! |---|---|
 //! | `POST /v1/signings` with a view | 2: create, view |
-//! | `POST …/views`, or a click on a link | 1 |
+//! | `POST …/views`, or a click on a link | 1; 3 for a signer whose new name no event has told, at most once in 15 minutes |
+//! | `POST …/phone`, `POST …/access_code` | 1; 2 for a template's signer whose recipient id no event has told |
 //! | `GET /v1/signings…`, `…/wait`, `…/timeline` | 0 |
 //! | `POST …/void` | 1 |
 //! | `POST …/refresh`, or a return before its event | 1, at most once in 15 minutes |

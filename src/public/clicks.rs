@@ -60,6 +60,8 @@ pub(super) enum Clicked {
     Moved,
     /// No such signing or signer any more.
     Nothing,
+    /// The signer has another name at the upstream, which can be asked for then.
+    Renamed(Timestamp),
     /// Something that only a person can heal.
     Trouble,
 }
@@ -274,6 +276,8 @@ fn refused(signing: SigningId, error: &Error) -> Clicked {
         Error::NotFound => Clicked::Nothing,
         Error::ViewLive { until } => Clicked::Elsewhere(*until),
         Error::Busy { .. } => Clicked::Later,
+        // Trying again before that time would be refused each time.
+        Error::PollingBudget { retry_at } => Clicked::Renamed(*retry_at),
         Error::Upstream(upstream) => {
             tracing::warn!(signing.id = %signing, code = upstream.code(), "no view for a click");
             if upstream.retryable() { Clicked::Later } else { Clicked::Trouble }
@@ -290,9 +294,13 @@ fn view_result(error: Option<&Error>) -> ViewResult {
         None => ViewResult::Good,
         Some(Error::ViewLive { .. }) => ViewResult::Leased,
         Some(Error::Upstream(upstream)) if !upstream.retryable() => ViewResult::Rejected,
-        Some(Error::Closed(_) | Error::LinkOver | Error::NotFound | Error::NotReady { .. }) => {
-            ViewResult::Rejected
-        }
+        Some(
+            Error::Closed(_)
+            | Error::LinkOver
+            | Error::NotFound
+            | Error::NotReady { .. }
+            | Error::PollingBudget { .. },
+        ) => ViewResult::Rejected,
         Some(_) => ViewResult::Unavailable,
     }
 }

@@ -177,6 +177,7 @@ impl Public {
             Clicked::Later => Page::Unavailable,
             Clicked::Moved => self.page_now(&opened).await,
             Clicked::Nothing => Page::Unknown,
+            Clicked::Renamed(until) => situation::renamed(until, self.parts.given.clock.now()),
             Clicked::Trouble => Page::Trouble,
         };
         let refresh_to = matches!(page, Page::InLine).then(|| request::line(name));

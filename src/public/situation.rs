@@ -53,8 +53,17 @@ fn of_signer(signing: &Signing, signer: &Signer, now: Timestamp) -> Page {
 
 /// The page of a lease that somebody else holds.
 pub(super) fn elsewhere(until: Timestamp, now: Timestamp) -> Page {
+    Page::Elsewhere { minutes: minutes(until, now) }
+}
+
+/// The page of a signer whose new name cannot be asked for before then.
+pub(super) fn renamed(until: Timestamp, now: Timestamp) -> Page {
+    Page::Renamed { minutes: minutes(until, now) }
+}
+
+fn minutes(until: Timestamp, now: Timestamp) -> u64 {
     let seconds = u64::try_from(until.duration_since(now).as_secs()).unwrap_or(0);
-    Page::Elsewhere { minutes: seconds.div_ceil(60).max(1) }
+    seconds.div_ceil(60).max(1)
 }
 
 /// Where a browser that came back goes next.

@@ -115,7 +115,7 @@ impl Signings {
         }
         let at = self.parts.clock.now();
         let link = links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);
-        let minted = self.mint(acting, signing, &created.envelope, signer, link).await;
+        let minted = self.mint(acting, signing, &created.envelope, signer, link, at).await;
         self.count_view(minted.as_ref().err());
         match minted {
             Ok(view) => Some(MintedView { signer: signer.id, url: view.url, at, trace: view.trace }),

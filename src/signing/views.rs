@@ -6,11 +6,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::{
     audit::Act,
     domain::{
-        CallerName, Email, EnvelopeId, LinkId, LiveView, Private, Signer, SignerId, SignerStatus, Signing,
-        SigningId, SigningStatus,
+        CallerName, EnvelopeId, LinkId, LiveView, Signer, SignerId, SignerStatus, Signing, SigningId,
+        SigningStatus,
     },
     esign::{self, RejectionKind, ViewRequest},
     objects::show::ShownView,
@@ -132,7 +134,9 @@ impl Signings {
             None => ViewResult::Good,
             Some(Error::ViewLive { .. }) => ViewResult::Leased,
             Some(Error::Upstream(upstream)) if !upstream.retryable() => ViewResult::Rejected,
-            Some(Error::Closed(_) | Error::NotFound | Error::NotReady { .. }) => ViewResult::Rejected,
+            Some(
+                Error::Closed(_) | Error::NotFound | Error::NotReady { .. } | Error::PollingBudget { .. },
+            ) => ViewResult::Rejected,
             Some(_) => ViewResult::Unavailable,
         });
     }
@@ -146,11 +150,10 @@ impl Signings {
     ) -> Result<ShownView, Error> {
         let signing = self.lease(record, signer, opener).await?;
         let (at, id) = (self.parts.clock.now(), signing.id);
-        match self.mint_with_current_name(&signing, signer, link).await {
-            Ok((view, renamed)) => {
-                let until = later(at, VIEW_LIFE);
-                self.note(id, signer, opener, view.trace.clone(), renamed).await?;
-                Ok(ShownView { signer, url: view.url, expires_at: until })
+        match self.mint_with_current_name(&signing, signer, link, at).await {
+            Ok(view) => {
+                self.note(id, signer, opener, view.trace.clone(), at).await?;
+                Ok(ShownView { signer, url: view.url, expires_at: later(at, VIEW_LIFE) })
             }
             Err(error) => {
                 self.release(id, signer).await?;
@@ -197,57 +200,65 @@ impl Signings {
         signer: SignerId,
         opener: Opener,
         trace: Option<String>,
-        renamed: Option<(String, String)>,
+        minted_at: Timestamp,
     ) -> Result<(), Error> {
         let noted = self.change(id, Durability::Flushed, |signing, now| {
             let clicked = opener == Opener::Click;
-            signing.live_view =
-                Some(LiveView { clicked, signer, minted_at: now, until: later(now, VIEW_LIFE) });
+            let until = later(minted_at, VIEW_LIFE);
+            signing.live_view = Some(LiveView { clicked, signer, minted_at, until });
             signing.remember(now, "view_minted", Some(signer), trace.clone());
-            if let (Some((name, email)), Some(signer)) = (&renamed, signing.signer_mut(signer)) {
-                signer.name = Private::new(name.clone());
-                signer.email = Email::trusted(email.clone());
-            }
             Ok(Vec::new())
         });
         noted.await.map(|_| ())
     }
 
     /// Mints a view. A signer who adopted a signature under another name no longer matches what was
-    /// sent, so after that refusal the current name is read once and tried once.
+    /// sent, so after that refusal the name that they have now is tried once.
     async fn mint_with_current_name(
         &self,
         signing: &Signing,
         signer: SignerId,
         link: Option<LinkId>,
-    ) -> Result<(esign::View, Option<(String, String)>), Error> {
+        at: Timestamp,
+    ) -> Result<esign::View, Error> {
         let signer = signing.signer(signer).ok_or(Error::NotFound)?;
         let envelope = signing
             .envelope
             .as_ref()
             .ok_or(Error::NotReady { status: signer.status, signing: signing.status })?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        match self.mint(&acting, signing, envelope, signer, link).await {
+        match self.mint(&acting, signing, envelope, signer, link, at).await {
             Err(Error::Upstream(error)) if error.rejection() == Some(RejectionKind::RecipientMismatch) => {
-                let recipients = self.parts.esign.recipients(&acting, envelope, self.at_leisure()).await?;
-                let ours = |recipient: &&esign::Recipient| {
-                    recipient.client_user_id.as_deref() == Some(&signer.client_user_id)
-                };
-                let Some(current) = recipients.iter().find(ours) else { return Err(Error::Upstream(error)) };
-                let (name, email) = (current.name.reveal().clone(), current.email.reveal().clone());
-                if name == *signer.name.reveal() && email == signer.email.reveal() {
-                    return Err(Error::Upstream(error));
+                match self.renamed(&acting, signing, envelope, signer).await? {
+                    Some(renamed) => self.mint(&acting, signing, envelope, &renamed, link, at).await,
+                    None => Err(Error::Upstream(error)),
                 }
-                let renamed = Signer {
-                    name: Private::new(name.clone()),
-                    email: Email::trusted(email.clone()),
-                    ..signer.clone()
-                };
-                let view = self.mint(&acting, signing, envelope, &renamed, link).await?;
-                Ok((view, Some((name, email))))
             }
-            other => other.map(|view| (view, None)),
+            other => other,
         }
+    }
+
+    /// The signer under another name than the one that was refused, if they have one: an event has told it
+    /// meanwhile, or else all are read, which is allowed once in a quarter of an hour (rule B3). What was read
+    /// is kept at once, whatever becomes of the view.
+    async fn renamed(
+        &self,
+        acting: &esign::Acting,
+        signing: &Signing,
+        envelope: &EnvelopeId,
+        refused: &Signer,
+    ) -> Result<Option<Signer>, Error> {
+        let other = |signing: &Signing| {
+            let now = signing.signer(refused.id)?;
+            (now.name != refused.name || now.email != refused.email).then(|| now.clone())
+        };
+        let known = self.record(signing.id).await?.signing;
+        if let Some(renamed) = other(&known) {
+            return Ok(Some(renamed));
+        }
+        let recipients = self.recipients(acting, envelope).await?;
+        let read = self.take_in(signing.id, &esign::people(&recipients, &known.signers), None).await?;
+        Ok(other(&read))
     }
 
     /// The one call that mints a view. `link`: what the way back hangs on.
@@ -258,6 +269,7 @@ impl Signings {
         envelope: &EnvelopeId,
         signer: &Signer,
         link: Option<LinkId>,
+        minted_at: Timestamp,
     ) -> Result<esign::View, Error> {
         let return_url = self.return_url(signing.id, signer, link)?;
         self.announce(Act::ViewCreate, signing, &signer.id.to_string()).await?;
@@ -291,7 +303,7 @@ impl Signings {
 }
 
 /// Whether this signer may have a view now.
-fn may_open(signing: &Signing, signer: SignerId, opener: Opener, now: jiff::Timestamp) -> Result<(), Error> {
+fn may_open(signing: &Signing, signer: SignerId, opener: Opener, now: Timestamp) -> Result<(), Error> {
     let person = signing.signer(signer).ok_or(Error::NotFound)?;
     let not_ready = Error::NotReady { status: person.status, signing: signing.status };
     match signing.status {

@@ -13,6 +13,7 @@ mod budgets;
 mod callers;
 mod cli;
 mod codes;
+mod comebacks;
 mod consent;
 mod cores;
 mod daemons;

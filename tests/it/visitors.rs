@@ -382,25 +382,6 @@ async fn several_signers_each_have_a_link_that_works_in_turn() {
 }
 
 #[tokio::test]
-async fn a_signer_who_adopted_another_name_still_gets_a_view() {
-    let daemon = TestDaemon::builder().public().start().await;
-    let made = daemon.create("order-1", &unopened()).await;
-    let link = link_of(&made, 0);
-    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
-    let later = daemon.act(0, "finish_later", &json!({"name": "Augusta Ada King"})).await;
-    assert_eq!(daemon.look(later["redirect_url"].as_str().unwrap()).await.status, StatusCode::OK);
-    daemon.forget_requests().await;
-    assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"));
-    let sent = daemon.requests().await;
-    assert_eq!(sent.len(), 3, "refused, read once, minted: {sent:?}");
-    daemon.act(0, "finish_later", &json!({"name": "Augusta Ada King"})).await;
-    let path = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
-    daemon.forget_requests().await;
-    assert_eq!(daemon.post(&path, &json!({})).await.status, StatusCode::CREATED);
-    assert_eq!(daemon.requests().await.len(), 1, "the new name is kept");
-}
-
-#[tokio::test]
 async fn the_facts_of_a_link_are_for_the_pages_that_were_named_and_change_nothing() {
     let daemon = TestDaemon::builder().public().start().await;
     let mut order = unopened();

@@ -46,6 +46,11 @@ pub enum Page {
     },
     /// The signer's turn: here is the button.
     Ready(Invitation),
+    /// The signer has another name at the upstream, and for so many minutes no view can be made for it.
+    Renamed {
+        /// When to come back.
+        minutes: u64,
+    },
     /// The browser came back without an end, and the signer can go on.
     Resume(Pause),
     /// The link was revoked.
@@ -216,6 +221,7 @@ impl Page {
             | Self::FaxPending
             | Self::Pending { .. }
             | Self::Ready(_)
+            | Self::Renamed { .. }
             | Self::Resume(_)
             | Self::Signed
             | Self::Waiting => StatusCode::OK,
@@ -267,6 +273,7 @@ impl Page {
                 (Tone::Plain, Icon::Pen, t.continue_title, t.continue_body)
             }
             Self::Ready(_) => (Tone::Plain, Icon::Pen, t.ready_title, t.ready_body),
+            Self::Renamed { .. } => (Tone::Warn, Icon::Clock, t.renamed_title, t.renamed_body),
             Self::Resume(pause) => pause.content(t),
             Self::Revoked => (Tone::Plain, Icon::Cross, t.revoked_title, t.revoked_body),
             Self::Signed => (Tone::Good, Icon::Check, t.signed_title, t.signed_body),
@@ -278,7 +285,7 @@ impl Page {
             Self::Waiting => (Tone::Plain, Icon::Clock, t.waiting_title, t.waiting_body),
         };
         let mut body = vec![body.to_owned()];
-        if let Self::Elsewhere { minutes } = self {
+        if let Self::Elsewhere { minutes } | Self::Renamed { minutes } = self {
             body[0] = body[0].replace("{minutes}", &t.minutes(*minutes));
         }
         Content { tone, icon, title: title.to_owned(), body, action: self.action(t) }
@@ -286,7 +293,7 @@ impl Page {
 
     const fn action(&self, t: &'static Texts) -> Action {
         match self {
-            Self::Elsewhere { .. } => Action::Again(t.elsewhere_retry),
+            Self::Elsewhere { .. } | Self::Renamed { .. } => Action::Again(t.elsewhere_retry),
             Self::Ready(Invitation { again: false, .. }) => Action::Mint(t.ready_button),
             Self::Ready(_) | Self::Resume(_) => Action::Mint(t.continue_button),
             Self::Unavailable => Action::Again(t.unavailable_button),

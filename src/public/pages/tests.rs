@@ -22,6 +22,7 @@ fn every_page() -> Vec<Page> {
         Page::Pending { long: true },
         Page::Ready(Invitation::default()),
         Page::Ready(Invitation { again: true, sms: true, refused: true }),
+        Page::Renamed { minutes: 15 },
         Page::Revoked,
         Page::Signed,
         Page::TooMany,

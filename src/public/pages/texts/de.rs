@@ -78,6 +78,8 @@ pub(super) static TEXTS: Texts = Texts {
     ready_button: "Ansehen und unterschreiben",
     reference_label: "Aktenzeichen",
     refreshes: "Diese Seite aktualisiert sich von selbst.",
+    renamed_title: "Sie haben Ihren Namen geändert",
+    renamed_body: "DocuSign führt Sie unter dem Namen, den Sie zuletzt beim Unterschreiben angegeben haben, und nennt ihn uns erst nach einer Weile. Es ist nichts verloren. Bitte benutzen Sie diesen Link in {minutes} noch einmal.",
     resume_cancel_title: "Machen Sie weiter, wann Sie möchten",
     resume_cancel_body: "Was Sie ausgefüllt haben, bleibt erhalten. Sie können jetzt oder später weitermachen.",
     resume_exception_title: "Auf der Unterschriftsseite gab es ein Problem",

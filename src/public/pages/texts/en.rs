@@ -78,6 +78,8 @@ pub(super) static TEXTS: Texts = Texts {
     ready_button: "Review and sign",
     reference_label: "Reference",
     refreshes: "This page refreshes by itself.",
+    renamed_title: "You changed your name",
+    renamed_body: "DocuSign has you under the name that you last signed with, and tells us the new one only after a while. Nothing is lost. Please use this link again in {minutes}.",
     resume_cancel_title: "Finish whenever you like",
     resume_cancel_body: "What you have filled in is kept. You can go on now or later.",
     resume_exception_title: "The signing page had a problem",

@@ -78,6 +78,8 @@ pub(super) static TEXTS: Texts = Texts {
     ready_button: "Revisar y firmar",
     reference_label: "Referencia",
     refreshes: "Esta página se actualiza sola.",
+    renamed_title: "Ha cambiado su nombre",
+    renamed_body: "DocuSign le tiene con el último nombre que usó al firmar y no nos lo comunica hasta pasado un rato. No se ha perdido nada. Vuelva a usar este enlace en {minutes}.",
     resume_cancel_title: "Termine cuando quiera",
     resume_cancel_body: "Lo que ha rellenado se conserva. Puede continuar ahora o más tarde.",
     resume_exception_title: "La página de firma ha tenido un problema",

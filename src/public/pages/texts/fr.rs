@@ -78,6 +78,8 @@ pub(super) static TEXTS: Texts = Texts {
     ready_button: "Lire et signer",
     reference_label: "Référence",
     refreshes: "Cette page s’actualise toute seule.",
+    renamed_title: "Vous avez changé de nom",
+    renamed_body: "DocuSign vous connaît sous le dernier nom utilisé pour signer et ne nous le communique qu’au bout d’un moment. Rien n’est perdu. Veuillez utiliser de nouveau ce lien dans {minutes}.",
     resume_cancel_title: "Terminez quand vous voulez",
     resume_cancel_body: "Ce que vous avez rempli est conservé. Vous pouvez continuer maintenant ou plus tard.",
     resume_exception_title: "La page de signature a rencontré un problème",

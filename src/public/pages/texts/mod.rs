@@ -142,6 +142,8 @@ texts! {
     /// The page loads itself again.
     refreshes,
     /// "Finish later".
+    renamed_title,
+    renamed_body,
     resume_cancel_title,
     resume_cancel_body,
     /// The signing page failed.
