@@ -380,6 +380,16 @@ claims! {
 }
 
 impl Claim {
+    /// Whether the page that the view led to is surely closed. A view that was opened a second time ends
+    /// nothing: the first opening may be at work (rule L2).
+    pub const fn ends_session(self, status: SignerStatus) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::TtlExpired => !matches!(status, SignerStatus::InSession),
+            _ => true,
+        }
+    }
+
     /// Whether the person can go on with the same envelope.
     pub const fn can_resume(self) -> bool {
         matches!(

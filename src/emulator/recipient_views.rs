@@ -65,6 +65,8 @@ pub(super) struct View {
     pub(super) is_used: bool,
     /// Where the browser goes afterwards.
     pub(super) return_url: String,
+    /// What the signing page is to call while it is open.
+    pub(super) ping_url: Option<String>,
     /// `clientURLs`: other places for single outcomes.
     pub(super) client_urls: Fields,
     /// `frameAncestors`: who may show the ceremony in a frame.
@@ -90,6 +92,7 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
     let given = body(call, Body::RecipientViewRequest)?;
     let fields = given.as_object().cloned().unwrap_or_default();
     let return_url = return_url(&fields)?;
+    let ping_url = ping_url(&fields)?;
     let method = method(&fields)?;
     let ancestors = origins(&fields, "frameAncestors")?;
     focused(&ancestors, &origins(&fields, "messageOrigins")?)?;
@@ -125,6 +128,7 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
         minted: call.now,
         is_used: false,
         return_url,
+        ping_url,
         client_urls: fields.get("clientURLs").and_then(Value::as_object).cloned().unwrap_or_default(),
         ancestors,
         request: call.number,
@@ -161,6 +165,20 @@ fn put_out(world: &mut World, call: &Call, envelope: &str, recipient: &str) {
     {
         judge.broke(Rule::ViewReminted, &format!("{envelope}/{recipient}"), &[first, this]);
     }
+}
+
+/// `pingUrl` and `pingFrequency`, checked as they are described. Gap: the pages have no script and call
+/// nobody; `GET /_test/signers` tells the address, so that a test can.
+fn ping_url(fields: &Fields) -> Result<Option<String>, Refusal> {
+    let Some(address) = text(fields, "pingUrl").filter(|address| !address.is_empty()) else {
+        return Ok(None);
+    };
+    let is_web = url::Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    let frequency = text(fields, "pingFrequency").map_or(Ok(300_u32), str::parse);
+    if !is_web || !frequency.is_ok_and(|seconds| (60..=1_200).contains(&seconds)) {
+        return Err(invalid("'pingUrl' must be a web address, and 'pingFrequency' 60 to 1200 seconds."));
+    }
+    Ok(Some(address.to_owned()))
 }
 
 fn return_url(fields: &Fields) -> Result<String, Refusal> {

@@ -25,6 +25,8 @@ pub struct ViewRequest<'a> {
     pub recipient_id: Option<&'a str>,
     /// Where the browser comes back.
     pub return_url: &'a str,
+    /// What the signing page calls while it is open, and how often in seconds (60 to 1200).
+    pub ping: Option<(&'a str, u32)>,
     /// The upstream's word for how the caller authenticated the person; `None` if they did not.
     pub authentication_method: Option<&'a str>,
     /// When they did.
@@ -63,6 +65,8 @@ impl Client {
         let (frame_ancestors, message_origins) = self.frames(request.frame_ancestors);
         let body = wire::json(&wire::requests::RecipientView {
             return_url: request.return_url,
+            ping_url: request.ping.map(|(url, _)| url),
+            ping_frequency: request.ping.map(|(_, seconds)| seconds.to_string()),
             authentication_method: request.authentication_method.unwrap_or("None"),
             user_name: request.name.reveal(),
             email: request.email,

@@ -165,6 +165,7 @@ async fn view(world: &World, return_url: &str) -> Result<View, Error> {
         client_user_id: "opaque-1",
         recipient_id: Some("1"),
         return_url,
+        ping: None,
         authentication_method: Some("Password"),
         authentication_instant: Some(Timestamp::from_second(1_700_000_000).unwrap()),
         assertion_id: Some("login-77f1"),

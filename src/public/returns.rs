@@ -5,7 +5,8 @@ use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
 };
-use http::{HeaderMap, StatusCode, Uri, request::Parts};
+use http::{HeaderMap, Method, StatusCode, Uri, request::Parts};
+use jiff::Timestamp;
 use url::form_urlencoded;
 
 use crate::{
@@ -70,6 +71,27 @@ pub(super) async fn look(
     match public.target(nonce) {
         Some(_) => empty(StatusCode::OK),
         None => public.unknown_address(&request.into_parts().0),
+    }
+}
+
+/// GET: the signing page of a view is open, and says so every few minutes (`pingUrl`). Nobody reads the
+/// answer. It prolongs the lease of that view, and does nothing else (rules L1, L2).
+pub(super) async fn still_open(
+    State(public): State<Public>,
+    path: Result<Path<(String, i64)>, PathRejection>,
+    request: Request,
+) -> Response {
+    let head = request.into_parts().0;
+    let named = path.ok().and_then(|Path((nonce, view))| {
+        Some((public.target(Ok(Path(nonce)))?, Timestamp::from_microsecond(view).ok()?))
+    });
+    let Some((target, minted_at)) = named else { return public.unknown_address(&head) };
+    if head.method == Method::HEAD {
+        return empty(StatusCode::NO_CONTENT);
+    }
+    match public.parts.given.signings.still_open(target, minted_at).await {
+        Ok(()) => empty(StatusCode::NO_CONTENT),
+        Err(error) => public.no_return(&head, &error),
     }
 }
 

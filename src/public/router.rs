@@ -34,6 +34,7 @@ pub const PATHS: &[&str] = &[
     "/s/{token}",
     "/s/{token}/facts",
     "/r/{nonce}",
+    "/r/{nonce}/open/{view}",
     "/countersign.js",
     "/in/docusign/{id}",
     "/consent/callback",
@@ -105,6 +106,7 @@ pub fn router(public: Public, connect: Router) -> Router {
         .route("/s/{token}/facts", get(facts::show))
         .route("/countersign.js", get(component::script))
         .route("/r/{nonce}", get(returns::come_back).head(returns::look).post(returns::click))
+        .route("/r/{nonce}/open/{view}", get(returns::still_open))
         .route("/consent/callback", get(consent::callback))
         .route("/connect/{ticket}", get(pairing::show).post(pairing::click))
         .fallback(nothing_here)

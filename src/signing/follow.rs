@@ -11,7 +11,7 @@ use crate::{
         SigningStatus, signing::Happening,
     },
     esign::{self, RejectionKind},
-    signing::{Error, ReturnTarget, Signings, create::later},
+    signing::{Error, ReturnTarget, Signings, create::later, views::VIEW_LIFE},
     store::Durability,
 };
 
@@ -74,7 +74,8 @@ impl Signings {
                     return Ok(Vec::new());
                 }
                 signer.last_return = Some(LastReturn { claim, at: now });
-                if signing.live_view.as_ref().is_some_and(|view| view.signer == target.signer) {
+                let ends = claim.ends_session(signer.status);
+                if ends && signing.live_view.as_ref().is_some_and(|view| view.signer == target.signer) {
                     signing.live_view = None;
                 }
                 Ok(vec![Happening { kind: EventKind::SignerReturned, signer: Some(target.signer) }])
@@ -86,6 +87,21 @@ impl Signings {
         let signing = if needs_check { self.check_once(signing).await } else { signing };
         let signer = signing.signer(target.signer).cloned().ok_or(Error::NotFound)?;
         Ok(Returned { signing, signer, claim })
+    }
+
+    /// The page that a view leads to is open, and says so from time to time: the lease lives on with it
+    /// (rule L2). `minted_at`: which view; one that was replaced has no say.
+    pub async fn still_open(&self, target: ReturnTarget, minted_at: Timestamp) -> Result<(), Error> {
+        let noted = self.change(target.signing, Durability::Flushed, |signing, now| {
+            let live = signing.live_view.as_mut();
+            let live = live.filter(|view| view.signer == target.signer && view.minted_at == minted_at);
+            if let Some(view) = live {
+                view.clicked = true;
+                view.until = view.until.max(later(now, VIEW_LIFE));
+            }
+            Ok(Vec::new())
+        });
+        noted.await.map(|_| ())
     }
 
     /// Opens a nonce.

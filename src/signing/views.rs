@@ -2,7 +2,10 @@
 //! never on a GET.
 //!
 //! A second view ends the session of the first one, so a click takes a lease first (rule L2): of many
-//! clicks at once, one gets a view and the others are told that it is open elsewhere.
+//! clicks at once, one gets a view and the others are told that it is open elsewhere. The lease lasts as long
+//! as the view can be opened; once it is open, the signing page itself prolongs it ([`PING_SECONDS`]), for as
+//! long as it stays open. Where the public listener is off, or the page cannot reach it, the lease is over
+//! after five minutes, and the next click ends the session of a signer who is still at work.
 
 use std::time::Duration;
 
@@ -27,6 +30,10 @@ use crate::{
 
 /// How long a view can be opened (eSignature REST API, EnvelopeViews: createRecipient).
 pub(super) const VIEW_LIFE: Duration = Duration::from_secs(300);
+
+/// How often an open signing page tells us that it is open (`pingFrequency`): twice within [`VIEW_LIFE`], so
+/// that one that is lost does no harm.
+const PING_SECONDS: u32 = 120;
 
 /// How far before the others a create is put that a person waits for; more than any create can be old.
 const FRONT: Duration = Duration::from_secs(365 * 86_400);
@@ -261,7 +268,7 @@ impl Signings {
         Ok(other(&read))
     }
 
-    /// The one call that mints a view. `link`: what the way back hangs on.
+    /// The one call that mints a view, of which `minted_at` is the name. `link`: what the way back hangs on.
     pub(super) async fn mint(
         &self,
         acting: &esign::Acting,
@@ -271,7 +278,11 @@ impl Signings {
         link: Option<LinkId>,
         minted_at: Timestamp,
     ) -> Result<esign::View, Error> {
-        let return_url = self.return_url(signing.id, signer, link)?;
+        let target = ReturnTarget { signing: signing.id, signer: signer.id, link };
+        let ours = self.way_back(target);
+        let ping = ours.as_ref().map(|url| format!("{url}/open/{}", minted_at.as_microsecond()));
+        // The upstream sends the browser to us if we can be reached, else straight to the site.
+        let return_url = ours.or_else(|| signer.return_url.clone()).ok_or(Error::NoReturnUrl)?;
         self.announce(Act::ViewCreate, signing, &signer.id.to_string()).await?;
         let request = ViewRequest {
             name: &signer.name,
@@ -280,6 +291,7 @@ impl Signings {
             // With a role the recipient comes from a template, which may put its own id in place of ours.
             recipient_id: signer.role.is_none().then_some(signer.recipient_id.as_str()),
             return_url: &return_url,
+            ping: ping.as_deref().map(|url| (url, PING_SECONDS)),
             authentication_method: signer.authenticated_by.as_ref().map(|by| by.method),
             authentication_instant: signer.authenticated_by.as_ref().and_then(|by| by.at),
             assertion_id: signer.authenticated_by.as_ref().and_then(|by| by.id.as_deref()),
@@ -289,16 +301,10 @@ impl Signings {
         Ok(self.parts.esign.recipient_view(acting, envelope, &request, self.at_leisure()).await?)
     }
 
-    /// Where the upstream sends the browser: to us if we can be reached, else straight to the site.
-    fn return_url(&self, id: SigningId, signer: &Signer, link: Option<LinkId>) -> Result<String, Error> {
-        match (&self.parts.settings.public_origin, &signer.return_url) {
-            (Some(origin), _) => {
-                let target = ReturnTarget { signing: id, signer: signer.id, link };
-                Ok(format!("{origin}/r/{}", self.parts.settings.nonce_key.nonce(target)))
-            }
-            (None, Some(url)) => Ok(url.clone()),
-            (None, None) => Err(Error::NoReturnUrl),
-        }
+    /// Our own address for who comes back, if we can be reached.
+    fn way_back(&self, target: ReturnTarget) -> Option<String> {
+        let origin = self.parts.settings.public_origin.as_ref()?;
+        Some(format!("{origin}/r/{}", self.parts.settings.nonce_key.nonce(target)))
     }
 }
 

@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
     harness::TestDaemon,
     visitors::{link_of, location, location_of, unopened},
 };
+
+/// An order without a code, so that opening the view opens the documents.
+fn plain() -> Value {
+    let mut order = unopened();
+    order["signers"][0]["sms_auth"] = Value::Null;
+    order
+}
 
 impl TestDaemon {
     /// No event comes for a day.
@@ -18,6 +25,51 @@ impl TestDaemon {
 
     async fn back_from(&self, action: &str, given: &Value) -> String {
         self.act(0, action, given).await["redirect_url"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn l2_a_signer_at_work_is_not_thrown_out_however_long_it_takes() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &plain()).await;
+    let link = link_of(&made, 0);
+    let view = location(&daemon.click(&link).await);
+    let session = location_of(&daemon, &view).await;
+    assert_eq!(daemon.look(&session).await.status, StatusCode::OK);
+    let ping = daemon.recipient(0).await["ping_url"].as_str().unwrap().to_owned();
+    assert!(ping.starts_with(daemon.public.as_ref().unwrap()), "{ping}");
+    // The page is open for half an hour, and says so; its reader turns a page now and then.
+    for _ in 0..15 {
+        daemon.clock.advance(Duration::from_secs(120));
+        assert_eq!(daemon.look(&ping).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(daemon.look(&session).await.status, StatusCode::OK);
+        let second = daemon.click(&link).await;
+        assert!(
+            second.status == StatusCode::CONFLICT && second.text.contains("Already open"),
+            "{}",
+            second.text
+        );
+    }
+    // Opening the spent address again does not end the first session.
+    let spent = location_of(&daemon, &view).await;
+    assert!(spent.contains("event=ttl_expired"), "{spent}");
+    daemon.look(&spent).await;
+    assert_eq!(daemon.click(&link).await.status, StatusCode::CONFLICT);
+    assert_eq!(daemon.look(&session).await.status, StatusCode::OK, "still at work");
+    daemon.broke_no_rule().await;
+
+    // The window is closed without a word: the link is free again after five minutes.
+    daemon.clock.advance(Duration::from_secs(20 * 60));
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    // The page of the old view has no say any more, and looking (HEAD) changes nothing.
+    let fresh = daemon.recipient(0).await["ping_url"].as_str().unwrap().to_owned();
+    daemon.clock.advance(Duration::from_secs(200));
+    daemon.look(&ping).await;
+    daemon.call(Method::HEAD, &fresh, None, &[], Vec::new()).await;
+    daemon.clock.advance(Duration::from_secs(101));
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    for wrong in [format!("{ping}x"), ping.replace("/r/", "/r/A")] {
+        assert_eq!(daemon.look(&wrong).await.status, StatusCode::NOT_FOUND, "{wrong}");
     }
 }
 

@@ -106,6 +106,7 @@ impl World {
             client_user_id: &person.client_user_id,
             recipient_id: None,
             return_url: "https://sign.example.com/r/abc",
+            ping: Some(("https://sign.example.com/r/abc/open/1", 120)),
             authentication_method: Some("Password"),
             authentication_instant: Some(SystemClock.now()),
             assertion_id: Some("login-77f1"),

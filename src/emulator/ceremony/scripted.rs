@@ -24,6 +24,7 @@ pub(in crate::emulator) fn list(world: &World) -> Answer {
     let mut signers = Vec::new();
     for envelope in world.envelopes.order.iter().filter_map(|id| world.envelopes.envelopes.get(id)) {
         for recipient in &envelope.recipients {
+            let view = world.envelopes.views.iter().rev().find(|view| view.recipient == recipient.guid);
             signers.push(json!({
                 "id": recipient.guid,
                 "recipient_id": recipient.id,
@@ -35,6 +36,7 @@ pub(in crate::emulator) fn list(world: &World) -> Answer {
                 "has_phone_check": recipient.phone.is_some(),
                 "has_access_code": recipient.access_code.is_some(),
                 "is_locked": lock_of(recipient).is_some(),
+                "ping_url": view.and_then(|view| view.ping_url.as_ref()),
             }));
         }
     }

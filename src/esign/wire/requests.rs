@@ -75,6 +75,10 @@ impl<'a> IdentityVerification<'a> {
 #[serde(rename_all = "camelCase")]
 pub(in crate::esign) struct RecipientView<'a> {
     pub(in crate::esign) return_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::esign) ping_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::esign) ping_frequency: Option<String>,
     pub(in crate::esign) authentication_method: &'a str,
     pub(in crate::esign) user_name: &'a str,
     pub(in crate::esign) email: &'a str,
