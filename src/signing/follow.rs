@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::oneshot;
 
 use crate::{
     audit::Act,
@@ -19,8 +20,11 @@ use crate::{
 /// eSignature REST API, Rules and limits).
 pub(super) const POLLING_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
-/// Returns with one claim within this time are one return.
+/// Returns within this time are one return.
 const SAME_RETURN: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long a browser that came back waits for the check.
+const RETURN_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A call to the upstream, for the timeline.
 #[derive(Debug, Clone)]
@@ -70,21 +74,21 @@ impl Signings {
         let signing = self
             .change(target.signing, Durability::Flushed, |signing, now| {
                 let signer = signing.signer_mut(target.signer).ok_or(Error::NotFound)?;
-                if signer.last_return.is_some_and(|last| is_same_return(last, claim, now)) {
-                    return Ok(Vec::new());
-                }
-                signer.last_return = Some(LastReturn { claim, at: now });
+                let last = signer.last_return.filter(|last| is_lately(*last, now));
+                signer.last_return = Some(LastReturn { claim, at: last.map_or(now, |last| last.at) });
                 let ends = claim.ends_session(signer.status);
                 if ends && signing.live_view.as_ref().is_some_and(|view| view.signer == target.signer) {
                     signing.live_view = None;
                 }
-                Ok(vec![Happening { kind: EventKind::SignerReturned, signer: Some(target.signer) }])
+                // Whoever plays with the address must not fill the outbox: one event in a while.
+                let happening = Happening { kind: EventKind::SignerReturned, signer: Some(target.signer) };
+                Ok(if last.is_none() { vec![happening] } else { Vec::new() })
             })
             .await?;
         let needs_check = signing.status == SigningStatus::Open
             && !claim.can_resume()
             && signing.signer(target.signer).is_some_and(|signer| !signer.status.is_terminal());
-        let signing = if needs_check { self.check_once(signing).await } else { signing };
+        let signing = if needs_check { self.check_aside(signing).await } else { signing };
         let signer = signing.signer(target.signer).cloned().ok_or(Error::NotFound)?;
         Ok(Returned { signing, signer, claim })
     }
@@ -169,6 +173,22 @@ impl Signings {
         }
     }
 
+    /// The check after a return, in a task of its own: a browser that leaves must not take the answer with it,
+    /// which is the only one in a quarter of an hour; and one that stays is not kept for long.
+    async fn check_aside(&self, signing: Signing) -> Signing {
+        let (tell, told) = oneshot::channel();
+        let (this, known) = (self.clone(), signing.clone());
+        self.parts.life.spawn_work("the check after a return", async move {
+            // Nobody may wait for it any more; what was learnt is written down.
+            let _ = tell.send(this.check_once(known).await);
+        });
+        tokio::select! {
+            biased;
+            told = told => told.unwrap_or(signing),
+            () = self.parts.clock.sleep(RETURN_PATIENCE) => signing,
+        }
+    }
+
     /// Spends the one check of a polling interval. It is reserved first: of many at once, one gets it; and
     /// given back if the upstream was not asked after all.
     pub(super) async fn check(&self, signing: &Signing, envelope: &EnvelopeId) -> Result<Signing, Error> {
@@ -227,9 +247,9 @@ impl Signings {
     }
 }
 
-/// A reload or a replayed address says nothing new, and must not fill the outbox.
-fn is_same_return(last: LastReturn, claim: Claim, now: Timestamp) -> bool {
-    last.claim == claim && now.duration_since(last.at) < SAME_RETURN
+/// Whether a return was so short a time ago that the next one is hardly another.
+fn is_lately(last: LastReturn, now: Timestamp) -> bool {
+    now.duration_since(last.at) < SAME_RETURN
 }
 
 fn next_check(signing: &Signing) -> Option<Timestamp> {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::{
-    harness::TestDaemon,
+    harness::{Reply, TestDaemon},
     visitors::{link_of, location, location_of, unopened},
 };
 
@@ -23,9 +24,96 @@ impl TestDaemon {
         self.fault(&json!({"fault": "event_delay", "delay_ms": 86_400_000})).await;
     }
 
+    async fn timeline_of(&self, made: &Reply) -> Vec<(String, Value)> {
+        let timeline = self.get(&format!("/v1/signings/{}/timeline", made.id())).await;
+        let moments = timeline.body["data"].as_array().unwrap();
+        moments.iter().map(|one| (one["what"].as_str().unwrap().to_owned(), one["trace"].clone())).collect()
+    }
+
+    async fn returns_told(&self) -> usize {
+        let events = self.get("/v1/events?limit=100").await;
+        let events = events.body["data"].as_array().unwrap();
+        events.iter().filter(|event| event["type"] == "signer.returned").count()
+    }
+
     async fn back_from(&self, action: &str, given: &Value) -> String {
         self.act(0, action, given).await["redirect_url"].as_str().unwrap().to_owned()
     }
+}
+
+#[tokio::test]
+async fn f2_the_check_after_a_return_outlives_the_visitor() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
+    daemon.without_events().await;
+    let back = daemon.back_from("sign", &json!({})).await;
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    daemon.fault(&json!({"fault": "delay", "method": "GET", "path": envelope, "delay_ms": 1_500})).await;
+    daemon.forget_requests().await;
+
+    let host = daemon.public.as_ref().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let path = back.split_once(&host).unwrap().1;
+    let mut visitor = tokio::net::TcpStream::connect(&host).await.unwrap();
+    visitor.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await.unwrap();
+    let asked = async || daemon.requests().await.iter().any(|line| line.ends_with(envelope));
+    daemon.until("the question", asked).await;
+    drop(visitor);
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("the answer", async || daemon.get(&path).await.body["status"] == "completed").await;
+    let timeline = daemon.timeline_of(&made).await;
+    let checked = timeline.iter().find(|(what, _)| what == "checked").unwrap();
+    assert!(checked.1.is_string(), "{timeline:?}");
+    daemon.broke_no_rule().await;
+}
+
+#[tokio::test]
+async fn f2_a_visitor_who_stays_is_not_kept_while_docusign_is_slow() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
+    daemon.without_events().await;
+    let back = daemon.back_from("sign", &json!({})).await;
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    daemon.fault(&json!({"fault": "stall", "method": "GET", "path": envelope})).await;
+    daemon.forget_requests().await;
+    let looking = daemon.look(&back);
+    tokio::pin!(looking);
+    let mut is_asked = false;
+    // Twelve seconds of the daemon's clock, from the question on: its own patience is three.
+    let mut steps = 0;
+    let reply = loop {
+        tokio::select! {
+            biased;
+            reply = &mut looking => break reply,
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        is_asked = is_asked || daemon.requests().await.iter().any(|line| line.ends_with(envelope));
+        if is_asked && steps < 24 {
+            daemon.clock.advance(Duration::from_millis(500));
+            steps += 1;
+        }
+    };
+    let site = location(&reply);
+    assert!(site.starts_with("https://www.example.com/done?") && site.contains("status=ready"), "{site}");
+}
+
+#[tokio::test]
+async fn a_replayed_return_tells_the_site_once_in_a_while() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
+    let back = daemon.back_from("finish_later", &json!({})).await;
+    for number in 0..20 {
+        let event = if number % 2 == 0 { "event=cancel" } else { "event=exception" };
+        daemon.look(&back.replace("event=cancel", event)).await;
+    }
+    assert_eq!(daemon.returns_told().await, 1);
+    let read = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+    assert_eq!(read.body["signers"][0]["last_return"]["claim"], "exception", "the last one is shown");
+    daemon.clock.advance(Duration::from_secs(10));
+    daemon.look(&back).await;
+    assert_eq!(daemon.returns_told().await, 2);
 }
 
 #[tokio::test]
