@@ -17,6 +17,11 @@ impl Signings {
         if self.parts.store.signing_by_key(caller, key).await?.is_some() {
             return Ok(());
         }
+        self.count_envelope(caller, cap).await
+    }
+
+    /// Counts an envelope that is made in another way, which nothing tells a repeat of.
+    pub async fn count_envelope(&self, caller: &CallerName, cap: u64) -> Result<(), Error> {
         let day = day_of(self.parts.clock.now());
         // No account of the upstream has a colon in its id.
         let counter = AccountId::new(format!("caller:{caller}"));

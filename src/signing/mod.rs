@@ -48,7 +48,7 @@ use crate::{
     budget::Deadline,
     clock::SharedClock,
     domain::{
-        CallerName, Event, EventId, EventKind, LinkId, Mode, Private, SenderName, SignerId, Signing,
+        CallerName, EnvelopeId, Event, EventId, EventKind, LinkId, Mode, Private, SenderName, SignerId, Signing,
         SigningId, SigningStatus, signing::Happening,
     },
     esign,
@@ -252,6 +252,12 @@ impl Signings {
     /// How many creates are not settled.
     pub async fn unsettled(&self) -> Result<u64, Error> {
         Ok(self.parts.store.unsettled().await?)
+    }
+
+    /// Whether an envelope is a signing of another caller's.
+    pub async fn is_anothers(&self, caller: &CallerName, envelope: &EnvelopeId) -> Result<bool, Error> {
+        let record = self.parts.store.signing_by_envelope(envelope).await?;
+        Ok(record.is_some_and(|record| record.signing.caller != *caller))
     }
 
     /// Where each use of the key is written down first (rule S6), for those who use it beside us.

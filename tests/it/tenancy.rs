@@ -12,6 +12,9 @@ use crate::harness::{CALLER_KEY, TestDaemon, key_hash, order};
 /// A caller with a sender of its own, who must see nothing of the first one's.
 const NEIGHBOUR_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
 
+/// A caller that shares the first one's sender, and nothing else.
+const COLLEAGUE_KEY: &str = "cs_DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD";
+
 /// What is the first caller's: the value of each path parameter, by route where that tells it.
 struct Foreign {
     signing: String,
@@ -27,14 +30,18 @@ async fn start() -> TestDaemon {
         "[callers.neighbour]\nkey_hash = \"{}\"\nsenders = [\"unconsented\"]\n\
          return_origins = [\"https://www.example.com\"]\n\
          [webhooks.website]\nurl = \"http://127.0.0.1:9/hook\"\n\
-         secrets = [\"whsec_cGxhbnRlZC13ZWJob29rLXNlY3JldC0wMDE=\"]\nallow_private = true\n",
-        key_hash(NEIGHBOUR_KEY)
+         secrets = [\"whsec_cGxhbnRlZC13ZWJob29rLXNlY3JldC0wMDE=\"]\nallow_private = true\n\
+         [callers.colleague]\nkey_hash = \"{}\"\nsenders = [\"system\"]\n",
+        key_hash(NEIGHBOUR_KEY),
+        key_hash(COLLEAGUE_KEY)
     );
-    let builder = TestDaemon::builder().public().with(&neighbour);
+    let builder = TestDaemon::builder().public().with(&neighbour).caller("sender_patterns = [\"system\"]\n");
     builder.connectable("customer", "code", "").start().await
 }
 
 async fn foreign(daemon: &TestDaemon) -> Foreign {
+    let sender = json!({"name": "acme", "like": "system", "user_id": daemon.emulator.ready().user_id});
+    assert_eq!(daemon.post("/v1/senders", &sender).await.status, StatusCode::CREATED);
     let made = daemon.create("theirs", &order()).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     let path = format!("/v1/signings/{}/signers/{}/links", made.id(), made.signer());
@@ -84,7 +91,7 @@ impl Foreign {
             filled = filled.replace(name, value);
         }
         let all: Vec<String> = if filled.contains("{name}") {
-            ["system", "customer"].map(|sender| filled.replace("{name}", sender)).into()
+            ["system", "customer", "acme"].map(|sender| filled.replace("{name}", sender)).into()
         } else {
             vec![filled]
         };
@@ -114,7 +121,10 @@ async fn no_route_shows_another_callers_things() {
             }
             let body = body_of(operation);
             for url in foreign.fill(path, &account) {
-                for key in [NEIGHBOUR_KEY, stranger] {
+                for key in [NEIGHBOUR_KEY, stranger, COLLEAGUE_KEY] {
+                    if key == COLLEAGUE_KEY && is_shared(path, &url) {
+                        continue;
+                    }
                     let reply = call(&daemon, method, &url, key, &body).await;
                     *tried.entry(path.as_str()).or_insert(0) += 1;
                     if path.contains('{') {
@@ -172,6 +182,12 @@ async fn lists_and_creates_are_each_callers_own() {
     let _ = CALLER_KEY;
 }
 
+/// What the colleague may do: all that is not about something of the first caller's, and what the sender that
+/// both have shows of itself; but nothing of a signing, not even by passing a call through.
+fn is_shared(path: &str, url: &str) -> bool {
+    !path.contains('{') || (url.starts_with("/v1/senders/system") && !path.ends_with("/esign/{path}"))
+}
+
 /// The example of a request, or the least that is valid.
 fn body_of(operation: &Value) -> Value {
     let example = &operation["requestBody"]["content"]["application/json"]["example"];
@@ -226,6 +242,21 @@ async fn a_callers_day_is_capped_and_nobody_elses() {
     assert_eq!(daemon.create("c", &order()).await.status, StatusCode::CREATED, "another caller's");
     daemon.clock.advance(std::time::Duration::from_secs(43_200));
     daemon.until("the next day", async || create(&daemon, "c").await.status == StatusCode::CREATED).await;
+}
+
+#[tokio::test]
+async fn envelopes_that_are_passed_through_count_in_the_day() {
+    let daemon = TestDaemon::builder().with(&capped("daily_signings = 2")).start().await;
+    let envelope = json!({"emailSubject": "x", "status": "created",
+        "documents": [{"documentId": "1", "name": "a.txt", "fileExtension": "txt", "documentBase64": "SGVsbG8="}]});
+    let pass =
+        async || call(&daemon, "post", "/v1/senders/system/esign/envelopes", NEIGHBOUR_KEY, &envelope).await;
+    assert_eq!(pass().await.status, StatusCode::CREATED);
+    assert_eq!(create(&daemon, "a").await.status, StatusCode::CREATED);
+    let over = pass().await;
+    assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{}", over.text);
+    let read = call(&daemon, "get", "/v1/senders/system/esign/templates", NEIGHBOUR_KEY, &Value::Null).await;
+    assert_eq!(read.status, StatusCode::OK, "what makes nothing goes on");
 }
 
 #[tokio::test]

@@ -9,6 +9,9 @@
 //! comes back (S3). Each call is a line of the audit log before it is sent (S6), and is counted in the
 //! account's budget like any other.
 //!
+//! Callers that share a sender share its account, and so what lists and templates show; but the envelope of a
+//! signing is reached by the caller whose signing it is, and by nobody else.
+//!
 //! | Limit | Value | What is over it |
 //! |---|---|---|
 //! | body | `api.passthrough_limit`, by default the vendor's 34 MiB | `payload_too_large` |
@@ -35,10 +38,11 @@ use crate::{
         Problem,
         caller::{Authenticated, Caller},
         router::Api,
+        senders::with_consent_link,
     },
     audit::{Act, Entry},
     budget::Deadline,
-    domain::SenderName,
+    domain::{EnvelopeId, SenderName},
     esign::{self, Acting, ForwardRequest},
 };
 
@@ -70,13 +74,20 @@ pub(super) async fn forward(
     let (account, below) = below_account(path).ok_or_else(|| refused(&Refused::Unlisted))?;
     // First what needs to ask nobody: a method or path that no account has.
     rules::check(&head.method, below, None).map_err(|why| refused(&why))?;
-    let acting = api.esign.acting(&sender).await.map_err(|error| problem(&api, error))?;
+    let acting = api.esign.acting(&sender).await.map_err(|error| problem(&api, &sender, error))?;
     if account.is_some_and(|account| !account.eq_ignore_ascii_case(acting.account.as_str())) {
         return Err(refused(&Refused::OtherAccount(acting.account.clone())));
     }
     let rule = rules::check(&head.method, below, Some(&acting)).map_err(|why| refused(&why))?;
     check_headers(&head.headers)?;
+    if let Some(envelope) = rules::envelope(below) {
+        check_owner(&api, &caller, &EnvelopeId::new(envelope.to_ascii_lowercase())).await?;
+    }
     let (body, source) = body::take(&api, &head.headers, body).await?;
+    if let Some(cap) = caller.daily_signings().filter(|_| rules::makes_envelope(&head.method, below)) {
+        let counted = api.signings.count_envelope(&caller.name, cap.into()).await;
+        counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    }
     announce(&api, &caller, &sender, &format!("{} {rule}", head.method)).await?;
     let request = ForwardRequest {
         method: head.method.clone(),
@@ -87,7 +98,9 @@ pub(super) async fn forward(
     };
     send(&api, &acting, request).await.map_err(|error| {
         // What broke was the caller's body, if it did.
-        source.fault().map_or_else(|| problem(&api, error), |fault| fault.problem(api.passthrough_limit))
+        source
+            .fault()
+            .map_or_else(|| problem(&api, &sender, error), |fault| fault.problem(api.passthrough_limit))
     })
 }
 
@@ -103,6 +116,16 @@ async fn send(
     *response.headers_mut() = answer.headers;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     Ok(response)
+}
+
+/// A signing is its caller's alone, also where several callers share a sender: to the others its envelope does not
+/// exist. What was made by passing calls through belongs to nobody but the account.
+async fn check_owner(api: &Api, caller: &Caller, envelope: &EnvelopeId) -> Result<(), Problem> {
+    let is_anothers = api.signings.is_anothers(&caller.name, envelope).await;
+    match is_anothers.map_err(|error| Problem::from(error).as_of(api.clock.now()))? {
+        true => Err(Problem::not_found()),
+        false => Ok(()),
+    }
 }
 
 /// Refuses headers that would make the call mean something else than its path and body say.
@@ -126,12 +149,12 @@ async fn announce(api: &Api, caller: &Caller, sender: &SenderName, what: &str) -
     let entry = Entry::new(Act::Forward, sender).caller(&caller.name).detail(what);
     api.signings.audit().record(entry).await.map_err(|error| {
         tracing::error!(%sender, %error, "not passed on: it cannot be written into the audit log");
-        problem(api, esign::Error::Unrecorded)
+        problem(api, sender, esign::Error::Unrecorded)
     })
 }
 
-fn problem(api: &Api, error: esign::Error) -> Problem {
-    Problem::from(error).as_of(api.clock.now())
+fn problem(api: &Api, sender: &SenderName, error: esign::Error) -> Problem {
+    with_consent_link(api, sender, Problem::from(error).as_of(api.clock.now()))
 }
 
 fn refused(why: &Refused) -> Problem {

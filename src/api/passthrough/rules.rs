@@ -130,6 +130,16 @@ pub(super) fn check(method: &Method, path: &str, acting: Option<&Acting>) -> Res
     found.ok_or_else(|| why_not(path, acting))
 }
 
+/// The envelope that an allowed path is about, if it is about one.
+pub(super) fn envelope(path: &str) -> Option<&str> {
+    path.strip_prefix("envelopes/")?.split('/').next()
+}
+
+/// Whether an allowed call makes an envelope.
+pub(super) fn makes_envelope(method: &Method, path: &str) -> bool {
+    method == Method::POST && path == "envelopes"
+}
+
 impl Rule {
     fn takes(&self, path: &str, acting: Option<&Acting>) -> bool {
         let fits = |(segment, text): (&Segment, &str)| match segment {
