@@ -41,6 +41,8 @@ const MAX_ERROR_BYTES: usize = 256 * 1024;
 const SHORTEST: Duration = Duration::from_millis(20);
 /// A slow spell must not have us refuse calls for ever: more than this is never asked of a deadline.
 const LONGEST_EXPECTED: Duration = Duration::from_secs(2);
+/// Bodies sent as they arrive, at once: each lasts as long as its caller likes, within its time.
+const UPLOADS_AT_ONCE: usize = 8;
 /// The vendor's trace id of a call, for support cases.
 const TRACE: HeaderName = HeaderName::from_static("x-docusign-tracetoken");
 /// How long a burst lasts, and a limit that names no time.
@@ -68,7 +70,8 @@ pub struct Deps {
 /// Limits of a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Calls under way at once; new work gets three quarters of them.
+    /// Calls under way at once; new work gets three quarters of them, and uploads that stream a quarter, but no
+    /// more than eight.
     pub calls_at_once: usize,
     /// Where the upstream's own pages come from that a focused view stands in.
     pub apps_origin: &'static str,
@@ -107,6 +110,8 @@ pub struct Client {
     observer: Option<Arc<dyn Observer>>,
     slots: Semaphore,
     slots_of_new_work: Semaphore,
+    /// Of bodies that are sent as they arrive: a slow caller must not take the places of creates.
+    slots_of_uploads: Semaphore,
     /// How long calls usually take, in milliseconds, by operation.
     usual_ms: [AtomicU64; Operation::ALL.len()],
 }
@@ -260,6 +265,7 @@ impl Client {
             observer: deps.observer,
             slots: Semaphore::new(calls),
             slots_of_new_work: Semaphore::new(calls * 3 / 4),
+            slots_of_uploads: Semaphore::new((calls / 4).min(UPLOADS_AT_ONCE)),
             usual_ms: std::array::from_fn(|_| AtomicU64::new(0)),
         })
     }
@@ -337,17 +343,18 @@ impl Client {
         })
     }
 
-    /// Waits for its turn; new work may not take all places.
+    /// Waits for its turn; new work may not take all places, and uploads few.
     async fn slots(
         &self,
         call: &Call,
     ) -> Result<(Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>), Error> {
         let turn = async {
-            let of_new_work = match call.priority {
+            let of_kind = match call.priority {
+                _ if call.is_upload() => self.slots_of_uploads.acquire().await.ok(),
                 Priority::NewWork => self.slots_of_new_work.acquire().await.ok(),
                 Priority::Check | Priority::Signer => None,
             };
-            (of_new_work, self.slots.acquire().await.ok())
+            (of_kind, self.slots.acquire().await.ok())
         };
         self.in_time(call.deadline, turn).await
     }

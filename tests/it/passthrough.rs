@@ -333,6 +333,48 @@ async fn a_caller_that_is_held_to_templates_or_sms_passes_nothing_through() {
     }
 }
 
+#[tokio::test]
+async fn uploads_that_dawdle_leave_creates_their_places() {
+    use tokio::io::AsyncWriteExt as _;
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
+    let daemon = TestDaemon::builder().upstream("max_connections = 4\n").with(&audit).start().await;
+    let host = daemon.api.strip_prefix("http://").unwrap();
+    let head = format!(
+        "POST {}/envelopes HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {CALLER_KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: 2000000\r\n\r\n",
+        root(&daemon)
+    );
+    let mut dawdling = Vec::new();
+    for _ in 0..4 {
+        let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
+        // More than is kept: it streams from here on, and goes no further.
+        socket.write_all(&vec![b' '; 1_500_000]).await.unwrap();
+        dawdling.push(socket);
+    }
+    // Each is written down before it asks for its place.
+    let begun = || {
+        std::fs::read_to_string(&log).unwrap().lines().filter(|line| line.contains("esign.forward")).count()
+    };
+    daemon.until("the uploads", async || begun() == 4).await;
+    let made = daemon.create("in-between", &crate::harness::order()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+}
+
+#[tokio::test]
+async fn a_passed_call_that_lacks_consent_says_where_to_give_it() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let refused = daemon.get("/v1/senders/unconsented/esign/templates").await;
+    assert_eq!(refused.code(), "consent_required", "{}", refused.text);
+    assert!(
+        refused.body["links"]["consent"].as_str().is_some_and(|url| url.contains("/oauth/auth")),
+        "{}",
+        refused.text
+    );
+}
+
 /// What reached the upstream; the sender without consent asks for tokens by itself.
 async fn sent(daemon: &TestDaemon) -> Vec<String> {
     let all = daemon.requests().await;
