@@ -169,3 +169,15 @@ fn unavailable(error: &store::Error) -> auth::Error {
 fn after(now: Timestamp) -> Timestamp {
     now.saturating_add(LEASE).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_secret_of_ours_is_no_lost_connection() {
+        let refused = |word: &str| auth::Error::Refused { status: 400, error: word.to_owned() };
+        assert!(is_dead(&refused("invalid_grant")) && is_dead(&auth::Error::CodeRejected));
+        assert!(!is_dead(&refused("unauthorized_client")) && !is_dead(&refused("invalid_client")));
+    }
+}

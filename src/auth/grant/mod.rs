@@ -245,7 +245,7 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> E
         (_, "user_not_found" | "invalid_subject") | ("user_not_found", _) => Error::UserUnknown,
         // Refined where the clock is known; alone it says just that.
         (_, "expired_grant") => Error::ClockSkew { offset: jiff::SignedDuration::ZERO },
-        (_, "expired_client_token" | "unauthorized_client") => Error::CodeRejected,
+        (_, "expired_client_token") => Error::CodeRejected,
         // A proxy's page, perhaps: nothing the account server would say.
         ("", "") => match status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::GONE => {

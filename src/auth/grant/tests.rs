@@ -116,7 +116,7 @@ fn every_word_of_the_vendor_has_its_cause() {
     assert_eq!(cause(401, r#"{"error":"user_not_found"}"#), "user_unknown");
     assert_eq!(grant("expired_grant"), "clock_skew");
     assert_eq!(grant("expired_client_token"), "code_rejected");
-    assert_eq!(grant("unauthorized_client"), "code_rejected");
+    assert_eq!(grant("unauthorized_client"), "refused", "the secret is wrong, and the code is not");
     assert_eq!(grant("unsupported_grant_type"), "refused");
     assert_eq!(cause(400, r#"{"error":"invalid_grant"}"#), "refused");
     assert_eq!(cause(400, r#"{"error":"invalid_scope","error_description":7}"#), "refused");
