@@ -4,9 +4,17 @@ use jiff::Timestamp;
 
 use crate::{
     app::Parts,
-    domain::{CallerName, Event, EventId, EventKind},
+    domain::{CallerName, Event, EventId, EventKind, SenderName},
     store,
 };
+
+/// Who is told of a sender: its maker, or everyone who may use one of the settings.
+pub(super) fn callers_of(parts: &Parts, sender: &SenderName) -> Vec<CallerName> {
+    match parts.pairings.made(sender) {
+        Some(made) => vec![made.owner.clone()],
+        None => parts.callers.of_sender(sender),
+    }
+}
 
 /// Puts one into the outbox for each caller, and wakes who sends them on. `data` makes its object, with its
 /// sequence: nothing counts such events, so the time orders them, also over restarts and between daemons.

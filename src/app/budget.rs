@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    app::{Parts, announce::announce},
+    app::{
+        Parts,
+        announce::{announce, callers_of},
+    },
     domain::{AccountId, EventKind},
     esign::AccountBudget,
     objects::event::BudgetEvent,
@@ -55,8 +58,7 @@ async fn tell(parts: &Parts, told: &mut HashMap<AccountId, Timestamp>) {
         if is_told || !budget.is_low(&spent.remaining) {
             continue;
         }
-        let mut callers: Vec<_> =
-            spent.senders.iter().flat_map(|sender| parts.callers.of_sender(sender)).collect();
+        let mut callers: Vec<_> = spent.senders.iter().flat_map(|sender| callers_of(parts, sender)).collect();
         callers.sort();
         callers.dedup();
         let data = |sequence| {

@@ -1,13 +1,16 @@
 //! Our events about senders: `sender.consent_missing` when a consent is found to be missing, and
 //! `sender.recovered` when a sender that could not act can again.
 //!
-//! Every caller that may use the sender gets one. Several daemons on one store each tell what they see, so an
+//! Every caller that may use the sender gets one; of a sender that a caller made, that caller alone. Several daemons on one store each tell what they see, so an
 //! event may come once from each; `data.state` and `data.consent` are what counts, and `sequence` orders them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    app::{Parts, announce::announce},
+    app::{
+        Parts,
+        announce::{announce, callers_of},
+    },
     auth::{SenderStatus, consent::Consent},
     domain::{EventKind, SenderName},
     objects::event,
@@ -38,6 +41,7 @@ impl News {
             }
             self.0.insert(Arc::clone(&status.name), now);
         }
+        self.0.retain(|name, _| parts.auth.has(name));
     }
 }
 
@@ -70,7 +74,7 @@ async fn tell(parts: &Parts, status: &SenderStatus, kind: EventKind) -> Result<(
         (false, _) => "not_ready",
     };
     let mode = parts.signings.settings().mode;
-    let callers = parts.callers.of_sender(&SenderName::new(Arc::clone(&status.name)));
+    let callers = callers_of(parts, &SenderName::new(Arc::clone(&status.name)));
     let data = |sequence| event::sender(&status.name, mode, state, status.consent.as_str(), sequence);
     announce(parts, kind, callers, data).await
 }
