@@ -1,6 +1,6 @@
 //! From the settings' senders to `auth`, and from their state to health.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     app::{Parts, sender_events::News},
@@ -187,8 +187,9 @@ pub(super) fn watch(parts: &Parts) {
         let parts = parts.clone();
         async move {
             let mut news = News::default();
+            let mut reported = BTreeSet::new();
             loop {
-                report(&parts);
+                reported = report_and_forget(&parts, reported);
                 news.tell(&parts).await;
                 tokio::select! {
                     () = stopping.cancelled() => return,
@@ -223,23 +224,33 @@ fn is_unpaired(parts: &Parts, name: &str) -> bool {
     parts.pairings.is_connectable(name) && parts.pairings.paired(&SenderName::new(name)).is_none()
 }
 
-fn report(parts: &Parts) {
+/// Carries the senders' state over, and takes back what was said of senders that are gone, or that are spoken of
+/// together by now. Answers the parts that were reported.
+fn report_and_forget(parts: &Parts, before: BTreeSet<String>) -> BTreeSet<String> {
     report_signer(parts);
-    if parts.auth.is_crowded() {
-        return report_together(parts);
+    let reasons = if parts.auth.is_crowded() { vec![together(parts)] } else { one_by_one(parts) };
+    let now: BTreeSet<String> = reasons.iter().map(|reason| reason.part.clone()).collect();
+    for reason in reasons {
+        parts.health.set(reason);
     }
-    for status in parts.auth.statuses() {
+    for gone in before.difference(&now) {
+        parts.health.forget(gone);
+    }
+    now
+}
+
+fn one_by_one(parts: &Parts) -> Vec<Reason> {
+    let of = |status: &SenderStatus| {
         if is_unpaired(parts, &status.name) {
             let part = format!("sender.{}", status.name);
-            let detail = "waits for a customer to connect it";
-            parts.health.set(Reason::new(part, PartStatus::Ready, detail));
-            continue;
+            return Reason::new(part, PartStatus::Ready, "waits for a customer to connect it");
         }
         if status.has_token() {
             parts.health.started();
         }
-        parts.health.set(judge(&status));
-    }
+        judge(status)
+    };
+    parts.auth.statuses().iter().map(of).collect()
 }
 
 /// Without its signer process a sender still acts, until its token needs another signature.
@@ -256,7 +267,7 @@ fn report_signer(parts: &Parts) {
 
 /// Of very many senders those in use count, together: one customer's trouble is not the daemon's, and it is
 /// ready for as long as one of them can act. Each one's state is at `GET /v1/senders`.
-fn report_together(parts: &Parts) {
+fn together(parts: &Parts) -> Reason {
     let in_use = parts.auth.statuses_in_use();
     let in_use: Vec<_> = in_use.into_iter().filter(|status| !is_unpaired(parts, &status.name)).collect();
     let can_act = in_use.iter().filter(|status| status.has_token()).count();
@@ -266,7 +277,7 @@ fn report_together(parts: &Parts) {
     let unwell: Vec<_> = in_use.iter().filter(|status| status.failure.is_some()).collect();
     if unwell.is_empty() {
         let detail = format!("{can_act} in use, all well");
-        return parts.health.set(Reason::new(TOGETHER, PartStatus::Ready, detail));
+        return Reason::new(TOGETHER, PartStatus::Ready, detail);
     }
     let named = unwell.iter().take(NAMED).filter_map(|status| {
         status.failure.as_ref().map(|failure| format!("{} ({})", status.name, failure.error.code()))
@@ -280,7 +291,7 @@ fn report_together(parts: &Parts) {
     );
     let next_try = unwell.iter().filter_map(|status| Some(status.failure.as_ref()?.next_try)).min();
     let state = if can_act > 0 { PartStatus::Degraded } else { PartStatus::NotReady };
-    parts.health.set(Reason { next_try, ..Reason::new(TOGETHER, state, detail) });
+    Reason { next_try, ..Reason::new(TOGETHER, state, detail) }
 }
 
 /// An outage of the account server while a token is valid is degraded, not unready (rule H1).
