@@ -51,7 +51,7 @@ pub(super) async fn disconnect(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let sender = connectable(&api, &caller, &name)?;
-    api.pairings.disconnect(&sender).await.map_err(|error| problem(&error))?;
+    api.pairings.disconnect(&sender, &caller.name).await.map_err(|error| problem(&error))?;
     Ok(json(StatusCode::OK, object(&api, &sender, None)))
 }
 

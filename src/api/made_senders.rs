@@ -17,10 +17,15 @@ use crate::{
     },
     auth::identity::UserId,
     config::check_name,
-    domain::SenderName,
+    domain::{Private, SenderName},
     objects::{Invalids, invalid::token},
-    pairing::{AccountWish, NewSender, NotMade, is_account},
+    pairing::{AccountWish, Change, NewSender, NotMade, is_account},
 };
+
+/// Connect keys of one sender: two suffice for a rotation, and every delivery to it costs a digest of each.
+const MAX_KEYS: usize = 4;
+/// Longer than any key that DocuSign makes.
+const MAX_KEY: usize = 512;
 
 /// `POST /v1/senders`.
 pub(super) async fn make(
@@ -31,7 +36,7 @@ pub(super) async fn make(
     is_json(request.headers())?;
     let fields = object(&whole_body(request, &api).await?)?;
     let mut faults = Invalids::default();
-    known(&fields, &["name", "like", "user_id", "account"], &mut faults);
+    known(&fields, &["name", "like", "user_id", "account", "hmac_keys"], &mut faults);
     let name = text(&fields, "name", &mut faults).unwrap_or_default();
     let like = text(&fields, "like", &mut faults).unwrap_or_default();
     if let Err(why) = check_name(&name) {
@@ -39,6 +44,7 @@ pub(super) async fn make(
     }
     let user_id = user(&fields, &mut faults);
     let account = account(&fields, &mut faults);
+    let hmac_keys = hmac_keys(&fields, &mut faults).unwrap_or_else(|| Private::new(Vec::new()));
     if !faults.is_empty() {
         return Err(faults.into());
     }
@@ -51,12 +57,12 @@ pub(super) async fn make(
         AccountWish::Default => None,
         AccountWish::This(account) => Some(account),
     });
-    let new = NewSender { name: sender.clone(), like, user_id, account };
+    let new = NewSender { name: sender.clone(), like, user_id, account, hmac_keys };
     api.pairings.make(&caller.name, new).await.map_err(problem)?;
     shown(&api, &sender, StatusCode::CREATED)
 }
 
-/// `PATCH /v1/senders/{name}`: another user or account.
+/// `PATCH /v1/senders/{name}`: another user, account, or Connect keys.
 pub(super) async fn change(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
@@ -67,13 +73,17 @@ pub(super) async fn change(
     is_json(request.headers())?;
     let fields = object(&whole_body(request, &api).await?)?;
     let mut faults = Invalids::default();
-    known(&fields, &["user_id", "account"], &mut faults);
+    known(&fields, &["user_id", "account", "hmac_keys"], &mut faults);
     let user_id = user(&fields, &mut faults);
     let account = account(&fields, &mut faults);
+    let hmac_keys = hmac_keys(&fields, &mut faults);
     if !faults.is_empty() {
         return Err(faults.into());
     }
-    api.pairings.change(&sender, user_id, account).await.map_err(problem)?;
+    api.pairings
+        .change(&sender, &caller.name, Change { user_id, account, hmac_keys })
+        .await
+        .map_err(problem)?;
     shown(&api, &sender, StatusCode::OK)
 }
 
@@ -84,7 +94,7 @@ pub(super) async fn unmake(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let sender = own(&api, &caller, &name)?;
-    api.pairings.unmake(&sender).await.map_err(problem)?;
+    api.pairings.unmake(&sender, &caller.name).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -146,6 +156,20 @@ fn account(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<Account
     }
 }
 
+/// The Connect keys of the sender's account. They are written, and never shown.
+fn hmac_keys(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<Private<Vec<String>>> {
+    let given = fields.get("hmac_keys").filter(|value| !value.is_null())?;
+    let is_key = |key: &&str| (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    let keys = given.as_array().filter(|keys| keys.len() <= MAX_KEYS).and_then(|keys| {
+        keys.iter().map(|key| key.as_str().filter(is_key).map(str::to_owned)).collect::<Option<Vec<_>>>()
+    });
+    if keys.is_none() {
+        let wanted = format!("must be at most {MAX_KEYS} keys of 1 to {MAX_KEY} visible characters");
+        faults.wrong("/hmac_keys", wanted);
+    }
+    keys.map(Private::new)
+}
+
 fn problem(error: NotMade) -> Problem {
     let invalid = |pointer: &'static str, error: &NotMade| {
         let mut faults = Invalids::default();
@@ -155,7 +179,7 @@ fn problem(error: NotMade) -> Problem {
     match error {
         NotMade::NameTaken => invalid("/name", &error),
         NotMade::UserMissing | NotMade::UserUnwanted => invalid("/user_id", &error),
-        NotMade::TooMany => Problem::new("forbidden", error.to_string()),
+        NotMade::NoPattern | NotMade::TooMany => Problem::new("forbidden", error.to_string()),
         NotMade::Failed(cause) => {
             tracing::error!(error = %cause, "a sender was not made or changed");
             Problem::new("store_unavailable", "it could not be written down, so nothing was changed")

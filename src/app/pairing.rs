@@ -7,7 +7,7 @@ use crate::{
     auth::{Auth, identity::Scopes, user_info::AccountChoice},
     config::{Config, ConfigError, ConnectForm, Sender},
     esign,
-    pairing::{Connectable, Dependencies, Form, Pairings, Pattern, SYNC_EVERY, Tickets},
+    pairing::{Connectable, Dependencies, Form, Pairings, SYNC_EVERY, Tickets},
     signing::Signings,
     store::SharedStore,
 };
@@ -20,39 +20,16 @@ pub(super) fn pairings(
     signings: &Signings,
     (clock, tickets): (crate::clock::SharedClock, Tickets),
 ) -> Result<Pairings, ConfigError> {
-    let (esign, connectable) = (Arc::clone(esign), connectable(config)?);
+    let esign = Arc::clone(esign);
     Ok(Pairings::new(Dependencies {
         auth: auth.clone(),
         store: Arc::clone(store),
         clock,
         tickets,
         audit: signings.audit().clone(),
-        patterns: patterns(config, &connectable)?,
-        connectable,
+        connectable: connectable(config)?,
         on_change: Box::new(move |sender| esign.forget(sender)),
     }))
-}
-
-/// Only what some caller may use: the keys of the others need not be held here.
-fn patterns(
-    config: &Config,
-    connectable: &BTreeMap<String, Arc<Connectable>>,
-) -> Result<BTreeMap<String, Pattern>, ConfigError> {
-    let names = config.callers.values().flat_map(|caller| &caller.sender_patterns);
-    let mut all = BTreeMap::new();
-    for name in names {
-        let Some(sender) = config.senders.get(name) else { continue };
-        let pattern = match connectable.get(name) {
-            Some(connectable) => Pattern::Connectable(Arc::clone(connectable)),
-            None => Pattern::Impersonating {
-                integration_key: sender.integration_key.into(),
-                scopes: scopes(name, sender, Form::Impersonation)?,
-                keys: super::senders::file_keys(name, sender)?,
-            },
-        };
-        all.insert(name.clone(), pattern);
-    }
-    Ok(all)
 }
 
 fn connectable(config: &Config) -> Result<BTreeMap<String, Arc<Connectable>>, ConfigError> {

@@ -18,7 +18,7 @@ use super::{
     error::{Error, Kind},
     grant::ClientProof,
     identity::UserId,
-    user_info::{self, Account, NotInAccount, UserInfo},
+    user_info::{self, Account, AccountChoice, NotInAccount, UserInfo},
 };
 
 /// Memberships rarely change; the vendor advises to cache them.
@@ -104,15 +104,22 @@ impl Auth {
     pub async fn account(&self, name: &str) -> Result<Account, Arc<Error>> {
         let sender = self.sender(name)?;
         let info = self.user_info(name).await?;
-        let chosen = info.choose(&sender.account).cloned();
-        let placed = chosen.and_then(|account| match self.inner.server.fits(&account.base_uri) {
-            Ok(()) => Ok(account),
-            Err(misfit) => Err(NotInAccount::misfit(&account, misfit)),
-        });
-        let placed = placed.map_err(|reason| Arc::new(Error::NotInAccount(reason)));
+        let placed = self.placed(&info, &sender.account);
         // What is wrong with the pairing is in the status until it is not.
         sender.misplaced.store(placed.as_ref().err().cloned());
         placed
+    }
+
+    /// The account that is meant, if the user is in it and it is of this environment.
+    pub(super) fn placed(&self, info: &UserInfo, meant: &AccountChoice) -> Result<Account, Arc<Error>> {
+        let placed = info.choose(meant).and_then(|account| {
+            self.inner
+                .server
+                .fits(&account.base_uri)
+                .map_err(|misfit| NotInAccount::misfit(account, misfit))?;
+            Ok(account.clone())
+        });
+        placed.map_err(|reason| Arc::new(Error::NotInAccount(reason)))
     }
 
     /// The page on which consent for this sender is given.

@@ -15,7 +15,7 @@ use super::{
     error::Error,
     grant::{self, ClientProof, Granted},
     identity::{AccountServer, IntegrationKey, Scopes},
-    user_info::{self, Account, UserInfo},
+    user_info::{self, Account, NotInAccount, UserInfo},
 };
 use crate::{clock::SharedClock, http_client::HttpClient};
 
@@ -85,8 +85,8 @@ impl CodeGrant {
     }
 
     /// Whether an account is of the environment of this account server, and can be called.
-    pub fn takes(&self, account: &Account) -> bool {
-        self.server.fits(&account.base_uri).is_ok()
+    pub fn takes(&self, account: &Account) -> Result<(), NotInAccount> {
+        self.server.fits(&account.base_uri).map_err(|misfit| NotInAccount::misfit(account, misfit))
     }
 
     /// Renews with a refresh token, which may be dead from then on.

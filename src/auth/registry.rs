@@ -10,8 +10,13 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::{
-    Auth, Impersonation, KeyStatus, Sender, TokenSource, impersonation::GrantSource, key_ring::KeyRing,
-    retry::Retry, seed_of, signing_key, signing_key::KeySource, user_info::AccountChoice,
+    Auth, Error, Impersonation, KeyStatus, Sender, TokenSource,
+    impersonation::GrantSource,
+    key_ring::KeyRing,
+    retry::Retry,
+    seed_of, signing_key,
+    signing_key::KeySource,
+    user_info::{self, AccountChoice},
 };
 
 /// Keys that were read for senders which have others so far, to be taken up together.
@@ -45,21 +50,53 @@ impl Auth {
         &self,
         new: Vec<(Arc<str>, Impersonation)>,
     ) -> Result<(), (Arc<str>, signing_key::Error)> {
-        let (mut made, mut is_watchable) = (Vec::with_capacity(new.len()), false);
+        let (made, unusable) = self.with_keys(new).await;
+        match unusable.into_iter().next() {
+            Some(first) => Err(first),
+            None => {
+                self.insert(made);
+                Ok(())
+            }
+        }
+    }
+
+    /// As [`register_all`](Self::register_all), but those that have a key are added whatever becomes of the others,
+    /// which are answered.
+    pub async fn register_each(
+        &self,
+        new: Vec<(Arc<str>, Impersonation)>,
+    ) -> Vec<(Arc<str>, signing_key::Error)> {
+        if new.is_empty() {
+            return Vec::new();
+        }
+        let (made, unusable) = self.with_keys(new).await;
+        self.insert(made);
+        unusable
+    }
+
+    /// Reads the keys of new senders.
+    async fn with_keys(
+        &self,
+        new: Vec<(Arc<str>, Impersonation)>,
+    ) -> (Vec<Sender>, Vec<(Arc<str>, signing_key::Error)>) {
+        let (mut made, mut unusable) = (Vec::with_capacity(new.len()), Vec::new());
+        let mut is_watchable = false;
         {
             let mut rings = self.inner.rings.lock().await;
             for (name, sender) in new {
-                let keys = rings.ring(&sender, self.inner.signer.as_ref(), &self.inner.clock).await;
-                let keys = keys.map_err(|error| (Arc::clone(&name), error))?;
-                is_watchable |= keys.is_watchable();
-                made.push(self.impersonating(&name, sender, keys));
+                match rings.ring(&sender, self.inner.signer.as_ref(), &self.inner.clock).await {
+                    Ok(keys) => {
+                        is_watchable |= keys.is_watchable();
+                        made.push(self.impersonating(&name, sender, keys));
+                    }
+                    Err(error) => unusable.push((name, error)),
+                }
             }
         }
-        self.insert(made);
         if is_watchable {
             self.watch_keys();
         }
-        Ok(())
+        (made, unusable)
     }
 
     /// Reads the keys of those senders of ours whose keys are in other places than so far, and changes nothing.
@@ -103,12 +140,59 @@ impl Auth {
 
     /// Adds a sender whose tokens come from elsewhere, or replaces the one of that name.
     pub fn register_source(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) {
-        self.replace(name, Some(Arc::new(self.sender_with(name, source, account))));
+        self.register_sources(vec![(Arc::from(name), source, account)]);
+    }
+
+    /// As [`register_source`](Self::register_source), for many at once.
+    pub fn register_sources(&self, new: Vec<(Arc<str>, Arc<dyn TokenSource>, AccountChoice)>) {
+        let made = new.into_iter().map(|(name, source, account)| self.sender_with(&name, source, account));
+        self.insert(made.collect());
     }
 
     /// Removes a sender. Who waits for its token is told that there is none.
     pub fn unregister(&self, name: &str) {
-        self.replace(name, None);
+        self.unregister_all([name]);
+    }
+
+    /// As [`unregister`](Self::unregister), for many at once.
+    pub fn unregister_all<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        let mut names = names.into_iter().peekable();
+        if names.peek().is_none() {
+            return;
+        }
+        let _guard = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut senders = HashMap::clone(&self.inner.senders.load());
+        let gone: Vec<_> = names.filter_map(|name| senders.remove(name)).collect();
+        self.inner.senders.store(Arc::new(senders));
+        for old in &gone {
+            self.forget(old);
+        }
+    }
+
+    /// Whom a sender acts as, and with what; none if its tokens come from elsewhere.
+    pub fn impersonation(&self, name: &str) -> Option<Impersonation> {
+        self.inner.senders.load().get(name)?.impersonation.clone()
+    }
+
+    /// The number of a sender: another of the same name has another.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.inner.senders.load().get(name).map(|sender| sender.number)
+    }
+
+    /// Mints once as somebody who is no sender yet, and looks whether they are in the account: what comes of it
+    /// is dropped, and nobody else sees anything of it but the witness, under the name given.
+    pub async fn try_out(&self, name: &str, who: Impersonation) -> Result<(), Arc<Error>> {
+        let keys = {
+            let mut rings = self.inner.rings.lock().await;
+            let keys = rings.ring(&who, self.inner.signer.as_ref(), &self.inner.clock).await;
+            keys.map_err(|error| Arc::new(Error::KeyUnusable(error)))?
+        };
+        let keys = Arc::new(ArcSwap::new(keys));
+        let minted = self.exchange(name, &who, keys).mint().await.map_err(|failure| failure.error)?;
+        let sent = self.inner.clock.uptime();
+        let reply = user_info::fetch(&self.inner.client, &self.inner.server, &minted.header).await;
+        self.observe(sent, reply.date);
+        self.placed(&reply.result.map_err(Arc::new)?, &who.account).map(drop)
     }
 
     fn sender_with(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) -> Sender {
@@ -129,6 +213,9 @@ impl Auth {
 
     /// Adds senders in one step, or replaces those of their names.
     fn insert(&self, made: Vec<Sender>) {
+        if made.is_empty() {
+            return;
+        }
         let mut replaced = Vec::new();
         let _guard = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
         let mut senders = HashMap::clone(&self.inner.senders.load());
@@ -144,32 +231,23 @@ impl Auth {
     /// A sender that mints by JWT Grant.
     fn impersonating(&self, name: &str, sender: Impersonation, keys: Arc<KeyRing>) -> Sender {
         let keys = Arc::new(ArcSwap::new(keys));
-        let exchange = GrantSource::new(
-            self.inner.client.clone(),
-            self.inner.server.clone(),
-            &sender,
-            Arc::clone(&keys),
-            Arc::clone(&self.inner.offset),
-            Arc::clone(&self.inner.clock),
-            (Arc::from(name), self.inner.witnesses.clone()),
-        );
+        let exchange = self.exchange(name, &sender, Arc::clone(&keys));
         let seed = seed_of(self.inner.options.seed, name);
         let retry = Retry::new(exchange, Arc::clone(&self.inner.clock), seed);
         let made = self.sender_with(name, Arc::new(retry), sender.account.clone());
         Sender { impersonation: Some(sender), keys: Some(keys), ..made }
     }
 
-    fn replace(&self, name: &str, new: Option<Arc<Sender>>) {
-        let _guard = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut senders = HashMap::clone(&self.inner.senders.load());
-        let old = senders.remove(name);
-        if let Some(new) = new {
-            senders.insert(Arc::clone(&new.name), new);
-        }
-        self.inner.senders.store(Arc::new(senders));
-        if let Some(old) = old {
-            self.forget(&old);
-        }
+    fn exchange(&self, name: &str, sender: &Impersonation, keys: Arc<ArcSwap<KeyRing>>) -> GrantSource {
+        GrantSource::new(
+            self.inner.client.clone(),
+            self.inner.server.clone(),
+            sender,
+            keys,
+            Arc::clone(&self.inner.offset),
+            Arc::clone(&self.inner.clock),
+            (Arc::from(name), self.inner.witnesses.clone()),
+        )
     }
 
     /// A sender is gone, or another has its name.

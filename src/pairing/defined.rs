@@ -4,42 +4,38 @@
 //! (`callers.NAME.sender_patterns`). What is made has the pattern's integration key, keys and scopes, and is
 //! its maker's alone. It is stored beside the pairings, under a name that no sender can have, so that all
 //! daemons know it and a restart forgets nothing.
+//!
+//! A name stays its maker's for good, also after the sender is gone: signings, links in mails and events name
+//! senders, and what was one caller's must never come to mean another's. The maker may use it again; each time it
+//! is born anew, and what was given out for the one before (a link, a choice) is worth nothing to the next.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Connectable, Error, Pairings, impersonation_of};
+use super::{Connectable, Error, MAX_CONFLICTS, Pairings, acting::impersonation_of};
 use crate::{
-    auth::{
-        identity::{IntegrationKey, Scopes, UserId},
-        signing_key::KeySource,
-        user_info::AccountChoice,
-    },
+    auth::{Impersonation, identity::UserId, user_info::AccountChoice},
     domain::{AccountId, CallerName, Private, SenderName},
     store::{self, ConnectedSender, Version},
 };
 
 /// Ends the name of a row that defines a sender.
 pub(super) const DEFINES: char = '@';
-/// Senders that one caller may make.
+/// Names that one caller may have, those it gave up among them.
 const MAX_MADE: usize = 20_000;
 
 /// What senders can be made like.
-#[derive(Debug, Clone)]
-pub enum Pattern {
+enum Pattern {
     /// For customers, who connect an account each.
-    Connectable(Arc<Connectable>),
+    Connectable,
     /// For users that the maker names.
-    Impersonating {
-        /// Our client identifier.
-        integration_key: IntegrationKey,
-        /// What is asked for.
-        scopes: Scopes,
-        /// The keys.
-        keys: Vec<KeySource>,
-    },
+    Impersonating(Impersonation),
 }
 
 /// A sender that a caller wants.
@@ -53,6 +49,8 @@ pub struct NewSender {
     pub user_id: Option<UserId>,
     /// The account: an id or a name; none: the user's default.
     pub account: Option<String>,
+    /// The Connect keys of its account, if that has some of its own.
+    pub hmac_keys: Private<Vec<String>>,
 }
 
 /// Which account a made sender is to act in.
@@ -64,6 +62,17 @@ pub enum AccountWish {
     This(String),
 }
 
+/// What is to change of a made sender; none leaves it as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// The user.
+    pub user_id: Option<UserId>,
+    /// The account.
+    pub account: Option<AccountWish>,
+    /// The Connect keys.
+    pub hmac_keys: Option<Private<Vec<String>>>,
+}
+
 /// A sender that a caller made.
 #[derive(Debug, Clone)]
 pub struct Made {
@@ -71,9 +80,14 @@ pub struct Made {
     pub owner: CallerName,
     /// What it is like.
     pub like: String,
+    /// Of all that ever had its name another.
+    born: Uuid,
     user_id: Option<UserId>,
     account: Option<String>,
+    hmac_keys: Private<Vec<String>>,
     version: Version,
+    /// Whether only the name is left of it.
+    is_gone: bool,
 }
 
 /// Why a sender was not made or changed.
@@ -82,11 +96,14 @@ pub enum NotMade {
     /// The key, the store, or the audit log.
     #[error("it could not be made")]
     Failed(#[from] Error),
-    /// There is a sender of that name already.
-    #[error("there is a sender of that name")]
+    /// There is a sender of that name already, or was one of another caller's.
+    #[error("there is a sender of that name, or was one of somebody else's")]
     NameTaken,
+    /// What it is to be like is in the settings of callers, and not among the senders that this daemon started with.
+    #[error("the sender that it is to be like is not known before the next start of the daemon")]
+    NoPattern,
     /// The caller has made as many as it may.
-    #[error("this caller has made {MAX_MADE} senders")]
+    #[error("this caller has {MAX_MADE} names of senders, with those it gave up")]
     TooMany,
     /// A user is wanted.
     #[error("a user_id is wanted: the pattern is not connectable")]
@@ -109,149 +126,267 @@ struct Definition {
     like: String,
     user_id: Option<String>,
     account: Option<String>,
+    #[serde(default)]
+    hmac_keys: Vec<String>,
+    #[serde(default)]
+    born: Uuid,
+    #[serde(default)]
+    is_gone: bool,
 }
 
-/// The senders that callers made, by name.
+/// The senders that callers made, by name, and the names that they gave up.
 pub(super) type AllMade = HashMap<SenderName, Arc<Made>>;
 
 impl Pairings {
     /// A sender that a caller made, if it is one.
     pub fn made(&self, name: &SenderName) -> Option<Arc<Made>> {
-        self.inner.made.load().get(name).cloned()
+        self.inner.made.load().get(name).filter(|made| !made.is_gone).cloned()
+    }
+
+    /// Which of those that ever had this name the sender is; nil for one of the settings.
+    pub(super) fn born(&self, name: &str) -> Uuid {
+        self.made(&SenderName::new(name)).map_or(Uuid::nil(), |made| made.born)
     }
 
     /// Makes a sender. It is on disk, and can be used or connected, when this returns.
     pub async fn make(&self, owner: &CallerName, new: NewSender) -> Result<(), NotMade> {
-        let pattern = self.inner.given.patterns.get(&new.like).ok_or(Error::Stale)?;
-        match (pattern, new.user_id) {
-            (Pattern::Connectable(_), Some(_)) => return Err(NotMade::UserUnwanted),
-            (Pattern::Impersonating { .. }, None) => return Err(NotMade::UserMissing),
+        match (self.pattern(&new.like).ok_or(NotMade::NoPattern)?, new.user_id) {
+            (Pattern::Connectable, Some(_)) => return Err(NotMade::UserUnwanted),
+            (Pattern::Impersonating(_), None) => return Err(NotMade::UserMissing),
             _ => {}
         }
         if self.inner.given.auth.has(new.name.as_str()) {
             return Err(NotMade::NameTaken);
         }
-        if self.inner.made.load().values().filter(|made| made.owner == *owner).count() >= MAX_MADE {
-            return Err(NotMade::TooMany);
-        }
-        self.announce(new.name.as_str(), "make").await?;
+        self.announce(new.name.as_str(), "make", Some(owner)).await?;
+        let _changing = self.inner.changing.lock().await;
+        let version = self.free(owner, &new.name).await?;
         let made = Made {
             owner: owner.clone(),
             like: new.like,
+            born: Uuid::new_v4(),
             user_id: new.user_id,
             account: new.account,
-            version: Version(0),
+            hmac_keys: new.hmac_keys,
+            version,
+            is_gone: false,
         };
-        match self.inner.given.store.put_connected_sender(self.row_of(&new.name, &made)).await {
-            Ok(version) => self.take_up_made(&new.name, Made { version, ..made }).await,
+        // Nothing that was connected to the one before.
+        self.inner.given.store.remove_connected_sender(&new.name).await?;
+        match self.put_made(&new.name, made).await {
+            Ok(made) => self.take_up_made(vec![(new.name, made)]).await,
             Err(store::Error::Conflict) => return Err(NotMade::NameTaken),
             Err(error) => return Err(error.into()),
         }
         Ok(())
     }
 
+    /// The version at which a name may be taken: nobody's, or one that this caller gave up.
+    async fn free(&self, owner: &CallerName, name: &SenderName) -> Result<Version, NotMade> {
+        if let Some(row) = self.inner.given.store.connected_sender(&row_name(name)).await? {
+            let before = Made::read(&row).filter(|before| before.is_gone && before.owner == *owner);
+            return before.map(|before| before.version).ok_or(NotMade::NameTaken);
+        }
+        if self.inner.made.load().values().filter(|made| made.owner == *owner).count() >= MAX_MADE {
+            return Err(NotMade::TooMany);
+        }
+        Ok(Version(0))
+    }
+
     /// Gives a made sender another user or account. What is connected stays connected.
-    pub async fn change(
-        &self,
-        name: &SenderName,
-        user_id: Option<UserId>,
-        account: Option<AccountWish>,
-    ) -> Result<(), NotMade> {
+    pub async fn change(&self, name: &SenderName, by: &CallerName, change: Change) -> Result<(), NotMade> {
         let old = self.made(name).ok_or(Error::Stale)?;
-        let pattern = self.inner.given.patterns.get(&old.like);
-        if user_id.is_some() && matches!(pattern, Some(Pattern::Connectable(_))) {
+        if change.user_id.is_some() && matches!(self.pattern(&old.like), Some(Pattern::Connectable)) {
             return Err(NotMade::UserUnwanted);
         }
-        self.announce(name.as_str(), "change").await?;
-        let made = Made {
-            user_id: user_id.or(old.user_id),
-            account: match account {
-                None => old.account.clone(),
+        self.announce(name.as_str(), "change", Some(by)).await?;
+        let changed = |old: Made| Made {
+            user_id: change.user_id.or(old.user_id),
+            account: match change.account.clone() {
+                None => old.account,
                 Some(AccountWish::Default) => None,
                 Some(AccountWish::This(account)) => Some(account),
             },
-            ..Made::clone(&old)
+            hmac_keys: change.hmac_keys.clone().unwrap_or(old.hmac_keys),
+            ..old
         };
-        let version = self.inner.given.store.put_connected_sender(self.row_of(name, &made)).await?;
-        self.take_up_made(name, Made { version, ..made }).await;
+        let _changing = self.inner.changing.lock().await;
+        let made = self.rewrite(name, old.born, changed).await?;
+        self.take_up_made(vec![(name.clone(), made)]).await;
         Ok(())
     }
 
-    /// Destroys a made sender, and its pairing with it. Its signings stay.
-    pub async fn unmake(&self, name: &SenderName) -> Result<(), NotMade> {
-        self.announce(name.as_str(), "unmake").await?;
+    /// Destroys a made sender, and its pairing with it. Its signings stay, and its name stays its maker's.
+    pub async fn unmake(&self, name: &SenderName, by: &CallerName) -> Result<(), NotMade> {
+        let old = self.made(name).ok_or(Error::Stale)?;
+        self.announce(name.as_str(), "unmake", Some(by)).await?;
+        let _changing = self.inner.changing.lock().await;
+        let nothing = || Private::new(Vec::new());
+        let gone =
+            |old: Made| Made { user_id: None, account: None, hmac_keys: nothing(), is_gone: true, ..old };
+        let gone = self.rewrite(name, old.born, gone).await?;
+        // Last, so that one that is paired meanwhile is found here or finds that the sender is gone.
         self.inner.given.store.remove_connected_sender(name).await?;
-        self.inner.given.store.remove_connected_sender(&row_name(name)).await?;
-        self.forget_made(name);
+        self.take_up_made(vec![(name.clone(), gone)]).await;
         Ok(())
     }
 
-    pub(super) fn forget_made(&self, name: &SenderName) {
-        self.inner.made.rcu(|all| {
-            let mut all = AllMade::clone(all);
-            all.remove(name);
-            all
-        });
-        self.live().remove(name);
-        self.inner.given.auth.unregister(name.as_str());
-        (self.inner.given.on_change)(name);
-    }
-
-    /// Takes up a row that defines a sender; answers its name.
-    pub(super) async fn take_up_definition(&self, row: &ConnectedSender) -> Option<SenderName> {
-        let name = SenderName::new(row.sender.as_str().strip_suffix(DEFINES)?);
-        if self.made(&name).is_some_and(|made| made.version == row.version) {
-            return Some(name);
+    /// Changes what the store holds of a made sender, if it still is that one.
+    async fn rewrite(
+        &self,
+        name: &SenderName,
+        born: Uuid,
+        change: impl Fn(Made) -> Made,
+    ) -> Result<Made, Error> {
+        for _ in 0..MAX_CONFLICTS {
+            let row = self.inner.given.store.connected_sender(&row_name(name)).await?;
+            let old = row.as_ref().and_then(Made::read).filter(|old| old.born == born && !old.is_gone);
+            match self.put_made(name, change(old.ok_or(Error::Stale)?)).await {
+                Err(store::Error::Conflict) => {}
+                put => return Ok(put?),
+            }
         }
-        let definition: Definition = serde_json::from_str(row.refresh_token.as_ref()?.reveal()).ok()?;
-        let made = Made {
-            owner: CallerName::new(definition.owner),
-            like: definition.like,
-            user_id: definition.user_id.and_then(|id| id.parse().ok()),
-            account: definition.account,
-            version: row.version,
-        };
-        self.take_up_made(&name, made).await;
-        Some(name)
+        Err(store::Error::Conflict.into())
     }
 
-    async fn take_up_made(&self, name: &SenderName, made: Made) {
-        let pattern = self.inner.given.patterns.get(&made.like);
-        let account = AccountChoice::parse(made.account.as_deref());
-        let registered = match (pattern, made.user_id) {
-            (Some(Pattern::Impersonating { integration_key, scopes, keys }), Some(user)) => {
-                let sender = impersonation_of(*integration_key, user, (scopes, keys), account);
-                self.inner.given.auth.register(name.as_str(), sender).await
+    async fn put_made(&self, name: &SenderName, made: Made) -> Result<Made, store::Error> {
+        let row = made.row(name, self.now());
+        let version = self.inner.given.store.put_connected_sender(row).await?;
+        Ok(Made { version, ..made })
+    }
+
+    /// Whether the store still holds the sender that was born so. Those of the settings always stand.
+    pub(super) async fn still_stands(&self, name: &SenderName, born: Uuid) -> Result<bool, Error> {
+        if born.is_nil() && self.made(name).is_none() {
+            return Ok(true);
+        }
+        let row = self.inner.given.store.connected_sender(&row_name(name)).await?;
+        Ok(row.as_ref().and_then(Made::read).is_some_and(|made| made.born == born && !made.is_gone))
+    }
+
+    /// Takes up the rows that define senders, and forgets senders that have none any more. Answers the names of
+    /// those that rest: what is stored of them is nobody else's.
+    pub(super) async fn take_up_definitions(&self, rows: &[ConnectedSender]) -> HashSet<SenderName> {
+        let known = self.inner.made.load_full();
+        let (mut named, mut new) = (HashSet::new(), Vec::new());
+        for row in rows {
+            let Some(name) = row.sender.as_str().strip_suffix(DEFINES).map(SenderName::new) else { continue };
+            let Some(made) = Made::read(row) else { continue };
+            let is_known =
+                known.get(&name).is_some_and(|old| (old.version, old.born) == (made.version, made.born));
+            if !is_known {
+                new.push((name.clone(), made));
             }
-            (Some(Pattern::Connectable(_)), _) => {
-                // What is connected goes on as it is.
-                if self.paired(name).is_none() {
-                    self.unpaired(name.as_str());
-                }
-                Ok(())
-            }
-            // The operator took the pattern out of the settings: it rests until that comes back.
-            _ => {
-                return tracing::warn!(sender = %name, like = made.like, "a made sender has no pattern any more");
-            }
+            named.insert(name);
+        }
+        let gone = known.keys().filter(|name| !named.contains(*name)).cloned().collect();
+        self.forget_made(gone, true);
+        self.take_up_made(new).await;
+        let now = self.inner.made.load();
+        named.retain(|name| !now.contains_key(name));
+        named
+    }
+
+    async fn take_up_made(&self, new: Vec<(SenderName, Made)>) {
+        let known = self.inner.made.load_full();
+        let is_another = |(name, made): &&(SenderName, Made)| {
+            known.get(name).is_some_and(|old| made.is_gone || old.born != made.born)
         };
-        if let Err(error) = registered {
+        // Nothing of the one before goes on under its name.
+        let others = new.iter().filter(is_another).map(|(name, _)| name.clone()).collect();
+        self.forget_made(others, false);
+        let (mut by_key, mut unpaired, mut resting) = (Vec::new(), Vec::new(), 0);
+        let mut taken = AllMade::new();
+        for (name, made) in new {
+            // A sender of the settings goes before one that was made when the settings did not have it.
+            if self.made(&name).is_none() && self.inner.given.auth.has(name.as_str()) {
+                tracing::warn!(sender = %name, "a made sender rests: the settings have one of its name");
+                continue;
+            }
+            match (self.pattern(&made.like), made.user_id) {
+                _ if made.is_gone => {}
+                (Some(Pattern::Impersonating(like)), Some(user)) => {
+                    let account = AccountChoice::parse(made.account.as_deref());
+                    let who =
+                        impersonation_of(like.integration_key, user, (&like.scopes, &like.keys), account);
+                    by_key.push((Arc::from(name.as_str()), who));
+                }
+                // What is connected goes on as it is.
+                (Some(Pattern::Connectable), _) if self.paired(&name).is_some() => {}
+                (Some(Pattern::Connectable), _) => unpaired.push(name.clone()),
+                // The operator took the pattern out of the settings: it rests until that comes back.
+                _ => {
+                    resting += 1;
+                    continue;
+                }
+            }
+            taken.insert(name, Arc::new(made));
+        }
+        if resting > 0 {
+            tracing::warn!(resting, "made senders have no pattern any more, and rest");
+        }
+        self.insert_made(&taken);
+        self.unpaired(unpaired);
+        let unusable = self.inner.given.auth.register_each(by_key).await;
+        for (name, error) in &unusable {
             tracing::error!(sender = %name, %error, "a made sender has no usable key");
+        }
+        self.forget_made(unusable.into_iter().map(|(name, _)| SenderName::new(name)).collect(), true);
+        for name in taken.keys() {
+            (self.inner.given.on_change)(name);
+        }
+    }
+
+    /// Whose a sender is must be known before it can be used.
+    fn insert_made(&self, taken: &AllMade) {
+        if taken.is_empty() {
             return;
         }
-        let made = Arc::new(made);
         self.inner.made.rcu(|all| {
             let mut all = AllMade::clone(all);
-            all.insert(name.clone(), Arc::clone(&made));
+            all.extend(taken.iter().map(|(name, made)| (name.clone(), Arc::clone(made))));
             all
         });
-        (self.inner.given.on_change)(name);
+    }
+
+    /// Forgets what senders act by; with `whose`, also whose they were.
+    fn forget_made(&self, names: Vec<SenderName>, whose: bool) {
+        if names.is_empty() {
+            return;
+        }
+        // A name that was given up may be one of the settings by now.
+        let acting: Vec<&SenderName> = names.iter().filter(|name| self.made(name).is_some()).collect();
+        self.inner.given.auth.unregister_all(acting.iter().map(|name| name.as_str()));
+        for name in acting {
+            self.live().remove(name);
+        }
+        if whose {
+            self.inner.made.rcu(|all| {
+                let mut all = AllMade::clone(all);
+                for name in &names {
+                    all.remove(name);
+                }
+                all
+            });
+        }
+        for name in &names {
+            (self.inner.given.on_change)(name);
+        }
+    }
+
+    /// A sender of the settings, as something to be like.
+    fn pattern(&self, like: &str) -> Option<Pattern> {
+        if self.inner.given.connectable.contains_key(like) {
+            return Some(Pattern::Connectable);
+        }
+        let is_made = self.inner.made.load().contains_key(&SenderName::new(like));
+        self.inner.given.auth.impersonation(like).filter(|_| !is_made).map(Pattern::Impersonating)
     }
 
     /// The pattern of a made connectable sender, narrowed to its account.
     pub(super) fn made_connectable(&self, name: &str) -> Option<Arc<Connectable>> {
         let made = self.made(&SenderName::new(name))?;
-        let Pattern::Connectable(pattern) = self.inner.given.patterns.get(&made.like)? else { return None };
+        let pattern = self.inner.given.connectable.get(&made.like)?;
         match &made.account {
             None => Some(Arc::clone(pattern)),
             Some(account) => {
@@ -260,22 +395,47 @@ impl Pairings {
             }
         }
     }
+}
 
-    fn row_of(&self, name: &SenderName, made: &Made) -> ConnectedSender {
+impl Made {
+    /// The Connect keys of its account alone.
+    pub fn hmac_keys(&self) -> &[String] {
+        self.hmac_keys.reveal()
+    }
+
+    /// As a row holds it; none if that cannot be read.
+    fn read(row: &ConnectedSender) -> Option<Self> {
+        let definition: Definition = serde_json::from_str(row.refresh_token.as_ref()?.reveal()).ok()?;
+        Some(Self {
+            owner: CallerName::new(definition.owner),
+            like: definition.like,
+            born: definition.born,
+            user_id: definition.user_id.and_then(|id| id.parse().ok()),
+            account: definition.account,
+            hmac_keys: Private::new(definition.hmac_keys),
+            version: row.version,
+            is_gone: definition.is_gone,
+        })
+    }
+
+    fn row(&self, name: &SenderName, now: Timestamp) -> ConnectedSender {
         let definition = Definition {
-            owner: made.owner.to_string(),
-            like: made.like.clone(),
-            user_id: made.user_id.map(|id| id.to_string()),
-            account: made.account.clone(),
+            owner: self.owner.to_string(),
+            like: self.like.clone(),
+            user_id: self.user_id.map(|id| id.to_string()),
+            account: self.account.clone(),
+            hmac_keys: self.hmac_keys.reveal().clone(),
+            born: self.born,
+            is_gone: self.is_gone,
         };
         let sealed = serde_json::to_string(&definition).unwrap_or_default();
         ConnectedSender {
             sender: row_name(name),
-            user_id: made.user_id.map(|id| id.to_string()).unwrap_or_default(),
+            user_id: self.user_id.map(|id| id.to_string()).unwrap_or_default(),
             account: AccountId::new(String::new()),
             refresh_token: Some(Private::new(sealed)),
-            connected_at: self.now(),
-            version: made.version,
+            connected_at: now,
+            version: self.version,
         }
     }
 }

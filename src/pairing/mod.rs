@@ -21,10 +21,14 @@
 //! | time to choose an account | 15 min, the same browser |
 //! | a refresh token under renewal is another daemon's for | 60 s |
 //! | what other daemons paired is taken up within | 10 s |
+//! | names that one caller has, with those it gave up | 20,000 |
 
+mod acting;
+mod browser;
 mod defined;
 mod kept;
 mod renewal;
+mod sync;
 mod tickets;
 
 use std::{
@@ -36,30 +40,26 @@ use std::{
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use uuid::Uuid;
 
 pub use self::{
-    defined::{AccountWish, Made, NewSender, NotMade, Pattern, is_account},
+    browser::{Offer, Opened, Outcome},
+    defined::{AccountWish, Change, Made, NewSender, NotMade, is_account},
     renewal::{Renewal, Unpaired},
     tickets::{BadTicket, Cookie, Tickets},
 };
-use self::{
-    defined::{AllMade, DEFINES},
-    kept::{Choice, Kept},
-};
+use self::{defined::AllMade, kept::Choice, tickets::Of};
 use crate::{
     audit::{Act, Audit, Entry},
     auth::{
-        self, Auth, CodeGrant, Impersonation,
-        code_grant::Answered,
-        grant::ClientProof,
-        identity::{IntegrationKey, Scopes, UserId},
+        self, Auth, CodeGrant,
+        identity::{IntegrationKey, Scopes},
         signing_key::KeySource,
-        user_info::AccountChoice,
+        user_info::{AccountChoice, NotInAccount},
     },
     clock::SharedClock,
-    domain::{AccountId, Private, SenderName},
+    domain::{AccountId, CallerName, Private, SenderName},
     store::{self, ConnectedSender, SharedStore, Version},
 };
 
@@ -67,11 +67,12 @@ use crate::{
 const CHOICE_LIFE: SignedDuration = SignedDuration::from_mins(15);
 /// How often what other daemons paired is looked for.
 pub const SYNC_EVERY: Duration = Duration::from_secs(10);
-/// Answers that were used, kept for as long as their state would be taken.
-const MAX_USED: usize = 10_000;
 /// Stands between a sender's name and the browser's in the name of what waits for a choice. No name in the
 /// settings can hold it.
 const WAITING: char = '#';
+/// How often a row that changes meanwhile is read again: renewals and other daemons write, too, and each in its
+/// own time.
+const MAX_CONFLICTS: u32 = 5;
 
 /// How a connectable sender comes by its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,53 +130,6 @@ pub struct Paired {
     pub since: Timestamp,
 }
 
-/// An account that can be chosen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// Its id.
-    pub id: Uuid,
-    /// Its name, as its owner wrote it.
-    pub name: String,
-    /// Whether it is the user's default.
-    pub is_default: bool,
-}
-
-/// What a ticket in an address leads to.
-#[derive(Debug)]
-pub enum Opened {
-    /// The page with the button.
-    Invitation {
-        /// The sender.
-        sender: SenderName,
-        /// Whether it is connected, so that going on replaces that.
-        is_paired: bool,
-    },
-    /// The page with the accounts.
-    Choice {
-        /// The sender.
-        sender: SenderName,
-        /// The accounts.
-        offers: Vec<Offer>,
-    },
-}
-
-/// What an answer or a choice led to.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The person has several accounts: this ticket leads to the choice.
-    Choose {
-        /// What follows `/connect/`.
-        ticket: Private<String>,
-    },
-    /// It acts from now on.
-    Paired {
-        /// The sender.
-        sender: SenderName,
-        /// The account's name.
-        account: String,
-    },
-}
-
 /// Why nothing was paired. Nothing was stored, either.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -187,7 +141,11 @@ pub enum Error {
     Denied,
     /// The person has no account that could be used, or not the one that the settings want.
     #[error("the person has no account that this sender may act in")]
-    NoAccount,
+    NoAccount(#[source] Option<NotInAccount>),
+    /// The account server does not let this sender act for the person, who signed in: their organisation has to
+    /// allow it.
+    #[error("the account server does not let this sender act for the person")]
+    NotAllowed(SenderName),
     /// It could not be written into the audit log first.
     #[error("this cannot be written into the audit log")]
     Unrecorded,
@@ -231,12 +189,9 @@ pub struct Dependencies {
     pub audit: Audit,
     /// The connectable senders of the settings, by name.
     pub connectable: BTreeMap<String, Arc<Connectable>>,
-    /// What callers may make senders like, by the name of a sender of the settings.
-    pub patterns: BTreeMap<String, Pattern>,
     /// Told of each sender that acts as somebody else from now on, or as nobody.
     pub on_change: Box<dyn Fn(&SenderName) + Send + Sync>,
 }
-
 /// The pairings of a daemon. Clones share them.
 #[derive(Clone)]
 pub struct Pairings {
@@ -247,17 +202,27 @@ struct Inner {
     given: Dependencies,
     grant: CodeGrant,
     /// What each connectable sender acts by now.
-    live: Mutex<HashMap<SenderName, (Version, Paired)>>,
+    live: Mutex<HashMap<SenderName, Paired>>,
     /// What callers made.
     made: ArcSwap<AllMade>,
     /// States that came back, until they are too old anyway.
     used: Mutex<HashMap<String, Timestamp>>,
+    /// Held over a change of the store and of what follows from it here, so that nobody takes up what was read
+    /// before the change.
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for Pairings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pairings").finish_non_exhaustive()
     }
+}
+
+/// A connectable sender as a link means it: whoever takes its name later is another.
+struct Target {
+    name: SenderName,
+    born: Uuid,
+    connectable: Arc<Connectable>,
 }
 
 impl Pairings {
@@ -271,11 +236,10 @@ impl Pairings {
                 live: Mutex::default(),
                 made: ArcSwap::default(),
                 used: Mutex::default(),
+                changing: tokio::sync::Mutex::default(),
             }),
         };
-        for name in pairings.inner.given.connectable.keys() {
-            pairings.unpaired(name);
-        }
+        pairings.unpaired(pairings.inner.given.connectable.keys().map(|name| SenderName::new(name.as_str())));
         pairings
     }
 
@@ -286,225 +250,70 @@ impl Pairings {
 
     /// How a connectable sender is paired.
     pub fn paired(&self, sender: &SenderName) -> Option<Paired> {
-        self.live().get(sender).map(|(_, paired)| paired.clone())
+        self.live().get(sender).cloned()
     }
 
     /// A link for a connectable sender; none for another.
     pub fn link(&self, sender: &str) -> Option<Link> {
         self.connectable(sender).ok()?;
-        let (ticket, expires_at) = self.inner.given.tickets.link(sender, self.now());
+        let of = Of { sender, born: self.born(sender) };
+        let (ticket, expires_at) = self.inner.given.tickets.link(of, self.now());
         Some(Link { ticket: Private::new(ticket), expires_at })
     }
 
-    /// What a ticket in an address leads to. Changes nothing.
-    pub async fn open(&self, ticket: &str, cookie: Option<&Cookie>) -> Result<Opened, Error> {
-        if let Ok(sender) = self.inner.given.tickets.open_link(ticket, self.now()) {
-            self.connectable(&sender)?;
-            let sender = SenderName::new(sender);
-            let is_paired = self.paired(&sender).is_some();
-            return Ok(Opened::Invitation { sender, is_paired });
-        }
-        let cookie = cookie.ok_or(Error::Stale)?;
-        let sender = self.inner.given.tickets.open_choice(ticket, cookie, self.now())?;
-        let (_, choice) = self.waiting(&sender, cookie).await?;
-        Ok(Opened::Choice { sender: SenderName::new(sender), offers: choice.offers() })
-    }
-
-    /// The button: where the browser goes, and the cookie that its answer must come back with.
-    pub fn begin(&self, ticket: &str, redirect_uri: &str) -> Result<(String, Cookie), Error> {
-        let sender = self.inner.given.tickets.open_link(ticket, self.now())?;
-        let connectable = self.connectable(&sender)?;
-        let cookie = Cookie::generate();
-        let state = self.inner.given.tickets.state(&sender, &cookie, self.now());
-        let verifier = self.inner.given.tickets.verifier(&state, &cookie);
-        let (key, scopes) = (connectable.integration_key, &connectable.scopes);
-        Ok((self.inner.grant.page(key, scopes, redirect_uri, &state, &verifier), cookie))
-    }
-
-    /// Whether a state that came back is one of ours, so that nobody else need look at it.
-    pub fn is_ours(&self, state: &str) -> bool {
-        Tickets::is_state(state)
-    }
-
-    /// The browser is back: exchanges the code at once, and pairs or offers a choice.
-    pub async fn answered(
-        &self,
-        state: &str,
-        cookie: Option<&Cookie>,
-        code: Option<&str>,
-    ) -> Result<Outcome, Error> {
-        let cookie = cookie.ok_or(Error::Stale)?;
-        let sender = self.inner.given.tickets.open_state(state, cookie, self.now())?;
-        let connectable = self.connectable(&sender)?;
-        if !self.use_once(state) {
-            return Err(Error::Stale);
-        }
-        let code = code.ok_or(Error::Denied)?;
-        self.announce(&sender, "code").await?;
-        let verifier = self.inner.given.tickets.verifier(state, cookie);
-        let proof = match &connectable.secret {
-            Some(secret) => ClientProof::Secret(secret, Some(&verifier)),
-            None => ClientProof::Public(Some(&verifier)),
-        };
-        let answered = self.inner.grant.answered(connectable.integration_key, code, proof).await?;
-        let choice = offers(&connectable, answered, &self.inner.grant)?;
-        if let [only] = choice.accounts.as_slice() {
-            let only = only.id;
-            return self.pair(&sender, &choice, only).await;
-        }
-        self.put_aside(&sender, cookie, choice).await?;
-        let ticket = self.inner.given.tickets.choice(&sender, cookie, self.now());
-        Ok(Outcome::Choose { ticket: Private::new(ticket) })
-    }
-
-    /// The person has chosen.
-    pub async fn choose(
-        &self,
-        ticket: &str,
-        cookie: Option<&Cookie>,
-        account: Option<&str>,
-    ) -> Result<Outcome, Error> {
-        let cookie = cookie.ok_or(Error::Stale)?;
-        let sender = self.inner.given.tickets.open_choice(ticket, cookie, self.now())?;
-        let (name, choice) = self.waiting(&sender, cookie).await?;
-        let account = account.and_then(|text| Uuid::try_parse(text).ok()).ok_or(Error::NoAccount)?;
-        let outcome = self.pair(&sender, &choice, account).await?;
-        self.inner.given.store.remove_connected_sender(&name).await?;
-        Ok(outcome)
-    }
-
     /// Destroys what is stored of a sender's pairing; its token is forgotten.
-    pub async fn disconnect(&self, sender: &SenderName) -> Result<(), Error> {
-        self.announce(sender.as_str(), "disconnect").await?;
+    pub async fn disconnect(&self, sender: &SenderName, by: &CallerName) -> Result<(), Error> {
+        self.announce(sender.as_str(), "disconnect", Some(by)).await?;
+        let _changing = self.inner.changing.lock().await;
         self.inner.given.store.remove_connected_sender(sender).await?;
         self.live().remove(sender);
-        self.unpaired(sender.as_str());
+        self.unpaired([sender.clone()]);
         Ok(())
-    }
-
-    /// Takes up what the store holds: at start, and what other daemons changed. Choices that nobody made in
-    /// time are destroyed.
-    pub async fn sync(&self) -> Result<(), store::Error> {
-        let mut known: Vec<SenderName> = self.live().keys().cloned().collect();
-        let mut made: Vec<SenderName> = self.inner.made.load().keys().cloned().collect();
-        let rows = self.inner.given.store.connected_senders().await?;
-        // What senders are comes before whom they act for.
-        for row in &rows {
-            if let Some(name) = self.take_up_definition(row).await {
-                made.retain(|known| *known != name);
-            }
-        }
-        for gone in &made {
-            self.forget_made(gone);
-        }
-        for row in rows {
-            if row.sender.as_str().ends_with(DEFINES) {
-                continue;
-            }
-            if row.sender.as_str().contains(WAITING) {
-                if self.is_too_late(row.connected_at) {
-                    self.inner.given.store.remove_connected_sender(&row.sender).await?;
-                }
-                continue;
-            }
-            known.retain(|name| *name != row.sender);
-            self.take_up(row).await;
-        }
-        for gone in known {
-            self.live().remove(&gone);
-            if self.is_connectable(gone.as_str()) {
-                self.unpaired(gone.as_str());
-            }
-        }
-        Ok(())
-    }
-
-    async fn take_up(&self, row: ConnectedSender) {
-        let Ok(connectable) = self.connectable(row.sender.as_str()) else { return };
-        let paired =
-            Paired { user_id: row.user_id.clone(), account: row.account.clone(), since: row.connected_at };
-        // A renewal moves the version on and changes nobody.
-        let before = self.live().insert(row.sender.clone(), (row.version, paired.clone()));
-        if before.is_some_and(|(_, before)| before == paired) {
-            return;
-        }
-        if let Err(error) = self.act_by(&connectable, &row.sender, &paired).await {
-            tracing::error!(sender = %row.sender, %error, "a connected sender cannot be taken up");
-        }
     }
 
     /// Stores a pairing after a token has proven it.
-    async fn pair(&self, sender: &str, choice: &Choice, account: Uuid) -> Result<Outcome, Error> {
-        let connectable = self.connectable(sender)?;
-        let offer = choice.accounts.iter().find(|offer| offer.id == account).ok_or(Error::NoAccount)?;
-        let user: UserId = choice.user_id.parse().map_err(|_| Error::NoAccount)?;
-        if connectable.form == Form::Impersonation {
-            self.prove(&connectable, sender, user, account).await?;
-        }
-        let name = SenderName::new(sender);
-        let refresh_token = match (connectable.form, &choice.refresh_token) {
-            (Form::Impersonation, _) => None,
-            (Form::Code, Some(token)) => Some(Kept::fresh(token.clone()).sealed()),
-            (Form::Code, None) => return Err(auth::Error::ConnectionLost.into()),
-        };
-        let before = self.inner.given.store.connected_sender(&name).await?;
+    async fn pair(&self, target: &Target, choice: &Choice, account: Uuid) -> Result<Outcome, Error> {
+        let offer = choice.accounts.iter().find(|offer| offer.id == account).ok_or(Error::NoAccount(None))?;
+        let refresh_token = self.proven(target, choice, account).await?;
+        let _changing = self.inner.changing.lock().await;
+        // It may be gone by now, or another's.
+        let connectable = self.target_if(target.name.as_str(), target.born)?.connectable;
         let row = ConnectedSender {
-            sender: name.clone(),
-            user_id: user.to_string(),
+            sender: target.name.clone(),
+            user_id: choice.user_id.clone(),
             account: AccountId::new(account.to_string()),
             refresh_token,
             connected_at: self.now(),
-            version: before.map_or(Version(0), |row| row.version),
+            version: Version(0),
         };
-        let version = self.inner.given.store.put_connected_sender(row.clone()).await?;
+        self.put_over(&row).await?;
+        if !self.still_stands(&target.name, target.born).await? {
+            // Another daemon destroyed the sender meanwhile, and may have found no pairing to destroy.
+            self.inner.given.store.remove_connected_sender(&target.name).await?;
+            return Err(Error::Stale);
+        }
         let paired = Paired { user_id: row.user_id, account: row.account, since: row.connected_at };
-        self.live().insert(name.clone(), (version, paired.clone()));
-        self.act_by(&connectable, &name, &paired).await?;
-        tracing::info!(sender, account.id = %account, "a sender was connected");
+        let name = target.name.clone();
+        let failed = self.act_by(vec![(connectable, name.clone(), paired)]).await;
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(error);
+        }
+        tracing::info!(sender = %name, account.id = %account, "a sender was connected");
         Ok(Outcome::Paired { sender: name, account: offer.name.clone() })
     }
 
-    /// One mint as that user, under a name that no caller can use: what fails here changes nothing.
-    async fn prove(
-        &self,
-        connectable: &Connectable,
-        sender: &str,
-        user_id: UserId,
-        account: Uuid,
-    ) -> Result<(), Error> {
-        let auth = &self.inner.given.auth;
-        let name = format!("{sender}{WAITING}{user_id}");
-        let registered = auth.register(&name, impersonation(connectable, user_id, account)).await;
-        registered.map_err(auth::Error::KeyUnusable)?;
-        let proven = auth.prove(&name).await;
-        auth.unregister(&name);
-        proven.map_err(Error::Auth)
-    }
-
-    /// Makes the sender act as the pairing says.
-    async fn act_by(
-        &self,
-        connectable: &Connectable,
-        name: &SenderName,
-        paired: &Paired,
-    ) -> Result<(), Error> {
-        let account = Uuid::try_parse(paired.account.as_str()).map_err(|_| Error::NoAccount)?;
-        let auth = &self.inner.given.auth;
-        match connectable.form {
-            Form::Impersonation => {
-                let user: UserId = paired.user_id.parse().map_err(|_| Error::NoAccount)?;
-                let sender = impersonation(connectable, user, account);
-                auth.register(name.as_str(), sender).await.map_err(auth::Error::KeyUnusable)?;
-            }
-            Form::Code => {
-                let renewal = self.renewal_of(connectable, name);
-                let source =
-                    auth::retry::Retry::new(renewal, Arc::clone(&self.inner.given.clock), fastrand::u64(..));
-                auth.register_source(name.as_str(), Arc::new(source), AccountChoice::Id(account));
+    /// Writes a pairing in the place of whatever is there. A renewal moves its version on at any time.
+    async fn put_over(&self, row: &ConnectedSender) -> Result<(), Error> {
+        let store = &self.inner.given.store;
+        for _ in 0..MAX_CONFLICTS {
+            let before = store.connected_sender(&row.sender).await?;
+            let version = before.map_or(Version(0), |before| before.version);
+            match store.put_connected_sender(ConnectedSender { version, ..row.clone() }).await {
+                Err(store::Error::Conflict) => {}
+                put => return put.map(drop).map_err(Into::into),
             }
         }
-        (self.inner.given.on_change)(name);
-        Ok(())
+        Err(store::Error::Conflict.into())
     }
 
     /// What renews a sender's token, apart from its cache; none unless it is of [`Form::Code`].
@@ -513,66 +322,16 @@ impl Pairings {
         (connectable.form == Form::Code).then(|| self.renewal_of(&connectable, sender))
     }
 
-    fn renewal_of(&self, connectable: &Connectable, sender: &SenderName) -> Renewal {
-        Renewal {
-            sender: sender.clone(),
-            integration_key: connectable.integration_key,
-            secret: connectable.secret.clone(),
-            grant: self.inner.grant.clone(),
-            store: Arc::clone(&self.inner.given.store),
-            clock: Arc::clone(&self.inner.given.clock),
-            unsaved: Mutex::default(),
-        }
-    }
-
-    fn unpaired(&self, name: &str) {
-        self.inner.given.auth.register_source(name, Arc::new(Unpaired), AccountChoice::Default);
-        (self.inner.given.on_change)(&SenderName::new(name));
-    }
-
-    /// Keeps what a choice is made of, sealed and apart from what senders act by.
-    async fn put_aside(&self, sender: &str, cookie: &Cookie, choice: Choice) -> Result<(), Error> {
-        let name = waiting_name(sender, cookie);
-        let row = ConnectedSender {
-            user_id: choice.user_id.clone(),
-            account: AccountId::new(String::new()),
-            refresh_token: Some(choice.sealed()),
-            connected_at: self.now(),
-            version: Version(0),
-            sender: name,
-        };
-        Ok(self.inner.given.store.put_connected_sender(row).await.map(drop)?)
-    }
-
-    async fn waiting(&self, sender: &str, cookie: &Cookie) -> Result<(SenderName, Choice), Error> {
-        let name = waiting_name(sender, cookie);
-        let row = self.inner.given.store.connected_sender(&name).await?.ok_or(Error::Stale)?;
-        if self.is_too_late(row.connected_at) {
-            return Err(Error::Stale);
-        }
-        let choice = row.refresh_token.and_then(|kept| Choice::open(&kept)).ok_or(Error::Stale)?;
-        Ok((name, choice))
-    }
-
-    async fn announce(&self, sender: &str, what: &str) -> Result<(), Error> {
+    async fn announce(&self, sender: &str, what: &str, by: Option<&CallerName>) -> Result<(), Error> {
         let entry = Entry::new(Act::ConsentTaken, sender).detail(format!("connect: {what}"));
+        let entry = match by {
+            Some(caller) => entry.caller(caller),
+            None => entry,
+        };
         self.inner.given.audit.record(entry).await.map_err(|error| {
             tracing::error!(sender, %error, "not connected: the audit log cannot be written");
             Error::Unrecorded
         })
-    }
-
-    /// Whether this state comes back for the first time here. Across daemons it is the code that works once.
-    fn use_once(&self, state: &str) -> bool {
-        let now = self.now();
-        let mut used = self.inner.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.retain(|_, until| now < *until);
-        let is_first = used.len() < MAX_USED && !used.contains_key(state);
-        if is_first {
-            let until = now.saturating_add(tickets::STATE_LIFE).unwrap_or(Timestamp::MAX);
-            used.insert(state.to_owned(), until);
-        }
-        is_first
     }
 
     fn is_too_late(&self, since: Timestamp) -> bool {
@@ -584,52 +343,21 @@ impl Pairings {
         of_settings.or_else(|| self.made_connectable(sender)).ok_or(Error::Stale)
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<SenderName, (Version, Paired)>> {
+    fn target(&self, sender: &str) -> Result<Target, Error> {
+        let (name, born) = (SenderName::new(sender), self.born(sender));
+        Ok(Target { name, born, connectable: self.connectable(sender)? })
+    }
+
+    /// The sender of this name, if it is still the one that was born so.
+    fn target_if(&self, sender: &str, born: Uuid) -> Result<Target, Error> {
+        self.target(sender).and_then(|now| if now.born == born { Ok(now) } else { Err(Error::Stale) })
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<SenderName, Paired>> {
         self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Timestamp {
         self.inner.given.clock.now()
     }
-}
-
-fn waiting_name(sender: &str, cookie: &Cookie) -> SenderName {
-    SenderName::new(format!("{sender}{WAITING}{}", cookie.digest()))
-}
-
-fn impersonation(connectable: &Connectable, user_id: UserId, account: Uuid) -> Impersonation {
-    let Connectable { integration_key, scopes, keys, .. } = connectable;
-    impersonation_of(*integration_key, user_id, (scopes, keys), AccountChoice::Id(account))
-}
-
-fn impersonation_of(
-    integration_key: IntegrationKey,
-    user_id: UserId,
-    (scopes, keys): (&Scopes, &[KeySource]),
-    account: AccountChoice,
-) -> Impersonation {
-    Impersonation { integration_key, user_id, scopes: scopes.clone(), keys: keys.to_vec(), account }
-}
-
-/// The accounts that the person may choose from: all that can be called, or the one of the settings.
-fn offers(connectable: &Connectable, answered: Answered, grant: &CodeGrant) -> Result<Choice, Error> {
-    let user = answered.user;
-    let mut accounts: Vec<_> = match &connectable.account {
-        AccountChoice::Default => user.accounts.iter().collect(),
-        wanted => user.choose(wanted).into_iter().collect(),
-    };
-    accounts.retain(|account| grant.takes(account));
-    if accounts.is_empty() {
-        return Err(Error::NoAccount);
-    }
-    let accounts = accounts.into_iter().map(|account| kept::KeptAccount {
-        id: account.id,
-        name: account.name.clone(),
-        is_default: account.is_default,
-    });
-    let accounts = accounts.collect();
-    // What is not needed is not kept, not even for a quarter of an hour.
-    let token = answered.refresh_token.filter(|_| connectable.form == Form::Code);
-    let refresh_token = token.map(|token| token.expose_secret().to_owned());
-    Ok(Choice { user_id: user.user_id.to_string(), accounts, refresh_token })
 }

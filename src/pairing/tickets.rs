@@ -1,5 +1,6 @@
 //! Tickets in addresses: the link that a customer gets, the `state` that goes to DocuSign and comes back, and
 //! the address of a choice. All carry a MAC and are not stored, so any daemon on the same secret takes them.
+//! It covers which of all that ever had a name the sender is, so a link of one that is gone leads to no other.
 //!
 //! States and choices belong to one browser: their MAC covers its cookie, so an answer that somebody else
 //! provoked (RFC 9700, section 4.7) or a link that was passed on is none. The PKCE verifier follows from the
@@ -10,6 +11,7 @@ use std::fmt;
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use crate::auth::consent::PkceVerifier;
 
@@ -37,6 +39,16 @@ enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is not ours, of another browser, or too old")]
 pub struct BadTicket;
+
+/// A sender, and which of those that ever had its name; nil for one of the settings.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Of<'a> {
+    pub(super) sender: &'a str,
+    pub(super) born: Uuid,
+}
+
+/// Which of those that ever had a name has it now.
+type Births<'a> = &'a dyn Fn(&str) -> Uuid;
 
 /// What one browser is known by, between the button and the pairing.
 #[derive(Clone, PartialEq, Eq)]
@@ -94,18 +106,23 @@ impl Tickets {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()) }
     }
 
-    pub(super) fn link(&self, sender: &str, now: Timestamp) -> (String, Timestamp) {
+    pub(super) fn link(&self, of: Of<'_>, now: Timestamp) -> (String, Timestamp) {
         let until = now.saturating_add(LINK_LIFE).unwrap_or(Timestamp::MAX);
-        (self.issue(Kind::Link, sender, until, None), until)
+        (self.issue(Kind::Link, of, until, None), until)
     }
 
-    pub(super) fn open_link(&self, ticket: &str, now: Timestamp) -> Result<String, BadTicket> {
-        self.open(Kind::Link, ticket, now, None)
+    pub(super) fn open_link(
+        &self,
+        ticket: &str,
+        now: Timestamp,
+        births: Births<'_>,
+    ) -> Result<String, BadTicket> {
+        self.open(Kind::Link, ticket, (now, births), None)
     }
 
-    pub(super) fn state(&self, sender: &str, cookie: &Cookie, now: Timestamp) -> String {
+    pub(super) fn state(&self, of: Of<'_>, cookie: &Cookie, now: Timestamp) -> String {
         let until = now.saturating_add(STATE_LIFE).unwrap_or(Timestamp::MAX);
-        format!("{STATE_MARK}{}", self.issue(Kind::State, sender, until, Some(cookie)))
+        format!("{STATE_MARK}{}", self.issue(Kind::State, of, until, Some(cookie)))
     }
 
     pub(super) fn is_state(text: &str) -> bool {
@@ -117,14 +134,15 @@ impl Tickets {
         text: &str,
         cookie: &Cookie,
         now: Timestamp,
+        births: Births<'_>,
     ) -> Result<String, BadTicket> {
         let ticket = text.strip_prefix(STATE_MARK).ok_or(BadTicket)?;
-        self.open(Kind::State, ticket, now, Some(cookie))
+        self.open(Kind::State, ticket, (now, births), Some(cookie))
     }
 
-    pub(super) fn choice(&self, sender: &str, cookie: &Cookie, now: Timestamp) -> String {
+    pub(super) fn choice(&self, of: Of<'_>, cookie: &Cookie, now: Timestamp) -> String {
         let until = now.saturating_add(super::CHOICE_LIFE).unwrap_or(Timestamp::MAX);
-        self.issue(Kind::Choice, sender, until, Some(cookie))
+        self.issue(Kind::Choice, of, until, Some(cookie))
     }
 
     pub(super) fn open_choice(
@@ -132,8 +150,9 @@ impl Tickets {
         ticket: &str,
         cookie: &Cookie,
         now: Timestamp,
+        births: Births<'_>,
     ) -> Result<String, BadTicket> {
-        self.open(Kind::Choice, ticket, now, Some(cookie))
+        self.open(Kind::Choice, ticket, (now, births), Some(cookie))
     }
 
     /// The PKCE verifier of a state.
@@ -145,35 +164,42 @@ impl Tickets {
         PkceVerifier::from_bytes(context.sign().as_ref())
     }
 
-    fn issue(&self, kind: Kind, sender: &str, until: Timestamp, cookie: Option<&Cookie>) -> String {
+    fn issue(&self, kind: Kind, of: Of<'_>, until: Timestamp, cookie: Option<&Cookie>) -> String {
         let mut head = [0_u8; HEAD];
         head[0] = kind as u8;
         head[1..9].copy_from_slice(&until.as_second().to_be_bytes());
         rand::fill(&mut head[9..]).expect("the system gives random bytes");
-        let tag = self.tag(&head, sender, cookie);
-        URL_SAFE_NO_PAD.encode([&head, tag.as_slice(), sender.as_bytes()].concat())
+        let tag = self.tag(&head, of, cookie);
+        URL_SAFE_NO_PAD.encode([&head, tag.as_slice(), of.sender.as_bytes()].concat())
     }
 
     fn open(
         &self,
         kind: Kind,
         ticket: &str,
-        now: Timestamp,
+        (now, births): (Timestamp, Births<'_>),
         cookie: Option<&Cookie>,
     ) -> Result<String, BadTicket> {
         let bytes = URL_SAFE_NO_PAD.decode(ticket).map_err(|_| BadTicket)?;
         let (head, rest) = bytes.split_at_checked(HEAD).ok_or(BadTicket)?;
         let (given, name) = rest.split_at_checked(TAG).ok_or(BadTicket)?;
         let sender = std::str::from_utf8(name).ok().filter(|name| name.len() <= MAX_NAME).ok_or(BadTicket)?;
-        verify_slices_are_equal(&self.tag(head, sender, cookie), given).map_err(|_| BadTicket)?;
+        let of = Of { sender, born: births(sender) };
+        verify_slices_are_equal(&self.tag(head, of, cookie), given).map_err(|_| BadTicket)?;
         let (until, _) = head[1..].split_first_chunk::<8>().ok_or(BadTicket)?;
         let is_live = head[0] == kind as u8 && i64::from_be_bytes(*until) > now.as_second();
         if is_live { Ok(sender.to_owned()) } else { Err(BadTicket) }
     }
 
-    fn tag(&self, head: &[u8], sender: &str, cookie: Option<&Cookie>) -> [u8; TAG] {
+    fn tag(&self, head: &[u8], of: Of<'_>, cookie: Option<&Cookie>) -> [u8; TAG] {
         let mut context = hmac::Context::with_key(&self.key);
-        context.update(b"ticket");
+        // A head begins with a kind, so neither can be read as the other.
+        if of.born.is_nil() {
+            context.update(b"ticket");
+        } else {
+            context.update(b"ticket of one made ");
+            context.update(of.born.as_bytes());
+        }
         context.update(head);
         // Of fixed length, so that nothing can move from one part into the next.
         let browser = cookie.map_or([0; 32], |cookie| {
@@ -182,7 +208,7 @@ impl Tickets {
             digest
         });
         context.update(&browser);
-        context.update(sender.as_bytes());
+        context.update(of.sender.as_bytes());
         let mut tag = [0_u8; TAG];
         tag.copy_from_slice(&context.sign().as_ref()[..TAG]);
         tag
@@ -195,6 +221,12 @@ mod tests {
 
     use super::*;
 
+    const CUSTOMER: Of<'static> = Of { sender: "customer", born: Uuid::nil() };
+
+    fn of_settings(_: &str) -> Uuid {
+        Uuid::nil()
+    }
+
     fn now() -> Timestamp {
         Timestamp::from_second(1_700_000_000).unwrap()
     }
@@ -203,32 +235,45 @@ mod tests {
     fn a_state_is_of_one_browser_one_kind_and_one_time() {
         let tickets = Tickets::derive(b"secret");
         let (cookie, other) = (Cookie::generate(), Cookie::generate());
-        let state = tickets.state("customer", &cookie, now());
+        let state = tickets.state(CUSTOMER, &cookie, now());
         assert!(Tickets::is_state(&state));
-        assert_eq!(tickets.open_state(&state, &cookie, now()), Ok("customer".to_owned()));
-        assert_eq!(tickets.open_state(&state, &other, now()), Err(BadTicket));
-        assert_eq!(tickets.open_state(&state, &cookie, now() + STATE_LIFE), Err(BadTicket));
-        assert_eq!(Tickets::derive(b"other").open_state(&state, &cookie, now()), Err(BadTicket));
+        assert_eq!(tickets.open_state(&state, &cookie, now(), &of_settings), Ok("customer".to_owned()));
+        assert_eq!(tickets.open_state(&state, &other, now(), &of_settings), Err(BadTicket));
+        assert_eq!(tickets.open_state(&state, &cookie, now() + STATE_LIFE, &of_settings), Err(BadTicket));
+        assert_eq!(
+            Tickets::derive(b"other").open_state(&state, &cookie, now(), &of_settings),
+            Err(BadTicket)
+        );
         let ticket = state.strip_prefix(STATE_MARK).unwrap();
-        assert_eq!(tickets.open_choice(ticket, &cookie, now()), Err(BadTicket));
-        assert_eq!(tickets.open_link(ticket, now()), Err(BadTicket));
-        let (link, until) = tickets.link("customer", now());
-        assert_eq!(tickets.open_link(&link, now()), Ok("customer".to_owned()));
-        assert_eq!(tickets.open_link(&link, until), Err(BadTicket));
-        assert_eq!(tickets.open_choice(&link, &cookie, now()), Err(BadTicket));
+        assert_eq!(tickets.open_choice(ticket, &cookie, now(), &of_settings), Err(BadTicket));
+        assert_eq!(tickets.open_link(ticket, now(), &of_settings), Err(BadTicket));
+        let (link, until) = tickets.link(CUSTOMER, now());
+        assert_eq!(tickets.open_link(&link, now(), &of_settings), Ok("customer".to_owned()));
+        assert_eq!(tickets.open_link(&link, until, &of_settings), Err(BadTicket));
+        assert_eq!(tickets.open_choice(&link, &cookie, now(), &of_settings), Err(BadTicket));
         let verifier = tickets.verifier(&state, &cookie);
         assert_ne!(tickets.verifier(&state, &other).challenge(), verifier.challenge());
     }
 
     #[test]
+    fn a_link_is_of_one_birth_of_its_name() {
+        let tickets = Tickets::derive(b"secret");
+        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (link, _) = tickets.link(Of { sender: "customer", born: first }, now());
+        assert_eq!(tickets.open_link(&link, now(), &|_| first), Ok("customer".to_owned()));
+        assert_eq!(tickets.open_link(&link, now(), &|_| second), Err(BadTicket));
+        assert_eq!(tickets.open_link(&link, now(), &of_settings), Err(BadTicket));
+    }
+
+    #[test]
     fn a_changed_ticket_is_none() {
         let tickets = Tickets::derive(b"secret");
-        let bytes = URL_SAFE_NO_PAD.decode(tickets.link("customer", now()).0).unwrap();
+        let bytes = URL_SAFE_NO_PAD.decode(tickets.link(CUSTOMER, now()).0).unwrap();
         for at in 0..bytes.len() {
             let mut forged = bytes.clone();
             forged[at] ^= 1;
             assert_eq!(
-                tickets.open_link(&URL_SAFE_NO_PAD.encode(forged), now()),
+                tickets.open_link(&URL_SAFE_NO_PAD.encode(forged), now(), &of_settings),
                 Err(BadTicket),
                 "byte {at}"
             );
@@ -240,8 +285,8 @@ mod tests {
         fn no_text_is_a_ticket_or_a_cookie_by_chance(text in ".{0,300}") {
             let tickets = Tickets::derive(b"secret");
             let cookie = Cookie::generate();
-            prop_assert!(tickets.open_link(&text, now()).is_err());
-            prop_assert!(tickets.open_state(&[STATE_MARK, &text].concat(), &cookie, now()).is_err());
+            prop_assert!(tickets.open_link(&text, now(), &of_settings).is_err());
+            prop_assert!(tickets.open_state(&[STATE_MARK, &text].concat(), &cookie, now(), &of_settings).is_err());
             prop_assert!(Cookie::read(&text).is_none_or(|read| read.as_str() == text));
         }
     }

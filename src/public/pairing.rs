@@ -11,6 +11,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use crate::{
+    auth::user_info::NotInAccount,
     pairing::{Cookie, Error, Opened, Outcome},
     public::{
         Public,
@@ -93,7 +94,10 @@ impl Public {
         let state = state.filter(|state| pairings.is_ours(state))?;
         let cookie = self.cookie(&head.headers);
         let outcome = pairings.answered(state, cookie.as_ref(), code).await;
-        Some(self.after(head, outcome))
+        let is_choice = matches!(outcome, Ok(Outcome::Choose { .. }));
+        let answer = self.after(head, outcome);
+        // The choice has a quarter of an hour of its own.
+        Some(if is_choice { self.with_cookie(answer, cookie.as_ref()) } else { answer })
     }
 
     fn after(&self, head: &Parts, outcome: Result<Outcome, Error>) -> Response {
@@ -116,13 +120,18 @@ impl Public {
         let page = match error {
             Error::Auth(cause) => {
                 tracing::warn!(code = cause.code(), cause = cause.cause(), "an account was not connected");
-                match cause.code() {
-                    "consent_required" => ConnectPage::NotAllowed,
-                    code => ConnectPage::Failed { code },
-                }
+                ConnectPage::Failed { code: cause.code() }
             }
             Error::Denied => ConnectPage::Denied,
-            Error::NoAccount => ConnectPage::NoAccount,
+            Error::NoAccount(reason) => {
+                let code = reason.as_ref().map_or("sender_not_in_account", NotInAccount::code);
+                tracing::warn!(code, "an account was not connected");
+                ConnectPage::NoAccount { code }
+            }
+            Error::NotAllowed(sender) => {
+                tracing::warn!(%sender, code = "consent_required", "an account was not connected");
+                ConnectPage::NotAllowed
+            }
             Error::Stale => {
                 let address = request::address(head, &self.parts.given.settings.proxies);
                 if !self.parts.guesses.allows(address, self.parts.given.clock.uptime()) {

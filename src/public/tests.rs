@@ -102,7 +102,6 @@ impl World {
             tickets: pairing::Tickets::derive(b"secret"),
             audit: crate::audit::Audit::off(),
             connectable: std::collections::BTreeMap::new(),
-            patterns: std::collections::BTreeMap::new(),
             on_change: Box::new(|_| ()),
         });
         let public = Public::new(Dependencies {

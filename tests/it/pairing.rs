@@ -150,6 +150,8 @@ async fn who_has_several_accounts_chooses_and_may_switch() {
     let back = world.accept(&page, USER).await;
     let choice = world.send(&browser, Method::GET, &back, &[]).await;
     assert_eq!(choice.status, StatusCode::SEE_OTHER, "{}", choice.text);
+    let kept = choice.headers["set-cookie"].to_str().unwrap();
+    assert!(kept.starts_with(browser.cookie.as_ref().unwrap()), "a choice has its own quarter of an hour");
     let at = choice.headers["location"].to_str().unwrap().to_owned();
     assert!(!at.contains("code="), "the address of the choice holds no code");
     let shown = world.send(&browser, Method::GET, &at, &[]).await;
@@ -232,6 +234,7 @@ async fn a_person_who_cannot_be_acted_for_is_told_why_and_can_go_back() {
     // An account on another host than this environment's has no place here.
     let (_, elsewhere) = world.connect(RAFAEL).await;
     assert_eq!(elsewhere.status, StatusCode::CONFLICT, "{}", elsewhere.text);
+    assert!(elsewhere.text.contains("wrong_base_uri"), "it says why: {}", elsewhere.text);
     assert_eq!(world.state().await["user_id"], NORA, "nothing changed");
 
     // Removed from the account after pairing: named, with what the user does have.
@@ -314,4 +317,63 @@ async fn two_daemons_that_renew_at_once_lose_nothing() {
         assert!(one.is_ok() && two.is_ok(), "round {round}: {one:?} {two:?}");
     }
     assert_eq!(parts.store.connected_senders().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_proof_is_no_sender_and_a_browser_that_hangs_up_leaves_nothing() {
+    let world = World::new("impersonation").await;
+    let mut browser = Browser::default();
+    let link = world.link().await;
+    let page = world.begin(&mut browser, &link).await;
+    let back = world.accept(&page, USER).await;
+    let choice = world.send(&browser, Method::GET, &back, &[]).await;
+    let at = choice.headers["location"].to_str().unwrap().to_owned();
+    let senders = world.daemon.parts().auth.senders();
+    world
+        .daemon
+        .fault(&json!({"fault": "stall", "method": "POST", "path": "/oauth/token", "count": 1}))
+        .await;
+    world.daemon.forget_requests().await;
+    let chosen = [("account", SECOND_ACCOUNT)];
+    let proving = world.send(&browser, Method::POST, &at, &chosen);
+    let asked = world
+        .daemon
+        .until("the mint", async || world.daemon.requests().await.contains(&"POST /oauth/token".to_owned()));
+    tokio::select! {
+        early = proving => panic!("it stalls: {}", early.text),
+        () = asked => {}
+    }
+    assert_eq!(world.daemon.parts().auth.senders(), senders);
+    world.daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    let again = world.send(&browser, Method::POST, &at, &chosen).await;
+    assert_eq!(again.status, StatusCode::OK, "{}", again.text);
+    assert_eq!(world.daemon.parts().auth.senders(), senders);
+}
+
+#[tokio::test]
+async fn a_pairing_that_could_not_be_taken_up_is_tried_again() {
+    let late = |key: &str, pem: &str| {
+        format!(
+            "[senders.late]\nintegration_key = \"{key}\"\nconnect = \"impersonation\"\nkeys = [\"{pem}.late\"]\n"
+        )
+    };
+    let daemon = TestDaemon::builder().public().with_senders(late).start().await;
+    let (parts, ready) = (daemon.parts(), daemon.emulator.ready());
+    let row = countersign::store::ConnectedSender {
+        sender: countersign::domain::SenderName::new("late"),
+        user_id: ready.user_id.clone(),
+        account: countersign::domain::AccountId::new(ready.account_id.clone()),
+        refresh_token: None,
+        connected_at: "2026-06-01T12:00:00Z".parse().unwrap(),
+        version: countersign::store::Version(0),
+    };
+    parts.store.put_connected_sender(row).await.unwrap();
+    parts.pairings.sync().await.unwrap();
+    assert_eq!(daemon.get("/v1/senders/late/esign/templates").await.code(), "sender_not_connected");
+    let mut file = ready.private_key_file.clone().into_os_string();
+    file.push(".late");
+    std::fs::copy(&ready.private_key_file, file).unwrap();
+    parts.pairings.sync().await.unwrap();
+    let read = daemon.get("/v1/senders/late/esign/templates").await;
+    assert_eq!(read.status, StatusCode::OK, "{}", read.text);
 }

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{TestDaemon, order};
+use crate::harness::{Reply, TestDaemon, order};
 
 #[tokio::test]
 async fn senders_show_how_they_stand_and_no_secret() {
@@ -271,4 +271,167 @@ async fn refuses_bad_senders(daemon: &TestDaemon, key: &str, user: &str) {
         assert_eq!(refused.body["errors"][0]["pointer"], expected, "{}", refused.text);
         assert!(!refused.text.contains("ada@"), "{}", refused.text);
     }
+}
+
+/// The key of a caller that makes senders of its own.
+const VENDOR_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+/// And of another one.
+const RIVAL_KEY: &str = "cs_DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD";
+
+/// A daemon with two callers that make senders like "system" and like "customer".
+async fn with_vendors() -> TestDaemon {
+    let vendor = |name: &str, key: &str| {
+        format!(
+            "[callers.{name}]\nkey_hash = \"{}\"\nsenders = []\n\
+             sender_patterns = [\"system\", \"customer\"]\n",
+            crate::harness::key_hash(key)
+        )
+    };
+    let both = vendor("vendor", VENDOR_KEY) + &vendor("rival", RIVAL_KEY);
+    let builder = TestDaemon::builder().public().with(&both);
+    builder.connectable("customer", "impersonation", "").start().await
+}
+
+async fn call_as(daemon: &TestDaemon, key: &str, method: Method, path: &str, body: Value) -> Reply {
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", daemon.api) };
+    daemon.call(method, &url, Some(key), &[("content-type", "application/json")], body).await
+}
+
+async fn make(daemon: &TestDaemon, key: &str, body: Value) -> Reply {
+    call_as(daemon, key, Method::POST, "/v1/senders", body).await
+}
+
+/// Makes a sender whose user has not consented, and has it tried.
+async fn make_one_that_cannot_act(daemon: &TestDaemon, name: &str) {
+    let user = daemon.emulator.ready().no_consent_user_id.clone();
+    let made = make(daemon, VENDOR_KEY, json!({"name": name, "like": "system", "user_id": user})).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let path = format!("/v1/senders/{name}/esign/templates");
+    let tried = call_as(daemon, VENDOR_KEY, Method::GET, &path, Value::Null).await;
+    assert_eq!(tried.code(), "consent_required", "{}", tried.text);
+}
+
+#[tokio::test]
+async fn what_happens_to_a_made_sender_is_told_to_its_maker_alone() {
+    let daemon = with_vendors().await;
+    make_one_that_cannot_act(&daemon, "acme").await;
+    let told = async |key: &str| {
+        let listed = call_as(&daemon, key, Method::GET, "/v1/events", Value::Null).await;
+        let events = listed.body["data"].as_array().unwrap().clone();
+        events.into_iter().any(|event| event["data"]["name"] == "acme")
+    };
+    daemon.run_clock("the event", async || told(VENDOR_KEY).await).await;
+    let all = crate::harness::CALLER_KEY;
+    assert!(!told(all).await && !told(RIVAL_KEY).await, "of a sender that is none of theirs");
+}
+
+#[tokio::test]
+async fn health_forgets_a_sender_that_is_unmade() {
+    let daemon = with_vendors().await;
+    make_one_that_cannot_act(&daemon, "acme").await;
+    let is_named = async || daemon.ops("/readyz").await.text.contains("sender.acme");
+    daemon.run_clock("its fault", async || is_named().await).await;
+    let gone = call_as(&daemon, VENDOR_KEY, Method::DELETE, "/v1/senders/acme", Value::Null).await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT, "{}", gone.text);
+    daemon.run_clock("nothing of it", async || !is_named().await).await;
+}
+
+#[tokio::test]
+async fn a_name_stays_its_makers_and_a_link_of_the_one_before_leads_nowhere() {
+    let mut daemon = with_vendors().await;
+    let shop = json!({"name": "shop", "like": "customer"});
+    let link = async |daemon: &TestDaemon, key: &str| {
+        let shown = call_as(daemon, key, Method::GET, "/v1/senders/shop/connect", Value::Null).await;
+        shown.body["url"].as_str().unwrap_or_default().to_owned()
+    };
+    let open = async |daemon: &TestDaemon, url: &str| {
+        call_as(daemon, "", Method::GET, url, Value::Null).await.status
+    };
+    assert_eq!(make(&daemon, VENDOR_KEY, shop.clone()).await.status, StatusCode::CREATED);
+    let old = link(&daemon, VENDOR_KEY).await;
+    assert_eq!(open(&daemon, &old).await, StatusCode::OK);
+    call_as(&daemon, VENDOR_KEY, Method::DELETE, "/v1/senders/shop", Value::Null).await;
+    assert_eq!(open(&daemon, &old).await, StatusCode::GONE);
+
+    for restarts in [false, true] {
+        if restarts {
+            daemon.restart().await;
+        }
+        let taken = make(&daemon, RIVAL_KEY, shop.clone()).await;
+        assert_eq!(taken.body["errors"][0]["pointer"], "/name", "{}", taken.text);
+    }
+    let again = make(&daemon, VENDOR_KEY, shop).await;
+    assert_eq!(
+        (again.status, &again.body["connected"]),
+        (StatusCode::CREATED, &json!(false)),
+        "{}",
+        again.text
+    );
+    let new = link(&daemon, VENDOR_KEY).await;
+    assert_eq!(open(&daemon, &new).await, StatusCode::OK);
+    let port = |url: &str| url::Url::parse(url).unwrap().path().to_owned();
+    let old = format!("{}{}", daemon.public.as_ref().unwrap(), port(&old));
+    assert_eq!(open(&daemon, &old).await, StatusCode::GONE, "it was given out for another");
+}
+
+#[tokio::test]
+async fn a_new_birth_of_a_name_takes_nothing_of_the_one_before_also_by_way_of_another_daemon() {
+    let daemon = with_vendors().await;
+    let user = daemon.emulator.ready().user_id.clone();
+    let acme = json!({"name": "acme", "like": "system", "user_id": user});
+    assert_eq!(make(&daemon, VENDOR_KEY, acme).await.status, StatusCode::CREATED);
+    // Another daemon destroys it, and makes a connectable one in its place.
+    let store = &daemon.parts().store;
+    let name = countersign::domain::SenderName::new("acme@");
+    let row = store.connected_sender(&name).await.unwrap().unwrap();
+    store.remove_connected_sender(&name).await.unwrap();
+    let other = json!({"owner": "vendor", "like": "customer", "user_id": null, "account": null,
+        "born": uuid::Uuid::new_v4()});
+    let other = countersign::domain::Private::new(other.to_string());
+    let version = countersign::store::Version(0);
+    let row = countersign::store::ConnectedSender { refresh_token: Some(other), version, ..row };
+    store.put_connected_sender(row).await.unwrap();
+    daemon.parts().pairings.sync().await.unwrap();
+    let shown = call_as(&daemon, VENDOR_KEY, Method::GET, "/v1/senders/acme", Value::Null).await;
+    assert_eq!(
+        (&shown.body["like"], &shown.body["connected"]),
+        (&json!("customer"), &json!(false)),
+        "{}",
+        shown.text
+    );
+}
+
+#[tokio::test]
+async fn a_right_to_make_senders_that_a_reload_brings_works_at_once() {
+    let daemon = TestDaemon::start().await;
+    let with = daemon
+        .settings()
+        .replace("[callers.stranger]\n", "[callers.stranger]\nsender_patterns = [\"system\"]\n");
+    let config = countersign::config::Config::from_toml(&with).unwrap();
+    daemon.parts().reload(&config).await.unwrap();
+    let body = json!({"name": "acme", "like": "system", "user_id": daemon.emulator.ready().user_id});
+    let made = daemon.as_stranger(Method::POST, "/v1/senders", &body).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let read = daemon.as_stranger(Method::GET, "/v1/senders/acme/esign/templates", &Value::Null).await;
+    assert_eq!(read.status, StatusCode::OK, "{}", read.text);
+}
+
+#[tokio::test]
+async fn who_made_changed_and_destroyed_a_sender_is_in_the_audit_log() {
+    let directory = crate::harness::TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let daemon =
+        TestDaemon::builder().caller("sender_patterns = [\"system\"]\n").with(&settings).start().await;
+    let user = daemon.emulator.ready().user_id.clone();
+    daemon.post("/v1/senders", &json!({"name": "acme", "like": "system", "user_id": user})).await;
+    let key = crate::harness::CALLER_KEY;
+    call_as(&daemon, key, Method::PATCH, "/v1/senders/acme", json!({"account": null})).await;
+    call_as(&daemon, key, Method::DELETE, "/v1/senders/acme", Value::Null).await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let of_acme: Vec<_> = lines.filter(|line| line["sender"] == "acme").collect();
+    assert_eq!(of_acme.len(), 3, "{text}");
+    assert!(of_acme.iter().all(|line| line["caller"] == "website"), "{text}");
 }

@@ -147,8 +147,11 @@ pub enum ConnectPage {
         /// Whether it is connected already.
         again: bool,
     },
-    /// The person has no account that could be used.
-    NoAccount,
+    /// The person has no account that could be used; with the code of why, for whoever is asked for help.
+    NoAccount {
+        /// The code of the API.
+        code: &'static str,
+    },
     /// The account server does not let us act for the person.
     NotAllowed,
     /// The link or the answer is old, used, or of another browser.
@@ -320,7 +323,7 @@ impl ConnectPage {
                 StatusCode::OK
             }
             Self::Failed { .. } => StatusCode::BAD_GATEWAY,
-            Self::NoAccount | Self::NotAllowed => StatusCode::CONFLICT,
+            Self::NoAccount { .. } | Self::NotAllowed => StatusCode::CONFLICT,
             Self::Stale => StatusCode::GONE,
         }
     }
@@ -335,7 +338,7 @@ impl ConnectPage {
                 (Tone::Plain, Icon::Pen, t.connect_again_title, t.connect_again_body)
             }
             Self::Invitation { .. } => (Tone::Plain, Icon::Pen, t.connect_title, t.connect_body),
-            Self::NoAccount => {
+            Self::NoAccount { .. } => {
                 (Tone::Warn, Icon::Warning, t.connect_no_account_title, t.connect_no_account_body)
             }
             Self::NotAllowed => {
@@ -346,8 +349,8 @@ impl ConnectPage {
         let body = match self {
             Self::Choice { sender, .. } | Self::Invitation { sender, .. } => body.replace("{sender}", sender),
             Self::Done { sender, account } => body.replace("{sender}", sender).replace("{account}", account),
-            Self::Failed { code } => body.replace("{code}", code),
-            Self::Denied | Self::NoAccount | Self::NotAllowed | Self::Stale => body.to_owned(),
+            Self::Failed { code } | Self::NoAccount { code } => body.replace("{code}", code),
+            Self::Denied | Self::NotAllowed | Self::Stale => body.to_owned(),
         };
         let action = match self {
             Self::Invitation { .. } => Action::Mint(t.connect_button),

@@ -56,7 +56,7 @@ fn every_page() -> Vec<Page> {
             ConnectPage::Failed { code: "key_rejected" },
             ConnectPage::Invitation { sender: sender(), again: false },
             ConnectPage::Invitation { sender: sender(), again: true },
-            ConnectPage::NoAccount,
+            ConnectPage::NoAccount { code: "wrong_environment" },
             ConnectPage::NotAllowed,
             ConnectPage::Stale,
         ]

@@ -24,7 +24,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_failed_title: "Ihr Konto konnte nicht verbunden werden",
     connect_failed_body: "Es hat sich nichts geändert. Bitte öffnen Sie den Link noch einmal; misslingt es wieder, nennen Sie der Person, von der Sie ihn haben, dieses Wort: {code}.",
     connect_no_account_title: "Es gibt kein Konto zum Verbinden",
-    connect_no_account_body: "Sie gehören zu keinem Konto, das hier verwendet werden kann. Melden Sie sich bei DocuSign als anderer Benutzer an oder lassen Sie sich von Ihrem Administrator in das Konto aufnehmen, und öffnen Sie den Link noch einmal.",
+    connect_no_account_body: "Sie gehören zu keinem Konto, das hier verwendet werden kann. Melden Sie sich bei DocuSign als anderer Benutzer an oder lassen Sie sich von Ihrem Administrator in das Konto aufnehmen, und öffnen Sie den Link noch einmal. (In einem Wort: {code}.)",
     connect_not_allowed_title: "DocuSign erlaubt es noch nicht",
     connect_not_allowed_body: "Die Erlaubnis, in Ihrem Namen zu handeln, fehlt. Öffnen Sie den Link noch einmal und stimmen Sie allem zu, worum gebeten wird. Verwaltet Ihr Unternehmen solche Erlaubnisse, muss sie zuerst dessen DocuSign-Administrator erteilen.",
     connect_stale_title: "Bitte beginnen Sie noch einmal",

@@ -24,7 +24,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_failed_title: "Your account could not be connected",
     connect_failed_body: "Nothing has changed. Please open the link again; if it fails once more, tell whoever gave it to you this word: {code}.",
     connect_no_account_title: "There is no account to connect",
-    connect_no_account_body: "You do not belong to an account that can be used here. Sign in at DocuSign as another user, or ask your administrator to add you to the account, and open the link again.",
+    connect_no_account_body: "You do not belong to an account that can be used here. Sign in at DocuSign as another user, or ask your administrator to add you to the account, and open the link again. (In a word: {code}.)",
     connect_not_allowed_title: "DocuSign does not allow it yet",
     connect_not_allowed_body: "The permission to act on your behalf is missing. Open the link again and accept everything that is asked for. If your company manages such permissions, its DocuSign administrator has to grant it first.",
     connect_stale_title: "Please start again",

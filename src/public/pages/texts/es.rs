@@ -24,7 +24,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_failed_title: "No se ha podido conectar su cuenta",
     connect_failed_body: "Nada ha cambiado. Vuelva a abrir el enlace; si falla otra vez, diga esta palabra a quien se lo dio: {code}.",
     connect_no_account_title: "No hay ninguna cuenta que conectar",
-    connect_no_account_body: "Usted no pertenece a ninguna cuenta que pueda usarse aquí. Inicie sesión en DocuSign con otro usuario, o pida a su administrador que le añada a la cuenta, y vuelva a abrir el enlace.",
+    connect_no_account_body: "Usted no pertenece a ninguna cuenta que pueda usarse aquí. Inicie sesión en DocuSign con otro usuario, o pida a su administrador que le añada a la cuenta, y vuelva a abrir el enlace. (En una palabra: {code}.)",
     connect_not_allowed_title: "DocuSign aún no lo permite",
     connect_not_allowed_body: "Falta el permiso para actuar en su nombre. Vuelva a abrir el enlace y acepte todo lo que se pide. Si su empresa gestiona estos permisos, primero debe concederlo su administrador de DocuSign.",
     connect_stale_title: "Empiece de nuevo, por favor",

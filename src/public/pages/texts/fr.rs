@@ -24,7 +24,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_failed_title: "Votre compte n’a pas pu être connecté",
     connect_failed_body: "Rien n’a changé. Veuillez rouvrir le lien ; si cela échoue de nouveau, indiquez ce mot à la personne qui vous l’a donné : {code}.",
     connect_no_account_title: "Il n’y a aucun compte à connecter",
-    connect_no_account_body: "Vous n’appartenez à aucun compte utilisable ici. Connectez-vous à DocuSign avec un autre utilisateur, ou demandez à votre administrateur de vous ajouter au compte, puis rouvrez le lien.",
+    connect_no_account_body: "Vous n’appartenez à aucun compte utilisable ici. Connectez-vous à DocuSign avec un autre utilisateur, ou demandez à votre administrateur de vous ajouter au compte, puis rouvrez le lien. (En un mot : {code}.)",
     connect_not_allowed_title: "DocuSign ne l’autorise pas encore",
     connect_not_allowed_body: "L’autorisation d’agir en votre nom manque. Rouvrez le lien et acceptez tout ce qui est demandé. Si votre entreprise gère ces autorisations, son administrateur DocuSign doit d’abord l’accorder.",
     connect_stale_title: "Veuillez recommencer",

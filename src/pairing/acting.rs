@@ -1,0 +1,151 @@
+//! From a pairing to a sender that acts: how it comes by its tokens, one or ten thousand of them in one step.
+
+use std::sync::{Arc, Mutex};
+
+use uuid::Uuid;
+
+use super::{
+    Connectable, Error, Form, Paired, Pairings, Renewal, Target, Unpaired,
+    kept::{Choice, Kept},
+};
+use crate::{
+    auth::{
+        self, Impersonation, TokenSource,
+        identity::{IntegrationKey, Scopes, UserId},
+        signing_key::KeySource,
+        user_info::AccountChoice,
+    },
+    domain::{Private, SenderName},
+};
+
+/// Senders that are taken up in one step: what that takes is small, and used again for the next.
+const AT_ONCE: usize = 1_000;
+
+/// A connected sender that is to act.
+pub(super) type ToAct = (Arc<Connectable>, SenderName, Paired);
+
+/// A sender whose tokens come from elsewhere than a key, as `auth` takes it.
+type FromElsewhere = (Arc<str>, Arc<dyn TokenSource>, AccountChoice);
+
+impl Pairings {
+    /// Proves that the sender can act as the person who chose, and answers what is to be kept for that, sealed.
+    /// What fails here changes nothing.
+    pub(super) async fn proven(
+        &self,
+        target: &Target,
+        choice: &Choice,
+        account: Uuid,
+    ) -> Result<Option<Private<String>>, Error> {
+        let user: UserId = choice.user_id.parse().map_err(|_| Error::NoAccount(None))?;
+        match (target.connectable.form, &choice.refresh_token) {
+            (Form::Impersonation, _) => {
+                let who = impersonation(&target.connectable, user, account);
+                match self.inner.given.auth.try_out(target.name.as_str(), who).await {
+                    Ok(()) => Ok(None),
+                    Err(error) if matches!(*error, auth::Error::ConsentRequired) => {
+                        Err(Error::NotAllowed(target.name.clone()))
+                    }
+                    Err(error) => Err(Error::Auth(error)),
+                }
+            }
+            // Its code was exchanged a moment ago.
+            (Form::Code, Some(token)) => Ok(Some(Kept::fresh(token.clone()).sealed())),
+            (Form::Code, None) => Err(auth::Error::ConnectionLost.into()),
+        }
+    }
+
+    /// Makes senders act as their pairings say; answers those that cannot, and why.
+    pub(super) async fn act_by(&self, all: Vec<ToAct>) -> Vec<(SenderName, Error)> {
+        let mut failed = Vec::new();
+        for some in all.chunks(AT_ONCE) {
+            failed.extend(self.act_by_some(some).await);
+        }
+        failed
+    }
+
+    async fn act_by_some(&self, some: &[ToAct]) -> Vec<(SenderName, Error)> {
+        let (mut by_key, mut from_elsewhere, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for (connectable, name, paired) in some {
+            match self.by_pairing(connectable, name, paired) {
+                Ok(By::Key(who)) => by_key.push((Arc::from(name.as_str()), who)),
+                Ok(By::Elsewhere(sender)) => from_elsewhere.push(sender),
+                Err(error) => failed.push((name.clone(), error)),
+            }
+        }
+        let auth = &self.inner.given.auth;
+        auth.register_sources(from_elsewhere);
+        let unusable = auth.register_each(by_key).await.into_iter();
+        failed.extend(
+            unusable.map(|(name, error)| (SenderName::new(name), auth::Error::KeyUnusable(error).into())),
+        );
+        for (_, name, paired) in some {
+            // One that cannot act is tried again at the next look.
+            if failed.iter().all(|(failed, _)| failed != name) {
+                self.live().insert(name.clone(), paired.clone());
+                (self.inner.given.on_change)(name);
+            }
+        }
+        failed
+    }
+
+    fn by_pairing(&self, connectable: &Connectable, name: &SenderName, paired: &Paired) -> Result<By, Error> {
+        let unusable = || Error::NoAccount(None);
+        let account = Uuid::try_parse(paired.account.as_str()).map_err(|_| unusable())?;
+        Ok(match connectable.form {
+            Form::Impersonation => {
+                let user: UserId = paired.user_id.parse().map_err(|_| unusable())?;
+                By::Key(impersonation(connectable, user, account))
+            }
+            Form::Code => {
+                let clock = Arc::clone(&self.inner.given.clock);
+                let source =
+                    auth::retry::Retry::new(self.renewal_of(connectable, name), clock, fastrand::u64(..));
+                By::Elsewhere((Arc::from(name.as_str()), Arc::new(source), AccountChoice::Id(account)))
+            }
+        })
+    }
+
+    pub(super) fn renewal_of(&self, connectable: &Connectable, sender: &SenderName) -> Renewal {
+        Renewal {
+            sender: sender.clone(),
+            integration_key: connectable.integration_key,
+            secret: connectable.secret.clone(),
+            grant: self.inner.grant.clone(),
+            store: Arc::clone(&self.inner.given.store),
+            clock: Arc::clone(&self.inner.given.clock),
+            unsaved: Mutex::default(),
+        }
+    }
+
+    /// Senders that wait for a customer.
+    pub(super) fn unpaired(&self, names: impl IntoIterator<Item = SenderName>) {
+        let names: Vec<SenderName> = names.into_iter().collect();
+        let sender = |name: &SenderName| -> FromElsewhere {
+            (Arc::from(name.as_str()), Arc::new(Unpaired), AccountChoice::Default)
+        };
+        self.inner.given.auth.register_sources(names.iter().map(sender).collect());
+        for name in &names {
+            (self.inner.given.on_change)(name);
+        }
+    }
+}
+
+/// What a sender's tokens are made with.
+enum By {
+    Elsewhere(FromElsewhere),
+    Key(Impersonation),
+}
+
+fn impersonation(connectable: &Connectable, user_id: UserId, account: Uuid) -> Impersonation {
+    let Connectable { integration_key, scopes, keys, .. } = connectable;
+    impersonation_of(*integration_key, user_id, (scopes, keys), AccountChoice::Id(account))
+}
+
+pub(super) fn impersonation_of(
+    integration_key: IntegrationKey,
+    user_id: UserId,
+    (scopes, keys): (&Scopes, &[KeySource]),
+    account: AccountChoice,
+) -> Impersonation {
+    Impersonation { integration_key, user_id, scopes: scopes.clone(), keys: keys.to_vec(), account }
+}

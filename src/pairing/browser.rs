@@ -1,0 +1,228 @@
+//! A customer's browser: from the link to DocuSign, back with a code, and to the choice of an account.
+
+use std::sync::PoisonError;
+
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use uuid::Uuid;
+
+use super::{
+    Connectable, Cookie, Error, Form, Pairings, Target, WAITING,
+    kept::{self, Choice},
+    tickets::{self, Of, Tickets},
+};
+use crate::{
+    auth::{CodeGrant, code_grant::Answered, grant::ClientProof, user_info::AccountChoice},
+    domain::{AccountId, Private, SenderName},
+    store::{ConnectedSender, Version},
+};
+
+/// Answers that were used, kept for as long as their state would be taken.
+const MAX_USED: usize = 10_000;
+
+/// An account that can be chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name, as its owner wrote it.
+    pub name: String,
+    /// Whether it is the user's default.
+    pub is_default: bool,
+}
+
+/// What a ticket in an address leads to.
+#[derive(Debug)]
+pub enum Opened {
+    /// The page with the button.
+    Invitation {
+        /// The sender.
+        sender: SenderName,
+        /// Whether it is connected, so that going on replaces that.
+        is_paired: bool,
+    },
+    /// The page with the accounts.
+    Choice {
+        /// The sender.
+        sender: SenderName,
+        /// The accounts.
+        offers: Vec<Offer>,
+    },
+}
+
+/// What an answer or a choice led to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The person has several accounts: this ticket leads to the choice.
+    Choose {
+        /// What follows `/connect/`.
+        ticket: Private<String>,
+    },
+    /// It acts from now on.
+    Paired {
+        /// The sender.
+        sender: SenderName,
+        /// The account's name.
+        account: String,
+    },
+}
+
+impl Pairings {
+    /// What a ticket in an address leads to. Changes nothing.
+    pub async fn open(&self, ticket: &str, cookie: Option<&Cookie>) -> Result<Opened, Error> {
+        let tickets = &self.inner.given.tickets;
+        if let Ok(sender) = tickets.open_link(ticket, self.now(), &self.births()) {
+            let sender = self.target(&sender)?.name;
+            let is_paired = self.paired(&sender).is_some();
+            return Ok(Opened::Invitation { sender, is_paired });
+        }
+        let cookie = cookie.ok_or(Error::Stale)?;
+        let sender = tickets.open_choice(ticket, cookie, self.now(), &self.births())?;
+        let (_, choice) = self.waiting(&sender, cookie).await?;
+        Ok(Opened::Choice { sender: SenderName::new(sender), offers: choice.offers() })
+    }
+
+    /// The button: where the browser goes, and the cookie that its answer must come back with.
+    pub fn begin(&self, ticket: &str, redirect_uri: &str) -> Result<(String, Cookie), Error> {
+        let tickets = &self.inner.given.tickets;
+        let sender = tickets.open_link(ticket, self.now(), &self.births())?;
+        let Target { born, connectable, .. } = self.target(&sender)?;
+        let cookie = Cookie::generate();
+        let state = tickets.state(Of { sender: &sender, born }, &cookie, self.now());
+        let verifier = tickets.verifier(&state, &cookie);
+        let (key, scopes) = (connectable.integration_key, &connectable.scopes);
+        Ok((self.inner.grant.page(key, scopes, redirect_uri, &state, &verifier), cookie))
+    }
+
+    /// Whether a state that came back is one of ours, so that nobody else need look at it.
+    pub fn is_ours(&self, state: &str) -> bool {
+        Tickets::is_state(state)
+    }
+
+    /// The browser is back: exchanges the code at once, and pairs or offers a choice.
+    pub async fn answered(
+        &self,
+        state: &str,
+        cookie: Option<&Cookie>,
+        code: Option<&str>,
+    ) -> Result<Outcome, Error> {
+        let cookie = cookie.ok_or(Error::Stale)?;
+        let tickets = &self.inner.given.tickets;
+        let sender = tickets.open_state(state, cookie, self.now(), &self.births())?;
+        let target = self.target(&sender)?;
+        let connectable = &target.connectable;
+        if !self.use_once(state) {
+            return Err(Error::Stale);
+        }
+        let code = code.ok_or(Error::Denied)?;
+        self.announce(&sender, "code", None).await?;
+        let verifier = tickets.verifier(state, cookie);
+        let proof = match &connectable.secret {
+            Some(secret) => ClientProof::Secret(secret, Some(&verifier)),
+            None => ClientProof::Public(Some(&verifier)),
+        };
+        let answered = self.inner.grant.answered(connectable.integration_key, code, proof).await?;
+        let choice = offers(connectable, answered, &self.inner.grant)?;
+        if let [only] = choice.accounts.as_slice() {
+            let only = only.id;
+            return self.pair(&target, &choice, only).await;
+        }
+        self.put_aside(&sender, cookie, choice).await?;
+        let ticket = tickets.choice(Of { sender: &sender, born: target.born }, cookie, self.now());
+        Ok(Outcome::Choose { ticket: Private::new(ticket) })
+    }
+
+    /// The person has chosen.
+    pub async fn choose(
+        &self,
+        ticket: &str,
+        cookie: Option<&Cookie>,
+        account: Option<&str>,
+    ) -> Result<Outcome, Error> {
+        let cookie = cookie.ok_or(Error::Stale)?;
+        let sender = self.inner.given.tickets.open_choice(ticket, cookie, self.now(), &self.births())?;
+        let target = self.target(&sender)?;
+        let (name, choice) = self.waiting(&sender, cookie).await?;
+        let account = account.and_then(|text| Uuid::try_parse(text).ok()).ok_or(Error::NoAccount(None))?;
+        let outcome = self.pair(&target, &choice, account).await?;
+        if let Err(error) = self.inner.given.store.remove_connected_sender(&name).await {
+            // It is paired; what waited is too late in a quarter of an hour, and destroyed then.
+            tracing::warn!(sender, %error, "what a choice was made of is not destroyed yet");
+        }
+        Ok(outcome)
+    }
+
+    /// Keeps what a choice is made of, sealed and apart from what senders act by.
+    async fn put_aside(&self, sender: &str, cookie: &Cookie, choice: Choice) -> Result<(), Error> {
+        let name = waiting_name(sender, cookie);
+        let row = ConnectedSender {
+            user_id: choice.user_id.clone(),
+            account: AccountId::new(String::new()),
+            refresh_token: Some(choice.sealed()),
+            connected_at: self.now(),
+            version: Version(0),
+            sender: name,
+        };
+        // The same browser may have left another choice.
+        self.put_over(&row).await
+    }
+
+    async fn waiting(&self, sender: &str, cookie: &Cookie) -> Result<(SenderName, Choice), Error> {
+        let name = waiting_name(sender, cookie);
+        let row = self.inner.given.store.connected_sender(&name).await?.ok_or(Error::Stale)?;
+        if self.is_too_late(row.connected_at) {
+            return Err(Error::Stale);
+        }
+        let choice = row.refresh_token.and_then(|kept| Choice::open(&kept)).ok_or(Error::Stale)?;
+        Ok((name, choice))
+    }
+
+    /// Whether this state comes back for the first time here. Across daemons it is the code that works once.
+    fn use_once(&self, state: &str) -> bool {
+        let now = self.now();
+        let mut used = self.inner.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, until| now < *until);
+        let is_first = used.len() < MAX_USED && !used.contains_key(state);
+        if is_first {
+            let until = now.saturating_add(tickets::STATE_LIFE).unwrap_or(Timestamp::MAX);
+            used.insert(state.to_owned(), until);
+        }
+        is_first
+    }
+
+    fn births(&self) -> impl Fn(&str) -> Uuid {
+        |sender| self.born(sender)
+    }
+}
+
+fn waiting_name(sender: &str, cookie: &Cookie) -> SenderName {
+    SenderName::new(format!("{sender}{WAITING}{}", cookie.digest()))
+}
+
+/// The accounts that the person may choose from: all that can be called, or the one of the settings. If there is
+/// none, the reason is that of the first.
+fn offers(connectable: &Connectable, answered: Answered, grant: &CodeGrant) -> Result<Choice, Error> {
+    let user = answered.user;
+    let wanted: Vec<_> = match &connectable.account {
+        AccountChoice::Default => user.accounts.iter().collect(),
+        wanted => vec![user.choose(wanted).map_err(|reason| Error::NoAccount(Some(reason)))?],
+    };
+    let (mut accounts, mut misfit) = (Vec::new(), None);
+    for account in wanted {
+        match grant.takes(account) {
+            Ok(()) => accounts.push(kept::KeptAccount {
+                id: account.id,
+                name: account.name.clone(),
+                is_default: account.is_default,
+            }),
+            Err(reason) => misfit = misfit.or(Some(reason)),
+        }
+    }
+    if accounts.is_empty() {
+        return Err(Error::NoAccount(misfit));
+    }
+    // What is not needed is not kept, not even for a quarter of an hour.
+    let token = answered.refresh_token.filter(|_| connectable.form == Form::Code);
+    let refresh_token = token.map(|token| token.expose_secret().to_owned());
+    Ok(Choice { user_id: user.user_id.to_string(), accounts, refresh_token })
+}
