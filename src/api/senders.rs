@@ -47,6 +47,8 @@ struct SenderObject {
     connected: Option<bool>,
     account_id: Option<String>,
     expires_at: Option<Timestamp>,
+    /// How many Connect keys of its own it was given; none if it is in the settings.
+    hmac_key_count: Option<usize>,
     runway_seconds: u64,
     keys: Vec<KeyObject>,
     last_error: Option<ErrorObject>,
@@ -117,6 +119,7 @@ pub(super) fn shown(api: &Api, sender: &SenderName, status: StatusCode) -> Resul
 
 fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
     let next_try = status.failure.as_ref().map(|failure| failure.next_try);
+    let made = api.pairings.made(name);
     let failed = status.failure.as_ref().map(|failure| (Arc::clone(&failure.error), Some(failure.since)));
     // A token that is good for no account is of no use.
     let wrong = failed.or_else(|| status.misplaced.clone().map(|error| (error, None)));
@@ -135,7 +138,8 @@ fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
             (false, _) => "not_ready",
         },
         consent: status.consent.as_str(),
-        like: api.pairings.made(name).map(|made| made.like.clone()),
+        hmac_key_count: made.as_ref().map(|made| made.hmac_keys().len()),
+        like: made.map(|made| made.like.clone()),
         connected: api.pairings.is_connectable(name.as_str()).then(|| api.pairings.paired(name).is_some()),
         account_id: api.esign.known(name).map(|acting| acting.account.to_string()),
         expires_at: status.expires_at,

@@ -1,6 +1,6 @@
 //! Events in and out: Connect deliveries taken in, our own webhooks sent.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -9,18 +9,23 @@ use secrecy::ExposeSecret;
 use crate::{
     app::Parts,
     clock::SharedClock,
-    config::{Config, Webhook},
-    connect::{self, Inbox},
+    config::{self, Config, Webhook},
+    connect::{self, Inbox, OwnKeys},
     domain::{CallerName, EventKind, Private, SenderName},
     events::{Dispatcher, Endpoints, FromSettings, Limits, Targets, Webhooks, endpoints::secret_bytes},
     lifecycle::Lifecycle,
     oidc::Issuers,
+    pairing::Pairings,
     public,
-    signing::Signings,
+    signing::{EventsTo, Signings},
     store::SharedStore,
     telemetry::metrics::Metrics,
     tls::Name,
 };
+
+/// Keys of senders of the settings that count at the general address, too: each costs a digest of whatever
+/// comes there, from whomever.
+const MAX_OWN_AT_GENERAL: usize = 100;
 
 /// What the settings say of events, in both directions.
 #[derive(Debug)]
@@ -56,7 +61,7 @@ pub(super) fn inbox(
     signings: &Signings,
     clock: &SharedClock,
     life: &Lifecycle,
-    metrics: &Arc<Metrics>,
+    (metrics, own_keys): (&Arc<Metrics>, &OwnKeys),
 ) -> Inbox {
     let inbox = Inbox::new(
         Arc::clone(store),
@@ -64,28 +69,72 @@ pub(super) fn inbox(
         Arc::clone(clock),
         life.clone(),
         Arc::clone(metrics),
-        connect::Keys::default(),
+        (connect::Keys::default(), own_keys.clone()),
         connect::Limits::default(),
     );
-    prove(&inbox, config, issuers);
+    prove((&inbox, own_keys), config, issuers);
     inbox
 }
 
 /// Tells the inbox what a delivery is proven by: at start, and when the settings are read again.
-pub(super) fn prove(inbox: &Inbox, config: &Config, issuers: &Issuers) {
+pub(super) fn prove((inbox, own): (&Inbox, &OwnKeys), config: &Config, issuers: &Issuers) {
     let connect = &config.connect;
     let subjects = connect.oidc.clone();
     inbox.set_tokens((!subjects.is_empty()).then(|| connect::Tokens::new(issuers.clone(), subjects)));
     let names = connect.certificates.iter().filter_map(|name| Name::parse(name.as_str()));
     inbox.set_clients(connect.client_ca.as_ref().map(|_| connect::Clients::new(names)));
-    let mut keys = connect::Keys::new(connect.hmac_keys.iter().map(ExposeSecret::expose_secret));
-    for (name, sender) in &config.senders {
-        let secrets = sender.hmac_keys.iter().map(ExposeSecret::expose_secret);
-        keys.add_of(&SenderName::new(name.as_str()), secrets);
-    }
-    inbox.set_keys(keys);
+    inbox.set_keys(general_keys(config));
+    own.set(keys_of_senders(config));
     let tokens = connect.bearer_tokens.iter().map(|token| token.expose_secret().to_owned());
     inbox.set_bearers(connect::Bearers::new(tokens));
+}
+
+/// What counts at the general address: the keys that are everybody's, and those of few senders, which once had no
+/// address of their own.
+fn general_keys(config: &Config) -> connect::Keys {
+    let mut keys = connect::Keys::new(config.connect.hmac_keys.iter().map(ExposeSecret::expose_secret));
+    let own = config.senders.values().map(|sender| sender.hmac_keys.len()).sum::<usize>();
+    if own <= MAX_OWN_AT_GENERAL {
+        for (name, sender) in &config.senders {
+            let secrets = sender.hmac_keys.iter().map(ExposeSecret::expose_secret);
+            keys.add_of(&SenderName::new(name.as_str()), secrets);
+        }
+    }
+    keys
+}
+
+fn keys_of_senders(config: &Config) -> HashMap<SenderName, connect::Keys> {
+    let with_own = config.senders.iter().filter(|(_, sender)| !sender.hmac_keys.is_empty());
+    let of = |(name, sender): (&String, &config::Sender)| {
+        let (name, mut keys) = (SenderName::new(name.as_str()), connect::Keys::default());
+        keys.add_of(&name, sender.hmac_keys.iter().map(ExposeSecret::expose_secret));
+        (name, keys)
+    };
+    with_own.map(of).collect()
+}
+
+/// The keys of all senders that have some, with those that callers make.
+pub(super) fn own_keys(pairings: &Pairings) -> OwnKeys {
+    let pairings = pairings.clone();
+    OwnKeys::new(Box::new(move |sender| {
+        let mut keys = connect::Keys::default();
+        if let Some(made) = pairings.made(sender) {
+            keys.add_of(sender, made.hmac_keys().iter().map(String::as_str));
+        }
+        keys
+    }))
+}
+
+/// Where envelopes' events are to be pushed to, as far as they could be believed.
+pub(super) fn events_to(config: &Config, origin: &str, keys: &OwnKeys) -> EventsTo {
+    let (origin, keys) = (format!("{origin}/in/docusign"), keys.clone());
+    let is_for_all = !config.connect.hmac_keys.is_empty();
+    EventsTo {
+        general: is_for_all.then(|| format!("{origin}/events")),
+        own: Arc::new(move |sender| {
+            keys.has(sender).then(|| format!("{origin}/{}", connect::own_keys::path_of(sender)))
+        }),
+    }
 }
 
 /// Attempts are sockets: how many this process may have open.

@@ -27,11 +27,7 @@ use listeners::{Certificates, Listeners};
 pub use listeners::{Inherited, InheritedSocket};
 pub use visitors::Secrets;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -46,7 +42,7 @@ use crate::{
     budget::{Budget, Options as BudgetOptions},
     clock::SharedClock,
     config::{self, Config, ConfigError},
-    connect::Inbox,
+    connect::{Inbox, OwnKeys},
     domain::{Mode, SenderName},
     esign,
     events::{Endpoints, Hub, Log, Streams},
@@ -104,6 +100,8 @@ pub struct Parts {
     pub endpoints: Endpoints,
     /// What DocuSign pushes to us.
     pub inbox: Inbox,
+    /// The keys of accounts that are one sender's.
+    own_keys: OwnKeys,
     /// Which accounts customers have connected.
     pub pairings: Pairings,
     /// What is derived from the seal key.
@@ -203,28 +201,28 @@ impl App {
         let store = store::open(&config, &clock).await?;
         let (tracer, collector) = traces::collector(&config)?;
         let esign = esign(&config, &auth, &clock, observe::calls(&metrics, &tracer, &clock))?;
-        let hub = Hub::new();
-        let audit = audit(&config, &clock)?;
+        let (hub, audit, secrets) = (Hub::new(), audit(&config, &clock)?, Secrets::derive(&config));
         witness::watch(&auth, &audit);
+        let tools = (Arc::clone(&clock), secrets.pairings.clone(), audit.clone());
+        let pairings = pairing::pairings(&config, (&auth, &esign), &store, tools)?;
+        pairings.sync().await.context("who is connected cannot be read")?;
+        let own_keys = events::own_keys(&pairings);
         let signings = Signings::new(
             Arc::clone(&store),
             Arc::clone(&esign),
             hub.clone(),
             Arc::clone(&clock),
             life.clone(),
-            signing_settings(&config, audit, &metrics),
+            signing_settings(&config, audit, (&metrics, &own_keys)),
         );
         let issuers = issuers::issuers(&config, &Issuers::default(), &clock)?;
-        let inbox = events::inbox(&config, &issuers, &store, &signings, &clock, &life, &metrics);
+        let counted = (&metrics, &own_keys);
+        let inbox = events::inbox(&config, &issuers, &store, &signings, &clock, &life, counted);
         let callers = Callers::new(&config.callers, issuers, Arc::clone(&metrics));
-        let secrets = Secrets::derive(&config);
         let events = events::Settings::of(&config);
         let operators = operators::Settings::of(&config);
         let endpoints = events.endpoints(&store, &clock);
         let listeners = listeners::bind(&config, inherited, &clock).await?;
-        let tools = (Arc::clone(&clock), secrets.pairings.clone());
-        let pairings = pairing::pairings(&config, (&auth, &esign), &store, &signings, tools)?;
-        pairings.sync().await.context("who is connected cannot be read")?;
         let parts = Parts {
             auth,
             signings,
@@ -236,6 +234,7 @@ impl App {
             esign,
             endpoints,
             inbox,
+            own_keys,
             pairings,
             secrets,
             password: Password::default(),
@@ -462,26 +461,18 @@ fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
     })
 }
 
-/// Where envelopes' events are to be pushed to; nowhere if none could be believed.
-fn events_to(config: &Config, origin: &str) -> Option<signing::EventsTo> {
-    let own = config.senders.iter().filter(|(_, sender)| !sender.hmac_keys.is_empty());
-    let own = own.map(|(name, _)| SenderName::new(name.as_str())).collect::<BTreeSet<_>>();
-    let is_for_all = !config.connect.hmac_keys.is_empty();
-    (is_for_all || !own.is_empty()).then(|| signing::EventsTo {
-        url: format!("{origin}/in/docusign/events"),
-        include_hmac: true,
-        only_of: (!is_for_all).then_some(own),
-    })
-}
-
-fn signing_settings(config: &Config, audit: Audit, metrics: &Arc<Metrics>) -> signing::Settings {
+fn signing_settings(
+    config: &Config,
+    audit: Audit,
+    (metrics, own_keys): (&Arc<Metrics>, &OwnKeys),
+) -> signing::Settings {
     let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
     signing::Settings {
         mode: match config.upstream.mode() {
             config::Mode::Live => Mode::Live,
             config::Mode::Test => Mode::Test,
         },
-        events_to: public_origin.as_ref().and_then(|origin| events_to(config, origin)),
+        events_to: public_origin.as_ref().map(|origin| events::events_to(config, origin, own_keys)),
         documents: (
             Spool::new(config.documents.spool_dir.clone(), config.documents.spool_limit.bytes() as u64),
             config.documents.keep,

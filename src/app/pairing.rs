@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     app::Parts,
+    audit::Audit,
     auth::{Auth, identity::Scopes, user_info::AccountChoice},
     config::{Config, ConfigError, ConnectForm, Sender},
     esign,
-    pairing::{Connectable, Dependencies, Form, Pairings, SYNC_EVERY, Tickets},
-    signing::Signings,
+    pairing::{Connectable, Dependencies, Form, Pairings, RENEW_EVERY, SYNC_EVERY, Tickets},
     store::SharedStore,
 };
 
@@ -17,8 +17,7 @@ pub(super) fn pairings(
     config: &Config,
     (auth, esign): (&Auth, &Arc<esign::Client>),
     store: &SharedStore,
-    signings: &Signings,
-    (clock, tickets): (crate::clock::SharedClock, Tickets),
+    (clock, tickets, audit): (crate::clock::SharedClock, Tickets, Audit),
 ) -> Result<Pairings, ConfigError> {
     let esign = Arc::clone(esign);
     Ok(Pairings::new(Dependencies {
@@ -26,7 +25,7 @@ pub(super) fn pairings(
         store: Arc::clone(store),
         clock,
         tickets,
-        audit: signings.audit().clone(),
+        audit,
         connectable: connectable(config)?,
         on_change: Box::new(move |sender| esign.forget(sender)),
     }))

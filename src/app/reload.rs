@@ -28,7 +28,7 @@ impl Parts {
         endpoints.apply(&events::webhooks(config), &callers).await?;
         certificates.take_up();
         self.auth.take_up(keys);
-        events::prove(&self.inbox, config, &issuers);
+        events::prove((&self.inbox, &self.own_keys), config, &issuers);
         self.callers.replace(&config.callers, issuers);
         self.password.replace(config.ops.operator_password_hash.clone());
         self.agreed.rcu(|agreed| agreed.reloaded(config));

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::{
     clock::SharedClock,
     connect::{
-        Bearers, Clients, Keys, Limits, Message, Tokens, places::Places, strangers::Strangers,
+        Bearers, Clients, Keys, Limits, Message, OwnKeys, Tokens, places::Places, strangers::Strangers,
         unclear::MAX_UNCLEAR,
     },
     domain::EnvelopeId,
@@ -52,6 +52,7 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) limits: Limits,
     pub(super) keys: ArcSwap<Keys>,
+    pub(super) own_keys: OwnKeys,
     pub(super) bearers: ArcSwap<Bearers>,
     pub(super) clients: ArcSwapOption<Clients>,
     pub(super) tokens: ArcSwapOption<Tokens>,
@@ -66,14 +67,15 @@ pub(super) struct Parts {
 }
 
 impl Inbox {
-    /// An inbox that believes what is signed with one of the keys. [`Inbox::run`] must be spawned.
+    /// An inbox that believes what is signed with one of the keys, or comes to a sender's own address and is signed
+    /// with one of that sender's. [`Inbox::run`] must be spawned.
     pub fn new(
         store: SharedStore,
         signings: Signings,
         clock: SharedClock,
         life: Lifecycle,
         metrics: Arc<Metrics>,
-        keys: Keys,
+        (keys, own_keys): (Keys, OwnKeys),
         limits: Limits,
     ) -> Self {
         let parts = Parts {
@@ -84,6 +86,7 @@ impl Inbox {
             metrics,
             limits,
             keys: ArcSwap::from_pointee(keys),
+            own_keys,
             bearers: ArcSwap::default(),
             clients: ArcSwapOption::empty(),
             tokens: ArcSwapOption::empty(),

@@ -13,7 +13,7 @@
 //!
 //! | Check | When | Where |
 //! |---|---|---|
-//! | HMAC over the body | always; without a key in the settings nothing is believed | [`digest`] |
+//! | HMAC over the body | always; without a key in the settings nothing is believed | [`digest`], [`own_keys`] |
 //! | a bearer value | if any is set (`connect.bearer_tokens`) | [`receive`](Inbox::receive) |
 //! | an access token of the operator's authorization server (OAuth for Connect) | if `connect.oidc` is set | [`proofs`] |
 //! | a client certificate (mutual TLS) | if `connect.client_ca` is set; where a proxy ends TLS, it is the proxy's to ask | [`proofs`] |
@@ -37,6 +37,7 @@
 
 pub mod digest;
 mod inbox;
+pub mod own_keys;
 mod payload;
 #[cfg(test)]
 mod permutations;
@@ -50,6 +51,7 @@ mod unclear;
 
 pub use digest::{BadDigest, Keys, UnverifiedDelivery, VerifiedDelivery};
 pub use inbox::Inbox;
+pub use own_keys::OwnKeys;
 pub use payload::{Message, Unreadable};
 pub use proofs::{Clients, Tokens};
 pub use receive::{Bearers, Limits, Receipt};

@@ -1,6 +1,6 @@
 //! The first half of the inbox: a delivery is verified, stored and answered.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 
 use crate::{
     connect::{
-        Inbox, Message, UnverifiedDelivery, VerifiedDelivery,
+        Inbox, Keys, Message, UnverifiedDelivery, VerifiedDelivery,
         digest::is_signed,
         payload::identity_of_bytes,
         places::{Place, Places},
@@ -142,13 +142,31 @@ impl fmt::Debug for Bearers {
 }
 
 impl Inbox {
-    /// Receives one delivery, of one who has shown a certificate with these names: verified, and on disk
-    /// when this answers [`Receipt::Accepted`].
+    /// Receives one delivery at the general address, of one who has shown a certificate with these names:
+    /// verified, and on disk when this answers [`Receipt::Accepted`].
     pub async fn receive<B>(&self, headers: &HeaderMap, certificate: Option<&[Name]>, body: B) -> Receipt
     where
         B: http_body::Body<Data = Bytes> + Send,
     {
-        let receipt = self.outcome(headers, certificate, body).await.unwrap_or_else(|refused| refused);
+        self.receive_at(None, headers, certificate, body).await
+    }
+
+    /// As [`receive`](Self::receive), at the address of this sender, if it is one's own.
+    pub async fn receive_at<B>(
+        &self,
+        own: Option<&SenderName>,
+        headers: &HeaderMap,
+        certificate: Option<&[Name]>,
+        body: B,
+    ) -> Receipt
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+    {
+        let keys = match own {
+            None => self.parts.keys.load_full(),
+            Some(sender) => Arc::new(self.parts.own_keys.of(sender)),
+        };
+        let receipt = self.outcome(&keys, headers, certificate, body).await.unwrap_or_else(|refused| refused);
         if let Some(result) = receipt.counted() {
             self.parts.metrics.connect_delivered(result);
         }
@@ -160,6 +178,7 @@ impl Inbox {
 
     async fn outcome<B>(
         &self,
+        keys: &Keys,
         headers: &HeaderMap,
         certificate: Option<&[Name]>,
         body: B,
@@ -167,7 +186,6 @@ impl Inbox {
     where
         B: http_body::Body<Data = Bytes> + Send,
     {
-        let keys = self.parts.keys.load_full();
         // Nobody's body is read who shows nothing that could prove it.
         if keys.is_empty() || !is_signed(headers) || !self.parts.bearers.load().admit(headers) {
             return Err(Receipt::BadDigest);
@@ -178,7 +196,7 @@ impl Inbox {
         let arrived = self.read(body).await?;
         let judged = async {
             let delivery = UnverifiedDelivery::new(headers, arrived.body);
-            let delivery = delivery.verify(&keys).map_err(|_| Receipt::BadDigest)?;
+            let delivery = delivery.verify(keys).map_err(|_| Receipt::BadDigest)?;
             self.has_token(headers).await?;
             Ok(self.keep(&delivery).await)
         };

@@ -10,7 +10,7 @@ use http_body_util::{Full, StreamBody};
 use serde_json::{Value, json};
 
 use super::{
-    Bearers, Inbox, Keys, Limits, Receipt,
+    Bearers, Inbox, Keys, Limits, OwnKeys, Receipt,
     permutations::{ENVELOPE, signing, sim},
 };
 use crate::{
@@ -71,8 +71,15 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
     let signings =
         Signings::new(Arc::clone(&store), esign, Hub::new(), Arc::clone(&clock), life.clone(), settings);
     let keys = Keys::new([KEY]);
-    let inbox =
-        Inbox::new(Arc::clone(&store), signings, clock, life.clone(), Arc::clone(&metrics), keys, limits);
+    let inbox = Inbox::new(
+        Arc::clone(&store),
+        signings,
+        clock,
+        life.clone(),
+        Arc::clone(&metrics),
+        (keys, OwnKeys::default()),
+        limits,
+    );
     Fixture { inbox, store, clock: manual, life, metrics }
 }
 

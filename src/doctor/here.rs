@@ -163,7 +163,7 @@ fn is_writable(directory: &Path) -> bool {
 
 fn public_url(config: &Config) -> Check {
     match &config.public.base_url {
-        Some(origin) if config.connect.hmac_keys.is_empty() => Check::advised(
+        Some(origin) if !has_hmac_keys(config) => Check::advised(
             "public URL",
             format!(
                 "{} is set, but DocuSign's events cannot be believed without an HMAC key",
@@ -183,6 +183,11 @@ fn public_url(config: &Config) -> Check {
 /// An error with its causes, on one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
+/// Whether anything that DocuSign pushes can be believed: by keys that are everybody's, or one sender's.
+fn has_hmac_keys(config: &Config) -> bool {
+    !config.connect.hmac_keys.is_empty() || config.senders.values().any(|sender| !sender.hmac_keys.is_empty())
+}
+
     let mut next = error.source();
     while let Some(cause) = next {
         text.push_str(": ");

@@ -1,6 +1,6 @@
 //! Envelopes: create, read, look up, change.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
 use http::Method;
@@ -77,10 +77,10 @@ pub struct EnvelopeSigner<'a> {
 }
 
 /// Where the events of one envelope go (`eventNotification`).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct EventSink<'a> {
     /// The address.
-    pub url: &'a str,
+    pub url: Cow<'a, str>,
     /// Whether they are signed with the account's HMAC keys.
     pub include_hmac: bool,
 }

@@ -76,7 +76,10 @@ impl Draft {
             signing_id: "sig_1",
             custom_fields: &[],
             expires_after_days: Some(21),
-            events: Some(EventSink { url: "https://sign.example.com/in/docusign/1", include_hmac: true }),
+            events: Some(EventSink {
+                url: "https://sign.example.com/in/docusign/1".into(),
+                include_hmac: true,
+            }),
             locale: Some("de-AT"),
         }
     }

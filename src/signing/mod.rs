@@ -37,7 +37,7 @@ mod twins;
 mod unlock;
 mod views;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -48,8 +48,8 @@ use crate::{
     budget::Deadline,
     clock::SharedClock,
     domain::{
-        CallerName, EnvelopeId, Event, EventId, EventKind, LinkId, Mode, Private, SenderName, SignerId, Signing,
-        SigningId, SigningStatus, signing::Happening,
+        CallerName, EnvelopeId, Event, EventId, EventKind, LinkId, Mode, Private, SenderName, SignerId,
+        Signing, SigningId, SigningStatus, signing::Happening,
     },
     esign,
     events::Hub,
@@ -103,20 +103,24 @@ pub struct Settings {
 }
 
 /// Where events of envelopes go.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EventsTo {
-    /// The URL at the public listener.
-    pub url: String,
-    /// Whether the account's HMAC keys sign them.
-    pub include_hmac: bool,
-    /// Whose, if not everybody's: what could not be believed is not asked for.
-    pub only_of: Option<BTreeSet<SenderName>>,
+    /// The address for everybody's; none if nothing that comes to it could be believed.
+    pub general: Option<String>,
+    /// The address of a sender whose account has keys of its own: senders and keys come and go.
+    pub own: Arc<dyn Fn(&SenderName) -> Option<String> + Send + Sync>,
 }
 
 impl EventsTo {
-    /// Whether those of this sender's envelopes do.
-    pub fn is_for(&self, sender: &SenderName) -> bool {
-        self.only_of.as_ref().is_none_or(|only| only.contains(sender))
+    /// Where those of this sender's envelopes go: what could not be believed is not asked for.
+    pub fn address(&self, sender: &SenderName) -> Option<String> {
+        (self.own)(sender).or_else(|| self.general.clone())
+    }
+}
+
+impl fmt::Debug for EventsTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventsTo").field("general", &self.general).finish_non_exhaustive()
     }
 }
 

@@ -151,7 +151,7 @@ impl Signings {
     }
 
     async fn ask_about_quiet(&self) {
-        let has_events = self.parts.settings.events_to.as_ref().is_some_and(|to| to.only_of.is_none());
+        let has_events = self.parts.settings.events_to.as_ref().is_some_and(|to| to.general.is_some());
         let quiet = if has_events { QUIET } else { QUIET_WITHOUT_EVENTS };
         let mut round = Round::default();
         for _ in 0..MAX_BATCHES {

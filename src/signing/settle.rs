@@ -298,7 +298,7 @@ impl Signings {
 
     /// What the upstream is to make.
     fn envelope<'a>(&'a self, signing: &'a Signing, draft: &'a Draft, id: &'a str) -> NewEnvelope<'a> {
-        let events = self.parts.settings.events_to.as_ref().filter(|to| to.is_for(&signing.sender));
+        let events = self.parts.settings.events_to.as_ref().and_then(|to| to.address(&signing.sender));
         NewEnvelope {
             subject: draft.subject.as_deref(),
             message: draft.message.as_deref(),
@@ -313,7 +313,7 @@ impl Signings {
             signing_id: id,
             custom_fields: &[],
             expires_after_days: draft.expires_in.map(days),
-            events: events.map(|to| EventSink { url: &to.url, include_hmac: to.include_hmac }),
+            events: events.map(|url| EventSink { url: url.into(), include_hmac: true }),
             locale: draft.locale.as_deref(),
         }
     }

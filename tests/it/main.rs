@@ -36,6 +36,7 @@ mod large;
 mod listening;
 mod locks;
 mod many;
+mod own_keys;
 mod pairing;
 mod passthrough;
 mod pkcs11;

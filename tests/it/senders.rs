@@ -274,16 +274,17 @@ async fn refuses_bad_senders(daemon: &TestDaemon, key: &str, user: &str) {
 }
 
 /// The key of a caller that makes senders of its own.
-const VENDOR_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+pub(crate) const VENDOR_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
 /// And of another one.
-const RIVAL_KEY: &str = "cs_DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD";
+pub(crate) const RIVAL_KEY: &str = "cs_DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD";
 
 /// A daemon with two callers that make senders like "system" and like "customer".
-async fn with_vendors() -> TestDaemon {
+pub(crate) async fn with_vendors() -> TestDaemon {
     let vendor = |name: &str, key: &str| {
         format!(
             "[callers.{name}]\nkey_hash = \"{}\"\nsenders = []\n\
-             sender_patterns = [\"system\", \"customer\"]\n",
+             sender_patterns = [\"system\", \"customer\"]\n\
+             return_origins = [\"https://www.example.com\"]\n",
             crate::harness::key_hash(key)
         )
     };
@@ -292,7 +293,14 @@ async fn with_vendors() -> TestDaemon {
     builder.connectable("customer", "impersonation", "").start().await
 }
 
-async fn call_as(daemon: &TestDaemon, key: &str, method: Method, path: &str, body: Value) -> Reply {
+#[expect(clippy::needless_pass_by_value, reason = "a body is written where the call is made")]
+pub(crate) async fn call_as(
+    daemon: &TestDaemon,
+    key: &str,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> Reply {
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", daemon.api) };
     daemon.call(method, &url, Some(key), &[("content-type", "application/json")], body).await

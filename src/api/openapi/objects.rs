@@ -193,6 +193,8 @@ fn sender() -> Value {
             "connected": { "type": ["boolean", "null"],
                 "description": "Whether a customer connected it; null if its user is in the settings" },
             "account_id": maybe_text(), "expires_at": maybe_time(),
+            "hmac_key_count": { "type": ["integer", "null"],
+                "description": "Connect keys of its own; null if it is in the settings" },
             "runway_seconds": { "type": "integer",
                 "description": "How long the account server may stay away before a caller notices" },
             "keys": { "type": "array", "items": { "type": "object", "properties": {

@@ -86,6 +86,7 @@ fn new_sender() -> Value {
             "user_id": maybe(json!({ "type": "string", "format": "uuid",
                 "description": "The user it acts as; none if it is like a connectable one" })),
             "account": account(),
+            "hmac_keys": hmac_keys(),
         }),
     )
 }
@@ -96,8 +97,15 @@ fn sender_change() -> Value {
         json!({
             "user_id": maybe(json!({ "type": "string", "format": "uuid" })),
             "account": account(),
+            "hmac_keys": hmac_keys(),
         }),
     )
+}
+
+fn hmac_keys() -> Value {
+    maybe(json!({ "type": "array", "maxItems": 4, "writeOnly": true,
+        "items": { "type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[!-~]+$" },
+        "description": "Connect keys of the sender's account, believed of its envelopes alone; [] removes them" }))
 }
 
 fn account() -> Value {

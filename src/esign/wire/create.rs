@@ -59,7 +59,7 @@ pub(in crate::esign) fn definition(
             signers: new.signers.iter().map(|signer| signer_of(new, signer, workflow, None)).collect(),
         }),
         notification: new.expires_after_days.map(Notification::expiring),
-        event_notification: new.events.map(EventNotification::to),
+        event_notification: new.events.as_ref().map(EventNotification::to),
     };
     // What is around the documents fits: one allocation holds it.
     let mut body = Pieces { text: Vec::with_capacity(2_048), ..Pieces::default() };
@@ -371,9 +371,9 @@ struct EventData {
 }
 
 impl<'a> EventNotification<'a> {
-    const fn to(sink: EventSink<'a>) -> Self {
+    fn to(sink: &'a EventSink<'a>) -> Self {
         Self {
-            url: sink.url,
+            url: &sink.url,
             delivery_mode: "SIM",
             events: &EVENTS,
             event_data: EventData {
