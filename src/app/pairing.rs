@@ -75,4 +75,9 @@ pub(super) fn watch(parts: &Parts) {
             tracing::warn!(%error, "cannot look who is connected");
         }
     });
+    parts.repeat("idle connections", RENEW_EVERY, |parts| async move {
+        if let Err(error) = parts.pairings.renew_idle().await {
+            tracing::warn!(%error, "cannot look for idle connections");
+        }
+    });
 }

@@ -49,7 +49,7 @@ impl Pairings {
                 }
             }
             // Its code was exchanged a moment ago.
-            (Form::Code, Some(token)) => Ok(Some(Kept::fresh(token.clone()).sealed())),
+            (Form::Code, Some(token)) => Ok(Some(Kept::fresh(token.clone(), self.now()).sealed())),
             (Form::Code, None) => Err(auth::Error::ConnectionLost.into()),
         }
     }

@@ -13,6 +13,9 @@ use crate::domain::Private;
 pub(super) struct Kept {
     pub(super) refresh_token: String,
     pub(super) leased_until: Option<Timestamp>,
+    /// When it was got; none if that was before this was written down.
+    #[serde(default)]
+    pub(super) renewed_at: Option<Timestamp>,
 }
 
 /// What waits for a person's choice.
@@ -33,8 +36,8 @@ pub(super) struct KeptAccount {
 
 impl Kept {
     /// A token that nobody renews with.
-    pub(super) fn fresh(refresh_token: String) -> Self {
-        Self { refresh_token, leased_until: None }
+    pub(super) fn fresh(refresh_token: String, now: Timestamp) -> Self {
+        Self { refresh_token, leased_until: None, renewed_at: Some(now) }
     }
 
     pub(super) fn sealed(&self) -> Private<String> {

@@ -19,6 +19,7 @@
 //! | life of a link | 7 days |
 //! | from the button to the callback | 15 min, one use, the same browser |
 //! | time to choose an account | 15 min, the same browser |
+//! | a refresh token that nobody uses is renewed after | 15 to 20 days |
 //! | a refresh token under renewal is another daemon's for | 60 s |
 //! | what other daemons paired is taken up within | 10 s |
 //! | names that one caller has, with those it gave up | 20,000 |
@@ -66,6 +67,8 @@ use crate::{
 /// How long a person may think about which account they mean.
 const CHOICE_LIFE: SignedDuration = SignedDuration::from_mins(15);
 /// How often what other daemons paired is looked for.
+/// How often refresh tokens that nobody uses are looked at.
+pub const RENEW_EVERY: Duration = Duration::from_secs(3_600);
 pub const SYNC_EVERY: Duration = Duration::from_secs(10);
 /// Stands between a sender's name and the browser's in the name of what waits for a choice. No name in the
 /// settings can hold it.

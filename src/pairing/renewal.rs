@@ -13,7 +13,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::kept::Kept;
+use super::{Pairings, kept::Kept};
 use crate::{
     auth::{
         self, CodeGrant, TokenSource, access_token::MintedToken, code_grant::Renewed,
@@ -30,6 +30,11 @@ const LEASE: SignedDuration = SignedDuration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Looks before this try is given up; the next comes by itself.
 const MAX_LOOKS: u32 = 40;
+
+/// A refresh token of this age is renewed, whether or not somebody uses it: half of its life.
+const IDLE_AFTER: SignedDuration = SignedDuration::from_hours(15 * 24);
+/// Over how long those of one day are spread.
+const SPREAD_S: i64 = 5 * 86_400;
 
 /// Mints with a refresh token that the store keeps.
 pub struct Renewal {
@@ -69,12 +74,12 @@ impl Renewal {
     pub async fn renew(&self) -> Result<MintedToken, auth::Error> {
         self.save_what_was_not().await?;
         let (row, kept) = self.lease().await?;
-        let token = SecretString::from(kept.refresh_token);
+        let token = SecretString::from(kept.refresh_token.clone());
         match self.grant.renew(self.integration_key, &token, self.secret.as_ref()).await {
             Ok(renewed) => self.took(row, &token, renewed).await,
             Err(error) => {
                 let is_dead = is_dead(&error);
-                self.release(row, &token, is_dead).await;
+                self.release(row, kept, is_dead).await;
                 Err(if is_dead { auth::Error::ConnectionLost } else { error })
             }
         }
@@ -110,7 +115,7 @@ impl Renewal {
     ) -> Result<MintedToken, auth::Error> {
         // RFC 6749, section 6: without a new one, the old one goes on.
         let token = renewed.refresh_token.unwrap_or_else(|| old.clone());
-        let kept = Kept::fresh(token.expose_secret().to_owned());
+        let kept = Kept::fresh(token.expose_secret().to_owned(), self.clock.now());
         let row = ConnectedSender { refresh_token: Some(kept.sealed()), ..row };
         match self.store.put_connected_sender(row.clone()).await {
             Ok(_) => {}
@@ -139,17 +144,46 @@ impl Renewal {
     }
 
     /// Gives the lease back. A token that is dead stays, so that the next try says the same.
-    async fn release(&self, row: ConnectedSender, token: &SecretString, is_dead: bool) {
+    async fn release(&self, row: ConnectedSender, kept: Kept, is_dead: bool) {
         if is_dead {
             tracing::warn!(sender = %self.sender, "its refresh token is revoked or used up: it must be connected again");
         }
-        let kept = Kept::fresh(token.expose_secret().to_owned());
+        let kept = Kept { leased_until: None, ..kept };
         let row = ConnectedSender { refresh_token: Some(kept.sealed()), ..row };
         if let Err(error) = self.store.put_connected_sender(row).await {
             // It runs out by itself.
             tracing::debug!(sender = %self.sender, %error, "a lease was not given back");
         }
     }
+}
+
+impl Pairings {
+    /// Renews the refresh tokens that nobody has used for long, one after the other: DocuSign lets one die about 30
+    /// days after it was got (reference, section 1.6), and of very many senders the idle ones are asked for nothing
+    /// else. Each is due at a time of its own within some days, so that those that were connected together are not
+    /// renewed together.
+    pub async fn renew_idle(&self) -> Result<(), store::Error> {
+        let given = &self.inner.given;
+        for row in given.store.connected_senders().await? {
+            let Some(renewal) = self.renewal(&row.sender) else { continue };
+            let kept = row.refresh_token.as_ref().and_then(Kept::open);
+            if !kept.is_some_and(|kept| is_due(&row, &kept, given.clock.now())) {
+                continue;
+            }
+            // Whoever needs the sender next is told the same, and it is tried again at the next look.
+            if let Err(error) = renewal.renew().await {
+                tracing::warn!(sender = %row.sender, %error, "an idle connection was not renewed");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a refresh token is so old that it is renewed though nobody uses it.
+fn is_due(row: &ConnectedSender, kept: &Kept, now: Timestamp) -> bool {
+    let spread = row.sender.as_str().bytes().fold(0_i64, |sum, byte| (sum * 31 + i64::from(byte)) % SPREAD_S);
+    let age = now.duration_since(kept.renewed_at.unwrap_or(row.connected_at));
+    age >= IDLE_AFTER + SignedDuration::from_secs(spread)
 }
 
 /// Whether the refresh token will never work again: revoked, expired, or rotated by somebody who is not us.
