@@ -26,6 +26,9 @@ const USER_INFO_LIFE: Duration = Duration::from_secs(3_600);
 /// How long an old answer serves when a new one cannot be had.
 const USER_INFO_GRACE: Duration = Duration::from_secs(60);
 
+/// An answer younger than this is not doubted: who is in no account stays so for a while.
+const USER_INFO_FRESH: Duration = Duration::from_secs(60);
+
 /// What is known of a sender's user.
 #[derive(Default)]
 pub(super) struct User {
@@ -38,6 +41,8 @@ pub(super) struct User {
 
 struct KnownUser {
     info: UserInfo,
+    /// The uptime at which it was asked for.
+    asked_at: Duration,
     /// The uptime from which it should be asked for again.
     stale_at: Duration,
 }
@@ -104,10 +109,26 @@ impl Auth {
     pub async fn account(&self, name: &str) -> Result<Account, Arc<Error>> {
         let sender = self.sender(name)?;
         let info = self.user_info(name).await?;
-        let placed = self.placed(&info, &sender.account);
+        let mut placed = self.placed(&info, &sender.account);
+        if placed.is_err() && self.doubt_user(name) {
+            // Somebody may have mended it since.
+            placed = self.placed(&self.user_info(name).await?, &sender.account);
+        }
         // What is wrong with the pairing is in the status until it is not.
         sender.misplaced.store(placed.as_ref().err().cloned());
         placed
+    }
+
+    /// What is known of the sender's user has led to a refusal: it is asked for again by whoever needs it next, once a
+    /// minute at most. Answers whether it will be.
+    pub fn doubt_user(&self, name: &str) -> bool {
+        let Ok(sender) = self.sender(name) else { return false };
+        let (user, now) = (self.user_of(&sender), self.inner.clock.uptime());
+        let known = user.known.load_full().filter(|known| now >= known.asked_at + USER_INFO_FRESH);
+        let Some(known) = known else { return false };
+        let doubted = KnownUser { info: known.info.clone(), asked_at: known.asked_at, stale_at: now };
+        user.known.store(Some(Arc::new(doubted)));
+        true
     }
 
     /// The account that is meant, if the user is in it and it is of this environment.
@@ -177,14 +198,15 @@ impl Auth {
     ) -> Result<Arc<KnownUser>, Arc<Error>> {
         match self.ask_user(name).await {
             Ok(info) => {
-                let stale_at = self.inner.clock.uptime() + USER_INFO_LIFE;
-                Ok(Arc::new(KnownUser { info, stale_at }))
+                let asked_at = self.inner.clock.uptime();
+                Ok(Arc::new(KnownUser { info, asked_at, stale_at: asked_at + USER_INFO_LIFE }))
             }
             Err(error) => {
                 // An outage does not take away what was known.
                 let old = old.filter(|_| error.kind() == Kind::Transient).ok_or(error)?;
-                let stale_at = self.inner.clock.uptime() + USER_INFO_GRACE;
-                Ok(Arc::new(KnownUser { info: old.info.clone(), stale_at }))
+                let asked_at = self.inner.clock.uptime();
+                let (info, stale_at) = (old.info.clone(), asked_at + USER_INFO_GRACE);
+                Ok(Arc::new(KnownUser { info, asked_at, stale_at }))
             }
         }
     }

@@ -293,10 +293,8 @@ impl Client {
             };
             observer.observed(call.operation, outcome, took, &trace);
         }
-        let kind = result.as_ref().err().and_then(Error::rejection);
-        if matches!(kind, Some(RejectionKind::NotInAccount | RejectionKind::WrongEnvironment)) {
-            // What was concluded about the sender no longer holds.
-            self.forget(&acting.sender);
+        if let Some(kind) = result.as_ref().err().and_then(Error::rejection) {
+            self.doubt(acting, kind);
         }
         if let Err(error) = &result {
             tracing::debug!(
@@ -308,6 +306,14 @@ impl Client {
             );
         }
         result
+    }
+
+    /// What was concluded about a sender no longer holds, if a refusal means that.
+    fn doubt(&self, acting: &Acting, kind: RejectionKind) {
+        if matches!(kind, RejectionKind::NotInAccount | RejectionKind::WrongEnvironment) {
+            self.auth.doubt_user(acting.sender.as_str());
+            self.forget(&acting.sender);
+        }
     }
 
     /// Authorises, sends, and repeats once with a fresh token if that was what was wrong (rule T7).
@@ -407,6 +413,9 @@ impl Client {
         let refusal = refusal(&answer);
         let verdict = classify(&refusal);
         if call.is_passed_on && matches!(verdict, Verdict::Rejected(_) | Verdict::Unavailable) {
+            if let Verdict::Rejected(kind) = verdict {
+                self.doubt(acting, kind);
+            }
             permit.answered(&answer.headers, now);
             return Ok(answer);
         }

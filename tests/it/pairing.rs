@@ -377,3 +377,59 @@ async fn a_pairing_that_could_not_be_taken_up_is_tried_again() {
     let read = daemon.get("/v1/senders/late/esign/templates").await;
     assert_eq!(read.status, StatusCode::OK, "{}", read.text);
 }
+
+#[tokio::test]
+async fn a_membership_that_is_mended_is_seen_within_minutes() {
+    let world = World::new("impersonation").await;
+    let (_, done) = world.connect(NORA).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert!(world.can_act().await);
+    let account = world.daemon.emulator.ready().account_id.clone();
+    let member = async |account: &str, is_member: bool| {
+        let body = json!({"user_id": NORA, "account_id": account, "member": is_member});
+        world.daemon.control(Method::POST, "users", &body).await;
+    };
+    member(OTHER_ACCOUNT, true).await;
+    member(&account, false).await;
+    world.daemon.clock.advance(Duration::from_secs(61));
+    assert!(!world.can_act().await);
+    let named = world.daemon.get("/v1/senders/customer/esign/templates").await;
+    assert_eq!(named.code(), "sender_not_in_account", "{}", named.text);
+    // Asked for once, however often somebody tries within the minute.
+    world.daemon.forget_requests().await;
+    assert!(!world.can_act().await && !world.can_act().await);
+    let asked = world.daemon.requests().await;
+    assert!(!asked.contains(&"GET /oauth/userinfo".to_owned()), "{asked:?}");
+    member(&account, true).await;
+    world.daemon.clock.advance(Duration::from_secs(61));
+    assert!(world.can_act().await, "without a restart, and without an hour");
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_uses_is_kept_alive() {
+    let crowd = |key: &str, pem: &str| {
+        (0..25).fold(String::new(), |all, number| {
+            all + &format!(
+                "[senders.tenant-{number}]\nintegration_key = \"{key}\"\nuser_id = \"{USER}\"\nkeys = [\"{pem}\"]\n"
+            )
+        })
+    };
+    let builder = TestDaemon::builder().public().with_senders(crowd);
+    let secret = "client_secret = \"emulator-secret-1\"";
+    let world = World { daemon: builder.connectable("customer", "code", secret).start().await };
+    let (_, done) = world.connect(ELIAS).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    let kept = async || {
+        let row = world.daemon.parts().store.connected_senders().await.unwrap().remove(0);
+        row.refresh_token.unwrap().reveal().clone()
+    };
+    let first = kept().await;
+    // Not used once, for three times what a refresh token lives at most with nobody to renew it.
+    for round in 0..4 {
+        let before = kept().await;
+        world.daemon.clock.advance(Duration::from_secs(21 * 86_400));
+        world.daemon.until("its renewal", async || kept().await != before).await;
+        assert_ne!(kept().await, first, "round {round}");
+    }
+    assert!(world.can_act().await);
+}
