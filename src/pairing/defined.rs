@@ -279,8 +279,8 @@ impl Pairings {
             }
             named.insert(name);
         }
-        let gone = known.keys().filter(|name| !named.contains(*name)).cloned().collect();
-        self.forget_made(gone, true);
+        let gone: Vec<_> = known.keys().filter(|name| !named.contains(*name)).cloned().collect();
+        self.forget_made(&gone);
         self.take_up_made(new).await;
         let now = self.inner.made.load();
         named.retain(|name| !now.contains_key(name));
@@ -293,8 +293,8 @@ impl Pairings {
             known.get(name).is_some_and(|old| made.is_gone || old.born != made.born)
         };
         // Nothing of the one before goes on under its name.
-        let others = new.iter().filter(is_another).map(|(name, _)| name.clone()).collect();
-        self.forget_made(others, false);
+        let others: Vec<_> = new.iter().filter(is_another).map(|(name, _)| name.clone()).collect();
+        self.stop_made(&others);
         let (mut by_key, mut unpaired, mut resting) = (Vec::new(), Vec::new(), 0);
         let mut taken = AllMade::new();
         for (name, made) in new {
@@ -331,7 +331,8 @@ impl Pairings {
         for (name, error) in &unusable {
             tracing::error!(sender = %name, %error, "a made sender has no usable key");
         }
-        self.forget_made(unusable.into_iter().map(|(name, _)| SenderName::new(name)).collect(), true);
+        let unusable: Vec<_> = unusable.into_iter().map(|(name, _)| SenderName::new(name)).collect();
+        self.forget_made(&unusable);
         for name in taken.keys() {
             (self.inner.given.on_change)(name);
         }
@@ -349,27 +350,28 @@ impl Pairings {
         });
     }
 
-    /// Forgets what senders act by; with `whose`, also whose they were.
-    fn forget_made(&self, names: Vec<SenderName>, whose: bool) {
+    /// Forgets senders: first what they act by, so that nobody uses one whose it is not known.
+    fn forget_made(&self, names: &[SenderName]) {
         if names.is_empty() {
             return;
         }
+        self.stop_made(names);
+        self.inner.made.rcu(|all| {
+            let mut all = AllMade::clone(all);
+            for name in names {
+                all.remove(name);
+            }
+            all
+        });
+    }
+
+    /// Forgets what senders act by.
+    fn stop_made(&self, names: &[SenderName]) {
         // A name that was given up may be one of the settings by now.
         let acting: Vec<&SenderName> = names.iter().filter(|name| self.made(name).is_some()).collect();
         self.inner.given.auth.unregister_all(acting.iter().map(|name| name.as_str()));
         for name in acting {
             self.live().remove(name);
-        }
-        if whose {
-            self.inner.made.rcu(|all| {
-                let mut all = AllMade::clone(all);
-                for name in &names {
-                    all.remove(name);
-                }
-                all
-            });
-        }
-        for name in &names {
             (self.inner.given.on_change)(name);
         }
     }

@@ -122,10 +122,10 @@ async fn send(
 /// exist. What was made by passing calls through belongs to nobody but the account.
 async fn check_owner(api: &Api, caller: &Caller, envelope: &EnvelopeId) -> Result<(), Problem> {
     let is_anothers = api.signings.is_anothers(&caller.name, envelope).await;
-    match is_anothers.map_err(|error| Problem::from(error).as_of(api.clock.now()))? {
-        true => Err(Problem::not_found()),
-        false => Ok(()),
+    if is_anothers.map_err(|error| Problem::from(error).as_of(api.clock.now()))? {
+        return Err(Problem::not_found());
     }
+    Ok(())
 }
 
 /// Refuses headers that would make the call mean something else than its path and body say.
