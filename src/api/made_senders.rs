@@ -15,7 +15,7 @@ use crate::{
         router::Api,
         senders::shown,
     },
-    auth::identity::UserId,
+    auth::identity::{IdError, UserId},
     config::check_name,
     domain::{Private, SenderName},
     objects::{Invalids, invalid::token},
@@ -135,7 +135,11 @@ fn user(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<UserId> {
     match read {
         Some(Ok(id)) => Some(id),
         Some(Err(why)) => {
-            faults.wrong("/user_id", why.to_string());
+            let code = match why {
+                IdError::Email => "email_as_id",
+                IdError::NotAGuid => "invalid_request",
+            };
+            faults.add("/user_id", code, why.to_string());
             None
         }
         None => {

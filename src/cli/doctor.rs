@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use super::{output, progress::Progress};
 use crate::{
     clock::SystemClock,
-    config::{Config, Variables},
+    config::{Config, ConfigError, Variables},
     doctor::{self, Reach, Report},
 };
 
@@ -18,14 +18,30 @@ pub(super) struct Args {
     /// Ask only this machine, not DocuSign.
     #[arg(long)]
     offline: bool,
+    /// Look at this sender alone; left out: at all of them.
+    #[arg(long, value_name = "NAME")]
+    sender: Option<String>,
     /// Only `{ok, checks: [{name, sender, status, detail, fix}]}`, for programs.
     #[arg(long)]
     json: bool,
 }
 
+/// The settings with no sender but the one that is meant.
+fn narrowed(mut config: Config, sender: Option<&str>) -> Result<Config, ConfigError> {
+    let Some(wanted) = sender else { return Ok(config) };
+    if !config.senders.contains_key(wanted) {
+        let names: Vec<&str> = config.senders.keys().map(String::as_str).take(20).collect();
+        let fix = format!("give --sender with one of: {}", names.join(", "));
+        return Err(ConfigError::new("senders", format!("there is none named {wanted}"), fix));
+    }
+    config.senders.retain(|name, _| name == wanted);
+    Ok(config)
+}
+
 /// Runs the command.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = match Config::load(args.config.as_deref(), &Variables::of_process()) {
+    let loaded = Config::load(args.config.as_deref(), &Variables::of_process());
+    let config = match loaded.and_then(|config| narrowed(config, args.sender.as_deref())) {
         Ok(config) => config,
         Err(error) => {
             if args.json {

@@ -5,7 +5,7 @@ use std::{fs::OpenOptions, path::Path};
 use super::Check;
 use crate::{
     auth::signing_key::{self, Defect},
-    config::{Config, EXAMPLE_KEY_FINGERPRINT, Environment, KeySource, Sender, StoreUrl},
+    config::{Config, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeySource, Sender, StoreUrl},
 };
 
 /// All checks of this machine, in the order of the chain.
@@ -103,10 +103,13 @@ pub(super) fn account_as_user() -> Check {
 }
 
 fn scopes(sender: &Sender) -> Check {
-    let missing: Vec<&str> = ["signature", "impersonation"]
-        .into_iter()
-        .filter(|wanted| !sender.scopes.iter().any(|scope| scope == wanted))
-        .collect();
+    // The code grant knows no impersonation.
+    let wanted: &[&str] = match sender.connect {
+        Some(ConnectForm::Code) => &["signature"],
+        Some(ConnectForm::Impersonation) | None => &["signature", "impersonation"],
+    };
+    let missing: Vec<&str> =
+        wanted.iter().copied().filter(|wanted| !sender.scopes.iter().any(|scope| scope == wanted)).collect();
     if missing.is_empty() {
         return Check::passed("scopes", sender.scopes.join(" "));
     }
@@ -180,14 +183,14 @@ fn public_url(config: &Config) -> Check {
     }
 }
 
-/// An error with its causes, on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
 /// Whether anything that DocuSign pushes can be believed: by keys that are everybody's, or one sender's.
 fn has_hmac_keys(config: &Config) -> bool {
     !config.connect.hmac_keys.is_empty() || config.senders.values().any(|sender| !sender.hmac_keys.is_empty())
 }
 
+/// An error with its causes, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
         text.push_str(": ");

@@ -209,7 +209,8 @@ async fn missing_consent_says_which_link_to_open_and_an_unlisted_address_is_name
     let url = "/oauth/auth?response_type=code&scope=signature%20impersonation";
     let partly = json!({ "granted": false, "scopes": ["impersonation"] });
     emulated.control("POST", "consent", &partly).await;
-    finds(&emulated, &[], &[], "consent_missing", &["signature and impersonation", url]);
+    let organisation = "admin_consent_scope=signature%20impersonation";
+    finds(&emulated, &[], &[], "consent_missing", &["signature and impersonation", url, organisation]);
     emulated.control("POST", "consent", &json!({ "granted": false })).await;
     finds(&emulated, &[], &[], "consent_missing", &[url, "/consent/callback"]);
     emulated.control("POST", "consent", &json!({ "granted": true })).await;

@@ -270,6 +270,9 @@ async fn refuses_bad_senders(daemon: &TestDaemon, key: &str, user: &str) {
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{body}: {}", refused.text);
         assert_eq!(refused.body["errors"][0]["pointer"], expected, "{}", refused.text);
         assert!(!refused.text.contains("ada@"), "{}", refused.text);
+        if body["user_id"] == "ada@example.com" {
+            assert_eq!(refused.body["errors"][0]["code"], "email_as_id", "{}", refused.text);
+        }
     }
 }
 

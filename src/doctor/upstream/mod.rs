@@ -186,8 +186,11 @@ impl Bench<'_> {
                 let scopes = self.sender.scopes.join(" and ");
                 let detail = format!("not granted by this user to this integration key for {scopes}");
                 let fix = format!(
-                    "Open this as the impersonated user, and accept ({} must be a redirect URI of the app): {open}",
-                    self.redirect()
+                    "Open this as the impersonated user, and accept ({} must be a redirect URI of the app): {open} . \
+                     Or have an administrator allow it for all users in the organisation's claimed domains: your own \
+                     organisation's in DocuSign Admin under Connected Apps, a customer's here: {}",
+                    self.redirect(),
+                    self.organisation_page()
                 );
                 Check::failed("consent", "consent_missing", detail, fix)
             }
@@ -211,6 +214,13 @@ impl Bench<'_> {
         let (state, verifier) =
             (asked.as_ref().map(|asked| asked.state.as_str()), asked.as_ref().map(|asked| &asked.verifier));
         let url = self.auth.consent_url(name, ConsentBy::Individual, &self.redirect(), state, verifier);
+        url.unwrap_or_else(|error| error.to_string())
+    }
+
+    /// The page on which a customer's administrator consents. Nobody is compared, so it has no state.
+    fn organisation_page(&self) -> String {
+        let (name, by) = (self.name.as_str(), ConsentBy::Organisation);
+        let url = self.auth.consent_url(name, by, &self.redirect(), None, None);
         url.unwrap_or_else(|error| error.to_string())
     }
 
