@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::{
     api::{Problem, caller::Authenticated, exchange::json, router::Api},
+    auth::consent::ConsentBy,
     domain::SenderName,
     objects::show,
     pairing,
@@ -27,6 +28,8 @@ struct ConnectionObject {
     /// A secret for as long as it lives: whoever opens it connects an account of theirs.
     url: Option<String>,
     expires_at: Option<Timestamp>,
+    /// Where an administrator allows it for all users of the customer's organisation, who may need that first.
+    organisation_url: Option<String>,
 }
 
 /// `GET`: how the sender is connected, and a fresh link. Opening it again switches the account.
@@ -36,12 +39,17 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let sender = connectable(&api, &caller, &name)?;
-    let origin = api.public_origin.as_deref().ok_or_else(|| {
+    let link = connect_url(&api, &name).ok_or_else(|| {
         Problem::new("invalid_request", "there is no link: public.base_url is not set in the settings")
     })?;
-    let link = api.pairings.link(&name).ok_or_else(Problem::not_found)?;
-    let url = format!("{origin}/connect/{}", link.ticket.reveal());
-    Ok(json(StatusCode::OK, object(&api, &sender, Some((url, link.expires_at)))))
+    Ok(json(StatusCode::OK, object(&api, &sender, Some(link))))
+}
+
+/// A fresh link for a connectable sender, and when it ends; none without a public listener.
+pub(super) fn connect_url(api: &Api, sender: &str) -> Option<(String, Timestamp)> {
+    let link = api.pairings.link(sender)?;
+    let origin = api.public_origin.as_deref()?;
+    Some((format!("{origin}/connect/{}", link.ticket.reveal()), link.expires_at))
 }
 
 /// `DELETE`: destroys what was stored. Repeating it is harmless.
@@ -76,6 +84,10 @@ fn object(api: &Api, sender: &SenderName, link: Option<(String, Timestamp)>) -> 
         user_id: paired.map(|paired| paired.user_id),
         url,
         expires_at,
+        organisation_url: api.public_origin.as_ref().and_then(|origin| {
+            let back = format!("{origin}/consent/callback");
+            api.pairings.consent_page(sender.as_str(), ConsentBy::Organisation, &back)
+        }),
     })
 }
 

@@ -16,6 +16,7 @@ use crate::{
     api::{
         Problem,
         caller::Authenticated,
+        connect::connect_url,
         exchange::{bad_query, empty_object, json, page, whole_body},
         router::Api,
     },
@@ -46,9 +47,9 @@ struct SenderObject {
     /// Whether a customer has connected it; none if its user is in the settings.
     connected: Option<bool>,
     account_id: Option<String>,
-    expires_at: Option<Timestamp>,
     /// How many Connect keys of its own it was given; none if it is in the settings.
     hmac_key_count: Option<usize>,
+    expires_at: Option<Timestamp>,
     runway_seconds: u64,
     keys: Vec<KeyObject>,
     last_error: Option<ErrorObject>,
@@ -118,8 +119,8 @@ pub(super) fn shown(api: &Api, sender: &SenderName, status: StatusCode) -> Resul
 }
 
 fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
-    let next_try = status.failure.as_ref().map(|failure| failure.next_try);
     let made = api.pairings.made(name);
+    let next_try = status.failure.as_ref().map(|failure| failure.next_try);
     let failed = status.failure.as_ref().map(|failure| (Arc::clone(&failure.error), Some(failure.since)));
     // A token that is good for no account is of no use.
     let wrong = failed.or_else(|| status.misplaced.clone().map(|error| (error, None)));
@@ -339,7 +340,14 @@ pub(super) async fn consent(
     let state = api.auth.status(&name).map_err(|error| gone(&error))?.consent.as_str();
     let url = |by, state: Option<&auth::consent_state::ConsentState>| {
         let (text, verifier) = (state.map(|state| state.state.as_str()), state.map(|state| &state.verifier));
-        api.auth.consent_url(&name, by, &redirect_uri, text, verifier).map_err(|error| gone(&error))
+        let of_user = api.auth.consent_url(&name, by, &redirect_uri, text, verifier);
+        // A connectable sender may have no user yet: whoever consents connects it by that.
+        of_user.or_else(|error| {
+            let link = || Some(connect_url(&api, &name).filter(|_| is_ours)?.0);
+            let link = if by == ConsentBy::Individual { link() } else { None };
+            let page = || api.pairings.consent_page(&name, by, &redirect_uri);
+            link.or_else(page).ok_or_else(|| gone(&error))
+        })
     };
     let asked = is_ours.then(|| api.consents.issue(&name, api.clock.now()));
     // An administrator is not the sender's user, so there is nobody to compare: no state.

@@ -8,11 +8,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::middleware::refuse_forwarded,
     app::Parts,
+    auth::consent::ConsentBy,
     config::{Config, Environment},
+    domain::SenderName,
     look::Look,
     ops::{
         self,
-        admin::{Admin, Dependencies},
+        admin::{Admin, CustomerLinks, Customers, Dependencies},
     },
 };
 
@@ -39,6 +41,21 @@ impl Settings {
     }
 }
 
+/// The links of senders that wait for a customer.
+fn customers(parts: &Parts) -> Customers {
+    let (pairings, origin) = (parts.pairings.clone(), parts.signings.settings().public_origin.clone());
+    Customers(Arc::new(move |name| {
+        let origin = origin.as_ref()?;
+        let is_waiting = pairings.paired(&SenderName::new(name)).is_none();
+        let link = pairings.link(name).filter(|_| is_waiting)?;
+        let back = format!("{origin}/consent/callback");
+        Some(CustomerLinks {
+            connect: format!("{origin}/connect/{}", link.ticket.reveal()),
+            organisation: pairings.consent_page(name, ConsentBy::Organisation, &back)?,
+        })
+    }))
+}
+
 /// The ops listener's router.
 pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationToken) -> Router {
     let admin = Admin::new(Dependencies {
@@ -52,6 +69,7 @@ pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationT
         signings: parts.signings.clone(),
         store: Arc::clone(&parts.store),
         consents: parts.secrets.consents.clone(),
+        customers: customers(parts),
         public_origin: parts.signings.settings().public_origin.clone(),
         clock: Arc::clone(&parts.clock),
         closing: closing.clone(),

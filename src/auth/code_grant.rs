@@ -66,6 +66,17 @@ impl CodeGrant {
         consent::url(by, &self.server, integration_key, scopes, redirect_uri, state, verifier)
     }
 
+    /// The page on which a person consents, for themselves or for an organisation, and nothing is exchanged after.
+    pub fn consent_page(
+        &self,
+        by: ConsentBy,
+        integration_key: IntegrationKey,
+        scopes: &Scopes,
+        redirect_uri: &str,
+    ) -> String {
+        consent::url(by, &self.server, integration_key, scopes, redirect_uri, None, None)
+    }
+
     /// Exchanges a code at once, and asks who it was. The person's access token is dropped here.
     pub async fn answered(
         &self,

@@ -55,6 +55,7 @@ use crate::{
     audit::{Act, Audit, Entry},
     auth::{
         self, Auth, CodeGrant,
+        consent::ConsentBy,
         identity::{IntegrationKey, Scopes},
         signing_key::KeySource,
         user_info::{AccountChoice, NotInAccount},
@@ -66,9 +67,9 @@ use crate::{
 
 /// How long a person may think about which account they mean.
 const CHOICE_LIFE: SignedDuration = SignedDuration::from_mins(15);
-/// How often what other daemons paired is looked for.
 /// How often refresh tokens that nobody uses are looked at.
 pub const RENEW_EVERY: Duration = Duration::from_secs(3_600);
+/// How often what other daemons paired is looked for.
 pub const SYNC_EVERY: Duration = Duration::from_secs(10);
 /// Stands between a sender's name and the browser's in the name of what waits for a choice. No name in the
 /// settings can hold it.
@@ -262,6 +263,14 @@ impl Pairings {
         let of = Of { sender, born: self.born(sender) };
         let (ticket, expires_at) = self.inner.given.tickets.link(of, self.now());
         Some(Link { ticket: Private::new(ticket), expires_at })
+    }
+
+    /// Where consent for a connectable sender is given before anybody connects it: by an administrator for a whole
+    /// organisation, whose users are then asked no more, or by one user. None for another sender.
+    pub fn consent_page(&self, sender: &str, by: ConsentBy, redirect_uri: &str) -> Option<String> {
+        let connectable = self.connectable(sender).ok()?;
+        let (key, scopes) = (connectable.integration_key, &connectable.scopes);
+        Some(self.inner.grant.consent_page(by, key, scopes, redirect_uri))
     }
 
     /// Destroys what is stored of a sender's pairing; its token is forgotten.

@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use crate::{
-    auth::user_info::NotInAccount,
+    auth::{consent::ConsentBy, user_info::NotInAccount},
     pairing::{Cookie, Error, Opened, Outcome},
     public::{
         Public,
@@ -130,7 +130,10 @@ impl Public {
             }
             Error::NotAllowed(sender) => {
                 tracing::warn!(%sender, code = "consent_required", "an account was not connected");
-                ConnectPage::NotAllowed
+                let given = &self.parts.given;
+                let back = format!("{}/consent/callback", given.settings.origin);
+                let (by, name) = (ConsentBy::Organisation, sender.as_str());
+                ConnectPage::NotAllowed { organisation_url: given.pairings.consent_page(name, by, &back) }
             }
             Error::Stale => {
                 let address = request::address(head, &self.parts.given.settings.proxies);

@@ -446,3 +446,23 @@ async fn who_made_changed_and_destroyed_a_sender_is_in_the_audit_log() {
     assert_eq!(of_acme.len(), 3, "{text}");
     assert!(of_acme.iter().all(|line| line["caller"] == "website"), "{text}");
 }
+
+#[tokio::test]
+async fn consent_for_an_organisation_comes_before_anybody_connects() {
+    for form in ["impersonation", "code"] {
+        let daemon = TestDaemon::builder().public().connectable("customer", form, "").start().await;
+        let links = daemon.get("/v1/senders/customer/consent").await;
+        assert_eq!(links.status, StatusCode::OK, "{form}: {}", links.text);
+        let wanted = if form == "code" { "signature%20extended" } else { "signature%20impersonation" };
+        let organisation = links.body["organisation_url"].as_str().unwrap();
+        assert!(
+            organisation.contains(&format!("scope=openid&admin_consent_scope={wanted}&")),
+            "{organisation}"
+        );
+        assert!(links.body["individual_url"].as_str().unwrap().contains("/connect/"), "{}", links.text);
+        let connection = daemon.get("/v1/senders/customer/connect").await;
+        assert_eq!(connection.body["organisation_url"], organisation, "{}", connection.text);
+        let page = daemon.call(Method::GET, organisation, None, &[], Vec::new()).await;
+        assert!(page.status.is_success() || page.status.is_redirection(), "{}: {}", page.status, page.text);
+    }
+}

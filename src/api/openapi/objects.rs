@@ -228,6 +228,8 @@ fn connection() -> Value {
             "url": { "type": ["string", "null"], "format": "uri",
                 "description": "A secret for as long as it lives: whoever opens it connects an account" },
             "expires_at": maybe_time(),
+            "organisation_url": { "type": ["string", "null"], "format": "uri",
+                "description": "Where an administrator allows it for all users of the customer's organisation" },
         }),
     )
 }

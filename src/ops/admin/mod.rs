@@ -40,8 +40,11 @@ use axum::{
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-pub use self::gate::Password;
 use self::{gate::Gate, session::Sessions};
+pub use self::{
+    gate::Password,
+    view::{CustomerLinks, Customers},
+};
 use crate::{
     audit::{Act, Entry},
     auth::{Auth, consent_state::ConsentStates},
@@ -82,6 +85,8 @@ pub struct Dependencies {
     pub store: SharedStore,
     /// Makes the `state` of consent links.
     pub consents: ConsentStates,
+    /// The links of senders that wait for a customer.
+    pub customers: Customers,
     /// Where the consent page sends the browser back to.
     pub public_origin: Option<String>,
     /// The time.

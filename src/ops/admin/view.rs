@@ -1,6 +1,6 @@
 //! What there is to see, gathered once for a page. No token, no key, no name of a person.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -63,6 +63,27 @@ pub(super) struct Links {
     pub(super) redirect_uri: String,
     /// Whether the browser comes back to us.
     pub(super) comes_back: bool,
+    /// Whether the sender waits for a customer, who connects it with the individual link.
+    pub(super) is_for_customer: bool,
+}
+
+/// Finds the links of a sender that waits for a customer; none for another.
+#[derive(Clone)]
+pub struct Customers(pub Arc<dyn Fn(&str) -> Option<CustomerLinks> + Send + Sync>);
+
+impl fmt::Debug for Customers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Customers")
+    }
+}
+
+/// Where a customer connects a sender that has no user yet, and where their organisation allows it.
+#[derive(Debug, Clone)]
+pub struct CustomerLinks {
+    /// The link for a user.
+    pub connect: String,
+    /// The page for an administrator.
+    pub organisation: String,
 }
 
 /// Looks at everything, and at the senders from this name on. Asks the store for two numbers, and nobody else.
@@ -124,11 +145,15 @@ pub(super) fn links(given: &Dependencies, name: &str) -> Option<Links> {
         let (state, verifier) = (asked.map(|asked| asked.state.as_str()), asked.map(|asked| &asked.verifier));
         given.auth.consent_url(name, by, &redirect_uri, state, verifier).ok()
     };
+    if let Some(links) = (given.customers.0)(name) {
+        let CustomerLinks { connect: individual, organisation } = links;
+        return Some(Links { individual, organisation, redirect_uri, comes_back, is_for_customer: true });
+    }
     let asked = comes_back.then(|| given.consents.issue(name, given.clock.now()));
     // An administrator is not the sender's user, so there is nobody to compare: no state.
     let (individual, organisation) =
         (url(ConsentBy::Individual, asked.as_ref())?, url(ConsentBy::Organisation, None)?);
-    Some(Links { individual, organisation, redirect_uri, comes_back })
+    Some(Links { individual, organisation, redirect_uri, comes_back, is_for_customer: false })
 }
 
 fn minute(at: Timestamp) -> Timestamp {

@@ -92,6 +92,9 @@ fn card(texts: &'static Texts, page: &Page, content: &Content, details: &Details
             }
             (action(content.action, details))
             @if let Page::Connect(ConnectPage::Choice { accounts, .. }) = page { (choice(texts, accounts)) }
+            @if let Page::Connect(ConnectPage::NotAllowed { organisation_url: Some(url) }) = page {
+                a.button.plain href=(url) rel="noreferrer" { (texts.connect_not_allowed_button) }
+            }
             @if let Some(url) = details.back {
                 a.button.plain href=(url) { (texts.back.replace("{host}", &host(url))) }
             }

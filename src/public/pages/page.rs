@@ -153,7 +153,10 @@ pub enum ConnectPage {
         code: &'static str,
     },
     /// The account server does not let us act for the person.
-    NotAllowed,
+    NotAllowed {
+        /// Where an administrator allows it for the whole organisation.
+        organisation_url: Option<String>,
+    },
     /// The link or the answer is old, used, or of another browser.
     Stale,
 }
@@ -323,7 +326,7 @@ impl ConnectPage {
                 StatusCode::OK
             }
             Self::Failed { .. } => StatusCode::BAD_GATEWAY,
-            Self::NoAccount { .. } | Self::NotAllowed => StatusCode::CONFLICT,
+            Self::NoAccount { .. } | Self::NotAllowed { .. } => StatusCode::CONFLICT,
             Self::Stale => StatusCode::GONE,
         }
     }
@@ -341,7 +344,7 @@ impl ConnectPage {
             Self::NoAccount { .. } => {
                 (Tone::Warn, Icon::Warning, t.connect_no_account_title, t.connect_no_account_body)
             }
-            Self::NotAllowed => {
+            Self::NotAllowed { .. } => {
                 (Tone::Warn, Icon::Lock, t.connect_not_allowed_title, t.connect_not_allowed_body)
             }
             Self::Stale => (Tone::Plain, Icon::Clock, t.connect_stale_title, t.connect_stale_body),
@@ -350,7 +353,7 @@ impl ConnectPage {
             Self::Choice { sender, .. } | Self::Invitation { sender, .. } => body.replace("{sender}", sender),
             Self::Done { sender, account } => body.replace("{sender}", sender).replace("{account}", account),
             Self::Failed { code } | Self::NoAccount { code } => body.replace("{code}", code),
-            Self::Denied | Self::NotAllowed | Self::Stale => body.to_owned(),
+            Self::Denied | Self::NotAllowed { .. } | Self::Stale => body.to_owned(),
         };
         let action = match self {
             Self::Invitation { .. } => Action::Mint(t.connect_button),

@@ -57,7 +57,9 @@ fn every_page() -> Vec<Page> {
             ConnectPage::Invitation { sender: sender(), again: false },
             ConnectPage::Invitation { sender: sender(), again: true },
             ConnectPage::NoAccount { code: "wrong_environment" },
-            ConnectPage::NotAllowed,
+            ConnectPage::NotAllowed {
+                organisation_url: Some("https://account.example/oauth/auth".to_owned()),
+            },
             ConnectPage::Stale,
         ]
         .map(Page::Connect),

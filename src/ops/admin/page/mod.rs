@@ -157,10 +157,14 @@ pub(super) fn consent(admin: &Admin, session: &Session, sender: &SenderView, lin
             div.card {
                 h1 { "Consent for " (name) }
                 (sender::tick(sender))
-                h2 { "As the impersonated user" }
+                h2 { @if links.is_for_customer { "As the customer" } @else { "As the impersonated user" } }
                 ol.steps {
                     li { "Open the link in a browser in which nobody else is logged in to DocuSign." }
-                    li { "Log in as the user " code { (user) } ", and accept." }
+                    @if links.is_for_customer {
+                        li { "Log in as the user to act as, accept, and choose the account." }
+                    } @else {
+                        li { "Log in as the user " code { (user) } ", and accept." }
+                    }
                     li {
                         @if links.comes_back { "You come back to a page of ours that says whether it took; the tick appears here, too." }
                         @else { "The tick appears here within a minute, or at once after Check now." }
@@ -171,7 +175,10 @@ pub(super) fn consent(admin: &Admin, session: &Session, sender: &SenderView, lin
                 }
                 details id="copy" {
                     summary { "Send the link to somebody else" }
-                    label for="individual" { "Good for a week, for that user only" }
+                    label for="individual" {
+                        @if links.is_for_customer { "Good for a week: whoever opens it connects an account of theirs" }
+                        @else { "Good for a week, for that user only" }
+                    }
                     textarea id="individual" readonly { (links.individual) }
                 }
                 details id="organisation" {

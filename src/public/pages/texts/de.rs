@@ -27,6 +27,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_no_account_body: "Sie gehören zu keinem Konto, das hier verwendet werden kann. Melden Sie sich bei DocuSign als anderer Benutzer an oder lassen Sie sich von Ihrem Administrator in das Konto aufnehmen, und öffnen Sie den Link noch einmal. (In einem Wort: {code}.)",
     connect_not_allowed_title: "DocuSign erlaubt es noch nicht",
     connect_not_allowed_body: "Die Erlaubnis, in Ihrem Namen zu handeln, fehlt. Öffnen Sie den Link noch einmal und stimmen Sie allem zu, worum gebeten wird. Verwaltet Ihr Unternehmen solche Erlaubnisse, muss sie zuerst dessen DocuSign-Administrator erteilen.",
+    connect_not_allowed_button: "Für Administratoren: für das Unternehmen erlauben",
     connect_stale_title: "Bitte beginnen Sie noch einmal",
     connect_stale_body: "Dieser Link oder diese Antwort ist zu alt, wurde schon verwendet oder gehört zu einem anderen Browser. Haben Sie Ihr Konto bereits verbunden, ist nichts mehr zu tun; sonst öffnen Sie den Link, den Sie bekommen haben, noch einmal.",
     connect_title: "Verbinden Sie Ihr DocuSign-Konto",

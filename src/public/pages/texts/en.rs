@@ -27,6 +27,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_no_account_body: "You do not belong to an account that can be used here. Sign in at DocuSign as another user, or ask your administrator to add you to the account, and open the link again. (In a word: {code}.)",
     connect_not_allowed_title: "DocuSign does not allow it yet",
     connect_not_allowed_body: "The permission to act on your behalf is missing. Open the link again and accept everything that is asked for. If your company manages such permissions, its DocuSign administrator has to grant it first.",
+    connect_not_allowed_button: "Administrators: allow it for the organisation",
     connect_stale_title: "Please start again",
     connect_stale_body: "This link or answer is too old, was used before, or belongs to another browser. If you have connected your account already, there is nothing left to do; otherwise open the link that you were given once more.",
     connect_title: "Connect your DocuSign account",

@@ -27,6 +27,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_no_account_body: "Usted no pertenece a ninguna cuenta que pueda usarse aquí. Inicie sesión en DocuSign con otro usuario, o pida a su administrador que le añada a la cuenta, y vuelva a abrir el enlace. (En una palabra: {code}.)",
     connect_not_allowed_title: "DocuSign aún no lo permite",
     connect_not_allowed_body: "Falta el permiso para actuar en su nombre. Vuelva a abrir el enlace y acepte todo lo que se pide. Si su empresa gestiona estos permisos, primero debe concederlo su administrador de DocuSign.",
+    connect_not_allowed_button: "Administradores: permitirlo para la organización",
     connect_stale_title: "Empiece de nuevo, por favor",
     connect_stale_body: "Este enlace o esta respuesta es demasiado antiguo, ya se usó o pertenece a otro navegador. Si ya ha conectado su cuenta, no queda nada por hacer; si no, vuelva a abrir el enlace que le dieron.",
     connect_title: "Conecte su cuenta de DocuSign",

@@ -27,6 +27,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_no_account_body: "Vous n’appartenez à aucun compte utilisable ici. Connectez-vous à DocuSign avec un autre utilisateur, ou demandez à votre administrateur de vous ajouter au compte, puis rouvrez le lien. (En un mot : {code}.)",
     connect_not_allowed_title: "DocuSign ne l’autorise pas encore",
     connect_not_allowed_body: "L’autorisation d’agir en votre nom manque. Rouvrez le lien et acceptez tout ce qui est demandé. Si votre entreprise gère ces autorisations, son administrateur DocuSign doit d’abord l’accorder.",
+    connect_not_allowed_button: "Administrateurs : l’autoriser pour l’organisation",
     connect_stale_title: "Veuillez recommencer",
     connect_stale_body: "Ce lien ou cette réponse est trop ancien, a déjà servi ou appartient à un autre navigateur. Si vous avez déjà connecté votre compte, il n’y a plus rien à faire ; sinon, rouvrez le lien que vous avez reçu.",
     connect_title: "Connectez votre compte DocuSign",

@@ -63,6 +63,7 @@ texts! {
     /// DocuSign does not let us act.
     connect_not_allowed_title,
     connect_not_allowed_body,
+    connect_not_allowed_button,
     /// An old link or answer.
     connect_stale_title,
     connect_stale_body,
