@@ -189,7 +189,7 @@ pub(super) fn watch(parts: &Parts) {
             let mut news = News::default();
             let mut reported = BTreeSet::new();
             loop {
-                reported = report_and_forget(&parts, reported);
+                reported = report_and_forget(&parts, &reported);
                 news.tell(&parts).await;
                 tokio::select! {
                     () = stopping.cancelled() => return,
@@ -226,7 +226,7 @@ fn is_unpaired(parts: &Parts, name: &str) -> bool {
 
 /// Carries the senders' state over, and takes back what was said of senders that are gone, or that are spoken of
 /// together by now. Answers the parts that were reported.
-fn report_and_forget(parts: &Parts, before: BTreeSet<String>) -> BTreeSet<String> {
+fn report_and_forget(parts: &Parts, before: &BTreeSet<String>) -> BTreeSet<String> {
     report_signer(parts);
     let reasons = if parts.auth.is_crowded() { vec![together(parts)] } else { one_by_one(parts) };
     let now: BTreeSet<String> = reasons.iter().map(|reason| reason.part.clone()).collect();

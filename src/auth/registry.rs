@@ -51,13 +51,11 @@ impl Auth {
         new: Vec<(Arc<str>, Impersonation)>,
     ) -> Result<(), (Arc<str>, signing_key::Error)> {
         let (made, unusable) = self.with_keys(new).await;
-        match unusable.into_iter().next() {
-            Some(first) => Err(first),
-            None => {
-                self.insert(made);
-                Ok(())
-            }
+        if let Some(first) = unusable.into_iter().next() {
+            return Err(first);
         }
+        self.insert(made);
+        Ok(())
     }
 
     /// As [`register_all`](Self::register_all), but those that have a key are added whatever becomes of the others,

@@ -108,8 +108,11 @@ pub struct EventsTo {
     /// The address for everybody's; none if nothing that comes to it could be believed.
     pub general: Option<String>,
     /// The address of a sender whose account has keys of its own: senders and keys come and go.
-    pub own: Arc<dyn Fn(&SenderName) -> Option<String> + Send + Sync>,
+    pub own: Arc<FindAddress>,
 }
+
+/// By the sender of an envelope.
+pub type FindAddress = dyn Fn(&SenderName) -> Option<String> + Send + Sync;
 
 impl EventsTo {
     /// Where those of this sender's envelopes go: what could not be believed is not asked for.

@@ -25,7 +25,10 @@ pub(super) fn paths() -> Map<String, Value> {
                     .query("limit", "Length of a page", json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 20 }))
                     .answer(200, "A page", list_of("Sender")).codes(&["invalid_request"]).build(),
                 "post": Operation::new("senders", "make_sender", "Makes a sender like one of the settings")
-                    .about("It is this caller's alone. `sender_patterns` says which ones it may be like.")
+                    .about(
+                        "It is this caller's alone, and so is its name, also after the sender is gone. \
+                         `sender_patterns` says which ones it may be like.",
+                    )
                     .body("NewSender", json!({ "name": "acme", "like": "customer" }))
                     .codes(&["forbidden"])
                     .answer(201, "The sender", reference("Sender")).build(),

@@ -69,7 +69,10 @@ pub(super) struct Links {
 
 /// Finds the links of a sender that waits for a customer; none for another.
 #[derive(Clone)]
-pub struct Customers(pub Arc<dyn Fn(&str) -> Option<CustomerLinks> + Send + Sync>);
+pub struct Customers(pub Arc<FindLinks>);
+
+/// By a sender's name.
+pub type FindLinks = dyn Fn(&str) -> Option<CustomerLinks> + Send + Sync;
 
 impl fmt::Debug for Customers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
