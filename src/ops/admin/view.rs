@@ -72,7 +72,7 @@ pub(super) struct Links {
 pub struct Customers(pub Arc<FindLinks>);
 
 /// By a sender's name.
-pub type FindLinks = dyn Fn(&str) -> Option<CustomerLinks> + Send + Sync;
+pub(super) type FindLinks = dyn Fn(&str) -> Option<CustomerLinks> + Send + Sync;
 
 impl fmt::Debug for Customers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
