@@ -67,7 +67,7 @@ impl Hour {
 
     fn begin_next(&mut self, now: Now) {
         let (refused_until, number, began) = (self.refused_until, self.number + 1, self.reset);
-        *self = Self { number, refused_until, began, ..Self::new(self.limit, now) };
+        *self = Self { number, began, refused_until, ..Self::new(self.limit, now) };
     }
 
     /// What is used up, for sure or possibly. `flying` calls have no answer yet.
