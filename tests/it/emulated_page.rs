@@ -25,7 +25,7 @@ fn sources() -> Vec<String> {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
                 folders.push(path);
-            } else if name.ends_with(".rs") && !name.starts_with("test") {
+            } else if path.extension().is_some_and(|kind| kind == "rs") && !name.starts_with("test") {
                 let text = fs::read_to_string(path).unwrap();
                 texts.push(text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned());
             }

@@ -296,7 +296,6 @@ pub(crate) async fn with_vendors() -> TestDaemon {
     builder.connectable("customer", "impersonation", "").start().await
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a body is written where the call is made")]
 pub(crate) async fn call_as(
     daemon: &TestDaemon,
     key: &str,
