@@ -179,7 +179,9 @@ impl Problem {
 
     /// Everything that is wrong with a request.
     pub fn invalid(faults: Invalids) -> Self {
-        let name = faults.code();
+        // A place may be wrong in a way that has a name among the places alone.
+        let name = Some(faults.code()).filter(|name| CODES.iter().any(|code| code.code == *name));
+        let name = name.unwrap_or("invalid_request");
         let count = faults.0.len();
         let detail = match faults.0.first() {
             Some(first) if count == 1 && first.pointer.is_empty() => first.detail.clone(),
