@@ -300,11 +300,9 @@ impl Inbox {
             Receipt::Busy
         };
         let Some(envelope) = envelope else { return Err(Receipt::Foreign) };
-        match self.parts.store.signing_by_envelope(envelope).await.map_err(busy)? {
-            Some(record) if senders.contains(&record.signing.sender) => Ok(()),
+        match self.parts.signings.sender_of_envelope(envelope).await.map_err(busy)? {
+            Some(sender) if senders.contains(&sender) => Ok(()),
             Some(_) => Err(Receipt::BadDigest),
-            // The answer to its create may not be written down yet.
-            None if self.parts.store.unsettled().await.map_err(busy)? > 0 => Err(Receipt::Busy),
             None => Err(Receipt::Foreign),
         }
     }

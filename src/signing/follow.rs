@@ -8,12 +8,12 @@ use tokio::sync::oneshot;
 use crate::{
     audit::Act,
     domain::{
-        CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, Signer, Signing, SigningId,
-        SigningStatus, signing::Happening,
+        CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, SenderName, Signer,
+        Signing, SigningId, SigningStatus, signing::Happening,
     },
     esign::{self, RejectionKind},
     signing::{Error, ReturnTarget, Signings, create::later, views::VIEW_LIFE},
-    store::Durability,
+    store::{self, Durability},
 };
 
 /// The upstream lets an application ask for one envelope's status once in this time (rule B3;
@@ -57,7 +57,34 @@ pub struct Returned {
     pub claim: Claim,
 }
 
+/// The pause between looks for what another daemon may have written down.
+const AGAIN: Duration = Duration::from_millis(100);
+
 impl Signings {
+    /// Whose an envelope is; none if it is of no signing. The upstream tells of an envelope before we have read
+    /// its answer to the create, so while creates are under way this waits for one of them to be written down:
+    /// for as long as the caller likes.
+    pub async fn sender_of_envelope(
+        &self,
+        envelope: &EnvelopeId,
+    ) -> Result<Option<SenderName>, store::Error> {
+        let mut told = self.parts.hub.outbox();
+        loop {
+            // Before the look, so that none is settled between the two.
+            let is_under_way = self.parts.store.unsettled().await? > 0;
+            let record = self.parts.store.signing_by_envelope(envelope).await?;
+            if record.is_some() || !is_under_way {
+                return Ok(record.map(|record| record.signing.sender));
+            }
+            // Another daemon's comes without a wake-up.
+            tokio::select! {
+                biased;
+                () = told.changed() => {}
+                () = self.parts.clock.sleep(AGAIN) => {}
+            }
+        }
+    }
+
     /// Takes in what a Connect event said.
     pub async fn observe(&self, envelope: &EnvelopeId, facts: &[Fact]) -> Result<Seen, Error> {
         let Some(record) = self.parts.store.signing_by_envelope(envelope).await? else {
