@@ -42,7 +42,7 @@ pub(super) fn schemas() -> Map<String, Value> {
             "description": "What is destroyed besides the documents: tabs and attachments' metadata; names and addresses" })) }),
             ),
         ),
-        ("CorrectAccessCode", closed(&["access_code"], json!({ "access_code": text(1, MAX_ACCESS_CODE) }))),
+        ("CorrectAccessCode", closed(&["access_code"], json!({ "access_code": access_code() }))),
         ("CorrectPhone", closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
         (
             "CreateWebhookEndpoint",
@@ -111,6 +111,14 @@ fn hmac_keys() -> Value {
 fn account() -> Value {
     maybe(json!({ "type": "string", "minLength": 1, "maxLength": 100,
         "description": "Id or name; null: the user's default, or what a customer chooses" }))
+}
+
+/// Text without control characters (Unicode, category Cc).
+fn access_code() -> Value {
+    json!({
+        "type": "string", "minLength": 1, "maxLength": MAX_ACCESS_CODE,
+        "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$",
+    })
 }
 
 fn text(least: usize, most: usize) -> Value {
