@@ -205,11 +205,11 @@ struct SigningObject<'a> {
 
 impl<'a> SigningObject<'a> {
     fn of(signing: &'a Signing, views: &'a [ShownView], links: &'a [ShownLink]) -> Self {
-        let there = signing.account.as_ref().filter(|_| signing.envelope.is_some());
-        let provider = there.map(|account| Provider {
+        let there = signing.account.as_ref().zip(signing.envelope.as_ref());
+        let provider = there.map(|(account, envelope)| Provider {
             name: "docusign",
             account_id: account.as_str(),
-            envelope_id: signing.envelope.as_ref().map(crate::domain::EnvelopeId::as_str),
+            envelope_id: envelope.as_str(),
         });
         Self {
             object: "signing",
@@ -306,7 +306,7 @@ struct ReturnObject {
 struct Provider<'a> {
     name: &'static str,
     account_id: &'a str,
-    envelope_id: Option<&'a str>,
+    envelope_id: &'a str,
 }
 
 #[derive(Serialize)]

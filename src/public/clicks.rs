@@ -27,7 +27,6 @@ use crate::{
     domain::{Private, SignerId, SigningId},
     public::router::Parts,
     signing::{Error, ReturnTarget, Signings},
-    telemetry::metrics::{Metrics, ViewResult},
 };
 
 /// How long the answer to a click is remembered. Longer than the page of the line takes to look again.
@@ -190,7 +189,6 @@ impl Parts {
             self.clicks.join(target.signer, name, clock.uptime(), |tell, pursuit, remembered| {
                 let chase = Chase {
                     signings: self.given.signings.clone(),
-                    metrics: Arc::clone(&self.given.metrics),
                     clock: Arc::clone(clock),
                     stopping: self.given.life.stopping(),
                     target,
@@ -227,7 +225,6 @@ impl Parts {
 /// The task behind a click.
 struct Chase {
     signings: Signings,
-    metrics: Arc<Metrics>,
     clock: SharedClock,
     stopping: tokio_util::sync::CancellationToken,
     target: ReturnTarget,
@@ -261,9 +258,7 @@ impl Chase {
     }
 
     async fn once(&self) -> Clicked {
-        let minted = self.signings.view_by_click(self.target).await;
-        self.metrics.view_minted(view_result(minted.as_ref().err()));
-        match minted {
+        match self.signings.view_by_click(self.target).await {
             Ok(view) => Clicked::View(view.url),
             Err(error) => refused(self.target.signing, &error),
         }
@@ -286,22 +281,6 @@ fn refused(signing: SigningId, error: &Error) -> Clicked {
             tracing::error!(signing.id = %signing, error = %other, "no view for a click");
             Clicked::Trouble
         }
-    }
-}
-
-fn view_result(error: Option<&Error>) -> ViewResult {
-    match error {
-        None => ViewResult::Good,
-        Some(Error::ViewLive { .. }) => ViewResult::Leased,
-        Some(Error::Upstream(upstream)) if !upstream.retryable() => ViewResult::Rejected,
-        Some(
-            Error::Closed(_)
-            | Error::LinkOver
-            | Error::NotFound
-            | Error::NotReady { .. }
-            | Error::PollingBudget { .. },
-        ) => ViewResult::Rejected,
-        Some(_) => ViewResult::Unavailable,
     }
 }
 

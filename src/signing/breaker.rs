@@ -78,6 +78,9 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        if self.in_hand == 0 && !self.is_probe {
+            return;
+        }
         let mut state = self.breaker.state();
         state.in_hand -= self.in_hand;
         // It ended without a word about the upstream, and so found nothing out.
@@ -91,7 +94,16 @@ impl Drop for Admitted {
 impl Breaker {
     /// Whether a call may be tried now. While open, one at a time may, to find out.
     pub(super) fn admit(self: &Arc<Self>, uptime: Duration) -> Option<Admitted> {
-        let mut state = self.state();
+        self.admit_by(self.state(), uptime)
+    }
+
+    /// The same for a new create, which may not overtake those in line.
+    pub(super) fn admit_new(self: &Arc<Self>, uptime: Duration) -> Option<Admitted> {
+        let state = self.state();
+        if state.is_behind { None } else { self.admit_by(state, uptime) }
+    }
+
+    fn admit_by(self: &Arc<Self>, mut state: MutexGuard<'_, State>, uptime: Duration) -> Option<Admitted> {
         let is_probe = state.is_open();
         if is_probe && !state.probe(uptime) {
             return None;

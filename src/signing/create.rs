@@ -148,10 +148,10 @@ impl Signings {
 
     /// Whether a create is sent by whoever asks for it, and not by recovery in its turn.
     fn may_go_at_once(&self, ask: &Ask) -> Option<Admitted> {
-        if ask.wait.is_zero() || self.parts.breaker.is_behind() {
+        if ask.wait.is_zero() {
             return None;
         }
-        self.parts.breaker.admit(self.parts.clock.uptime())
+        self.parts.breaker.admit_new(self.parts.clock.uptime())
     }
 
     /// It stands in line, behind those who came before. While the line moves, the caller waits for their turn.

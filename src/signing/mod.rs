@@ -13,6 +13,8 @@
 //!                              │├──▶ surely not sent ──▶ queued ───▶ post again, later
 //!                              │└──▶ nobody knows ─────▶ uncertain ▶ look up, wait, look up, only then post
 //!                              └─── (crash: recovery finds `posted_at` set, and looks up)
+//!
+//! posted again ──▶ look for a second envelope after 1 min, 15 min, a day ──▶ void it
 //! ```
 
 mod breaker;

@@ -49,12 +49,6 @@ const ELSEWHERE: Duration = Duration::from_secs(60);
 /// How long an accepted create is tried. Idempotency keys live a day longer (rule E3).
 const LONGEST_TRY: Duration = Duration::from_secs(6 * 24 * 3_600);
 
-/// What a round has taken up, and when.
-struct Held {
-    admitted: Admitted,
-    since: Duration,
-}
-
 impl Signings {
     /// Runs until the stop. `templates` are the names in the settings, to read payloads with.
     pub async fn recover(self, templates: BTreeMap<String, String>, stopping: CancellationToken) {
@@ -96,38 +90,43 @@ impl Signings {
         }
         // Upkeep of what has its envelope is no try of a create, and must not use up the one after an outage.
         if !unsettled.is_empty() {
-            let held = Held { admitted: self.parts.breaker.take_up(uptime, unsettled.len()), since: uptime };
+            let mut admitted = self.parts.breaker.take_up(uptime, unsettled.len());
             let (doubtful, queued): (Vec<_>, Vec<_>) =
                 unsettled.into_iter().partition(|record| record.signing.posted_at.is_some());
-            let held = self.look_up_all(doubtful, held);
-            self.post_all(queued, held, templates);
+            self.look_up_all(doubtful, &mut admitted);
+            self.post_all(queued, &mut admitted, uptime, templates);
         }
         Ok(count)
     }
 
     /// Looks up what may exist: one call for all creates of a sender. Each sender's in a task of its own,
     /// because one call that the upstream leaves hanging must not keep all others waiting.
-    fn look_up_all(&self, doubtful: Vec<Record>, mut held: Held) -> Held {
+    fn look_up_all(&self, doubtful: Vec<Record>, admitted: &mut Admitted) {
         let mut by_sender: BTreeMap<SenderName, Vec<Record>> = BTreeMap::new();
         for record in doubtful {
             by_sender.entry(record.signing.sender.clone()).or_default().push(record);
         }
         for (sender, records) in by_sender {
             let this = self.clone();
-            let of_these = held.admitted.split(records.len());
+            let of_these = admitted.split(records.len());
             self.parts.life.spawn_work("look up creates", async move {
                 this.look_up(&sender, records).await;
                 drop(of_these);
             });
         }
-        held
     }
 
-    /// Sends what surely does not exist, each in a task of its own.
-    fn post_all(&self, queued: Vec<Record>, mut held: Held, templates: &Arc<BTreeMap<String, String>>) {
+    /// Sends what surely does not exist, and was claimed at `since`, each in a task of its own.
+    fn post_all(
+        &self,
+        queued: Vec<Record>,
+        admitted: &mut Admitted,
+        since: Duration,
+        templates: &Arc<BTreeMap<String, String>>,
+    ) {
         for record in queued {
             let (this, templates) = (self.clone(), Arc::clone(templates));
-            let (of_this, since) = (held.admitted.split(1), held.since);
+            let of_this = admitted.split(1);
             self.parts.life.spawn_work("create again", async move {
                 note(this.post_again(record, &templates, since).await);
                 drop(of_this);
@@ -290,7 +289,7 @@ impl Signings {
         ignore_conflict(saved)
     }
 
-    /// Posts a create that surely does not exist. It was claimed at `since`.
+    /// Posts a create that surely does not exist; it was claimed at `since`.
     async fn post_again(
         &self,
         record: Record,

@@ -59,8 +59,8 @@ pub(super) struct MintedView {
 }
 
 impl Signings {
-    /// Posts the envelope and, if the draft wants one and time is left, mints the first view.
-    /// `links`: those that go into the same answer; the way back from the view hangs on them.
+    /// Posts the envelope and, if the draft wants one and time is left, mints the first view. The way back
+    /// from it hangs on the job's links, which go into the same answer.
     pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job, until: Duration) -> Outcome {
         let (signing, draft) = (&job.signing, &job.draft);
         if let Err(error) =

@@ -39,7 +39,7 @@ const PING_SECONDS: u32 = 120;
 const FRONT: Duration = Duration::from_secs(365 * 86_400);
 
 /// When the work on a create that a person stands before counts as due.
-pub(super) fn front(signing: &Signing) -> jiff::Timestamp {
+pub(super) fn front(signing: &Signing) -> Timestamp {
     earlier(signing.created_at, FRONT)
 }
 
@@ -72,12 +72,20 @@ impl Signings {
         link: Option<LinkId>,
     ) -> Result<ShownView, Error> {
         let record = self.record_of(caller, id).await?;
-        self.open_view_of(record, signer, opener, link).await
+        let shown = self.lease_and_mint(record, signer, opener, link).await;
+        self.count_view(shown.as_ref().err());
+        shown
     }
 
     /// A fresh view for a click, which names the signing itself: on a link, or on the page of somebody who
     /// came back. A link that has ended meanwhile opens nothing.
     pub async fn view_by_click(&self, target: ReturnTarget) -> Result<ShownView, Error> {
+        let shown = self.click(target).await;
+        self.count_view(shown.as_ref().err());
+        shown
+    }
+
+    async fn click(&self, target: ReturnTarget) -> Result<ShownView, Error> {
         if self.link_state(target.link).await? != LinkState::Live {
             return Err(Error::LinkOver);
         }
@@ -90,7 +98,7 @@ impl Signings {
         if matches!(admitted, Some(None)) {
             return Err(Error::Busy { retry_after: Duration::from_secs(2) });
         }
-        let minted = self.open_view_of(record, target.signer, Opener::Click, target.link).await;
+        let minted = self.lease_and_mint(record, target.signer, Opener::Click, target.link).await;
         match &minted {
             Err(Error::Upstream(error)) if is_outage(error) => {
                 self.parts.breaker.failed(self.parts.clock.uptime());
@@ -120,21 +128,6 @@ impl Signings {
         }
     }
 
-    async fn open_view_of(
-        &self,
-        record: Record,
-        signer: SignerId,
-        opener: Opener,
-        link: Option<LinkId>,
-    ) -> Result<ShownView, Error> {
-        let shown = self.lease_and_mint(record, signer, opener, link).await;
-        // Clicks are counted where they are tried again and again.
-        if opener == Opener::Caller {
-            self.count_view(shown.as_ref().err());
-        }
-        shown
-    }
-
     /// Somebody asked for a view, and got it or this error.
     pub(super) fn count_view(&self, error: Option<&Error>) {
         self.parts.settings.metrics.view_minted(match error {
@@ -142,7 +135,11 @@ impl Signings {
             Some(Error::ViewLive { .. }) => ViewResult::Leased,
             Some(Error::Upstream(upstream)) if !upstream.retryable() => ViewResult::Rejected,
             Some(
-                Error::Closed(_) | Error::NotFound | Error::NotReady { .. } | Error::PollingBudget { .. },
+                Error::Closed(_)
+                | Error::LinkOver
+                | Error::NotFound
+                | Error::NotReady { .. }
+                | Error::PollingBudget { .. },
             ) => ViewResult::Rejected,
             Some(_) => ViewResult::Unavailable,
         });

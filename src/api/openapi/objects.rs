@@ -79,7 +79,7 @@ fn signing() -> Value {
             "sender": text(),
             "signers": { "type": "array", "items": reference("Signer") },
             "provider": { "type": ["object", "null"], "properties": {
-                "name": { "const": "docusign" }, "account_id": text(), "envelope_id": maybe_text() } },
+                "name": { "const": "docusign" }, "account_id": text(), "envelope_id": text() } },
             "metadata": { "type": "object", "additionalProperties": { "type": "string" } },
             "failure": { "type": ["object", "null"], "properties": {
                 "code": code_schema(), "detail": text(), "provider_code": maybe_text() } },
