@@ -299,8 +299,8 @@ impl Pairings {
         let mut taken = AllMade::new();
         for (name, made) in new {
             // A sender of the settings goes before one that was made when the settings did not have it.
-            if self.made(&name).is_none() && self.inner.given.auth.has(name.as_str()) {
-                tracing::warn!(sender = %name, "a made sender rests: the settings have one of its name");
+            if !made.is_gone && self.made(&name).is_none() && self.inner.given.auth.has(name.as_str()) {
+                tracing::warn!(sender = %name, "a made sender rests: the settings have one of its name; rename that one");
                 continue;
             }
             match (self.pattern(&made.like), made.user_id) {
@@ -381,7 +381,7 @@ impl Pairings {
         if self.inner.given.connectable.contains_key(like) {
             return Some(Pattern::Connectable);
         }
-        let is_made = self.inner.made.load().contains_key(&SenderName::new(like));
+        let is_made = self.made(&SenderName::new(like)).is_some();
         self.inner.given.auth.impersonation(like).filter(|_| !is_made).map(Pattern::Impersonating)
     }
 

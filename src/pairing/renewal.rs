@@ -13,7 +13,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Pairings, kept::Kept};
+use super::{Form, Pairings, kept::Kept};
 use crate::{
     auth::{
         self, CodeGrant, TokenSource, access_token::MintedToken, code_grant::Renewed,
@@ -158,20 +158,24 @@ impl Renewal {
 }
 
 impl Pairings {
-    /// Renews the refresh tokens that nobody has used for long, one after the other: DocuSign lets one die about 30
+    /// Renews the refresh tokens that nobody has used for long, one after the other, by what the senders mint
+    /// with anyway, which holds a token that the store did not take: DocuSign lets one die about 30
     /// days after it was got (reference, section 1.6), and of very many senders the idle ones are asked for nothing
     /// else. Each is due at a time of its own within some days, so that those that were connected together are not
     /// renewed together.
     pub async fn renew_idle(&self) -> Result<(), store::Error> {
         let given = &self.inner.given;
         for row in given.store.connected_senders().await? {
-            let Some(renewal) = self.renewal(&row.sender) else { continue };
+            let connectable = self.connectable(row.sender.as_str());
+            if !connectable.is_ok_and(|connectable| connectable.form == Form::Code) {
+                continue;
+            }
             let kept = row.refresh_token.as_ref().and_then(Kept::open);
             if !kept.is_some_and(|kept| is_due(&row, &kept, given.clock.now())) {
                 continue;
             }
             // Whoever needs the sender next is told the same, and it is tried again at the next look.
-            if let Err(error) = renewal.renew().await {
+            if let Err(error) = given.auth.probe(row.sender.as_str()).await {
                 tracing::warn!(sender = %row.sender, %error, "an idle connection was not renewed");
             }
         }
