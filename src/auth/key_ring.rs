@@ -33,6 +33,7 @@ const RETRIES: u32 = 5;
 /// The keys of one sender.
 #[derive(Debug)]
 pub struct KeyRing {
+    sources: Vec<KeySource>,
     clock: SharedClock,
     ring: Mutex<Ring>,
     /// One look at a time: what two of them found could be taken in the wrong order.
@@ -158,8 +159,8 @@ impl KeyRing {
         let now = clock.now();
         let mut slots = Vec::with_capacity(sources.len());
         let mut first_defect = None;
-        for source in sources {
-            let place = Arc::new(Place::new(source, process));
+        for source in &sources {
+            let place = Arc::new(Place::new(source.clone(), process));
             let Some(Found { stamp, key }) = place.look(None, Vec::new()).await else { continue };
             let (current, defect) = match key {
                 Ok(key) => (Some(Held::new(key, now)), None),
@@ -175,7 +176,12 @@ impl KeyRing {
             return Err(first_defect.and_then(Arc::into_inner).unwrap_or_else(none));
         }
         let ring = Mutex::new(Ring { slots, active: None });
-        Ok(Self { clock, ring, looking: tokio::sync::Mutex::default() })
+        Ok(Self { sources, clock, ring, looking: tokio::sync::Mutex::default() })
+    }
+
+    /// Where its keys are.
+    pub fn sources(&self) -> &[KeySource] {
+        &self.sources
     }
 
     /// Whom to try, in order: by slot, and in a slot what is new before what works.

@@ -169,7 +169,9 @@ impl Auth {
 
     /// Whom a sender acts as, and with what; none if its tokens come from elsewhere.
     pub fn impersonation(&self, name: &str) -> Option<Impersonation> {
-        self.inner.senders.load().get(name)?.impersonation.clone()
+        let sender = self.inner.senders.load().get(name)?.clone();
+        let keys = sender.ring()?.sources().to_vec();
+        Some(Impersonation { keys, ..sender.impersonation.clone()? })
     }
 
     /// The number of a sender: another of the same name has another.
