@@ -116,6 +116,10 @@ impl Endpoints {
                 if old != Some(&endpoint) {
                     self.store.put_endpoint(endpoint).await?;
                 }
+                // Whoever takes it up anew means it to work.
+                if old.is_some_and(|old| old.disabled_at.is_some()) {
+                    self.store.switch_endpoint(id, None).await?;
+                }
             }
         }
         for gone in known.iter().filter(|endpoint| endpoint.from_settings && !keep.contains(&endpoint.id)) {
@@ -235,7 +239,8 @@ fn recipients(settings: &FromSettings, callers: &[CallerName]) -> Vec<(EndpointI
     callers.iter().filter(gets).map(|caller| (id(caller), caller.clone())).collect()
 }
 
-fn new_secret() -> (Vec<u8>, Private<String>) {
+/// A new secret: its bytes, and as text.
+pub fn new_secret() -> (Vec<u8>, Private<String>) {
     let mut bytes = vec![0; SECRET_LENGTH];
     aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
     let text = format!("whsec_{}", STANDARD.encode(&bytes));

@@ -508,7 +508,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// The last event of a slice that is from before that time (`after` and `limit` do not count).
     fn event_before(&self, filter: EventFilter, at: Timestamp) -> Answer<'_, Option<EventId>>;
 
-    /// Adds or replaces an endpoint.
+    /// Adds or replaces an endpoint. One that is there stays on or off as it is.
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()>;
 
     /// All endpoints, or those of one caller.

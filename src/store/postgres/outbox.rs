@@ -105,7 +105,7 @@ pub(super) async fn put_endpoint(db: &mut PgConnection, endpoint: &Endpoint, sea
         "INSERT INTO endpoints (id, caller, sealed, events, allow_private, from_settings, created_at, \
          disabled_at, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) \
          ON CONFLICT (id) DO UPDATE SET caller = $2, sealed = $3, events = $4, allow_private = $5, \
-         from_settings = $6, created_at = $7, disabled_at = $8, next_at = 0",
+         from_settings = $6, created_at = $7, next_at = 0",
     )
     .bind(bytes(endpoint.id.as_uuid()))
     .bind(endpoint.caller.as_str())
