@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     demo::{CALLER, HOOK_PATH, Site, Step, Walk},
     emulator::{self, Emulator},
+    events::endpoints::new_secret,
     http_client::{self, HttpClient},
     lifecycle::Lifecycle,
     listener::Bound,
@@ -121,8 +122,8 @@ impl Demo {
         let emulator = Emulator::start(options, Arc::clone(clock), around).await?;
         let key = Added::new(CALLER.to_owned())?;
         let public = free_address()?;
-        let webhook_secret = format!("whsec_{}", random_key()?);
-        let site = Website { origin: &listen.origin(), webhook_secret: &webhook_secret };
+        let (_, webhook_secret) = new_secret();
+        let site = Website { origin: &listen.origin(), webhook_secret: webhook_secret.reveal() };
         let settings = settings(emulator.ready(), &key, &site, public, state.path())?;
         let config = Config::from_toml(&settings).context("the demo's own settings")?;
         let app = App::build(config, Arc::clone(clock), life.clone()).await?;
@@ -134,7 +135,7 @@ impl Demo {
             listen,
             api: api.api_url.parse().context("the daemon's address")?,
             caller_key: key.key.clone(),
-            webhook_secret,
+            webhook_secret: webhook_secret.into_inner(),
             control: emulator.ready().control_url.parse().context("the emulator's address")?,
             signing_origins,
             public: api.public_url.clone(),

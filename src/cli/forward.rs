@@ -2,9 +2,6 @@
 //! the webhook that it would be.
 
 use anyhow::{Context as _, ensure};
-use aws_lc_rs::rand;
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
@@ -12,18 +9,18 @@ use url::Url;
 use super::output;
 use crate::{
     clock::{Clock as _, SystemClock},
-    events::webhooks::{Targets, sign},
+    events::{
+        endpoints::{new_secret, secret_bytes},
+        webhooks::{Targets, headers},
+    },
     http_client::{HttpClient, Options, Request},
 };
-
-const PREFIX: &str = "whsec_";
-const NEW_SECRET_BYTES: usize = 32;
 
 /// A receiver, and what deliveries to it are signed with.
 pub(super) struct Forward {
     client: HttpClient,
     url: Url,
-    secret: Vec<u8>,
+    secrets: [Vec<u8>; 1],
 }
 
 /// An event as the stream has it.
@@ -48,18 +45,17 @@ impl Forward {
     /// Without a `secret` one is made, and shown.
     pub(super) fn new(url: Url, secret: Option<String>) -> anyhow::Result<Self> {
         Targets { plain_loopback: true }.check(&url, true).context("--forward-to")?;
-        let is_new = secret.is_none();
-        let secret = secret.map_or_else(new_secret, Ok)?;
-        let bytes = secret.strip_prefix(PREFIX).and_then(|text| BASE64.decode(text).ok());
-        let bytes = bytes.context("--secret is not whsec_ and base64")?;
-        ensure!(!bytes.is_empty(), "--secret is empty");
-        if is_new {
-            output::note(format_args!("forwarding to {url}, signed with {secret}"));
-        } else {
+        let secret = if let Some(text) = secret {
             output::note(format_args!("forwarding to {url}"));
-        }
+            secret_bytes(&text).context("--secret is not whsec_ and base64")?
+        } else {
+            let (bytes, text) = new_secret();
+            output::note(format_args!("forwarding to {url}, signed with {}", text.reveal()));
+            bytes
+        };
+        ensure!(!secret.is_empty(), "--secret is empty");
         let client = HttpClient::new(&Options::default()).context("no HTTP client can be built")?;
-        Ok(Self { client, url, secret: bytes })
+        Ok(Self { client, url, secrets: [secret] })
     }
 
     /// Delivers one event, once, and says how it was taken: what a developer wants to see is the first try.
@@ -74,21 +70,11 @@ impl Forward {
     async fn deliver(&self, event: &Event<'_>) -> anyhow::Result<http::StatusCode> {
         let body = Body { r#type: &event.r#type, timestamp: &event.timestamp, data: event.data };
         let body = serde_json::to_vec(&body)?;
-        let at = SystemClock.now().as_second();
-        let signature = sign(&self.secret, &event.id, at, &body);
+        let signed = headers(&self.secrets, &event.id, SystemClock.now(), &body);
         let mut request = Request::post(self.url.clone()).json(body);
-        for (name, value) in
-            [("id", event.id.clone()), ("timestamp", at.to_string()), ("signature", signature)]
-        {
-            let name = HeaderName::try_from(format!("webhook-{name}"))?;
-            request = request.header(name, HeaderValue::try_from(value)?);
+        for (name, value) in signed {
+            request = request.header(name, value);
         }
         Ok(self.client.send(request).await?.status)
     }
-}
-
-fn new_secret() -> anyhow::Result<String> {
-    let mut bytes = [0; NEW_SECRET_BYTES];
-    rand::fill(&mut bytes).context("the system gives no random bytes")?;
-    Ok(format!("{PREFIX}{}", BASE64.encode(bytes)))
 }

@@ -163,7 +163,8 @@ impl Webhooks {
         }
         let body = show::webhook(&due.event);
         let mut request = Request::post(url).timeout(TIMEOUT);
-        for (name, value) in headers(&due.endpoint, &due.event.id.to_string(), now, &body) {
+        let secrets = valid_secrets(&due.endpoint, now);
+        for (name, value) in headers(secrets, &due.event.id.to_string(), now, &body) {
             request = request.header(name, value);
         }
         let client = if due.endpoint.allow_private { &self.anywhere } else { &self.public };
@@ -230,11 +231,10 @@ pub fn settle(
     (delivery, result)
 }
 
-/// The three headers of the specification.
-fn headers(endpoint: &Endpoint, id: &str, now: Timestamp, body: &[u8]) -> [(HeaderName, HeaderValue); 3] {
+/// The three headers of the specification, signed with each of these secrets.
+pub fn headers(secrets: &[Vec<u8>], id: &str, now: Timestamp, body: &[u8]) -> [(HeaderName, HeaderValue); 3] {
     let at = now.as_second();
-    let valid = valid_secrets(endpoint, now);
-    let signatures: Vec<_> = valid.iter().map(|secret| sign(secret, id, at, body)).collect();
+    let signatures: Vec<_> = secrets.iter().map(|secret| sign(secret, id, at, body)).collect();
     let text = |text: String| HeaderValue::try_from(text).expect("ids, numbers and base64 are visible ASCII");
     [(ID, text(id.to_owned())), (TIMESTAMP, HeaderValue::from(at)), (SIGNATURE, text(signatures.join(" ")))]
 }
@@ -337,7 +337,7 @@ mod tests {
     fn every_valid_secret_signs_and_an_old_one_stops_after_a_day() {
         let rotated = endpoint(&["new", "old"], Some(now()));
         let signatures = |endpoint: &Endpoint, at: Timestamp| {
-            let [id, timestamp, signature] = headers(endpoint, "evt_1", at, b"{}");
+            let [id, timestamp, signature] = headers(valid_secrets(endpoint, at), "evt_1", at, b"{}");
             assert_eq!(
                 (id.1, timestamp.1),
                 (HeaderValue::from_static("evt_1"), HeaderValue::from(at.as_second()))
