@@ -45,7 +45,10 @@ impl OwnKeys {
 
     /// Whether a sender has keys of its own.
     pub fn has(&self, sender: &SenderName) -> bool {
-        !self.of(sender).is_empty()
+        match self.of_settings.load().get(sender) {
+            Some(keys) => !keys.is_empty(),
+            None => !(self.of_others)(sender).is_empty(),
+        }
     }
 }
 

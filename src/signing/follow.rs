@@ -69,12 +69,16 @@ impl Signings {
         envelope: &EnvelopeId,
     ) -> Result<Option<SenderName>, store::Error> {
         let mut told = self.parts.hub.outbox();
+        // Read before the look, so that none is settled between the two.
+        let mut is_under_way = true;
         loop {
-            // Before the look, so that none is settled between the two.
-            let is_under_way = self.parts.store.unsettled().await? > 0;
             let record = self.parts.store.signing_by_envelope(envelope).await?;
             if record.is_some() || !is_under_way {
                 return Ok(record.map(|record| record.signing.sender));
+            }
+            is_under_way = self.parts.store.unsettled().await? > 0;
+            if !is_under_way {
+                continue;
             }
             // Another daemon's comes without a wake-up.
             tokio::select! {

@@ -39,7 +39,7 @@ mod twins;
 mod unlock;
 mod views;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -118,8 +118,8 @@ pub type FindAddress = dyn Fn(&SenderName) -> Option<String> + Send + Sync;
 
 impl EventsTo {
     /// Where those of this sender's envelopes go: what could not be believed is not asked for.
-    pub fn address(&self, sender: &SenderName) -> Option<String> {
-        (self.own)(sender).or_else(|| self.general.clone())
+    pub fn address(&self, sender: &SenderName) -> Option<Cow<'_, str>> {
+        (self.own)(sender).map(Cow::Owned).or_else(|| self.general.as_deref().map(Cow::Borrowed))
     }
 }
 

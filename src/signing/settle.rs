@@ -313,7 +313,7 @@ impl Signings {
             signing_id: id,
             custom_fields: &[],
             expires_after_days: draft.expires_in.map(days),
-            events: events.map(|url| EventSink { url: url.into(), include_hmac: true }),
+            events: events.map(|url| EventSink { url, include_hmac: true }),
             locale: draft.locale.as_deref(),
         }
     }
