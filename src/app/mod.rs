@@ -456,7 +456,7 @@ fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
     let Some(path) = &config.audit.file else { return Ok(Audit::off()) };
     Audit::open(path, config.audit.sync, Arc::clone(clock)).map_err(|error| {
         let fix =
-            "see which line with `countersign audit verify`; keep the file as evidence, and name a new one";
+            "see what with `countersign audit verify`; keep file and .head as evidence, and name a new one";
         ConfigError::new("audit.file", format!("{}: {error}", path.display()), fix)
     })
 }

@@ -44,12 +44,10 @@ pub enum Act {
     EnvelopeCreate,
     /// An envelope's documents are to be destroyed.
     EnvelopePurge,
+    /// An envelope is voided.
+    EnvelopeVoid,
     /// A call is passed through.
     Forward,
-    /// A caller asks for a check of a sender.
-    SenderCheck,
-    /// A private key signs an assertion, for an access token.
-    TokenMint,
     /// An operator asks for a check of a sender.
     OperatorCheck,
     /// An operator is let in.
@@ -58,10 +56,12 @@ pub enum Act {
     OperatorLogout,
     /// A signer's phone number is corrected.
     PhoneCorrect,
+    /// A caller asks for a check of a sender.
+    SenderCheck,
+    /// A private key signs an assertion, for an access token.
+    TokenMint,
     /// A recipient view is made.
     ViewCreate,
-    /// An envelope is voided.
-    EnvelopeVoid,
 }
 
 impl Act {

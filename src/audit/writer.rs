@@ -203,9 +203,10 @@ impl Log {
     }
 
     /// Notes how far the chain has come. The lines stand, so a note that fails stops nothing; it is said once, and
-    /// tried again with the next line.
+    /// tried again with the next line or in the next quiet second.
     fn note(&mut self, synced: bool) {
-        if self.failed || (self.noted.seq == self.head.seq && (self.noted.is_synced || !synced)) {
+        let is_noted = self.noted.seq == self.head.seq && (self.noted.is_synced || !synced);
+        if self.failed || (is_noted && !self.noted.has_failed) {
             return;
         }
         let lines = if self.sync { Ok(()) } else { self.file.sync_data() };
