@@ -11,7 +11,7 @@ use crate::{
     api::{
         Problem,
         caller::Authenticated,
-        exchange::{bad_query, empty_object, is_json, json, page, wants_stream, whole_body},
+        exchange::{bad_query, empty_object, json, page, typed, wants_stream, whole_body},
         router::Api,
         streams,
     },
@@ -35,14 +35,8 @@ pub(super) async fn create_endpoint(
     Authenticated(caller): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    is_json(request.headers())?;
-    let body = whole_body(request, &api).await?;
-    let body: EndpointBody = serde_json::from_slice(&body).map_err(|error| {
-        malformed(
-            &error,
-            "the body must be {\"url\": \"https://…\", \"events\": […], \"allow_private\": false}",
-        )
-    })?;
+    let expected = "the body must be {\"url\": \"https://…\", \"events\": […], \"allow_private\": false}";
+    let body: EndpointBody = typed(request, &api, expected).await?;
     let mut faults = Invalids::default();
     let mut kinds = Vec::new();
     for (at, word) in body.events.iter().enumerate() {
@@ -92,11 +86,8 @@ pub(super) async fn change_endpoint(
     request: Request,
 ) -> Result<Response, Problem> {
     let id = endpoint_id(&id)?;
-    is_json(request.headers())?;
-    let body = whole_body(request, &api).await?;
-    let change: EndpointChange = serde_json::from_slice(&body).map_err(|error| {
-        malformed(&error, "the body must be {\"disabled\": true} or {\"disabled\": false}")
-    })?;
+    let expected = "the body must be {\"disabled\": true} or {\"disabled\": false}";
+    let change: EndpointChange = typed(request, &api, expected).await?;
     let endpoint = if change.disabled {
         api.endpoints.pause(&caller.name, id).await?
     } else {
@@ -239,12 +230,6 @@ impl From<endpoints::Error> for Problem {
             error @ endpoints::Error::TooMany => Self::new("quota_exceeded", error.to_string()),
         }
     }
-}
-
-fn malformed(error: &serde_json::Error, expected: &str) -> Problem {
-    // What serde says of a field's name holds nothing of its value.
-    let is_field = error.to_string().starts_with("unknown field");
-    Problem::new(if is_field { "unknown_field" } else { "invalid_request" }, expected)
 }
 
 fn endpoint_id(text: &str) -> Result<EndpointId, Problem> {

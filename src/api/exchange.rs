@@ -9,6 +9,7 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::de::DeserializeOwned;
 
 use crate::{
     api::{Problem, router::Api},
@@ -53,6 +54,25 @@ pub(super) fn page(limit: Option<u32>, faults: &mut Invalids) -> u32 {
         faults.wrong("/limit", format!("must be 1 to {MAX_PAGE}"));
     }
     limit
+}
+
+/// A body of JSON in one form, which `expected` shows to whoever sent another.
+pub(super) async fn typed<T: DeserializeOwned>(
+    request: Request,
+    api: &Api,
+    expected: &str,
+) -> Result<T, Problem> {
+    is_json(request.headers())?;
+    read(&whole_body(request, api).await?, expected)
+}
+
+/// As [`typed`], of a body that is here.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8], expected: &str) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        // What serde says of a field's name holds nothing of its value.
+        let is_field = error.to_string().starts_with("unknown field");
+        Problem::new(if is_field { "unknown_field" } else { "invalid_request" }, expected)
+    })
 }
 
 /// The body, within the limits.

@@ -19,13 +19,13 @@ use crate::{
     config::check_name,
     domain::{Private, SenderName},
     objects::{Invalids, invalid::token},
-    pairing::{AccountWish, Change, NewSender, NotMade, is_account},
+    pairing::{self, AccountWish, Change, NewSender, NotMade, is_account},
 };
 
 /// Connect keys of one sender: two suffice for a rotation, and every delivery to it costs a digest of each.
-const MAX_KEYS: usize = 4;
+pub(super) const MAX_KEYS: usize = 4;
 /// Longer than any key that DocuSign makes.
-const MAX_KEY: usize = 512;
+pub(super) const MAX_KEY: usize = 512;
 
 /// `POST /v1/senders`.
 pub(super) async fn make(
@@ -184,6 +184,8 @@ fn problem(error: NotMade) -> Problem {
         NotMade::NameTaken => invalid("/name", &error),
         NotMade::UserMissing | NotMade::UserUnwanted => invalid("/user_id", &error),
         NotMade::NoPattern | NotMade::TooMany => Problem::new("forbidden", error.to_string()),
+        // It was destroyed meanwhile, here or at another daemon.
+        NotMade::Failed(pairing::Error::Stale) => Problem::not_found(),
         NotMade::Failed(cause) => {
             tracing::error!(error = %cause, "a sender was not made or changed");
             Problem::new("store_unavailable", "it could not be written down, so nothing was changed")

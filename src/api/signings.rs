@@ -14,7 +14,7 @@ use crate::{
     api::{
         Problem,
         caller::{Authenticated, Caller},
-        exchange::{bad_query, empty_object, is_json, json, page, wants_stream, whole_body},
+        exchange::{bad_query, empty_object, is_json, json, page, read, typed, wants_stream, whole_body},
         router::Api,
         senders::with_consent_link,
         streams,
@@ -22,7 +22,7 @@ use crate::{
     domain::{Draft, LinkId, Phone, PurgeScope, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
     esign::NewCheck,
     objects::{Invalids, duration, parse_access_code, parse_create, preflight, show},
-    signing::{self, Ask, Created, digest},
+    signing::{Ask, Created, digest},
     store::Filter,
     telemetry::metrics::IdempotencyResult,
 };
@@ -86,10 +86,8 @@ pub(super) async fn create(
     let sender = draft.sender.clone();
     let ask = Ask { caller: caller.name.clone(), key, request, draft, body, wait };
     if let Some(cap) = caller.daily_signings() {
-        match api.signings.count_create(&ask.caller, ask.key, cap.into()).await {
-            Err(signing::Error::DailyCap { .. }) if !caller.is_stopped_by_daily_cap() => {}
-            counted => counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?,
-        }
+        let counted = caller.capped(api.signings.count_create(&ask.caller, ask.key, cap.into()).await);
+        counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
     }
     let outcome = api.signings.create(ask).await;
     api.metrics.idempotency(counted(&outcome));
@@ -230,10 +228,7 @@ pub(super) async fn phone(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    is_json(request.headers())?;
-    let body = whole_body(request, &api).await?;
-    let body: PhoneBody = serde_json::from_slice(&body)
-        .map_err(|_| Problem::new("invalid_request", "the body must be {\"phone\": \"+…\"}"))?;
+    let body: PhoneBody = typed(request, &api, "the body must be {\"phone\": \"+…\"}").await?;
     let phone = Phone::parse(&body.phone).map_err(|error| {
         let mut faults = Invalids::default();
         faults.add("/phone", "phone_invalid", error.to_string());
@@ -255,10 +250,7 @@ pub(super) async fn access_code(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    is_json(request.headers())?;
-    let body = whole_body(request, &api).await?;
-    let body: AccessCodeBody = serde_json::from_slice(&body)
-        .map_err(|_| Problem::new("invalid_request", "the body must be {\"access_code\": \"…\"}"))?;
+    let body: AccessCodeBody = typed(request, &api, "the body must be {\"access_code\": \"…\"}").await?;
     let code = parse_access_code(&body.access_code)?;
     reset(&api, &caller, (&id, &signer), NewCheck::AccessCode(code.reveal())).await
 }
@@ -309,8 +301,7 @@ fn link_life(body: &Bytes) -> Result<Option<Duration>, Problem> {
     if empty_object(body).is_ok() {
         return Ok(None);
     }
-    let body: LinkBody = serde_json::from_slice(body)
-        .map_err(|_| Problem::new("invalid_request", "the body must be {} or {\"expires_in\": \"2d\"}"))?;
+    let body: LinkBody = read(body, "the body must be {} or {\"expires_in\": \"2d\"}")?;
     let life = duration::parse(&body.expires_in).filter(|life| *life <= MAX_LIFE);
     life.map(Some).ok_or_else(|| {
         let mut faults = Invalids::default();
@@ -358,10 +349,7 @@ pub(super) async fn void(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    is_json(request.headers())?;
-    let body = whole_body(request, &api).await?;
-    let void: VoidBody = serde_json::from_slice(&body)
-        .map_err(|_| Problem::new("invalid_request", "the body must be {\"reason\": \"…\"}"))?;
+    let void: VoidBody = typed(request, &api, "the body must be {\"reason\": \"…\"}").await?;
     let reason = void.reason.trim();
     if reason.is_empty() || reason.chars().count() > MAX_REASON {
         let mut faults = Invalids::default();
@@ -397,8 +385,9 @@ pub(super) async fn purge(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    const PURGE_BODY: &str = "the body must be {} or {\"scope\": \"documents\"}";
     let body = whole_body(request, &api).await?;
-    let body = if body.is_empty() { PurgeBody::default() } else { purge_body(&body)? };
+    let body = if body.is_empty() { PurgeBody::default() } else { read(&body, PURGE_BODY)? };
     let scope = match body.scope.as_deref() {
         None => PurgeScope::Documents,
         Some(word) => PurgeScope::parse(word).ok_or_else(|| {
@@ -411,11 +400,6 @@ pub(super) async fn purge(
     let purged = api.signings.purge(&caller.name, signing_id(&id)?, scope).await;
     let signing = purged.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
     Ok(json(StatusCode::ACCEPTED, show::signing(&signing, &[], &[])))
-}
-
-fn purge_body(body: &[u8]) -> Result<PurgeBody, Problem> {
-    serde_json::from_slice(body)
-        .map_err(|_| Problem::new("invalid_request", "the body must be {} or {\"scope\": \"documents\"}"))
 }
 
 /// `GET /v1/signings/{id}/timeline`.

@@ -376,8 +376,8 @@ impl Reader<'_> {
     fn access_code(&mut self, place: &str, code: Option<Cow<'_, str>>) -> Option<Private<String>> {
         let place = format!("{place}/access_code");
         let code = self.text(&place, code, 1, MAX_ACCESS_CODE)?;
-        if code.contains(['<', '>', '&', '#']) {
-            self.faults.wrong(place, "may not hold < > & or #");
+        if code.contains(['<', '>', '&', '#', '\n']) {
+            self.faults.wrong(place, "may not hold < > & or #, nor more than one line");
         }
         Some(Private::new(code))
     }

@@ -55,6 +55,8 @@ async fn a_locked_signer_gets_another_number_and_nobody_else_does() {
     assert_eq!(daemon.click(&link).await.status, StatusCode::FORBIDDEN);
 
     let path = of_signer(&made, visitor, "phone");
+    let unknown = daemon.post(&path, &json!({"phone": "+4915187654321", "name": "Ada"})).await;
+    assert_eq!((unknown.status.as_u16(), unknown.code()), (400, "unknown_field"), "{}", unknown.text);
     let bad = daemon.post(&path, &json!({"phone": "0151"})).await;
     assert_eq!((bad.code(), &bad.body["errors"][0]["pointer"]), ("phone_invalid", &json!("/phone")));
     assert!(!bad.text.contains("0151"));

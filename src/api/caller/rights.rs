@@ -17,6 +17,7 @@ use crate::{
     config::{self, Enforcement},
     domain::{CallerName, Document, Draft, SenderName},
     objects::Invalids,
+    signing,
     telemetry::metrics::{Decision, Metrics, Right},
 };
 
@@ -78,9 +79,10 @@ impl Caller {
         self.rights.daily_signings
     }
 
-    /// Whether a day's cap that is reached refuses, or would.
-    pub(in crate::api) fn is_stopped_by_daily_cap(&self) -> bool {
-        self.refuses(Right::Rate, "daily_signings")
+    /// What counting against the day's cap came to; a cap that is on trial stops nothing.
+    pub(in crate::api) fn capped(&self, counted: Result<(), signing::Error>) -> Result<(), signing::Error> {
+        let is_reached = matches!(counted, Err(signing::Error::DailyCap { .. }));
+        if is_reached && !self.refuses(Right::Rate, "daily_signings") { Ok(()) } else { counted }
     }
 
     /// Counts what a request costs upstream against the caller's share of the hour.

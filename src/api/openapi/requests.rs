@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{closed, reference, section};
 use crate::{
+    api::made_senders::{MAX_KEY, MAX_KEYS},
     config::EVENT_TYPES,
     domain::{
         Language, PurgeScope,
@@ -103,8 +104,8 @@ fn sender_change() -> Value {
 }
 
 fn hmac_keys() -> Value {
-    maybe(json!({ "type": "array", "maxItems": 4, "writeOnly": true,
-        "items": { "type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[!-~]+$" },
+    maybe(json!({ "type": "array", "maxItems": MAX_KEYS, "writeOnly": true,
+        "items": { "type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$" },
         "description": "Connect keys of the sender's account, believed of its envelopes alone; [] removes them" }))
 }
 
@@ -113,11 +114,11 @@ fn account() -> Value {
         "description": "Id or name; null: the user's default, or what a customer chooses" }))
 }
 
-/// Text without control characters (Unicode, category Cc).
+/// What DocuSign takes for one: no control characters, and nothing that its pages could take for markup.
 fn access_code() -> Value {
     json!({
         "type": "string", "minLength": 1, "maxLength": MAX_ACCESS_CODE,
-        "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$",
+        "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f<>&#]+$",
     })
 }
 
@@ -208,7 +209,7 @@ fn new_signer() -> Value {
             "role": maybe(json!({ "type": "string", "description": "Their role in the template" })),
             "order": maybe(json!({ "type": "integer", "minimum": 1, "description": "When it is their turn; 1 if left out" })),
             "sms_auth": maybe(closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
-            "access_code": maybe(text(1, MAX_ACCESS_CODE)),
+            "access_code": maybe(access_code()),
             "fields": entries("Values of the template's fields, by label"),
             "authenticated_by": maybe(closed(&["method"], json!({
                 "method": { "type": "string", "enum": methods },

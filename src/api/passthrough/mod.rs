@@ -18,6 +18,7 @@
 //! | body kept for a second try after a refused token | 1 MiB | streams; `provider_unavailable`, send again |
 //! | silence in the middle of a body | 30 s | `invalid_request` |
 //! | a whole call, its turn and a fresh token included | 120 s | `provider_unavailable` |
+//! | streamed bodies at once | 8, or a quarter of the calls | waits, within the whole call |
 //! | answer | 256 MiB, streamed | it ends with an error |
 
 mod body;
@@ -44,7 +45,6 @@ use crate::{
     budget::Deadline,
     domain::{EnvelopeId, SenderName},
     esign::{self, Acting, ForwardRequest},
-    signing,
 };
 
 /// The longest that a call may take, its turn and a fresh token included.
@@ -86,10 +86,8 @@ pub(super) async fn forward(
     }
     let (body, source) = body::take(&api, &head.headers, body).await?;
     if let Some(cap) = caller.daily_signings().filter(|_| rules::makes_envelope(&head.method, below)) {
-        match api.signings.count_envelope(&caller.name, cap.into()).await {
-            Err(signing::Error::DailyCap { .. }) if !caller.is_stopped_by_daily_cap() => {}
-            counted => counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?,
-        }
+        let counted = caller.capped(api.signings.count_envelope(&caller.name, cap.into()).await);
+        counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
     }
     announce(&api, &caller, &sender, &format!("{} {rule}", head.method)).await?;
     let request = ForwardRequest {
