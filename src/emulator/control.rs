@@ -49,6 +49,7 @@ const CALLS: &[(&str, &str, &str)] = &[
     ),
     ("POST", "/_test/features", "{account_id, identity_verification, settings}"),
     ("GET", "/_test/directory", "organizations, accounts, users, memberships and integration keys"),
+    ("GET", "/_test/signers", "everyone who has a part in an envelope"),
     ("POST", "/_test/signers/{recipientIdGuid}/{sign|decline|finish_later|fail_otp}", "a scripted signer"),
     ("GET", "/_test/outbox", "text messages sent"),
     ("POST", "/_test/reset", "back to the state after start"),
