@@ -63,7 +63,7 @@ pub(super) async fn phone(
 /// Makes the visitor's link worthless: it was seen by someone who should not have it.
 pub(super) async fn revoke(State(shared): State<Shared>, Path(id): Path<String>) -> Done {
     let (order, signing) = shared.find(&id).await?;
-    let link = order.live_link().ok_or_else(no_such_order)?;
+    let link = order.link.as_ref().ok_or_else(no_such_order)?;
     let revoked = shared.backend.revoke(&link.id).await;
     if revoked.is_ok() {
         shared.orders.relink(&order.id, None);

@@ -113,19 +113,12 @@ pub(super) struct Order {
     pub(super) placed_at: Timestamp,
     /// The daemon's id for it.
     pub(super) signing: String,
-    /// The visitor's durable link: a shop would keep it as it keeps a password.
+    /// The visitor's durable link, while it works: a shop would keep it as it keeps a password.
     pub(super) link: Option<Link>,
     /// Whether that link was revoked.
     pub(super) is_link_revoked: bool,
     /// The partner's, to be handed out when it is their turn.
     pub(super) partner_link: Option<Link>,
-}
-
-impl Order {
-    /// The visitor's link, while it works.
-    pub(super) fn live_link(&self) -> Option<&Link> {
-        self.link.as_ref().filter(|_| !self.is_link_revoked)
-    }
 }
 
 /// All orders, newest first. Clones share them.
@@ -152,7 +145,7 @@ impl Orders {
         let mut orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(order) = orders.iter_mut().find(|order| order.id == *id) else { return };
         order.is_link_revoked = link.is_none();
-        order.link = link.or(order.link.take());
+        order.link = link;
     }
 
     pub(super) fn all(&self) -> Vec<Order> {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    backend::Refusal,
     contract,
     orders::{Order, OrderId, PARTNER, PARTNER_EMAIL, PARTNER_NAME, Paper, Place, VISITOR},
     pages::{self, Filled, LANGUAGES, LIVES, Notice},
@@ -84,7 +85,7 @@ pub(super) async fn place(
     if form.then.as_deref() == Some("check") {
         return Ok(match shared.backend.preflight(&body).await {
             Ok(seen) => page(StatusCode::OK, pages::home(&id, &filled, Notice::Checked(&seen))),
-            Err(refusal) => refused(&filled, &Notice::Refused(&refusal)),
+            Err(refusal) => refused(&filled, &refusal),
         });
     }
     match shared.backend.create(id.as_str(), &body).await {
@@ -106,13 +107,14 @@ pub(super) async fn place(
                 (Place::Away, None) => to_order(&id),
             })
         }
-        Err(refusal) => Err(refused(&filled, &Notice::Refused(&refusal))),
+        Err(refusal) => Err(refused(&filled, &refusal)),
     }
 }
 
 /// The form again. What is sent next is another request, so it gets another number.
-fn refused(filled: &Filled, notice: &Notice<'_>) -> Response {
-    page(StatusCode::UNPROCESSABLE_ENTITY, pages::home(&OrderId::generate(), filled, *notice))
+fn refused(filled: &Filled, refusal: &Refusal) -> Response {
+    let notice = Notice::Refused(refusal);
+    page(StatusCode::UNPROCESSABLE_ENTITY, pages::home(&OrderId::generate(), filled, notice))
 }
 
 impl Shared {

@@ -286,7 +286,7 @@ async fn show(
 /// Signing without leaving: the daemon's component, and beside it what it reports.
 async fn here(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
     let (order, signing) = shared.find(&id).await?;
-    let (Some(public), Some(link)) = (&shared.public, order.live_link()) else {
+    let (Some(public), Some(link)) = (&shared.public, &order.link) else {
         return Ok(to_order(&order.id));
     };
     let shown = pages::here(&order, &signing, &link.url, &format!("{public}/countersign.js"));
@@ -298,7 +298,7 @@ async fn here(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Re
 /// A one-use ticket for a visitor who has pressed the component's button: they need not press another.
 async fn ticket(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
     let (order, _) = shared.find(&id).await?;
-    let link = order.live_link().ok_or_else(no_such_order)?;
+    let link = order.link.as_ref().ok_or_else(no_such_order)?;
     let ticket = shared.backend.ticket(&link.id).await.map_err(|refusal| trouble(&refusal))?;
     Ok(([(header::CONTENT_TYPE, "text/plain")], ticket).into_response())
 }

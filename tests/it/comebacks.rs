@@ -46,13 +46,19 @@ impl TestDaemon {
     }
 }
 
-#[tokio::test]
-async fn f2_the_check_after_a_return_outlives_the_visitor() {
+/// A signer who has signed, of which no event tells: with the address that leads their browser back.
+async fn signed_in_silence() -> (TestDaemon, Reply, String) {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &unopened()).await;
     assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
     daemon.without_events().await;
     let back = daemon.back_from("sign", &json!({})).await;
+    (daemon, made, back)
+}
+
+#[tokio::test]
+async fn f2_the_check_after_a_return_outlives_the_visitor() {
+    let (daemon, made, back) = signed_in_silence().await;
     let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
     daemon.fault(&json!({"fault": "delay", "method": "GET", "path": envelope, "delay_ms": 1_500})).await;
     daemon.forget_requests().await;
@@ -74,11 +80,7 @@ async fn f2_the_check_after_a_return_outlives_the_visitor() {
 
 #[tokio::test]
 async fn f2_a_visitor_who_stays_is_not_kept_while_docusign_is_slow() {
-    let daemon = TestDaemon::builder().public().start().await;
-    let made = daemon.create("order-1", &unopened()).await;
-    assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
-    daemon.without_events().await;
-    let back = daemon.back_from("sign", &json!({})).await;
+    let (daemon, made, back) = signed_in_silence().await;
     let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
     daemon.fault(&json!({"fault": "stall", "method": "GET", "path": envelope})).await;
     daemon.forget_requests().await;
@@ -86,13 +88,15 @@ async fn f2_a_visitor_who_stays_is_not_kept_while_docusign_is_slow() {
     tokio::pin!(looking);
     let mut is_asked = false;
     // Twelve seconds of the daemon's clock, from the question on: its own patience is three.
-    let mut steps = 0;
+    let (mut steps, mut looks) = (0, 0);
     let reply = loop {
         tokio::select! {
             biased;
             reply = &mut looking => break reply,
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
+        looks += 1;
+        assert!(looks < 1_500, "the visitor is kept");
         is_asked = is_asked || daemon.requests().await.iter().any(|line| line.ends_with(envelope));
         if is_asked && steps < 24 {
             daemon.clock.advance(Duration::from_millis(500));

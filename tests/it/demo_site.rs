@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use countersign::http_client::{HttpClient, Options, Request, Response};
+use countersign::{
+    clock::{Clock as _, SystemClock},
+    http_client::{HttpClient, Options, Request, Response},
+};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use url::Url;
@@ -118,12 +121,13 @@ async fn f4_the_page_of_an_order_shows_what_signed_webhooks_told_and_nothing_for
     let signing = page_signing(&visitor).await;
     let event = json!({ "type": "signing.completed", "timestamp": "2026-11-26T00:00:00Z",
         "data": { "object": "signing", "id": signing, "sequence": 99 } });
+    let now = SystemClock.now().as_second().to_string();
     for signature in ["v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "", "v1,%"] {
         let mut forged = Request::post(visitor.url("/hooks/countersign")).json(event.to_string());
         for (name, value) in
-            [("webhook-id", "evt_1"), ("webhook-timestamp", "1"), ("webhook-signature", signature)]
+            [("webhook-id", "evt_1"), ("webhook-timestamp", &now), ("webhook-signature", signature)]
         {
-            forged = forged.header(HeaderName::from_static(name), HeaderValue::from_static(value));
+            forged = forged.header(HeaderName::from_static(name), HeaderValue::try_from(value).unwrap());
         }
         assert_eq!(visitor.client.send(forged).await.unwrap().status, StatusCode::BAD_REQUEST);
     }

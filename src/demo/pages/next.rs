@@ -51,7 +51,7 @@ fn go_on(order: &Order) -> Markup {
             h2 id="next" { "Go on where you stopped" }
             p { "It is the same document; the old signing page no longer works, so you get a fresh one." }
             form class="actions" method="post" action={ "/orders/" (id) "/sign" } { button { "Continue to sign" } }
-            @if let Some(link) = order.live_link() {
+            @if let Some(link) = &order.link {
                 p class="small after" { "Or later, from any device: " a href=(link.url) { "your own link" } " works for as long as the document can be signed. " a href={ "/orders/" (id) "/here" } { "Sign without leaving us" } }
             }
         }
@@ -141,7 +141,7 @@ fn while_open(shown: &Shown<'_>) -> Markup {
             // Their link has done its work.
         } @else if order.is_link_revoked {
             (act(id, "link", "Get a new link", "Make a new link", "The old one leads to a page that says it is no longer valid. The new one works for the same document."))
-        } @else if order.live_link().is_some() {
+        } @else if order.link.is_some() {
             (act(id, "revoke", "Make your link worthless", "Revoke the link", "If it went to somebody who should not have it. You can get a new one; the document stays as it is."))
         }
         (act(id, "void", "Call the order off", "Call it off", "Nobody can sign after that. It cannot be undone."))
