@@ -60,8 +60,8 @@ pub(super) fn paths() -> Map<String, Value> {
             of_sender("sender_consent", "Where to give consent, and whether it was given")
                 .query(
                     "redirect_uri",
-                    "Without a public listener: the registered address that the browser goes back to",
-                    json!({ "type": "string", "format": "uri", "pattern": "^https?://", "maxLength": 2048 }),
+                    "Without a public listener: the registered http(s) address, without fragment, that the browser goes back to",
+                    json!({ "type": "string", "format": "uri", "maxLength": 2048 }),
                 )
                 .codes(&["invalid_request"])
             .answer(200, "The links", reference("Consent")).build() }),
