@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -20,12 +20,16 @@ use tokio::net::TcpStream;
 pub(crate) struct Load {
     /// `http://address:port` of the contender.
     pub(crate) origin: String,
+    /// How it is called.
+    pub(crate) method: Method,
     /// The path of the call.
-    pub(crate) path: &'static str,
+    pub(crate) path: String,
     /// The caller's key.
     pub(crate) key: &'static str,
     /// The body.
     pub(crate) body: Bytes,
+    /// The status of a good answer; any other is a failure.
+    pub(crate) good: StatusCode,
 }
 
 /// What came of it. Latencies are in microseconds, sorted.
@@ -100,7 +104,9 @@ async fn caller(load: Arc<Load>, began: Instant, length: Duration) -> Measured {
 }
 
 async fn call(load: &Load, sender: &mut http1::SendRequest<Full<Bytes>>) -> bool {
-    let request = Request::post(load.path)
+    let request = Request::builder()
+        .method(load.method.clone())
+        .uri(load.path.as_str())
         .header(header::HOST, "127.0.0.1")
         .header(header::AUTHORIZATION, load.key)
         .header(header::CONTENT_TYPE, "application/json")
@@ -113,7 +119,7 @@ async fn call(load: &Load, sender: &mut http1::SendRequest<Full<Bytes>>) -> bool
     let Ok(()) = sender.ready().await else { return false };
     let Ok(response) = sender.send_request(request).await else { return false };
     let status = response.status();
-    response.into_body().collect().await.is_ok() && status.as_u16() == 201
+    response.into_body().collect().await.is_ok() && status == load.good
 }
 
 async fn connect(origin: &str) -> http1::SendRequest<Full<Bytes>> {

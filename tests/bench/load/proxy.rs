@@ -1,5 +1,6 @@
-//! The bare proxy: takes the same call, makes the two upstream calls, answers the URL. It keeps nothing,
-//! checks nothing and signs nothing: the floor of what any service in between must cost.
+//! The bare proxy: takes the same call, makes the two upstream calls, answers the URL. What comes for the
+//! upstream's own API (`/restapi/…`) it hands on with its token. It keeps nothing, checks nothing and signs
+//! nothing: the floor of what any service in between must cost.
 //!
 //! It is as fast as hyper lets it be: one thread, and an upstream connection of its own for each caller.
 
@@ -58,13 +59,17 @@ async fn answer(
     upstream: &Upstream,
     connection: &Mutex<Option<Sender>>,
 ) -> Response<Full<Bytes>> {
-    let body =
-        request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let mut connection = connection.lock().await;
     if connection.as_ref().is_none_or(Sender::is_closed) {
         *connection = Some(upstream.connect().await);
     }
     let sender = connection.as_mut().expect("connected");
+    if head.uri.path().starts_with("/restapi/") {
+        let answer = upstream.send(sender, head.method, head.uri.path().to_owned(), body).await;
+        return answer.map(Full::new);
+    }
     let made =
         upstream.post(sender, format!("/restapi/v2.1/accounts/{ACCOUNT}/envelopes"), definition(&body)).await;
     let id = text_of(&made, "\"envelopeId\":\"");
@@ -126,8 +131,12 @@ impl Upstream {
     }
 
     async fn post(&self, sender: &mut Sender, path: String, body: Bytes) -> Bytes {
+        self.send(sender, Method::POST, path, body).await.into_body()
+    }
+
+    async fn send(&self, sender: &mut Sender, method: Method, path: String, body: Bytes) -> Response<Bytes> {
         let request = Request::builder()
-            .method(Method::POST)
+            .method(method)
             .uri(path)
             .header(header::HOST, self.origin.authority().expect("an authority").as_str())
             .header(header::AUTHORIZATION, self.token.clone())
@@ -135,8 +144,8 @@ impl Upstream {
             .body(Full::new(body))
             .expect("a request");
         sender.ready().await.expect("the connection lives");
-        let response = sender.send_request(request).await.expect("an answer");
-        response.into_body().collect().await.expect("a body").to_bytes()
+        let (head, body) = sender.send_request(request).await.expect("an answer").into_parts();
+        Response::from_parts(head, body.collect().await.expect("a body").to_bytes())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use super::driver::Measured;
+
 /// One row: a contender with one payload over one kind of upstream.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Row {
@@ -68,5 +70,23 @@ pub(crate) fn row(row: &Row, proxy_cpu_us: Option<f64>) {
         row.calls,
         row.exchanges,
         row.failed,
+    ));
+}
+
+/// The head of the table of calls that are passed through.
+pub(crate) fn passing_head() {
+    line("| contender | CPU us/call | above the proxy | 1/s | p50 ms | p99 ms | RSS MiB | failed |");
+    line("|---|--:|--:|--:|--:|--:|--:|--:|");
+}
+
+/// One row of it.
+pub(crate) fn passing(name: &str, cpu_us: f64, proxy_cpu_us: f64, measured: &Measured, resident_mib: f64) {
+    line(&format!(
+        "| {name} | {cpu_us:.1} | {:.1} | {:.0} | {:.2} | {:.2} | {resident_mib:.1} | {} |",
+        cpu_us - proxy_cpu_us,
+        measured.per_second(),
+        measured.quantile_ms(0.5),
+        measured.quantile_ms(0.99),
+        measured.failed,
     ));
 }

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use countersign::http_client::{HttpClient, Options, Request};
+use http::{Method, StatusCode};
 
 use super::{
     Wanted,
@@ -97,6 +98,7 @@ pub(crate) fn run(wanted: &Wanted) {
             bench.compare(payload, size, tls);
         }
     }
+    bench.passing();
     drop(stand_in);
     let _ = std::fs::remove_dir_all(folder);
 }
@@ -116,9 +118,11 @@ impl Bench {
     fn ceiling(&self) {
         let load = Load {
             origin: self.upstream.http.clone(),
-            path: "/restapi/v2.1/accounts/x/envelopes",
+            method: Method::POST,
+            path: "/restapi/v2.1/accounts/x/envelopes".to_owned(),
             key: "Bearer x",
             body: Bytes::from_static(b"{}"),
+            good: StatusCode::CREATED,
         };
         let measured = self.runtime.block_on(driver::run(&load, 64, self.wanted.seconds));
         report::line(&format!(
@@ -158,12 +162,51 @@ impl Bench {
         }
     }
 
+    /// A call that is passed through, beside a bare reverse proxy that only puts its token on it.
+    fn passing(&self) {
+        report::line("\nA read of the upstream's API, passed through, 64 callers at once:\n");
+        report::passing_head();
+        let mut proxy_cpu = None;
+        let countersign = Contender::Countersign { durability: "full", links: false };
+        for (contender, base) in [(Contender::Proxy, ""), (countersign, "/v1/senders/system/esign")] {
+            let Some((process, origin)) = self.start(contender, false) else { continue };
+            let load = Load {
+                origin,
+                method: Method::GET,
+                path: format!("{base}/restapi/v2.1/accounts/{ACCOUNT}/templates/{TEMPLATE}"),
+                key: concat_key(),
+                body: Bytes::new(),
+                good: StatusCode::OK,
+            };
+            self.runtime.block_on(driver::run(&load, 64, self.wanted.seconds / 3));
+            let before = process.cpu_seconds();
+            let measured = self.runtime.block_on(driver::run(&load, 64, self.wanted.seconds));
+            #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
+            let cpu_us = (process.cpu_seconds() - before) * 1e6 / measured.latencies_us.len() as f64;
+            let name = if contender == Contender::Proxy { "bare reverse proxy" } else { "countersign" };
+            report::passing(
+                name,
+                cpu_us,
+                *proxy_cpu.get_or_insert(cpu_us),
+                &measured,
+                process.resident_mib(),
+            );
+        }
+    }
+
     fn measure(&self, contender: Contender, size: Option<usize>, tls: bool) -> Option<Row> {
         let before = self.counts();
         #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
         let began = Instant::now();
         let (process, origin) = self.start(contender, tls)?;
-        let load = Load { origin, path: "/v1/signings", key: concat_key(), body: body(size) };
+        let load = Load {
+            origin,
+            method: Method::POST,
+            path: "/v1/signings".to_owned(),
+            key: concat_key(),
+            body: body(size),
+            good: StatusCode::CREATED,
+        };
         let first = self.runtime.block_on(driver::run(&load, 1, Duration::ZERO));
         let start_ms = began.elapsed().as_secs_f64() * 1_000.0;
         let mut row = Row { contender: contender.name(), start_ms, failed: first.failed, ..Row::default() };
