@@ -32,7 +32,7 @@ use crate::{
     domain::EndpointId,
     events::{
         Endpoints, Hub, Webhooks,
-        lanes::{self, Key, Lanes},
+        lanes::{self, Hold, Key, Lanes},
         webhooks::{Ended, later, settle},
     },
     lifecycle::Lifecycle,
@@ -329,7 +329,8 @@ impl Shared {
         }
         let wait = Duration::try_from(delivery.due_at.duration_since(now)).unwrap_or_default();
         let is_first = result == AttemptResult::Failed && delivery.attempts == 1 && wait <= MAX_HOLD;
-        reply.reply = Some((result, is_first.then(|| wait.saturating_add(MAX_HOLD))));
+        let hold = Hold { by: due.event.sequence, lasts: wait.saturating_add(MAX_HOLD) };
+        reply.reply = Some((result, is_first.then_some(hold)));
         if result == AttemptResult::Gone
             && let Err(error) = self.endpoints.disable(endpoint.id).await
         {
@@ -393,14 +394,14 @@ struct Reply {
     key: Key,
     /// How it ended; none if it was not made.
     result: Option<AttemptResult>,
-    /// For how long later events of the lane wait.
-    hold: Option<Duration>,
+    /// That later events of the lane wait.
+    hold: Option<Hold>,
 }
 
 /// Tells the dispatcher that an attempt is over, however it ends: a lane must never stay busy for ever.
 struct ReplyOnDrop {
     key: Key,
-    reply: Option<(AttemptResult, Option<Duration>)>,
+    reply: Option<(AttemptResult, Option<Hold>)>,
     to: mpsc::UnboundedSender<Reply>,
 }
 

@@ -4,6 +4,7 @@
 //! fails, later events of the lane wait for its second one, a few seconds later; then they overtake it,
 //! because a receiver that refuses one event for days must still hear of the others. So an order that
 //! is broken by a hiccup of the receiver is kept, and one that is broken for long is told by `sequence`.
+//! The event itself waits for nobody: somebody may have asked for it again.
 //!
 //! This is memory of one process about leases it holds: losing it costs order, never a delivery.
 
@@ -34,8 +35,24 @@ pub(super) struct Lanes {
 struct Lane {
     waiting: VecDeque<Waiting>,
     is_busy: bool,
-    /// Until when first attempts wait for an earlier event to be tried again.
-    held_until: Option<Duration>,
+    /// Until when first attempts at later events wait for an earlier one to be tried again.
+    held: Option<Held>,
+}
+
+/// The wait of a lane for one of its events.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    until: Duration,
+    by: u64,
+}
+
+/// That later events of a lane wait for this one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hold {
+    /// The sequence of the event.
+    pub(super) by: u64,
+    /// How long they wait.
+    pub(super) lasts: Duration,
 }
 
 #[derive(Debug)]
@@ -66,9 +83,10 @@ impl Lanes {
     /// The delivery of a lane that is to be attempted now; the lane is busy until [`Lanes::ended`].
     pub(super) fn next(&mut self, key: Key, now: Duration) -> Option<(DueDelivery, Duration)> {
         let lane = self.lanes.get_mut(&key)?;
-        let is_held = lane.held_until.is_some_and(|until| until > now);
+        let held = lane.held.filter(|held| held.until > now);
         while let Some(first) = lane.waiting.front().filter(|_| !lane.is_busy) {
-            if is_held && first.due.delivery.attempts == 0 {
+            let is_first_attempt = first.due.delivery.attempts == 0;
+            if held.is_some_and(|held| is_first_attempt && first.due.event.sequence > held.by) {
                 return None;
             }
             let first = lane.waiting.pop_front()?;
@@ -84,10 +102,10 @@ impl Lanes {
     }
 
     /// An attempt of a lane has ended; `hold` says for how long its later events wait.
-    pub(super) fn ended(&mut self, key: Key, hold: Option<Duration>, now: Duration) {
+    pub(super) fn ended(&mut self, key: Key, hold: Option<Hold>, now: Duration) {
         let lane = self.lanes.entry(key).or_default();
         lane.is_busy = false;
-        lane.held_until = hold.map(|hold| now.saturating_add(hold));
+        lane.held = hold.map(|hold| Held { until: now.saturating_add(hold.lasts), by: hold.by });
         self.sweep(key, now);
     }
 
@@ -95,11 +113,11 @@ impl Lanes {
     pub(super) fn released(&mut self, now: Duration) -> Vec<Key> {
         let mut released = Vec::new();
         self.lanes.retain(|key, lane| {
-            if lane.held_until.is_some_and(|until| until <= now) {
-                lane.held_until = None;
+            if lane.held.is_some_and(|held| held.until <= now) {
+                lane.held = None;
                 released.push(*key);
             }
-            lane.is_busy || lane.held_until.is_some() || !lane.waiting.is_empty()
+            lane.is_busy || lane.held.is_some() || !lane.waiting.is_empty()
         });
         released
     }
@@ -118,7 +136,7 @@ impl Lanes {
 
     fn sweep(&mut self, key: Key, now: Duration) {
         let is_over = |lane: &Lane| {
-            let is_held = lane.held_until.is_some_and(|until| until > now);
+            let is_held = lane.held.is_some_and(|held| held.until > now);
             !lane.is_busy && !is_held && lane.waiting.is_empty()
         };
         if self.lanes.get(&key).is_some_and(is_over) {
@@ -200,6 +218,25 @@ mod tests {
         assert!(lanes.lanes.is_empty() && lanes.waiting() == 0);
     }
 
+    fn hold(by: u64) -> Option<Hold> {
+        Some(Hold { by, lasts: Duration::from_secs(15) })
+    }
+
+    /// An operator who asks for an event again does not wait for the very attempt that was to be repeated.
+    #[test]
+    fn an_event_that_is_asked_for_again_does_not_wait_for_itself() {
+        let (mut lanes, now) = (Lanes::default(), Duration::ZERO);
+        let lane = key(&due(0, 0));
+        lanes.push(due(2, 0), LEASE);
+        assert_eq!(next(&mut lanes, now), Some(2));
+        lanes.push(due(3, 0), LEASE);
+        lanes.ended(lane, hold(2), now);
+        lanes.push(due(2, 0), LEASE);
+        assert_eq!(next(&mut lanes, now), Some(2), "the replay");
+        lanes.ended(lane, hold(2), now);
+        assert_eq!(next(&mut lanes, now), None, "the later one is held");
+    }
+
     #[test]
     fn later_events_wait_for_the_second_attempt_of_an_earlier_one_and_no_longer() {
         let (mut lanes, mut now) = (Lanes::default(), Duration::ZERO);
@@ -207,7 +244,7 @@ mod tests {
         lanes.push(due(1, 0), LEASE);
         lanes.push(due(2, 0), LEASE);
         assert_eq!(next(&mut lanes, now), Some(1));
-        lanes.ended(lane, Some(Duration::from_secs(15)), now);
+        lanes.ended(lane, hold(1), now);
         assert_eq!(next(&mut lanes, now), None, "held");
         now += Duration::from_secs(5);
         lanes.push(due(1, 1), LEASE);
@@ -216,7 +253,7 @@ mod tests {
         assert_eq!(next(&mut lanes, now), Some(2));
         // If the second attempt is made elsewhere, the hold ends by itself.
         lanes.push(due(3, 0), LEASE);
-        lanes.ended(lane, Some(Duration::from_secs(15)), now);
+        lanes.ended(lane, hold(2), now);
         assert!(lanes.released(now).is_empty());
         now += Duration::from_secs(15);
         assert_eq!(lanes.released(now), [lane]);
