@@ -188,6 +188,26 @@ async fn the_short_path_is_the_senders_own_account() {
     );
 }
 
+/// Nothing looks a passed create up, so its caller must not be told to send it again.
+#[tokio::test]
+async fn e2_a_passed_create_whose_answer_is_lost_is_not_to_be_repeated() {
+    let daemon = TestDaemon::start().await;
+    let root = root(&daemon);
+    daemon
+        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let lost = daemon.post(&format!("{root}/envelopes"), &envelope()).await;
+    assert_eq!((lost.status, lost.code()), (StatusCode::BAD_GATEWAY, "outcome_unknown"), "{}", lost.text);
+    assert_eq!(lost.body["retryable"], false, "{}", lost.text);
+    assert_eq!(daemon.envelopes().await, 1);
+    // What makes nothing can be sent again.
+    daemon
+        .fault(&json!({"fault": "reset_before_commit", "method": "GET", "path": "/templates", "count": 1}))
+        .await;
+    let read = daemon.get(&format!("{root}/templates")).await;
+    assert_eq!(read.body["retryable"], true, "{}", read.text);
+}
+
 #[tokio::test]
 async fn s6_each_passed_call_is_a_line_of_the_audit_log() {
     let directory = TempDir::new();

@@ -107,7 +107,7 @@ fn forward() -> Value {
                 "`restapi/v2.1/accounts/{accountId}/…`, as at DocuSign; or what is below the account",
             )
             .answer_as(200, json!({ "description": "DocuSign's answer, of whatever status and type" }))
-            .codes(&["payload_too_large", "polling_budget"])
+            .codes(&["outcome_unknown", "payload_too_large", "polling_budget"])
             .codes(&UPSTREAM)
             .build()
     };

@@ -44,7 +44,7 @@ use crate::{
     audit::{Act, Entry},
     budget::Deadline,
     domain::{EnvelopeId, SenderName},
-    esign::{self, Acting, ForwardRequest},
+    esign::{self, Acting, Doubt, ForwardRequest},
 };
 
 /// The longest that a call may take, its turn and a fresh token included.
@@ -97,12 +97,24 @@ pub(super) async fn forward(
         headers: &head.headers,
         body,
     };
+    let makes_envelope = rules::makes_envelope(&head.method, below);
     send(&api, &acting, request).await.map_err(|error| {
         // What broke was the caller's body, if it did.
-        source
-            .fault()
-            .map_or_else(|| problem(&api, &sender, error), |fault| fault.problem(api.passthrough_limit))
+        if let Some(fault) = source.fault() {
+            return fault.problem(api.passthrough_limit);
+        }
+        if makes_envelope && error.doubt() == Doubt::Yes {
+            return lost(&error);
+        }
+        problem(&api, &sender, error)
     })
+}
+
+/// Nobody looks a passed create up: whoever sent it must, before they send it again.
+fn lost(error: &esign::Error) -> Problem {
+    let detail =
+        format!("POST envelopes was sent, and its answer was lost ({error}): the envelope may exist");
+    Problem::new("outcome_unknown", detail)
 }
 
 async fn send(

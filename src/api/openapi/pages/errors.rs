@@ -108,6 +108,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "there is nothing here for this caller",
     ),
     (
+        "outcome_unknown",
+        "A call that was passed through and makes an envelope was sent, and no answer to it came. DocuSign may have made the envelope, and a second call would make another one.",
+        "POST envelopes was sent, and its answer was lost: the envelope may exist",
+    ),
+    (
         "payload_too_large",
         "The body is larger than api.body_limit, or larger than what DocuSign takes.",
         "the body is larger than 50 MiB",
