@@ -99,7 +99,7 @@
 //! | user closed, or unknown here | `502 sender_unknown_user` once the token is dead | degraded, then not ready, with the fix | the user is opened, or `user_id` corrected | `wrong_keys_ids_and_accounts_are_told_apart` |
 //! | account server answers nonsense | the old token's `201`, else `202 creating` | `malformed`, what is wrong | the next try | `t8_no_malformed_answer_becomes_a_token`, `t8_hostile_answers_over_the_wire_give_a_problem_and_no_token` |
 //! | minting panics | the same | `internal` | the next try | `t4_a_panic_does_not_end_the_refresher` |
-//! | eSignature API down | `202`, and the envelope once it is back | `upstream_requests_total{outcome="unavailable"}` | recovery sends it | `an_upstream_that_is_down_gets_the_creates_when_it_is_back` |
+//! | eSignature API down | `202`, and the envelope once it is back | degraded: `upstream`; `upstream_requests_total{outcome="unavailable"}` | recovery sends it | `an_upstream_that_is_down_gets_the_creates_when_it_is_back` |
 //! | reply to a create lost | `202 uncertain`, then the one envelope | `signings_uncertain` | looked up, never posted twice | `e2_a_lost_reply_is_looked_up_and_not_posted_again` |
 //! | the disk of the store is full or read-only | `503 store_unavailable`, nothing sent | not ready: `store`, why, next try | looked at every 2 s; the same key then makes the one envelope | `a_disk_that_is_full_refuses_creates_and_takes_them_once_there_is_room` |
 //! | Postgres stops, fails over or turns read-only | the same, after 10 s | the same | new connections at once | `a_postgres_that_is_stopped_and_started_under_creates_makes_one_envelope_a_key`, `a_postgres_that_turns_read_only_is_said_to_be_and_used_again` |

@@ -40,7 +40,7 @@ pub(super) fn start(parts: &Parts) {
         }
     });
     parts.repeat("gauges", READ_EVERY, |parts| async move {
-        if let Ok(count) = parts.signings.unsettled().await {
+        if let Ok(count) = parts.signings.uncertain().await {
             parts.metrics.signings_uncertain(i64::try_from(count).unwrap_or(i64::MAX));
         }
     });

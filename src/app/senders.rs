@@ -228,6 +228,7 @@ fn is_unpaired(parts: &Parts, name: &str) -> bool {
 /// together by now. Answers the parts that were reported.
 fn report_and_forget(parts: &Parts, before: &BTreeSet<String>) -> BTreeSet<String> {
     report_signer(parts);
+    report_upstream(parts);
     let reasons = if parts.auth.is_crowded() { vec![together(parts)] } else { one_by_one(parts) };
     let now: BTreeSet<String> = reasons.iter().map(|reason| reason.part.clone()).collect();
     for reason in reasons {
@@ -251,6 +252,19 @@ fn one_by_one(parts: &Parts) -> Vec<Reason> {
         judge(status)
     };
     parts.auth.statuses().iter().map(of).collect()
+}
+
+/// While DocuSign leaves creates unanswered, callers are served all the same: what they ask for is queued
+/// (rule H1).
+fn report_upstream(parts: &Parts) {
+    let (state, detail) = if parts.signings.is_upstream_away() {
+        let detail = "DocuSign leaves creates unanswered: they are queued, and sent when it is back; it is asked \
+                      every few seconds";
+        (PartStatus::Degraded, detail)
+    } else {
+        (PartStatus::Ready, "answers, or has not been asked yet")
+    };
+    parts.health.set(Reason::new("upstream", state, detail));
 }
 
 /// Without its signer process a sender still acts, until its token needs another signature.

@@ -133,6 +133,11 @@ impl Breaker {
         Admitted { breaker: Arc::clone(self), in_hand, is_probe }
     }
 
+    /// Whether the upstream has left creates unanswered lately, and none since got an answer.
+    pub(super) fn is_open(&self) -> bool {
+        self.state().is_open()
+    }
+
     /// Whether new creates must stand in line, behind what is due and not taken up yet.
     pub(super) fn is_behind(&self) -> bool {
         self.state().is_behind

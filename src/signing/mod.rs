@@ -263,6 +263,16 @@ impl Signings {
         Ok(self.parts.store.unsettled().await?)
     }
 
+    /// Creates of which nobody knows whether the envelope exists.
+    pub async fn uncertain(&self) -> Result<u64, Error> {
+        Ok(self.parts.store.uncertain().await?)
+    }
+
+    /// Whether creates have gone unanswered in a row: the upstream is away, and what is asked for is queued.
+    pub fn is_upstream_away(&self) -> bool {
+        self.parts.breaker.is_open()
+    }
+
     /// Whether an envelope is a signing of another caller's.
     pub async fn is_anothers(&self, caller: &CallerName, envelope: &EnvelopeId) -> Result<bool, Error> {
         let record = self.parts.store.signing_by_envelope(envelope).await?;

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use crate::{
     audit::Act,
     budget::Deadline,
-    domain::{AccountId, Draft, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening},
+    domain::{
+        AccountId, Draft, Event, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening,
+    },
     esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, EventSink, NewEnvelope, RejectionKind},
     objects::show::{self, ShownView},
     signing::{
@@ -168,26 +170,26 @@ impl Signings {
         let now = self.parts.clock.now();
         let signing = &mut job.signing;
         let happened = signing.open(account, created.envelope);
-        if let Some(first) = signing.history.last_mut() {
-            first.trace = created.trace;
+        let told = signing.history.len();
+        let events = self.narrate(signing, &happened);
+        if let Some(opened) = signing.history.get_mut(told) {
+            opened.trace = created.trace;
         }
-        let view = view.map(|view| note_view(signing, view));
-        // The body is made before the events count the sequence up, so it is counted here too.
-        let sequence = signing.sequence;
-        signing.sequence += happened.len() as u64;
+        let view = view.map(|view| note_view(signing, view, now));
         let body = show::signing(signing, view.as_slice(), &job.links);
-        signing.sequence = sequence;
-        let answer = KeptAnswer { status: 201, body: Private::new(body.clone()) };
+        // Whoever was told "accepted" has seen no view: the first call that finds it open gets one, and that
+        // answer is the one to keep.
+        let answer = (!job.accepted).then(|| KeptAnswer { status: 201, body: Private::new(body.clone()) });
         let save = Save {
             happened,
             work: upkeep(signing),
             // Losing this to a power cut costs a look-up, not an envelope: the intent is synced.
             durability: Durability::Flushed,
             payload: Payload::Drop,
-            answer: Some(answer),
+            answer,
             links: Vec::new(),
         };
-        job.version = Box::pin(self.save_surely(signing, job.version, save)).await?;
+        job.version = Box::pin(self.save_surely(signing, job.version, events, save)).await?;
         tracing::info!(signing.id = %signing.id, "signing opened at {now}");
         Ok(Created::Made { signing: signing.id, body, replayed: false })
     }
@@ -216,7 +218,7 @@ impl Signings {
         let now = self.parts.clock.now();
         job.signing.posted_at = None;
         job.signing.missing_since = None;
-        if job.attempts == 0 {
+        if !job.signing.history.iter().any(|moment| moment.what == "create_queued") {
             job.signing.remember(now, "create_queued", None, error.trace().map(str::to_owned));
         }
         // What the upstream has refused costs a call each time, and waits for a person.
@@ -265,15 +267,21 @@ impl Signings {
     ) -> Result<(), Error> {
         let save =
             Save { happened, work, durability: Durability::Synced, payload, answer: None, links: Vec::new() };
-        job.version = Box::pin(self.save_surely(&mut job.signing, job.version, save)).await?;
+        let events = self.narrate(&mut job.signing, &save.happened);
+        job.version = Box::pin(self.save_surely(&mut job.signing, job.version, events, save)).await?;
         Ok(())
     }
 
     /// Saves what the upstream has said, through a store that is away for a while: what is known now would
     /// have to be looked up again otherwise. It gives up in time for recovery to take over.
-    async fn save_surely(&self, signing: &mut Signing, from: Version, save: Save) -> Result<Version, Error> {
+    async fn save_surely(
+        &self,
+        signing: &mut Signing,
+        from: Version,
+        events: Vec<Event>,
+        save: Save,
+    ) -> Result<Version, Error> {
         let give_up = self.parts.clock.uptime().saturating_add(KEEP_SAVING);
-        let events = self.narrate(signing, &save.happened);
         let mut is_repeated = false;
         loop {
             match self.write(signing, from, events.clone(), save.clone()).await {
@@ -391,10 +399,11 @@ fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner) -> EnvelopeSigner<'a> {
     }
 }
 
-fn note_view(signing: &mut Signing, view: MintedView) -> ShownView {
+/// Notes a view in a signing that is being written down now, which is when its timeline says that it opened.
+fn note_view(signing: &mut Signing, view: MintedView, now: Timestamp) -> ShownView {
     let until = later(view.at, VIEW_LIFE);
     signing.live_view = Some(LiveView { clicked: false, signer: view.signer, minted_at: view.at, until });
-    signing.remember(view.at, "view_minted", Some(view.signer), view.trace);
+    signing.remember(now, "view_minted", Some(view.signer), view.trace);
     ShownView { signer: view.signer, url: view.url, expires_at: until }
 }
 

@@ -459,6 +459,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// How many signings are `creating` or `uncertain`.
     fn unsettled(&self) -> Answer<'_, u64>;
 
+    /// How many of them are uncertain.
+    fn uncertain(&self) -> Answer<'_, u64>;
+
     /// Open signings that were neither checked (`checked_at`) nor heard of (an inbound message about their
     /// envelope) since `before`, oldest first, but for those of some senders.
     fn quiet<'a>(

@@ -159,6 +159,43 @@ async fn h1_an_outage_is_degraded_while_the_token_lives_and_unready_after() {
 }
 
 #[tokio::test]
+async fn h1_an_upstream_that_leaves_creates_unanswered_is_degraded_and_nothing_is_uncertain() {
+    let daemon = TestDaemon::start().await;
+    let degraded = |report: &Value| {
+        let reasons = report["reasons"].as_array().cloned().unwrap_or_default();
+        reasons.iter().any(|reason| reason["part"] == "upstream" && reason["status"] == "degraded")
+    };
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/envelopes"})).await;
+    let mut made = Vec::new();
+    for number in 0..6 {
+        let key = format!("order-{number}");
+        made.push(daemon.create_with(&key, &order(), &[("prefer", "respond-async")]).await);
+    }
+    daemon.run_clock("degraded", async || degraded(&daemon.ops("/readyz").await.body)).await;
+    assert_eq!(daemon.ops("/readyz").await.status, StatusCode::OK, "callers are served");
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.run_clock("well", async || !degraded(&daemon.ops("/readyz").await.body)).await;
+    for one in &made {
+        let path = format!("/v1/signings/{}", one.id());
+        daemon.run_clock("open", async || daemon.get(&path).await.body["status"] == "open").await;
+    }
+    let told = daemon.get(&format!("/v1/signings/{}/timeline", made[5].id())).await;
+    let queued =
+        told.body["data"].as_array().unwrap().iter().filter(|moment| moment["what"] == "create_queued");
+    assert!(queued.count() <= 1, "{}", told.text);
+}
+
+#[tokio::test]
+async fn the_timeline_tells_of_the_envelope_before_its_view() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let told = daemon.get(&format!("/v1/signings/{}/timeline", made.id())).await;
+    let what: Vec<_> = told.body["data"].as_array().unwrap().iter().map(|one| one["what"].clone()).collect();
+    assert_eq!(what, ["asked_for", "signing.opened", "signer.ready", "view_minted"], "{}", told.text);
+    assert!(told.body["data"][1]["trace"].is_string(), "the create's own: {}", told.text);
+}
+
+#[tokio::test]
 async fn our_events_reach_a_webhook_signed() {
     let (taken, url) = receiver().await;
     let webhook = format!(

@@ -1,5 +1,7 @@
 //! Creates whose outcome is in doubt (rules E1, E2, E4): never two envelopes, never one forgotten.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -39,6 +41,39 @@ async fn e2_what_never_arrived_is_posted_again_after_it_was_looked_up() {
     assert_eq!(posts.len(), 2, "{requests:?}");
     let between = lookups.filter(|(at, _)| posts[0].0 < *at && *at < posts[1].0).count();
     assert!(between >= 3, "looked up again and again, and by the other mark: {requests:?}");
+}
+
+/// Whoever waits for a create that recovery has to send again gets what any other caller gets, and so does whoever
+/// repeats it: a view and a link.
+#[tokio::test]
+async fn e3_what_recovery_sends_again_is_answered_with_a_view_and_a_link() {
+    let daemon = TestDaemon::builder().public().start().await;
+    for (key, prefer) in [("order-1", "wait=60"), ("order-2", "respond-async")] {
+        daemon
+            .fault(&json!({"fault": "status", "status": 500, "method": "POST", "path": "/envelopes", "count": 1}))
+            .await;
+        let headers = [("prefer", prefer)];
+        let order = order();
+        let mut call = std::pin::pin!(daemon.create_with(key, &order, &headers));
+        let mut made = loop {
+            tokio::select! {
+                biased;
+                made = &mut call => break made,
+                () = tokio::time::sleep(Duration::from_millis(5)) => daemon.clock.advance(Duration::from_millis(250)),
+            }
+        };
+        if made.status == StatusCode::ACCEPTED {
+            settle(&daemon, made.id(), "open").await;
+            made = daemon.create(key, &order).await;
+        }
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+        let signer = &made.body["signers"][0];
+        assert!(signer["view"]["url"].is_string(), "{key}: {}", made.text);
+        assert!(signer["link"]["url"].is_string(), "{key}: {}", made.text);
+        let again = daemon.create(key, &order).await;
+        assert_eq!(again.text, made.text, "the same again");
+    }
+    assert_eq!(daemon.envelopes().await, 2);
 }
 
 #[tokio::test]

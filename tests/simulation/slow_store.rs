@@ -108,6 +108,10 @@ impl Store for SlowStore {
     fn unsettled(&self) -> Answer<'_, u64> {
         slowly!(self, store.unsettled())
     }
+
+    fn uncertain(&self) -> Answer<'_, u64> {
+        slowly!(self, store.uncertain())
+    }
     fn quiet<'a>(
         &'a self,
         before: Timestamp,

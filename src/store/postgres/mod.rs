@@ -163,6 +163,10 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => signings::unsettled(db)) })
     }
 
+    fn uncertain(&self) -> Answer<'_, u64> {
+        Box::pin(async move { with!(&self.pool, db => signings::uncertain(db)) })
+    }
+
     fn quiet<'a>(
         &'a self,
         before: Timestamp,

@@ -285,6 +285,12 @@ pub(super) async fn unsettled(db: &mut PgConnection) -> Result<u64> {
     Ok(sqlx::query(sql).fetch_one(db).await?.try_get::<i64, _>(0)?.unsigned_abs())
 }
 
+pub(super) async fn uncertain(db: &mut PgConnection) -> Result<u64> {
+    let sql =
+        "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') AND status = 'uncertain'";
+    Ok(sqlx::query(sql).fetch_one(db).await?.try_get::<i64, _>(0)?.unsigned_abs())
+}
+
 pub(super) async fn quiet(
     db: &mut PgConnection,
     before: i64,

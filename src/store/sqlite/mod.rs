@@ -283,6 +283,10 @@ impl Store for SqliteStore {
         Box::pin(self.read(signings::unsettled))
     }
 
+    fn uncertain(&self) -> Answer<'_, u64> {
+        Box::pin(self.read(signings::uncertain))
+    }
+
     fn quiet<'a>(
         &'a self,
         before: Timestamp,

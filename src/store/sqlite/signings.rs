@@ -192,6 +192,14 @@ pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {
     Ok(count.unsigned_abs())
 }
 
+pub(super) fn uncertain(db: &Connection) -> Result<u64, Error> {
+    // Both conditions, because the index is found by the first.
+    let sql =
+        "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') AND status = 'uncertain'";
+    let count: i64 = db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 pub(super) fn quiet(
     db: &Connection,
     before: i64,
@@ -266,7 +274,6 @@ fn one_link(db: &Connection, sql: &'static str, by: &[u8]) -> Result<Option<Link
     }))
 }
 
-/// Adds calls to a window and answers its sum.
 /// Adds to counts of an hour.
 pub(super) fn note_calls(db: &Connection, hour: i64, counts: &[(String, u64)]) -> Result<(), Error> {
     let mut add = db.prepare_cached(
