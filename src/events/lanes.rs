@@ -218,8 +218,8 @@ mod tests {
         assert!(lanes.lanes.is_empty() && lanes.waiting() == 0);
     }
 
-    fn hold(by: u64) -> Option<Hold> {
-        Some(Hold { by, lasts: Duration::from_secs(15) })
+    fn hold(by: u64) -> Hold {
+        Hold { by, lasts: Duration::from_secs(15) }
     }
 
     /// An operator who asks for an event again does not wait for the very attempt that was to be repeated.
@@ -230,10 +230,10 @@ mod tests {
         lanes.push(due(2, 0), LEASE);
         assert_eq!(next(&mut lanes, now), Some(2));
         lanes.push(due(3, 0), LEASE);
-        lanes.ended(lane, hold(2), now);
+        lanes.ended(lane, Some(hold(2)), now);
         lanes.push(due(2, 0), LEASE);
         assert_eq!(next(&mut lanes, now), Some(2), "the replay");
-        lanes.ended(lane, hold(2), now);
+        lanes.ended(lane, Some(hold(2)), now);
         assert_eq!(next(&mut lanes, now), None, "the later one is held");
     }
 
@@ -244,7 +244,7 @@ mod tests {
         lanes.push(due(1, 0), LEASE);
         lanes.push(due(2, 0), LEASE);
         assert_eq!(next(&mut lanes, now), Some(1));
-        lanes.ended(lane, hold(1), now);
+        lanes.ended(lane, Some(hold(1)), now);
         assert_eq!(next(&mut lanes, now), None, "held");
         now += Duration::from_secs(5);
         lanes.push(due(1, 1), LEASE);
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(next(&mut lanes, now), Some(2));
         // If the second attempt is made elsewhere, the hold ends by itself.
         lanes.push(due(3, 0), LEASE);
-        lanes.ended(lane, hold(2), now);
+        lanes.ended(lane, Some(hold(2)), now);
         assert!(lanes.released(now).is_empty());
         now += Duration::from_secs(15);
         assert_eq!(lanes.released(now), [lane]);
