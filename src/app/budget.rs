@@ -1,6 +1,10 @@
 //! The budget of upstream calls: shared between daemons, written down, and shown.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -9,12 +13,16 @@ use crate::{
         Parts,
         announce::{announce, callers_of},
     },
+    auth::asked::AskedSoFar,
+    budget::AccountServerCalls,
     domain::{AccountId, EventKind},
     esign::AccountBudget,
     objects::event::BudgetEvent,
     telemetry::metrics::Window,
 };
 
+/// How often calls of the account server are counted: as often as the ledger is written.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked whether a budget is low.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -36,6 +44,11 @@ pub(super) fn start(parts: &Parts) {
     let (esign, store, stopping) =
         (Arc::clone(&parts.esign), Arc::clone(&parts.store), parts.life.stopping());
     parts.life.spawn("budget", async move { esign.budget().keep_sharing(&*store, stopping).await });
+    let counted = Arc::clone(&parts.asked);
+    parts.repeat("account server's calls", COUNT_EVERY, move |parts| {
+        let counted = Arc::clone(&counted);
+        async move { counted.pass_on(&parts) }
+    });
     let told = Arc::new(tokio::sync::Mutex::new(HashMap::new()));
     parts.repeat("budget events", LOOK_EVERY, move |parts| {
         let told = Arc::clone(&told);
@@ -80,8 +93,24 @@ async fn tell(parts: &Parts, told: &mut HashMap<AccountId, Timestamp>) {
     }
 }
 
+/// What of the account server's calls the ledger knows.
+#[derive(Debug, Default)]
+pub(super) struct Counted(Mutex<AskedSoFar>);
+
+impl Counted {
+    /// Tells the ledger the rest.
+    fn pass_on(&self, parts: &Parts) {
+        let so_far = parts.auth.asked();
+        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), so_far);
+        let AskedSoFar { tokens, early, user_info, limited } = so_far.since(&before);
+        let asked = AccountServerCalls { tokens, early, user_info, limited };
+        parts.esign.budget().account_server_asked(asked);
+    }
+}
+
 /// Writes down what was counted up to the end.
 pub(super) async fn finish(parts: &Parts) {
+    parts.asked.pass_on(parts);
     if let Err(error) = parts.esign.budget().save_ledger(&*parts.store).await {
         tracing::warn!(%error, "the last counts of upstream calls are not in the ledger");
     }

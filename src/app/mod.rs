@@ -112,6 +112,8 @@ pub struct Parts {
     /// What other daemons on the store have to agree with.
     agreed: Arc<ArcSwap<peers::Agreed>>,
     tracer: Tracer,
+    /// Which of the account server's calls the ledger knows.
+    asked: Arc<budget::Counted>,
     clock: SharedClock,
     life: Lifecycle,
 }
@@ -200,7 +202,7 @@ impl App {
         let auth = auth_of(&config, &clock).await?;
         let store = store::open(&config, &clock).await?;
         let (tracer, collector) = traces::collector(&config)?;
-        let esign = esign(&config, &auth, &clock, observe::calls(&metrics, &tracer, &clock))?;
+        let esign = esign(&config, &auth, (&store, &clock), observe::calls(&metrics, &tracer, &clock))?;
         let (hub, audit, secrets) = (Hub::new(), audit(&config, &clock)?, Secrets::derive(&config));
         witness::watch(&auth, &audit);
         let tools = (Arc::clone(&clock), secrets.pairings.clone(), audit.clone());
@@ -241,6 +243,7 @@ impl App {
             certificates: listeners.certificates.clone(),
             agreed: Arc::new(ArcSwap::from_pointee(peers::Agreed::of(&config))),
             tracer,
+            asked: Arc::default(),
             clock,
             life,
         };
@@ -420,7 +423,7 @@ async fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
 fn esign(
     config: &Config,
     auth: &Auth,
-    clock: &SharedClock,
+    (store, clock): (&SharedStore, &SharedClock),
     observer: Arc<dyn esign::Observer>,
 ) -> anyhow::Result<Arc<esign::Client>> {
     let reserve = u64::from(config.budget.reserve_percent);
@@ -441,7 +444,7 @@ fn esign(
     Ok(esign::Client::new(esign::Deps {
         http: http_client(config, config.upstream.request_timeout)?,
         auth: auth.clone(),
-        budget: Budget::new(options, Arc::clone(clock)),
+        budget: Budget::on(Arc::clone(store), options, Arc::clone(clock)),
         clock: Arc::clone(clock),
         observer: Some(observer),
         senders: senders.collect(),

@@ -8,6 +8,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use url::Url;
 use uuid::Uuid;
 
+use super::asked::Asked;
+
 /// Our client identifier at the upstream; the `iss` of an assertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IntegrationKey(Uuid);
@@ -65,10 +67,11 @@ guid!(IntegrationKey);
 guid!(UserId);
 
 /// The upstream host that issues access tokens: its origin, and its name as the `aud` of assertions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct AccountServer {
     origin: Url,
     audience: Arc<str>,
+    asked: Asked,
 }
 
 impl AccountServer {
@@ -88,7 +91,7 @@ impl AccountServer {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        Ok(Self { origin: origin.clone(), audience: audience.into() })
+        Ok(Self { origin: origin.clone(), audience: audience.into(), asked: Asked::default() })
     }
 
     /// Whether an account at this base URI is of the same environment, so that a token from here is of use
@@ -107,6 +110,11 @@ impl AccountServer {
             _ if is_loopback(base_uri) => Ok(()),
             _ => Err(Misfit::ForeignHost),
         }
+    }
+
+    /// How often it was asked; clones count together.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// The environment's administration (reference, section 1.1).

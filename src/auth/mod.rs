@@ -25,6 +25,7 @@ mod key_watch;
 mod registry;
 
 pub mod access_token;
+pub mod asked;
 pub mod assertion;
 pub mod clock_offset;
 pub mod code_grant;
@@ -69,6 +70,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
+    asked::AskedSoFar,
     clock_offset::{ClockOffset, Offset},
     identity::AccountServer,
     key_ring::{KeyRing, KeyRings, KeyStatus},
@@ -374,6 +376,11 @@ impl Auth {
         Arc::clone(&self.inner.offset)
     }
 
+    /// What the account server was asked for since the start.
+    pub fn asked(&self) -> AskedSoFar {
+        self.inner.server.asked().so_far()
+    }
+
     /// How the signer process does, if keys are held by one.
     pub fn signer_process(&self) -> Option<signer_process::Status> {
         self.inner.signer.as_ref().map(SignerProcess::status)
@@ -426,6 +433,7 @@ impl Auth {
                 closed: sender.closed.clone(),
                 idle_after: self.inner.options.idle_after,
                 seed: seed_of(self.inner.options.seed, &sender.name),
+                asked: self.inner.server.asked().clone(),
                 is_crowded: self.is_crowded(),
                 on_idle: Some(self.leave(&sender)),
             };

@@ -225,7 +225,19 @@ pub async fn fetch(client: &HttpClient, server: &AccountServer, authorization: &
         .header(header::ACCEPT, HeaderValue::from_static("application/json"))
         .timeout(TIMEOUT)
         .response_limit_bytes(RESPONSE_LIMIT_BYTES);
-    match client.send(request).await {
+    let sent = client.send(request).await;
+    if !sent.as_ref().is_err_and(|error| error.outcome() == http_client::Outcome::NotSent) {
+        server.asked().user_info();
+    }
+    let reply = reply(sent);
+    if matches!(reply.result, Err(Error::RateLimited { .. })) {
+        server.asked().limited();
+    }
+    reply
+}
+
+fn reply(sent: Result<http_client::Response, http_client::Error>) -> Reply {
+    match sent {
         Ok(answer) => {
             let result = match answer.status {
                 StatusCode::OK => read(&answer.body),

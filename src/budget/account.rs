@@ -9,6 +9,9 @@ use super::{
 /// The pace is taken from so many minutes.
 const PACE_MINUTES: u64 = 5;
 
+/// Calls that were under way when the hour was found to be gone are no calls after it.
+const UNDER_WAY_S: u64 = 1;
+
 /// A call that was let through and has not ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket {
@@ -24,6 +27,8 @@ pub(super) struct Account {
     pub(super) burst: Burst,
     /// Calls without an answer yet.
     flying: u64,
+    /// The hour that the upstream refused a call for, and the second of uptime at which it did so first.
+    gone: Option<(u64, u64)>,
     /// Calls by the minute of uptime.
     pace: VecDeque<(u64, u64)>,
 }
@@ -35,6 +40,7 @@ impl Account {
             hour: Hour::new(options.hourly, now),
             burst: Burst::new(options.burst),
             flying: 0,
+            gone: None,
             pace: VecDeque::new(),
         }
     }
@@ -59,19 +65,20 @@ impl Account {
     /// Whether a call of this priority would be let through.
     pub(super) fn peek(&mut self, priority: Priority, now: Now) -> Result<(), Shed> {
         self.roll(now);
-        let shed = |scope, until| Err(Shed { scope, retry_at: now.date_of(until), until });
+        let shed = |scope, until, is_gone| Err(Shed { scope, retry_at: now.date_of(until), until, is_gone });
         if let Some(until) = self.hour.refused_until(now) {
-            return shed(Scope::Hour, until);
+            return shed(Scope::Hour, until, true);
         }
         if let Some(until) = self.burst.refused_until(now) {
-            return shed(Scope::Burst, until);
+            return shed(Scope::Burst, until, false);
         }
-        if self.hour.left(self.flying) <= self.reserve(priority, self.hour.limit) {
-            return shed(Scope::Hour, self.hour.ends());
+        let left = self.hour.left(self.flying);
+        if left <= self.reserve(priority, self.hour.limit) {
+            return shed(Scope::Hour, self.hour.ends(), left == 0);
         }
         let reserve = self.reserve(priority, self.burst.limit);
         if self.burst.left() <= reserve {
-            return shed(Scope::Burst, self.burst.frees_at(reserve, now));
+            return shed(Scope::Burst, self.burst.frees_at(reserve, now), false);
         }
         Ok(())
     }
@@ -100,14 +107,24 @@ impl Account {
         }
     }
 
-    pub(super) fn limited(&mut self, scope: Scope, until: Duration) {
+    /// The upstream refused a call for a limit. Answers whether it was sent although the hour had been refused.
+    pub(super) fn limited(&mut self, ticket: Ticket, scope: Scope, until: Duration, now: Now) -> bool {
         self.flying -= 1;
         match scope {
             Scope::Burst => self.burst.refuse(until),
-            Scope::Hour => self.hour.refuse(until),
+            Scope::Hour => {
+                self.hour.refuse(until);
+                let (hour, second) = (ticket.hour, now.uptime.as_secs());
+                let (_, first) = *self.gone.insert(match self.gone {
+                    Some(gone) if gone.0 == hour => gone,
+                    _ => (hour, second),
+                });
+                return ticket.second > first + UNDER_WAY_S;
+            }
             // These say nothing of the account.
             Scope::Document | Scope::Envelope | Scope::Polling => self.hour.silent(),
         }
+        false
     }
 
     pub(super) fn not_sent(&mut self, ticket: Ticket) {

@@ -12,10 +12,12 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Now, Scope, Shed};
-use crate::domain::EnvelopeId;
+use crate::{domain::EnvelopeId, store::Taking};
 
 /// Between two checks of one resource of one envelope.
 pub const INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// The name under which an envelope is asked about by a list. No path has a slash at its beginning.
+pub(super) const LISTING: &str = "/list";
 /// So many envelopes are remembered before those whose time is over are forgotten.
 const SWEEP_AT: usize = 16_384;
 
@@ -28,6 +30,16 @@ pub fn may_check(last_checked: Option<Timestamp>, now: Timestamp) -> Result<(), 
     match last.saturating_add(interval) {
         Ok(retry_at) if retry_at > now => Err(retry_at),
         _ => Ok(()),
+    }
+}
+
+/// What makes a check free in the store, where it is told by dates.
+pub(super) fn taking(now: Now) -> Taking {
+    let interval = SignedDuration::try_from(INTERVAL).unwrap_or(SignedDuration::MAX);
+    Taking {
+        now: now.date,
+        free_since: now.date.saturating_sub(interval).unwrap_or(Timestamp::MIN),
+        absurd_after: now.date.saturating_add(interval).unwrap_or(Timestamp::MAX),
     }
 }
 
@@ -48,7 +60,7 @@ impl Checks {
             std::collections::hash_map::Entry::Occupied(mut last) => {
                 let until = last.get().saturating_add(INTERVAL);
                 if until > now.uptime {
-                    return Err(Shed { scope: Scope::Polling, retry_at: now.date_of(until), until });
+                    return Err(shed(until, now));
                 }
                 last.insert(now.uptime);
             }
@@ -59,8 +71,25 @@ impl Checks {
         Ok(())
     }
 
+    /// A claim of ours was refused, because one was made then by somebody else: so it counts here, too.
+    pub(super) fn made_elsewhere(
+        &self,
+        envelope: &EnvelopeId,
+        resource: &str,
+        made_at: Duration,
+        now: Now,
+    ) -> Shed {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.insert((envelope.clone(), resource.to_owned()), made_at);
+        shed(made_at.saturating_add(INTERVAL), now)
+    }
+
     pub(super) fn give_back(&self, envelope: &EnvelopeId, resource: &str) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.remove(&(envelope.clone(), resource.to_owned()));
     }
+}
+
+fn shed(until: Duration, now: Now) -> Shed {
+    Shed { scope: Scope::Polling, retry_at: now.date_of(until), until, is_gone: false }
 }

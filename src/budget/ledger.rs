@@ -13,7 +13,10 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Forecast, Now, Operation, Outcome, Scope, lock};
+use super::{
+    Forecast, Now, Operation, Outcome, lock,
+    rules::{Rule, Weight},
+};
 use crate::{domain::AccountId, store::NotedCalls};
 
 const OPERATIONS: usize = Operation::ALL.len();
@@ -21,54 +24,48 @@ const OUTCOMES: usize = Outcome::ALL.len();
 /// How far back the report looks.
 const MINUTES: u64 = 60;
 
-/// A rule of the vendor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rule {
-    /// Calls of an account in 30 seconds.
-    BurstLimit,
-    /// Calls about one envelope or document.
-    EnvelopeLimit,
-    /// Calls of an account in an hour.
-    HourlyLimit,
-    /// One status check an envelope in 15 minutes.
-    Polling,
-}
-
-impl Rule {
-    const ALL: [Self; 4] = [Self::BurstLimit, Self::EnvelopeLimit, Self::HourlyLimit, Self::Polling];
-
-    /// The word for it, as in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BurstLimit => "burst_limit",
-            Self::EnvelopeLimit => "envelope_limit",
-            Self::HourlyLimit => "hourly_limit",
-            Self::Polling => "polling",
-        }
-    }
-
-    pub(super) const fn of(scope: Scope) -> Self {
-        match scope {
-            Scope::Burst => Self::BurstLimit,
-            Scope::Document | Scope::Envelope => Self::EnvelopeLimit,
-            Scope::Hour => Self::HourlyLimit,
-            Scope::Polling => Self::Polling,
-        }
-    }
-}
-
 /// How a rule fared since the start.
 #[derive(Debug, Clone, Serialize)]
 pub struct RuleCount {
     /// The rule.
     pub rule: Rule,
+    /// What becomes of who breaks it.
+    pub weight: Weight,
+    /// The rule in a sentence.
+    pub says: &'static str,
+    /// Where the vendor says so.
+    pub source: &'static str,
     /// Calls that would have broken it and were held back or refused by us.
     pub avoided: u64,
-    /// Calls that the upstream refused for it.
+    /// Calls that the upstream refused for it, or let pass although our own count shows that they broke it.
     pub broken: u64,
     /// The last of either.
     pub last_at: Option<Timestamp>,
+}
+
+impl RuleCount {
+    const fn none(rule: Rule) -> Self {
+        let (weight, says, source) = (rule.weight(), rule.says(), rule.source());
+        Self { rule, weight, says, source, avoided: 0, broken: 0, last_at: None }
+    }
+
+    /// A fresh count of every rule.
+    fn all() -> BTreeMap<Rule, Self> {
+        Rule::ALL.iter().map(|rule| (*rule, Self::none(*rule))).collect()
+    }
+}
+
+/// What the account server was asked for: no account's budget counts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AccountServerCalls {
+    /// Requests for a token.
+    pub tokens: u64,
+    /// Mints that began though a token was held whose refresh was not due.
+    pub early: u64,
+    /// Questions who a token is for.
+    pub user_info: u64,
+    /// Answers that refused for a limit.
+    pub limited: u64,
 }
 
 /// One account in a report.
@@ -115,20 +112,24 @@ pub struct Window {
     pub calls: BTreeMap<String, u64>,
     /// Their sum.
     pub total: u64,
+    /// Calls to the account server, which no account's budget counts.
+    pub account_server: BTreeMap<String, u64>,
     /// The most calls in one of its hours.
     pub busiest_hour: u64,
     /// The rules.
     pub rules: Vec<RuleCount>,
-    /// Whether the upstream had to refuse nothing.
+    /// Whether nothing broke a rule for which the upstream refuses a call or a review fails.
     pub kept_every_rule: bool,
+    /// Whether nothing went against what the vendor only advises.
+    pub followed_every_advice: bool,
 }
 
 impl Window {
     /// Sums up what the store has noted.
     pub fn of(since: Timestamp, until: Timestamp, noted: &[NotedCalls]) -> Self {
-        let rule = |rule| (rule, RuleCount { rule, avoided: 0, broken: 0, last_at: None });
-        let mut rules: BTreeMap<Rule, RuleCount> = Rule::ALL.map(rule).into();
-        let (mut calls, mut hours) = (BTreeMap::new(), BTreeMap::new());
+        let mut rules = RuleCount::all();
+        let (mut calls, mut account_server) = (BTreeMap::new(), BTreeMap::new());
+        let mut hours = BTreeMap::<_, u64>::new();
         for NotedCalls { hour, name, count } in noted {
             let Some((kind, name)) = name.split_once('.') else { continue };
             if kind == CALL {
@@ -136,8 +137,11 @@ impl Window {
                 *hours.entry(*hour).or_default() += count;
                 continue;
             }
-            let Some(rule) = Rule::ALL.into_iter().find(|rule| rule.as_str() == name) else { continue };
-            let Some(row) = rules.get_mut(&rule) else { continue };
+            if kind == ACCOUNT_SERVER {
+                *account_server.entry(name.to_owned()).or_default() += count;
+                continue;
+            }
+            let Some(row) = rules.values_mut().find(|row| row.rule.as_str() == name) else { continue };
             match kind {
                 AVOIDED => row.avoided += count,
                 BROKEN => row.broken += count,
@@ -146,14 +150,19 @@ impl Window {
             row.last_at = row.last_at.max(Some(*hour));
         }
         let rules: Vec<_> = rules.into_values().collect();
+        let kept = |is_advice: bool| {
+            rules.iter().all(|rule| rule.broken == 0 || (rule.weight == Weight::Advice) != is_advice)
+        };
         Self {
             object: "ledger",
             since,
             until,
             total: calls.values().sum(),
             busiest_hour: hours.into_values().max().unwrap_or(0),
-            kept_every_rule: rules.iter().all(|rule| rule.broken == 0),
+            kept_every_rule: kept(false),
+            followed_every_advice: kept(true),
             calls,
+            account_server,
             rules,
         }
     }
@@ -167,12 +176,21 @@ impl fmt::Display for Window {
         }
         writeln!(f, "  {:<24}{:>10}", "total", self.total)?;
         writeln!(f, "  {:<24}{:>10}\n", "busiest hour", self.busiest_hour)?;
-        writeln!(f, "  {:<24}{:>10}{:>10}", "rule", "held back", "broken")?;
-        for rule in &self.rules {
-            writeln!(f, "  {:<24}{:>10}{:>10}", rule.rule.as_str(), rule.avoided, rule.broken)?;
+        for (asked, calls) in &self.account_server {
+            writeln!(f, "  {:<24}{:>10}", format!("account server, {asked}"), calls)?;
+        }
+        for (heading, is_advice) in [("rule", false), ("advice", true)] {
+            writeln!(f, "\n  {heading:<24}{:>10}{:>10}", "held back", "broken")?;
+            for rule in self.rules.iter().filter(|rule| (rule.weight == Weight::Advice) == is_advice) {
+                writeln!(f, "  {:<24}{:>10}{:>10}", rule.rule.as_str(), rule.avoided, rule.broken)?;
+            }
         }
         let verdict = if self.kept_every_rule { "every rule was kept" } else { "rules were broken" };
-        writeln!(f, "\n{verdict}")
+        writeln!(f, "\n{verdict}")?;
+        for rule in self.rules.iter().filter(|rule| rule.broken > 0) {
+            writeln!(f, "  {}: {} ({})", rule.rule.as_str(), rule.says, rule.source)?;
+        }
+        Ok(())
     }
 }
 
@@ -180,6 +198,7 @@ impl fmt::Display for Window {
 const CALL: &str = "call";
 const AVOIDED: &str = "avoided";
 const BROKEN: &str = "broken";
+const ACCOUNT_SERVER: &str = "account_server";
 
 /// Counts of one hour by name that the store does not know yet.
 type Unsaved = BTreeMap<Timestamp, BTreeMap<String, u64>>;
@@ -195,12 +214,11 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(now: Now) -> Self {
-        let rule = |rule| (rule, RuleCount { rule, avoided: 0, broken: 0, last_at: None });
         Self {
             started: now,
             ended: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             rolling: Mutex::default(),
-            rules: Mutex::new(Rule::ALL.map(rule).into()),
+            rules: Mutex::new(RuleCount::all()),
             unsaved: Mutex::default(),
         }
     }
@@ -220,14 +238,14 @@ impl Ledger {
         }
     }
 
-    fn save_later(&self, kind: &str, name: &str, now: Now) {
+    fn save_later(&self, kind: &str, name: &str, count: u64, now: Now) {
         let hour = now.date.as_second().div_euclid(3_600) * 3_600;
         let hour = Timestamp::from_second(hour).unwrap_or(Timestamp::MIN);
-        *lock(&self.unsaved).entry(hour).or_default().entry(format!("{kind}.{name}")).or_default() += 1;
+        *lock(&self.unsaved).entry(hour).or_default().entry(format!("{kind}.{name}")).or_default() += count;
     }
 
     pub(super) fn called(&self, operation: Operation, now: Now) {
-        self.save_later(CALL, operation.as_str(), now);
+        self.save_later(CALL, operation.as_str(), 1, now);
         let minute = now.uptime.as_secs() / 60;
         let mut rolling = lock(&self.rolling);
         while rolling.pop_front_if(|(at, _)| *at + MINUTES <= minute).is_some() {}
@@ -248,13 +266,26 @@ impl Ledger {
     }
 
     pub(super) fn avoided(&self, rule: Rule, now: Now) {
-        self.save_later(AVOIDED, rule.as_str(), now);
+        self.save_later(AVOIDED, rule.as_str(), 1, now);
         self.note(rule, now, |count| count.avoided += 1);
     }
 
-    pub(super) fn broken(&self, rule: Rule, now: Now) {
-        self.save_later(BROKEN, rule.as_str(), now);
-        self.note(rule, now, |count| count.broken += 1);
+    pub(super) fn broken(&self, rule: Rule, times: u64, now: Now) {
+        if times > 0 {
+            self.save_later(BROKEN, rule.as_str(), times, now);
+            self.note(rule, now, |count| count.broken += times);
+        }
+    }
+
+    /// Takes in what the account server was asked for since the last time.
+    pub(super) fn account_server(&self, asked: AccountServerCalls, now: Now) {
+        for (name, count) in [("token", asked.tokens), ("user_info", asked.user_info)] {
+            if count > 0 {
+                self.save_later(ACCOUNT_SERVER, name, count, now);
+            }
+        }
+        self.broken(Rule::AccountServerLimit, asked.limited, now);
+        self.broken(Rule::TokenKept, asked.early, now);
     }
 
     fn note(&self, rule: Rule, now: Now, change: impl FnOnce(&mut RuleCount)) {

@@ -20,6 +20,7 @@ mod hour;
 pub mod ledger;
 pub mod limits;
 pub mod operation;
+pub mod rules;
 mod sharing;
 
 use std::{
@@ -33,13 +34,15 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use checks::may_check;
 pub use deadline::Deadline;
-pub use ledger::{Report, Rule};
+pub use ledger::{AccountServerCalls, Report};
 pub use operation::{Operation, Outcome, Priority};
+pub use rules::Rule;
 
 use crate::{
     budget::{account::Account, checks::Checks, ledger::Ledger, limits::Reading},
     clock::{Clock, SharedClock},
     domain::{AccountId, EnvelopeId},
+    store::{self, SharedStore},
 };
 
 /// How the budget is cut. Percentages are of the limit of the window in question.
@@ -108,6 +111,19 @@ pub struct Shed {
     pub retry_at: Timestamp,
     /// The same as uptime.
     until: Duration,
+    /// Whether nothing at all is left until then, so that the vendor wants us to stop.
+    is_gone: bool,
+}
+
+/// Why a status check is not to be made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unclaimed {
+    /// Whether one was made in the last 15 minutes cannot be found out.
+    #[error("the store does not say whether a status check is allowed")]
+    Store(#[source] store::Error),
+    /// One was.
+    #[error(transparent)]
+    Shed(#[from] Shed),
 }
 
 /// What is left of one account's windows.
@@ -144,11 +160,22 @@ pub struct Budget {
     accounts: RwLock<HashMap<AccountId, Arc<Mutex<Account>>>>,
     checks: Checks,
     ledger: Arc<Ledger>,
+    /// Where daemons claim what is one for all of them.
+    store: Option<SharedStore>,
 }
 
 impl Budget {
-    /// Starts with nothing spent.
+    /// Starts with nothing spent, alone.
     pub fn new(options: Options, clock: SharedClock) -> Arc<Self> {
+        Self::build(options, clock, None)
+    }
+
+    /// Starts with nothing spent here; what is claimed is claimed for all daemons on the store.
+    pub fn on(store: SharedStore, options: Options, clock: SharedClock) -> Arc<Self> {
+        Self::build(options, clock, Some(store))
+    }
+
+    fn build(options: Options, clock: SharedClock, store: Option<SharedStore>) -> Arc<Self> {
         let now = Now::read(&*clock);
         Arc::new(Self {
             options,
@@ -156,6 +183,7 @@ impl Budget {
             accounts: RwLock::default(),
             checks: Checks::default(),
             ledger: Arc::new(Ledger::new(now)),
+            store,
         })
     }
 
@@ -175,7 +203,7 @@ impl Budget {
                 Ok(Permit { account: shared, ledger: Arc::clone(&self.ledger), ticket: Some(ticket) })
             }
             Err(shed) => {
-                self.ledger.avoided(Rule::of(shed.scope), now);
+                self.ledger.avoided(Rule::spared_by(&shed), now);
                 Err(shed)
             }
         }
@@ -209,15 +237,91 @@ impl Budget {
         }
     }
 
-    /// Claims the one status check that an envelope has in 15 minutes (rule B3). `resource` is the
-    /// path below the envelope; each has its own count, as it has at the vendor.
-    pub fn claim_check(&self, envelope: &EnvelopeId, resource: &str, now: Now) -> Result<(), Shed> {
-        self.checks.claim(envelope, resource, now).inspect_err(|_| self.ledger.avoided(Rule::Polling, now))
+    /// Claims the one status check that an envelope has in 15 minutes (rule B3), of all daemons on the store.
+    /// `resource` is the path below the envelope; each has its own count, as it has at the vendor.
+    pub async fn claim_check(
+        &self,
+        envelope: &EnvelopeId,
+        resource: &str,
+        now: Now,
+    ) -> Result<(), Unclaimed> {
+        let claimed = self.try_check(envelope, resource, now).await;
+        if matches!(claimed, Err(Unclaimed::Shed(_))) {
+            self.ledger.avoided(Rule::Polling, now);
+        }
+        claimed
     }
 
-    /// Gives back a check that was claimed and surely not sent.
-    pub fn return_check(&self, envelope: &EnvelopeId, resource: &str) {
+    async fn try_check(&self, envelope: &EnvelopeId, resource: &str, now: Now) -> Result<(), Unclaimed> {
+        self.checks.claim(envelope, resource, now)?;
+        let Some(store) = &self.store else { return Ok(()) };
+        let refused = store.take_checks(std::slice::from_ref(envelope), resource, checks::taking(now)).await;
+        let made_at = match refused {
+            Ok(refused) => refused.first().map(|(_, made_at)| *made_at),
+            Err(error) => {
+                self.checks.give_back(envelope, resource);
+                return Err(Unclaimed::Store(error));
+            }
+        };
+        let Some(made_at) = made_at else { return Ok(()) };
+        // Another daemon's, or one from before our start.
+        let made_ago = now.date.duration_since(made_at).max(SignedDuration::ZERO);
+        let made_at = now.uptime.saturating_sub(Duration::try_from(made_ago).unwrap_or_default());
+        Err(self.checks.made_elsewhere(envelope, resource, made_at, now).into())
+    }
+
+    /// Gives back a check that was claimed at that time and surely not sent.
+    pub async fn return_check(&self, envelope: &EnvelopeId, resource: &str, claimed: Now) {
         self.checks.give_back(envelope, resource);
+        if let Some(store) = &self.store
+            && let Err(error) =
+                store.return_checks(std::slice::from_ref(envelope), resource, claimed.date).await
+        {
+            tracing::debug!(envelope.id = envelope.as_str(), %error, "a check that was not made counts as made");
+        }
+    }
+
+    /// Claims the right to ask about envelopes by a list, of those that no daemon on the store has asked about
+    /// so in the last 15 minutes; answers the others.
+    pub async fn claim_listing(
+        &self,
+        envelopes: &[EnvelopeId],
+        now: Now,
+    ) -> Result<Vec<EnvelopeId>, store::Error> {
+        let Some(store) = &self.store else { return Ok(Vec::new()) };
+        let refused = store.take_checks(envelopes, checks::LISTING, checks::taking(now)).await?;
+        Ok(refused.into_iter().map(|(envelope, _)| envelope).collect())
+    }
+
+    /// Gives back what was claimed for a list at that time that was not had.
+    pub async fn return_listing(&self, envelopes: &[EnvelopeId], claimed: Now) -> Result<(), store::Error> {
+        let Some(store) = &self.store else { return Ok(()) };
+        store.return_checks(envelopes, checks::LISTING, claimed.date).await
+    }
+
+    /// A call was held back before it came here, to keep this rule.
+    pub fn held_back(&self, rule: Rule) {
+        self.ledger.avoided(rule, Now::read(&*self.clock));
+    }
+
+    /// An envelope was changed, or a change of it was refused: the vendor counts both.
+    pub async fn envelope_changed(&self, envelope: &EnvelopeId) {
+        let Some(store) = &self.store else { return };
+        let now = Now::read(&*self.clock);
+        match store.count_change(envelope, now.date).await {
+            Ok(calls) if calls > rules::ADVISED_CHANGES => {
+                self.ledger.broken(Rule::EnvelopeChanges, 1, now);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(envelope.id = envelope.as_str(), %error, "a change is not counted");
+            }
+        }
+    }
+
+    /// What the account server was asked for since the last time.
+    pub fn account_server_asked(&self, asked: AccountServerCalls) {
+        self.ledger.account_server(asked, Now::read(&*self.clock));
     }
 
     /// What is left of an account's windows.
@@ -296,10 +400,12 @@ impl Permit {
 
     /// The upstream refused the call for a limit, until then.
     pub fn limited(mut self, scope: Scope, until: Duration, now: Now) {
-        if self.ticket.take().is_some() {
-            lock(&self.account).limited(scope, until);
-        }
-        self.ledger.broken(Rule::of(scope), now);
+        let went_on = match self.ticket.take() {
+            Some(ticket) => lock(&self.account).limited(ticket, scope, until, now),
+            None => false,
+        };
+        self.ledger.broken(Rule::of(scope), 1, now);
+        self.ledger.broken(Rule::Pause, went_on.into(), now);
     }
 
     /// The call was surely not sent: it costs nothing.

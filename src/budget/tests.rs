@@ -120,20 +120,84 @@ async fn a_burst_is_waited_for_if_the_deadline_allows() {
     assert!(waiting.await.unwrap());
 }
 
-#[test]
-fn b3_one_check_an_envelope_in_15_minutes() {
+#[tokio::test]
+async fn b3_one_check_an_envelope_in_15_minutes() {
     let (budget, clock) = budget(Options::default());
     let (one, two) = (EnvelopeId::new("1"), EnvelopeId::new("2"));
-    let claim = |envelope, resource| budget.claim_check(envelope, resource, Now::read(&clock));
-    assert!(claim(&one, "").is_ok() && claim(&two, "").is_ok() && claim(&one, "recipients").is_ok());
-    let shed = claim(&one, "").unwrap_err();
+    let claim =
+        async |envelope, resource| match budget.claim_check(envelope, resource, Now::read(&clock)).await {
+            Ok(()) => Ok(()),
+            Err(Unclaimed::Shed(shed)) => Err(shed),
+            Err(Unclaimed::Store(error)) => panic!("{error}"),
+        };
+    assert!(claim(&one, "").await.is_ok());
+    assert!(claim(&two, "").await.is_ok() && claim(&one, "recipients").await.is_ok());
+    let shed = claim(&one, "").await.unwrap_err();
     assert_eq!((shed.scope, shed.retry_at.as_second()), (Scope::Polling, START + 900));
     clock.advance(Duration::from_secs(899));
-    assert!(claim(&one, "").is_err());
+    assert!(claim(&one, "").await.is_err());
     clock.advance(Duration::from_secs(1));
-    assert!(claim(&one, "").is_ok());
-    budget.return_check(&one, "");
-    assert!(claim(&one, "").is_ok());
+    assert!(claim(&one, "").await.is_ok());
+    budget.return_check(&one, "", Now::read(&clock)).await;
+    assert!(claim(&one, "").await.is_ok());
+}
+
+fn counted(budget: &Budget, rule: Rule) -> (u64, u64) {
+    let report = budget.report();
+    let count = report.rules.iter().find(|count| count.rule == rule).unwrap();
+    (count.avoided, count.broken)
+}
+
+#[test]
+fn a_call_after_the_hour_is_gone_breaks_the_pause_and_one_held_back_does_not() {
+    let (budget, clock) = budget(Options::default());
+    let refuse = |permit: Permit, seconds: u64| {
+        permit.limited(Scope::Hour, clock.uptime() + Duration::from_secs(seconds), Now::read(&clock));
+    };
+    // Two were under way when the hour was found to be gone.
+    let (one, two) = (ask(&budget, &clock, Priority::Signer), ask(&budget, &clock, Priority::Signer));
+    refuse(one.unwrap(), 10);
+    refuse(two.unwrap(), 10);
+    assert_eq!((counted(&budget, Rule::HourlyLimit), counted(&budget, Rule::Pause)), ((0, 2), (0, 0)));
+    // Held back until the upstream's own time, which does not wait for the next hour as its rule does.
+    assert!(ask(&budget, &clock, Priority::Signer).is_err());
+    assert_eq!(counted(&budget, Rule::Pause), (1, 0));
+    clock.advance(Duration::from_secs(10));
+    refuse(ask(&budget, &clock, Priority::Signer).unwrap(), 10);
+    assert_eq!((counted(&budget, Rule::HourlyLimit), counted(&budget, Rule::Pause)), ((0, 3), (1, 1)));
+    // The next hour is another one.
+    clock.advance(Duration::from_secs(3_600));
+    refuse(ask(&budget, &clock, Priority::Signer).unwrap(), 10);
+    assert_eq!(counted(&budget, Rule::Pause), (1, 1));
+}
+
+#[test]
+fn a_document_is_not_an_envelope_and_advice_is_no_rule() {
+    let (budget, clock) = budget(Options::default());
+    let until = clock.uptime() + Duration::from_secs(60);
+    ask(&budget, &clock, Priority::Signer).unwrap().limited(Scope::Document, until, Now::read(&clock));
+    assert_eq!(counted(&budget, Rule::DocumentDownloads), (0, 1));
+    assert_eq!(counted(&budget, Rule::EnvelopeLimit), (0, 0));
+    budget.account_server_asked(AccountServerCalls { tokens: 3, early: 1, user_info: 2, limited: 0 });
+    let noted = budget.ledger.take_unsaved();
+    let noted = noted.into_iter().flat_map(|(hour, counts)| {
+        counts.into_iter().map(move |(name, count)| crate::store::NotedCalls { hour, name, count })
+    });
+    let noted: Vec<_> = noted.collect();
+    let window = |noted: &[_]| ledger::Window::of(clock.now(), clock.now(), noted);
+    let all = window(&noted);
+    assert_eq!((all.account_server["token"], all.account_server["user_info"]), (3, 2));
+    assert_eq!(
+        (all.total, all.busiest_hour),
+        (1, 1),
+        "the account server's calls are in no account's budget"
+    );
+    assert!(!all.kept_every_rule && !all.followed_every_advice);
+    let without: Vec<_> = noted.into_iter().filter(|one| one.name != "broken.document_downloads").collect();
+    let advice = window(&without);
+    assert!(advice.kept_every_rule && !advice.followed_every_advice);
+    let text = advice.to_string();
+    assert!(text.contains("every rule was kept") && text.contains(Rule::TokenKept.says()), "{text}");
 }
 
 #[test]

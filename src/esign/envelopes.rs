@@ -212,11 +212,12 @@ impl Client {
         resource: &str,
         call: Call,
     ) -> Result<super::client::Answer, Error> {
-        self.budget.claim_check(envelope, resource, Now::read(&*self.clock))?;
+        let claimed = Now::read(&*self.clock);
+        self.budget.claim_check(envelope, resource, claimed).await?;
         let result = self.call(acting, call).await;
         // What never left cost nothing.
         if result.as_ref().is_err_and(Error::never_left) {
-            self.budget.return_check(envelope, resource);
+            self.budget.return_check(envelope, resource, claimed).await;
         }
         result
     }
@@ -373,7 +374,21 @@ impl Client {
     ) -> Result<Option<String>, Error> {
         let url = acting.url(["envelopes", envelope.as_str()]);
         let call = Call::new(operation, Method::PUT, url, deadline).json(wire::json(change));
-        Ok(self.call(acting, call).await?.trace())
+        Ok(self.changing(acting, envelope, call).await?.trace())
+    }
+
+    /// Makes a call that changes an envelope, and counts it for that envelope.
+    async fn changing(
+        &self,
+        acting: &Acting,
+        envelope: &EnvelopeId,
+        call: Call,
+    ) -> Result<super::client::Answer, Error> {
+        let result = self.call(acting, call).await;
+        if !result.as_ref().is_err_and(Error::never_left) {
+            self.budget.envelope_changed(envelope).await;
+        }
+        result
     }
 
     /// Gives a signer a check anew, which unlocks one whose tries are used up. `recipient_id` is the
@@ -402,7 +417,7 @@ impl Client {
         // Unlocks; an embedded signer gets no mail by it.
         url.set_query(Some("resend_envelope=true"));
         let call = Call::new(Operation::Correct, Method::PUT, url, deadline).json(body);
-        let answer = self.call(acting, call).await?;
+        let answer = self.changing(acting, envelope, call).await?;
         let updated: wire::answers::Updated = answer.decode()?;
         let failed = updated
             .recipient_update_results

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     auth,
-    budget::{Outcome, Scope, Shed},
+    budget::{Outcome, Scope, Shed, Unclaimed},
     http_client,
 };
 
@@ -68,6 +68,9 @@ pub enum Error {
         /// How long it asks us to wait.
         retry_after: Option<Duration>,
     },
+    /// Whether the upstream may be asked could not be found out, so it was not asked (rule B3).
+    #[error("the store does not say whether a status check is allowed")]
+    Uncounted,
     /// It could not be written into the audit log first, so it was not sent (rule S6).
     #[error("this cannot be written into the audit log")]
     Unrecorded,
@@ -364,6 +367,18 @@ impl From<Shed> for Error {
     }
 }
 
+impl From<Unclaimed> for Error {
+    fn from(unclaimed: Unclaimed) -> Self {
+        match unclaimed {
+            Unclaimed::Shed(shed) => shed.into(),
+            Unclaimed::Store(error) => {
+                tracing::warn!(%error, "a status check is not made: nobody knows whether it is allowed");
+                Self::Uncounted
+            }
+        }
+    }
+}
+
 impl From<Arc<auth::Error>> for Error {
     fn from(error: Arc<auth::Error>) -> Self {
         Self::Auth(error)
@@ -380,6 +395,7 @@ impl Error {
             | Self::NotSent(_)
             | Self::SendAgain
             | Self::Unavailable { .. }
+            | Self::Uncounted
             | Self::Unknown(_)
             | Self::Unrecorded => "provider_unavailable",
             Self::Invalid(_) => "payload_too_large",
@@ -410,6 +426,9 @@ impl Error {
             Self::SendAgain => "Send the same call again: nothing was done, and a fresh token is there.",
             Self::SmsAuthUnavailable => K::SmsUnavailable.fix(),
             Self::Unavailable { .. } => "Try again; see DocuSign's status page if it persists.",
+            Self::Uncounted => {
+                "Try again once the store answers; /readyz on the ops listener says how it does."
+            }
             Self::Unknown(_) => {
                 "Repeat the call with the same key: it is looked up before anything is sent again."
             }
@@ -429,6 +448,7 @@ impl Error {
             | Self::NotSent(_)
             | Self::SendAgain
             | Self::Unavailable { .. }
+            | Self::Uncounted
             | Self::Unknown(_)
             | Self::Unrecorded => true,
             Self::Rejected(rejection) => rejection.kind == K::NotInSequence,
@@ -448,6 +468,7 @@ impl Error {
             | Self::Rejected(_)
             | Self::SendAgain
             | Self::SmsAuthUnavailable
+            | Self::Uncounted
             | Self::Unrecorded => Doubt::No,
         }
     }
@@ -494,7 +515,11 @@ impl Error {
     pub fn never_left(&self) -> bool {
         matches!(
             self,
-            Self::Auth(_) | Self::Deadline | Self::NotSent(_) | Self::Limited { provider: None, .. }
+            Self::Auth(_)
+                | Self::Deadline
+                | Self::NotSent(_)
+                | Self::Limited { provider: None, .. }
+                | Self::Uncounted
         )
     }
 
@@ -502,9 +527,11 @@ impl Error {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::BadAnswer { .. } => Outcome::BadAnswer,
-            Self::Deadline | Self::Invalid(_) | Self::Limited { provider: None, .. } | Self::Unrecorded => {
-                Outcome::Shed
-            }
+            Self::Deadline
+            | Self::Invalid(_)
+            | Self::Limited { provider: None, .. }
+            | Self::Uncounted
+            | Self::Unrecorded => Outcome::Shed,
             Self::Limited { .. } => Outcome::Limited,
             Self::NotSent(_) => Outcome::NotSent,
             Self::Auth(_) | Self::Rejected(Rejection { kind: K::Unauthorized, .. }) | Self::SendAgain => {

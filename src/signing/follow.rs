@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     audit::Act,
+    budget::Rule,
     domain::{
         CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, SenderName, Signer,
         Signing, SigningId, SigningStatus, signing::Happening,
@@ -257,7 +258,11 @@ impl Signings {
             before = signing.checked_at.replace(now);
             Ok(Vec::new())
         });
-        reserved.await?;
+        let reserved = reserved.await;
+        if matches!(reserved, Err(Error::PollingBudget { .. })) {
+            self.parts.esign.budget().held_back(Rule::Polling);
+        }
+        reserved?;
         Ok(before)
     }
 

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::Now,
     domain::{EnvelopeId, SenderName, Signing},
     esign::{self, MAX_LISTED, Since},
     signing::{Error, Signings},
@@ -165,7 +166,7 @@ impl Signings {
     }
 
     /// Asks about open signings that were neither checked nor heard of for `quiet`, one list call for many.
-    /// Answers how many it found. A sender that fails is passed over for the rest of the round.
+    /// Answers how many it found; none if another daemon is asking about all of them. A sender that fails is passed over for the rest of the round.
     async fn reconcile(&self, quiet: Duration, round: &mut Round) -> Result<usize, Error> {
         let quiet = SignedDuration::try_from(quiet).unwrap_or_default();
         let before = self.parts.clock.now().saturating_sub(quiet).unwrap_or(Timestamp::MIN);
@@ -176,14 +177,19 @@ impl Signings {
         for record in records {
             by_sender.entry(record.signing.sender.clone()).or_default().push(record.signing);
         }
+        let mut is_all_others = true;
         for (sender, signings) in by_sender {
-            if let Err(error) = self.ask_about(&sender, &signings).await {
-                tracing::warn!(sender = %sender, %error, "cannot ask about quiet signings");
-                round.failures += usize::from(!is_for_good(&error));
-                round.failed.push(sender);
+            match self.ask_about(&sender, &signings).await {
+                Ok(asked) => is_all_others &= asked == 0,
+                Err(error) => {
+                    tracing::warn!(sender = %sender, %error, "cannot ask about quiet signings");
+                    is_all_others = false;
+                    round.failures += usize::from(!is_for_good(&error));
+                    round.failed.push(sender);
+                }
             }
         }
-        Ok(found)
+        Ok(if is_all_others { 0 } else { found })
     }
 
     /// Asks how an envelope stands, because an event at that time said that somebody's part has ended, and
@@ -206,12 +212,28 @@ impl Signings {
         }
     }
 
-    async fn ask_about(&self, sender: &SenderName, signings: &[Signing]) -> Result<(), Error> {
+    /// Asks about a sender's signings by one list; answers about how many.
+    async fn ask_about(&self, sender: &SenderName, signings: &[Signing]) -> Result<usize, Error> {
         let acting = self.parts.esign.acting(sender).await?;
-        let envelopes: Vec<_> = signings.iter().filter_map(|signing| signing.envelope.clone()).collect();
+        let mut envelopes: Vec<_> = signings.iter().filter_map(|signing| signing.envelope.clone()).collect();
+        // Another daemon looks at the same signings: what it is just asking about is not asked about twice.
+        let claimed = Now::read(&*self.parts.clock);
+        let others = self.parts.esign.budget().claim_listing(&envelopes, claimed).await?;
+        envelopes.retain(|envelope| !others.contains(envelope));
+        if envelopes.is_empty() {
+            return Ok(0);
+        }
         let since = Since::Ids(&envelopes);
-        let page = self.parts.esign.list_changes(&acting, since, 0, self.at_leisure()).await?;
-        for signing in signings {
+        let page = match self.parts.esign.list_changes(&acting, since, 0, self.at_leisure()).await {
+            Ok(page) => page,
+            Err(error) => {
+                // The vendor limits no lists: whoever looks next may ask again.
+                self.parts.esign.budget().return_listing(&envelopes, claimed).await?;
+                return Err(error.into());
+            }
+        };
+        let is_others = |signing: &&Signing| signing.envelope.as_ref().is_some_and(|it| others.contains(it));
+        for signing in signings.iter().filter(|signing| !is_others(signing)) {
             let seen = page.seen.iter().find(|seen| signing.envelope.as_ref() == Some(&seen.envelope));
             // Also one that the list does not have: it must not stand before the others for ever.
             self.change(signing.id, Durability::Flushed, |signing, now| {
@@ -223,7 +245,7 @@ impl Signings {
                 self.heard(signing, seen).await?;
             }
         }
-        Ok(())
+        Ok(envelopes.len())
     }
 
     /// Takes in what a list says of a signing; answers whether that changed it.

@@ -414,6 +414,17 @@ pub struct Spent {
     pub calls: u64,
 }
 
+/// What makes a status check of an envelope free to be taken (rule B3).
+#[derive(Debug, Clone, Copy)]
+pub struct Taking {
+    /// When it is taken.
+    pub now: Timestamp,
+    /// One that was made then or before is over.
+    pub free_since: Timestamp,
+    /// One that was made after this was written by a clock that was wrong, and counts for nothing.
+    pub absurd_after: Timestamp,
+}
+
 /// What was counted under one name in one hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotedCalls {
@@ -564,6 +575,26 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// Adds calls to an account's window, and answers what all daemons have spent in it.
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent>;
+
+    /// Takes the status check of a resource of envelopes, of each that has none any more (rule B3), before it is
+    /// made; answers the others, each with when theirs was taken. Of many who take one at once, one gets it.
+    fn take_checks<'a>(
+        &'a self,
+        envelopes: &'a [EnvelopeId],
+        resource: &'a str,
+        taking: Taking,
+    ) -> Answer<'a, Vec<(EnvelopeId, Timestamp)>>;
+
+    /// Gives checks back that were taken at that time and surely not made.
+    fn return_checks<'a>(
+        &'a self,
+        envelopes: &'a [EnvelopeId],
+        resource: &'a str,
+        taken_at: Timestamp,
+    ) -> Answer<'a, ()>;
+
+    /// Counts a change of an envelope, and answers how many there were.
+    fn count_change<'a>(&'a self, envelope: &'a EnvelopeId, now: Timestamp) -> Answer<'a, u64>;
 
     /// A connected sender.
     fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>>;

@@ -5,6 +5,7 @@
 //! | idempotency keys and their answers | 7 days (rule E3) |
 //! | personal data of a signing, and what DocuSign sent about it (rule S2) | `store.retention` after its end |
 //! | events, deliveries, inbound messages, counts of calls | `store.retention` |
+//! | when an envelope was last asked about (rule B3) | a day |
 //! | the bare record of a signing (ids, statuses, times) and its links | twice `store.retention` after its end |
 //!
 //! Whatever the setting, a record stays as long as its key, and as long as there is something to be done
@@ -14,6 +15,8 @@ use jiff::{SignedDuration, Timestamp};
 
 /// How long the key of a create is known (rule E3).
 const KEYS: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How long a status check is known, of which 15 minutes count (rule B3).
+const CHECKS: SignedDuration = SignedDuration::from_hours(24);
 /// So many times the retention a record without persons is kept, so that it can still be seen what came of it.
 const RECORDS: i32 = 2;
 
@@ -22,6 +25,8 @@ const RECORDS: i32 = 2;
 pub struct Retention {
     /// Idempotency keys and their answers made before this are forgotten.
     pub keys_before: Timestamp,
+    /// Status checks made before this are forgotten.
+    pub checks_before: Timestamp,
     /// Personal data of signings that ended before this is destroyed.
     pub personal_before: Timestamp,
     /// Events, deliveries and inbound messages older than this are deleted.
@@ -38,6 +43,7 @@ impl Retention {
         let records = keep.checked_mul(RECORDS).unwrap_or(SignedDuration::MAX);
         Self {
             keys_before: before(KEYS),
+            checks_before: before(CHECKS),
             personal_before: before(keep),
             events_before: before(keep),
             // Those that ended later have their keys, and would only be looked at in vain.

@@ -36,6 +36,30 @@ pub(crate) struct TestDaemon {
     settings: String,
 }
 
+/// A second daemon beside a [`TestDaemon`].
+pub(crate) struct Beside {
+    pub(crate) api: String,
+    pub(crate) parts: Parts,
+    life: Lifecycle,
+    running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Beside {
+    /// Stops it, and fails if it does not end in order.
+    pub(crate) async fn stop(mut self) {
+        self.life.stop();
+        if let Some(running) = self.running.take() {
+            running.await.unwrap().unwrap();
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.life.abort();
+    }
+}
+
 /// A directory that goes with its test.
 pub(crate) struct TempDir(pub PathBuf);
 
@@ -96,6 +120,7 @@ pub(crate) struct Builder {
     passthrough: Option<&'static str>,
     connectable: Vec<(String, String, String)>,
     senders: Vec<WriteSenders>,
+    store: Option<String>,
 }
 
 impl Builder {
@@ -157,6 +182,12 @@ impl Builder {
     pub(crate) fn public_with(mut self, lines: &str) -> Self {
         self.public.push_str(lines);
         self.public()
+    }
+
+    /// Keeps its state there, and not in a file of its own.
+    pub(crate) fn store(mut self, url: &str) -> Self {
+        self.store = Some(url.to_owned());
+        self
     }
 
     /// Sets the largest body that is passed through.
@@ -240,7 +271,7 @@ return_origins = ["https://www.example.com"]
 key_hash = "{stranger}"
 senders = []
 [store]
-url = "sqlite://{db}"
+url = "{store}"
 seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
 [templates]
 nda = "{template}"
@@ -261,7 +292,7 @@ deadline = 5
         sender = builder.sender,
         caller = key_hash(CALLER_KEY),
         stranger = key_hash(STRANGER_KEY),
-        db = directory.0.join("store.db").display(),
+        store = builder.store.clone().unwrap_or_else(|| own_store(directory)),
         template = ready.template_id,
         hmac = ready.connect_hmac_key,
         api = builder.api,
@@ -273,6 +304,10 @@ deadline = 5
             + &senders(builder, ready)
             + &builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
     )
+}
+
+fn own_store(directory: &TempDir) -> String {
+    format!("sqlite://{}", directory.0.join("store.db").display())
 }
 
 fn public_listener(builder: &Builder) -> String {
@@ -341,8 +376,20 @@ impl TestDaemon {
 
     /// Settings for a daemon in a process of its own, on another store, against the same emulator.
     pub(crate) fn settings_for_a_process(&self, store: &str) -> String {
-        let own = format!("sqlite://{}", self.directory.0.join("store.db").display());
-        self.settings.replace(&own, store)
+        self.settings.replace(&own_store(&self.directory), store)
+    }
+
+    /// Another daemon of the same settings, on the same store and by the same clock: for a store that is shared.
+    pub(crate) async fn beside(&self) -> Beside {
+        let life = Lifecycle::new();
+        let clock: SharedClock = Arc::new(self.clock.clone());
+        let (parts, ready, running) = start_daemon(&self.settings, clock, life.clone()).await;
+        let beside = Beside { api: ready.api_url, parts, life, running: Some(running) };
+        let system = countersign::domain::SenderName::new("system");
+        let is_ready =
+            || beside.parts.auth.ready("system").is_some() && beside.parts.esign.known(&system).is_some();
+        self.until("a token and the account of the other", async || is_ready()).await;
+        beside
     }
 
     /// Stops the daemon and starts it again on the same store.

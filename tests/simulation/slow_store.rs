@@ -15,7 +15,7 @@ use countersign::{
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
         EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SharedStore,
-        Spent, Store, Version,
+        Spent, Store, Taking, Version,
     },
 };
 use jiff::Timestamp;
@@ -208,6 +208,25 @@ impl Store for SlowStore {
     }
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent> {
         straight!(self, self.store.spend(account, window, calls))
+    }
+    fn take_checks<'a>(
+        &'a self,
+        envelopes: &'a [EnvelopeId],
+        resource: &'a str,
+        taking: Taking,
+    ) -> Answer<'a, Vec<(EnvelopeId, Timestamp)>> {
+        straight!(self, self.store.take_checks(envelopes, resource, taking))
+    }
+    fn return_checks<'a>(
+        &'a self,
+        envelopes: &'a [EnvelopeId],
+        resource: &'a str,
+        taken_at: Timestamp,
+    ) -> Answer<'a, ()> {
+        straight!(self, self.store.return_checks(envelopes, resource, taken_at))
+    }
+    fn count_change<'a>(&'a self, envelope: &'a EnvelopeId, now: Timestamp) -> Answer<'a, u64> {
+        straight!(self, self.store.count_change(envelope, now))
     }
     fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>> {
         straight!(self, self.store.connected_sender(sender))

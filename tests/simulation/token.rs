@@ -505,6 +505,7 @@ impl Simulation {
             closed: CancellationToken::new(),
             idle_after: Duration::from_secs(dice.u64(3_600..200_000)),
             seed,
+            asked: countersign::auth::asked::Asked::default(),
             is_crowded: false,
             on_idle: None,
         };

@@ -73,7 +73,7 @@ pub enum ClientProof<'a> {
 /// JWT Grant: an assertion in, an access token out.
 pub async fn exchange(client: &HttpClient, server: &AccountServer, assertion: &Assertion) -> Reply {
     let form = [("grant_type", JWT_BEARER), ("assertion", assertion.as_str())];
-    post(client, token_request(server).form(form)).await
+    post(client, server, token_request(server).form(form)).await
 }
 
 /// Authorization Code Grant: the code that the consent page sent back.
@@ -85,7 +85,7 @@ pub async fn exchange_code(
     proof: ClientProof<'_>,
 ) -> Reply {
     let form = vec![("grant_type", "authorization_code"), ("code", code)];
-    post(client, prove(token_request(server), form, integration_key, proof)).await
+    post(client, server, prove(token_request(server), form, integration_key, proof)).await
 }
 
 /// Renews with a refresh token.
@@ -97,7 +97,7 @@ pub async fn refresh(
     proof: ClientProof<'_>,
 ) -> Reply {
     let form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
-    post(client, prove(token_request(server), form, integration_key, proof)).await
+    post(client, server, prove(token_request(server), form, integration_key, proof)).await
 }
 
 fn token_request(server: &AccountServer) -> Request {
@@ -131,8 +131,20 @@ fn prove<'a>(
     }
 }
 
-async fn post(client: &HttpClient, request: Request) -> Reply {
-    match client.send(request).await {
+async fn post(client: &HttpClient, server: &AccountServer, request: Request) -> Reply {
+    let sent = client.send(request).await;
+    if !sent.as_ref().is_err_and(|error| error.outcome() == http_client::Outcome::NotSent) {
+        server.asked().token();
+    }
+    let reply = reply(sent);
+    if matches!(reply.result, Err(Error::RateLimited { .. })) {
+        server.asked().limited();
+    }
+    reply
+}
+
+fn reply(sent: Result<http_client::Response, http_client::Error>) -> Reply {
+    match sent {
         Ok(answer) => {
             Reply { result: read(answer.status, &answer.headers, &answer.body), date: date(&answer.headers) }
         }

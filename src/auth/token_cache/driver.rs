@@ -86,6 +86,11 @@ impl Shared {
         if now >= due {
             (control.flight, control.last_started, control.forced) = (Some(now), Some(now), false);
             control.started += 1;
+            // A key or a consent that changed is proven at once, and an operator may ask: the vendor would have
+            // a token kept until shortly before its end.
+            if self.current.look(|token| token.is_some_and(|token| now < token.schedule.refresh_at)) {
+                self.around.asked.early();
+            }
             return Some(Step::Mint(self.current.begin()));
         }
         let until = if is_well { due.min(idle_at) } else { due };

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use self::slot::Slot;
 use super::{
     access_token::{self, AccessToken, Band},
+    asked::Asked,
     error::{Error, Kind},
     retry::{Jitter, backoff},
     token_source::TokenSource,
@@ -63,6 +64,8 @@ pub struct Surroundings {
     pub idle_after: Duration,
     /// For jitter.
     pub seed: u64,
+    /// Counts mints that no refresh asked for.
+    pub asked: Asked,
     /// Whether this is one of very many: its first refresh then comes at any time in the first half of life,
     /// so that senders that were first used together do not refresh together.
     pub is_crowded: bool,

@@ -90,6 +90,7 @@ impl Bench {
             closed: CancellationToken::new(),
             idle_after: Duration::from_secs(86_400),
             seed: 1,
+            asked: Asked::default(),
             is_crowded: false,
             on_idle: None,
         };

@@ -4,6 +4,7 @@
 //! by `FOR UPDATE SKIP LOCKED` and a lease. Almost every operation is one statement, and so one round
 //! trip and one commit; those that recovery would find out again commit without waiting for the disk.
 
+mod checks;
 mod inbox;
 mod outbox;
 mod pool;
@@ -25,7 +26,7 @@ use crate::{
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
         Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
-        Settings, Spent, Store, Version,
+        Settings, Spent, Store, Taking, Version,
         postgres::pool::{Pool, is_lost, with},
         rows::{
             self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
@@ -313,6 +314,29 @@ impl Store for PostgresStore {
             let sum = with!(&self.pool, db => signings::spend(db, account.as_str(), micros(window), calls))?;
             Ok(Spent { calls: sum })
         })
+    }
+
+    fn take_checks<'a>(
+        &'a self,
+        envelopes: &'a [EnvelopeId],
+        resource: &'a str,
+        taking: Taking,
+    ) -> Answer<'a, Vec<(EnvelopeId, Timestamp)>> {
+        Box::pin(async move { with!(&self.pool, db => checks::take(db, envelopes, resource, taking)) })
+    }
+
+    fn return_checks<'a>(
+        &'a self,
+        envelopes: &'a [EnvelopeId],
+        resource: &'a str,
+        taken_at: Timestamp,
+    ) -> Answer<'a, ()> {
+        let taken_at = micros(taken_at);
+        Box::pin(async move { with!(&self.pool, db => checks::give_back(db, envelopes, resource, taken_at)) })
+    }
+
+    fn count_change<'a>(&'a self, envelope: &'a EnvelopeId, now: Timestamp) -> Answer<'a, u64> {
+        Box::pin(async move { with!(&self.pool, db => checks::count_change(db, envelope, micros(now))) })
     }
 
     fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>> {

@@ -64,7 +64,22 @@ pub(super) async fn events(db: &mut PgConnection, retention: Retention) -> Resul
         deleted += count(db, sql, before).await?;
     }
     sqlx::query("DELETE FROM budgets WHERE window_at < $1").bind(before).execute(&mut *db).await?;
-    sqlx::query("DELETE FROM ledger WHERE hour < $1").bind(before).execute(db).await?;
+    sqlx::query("DELETE FROM ledger WHERE hour < $1").bind(before).execute(&mut *db).await?;
+    // Rows that somebody just takes again are not there to be deleted.
+    sqlx::query(
+        "DELETE FROM checks WHERE (envelope, resource) IN (\
+           SELECT envelope, resource FROM checks WHERE made_at < $1 FOR UPDATE SKIP LOCKED)",
+    )
+    .bind(micros(retention.checks_before))
+    .execute(&mut *db)
+    .await?;
+    sqlx::query(
+        "DELETE FROM changes WHERE envelope IN (\
+           SELECT envelope FROM changes WHERE last_at < $1 FOR UPDATE SKIP LOCKED)",
+    )
+    .bind(before)
+    .execute(db)
+    .await?;
     Ok(deleted)
 }
 

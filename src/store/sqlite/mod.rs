@@ -5,6 +5,7 @@
 //! that the writer only binds and steps. What an operation does is in [`signings`], [`outbox`],
 //! [`inbox`] and [`retention`]; this file only sends it where it belongs.
 
+mod checks;
 mod file;
 mod inbox;
 mod outbox;
@@ -37,7 +38,7 @@ use crate::{
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
         Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
-        Settings, Spent, Store, Version,
+        Settings, Spent, Store, Taking, Version,
         rows::{
             self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
             seal_endpoint, signed, timestamp,
@@ -454,6 +455,34 @@ impl Store for SqliteStore {
             let spend = move |db: &Connection| signings::spend(db, account.as_str(), micros(window), calls);
             Ok(Spent { calls: self.write(Durability::Flushed, spend).await? })
         })
+    }
+
+    fn take_checks<'a>(
+        &'a self,
+        envelopes: &'a [EnvelopeId],
+        resource: &'a str,
+        taking: Taking,
+    ) -> Answer<'a, Vec<(EnvelopeId, Timestamp)>> {
+        let (envelopes, resource) = (envelopes.to_vec(), resource.to_owned());
+        let take = move |db: &Connection| checks::take(db, &envelopes, &resource, taking);
+        Box::pin(self.write(Durability::Synced, take))
+    }
+
+    fn return_checks<'a>(
+        &'a self,
+        envelopes: &'a [EnvelopeId],
+        resource: &'a str,
+        taken_at: Timestamp,
+    ) -> Answer<'a, ()> {
+        let (envelopes, resource) = (envelopes.to_vec(), resource.to_owned());
+        let give_back = move |db: &Connection| checks::give_back(db, &envelopes, &resource, micros(taken_at));
+        Box::pin(self.write(Durability::Flushed, give_back))
+    }
+
+    fn count_change<'a>(&'a self, envelope: &'a EnvelopeId, now: Timestamp) -> Answer<'a, u64> {
+        let envelope = envelope.clone();
+        let count = move |db: &Connection| checks::count_change(db, &envelope, micros(now));
+        Box::pin(self.write(Durability::Flushed, count))
     }
 
     fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>> {

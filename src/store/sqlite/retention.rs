@@ -75,6 +75,9 @@ pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error
     )?;
     db.prepare_cached("DELETE FROM budgets WHERE window_at < ?1")?.execute([before])?;
     db.prepare_cached("DELETE FROM ledger WHERE hour < ?1")?.execute([before])?;
+    let checks = micros(retention.checks_before);
+    db.prepare_cached("DELETE FROM checks WHERE made_at < ?1")?.execute([checks])?;
+    db.prepare_cached("DELETE FROM changes WHERE last_at < ?1")?.execute([before])?;
     Ok(deleted)
 }
 

@@ -2,7 +2,7 @@
 
 mod model;
 mod outbox;
-mod retention;
+pub(crate) mod retention;
 pub(crate) mod samples;
 mod schema;
 mod sealing;

@@ -14,6 +14,7 @@ use crate::store::{Fixture, after, events, on_both, samples, signings::begin};
 /// Destroys nothing.
 pub(crate) const KEEP_ALL: Retention = Retention {
     keys_before: Timestamp::UNIX_EPOCH,
+    checks_before: Timestamp::UNIX_EPOCH,
     personal_before: Timestamp::UNIX_EPOCH,
     events_before: Timestamp::UNIX_EPOCH,
     signings_before: Timestamp::UNIX_EPOCH,
