@@ -29,7 +29,7 @@ pub(super) struct Account {
     flying: u64,
     /// The hour that the upstream refused a call for, and the second of uptime at which it did so first.
     gone: Option<(u64, u64)>,
-    /// Calls by the minute of uptime.
+    /// Calls by the minute of uptime, of all daemons as far as they are known.
     pace: VecDeque<(u64, u64)>,
 }
 
@@ -54,7 +54,7 @@ impl Account {
         self.peek(priority, now)?;
         self.hour.spend();
         self.flying += 1;
-        self.count(now);
+        self.count(1, now);
         Ok(Ticket {
             hour: self.hour.number(),
             silent_before: self.hour.silent_so_far(),
@@ -164,11 +164,18 @@ impl Account {
         Forecast { calls_per_hour, remaining, exhausted_at }
     }
 
-    fn count(&mut self, now: Now) {
+    /// The store knows `reported` more of our calls of this hour, and `total` of everybody: what other daemons
+    /// spend is part of the pace.
+    pub(super) fn shared(&mut self, reported: u64, total: u64, now: Now) {
+        let others = self.hour.shared(reported, total);
+        self.count(others, now);
+    }
+
+    fn count(&mut self, more: u64, now: Now) {
         let minute = now.uptime.as_secs() / 60;
         match self.pace.back_mut() {
-            Some((at, calls)) if *at == minute => *calls += 1,
-            _ => self.pace.push_back((minute, 1)),
+            Some((at, calls)) if *at == minute => *calls += more,
+            _ => self.pace.push_back((minute, more)),
         }
         while self.pace.pop_front_if(|(at, _)| *at + PACE_MINUTES <= minute).is_some() {}
     }

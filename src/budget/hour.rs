@@ -31,6 +31,8 @@ pub(super) struct Hour {
     reported: u64,
     /// Calls of other daemons, as the store knows them.
     others: u64,
+    /// Whether `others` is all that they spent in this hour: it was read, or the hour began while it was.
+    knows_others: bool,
     /// The most that an answer said was used.
     heard: u64,
     /// Calls whose answers said nothing, ever, and how many of them `heard` includes.
@@ -51,6 +53,7 @@ impl Hour {
             ours: 0,
             reported: 0,
             others: 0,
+            knows_others: false,
             heard: 0,
             silent: 0,
             silent_heard: 0,
@@ -67,7 +70,8 @@ impl Hour {
 
     fn begin_next(&mut self, now: Now) {
         let (refused_until, number, began) = (self.refused_until, self.number + 1, self.reset);
-        *self = Self { number, began, refused_until, ..Self::new(self.limit, now) };
+        let knows_others = self.knows_others;
+        *self = Self { number, began, knows_others, refused_until, ..Self::new(self.limit, now) };
     }
 
     /// What is used up, for sure or possibly. `flying` calls have no answer yet.
@@ -146,9 +150,12 @@ impl Hour {
         (Timestamp::from_second(hour).unwrap_or(Timestamp::MIN), self.ours - self.reported)
     }
 
-    /// The store knows `reported` more of ours, and `total` of everybody.
-    pub(super) fn shared(&mut self, reported: u64, total: u64) {
+    /// The store knows `reported` more of ours, and `total` of everybody. Answers what others have spent since
+    /// the last time; nothing the first time, when it may be of long ago.
+    pub(super) fn shared(&mut self, reported: u64, total: u64) -> u64 {
         self.reported = (self.reported + reported).min(self.ours);
-        self.others = total.saturating_sub(self.reported);
+        let others = total.saturating_sub(self.reported);
+        let before = std::mem::replace(&mut self.others, others);
+        if std::mem::replace(&mut self.knows_others, true) { others.saturating_sub(before) } else { 0 }
     }
 }

@@ -144,7 +144,7 @@ pub struct Remaining {
 /// Whether the hour's budget will last at the present pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forecast {
-    /// Calls an hour, extrapolated from the last minutes of this daemon.
+    /// Calls an hour, extrapolated from the last minutes of all daemons that share the budget.
     pub calls_per_hour: u64,
     /// Left in this hour.
     pub remaining: u64,

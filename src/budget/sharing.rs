@@ -33,10 +33,11 @@ impl Budget {
                 (account.hour.number(), account.hour.unreported(now))
             };
             let spent = store.spend(&id, hour, calls).await?;
-            let hour = &mut lock(&account).hour;
+            let (mut account, now) = (lock(&account), Now::read(&*self.clock));
+            account.roll(now);
             // What was spent in an hour that ended meanwhile says nothing about this one.
-            if hour.number() == number {
-                hour.shared(calls, spent.calls);
+            if account.hour.number() == number {
+                account.shared(calls, spent.calls, now);
             }
         }
         self.share_bursts(store).await

@@ -234,8 +234,10 @@ fn daemons_that_share_an_account_see_each_other() {
         hour.spend();
     }
     assert_eq!(hour.unreported(now), (Timestamp::from_second(START - 3_000).unwrap(), 10));
-    hour.shared(10, 70);
+    assert_eq!(hour.shared(10, 70), 0, "how long ago the others spent theirs is not known");
     assert_eq!((hour.left(0), hour.unreported(now).1), (30, 0));
+    assert_eq!(hour.shared(0, 75), 5);
+    assert_eq!(hour.shared(0, 70), 0);
     hour.spend();
     assert_eq!((hour.left(1), hour.unreported(now).1), (29, 1));
 }

@@ -19,6 +19,7 @@ use crate::{
 
 on_both!(
     b2_daemons_share_the_burst_and_the_hour,
+    b2_the_forecast_is_of_all_daemons,
     b3_one_check_is_one_for_all_daemons_and_outlives_a_process,
     b3_one_list_of_quiet_signings_is_one_for_all_daemons,
     checks_that_are_over_are_forgotten,
@@ -96,6 +97,36 @@ async fn b2_daemons_share_the_burst_and_the_hour(fixture: Fixture) {
     spend(&three, &clock, 1).unwrap();
     three.share(&*store).await.unwrap();
     assert_eq!(three.remaining(&account).hour, 199);
+}
+
+async fn b2_the_forecast_is_of_all_daemons(fixture: Fixture) {
+    let store = fixture.open().await;
+    let ((busy, clock), (idle, _)) = (budget(&fixture, 1_000, 1_000), budget(&fixture, 1_000, 1_000));
+    let account = AccountId::new("a");
+    spend(&busy, &clock, 100).unwrap();
+    spend(&idle, &clock, 1).unwrap();
+    for budget in [&busy, &idle, &busy] {
+        budget.share(&*store).await.unwrap();
+    }
+    // What was spent before it looked first may be of long ago.
+    assert_eq!(idle.forecast(&account).calls_per_hour, 12);
+    for _ in 0..4 {
+        fixture.clock.advance(Duration::from_secs(60));
+        spend(&busy, &clock, 50).unwrap();
+        busy.share(&*store).await.unwrap();
+        idle.share(&*store).await.unwrap();
+    }
+    let (of_busy, of_idle) = (busy.forecast(&account), idle.forecast(&account));
+    // Each has its own calls and those that it saw the other spend: 300 and one, and one and 200, in 5 minutes.
+    assert_eq!((of_busy.calls_per_hour, of_idle.calls_per_hour), (3_612, 2_412));
+    assert_eq!((of_busy.remaining, of_idle.remaining), (699, 699));
+    assert!(of_idle.exhausted_at.is_some(), "it has made one call itself, and says when the hour is gone");
+    // A new hour begins with what is spent in it, from its first call on.
+    fixture.clock.advance(Duration::from_secs(3_600));
+    spend(&busy, &clock, 120).unwrap();
+    busy.share(&*store).await.unwrap();
+    idle.share(&*store).await.unwrap();
+    assert_eq!(idle.forecast(&account).calls_per_hour, 1_440);
 }
 
 fn daemon(fixture: &Fixture, store: &SharedStore) -> Arc<Budget> {
