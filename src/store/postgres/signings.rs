@@ -258,7 +258,8 @@ pub(super) async fn list(
 }
 
 /// Leases what is due and nobody else is just claiming. The version moves on, so that whoever held it
-/// before cannot save any more.
+/// before cannot save any more. What is free is due, too (`free_at` is the later of due and lease), and asked for
+/// so that the index on `due_at` gives it in order, however much there is.
 pub(super) async fn claim(
     db: &mut PgConnection,
     now: i64,
@@ -266,7 +267,7 @@ pub(super) async fn claim(
     limit: u32,
 ) -> Result<Vec<SigningRow>> {
     let sql = concat!(
-        "WITH due AS (SELECT id FROM signings WHERE free_at <= $1 ORDER BY due_at, id LIMIT $3 \
+        "WITH due AS (SELECT id FROM signings WHERE due_at <= $1 AND free_at <= $1 ORDER BY due_at, id LIMIT $3 \
            FOR UPDATE SKIP LOCKED) \
          UPDATE signings SET leased_until = $2, free_at = greatest(due_at, $2), version = version + 1 \
          WHERE id = ANY (ARRAY (SELECT id FROM due)) AND ",

@@ -377,3 +377,49 @@ async fn it_is_all_there_after_a_restart(fixture: Fixture) {
     let read = fixture.open().await.signing(signing.id).await.unwrap().unwrap();
     assert_eq!((read.signing, read.version), (signing, version));
 }
+
+/// With 10,000 creates in line a claim reads what it takes, and passes over what is in hand.
+#[tokio::test]
+async fn a_claim_reads_what_it_takes_however_much_is_due() {
+    let Some(fixture) = Fixture::postgres() else { return };
+    let store = fixture.open().await;
+    let mut intent = samples::intent(1);
+    intent.work = Work::at(after(0));
+    begin(&store, intent).await;
+    fixture.sql(
+        "INSERT INTO signings (id, caller, request, reference, status, envelope, version, created_at, heard_at, \
+         due_at, free_at, attempts, state) \
+         SELECT decode(md5(n::text), 'hex'), caller, request, reference, status, envelope, version, created_at, \
+         heard_at, due_at + n, due_at + n, attempts, state FROM signings, generate_series(1, 10000) AS n",
+    );
+    fixture.sql("ANALYZE signings");
+    // Servers tell what they have read when a connection ends.
+    let read = || {
+        let sql = "SELECT (SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'signings_pkey'), \
+             (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'signings') \
+             + (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'signings')";
+        let numbers = fixture.sql(sql);
+        let (claims, rows) = numbers.split_once('|').unwrap();
+        (claims.parse::<i64>().unwrap(), rows.parse::<i64>().unwrap())
+    };
+    let before = read();
+    let mut last = None;
+    for _ in 0..20 {
+        let claimed = store.claim(after(60), after(150), 10).await.unwrap();
+        let due: Vec<_> = claimed.iter().map(|record| record.work.unwrap().due_at).collect();
+        assert_eq!(due.len(), 10);
+        assert!(due.is_sorted() && last < due.first().copied(), "who is due longest comes first");
+        last = due.last().copied();
+    }
+    store.close().await.unwrap();
+    let mut now = read();
+    for _ in 0..200 {
+        if now.0 >= before.0 + 20 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        now = read();
+    }
+    assert!(now.0 >= before.0 + 20, "the server tells nothing: {now:?}");
+    assert!(now.1 - before.1 < 10_000, "{} rows were read for 20 claims of 10", now.1 - before.1);
+}
