@@ -9,6 +9,7 @@ mod inbox;
 mod outbox;
 mod pool;
 mod retention;
+mod schema;
 mod signings;
 
 use std::time::Duration;

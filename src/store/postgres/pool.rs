@@ -13,6 +13,7 @@ use crate::{
     store::{
         Error, Settings, Synchronous,
         migrations::{self, LATEST},
+        postgres::schema,
         seal::SealKeys,
     },
 };
@@ -163,9 +164,7 @@ impl From<sqlx::Error> for Error {
             "28000" | "28P01" => Self::Unusable("Postgres refuses the user or password of store.url".into()),
             "3D000" => Self::Unusable("the database of store.url does not exist: create it".into()),
             "42501" => Self::Unusable("the user of store.url lacks rights: let it own its database".into()),
-            "42P07" => Self::Unusable(
-                "the database has tables of another program: give countersign one of its own".into(),
-            ),
+            "42P07" => schema::foreign(None),
             "53100" => Self::Unavailable("the disk of Postgres is full: make room".into()),
             "57014" | "55P03" => Self::Unavailable("Postgres took too long".into()),
             // 42 is a table or column that is not as we left it, XX is damage.
@@ -177,6 +176,7 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// Brings the schema up to date, and makes sure that it is ours. What fails leaves all as it was.
 async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
     // An index on millions of rows takes longer than any call may, and other daemons wait for it here.
@@ -185,16 +185,12 @@ async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
         .await?;
     // Daemons that start together change the schema once.
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
-    let begun: bool = sqlx::query("SELECT to_regclass('meta') IS NOT NULL")
-        .fetch_one(&mut *transaction)
-        .await?
-        .try_get(0)?;
-    let at = if begun { schema_number(&mut transaction).await? } else { 0 };
+    let at = schema::number(&mut transaction).await?;
     if at > LATEST {
         return Err(migrations::too_new(at));
     }
     for (number, step) in migrations::missing(&migrations::POSTGRES, at) {
-        sqlx::raw_sql(step).execute(&mut *transaction).await?;
+        sqlx::raw_sql(step).execute(&mut *transaction).await.map_err(schema::not_ours)?;
         sqlx::query(
             "INSERT INTO meta (name, value) VALUES ('schema', $1) \
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -203,20 +199,9 @@ async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
         .execute(&mut *transaction)
         .await?;
     }
+    schema::check(&mut transaction).await?;
     transaction.commit().await?;
     Ok(())
-}
-
-async fn schema_number(connection: &mut PgConnection) -> Result<i64, Error> {
-    let row = sqlx::query("SELECT value FROM meta WHERE name = 'schema'").fetch_optional(connection).await?;
-    let value: Option<Vec<u8>> = row.map(|row| row.try_get(0)).transpose()?;
-    value.and_then(|value| String::from_utf8(value).ok()).and_then(|value| value.parse().ok()).ok_or_else(
-        || {
-            Error::Unusable(
-                "the database has tables of another program: give countersign one of its own".into(),
-            )
-        },
-    )
 }
 
 /// Finds a lost seal key now, and not when it is needed; remembers a new one.

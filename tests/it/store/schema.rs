@@ -149,6 +149,76 @@ async fn a_foreign_file_is_refused_and_left_as_it_is() {
     assert_eq!(fs::read(fixture.path()).unwrap(), before);
 }
 
+/// All that a Postgres holds: relations with their columns, and how many rows each table has.
+fn contents(fixture: &Fixture) -> String {
+    let columns = fixture.sql(
+        "SELECT c.oid, n.nspname, c.relname, a.attname, a.atttypid, a.attisdropped FROM pg_class c \
+         JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attribute a ON a.attrelid = c.oid \
+         WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 1, a.attnum",
+    );
+    let rows = fixture.sql(
+        "SELECT relname, (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n, \
+         md5(string_agg(t::text, chr(10))) AS m FROM %s AS t', oid::regclass), true, true, '')))[1] \
+         FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1",
+    );
+    format!("{columns}\n{rows}")
+}
+
+#[tokio::test]
+async fn a_postgres_of_another_program_is_refused_with_the_fix_and_left_as_it_is() {
+    for theirs in [
+        "CREATE TABLE orders (id int); INSERT INTO orders VALUES (1)",
+        "CREATE VIEW report AS SELECT 1 AS one",
+        // Our names, and nothing else of ours.
+        "CREATE TABLE meta (key text, val text)",
+        "CREATE TABLE meta (name text, value bytea)",
+        "CREATE TABLE meta (name text, value text); INSERT INTO meta VALUES ('schema', '3')",
+        "CREATE TABLE meta (name text PRIMARY KEY, value bytea); INSERT INTO meta VALUES ('schema', '1')",
+        "CREATE TABLE meta (name text PRIMARY KEY, value bytea); INSERT INTO meta VALUES ('schema', '6'); \
+         CREATE TABLE signings (id int, owner text)",
+        "CREATE TABLE signings (id int); INSERT INTO signings VALUES (1)",
+    ] {
+        let Some(fixture) = Fixture::postgres() else { return };
+        fixture.sql(theirs);
+        let before = contents(&fixture);
+        let line = refused(&fixture).await;
+        assert!(line.contains("another program") && line.contains("store.url"), "{theirs}: {line}");
+        assert_eq!(contents(&fixture), before, "{theirs}");
+    }
+}
+
+#[tokio::test]
+async fn a_postgres_that_others_use_in_schemas_of_their_own_is_taken() {
+    let Some(fixture) = Fixture::postgres() else { return };
+    fixture.sql("CREATE SCHEMA theirs; CREATE TABLE theirs.orders (id int)");
+    fixture.open().await.close().await.unwrap();
+    // What somebody adds beside our tables later is no reason not to start.
+    fixture.sql("CREATE TABLE notes (id int)");
+    fixture.open().await.close().await.unwrap();
+}
+
+/// Every column that there is, taken away: none is missed only when it is needed.
+#[tokio::test]
+async fn a_column_that_is_gone_is_found_at_the_start() {
+    let Some(fixture) = Fixture::postgres() else { return };
+    fixture.open().await.close().await.unwrap();
+    let columns = fixture.sql(
+        "SELECT table_name || '.' || column_name FROM information_schema.columns \
+         WHERE table_schema = 'public' ORDER BY 1",
+    );
+    assert!(columns.lines().count() > 60, "{columns}");
+    for (table, column) in columns.lines().map(|line| line.split_once('.').unwrap()) {
+        fixture.sql(&format!("ALTER TABLE {table} RENAME COLUMN {column} TO gone"));
+        let before = contents(&fixture);
+        let line = refused(&fixture).await;
+        let names = table == "meta" || line.contains(&format!("{table}.{column}"));
+        assert!(names && line.contains("store.url"), "{table}.{column}: {line}");
+        assert_eq!(contents(&fixture), before, "{table}.{column}");
+        fixture.sql(&format!("ALTER TABLE {table} RENAME COLUMN gone TO {column}"));
+    }
+    fixture.open().await.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused() {
     let fixture = Fixture::sqlite();
