@@ -103,6 +103,7 @@
 //! | reply to a create lost | `202 uncertain`, then the one envelope | `signings_uncertain` | looked up, never posted twice | `e2_a_lost_reply_is_looked_up_and_not_posted_again` |
 //! | the disk of the store is full or read-only | `503 store_unavailable`, nothing sent | not ready: `store`, why, next try | looked at every 2 s; the same key then makes the one envelope | `a_disk_that_is_full_refuses_creates_and_takes_them_once_there_is_room` |
 //! | Postgres stops, fails over or turns read-only | the same, after 10 s | the same | new connections at once | `a_postgres_that_is_stopped_and_started_under_creates_makes_one_envelope_a_key`, `a_postgres_that_turns_read_only_is_said_to_be_and_used_again` |
+//! | this machine's clock is more than 10 s from Postgres's | as ever, from the other daemons | not ready: `store`, how far, NTP; `store_clock_offset_seconds` | the clock is mended | `e5_a_clock_that_is_not_the_databases_makes_a_daemon_unready_until_it_is_mended` |
 //! | the database is lost, foreign, damaged, newer, or sealed with another key | no start | one line with the fix; the file as it was | a person | `a_store_that_cannot_be_used_stops_the_start_with_one_line_and_is_left_as_it_is` |
 //! | the account's calls are used up | `429 provider_rate_limited` with a true `Retry-After` | calls left on `/admin/` | the top of the hour | `b2_a_limit_is_told_with_a_time_and_leaves_the_key_free` |
 

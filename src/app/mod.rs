@@ -18,6 +18,7 @@ mod retention;
 mod sender_events;
 mod senders;
 mod store;
+mod store_clock;
 mod traces;
 mod visitors;
 mod witness;

@@ -3,14 +3,20 @@
 //! Whether it works is asked all the time, because nobody else notices that it has healed: while it fails,
 //! callers are sent elsewhere, and so nothing is written.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    app::Parts,
+    app::{Parts, store_clock::Apart},
     clock::SharedClock,
     config::{Config, ConfigError, StoreUrl, Synchronous},
     domain::Private,
@@ -50,11 +56,12 @@ pub(super) async fn open(config: &Config, clock: &SharedClock) -> anyhow::Result
 
 /// Keeps health up to date with the store.
 pub(super) fn watch(parts: &Parts) {
-    parts.repeat("store health", ASK_EVERY, ask);
+    let is_clock_wrong = Arc::new(AtomicBool::new(false));
+    parts.repeat("store health", ASK_EVERY, move |parts| ask(parts, Arc::clone(&is_clock_wrong)));
 }
 
 /// Asks once, for as long as that takes.
-async fn ask(parts: Parts) {
+async fn ask(parts: Parts, is_clock_wrong: Arc<AtomicBool>) {
     let check = parts.store.check();
     tokio::pin!(check);
     let outcome = tokio::select! {
@@ -67,7 +74,10 @@ async fn ask(parts: Parts) {
         }
     };
     let reason = match outcome {
-        Ok(()) => Reason::new(PART, PartStatus::Ready, "takes writes"),
+        Ok(()) => match clock_trouble(&parts, &is_clock_wrong).await {
+            Some(detail) => Reason::new(PART, PartStatus::NotReady, detail),
+            None => Reason::new(PART, PartStatus::Ready, "takes writes"),
+        },
         Err(error) => {
             let after = SignedDuration::try_from(ASK_EVERY).unwrap_or_default();
             let next_try = parts.clock.now().saturating_add(after).ok();
@@ -75,4 +85,20 @@ async fn ask(parts: Parts) {
         }
     };
     parts.health.set(reason);
+}
+
+/// What is wrong with this machine's clock, if it is far from the database's. Says so once in the log, and once when
+/// that is over.
+async fn clock_trouble(parts: &Parts, was_wrong: &AtomicBool) -> Option<String> {
+    let apart = Apart::measure(&*parts.store, &*parts.clock).await?;
+    parts.metrics.store_clock_offset(apart.behind.as_secs_f64());
+    let before = was_wrong.load(Ordering::Relaxed);
+    let is_wrong = apart.is_too_far(before);
+    was_wrong.store(is_wrong, Ordering::Relaxed);
+    if is_wrong && !before {
+        tracing::error!("not ready: {}", apart.detail());
+    } else if before && !is_wrong {
+        tracing::info!("this machine's clock agrees with the database's again");
+    }
+    is_wrong.then(|| apart.detail())
 }

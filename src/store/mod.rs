@@ -615,6 +615,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Whether the database answers, and can be written.
     fn check(&self) -> Answer<'_, ()>;
 
+    /// What the database's own clock says. Daemons on one store compare each its own clock with the leases of
+    /// the others; a store that has one daemon has no other clock.
+    fn clock(&self) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Leaves a note of this daemon for the others on the store, and answers theirs as far as they are
     /// younger than `life`. A store that has one daemon has nobody to tell.
     fn note(&self, daemon: uuid::Uuid, note: Vec<u8>, life: Duration) -> Answer<'_, Vec<Vec<u8>>> {

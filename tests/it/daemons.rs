@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
+use countersign::clock::{Clock as _, SystemClock};
 use http::{Method, StatusCode};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -248,4 +250,49 @@ async fn a_full_queue_is_refused_with_a_time_and_hides_no_key() {
     let made = daemon.create("order-3", &order()).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     assert_eq!(daemon.envelopes().await, 4);
+}
+
+/// Leases are dates, so a daemon whose clock is not the database's says so, and what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn e5_a_clock_that_is_not_the_databases_makes_a_daemon_unready_until_it_is_mended() {
+    let Some(url) = postgres::database() else { return };
+    let daemon = TestDaemon::builder().store(&url).start().await;
+    let part = async || {
+        let report = daemon.ops("/readyz").await;
+        let reasons = report.body["reasons"].as_array().unwrap().clone();
+        let store = reasons.into_iter().find(|reason| reason["part"] == "store");
+        store.map(|reason| (reason["status"].clone(), reason["detail"].as_str().unwrap().to_owned()))
+    };
+    // The test's clock shows another date than the server's.
+    daemon.until("the date is seen to be wrong", async || part().await.is_some()).await;
+    // At the next look ours is so far ahead of the server's, which is on this machine.
+    let look_with = |ahead_ms: i64| {
+        let wanted = SystemClock.now() + SignedDuration::from_millis(ahead_ms - 2_000);
+        daemon.clock.step(wanted.duration_since(daemon.clock.now()));
+        daemon.clock.advance(Duration::from_secs(2));
+    };
+    let becomes = async |ahead_ms: i64, expected: Option<&str>| {
+        daemon
+            .until(&format!("{ahead_ms} ms ahead: {expected:?}"), async || {
+                look_with(ahead_ms);
+                let part = part().await;
+                match expected {
+                    None => part.is_none(),
+                    Some(words) => part.is_some_and(|(status, detail)| {
+                        status == "not_ready" && detail.contains(words) && detail.contains("NTP")
+                    }),
+                }
+            })
+            .await;
+    };
+    becomes(0, None).await;
+    becomes(15_000, Some("ahead of the database's")).await;
+    assert_eq!(daemon.ops("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    becomes(5_000, None).await;
+    becomes(-15_000, Some("behind the database's")).await;
+    let metrics = daemon.ops("/metrics").await.text;
+    let line = metrics.lines().find(|line| line.starts_with("countersign_store_clock_offset_seconds "));
+    let offset: f64 = line.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((14.0..16.5).contains(&offset), "{offset}");
+    becomes(0, None).await;
 }

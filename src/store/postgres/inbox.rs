@@ -156,6 +156,12 @@ pub(super) async fn checked(db: &mut PgConnection, now: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// The database's own clock, in microseconds: now, and not when the transaction began.
+pub(super) async fn clock(db: &mut PgConnection) -> Result<i64> {
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    sqlx::query(sql).fetch_one(db).await?.try_get(0)
+}
+
 /// Writes down that someone is there to be told of events.
 pub(super) async fn pulse(db: &mut PgConnection, now: i64) -> Result<()> {
     let sql = concat!(

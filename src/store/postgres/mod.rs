@@ -387,6 +387,13 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => inbox::checked(db, &now)) })
     }
 
+    fn clock(&self) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(async move {
+            let micros = with!(&self.pool, db => inbox::clock(db))?;
+            rows::timestamp(micros).map(Some)
+        })
+    }
+
     fn note(&self, daemon: uuid::Uuid, note: Vec<u8>, life: Duration) -> Answer<'_, Vec<Vec<u8>>> {
         let now = self.clock.now();
         let oldest = micros(now.saturating_sub(life).unwrap_or(now));

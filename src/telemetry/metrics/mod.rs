@@ -111,6 +111,8 @@ metrics! {
         clock_offset_error_seconds: Gauge,
         /// How far this machine's clock is behind the upstream's (negative: ahead).
         clock_offset_seconds: Gauge,
+        /// How far this machine's clock is behind the database's (negative: ahead); 0 on a store without a clock.
+        store_clock_offset_seconds: Gauge,
         /// Connect deliveries received, by what became of them.
         connect_deliveries_total: IntCounterVec<"result">,
         /// Whether the sender's consent is granted, as far as we know.
@@ -202,6 +204,11 @@ impl Metrics {
     pub fn clock_offset(&self, seconds: f64, error_bound_seconds: f64) {
         self.clock_offset_seconds.set(seconds);
         self.clock_offset_error_seconds.set(error_bound_seconds);
+    }
+
+    /// How far this machine's clock is behind the database's.
+    pub fn store_clock_offset(&self, seconds: f64) {
+        self.store_clock_offset_seconds.set(seconds);
     }
 
     /// Whether keys can be used, and how often their process was started again since the last call.

@@ -44,6 +44,7 @@ fn exercise_outcomes(metrics: &Metrics) {
         metrics.budget_runway(account, f64::INFINITY);
     }
     metrics.clock_offset(-1.5, 0.5);
+    metrics.store_clock_offset(0.25);
     metrics.signer(true, 1);
     for status in SigningStatus::ALL {
         metrics.signing_reached(*status);
