@@ -12,7 +12,7 @@ use crate::{
         Public,
         answer::see_other,
         clicks::{Clicked, Clicks},
-        pages::{Details, Invitation, Page},
+        pages::{Details, Invitation, Page, Preparing},
         request, situation,
     },
     signing::{Error, LinkState, OpenedLink, ReturnTarget},
@@ -70,7 +70,7 @@ pub(super) async fn click(
     parts.given.metrics.link_opened(kind);
     if !is_ours {
         // A person whose ticket came too late still gets on: with the button.
-        let page = match situation::of_link(&opened.signing, &opened.signer, parts.given.clock.now()) {
+        let page = match public.page_of_live(&opened) {
             Page::Ready(invitation) => Page::Ready(Invitation { refused: true, ..invitation }),
             other => other,
         };
@@ -132,14 +132,13 @@ impl Public {
     fn show_link(&self, opened: &OpenedLink, headers: &HeaderMap, other: Option<Shown>) -> Response {
         let Shown { status, page, refresh_to } = other.unwrap_or_else(|| {
             let page = match opened.state {
-                LinkState::Live => {
-                    situation::of_link(&opened.signing, &opened.signer, self.parts.given.clock.now())
-                }
+                LinkState::Live => self.page_of_live(opened),
                 over => situation::of_link_over(over),
             };
             Shown::of(page.status(), page)
         });
-        let name = matches!(page, Page::Ready(_)).then(Clicks::name);
+        let has_button = matches!(page, Page::Creating(Preparing::Behind) | Page::Ready(_));
+        let name = has_button.then(Clicks::name);
         let details = Details {
             click: name.as_deref(),
             refresh_to: refresh_to.as_deref(),
@@ -185,6 +184,12 @@ impl Public {
         self.show_link(&opened, headers, Some(shown))
     }
 
+    /// The page of a link that leads on, as the signing stood when it was opened.
+    fn page_of_live(&self, opened: &OpenedLink) -> Page {
+        let page = situation::of_link(&opened.signing, &opened.signer, self.parts.given.clock.now());
+        situation::in_line(page, opened.queued)
+    }
+
     /// The situation as it is after all: somebody was faster.
     async fn page_now(&self, opened: &OpenedLink) -> Page {
         self.page_of(opened.target()).await.unwrap_or(Page::Trouble)
@@ -195,8 +200,9 @@ impl Public {
         let signings = &self.parts.given.signings;
         Ok(match signings.link_state(target.link).await? {
             LinkState::Live => {
-                let (signing, signer) = signings.look_back(target).await?;
-                situation::of_link(&signing, &signer, self.parts.given.clock.now())
+                let (signing, signer, queued) = signings.look_at(target).await?;
+                let page = situation::of_link(&signing, &signer, self.parts.given.clock.now());
+                situation::in_line(page, queued)
             }
             over => situation::of_link_over(over),
         })

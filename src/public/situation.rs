@@ -4,21 +4,30 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{Claim, Mode, Signer, SignerStatus, Signing, SigningStatus},
-    public::pages::{Details, Invitation, Page, Pause},
-    signing::LinkState,
+    public::pages::{Details, Invitation, Page, Pause, Preparing},
+    signing::{LinkState, Queued},
 };
 
 /// The page for a signer who opens a link.
 pub(super) fn of_link(signing: &Signing, signer: &Signer, now: Timestamp) -> Page {
     match signing.status {
         SigningStatus::Completed => Page::Completed,
-        SigningStatus::Creating | SigningStatus::Uncertain => Page::Creating,
+        SigningStatus::Creating | SigningStatus::Uncertain => Page::Creating(Preparing::Now),
         SigningStatus::Declined if signer.status == SignerStatus::Declined => Page::Declined,
         SigningStatus::Declined => Page::DeclinedByOther,
         SigningStatus::Expired => Page::Expired,
         SigningStatus::Failed => Page::Failed,
         SigningStatus::Voided => Page::Voided,
         SigningStatus::Open => of_signer(signing, signer, now),
+    }
+}
+
+/// The same page with the place in line of a create that is under way: a person who stands before it can say so.
+pub(super) fn in_line(page: Page, queued: Option<Queued>) -> Page {
+    match (page, queued) {
+        (Page::Creating(_), Some(Queued::Behind)) => Page::Creating(Preparing::Behind),
+        (Page::Creating(_), Some(Queued::First)) => Page::Creating(Preparing::First),
+        (page, _) => page,
     }
 }
 
@@ -154,8 +163,17 @@ mod tests {
         }
         assert_eq!(page(SigningStatus::Declined, SignerStatus::Ready), Page::DeclinedByOther);
         assert_eq!(page(SigningStatus::Open, SignerStatus::Waiting), Page::Waiting);
-        assert_eq!(page(SigningStatus::Uncertain, SignerStatus::Waiting), Page::Creating);
+        assert_eq!(page(SigningStatus::Uncertain, SignerStatus::Waiting), Page::Creating(Preparing::Now));
         assert_eq!(page(SigningStatus::Open, SignerStatus::AuthFailed), Page::AuthFailed);
+    }
+
+    #[test]
+    fn a_person_can_say_that_they_wait_only_while_that_changes_something() {
+        let creating = || page(SigningStatus::Creating, SignerStatus::Waiting);
+        assert_eq!(in_line(creating(), None), Page::Creating(Preparing::Now));
+        assert_eq!(in_line(creating(), Some(Queued::Behind)), Page::Creating(Preparing::Behind));
+        assert_eq!(in_line(creating(), Some(Queued::First)), Page::Creating(Preparing::First));
+        assert_eq!(in_line(Page::Completed, Some(Queued::Behind)), Page::Completed);
     }
 
     #[test]

@@ -5,7 +5,10 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{CallerName, LinkId, Private, Signer, Signing},
-    signing::{Error, ReturnTarget, Signings, digest},
+    signing::{
+        Error, ReturnTarget, Signings, digest,
+        views::{Queued, queued},
+    },
     store::Link,
 };
 
@@ -23,6 +26,8 @@ pub struct OpenedLink {
     pub signing: Signing,
     /// The signer.
     pub signer: Signer,
+    /// The place in line of its create, while that waits.
+    pub queued: Option<Queued>,
 }
 
 impl OpenedLink {
@@ -72,7 +77,8 @@ impl Signings {
         let state = LinkState::of(&link, self.parts.clock.now());
         let Some(record) = self.parts.store.signing(link.signing).await? else { return Ok(None) };
         let Some(signer) = record.signing.signer(link.signer).cloned() else { return Ok(None) };
-        Ok(Some(OpenedLink { id: link.id, state, signing: record.signing, signer }))
+        let queued = queued(&record);
+        Ok(Some(OpenedLink { id: link.id, state, signing: record.signing, signer, queued }))
     }
 
     /// Whether the link that a view hung on still leads on: who revokes a link closes what it opened. What
@@ -96,9 +102,17 @@ impl Signings {
 
     /// The signing and signer that a nonce names, as the facts have them.
     pub async fn look_back(&self, target: ReturnTarget) -> Result<(Signing, Signer), Error> {
-        let signing = self.record(target.signing).await?.signing;
-        let signer = signing.signer(target.signer).cloned().ok_or(Error::NotFound)?;
+        let (signing, signer, _) = self.look_at(target).await?;
         Ok((signing, signer))
+    }
+
+    /// The same, with the place in line of a create that waits.
+    pub async fn look_at(&self, target: ReturnTarget) -> Result<(Signing, Signer, Option<Queued>), Error> {
+        let record = self.record(target.signing).await?;
+        let queued = queued(&record);
+        let signing = record.signing;
+        let signer = signing.signer(target.signer).cloned().ok_or(Error::NotFound)?;
+        Ok((signing, signer, queued))
     }
 }
 

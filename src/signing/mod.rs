@@ -72,7 +72,7 @@ pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
 pub use result::ResultKey;
 pub use tickets::{TICKET_LIFE, Tickets};
-pub use views::Opener;
+pub use views::{Opener, Queued};
 
 /// How often a change is computed anew because somebody else was faster.
 const MAX_CONFLICTS: usize = 16;

@@ -43,6 +43,25 @@ pub(super) fn front(signing: &Signing) -> Timestamp {
     earlier(signing.created_at, FRONT)
 }
 
+/// The place in line of a create that waits, and that nobody is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queued {
+    /// In the order of creation.
+    Behind,
+    /// Before those, because a person stands before it and has said so.
+    First,
+}
+
+/// Whether a create waits in line: only such a one can be put before others.
+pub(super) fn queued(record: &Record) -> Option<Queued> {
+    let work = record.work.filter(|work| work.leased_until.is_none())?;
+    let signing = &record.signing;
+    if signing.status != SigningStatus::Creating || signing.posted_at.is_some() {
+        return None;
+    }
+    Some(if work.due_at == front(signing) { Queued::First } else { Queued::Behind })
+}
+
 /// Who wants a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opener {
@@ -113,13 +132,9 @@ impl Signings {
     /// A person stands before a create that waits for the upstream: it goes before those whom nobody has
     /// asked for yet, the oldest first. Failing to say so costs a place in the queue and nothing else.
     async fn hurry(&self, record: &Record) {
-        let Some(work) = record.work.filter(|work| work.leased_until.is_none()) else { return };
-        let signing = &record.signing;
-        let front = front(signing);
-        if signing.status != SigningStatus::Creating || signing.posted_at.is_some() || work.due_at == front {
-            return;
-        }
-        let (mut signing, work) = (signing.clone(), Work { due_at: front, ..work });
+        let (Some(work), Some(Queued::Behind)) = (record.work, queued(record)) else { return };
+        let mut signing = record.signing.clone();
+        let work = Work { due_at: front(&signing), ..work };
         let saved =
             self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Flushed).await;
         match saved {

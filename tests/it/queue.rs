@@ -22,11 +22,14 @@ use countersign::{
     signing::{Created, ReturnTarget, Signings},
     store::{self, SharedStore},
 };
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
 
 use crate::{
+    harness::TestDaemon,
     simulation::envelope::{ask_for, daemon, order, prepare},
     store::{Fixture, key},
+    visitors::{link_of, unopened},
 };
 
 /// The way to an upstream that can be away, and what was created there, in order.
@@ -49,6 +52,65 @@ impl Carrier for Wire {
         }
         Box::pin(ready(Ok(self.emulator.vendor(request))))
     }
+}
+
+/// A person who stands before a create that waits says so with the button of the page, in their language. Looking
+/// says nothing: scanners look, too (rule L1).
+#[tokio::test]
+async fn l1_a_person_who_waits_says_so_with_a_button_and_looking_changes_nothing() {
+    let daemon = TestDaemon::builder().public().start().await;
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/envelopes"})).await;
+    let mut made = Vec::new();
+    for number in 0..8 {
+        let body = unopened();
+        let one = daemon.create_with(&format!("order-{number}"), &body, &[("prefer", "respond-async")]).await;
+        assert_eq!(one.status, StatusCode::ACCEPTED, "{}", one.text);
+        made.push(one);
+    }
+    let (link, id) = (link_of(&made[7], 0), made[7].id().parse::<SigningId>().unwrap());
+    let look = async |language: &'static str| {
+        daemon.call(Method::GET, &link, None, &[("accept-language", language)], Vec::new()).await
+    };
+    // The first that failed have opened the breaker; the last one was never sent.
+    daemon.until("the button", async || look("en").await.text.contains("I am waiting")).await;
+    let record = async || daemon.parts().store.signing(id).await.unwrap().unwrap();
+    let before = record().await;
+    for (language, button) in
+        [("de", "Ich warte hier"), ("fr", "J’attends ici"), ("es", "Estoy esperando"), ("en", "I am waiting")]
+    {
+        let page = look(language).await;
+        assert_eq!(page.status, StatusCode::ACCEPTED, "{}", page.text);
+        assert!(page.text.contains("<form method=\"post\">"), "{}", page.text);
+        assert!(
+            page.text.contains(&format!("<button class=\"button\" type=\"submit\"><span>{button}</span>"))
+        );
+        // Nobody who has the page read to them gets to a button in three seconds.
+        assert!(page.text.contains("http-equiv=\"refresh\" content=\"20\""), "{}", page.text);
+    }
+    let head = daemon.call(Method::HEAD, &link, None, &[], Vec::new()).await;
+    assert_eq!(head.status, StatusCode::ACCEPTED);
+    let after = record().await;
+    assert_eq!((after.version, after.work), (before.version, before.work), "a look changes nothing");
+
+    let elsewhere = [("sec-fetch-site", "cross-site")];
+    let refused = daemon.call(Method::POST, &link, None, &elsewhere, Vec::new()).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "another site says nothing for a person");
+    assert_eq!(record().await.work, before.work);
+    let said = daemon.click(&link).await;
+    assert_eq!(said.status, StatusCode::ACCEPTED, "{}", said.text);
+    assert!(said.text.contains("front of the line") && !said.text.contains("<form"), "{}", said.text);
+    let due_at = record().await.work.unwrap().due_at;
+    for other in &made[..7] {
+        let other = daemon.parts().store.signing(other.id().parse().unwrap()).await.unwrap().unwrap();
+        assert!(due_at < other.work.unwrap().due_at, "before those that nobody stands before");
+    }
+    // Whoever looks again is told so, and is not asked again.
+    let again = look("de").await;
+    assert!(again.text.contains("vorn in der Reihe") && !again.text.contains("<form"), "{}", again.text);
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    let is_ready = async || look("en").await.status == StatusCode::OK;
+    daemon.run_clock("the documents", is_ready).await;
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
 }
 
 struct Line {

@@ -16,7 +16,7 @@ use crate::{
 use page::{Action, Content, Tone};
 use texts::Texts;
 
-pub use page::{Account, ConnectPage, ConsentPage, Invitation, Page, Pause};
+pub use page::{Account, ConnectPage, ConsentPage, Invitation, Page, Pause, Preparing};
 
 /// What a page shows besides its situation. All of it may come from outside.
 #[derive(Debug, Clone, Copy, Default)]

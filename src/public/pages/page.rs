@@ -19,7 +19,7 @@ pub enum Page {
     /// What became of an administrator's consent.
     Consent(ConsentPage),
     /// The envelope does not exist yet.
-    Creating,
+    Creating(Preparing),
     /// The signer declined.
     Declined,
     /// Another signer declined.
@@ -69,6 +69,17 @@ pub enum Page {
     Voided,
     /// Others sign first.
     Waiting,
+}
+
+/// How far an envelope is that does not exist yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preparing {
+    /// It waits for its turn; here is the button with which a person says that they wait for it.
+    Behind,
+    /// It waits for its turn before others, because a person has said so.
+    First,
+    /// It is being made, or looked for.
+    Now,
 }
 
 /// What the page with the button says besides.
@@ -187,7 +198,7 @@ pub(super) enum Tone {
 pub(super) enum Action {
     /// Load the page again.
     Again(&'static str),
-    /// Press the button that mints a view.
+    /// Press the button: it mints a view, or says that somebody waits for one.
     Mint(&'static str),
     /// Nothing.
     None,
@@ -208,7 +219,7 @@ impl Page {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(status) => *status,
-            Self::Creating => StatusCode::ACCEPTED,
+            Self::Creating(_) => StatusCode::ACCEPTED,
             Self::Declined
             | Self::DeclinedByOther
             | Self::Expired
@@ -237,6 +248,10 @@ impl Page {
     /// The status when the page is the answer to a click that led nowhere: a page that would be fine to
     /// look at is a conflict then.
     pub fn status_of_click(&self) -> StatusCode {
+        if *self == Self::Creating(Preparing::First) {
+            // The click did what its button says.
+            return StatusCode::ACCEPTED;
+        }
         match self.status() {
             StatusCode::OK | StatusCode::ACCEPTED => StatusCode::CONFLICT,
             other => other,
@@ -246,7 +261,9 @@ impl Page {
     /// After how many seconds the page loads itself again, or a program may try again.
     pub const fn refresh_s(&self) -> Option<u32> {
         match self {
-            Self::Creating | Self::InLine => Some(3),
+            // Whoever uses a keyboard or has the page read to them must get to the button first.
+            Self::Creating(Preparing::Behind) => Some(20),
+            Self::Creating(_) | Self::InLine => Some(3),
             Self::Pending { long: false } => Some(2),
             Self::Unavailable => Some(10),
             Self::Waiting => Some(60),
@@ -262,7 +279,7 @@ impl Page {
             Self::Completed => (Tone::Good, Icon::Check, t.completed_title, t.completed_body),
             Self::Connect(page) => return page.content(t),
             Self::Consent(page) => return page.content(t),
-            Self::Creating => (Tone::Wait, Icon::Turning, t.creating_title, t.creating_body),
+            Self::Creating(preparing) => preparing.content(t),
             Self::Declined => (Tone::Plain, Icon::Cross, t.declined_title, t.declined_body),
             Self::DeclinedByOther => {
                 (Tone::Plain, Icon::Cross, t.declined_other_title, t.declined_other_body)
@@ -299,11 +316,22 @@ impl Page {
 
     const fn action(&self, t: &'static Texts) -> Action {
         match self {
+            Self::Creating(Preparing::Behind) => Action::Mint(t.creating_button),
             Self::Elsewhere { .. } | Self::Renamed { .. } => Action::Again(t.elsewhere_retry),
             Self::Ready(Invitation { again: false, .. }) => Action::Mint(t.ready_button),
             Self::Ready(_) | Self::Resume(_) => Action::Mint(t.continue_button),
             Self::Unavailable => Action::Again(t.unavailable_button),
             _ => Action::None,
+        }
+    }
+}
+
+impl Preparing {
+    const fn content(self, t: &'static Texts) -> (Tone, Icon, &'static str, &'static str) {
+        match self {
+            Self::Behind => (Tone::Wait, Icon::Clock, t.creating_title, t.creating_behind_body),
+            Self::First => (Tone::Wait, Icon::Turning, t.creating_first_title, t.creating_first_body),
+            Self::Now => (Tone::Wait, Icon::Turning, t.creating_title, t.creating_body),
         }
     }
 }

@@ -9,7 +9,9 @@ fn every_page() -> Vec<Page> {
         Page::AuthFailed,
         Page::BadRequest(StatusCode::PAYLOAD_TOO_LARGE),
         Page::Completed,
-        Page::Creating,
+        Page::Creating(Preparing::Behind),
+        Page::Creating(Preparing::First),
+        Page::Creating(Preparing::Now),
         Page::Declined,
         Page::DeclinedByOther,
         Page::Elsewhere { minutes: 4 },
@@ -131,12 +133,13 @@ fn every_situation_has_a_title_of_its_own() {
 }
 
 #[test]
-fn only_the_pages_for_signing_have_a_form_and_it_names_no_address() {
+fn only_pages_on_which_something_is_to_be_done_have_a_form_and_it_names_no_address() {
     for page in every_page() {
         let html = shown(&page, Language::En);
         let mints = matches!(
             page,
-            Page::Ready(_)
+            Page::Creating(Preparing::Behind)
+                | Page::Ready(_)
                 | Page::Resume(_)
                 | Page::Connect(ConnectPage::Invitation { .. } | ConnectPage::Choice { .. })
         );

@@ -91,6 +91,12 @@ texts! {
     /// The envelope does not exist yet.
     creating_title,
     creating_body,
+    /// It waits for its turn, and so does a person, who can say so.
+    creating_behind_body,
+    creating_button,
+    /// They have said so.
+    creating_first_title,
+    creating_first_body,
     /// The signer declined.
     declined_title,
     declined_body,
