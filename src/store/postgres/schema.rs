@@ -101,7 +101,8 @@ pub(super) fn foreign(shown_by: Option<&str>) -> Error {
 
 /// A statement about our tables failed because they are not as we left them.
 pub(super) fn not_ours(e: sqlx::Error) -> Error {
-    let code = e.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned();
+    let code =
+        e.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default().into_owned();
     let is_foreign = matches!(e, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
         // 42 is a table or column that is not as we left it; 42501 is a right that we lack.
         || (code.starts_with("42") && code != "42501");
