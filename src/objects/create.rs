@@ -24,6 +24,7 @@ use crate::{
         Invalids, duration,
         explain::{Kind, explain},
         invalid::token,
+        return_url::is_return_url,
     },
 };
 
@@ -401,13 +402,7 @@ impl Reader<'_> {
     fn return_url(&mut self, place: &str, url: Option<Cow<'_, str>>) -> Option<String> {
         let place = format!("{place}/return_url");
         let text = url?;
-        let parsed = url::Url::parse(&text).ok().filter(|url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.has_host()
-                && url.username().is_empty()
-                && url.password().is_none()
-        });
-        if parsed.is_none() || text.len() > MAX_RETURN_URL || text.contains(char::is_control) {
+        if !is_return_url(&text) {
             self.faults.add(
                 place,
                 "return_url_refused",

@@ -13,7 +13,9 @@ pub mod event;
 mod explain;
 pub mod invalid;
 pub mod preflight;
+pub mod return_url;
 pub mod show;
 
 pub use create::{parse_access_code, parse_create};
 pub use invalid::{Invalid, Invalids};
+pub use return_url::is_return_url;

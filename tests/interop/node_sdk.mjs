@@ -121,6 +121,12 @@ async function drive() {
         returnUrl: "https://www.example.com/done",
       },
     });
+    await refused("through: a view that returns to a foreign origin", () => envelopes.createRecipientView(account, id, {
+      recipientViewRequest: {
+        authenticationMethod: "none", clientUserId: "visitor-1", userName: name, email,
+        returnUrl: "https://elsewhere.example/done",
+      },
+    }), "return_url_refused");
     check("through: recipient view", opened.url.startsWith(`${ready.base_url}/Signing/`), opened);
     const listed = await envelopes.listStatusChanges(account, { fromDate: "2020-01-01" });
     check("through: list", listed.envelopes.some((one) => one.envelopeId === id), listed);
@@ -272,6 +278,7 @@ listen = "127.0.0.1:0"
 listen = "127.0.0.1:0"
 [callers.sdk]
 key_hash = "${caller.key_hash}"
+return_origins = ["https://www.example.com"]
 [store]
 url = "sqlite://${join(directory, "store.db")}"
 seal_key = "${Buffer.alloc(32, 7).toString("base64")}"

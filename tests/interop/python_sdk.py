@@ -418,6 +418,7 @@ listen = "127.0.0.1:0"
 listen = "127.0.0.1:0"
 [callers.sdk]
 key_hash = "{caller["key_hash"]}"
+return_origins = ["https://www.example.com"]
 [store]
 url = "sqlite://{at("store.db")}"
 seal_key = "{base64.b64encode(bytes(range(32))).decode()}"
@@ -516,6 +517,9 @@ class Through(Run):
         refused("through: a change of an envelope", lambda: self.envelopes.update(
             self.account, str(uuid.uuid4()), envelope=Envelope(status="voided", voided_reason="x")), "forbidden",
             status=403)
+        created = self.create(self.definition())
+        refused("through: a view that returns to a foreign origin", lambda: self.view(
+            created.envelope_id, return_url="https://elsewhere.example/done"), "return_url_refused", status=400)
         refused("through: a bearer that is no caller key", lambda: EnvelopesApi(self.client_with("ey.nonsense"))
                 .list_status_changes(self.account, from_date="2020-01-01"), "unauthenticated", status=401)
         with open(self.daemon.audit) as file:

@@ -72,6 +72,71 @@ async fn b3_a_second_status_read_within_15_minutes_is_refused_by_us() {
 }
 
 #[tokio::test]
+async fn l6_a_passed_view_returns_to_the_callers_own_origins_only() {
+    let held = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+    let settings = format!("[callers.nowhere]\nkey_hash = \"{}\"\n", crate::harness::key_hash(held));
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    let root = root(&daemon);
+    let made = daemon.post(&format!("{root}/envelopes"), &envelope()).await;
+    let url = format!(
+        "{}{root}/envelopes/{}/views/recipient",
+        daemon.api,
+        made.body["envelopeId"].as_str().unwrap()
+    );
+    let body = |url: &str| {
+        let view = json!({"returnUrl": url, "authenticationMethod": "none",
+            "userName": "Ada", "email": "ada@example.com", "clientUserId": "c-1"});
+        view.to_string().into_bytes()
+    };
+    let json = "application/json";
+    let send = |url: String, key: &'static str, kind: &'static str, body: Vec<u8>| {
+        let daemon = &daemon;
+        async move { daemon.call(Method::POST, &url, Some(key), &[("content-type", kind)], body).await }
+    };
+    let own = "https://www.example.com/done";
+    daemon.forget_requests().await;
+    for (key, foreign) in [
+        (CALLER_KEY, "https://elsewhere.example/done"),
+        (CALLER_KEY, "http://www.example.com/done"),
+        (CALLER_KEY, "https://www.example.com:8443/done"),
+        (CALLER_KEY, "https://www.example.com.elsewhere.example/"),
+        (CALLER_KEY, "https://www.example.com@elsewhere.example/"),
+        (CALLER_KEY, "//elsewhere.example/"),
+        (CALLER_KEY, "javascript:alert(1)"),
+        (held, own),
+    ] {
+        let refused = send(url.clone(), key, json, body(foreign)).await;
+        let seen = (refused.status, refused.code());
+        assert_eq!(seen, (StatusCode::BAD_REQUEST, "return_url_refused"), "{foreign}: {}", refused.text);
+        assert_eq!(refused.body["errors"][0]["pointer"], "/returnUrl", "{}", refused.text);
+    }
+    // What DocuSign might read in another way than we do.
+    let twice = br#"{"returnUrl": "https://www.example.com/", "ReturnUrl": "https://elsewhere.example/"}"#;
+    let xml =
+        b"<recipientViewRequest><returnUrl>https://elsewhere.example</returnUrl></recipientViewRequest>";
+    let mut large = body(own);
+    large.resize(64 * 1024 + 1, b' ');
+    let query = format!("{url}?returnUrl=https://elsewhere.example/");
+    for (at, kind, bytes, expected) in [
+        (&url, json, twice.to_vec(), "return_url_refused"),
+        (&url, "application/xml", xml.to_vec(), "invalid_request"),
+        (&url, "application/json; charset=utf-16", body(own), "invalid_request"),
+        (&url, json, xml.to_vec(), "invalid_request"),
+        (&url, json, large, "payload_too_large"),
+        (&query, json, body(own), "invalid_request"),
+    ] {
+        let refused = send(at.clone(), CALLER_KEY, kind, bytes).await;
+        assert_eq!(refused.code(), expected, "{kind}: {}", refused.text);
+    }
+    let packed = [("content-type", json), ("content-encoding", "gzip")];
+    let refused = daemon.call(Method::POST, &url, Some(CALLER_KEY), &packed, body(own)).await;
+    assert_eq!(refused.code(), "invalid_request", "{}", refused.text);
+    assert_eq!(sent(&daemon).await, Vec::<String>::new());
+    let view = send(url.clone(), CALLER_KEY, "application/json; charset=utf-8", body(own)).await;
+    assert!(view.body["url"].as_str().is_some_and(|url| url.contains("/Signing/")), "{}", view.text);
+}
+
+#[tokio::test]
 async fn everything_else_is_refused_and_reaches_nobody() {
     let daemon = TestDaemon::start().await;
     let root = root(&daemon);

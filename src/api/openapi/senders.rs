@@ -100,14 +100,15 @@ fn forward() -> Value {
             .about(
                 "For official SDKs: give this as their base path, and a caller key as their access token. \
                  Envelopes, recipients, recipient views, documents, templates (read) and the sender's own \
-                 signatures are allowed; the answer is DocuSign's.",
+                 signatures are allowed; the answer is DocuSign's. The origin of a recipient view's `returnUrl` must \
+                 be among `return_origins` of the caller.",
             )
             .path(
                 "path",
                 "`restapi/v2.1/accounts/{accountId}/…`, as at DocuSign; or what is below the account",
             )
             .answer_as(200, json!({ "description": "DocuSign's answer, of whatever status and type" }))
-            .codes(&["outcome_unknown", "payload_too_large", "polling_budget"])
+            .codes(&["outcome_unknown", "payload_too_large", "polling_budget", "return_url_refused"])
             .codes(&UPSTREAM)
             .build()
     };

@@ -23,6 +23,21 @@ const KEPT: usize = 1024 * 1024;
 /// The longest silence in the middle of a body.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// The largest body of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) bytes: usize,
+    /// Whose limit it is, in words.
+    pub(super) what: &'static str,
+}
+
+impl Limit {
+    /// That of the settings.
+    pub(super) fn of(api: &Api) -> Self {
+        Self { bytes: api.passthrough_limit, what: "api.passthrough_limit; DocuSign takes 34 MiB" }
+    }
+}
+
 /// What became of a caller's body while it was passed on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Source(Arc<OnceLock<Fault>>);
@@ -47,7 +62,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// What the caller is told.
-    pub(super) fn problem(self, limit: usize) -> Problem {
+    pub(super) fn problem(self, limit: Limit) -> Problem {
         match self {
             Self::Incomplete => Problem::new("invalid_request", "the body did not arrive whole"),
             Self::Silent => Problem::new(
@@ -56,9 +71,7 @@ impl Fault {
             ),
             Self::TooLarge => Problem::new(
                 "payload_too_large",
-                format!(
-                    "the body is larger than {limit} bytes (api.passthrough_limit; DocuSign takes 34 MiB)"
-                ),
+                format!("the body is larger than {} bytes ({})", limit.bytes, limit.what),
             ),
         }
     }
@@ -91,14 +104,15 @@ pub(super) async fn take(
     api: &Api,
     headers: &HeaderMap,
     body: Body,
+    limit: Limit,
 ) -> Result<(ForwardBody, Source), Problem> {
-    let (limit, source) = (api.passthrough_limit, Source::default());
+    let source = Source::default();
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > limit as u64) {
+    if length.is_some_and(|length: u64| length > limit.bytes as u64) {
         return Err(Fault::TooLarge.problem(limit));
     }
     let clock = Arc::clone(&api.clock);
-    let mut reader = Reader { stream: body.into_data_stream(), clock, left: limit };
+    let mut reader = Reader { stream: body.into_data_stream(), clock, left: limit.bytes };
     let (mut pieces, mut size) = (Vec::new(), 0);
     while size <= KEPT {
         match reader.next().await {

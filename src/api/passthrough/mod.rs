@@ -9,12 +9,16 @@
 //! comes back (S3). Each call is a line of the audit log before it is sent (S6), and is counted in the
 //! account's budget like any other.
 //!
+//! Bodies are not looked into, but for that of a recipient view: it says where the visitor goes afterwards, and
+//! that is up to the caller's `return_origins` on this way too (L6, [`views`]).
+//!
 //! Callers that share a sender share its account, and so what lists and templates show; but the envelope of a
 //! signing is reached by the caller whose signing it is, and by nobody else.
 //!
 //! | Limit | Value | What is over it |
 //! |---|---|---|
 //! | body | `api.passthrough_limit`, by default the vendor's 34 MiB | `payload_too_large` |
+//! | body of a recipient view | 64 KiB | `payload_too_large` |
 //! | body kept for a second try after a refused token | 1 MiB | streams; `provider_unavailable`, send again |
 //! | silence in the middle of a body | 30 s | `invalid_request` |
 //! | a whole call, its turn and a fresh token included | 120 s | `provider_unavailable` |
@@ -23,6 +27,7 @@
 
 mod body;
 mod rules;
+mod views;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +38,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, header};
 
-use self::rules::Refused;
+use self::{body::Limit, rules::Refused};
 use crate::{
     api::{
         Problem,
@@ -84,7 +89,12 @@ pub(super) async fn forward(
     if let Some(envelope) = rules::envelope(below) {
         check_owner(&api, &caller, &EnvelopeId::new(envelope.to_ascii_lowercase())).await?;
     }
-    let (body, source) = body::take(&api, &head.headers, body).await?;
+    let is_view = rules::is_recipient_view(below);
+    let limit = if is_view { views::LIMIT } else { Limit::of(&api) };
+    let (body, source) = body::take(&api, &head.headers, body, limit).await?;
+    if is_view {
+        views::check(&caller, &head.headers, head.uri.query(), &body)?;
+    }
     if let Some(cap) = caller.daily_signings().filter(|_| rules::makes_envelope(&head.method, below)) {
         let counted = caller.capped(api.signings.count_envelope(&caller.name, cap.into()).await);
         counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
@@ -101,7 +111,7 @@ pub(super) async fn forward(
     send(&api, &acting, request).await.map_err(|error| {
         // What broke was the caller's body, if it did.
         if let Some(fault) = source.fault() {
-            return fault.problem(api.passthrough_limit);
+            return fault.problem(limit);
         }
         if makes_envelope && error.doubt() == Doubt::Yes {
             return lost(&error);

@@ -135,6 +135,11 @@ pub(super) fn envelope(path: &str) -> Option<&str> {
     path.strip_prefix("envelopes/")?.split('/').next()
 }
 
+/// Whether an allowed path is that of recipient views.
+pub(super) fn is_recipient_view(path: &str) -> bool {
+    path.starts_with("envelopes/") && path.ends_with("/views/recipient")
+}
+
 /// Whether an allowed call makes an envelope.
 pub(super) fn makes_envelope(method: &Method, path: &str) -> bool {
     method == Method::POST && path == "envelopes"

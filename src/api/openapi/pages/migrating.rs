@@ -100,7 +100,8 @@ fn keep() -> Markup {
             "Point the SDK at the pass-through and let it send a caller key where it sent an access token. The \
              daemon acts as the sender, keeps to DocuSign's limits, and lets only listed calls through: create, get \
              and list envelopes, recipients, recipient views, documents, templates (read), and the sender's own \
-             signatures. Anything else is 403, and DocuSign never hears of it."
+             signatures. Anything else is 403, and DocuSign never hears of it. A recipient view may return to the origins \
+             in " code { "return_origins" } " of the caller's settings, and to no others."
         }
         pre tabindex="0" { code { (python) } }
         pre tabindex="0" { code { (node) } }
