@@ -105,7 +105,8 @@ pub fn connect_digest(data: &[u8]) {
 
 /// The body of a create. A refusal names at least one place.
 pub fn create_signing(data: &[u8]) {
-    let templates = BTreeMap::from([("nda".to_owned(), "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001".to_owned())]);
+    let of_all = BTreeMap::from([("nda".to_owned(), "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001".to_owned())]);
+    let templates = domain::TemplateNames::new(of_all, std::collections::HashMap::new());
     match objects::parse_create(&Bytes::copy_from_slice(data), &templates) {
         Ok(draft) => assert!(!draft.signers.is_empty() && !draft.documents.is_empty()),
         Err(faults) => assert!(!faults.is_empty(), "a refusal says what is wrong"),

@@ -6,6 +6,7 @@ use axum::{
 };
 use http::StatusCode;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::{
     api::{
@@ -17,15 +18,17 @@ use crate::{
     },
     auth::identity::{IdError, UserId},
     config::check_name,
-    domain::{Private, SenderName},
+    domain::{Private, SenderName, template_names::Ids},
     objects::{Invalids, invalid::token},
-    pairing::{self, AccountWish, Change, NewSender, NotMade, is_account},
+    pairing::{self, Change, NewSender, NotMade, Wish, is_account},
 };
 
 /// Connect keys of one sender: two suffice for a rotation, and every delivery to it costs a digest of each.
 pub(super) const MAX_KEYS: usize = 4;
 /// Longer than any key that DocuSign makes.
 pub(super) const MAX_KEY: usize = 512;
+/// Templates that one sender has names for.
+pub(super) const MAX_TEMPLATES: usize = 100;
 
 /// `POST /v1/senders`.
 pub(super) async fn make(
@@ -36,15 +39,17 @@ pub(super) async fn make(
     is_json(request.headers())?;
     let fields = object(&whole_body(request, &api).await?)?;
     let mut faults = Invalids::default();
-    known(&fields, &["name", "like", "user_id", "account", "hmac_keys"], &mut faults);
+    known(&fields, &["name", "like", "user_id", "account", "hmac_keys", "templates", "brand"], &mut faults);
     let name = text(&fields, "name", &mut faults).unwrap_or_default();
     let like = text(&fields, "like", &mut faults).unwrap_or_default();
     if let Err(why) = check_name(&name) {
         faults.wrong("/name", why);
     }
     let user_id = user(&fields, &mut faults);
-    let account = account(&fields, &mut faults);
+    let account = account(&fields, &mut faults).and_then(Wish::named);
     let hmac_keys = hmac_keys(&fields, &mut faults).unwrap_or_else(|| Private::new(Vec::new()));
+    let templates = templates(&fields, &mut faults).unwrap_or_default();
+    let brand = brand(&fields, &mut faults).and_then(Wish::named);
     if !faults.is_empty() {
         return Err(faults.into());
     }
@@ -53,16 +58,12 @@ pub(super) async fn make(
         return Err(Problem::new("forbidden", detail));
     }
     let sender = SenderName::new(name);
-    let account = account.and_then(|wish| match wish {
-        AccountWish::Default => None,
-        AccountWish::This(account) => Some(account),
-    });
-    let new = NewSender { name: sender.clone(), like, user_id, account, hmac_keys };
+    let new = NewSender { name: sender.clone(), like, user_id, account, hmac_keys, templates, brand };
     api.pairings.make(&caller.name, new).await.map_err(problem)?;
     shown(&api, &sender, StatusCode::CREATED)
 }
 
-/// `PATCH /v1/senders/{name}`: another user, account, or Connect keys.
+/// `PATCH /v1/senders/{name}`: another user, account, Connect keys, templates or brand.
 pub(super) async fn change(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
@@ -73,17 +74,16 @@ pub(super) async fn change(
     is_json(request.headers())?;
     let fields = object(&whole_body(request, &api).await?)?;
     let mut faults = Invalids::default();
-    known(&fields, &["user_id", "account", "hmac_keys"], &mut faults);
+    known(&fields, &["user_id", "account", "hmac_keys", "templates", "brand"], &mut faults);
     let user_id = user(&fields, &mut faults);
     let account = account(&fields, &mut faults);
     let hmac_keys = hmac_keys(&fields, &mut faults);
+    let (templates, brand) = (templates(&fields, &mut faults), brand(&fields, &mut faults));
     if !faults.is_empty() {
         return Err(faults.into());
     }
-    api.pairings
-        .change(&sender, &caller.name, Change { user_id, account, hmac_keys })
-        .await
-        .map_err(problem)?;
+    let change = Change { user_id, account, hmac_keys, templates, brand };
+    api.pairings.change(&sender, &caller.name, change).await.map_err(problem)?;
     shown(&api, &sender, StatusCode::OK)
 }
 
@@ -149,15 +149,53 @@ fn user(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<UserId> {
     }
 }
 
-fn account(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<AccountWish> {
+fn account(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<Wish> {
     match fields.get("account")? {
-        Value::Null => Some(AccountWish::Default),
-        Value::String(text) if is_account(text) => Some(AccountWish::This(text.clone())),
+        Value::Null => Some(Wish::Default),
+        Value::String(text) if is_account(text) => Some(Wish::This(text.clone())),
         _ => {
             faults.wrong("/account", "must be the id or the name of an account");
             None
         }
     }
+}
+
+fn brand(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<Wish> {
+    let given = fields.get("brand")?;
+    if given.is_null() {
+        return Some(Wish::Default);
+    }
+    let id = guid(given);
+    if id.is_none() {
+        faults.wrong("/brand", "must be the GUID of a brand of the account");
+    }
+    id.map(Wish::This)
+}
+
+/// All templates that the sender alone calls so. A name must not look like an id, which would mean another template.
+fn templates(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<Ids> {
+    let given = fields.get("templates").filter(|value| !value.is_null())?;
+    let Some(named) = given.as_object().filter(|named| named.len() <= MAX_TEMPLATES) else {
+        faults.wrong("/templates", format!("must be at most {MAX_TEMPLATES} GUIDs of templates by name"));
+        return None;
+    };
+    let mut ids = Ids::new();
+    for (name, id) in named {
+        let place = format!("/templates/{}", token(name));
+        match (check_name(name), guid(id)) {
+            (Err(why), _) => faults.wrong(place, why),
+            (Ok(()), _) if Uuid::try_parse(name).is_ok() => faults.wrong(place, "is an id, not a name"),
+            (Ok(()), None) => faults.wrong(place, "must be the GUID of a template"),
+            (Ok(()), Some(id)) => {
+                ids.insert(name.clone(), id);
+            }
+        }
+    }
+    Some(ids)
+}
+
+fn guid(value: &Value) -> Option<String> {
+    Uuid::try_parse(value.as_str()?).ok().map(|id| id.hyphenated().to_string())
 }
 
 /// The Connect keys of the sender's account. They are written, and never shown.

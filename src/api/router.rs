@@ -1,6 +1,6 @@
 //! Every route of the API on one page, and what its handlers work with.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -23,7 +23,7 @@ use crate::{
     },
     auth::{Auth, consent_state::ConsentStates},
     clock::SharedClock,
-    domain::{Mode, SenderName},
+    domain::{Mode, SenderName, TemplateNames},
     esign,
     events::{Endpoints, Log, Streams},
     pairing::Pairings,
@@ -70,8 +70,8 @@ pub struct Parts {
     pub mode: Mode,
     /// Which accounts customers have connected.
     pub pairings: Pairings,
-    /// The templates of the settings, by name.
-    pub templates: Arc<BTreeMap<String, String>>,
+    /// What templates are called.
+    pub templates: Arc<TemplateNames>,
     /// Whether requests that came through a proxy are answered on loopback.
     pub allow_forwarded: bool,
     /// The largest body, in bytes.

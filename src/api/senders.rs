@@ -22,7 +22,7 @@ use crate::{
     },
     audit::{Act, Entry},
     auth::{self, SenderStatus, consent::ConsentBy},
-    domain::{Mode, SenderName},
+    domain::{Mode, SenderName, template_names::Ids},
     esign,
     objects::{Invalids, show},
 };
@@ -47,6 +47,10 @@ struct SenderObject {
     /// Whether a customer has connected it; none if its user is in the settings.
     connected: Option<bool>,
     account_id: Option<String>,
+    /// Templates that it alone calls so.
+    templates: Ids,
+    /// The brand that its envelopes wear; none: the account's own.
+    brand: Option<String>,
     /// How many Connect keys of its own it was given; none if it is in the settings.
     hmac_key_count: Option<usize>,
     expires_at: Option<Timestamp>,
@@ -139,6 +143,11 @@ fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
             (false, _) => "not_ready",
         },
         consent: status.consent.as_str(),
+        templates: match &made {
+            Some(made) => made.templates().clone(),
+            None => api.templates.own(name).cloned().unwrap_or_default(),
+        },
+        brand: api.esign.brand(name),
         hmac_key_count: made.as_ref().map(|made| made.hmac_keys().len()),
         like: made.map(|made| made.like.clone()),
         connected: api.pairings.is_connectable(name.as_str()).then(|| api.pairings.paired(name).is_some()),

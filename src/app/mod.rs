@@ -28,7 +28,7 @@ use listeners::{Certificates, Listeners};
 pub use listeners::{Inherited, InheritedSocket};
 pub use visitors::Secrets;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -44,7 +44,7 @@ use crate::{
     clock::SharedClock,
     config::{self, Config, ConfigError},
     connect::{Inbox, OwnKeys},
-    domain::{Mode, SenderName},
+    domain::{Mode, SenderName, TemplateNames},
     esign,
     events::{Endpoints, Hub, Log, Streams},
     http_client::{self, HttpClient},
@@ -68,7 +68,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct App {
     parts: Parts,
     listeners: Listeners,
-    templates: BTreeMap<String, String>,
+    templates: Arc<TemplateNames>,
     limits: ApiLimits,
     stop: config::Stop,
     visitors: Option<public::Settings>,
@@ -249,7 +249,7 @@ impl App {
             life,
         };
         parts.password.replace(config.ops.operator_password_hash.clone());
-        let templates = config.templates.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
+        let templates = Arc::new(senders::template_names(&config, &parts.pairings));
         let limits = ApiLimits::of(&config);
         let (stop, retention) = (config.stop, config.store.retention);
         Ok(Self {
@@ -296,7 +296,7 @@ impl App {
         senders::watch(&parts);
         store::watch(&parts);
         pairing::watch(&parts);
-        let recovery = parts.signings.clone().recover(templates.clone(), parts.life.stopping());
+        let recovery = parts.signings.clone().recover(Arc::clone(&templates), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
         let names = parts.auth.senders().into_iter().map(SenderName::new).collect();
         let reconcile = parts.signings.clone().watch_over(names, parts.life.stopping());
@@ -340,7 +340,7 @@ impl App {
 fn serve_api(
     parts: &Parts,
     socket: Bound,
-    templates: BTreeMap<String, String>,
+    templates: Arc<TemplateNames>,
     given: ApiLimits,
     closing: &CancellationToken,
     stop: config::Stop,
@@ -364,7 +364,7 @@ fn serve_api(
         public_origin: parts.signings.settings().public_origin.clone(),
         mode: parts.signings.settings().mode,
         pairings: parts.pairings.clone(),
-        templates: Arc::new(templates),
+        templates,
         allow_forwarded: given.allow_forwarded,
         body_limit: given.own_body,
         passthrough_limit: given.passed_body,

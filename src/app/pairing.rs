@@ -19,7 +19,7 @@ pub(super) fn pairings(
     store: &SharedStore,
     (clock, tickets, audit): (crate::clock::SharedClock, Tickets, Audit),
 ) -> Result<Pairings, ConfigError> {
-    let esign = Arc::clone(esign);
+    let (esign, wearing) = (Arc::clone(esign), Arc::clone(esign));
     Ok(Pairings::new(Dependencies {
         auth: auth.clone(),
         store: Arc::clone(store),
@@ -28,6 +28,7 @@ pub(super) fn pairings(
         audit,
         connectable: connectable(config)?,
         on_change: Box::new(move |sender| esign.forget(sender)),
+        on_brand: Box::new(move |sender, brand| wearing.wear(sender, brand.map(str::to_owned))),
     }))
 }
 

@@ -73,11 +73,10 @@ impl Agreed {
             let rest = format!("{} {:?} {:?} {}", it.url, it.callers, it.events, it.allow_private);
             add(format!("webhooks.{name}"), format!("{rest} {}", sealed(&it.secrets)));
         }
-        let sender = |sender: &Sender| {
-            format!(
-                "{} {:?} {:?} {:?}",
-                sender.integration_key, sender.user_id, sender.account, sender.scopes
-            )
+        let sender = |it: &Sender| {
+            let who = format!("{} {:?} {:?} {:?}", it.integration_key, it.user_id, it.account, it.scopes);
+            // Nothing for nothing: a daemon of the version before knows of none.
+            if it.templates.is_empty() { who } else { format!("{who} {:?}", it.templates) }
         };
         if config.senders.len() > NAMED {
             let all = config.senders.iter().map(|(name, it)| format!("{name} {}\n", sender(it)));

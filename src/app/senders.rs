@@ -1,6 +1,10 @@
 //! From the settings' senders to `auth`, and from their state to health.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     app::{Parts, sender_events::News},
@@ -14,8 +18,9 @@ use crate::{
         user_info::AccountChoice,
     },
     config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
-    domain::SenderName,
+    domain::{SenderName, TemplateNames, template_names::Ids},
     ops::{PartStatus, Reason},
+    pairing::Pairings,
 };
 
 /// The code of a sender that still lacks consent, because somebody else gave theirs.
@@ -45,6 +50,18 @@ pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigE
         refuse_example_key(&name, &keys)?;
     }
     Ok(())
+}
+
+/// What templates are called: in the settings, and by callers for the senders that they made.
+pub(super) fn template_names(config: &Config, pairings: &Pairings) -> TemplateNames {
+    let ids = |named: &BTreeMap<String, uuid::Uuid>| -> Ids {
+        named.iter().map(|(name, id)| (name.clone(), id.to_string())).collect()
+    };
+    let own = config.senders.iter().filter(|(_, sender)| !sender.templates.is_empty());
+    let own = own.map(|(name, sender)| (SenderName::new(name.as_str()), ids(&sender.templates)));
+    let pairings = pairings.clone();
+    TemplateNames::new(ids(&config.templates), own.collect())
+        .and_of_made(move |sender, name| pairings.made(sender)?.templates().get(name).cloned())
 }
 
 /// Reads the keys of senders whose lists name other ones now; nothing changes yet. Senders that customers

@@ -228,7 +228,8 @@ impl Caller {
         for sender in &self.sender_patterns {
             check_known(&format!("callers.{name}.sender_patterns"), "sender", sender, &known)?;
         }
-        let known: Vec<&str> = templates.keys().map(String::as_str).collect();
+        let own = senders.values().flat_map(|sender| sender.templates.keys());
+        let known: Vec<&str> = templates.keys().chain(own).map(String::as_str).collect();
         for template in self.templates.iter().flatten() {
             // A request may name a template by its GUID, too.
             if <Uuid as Setting>::parse(template).is_err() {

@@ -2,7 +2,7 @@
 //!
 //! Keys are located here and read by `auth`, which also watches them (rule T10).
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -52,6 +52,8 @@ pub struct Sender {
     pub sms_workflow: Option<Uuid>,
     /// DocuSign brand of the signing pages.
     pub brand: Option<Uuid>,
+    /// Templates of its account, by names that mean these for it alone.
+    pub templates: BTreeMap<String, Uuid>,
 }
 
 impl Sender {
@@ -122,6 +124,8 @@ pub(super) struct Raw {
     sms_workflow: Option<Uuid>,
     #[serde(default, deserialize_with = "values::maybe")]
     brand: Option<Uuid>,
+    #[serde(default, deserialize_with = "values::named")]
+    templates: BTreeMap<String, Uuid>,
 }
 
 impl Raw {
@@ -151,6 +155,7 @@ impl Raw {
             let fix = "leave it out, or add connect = \"impersonation\" or \"code\"";
             return Err(ConfigError::new(setting("client_secret"), "nothing uses it without connect", fix));
         }
+        values::checked_names(&setting("templates"), self.templates.keys())?;
         let reveal = |(at, entry)| credentials.reveal(&setting(&format!("hmac_keys.{at}")), entry);
         let hmac_keys = self.hmac_keys.iter().enumerate().map(reveal).collect::<Result<_, _>>()?;
         let locate = |(index, entry)| key_source(&setting(&format!("keys.{index}")), entry, credentials);
@@ -165,6 +170,7 @@ impl Raw {
             scopes: self.scopes,
             sms_workflow: self.sms_workflow,
             brand: self.brand,
+            templates: self.templates,
         })
     }
 }

@@ -239,6 +239,8 @@ fn a_bad_setting_elsewhere_is_one_line_that_names_it_and_the_fix() {
         (caller("sms_required = \"perhaps\""), "callers.website.sms_required", "true or false"),
         (with("[callers.\"Web Site\"]\nunix_uids = 1"), "callers.Web Site", "lower-case"),
         (with("[templates]\nnda = \"x\""), "templates.nda", "GUID"),
+        (with("[senders.system.templates]\nnda = \"x\""), "senders.system.templates.nda", "GUID"),
+        (with("[senders.system.templates]\n\"N D A\" = \"x\""), "senders.system.templates.N D A", "GUID"),
         (webhook("http://hooks.example.com", "events = []"), "webhooks.website.url", "https"),
         (
             webhook("https://hooks.example.com", "events = [\"signing.complete\"]"),
@@ -489,6 +491,9 @@ fn the_commented_settings_of_the_default_file_exist() {
                 "integration_key = \"5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001\"".to_owned()
             }
             Some(("user_id", _)) => "user_id = \"b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001\"".to_owned(),
+            Some(("templates", own)) if own.starts_with('{') => {
+                "templates = { nda = \"3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001\" }".to_owned()
+            }
             Some((key @ ("sms_workflow" | "brand" | "nda"), _)) => {
                 format!("{key} = \"3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001\"")
             }

@@ -15,6 +15,7 @@ mod observe;
 pub mod phone;
 pub mod private;
 pub mod signing;
+pub mod template_names;
 
 pub use document::{Anchors, Document, TabKind};
 pub use draft::{Draft, NewSigner};
@@ -32,3 +33,4 @@ pub use signing::{
     AuthenticatedBy, Claim, Failure, LastReturn, LiveView, Mode, Moment, PurgeScope, Signer, SignerStatus,
     Signing, SigningStatus, Upstream,
 };
+pub use template_names::TemplateNames;

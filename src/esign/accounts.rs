@@ -132,6 +132,21 @@ impl Client {
         Ok(self.budget.peek(&acting.account, operation.priority(), Now::read(&*self.clock))?)
     }
 
+    /// Has the envelopes of a sender that is not in the settings wear a brand from now on; none: the account's own.
+    pub fn wear(&self, sender: &SenderName, brand: Option<String>) {
+        let mut worn = self.worn.write().unwrap_or_else(PoisonError::into_inner);
+        match brand {
+            Some(brand) => worn.insert(sender.clone(), brand),
+            None => worn.remove(sender),
+        };
+    }
+
+    /// The brand that a sender's envelopes wear, if it is not left to the account.
+    pub fn brand(&self, sender: &SenderName) -> Option<String> {
+        let of_settings = self.options_of.get(sender).and_then(|options| options.brand.clone());
+        of_settings.or_else(|| self.worn.read().unwrap_or_else(PoisonError::into_inner).get(sender).cloned())
+    }
+
     /// Forgets where a sender acts: its settings changed, or the upstream says that they belong together no more.
     pub fn forget(&self, sender: &SenderName) {
         self.senders.write().unwrap_or_else(PoisonError::into_inner).remove(sender);

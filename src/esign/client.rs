@@ -1,9 +1,10 @@
 //! The one shape of every call.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -102,7 +103,9 @@ pub struct Client {
     pub(super) budget: Arc<Budget>,
     pub(super) clock: SharedClock,
     pub(super) senders: Senders,
-    pub(super) options_of: std::collections::HashMap<SenderName, SenderOptions>,
+    pub(super) options_of: HashMap<SenderName, SenderOptions>,
+    /// Brands of senders that are not in the settings.
+    pub(super) worn: RwLock<HashMap<SenderName, String>>,
     pub(super) workflows: Workflows,
     pub(super) apps_origin: &'static str,
     pub(super) templates: Templates,
@@ -258,6 +261,7 @@ impl Client {
             clock: deps.clock,
             senders: Senders::default(),
             options_of: deps.senders.into_iter().collect(),
+            worn: RwLock::default(),
             apps_origin: deps.options.apps_origin,
             workflows: Workflows::new(),
             templates: Templates::new(),

@@ -163,8 +163,8 @@ impl Client {
         let needs_workflow = new.signers.iter().any(|signer| signer.sms.is_some());
         let workflow =
             if needs_workflow { Some(Box::pin(self.sms_workflow(acting, deadline)).await?) } else { None };
-        let brand = self.options_of.get(&acting.sender).and_then(|options| options.brand.as_deref());
-        let body: Vec<Bytes> = wire::definition(new, workflow.as_deref(), brand);
+        let brand = self.brand(&acting.sender);
+        let body: Vec<Bytes> = wire::definition(new, workflow.as_deref(), brand.as_deref());
         let url = acting.url(["envelopes"]);
         let call = Call::new(Operation::CreateEnvelope, Method::POST, url, deadline).segments(body);
         let answer = self.call(acting, call).await?;

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::{
     domain::{
         Anchors, AuthenticatedBy, Document, Draft, Email, NewSigner, Phone, Private, SenderName, TabKind,
+        TemplateNames,
         document::{Anchor, Content},
         draft::{
             AUTHENTICATION_METHODS, MAX_ACCESS_CODE, MAX_DOCUMENTS, MAX_ENTRIES, MAX_FRAME_ANCESTORS,
@@ -28,8 +29,8 @@ use crate::{
     },
 };
 
-/// Reads a create request. `templates` are the names in the settings with their ids at the upstream.
-pub fn parse_create(body: &Bytes, templates: &BTreeMap<String, String>) -> Result<Draft, Invalids> {
+/// Reads a create request. `templates` say what a template's name means for its sender.
+pub fn parse_create(body: &Bytes, templates: &TemplateNames) -> Result<Draft, Invalids> {
     let request: Create<'_> = match serde_json::from_slice(body) {
         Ok(request) => request,
         Err(error) => return Err(every_fault(body, &error, templates)),
@@ -40,7 +41,7 @@ pub fn parse_create(body: &Bytes, templates: &BTreeMap<String, String>) -> Resul
 }
 
 /// What the shape of a body tells, and what the rest of it tells once the misshapen places are left out.
-fn every_fault(body: &[u8], error: &serde_json::Error, templates: &BTreeMap<String, String>) -> Invalids {
+fn every_fault(body: &[u8], error: &serde_json::Error, templates: &TemplateNames) -> Invalids {
     let (mut faults, rest) = explain(body, error, CREATE);
     let rest = Bytes::from(rest);
     if let Ok(request) = serde_json::from_slice::<Create<'_>>(&rest) {
@@ -199,7 +200,8 @@ const CREATE: Kind = Kind::Object(&[
 /// Reads an access code that is given by itself, as strictly as that of a new signer.
 pub fn parse_access_code(text: &str) -> Result<Private<String>, Invalids> {
     let mut faults = Invalids::default();
-    let mut reader = Reader { body: &Bytes::new(), templates: &BTreeMap::new(), faults: &mut faults };
+    let mut reader =
+        Reader { body: &Bytes::new(), templates: &TemplateNames::default(), faults: &mut faults };
     let code = reader.access_code("", Some(text.into()));
     code.filter(|_| faults.is_empty()).ok_or(faults)
 }
@@ -207,7 +209,7 @@ pub fn parse_access_code(text: &str) -> Result<Private<String>, Invalids> {
 /// Turns what was read into a draft, noting each fault on the way.
 struct Reader<'r> {
     body: &'r Bytes,
-    templates: &'r BTreeMap<String, String>,
+    templates: &'r TemplateNames,
     faults: &'r mut Invalids,
 }
 
@@ -217,11 +219,9 @@ impl Reader<'_> {
         if count == 0 || count > MAX_DOCUMENTS {
             self.faults.wrong("/documents", format!("must hold 1 to {MAX_DOCUMENTS} documents"));
         }
-        let documents = request
-            .documents
-            .into_iter()
-            .enumerate()
-            .filter_map(|(at, document)| self.document(at, document));
+        let sender = SenderName::new(request.sender.as_ref());
+        let documents = request.documents.into_iter().enumerate();
+        let documents = documents.filter_map(|(at, document)| self.document(&sender, at, document));
         let documents: Vec<_> = documents.collect();
         let count = request.signers.len();
         if count == 0 || count > MAX_SIGNERS {
@@ -235,7 +235,7 @@ impl Reader<'_> {
         self.templates_have_roles(&documents, &signers);
         Draft {
             reference: self.text("/reference", request.reference, 1, 255),
-            sender: SenderName::new(request.sender.as_ref()),
+            sender,
             subject: self.text("/subject", request.subject, 1, MAX_SUBJECT),
             message: self.text("/message", request.message, 0, MAX_MESSAGE),
             documents,
@@ -248,7 +248,7 @@ impl Reader<'_> {
         }
     }
 
-    fn document(&mut self, at: usize, document: CreateDocument<'_>) -> Option<Document> {
+    fn document(&mut self, sender: &SenderName, at: usize, document: CreateDocument<'_>) -> Option<Document> {
         let place = format!("/documents/{at}");
         match (document.template, document.content_base64) {
             (Some(_), Some(_)) => {
@@ -260,24 +260,33 @@ impl Reader<'_> {
                 None
             }
             (Some(alias), None) => {
-                self.template(&place, &alias, document.name.is_some() || document.anchors.is_some())
+                self.template(sender, &place, &alias, document.name.is_some() || document.anchors.is_some())
             }
             (None, Some(Base64(text))) => Some(self.file(&place, document.name, &text, document.anchors)),
         }
     }
 
-    fn template(&mut self, place: &str, alias: &str, has_more: bool) -> Option<Document> {
+    fn template(
+        &mut self,
+        sender: &SenderName,
+        place: &str,
+        alias: &str,
+        has_more: bool,
+    ) -> Option<Document> {
         if has_more {
             self.faults.wrong(place, "a template has its own name and tabs: leave name and anchors out");
         }
-        let id = self.templates.get(alias).cloned().or_else(|| {
-            // An id is taken as it is, so that a new template needs no new settings.
-            uuid::Uuid::try_parse(alias).ok().map(|id| id.hyphenated().to_string())
-        });
+        if let Some(found) = self.templates.find(sender, alias) {
+            // A caller's own word for it must not stand where its rights are compared with those of the settings.
+            let alias = if found.is_callers_word { found.id.clone() } else { alias.to_owned() };
+            return Some(Document::Template { alias, id: found.id });
+        }
+        // An id is taken as it is, so that a new template needs no new settings.
+        let id = uuid::Uuid::try_parse(alias).ok().map(|id| id.hyphenated().to_string());
         if id.is_none() {
             self.faults.wrong(
                 format!("{place}/template"),
-                "is neither a name under [templates] in the settings nor the id of a template",
+                "is neither a name under [templates] in the settings or the sender's own, nor the id of a template",
             );
         }
         Some(Document::Template { alias: alias.to_owned(), id: id? })
@@ -525,8 +534,8 @@ mod tests {
     use super::*;
 
     fn parse(body: &str) -> Result<Draft, Invalids> {
-        let templates =
-            BTreeMap::from([("nda".to_owned(), "11111111-2222-4333-8444-555555555555".to_owned())]);
+        let of_all = BTreeMap::from([("nda".to_owned(), "11111111-2222-4333-8444-555555555555".to_owned())]);
+        let templates = TemplateNames::new(of_all, std::collections::HashMap::new());
         parse_create(&Bytes::copy_from_slice(body.as_bytes()), &templates)
     }
 
@@ -561,7 +570,7 @@ mod tests {
             br#"{"sender":"s","documents":[{"name":"a","content_base64":"JVBERi0xLjc="}],
                 "signers":[{"name":"A","email":"a@example.com"}]}"#,
         );
-        let draft = parse_create(&body, &BTreeMap::new()).unwrap();
+        let draft = parse_create(&body, &TemplateNames::default()).unwrap();
         let Document::File { content, .. } = &draft.documents[0] else { panic!("not a file") };
         assert!(body.as_ptr_range().contains(&content.base64().as_ptr()));
     }
@@ -626,7 +635,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_body_makes_the_reader_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            let _ = parse_create(&Bytes::from(body), &BTreeMap::new());
+            let _ = parse_create(&Bytes::from(body), &TemplateNames::default());
         }
     }
 }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{Connectable, Error, MAX_CONFLICTS, Pairings, acting::impersonation_of};
 use crate::{
     auth::{Impersonation, identity::UserId, user_info::AccountChoice},
-    domain::{AccountId, CallerName, Private, SenderName},
+    domain::{AccountId, CallerName, Private, SenderName, template_names::Ids},
     store::{self, ConnectedSender, Version},
 };
 
@@ -51,15 +51,29 @@ pub struct NewSender {
     pub account: Option<String>,
     /// The Connect keys of its account, if that has some of its own.
     pub hmac_keys: Private<Vec<String>>,
+    /// Templates of its account, by names that mean these for it alone.
+    pub templates: Ids,
+    /// The brand that its envelopes wear; none: the account's own.
+    pub brand: Option<String>,
 }
 
-/// Which account a made sender is to act in.
+/// What is wanted in the place of what can be left to the account or its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccountWish {
-    /// The user's default, or what a customer chooses.
+pub enum Wish {
+    /// Of the account: the user's default, or what a customer chooses. Of the brand: the account's.
     Default,
-    /// The one of this id or name.
+    /// The one of this id, or name.
     This(String),
+}
+
+impl Wish {
+    /// What is wanted, if anything in particular is.
+    pub fn named(self) -> Option<String> {
+        match self {
+            Self::Default => None,
+            Self::This(name) => Some(name),
+        }
+    }
 }
 
 /// What is to change of a made sender; none leaves it as it is.
@@ -68,9 +82,13 @@ pub struct Change {
     /// The user.
     pub user_id: Option<UserId>,
     /// The account.
-    pub account: Option<AccountWish>,
+    pub account: Option<Wish>,
     /// The Connect keys.
     pub hmac_keys: Option<Private<Vec<String>>>,
+    /// Its templates, all of them.
+    pub templates: Option<Ids>,
+    /// The brand.
+    pub brand: Option<Wish>,
 }
 
 /// A sender that a caller made.
@@ -85,6 +103,8 @@ pub struct Made {
     user_id: Option<UserId>,
     account: Option<String>,
     hmac_keys: Private<Vec<String>>,
+    templates: Ids,
+    brand: Option<String>,
     version: Version,
     /// Whether only the name is left of it.
     is_gone: bool,
@@ -129,6 +149,10 @@ struct Definition {
     #[serde(default)]
     hmac_keys: Vec<String>,
     #[serde(default)]
+    templates: Ids,
+    #[serde(default)]
+    brand: Option<String>,
+    #[serde(default)]
     born: Uuid,
     #[serde(default)]
     is_gone: bool,
@@ -168,6 +192,8 @@ impl Pairings {
             user_id: new.user_id,
             account: new.account,
             hmac_keys: new.hmac_keys,
+            templates: new.templates,
+            brand: new.brand,
             version,
             is_gone: false,
         };
@@ -193,7 +219,7 @@ impl Pairings {
         Ok(Version(0))
     }
 
-    /// Gives a made sender another user or account. What is connected stays connected.
+    /// Gives a made sender another user, account or whatever else of it is to change. What is connected stays connected.
     pub async fn change(&self, name: &SenderName, by: &CallerName, change: Change) -> Result<(), NotMade> {
         let old = self.made(name).ok_or(Error::Stale)?;
         if change.user_id.is_some() && matches!(self.pattern(&old.like), Some(Pattern::Connectable)) {
@@ -202,12 +228,10 @@ impl Pairings {
         self.announce(name.as_str(), "change", Some(by)).await?;
         let changed = |old: Made| Made {
             user_id: change.user_id.or(old.user_id),
-            account: match change.account.clone() {
-                None => old.account,
-                Some(AccountWish::Default) => None,
-                Some(AccountWish::This(account)) => Some(account),
-            },
+            account: change.account.clone().map_or(old.account, Wish::named),
             hmac_keys: change.hmac_keys.clone().unwrap_or(old.hmac_keys),
+            templates: change.templates.clone().unwrap_or(old.templates),
+            brand: change.brand.clone().map_or(old.brand, Wish::named),
             ..old
         };
         let _changing = self.inner.changing.lock().await;
@@ -221,9 +245,15 @@ impl Pairings {
         let old = self.made(name).ok_or(Error::Stale)?;
         self.announce(name.as_str(), "unmake", Some(by)).await?;
         let _changing = self.inner.changing.lock().await;
-        let nothing = || Private::new(Vec::new());
-        let gone =
-            |old: Made| Made { user_id: None, account: None, hmac_keys: nothing(), is_gone: true, ..old };
+        let gone = |old: Made| Made {
+            user_id: None,
+            account: None,
+            hmac_keys: Private::new(Vec::new()),
+            templates: Ids::new(),
+            brand: None,
+            is_gone: true,
+            ..old
+        };
         let gone = self.rewrite(name, old.born, gone).await?;
         // Last, so that one that is paired meanwhile is found here or finds that the sender is gone.
         self.inner.given.store.remove_connected_sender(name).await?;
@@ -343,6 +373,9 @@ impl Pairings {
         if taken.is_empty() {
             return;
         }
+        for (name, made) in taken {
+            (self.inner.given.on_brand)(name, made.brand.as_deref());
+        }
         self.inner.made.rcu(|all| {
             let mut all = AllMade::clone(all);
             all.extend(taken.iter().map(|(name, made)| (name.clone(), Arc::clone(made))));
@@ -356,6 +389,9 @@ impl Pairings {
             return;
         }
         self.stop_made(names);
+        for name in names {
+            (self.inner.given.on_brand)(name, None);
+        }
         self.inner.made.rcu(|all| {
             let mut all = AllMade::clone(all);
             for name in names {
@@ -405,6 +441,16 @@ impl Made {
         self.hmac_keys.reveal()
     }
 
+    /// Templates by its own names.
+    pub fn templates(&self) -> &Ids {
+        &self.templates
+    }
+
+    /// The brand that its envelopes wear.
+    pub fn brand(&self) -> Option<&str> {
+        self.brand.as_deref()
+    }
+
     /// As a row holds it; none if that cannot be read.
     fn read(row: &ConnectedSender) -> Option<Self> {
         let definition: Definition = serde_json::from_str(row.refresh_token.as_ref()?.reveal()).ok()?;
@@ -415,6 +461,8 @@ impl Made {
             user_id: definition.user_id.and_then(|id| id.parse().ok()),
             account: definition.account,
             hmac_keys: Private::new(definition.hmac_keys),
+            templates: definition.templates,
+            brand: definition.brand,
             version: row.version,
             is_gone: definition.is_gone,
         })
@@ -427,6 +475,8 @@ impl Made {
             user_id: self.user_id.map(|id| id.to_string()),
             account: self.account.clone(),
             hmac_keys: self.hmac_keys.reveal().clone(),
+            templates: self.templates.clone(),
+            brand: self.brand.clone(),
             born: self.born,
             is_gone: self.is_gone,
         };

@@ -46,7 +46,7 @@ use uuid::Uuid;
 
 pub use self::{
     browser::{Offer, Opened, Outcome},
-    defined::{AccountWish, Change, Made, NewSender, NotMade, is_account},
+    defined::{Change, Made, NewSender, NotMade, Wish, is_account},
     renewal::{Renewal, Unpaired},
     tickets::{BadTicket, Cookie, Tickets},
 };
@@ -195,7 +195,13 @@ pub struct Dependencies {
     pub connectable: BTreeMap<String, Arc<Connectable>>,
     /// Told of each sender that acts as somebody else from now on, or as nobody.
     pub on_change: Box<dyn Fn(&SenderName) + Send + Sync>,
+    /// Told of the brand that the envelopes of a made sender wear from now on; none: the account's own.
+    pub on_brand: OnBrand,
 }
+
+/// Takes a sender and the id of a brand.
+pub type OnBrand = Box<dyn Fn(&SenderName, Option<&str>) + Send + Sync>;
+
 /// The pairings of a daemon. Clones share them.
 #[derive(Clone)]
 pub struct Pairings {

@@ -102,6 +102,7 @@ impl World {
             tickets: pairing::Tickets::derive(b"secret"),
             audit: crate::audit::Audit::off(),
             connectable: std::collections::BTreeMap::new(),
+            on_brand: Box::new(|_, _| {}),
             on_change: Box::new(|_| ()),
         });
         let public = Public::new(Dependencies {

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{AccountId, Draft, EnvelopeId, Failure, SenderName, Signing, TransactionId},
+    domain::{AccountId, Draft, EnvelopeId, Failure, SenderName, Signing, TemplateNames, TransactionId},
     esign,
     objects::parse_create,
     signing::{
@@ -49,10 +49,12 @@ const ELSEWHERE: Duration = Duration::from_secs(60);
 /// How long an accepted create is tried. Idempotency keys live a day longer (rule E3).
 const LONGEST_TRY: Duration = Duration::from_secs(6 * 24 * 3_600);
 
+/// By then every daemon has heard what a caller called a template of a sender that it made.
+const HEARD: Duration = Duration::from_secs(60);
+
 impl Signings {
-    /// Runs until the stop. `templates` are the names in the settings, to read payloads with.
-    pub async fn recover(self, templates: BTreeMap<String, String>, stopping: CancellationToken) {
-        let templates = Arc::new(templates);
+    /// Runs until the stop. `templates` are what templates are called, to read payloads with.
+    pub async fn recover(self, templates: Arc<TemplateNames>, stopping: CancellationToken) {
         loop {
             match self.round(&templates).await {
                 Ok(0) => {}
@@ -70,7 +72,7 @@ impl Signings {
 
     /// One round: claims what is due, as far as the breaker gives room, and works on it. Answers how much
     /// that was.
-    pub async fn round(&self, templates: &Arc<BTreeMap<String, String>>) -> Result<usize, Error> {
+    pub async fn round(&self, templates: &Arc<TemplateNames>) -> Result<usize, Error> {
         let (now, uptime) = (self.parts.clock.now(), self.parts.clock.uptime());
         let room = self.parts.breaker.room(uptime).min(BATCH);
         if room == 0 {
@@ -122,7 +124,7 @@ impl Signings {
         queued: Vec<Record>,
         admitted: &mut Admitted,
         since: Duration,
-        templates: &Arc<BTreeMap<String, String>>,
+        templates: &Arc<TemplateNames>,
     ) {
         for record in queued {
             let (this, templates) = (self.clone(), Arc::clone(templates));
@@ -293,7 +295,7 @@ impl Signings {
     async fn post_again(
         &self,
         record: Record,
-        templates: &BTreeMap<String, String>,
+        templates: &TemplateNames,
         since: Duration,
     ) -> Result<(), Error> {
         let Some(payload) = self.parts.store.payload(record.signing.id).await? else {
@@ -308,10 +310,17 @@ impl Signings {
             return self.give_up(signing, record.version, too_late()).await;
         }
         let body = payload.into_inner();
-        let Ok(draft) = parse_create(&body, templates) else {
-            return self.give_up(signing, record.version, unreadable()).await;
-        };
         let attempts = record.work.map_or(0, |work| work.attempts);
+        let Ok(draft) = parse_create(&body, templates) else {
+            if now >= later(signing.created_at, HEARD) {
+                return self.give_up(signing, record.version, unreadable()).await;
+            }
+            // The daemon that took it may have been told the template's name a moment before, and we not yet.
+            let work = Work { due_at: later(now, LOOK_AGAIN), leased_until: None, attempts };
+            let durability = Durability::Flushed;
+            let saved = self.save(&mut signing, record.version, Vec::new(), Some(work), durability);
+            return ignore_conflict(saved.await);
+        };
         let front = record.work.map(|work| work.due_at).filter(|due_at| *due_at == front(&signing));
         let held_until = since.saturating_add(LEASE);
         let acting = self.parts.esign.acting(&signing.sender).await;

@@ -59,6 +59,7 @@ mod store_faults;
 mod storm;
 mod supervised;
 mod supply_chain;
+mod template_names;
 mod tenancy;
 mod token_interleavings;
 mod token_load;

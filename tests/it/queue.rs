@@ -3,7 +3,7 @@
 //! Rounds of recovery are made by the test, so that nothing depends on when a task happens to run.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     future::ready,
     sync::{
         Arc, Mutex,
@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use countersign::{
     clock::ManualClock,
-    domain::{SigningId, SigningStatus},
+    domain::{SigningId, SigningStatus, TemplateNames},
     emulator::InMemory,
     http_client::{Carried, Carrier, Outcome},
     lifecycle::Spawner,
@@ -118,7 +118,7 @@ struct Line {
     clock: ManualClock,
     store: SharedStore,
     signings: Signings,
-    templates: Arc<BTreeMap<String, String>>,
+    templates: Arc<TemplateNames>,
     /// Keeps the store's file.
     _fixture: Fixture,
 }
@@ -236,4 +236,26 @@ async fn a_new_create_goes_behind_the_line_and_its_caller_waits_for_its_turn() {
     let created = line.wire.created.lock().unwrap().clone();
     let place = created.iter().position(|name| name == "late").unwrap();
     assert!(place >= 20, "not past those who came before: {created:?}");
+}
+
+#[tokio::test]
+async fn a_template_whose_name_has_not_come_here_yet_is_waited_for() {
+    let mut line = Line::new().await;
+    // The daemon that took it knew the name.
+    let mut order = order("early", false);
+    let mut ask = ask_for("early", Bytes::from(order.to_string()), Duration::ZERO);
+    order["documents"][0]["template"] = serde_json::json!("theirs");
+    ask.body = Bytes::from(order.to_string());
+    let Created::Accepted { signing, .. } = line.signings.create(ask).await.unwrap() else {
+        panic!("nobody waited")
+    };
+    line.is_back();
+    for _ in 0..10 {
+        line.second().await;
+    }
+    let status = line.store.signing(signing).await.unwrap().unwrap().signing.status;
+    assert_eq!(status, SigningStatus::Creating);
+    let theirs = BTreeMap::from([("theirs".to_owned(), InMemory::TEMPLATE.to_owned())]);
+    line.templates = Arc::new(TemplateNames::new(theirs, HashMap::new()));
+    line.until_open(&[signing]).await;
 }

@@ -27,7 +27,7 @@ use countersign::{
     },
     budget::{self, Budget},
     clock::{Clock as _, SharedClock},
-    domain::{CallerName, Mode, SigningId, SigningStatus},
+    domain::{CallerName, Mode, SigningId, SigningStatus, TemplateNames},
     emulator::{InMemory, Made},
     esign,
     events::Hub,
@@ -228,7 +228,7 @@ impl Simulation {
         });
         let seed = self.roll(|dice| dice.u64(..));
         let signings = daemon(Arc::new(network), store, &spawner, Arc::new(self.world.clock.clone()), seed);
-        spawner.spawn(signings.clone().recover(BTreeMap::new(), CancellationToken::new()));
+        spawner.spawn(signings.clone().recover(Arc::default(), CancellationToken::new()));
         self.stage.daemons().insert(group, (signings, spawner));
         self.stage.weather.note(&format!("daemon {group} starts"));
     }
@@ -521,7 +521,7 @@ fn word(answer: &Result<Created, signing::Error>) -> String {
 
 /// A create as the API hands it on.
 pub(crate) fn ask_for(key: &str, body: Bytes, wait: Duration) -> Ask {
-    let draft = parse_create(&body, &BTreeMap::new()).expect("the order is in order");
+    let draft = parse_create(&body, &TemplateNames::default()).expect("the order is in order");
     Ask {
         caller: CallerName::new(CALLER),
         draft,

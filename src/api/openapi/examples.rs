@@ -64,7 +64,7 @@ pub(super) fn signing() -> Value {
 fn sender() -> Value {
     json!({ "object": "sender", "name": "system", "mode": "test", "state": "ready", "consent": "granted",
         "account_id": "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001", "expires_at": "2026-06-01T13:00:00Z",
-        "runway_seconds": 3300, "keys": [{ "fingerprint": "SHA256:EXAMPLE", "state": "active",
+        "runway_seconds": 3300, "templates": {}, "brand": null, "keys": [{ "fingerprint": "SHA256:EXAMPLE", "state": "active",
             "last_success": CREATED }], "last_error": null, "next_try": null })
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{closed, reference, section};
 use crate::{
-    api::made_senders::{MAX_KEY, MAX_KEYS},
+    api::made_senders::{MAX_KEY, MAX_KEYS, MAX_TEMPLATES},
     config::EVENT_TYPES,
     domain::{
         Language, PurgeScope,
@@ -88,6 +88,8 @@ fn new_sender() -> Value {
                 "description": "The user it acts as; none if it is like a connectable one" })),
             "account": account(),
             "hmac_keys": hmac_keys(),
+            "templates": templates(),
+            "brand": brand(),
         }),
     )
 }
@@ -99,6 +101,8 @@ fn sender_change() -> Value {
             "user_id": maybe(json!({ "type": "string", "format": "uuid" })),
             "account": account(),
             "hmac_keys": hmac_keys(),
+            "templates": templates(),
+            "brand": brand(),
         }),
     )
 }
@@ -107,6 +111,20 @@ fn hmac_keys() -> Value {
     maybe(json!({ "type": "array", "maxItems": MAX_KEYS, "writeOnly": true,
         "items": { "type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$" },
         "description": "Connect keys of the sender's account, believed of its envelopes alone; [] removes them" }))
+}
+
+fn templates() -> Value {
+    maybe(json!({ "type": "object", "maxProperties": MAX_TEMPLATES,
+        "propertyNames": { "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$" },
+        "additionalProperties": { "type": "string", "format": "uuid" },
+        "description": "Templates of the sender's account by names that mean these for it alone, and go before those \
+                        of the settings; all of them: {} removes them. Where `templates` limits a caller, such a name \
+                        counts as the GUID it stands for" }))
+}
+
+fn brand() -> Value {
+    maybe(json!({ "type": "string", "format": "uuid",
+        "description": "The DocuSign brand that its envelopes wear; null: the account's own" }))
 }
 
 fn account() -> Value {

@@ -95,7 +95,8 @@ fn the_example_of_a_create_is_taken_as_it_stands() {
     let document = document();
     let example =
         &document["paths"]["/v1/signings"]["post"]["requestBody"]["content"]["application/json"]["example"];
-    let templates = BTreeMap::from([("nda".to_owned(), "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001".to_owned())]);
+    let of_all = BTreeMap::from([("nda".to_owned(), "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001".to_owned())]);
+    let templates = crate::domain::TemplateNames::new(of_all, std::collections::HashMap::new());
     let body = bytes::Bytes::from(example.to_string());
     assert!(crate::objects::parse_create(&body, &templates).is_ok());
 }
