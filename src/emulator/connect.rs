@@ -108,6 +108,43 @@ pub(super) fn emit(world: &mut World, id: &str, event: &str, recipient: Option<&
 }
 
 /// Whether a configuration lists this event, in the modern or the legacy way.
+/// The events that can be asked for (SPEC: eventNotification.events), and the one that only
+/// platform/webhooks/connect/event-triggers has: `envelope-created`.
+const EVENTS: &[&str] = &[
+    "click-agreed",
+    "click-declined",
+    "envelope-completed",
+    "envelope-corrected",
+    "envelope-created",
+    "envelope-declined",
+    "envelope-deleted",
+    "envelope-delivered",
+    "envelope-discard",
+    "envelope-purge",
+    "envelope-resent",
+    "envelope-sent",
+    "envelope-voided",
+    "recipient-authenticationfailed",
+    "recipient-autoresponded",
+    "recipient-completed",
+    "recipient-declined",
+    "recipient-delegate",
+    "recipient-delivered",
+    "recipient-finish-later",
+    "recipient-reassign",
+    "recipient-resent",
+    "recipient-sent",
+    "template-created",
+    "template-deleted",
+    "template-modified",
+];
+
+/// The first event of a list that does not exist.
+pub(super) fn unknown_event(events: &Value) -> Option<&str> {
+    let asked = events.as_array().into_iter().flatten().filter_map(Value::as_str);
+    asked.into_iter().find(|event| !EVENTS.iter().any(|known| known.eq_ignore_ascii_case(event)))
+}
+
 fn wants(configuration: &Value, event: &str) -> bool {
     let modern = configuration["events"].as_array().filter(|events| !events.is_empty());
     if let Some(events) = modern {

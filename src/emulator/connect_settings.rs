@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
-    accounts,
+    accounts, connect,
     directory::{ConnectSettings, HmacKey},
     http::{Answer, Call, text, vendor_time},
     schema::{self, Body},
@@ -38,6 +38,8 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
         (["secret" | "secrets"], &Method::GET) => Ok(keys(settings)),
         (["secret" | "secrets"], &Method::POST) => add_key(settings, call, key_id),
         (["secret" | "secrets", id], &Method::DELETE) => remove_key(settings, id),
+        // Words that are no ids: what they name is not here.
+        (["failures" | "logs" | "oauth" | "users"], _) => return None,
         ([id], &Method::GET) => find(settings, id)
             .map(|(_, found)| Answer::ok(json!({ "configurations": [found], "totalRecords": "1" }))),
         ([id], &Method::DELETE) => find(settings, id).map(|(id, _)| id).map(|id| {
@@ -77,21 +79,25 @@ fn read(call: &Call) -> Result<Map<String, Value>, Answer> {
     Ok(value.as_object().cloned().unwrap_or_default())
 }
 
-fn check_url(fields: &Map<String, Value>) -> Result<(), Answer> {
+fn check(fields: &Map<String, Value>) -> Result<(), Answer> {
+    let refused = |detail: &str| {
+        let message = format!("The request contained at least one invalid parameter. {detail}");
+        Err(Answer::error(StatusCode::BAD_REQUEST, "INVALID_REQUEST_PARAMETER", &message))
+    };
     let url = text(fields.get("urlToPublishTo")).and_then(|url| url::Url::parse(&url).ok());
-    if url.is_some_and(|url| matches!(url.scheme(), "http" | "https")) {
-        return Ok(());
+    if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https")) {
+        return refused("urlToPublishTo must be an absolute URL.");
     }
-    Err(Answer::error(
-        StatusCode::BAD_REQUEST,
-        "INVALID_REQUEST_PARAMETER",
-        "The request contained at least one invalid parameter. urlToPublishTo must be an absolute URL.",
-    ))
+    let events = fields.get("events").unwrap_or(&Value::Null);
+    match connect::unknown_event(events) {
+        Some(event) => refused(&format!("The events have no '{event}'.")),
+        None => Ok(()),
+    }
 }
 
 fn create(settings: &mut ConnectSettings, call: &Call, number: u64) -> Result<Answer, Answer> {
     let given = read(call)?;
-    check_url(&given)?;
+    check(&given)?;
     if settings.configurations.len() >= MAX_CONFIGURATIONS {
         return Err(Answer::error(
             StatusCode::BAD_REQUEST,
@@ -127,7 +133,7 @@ fn update(settings: &mut ConnectSettings, call: &Call) -> Result<Answer, Answer>
     let (id, old) = find(settings, &text(given.get("connectId")).unwrap_or_default())?;
     let mut fields = old.as_object().cloned().unwrap_or_default();
     fields.extend(given);
-    check_url(&fields)?;
+    check(&fields)?;
     let configuration = Value::Object(fields);
     settings.configurations.insert(id, configuration.clone());
     Ok(Answer::ok(configuration))

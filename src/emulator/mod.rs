@@ -82,6 +82,7 @@ mod judge;
 mod limits;
 mod multipart;
 mod oauth;
+mod paging;
 mod pdf;
 mod recipient_views;
 mod requests;

@@ -14,8 +14,10 @@ use super::{
     envelopes::{
         self, Draft, Outcome,
         model::{Fields, File, Refusal, invalid, missing, text},
+        refused,
     },
     http::{Answer, Call, vendor_time},
+    paging,
     pdf::write::Sheet,
     schema::Body,
     state::World,
@@ -28,6 +30,9 @@ pub(super) const TEMPLATE_ROLE: &str = "Client";
 /// A template with two roles, one after the other.
 pub(super) const TWO_ROLE_TEMPLATE: &str = "c1a55e00-7e3d-4b1a-9f00-5e1f7e3a0002";
 
+/// A page of the list; the vendor's own number is not published.
+const MAX_PAGE: usize = 1_000;
+
 /// One template.
 #[derive(Debug, Clone)]
 pub(super) struct Template {
@@ -39,6 +44,8 @@ pub(super) struct Template {
     pub(super) name: String,
     /// What it is for.
     pub(super) description: String,
+    /// Whether others in the account may use it, as its maker says: nobody is kept out by it.
+    shared: bool,
     /// The user who made it.
     pub(super) owner: String,
     /// When.
@@ -70,6 +77,7 @@ pub(super) fn stock() -> BTreeMap<String, Template> {
         account: directory::ACCOUNT.to_owned(),
         name: "Mutual Non-Disclosure Agreement".to_owned(),
         description: "One signer, the role Client: signature, date, company.".to_owned(),
+        shared: true,
         owner: directory::USER.to_owned(),
         created: Timestamp::UNIX_EPOCH,
         subject: "Please sign: Mutual Non-Disclosure Agreement".to_owned(),
@@ -170,7 +178,7 @@ pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Out
     if call.method != Method::GET {
         return None;
     }
-    let Some((id, below)) = rest.split_first() else { return Some(Ok(list(world, call))) };
+    let Some((id, below)) = rest.split_first() else { return Some(list(world, call)) };
     let found = world.envelopes.templates.get(&id.to_ascii_lowercase());
     let found = found.filter(|template| Some(&template.account) == call.account.as_ref());
     let Some(template) = found else {
@@ -190,20 +198,13 @@ pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Out
     })
 }
 
-fn list(world: &World, call: &Call) -> Answer {
+fn list(world: &World, call: &Call) -> Outcome {
     let wanted = call.query("search_text").unwrap_or_default().to_lowercase();
     let mine = world.envelopes.templates.values().filter(|template| {
         Some(&template.account) == call.account.as_ref() && template.name.to_lowercase().contains(&wanted)
     });
-    let all: Vec<Value> = mine.map(|template| summary(world, template)).collect();
-    let count = all.len();
-    Answer::ok(json!({
-        "envelopeTemplates": all,
-        "resultSetSize": count.to_string(),
-        "startPosition": "0",
-        "endPosition": count.saturating_sub(1).to_string(),
-        "totalSetSize": count.to_string(),
-    }))
+    let all = mine.map(|template| summary(world, template)).collect();
+    paging::page(call, "/templates", "envelopeTemplates", all, MAX_PAGE).map(Answer::ok)
 }
 
 fn summary(world: &World, template: &Template) -> Value {
@@ -214,7 +215,7 @@ fn summary(world: &World, template: &Template) -> Value {
         "name": template.name,
         "description": template.description,
         "uri": format!("/templates/{}", template.id),
-        "shared": "true",
+        "shared": template.shared.to_string(),
         "passwordProtected": "false",
         "emailSubject": template.subject,
         "emailBlurb": template.blurb,
@@ -314,6 +315,11 @@ fn create(world: &mut World, call: &Call) -> Outcome {
 
 fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<Template, Refusal> {
     let name = text(fields, "name").ok_or_else(|| invalid("A template needs a name."))?.to_owned();
+    refused::in_envelope(fields)?;
+    let recipients = envelopes::drafts(fields.get("recipients").unwrap_or(&Value::Null), 0)?;
+    for draft in &recipients {
+        refused::in_recipient(&draft.fields, &draft.tabs)?;
+    }
     let mut documents = Vec::new();
     for document in
         fields.get("documents").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
@@ -326,11 +332,12 @@ fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<
         account: call.account.clone().unwrap_or_default(),
         name,
         description: of("description"),
+        shared: text(fields, "shared").is_some_and(|value| value.eq_ignore_ascii_case("true")),
         owner: call.user.clone().unwrap_or_default(),
         created: call.now,
         subject: of("emailSubject"),
         blurb: of("emailBlurb"),
         documents,
-        recipients: envelopes::drafts(fields.get("recipients").unwrap_or(&Value::Null), 0)?,
+        recipients,
     })
 }

@@ -11,7 +11,7 @@ use super::{
     files::{Binaries, file_from},
     model::{Fields, File, Kind, Refusal, invalid, refuse, text},
     recipients::{self, Draft},
-    tabs,
+    tabs::{self, DraftTab},
 };
 use crate::emulator::{state::World, templates::Template};
 
@@ -83,12 +83,20 @@ impl Assembly {
     }
 
     fn take_template_documents(&mut self, world: &mut World, template: &Template, scope: usize) {
-        let copies = template.documents.iter().map(|file| File { guid: world.guid(), scope, ..file.clone() });
+        let before = self.documents.iter().map(|file| file.order).max().unwrap_or(0);
+        let copies = template.documents.iter().map(|file| File {
+            guid: world.guid(),
+            scope,
+            order: before.saturating_add(file.order),
+            ..file.clone()
+        });
         self.documents.extend(copies.collect::<Vec<_>>());
     }
 
-    /// Adds one composite's part: ids that are taken get new ones, the same person is merged.
+    /// Adds one composite's part behind the ones before it: ids that are taken get new ones, the same person is
+    /// merged.
     fn merge(&mut self, mut part: Assembly) {
+        part.documents.sort_by_key(|file| file.order);
         for file in part.documents {
             let renumbered = self.free_document_id(&file.id);
             for tab in part.recipients.iter_mut().flat_map(|draft| &mut draft.tabs) {
@@ -96,7 +104,8 @@ impl Assembly {
                     tab.fields.insert("documentId".to_owned(), json!(renumbered));
                 }
             }
-            self.documents.push(File { id: renumbered, ..file });
+            let order = u32::try_from(self.documents.len() + 1).unwrap_or(u32::MAX);
+            self.documents.push(File { id: renumbered, order, ..file });
         }
         for draft in part.recipients {
             if let Some(known) = self.recipients.iter_mut().find(|known| is_same_person(known, &draft)) {
@@ -223,14 +232,51 @@ fn lay_over(base: &mut Draft, over: Draft) {
         base.fields.insert("recipientId".to_owned(), id);
     }
     for tab in over.tabs {
-        let label = text(&tab.fields, "tabLabel").map(str::to_owned);
-        let known = base.tabs.iter_mut().find(|known| {
-            known.list == tab.list && label.is_some() && text(&known.fields, "tabLabel") == label.as_deref()
-        });
-        match known {
-            Some(known) => known.fields.extend(tab.fields.into_iter().filter(|(_, value)| !value.is_null())),
+        let is_same = |known: &&mut DraftTab| {
+            known.list == tab.list && name_of(&tab).is_some() && name_of(known) == name_of(&tab)
+        };
+        match base.tabs.iter_mut().find(is_same) {
+            Some(known) => lay_tab_over(&mut known.fields, tab.fields),
             None => base.tabs.push(tab),
         }
+    }
+}
+
+/// What a tab is known by: its label, or for radio buttons the name of their group, which has no label.
+fn name_of(tab: &DraftTab) -> Option<&str> {
+    text(&tab.fields, if tab.list == "radioGroupTabs" { "groupName" } else { "tabLabel" })
+}
+
+fn lay_tab_over(base: &mut Fields, over: Fields) {
+    for (name, value) in over.into_iter().filter(|(_, value)| !value.is_null()) {
+        match (base.get_mut(&name), value) {
+            (Some(Value::Array(known)), Value::Array(radios)) if name == "radios" => choose(known, radios),
+            (_, value) => {
+                base.insert(name, value);
+            }
+        }
+    }
+}
+
+/// The buttons of a group are told apart by their value, and at most one is chosen.
+fn choose(known: &mut Vec<Value>, over: Vec<Value>) {
+    let is_chosen = |radio: &&Value| {
+        radio["selected"].as_str().is_some_and(|selected| selected.eq_ignore_ascii_case("true"))
+    };
+    let chosen = over.iter().find(is_chosen).map(|radio| radio["value"].clone());
+    for radio in over {
+        let same = known.iter_mut().find(|known| known["value"] == radio["value"]);
+        match (same.and_then(Value::as_object_mut), radio) {
+            (Some(same), Value::Object(radio)) => {
+                same.extend(radio.into_iter().filter(|(_, value)| !value.is_null()));
+            }
+            (_, radio) => known.push(radio),
+        }
+    }
+    let Some(chosen) = chosen else { return };
+    for radio in known.iter_mut().filter_map(Value::as_object_mut) {
+        let is_it = radio.get("value") == Some(&chosen);
+        radio.insert("selected".to_owned(), json!(is_it.to_string()));
     }
 }
 

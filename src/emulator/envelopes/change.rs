@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Outcome, body, correct, create,
     model::{Fields, Purge, Refusal, Status, invalid, refuse, text},
-    progress,
+    progress, redraft,
 };
 use crate::emulator::{
     http::{Answer, Call},
@@ -16,13 +16,32 @@ use crate::emulator::{
 
 /// Names and values of custom fields (SPEC: textCustomField).
 const MAX_CUSTOM_FIELD: usize = 100;
+/// The vendor cuts a longer reason (SPEC: envelope.voidedReason).
+const MAX_REASON: usize = 200;
 
-/// `PUT /envelopes/{id}`.
+/// `PUT /envelopes/{id}`: nothing is kept of a change that fails.
 pub(super) fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let before = (world.envelopes.envelopes[id].clone(), world.outgoing.len());
+    let outcome = apply(world, call, id);
+    if outcome.is_err() {
+        let (envelope, told) = before;
+        world.envelopes.envelopes.insert(id.to_owned(), envelope);
+        world.outgoing.truncate(told);
+    }
+    outcome
+}
+
+fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
     let resend = call.query("resend_envelope").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let given = if call.body.is_empty() && resend { json!({}) } else { body(call, Body::Envelope)? };
+    let given = if call.body.is_empty() && resend {
+        json!({})
+    } else {
+        body(call, Body::Envelope)?;
+        // A draft takes what a definition takes, of which the vendor's type for this body lacks a part.
+        body(call, Body::EnvelopeDefinition)?
+    };
     let fields = given.as_object().cloned().unwrap_or_default();
-    reword(world, call, id, &fields)?;
+    redraft::rewrite(world, call, id, &fields)?;
     match text(&fields, "status").map(str::to_ascii_lowercase).as_deref() {
         None | Some("created") => {}
         Some("sent") => send_draft(world, call, id)?,
@@ -31,7 +50,8 @@ pub(super) fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
             let Some(reason) = reason else {
                 return Err(invalid("A voidedReason is required to void an envelope."));
             };
-            progress::void(world, id, reason, call.now)?;
+            let reason: String = reason.chars().take(MAX_REASON).collect();
+            progress::void(world, id, &reason, call.now)?;
         }
         Some(_) => return Err(invalid("The status of an envelope can be set to 'sent' or 'voided'.")),
     }
@@ -50,22 +70,6 @@ pub(super) fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
         correct::resend(world, id, call.now);
     }
     Ok(Answer::ok(answer))
-}
-
-/// Subject, message and expiry can be changed until the end.
-fn reword(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
-    let subject = text(fields, "emailSubject").unwrap_or(&envelope.subject).to_owned();
-    let blurb = text(fields, "emailBlurb").unwrap_or(&envelope.blurb).to_owned();
-    if subject == envelope.subject && blurb == envelope.blurb {
-        return Ok(());
-    }
-    if envelope.status.is_final() {
-        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
-    }
-    create::check_words(&subject, &blurb)?;
-    (envelope.subject, envelope.blurb, envelope.modified) = (subject, blurb, call.now);
-    Ok(())
 }
 
 fn send_draft(world: &mut World, call: &Call, id: &str) -> Result<(), Refusal> {
@@ -124,7 +128,7 @@ pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome
     Ok(Answer::json(status, Value::Object(fields)))
 }
 
-fn replace_by_id(fields: &mut Fields, given: &Value) {
+pub(super) fn replace_by_id(fields: &mut Fields, given: &Value) {
     for list in ["textCustomFields", "listCustomFields"] {
         for change in given[list].as_array().into_iter().flatten().filter_map(Value::as_object) {
             let known = fields.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
@@ -160,7 +164,7 @@ pub(super) fn merge_custom_fields(
     check_custom_fields(into)
 }
 
-fn check_custom_fields(fields: &Fields) -> Result<(), Refusal> {
+pub(super) fn check_custom_fields(fields: &Fields) -> Result<(), Refusal> {
     for field in fields.values().filter_map(Value::as_array).flatten().filter_map(Value::as_object) {
         if text(field, "name").is_none() {
             return Err(invalid("Every custom field needs a name."));
@@ -177,15 +181,24 @@ fn check_custom_fields(fields: &Fields) -> Result<(), Refusal> {
 /// `PUT …/notification`.
 pub(super) fn notification(world: &mut World, call: &Call, id: &str) -> Outcome {
     let given = body(call, Body::Notification)?;
-    let new = create::notification(Some(&given))?;
+    notify(world, call, id, &given)?;
+    Ok(Answer::ok(Value::Object(world.envelopes.envelopes[id].notification.clone())))
+}
+
+/// Sets when the envelope ends by itself, and when it reminds; until it has ended.
+pub(super) fn notify(world: &mut World, call: &Call, id: &str, given: &Value) -> Result<(), Refusal> {
+    let new = create::notification(Some(given))?;
     let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    if envelope.notification == new {
+        return Ok(());
+    }
     if envelope.status.is_final() {
         return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
     }
     if let Some(sent) = envelope.reached.get("sent") {
         envelope.expires = create::expiry(&new, *sent);
     }
-    envelope.notification.clone_from(&new);
+    envelope.notification = new;
     envelope.modified = call.now;
-    Ok(Answer::ok(Value::Object(new)))
+    Ok(())
 }

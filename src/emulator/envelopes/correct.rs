@@ -111,7 +111,7 @@ fn refuse_final(status: Status) -> Result<(), Refusal> {
 }
 
 /// Lays the sent fields over the ones that are there, and checks the whole again.
-fn correct_one(
+pub(super) fn correct_one(
     world: &mut World,
     id: &str,
     account: &str,
@@ -166,7 +166,13 @@ fn correct_one(
     Ok(())
 }
 
-fn insert(world: &mut World, id: &str, account: &str, sender: &str, draft: Draft) -> Result<(), Refusal> {
+pub(super) fn insert(
+    world: &mut World,
+    id: &str,
+    account: &str,
+    sender: &str,
+    draft: Draft,
+) -> Result<(), Refusal> {
     let envelope = &world.envelopes.envelopes[id];
     if envelope.recipients.len() >= MAX_RECIPIENTS {
         return Err(invalid("An envelope has at most 100 recipients."));

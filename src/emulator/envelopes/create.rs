@@ -18,6 +18,7 @@ use super::{
     model::{Envelope, Fields, Purge, Refusal, Status, invalid, refuse, text},
     progress,
     recipients::{self, MAX_RECIPIENTS},
+    refused, settings,
 };
 use crate::emulator::{
     connect,
@@ -112,6 +113,7 @@ fn definition(call: &Call) -> Result<(Value, Binaries), Refusal> {
 fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) -> Result<Envelope, Refusal> {
     let account = call.account.clone().unwrap_or_default();
     let sender = call.user.clone().unwrap_or_default();
+    refused::in_envelope(fields)?;
     check_ids(&assembly)?;
     let subject = text(fields, "emailSubject").map(str::to_owned).or(assembly.subject).unwrap_or_default();
     let blurb = text(fields, "emailBlurb").map(str::to_owned).or(assembly.blurb).unwrap_or_default();
@@ -126,7 +128,8 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
     for draft in assembly.recipients {
         built.push(recipients::build(world, &account, &sender, draft)?);
     }
-    let brand = brand(world, &account, fields)?;
+    let mut given = settings::of_envelope(fields)?;
+    given.extend(brand(world, &account, fields)?.map(|id| ("brandId".to_owned(), json!(id))));
     let mut envelope = Envelope {
         id: world.guid(),
         account,
@@ -148,7 +151,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
         hooks,
         purge: Purge::Unpurged,
         audit: Vec::new(),
-        given: brand.map(|id| ("brandId".to_owned(), json!(id))).into_iter().collect(),
+        given,
     };
     let name = progress::sender_name(world, &envelope);
     envelope.note(call.now, &name, "Registered", "The envelope was created.");
@@ -156,7 +159,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
 }
 
 /// The brand must be one of the account's. The vendor publishes no code for another one: our reading.
-fn brand(world: &World, account: &str, fields: &Fields) -> Result<Option<String>, Refusal> {
+pub(super) fn brand(world: &World, account: &str, fields: &Fields) -> Result<Option<String>, Refusal> {
     let Some(id) = text(fields, "brandId") else { return Ok(None) };
     let known = world.directory.accounts.get(account).map(|account| &account.brands);
     match known.and_then(|brands| brands.keys().find(|known| known.eq_ignore_ascii_case(id))) {
@@ -245,6 +248,9 @@ fn hooks(world: &mut World, given: Option<&Value>) -> Result<Vec<(u64, Value)>, 
         return Err(invalid(
             "The url of eventNotification must be an https address (plain http only on loopback, at this emulator).",
         ));
+    }
+    if let Some(event) = connect::unknown_event(&given["events"]) {
+        return Err(invalid(&format!("The events of eventNotification have no '{event}'.")));
     }
     world.envelopes.next_hook += 1;
     Ok(vec![(world.envelopes.next_hook, given.clone())])

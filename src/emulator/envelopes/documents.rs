@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     Outcome,
     model::{Envelope, File, Purge, Recipient, Tab, missing, refuse, text},
-    progress, render,
+    progress, render, settings,
 };
 use crate::emulator::{
     http::{Answer, Call, vendor_time},
@@ -91,7 +91,8 @@ fn broken() -> super::Refusal {
 }
 
 fn combined(world: &World, envelope: &Envelope, with_certificate: bool) -> Result<Vec<u8>, super::Refusal> {
-    let mut files: Vec<&File> = envelope.documents.iter().collect();
+    let is_part = |file: &&File| !settings::is_off(&file.given, "includeInDownload");
+    let mut files: Vec<&File> = envelope.documents.iter().filter(is_part).collect();
     files.sort_by_key(|file| file.order);
     let mut pieces: Vec<Piece<'_>> = files.into_iter().map(|file| piece(envelope, file)).collect();
     let summary = certificate(world, envelope);
@@ -113,10 +114,10 @@ fn archive(world: &World, envelope: &Envelope) -> Result<Vec<u8>, super::Refusal
 fn piece<'a>(envelope: &Envelope, file: &'a File) -> Piece<'a> {
     let line = |y: f32, text: String| Stamp { page: None, x: 20.0, y, size: 7.0, text, is_signature: false };
     let height = file.text.pages.first().map_or(842.0, |page| page.size.1);
-    let mut stamps = vec![
-        line(14.0, format!("DocuSign Envelope ID: {}", envelope.id.to_uppercase())),
-        line(height - 10.0, NOTICE.to_owned()),
-    ];
+    let mut stamps = vec![line(height - 10.0, NOTICE.to_owned())];
+    if !settings::is_off(&envelope.given, "envelopeIdStamping") {
+        stamps.push(line(14.0, format!("DocuSign Envelope ID: {}", envelope.id.to_uppercase())));
+    }
     for recipient in envelope.recipients.iter().filter(|recipient| recipient.signed.is_some()) {
         stamps.extend(recipient.tabs.iter().filter_map(|tab| stamp(envelope, file, recipient, tab)));
     }

@@ -8,7 +8,10 @@ use base64::{
 };
 use bytes::Bytes;
 
-use super::model::{Fields, File, Refusal, invalid, refuse, text};
+use super::{
+    model::{Fields, File, Refusal, invalid, refuse, text},
+    settings,
+};
 use crate::emulator::pdf::{read, write};
 
 /// Per file by API (rules-and-limits).
@@ -52,7 +55,17 @@ pub(in crate::emulator) fn file_from(
     })?;
     let order = text(fields, "order").and_then(|order| order.parse().ok());
     let order = order.unwrap_or_else(|| u32::try_from(index + 1).unwrap_or(u32::MAX));
-    Ok(File { id: id.to_owned(), guid, name: name.to_owned(), order, bytes, text: Arc::new(read), scope })
+    let given = settings::of_document(fields)?;
+    Ok(File {
+        id: id.to_owned(),
+        guid,
+        name: name.to_owned(),
+        order,
+        bytes,
+        text: Arc::new(read),
+        scope,
+        given,
+    })
 }
 
 fn unable(name: &str, why: &str) -> Refusal {

@@ -2,9 +2,9 @@
 //!
 //! Goals: every documented call on an envelope that an integration with embedded signing makes,
 //! with the vendor's errors, its limits, and only legal changes of status.
-//! Gaps: agents, editors, intermediaries, notaries, seals and witnesses are refused; brands, folders,
-//! locks, bulk sends, chunked uploads and workflow steps are ignored or absent; office documents are
-//! not converted. Statuses and messages that DocuSign does not publish are our reading, and say so
+//! Gaps: agents, editors, intermediaries, notaries, seals and witnesses are refused, and so are workflows, document
+//! visibility, signing groups and payments ([`refused`]); settings are kept and play no part in the ceremony; folders,
+//! locks, bulk sends and chunked uploads are absent; office documents are not converted. Statuses and messages that DocuSign does not publish are our reading, and say so
 //! where they are made.
 //!
 //! Sources: developers.docusign.com, eSignature REST API v2.1, "Envelopes" and "EnvelopeRecipients"
@@ -20,10 +20,15 @@ mod list;
 pub(in crate::emulator) mod model;
 pub(in crate::emulator) mod progress;
 mod recipients;
+mod redraft;
+pub(in crate::emulator) mod refused;
 pub(in crate::emulator) mod render;
+mod settings;
 mod tabs;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_given;
 
 use std::collections::{BTreeMap, HashMap};
 

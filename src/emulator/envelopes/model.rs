@@ -187,6 +187,8 @@ pub(in crate::emulator) struct File {
     pub text: Arc<Text>,
     /// Which part of the definition it came with: anchors look only there.
     pub scope: usize,
+    /// What was sent of how it is to be shown and handed out.
+    pub given: Fields,
 }
 
 /// A field on a document for one recipient.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     model::{Fields, Kind, PhoneCheck, Recipient, RecipientStatus, Refusal, invalid, refuse, text},
     progress::is_phone_delivery,
+    refused,
     tabs::{self, DraftTab},
 };
 use crate::emulator::{accounts, directory::Account, state::World};
@@ -54,6 +55,7 @@ pub(super) fn build(
     draft: Draft,
 ) -> Result<Recipient, Refusal> {
     let Draft { kind, mut fields, tabs } = draft;
+    refused::in_recipient(&fields, &tabs)?;
     let id = text(&fields, "recipientId").unwrap_or_default().to_owned();
     check_id(&id)?;
     let name = name_of(kind, &fields);

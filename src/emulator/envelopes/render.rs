@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     model::{Envelope, Fields, Kind, Purge, Recipient, Status},
-    progress,
+    progress, settings,
 };
 use crate::emulator::{http::vendor_time, state::World};
 
@@ -39,7 +39,8 @@ impl Include {
 
 /// The envelope.
 pub(in crate::emulator) fn envelope(world: &World, envelope: &Envelope, include: Include) -> Value {
-    let mut fields = envelope.given.clone();
+    let mut fields = settings::envelope_defaults();
+    fields.extend(envelope.given.clone());
     fields.extend(head(envelope));
     fields.extend(addresses(&envelope.id));
     fields.insert("sender".to_owned(), sender(world, envelope));
@@ -76,20 +77,12 @@ fn head(envelope: &Envelope) -> Fields {
         "createdDateTime": vendor_time(envelope.created),
         "lastModifiedDateTime": vendor_time(envelope.modified),
         "statusChangedDateTime": vendor_time(envelope.changed),
-        "signingLocation": "online",
         "envelopeLocation": "current_site",
-        "enableWetSign": "true",
-        "allowMarkup": "false",
-        "allowReassign": "true",
-        "allowComments": "true",
         "hasComments": "false",
         "hasFormDataChanged": "false",
         "is21CFRPart11": "false",
         "isDynamicEnvelope": "false",
         "isSignatureProviderEnvelope": "false",
-        "signerCanSignOnMobile": "true",
-        "autoNavigation": "true",
-        "envelopeIdStamping": "true",
         "purgeState": envelope.purge.name(),
     }));
     if !envelope.blurb.is_empty() {
@@ -144,7 +137,7 @@ pub(in crate::emulator) fn documents(envelope: &Envelope) -> Vec<Value> {
         .map(|file| {
             let pages: Vec<Value> =
                 (1..=file.text.pages.len()).map(|n| json!({ "sequence": n.to_string() })).collect();
-            json!({
+            let row = json!({
                 "documentId": file.id,
                 "documentIdGuid": file.guid,
                 "name": file.name,
@@ -153,32 +146,33 @@ pub(in crate::emulator) fn documents(envelope: &Envelope) -> Vec<Value> {
                 "order": file.order.to_string(),
                 "pages": pages,
                 "sizeBytes": file.bytes.len().to_string(),
-                "availableDocumentTypes": [{ "type": "electronic", "isDefault": "true" }],
-                "display": "inline",
-                "includeInDownload": "true",
-                "signerMustAcknowledge": "no_interaction",
-                "templateRequired": "false",
-                "authoritativeCopy": "false",
-            })
+            });
+            document(&file.given, row)
         })
         .collect();
     if envelope.status != Status::Created {
-        all.push(json!({
+        let certificate = json!({
             "documentId": "certificate",
             "documentIdGuid": envelope.id,
             "name": "Summary",
             "type": "summary",
             "uri": format!("/envelopes/{}/documents/certificate", envelope.id),
             "order": "999",
-            "availableDocumentTypes": [{ "type": "electronic", "isDefault": "true" }],
-            "display": "inline",
-            "includeInDownload": "true",
-            "signerMustAcknowledge": "no_interaction",
-            "templateRequired": "false",
-            "authoritativeCopy": "false",
-        }));
+        });
+        all.push(document(&Fields::new(), certificate));
     }
     all
+}
+
+/// A row of the list of documents: what was sent of it, and what is the same in every row.
+fn document(given: &Fields, row: Value) -> Value {
+    let mut fields = settings::document_defaults();
+    fields.extend(given.clone());
+    fields.extend(object(row));
+    fields
+        .insert("availableDocumentTypes".to_owned(), json!([{ "type": "electronic", "isDefault": "true" }]));
+    fields.insert("authoritativeCopy".to_owned(), json!("false"));
+    Value::Object(fields)
 }
 
 /// A `recipients` object.
@@ -222,9 +216,14 @@ pub(in crate::emulator) fn recipient(one: &Recipient, with_tabs: bool) -> Value 
     put("userId", json!(one.user_id));
     put("status", json!(one.status.name()));
     put("completedCount", json!("0"));
-    put("creationReason", json!("sender"));
-    put("isBulkRecipient", json!("false"));
-    put("requireUploadSignature", json!("false"));
+    // Members of those who sign: SPEC has them in no other kind of recipient.
+    if matches!(one.kind, Kind::Signer | Kind::InPersonSigner) {
+        put("creationReason", json!("sender"));
+        put("requireUploadSignature", json!("false"));
+    }
+    if one.kind == Kind::Signer {
+        put("isBulkRecipient", json!("false"));
+    }
     put("deliveryMethod", one.given.get("deliveryMethod").cloned().unwrap_or_else(|| json!("email")));
     put("totalTabCount", json!(one.tabs.len().to_string()));
     let mut time = |name: &str, at: Option<Timestamp>| {
@@ -276,7 +275,11 @@ pub(in crate::emulator) fn tabs(one: &Recipient) -> Value {
     let mut lists: Map<String, Value> = Map::new();
     for tab in &one.tabs {
         let mut fields = tab.fields.clone();
-        fields.insert("tabId".to_owned(), json!(tab.id));
+        if tab.list == "radioGroupTabs" {
+            number_radios(&mut fields, &tab.id);
+        } else {
+            fields.insert("tabId".to_owned(), json!(tab.id));
+        }
         fields.insert("recipientId".to_owned(), json!(one.id));
         fields.insert("tabType".to_owned(), json!(tab.list.trim_end_matches("Tabs").to_ascii_lowercase()));
         if !matches!(tab.list.as_str(), "signHereTabs" | "initialHereTabs") {
@@ -290,6 +293,15 @@ pub(in crate::emulator) fn tabs(one: &Recipient) -> Value {
         }
     }
     Value::Object(lists)
+}
+
+/// A group of radio buttons goes by its name and has no `tabId`; each button has one (SPEC: radioGroup, radio).
+fn number_radios(fields: &mut Fields, group: &str) {
+    let stem = group.get(..32).unwrap_or(group);
+    let radios = fields.get_mut("radios").and_then(Value::as_array_mut).into_iter().flatten();
+    for (n, radio) in radios.filter_map(Value::as_object_mut).enumerate() {
+        radio.insert("tabId".to_owned(), json!(format!("{stem}{n:04x}")));
+    }
 }
 
 fn object(value: Value) -> Fields {

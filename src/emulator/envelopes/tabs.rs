@@ -205,7 +205,9 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
             continue;
         }
         let wanted = text(&draft.fields, "tabId").unwrap_or_default();
-        let Some(tab) = recipient.tabs.iter_mut().find(|tab| tab.id == wanted) else {
+        let Some(tab) =
+            recipient.tabs.iter_mut().find(|tab| tab.id == wanted || is_same_group(tab, &draft.fields))
+        else {
             return Err(refuse("INVALID_TAB_ID", "The tab specified does not exist for this recipient."));
         };
         if let Some(Value::String(value)) = draft.fields.get("value") {
@@ -222,4 +224,10 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     envelope.recipients[index] = recipient;
     envelope.modified = call.now;
     Ok(Answer::json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, answer))
+}
+
+/// A group of radio buttons goes by its name, which only such groups have.
+fn is_same_group(tab: &Tab, fields: &Fields) -> bool {
+    let name = text(fields, "groupName");
+    tab.list == "radioGroupTabs" && name.is_some() && name == text(&tab.fields, "groupName")
 }

@@ -19,40 +19,40 @@ use crate::emulator::{
 
 const PHONE: &str = "c368e411-1592-4001-a3df-dca94ac539ae";
 
-struct Client {
-    emulator: Running,
-    token: String,
+pub(super) struct Client {
+    pub(super) emulator: Running,
+    pub(super) token: String,
     moved: i64,
 }
 
 impl Client {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let emulator = Running::start().await;
         let token = emulator.access_token().await;
         Self { emulator, token, moved: 0 }
     }
 
-    async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let body = (method != "GET").then_some(body);
         let answer = self.emulator.call(method, path, &self.token, body).await;
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(super) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.call("GET", path, Value::Null).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
-    async fn create(&self, definition: Value) -> String {
+    pub(super) async fn create(&self, definition: Value) -> String {
         let (status, body) = self.call("POST", "/envelopes", definition).await;
         assert_eq!(status, 201, "{body}");
         body["envelopeId"].as_str().unwrap().to_owned()
     }
 
     /// The code of a refused create.
-    async fn refusal(&self, definition: Value) -> String {
+    pub(super) async fn refusal(&self, definition: Value) -> String {
         let (status, body) = self.call("POST", "/envelopes", definition).await;
         assert_eq!(status, 400, "{body}");
         body["errorCode"].as_str().unwrap().to_owned()
@@ -68,7 +68,7 @@ impl Client {
         Err(body["errorCode"].as_str().unwrap().to_owned())
     }
 
-    async fn bytes(&self, path: &str) -> Vec<u8> {
+    pub(super) async fn bytes(&self, path: &str) -> Vec<u8> {
         let answer = self.emulator.call("GET", path, &self.token, None).await;
         assert_eq!(answer.status().as_u16(), 200, "{path}");
         answer.bytes().await.unwrap().to_vec()
@@ -81,7 +81,7 @@ impl Client {
         signer.unwrap()["recipientIdGuid"].as_str().unwrap().to_owned()
     }
 
-    async fn act(&self, envelope: &str, recipient: &str, action: &str, body: Value) -> Value {
+    pub(super) async fn act(&self, envelope: &str, recipient: &str, action: &str, body: Value) -> Value {
         let guid = self.guid(envelope, recipient).await;
         self.emulator.control("POST", &format!("signers/{guid}/{action}"), body).await
     }
@@ -122,11 +122,11 @@ async fn read_page(answer: reqwest::Response) -> (u16, String, String) {
     (answer.status().as_u16(), to, answer.text().await.unwrap())
 }
 
-fn document(text: &str) -> Value {
+pub(super) fn document(text: &str) -> Value {
     json!({ "documentId": "1", "name": "Contract.pdf", "fileExtension": "pdf", "documentBase64": STANDARD.encode(from_text("Contract", text)) })
 }
 
-fn signer(id: &str, name: &str, anchor: &str) -> Value {
+pub(super) fn signer(id: &str, name: &str, anchor: &str) -> Value {
     json!({
         "recipientId": id, "routingOrder": id, "name": name, "email": format!("{}@example.com", name.to_lowercase()),
         "clientUserId": format!("client-{id}"),
@@ -134,7 +134,7 @@ fn signer(id: &str, name: &str, anchor: &str) -> Value {
     })
 }
 
-fn definition(signers: &[Value]) -> Value {
+pub(super) fn definition(signers: &[Value]) -> Value {
     json!({
         "status": "sent", "emailSubject": "Contract", "documents": [document("Sign here: /sn1/ and /sn2/")],
         "recipients": { "signers": signers },

@@ -1,0 +1,175 @@
+//! What `PUT /envelopes/{id}` changes of the content: the words, the documents, the recipients, the settings.
+//!
+//! A draft takes all of it, in the form of a definition. Of an envelope that was sent only notification and custom
+//! fields can be changed here (recipients are corrected at their own address); whatever else would change is refused,
+//! and what is sent back as it is passes. Nothing that was sent may be dropped.
+//!
+//! Source: Envelopes:update in the vendor's reference ("Modify a draft envelope").
+
+use serde_json::{Value, json};
+
+use super::{
+    change, correct, create,
+    files::{Binaries, file_from},
+    model::{Envelope, Fields, File, Refusal, Status, invalid, refuse, text},
+    recipients,
+    refused::{self, says_something},
+    settings,
+};
+use crate::emulator::{http::Call, state::World};
+
+/// Takes over what is sent of the content.
+pub(super) fn rewrite(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
+    refused::in_envelope(fields)?;
+    if let Some(given) = fields.get("notification").filter(|given| says_something(given)) {
+        change::notify(world, call, id, given)?;
+    }
+    custom_fields(world, call, id, fields)?;
+    reword(world, call, id, fields)?;
+    resettle(world, call, id, fields)?;
+    for (name, change) in
+        [("documents", documents as fn(&mut World, &Call, &str, &Value) -> _), ("recipients", people)]
+    {
+        let Some(given) = fields.get(name).filter(|given| says_something(given)) else { continue };
+        only_of_a_draft(&world.envelopes.envelopes[id], name)?;
+        change(world, call, id, given)?;
+        envelope_mut(world, id).modified = call.now;
+    }
+    Ok(())
+}
+
+fn envelope_mut<'w>(world: &'w mut World, id: &str) -> &'w mut Envelope {
+    world.envelopes.envelopes.get_mut(id).expect("the router looked it up")
+}
+
+fn only_of_a_draft(envelope: &Envelope, what: &str) -> Result<(), Refusal> {
+    if envelope.status == Status::Created {
+        return Ok(());
+    }
+    Err(refuse(
+        "ENVELOPE_INVALID_STATUS",
+        format!(
+            "The envelope status is not one that allows this: here {what} can be changed in a draft only."
+        ),
+    ))
+}
+
+/// Subject and message.
+fn reword(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
+    let envelope = envelope_mut(world, id);
+    let subject = text(fields, "emailSubject").unwrap_or(&envelope.subject).to_owned();
+    let blurb = text(fields, "emailBlurb").unwrap_or(&envelope.blurb).to_owned();
+    if subject == envelope.subject && blurb == envelope.blurb {
+        return Ok(());
+    }
+    only_of_a_draft(envelope, "subject and message")?;
+    create::check_words(&subject, &blurb)?;
+    (envelope.subject, envelope.blurb, envelope.modified) = (subject, blurb, call.now);
+    Ok(())
+}
+
+/// Settings and brand.
+fn resettle(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
+    let account = world.envelopes.envelopes[id].account.clone();
+    let mut new = settings::of_envelope(fields)?;
+    new.extend(create::brand(world, &account, fields)?.map(|id| ("brandId".to_owned(), json!(id))));
+    let envelope = envelope_mut(world, id);
+    let mut now = settings::envelope_defaults();
+    now.extend(envelope.given.clone());
+    if new.iter().all(|(name, value)| now.get(name) == Some(value)) {
+        return Ok(());
+    }
+    only_of_a_draft(envelope, "settings")?;
+    envelope.given.extend(new);
+    envelope.modified = call.now;
+    Ok(())
+}
+
+/// Custom fields by their `fieldId`, else by their name; until the envelope has ended.
+fn custom_fields(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
+    let Some(given) = fields.get("customFields").filter(|given| says_something(given)) else {
+        return Ok(());
+    };
+    let known = world.envelopes.envelopes[id].custom_fields.clone();
+    let mut new = known.clone();
+    change::replace_by_id(&mut new, given);
+    let is_known = |field: &Value| {
+        let mut all = known.values().filter_map(Value::as_array).flatten();
+        all.any(|known| !field["fieldId"].is_null() && known["fieldId"] == field["fieldId"])
+    };
+    let rest = |list: &str| -> Vec<Value> {
+        let all = given[list].as_array().into_iter().flatten();
+        all.filter(|field| !is_known(field)).cloned().collect()
+    };
+    let added = json!({
+        "textCustomFields": rest("textCustomFields"),
+        "listCustomFields": rest("listCustomFields"),
+    });
+    if says_something(&added) {
+        change::merge_custom_fields(world, &mut new, &added)?;
+    }
+    change::check_custom_fields(&new)?;
+    let envelope = envelope_mut(world, id);
+    if envelope.custom_fields == new {
+        return Ok(());
+    }
+    if envelope.status.is_final() {
+        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
+    }
+    (envelope.custom_fields, envelope.modified) = (new, call.now);
+    Ok(())
+}
+
+/// A document with a known `documentId` is changed, or replaced if it comes with content; any other is added.
+fn documents(world: &mut World, _: &Call, id: &str, given: &Value) -> Result<(), Refusal> {
+    for fields in given.as_array().into_iter().flatten().filter_map(Value::as_object) {
+        let guid = world.guid();
+        let envelope = envelope_mut(world, id);
+        let wanted = text(fields, "documentId").unwrap_or_default();
+        let known = envelope.documents.iter().position(|file| file.id == wanted);
+        let has_content = ["documentBase64", "htmlDefinition"]
+            .iter()
+            .any(|name| fields.get(*name).is_some_and(says_something));
+        match known {
+            Some(index) if !has_content => describe(&mut envelope.documents[index], fields)?,
+            Some(index) => {
+                let order = envelope.documents[index].order;
+                let new = file_from(guid, fields, &Binaries::new(), 0, 0)?;
+                let order = if text(fields, "order").is_some() { new.order } else { order };
+                envelope.documents[index] = File { order, ..new };
+            }
+            None => {
+                let index = envelope.documents.len();
+                envelope.documents.push(file_from(guid, fields, &Binaries::new(), 0, index)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn describe(file: &mut File, fields: &Fields) -> Result<(), Refusal> {
+    if let Some(name) = text(fields, "name") {
+        name.clone_into(&mut file.name);
+    }
+    if let Some(order) = text(fields, "order") {
+        file.order =
+            order.parse().map_err(|_| invalid("The order of a document must be a positive whole number."))?;
+    }
+    file.given.extend(settings::of_document(fields)?);
+    Ok(())
+}
+
+fn people(world: &mut World, _: &Call, id: &str, given: &Value) -> Result<(), Refusal> {
+    let envelope = &world.envelopes.envelopes[id];
+    let (account, sender) = (envelope.account.clone(), envelope.sender.clone());
+    for draft in recipients::drafts(given, 0)? {
+        let wanted = text(&draft.fields, "recipientId");
+        let known = &world.envelopes.envelopes[id].recipients;
+        if known.iter().any(|known| Some(known.id.as_str()) == wanted) {
+            correct::correct_one(world, id, &account, &sender, draft)?;
+        } else {
+            correct::insert(world, id, &account, &sender, draft)?;
+        }
+    }
+    Ok(())
+}

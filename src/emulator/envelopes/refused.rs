@@ -1,0 +1,54 @@
+//! What a definition may ask for and the emulator does not play: refused in words, never swallowed.
+//!
+//! The code is the vendor's for a feature that a plan does not have, which is what a client meets in an account without
+//! it. Kinds of recipients that are not played are refused in [`super::recipients`].
+//!
+//! Source: SPEC: envelope, signer, formulaTab, by the members named here.
+
+use serde_json::Value;
+
+use super::{
+    model::{Fields, Refusal, refuse, text},
+    tabs::DraftTab,
+};
+
+/// Refuses what an envelope or a template asks for.
+pub(in crate::emulator) fn in_envelope(fields: &Fields) -> Result<(), Refusal> {
+    if fields.get("workflow").is_some_and(says_something) {
+        return Err(lacking("workflows (scheduled sending, pauses, delayed and conditional routing)"));
+    }
+    if text(fields, "enforceSignerVisibility").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Err(lacking("documents that some recipients do not see (enforceSignerVisibility)"));
+    }
+    Ok(())
+}
+
+/// Refuses what a recipient or its tabs ask for.
+pub(in crate::emulator) fn in_recipient(fields: &Fields, tabs: &[DraftTab]) -> Result<(), Refusal> {
+    if ["signingGroupId", "signingGroupName"].iter().any(|name| text(fields, name).is_some()) {
+        return Err(lacking("signing groups"));
+    }
+    let is_payment = |tab: &DraftTab| tab.fields.get("paymentDetails").is_some_and(says_something);
+    if tabs.iter().any(is_payment) {
+        return Err(lacking("payments, and gateways for them,"));
+    }
+    Ok(())
+}
+
+fn lacking(what: &str) -> Refusal {
+    refuse(
+        "PLAN_ITEM_NOT_ENABLED",
+        format!("A feature in your plan is not enabled: {what} are not emulated."),
+    )
+}
+
+/// Whether anything is in it: SDKs send whole objects of nulls.
+pub(super) fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => items.iter().any(says_something),
+        Value::Object(fields) => fields.values().any(says_something),
+        Value::Bool(_) | Value::Number(_) => true,
+    }
+}

@@ -1,0 +1,278 @@
+//! What a definition or a change says is kept, played or refused: nothing is swallowed.
+
+use serde_json::{Value, json};
+
+use super::tests::{Client, definition, document, signer};
+use crate::emulator::pdf::read::{Matching, read};
+
+/// A definition for one signer, with these members more.
+fn with(more: &Value) -> Value {
+    let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+    for (name, value) in more.as_object().unwrap() {
+        whole[name] = value.clone();
+    }
+    whole
+}
+
+fn numbered(id: &str, text: &str, more: &Value) -> Value {
+    let mut document = document(text);
+    document["documentId"] = json!(id);
+    for (name, value) in more.as_object().unwrap() {
+        document[name] = value.clone();
+    }
+    document
+}
+
+#[tokio::test]
+async fn the_settings_of_a_create_are_answered_as_they_were_sent() {
+    let client = Client::start().await;
+    let sent = json!({
+        "allowComments": "false", "allowMarkup": "True", "allowReassign": "false", "autoNavigation": "false",
+        "enableWetSign": false, "envelopeIdStamping": "false", "messageLock": "true", "signingLocation": "InPerson",
+    });
+    let id = client.create(with(&sent)).await;
+    let envelope = client.get(&format!("/envelopes/{id}")).await;
+    for (name, value) in [
+        ("allowComments", "false"),
+        ("allowMarkup", "true"),
+        ("allowReassign", "false"),
+        ("autoNavigation", "false"),
+        ("enableWetSign", "false"),
+        ("envelopeIdStamping", "false"),
+        ("messageLock", "true"),
+        ("signingLocation", "inperson"),
+    ] {
+        assert_eq!(envelope[name], value, "{name}");
+    }
+    let bare = read(&client.bytes(&format!("/envelopes/{id}/documents/combined")).await).unwrap();
+    assert!(bare.find("DocuSign Envelope ID", Matching::default()).is_empty());
+
+    let id = client.create(with(&json!({ "allowReassign": null }))).await;
+    let plain = client.get(&format!("/envelopes/{id}")).await;
+    assert_eq!((&plain["allowReassign"], &plain["signingLocation"]), (&json!("true"), &json!("online")));
+    for wrong in [json!({ "allowReassign": "perhaps" }), json!({ "signingLocation": "nowhere" })] {
+        assert_eq!(client.refusal(with(&wrong)).await, "INVALID_REQUEST_PARAMETER", "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_document_is_to_be_is_answered_and_the_whole_leaves_out_what_it_should() {
+    let client = Client::start().await;
+    let aside =
+        json!({ "display": "modal", "includeInDownload": "false", "signerMustAcknowledge": "view_accept" });
+    let documents = json!([document("Sign here: /sn1/"), numbered("2", "Terms that stand aside", &aside)]);
+    let id = client.create(with(&json!({ "documents": documents }))).await;
+    let listed = client.get(&format!("/envelopes/{id}/documents")).await["envelopeDocuments"].clone();
+    for (name, first, second) in [
+        ("display", "inline", "modal"),
+        ("includeInDownload", "true", "false"),
+        ("signerMustAcknowledge", "no_interaction", "view_accept"),
+    ] {
+        assert_eq!((&listed[0][name], &listed[1][name]), (&json!(first), &json!(second)), "{name}");
+    }
+    let whole = read(&client.bytes(&format!("/envelopes/{id}/documents/combined")).await).unwrap();
+    assert!(whole.find("stand aside", Matching::default()).is_empty());
+    assert!(!whole.find("Sign here", Matching::default()).is_empty());
+    let wrong = json!({ "documents": [numbered("1", "Sign: /sn1/", &json!({ "display": "sideways" }))] });
+    assert_eq!(client.refusal(with(&wrong)).await, "INVALID_REQUEST_PARAMETER");
+}
+
+#[tokio::test]
+async fn a_template_is_shared_if_it_says_so() {
+    let client = Client::start().await;
+    for (sent, read) in [(json!("false"), "false"), (json!(true), "true"), (Value::Null, "false")] {
+        let template = json!({ "name": "T", "shared": sent, "documents": [document("/sn1/")] });
+        let (status, made) = client.call("POST", "/templates", template).await;
+        assert_eq!(status, 201, "{made}");
+        let path = format!("/templates/{}", made["templateId"].as_str().unwrap());
+        assert_eq!(client.get(&path).await["shared"], read, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_a_draft_keeps_what_it_was_sent() {
+    let client = Client::start().await;
+    let id = client.create(with(&json!({ "status": "created" }))).await;
+    let path = format!("/envelopes/{id}");
+    let change = json!({
+        "emailSubject": "Another", "allowReassign": "false",
+        "notification": { "expirations": { "expireEnabled": "true", "expireAfter": "5" } },
+        "customFields": { "textCustomFields": [{ "name": "order", "value": "7" }] },
+        "documents": [numbered("2", "An annex", &json!({ "name": "Annex" }))],
+        "recipients": { "signers": [{ "recipientId": "1", "name": "Grace" }, signer("2", "Bob", "/sn2/")] },
+    });
+    let (status, body) = client.call("PUT", &path, change).await;
+    assert_eq!(status, 200, "{body}");
+    let now = client.get(&format!("{path}?include=recipients,documents,custom_fields")).await;
+    assert_eq!((&now["emailSubject"], &now["allowReassign"]), (&json!("Another"), &json!("false")));
+    assert_eq!(now["customFields"]["textCustomFields"][0]["value"], "7");
+    assert_eq!(now["envelopeDocuments"][1]["name"], "Annex");
+    let signers = now["recipients"]["signers"].as_array().unwrap();
+    let names: Vec<&Value> = signers.iter().map(|signer| &signer["name"]).collect();
+    assert_eq!(names, [&json!("Grace"), &json!("Bob")]);
+    assert_eq!(client.get(&format!("{path}/notification")).await["expirations"]["expireAfter"], "5");
+
+    // A change that is refused changes nothing, whatever came before the refusal.
+    let half = json!({ "emailSubject": "Half", "recipients": { "signers": [{ "recipientId": "x y", "name": "N" }] } });
+    let (status, body) = client.call("PUT", &path, half).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_RECIPIENT_ID")));
+    assert_eq!(client.get(&path).await["emailSubject"], "Another");
+
+    let (status, body) = client.call("PUT", &path, json!({ "status": "sent" })).await;
+    assert_eq!(status, 200, "{body}");
+    let sent = client.get(&path).await;
+    assert_eq!((&sent["status"], &sent["expireAfter"]), (&json!("sent"), &json!("5")));
+}
+
+#[tokio::test]
+async fn of_a_sent_envelope_a_change_keeps_the_notification_and_refuses_what_belongs_to_drafts() {
+    let client = Client::start().await;
+    let id = client.create(with(&json!({}))).await;
+    let path = format!("/envelopes/{id}");
+    let sooner =
+        json!({ "notification": { "expirations": { "expireEnabled": "true", "expireAfter": "3" } } });
+    assert_eq!(client.call("PUT", &path, sooner).await.0, 200);
+    assert_eq!(client.get(&path).await["expireAfter"], "3");
+    for late in [
+        json!({ "emailSubject": "Too late" }),
+        json!({ "emailBlurb": "Too late" }),
+        json!({ "documents": [numbered("2", "Too late", &json!({}))] }),
+        json!({ "recipients": { "signers": [signer("2", "Bob", "/sn2/")] } }),
+        json!({ "allowReassign": "false" }),
+    ] {
+        let (status, body) = client.call("PUT", &path, late.clone()).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("ENVELOPE_INVALID_STATUS")), "{late}");
+    }
+    let more = json!({ "customFields": { "textCustomFields": [{ "name": "n", "value": "v" }] } });
+    assert_eq!(client.call("PUT", &path, more).await.0, 200);
+    let fields = client.get(&format!("{path}/custom_fields")).await;
+    assert_eq!(fields["textCustomFields"][0]["value"], "v");
+    // The same words again change nothing, and are not refused: a client that sends back what it read.
+    assert_eq!(client.call("PUT", &path, json!({ "emailSubject": "Contract" })).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_reason_to_void_is_cut_at_200_characters() {
+    let client = Client::start().await;
+    let id = client.create(with(&json!({}))).await;
+    let path = format!("/envelopes/{id}");
+    let void = json!({ "status": "voided", "voidedReason": "ä".repeat(300) });
+    assert_eq!(client.call("PUT", &path, void).await.0, 200);
+    assert_eq!(client.get(&path).await["voidedReason"], "ä".repeat(200));
+}
+
+#[tokio::test]
+async fn an_event_that_does_not_exist_cannot_be_asked_for() {
+    let client = Client::start().await;
+    let asking = |event: &str| json!({ "url": "https://a.example/in", "events": ["Envelope-Sent", event] });
+    let definition = with(&json!({ "eventNotification": asking("envelope-foo") }));
+    assert_eq!(client.refusal(definition).await, "INVALID_REQUEST_PARAMETER");
+    client.create(with(&json!({ "eventNotification": asking("recipient-finish-later") }))).await;
+    let account = |event: &str| json!({ "urlToPublishTo": "https://a.example/in", "events": [event] });
+    assert_eq!(client.call("POST", "/connect", account("envelope-foo")).await.0, 400);
+    assert_eq!(client.call("POST", "/connect", account("envelope-created")).await.0, 201);
+}
+
+#[tokio::test]
+async fn what_is_not_played_is_refused_and_says_so() {
+    let client = Client::start().await;
+    let signed_by = |more: Value| {
+        let mut ada = signer("1", "Ada", "/sn1/");
+        for (name, value) in more.as_object().unwrap() {
+            ada[name] = value.clone();
+        }
+        json!({ "recipients": { "signers": [ada] } })
+    };
+    let steps = json!({ "workflowSteps": [{ "action": "pause_before", "triggerOnItem": "routing_order", "itemId": "2" }] });
+    let later = json!({ "scheduledSending": { "rules": [{ "resumeDate": "2030-01-01T00:00:00Z" }] } });
+    let payment = json!([{ "anchorString": "/sn1/", "formula": "1", "paymentDetails": { "gatewayAccountId": "none" } }]);
+    let refused = |(status, body): (u16, Value), what: &str| {
+        assert_eq!((status, &body["errorCode"]), (400, &json!("PLAN_ITEM_NOT_ENABLED")), "{what}: {body}");
+        assert!(body["message"].as_str().unwrap().contains("not emulated"), "{what}: {body}");
+    };
+    for more in [
+        json!({ "workflow": steps }),
+        json!({ "workflow": later }),
+        json!({ "enforceSignerVisibility": "true" }),
+        signed_by(json!({ "signingGroupId": "1" })),
+        signed_by(json!({ "tabs": { "formulaTabs": payment } })),
+    ] {
+        refused(client.call("POST", "/envelopes", with(&more)).await, &more.to_string());
+    }
+    let template = json!({ "name": "T", "documents": [document("/sn1/")], "workflow": steps });
+    refused(client.call("POST", "/templates", template).await, "a template");
+    let id = client.create(with(&json!({ "status": "created" }))).await;
+    let path = format!("/envelopes/{id}");
+    let unpause = json!({ "workflow": { "workflowStatus": "in_progress" } });
+    refused(client.call("PUT", &path, unpause).await, "to go on after a pause");
+    let (_, results) = client
+        .call(
+            "PUT",
+            &format!("{path}/recipients"),
+            signed_by(json!({ "signingGroupId": "1" }))["recipients"].clone(),
+        )
+        .await;
+    assert_eq!(results["recipientUpdateResults"][0]["errorDetails"]["errorCode"], "PLAN_ITEM_NOT_ENABLED");
+    // What says nothing is no workflow and no group.
+    for more in [
+        json!({ "workflow": null }),
+        json!({ "workflow": { "workflowSteps": [], "workflowStatus": null } }),
+        json!({ "enforceSignerVisibility": "false" }),
+        signed_by(json!({ "signingGroupId": "" })),
+    ] {
+        client.create(with(&more)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_documents_of_composites_stand_one_behind_the_other() {
+    let client = Client::start().await;
+    let template = json!({ "name": "Two", "emailSubject": "Two", "documents": [
+        numbered("1", "The first page", &json!({})), numbered("2", "The second page", &json!({})),
+    ], "recipients": { "signers": [{ "recipientId": "1", "roleName": "Client" }] } });
+    let made = client.call("POST", "/templates", template).await.1;
+    let signers = json!({ "signers": [{ "recipientId": "1", "roleName": "Client", "name": "Ada", "email": "ada@example.com" }] });
+    let definition = json!({ "status": "sent", "emailSubject": "Composite", "compositeTemplates": [
+        { "serverTemplates": [{ "sequence": "1", "templateId": made["templateId"] }],
+          "inlineTemplates": [{ "sequence": "2", "recipients": signers }] },
+        { "inlineTemplates": [{ "sequence": "1", "recipients": signers }],
+          "document": numbered("3", "The last page", &json!({})) },
+    ] });
+    let id = client.create(definition).await;
+    let listed = client.get(&format!("/envelopes/{id}/documents")).await["envelopeDocuments"].clone();
+    let orders: Vec<_> = listed.as_array().unwrap().iter().take(3).map(|one| one["order"].clone()).collect();
+    assert_eq!(orders, ["1", "2", "3"]);
+    let whole = read(&client.bytes(&format!("/envelopes/{id}/documents/combined")).await).unwrap();
+    let page = |words: &str| whole.find(words, Matching::default())[0].page;
+    assert_eq!([page("The first page"), page("The second page"), page("The last page")], [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_role_fills_the_radio_group_of_the_same_name() {
+    let client = Client::start().await;
+    let radio =
+        |value: &str, x: u32| json!({ "value": value, "pageNumber": "1", "xPosition": x, "yPosition": 200 });
+    let group = |name: &str| json!({ "groupName": name, "documentId": "1", "radios": [radio("white", 100), radio("red", 130)] });
+    let tabs = json!({ "radioGroupTabs": [group("paper"), group("ink")] });
+    let template = json!({ "name": "R", "emailSubject": "R", "documents": [document("Choose")], "recipients": {
+        "signers": [{ "recipientId": "1", "roleName": "Client", "tabs": tabs }],
+    } });
+    let made = client.call("POST", "/templates", template).await.1;
+    let chosen = json!({ "radioGroupTabs": [{ "groupName": "ink", "radios": [{ "value": "red", "selected": "true" }] }] });
+    let id = client
+        .create(json!({ "status": "sent", "templateId": made["templateId"], "templateRoles": [
+            { "roleName": "Client", "name": "Ada", "email": "ada@example.com", "tabs": chosen },
+        ] }))
+        .await;
+    let groups = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await["radioGroupTabs"].clone();
+    let selected = |group: &Value| -> Vec<Value> {
+        group["radios"].as_array().unwrap().iter().map(|radio| radio["selected"].clone()).collect()
+    };
+    assert_eq!(groups.as_array().unwrap().len(), 2, "{groups}");
+    assert_eq!(
+        (&groups[1]["groupName"], selected(&groups[1])),
+        (&json!("ink"), vec![json!("false"), json!("true")])
+    );
+    assert_eq!(groups[1]["radios"][1]["xPosition"], "130", "where the template has it");
+    assert!(!selected(&groups[0]).contains(&json!("true")));
+}
