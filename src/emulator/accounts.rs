@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::{
     directory::{Account, User},
+    envelopes::{Outcome, model::refuse},
     http::{Answer, Call, text, vendor_time},
-    oauth,
+    oauth, paging,
     state::World,
 };
 
@@ -20,6 +21,9 @@ use super::{
 pub(super) const PHONE_WORKFLOW: &str = "c368e411-1592-4001-a3df-dca94ac539ae";
 /// A workflow of the account's own that is limited to SMS.
 pub(super) const SMS_WORKFLOW: &str = "6d4f3a17-58a5-4d0e-9a52-3c2f1b700001";
+
+/// A page of the list of users (SPEC: Users:list, count).
+const MAX_PAGE: usize = 100;
 
 /// Whether the account has that identity verification workflow.
 pub(super) fn has_workflow(account: &Account, id: &str) -> bool {
@@ -120,9 +124,9 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
     }
     let account = world.directory.accounts.get(&id)?;
     match below.as_slice() {
-        [] => Some(Answer::ok(information(&id, account, call))),
+        [] => Some(Answer::ok(information(&id, account))),
         ["settings"] => Some(Answer::ok(json!(account.settings))),
-        ["users"] => Some(users(world, call, &id)),
+        ["users"] => Some(users(world, call, &id).unwrap_or_else(Into::into)),
         ["users", user] => Some(one_user(world, call, &id, user)),
         ["identity_verification"] => Some(Answer::ok(workflows(account, call))),
         ["brands"] => Some(Answer::ok(json!({
@@ -130,19 +134,17 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
                 "brandId": id, "brandName": name, "brandCompany": name,
                 "isSendingDefault": false, "isSigningDefault": false,
             })).collect::<Vec<_>>(),
-            "recipientBrandIdDefault": null,
-            "senderBrandIdDefault": null,
         }))),
         _ => None,
     }
 }
 
-fn information(id: &str, account: &Account, call: &Call) -> Value {
+fn information(id: &str, account: &Account) -> Value {
     json!({
         "accountIdGuid": id,
         "externalAccountId": account.number,
         "accountName": account.name,
-        "createdDate": vendor_time(call.now),
+        "createdDate": vendor_time(account.created),
         "currentPlanId": "c2f00001-0000-4000-8000-000000000001",
         "planName": "Developer (emulated)",
         "planClassification": "business",
@@ -187,7 +189,7 @@ pub(super) fn require_admin(world: &World, call: &Call) -> Result<(), Answer> {
     ))
 }
 
-fn users(world: &World, call: &Call, account: &str) -> Answer {
+fn users(world: &World, call: &Call, account: &str) -> Outcome {
     let directory = &world.directory;
     let people: Vec<Value> = directory
         .memberships
@@ -203,20 +205,12 @@ fn users(world: &World, call: &Call, account: &str) -> Answer {
         .map(|(place, user)| person(&place.user, user, place.is_admin, call))
         .collect();
     if people.is_empty() && call.query("email").is_some() {
-        return Answer::error(
-            StatusCode::BAD_REQUEST,
+        return Err(refuse(
             "USER_LACKS_MEMBERSHIP",
             "The UserID does not have a valid membership in this Account.",
-        );
+        ));
     }
-    let total = people.len();
-    Answer::ok(json!({
-        "users": people,
-        "resultSetSize": total.to_string(),
-        "totalSetSize": total.to_string(),
-        "startPosition": "0",
-        "endPosition": total.saturating_sub(1).to_string(),
-    }))
+    paging::page(call, "/users", "users", people, MAX_PAGE).map(Answer::ok)
 }
 
 fn one_user(world: &World, call: &Call, account: &str, asked: &str) -> Answer {
@@ -269,7 +263,6 @@ fn workflows(account: &Account, call: &Call) -> Value {
                 "valueType": "PhoneNumberList",
                 "isRequired": true,
             }],
-            "signatureProvider": Value::Null,
         })
     };
     json!({ "identityVerification": [

@@ -82,6 +82,8 @@ pub(super) struct Account {
     pub(super) number: String,
     /// Its name.
     pub(super) name: String,
+    /// When it was made.
+    pub(super) created: Timestamp,
     /// The organisation that it is in.
     pub(super) organisation: Option<String>,
     /// Another host that serves it; none if this one does.
@@ -307,6 +309,7 @@ impl Directory {
             let account = Account {
                 number: number.to_owned(),
                 name: name.to_owned(),
+                created: now.saturating_sub(SignedDuration::from_hours(24 * 400)).unwrap_or(now),
                 organisation: organisation.map(str::to_owned),
                 elsewhere: elsewhere.map(str::to_owned),
                 settings: default_settings(),

@@ -38,7 +38,7 @@ struct Hour {
     used: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Usage {
     hour: Hour,
     burst: VecDeque<Timestamp>,
@@ -83,10 +83,16 @@ impl Limits {
             usage.burst.push_back(now);
             None
         };
-        let left = hourly.saturating_sub(usage.hour.used);
-        let burst_left = burst.saturating_sub(usage.burst.len() as u64);
-        let headers = headers((hourly, left), (burst, burst_left), top_of_next_hour(now));
-        Verdict { headers, refusal }
+        Verdict { headers: self.left(account, now), refusal }
+    }
+
+    /// What an account has left, for an answer that costs nothing.
+    pub(super) fn left(&self, account: &str, now: Timestamp) -> HeaderMap {
+        let mut usage = self.accounts.get(account).cloned().unwrap_or_default();
+        usage.roll(now);
+        let left = self.hourly.saturating_sub(usage.hour.used);
+        let burst_left = self.burst.saturating_sub(usage.burst.len() as u64);
+        headers((self.hourly, left), (self.burst, burst_left), top_of_next_hour(now))
     }
 
     /// Counts one call about one envelope, unless it was asked about too often this hour.
