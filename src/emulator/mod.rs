@@ -34,6 +34,7 @@
 //! | signing ceremony | `/Signing/…` | SMS and access code with attempts and lock, adopt and sign, decline, finish later, time-out, the `event` of the return | embedding concepts; support guide on authentication | [`ceremony`] |
 //! | Connect | `…/connect`, and to receivers' URLs | account and envelope configurations, one message an event (SIM), HMAC with several keys, retries | platform/webhooks/connect; `connect.schema-v2.json` | [`connect`], [`connect_settings`] |
 //! | limits | every REST call | hourly and burst budgets, their headers and errors; polling; 35 MB a request | esign101/rules-and-limits | [`limits`] |
+//! | what is missing | every other call of the vendor's | 501 `NOT_EMULATED`, unlike a path that the vendor has not either | SPEC: paths | [`unplayed`] |
 //! | bad days | every call and delivery | the faults of [`FaultKind`], by plan or one by one | seen in the field | [`faults`] |
 //! | the judge | `GET /_test/rules` | six rules that a client may break without any call failing | go-live rules, FAQ | [`judge`] |
 //!
@@ -95,7 +96,10 @@ mod templates;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_surface;
 mod time;
+mod unplayed;
 
 /// Reads a PDF as an upload is read, for the fuzzers.
 #[cfg(any(test, fuzzing))]

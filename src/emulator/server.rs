@@ -28,6 +28,7 @@ use super::{
     signatures,
     state::{Setup, SharedWorld, World},
     time::Time,
+    unplayed,
 };
 use crate::{
     clock::SharedClock,
@@ -326,12 +327,16 @@ fn dispatch(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {
         ["restapi", "v2.1", "accounts", ..] => return rest(world, call, notes),
         _ => envelopes::route(world, call),
     };
-    answer.unwrap_or_else(not_found)
+    answer.unwrap_or_else(|| unplayed::answer(call))
 }
 
 /// A call about an account: token, account, budget, handler.
 fn rest(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {
-    if let Err(refused) = accounts::authorise(world, call) {
+    if let Err(mut refused) = accounts::authorise(world, call) {
+        // The budget is told with every answer, also to whom it is not known.
+        let asked = call.segments.get(3).map(String::as_str).unwrap_or_default();
+        let account = world.directory.account(asked).map(|(id, _)| id).unwrap_or_default();
+        refused.headers.extend(world.limits.left(account, call.now));
         return refused;
     }
     let account = call.account.clone().unwrap_or_default();
@@ -346,7 +351,7 @@ fn rest(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {
             .or_else(|| accounts::route(world, call))
             .or_else(|| signatures::route(world, call))
             .or_else(|| connect_settings::route(world, call))
-            .unwrap_or_else(not_found),
+            .unwrap_or_else(|| unplayed::answer(call)),
     };
     answer.headers.extend(verdict.headers);
     answer
@@ -360,14 +365,6 @@ fn spend_on_envelope(world: &mut World, call: &Call) -> Option<Answer> {
         }
         _ => None,
     }
-}
-
-fn not_found() -> Answer {
-    Answer::error(
-        StatusCode::NOT_FOUND,
-        "RESOURCE_NOT_FOUND",
-        "The URL provided does not resolve to a resource.",
-    )
 }
 
 /// The answer of a fault that replaces the work.

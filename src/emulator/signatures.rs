@@ -58,7 +58,7 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
         ([id, kind], &Method::GET) => image(world, &user, id, kind),
         ([id, kind], &Method::PUT) => set_image(world, call, &user, id, kind),
         ([id, kind], &Method::DELETE) => remove_image(world, call, &user, id, kind),
-        _ => Ok(Answer::empty(StatusCode::METHOD_NOT_ALLOWED)),
+        _ => return None,
     };
     Some(answer.unwrap_or_else(|refused| refused))
 }

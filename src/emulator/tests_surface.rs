@@ -1,0 +1,170 @@
+//! What the emulator says of calls, pages, headers and members it does not have, or has in its own way.
+
+use serde_json::{Value, json};
+
+use super::{directory, testing::Running, unplayed};
+
+async fn answered(emulator: &Running, method: &str, path: &str, token: &str) -> (u16, Value) {
+    let body = (method != "GET").then(|| json!({}));
+    let answer = emulator.call(method, path, token, body).await;
+    (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+}
+
+async fn draft(emulator: &Running, token: &str) -> String {
+    let body = json!({ "emailSubject": "x", "recipients": { "carbonCopies": [
+        { "recipientId": "1", "name": "Carol", "email": "carol@example.com" },
+    ], "signers": [{ "recipientId": "2", "name": "Ada", "email": "ada@example.com", "tabs": {
+        "radioGroupTabs": [{ "groupName": "g", "radios": [{ "value": "a", "pageNumber": "1" }] }],
+    } }] } });
+    let made: Value = emulator.call("POST", "/envelopes", token, Some(body)).await.json().await.unwrap();
+    made["envelopeId"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_call_of_the_vendors_that_is_not_here_says_whose_lack_it_is() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let envelope = format!("/envelopes/{}", draft(&emulator, &token).await);
+    for (method, below) in [
+        ("DELETE", "/custom_fields"),
+        ("PUT", "/documents"),
+        ("GET", "/documents/1/tabs"),
+        ("POST", "/lock"),
+        ("POST", "/views/sender"),
+        ("GET", "/docGenFormFields"),
+        ("DELETE", "/recipients/1/tabs"),
+    ] {
+        let (status, body) = answered(&emulator, method, &format!("{envelope}{below}"), &token).await;
+        assert_eq!((status, &body["errorCode"]), (501, &json!("NOT_EMULATED")), "{method} {below}: {body}");
+        assert!(body["message"].as_str().unwrap().contains("EMULATED.md"), "{body}");
+    }
+    for word in ["failures", "logs", "oauth", "users"] {
+        let (status, body) = answered(&emulator, "GET", &format!("/connect/{word}"), &token).await;
+        assert_eq!((status, &body["errorCode"]), (501, &json!("NOT_EMULATED")), "{word}: {body}");
+    }
+    let unknown = answered(&emulator, "GET", "/connect/7", &token).await;
+    assert_eq!((unknown.0, &unknown.1["errorCode"]), (400, &json!("CONNECT_CONFIGURATION_DOES_NOT_EXIST")));
+    let (status, body) = answered(&emulator, "GET", "/nonsense", &token).await;
+    assert_eq!((status, &body["errorCode"]), (404, &json!("RESOURCE_NOT_FOUND")));
+    // What the vendor has not either: the path is there, the method is not.
+    let signature = format!("/users/{}/signatures/x", directory::USER);
+    for (method, path) in
+        [("POST", signature.as_str()), ("DELETE", "/settings"), ("PUT", "/identity_verification")]
+    {
+        let (status, body) = answered(&emulator, method, path, &token).await;
+        assert_eq!(
+            (status, &body["errorCode"]),
+            (405, &json!("HTTP_METHOD_NOT_SUPPORTED")),
+            "{method} {path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_call_of_the_vendors_is_said_not_to_exist() {
+    let emulator = Running::start().await;
+    emulator.control("POST", "limits", json!({ "burst": 10_000 })).await;
+    let token = emulator.access_token().await;
+    let envelope = draft(&emulator, &token).await;
+    let mut seen = 0;
+    for (methods, template) in unplayed::calls() {
+        let Some(below) = template.strip_prefix("/v2.1/accounts/{}/") else { continue };
+        let path = below.replace("envelopes/{}", &format!("envelopes/{envelope}"));
+        let path = path.replace("users/{}", &format!("users/{}", directory::USER)).replace("{}", "1");
+        for method in methods.split(' ') {
+            let (status, body) = answered(&emulator, method, &format!("/{path}"), &token).await;
+            let said = body["message"].as_str().unwrap_or_default();
+            assert!(!said.contains("does not resolve") && status != 405, "{method} {path}: {status} {body}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 340, "{seen}");
+}
+
+#[tokio::test]
+async fn templates_and_users_come_in_pages() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    for (path, list, key) in
+        [("/templates", "envelopeTemplates", "templateId"), ("/users", "users", "userId")]
+    {
+        let (_, whole) = answered(&emulator, "GET", path, &token).await;
+        let all = whole[list].as_array().unwrap().clone();
+        assert!(all.len() >= 2 && whole["nextUri"] == "" && whole["previousUri"] == "", "{whole}");
+        let (_, first) = answered(&emulator, "GET", &format!("{path}?count=1"), &token).await;
+        assert_eq!(first[list].as_array().unwrap().len(), 1, "{first}");
+        assert_eq!(first[list][0][key], all[0][key]);
+        assert_eq!((&first["resultSetSize"], &first["endPosition"]), (&json!("1"), &json!("0")));
+        assert_eq!(first["totalSetSize"], all.len().to_string());
+        let next = first["nextUri"].as_str().unwrap();
+        assert_eq!(next, format!("{path}?start_position=1&count=1"));
+        let (_, second) = answered(&emulator, "GET", next, &token).await;
+        assert_eq!((&second[list][0][key], &second["startPosition"]), (&all[1][key], &json!("1")));
+        assert_eq!(second["previousUri"], format!("{path}?start_position=0&count=1"));
+        let (_, beyond) = answered(&emulator, "GET", &format!("{path}?start_position=99"), &token).await;
+        assert_eq!((&beyond["resultSetSize"], &beyond["nextUri"]), (&json!("0"), &json!("")));
+        for wrong in ["count=many", "start_position=-1", "count=0"] {
+            let (status, body) = answered(&emulator, "GET", &format!("{path}?{wrong}"), &token).await;
+            assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{wrong}");
+        }
+    }
+    let (_, found) = answered(&emulator, "GET", "/templates?search_text=mutual%20non&count=1", &token).await;
+    assert_eq!(found["nextUri"], "/templates?search_text=mutual+non&start_position=1&count=1");
+}
+
+fn no_null(value: &Value, at: &str) {
+    match value {
+        Value::Null => panic!("{at} is null"),
+        Value::Array(items) => items.iter().for_each(|item| no_null(item, at)),
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| no_null(value, &format!("{at}.{name}")))
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn no_answer_holds_null_or_a_member_that_the_vendor_does_not_have_there() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let envelope = draft(&emulator, &token).await;
+    let whole = format!("/envelopes/{envelope}?include=recipients,tabs,custom_fields,documents");
+    for path in ["/brands", "/identity_verification", "/users", "/templates", "", "/settings", whole.as_str()]
+    {
+        no_null(&answered(&emulator, "GET", path, &token).await.1, path);
+    }
+    let recipients = answered(&emulator, "GET", &whole, &token).await.1["recipients"].clone();
+    let (copy, signer) = (&recipients["carbonCopies"][0], &recipients["signers"][0]);
+    for name in ["creationReason", "isBulkRecipient", "requireUploadSignature"] {
+        assert!(copy.get(name).is_none() && signer.get(name).is_some(), "{name}");
+    }
+    let group = &signer["tabs"]["radioGroupTabs"][0];
+    assert!(group.get("tabId").is_none() && group["radios"][0]["tabId"].is_string(), "{group}");
+}
+
+#[tokio::test]
+async fn a_refused_token_too_is_told_the_limits() {
+    let emulator = Running::start().await;
+    for token in ["made-up", ""] {
+        let answer = emulator.call("GET", "/users", token, None).await;
+        assert_eq!(answer.status(), 401);
+        for (name, value) in [
+            ("x-ratelimit-limit", "3000"),
+            ("x-ratelimit-remaining", "3000"),
+            ("x-burstlimit-remaining", "200"),
+        ] {
+            assert_eq!(answer.headers()[name], value, "{name}");
+        }
+        assert!(answer.headers().contains_key("x-ratelimit-reset"));
+    }
+}
+
+#[tokio::test]
+async fn an_account_was_made_at_one_time() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let (_, before) = answered(&emulator, "GET", "", &token).await;
+    emulator.clock.advance(std::time::Duration::from_secs(60));
+    let (_, after) = answered(&emulator, "GET", "", &token).await;
+    assert_eq!(before["createdDate"], after["createdDate"]);
+}
