@@ -130,7 +130,8 @@ pub(super) fn correct_one(
     };
     let touches_check = CHECK_FIELDS.iter().any(|field| draft.fields.contains_key(*field));
     let mut fields = render::fields_of(&old);
-    for (name, value) in draft.fields {
+    // The vendor's reader takes null for absent.
+    for (name, value) in draft.fields.into_iter().filter(|(_, value)| !value.is_null()) {
         if is_draft || name != "clientUserId" {
             fields.insert(name, value);
         }
@@ -158,6 +159,7 @@ pub(super) fn correct_one(
     }
     let envelope = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
     if !is_draft {
+        progress::check_person(&merged)?;
         tabs::place(&envelope.documents, &mut merged)?;
     }
     if let Some(place) = envelope.recipient_mut(&merged.guid.clone()) {
@@ -187,15 +189,7 @@ pub(super) fn insert(
         if recipient.order < order {
             return Err(invalid("A recipient cannot be added before the current routing order."));
         }
-        if recipient.name.is_empty() || !progress::is_email(&recipient.email) {
-            return Err(refuse(
-                "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
-                format!(
-                    "The email address for the recipient is invalid. The recipient Id follows. {}",
-                    recipient.id
-                ),
-            ));
-        }
+        progress::check_person(&recipient)?;
         tabs::place(&envelope.documents, &mut recipient)?;
     }
     envelope.recipients.push(recipient);
@@ -252,6 +246,10 @@ pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>
             }
             Some(_) => {}
         }
+    }
+    // The vendor publishes nothing for the last one; letting it go would complete what nobody signed.
+    if envelope.status.is_open() && envelope.recipients.iter().all(|known| ids.contains(&known.id)) {
+        return Err(progress::incomplete("Its last recipient cannot be deleted."));
     }
     let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
     envelope.recipients.retain(|known| !ids.contains(&known.id));

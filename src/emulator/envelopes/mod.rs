@@ -26,6 +26,8 @@ pub(in crate::emulator) mod render;
 mod settings;
 mod tabs;
 #[cfg(test)]
+mod test_correction;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_given;

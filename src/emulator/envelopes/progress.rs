@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     create, documents,
-    model::{Envelope, Kind, PURGE_QUEUE, Purge, RecipientStatus, Refusal, Status, refuse},
+    model::{Envelope, Kind, PURGE_QUEUE, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
     tabs,
 };
 use crate::emulator::{connect, http::vendor_time, state::World};
@@ -40,15 +40,17 @@ pub(in crate::emulator) fn send(world: &mut World, id: &str, now: Timestamp) -> 
     Ok(())
 }
 
+/// Refuses what would leave an envelope that cannot be sent.
+pub(super) fn incomplete(what: &str) -> Refusal {
+    refuse(
+        "ENVELOPE_IS_INCOMPLETE",
+        format!(
+            "The envelope is not complete. A complete envelope has documents, recipients, tabs, and a subject line. {what}"
+        ),
+    )
+}
+
 fn check_whole(envelope: &Envelope) -> Result<(), Refusal> {
-    let incomplete = |what: &str| {
-        refuse(
-            "ENVELOPE_IS_INCOMPLETE",
-            format!(
-                "The envelope is not complete. A complete envelope has documents, recipients, tabs, and a subject line. {what}"
-            ),
-        )
-    };
     if envelope.documents.is_empty() {
         return Err(incomplete("It has no documents."));
     }
@@ -58,22 +60,25 @@ fn check_whole(envelope: &Envelope) -> Result<(), Refusal> {
     if envelope.subject.trim().is_empty() {
         return Err(incomplete("It has no subject line."));
     }
-    for recipient in &envelope.recipients {
-        let delivered_by_phone = recipient.given.contains_key("phoneNumber")
-            && recipient.given.get("deliveryMethod").and_then(|m| m.as_str()).is_some_and(is_phone_delivery);
-        let needs_email = !(delivered_by_phone && recipient.email.is_empty());
-        if needs_email && !is_email(&recipient.email) {
-            return Err(refuse(
-                "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
-                format!(
-                    "The email address for the recipient is invalid. The recipient Id follows. {}",
-                    recipient.id
-                ),
-            ));
-        }
-        if recipient.name.trim().is_empty() {
-            return Err(incomplete(&format!("The recipient {} has no name.", recipient.id)));
-        }
+    envelope.recipients.iter().try_for_each(check_person)
+}
+
+/// What the vendor must know of anybody before it can reach them.
+pub(super) fn check_person(recipient: &Recipient) -> Result<(), Refusal> {
+    let delivered_by_phone = recipient.given.contains_key("phoneNumber")
+        && recipient.given.get("deliveryMethod").and_then(|m| m.as_str()).is_some_and(is_phone_delivery);
+    let needs_email = !(delivered_by_phone && recipient.email.is_empty());
+    if needs_email && !is_email(&recipient.email) {
+        return Err(refuse(
+            "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
+            format!(
+                "The email address for the recipient is invalid. The recipient Id follows. {}",
+                recipient.id
+            ),
+        ));
+    }
+    if recipient.name.trim().is_empty() {
+        return Err(incomplete(&format!("The recipient {} has no name.", recipient.id)));
     }
     Ok(())
 }
@@ -116,7 +121,7 @@ pub(in crate::emulator) fn activate(world: &mut World, id: &str, now: Timestamp)
             }
         }
         let Some(envelope) = world.envelopes.envelopes.get(id) else { return };
-        if envelope.recipients.iter().all(super::model::Recipient::is_done) {
+        if !envelope.recipients.is_empty() && envelope.recipients.iter().all(Recipient::is_done) {
             return complete(world, id, now);
         }
         if reached.is_empty() || envelope.current_order() == order {

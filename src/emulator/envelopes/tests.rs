@@ -58,7 +58,7 @@ impl Client {
         body["errorCode"].as_str().unwrap().to_owned()
     }
 
-    async fn view(&self, envelope: &str, request: Value) -> Result<String, String> {
+    pub(super) async fn view(&self, envelope: &str, request: Value) -> Result<String, String> {
         let (status, body) =
             self.call("POST", &format!("/envelopes/{envelope}/views/recipient"), request).await;
         if status == 201 {
@@ -74,7 +74,7 @@ impl Client {
         answer.bytes().await.unwrap().to_vec()
     }
 
-    async fn guid(&self, envelope: &str, recipient: &str) -> String {
+    pub(super) async fn guid(&self, envelope: &str, recipient: &str) -> String {
         let all = self.get(&format!("/envelopes/{envelope}/recipients")).await;
         let signer =
             all["signers"].as_array().unwrap().iter().find(|signer| signer["recipientId"] == recipient);
@@ -87,19 +87,19 @@ impl Client {
     }
 
     /// A browser's GET: status, where it is sent, and the page.
-    async fn browse(&self, url: &str) -> (u16, String, String) {
+    pub(super) async fn browse(&self, url: &str) -> (u16, String, String) {
         read_page(self.emulator.http.get(self.absolute(url)).send().await.unwrap()).await
     }
 
-    async fn post(&self, url: &str, form: &[(&str, &str)]) -> (u16, String, String) {
+    pub(super) async fn post(&self, url: &str, form: &[(&str, &str)]) -> (u16, String, String) {
         read_page(self.emulator.http.post(self.absolute(url)).form(form).send().await.unwrap()).await
     }
 
-    fn absolute(&self, url: &str) -> String {
+    pub(super) fn absolute(&self, url: &str) -> String {
         if url.starts_with('/') { format!("{}{url}", self.emulator.ready.base_url) } else { url.to_owned() }
     }
 
-    async fn advance(&self, seconds: i64) {
+    pub(super) async fn advance(&self, seconds: i64) {
         self.emulator.control("POST", "clock", json!({ "advance_s": seconds })).await;
     }
 
@@ -141,7 +141,7 @@ pub(super) fn definition(signers: &[Value]) -> Value {
     })
 }
 
-fn view_of(id: &str, name: &str) -> Value {
+pub(super) fn view_of(id: &str, name: &str) -> Value {
     json!({
         "returnUrl": "https://www.example.com/done?order=1", "authenticationMethod": "none", "clientUserId": format!("client-{id}"),
         "userName": name, "email": format!("{}@example.com", name.to_lowercase()),

@@ -1,0 +1,66 @@
+//! What a correction may not leave behind: an envelope that a create would have refused.
+
+use serde_json::{Value, json};
+
+use super::tests::{Client, definition, signer};
+
+fn together(id: &str, name: &str) -> Value {
+    let mut signer = signer(id, name, "/sn1/");
+    signer["routingOrder"] = json!("1");
+    signer
+}
+
+#[tokio::test]
+async fn the_last_recipient_of_a_sent_envelope_stays() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[together("1", "Ada"), together("2", "Bob")])).await;
+    let path = format!("/envelopes/{id}/recipients");
+    assert_eq!(client.call("DELETE", &format!("{path}/2"), Value::Null).await.0, 200);
+    let (status, body) = client.call("DELETE", &format!("{path}/1"), Value::Null).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("ENVELOPE_IS_INCOMPLETE")));
+    let all = json!({ "signers": [{ "recipientId": "1" }] });
+    assert_eq!(client.call("DELETE", &path, all).await.0, 400);
+    assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "sent");
+    assert_eq!(client.get(&path).await["recipientCount"], "1");
+
+    // Who has signed is somebody: then the last one who waits may go, and it is complete.
+    let id = client.create(definition(&[together("1", "Ada"), together("2", "Bob")])).await;
+    client.act(&id, "1", "sign", json!({})).await;
+    let path = format!("/envelopes/{id}/recipients/2");
+    assert_eq!(client.call("DELETE", &path, Value::Null).await.0, 200);
+    assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "completed");
+
+    // A draft may be empty.
+    let mut draft = definition(&[together("1", "Ada")]);
+    draft["status"] = json!("created");
+    let id = client.create(draft).await;
+    let path = format!("/envelopes/{id}/recipients/1");
+    assert_eq!(client.call("DELETE", &path, Value::Null).await.0, 200);
+    assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "created");
+}
+
+#[tokio::test]
+async fn a_correction_is_held_to_what_a_create_is() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let path = format!("/envelopes/{id}/recipients");
+    for (field, value, code) in [
+        ("email", json!("not-an-email"), "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT"),
+        ("email", json!(""), "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT"),
+        ("name", json!(""), "ENVELOPE_IS_INCOMPLETE"),
+        ("name", json!(" "), "ENVELOPE_IS_INCOMPLETE"),
+        ("name", json!(null), "SUCCESS"),
+    ] {
+        let mut one = json!({ "recipientId": "1" });
+        one[field] = value;
+        let (status, body) = client.call("PUT", &path, json!({ "signers": [one] })).await;
+        assert_eq!(status, 200);
+        let result = &body["recipientUpdateResults"][0]["errorDetails"]["errorCode"];
+        assert_eq!(result, code, "{field}");
+    }
+    let ada = client.get(&path).await["signers"][0].clone();
+    assert_eq!((&ada["name"], &ada["email"]), (&json!("Ada"), &json!("ada@example.com")));
+    let nameless = json!({ "signers": [{ "recipientId": "2", "email": "bob@example.com" }] });
+    let (status, body) = client.call("POST", &path, nameless).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("ENVELOPE_IS_INCOMPLETE")));
+}
