@@ -379,13 +379,17 @@ fn sign(world: &mut World, code: &str, session: &Session, form: &Form, now: Time
     let typed = |id: &str| {
         form.0.iter().find(|(key, _)| key.strip_prefix("tab-") == Some(id)).map(|(_, value)| value.as_str())
     };
-    let missing = fill(world, session, |tab_id, _| typed(tab_id).map(str::to_owned));
+    let filled = fill(world, session, |tab_id, _| typed(tab_id).map(str::to_owned));
     if form.get("action") == "adopt" {
         adopt(world, session, &name, now);
         return again(code);
     }
-    if missing {
-        return show(world, code, Stage::Document, Some(words.field_missing));
+    if let Err(unfilled) = filled {
+        let problem = match unfilled {
+            Unfilled::Missing => words.field_missing,
+            Unfilled::NoChoice => words.choice_wrong,
+        };
+        return show(world, code, Stage::Document, Some(problem));
     }
     progress::sign(world, &session.envelope, &session.recipient, &name, now);
     finish(world, code, Event::SigningComplete)
@@ -402,19 +406,40 @@ fn adopt(world: &mut World, session: &Session, name: &str, now: Timestamp) {
     }
 }
 
-/// Fills tabs by id and label; whether a required one is still empty.
-fn fill(world: &mut World, session: &Session, value: impl Fn(&str, &str) -> Option<String>) -> bool {
-    let Some(recipient) = recipient_mut(world, session) else { return false };
+/// Why a signer cannot finish.
+enum Unfilled {
+    /// A required field is empty.
+    Missing,
+    /// A list or a group got what it does not offer.
+    NoChoice,
+}
+
+/// Fills tabs by id and label.
+fn fill(
+    world: &mut World,
+    session: &Session,
+    value: impl Fn(&str, &str) -> Option<String>,
+) -> Result<(), Unfilled> {
+    let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
+    let mut outcome = Ok(());
     for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_fillable()) {
         let typed = value(&tab.id, tab.label());
         match typed {
-            Some(typed) => tab.value = typed.trim().chars().take(MAX_VALUE).collect(),
+            Some(typed) => {
+                let typed: String = typed.trim().chars().take(MAX_VALUE).collect();
+                if tab.takes(&typed) {
+                    tab.fill(&typed);
+                } else {
+                    outcome = Err(Unfilled::NoChoice);
+                }
+            }
             // A box that is not ticked is not sent.
             None if tab.list == "checkboxTabs" => tab.value.clear(),
             None => {}
         }
     }
-    recipient.tabs.iter().any(|tab| tab.is_required() && tab.value.is_empty())
+    let is_missing = recipient.tabs.iter().any(|tab| tab.is_required() && tab.value.is_empty());
+    outcome.and(if is_missing { Err(Unfilled::Missing) } else { Ok(()) })
 }
 
 /// A document of the envelope, for a signer who has passed all checks.
@@ -433,7 +458,7 @@ fn document(world: &mut World, call: &Call, code: &str, document: &str) -> Answe
         .with(header::CONTENT_DISPOSITION, HeaderValue::from_static("inline"))
 }
 
-/// The placeholder's text of a tab: its name, or its label.
+/// The placeholder's text of a tab: its name, its label, or the name of its group.
 fn caption(fields: &Fields) -> &str {
-    text(fields, "name").or_else(|| text(fields, "tabLabel")).unwrap_or("Field")
+    ["name", "tabLabel", "groupName"].into_iter().find_map(|name| text(fields, name)).unwrap_or("Field")
 }

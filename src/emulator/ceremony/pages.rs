@@ -7,7 +7,7 @@ use super::{Words, caption};
 use crate::emulator::{
     envelopes::{
         initials,
-        model::{Envelope, Recipient, Tab, text},
+        model::{Envelope, RADIOS, Recipient, Tab, text},
     },
     http::Answer,
 };
@@ -214,20 +214,30 @@ impl Page<'_> {
 
     fn field(&self, tab: &Tab) -> Markup {
         let id = format!("tab-{}", tab.id);
-        let options = tab.fields.get("listItems").and_then(|items| items.as_array());
+        let choices = tab.choices();
         html! {
-            @if tab.list == "checkboxTabs" {
+            @if let (RADIOS, Some(choices)) = (tab.list.as_str(), &choices) {
+                fieldset {
+                    legend { (caption(&tab.fields)) (self.optional(tab)) }
+                    @for (value, name) in choices {
+                        label class="choice" {
+                            input type="radio" name=(id) value=(value) checked[*value == tab.value] required[tab.is_required()];
+                            " " (name)
+                        }
+                    }
+                }
+            } @else if tab.list == "checkboxTabs" {
                 label class="choice" { input type="checkbox" name=(id) value="X" checked[!tab.value.is_empty()]; " " (caption(&tab.fields)) }
             } @else {
                 label for=(id) {
-                    (caption(&tab.fields))
-                    @if !tab.is_required() { " " span class="quiet" { "(" (self.words.optional) ")" } }
+                    (caption(&tab.fields)) (self.optional(tab))
                 }
-                @if let Some(options) = options {
-                    select id=(id) name=(id) {
-                        @for option in options {
-                            @let value = option["value"].as_str().unwrap_or_default();
-                            option value=(value) selected[value == tab.value] { (option["text"].as_str().unwrap_or(value)) }
+                @if let Some(choices) = &choices {
+                    select id=(id) name=(id) required[tab.is_required()] {
+                        // What begins without a choice is not answered by looking at it.
+                        option value="" selected[tab.value.is_empty()] {}
+                        @for (value, name) in choices {
+                            option value=(value) selected[*value == tab.value] { (name) }
                         }
                     }
                 } @else {
@@ -235,6 +245,10 @@ impl Page<'_> {
                 }
             }
         }
+    }
+
+    fn optional(&self, tab: &Tab) -> Markup {
+        html! { @if !tab.is_required() { " " span class="quiet" { "(" (self.words.optional) ")" } } }
     }
 }
 

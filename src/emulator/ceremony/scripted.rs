@@ -7,8 +7,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    ATTEMPTS, Ending, Event, Session, adopt, fill, lock_of, note_authentication, pass_phone, people,
-    recipient_mut, send_code, way_back,
+    ATTEMPTS, Ending, Event, Session, Unfilled, adopt, fill, lock_of, note_authentication, pass_phone,
+    people, recipient_mut, send_code, way_back,
 };
 use crate::emulator::{
     envelopes::{
@@ -174,7 +174,7 @@ fn perform(
             Ok(Event::Cancel)
         }
         _ => {
-            fill_in(world, session, given);
+            fill_in(world, session, given)?;
             progress::sign(world, &envelope, &recipient, &adopted, now);
             Ok(if is_read_only { Event::ViewingComplete } else { Event::SigningComplete })
         }
@@ -182,10 +182,14 @@ fn perform(
 }
 
 /// Fills the fields that were given by label, and what else is required with a sample.
-fn fill_in(world: &mut World, session: &Session, given: &Value) {
-    fill(world, session, |_, label| given["fields"][label].as_str().map(str::to_owned));
-    let Some(recipient) = recipient_mut(world, session) else { return };
-    for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_required() && tab.value.is_empty()) {
-        "Sample".clone_into(&mut tab.value);
+fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'static str> {
+    let filled = fill(world, session, |_, label| given["fields"][label].as_str().map(str::to_owned));
+    if let Err(Unfilled::NoChoice) = filled {
+        return Err("a field was given a value that it does not offer");
     }
+    let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
+    for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_required() && tab.value.is_empty()) {
+        tab.fill(&tab.sample());
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Outcome,
-    model::{Envelope, File, Purge, Recipient, Tab, missing, refuse, text},
+    model::{Envelope, File, Purge, RADIOS, Recipient, Tab, missing, refuse, text},
     progress, render, settings,
 };
 use crate::emulator::{
@@ -131,6 +131,8 @@ fn stamp(envelope: &Envelope, file: &File, recipient: &Recipient, tab: &Tab) -> 
         "signHereTabs" => (name.to_owned(), true, 18.0),
         "initialHereTabs" => (initials(name), true, 15.0),
         "envelopeIdTabs" => (envelope.id.clone(), false, 9.0),
+        // Its place is that of the radio that is chosen.
+        RADIOS => ("X".to_owned(), false, 10.0),
         _ => (tab.value.clone(), false, 10.0),
     };
     // A fixed tab names its upper left corner, an anchor the base line of its text.

@@ -16,6 +16,7 @@ mod correct;
 mod create;
 mod documents;
 mod files;
+mod filling;
 mod list;
 pub(in crate::emulator) mod model;
 pub(in crate::emulator) mod progress;
@@ -27,6 +28,8 @@ mod settings;
 mod tabs;
 #[cfg(test)]
 mod test_correction;
+#[cfg(test)]
+mod test_fields;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

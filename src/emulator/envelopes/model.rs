@@ -191,6 +191,9 @@ pub(in crate::emulator) struct File {
     pub given: Fields,
 }
 
+/// The list of groups of radios, which hold several places and one value.
+pub(in crate::emulator) const RADIOS: &str = "radioGroupTabs";
+
 /// A field on a document for one recipient.
 #[derive(Debug, Clone)]
 pub(in crate::emulator) struct Tab {
@@ -209,45 +212,18 @@ pub(in crate::emulator) struct Tab {
 }
 
 impl Tab {
-    /// `tabLabel`.
+    /// `tabLabel`; a group of radios has a `groupName` instead (SPEC: radioGroup).
     pub(in crate::emulator) fn label(&self) -> &str {
-        text(&self.fields, "tabLabel").unwrap_or_default()
+        let name = if self.list == RADIOS { "groupName" } else { "tabLabel" };
+        text(&self.fields, name).unwrap_or_default()
     }
 
     /// Where it is: document, page, and points from the top left.
     pub(in crate::emulator) fn place(&self) -> Option<(&str, usize, f32, f32)> {
-        let number = |name| text(&self.fields, name).and_then(|text| text.parse::<f32>().ok());
-        let page = text(&self.fields, "pageNumber")?.parse().ok()?;
+        let spot = if self.list == RADIOS { self.selected_radio()? } else { &self.fields };
+        let number = |name| text(spot, name).and_then(|text| text.parse::<f32>().ok());
+        let page = text(spot, "pageNumber")?.parse().ok()?;
         Some((text(&self.fields, "documentId")?, page, number("xPosition")?, number("yPosition")?))
-    }
-
-    /// Whether the signer types or ticks something.
-    pub(in crate::emulator) fn is_fillable(&self) -> bool {
-        let kinds = [
-            "textTabs",
-            "numberTabs",
-            "companyTabs",
-            "titleTabs",
-            "checkboxTabs",
-            "listTabs",
-            "dateTabs",
-            "emailTabs",
-            "zipTabs",
-            "ssnTabs",
-            "noteTabs",
-            "phoneNumberTabs",
-            "currencyTabs",
-        ];
-        kinds.contains(&self.list.as_str())
-            && self.list != "noteTabs"
-            && text(&self.fields, "locked") != Some("true")
-    }
-
-    /// Whether signing without it is refused.
-    pub(in crate::emulator) fn is_required(&self) -> bool {
-        self.is_fillable()
-            && self.list != "checkboxTabs"
-            && text(&self.fields, "required").is_none_or(|text| text.eq_ignore_ascii_case("true"))
     }
 }
 

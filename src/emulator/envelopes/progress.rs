@@ -189,6 +189,12 @@ pub(in crate::emulator) fn sign(world: &mut World, id: &str, guid: &str, name: &
         match tab.list.as_str() {
             "dateSignedTabs" => tab.value = now.strftime("%Y-%m-%d").to_string(),
             "fullNameTabs" => person.clone_into(&mut tab.value),
+            // SPEC: firstName, lastName: the sections of the name between its blanks.
+            "firstNameTabs" => {
+                person.split_whitespace().next().unwrap_or_default().clone_into(&mut tab.value)
+            }
+            "lastNameTabs" => person.split_whitespace().last().unwrap_or_default().clone_into(&mut tab.value),
+            "envelopeIdTabs" => id.clone_into(&mut tab.value),
             "emailAddressTabs" => email.clone_into(&mut tab.value),
             "signHereTabs" | "initialHereTabs" => {
                 tab.fields.insert("status".to_owned(), json!("signed"));

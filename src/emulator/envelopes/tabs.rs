@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::{
     Outcome, body,
-    model::{Envelope, Fields, File, Recipient, Refusal, Status, Tab, invalid, refuse, text},
+    filling::asked_for,
+    model::{Envelope, Fields, File, RADIOS, Recipient, Refusal, Status, Tab, invalid, refuse, text},
     render,
 };
 use crate::emulator::{
@@ -34,17 +35,25 @@ impl DraftTab {
     pub(super) fn build(self, id: String) -> Tab {
         let Self { list, mut fields, scope } = self;
         fields.remove("tabId");
-        let value = match fields.remove("value") {
-            Some(Value::String(value)) => value,
-            _ if list == "checkboxTabs" => {
-                let selected =
-                    text(&fields, "selected").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-                if selected { "X".to_owned() } else { String::new() }
-            }
-            _ => String::new(),
-        };
-        Tab { list, id, value, fields, scope, is_placed: false }
+        let value = asked_for(&list, &fields).unwrap_or_default();
+        fields.remove("value");
+        for (index, radio) in radios(&mut fields).enumerate() {
+            radio.insert("tabId".to_owned(), json!(format!("{id}-{}", index + 1)));
+        }
+        let mut tab = Tab { list, id, value: String::new(), fields, scope, is_placed: false };
+        if tab.choices().is_some() {
+            tab.fill(&value);
+        } else {
+            tab.value = value;
+        }
+        tab
     }
+}
+
+/// The radios of a group.
+fn radios(fields: &mut Fields) -> impl Iterator<Item = &mut Fields> {
+    let radios = fields.get_mut("radios").and_then(Value::as_array_mut);
+    radios.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 /// Reads a `tabs` object.
@@ -73,10 +82,12 @@ pub(super) fn place(documents: &[File], recipient: &mut Recipient) -> Result<(),
     for tab in std::mem::take(&mut recipient.tabs) {
         if tab.is_placed {
             placed.push(tab);
+        } else if tab.list == RADIOS {
+            placed.push(place_radios(documents, tab)?);
         } else if let Some(anchor) = text(&tab.fields, "anchorString").map(str::to_owned) {
             anchored(documents, &tab, &anchor, &mut placed)?;
         } else {
-            check_fixed(documents, &tab)?;
+            check_fixed(documents, &tab.fields)?;
             placed.push(Tab { is_placed: true, ..tab });
         }
         if placed.len() > MAX_ANCHOR_INSTANCES {
@@ -85,6 +96,36 @@ pub(super) fn place(documents: &[File], recipient: &mut Recipient) -> Result<(),
     }
     recipient.tabs = placed;
     Ok(())
+}
+
+/// Each radio of a group has a place of its own; where it has an anchor, the first hit.
+fn place_radios(documents: &[File], mut tab: Tab) -> Result<Tab, Refusal> {
+    check_fixed(documents, &tab.fields)?;
+    let document = text(&tab.fields, "documentId").map(str::to_owned);
+    let scope = tab.scope;
+    for radio in radios(&mut tab.fields) {
+        if let Some(anchor) = text(radio, "anchorString").map(str::to_owned) {
+            let (list, id, fields) = (RADIOS.to_owned(), String::new(), radio.clone());
+            let alone = Tab { list, id, value: String::new(), fields, scope, is_placed: false };
+            let mut hits = Vec::new();
+            anchored(documents, &alone, &anchor, &mut hits)?;
+            if let Some(hit) = hits.into_iter().next() {
+                *radio = hit.fields;
+            }
+        } else {
+            check_radio(documents, document.as_deref(), radio)?;
+        }
+    }
+    Ok(Tab { is_placed: true, ..tab })
+}
+
+/// A radio lies on a page of its group's document.
+fn check_radio(documents: &[File], document: Option<&str>, radio: &Fields) -> Result<(), Refusal> {
+    let mut place = radio.clone();
+    if let Some(document) = document {
+        place.entry("documentId").or_insert_with(|| json!(document));
+    }
+    check_fixed(documents, &place)
 }
 
 fn anchored(documents: &[File], tab: &Tab, anchor: &str, placed: &mut Vec<Tab>) -> Result<(), Refusal> {
@@ -145,13 +186,13 @@ fn offsets(fields: &Fields) -> Result<(f32, f32), Refusal> {
 }
 
 /// A tab without an anchor must lie on a page that exists.
-fn check_fixed(documents: &[File], tab: &Tab) -> Result<(), Refusal> {
-    let Some(document) = text(&tab.fields, "documentId") else { return Ok(()) };
+fn check_fixed(documents: &[File], fields: &Fields) -> Result<(), Refusal> {
+    let Some(document) = text(fields, "documentId") else { return Ok(()) };
     let Some(file) = documents.iter().find(|file| file.id == document) else {
         return Err(invalid("A tab names a documentId that the envelope does not have."));
     };
-    let number = |name: &str| text(&tab.fields, name).map(|value| value.trim().parse::<f32>());
-    let page = text(&tab.fields, "pageNumber").unwrap_or("1").parse::<usize>();
+    let number = |name: &str| text(fields, name).map(|value| value.trim().parse::<f32>());
+    let page = text(fields, "pageNumber").unwrap_or("1").parse::<usize>();
     let (Ok(page), x, y) = (page, number("xPosition"), number("yPosition")) else {
         return Err(invalid("The pageNumber of a tab must be a number."));
     };
@@ -191,6 +232,55 @@ pub(super) fn route(world: &mut World, call: &Call, id: &str, recipient: &str) -
     })
 }
 
+/// A tab is named by its id within its list; a group of radios has none, but a name (SPEC: radioGroup).
+fn is_meant(tab: &Tab, draft: &DraftTab) -> bool {
+    let named = || tab.list == RADIOS && Some(tab.label()) == text(&draft.fields, "groupName");
+    tab.list == draft.list && text(&draft.fields, "tabId").map_or_else(named, |id| id == tab.id)
+}
+
+/// Lays fields over those of a tab. What it says then must be among its choices; where it lies then must be there.
+fn change(tab: &mut Tab, mut fields: Fields, documents: &[File]) -> Result<(), Refusal> {
+    let value = fields.get("value").and_then(Value::as_str).map(str::to_owned);
+    let value = match tab.list.as_str() {
+        "listTabs" => value,
+        _ => asked_for(&tab.list, &fields),
+    };
+    let before = tab.fields.clone();
+    let own = if tab.list == RADIOS { fields.remove("radios") } else { None };
+    tab.fields.extend(fields.into_iter().filter(|(name, _)| name != "value" && name != "tabId"));
+    let changes = own.as_ref().and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
+    for change in changes {
+        let is_it = |radio: &Fields| {
+            let name = if change.contains_key("tabId") { "tabId" } else { "value" };
+            text(radio, name).is_some() && text(radio, name) == text(change, name)
+        };
+        let radio = radios(&mut tab.fields).find(|radio| is_it(radio));
+        let unknown = || refuse("INVALID_TAB_ID", "The tab specified does not exist for this recipient.");
+        radio.ok_or_else(unknown)?.extend(change.clone());
+    }
+    if let Some(value) = value {
+        if !tab.takes(&value) {
+            return Err(invalid("The value of a tab must be one of its choices."));
+        }
+        tab.fill(&value);
+    }
+    if !tab.is_placed {
+        return Ok(());
+    }
+    let moves = |name: &str| tab.fields.get(name) != before.get(name);
+    if moves("anchorString") {
+        tab.is_placed = false;
+    } else if ["documentId", "pageNumber", "xPosition", "yPosition"].into_iter().any(moves) {
+        check_fixed(documents, &tab.fields)?;
+    }
+    if moves("radios") || (tab.list == RADIOS && moves("documentId")) {
+        let document = text(&tab.fields, "documentId").map(str::to_owned);
+        let all: Vec<Fields> = radios(&mut tab.fields).map(|radio| radio.clone()).collect();
+        all.iter().try_for_each(|radio| check_radio(documents, document.as_deref(), radio))?;
+    }
+    Ok(())
+}
+
 fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     let given = body(call, Body::Tabs)?;
     let envelope = &world.envelopes.envelopes[id];
@@ -204,17 +294,10 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
             recipient.tabs.push(draft.build(world.guid()));
             continue;
         }
-        let wanted = text(&draft.fields, "tabId").unwrap_or_default();
-        let Some(tab) =
-            recipient.tabs.iter_mut().find(|tab| tab.id == wanted || is_same_group(tab, &draft.fields))
-        else {
+        let Some(tab) = recipient.tabs.iter_mut().find(|tab| is_meant(tab, &draft)) else {
             return Err(refuse("INVALID_TAB_ID", "The tab specified does not exist for this recipient."));
         };
-        if let Some(Value::String(value)) = draft.fields.get("value") {
-            value.clone_into(&mut tab.value);
-        }
-        let rest = draft.fields.into_iter().filter(|(name, _)| !["value", "tabId"].contains(&name.as_str()));
-        tab.fields.extend(rest);
+        change(tab, draft.fields, &world.envelopes.envelopes[id].documents)?;
     }
     let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
     if envelope.status != Status::Created {
@@ -224,10 +307,4 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     envelope.recipients[index] = recipient;
     envelope.modified = call.now;
     Ok(Answer::json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, answer))
-}
-
-/// A group of radio buttons goes by its name, which only such groups have.
-fn is_same_group(tab: &Tab, fields: &Fields) -> bool {
-    let name = text(fields, "groupName");
-    tab.list == "radioGroupTabs" && name.is_some() && name == text(&tab.fields, "groupName")
 }

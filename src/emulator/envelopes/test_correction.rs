@@ -64,3 +64,29 @@ async fn a_correction_is_held_to_what_a_create_is() {
     let (status, body) = client.call("POST", &path, nameless).await;
     assert_eq!((status, &body["errorCode"]), (400, &json!("ENVELOPE_IS_INCOMPLETE")));
 }
+
+#[tokio::test]
+async fn a_tab_is_moved_only_to_a_place_that_is_there() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let before = client.get(&path).await;
+    let tab = before["signHereTabs"][0]["tabId"].clone();
+    let put = async |list: &str, mut change: Value| {
+        change["tabId"] = tab.clone();
+        let (status, body) = client.call("PUT", &path, json!({ list: [change] })).await;
+        (status, body["errorCode"].as_str().unwrap_or_default().to_owned())
+    };
+    let refused = |code: &str| (400, code.to_owned());
+    let elsewhere = put("signHereTabs", json!({ "documentId": "9" })).await;
+    assert_eq!(elsewhere, refused("INVALID_REQUEST_PARAMETER"));
+    for place in [json!({ "xPosition": "99999" }), json!({ "pageNumber": "7" }), json!({ "yPosition": -1 })] {
+        assert_eq!(put("signHereTabs", place.clone()).await, refused("TAB_OUT_OF_BOUNDS"), "{place}");
+    }
+    assert_eq!(put("textTabs", json!({ "value": "x" })).await, refused("INVALID_TAB_ID"));
+    assert_eq!(client.get(&path).await, before, "what is refused changes nothing");
+    assert_eq!(put("signHereTabs", json!({ "xPosition": "10", "yPosition": "20" })).await.0, 200);
+    assert_eq!(client.get(&path).await["signHereTabs"][0]["xPosition"], "10");
+    // A list that was read can be sent back as it is.
+    assert_eq!(client.call("PUT", &path, before).await.0, 200);
+}

@@ -1,0 +1,136 @@
+//! What a tab takes from a signer or a sender: free text, a tick, or one of its choices.
+//!
+//! A group of radios and a list have one value, which also marks the chosen radio or item as `selected`.
+//! Source: SPEC, the schemas of the tabs (radioGroup, radio, list, listItem); that an item outside a list is refused
+//! is our reading, as no page of the vendor's would send one.
+
+use serde_json::{Value, json};
+
+use super::model::{Fields, RADIOS, Tab, text};
+
+/// The lists of tabs that a signer types, ticks or chooses in. Names, dates of signing and ids fill in by themselves.
+const FILLABLE: [&str; 14] = [
+    "checkboxTabs",
+    "companyTabs",
+    "currencyTabs",
+    "dateTabs",
+    "emailTabs",
+    "listTabs",
+    "numberTabs",
+    "numericalTabs",
+    "phoneNumberTabs",
+    RADIOS,
+    "ssnTabs",
+    "textTabs",
+    "titleTabs",
+    "zipTabs",
+];
+
+fn is_true(fields: &Fields, name: &str) -> bool {
+    text(fields, name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// The items of a list, or the radios of a group.
+fn options<'a>(list: &str, fields: &'a Fields) -> Vec<&'a Fields> {
+    let name = if list == RADIOS { "radios" } else { "listItems" };
+    fields.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object).collect()
+}
+
+/// What choosing an option gives: its value, or an item's text if it has none.
+fn value_of(option: &Fields) -> &str {
+    text(option, "value").or_else(|| text(option, "text")).unwrap_or_default()
+}
+
+/// The value that the fields of a tab ask for, as a client writes them; none if they ask for nothing.
+pub(super) fn asked_for(list: &str, fields: &Fields) -> Option<String> {
+    let given = || text(fields, "value").map(str::to_owned);
+    let chosen = || {
+        let options = options(list, fields);
+        options
+            .into_iter()
+            .find(|option| is_true(option, "selected"))
+            .map(|option| value_of(option).to_owned())
+    };
+    match list {
+        "checkboxTabs" if fields.contains_key("selected") => {
+            Some(if is_true(fields, "selected") { "X" } else { "" }.to_owned())
+        }
+        RADIOS => chosen().or_else(given),
+        "listTabs" => {
+            let known = options(list, fields);
+            let is_known =
+                |value: &String| known.is_empty() || known.iter().any(|one| value_of(one) == value);
+            given()
+                .filter(is_known)
+                .or_else(chosen)
+                .or_else(|| text(fields, "listSelectedValue").map(str::to_owned).filter(is_known))
+        }
+        _ => fields.get("value").and_then(Value::as_str).map(str::to_owned),
+    }
+}
+
+impl Tab {
+    /// Whether the signer types, ticks or chooses something.
+    pub(in crate::emulator) fn is_fillable(&self) -> bool {
+        let is_locked = if self.list == RADIOS {
+            options(&self.list, &self.fields).iter().all(|radio| is_true(radio, "locked"))
+        } else {
+            is_true(&self.fields, "locked")
+        };
+        FILLABLE.contains(&self.list.as_str()) && !is_locked
+    }
+
+    /// Whether signing without it is refused.
+    pub(in crate::emulator) fn is_required(&self) -> bool {
+        self.is_fillable()
+            && match self.list.as_str() {
+                "checkboxTabs" => false,
+                RADIOS => {
+                    is_true(&self.fields, "requireAll")
+                        || options(&self.list, &self.fields).iter().any(|radio| is_true(radio, "required"))
+                }
+                _ => text(&self.fields, "required").is_none_or(|text| text.eq_ignore_ascii_case("true")),
+            }
+    }
+
+    /// The values and the texts that can be chosen; none for a field that takes any text.
+    pub(in crate::emulator) fn choices(&self) -> Option<Vec<(&str, &str)>> {
+        if self.list != RADIOS && self.list != "listTabs" {
+            return None;
+        }
+        let all = options(&self.list, &self.fields);
+        let pairs: Vec<_> =
+            all.into_iter().map(|one| (value_of(one), text(one, "text").unwrap_or(value_of(one)))).collect();
+        (self.list == RADIOS || !pairs.is_empty()).then_some(pairs)
+    }
+
+    /// Whether this can be its value.
+    pub(in crate::emulator) fn takes(&self, value: &str) -> bool {
+        value.is_empty() || self.choices().is_none_or(|all| all.iter().any(|(known, _)| *known == value))
+    }
+
+    /// Takes a value, and marks what it chooses.
+    pub(in crate::emulator) fn fill(&mut self, value: &str) {
+        value.clone_into(&mut self.value);
+        let name = if self.list == RADIOS { "radios" } else { "listItems" };
+        let options = self.fields.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten();
+        for option in options.filter_map(Value::as_object_mut) {
+            let is_chosen = !value.is_empty() && value_of(option) == value;
+            option.insert("selected".to_owned(), json!(is_chosen.to_string()));
+        }
+    }
+
+    /// A value that it takes, for signers who are not told one.
+    pub(in crate::emulator) fn sample(&self) -> String {
+        let first = self.choices().and_then(|all| all.first().map(|(value, _)| (*value).to_owned()));
+        first.unwrap_or_else(|| {
+            if self.list.starts_with("numer") || self.list == "numberTabs" { "1" } else { "Sample" }
+                .to_owned()
+        })
+    }
+
+    /// The radio that is chosen.
+    pub(super) fn selected_radio(&self) -> Option<&Fields> {
+        options(RADIOS, &self.fields).into_iter().find(|radio| is_true(radio, "selected"))
+    }
+}

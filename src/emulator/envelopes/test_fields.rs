@@ -1,0 +1,144 @@
+//! What a signer fills in, tab by tab: numbers, choices, and what the vendor fills in by itself.
+
+use serde_json::{Value, json};
+
+use super::tests::{Client, definition, view_of};
+
+fn at(y: u32, mut tab: Value) -> Value {
+    for (name, value) in [("documentId", "1"), ("pageNumber", "1"), ("xPosition", "50")] {
+        tab[name] = json!(value);
+    }
+    tab["yPosition"] = json!(y.to_string());
+    tab
+}
+
+/// As the vendor's sample of template values writes it, but that an answer is required.
+fn colours() -> Value {
+    let radio = |value: &str, x: u32| json!({ "pageNumber": "1", "value": value, "selected": "false", "xPosition": x, "yPosition": 300, "required": "false" });
+    json!({ "documentId": "1", "groupName": "radio1", "requireAll": "true", "radios": [radio("white", 74), radio("red", 94)] })
+}
+
+fn sizes(selected: &str) -> Value {
+    let item = |value: &str| json!({ "text": value.to_uppercase(), "value": value, "selected": (value == selected).to_string() });
+    at(400, json!({ "tabLabel": "size", "listItems": [item("small"), item("large")] }))
+}
+
+fn ada(tabs: Value) -> Value {
+    json!({
+        "recipientId": "1", "name": "Ada Mary King", "email": "ada@example.com", "clientUserId": "client-1", "tabs": tabs,
+    })
+}
+
+fn ada_view() -> Value {
+    let mut view = view_of("1", "Ada");
+    view["userName"] = json!("Ada Mary King");
+    view
+}
+
+/// The name of the page's field for a group of radios.
+fn radio_name(page: &str) -> String {
+    let name = page.split("type=\"radio\" name=\"").nth(1).expect("the page offers radios");
+    name.split('"').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_signer_fills_numbers_and_choices_and_is_held_to_the_required_ones() {
+    let client = Client::start().await;
+    let tabs = json!({
+        "numericalTabs": [at(200, json!({ "tabLabel": "amount", "validationType": "Number" }))],
+        "radioGroupTabs": [colours()],
+        "listTabs": [sizes("")],
+    });
+    let id = client.create(definition(&[ada(tabs)])).await;
+    let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
+    let page = client.browse(&session).await.2;
+    assert!(page.contains("radio1") && page.contains("LARGE"), "{page}");
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let read = client.get(&path).await;
+    let name = |list: &str| format!("tab-{}", read[list][0]["tabId"].as_str().unwrap());
+    let names = [name("listTabs"), name("numericalTabs"), radio_name(&page)];
+    let send = async |values: [&str; 3]| {
+        let mut form = vec![("action", "sign"), ("name", "Ada Mary King")];
+        let fields = names.iter().map(String::as_str).zip(values);
+        form.extend(fields.filter(|(_, value)| !value.is_empty()));
+        client.post(&session, &form).await.0
+    };
+    assert_eq!(send(["", "12", "red"]).await, 422, "a list is required");
+    assert_eq!(send(["huge", "12", "red"]).await, 422, "a list has its items only");
+    assert_eq!(send(["small", "12", "green"]).await, 422, "a group has its radios only");
+    assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "delivered");
+    assert_eq!(send(["small", "12", "red"]).await, 302);
+
+    let read = client.get(&path).await;
+    assert_eq!(read["numericalTabs"][0]["value"], "12");
+    let radios = &read["radioGroupTabs"][0]["radios"];
+    assert_eq!((&radios[0]["selected"], &radios[1]["selected"]), (&json!("false"), &json!("true")));
+    assert_eq!(read["listTabs"][0]["value"], "small");
+    let data = client.get(&format!("/envelopes/{id}/form_data")).await;
+    let data = data["formData"].as_array().unwrap();
+    assert!(data.iter().any(|one| one["name"] == "radio1" && one["value"] == "red"), "{data:?}");
+}
+
+#[tokio::test]
+async fn a_required_group_or_number_keeps_a_signer_from_finishing() {
+    let client = Client::start().await;
+    for tabs in [
+        json!({ "radioGroupTabs": [colours()] }),
+        json!({ "numericalTabs": [at(200, json!({ "tabLabel": "amount" }))] }),
+    ] {
+        let id = client.create(definition(&[ada(tabs.clone())])).await;
+        let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
+        let form = [("action", "sign"), ("name", "Ada Mary King")];
+        assert_eq!(client.post(&session, &form).await.0, 422, "{tabs}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_begins_with_its_selected_item_and_takes_its_items_alone() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[ada(json!({ "listTabs": [sizes("large")] }))])).await;
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let list = client.get(&path).await["listTabs"][0].clone();
+    assert_eq!(list["value"], "large");
+    let put = async |value: &str| {
+        let change = json!({ "listTabs": [{ "tabId": list["tabId"], "value": value }] });
+        client.call("PUT", &path, change).await.0
+    };
+    assert_eq!(put("nope").await, 400);
+    assert_eq!(put("small").await, 200);
+    assert_eq!(client.get(&path).await["listTabs"][0]["value"], "small");
+}
+
+#[tokio::test]
+async fn a_group_is_answered_ahead_by_its_radios() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[ada(json!({ "radioGroupTabs": [colours()] }))])).await;
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let put = async |value: &str| {
+        let radios = json!([{ "value": value, "selected": "true" }]);
+        let change = json!({ "radioGroupTabs": [{ "groupName": "radio1", "radios": radios }] });
+        client.call("PUT", &path, change).await.0
+    };
+    assert_eq!(put("white").await, 200);
+    assert_eq!(put("green").await, 400);
+    let group = client.get(&path).await["radioGroupTabs"][0].clone();
+    assert_eq!((&group["value"], &group["radios"][0]["selected"]), (&json!("white"), &json!("true")));
+    assert_eq!(group["radios"].as_array().unwrap().len(), 2);
+    let done = client.act(&id, "1", "sign", json!({ "fields": { "radio1": "red" } })).await;
+    assert_eq!(done["event"], "signing_complete");
+    assert_eq!(client.get(&path).await["radioGroupTabs"][0]["value"], "red");
+}
+
+#[tokio::test]
+async fn names_and_the_envelopes_id_fill_in_by_themselves() {
+    let client = Client::start().await;
+    let plain = |y| json!([at(y, json!({ "tabLabel": format!("auto-{y}") }))]);
+    let tabs =
+        json!({ "firstNameTabs": plain(100), "lastNameTabs": plain(120), "envelopeIdTabs": plain(140) });
+    let id = client.create(definition(&[ada(tabs)])).await;
+    client.act(&id, "1", "sign", json!({})).await;
+    let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+    let value = |list: &str| read[list][0]["value"].as_str().unwrap().to_owned();
+    assert_eq!((value("firstNameTabs").as_str(), value("lastNameTabs").as_str()), ("Ada", "King"));
+    assert_eq!(value("envelopeIdTabs"), id);
+}
