@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use super::{
     ceremony,
     envelopes::{
-        Outcome, body,
+        Outcome, Part, body,
         model::{Envelope, Fields, Recipient, RecipientStatus, Refusal, Status, invalid, refuse, text},
+        only_the_sender,
     },
     http::{Answer, Call},
     judge::Rule,
@@ -107,6 +108,9 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
         ));
     }
     let recipient = matching(envelope, &fields, call.user.as_deref())?;
+    if Part::of(world, call, envelope) != Part::Sender && call.user.as_ref() != Some(&recipient.user_id) {
+        return Err(only_the_sender());
+    }
     if recipient.status == RecipientStatus::Created {
         return Err(refuse(
             "RECIPIENT_NOT_IN_SEQUENCE",

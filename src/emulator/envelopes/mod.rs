@@ -10,13 +10,16 @@
 //! Sources: developers.docusign.com, eSignature REST API v2.1, "Envelopes" and "EnvelopeRecipients"
 //! (read 2026), and DocuSign's OpenAPI file.
 
+mod access;
 mod assembly;
 mod change;
 mod correct;
 mod create;
+mod dates;
 mod documents;
 mod files;
 mod filling;
+mod filter;
 mod list;
 pub(in crate::emulator) mod model;
 pub(in crate::emulator) mod progress;
@@ -27,9 +30,13 @@ pub(in crate::emulator) mod render;
 mod settings;
 mod tabs;
 #[cfg(test)]
+mod test_access;
+#[cfg(test)]
 mod test_correction;
 #[cfg(test)]
 mod test_fields;
+#[cfg(test)]
+mod test_lists;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -42,6 +49,7 @@ use jiff::Timestamp;
 
 use self::model::{Envelope, Refusal, invalid, missing, refuse};
 pub(in crate::emulator) use self::{
+    access::{Part, only_the_sender},
     documents::initials,
     files::file_from,
     recipients::{Draft, drafts},
@@ -118,6 +126,9 @@ fn envelope(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Option<O
         Ok(id) => id,
         Err(refusal) => return Some(Err(refusal)),
     };
+    if let Err(refusal) = access::check(world, call, &id, rest) {
+        return Some(Err(refusal));
+    }
     let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
     let is = |method: &Method| call.method == *method;
     Some(match rest {

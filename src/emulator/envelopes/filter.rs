@@ -1,0 +1,212 @@
+//! What a list of envelopes is narrowed to: ids, dates, statuses, people, words.
+//!
+//! A filter that the emulator does not have is refused: ignored, it would answer another question. Who does not
+//! administer the account sees what it sent; `user_filter` and `user_id` ask for more.
+//!
+//! Source: Envelopes:listStatusChanges in the vendor's reference. In which fields `search_text` is looked for, and
+//! that a list without a filter shows the caller's own envelopes, is our reading.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{
+    access::{is_admin, is_recipient, is_sender},
+    dates,
+    model::{Envelope, Refusal, invalid},
+    progress,
+};
+use crate::emulator::{directory::User, faults, http::Call, state::World};
+
+/// A transaction id is remembered for so long (SPEC: envelopeDefinition.transactionId).
+const TRANSACTION_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Filters of the vendor's that are not played here.
+const NOT_PLAYED: [&str; 6] = [
+    "ac_status",
+    "continuation_token",
+    "folder_ids",
+    "folder_types",
+    "intersecting_folder_ids",
+    "powerformids",
+];
+
+/// What a list is narrowed to.
+pub(super) struct Filter {
+    ids: Option<Vec<String>>,
+    pub(super) transactions: Option<Vec<String>>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    date: String,
+    statuses: Vec<String>,
+    custom_field: Option<(String, String)>,
+    modified_before: Option<Timestamp>,
+    words: Option<String>,
+    whose: Whose,
+    /// Envelopes created after this are not listed yet: the fault `list_lag`.
+    listed_until: Timestamp,
+}
+
+/// Whose envelopes are asked for; the text is a user's GUID.
+enum Whose {
+    Account,
+    ReceivedBy(String),
+    ReceivedOnlyBy(String),
+    SentBy(String),
+}
+
+impl Whose {
+    fn admits(&self, world: &World, envelope: &Envelope) -> bool {
+        match self {
+            Self::Account => true,
+            Self::ReceivedBy(user) => is_recipient(world, envelope, user),
+            Self::ReceivedOnlyBy(user) => is_recipient(world, envelope, user) && !is_sender(envelope, user),
+            Self::SentBy(user) => is_sender(envelope, user),
+        }
+    }
+}
+
+impl Filter {
+    /// Whether the envelope belongs in the list.
+    pub(super) fn admits(&self, world: &World, envelope: &Envelope, now: Timestamp) -> bool {
+        let is_remembered = now.duration_since(envelope.created) < TRANSACTION_LIFE;
+        let matches_transaction = |wanted: &Vec<String>| {
+            is_remembered && envelope.transaction.as_ref().is_some_and(|id| wanted.contains(id))
+        };
+        let date = match self.date.as_str() {
+            "any" | "changed" => Some(envelope.changed),
+            "created" => Some(envelope.created),
+            other => envelope.reached.get(other).copied(),
+        };
+        let status = envelope.status.name();
+        envelope.created <= self.listed_until
+            && self.ids.as_ref().is_none_or(|ids| ids.iter().any(|id| id.eq_ignore_ascii_case(&envelope.id)))
+            && self.transactions.as_ref().is_none_or(matches_transaction)
+            && self.from.is_none_or(|from| date.is_some_and(|date| date >= from))
+            && self.to.is_none_or(|to| date.is_some_and(|date| date <= to))
+            && (self.statuses.is_empty() || self.statuses.iter().any(|one| one == "any" || one == status))
+            && self.custom_field.as_ref().is_none_or(|(name, value)| has_custom_field(envelope, name, value))
+            && self.modified_before.is_none_or(|before| envelope.modified <= before)
+            && self.words.as_ref().is_none_or(|words| mentions(world, envelope, words))
+            && self.whose.admits(world, envelope)
+    }
+}
+
+fn has_custom_field(envelope: &Envelope, name: &str, value: &str) -> bool {
+    let fields = envelope.custom_fields.values().filter_map(Value::as_array).flatten();
+    fields.into_iter().any(|field| {
+        let is = |part: &str, wanted: &str| {
+            field[part].as_str().is_some_and(|text| text.eq_ignore_ascii_case(wanted))
+        };
+        is("name", name) && is("value", value)
+    })
+}
+
+/// Whether the words, in lower case, stand in what one sees of the envelope.
+fn mentions(world: &World, envelope: &Envelope, words: &str) -> bool {
+    let people = envelope.recipients.iter().flat_map(|one| [one.name.clone(), one.email.clone()]);
+    let values = envelope.custom_fields.values().filter_map(Value::as_array).flatten();
+    let values = values.filter_map(|field| field["value"].as_str().map(str::to_owned));
+    let own = [envelope.id.clone(), envelope.subject.clone(), progress::sender_name(world, envelope)];
+    own.into_iter().chain(people).chain(values).any(|text| text.to_lowercase().contains(words))
+}
+
+/// Reads the filter of a call.
+pub(super) fn read(
+    world: &mut World,
+    call: &Call,
+    ids: Option<Vec<String>>,
+    transactions: Option<Vec<String>>,
+) -> Result<Filter, Refusal> {
+    let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
+    if let Some(name) = NOT_PLAYED.into_iter().find(|name| given(name).is_some()) {
+        return Err(invalid(&format!("The emulator does not filter by '{name}'.")));
+    }
+    let from = date(call, "from_date")?;
+    if from.is_none() && ids.is_none() && transactions.is_none() {
+        return Err(invalid(
+            "Query parameter 'from_date' must be set to a valid DateTime, or 'envelope_ids' or 'transaction_ids' must be specified.",
+        ));
+    }
+    let custom_field = custom_field(call)?;
+    let whose = whose(world, call)?;
+    let statuses = call.query("status").map(comma_separated).unwrap_or_default();
+    Ok(Filter {
+        ids,
+        transactions,
+        from,
+        to: date(call, "to_date")?,
+        date: call.query("from_to_status").unwrap_or("changed").to_ascii_lowercase(),
+        statuses: statuses.iter().map(|status| status.to_ascii_lowercase()).collect(),
+        custom_field,
+        modified_before: date(call, "last_queried_date")?,
+        words: given("search_text").map(str::to_lowercase),
+        whose,
+        listed_until: listed_until(world, call),
+    })
+}
+
+fn custom_field(call: &Call) -> Result<Option<(String, String)>, Refusal> {
+    let Some(pair) = call.query("custom_field") else { return Ok(None) };
+    let (name, value) = pair
+        .split_once('=')
+        .ok_or_else(|| invalid("Query parameter 'custom_field' is written name=value."))?;
+    Ok(Some((name.to_owned(), value.to_owned())))
+}
+
+fn whose(world: &World, call: &Call) -> Result<Whose, Refusal> {
+    let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
+    let (caller, account) = (call.user.clone().unwrap_or_default(), call.account.clone().unwrap_or_default());
+    match given("user_filter") {
+        None => {}
+        Some("sender") => return Ok(Whose::SentBy(caller)),
+        Some("recipient") => return Ok(Whose::ReceivedBy(caller)),
+        Some("recipient_only") => return Ok(Whose::ReceivedOnlyBy(caller)),
+        Some(_) => {
+            return Err(invalid(
+                "Query parameter 'user_filter' is one of sender, recipient, recipient_only.",
+            ));
+        }
+    }
+    // Any member may ask so, for any other one (SPEC: user_id).
+    if let Some(user) = given("user_id") {
+        return Ok(Whose::SentBy(user.to_owned()));
+    }
+    match (given("email"), given("user_name")) {
+        (None, None) if is_admin(world, &caller, &account) => Ok(Whose::Account),
+        (None, None) => Ok(Whose::SentBy(caller)),
+        (email, name) => {
+            let is_meant = |user: &User| {
+                email.is_some_and(|email| email.eq_ignore_ascii_case(&user.email))
+                    && name.is_some_and(|name| name.eq_ignore_ascii_case(&user.name))
+            };
+            let mut users = world.directory.users.iter();
+            let found = users
+                .find(|(id, user)| is_meant(user) && world.directory.membership(id, &account).is_some())
+                .map(|(id, _)| Whose::SentBy(id.clone()));
+            found.ok_or_else(|| {
+                invalid(
+                    "Query parameters 'email' and 'user_name' must both be those of one user of the account.",
+                )
+            })
+        }
+    }
+}
+
+fn listed_until(world: &mut World, call: &Call) -> Timestamp {
+    let lag = world
+        .faults
+        .fire(faults::Kind::ListLag, call.method.as_str(), &call.path)
+        .and_then(|fault| fault.delay_ms);
+    let lag = SignedDuration::from_millis(i64::try_from(lag.unwrap_or(0)).unwrap_or(i64::MAX));
+    if lag.is_zero() { Timestamp::MAX } else { call.now.checked_sub(lag).unwrap_or(Timestamp::MIN) }
+}
+
+fn date(call: &Call, name: &str) -> Result<Option<Timestamp>, Refusal> {
+    let Some(text) = call.query(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let wrong = || invalid(&format!("Query parameter '{name}' must be set to a valid DateTime."));
+    dates::parse(text).map(Some).ok_or_else(wrong)
+}
+
+/// The items of a list in a query.
+pub(super) fn comma_separated(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}

@@ -1,0 +1,103 @@
+//! The list of envelopes: its dates, its filters, its pages; and the small lists of one envelope.
+
+use serde_json::{Value, json};
+
+use super::tests::{Client, definition, signer};
+use crate::emulator::directory;
+
+async fn count(client: &Client, query: &str) -> String {
+    client.get(&format!("/envelopes?{query}")).await["totalSetSize"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_list_takes_the_dates_of_the_vendors_samples() {
+    let client = Client::start().await;
+    client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    for (date, found) in [
+        ("2020%2F01%2F31", "1"),
+        ("Fri,%2031%20Jan%202020%2010:00:00%20GMT", "1"),
+        ("1%2F31%2F2020%2010:00:00%20PM", "1"),
+        ("2020-01-31T10:00:00.1234567%2B02:00", "1"),
+        ("2099%2F01%2F31", "0"),
+    ] {
+        assert_eq!(count(&client, &format!("from_date={date}")).await, found, "{date}");
+    }
+    for date in ["2020%2F13%2F31", "31.01.2020%20soon", "yesterday"] {
+        let (status, body) = client.call("GET", &format!("/envelopes?from_date={date}"), Value::Null).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{date}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_narrowed_by_text_and_sender_and_refuses_what_it_cannot_narrow_by() {
+    let client = Client::start().await;
+    client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let mut other = definition(&[signer("1", "Bob", "/sn1/")]);
+    other["emailSubject"] = json!("Lease");
+    client.create(other).await;
+    let user = directory::USER;
+    for (filter, found) in [
+        ("search_text=LEASE".to_owned(), "1"),
+        ("search_text=ada@example".to_owned(), "1"),
+        ("search_text=nowhere".to_owned(), "0"),
+        ("user_filter=sender".to_owned(), "2"),
+        ("user_filter=recipient".to_owned(), "0"),
+        (format!("user_id={user}"), "2"),
+        (format!("user_id={}", directory::NO_CONSENT_USER), "0"),
+        ("email=system@countersign.example&user_name=Sofia%20Sender".to_owned(), "2"),
+        ("email=nora@countersign.example&user_name=Nora%20Noconsent".to_owned(), "0"),
+        ("last_queried_date=2020-01-01T00:00:00Z".to_owned(), "0"),
+    ] {
+        assert_eq!(count(&client, &format!("from_date=2020-01-01&{filter}")).await, found, "{filter}");
+    }
+    for filter in [
+        "user_filter=everybody",
+        "email=system@countersign.example",
+        "email=nobody@example.com&user_name=Nobody",
+        "folder_ids=drafts",
+        "folder_types=normal",
+        "intersecting_folder_ids=inbox",
+        "powerformids=1",
+        "ac_status=Original",
+        "continuation_token=x",
+        "order_by=signer_list",
+    ] {
+        let path = format!("/envelopes?from_date=2020-01-01&{filter}");
+        let (status, body) = client.call("GET", &path, Value::Null).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_names_the_pages_before_and_after() {
+    let client = Client::start().await;
+    for _ in 0..5 {
+        client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    }
+    let mut path = "/envelopes?from_date=2020-01-01T00:00:00%2B00:00&count=2".to_owned();
+    let (mut seen, mut starts) = (Vec::new(), Vec::new());
+    while !path.is_empty() {
+        let page = client.get(&path).await;
+        let rows = page["envelopes"].as_array().unwrap().iter();
+        seen.extend(rows.map(|one| one["envelopeId"].to_string()));
+        starts.push((page["startPosition"].clone(), page["endPosition"].clone()));
+        assert_eq!(page["totalSetSize"], "5");
+        assert_eq!(page["previousUri"] == "", starts.len() == 1, "{page}");
+        page["nextUri"].as_str().unwrap().clone_into(&mut path);
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 5);
+    assert_eq!(starts, [("0", "1"), ("2", "3"), ("4", "4")].map(|(a, b)| (json!(a), json!(b))));
+    let last = client.get("/envelopes?from_date=2020-01-01&count=2&start_position=3").await;
+    let before = client.get(last["previousUri"].as_str().unwrap()).await;
+    assert_eq!((&before["startPosition"], &before["resultSetSize"]), (&json!("1"), &json!("2")));
+}
+
+#[tokio::test]
+async fn an_envelope_without_custom_fields_has_two_empty_lists_of_them() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let fields = client.get(&format!("/envelopes/{id}/custom_fields")).await;
+    assert_eq!(fields, json!({ "textCustomFields": [], "listCustomFields": [] }));
+}
