@@ -12,7 +12,7 @@ use super::{
     ceremony,
     envelopes::{
         Outcome, Part, body,
-        model::{Envelope, Fields, Recipient, RecipientStatus, Refusal, Status, invalid, refuse, text},
+        model::{Envelope, Fields, Kind, Recipient, RecipientStatus, Refusal, Status, invalid, refuse, text},
         only_the_sender,
     },
     http::{Answer, Call},
@@ -70,7 +70,7 @@ pub(super) struct View {
     pub(super) ping_url: Option<String>,
     /// `clientURLs`: other places for single outcomes.
     pub(super) client_urls: Fields,
-    /// `frameAncestors`: who may show the ceremony in a frame.
+    /// Who may show the ceremony in a frame, as `frame-ancestors` of a content security policy names them.
     pub(super) ancestors: Vec<String>,
     /// The number of the request that made it.
     pub(super) request: u64,
@@ -95,10 +95,12 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
     let return_url = return_url(&fields)?;
     let ping_url = ping_url(&fields)?;
     let method = method(&fields)?;
-    let ancestors = origins(&fields, "frameAncestors")?;
-    focused(&ancestors, &origins(&fields, "messageOrigins")?)?;
+    let named = origins(&fields, "frameAncestors")?;
+    focused(&named, &origins(&fields, "messageOrigins")?)?;
+    let ancestors = in_frames_of(&fields, named)?;
     let envelope = &world.envelopes.envelopes[id];
-    if matches!(envelope.status, Status::Created | Status::Declined | Status::Voided) {
+    // One that has ended can still be looked at: `viewing_complete` is said of it.
+    if envelope.status == Status::Created {
         return Err(refuse(
             "ENVELOPE_INVALID_STATUS",
             format!(
@@ -111,7 +113,7 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
     if Part::of(world, call, envelope) != Part::Sender && call.user.as_ref() != Some(&recipient.user_id) {
         return Err(only_the_sender());
     }
-    if recipient.status == RecipientStatus::Created {
+    if recipient.status == RecipientStatus::Created && !envelope.status.is_final() {
         return Err(refuse(
             "RECIPIENT_NOT_IN_SEQUENCE",
             "The token for an out of sequence recipient cannot be generated.",
@@ -211,6 +213,28 @@ fn method(fields: &Fields) -> Result<String, Refusal> {
         .ok_or_else(|| invalid("The value of 'authenticationMethod' is not one that is known."))
 }
 
+/// Who may frame the ceremony: the `frameAncestors`, which browsers put before `X-Frame-Options`, or else what
+/// `xFrameOptions` says; without either nobody.
+fn in_frames_of(fields: &Fields, named: Vec<String>) -> Result<Vec<String>, Refusal> {
+    let allowed = match text(fields, "xFrameOptions").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("deny") => Vec::new(),
+        Some("same_origin") => vec!["'self'".to_owned()],
+        Some("allow_from") => vec![allowed_from(fields)?],
+        Some(_) => {
+            return Err(invalid("'xFrameOptions' must be one of deny, same_origin, allow_from."));
+        }
+    };
+    Ok(if named.is_empty() { allowed } else { named })
+}
+
+/// The origin of `xFrameOptionsAllowFromUrl`, which `allow_from` must have.
+fn allowed_from(fields: &Fields) -> Result<String, Refusal> {
+    let url = text(fields, "xFrameOptionsAllowFromUrl").and_then(|text| url::Url::parse(text).ok());
+    url.filter(|url| matches!(url.scheme(), "http" | "https"))
+        .map(|url| url.origin().ascii_serialization())
+        .ok_or_else(|| invalid("'xFrameOptionsAllowFromUrl' must be a web address with 'allow_from'."))
+}
+
 /// Bare origins: https, or http on localhost, which developer accounts may use.
 fn origins(fields: &Fields, name: &str) -> Result<Vec<String>, Refusal> {
     let list = fields.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
@@ -273,7 +297,7 @@ fn matching<'a>(
                     && text(fields, "userName") == Some(&recipient.name)
                     && text(fields, "email") == Some(&recipient.email)
             }
-            (None, None) => false,
+            (None, None) => is_same_client && is_host(recipient, fields),
         }
     };
     let by_id = |recipient: &&Recipient| {
@@ -287,6 +311,14 @@ fn matching<'a>(
             "The recipient you have identified is not a valid recipient of the specified envelope. Envelope recipient could not be determined. 'clientUserId', 'email', or 'userName' in request and envelope may not match.",
         )
     })
+}
+
+/// Whether this is the host of an in-person session, who opens it for the signer: a DocuSign user, and so without
+/// `clientUserId` (SPEC: inPersonSigner.hostName; the vendor's sample eg039). That any member may ask is our reading.
+fn is_host(recipient: &Recipient, fields: &Fields) -> bool {
+    recipient.kind == Kind::InPersonSigner
+        && text(&recipient.given, "hostName").is_some_and(|host| text(fields, "userName") == Some(host))
+        && text(fields, "email") == Some(&recipient.email)
 }
 
 /// With `userId`, name and e-mail may be left out, but must not be wrong.

@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     envelopes::{
-        model::{Envelope, Fields, Kind, Recipient, RecipientStatus, Status, text},
+        model::{Envelope, Fields, Kind, Recipient, RecipientStatus, text},
         progress,
     },
     http::{Answer, Call, vendor_time},
@@ -69,12 +69,7 @@ fn redeem(world: &mut World, call: &Call, guid: &str) -> Answer {
     }
     let is_fresh = view.is_fresh(call.now);
     let view_now = view.clone();
-    let is_voided = world
-        .envelopes
-        .envelopes
-        .get(&view_now.envelope)
-        .is_none_or(|envelope| envelope.status == Status::Voided);
-    if !is_fresh || is_voided {
+    if !is_fresh || !world.envelopes.envelopes.contains_key(&view_now.envelope) {
         return Answer::redirect(&way_back(&view_now.return_url, &view_now.client_urls, Event::TtlExpired));
     }
     if let Some(view) = world.envelopes.views.iter_mut().find(|view| view.guid == guid) {
@@ -142,9 +137,6 @@ fn in_session(world: &mut World, call: &Call) -> Answer {
     };
     if let Some(event) = lock_of(recipient) {
         return finish(world, &code, event);
-    }
-    if envelope.status == Status::Voided {
-        return finish(world, &code, Event::ViewingComplete);
     }
     let stage = stage(envelope, recipient, &session);
     if call.method == Method::POST {

@@ -38,6 +38,8 @@ mod test_fields;
 #[cfg(test)]
 mod test_lists;
 #[cfg(test)]
+mod test_views;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_given;

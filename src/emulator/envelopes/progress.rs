@@ -272,6 +272,10 @@ fn end(world: &mut World, id: &str, who: &str, reason: &str, now: Timestamp) {
     envelope.voided_reason = Some(reason.to_owned());
     set(envelope, Status::Voided, now);
     envelope.note(now, who, "Voided", format!("The envelope was voided: {reason}"));
+    // Views die with it (SPEC: `ttl_expired`); one that is made afterwards shows what there is.
+    for view in world.envelopes.views.iter_mut().filter(|view| view.envelope == id) {
+        view.is_used = true;
+    }
     connect::emit(world, id, "envelope-voided", None, now);
 }
 

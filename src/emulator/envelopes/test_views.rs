@@ -1,0 +1,106 @@
+//! Recipient views: of hosts, of envelopes that have ended, and in whose frames.
+
+use serde_json::{Value, json};
+
+use super::tests::{Client, definition, document, signer, view_of};
+
+#[tokio::test]
+async fn the_host_opens_an_in_person_session_by_name_and_address() {
+    let client = Client::start().await;
+    // As the vendor's sample eg039 sends it.
+    let person = json!({
+        "hostName": "Sofia Sender", "hostEmail": "system@countersign.example", "signerName": "Ada King",
+        "recipientId": "1", "routingOrder": "1",
+        "tabs": { "signHereTabs": [{ "anchorString": "/sn1/", "anchorUnits": "pixels", "anchorYOffset": "10" }] },
+    });
+    let id = client
+        .create(json!({
+            "status": "sent", "emailSubject": "Please host this", "documents": [document("Sign /sn1/")],
+            "recipients": { "inPersonSigners": [person] },
+        }))
+        .await;
+    let view = |name: &str, email: &str| {
+        json!({
+            "authenticationMethod": "None", "recipientId": "1", "returnUrl": "https://a.example/done",
+            "userName": name, "email": email,
+        })
+    };
+    let unknown = Err("UNKNOWN_ENVELOPE_RECIPIENT".to_owned());
+    assert_eq!(client.view(&id, view("Ada King", "system@countersign.example")).await, unknown);
+    assert_eq!(client.view(&id, view("Sofia Sender", "nora@countersign.example")).await, unknown);
+    let url = client.view(&id, view("Sofia Sender", "system@countersign.example")).await.unwrap();
+    let session = client.browse(&url).await.1;
+    assert!(client.browse(&session).await.2.contains("Ada King"));
+    let back = client.post(&session, &[("action", "sign"), ("name", "Ada King")]).await.1;
+    assert_eq!(back, "https://a.example/done?event=signing_complete");
+}
+
+#[tokio::test]
+async fn an_envelope_that_has_ended_can_be_viewed() {
+    let client = Client::start().await;
+    for end in ["completed", "declined", "voided"] {
+        let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+        match end {
+            "completed" => drop(client.act(&id, "1", "sign", json!({})).await),
+            "declined" => drop(client.act(&id, "1", "decline", json!({})).await),
+            _ => {
+                let earlier = client.view(&id, view_of("1", "Ada")).await.unwrap();
+                let void = json!({ "status": "voided", "voidedReason": "x" });
+                assert_eq!(client.call("PUT", &format!("/envelopes/{id}"), void).await.0, 200);
+                let back = client.browse(&earlier).await.1;
+                assert!(back.ends_with("&event=ttl_expired"), "made before the void: {back}");
+            }
+        }
+        let url = client.view(&id, view_of("1", "Ada")).await.unwrap();
+        let session = client.browse(&url).await.1;
+        assert!(session.starts_with("/Signing/StartInSession"), "{end}: {session}");
+        assert_eq!(client.browse(&session).await.0, 200, "{end}");
+        let back = client.post(&session, &[("action", "close")]).await.1;
+        assert!(back.ends_with("&event=viewing_complete"), "{end}: {back}");
+        assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], end);
+    }
+}
+
+#[tokio::test]
+async fn x_frame_options_say_who_may_frame_the_page() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let view = |options: Value| {
+        let mut request = view_of("1", "Ada");
+        request.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        request
+    };
+    let policy = async |options: Value| {
+        let url = client.view(&id, view(options)).await.unwrap();
+        let session = client.absolute(&client.browse(&url).await.1);
+        let page = client.emulator.http.get(session).send().await.unwrap();
+        let policies = page.headers().get_all("content-security-policy").iter();
+        policies.map(|policy| policy.to_str().unwrap().to_owned()).collect::<Vec<_>>().join("; ")
+    };
+    let site = "https://my.example.com";
+    for (options, allowed) in [
+        (json!({}), "frame-ancestors 'none'"),
+        (json!({ "xFrameOptions": "deny" }), "frame-ancestors 'none'"),
+        (json!({ "xFrameOptions": "same_origin" }), "frame-ancestors 'self'"),
+        (
+            json!({ "xFrameOptions": "allow_from", "xFrameOptionsAllowFromUrl": format!("{site}/page?x=1") }),
+            "frame-ancestors https://my.example.com",
+        ),
+        (
+            json!({ "xFrameOptions": "deny", "frameAncestors": ["https://other.example"] }),
+            "frame-ancestors https://other.example",
+        ),
+    ] {
+        let found = policy(options.clone()).await;
+        assert!(found.ends_with(allowed), "{options}: {found}");
+    }
+    for options in [
+        json!({ "xFrameOptions": "zzz" }),
+        json!({ "xFrameOptions": "allow_from" }),
+        json!({ "xFrameOptions": "allow_from", "xFrameOptionsAllowFromUrl": "my.example.com" }),
+        json!({ "xFrameOptions": "allow_from", "xFrameOptionsAllowFromUrl": "ftp://my.example.com" }),
+    ] {
+        let refused = client.view(&id, view(options.clone())).await;
+        assert_eq!(refused, Err("INVALID_REQUEST_PARAMETER".to_owned()), "{options}");
+    }
+}
