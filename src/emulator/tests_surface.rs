@@ -113,13 +113,12 @@ async fn templates_and_users_come_in_pages() {
 }
 
 fn no_null(value: &Value, at: &str) {
-    match value {
-        Value::Null => panic!("{at} is null"),
-        Value::Array(items) => items.iter().for_each(|item| no_null(item, at)),
-        Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| no_null(value, &format!("{at}.{name}")))
-        }
-        _ => {}
+    assert!(!value.is_null(), "{at} is null");
+    for item in value.as_array().into_iter().flatten() {
+        no_null(item, at);
+    }
+    for (name, value) in value.as_object().into_iter().flatten() {
+        no_null(value, &format!("{at}.{name}"));
     }
 }
 
