@@ -286,8 +286,10 @@ async fn refusals_have_their_names() {
     let made = world.create(&envelope(&documents, person.signer("1", None))).await.unwrap();
     let trace = world.client.void(&world.acting, &made, "wrong price", soon()).await.unwrap();
     assert!(trace.is_some(), "the upstream names every call");
-    let error = world.view(&made, &person, "Ada Lovelace").await.unwrap_err();
+    let error = world.client.void(&world.acting, &made, "wrong price", soon()).await.unwrap_err();
     assert_eq!(error.code(), "signing_closed");
+    // What has ended can still be looked at: the vendor's `viewing_complete`.
+    world.view(&made, &person, "Ada Lovelace").await.unwrap();
     let seen = world.client.envelope(&world.acting, &made, soon()).await.unwrap();
     assert_eq!(seen.facts, [EnvelopeFact::Voided]);
     let gone = EnvelopeId::new(uuid::Uuid::from_u128(2).to_string());
