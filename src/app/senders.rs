@@ -19,7 +19,7 @@ use crate::{
     },
     config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
     domain::{SenderName, TemplateNames, template_names::Ids},
-    ops::{PartStatus, Reason},
+    ops::{PartStatus, Reason, health::NOT_CONNECTED},
     pairing::Pairings,
 };
 
@@ -261,7 +261,8 @@ fn one_by_one(parts: &Parts) -> Vec<Reason> {
     let of = |status: &SenderStatus| {
         if is_unpaired(parts, &status.name) {
             let part = format!("sender.{}", status.name);
-            return Reason::new(part, PartStatus::Ready, "waits for a customer to connect it");
+            let waits = Reason::new(part, PartStatus::Ready, "waits for a customer to connect it");
+            return Reason { code: Some(NOT_CONNECTED), ..waits };
         }
         if status.has_token() {
             parts.health.started();
@@ -308,7 +309,10 @@ fn together(parts: &Parts) -> Reason {
     let unwell: Vec<_> = in_use.iter().filter(|status| status.failure.is_some()).collect();
     if unwell.is_empty() {
         let detail = format!("{can_act} in use, all well");
-        return Reason::new(TOGETHER, PartStatus::Ready, detail);
+        let well = Reason::new(TOGETHER, PartStatus::Ready, detail);
+        // Of so many nobody is told which of them wait, and so nobody must take them for connected.
+        let code = parts.pairings.has_connectable().then_some(NOT_CONNECTED);
+        return Reason { code, ..well };
     }
     let named = unwell.iter().take(NAMED).filter_map(|status| {
         status.failure.as_ref().map(|failure| format!("{} ({})", status.name, failure.error.code()))

@@ -66,6 +66,8 @@ pub(super) struct Daemon {
 struct Ready {
     status: String,
     reasons: Vec<Reason>,
+    #[serde(default)]
+    waiting: Vec<Reason>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,6 +121,14 @@ impl Daemon {
             "degraded" => Check { code: Some("daemon_degraded"), ..Check::advised("daemon", detail, fix) },
             _ => Check::failed("daemon", "daemon_not_ready", detail, fix),
         }
+    }
+
+    /// Whether a connectable sender is connected; none if no daemon says.
+    pub(super) fn is_connected(&self, sender: &str) -> Option<bool> {
+        let (part, said) = (format!("sender.{sender}"), self.said.as_ref().ok()?);
+        // Very many senders are spoken of together, and then no single one is named.
+        let is_crowd = said.waiting.iter().chain(&said.reasons).any(|reason| reason.part == "senders");
+        (!is_crowd).then(|| !said.waiting.iter().any(|reason| reason.part == part))
     }
 
     /// What it says of a sender under this code.

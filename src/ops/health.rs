@@ -31,6 +31,9 @@ pub enum PartStatus {
 /// How the whole daemon does; the same words.
 pub use PartStatus as Status;
 
+/// The code of a sender that no customer has connected yet.
+pub const NOT_CONNECTED: &str = "sender_not_connected";
+
 /// What `/readyz` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -40,6 +43,9 @@ pub struct Report {
     pub since: Timestamp,
     /// The parts that are not ready, by name.
     pub reasons: Vec<Reason>,
+    /// The parts that are well and wait for a person, by name: senders that no customer has connected yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Reason>,
 }
 
 /// Why the daemon is not ready.
@@ -49,7 +55,8 @@ pub struct Reason {
     pub part: String,
     /// How it does.
     pub status: PartStatus,
-    /// Why, as one word of a closed set, where there is one: the code of the problem that a caller gets.
+    /// Why, as one word of a closed set, where there is one: the code of the problem that a caller gets. A part
+    /// that is ready has one if it waits for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
     /// Why, in words for an operator; no secrets, no names of people.
@@ -155,7 +162,10 @@ impl Health {
         let state = self.locked();
         let unwell = state.parts.values().filter(|part| part.status != PartStatus::Ready).cloned();
         let reasons = state.phase.reason().into_iter().chain(unwell).collect();
-        Report { status: state.overall, since: state.since, reasons }
+        let is_waiting =
+            |part: &&Reason| part.status == PartStatus::Ready && part.code == Some(NOT_CONNECTED);
+        let waiting = state.parts.values().filter(is_waiting).cloned().collect();
+        Report { status: state.overall, since: state.since, reasons, waiting }
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

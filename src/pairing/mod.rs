@@ -258,6 +258,11 @@ impl Pairings {
         self.connectable(sender).is_ok()
     }
 
+    /// Whether the settings have any connectable sender, which made ones are like.
+    pub fn has_connectable(&self) -> bool {
+        !self.inner.given.connectable.is_empty()
+    }
+
     /// How a connectable sender is paired.
     pub fn paired(&self, sender: &SenderName) -> Option<Paired> {
         self.live().get(sender).cloned()

@@ -256,6 +256,56 @@ async fn consent_by_another_user_is_told_from_none() {
 }
 
 #[tokio::test]
+async fn a_sender_that_nobody_has_connected_waits_and_has_no_fault() {
+    let emulated = Emulated::start().await;
+    let customer = [
+        ("COUNTERSIGN__SENDERS__CUSTOMER__CONNECT", "impersonation"),
+        ("COUNTERSIGN__SENDERS__CUSTOMER__KEYS", emulated.entry("private_key_file")),
+        ("COUNTERSIGN__SENDERS__CUSTOMER__INTEGRATION_KEY", emulated.entry("integration_key")),
+    ];
+    let of_customer = |report: &Value, name: &str| {
+        let checks = report["checks"].as_array().unwrap().clone();
+        let found = checks.into_iter().find(|check| check["sender"] == "customer" && check["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name}: {report:#}"))
+    };
+    // Nobody runs who would know.
+    let (output, report) = doctor(&emulated, &[], &customer);
+    assert!(output.status.success() && report["ok"] == true, "{report:#}");
+    let connection = of_customer(&report, "connection");
+    assert_eq!(connection["status"], "skipped", "{connection}");
+    assert!(connection["fix"].as_str().unwrap().contains("/v1/senders/customer/connect"), "{connection}");
+    for (name, status) in [
+        ("account server", "passed"),
+        ("redirect URI", "passed"),
+        ("token", "skipped"),
+        ("budget", "skipped"),
+    ] {
+        assert_eq!(of_customer(&report, name)["status"], status, "{report:#}");
+    }
+
+    let daemon = consent::Served::start_with(&emulated, &customer).await;
+    let environment = daemon.environment();
+    let mut changes: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    changes.extend(customer);
+    // The senders' state is carried over to the daemon's health twice a second.
+    let told = async {
+        loop {
+            let (_, report) = doctor(&emulated, &[], &changes);
+            let connection = of_customer(&report, "connection");
+            if connection["detail"].as_str().unwrap().contains("waits for a customer") {
+                return report;
+            }
+        }
+    };
+    let report = tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("it is told");
+    assert_eq!(failed(&report), Vec::<&str>::new(), "{report:#}");
+    // What is wrong for every customer is found before the first one comes.
+    let nobodys = ("COUNTERSIGN__SENDERS__CUSTOMER__INTEGRATION_KEY", NOBODY);
+    let (_, report) = doctor(&emulated, &[], &[customer[0], customer[1], nobodys]);
+    assert_eq!(of_customer(&report, "redirect URI")["code"], "redirect_uri_unregistered", "{report:#}");
+}
+
+#[tokio::test]
 async fn clocks_hosts_and_limits() {
     let emulated = Emulated::start().await;
     for (seconds, said) in [(600, "behind"), (86_400, "behind"), (-600, "ahead"), (-86_400, "ahead")] {

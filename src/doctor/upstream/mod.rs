@@ -2,6 +2,7 @@
 //! can do.
 
 mod bench;
+mod connectable;
 mod token;
 
 use std::sync::Arc;
@@ -50,6 +51,10 @@ pub(super) async fn all(config: &Config, clock: SharedClock, reach: Reach, daemo
     for (name, sender) in &config.senders {
         let found = match reach {
             Reach::Offline => skip("account server", "not asked: --offline"),
+            // Its user, account and token are the customer's: nothing is wrong while there are none.
+            Reach::Online if sender.connect.is_some() => {
+                connectable::walk(config, name, sender, &clock, daemon).await
+            }
             Reach::Online => match Bench::build(config, name, sender, &clock).await {
                 Ok(bench) => bench.walk(daemon).await,
                 Err(why) => skip("account server", &why),
@@ -241,21 +246,7 @@ impl Bench<'_> {
             return Check::skipped(name, "no consent link can be made");
         };
         match self.http.send(Request::get(url)).await {
-            Ok(answer) if answer.status.is_client_error() => {
-                let fix = format!(
-                    "Add {redirect}, to the letter, under Apps and Keys > your app > Additional settings > Redirect URIs."
-                );
-                Check::failed(
-                    name,
-                    "redirect_uri_unregistered",
-                    format!("the app does not list {redirect}"),
-                    fix,
-                )
-            }
-            Ok(answer) if answer.status.is_server_error() => {
-                Check::skipped(name, format!("the consent page answers HTTP {}", answer.status.as_u16()))
-            }
-            Ok(_) => Check::passed(name, redirect),
+            Ok(answer) => listed(&redirect, answer.status),
             Err(error) => Check::skipped(name, chain(&error)),
         }
     }
@@ -311,6 +302,26 @@ impl Bench<'_> {
         };
         vec![workflow, budget]
     }
+}
+
+/// Whether the app lists an address, by what the consent page answered that names it.
+fn listed(redirect: &str, status: http::StatusCode) -> Check {
+    let name = "redirect URI";
+    if status.is_client_error() {
+        let fix = format!(
+            "Add {redirect}, to the letter, under Apps and Keys > your app > Additional settings > Redirect URIs."
+        );
+        return Check::failed(
+            name,
+            "redirect_uri_unregistered",
+            format!("the app does not list {redirect}"),
+            fix,
+        );
+    }
+    if status.is_server_error() {
+        return Check::skipped(name, format!("the consent page answers HTTP {}", status.as_u16()));
+    }
+    Check::passed(name, redirect)
 }
 
 /// Why there is no account, in a word.

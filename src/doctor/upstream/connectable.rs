@@ -1,0 +1,106 @@
+//! A sender that a customer connects: what can be seen of it without the customer.
+//!
+//! Before that it has no user, no account and no token, and that is nobody's fault: it is said to wait, with the
+//! next step. The link itself is not printed: whoever has it connects an account of theirs, and what doctor says
+//! ends up in logs and tickets.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use super::{CHAIN, listed};
+use crate::{
+    auth::{
+        self, Auth, Spawner,
+        consent::ConsentBy,
+        identity::{AccountServer, Scopes},
+    },
+    clock::SharedClock,
+    config::{Config, ConnectForm, Sender},
+    doctor::{
+        Check,
+        here::chain,
+        reach::{Daemon, unreachable},
+    },
+    http_client::{self, HttpClient, Request},
+};
+
+/// What there is to see of it, and the rest of the chain as the customer's.
+pub(super) async fn walk(
+    config: &Config,
+    name: &str,
+    sender: &Sender,
+    clock: &SharedClock,
+    daemon: &Daemon,
+) -> Vec<Check> {
+    let mut checks = match way(config, sender, clock).await {
+        Ok(checks) => checks,
+        Err(why) => vec![Check::skipped("account server", why)],
+    };
+    checks.push(connection(config, name, daemon));
+    let shown: Vec<_> = checks.iter().map(|check| check.name).collect();
+    let rest = CHAIN.iter().filter(|link| !shown.contains(link));
+    checks.extend(
+        rest.map(|link| {
+            Check::skipped(link, "not asked: it comes with the account that a customer connects")
+        }),
+    );
+    checks
+}
+
+/// Whether it is connected, as far as anybody here can know.
+fn connection(config: &Config, name: &str, daemon: &Daemon) -> Check {
+    if config.public.base_url.is_none() {
+        let fix = "Set public.base_url to the https address at which browsers reach the public listener.";
+        return Check::advised("connection", "nobody can connect it: public.base_url is not set", fix);
+    }
+    let fix = format!(
+        "Give the customer the link of GET /v1/senders/{name}/connect, or of the status page (/admin/senders/{name}/consent): \
+         whoever opens it signs in at DocuSign and connects an account of theirs."
+    );
+    match daemon.is_connected(name) {
+        Some(true) => Check::passed("connection", "a customer has connected it"),
+        Some(false) => Check::advised("connection", "not connected yet: it waits for a customer", fix),
+        None => {
+            let detail = "whether a customer has connected it is known to a running daemon alone";
+            Check::advised("connection", detail, format!("If nobody has: start the daemon. {fix}"))
+        }
+    }
+}
+
+/// The way of a customer's browser: to the account server, and back to us. It is asked as a browser asks, which
+/// shows the sign-in page and changes nothing.
+async fn way(config: &Config, sender: &Sender, clock: &SharedClock) -> Result<Vec<Check>, String> {
+    let options = http_client::Options {
+        ca_file: config.upstream.ca_file.clone(),
+        connect_timeout: config.upstream.connect_timeout,
+        timeout: config.upstream.request_timeout,
+        ..http_client::Options::default()
+    };
+    let http = HttpClient::new(&options).map_err(|error| chain(&error))?;
+    let origin = Url::parse(&config.upstream.oauth_base()).map_err(|error| error.to_string())?;
+    let host = origin.host_str().unwrap_or_default().to_owned();
+    let server = AccountServer::new(&origin).map_err(|error| error.to_string())?;
+    let (clock, options) = (Arc::clone(clock), auth::Options::default());
+    let grant = Auth::new(http.clone(), server, clock, Spawner::tokio(), options).code_grant();
+    let scopes = Scopes::new(asked(sender)).map_err(|error| error.to_string())?;
+    let back = config.public.base_url.as_ref().map(|ours| format!("{}/consent/callback", ours.as_str()));
+    let (by, key) = (ConsentBy::Individual, sender.integration_key.into());
+    let page = grant.consent_page(by, key, &scopes, back.as_deref().unwrap_or(super::LANDING));
+    let page = Url::parse(&page).map_err(|error| error.to_string())?;
+    Ok(match (http.send(Request::get(page)).await, back) {
+        (Err(error), _) => {
+            vec![unreachable("account server", &host, config.upstream.is_emulator(), &error)]
+        }
+        (Ok(answer), Some(back)) => {
+            vec![Check::passed("account server", format!("{host} answers")), listed(&back, answer.status)]
+        }
+        (Ok(_), None) => vec![Check::passed("account server", format!("{host} answers"))],
+    })
+}
+
+/// The code grant knows no impersonation.
+fn asked(sender: &Sender) -> Vec<&str> {
+    let all = sender.scopes.iter().map(String::as_str);
+    all.filter(|scope| sender.connect != Some(ConnectForm::Code) || *scope != "impersonation").collect()
+}
