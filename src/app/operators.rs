@@ -10,11 +10,10 @@ use crate::{
     app::Parts,
     auth::consent::ConsentBy,
     config::{Config, Environment},
-    domain::SenderName,
     look::Look,
     ops::{
         self,
-        admin::{Admin, CustomerLinks, Customers, Dependencies},
+        admin::{Admin, CustomerLinks, Customers, Dependencies, Makers},
     },
 };
 
@@ -41,13 +40,12 @@ impl Settings {
     }
 }
 
-/// The links of senders that wait for a customer.
+/// The links of senders that customers connect.
 fn customers(parts: &Parts) -> Customers {
     let (pairings, origin) = (parts.pairings.clone(), parts.signings.settings().public_origin.clone());
     Customers(Arc::new(move |name| {
         let origin = origin.as_ref()?;
-        let is_waiting = pairings.paired(&SenderName::new(name)).is_none();
-        let link = pairings.link(name).filter(|_| is_waiting)?;
+        let link = pairings.link(name)?;
         let back = format!("{origin}/consent/callback");
         Some(CustomerLinks {
             connect: format!("{origin}/connect/{}", link.ticket.reveal()),
@@ -70,6 +68,11 @@ pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationT
         store: Arc::clone(&parts.store),
         consents: parts.secrets.consents.clone(),
         customers: customers(parts),
+        pairings: parts.pairings.clone(),
+        makers: Makers(Arc::new({
+            let callers = parts.callers.clone();
+            move || callers.makers()
+        })),
         public_origin: parts.signings.settings().public_origin.clone(),
         clock: Arc::clone(&parts.clock),
         closing: closing.clone(),

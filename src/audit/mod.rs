@@ -54,6 +54,8 @@ pub enum Act {
     OperatorLogin,
     /// An operator leaves.
     OperatorLogout,
+    /// An operator makes a sender for a caller.
+    OperatorMakeSender,
     /// A signer's phone number is corrected.
     PhoneCorrect,
     /// A caller asks for a check of a sender.
@@ -78,6 +80,7 @@ impl Act {
             Self::OperatorCheck => "operator.check",
             Self::OperatorLogin => "operator.login",
             Self::OperatorLogout => "operator.logout",
+            Self::OperatorMakeSender => "operator.make_sender",
             Self::PhoneCorrect => "phone.correct",
             Self::SenderCheck => "sender.check",
             Self::TokenMint => "token.mint",

@@ -380,6 +380,69 @@ async fn t4_a_check_is_asked_for_and_the_stream_brings_the_tick() {
     until(&daemon, &mut stream, &mut seen, "event: end").await;
 }
 
+#[tokio::test]
+async fn an_operator_makes_what_the_settings_let_a_caller_make_and_connects_it() {
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
+    let builder = TestDaemon::builder().public().ops(&hash_line()).with(&audit);
+    let builder = builder.caller("sender_patterns = [\"system\", \"customer\"]\n");
+    let daemon = builder.connectable("customer", "code", "").start().await;
+    let mut operator = Operator::new(&daemon);
+    assert_eq!(location(&operator.get("/admin/new-sender").await), "/admin/login");
+    operator.log_in(PASSWORD).await;
+    let overview = operator.get("/admin/").await;
+    assert!(overview.text.contains("href=\"/admin/new-sender\""), "{}", overview.text);
+    let waiting =
+        overview.text.split("id=\"sender-customer\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert!(waiting.contains("Not connected") && waiting.contains("Connect link"), "{waiting}");
+    let page = operator.get("/admin/new-sender").await;
+    assert!(
+        page.text.contains("value=\"website/customer\"") && !page.text.contains("stranger"),
+        "{}",
+        page.text
+    );
+    let token = token(&page);
+    let user = daemon.emulator.ready().user_id.clone();
+    let filled = |of: &'static str, name: &'static str, user: &str| {
+        [("of", of.to_owned()), ("name", name.to_owned()), ("user_id", user.to_owned())]
+    };
+    for (form, field) in [
+        (filled("stranger/system", "acme", &user), "of"),
+        (filled("website/unconsented", "acme", &user), "of"),
+        (filled("website/system", "A b", &user), "name"),
+        (filled("website/system", "system", &user), "name"),
+        (filled("website/system", "acme", "ada@example.com"), "user_id"),
+        (filled("website/system", "acme", ""), "user_id"),
+        (filled("website/customer", "acme", &user), "user_id"),
+    ] {
+        let mut form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        form.push(("token", &token));
+        let refused = operator.call(Method::POST, "/admin/new-sender", &form, &[]).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{form:?}");
+        assert!(refused.text.contains(&format!("id=\"{field}-fault\"")), "{form:?}: {}", refused.text);
+    }
+    let form = [("of", "website/customer"), ("name", "acme"), ("token", "guess")];
+    let foreign = operator.call(Method::POST, "/admin/new-sender", &form, &[]).await;
+    assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+    assert_eq!(daemon.get("/v1/senders/acme").await.code(), "sender_unknown", "nothing was made");
+
+    let form = [("of", "website/customer"), ("name", "acme"), ("token", token.as_str())];
+    let made = operator.call(Method::POST, "/admin/new-sender", &form, &[]).await;
+    assert_eq!((made.status, location(&made)), (StatusCode::SEE_OTHER, "/admin/senders/acme/consent"));
+    let shown = daemon.get("/v1/senders/acme").await;
+    assert_eq!((&shown.body["like"], &shown.body["connected"]), (&json!("customer"), &json!(false)));
+    let link = operator.get("/admin/senders/acme/consent").await.text;
+    let start = format!("{}/connect/", daemon.public.as_ref().unwrap());
+    assert!(link.contains(&start) && link.contains("Connect acme"), "{link}");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let made: Vec<_> =
+        lines.filter(|line| line["event"] == "operator.make_sender" && line["sender"] == "acme").collect();
+    let last = made.last().unwrap();
+    assert_eq!((&last["caller"], &last["detail"]), (&json!("website"), &json!("like customer")), "{text}");
+}
+
 /// Lets the test's clock go on.
 async fn ticking(daemon: &TestDaemon) {
     loop {

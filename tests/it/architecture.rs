@@ -91,8 +91,22 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("oidc", &["clock", "http_client"], "believes tokens of others; knows nothing of callers"),
     (
         "ops",
-        &["audit", "auth", "budget", "clock", "domain", "esign", "look", "signing", "store", "telemetry"],
-        "shows how we are: senders, what is left of the budget, what waits; asks for a check, and writes down that an operator did",
+        &[
+            "audit",
+            "auth",
+            "budget",
+            "clock",
+            "config",
+            "domain",
+            "esign",
+            "look",
+            "pairing",
+            "signing",
+            "store",
+            "telemetry",
+        ],
+        "shows how we are: senders, what is left of the budget, what waits; asks for a check and makes senders that the \
+         settings allow, and writes down that an operator did; knows what may be a name from config",
     ),
     (
         "pairing",

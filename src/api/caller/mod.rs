@@ -67,6 +67,16 @@ impl Callers {
         self.table.store(Arc::new(Table::of(settings, issuers, &self.metrics)));
     }
 
+    /// Which senders of the settings each caller may make others like, by its name; only who may at all.
+    pub fn makers(&self) -> BTreeMap<CallerName, Vec<String>> {
+        let table = self.table.load();
+        let by_subject = table.by_subject.iter().map(|(_, _, caller)| caller);
+        let all = table.by_key.values().chain(table.by_uid.values());
+        let all = all.chain(table.by_certificate.values()).chain(by_subject);
+        let makers = all.filter(|caller| !caller.patterns().is_empty());
+        makers.map(|caller| (caller.name.clone(), caller.patterns().to_vec())).collect()
+    }
+
     /// Everyone who may use a sender, by name.
     pub fn of_sender(&self, sender: &SenderName) -> Vec<CallerName> {
         let table = self.table.load();

@@ -71,7 +71,12 @@ impl Caller {
 
     /// Whether this caller may make senders like this one.
     pub(in crate::api) fn may_make_like(&self, pattern: &str) -> bool {
-        self.rights.sender_patterns.iter().any(|name| name == pattern)
+        self.patterns().iter().any(|name| name == pattern)
+    }
+
+    /// The senders that it may make others like.
+    pub(super) fn patterns(&self) -> &[String] {
+        &self.rights.sender_patterns
     }
 
     /// How many signings it may create in a day.

@@ -1,5 +1,7 @@
 //! `/admin/`: the operators' status page. How each sender stands, where its consent is given, what is left
-//! of the budget and what waits; a check may be asked for, and that is all that can be done here.
+//! of the budget and what waits. A check may be asked for, the link given away with which a customer connects a
+//! sender, and a sender made for a caller: one that the settings let that caller make itself. That is all that can
+//! be done here.
 //!
 //! What an operator does is written into the audit log before it is done.
 //!
@@ -20,6 +22,7 @@
 
 mod gate;
 mod login;
+mod making;
 mod page;
 mod request;
 mod session;
@@ -43,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use self::{gate::Gate, session::Sessions};
 pub use self::{
     gate::Password,
+    making::Makers,
     view::{CustomerLinks, Customers},
 };
 use crate::{
@@ -53,6 +57,7 @@ use crate::{
     esign,
     look::Look,
     ops::Health,
+    pairing::Pairings,
     signing::Signings,
     store::SharedStore,
 };
@@ -85,8 +90,12 @@ pub struct Dependencies {
     pub store: SharedStore,
     /// Makes the `state` of consent links.
     pub consents: ConsentStates,
-    /// The links of senders that wait for a customer.
+    /// The links of senders that customers connect.
     pub customers: Customers,
+    /// Which senders are connected; makes others.
+    pub pairings: Pairings,
+    /// For whom senders may be made, and like which.
+    pub makers: Makers,
     /// Where the consent page sends the browser back to.
     pub public_origin: Option<String>,
     /// The time.
@@ -140,6 +149,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/login", get(login::show).post(login::enter))
         .route("/admin/logout", post(login::leave))
         .route("/admin/stream", get(stream::open))
+        .route("/admin/new-sender", get(making::show).post(making::make))
         .route("/admin/senders/{name}/consent", get(consent))
         .route("/admin/senders/{name}/check", post(check))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))

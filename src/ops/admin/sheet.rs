@@ -31,7 +31,7 @@ pub(super) const RULES: &str = concat!(
     ".button.small{width:auto;min-height:2.75rem;padding:.375rem 1rem;font-size:1rem;margin:0}",
     "form+.plain{margin-top:0}",
     "label{display:block;font-weight:600;margin:0 0 .375rem}",
-    "input[type=password],textarea{width:100%;font:inherit;color:var(--text);background:var(--card);",
+    "input[type=password],input[type=text],select,textarea{width:100%;font:inherit;color:var(--text);background:var(--card);",
     "border:2px solid var(--quiet);border-radius:.625rem;padding:.625rem .75rem;min-height:3rem;margin-bottom:1rem}",
     "textarea{font:.8125rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;min-height:7rem;resize:vertical}",
     ".keys{margin:0;padding-left:1.25rem}.keys li{margin:0 0 .75rem}.keys p{margin:.25rem 0 0}",

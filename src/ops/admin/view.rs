@@ -43,6 +43,8 @@ pub(super) struct SenderView {
     pub(super) name: Arc<str>,
     pub(super) health: Status,
     pub(super) account: Option<AccountId>,
+    /// Whether it waits for a customer to connect it, which is nobody's fault.
+    pub(super) is_unconnected: bool,
     pub(super) status: SenderStatus,
 }
 
@@ -63,11 +65,11 @@ pub(super) struct Links {
     pub(super) redirect_uri: String,
     /// Whether the browser comes back to us.
     pub(super) comes_back: bool,
-    /// Whether the sender waits for a customer, who connects it with the individual link.
+    /// Whether a customer connects the sender, with the individual link.
     pub(super) is_for_customer: bool,
 }
 
-/// Finds the links of a sender that waits for a customer; none for another.
+/// Finds the links of a sender that customers connect; none for another.
 #[derive(Clone)]
 pub struct Customers(pub Arc<FindLinks>);
 
@@ -80,7 +82,7 @@ impl fmt::Debug for Customers {
     }
 }
 
-/// Where a customer connects a sender that has no user yet, and where their organisation allows it.
+/// Where a customer connects a sender, or switches it to another account, and where their organisation allows it.
 #[derive(Debug, Clone)]
 pub struct CustomerLinks {
     /// The link for a user.
@@ -106,14 +108,16 @@ pub(super) async fn look(given: &Dependencies, from: &str) -> View {
     let next = names.get(PAGE).cloned();
     names.truncate(PAGE);
     let statuses = names.iter().filter_map(|name| given.auth.status(name).ok());
-    let senders = statuses.map(|status| SenderView {
-        name: Arc::clone(&status.name),
-        health: health_of(&status),
-        account: given
-            .esign
-            .known(&SenderName::new(Arc::clone(&status.name)))
-            .map(|acting| acting.account.clone()),
-        status,
+    let senders = statuses.map(|status| {
+        let name = SenderName::new(Arc::clone(&status.name));
+        let pairings = &given.pairings;
+        SenderView {
+            name: Arc::clone(&status.name),
+            health: health_of(&status),
+            account: given.esign.known(&name).map(|acting| acting.account.clone()),
+            is_unconnected: pairings.is_connectable(name.as_str()) && pairings.paired(&name).is_none(),
+            status,
+        }
     });
     let senders: Vec<_> = senders.collect();
     let budget = given.esign.budget();

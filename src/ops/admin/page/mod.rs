@@ -18,7 +18,10 @@ use crate::{
     ops::{Report, Status},
 };
 
+mod making;
 mod sender;
+
+pub(super) use making::{Field, form as new_sender};
 
 /// What is said where the page is off.
 pub(super) const OFF: &str = "The status page is off: ops.operator_password_hash is not set. \
@@ -26,6 +29,9 @@ pub(super) const OFF: &str = "The status page is off: ops.operator_password_hash
 /// What is said where an act could not be written down.
 pub(super) const UNRECORDED: &str =
     "Not done: it cannot be written into the audit log. See the log for why.\n";
+/// What is said where a sender could not be written down.
+pub(super) const NOT_MADE: &str =
+    "Not made: it could not be written down, so nothing was changed. Try again.\n";
 /// What is said to a form that is not ours.
 pub(super) const FOREIGN: &str = "This form was not sent from the status page; open it again.\n";
 /// How often the page loads itself again where no script runs, while something is wrong and otherwise.
@@ -114,6 +120,7 @@ pub(super) fn overview(admin: &Admin, session: &Session, view: &View, notice: Op
             @if let Some(notice) = notice { (notice.draw()) }
             (whole(&view.report))
             (pages(view))
+            (making::way())
             div.senders { @for sender in &view.senders { (sender::card(session, sender, view.now)) } }
             (budget(view))
             (queue(view))
@@ -155,8 +162,11 @@ pub(super) fn consent(admin: &Admin, session: &Session, sender: &SenderView, lin
         main.narrow id="main" data-from=(name) {
             p { a href="/admin/" { "Back to all senders" } }
             div.card {
-                h1 { "Consent for " (name) }
+                h1 { @if links.is_for_customer { "Connect " (name) } @else { "Consent for " (name) } }
                 (sender::tick(sender))
+                @if links.is_for_customer && !sender.is_unconnected {
+                    p { "It is connected. Whoever opens the link switches it to an account of theirs." }
+                }
                 h2 { @if links.is_for_customer { "As the customer" } @else { "As the impersonated user" } }
                 ol.steps {
                     li { "Open the link in a browser in which nobody else is logged in to DocuSign." }

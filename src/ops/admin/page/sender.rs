@@ -24,6 +24,7 @@ use crate::{
 pub(super) fn card(session: &Session, sender: &SenderView, now: Timestamp) -> Markup {
     let status = &sender.status;
     let (tone, icon, word) = match sender.health {
+        _ if sender.is_unconnected => ("warn", Icon::Clock, "Not connected"),
         Status::Ready if status.is_idle() => ("good", Icon::Check, "Idle"),
         Status::Ready => ("good", Icon::Check, "Ready"),
         Status::Degraded => ("warn", Icon::Warning, "Degraded"),
@@ -40,12 +41,15 @@ pub(super) fn card(session: &Session, sender: &SenderView, now: Timestamp) -> Ma
                 @if let Some(account) = &sender.account { span.quiet { "in account " code { (account) } } }
             }
         }
-        @if let Some(failure) = &status.failure { (problem(sender, failure)) }
+        @if sender.is_unconnected {
+            div.problem.warn { p { "It waits for a customer, who connects an account of theirs with its link." } }
+        } @else if let Some(failure) = &status.failure { (problem(sender, failure)) }
         (keys(sender, now))
         div.actions {
             (check_form(session, sender))
             a.button.plain.small id={ "consent-" (sender.name) } href={ "/admin/senders/" (sender.name) "/consent" } {
-                "Consent link" span.visually-hidden { " of " (sender.name) }
+                @if sender.is_unconnected { "Connect link" } @else { "Consent link" }
+                span.visually-hidden { " of " (sender.name) }
             }
         }
     };
@@ -57,6 +61,9 @@ pub(super) fn card(session: &Session, sender: &SenderView, now: Timestamp) -> Ma
 pub(super) fn tick(sender: &SenderView) -> Markup {
     let name = &sender.name;
     let (tone, icon, text) = match (sender.status.consent, sender.status.consented_by_other) {
+        _ if sender.is_unconnected => {
+            ("warn", Icon::Clock, format!("{name} is not connected yet. Waiting for a customer."))
+        }
         (Consent::Granted, _) => ("good", Icon::Check, format!("Consent is granted: {name} can act.")),
         (Consent::Missing, Some(other)) => (
             "bad",

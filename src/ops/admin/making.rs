@@ -1,0 +1,151 @@
+//! An operator makes a sender for a caller: one that the settings let the caller make itself, so that who knows
+//! the operators' password can do no more than they allow.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use axum::{
+    extract::{Form, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use serde::Deserialize;
+
+use super::{
+    Admin,
+    page::{self, Field},
+    request,
+    session::Session,
+};
+use crate::{
+    audit::{Act, Entry},
+    config::check_name,
+    domain::{CallerName, Private, SenderName, template_names::Ids},
+    pairing::{NewSender, NotMade, is_account},
+};
+
+/// Finds for whom senders may be made, and like which: asked anew each time, because a reload changes it.
+#[derive(Clone)]
+pub struct Makers(pub Arc<FindMakers>);
+
+/// Callers, with the senders of the settings that they may make others like.
+type FindMakers = dyn Fn() -> BTreeMap<CallerName, Vec<String>> + Send + Sync;
+
+impl fmt::Debug for Makers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Makers")
+    }
+}
+
+/// What the form sends, and shows again if something is wrong with it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    token: String,
+    /// For whom and like which, as [`choice`] writes it.
+    #[serde(default)]
+    pub(super) of: String,
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) user_id: String,
+    #[serde(default)]
+    pub(super) account: String,
+}
+
+/// What is wrong with a form.
+pub(super) type Faults = Vec<(Field, String)>;
+
+/// A caller and a sender to be like, as one value. No name holds a slash.
+pub(super) fn choice(caller: &CallerName, like: &str) -> String {
+    format!("{caller}/{like}")
+}
+
+/// `GET /admin/new-sender`.
+pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    answer(&admin, &session, StatusCode::OK, &Wanted::default(), &Faults::new())
+}
+
+/// `POST /admin/new-sender`.
+pub(super) async fn make(State(admin): State<Admin>, headers: HeaderMap, form: Form<Wanted>) -> Response {
+    let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    let wanted = form.0;
+    if !request::is_ours(&headers) || !session.is_token(&wanted.token) {
+        return request::text(StatusCode::FORBIDDEN, page::FOREIGN);
+    }
+    let refused = |faults: &Faults| answer(&admin, &session, StatusCode::BAD_REQUEST, &wanted, faults);
+    let (owner, new) = match read(&admin, &wanted) {
+        Ok(read) => read,
+        Err(faults) => return refused(&faults),
+    };
+    let entry = Entry::new(Act::OperatorMakeSender, &new.name).caller(&owner);
+    if let Err(answer) = admin.record(entry.detail(format!("like {}", new.like))).await {
+        return answer;
+    }
+    let name = new.name.clone();
+    match admin.parts.given.pairings.make(&owner, new).await {
+        Ok(()) => {
+            tracing::info!(sender = %name, caller = %owner, "an operator made a sender");
+            request::see_other(&format!("/admin/senders/{name}/consent"))
+        }
+        Err(error) => {
+            let field = match error {
+                NotMade::NameTaken => Field::Name,
+                NotMade::UserMissing | NotMade::UserUnwanted => Field::UserId,
+                NotMade::NoPattern | NotMade::TooMany => Field::Of,
+                NotMade::Failed(cause) => {
+                    tracing::error!(error = %cause, "a sender was not made");
+                    return request::text(StatusCode::SERVICE_UNAVAILABLE, page::NOT_MADE);
+                }
+            };
+            refused(&vec![(field, error.to_string())])
+        }
+    }
+}
+
+/// Whom it is for, and what it is; or all that is wrong.
+fn read(admin: &Admin, wanted: &Wanted) -> Result<(CallerName, NewSender), Faults> {
+    let mut faults = Faults::new();
+    let makers = (admin.parts.given.makers.0)();
+    let pairs = makers.iter().flat_map(|(caller, all)| all.iter().map(move |like| (caller, like)));
+    let chosen = pairs.into_iter().find(|(caller, like)| choice(caller, like) == wanted.of);
+    let (name, user, account) = (wanted.name.trim(), wanted.user_id.trim(), wanted.account.trim());
+    if let Err(why) = check_name(name) {
+        faults.push((Field::Name, why.to_owned()));
+    }
+    let user_id = match user {
+        "" => None,
+        user => user.parse().map_err(|why| faults.push((Field::UserId, format!("{why}")))).ok(),
+    };
+    if !account.is_empty() && !is_account(account) {
+        faults.push((Field::Account, "must be the id or the name of an account".to_owned()));
+    }
+    let Some((caller, like)) = chosen else {
+        faults.push((Field::Of, "is not among what the settings allow".to_owned()));
+        return Err(faults);
+    };
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let new = NewSender {
+        name: SenderName::new(name),
+        like: like.clone(),
+        user_id,
+        account: Some(account.to_owned()).filter(|account| !account.is_empty()),
+        hmac_keys: Private::new(Vec::new()),
+        templates: Ids::new(),
+        brand: None,
+    };
+    Ok((caller.clone(), new))
+}
+
+fn answer(
+    admin: &Admin,
+    session: &Session,
+    status: StatusCode,
+    wanted: &Wanted,
+    faults: &Faults,
+) -> Response {
+    let makers = (admin.parts.given.makers.0)();
+    request::page(&admin.parts.look, status, &page::new_sender(admin, session, &makers, wanted, faults))
+}

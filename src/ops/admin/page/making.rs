@@ -1,0 +1,130 @@
+//! The form that makes a sender.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::frame;
+use crate::{
+    domain::CallerName,
+    look::Icon,
+    ops::admin::{
+        Admin,
+        making::{Faults, Wanted, choice},
+        session::Session,
+    },
+};
+
+/// A field of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ops::admin) enum Field {
+    /// For whom, and like which.
+    Of,
+    /// Its name.
+    Name,
+    /// Its user.
+    UserId,
+    /// Its account.
+    Account,
+}
+
+impl Field {
+    const fn id(self) -> &'static str {
+        match self {
+            Self::Of => "of",
+            Self::Name => "name",
+            Self::UserId => "user_id",
+            Self::Account => "account",
+        }
+    }
+}
+
+/// The way to it.
+pub(super) fn way() -> Markup {
+    html! {
+        div.actions { a.button.plain.small id="new-sender" href="/admin/new-sender" { "Make a sender" } }
+    }
+}
+
+/// The form, with what was filled in and what is wrong with it.
+pub(in crate::ops::admin) fn form(
+    admin: &Admin,
+    session: &Session,
+    makers: &BTreeMap<CallerName, Vec<String>>,
+    wanted: &Wanted,
+    faults: &Faults,
+) -> Markup {
+    let content = html! {
+        main.narrow id="main" {
+            p { a href="/admin/" { "Back to all senders" } }
+            div.card {
+                h1 { "Make a sender" }
+                @if makers.is_empty() {
+                    p {
+                        "No caller may have senders made: list senders of the settings under "
+                        code { "callers.NAME.sender_patterns" } "."
+                    }
+                } @else { (fields(session, makers, wanted, faults)) }
+            }
+        }
+    };
+    frame(admin, "Make a sender", Some(session), None, &content)
+}
+
+fn fields(
+    session: &Session,
+    makers: &BTreeMap<CallerName, Vec<String>>,
+    wanted: &Wanted,
+    faults: &Faults,
+) -> Markup {
+    html! {
+        p.quiet {
+            "It has the integration key, keys and scopes of the one that it is like, and is that caller's alone. \
+             What the settings let the caller make itself can be made here."
+        }
+        form method="post" action="/admin/new-sender" {
+            input type="hidden" name="token" value=(session.token);
+            label for="of" { "For whom, and like which" }
+            select id="of" name="of" required aria-invalid=[wrong(faults, Field::Of)]
+                aria-describedby=[described(faults, Field::Of)] {
+                @for (caller, all) in makers { @for like in all {
+                    option value=(choice(caller, like)) selected[choice(caller, like) == wanted.of] {
+                        (caller) ", like " (like)
+                    }
+                } }
+            }
+            (fault(faults, Field::Of))
+            (text(Field::Name, "Name", &wanted.name, true, faults))
+            (text(Field::UserId, "User ID (a GUID); empty if a customer connects it", &wanted.user_id, false, faults))
+            (text(Field::Account, "Account, by id or name; empty: the default, or the customer's choice", &wanted.account, false, faults))
+            button.button id="make" type="submit" { span { "Make it" } (Icon::Arrow.draw()) }
+        }
+        p.quiet { "Next you see the link with which it is connected, or consent is given." }
+    }
+}
+
+fn text(field: Field, label: &str, value: &str, is_required: bool, faults: &Faults) -> Markup {
+    let id = field.id();
+    html! {
+        label for=(id) { (label) }
+        input id=(id) name=(id) type="text" value=(value) required[is_required] autocomplete="off" spellcheck="false"
+            autocapitalize="none" maxlength="100" aria-invalid=[wrong(faults, field)]
+            aria-describedby=[described(faults, field)];
+        (fault(faults, field))
+    }
+}
+
+fn fault(faults: &Faults, field: Field) -> Markup {
+    let found = faults.iter().find(|(of, _)| *of == field);
+    html! {
+        @if let Some((_, text)) = found { p.problem id={ (field.id()) "-fault" } role="alert" { (text) } }
+    }
+}
+
+fn wrong(faults: &Faults, field: Field) -> Option<&'static str> {
+    faults.iter().any(|(of, _)| *of == field).then_some("true")
+}
+
+fn described(faults: &Faults, field: Field) -> Option<String> {
+    wrong(faults, field).map(|_| format!("{}-fault", field.id()))
+}
