@@ -11,6 +11,7 @@ mod objects;
 pub mod pages;
 mod requests;
 pub mod results;
+mod security;
 mod senders;
 mod signings;
 mod webhooks;
@@ -52,11 +53,15 @@ pub fn document() -> Value {
             "summary": "Embedded DocuSign signing for a company website, without accounts for its visitors",
             "description": "JSON, snake_case, times in RFC 3339 UTC. Unknown fields of a request are refused by \
                 name; answers may gain fields. Every refusal is a problem document (RFC 9457) with a code, the \
-                next step, and whether repeating the same call can help. `X-Request-Id` is taken and given back.",
+                next step, and whether repeating the same call can help. `X-Request-Id` is taken and given back. \
+                A caller is known by a key, by a token of an issuer in the settings, or by a client certificate; two \
+                that belong to different callers are refused. On a unix socket the user id of the calling process may \
+                stand in for them (`unix_uids`): such a call carries nothing, which no scheme of this document can say.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/", "description": "The API listener" }],
-        "security": [{ "caller_key": [] }],
+        // Any one of them is enough.
+        "security": security::SCHEMES.map(|name| json!({ name: [] })),
         "tags": [
             { "name": "signings", "description": "Envelopes for visitors, and what becomes of them" },
             { "name": "senders", "description": "The users we act as" },
@@ -67,11 +72,7 @@ pub fn document() -> Value {
         "webhooks": webhooks::all(),
         "components": {
             "schemas": schemas,
-            "securitySchemes": { "caller_key": {
-                "type": "http", "scheme": "bearer", "bearerFormat": "cs_…",
-                "description": "A key made by `countersign caller add`. On a unix socket, the user id of the \
-                    calling process may stand in for it.",
-            } },
+            "securitySchemes": security::schemes(),
         },
     })
 }

@@ -108,3 +108,19 @@ fn every_code_of_a_refusal_is_in_the_schema() {
         document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"].as_array().unwrap();
     assert_eq!(codes.len(), CODES.len());
 }
+
+#[test]
+fn every_way_to_say_who_calls_is_a_scheme_and_any_one_is_enough() {
+    let document = document();
+    let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+    let kinds: Vec<_> = schemes.values().map(|scheme| scheme["type"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"mutualTLS") && kinds.contains(&"http"), "{kinds:?}");
+    let asked = document["security"].as_array().unwrap();
+    assert_eq!(asked.len(), schemes.len());
+    for one in asked {
+        let one = one.as_object().unwrap();
+        assert!(one.len() == 1 && one.keys().all(|name| schemes.contains_key(name)), "{one:?}");
+    }
+    // A call that carries nothing is in words: an empty requirement would say that nobody need be anybody.
+    assert!(document["info"]["description"].as_str().unwrap().contains("unix_uids"));
+}
