@@ -1,7 +1,7 @@
 //! The one accept loop under every listener: TCP, TLS or a unix socket, HTTP/1.1 or HTTP/2.
 //!
-//! It bounds what a peer can hold: time to send its header, number of connections, streams, and
-//! time to finish after the stop. It knows nothing of what is served. `axum::serve` has none of
+//! It bounds what a peer can hold: time to send its header, to rest and to leave answers unread, number of
+//! connections, streams, and time to finish after the stop. It knows nothing of what is served. `axum::serve` has none of
 //! these limits, which is why this exists.
 
 mod patience;
@@ -29,10 +29,13 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{io::InspectReader, sync::CancellationToken};
+use tokio_util::{
+    io::{InspectReader, InspectWriter},
+    sync::CancellationToken,
+};
 use tower::Service;
 
-use self::patience::Progress;
+use self::patience::{Overdue, Progress};
 use crate::tls::Name;
 
 /// What one listener lets its peers hold. Every limit is a number (rule S5).
@@ -44,6 +47,8 @@ pub struct Limits {
     pub header: Duration,
     /// Time that a connection may rest between requests, while there is room for others.
     pub idle: Duration,
+    /// Time that a connection may leave every answer on it unread.
+    pub unread: Duration,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
     /// Time for open requests to finish once the listener closes.
@@ -57,6 +62,7 @@ impl Default for Limits {
             header: Duration::from_secs(10),
             // Longer than proxies keep theirs: the longest default of the large ones is 600 s (Google Cloud).
             idle: Duration::from_secs(620),
+            unread: Duration::from_secs(60),
             streams: 128,
             drain: Duration::from_secs(30),
         }
@@ -325,10 +331,10 @@ where
     let (limits, progress) = (room.limits, Progress::new());
     let seen = Arc::clone(&progress);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        seen.request(request.version() == http::Version::HTTP_2);
+        let serving = seen.request(request.version() == http::Version::HTTP_2);
         request.extensions_mut().insert(peer.clone());
-        let (answer, seen) = (handler(request), Arc::clone(&seen));
-        async move { answer.await.map(|response| response.map(|body| seen.until_sent(body))) }
+        let answer = handler(request);
+        async move { answer.await.map(|response| response.map(|body| serving.until_sent(body))) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(100);
@@ -339,17 +345,29 @@ where
         .max_header_list_size(32 * 1024)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(limits.header);
-    let heard = Arc::clone(&progress);
+    let (heard, wrote) = (Arc::clone(&progress), Arc::clone(&progress));
     let stream = InspectReader::new(stream, move |bytes: &[u8]| {
         if !bytes.is_empty() {
             heard.heard();
+        }
+    });
+    let stream = InspectWriter::new(stream, move |bytes: &[u8]| {
+        if !bytes.is_empty() {
+            wrote.wrote();
         }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let [closing, retired] = ends;
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = progress.overdue(limits.header, || room.idle()) => return,
+        why = progress.overdue(&limits, || room.idle()) => {
+            if why == Overdue::AtRest {
+                // Whoever is about to ask is told to do so on another connection.
+                connection.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(limits.header, connection).await;
+            }
+            return;
+        }
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

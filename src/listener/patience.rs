@@ -1,19 +1,24 @@
-//! How long a connection may take for a request's head, and how long it may rest between requests.
+//! How long a connection may take for a request's head, how long it may rest between requests, and how long it
+//! may leave an answer unread.
 //!
-//! The two are far apart. A head that comes byte by byte is an attack and is given seconds (slow loris); a
+//! The first two are far apart. A head that comes byte by byte is an attack and is given seconds (slow loris); a
 //! connection at rest belongs to a caller or a proxy that will use it again, and closing it first loses the
 //! request that is just then on its way: proxies answer 502 for that. They let go of their own side after a
 //! minute as a rule (AWS, nginx) and after ten at Google, so ours must last longer, as long as there is room.
 //!
+//! Whoever asks for much and reads none of it (slow read) would hold a place for good: a connection of which every
+//! answer lies unread, and from which nothing was taken for a while, is cut. Answers that we are slow with do not
+//! count, nor does a slow one beside others that are read: the connection is what holds a place.
+//!
 //! hyper has one time for both, so this watches the bytes that come in and the requests that go out of it.
-//! It must never cut a request that is being served: how long that may take is for others to say. HTTP/2
-//! connections carry many requests and are watched by pings from their first request on.
+//! It must never cut a request that is being served: how long that may take is for others to say. An HTTP/2
+//! connection carries many requests; it is at rest when it has none, however well it answers pings.
 
 use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -22,6 +27,8 @@ use std::{
 use axum::body::Body;
 use http_body::Body as _;
 use tokio::time::Instant;
+
+use super::Limits;
 
 /// A body of known size up to here leaves with its head.
 const AT_ONCE: u64 = 64 * 1024;
@@ -41,33 +48,42 @@ pub(super) struct Progress {
     began: Instant,
     state: AtomicU8,
     since_ms: AtomicU64,
+    /// Requests that are served now.
+    open: AtomicUsize,
+    /// Answers of which a piece was handed over, and the next not asked for yet.
+    unread: AtomicUsize,
+    /// When the other side last took something.
+    taken_ms: AtomicU64,
+}
+
+/// Why a connection has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// It carries many requests and has none: it may be told to come anew.
+    AtRest,
+    /// It waits for a head, rests, or is not read from.
+    Idle,
 }
 
 impl Progress {
     #[expect(clippy::disallowed_methods, reason = "sockets take real time, whatever a test's clock says")]
     pub(super) fn new() -> Arc<Self> {
-        let began = Instant::now();
-        Arc::new(Self { began, state: AtomicU8::new(HEAD), since_ms: AtomicU64::new(0) })
+        let zero = || AtomicU64::new(0);
+        Arc::new(Self {
+            began: Instant::now(),
+            state: AtomicU8::new(HEAD),
+            since_ms: zero(),
+            open: AtomicUsize::new(0),
+            unread: AtomicUsize::new(0),
+            taken_ms: zero(),
+        })
     }
 
-    /// A whole head is here.
-    pub(super) fn request(&self, is_multiplexed: bool) {
-        self.state.store(if is_multiplexed { MULTIPLEXED } else { SERVING }, Ordering::Relaxed);
-    }
-
-    /// The answer to it is made; it is being served until all of that is sent.
-    pub(super) fn until_sent(self: Arc<Self>, body: Body) -> Body {
-        let sent = Sent(self);
-        if body.size_hint().exact().is_some_and(|bytes| bytes <= AT_ONCE) {
-            return body;
-        }
-        Body::new(Tracked { body, _sent: sent })
-    }
-
-    fn sent(&self) {
-        if self.state.load(Ordering::Relaxed) == SERVING {
-            self.enter(REST);
-        }
+    /// A whole head is here; it is served until what comes back is dropped.
+    pub(super) fn request(self: &Arc<Self>, is_multiplexed: bool) -> Serving {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        self.state.store(if is_multiplexed { MULTIPLEXED } else { SERVING }, Ordering::Release);
+        Serving(Arc::clone(self))
     }
 
     /// Bytes came in.
@@ -77,50 +93,103 @@ impl Progress {
         }
     }
 
+    /// Bytes went out. With HTTP/2 that says nothing: pings do, too.
+    pub(super) fn wrote(&self) {
+        if self.unread.load(Ordering::Relaxed) > 0 && self.state.load(Ordering::Relaxed) == SERVING {
+            self.taken_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    fn ended(&self) {
+        // First, so that nobody sees an old time of a connection that just came to rest.
+        self.since_ms.store(self.now_ms(), Ordering::Release);
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 && self.state.load(Ordering::Acquire) == SERVING {
+            self.enter(REST);
+        }
+    }
+
+    fn handed(&self) {
+        self.taken_ms.store(self.now_ms(), Ordering::Release);
+        self.unread.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn taken(&self) {
+        self.unread.fetch_sub(1, Ordering::AcqRel);
+    }
+
     fn enter(&self, state: u8) {
-        self.since_ms.store(self.now_ms(), Ordering::Relaxed);
-        self.state.store(state, Ordering::Relaxed);
+        self.since_ms.store(self.now_ms(), Ordering::Release);
+        self.state.store(state, Ordering::Release);
     }
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Ends when the connection has waited too long for a head, or rested for as long as `idle` says then.
-    pub(super) async fn overdue(&self, head: Duration, idle: impl Fn() -> Duration) {
+    /// Ends when the connection has waited too long for a head, rested for as long as `idle` says then, or left
+    /// everything unread for too long.
+    pub(super) async fn overdue(&self, limits: &Limits, idle: impl Fn() -> Duration) -> Overdue {
         loop {
-            let limit = match self.state.load(Ordering::Relaxed) {
-                HEAD => head,
-                REST => idle(),
-                _ => Duration::MAX,
+            let (state, open) = (self.state.load(Ordering::Acquire), self.open.load(Ordering::Acquire));
+            let unread = self.unread.load(Ordering::Acquire);
+            let (limit, since, why) = match state {
+                HEAD => (limits.header, &self.since_ms, Overdue::Idle),
+                REST => (idle(), &self.since_ms, Overdue::Idle),
+                _ if open == 0 => (idle(), &self.since_ms, Overdue::AtRest),
+                _ if unread >= open => (limits.unread, &self.taken_ms, Overdue::Idle),
+                _ => (Duration::MAX, &self.since_ms, Overdue::Idle),
             };
-            let waited =
-                Duration::from_millis(self.now_ms().saturating_sub(self.since_ms.load(Ordering::Relaxed)));
+            let waited = Duration::from_millis(self.now_ms().saturating_sub(since.load(Ordering::Acquire)));
             let left = limit.saturating_sub(waited);
             if left.is_zero() {
-                return;
+                return why;
             }
             // What it is doing changes meanwhile, and how much room there is.
-            tokio::time::sleep(left.min(head)).await;
+            tokio::time::sleep(left.min(limits.header)).await;
         }
     }
 }
 
-/// Says so when it is dropped, which hyper does with a body that is sent or given up.
+/// A request that is being served, until it is dropped: with the body of its answer, or before, if it is given up.
 #[derive(Debug)]
-struct Sent(Arc<Progress>);
+pub(super) struct Serving(Arc<Progress>);
 
-impl Drop for Sent {
-    fn drop(&mut self) {
-        self.0.sent();
+impl Serving {
+    /// The answer to it is made; it is being served until all of that is sent.
+    pub(super) fn until_sent(self, body: Body) -> Body {
+        if body.size_hint().exact().is_some_and(|bytes| bytes <= AT_ONCE) {
+            return body;
+        }
+        Body::new(Tracked { body, serving: self, is_unread: false })
     }
 }
 
-/// A body that tells its end.
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
+/// A body that tells its end, and whether it is read. hyper asks for the next piece when there is room for it.
 #[derive(Debug)]
 struct Tracked {
     body: Body,
-    _sent: Sent,
+    serving: Serving,
+    is_unread: bool,
+}
+
+impl Tracked {
+    fn asked(&mut self) {
+        if std::mem::take(&mut self.is_unread) {
+            self.serving.0.taken();
+        }
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.asked();
+    }
 }
 
 impl http_body::Body for Tracked {
@@ -131,7 +200,13 @@ impl http_body::Body for Tracked {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        self.asked();
+        let piece = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(piece, Poll::Ready(Some(Ok(_)))) {
+            self.is_unread = true;
+            self.serving.0.handed();
+        }
+        piece
     }
 
     fn is_end_stream(&self) -> bool {
@@ -146,6 +221,8 @@ impl http_body::Body for Tracked {
 #[cfg(test)]
 mod tests {
     use axum::{Router, routing::get};
+    use futures_util::StreamExt as _;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpStream,
@@ -153,7 +230,7 @@ mod tests {
     use tokio_util::sync::{CancellationToken, DropGuard};
 
     use super::*;
-    use crate::listener::{Bound, Limits};
+    use crate::listener::Bound;
 
     const HEADER: Duration = Duration::from_millis(100);
     const GET: &str = "GET /quick HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -180,12 +257,23 @@ mod tests {
                 });
                 Body::from_stream(pieces)
             };
+            let endless = || async {
+                let piece = bytes::Bytes::from(vec![b'x'; 32 * 1024]);
+                let pieces = futures_util::stream::repeat(piece).map(Ok::<_, std::convert::Infallible>);
+                Body::from_stream(pieces)
+            };
             let router = Router::new()
+                .route("/endless", get(endless))
                 .route("/quick", get(|| async { "soon" }))
                 .route("/slow", get(slow))
                 .route("/streamed", get(streamed));
-            let limits =
-                Limits { connections, header: HEADER, idle: Duration::from_secs(3_600), ..Limits::default() };
+            let limits = Limits {
+                connections,
+                header: HEADER,
+                unread: HEADER,
+                idle: Duration::from_secs(3_600),
+                ..Limits::default()
+            };
             tokio::spawn(bound.serve(router, limits, stop.clone()));
             Self { address, _stop: stop.drop_guard() }
         }
@@ -256,6 +344,80 @@ mod tests {
         let mut next = served.connect().await;
         let asked = ask(&mut next, GET, "soon");
         tokio::time::timeout(Duration::from_secs(20), asked).await.expect("one makes room");
+    }
+
+    #[tokio::test]
+    async fn s5_an_answer_that_nobody_reads_ends() {
+        let served = Served::start(1).await;
+        let mut lazy = served.connect().await;
+        lazy.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut next = served.connect().await;
+        let asked = ask(&mut next, GET, "soon");
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("its place is free");
+        drop(lazy);
+    }
+
+    #[tokio::test]
+    async fn s5_a_large_answer_that_is_read_goes_on() {
+        let served = Served::start(1).await;
+        let mut reader = served.connect().await;
+        reader.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut piece = vec![0; 16 * 1024];
+        let read = async { while reader.read(&mut piece).await.is_ok_and(|count| count > 0) {} };
+        assert!(tokio::time::timeout(5 * HEADER, read).await.is_err(), "it was cut while it was read");
+    }
+
+    type Multiplexed = hyper::client::conn::http2::SendRequest<Body>;
+
+    /// An HTTP/2 connection to it, whose client answers pings whatever it reads.
+    async fn multiplexed(served: &Served) -> Multiplexed {
+        let socket = TokioIo::new(served.connect().await);
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), socket).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    async fn send(sender: &mut Multiplexed, path: &str) -> http::Response<hyper::body::Incoming> {
+        let request = http::Request::get(format!("http://x{path}")).body(Body::empty()).unwrap();
+        sender.send_request(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn s5_an_http_2_connection_with_no_request_makes_room_when_there_is_none() {
+        let served = Served::start(4).await;
+        let mut resting = Vec::new();
+        for _ in 0..4 {
+            let mut sender = multiplexed(&served).await;
+            assert!(send(&mut sender, "/quick").await.status().is_success());
+            resting.push(sender);
+        }
+        let mut next = served.connect().await;
+        let asked = ask(&mut next, GET, "soon");
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("one makes room");
+    }
+
+    #[tokio::test]
+    async fn s5_an_http_2_request_that_is_served_keeps_its_connection() {
+        let served = Served::start(1).await;
+        let mut sender = multiplexed(&served).await;
+        for path in ["/slow", "/streamed"] {
+            let body = Body::new(send(&mut sender, path).await.into_body());
+            let said = axum::body::to_bytes(body, 100).await.expect("it was not cut");
+            assert!(said == "late" || said == "abc", "{path}: {said:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn s5_an_http_2_answer_that_nobody_reads_ends() {
+        let served = Served::start(1).await;
+        let mut sender = multiplexed(&served).await;
+        // Its window is never opened again, while pings are answered.
+        let unread = send(&mut sender, "/endless").await;
+        let mut next = served.connect().await;
+        let asked = ask(&mut next, GET, "soon");
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("its place is free");
+        drop(unread);
     }
 
     #[tokio::test]
