@@ -1,16 +1,26 @@
 //! Rule S1 over a whole run of the real binary at level trace: secrets are planted, everything is exercised,
 //! and every sink is searched. A positive control proves that the search finds what is there.
+//!
+//! Assertions are made anew for each token, so they are read where they go: on the way to the account server.
 
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use axum::{body::Body, extract::Request, response::Response};
+use countersign::listener::{Bound, Limits};
 use http::Method;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use crate::harness::{TempDir, http_client};
+use crate::{
+    harness::{TempDir, http_client},
+    signings::{base64_of, contract},
+    traces::collector,
+};
 
 /// Goes into places that may be seen: found wherever it should be, or the search is blind.
 const CONTROL: &str = "control-9f3c";
@@ -20,6 +30,8 @@ const PHONE: &str = "15112349876";
 const CODE: &str = "planted-access-77";
 const FIELD: &str = "Planted Field Ltd";
 const OPERATOR: &str = "planted operator pass 31";
+/// Stands in a document that is sent, and in what is downloaded of it.
+const DOCUMENT: &str = "% planted-document-5d1f";
 const HOOK_SECRET: &str = "whsec_cGxhbnRlZC13ZWJob29rLXNlY3JldC0wMDE=";
 
 /// The secret of the emulator's first integration key.
@@ -32,6 +44,49 @@ struct Run {
     emulated: Value,
     serving: Value,
     key: String,
+    /// What the account server was shown.
+    assertions: Kept,
+    /// What the collector of traces got.
+    traces: Kept,
+}
+
+/// What came by, in order.
+type Kept = Arc<Mutex<Vec<String>>>;
+
+/// Stands before the emulator, and keeps each assertion that goes there.
+async fn way_to(emulator: &str) -> (String, Kept) {
+    let (kept, origin) = (Kept::default(), emulator.to_owned());
+    let keep = Arc::clone(&kept);
+    let pass = move |request: Request| {
+        let (keep, origin) = (Arc::clone(&keep), origin.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            if head.uri.path() == "/oauth/token" {
+                let form = url::form_urlencoded::parse(&body);
+                let shown = form.filter(|(name, _)| name == "assertion").map(|(_, value)| value.into_owned());
+                keep.lock().unwrap().extend(shown);
+            }
+            let url = format!("{origin}{}", head.uri.path_and_query().unwrap());
+            let call = http_client().request(head.method, url).headers(head.headers).body(body);
+            // A reply that the emulator breaks off is broken off here, too.
+            let answer = call.send().await.map_err(|_| "broken off")?;
+            let (status, mut headers) = (answer.status(), answer.headers().clone());
+            headers.remove(http::header::TRANSFER_ENCODING);
+            let mut response = Response::new(Body::from_stream(answer.bytes_stream()));
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            Ok::<_, &str>(response)
+        }
+    };
+    let bound = Bound::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let url = bound.origin();
+    tokio::spawn(bound.serve_with(
+        move |request| pass(request.map(Body::new)),
+        Limits::default(),
+        CancellationToken::new(),
+    ));
+    (url, kept)
 }
 
 impl Drop for Run {
@@ -58,7 +113,13 @@ impl Run {
         let emulated = ready(&at("emulator.json")).await;
         let added = binary().args(["caller", "add", "website", "--json"]).output().unwrap();
         let caller: Value = serde_json::from_slice(&added.stdout).unwrap();
-        let settings = settings(&emulated, &caller, &directory.0);
+        let (way, assertions) = way_to(emulated["oauth_url"].as_str().unwrap()).await;
+        let (collecting, traces) = collector().await;
+        let more = format!(
+            "[audit]\nfile = \"{}\"\n[otel]\nendpoint = \"{collecting}\"\n",
+            at("audit.jsonl").display()
+        );
+        let settings = settings(&emulated, &way, &caller, &directory.0) + &more;
         std::fs::write(at("settings.toml"), settings).unwrap();
         let daemon = binary()
             .args(["serve", "--config"])
@@ -71,7 +132,7 @@ impl Run {
             .unwrap();
         let serving = ready(&at("serve.json")).await;
         let key = caller["key"].as_str().unwrap().to_owned();
-        Self { emulator, daemon, directory, emulated, serving, key }
+        Self { emulator, daemon, directory, emulated, serving, key, assertions, traces }
     }
 
     fn api(&self, path: &str) -> String {
@@ -110,14 +171,14 @@ async fn ready(path: &Path) -> Value {
     panic!("{} did not come", path.display());
 }
 
-fn settings(emulated: &Value, caller: &Value, directory: &Path) -> String {
+fn settings(emulated: &Value, way: &str, caller: &Value, directory: &Path) -> String {
     let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     format!(
         r#"
 [upstream]
 environment = "emulator"
-oauth_url = "{}"
+oauth_url = "{way}"
 [senders.system]
 integration_key = "{}"
 user_id = "{}"
@@ -153,7 +214,6 @@ grace = 0
 [log]
 level = "trace"
 "#,
-        text(emulated, "oauth_url"),
         text(emulated, "integration_key"),
         text(emulated, "user_id"),
         text(emulated, "private_key_file"),
@@ -236,6 +296,7 @@ async fn s1_no_planted_secret_reaches_any_sink() {
     let view = made["signers"][0]["view"]["url"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
     let link = made["signers"][0]["link"]["url"].as_str().unwrap().to_owned();
     let problems = exercise(&run, &made, &link).await;
+    let sent = sign_a_document(&run).await;
     let (pages, session) = operate(&run).await;
     let pairing = connect_an_account(&run).await;
     let metrics = run
@@ -269,9 +330,17 @@ async fn s1_no_planted_secret_reaches_any_sink() {
     secrets.extend([session.as_str(), &key_line, &slt, &token, &run.key]);
     secrets.extend(tokens);
     secrets.extend(pairing.iter().map(String::as_str));
+    // Whole, and the signature alone.
+    let assertions = run.assertions.lock().unwrap().clone();
+    assert!(assertions.iter().any(|shown| shown.matches('.').count() == 2), "no assertion came by");
+    secrets.extend(assertions.iter().flat_map(|shown| [shown.as_str(), shown.rsplit('.').next().unwrap()]));
+    secrets.extend([DOCUMENT, &sent]);
     let log = read(&run.directory.0.join("stderr.log")) + &read(&run.directory.0.join("stdout.log"));
+    let (audit, traces) = (read(&run.directory.0.join("audit.jsonl")), run.traces.lock().unwrap().concat());
     let sinks = [
         ("log", &log, CONTROL),
+        ("audit log", &audit, "\"event\":\"document.fetch\""),
+        ("traces", &traces, "POST /v1/signings"),
         ("metrics", &metrics, "countersign_build_info"),
         ("problems", &problems, "phone_invalid"),
         ("readyz", &readyz, "status"),
@@ -298,6 +367,37 @@ fn at_rest(directory: &Path, secrets: &[&str]) {
     for secret in secrets {
         assert!(!holds(secret), "the store holds {secret:?} in the clear");
     }
+}
+
+/// A document of our own is signed and downloaded; answers a piece of it as it was sent.
+async fn sign_a_document(run: &Run) -> String {
+    let mut pdf = contract();
+    // Behind its end: readers take it for a remark.
+    pdf.extend(format!("\n{DOCUMENT}\n{DOCUMENT}\n").bytes());
+    let sent = base64_of(&pdf);
+    let order = json!({
+        "sender": "system", "documents": [{"name": "Contract.pdf", "content_base64": sent, "anchors": {"sign": "/sn1/"}}],
+        "signers": [{"key": "visitor", "name": NAME, "email": EMAIL, "return_url": "https://www.example.com/done"}],
+    });
+    let headers = [("idempotency-key", "document")];
+    let made = run.call(Method::POST, &run.api("/v1/signings"), &run.key, &headers, order.to_string()).await;
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let id = made["id"].as_str().unwrap_or_else(|| panic!("{made}"));
+    let control = run.emulated["control_url"].as_str().unwrap();
+    let signers = run.call(Method::GET, &format!("{control}/_test/signers"), "x", &[], String::new()).await;
+    let signers: Value = serde_json::from_str(&signers).unwrap();
+    let envelope = made["provider"]["envelope_id"].as_str().unwrap();
+    let all = signers["signers"].as_array().unwrap();
+    let signer = all.iter().find(|one| one["envelope_id"] == envelope).unwrap_or_else(|| panic!("{signers}"));
+    let sign = format!("{control}/_test/signers/{}/sign", signer["id"].as_str().unwrap());
+    run.call(Method::POST, &sign, "x", &[], "{}".to_owned()).await;
+    let url = run.api(&format!("/v1/signings/{id}/wait?timeout=25"));
+    let waited = run.call(Method::GET, &url, &run.key, &[], String::new()).await;
+    let combined = run.api(&format!("/v1/signings/{id}/documents/combined"));
+    let request = http_client().get(combined).bearer_auth(&run.key).send().await.unwrap();
+    assert!(request.status().is_success(), "{waited}: {}", request.text().await.unwrap());
+    // Of a length that no digest or id has by chance.
+    sent[sent.len() / 2..].chars().take(64).collect()
 }
 
 /// Every kind of path, good and bad; answers the problems that came.

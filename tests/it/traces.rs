@@ -12,7 +12,7 @@ use crate::harness::{TestDaemon, order};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 /// A collector: keeps what it gets.
-async fn collector() -> (String, Arc<Mutex<Vec<String>>>) {
+pub(crate) async fn collector() -> (String, Arc<Mutex<Vec<String>>>) {
     let got = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&got);
     let handler = move |headers: http::HeaderMap, body: String| {
