@@ -40,16 +40,16 @@ pub enum Error {
     ConnectionLost,
     /// The user has not consented to every scope that we ask for, or has withdrawn that.
     #[error("the impersonated user has not consented to this integration key and these scopes")]
-    ConsentRequired,
+    ConsentRequired(Said),
     /// A part of ours panicked. The refresher survives it.
     #[error("minting failed inside the daemon")]
     Internal,
     /// The integration key does not exist in this environment.
     #[error("the account server does not know this integration key")]
-    IssuerUnknown,
+    IssuerUnknown(Said),
     /// None of the keys' signatures is accepted.
     #[error("the account server accepts no signature of this key")]
-    KeyRejected,
+    KeyRejected(Said),
     /// No key could be read.
     #[error("no usable private key")]
     KeyUnusable(#[source] signing_key::Error),
@@ -106,7 +106,18 @@ pub enum Error {
     UserIsAccount,
     /// The user does not exist, or is closed, in this environment.
     #[error("the account server does not know this user id")]
-    UserUnknown,
+    UserUnknown(Said),
+}
+
+/// What the account server said when it refused, for callers and support cases.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its word for the reason, reduced to `[a-zA-Z0-9_.-]`.
+    pub word: String,
+    /// Its trace id.
+    pub trace: Option<String>,
 }
 
 /// Whether asking again soon can help.
@@ -133,9 +144,9 @@ impl Error {
             Self::ClockSkew { .. }
             | Self::CodeRejected
             | Self::ConnectionLost
-            | Self::ConsentRequired
-            | Self::IssuerUnknown
-            | Self::KeyRejected
+            | Self::ConsentRequired(_)
+            | Self::IssuerUnknown(_)
+            | Self::KeyRejected(_)
             | Self::KeyUnusable(_)
             | Self::NotConnected
             | Self::NotInAccount(_)
@@ -143,7 +154,7 @@ impl Error {
             | Self::SenderUnknown
             | Self::ConsentByOther { .. }
             | Self::UserIsAccount
-            | Self::UserUnknown => Kind::Permanent,
+            | Self::UserUnknown(_) => Kind::Permanent,
         }
     }
 
@@ -153,9 +164,9 @@ impl Error {
             Self::ClockSkew { .. } => "clock_skew",
             Self::Closed => "shutting_down",
             Self::ConnectionLost | Self::NotConnected => "sender_not_connected",
-            Self::ConsentByOther { .. } | Self::ConsentRequired => "consent_required",
-            Self::IssuerUnknown
-            | Self::KeyRejected
+            Self::ConsentByOther { .. } | Self::ConsentRequired(_) => "consent_required",
+            Self::IssuerUnknown(_)
+            | Self::KeyRejected(_)
             | Self::KeyUnusable(_)
             | Self::Signing(SignError::Failed | SignError::Refused) => "key_rejected",
             Self::NotInAccount(reason) => reason.code(),
@@ -169,7 +180,7 @@ impl Error {
             | Self::Unavailable { .. }
             | Self::Unreachable(_) => "provider_unavailable",
             Self::UserIsAccount => "sender_user_is_account",
-            Self::UserUnknown => "sender_unknown_user",
+            Self::UserUnknown(_) => "sender_unknown_user",
         }
     }
 
@@ -181,10 +192,10 @@ impl Error {
             Self::Closed => "closed",
             Self::CodeRejected => "code_rejected",
             Self::ConnectionLost => "connection_lost",
-            Self::ConsentRequired => "consent_required",
+            Self::ConsentRequired(_) => "consent_required",
             Self::Internal => "internal",
-            Self::IssuerUnknown => "issuer_unknown",
-            Self::KeyRejected => "key_rejected",
+            Self::IssuerUnknown(_) => "issuer_unknown",
+            Self::KeyRejected(_) => "key_rejected",
             Self::KeyUnusable(_) => "key_unusable",
             Self::Malformed { .. } => "malformed",
             Self::NotConnected => "not_connected",
@@ -198,7 +209,7 @@ impl Error {
             Self::Unreachable(_) => "unreachable",
             Self::ConsentByOther { .. } => "consent_by_another_user",
             Self::UserIsAccount => "user_is_account",
-            Self::UserUnknown => "user_unknown",
+            Self::UserUnknown(_) => "user_unknown",
         }
     }
 
@@ -211,18 +222,18 @@ impl Error {
             Self::ConnectionLost => {
                 "Have the customer open the sender's connect link again (GET /v1/senders/NAME/connect)."
             }
-            Self::ConsentRequired => {
+            Self::ConsentRequired(_) => {
                 "Open the sender's consent link as the impersonated user and accept; both scopes, signature and \
                  impersonation, must be on it. For a whole organisation its administrator grants it: one's own in \
                  DocuSign Admin (Connected Apps), a customer's by the organisation link; either counts for users of \
                  claimed domains only (GET /v1/senders/NAME/consent shows all three)."
             }
             Self::Internal => "Report this with the log: it is a fault of the daemon.",
-            Self::IssuerUnknown => {
+            Self::IssuerUnknown(_) => {
                 "Use the integration key of this environment: a demo key is not known in production until it is \
                  promoted, and the other way round."
             }
-            Self::KeyRejected => {
+            Self::KeyRejected(_) => {
                 "Upload the public half of this key to the integration key's app (Apps and Keys), in this \
                  environment; keys are not copied when an app goes live."
             }
@@ -253,11 +264,30 @@ impl Error {
             Self::UserIsAccount => {
                 "Set user_id to the User ID on top of the Apps and Keys page; the API Account ID below it is another thing."
             }
-            Self::UserUnknown => {
+            Self::UserUnknown(_) => {
                 "Set user_id to the API user id (a GUID, not an e-mail address or account id) of an active user in \
                  this environment."
             }
         }
+    }
+
+    /// What the account server said, if it answered.
+    pub fn said(&self) -> Option<Said> {
+        match self {
+            Self::ConsentRequired(said)
+            | Self::IssuerUnknown(said)
+            | Self::KeyRejected(said)
+            | Self::UserUnknown(said) => Some(said.clone()),
+            Self::Malformed { status, .. } | Self::Unavailable { status, .. } => {
+                Some(Said { status: *status, ..Said::default() })
+            }
+            Self::Refused { status, error } => {
+                Some(Said { status: *status, word: error.clone(), trace: None })
+            }
+            _ => None,
+        }
+        // Where there was no answer, the status is none, too.
+        .filter(|said| said.status > 0)
     }
 
     /// How long the upstream asked us to wait, where it did.

@@ -92,7 +92,7 @@ impl GrantSource {
                     keys.accepted(key);
                     return Ok(minted);
                 }
-                Err(error @ Error::KeyRejected) => {
+                Err(error @ Error::KeyRejected(_)) => {
                     keys.rejected(key);
                     refused = Some(error);
                 }
@@ -127,7 +127,7 @@ impl GrantSource {
                 }
                 Err(error) => error,
             };
-            let by_clock = matches!(error, Error::KeyRejected | Error::ClockSkew { .. })
+            let by_clock = matches!(error, Error::KeyRejected(_) | Error::ClockSkew { .. })
                 && reply.date.is_some_and(|date| !could_be_valid(&assertion, date));
             if by_clock && !is_retry {
                 is_retry = true;
@@ -135,7 +135,7 @@ impl GrantSource {
             }
             return Err(match error {
                 Error::ClockSkew { .. } => self.clock_skew(),
-                Error::KeyRejected if by_clock => self.clock_skew(),
+                Error::KeyRejected(_) if by_clock => self.clock_skew(),
                 other => other,
             });
         }

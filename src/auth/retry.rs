@@ -120,7 +120,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{auth::access_token::MintedToken, clock::ManualClock};
+    use crate::{
+        auth::{access_token::MintedToken, error::Said},
+        clock::ManualClock,
+    };
 
     struct Script(Mutex<VecDeque<Option<Error>>>);
 
@@ -171,13 +174,14 @@ mod tests {
 
     #[tokio::test]
     async fn t4_permanent_failures_are_slow_and_never_the_end() {
-        let waits = waits((0..5).map(|_| Some(Error::ConsentRequired)).collect()).await;
+        let waits = waits((0..5).map(|_| Some(Error::ConsentRequired(Said::default()))).collect()).await;
         assert_near(&waits, &[60.0, 120.0, 240.0, 300.0, 300.0]);
     }
 
     #[tokio::test]
     async fn a_success_or_another_kind_of_failure_starts_over() {
-        let waits = waits(vec![DOWN, DOWN, None, DOWN, Some(Error::KeyRejected), DOWN]).await;
+        let waits =
+            waits(vec![DOWN, DOWN, None, DOWN, Some(Error::KeyRejected(Said::default())), DOWN]).await;
         assert_near(&waits, &[1.0, 2.0, 0.0, 1.0, 60.0, 1.0]);
     }
 

@@ -151,8 +151,8 @@ impl Auth {
         let senders = self.inner.senders.load();
         let Some(sender) = senders.get(name) else { return error };
         match (&*error, &sender.impersonation) {
-            (Error::ConsentRequired, _) => sender.consented_other.load_full().unwrap_or(error),
-            (Error::UserUnknown, Some(who)) => {
+            (Error::ConsentRequired(_), _) => sender.consented_other.load_full().unwrap_or(error),
+            (Error::UserUnknown(_), Some(who)) => {
                 let id = uuid::Uuid::from(who.user_id);
                 let is_known = self.inner.users.iter().any(|(_, user)| user.has_account(id));
                 let is_meant = senders.values().any(|other| other.account == AccountChoice::Id(id));

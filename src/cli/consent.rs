@@ -100,7 +100,7 @@ async fn wait(auth: &Auth, name: &str, clock: &SharedClock, patience: Duration) 
             return true;
         };
         let may_heal =
-            matches!(*error, Error::ConsentRequired) || error.kind() == crate::auth::Kind::Transient;
+            matches!(*error, Error::ConsentRequired(_)) || error.kind() == crate::auth::Kind::Transient;
         if !may_heal {
             progress.done(&format!("no grant: {error} ({}). {}", error.code(), error.fix()));
             return false;

@@ -308,6 +308,10 @@ pub struct Failure {
     pub detail: String,
     /// The upstream's own code, if it gave one.
     pub provider_code: Option<String>,
+    /// The HTTP status that it came with.
+    pub provider_status: Option<u16>,
+    /// The upstream's trace id.
+    pub provider_trace: Option<String>,
 }
 
 /// A recipient view that may be open: the lease that keeps a second click from ending it.

@@ -483,6 +483,21 @@ impl Error {
         }
     }
 
+    /// All that the upstream said, whichever part of it answered.
+    pub fn said(&self) -> Option<Provider> {
+        match self {
+            Self::Auth(error) => error.said().map(|said| Provider {
+                status: said.status,
+                code: Some(said.word).filter(|word| !word.is_empty()),
+                trace: said.trace,
+            }),
+            Self::BadAnswer { status, trace, .. } => {
+                Some(Provider { status: *status, code: None, trace: trace.clone() })
+            }
+            _ => self.provider().cloned(),
+        }
+    }
+
     /// The upstream's trace id, for support cases.
     pub fn trace(&self) -> Option<&str> {
         match self {

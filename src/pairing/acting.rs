@@ -42,7 +42,7 @@ impl Pairings {
                 let who = impersonation(&target.connectable, user, account);
                 match self.inner.given.auth.try_out(target.name.as_str(), who).await {
                     Ok(()) => Ok(None),
-                    Err(error) if matches!(*error, auth::Error::ConsentRequired) => {
+                    Err(error) if matches!(*error, auth::Error::ConsentRequired(_)) => {
                         Err(Error::NotAllowed(target.name.clone()))
                     }
                     Err(error) => Err(Error::Auth(error)),

@@ -193,7 +193,7 @@ fn is_due(row: &ConnectedSender, kept: &Kept, now: Timestamp) -> bool {
 /// Whether the refresh token will never work again: revoked, expired, or rotated by somebody who is not us.
 fn is_dead(error: &auth::Error) -> bool {
     match error {
-        auth::Error::CodeRejected | auth::Error::ConsentRequired => true,
+        auth::Error::CodeRejected | auth::Error::ConsentRequired(_) => true,
         auth::Error::Refused { status: 400, error } => error == "invalid_grant",
         _ => false,
     }

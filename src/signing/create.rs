@@ -400,10 +400,13 @@ pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
 
 /// What a refusal of the upstream is to the caller, as it is kept with the signing.
 pub(super) fn failure(error: &esign::Error) -> Failure {
+    let said = error.said();
     Failure {
         code: error.code().to_owned(),
         detail: detail(error),
-        provider_code: error.provider().and_then(|provider| provider.code.clone()),
+        provider_code: said.as_ref().and_then(|said| said.code.clone()),
+        provider_status: said.as_ref().map(|said| said.status),
+        provider_trace: said.and_then(|said| said.trace),
     }
 }
 

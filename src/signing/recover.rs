@@ -376,6 +376,8 @@ fn unreadable() -> Failure {
         code: "invalid_request".to_owned(),
         detail: "the request no longer fits the settings; a template it names may be gone".to_owned(),
         provider_code: None,
+        provider_status: None,
+        provider_trace: None,
     }
 }
 
@@ -385,6 +387,8 @@ fn too_late() -> Failure {
         detail: "DocuSign could not be reached before the time of this signing was over; make a new one"
             .to_owned(),
         provider_code: None,
+        provider_status: None,
+        provider_trace: None,
     }
 }
 

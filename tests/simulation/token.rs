@@ -16,6 +16,7 @@ use countersign::{
         access_token::{Band, MintedToken},
         clock_offset::ClockOffset,
         consent::Consent,
+        error::Said,
         retry::Retry,
         token_cache::{CacheStatus, Miss, Record, Surroundings, TokenCache},
         token_source::{Failure, Minting},
@@ -199,7 +200,7 @@ impl Model {
             });
         }
         if now < self.no_consent_until {
-            return Err(Error::ConsentRequired);
+            return Err(Error::ConsentRequired(Said::default()));
         }
         if now < self.nonsense_until {
             return Err(Error::Malformed { status: 200, what: "nonsense" });
@@ -657,7 +658,8 @@ impl Simulation {
             let at_latest = last.begun + Duration::from_secs(40 + 360 + 5) + last.life.mul_f64(0.55);
             shared.require(now <= at_latest, "T4: the refresher has gone to sleep for good");
         }
-        if status.failure.as_ref().is_some_and(|failure| matches!(*failure.error, Error::ConsentRequired)) {
+        if status.failure.as_ref().is_some_and(|failure| matches!(*failure.error, Error::ConsentRequired(_)))
+        {
             shared.require(self.record.consent() == Consent::Missing, "T11: missing consent is not said");
         }
         if let Some(found) = shared.offset.offset() {

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{
     assertion::Assertion,
     consent::PkceVerifier,
-    error::Error,
+    error::{Error, Said},
     identity::{AccountServer, IntegrationKey},
 };
 use crate::http_client::{self, HttpClient, Request};
@@ -247,14 +247,16 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> E
         return Error::Malformed { status: status.as_u16(), what: "this status has no meaning here" };
     }
     let (error, description) = (word("error"), word("error_description"));
+    let said = |word: &str| Said { status: status.as_u16(), word: harmless(word), trace: trace(headers) };
     match (error.as_str(), description.as_str()) {
-        ("consent_required", _) => Error::ConsentRequired,
+        ("consent_required", _) => Error::ConsentRequired(said(&error)),
         ("temporarily_unavailable" | "server_error" | "internal_server_error", _) => {
             Error::Unavailable { status: status.as_u16(), retry_after }
         }
-        (_, "no_valid_keys_or_signatures") => Error::KeyRejected,
-        (_, "issuer_not_found") => Error::IssuerUnknown,
-        (_, "user_not_found" | "invalid_subject") | ("user_not_found", _) => Error::UserUnknown,
+        (_, "no_valid_keys_or_signatures") => Error::KeyRejected(said(&description)),
+        (_, "issuer_not_found") => Error::IssuerUnknown(said(&description)),
+        (_, "user_not_found" | "invalid_subject") => Error::UserUnknown(said(&description)),
+        ("user_not_found", _) => Error::UserUnknown(said(&error)),
         // Refined where the clock is known; alone it says just that.
         (_, "expired_grant") => Error::ClockSkew { offset: jiff::SignedDuration::ZERO },
         (_, "expired_client_token") => Error::CodeRejected,
@@ -268,6 +270,14 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> E
         (error, "") => Error::Refused { status: status.as_u16(), error: harmless(error) },
         (_, description) => Error::Refused { status: status.as_u16(), error: harmless(description) },
     }
+}
+
+/// The upstream's name for this answer, where it gives one that is a plain id.
+fn trace(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("x-docusign-tracetoken")?.to_str().ok()?;
+    let is_plain =
+        (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    is_plain.then(|| text.to_owned())
 }
 
 /// A word of the upstream that may be shown: short, and of characters that carry nothing else.

@@ -60,7 +60,7 @@ impl Record {
     pub(in crate::auth) fn failed(&self, error: &Error) {
         let result = RESULTS.iter().position(|result| *result == error.cause()).unwrap_or(OTHER);
         self.mints[result].fetch_add(1, Ordering::Relaxed);
-        if matches!(error, Error::ConsentRequired) {
+        if matches!(error, Error::ConsentRequired(_)) {
             self.consent.store(MISSING, Ordering::Relaxed);
         }
     }

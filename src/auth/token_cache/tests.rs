@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     auth::{
         access_token::MintedToken,
+        error::Said,
         retry::Retry,
         token_source::{Failure, Minting},
     },
@@ -272,7 +273,7 @@ async fn t4_a_panic_does_not_end_the_refresher() {
 
 #[tokio::test]
 async fn t4_permanent_errors_are_asked_again_for_as_long_as_it_takes() {
-    let bench = Bench::new((0..500).map(|_| Plan::Fail(Error::UserUnknown)));
+    let bench = Bench::new((0..500).map(|_| Plan::Fail(Error::UserUnknown(Said::default()))));
     bench.cache.token().await.unwrap_err();
     for _ in 0..24 * 60 {
         bench.leap(60).await;
@@ -401,7 +402,10 @@ async fn t8_a_token_that_is_dead_on_arrival_is_a_failure() {
 
 #[tokio::test]
 async fn t11_missing_consent_is_a_state_that_ends_with_a_wake() {
-    let bench = Bench::new([Plan::Fail(Error::ConsentRequired), Plan::Fail(Error::ConsentRequired)]);
+    let bench = Bench::new([
+        Plan::Fail(Error::ConsentRequired(Said::default())),
+        Plan::Fail(Error::ConsentRequired(Said::default())),
+    ]);
     assert_eq!(bench.record.consent().as_str(), "unknown");
     assert_eq!(cause(&bench.cache.token().await.unwrap_err()), "consent_required");
     assert_eq!(bench.record.consent().as_str(), "missing");
@@ -437,7 +441,7 @@ async fn wakes_in_a_row_keep_a_second_between_mints() {
 
 #[tokio::test]
 async fn a_forced_mint_that_fails_keeps_the_valid_token() {
-    let bench = Bench::new([Plan::Life(3_600), Plan::Fail(Error::KeyRejected)]);
+    let bench = Bench::new([Plan::Life(3_600), Plan::Fail(Error::KeyRejected(Said::default()))]);
     let first = bench.cache.token().await.unwrap();
     bench.pass(2).await;
     assert_eq!(cause(&bench.cache.prove().await.unwrap_err()), "key_rejected");

@@ -26,9 +26,9 @@ enum Known {
 impl Known {
     fn of(minted: &Result<(), Arc<Error>>) -> Self {
         match minted.as_ref().map_err(|error| &**error) {
-            Ok(()) | Err(Error::ConsentRequired) => Self::User,
-            Err(Error::UserUnknown) => Self::Key,
-            Err(Error::KeyRejected | Error::ClockSkew { .. }) => Self::IntegrationKey,
+            Ok(()) | Err(Error::ConsentRequired(_)) => Self::User,
+            Err(Error::UserUnknown(_)) => Self::Key,
+            Err(Error::KeyRejected(_) | Error::ClockSkew { .. }) => Self::IntegrationKey,
             Err(_) => Self::Nothing,
         }
     }
@@ -47,12 +47,12 @@ impl Bench<'_> {
             self.here()
         );
         match error {
-            Error::ConsentRequired => Check::skipped("token", "the account server wants consent first"),
+            Error::ConsentRequired(_) => Check::skipped("token", "the account server wants consent first"),
             Error::Unreachable(_)
             | Error::Malformed { .. }
             | Error::Unavailable { .. }
             | Error::RateLimited { .. } => Check::skipped("token", "not asked: see the account server"),
-            Error::KeyRejected if self.known_elsewhere().await >= Known::Key => {
+            Error::KeyRejected(_) if self.known_elsewhere().await >= Known::Key => {
                 let detail = format!(
                     "this key is registered in {}, and not in {}; keys are not copied when an app goes live",
                     self.there(),
@@ -60,23 +60,23 @@ impl Bench<'_> {
                 );
                 Check::failed("token", "key_of_other_environment", detail, upload)
             }
-            Error::KeyRejected => Check::failed("token", "key_not_registered", chain(error), upload),
-            Error::IssuerUnknown if self.known_elsewhere().await >= Known::IntegrationKey => {
+            Error::KeyRejected(_) => Check::failed("token", "key_not_registered", chain(error), upload),
+            Error::IssuerUnknown(_) if self.known_elsewhere().await >= Known::IntegrationKey => {
                 let detail =
                     format!("the integration key belongs to {}, and not to {}", self.there(), self.here());
                 Check::failed("token", "wrong_environment", detail, self.move_over())
             }
-            Error::IssuerUnknown => Check::failed(
+            Error::IssuerUnknown(_) => Check::failed(
                 "token",
                 "integration_key_unknown",
                 format!("{} knows no app with integration key {}", self.here(), self.sender.integration_key),
                 "Copy the integration key (36 characters) of the app from Apps and Keys into integration_key.",
             ),
-            Error::UserUnknown if self.known_elsewhere().await >= Known::User => {
+            Error::UserUnknown(_) if self.known_elsewhere().await >= Known::User => {
                 let detail = format!("the user belongs to {}, and not to {}", self.there(), self.here());
                 Check::failed("token", "user_of_other_environment", detail, self.move_over())
             }
-            Error::UserUnknown => Check::failed("token", "user_unknown", chain(error), error.fix()),
+            Error::UserUnknown(_) => Check::failed("token", "user_unknown", chain(error), error.fix()),
             other => Check::failed("token", other.cause(), chain(other), other.fix()),
         }
     }

@@ -148,6 +148,10 @@ struct FailureState<'a> {
     code: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     provider_code: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider_status: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider_trace: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -211,6 +215,8 @@ impl<'a> From<&'a Signing> for State<'a> {
             failure: signing.failure.as_ref().map(|failure| FailureState {
                 code: failure.code.as_str().into(),
                 provider_code: cow(failure.provider_code.as_ref()),
+                provider_status: failure.provider_status,
+                provider_trace: cow(failure.provider_trace.as_ref()),
             }),
             live_view: signing.live_view.as_ref().map(|view| LiveViewState {
                 clicked: view.clicked,
@@ -311,6 +317,8 @@ impl State<'_> {
                 code: failure.code.into_owned(),
                 detail: personal.failure.unwrap_or_default().into_owned(),
                 provider_code: failure.provider_code.map(Cow::into_owned),
+                provider_status: failure.provider_status,
+                provider_trace: failure.provider_trace.map(Cow::into_owned),
             }),
             live_view: self.live_view.map(LiveViewState::into_view).transpose()?,
             checked_at: self.checked_at.map(timestamp).transpose()?,

@@ -102,6 +102,8 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
         code: "provider_rejected".into(),
         detail: "planted-email@example.com is not valid".into(),
         provider_code: Some("INVALID_EMAIL".into()),
+        provider_status: Some(400),
+        provider_trace: Some("0f2d5a4e-3a0c-4f0e-9a5e-0c7a1b2c3d4e".into()),
     });
     signing.live_view = Some(LiveView { clicked: true, signer, minted_at: after(2), until: after(302) });
     signing.checked_at = Some(after(900));
