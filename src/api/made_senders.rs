@@ -55,7 +55,8 @@ pub(super) async fn make(
     }
     if !caller.may_make_like(&like) {
         let detail = "this caller may make no senders like that one (callers.NAME.sender_patterns)";
-        return Err(Problem::new("forbidden", detail));
+        let fix = "Name in like a sender that callers.NAME.sender_patterns lists for this caller, or have it listed there.";
+        return Err(Problem::new("forbidden", detail).fix(fix));
     }
     let sender = SenderName::new(name);
     let new = NewSender { name: sender.clone(), like, user_id, account, hmac_keys, templates, brand };
@@ -104,7 +105,8 @@ fn own(api: &Api, caller: &crate::api::caller::Caller, name: &str) -> Result<Sen
     if api.pairings.made(&sender).is_some() {
         return Ok(sender);
     }
-    Err(Problem::new("forbidden", "this sender is in the settings, and is changed there"))
+    Err(Problem::new("forbidden", "this sender is in the settings, and is changed there")
+        .fix("Change [senders.NAME] in the settings, and start the daemon again (new keys are taken up by SIGHUP)."))
 }
 
 fn object(body: &bytes::Bytes) -> Result<Map<String, Value>, Problem> {
@@ -221,7 +223,10 @@ fn problem(error: NotMade) -> Problem {
     match error {
         NotMade::NameTaken => invalid("/name", &error),
         NotMade::UserMissing | NotMade::UserUnwanted => invalid("/user_id", &error),
-        NotMade::NoPattern | NotMade::TooMany => Problem::new("forbidden", error.to_string()),
+        NotMade::NoPattern => Problem::new("forbidden", error.to_string())
+            .fix("Have the daemon started again: senders of the settings are read at its start."),
+        NotMade::TooMany => Problem::new("forbidden", error.to_string())
+            .fix("Use a sender that this caller has made (PATCH /v1/senders/{name} changes its user), or another caller."),
         // It was destroyed meanwhile, here or at another daemon.
         NotMade::Failed(pairing::Error::Stale) => Problem::not_found(),
         NotMade::Failed(cause) => {

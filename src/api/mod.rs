@@ -12,6 +12,7 @@
 //! 3. What it answers goes into `objects`, and into the OpenAPI document; a test compares the two.
 
 pub mod caller;
+mod causes;
 mod connect;
 mod documents;
 mod events;

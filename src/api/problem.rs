@@ -1,21 +1,17 @@
 //! Errors as callers see them: problem documents (RFC 9457).
 //!
-//! One table gives each code its status, its next step, and whether repeating the same call can help. A
-//! problem never repeats what was sent, and never quotes what the upstream said beyond its code.
+//! One table gives each code its status, its usual next step, and whether repeating the same call can help;
+//! a cause for which that is not so brings its own. A problem never repeats what was sent, and never quotes
+//! what the upstream said beyond its code.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{
-    domain::{Failure, SigningId},
-    esign,
-    objects::{Invalid, Invalids, show},
-    signing, spool, store,
-};
+use crate::objects::{Invalid, Invalids, show};
 
 /// What is fixed about a code.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +22,7 @@ pub struct Code {
     pub status: u16,
     /// What it is about, in a few words.
     pub title: &'static str,
-    /// The next step.
+    /// The usual next step.
     pub fix: &'static str,
     /// Whether the same call may succeed later without anyone doing anything.
     pub retryable: bool,
@@ -79,9 +75,9 @@ codes! {
     provider_rate_limited 429 true "DocuSign's limit of calls is reached",
         "Repeat the call after the time in Retry-After.";
     provider_rejected 422 false "DocuSign refused the request",
-        "Look up the provider code, correct the request, and send it with a new Idempotency-Key.";
+        "Look up the provider code, correct the request, and send it again (a create with a new Idempotency-Key).";
     provider_unavailable 503 true "DocuSign cannot be reached",
-        "Repeat the same call with the same Idempotency-Key after the time in Retry-After.";
+        "Repeat the same call (a create with the same Idempotency-Key) after the time in Retry-After.";
     quota_exceeded 429 true "A quota is used up",
         "Repeat the call after the time in Retry-After, or raise the quota.";
     range_not_satisfiable 416 false "The range is not in the document",
@@ -100,7 +96,7 @@ codes! {
         "Set senders.NAME.user_id to the User ID on top of the Apps and Keys page; the API Account ID is another thing.";
     shutting_down 503 true "This daemon is stopping",
         "Repeat the same call; another daemon, or this one after its restart, will answer.";
-    signer_not_ready 409 true "It is not this signer's turn",
+    signer_not_ready 409 true "It is not yet time for that",
         "Wait for the event signer.ready, and ask again.";
     signing_closed 409 false "The signing has ended",
         "Read the signing for how it ended; make a new one if needed.";
@@ -120,6 +116,9 @@ codes! {
         "Use a user, an account and an integration key of the environment in upstream.environment: nothing is copied between the two.";
 }
 
+/// The next step where what is wrong has no place in a body.
+const UNLISTED: &str = "Correct what the detail names, and send it again.";
+
 /// The entry of a code. Codes are constants of this crate; an unknown one would be our mistake, and reads
 /// as the upstream's refusal.
 pub fn code(name: &str) -> &'static Code {
@@ -135,6 +134,10 @@ pub struct Problem(Box<Details>);
 struct Details {
     code: &'static Code,
     detail: String,
+    /// The next step, where the cause has another than its code.
+    fix: Option<Cow<'static, str>>,
+    /// Whether repeating can help, where that is otherwise than with its code.
+    retryable: Option<bool>,
     errors: Vec<Invalid>,
     retry_at: Option<Timestamp>,
     retry_after: Option<Duration>,
@@ -160,6 +163,8 @@ impl Problem {
         Self(Box::new(Details {
             code: code(name),
             detail: detail.into(),
+            fix: None,
+            retryable: None,
             errors: Vec::new(),
             retry_at: None,
             retry_after: None,
@@ -172,6 +177,11 @@ impl Problem {
     /// Which problem it is.
     pub fn code(&self) -> &'static str {
         self.0.code.code
+    }
+
+    /// What happened this time.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
     }
 
     /// No such path, or not this caller's.
@@ -202,12 +212,57 @@ impl Problem {
             let whole = Invalid { pointer: String::new(), code: code.code, detail: detail.clone() };
             if errors.is_empty() { vec![whole] } else { errors.clone() }
         };
-        problems.into_iter().reduce(|mut all, more| {
+        let mut all = problems.into_iter().reduce(|mut all, more| {
             let mut errors = places(&all);
             errors.extend(places(&more));
             all.0.errors = errors;
             all
-        })
+        })?;
+        let errors = &mut all.0.errors;
+        let mut seen = Vec::new();
+        errors.retain(|place| {
+            !seen.contains(place) && {
+                seen.push(place.clone());
+                true
+            }
+        });
+        let has_several = errors.iter().any(|place| place.code != errors[0].code);
+        if has_several {
+            all.0.detail = format!("{} things are wrong with the request", errors.len());
+            all.0.fix = Some(code("invalid_request").fix.into());
+            if errors.iter().all(|place| !place.pointer.is_empty()) {
+                all.0.code = code("invalid_request");
+            }
+        }
+        Some(all)
+    }
+
+    /// Gives the next step of this cause, in the place of the one that is usual for the code.
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<Cow<'static, str>>) -> Self {
+        self.0.fix = Some(fix.into());
+        self
+    }
+
+    /// Says that the same call will be refused again, although with this code it usually is not.
+    #[must_use]
+    pub fn for_good(mut self) -> Self {
+        self.0.retryable = Some(false);
+        self
+    }
+
+    /// Whether it heals by itself, so that it is worth coming back.
+    pub(super) fn is_passing(&self) -> bool {
+        self.0.code.retryable && self.0.code.status >= 429
+    }
+
+    fn next_step(&self) -> &str {
+        match &self.0.fix {
+            Some(fix) => fix,
+            // There is no list to look into.
+            None if self.0.code.code == "invalid_request" && self.0.errors.is_empty() => UNLISTED,
+            None => self.0.code.fix,
+        }
     }
 
     /// Says when to come back, in the body and as `Retry-After`.
@@ -222,6 +277,22 @@ impl Problem {
     pub fn retry_at(mut self, at: Timestamp, now: Timestamp) -> Self {
         self.0.retry_at = Some(at);
         self.retry_after(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
+    }
+
+    /// A time in the body; the handler adds `Retry-After`, because it knows the time.
+    #[must_use]
+    pub(super) fn at(mut self, at: Timestamp) -> Self {
+        self.0.retry_at = Some(at);
+        self
+    }
+
+    /// Turns the time in the body into `Retry-After` as well.
+    #[must_use]
+    pub fn as_of(self, now: Timestamp) -> Self {
+        match (self.0.retry_at, self.0.retry_after) {
+            (Some(at), None) => self.retry_at(at, now),
+            _ => self,
+        }
     }
 
     /// Adds where to look or go next.
@@ -280,8 +351,8 @@ impl Problem {
             status: self.0.code.status,
             code: self.0.code.code,
             detail: &self.0.detail,
-            fix: self.0.code.fix,
-            retryable: self.0.code.retryable,
+            fix: self.next_step(),
+            retryable: self.0.retryable.unwrap_or(self.0.code.retryable),
             retry_at: self.0.retry_at,
             errors: &self.0.errors,
             links: self.0.links.iter().map(|(name, url)| (*name, url.as_str())).collect(),
@@ -310,148 +381,6 @@ impl IntoResponse for Problem {
         }
         response.extensions_mut().insert(std::sync::Arc::new(self));
         response
-    }
-}
-
-impl From<Invalids> for Problem {
-    fn from(faults: Invalids) -> Self {
-        Self::invalid(faults)
-    }
-}
-
-impl From<store::Error> for Problem {
-    /// What exactly is wrong is the operator's, not the caller's.
-    fn from(error: store::Error) -> Self {
-        tracing::error!(%error, "the store failed");
-        let (detail, after) = match error {
-            store::Error::Conflict => ("the same thing was changed at the same moment", 1),
-            store::Error::Unavailable(_) => ("the daemon's own store does not answer, or is full", 5),
-            store::Error::Unusable(_) => ("the daemon's own store is damaged, and needs its operator", 60),
-        };
-        Self::new("store_unavailable", detail).retry_after(Duration::from_secs(after))
-    }
-}
-
-impl From<esign::Error> for Problem {
-    fn from(error: esign::Error) -> Self {
-        Self::from(&error)
-    }
-}
-
-impl From<&esign::Error> for Problem {
-    fn from(error: &esign::Error) -> Self {
-        let said = error.provider();
-        let provider = Provider {
-            http_status: said.map(|said| said.status),
-            code: said.and_then(|said| said.code.clone()),
-            trace: error.trace().map(str::to_owned),
-        };
-        let problem = Self::new(error.code(), signing::detail(error)).provider(provider);
-        match error {
-            esign::Error::Limited { until, .. } => problem.at(*until),
-            _ if problem.0.code.retryable && problem.0.code.status >= 429 => {
-                problem.retry_after(Duration::from_secs(5))
-            }
-            _ => problem,
-        }
-    }
-}
-
-impl From<signing::Error> for Problem {
-    fn from(error: signing::Error) -> Self {
-        use signing::Error;
-        match error {
-            Error::Busy { retry_after } => {
-                Self::new("provider_unavailable", "too many creates already wait for DocuSign")
-                    .retry_after(retry_after)
-            }
-            Error::Closed(status) => {
-                Self::new("signing_closed", format!("the signing is {}", status.as_str()))
-            }
-            Error::Download(error) => Self::from(&*error),
-            Error::DailyCap { cap, until } => {
-                Self::new("quota_exceeded", format!("this caller has created its {cap} signings of the day"))
-                    .at(until)
-            }
-            Error::Failed { failure, signing, replayed } => {
-                Self::of_failure(&failure, signing).replayed(replayed)
-            }
-            Error::InProgress { signing, retry_after } => {
-                Self::new("idempotency_in_progress", "the first call with this key has no outcome yet")
-                    .link("signing", format!("/v1/signings/{signing}"))
-                    .retry_after(retry_after)
-            }
-            Error::Invalid(faults) => faults.into(),
-            Error::KeyReused { signing } => {
-                Self::new("idempotency_key_reused", "the key belongs to a request with another body")
-                    .link("signing", format!("/v1/signings/{signing}"))
-            }
-            Error::LinkOver => Self::new("link_revoked", "the link was revoked, or its time is over"),
-            Error::NoPublicListener => {
-                Self::new("invalid_request", "there are no links: public.base_url is not set")
-            }
-            Error::NoReturnUrl => {
-                Self::new("invalid_request", "the signer has no return_url, and public.base_url is not set")
-            }
-            Error::NotFound => Self::not_found(),
-            Error::NotReady { status, signing } => Self::new(
-                "signer_not_ready",
-                format!("the signer is {}, and the signing is {}", status.as_str(), signing.as_str()),
-            ),
-            Error::PollingBudget { retry_at } => {
-                Self::new("polling_budget", "the status of this envelope was read within the last 15 minutes")
-                    .at(retry_at)
-            }
-            Error::Purged => {
-                Self::new("signing_closed", "the documents were destroyed at DocuSign, as was asked for")
-            }
-            Error::Store(error) => error.into(),
-            Error::Upstream(error) => error.into(),
-            Error::ViewLive { until } => {
-                Self::new("signer_not_ready", "another view of this envelope may be open").at(until)
-            }
-        }
-    }
-}
-
-impl From<&signing::DownloadError> for Problem {
-    fn from(error: &signing::DownloadError) -> Self {
-        match error {
-            signing::DownloadError::Upstream(error) => error.into(),
-            signing::DownloadError::Spool(spool::Error::Full) => Self::new(
-                "quota_exceeded",
-                "the space for documents on their way is used up (documents.spool_limit)",
-            )
-            .retry_after(Duration::from_secs(30)),
-            signing::DownloadError::Spool(spool::Error::Io(error)) => {
-                tracing::error!(%error, "a document cannot be kept in documents.spool_dir");
-                Self::new("provider_unavailable", "the daemon's own disk does not take the document")
-                    .retry_after(Duration::from_secs(30))
-            }
-        }
-    }
-}
-
-impl Problem {
-    fn of_failure(failure: &Failure, signing: SigningId) -> Self {
-        Self::new(&failure.code, failure.detail.clone())
-            .link("signing", format!("/v1/signings/{signing}"))
-            .provider(Provider { code: failure.provider_code.clone(), ..Provider::default() })
-    }
-
-    /// A time in the body; the handler adds `Retry-After`, because it knows the time.
-    fn at(mut self, at: Timestamp) -> Self {
-        self.0.retry_at = Some(at);
-        self
-    }
-
-    /// Turns the time in the body into `Retry-After` as well.
-    #[must_use]
-    pub fn as_of(self, now: Timestamp) -> Self {
-        match (self.0.retry_at, self.0.retry_after) {
-            (Some(at), None) => self.retry_at(at, now),
-            _ => self,
-        }
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     audit::Act,
-    domain::{CallerName, EnvelopeId, SignerStatus, Signing, SigningId, SigningStatus},
+    domain::{CallerName, EnvelopeId, Signing, SigningId, SigningStatus},
     esign::{self, DocumentRef},
     signing::{Error, Signings},
     spool::{self, Spool, Spooled, Writer},
@@ -160,8 +160,7 @@ impl Signings {
             return Err(Error::Purged);
         }
         let (SigningStatus::Completed, Some(envelope)) = (signing.status, signing.envelope.clone()) else {
-            let status = signing.signers.first().map_or(SignerStatus::Waiting, |signer| signer.status);
-            return Err(Error::NotReady { status, signing: signing.status });
+            return Err(Error::NotCompleted(signing.status));
         };
         let mut told = match self.parts.documents.find((id, part), self.parts.clock.uptime()) {
             Found::Here(document) => return Ok(document),

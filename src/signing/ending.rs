@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
-    domain::{CallerName, EnvelopeFact, Fact, PurgeScope, SignerStatus, Signing, SigningId, SigningStatus},
+    domain::{CallerName, EnvelopeFact, Fact, PurgeScope, Signing, SigningId, SigningStatus},
     signing::{Error, Signings, create::later, follow::Asked, settle::backoff, twins},
     store::{Durability, Record, Work},
 };
@@ -51,10 +51,7 @@ impl Signings {
         match signing.status {
             SigningStatus::Failed => return Err(Error::Closed(signing.status)),
             status if status.is_terminal() => {}
-            status => {
-                let signer = signing.signers.first().map_or(SignerStatus::Waiting, |signer| signer.status);
-                return Err(Error::NotReady { status: signer, signing: status });
-            }
+            status => return Err(Error::NotEnded(status)),
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;

@@ -68,6 +68,15 @@ pub enum Error {
     /// No such thing, or not this caller's.
     #[error("no such signing, signer or link")]
     NotFound,
+    /// The signer has no check of the kind that was to be given anew.
+    #[error("the signer has no such check")]
+    NoCheck,
+    /// Only a completed signing has signed documents.
+    #[error("the signing is {}, and not completed", .0.as_str())]
+    NotCompleted(SigningStatus),
+    /// Only what has ended can be purged.
+    #[error("the signing is {}, and has not ended", .0.as_str())]
+    NotEnded(SigningStatus),
     /// It is not this signer's turn, or the envelope does not exist yet.
     #[error("the signer is {}", .status.as_str())]
     NotReady {

@@ -25,7 +25,13 @@ impl Signings {
             NewCheck::AccessCode(_) => (Act::AccessCodeCorrect, true),
             NewCheck::Phone(_) => (Act::PhoneCorrect, person.sms_auth),
         };
-        if signing.status != SigningStatus::Open || !is_possible || person.is_done() {
+        if !is_possible {
+            return Err(Error::NoCheck);
+        }
+        if signing.status.is_terminal() {
+            return Err(Error::Closed(signing.status));
+        }
+        if signing.status != SigningStatus::Open || person.is_done() {
             return Err(Error::NotReady { status: person.status, signing: signing.status });
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;

@@ -5,12 +5,21 @@ use serde_json::{Map, Value, json};
 use super::{Operation, id_of, list_of, reference, section};
 use crate::domain::SigningStatus;
 
-const UPSTREAM: [&str; 5] = [
+/// What may stand in the way of any call that goes upstream: the sender, its key, the upstream, its limits.
+const UPSTREAM: [&str; 13] = [
+    "clock_skew",
     "consent_required",
+    "key_rejected",
     "provider_rate_limited",
     "provider_rejected",
     "provider_unavailable",
+    "sender_not_connected",
+    "sender_not_in_account",
+    "sender_unknown_user",
+    "sender_user_is_account",
     "shutting_down",
+    "wrong_base_uri",
+    "wrong_environment",
 ];
 
 pub(super) fn paths() -> Map<String, Value> {
@@ -96,10 +105,9 @@ fn create() -> Value {
         .answer(201, "The envelope exists", reference("Signing"))
         .answer(202, "It is written down, and will be finished", reference("Signing"))
         .codes(&[
-            "anchor_not_found", "clock_skew", "idempotency_in_progress", "idempotency_key_missing",
-            "idempotency_key_reused", "key_rejected", "phone_invalid", "return_url_refused",
-            "sender_not_in_account", "sender_unknown", "sender_unknown_user", "sms_auth_unavailable",
-            "template_role_mismatch", "wrong_base_uri",
+            "anchor_not_found", "idempotency_in_progress", "idempotency_key_missing",
+            "idempotency_key_reused", "phone_invalid", "return_url_refused", "sender_unknown",
+            "sms_auth_unavailable", "template_role_mismatch",
         ])
         .codes(&UPSTREAM)
         .linked(201)
@@ -208,7 +216,7 @@ fn phone() -> Value {
     of_signer("correct_phone", "Gives a signer another number for the SMS code, and unlocks the check")
         .body("CorrectPhone", json!({ "phone": "+4915112345678" }))
         .answer(200, "The signing", reference("Signing"))
-        .codes(&["phone_invalid", "signer_not_ready"])
+        .codes(&["phone_invalid", "signer_not_ready", "signing_closed"])
         .codes(&UPSTREAM)
         .build()
 }
@@ -218,7 +226,7 @@ fn access_code() -> Value {
         .about("The signer has to be told the new code by a way of your own. What was typed wrong before is forgotten.")
         .body("CorrectAccessCode", json!({ "access_code": "Turing-1936" }))
         .answer(200, "The signing", reference("Signing"))
-        .codes(&["signer_not_ready"])
+        .codes(&["signer_not_ready", "signing_closed"])
         .codes(&UPSTREAM)
         .build()
 }
@@ -281,7 +289,7 @@ fn evidence() -> Value {
     });
     of_signing("get_evidence", "All that proves a completed signing, as one file")
         .answer_as(200, zip)
-        .codes(&["payload_too_large", "signer_not_ready"])
+        .codes(&["payload_too_large", "signer_not_ready", "signing_closed"])
         .codes(&UPSTREAM)
         .build()
 }

@@ -75,7 +75,8 @@ pub(super) async fn forward(
             "forbidden",
             "this caller may not pass calls through: what its other rights \
             refuse (templates, SMS) cannot be seen in a call that is passed on as it is",
-        ));
+        )
+        .fix("Make the signing with POST /v1/signings, or set passthrough = true for this caller in the settings."));
     }
     let (account, below) = below_account(path).ok_or_else(|| refused(&Refused::Unlisted))?;
     // First what needs to ask nobody: a method or path that no account has.
@@ -159,7 +160,8 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
         return Err(Problem::new(
             "forbidden",
             format!("{name} is not passed on: a sender acts as its own user, and for nobody else"),
-        ));
+        )
+        .fix("Leave the header out, and use the sender whose user it would name."));
     }
     if headers.contains_key(header::CONTENT_ENCODING) {
         let detail = "the body is compressed; DocuSign's API takes it as it is";
@@ -181,7 +183,7 @@ fn problem(api: &Api, sender: &SenderName, error: esign::Error) -> Problem {
 }
 
 fn refused(why: &Refused) -> Problem {
-    Problem::new("forbidden", why.to_string())
+    Problem::new("forbidden", why.to_string()).fix(why.fix())
 }
 
 /// The sender's name and the path behind it, as they came.

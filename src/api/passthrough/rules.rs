@@ -124,6 +124,24 @@ impl fmt::Display for Refused {
     }
 }
 
+impl Refused {
+    /// What to do instead. No setting allows any of it.
+    pub(super) const fn fix(&self) -> &'static str {
+        match self {
+            Self::OtherAccount(_) => {
+                "Use this sender's own account in the path (or leave restapi/v2.1/accounts/{id} out), or the sender of the other account."
+            }
+            Self::OthersSignature | Self::Session => {
+                "Make a recipient view (POST …/envelopes/{id}/views/recipient) for the person who signs."
+            }
+            Self::OtherUser(_) => "Use the sender whose user the signatures belong to.",
+            Self::Unlisted => {
+                "Use a call that is passed on (/docs lists them), or the calls of /v1/signings; no setting widens the list."
+            }
+        }
+    }
+}
+
 /// The rule that takes the whole path; without an account, any user could be the own one.
 pub(super) fn check(method: &Method, path: &str, acting: Option<&Acting>) -> Result<&'static Rule, Refused> {
     let found = RULES.iter().find(|rule| rule.methods.contains(method) && rule.takes(path, acting));

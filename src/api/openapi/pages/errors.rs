@@ -68,7 +68,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "forbidden",
-        "The key is valid, and the settings do not let this caller use what the request names.",
+        "The key is valid, and the settings do not let this caller use what the request names; or nobody may do that here, such as passing on a call that is not on the list. The fix says which.",
         "this caller may not use the template",
     ),
     (
@@ -189,7 +189,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "signer_not_ready",
-        "The envelope does not exist yet, others sign first, the signer is done, or another view may be open.",
+        "The envelope does not exist yet, others sign first, the signer is locked or done; or documents, evidence or a purge are asked for before the signing has ended. The fix says what to wait for; where retryable is false, waiting does not help.",
         "the signer is waiting, and the signing is open",
     ),
     (

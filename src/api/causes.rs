@@ -1,0 +1,215 @@
+//! From what went wrong to the problem that a caller reads: the one place that says which code an error has,
+//! what is told of it, and what to do where that is not the usual for its code.
+//!
+//! What exactly is wrong inside (a store, a disk) is the operator's, not the caller's, and is logged here.
+
+use std::time::Duration;
+
+use super::problem::{Problem, Provider};
+use crate::{
+    auth,
+    domain::{Failure, SignerStatus, SigningId, SigningStatus},
+    esign,
+    objects::Invalids,
+    signing, spool, store,
+};
+
+impl From<Invalids> for Problem {
+    fn from(faults: Invalids) -> Self {
+        Self::invalid(faults)
+    }
+}
+
+impl From<store::Error> for Problem {
+    /// What exactly is wrong is the operator's, not the caller's.
+    fn from(error: store::Error) -> Self {
+        tracing::error!(%error, "the store failed");
+        let (detail, after) = match error {
+            store::Error::Conflict => ("the same thing was changed at the same moment", 1),
+            store::Error::Unavailable(_) => ("the daemon's own store does not answer, or is full", 5),
+            store::Error::Unusable(_) => ("the daemon's own store is damaged, and needs its operator", 60),
+        };
+        Self::new("store_unavailable", detail).retry_after(Duration::from_secs(after))
+    }
+}
+
+impl From<esign::Error> for Problem {
+    fn from(error: esign::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&esign::Error> for Problem {
+    fn from(error: &esign::Error) -> Self {
+        let provider = error.said().map_or_else(Provider::default, |said| Provider {
+            http_status: Some(said.status),
+            code: said.code,
+            trace: said.trace,
+        });
+        let problem = Self::new(error.code(), signing::detail(error)).provider(provider);
+        let problem = match next_step(error) {
+            Some(fix) => problem.fix(fix),
+            None => problem,
+        };
+        match error {
+            esign::Error::Limited { until, .. } => problem.at(*until),
+            _ if problem.is_passing() => problem.retry_after(Duration::from_secs(5)),
+            _ => problem,
+        }
+    }
+}
+
+/// What to do about a failure upstream, where its code alone does not say it: the same code stands for several
+/// causes. Where the code says it, its words are better, because they know of our calls and keys.
+fn next_step(error: &esign::Error) -> Option<&'static str> {
+    match error {
+        esign::Error::Auth(cause) => match &**cause {
+            // The problem links to where consent is given.
+            auth::Error::Closed
+            | auth::Error::ConsentRequired(_)
+            | auth::Error::Unavailable { .. }
+            | auth::Error::Unreachable(_) => None,
+            other => Some(other.fix()),
+        },
+        esign::Error::Deadline | esign::Error::SendAgain | esign::Error::Unrecorded => Some(error.fix()),
+        // Nothing was stored: the same call, with the same key, works once the cause is gone.
+        esign::Error::Rejected(rejection) => Some(rejection.kind.fix()),
+        _ => None,
+    }
+}
+
+impl From<signing::Error> for Problem {
+    fn from(error: signing::Error) -> Self {
+        use signing::Error;
+        match error {
+            Error::Busy { retry_after } => {
+                Self::new("provider_unavailable", "too many creates already wait for DocuSign")
+                    .retry_after(retry_after)
+            }
+            Error::Closed(status) => {
+                Self::new("signing_closed", format!("the signing is {}", status.as_str()))
+            }
+            Error::Download(error) => Self::from(&*error),
+            Error::DailyCap { cap, until } => {
+                Self::new("quota_exceeded", format!("this caller has created its {cap} signings of the day"))
+                    .at(until)
+            }
+            Error::Failed { failure, signing, replayed } => {
+                Self::of_failure(&failure, signing).replayed(replayed)
+            }
+            Error::InProgress { signing, retry_after } => {
+                Self::new("idempotency_in_progress", "the first call with this key has no outcome yet")
+                    .link("signing", format!("/v1/signings/{signing}"))
+                    .retry_after(retry_after)
+            }
+            Error::Invalid(faults) => faults.into(),
+            Error::KeyReused { signing } => {
+                Self::new("idempotency_key_reused", "the key belongs to a request with another body")
+                    .link("signing", format!("/v1/signings/{signing}"))
+            }
+            Error::LinkOver => Self::new("link_revoked", "the link was revoked, or its time is over"),
+            Error::NoPublicListener => {
+                Self::new("invalid_request", "there are no links: public.base_url is not set")
+            }
+            Error::NoReturnUrl => {
+                Self::new("invalid_request", "the signer has no return_url, and public.base_url is not set")
+            }
+            Error::NotFound => Self::not_found(),
+            Error::NoCheck => Self::new("signer_not_ready", "the signer was given no check by SMS, so there is no number to correct")
+                .fix("Void the signing and make a new one with sms_auth, or set an access code for this signer (POST …/access_code).")
+                .for_good(),
+            Error::NotCompleted(status) => Self::not_completed(status),
+            Error::NotEnded(status) => Self::not_ended(status),
+            Error::NotReady { status, signing } => Self::not_ready(status, signing),
+            Error::PollingBudget { retry_at } => {
+                Self::new("polling_budget", "the status of this envelope was read within the last 15 minutes")
+                    .at(retry_at)
+            }
+            Error::Purged => {
+                Self::new("signing_closed", "the documents were destroyed at DocuSign, as was asked for")
+            }
+            Error::Store(error) => error.into(),
+            Error::Upstream(error) => error.into(),
+            Error::ViewLive { until } => {
+                Self::new("signer_not_ready", "another view of this envelope may be open")
+                    .fix("Ask again at retry_at, when that view is surely over.")
+                    .at(until)
+            }
+        }
+    }
+}
+
+impl From<&signing::DownloadError> for Problem {
+    fn from(error: &signing::DownloadError) -> Self {
+        match error {
+            signing::DownloadError::Upstream(error) => error.into(),
+            signing::DownloadError::Spool(spool::Error::Full) => Self::new(
+                "quota_exceeded",
+                "the space for documents on their way is used up (documents.spool_limit)",
+            )
+            .retry_after(Duration::from_secs(30)),
+            signing::DownloadError::Spool(spool::Error::Io(error)) => {
+                tracing::error!(%error, "a document cannot be kept in documents.spool_dir");
+                Self::new("provider_unavailable", "the daemon's own disk does not take the document")
+                    .retry_after(Duration::from_secs(30))
+            }
+        }
+    }
+}
+
+/// The answers to what comes too early, each with what to wait for.
+impl Problem {
+    /// A signer who cannot sign now.
+    fn not_ready(signer: SignerStatus, signing: SigningStatus) -> Self {
+        let detail = format!("the signer is {}, and the signing is {}", signer.as_str(), signing.as_str());
+        let problem = Self::new("signer_not_ready", detail);
+        if signing != SigningStatus::Open {
+            return problem.fix("Wait for the event signing.opened (GET …/wait), and ask again: DocuSign has not confirmed the envelope yet.");
+        }
+        match signer {
+            SignerStatus::AuthFailed => problem
+                .fix("Lift the lock: give the signer another number (POST …/phone) or another access code (POST …/access_code), and ask again.")
+                .for_good(),
+            SignerStatus::Declined | SignerStatus::Signed => {
+                problem.fix("Read the signing: this signer is done, and needs no further view.").for_good()
+            }
+            SignerStatus::InSession | SignerStatus::Ready | SignerStatus::Waiting => problem,
+        }
+    }
+
+    /// Documents and evidence, asked for before there are any.
+    fn not_completed(signing: SigningStatus) -> Self {
+        let is_over = signing.is_terminal();
+        let detail =
+            format!("the signing is {}, and its documents can be had once it is completed", signing.as_str());
+        if is_over {
+            Self::new("signing_closed", detail)
+                .fix("Read the signing for how it ended: only a completed one has signed documents, and this one will never be.")
+        } else {
+            Self::new("signer_not_ready", detail)
+                .fix("Wait for the event document.available (or signing.completed), and ask again.")
+        }
+    }
+
+    /// A purge of what still goes on.
+    fn not_ended(signing: SigningStatus) -> Self {
+        let detail = format!(
+            "the signing is {}, and only the documents of one that has ended can be purged",
+            signing.as_str()
+        );
+        Self::new("signer_not_ready", detail)
+            .fix("Wait for its end (the event signing.completed, declined, voided or expired), or void it first (POST …/void), and ask again.")
+    }
+}
+
+impl Problem {
+    fn of_failure(failure: &Failure, signing: SigningId) -> Self {
+        Self::new(&failure.code, failure.detail.clone())
+            .link("signing", format!("/v1/signings/{signing}"))
+            .provider(Provider {
+                http_status: failure.provider_status,
+                code: failure.provider_code.clone(),
+                trace: failure.provider_trace.clone(),
+            })
+    }
+}
