@@ -1,7 +1,7 @@
 //! `/v1/webhook_endpoints`, `/v1/events`, `/v1/deliveries`: where events go, what they were, how they fared.
 
 use axum::{
-    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    extract::{Path, Request, State},
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, StatusCode};
@@ -11,13 +11,15 @@ use crate::{
     api::{
         Problem,
         caller::Authenticated,
-        exchange::{bad_query, empty_object, json, page, typed, wants_stream, whole_body},
+        exchange::{
+            Asked, Parameter, Parameters, Shape, empty_object, json, page, typed, wants_stream, whole_body,
+        },
         router::Api,
         streams,
     },
     domain::{DeliveryId, EndpointId, EventKind, SigningId},
     events::{NewEndpoint, ReplayError, endpoints},
-    objects::{Invalids, show},
+    objects::{Invalids, explain::Kind, show},
 };
 
 #[derive(Debug, Deserialize)]
@@ -29,14 +31,21 @@ struct EndpointBody {
     allow_private: Option<bool>,
 }
 
+impl Shape for EndpointBody {
+    const SHAPE: Kind = Kind::Object(&[
+        ("url", true, Kind::Text),
+        ("events", false, Kind::List(&Kind::Text)),
+        ("allow_private", false, Kind::Bool),
+    ]);
+}
+
 /// `POST /v1/webhook_endpoints`.
 pub(super) async fn create_endpoint(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let expected = "the body must be {\"url\": \"https://…\", \"events\": […], \"allow_private\": false}";
-    let body: EndpointBody = typed(request, &api, expected).await?;
+    let body: EndpointBody = typed(request, &api).await?;
     let mut faults = Invalids::default();
     let mut kinds = Vec::new();
     for (at, word) in body.events.iter().enumerate() {
@@ -78,6 +87,10 @@ struct EndpointChange {
     disabled: bool,
 }
 
+impl Shape for EndpointChange {
+    const SHAPE: Kind = Kind::Object(&[("disabled", true, Kind::Bool)]);
+}
+
 /// `PATCH /v1/webhook_endpoints/{id}`: switches it off, or on again.
 pub(super) async fn change_endpoint(
     State(api): State<Api>,
@@ -86,8 +99,7 @@ pub(super) async fn change_endpoint(
     request: Request,
 ) -> Result<Response, Problem> {
     let id = endpoint_id(&id)?;
-    let expected = "the body must be {\"disabled\": true} or {\"disabled\": false}";
-    let change: EndpointChange = typed(request, &api, expected).await?;
+    let change: EndpointChange = typed(request, &api).await?;
     let endpoint = if change.disabled {
         api.endpoints.pause(&caller.name, id).await?
     } else {
@@ -127,14 +139,22 @@ pub(super) struct EventsQuery {
     limit: Option<u32>,
 }
 
+impl Parameters for EventsQuery {
+    const PARAMETERS: &[(&str, Parameter)] = &[
+        ("after", Parameter::Text),
+        ("cursor", Parameter::Text),
+        ("signing", Parameter::Text),
+        ("limit", Parameter::Count),
+    ];
+}
+
 /// `GET /v1/events`: a page, oldest first, or with `Accept: text/event-stream` all as they happen.
 pub(super) async fn list_events(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
-    query: Result<Query<EventsQuery>, QueryRejection>,
+    Asked(query): Asked<EventsQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|_| bad_query())?;
     let mut faults = Invalids::default();
     let after = query.after.map(|id| id.parse());
     if matches!(after, Some(Err(_))) {
@@ -164,13 +184,16 @@ pub(super) struct DeliveriesQuery {
     limit: Option<u32>,
 }
 
+impl Parameters for DeliveriesQuery {
+    const PARAMETERS: &[(&str, Parameter)] = &[("cursor", Parameter::Text), ("limit", Parameter::Count)];
+}
+
 /// `GET /v1/deliveries`: newest first.
 pub(super) async fn list_deliveries(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
-    query: Result<Query<DeliveriesQuery>, QueryRejection>,
+    Asked(query): Asked<DeliveriesQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|_| bad_query())?;
     let mut faults = Invalids::default();
     let before = query.cursor.map(|id| id.parse::<DeliveryId>());
     if matches!(before, Some(Err(_))) {
@@ -224,6 +247,7 @@ impl From<endpoints::Error> for Problem {
             }
             endpoints::Error::InSettings => {
                 Self::new("forbidden", "this endpoint is in the settings, and changes only there")
+                    .fix("Change [webhooks.NAME] in the settings, and have them read again (SIGHUP).")
             }
             endpoints::Error::NotFound => Self::not_found(),
             endpoints::Error::Store(error) => error.into(),

@@ -4,18 +4,22 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
-    extract::Request,
+    extract::{FromRequestParts, Query, Request},
     response::Response,
 };
 use futures_util::StreamExt as _;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::de::DeserializeOwned;
 
 use crate::{
     api::{Problem, router::Api},
     clock::SharedClock,
     events::log::MAX_PAGE,
-    objects::Invalids,
+    objects::{
+        Invalids,
+        explain::{Kind, explain},
+        invalid::token,
+    },
 };
 
 /// The longest that a body may pause. It ends at the latest after [`BODY_TIME`].
@@ -43,7 +47,8 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     if essence.eq_ignore_ascii_case("application/json") {
         Ok(())
     } else {
-        Err(Problem::new("invalid_request", "the Content-Type must be application/json"))
+        Err(Problem::new("invalid_request", "the Content-Type must be application/json")
+            .fix("Send the body as JSON, with the header Content-Type: application/json."))
     }
 }
 
@@ -56,23 +61,22 @@ pub(super) fn page(limit: Option<u32>, faults: &mut Invalids) -> u32 {
     limit
 }
 
-/// A body of JSON in one form, which `expected` shows to whoever sent another.
-pub(super) async fn typed<T: DeserializeOwned>(
-    request: Request,
-    api: &Api,
-    expected: &str,
-) -> Result<T, Problem> {
+/// A small body of JSON, and its shape as a table: for telling everything that is wrong with one that is not
+/// of it.
+pub(super) trait Shape: DeserializeOwned {
+    /// What it must look like.
+    const SHAPE: Kind;
+}
+
+/// A body of JSON in one form.
+pub(super) async fn typed<T: Shape>(request: Request, api: &Api) -> Result<T, Problem> {
     is_json(request.headers())?;
-    read(&whole_body(request, api).await?, expected)
+    read(&whole_body(request, api).await?)
 }
 
 /// As [`typed`], of a body that is here.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8], expected: &str) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        // What serde says of a field's name holds nothing of its value.
-        let is_field = error.to_string().starts_with("unknown field");
-        Problem::new(if is_field { "unknown_field" } else { "invalid_request" }, expected)
-    })
+pub(super) fn read<T: Shape>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| explain(body, &error, T::SHAPE).0.into())
 }
 
 /// The body, within the limits.
@@ -132,12 +136,70 @@ pub(super) fn empty_object(body: &Bytes) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
 }
 
-/// A query that was not understood.
-pub(super) fn bad_query() -> Problem {
-    Problem::new(
-        "invalid_request",
-        "the query has a parameter that does not exist, twice, or of the wrong type",
-    )
+/// What a parameter of a query may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Parameter {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number from 0.
+    Count,
+    /// Any text.
+    Text,
+}
+
+/// A query, and its parameters as a table: for telling everything that is wrong with one that does not fit.
+pub(super) trait Parameters: DeserializeOwned {
+    /// Their names, and what each may be.
+    const PARAMETERS: &[(&str, Parameter)];
+}
+
+/// The query as a handler's argument. A parameter that does not exist is refused like a field: it would be
+/// ignored silently otherwise.
+#[derive(Debug)]
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: Parameters, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(_) => Err(misfits(parts.uri.query().unwrap_or_default(), T::PARAMETERS)),
+        }
+    }
+}
+
+/// Everything that is wrong with a query. What was given is not repeated: it may be personal.
+fn misfits(query: &str, known: &[(&str, Parameter)]) -> Problem {
+    let (mut faults, mut seen) = (Invalids::default(), Vec::new());
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let place = format!("/{}", token(&name));
+        let Some((_, kind)) = known.iter().find(|(known, _)| *known == name) else {
+            let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+            let detail = format!("there is no such parameter; there are {}", names.join(", "));
+            faults.add(place, "unknown_field", detail);
+            continue;
+        };
+        if seen.contains(&name) {
+            faults.wrong(place, "is given twice");
+            continue;
+        }
+        match kind {
+            Parameter::Bool if !matches!(&*value, "true" | "false") => {
+                faults.wrong(place, "must be true or false");
+            }
+            Parameter::Count if value.parse::<u32>().is_err() => {
+                faults.wrong(place, "must be a whole number from 0");
+            }
+            Parameter::Bool | Parameter::Count | Parameter::Text => {}
+        }
+        seen.push(name);
+    }
+    if faults.is_empty() {
+        return Problem::new("invalid_request", "the query cannot be read")
+            .fix("Send each parameter once, percent-encoded, as in /docs.");
+    }
+    faults.into()
 }
 
 /// Whether the caller asks for a stream of events.

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    extract::{Path, Request, State},
     response::Response,
 };
 use http::StatusCode;
@@ -17,7 +17,7 @@ use crate::{
         Problem,
         caller::Authenticated,
         connect::connect_url,
-        exchange::{bad_query, empty_object, json, page, whole_body},
+        exchange::{Asked, Parameter, Parameters, empty_object, json, page, whole_body},
         router::Api,
     },
     audit::{Act, Entry},
@@ -83,13 +83,16 @@ pub(super) struct ListQuery {
     limit: Option<u32>,
 }
 
+impl Parameters for ListQuery {
+    const PARAMETERS: &[(&str, Parameter)] = &[("cursor", Parameter::Text), ("limit", Parameter::Count)];
+}
+
 /// `GET /v1/senders`: a page, by name.
 pub(super) async fn list(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|_| bad_query())?;
     let mut faults = Invalids::default();
     let limit = page(query.limit, &mut faults) as usize;
     if !faults.is_empty() {
@@ -278,6 +281,10 @@ pub(super) struct ConsentQuery {
     redirect_uri: Option<String>,
 }
 
+impl Parameters for ConsentQuery {
+    const PARAMETERS: &[(&str, Parameter)] = &[("redirect_uri", Parameter::Text)];
+}
+
 #[derive(Serialize)]
 struct ConsentObject {
     object: &'static str,
@@ -334,9 +341,8 @@ pub(super) async fn consent(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
-    query: Result<Query<ConsentQuery>, QueryRejection>,
+    Asked(query): Asked<ConsentQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|_| bad_query())?;
     api.sender_of(&caller, &name)?;
     let ours = api.public_origin.as_ref().map(|origin| format!("{origin}/consent/callback"));
     let is_ours = ours.is_some() && query.redirect_uri.is_none();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     body::Bytes,
-    extract::{Path, Query, Request, State},
+    extract::{Path, Request, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,14 +14,20 @@ use crate::{
     api::{
         Problem,
         caller::{Authenticated, Caller},
-        exchange::{bad_query, empty_object, is_json, json, page, read, typed, wants_stream, whole_body},
+        exchange::{
+            Asked, Parameter, Parameters, Shape, empty_object, is_json, json, page, read, typed,
+            wants_stream, whole_body,
+        },
         router::Api,
         senders::with_consent_link,
         streams,
     },
     domain::{Draft, LinkId, Phone, PurgeScope, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
     esign::NewCheck,
-    objects::{Invalids, duration, parse_access_code, parse_create, preflight, show},
+    objects::{
+        Invalids, duration, explain::Kind, parse_access_code, preflight, preflight::SeenFile, read_create,
+        show,
+    },
     signing::{Ask, Created, digest},
     store::Filter,
     telemetry::metrics::IdempotencyResult,
@@ -41,11 +47,15 @@ pub(super) struct CreateQuery {
     dry_run: bool,
 }
 
+impl Parameters for CreateQuery {
+    const PARAMETERS: &[(&str, Parameter)] = &[("dry_run", Parameter::Bool)];
+}
+
 /// `POST /v1/signings`.
 pub(super) async fn create(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
-    query: Result<Query<CreateQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Asked<CreateQuery>, Problem>,
     request: Request,
 ) -> Result<Response, Problem> {
     if api.closing.is_cancelled() {
@@ -60,7 +70,7 @@ pub(super) async fn create(
         )
         .retry_after(Duration::from_secs(1))
     })?;
-    let Query(query) = query.map_err(|_| bad_query())?;
+    let Asked(query) = query?;
     let headers = request.headers();
     is_json(headers)?;
     if query.dry_run {
@@ -99,20 +109,12 @@ pub(super) async fn create(
 /// because nothing is stored and nothing but reads that are remembered is spent.
 async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Response, Problem> {
     let body = whole_body(request, api).await?;
-    let draft = parse_create(&body, &api.templates)?;
-    let sender = api.sender_of(caller, draft.sender.as_str()).map(drop);
-    let may_send = sender.is_ok();
-    let (files, documents) = match api.signings.preflight(draft.clone()).await {
-        Ok((_, files)) => (files, Ok(())),
-        Err(faults) => (Vec::new(), Err(Problem::from(faults))),
-    };
-    let mut found = vec![
-        ("schema", Ok(())),
-        ("rights", caller.check(&draft)),
-        ("documents", documents),
-        ("sender", sender),
-    ];
-    if may_send {
+    let Judged { draft, files, refusal, may_ask } = judge(api, caller, &body).await?;
+    let mut found = vec![("schema", Ok(())), ("rights", Ok(())), ("documents", Ok(())), ("sender", Ok(()))];
+    if let Some(problem) = refusal {
+        found.push(("request", Err(problem)));
+    }
+    if may_ask {
         // What a stranger's sender may do is none of this caller's business.
         let of_upstream = api.signings.dry_run(&draft).await.into_iter();
         let now = api.clock.now();
@@ -133,10 +135,49 @@ async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Respons
 
 /// A draft that this caller may send, with documents that hold their anchors.
 async fn checked(api: &Api, caller: &Caller, body: &Bytes) -> Result<Draft, Problem> {
-    let draft = parse_create(body, &api.templates)?;
-    api.sender_of(caller, draft.sender.as_str())?;
-    caller.check(&draft)?;
-    Ok(api.signings.preflight(draft).await?.0)
+    let judged = judge(api, caller, body).await?;
+    judged.refusal.map_or(Ok(judged.draft), Err)
+}
+
+/// What can be said of a create without asking upstream.
+struct Judged {
+    /// What was read of it; with a refusal it may have blanks.
+    draft: Draft,
+    files: Vec<SeenFile>,
+    /// Everything that is wrong with it.
+    refusal: Option<Problem>,
+    /// Whether it is of the form it must have and its sender is this caller's, so that the upstream can be asked
+    /// about it.
+    may_ask: bool,
+}
+
+/// Judges a create by its form, the caller's rights, its documents and its sender: by all of them, whatever one
+/// of them says, so that whoever is refused learns everything at once. The error is of what is no JSON at all.
+async fn judge(api: &Api, caller: &Caller, body: &Bytes) -> Result<Judged, Problem> {
+    let (draft, mut faults) = read_create(body, &api.templates);
+    let Some(draft) = draft else { return Err(faults.into()) };
+    let has_form = faults.is_empty();
+    let sender = api.sender_of(caller, draft.sender.as_str());
+    let may_ask = has_form && sender.is_ok();
+    faults.add_elsewhere(caller.check(&draft));
+    let (draft, files, more) = api.signings.preflight(draft).await;
+    faults.add_elsewhere(more);
+    let is_forbidden = faults.0.iter().any(|fault| fault.code == "forbidden");
+    if sender.is_ok() && !faults.is_empty() && !is_forbidden {
+        faults.add_elsewhere(api.signings.known_roles(&draft));
+    }
+    let refusal = match sender {
+        Ok(_) if faults.is_empty() => None,
+        Ok(_) => Some(faults.into()),
+        Err(problem) if faults.is_empty() => Some(problem),
+        Err(problem) => {
+            let mut of_sender = Invalids::default();
+            of_sender.add("/sender", problem.code(), problem.detail());
+            faults.add_elsewhere(of_sender);
+            Some(faults.into())
+        }
+    };
+    Ok(Judged { draft, files, refusal, may_ask })
 }
 
 /// `GET /v1/signings/{id}`.
@@ -158,13 +199,21 @@ pub(super) struct ListQuery {
     limit: Option<u32>,
 }
 
+impl Parameters for ListQuery {
+    const PARAMETERS: &[(&str, Parameter)] = &[
+        ("reference", Parameter::Text),
+        ("status", Parameter::Text),
+        ("cursor", Parameter::Text),
+        ("limit", Parameter::Count),
+    ];
+}
+
 /// `GET /v1/signings`.
 pub(super) async fn list(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|_| bad_query())?;
     let mut faults = Invalids::default();
     let status = query.status.as_deref().map(SigningStatus::parse);
     if status == Some(None) {
@@ -196,21 +245,29 @@ pub(super) struct WaitQuery {
     sequence: Option<u64>,
 }
 
+impl Parameters for WaitQuery {
+    const PARAMETERS: &[(&str, Parameter)] = &[("timeout", Parameter::Count), ("sequence", Parameter::Count)];
+}
+
 /// `GET /v1/signings/{id}/wait`: until the next fact, or with `Accept: text/event-stream` one by one.
 pub(super) async fn wait(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     headers: HeaderMap,
-    query: Result<Query<WaitQuery>, axum::extract::rejection::QueryRejection>,
+    Asked(query): Asked<WaitQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|_| bad_query())?;
     let id = signing_id(&id)?;
+    let patience = query.timeout.map_or(DEFAULT_WAIT, Duration::from_secs);
+    if patience > MAX_WAIT {
+        let mut faults = Invalids::default();
+        faults.wrong("/timeout", format!("must be 0 to {} seconds", MAX_WAIT.as_secs()));
+        return Err(faults.into());
+    }
     if wants_stream(&headers) {
         api.signings.get(&caller.name, id).await?;
         return streams::open(&api, &caller, Some(id), None, &headers);
     }
-    let patience = Duration::from_secs(query.timeout.unwrap_or(DEFAULT_WAIT.as_secs())).min(MAX_WAIT);
     let signing = api.signings.wait(&caller.name, id, query.sequence, patience).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
@@ -221,6 +278,10 @@ struct PhoneBody {
     phone: String,
 }
 
+impl Shape for PhoneBody {
+    const SHAPE: Kind = Kind::Object(&[("phone", true, Kind::Text)]);
+}
+
 /// `POST /v1/signings/{id}/signers/{sid}/phone`: another number for a signer whose SMS check is locked.
 pub(super) async fn phone(
     State(api): State<Api>,
@@ -228,7 +289,7 @@ pub(super) async fn phone(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body: PhoneBody = typed(request, &api, "the body must be {\"phone\": \"+…\"}").await?;
+    let body: PhoneBody = typed(request, &api).await?;
     let phone = Phone::parse(&body.phone).map_err(|error| {
         let mut faults = Invalids::default();
         faults.add("/phone", "phone_invalid", error.to_string());
@@ -243,6 +304,10 @@ struct AccessCodeBody {
     access_code: String,
 }
 
+impl Shape for AccessCodeBody {
+    const SHAPE: Kind = Kind::Object(&[("access_code", true, Kind::Text)]);
+}
+
 /// `POST /v1/signings/{id}/signers/{sid}/access_code`: another code for a signer who is locked by theirs.
 pub(super) async fn access_code(
     State(api): State<Api>,
@@ -250,7 +315,7 @@ pub(super) async fn access_code(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body: AccessCodeBody = typed(request, &api, "the body must be {\"access_code\": \"…\"}").await?;
+    let body: AccessCodeBody = typed(request, &api).await?;
     let code = parse_access_code(&body.access_code)?;
     reset(&api, &caller, (&id, &signer), NewCheck::AccessCode(code.reveal())).await
 }
@@ -291,18 +356,22 @@ pub(super) async fn link(
     Ok(json(StatusCode::CREATED, show::link(&shown)))
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkBody {
+    #[serde(default)]
+    expires_in: Option<String>,
+}
+
+impl Shape for LinkBody {
+    const SHAPE: Kind = Kind::Object(&[("expires_in", false, Kind::Text)]);
+}
+
 /// `{}` or nothing: as long as the signing; or `{"expires_in": "2d"}`.
 fn link_life(body: &Bytes) -> Result<Option<Duration>, Problem> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct LinkBody {
-        expires_in: String,
-    }
-    if empty_object(body).is_ok() {
-        return Ok(None);
-    }
-    let body: LinkBody = read(body, "the body must be {} or {\"expires_in\": \"2d\"}")?;
-    let life = duration::parse(&body.expires_in).filter(|life| *life <= MAX_LIFE);
+    let body = if body.is_empty() { LinkBody::default() } else { read(body)? };
+    let Some(text) = body.expires_in else { return Ok(None) };
+    let life = duration::parse(&text).filter(|life| *life <= MAX_LIFE);
     life.map(Some).ok_or_else(|| {
         let mut faults = Invalids::default();
         faults.wrong("/expires_in", "must be a duration such as 12h or 21d, at most 365d");
@@ -342,6 +411,10 @@ struct VoidBody {
     reason: String,
 }
 
+impl Shape for VoidBody {
+    const SHAPE: Kind = Kind::Object(&[("reason", true, Kind::Text)]);
+}
+
 /// `POST /v1/signings/{id}/void`.
 pub(super) async fn void(
     State(api): State<Api>,
@@ -349,7 +422,7 @@ pub(super) async fn void(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let void: VoidBody = typed(request, &api, "the body must be {\"reason\": \"…\"}").await?;
+    let void: VoidBody = typed(request, &api).await?;
     let reason = void.reason.trim();
     if reason.is_empty() || reason.chars().count() > MAX_REASON {
         let mut faults = Invalids::default();
@@ -378,6 +451,10 @@ struct PurgeBody {
     scope: Option<String>,
 }
 
+impl Shape for PurgeBody {
+    const SHAPE: Kind = Kind::Object(&[("scope", false, Kind::Text)]);
+}
+
 /// `POST /v1/signings/{id}/purge`: accepted; `signing.purged` tells the end.
 pub(super) async fn purge(
     State(api): State<Api>,
@@ -385,9 +462,8 @@ pub(super) async fn purge(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    const PURGE_BODY: &str = "the body must be {} or {\"scope\": \"documents\"}";
     let body = whole_body(request, &api).await?;
-    let body = if body.is_empty() { PurgeBody::default() } else { read(&body, PURGE_BODY)? };
+    let body = if body.is_empty() { PurgeBody::default() } else { read(&body)? };
     let scope = match body.scope.as_deref() {
         None => PurgeScope::Documents,
         Some(word) => PurgeScope::parse(word).ok_or_else(|| {

@@ -30,7 +30,10 @@ pub(super) fn open(
         None => after.map_or(Start::Now, Start::After),
         Some(id) => {
             let id = id.to_str().ok().and_then(|id| id.parse().ok());
-            Start::After(id.ok_or_else(|| Problem::new("invalid_request", "Last-Event-ID is no event's id"))?)
+            Start::After(id.ok_or_else(|| {
+                Problem::new("invalid_request", "the header Last-Event-ID is no event's id")
+                    .fix("Send the id of the last event that was read (evt_…), or leave the header out.")
+            })?)
         }
     };
     let events = api.streams.open(Some(caller.name.clone()), signing, start).map_err(|error| {

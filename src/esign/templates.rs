@@ -39,6 +39,11 @@ pub struct Role {
 pub(super) type Templates = Lately<(AccountId, String), Arc<Template>>;
 
 impl Client {
+    /// A template, if it was read lately.
+    pub fn known_template(&self, acting: &Acting, id: &str) -> Option<Arc<Template>> {
+        self.templates.get(&(acting.account.clone(), id.to_owned()), self.clock.uptime())
+    }
+
     /// A template of the account, as it was within the last five minutes.
     pub async fn template(
         &self,
@@ -46,8 +51,7 @@ impl Client {
         id: &str,
         deadline: Deadline,
     ) -> Result<Arc<Template>, Error> {
-        let key = (acting.account.clone(), id.to_owned());
-        if let Some(known) = self.templates.get(&key, self.clock.uptime()) {
+        if let Some(known) = self.known_template(acting, id) {
             return Ok(known);
         }
         let url = acting.url(["templates", id]);
@@ -65,6 +69,7 @@ impl Client {
             subject: read.email_subject,
             roles: roles.collect(),
         });
+        let key = (acting.account.clone(), id.to_owned());
         self.templates.put(key, Arc::clone(&template), self.clock.uptime(), LIFE);
         Ok(template)
     }

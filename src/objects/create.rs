@@ -2,7 +2,8 @@
 //!
 //! The quick way reads the body once, borrowing from it; the base64 of a document is a slice of the body
 //! and is never copied. Only when something is wrong is the body read again as a tree, to name every
-//! fault with its place and not only the first.
+//! fault with its place and not only the first; and what could be read is given on, with blanks in the wrong
+//! places, so that whoever judges a draft by other measures can tell theirs at the same time.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -31,27 +32,34 @@ use crate::{
 
 /// Reads a create request. `templates` say what a template's name means for its sender.
 pub fn parse_create(body: &Bytes, templates: &TemplateNames) -> Result<Draft, Invalids> {
-    let request: Create<'_> = match serde_json::from_slice(body) {
-        Ok(request) => request,
-        Err(error) => return Err(every_fault(body, &error, templates)),
-    };
-    let mut faults = Invalids::default();
-    let draft = Reader { body, templates, faults: &mut faults }.draft(request);
-    if faults.is_empty() { Ok(draft) } else { Err(faults) }
+    match read_create(body, templates) {
+        (Some(draft), faults) if faults.is_empty() => Ok(draft),
+        (_, faults) => Err(faults),
+    }
 }
 
-/// What the shape of a body tells, and what the rest of it tells once the misshapen places are left out.
-fn every_fault(body: &[u8], error: &serde_json::Error, templates: &TemplateNames) -> Invalids {
-    let (mut faults, rest) = explain(body, error, CREATE);
-    let rest = Bytes::from(rest);
-    if let Ok(request) = serde_json::from_slice::<Create<'_>>(&rest) {
-        let mut more = Invalids::default();
-        Reader { body: &rest, templates, faults: &mut more }.draft(request);
-        for fault in more.0 {
-            faults.add(fault.pointer, fault.code, fault.detail);
+/// Reads a create request as far as it can be read: a draft, which is whole if there are no faults. With faults
+/// it is good for nothing but to be looked at for more of them: what is wrong or missing is blank in it, and
+/// everything stands at its own place.
+pub fn read_create(body: &Bytes, templates: &TemplateNames) -> (Option<Draft>, Invalids) {
+    let mut faults = Invalids::default();
+    let error = match serde_json::from_slice::<Create<'_>>(body) {
+        Ok(request) => {
+            let draft = Reader { body, templates, faults: &mut faults }.draft(request);
+            return (Some(draft), faults);
         }
-    }
-    faults
+        Err(error) => error,
+    };
+    // What the shape of a body tells, and what the rest of it tells once the misshapen places are blank.
+    let (mut faults, rest) = explain(body, &error, CREATE);
+    let rest = Bytes::from(rest);
+    let draft = serde_json::from_slice::<Create<'_>>(&rest).ok().map(|request| {
+        let mut more = Invalids::default();
+        let draft = Reader { body: &rest, templates, faults: &mut more }.draft(request);
+        faults.add_elsewhere(more);
+        draft
+    });
+    (draft, faults)
 }
 
 #[derive(Deserialize)]
@@ -221,15 +229,14 @@ impl Reader<'_> {
         }
         let sender = SenderName::new(request.sender.as_ref());
         let documents = request.documents.into_iter().enumerate();
-        let documents = documents.filter_map(|(at, document)| self.document(&sender, at, document));
-        let documents: Vec<_> = documents.collect();
+        let documents: Vec<_> =
+            documents.map(|(at, document)| self.document(&sender, at, document)).collect();
         let count = request.signers.len();
         if count == 0 || count > MAX_SIGNERS {
             self.faults.wrong("/signers", format!("must hold 1 to {MAX_SIGNERS} signers"));
         }
-        let signers =
-            request.signers.into_iter().enumerate().filter_map(|(at, signer)| self.signer(at, signer));
-        let signers: Vec<_> = signers.collect();
+        let signers = request.signers.into_iter().enumerate();
+        let signers: Vec<_> = signers.map(|(at, signer)| self.signer(at, signer)).collect();
         self.keys_are_unique(&signers);
         self.anchors_name_signers(&documents, &signers);
         self.templates_have_roles(&documents, &signers);
@@ -237,7 +244,7 @@ impl Reader<'_> {
             reference: self.text("/reference", request.reference, 1, 255),
             sender,
             subject: self.text("/subject", request.subject, 1, MAX_SUBJECT),
-            message: self.text("/message", request.message, 0, MAX_MESSAGE),
+            message: self.prose("/message", request.message, MAX_MESSAGE),
             documents,
             signers,
             view: request.view.unwrap_or(true),
@@ -248,31 +255,26 @@ impl Reader<'_> {
         }
     }
 
-    fn document(&mut self, sender: &SenderName, at: usize, document: CreateDocument<'_>) -> Option<Document> {
+    fn document(&mut self, sender: &SenderName, at: usize, document: CreateDocument<'_>) -> Document {
         let place = format!("/documents/{at}");
+        let blank = || Document::Template { alias: String::new(), id: String::new() };
         match (document.template, document.content_base64) {
             (Some(_), Some(_)) => {
                 self.faults.wrong(place, "give either template, or name and content_base64, not both");
-                None
+                blank()
             }
             (None, None) => {
                 self.faults.wrong(place, "give either template, or name and content_base64");
-                None
+                blank()
             }
             (Some(alias), None) => {
                 self.template(sender, &place, &alias, document.name.is_some() || document.anchors.is_some())
             }
-            (None, Some(Base64(text))) => Some(self.file(&place, document.name, &text, document.anchors)),
+            (None, Some(Base64(text))) => self.file(&place, document.name, &text, document.anchors),
         }
     }
 
-    fn template(
-        &mut self,
-        sender: &SenderName,
-        place: &str,
-        alias: &str,
-        has_more: bool,
-    ) -> Option<Document> {
+    fn template(&mut self, sender: &SenderName, place: &str, alias: &str, has_more: bool) -> Document {
         if has_more {
             self.faults.wrong(place, "a template has its own name and tabs: leave name and anchors out");
         }
@@ -289,7 +291,7 @@ impl Reader<'_> {
                 "is neither a name under [templates] in the settings or the sender's own, nor the id of a template",
             );
         }
-        Some(Document::Template { alias: alias.to_owned(), id: id? })
+        Document::Template { alias: alias.to_owned(), id: id.unwrap_or_default() }
     }
 
     fn file(
@@ -343,7 +345,7 @@ impl Reader<'_> {
         Anchors(anchors)
     }
 
-    fn signer(&mut self, at: usize, signer: CreateSigner<'_>) -> Option<NewSigner> {
+    fn signer(&mut self, at: usize, signer: CreateSigner<'_>) -> NewSigner {
         let place = format!("/signers/{at}");
         let name = self.text(&format!("{place}/name"), Some(signer.name), 1, MAX_NAME).unwrap_or_default();
         if name.trim() != name || name.is_empty() {
@@ -360,10 +362,10 @@ impl Reader<'_> {
                 .ok()
         });
         let key = self.text(&format!("{place}/key"), signer.key, 1, MAX_NAME);
-        let signer = NewSigner {
+        NewSigner {
             key: key.unwrap_or_else(|| format!("signer{}", at + 1)),
             name: Private::new(name),
-            email: email?,
+            email: email.unwrap_or_else(|| Email::trusted(String::new())),
             role: self.text(&format!("{place}/role"), signer.role, 1, MAX_NAME),
             order: self.order(&place, signer.order),
             sms,
@@ -371,8 +373,7 @@ impl Reader<'_> {
             fields: Private::new(self.entries(&format!("{place}/fields"), signer.fields.unwrap_or_default())),
             authenticated_by: signer.authenticated_by.and_then(|by| self.authenticated_by(&place, &by)),
             return_url: self.return_url(&place, signer.return_url),
-        };
-        Some(signer)
+        }
     }
 
     fn order(&mut self, place: &str, order: Option<u32>) -> u32 {
@@ -386,8 +387,8 @@ impl Reader<'_> {
     fn access_code(&mut self, place: &str, code: Option<Cow<'_, str>>) -> Option<Private<String>> {
         let place = format!("{place}/access_code");
         let code = self.text(&place, code, 1, MAX_ACCESS_CODE)?;
-        if code.contains(['<', '>', '&', '#', '\n']) {
-            self.faults.wrong(place, "may not hold < > & or #, nor more than one line");
+        if code.contains(['<', '>', '&', '#']) {
+            self.faults.wrong(place, "may not hold < > & or #");
         }
         Some(Private::new(code))
     }
@@ -466,13 +467,32 @@ impl Reader<'_> {
 
     fn text(&mut self, place: &str, text: Option<Cow<'_, str>>, least: usize, most: usize) -> Option<String> {
         let text = text?;
-        let length = text.chars().count();
-        if length < least || length > most {
-            self.faults.wrong(place, format!("must have {least} to {most} characters"));
-        } else if text.contains(|c: char| c.is_control() && c != '\n') {
-            self.faults.wrong(place, "may not hold control characters");
+        if !self.has_length(place, &text, least, most) {
+        } else if text.contains(|c: char| c.is_control() || is_bidi_control(c)) {
+            let detail = "may hold neither control characters, nor line breaks, nor characters that turn the direction \
+                          of writing";
+            self.faults.wrong(place, detail);
+        } else if !text.is_empty() && text.chars().all(is_unseen) {
+            self.faults.wrong(place, "has no character that can be seen");
         }
         Some(text.into_owned())
+    }
+
+    /// Text of several lines, which is the message alone.
+    fn prose(&mut self, place: &str, text: Option<Cow<'_, str>>, most: usize) -> Option<String> {
+        let text = text?;
+        if self.has_length(place, &text, 0, most) && text.contains(|c: char| c.is_control() && c != '\n') {
+            self.faults.wrong(place, "may not hold control characters other than line breaks");
+        }
+        Some(text.into_owned())
+    }
+
+    fn has_length(&mut self, place: &str, text: &str, least: usize, most: usize) -> bool {
+        let has = (least..=most).contains(&text.chars().count());
+        if !has {
+            self.faults.wrong(place, format!("must have {least} to {most} characters"));
+        }
+        has
     }
 
     fn entries(&mut self, place: &str, entries: BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -516,7 +536,10 @@ impl Reader<'_> {
     }
 
     fn templates_have_roles(&mut self, documents: &[Document], signers: &[NewSigner]) {
-        if !documents.iter().any(|document| matches!(document, Document::Template { .. })) {
+        if !documents
+            .iter()
+            .any(|document| matches!(document, Document::Template { alias, .. } if !alias.is_empty()))
+        {
             return;
         }
         for (at, signer) in signers.iter().enumerate().filter(|(_, signer)| signer.role.is_none()) {
@@ -527,6 +550,17 @@ impl Reader<'_> {
             );
         }
     }
+}
+
+/// What turns the direction of writing (Unicode's `Bidi_Control`): with it a name can be made to read as another.
+const fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What nobody sees: among others it has its use (joiners in Persian or Hindi names), alone it has none.
+fn is_unseen(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -587,7 +621,10 @@ mod tests {
             ("/documents/1", "invalid_request"),
             ("/signers/0/email", "invalid_request"),
             ("/signers/0/sms_auth/phone", "phone_invalid"),
+            ("/signers/0/return_url", "return_url_refused"),
             ("/signers/1/name", "invalid_request"),
+            ("/signers/1/key", "invalid_request"),
+            ("/signers/0/role", "template_role_mismatch"),
             ("/locale", "invalid_request"),
         ];
         assert_eq!(found, expected.map(|(place, code)| (place.to_owned(), code)));
@@ -623,6 +660,65 @@ mod tests {
             ("/signers/0/email", "invalid_request"),
         ];
         assert_eq!(found, expected.map(|(place, code)| (place.to_owned(), code)));
+    }
+
+    #[test]
+    fn what_is_misshapen_hides_nothing_that_stands_beside_it() {
+        let found = faults(
+            r#"{"sender": "a", "documents": [{"template": "nda"}], "signers": [{"name": 1, "order": 0,
+                "role": "Client", "sms_auth": {"phone": "0151"}, "return_url": "javascript:x"}, 7], "locale": "?"}"#,
+        );
+        let expected = [
+            ("/signers/0/name", "invalid_request"),
+            ("/signers/0/email", "invalid_request"),
+            ("/signers/1", "invalid_request"),
+            ("/signers/0/sms_auth/phone", "phone_invalid"),
+            ("/signers/0/order", "invalid_request"),
+            ("/signers/0/return_url", "return_url_refused"),
+            ("/locale", "invalid_request"),
+        ];
+        assert_eq!(found, expected.map(|(place, code)| (place.to_owned(), code)));
+    }
+
+    #[test]
+    fn a_draft_with_faults_keeps_everything_in_its_place() {
+        let body = br#"{"sender": "a", "documents": [{}, {"name": "b", "content_base64": "JVBERi0="}], "wiev": 1,
+            "signers": [{"name": "A", "email": "nobody"}, {"name": "B", "email": "b@example.com", "key": "b"}]}"#;
+        let (draft, faults) = read_create(&Bytes::from_static(body), &TemplateNames::default());
+        let draft = draft.unwrap();
+        assert!(!faults.is_empty());
+        assert!(matches!(&draft.documents[1], Document::File { name, .. } if name == "b"));
+        assert_eq!(draft.signers[1].key, "b");
+    }
+
+    #[test]
+    fn names_are_of_one_line_that_can_be_seen_and_a_message_may_have_several() {
+        let with = |field: &str, text: &str| {
+            let mut body = serde_json::json!({"sender": "a", "documents": [{"template": "nda"}],
+                "signers": [{"name": "A", "email": "a@example.com", "role": "Client"}]});
+            *match field {
+                "name" => &mut body["signers"][0]["name"],
+                other => &mut body[other],
+            } = text.into();
+            parse(&body.to_string()).is_ok()
+        };
+        for bad in [
+            "A\nB",
+            "A\rB",
+            "A\u{0}",
+            "\u{7f}",
+            "A\u{202e}B",
+            "A\u{2066}B",
+            "A\u{200f}",
+            "\u{200b}",
+            "\u{200b}\u{feff}",
+        ] {
+            assert!(!with("name", bad) && !with("subject", bad) && !with("reference", bad), "{bad:?}");
+        }
+        for good in ["Zoë", "\u{633}\u{627}\u{200c}\u{631}\u{627}", "\u{928}\u{94d}\u{200d}\u{926}"] {
+            assert!(with("name", good) && with("subject", good), "{good:?}");
+        }
+        assert!(with("message", "Dear Ada,\nplease sign.") && !with("message", "\u{0}"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::objects::{Invalids, invalid::token};
 
 /// What is expected at a place of a body.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `true` or `false`.
     Bool,
     /// A whole number from 0.
@@ -23,15 +23,13 @@ pub(super) enum Kind {
 
 /// Reads a body again as a tree and lists each place where it is not of `kind`. Answers also what is left
 /// of the body without those places, so that what is wrong with the rest can be told at the same time.
-pub(super) fn explain(body: &[u8], error: &serde_json::Error, kind: Kind) -> (Invalids, Vec<u8>) {
+pub(crate) fn explain(body: &[u8], error: &serde_json::Error, kind: Kind) -> (Invalids, Vec<u8>) {
     let mut faults = Invalids::default();
     let mut rest = Vec::new();
     match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(mut value) => {
             walk(&value, kind, &mut String::new(), &mut faults);
-            for fault in &faults.0 {
-                remove(&mut value, &fault.pointer);
-            }
+            fill(&mut value, kind);
             rest = value.to_string().into_bytes();
         }
         Err(_) => faults
@@ -48,20 +46,47 @@ pub(super) fn explain(body: &[u8], error: &serde_json::Error, kind: Kind) -> (In
     (faults, rest)
 }
 
-/// Takes a field out of an object. Items of lists stay, so that the places of the others do not move.
-fn remove(value: &mut serde_json::Value, pointer: &str) {
-    let Some((parent, name)) = pointer.rsplit_once('/') else { return };
-    if let Some(fields) = value.pointer_mut(parent).and_then(serde_json::Value::as_object_mut) {
-        fields.remove(&name.replace("~1", "/").replace("~0", "~"));
+/// Makes a value one of its kind, with blanks for what is not. Items of lists stay, so that the places of the
+/// others do not move.
+fn fill(value: &mut serde_json::Value, kind: Kind) {
+    use serde_json::{Map, Value};
+    match (kind, &mut *value) {
+        (Kind::List(item), Value::Array(items)) => items.iter_mut().for_each(|value| fill(value, *item)),
+        (Kind::Map(item), Value::Object(entries)) => {
+            entries.values_mut().for_each(|value| fill(value, *item));
+        }
+        (Kind::TextOrTexts, Value::Object(_)) => fill(value, Kind::Map(&Kind::Text)),
+        (Kind::Object(fields), Value::Object(entries)) => {
+            entries.retain(|name, _| fields.iter().any(|(field, ..)| field == name));
+            for (name, needed, kind) in fields {
+                if *needed {
+                    fill(entries.entry(*name).or_insert(Value::Null), *kind);
+                } else if let Some(value) = entries.get_mut(*name).filter(|value| !value.is_null()) {
+                    fill(value, *kind);
+                }
+            }
+        }
+        (Kind::Object(_), _) => {
+            *value = Value::Object(Map::new());
+            fill(value, kind);
+        }
+        (kind, value) if !kind.fits(value) => {
+            *value = match kind {
+                Kind::Bool => Value::Bool(false),
+                Kind::Count => Value::from(1),
+                Kind::List(_) => Value::Array(Vec::new()),
+                Kind::Map(_) | Kind::Object(_) => Value::Object(Map::new()),
+                Kind::Text | Kind::TextOrTexts => Value::from(""),
+            };
+        }
+        _ => {}
     }
 }
 
 fn walk(value: &serde_json::Value, kind: Kind, place: &mut String, faults: &mut Invalids) {
     use serde_json::Value;
     match (kind, value) {
-        (Kind::Bool, Value::Bool(_)) | (Kind::Text | Kind::TextOrTexts, Value::String(_)) => {}
-        (Kind::Count, Value::Number(number)) if number.as_u64().is_some_and(|n| u32::try_from(n).is_ok()) => {
-        }
+        (kind, value) if kind.fits(value) => {}
         (Kind::List(item), Value::Array(items)) => {
             for (at, value) in items.iter().enumerate() {
                 step(place, &at.to_string(), |place| walk(value, *item, place, faults));
@@ -118,6 +143,16 @@ fn step(place: &mut String, name: &str, inner: impl FnOnce(&mut String)) {
 }
 
 impl Kind {
+    /// Whether a value that has no parts is of this kind.
+    fn fits(self, value: &serde_json::Value) -> bool {
+        match self {
+            Self::Bool => value.is_boolean(),
+            Self::Count => value.as_u64().is_some_and(|n| u32::try_from(n).is_ok()),
+            Self::Text | Self::TextOrTexts => value.is_string(),
+            Self::List(_) | Self::Map(_) | Self::Object(_) => false,
+        }
+    }
+
     const fn words(self) -> &'static str {
         match self {
             Self::Bool => "true or false",

@@ -13,6 +13,14 @@ pub struct Invalid {
     pub detail: String,
 }
 
+impl Invalid {
+    /// Whether it is about this place, or about what that is a part of. The whole is only about itself.
+    fn covers(&self, pointer: &str) -> bool {
+        let below = pointer.strip_prefix(self.pointer.as_str());
+        below.is_some_and(|below| below.is_empty() || (below.starts_with('/') && !self.pointer.is_empty()))
+    }
+}
+
 /// All faults of a request, in the order of the document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Invalids(pub Vec<Invalid>);
@@ -31,6 +39,18 @@ impl Invalids {
     /// Notes a fault of the general kind.
     pub fn wrong(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.add(pointer, "invalid_request", detail);
+    }
+
+    /// Notes what was found wrong otherwise, except at places that are known to be wrong and below them: what
+    /// stands there was not looked at as it was meant.
+    pub fn add_elsewhere(&mut self, more: Self) {
+        let known = self.0.len();
+        for fault in more.0 {
+            let is_known = self.0[..known].iter().any(|known| known.covers(&fault.pointer));
+            if !is_known {
+                self.add(fault.pointer, fault.code, fault.detail);
+            }
+        }
     }
 
     /// Whether nothing is wrong.

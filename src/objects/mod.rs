@@ -10,12 +10,12 @@
 pub mod create;
 pub mod duration;
 pub mod event;
-mod explain;
+pub(crate) mod explain;
 pub mod invalid;
 pub mod preflight;
 pub mod return_url;
 pub mod show;
 
-pub use create::{parse_access_code, parse_create};
+pub use create::{parse_access_code, parse_create, read_create};
 pub use invalid::{Invalid, Invalids};
 pub use return_url::is_return_url;

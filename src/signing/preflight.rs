@@ -31,18 +31,7 @@ impl Signings {
                 Err(_) => return Ok(()),
             }
         }
-        let mut faults = Invalids::default();
-        for (at, signer) in draft.signers.iter().enumerate() {
-            let Some(role) = signer.role.as_ref().filter(|_| !roles.is_empty()) else { continue };
-            if !roles.iter().any(|known| known.eq_ignore_ascii_case(role)) {
-                let known = roles.join(", ");
-                faults.add(
-                    format!("/signers/{at}/role"),
-                    "template_role_mismatch",
-                    format!("no such role; the template has: {known}"),
-                );
-            }
-        }
+        let faults = strange_roles(draft, &roles);
         if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
     }
 
@@ -76,18 +65,48 @@ impl Signings {
         found
     }
 
-    /// Checks the documents of a draft and gives it back, with what was seen of its files. Nothing is sent and
-    /// nothing is stored.
-    pub async fn preflight(&self, draft: Draft) -> Result<(Draft, Vec<SeenFile>), Invalids> {
+    /// Checks the documents of a draft and gives it back, with what was seen of its files and what is wrong with
+    /// them. Nothing is sent and nothing is stored.
+    pub async fn preflight(&self, draft: Draft) -> (Draft, Vec<SeenFile>, Invalids) {
         let size: usize = draft.documents.iter().map(size).sum();
-        let (draft, seen, faults) = if size <= LARGE {
-            check(draft)
-        } else {
-            // A panic of the reader is a fault of the document as far as the caller is concerned.
-            tokio::task::spawn_blocking(move || check(draft)).await.map_err(|_| unreadable())?
-        };
-        if faults.is_empty() { Ok((draft, seen)) } else { Err(faults) }
+        if size <= LARGE {
+            return check(draft);
+        }
+        let kept = draft.clone();
+        // A panic of the reader is a fault of the document as far as the caller is concerned.
+        let checked = tokio::task::spawn_blocking(move || check(draft)).await;
+        checked.unwrap_or_else(|_| (kept, Vec::new(), unreadable()))
     }
+
+    /// Checks the roles of a draft as far as its templates are remembered: for a draft that is refused anyway,
+    /// and so is worth no call.
+    pub fn known_roles(&self, draft: &Draft) -> Invalids {
+        let known = self.parts.esign.known(&draft.sender);
+        let mut roles = Vec::new();
+        for document in &draft.documents {
+            let Document::Template { id, .. } = document else { continue };
+            let Some(template) =
+                known.as_ref().and_then(|acting| self.parts.esign.known_template(acting, id))
+            else {
+                return Invalids::default();
+            };
+            roles.extend(template.roles.iter().map(|role| role.name.clone()));
+        }
+        strange_roles(draft, &roles)
+    }
+}
+
+/// The roles that signers have and no template.
+fn strange_roles(draft: &Draft, roles: &[String]) -> Invalids {
+    let mut faults = Invalids::default();
+    for (at, signer) in draft.signers.iter().enumerate() {
+        let Some(role) = signer.role.as_ref().filter(|_| !roles.is_empty()) else { continue };
+        if !roles.iter().any(|known| known.eq_ignore_ascii_case(role)) {
+            let detail = format!("no such role; the template has: {}", roles.join(", "));
+            faults.add(format!("/signers/{at}/role"), "template_role_mismatch", detail);
+        }
+    }
+    faults
 }
 
 fn unreadable() -> Invalids {

@@ -45,6 +45,7 @@ mod process;
 mod queue;
 mod readme;
 mod reconcile;
+mod refusals;
 mod reload;
 mod results;
 mod secrets;

@@ -107,7 +107,7 @@ impl Caller {
     }
 
     /// Checks a draft against the caller's rights: template, return URLs, SMS.
-    pub fn check(&self, draft: &Draft) -> Result<(), Problem> {
+    pub fn check(&self, draft: &Draft) -> Invalids {
         let mut faults = Invalids::default();
         for (at, document) in draft.documents.iter().enumerate() {
             let (Document::Template { alias, id }, Some(allowed)) = (document, &self.rights.templates) else {
@@ -138,7 +138,7 @@ impl Caller {
                 );
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
+        faults
     }
 
     /// Whether visitors may be sent back to this URL (rule L6).

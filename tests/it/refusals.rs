@@ -1,0 +1,260 @@
+//! Refusals: everything that is wrong at once, with its place, and a next step that leads somewhere.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{CALLER_KEY, Reply, TestDaemon, order};
+
+/// Place and code of everything that was found wrong.
+fn errors(refused: &Reply) -> Vec<(&str, &str)> {
+    let errors = refused.body["errors"].as_array().unwrap_or_else(|| panic!("no errors: {}", refused.text));
+    errors.iter().map(|one| (one["pointer"].as_str().unwrap(), one["code"].as_str().unwrap())).collect()
+}
+
+fn fix(refused: &Reply) -> &str {
+    refused.body["fix"].as_str().unwrap()
+}
+
+#[track_caller]
+fn says(refused: &Reply, code: &str, retryable: bool, part_of_fix: &str) {
+    assert_eq!((refused.code(), &refused.body["retryable"]), (code, &json!(retryable)), "{}", refused.text);
+    assert!(fix(refused).contains(part_of_fix), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn what_comes_too_early_says_what_to_wait_for_and_what_never_comes_says_that() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    for early in ["documents/combined", "documents/certificate", "evidence"] {
+        says(&daemon.get(&format!("{path}/{early}")).await, "signer_not_ready", true, "document.available");
+    }
+    says(&daemon.post(&format!("{path}/purge"), &json!({})).await, "signer_not_ready", true, "/void");
+
+    let view = format!("{path}/signers/{}/views", made.signer());
+    daemon.act(0, "fail_otp", &json!({})).await;
+    let failed = async || daemon.get(&path).await.body["signers"][0]["status"] == "auth_failed";
+    daemon.run_clock("locked", failed).await;
+    let locked = daemon.post(&view, &json!({})).await;
+    says(&locked, "signer_not_ready", false, "/phone");
+    assert!(fix(&locked).contains("/access_code"));
+
+    daemon.post(&format!("{path}/void"), &json!({"reason": "a test"})).await;
+    for never in ["documents/combined", "evidence"] {
+        says(&daemon.get(&format!("{path}/{never}")).await, "signing_closed", false, "completed");
+    }
+    let phone = format!("{path}/signers/{}/phone", made.signer());
+    says(&daemon.post(&phone, &json!({"phone": "+4915187654321"})).await, "signing_closed", false, "");
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_with_a_create_is_listed_at_once() {
+    let daemon = TestDaemon::start().await;
+    daemon.create("warm", &order()).await;
+    let cases: [(fn(&mut Value), &[(&str, &str)]); 6] = [
+        (
+            |order| {
+                order["signers"][0]["email"] = json!("nobody");
+                order["signers"][0]["return_url"] = json!("https://evil.example/");
+            },
+            &[("/signers/0/email", "invalid_request"), ("/signers/0/return_url", "return_url_refused")],
+        ),
+        (
+            |order| {
+                order["wiev"] = json!(true);
+                order["signers"][0]["return_url"] = json!("https://evil.example/");
+            },
+            &[("/wiev", "unknown_field"), ("/signers/0/return_url", "return_url_refused")],
+        ),
+        (
+            |order| {
+                order["signers"][0]["return_url"] = json!("https://evil.example/");
+                order["signers"][0]["role"] = json!("Nobody");
+            },
+            &[("/signers/0/return_url", "return_url_refused"), ("/signers/0/role", "template_role_mismatch")],
+        ),
+        (
+            |order| {
+                order["signers"][0]["sms_auth"]["phone"] = json!("0151");
+                order["documents"] = json!([{"name": "a.pdf",
+                    "content_base64": crate::signings::base64_of(&crate::signings::contract()),
+                    "anchors": {"sign": "/nowhere/"}}]);
+            },
+            &[
+                ("/signers/0/sms_auth/phone", "phone_invalid"),
+                ("/documents/0/anchors/sign", "anchor_not_found"),
+            ],
+        ),
+        (
+            |order| {
+                order["sender"] = json!("nobody");
+                order["signers"][0]["email"] = json!("nobody");
+            },
+            &[("/signers/0/email", "invalid_request"), ("/sender", "sender_unknown")],
+        ),
+        (
+            |order| {
+                order["signers"][0]["name"] = json!(7);
+                order["signers"][0]["return_url"] = json!("https://evil.example/");
+            },
+            &[("/signers/0/name", "invalid_request"), ("/signers/0/return_url", "return_url_refused")],
+        ),
+    ];
+    daemon.forget_requests().await;
+    for (number, (change, expected)) in cases.iter().enumerate() {
+        let mut body = order();
+        change(&mut body);
+        let refused = daemon.create(&format!("bad-{number}"), &body).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, "invalid_request"));
+        assert_eq!(errors(&refused), *expected, "{}", refused.text);
+        let dry = daemon.post("/v1/signings?dry_run=true", &body).await;
+        assert_eq!((dry.status, errors(&dry)), (StatusCode::BAD_REQUEST, expected.to_vec()), "{}", dry.text);
+    }
+    assert_eq!(daemon.requests().await, Vec::<String>::new(), "a refusal spends nothing");
+}
+
+#[tokio::test]
+async fn strange_members_of_small_bodies_and_queries_are_named() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    let links = format!("{path}/signers/{}/links", made.signer());
+    let endpoint =
+        daemon.post("/v1/webhook_endpoints", &json!({"url": "https://hooks.example.com/in"})).await;
+    let endpoint = format!("/v1/webhook_endpoints/{}", endpoint.body["id"].as_str().unwrap());
+    let bodies: [(Method, &str, Value, &[(&str, &str)]); 7] = [
+        (
+            Method::POST,
+            &format!("{path}/void"),
+            json!({"raeson": "x"}),
+            &[("/raeson", "unknown_field"), ("/reason", "invalid_request")],
+        ),
+        (Method::POST, &format!("{path}/void"), json!({"reason": 7}), &[("/reason", "invalid_request")]),
+        (Method::POST, &links, json!({"expires": "2d"}), &[("/expires", "unknown_field")]),
+        (Method::POST, &links, json!({"expires_in": 2}), &[("/expires_in", "invalid_request")]),
+        (Method::POST, &format!("{path}/purge"), json!({"scop": "documents"}), &[("/scop", "unknown_field")]),
+        (
+            Method::POST,
+            "/v1/webhook_endpoints",
+            json!({"uri": "x", "events": 1}),
+            &[("/events", "invalid_request"), ("/uri", "unknown_field"), ("/url", "invalid_request")],
+        ),
+        (
+            Method::PATCH,
+            &endpoint,
+            json!({"disabled": "yes", "x": 1}),
+            &[("/disabled", "invalid_request"), ("/x", "unknown_field")],
+        ),
+    ];
+    let json_type = [("content-type", "application/json")];
+    for (method, path, body, expected) in bodies {
+        let url = format!("{}{path}", daemon.api);
+        let refused =
+            daemon.call(method, &url, Some(CALLER_KEY), &json_type, body.to_string().into_bytes()).await;
+        assert_eq!(
+            (refused.status, errors(&refused)),
+            (StatusCode::BAD_REQUEST, expected.to_vec()),
+            "{}",
+            refused.text
+        );
+    }
+    let queries: [(&str, &[(&str, &str)]); 7] = [
+        (
+            "/v1/signings?statos=open&limit=many",
+            &[("/statos", "unknown_field"), ("/limit", "invalid_request")],
+        ),
+        ("/v1/signings?limit=1&limit=2", &[("/limit", "invalid_request")]),
+        ("/v1/events?before=x", &[("/before", "unknown_field")]),
+        ("/v1/deliveries?limit=-1", &[("/limit", "invalid_request")]),
+        ("/v1/senders?page=2", &[("/page", "unknown_field")]),
+        (
+            &format!("{path}/wait?timeout=soon&x=1"),
+            &[("/timeout", "invalid_request"), ("/x", "unknown_field")],
+        ),
+        // Over the limit is refused as a page that is too long is (rule S5), and not cut.
+        (&format!("{path}/wait?timeout=61"), &[("/timeout", "invalid_request")]),
+    ];
+    for (path, expected) in queries {
+        let refused = daemon.get(path).await;
+        assert_eq!(
+            (refused.status, errors(&refused)),
+            (StatusCode::BAD_REQUEST, expected.to_vec()),
+            "{}",
+            refused.text
+        );
+    }
+    assert_eq!(daemon.get(&path).await.body["status"], "open");
+}
+
+#[tokio::test]
+async fn no_fix_speaks_of_a_list_that_is_not_there() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let url = format!("{}/v1/signings/{}/void", daemon.api, made.id());
+    let plain = [("content-type", "text/plain")];
+    let refused = daemon.call(Method::POST, &url, Some(CALLER_KEY), &plain, b"{}".to_vec()).await;
+    says(&refused, "invalid_request", false, "Content-Type");
+    let url = format!("{}/v1/events", daemon.api);
+    let stream = [("accept", "text/event-stream"), ("last-event-id", "yesterday")];
+    let refused = daemon.call(Method::GET, &url, Some(CALLER_KEY), &stream, Vec::new()).await;
+    says(&refused, "invalid_request", false, "evt_");
+}
+
+#[tokio::test]
+async fn a_refusal_of_docusigns_is_told_with_its_status_and_trace_and_a_repetition_too() {
+    let daemon = TestDaemon::start().await;
+    daemon.create("warm", &order()).await;
+    daemon
+        .fault(&json!({"fault": "status", "status": 400, "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let first = daemon.create("refused", &order()).await;
+    assert_eq!(first.code(), "provider_rejected", "{}", first.text);
+    let provider = first.body["provider"].clone();
+    assert_eq!(provider["http_status"], 400, "{}", first.text);
+    assert!(provider["trace"].as_str().is_some_and(|trace| trace.len() > 10), "{}", first.text);
+    let again = daemon.create("refused", &order()).await;
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(again.body["provider"], provider, "the answer that is kept is the same");
+
+    let mut unconsented = order();
+    unconsented["sender"] = json!("unconsented");
+    let refused = daemon.create("unconsented", &unconsented).await;
+    assert_eq!(refused.code(), "consent_required", "{}", refused.text);
+    let provider = &refused.body["provider"];
+    assert_eq!((&provider["http_status"], &provider["code"]), (&json!(400), &json!("consent_required")));
+    assert!(provider["trace"].is_string(), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn what_is_forbidden_says_what_to_do_for_its_own_cause() {
+    let daemon = TestDaemon::start().await;
+    let proxied = [("x-forwarded-for", "192.0.2.1")];
+    let url = format!("{}/v1/signings", daemon.api);
+    let refused = daemon.call(Method::GET, &url, Some(CALLER_KEY), &proxied, Vec::new()).await;
+    says(&refused, "forbidden", false, "allow_forwarded");
+    let base = "/v1/senders/system/esign";
+    let someone = "00000000-0000-4000-8000-000000000000";
+    for (path, part) in [
+        ("folders".to_owned(), "no setting"),
+        (format!("users/{someone}/signatures"), "whose user"),
+        (format!("restapi/v2.1/accounts/{someone}/templates"), "own account"),
+    ] {
+        says(&daemon.get(&format!("{base}/{path}")).await, "forbidden", false, part);
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_is_asked_for_only_where_the_old_one_is_used_up() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let view = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
+    daemon.fault(&json!({"fault": "status", "status": 403, "path": "/views/recipient", "count": 1})).await;
+    let refused = daemon.post(&view, &json!({})).await;
+    says(&refused, "provider_rejected", false, "permission");
+    assert!(!fix(&refused).contains("Idempotency-Key"), "{}", refused.text);
+    daemon.fault(&json!({"fault": "status", "status": 403, "path": "/envelopes", "count": 1})).await;
+    let refused = daemon.create("order-2", &order()).await;
+    says(&refused, "provider_rejected", false, "permission");
+    assert!(!fix(&refused).contains("Idempotency-Key"), "{}", refused.text);
+    assert_eq!(daemon.create("order-2", &order()).await.status, StatusCode::CREATED, "the key is free");
+}
