@@ -91,13 +91,15 @@ fn reading(status: &SenderStatus) -> SenderReading {
 /// The key, and beside it the bad file that could not take its place: that has no fingerprint.
 fn key_readings(key: &key_ring::KeyStatus) -> Vec<KeyReading> {
     let state = match key.state {
-        key_ring::KeyState::Active | key_ring::KeyState::Standby => KeyState::Current,
-        key_ring::KeyState::Unproven => KeyState::Candidate,
-        key_ring::KeyState::Broken | key_ring::KeyState::Rejected => KeyState::Bad,
+        key_ring::KeyState::Active => KeyState::Active,
+        key_ring::KeyState::Broken => KeyState::Broken,
+        key_ring::KeyState::Rejected => KeyState::Rejected,
+        key_ring::KeyState::Standby => KeyState::Standby,
+        key_ring::KeyState::Unproven => KeyState::Unproven,
     };
     let held = key.fingerprint.map(|print| KeyReading { fingerprint: print.to_string(), state });
     let bad =
-        key.defect.as_ref().map(|_| KeyReading { fingerprint: "none".to_owned(), state: KeyState::Bad });
+        key.defect.as_ref().map(|_| KeyReading { fingerprint: "none".to_owned(), state: KeyState::Broken });
     held.into_iter().chain(bad).collect()
 }
 

@@ -227,7 +227,7 @@ async fn t10_the_signer_follows_its_key_file_and_a_bad_one_changes_nothing() {
     daemon.until("the defect", async |d| readyz_says(d, "sender.system", "cut off or damaged").await).await;
     assert_eq!(ops(&daemon, "/readyz").await.0, 200, "degraded, and serving");
     let (_, metrics) = ops(&daemon, "/metrics").await;
-    let bad = "countersign_key_info{fingerprint=\"none\",sender=\"system\",state=\"bad\"} 1";
+    let bad = "countersign_key_info{fingerprint=\"none\",sender=\"system\",state=\"broken\"} 1";
     assert!(metrics.contains(bad), "{metrics}");
     assert!(daemon.log().contains("is bad now: the key read before stays"), "{}", daemon.log());
     // The old key still signs.

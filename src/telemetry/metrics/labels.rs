@@ -34,14 +34,18 @@ label_values! {
         Unavailable = "unavailable",
     }
 
-    /// What a private key is used for.
+    /// How a private key stands: the words of `GET /v1/senders`.
     pub enum KeyState {
         /// It signs.
-        Current = "current",
+        Active = "active",
+        /// It cannot be read.
+        Broken = "broken",
+        /// It was refused.
+        Rejected = "rejected",
+        /// It worked, and another one signs.
+        Standby = "standby",
         /// New, and not yet proven by a mint.
-        Candidate = "candidate",
-        /// Could not be read or was refused.
-        Bad = "bad",
+        Unproven = "unproven",
     }
 
     /// How an upstream call ended.

@@ -10,7 +10,7 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
             runway_seconds: 1800.0,
             consent_granted: true,
             keys: ["d373ea59", "0badc0de"]
-                .map(|fingerprint| KeyReading { fingerprint: fingerprint.into(), state: KeyState::Current })
+                .map(|fingerprint| KeyReading { fingerprint: fingerprint.into(), state: KeyState::Active })
                 .to_vec(),
         })
         .collect();
@@ -155,7 +155,7 @@ fn a_key_that_was_retired_leaves_no_series() {
         expires_at_seconds: 0.0,
         runway_seconds: 0.0,
         consent_granted: true,
-        keys: vec![KeyReading { fingerprint: fingerprint.into(), state: KeyState::Current }],
+        keys: vec![KeyReading { fingerprint: fingerprint.into(), state: KeyState::Active }],
     };
     metrics.observe_senders(&[with_key("old")]);
     metrics.observe_senders(&[with_key("new")]);
