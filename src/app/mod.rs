@@ -16,6 +16,7 @@ mod peers;
 mod reload;
 mod retention;
 mod sender_events;
+mod sender_log;
 mod senders;
 mod store;
 mod store_clock;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    app::{Parts, sender_events::News},
+    app::{Parts, sender_events::News, sender_log::Said},
     auth::{
         Auth, FreshKeys, Impersonation, SenderStatus,
         consent::Consent,
@@ -203,10 +203,11 @@ pub(super) fn watch(parts: &Parts) {
     let task = {
         let parts = parts.clone();
         async move {
-            let mut news = News::default();
+            let (mut news, mut said) = (News::default(), Said::default());
             let mut reported = BTreeSet::new();
             loop {
                 reported = report_and_forget(&parts, &reported);
+                said.tell(&parts);
                 news.tell(&parts).await;
                 tokio::select! {
                     () = stopping.cancelled() => return,
