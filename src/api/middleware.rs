@@ -31,7 +31,9 @@ pub async fn refuse_forwarded(request: Request, next: Next) -> Response {
     if is_loopback && request.headers().keys().any(is_of_a_proxy) {
         let detail = "the request came through a proxy (Forwarded, X-Forwarded-… or X-Real-IP), and this listener \
                       is for this machine alone; if the proxy is meant, set allow_forwarded = true in its section";
-        return Problem::new("forbidden", detail).into_response();
+        let fix = "Call this listener directly, without the proxy; or set allow_forwarded = true in its section of the \
+                   settings ([api], [ops]), if what comes through the proxy is meant to reach it.";
+        return Problem::new("forbidden", detail).fix(fix).into_response();
     }
     next.run(request).await
 }
@@ -96,7 +98,11 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().cloned();
     // Of the highest level: what is logged of a request names it and its trace, whatever the level is.
-    let log = tracing::error_span!("request", request.id = ?id, trace.id = context.trace_id());
+    let log = tracing::error_span!(
+        "request",
+        request.id = id.to_str().unwrap_or_default(),
+        trace.id = context.trace_id()
+    );
     let answer = context.scope(next.run(request)).instrument(log.clone());
     let answered = std::panic::AssertUnwindSafe(answer).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
@@ -122,7 +128,11 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
         let span = span(&method, path, status, &id, (watch.clock.now(), took));
         watch.tracer.request(context, parent, &span);
     }
-    tracing::debug!(parent: &log, %method, route = path, status, took_ms = took.as_millis(), "answered");
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        // Within its span: the formatter names the spans that are entered, not the one that is a line's parent.
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        log.in_scope(|| tracing::debug!(%method, route = path, status, took_ms, "answered"));
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
@@ -162,4 +172,50 @@ fn request_id(request: &Request) -> HeaderValue {
         let id = uuid::Uuid::new_v4().simple().to_string();
         HeaderValue::from_maybe_shared(bytes::Bytes::from(id)).expect("hex digits are a header value")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Mutex};
+
+    use axum::{Router, middleware::from_fn_with_state, routing::get};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        telemetry::logging::{Format, subscriber},
+    };
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_of_a_request_holds_its_id_and_plain_values() {
+        let (sink, metrics) = (Sink::default(), Arc::new(Metrics::new(&[])));
+        let writer = sink.clone();
+        let level = tracing::level_filters::LevelFilter::DEBUG;
+        let (logs, _control) = subscriber(level, Format::Json, move || writer.clone());
+        let _logging = tracing::subscriber::set_default(logs);
+        let watching = Watch::new("api", &["/x"], metrics, Tracer::off(), Arc::new(SystemClock));
+        let app = Router::new().route("/x", get(async || "")).layer(from_fn_with_state(watching, watch));
+        let request = Request::builder().uri("/x").header(REQUEST_ID, "order-8812").body(Body::empty());
+        app.oneshot(request.unwrap()).await.unwrap();
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let line = lines.into_iter().find(|line| line["message"] == "answered").expect("a line");
+        assert_eq!(line["spans"][0]["request.id"], "order-8812", "{line}");
+        assert!(line["took_ms"].is_u64() && line["status"].is_u64(), "{line}");
+    }
 }

@@ -26,7 +26,12 @@ impl Strangers {
         let Some(others) = self.unsaid(uptime) else { return };
         let address = peer.and_then(|peer| peer.address).map(|address| address.ip());
         let unix_uid = peer.and_then(|peer| peer.unix_uid);
-        tracing::info!(peer.address = ?address, peer.unix_uid = unix_uid, others, "refused: nobody's credentials");
+        tracing::info!(
+            peer.address = address.map(tracing::field::display),
+            peer.unix_uid = unix_uid,
+            others,
+            "refused: nobody's credentials"
+        );
     }
 
     /// How many were passed over since the last line, if it is time for one.
