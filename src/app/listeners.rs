@@ -1,6 +1,6 @@
 //! The daemon's sockets: bound here or inherited from a service manager, with TLS where the settings say so.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use anyhow::{Context as _, bail};
 
@@ -74,11 +74,10 @@ pub(super) async fn bind(
         None => bound,
     };
     let tcp = async |setting: &str, address| {
-        Bound::tcp(address).await.with_context(|| format!("cannot listen on {address} ({setting})"))
+        Bound::tcp(address).await.map_err(|error| unbound(setting, &address, &error))
     };
-    let unix = |path: &Path| {
-        Bound::unix(path).with_context(|| format!("cannot listen on {} (api.unix_socket)", path.display()))
-    };
+    let unix =
+        |path: &Path| Bound::unix(path).map_err(|error| unbound("api.unix_socket", &path.display(), &error));
     let api = match (inherited.take("api")?, &config.api.unix_socket) {
         (Some(bound), _) => bound,
         (None, Some(path)) => unix(path)?,
@@ -100,6 +99,20 @@ pub(super) async fn bind(
     let public = public.map(|bound| with_tls(bound, "public"));
     let ops = with_tls(ops, "ops");
     Ok(Listeners { api, public, ops, certificates })
+}
+
+/// A place that cannot be listened on: a fault of the setting that names it, because another try finds the same.
+fn unbound(setting: &str, place: &dyn std::fmt::Display, error: &io::Error) -> ConfigError {
+    let fix = match error.kind() {
+        io::ErrorKind::AddrInUse => "stop what listens there, or write another address",
+        io::ErrorKind::AddrNotAvailable => "write an address of this machine",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "make its folder, or write another path",
+        io::ErrorKind::PermissionDenied => {
+            "let this user do that (ports below 1024 want CAP_NET_BIND_SERVICE), or write another"
+        }
+        _ => "write an address of this machine that is free",
+    };
+    ConfigError::new(setting, format!("cannot listen on {place}: {error}"), fix)
 }
 
 /// The certificates of the listeners, to be read again. Clones share them.

@@ -29,7 +29,7 @@ use listeners::{Certificates, Listeners};
 pub use listeners::{Inherited, InheritedSocket};
 pub use visitors::Secrets;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, Callers},
-    audit::Audit,
+    audit::{self, Audit},
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
     budget::{Budget, Options as BudgetOptions},
     clock::SharedClock,
@@ -460,8 +460,15 @@ fn esign(
 fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
     let Some(path) = &config.audit.file else { return Ok(Audit::off()) };
     Audit::open(path, config.audit.sync, Arc::clone(clock)).map_err(|error| {
-        let fix =
-            "see what with `countersign audit verify`; keep file and .head as evidence, and name a new one";
+        let fix = match &error {
+            audit::Error::Io(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "make its folder, or write another path",
+                io::ErrorKind::PermissionDenied => "let this user write to it and to its folder, or write another path",
+                _ => "see that it is a file in a folder that this user can write to",
+            },
+            audit::Error::InUse => "stop the other one, or write another path: a log has one writer",
+            _ => "see what with `countersign audit verify`; keep file and .head as evidence, and name a new one",
+        };
         ConfigError::new("audit.file", format!("{}: {error}", path.display()), fix)
     })
 }

@@ -78,7 +78,8 @@ async fn a_store_that_cannot_be_used_stops_the_start_with_one_line_and_is_left_a
         sql(&file, change);
     };
     let lost = || fs::write(folder.0.join("case.db-lock"), "held data").unwrap();
-    let cases: [(&str, Make<'_>, &str, i32, &[&str]); 9] = [
+    let a_folder = here.replace("case.db", "");
+    let cases: [(&str, Make<'_>, &str, i32, &[&str]); 10] = [
         ("text", &|| fs::write(&file, "no database ".repeat(900)).unwrap(), &here, 64, &["restore a backup"]),
         ("cut", &|| cut(20_000), &here, 64, &["damaged: restore a backup"]),
         ("foreign", &|| sql(&file, "CREATE TABLE theirs (a)"), &here, 64, &["another program", "store.url"]),
@@ -87,7 +88,8 @@ async fn a_store_that_cannot_be_used_stops_the_start_with_one_line_and_is_left_a
         ("lost key", &|| copy_and(""), &no_key, 64, &["store.seal_key", "put back the one"]),
         ("lost file", &lost, &here, 64, &["restore the file", "begin anew"]),
         ("emptied file", &|| (lost(), cut(0)).1, &here, 64, &["restore the file", "begin anew"]),
-        ("no folder", &|| {}, &nowhere, 1, &["nowhere/case.db", "store.url"]),
+        ("no folder", &|| {}, &nowhere, 64, &["nowhere/case.db: ", "make its folder", "store.url"]),
+        ("a folder", &|| {}, &a_folder, 64, &["this is a folder", "countersign.db", "store.url"]),
     ];
     for (what, make, settings, code, words) in cases {
         make();

@@ -58,6 +58,13 @@ impl DatabaseFile {
                 rusqlite::version()
             )));
         }
+        if path.is_dir() {
+            return Err(Error::Unusable(format!(
+                "{}: this is a folder: write the path of a file into store.url, such as {}",
+                path.display(),
+                path.join("countersign.db").display()
+            )));
+        }
         let mut lock = lock(path)?;
         let was_begun = lock.metadata().map_err(|e| unopened(path, &e))?.len() > 0;
         if was_begun && is_gone(path)? {
@@ -127,7 +134,8 @@ fn lock(path: &Path) -> Result<File, Error> {
         .write(true)
         .mode(0o600)
         .open(&beside)
-        .map_err(|e| unopened(&beside, &e))?;
+        // It is the database that the settings name.
+        .map_err(|e| unopened(path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Unusable(format!(
@@ -161,14 +169,17 @@ fn beside(path: &Path, what: &str) -> PathBuf {
 }
 
 fn unopened(path: &Path, e: &io::Error) -> Error {
-    let fix = match e.kind() {
-        io::ErrorKind::NotFound => "make its folder, or correct store.url",
-        io::ErrorKind::PermissionDenied => "let this user write to its folder, or correct store.url",
-        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing, or point store.url elsewhere",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room",
-        _ => "see that its folder is there and can be written, or correct store.url",
+    let (fix, may_heal) = match e.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            ("make its folder, or correct store.url", false)
+        }
+        io::ErrorKind::PermissionDenied => ("let this user write to its folder, or correct store.url", false),
+        io::ErrorKind::ReadOnlyFilesystem => ("mount it for writing, or point store.url elsewhere", false),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ("make room", true),
+        _ => ("see that its folder is there and can be written, or correct store.url", true),
     };
-    Error::Unavailable(format!("{}: {e}: {fix}", path.display()))
+    let text = format!("{}: {e}: {fix}", path.display());
+    if may_heal { Error::Unavailable(text) } else { Error::Unusable(text) }
 }
 
 /// Whether the file is not there, or empty; ours never is.
