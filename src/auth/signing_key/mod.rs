@@ -171,10 +171,12 @@ pub enum Defect {
     #[error("it is larger than 64 KiB, which no key is")]
     TooLong,
     /// Others may read it.
-    #[error("its mode is {mode:04o}; no more than 0600 is allowed (chmod 600), or 0640 if it is root's")]
+    #[error("its mode is {mode:04o}; no more than {widest:04o} is allowed for this file (chmod 600)")]
     TooWide {
         /// The permission bits.
         mode: u32,
+        /// The widest that would be taken, which depends on whose file it is.
+        widest: u32,
     },
     /// The end is missing or the body is not base64.
     #[error("it is cut off or damaged between BEGIN and END")]
@@ -378,8 +380,9 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, Defect> {
         return Err(Defect::NotAFile);
     }
     let mode = meta.mode() & 0o7777;
-    if mode & !widest(meta.uid(), rustix::process::geteuid().as_raw()) != 0 {
-        return Err(Defect::TooWide { mode });
+    let widest = widest(meta.uid(), rustix::process::geteuid().as_raw());
+    if mode & !widest != 0 {
+        return Err(Defect::TooWide { mode, widest });
     }
     if meta.len() > LIMIT_BYTES {
         return Err(Defect::TooLong);

@@ -116,7 +116,7 @@ fn one_changed_character_is_noticed() {
 fn s4_a_key_file_that_others_may_read_is_refused() {
     for mode in [0o644, 0o640, 0o604, 0o660, 0o700, 0o4600] {
         let error = TempKey::new(PKCS1, mode).load().map(|_| ()).unwrap_err();
-        assert!(matches!(error.defect, Defect::TooWide { mode: found } if found == mode), "{error}");
+        assert!(matches!(error.defect, Defect::TooWide { mode: found, .. } if found == mode), "{error}");
         assert!(error.to_string().contains(&format!("{mode:04o}")), "{error}");
     }
     for mode in [0o600, 0o400] {
