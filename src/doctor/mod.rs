@@ -156,11 +156,13 @@ impl fmt::Display for Report {
                 writeln!(f, "    fix: {fix}")?;
             }
         }
-        let failed = self.checks.iter().filter(|check| check.status == Status::Failed).count();
-        match failed {
-            0 => write!(f, "All is well."),
-            1 => write!(f, "1 check failed."),
-            more => write!(f, "{more} checks failed; mend the first one first."),
+        let count = |status| self.checks.iter().filter(|check| check.status == status).count();
+        match (count(Status::Failed), count(Status::Skipped)) {
+            (0, 0) => write!(f, "All is well."),
+            (0, 1) => write!(f, "Nothing failed; 1 check was not made (–)."),
+            (0, skipped) => write!(f, "Nothing failed; {skipped} checks were not made (–)."),
+            (1, _) => write!(f, "1 check failed."),
+            (more, _) => write!(f, "{more} checks failed; mend the first one first."),
         }
     }
 }
@@ -172,4 +174,21 @@ pub async fn examine(config: &Config, clock: SharedClock, reach: Reach) -> Repor
     checks.push(daemon.check());
     checks.extend(upstream::all(config, clock, reach, &daemon).await);
     Report::new(checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_looked_at_is_not_called_well() {
+        let passed = || Check::passed("store", "takes writes");
+        let skipped = || Check::skipped("token", "not asked");
+        let ends = |checks: Vec<Check>| Report::new(checks).to_string().lines().last().unwrap().to_owned();
+        assert_eq!(ends(vec![passed()]), "All is well.");
+        assert_eq!(ends(vec![passed(), skipped()]), "Nothing failed; 1 check was not made (–).");
+        assert_eq!(ends(vec![skipped(), skipped()]), "Nothing failed; 2 checks were not made (–).");
+        let failed = Check::failed("store", "store_unwritable", "full", "Make room.");
+        assert_eq!(ends(vec![skipped(), failed]), "1 check failed.");
+    }
 }

@@ -237,9 +237,9 @@ impl Bench<'_> {
         if self.config.public.base_url.is_none() {
             return Check::skipped(name, "public.base_url is not set: nobody comes back to us");
         }
-        let is_known = minted.as_ref().map_or_else(|error| error.code() == "consent_required", |()| true);
-        if !is_known {
-            return Check::skipped(name, "not asked: the account server does not take our key");
+        // Whoever has only to consent is known there.
+        if let Some(error) = minted.as_ref().err().filter(|error| error.code() != "consent_required") {
+            return Check::skipped(name, format!("not asked: {error}"));
         }
         let redirect = self.redirect();
         let Ok(url) = Url::parse(&self.consent_page()) else {
