@@ -85,8 +85,13 @@ fn sender<'a>(config: &'a Config, wanted: Option<&str>) -> Result<&'a str, Confi
         (None, _) => None,
     };
     found.ok_or_else(|| {
-        let fix = format!("give --sender with one of: {}", names.join(", "));
-        ConfigError::new("senders", "it is not clear which sender is meant", fix)
+        let shown: Vec<&str> = names.iter().copied().take(20).collect();
+        let fix = format!("give --sender with one of: {}", shown.join(", "));
+        let cause = match wanted {
+            Some(wanted) => format!("there is none named {wanted}"),
+            None => "there are several, and one is meant".to_owned(),
+        };
+        ConfigError::new("senders", cause, fix)
     })
 }
 

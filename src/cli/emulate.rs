@@ -17,7 +17,7 @@ use crate::{
     lifecycle::Lifecycle,
 };
 
-/// What `emulate` takes.
+/// Runs the emulated DocuSign alone, for any client of the real one, until it is stopped.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Address of the vendor's paths (loopback; port 0 takes a free one).
@@ -74,17 +74,15 @@ fn read_faults(path: &Path) -> anyhow::Result<Vec<emulator::Fault>> {
 }
 
 fn introduction(ready: &Ready) -> String {
-    let ca = ready.ca_file.as_ref().map_or_else(
-        || "none (plain HTTP; the official SDKs need --tls for OAuth)".to_owned(),
-        |path| path.display().to_string(),
-    );
+    let ca = ready.ca_file.as_ref().map(|path| path.display().to_string());
+    let shown = ca.as_deref().unwrap_or("none (plain HTTP; the official SDKs need --tls for OAuth)");
     format!(
         "\
 DocuSign emulator
   account server    {oauth_url}   (OAuth base path, and `aud`: {oauth_host})
   REST base path    {base_url}/restapi
   control           {control_url}/_test
-  CA certificate    {ca}
+  CA certificate    {shown}
   integration key   {integration_key}
   user              {user_id}   (has consented)
   user              {no_consent}   (has not)
@@ -95,10 +93,7 @@ DocuSign emulator
   Connect HMAC key  {hmac}
 
 Official SDKs
-  Python  Configuration().ssl_ca_cert = \"{ca}\" before ApiClient();
-          ApiClient(host=\"{base_url}/restapi\", oauth_host_name=\"{oauth_host}\")
-  Node    NODE_EXTRA_CA_CERTS={ca}; setBasePath(\"{base_url}/restapi\"), then setOAuthBasePath(\"{oauth_host}\")
-",
+{sdks}",
         oauth_url = ready.oauth_url,
         oauth_host = ready.oauth_host,
         base_url = ready.base_url,
@@ -112,5 +107,55 @@ Official SDKs
         template_role = ready.template_role,
         brand_id = ready.brand_id,
         hmac = ready.connect_hmac_key,
+        sdks = sdks(ready, ca.as_deref()),
     )
+}
+
+/// Lines to paste. Without TLS there is no certificate to trust, and so no line that speaks of one.
+fn sdks(ready: &Ready, ca: Option<&str>) -> String {
+    let (base_url, oauth_host) = (&ready.base_url, &ready.oauth_host);
+    let python =
+        ca.map(|ca| format!("Configuration().ssl_ca_cert = \"{ca}\" before ApiClient();\n          "));
+    let node = ca.map(|ca| format!("NODE_EXTRA_CA_CERTS={ca}; "));
+    format!(
+        "  Python  {python}ApiClient(host=\"{base_url}/restapi\", oauth_host_name=\"{oauth_host}\")\n  \
+         Node    {node}setBasePath(\"{base_url}/restapi\"), then setOAuthBasePath(\"{oauth_host}\")\n",
+        python = python.unwrap_or_default(),
+        node = node.unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_tls_no_line_to_paste_speaks_of_a_certificate() {
+        let ready = |ca_file: Option<PathBuf>| Ready {
+            pid: 1,
+            oauth_host: "127.0.0.1:8443".into(),
+            oauth_url: "http://127.0.0.1:8443".into(),
+            base_url: "http://127.0.0.1:8443".into(),
+            control_url: "http://127.0.0.1:8444".into(),
+            ca_file,
+            integration_key: String::new(),
+            user_id: String::new(),
+            no_consent_user_id: String::new(),
+            account_id: String::new(),
+            private_key_file: PathBuf::new(),
+            template_id: String::new(),
+            template_role: String::new(),
+            brand_id: String::new(),
+            connect_hmac_key: String::new(),
+        };
+        let plain = introduction(&ready(None));
+        let (_, to_paste) = plain.split_once("Official SDKs").unwrap();
+        assert!(to_paste.contains("setBasePath(") && to_paste.contains("ApiClient(host="), "{to_paste}");
+        assert!(!to_paste.contains("none") && !to_paste.contains("CA_CERTS"), "{to_paste}");
+        let with_tls = introduction(&ready(Some("/x/ca.pem".into())));
+        assert!(
+            with_tls.contains("ssl_ca_cert = \"/x/ca.pem\"")
+                && with_tls.contains("NODE_EXTRA_CA_CERTS=/x/ca.pem;")
+        );
+    }
 }

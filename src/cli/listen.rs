@@ -27,7 +27,7 @@ const MAX_PROBLEM_BYTES: usize = 64 * 1024;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The API listener of a daemon.
-    #[arg(long, value_name = "API", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "API", default_value = "http://127.0.0.1:8080", value_parser = web_url)]
     url: Url,
     /// The caller's key.
     #[arg(long, value_name = "KEY", env = "COUNTERSIGN_KEY", hide_env_values = true)]
@@ -36,11 +36,23 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Also post each event here as a signed webhook, once: for a receiver under development.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = web_url)]
     forward_to: Option<Url>,
     /// What forwarded webhooks are signed with (whsec_…); left out: a new secret, which is shown.
     #[arg(long, value_name = "SECRET", env = "COUNTERSIGN_WEBHOOK_SECRET", hide_env_values = true)]
     secret: Option<String>,
+}
+
+/// An address that can be asked; any other would be tried for ever.
+fn web_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        "unix" => Err("a unix socket is not spoken to: put a TCP port before it (socat \
+                       TCP-LISTEN:8080,bind=127.0.0.1,fork UNIX-CONNECT:/path), and give its http:// address"
+            .to_owned()),
+        _ => Err("write an http:// or https:// address".to_owned()),
+    }
 }
 
 /// Runs the command.
@@ -152,6 +164,15 @@ fn parse(block: &str) -> Option<Received> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_addresses_that_can_be_asked_are_taken() {
+        assert!(web_url("http://127.0.0.1:8080").is_ok() && web_url("https://api.example.com").is_ok());
+        assert!(web_url("unix:/run/countersign.sock").unwrap_err().contains("UNIX-CONNECT"));
+        for bad in ["ftp://a", "127.0.0.1:8080", "/run/x", "http:"] {
+            assert!(web_url(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_block_is_read_as_the_standard_says() {

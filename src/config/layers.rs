@@ -13,6 +13,8 @@ use figment::{
 
 use super::error::{ConfigError, variable};
 
+/// What the defaults are called where it is said from where a setting came.
+pub(super) const DEFAULTS_NAME: &str = "config/default.toml";
 /// Every setting with its default and its meaning.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
@@ -102,13 +104,13 @@ pub(super) fn stack(file: Option<(&str, &str)>, variables: &Variables) -> Result
     };
     let variables: Vec<Layer> =
         variables.0.iter().filter_map(|(name, value)| from_variable(name, value)).collect();
-    let mut defaults = parse("config/default.toml", DEFAULTS)?;
+    let mut defaults = parse(DEFAULTS_NAME, DEFAULTS)?;
     for section in NAMED {
         let given = file.iter().chain(&variables).filter_map(|layer| layer.settings.get(section));
         let names: BTreeSet<&String> = given.filter_map(Value::as_dict).flat_map(Dict::keys).collect();
         spread(&mut defaults, section, &names);
     }
-    let mut figment = Figment::from(Layer { name: "config/default.toml".to_owned(), settings: defaults });
+    let mut figment = Figment::from(Layer { name: DEFAULTS_NAME.to_owned(), settings: defaults });
     for layer in file.into_iter().chain(variables) {
         figment = figment.merge(layer);
     }

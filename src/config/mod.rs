@@ -167,7 +167,9 @@ impl Config {
         let raw: Raw = figment.extract().map_err(ConfigError::from_figment)?;
         let credentials = Credentials(variables.credentials_directory());
         Self::check(raw, &credentials).map_err(|error| {
-            let source_name = origin_of(&figment, &error.setting);
+            // Where only a default stands, nobody wrote it, and its file is inside of the binary.
+            let source_name =
+                origin_of(&figment, &error.setting).filter(|name| name != layers::DEFAULTS_NAME);
             error.found_in(source_name)
         })
     }

@@ -100,7 +100,7 @@ impl values::Setting for ConnectForm {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
-    #[serde(deserialize_with = "values::given")]
+    #[serde(deserialize_with = "values::needed")]
     integration_key: String,
     #[serde(default, deserialize_with = "values::maybe")]
     user_id: Option<String>,

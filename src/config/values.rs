@@ -27,6 +27,21 @@ pub(super) fn given<'de, D: Deserializer<'de>, T: Setting>(input: D) -> Result<T
     Written::deserialize(input).map(|written| written.0)
 }
 
+/// For `deserialize_with`: text that must be there, and not empty.
+pub(super) fn needed<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    struct Needed(String);
+    impl Setting for Needed {
+        fn parse(text: &str) -> Result<Self, String> {
+            if text.is_empty() {
+                Err("empty; write a value: it is needed".into())
+            } else {
+                Ok(Self(text.to_owned()))
+            }
+        }
+    }
+    given(input).map(|Needed(text)| text)
+}
+
 /// For `deserialize_with`, beside `default`: a value that may be left out.
 pub(super) fn maybe<'de, D: Deserializer<'de>, T: Setting>(input: D) -> Result<Option<T>, D::Error> {
     given(input).map(Some)

@@ -120,6 +120,14 @@ fn bad_settings_are_one_line_and_exit_64() {
     let demo = "environment = \"demo\"";
     let emulator = "environment = \"emulator\"\noauth_url = \"http://127.0.0.1:9\"";
     write("example.pem", &pem, 0o600);
+    let good = settings(&example.display().to_string(), emulator, "");
+    let listening = |listener: &str, line: &str| {
+        good.replacen(&format!("[{listener}]\nlisten = \"127.0.0.1:0\""), &format!("[{listener}]\n{line}"), 1)
+    };
+    let (upstream, rest) = good.split_once("[senders.system]").unwrap();
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = busy.local_addr().unwrap();
+    let nowhere = folder.0.join("nowhere/file");
     let cases = [
         (settings(&example.display().to_string(), demo, ""), "example key"),
         (settings(&write("wide.pem", &pem, 0o644), emulator, ""), "0600"),
@@ -130,6 +138,19 @@ fn bad_settings_are_one_line_and_exit_64() {
             "senders.system.scopes",
         ),
         (settings(&example.display().to_string(), "environment = \"dmeo\"", ""), "upstream.environment"),
+        (listening("api", &format!("listen = \"{taken}\"")), "api.listen: cannot listen"),
+        (listening("ops", "listen = \"192.0.2.1:9464\""), "ops.listen: cannot listen"),
+        (listening("api", &format!("unix_socket = \"{}\"", nowhere.display())), "make its folder"),
+        (
+            settings(
+                &example.display().to_string(),
+                emulator,
+                &format!("[audit]\nfile = \"{}\"", nowhere.display()),
+            ),
+            "make its folder",
+        ),
+        (good.replace("\"5f1c9a52-6f0e-4a3b-8f57-1d2a90900001\"", "\"\""), "integration_key"),
+        (format!("{upstream}{}", &rest[rest.find("[api]").unwrap()..]), "add a table [senders.system]"),
     ];
     for (text, expected) in cases {
         let file = write("settings.toml", &text, 0o600);
@@ -141,7 +162,23 @@ fn bad_settings_are_one_line_and_exit_64() {
         assert_eq!(output.status.code(), Some(64), "{said}");
         assert_eq!(said.trim_end().lines().count(), 1, "{said}");
         assert!(said.contains(expected), "{said}");
+        assert!(!said.contains("config/default.toml"), "a file that the reader may not have: {said}");
+        assert!(expected != "integration_key" || !said.contains("leave it out"), "{said}");
     }
+}
+
+#[test]
+fn a_sender_that_is_not_there_is_called_that_and_emulate_says_what_it_does() {
+    let folder = crate::harness::TempDir::new();
+    let local = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/local.toml")).unwrap();
+    let file = folder.0.join("local.toml");
+    std::fs::write(&file, local).unwrap();
+    let output = countersign(&["consent", "--sender", "nope", "--config", file.to_str().unwrap()]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(said.contains("there is none named nope") && said.contains("one of: system"), "{said}");
+    let help = stdout(&countersign(&["--help"]));
+    assert!(help.contains("emulate") && !help.contains("What `emulate` takes"), "{help}");
 }
 
 #[test]

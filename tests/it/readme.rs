@@ -40,6 +40,14 @@ fn every_command_has_a_test() {
 }
 
 #[test]
+fn the_one_call_fits_the_settings_for_trying_things_out() {
+    let local = include_str!("../../config/local.toml");
+    let call = command(Kind::Curl);
+    assert!(call.contains("\"template\": \"nda\"") && local.contains("[templates]\nnda = "));
+    assert!(call.contains(SITE) && local.contains(&format!("\"{SITE}\"")));
+}
+
+#[test]
 fn the_script_that_runs_everything_is_there_and_is_what_ci_runs() {
     assert_eq!(command(Kind::Tests), "tests/run");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
