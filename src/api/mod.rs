@@ -14,6 +14,7 @@
 pub mod caller;
 mod causes;
 mod connect;
+mod creates;
 mod documents;
 mod events;
 mod evidence;

@@ -17,7 +17,7 @@ use crate::{
     api::{
         Callers, Problem,
         caller::Caller,
-        connect, documents, events, evidence, made_senders,
+        connect, creates, documents, events, evidence, made_senders,
         middleware::{Watch, refuse_forwarded, watch},
         openapi, passthrough, senders, signings,
     },
@@ -169,7 +169,7 @@ pub fn router(parts: Parts) -> Router {
     let watcher =
         Watch::new("api", PATHS, Arc::clone(&api.metrics), api.tracer.clone(), Arc::clone(&api.clock));
     let signings = Router::new()
-        .route("/v1/signings", post(signings::create).get(signings::list))
+        .route("/v1/signings", post(creates::create).get(signings::list))
         .route("/v1/signings/{id}", get(signings::show))
         .route("/v1/signings/{id}/wait", get(signings::wait))
         .route("/v1/signings/{id}/signers/{signer}/views", post(signings::view))

@@ -5,6 +5,15 @@ use serde_json::{Value, json};
 
 use crate::harness::{CALLER_KEY, Reply, TestDaemon, order};
 
+/// Places and codes of what is wrong.
+type Places<'a> = &'a [(&'a str, &'a str)];
+
+/// A change that makes an order wrong, and what is to be found.
+type Case<'a> = (fn(&mut Value), Places<'a>);
+
+/// A call with a body that is wrong, and what is to be found.
+type Call<'a> = (Method, &'a str, Value, Places<'a>);
+
 /// Place and code of everything that was found wrong.
 fn errors(refused: &Reply) -> Vec<(&str, &str)> {
     let errors = refused.body["errors"].as_array().unwrap_or_else(|| panic!("no errors: {}", refused.text));
@@ -51,7 +60,7 @@ async fn what_comes_too_early_says_what_to_wait_for_and_what_never_comes_says_th
 async fn everything_that_is_wrong_with_a_create_is_listed_at_once() {
     let daemon = TestDaemon::start().await;
     daemon.create("warm", &order()).await;
-    let cases: [(fn(&mut Value), &[(&str, &str)]); 6] = [
+    let cases: [Case<'_>; 6] = [
         (
             |order| {
                 order["signers"][0]["email"] = json!("nobody");
@@ -122,7 +131,7 @@ async fn strange_members_of_small_bodies_and_queries_are_named() {
     let endpoint =
         daemon.post("/v1/webhook_endpoints", &json!({"url": "https://hooks.example.com/in"})).await;
     let endpoint = format!("/v1/webhook_endpoints/{}", endpoint.body["id"].as_str().unwrap());
-    let bodies: [(Method, &str, Value, &[(&str, &str)]); 7] = [
+    let bodies: [Call<'_>; 7] = [
         (
             Method::POST,
             &format!("{path}/void"),
@@ -158,7 +167,7 @@ async fn strange_members_of_small_bodies_and_queries_are_named() {
             refused.text
         );
     }
-    let queries: [(&str, &[(&str, &str)]); 7] = [
+    let queries: [(&str, Places<'_>); 7] = [
         (
             "/v1/signings?statos=open&limit=many",
             &[("/statos", "unknown_field"), ("/limit", "invalid_request")],

@@ -1,0 +1,250 @@
+//! `POST /v1/signings`: a create, and the dry run of one.
+//!
+//! Here is decided what is refused before anything is written down: all of it at once, by everyone who judges.
+//! It must never spend a call on a request that is refused.
+
+use std::time::Duration;
+
+use axum::{
+    body::Bytes,
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+
+use crate::{
+    api::{
+        Problem,
+        caller::{Authenticated, Caller},
+        exchange::{Asked, Parameter, Parameters, is_json, json, whole_body},
+        router::Api,
+        senders::with_consent_link,
+        signings::{DEFAULT_WAIT, MAX_WAIT},
+    },
+    domain::{Draft, SigningId},
+    objects::{Invalids, preflight, preflight::SeenFile, read_create},
+    signing::{Ask, Created, digest},
+    telemetry::metrics::IdempotencyResult,
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateQuery {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl Parameters for CreateQuery {
+    const PARAMETERS: &[(&str, Parameter)] = &[("dry_run", Parameter::Bool)];
+}
+
+/// `POST /v1/signings`.
+pub(super) async fn create(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    query: Result<Asked<CreateQuery>, Problem>,
+    request: Request,
+) -> Result<Response, Problem> {
+    if api.closing.is_cancelled() {
+        return Err(Problem::new("shutting_down", "the daemon has stopped taking work")
+            .retry_after(Duration::from_secs(2)));
+    }
+    // Before anything is read: a refusal must be cheap when there are many of them.
+    let _turn = api.creates.try_acquire().map_err(|_| {
+        Problem::new(
+            "quota_exceeded",
+            "as many creates as this daemon takes at once (api.creates_at_once) are under way",
+        )
+        .retry_after(Duration::from_secs(1))
+    })?;
+    let Asked(query) = query?;
+    let headers = request.headers();
+    is_json(headers)?;
+    if query.dry_run {
+        // It needs no key; a wrong one would be refused the next time, so it is now.
+        if headers.contains_key("idempotency-key") {
+            idempotency_key(headers)?;
+        }
+        return Box::pin(dry_run(&api, &caller, request)).await;
+    }
+    let key = idempotency_key(headers)?;
+    let wait = preference(headers);
+    let body = whole_body(request, &api).await?;
+    let (key, request) = (scoped(&caller, &key), digest(&body));
+    let draft = match checked(&api, &caller, &body).await {
+        Ok(draft) => draft,
+        // The settings may have changed since this very call was answered: it gets the same answer.
+        Err(refusal) => match api.signings.answered(&caller.name, key, request).await {
+            Ok(Some(made)) => return Ok(answer(made)),
+            Ok(None) => return Err(refusal),
+            Err(error) => return Err(Problem::from(error).as_of(api.clock.now())),
+        },
+    };
+    let sender = draft.sender.clone();
+    let ask = Ask { caller: caller.name.clone(), key, request, draft, body, wait };
+    if let Some(cap) = caller.daily_signings() {
+        let counted = caller.capped(api.signings.count_create(&ask.caller, ask.key, cap.into()).await);
+        counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    }
+    let outcome = api.signings.create(ask).await;
+    api.metrics.idempotency(counted(&outcome));
+    let refused = |error| with_consent_link(&api, &sender, Problem::from(error).as_of(api.clock.now()));
+    Ok(answer(outcome.map_err(refused)?))
+}
+
+/// `POST /v1/signings?dry_run=true`: all that a create would be refused for, at once. It needs no key,
+/// because nothing is stored and nothing but reads that are remembered is spent.
+async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Response, Problem> {
+    let body = whole_body(request, api).await?;
+    let Judged { draft, files, refusal, may_ask } = judge(api, caller, &body).await?;
+    let mut found = vec![("schema", Ok(())), ("rights", Ok(())), ("documents", Ok(())), ("sender", Ok(()))];
+    if let Some(problem) = refusal {
+        found.push(("request", Err(problem)));
+    }
+    if may_ask {
+        // What a stranger's sender may do is none of this caller's business.
+        let of_upstream = api.signings.dry_run(&draft).await.into_iter();
+        let now = api.clock.now();
+        found.extend(of_upstream.map(|(check, result)| {
+            (
+                check,
+                result
+                    .map_err(|error| with_consent_link(api, &draft.sender, Problem::from(error).as_of(now))),
+            )
+        }));
+    }
+    let checks: Vec<_> = found.iter().map(|(check, _)| *check).collect();
+    match Problem::join(found.into_iter().filter_map(|(_, result)| result.err())) {
+        Some(problem) => Err(problem),
+        None => Ok(json(StatusCode::OK, preflight::found(&checks, &files))),
+    }
+}
+
+/// A draft that this caller may send, with documents that hold their anchors.
+async fn checked(api: &Api, caller: &Caller, body: &Bytes) -> Result<Draft, Problem> {
+    let judged = judge(api, caller, body).await?;
+    judged.refusal.map_or(Ok(judged.draft), Err)
+}
+
+/// What can be said of a create without asking upstream.
+struct Judged {
+    /// What was read of it; with a refusal it may have blanks.
+    draft: Draft,
+    files: Vec<SeenFile>,
+    /// Everything that is wrong with it.
+    refusal: Option<Problem>,
+    /// Whether it is of the form it must have and its sender is this caller's, so that the upstream can be asked
+    /// about it.
+    may_ask: bool,
+}
+
+/// Judges a create by its form, the caller's rights, its documents and its sender: by all of them, whatever one
+/// of them says, so that whoever is refused learns everything at once. The error is of what is no JSON at all.
+async fn judge(api: &Api, caller: &Caller, body: &Bytes) -> Result<Judged, Problem> {
+    let (draft, mut faults) = read_create(body, &api.templates);
+    let Some(draft) = draft else { return Err(faults.into()) };
+    let has_form = faults.is_empty();
+    let sender = api.sender_of(caller, draft.sender.as_str());
+    let may_ask = has_form && sender.is_ok();
+    faults.add_elsewhere(caller.check(&draft));
+    let (draft, files, more) = api.signings.preflight(draft).await;
+    faults.add_elsewhere(more);
+    let is_forbidden = faults.0.iter().any(|fault| fault.code == "forbidden");
+    if sender.is_ok() && !faults.is_empty() && !is_forbidden {
+        faults.add_elsewhere(api.signings.known_roles(&draft));
+    }
+    let refusal = match sender {
+        Ok(_) if faults.is_empty() => None,
+        Ok(_) => Some(faults.into()),
+        Err(problem) if faults.is_empty() => Some(problem),
+        Err(problem) => {
+            let mut of_sender = Invalids::default();
+            of_sender.add("/sender", problem.code(), problem.detail());
+            faults.add_elsewhere(of_sender);
+            Some(faults.into())
+        }
+    };
+    Ok(Judged { draft, files, refusal, may_ask })
+}
+
+fn answer(created: Created) -> Response {
+    match created {
+        Created::Accepted { signing, body } => {
+            let mut response = json(StatusCode::ACCEPTED, body);
+            response.headers_mut().insert(header::LOCATION, location(signing));
+            response
+        }
+        Created::Made { signing, body, replayed } => {
+            let mut response = json(StatusCode::CREATED, body);
+            response.headers_mut().insert(header::LOCATION, location(signing));
+            if replayed {
+                response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+            }
+            response
+        }
+    }
+}
+
+fn counted(outcome: &Result<Created, crate::signing::Error>) -> IdempotencyResult {
+    use crate::signing::Error;
+    match outcome {
+        Ok(Created::Made { replayed: true, .. }) | Err(Error::Failed { replayed: true, .. }) => {
+            IdempotencyResult::Replayed
+        }
+        Err(Error::InProgress { .. }) => IdempotencyResult::InProgress,
+        Err(Error::KeyReused { .. }) => IdempotencyResult::Conflict,
+        _ => IdempotencyResult::New,
+    }
+}
+
+fn location(signing: SigningId) -> HeaderValue {
+    HeaderValue::try_from(format!("/v1/signings/{signing}")).expect("an id is a header value")
+}
+
+/// The key of a create, as the caller wrote it without its quotes (draft-ietf-httpapi-idempotency-key:
+/// a structured-field string; bare words are taken too).
+fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else {
+        return Err(Problem::new("idempotency_key_missing", "there is no header Idempotency-Key"));
+    };
+    let wrong = || {
+        Problem::new("idempotency_key_missing", "the Idempotency-Key must have 1 to 255 visible characters")
+    };
+    if values.next().is_some() {
+        return Err(Problem::new("idempotency_key_missing", "there are several headers Idempotency-Key"));
+    }
+    let text = value.to_str().map_err(|_| wrong())?.trim();
+    let key = match text.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"').ok_or_else(wrong)?,
+        None => text,
+    };
+    let visible = (1..=255).contains(&key.len()) && key.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+    if visible { Ok(key.to_owned()) } else { Err(wrong()) }
+}
+
+/// The digest of a key within its caller.
+fn scoped(caller: &Caller, key: &str) -> [u8; 32] {
+    digest(format!("{}\0{key}", caller.name).as_bytes())
+}
+
+/// The caller's deadline (RFC 7240): `Prefer: wait=N`, or `respond-async` for none at all.
+fn preference(headers: &HeaderMap) -> Duration {
+    let mut wait = DEFAULT_WAIT;
+    for value in headers.get_all("prefer") {
+        let Ok(text) = value.to_str() else { continue };
+        for preference in text.split([',', ';']) {
+            let preference = preference.trim();
+            if preference.eq_ignore_ascii_case("respond-async") {
+                return Duration::ZERO;
+            }
+            let Some((name, seconds)) = preference.split_once('=') else { continue };
+            let seconds = seconds.trim().trim_matches('"').parse().ok();
+            if let Some(seconds) = seconds.filter(|_| name.trim().eq_ignore_ascii_case("wait")) {
+                wait = Duration::from_secs(seconds);
+            }
+        }
+    }
+    wait.min(MAX_WAIT)
+}
