@@ -281,7 +281,7 @@ impl Reader<'_> {
         if let Some(found) = self.templates.find(sender, alias) {
             // A caller's own word for it must not stand where its rights are compared with those of the settings.
             let alias = if found.is_callers_word { found.id.clone() } else { alias.to_owned() };
-            return Some(Document::Template { alias, id: found.id });
+            return Document::Template { alias, id: found.id };
         }
         // An id is taken as it is, so that a new template needs no new settings.
         let id = uuid::Uuid::try_parse(alias).ok().map(|id| id.hyphenated().to_string());
