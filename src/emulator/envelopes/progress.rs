@@ -191,7 +191,7 @@ pub(in crate::emulator) fn sign(world: &mut World, id: &str, guid: &str, name: &
             "fullNameTabs" => person.clone_into(&mut tab.value),
             // SPEC: firstName, lastName: the sections of the name between its blanks.
             "firstNameTabs" => {
-                person.split_whitespace().next().unwrap_or_default().clone_into(&mut tab.value)
+                person.split_whitespace().next().unwrap_or_default().clone_into(&mut tab.value);
             }
             "lastNameTabs" => person.split_whitespace().last().unwrap_or_default().clone_into(&mut tab.value),
             "envelopeIdTabs" => id.clone_into(&mut tab.value),
