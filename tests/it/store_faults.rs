@@ -78,7 +78,7 @@ async fn a_store_that_cannot_be_used_stops_the_start_with_one_line_and_is_left_a
         sql(&file, change);
     };
     let lost = || fs::write(folder.0.join("case.db-lock"), "held data").unwrap();
-    let a_folder = here.replace("case.db", "");
+    let a_folder = here.replace("/case.db", "");
     let cases: [(&str, Make<'_>, &str, i32, &[&str]); 10] = [
         ("text", &|| fs::write(&file, "no database ".repeat(900)).unwrap(), &here, 64, &["restore a backup"]),
         ("cut", &|| cut(20_000), &here, 64, &["damaged: restore a backup"]),

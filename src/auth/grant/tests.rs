@@ -102,6 +102,18 @@ fn t8_no_malformed_answer_becomes_a_token() {
 }
 
 #[test]
+fn a_refusal_keeps_its_status_its_word_and_a_trace_if_there_is_one() {
+    let said = |headers: &[(&str, &str)]| {
+        let body = r#"{"error":"invalid_grant","error_description":"no_valid_keys_or_signatures"}"#;
+        answer(400, headers, body).unwrap_err().said().unwrap()
+    };
+    let plain = Said { status: 400, word: "no_valid_keys_or_signatures".to_owned(), trace: None };
+    assert_eq!(said(&[]), plain);
+    assert_eq!(said(&[("x-docusign-tracetoken", "a <b>")]), plain, "only a plain id is kept");
+    assert_eq!(said(&[("x-docusign-tracetoken", "0f2d-4a3c")]).trace.as_deref(), Some("0f2d-4a3c"));
+}
+
+#[test]
 fn every_word_of_the_vendor_has_its_cause() {
     let cause = |status, body: &str| answer(status, &[], body).unwrap_err().cause();
     let grant = |description: &str| {
