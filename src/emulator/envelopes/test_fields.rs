@@ -23,7 +23,7 @@ fn sizes(selected: &str) -> Value {
     at(400, json!({ "tabLabel": "size", "listItems": [item("small"), item("large")] }))
 }
 
-fn ada(tabs: Value) -> Value {
+fn ada(tabs: &Value) -> Value {
     json!({
         "recipientId": "1", "name": "Ada Mary King", "email": "ada@example.com", "clientUserId": "client-1", "tabs": tabs,
     })
@@ -49,7 +49,7 @@ async fn a_signer_fills_numbers_and_choices_and_is_held_to_the_required_ones() {
         "radioGroupTabs": [colours()],
         "listTabs": [sizes("")],
     });
-    let id = client.create(definition(&[ada(tabs)])).await;
+    let id = client.create(definition(&[ada(&tabs)])).await;
     let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
     let page = client.browse(&session).await.2;
     assert!(page.contains("radio1") && page.contains("LARGE"), "{page}");
@@ -86,7 +86,7 @@ async fn a_required_group_or_number_keeps_a_signer_from_finishing() {
         json!({ "radioGroupTabs": [colours()] }),
         json!({ "numericalTabs": [at(200, json!({ "tabLabel": "amount" }))] }),
     ] {
-        let id = client.create(definition(&[ada(tabs.clone())])).await;
+        let id = client.create(definition(&[ada(&tabs)])).await;
         let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
         let form = [("action", "sign"), ("name", "Ada Mary King")];
         assert_eq!(client.post(&session, &form).await.0, 422, "{tabs}");
@@ -96,7 +96,7 @@ async fn a_required_group_or_number_keeps_a_signer_from_finishing() {
 #[tokio::test]
 async fn a_list_begins_with_its_selected_item_and_takes_its_items_alone() {
     let client = Client::start().await;
-    let id = client.create(definition(&[ada(json!({ "listTabs": [sizes("large")] }))])).await;
+    let id = client.create(definition(&[ada(&json!({ "listTabs": [sizes("large")] }))])).await;
     let path = format!("/envelopes/{id}/recipients/1/tabs");
     let list = client.get(&path).await["listTabs"][0].clone();
     assert_eq!(list["value"], "large");
@@ -112,7 +112,7 @@ async fn a_list_begins_with_its_selected_item_and_takes_its_items_alone() {
 #[tokio::test]
 async fn a_group_is_answered_ahead_by_its_radios() {
     let client = Client::start().await;
-    let id = client.create(definition(&[ada(json!({ "radioGroupTabs": [colours()] }))])).await;
+    let id = client.create(definition(&[ada(&json!({ "radioGroupTabs": [colours()] }))])).await;
     let path = format!("/envelopes/{id}/recipients/1/tabs");
     let put = async |value: &str| {
         let radios = json!([{ "value": value, "selected": "true" }]);
@@ -135,7 +135,7 @@ async fn names_and_the_envelopes_id_fill_in_by_themselves() {
     let plain = |y| json!([at(y, json!({ "tabLabel": format!("auto-{y}") }))]);
     let tabs =
         json!({ "firstNameTabs": plain(100), "lastNameTabs": plain(120), "envelopeIdTabs": plain(140) });
-    let id = client.create(definition(&[ada(tabs)])).await;
+    let id = client.create(definition(&[ada(&tabs)])).await;
     client.act(&id, "1", "sign", json!({})).await;
     let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
     let value = |list: &str| read[list][0]["value"].as_str().unwrap().to_owned();
