@@ -162,7 +162,8 @@ async fn judge(api: &Api, caller: &Caller, body: &Bytes) -> Result<Judged, Probl
             let mut of_sender = Invalids::default();
             of_sender.add("/sender", problem.code(), problem.detail());
             faults.add_elsewhere(of_sender);
-            Some(faults.into())
+            // What is another's does not exist, whatever else is wrong.
+            Some(problem.besides(faults))
         }
     };
     Ok(Judged { draft, files, refusal, may_ask })

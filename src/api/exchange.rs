@@ -17,7 +17,7 @@ use crate::{
     events::log::MAX_PAGE,
     objects::{
         Invalids,
-        explain::{Kind, explain},
+        explain::{Kind, explain, from_object},
         invalid::token,
     },
 };
@@ -76,7 +76,7 @@ pub(super) async fn typed<T: Shape>(request: Request, api: &Api) -> Result<T, Pr
 
 /// As [`typed`], of a body that is here.
 pub(super) fn read<T: Shape>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| explain(body, &error, T::SHAPE).0.into())
+    from_object(body).map_err(|error| explain(body, &error, T::SHAPE).0.into())
 }
 
 /// The body, within the limits.

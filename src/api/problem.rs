@@ -205,6 +205,13 @@ impl Problem {
         problem
     }
 
+    /// Lists what else is wrong with the request, beside what it is about.
+    #[must_use]
+    pub fn besides(mut self, faults: Invalids) -> Self {
+        self.0.errors.extend(faults.0);
+        self
+    }
+
     /// Several refusals in one: the first is what it is about, the places of all are listed.
     pub fn join(problems: impl IntoIterator<Item = Self>) -> Option<Self> {
         let places = |problem: &Self| {

@@ -9,7 +9,6 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use crate::{
     domain::{
@@ -23,8 +22,12 @@ use crate::{
         },
     },
     objects::{
-        Invalids, duration,
-        explain::{Kind, explain},
+        Invalids,
+        create_form::{
+            Base64, CREATE, Create, CreateAnchor, CreateAuthenticatedBy, CreateDocument, CreateSigner,
+        },
+        duration,
+        explain::{explain, from_object},
         invalid::token,
         return_url::is_return_url,
     },
@@ -43,7 +46,7 @@ pub fn parse_create(body: &Bytes, templates: &TemplateNames) -> Result<Draft, In
 /// everything stands at its own place.
 pub fn read_create(body: &Bytes, templates: &TemplateNames) -> (Option<Draft>, Invalids) {
     let mut faults = Invalids::default();
-    let error = match serde_json::from_slice::<Create<'_>>(body) {
+    let error = match from_object::<Create<'_>>(body) {
         Ok(request) => {
             let draft = Reader { body, templates, faults: &mut faults }.draft(request);
             return (Some(draft), faults);
@@ -61,149 +64,6 @@ pub fn read_create(body: &Bytes, templates: &TemplateNames) -> (Option<Draft>, I
     });
     (draft, faults)
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Create<'a> {
-    #[serde(borrow, default)]
-    reference: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    sender: Cow<'a, str>,
-    #[serde(borrow, default)]
-    subject: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    message: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    documents: Vec<CreateDocument<'a>>,
-    #[serde(borrow)]
-    signers: Vec<CreateSigner<'a>>,
-    #[serde(default)]
-    view: Option<bool>,
-    #[serde(borrow, default)]
-    locale: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    expires_in: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    frame_ancestors: Option<Vec<Cow<'a, str>>>,
-    #[serde(default)]
-    metadata: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreateDocument<'a> {
-    #[serde(borrow, default)]
-    template: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    content_base64: Option<Base64<'a>>,
-    #[serde(borrow, default)]
-    anchors: Option<BTreeMap<Cow<'a, str>, CreateAnchor>>,
-}
-
-/// Text that is borrowed from the body where the body holds it unescaped, which base64 nearly always is
-/// (some encoders write `/` as `\/`).
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Base64<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum CreateAnchor {
-    Everyone(String),
-    Each(BTreeMap<String, String>),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreateSigner<'a> {
-    #[serde(borrow, default)]
-    key: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow)]
-    email: Cow<'a, str>,
-    #[serde(borrow, default)]
-    role: Option<Cow<'a, str>>,
-    #[serde(default)]
-    order: Option<u32>,
-    #[serde(borrow, default)]
-    sms_auth: Option<CreateSms<'a>>,
-    #[serde(borrow, default)]
-    access_code: Option<Cow<'a, str>>,
-    #[serde(default)]
-    fields: Option<BTreeMap<String, String>>,
-    #[serde(borrow, default)]
-    authenticated_by: Option<CreateAuthenticatedBy<'a>>,
-    #[serde(borrow, default)]
-    return_url: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreateSms<'a> {
-    #[serde(borrow)]
-    phone: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreateAuthenticatedBy<'a> {
-    #[serde(borrow)]
-    method: Cow<'a, str>,
-    #[serde(borrow, default)]
-    at: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
-}
-
-/// The same shape as a table, for telling everything that is wrong with a body that is not of it.
-const CREATE: Kind = Kind::Object(&[
-    ("reference", false, Kind::Text),
-    ("sender", true, Kind::Text),
-    ("subject", false, Kind::Text),
-    ("message", false, Kind::Text),
-    (
-        "documents",
-        true,
-        Kind::List(&Kind::Object(&[
-            ("template", false, Kind::Text),
-            ("name", false, Kind::Text),
-            ("content_base64", false, Kind::Text),
-            ("anchors", false, Kind::Map(&Kind::TextOrTexts)),
-        ])),
-    ),
-    (
-        "signers",
-        true,
-        Kind::List(&Kind::Object(&[
-            ("key", false, Kind::Text),
-            ("name", true, Kind::Text),
-            ("email", true, Kind::Text),
-            ("role", false, Kind::Text),
-            ("order", false, Kind::Count),
-            ("sms_auth", false, Kind::Object(&[("phone", true, Kind::Text)])),
-            ("access_code", false, Kind::Text),
-            ("fields", false, Kind::Map(&Kind::Text)),
-            (
-                "authenticated_by",
-                false,
-                Kind::Object(&[
-                    ("method", true, Kind::Text),
-                    ("at", false, Kind::Text),
-                    ("id", false, Kind::Text),
-                ]),
-            ),
-            ("return_url", false, Kind::Text),
-        ])),
-    ),
-    ("view", false, Kind::Bool),
-    ("locale", false, Kind::Text),
-    ("expires_in", false, Kind::Text),
-    ("frame_ancestors", false, Kind::List(&Kind::Text)),
-    ("metadata", false, Kind::Map(&Kind::Text)),
-]);
 
 /// Reads an access code that is given by itself, as strictly as that of a new signer.
 pub fn parse_access_code(text: &str) -> Result<Private<String>, Invalids> {

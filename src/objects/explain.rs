@@ -83,6 +83,14 @@ fn fill(value: &mut serde_json::Value, kind: Kind) {
     }
 }
 
+/// Reads an object. By itself a struct would also be read from a list of its fields in their order.
+pub(crate) fn from_object<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, serde_json::Error> {
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(serde::de::Error::custom("it is a list"));
+    }
+    serde_json::from_slice(body)
+}
+
 fn walk(value: &serde_json::Value, kind: Kind, place: &mut String, faults: &mut Invalids) {
     use serde_json::Value;
     match (kind, value) {

@@ -8,6 +8,7 @@
 //! `{object: "list", data, has_more, next_cursor}`; changes only add.
 
 pub mod create;
+mod create_form;
 pub mod duration;
 pub mod event;
 pub(crate) mod explain;

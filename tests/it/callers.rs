@@ -9,7 +9,7 @@ use rcgen::{
     DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
     SerialNumber, date_time_ymd,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{CALLER_KEY, STRANGER_KEY, TempDir, TestDaemon, order};
 
@@ -308,6 +308,10 @@ async fn rights_on_trial_are_logged_and_counted_and_nothing_is_refused() {
         let mut own = asked.clone();
         if enforcement == "on" {
             assert_eq!((first.status.as_u16(), first.code()), (404, "sender_unknown"), "{}", first.text);
+            let at = |fault: &Value| fault["pointer"].as_str().unwrap().to_owned();
+            let places: Vec<_> = first.body["errors"].as_array().unwrap().iter().map(at).collect();
+            let all = ["/documents/0/template", "/signers/0/return_url", "/signers/0/sms_auth", "/sender"];
+            assert_eq!(places, all, "each right that it lacks: {}", first.text);
         } else {
             assert_eq!(first.status, 201, "{}", first.text);
             own["sender"] = json!("system");
@@ -323,8 +327,7 @@ async fn rights_on_trial_are_logged_and_counted_and_nothing_is_refused() {
                 format!("countersign_caller_rights_total{{decision=\"{decision}\",right=\"{right}\"}}");
             metrics.contains(&line) || metrics.contains(&other)
         };
-        let expected: Vec<_> = if enforcement == "on" { vec!["rate", "sender"] } else { missing.to_vec() };
-        assert!(expected.iter().all(counted), "{metrics}");
+        assert!(missing.iter().all(counted), "{metrics}");
         let shown = daemon.get("/v1/senders").await;
         if enforcement == "audit" {
             assert_eq!(

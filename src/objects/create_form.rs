@@ -1,0 +1,151 @@
+//! The shape of a create request: as types, for the quick way, and as a table, for telling everything that is
+//! wrong with a body of another shape. What may stand in it is judged in [`create`](super::create).
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::Deserialize;
+
+use crate::objects::explain::Kind;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Create<'a> {
+    #[serde(borrow, default)]
+    pub(super) reference: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) sender: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(super) subject: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) message: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) documents: Vec<CreateDocument<'a>>,
+    #[serde(borrow)]
+    pub(super) signers: Vec<CreateSigner<'a>>,
+    #[serde(default)]
+    pub(super) view: Option<bool>,
+    #[serde(borrow, default)]
+    pub(super) locale: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) expires_in: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) frame_ancestors: Option<Vec<Cow<'a, str>>>,
+    #[serde(default)]
+    pub(super) metadata: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateDocument<'a> {
+    #[serde(borrow, default)]
+    pub(super) template: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) content_base64: Option<Base64<'a>>,
+    #[serde(borrow, default)]
+    pub(super) anchors: Option<BTreeMap<Cow<'a, str>, CreateAnchor>>,
+}
+
+/// Text that is borrowed from the body where the body holds it unescaped, which base64 nearly always is
+/// (some encoders write `/` as `\/`).
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Base64<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum CreateAnchor {
+    Everyone(String),
+    Each(BTreeMap<String, String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateSigner<'a> {
+    #[serde(borrow, default)]
+    pub(super) key: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) email: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(super) role: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub(super) order: Option<u32>,
+    #[serde(borrow, default)]
+    pub(super) sms_auth: Option<CreateSms<'a>>,
+    #[serde(borrow, default)]
+    pub(super) access_code: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub(super) fields: Option<BTreeMap<String, String>>,
+    #[serde(borrow, default)]
+    pub(super) authenticated_by: Option<CreateAuthenticatedBy<'a>>,
+    #[serde(borrow, default)]
+    pub(super) return_url: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateSms<'a> {
+    #[serde(borrow)]
+    pub(super) phone: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateAuthenticatedBy<'a> {
+    #[serde(borrow)]
+    pub(super) method: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(super) at: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) id: Option<Cow<'a, str>>,
+}
+
+/// The same shape as a table, for telling everything that is wrong with a body that is not of it.
+pub(super) const CREATE: Kind = Kind::Object(&[
+    ("reference", false, Kind::Text),
+    ("sender", true, Kind::Text),
+    ("subject", false, Kind::Text),
+    ("message", false, Kind::Text),
+    (
+        "documents",
+        true,
+        Kind::List(&Kind::Object(&[
+            ("template", false, Kind::Text),
+            ("name", false, Kind::Text),
+            ("content_base64", false, Kind::Text),
+            ("anchors", false, Kind::Map(&Kind::TextOrTexts)),
+        ])),
+    ),
+    (
+        "signers",
+        true,
+        Kind::List(&Kind::Object(&[
+            ("key", false, Kind::Text),
+            ("name", true, Kind::Text),
+            ("email", true, Kind::Text),
+            ("role", false, Kind::Text),
+            ("order", false, Kind::Count),
+            ("sms_auth", false, Kind::Object(&[("phone", true, Kind::Text)])),
+            ("access_code", false, Kind::Text),
+            ("fields", false, Kind::Map(&Kind::Text)),
+            (
+                "authenticated_by",
+                false,
+                Kind::Object(&[
+                    ("method", true, Kind::Text),
+                    ("at", false, Kind::Text),
+                    ("id", false, Kind::Text),
+                ]),
+            ),
+            ("return_url", false, Kind::Text),
+        ])),
+    ),
+    ("view", false, Kind::Bool),
+    ("locale", false, Kind::Text),
+    ("expires_in", false, Kind::Text),
+    ("frame_ancestors", false, Kind::List(&Kind::Text)),
+    ("metadata", false, Kind::Map(&Kind::Text)),
+]);
