@@ -3,8 +3,9 @@
 //! The writer takes whatever waits, runs it in one transaction, and commits once: sixty-four concurrent
 //! creates share one sync. An operation is answered only after that commit. One that fails undoes only
 //! itself: usually it has written nothing (a stale version, a known key); if it has, the batch is run
-//! again with a savepoint for each, which costs a copy of every page and so is not the rule. A batch in which anything must reach the disk commits with `synchronous = FULL`; a batch of
-//! things that recovery would find out again commits with `NORMAL`, which does not wait for the disk
+//! again with a savepoint for each, which costs a copy of every page and so is not the rule. A batch in which
+//! anything must reach the disk commits with `synchronous = FULL`; a batch of things that recovery would find out
+//! again commits with `NORMAL`, which does not wait for the disk
 //! (sqlite.org, PRAGMA synchronous: in WAL mode the file stays consistent either way).
 
 use std::{
