@@ -395,7 +395,12 @@ async fn an_operator_makes_what_the_settings_let_a_caller_make_and_connects_it()
     assert!(overview.text.contains("href=\"/admin/new-sender\""), "{}", overview.text);
     let waiting =
         overview.text.split("id=\"sender-customer\"").nth(1).unwrap().split("</section>").next().unwrap();
-    assert!(waiting.contains("Not connected") && waiting.contains("Connect link"), "{waiting}");
+    assert!(
+        waiting.contains("Not connected")
+            && waiting.contains("nobody yet")
+            && waiting.contains("Connect link"),
+        "{waiting}"
+    );
     let page = operator.get("/admin/new-sender").await;
     assert!(
         page.text.contains("value=\"website/customer\"") && !page.text.contains("stranger"),

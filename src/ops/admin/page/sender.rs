@@ -37,7 +37,7 @@ pub(super) fn card(session: &Session, sender: &SenderView, now: Timestamp) -> Ma
             dt { "Consent" } dd { (consent(sender)) }
             dt { "Acts as" }
             dd {
-                @if let Some(user) = status.user_id { code { (user) } }
+                @if let Some(user) = status.user_id { code { (user) } } @else { span.quiet { "nobody yet" } }
                 @if let Some(account) = &sender.account { span.quiet { "in account " code { (account) } } }
             }
         }
