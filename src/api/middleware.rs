@@ -176,30 +176,14 @@ fn request_id(request: &Request) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::Mutex};
-
     use axum::{Router, middleware::from_fn_with_state, routing::get};
     use tower::ServiceExt as _;
 
     use super::*;
     use crate::{
         clock::SystemClock,
-        telemetry::logging::{Format, subscriber},
+        telemetry::logging::{Format, subscriber, tests::Sink},
     };
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[tokio::test]
     async fn a_line_of_a_request_holds_its_id_and_plain_values() {
@@ -212,7 +196,7 @@ mod tests {
         let app = Router::new().route("/x", get(async || "")).layer(from_fn_with_state(watching, watch));
         let request = Request::builder().uri("/x").header(REQUEST_ID, "order-8812").body(Body::empty());
         app.oneshot(request.unwrap()).await.unwrap();
-        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let text = sink.take();
         let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let line = lines.into_iter().find(|line| line["message"] == "answered").expect("a line");
         assert_eq!(line["spans"][0]["request.id"], "order-8812", "{line}");

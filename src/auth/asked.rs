@@ -5,6 +5,9 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use super::error::Error;
+use crate::http_client::{self, Response};
+
 /// The counts of one account server. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Asked(Arc<Counts>);
@@ -31,20 +34,25 @@ pub struct AskedSoFar {
 }
 
 impl Asked {
-    pub(super) fn token(&self) {
-        self.0.tokens.fetch_add(1, Ordering::Relaxed);
+    /// A token was asked for, if the request left.
+    pub(super) fn token(&self, sent: &Result<Response, http_client::Error>) {
+        count(&self.0.tokens, sent);
     }
 
     pub(super) fn early(&self) {
         self.0.early.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn user_info(&self) {
-        self.0.user_info.fetch_add(1, Ordering::Relaxed);
+    /// It was asked who a token is for, if the request left.
+    pub(super) fn user_info(&self, sent: &Result<Response, http_client::Error>) {
+        count(&self.0.user_info, sent);
     }
 
-    pub(super) fn limited(&self) {
-        self.0.limited.fetch_add(1, Ordering::Relaxed);
+    /// An answer failed so, if it did.
+    pub(super) fn answered(&self, failure: Option<&Error>) {
+        if matches!(failure, Some(Error::RateLimited { .. })) {
+            self.0.limited.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The counts by now.
@@ -57,6 +65,12 @@ impl Asked {
             user_info: read(user_info),
             limited: read(limited),
         }
+    }
+}
+
+fn count(questions: &AtomicU64, sent: &Result<Response, http_client::Error>) {
+    if !sent.as_ref().is_err_and(|error| error.outcome() == http_client::Outcome::NotSent) {
+        questions.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -226,13 +226,9 @@ pub async fn fetch(client: &HttpClient, server: &AccountServer, authorization: &
         .timeout(TIMEOUT)
         .response_limit_bytes(RESPONSE_LIMIT_BYTES);
     let sent = client.send(request).await;
-    if !sent.as_ref().is_err_and(|error| error.outcome() == http_client::Outcome::NotSent) {
-        server.asked().user_info();
-    }
+    server.asked().user_info(&sent);
     let reply = reply(sent);
-    if matches!(reply.result, Err(Error::RateLimited { .. })) {
-        server.asked().limited();
-    }
+    server.asked().answered(reply.result.as_ref().err());
     reply
 }
 

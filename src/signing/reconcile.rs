@@ -166,7 +166,8 @@ impl Signings {
     }
 
     /// Asks about open signings that were neither checked nor heard of for `quiet`, one list call for many.
-    /// Answers how many it found; none if another daemon is asking about all of them. A sender that fails is passed over for the rest of the round.
+    /// Answers how many it found; none if another daemon is asking about all of them. A sender that fails is passed
+    /// over for the rest of the round.
     async fn reconcile(&self, quiet: Duration, round: &mut Round) -> Result<usize, Error> {
         let quiet = SignedDuration::try_from(quiet).unwrap_or_default();
         let before = self.parts.clock.now().saturating_sub(quiet).unwrap_or(Timestamp::MIN);

@@ -355,13 +355,7 @@ async fn b3_two_daemons_that_look_at_quiet_signings_make_one_list() {
     daemon.fault(&json!({"fault": "delay", "method": "GET", "path": "/envelopes", "delay_ms": 2_000})).await;
     daemon.forget_requests().await;
     daemon.clock.advance(Duration::from_secs(3_700));
-    let completed = async || {
-        let listed = daemon.get("/v1/signings?status=completed").await;
-        listed.body["data"].as_array().unwrap().len() == 3
-    };
-    daemon.run_clock("completed", completed).await;
-    let asked = daemon.requests().await;
-    let asked: Vec<_> = asked.iter().filter(|line| line.starts_with("GET /restapi")).collect();
+    let asked = crate::reconcile::asked_until_completed(&daemon, 3).await;
     assert_eq!(asked.len(), 1, "{asked:?}");
     beside.stop().await;
 }

@@ -46,6 +46,17 @@ async fn what_happened_while_we_were_down_is_asked_for_with_one_call() {
     assert!(asked[0].ends_with("/envelopes"), "{asked:?}");
 }
 
+/// What the upstream was asked until so many signings were found to be completed.
+pub(crate) async fn asked_until_completed(daemon: &TestDaemon, count: usize) -> Vec<String> {
+    let completed = async || {
+        let listed = daemon.get("/v1/signings?status=completed").await;
+        listed.body["data"].as_array().unwrap().len() == count
+    };
+    daemon.run_clock("completed", completed).await;
+    let requests = daemon.requests().await;
+    requests.into_iter().filter(|line| line.starts_with("GET /restapi")).collect()
+}
+
 #[tokio::test]
 async fn signings_of_which_nothing_is_heard_are_asked_about_many_at_a_time() {
     // Without the public listener nobody can tell us.
@@ -56,13 +67,7 @@ async fn signings_of_which_nothing_is_heard_are_asked_about_many_at_a_time() {
     daemon.sign_all().await;
     daemon.forget_requests().await;
     daemon.clock.advance(Duration::from_secs(3_700));
-    let completed = async || {
-        let listed = daemon.get("/v1/signings?status=completed").await;
-        listed.body["data"].as_array().unwrap().len() == 3
-    };
-    daemon.run_clock("completed", completed).await;
-    let asked = daemon.requests().await;
-    let asked: Vec<_> = asked.iter().filter(|line| line.starts_with("GET /restapi")).collect();
+    let asked = asked_until_completed(&daemon, 3).await;
     assert_eq!(asked.len(), 1, "{asked:?}");
 }
 

@@ -133,13 +133,9 @@ fn prove<'a>(
 
 async fn post(client: &HttpClient, server: &AccountServer, request: Request) -> Reply {
     let sent = client.send(request).await;
-    if !sent.as_ref().is_err_and(|error| error.outcome() == http_client::Outcome::NotSent) {
-        server.asked().token();
-    }
+    server.asked().token(&sent);
     let reply = reply(sent);
-    if matches!(reply.result, Err(Error::RateLimited { .. })) {
-        server.asked().limited();
-    }
+    server.asked().answered(reply.result.as_ref().err());
     reply
 }
 

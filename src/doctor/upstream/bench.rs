@@ -32,6 +32,17 @@ pub(super) struct Bench<'a> {
     pub(super) other: Option<Auth>,
 }
 
+/// The way out that the settings describe.
+pub(super) fn client(config: &Config) -> Result<HttpClient, String> {
+    let options = http_client::Options {
+        ca_file: config.upstream.ca_file.clone(),
+        connect_timeout: config.upstream.connect_timeout,
+        timeout: config.upstream.request_timeout,
+        ..http_client::Options::default()
+    };
+    HttpClient::new(&options).map_err(|error| chain(&error))
+}
+
 impl<'a> Bench<'a> {
     pub(super) async fn build(
         config: &'a Config,
@@ -39,13 +50,7 @@ impl<'a> Bench<'a> {
         sender: &'a Sender,
         clock: &SharedClock,
     ) -> Result<Self, String> {
-        let options = http_client::Options {
-            ca_file: config.upstream.ca_file.clone(),
-            connect_timeout: config.upstream.connect_timeout,
-            timeout: config.upstream.request_timeout,
-            ..http_client::Options::default()
-        };
-        let http = HttpClient::new(&options).map_err(|error| chain(&error))?;
+        let http = client(config)?;
         let at = async |origin: &str| -> Result<Auth, String> {
             let origin = Url::parse(origin).map_err(|error| error.to_string())?;
             let server = AccountServer::new(&origin).map_err(|error| error.to_string())?;

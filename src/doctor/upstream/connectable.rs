@@ -19,10 +19,9 @@ use crate::{
     config::{Config, ConnectForm, Sender},
     doctor::{
         Check,
-        here::chain,
         reach::{Daemon, unreachable},
     },
-    http_client::{self, HttpClient, Request},
+    http_client::Request,
 };
 
 /// What there is to see of it, and the rest of the chain as the customer's.
@@ -71,13 +70,7 @@ fn connection(config: &Config, name: &str, daemon: &Daemon) -> Check {
 /// The way of a customer's browser: to the account server, and back to us. It is asked as a browser asks, which
 /// shows the sign-in page and changes nothing.
 async fn way(config: &Config, sender: &Sender, clock: &SharedClock) -> Result<Vec<Check>, String> {
-    let options = http_client::Options {
-        ca_file: config.upstream.ca_file.clone(),
-        connect_timeout: config.upstream.connect_timeout,
-        timeout: config.upstream.request_timeout,
-        ..http_client::Options::default()
-    };
-    let http = HttpClient::new(&options).map_err(|error| chain(&error))?;
+    let http = super::bench::client(config)?;
     let origin = Url::parse(&config.upstream.oauth_base()).map_err(|error| error.to_string())?;
     let host = origin.host_str().unwrap_or_default().to_owned();
     let server = AccountServer::new(&origin).map_err(|error| error.to_string())?;
