@@ -4,7 +4,7 @@ CREATE TABLE checks (
     resource TEXT    NOT NULL,
     made_at  INTEGER NOT NULL,
     PRIMARY KEY (envelope, resource)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX checks_age ON checks (made_at);
 
@@ -13,6 +13,6 @@ CREATE TABLE changes (
     envelope TEXT    PRIMARY KEY NOT NULL,
     calls    INTEGER NOT NULL,
     last_at  INTEGER NOT NULL
-);
+) STRICT;
 
 CREATE INDEX changes_age ON changes (last_at);
