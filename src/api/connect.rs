@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     api::{Problem, caller::Authenticated, exchange::json, router::Api},
-    auth::consent::ConsentBy,
+    auth::consent::{self, ConsentBy},
     domain::SenderName,
     objects::show,
     pairing,
@@ -85,7 +85,7 @@ fn object(api: &Api, sender: &SenderName, link: Option<(String, Timestamp)>) -> 
         url,
         expires_at,
         organisation_url: api.public_origin.as_ref().and_then(|origin| {
-            let back = format!("{origin}/consent/callback");
+            let back = consent::callback(origin);
             api.pairings.consent_page(sender.as_str(), ConsentBy::Organisation, &back)
         }),
     })

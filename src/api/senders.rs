@@ -21,7 +21,10 @@ use crate::{
         router::Api,
     },
     audit::{Act, Entry},
-    auth::{self, SenderStatus, consent::ConsentBy},
+    auth::{
+        self, SenderStatus,
+        consent::{self, ConsentBy},
+    },
     domain::{Mode, SenderName, template_names::Ids},
     esign,
     objects::{Invalids, show},
@@ -344,7 +347,7 @@ pub(super) async fn consent(
     Asked(query): Asked<ConsentQuery>,
 ) -> Result<Response, Problem> {
     api.sender_of(&caller, &name)?;
-    let ours = api.public_origin.as_ref().map(|origin| format!("{origin}/consent/callback"));
+    let ours = api.public_origin.as_deref().map(consent::callback);
     let is_ours = ours.is_some() && query.redirect_uri.is_none();
     let redirect_uri = query.redirect_uri.or(ours).ok_or_else(|| {
         let mut faults = Invalids::default();
@@ -408,7 +411,7 @@ pub(super) fn with_consent_link(api: &Api, sender: &SenderName, problem: Problem
     let name = sender.as_str();
     let page = api.public_origin.as_ref().and_then(|origin| {
         let asked = api.consents.issue(name, api.clock.now());
-        let redirect_uri = format!("{origin}/consent/callback");
+        let redirect_uri = consent::callback(origin);
         let (state, verifier) = (Some(asked.state.as_str()), Some(&asked.verifier));
         api.auth.consent_url(name, ConsentBy::Individual, &redirect_uri, state, verifier).ok()
     });

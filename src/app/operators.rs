@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::middleware::refuse_forwarded,
     app::Parts,
-    auth::consent::ConsentBy,
+    auth::consent::{self, ConsentBy},
     config::{Config, Environment},
     look::Look,
     ops::{
@@ -46,7 +46,7 @@ fn customers(parts: &Parts) -> Customers {
     Customers(Arc::new(move |name| {
         let origin = origin.as_ref()?;
         let link = pairings.link(name)?;
-        let back = format!("{origin}/consent/callback");
+        let back = consent::callback(origin);
         Some(CustomerLinks {
             connect: format!("{origin}/connect/{}", link.ticket.reveal()),
             organisation: pairings.consent_page(name, ConsentBy::Organisation, &back)?,

@@ -10,13 +10,10 @@ use crate::{
     app::Parts,
     auth::{
         Error, SenderStatus,
-        consent::{Consent, ConsentBy},
+        consent::{self, Consent, ConsentBy},
         key_ring::KeyState,
     },
 };
-
-/// Where a browser lands if there is no public listener.
-const LANDING: &str = "https://www.docusign.com";
 
 /// What was last said of each sender.
 #[derive(Debug, Default)]
@@ -146,8 +143,7 @@ fn consent_page(parts: &Parts, status: &SenderStatus, error: &Error) -> Option<S
     if status.consent != Consent::Missing || error.code() != "consent_required" {
         return None;
     }
-    let origin = parts.signings.settings().public_origin.as_ref();
-    let redirect = origin.map_or_else(|| LANDING.to_owned(), |origin| format!("{origin}/consent/callback"));
+    let redirect = consent::redirect_uri(parts.signings.settings().public_origin.as_deref());
     parts.auth.consent_url(&status.name, ConsentBy::Individual, &redirect, None, None).ok()
 }
 

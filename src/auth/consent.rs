@@ -12,6 +12,20 @@ use zeroize::Zeroizing;
 
 use super::identity::{AccountServer, IntegrationKey, Scopes};
 
+/// Where a browser lands after it consented if there is no public listener: a page that exists, and that the vendor's
+/// own examples use.
+const LANDING: &str = "https://www.docusign.com";
+
+/// The redirect URI of the public listener of this origin: what is registered with the integration key.
+pub fn callback(origin: &str) -> String {
+    format!("{origin}/consent/callback")
+}
+
+/// The redirect URI of a consent: our own, if there is a public listener.
+pub fn redirect_uri(origin: Option<&str>) -> String {
+    origin.map_or_else(|| LANDING.to_owned(), callback)
+}
+
 /// Who consents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsentBy {

@@ -9,7 +9,7 @@ use crate::{
     app,
     auth::{
         Auth, Error,
-        consent::ConsentBy,
+        consent::{self, ConsentBy},
         consent_state::{ConsentState, ConsentStates},
     },
     clock::{SharedClock, SystemClock},
@@ -18,9 +18,6 @@ use crate::{
 
 /// How often a grant is tried. The account server answers a missing consent at once.
 const TRY_EVERY: Duration = Duration::from_secs(3);
-/// Where a browser lands if there is no public listener: a page that exists, and that the vendor's own
-/// examples use.
-const LANDING: &str = "https://www.docusign.com";
 
 /// Prints the exact consent URLs of a sender.
 #[derive(Debug, clap::Args)]
@@ -45,11 +42,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let clock: SharedClock = Arc::new(SystemClock);
     let name = sender(&config, args.sender.as_deref())?;
     let auth = app::auth_of(&config, &clock).await?;
-    let redirect = config
-        .public
-        .base_url
-        .as_ref()
-        .map_or_else(|| LANDING.to_owned(), |origin| format!("{}/consent/callback", origin.as_str()));
+    let redirect = consent::redirect_uri(config.public.origin());
     // With our state, the daemon that the browser comes back to can tell whether the right user consented.
     let states = ConsentStates::derive(&config.store.secret());
     let asked = config.public.base_url.as_ref().map(|_| states.issue(name, clock.now()));

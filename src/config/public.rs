@@ -31,6 +31,13 @@ pub struct Public {
     pub brand: Brand,
 }
 
+impl Public {
+    /// The origin under which visitors reach us, if they do.
+    pub fn origin(&self) -> Option<&str> {
+        self.base_url.as_ref().map(Origin::as_str)
+    }
+}
+
 /// Where a reverse proxy writes the address that it was called from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {

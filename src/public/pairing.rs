@@ -11,7 +11,10 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use crate::{
-    auth::{consent::ConsentBy, user_info::NotInAccount},
+    auth::{
+        consent::{self, ConsentBy},
+        user_info::NotInAccount,
+    },
     pairing::{Cookie, Error, Opened, Outcome},
     public::{
         Public,
@@ -70,7 +73,7 @@ pub(super) async fn click(
             return public.page(language, &Page::BadRequest(status), &Details::default(), &[]);
         }
     };
-    let back = format!("{}/consent/callback", given.settings.origin);
+    let back = consent::callback(&given.settings.origin);
     if let Ok((url, cookie)) = given.pairings.begin(&ticket, &back) {
         return match see_other(&url) {
             Some(answer) => public.with_cookie(answer, Some(&cookie)),
@@ -131,7 +134,7 @@ impl Public {
             Error::NotAllowed(sender) => {
                 tracing::warn!(%sender, code = "consent_required", "an account was not connected");
                 let given = &self.parts.given;
-                let back = format!("{}/consent/callback", given.settings.origin);
+                let back = consent::callback(&given.settings.origin);
                 let (by, name) = (ConsentBy::Organisation, sender.as_str());
                 ConnectPage::NotAllowed { organisation_url: given.pairings.consent_page(name, by, &back) }
             }

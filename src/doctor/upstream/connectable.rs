@@ -12,7 +12,7 @@ use super::{CHAIN, listed};
 use crate::{
     auth::{
         self, Auth, Spawner,
-        consent::ConsentBy,
+        consent::{self, ConsentBy},
         identity::{AccountServer, Scopes},
     },
     clock::SharedClock,
@@ -77,16 +77,19 @@ async fn way(config: &Config, sender: &Sender, clock: &SharedClock) -> Result<Ve
     let (clock, options) = (Arc::clone(clock), auth::Options::default());
     let grant = Auth::new(http.clone(), server, clock, Spawner::tokio(), options).code_grant();
     let scopes = Scopes::new(asked(sender)).map_err(|error| error.to_string())?;
-    let back = config.public.base_url.as_ref().map(|ours| format!("{}/consent/callback", ours.as_str()));
+    let ours = config.public.origin();
     let (by, key) = (ConsentBy::Individual, sender.integration_key.into());
-    let page = grant.consent_page(by, key, &scopes, back.as_deref().unwrap_or(super::LANDING));
+    let page = grant.consent_page(by, key, &scopes, &consent::redirect_uri(ours));
     let page = Url::parse(&page).map_err(|error| error.to_string())?;
-    Ok(match (http.send(Request::get(page)).await, back) {
+    Ok(match (http.send(Request::get(page)).await, ours) {
         (Err(error), _) => {
             vec![unreachable("account server", &host, config.upstream.is_emulator(), &error)]
         }
-        (Ok(answer), Some(back)) => {
-            vec![Check::passed("account server", format!("{host} answers")), listed(&back, answer.status)]
+        (Ok(answer), Some(ours)) => {
+            vec![
+                Check::passed("account server", format!("{host} answers")),
+                listed(&consent::callback(ours), answer.status),
+            ]
         }
         (Ok(_), None) => vec![Check::passed("account server", format!("{host} answers"))],
     })

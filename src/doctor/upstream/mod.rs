@@ -16,7 +16,12 @@ use super::{
     reach::{Daemon, unreachable},
 };
 use crate::{
-    auth::{self, consent::ConsentBy, consent_state::ConsentStates, user_info::NotInAccount},
+    auth::{
+        self,
+        consent::{self, ConsentBy},
+        consent_state::ConsentStates,
+        user_info::NotInAccount,
+    },
     budget::Deadline,
     clock::SharedClock,
     config::{Config, Environment},
@@ -42,8 +47,6 @@ const CHAIN: [&str; 11] = [
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 /// A clock this far off still works, because the daemon corrects for it; it should be set all the same.
 const CLOCK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(30);
-/// Where a browser lands if there is no public listener.
-const LANDING: &str = "https://www.docusign.com";
 
 /// All checks at the upstream.
 pub(super) async fn all(config: &Config, clock: SharedClock, reach: Reach, daemon: &Daemon) -> Vec<Check> {
@@ -207,8 +210,7 @@ impl Bench<'_> {
 
     /// Where the browser comes back to.
     fn redirect(&self) -> String {
-        let origin = self.config.public.base_url.as_ref();
-        origin.map_or_else(|| LANDING.to_owned(), |origin| format!("{}/consent/callback", origin.as_str()))
+        consent::redirect_uri(self.config.public.origin())
     }
 
     /// The page on which this sender's user consents, with the state that lets the daemon tell who did.

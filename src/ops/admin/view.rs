@@ -6,14 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Dependencies;
 use crate::{
-    auth::{SenderStatus, consent::ConsentBy, consent_state::ConsentState},
+    auth::{
+        SenderStatus,
+        consent::{self, ConsentBy},
+        consent_state::ConsentState,
+    },
     budget::{Forecast, Remaining},
     domain::{AccountId, SenderName},
     ops::{Report, Status},
 };
-
-/// Where a browser lands if there is no public listener.
-const LANDING: &str = "https://www.docusign.com";
 
 /// Senders on one page.
 pub(super) const PAGE: usize = 50;
@@ -145,9 +146,8 @@ pub(super) async fn look(given: &Dependencies, from: &str) -> View {
 
 /// The links of a sender; a fresh state each time, so that the daemon can tell who came back.
 pub(super) fn links(given: &Dependencies, name: &str) -> Option<Links> {
-    let ours = given.public_origin.as_ref().map(|origin| format!("{origin}/consent/callback"));
-    let comes_back = ours.is_some();
-    let redirect_uri = ours.unwrap_or_else(|| LANDING.to_owned());
+    let comes_back = given.public_origin.is_some();
+    let redirect_uri = consent::redirect_uri(given.public_origin.as_deref());
     let url = |by, asked: Option<&ConsentState>| {
         let (state, verifier) = (asked.map(|asked| asked.state.as_str()), asked.map(|asked| &asked.verifier));
         given.auth.consent_url(name, by, &redirect_uri, state, verifier).ok()
