@@ -391,13 +391,25 @@ async fn sign_a_document(run: &Run) -> String {
     let signer = all.iter().find(|one| one["envelope_id"] == envelope).unwrap_or_else(|| panic!("{signers}"));
     let sign = format!("{control}/_test/signers/{}/sign", signer["id"].as_str().unwrap());
     run.call(Method::POST, &sign, "x", &[], "{}".to_owned()).await;
-    let url = run.api(&format!("/v1/signings/{id}/wait?timeout=25"));
-    let waited = run.call(Method::GET, &url, &run.key, &[], String::new()).await;
+    completed(run, made.clone()).await;
     let combined = run.api(&format!("/v1/signings/{id}/documents/combined"));
     let request = http_client().get(combined).bearer_auth(&run.key).send().await.unwrap();
-    assert!(request.status().is_success(), "{waited}: {}", request.text().await.unwrap());
+    assert!(request.status().is_success(), "{}", request.text().await.unwrap());
     // Of a length that no digest or id has by chance.
     sent[sent.len() / 2..].chars().take(64).collect()
+}
+
+/// Waits from fact to fact, as they may come one by one: that the signer has signed, and that all is done.
+async fn completed(run: &Run, mut signing: Value) {
+    let id = signing["id"].as_str().unwrap().to_owned();
+    while signing["status"] != "completed" {
+        assert!(matches!(signing["status"].as_str(), Some("creating" | "open")), "{signing}");
+        let url = run.api(&format!("/v1/signings/{id}/wait?timeout=25&sequence={}", signing["sequence"]));
+        let waited = run.call(Method::GET, &url, &run.key, &[], String::new()).await;
+        let waited: Value = serde_json::from_str(&waited).unwrap();
+        assert_ne!(waited["sequence"], signing["sequence"], "nothing came: {waited}");
+        signing = waited;
+    }
 }
 
 /// Every kind of path, good and bad; answers the problems that came.
