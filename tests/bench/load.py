@@ -4,9 +4,10 @@
     tests/bench/load.py soak     BINARY [--rate 200] [--seconds 3600]
     tests/bench/load.py overload BINARY [--seconds 20]
 
-`soak` sends creates at a steady rate with faults armed at the emulator, and reads memory, descriptors and
-threads every ten seconds: after the first twelfth of the time none of them may grow by more than a tenth, and
-no answer may be one that the faults do not explain.
+`soak` sends creates at a steady rate with faults armed at the emulator; every fourth visitor signs and comes
+back, and the emulator tells it by Connect events. It reads memory, descriptors, threads and tasks every ten
+seconds: after the first twelfth of the time none of them may grow by more than a tenth, no answer may be one
+that the faults do not explain, and in the end all who signed are known to have, with no create in doubt.
 
 `overload` finds the rate that the daemon sustains, sends ten times as much, and then a little: creates that
 were answered 201 must stay above 80 % of the peak, refusals must be 429 or 503 with Retry-After within a
@@ -14,7 +15,8 @@ second, memory must stay bounded, and within 5 s of the end a create must be as 
 
 Only the standard library. Arrivals do not wait for answers: what is late is late, not less.
 """
-import argparse, asyncio, json, os, pathlib, statistics, subprocess, sys, tempfile, time, urllib.request
+import argparse, asyncio, json, os, pathlib, re, statistics, subprocess, sys, tempfile, time
+import socket, urllib.parse, urllib.request
 
 FAULTS = [
     {"fault": "delay", "method": "POST", "path": "/envelopes", "rate": 0.02, "delay_ms": 400},
@@ -54,6 +56,9 @@ class Daemon:
         caller = json.loads(subprocess.check_output([binary, "caller", "add", "load", "--json"]))
         self.key = caller["key"]
         e = self.emulated
+        with socket.socket() as free:  # its address stands in the settings before it listens
+            free.bind(("127.0.0.1", 0))
+            public = "127.0.0.1:%d" % free.getsockname()[1]
         (self.folder / "settings.toml").write_text(f"""
 [upstream]
 environment = "emulator"
@@ -66,6 +71,9 @@ keys = ["{e['private_key_file']}"]
 listen = "127.0.0.1:0"
 [ops]
 listen = "127.0.0.1:0"
+[public]
+listen = "{public}"
+base_url = "http://{public}"
 [callers.load]
 key_hash = "{caller['key_hash']}"
 return_origins = ["https://www.example.com"]
@@ -103,6 +111,13 @@ level = "error"
         return {"rss_mb": field("VmRSS:") / 1024, "threads": field("Threads:"),
                 "fds": len(os.listdir(f"/proc/{self.process.pid}/fd"))}
 
+    def metric(self, name):
+        """The value of one series, as a scrape shows it."""
+        with urllib.request.urlopen(self.urls["ops_url"] + "/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        found = re.search(f"^countersign_{re.escape(name)} (\\S+)$", text, re.M)
+        return float(found.group(1)) if found else 0.0
+
     def stop(self):
         self.process.terminate()
         self.process.wait(60)
@@ -115,6 +130,7 @@ class Client:
     def __init__(self, daemon, limit):
         self.daemon, self.idle, self.limit, self.open = daemon, [], limit, 0
         self.seen = []  # (finished, seconds, status or 0, has Retry-After)
+        self.visits = {"begun": 0, "signed": 0}
 
     async def create(self, key):
         began, status, retry = time.monotonic(), 0, False
@@ -135,19 +151,35 @@ class Client:
             lines = head.decode("latin-1").lower().split("\r\n")
             status = int(lines[0].split(" ")[1])
             headers = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
-            await reader.readexactly(int(headers.get("content-length", "0")))
+            answer = await reader.readexactly(int(headers.get("content-length", "0")))
             retry = "retry-after" in headers
             self.idle.append((reader, writer))
         except Exception:
             self.open -= 1
         self.seen.append((time.monotonic(), time.monotonic() - began, status, retry))
+        return json.loads(answer) if status == 201 else None
 
-    async def at_rate(self, rate, seconds, prefix, tick=None):
+    async def create_and_sign(self, key):
+        """A create whose visitor follows the view, signs, and comes back to the website by way of us."""
+        made = await self.create(key)
+        view = made and made["signers"][0]["view"]
+        if not view:
+            return
+        self.visits["begun"] += 1
+        _, page = await browse("GET", view["url"])
+        await browse("GET", page)
+        _, back = await browse("POST", page, "action=sign&name=Ada+Lovelace")
+        status, site = await browse("GET", back)
+        if status in (302, 303) and site.startswith("https://www.example.com/done"):
+            self.visits["signed"] += 1
+
+    async def at_rate(self, rate, seconds, prefix, tick=None, signs=0):
         began, sent, tasks = time.monotonic(), 0, set()
         while (passed := time.monotonic() - began) < seconds:
             while sent < passed * rate:
                 sent += 1
-                task = asyncio.create_task(self.create(f"{prefix}-{sent}"))
+                visit = self.create_and_sign if signs and sent % signs == 0 else self.create
+                task = asyncio.create_task(visit(f"{prefix}-{sent}"))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
             if tick:
@@ -174,6 +206,22 @@ class Client:
         return [one for one in self.seen if began <= one[0] <= ended and one[2] != -1]
 
 
+async def browse(method, url, form=""):
+    """One request as a browser sends it; its status, and where it leads."""
+    parts = urllib.parse.urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    writer.write((f"{method} {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n"
+                  f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\n\r\n"
+                  f"{form}").encode())
+    head, _, _ = (await asyncio.wait_for(reader.read(), 30)).partition(b"\r\n\r\n")
+    writer.close()
+    lines = head.decode("latin-1").split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
+    target = next((value for name, value in headers.items() if name.lower() == "location"), "")
+    return int(lines[0].split(" ")[1]), urllib.parse.urljoin(url, target)
+
+
 def rate_of(seen, began, ended, statuses=(201,)):
     return sum(1 for one in seen if one[2] in statuses) / (ended - began)
 
@@ -193,16 +241,33 @@ async def soak(daemon, rate, seconds):
     def tick(passed):
         if passed - last[0] >= 10:
             last[0] = passed
-            samples.append((passed, daemon.gauges()))
+            scraped = time.monotonic()
+            tasks = daemon.metric("tasks")
+            scrape_ms = 1000 * (time.monotonic() - scraped)
+            samples.append((passed, daemon.gauges() | {"tasks": tasks, "scrape_ms": round(scrape_ms, 1)}))
             print(f"{passed:6.0f} s  {samples[-1][1]}  {len(client.seen)} answers", flush=True)
-    began, ended = await client.at_rate(rate, seconds, "soak", tick)
+    began, ended = await client.at_rate(rate, seconds, "soak", tick, signs=4)
     seen = client.between(began, ended + 60)
     settled = [gauges for passed, gauges in samples if passed > seconds / 12]
     print("answers by status:", count(seen), " p50 %.0f ms, p99 %.0f ms" % tuple(
         1000 * quantile([one[1] for one in seen], part) for part in (0.5, 0.99)))
     # 202 is a create whose reply was lost or late, which the faults explain; anything else they do not.
     good = all(one[2] in (201, 202) for one in seen)
-    for name in ("rss_mb", "fds", "threads"):
+    settled_by, completed = time.monotonic() + 60, -1.0
+    while time.monotonic() < settled_by:
+        completed, doubtful = daemon.metric('signings_total{status="completed"}'), daemon.metric("signings_uncertain")
+        if completed == client.visits["signed"] and doubtful == 0:
+            break
+        await asyncio.sleep(0.5)
+    returns = {fact: daemon.metric('returns_total{claim="signing_complete",fact="%s"}' % fact)
+               for fact in ("confirmed", "pending", "contradicted")}
+    print(f"visits: {client.visits}, known as completed: {completed:.0f}, creates in doubt: {doubtful:.0f}, "
+          f"returns by what was known then: {returns}")
+    scrapes = [gauges["scrape_ms"] for _, gauges in samples]
+    print(f"/metrics: median {statistics.median(scrapes):.1f} ms, longest {max(scrapes):.1f} ms")
+    good &= returns["contradicted"] == 0
+    good &= client.visits["begun"] == client.visits["signed"] == completed and doubtful == 0
+    for name in ("rss_mb", "fds", "threads", "tasks"):
         third = max(1, len(settled) // 3)
         first = statistics.median(gauges[name] for gauges in settled[:third])
         final = statistics.median(gauges[name] for gauges in settled[-third:])

@@ -137,6 +137,8 @@ metrics! {
         signings_total: IntCounterVec<"status">,
         /// Signings whose create has an unknown outcome right now.
         signings_uncertain: IntGauge,
+        /// Tasks that have not ended: each connection, stream and piece of work under way has one.
+        tasks: IntGauge,
         /// When the access token in use ends; 0 without one.
         token_expiry_timestamp_seconds: GaugeVec<"sender">,
         /// Exchanges with the account server.
@@ -175,6 +177,9 @@ impl Metrics {
     pub fn render(&self) -> String {
         for hook in self.hooks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             hook(self);
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.tasks.set(i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX));
         }
         let mut text = Vec::with_capacity(16 * 1024);
         // Writing to memory does not fail, and the families are well-formed by construction.
