@@ -18,6 +18,7 @@ mod retention;
 mod sender_events;
 mod sender_log;
 mod senders;
+mod shares;
 mod store;
 mod store_clock;
 mod traces;
@@ -293,6 +294,7 @@ impl App {
             traces::start(&parts, collector);
         }
         budget::start(&parts);
+        shares::start(&parts);
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
         store::watch(&parts);
@@ -326,6 +328,7 @@ impl App {
         let left = stop.deadline.saturating_sub(parts.clock.uptime().saturating_sub(began));
         let whole = parts.life.drain(left).await;
         budget::finish(&parts).await;
+        shares::tell(&parts).await;
         parts.auth.close();
         reload::note_head(&parts, "ends");
         parts.signings.audit().close().await;

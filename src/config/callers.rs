@@ -39,7 +39,7 @@ pub struct Caller {
     pub passthrough: bool,
     /// Signings that it may create in one day (UTC), by all daemons together; none: no cap.
     pub daily_signings: Option<u32>,
-    /// Its share of the account's hourly calls, in percent, by this daemon; none: all of them.
+    /// Its share of the account's hourly calls, in percent, by all daemons together; none: all of them.
     pub budget_percent: Option<u32>,
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use countersign::{clock::Clock as _, config::Config};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -222,7 +223,11 @@ fn capped(rights: &str) -> String {
 }
 
 async fn create(daemon: &TestDaemon, key: &str) -> crate::harness::Reply {
-    let url = format!("{}/v1/signings", daemon.api);
+    create_at(daemon, &daemon.api, key).await
+}
+
+async fn create_at(daemon: &TestDaemon, api: &str, key: &str) -> crate::harness::Reply {
+    let url = format!("{api}/v1/signings");
     let headers = [("content-type", "application/json"), ("idempotency-key", key)];
     daemon.call(Method::POST, &url, Some(NEIGHBOUR_KEY), &headers, order().to_string().into_bytes()).await
 }
@@ -270,6 +275,8 @@ async fn a_callers_share_of_the_hour_is_its_own() {
     let over = create(&daemon, "one-more").await;
     assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{}", over.text);
     assert_eq!(over.headers["retry-after"], "3600");
+    daemon.parts().reload(&Config::from_toml(daemon.settings()).unwrap()).await.unwrap();
+    assert_eq!(create(&daemon, "one-more").await.code(), "quota_exceeded", "new settings give no new share");
     let read = call(&daemon, "get", "/v1/signings", NEIGHBOUR_KEY, &Value::Null).await;
     assert_eq!(read.status, StatusCode::OK, "what costs nothing upstream goes on");
     assert_eq!(
@@ -281,4 +288,27 @@ async fn a_callers_share_of_the_hour_is_its_own() {
     daemon
         .until("the next hour", async || create(&daemon, "later").await.status == StatusCode::CREATED)
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_share_of_the_hour_is_counted_by_all_daemons_together_and_through_a_restart() {
+    let Some(url) = crate::postgres::database() else { return };
+    let settings = capped("budget_percent = 1");
+    let mut daemon = TestDaemon::builder().store(&url).with(&settings).start().await;
+    let beside = daemon.beside().await;
+    // 30 calls between them: each has room of its own until it hears of the other's.
+    for number in 0..15 {
+        let api = if number % 2 == 0 { &daemon.api } else { &beside.api };
+        let made = create_at(&daemon, api, &format!("order-{number}")).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{number}: {}", made.text);
+    }
+    let is_refused = async |api: &str| create_at(&daemon, api, "order-0").await.code() == "quota_exceeded";
+    daemon.run_clock("one hears of two", async || is_refused(&daemon.api).await).await;
+    daemon.run_clock("two hears of one", async || is_refused(&beside.api).await).await;
+    beside.stop().await;
+    daemon.restart().await;
+    let restarted = daemon.clock.now();
+    let is_refused = async || create(&daemon, "order-0").await.code() == "quota_exceeded";
+    daemon.run_clock("it hears of what was before it", is_refused).await;
+    assert!(daemon.clock.now().duration_since(restarted).as_secs() < 30, "within a few seconds");
 }

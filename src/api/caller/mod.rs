@@ -7,6 +7,7 @@
 
 mod rate;
 mod rights;
+mod share;
 mod strangers;
 
 use std::{
@@ -34,6 +35,7 @@ use crate::{
 use strangers::Strangers;
 
 pub use rights::Caller;
+pub use share::Share;
 
 /// What every API key begins with.
 const KEY_PREFIX: &[u8] = b"cs_";
@@ -58,33 +60,38 @@ struct Table {
 impl Callers {
     /// The callers of the settings, and the issuers whose tokens may stand for them.
     pub fn new(settings: &BTreeMap<String, config::Caller>, issuers: Issuers, metrics: Arc<Metrics>) -> Self {
-        let table = Arc::new(ArcSwap::from_pointee(Table::of(settings, issuers, &metrics)));
+        let table = Table::of(settings, issuers, &Table::default(), &metrics);
+        let table = Arc::new(ArcSwap::from_pointee(table));
         Self { table, strangers: Arc::default(), metrics }
     }
 
-    /// Takes up new settings; requests under way keep the rights they came with.
+    /// Takes up new settings; requests under way keep the rights they came with, and what a caller has spent
+    /// of its share stays spent.
     pub fn replace(&self, settings: &BTreeMap<String, config::Caller>, issuers: Issuers) {
-        self.table.store(Arc::new(Table::of(settings, issuers, &self.metrics)));
+        let table = Table::of(settings, issuers, &self.table.load(), &self.metrics);
+        self.table.store(Arc::new(table));
+    }
+
+    /// What each caller that has a share of the hour's calls has spent of it.
+    pub fn shares(&self) -> BTreeMap<CallerName, Arc<Share>> {
+        let table = self.table.load();
+        let shares =
+            table.all().filter_map(|caller| Some((caller.name.clone(), Arc::clone(caller.share()?))));
+        shares.collect()
     }
 
     /// Which senders of the settings each caller may make others like, by its name; only who may at all.
     pub fn makers(&self) -> BTreeMap<CallerName, Vec<String>> {
         let table = self.table.load();
-        let by_subject = table.by_subject.iter().map(|(_, _, caller)| caller);
-        let all = table.by_key.values().chain(table.by_uid.values());
-        let all = all.chain(table.by_certificate.values()).chain(by_subject);
-        let makers = all.filter(|caller| !caller.patterns().is_empty());
+        let makers = table.all().filter(|caller| !caller.patterns().is_empty());
         makers.map(|caller| (caller.name.clone(), caller.patterns().to_vec())).collect()
     }
 
     /// Everyone who may use a sender, by name.
     pub fn of_sender(&self, sender: &SenderName) -> Vec<CallerName> {
         let table = self.table.load();
-        let by_subject = table.by_subject.iter().map(|(_, _, caller)| caller);
-        let all = table.by_key.values().chain(table.by_uid.values());
-        let all = all.chain(table.by_certificate.values()).chain(by_subject);
-        let mut names: Vec<_> =
-            all.filter(|caller| caller.sees_sender(sender)).map(|caller| caller.name.clone()).collect();
+        let seeing = table.all().filter(|caller| caller.sees_sender(sender));
+        let mut names: Vec<_> = seeing.map(|caller| caller.name.clone()).collect();
         names.sort();
         names.dedup();
         names
@@ -110,10 +117,19 @@ impl Callers {
 }
 
 impl Table {
-    fn of(settings: &BTreeMap<String, config::Caller>, issuers: Issuers, metrics: &Arc<Metrics>) -> Self {
+    /// The callers of the settings. `before` are those there were: who is still there has spent what they have.
+    fn of(
+        settings: &BTreeMap<String, config::Caller>,
+        issuers: Issuers,
+        before: &Self,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let mut table = Self { issuers, ..Self::default() };
+        let shares: HashMap<_, _> = before.all().map(|caller| (&caller.name, &caller.share)).collect();
         for (name, rights) in settings {
-            let caller = Arc::new(Caller::new(name, rights, Arc::clone(metrics)));
+            let name = CallerName::new(name.as_str());
+            let share = shares.get(&name).map_or_else(Arc::default, |share| Arc::clone(share));
+            let caller = Arc::new(Caller::new(name, rights, share, Arc::clone(metrics)));
             for hash in &rights.key_hashes {
                 table.by_key.insert(*hash.as_bytes(), Arc::clone(&caller));
             }
@@ -131,6 +147,13 @@ impl Table {
             }
         }
         table
+    }
+
+    /// Each caller, once for every way to show that one is it.
+    fn all(&self) -> impl Iterator<Item = &Arc<Caller>> {
+        let by_subject = self.by_subject.iter().map(|(_, _, caller)| caller);
+        let all = self.by_key.values().chain(self.by_uid.values());
+        all.chain(self.by_certificate.values()).chain(by_subject)
     }
 
     async fn authenticate(

@@ -3,15 +3,11 @@
 //! With `enforcement = "audit"` nothing is refused: what would be is one warning in the log and one count in
 //! the metrics, so that rights can be written for a caller that runs already, and tried before they bite.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::rate::Bucket;
+use super::{rate::Bucket, share::Share};
 use crate::{
     api::Problem,
     config::{self, Enforcement},
@@ -30,17 +26,20 @@ pub struct Caller {
     /// Those of its rights, for looking up: there may be thousands.
     senders: Option<HashSet<String>>,
     bucket: Option<Bucket>,
-    /// The hour (since 1970) and the calls to the upstream that it caused in it.
-    hour: Mutex<(i64, u64)>,
+    pub(super) share: Arc<Share>,
     metrics: Arc<Metrics>,
 }
 
 impl Caller {
-    pub(super) fn new(name: &str, rights: &config::Caller, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        name: CallerName,
+        rights: &config::Caller,
+        share: Arc<Share>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let bucket = rights.rate.map(Bucket::new);
         let senders = rights.senders.as_ref().map(|names| names.iter().cloned().collect());
-        let (name, hour) = (CallerName::new(name), Mutex::default());
-        Self { name, senders, bucket, hour, rights: rights.clone(), metrics }
+        Self { name, senders, bucket, share, rights: rights.clone(), metrics }
     }
 
     /// Counts a request against the caller's rate.
@@ -93,17 +92,19 @@ impl Caller {
     /// Counts what a request costs upstream against the caller's share of the hour.
     pub(super) fn spend_share(&self, cost: u64, hourly_limit: u64, now: Timestamp) -> Result<(), Problem> {
         let Some(percent) = self.rights.budget_percent.filter(|_| cost > 0) else { return Ok(()) };
-        let share = (hourly_limit * u64::from(percent) / 100).max(1);
-        let this_hour = now.as_second().div_euclid(3_600);
-        let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
-        let spent = if hour.0 == this_hour { hour.1 } else { 0 };
-        if spent + cost > share && self.refuses(Right::Rate, "budget_percent") {
-            let next = Timestamp::from_second((this_hour + 1) * 3_600).unwrap_or(now);
-            let detail = format!("this caller's share of the hour ({share} calls) is used up");
-            return Err(Problem::new("quota_exceeded", detail).retry_at(next, now));
+        let most = (hourly_limit * u64::from(percent) / 100).max(1);
+        match self.share.spend(cost, most, now) {
+            Err(next) if self.refuses(Right::Rate, "budget_percent") => {
+                let detail = format!("this caller's share of the hour ({most} calls) is used up");
+                Err(Problem::new("quota_exceeded", detail).retry_at(next, now))
+            }
+            _ => Ok(()),
         }
-        *hour = (this_hour, spent + cost);
-        Ok(())
+    }
+
+    /// What it has spent of its share of the hour, if it has one.
+    pub(super) fn share(&self) -> Option<&Arc<Share>> {
+        self.rights.budget_percent.map(|_| &self.share)
     }
 
     /// Checks a draft against the caller's rights: template, return URLs, SMS.

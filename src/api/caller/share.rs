@@ -1,0 +1,85 @@
+//! A caller's share of the hour's calls upstream (`budget_percent`). Counted here at once; what other daemons
+//! counted for the same caller is learned through the store, a few seconds late.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+const HOUR_S: i64 = 3_600;
+
+/// What one caller has spent in the hour.
+#[derive(Debug, Default)]
+pub struct Share(Mutex<Hour>);
+
+#[derive(Debug, Default)]
+struct Hour {
+    /// Hours since 1970.
+    number: i64,
+    own: u64,
+    /// What of our own the others have been told.
+    told: u64,
+    others: u64,
+}
+
+impl Share {
+    /// Counts so many calls. The error is the start of the next hour: with them it would be more than `most`,
+    /// and they are not counted.
+    pub(super) fn spend(&self, calls: u64, most: u64, now: Timestamp) -> Result<(), Timestamp> {
+        let mut hour = self.at(now);
+        if hour.own.saturating_add(hour.others).saturating_add(calls) > most {
+            return Err(start_of(hour.number.saturating_add(1)));
+        }
+        hour.own += calls;
+        Ok(())
+    }
+
+    /// The hour, by its start, and the calls in it that other daemons have not been told of.
+    pub fn untold(&self, now: Timestamp) -> (Timestamp, u64) {
+        let hour = self.at(now);
+        (start_of(hour.number), hour.own - hour.told)
+    }
+
+    /// So many of the hour's calls were told, and this is what all daemons have spent in it.
+    pub fn learned(&self, hour: Timestamp, told: u64, all: u64, now: Timestamp) {
+        let mut known = self.at(now);
+        // What was spent in an hour that ended meanwhile says nothing about this one.
+        if start_of(known.number) == hour {
+            known.told += told;
+            known.others = all.saturating_sub(known.told);
+        }
+    }
+
+    fn at(&self, now: Timestamp) -> MutexGuard<'_, Hour> {
+        let number = now.as_second().div_euclid(HOUR_S);
+        let mut hour = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if hour.number != number {
+            *hour = Hour { number, ..Hour::default() };
+        }
+        hour
+    }
+}
+
+fn start_of(hour: i64) -> Timestamp {
+    Timestamp::from_second(hour.saturating_mul(HOUR_S)).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_spent_counts_and_an_hour_begins_with_nothing() {
+        let (share, nine) = (Share::default(), "2026-01-01T09:10:00Z".parse().unwrap());
+        let ten: Timestamp = "2026-01-01T10:00:00Z".parse().unwrap();
+        assert_eq!(share.spend(4, 10, nine), Ok(()));
+        let (hour, calls) = share.untold(nine);
+        assert_eq!((hour, calls), ("2026-01-01T09:00:00Z".parse().unwrap(), 4));
+        assert_eq!(share.spend(1, 10, nine), Ok(()), "while the others are told");
+        share.learned(hour, calls, 9, nine);
+        assert_eq!(share.untold(nine), (hour, 1));
+        assert_eq!(share.spend(1, 10, nine), Err(ten), "five of our own and five of theirs");
+        assert_eq!(share.spend(10, 10, ten), Ok(()));
+        share.learned(hour, 1, 99, ten);
+        assert_eq!(share.untold(ten), (ten, 10), "late news of the hour before");
+    }
+}
