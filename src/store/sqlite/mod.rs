@@ -572,6 +572,8 @@ mod tests {
 
     use jiff::Timestamp;
 
+    use rusqlite::{StatementStatus, params};
+
     use super::*;
     use crate::{
         clock::ManualClock,
@@ -630,6 +632,22 @@ mod tests {
         assert_eq!(normal.write(Durability::Synced, level).await.unwrap(), 1);
         let (off, _folder) = open("off", Synchronous::Off).await;
         assert_eq!(off.write(Durability::Synced, level).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_bound_to_a_statement_does_not_have_it_compiled_anew() {
+        let (store, _folder) = open("plans", Synchronous::Off).await;
+        let compiled = |db: &Connection| {
+            let sql =
+                "SELECT id FROM signings WHERE envelope = ?1 AND status = ?2 ORDER BY created_at LIMIT ?3";
+            for envelope in ["a", "b", "c"] {
+                let mut statement = db.prepare_cached(sql)?;
+                assert!(!statement.exists(params![envelope, "open", 1])?);
+            }
+            Ok(db.prepare_cached(sql)?.get_status(StatementStatus::RePrepare))
+        };
+        assert_eq!(store.read(compiled).await.unwrap(), 0);
+        assert_eq!(store.write(Durability::Flushed, compiled).await.unwrap(), 0);
     }
 
     /// Holds the writer, lets operations gather, and lets go: they are one batch.
