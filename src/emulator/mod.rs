@@ -68,6 +68,7 @@ use serde::Serialize;
 use crate::{clock::SharedClock, lifecycle::Lifecycle, listener};
 
 mod accounts;
+mod by_recipient;
 mod ceremony;
 mod connect;
 mod connect_settings;

@@ -140,31 +140,21 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
         request: call.number,
     };
     let address = format!("{}/Signing/MTRedeem/v1/{}?slt={}", call.origin, view.guid, view.token);
-    world.envelopes.views.push(view);
+    world.envelopes.views.insert(view.guid.clone(), view);
     Ok(Answer::json(StatusCode::CREATED, json!({ "url": address })))
 }
 
 /// A new view puts out whoever is signing; the judge is told.
 fn put_out(world: &mut World, call: &Call, envelope: &str, recipient: &str) {
-    let live: Vec<u64> = world
-        .envelopes
-        .sessions
-        .values_mut()
-        .filter(|session| {
-            session.envelope == envelope && session.recipient == recipient && session.is_live(call.now)
-        })
-        .map(|session| {
+    let mut earlier = Vec::new();
+    world.envelopes.sessions.change(recipient, |session| {
+        if session.is_live(call.now) {
             session.end(ceremony::Ending::ThrownOut);
-            session.request
-        })
-        .collect();
-    let waiting = world
-        .envelopes
-        .views
-        .iter()
-        .filter(|view| view.envelope == envelope && view.recipient == recipient && view.is_fresh(call.now))
-        .map(|view| view.request);
-    let earlier: Vec<u64> = live.into_iter().chain(waiting).collect();
+            earlier.push(session.request);
+        }
+    });
+    let waiting = world.envelopes.views.of(recipient).filter(|view| view.is_fresh(call.now));
+    earlier.extend(waiting.map(|view| view.request));
     let World { judge, requests, .. } = world;
     if let (Some(first), Some(this)) =
         (earlier.first().and_then(|number| requests.entry(*number)), requests.entry(call.number))

@@ -55,7 +55,7 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
 /// Spends a view.
 fn redeem(world: &mut World, call: &Call, guid: &str) -> Answer {
     let token = call.query("slt").unwrap_or_default();
-    let found = world.envelopes.views.iter_mut().find(|view| view.guid == guid && view.token == token);
+    let found = world.envelopes.views.get(guid).filter(|view| view.token == token);
     let locale = call.query("locale").unwrap_or("en").to_owned();
     let Some(view) = found else {
         return pages::message(
@@ -72,7 +72,7 @@ fn redeem(world: &mut World, call: &Call, guid: &str) -> Answer {
     if !is_fresh || !world.envelopes.envelopes.contains_key(&view_now.envelope) {
         return Answer::redirect(&way_back(&view_now.return_url, &view_now.client_urls, Event::TtlExpired));
     }
-    if let Some(view) = world.envelopes.views.iter_mut().find(|view| view.guid == guid) {
+    if let Some(view) = world.envelopes.views.get_mut(guid) {
         view.is_used = true;
     }
     let code = world.guid().replace('-', "");

@@ -24,7 +24,7 @@ pub(in crate::emulator) fn list(world: &World) -> Answer {
     let mut signers = Vec::new();
     for envelope in world.envelopes.order.iter().filter_map(|id| world.envelopes.envelopes.get(id)) {
         for recipient in &envelope.recipients {
-            let view = world.envelopes.views.iter().rev().find(|view| view.recipient == recipient.guid);
+            let view = world.envelopes.views.of(&recipient.guid).next_back();
             signers.push(json!({
                 "id": recipient.guid,
                 "recipient_id": recipient.id,
@@ -103,11 +103,9 @@ fn seat(world: &mut World, call: &Call, id: &str) -> Result<Session, Answer> {
         return conflict(format!("the recipient is locked ({}) until the sender corrects it", event.name()));
     }
     let envelope_id = envelope.id.clone();
-    for session in world.envelopes.sessions.values_mut().filter(|session| session.recipient == id) {
-        session.end(Ending::ThrownOut);
-    }
-    let view = world.envelopes.views.iter_mut().rev().find(|view| view.recipient == id);
-    let session = view.map(|view| {
+    world.envelopes.sessions.change(id, |session| session.end(Ending::ThrownOut));
+    let last = world.envelopes.views.of(id).next_back().map(|view| view.guid.clone());
+    let session = last.and_then(|guid| world.envelopes.views.get_mut(&guid)).map(|view| {
         view.is_used = true;
         Session::new(view, "en", call.now)
     });

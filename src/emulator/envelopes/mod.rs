@@ -44,7 +44,7 @@ mod tests;
 #[cfg(test)]
 mod tests_given;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -57,6 +57,7 @@ pub(in crate::emulator) use self::{
     recipients::{Draft, drafts},
 };
 use super::{
+    by_recipient::ByRecipient,
     ceremony::{self, Session},
     http::{Answer, Call},
     recipient_views::{self, View},
@@ -74,10 +75,10 @@ pub(super) struct Book {
     pub(super) order: Vec<String>,
     /// The templates, by `templateId`.
     pub(super) templates: BTreeMap<String, Template>,
-    /// Recipient views, oldest first.
-    pub(super) views: Vec<View>,
+    /// Recipient views, by the id in their address.
+    pub(super) views: ByRecipient<View>,
     /// Signing sessions, by their code.
-    pub(super) sessions: HashMap<String, Session>,
+    pub(super) sessions: ByRecipient<Session>,
     /// The next configuration id of an envelope's own event notification.
     pub(super) next_hook: u64,
     /// When time was last looked at.
@@ -92,8 +93,8 @@ impl Default for Book {
             envelopes: BTreeMap::new(),
             order: Vec::new(),
             templates: templates::stock(),
-            views: Vec::new(),
-            sessions: HashMap::new(),
+            views: ByRecipient::default(),
+            sessions: ByRecipient::default(),
             next_hook: 10_000_000,
             ticked: Timestamp::UNIX_EPOCH,
             era: std::sync::Arc::new(()),

@@ -273,8 +273,9 @@ fn end(world: &mut World, id: &str, who: &str, reason: &str, now: Timestamp) {
     set(envelope, Status::Voided, now);
     envelope.note(now, who, "Voided", format!("The envelope was voided: {reason}"));
     // Views die with it (SPEC: `ttl_expired`); one that is made afterwards shows what there is.
-    for view in world.envelopes.views.iter_mut().filter(|view| view.envelope == id) {
-        view.is_used = true;
+    let recipients: Vec<_> = envelope.recipients.iter().map(|recipient| recipient.guid.clone()).collect();
+    for recipient in recipients {
+        world.envelopes.views.change(&recipient, |view| view.is_used = true);
     }
     connect::emit(world, id, "envelope-voided", None, now);
 }
@@ -321,7 +322,7 @@ pub(in crate::emulator) fn tick(world: &mut World, now: Timestamp) {
         purge(world, &id, now);
     }
     world.envelopes.views.retain(|view| view.is_worth_keeping(now));
-    world.envelopes.sessions.retain(|_, session| session.is_worth_keeping(now));
+    world.envelopes.sessions.retain(|session| session.is_worth_keeping(now));
 }
 
 fn purge(world: &mut World, id: &str, now: Timestamp) {
