@@ -241,6 +241,9 @@ async def soak(daemon, rate, seconds):
     def tick(passed):
         if passed - last[0] >= 10:
             last[0] = passed
+            # The emulator keeps every request until it is told to forget.
+            urllib.request.urlopen(urllib.request.Request(
+                f"{daemon.emulated['control_url']}/_test/requests", method="DELETE"), timeout=10).read()
             scraped = time.monotonic()
             tasks = daemon.metric("tasks")
             scrape_ms = 1000 * (time.monotonic() - scraped)

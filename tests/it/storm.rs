@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use countersign::clock::Clock as _;
 use futures_util::StreamExt as _;
 use http::Method;
 use serde_json::json;
@@ -70,7 +71,6 @@ async fn end_of(daemon: &TestDaemon, number: usize) -> (String, String) {
     let key = format!("order-{number}");
     let prefer = if number.is_multiple_of(2) { "respond-async" } else { "wait=2" };
     let mut promised: Option<String> = None;
-    let mut last = String::new();
     for _ in 0..4_000 {
         let answer = daemon.create_with(&key, &order(), &[("prefer", prefer)]).await;
         match answer.status.as_u16() {
@@ -85,10 +85,12 @@ async fn end_of(daemon: &TestDaemon, number: usize) -> (String, String) {
                 return (key, answer.code().to_owned());
             }
         }
-        last = answer.text;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("{key} never ended: {last}");
+    let id = promised.unwrap();
+    let known = daemon.parts().store.signing(id.parse().unwrap()).await.unwrap().map(|record| record.work);
+    let timeline = daemon.get(&format!("/v1/signings/{id}/timeline")).await;
+    panic!("{key} never ended; now {:?}, work {known:?}, {}", daemon.clock.now(), timeline.text);
 }
 
 fn same(promised: &mut Option<String>, answer: &Reply) {
