@@ -5,7 +5,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    hash::{BuildHasher as _, RandomState},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use crate::{domain::EnvelopeId, store::Taking};
 pub const INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// The name under which an envelope is asked about by a list. No path has a slash at its beginning.
 pub(super) const LISTING: &str = "/list";
-/// So many envelopes are remembered before those whose time is over are forgotten.
+/// So many are remembered at least before those whose time is over are forgotten.
 const SWEEP_AT: usize = 16_384;
 
 /// Whether an envelope that was last asked about then may be asked about now; if not, when.
@@ -46,29 +47,31 @@ pub(super) fn taking(now: Now) -> Taking {
 /// The checks that this process made, whoever asked for them.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    made: Mutex<HashMap<(EnvelopeId, String), Duration>>,
+    /// Two hashes make a mark: at hundreds of returns a second, names would be megabytes.
+    hashes: [RandomState; 2],
+    made: Mutex<Made>,
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    /// When a resource of an envelope was asked about, by the mark of both.
+    at: HashMap<(u64, u64), Duration>,
+    /// How many there may be before those whose time is over are forgotten.
+    sweep_at: usize,
 }
 
 impl Checks {
     pub(super) fn claim(&self, envelope: &EnvelopeId, resource: &str, now: Now) -> Result<(), Shed> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.len() >= SWEEP_AT {
-            made.retain(|_, at| at.saturating_add(INTERVAL) > now.uptime);
-        }
-        let last = made.entry((envelope.clone(), resource.to_owned()));
-        match last {
-            std::collections::hash_map::Entry::Occupied(mut last) => {
-                let until = last.get().saturating_add(INTERVAL);
-                if until > now.uptime {
-                    return Err(shed(until, now));
-                }
-                last.insert(now.uptime);
-            }
-            std::collections::hash_map::Entry::Vacant(none) => {
-                none.insert(now.uptime);
+        let mark = self.mark(envelope, resource);
+        let mut made = self.made();
+        made.sweep(now);
+        match made.at.get(&mark).map(|at| at.saturating_add(INTERVAL)) {
+            Some(until) if until > now.uptime => Err(shed(until, now)),
+            _ => {
+                made.at.insert(mark, now.uptime);
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// A claim of ours was refused, because one was made then by somebody else: so it counts here, too.
@@ -79,17 +82,63 @@ impl Checks {
         made_at: Duration,
         now: Now,
     ) -> Shed {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.insert((envelope.clone(), resource.to_owned()), made_at);
+        self.made().at.insert(self.mark(envelope, resource), made_at);
         shed(made_at.saturating_add(INTERVAL), now)
     }
 
     pub(super) fn give_back(&self, envelope: &EnvelopeId, resource: &str) {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.remove(&(envelope.clone(), resource.to_owned()));
+        self.made().at.remove(&self.mark(envelope, resource));
+    }
+
+    fn mark(&self, envelope: &EnvelopeId, resource: &str) -> (u64, u64) {
+        let [one, two] = &self.hashes;
+        let named = (envelope.as_str(), resource);
+        (one.hash_one(named), two.hash_one(named))
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Made {
+    /// Forgets those whose time is over, once there are twice as many as the last time left.
+    fn sweep(&mut self, now: Now) {
+        if self.at.len() >= self.sweep_at.max(SWEEP_AT) {
+            self.at.retain(|_, at| at.saturating_add(INTERVAL) > now.uptime);
+            self.sweep_at = 2 * self.at.len();
+        }
     }
 }
 
 fn shed(until: Duration, now: Now) -> Shed {
     Shed { scope: Scope::Polling, retry_at: now.date_of(until), until, is_gone: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now { uptime: Duration::from_secs(seconds), date: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn b3_what_was_asked_is_remembered_for_a_quarter_of_an_hour_and_then_forgotten() {
+        let checks = Checks::default();
+        let envelope = |number: usize| EnvelopeId::new(number.to_string());
+        for number in 0..2 * SWEEP_AT {
+            assert!(checks.claim(&envelope(number), LISTING, at(10)).is_ok(), "{number}");
+        }
+        assert!(checks.claim(&envelope(7), LISTING, at(909)).is_err(), "however many there are");
+        assert!(checks.claim(&envelope(7), "/recipients", at(909)).is_ok(), "another resource");
+        assert_eq!(checks.made().at.len(), 2 * SWEEP_AT + 1, "none is forgotten in time");
+        for number in 0..2 * SWEEP_AT {
+            assert!(checks.claim(&envelope(number), LISTING, at(910)).is_ok(), "{number}");
+        }
+        for number in 0..4 * SWEEP_AT {
+            assert!(checks.claim(&envelope(number), "/documents", at(2_000)).is_ok(), "{number}");
+        }
+        assert_eq!(checks.made().at.len(), 4 * SWEEP_AT, "those whose time is over are");
+    }
 }
