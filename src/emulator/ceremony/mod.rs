@@ -380,6 +380,7 @@ fn sign(world: &mut World, code: &str, session: &Session, form: &Form, now: Time
         let problem = match unfilled {
             Unfilled::Missing => words.field_missing,
             Unfilled::NoChoice => words.choice_wrong,
+            Unfilled::NoNumber => words.number_wrong,
         };
         return show(world, code, Stage::Document, Some(problem));
     }
@@ -404,6 +405,8 @@ enum Unfilled {
     Missing,
     /// A list or a group got what it does not offer.
     NoChoice,
+    /// A field for a number got something else.
+    NoNumber,
 }
 
 /// Fills tabs by id and label.
@@ -422,7 +425,7 @@ fn fill(
                 if tab.takes(&typed) {
                     tab.fill(&typed);
                 } else {
-                    outcome = Err(Unfilled::NoChoice);
+                    outcome = Err(if tab.is_numeric() { Unfilled::NoNumber } else { Unfilled::NoChoice });
                 }
             }
             // A box that is not ticked is not sent.

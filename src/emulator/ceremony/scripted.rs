@@ -182,8 +182,10 @@ fn perform(
 /// Fills the fields that were given by label, and what else is required with a sample.
 fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'static str> {
     let filled = fill(world, session, |_, label| given["fields"][label].as_str().map(str::to_owned));
-    if let Err(Unfilled::NoChoice) = filled {
-        return Err("a field was given a value that it does not offer");
+    match filled {
+        Err(Unfilled::NoChoice) => return Err("a field was given a value that it does not offer"),
+        Err(Unfilled::NoNumber) => return Err("a field for a number was given something else"),
+        Err(Unfilled::Missing) | Ok(()) => {}
     }
     let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
     for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_required() && tab.value.is_empty()) {

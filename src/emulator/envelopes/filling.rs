@@ -30,6 +30,14 @@ fn is_true(fields: &Fields, name: &str) -> bool {
     text(fields, name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
+/// Digits, with a sign before them and separators among them: which of these a tab takes depends on its locale and
+/// its `validationType`, which are not played.
+fn is_number(value: &str) -> bool {
+    let digits = value.strip_prefix(['-', '+']).unwrap_or(value);
+    let is_of_one = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | '\'');
+    digits.chars().any(|c| c.is_ascii_digit()) && digits.chars().all(is_of_one)
+}
+
 /// The items of a list, or the radios of a group.
 fn options<'a>(list: &str, fields: &'a Fields) -> Vec<&'a Fields> {
     let name = if list == RADIOS { "radios" } else { "listItems" };
@@ -106,7 +114,13 @@ impl Tab {
 
     /// Whether this can be its value.
     pub(in crate::emulator) fn takes(&self, value: &str) -> bool {
-        value.is_empty() || self.choices().is_none_or(|all| all.iter().any(|(known, _)| *known == value))
+        let is_offered = || self.choices().is_none_or(|all| all.iter().any(|(known, _)| *known == value));
+        value.is_empty() || (is_offered() && (!self.is_numeric() || is_number(value)))
+    }
+
+    /// Whether it is for numbers.
+    pub(in crate::emulator) fn is_numeric(&self) -> bool {
+        matches!(self.list.as_str(), "numberTabs" | "numericalTabs")
     }
 
     /// Takes a value, and marks what it chooses.
@@ -123,10 +137,7 @@ impl Tab {
     /// A value that it takes, for signers who are not told one.
     pub(in crate::emulator) fn sample(&self) -> String {
         let first = self.choices().and_then(|all| all.first().map(|(value, _)| (*value).to_owned()));
-        first.unwrap_or_else(|| {
-            if self.list.starts_with("numer") || self.list == "numberTabs" { "1" } else { "Sample" }
-                .to_owned()
-        })
+        first.unwrap_or_else(|| if self.is_numeric() { "1" } else { "Sample" }.to_owned())
     }
 
     /// The radio that is chosen.

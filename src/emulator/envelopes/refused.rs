@@ -28,6 +28,11 @@ pub(in crate::emulator) fn in_recipient(fields: &Fields, tabs: &[DraftTab]) -> R
     if ["signingGroupId", "signingGroupName"].iter().any(|name| text(fields, name).is_some()) {
         return Err(lacking("signing groups"));
     }
+    in_tabs(tabs)
+}
+
+/// Refuses what tabs ask for.
+pub(super) fn in_tabs(tabs: &[DraftTab]) -> Result<(), Refusal> {
     let is_payment = |tab: &DraftTab| tab.fields.get("paymentDetails").is_some_and(says_something);
     if tabs.iter().any(is_payment) {
         return Err(lacking("payments, and gateways for them,"));

@@ -7,7 +7,7 @@ use super::{
     Outcome, body,
     filling::asked_for,
     model::{Envelope, Fields, File, RADIOS, Recipient, Refusal, Status, Tab, invalid, refuse, text},
-    render,
+    refused, render,
 };
 use crate::emulator::{
     http::{Answer, Call},
@@ -260,7 +260,9 @@ fn change(tab: &mut Tab, mut fields: Fields, documents: &[File]) -> Result<(), R
     }
     if let Some(value) = value {
         if !tab.takes(&value) {
-            return Err(invalid("The value of a tab must be one of its choices."));
+            return Err(invalid(
+                "The value of a tab must be one of its choices, or a number where it is for numbers.",
+            ));
         }
         tab.fill(&value);
     }
@@ -289,7 +291,9 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     }
     let is_new = call.method == Method::POST;
     let mut recipient = envelope.recipients[index].clone();
-    for draft in drafts(Some(&given), 0) {
+    let drafts = drafts(Some(&given), 0);
+    refused::in_tabs(&drafts)?;
+    for draft in drafts {
         if is_new {
             recipient.tabs.push(draft.build(world.guid()));
             continue;

@@ -66,6 +66,7 @@ async fn a_signer_fills_numbers_and_choices_and_is_held_to_the_required_ones() {
     assert_eq!(send(["", "12", "red"]).await, 422, "a list is required");
     assert_eq!(send(["huge", "12", "red"]).await, 422, "a list has its items only");
     assert_eq!(send(["small", "12", "green"]).await, 422, "a group has its radios only");
+    assert_eq!(send(["small", "twelve", "red"]).await, 422, "a number has digits");
     assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "delivered");
     assert_eq!(send(["small", "12", "red"]).await, 302);
 

@@ -205,6 +205,8 @@ async fn what_is_not_played_is_refused_and_says_so() {
     let path = format!("/envelopes/{id}");
     let unpause = json!({ "workflow": { "workflowStatus": "in_progress" } });
     refused(client.call("PUT", &path, unpause).await, "to go on after a pause");
+    let tabs = json!({ "formulaTabs": payment });
+    refused(client.call("POST", &format!("{path}/recipients/1/tabs"), tabs).await, "tabs");
     let (_, results) = client
         .call(
             "PUT",
