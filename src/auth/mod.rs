@@ -54,7 +54,7 @@ pub use self::{
     error::{Error, Kind},
     impersonation::Impersonation,
     registry::FreshKeys,
-    status::SenderStatus,
+    status::{SenderStatus, Standing},
     token_cache::Retired,
     token_source::TokenSource,
 };
@@ -363,6 +363,13 @@ impl Auth {
                 sender.record.failed(&failure.error);
                 Err(failure.error)
             }
+        }
+    }
+
+    /// It was proven in another way, a moment ago, that the sender can act.
+    pub fn proven(&self, name: &str) {
+        if let Ok(sender) = self.sender(name) {
+            sender.record.proven();
         }
     }
 

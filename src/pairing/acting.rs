@@ -97,12 +97,15 @@ impl Pairings {
                 By::Key(impersonation(connectable, user, account))
             }
             Form::Code => {
-                let clock = Arc::clone(&self.inner.given.clock);
-                let source =
-                    auth::retry::Retry::new(self.renewal_of(connectable, name), clock, fastrand::u64(..));
-                By::Elsewhere((Arc::from(name.as_str()), Arc::new(source), AccountChoice::Id(account)))
+                let source = self.patient(self.renewal_of(connectable, name));
+                By::Elsewhere((Arc::from(name.as_str()), source, AccountChoice::Id(account)))
             }
         })
+    }
+
+    /// What fails for good is not asked every second.
+    fn patient(&self, source: impl TokenSource + 'static) -> Arc<dyn TokenSource> {
+        Arc::new(auth::retry::Retry::new(source, Arc::clone(&self.inner.given.clock), fastrand::u64(..)))
     }
 
     pub(super) fn renewal_of(&self, connectable: &Connectable, sender: &SenderName) -> Renewal {
@@ -121,7 +124,8 @@ impl Pairings {
     pub(super) fn unpaired(&self, names: impl IntoIterator<Item = SenderName>) {
         let names: Vec<SenderName> = names.into_iter().collect();
         let sender = |name: &SenderName| -> FromElsewhere {
-            (Arc::from(name.as_str()), Arc::new(Unpaired), AccountChoice::Default)
+            let source = self.patient(Unpaired);
+            (Arc::from(name.as_str()), source, AccountChoice::Default)
         };
         self.inner.given.auth.register_sources(names.iter().map(sender).collect());
         for name in &names {

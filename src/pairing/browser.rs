@@ -12,7 +12,12 @@ use super::{
     tickets::{self, Of, Tickets},
 };
 use crate::{
-    auth::{CodeGrant, code_grant::Answered, grant::ClientProof, user_info::AccountChoice},
+    auth::{
+        CodeGrant,
+        code_grant::Answered,
+        grant::{ClientProof, harmless},
+        user_info::AccountChoice,
+    },
     domain::{AccountId, Private, SenderName},
     store::{ConnectedSender, Version},
 };
@@ -67,6 +72,17 @@ pub enum Outcome {
     },
 }
 
+/// What came back from DocuSign's page.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer<'a> {
+    /// A code.
+    Code(&'a str),
+    /// Neither a code nor a word.
+    Nothing,
+    /// A word for why there is no code (RFC 6749, 4.1.2.1).
+    Refused(&'a str),
+}
+
 impl Pairings {
     /// What a ticket in an address leads to. Changes nothing.
     pub async fn open(&self, ticket: &str, cookie: Option<&Cookie>) -> Result<Opened, Error> {
@@ -104,18 +120,33 @@ impl Pairings {
         &self,
         state: &str,
         cookie: Option<&Cookie>,
-        code: Option<&str>,
+        answer: Answer<'_>,
     ) -> Result<Outcome, Error> {
         let cookie = cookie.ok_or(Error::Stale)?;
         let tickets = &self.inner.given.tickets;
         let sender = tickets.open_state(state, cookie, self.now(), &self.births())?;
         let target = self.target(&sender)?;
-        let connectable = &target.connectable;
         if !self.use_once(state) {
             return Err(Error::Stale);
         }
-        let code = code.ok_or(Error::Denied)?;
-        self.announce(&sender, "code", None).await?;
+        let outcome = match answer {
+            Answer::Code(code) => self.exchanged(&target, state, cookie, code).await,
+            Answer::Refused(word) if word != "access_denied" => Err(Error::Answered(harmless(word))),
+            Answer::Nothing | Answer::Refused(_) => Err(Error::Denied),
+        };
+        outcome.inspect_err(|error| log(&sender, error))
+    }
+
+    async fn exchanged(
+        &self,
+        target: &Target,
+        state: &str,
+        cookie: &Cookie,
+        code: &str,
+    ) -> Result<Outcome, Error> {
+        let (tickets, connectable) = (&self.inner.given.tickets, &target.connectable);
+        let sender = target.name.as_str();
+        self.announce(sender, "code", None).await?;
         let verifier = tickets.verifier(state, cookie);
         let proof = match &connectable.secret {
             Some(secret) => ClientProof::Secret(secret, Some(&verifier)),
@@ -125,10 +156,10 @@ impl Pairings {
         let choice = offers(connectable, answered, &self.inner.grant)?;
         if let [only] = choice.accounts.as_slice() {
             let only = only.id;
-            return self.pair(&target, &choice, only).await;
+            return self.pair(target, &choice, only).await;
         }
-        self.put_aside(&sender, cookie, choice).await?;
-        let ticket = tickets.choice(Of { sender: &sender, born: target.born }, cookie, self.now());
+        self.put_aside(sender, cookie, choice).await?;
+        let ticket = tickets.choice(Of { sender, born: target.born }, cookie, self.now());
         Ok(Outcome::Choose { ticket: Private::new(ticket) })
     }
 
@@ -143,8 +174,11 @@ impl Pairings {
         let sender = self.inner.given.tickets.open_choice(ticket, cookie, self.now(), &self.births())?;
         let target = self.target(&sender)?;
         let (name, choice) = self.waiting(&sender, cookie).await?;
-        let account = account.and_then(|text| Uuid::try_parse(text).ok()).ok_or(Error::NoAccount(None))?;
-        let outcome = self.pair(&target, &choice, account).await?;
+        let account = account.and_then(|text| Uuid::try_parse(text).ok());
+        let is_offered = |id: &Uuid| choice.accounts.iter().any(|offer| offer.id == *id);
+        let account = account.filter(is_offered).ok_or(Error::NotChosen)?;
+        let outcome = self.pair(&target, &choice, account).await;
+        let outcome = outcome.inspect_err(|error| log(&sender, error))?;
         if let Err(error) = self.inner.given.store.remove_connected_sender(&name).await {
             // It is paired; what waited is too late in a quarter of an hour, and destroyed then.
             tracing::warn!(sender, %error, "what a choice was made of is not destroyed yet");
@@ -193,6 +227,19 @@ impl Pairings {
     fn births(&self) -> impl Fn(&str) -> Uuid {
         |sender| self.born(sender)
     }
+}
+
+/// Why nobody was connected, for those who run the sender: the person is told less.
+fn log(sender: &str, error: &Error) {
+    let (code, fix) = match error {
+        Error::Auth(cause) => (cause.code(), cause.fix()),
+        Error::NoAccount(Some(reason)) => (reason.code(), reason.fix()),
+        Error::NotAllowed(_) => ("consent_required", "Their organisation's administrator allows it."),
+        Error::Denied | Error::Stale | Error::NotChosen => return,
+        _ => ("", ""),
+    };
+    let behind = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(sender, code, %error, behind, fix, "an account was not connected");
 }
 
 fn waiting_name(sender: &str, cookie: &Cookie) -> SenderName {

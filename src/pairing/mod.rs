@@ -45,7 +45,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 pub use self::{
-    browser::{Offer, Opened, Outcome},
+    browser::{Answer, Offer, Opened, Outcome},
     defined::{Change, Made, NewSender, NotMade, Wish, is_account},
     renewal::{Renewal, Unpaired},
     tickets::{BadTicket, Cookie, Tickets},
@@ -140,6 +140,9 @@ pub enum Error {
     /// The account server, or what followed from its answer.
     #[error("the account server did not let us act")]
     Auth(#[source] Arc<auth::Error>),
+    /// DocuSign's page answered with this word instead of a code, and not because the person refused.
+    #[error("DocuSign's page answered {0}")]
+    Answered(String),
     /// The person refused.
     #[error("the person refused")]
     Denied,
@@ -150,6 +153,9 @@ pub enum Error {
     /// allow it.
     #[error("the account server does not let this sender act for the person")]
     NotAllowed(SenderName),
+    /// None of the accounts was chosen.
+    #[error("none of the accounts was chosen")]
+    NotChosen,
     /// It could not be written into the audit log first.
     #[error("this cannot be written into the audit log")]
     Unrecorded,
@@ -321,6 +327,8 @@ impl Pairings {
         if let Some((_, error)) = failed.into_iter().next() {
             return Err(error);
         }
+        // It need not wait for somebody to ask before it counts as one that can act.
+        self.inner.given.auth.proven(name.as_str());
         tracing::info!(sender = %name, account.id = %account, "a sender was connected");
         Ok(Outcome::Paired { sender: name, account: offer.name.clone() })
     }

@@ -13,7 +13,12 @@ use url::form_urlencoded;
 
 use crate::{
     audit::{Act, Entry},
-    auth::{ConsentOutcome, consent::Consent, grant::ClientProof},
+    auth::{
+        ConsentOutcome, Error,
+        consent::Consent,
+        grant::{ClientProof, harmless},
+    },
+    pairing::Answer,
     public::{
         Public,
         pages::{ConsentPage, Details, Page},
@@ -34,7 +39,12 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
     let head = request.into_parts().0;
     let query = Query::of(head.uri.query().unwrap_or_default());
     let language = request::language(None, &head.headers);
-    if let Some(answer) = public.connected(&head, query.state.as_deref(), query.code.as_deref()).await {
+    let answer = match (&query.code, &query.error) {
+        (_, Some(word)) => Answer::Refused(word),
+        (Some(code), None) => Answer::Code(code),
+        (None, None) => Answer::Nothing,
+    };
+    if let Some(answer) = public.connected(&head, query.state.as_deref(), answer).await {
         return answer;
     }
     let parts = &public.parts;
@@ -43,11 +53,14 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
         query.state.as_deref().and_then(|state| parts.given.consents.open(state, parts.given.clock.now()));
     let page = match (asked, query) {
         (None, _) if !parts.guesses.allows(address, parts.given.clock.uptime()) => Page::TooMany,
-        (None, _) => {
+        (None, Query { error: Some(word), .. }) => Page::Consent(refused(None, &word)),
+        (None, Query { state, .. }) => {
             public.wake_those_without_consent().await;
-            Page::Consent(ConsentPage::Received)
+            // The link for an organisation has no state: its administrator is nobody's user.
+            let page = if state.is_none() { ConsentPage::Organisation } else { ConsentPage::Received };
+            Page::Consent(page)
         }
-        (Some(_), Query { error: Some(_), .. }) => Page::Consent(ConsentPage::Denied),
+        (Some((sender, _)), Query { error: Some(word), .. }) => Page::Consent(refused(Some(&sender), &word)),
         (Some((sender, verifier)), Query { code: Some(code), .. }) => {
             let entry = Entry::new(Act::ConsentTaken, &sender);
             if let Err(error) = parts.given.signings.audit().record(entry).await {
@@ -55,8 +68,16 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
                 return public.page(language, &Page::Consent(ConsentPage::Failed), &Details::default(), &[]);
             }
             let outcome =
-                parts.given.auth.complete_consent(&sender, &code, ClientProof::Public(Some(&verifier)));
-            Page::Consent(page(sender.clone(), outcome.await))
+                parts.given.auth.complete_consent(&sender, &code, ClientProof::Public(Some(&verifier))).await;
+            let is_granted =
+                || parts.given.auth.status(&sender).is_ok_and(|status| status.consent == Consent::Granted);
+            let is_again = matches!(&outcome, Err(error) if matches!(**error, Error::CodeRejected));
+            Page::Consent(if is_again && is_granted() {
+                // The page was loaded again: its code works once, and did.
+                ConsentPage::Granted { sender }
+            } else {
+                page(sender, outcome)
+            })
         }
         (Some(_), _) => Page::Consent(ConsentPage::Failed),
     };
@@ -76,7 +97,16 @@ impl Public {
     }
 }
 
-fn page(sender: String, outcome: Result<ConsentOutcome, Arc<crate::auth::Error>>) -> ConsentPage {
+/// What the consent page answered instead of a code (RFC 6749, 4.1.2.1): only one of its words is a person's.
+fn refused(sender: Option<&str>, word: &str) -> ConsentPage {
+    if word == "access_denied" {
+        return ConsentPage::Denied;
+    }
+    tracing::warn!(sender, error = harmless(word), "the consent page answered with an error");
+    ConsentPage::Failed
+}
+
+fn page(sender: String, outcome: Result<ConsentOutcome, Arc<Error>>) -> ConsentPage {
     match outcome {
         Ok(ConsentOutcome::Granted) => {
             tracing::info!(sender, "consent was granted");

@@ -15,7 +15,7 @@ use crate::{
         consent::{self, ConsentBy},
         user_info::NotInAccount,
     },
-    pairing::{Cookie, Error, Opened, Outcome},
+    pairing::{Answer, Cookie, Error, Opened, Outcome},
     public::{
         Public,
         answer::see_other,
@@ -82,6 +82,11 @@ pub(super) async fn click(
     }
     let cookie = public.cookie(&head.headers);
     let chosen = given.pairings.choose(&ticket, cookie.as_ref(), form.account.as_deref()).await;
+    if matches!(chosen, Err(Error::NotChosen)) {
+        // The accounts again: one of them must be meant.
+        let again = see_other(&format!("{}/connect/{ticket}", given.settings.origin));
+        return again.unwrap_or_else(|| public.refused(&head, &Error::Stale));
+    }
     public.after(&head, chosen)
 }
 
@@ -91,12 +96,12 @@ impl Public {
         &self,
         head: &Parts,
         state: Option<&str>,
-        code: Option<&str>,
+        answer: Answer<'_>,
     ) -> Option<Response> {
         let pairings = &self.parts.given.pairings;
         let state = state.filter(|state| pairings.is_ours(state))?;
         let cookie = self.cookie(&head.headers);
-        let outcome = pairings.answered(state, cookie.as_ref(), code).await;
+        let outcome = pairings.answered(state, cookie.as_ref(), answer).await;
         let is_choice = matches!(outcome, Ok(Outcome::Choose { .. }));
         let answer = self.after(head, outcome);
         // The choice has a quarter of an hour of its own.
@@ -121,18 +126,13 @@ impl Public {
 
     fn refused(&self, head: &Parts, error: &Error) -> Response {
         let page = match error {
-            Error::Auth(cause) => {
-                tracing::warn!(code = cause.code(), cause = cause.cause(), "an account was not connected");
-                ConnectPage::Failed { code: cause.code() }
-            }
+            Error::Auth(cause) => ConnectPage::Failed { code: cause.code() },
             Error::Denied => ConnectPage::Denied,
             Error::NoAccount(reason) => {
                 let code = reason.as_ref().map_or("sender_not_in_account", NotInAccount::code);
-                tracing::warn!(code, "an account was not connected");
                 ConnectPage::NoAccount { code }
             }
             Error::NotAllowed(sender) => {
-                tracing::warn!(%sender, code = "consent_required", "an account was not connected");
                 let given = &self.parts.given;
                 let back = consent::callback(&given.settings.origin);
                 let (by, name) = (ConsentBy::Organisation, sender.as_str());
@@ -146,11 +146,10 @@ impl Public {
                 }
                 ConnectPage::Stale
             }
-            Error::Store(cause) => {
-                tracing::error!(error = %cause, "an account was not connected");
-                ConnectPage::Failed { code: "provider_unavailable" }
-            }
-            Error::Unrecorded => ConnectPage::Failed { code: "provider_unavailable" },
+            Error::Store(_) => ConnectPage::Failed { code: "store_unavailable" },
+            Error::Unrecorded => ConnectPage::Failed { code: "internal" },
+            Error::Answered(_) => ConnectPage::Failed { code: "provider_rejected" },
+            Error::NotChosen => ConnectPage::Stale,
         };
         self.connect_page(head, page)
     }

@@ -205,7 +205,11 @@ async fn who_has_several_accounts_chooses_and_may_switch() {
     let stranger = world.send(&Browser::default(), Method::POST, &at, &[("account", SECOND_ACCOUNT)]).await;
     assert_eq!(stranger.status, StatusCode::GONE);
     let foreign = world.send(&browser, Method::POST, &at, &[("account", OTHER_ACCOUNT)]).await;
-    assert_eq!(foreign.status, StatusCode::CONFLICT);
+    assert_eq!(foreign.status, StatusCode::SEE_OTHER, "{}", foreign.text);
+    let none = world.send(&browser, Method::POST, &at, &[]).await;
+    assert_eq!((&none.headers["location"], none.status.as_u16()), (&foreign.headers["location"], 303));
+    let again = world.send(&browser, Method::GET, foreign.headers["location"].to_str().unwrap(), &[]).await;
+    assert!(again.text.contains("fieldset"), "the accounts again: {}", again.text);
     assert_eq!(world.state().await["state"], "not_connected");
 
     let chosen = world.send(&browser, Method::POST, &at, &[("account", SECOND_ACCOUNT)]).await;
@@ -252,6 +256,10 @@ async fn answers_that_are_foreign_old_or_used_pair_nobody() {
     assert!(refused.contains("error=access_denied"), "{refused}");
     assert_eq!(get(&browser, &refused).await, StatusCode::OK);
     assert_eq!(world.state().await["user_id"], ELIAS, "a refusal leaves what was");
+    let page = world.begin(&mut browser, &link).await;
+    let broken = world.answer(&page, NORA, "cancel").await.replace("access_denied", "server_error");
+    let broken = world.send(&browser, Method::GET, &broken, &[]).await;
+    assert_eq!(broken.status, StatusCode::BAD_GATEWAY, "nobody refused: {}", broken.text);
 
     let page = world.begin(&mut browser, &link).await;
     let late = world.accept(&page, ELIAS).await;
@@ -269,6 +277,12 @@ async fn a_person_who_cannot_be_acted_for_is_told_why_and_can_go_back() {
     let (_, done) = world.connect(NORA).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.text);
     assert_eq!(world.state().await["user_id"], NORA);
+    let shown = world.daemon.get("/v1/senders/customer").await;
+    assert_eq!(
+        (&shown.body["state"], &shown.body["consent"]),
+        (&json!("ready"), &json!("granted")),
+        "at once"
+    );
 
     // An account on another host than this environment's has no place here.
     let (_, elsewhere) = world.connect(RAFAEL).await;

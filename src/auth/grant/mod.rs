@@ -277,7 +277,7 @@ fn trace(headers: &HeaderMap) -> Option<String> {
 }
 
 /// A word of the upstream that may be shown: short, and of characters that carry nothing else.
-fn harmless(word: &str) -> String {
+pub fn harmless(word: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' };
     word.chars().take(48).map(keep).collect()
 }

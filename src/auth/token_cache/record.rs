@@ -47,6 +47,12 @@ impl Record {
         self.consented(None);
     }
 
+    /// It was seen in another way than by a mint of ours that the sender can act.
+    pub(in crate::auth) fn proven(&self) {
+        self.consent.store(GRANTED, Ordering::Relaxed);
+        self.consented(None);
+    }
+
     /// Somebody went through the consent page: the configured user (none), or another one.
     pub(in crate::auth) fn consented(&self, stranger: Option<UserId>) {
         *self.stranger.lock().unwrap_or_else(PoisonError::into_inner) = stranger;

@@ -118,7 +118,9 @@ pub enum ConsentPage {
         /// Its name in the settings.
         sender: String,
     },
-    /// The `state` is missing, not ours, or too old, so that nobody knows whom it is about.
+    /// An administrator's answer for an organisation, whose link has no `state`.
+    Organisation,
+    /// The `state` is not ours, or too old, so that nobody knows whom it is about.
     Received,
     /// Somebody else consented.
     WrongUser {
@@ -394,7 +396,7 @@ impl ConnectPage {
 impl ConsentPage {
     const fn status(&self) -> StatusCode {
         match self {
-            Self::Denied | Self::Granted { .. } => StatusCode::OK,
+            Self::Denied | Self::Granted { .. } | Self::Organisation => StatusCode::OK,
             Self::Failed => StatusCode::BAD_GATEWAY,
             Self::Received => StatusCode::BAD_REQUEST,
             Self::WrongUser { .. } => StatusCode::CONFLICT,
@@ -407,6 +409,9 @@ impl ConsentPage {
             Self::Failed => (Tone::Bad, Icon::Warning, t.consent_failed_title, t.consent_failed_body, ""),
             Self::Granted { sender } => {
                 (Tone::Good, Icon::Check, t.consent_granted_title, t.consent_granted_body, sender.as_str())
+            }
+            Self::Organisation => {
+                (Tone::Good, Icon::Check, t.consent_received_title, t.consent_organisation_body, "")
             }
             Self::Received => {
                 (Tone::Warn, Icon::Clock, t.consent_received_title, t.consent_received_body, "")

@@ -40,6 +40,7 @@ fn every_page() -> Vec<Page> {
             ConsentPage::Denied,
             ConsentPage::Failed,
             ConsentPage::Granted { sender: sender() },
+            ConsentPage::Organisation,
             ConsentPage::Received,
             ConsentPage::WrongUser { sender: sender() },
         ]

@@ -78,6 +78,8 @@ texts! {
     /// Consent was granted; `{sender}`.
     consent_granted_title,
     consent_granted_body,
+    /// An administrator has answered for an organisation.
+    consent_organisation_body,
     /// It is not known whom the answer is about.
     consent_received_title,
     consent_received_body,
