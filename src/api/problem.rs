@@ -43,7 +43,7 @@ codes! {
     clock_skew 502 true "This machine's clock is wrong",
         "Set the clock of the machine that runs countersign (NTP); the detail says how far it is off.";
     consent_required 409 false "The sender has not consented",
-        "Open the consent link once in a browser, signed in as the sender (or as an administrator of its organisation), and repeat the call.";
+        "Open the consent link once in a browser, signed in as the sender's own user, and repeat the call. An administrator of its organisation has a link of their own: organisation_url of GET /v1/senders/{name}/consent.";
     endpoint_disabled 409 false "The webhook endpoint is switched off",
         "Switch it on with PATCH /v1/webhook_endpoints/{id} and {\"disabled\": false}, and replay again; an endpoint of the settings is switched on by reading them again.";
     forbidden 403 false "This caller may not do that",

@@ -131,23 +131,14 @@ pub(super) fn shown(api: &Api, sender: &SenderName, status: StatusCode) -> Resul
 fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
     let made = api.pairings.made(name);
     let next_try = status.failure.as_ref().map(|failure| failure.next_try);
-    let failed = status.failure.as_ref().map(|failure| (Arc::clone(&failure.error), Some(failure.since)));
-    // A token that is good for no account is of no use.
-    let wrong = failed.or_else(|| status.misplaced.clone().map(|error| (error, None)));
+    let wrong = status.trouble();
     SenderObject {
         object: "sender",
         mode: match api.mode {
             Mode::Live => "live",
             Mode::Test => "test",
         },
-        state: match (
-            status.misplaced.is_none() && (status.has_token() || status.is_idle()),
-            status.failure.is_some(),
-        ) {
-            (true, false) => "ready",
-            (true, true) => "degraded",
-            (false, _) => "not_ready",
-        },
+        state: status.standing().as_str(),
         consent: status.consent.as_str(),
         templates: match &made {
             Some(made) => made.templates().clone(),
@@ -172,7 +163,7 @@ fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
         last_error: wrong.map(|(error, since)| ErrorObject {
             code: error.code(),
             cause: error.cause(),
-            detail: chain(&error),
+            detail: error.in_full(),
             fix: error.fix(),
             since,
         }),
@@ -204,17 +195,11 @@ impl Finding {
         match result {
             Ok(_) => Self { check, ok: true, code: None, detail: good, fix: None },
             Err(error) => {
-                let (code, detail, fix) = (Some(error.code()), chain(error), Some(error.fix()));
+                let (code, detail, fix) = (Some(error.code()), error.in_full(), Some(error.fix()));
                 Self { check, ok: false, code, detail, fix }
             }
         }
     }
-}
-
-/// The error with its cause.
-fn chain(error: &auth::Error) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    format!("{error}{}", cause.unwrap_or_default())
 }
 
 /// `POST /v1/senders/{name}/check`: a token, the user and the account, asked for now.

@@ -24,6 +24,7 @@ const READ_EVERY: Duration = Duration::from_secs(5);
 /// Starts the scrape hooks and the task behind the gauges.
 pub(super) fn start(parts: &Parts) {
     let (auth, seen) = (parts.auth.clone(), Mutex::new(Seen::default()));
+    let audit = parts.signings.audit().clone();
     parts.metrics.on_scrape(move |metrics| {
         let statuses = auth.statuses_that_tell();
         metrics.observe_senders(&statuses.iter().map(reading).collect::<Vec<_>>());
@@ -35,6 +36,7 @@ pub(super) fn start(parts: &Parts) {
         let restarts = signer.as_ref().map_or(0, |signer| signer.restarts);
         let more = restarts.saturating_sub(std::mem::replace(&mut seen.restarts, restarts));
         metrics.signer(signer.is_none_or(|signer| signer.pid.is_some()), more);
+        metrics.audit(audit.trouble().is_none());
         if let Some(offset) = auth.clock_offset() {
             metrics.clock_offset(offset.offset.as_secs_f64(), offset.error_bound.as_secs_f64());
         }
@@ -55,7 +57,8 @@ struct Seen {
 
 impl Seen {
     fn count_mints(&mut self, metrics: &Metrics, status: &SenderStatus) {
-        for (cause, count) in &status.mints {
+        // Where nobody is connected yet there is nothing to mint with, and nobody refuses anything.
+        for (cause, count) in status.mints.iter().filter(|(cause, _)| *cause != "not_connected") {
             let seen = self.mints.entry((Arc::clone(&status.name), *cause)).or_default();
             // A sender that was replaced counts from zero again.
             let more = if count < seen { *count } else { count - *seen };
@@ -78,12 +81,21 @@ fn mint_result(cause: &str) -> MintResult {
     }
 }
 
+fn is_failing(status: &SenderStatus) -> bool {
+    status.failure.as_ref().is_some_and(|failure| failure.error.cause() != "not_connected")
+}
+
 fn reading(status: &SenderStatus) -> SenderReading {
     SenderReading {
         sender: status.name.to_string(),
         expires_at_seconds: status.expires_at.map_or(0.0, |at| at.as_duration().as_secs_f64()),
-        runway_seconds: status.runway.as_secs_f64(),
-        consent_granted: status.consent == Consent::Granted,
+        // Who rests, or waits for a customer, needs none; who was never tried has not failed.
+        runway_seconds: (status.has_token() || is_failing(status)).then(|| status.runway.as_secs_f64()),
+        consent_granted: match status.consent {
+            Consent::Granted => Some(true),
+            Consent::Missing => Some(false),
+            Consent::Unknown => None,
+        },
         keys: status.keys.iter().flat_map(key_readings).collect(),
     }
 }

@@ -1,8 +1,9 @@
 //! Our events about senders: `sender.consent_missing` when a consent is found to be missing, and
 //! `sender.recovered` when a sender that could not act can again.
 //!
-//! Every caller that may use the sender gets one; of a sender that a caller made, that caller alone. Several daemons on one store each tell what they see, so an
-//! event may come once from each; `data.state` and `data.consent` are what counts, and `sequence` orders them.
+//! Every caller that may use the sender gets one; of a sender that a caller made, that caller alone. Several
+//! daemons on one store each tell what they see, so an event may come once from each; `data.state` and
+//! `data.consent` are what counts, and `sequence` orders them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +12,7 @@ use crate::{
         Parts,
         announce::{announce, callers_of},
     },
-    auth::{SenderStatus, consent::Consent},
+    auth::{SenderStatus, Standing, consent::Consent},
     domain::{EventKind, SenderName},
     objects::event,
     store,
@@ -48,11 +49,11 @@ impl News {
 impl Told {
     /// What is known now, and what is to be told of the change.
     fn after(self, status: &SenderStatus) -> (Self, Option<EventKind>) {
-        let can_act = status.has_token() || status.is_idle();
+        let can_act = status.standing() != Standing::NotReady;
         let now = Self {
             consent_is_missing: status.consent == Consent::Missing,
             // What was never tried has not failed.
-            cannot_act: !can_act && (status.failure.is_some() || self.cannot_act),
+            cannot_act: !can_act && (status.trouble().is_some() || self.cannot_act),
         };
         let kind = match (self, now) {
             (Self { consent_is_missing: false, .. }, Self { consent_is_missing: true, .. }) => {
@@ -68,11 +69,7 @@ impl Told {
 }
 
 async fn tell(parts: &Parts, status: &SenderStatus, kind: EventKind) -> Result<(), store::Error> {
-    let state = match (status.has_token() || status.is_idle(), status.failure.is_some()) {
-        (true, false) => "ready",
-        (true, true) => "degraded",
-        (false, _) => "not_ready",
-    };
+    let state = status.standing().as_str();
     let mode = parts.signings.settings().mode;
     let callers = callers_of(parts, &SenderName::new(Arc::clone(&status.name)));
     let data = |sequence| event::sender(&status.name, mode, state, status.consent.as_str(), sequence);

@@ -75,8 +75,9 @@ impl Said {
 
 impl Stand {
     fn of(status: &SenderStatus, before: Acts) -> Self {
-        let failure = status.failure.as_ref().map(|failure| failure.error.cause());
-        let acts = match (status.has_token(), failure) {
+        let failure = status.trouble().map(|(error, _)| error.cause());
+        // A token that is good for no account is of no use.
+        let acts = match (status.has_token() && status.misplaced.is_none(), failure) {
             (true, _) => Acts::Yes,
             (false, Some(_)) => Acts::No,
             // Idle, or just started: what was known of it stands.
@@ -110,7 +111,6 @@ impl Stand {
 
 fn log(parts: &Parts, status: &SenderStatus, news: &News) {
     let sender = &*status.name;
-    let failure = status.failure.as_ref().map(|failure| &*failure.error);
     match news {
         News::Acts => tracing::info!(sender, "the sender acts: it has a token"),
         News::Recovered => tracing::info!(sender, "the sender acts again, with a fresh token"),
@@ -126,15 +126,16 @@ fn log(parts: &Parts, status: &SenderStatus, news: &News) {
             tracing::warn!(sender, key.fingerprint = fingerprint, state, "this key cannot be used now");
         }
         News::Ails | News::CannotAct => {
-            let Some(error) = failure else { return };
+            let Some((error, _)) = status.trouble() else { return };
+            let why = error.in_full();
             let what = match news {
                 News::Ails => "the sender's token is valid, and its refresh fails",
                 _ => "the sender cannot act",
             };
             let (code, fix) = (error.code(), error.fix());
             // What is to be opened, once, is said where it is found missing (rule T11).
-            let open = consent_page(parts, status, error);
-            tracing::warn!(sender, code, %error, open, fix, "{what}");
+            let open = consent_page(parts, status, &error);
+            tracing::warn!(sender, code, error = why, open, fix, "{what}");
         }
     }
 }

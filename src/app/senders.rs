@@ -13,7 +13,7 @@ use crate::{
         consent::Consent,
         device::{DeviceKey, KeyUri, Module, UriError},
         identity::Scopes,
-        key_ring::KeyStatus,
+        key_ring::{KeyState, KeyStatus},
         signing_key::{self, KeySource},
         user_info::AccountChoice,
     },
@@ -247,6 +247,7 @@ fn is_unpaired(parts: &Parts, name: &str) -> bool {
 fn report_and_forget(parts: &Parts, before: &BTreeSet<String>) -> BTreeSet<String> {
     report_signer(parts);
     report_upstream(parts);
+    report_audit(parts);
     let reasons = if parts.auth.is_crowded() { vec![together(parts)] } else { one_by_one(parts) };
     let now: BTreeSet<String> = reasons.iter().map(|reason| reason.part.clone()).collect();
     for reason in reasons {
@@ -284,6 +285,26 @@ fn report_upstream(parts: &Parts) {
         (PartStatus::Ready, "answers, or has not been asked yet")
     };
     parts.health.set(Reason::new("upstream", state, detail));
+}
+
+/// What cannot be written down is not done (rule S6), whoever asks for it.
+fn report_audit(parts: &Parts) {
+    let audit = parts.signings.audit();
+    if !audit.is_on() {
+        return;
+    }
+    let reason = match audit.trouble() {
+        Some(why) => Reason {
+            code: Some("store_unavailable"),
+            ..Reason::new(
+                "audit",
+                PartStatus::NotReady,
+                format!("the audit log cannot be written, and so nothing is done: {why}"),
+            )
+        },
+        None => Reason::new("audit", PartStatus::Ready, "can be written"),
+    };
+    parts.health.set(reason);
 }
 
 /// Without its signer process a sender still acts, until its token needs another signature.
@@ -347,10 +368,19 @@ fn judge(status: &SenderStatus) -> Reason {
         .map(|failure| format!("{} ({}): {}", failure.error, failure.error.code(), failure.error.fix()));
     let is_missing = status.consent == Consent::Missing;
     let defect = status.keys.iter().find_map(|key| key.defect.as_ref());
+    let refused = status.keys.iter().find(|key| key.state == KeyState::Rejected);
     let (state, detail) = match (status.has_token(), why) {
         (true, None) => match defect {
             Some(defect) => (PartStatus::Degraded, format!("the token is valid, but a key is bad: {defect}")),
-            None => (PartStatus::Ready, "acts with a valid token".to_owned()),
+            None => match refused.and_then(|key| key.fingerprint) {
+                Some(print) => (
+                    PartStatus::Degraded,
+                    format!(
+                        "the token is valid, but DocuSign refuses the key {print}: upload its public half to the app (Apps and Keys), or take it out of `keys`"
+                    ),
+                ),
+                None => (PartStatus::Ready, "acts with a valid token".to_owned()),
+            },
         },
         (true, Some(why)) => (PartStatus::Degraded, format!("the token is valid, its refresh fails: {why}")),
         (false, Some(why)) => (PartStatus::NotReady, why),
@@ -360,7 +390,8 @@ fn judge(status: &SenderStatus) -> Reason {
     let code = failure
         .map(|failure| failure.error.code())
         .or(is_missing.then_some("consent_required"))
-        .or(defect.map(|_| "key_rejected"));
+        .or(defect.map(|_| "key_rejected"))
+        .or(refused.map(|_| "key_rejected"));
     let reason = Reason {
         code,
         next_try: failure.map(|failure| failure.next_try),

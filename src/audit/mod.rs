@@ -214,6 +214,11 @@ impl Audit {
             .unwrap_or_else(|_| Err(io::Error::other("the reader stopped")))
     }
 
+    /// Why nothing can be written now, and so nothing is done; none if all is well, or the log is off.
+    pub fn trouble(&self) -> Option<String> {
+        self.writer.as_ref()?.trouble()
+    }
+
     /// The end of the chain as it is now; none if the log is off.
     pub fn head(&self) -> Option<Head> {
         self.writer.as_ref().map(|writer| writer.head())

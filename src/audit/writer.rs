@@ -53,7 +53,11 @@ enum Order {
 pub(super) struct Writer {
     queue: mpsc::SyncSender<Order>,
     head: Arc<Mutex<Head>>,
+    trouble: Trouble,
 }
+
+/// Why nothing can be written now, if that is so.
+type Trouble = Arc<Mutex<Option<String>>>;
 
 impl Writer {
     pub(super) fn start(path: &Path, sync: bool, clock: SharedClock) -> Result<Self, Error> {
@@ -63,7 +67,7 @@ impl Writer {
             other => Error::Io(other.into()),
         })?;
         let head = resume(path, &file)?;
-        let shared = Arc::new(Mutex::new(head.clone()));
+        let (shared, trouble) = (Arc::new(Mutex::new(head.clone())), Trouble::default());
         let (queue, orders) = mpsc::sync_channel(QUEUE);
         let log = Log {
             path: path.to_owned(),
@@ -72,10 +76,11 @@ impl Writer {
             noted: Noted { seq: 0, is_synced: false, has_failed: false },
             head,
             shared: Arc::clone(&shared),
+            trouble: Arc::clone(&trouble),
             failed: false,
         };
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.run(&orders, &clock))?;
-        Ok(Self { queue, head: shared })
+        Ok(Self { queue, head: shared, trouble })
     }
 
     pub(super) async fn record(&self, entry: Entry) -> Result<(), Error> {
@@ -99,6 +104,11 @@ impl Writer {
             // The disk is far behind: wait off the runtime's threads.
             let _ = tokio::task::spawn_blocking(move || queue.send(order).is_ok()).await;
         }
+    }
+
+    /// Why nothing can be written now, if that is so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn head(&self) -> Head {
@@ -134,6 +144,7 @@ struct Log {
     sync: bool,
     head: Head,
     shared: Arc<Mutex<Head>>,
+    trouble: Trouble,
     noted: Noted,
     /// The file may end in half a line that could not be cut off.
     failed: bool,
@@ -147,6 +158,7 @@ impl Log {
                 Ok(first) => first,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.note(true);
+                    self.look_again();
                     continue;
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return self.note(true),
@@ -165,9 +177,11 @@ impl Log {
             if let Err(error) = &written {
                 tracing::error!(%error, "the audit log cannot be written; nothing is done meanwhile");
             }
+            self.tell(written.as_ref().err());
             for (_, tell) in batch {
+                let copy = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
                 // Who hung up does not act.
-                let _ = tell.send(written.as_ref().copied().map_err(|error| error.kind().into()));
+                let _ = tell.send(written.as_ref().copied().map_err(copy));
             }
             if let Some(tell) = close {
                 self.note(true);
@@ -175,6 +189,28 @@ impl Log {
                 let _ = tell.send(());
                 return;
             }
+        }
+    }
+
+    fn tell(&self, trouble: Option<&io::Error>) {
+        let mut told = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *told = trouble.map(ToString::to_string);
+    }
+
+    /// A daemon that is not ready is asked for nothing, so no line would find out that there is room again.
+    fn look_again(&mut self) {
+        let is_in_trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !is_in_trouble || self.failed {
+            return;
+        }
+        let looked = self.follow_rotation();
+        match looked.and_then(|()| Ok(rustix::fs::fstatvfs(&self.file)?.f_bavail > 0)) {
+            Ok(true) => {
+                tracing::info!("the audit log can be written again");
+                self.tell(None);
+            }
+            Ok(false) => {}
+            Err(error) => self.tell(Some(&error)),
         }
     }
 

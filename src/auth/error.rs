@@ -35,7 +35,8 @@ pub enum Error {
         /// Who is configured.
         configured: UserId,
     },
-    /// What let a connected sender act is gone: revoked, expired, or used by somebody who is not us.
+    /// What let a connected sender act is gone: revoked, expired, or used by somebody who is not us. A wrong secret
+    /// of the app is answered in the same words.
     #[error("the connection of this sender is lost: its refresh token is not taken any more")]
     ConnectionLost,
     /// The user has not consented to every scope that we ask for, or has withdrawn that.
@@ -218,9 +219,14 @@ impl Error {
         match self {
             Self::ClockSkew { .. } => "Set this machine's clock (NTP); the daemon corrects for it meanwhile.",
             Self::Closed => "Send the request again: another instance or the restarted one will answer.",
-            Self::CodeRejected => "Open the consent link again: a code works once, for a few minutes.",
+            Self::CodeRejected => {
+                "Open the link again: a code works once, for a few minutes. If it happens each time, the app's secret is \
+                 wrong (client_secret of the sender, Apps and Keys)."
+            }
             Self::ConnectionLost => {
-                "Have the customer open the sender's connect link again (GET /v1/senders/NAME/connect)."
+                "If several senders of one integration key say so at once, its secret is wrong or was changed: set \
+                 client_secret, restart, and nothing is lost. If it is this one alone, have the customer open its connect \
+                 link again (GET /v1/senders/NAME/connect)."
             }
             Self::ConsentRequired(_) => {
                 "Open the sender's consent link as the impersonated user and accept; both scopes, signature and \
@@ -269,6 +275,12 @@ impl Error {
                  this environment."
             }
         }
+    }
+
+    /// What is wrong, with what is behind it.
+    pub fn in_full(&self) -> String {
+        let behind = std::error::Error::source(self).map(|source| format!(": {source}"));
+        format!("{self}{}", behind.unwrap_or_default())
     }
 
     /// What the account server said, if it answered.

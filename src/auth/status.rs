@@ -58,6 +58,28 @@ pub struct SenderFailure {
     pub next_try: Timestamp,
 }
 
+/// How a sender stands, in a word: the same for the API, its events and the pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It acts, and cannot get the next token.
+    Degraded,
+    /// It cannot act.
+    NotReady,
+    /// It acts, or would if it were asked.
+    Ready,
+}
+
+impl Standing {
+    /// As other programs read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Degraded => "degraded",
+            Self::NotReady => "not_ready",
+            Self::Ready => "ready",
+        }
+    }
+}
+
 impl SenderStatus {
     pub(super) fn new(
         (name, user_id): (Arc<str>, Option<UserId>),
@@ -94,6 +116,22 @@ impl SenderStatus {
     /// last probe of consent, went well, and the next reader gets one.
     pub fn is_idle(&self) -> bool {
         !self.has_token() && self.failure.is_none() && !self.is_refreshing && self.consent == Consent::Granted
+    }
+
+    /// How it stands: a token that is good for no account is of no use.
+    pub fn standing(&self) -> Standing {
+        let can_act = self.misplaced.is_none() && (self.has_token() || self.is_idle());
+        match (can_act, self.failure.is_some()) {
+            (true, false) => Standing::Ready,
+            (true, true) => Standing::Degraded,
+            (false, _) => Standing::NotReady,
+        }
+    }
+
+    /// What is wrong, and since when if that is known: what keeps it from tokens, or else from its account.
+    pub fn trouble(&self) -> Option<(Arc<Error>, Option<Timestamp>)> {
+        let failed = self.failure.as_ref().map(|failure| (Arc::clone(&failure.error), Some(failure.since)));
+        failed.or_else(|| self.misplaced.clone().map(|error| (error, None)))
     }
 
     /// Whether a caller who asks now gets a token.

@@ -157,8 +157,9 @@ impl NotInAccount {
             Self::NoAccounts => "Have an administrator add the user to the account.",
             Self::NoDefault { .. } => "Set the sender's account to one of the ids listed.",
             Self::NotThere { .. } => {
-                "Set the sender's account to one of those listed, or add the user to the account; ids differ between \
-                 demo and production. A connected sender is connected again with its link."
+                "Set the sender's account to one of those listed (by its GUID or its name, not its number), or add the \
+                 user to the account; ids differ between demo and production. A connected sender is connected again with \
+                 its link."
             }
         }
     }

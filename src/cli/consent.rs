@@ -41,6 +41,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config.as_deref(), &Variables::of_process())?;
     let clock: SharedClock = Arc::new(SystemClock);
     let name = sender(&config, args.sender.as_deref())?;
+    let user = config.senders[name].user_id.with_context(|| {
+        format!("a customer connects this sender: give them the link of GET /v1/senders/{name}/connect")
+    })?;
     let auth = app::auth_of(&config, &clock).await?;
     let redirect = consent::redirect_uri(config.public.origin());
     // With our state, the daemon that the browser comes back to can tell whether the right user consented.
@@ -57,9 +60,6 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         url(ConsentBy::Individual, asked.as_ref())?,
         // An administrator is not the sender's user, so there is nobody to compare: no state.
         url(ConsentBy::Organisation, None)?,
-        user = config.senders[name]
-            .user_id
-            .context("a customer connects this sender; see GET /v1/senders/NAME/connect")?,
     ));
     if !args.wait {
         return Ok(ExitCode::SUCCESS);

@@ -131,6 +131,13 @@ impl Daemon {
         (!is_crowd).then(|| !said.waiting.iter().any(|reason| reason.part == part))
     }
 
+    /// What it finds wrong with a sender, in its words.
+    pub(super) fn fault(&self, sender: &str) -> Option<&str> {
+        let part = format!("sender.{sender}");
+        let found = self.said.as_ref().ok()?.reasons.iter().find(|reason| reason.part == part);
+        found.map(|reason| reason.detail.as_str())
+    }
+
     /// What it says of a sender under this code.
     pub(super) fn says(&self, sender: &str, code: &str) -> Option<&str> {
         let part = format!("sender.{sender}");

@@ -395,9 +395,8 @@ impl Error {
             | Self::NotSent(_)
             | Self::SendAgain
             | Self::Unavailable { .. }
-            | Self::Uncounted
-            | Self::Unknown(_)
-            | Self::Unrecorded => "provider_unavailable",
+            | Self::Unknown(_) => "provider_unavailable",
+            Self::Uncounted | Self::Unrecorded => "store_unavailable",
             Self::Invalid(_) => "payload_too_large",
             Self::Limited { scope: Scope::Polling, .. } => "polling_budget",
             Self::Limited { .. } => "provider_rate_limited",

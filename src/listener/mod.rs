@@ -9,7 +9,7 @@ mod patience;
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -147,9 +147,11 @@ impl Bound {
         Ok(Self { socket: Socket::Tcp(TcpListener::from_std(socket)?), tls: None })
     }
 
-    /// Binds a unix socket, replacing one that a dead process left behind.
+    /// Binds a unix socket, replacing one that a dead process left behind, and nothing else that is there.
     pub fn unix(path: &Path) -> std::io::Result<Self> {
-        if std::os::unix::net::UnixStream::connect(path).is_err() && path.exists() {
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+        let refused = || std::os::unix::net::UnixStream::connect(path).err().map(|error| error.kind());
+        if is_socket && refused() == Some(std::io::ErrorKind::ConnectionRefused) {
             std::fs::remove_file(path)?;
         }
         let socket = UnixListener::bind(path)?;

@@ -434,7 +434,7 @@ fn plain_words(what: &str, signer: Option<&str>, note: Option<&str>) -> String {
         "asked_for" => "The signing was asked for and written down.".to_owned(),
         "authentication_reset" => format!("The identity check of {who} was reset."),
         "checked" => "DocuSign was asked for the status.".to_owned(),
-        "create_queued" => "DocuSign cannot be reached: the create waits until it can.".to_owned(),
+        "create_queued" => "It cannot be sent now: the create waits until it can.".to_owned(),
         "document.available" => "The signed documents can be fetched.".to_owned(),
         "document_fetched" => "A document was fetched from DocuSign.".to_owned(),
         "expiry_asked" => "The time that the caller gave is over: DocuSign was asked to end it.".to_owned(),

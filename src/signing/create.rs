@@ -413,7 +413,7 @@ pub(super) fn failure(error: &esign::Error) -> Failure {
 /// What an error says to a caller: its own layer, and below the refusal's words, which are ours.
 pub fn detail(error: &esign::Error) -> String {
     match error {
-        esign::Error::Auth(cause) => cause.to_string(),
+        esign::Error::Auth(cause) => cause.in_full(),
         esign::Error::Rejected(rejection) => rejection.to_string(),
         other => other.to_string(),
     }

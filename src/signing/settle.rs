@@ -237,7 +237,7 @@ impl Signings {
         self.end(job, Vec::new(), Some(work), payload(job)).await?;
         job.accepted = true;
         self.parts.due.notify_one();
-        tracing::warn!(signing.id = %job.signing.id, code = error.code(), "create queued: the upstream is not reached");
+        tracing::warn!(signing.id = %job.signing.id, code = error.code(), %error, "create queued: it cannot be sent now");
         Ok(Created::Accepted { signing: job.signing.id, body: show::signing(&job.signing, &[], &job.links) })
     }
 

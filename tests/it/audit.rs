@@ -161,8 +161,18 @@ async fn s6_what_cannot_be_written_down_is_not_done() {
         })
         .await;
     assert_eq!(daemon.envelopes().await, 0);
+    daemon
+        .run_clock("health says so", async || {
+            let ready = daemon.ops("/readyz").await;
+            ready.status == 503 && ready.text.contains("\"audit\"") && ready.text.contains("another file")
+        })
+        .await;
+    assert!(daemon.ops("/metrics").await.text.contains("countersign_audit_up 0"));
 
     fs::remove_file(&path).unwrap();
+    // Nobody need ask for anything before it is seen that it can be written again.
+    daemon.run_clock("health is well", async || daemon.ops("/readyz").await.status == 200).await;
+    assert!(daemon.ops("/metrics").await.text.contains("countersign_audit_up 1"));
     let status =
         async || daemon.get(&format!("/v1/signings/{}", created.id())).await.body["status"] == "open";
     daemon.run_clock("the envelope, once the log can be written", status).await;

@@ -160,6 +160,11 @@ async fn each_fault_of_a_pairing_has_its_own_name_at_start_and_in_the_api() {
         let used = daemon.get(&format!("/v1/senders/{name}/esign/templates")).await;
         assert_eq!(used.code(), code, "{}", used.text);
         assert!(used.body["fix"].as_str().unwrap().ends_with('.'));
+        assert!(
+            used.body["detail"].as_str().unwrap().contains(detail),
+            "what is listed is listed: {}",
+            used.text
+        );
         let part = format!("sender.{name}");
         daemon
             .run_clock("health", async || {

@@ -82,8 +82,10 @@ pub(super) async fn forward(
     // First what needs to ask nobody: a method or path that no account has.
     rules::check(&head.method, below, None).map_err(|why| refused(&why))?;
     let acting = api.esign.acting(&sender).await.map_err(|error| problem(&api, &sender, error))?;
-    if account.is_some_and(|account| !account.eq_ignore_ascii_case(acting.account.as_str())) {
-        return Err(refused(&Refused::OtherAccount(acting.account.clone())));
+    if let Some(named) = account.filter(|named| !named.eq_ignore_ascii_case(acting.account.as_str())) {
+        let is_number = named.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if is_number { Refused::AccountNumber } else { Refused::OtherAccount };
+        return Err(refused(&why(acting.account.clone())));
     }
     let rule = rules::check(&head.method, below, Some(&acting)).map_err(|why| refused(&why))?;
     check_headers(&head.headers)?;

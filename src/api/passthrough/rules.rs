@@ -85,6 +85,8 @@ impl fmt::Display for Rule {
 /// Why a call is not passed on.
 #[derive(Debug)]
 pub(super) enum Refused {
+    /// The path names an account by its number.
+    AccountNumber(AccountId),
     /// The path names another account.
     OtherAccount(AccountId),
     /// It would set somebody else's signature into a document.
@@ -92,7 +94,7 @@ pub(super) enum Refused {
     /// It would open a session in which a browser acts as the sender.
     Session,
     /// Stored signatures of another user.
-    OtherUser(Option<String>),
+    OtherUser(String),
     /// It is not on the list.
     Unlisted,
 }
@@ -100,6 +102,10 @@ pub(super) enum Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AccountNumber(own) => write!(
+                f,
+                "the account in the path is a number, and could be any; this sender's account is {own} (API Account ID)"
+            ),
             Self::OtherAccount(own) => write!(f, "the account in the path is not this sender's, which is {own}"),
             Self::OthersSignature => f.write_str(
                 "this would put a signature into a document for a person: only the person signs, in a signing \
@@ -109,16 +115,11 @@ impl fmt::Display for Refused {
                 "this would open a session in which a browser acts as the sender, with all its rights; only \
                  recipient views are passed on",
             ),
-            Self::OtherUser(own) => {
-                f.write_str(
-                    "DocuSign lets stored signatures be read and changed by their own user alone, not even by an \
-                     administrator",
-                )?;
-                match own {
-                    Some(own) => write!(f, "; this sender's user is {own}"),
-                    None => Ok(()),
-                }
-            }
+            Self::OtherUser(own) => write!(
+                f,
+                "DocuSign lets stored signatures be read and changed by their own user alone, not even by an \
+                 administrator; this sender's user is {own}"
+            ),
             Self::Unlisted => f.write_str("this method and path are not passed on for this sender"),
         }
     }
@@ -128,7 +129,7 @@ impl Refused {
     /// What to do instead. No setting allows any of it.
     pub(super) const fn fix(&self) -> &'static str {
         match self {
-            Self::OtherAccount(_) => {
+            Self::AccountNumber(_) | Self::OtherAccount(_) => {
                 "Use this sender's own account in the path (or leave restapi/v2.1/accounts/{id} out), or the sender of the other account."
             }
             Self::OthersSignature | Self::Session => {
@@ -190,10 +191,11 @@ fn why_not(path: &str, acting: Option<&Acting>) -> Refused {
             Refused::OthersSignature
         }
         ["envelopes", _, "views", ..] | ["views", ..] => Refused::Session,
-        ["users", user, "signatures", ..]
-            if acting.is_none_or(|own| !user.eq_ignore_ascii_case(&own.user_id.to_string())) =>
-        {
-            Refused::OtherUser(acting.map(|own| own.user_id.to_string()))
+        ["users", user, "signatures", ..] => {
+            // Without an account every user is the own one, and the path itself is what is not listed.
+            let own = acting.map(|acting| acting.user_id.to_string());
+            let other = own.filter(|own| !user.eq_ignore_ascii_case(own));
+            other.map_or(Refused::Unlisted, Refused::OtherUser)
         }
         _ => Refused::Unlisted,
     }
@@ -239,7 +241,7 @@ mod tests {
         let why = |path| check(&Method::PUT, path, None).unwrap_err();
         assert!(matches!(why("envelopes/1/recipients/2/signature_image"), Refused::OthersSignature));
         assert!(matches!(why("envelopes/1/views/sender"), Refused::Session));
-        assert!(matches!(why("users/1/signatures/2/stamp_image"), Refused::OtherUser(None)));
+        assert!(matches!(why("users/1/signatures/2/stamp_image"), Refused::Unlisted));
         assert!(matches!(why("folders"), Refused::Unlisted));
     }
 

@@ -39,11 +39,11 @@ pub(super) async fn walk(
     checks.push(connection(config, name, daemon));
     let shown: Vec<_> = checks.iter().map(|check| check.name).collect();
     let rest = CHAIN.iter().filter(|link| !shown.contains(link));
-    checks.extend(
-        rest.map(|link| {
-            Check::skipped(link, "not asked: it comes with the account that a customer connects")
-        }),
-    );
+    let why = match daemon.is_connected(name) {
+        Some(true) => "not asked: only the daemon can, with what the customer gave it",
+        _ => "not asked: it comes with the account that a customer connects",
+    };
+    checks.extend(rest.map(|link| Check::skipped(link, why)));
     checks
 }
 
@@ -58,6 +58,15 @@ fn connection(config: &Config, name: &str, daemon: &Daemon) -> Check {
          whoever opens it signs in at DocuSign and connects an account of theirs."
     );
     match daemon.is_connected(name) {
+        Some(true) if daemon.fault(name).is_some() => {
+            let detail = format!("a customer has connected it; {}", daemon.fault(name).unwrap_or_default());
+            Check::failed(
+                "connection",
+                "connection_fails",
+                detail,
+                "Do what it says; nobody else can try it.",
+            )
+        }
         Some(true) => Check::passed("connection", "a customer has connected it"),
         Some(false) => Check::advised("connection", "not connected yet: it waits for a customer", fix),
         None => {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Dependencies;
 use crate::{
     auth::{
-        SenderStatus,
+        SenderStatus, Standing,
         consent::{self, ConsentBy},
         consent_state::ConsentState,
     },
@@ -47,6 +47,8 @@ pub(super) struct SenderView {
     /// Whether it waits for a customer to connect it, which is nobody's fault.
     pub(super) is_unconnected: bool,
     pub(super) status: SenderStatus,
+    /// Whom it acts as, if anybody.
+    pub(super) user: Option<String>,
 }
 
 /// What waits.
@@ -99,10 +101,10 @@ pub(super) async fn look(given: &Dependencies, from: &str) -> View {
         let part = format!("sender.{}", status.name);
         let named = report.reasons.iter().find(|reason| reason.part == part).map(|reason| reason.status);
         // Of very many senders health does not name each.
-        named.unwrap_or_else(|| match (&status.failure, status.has_token()) {
+        named.unwrap_or_else(|| match (status.trouble(), status.standing()) {
             (None, _) => Status::Ready,
-            (Some(_), true) => Status::Degraded,
-            (Some(_), false) => Status::NotReady,
+            (Some(_), Standing::NotReady) => Status::NotReady,
+            (Some(_), _) => Status::Degraded,
         })
     };
     let mut names = given.auth.senders_from(from);
@@ -117,6 +119,10 @@ pub(super) async fn look(given: &Dependencies, from: &str) -> View {
             health: health_of(&status),
             account: given.esign.known(&name).map(|acting| acting.account.clone()),
             is_unconnected: pairings.is_connectable(name.as_str()) && pairings.paired(&name).is_none(),
+            user: match status.user_id {
+                Some(user) => Some(user.to_string()),
+                None => pairings.paired(&name).map(|paired| paired.user_id),
+            },
             status,
         }
     });

@@ -97,6 +97,8 @@ macro_rules! metrics {
 metrics! {
     /// All metrics of one daemon, in a registry of their own.
     pub struct Metrics {
+        /// Whether the audit log can be written, without which nothing is done; 1, too, without such a log.
+        audit_up: Gauge,
         /// Version of this daemon; always 1.
         build_info: GaugeVec<"version">,
         /// Calls left of the account's limit, as far as we know.
@@ -165,7 +167,35 @@ impl Metrics {
     pub fn new(senders: &[&str]) -> Self {
         let metrics = Self::build(senders).expect("names and labels are constants that are valid and differ");
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        metrics.audit_up.set(1.0);
+        metrics.begin();
         metrics
+    }
+
+    /// Counts of what is rare begin at 0: a series that is born at 1 shows no increase, and an alert on its
+    /// first event would be silent.
+    fn begin(&self) {
+        for claim in ReturnClaim::ALL {
+            for fact in Fact::ALL {
+                let _ = self.returns_total.with_label_values(&[claim.as_str(), fact.as_str()]);
+            }
+        }
+        for right in Right::ALL {
+            for decision in Decision::ALL {
+                let _ = self.caller_rights_total.with_label_values(&[right.as_str(), decision.as_str()]);
+            }
+        }
+        for result in ConnectResult::ALL {
+            let _ = self.connect_deliveries_total.with_label_values(&[result.as_str()]);
+        }
+        for result in AttemptResult::ALL {
+            let _ = self.webhook_attempts_total.with_label_values(&[result.as_str()]);
+        }
+    }
+
+    /// Whether what is done can be written down.
+    pub fn audit(&self, is_up: bool) {
+        self.audit_up.set(f64::from(u8::from(is_up)));
     }
 
     /// Adds something that sets gauges when a scrape comes. It must be quick and must not wait.

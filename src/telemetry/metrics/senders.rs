@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use prometheus::GaugeVec;
+
 use super::{KeyState, Metrics};
 
 /// Senders with a label of their own.
@@ -23,10 +25,10 @@ pub struct SenderReading {
     pub sender: String,
     /// When its access token ends, Unix seconds; 0 without one.
     pub expires_at_seconds: f64,
-    /// How long the account server may stay down before a caller notices.
-    pub runway_seconds: f64,
-    /// Whether consent is granted, as far as we know.
-    pub consent_granted: bool,
+    /// How long the account server may stay down before a caller notices; none for one that needs no token now.
+    pub runway_seconds: Option<f64>,
+    /// Whether consent is granted; none if that is not known.
+    pub consent_granted: Option<bool>,
     /// Its private keys.
     pub keys: Vec<KeyReading>,
 }
@@ -59,16 +61,13 @@ impl Labels {
 impl Metrics {
     /// Sets the gauges of all senders; call it from a scrape hook with all of them.
     pub fn observe_senders(&self, readings: &[SenderReading]) {
-        let mut worst: BTreeMap<&str, (f64, f64, bool)> = BTreeMap::new();
+        let mut worst: BTreeMap<&str, Worst> = BTreeMap::new();
         // A key that is gone takes its series with it.
         self.key_info.reset();
         let mut keys = 0;
         for reading in readings {
             let label = self.senders.label(&reading.sender);
-            let entry = worst.entry(label).or_insert((f64::INFINITY, f64::INFINITY, true));
-            entry.0 = entry.0.min(reading.expires_at_seconds);
-            entry.1 = entry.1.min(reading.runway_seconds);
-            entry.2 &= reading.consent_granted;
+            worst.entry(label).or_default().take(reading);
             if label != reading.sender {
                 continue;
             }
@@ -77,10 +76,39 @@ impl Metrics {
                 self.key_info.with_label_values(&[label, &key.fingerprint, key.state.as_str()]).set(1.0);
             }
         }
-        for (label, (expires_at, runway, consent)) in worst {
-            self.token_expiry_timestamp_seconds.with_label_values(&[label]).set(expires_at);
-            self.token_runway_seconds.with_label_values(&[label]).set(runway);
-            self.consent_granted.with_label_values(&[label]).set(f64::from(u8::from(consent)));
+        for (label, worst) in worst {
+            self.token_expiry_timestamp_seconds
+                .with_label_values(&[label])
+                .set(worst.expires_at.unwrap_or_default());
+            set(&self.token_runway_seconds, label, worst.runway);
+            set(&self.consent_granted, label, worst.consent.map(|granted| f64::from(u8::from(granted))));
         }
+    }
+}
+
+/// The worst of the senders that share a label; none where none of them says anything.
+#[derive(Debug, Default)]
+struct Worst {
+    expires_at: Option<f64>,
+    runway: Option<f64>,
+    consent: Option<bool>,
+}
+
+impl Worst {
+    fn take(&mut self, reading: &SenderReading) {
+        let least = |one: Option<f64>, other: Option<f64>| one.into_iter().chain(other).reduce(f64::min);
+        self.expires_at = least(self.expires_at, Some(reading.expires_at_seconds));
+        self.runway = least(self.runway, reading.runway_seconds);
+        let known = self.consent.into_iter().chain(reading.consent_granted);
+        self.consent = known.reduce(|one, other| one && other);
+    }
+}
+
+/// Sets a gauge, or takes its series away: what is not known is not bad.
+fn set(gauge: &GaugeVec, label: &str, value: Option<f64>) {
+    match value {
+        Some(value) => gauge.with_label_values(&[label]).set(value),
+        // There may have been none.
+        None => drop(gauge.remove_label_values(&[label])),
     }
 }

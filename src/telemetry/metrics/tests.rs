@@ -7,8 +7,8 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
         .map(|sender| SenderReading {
             sender: sender.clone(),
             expires_at_seconds: 3600.0,
-            runway_seconds: 1800.0,
-            consent_granted: true,
+            runway_seconds: Some(1800.0),
+            consent_granted: Some(true),
             keys: ["d373ea59", "0badc0de"]
                 .map(|fingerprint| KeyReading { fingerprint: fingerprint.into(), state: KeyState::Active })
                 .to_vec(),
@@ -136,8 +136,8 @@ fn senders_without_a_label_of_their_own_show_the_worst_of_them() {
     let reading = |number: usize, runway_seconds: f64, consent_granted: bool| SenderReading {
         sender: names[number].clone(),
         expires_at_seconds: 5.0,
-        runway_seconds,
-        consent_granted,
+        runway_seconds: Some(runway_seconds),
+        consent_granted: Some(consent_granted),
         keys: vec![],
     };
     metrics.observe_senders(&[reading(0, 9.0, true), reading(28, 50.0, true), reading(29, 7.0, false)]);
@@ -145,6 +145,13 @@ fn senders_without_a_label_of_their_own_show_the_worst_of_them() {
     assert!(text.contains("countersign_token_runway_seconds{sender=\"sender00000\"} 9"), "{text}");
     assert!(text.contains("countersign_token_runway_seconds{sender=\"other\"} 7"), "{text}");
     assert!(text.contains("countersign_consent_granted{sender=\"other\"} 0"), "{text}");
+    let resting = SenderReading { consent_granted: None, runway_seconds: None, ..reading(29, 7.0, false) };
+    metrics.observe_senders(&[resting]);
+    let text = metrics.render();
+    for family in ["consent_granted", "token_runway_seconds"] {
+        let series = format!("countersign_{family}{{sender=\"other\"}}");
+        assert!(!text.contains(&series), "what is not known is not bad: {text}");
+    }
 }
 
 #[test]
@@ -153,8 +160,8 @@ fn a_key_that_was_retired_leaves_no_series() {
     let with_key = |fingerprint: &str| SenderReading {
         sender: "system".into(),
         expires_at_seconds: 0.0,
-        runway_seconds: 0.0,
-        consent_granted: true,
+        runway_seconds: Some(0.0),
+        consent_granted: Some(true),
         keys: vec![KeyReading { fingerprint: fingerprint.into(), state: KeyState::Active }],
     };
     metrics.observe_senders(&[with_key("old")]);

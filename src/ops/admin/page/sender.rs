@@ -8,10 +8,10 @@ use maud::{Markup, html};
 use super::{check_form, minutes, part, time};
 use crate::{
     auth::{
+        Error,
         access_token::Band,
         consent::Consent,
         key_ring::{KeyState, KeyStatus},
-        status::SenderFailure,
     },
     look::Icon,
     ops::{
@@ -37,13 +37,13 @@ pub(super) fn card(session: &Session, sender: &SenderView, now: Timestamp) -> Ma
             dt { "Consent" } dd { (consent(sender)) }
             dt { "Acts as" }
             dd {
-                @if let Some(user) = status.user_id { code { (user) } } @else { span.quiet { "nobody yet" } }
+                @if let Some(user) = &sender.user { code { (user) } } @else { span.quiet { "nobody yet" } }
                 @if let Some(account) = &sender.account { span.quiet { "in account " code { (account) } } }
             }
         }
         @if sender.is_unconnected {
             div.problem.warn { p { "It waits for a customer, who connects an account of theirs with its link." } }
-        } @else if let Some(failure) = &status.failure { (problem(sender, failure)) }
+        } @else if let Some((error, _)) = status.trouble() { (problem(sender, &error)) }
         (keys(sender, now))
         div.actions {
             (check_form(session, sender))
@@ -64,7 +64,16 @@ pub(super) fn tick(sender: &SenderView) -> Markup {
         _ if sender.is_unconnected => {
             ("warn", Icon::Clock, format!("{name} is not connected yet. Waiting for a customer."))
         }
-        (Consent::Granted, _) => ("good", Icon::Check, format!("Consent is granted: {name} can act.")),
+        (Consent::Granted, _) if sender.status.trouble().is_none() => {
+            ("good", Icon::Check, format!("Consent is granted: {name} can act."))
+        }
+        (Consent::Granted, _) => (
+            "warn",
+            Icon::Warning,
+            format!(
+                "Consent is granted, and {name} is not well for another reason: the status page says which."
+            ),
+        ),
         (Consent::Missing, Some(other)) => (
             "bad",
             Icon::Warning,
@@ -116,8 +125,7 @@ fn consent(sender: &SenderView) -> Markup {
 }
 
 /// What is wrong, and what to do.
-fn problem(sender: &SenderView, failure: &SenderFailure) -> Markup {
-    let error = &failure.error;
+fn problem(sender: &SenderView, error: &Error) -> Markup {
     html! {
         div class={ "problem" @if sender.status.has_token() { " warn" } } {
             p {
@@ -125,7 +133,9 @@ fn problem(sender: &SenderView, failure: &SenderFailure) -> Markup {
                 @if let Some(cause) = error.source() { span { ": " (cause) } }
             }
             p { (error.fix()) }
-            p.quiet { "Since " (time(failure.since)) ", next try at " (time(failure.next_try)) " or when asked." }
+            @if let Some(failure) = &sender.status.failure {
+                p.quiet { "Since " (time(failure.since)) ", next try at " (time(failure.next_try)) " or when asked." }
+            }
         }
     }
 }
