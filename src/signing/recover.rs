@@ -152,12 +152,16 @@ impl Signings {
                 if is_outage {
                     self.parts.breaker.failed(self.parts.clock.uptime());
                 }
+                // After an outage lists lag, so what was not found before it says little; one call that fails among
+                // others that are answered is no outage, and must not put decisions off for ever.
+                let is_away = self.parts.breaker.is_open();
                 for record in records {
+                    let missing_since = record.signing.missing_since.filter(|_| !is_away);
                     let attempts = record.work.map_or(0, |work| work.attempts);
                     // A proxy that says "in two hours" must not decide when doubts end; a limit must.
                     let told = error.retry_after(self.parts.clock.now()).filter(|_| !is_outage);
                     let wait = told.unwrap_or_else(|| backoff(attempts));
-                    note(self.postpone(record, wait, None).await);
+                    note(self.postpone(record, wait, missing_since).await);
                 }
             }
         }

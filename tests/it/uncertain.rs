@@ -76,6 +76,31 @@ async fn e3_what_recovery_sends_again_is_answered_with_a_view_and_a_link() {
     assert_eq!(daemon.envelopes().await, 2);
 }
 
+/// Between two look-ups that found nothing, one that failed counts for nothing: else decisions could be put off for
+/// as long as calls fail now and then.
+#[tokio::test]
+async fn e2_a_look_up_that_fails_among_others_does_not_begin_the_wait_again() {
+    let daemon = TestDaemon::start().await;
+    daemon
+        .fault(&json!({"fault": "reset_before_commit", "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    let looked = async || {
+        let requests = daemon.requests().await;
+        let is_look = |line: &&String| line.starts_with("GET /restapi") && line.ends_with("/envelopes");
+        requests.iter().filter(is_look).count()
+    };
+    daemon.run_clock("a look-up that finds nothing", async || looked().await == 1).await;
+    daemon
+        .fault(&json!({"fault": "status", "status": 500, "method": "GET", "path": "/envelopes", "count": 1}))
+        .await;
+    settle(&daemon, made.id(), "open").await;
+    assert_eq!(daemon.envelopes().await, 1);
+    // One finds nothing after a second, one fails, two come before and after the ten seconds, and the last one asks
+    // by the other mark.
+    assert_eq!(looked().await, 5);
+}
+
 #[tokio::test]
 async fn e2_a_list_that_lags_does_not_lead_to_a_second_envelope() {
     let daemon = TestDaemon::start().await;
