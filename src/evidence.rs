@@ -116,6 +116,14 @@ pub enum Fault {
     /// A file is there that was not.
     #[error("{0} was added")]
     Added(String),
+    /// The set of keys that it was to be checked with cannot be read.
+    #[error("the keys that were given (--keys) are no JWK set")]
+    Keys,
+    /// That set lacks the key which it names.
+    #[error(
+        "the key {0} is not among those that were given (--keys): take the set of the daemon that made the bundle, as it was then"
+    )]
+    KeyUnknown(String),
     /// The manifest is not what was signed, or by another key.
     #[error("the manifest is not signed by the key {0}")]
     Signature(String),
@@ -227,8 +235,9 @@ fn check_signature(jws: &[u8], manifest: &[u8], keys: &[u8]) -> Result<String, F
     if head.alg != "EdDSA" || decode(payload)? != manifest {
         return Err(wrong());
     }
-    let set: Set = serde_json::from_slice(keys).map_err(|_| Fault::Form("the keys are no JWK set"))?;
-    let key = set.keys.iter().find(|key| key.kid == head.kid).ok_or_else(wrong)?;
+    let set: Set = serde_json::from_slice(keys).map_err(|_| Fault::Keys)?;
+    let unknown = || Fault::KeyUnknown(head.kid.clone());
+    let key = set.keys.iter().find(|key| key.kid == head.kid).ok_or_else(unknown)?;
     // A set could call any key by that name; the thumbprint (RFC 7638) is the name.
     let thumbprint = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, key.x);
     if URL_SAFE_NO_PAD.encode(digest(&SHA256, thumbprint.as_bytes())) != head.kid {
@@ -311,7 +320,7 @@ mod tests {
         assert_eq!((verified.files, &verified.key), (3, &kid));
         assert_eq!(verified.about.signing, "sig_1");
         assert!(verify(&bundle(1), Some(&set)).is_ok());
-        assert_eq!(verify(&bundle(2), Some(&set)).unwrap_err(), Fault::Signature(key(2).1));
+        assert_eq!(verify(&bundle(2), Some(&set)).unwrap_err(), Fault::KeyUnknown(key(2).1));
     }
 
     #[test]

@@ -97,6 +97,12 @@ impl Agreed {
         self.replaced_by(Self::of(config))
     }
 
+    /// What of these settings is not taken up without a restart, by name. What every daemon has of its own, such as
+    /// listeners, is not in here.
+    pub(super) fn waiting(&self, config: &Config) -> Vec<String> {
+        self.differing(&Self::of(config))
+    }
+
     fn replaced_by(&self, new: Self) -> Self {
         let is_reloaded = |name: &String| RELOADED.iter().any(|part| name.starts_with(part));
         let stay = self.0.iter().filter(|(name, _)| !is_reloaded(name));

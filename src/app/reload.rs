@@ -32,6 +32,11 @@ impl Parts {
         self.callers.replace(&config.callers, issuers);
         self.password.replace(config.ops.operator_password_hash.clone());
         self.agreed.rcu(|agreed| agreed.reloaded(config));
+        let waiting = self.agreed.load().waiting(config);
+        if !waiting.is_empty() {
+            let settings = waiting.join(", ");
+            tracing::warn!(settings, "these settings have changed and wait for a restart");
+        }
         // A sender whose keys are broken says so in its status.
         self.auth.wake_those_in_use().await;
         Ok(())

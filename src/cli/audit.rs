@@ -101,7 +101,16 @@ fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> a
         head = match chain::verify_past(BufReader::new(open(path)?), Some(&head), mark.as_mut()) {
             Ok(head) => head,
             Err(broken) => {
-                output::note(format_args!("{}: broken at {broken}", path.display()));
+                let is_first = begin == Head::genesis() && head == begin && broken.line == 1;
+                if is_first && matches!(broken.fault, chain::Fault::Link) {
+                    output::note(format_args!(
+                        "{}: it begins in the middle of a chain, as the file of a rotated log does: name the files before \
+                         it first, oldest first, or give --after with the number and hash of the last line before it",
+                        path.display()
+                    ));
+                } else {
+                    output::note(format_args!("{}: broken at {broken}", path.display()));
+                }
                 return Ok(false);
             }
         };

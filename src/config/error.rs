@@ -129,6 +129,9 @@ fn expectation(expected: &str, path: &[String]) -> String {
     if expected.starts_with("struct ") || expected == "a map" {
         return format!("a table: [{}]", path.join("."));
     }
+    if expected.starts_with("enum ") {
+        return "one of its words in quotes, as the documentation of the setting lists them".to_owned();
+    }
     expected.to_owned()
 }
 

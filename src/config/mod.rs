@@ -225,6 +225,11 @@ impl Config {
         }
         for (name, caller) in &self.callers {
             caller.check_names(name, &self.senders, &self.templates, &self.oidc)?;
+            if !caller.certificates.is_empty() && self.api.client_ca.is_none() {
+                let fix = "set api.client_ca to the CA of the callers' certificates, or take the names out";
+                let setting = format!("callers.{name}.certificates");
+                return Err(ConfigError::new(setting, "nobody can show a certificate", fix));
+            }
         }
         callers::check_apart(&self.callers)?;
         let known: Vec<&str> = self.callers.keys().map(String::as_str).collect();

@@ -320,12 +320,19 @@ impl Shared {
         let (now, endpoint) = (self.clock.now(), due.endpoint);
         let (delivery, result) = settle(due.delivery, ended, now, fastrand::f64());
         self.metrics.webhook_attempted(result);
-        if result != AttemptResult::Delivered {
-            tracing::info!(
+        match result {
+            AttemptResult::Delivered => {}
+            // Nobody will get it unless somebody acts.
+            AttemptResult::GivenUp => tracing::warn!(
+                endpoint.id = %endpoint.id, delivery.id = %delivery.id, delivery.attempts,
+                status = delivery.response_status, reason = delivery.error,
+                "a webhook was given up; POST /v1/deliveries/{{id}}/replay sends it again once its receiver is well"
+            ),
+            _ => tracing::info!(
                 endpoint.id = %endpoint.id, delivery.id = %delivery.id, delivery.attempts,
                 status = delivery.response_status, reason = delivery.error, ?result,
                 "a webhook was not taken"
-            );
+            ),
         }
         let wait = Duration::try_from(delivery.due_at.duration_since(now)).unwrap_or_default();
         let is_first = result == AttemptResult::Failed && delivery.attempts == 1 && wait <= MAX_HOLD;

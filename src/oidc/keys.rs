@@ -32,7 +32,7 @@ pub(super) const SET_LIMIT_BYTES: usize = 256 * 1024;
 const SET_LIMIT_KEYS: usize = 100;
 /// Time between two reads.
 const READ_GAP: Duration = Duration::from_secs(30);
-/// The same while there are no keys at all.
+/// The same while there are no keys, or none that may still be used.
 const FIRST_READ_GAP: Duration = Duration::from_secs(2);
 
 /// A key that can check signatures.
@@ -166,7 +166,9 @@ impl Keys {
     /// Reads the keys, unless that was tried a moment ago.
     async fn read_again(&self, asked: &mut Option<Duration>, settings: &Settings, clock: &SharedClock) {
         let now = clock.uptime();
-        let gap = if self.known().is_some() { READ_GAP } else { FIRST_READ_GAP };
+        let is_usable = self.known().is_some_and(|read| now.saturating_sub(read.at) < settings.max_age);
+        // Whoever wants them read more often means it.
+        let gap = if is_usable { READ_GAP.min(settings.refresh).max(FIRST_READ_GAP) } else { FIRST_READ_GAP };
         if asked.is_some_and(|at| now.saturating_sub(at) < gap) {
             return;
         }

@@ -79,6 +79,10 @@ struct Publisher {
 
 impl Publisher {
     async fn start(keys: &[&Pair]) -> Self {
+        Self::read_every(keys, Duration::from_secs(600)).await
+    }
+
+    async fn read_every(keys: &[&Pair], refresh: Duration) -> Self {
         let set = Arc::new(Mutex::new(Some(Self::set(keys))));
         let asked = Arc::new(AtomicUsize::new(0));
         let (answers, count) = (Arc::clone(&set), Arc::clone(&asked));
@@ -97,7 +101,7 @@ impl Publisher {
             audience: "countersign".to_owned(),
             algorithms: vec![Algorithm::RS256, Algorithm::ES256],
             source: Source::Url { url, ca_file: None, token_file: None },
-            refresh: Duration::from_secs(600),
+            refresh,
             max_age: Duration::from_secs(3_600),
         };
         let all = BTreeMap::from([("cluster".to_owned(), settings)]);
@@ -254,6 +258,16 @@ async fn a_new_key_is_taken_up_at_once_and_the_issuer_is_asked_within_a_bound() 
     let all = (0..50).map(|_| publisher.refusal(&unknown));
     assert!(futures_util::future::join_all(all).await.iter().all(|refusal| *refusal == Refusal::Key));
     assert_eq!(publisher.asked(), 3, "one asks for all");
+}
+
+#[tokio::test]
+async fn whoever_wants_keys_read_often_gets_them_read_often() {
+    let (old, new) = (Pair::rsa("old"), Pair::rsa("new"));
+    let publisher = Publisher::read_every(&[&old], Duration::from_secs(5)).await;
+    assert!(publisher.issuers.identify(&old.token(&claims())).await.is_ok());
+    publisher.publish(Some(Publisher::set(&[&new])));
+    publisher.clock.advance(Duration::from_secs(6));
+    assert!(publisher.issuers.identify(&new.token(&claims())).await.is_ok());
 }
 
 #[tokio::test]

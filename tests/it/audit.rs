@@ -77,6 +77,13 @@ async fn s6_every_use_of_the_key_is_a_line_and_an_edit_is_found() {
     let at = text.lines().position(|line| line.contains("view.create")).unwrap() + 1;
     assert!(said.contains(&format!("line {at}:")), "{said}");
     assert_eq!(verify(&[]).0, Some(2));
+
+    // The file in use after a rotation: no fault of anybody's, and no proof either.
+    let rest: String = text.split_inclusive('\n').skip(3).collect();
+    let later = directory.0.join("later.jsonl");
+    fs::write(&later, rest).unwrap();
+    let (code, said) = verify(&[&later.display().to_string()]);
+    assert_eq!((code, said.contains("in the middle of a chain")), (Some(1), true), "{said}");
 }
 
 #[tokio::test]
