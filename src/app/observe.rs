@@ -90,7 +90,7 @@ fn reading(status: &SenderStatus) -> SenderReading {
         sender: status.name.to_string(),
         expires_at_seconds: status.expires_at.map_or(0.0, |at| at.as_duration().as_secs_f64()),
         // Who rests, or waits for a customer, needs none; who was never tried has not failed.
-        runway_seconds: (status.has_token() || is_failing(status)).then(|| status.runway.as_secs_f64()),
+        runway_seconds: (status.has_token() || is_failing(status)).then_some(status.runway.as_secs_f64()),
         consent_granted: match status.consent {
             Consent::Granted => Some(true),
             Consent::Missing => Some(false),

@@ -283,6 +283,7 @@ async fn a_person_who_cannot_be_acted_for_is_told_why_and_can_go_back() {
         (&json!("ready"), &json!("granted")),
         "at once"
     );
+    assert_eq!(shown.body["user_id"], NORA);
 
     // An account on another host than this environment's has no place here.
     let (_, elsewhere) = world.connect(RAFAEL).await;

@@ -192,6 +192,8 @@ fn sender() -> Value {
                 "description": "The sender of the settings that it was made like; null if it is one itself" },
             "connected": { "type": ["boolean", "null"],
                 "description": "Whether a customer connected it; null if its user is in the settings" },
+            "user_id": { "type": ["string", "null"],
+                "description": "The DocuSign user that it acts as; null while nobody connected it" },
             "account_id": maybe_text(), "expires_at": maybe_time(),
             "templates": { "type": "object", "additionalProperties": text(),
                 "description": "GUIDs of templates by the names that mean these for it alone" },
