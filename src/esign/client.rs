@@ -18,8 +18,8 @@ use url::Url;
 use super::{
     Acting, Error, RejectionKind, SenderOptions,
     accounts::Senders,
-    error::{LimitKind, Refusal, Verdict, classify},
     identity::Workflows,
+    refusal::{LimitKind, Refusal, Verdict, classify},
     templates::Templates,
     wire,
 };

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{
     Acting, Client, Error, Recipient, Seen,
     client::Call,
-    error::Refusal,
+    refusal::Refusal,
     seen::{recipient, seen},
     wire,
 };
@@ -427,7 +427,7 @@ impl Client {
         match failed {
             None => Ok(Corrected { at: http_client::date(&answer.headers), trace: answer.trace() }),
             Some(code) => {
-                let code = super::error::plain_code(&code);
+                let code = super::refusal::plain_code(&code);
                 let (status, trace) = (answer.status, answer.trace());
                 let refusal = Refusal { status, code, is_foreign: false, trace };
                 Err(refusal.rejected(super::RejectionKind::EnvelopeClosed))

@@ -27,6 +27,7 @@ mod identity;
 mod languages;
 mod lately;
 mod recipient_views;
+mod refusal;
 mod seen;
 mod signatures;
 mod templates;
@@ -42,9 +43,10 @@ pub use self::{
     envelopes::{
         Corrected, Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewCheck, NewEnvelope, Page, Since,
     },
-    error::{Doubt, Error, Rejection, RejectionKind},
+    error::{Doubt, Error},
     forward::{ForwardBody, ForwardRequest, Forwarded},
     recipient_views::{View, ViewRequest},
+    refusal::{Rejection, RejectionKind},
     seen::{Recipient, Seen, people},
     signatures::{ImageKind, NewSignature, SignatureImage, StoredSignature},
     templates::{Role, Template},

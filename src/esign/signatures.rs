@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, header};
 use super::{
     Acting, Client, Error,
     client::{Answer, Body, Call},
-    error::Refusal,
+    refusal::Refusal,
     wire,
 };
 use crate::{
@@ -218,7 +218,7 @@ const fn written<'a>(new: &NewSignature<'a>) -> wire::requests::Signature<'a> {
 fn one(answer: &Answer, read: wire::answers::Signature) -> Result<StoredSignature, Error> {
     let code = read.error_details.as_ref().and_then(|details| details.error_code.as_deref());
     if let Some(code) = code.filter(|code| !code.eq_ignore_ascii_case("SUCCESS")) {
-        let (status, code, trace) = (answer.status, super::error::plain_code(code), answer.trace());
+        let (status, code, trace) = (answer.status, super::refusal::plain_code(code), answer.trace());
         let refusal = Refusal { status, code, is_foreign: false, trace };
         return Err(refusal.rejected(super::RejectionKind::Other));
     }

@@ -14,7 +14,7 @@ pub(super) use create::{CUSTOM_FIELD, definition};
 /// The `errorCode` of an error's body: none if there is none, an error if it is not JSON.
 pub(super) fn error_code(body: &[u8]) -> Result<Option<String>, serde_json::Error> {
     let error: answers::Problem = serde_json::from_slice(body)?;
-    Ok(error.error_code.as_deref().and_then(super::error::plain_code))
+    Ok(error.error_code.as_deref().and_then(super::refusal::plain_code))
 }
 
 /// Writes a body.
