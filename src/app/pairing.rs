@@ -44,7 +44,7 @@ fn connectable(config: &Config) -> Result<BTreeMap<String, Arc<Connectable>>, Co
             form,
             integration_key: sender.integration_key.into(),
             secret: sender.client_secret.clone(),
-            scopes: scopes(name, sender, form)?,
+            scopes: scopes(name, sender)?,
             keys: super::senders::file_keys(name, sender)?,
             account: AccountChoice::parse(sender.account.as_deref()),
         };
@@ -53,17 +53,8 @@ fn connectable(config: &Config) -> Result<BTreeMap<String, Arc<Connectable>>, Co
     Ok(all)
 }
 
-/// What the person is asked for. The code grant knows no impersonation, and its refresh tokens last with
-/// `extended` only.
-fn scopes(name: &str, sender: &Sender, form: Form) -> Result<Scopes, ConfigError> {
-    let mut wanted: Vec<&str> = sender.scopes.iter().map(String::as_str).collect();
-    if form == Form::Code {
-        wanted.retain(|scope| *scope != "impersonation");
-        if !wanted.contains(&"extended") {
-            wanted.push("extended");
-        }
-    }
-    Scopes::new(wanted).map_err(|error| {
+fn scopes(name: &str, sender: &Sender) -> Result<Scopes, ConfigError> {
+    Scopes::new(sender.asked_scopes()).map_err(|error| {
         let setting = format!("senders.{name}.scopes");
         ConfigError::new(setting, error.to_string(), "see docs of DocuSign scopes")
     })

@@ -57,6 +57,17 @@ pub struct Sender {
 }
 
 impl Sender {
+    /// What a person is asked for, and tokens cover: the code grant knows no impersonation, and its refresh tokens
+    /// last with `extended` only.
+    pub fn asked_scopes(&self) -> Vec<&str> {
+        let mut asked: Vec<&str> = self.scopes.iter().map(String::as_str).collect();
+        if self.connect == Some(ConnectForm::Code) {
+            asked.retain(|scope| !matches!(*scope, "impersonation" | "extended"));
+            asked.push("extended");
+        }
+        asked
+    }
+
     /// A key in a device needs the module through which it is reached.
     pub(super) fn check_devices(&self, name: &str, has_module: bool) -> Result<(), ConfigError> {
         let device = self.keys.iter().position(|key| matches!(key, KeySource::Device(_)));

@@ -111,13 +111,7 @@ fn scopes(sender: &Sender) -> Check {
     let missing: Vec<&str> =
         wanted.iter().copied().filter(|wanted| !sender.scopes.iter().any(|scope| scope == wanted)).collect();
     if missing.is_empty() {
-        let mut asked: Vec<&str> = sender.scopes.iter().map(String::as_str).collect();
-        if sender.connect == Some(ConnectForm::Code) {
-            // Which lets its refresh tokens last.
-            asked.retain(|scope| *scope != "impersonation" && *scope != "extended");
-            asked.push("extended");
-        }
-        return Check::passed("scopes", asked.join(" "));
+        return Check::passed("scopes", sender.asked_scopes().join(" "));
     }
     let fix = "Set scopes to [\"signature\", \"impersonation\"], or leave it out; then consent again: consent counts for the scopes that were on the link.";
     Check::failed("scopes", "scope_missing", format!("without {}", missing.join(" and ")), fix)

@@ -151,6 +151,18 @@ impl Daemon {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_a_daemon_finds_wrong_with_a_connected_sender_is_no_pass() {
+        let said = serde_json::json!({"status": "not_ready", "waiting": [], "reasons":
+            [{"part": "sender.customer", "code": "sender_not_connected", "detail": "its connection is lost"}]});
+        let daemon = Daemon { said: Ok(serde_json::from_value(said).unwrap()) };
+        assert_eq!(
+            (daemon.is_connected("customer"), daemon.fault("customer")),
+            (Some(true), Some("its connection is lost"))
+        );
+        assert_eq!((daemon.is_connected("other"), daemon.fault("other")), (Some(true), None));
+    }
+
     #[tokio::test]
     async fn a_name_that_does_not_resolve_and_a_closed_port_are_told_apart() {
         let client = HttpClient::new(&Options::default()).unwrap();

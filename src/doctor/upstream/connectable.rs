@@ -16,7 +16,7 @@ use crate::{
         identity::{AccountServer, Scopes},
     },
     clock::SharedClock,
-    config::{Config, ConnectForm, Sender},
+    config::{Config, Sender},
     doctor::{
         Check,
         reach::{Daemon, unreachable},
@@ -58,16 +58,18 @@ fn connection(config: &Config, name: &str, daemon: &Daemon) -> Check {
          whoever opens it signs in at DocuSign and connects an account of theirs."
     );
     match daemon.is_connected(name) {
-        Some(true) if daemon.fault(name).is_some() => {
-            let detail = format!("a customer has connected it; {}", daemon.fault(name).unwrap_or_default());
-            Check::failed(
-                "connection",
-                "connection_fails",
-                detail,
-                "Do what it says; nobody else can try it.",
-            )
-        }
-        Some(true) => Check::passed("connection", "a customer has connected it"),
+        Some(true) => match daemon.fault(name) {
+            None => Check::passed("connection", "a customer has connected it"),
+            Some(fault) => {
+                let detail = format!("a customer has connected it; {fault}");
+                Check::failed(
+                    "connection",
+                    "connection_fails",
+                    detail,
+                    "Do what it says; only the daemon can try it.",
+                )
+            }
+        },
         Some(false) => Check::advised("connection", "not connected yet: it waits for a customer", fix),
         None => {
             let detail = "whether a customer has connected it is known to a running daemon alone";
@@ -85,7 +87,7 @@ async fn way(config: &Config, sender: &Sender, clock: &SharedClock) -> Result<Ve
     let server = AccountServer::new(&origin).map_err(|error| error.to_string())?;
     let (clock, options) = (Arc::clone(clock), auth::Options::default());
     let grant = Auth::new(http.clone(), server, clock, Spawner::tokio(), options).code_grant();
-    let scopes = Scopes::new(asked(sender)).map_err(|error| error.to_string())?;
+    let scopes = Scopes::new(sender.asked_scopes()).map_err(|error| error.to_string())?;
     let ours = config.public.origin();
     let (by, key) = (ConsentBy::Individual, sender.integration_key.into());
     let page = grant.consent_page(by, key, &scopes, &consent::redirect_uri(ours));
@@ -102,10 +104,4 @@ async fn way(config: &Config, sender: &Sender, clock: &SharedClock) -> Result<Ve
         }
         (Ok(_), None) => vec![Check::passed("account server", format!("{host} answers"))],
     })
-}
-
-/// The code grant knows no impersonation.
-fn asked(sender: &Sender) -> Vec<&str> {
-    let all = sender.scopes.iter().map(String::as_str);
-    all.filter(|scope| sender.connect != Some(ConnectForm::Code) || *scope != "impersonation").collect()
 }
