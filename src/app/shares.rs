@@ -25,7 +25,7 @@ pub(super) async fn tell(parts: &Parts) {
 
 async fn tell_all(parts: &Parts) -> Result<(), store::Error> {
     for (name, share) in parts.callers.shares() {
-        let (hour, calls) = share.untold(parts.clock.now());
+        let Some((hour, calls)) = share.untold(parts.clock.now()) else { continue };
         let spent = parts.store.spend(&counter(&name), hour, calls).await?;
         share.learned(hour, calls, spent.calls, parts.clock.now());
     }

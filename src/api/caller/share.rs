@@ -19,6 +19,8 @@ struct Hour {
     /// What of our own the others have been told.
     told: u64,
     others: u64,
+    /// Whether anything was heard of the others in this hour.
+    has_heard: bool,
 }
 
 impl Share {
@@ -33,10 +35,12 @@ impl Share {
         Ok(())
     }
 
-    /// The hour, by its start, and the calls in it that other daemons have not been told of.
-    pub fn untold(&self, now: Timestamp) -> (Timestamp, u64) {
+    /// The hour, by its start, and the calls in it that other daemons have not been told of. None: what others
+    /// spend makes no difference here, because nobody calls.
+    pub fn untold(&self, now: Timestamp) -> Option<(Timestamp, u64)> {
         let hour = self.at(now);
-        (start_of(hour.number), hour.own - hour.told)
+        let matters = hour.own > 0 || !hour.has_heard;
+        matters.then(|| (start_of(hour.number), hour.own - hour.told))
     }
 
     /// So many of the hour's calls were told, and this is what all daemons have spent in it.
@@ -46,6 +50,7 @@ impl Share {
         if start_of(known.number) == hour {
             known.told += told;
             known.others = all.saturating_sub(known.told);
+            known.has_heard = true;
         }
     }
 
@@ -72,14 +77,24 @@ mod tests {
         let (share, nine) = (Share::default(), "2026-01-01T09:10:00Z".parse().unwrap());
         let ten: Timestamp = "2026-01-01T10:00:00Z".parse().unwrap();
         assert_eq!(share.spend(4, 10, nine), Ok(()));
-        let (hour, calls) = share.untold(nine);
+        let (hour, calls) = share.untold(nine).unwrap();
         assert_eq!((hour, calls), ("2026-01-01T09:00:00Z".parse().unwrap(), 4));
         assert_eq!(share.spend(1, 10, nine), Ok(()), "while the others are told");
         share.learned(hour, calls, 9, nine);
-        assert_eq!(share.untold(nine), (hour, 1));
+        assert_eq!(share.untold(nine), Some((hour, 1)));
         assert_eq!(share.spend(1, 10, nine), Err(ten), "five of our own and five of theirs");
         assert_eq!(share.spend(10, 10, ten), Ok(()));
         share.learned(hour, 1, 99, ten);
-        assert_eq!(share.untold(ten), (ten, 10), "late news of the hour before");
+        assert_eq!(share.untold(ten), Some((ten, 10)), "late news of the hour before");
+    }
+
+    #[test]
+    fn a_share_that_nobody_uses_is_asked_about_once_an_hour() {
+        let (share, nine) = (Share::default(), "2026-01-01T09:10:00Z".parse().unwrap());
+        let (hour, calls) = share.untold(nine).unwrap();
+        share.learned(hour, calls, 30, nine);
+        assert_eq!(share.untold(nine), None);
+        assert!(share.spend(1, 30, nine).is_err(), "and what was spent before a restart is known");
+        assert!(share.untold("2026-01-01T10:00:00Z".parse().unwrap()).is_some());
     }
 }
