@@ -150,10 +150,7 @@ fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
         hmac_key_count: made.as_ref().map(|made| made.hmac_keys().len()),
         like: made.map(|made| made.like.clone()),
         connected: api.pairings.is_connectable(name.as_str()).then(|| api.pairings.paired(name).is_some()),
-        user_id: match status.user_id {
-            Some(user) => Some(user.to_string()),
-            None => api.pairings.paired(name).map(|paired| paired.user_id),
-        },
+        user_id: api.pairings.user_of(&status),
         account_id: api.esign.known(name).map(|acting| acting.account.to_string()),
         expires_at: status.expires_at,
         runway_seconds: status.runway.as_secs(),

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Auth,
-    consent::{self, ConsentBy, PkceVerifier},
+    consent::{self, Consent, ConsentBy, PkceVerifier},
     error::{Error, Kind},
     grant::ClientProof,
     identity::UserId,
@@ -171,6 +171,10 @@ impl Auth {
         // Consent is stored with the answer to the page, whatever becomes of the code.
         let consented = match self.code_grant().answered(who.integration_key, code, proof).await {
             Ok(answered) => answered.user.user_id,
+            // The page was loaded again: its code works once, and did.
+            Err(Error::CodeRejected) if sender.record.consent() == Consent::Granted => {
+                return Ok(ConsentOutcome::Granted);
+            }
             Err(error) => {
                 self.wake(name).await?;
                 return Err(Arc::new(error));

@@ -329,6 +329,10 @@ async fn t11_the_callback_of_the_right_person_heals_at_once() {
     assert_eq!(outcome, ConsentOutcome::Granted);
     assert!(daemon.auth.ready("system").is_some());
     assert_eq!(daemon.auth.status("system").unwrap().consent, Consent::Granted);
+    // The browser loads the page again, and its code is spent.
+    let proof = ClientProof::Public(Some(&verifier));
+    let again = daemon.auth.complete_consent("system", "stale", proof).await.unwrap();
+    assert_eq!(again, ConsentOutcome::Granted);
 }
 
 #[tokio::test]

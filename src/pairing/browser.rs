@@ -163,7 +163,7 @@ impl Pairings {
         Ok(Outcome::Choose { ticket: Private::new(ticket) })
     }
 
-    /// The person has chosen.
+    /// The person has chosen; who chose none that was offered is asked again.
     pub async fn choose(
         &self,
         ticket: &str,
@@ -176,7 +176,9 @@ impl Pairings {
         let (name, choice) = self.waiting(&sender, cookie).await?;
         let account = account.and_then(|text| Uuid::try_parse(text).ok());
         let is_offered = |id: &Uuid| choice.accounts.iter().any(|offer| offer.id == *id);
-        let account = account.filter(is_offered).ok_or(Error::NotChosen)?;
+        let Some(account) = account.filter(is_offered) else {
+            return Ok(Outcome::Choose { ticket: Private::new(ticket.to_owned()) });
+        };
         let outcome = self.pair(&target, &choice, account).await;
         let outcome = outcome.inspect_err(|error| log(&sender, error))?;
         if let Err(error) = self.inner.given.store.remove_connected_sender(&name).await {
@@ -231,15 +233,9 @@ impl Pairings {
 
 /// Why nobody was connected, for those who run the sender: the person is told less.
 fn log(sender: &str, error: &Error) {
-    let (code, fix) = match error {
-        Error::Auth(cause) => (cause.code(), cause.fix()),
-        Error::NoAccount(Some(reason)) => (reason.code(), reason.fix()),
-        Error::NotAllowed(_) => ("consent_required", "Their organisation's administrator allows it."),
-        Error::Denied | Error::Stale | Error::NotChosen => return,
-        _ => ("", ""),
-    };
+    let Some(code) = error.code() else { return };
     let behind = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(sender, code, %error, behind, fix, "an account was not connected");
+    tracing::warn!(sender, code, %error, behind, fix = error.fix(), "an account was not connected");
 }
 
 fn waiting_name(sender: &str, cookie: &Cookie) -> SenderName {

@@ -54,7 +54,7 @@ use self::{defined::AllMade, kept::Choice, tickets::Of};
 use crate::{
     audit::{Act, Audit, Entry},
     auth::{
-        self, Auth, CodeGrant,
+        self, Auth, CodeGrant, SenderStatus,
         consent::ConsentBy,
         identity::{IntegrationKey, Scopes},
         signing_key::KeySource,
@@ -153,9 +153,6 @@ pub enum Error {
     /// allow it.
     #[error("the account server does not let this sender act for the person")]
     NotAllowed(SenderName),
-    /// None of the accounts was chosen.
-    #[error("none of the accounts was chosen")]
-    NotChosen,
     /// It could not be written into the audit log first.
     #[error("this cannot be written into the audit log")]
     Unrecorded,
@@ -165,6 +162,34 @@ pub enum Error {
     /// Another daemon or browser changed it meanwhile, or the store does not answer.
     #[error("the store did not take it")]
     Store(#[source] store::Error),
+}
+
+impl Error {
+    /// How our API names it; none if it is nobody's fault but the browser's, or was the person's wish.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Answered(_) => Some("provider_rejected"),
+            Self::Auth(cause) => Some(cause.code()),
+            Self::NoAccount(reason) => {
+                Some(reason.as_ref().map_or("sender_not_in_account", NotInAccount::code))
+            }
+            Self::NotAllowed(_) => Some("consent_required"),
+            Self::Store(_) | Self::Unrecorded => Some("store_unavailable"),
+            Self::Denied | Self::Stale => None,
+        }
+    }
+
+    /// The next step for those who run the sender, where there is one.
+    fn fix(&self) -> Option<&'static str> {
+        match self {
+            Self::Auth(cause) => Some(cause.fix()),
+            Self::NoAccount(reason) => reason.as_ref().map(NotInAccount::fix),
+            Self::NotAllowed(_) => {
+                Some("Have an administrator of their organisation open the organisation's link.")
+            }
+            _ => None,
+        }
+    }
 }
 
 impl From<auth::Error> for Error {
@@ -272,6 +297,12 @@ impl Pairings {
     /// How a connectable sender is paired.
     pub fn paired(&self, sender: &SenderName) -> Option<Paired> {
         self.live().get(sender).cloned()
+    }
+
+    /// Whom a sender acts as: the user of the settings, or the one who connected it.
+    pub fn user_of(&self, status: &SenderStatus) -> Option<String> {
+        let paired = || self.paired(&SenderName::new(Arc::clone(&status.name))).map(|paired| paired.user_id);
+        status.user_id.map(|user| user.to_string()).or_else(paired)
     }
 
     /// A link for a connectable sender; none for another.

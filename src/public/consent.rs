@@ -54,11 +54,11 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
     let page = match (asked, query) {
         (None, _) if !parts.guesses.allows(address, parts.given.clock.uptime()) => Page::TooMany,
         (None, Query { error: Some(word), .. }) => Page::Consent(refused(None, &word)),
-        (None, Query { state, .. }) => {
+        (None, Query { state, code, .. }) => {
             public.wake_those_without_consent().await;
             // The link for an organisation has no state: its administrator is nobody's user.
-            let page = if state.is_none() { ConsentPage::Organisation } else { ConsentPage::Received };
-            Page::Consent(page)
+            let is_organisation = state.is_none() && code.is_some();
+            Page::Consent(if is_organisation { ConsentPage::Organisation } else { ConsentPage::Received })
         }
         (Some((sender, _)), Query { error: Some(word), .. }) => Page::Consent(refused(Some(&sender), &word)),
         (Some((sender, verifier)), Query { code: Some(code), .. }) => {
@@ -68,16 +68,8 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
                 return public.page(language, &Page::Consent(ConsentPage::Failed), &Details::default(), &[]);
             }
             let outcome =
-                parts.given.auth.complete_consent(&sender, &code, ClientProof::Public(Some(&verifier))).await;
-            let is_granted =
-                || parts.given.auth.status(&sender).is_ok_and(|status| status.consent == Consent::Granted);
-            let is_again = matches!(&outcome, Err(error) if matches!(**error, Error::CodeRejected));
-            Page::Consent(if is_again && is_granted() {
-                // The page was loaded again: its code works once, and did.
-                ConsentPage::Granted { sender }
-            } else {
-                page(sender, outcome)
-            })
+                parts.given.auth.complete_consent(&sender, &code, ClientProof::Public(Some(&verifier)));
+            Page::Consent(page(sender.clone(), outcome.await))
         }
         (Some(_), _) => Page::Consent(ConsentPage::Failed),
     };

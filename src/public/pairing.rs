@@ -11,10 +11,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use crate::{
-    auth::{
-        consent::{self, ConsentBy},
-        user_info::NotInAccount,
-    },
+    auth::consent::{self, ConsentBy},
     pairing::{Answer, Cookie, Error, Opened, Outcome},
     public::{
         Public,
@@ -82,11 +79,6 @@ pub(super) async fn click(
     }
     let cookie = public.cookie(&head.headers);
     let chosen = given.pairings.choose(&ticket, cookie.as_ref(), form.account.as_deref()).await;
-    if matches!(chosen, Err(Error::NotChosen)) {
-        // The accounts again: one of them must be meant.
-        let again = see_other(&format!("{}/connect/{ticket}", given.settings.origin));
-        return again.unwrap_or_else(|| public.refused(&head, &Error::Stale));
-    }
     public.after(&head, chosen)
 }
 
@@ -125,13 +117,10 @@ impl Public {
     }
 
     fn refused(&self, head: &Parts, error: &Error) -> Response {
+        let code = error.code().unwrap_or_default();
         let page = match error {
-            Error::Auth(cause) => ConnectPage::Failed { code: cause.code() },
             Error::Denied => ConnectPage::Denied,
-            Error::NoAccount(reason) => {
-                let code = reason.as_ref().map_or("sender_not_in_account", NotInAccount::code);
-                ConnectPage::NoAccount { code }
-            }
+            Error::NoAccount(_) => ConnectPage::NoAccount { code },
             Error::NotAllowed(sender) => {
                 let given = &self.parts.given;
                 let back = consent::callback(&given.settings.origin);
@@ -146,10 +135,9 @@ impl Public {
                 }
                 ConnectPage::Stale
             }
-            Error::Store(_) => ConnectPage::Failed { code: "store_unavailable" },
-            Error::Unrecorded => ConnectPage::Failed { code: "internal" },
-            Error::Answered(_) => ConnectPage::Failed { code: "provider_rejected" },
-            Error::NotChosen => ConnectPage::Stale,
+            Error::Answered(_) | Error::Auth(_) | Error::Store(_) | Error::Unrecorded => {
+                ConnectPage::Failed { code }
+            }
         };
         self.connect_page(head, page)
     }

@@ -506,8 +506,8 @@ async fn without_a_site_the_last_page_is_ours_and_waits_for_the_facts() {
 async fn t11_a_consent_answer_without_our_state_exchanges_nothing() {
     let world = World::new().await;
     for (query, status, words) in [
+        ("", 400, "We have your answer"),
         // An organisation's link has no state.
-        ("", 200, "We have your answer"),
         ("?code=abc", 200, "for your organisation"),
         ("?code=abc&state=forged", 400, "the link was old or not made by us"),
         ("?error=access_denied", 200, "Consent was not given"),

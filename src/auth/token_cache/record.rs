@@ -43,11 +43,10 @@ pub struct Record {
 impl Record {
     pub(in crate::auth) fn minted(&self) {
         self.mints[0].fetch_add(1, Ordering::Relaxed);
-        self.consent.store(GRANTED, Ordering::Relaxed);
-        self.consented(None);
+        self.proven();
     }
 
-    /// It was seen in another way than by a mint of ours that the sender can act.
+    /// The sender can act: a mint showed it, or somebody who did the same.
     pub(in crate::auth) fn proven(&self) {
         self.consent.store(GRANTED, Ordering::Relaxed);
         self.consented(None);

@@ -119,10 +119,7 @@ pub(super) async fn look(given: &Dependencies, from: &str) -> View {
             health: health_of(&status),
             account: given.esign.known(&name).map(|acting| acting.account.clone()),
             is_unconnected: pairings.is_connectable(name.as_str()) && pairings.paired(&name).is_none(),
-            user: match status.user_id {
-                Some(user) => Some(user.to_string()),
-                None => pairings.paired(&name).map(|paired| paired.user_id),
-            },
+            user: pairings.user_of(&status),
             status,
         }
     });
