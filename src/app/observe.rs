@@ -21,6 +21,9 @@ use crate::{
 /// How often gauges that need the store are read.
 const READ_EVERY: Duration = Duration::from_secs(5);
 
+/// The end of a mint for a sender that waits for a customer.
+const NOT_CONNECTED: &str = "not_connected";
+
 /// Starts the scrape hooks and the task behind the gauges.
 pub(super) fn start(parts: &Parts) {
     let (auth, seen) = (parts.auth.clone(), Mutex::new(Seen::default()));
@@ -58,7 +61,7 @@ struct Seen {
 impl Seen {
     fn count_mints(&mut self, metrics: &Metrics, status: &SenderStatus) {
         // Where nobody is connected yet there is nothing to mint with, and nobody refuses anything.
-        for (cause, count) in status.mints.iter().filter(|(cause, _)| *cause != "not_connected") {
+        for (cause, count) in status.mints.iter().filter(|(cause, _)| *cause != NOT_CONNECTED) {
             let seen = self.mints.entry((Arc::clone(&status.name), *cause)).or_default();
             // A sender that was replaced counts from zero again.
             let more = if count < seen { *count } else { count - *seen };
@@ -82,7 +85,7 @@ fn mint_result(cause: &str) -> MintResult {
 }
 
 fn is_failing(status: &SenderStatus) -> bool {
-    status.failure.as_ref().is_some_and(|failure| failure.error.cause() != "not_connected")
+    status.failure.as_ref().is_some_and(|failure| failure.error.cause() != NOT_CONNECTED)
 }
 
 fn reading(status: &SenderStatus) -> SenderReading {

@@ -214,5 +214,6 @@ url = "https://www.example.com/hooks"
         let reloaded = before.replaced_by(after.clone());
         assert_eq!(reloaded.0["connect"], after.0["connect"]);
         assert_eq!(reloaded.0["budget"], before.0["budget"]);
+        assert_eq!(reloaded.differing(&after), ["budget"], "which waits for a restart");
     }
 }

@@ -351,10 +351,24 @@ fn together(parts: &Parts) -> Reason {
     Reason { next_try, ..Reason::new(TOGETHER, state, detail) }
 }
 
+/// What is wrong with a key, and what to do about it.
+fn bad_key(key: &KeyStatus) -> Option<String> {
+    let defect = key.defect.as_ref().map(|defect| format!("a key is bad: {defect}"));
+    let print = key.fingerprint.filter(|_| key.state == KeyState::Rejected);
+    let refused = || {
+        let print = print?;
+        Some(format!(
+            "DocuSign refuses the key {print}: upload its public half to the app (Apps and Keys), or take it out of `keys`"
+        ))
+    };
+    defect.or_else(refused)
+}
+
 /// An outage of the account server while a token is valid is degraded, not unready (rule H1).
 fn judge(status: &SenderStatus) -> Reason {
     let part = format!("sender.{}", status.name);
-    if let (true, Some(error)) = (status.has_token(), &status.misplaced) {
+    let has_only_that = status.has_token() || status.failure.is_none();
+    if let Some(error) = status.misplaced.as_ref().filter(|_| has_only_that) {
         let cause =
             std::error::Error::source(&**error).map_or_else(|| error.to_string(), ToString::to_string);
         let detail = format!("{cause} ({}): {}", error.code(), error.fix());
@@ -367,20 +381,11 @@ fn judge(status: &SenderStatus) -> Reason {
     let why = failure
         .map(|failure| format!("{} ({}): {}", failure.error, failure.error.code(), failure.error.fix()));
     let is_missing = status.consent == Consent::Missing;
-    let defect = status.keys.iter().find_map(|key| key.defect.as_ref());
-    let refused = status.keys.iter().find(|key| key.state == KeyState::Rejected);
+    let bad_key = status.keys.iter().find_map(bad_key);
     let (state, detail) = match (status.has_token(), why) {
-        (true, None) => match defect {
-            Some(defect) => (PartStatus::Degraded, format!("the token is valid, but a key is bad: {defect}")),
-            None => match refused.and_then(|key| key.fingerprint) {
-                Some(print) => (
-                    PartStatus::Degraded,
-                    format!(
-                        "the token is valid, but DocuSign refuses the key {print}: upload its public half to the app (Apps and Keys), or take it out of `keys`"
-                    ),
-                ),
-                None => (PartStatus::Ready, "acts with a valid token".to_owned()),
-            },
+        (true, None) => match &bad_key {
+            Some(why) => (PartStatus::Degraded, format!("the token is valid, but {why}")),
+            None => (PartStatus::Ready, "acts with a valid token".to_owned()),
         },
         (true, Some(why)) => (PartStatus::Degraded, format!("the token is valid, its refresh fails: {why}")),
         (false, Some(why)) => (PartStatus::NotReady, why),
@@ -390,8 +395,7 @@ fn judge(status: &SenderStatus) -> Reason {
     let code = failure
         .map(|failure| failure.error.code())
         .or(is_missing.then_some("consent_required"))
-        .or(defect.map(|_| "key_rejected"))
-        .or(refused.map(|_| "key_rejected"));
+        .or(bad_key.map(|_| "key_rejected"));
     let reason = Reason {
         code,
         next_try: failure.map(|failure| failure.next_try),

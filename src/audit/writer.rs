@@ -197,7 +197,8 @@ impl Log {
         *told = trouble.map(ToString::to_string);
     }
 
-    /// A daemon that is not ready is asked for nothing, so no line would find out that there is room again.
+    /// A daemon that is not ready is asked for nothing, so no line would find out that there is room again. A disk
+    /// that refuses for another reason than want of room is found out by the next line.
     fn look_again(&mut self) {
         let is_in_trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         if !is_in_trouble || self.failed {

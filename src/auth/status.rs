@@ -200,3 +200,38 @@ impl Auth {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::user_info::NotInAccount;
+
+    #[test]
+    fn a_sender_that_is_good_for_no_account_is_not_ready_and_says_why() {
+        let record = Record::default();
+        record.proven();
+        let who = (Arc::from("system"), None);
+        let idle = SenderStatus::new(who, None, &record, Vec::new(), Timestamp::UNIX_EPOCH);
+        assert_eq!((idle.standing(), idle.trouble().is_none()), (Standing::Ready, true));
+        let error = Arc::new(Error::NotInAccount(NotInAccount::NoAccounts));
+        let misplaced = SenderStatus { misplaced: Some(error), ..idle.clone() };
+        assert_eq!(misplaced.standing(), Standing::NotReady);
+        assert_eq!(
+            misplaced.trouble().unwrap().0.in_full(),
+            "no usable account: the user is a member of no account"
+        );
+        let failure = SenderFailure {
+            error: Arc::new(Error::NotConnected),
+            since: Timestamp::UNIX_EPOCH,
+            next_try: Timestamp::UNIX_EPOCH,
+        };
+        let (band, failure) = (Band::Fresh, Some(failure));
+        let failing = SenderStatus { band, failure, ..idle };
+        assert_eq!(failing.standing(), Standing::Degraded);
+        let both = SenderStatus { misplaced: misplaced.misplaced, ..failing };
+        assert_eq!(
+            (both.standing(), both.trouble().unwrap().0.cause()),
+            (Standing::NotReady, "not_connected")
+        );
+    }
+}

@@ -176,6 +176,17 @@ async fn h3_sighup_takes_up_callers_and_log_level_and_a_bad_file_changes_nothing
     assert_eq!(daemon.status(OLD_KEY).await, 401);
     daemon.until("the new level", async |daemon| daemon.log().contains("level trace")).await;
 
+    let more = "[budget]\nhourly_limit = 9\n";
+    daemon.write(&(settings(&daemon.emulator, &daemon.directory, NEW_KEY, "trace") + more));
+    daemon.signal(rustix::process::Signal::HUP);
+    let waits = "wait for a restart";
+    daemon.until("what waits", async |daemon| daemon.log().contains(waits)).await;
+    assert!(
+        daemon.log().lines().any(|line| line.contains(waits) && line.contains("budget")),
+        "{}",
+        daemon.log()
+    );
+
     daemon.write("[callers.website]\nnonsense = 1\n");
     daemon.signal(rustix::process::Signal::HUP);
     let refused = "the settings were not reloaded";
@@ -220,6 +231,25 @@ async fn h3_a_changed_list_of_keys_is_taken_up_without_losing_the_token_and_a_ba
     daemon.run_clock("a mint with the new key", async || keys()[0].last_success.is_some()).await;
     let others = daemon.parts().auth.status("unconsented").unwrap().keys;
     assert_eq!(others.len(), 1, "who has another list keeps it");
+}
+
+#[tokio::test]
+async fn a_key_that_docusign_refuses_leaves_the_sender_acting_and_is_told() {
+    let daemon = TestDaemon::start().await;
+    let ready = daemon.emulator.ready().clone();
+    let (pair, folder) = (signing_key::generate().unwrap(), TempDir::new());
+    let new = folder.0.join("unregistered.pem");
+    fs::write(&new, pair.private_pem.as_bytes()).unwrap();
+    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let old = format!("keys = [\"{}\"]", ready.private_key_file.display());
+    let both = format!("keys = [\"{}\", \"{}\"]", new.display(), ready.private_key_file.display());
+    let config = Config::from_toml(&daemon.settings().replacen(&old, &both, 1)).unwrap();
+    daemon.parts().reload(&config).await.unwrap();
+    let refused = format!("DocuSign refuses the key {}", pair.fingerprint);
+    daemon.run_clock("the refusal", async || daemon.ops("/readyz").await.text.contains(&refused)).await;
+    let shown = daemon.ops("/readyz").await;
+    assert_eq!((shown.status.as_u16(), &shown.body["status"]), (200, &json!("degraded")), "{}", shown.text);
+    assert_eq!(daemon.create("meanwhile", &order()).await.status, 201);
 }
 
 #[tokio::test]

@@ -571,7 +571,6 @@ mod tests {
     use std::{sync::mpsc, time::Duration};
 
     use jiff::Timestamp;
-
     use rusqlite::{StatementStatus, params};
 
     use super::*;
