@@ -143,7 +143,7 @@ metrics! {
         tasks: IntGauge,
         /// When the access token in use ends; 0 without one.
         token_expiry_timestamp_seconds: GaugeVec<"sender">,
-        /// Exchanges with the account server.
+        /// Attempts to get a token, each with as many exchanges as it tries keys.
         token_mints_total: IntCounterVec<"sender", "result">,
         /// How long the account server may stay down from now before a caller notices.
         token_runway_seconds: GaugeVec<"sender">,
