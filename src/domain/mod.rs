@@ -15,6 +15,7 @@ mod observe;
 pub mod phone;
 pub mod private;
 pub mod signing;
+pub mod status;
 pub mod template_names;
 
 pub use document::{Anchors, Document, TabKind};
@@ -30,7 +31,8 @@ pub use language::Language;
 pub use phone::Phone;
 pub use private::Private;
 pub use signing::{
-    AuthenticatedBy, Claim, Failure, LastReturn, LiveView, Mode, Moment, PurgeScope, Signer, SignerStatus,
-    Signing, SigningStatus, Upstream,
+    AuthenticatedBy, Claim, Failure, LastReturn, LiveView, Mode, Moment, PurgeScope, Signer, Signing,
+    Upstream,
 };
+pub use status::{SignerStatus, SigningStatus};
 pub use template_names::TemplateNames;
