@@ -295,6 +295,20 @@ async fn a_user_of_this_machine_needs_no_key_on_the_unix_socket() {
 }
 
 #[tokio::test]
+async fn a_unix_socket_takes_the_place_of_a_dead_one_and_of_nothing_else() {
+    use countersign::listener::Bound;
+    let directory = TempDir::new();
+    let at = |name: &str| directory.0.join(name);
+    fs::write(at("precious"), "precious").unwrap();
+    assert!(Bound::unix(&at("precious")).is_err());
+    assert_eq!(fs::read_to_string(at("precious")).unwrap(), "precious");
+    let living = std::os::unix::net::UnixListener::bind(at("living")).unwrap();
+    assert!(Bound::unix(&at("living")).is_err());
+    drop(living);
+    assert!(Bound::unix(&at("living")).is_ok(), "its process is gone");
+}
+
+#[tokio::test]
 async fn rights_on_trial_are_logged_and_counted_and_nothing_is_refused() {
     let lacking = "senders = []\ntemplates = []\nsms_required = true\nrate = \"2/h\"\ndaily_signings = 1\n";
     let missing = ["rate", "return_origin", "sender", "sms", "template"];
