@@ -235,6 +235,8 @@ impl Auth {
         let seed = seed_of(self.inner.options.seed, name);
         let retry = Retry::new(exchange, Arc::clone(&self.inner.clock), seed);
         let made = self.sender_with(name, Arc::new(retry), sender.account.clone());
+        // The ring names the keys; many senders share one.
+        let sender = Impersonation { keys: Vec::new(), ..sender };
         Sender { impersonation: Some(sender), keys: Some(keys), ..made }
     }
 

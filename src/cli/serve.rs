@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 
 use crate::{
     app::{App, Inherited, Parts},
@@ -43,7 +47,7 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
     // From here on a SIGHUP is a wish and does not end the process.
     let hangups = signal(SignalKind::hangup()).context("cannot follow signals")?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let app = App::build_on(inherited, config, Arc::clone(&clock), life.clone()).await?;
+    let app = apart(App::build_on(inherited, config, Arc::clone(&clock), life.clone())).await?;
     // Only now: a start-up fault is exactly one line, and none of them is a log line.
     let log = logging::start(level, format).context("cannot start the log")?;
     private::keep_panics();
@@ -68,6 +72,20 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
     tokio::spawn(manager.follow(life.clone(), clock));
     app.run().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Does this on a thread that begins now. The allocator gives it the memory that the last one left, which read
+/// the settings: with thousands of senders that is as much as all that is made from them, and stays empty else.
+async fn apart<T: Send + 'static>(
+    work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (done, result) = oneshot::channel();
+    let runtime = Handle::current();
+    std::thread::Builder::new().name("start".to_owned()).spawn(move || {
+        // Nobody waits any more only if the process ends.
+        drop(done.send(runtime.block_on(work)));
+    })?;
+    result.await.context("the start panicked")?
 }
 
 /// Reads the settings again at each SIGHUP (rule H3).
