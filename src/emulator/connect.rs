@@ -209,12 +209,16 @@ fn digests(world: &World, account: &str, body: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Posts events: one task a configuration.
+/// What waits, by configuration. One that nothing waits for is not in it: envelopes have configurations of their
+/// own.
+type Queues = Arc<Mutex<HashMap<u64, mpsc::UnboundedSender<Outgoing>>>>;
+
+/// Posts events: one task a configuration, for as long as there are any.
 #[derive(Debug, Clone)]
 pub(super) struct Deliverer {
     courier: Courier,
     life: Lifecycle,
-    queues: Arc<Mutex<HashMap<u64, mpsc::UnboundedSender<Outgoing>>>>,
+    queues: Queues,
 }
 
 impl Deliverer {
@@ -230,7 +234,9 @@ impl Deliverer {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             let queue = queues.entry(event.configuration).or_insert_with(|| {
                 let (sender, receiver) = mpsc::unbounded_channel();
-                self.life.spawn("connect deliveries", self.courier.clone().run(receiver));
+                let queues = Arc::clone(&self.queues);
+                let run = self.courier.clone().run(event.configuration, receiver, queues);
+                self.life.spawn("connect deliveries", run);
                 sender
             });
             // A queue that has ended belongs to a life that is stopping.
@@ -262,14 +268,27 @@ struct Courier {
     stopping: CancellationToken,
 }
 
+/// The next event of a configuration. Looked at under the lock that events come in by: none arrives between the
+/// look and the end of the queue.
+fn next(
+    configuration: u64,
+    queue: &mut mpsc::UnboundedReceiver<Outgoing>,
+    queues: &Queues,
+) -> Option<Outgoing> {
+    let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = queue.try_recv().ok();
+    if next.is_none() {
+        queues.remove(&configuration);
+    }
+    next
+}
+
 impl Courier {
-    async fn run(self, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
-        loop {
-            let event = tokio::select! {
-                () = self.stopping.cancelled() => return,
-                event = queue.recv() => event,
-            };
-            let Some(event) = event else { return };
+    async fn run(self, configuration: u64, mut queue: mpsc::UnboundedReceiver<Outgoing>, queues: Queues) {
+        while let Some(event) = next(configuration, &mut queue, &queues) {
+            if self.stopping.is_cancelled() {
+                return;
+            }
             let overtaken = self.fires(Kind::EventReorder, &event).is_some();
             if overtaken {
                 let next = tokio::select! {

@@ -104,6 +104,9 @@ fn set_purge(world: &mut World, call: &Call, id: &str, state: &str) -> Result<()
         _ => return Err(invalid("The purgeState is not one that can be set.")),
     };
     envelope.note(call.now, "Sender", "Purge", "The purge state was changed.");
+    if let Some(at) = envelope.purge.due() {
+        world.envelopes.wake(id, at);
+    }
     Ok(())
 }
 
@@ -200,5 +203,8 @@ pub(super) fn notify(world: &mut World, call: &Call, id: &str, given: &Value) ->
     }
     envelope.notification = new;
     envelope.modified = call.now;
+    if let Some(at) = envelope.expires {
+        world.envelopes.wake(id, at);
+    }
     Ok(())
 }

@@ -64,7 +64,7 @@ pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
     } else {
         connect::emit(world, &id, "envelope-created", None, call.now);
     }
-    world.envelopes.order.push(id.clone());
+    world.envelopes.enter(&id);
     let status = world.envelopes.envelopes[&id].status.name();
     let answer = if is_asynchronous {
         json!({ "status": "Processing", "statusDateTime": vendor_time(call.now) })

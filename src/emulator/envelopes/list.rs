@@ -59,16 +59,10 @@ fn found(
     let filter = filter::read(world, call, ids, transactions)?;
     let order = call.query("order_by").filter(|order| !order.is_empty()).unwrap_or("last_modified");
     let is_ascending = call.query("order").is_some_and(|order| order.eq_ignore_ascii_case("asc"));
-    let all = &world.envelopes.envelopes;
-    let hits: Vec<&Envelope> = world
-        .envelopes
-        .order
-        .iter()
-        .filter_map(|id| all.get(id))
-        .filter(|envelope| {
-            Some(&envelope.account) == call.account.as_ref() && filter.admits(world, envelope, call.now)
-        })
-        .collect();
+    let mut hits = world.envelopes.made(filter.transactions.as_deref());
+    hits.retain(|envelope| {
+        Some(&envelope.account) == call.account.as_ref() && filter.admits(world, envelope, call.now)
+    });
     let keys: Vec<Key> = hits.iter().map(|envelope| key(world, envelope, order)).collect::<Result<_, _>>()?;
     let mut hits: Vec<(Key, &Envelope)> = keys.into_iter().zip(hits).collect();
     hits.sort_by(|(one, _), (other, _)| one.cmp(other));

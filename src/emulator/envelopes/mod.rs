@@ -44,7 +44,7 @@ mod tests;
 #[cfg(test)]
 mod tests_given;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -73,6 +73,8 @@ pub(super) struct Book {
     pub(super) envelopes: BTreeMap<String, Envelope>,
     /// The `envelopeId`s in the order they were made.
     pub(super) order: Vec<String>,
+    /// Where in that order those of a `transactionId` are.
+    by_transaction: HashMap<String, Vec<usize>>,
     /// The templates, by `templateId`.
     pub(super) templates: BTreeMap<String, Template>,
     /// Recipient views, by the id in their address.
@@ -81,6 +83,8 @@ pub(super) struct Book {
     pub(super) sessions: ByRecipient<Session>,
     /// The next configuration id of an envelope's own event notification.
     pub(super) next_hook: u64,
+    /// When to look at which envelope again, because time alone does something to it then.
+    alarms: BTreeSet<(Timestamp, String)>,
     /// When time was last looked at.
     pub(super) ticked: Timestamp,
     /// Dropped with the book: what is still to be delivered dies with it.
@@ -92,13 +96,47 @@ impl Default for Book {
         Self {
             envelopes: BTreeMap::new(),
             order: Vec::new(),
+            by_transaction: HashMap::new(),
             templates: templates::stock(),
             views: ByRecipient::default(),
             sessions: ByRecipient::default(),
             next_hook: 10_000_000,
+            alarms: BTreeSet::new(),
             ticked: Timestamp::UNIX_EPOCH,
             era: std::sync::Arc::new(()),
         }
+    }
+}
+
+impl Book {
+    /// Enters one that is there as the last that was made.
+    fn enter(&mut self, id: &str) {
+        if let Some(transaction) = self.envelopes.get(id).and_then(|envelope| envelope.transaction.clone()) {
+            self.by_transaction.entry(transaction).or_default().push(self.order.len());
+        }
+        self.order.push(id.to_owned());
+    }
+
+    /// In the order they were made: all, or those of these transactions.
+    fn made(&self, transactions: Option<&[String]>) -> Vec<&Envelope> {
+        let Some(transactions) = transactions else {
+            return self.order.iter().filter_map(|id| self.envelopes.get(id)).collect();
+        };
+        let places = transactions.iter().filter_map(|id| self.by_transaction.get(id)).flatten();
+        let places: BTreeSet<usize> = places.copied().collect();
+        places.into_iter().filter_map(|place| self.envelopes.get(&self.order[place])).collect()
+    }
+
+    /// Has an envelope looked at again then, also if something else is true by that time.
+    pub(super) fn wake(&mut self, id: &str, at: Timestamp) {
+        self.alarms.insert((at, id.to_owned()));
+    }
+
+    /// One that is to be looked at by now.
+    pub(super) fn woken(&mut self, now: Timestamp) -> Option<String> {
+        let first = self.alarms.first().filter(|(at, _)| *at <= now)?.clone();
+        self.alarms.remove(&first);
+        Some(first.1)
     }
 }
 

@@ -338,6 +338,14 @@ pub(in crate::emulator) enum Purge {
 }
 
 impl Purge {
+    /// When the queue ends; none if it is in none.
+    pub(in crate::emulator) fn due(self) -> Option<Timestamp> {
+        match self {
+            Self::Queued { since, .. } => since.saturating_add(PURGE_QUEUE).ok(),
+            Self::Unpurged | Self::Purged { .. } => None,
+        }
+    }
+
     /// The vendor's `purgeState`.
     pub(in crate::emulator) fn name(self) -> &'static str {
         match self {
@@ -351,7 +359,7 @@ impl Purge {
 }
 
 /// Documents stay in the purge queue for so long (concepts/documents/purging).
-pub(in crate::emulator) const PURGE_QUEUE: SignedDuration = SignedDuration::from_hours(14 * 24);
+const PURGE_QUEUE: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// One envelope.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     create, documents,
-    model::{Envelope, Kind, PURGE_QUEUE, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
+    model::{Envelope, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
     tabs,
 };
 use crate::emulator::{connect, http::vendor_time, state::World};
@@ -34,6 +34,9 @@ pub(in crate::emulator) fn send(world: &mut World, id: &str, now: Timestamp) -> 
     set(&mut envelope, Status::Sent, now);
     envelope.expires = create::expiry(&envelope.notification, now);
     envelope.note(now, &sender, "Sent Invitations", "The envelope was sent.");
+    if let Some(at) = envelope.expires {
+        world.envelopes.wake(id, at);
+    }
     world.envelopes.envelopes.insert(id.to_owned(), envelope);
     connect::emit(world, id, "envelope-sent", None, now);
     activate(world, id, now);
@@ -293,33 +296,20 @@ pub(in crate::emulator) fn sender_name(world: &World, envelope: &Envelope) -> St
 
 /// What time alone does.
 ///
-/// Looks through the book at most once a second of the emulator's time: it is asked on every call.
+/// Looks at most once a second of the emulator's time: it is asked on every call.
 pub(in crate::emulator) fn tick(world: &mut World, now: Timestamp) {
     let since = now.duration_since(world.envelopes.ticked);
     if !since.is_negative() && since < SignedDuration::from_secs(1) {
         return;
     }
     world.envelopes.ticked = now;
-    let is_expired =
-        |envelope: &&Envelope| envelope.status.is_open() && envelope.expires.is_some_and(|at| at <= now);
-    let expired: Vec<String> =
-        world.envelopes.envelopes.values().filter(is_expired).map(|envelope| envelope.id.clone()).collect();
-    for id in expired {
-        end(world, &id, "DocuSign", EXPIRED, now);
-    }
-    let due = |purge: Purge| match purge {
-        Purge::Queued { since, .. } => since.saturating_add(PURGE_QUEUE).is_ok_and(|at| at <= now),
-        _ => false,
-    };
-    let purged: Vec<String> = world
-        .envelopes
-        .envelopes
-        .values()
-        .filter(|envelope| due(envelope.purge))
-        .map(|envelope| envelope.id.clone())
-        .collect();
-    for id in purged {
-        purge(world, &id, now);
+    while let Some(id) = world.envelopes.woken(now) {
+        let Some(envelope) = world.envelopes.envelopes.get(&id) else { continue };
+        if envelope.status.is_open() && envelope.expires.is_some_and(|at| at <= now) {
+            end(world, &id, "DocuSign", EXPIRED, now);
+        } else if envelope.purge.due().is_some_and(|at| at <= now) {
+            purge(world, &id, now);
+        }
     }
     world.envelopes.views.retain(|view| view.is_worth_keeping(now));
     world.envelopes.sessions.retain(|session| session.is_worth_keeping(now));
