@@ -124,8 +124,13 @@ level = "error"
         self.emulator.kill()
 
 
+IDLE_SECONDS = 30
+
+
 class Client:
-    """Connections that are kept and reused; a create on each at a time."""
+    """Connections that are kept and reused; a create on each at a time. As the pool of a website does, it uses
+    the one that was used last, and closes those that have rested for long: what one stall of the machine
+    opened does not stay."""
 
     def __init__(self, daemon, limit):
         self.daemon, self.idle, self.limit, self.open = daemon, [], limit, 0
@@ -139,7 +144,7 @@ class Client:
             return
         try:
             if self.idle:
-                reader, writer = self.idle.pop()
+                _, reader, writer = self.idle.pop()
             else:
                 self.open += 1
                 reader, writer = await asyncio.open_connection(*self.daemon.address)
@@ -153,11 +158,16 @@ class Client:
             headers = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
             answer = await reader.readexactly(int(headers.get("content-length", "0")))
             retry = "retry-after" in headers
-            self.idle.append((reader, writer))
+            self.idle.append((time.monotonic(), reader, writer))
         except Exception:
             self.open -= 1
         self.seen.append((time.monotonic(), time.monotonic() - began, status, retry))
         return json.loads(answer) if status == 201 else None
+
+    def close_rested(self):
+        while self.idle and self.idle[0][0] < time.monotonic() - IDLE_SECONDS:
+            self.idle.pop(0)[2].close()
+            self.open -= 1
 
     async def create_and_sign(self, key):
         """A create whose visitor follows the view, signs, and comes back to the website by way of us."""
@@ -182,6 +192,7 @@ class Client:
                 task = asyncio.create_task(visit(f"{prefix}-{sent}"))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
+            self.close_rested()
             if tick:
                 tick(passed)
             await asyncio.sleep(0.005)
