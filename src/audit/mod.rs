@@ -152,11 +152,38 @@ pub enum Error {
     Closed,
 }
 
+impl Error {
+    /// The next step for whoever wrote the settings.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::Io(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    "make its folder, or write another path"
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "let this user write to it and to its folder, or write another path"
+                }
+                _ => "see that it is a file in a folder that this user can write to",
+            },
+            Self::InUse => "stop the other one, or write another path: a log has one writer",
+            Self::Broken(_) | Self::Closed | Self::Cut(_) => {
+                "see what with `countersign audit verify`; keep file and .head as evidence, and name a new one"
+            }
+        }
+    }
+}
+
 /// The audit log, or none if it is off. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Audit {
     writer: Option<Arc<Writer>>,
     path: Option<Arc<Path>>,
+}
+
+/// Looks whether [`Audit::open`] would go on with the log at this path, and changes nothing. Answers where its
+/// chain ends; none if there is no file.
+pub fn examine(path: &Path) -> Result<Option<Head>, Error> {
+    writer::examine(path)
 }
 
 impl Audit {

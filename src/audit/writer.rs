@@ -116,6 +116,23 @@ impl Writer {
     }
 }
 
+/// Looks at a log as [`Writer::start`] would, without making or writing anything; its end, or none if there is no
+/// file yet.
+pub(super) fn examine(path: &Path) -> Result<Option<Head>, Error> {
+    let file = match OpenOptions::new().append(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::Io(error)),
+    };
+    // Let go at once: a daemon that starts now must not find it taken.
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => flock(&file, FlockOperation::Unlock).map_err(|error| Error::Io(error.into()))?,
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::InUse),
+        Err(other) => return Err(Error::Io(other.into())),
+    }
+    resume(path, &file).map(Some)
+}
+
 /// Checks the chain that is there, also against how far it had come; answers what goes on. An empty file goes on
 /// with the chain of one that was moved away while nobody ran.
 fn resume(path: &Path, file: &File) -> Result<Head, Error> {

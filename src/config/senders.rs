@@ -215,7 +215,7 @@ impl Raw {
         if self.account.as_deref().is_some_and(|account| account.eq_ignore_ascii_case(user)) {
             let fix = "write the GUID of the user; the account has an API Account ID of its own";
             let error = ConfigError::new(setting, "the same as account", fix);
-            return Err(error.coded("account_id_as_user_id"));
+            return Err(error.coded("sender_user_is_account"));
         }
         Ok(Some(user_id))
     }

@@ -1,15 +1,20 @@
-//! What can be seen on this machine.
+//! What can be seen on this machine, and in the database that the settings name.
 
-use std::{fs::OpenOptions, path::Path};
+use std::path::Path;
+
+use secrecy::ExposeSecret as _;
 
 use super::Check;
 use crate::{
+    audit,
     auth::signing_key::{self, Defect},
     config::{Config, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeySource, Sender, StoreUrl},
+    domain::Private,
+    store::{self, Found, Location, SealKeys},
 };
 
 /// All checks of this machine, in the order of the chain.
-pub(super) fn all(config: &Config) -> Vec<Check> {
+pub(super) async fn all(config: &Config) -> Vec<Check> {
     let mut checks = vec![settings(config)];
     for (name, sender) in &config.senders {
         checks.extend(sender.keys.iter().map(|source| key(config, source).of(name)));
@@ -17,7 +22,8 @@ pub(super) fn all(config: &Config) -> Vec<Check> {
         checks.push(scopes(sender).of(name));
     }
     checks.push(callers(config));
-    checks.push(store(config));
+    checks.push(store(config).await);
+    checks.push(audit_log(config).await);
     checks.push(public_url(config));
     checks
 }
@@ -99,7 +105,7 @@ fn ids(config: &Config, sender: &Sender) -> Check {
 /// The account's id stands in `user_id`.
 pub(super) fn account_as_user() -> Check {
     let fix = "Set user_id to the API user id of the user: under Users in DocuSign Admin, or User ID on Apps and Keys; not the API account id beside it.";
-    Check::failed("ids", "account_id_as_user_id", "user_id is the id of an account", fix)
+    Check::failed("ids", "sender_user_is_account", "user_id is the id of an account", fix)
 }
 
 fn scopes(sender: &Sender) -> Check {
@@ -133,29 +139,90 @@ fn callers(config: &Config) -> Check {
     Check::passed("callers", format!("{} may call", config.callers.len()))
 }
 
-fn store(config: &Config) -> Check {
-    let StoreUrl::Sqlite(path) = &config.store.url else {
-        return Check::passed("store", "Postgres; the daemon connects and migrates when it starts");
+/// Whether a start would take the store that is there.
+async fn store(config: &Config) -> Check {
+    let location = match &config.store.url {
+        StoreUrl::Postgres(url) => Location::Postgres { url: Private::new(url.expose_secret().to_owned()) },
+        StoreUrl::Sqlite(path) => Location::Sqlite { path: path.clone() },
     };
-    let shown = path.display();
-    if path.exists() {
-        return match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(_) => Check::passed("store", format!("{shown} can be read and written")),
-            Err(error) => Check::failed(
-                "store",
-                "store_unwritable",
-                format!("{shown} cannot be written: {error}"),
-                "Give the file to the user that the daemon runs as.",
-            ),
-        };
+    let keys: Vec<_> = config.store.seal_keys.iter().map(|key| *key.key.expose_secret()).collect();
+    let Some((current, older)) = keys.split_first() else {
+        return Check::skipped("store", "there is no seal key");
+    };
+    let found = store::examine(&store::Settings::new(location), &SealKeys::new(current, older)).await;
+    match (found, &config.store.url) {
+        (Err(error @ store::Error::Unavailable(_)), _) => {
+            let fix = "See that the database runs and that store.url leads to it; try again.";
+            Check::failed("store", "store_unavailable", error, fix)
+        }
+        (Err(error), _) => {
+            Check::failed("store", "store_unusable", error, "See deploy/README.md for backup and keys.")
+        }
+        (Ok(found), StoreUrl::Sqlite(path)) => writable(path).unwrap_or_else(|| told(found)),
+        (Ok(found), StoreUrl::Postgres(_)) => told(found),
     }
+}
+
+fn told(found: Found) -> Check {
+    Check::passed(
+        "store",
+        match found {
+            Found::Nothing => "will be made at the first start",
+            Found::Ours { is_up_to_date: true } => "ours, and the seal keys open it",
+            Found::Ours { is_up_to_date: false } => {
+                "ours, and the seal keys open it; the next start brings its schema up to date"
+            }
+            Found::InLog => "ours; the next start takes up what a crash or a copy has left in its log",
+        },
+    )
+}
+
+/// Why this user could not write a database file, if so.
+fn writable(path: &Path) -> Option<Check> {
+    use rustix::fs::{Access, access};
+    let failed = |detail: String, fix| Some(Check::failed("store", "store_unwritable", detail, fix));
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if is_writable(directory) {
-        return Check::passed("store", format!("{shown} will be made at the first start"));
+    // Its log and its lock lie beside it.
+    if !is_writable(directory) {
+        let detail = format!("{} is not a directory that can be written to", directory.display());
+        return failed(detail, "Make the directory, and give it to the user that the daemon runs as.");
     }
-    let detail = format!("{} is not a directory that can be written to", directory.display());
-    let fix = "Make the directory, and give it to the user that the daemon runs as.";
-    Check::failed("store", "store_unwritable", detail, fix)
+    if path.exists() && access(path, Access::READ_OK | Access::WRITE_OK).is_err() {
+        let detail = format!("{} cannot be written", path.display());
+        return failed(detail, "Give the file to the user that the daemon runs as.");
+    }
+    None
+}
+
+/// Whether a start would go on with the log that is there: its whole chain is checked.
+async fn audit_log(config: &Config) -> Check {
+    let name = "audit log";
+    let Some(path) = config.audit.file.clone() else {
+        let fix = "Set audit.file: each use of the key is then a line in it, written before the effect.";
+        return Check::advised(name, "audit.file is not set: nothing is written down", fix);
+    };
+    let (shown, directory) = (path.display().to_string(), path.parent().map(Path::to_owned));
+    match tokio::task::spawn_blocking(move || audit::examine(&path)).await {
+        Ok(Ok(Some(head))) => Check::passed(name, format!("{shown} is whole, with {} line(s)", head.seq)),
+        Ok(Err(audit::Error::InUse)) => Check::passed(name, format!("{shown} is being written by a daemon")),
+        Ok(Ok(None)) => match directory.filter(|it| !it.as_os_str().is_empty() && !is_writable(it)) {
+            None => Check::passed(name, format!("{shown} will be made at the first start")),
+            Some(directory) => {
+                let detail = format!("{} is not a directory that can be written to", directory.display());
+                Check::failed(
+                    name,
+                    "audit_log_unusable",
+                    detail,
+                    "Make it, and give it to the daemon's user.",
+                )
+            }
+        },
+        Ok(Err(error)) => {
+            let fix = format!("audit.file: {}.", error.fix());
+            Check::failed(name, "audit_log_unusable", format!("{shown}: {error}"), fix)
+        }
+        Err(_) => Check::skipped(name, "the reader stopped"),
+    }
 }
 
 /// Asked of the system and not tried: doctor leaves no trace.

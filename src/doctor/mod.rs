@@ -1,11 +1,12 @@
 //! Walks the whole chain from the settings to a call that the upstream would take, one check a link,
 //! and says what to do about each that does not hold.
 //!
-//! It changes nothing, here or at the upstream: it mints one token, asks who that is, and reads two
-//! resources. What cannot be known because an earlier link is broken is skipped and says so, so that
+//! It changes nothing, here or at the upstream: it mints a token with each key, asks who that is, and reads
+//! two resources. What cannot be known because an earlier link is broken is skipped and says so, so that
 //! the first failure is the one to mend. No line holds a token, a key, or a person's name.
 //!
-//! Each failure has a code, for programs; what people do wrong most often has one of its own:
+//! Each failure has a code, for programs; what people do wrong most often has one of its own, and what the API
+//! tells a caller, too, is called there as here (`sender_…`, `wrong_…`):
 //!
 //! | Code | Is | Checked |
 //! |---|---|---|
@@ -15,9 +16,12 @@
 //! | `key_truncated`, `key_wrong_kind`, `key_file_too_open`, `key_unreadable`, `key_unusable` | what the key's place holds | offline |
 //! | `key_is_example` | the public example key, for a real upstream | offline |
 //! | `scope_missing` | `scopes` lacks `signature` or `impersonation` | offline |
-//! | `account_id_as_user_id` | the id of an account stands in `user_id` | offline if the settings name it as an account, online if another sender is in it |
+//! | `sender_user_is_account` | the id of an account stands in `user_id` | offline if the settings name it as an account, online if another sender is in it |
 //! | `integration_key_as_user_id` | the integration key stands in `user_id`, too | offline |
 //! | `store_unwritable` | the database file or its directory | offline |
+//! | `store_unusable` | what is there is foreign, damaged, newer, or sealed with another key | offline |
+//! | `store_unavailable` | the database does not answer | offline |
+//! | `audit_log_unusable` | the audit log cannot be written, or its chain is broken | offline |
 //! | `dns_failure`, `tls_failure`, `connect_failure`, `no_answer` | the way to the upstream | online |
 //! | `answer_unusable`, `upstream_unavailable` | who answers there is not DocuSign, or not well | online |
 //! | `clock_off` | this machine's clock | online |
@@ -25,12 +29,12 @@
 //! | `key_of_other_environment` | it was uploaded in the other environment only | online |
 //! | `integration_key_unknown` | no app has this integration key | online |
 //! | `wrong_environment` | the app is in the other environment | online |
-//! | `user_unknown`, `user_of_other_environment` | no such user here | online |
+//! | `sender_unknown_user`, `user_of_other_environment` | no such user here | online |
 //! | `consent_missing` | nobody consented as this user, to all of these scopes | online |
 //! | `consent_by_another_user` | somebody did, as another user; the running daemon saw it | online |
 //! | `redirect_uri_unregistered` | the app does not list our `/consent/callback` | online |
-//! | `user_not_in_account` | the user is not a member there | online |
-//! | `base_uri_elsewhere` | the account lives on a host of another environment | online |
+//! | `sender_not_in_account` | the user is not a member there, or it is not said in which of their accounts | online |
+//! | `wrong_base_uri` | the account lives on a host of another environment | online |
 //! | `sms_workflow_absent` | the account cannot send codes by SMS | online |
 //! | `budget_low` | under a tenth of the hour's calls is left | online |
 //! | `daemon_not_ready`, `daemon_degraded` | what the running daemon says of itself | offline |
@@ -169,7 +173,7 @@ impl fmt::Display for Report {
 
 /// Walks the chain.
 pub async fn examine(config: &Config, clock: SharedClock, reach: Reach) -> Report {
-    let mut checks = here::all(config);
+    let mut checks = here::all(config).await;
     let daemon = reach::Daemon::ask(config).await;
     checks.push(daemon.check());
     checks.extend(upstream::all(config, clock, reach, &daemon).await);

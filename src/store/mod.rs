@@ -138,6 +138,34 @@ pub async fn open(settings: &Settings, keys: SealKeys, clock: SharedClock) -> Re
     })
 }
 
+/// What lies where the store shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing yet: the first start makes it.
+    Nothing,
+    /// A store that our keys open. The next start brings its schema up to date if this is not the last one.
+    Ours {
+        /// Whether its schema is the one that this version writes.
+        is_up_to_date: bool,
+    },
+    /// One that a crash left, or that was copied while it was written: only a start can take it up.
+    InLog,
+}
+
+/// Looks whether [`open`] would take what is there, and leaves no trace: nothing is made, written or locked. Fails
+/// as `open` does.
+pub async fn examine(settings: &Settings, keys: &SealKeys) -> Result<Found, Error> {
+    match &settings.location {
+        Location::Postgres { url } => postgres::examine(url, settings, keys).await,
+        Location::Sqlite { path } => {
+            let (path, keys) = (path.clone(), keys.clone());
+            tokio::task::spawn_blocking(move || sqlite::examine(&path, &keys))
+                .await
+                .map_err(|e| Error::Unavailable(format!("it could not be looked at: {e}")))?
+        }
+    }
+}
+
 /// Durable state. Every method is atomic; all may be called from many tasks at once.
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Stores a new signing with its links, or finds the one that its key has made (rules E1, E3).

@@ -13,6 +13,8 @@ const USER_ID: &str = "COUNTERSIGN__SENDERS__SYSTEM__USER_ID";
 const INTEGRATION_KEY: &str = "COUNTERSIGN__SENDERS__SYSTEM__INTEGRATION_KEY";
 const KEYS: &str = "COUNTERSIGN__SENDERS__SYSTEM__KEYS";
 const ACCOUNT: &str = "COUNTERSIGN__SENDERS__SYSTEM__ACCOUNT";
+const STORE: &str = "COUNTERSIGN__STORE__URL";
+const AUDIT: (&str, &str) = ("COUNTERSIGN__AUDIT__FILE", "audit.jsonl");
 const NOBODY: &str = "11111111-2222-4333-8444-555555555555";
 /// A user of another account, who has consented.
 const ELSEWHERE: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210003";
@@ -68,12 +70,12 @@ fn write(directory: &Path, name: &str, text: &str) {
 #[tokio::test]
 async fn a_whole_chain_passes_with_a_line_for_every_link() {
     let emulated = Emulated::start().await;
-    let (output, report) = doctor(&emulated, &[], &[]);
+    let (output, report) = doctor(&emulated, &[], &[AUDIT]);
     assert!(output.status.success(), "{report:#}");
     assert_eq!(report["ok"], true);
     let checks = report["checks"].as_array().unwrap();
     let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
-    let wanted = "settings key ids scopes callers store public_URL daemon account_server clock token consent \
+    let wanted = "settings key ids scopes callers store audit_log public_URL daemon account_server clock token consent \
                   redirect_URI user account base_URI API SMS_workflow budget";
     assert_eq!(names.join(" "), wanted.replace('_', " "));
     let passed = |check: &&Value| check["status"] != "passed";
@@ -85,7 +87,7 @@ async fn a_whole_chain_passes_with_a_line_for_every_link() {
 #[tokio::test]
 async fn offline_asks_nobody() {
     let emulated = Emulated::start().await;
-    let (output, report) = doctor(&emulated, &["--offline"], &[]);
+    let (output, report) = doctor(&emulated, &["--offline"], &[AUDIT]);
     assert!(output.status.success());
     let skipped = report["checks"].as_array().unwrap().iter().filter(|check| check["status"] == "skipped");
     assert_eq!(skipped.count(), 12, "{report:#}");
@@ -117,7 +119,7 @@ fn what_is_wrong_with_the_settings_is_found_without_a_network() {
         (settings("demo", "system@example.com", "whole.pem", ""), 64, "email_as_id", "user_id"),
         (settings("demo", "10000001", "whole.pem", ""), 64, "account_number_as_id", "Apps and Keys"),
         (settings("demo", NOBODY, "whole.pem", http), 64, "public_url_not_https", "use https"),
-        (settings("demo", NOBODY, "whole.pem", &same), 64, "account_id_as_user_id", "API Account ID"),
+        (settings("demo", NOBODY, "whole.pem", &same), 64, "sender_user_is_account", "API Account ID"),
         (
             settings("demo", NOBODY, "whole.pem", "scopes = [\"signature\"]"),
             1,
@@ -161,11 +163,23 @@ async fn wrong_keys_ids_and_accounts_are_told_apart() {
         "integration_key_unknown",
         &[NOBODY, "Apps and Keys"],
     );
-    finds(&emulated, &[], &[(USER_ID, NOBODY)], "user_unknown", &["not an e-mail address or account id"]);
-    finds(&emulated, &[], &[(ACCOUNT, "No Such Account")], "user_not_in_account", &["Countersign Emulator"]);
+    finds(
+        &emulated,
+        &[],
+        &[(USER_ID, NOBODY)],
+        "sender_unknown_user",
+        &["not an e-mail address or account id"],
+    );
+    finds(
+        &emulated,
+        &[],
+        &[(ACCOUNT, "No Such Account")],
+        "sender_not_in_account",
+        &["Countersign Emulator"],
+    );
     let foreign = [(USER_ID, ELSEWHERE), (ACCOUNT, emulated.entry("account_id"))];
-    finds(&emulated, &[], &foreign, "user_not_in_account", &["add the user to the account"]);
-    let store = [("COUNTERSIGN__STORE__URL", "sqlite:///no/such/directory/file.db")];
+    finds(&emulated, &[], &foreign, "sender_not_in_account", &["add the user to the account"]);
+    let store = [(STORE, "sqlite:///no/such/directory/file.db")];
     finds(&emulated, &[], &store, "store_unwritable", &["Make the directory"]);
 
     // An account's id is a GUID as good as a user's. Another sender that is in that account gives it away.
@@ -183,8 +197,104 @@ async fn wrong_keys_ids_and_accounts_are_told_apart() {
         .output()
         .unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(failed(&report), ["account_id_as_user_id"], "{report:#}");
+    assert_eq!(failed(&report), ["sender_user_is_account"], "{report:#}");
     assert_eq!(first(&report)["sender"], "second");
+}
+
+/// The doctor's word on a link that passed or was not looked at.
+fn detail<'a>(report: &'a Value, name: &str) -> &'a str {
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{report:#}"));
+    assert_ne!(check["status"], "failed", "{check}");
+    check["detail"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_store_that_serve_would_refuse_is_found_and_left_as_it_is() {
+    let emulated = Emulated::start().await;
+    let path = |name: &str| emulated.directory().join(name);
+    let url = |name: &str| format!("sqlite://{}", path(name).display());
+    let look = |name: &str| doctor(&emulated, &["--offline"], &[(STORE, &url(name))]).1;
+    assert_eq!(detail(&look("none.db"), "store"), "will be made at the first start");
+
+    let other = store(&path("other.db"), 9).await;
+    // While it is open, and when it is closed and has no log.
+    for _ in 0..2 {
+        finds(&emulated, &["--offline"], &[(STORE, &url("other.db"))], "store_unusable", &["seal key"]);
+        other.close().await.unwrap();
+    }
+    rusqlite::Connection::open(path("other.db")).unwrap().pragma_update(None, "user_version", 999).unwrap();
+    finds(
+        &emulated,
+        &["--offline"],
+        &[(STORE, &url("other.db"))],
+        "store_unusable",
+        &["schema is number 999"],
+    );
+
+    let foreign = rusqlite::Connection::open(path("foreign.db")).unwrap();
+    foreign.execute_batch("CREATE TABLE theirs (id INTEGER)").unwrap();
+    drop(foreign);
+    finds(&emulated, &["--offline"], &[(STORE, &url("foreign.db"))], "store_unusable", &["another program"]);
+
+    std::fs::write(path("lost.db-lock"), "held data").unwrap();
+    finds(&emulated, &["--offline"], &[(STORE, &url("lost.db"))], "store_unusable", &["restore the file"]);
+
+    let mut left: Vec<_> = std::fs::read_dir(emulated.directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".db"))
+        .collect();
+    left.sort();
+    assert_eq!(left, ["foreign.db", "lost.db-lock", "other.db", "other.db-lock"], "it leaves no trace");
+}
+
+/// A store at this path that is sealed with a key of these bytes.
+async fn store(path: &Path, byte: u8) -> countersign::store::SharedStore {
+    use countersign::{clock::SystemClock, store};
+    let settings = store::Settings::new(store::Location::Sqlite { path: path.to_owned() });
+    let keys = store::SealKeys::new(&[byte; store::SEAL_KEY_LEN], &[]);
+    store::open(&settings, keys, std::sync::Arc::new(SystemClock)).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_audit_log_that_serve_would_refuse_is_found() {
+    use countersign::{
+        audit::{Act, Audit, Entry},
+        clock::SystemClock,
+    };
+    let emulated = Emulated::start().await;
+    let look = |file: &str| doctor(&emulated, &["--offline"], &[(AUDIT.0, file)]).1;
+    assert!(detail(&look(AUDIT.1), "audit log").contains("will be made"), "{:#}", look(AUDIT.1));
+    let path = emulated.directory().join(AUDIT.1);
+    let audit = Audit::open(&path, false, std::sync::Arc::new(SystemClock)).unwrap();
+    for _ in 0..2 {
+        audit.record(Entry::new(Act::ViewCreate, "system")).await.unwrap();
+    }
+    assert!(detail(&look(AUDIT.1), "audit log").contains("being written by a daemon"));
+    audit.close().await;
+    assert!(detail(&look(AUDIT.1), "audit log").contains("whole, with 2 line(s)"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("\"system\"", "\"custom\"", 1)).unwrap();
+    finds(&emulated, &["--offline"], &[AUDIT], "audit_log_unusable", &["line 1", "audit verify"]);
+    let nowhere = (AUDIT.0, "/no/such/directory/audit.jsonl");
+    finds(&emulated, &["--offline"], &[nowhere], "audit_log_unusable", &["Make it"]);
+}
+
+#[tokio::test]
+async fn of_two_keys_the_one_that_is_refused_is_named() {
+    let emulated = Emulated::start().await;
+    let made = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["keygen", "--out", "other"])
+        .current_dir(emulated.directory())
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    let both = format!("[\"{}\", \"other/private_key.pem\"]", emulated.entry("private_key_file"));
+    let words = ["keys[1]", "SHA256:", "Upload its public half"];
+    finds(&emulated, &[], &[(KEYS, &both)], "key_not_registered", &words);
+    let twice = format!("[\"{0}\", \"{0}\"]", emulated.entry("private_key_file"));
+    assert!(doctor(&emulated, &[], &[(KEYS, &twice)]).0.status.success());
 }
 
 #[tokio::test]
@@ -200,7 +310,7 @@ async fn what_belongs_to_the_other_environment_is_found_there() {
     here.control("POST", "apps", &json!({ "known": true })).await;
     here.control("POST", "users", &json!({ "user_id": here.entry("user_id"), "active": false })).await;
     let own = (KEYS, here.entry("private_key_file"));
-    finds(&here, &[], &[own], "user_unknown", &["user_id"]);
+    finds(&here, &[], &[own], "sender_unknown_user", &["user_id"]);
 }
 
 #[tokio::test]
@@ -321,11 +431,11 @@ async fn clocks_hosts_and_limits() {
     emulated.control("POST", "limits", &json!({ "hourly": 3000 })).await;
 
     let (_, report) = doctor(&emulated, &[], &[(USER_ID, REMOTE)]);
-    assert_eq!(failed(&report), ["base_uri_elsewhere", "dns_failure"], "{report:#}");
+    assert_eq!(failed(&report), ["wrong_base_uri", "dns_failure"], "{report:#}");
     let moved = json!({ "base_uri": "https://na4.docusign.invalid" });
     emulated.control("POST", "accounts", &moved).await;
     let (_, report) = doctor(&emulated, &[], &[]);
-    assert_eq!(failed(&report), ["base_uri_elsewhere", "dns_failure"], "{report:#}");
+    assert_eq!(failed(&report), ["wrong_base_uri", "dns_failure"], "{report:#}");
     assert!(report.to_string().contains("na4.docusign.invalid"));
     emulated.control("POST", "accounts", &json!({ "base_uri": null })).await;
 

@@ -86,7 +86,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn impersonation(sender: &Sender) -> Result<Impersonation, String> {
+pub(super) fn impersonation(sender: &Sender) -> Result<Impersonation, String> {
     Ok(Impersonation {
         integration_key: sender.integration_key.into(),
         user_id: sender.user_id.ok_or("its user comes with the account that a customer connects")?.into(),

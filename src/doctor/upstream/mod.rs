@@ -82,7 +82,7 @@ fn account_ids(config: &Config, checks: &mut [Check]) {
         .filter(|check| check.name == "account" && check.status == super::Status::Passed)
         .map(|check| check.detail.clone())
         .collect();
-    for check in checks.iter_mut().filter(|check| check.code == Some("user_unknown")) {
+    for check in checks.iter_mut().filter(|check| check.code == Some("sender_unknown_user")) {
         let sender = check.sender.as_ref().and_then(|name| config.senders.get(name));
         let Some(user_id) = sender.and_then(|sender| sender.user_id) else { continue };
         let user_id = user_id.to_string();
@@ -98,6 +98,7 @@ impl Bench<'_> {
         let minted = self.auth.prove(self.name.as_str()).await;
         let mut checks = vec![self.account_server(&minted), self.clock()];
         checks.push(self.token(&minted).await);
+        checks.extend(self.refused_keys(&minted).await);
         checks.push(self.consent(&minted, daemon));
         checks.push(self.redirect_uri(&minted).await);
         if minted.is_err() {
@@ -115,7 +116,7 @@ impl Bench<'_> {
         let account = match self.auth.account(self.name.as_str()).await {
             Ok(account) => account,
             Err(error) => {
-                checks.push(Check::failed("account", not_there(&error), chain(&*error), error.fix()));
+                checks.push(Check::failed("account", error.code(), chain(&*error), error.fix()));
                 checks.extend(self.elsewhere(&error).await);
                 checks.extend(skip("base URI", "not asked: there is no account"));
                 return checks;
@@ -326,21 +327,6 @@ fn listed(redirect: &str, status: http::StatusCode) -> Check {
     Check::passed(name, redirect)
 }
 
-/// Why there is no account, in a word.
-fn not_there(error: &auth::Error) -> &'static str {
-    match error {
-        auth::Error::NotInAccount(NotInAccount::BadBaseUri { .. } | NotInAccount::ForeignHost { .. }) => {
-            "base_uri_elsewhere"
-        }
-        auth::Error::NotInAccount(NotInAccount::OtherEnvironment { .. }) => "wrong_environment",
-        auth::Error::NotInAccount(NotInAccount::NameTwice { .. } | NotInAccount::NoDefault { .. }) => {
-            "account_ambiguous"
-        }
-        auth::Error::NotInAccount(_) => "user_not_in_account",
-        other => other.cause(),
-    }
-}
-
 /// An account of the other environment answers with confusing codes; its host tells at once.
 fn base_uri(config: &Config, base: &Url) -> Check {
     let host = base.host_str().unwrap_or_default();
@@ -363,5 +349,5 @@ fn base_uri(config: &Config, base: &Url) -> Check {
         return Check::passed("base URI", base.origin().ascii_serialization());
     }
     let detail = format!("the account lives on {host}, which does not belong to this environment");
-    Check::failed("base URI", "base_uri_elsewhere", detail, fix)
+    Check::failed("base URI", "wrong_base_uri", detail, fix)
 }

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use super::Bench;
+use super::{Bench, bench::impersonation};
 use crate::{
-    auth::Error,
+    auth::{Error, Impersonation},
     config::Environment,
     doctor::{Check, here::chain},
 };
@@ -76,9 +76,30 @@ impl Bench<'_> {
                 let detail = format!("the user belongs to {}, and not to {}", self.there(), self.here());
                 Check::failed("token", "user_of_other_environment", detail, self.move_over())
             }
-            Error::UserUnknown(_) => Check::failed("token", "user_unknown", chain(error), error.fix()),
+            Error::UserUnknown(_) => Check::failed("token", "sender_unknown_user", chain(error), error.fix()),
             other => Check::failed("token", other.cause(), chain(other), other.fix()),
         }
+    }
+
+    /// Of several keys, each that the account server refuses: the others mint without it, until it is the last.
+    pub(super) async fn refused_keys(&self, minted: &Result<(), Arc<Error>>) -> Vec<Check> {
+        let Ok(who) = impersonation(self.sender) else { return Vec::new() };
+        if minted.is_err() || who.keys.len() < 2 {
+            return Vec::new();
+        }
+        let mut refused = Vec::new();
+        for (place, key) in who.keys.iter().enumerate() {
+            let alone = Impersonation { keys: vec![key.clone()], ..who.clone() };
+            let tried = self.auth.try_out(self.name.as_str(), alone).await;
+            let Some(error) = tried.err().filter(|error| matches!(**error, Error::KeyRejected(_))) else {
+                continue;
+            };
+            let print = key.load().map(|key| key.fingerprint().to_string()).unwrap_or_default();
+            let detail = format!("keys[{place}] ({print}) is refused, another one mints: {}", chain(&*error));
+            let fix = "Upload its public half, or take it out of the settings if it is one that you deleted at DocuSign.";
+            refused.push(Check::failed("token", "key_not_registered", detail, fix));
+        }
+        refused
     }
 
     async fn known_elsewhere(&self) -> Known {

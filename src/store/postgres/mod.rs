@@ -26,8 +26,8 @@ use crate::{
     },
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
-        Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
-        Settings, Spent, Store, Taking, Version,
+        Endpoint, Error, EventFilter, Filter, Found, Inbound, Intent, Link, NotedCalls, Received, Record,
+        Retention, Settings, Spent, Store, Taking, Version,
         postgres::pool::{Pool, is_lost, with},
         rows::{
             self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
@@ -48,6 +48,18 @@ pub struct PostgresStore {
     clock: SharedClock,
 }
 
+/// Looks at the database as [`PostgresStore::open`] would, without changing anything.
+pub(super) async fn examine(
+    url: &Private<String>,
+    settings: &Settings,
+    keys: &SealKeys,
+) -> Result<Found, Error> {
+    let pool = Pool::new(url, settings)?;
+    let found = pool.examine(keys).await;
+    pool.close().await;
+    found
+}
+
 impl PostgresStore {
     /// Connects, and brings the schema up to date.
     pub async fn open(
@@ -56,7 +68,9 @@ impl PostgresStore {
         keys: SealKeys,
         clock: SharedClock,
     ) -> Result<Self, Error> {
-        Ok(Self { pool: Pool::open(url, settings, &keys).await?, keys, clock })
+        let pool = Pool::new(url, settings)?;
+        pool.prepare(&keys).await?;
+        Ok(Self { pool, keys, clock })
     }
 
     async fn write_new(&self, row: NewRow) -> Result<Begun, Error> {

@@ -11,7 +11,7 @@ use sqlx::{
 use crate::{
     domain::Private,
     store::{
-        Error, Settings, Synchronous,
+        Error, Found, Settings, Synchronous,
         migrations::{self, LATEST},
         postgres::schema,
         seal::SealKeys,
@@ -37,11 +37,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) async fn open(
-        url: &Private<String>,
-        settings: &Settings,
-        keys: &SealKeys,
-    ) -> Result<Self, Error> {
+    /// Connections are made when they are needed.
+    pub(super) fn new(url: &Private<String>, settings: &Settings) -> Result<Self, Error> {
         // The parser's own error may quote the URL, and with it the password.
         let options = PgConnectOptions::from_str(url.reveal()).map_err(|_| {
             Error::Unusable("store.url is not of the form postgres://user:password@host/database".into())
@@ -76,10 +73,33 @@ impl Pool {
             most_lost: settings.connections.max(1),
             durable,
         };
-        let mut connection = pool.acquire().await?;
-        migrate(&mut connection).await?;
-        check_keys(&mut connection, keys).await?;
         Ok(pool)
+    }
+
+    /// Brings the schema up to date, and finds out whether our keys open what is there.
+    pub(super) async fn prepare(&self, keys: &SealKeys) -> Result<(), Error> {
+        let mut connection = self.acquire().await?;
+        migrate(&mut connection).await?;
+        check_keys(&mut connection, keys).await
+    }
+
+    /// Looks whether [`prepare`](Self::prepare) would succeed, and changes nothing.
+    pub(super) async fn examine(&self, keys: &SealKeys) -> Result<Found, Error> {
+        let mut connection = self.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        sqlx::raw_sql("SET TRANSACTION READ ONLY").execute(&mut *transaction).await?;
+        let at = schema::number(&mut transaction).await?;
+        if at > LATEST {
+            return Err(migrations::too_new(at));
+        }
+        if at == 0 {
+            return Ok(Found::Nothing);
+        }
+        if at == LATEST {
+            schema::check(&mut transaction).await?;
+        }
+        keys.check_probes(probes(&mut transaction).await?)?;
+        Ok(Found::Ours { is_up_to_date: at == LATEST })
     }
 
     pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
@@ -204,15 +224,15 @@ async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
+/// One for each key that the database is sealed with.
+async fn probes(connection: &mut PgConnection) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    let rows = sqlx::query("SELECT value FROM meta WHERE name LIKE 'seal.%'").fetch_all(connection).await?;
+    rows.into_iter().map(|row| row.try_get(0)).collect()
+}
+
 /// Finds a lost seal key now, and not when it is needed; remembers a new one.
 async fn check_keys(connection: &mut PgConnection, keys: &SealKeys) -> Result<(), Error> {
-    let probes = sqlx::query("SELECT value FROM meta WHERE name LIKE 'seal.%'")
-        .fetch_all(&mut *connection)
-        .await?
-        .into_iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<_, _>>()?;
-    if !keys.check_probes(probes)?.contains(&keys.current()) {
+    if !keys.check_probes(probes(connection).await?)?.contains(&keys.current()) {
         sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
             .bind(format!("seal.{}", keys.current()))
             .bind(keys.probe(keys.current()))

@@ -11,7 +11,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use crate::store::{
-    Error,
+    Error, Found,
     migrations::{self, LATEST},
     seal::SealKeys,
 };
@@ -52,21 +52,15 @@ pub(super) struct DatabaseFile {
 impl DatabaseFile {
     /// Locks the path, makes the file if there was none, and brings its schema up to date.
     pub(super) fn open(path: &Path, keys: &SealKeys) -> Result<(Self, Connection), Error> {
+        refuse_folder(path)?;
         if rusqlite::version_number() < OLDEST_SQLITE {
             return Err(Error::Unusable(format!(
                 "this program was built with SQLite {}, which can corrupt its log: build with 3.51.3 or later",
                 rusqlite::version()
             )));
         }
-        if path.is_dir() {
-            return Err(Error::Unusable(format!(
-                "{}: this is a folder: write the path of a file into store.url, such as {}",
-                path.display(),
-                path.join("countersign.db").display()
-            )));
-        }
         let mut lock = lock(path)?;
-        let was_begun = lock.metadata().map_err(|e| unopened(path, &e))?.len() > 0;
+        let was_begun = has_begun(&lock, path)?;
         if was_begun && is_gone(path)? {
             return Err(lost(path, "lock"));
         }
@@ -85,6 +79,71 @@ impl DatabaseFile {
     }
 }
 
+/// Looks at a file as [`DatabaseFile::open`] would, without making or changing anything.
+pub(in crate::store) fn examine(path: &Path, keys: &SealKeys) -> Result<Found, Error> {
+    refuse_folder(path)?;
+    let has_log = beside(path, "wal").exists();
+    if is_gone(path)? {
+        let left = File::open(beside(path, "lock")).ok();
+        let was_begun = left.map(|lock| has_begun(&lock, path)).transpose()?.unwrap_or(false);
+        return match (was_begun, has_log) {
+            (true, _) => Err(lost(path, "lock")),
+            (false, true) => Err(lost(path, "wal")),
+            (false, false) => Ok(Found::Nothing),
+        };
+    }
+    if has_log && !beside(path, "shm").exists() {
+        // To read it would make that file, which then belongs to whoever looked.
+        return Ok(Found::InLog);
+    }
+    read_only(path, !has_log).and_then(|file| known(&file, keys)).map_err(|e| name(path, e))
+}
+
+/// A file without a log is one that nobody uses: SQLite is told that it does not change, and makes none.
+fn read_only(path: &Path, is_at_rest: bool) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = if is_at_rest {
+        let mut uri = url::Url::from_file_path(std::path::absolute(path).map_err(|e| unopened(path, &e))?)
+            .map_err(|()| Error::Unusable("it has no absolute path".into()))?;
+        uri.set_query(Some("immutable=1"));
+        Connection::open_with_flags(uri.as_str(), flags | OpenFlags::SQLITE_OPEN_URI)?
+    } else {
+        Connection::open_with_flags(path, flags)?
+    };
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
+/// What a readable file holds.
+fn known(file: &Connection, keys: &SealKeys) -> Result<Found, Error> {
+    refuse_foreign(file)?;
+    let at = schema(file)?;
+    if at == 0 {
+        return Ok(Found::Nothing);
+    }
+    if at > LATEST {
+        return Err(migrations::too_new(at));
+    }
+    keys.check_probes(probes(file)?)?;
+    Ok(Found::Ours { is_up_to_date: at == LATEST })
+}
+
+fn refuse_folder(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Err(Error::Unusable(format!(
+            "{}: this is a folder: write the path of a file into store.url, such as {}",
+            path.display(),
+            path.join("countersign.db").display()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether the lock file says that there is a database beside it.
+fn has_begun(lock: &File, path: &Path) -> Result<bool, Error> {
+    Ok(lock.metadata().map_err(|e| unopened(path, &e))?.len() > 0)
+}
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
@@ -99,13 +158,7 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Else some statements are compiled anew each time they run, to look at the values bound to them.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if id != APPLICATION_ID && (id != 0 || tables > 0) {
-        return Err(Error::Unusable(
-            "it is a database of another program: set store.url to a file of our own".into(),
-        ));
-    }
+    refuse_foreign(&connection)?;
     // Not applied to a foreign file: WAL is a property of the file, and stays.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -124,6 +177,18 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
         }
     }
     Ok(connection)
+}
+
+/// Refuses a file with another program's mark, or without one and with tables.
+fn refuse_foreign(connection: &Connection) -> Result<(), Error> {
+    let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if id != APPLICATION_ID && (id != 0 || tables > 0) {
+        return Err(Error::Unusable(
+            "it is a database of another program: set store.url to a file of our own".into(),
+        ));
+    }
+    Ok(())
 }
 
 /// Takes the lock on a file beside the database. Not on the database: closing any handle on that would
@@ -214,7 +279,7 @@ fn name(path: &Path, e: Error) -> Error {
 
 fn migrate(connection: &mut Connection) -> Result<(), Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let at: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let at = schema(&transaction)?;
     if at > LATEST {
         return Err(migrations::too_new(at));
     }
@@ -230,14 +295,21 @@ fn migrate(connection: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// The number of the last step that was taken.
+fn schema(connection: &Connection) -> Result<i64, Error> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// One for each key that the database is sealed with.
+fn probes(connection: &Connection) -> Result<Vec<Vec<u8>>, Error> {
+    let mut found = connection.prepare("SELECT value FROM meta WHERE name LIKE 'seal.%'")?;
+    Ok(found.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 /// Finds a lost seal key now, and not when it is needed; remembers a new one.
 fn check_keys(connection: &mut Connection, keys: &SealKeys) -> Result<(), Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let probes = transaction
-        .prepare("SELECT value FROM meta WHERE name LIKE 'seal.%'")?
-        .query_map([], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    if !keys.check_probes(probes)?.contains(&keys.current()) {
+    if !keys.check_probes(probes(&transaction)?)?.contains(&keys.current()) {
         transaction.execute(
             "INSERT INTO meta (name, value) VALUES (?1, ?2)",
             (format!("seal.{}", keys.current()), keys.probe(keys.current())),

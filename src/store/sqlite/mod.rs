@@ -14,6 +14,8 @@ mod retention;
 mod signings;
 mod threads;
 
+pub(super) use file::examine;
+
 use std::{
     fmt,
     path::Path,
