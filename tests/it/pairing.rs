@@ -347,9 +347,16 @@ async fn the_code_form_keeps_a_sealed_token_and_renews_it() {
         world.daemon.clock.advance(Duration::from_secs(400));
         let lost = world.daemon.get("/v1/senders/customer/esign/templates").await;
         assert_eq!((lost.status.as_u16(), lost.code()), (409, "sender_not_connected"), "{}", lost.text);
+        let told = async |kind: &str| {
+            let events = world.daemon.get("/v1/events").await.body;
+            let of = |event: &Value| event["type"] == kind && event["data"]["name"] == "customer";
+            events["data"].as_array().unwrap().iter().any(of)
+        };
+        world.daemon.run_clock("the event of it", async || told("sender.consent_missing").await).await;
         let (_, again) = world.connect(ELIAS).await;
         assert_eq!(again.status, StatusCode::OK, "{}", again.text);
         assert!(world.can_act().await);
+        world.daemon.run_clock("that it is over", async || told("sender.recovered").await).await;
     }
 }
 

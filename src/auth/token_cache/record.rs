@@ -65,7 +65,8 @@ impl Record {
     pub(in crate::auth) fn failed(&self, error: &Error) {
         let result = RESULTS.iter().position(|result| *result == error.cause()).unwrap_or(OTHER);
         self.mints[result].fetch_add(1, Ordering::Relaxed);
-        if matches!(error, Error::ConsentRequired(_)) {
+        // A refresh token that is taken no more was revoked with the consent, or is too old: both want the person.
+        if matches!(error, Error::ConsentRequired(_) | Error::ConnectionLost) {
             self.consent.store(MISSING, Ordering::Relaxed);
         }
     }
