@@ -13,6 +13,8 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
+
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
@@ -25,8 +27,10 @@ use rustls::{
 };
 use x509_cert::{
     Certificate,
+    crl::CertificateList,
     der::{Decode as _, asn1::ObjectIdentifier},
     ext::pkix::{SubjectAltName, name::GeneralName},
+    time::Time,
 };
 
 use crate::clock::SharedClock;
@@ -79,8 +83,133 @@ enum Fault {
     Verifier(rustls::server::VerifierBuilderError),
 }
 
+/// What runs out: a file of a listener that has dates in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The listener's own certificate.
+    Certificate,
+    /// The CAs of client certificates.
+    ClientCa,
+    /// Their revocation lists.
+    ClientCrl,
+}
+
+/// Until when a file of a listener serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// Which one.
+    pub kind: Kind,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The first date in it that passes.
+    pub at: Timestamp,
+}
+
+/// What a listener serves with, and until when.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// For the handshakes.
+    pub config: Arc<ServerConfig>,
+    /// What runs out; a file whose dates cannot be read is not in it.
+    pub expiries: Vec<Expiry>,
+}
+
+/// Reads the files of a listener, and the dates in them.
+pub fn load(files: &Files, clock: &SharedClock) -> Result<Loaded, Error> {
+    let config = server_config(files, clock)?;
+    let mut expiries = Vec::new();
+    let mut note = |kind, path: &Path, at: Option<Timestamp>| {
+        expiries.extend(at.map(|at| Expiry { kind, path: path.to_owned(), at }));
+    };
+    let chain: Vec<CertificateDer<'static>> = read_all(&files.certificate, "certificate")?;
+    note(Kind::Certificate, &files.certificate, chain.iter().filter_map(|der| not_after(der)).min());
+    if let Some(ca) = &files.client_ca {
+        let roots: Vec<CertificateDer<'static>> = read_all(ca, "certificate")?;
+        note(Kind::ClientCa, ca, roots.iter().filter_map(|der| not_after(der)).min());
+    }
+    if let Some(crl) = &files.client_crl {
+        let lists: Vec<CertificateRevocationListDer<'static>> = read_all(crl, "revocation list")?;
+        note(Kind::ClientCrl, crl, lists.iter().filter_map(|der| next_update(der)).min());
+    }
+    Ok(Loaded { config, expiries })
+}
+
+fn not_after(der: &[u8]) -> Option<Timestamp> {
+    let certificate = Certificate::from_der(der).ok()?;
+    timestamp(certificate.tbs_certificate().validity().not_after)
+}
+
+fn next_update(der: &[u8]) -> Option<Timestamp> {
+    let list: CertificateList = CertificateList::from_der(der).ok()?;
+    timestamp(list.tbs_cert_list.next_update?)
+}
+
+fn timestamp(time: Time) -> Option<Timestamp> {
+    Timestamp::from_second(i64::try_from(time.to_unix_duration().as_secs()).ok()?).ok()
+}
+
+/// Why a handshake came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client certificate has run out, or is not valid yet.
+    Dates,
+    /// The revocation list has run out, so nobody is let in.
+    ListExpired,
+    /// No client certificate was shown.
+    NoCertificate,
+    /// Anything else: no TLS at all, no common version, the peer left.
+    Other,
+    /// The client certificate is revoked.
+    Revoked,
+    /// It did not end in time.
+    TimedOut,
+    /// The client certificate is of another CA, or of no good one.
+    Untrusted,
+}
+
+impl Refusal {
+    /// Reads what the handshake ended with.
+    pub fn of(error: &io::Error) -> Self {
+        use rustls::{CertificateError as Bad, Error::InvalidCertificate};
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        match cause {
+            Some(rustls::Error::NoCertificatesPresented) => Self::NoCertificate,
+            Some(InvalidCertificate(bad)) => match bad {
+                Bad::Expired
+                | Bad::ExpiredContext { .. }
+                | Bad::NotValidYet
+                | Bad::NotValidYetContext { .. } => Self::Dates,
+                Bad::ExpiredRevocationList | Bad::ExpiredRevocationListContext { .. } => Self::ListExpired,
+                Bad::Revoked => Self::Revoked,
+                _ => Self::Untrusted,
+            },
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the peer showed a certificate that was not taken, which is somebody's mistake: strangers that knock
+    /// on a port do not get so far.
+    pub const fn is_of_certificate(self) -> bool {
+        matches!(self, Self::Dates | Self::ListExpired | Self::Revoked | Self::Untrusted)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dates => "the client certificate has run out, or is not valid yet",
+            Self::ListExpired => "the revocation list has run out: nobody is let in",
+            Self::NoCertificate => "no client certificate",
+            Self::Other => "no handshake",
+            Self::Revoked => "the client certificate is revoked",
+            Self::TimedOut => "no handshake in time",
+            Self::Untrusted => "the client certificate is not of a CA of the settings",
+        })
+    }
+}
+
 /// Reads the files and makes of them what a listener serves with. Nothing is taken over in part.
-pub fn server_config(files: &Files, clock: &SharedClock) -> Result<Arc<ServerConfig>, Error> {
+fn server_config(files: &Files, clock: &SharedClock) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let time: Arc<dyn TimeProvider> = Arc::new(OurTime(Arc::clone(clock)));
     let chain: Vec<CertificateDer<'static>> = read_all(&files.certificate, "certificate")?;

@@ -56,6 +56,8 @@ codes! {
         "Use a new key for a new request; to repeat the first one, send exactly the same body.";
     invalid_request 400 false "The request is not valid",
         "Correct the places listed in errors, and send it again.";
+    issuer_unavailable 503 true "The token's issuer cannot be asked",
+        "Repeat the same call after the time in Retry-After; the operator finds the cause in the log: the key set of [oidc.NAME] cannot be read.";
     key_rejected 502 false "DocuSign refused our key",
         "Run `countersign doctor`: it says whether the private key, the integration key or the environment is wrong.";
     link_revoked 410 false "The link was revoked",

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use crate::{
     app::Parts,
     clock::SharedClock,
-    config::{self, Config, Webhook},
+    config::{self, Config, ConfigError, Webhook},
     connect::{self, Inbox, OwnKeys},
     domain::{CallerName, EventKind, Private, SenderName},
     events::{Dispatcher, Endpoints, FromSettings, Limits, Targets, Webhooks, endpoints::secret_bytes},
@@ -37,12 +37,12 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Reads them.
-    pub(super) fn of(config: &Config) -> Self {
-        Self {
-            webhooks: webhooks(config),
+    pub(super) fn of(config: &Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            webhooks: webhooks(config)?,
             callers: config.callers.keys().map(|name| CallerName::new(name.as_str())).collect(),
-            targets: Targets { plain_loopback: config.upstream.is_emulator() },
-        }
+            targets: targets(config),
+        })
     }
 }
 
@@ -163,9 +163,20 @@ pub(super) async fn start(parts: &Parts, settings: Settings) -> anyhow::Result<R
     Ok(public::deliveries(parts.inbox.clone()))
 }
 
-/// The receivers of the settings, as `events` wants them.
-pub(super) fn webhooks(config: &Config) -> Vec<FromSettings> {
-    config.webhooks.iter().map(|(name, webhook)| from_settings(name, webhook)).collect()
+fn targets(config: &Config) -> Targets {
+    Targets { plain_loopback: config.upstream.is_emulator() }
+}
+
+/// The receivers of the settings, as `events` wants them. One whose address shows that nothing would ever be sent
+/// there is refused now, and not found out when its first event is given up.
+pub(super) fn webhooks(config: &Config) -> Result<Vec<FromSettings>, ConfigError> {
+    for (name, webhook) in &config.webhooks {
+        targets(config).check(&webhook.url, webhook.allow_private).map_err(|forbidden| {
+            let fix = "write a public https address; allow_private = true is for a receiver inside";
+            ConfigError::new(format!("webhooks.{name}.url"), forbidden.to_string(), fix)
+        })?;
+    }
+    Ok(config.webhooks.iter().map(|(name, webhook)| from_settings(name, webhook)).collect())
 }
 
 fn from_settings(name: &str, webhook: &Webhook) -> FromSettings {

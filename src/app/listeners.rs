@@ -5,10 +5,9 @@ use std::{io, path::Path};
 use anyhow::{Context as _, bail};
 
 use crate::{
-    clock::SharedClock,
+    app::certificates::Certificates,
     config::{Config, ConfigError},
-    listener::{Bound, Tls},
-    tls,
+    listener::Bound,
 };
 
 /// The sockets, bound and not served yet.
@@ -17,7 +16,6 @@ pub(super) struct Listeners {
     pub(super) api: Bound,
     pub(super) public: Option<Bound>,
     pub(super) ops: Bound,
-    pub(super) certificates: Certificates,
 }
 
 /// The names that a service manager gives our sockets (`FileDescriptorName=`).
@@ -62,13 +60,12 @@ impl Inherited {
     }
 }
 
-/// Binds what the settings name, unless it is inherited. Certificates are read before anything is bound.
+/// Binds what the settings name, unless it is inherited.
 pub(super) async fn bind(
     config: &Config,
     mut inherited: Inherited,
-    clock: &SharedClock,
+    certificates: &Certificates,
 ) -> anyhow::Result<Listeners> {
-    let certificates = Certificates::read(config, clock)?;
     let with_tls = |bound: Bound, listener: &str| match certificates.of(listener) {
         Some(tls) => bound.with_tls(tls),
         None => bound,
@@ -98,7 +95,7 @@ pub(super) async fn bind(
     let api = with_tls(api, "api");
     let public = public.map(|bound| with_tls(bound, "public"));
     let ops = with_tls(ops, "ops");
-    Ok(Listeners { api, public, ops, certificates })
+    Ok(Listeners { api, public, ops })
 }
 
 /// A place that cannot be listened on: a fault of the setting that names it, because another try finds the same.
@@ -113,85 +110,4 @@ fn unbound(setting: &str, place: &dyn std::fmt::Display, error: &io::Error) -> C
         _ => "write an address of this machine that is free",
     };
     ConfigError::new(setting, format!("cannot listen on {place}: {error}"), fix)
-}
-
-/// The certificates of the listeners, to be read again. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Certificates(Vec<(&'static str, Tls)>);
-
-impl Certificates {
-    fn read(config: &Config, clock: &SharedClock) -> Result<Self, ConfigError> {
-        let mut all = Vec::new();
-        for (listener, files) in files(config) {
-            all.push((listener, Tls::new(load(listener, &files, clock)?)));
-        }
-        Ok(Self(all))
-    }
-
-    fn of(&self, listener: &str) -> Option<Tls> {
-        self.0.iter().find(|(name, _)| *name == listener).map(|(_, tls)| tls.clone())
-    }
-
-    /// Reads the files of all listeners anew, and changes nothing yet. TLS that was off stays off until the
-    /// next start.
-    pub(super) fn read_again(
-        &self,
-        config: &Config,
-        clock: &SharedClock,
-    ) -> Result<FreshCertificates, ConfigError> {
-        let files = files(config);
-        let mut fresh = Vec::new();
-        for (listener, tls) in &self.0 {
-            if let Some((_, files)) = files.iter().find(|(name, _)| name == listener) {
-                fresh.push((tls.clone(), load(listener, files, clock)?));
-            }
-        }
-        Ok(FreshCertificates(fresh))
-    }
-}
-
-/// Certificates that were read and are not in use yet.
-pub(super) struct FreshCertificates(Vec<(Tls, std::sync::Arc<rustls::ServerConfig>)>);
-
-impl FreshCertificates {
-    /// From the next connection on.
-    pub(super) fn take_up(self) {
-        for (tls, config) in self.0 {
-            tls.replace(config);
-        }
-    }
-}
-
-fn load(
-    listener: &str,
-    files: &tls::Files,
-    clock: &SharedClock,
-) -> Result<std::sync::Arc<rustls::ServerConfig>, ConfigError> {
-    tls::server_config(files, clock).map_err(|error| {
-        let fix = "write PEM files that belong together, readable by this user only";
-        ConfigError::new(format!("{listener}.tls"), error.to_string(), fix)
-    })
-}
-
-fn files(config: &Config) -> Vec<(&'static str, tls::Files)> {
-    let plain = |tls: &crate::config::Tls| tls::Files {
-        certificate: tls.cert_file.clone(),
-        key: tls.key_file.clone(),
-        client_ca: None,
-        lets_strangers_in: false,
-        client_crl: None,
-    };
-    let api = config.api.tls.as_ref().map(|tls| tls::Files {
-        client_ca: config.api.client_ca.clone(),
-        client_crl: config.api.client_crl.clone(),
-        ..plain(tls)
-    });
-    // Visitors have no certificates; DocuSign is asked for its own where it delivers.
-    let public = config.public.tls.as_ref().map(|tls| tls::Files {
-        client_ca: config.connect.client_ca.clone(),
-        lets_strangers_in: true,
-        ..plain(tls)
-    });
-    let all = [("api", api), ("public", public), ("ops", config.ops.tls.as_ref().map(plain))];
-    all.into_iter().filter_map(|(name, files)| Some((name, files?))).collect()
 }

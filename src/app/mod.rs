@@ -6,6 +6,7 @@
 
 mod announce;
 mod budget;
+mod certificates;
 mod events;
 mod issuers;
 mod listeners;
@@ -25,12 +26,13 @@ mod traces;
 mod visitors;
 mod witness;
 
-use listeners::{Certificates, Listeners};
+use certificates::Certificates;
+use listeners::Listeners;
 
 pub use listeners::{Inherited, InheritedSocket};
 pub use visitors::Secrets;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -40,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, Callers},
-    audit::{self, Audit},
+    audit::Audit,
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
     budget::{Budget, Options as BudgetOptions},
     clock::SharedClock,
@@ -224,10 +226,11 @@ impl App {
         let counted = (&metrics, &own_keys);
         let inbox = events::inbox(&config, &issuers, &store, &signings, &clock, &life, counted);
         let callers = Callers::new(&config.callers, issuers, Arc::clone(&metrics));
-        let events = events::Settings::of(&config);
+        let events = events::Settings::of(&config)?;
         let operators = operators::Settings::of(&config);
         let endpoints = events.endpoints(&store, &clock);
-        let listeners = listeners::bind(&config, inherited, &clock).await?;
+        let certificates = Certificates::read(&config, &clock, &metrics)?;
+        let listeners = listeners::bind(&config, inherited, &certificates).await?;
         let parts = Parts {
             auth,
             signings,
@@ -243,7 +246,7 @@ impl App {
             pairings,
             secrets,
             password: Password::default(),
-            certificates: listeners.certificates.clone(),
+            certificates,
             agreed: Arc::new(ArcSwap::from_pointee(peers::Agreed::of(&config))),
             tracer,
             asked: Arc::default(),
@@ -252,13 +255,12 @@ impl App {
         };
         parts.password.replace(config.ops.operator_password_hash.clone());
         let templates = Arc::new(senders::template_names(&config, &parts.pairings));
-        let limits = ApiLimits::of(&config);
         let (stop, retention) = (config.stop, config.store.retention);
         Ok(Self {
             parts,
             listeners,
             templates,
-            limits,
+            limits: ApiLimits::of(&config),
             stop,
             visitors,
             events,
@@ -288,6 +290,7 @@ impl App {
         let Self { parts, listeners, templates, visitors, events, operators, retention, .. } = self;
         let (api_limits, stop) = (self.limits, self.stop);
         let closing = CancellationToken::new();
+        advise(&parts, &listeners);
         observe::start(&parts);
         peers::watch(&parts);
         if let Some(collector) = self.collector {
@@ -298,6 +301,7 @@ impl App {
         reload::note_head(&parts, "goes on");
         senders::watch(&parts);
         store::watch(&parts);
+        certificates::watch(&parts);
         pairing::watch(&parts);
         let recovery = parts.signings.clone().recover(Arc::clone(&templates), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
@@ -306,7 +310,7 @@ impl App {
         parts.life.spawn("reconciliation", reconcile);
         retention::start(&parts, retention);
         let connect = events::start(&parts, events).await?;
-        let Listeners { api, public, ops, .. } = listeners;
+        let Listeners { api, public, ops } = listeners;
         if let (Some(bound), Some(visitors)) = (public, visitors) {
             let limits = Limits { drain: stop.deadline, ..Limits::default() };
             let router = visitors::router(&parts, visitors, connect);
@@ -338,6 +342,20 @@ impl App {
             tracing::warn!("stopped before everything had ended; recovery takes it up at the next start");
         }
         Ok(())
+    }
+}
+
+/// Says what is allowed and seldom meant.
+fn advise(parts: &Parts, listeners: &Listeners) {
+    if parts.callers.has_unix_users() && listeners.api.address().is_some() {
+        tracing::warn!("callers have unix_uids, which count on a unix socket alone: set api.unix_socket");
+    }
+    let is_open = listeners.ops.address().is_some_and(|address| !address.ip().is_loopback());
+    if parts.password.number().is_some() && is_open && parts.certificates.of("ops").is_none() {
+        tracing::warn!(
+            "operators send their password to the ops listener over a network without TLS: set ops.tls, \
+             or let a proxy on this machine end TLS and listen on loopback"
+        );
     }
 }
 
@@ -462,18 +480,8 @@ fn esign(
 
 fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
     let Some(path) = &config.audit.file else { return Ok(Audit::off()) };
-    Audit::open(path, config.audit.sync, Arc::clone(clock)).map_err(|error| {
-        let fix = match &error {
-            audit::Error::Io(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "make its folder, or write another path",
-                io::ErrorKind::PermissionDenied => "let this user write to it and to its folder, or write another path",
-                _ => "see that it is a file in a folder that this user can write to",
-            },
-            audit::Error::InUse => "stop the other one, or write another path: a log has one writer",
-            _ => "see what with `countersign audit verify`; keep file and .head as evidence, and name a new one",
-        };
-        ConfigError::new("audit.file", format!("{}: {error}", path.display()), fix)
-    })
+    Audit::open(path, config.audit.sync, Arc::clone(clock))
+        .map_err(|error| ConfigError::new("audit.file", format!("{}: {error}", path.display()), error.fix()))
 }
 
 fn signing_settings(

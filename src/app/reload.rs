@@ -22,10 +22,11 @@ impl Parts {
         let issuers = super::issuers::issuers(config, &self.callers.issuers(), &self.clock)?;
         let certificates = self.certificates.read_again(config, &self.clock)?;
         let keys = super::senders::read_keys(&self.auth, config).await?;
+        let webhooks = events::webhooks(config)?;
         let targets = Targets { plain_loopback: config.upstream.is_emulator() };
         let endpoints = Endpoints::new(Arc::clone(&self.store), Arc::clone(&self.clock), targets);
         let callers: Vec<_> = config.callers.keys().map(|name| CallerName::new(name.as_str())).collect();
-        endpoints.apply(&events::webhooks(config), &callers).await?;
+        endpoints.apply(&webhooks, &callers).await?;
         certificates.take_up();
         self.auth.take_up(keys);
         events::prove((&self.inbox, &self.own_keys), config, &issuers);

@@ -236,7 +236,7 @@ impl Emulator {
         let secrets = files::Secrets::make(&state_dir)?;
         let (vendor, ca_file) = if options.tls {
             let (tls, ca_file) = files::tls(&state_dir)?;
-            (vendor.with_tls(listener::Tls::new(tls)), Some(ca_file))
+            (vendor.with_tls(listener::Tls::new(tls, |_, _| {})), Some(ca_file))
         } else {
             (vendor, None)
         };

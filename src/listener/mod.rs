@@ -36,7 +36,7 @@ use tokio_util::{
 use tower::Service;
 
 use self::patience::{Overdue, Progress};
-use crate::tls::Name;
+use crate::tls::{Name, Refusal};
 
 /// What one listener lets its peers hold. Every limit is a number (rule S5).
 #[derive(Debug, Clone, Copy)]
@@ -82,10 +82,20 @@ pub struct Peer {
     pub loopback: bool,
 }
 
+/// Told of each handshake that came to nothing: with whom, and why.
+type OnRefused = Arc<dyn Fn(&Peer, Refusal) + Send + Sync>;
+
 /// What a listener speaks TLS with; can be replaced while it runs. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tls {
     current: Arc<ArcSwap<Generation>>,
+    on_refused: OnRefused,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tls").field(&self.current).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -96,10 +106,13 @@ struct Generation {
 }
 
 impl Tls {
-    /// Speaks with these certificates.
-    pub fn new(config: Arc<rustls::ServerConfig>) -> Self {
+    /// Speaks with these certificates, and tells of handshakes that came to nothing.
+    pub fn new(
+        config: Arc<rustls::ServerConfig>,
+        on_refused: impl Fn(&Peer, Refusal) + Send + Sync + 'static,
+    ) -> Self {
         let first = Generation { config, retired: CancellationToken::new() };
-        Self { current: Arc::new(ArcSwap::from_pointee(first)) }
+        Self { current: Arc::new(ArcSwap::from_pointee(first)), on_refused: Arc::new(on_refused) }
     }
 
     /// Takes up other certificates. Connections made with the old ones finish what they are at and close,
@@ -310,8 +323,11 @@ async fn connection<H, F, E>(
             let shake = TlsAcceptor::from(Arc::clone(&generation.config)).accept(stream);
             let stream = match tokio::time::timeout(room.limits.header, shake).await {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
-                Err(_) => return tracing::debug!("TLS handshake timed out"),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "TLS handshake failed");
+                    return (tls.on_refused)(&peer, Refusal::of(&error));
+                }
+                Err(_) => return (tls.on_refused)(&peer, Refusal::TimedOut),
             };
             let chain = stream.get_ref().1.peer_certificates();
             let leaf = chain.and_then(|chain| chain.first());

@@ -6,4 +6,5 @@
 pub mod logging;
 pub mod metrics;
 pub mod redact;
+pub mod sparing;
 pub mod traces;

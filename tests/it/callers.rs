@@ -178,9 +178,51 @@ async fn a_client_certificate_names_its_caller_and_a_bad_one_gets_no_further_tha
     for (what, client) in &bad {
         assert_eq!(status(client, &daemon, Some(CALLER_KEY)).await, None, "{what}");
     }
+    for reason in ["no_certificate", "certificate"] {
+        let series = format!("countersign_tls_handshakes_refused_total{{reason=\"{reason}\"}}");
+        daemon.until(reason, async || !metric(&daemon, &series).await.ends_with(" 0")).await;
+    }
+    assert!(!daemon.ops("/readyz").await.text.contains("certificates"));
+    let expiry = "countersign_certificate_expiry_timestamp_seconds{kind=\"client_crl\",listener=\"api\"}";
+    assert_eq!(metric(&daemon, expiry).await, format!("{expiry} 1782864000"), "1 July 2026");
     daemon.clock.advance(std::time::Duration::from_secs(31 * 86_400));
     let late = pki.client(&pki.authority, 7, named(SHOP));
     assert_eq!(status(&late, &daemon, None).await, None, "a list that has run out lets nobody in");
+    let said = async || daemon.ops("/readyz").await.text.contains("crl.pem ran out at 2026-07-01T00:00:00Z");
+    daemon.until("that the list has run out", said).await;
+    let series = "countersign_tls_handshakes_refused_total{reason=\"crl_expired\"}";
+    assert!(!metric(&daemon, series).await.ends_with(" 0"));
+    daemon.stop().await;
+}
+
+/// The line of one series.
+async fn metric(daemon: &TestDaemon, series: &str) -> String {
+    let text = daemon.ops("/metrics").await.text;
+    text.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("no {series}")).to_owned()
+}
+
+#[tokio::test]
+async fn a_certificate_that_runs_out_soon_is_said_before_and_a_reload_takes_the_new_one() {
+    let pki = Pki::new();
+    pki.revoke(&[]);
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    params.not_after = date_time_ymd(2026, 6, 10);
+    pki.write("server.crt", &params.signed_by(&key, &pki.authority).unwrap().pem());
+    pki.write("server.key", &key.serialize_pem());
+    let daemon = with_certificates(&pki).await;
+    let ready = async || daemon.ops("/readyz").await;
+    let warned = async || {
+        let said = ready().await;
+        // Callers are served all the same.
+        said.status == 200 && said.text.contains("server.crt runs out at 2026-06-10")
+    };
+    daemon.run_clock("the warning", warned).await;
+    pki.restore();
+    let config = countersign::config::Config::from_toml(daemon.settings()).unwrap();
+    daemon.parts().reload(&config).await.unwrap();
+    daemon.clock.advance(std::time::Duration::from_secs(60));
+    daemon.until("that all is well", async || !ready().await.text.contains("server.crt")).await;
     daemon.stop().await;
 }
 
@@ -253,12 +295,18 @@ async fn a_token_of_an_issuer_stands_for_its_caller() {
         assert_eq!((reply.status.as_u16(), reply.code()), (401, "unauthenticated"), "{}", reply.text);
         assert!(!reply.text.contains(subject), "{}", reply.text);
     }
+    // It is not said of a token that it is bad when nobody can know.
+    fs::remove_file(directory.0.join("jwks.json")).unwrap();
+    daemon.clock.advance(std::time::Duration::from_secs(8 * 86_400));
+    let unknown = ask(token("system:serviceaccount:shop:website", "countersign")).await;
+    assert_eq!((unknown.status.as_u16(), unknown.code()), (503, "issuer_unavailable"), "{}", unknown.text);
+    assert!(unknown.headers.contains_key("retry-after"));
     // Keys go on to work beside tokens.
     assert_eq!(ask(CALLER_KEY.to_owned()).await.status, 200);
     let metrics = daemon.ops("/metrics").await.text;
     for line in [
         "countersign_caller_authentications_total{method=\"token\",result=\"good\"} 1",
-        "countersign_caller_authentications_total{method=\"token\",result=\"refused\"} 2",
+        "countersign_caller_authentications_total{method=\"token\",result=\"refused\"} 3",
     ] {
         assert!(metrics.contains(line), "{line}");
     }

@@ -95,6 +95,10 @@ fn keygen_makes_a_pair_that_fits_and_overwrites_nothing() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
+/// A receiver that nothing would ever be sent to.
+const WEBHOOK_INSIDE: &str = "[webhooks.shop]\nurl = \"https://10.0.0.5/events\"\n\
+    secrets = [\"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"]\n";
+
 #[test]
 fn bad_settings_are_one_line_and_exit_64() {
     let folder = crate::harness::TempDir::new();
@@ -124,6 +128,7 @@ fn bad_settings_are_one_line_and_exit_64() {
     let listening = |listener: &str, line: &str| {
         good.replacen(&format!("[{listener}]\nlisten = \"127.0.0.1:0\""), &format!("[{listener}]\n{line}"), 1)
     };
+    let inside = good.clone() + WEBHOOK_INSIDE;
     let (upstream, rest) = good.split_once("[senders.system]").unwrap();
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = busy.local_addr().unwrap();
@@ -140,6 +145,7 @@ fn bad_settings_are_one_line_and_exit_64() {
         (settings(&example.display().to_string(), "environment = \"dmeo\"", ""), "upstream.environment"),
         (listening("api", &format!("listen = \"{taken}\"")), "api.listen: cannot listen"),
         (listening("ops", "listen = \"192.0.2.1:9464\""), "ops.listen: cannot listen"),
+        (inside, "webhooks.shop.url: it is not on the public internet"),
         (listening("api", &format!("unix_socket = \"{}\"", nowhere.display())), "make its folder"),
         (
             settings(

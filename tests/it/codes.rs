@@ -20,6 +20,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("idempotency_key_missing", "tests/it/signings.rs"),
     ("idempotency_key_reused", "tests/it/signings.rs"),
     ("invalid_request", "tests/it/signings.rs"),
+    ("issuer_unavailable", "tests/it/callers.rs"),
     ("outcome_unknown", "tests/it/passthrough.rs"),
     ("payload_too_large", "tests/it/passthrough.rs"),
     ("phone_invalid", "tests/it/signings.rs"),

@@ -196,6 +196,21 @@ async fn h3_sighup_takes_up_callers_and_log_level_and_a_bad_file_changes_nothing
 }
 
 #[tokio::test]
+async fn what_is_allowed_and_seldom_meant_is_said_at_start_and_who_was_refused_with_the_reason() {
+    let hash = "operator_password_hash = \"$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$QUJDREVGR0hJSktMTU5PUA\"";
+    let edit = |text: String| {
+        text.replace("[ops]\nlisten = \"127.0.0.1:0\"", &format!("[ops]\nlisten = \"0.0.0.0:0\"\n{hash}"))
+            .replace("return_origins", "unix_uids = [1]\nreturn_origins")
+    };
+    let daemon = Daemon::launch(edit, &[]).await;
+    let said = async |word: &str| daemon.until(word, async |daemon| daemon.log().contains(word)).await;
+    said("unix_uids").await;
+    said("without TLS").await;
+    assert_eq!(daemon.status(NEW_KEY).await, 401);
+    said("no caller has this API key").await;
+}
+
+#[tokio::test]
 async fn h3_a_changed_list_of_keys_is_taken_up_without_losing_the_token_and_a_bad_one_changes_nothing() {
     let daemon = TestDaemon::start().await;
     let ready = daemon.emulator.ready().clone();

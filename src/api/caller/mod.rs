@@ -8,11 +8,11 @@
 mod rate;
 mod rights;
 mod share;
-mod strangers;
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -28,14 +28,18 @@ use crate::{
     listener::Peer,
     oidc::{Identity, Issuers, Refusal},
     signing::digest,
-    telemetry::metrics::{AuthMethod, AuthResult, Metrics},
+    telemetry::{
+        metrics::{AuthMethod, AuthResult, Metrics},
+        sparing::Sparing,
+    },
     tls::Name,
 };
 
-use strangers::Strangers;
-
 pub use rights::Caller;
 pub use share::Share;
+
+/// When to come again while an issuer's keys cannot be read.
+const ISSUER_RETRY: Duration = Duration::from_secs(10);
 
 /// What every API key begins with.
 const KEY_PREFIX: &[u8] = b"cs_";
@@ -44,7 +48,7 @@ const KEY_PREFIX: &[u8] = b"cs_";
 #[derive(Debug, Clone)]
 pub struct Callers {
     table: Arc<ArcSwap<Table>>,
-    strangers: Arc<Strangers>,
+    refusals: Arc<Sparing>,
     metrics: Arc<Metrics>,
 }
 
@@ -62,7 +66,7 @@ impl Callers {
     pub fn new(settings: &BTreeMap<String, config::Caller>, issuers: Issuers, metrics: Arc<Metrics>) -> Self {
         let table = Table::of(settings, issuers, &Table::default(), &metrics);
         let table = Arc::new(ArcSwap::from_pointee(table));
-        Self { table, strangers: Arc::default(), metrics }
+        Self { table, refusals: Arc::default(), metrics }
     }
 
     /// Takes up new settings; requests under way keep the rights they came with, and what a caller has spent
@@ -85,6 +89,11 @@ impl Callers {
         let table = self.table.load();
         let makers = table.all().filter(|caller| !caller.patterns().is_empty());
         makers.map(|caller| (caller.name.clone(), caller.patterns().to_vec())).collect()
+    }
+
+    /// Whether anybody is known by the user id of a process.
+    pub fn has_unix_users(&self) -> bool {
+        !self.table.load().by_uid.is_empty()
     }
 
     /// Everyone who may use a sender, by name.
@@ -113,6 +122,20 @@ impl Callers {
         let result = if found.is_ok() { AuthResult::Good } else { AuthResult::Refused };
         self.metrics.caller_authenticated(method, result);
         found
+    }
+
+    /// Says where somebody was refused, and why. The count of all is `countersign_caller_authentications_total`.
+    fn note_refusal(&self, peer: Option<&Peer>, problem: &Problem, uptime: Duration) {
+        let Some(others) = self.refusals.due(uptime) else { return };
+        let address = peer.and_then(|peer| peer.address).map(|address| address.ip());
+        let unix_uid = peer.and_then(|peer| peer.unix_uid);
+        tracing::info!(
+            peer.address = address.map(tracing::field::display),
+            peer.unix_uid = unix_uid,
+            why = problem.detail(),
+            others,
+            "refused: nobody's credentials"
+        );
     }
 }
 
@@ -215,6 +238,10 @@ impl Table {
             Ok(identity) => self
                 .of_subject(&identity)
                 .map_or_else(|| refused("no caller has this token's subject; the token itself is good"), Ok),
+            // Whose token it is cannot be known, so nothing is said against it.
+            Err(Refusal::Keys) => {
+                Err(Problem::new("issuer_unavailable", Refusal::Keys.to_string()).retry_after(ISSUER_RETRY))
+            }
             Err(refusal) => refused(&refusal.to_string()),
         };
         (AuthMethod::Token, found)
@@ -265,7 +292,8 @@ where
         let api = Api::from_ref(state);
         let peer = parts.extensions.get::<Peer>();
         let caller = api.callers.authenticate(&parts.headers, peer).await;
-        let caller = caller.inspect_err(|_| api.callers.strangers.refused(peer, api.clock.uptime()))?;
+        let caller =
+            caller.inspect_err(|problem| api.callers.note_refusal(peer, problem, api.clock.uptime()))?;
         caller.spend(api.clock.uptime())?;
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         caller.spend_share(cost(&parts.method, path), api.hourly_limit, api.clock.now())?;

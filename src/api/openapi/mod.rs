@@ -26,8 +26,14 @@ use crate::api::{
 };
 
 /// Codes that any call with a key may be answered with.
-const EVERYWHERE: [&str; 5] =
-    ["unauthenticated", "forbidden", "not_found", "quota_exceeded", "store_unavailable"];
+const EVERYWHERE: [&str; 6] = [
+    "unauthenticated",
+    "forbidden",
+    "not_found",
+    "quota_exceeded",
+    "issuer_unavailable",
+    "store_unavailable",
+];
 
 /// The document.
 pub fn document() -> Value {

@@ -45,7 +45,7 @@ impl Password {
     }
 
     /// Which password it is, counted from the start; none if there is none.
-    pub(super) fn number(&self) -> Option<u64> {
+    pub fn number(&self) -> Option<u64> {
         let kept = self.0.load();
         kept.hash.as_ref().map(|_| kept.number)
     }

@@ -164,6 +164,28 @@ label_values! {
         GivenUp = "given_up",
     }
 
+    /// A file of a listener that runs out.
+    pub enum ExpiryKind {
+        /// Its own certificate.
+        Certificate = "certificate",
+        /// The CAs of client certificates.
+        ClientCa = "client_ca",
+        /// Their revocation lists.
+        ClientCrl = "client_crl",
+    }
+
+    /// Why a TLS handshake came to nothing.
+    pub enum HandshakeRefusal {
+        /// The client certificate is not taken: its dates, its CA, revoked. The log says which.
+        Certificate = "certificate",
+        /// The revocation list has run out, so no certificate is taken.
+        ListExpired = "crl_expired",
+        /// No client certificate was shown.
+        NoCertificate = "no_certificate",
+        /// Anything else: no TLS at all, no common version, not in time.
+        Other = "other",
+    }
+
     /// How a caller showed who it is.
     pub enum AuthMethod {
         /// A client certificate.

@@ -26,8 +26,9 @@ use prometheus::{
 pub use self::{
     bound::{Operation, Route},
     labels::{
-        AttemptResult, AuthMethod, AuthResult, ConnectResult, Decision, Fact, IdempotencyResult, KeyState,
-        LinkKind, MintResult, Outcome, ReturnClaim, Right, SigningStatus, SpanResult, ViewResult, Window,
+        AttemptResult, AuthMethod, AuthResult, ConnectResult, Decision, ExpiryKind, Fact, HandshakeRefusal,
+        IdempotencyResult, KeyState, LinkKind, MintResult, Outcome, ReturnClaim, Right, SigningStatus,
+        SpanResult, ViewResult, Window,
     },
     open::CONTENT_TYPE as OPEN_METRICS,
     senders::{KeyReading, SenderReading},
@@ -109,6 +110,8 @@ metrics! {
         caller_authentications_total: IntCounterVec<"method", "result">,
         /// Requests that lacked a right, by what was done about it.
         caller_rights_total: IntCounterVec<"right", "decision">,
+        /// When a file of a listener that speaks TLS runs out: the first date in it that passes.
+        certificate_expiry_timestamp_seconds: GaugeVec<"listener", "kind">,
         /// By how much clock_offset_seconds may be wrong, either way.
         clock_offset_error_seconds: Gauge,
         /// How far this machine's clock is behind the upstream's (negative: ahead).
@@ -141,6 +144,8 @@ metrics! {
         signings_uncertain: IntGauge,
         /// Tasks that have not ended: each connection, stream and piece of work under way has one.
         tasks: IntGauge,
+        /// TLS handshakes that came to nothing, all listeners.
+        tls_handshakes_refused_total: IntCounterVec<"reason">,
         /// When the access token in use ends; 0 without one.
         token_expiry_timestamp_seconds: GaugeVec<"sender">,
         /// Attempts to get a token, each with as many exchanges as it tries keys.
@@ -191,6 +196,20 @@ impl Metrics {
         for result in AttemptResult::ALL {
             let _ = self.webhook_attempts_total.with_label_values(&[result.as_str()]);
         }
+        for reason in HandshakeRefusal::ALL {
+            let _ = self.tls_handshakes_refused_total.with_label_values(&[reason.as_str()]);
+        }
+    }
+
+    /// When a file of a listener runs out.
+    pub fn certificate_expires(&self, listener: &str, kind: ExpiryKind, at: jiff::Timestamp) {
+        let gauge = self.certificate_expiry_timestamp_seconds.with_label_values(&[listener, kind.as_str()]);
+        gauge.set(at.as_duration().as_secs_f64());
+    }
+
+    /// A TLS handshake came to nothing.
+    pub fn handshake_refused(&self, reason: HandshakeRefusal) {
+        self.tls_handshakes_refused_total.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// Whether what is done can be written down.

@@ -1,6 +1,6 @@
 //! What is shown a sender: bounded, however many senders there are.
 //!
-//! Up to 12 senders have labels of their own. With more, the last of the alphabet share the label
+//! Up to 10 senders have labels of their own. With more, the last of the alphabet share the label
 //! `other`, whose gauges show the worst of them: an alert on any sender still fires.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use prometheus::GaugeVec;
 use super::{KeyState, Metrics};
 
 /// Senders with a label of their own.
-const OWN_LABELS: usize = 12;
+const OWN_LABELS: usize = 10;
 
 /// Series of `key_info`: a key each, and room for rotations.
 const KEY_SERIES: usize = 20;

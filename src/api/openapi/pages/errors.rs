@@ -92,6 +92,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "/signers/0/email is not an e-mail address",
     ),
     (
+        "issuer_unavailable",
+        "The bearer is a token of an issuer of the settings, whose keys could not be read for too long. Whether it is good cannot be known now.",
+        "the issuer's keys cannot be read at the moment",
+    ),
+    (
         "key_rejected",
         "DocuSign accepts no signature of the sender's private keys: the public half is not registered for this integration key, or in another environment.",
         "the account server accepts none of the sender's keys",
