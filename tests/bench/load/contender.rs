@@ -9,7 +9,7 @@ use std::{
 };
 
 /// The core of the contender.
-const CORE: &str = "0";
+pub(crate) const CORE: &str = "0";
 /// The core of everything else.
 pub(crate) const OTHER_CORE: &str = "1";
 /// Kernel ticks a second, as `/proc` counts them on Linux (USER_HZ).
@@ -35,13 +35,13 @@ impl Process {
         Self::start(OTHER_CORE, program, arguments, folder, &[], true)
     }
 
-    /// Starts a program on the contender's core without waiting for anything.
-    pub(crate) fn silent(program: &Path, arguments: &[&str], folder: &Path) -> Self {
-        Self::start(CORE, program, arguments, folder, &[], false)
+    /// Starts a program on these cores without waiting for anything.
+    pub(crate) fn silent(cores: &str, program: &Path, arguments: &[&str], folder: &Path) -> Self {
+        Self::start(cores, program, arguments, folder, &[], false)
     }
 
     fn start(
-        core: &str,
+        cores: &str,
         program: &Path,
         arguments: &[&str],
         folder: &Path,
@@ -49,7 +49,7 @@ impl Process {
         speaks: bool,
     ) -> Self {
         let mut command = Command::new("taskset");
-        command.args(["-c", core]).arg(program).args(arguments).current_dir(folder);
+        command.args(["-c", cores]).arg(program).args(arguments).current_dir(folder);
         command.envs(set.iter().copied());
         command.stdin(Stdio::piped()).stdout(if speaks { Stdio::piped() } else { Stdio::null() });
         let mut child = command.spawn().expect("taskset (util-linux) and the program are there");
@@ -72,8 +72,24 @@ impl Process {
 
     /// Resident memory, in MiB.
     pub(crate) fn resident_mib(&self) -> f64 {
+        self.memory_mib("VmRSS:")
+    }
+
+    /// The most that was resident so far, in MiB.
+    pub(crate) fn peak_mib(&self) -> f64 {
+        self.memory_mib("VmHWM:")
+    }
+
+    /// Ends it as a service manager does, and waits for that.
+    pub(crate) fn end(mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+        let _ = self.child.wait();
+    }
+
+    fn memory_mib(&self, field: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or("0 kB");
         line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1_024.0
     }
 }

@@ -26,8 +26,8 @@ pub(crate) struct Load {
     pub(crate) path: String,
     /// The caller's key.
     pub(crate) key: &'static str,
-    /// The body.
-    pub(crate) body: Bytes,
+    /// The bodies, one after the other.
+    pub(crate) bodies: Arc<[Bytes]>,
     /// The status of a good answer; any other is a failure.
     pub(crate) good: StatusCode,
 }
@@ -104,17 +104,16 @@ async fn caller(load: Arc<Load>, began: Instant, length: Duration) -> Measured {
 }
 
 async fn call(load: &Load, sender: &mut http1::SendRequest<Full<Bytes>>) -> bool {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let body = usize::try_from(number).map_or(0, |number| number % load.bodies.len());
     let request = Request::builder()
         .method(load.method.clone())
         .uri(load.path.as_str())
         .header(header::HOST, "127.0.0.1")
         .header(header::AUTHORIZATION, load.key)
         .header(header::CONTENT_TYPE, "application/json")
-        .header(
-            "idempotency-key",
-            format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
-        )
-        .body(Full::new(load.body.clone()))
+        .header("idempotency-key", format!("bench-{}-{number}", std::process::id()))
+        .body(Full::new(load.bodies[body].clone()))
         .expect("a request");
     let Ok(()) = sender.ready().await else { return false };
     let Ok(response) = sender.send_request(request).await else { return false };

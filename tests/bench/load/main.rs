@@ -4,6 +4,7 @@
 //! cargo bench --bench load                       # everything, built as the image is
 //! cargo bench --bench load -- --quick            # a second a cell, template only
 //! cargo bench --bench load -- --only countersign --seconds 10
+//! cargo bench --bench load -- --scaling          # cores, open signings (--rows 10000000), senders, sizes
 //! ```
 //!
 //! Each contender is a process of its own on core 0; the stand-in upstream ([`upstream`]) and the callers
@@ -26,6 +27,7 @@ mod floor;
 mod postgres;
 mod proxy;
 mod report;
+mod scaling;
 mod scenario;
 mod upstream;
 
@@ -37,6 +39,9 @@ struct Wanted {
     seconds: Duration,
     only: Option<String>,
     quick: bool,
+    scaling: bool,
+    /// Open signings in the store, at most.
+    rows: u64,
 }
 
 fn main() {
@@ -60,5 +65,7 @@ fn wanted(arguments: &[String]) -> Wanted {
         seconds: Duration::from_secs(seconds.unwrap_or(if quick { 1 } else { 3 })),
         only: after("--only"),
         quick,
+        scaling: arguments.iter().any(|argument| argument == "--scaling"),
+        rows: after("--rows").and_then(|text| text.parse().ok()).unwrap_or(1_000_000),
     }
 }

@@ -90,3 +90,20 @@ pub(crate) fn passing(name: &str, cpu_us: f64, proxy_cpu_us: f64, measured: &Mea
         measured.failed,
     ));
 }
+
+/// The head of the tables of how it scales.
+pub(crate) fn scaling_head() {
+    line("| with | CPU us/signing | 1/s | p50 ms | p99 ms | RSS MiB | peak MiB | failed |");
+    line("|---|--:|--:|--:|--:|--:|--:|--:|");
+}
+
+/// One row of them; the memory is what is resident, and the most that was.
+pub(crate) fn scaling(what: &str, cpu_us: f64, measured: &Measured, (resident, peak): (f64, f64)) {
+    line(&format!(
+        "| {what} | {cpu_us:.0} | {:.0} | {:.2} | {:.2} | {resident:.1} | {peak:.1} | {} |",
+        measured.per_second(),
+        measured.quantile_ms(0.5),
+        measured.quantile_ms(0.99),
+        measured.failed,
+    ));
+}

@@ -12,16 +12,17 @@ use http::{Method, StatusCode};
 
 use super::{
     Wanted,
-    contender::{Process, wait_for_file},
+    contender::{CORE, Process, wait_for_file},
     document,
     driver::{self, Load},
     postgres,
     report::{self, Row},
+    scaling,
     upstream::{self, ACCOUNT, Counts, TEMPLATE, USER},
 };
 
 const KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-const INTEGRATION_KEY: &str = "5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001";
+pub(super) const INTEGRATION_KEY: &str = "5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001";
 const SIZE: usize = 64 * 1_024;
 
 /// Who is measured.
@@ -69,11 +70,11 @@ impl Contender {
 }
 
 /// What everything needs.
-struct Bench {
-    wanted: Wanted,
-    folder: PathBuf,
-    upstream: upstream::Ready,
-    runtime: tokio::runtime::Runtime,
+pub(super) struct Bench {
+    pub(super) wanted: Wanted,
+    pub(super) folder: PathBuf,
+    pub(super) upstream: upstream::Ready,
+    pub(super) runtime: tokio::runtime::Runtime,
     client: HttpClient,
 }
 
@@ -88,17 +89,12 @@ pub(crate) fn run(wanted: &Wanted) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let client = HttpClient::new(&Options::default()).expect("a client");
     let bench = Bench { wanted: wanted.clone(), folder: folder.clone(), upstream, runtime, client };
-    bench.ceiling();
-    report::head();
-    for (payload, size) in [("template", None), ("64 KB document", Some(SIZE))] {
-        for tls in [false, true] {
-            if wanted.quick && (tls || size.is_some()) {
-                continue;
-            }
-            bench.compare(payload, size, tls);
-        }
+    if wanted.scaling {
+        scaling::run(&bench);
+    } else {
+        bench.tables();
     }
-    bench.passing();
+    drop(bench);
     drop(stand_in);
     let _ = std::fs::remove_dir_all(folder);
 }
@@ -114,6 +110,21 @@ fn pin() {
 }
 
 impl Bench {
+    /// All contenders, with all payloads.
+    fn tables(&self) {
+        self.ceiling();
+        report::head();
+        for (payload, size) in [("template", None), ("64 KB document", Some(SIZE))] {
+            for tls in [false, true] {
+                if self.wanted.quick && (tls || size.is_some()) {
+                    continue;
+                }
+                self.compare(payload, size, tls);
+            }
+        }
+        self.passing();
+    }
+
     /// How many single calls a second the stand-in and the callers manage together.
     fn ceiling(&self) {
         let load = Load {
@@ -121,7 +132,7 @@ impl Bench {
             method: Method::POST,
             path: "/restapi/v2.1/accounts/x/envelopes".to_owned(),
             key: "Bearer x",
-            body: Bytes::from_static(b"{}"),
+            bodies: [Bytes::from_static(b"{}")].into(),
             good: StatusCode::CREATED,
         };
         let measured = self.runtime.block_on(driver::run(&load, 64, self.wanted.seconds));
@@ -175,7 +186,7 @@ impl Bench {
                 method: Method::GET,
                 path: format!("{base}/restapi/v2.1/accounts/{ACCOUNT}/templates/{TEMPLATE}"),
                 key: concat_key(),
-                body: Bytes::new(),
+                bodies: [Bytes::new()].into(),
                 good: StatusCode::OK,
             };
             self.runtime.block_on(driver::run(&load, 64, self.wanted.seconds / 3));
@@ -204,7 +215,7 @@ impl Bench {
             method: Method::POST,
             path: "/v1/signings".to_owned(),
             key: concat_key(),
-            body: body(size),
+            bodies: [body(size, "system")].into(),
             good: StatusCode::CREATED,
         };
         let first = self.runtime.block_on(driver::run(&load, 1, Duration::ZERO));
@@ -298,16 +309,21 @@ impl Bench {
     }
 
     fn start_countersign(&self, store: &str, durability: &str, links: bool, tls: bool) -> (Process, String) {
-        let unique = uuid::Uuid::new_v4().simple().to_string();
-        let file = self.folder.join(format!("{unique}.toml"));
         let key = key_file(&self.folder);
         let text = settings(&self.upstream, self.origin(tls), &key, store, durability, links);
+        self.start_with(&text, CORE)
+    }
+
+    /// countersign with these settings, on these cores.
+    pub(super) fn start_with(&self, text: &str, cores: &str) -> (Process, String) {
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let file = self.folder.join(format!("{unique}.toml"));
         std::fs::write(&file, text).expect("settings");
         let ready = self.folder.join(format!("{unique}.json"));
         let (file, ready_text) = (file.display().to_string(), ready.display().to_string());
         let arguments = ["serve", "--config", &file, "--ready-file", &ready_text];
         let program = Path::new(env!("CARGO_BIN_EXE_countersign"));
-        let process = Process::silent(program, &arguments, &self.folder);
+        let process = Process::silent(cores, program, &arguments, &self.folder);
         let told: serde_json::Value = serde_json::from_str(&wait_for_file(&ready)).expect("a ready file");
         (process, told["api_url"].as_str().expect("an address").to_owned())
     }
@@ -350,12 +366,12 @@ fn kind(tls: bool) -> &'static str {
     if tls { "TLS" } else { "HTTP" }
 }
 
-fn concat_key() -> &'static str {
+pub(super) fn concat_key() -> &'static str {
     "Bearer cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 }
 
 /// The example key, as a file that nobody else can read: a checkout's is refused (rule S4).
-fn key_file(folder: &Path) -> PathBuf {
+pub(super) fn key_file(folder: &Path) -> PathBuf {
     let file = folder.join("private_key.pem");
     if !file.exists() {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("keys.example/private_key.pem");
@@ -365,7 +381,7 @@ fn key_file(folder: &Path) -> PathBuf {
     file
 }
 
-fn body(size: Option<usize>) -> Bytes {
+pub(super) fn body(size: Option<usize>, sender: &str) -> Bytes {
     let (document, role) = match size {
         None => (r#"{"template":"nda"}"#.to_owned(), r#""role":"Client","#),
         Some(size) => {
@@ -379,12 +395,12 @@ fn body(size: Option<usize>) -> Bytes {
         }
     };
     format!(
-        r#"{{"reference":"order-8812","sender":"system","documents":[{document}],"signers":[{{"key":"visitor","name":"Ada Lovelace","email":"ada@example.com",{role}"return_url":"https://www.example.com/done"}}]}}"#
+        r#"{{"reference":"order-8812","sender":"{sender}","documents":[{document}],"signers":[{{"key":"visitor","name":"Ada Lovelace","email":"ada@example.com",{role}"return_url":"https://www.example.com/done"}}]}}"#
     )
     .into()
 }
 
-fn settings(
+pub(super) fn settings(
     upstream: &upstream::Ready,
     origin: &str,
     key: &Path,
