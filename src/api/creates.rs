@@ -16,8 +16,9 @@ use serde::Deserialize;
 use crate::{
     api::{
         Problem,
+        bodies::whole_body,
         caller::{Authenticated, Caller},
-        exchange::{Asked, Parameter, Parameters, is_json, json, whole_body},
+        exchange::{Asked, Parameter, Parameters, is_json, json},
         router::Api,
         senders::with_consent_link,
         signings::{DEFAULT_WAIT, MAX_WAIT},

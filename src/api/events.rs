@@ -10,10 +10,9 @@ use serde::Deserialize;
 use crate::{
     api::{
         Problem,
+        bodies::whole_body,
         caller::Authenticated,
-        exchange::{
-            Asked, Parameter, Parameters, Shape, empty_object, json, page, typed, wants_stream, whole_body,
-        },
+        exchange::{Asked, Parameter, Parameters, Shape, empty_object, json, page, typed, wants_stream},
         router::Api,
         streams,
     },

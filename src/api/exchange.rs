@@ -1,19 +1,15 @@
-//! What all handlers read and write alike: bodies, queries, our JSON.
-
-use std::time::Duration;
+//! What all handlers read and write alike: small bodies, queries, our JSON.
 
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequestParts, Query, Request},
     response::Response,
 };
-use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{Problem, router::Api},
-    clock::SharedClock,
+    api::{Problem, bodies::whole_body, router::Api},
     events::log::MAX_PAGE,
     objects::{
         Invalids,
@@ -21,11 +17,6 @@ use crate::{
         invalid::token,
     },
 };
-
-/// The longest that a body may pause. It ends at the latest after [`BODY_TIME`].
-const BODY_PAUSE: Duration = Duration::from_secs(15);
-/// Time for a whole body: 50 MiB at 3 Mbit/s.
-const BODY_TIME: Duration = Duration::from_secs(150);
 
 /// The length of a page unless the caller says otherwise.
 const DEFAULT_PAGE: u32 = 20;
@@ -77,42 +68,6 @@ pub(super) async fn typed<T: Shape>(request: Request, api: &Api) -> Result<T, Pr
 /// As [`typed`], of a body that is here.
 pub(super) fn read<T: Shape>(body: &[u8]) -> Result<T, Problem> {
     from_object(body).map_err(|error| explain(body, &error, T::SHAPE).0.into())
-}
-
-/// The body, within the limits.
-pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Problem> {
-    let mut pieces = pieces(request.into_body(), api.body_limit, &api.clock).await?;
-    match pieces.len() {
-        0 => Ok(Bytes::new()),
-        1 => Ok(pieces.swap_remove(0)),
-        _ => Ok(pieces.concat().into()),
-    }
-}
-
-/// A body in the pieces it came in, within a size and within time: a peer that announces more, sends more,
-/// pauses for too long or never ends is refused, and holds nothing (rule S5).
-pub(super) async fn pieces(body: Body, limit: usize, clock: &SharedClock) -> Result<Vec<Bytes>, Problem> {
-    let too_large = || Problem::new("payload_too_large", format!("the body is larger than {limit} bytes"));
-    let broken = |what| Problem::new("invalid_request", what);
-    if http_body::Body::size_hint(&body).lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-        return Err(too_large());
-    }
-    let (mut pieces, mut left, mut stream) = (Vec::new(), limit, body.into_data_stream());
-    let mut end = clock.sleep(BODY_TIME);
-    loop {
-        let piece = tokio::select! {
-            biased;
-            piece = stream.next() => piece,
-            () = clock.sleep(BODY_PAUSE) => return Err(broken("the body stopped arriving")),
-            () = &mut end => return Err(broken("the body did not arrive in time")),
-        };
-        let Some(piece) = piece else { return Ok(pieces) };
-        let piece = piece.map_err(|_| broken("the body did not arrive whole"))?;
-        left = left.checked_sub(piece.len()).ok_or_else(too_large)?;
-        if !piece.is_empty() {
-            pieces.push(piece);
-        }
-    }
 }
 
 /// Repeats take `{}` or nothing.

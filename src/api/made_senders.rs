@@ -10,11 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     api::{
-        Problem,
-        caller::Authenticated,
-        exchange::{is_json, whole_body},
-        router::Api,
-        senders::shown,
+        Problem, bodies::whole_body, caller::Authenticated, exchange::is_json, router::Api, senders::shown,
     },
     auth::identity::{IdError, UserId},
     config::check_name,

@@ -11,6 +11,7 @@
 //!    nobody without a key gets further.
 //! 3. What it answers goes into `objects`, and into the OpenAPI document; a test compares the two.
 
+pub mod bodies;
 pub mod caller;
 mod causes;
 mod connect;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{
         Callers, Problem,
+        bodies::Room,
         caller::Caller,
         connect, creates, documents, events, evidence, made_senders,
         middleware::{Watch, refuse_forwarded, watch},
@@ -76,6 +77,8 @@ pub struct Parts {
     pub allow_forwarded: bool,
     /// The largest body, in bytes.
     pub body_limit: usize,
+    /// What large bodies may take of memory at once.
+    pub room: Room,
     /// The calls of an account in an hour, as the settings have them: what callers' shares are shares of.
     pub hourly_limit: u64,
     /// The largest body of a call that is passed through, in bytes.

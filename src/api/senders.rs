@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{
         Problem,
+        bodies::whole_body,
         caller::Authenticated,
         connect::connect_url,
-        exchange::{Asked, Parameter, Parameters, empty_object, json, page, whole_body},
+        exchange::{Asked, Parameter, Parameters, empty_object, json, page},
         router::Api,
     },
     audit::{Act, Entry},

@@ -13,10 +13,10 @@ use serde::Deserialize;
 use crate::{
     api::{
         Problem,
+        bodies::whole_body,
         caller::{Authenticated, Caller},
         exchange::{
             Asked, Parameter, Parameters, Shape, empty_object, json, page, read, typed, wants_stream,
-            whole_body,
         },
         router::Api,
         streams,

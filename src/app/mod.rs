@@ -128,6 +128,8 @@ pub struct Parts {
 struct ApiLimits {
     /// The largest body of our own calls, which are read into memory.
     own_body: usize,
+    /// Of large bodies at once.
+    bodies: usize,
     /// Of calls that are passed through, which stream.
     passed_body: usize,
     /// How many calls an account has in an hour.
@@ -142,6 +144,7 @@ impl ApiLimits {
     fn of(config: &Config) -> Self {
         Self {
             own_body: config.api.body_limit.bytes(),
+            bodies: config.api.bodies_at_once.bytes(),
             passed_body: config.api.passthrough_limit.bytes(),
             hourly_calls: config.budget.hourly_limit.into(),
             creates_at_once: config.api.creates_at_once as usize,
@@ -389,6 +392,7 @@ fn serve_api(
         templates,
         allow_forwarded: given.allow_forwarded,
         body_limit: given.own_body,
+        room: api::bodies::Room::new(given.bodies),
         passthrough_limit: given.passed_body,
         hourly_limit: given.hourly_calls,
         result_keys: parts.secrets.results.jwks().into(),

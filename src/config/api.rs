@@ -23,6 +23,8 @@ pub struct Api {
     pub allow_forwarded: bool,
     /// Largest request.
     pub body_limit: ByteSize,
+    /// Bytes of large requests in memory at once; further ones wait for a moment and are refused then.
+    pub bodies_at_once: ByteSize,
     /// Creates under way at once; further ones are refused.
     pub creates_at_once: u32,
     /// Largest request that is passed through; it streams and is not kept in memory.
@@ -67,6 +69,8 @@ pub(super) struct Raw {
     #[serde(deserialize_with = "values::given")]
     body_limit: ByteSize,
     #[serde(deserialize_with = "values::given")]
+    bodies_at_once: ByteSize,
+    #[serde(deserialize_with = "values::given")]
     creates_at_once: u32,
     #[serde(deserialize_with = "values::given")]
     passthrough_limit: ByteSize,
@@ -108,6 +112,8 @@ impl Raw {
             client_crl: self.client_crl,
             allow_forwarded: self.allow_forwarded,
             body_limit: self.body_limit,
+            // The largest of them must have room.
+            bodies_at_once: self.bodies_at_once.max(self.body_limit),
             creates_at_once: self.creates_at_once,
             passthrough_limit: self.passthrough_limit,
         })

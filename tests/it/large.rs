@@ -1,4 +1,4 @@
-//! Large bodies through the pass-through of the real binary: 100 MB up and down, and what memory that takes.
+//! Large bodies: how many are held at once, and 100 MB up and down through the pass-through of the real binary.
 //! The emulator keeps the vendor's 34 MiB, so an upstream of the test's own stands before it: it hands the
 //! account server's calls on and lets large bodies run through its fingers.
 
@@ -10,9 +10,10 @@ use std::sync::{
 use axum::{Router, body::Body, extract::Request, response::Response, routing::any};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use serde_json::json;
 
 use crate::{
-    harness::{CALLER_KEY, TempDir, TestDaemon, http_client},
+    harness::{CALLER_KEY, TempDir, TestDaemon, http_client, order},
     kills::start,
     process::{peak_kib, resident_kib},
 };
@@ -20,6 +21,58 @@ use crate::{
 const SIZE: usize = 100 * 1024 * 1024;
 /// What the daemon may hold more at its peak than before: buffers of sockets, and what is kept of a body.
 const ROOM_KIB: u64 = 12 * 1024;
+
+/// Of two large bodies' room two are held, also after their callers were told to come back; a third waits and is
+/// refused, a small one never waits, and what is held is given back.
+#[tokio::test]
+async fn s5_large_bodies_share_an_amount_of_memory_and_small_ones_never_wait() {
+    let limits = "bodies_at_once = \"2MiB\"\n";
+    let daemon = Arc::new(TestDaemon::builder().api(limits).start().await);
+    let delayed =
+        json!({"fault": "delay", "method": "POST", "path": "/envelopes", "count": 2, "delay_ms": 60_000});
+    daemon.fault(&delayed).await;
+    let create = |key: &'static str, announced: bool| {
+        let daemon = Arc::clone(&daemon);
+        tokio::spawn(async move {
+            // Spaces are JSON as good as documents.
+            let body = format!("{}{}", order(), " ".repeat(900 * 1024));
+            let body = if announced {
+                reqwest::Body::from(body)
+            } else {
+                reqwest::Body::wrap_stream(stream::iter([Ok::<_, std::io::Error>(Bytes::from(body))]))
+            };
+            let request = http_client()
+                .post(format!("{}/v1/signings", daemon.api))
+                .bearer_auth(CALLER_KEY)
+                .header("content-type", "application/json")
+                .header("idempotency-key", key)
+                .header("prefer", "wait=1")
+                .body(body);
+            let answer = request.send().await.unwrap();
+            let again = answer.headers().contains_key("retry-after");
+            (answer.status().as_u16(), again, answer.text().await.unwrap())
+        })
+    };
+    for key in ["one", "two"] {
+        let held = create(key, key == "one");
+        daemon.run_clock("the answer", async || held.is_finished()).await;
+        assert_eq!(held.await.unwrap().0, 202, "{key}");
+    }
+    let third = create("three", true);
+    let small = daemon.create("small", &order()).await;
+    assert_eq!(small.status.as_u16(), 201, "{}", small.text);
+    daemon.run_clock("the refusal", async || third.is_finished()).await;
+    let (status, again, text) = third.await.unwrap();
+    assert!(status == 429 && again && text.contains("api.bodies_at_once"), "{status} {text}");
+
+    daemon.control(http::Method::DELETE, "faults", &serde_json::Value::Null).await;
+    let made = async || {
+        let fourth = create("three", true);
+        daemon.run_clock("an answer", async || fourth.is_finished()).await;
+        fourth.await.unwrap().0 == 201
+    };
+    daemon.until("room", made).await;
+}
 
 #[tokio::test]
 async fn a_hundred_megabytes_run_through_in_constant_memory() {

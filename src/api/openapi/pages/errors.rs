@@ -149,7 +149,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "quota_exceeded",
-        "The caller's rate in the settings is used up, or as many creates are under way as are taken at once.",
+        "The caller's rate in the settings is used up, or as many creates are under way, or bytes of documents, as are taken at once.",
         "this caller may make 10 calls a second",
     ),
     (

@@ -1,0 +1,145 @@
+//! Bodies of requests: within a size, within time, and within what this daemon holds of them at once (rule S5).
+//!
+//! A document stays in memory for as long as its create needs it, so the number of creates says nothing of the
+//! memory they take: large bodies share an amount of bytes. Who comes when it is taken waits for a moment with
+//! the body unread, and is then asked to come again; small ones never wait.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, BodyDataStream, Bytes},
+    extract::Request,
+};
+use futures_util::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    api::{Problem, router::Api},
+    clock::SharedClock,
+};
+
+/// The longest that a body may pause. It ends at the latest after [`BODY_TIME`].
+const BODY_PAUSE: Duration = Duration::from_secs(15);
+/// Time for a whole body: 50 MiB at 3 Mbit/s.
+const BODY_TIME: Duration = Duration::from_secs(150);
+
+/// Bodies up to here are not counted: templates, and everything but documents.
+const SMALL: usize = 64 * 1024;
+/// How long a body waits for room.
+const ROOM_WAIT: Duration = Duration::from_secs(10);
+/// When to come again if there was none.
+const ROOM_RETRY: Duration = Duration::from_secs(2);
+/// What room is counted in.
+const UNIT: usize = 1024;
+
+/// The bytes of large bodies that may be held at once. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Room(Arc<Semaphore>);
+
+impl Room {
+    /// For so many bytes, which must be at least as many as one body may have.
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Room for a body of this size, which is given back when the body is dropped.
+    async fn take(&self, bytes: usize, clock: &SharedClock) -> Result<OwnedSemaphorePermit, Problem> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let permit = tokio::select! {
+            biased;
+            permit = Arc::clone(&self.0).acquire_many_owned(units) => permit.ok(),
+            () = clock.sleep(ROOM_WAIT) => None,
+        };
+        permit.ok_or_else(|| {
+            let detail =
+                "as many bytes of documents as this daemon holds at once (api.bodies_at_once) are under way";
+            Problem::new("quota_exceeded", detail).retry_after(ROOM_RETRY)
+        })
+    }
+}
+
+/// A large body, and its room.
+struct Held {
+    bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The body, within the limits.
+pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Problem> {
+    let mut reader = Reader::new(request.into_body(), api.body_limit, &api.clock)?;
+    let (mut pieces, mut length) = (Vec::new(), 0);
+    while length <= SMALL && reader.announced.is_none_or(|announced| announced <= SMALL) {
+        let Some(piece) = reader.next().await? else { return Ok(joined(pieces)) };
+        length += piece.len();
+        pieces.push(piece);
+    }
+    let room = api.room.take(reader.announced.unwrap_or(api.body_limit), &api.clock).await?;
+    let mut bytes = Vec::with_capacity(reader.announced.unwrap_or(length));
+    for piece in pieces {
+        bytes.extend_from_slice(&piece);
+    }
+    while let Some(piece) = reader.next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Bytes::from_owner(Held { bytes, _room: room }))
+}
+
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        0 => Bytes::new(),
+        1 => pieces.swap_remove(0),
+        _ => pieces.concat().into(),
+    }
+}
+
+/// Reads a body. A peer that announces more, sends more, pauses for too long or never ends is refused.
+struct Reader<'a> {
+    stream: BodyDataStream,
+    /// How long the peer says it is, if it does.
+    announced: Option<usize>,
+    limit: usize,
+    left: usize,
+    clock: &'a SharedClock,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(body: Body, limit: usize, clock: &'a SharedClock) -> Result<Self, Problem> {
+        let hint = http_body::Body::size_hint(&body);
+        if hint.lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+            return Err(too_large(limit));
+        }
+        let announced = hint.exact().and_then(|length| usize::try_from(length).ok());
+        let end = clock.sleep(BODY_TIME);
+        Ok(Self { stream: body.into_data_stream(), announced, limit, left: limit, clock, end })
+    }
+
+    /// The next piece that is not empty; none at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let broken = |what| Problem::new("invalid_request", what);
+        loop {
+            let piece = tokio::select! {
+                biased;
+                piece = self.stream.next() => piece,
+                () = self.clock.sleep(BODY_PAUSE) => return Err(broken("the body stopped arriving")),
+                () = &mut self.end => return Err(broken("the body did not arrive in time")),
+            };
+            let Some(piece) = piece else { return Ok(None) };
+            let piece = piece.map_err(|_| broken("the body did not arrive whole"))?;
+            self.left = self.left.checked_sub(piece.len()).ok_or_else(|| too_large(self.limit))?;
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+        }
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new("payload_too_large", format!("the body is larger than {limit} bytes"))
+}
