@@ -57,6 +57,8 @@ fn rows(bench: &Bench) {
     }
 }
 
+/// What is sealed belongs to its row, so the copies do not open: the log says that of those which the daemon looks
+/// at when it starts.
 fn fill(file: &Path, count: u64) {
     let db = rusqlite::Connection::open(file).expect("the store");
     db.execute_batch(
