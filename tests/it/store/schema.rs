@@ -3,15 +3,35 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use countersign::store::{Error, Location};
+use countersign::store::{self, Error, Found, Location, Settings};
 
 use crate::store::{Fixture, key, on_both, samples, signings::begin};
 
 on_both!(
     a_newer_schema_is_refused,
     every_earlier_schema_is_brought_up_to_date,
+    looking_says_what_opening_would_and_changes_nothing,
     two_daemons_may_start_at_once
 );
+
+async fn looking_says_what_opening_would_and_changes_nothing(fixture: Fixture) {
+    let settings = Settings::new(fixture.location.clone());
+    let look = async |number| store::examine(&settings, &key(number)).await;
+    for _ in 0..2 {
+        assert_eq!(look(1).await.unwrap(), Found::Nothing);
+    }
+    let ours = fixture.open().await;
+    // While a daemon uses it, and after.
+    for _ in 0..2 {
+        assert_eq!(look(1).await.unwrap(), Found::Ours { is_up_to_date: true });
+        let other_key = look(2).await.unwrap_err();
+        assert!(matches!(other_key, Error::Unusable(_)), "{other_key}");
+        ours.close().await.unwrap();
+    }
+    let opened = fixture.try_open(key(2)).await.map(drop).unwrap_err();
+    assert_eq!(look(2).await.unwrap_err().to_string(), opened.to_string());
+    assert_eq!(look(1).await.unwrap(), Found::Ours { is_up_to_date: true }, "the other key was not noted");
+}
 
 async fn refused(fixture: &Fixture) -> String {
     match fixture.try_open(key(1)).await {
@@ -43,6 +63,8 @@ async fn a_newer_schema_is_refused(fixture: Fixture) {
     }
     let line = refused(&fixture).await;
     assert!(line.contains("9999"), "{line}");
+    let looked = store::examine(&Settings::new(fixture.location.clone()), &key(1)).await.unwrap_err();
+    assert!(looked.to_string().ends_with(&line), "{looked}");
 }
 
 async fn every_earlier_schema_is_brought_up_to_date(first: Fixture) {
