@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     auth::{
-        CodeGrant,
+        self, CodeGrant,
         code_grant::Answered,
         grant::{ClientProof, harmless},
         user_info::AccountChoice,
@@ -130,7 +130,16 @@ impl Pairings {
             return Err(Error::Stale);
         }
         let outcome = match answer {
-            Answer::Code(code) => self.exchanged(&target, state, cookie, code).await,
+            Answer::Code(code) => match self.exchanged(&target, state, cookie, code).await {
+                // The code works once: another daemon was asked with this very answer before.
+                Err(Error::Auth(error))
+                    if matches!(*error, auth::Error::CodeRejected)
+                        && self.came_through(state, &sender, cookie).await =>
+                {
+                    return Err(Error::Stale);
+                }
+                other => other,
+            },
             Answer::Refused(word) if word != "access_denied" => Err(Error::Answered(harmless(word))),
             Answer::Nothing | Answer::Refused(_) => Err(Error::Denied),
         };
@@ -211,6 +220,19 @@ impl Pairings {
         }
         let choice = row.refresh_token.and_then(|kept| Choice::open(&kept)).ok_or(Error::Stale)?;
         Ok((name, choice))
+    }
+
+    /// Whether somebody was connected, or stands before a choice, since this state was made.
+    async fn came_through(&self, state: &str, sender: &str, cookie: &Cookie) -> bool {
+        let Some(made_at) = Tickets::made_at(state) else { return false };
+        for name in [SenderName::new(sender), waiting_name(sender, cookie)] {
+            let row = self.inner.given.store.connected_sender(&name).await.ok().flatten();
+            if row.is_some_and(|row| row.connected_at.duration_since(made_at) > SignedDuration::from_secs(1))
+            {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether this state comes back for the first time here. Across daemons it is the code that works once.

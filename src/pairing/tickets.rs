@@ -129,6 +129,13 @@ impl Tickets {
         text.starts_with(STATE_MARK)
     }
 
+    /// When a state that opens was made, to the second.
+    pub(super) fn made_at(state: &str) -> Option<Timestamp> {
+        let bytes = URL_SAFE_NO_PAD.decode(state.strip_prefix(STATE_MARK)?).ok()?;
+        let until = i64::from_be_bytes(bytes.get(1..9)?.try_into().ok()?);
+        Timestamp::from_second(until).ok()?.checked_sub(STATE_LIFE).ok()
+    }
+
     pub(super) fn open_state(
         &self,
         text: &str,

@@ -225,6 +225,25 @@ async fn who_has_several_accounts_chooses_and_may_switch() {
     assert_eq!(world.daemon.get(&path).await.status, StatusCode::FORBIDDEN, "the old account is left");
 }
 
+/// What a daemon remembers of used answers is gone with a restart, as it never was with another daemon.
+#[tokio::test]
+async fn an_answer_that_another_daemon_has_taken_is_not_called_a_failure() {
+    for user in [ELIAS, USER] {
+        let mut world = World::new("impersonation").await;
+        let mut browser = Browser::default();
+        let link = world.link().await;
+        let page = world.begin(&mut browser, &link).await;
+        world.daemon.clock.advance(Duration::from_secs(5));
+        let back = world.accept(&page, user).await;
+        let first = world.send(&browser, Method::GET, &back, &[]).await;
+        let expected = if user == ELIAS { StatusCode::OK } else { StatusCode::SEE_OTHER };
+        assert_eq!(first.status, expected, "{}", first.text);
+        world.daemon.restart().await;
+        let second = world.send(&browser, Method::GET, &back, &[]).await;
+        assert_eq!(second.status, StatusCode::GONE, "{}", second.text);
+    }
+}
+
 #[tokio::test]
 async fn answers_that_are_foreign_old_or_used_pair_nobody() {
     let world = World::new("impersonation").await;
