@@ -39,7 +39,7 @@ pub struct Room(Arc<Semaphore>);
 impl Room {
     /// For so many bytes, which must be at least as many as one body may have.
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS))))
+        Self(Arc::new(Semaphore::new(bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))))
     }
 
     /// Room for a body of this size, which is given back when the body is dropped.
@@ -142,4 +142,21 @@ impl<'a> Reader<'a> {
 
 fn too_large(limit: usize) -> Problem {
     Problem::new("payload_too_large", format!("the body is larger than {limit} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[tokio::test]
+    async fn the_largest_body_has_room_whatever_its_size_and_gives_it_back() {
+        let clock: SharedClock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
+        for bytes in [1, UNIT, UNIT + 1, 100_001] {
+            let room = Room::new(bytes);
+            for _ in 0..2 {
+                assert!(room.take(bytes, &clock).await.is_ok(), "{bytes}");
+            }
+        }
+    }
 }
