@@ -114,24 +114,58 @@ pub struct Loaded {
     pub expiries: Vec<Expiry>,
 }
 
-/// Reads the files of a listener, and the dates in them.
+/// Reads the files of a listener, and the dates in them. Nothing is taken over in part.
 pub fn load(files: &Files, clock: &SharedClock) -> Result<Loaded, Error> {
-    let config = server_config(files, clock)?;
     let mut expiries = Vec::new();
-    let mut note = |kind, path: &Path, at: Option<Timestamp>| {
-        expiries.extend(at.map(|at| Expiry { kind, path: path.to_owned(), at }));
-    };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let time: Arc<dyn TimeProvider> = Arc::new(OurTime(Arc::clone(clock)));
     let chain: Vec<CertificateDer<'static>> = read_all(&files.certificate, "certificate")?;
-    note(Kind::Certificate, &files.certificate, chain.iter().filter_map(|der| not_after(der)).min());
-    if let Some(ca) = &files.client_ca {
-        let roots: Vec<CertificateDer<'static>> = read_all(ca, "certificate")?;
-        note(Kind::ClientCa, ca, roots.iter().filter_map(|der| not_after(der)).min());
+    note(&mut expiries, Kind::Certificate, &files.certificate, chain.iter().filter_map(|der| not_after(der)));
+    let key = private_key(&files.key)?;
+    let builder = ServerConfig::builder_with_details(Arc::clone(&provider), time)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has suites for both versions");
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(ca) => builder.with_client_cert_verifier(verifier(ca, files, provider, &mut expiries)?),
+    };
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|_| Error { path: files.key.clone(), fault: Fault::Mismatch })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Loaded { config: Arc::new(config), expiries })
+}
+
+/// The first of these dates.
+fn note(expiries: &mut Vec<Expiry>, kind: Kind, path: &Path, dates: impl Iterator<Item = Timestamp>) {
+    expiries.extend(dates.min().map(|at| Expiry { kind, path: path.to_owned(), at }));
+}
+
+fn verifier(
+    ca: &Path,
+    files: &Files,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+    expiries: &mut Vec<Expiry>,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let mut roots = RootCertStore::empty();
+    let certificates: Vec<CertificateDer<'static>> = read_all(ca, "certificate")?;
+    note(expiries, Kind::ClientCa, ca, certificates.iter().filter_map(|der| not_after(der)));
+    for certificate in certificates {
+        roots.add(certificate).map_err(|_| Error { path: ca.to_owned(), fault: Fault::NotACa })?;
     }
-    if let Some(crl) = &files.client_crl {
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    if files.lets_strangers_in {
+        builder = builder.allow_unauthenticated();
+    }
+    let crl = files.client_crl.as_deref();
+    if let Some(crl) = crl {
         let lists: Vec<CertificateRevocationListDer<'static>> = read_all(crl, "revocation list")?;
-        note(Kind::ClientCrl, crl, lists.iter().filter_map(|der| next_update(der)).min());
+        note(expiries, Kind::ClientCrl, crl, lists.iter().filter_map(|der| next_update(der)));
+        // Intermediate CAs rarely have lists of their own at hand; who is revoked is the caller.
+        builder = builder.with_crls(lists).only_check_end_entity_revocation().enforce_revocation_expiration();
     }
-    Ok(Loaded { config, expiries })
+    let path = crl.unwrap_or(ca).to_owned();
+    builder.build().map_err(|error| Error { path, fault: Fault::Verifier(error) })
 }
 
 fn not_after(der: &[u8]) -> Option<Timestamp> {
@@ -206,49 +240,6 @@ impl fmt::Display for Refusal {
             Self::Untrusted => "the client certificate is not of a CA of the settings",
         })
     }
-}
-
-/// Reads the files and makes of them what a listener serves with. Nothing is taken over in part.
-fn server_config(files: &Files, clock: &SharedClock) -> Result<Arc<ServerConfig>, Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let time: Arc<dyn TimeProvider> = Arc::new(OurTime(Arc::clone(clock)));
-    let chain: Vec<CertificateDer<'static>> = read_all(&files.certificate, "certificate")?;
-    let key = private_key(&files.key)?;
-    let builder = ServerConfig::builder_with_details(Arc::clone(&provider), time)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has suites for both versions");
-    let builder = match &files.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(ca) => builder.with_client_cert_verifier(verifier(ca, files, provider)?),
-    };
-    let mut config = builder
-        .with_single_cert(chain, key)
-        .map_err(|_| Error { path: files.key.clone(), fault: Fault::Mismatch })?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
-fn verifier(
-    ca: &Path,
-    files: &Files,
-    provider: Arc<rustls::crypto::CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in read_all::<CertificateDer<'static>>(ca, "certificate")? {
-        roots.add(certificate).map_err(|_| Error { path: ca.to_owned(), fault: Fault::NotACa })?;
-    }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    if files.lets_strangers_in {
-        builder = builder.allow_unauthenticated();
-    }
-    let crl = files.client_crl.as_deref();
-    if let Some(crl) = crl {
-        let lists: Vec<CertificateRevocationListDer<'static>> = read_all(crl, "revocation list")?;
-        // Intermediate CAs rarely have lists of their own at hand; who is revoked is the caller.
-        builder = builder.with_crls(lists).only_check_end_entity_revocation().enforce_revocation_expiration();
-    }
-    let path = crl.unwrap_or(ca).to_owned();
-    builder.build().map_err(|error| Error { path, fault: Fault::Verifier(error) })
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
