@@ -8,6 +8,7 @@ mod announce;
 mod budget;
 mod certificates;
 mod events;
+mod from_settings;
 mod issuers;
 mod listeners;
 mod observe;
@@ -27,9 +28,12 @@ mod visitors;
 mod witness;
 
 use certificates::Certificates;
+use from_settings::{audit, esign, signing_settings};
 use listeners::Listeners;
 
+pub use from_settings::auth_of;
 pub use listeners::{Inherited, InheritedSocket};
+pub use store::located;
 pub use visitors::Secrets;
 
 use std::{sync::Arc, time::Duration};
@@ -42,30 +46,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, Callers},
-    audit::Audit,
-    auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
-    budget::{Budget, Options as BudgetOptions},
+    auth::Auth,
     clock::SharedClock,
-    config::{self, Config, ConfigError},
+    config::{self, Config},
     connect::{Inbox, OwnKeys},
-    domain::{Mode, SenderName, TemplateNames},
+    domain::{SenderName, TemplateNames},
     esign,
     events::{Endpoints, Hub, Log, Streams},
-    http_client::{self, HttpClient},
     lifecycle::Lifecycle,
     listener::{Bound, Limits},
     oidc::Issuers,
     ops::{Health, admin::Password},
     pairing::Pairings,
     public,
-    signing::{self, NonceKey, Signings},
-    spool::Spool,
+    signing::Signings,
     store::SharedStore,
     telemetry::{metrics::Metrics, traces::Tracer},
 };
-
-/// How often recovery looks for due work by itself.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A daemon whose ports are bound and whose parts are wired, not running yet.
 #[derive(Debug)]
@@ -405,110 +402,4 @@ fn serve_api(
         tracer: parts.tracer.clone(),
     });
     parts.life.spawn("api listener", socket.serve(api, limits, closing.clone()));
-}
-
-fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient> {
-    let upstream = &config.upstream;
-    let options = http_client::Options {
-        ca_file: upstream.ca_file.clone(),
-        connect_timeout: upstream.connect_timeout,
-        timeout,
-        read_timeout: timeout,
-        idle_per_host: upstream.max_connections as usize,
-        ..http_client::Options::default()
-    };
-    HttpClient::new(&options).map_err(|error| {
-        let fix = "write a file with PEM certificates, or install the system's (ca-certificates)";
-        anyhow::Error::new(ConfigError::new("upstream.ca_file", format!("cannot be used: {error}"), fix))
-    })
-}
-
-/// The senders of the settings by themselves, for commands that only ask for tokens. Sends nothing.
-pub async fn auth_of(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
-    let auth = auth(config, clock).await?;
-    senders::register(&auth, config).await?;
-    Ok(auth)
-}
-
-async fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
-    let origin = url::Url::parse(&config.upstream.oauth_base()).context("the account server's origin")?;
-    let server = AccountServer::new(&origin).context("the account server's origin")?;
-    let client = http_client(config, config.upstream.token_timeout)?;
-    // Untracked: refreshers run as long as anyone needs tokens, which is through the drain; `close` ends them.
-    let (clock, spawner, options) = (Arc::clone(clock), Spawner::tokio(), auth::Options::default());
-    if !config.signer.isolate {
-        return Ok(Auth::new(client, server, clock, spawner, options));
-    }
-    let program = SignerProcess::own_program();
-    let signer = SignerProcess::start(program, Arc::clone(&clock), &spawner).await.map_err(|error| {
-        let fix = "see deploy/README.md for what it needs; false holds the keys in the daemon itself";
-        ConfigError::new("signer.isolate", error.to_string(), fix)
-    })?;
-    Ok(Auth::isolated(client, server, clock, spawner, options, signer))
-}
-
-fn esign(
-    config: &Config,
-    auth: &Auth,
-    (store, clock): (&SharedStore, &SharedClock),
-    observer: Arc<dyn esign::Observer>,
-) -> anyhow::Result<Arc<esign::Client>> {
-    let reserve = u64::from(config.budget.reserve_percent);
-    let options = BudgetOptions {
-        hourly: config.budget.hourly_limit.into(),
-        burst: config.budget.burst_limit.into(),
-        reserve_from_new_work_percent: reserve,
-        reserve_from_checks_percent: reserve / 2,
-    };
-    let senders = config.senders.iter().map(|(name, sender)| {
-        let options = esign::SenderOptions {
-            sms_workflow: sender.sms_workflow.map(|id| id.to_string()),
-            brand: sender.brand.map(|id| id.to_string()),
-        };
-        (SenderName::new(name.as_str()), options)
-    });
-    let senders = senders.filter(|(_, options)| *options != esign::SenderOptions::default());
-    Ok(esign::Client::new(esign::Deps {
-        http: http_client(config, config.upstream.request_timeout)?,
-        auth: auth.clone(),
-        budget: Budget::on(Arc::clone(store), options, Arc::clone(clock)),
-        clock: Arc::clone(clock),
-        observer: Some(observer),
-        senders: senders.collect(),
-        options: esign::Options {
-            calls_at_once: config.upstream.max_connections as usize,
-            apps_origin: config.upstream.apps_origin(),
-        },
-    }))
-}
-
-fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, ConfigError> {
-    let Some(path) = &config.audit.file else { return Ok(Audit::off()) };
-    Audit::open(path, config.audit.sync, Arc::clone(clock))
-        .map_err(|error| ConfigError::new("audit.file", format!("{}: {error}", path.display()), error.fix()))
-}
-
-fn signing_settings(
-    config: &Config,
-    audit: Audit,
-    (metrics, own_keys): (&Arc<Metrics>, &OwnKeys),
-) -> signing::Settings {
-    let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
-    signing::Settings {
-        mode: match config.upstream.mode() {
-            config::Mode::Live => Mode::Live,
-            config::Mode::Test => Mode::Test,
-        },
-        events_to: public_origin.as_ref().map(|origin| events::events_to(config, origin, own_keys)),
-        documents: (
-            Spool::new(config.documents.spool_dir.clone(), config.documents.spool_limit.bytes() as u64),
-            config.documents.keep,
-        ),
-        public_origin,
-        nonce_key: NonceKey::derive(&config.store.secret()),
-        queue_limit: config.upstream.queue_limit.into(),
-        look_every: LOOK_EVERY,
-        audit,
-        metrics: Arc::clone(metrics),
-    }
 }

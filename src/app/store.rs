@@ -31,8 +31,8 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How long it may take to answer: a disk that hangs gives no error.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Opens the store of the settings. What only a person can mend is a fault of the settings.
-pub(super) async fn open(config: &Config, clock: &SharedClock) -> anyhow::Result<SharedStore> {
+/// Where the store of the settings is, how it works, and the keys that it is sealed with.
+pub fn located(config: &Config) -> anyhow::Result<(store::Settings, SealKeys)> {
     let keys: Vec<_> = config.store.seal_keys.iter().map(|key| *key.key.expose_secret()).collect();
     let (current, older) = keys.split_first().context("there is no seal key")?;
     let location = match &config.store.url {
@@ -45,7 +45,13 @@ pub(super) async fn open(config: &Config, clock: &SharedClock) -> anyhow::Result
         Synchronous::Off => store::Synchronous::Off,
     };
     let settings = store::Settings { synchronous, ..store::Settings::new(location) };
-    let opened = store::open(&settings, SealKeys::new(current, older), Arc::clone(clock)).await;
+    Ok((settings, SealKeys::new(current, older)))
+}
+
+/// Opens the store of the settings. What only a person can mend is a fault of the settings.
+pub(super) async fn open(config: &Config, clock: &SharedClock) -> anyhow::Result<SharedStore> {
+    let (settings, keys) = located(config)?;
+    let opened = store::open(&settings, keys, Arc::clone(clock)).await;
     opened.map_err(|error| match error {
         store::Error::Unusable(text) => {
             ConfigError::new("store", text, "see deploy/README.md for backup and keys").into()

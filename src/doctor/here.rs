@@ -2,15 +2,12 @@
 
 use std::path::Path;
 
-use secrecy::ExposeSecret as _;
-
 use super::Check;
 use crate::{
-    audit,
+    app, audit,
     auth::signing_key::{self, Defect},
     config::{Config, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeySource, Sender, StoreUrl},
-    domain::Private,
-    store::{self, Found, Location, SealKeys},
+    store::{self, Found},
 };
 
 /// All checks of this machine, in the order of the chain.
@@ -141,16 +138,11 @@ fn callers(config: &Config) -> Check {
 
 /// Whether a start would take the store that is there.
 async fn store(config: &Config) -> Check {
-    let location = match &config.store.url {
-        StoreUrl::Postgres(url) => Location::Postgres { url: Private::new(url.expose_secret().to_owned()) },
-        StoreUrl::Sqlite(path) => Location::Sqlite { path: path.clone() },
+    let (settings, keys) = match app::located(config) {
+        Ok(located) => located,
+        Err(error) => return Check::skipped("store", format!("not looked at: {error:#}")),
     };
-    let keys: Vec<_> = config.store.seal_keys.iter().map(|key| *key.key.expose_secret()).collect();
-    let Some((current, older)) = keys.split_first() else {
-        return Check::skipped("store", "there is no seal key");
-    };
-    let found = store::examine(&store::Settings::new(location), &SealKeys::new(current, older)).await;
-    match (found, &config.store.url) {
+    match (store::examine(&settings, &keys).await, &config.store.url) {
         (Err(error @ store::Error::Unavailable(_)), _) => {
             let fix = "See that the database runs and that store.url leads to it; try again.";
             Check::failed("store", "store_unavailable", error, fix)
@@ -184,8 +176,7 @@ fn writable(path: &Path) -> Option<Check> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Its log and its lock lie beside it.
     if !is_writable(directory) {
-        let detail = format!("{} is not a directory that can be written to", directory.display());
-        return failed(detail, "Make the directory, and give it to the user that the daemon runs as.");
+        return failed(no_place(directory), MAKE_PLACE);
     }
     if path.exists() && access(path, Access::READ_OK | Access::WRITE_OK).is_err() {
         let detail = format!("{} cannot be written", path.display());
@@ -207,15 +198,7 @@ async fn audit_log(config: &Config) -> Check {
         Ok(Err(audit::Error::InUse)) => Check::passed(name, format!("{shown} is being written by a daemon")),
         Ok(Ok(None)) => match directory.filter(|it| !it.as_os_str().is_empty() && !is_writable(it)) {
             None => Check::passed(name, format!("{shown} will be made at the first start")),
-            Some(directory) => {
-                let detail = format!("{} is not a directory that can be written to", directory.display());
-                Check::failed(
-                    name,
-                    "audit_log_unusable",
-                    detail,
-                    "Make it, and give it to the daemon's user.",
-                )
-            }
+            Some(directory) => Check::failed(name, "audit_log_unusable", no_place(&directory), MAKE_PLACE),
         },
         Ok(Err(error)) => {
             let fix = format!("audit.file: {}.", error.fix());
@@ -223,6 +206,13 @@ async fn audit_log(config: &Config) -> Check {
         }
         Err(_) => Check::skipped(name, "the reader stopped"),
     }
+}
+
+/// What to do about a directory that a file of ours cannot be made in.
+const MAKE_PLACE: &str = "Make the directory, and give it to the user that the daemon runs as.";
+
+fn no_place(directory: &Path) -> String {
+    format!("{} is not a directory that can be written to", directory.display())
 }
 
 /// Asked of the system and not tried: doctor leaves no trace.

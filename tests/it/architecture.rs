@@ -63,6 +63,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     (
         "doctor",
         &[
+            "app",
             "audit",
             "auth",
             "budget",

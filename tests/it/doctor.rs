@@ -149,12 +149,7 @@ fn what_is_wrong_with_the_settings_is_found_without_a_network() {
 async fn wrong_keys_ids_and_accounts_are_told_apart() {
     let emulated = Emulated::start().await;
     let other = "other/private_key.pem";
-    let made = Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .args(["keygen", "--out", "other"])
-        .current_dir(emulated.directory())
-        .output()
-        .unwrap();
-    assert!(made.status.success());
+    keygen(&emulated, "other");
     finds(&emulated, &[], &[(KEYS, other)], "key_not_registered", &["SHA256:", "Upload the public half"]);
     finds(
         &emulated,
@@ -199,6 +194,16 @@ async fn wrong_keys_ids_and_accounts_are_told_apart() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(failed(&report), ["sender_user_is_account"], "{report:#}");
     assert_eq!(first(&report)["sender"], "second");
+}
+
+/// Makes a key that nobody registered, in a folder of that name.
+fn keygen(emulated: &Emulated, folder: &str) {
+    let made = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["keygen", "--out", folder])
+        .current_dir(emulated.directory())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
 }
 
 /// The doctor's word on a link that passed or was not looked at.
@@ -278,18 +283,13 @@ async fn an_audit_log_that_serve_would_refuse_is_found() {
     std::fs::write(&path, text.replacen("\"system\"", "\"custom\"", 1)).unwrap();
     finds(&emulated, &["--offline"], &[AUDIT], "audit_log_unusable", &["line 1", "audit verify"]);
     let nowhere = (AUDIT.0, "/no/such/directory/audit.jsonl");
-    finds(&emulated, &["--offline"], &[nowhere], "audit_log_unusable", &["Make it"]);
+    finds(&emulated, &["--offline"], &[nowhere], "audit_log_unusable", &["Make the directory"]);
 }
 
 #[tokio::test]
 async fn of_two_keys_the_one_that_is_refused_is_named() {
     let emulated = Emulated::start().await;
-    let made = Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .args(["keygen", "--out", "other"])
-        .current_dir(emulated.directory())
-        .output()
-        .unwrap();
-    assert!(made.status.success());
+    keygen(&emulated, "other");
     let both = format!("[\"{}\", \"other/private_key.pem\"]", emulated.entry("private_key_file"));
     let words = ["keys[1]", "SHA256:", "Upload its public half"];
     finds(&emulated, &[], &[(KEYS, &both)], "key_not_registered", &words);
