@@ -105,6 +105,9 @@
 //! | Postgres stops, fails over or turns read-only | the same, after 10 s | the same | new connections at once | `a_postgres_that_is_stopped_and_started_under_creates_makes_one_envelope_a_key`, `a_postgres_that_turns_read_only_is_said_to_be_and_used_again` |
 //! | this machine's clock is more than 10 s from Postgres's | as ever, from the other daemons | not ready: `store`, how far, NTP; `store_clock_offset_seconds` | the clock is mended | `e5_a_clock_that_is_not_the_databases_makes_a_daemon_unready_until_it_is_mended` |
 //! | the database is lost, foreign, damaged, newer, or sealed with another key | no start | one line with the fix; the file as it was | a person | `a_store_that_cannot_be_used_stops_the_start_with_one_line_and_is_left_as_it_is` |
+//! | more documents are under way than memory is set aside for | `429 quota_exceeded` after 10 s unread, nothing stored | `http_requests_total{status="429"}` | as creates end, or a larger `api.bodies_at_once` | `s5_large_bodies_share_an_amount_of_memory_and_small_ones_never_wait` |
+//! | the keys of a token's issuer cannot be read | `503 issuer_unavailable`; API keys go on | why, in the log | read again at the next token | `a_token_of_an_issuer_stands_for_its_caller` |
+//! | a revocation list has run out | no handshake with a client certificate | degraded: `certificates.api`; `tls_handshakes_refused_total` | a newer list and SIGHUP | `a_client_certificate_names_its_caller_and_a_bad_one_gets_no_further_than_the_handshake` |
 //! | the account's calls are used up | `429 provider_rate_limited` with a true `Retry-After` | calls left on `/admin/` | the top of the hour | `b2_a_limit_is_told_with_a_time_and_leaves_the_key_free` |
 
 pub mod api;

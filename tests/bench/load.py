@@ -10,9 +10,10 @@ seconds: after the first twelfth of the time none of them may grow by more than 
 that the faults do not explain, and in the end all who signed are known to have, with no create in doubt.
 
 `overload` wants the daemon on cores of its own, and a machine on which this program and the emulator sustain ten
-times what the daemon does: where they share two cores, what it counts is their limit. It finds the rate that the daemon sustains, sends ten times as much, and then a little: creates that
-were answered 201 must stay above 80 % of the peak, refusals must be 429 or 503 with Retry-After within a
-second, memory must stay bounded, and within 5 s of the end a create must be as quick as before.
+times what the daemon does: where they share two cores, what it counts is their limit. It finds the rate that the
+daemon sustains, sends ten times as much, and then a little: creates that were answered 201 must stay above 80 %
+of the peak, refusals must be 429 or 503 with Retry-After within a second, memory must stay bounded, and within
+5 s of the end a create must be as quick as before.
 
 Only the standard library. Arrivals do not wait for answers: what is late is late, not less.
 """
