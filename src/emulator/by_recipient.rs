@@ -1,7 +1,7 @@
 //! Views and ceremonies: each has a name in its address and belongs to a recipient, and is found by either
 //! without looking through all. Applications under load make hundreds of thousands of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{ceremony::Session, recipient_views::View};
 
@@ -26,14 +26,14 @@ impl OfRecipient for Session {
 /// All of a kind.
 #[derive(Debug)]
 pub(super) struct ByRecipient<T> {
-    all: HashMap<String, T>,
+    all: BTreeMap<String, T>,
     /// The names of each recipient's, oldest first.
-    names: HashMap<String, Vec<String>>,
+    names: BTreeMap<String, Vec<String>>,
 }
 
 impl<T> Default for ByRecipient<T> {
     fn default() -> Self {
-        Self { all: HashMap::new(), names: HashMap::new() }
+        Self { all: BTreeMap::new(), names: BTreeMap::new() }
     }
 }
 

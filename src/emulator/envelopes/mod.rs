@@ -44,7 +44,7 @@ mod tests;
 #[cfg(test)]
 mod tests_given;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -74,7 +74,7 @@ pub(super) struct Book {
     /// The `envelopeId`s in the order they were made.
     pub(super) order: Vec<String>,
     /// Where in that order those of a `transactionId` are.
-    by_transaction: HashMap<String, Vec<usize>>,
+    by_transaction: BTreeMap<String, Vec<usize>>,
     /// The templates, by `templateId`.
     pub(super) templates: BTreeMap<String, Template>,
     /// Recipient views, by the id in their address.
@@ -87,6 +87,8 @@ pub(super) struct Book {
     alarms: BTreeSet<(Timestamp, String)>,
     /// When time was last looked at.
     pub(super) ticked: Timestamp,
+    /// When what is too old was last forgotten.
+    tidied: Timestamp,
     /// Dropped with the book: what is still to be delivered dies with it.
     pub(super) era: std::sync::Arc<()>,
 }
@@ -96,13 +98,14 @@ impl Default for Book {
         Self {
             envelopes: BTreeMap::new(),
             order: Vec::new(),
-            by_transaction: HashMap::new(),
+            by_transaction: BTreeMap::new(),
             templates: templates::stock(),
             views: ByRecipient::default(),
             sessions: ByRecipient::default(),
             next_hook: 10_000_000,
             alarms: BTreeSet::new(),
             ticked: Timestamp::UNIX_EPOCH,
+            tidied: Timestamp::UNIX_EPOCH,
             era: std::sync::Arc::new(()),
         }
     }

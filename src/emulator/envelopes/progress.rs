@@ -294,6 +294,9 @@ pub(in crate::emulator) fn sender_name(world: &World, envelope: &Envelope) -> St
     world.directory.users.get(&envelope.sender).map(|user| user.name.clone()).unwrap_or_default()
 }
 
+/// How often what is too old is looked for, among all that there is.
+const TIDY_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
 /// What time alone does.
 ///
 /// Looks at most once a second of the emulator's time: it is asked on every call.
@@ -311,8 +314,11 @@ pub(in crate::emulator) fn tick(world: &mut World, now: Timestamp) {
             purge(world, &id, now);
         }
     }
-    world.envelopes.views.retain(|view| view.is_worth_keeping(now));
-    world.envelopes.sessions.retain(|session| session.is_worth_keeping(now));
+    if now.duration_since(world.envelopes.tidied).abs() >= TIDY_EVERY {
+        world.envelopes.tidied = now;
+        world.envelopes.views.retain(|view| view.is_worth_keeping(now));
+        world.envelopes.sessions.retain(|session| session.is_worth_keeping(now));
+    }
 }
 
 fn purge(world: &mut World, id: &str, now: Timestamp) {
