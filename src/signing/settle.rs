@@ -185,7 +185,8 @@ impl Signings {
             work: upkeep(signing),
             // Losing this to a power cut costs a look-up, not an envelope: the intent is synced.
             durability: Durability::Flushed,
-            payload: Payload::Drop,
+            // What nobody was promised is not kept with its intent, so there is nothing to look for.
+            payload: if job.accepted { Payload::Drop } else { Payload::Keep },
             answer,
             links: Vec::new(),
         };

@@ -25,10 +25,6 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// How long a statement waits for a lock. Only a person's own `sqlite3` could hold one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pages in the log before they are moved to the database: 16 MiB. A page that many creates touch is then
-/// moved once for all of them.
-const CHECKPOINT_PAGES: i64 = 4_096;
-
 /// Page caches. The writer's holds the ends of the indexes; reads are mostly of one row.
 const WRITE_CACHE_KIB: i64 = 2_048;
 const READ_CACHE_KIB: i64 = 2_048;
@@ -46,6 +42,8 @@ const STATEMENTS: usize = 128;
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
     path: PathBuf,
+    /// For syncing. Must be closed after every connection of this process: closing any handle drops SQLite's locks.
+    data: File,
     _lock: File,
 }
 
@@ -70,7 +68,15 @@ impl DatabaseFile {
         if !was_begun {
             lock.write_all(BEGUN).map_err(|e| unopened(&beside(path, "lock"), &e))?;
         }
-        Ok((Self { path: path.to_owned(), _lock: lock }, writer))
+        let data = File::open(path).map_err(|e| unopened(path, &e))?;
+        Ok((Self { path: path.to_owned(), data, _lock: lock }, writer))
+    }
+
+    /// Makes what was written to the file itself reach the disk.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.data
+            .sync_data()
+            .map_err(|e| name(&self.path, Error::Unavailable(format!("the disk fails: {e}"))))
     }
 
     /// One more connection. It never makes a file: one that vanished is not silently begun anew.
@@ -164,7 +170,8 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT_BYTES, |_| Ok(()))?;
-    connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
+    // See `checkpoint`.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     match access {
         Access::Read => {
             connection.pragma_update(None, "cache_size", -READ_CACHE_KIB)?;

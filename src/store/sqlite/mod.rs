@@ -1,10 +1,11 @@
 //! The embedded store: one SQLite file in WAL mode, one daemon.
 //!
 //! All writes go through one thread that shares a commit among all that wait ([`threads`]); reads have
-//! connections of their own and see the last commit. Sealing and JSON happen in the caller's task, so
-//! that the writer only binds and steps. What an operation does is in [`signings`], [`outbox`],
+//! connections of their own and see the last commit. A third kind of thread moves the log into the file
+//! ([`checkpoint`]). Sealing and JSON happen in the caller's task, so that the writer only binds and steps. What an operation does is in [`signings`], [`outbox`],
 //! [`inbox`] and [`retention`]; this file only sends it where it belongs.
 
+mod checkpoint;
 mod checks;
 mod file;
 mod inbox;
@@ -115,7 +116,7 @@ impl SqliteStore {
             let connection = file.connect(Access::Read)?;
             store.spawn("store-read", move || threads::read(&file, &reads, connection))?;
         }
-        let writing = Writer::new(file, writes, connection, settings.synchronous);
+        let writing = Writer::new(file, writes, connection, settings.synchronous)?;
         store.spawn("store-write", move || writing.run())?;
         Ok(store)
     }
@@ -582,7 +583,7 @@ mod tests {
         store::{Location, Synchronous},
     };
 
-    struct Folder(std::path::PathBuf);
+    pub(super) struct Folder(pub(super) std::path::PathBuf);
 
     impl Drop for Folder {
         fn drop(&mut self) {
@@ -590,7 +591,7 @@ mod tests {
         }
     }
 
-    async fn open(name: &str, synchronous: Synchronous) -> (SqliteStore, Folder) {
+    pub(super) async fn open(name: &str, synchronous: Synchronous) -> (SqliteStore, Folder) {
         let folder = std::env::temp_dir().join(format!("countersign-sqlite-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
@@ -601,7 +602,7 @@ mod tests {
         (store, Folder(folder))
     }
 
-    fn event(size: usize) -> Event {
+    pub(super) fn event(size: usize) -> Event {
         Event {
             id: EventId::generate(Timestamp::UNIX_EPOCH),
             caller: CallerName::new("website"),
@@ -614,7 +615,7 @@ mod tests {
         }
     }
 
-    async fn count(store: &SqliteStore) -> usize {
+    pub(super) async fn count(store: &SqliteStore) -> usize {
         let filter = EventFilter { limit: 100_000, ..EventFilter::default() };
         store.events(filter).await.unwrap().len()
     }

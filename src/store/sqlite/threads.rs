@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use crate::store::{
     Durability, Error, Synchronous,
     sqlite::{
+        checkpoint::Checkpoints,
         file::{Access, DatabaseFile},
         queue::{Queue, Refused},
     },
@@ -107,7 +108,7 @@ pub(super) fn read(file: &DatabaseFile, queue: &Queue<Box<dyn Job>>, first: Conn
     let mut connection = Some(first);
     loop {
         let Some(mut job) = queue.take(1).pop() else { return };
-        let kept = reopen(&mut connection, file, Access::Read).and_then(|connection| job.run(connection));
+        let kept = reopen(&mut connection, file).and_then(|connection| job.run(connection));
         if needs_reopening(&kept) {
             connection = None;
         }
@@ -117,9 +118,11 @@ pub(super) fn read(file: &DatabaseFile, queue: &Queue<Box<dyn Job>>, first: Conn
 
 /// The thread that writes.
 pub(super) struct Writer {
-    file: Arc<DatabaseFile>,
-    queue: Arc<Queue<Write>>,
+    // Before the file, whose handle must be closed last.
     connection: Option<Connection>,
+    file: Arc<DatabaseFile>,
+    checkpoints: Checkpoints,
+    queue: Arc<Queue<Write>>,
     synchronous: Synchronous,
     /// What the connection is set to now.
     now: Option<Synchronous>,
@@ -129,10 +132,12 @@ impl Writer {
     pub(super) fn new(
         file: Arc<DatabaseFile>,
         queue: Arc<Queue<Write>>,
-        connection: Connection,
+        mut connection: Connection,
         synchronous: Synchronous,
-    ) -> Self {
-        Self { file, queue, connection: Some(connection), synchronous, now: None }
+    ) -> Result<Self, Error> {
+        let checkpoints = Checkpoints::start(Arc::clone(&file), synchronous)?;
+        checkpoints.watch(&mut connection)?;
+        Ok(Self { connection: Some(connection), file, checkpoints, queue, synchronous, now: None })
     }
 
     /// Works until the queue is closed and empty.
@@ -150,7 +155,11 @@ impl Writer {
             for write in batch {
                 write.job.answer(kept.clone());
             }
+            if let Some(connection) = &self.connection {
+                self.checkpoints.between(connection);
+            }
         }
+        self.checkpoints.stop();
         if let Some(connection) = self.connection {
             // Leaves one file behind. Should it fail, the log is read at the next start.
             let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
@@ -159,10 +168,15 @@ impl Writer {
 
     /// Runs a batch in one transaction. An error means that none of it was kept.
     fn commit(&mut self, batch: &mut [Write]) -> Result<(), Error> {
-        if self.connection.is_none() {
-            self.now = None;
-        }
-        let connection = reopen(&mut self.connection, &self.file, Access::Write)?;
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                self.now = None;
+                let mut connection = self.file.connect(Access::Write)?;
+                self.checkpoints.watch(&mut connection)?;
+                none.insert(connection)
+            }
+        };
         let wanted = match self.synchronous {
             Synchronous::Full if batch.iter().all(|write| write.durability == Durability::Flushed) => {
                 Synchronous::Normal
@@ -253,13 +267,9 @@ const fn needs_reopening(outcome: &Result<(), Error>) -> bool {
     matches!(outcome, Err(Error::Unavailable(_) | Error::Unusable(_)))
 }
 
-fn reopen<'a>(
-    connection: &'a mut Option<Connection>,
-    file: &DatabaseFile,
-    access: Access,
-) -> Result<&'a Connection, Error> {
+fn reopen<'a>(connection: &'a mut Option<Connection>, file: &DatabaseFile) -> Result<&'a Connection, Error> {
     match connection {
         Some(connection) => Ok(connection),
-        None => Ok(connection.insert(file.connect(access)?)),
+        None => Ok(connection.insert(file.connect(Access::Read)?)),
     }
 }
