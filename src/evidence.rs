@@ -8,7 +8,7 @@
 //! | `documents/combined.pdf`, `documents/certificate.pdf` | what DocuSign says was signed, and by whom |
 //! | `signing.json`, `timeline.json` | what we know of it |
 //! | `events/NNNN.json`, `events/index.json` | what DocuSign pushed to us, byte for byte, with the times |
-//! | `audit.jsonl` | the lines of the audit log that are about it, each with its hash |
+//! | `audit.jsonl` | the lines about it in the audit log of the daemon that answers, each with its hash |
 //!
 //! What it proves: nothing in it was changed since the daemon signed it, and each line of the audit log is one
 //! that the log's hashes go with; beside the log itself, that the log holds it. What it does not prove by

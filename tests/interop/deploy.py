@@ -128,6 +128,10 @@ def dockerfile():
     assert last.startswith("scratch\n"), "nothing but what is copied in"
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", last, re.M), "not root, and by number: scratch knows no names"
     assert not re.search(r"^(RUN|ADD) ", last, re.M)
+    admitted = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
+    # What cargo reads of the settings of the build is not written in any manifest.
+    missing = {".cargo", "Cargo.toml", "Cargo.lock", "src", "config", "deploy/build-static"} - admitted
+    assert not missing, f"the image would be built without {missing}"
     print("ok      the Dockerfile")
 
 
@@ -167,7 +171,9 @@ def unit():
         here = pathlib.Path(name) / "countersign.service"
         text = (DEPLOY / "countersign.service").read_text()
         here.write_text(text.replace("/usr/bin/countersign", BINARY))
-        read = subprocess.run(["systemd-analyze", "verify", "--man=no", here], capture_output=True, text=True)
+        socket = here.with_suffix(".socket")
+        socket.write_text((DEPLOY / "countersign.socket").read_text())
+        read = subprocess.run(["systemd-analyze", "verify", "--man=no", here, socket], capture_output=True, text=True)
         # A key that it does not know is a line and no failure.
         assert not read.returncode and not read.stdout + read.stderr, read.stdout + read.stderr
     # What the daemon asks of the kernel beside what every service does: the isolated signer's filter and locks,
