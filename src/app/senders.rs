@@ -19,6 +19,7 @@ use crate::{
     },
     config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
     domain::{SenderName, TemplateNames, template_names::Ids},
+    esign,
     ops::{PartStatus, Reason, health::NOT_CONNECTED},
     pairing::Pairings,
 };
@@ -196,9 +197,11 @@ pub(super) fn watch(parts: &Parts) {
             if auth.token(&name).await.is_ok() {
                 // Known before the first call needs it: what names another account is refused unasked.
                 let _ = esign.acting(&SenderName::new(Arc::clone(&name))).await;
+                esign.keep_warm().await;
             }
         });
     }
+    parts.repeat("warm connections", esign::WARM_EVERY, |parts| async move { parts.esign.keep_warm().await });
     let (parts, stopping) = (parts.clone(), parts.life.stopping());
     let task = {
         let parts = parts.clone();

@@ -61,6 +61,8 @@ pub struct Upstream {
     pub token_timeout: Duration,
     /// Calls open at once.
     pub max_connections: u32,
+    /// Whether connections are kept open to the hosts of accounts.
+    pub keep_warm: bool,
     /// Creates that may wait for an upstream that is away; beyond, new ones are refused.
     pub queue_limit: u32,
 }
@@ -132,6 +134,8 @@ pub(super) struct Raw {
     #[serde(deserialize_with = "values::given")]
     max_connections: u32,
     #[serde(deserialize_with = "values::given")]
+    keep_warm: bool,
+    #[serde(deserialize_with = "values::given")]
     queue_limit: u32,
 }
 
@@ -190,6 +194,7 @@ impl Raw {
             request_timeout: self.request_timeout,
             token_timeout: self.token_timeout,
             max_connections: self.max_connections,
+            keep_warm: self.keep_warm,
             queue_limit: self.queue_limit,
         }
     }

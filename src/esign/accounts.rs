@@ -67,6 +67,13 @@ impl Acting {
         url
     }
 
+    /// What its host answers to anybody.
+    pub(super) fn service_information(&self) -> Url {
+        let mut url = self.base.clone();
+        url.set_path("/restapi/service_information");
+        url
+    }
+
     /// The origin of the account's pages, for those who frame them.
     pub fn origin(&self) -> String {
         self.base.origin().ascii_serialization()

@@ -21,6 +21,7 @@ use super::{
     identity::Workflows,
     refusal::{LimitKind, Refusal, Verdict, classify},
     templates::Templates,
+    warm::Hosts,
     wire,
 };
 use crate::{
@@ -76,11 +77,13 @@ pub struct Options {
     pub calls_at_once: usize,
     /// Where the upstream's own pages come from that a focused view stands in.
     pub apps_origin: &'static str,
+    /// Whether [`Client::keep_warm`] does anything.
+    pub keep_warm: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { calls_at_once: 64, apps_origin: "https://apps-d.docusign.com" }
+        Self { calls_at_once: 64, apps_origin: "https://apps-d.docusign.com", keep_warm: true }
     }
 }
 
@@ -109,7 +112,9 @@ pub struct Client {
     pub(super) workflows: Workflows,
     pub(super) apps_origin: &'static str,
     pub(super) templates: Templates,
-    http: HttpClient,
+    pub(super) http: HttpClient,
+    /// None: connections are left to themselves.
+    pub(super) warm: Option<Hosts>,
     observer: Option<Arc<dyn Observer>>,
     slots: Semaphore,
     slots_of_new_work: Semaphore,
@@ -266,6 +271,7 @@ impl Client {
             workflows: Workflows::new(),
             templates: Templates::new(),
             http: deps.http,
+            warm: deps.options.keep_warm.then(Hosts::default),
             observer: deps.observer,
             slots: Semaphore::new(calls),
             slots_of_new_work: Semaphore::new(calls * 3 / 4),
@@ -403,6 +409,9 @@ impl Client {
             permit.not_sent();
             return Err(late());
         };
+        if let Some(hosts) = &self.warm {
+            hosts.called(&call.url, began);
+        }
         let sent = self.send(call, call.request(token, call.timeout.min(left))).await;
         let answer = match sent {
             Ok(answer) => answer,

@@ -31,6 +31,7 @@ mod refusal;
 mod seen;
 mod signatures;
 mod templates;
+mod warm;
 mod wire;
 
 #[cfg(any(test, fuzzing))]
@@ -50,6 +51,7 @@ pub use self::{
     seen::{Recipient, Seen, people},
     signatures::{ImageKind, NewSignature, SignatureImage, StoredSignature},
     templates::{Role, Template},
+    warm::EVERY as WARM_EVERY,
 };
 
 #[cfg(test)]

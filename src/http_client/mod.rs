@@ -11,10 +11,13 @@
 
 mod answer;
 mod error;
+mod names;
 mod reach;
 mod request;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_connections;
 
 use std::{
     fmt,
@@ -32,6 +35,7 @@ pub use reach::{Reach, is_callable, is_public};
 pub use request::{Request, Upload};
 
 use answer::read_all;
+use names::Remembering;
 use reach::{PublicResolver, check_url};
 use request::Segments;
 
@@ -131,9 +135,10 @@ impl HttpClient {
         if let Some(path) = &options.ca_file {
             builder = builder.tls_certs_only(certificates(path)?);
         }
-        if options.reach == Reach::PublicOnly {
-            builder = builder.dns_resolver(Arc::new(PublicResolver));
-        }
+        builder = match options.reach {
+            Reach::PublicOnly => builder.dns_resolver(Arc::new(PublicResolver)),
+            Reach::Anywhere => builder.dns_resolver(Arc::new(Remembering::new())),
+        };
         Ok(Self {
             way: Way::Network(builder.build().map_err(BuildError::Tls)?),
             timeout: options.timeout,

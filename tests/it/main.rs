@@ -68,4 +68,5 @@ mod token_simulation;
 mod traces;
 mod uncertain;
 mod visitors;
+mod warm;
 mod webhooks;
