@@ -105,3 +105,34 @@ async fn a_return_url_is_a_url_and_no_more() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_origin_that_would_change_the_policy_of_a_page_is_refused() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let mut body = order();
+    // A URL's host may have these; a policy would end, or allow everybody.
+    for (at, origin) in [
+        "https://a;script-src",
+        "https://*.example.com",
+        "https://a,b",
+        "https://a'unsafe-inline'",
+        "https://www.example.com;",
+        "https://www.example.com\r\nX-Injected: 1",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        body["frame_ancestors"] = json!([origin]);
+        let refused = daemon.create(&format!("framed-{at}"), &body).await;
+        assert_eq!(refused.status, 400, "{origin}: {}", refused.text);
+        assert!(refused.text.contains("/frame_ancestors/0"), "{origin}: {}", refused.text);
+    }
+    for (at, origin) in ["https://www.example.com", "https://[::1]:8443", "http://xn--bcher-kva.example:81"]
+        .into_iter()
+        .enumerate()
+    {
+        body["frame_ancestors"] = json!([origin]);
+        let made = daemon.create(&format!("framed-well-{at}"), &body).await;
+        assert_eq!(made.status, 201, "{origin}: {}", made.text);
+    }
+}
