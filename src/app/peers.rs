@@ -24,7 +24,7 @@ const SAY_EVERY: Duration = Duration::from_secs(15);
 const NAMED: usize = 20;
 
 /// What a reload takes up: these parts, and those whose names begin so.
-const RELOADED: [&str; 3] = ["callers.", "connect", "webhooks."];
+const RELOADED: [&str; 4] = ["callers.", "connect", "oidc.", "webhooks."];
 
 /// What daemons on one store have to agree on, each part as the beginning of a digest: nothing in it can be
 /// read back. Secrets go through a key that the store's database does not hold, so that a weak one cannot be
@@ -76,7 +76,11 @@ impl Agreed {
         let sender = |it: &Sender| {
             let who = format!("{} {:?} {:?} {:?}", it.integration_key, it.user_id, it.account, it.scopes);
             // Nothing for nothing: a daemon of the version before knows of none.
-            if it.templates.is_empty() { who } else { format!("{who} {:?}", it.templates) }
+            let mut text = if it.templates.is_empty() { who } else { format!("{who} {:?}", it.templates) };
+            for (name, id) in [("sms_workflow", it.sms_workflow), ("brand", it.brand)] {
+                let _ = id.map(|id| write!(text, " {name} {id}"));
+            }
+            text
         };
         if config.senders.len() > NAMED {
             let all = config.senders.iter().map(|(name, it)| format!("{name} {}\n", sender(it)));
@@ -85,6 +89,11 @@ impl Agreed {
             for (name, it) in &config.senders {
                 add(format!("senders.{name}"), sender(it));
             }
+        }
+        for (name, it) in &config.oidc {
+            let who = (&it.issuer, &it.audience, &it.algorithms, it.jwks_url.as_ref().map(url::Url::as_str));
+            // Files are each machine's own, where they lie and what is in them while they are replaced.
+            add(format!("oidc.{name}"), format!("{who:?} {:?} {:?}", it.refresh, it.max_age));
         }
         for (name, caller) in &config.callers {
             add(format!("callers.{name}"), format!("{caller:?}"));
@@ -198,6 +207,19 @@ url = "https://www.example.com/hooks"
         assert_eq!(differing(&format!("{HOOK}{SEAL}[connect]\nhmac_keys = [\"a\"]\n")), ["connect"]);
         assert_eq!(differing(&format!("{HOOK}{SEAL}retention = \"30d\"\n")), ["store.retention"]);
         assert_eq!(differing(&format!("{HOOK}{SEAL}[budget]\nhourly_limit = 9\n")), ["budget"]);
+        let issuer = "[oidc.k8s]\nissuer = \"https://k8s.example\"\naudience = \"cs\"\njwks_url = \"https://k8s.example/jwks\"\n";
+        assert_eq!(differing(&format!("{HOOK}{SEAL}{issuer}")), ["oidc.k8s"]);
+        let sales = |more: &str| {
+            let (app, user) =
+                ("5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001", "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210002");
+            settings(&format!(
+                "{HOOK}{SEAL}[senders.sales]\nintegration_key = \"{app}\"\nuser_id = \"{user}\"\nkeys = [\"k\"]\n{more}"
+            ))
+        };
+        let id = "6a1d2c7e-3b4f-4e5a-9c8d-7f6e5d4c3b2a";
+        for more in [format!("brand = \"{id}\""), format!("sms_workflow = \"{id}\"")] {
+            assert_eq!(sales("").differing(&sales(&more)), ["senders.sales"], "{more}");
+        }
         let other = HOOK.replace("MfKQ", "NfKQ");
         assert_eq!(differing(&format!("{other}{SEAL}")), ["webhooks.website"]);
         let sealed = SEAL.replace("QUJD", "RUJD");
