@@ -12,9 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
 use crate::{
-    auth, config, connect,
+    auth, config, connect, demo,
     domain::{self, SignerStatus, SigningStatus},
-    emulator, esign, events, objects, pdf,
+    emulator, esign, events, objects, oidc, pdf,
     signing::{self, NonceKey, sample},
 };
 
@@ -23,6 +23,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    ("bearer_token", bearer_token),
     ("connect_body", connect_body),
     ("connect_digest", connect_digest),
     ("create_signing", create_signing),
@@ -35,6 +36,14 @@ pub const TARGETS: &[Target] = &[
     ("vendor_error", vendor_error),
     ("webhook_headers", webhook_headers),
 ];
+
+/// A caller's token in the first line, and after it what its issuer publishes as keys.
+pub fn bearer_token(data: &[u8]) {
+    let (token, set) = split_line(data);
+    if let Ok(token) = std::str::from_utf8(token) {
+        oidc::read_hostile(token, set);
+    }
+}
 
 /// A settings file. A refusal is one line, whatever the file holds.
 pub fn settings(data: &[u8]) {
@@ -152,6 +161,7 @@ pub fn webhook_headers(data: &[u8]) {
     }
     let signature = events::webhooks::sign(b"a secret", "evt_1", now.as_second(), body);
     assert!(HeaderValue::try_from(signature.as_str()).is_ok_and(|_| signature.starts_with("v1,")));
+    demo::take_hostile(&headers, body, now);
 }
 
 /// Bytes as an answer: a status in two bytes, header lines up to an empty one, a body.

@@ -22,6 +22,8 @@ mod site;
 mod walk;
 mod webhooks;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::webhooks::take_hostile;
 pub use self::{
     site::{CALLER, HOOK_PATH, Options, Site, StartError},
     walk::{Step, Walk, WalkError},

@@ -214,7 +214,7 @@ fn limited(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// The usable keys of a set. Others in it are of no concern; none at all is a mistake.
-fn parse(text: &[u8]) -> Result<Vec<Arc<PublicKey>>, String> {
+pub(super) fn parse(text: &[u8]) -> Result<Vec<Arc<PublicKey>>, String> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<serde_json::Value>,

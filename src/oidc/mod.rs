@@ -174,5 +174,24 @@ impl Issuers {
     }
 }
 
+/// What a stranger sends as a token, checked with what an issuer may publish as its keys.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_hostile(token: &str, set: &[u8]) {
+    let settings = Settings {
+        issuer: "https://issuer.example".to_owned(),
+        audience: "countersign".to_owned(),
+        algorithms: vec![Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
+        source: Source::File(std::path::PathBuf::new()),
+        refresh: Duration::from_secs(300),
+        max_age: Duration::from_secs(3_600),
+    };
+    let now = jiff::Timestamp::from_second(1_700_000_000).expect("a time");
+    let keys = keys::parse(set).unwrap_or_default();
+    let Ok(unverified) = token::Unverified::read(token) else { return };
+    for key in &keys {
+        let _ = token::verify(token, &unverified, key, &settings, now);
+    }
+}
+
 #[cfg(test)]
 mod tests;
