@@ -16,9 +16,9 @@ ROOT = HERE.parent.parent
 COLOURS = ["#1f78b4", "#33a02c", "#e31a1c", "#ff7f00", "#6a3d9a", "#b15928", "#17becf", "#7f7f7f", "#bcbd22", "#e377c2"]
 CELL, ROW = 50, 32
 
-spec = importlib.util.spec_from_file_location("load", HERE / "load.py")
-load = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(load)
+spec = importlib.util.spec_from_file_location("soak", HERE / "soak.py")
+soak = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(soak)
 
 
 def prometheus(folder, ops_url):
@@ -116,13 +116,13 @@ def main():
     dashboard = json.loads((ROOT / "deploy/grafana/countersign.json").read_text())
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        daemon = load.Daemon(os.path.abspath(given.binary), folder)
+        daemon = soak.Daemon(os.path.abspath(given.binary), folder)
         scraper, base = prometheus(folder, daemon.urls["ops_url"])
         try:
-            for fault in load.FAULTS:
-                load.post(f"{daemon.emulated['control_url']}/_test/faults", {**fault, "count": 1_000_000})
+            for fault in soak.FAULTS:
+                soak.post(f"{daemon.emulated['control_url']}/_test/faults", {**fault, "count": 1_000_000})
             began = time.time()
-            asyncio.run(load.Client(daemon, 500).at_rate(50, given.seconds, "picture", signs=4))
+            asyncio.run(soak.Client(daemon, 500).at_rate(50, given.seconds, "picture", signs=4))
             text, bottom, empty = page(dashboard, base, began, time.time())
         finally:
             scraper.kill()

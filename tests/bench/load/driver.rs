@@ -88,8 +88,8 @@ async fn caller(load: Arc<Load>, began: Instant, length: Duration) -> Measured {
     let mut sender = connect(&load.origin).await;
     loop {
         let sent = Instant::now();
-        let is_good = call(&load, &mut sender).await;
-        if is_good {
+        let answer = call(&load, &mut sender).await;
+        if answer.is_some_and(|answer| answer.status == load.good) {
             measured.latencies_us.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
         } else {
             measured.failed += 1;
@@ -103,7 +103,19 @@ async fn caller(load: Arc<Load>, began: Instant, length: Duration) -> Measured {
     }
 }
 
-async fn call(load: &Load, sender: &mut http1::SendRequest<Full<Bytes>>) -> bool {
+/// What is looked at of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// Whether it says when to come again.
+    pub(crate) says_when: bool,
+}
+
+/// A connection to the contender.
+pub(crate) type Sender = http1::SendRequest<Full<Bytes>>;
+
+/// Sends one call; nothing is what the connection did not bring.
+pub(crate) async fn call(load: &Load, sender: &mut Sender) -> Option<Answer> {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let body = usize::try_from(number).map_or(0, |number| number % load.bodies.len());
     let request = Request::builder()
@@ -115,13 +127,15 @@ async fn call(load: &Load, sender: &mut http1::SendRequest<Full<Bytes>>) -> bool
         .header("idempotency-key", format!("bench-{}-{number}", std::process::id()))
         .body(Full::new(load.bodies[body].clone()))
         .expect("a request");
-    let Ok(()) = sender.ready().await else { return false };
-    let Ok(response) = sender.send_request(request).await else { return false };
-    let status = response.status();
-    response.into_body().collect().await.is_ok() && status == load.good
+    sender.ready().await.ok()?;
+    let response = sender.send_request(request).await.ok()?;
+    let says_when = response.headers().contains_key(header::RETRY_AFTER);
+    let answer = Answer { status: response.status(), says_when };
+    response.into_body().collect().await.ok()?;
+    Some(answer)
 }
 
-async fn connect(origin: &str) -> http1::SendRequest<Full<Bytes>> {
+pub(crate) async fn connect(origin: &str) -> Sender {
     let address = origin.strip_prefix("http://").expect("a plain origin");
     let socket = TcpStream::connect(address).await.expect("the contender listens");
     let _ = socket.set_nodelay(true);

@@ -5,6 +5,7 @@
 //! cargo bench --bench load -- --quick            # a second a cell, template only
 //! cargo bench --bench load -- --only countersign --seconds 10
 //! cargo bench --bench load -- --scaling          # cores, open signings (--rows 10000000), senders, sizes
+//! cargo bench --bench load -- --overload         # ten times what is sustained
 //! ```
 //!
 //! Each contender is a process of its own on core 0; the stand-in upstream ([`upstream`]) and the callers
@@ -22,6 +23,7 @@ mod contender;
 mod document;
 mod driver;
 mod floor;
+mod overload;
 #[expect(dead_code, reason = "only tests stop a server")]
 #[path = "../../it/postgres.rs"]
 mod postgres;
@@ -40,6 +42,7 @@ struct Wanted {
     only: Option<String>,
     quick: bool,
     scaling: bool,
+    overload: bool,
     /// Open signings in the store, at most.
     rows: u64,
 }
@@ -66,6 +69,7 @@ fn wanted(arguments: &[String]) -> Wanted {
         only: after("--only"),
         quick,
         scaling: arguments.iter().any(|argument| argument == "--scaling"),
+        overload: arguments.iter().any(|argument| argument == "--overload"),
         rows: after("--rows").and_then(|text| text.parse().ok()).unwrap_or(1_000_000),
     }
 }

@@ -128,16 +128,16 @@ fn sizes(bench: &Bench) {
     }
 }
 
-fn fresh(bench: &Bench) -> std::path::PathBuf {
+pub(super) fn fresh(bench: &Bench) -> std::path::PathBuf {
     bench.folder.join(format!("store-{}.db", uuid::Uuid::new_v4().simple()))
 }
 
-fn of_file(bench: &Bench, file: &Path) -> String {
+pub(super) fn of_file(bench: &Bench, file: &Path) -> String {
     let (origin, key) = (&bench.upstream.http, key_file(&bench.folder));
     settings(&bench.upstream, origin, &key, &format!("sqlite://{}", file.display()), "full", false)
 }
 
-fn load(origin: String, bodies: Arc<[Bytes]>) -> Load {
+pub(super) fn load(origin: String, bodies: Arc<[Bytes]>) -> Load {
     Load {
         origin,
         method: Method::POST,

@@ -15,7 +15,7 @@ use super::{
     contender::{CORE, Process, wait_for_file},
     document,
     driver::{self, Load},
-    postgres,
+    overload, postgres,
     report::{self, Row},
     scaling,
     upstream::{self, ACCOUNT, Counts, TEMPLATE, USER},
@@ -84,13 +84,17 @@ pub(crate) fn run(wanted: &Wanted) {
     let folder = std::env::temp_dir().join(format!("countersign-load-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let this = std::env::current_exe().expect("this program");
-    let stand_in = Process::beside(&this, &["upstream", &folder.display().to_string()], &folder);
+    let delay_ms = if wanted.overload { overload::UPSTREAM_MS } else { 0 };
+    let stand_in =
+        Process::beside(&this, &["upstream", &folder.display().to_string(), &delay_ms.to_string()], &folder);
     let upstream: upstream::Ready = serde_json::from_str(&stand_in.said).expect("it says where it listens");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let client = HttpClient::new(&Options::default()).expect("a client");
     let bench = Bench { wanted: wanted.clone(), folder: folder.clone(), upstream, runtime, client };
     if wanted.scaling {
         scaling::run(&bench);
+    } else if wanted.overload {
+        overload::run(&bench);
     } else {
         bench.tables();
     }
