@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use countersign::emulator::{FaultKind, read_plan};
 use serde_json::{Value, json};
 
-use crate::harness::{TestDaemon, http_client};
+use crate::harness::{TempDir, TestDaemon, http_client};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -170,4 +170,52 @@ fn every_plan_of_faults_that_we_hand_out_can_be_read() {
         let plan = plan.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(!plan.is_empty(), "{}", path.display());
     }
+}
+
+/// What an emulator with this plan and seed, as a process, answers to the same calls.
+async fn answers(plan: &Path, seed: &str) -> (Value, Vec<u16>) {
+    let folder = TempDir::new();
+    let ready = folder.0.join("ready.json");
+    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--seed", seed, "--faults"])
+        .arg(plan)
+        .arg("--ready-file")
+        .arg(&ready)
+        .current_dir(&folder.0)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !ready.exists() {
+        assert!(process.try_wait().unwrap().is_none(), "it ended");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let told: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
+    let (url, control) = (told["oauth_url"].as_str().unwrap(), told["control_url"].as_str().unwrap());
+    let client = http_client();
+    let armed = client.get(format!("{control}/_test/faults")).send().await.unwrap().text().await.unwrap();
+    let mut statuses = Vec::new();
+    for _ in 0..60 {
+        statuses.push(client.get(format!("{url}/oauth/userinfo")).send().await.unwrap().status().as_u16());
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    (serde_json::from_str(&armed).unwrap(), statuses)
+}
+
+#[tokio::test]
+async fn a_plan_of_faults_is_armed_from_the_start_and_a_seed_repeats_it() {
+    let folder = TempDir::new();
+    let plan = folder.0.join("plan.toml");
+    let text = "[[fault]]\nfault = \"status\"\nstatus = 503\npath = \"/oauth/userinfo\"\nrate = 0.4\n";
+    fs::write(&plan, text).unwrap();
+    let (armed, first) = answers(&plan, "7").await;
+    assert_eq!(armed["faults"].as_array().unwrap().len(), 1, "{armed}");
+    assert_eq!(answers(&plan, "7").await.1, first);
+    assert_ne!(answers(&plan, "8").await.1, first);
+    let fired = first.iter().filter(|status| **status == 503).count();
+    assert!((8..=40).contains(&fired), "{first:?}");
+    // One that is handed out, as its users start it.
+    let (armed, _) = answers(&root().join("deploy/faults/lost-answers.toml"), "1").await;
+    let plan = read_plan(&fs::read_to_string(root().join("deploy/faults/lost-answers.toml")).unwrap());
+    assert_eq!(armed["faults"].as_array().unwrap().len(), plan.unwrap().len(), "{armed}");
 }

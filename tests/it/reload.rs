@@ -196,6 +196,28 @@ async fn h3_sighup_takes_up_callers_and_log_level_and_a_bad_file_changes_nothing
 }
 
 #[tokio::test]
+async fn s3_a_callers_key_is_changed_without_an_hour_in_which_neither_works() {
+    let daemon = Daemon::start().await;
+    let with = |keys: &[&str]| {
+        let hashes = keys.iter().map(|key| {
+            let hash = countersign::signing::digest(key.as_bytes());
+            hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+        });
+        let old = settings(&daemon.emulator, &daemon.directory, OLD_KEY, "info");
+        let line = old.lines().find(|line| line.starts_with("key_hash")).unwrap().to_owned();
+        old.replace(&line, &format!("key_hashes = {:?}", hashes.collect::<Vec<_>>()))
+    };
+    daemon.write(&with(&[OLD_KEY, NEW_KEY]));
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.until("the second key", async |daemon| daemon.status(NEW_KEY).await == 200).await;
+    assert_eq!(daemon.status(OLD_KEY).await, 200);
+    daemon.write(&with(&[NEW_KEY]));
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.until("the end of the first key", async |daemon| daemon.status(OLD_KEY).await == 401).await;
+    assert_eq!(daemon.status(NEW_KEY).await, 200);
+}
+
+#[tokio::test]
 async fn what_is_allowed_and_seldom_meant_is_said_at_start_and_who_was_refused_with_the_reason() {
     let hash = "operator_password_hash = \"$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$QUJDREVGR0hJSktMTU5PUA\"";
     let edit = |text: String| {
