@@ -5,18 +5,20 @@
 //! commits go on. The log begins anew only once all of it is moved (sqlite.org, "Write-Ahead Logging", 2.3), so the
 //! writer moves what came meanwhile, which is little, when its answers are out.
 //!
-//! Must never be what a commit depends on: a checkpoint that fails is tried again, and all is in the log.
+//! Must never be what a commit depends on: a checkpoint that fails is tried again, and all is in the log. But one
+//! failure cannot be tried again: a sync. SQLite counts pages as moved when they are written and syncs them later, and
+//! a system that could not write them to the disk may forget that at the next try (the "fsyncgate" of 2018). So the
+//! process ends there, without closing anything: the next start reads the log from its beginning, as after a power cut.
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicI32, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use crate::store::{
     Error, Synchronous,
@@ -35,14 +37,50 @@ const FEW_PAGES: i32 = 256 / SCALE;
 /// With so many in the log the writer moves them all, however long that takes: 64 MiB.
 const MOST_PAGES: i32 = 16_384 / SCALE;
 
-/// What is known of the log, in pages.
-#[derive(Debug, Default)]
-struct Log {
-    /// It held so many after the last commit.
-    written: AtomicI32,
+/// What is known of the log.
+#[derive(Debug, Default, Clone, Copy)]
+struct Known {
+    /// It held so many pages after the last commit.
+    written: i32,
     /// So many of them are in the database, too.
-    moved: AtomicI32,
+    moved: i32,
+    /// How often it has begun anew.
+    begun: u64,
+    /// How often the writer has connected: each time the file may be another one.
+    connected: u64,
 }
+
+#[derive(Debug, Default)]
+struct Log(Mutex<Known>);
+
+impl Log {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A commit has made it so long.
+    fn written(&self, pages: i32) {
+        let mut known = self.known();
+        if pages < known.written {
+            known.begun += 1;
+            known.moved = 0;
+        }
+        known.written = pages;
+    }
+
+    /// So much of the log that was begun then is moved. Of a failure nothing is noted: the next one moves the same.
+    fn moved(&self, begun: u64, moved: &Moved) {
+        let mut known = self.known();
+        if let Ok(Some(pages)) = *moved
+            && known.begun == begun
+        {
+            known.moved = pages;
+        }
+    }
+}
+
+/// Pages of the log that are in the database; none if another one was at it.
+type Moved = rusqlite::Result<Option<i32>>;
 
 /// The writer's side.
 #[derive(Debug)]
@@ -67,11 +105,10 @@ impl Checkpoints {
 
     /// Learns from each commit of this connection how long the log is.
     pub(super) fn watch(&self, writer: &mut Connection) -> Result<(), Error> {
+        self.log.known().connected += 1;
         let log = Arc::clone(&self.log);
         let hook = move |_: &mut _, pages| {
-            if pages < log.written.swap(pages, Ordering::Relaxed) {
-                log.moved.store(0, Ordering::Relaxed);
-            }
+            log.written(pages);
             Ok(())
         };
         Ok(writer.wal_hook(Some(hook))?)
@@ -79,13 +116,13 @@ impl Checkpoints {
 
     /// Called by the writer between two commits.
     pub(super) fn between(&self, writer: &Connection) {
-        let written = self.log.written.load(Ordering::Relaxed);
-        let left = written.saturating_sub(self.log.moved.load(Ordering::Relaxed));
+        let Known { written, moved, begun, .. } = *self.log.known();
+        let left = written.saturating_sub(moved);
         if written < MANY_PAGES || left <= 0 {
             return;
         }
         if left <= FEW_PAGES || written >= MOST_PAGES {
-            self.log.note(&checkpoint(writer));
+            self.log.moved(begun, &checkpoint(writer));
         } else {
             // Woken already is as good.
             let _ = self.wake.try_send(());
@@ -99,18 +136,10 @@ impl Checkpoints {
     }
 }
 
-impl Log {
-    /// A failure leaves the count as it is: the next one moves the same pages.
-    fn note(&self, moved: &Result<i32, Error>) {
-        if let Ok(moved) = moved {
-            self.moved.store(*moved, Ordering::Relaxed);
-        }
-    }
-}
-
 /// The thread's side. The connection goes before the file, whose handle must be closed last.
 struct Beside {
-    connection: Option<Connection>,
+    /// With the number of the writer's that it goes with.
+    connection: Option<(u64, Connection)>,
     file: Arc<DatabaseFile>,
     log: Arc<Log>,
     synchronous: Synchronous,
@@ -119,37 +148,58 @@ struct Beside {
 impl Beside {
     fn run(mut self, woken: &Receiver<()>) {
         while woken.recv().is_ok() {
-            let moved = self.once();
-            if moved.is_err() {
-                self.connection = None;
+            let Known { begun, connected, .. } = *self.log.known();
+            match self.once(connected) {
+                Ok(moved) => self.log.moved(begun, &Ok(moved)),
+                Err(error) => {
+                    tracing::warn!(%error, "the store's log could not be moved into its file; it will be tried again");
+                    self.connection = None;
+                }
             }
-            self.log.note(&moved);
         }
     }
 
-    fn once(&mut self) -> Result<i32, Error> {
+    fn once(&mut self, connected: u64) -> Result<Option<i32>, Error> {
+        // The writer has connected anew since, and perhaps to another file.
+        drop(self.connection.take_if(|(number, _)| *number != connected));
         let connection = match &mut self.connection {
-            Some(connection) => connection,
+            Some((_, connection)) => connection,
             none => {
                 let connection = self.file.connect(Access::Write)?;
                 let mode = if self.synchronous == Synchronous::Off { "OFF" } else { "NORMAL" };
                 connection.pragma_update(None, "synchronous", mode)?;
-                none.insert(connection)
+                &mut none.insert((connected, connection)).1
             }
         };
         let moved = checkpoint(connection)?;
-        if self.synchronous != Synchronous::Off {
+        if self.synchronous != Synchronous::Off
+            && let Err(error) = self.file.sync()
+        {
             // SQLite syncs the file only when the log is moved to its end, and commits go on beside us.
-            self.file.sync()?;
+            unsynced(&error);
         }
         Ok(moved)
     }
 }
 
-/// Moves what can be moved without waiting for anyone; how much of the log is moved then.
-fn checkpoint(connection: &Connection) -> Result<i32, Error> {
-    let mut pragma = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
-    Ok(pragma.query_row([], |row| row.get(2))?)
+/// Moves what can be moved without waiting for anyone.
+fn checkpoint(connection: &Connection) -> Moved {
+    let moved = connection
+        .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")
+        // (busy, pages in the log, pages moved); the counts are -1 if another one was at it.
+        .and_then(|mut pragma| pragma.query_row([], |row| row.get::<_, i32>(2)));
+    if let Err(error) = &moved
+        && error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC)
+    {
+        unsynced(error);
+    }
+    moved.map(|pages| u32::try_from(pages).is_ok().then_some(pages))
+}
+
+/// Ends the process: see above.
+fn unsynced(error: &dyn std::fmt::Display) -> ! {
+    tracing::error!(%error, "the disk did not keep what was written to the store: ending, to read the log anew");
+    std::process::abort();
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -49,7 +50,7 @@ pub(super) struct DatabaseFile {
 
 impl DatabaseFile {
     /// Locks the path, makes the file if there was none, and brings its schema up to date.
-    pub(super) fn open(path: &Path, keys: &SealKeys) -> Result<(Self, Connection), Error> {
+    pub(super) fn open(path: &Path, keys: &SealKeys) -> Result<(Arc<Self>, Connection), Error> {
         refuse_folder(path)?;
         if rusqlite::version_number() < OLDEST_SQLITE {
             return Err(Error::Unusable(format!(
@@ -69,7 +70,7 @@ impl DatabaseFile {
             lock.write_all(BEGUN).map_err(|e| unopened(&beside(path, "lock"), &e))?;
         }
         let data = File::open(path).map_err(|e| unopened(path, &e))?;
-        Ok((Self { path: path.to_owned(), data, _lock: lock }, writer))
+        Ok((Arc::new(Self { path: path.to_owned(), data, _lock: lock }), writer))
     }
 
     /// Makes what was written to the file itself reach the disk.

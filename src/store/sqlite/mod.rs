@@ -98,7 +98,6 @@ impl SqliteStore {
         signings::end_leases(&connection, micros(clock.now()))?;
         outbox::end_leases(&connection)?;
         let listened_to = AtomicBool::new(outbox::is_listened_to(&connection)?);
-        let file = Arc::new(file);
         let writes = Arc::new(Queue::new(MAX_WAITING));
         let reads = Arc::new(Queue::<Box<dyn Job>>::new(MAX_WAITING));
         let store = Self {
