@@ -3,7 +3,8 @@
 //!
 //! Must never send anything where no name server has said that the host is: what is remembered is what one said, for
 //! a while. The system's resolver does not tell how long an answer holds, so it is a short time; what is older is used
-//! when no server answers (RFC 8767, "Serving Stale Data to Improve DNS Resiliency").
+//! when no server answers in time (RFC 8767, "Serving Stale Data to Improve DNS Resiliency"). That resolver does not
+//! tell a name that is gone from a server that is: TLS does, because who has its address now has no certificate for it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,6 +15,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 const FRESH: Duration = Duration::from_secs(30);
 /// So long it is better than none.
 const STALE: Duration = Duration::from_secs(3_600);
+/// So long a server is waited for where there is an older answer: that RFC's "client response timer".
+const PATIENCE: Duration = Duration::from_millis(1_800);
 /// Names that are remembered; a client has a handful of hosts.
 const MAX_NAMES: u64 = 256;
 
@@ -24,12 +27,13 @@ type Addresses = Arc<[SocketAddr]>;
 pub(super) struct Remembering {
     fresh: Cache<String, Addresses>,
     stale: Cache<String, Addresses>,
+    patience: Duration,
 }
 
 impl Remembering {
     pub(super) fn new() -> Self {
         let kept = |life| Cache::builder().max_capacity(MAX_NAMES).time_to_live(life).build();
-        Self { fresh: kept(FRESH), stale: kept(STALE) }
+        Self { fresh: kept(FRESH), stale: kept(STALE), patience: PATIENCE }
     }
 
     /// The addresses of a name; `look_up` asks for them.
@@ -40,15 +44,17 @@ impl Remembering {
         if let Some(known) = self.fresh.get(name) {
             return Ok(known);
         }
-        match look_up().await {
-            Ok(found) => {
-                let found: Addresses = found.into();
-                self.fresh.insert(name.to_owned(), Arc::clone(&found));
-                self.stale.insert(name.to_owned(), Arc::clone(&found));
-                Ok(found)
-            }
-            Err(error) => self.stale.get(name).ok_or(error),
-        }
+        let found = match self.stale.get(name) {
+            None => look_up().await?,
+            Some(known) => match tokio::time::timeout(self.patience, look_up()).await {
+                Ok(Ok(found)) => found,
+                _ => return Ok(known),
+            },
+        };
+        let found: Addresses = found.into();
+        self.fresh.insert(name.to_owned(), Arc::clone(&found));
+        self.stale.insert(name.to_owned(), Arc::clone(&found));
+        Ok(found)
     }
 }
 
@@ -86,6 +92,15 @@ mod tests {
         names.fresh.invalidate_all();
         assert_eq!(*names.addresses("na4.example", away).await.unwrap(), [address(2)], "better than none");
         assert!(names.addresses("eu.example", away).await.is_err(), "each name by itself");
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_not_waited_for_where_there_is_an_answer() {
+        let names = Remembering { patience: Duration::from_millis(10), ..Remembering::new() };
+        names.addresses("na4.example", || async { Ok(vec![address(1)]) }).await.unwrap();
+        names.fresh.invalidate_all();
+        let silent = names.addresses("na4.example", std::future::pending);
+        assert_eq!(*silent.await.unwrap(), [address(1)]);
     }
 
     #[tokio::test]
