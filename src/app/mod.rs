@@ -290,7 +290,7 @@ impl App {
         let Self { parts, listeners, templates, visitors, events, operators, retention, .. } = self;
         let (api_limits, stop) = (self.limits, self.stop);
         let closing = CancellationToken::new();
-        advise(&parts, &listeners);
+        advise(&parts, &listeners, stop);
         observe::start(&parts);
         peers::watch(&parts);
         if let Some(collector) = self.collector {
@@ -346,7 +346,7 @@ impl App {
 }
 
 /// Says what is allowed and seldom meant.
-fn advise(parts: &Parts, listeners: &Listeners) {
+fn advise(parts: &Parts, listeners: &Listeners, stop: config::Stop) {
     if parts.callers.has_unix_users() && listeners.api.address().is_some() {
         tracing::warn!("callers have unix_uids, which count on a unix socket alone: set api.unix_socket");
     }
@@ -355,6 +355,11 @@ fn advise(parts: &Parts, listeners: &Listeners) {
         tracing::warn!(
             "operators send their password to the ops listener over a network without TLS: set ops.tls, \
              or let a proxy on this machine end TLS and listen on loopback"
+        );
+    }
+    if stop.grace >= stop.deadline {
+        tracing::warn!(
+            "stop.grace is no shorter than stop.deadline, so a stop drops what is under way: both count from the signal"
         );
     }
 }

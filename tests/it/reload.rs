@@ -223,11 +223,13 @@ async fn what_is_allowed_and_seldom_meant_is_said_at_start_and_who_was_refused_w
     let edit = |text: String| {
         text.replace("[ops]\nlisten = \"127.0.0.1:0\"", &format!("[ops]\nlisten = \"0.0.0.0:0\"\n{hash}"))
             .replace("return_origins", "unix_uids = [1]\nreturn_origins")
+            .replace("grace = 0", "grace = 9")
     };
     let daemon = Daemon::launch(edit, &[]).await;
     let said = async |word: &str| daemon.until(word, async |daemon| daemon.log().contains(word)).await;
     said("unix_uids").await;
     said("without TLS").await;
+    said("stop.grace is no shorter").await;
     assert_eq!(daemon.status(NEW_KEY).await, 401);
     said("no caller has this API key").await;
 }
