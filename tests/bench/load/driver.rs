@@ -136,10 +136,15 @@ pub(crate) async fn call(load: &Load, sender: &mut Sender) -> Option<Answer> {
 }
 
 pub(crate) async fn connect(origin: &str) -> Sender {
+    try_connect(origin).await.expect("the contender listens")
+}
+
+/// Nothing, if there is no connection to be had.
+pub(crate) async fn try_connect(origin: &str) -> Option<Sender> {
     let address = origin.strip_prefix("http://").expect("a plain origin");
-    let socket = TcpStream::connect(address).await.expect("the contender listens");
+    let socket = TcpStream::connect(address).await.ok()?;
     let _ = socket.set_nodelay(true);
-    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.expect("HTTP");
+    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.ok()?;
     tokio::spawn(connection);
-    sender
+    Some(sender)
 }

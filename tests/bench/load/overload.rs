@@ -144,7 +144,13 @@ async fn arrive(crowd: Rc<RefCell<Crowd>>, load: Rc<Load>, began: Instant) {
         }
         None => {
             crowd.borrow_mut().open += 1;
-            driver::connect(&load.origin).await
+            let Some(sender) = driver::try_connect(&load.origin).await else {
+                let mut crowd = crowd.borrow_mut();
+                crowd.open -= 1;
+                crowd.unsent += 1;
+                return;
+            };
+            sender
         }
     };
     let answer = driver::call(&load, &mut sender).await;
