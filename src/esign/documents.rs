@@ -4,7 +4,7 @@ use http::{HeaderValue, header};
 
 use super::{
     Acting, Client, Error,
-    client::{Body, Call},
+    call::{Body, Call},
 };
 use crate::{
     budget::{Deadline, Operation},

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     Acting, Client, Error, Recipient, Seen,
-    client::Call,
+    call::Call,
     refusal::Refusal,
     seen::{recipient, seen},
     wire,
@@ -211,7 +211,7 @@ impl Client {
         envelope: &EnvelopeId,
         resource: &str,
         call: Call,
-    ) -> Result<super::client::Answer, Error> {
+    ) -> Result<super::call::Answer, Error> {
         let claimed = Now::read(&*self.clock);
         self.budget.claim_check(envelope, resource, claimed).await?;
         let result = self.call(acting, call).await;
@@ -324,7 +324,7 @@ impl Client {
         operation: Operation,
         url: url::Url,
         deadline: Deadline,
-    ) -> Result<super::client::Answer, Error> {
+    ) -> Result<super::call::Answer, Error> {
         let mut call = Call::get(operation, url, deadline);
         call.limit_bytes = LIST_BYTES;
         self.call(acting, call).await
@@ -383,7 +383,7 @@ impl Client {
         acting: &Acting,
         envelope: &EnvelopeId,
         call: Call,
-    ) -> Result<super::client::Answer, Error> {
+    ) -> Result<super::call::Answer, Error> {
         let result = self.call(acting, call).await;
         if !result.as_ref().is_err_and(Error::never_left) {
             self.budget.envelope_changed(envelope).await;

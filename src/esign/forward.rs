@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{
     Acting, Client, Error,
-    client::{Answer, Body, Call},
+    call::{Answer, Body, Call},
 };
 use crate::{
     budget::{Deadline, Operation, Priority},

@@ -18,6 +18,7 @@
 //! Source: developers.docusign.com, eSignature REST API reference and concepts, read in mid 2026.
 
 mod accounts;
+mod call;
 mod client;
 mod documents;
 mod envelopes;

@@ -3,7 +3,7 @@
 use http::Method;
 use jiff::Timestamp;
 
-use super::{Acting, Client, Error, client::Call, languages, wire};
+use super::{Acting, Client, Error, call::Call, languages, wire};
 use crate::{
     budget::{Deadline, Operation},
     domain::{EnvelopeId, Private},

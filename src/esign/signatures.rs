@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, header};
 
 use super::{
     Acting, Client, Error,
-    client::{Answer, Body, Call},
+    call::{Answer, Body, Call},
     refusal::Refusal,
     wire,
 };

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Acting, Client, Error, client::Call, lately::Lately, wire};
+use super::{Acting, Client, Error, call::Call, lately::Lately, wire};
 use crate::{
     budget::{Deadline, Operation},
     domain::AccountId,

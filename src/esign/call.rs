@@ -1,0 +1,137 @@
+//! One call and its answer, as values: what is asked, how long it may take, what came.
+//!
+//! Must send nothing, and hold no token: that is put on when it is sent.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use url::Url;
+
+use super::{Error, client::trace};
+use crate::{
+    auth::AccessToken,
+    budget::{Deadline, Operation, Priority},
+    http_client::{Request, StreamedResponse, Upload},
+};
+
+/// One call, ready to be sent any number of times.
+pub(super) struct Call {
+    pub(super) operation: Operation,
+    pub(super) priority: Priority,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<(HeaderValue, Vec<Bytes>)>,
+    /// A body that is sent as it arrives, in place of `body`; gone once it was sent.
+    pub(super) upload: Mutex<Option<Upload>>,
+    pub(super) deadline: Deadline,
+    pub(super) timeout: Duration,
+    pub(super) limit_bytes: usize,
+    pub(super) is_streamed: bool,
+    /// Whether a refusal is handed on as the upstream words it, because a foreign client reads it.
+    pub(super) is_passed_on: bool,
+}
+
+impl Call {
+    pub(super) fn new(operation: Operation, method: Method, url: Url, deadline: Deadline) -> Self {
+        Self {
+            operation,
+            priority: operation.priority(),
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            upload: Mutex::new(None),
+            deadline,
+            timeout: timeout(operation),
+            limit_bytes: 4 * 1024 * 1024,
+            is_streamed: false,
+            is_passed_on: false,
+        }
+    }
+
+    pub(super) fn get(operation: Operation, url: Url, deadline: Deadline) -> Self {
+        Self::new(operation, Method::GET, url, deadline)
+    }
+
+    /// Sets a JSON body.
+    pub(super) fn json(self, body: Vec<u8>) -> Self {
+        self.segments(vec![body.into()])
+    }
+
+    /// Sets a JSON body in pieces.
+    pub(super) fn segments(mut self, pieces: Vec<Bytes>) -> Self {
+        self.body = Some((HeaderValue::from_static("application/json"), pieces));
+        self
+    }
+
+    /// Asks for the body as a stream.
+    pub(super) fn streamed(mut self) -> Self {
+        self.is_streamed = true;
+        self
+    }
+
+    pub(super) fn is_upload(&self) -> bool {
+        self.upload.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub(super) fn request(&self, token: &AccessToken, timeout: Duration) -> Request {
+        let mut request = Request::new(self.method.clone(), self.url.clone())
+            .timeout(timeout)
+            .response_limit_bytes(self.limit_bytes)
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"));
+        for (name, value) in &self.headers {
+            request = request.header(name.clone(), value.clone());
+        }
+        if let Some((content_type, pieces)) = &self.body {
+            request = request.segments(content_type.clone(), pieces.clone());
+        }
+        request.authorization(token.header().clone())
+    }
+}
+
+/// The longest that a call may take by itself. Creates convert and search documents.
+const fn timeout(operation: Operation) -> Duration {
+    Duration::from_secs(match operation {
+        Operation::CreateEnvelope | Operation::Document => 60,
+        Operation::Forward => 120,
+        Operation::Find | Operation::ListChanges => 30,
+        Operation::CreateView | Operation::Envelope | Operation::Recipients => 20,
+        _ => 15,
+    })
+}
+
+/// An answer: a success, or what is passed on.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+}
+
+/// An answer's body.
+pub(super) enum Body {
+    Streamed(Box<StreamedResponse>),
+    Whole(Bytes),
+}
+
+impl Answer {
+    /// The vendor's trace id.
+    pub(super) fn trace(&self) -> Option<String> {
+        trace(&self.headers)
+    }
+
+    /// Decodes the JSON of a whole answer.
+    pub(super) fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        let Body::Whole(body) = &self.body else { return Err(self.bad("it was not read")) };
+        serde_json::from_slice(body).map_err(|_| self.bad("it is not the JSON that was expected"))
+    }
+
+    /// An error about what the answer lacks.
+    pub(super) fn bad(&self, what: &'static str) -> Error {
+        Error::BadAnswer { status: self.status.as_u16(), what, trace: self.trace() }
+    }
+}
