@@ -51,11 +51,20 @@ struct Known {
 }
 
 #[derive(Debug, Default)]
-struct Log(Mutex<Known>);
+struct Log {
+    known: Mutex<Known>,
+    /// Held by who moves pages: SQLite lets one at a time, and says no to the other.
+    turn: Mutex<()>,
+}
 
 impl Log {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for its turn.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A commit has made it so long.
@@ -68,19 +77,14 @@ impl Log {
         known.written = pages;
     }
 
-    /// So much of the log that was begun then is moved. Of a failure nothing is noted: the next one moves the same.
-    fn moved(&self, begun: u64, moved: &Moved) {
+    /// So much of the log that was begun then is moved.
+    fn moved(&self, begun: u64, pages: i32) {
         let mut known = self.known();
-        if let Ok(Some(pages)) = *moved
-            && known.begun == begun
-        {
+        if known.begun == begun {
             known.moved = pages;
         }
     }
 }
-
-/// Pages of the log that are in the database; none if another one was at it.
-type Moved = rusqlite::Result<Option<i32>>;
 
 /// The writer's side.
 #[derive(Debug)]
@@ -121,18 +125,26 @@ impl Checkpoints {
         if written < MANY_PAGES || left <= 0 {
             return;
         }
-        if left <= FEW_PAGES || written >= MOST_PAGES {
-            self.log.moved(begun, &checkpoint(writer));
-        } else {
+        let is_long = written >= MOST_PAGES;
+        if left > FEW_PAGES && !is_long {
             // Woken already is as good.
             let _ = self.wake.try_send(());
+            return;
+        }
+        // A thread that does not keep up is waited for: whoever writes more must not fill the disk.
+        let turn = if is_long { Some(self.log.turn()) } else { self.log.turn.try_lock().ok() };
+        let Some(_turn) = turn else { return };
+        match checkpoint(writer, "PASSIVE") {
+            Ok(moved) => self.log.moved(begun, moved),
+            Err(error) => put_off(&error.into()),
         }
     }
 
-    /// Ends the thread, so that the file has one user again.
-    pub(super) fn stop(self) {
+    /// Ends the thread, and leaves one file behind. Should that fail, the log is read at the next start.
+    pub(super) fn stop(self, writer: Option<&Connection>) {
         drop(self.wake);
         let _ = self.thread.join();
+        let _ = writer.map(|writer| checkpoint(writer, "TRUNCATE"));
     }
 }
 
@@ -150,16 +162,17 @@ impl Beside {
         while woken.recv().is_ok() {
             let Known { begun, connected, .. } = *self.log.known();
             match self.once(connected) {
-                Ok(moved) => self.log.moved(begun, &Ok(moved)),
+                Ok(moved) => self.log.moved(begun, moved),
                 Err(error) => {
-                    tracing::warn!(%error, "the store's log could not be moved into its file; it will be tried again");
+                    put_off(&error);
                     self.connection = None;
                 }
             }
         }
     }
 
-    fn once(&mut self, connected: u64) -> Result<Option<i32>, Error> {
+    fn once(&mut self, connected: u64) -> Result<i32, Error> {
+        let _turn = self.log.turn();
         // The writer has connected anew since, and perhaps to another file.
         drop(self.connection.take_if(|(number, _)| *number != connected));
         let connection = match &mut self.connection {
@@ -171,7 +184,7 @@ impl Beside {
                 &mut none.insert((connected, connection)).1
             }
         };
-        let moved = checkpoint(connection)?;
+        let moved = checkpoint(connection, "PASSIVE")?;
         if self.synchronous != Synchronous::Off
             && let Err(error) = self.file.sync()
         {
@@ -182,18 +195,22 @@ impl Beside {
     }
 }
 
-/// Moves what can be moved without waiting for anyone.
-fn checkpoint(connection: &Connection) -> Moved {
+/// Moves what can be moved; answers how many pages of the log are in the database then.
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i32> {
     let moved = connection
-        .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")
-        // (busy, pages in the log, pages moved); the counts are -1 if another one was at it.
+        .prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))
+        // (busy, pages in the log, pages moved); the counts are -1 if another program was at it.
         .and_then(|mut pragma| pragma.query_row([], |row| row.get::<_, i32>(2)));
     if let Err(error) = &moved
         && error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC)
     {
         unsynced(error);
     }
-    moved.map(|pages| u32::try_from(pages).is_ok().then_some(pages))
+    Ok(moved?.max(0))
+}
+
+fn put_off(error: &Error) {
+    tracing::warn!(%error, "the store's log could not be moved into its file; it will be tried again");
 }
 
 /// Ends the process: see above.
@@ -204,14 +221,14 @@ fn unsynced(error: &dyn std::fmt::Display) -> ! {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{os::unix::process::ExitStatusExt as _, path::Path};
 
     use super::*;
     use crate::store::{
         Store as _,
         sqlite::{
             SqliteStore,
-            tests::{count, event, open},
+            tests::{count, event, open, open_at},
         },
     };
 
@@ -273,5 +290,63 @@ mod tests {
         written += write(&store, 2 * MOST_PAGES).await;
         assert!(pages_in_log(&folder.0) < MOST_PAGES + MANY_PAGES);
         assert_eq!(count(&store).await, written);
+    }
+
+    /// Makes syncs of the file `store.db` fail while the file that `SYNCS_FAIL_IF` names is there.
+    const FAILING_DISK: &str = r#"
+        #define _GNU_SOURCE
+        #include <errno.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <string.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        static int fails(int fd) {
+            char link[64], path[4096];
+            snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+            ssize_t length = readlink(link, path, sizeof path - 1);
+            if (length < 9 || access(getenv("SYNCS_FAIL_IF"), F_OK)) return 0;
+            path[length] = 0;
+            return !strcmp(path + length - 9, "/store.db");
+        }
+        int fsync(int fd) { return fails(fd) ? (errno = EIO, -1) : syscall(SYS_fsync, fd); }
+        int fdatasync(int fd) { return fails(fd) ? (errno = EIO, -1) : syscall(SYS_fdatasync, fd); }
+    "#;
+
+    /// Runs in a process of its own, which it is meant to end.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "the next test starts it"]
+    async fn a_process_whose_disk_fails() {
+        let path = std::env::temp_dir().join("store.db");
+        let store = open_at(&path, Synchronous::Full).await;
+        std::fs::write(path.with_file_name("fails"), "").unwrap();
+        for written in 1.. {
+            store.add_events(vec![event(3_500)]).await.unwrap();
+            std::fs::write(path.with_file_name("written"), written.to_string()).unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_disk_that_does_not_keep_a_checkpoint_ends_the_process_and_loses_nothing() {
+        let (store, folder) = open("unsynced", Synchronous::Full).await;
+        store.close().await.unwrap();
+        drop(store);
+        std::fs::write(folder.0.join("disk.c"), FAILING_DISK).unwrap();
+        let mut compiler = std::process::Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o", "disk.so", "disk.c"]).current_dir(&folder.0);
+        assert!(compiler.status().unwrap().success());
+        let ended = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "store::sqlite::checkpoint::tests::a_process_whose_disk_fails"])
+            .env("LD_PRELOAD", folder.0.join("disk.so"))
+            .env("SYNCS_FAIL_IF", folder.0.join("fails"))
+            .env("TMPDIR", &folder.0)
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.signal(), Some(6), "{}", String::from_utf8_lossy(&ended.stderr));
+        let written: usize = std::fs::read_to_string(folder.0.join("written")).unwrap().parse().unwrap();
+        assert!(written > 10, "{written}: the log had to fill first");
+        let path = folder.0.join("store.db");
+        let store = open_at(&path, Synchronous::Full).await;
+        assert!(count(&store).await >= written, "what was answered is there");
     }
 }

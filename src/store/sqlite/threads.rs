@@ -159,11 +159,7 @@ impl Writer {
                 self.checkpoints.between(connection);
             }
         }
-        self.checkpoints.stop();
-        if let Some(connection) = self.connection {
-            // Leaves one file behind. Should it fail, the log is read at the next start.
-            let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
-        }
+        self.checkpoints.stop(self.connection.as_ref());
     }
 
     /// Runs a batch in one transaction. An error means that none of it was kept.
