@@ -23,7 +23,7 @@ mod walk;
 mod webhooks;
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use self::webhooks::take_hostile;
+pub(crate) use self::webhooks::is_believed;
 pub use self::{
     site::{CALLER, HOOK_PATH, Options, Site, StartError},
     walk::{Step, Walk, WalkError},

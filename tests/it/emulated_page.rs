@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, fs, path::Path};
 use countersign::emulator::{FaultKind, read_plan};
 use serde_json::{Value, json};
 
-use crate::harness::{TempDir, TestDaemon, http_client};
+use crate::{
+    emulated::Emulated,
+    harness::{TempDir, TestDaemon, http_client},
+};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -172,34 +175,16 @@ fn every_plan_of_faults_that_we_hand_out_can_be_read() {
     }
 }
 
-/// What an emulator with this plan and seed, as a process, answers to the same calls.
+/// What is armed in an emulator that was started with this plan and seed, and what it answers to the same calls.
 async fn answers(plan: &Path, seed: &str) -> (Value, Vec<u16>) {
-    let folder = TempDir::new();
-    let ready = folder.0.join("ready.json");
-    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .args(["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--seed", seed, "--faults"])
-        .arg(plan)
-        .arg("--ready-file")
-        .arg(&ready)
-        .current_dir(&folder.0)
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    while !ready.exists() {
-        assert!(process.try_wait().unwrap().is_none(), "it ended");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    let told: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
-    let (url, control) = (told["oauth_url"].as_str().unwrap(), told["control_url"].as_str().unwrap());
-    let client = http_client();
-    let armed = client.get(format!("{control}/_test/faults")).send().await.unwrap().text().await.unwrap();
+    let emulated = Emulated::start_with(&["--seed", seed, "--faults", plan.to_str().unwrap()]).await;
+    let armed = emulated.control("GET", "faults", &Value::Null).await;
+    let (client, url) = (http_client(), format!("{}/oauth/userinfo", emulated.entry("oauth_url")));
     let mut statuses = Vec::new();
     for _ in 0..60 {
-        statuses.push(client.get(format!("{url}/oauth/userinfo")).send().await.unwrap().status().as_u16());
+        statuses.push(client.get(&url).send().await.unwrap().status().as_u16());
     }
-    process.kill().unwrap();
-    process.wait().unwrap();
-    (serde_json::from_str(&armed).unwrap(), statuses)
+    (armed, statuses)
 }
 
 #[tokio::test]

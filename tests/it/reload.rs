@@ -19,7 +19,7 @@ use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::harness::{TempDir, TestDaemon, order};
+use crate::harness::{TempDir, TestDaemon, key_hash, order};
 
 pub(crate) const OLD_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const NEW_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
@@ -127,8 +127,7 @@ impl Drop for Daemon {
 
 pub(crate) fn settings(emulator: &Emulator, directory: &TempDir, key: &str, level: &str) -> String {
     let ready = emulator.ready();
-    let hash = countersign::signing::digest(key.as_bytes());
-    let hash = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let hash = key_hash(key);
     format!(
         r#"
 [upstream]
@@ -143,7 +142,7 @@ listen = "127.0.0.1:0"
 [ops]
 listen = "127.0.0.1:0"
 [callers.website]
-key_hash = "sha256:{hash}"
+key_hash = "{hash}"
 return_origins = ["https://www.example.com"]
 [store]
 url = "sqlite://{db}"
@@ -199,13 +198,10 @@ async fn h3_sighup_takes_up_callers_and_log_level_and_a_bad_file_changes_nothing
 async fn s3_a_callers_key_is_changed_without_an_hour_in_which_neither_works() {
     let daemon = Daemon::start().await;
     let with = |keys: &[&str]| {
-        let hashes = keys.iter().map(|key| {
-            let hash = countersign::signing::digest(key.as_bytes());
-            hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
-        });
-        let old = settings(&daemon.emulator, &daemon.directory, OLD_KEY, "info");
-        let line = old.lines().find(|line| line.starts_with("key_hash")).unwrap().to_owned();
-        old.replace(&line, &format!("key_hashes = {:?}", hashes.collect::<Vec<_>>()))
+        let hashes: Vec<_> = keys.iter().map(|key| key_hash(key)).collect();
+        let one = format!("key_hash = {:?}", key_hash(OLD_KEY));
+        settings(&daemon.emulator, &daemon.directory, OLD_KEY, "info")
+            .replace(&one, &format!("key_hashes = {hashes:?}"))
     };
     daemon.write(&with(&[OLD_KEY, NEW_KEY]));
     daemon.signal(rustix::process::Signal::HUP);

@@ -14,9 +14,7 @@ async fn probes(daemon: &TestDaemon) -> usize {
 }
 
 async fn until_probed(daemon: &TestDaemon, count: usize) {
-    while probes(daemon).await < count {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    daemon.until("what keeps it open", async || probes(daemon).await >= count).await;
     assert_eq!(probes(daemon).await, count);
 }
 
@@ -24,13 +22,10 @@ async fn until_probed(daemon: &TestDaemon, count: usize) {
 async fn a_connection_is_there_before_the_first_call_and_after_a_rest() {
     let daemon = TestDaemon::builder().upstream("keep_warm = true\n").start().await;
     until_probed(&daemon, 1).await;
-    daemon.clock.advance(Duration::from_secs(30));
-    assert_eq!(daemon.create("busy", &order()).await.status, StatusCode::CREATED);
+    assert_eq!(daemon.create("first", &order()).await.status, StatusCode::CREATED);
     let spent = || daemon.parts().esign.budgets()[0].remaining.hour;
     let before = spent();
-    daemon.clock.advance(Duration::from_secs(30));
-    assert_eq!(probes(&daemon).await, 1, "it was called half a minute ago");
-    daemon.clock.advance(Duration::from_secs(15));
+    daemon.clock.advance(Duration::from_secs(45));
     until_probed(&daemon, 2).await;
     assert_eq!(spent(), before, "it is no call of an account");
 }
@@ -40,10 +35,9 @@ async fn a_host_that_is_away_is_nobodys_trouble() {
     let daemon = TestDaemon::builder().upstream("keep_warm = true\n").start().await;
     until_probed(&daemon, 1).await;
     daemon.fault(&json!({"fault": "status", "status": 503, "path": "/service_information"})).await;
-    for _ in 0..3 {
+    for count in 2..5 {
         daemon.clock.advance(Duration::from_secs(45));
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        until_probed(&daemon, count).await;
     }
-    daemon.until("the probes", async || probes(&daemon).await >= 2).await;
     assert_eq!(daemon.create("well", &order()).await.status, StatusCode::CREATED);
 }
