@@ -27,6 +27,10 @@ pub(super) const UPSTREAM_MS: u64 = 100;
 const TIMES: f64 = 10.0;
 /// Connections of the callers together.
 const MOST_CONNECTIONS: usize = 4_096;
+/// What is good: so much of what is sustained is made, refusals are as quick as this, and so is recovery.
+const GOODPUT: f64 = 0.8;
+const REFUSAL_MS: f64 = 100.0;
+const RECOVERY: Duration = Duration::from_secs(5);
 /// How long recovery is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What is as quick as before: within this many times what nine of ten calls took then, so often.
@@ -78,7 +82,7 @@ pub(super) fn run(bench: &Bench) {
         busy = (process.cpu_seconds() - cpu) / length.as_secs_f64();
         recovered(&load, before).await
     }));
-    tell(&crowd, sustained, length);
+    let mut is_good = tell(&crowd, sustained, length);
     report::line(&format!(
         "- resident {resident:.0} MiB before, {:.0} at the peak, {:.0} after; {:.0} % of its core",
         process.peak_mib(),
@@ -94,6 +98,8 @@ pub(super) fn run(bench: &Bench) {
             )
         },
     ));
+    is_good &= crowd.recovered.is_some_and(|after| after <= RECOVERY);
+    report::line(if is_good { "good" } else { "NOT GOOD" });
 }
 
 /// Sends so many calls a second for so long, however late the answers are, does what comes then, and waits for all
@@ -164,8 +170,8 @@ async fn arrive(crowd: Rc<RefCell<Crowd>>, load: Rc<Load>, began: Instant) {
     }
 }
 
-/// What the crowd saw while it was there.
-fn tell(crowd: &Crowd, sustained: f64, length: Duration) {
+/// What the crowd saw while it was there; whether that is good.
+fn tell(crowd: &Crowd, sustained: f64, length: Duration) -> bool {
     let within: Vec<_> = crowd.seen.iter().filter(|one| one.ended <= length).collect();
     let of = |status| within.iter().filter(move |one| one.status == Some(status));
     #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
@@ -191,15 +197,21 @@ fn tell(crowd: &Crowd, sustained: f64, length: Duration) {
     let quantile = |share: usize| {
         refused.get(refused.len() * share / 100).map_or(f64::NAN, |one| one.took.as_secs_f64() * 1e3)
     };
+    let without = refused.iter().filter(|one| !one.says_when).count();
     report::line(&format!(
         "- refused: {}, half of them within {:.1} ms, 99 % within {:.0} ms; without Retry-After: {}; answered \
          otherwise: {}",
         refused.len(),
         quantile(50),
         quantile(99),
-        refused.iter().filter(|one| !one.says_when).count(),
+        without,
         others.len(),
     ));
+    good > GOODPUT * sustained
+        && quantile(99) < REFUSAL_MS
+        && without == 0
+        && others.is_empty()
+        && crowd.unsent == 0
 }
 
 /// How long after the last call was sent one more caller is served as before, several times in a row; nothing if
