@@ -320,7 +320,7 @@ impl Reader<'_> {
             if !is_origin {
                 self.faults.wrong(
                     format!("/frame_ancestors/{at}"),
-                    "must be a bare origin such as https://www.example.com, without a path",
+                    "must be a bare origin such as https://www.example.com, without a path or a wildcard",
                 );
             }
         }

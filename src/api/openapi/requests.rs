@@ -178,7 +178,7 @@ fn create_signing() -> Value {
             "expires_in": maybe(json!({ "type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["21d"] })),
             "frame_ancestors": maybe(json!({ "type": "array", "maxItems": MAX_FRAME_ANCESTORS,
                 "items": { "type": "string", "format": "uri" },
-                "description": "Origins that may show the signing pages in a frame" })),
+                "description": "Origins that may show the signing pages in a frame, without a path or a wildcard" })),
             "metadata": entries("Kept with the signing and given back"),
         }),
     )
