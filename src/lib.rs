@@ -54,6 +54,7 @@
 //! | roles of a template | `esign::templates` | minutes |
 //! | a signed document, with its digest | `signing::documents`, on disk | `documents.keep`, 15 minutes |
 //! | who is connected | `pairing` | 10 s behind the store |
+//! | a host's addresses | `http_client::names` | 30 s; an hour while no name server answers |
 //!
 //! # What a call costs upstream (rule B1)
 //!
