@@ -99,7 +99,8 @@ impl Drop for Run {
 }
 
 impl Run {
-    async fn start() -> Self {
+    /// A daemon that logs in this format.
+    async fn start(format: &str) -> Self {
         let directory = TempDir::new();
         let at = |name: &str| directory.0.join(name);
         let emulator = binary()
@@ -116,7 +117,7 @@ impl Run {
         let (way, assertions) = way_to(emulated["oauth_url"].as_str().unwrap()).await;
         let (collecting, traces) = collector().await;
         let more = format!(
-            "[audit]\nfile = \"{}\"\n[otel]\nendpoint = \"{collecting}\"\n",
+            "format = \"{format}\"\n[audit]\nfile = \"{}\"\n[otel]\nendpoint = \"{collecting}\"\n",
             at("audit.jsonl").display()
         );
         let settings = settings(&emulated, &way, &caller, &directory.0) + &more;
@@ -289,7 +290,17 @@ fn order() -> Value {
 
 #[tokio::test]
 async fn s1_no_planted_secret_reaches_any_sink() {
-    let mut run = Run::start().await;
+    searched("human", " TRACE ").await;
+}
+
+#[tokio::test]
+async fn s1_no_planted_secret_reaches_any_sink_beside_a_log_in_json() {
+    searched("json", r#""level":"TRACE""#).await;
+}
+
+/// Exercises everything with a log in this format, whose lines at trace hold `trace`, and searches.
+async fn searched(format: &str, trace: &str) {
+    let mut run = Run::start(format).await;
     let key = [("idempotency-key", "order-1")];
     let made = run.call(Method::POST, &run.api("/v1/signings"), &run.key, &key, order().to_string()).await;
     let made: Value = serde_json::from_str(&made).unwrap();
@@ -352,7 +363,7 @@ async fn s1_no_planted_secret_reaches_any_sink() {
             assert!(!text.contains(secret), "{sink} holds {secret:?}");
         }
     }
-    assert!(log.contains("TRACE"), "the log was at trace");
+    assert!(log.contains(trace), "the log was not at trace, or of another format");
     at_rest(&run.directory.0, &secrets);
 }
 
