@@ -9,7 +9,7 @@ use bytes::Bytes;
 pub enum Document {
     /// A template that the sender's account holds.
     Template {
-        /// Its name in our settings, or its id.
+        /// What the caller calls it: a name, or its id.
         alias: String,
         /// Its id at the upstream.
         id: String,

@@ -22,16 +22,6 @@ pub struct TemplateNames {
     of_made: Option<OfMade>,
 }
 
-/// What a name stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedTemplate {
-    /// Its id at the upstream.
-    pub id: String,
-    /// Whether a caller gave it this name. Then the name proves nothing: what a caller may use is written in
-    /// the words of the settings.
-    pub is_callers_word: bool,
-}
-
 impl TemplateNames {
     /// Those of the settings: of all senders, and of each.
     pub fn new(everybodys: Ids, by_sender: HashMap<SenderName, Ids>) -> Self {
@@ -47,14 +37,17 @@ impl TemplateNames {
         Self { of_made: Some(Box::new(find)), ..self }
     }
 
-    /// The template that a name means for a sender.
-    pub fn find(&self, sender: &SenderName, name: &str) -> Option<NamedTemplate> {
-        if let Some(id) = self.of_made.as_ref().and_then(|find| find(sender, name)) {
-            return Some(NamedTemplate { id, is_callers_word: true });
-        }
+    /// The id of the template that a name means for a sender.
+    pub fn find(&self, sender: &SenderName, name: &str) -> Option<String> {
+        let made = self.of_made.as_ref().and_then(|find| find(sender, name));
+        made.or_else(|| self.in_settings(sender, name).cloned())
+    }
+
+    /// As [`find`](Self::find), by the words of the settings alone: what a caller may use is written in them, and
+    /// a name that the caller gave proves nothing.
+    pub fn in_settings(&self, sender: &SenderName, name: &str) -> Option<&String> {
         let own = self.by_sender.get(sender).and_then(|own| own.get(name));
         own.or_else(|| self.everybodys.get(name))
-            .map(|id| NamedTemplate { id: id.clone(), is_callers_word: false })
     }
 
     /// A sender's own, if the settings give it some.
@@ -82,10 +75,14 @@ mod tests {
             let made = made.clone();
             move |sender, name| (*sender == made && name == "nda").then(|| "of-made".to_owned())
         });
-        let found = |sender| names.find(sender, "nda").map(|found| (found.id, found.is_callers_word));
-        assert_eq!(found(&sales), Some(("of-sales".to_owned(), false)));
-        assert_eq!(found(&made), Some(("of-made".to_owned(), true)));
-        assert_eq!(found(&other), Some(("of-all".to_owned(), false)));
+        assert_eq!(names.find(&sales, "nda").as_deref(), Some("of-sales"));
+        assert_eq!(names.find(&made, "nda").as_deref(), Some("of-made"));
+        assert_eq!(names.find(&other, "nda").as_deref(), Some("of-all"));
+        assert_eq!(
+            names.in_settings(&made, "nda").map(String::as_str),
+            Some("of-all"),
+            "not the caller's word"
+        );
         assert_eq!(names.find(&sales, "other"), None);
     }
 }

@@ -138,10 +138,8 @@ impl Reader<'_> {
         if has_more {
             self.faults.wrong(place, "a template has its own name and tabs: leave name and anchors out");
         }
-        if let Some(found) = self.templates.find(sender, alias) {
-            // A caller's own word for it must not stand where its rights are compared with those of the settings.
-            let alias = if found.is_callers_word { found.id.clone() } else { alias.to_owned() };
-            return Document::Template { alias, id: found.id };
+        if let Some(id) = self.templates.find(sender, alias) {
+            return Document::Template { alias: alias.to_owned(), id };
         }
         // An id is taken as it is, so that a new template needs no new settings.
         let id = uuid::Uuid::try_parse(alias).ok().map(|id| id.hyphenated().to_string());

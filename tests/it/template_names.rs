@@ -116,6 +116,27 @@ async fn a_made_sender_has_templates_and_a_brand_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_template_is_allowed_whichever_of_its_names_is_written_and_asked_for() {
+    let id = TestDaemon::builder().start().await.emulator.ready().template_id.clone();
+    for allowed in ["nda".to_owned(), id.clone(), id.to_uppercase()] {
+        let daemon = with_maker(&format!("templates = [\"{allowed}\"]")).await;
+        make(&daemon, &json!({})).await;
+        for asked in ["nda", &id, &id.to_uppercase()] {
+            let mut body = order();
+            body["sender"] = json!("acme");
+            body["documents"][0]["template"] = json!(asked);
+            let made = create(&daemon, KEY, &body).await;
+            assert_eq!(
+                made.status,
+                StatusCode::CREATED,
+                "{allowed} allowed, {asked} asked for: {}",
+                made.text
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_caller_that_is_held_to_templates_cannot_rename_another_one_to_them() {
     let daemon = with_maker("templates = [\"nda\"]").await;
     make(&daemon, &json!({"templates": {"nda": TWO_ROLES, "more": TWO_ROLES}})).await;

@@ -11,7 +11,7 @@ use super::{rate::Bucket, share::Share};
 use crate::{
     api::Problem,
     config::{self, Enforcement},
-    domain::{CallerName, Document, Draft, SenderName},
+    domain::{CallerName, Document, Draft, SenderName, TemplateNames},
     objects::Invalids,
     signing,
     telemetry::metrics::{Decision, Metrics, Right},
@@ -107,14 +107,18 @@ impl Caller {
         self.rights.budget_percent.map(|_| &self.share)
     }
 
-    /// Checks a draft against the caller's rights: template, return URLs, SMS.
-    pub fn check(&self, draft: &Draft) -> Invalids {
+    /// Checks a draft against the caller's rights: template, return URLs, SMS. Templates are compared by what they
+    /// are and not by what they are called, because one has several names.
+    pub fn check(&self, draft: &Draft, templates: &TemplateNames) -> Invalids {
         let mut faults = Invalids::default();
         for (at, document) in draft.documents.iter().enumerate() {
-            let (Document::Template { alias, id }, Some(allowed)) = (document, &self.rights.templates) else {
+            let (Document::Template { id, .. }, Some(allowed)) = (document, &self.rights.templates) else {
                 continue;
             };
-            let is_allowed = allowed.iter().any(|name| name == alias || name == id);
+            let is_allowed = allowed.iter().any(|allowed| {
+                // Some copy a GUID in capitals.
+                allowed.eq_ignore_ascii_case(id) || templates.in_settings(&draft.sender, allowed) == Some(id)
+            });
             if !is_allowed && self.refuses(Right::Template, id) {
                 faults.add(
                     format!("/documents/{at}/template"),
@@ -128,7 +132,7 @@ impl Caller {
                 faults.add(
                     format!("/signers/{at}/return_url"),
                     "return_url_refused",
-                    "its origin is not among return_origins of this caller",
+                    format!("has an origin that is not among callers.{}.return_origins", self.name),
                 );
             }
             if self.rights.sms_required && signer.sms.is_none() && self.refuses(Right::Sms, "") {
