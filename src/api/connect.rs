@@ -1,16 +1,18 @@
 //! `/v1/senders/{name}/connect`: the link with which a customer connects an account of their own, how that
 //! stands, and its end.
 
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    api::{Problem, caller::Authenticated, exchange::json, router::Api},
+    api::{
+        Problem,
+        caller::Authenticated,
+        exchange::{Path, json},
+        router::Api,
+    },
     auth::consent::{self, ConsentBy},
     domain::SenderName,
     objects::show,

@@ -148,16 +148,19 @@ async fn judge(api: &Api, caller: &Caller, body: &Bytes) -> Result<Judged, Probl
     let has_form = faults.is_empty();
     let sender = api.sender_of(caller, draft.sender.as_str());
     let may_ask = has_form && sender.is_ok();
-    faults.add_elsewhere(caller.check(&draft));
+    faults.add_elsewhere(caller.check(&draft, &api.templates));
     let (draft, files, more) = api.signings.preflight(draft).await;
     faults.add_elsewhere(more);
     let is_forbidden = faults.0.iter().any(|fault| fault.code == "forbidden");
     if sender.is_ok() && !faults.is_empty() && !is_forbidden {
         faults.add_elsewhere(api.signings.known_roles(&draft));
     }
+    // Where there is no name, nobody of that name was asked for.
+    let is_named = !faults.0.iter().any(|fault| fault.pointer == "/sender");
     let refusal = match sender {
         Ok(_) if faults.is_empty() => None,
         Ok(_) => Some(faults.into()),
+        Err(_) if !is_named => Some(faults.into()),
         Err(problem) if faults.is_empty() => Some(problem),
         Err(problem) => {
             let mut of_sender = Invalids::default();

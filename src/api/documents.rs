@@ -8,14 +8,14 @@ use std::ops::Range;
 
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
-    api::{Problem, caller::Authenticated, router::Api},
+    api::{Problem, caller::Authenticated, exchange::Path, router::Api},
     domain::SigningId,
     esign::DocumentRef,
     signing::Document,

@@ -1,7 +1,7 @@
 //! `/v1/webhook_endpoints`, `/v1/events`, `/v1/deliveries`: where events go, what they were, how they fared.
 
 use axum::{
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, StatusCode};
@@ -12,7 +12,9 @@ use crate::{
         Problem,
         bodies::whole_body,
         caller::Authenticated,
-        exchange::{Asked, Parameter, Parameters, Shape, empty_object, json, page, typed, wants_stream},
+        exchange::{
+            Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, typed, wants_stream,
+        },
         router::Api,
         streams,
     },
@@ -25,8 +27,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 struct EndpointBody {
     url: String,
-    #[serde(default)]
-    events: Vec<String>,
+    events: Option<Vec<String>>,
     allow_private: Option<bool>,
 }
 
@@ -47,7 +48,7 @@ pub(super) async fn create_endpoint(
     let body: EndpointBody = typed(request, &api).await?;
     let mut faults = Invalids::default();
     let mut kinds = Vec::new();
-    for (at, word) in body.events.iter().enumerate() {
+    for (at, word) in body.events.iter().flatten().enumerate() {
         match EventKind::parse(word) {
             Some(kind) if kinds.contains(&kind) => faults.wrong(format!("/events/{at}"), "is listed twice"),
             Some(kind) => kinds.push(kind),
@@ -250,7 +251,9 @@ impl From<endpoints::Error> for Problem {
             }
             endpoints::Error::NotFound => Self::not_found(),
             endpoints::Error::Store(error) => error.into(),
-            error @ endpoints::Error::TooMany => Self::new("quota_exceeded", error.to_string()),
+            error @ endpoints::Error::TooMany => Self::new("quota_exceeded", error.to_string())
+                .fix("Delete an endpoint that is not used any more (DELETE /v1/webhook_endpoints/{id}), and make the new one.")
+                .for_good(),
         }
     }
 }

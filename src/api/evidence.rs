@@ -1,16 +1,12 @@
 //! `GET /v1/signings/{id}/evidence`: all that proves a completed signing, as one file.
 
-use axum::{
-    body::Body,
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{body::Body, extract::State, response::Response};
 use futures_util::TryStreamExt as _;
 use http::{HeaderValue, header};
 use serde::Serialize;
 
 use crate::{
-    api::{Problem, caller::Authenticated, router::Api},
+    api::{Problem, caller::Authenticated, exchange::Path, router::Api},
     domain::{CallerName, Signing, SigningId},
     esign::DocumentRef,
     evidence::{self, About},

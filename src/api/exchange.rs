@@ -2,7 +2,7 @@
 
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequestParts, Query, Request},
+    extract::{FromRequestParts, Path as AnyPath, Query, Request},
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
@@ -89,6 +89,19 @@ pub(super) fn empty_object(body: &Bytes) -> Result<(), Problem> {
         );
     }
     if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
+}
+
+/// The names in a path as a handler's argument. One that is no text is the name of nothing.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let names = AnyPath::from_request_parts(parts, state).await;
+        names.map(|AnyPath(names)| Self(names)).map_err(|_| Problem::not_found())
+    }
 }
 
 /// What a parameter of a query may be.

@@ -1,7 +1,7 @@
 //! `/v1/senders`: senders that callers make, like one of the settings that an operator allows them.
 
 use axum::{
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
@@ -10,7 +10,12 @@ use uuid::Uuid;
 
 use crate::{
     api::{
-        Problem, bodies::whole_body, caller::Authenticated, exchange::is_json, router::Api, senders::shown,
+        Problem,
+        bodies::whole_body,
+        caller::Authenticated,
+        exchange::{Path, is_json},
+        router::Api,
+        senders::shown,
     },
     auth::identity::{IdError, UserId},
     config::check_name,

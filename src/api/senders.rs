@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::Response,
 };
 use http::StatusCode;
@@ -18,7 +18,7 @@ use crate::{
         bodies::whole_body,
         caller::Authenticated,
         connect::connect_url,
-        exchange::{Asked, Parameter, Parameters, empty_object, json, page},
+        exchange::{Asked, Parameter, Parameters, Path, empty_object, json, page},
         router::Api,
     },
     audit::{Act, Entry},

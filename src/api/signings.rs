@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     body::Bytes,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode};
@@ -16,7 +16,7 @@ use crate::{
         bodies::whole_body,
         caller::{Authenticated, Caller},
         exchange::{
-            Asked, Parameter, Parameters, Shape, empty_object, json, page, read, typed, wants_stream,
+            Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, read, typed, wants_stream,
         },
         router::Api,
         streams,

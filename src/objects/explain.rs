@@ -36,14 +36,20 @@ pub(crate) fn explain(body: &[u8], error: &serde_json::Error, kind: Kind) -> (In
             .wrong("", format!("the body is not JSON (line {}, column {})", error.line(), error.column())),
     }
     if faults.is_empty() {
-        // serde saw more than the table does: a repeated field, or a number that does not fit.
-        let place = format!("line {}, column {}", error.line(), error.column());
-        faults.wrong(
-            "",
-            format!("the body does not fit the schema at {place}: a field is repeated or out of range"),
-        );
+        faults.wrong("", beyond(error));
     }
     (faults, rest)
+}
+
+/// What serde saw and the table does not: a field that is there twice, or a number that does not fit.
+fn beyond(error: &serde_json::Error) -> String {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    // The name is one of ours: a field that does not exist is none that could be repeated.
+    let words = error.to_string();
+    match words.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`')) {
+        Some((field, _)) => format!("the field {field} is there twice (the second ends at {place})"),
+        None => format!("the body does not fit the schema at {place}: a number is out of range"),
+    }
 }
 
 /// Makes a value one of its kind, with blanks for what is not. Items of lists stay, so that the places of the

@@ -60,7 +60,14 @@ async fn what_comes_too_early_says_what_to_wait_for_and_what_never_comes_says_th
 async fn everything_that_is_wrong_with_a_create_is_listed_at_once() {
     let daemon = TestDaemon::start().await;
     daemon.create("warm", &order()).await;
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 7] = [
+        (
+            |order| {
+                order.as_object_mut().unwrap().remove("sender");
+                order["signers"][0]["email"] = json!("nobody");
+            },
+            &[("/sender", "invalid_request"), ("/signers/0/email", "invalid_request")],
+        ),
         (
             |order| {
                 order["signers"][0]["email"] = json!("nobody");
@@ -200,6 +207,29 @@ async fn strange_members_of_small_bodies_and_queries_are_named() {
         );
     }
     assert_eq!(daemon.get(&path).await.body["status"], "open");
+}
+
+#[tokio::test]
+async fn a_field_that_is_there_twice_is_named_and_a_path_that_is_no_text_names_nothing() {
+    let daemon = TestDaemon::start().await;
+    let json_type = [("content-type", "application/json")];
+    let twice = br#"{"url": "https://a.example/", "url": "https://b.example/"}"#.to_vec();
+    let url = format!("{}/v1/webhook_endpoints", daemon.api);
+    let refused = daemon.call(Method::POST, &url, Some(CALLER_KEY), &json_type, twice).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(refused.text.contains("the field url is there twice"), "{}", refused.text);
+    for path in ["/v1/signings/%ff", "/v1/signings/%ff/void", "/v1/senders/%ff", "/docs/errors/%ff"] {
+        let method = if path.ends_with("void") { Method::POST } else { Method::GET };
+        let url = format!("{}{path}", daemon.api);
+        let refused = daemon.call(method, &url, Some(CALLER_KEY), &json_type, b"{}".to_vec()).await;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (StatusCode::NOT_FOUND, "not_found"),
+            "{}",
+            refused.text
+        );
+        assert_eq!(refused.headers["content-type"], "application/problem+json", "{path}");
+    }
 }
 
 #[tokio::test]

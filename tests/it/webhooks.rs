@@ -54,6 +54,12 @@ async fn bad_endpoints_are_refused_with_their_place() {
         assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, code), "{body}");
         assert_eq!(refused.body["errors"][0]["pointer"], pointer, "{body}");
     }
+    let all = json!({"url": "https://a.example/", "events": null});
+    assert_eq!(
+        daemon.post("/v1/webhook_endpoints", &all).await.status,
+        StatusCode::CREATED,
+        "as if left out"
+    );
     let unknown = json!({"url": "https://a.example/", "secret": "x"});
     assert_eq!(daemon.post("/v1/webhook_endpoints", &unknown).await.code(), "unknown_field");
 }

@@ -5,15 +5,12 @@ mod errors;
 mod migrating;
 mod reference;
 
-use axum::{
-    extract::Path,
-    response::{IntoResponse as _, Response},
-};
+use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, header};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::document;
-use crate::api::{Problem, problem::CODES};
+use crate::api::{Problem, exchange::Path, problem::CODES};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -29,7 +26,7 @@ pub async fn docs() -> Response {
 }
 
 /// `GET /docs/errors/{code}`.
-pub async fn error(Path(name): Path<String>) -> Result<Response, Problem> {
+pub(in crate::api) async fn error(Path(name): Path<String>) -> Result<Response, Problem> {
     let code = CODES.iter().find(|code| code.code == name).ok_or_else(Problem::not_found)?;
     Ok(page(&format!("{} – countersign API", code.code), &errors::page(code)))
 }
