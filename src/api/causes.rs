@@ -53,6 +53,12 @@ impl From<&esign::Error> for Problem {
         };
         match error {
             esign::Error::Limited { until, .. } => problem.at(*until),
+            // Nobody knows when the period of the plan ends, and each try costs a call.
+            esign::Error::Rejected(rejection)
+                if rejection.kind == esign::RejectionKind::AllowanceExceeded =>
+            {
+                problem.for_good()
+            }
             _ if problem.is_passing() => problem.retry_after(Duration::from_secs(5)),
             _ => problem,
         }

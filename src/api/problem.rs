@@ -50,7 +50,7 @@ codes! {
         "Use a caller that may, or widen this caller's rights in the settings ([callers.NAME]).";
     idempotency_in_progress 409 true "The first call with this key is still running",
         "Repeat the same call after the time in Retry-After; it will tell the end.";
-    idempotency_key_missing 400 false "The Idempotency-Key is missing",
+    idempotency_key_missing 400 false "The Idempotency-Key is missing or not usable",
         "Send a header Idempotency-Key with 1 to 255 visible characters that names this order, the same at every repetition.";
     idempotency_key_reused 422 false "The Idempotency-Key was used for another request",
         "Use a new key for a new request; to repeat the first one, send exactly the same body.";
@@ -85,7 +85,7 @@ codes! {
     range_not_satisfiable 416 false "The range is not in the document",
         "Read Content-Range for the length, and ask for bytes that are there.";
     return_url_refused 400 false "The return URL is refused",
-        "Use an http(s) URL whose origin is listed under return_origins of this caller.";
+        "Use an http(s) URL whose origin is listed under return_origins of this caller, or add it there and have the settings read again (SIGHUP).";
     sender_not_connected 409 false "The sender is not connected",
         "Give the customer the link of GET /v1/senders/NAME/connect, and repeat the call when they have accepted.";
     sender_not_in_account 502 false "The sender is not a member of the account",

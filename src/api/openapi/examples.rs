@@ -24,7 +24,7 @@ pub(super) fn of(schema: &str) -> Option<Value> {
             "timestamp": CREATED, "data": signing() })
         }
         "Fault" => json!({ "pointer": "/signers/0/email", "code": "invalid_request",
-            "detail": "is not an e-mail address" }),
+            "detail": "is not of the form name@example.com" }),
         "Link" => json!({ "object": "link", "id": "lnk_01a20a9cb8ac7facb5caf258d5143c59",
             "url": "https://sign.example.com/s/EXAMPLEexampleEXAMPLEexampleEXAMPLEexample0", "expires_at": null }),
         "Moment" => json!({ "object": "moment", "at": CREATED, "what": "opened",

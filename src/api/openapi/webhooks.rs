@@ -67,6 +67,8 @@ fn delivery(kind: &str) -> Value {
 pub(super) fn example() -> Value {
     let mut data = examples::signing();
     data["status"] = "completed".into();
+    data["signers"][0]["status"] = "signed".into();
+    data["sequence"] = 5.into();
     data["completed_at"] = "2026-06-01T12:07:41Z".into();
     json!({ "type": "signing.completed", "timestamp": "2026-06-01T12:07:41Z", "data": data })
 }

@@ -44,7 +44,7 @@ pub(super) fn check(
     let ForwardBody::Whole(pieces) = body else { return Err(invalid("the body is too large")) };
     match return_url(&pieces.concat()) {
         Ok(Some(url)) if !(is_plain(&url) && caller.may_return_to(&url)) => Err(refused(
-            "its origin is not among return_origins of this caller, or it is no plain http(s) URL",
+            "has an origin that is not among return_origins of this caller, or is no plain http(s) URL",
         )),
         // Without one DocuSign refuses.
         Ok(_) => Ok(()),

@@ -4,7 +4,10 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{block, prose};
-use crate::api::{Problem, problem::Code};
+use crate::{
+    api::{Problem, problem::Code},
+    objects::Invalids,
+};
 
 /// The page of a code.
 pub(super) fn page(code: &Code) -> Markup {
@@ -33,9 +36,18 @@ pub(super) fn page(code: &Code) -> Markup {
     }
 }
 
-/// A problem of that code, as the API writes it.
+/// A problem of that code, as the API writes it: of a place in the body where the detail begins with one.
 pub(in crate::api::openapi) fn example(code: &Code) -> Value {
-    let document = Problem::new(code.code, row(code.code).1).document("4f0c3a52b7d84d6f9a1be2c07d5e8f31");
+    let detail = row(code.code).1;
+    let problem = match detail.split_once(' ').filter(|_| detail.starts_with('/')) {
+        Some((pointer, what)) => {
+            let mut faults = Invalids::default();
+            faults.add(pointer, code.code, what);
+            Problem::invalid(faults)
+        }
+        None => Problem::new(code.code, detail),
+    };
+    let document = problem.document("4f0c3a52b7d84d6f9a1be2c07d5e8f31");
     serde_json::from_slice(&document).unwrap_or_default()
 }
 
@@ -49,7 +61,7 @@ const WHY: &[(&str, &str, &str)] = &[
     (
         "anchor_not_found",
         "The text that an anchor names was looked for in the PDF's own text and is not there. DocuSign would place no field and the signer could not sign, so nothing was sent.",
-        "the anchor \"/sn1/\" of document 1 is not in its text",
+        "/documents/0/anchors/sign this text is not in the document",
     ),
     (
         "clock_skew",
@@ -89,7 +101,7 @@ const WHY: &[(&str, &str, &str)] = &[
     (
         "invalid_request",
         "The request is not of the form that the operation takes. Every fault is listed in errors with a JSON pointer.",
-        "/signers/0/email is not an e-mail address",
+        "/signers/0/email is not of the form name@example.com",
     ),
     (
         "issuer_unavailable",
@@ -160,7 +172,7 @@ const WHY: &[(&str, &str, &str)] = &[
     (
         "return_url_refused",
         "Visitors are sent only to origins that the settings list, so that nobody can use this service as an open redirect.",
-        "/signers/0/return_url has an origin that this caller may not send visitors to",
+        "/signers/0/return_url has an origin that is not among callers.website.return_origins",
     ),
     (
         "sender_not_connected",
@@ -215,17 +227,17 @@ const WHY: &[(&str, &str, &str)] = &[
     (
         "template_role_mismatch",
         "A signer's role is not among the roles of the template, so DocuSign would add a signer without fields.",
-        "/signers/0/role \"Custmer\" is not a role of the template",
+        "/signers/0/role no such role; the template has: Client",
     ),
     (
         "unauthenticated",
         "There is no API key in the request, or none that a caller in the settings has.",
-        "there is no API key in the request",
+        "there is no Authorization header",
     ),
     (
         "unknown_field",
         "A field of the request does not exist. A misspelt field that is silently ignored is worse than a refusal.",
-        "/signers/0/emial does not exist; did you mean email?",
+        "/signers/0/emial there is no such field; did you mean email?",
     ),
     (
         "wrong_base_uri",
