@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 
-use super::{output, progress::Progress};
+use super::{NoSuchSender, output, progress::Progress};
 use crate::{
     app,
     auth::{
@@ -13,7 +13,7 @@ use crate::{
         consent_state::{ConsentState, ConsentStates},
     },
     clock::{SharedClock, SystemClock},
-    config::{Config, ConfigError, Variables},
+    config::{Config, Variables},
 };
 
 /// How often a grant is tried. The account server answers a missing consent at once.
@@ -22,7 +22,7 @@ const TRY_EVERY: Duration = Duration::from_secs(3);
 /// Prints the exact consent URLs of a sender.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The settings file.
+    /// The settings file; left out: the defaults and the variables `COUNTERSIGN__…` alone.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The sender; needed if there are several.
@@ -70,22 +70,14 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The sender that is meant.
-fn sender<'a>(config: &'a Config, wanted: Option<&str>) -> Result<&'a str, ConfigError> {
+fn sender<'a>(config: &'a Config, wanted: Option<&str>) -> Result<&'a str, NoSuchSender> {
     let names: Vec<&str> = config.senders.keys().map(String::as_str).collect();
     let found = match (wanted, names.as_slice()) {
         (Some(wanted), _) => names.iter().find(|name| **name == wanted).copied(),
         (None, [only]) => Some(*only),
         (None, _) => None,
     };
-    found.ok_or_else(|| {
-        let shown: Vec<&str> = names.iter().copied().take(20).collect();
-        let fix = format!("give --sender with one of: {}", shown.join(", "));
-        let cause = match wanted {
-            Some(wanted) => format!("there is none named {wanted}"),
-            None => "there are several, and one is meant".to_owned(),
-        };
-        ConfigError::new("senders", cause, fix)
-    })
+    found.ok_or_else(|| NoSuchSender::of(wanted, config))
 }
 
 /// Tries grants until one works, the time is up, or something else than consent stands in the way for good.

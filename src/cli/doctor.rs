@@ -2,17 +2,17 @@
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use super::{output, progress::Progress};
+use super::{NoSuchSender, output, progress::Progress};
 use crate::{
     clock::SystemClock,
-    config::{Config, ConfigError, Variables},
+    config::{Config, Variables},
     doctor::{self, Reach, Report},
 };
 
 /// Walks the whole chain from the settings to DocuSign: one line a check, a fix for each failure.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The settings file.
+    /// The settings file; left out: the defaults and the variables `COUNTERSIGN__…` alone.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Ask only this machine, not DocuSign.
@@ -27,12 +27,10 @@ pub(super) struct Args {
 }
 
 /// The settings with no sender but the one that is meant.
-fn narrowed(mut config: Config, sender: Option<&str>) -> Result<Config, ConfigError> {
+fn narrowed(mut config: Config, sender: Option<&str>) -> Result<Config, NoSuchSender> {
     let Some(wanted) = sender else { return Ok(config) };
     if !config.senders.contains_key(wanted) {
-        let names: Vec<&str> = config.senders.keys().map(String::as_str).take(20).collect();
-        let fix = format!("give --sender with one of: {}", names.join(", "));
-        return Err(ConfigError::new("senders", format!("there is none named {wanted}"), fix));
+        return Err(NoSuchSender::of(sender, &config));
     }
     config.senders.retain(|name, _| name == wanted);
     Ok(config)
@@ -41,8 +39,8 @@ fn narrowed(mut config: Config, sender: Option<&str>) -> Result<Config, ConfigEr
 /// Runs the command.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = Config::load(args.config.as_deref(), &Variables::of_process());
-    let config = match loaded.and_then(|config| narrowed(config, args.sender.as_deref())) {
-        Ok(config) => config,
+    let config = match loaded {
+        Ok(config) => narrowed(config, args.sender.as_deref())?,
         Err(error) => {
             if args.json {
                 output::line(serde_json::to_string(&Report::of_bad_settings(&error))?);

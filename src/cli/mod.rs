@@ -28,10 +28,17 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{app::Inherited, auth::signer_process, config::ConfigError};
+use crate::{
+    app::Inherited,
+    auth::signer_process,
+    config::{Config, ConfigError},
+};
 
 /// Something was tried and did not work.
 const FAILED: u8 = 1;
+
+/// The arguments name what there is not; clap ends with the same.
+const BAD_ARGUMENTS: u8 = 2;
 
 /// The settings cannot be used; `EX_USAGE` of sysexits.h, as Postfix and others use it.
 const BAD_SETTINGS: u8 = 64;
@@ -110,10 +117,37 @@ async fn dispatch(command: Command, inherited: Inherited) -> anyhow::Result<Exit
     }
 }
 
+/// An argument that can be judged only by the settings: which sender is meant.
+#[derive(Debug, thiserror::Error)]
+#[error("--sender: {cause}; {fix}")]
+struct NoSuchSender {
+    cause: String,
+    fix: String,
+}
+
+impl NoSuchSender {
+    /// None of that name, or none named where there are several.
+    fn of(wanted: Option<&str>, config: &Config) -> Self {
+        let names: Vec<&str> = config.senders.keys().map(String::as_str).take(20).collect();
+        let cause = match wanted {
+            Some(wanted) => format!("there is none named {wanted}"),
+            None => "there are several, and one is meant".to_owned(),
+        };
+        Self { cause, fix: format!("give one of: {}", names.join(", ")) }
+    }
+}
+
 /// Prints a failure as one line and chooses the exit code.
 fn complain(error: &anyhow::Error) -> ExitCode {
     let text: String = format!("{error:#}").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     output::note(format_args!("countersign: {text}"));
     let is_settings = error.chain().any(<dyn std::error::Error>::is::<ConfigError>);
-    ExitCode::from(if is_settings { BAD_SETTINGS } else { FAILED })
+    let is_argument = error.is::<NoSuchSender>();
+    ExitCode::from(if is_settings {
+        BAD_SETTINGS
+    } else if is_argument {
+        BAD_ARGUMENTS
+    } else {
+        FAILED
+    })
 }

@@ -179,10 +179,12 @@ fn a_sender_that_is_not_there_is_called_that_and_emulate_says_what_it_does() {
     let local = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/local.toml")).unwrap();
     let file = folder.0.join("local.toml");
     std::fs::write(&file, local).unwrap();
-    let output = countersign(&["consent", "--sender", "nope", "--config", file.to_str().unwrap()]);
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(64), "{said}");
-    assert!(said.contains("there is none named nope") && said.contains("one of: system"), "{said}");
+    for command in ["consent", "doctor"] {
+        let output = countersign(&[command, "--sender", "nope", "--config", file.to_str().unwrap()]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "an argument is wrong, and not the settings: {said}");
+        assert!(said.contains("there is none named nope") && said.contains("one of: system"), "{said}");
+    }
     let help = stdout(&countersign(&["--help"]));
     assert!(help.contains("emulate") && !help.contains("What `emulate` takes"), "{help}");
 }
