@@ -187,6 +187,7 @@ countersign demo: DocuSign is emulated, and nothing leaves this machine.
   website      {site}
   SMS outbox   {site}/outbox
   operators    {ops}/readyz
+  API          {api}/docs
 
 Or ask the daemon for a signing URL yourself:
 
@@ -208,7 +209,9 @@ Ctrl-C ends it.",
 async fn site_listener(asked: Option<SocketAddr>) -> anyhow::Result<Bound> {
     if let Some(address) = asked {
         anyhow::ensure!(address.ip().is_loopback(), "--site takes loopback addresses only, not {address}");
-        return Bound::tcp(address).await.with_context(|| format!("cannot listen on {address}"));
+        return Bound::tcp(address).await.with_context(|| {
+            format!("cannot listen on {address}; stop what listens there, or give --site another address")
+        });
     }
     match Bound::tcp((Ipv4Addr::LOCALHOST, SITE_PORT).into()).await {
         Ok(bound) => Ok(bound),

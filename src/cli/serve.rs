@@ -25,7 +25,7 @@ use crate::{
 /// Runs the daemon until SIGTERM or SIGINT; SIGHUP reads the settings again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The settings file.
+    /// The settings file; left out: the defaults and the variables `COUNTERSIGN__…` alone.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Write a JSON object with the addresses here once the daemon listens.

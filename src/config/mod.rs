@@ -166,7 +166,10 @@ impl Config {
         let figment = layers::stack(file, variables)?;
         let raw: Raw = figment.extract().map_err(ConfigError::from_figment)?;
         let credentials = Credentials(variables.credentials_directory());
-        Self::check(raw, &credentials).map_err(|error| {
+        Self::check(raw, &credentials).map_err(|mut error| {
+            if file.is_none() {
+                error.fix.push_str("; no settings file was named (--config FILE)");
+            }
             // Where only a default stands, nobody wrote it, and its file is inside of the binary.
             let source_name =
                 origin_of(&figment, &error.setting).filter(|name| name != layers::DEFAULTS_NAME);

@@ -292,6 +292,9 @@ impl Origin {
 impl Setting for Origin {
     fn parse(text: &str) -> Result<Self, String> {
         let url = <Url as Setting>::parse(text)?;
+        if text.contains('*') {
+            return Err("has a wildcard; write each origin out, because they are compared whole".into());
+        }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err("has a path; write only scheme, host and port".into());
         }

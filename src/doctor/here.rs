@@ -6,7 +6,9 @@ use super::Check;
 use crate::{
     app, audit,
     auth::signing_key::{self, Defect},
-    config::{Config, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeySource, Sender, StoreUrl},
+    config::{
+        Config, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeyHash, KeySource, Sender, StoreUrl,
+    },
     store::{self, Found},
 };
 
@@ -125,6 +127,13 @@ fn callers(config: &Config) -> Check {
         let fix = "Make a key with `countersign caller add NAME`, and paste the lines that it prints.";
         return Check::advised("callers", "nobody may call the API", fix);
     }
+    let nobodys = config.callers.iter().find(|(_, caller)| caller.key_hashes.iter().any(is_placeholder));
+    if let Some((name, _)) = nobodys {
+        let detail = format!("the key hash of {name} is the placeholder of an example: no key has it");
+        let fix =
+            format!("Make a key with `countersign caller add {name}`, and paste the lines that it prints.");
+        return Check::failed("callers", "key_hash_placeholder", detail, fix);
+    }
     let nowhere = config.callers.iter().filter(|(_, caller)| caller.return_origins.is_empty());
     let nowhere: Vec<&str> = nowhere.map(|(name, _)| name.as_str()).collect();
     if !nowhere.is_empty() {
@@ -134,6 +143,11 @@ fn callers(config: &Config) -> Check {
         return Check::advised("callers", detail, fix);
     }
     Check::passed("callers", format!("{} may call", config.callers.len()))
+}
+
+/// Whether a hash is the row of zeros that stands in the example.
+fn is_placeholder(hash: &KeyHash) -> bool {
+    hash.as_bytes().iter().all(|byte| *byte == 0)
 }
 
 /// Whether a start would take the store that is there.

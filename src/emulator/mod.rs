@@ -194,7 +194,9 @@ pub enum Error {
     #[error("the emulator listens on loopback only, not on {0}")]
     NotLoopback(SocketAddr),
     /// An address is taken or not ours.
-    #[error("cannot listen on {address}")]
+    #[error(
+        "cannot listen on {address}; stop what listens there, or give another address (port 0: a free one)"
+    )]
     Bind {
         /// The address asked for.
         address: SocketAddr,

@@ -50,7 +50,10 @@ async fn show(
 ) -> Response {
     let hours = match asked {
         Ok(Query(Asked { hours })) if (1..=MAX_HOURS).contains(&hours) => hours,
-        _ => return (StatusCode::BAD_REQUEST, "hours is a number from 1 to 8784\n").into_response(),
+        _ => {
+            return (StatusCode::BAD_REQUEST, "the one parameter is hours, a number from 1 to 8784\n")
+                .into_response();
+        }
     };
     let until = ledger.clock.now();
     let since = top_of_hour(until, i64::from(hours));

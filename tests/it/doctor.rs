@@ -108,7 +108,7 @@ fn what_is_wrong_with_the_settings_is_found_without_a_network() {
              [callers.website]\nkey_hash = \"sha256:{}\"\nreturn_origins = [\"https://www.example.com\"]\n\
              [ops]\nlisten = \"127.0.0.1:0\"\n\
              [store]\nseal_key = \"vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30=\"\n",
-            "0".repeat(64)
+            "1".repeat(64)
         )
     };
     let http = "[public]\nbase_url = \"http://sign.example.com\"";

@@ -179,7 +179,7 @@ pub(crate) fn orders(list: &[(Order, Option<Signing>)]) -> Markup {
             h1 { "Orders" }
             p class="quiet" { "On a real website you would see your own after signing in. Each state is asked of the daemon, not remembered." }
             @if list.is_empty() {
-                div class="card empty" { p { "Nothing has been ordered yet." } a class="button" href="/" { "Sign the first document" } }
+                div class="card empty" { p { "Nothing has been ordered on this website yet. What a call of your own has made is not its order: ask GET /v1/signings for that." } a class="button" href="/" { "Sign the first document" } }
             } @else {
                 ul class="orders" {
                     @for (order, signing) in list {
