@@ -21,6 +21,7 @@
 //! | [`api`] | the API listener: routes, callers, problems |
 //! | [`oidc`] | bearer tokens that somebody else issued, such as a Kubernetes cluster |
 //! | [`public`] | the public listener: links, returns, pages |
+//! | [`audit`] | what the key was used for: written first, each line chained to the last |
 //! | [`evidence`] | all that proves one signing, as one file, and how it is checked |
 //! | [`ops`] | the ops listener: health, metrics, and the operators' status page |
 //! | [`doctor`] | walks the whole chain and names what is wrong |
@@ -40,7 +41,7 @@
 //!   vendor's format would cancel itself out.
 //! - No access token leaves the process, and no view URL, link token or name reaches a log or a metric.
 //! - No clock, environment or HTTP client outside `clock`, `config` and `http_client`; the lints say so.
-//! - No global: no static cache, registry or shutdown flag, so that tests run many daemons in one process.
+//! - No global that changes: no static cache, registry or shutdown flag, so that tests run many daemons in one process.
 //! - No call upstream on a GET of ours, but for documents.
 //!
 //! # What is cached, and for how long
@@ -73,7 +74,7 @@
 //!
 //! Cold, a sender costs one token exchange and one userinfo more, a template one read of its roles, and
 //! SMS one list of workflows; each once.
-
+//!
 //! # When something goes wrong
 //!
 //! Each row names the tests that show it; a test checks that they exist.
