@@ -88,7 +88,9 @@ impl SenderStatus {
         keys: Vec<KeyStatus>,
         now: Timestamp,
     ) -> Self {
-        let later = |by: Duration| now.saturating_add(by).unwrap_or(Timestamp::MAX);
+        // Told from time that runs evenly, so to the nanosecond it would be another date at each look.
+        let whole = |at: Timestamp| at.round(jiff::Unit::Second).unwrap_or(at);
+        let later = |by: Duration| whole(now.saturating_add(by).unwrap_or(Timestamp::MAX));
         let earlier = |by: Duration| now.saturating_sub(by).unwrap_or(Timestamp::MIN);
         let failure = cache.and_then(|cache| cache.failure.as_ref()).map(|failure| SenderFailure {
             error: Arc::clone(&failure.error),

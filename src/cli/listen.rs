@@ -81,7 +81,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 }
             }
             Ok(answer) => refused(answer).await?,
-            Err(error) => output::note(format_args!("cannot be reached, trying again: {error}")),
+            Err(error) => output::note(format_args!("{url} cannot be reached, trying again: {error}")),
         }
         SystemClock.sleep(COME_BACK).await;
     }
@@ -98,7 +98,11 @@ async fn refused(answer: StreamedResponse) -> anyhow::Result<()> {
     let status = answer.status;
     let body = answer.read(MAX_PROBLEM_BYTES).await.map(|answer| answer.body).unwrap_or_default();
     let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    let detail = problem["detail"].as_str().unwrap_or("no reason given");
+    let detail = problem["detail"].as_str();
+    if detail.is_none() && status == StatusCode::NOT_FOUND {
+        bail!("that is not the API listener (HTTP {status}): give --url the address of [api]");
+    }
+    let detail = detail.unwrap_or("no reason given");
     if problem["retryable"] == true {
         output::note(format_args!("refused for now (HTTP {status}): {detail}"));
         return Ok(());

@@ -295,7 +295,11 @@ impl Bench<'_> {
         let left = self.esign.budget().remaining(&acting.account);
         let detail = format!(
             "{} of {} calls left this hour (until {}), {} of {} in 30 s",
-            left.hour, left.hour_limit, left.resets_at, left.burst, left.burst_limit
+            left.hour,
+            left.hour_limit,
+            left.resets_at.round(jiff::Unit::Minute).unwrap_or(left.resets_at),
+            left.burst,
+            left.burst_limit
         );
         let budget = if left.hour * 10 < left.hour_limit {
             let fix = "Find what else spends this account's calls (API Dashboard in DocuSign Admin), or ask DocuSign for a higher limit.";
