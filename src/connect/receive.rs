@@ -81,6 +81,12 @@ pub enum Receipt {
     Unknown,
 }
 
+/// Says to the operator why nothing is believed; whoever sent it learns nothing.
+fn unproven(why: &'static str) -> Receipt {
+    tracing::warn!(why, "a Connect delivery is refused");
+    Receipt::BadDigest
+}
+
 /// A body that has arrived.
 struct Arrived<'a> {
     body: Bytes,
@@ -166,11 +172,24 @@ impl Inbox {
             None => self.parts.keys.load_full(),
             Some(sender) => Arc::new(self.parts.own_keys.of(sender)),
         };
-        let receipt = self.outcome(&keys, headers, certificate, body).await.unwrap_or_else(|refused| refused);
+        let receipt = if keys.is_empty() {
+            unproven(match own {
+                None => {
+                    "no Connect key is set: copy one from Settings > Connect > Connect Keys into connect.hmac_keys"
+                }
+                Some(_) => {
+                    "there is no such sender, or it has no hmac_keys: compare the address in the configuration"
+                }
+            })
+        } else {
+            self.outcome(&keys, headers, certificate, body).await.unwrap_or_else(|refused| refused)
+        };
         if let Some(result) = receipt.counted() {
             self.parts.metrics.connect_delivered(result);
         }
-        if !matches!(receipt, Receipt::Accepted | Receipt::Duplicate | Receipt::Foreign) {
+        // What proves nothing has said why by then.
+        let is_usual = matches!(receipt, Receipt::Accepted | Receipt::Duplicate | Receipt::Foreign);
+        if !is_usual && receipt != Receipt::BadDigest {
             tracing::warn!(?receipt, "a Connect delivery was not simply accepted");
         }
         receipt
@@ -187,16 +206,25 @@ impl Inbox {
         B: http_body::Body<Data = Bytes> + Send,
     {
         // Nobody's body is read who shows nothing that could prove it.
-        if keys.is_empty() || !is_signed(headers) || !self.parts.bearers.load().admit(headers) {
-            return Err(Receipt::BadDigest);
+        if !is_signed(headers) {
+            return Err(unproven(
+                "it has no X-DocuSign-Signature-1: switch HMAC on in the Connect configuration",
+            ));
+        }
+        if !self.parts.bearers.load().admit(headers) {
+            return Err(unproven("its Authorization is none of connect.bearer_tokens"));
         }
         if self.parts.clients.load().as_ref().is_some_and(|clients| !clients.admit(certificate)) {
-            return Err(Receipt::BadDigest);
+            return Err(unproven("it shows no client certificate that connect.certificates admits"));
         }
         let arrived = self.read(body).await?;
         let judged = async {
             let delivery = UnverifiedDelivery::new(headers, arrived.body);
-            let delivery = delivery.verify(keys).map_err(|_| Receipt::BadDigest)?;
+            let delivery = delivery.verify(keys).map_err(|_| {
+                unproven(
+                    "no signature of it is by a key of ours: compare the Connect keys with connect.hmac_keys",
+                )
+            })?;
             self.has_token(headers).await?;
             Ok(self.keep(&delivery).await)
         };
@@ -252,7 +280,7 @@ impl Inbox {
         let Some(tokens) = self.parts.tokens.load_full() else { return Ok(()) };
         match tokens.admit(headers).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Receipt::BadDigest),
+            Ok(false) => Err(unproven("its access token is none that connect.oidc admits")),
             Err(_) => Err(Receipt::Busy),
         }
     }
@@ -278,6 +306,13 @@ impl Inbox {
         match self.parts.store.receive(inbound).await {
             Ok(Received::New) => {
                 self.parts.stored.notify_one();
+                if message.is_none() {
+                    let fix = "set the configuration's data format to JSON (REST v2.1)";
+                    tracing::warn!(
+                        fix,
+                        "a Connect delivery is no JSON of DocuSign's, and nothing is learnt from it"
+                    );
+                }
                 if message.is_some_and(|message| message.is_known()) {
                     Receipt::Accepted
                 } else {
@@ -302,7 +337,9 @@ impl Inbox {
         let Some(envelope) = envelope else { return Err(Receipt::Foreign) };
         match self.parts.signings.sender_of_envelope(envelope).await.map_err(busy)? {
             Some(sender) if senders.contains(&sender) => Ok(()),
-            Some(_) => Err(Receipt::BadDigest),
+            Some(_) => {
+                Err(unproven("it speaks of an envelope of another sender than the one whose key signed it"))
+            }
             None => Err(Receipt::Foreign),
         }
     }
