@@ -124,7 +124,9 @@ pub fn create_signing(data: &[u8]) {
 
 /// A document, for both readers: ours and the emulator's.
 pub fn pdf(data: &[u8]) {
-    let _ = pdf::read(data, &["/sn1/", "\u{df}"]);
+    for effort in [pdf::Effort::Little, pdf::Effort::Full] {
+        let _ = pdf::read(data, &["/sn1/", "\u{df}"], effort);
+    }
     emulator::read_pdf(data);
 }
 

@@ -2,17 +2,58 @@
 //!
 //! An anchor that is missing would cost a call and an envelope that is refused, so it is looked for
 //! before. The answer errs on the side of the document: what cannot be read for certain (text inside
-//! nested forms, fonts without a known encoding) is left for the upstream to judge. Hostile files cost
-//! bounded memory and give an error, never a panic.
+//! nested forms, fonts without a known encoding, more than an [`Effort`] allows) is left for the upstream
+//! to judge.
+//!
+//! Hostile files give an error, never a panic. What their pages inflate to is counted before it is read, over
+//! all pages together, because a thousand pages may share one stream; so the looking costs bounded time and
+//! memory. Opening costs what the file inflates to, at most a thousand times its size, stream by stream.
 //!
 //! Format: ISO 32000-1, 7 (syntax) and 9 (text).
 
-use lopdf::{Document, LoadOptions};
+use lopdf::{Document, LoadOptions, Object, ObjectId};
 
-/// The most that one stream may inflate to.
-const MAX_INFLATED: usize = 64 * 1024 * 1024;
 /// The most pages that are read for anchors; a longer document is left to the upstream.
 const MAX_PAGES: usize = 2_000;
+/// Pages that are read in one go, unless they are large. Each go walks the whole tree of pages.
+const PAGES_AT_ONCE: usize = 64;
+/// What a font costs besides its tables.
+const FONT_BYTES: usize = 4 * 1024;
+
+/// How much may be done for one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Milliseconds: for a thread that has others waiting. More is [`Error::TooMuch`].
+    Little,
+    /// Seconds at worst, on a thread of its own.
+    Full,
+}
+
+impl Effort {
+    /// Bytes that one stream may inflate to, and one page with its fonts. Read, they take forty times as much.
+    const fn page_bytes(self) -> usize {
+        match self {
+            Self::Little => 512 * 1024,
+            Self::Full => 4 * 1024 * 1024,
+        }
+    }
+
+    /// The same for all pages together.
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Little => 1024 * 1024,
+            Self::Full => 64 * 1024 * 1024,
+        }
+    }
+
+    /// The same for one stream when the file is opened.
+    const fn stream_bytes(self) -> usize {
+        match self {
+            Self::Little => 1024 * 1024,
+            Self::Full => 64 * 1024 * 1024,
+        }
+    }
+}
 
 /// Why a file cannot be a document of an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +67,9 @@ pub enum Error {
     /// It does not begin like a PDF.
     #[error("is not a PDF")]
     NotAPdf,
+    /// A little effort is not enough.
+    #[error("takes more than a little effort")]
+    TooMuch,
     /// It begins like one, and cannot be read.
     #[error("is a damaged PDF: export it again")]
     Unreadable,
@@ -41,60 +85,100 @@ pub struct Seen<'t> {
 }
 
 /// Reads the document and looks for `texts` in it.
-pub fn read<'t>(file: &[u8], texts: &[&'t str]) -> Result<Seen<'t>, Error> {
+pub fn read<'t>(file: &[u8], texts: &[&'t str], effort: Effort) -> Result<Seen<'t>, Error> {
     // Readers look for the header within the first kilobyte (ISO 32000-1, annex H.3.4.1).
     let head = &file[..file.len().min(1_024)];
     if !head.windows(5).any(|window| window == b"%PDF-") {
         return Err(Error::NotAPdf);
     }
-    let options = LoadOptions { max_decompressed_size: Some(MAX_INFLATED), ..LoadOptions::default() };
-    let document = Document::load_mem_with_options(file, options).map_err(|_| Error::Unreadable)?;
+    let options =
+        LoadOptions { max_decompressed_size: Some(effort.stream_bytes()), ..LoadOptions::default() };
+    let document = Document::load_mem_with_options(file, options).map_err(|_| match effort {
+        // It may be what a stream inflates to.
+        Effort::Little => Error::TooMuch,
+        Effort::Full => Error::Unreadable,
+    })?;
     if document.is_encrypted() || document.was_encrypted() {
         return Err(Error::Encrypted);
     }
-    let pages = document.get_pages();
+    let pages: Vec<ObjectId> = document.page_iter().collect();
     if pages.is_empty() {
         return Err(Error::NoPage);
     }
-    let missing =
-        if pages.len() > MAX_PAGES { Vec::new() } else { missing_texts(&document, pages.keys(), texts) };
+    let missing = match missing_texts(&document, &pages, texts, effort) {
+        Some(missing) => missing,
+        None if effort == Effort::Little => return Err(Error::TooMuch),
+        None => Vec::new(),
+    };
     Ok(Seen { pages: pages.len(), missing })
 }
 
-fn missing_texts<'p, 't>(
+/// Those that are surely not there. `None`: it would take more than the effort allows.
+fn missing_texts<'t>(
     document: &Document,
-    pages: impl Iterator<Item = &'p u32>,
+    pages: &[ObjectId],
     texts: &[&'t str],
-) -> Vec<&'t str> {
+    effort: Effort,
+) -> Option<Vec<&'t str>> {
     let mut missing = texts.to_vec();
-    let mut certain = true;
-    for number in pages {
-        if missing.is_empty() {
-            return missing;
+    let (mut certain, mut left, mut read) = (true, effort.bytes(), 0);
+    while read < pages.len() && !missing.is_empty() {
+        let (next, cost) = next_pages(document, &pages[read..], left.min(effort.page_bytes()))?;
+        if read + next > MAX_PAGES {
+            return None;
         }
-        let page = read_page(document, *number);
-        certain &= page.certain;
-        missing.retain(|text| !page.text.contains(&squeezed(text)));
+        let text = read_pages(document, read..read + next, effort);
+        certain &= text.certain;
+        missing.retain(|wanted| !text.text.contains(&squeezed(wanted)));
+        (read, left) = (read + next, left - cost);
     }
     // Forms are drawn from inside a page; their text is not in what was read.
     certain &= !has_forms(document);
-    if certain { missing } else { Vec::new() }
+    Some(if certain { missing } else { Vec::new() })
 }
 
-struct Page {
+/// How many pages can be read in one go, and what that costs; `None` if the first is over the limit.
+fn next_pages(document: &Document, pages: &[ObjectId], most: usize) -> Option<(usize, usize)> {
+    let (mut count, mut sum) = (0, 0);
+    for page in pages.iter().take(PAGES_AT_ONCE) {
+        match inflated(document, *page, most - sum) {
+            Some(cost) => (count, sum) = (count + 1, sum + cost),
+            None => break,
+        }
+    }
+    (count > 0).then_some((count, sum))
+}
+
+/// What a page and the tables of its fonts inflate to; `None` if that is more than `most`.
+fn inflated(document: &Document, page: ObjectId, most: usize) -> Option<usize> {
+    let content = document.get_page_content_with_limit(page, most).ok()?;
+    let mut left = most.checked_sub(content.len())?;
+    drop(content);
+    for font in document.get_page_fonts(page).ok()?.values() {
+        left = left.checked_sub(FONT_BYTES)?;
+        for table in [&b"Encoding"[..], b"ToUnicode"] {
+            let Ok(stream) = font.get_deref(table, document).and_then(Object::as_stream) else { continue };
+            left = left.checked_sub(stream.decompressed_content_with_limit(left).ok()?.len())?;
+        }
+    }
+    Some(most - left)
+}
+
+struct Text {
     text: String,
     certain: bool,
 }
 
-fn read_page(document: &Document, number: u32) -> Page {
-    let mut page = Page { text: String::new(), certain: true };
-    for chunk in document.extract_text_chunks_with_limit(&[number], MAX_INFLATED) {
+fn read_pages(document: &Document, pages: std::ops::Range<usize>, effort: Effort) -> Text {
+    let mut read = Text { text: String::new(), certain: true };
+    let numbers: Vec<u32> = pages.filter_map(|page| u32::try_from(page + 1).ok()).collect();
+    for chunk in document.extract_text_chunks_with_limit(&numbers, effort.page_bytes()) {
         match chunk {
-            Ok(text) => page.text.push_str(&squeezed(&text)),
-            Err(_) => page.certain = false,
+            Ok(text) => read.text.push_str(&squeezed(&text)),
+            Err(_) => read.certain = false,
         }
     }
-    page
+    read
 }
 
 /// Text without blanks and in one case: kerning shows up as blanks, and the upstream ignores case.
@@ -137,16 +221,55 @@ mod tests {
     fn a_text_is_found_whatever_its_case_and_blanks() {
         let file = document(b"Sign here: /SN1/ and /d t 1/");
         assert_eq!(
-            read(&file, &["/sn1/", "/dt1/", "/nowhere/"]),
+            read(&file, &["/sn1/", "/dt1/", "/nowhere/"], Effort::Little),
             Ok(Seen { pages: 1, missing: vec!["/nowhere/"] })
         );
     }
 
+    /// Many pages that share one stream, which inflates to `bytes`.
+    fn bomb(pages: i32, bytes: usize) -> Vec<u8> {
+        let mut pdf = Pdf::new();
+        let [catalog, tree, content] = [1, 2, 3].map(Ref::new);
+        let kids: Vec<Ref> = (0..pages).map(|page| Ref::new(10 + page)).collect();
+        pdf.catalog(catalog).pages(tree);
+        pdf.pages(tree).kids(kids.iter().copied()).count(pages);
+        for kid in kids {
+            pdf.page(kid).media_box(Rect::new(0.0, 0.0, 595.0, 842.0)).parent(tree).contents(content);
+        }
+        let mut stream = lopdf::Stream::new(lopdf::Dictionary::new(), b"q Q\n".repeat(bytes / 4));
+        stream.compress().unwrap();
+        pdf.stream(content, &stream.content).filter(pdf_writer::Filter::FlateDecode);
+        pdf.finish()
+    }
+
+    #[test]
+    fn a_stream_that_many_pages_share_counts_for_each_of_them() {
+        let shared = bomb(300, 8 * 1024);
+        assert!(shared.len() < 64 * 1024, "{}", shared.len());
+        assert_eq!(read(&shared, &["/sn1/"], Effort::Little), Err(Error::TooMuch), "2.4 MB in all");
+        assert_eq!(read(&shared, &["/sn1/"], Effort::Full), Ok(Seen { pages: 300, missing: vec!["/sn1/"] }));
+        let large = bomb(1, 8 * 1024 * 1024);
+        let left = read(&large, &["/sn1/"], Effort::Full);
+        assert_eq!(left, Ok(Seen { pages: 1, missing: vec![] }), "left to the upstream to judge");
+        assert_eq!(read(&large, &["/sn1/"], Effort::Little), Err(Error::TooMuch));
+        assert_eq!(
+            read(&large, &[], Effort::Little),
+            Ok(Seen { pages: 1, missing: vec![] }),
+            "not looked into"
+        );
+    }
+
+    #[test]
+    fn pages_in_several_goes_are_all_read() {
+        let file = bomb(200, 64);
+        assert_eq!(read(&file, &["/sn1/"], Effort::Little), Ok(Seen { pages: 200, missing: vec!["/sn1/"] }));
+    }
+
     #[test]
     fn what_is_no_document_is_said_so() {
-        assert_eq!(read(b"", &[]), Err(Error::NotAPdf));
-        assert_eq!(read(b"PK\x03\x04 a zip", &[]), Err(Error::NotAPdf));
-        assert_eq!(read(b"%PDF-1.7\nnothing more", &[]), Err(Error::Unreadable));
+        assert_eq!(read(b"", &[], Effort::Full), Err(Error::NotAPdf));
+        assert_eq!(read(b"PK\x03\x04 a zip", &[], Effort::Full), Err(Error::NotAPdf));
+        assert_eq!(read(b"%PDF-1.7\nnothing more", &[], Effort::Full), Err(Error::Unreadable));
     }
 
     proptest::proptest! {
@@ -158,7 +281,7 @@ mod tests {
             let mut file = document(b"/sn1/");
             let at = at.min(file.len());
             file.splice(at..(at + bytes.len()).min(file.len()), bytes);
-            let _ = read(&file, &["/sn1/"]);
+            let _ = read(&file, &["/sn1/"], Effort::Full);
         }
     }
 }

@@ -43,7 +43,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     audit::{Act, Audit, Entry},
@@ -145,6 +145,8 @@ struct Parts {
     settings: Settings,
     breaker: Arc<breaker::Breaker>,
     documents: documents::Documents,
+    /// Turns at reading documents.
+    readers: Arc<Semaphore>,
     /// Wakes the recovery task.
     due: Notify,
 }
@@ -167,6 +169,7 @@ impl Signings {
             life,
             breaker: Arc::default(),
             documents: documents::Documents::new(settings.documents.0.clone(), settings.documents.1),
+            readers: Arc::new(Semaphore::new(preflight::READERS)),
             due: Notify::new(),
             settings,
         };

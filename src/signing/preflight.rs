@@ -1,18 +1,23 @@
 //! What can be said of a draft before anything is spent: are the documents PDFs, and are the anchors in them?
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     domain::{Anchors, Document, Draft, document::Anchor},
     objects::{Invalids, invalid::token, preflight::SeenFile},
-    pdf,
+    pdf::{self, Effort},
     signing::{Error, Signings},
 };
 
 /// The upstream's limit of one file (eSignature REST API, Rules and limits).
 const MAX_FILE_BYTES: usize = 32 * 1024 * 1024;
-/// Documents larger than this (in base64) are read on a thread of their own, not between other requests.
+/// Documents larger than this (in base64) are read on a thread of their own, not between other requests; so are
+/// smaller ones that turn out to take more than a little.
 const LARGE: usize = 128 * 1024;
+/// Creates whose documents are read at once on threads of their own: each may take a core, and memory.
+pub(super) const READERS: usize = 2;
 
 impl Signings {
     /// Checks the roles of a draft against its templates. What a template holds is asked once and
@@ -69,13 +74,21 @@ impl Signings {
     /// them. Nothing is sent and nothing is stored.
     pub async fn preflight(&self, draft: Draft) -> (Draft, Vec<SeenFile>, Invalids) {
         let size: usize = draft.documents.iter().map(size).sum();
-        if size <= LARGE {
-            return check(draft);
+        if size <= LARGE
+            && let Some((seen, faults)) = check(&draft, Effort::Little)
+        {
+            return (draft, seen, faults);
         }
-        let kept = draft.clone();
+        let turn = Arc::clone(&self.parts.readers).acquire_owned().await.expect("it is never closed");
+        let given = draft.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            // Given back when it is read, and not when nobody waits for it any more.
+            let _turn = turn;
+            check(&given, Effort::Full)
+        });
         // A panic of the reader is a fault of the document as far as the caller is concerned.
-        let checked = tokio::task::spawn_blocking(move || check(draft)).await;
-        checked.unwrap_or_else(|_| (kept, Vec::new(), unreadable()))
+        let (seen, faults) = checked.await.ok().flatten().unwrap_or_else(|| (Vec::new(), unreadable()));
+        (draft, seen, faults)
     }
 
     /// Checks the roles of a draft as far as its templates are remembered: for a draft that is refused anyway,
@@ -122,7 +135,8 @@ fn size(document: &Document) -> usize {
     }
 }
 
-fn check(draft: Draft) -> (Draft, Vec<SeenFile>, Invalids) {
+/// What was seen of the files, and what is wrong with them; `None`: it takes more than the effort allows.
+fn check(draft: &Draft, effort: Effort) -> Option<(Vec<SeenFile>, Invalids)> {
     let (mut seen, mut faults) = (Vec::new(), Invalids::default());
     for (at, document) in draft.documents.iter().enumerate() {
         let Document::File { name, content, anchors } = document else { continue };
@@ -140,15 +154,16 @@ fn check(draft: Draft) -> (Draft, Vec<SeenFile>, Invalids) {
             continue;
         }
         let texts: Vec<&str> = anchors.0.values().flat_map(Anchor::texts).collect();
-        match pdf::read(&bytes, &texts) {
+        match pdf::read(&bytes, &texts, effort) {
             Ok(pdf::Seen { pages, missing }) => {
                 seen.push(SeenFile { name: name.clone(), bytes: bytes.len(), pages });
                 name_missing(&mut faults, &place, anchors, &missing);
             }
+            Err(pdf::Error::TooMuch) => return None,
             Err(error) => faults.wrong(format!("{place}/content_base64"), error.to_string()),
         }
     }
-    (draft, seen, faults)
+    Some((seen, faults))
 }
 
 fn name_missing(faults: &mut Invalids, place: &str, anchors: &Anchors, missing: &[&str]) {
