@@ -149,7 +149,7 @@ pub(super) async fn phone(
         faults.add("/phone", "phone_invalid", error.to_string());
         faults
     })?;
-    reset(&api, &caller, (&id, &signer), NewCheck::Phone(&phone)).await
+    reset(&api, &caller, (&id, &signer), NewCheck::Phone(phone)).await
 }
 
 #[derive(Deserialize)]
@@ -171,14 +171,14 @@ pub(super) async fn access_code(
 ) -> Result<Response, Problem> {
     let body: AccessCodeBody = typed(request, &api).await?;
     let code = parse_access_code(&body.access_code)?;
-    reset(&api, &caller, (&id, &signer), NewCheck::AccessCode(code.reveal())).await
+    reset(&api, &caller, (&id, &signer), NewCheck::AccessCode(code)).await
 }
 
 async fn reset(
     api: &Api,
     caller: &Caller,
     (id, signer): (&str, &str),
-    check: NewCheck<'_>,
+    check: NewCheck,
 ) -> Result<Response, Problem> {
     let reset = api.signings.reset_check(&caller.name, signing_id(id)?, signer_id(signer)?, check).await;
     let signing = reset.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;

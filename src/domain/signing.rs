@@ -350,6 +350,13 @@ impl Signing {
         self.history.push(Moment { at, what: what.to_owned(), signer, trace, note: None });
     }
 
+    /// Takes over what somebody else remembered meanwhile.
+    pub fn join_history(&mut self, theirs: Vec<Moment>) {
+        let missing: Vec<_> = theirs.into_iter().filter(|moment| !self.history.contains(moment)).collect();
+        self.history.extend(missing);
+        self.history.sort_by_key(|moment| moment.at);
+    }
+
     /// The envelope exists: opens the signing, and tells whose turn it is.
     pub fn open(&mut self, account: AccountId, envelope: EnvelopeId) -> Vec<Happening> {
         if !matches!(self.status, SigningStatus::Creating | SigningStatus::Uncertain) {

@@ -134,12 +134,12 @@ pub struct Page {
 }
 
 /// The check that a signer gets in the place of the one they failed.
-#[derive(Debug, Clone, Copy)]
-pub enum NewCheck<'a> {
+#[derive(Debug, Clone)]
+pub enum NewCheck {
     /// A code they are told, by the caller.
-    AccessCode(&'a str),
+    AccessCode(Private<String>),
     /// A code that goes to this phone: another number, or the same again.
-    Phone(&'a Phone),
+    Phone(Phone),
 }
 
 /// A signer was corrected.
@@ -398,7 +398,7 @@ impl Client {
         acting: &Acting,
         envelope: &EnvelopeId,
         recipient_id: &str,
-        check: NewCheck<'_>,
+        check: &NewCheck,
         deadline: Deadline,
     ) -> Result<Corrected, Error> {
         let workflow = match check {
@@ -407,7 +407,11 @@ impl Client {
         };
         let signer = wire::requests::CorrectedSigner {
             recipient_id,
-            access_code: if let NewCheck::AccessCode(code) = check { Some(code) } else { None },
+            access_code: if let NewCheck::AccessCode(code) = check {
+                Some(code.reveal().as_str())
+            } else {
+                None
+            },
             identity_verification: workflow
                 .as_ref()
                 .map(|(workflow, phone)| wire::requests::IdentityVerification::by_phone(workflow, phone)),

@@ -273,6 +273,18 @@ impl Error {
         )
     }
 
+    /// Whether it is about us, a sender's token or a limit that we keep to: it says nothing of how the eSignature API is.
+    pub fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::Auth(_)
+                | Self::Deadline
+                | Self::Limited { provider: None, .. }
+                | Self::Uncounted
+                | Self::Unrecorded
+        )
+    }
+
     /// The label in metrics.
     pub(super) fn outcome(&self) -> Outcome {
         match self {

@@ -545,13 +545,15 @@ async fn changes_are_sent_and_their_inner_errors_found() {
         .will(Reply::json(200, &result("SUCCESS")))
         .will(Reply::json(200, &result("RECIPIENT_UPDATE_FAILED")));
     let phone = Phone::parse("+447700900123").unwrap();
-    let correct = async |check| world.client.correct(&acting, &envelope, "77", check, world.deadline()).await;
-    correct(NewCheck::Phone(&phone)).await.unwrap();
-    let error = correct(NewCheck::Phone(&phone)).await.unwrap_err();
+    let correct = async |check: NewCheck| {
+        world.client.correct(&acting, &envelope, "77", &check, world.deadline()).await
+    };
+    correct(NewCheck::Phone(phone.clone())).await.unwrap();
+    let error = correct(NewCheck::Phone(phone.clone())).await.unwrap_err();
     assert_eq!(error.rejection(), Some(RejectionKind::EnvelopeClosed));
     insta::assert_json_snapshot!("correct_phone", world.arrived()[1].json());
     world.will(Reply::json(200, &result("SUCCESS")));
-    correct(NewCheck::AccessCode("Turing-1936")).await.unwrap();
+    correct(NewCheck::AccessCode(Private::new("Turing-1936".to_owned()))).await.unwrap();
     let sent = world.arrived().last().unwrap().json();
     assert_eq!(sent, json!({"signers": [{"recipientId": "77", "accessCode": "Turing-1936"}]}));
 }

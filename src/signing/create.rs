@@ -77,6 +77,8 @@ pub(super) struct Job {
     /// Whether someone was promised that it will be finished; then the payload is on disk.
     pub(super) accepted: bool,
     pub(super) attempts: u32,
+    /// The end of the lease that is written down: whoever takes it up writes another.
+    pub(super) lease: Option<Timestamp>,
     /// The uptime at which the lease is over: nothing may be sent then, because others may take it up.
     pub(super) held_until: Duration,
     /// Its place in line, if somebody stands before it and it was put first.
@@ -140,6 +142,7 @@ impl Signings {
             links,
             accepted: false,
             attempts: 0,
+            lease: leased_until,
             held_until,
             front: None,
         };
@@ -258,8 +261,7 @@ impl Signings {
         if posted_to.is_none() {
             signing.remember(now, "create_queued", None, None);
         }
-        let links =
-            signing.signers.iter().filter_map(|signer| self.new_link(&signing, signer.id, now)).collect();
+        let links = self.new_links(&signing);
         (signing, links)
     }
 
@@ -315,8 +317,8 @@ impl Signings {
                 biased;
                 outcome = &mut attempt => outcome,
                 () = self.parts.clock.sleep(left) => {
-                    let told = self.accept(&job).await.map(|version| {
-                        accepted = Some(version);
+                    let told = self.accept(&job).await.map(|promised| {
+                        accepted = Some(promised);
                         Created::Accepted { signing: job.signing.id, body: show::signing(&job.signing, &[], &job.links) }
                     });
                     if let Some(tell) = tell.take() {
@@ -326,9 +328,8 @@ impl Signings {
                 }
             }
         };
-        if let Some(version) = accepted {
-            job.version = version;
-            job.accepted = true;
+        if let Some((version, lease)) = accepted {
+            (job.version, job.lease, job.accepted) = (version, Some(lease), true);
         }
         let told = self.settle(&mut job, outcome).await;
         if let Some(tell) = tell {

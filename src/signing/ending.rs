@@ -38,6 +38,16 @@ impl Signings {
         id: SigningId,
         scope: PurgeScope,
     ) -> Result<Signing, Error> {
+        let (this, caller) = (self.clone(), caller.clone());
+        self.aside("a purge", async move { this.ask_for_purge(&caller, id, scope).await }).await
+    }
+
+    async fn ask_for_purge(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        scope: PurgeScope,
+    ) -> Result<Signing, Error> {
         let signing = self.get(caller, id).await?;
         // Before scopes were kept, most asked for the least.
         let asked = signing.purged_at.or(signing.purge_requested_at);

@@ -43,7 +43,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::{
     audit::{Act, Audit, Entry},
@@ -58,7 +58,9 @@ use crate::{
     lifecycle::Lifecycle,
     objects::show::{self, ShownLink},
     spool::Spool,
-    store::{Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work},
+    store::{
+        self, Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work,
+    },
     telemetry::metrics::{self, Metrics},
 };
 
@@ -145,6 +147,8 @@ struct Parts {
     settings: Settings,
     breaker: Arc<breaker::Breaker>,
     documents: documents::Documents,
+    /// Turns at what time brings to signings that have their envelope.
+    tending: Arc<Semaphore>,
     /// Turns at reading documents.
     readers: Arc<Semaphore>,
     /// Wakes the recovery task.
@@ -169,6 +173,7 @@ impl Signings {
             life,
             breaker: Arc::default(),
             documents: documents::Documents::new(settings.documents.0.clone(), settings.documents.1),
+            tending: Arc::new(Semaphore::new(recover::TENDED)),
             readers: Arc::new(Semaphore::new(preflight::READERS)),
             due: Notify::new(),
             settings,
@@ -299,6 +304,22 @@ impl Signings {
     /// The time that one call of ours may take, with no caller to wait for it.
     fn at_leisure(&self) -> Deadline {
         Deadline::within(&*self.parts.clock, AT_LEISURE)
+    }
+
+    /// Does something upstream in a task of its own, and waits for it: a caller who hangs up must not take the
+    /// answer along before it is written down.
+    async fn aside<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (tell, told) = oneshot::channel();
+        self.parts.life.spawn_work(name, async move {
+            // Nobody may wait for it any more.
+            let _ = tell.send(Box::pin(work).await);
+        });
+        told.await
+            .unwrap_or_else(|_| Err(Error::Store(store::Error::Unavailable("the daemon is ending".into()))))
     }
 
     async fn record(&self, id: SigningId) -> Result<Record, Error> {

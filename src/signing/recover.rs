@@ -49,6 +49,10 @@ const ELSEWHERE: Duration = Duration::from_secs(60);
 /// How long an accepted create is tried. Idempotency keys live a day longer (rule E3).
 const LONGEST_TRY: Duration = Duration::from_secs(6 * 24 * 3_600);
 
+/// Signings that are tended at once.
+pub(super) const TENDED: usize = 8;
+/// How long others of them are put off, and up to twice as long, so that they do not all come back together.
+const PUT_OFF: Duration = Duration::from_secs(10);
 /// By then every daemon has heard what a caller called a template of a sender that it made.
 const HEARD: Duration = Duration::from_secs(60);
 
@@ -80,16 +84,10 @@ impl Signings {
         }
         let claimed = self.parts.store.claim(now, later(now, LEASE), room).await?;
         let count = claimed.len();
-        self.parts.breaker.fell_behind(count == room as usize);
         let (settled, unsettled): (Vec<_>, Vec<_>) =
             claimed.into_iter().partition(|record| is_settled(record.signing.status));
-        for record in settled {
-            let this = self.clone();
-            self.parts.life.spawn_work("tend a signing", async move {
-                // Whatever was not done comes again when the lease ends.
-                let _ = this.tend(record).await;
-            });
-        }
+        self.parts.breaker.fell_behind(unsettled.len() == room as usize);
+        self.tend_all(settled).await;
         // Upkeep of what has its envelope is no try of a create, and must not use up the one after an outage.
         if !unsettled.is_empty() {
             let mut admitted = self.parts.breaker.take_up(uptime, unsettled.len());
@@ -99,6 +97,31 @@ impl Signings {
             self.post_all(queued, &mut admitted, uptime, templates);
         }
         Ok(count)
+    }
+
+    /// Tends what has its envelope, a few at once: after a long stop thousands may have come due, and none of them
+    /// has anybody waiting. The others are put off, so that creates behind them have their turn.
+    async fn tend_all(&self, settled: Vec<Record>) {
+        for record in settled {
+            let Ok(turn) = Arc::clone(&self.parts.tending).try_acquire_owned() else {
+                note(self.put_off(record).await);
+                continue;
+            };
+            let this = self.clone();
+            self.parts.life.spawn_work("tend a signing", async move {
+                // Whatever was not done comes again when the lease ends.
+                let _ = this.tend(record).await;
+                drop(turn);
+            });
+        }
+    }
+
+    async fn put_off(&self, record: Record) -> Result<(), Error> {
+        let Record { mut signing, version, work, .. } = record;
+        let due_at = later(self.parts.clock.now(), PUT_OFF.mul_f64(1.0 + fastrand::f64()));
+        let attempts = work.map_or(0, |work| work.attempts);
+        let work = Some(Work { due_at, leased_until: None, attempts });
+        ignore_conflict(self.save(&mut signing, version, Vec::new(), work, Durability::Flushed).await)
     }
 
     /// Looks up what may exist: one call for all creates of a sender. Each sender's in a task of its own,
@@ -328,14 +351,14 @@ impl Signings {
         let front = record.work.map(|work| work.due_at).filter(|due_at| *due_at == front(&signing));
         let held_until = since.saturating_add(LEASE);
         let acting = self.parts.esign.acting(&signing.sender).await;
-        let mut version = record.version;
+        let (mut version, mut lease) = (record.version, record.work.and_then(|work| work.leased_until));
         if let Ok(acting) = &acting {
             signing.posted_at = Some(now);
             signing.account = Some(acting.account.clone());
             let until = later(now, LEASE);
             let work = Work { due_at: until, leased_until: Some(until), attempts };
             match self.save(&mut signing, version, Vec::new(), Some(work), Durability::Synced).await {
-                Ok(newer) => version = newer,
+                Ok(newer) => (version, lease) = (newer, Some(until)),
                 Err(error) => return ignore_conflict::<()>(Err(error)),
             }
         }
@@ -348,6 +371,7 @@ impl Signings {
             links: Vec::new(),
             accepted: true,
             attempts,
+            lease,
             held_until,
             front,
         };

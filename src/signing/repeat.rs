@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{CallerName, Private, SigningStatus},
+    domain::{CallerName, Private, Signing, SigningStatus},
     objects::show::{self, ShownLink},
     signing::{
-        Error, Save, Signings,
+        Error, MAX_CONFLICTS, Save, Signings,
         create::{Ask, Created, GRACE},
         is_settled,
         views::Opener,
@@ -147,36 +147,38 @@ impl Signings {
         links: Vec<ShownLink>,
         replayed: bool,
     ) -> Result<Created, Error> {
-        let record = self.record(id).await?;
-        let mut signing = record.signing;
-        let now = self.parts.clock.now();
-        // The tokens of the first links are not kept, so an answer without them shows new ones.
-        let (links, fresh) = if links.is_empty() {
-            let links: Vec<_> =
-                signing.signers.iter().filter_map(|signer| self.new_link(&signing, signer.id, now)).collect();
-            let fresh = links.iter().map(|shown| shown.link.clone()).collect();
-            (links, fresh)
-        } else {
-            (links, Vec::new())
-        };
-        let body = show::signing(&signing, views, &links);
-        let save = Save {
-            happened: Vec::new(),
-            work: record.work,
-            durability: Durability::Flushed,
-            payload: Payload::Keep,
-            answer: Some(KeptAnswer { status: 201, body: Private::new(body.clone()) }),
-            links: fresh,
-        };
-        match self.save_with(&mut signing, record.version, save).await {
-            Ok(_) => Ok(Created::Made { signing: id, body, replayed }),
+        for _ in 0..MAX_CONFLICTS {
+            let record = self.record(id).await?;
             // Another repeated call was faster: its answer is the one that is kept.
-            Err(Error::Store(crate::store::Error::Conflict)) => {
-                let record = self.record(id).await?;
-                let body = record.answer.map_or(body, |answer| answer.body.into_inner());
-                Ok(Created::Made { signing: id, body, replayed })
+            if let Some(answer) = record.answer {
+                return Ok(Created::Made { signing: id, body: answer.body.into_inner(), replayed });
             }
-            Err(error) => Err(error),
+            let mut signing = record.signing;
+            // The tokens of the first links are not kept, so an answer without them shows new ones.
+            let fresh: Vec<_> = if links.is_empty() { self.new_links(&signing) } else { Vec::new() };
+            let shown = if links.is_empty() { &fresh } else { &links };
+            let body = show::signing(&signing, views, shown);
+            let save = Save {
+                happened: Vec::new(),
+                work: record.work,
+                durability: Durability::Flushed,
+                payload: Payload::Keep,
+                answer: Some(KeptAnswer { status: 201, body: Private::new(body.clone()) }),
+                links: fresh.into_iter().map(|shown| shown.link).collect(),
+            };
+            match self.save_with(&mut signing, record.version, save).await {
+                Ok(_) => return Ok(Created::Made { signing: id, body, replayed }),
+                // An event was taken in meanwhile, or somebody else answered.
+                Err(Error::Store(crate::store::Error::Conflict)) => {}
+                Err(error) => return Err(error),
+            }
         }
+        Err(Error::Store(crate::store::Error::Conflict))
+    }
+
+    /// Links for all signers, if there is a public listener for them to lead to.
+    pub(super) fn new_links(&self, signing: &Signing) -> Vec<ShownLink> {
+        let now = self.parts.clock.now();
+        signing.signers.iter().filter_map(|signer| self.new_link(signing, signer.id, now)).collect()
     }
 }

@@ -83,8 +83,10 @@ impl Signings {
                 Outcome::Opened { account: acting.account.clone(), created, view }
             }
             Err(error) => {
+                let is_local = error.is_local();
                 let outcome = Outcome::of(error);
                 match outcome {
+                    _ if is_local => {}
                     Outcome::NotReached(_) | Outcome::Unknown(_) => {
                         self.parts.breaker.failed(self.parts.clock.uptime());
                     }
@@ -145,8 +147,9 @@ impl Signings {
         }
     }
 
-    /// Puts on disk what a later attempt needs, so that the caller can be told "accepted".
-    pub(super) async fn accept(&self, job: &Job) -> Result<Version, Error> {
+    /// Puts on disk what a later attempt needs, so that the caller can be told "accepted". Answers the version
+    /// and the end of the lease.
+    pub(super) async fn accept(&self, job: &Job) -> Result<(Version, Timestamp), Error> {
         let mut signing = job.signing.clone();
         let due_at = later(self.parts.clock.now(), LEASE);
         let save = Save {
@@ -157,7 +160,7 @@ impl Signings {
             answer: None,
             links: Vec::new(),
         };
-        self.save_with(&mut signing, job.version, save).await
+        Ok((self.save_with(&mut signing, job.version, save).await?, due_at))
     }
 
     async fn opened(
@@ -190,7 +193,7 @@ impl Signings {
             answer,
             links: Vec::new(),
         };
-        job.version = Box::pin(self.save_surely(signing, job.version, events, save)).await?;
+        job.version = Box::pin(self.save_surely(signing, (job.version, job.lease), events, save)).await?;
         tracing::info!(signing.id = %signing.id, "signing opened at {now}");
         Ok(Created::Made { signing: signing.id, body, replayed: false })
     }
@@ -269,16 +272,18 @@ impl Signings {
         let save =
             Save { happened, work, durability: Durability::Synced, payload, answer: None, links: Vec::new() };
         let events = self.narrate(&mut job.signing, &save.happened);
-        job.version = Box::pin(self.save_surely(&mut job.signing, job.version, events, save)).await?;
+        let held = (job.version, job.lease);
+        job.version = Box::pin(self.save_surely(&mut job.signing, held, events, save)).await?;
         Ok(())
     }
 
     /// Saves what the upstream has said, through a store that is away for a while: what is known now would
-    /// have to be looked up again otherwise. It gives up in time for recovery to take over.
+    /// have to be looked up again otherwise. It gives up in time for recovery to take over. What others wrote
+    /// into the history meanwhile, who did not take it up, is kept.
     async fn save_surely(
         &self,
         signing: &mut Signing,
-        from: Version,
+        (mut from, lease): (Version, Option<Timestamp>),
         events: Vec<Event>,
         save: Save,
     ) -> Result<Version, Error> {
@@ -291,14 +296,19 @@ impl Signings {
                     is_repeated = true;
                     self.parts.clock.sleep(SAVE_AGAIN).await;
                 }
-                // The answer to an earlier attempt may have been lost after its commit.
-                Err(Error::Store(store::Error::Conflict)) if is_repeated => {
+                Err(Error::Store(store::Error::Conflict)) => {
                     let record = self.record(signing.id).await?;
-                    if is_same_end(&record.signing, signing) {
+                    // The answer to an earlier attempt may have been lost after its commit.
+                    if is_repeated && is_same_end(&record.signing, signing) {
                         *signing = record.signing;
                         return Ok(record.version);
                     }
-                    return Err(Error::Store(store::Error::Conflict));
+                    let is_ours = lease.is_some() && record.work.and_then(|work| work.leased_until) == lease;
+                    if !is_ours || record.version == from {
+                        return Err(Error::Store(store::Error::Conflict));
+                    }
+                    signing.join_history(record.signing.history);
+                    from = record.version;
                 }
                 Err(error) => return Err(error),
             }

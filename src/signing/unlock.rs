@@ -16,7 +16,18 @@ impl Signings {
         caller: &CallerName,
         id: SigningId,
         signer: SignerId,
-        check: NewCheck<'_>,
+        check: NewCheck,
+    ) -> Result<Signing, Error> {
+        let (this, caller) = (self.clone(), caller.clone());
+        self.aside("a check anew", async move { this.check_anew(&caller, id, signer, &check).await }).await
+    }
+
+    async fn check_anew(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        signer: SignerId,
+        check: &NewCheck,
     ) -> Result<Signing, Error> {
         let signing = self.get(caller, id).await?;
         let person = signing.signer(signer).ok_or(Error::NotFound)?;

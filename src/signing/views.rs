@@ -79,7 +79,11 @@ impl Signings {
         id: SigningId,
         signer: SignerId,
     ) -> Result<ShownView, Error> {
-        self.open_view(caller, id, signer, Opener::Caller, None).await
+        let (this, caller) = (self.clone(), caller.clone());
+        self.aside("a view for a caller", async move {
+            this.open_view(&caller, id, signer, Opener::Caller, None).await
+        })
+        .await
     }
 
     pub(super) async fn open_view(
@@ -119,6 +123,7 @@ impl Signings {
         }
         let minted = self.lease_and_mint(record, target.signer, Opener::Click, target.link).await;
         match &minted {
+            Err(Error::Upstream(error)) if error.is_local() => {}
             Err(Error::Upstream(error)) if is_outage(error) => {
                 self.parts.breaker.failed(self.parts.clock.uptime());
             }
@@ -175,7 +180,10 @@ impl Signings {
                 Ok(ShownView { signer, url: view.url, expires_at: later(at, VIEW_LIFE) })
             }
             Err(error) => {
-                self.release(id, signer).await?;
+                // A caller took no lease, and must not end somebody else's.
+                if let Some(lease) = signing.live_view.filter(|_| opener == Opener::Click) {
+                    self.release(id, lease).await?;
+                }
                 Err(error)
             }
         }
@@ -203,11 +211,10 @@ impl Signings {
     }
 
     /// A view that could not be minted must not lock the signer out.
-    async fn release(&self, id: SigningId, signer: SignerId) -> Result<(), Error> {
+    async fn release(&self, id: SigningId, lease: LiveView) -> Result<(), Error> {
+        let is_it = |view: &LiveView| view.signer == lease.signer && view.minted_at == lease.minted_at;
         let freed = self.change(id, Durability::Flushed, |signing, _| {
-            if signing.live_view.as_ref().is_some_and(|view| view.signer == signer && view.clicked) {
-                signing.live_view = None;
-            }
+            signing.live_view = signing.live_view.take().filter(|view| !is_it(view));
             Ok(Vec::new())
         });
         freed.await.map(|_| ())

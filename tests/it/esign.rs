@@ -258,7 +258,7 @@ async fn a_template_with_sms_becomes_an_envelope_that_can_be_viewed_signed_and_c
     assert_eq!(recipients[0].fact, Some(SignerFact::AuthenticationFailed));
     let phone = Phone::parse("+447700900123").unwrap();
     let id = &recipients[0].recipient_id;
-    world.client.correct(&world.acting, &made, id, NewCheck::Phone(&phone), soon()).await.unwrap();
+    world.client.correct(&world.acting, &made, id, &NewCheck::Phone(phone), soon()).await.unwrap();
     world.signer(&person.client_user_id, "sign").await;
     let seen = world.client.envelope(&world.acting, &made, soon()).await.unwrap();
     assert_eq!(seen.facts, [EnvelopeFact::Completed]);
