@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     audit::Act,
-    budget::Rule,
+    budget::{Rule, may_check},
     domain::{
         CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, SenderName, Signer,
         Signing, SigningId, SigningStatus, signing::Happening,
@@ -16,10 +16,6 @@ use crate::{
     signing::{Error, ReturnTarget, Signings, create::later, views::VIEW_LIFE},
     store::{self, Durability},
 };
-
-/// The upstream lets an application ask for one envelope's status once in this time (rule B3;
-/// eSignature REST API, Rules and limits).
-pub(super) const POLLING_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
 /// Returns within this time are one return.
 const SAME_RETURN: SignedDuration = SignedDuration::from_secs(10);
@@ -77,7 +73,7 @@ impl Signings {
             if record.is_some() || !is_under_way {
                 return Ok(record.map(|record| record.signing.sender));
             }
-            is_under_way = self.parts.store.unsettled().await? > 0;
+            is_under_way = self.parts.store.making(self.parts.clock.now()).await? > 0;
             if !is_under_way {
                 continue;
             }
@@ -152,11 +148,17 @@ impl Signings {
             return Ok(signing);
         }
         let Some(envelope) = signing.envelope.clone() else { return Ok(signing) };
-        self.check(&signing, &envelope).await
+        let this = self.clone();
+        self.aside("a check for a caller", async move { this.check(&signing, &envelope).await }).await
     }
 
     /// Calls a signing off. Repeating it is harmless.
     pub async fn void(&self, caller: &CallerName, id: SigningId, reason: &str) -> Result<Signing, Error> {
+        let (this, caller, reason) = (self.clone(), caller.clone(), reason.to_owned());
+        self.aside("a void", async move { this.call_off(&caller, id, &reason).await }).await
+    }
+
+    async fn call_off(&self, caller: &CallerName, id: SigningId, reason: &str) -> Result<Signing, Error> {
         let signing = self.get(caller, id).await?;
         match signing.status {
             SigningStatus::Voided => return Ok(signing),
@@ -252,9 +254,7 @@ impl Signings {
     async fn reserve_check(&self, id: SigningId) -> Result<Option<Timestamp>, Error> {
         let mut before = None;
         let reserved = self.change(id, Durability::Flushed, |signing, now| {
-            if let Some(retry_at) = next_check(signing).filter(|at| *at > now) {
-                return Err(Error::PollingBudget { retry_at });
-            }
+            may_check(signing.checked_at, now).map_err(|retry_at| Error::PollingBudget { retry_at })?;
             before = signing.checked_at.replace(now);
             Ok(Vec::new())
         });
@@ -286,10 +286,6 @@ impl Signings {
 /// Whether a return was so short a time ago that the next one is hardly another.
 fn is_lately(last: LastReturn, now: Timestamp) -> bool {
     now.duration_since(last.at) < SAME_RETURN
-}
-
-fn next_check(signing: &Signing) -> Option<Timestamp> {
-    signing.checked_at.map(|at| later(at, POLLING_INTERVAL))
 }
 
 #[cfg(test)]

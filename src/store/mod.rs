@@ -200,6 +200,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// How many signings are `creating` or `uncertain`.
     fn unsettled(&self) -> Answer<'_, u64>;
 
+    /// How many of them may just have made an envelope that is not written down yet: somebody is at them, or they
+    /// turned uncertain a short time ago.
+    fn making(&self, now: Timestamp) -> Answer<'_, u64>;
+
     /// How many of them are uncertain.
     fn uncertain(&self) -> Answer<'_, u64>;
 

@@ -105,6 +105,10 @@ impl Store for SlowStore {
     fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
         slowly!(self, store.claim(now, until, limit))
     }
+    fn making(&self, now: Timestamp) -> Answer<'_, u64> {
+        slowly!(self, store.making(now))
+    }
+
     fn unsettled(&self) -> Answer<'_, u64> {
         slowly!(self, store.unsettled())
     }

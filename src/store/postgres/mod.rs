@@ -91,8 +91,8 @@ impl PostgresStore {
         row.map(|row| row.into_record(&self.keys)).transpose()
     }
 
-    fn inbound(&self, rows: Vec<InboundRow>) -> Result<Vec<Inbound>, Error> {
-        rows.into_iter().map(|row| row.into_inbound(&self.keys)).collect()
+    fn inbound(&self, rows: Vec<InboundRow>) -> Vec<Inbound> {
+        rows::legible(rows, "Connect delivery", |row| row.into_inbound(&self.keys))
     }
 
     /// Repeats a batch of a clean-up until it finds less than a full one.
@@ -179,6 +179,10 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => signings::unsettled(db)) })
     }
 
+    fn making(&self, now: Timestamp) -> Answer<'_, u64> {
+        Box::pin(async move { with!(&self.pool, db => signings::making(db, micros(now))) })
+    }
+
     fn uncertain(&self) -> Answer<'_, u64> {
         Box::pin(async move { with!(&self.pool, db => signings::uncertain(db)) })
     }
@@ -219,7 +223,7 @@ impl Store for PostgresStore {
     }
 
     fn inbox(&self, limit: u32) -> Answer<'_, Vec<Inbound>> {
-        Box::pin(async move { self.inbound(with!(&self.pool, db => inbox::waiting(db, limit))?) })
+        Box::pin(async move { Ok(self.inbound(with!(&self.pool, db => inbox::waiting(db, limit))?)) })
     }
 
     fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()> {
@@ -227,7 +231,7 @@ impl Store for PostgresStore {
     }
 
     fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>> {
-        Box::pin(async move { self.inbound(with!(&self.pool, db => inbox::of(db, envelope))?) })
+        Box::pin(async move { Ok(self.inbound(with!(&self.pool, db => inbox::of(db, envelope))?)) })
     }
 
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
@@ -252,7 +256,7 @@ impl Store for PostgresStore {
     fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
         Box::pin(async move {
             let rows = with!(&self.pool, db => outbox::endpoints(db, caller))?;
-            rows.into_iter().map(|row| row.into_endpoint(&self.keys)).collect()
+            Ok(rows::legible(rows, "webhook endpoint", |row| row.into_endpoint(&self.keys)))
         })
     }
 
@@ -289,7 +293,7 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let (now, until) = (micros(now), micros(until));
             let due = with!(&self.pool, db => outbox::claim_deliveries(db, now, until, per_endpoint, limit))?;
-            due.into_iter().map(|due| due.open(&self.keys)).collect()
+            Ok(rows::legible(due, "webhook endpoint", |due| due.open(&self.keys)))
         })
     }
 
@@ -364,7 +368,7 @@ impl Store for PostgresStore {
     fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>> {
         Box::pin(async move {
             let rows = with!(&self.pool, db => inbox::senders(db))?;
-            rows.into_iter().map(|row| row.into_sender(&self.keys)).collect()
+            Ok(rows::legible(rows, "connected sender", |row| row.into_sender(&self.keys)))
         })
     }
 
@@ -382,16 +386,18 @@ impl Store for PostgresStore {
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
         Box::pin(async move {
-            for older in self.keys.ids().skip(1) {
-                let mut held = self.pool.acquire().await?;
-                retention::reseal(&mut held, &self.keys, older).await?;
-            }
-            Ok(Destroyed {
+            let destroyed = Destroyed {
                 keys: self.sweep(retention::keys, retention).await?,
                 personal: self.sweep(retention::personal, retention).await?,
                 events: self.sweep(retention::events, retention).await?,
                 signings: self.sweep(retention::signings, retention).await?,
-            })
+            };
+            self.sweep(retention::counts, retention).await?;
+            for older in self.keys.ids().skip(1) {
+                let mut held = self.pool.acquire().await?;
+                retention::reseal(&mut held, &self.keys, older).await?;
+            }
+            Ok(destroyed)
         })
     }
 

@@ -9,7 +9,7 @@ use crate::{
     store::{
         Delivery, DeliveryState, Endpoint, EventFilter,
         postgres::signings::{EventColumns, decoded, flushed},
-        rows::{DueRow, EndpointRow, bytes, event_kinds, event_words, malformed, micros},
+        rows::{self, DueRow, EndpointRow, bytes, event_kinds, event_words, malformed, micros},
     },
 };
 
@@ -27,9 +27,10 @@ macro_rules! delivery_columns {
 pub(super) async fn add_events(db: &mut PgConnection, events: &[Event]) -> Result<()> {
     let events = EventColumns::new(events);
     sqlx::query(
+        // Said twice, because the first answer was lost, they are there once.
         "INSERT INTO events (id, caller, kind, signing, signer, sequence, at, data) \
          SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::bigint[], \
-         $7::bigint[], $8::text[])",
+         $7::bigint[], $8::text[]) ON CONFLICT (id) DO NOTHING",
     )
     .bind(events.ids)
     .bind(events.callers)
@@ -301,7 +302,12 @@ async fn with_parts(db: &mut PgConnection, deliveries: Vec<Delivery>) -> Result<
         .bind(ids(|delivery| delivery.event.as_uuid()))
         .fetch_all(&mut *db)
         .await?;
-    let events = events.iter().map(event).collect::<Result<Vec<_>>>()?;
+    // Those that cannot be read are there all the same: another version may know them.
+    let events: Vec<_> = events
+        .iter()
+        .filter_map(|row| Some((row.try_get::<[u8; 16], _>(0).ok()?, row)))
+        .map(|(id, row)| (id, rows::legible([row], "event", |row| Ok(event(row)?)).pop()))
+        .collect();
     let endpoints =
         sqlx::query(AssertSqlSafe(format!("SELECT {ENDPOINT} FROM endpoints WHERE id = ANY ($1)")))
             .bind(ids(|delivery| delivery.endpoint.as_uuid()))
@@ -310,11 +316,14 @@ async fn with_parts(db: &mut PgConnection, deliveries: Vec<Delivery>) -> Result<
     let mut due = Vec::with_capacity(deliveries.len());
     let mut gone = Vec::new();
     for delivery in deliveries {
-        let event = events.iter().find(|event| event.id == delivery.event).cloned();
+        let of_event = bytes(delivery.event.as_uuid());
+        let event = events.iter().find(|(id, _)| *id == of_event).map(|(_, event)| event.clone());
         let id = bytes(delivery.endpoint.as_uuid());
         let found = endpoints.iter().find(|row| row.try_get::<&[u8], _>(0).is_ok_and(|found| found == id));
         match (event, found) {
-            (Some(event), Some(row)) => due.push(DueRow { event, endpoint: endpoint(row)?, delivery }),
+            (Some(Some(event)), Some(row)) => due.push(DueRow { event, endpoint: endpoint(row)?, delivery }),
+            // Until its lease ends it stands in nobody's way.
+            (Some(None), _) => {}
             _ => gone.push(bytes(delivery.id.as_uuid()).to_vec()),
         }
     }
@@ -332,7 +341,7 @@ pub(super) async fn delivery_attempted(db: &mut PgConnection, delivery: &Deliver
     // waited for its place.
     let sql = concat!(
         "WITH done AS (UPDATE deliveries SET state = $2, attempts = $3, due_at = $4, attempted_at = $5, \
-         response_status = $6, error = $7, leased_until = NULL WHERE id = $1 AND ",
+         response_status = $6, error = $7, leased_until = NULL WHERE id = $1 AND attempts IN ($3, $3 - 1) AND ",
         flushed!(),
         " RETURNING endpoint) UPDATE endpoints SET next_at = least(next_at, $8) FROM done \
          WHERE endpoints.id = done.endpoint"

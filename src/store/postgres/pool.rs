@@ -114,8 +114,10 @@ impl Pool {
 /// Runs `$body` with a connection, within the store's patience.
 ///
 /// A connection that turns out to be dead (the server restarted, or failed over) is thrown away and the
-/// operation is tried again: every one of ours may be repeated. A begin finds its own row, a save that
-/// had arrived conflicts with itself and is decided again by its caller.
+/// operation is tried again, because every one of ours may be repeated, whether it had arrived or not. A begin
+/// finds its own row; a save that had arrived conflicts with itself and is decided again by its caller; what adds
+/// rows under ids of its own adds none twice; what counts may count once too often, which errs on the side of the
+/// limit.
 macro_rules! with {
     ($pool:expr, $connection:ident => $body:expr) => {{
         let pool: &$crate::store::postgres::pool::Pool = $pool;

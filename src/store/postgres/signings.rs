@@ -8,7 +8,8 @@ use crate::{
     store::{
         Digest, Filter, Link, NotedCalls,
         rows::{
-            ChangedRow, NewPayload, NewRow, SigningRow, bytes, micros, signed, signing_columns, timestamp,
+            ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signed, signing_columns,
+            timestamp,
         },
     },
 };
@@ -197,8 +198,14 @@ pub(super) async fn save(db: &mut PgConnection, change: &ChangedRow, commit: &'s
 
 pub(super) async fn forget(db: &mut PgConnection, id: SigningId, from: i64) -> Result<bool> {
     let sql = "DELETE FROM signings WHERE id = $1 AND version = $2";
-    let done = sqlx::query(sql).bind(bytes(id.as_uuid())).bind(from).execute(db).await?;
-    Ok(done.rows_affected() > 0)
+    let id = bytes(id.as_uuid());
+    let done = sqlx::query(sql).bind(id).bind(from).execute(&mut *db).await?;
+    if done.rows_affected() > 0 {
+        return Ok(true);
+    }
+    // Gone is gone, whoever did it.
+    let is_there = "SELECT EXISTS (SELECT 1 FROM signings WHERE id = $1)";
+    Ok(!sqlx::query(is_there).bind(id).fetch_one(db).await?.try_get::<bool, _>(0)?)
 }
 
 pub(super) async fn by_id(db: &mut PgConnection, id: SigningId) -> Result<Option<SigningRow>> {
@@ -281,6 +288,13 @@ pub(super) async fn claim(
     Ok(rows)
 }
 
+pub(super) async fn making(db: &mut PgConnection, now: i64) -> Result<u64> {
+    let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') \
+               AND (leased_until > $1 OR (status = 'uncertain' AND created_at > $2))";
+    let row = sqlx::query(sql).bind(now).bind(now - MAKING_US).fetch_one(db).await?;
+    Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
+}
+
 pub(super) async fn unsettled(db: &mut PgConnection) -> Result<u64> {
     let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain')";
     Ok(sqlx::query(sql).fetch_one(db).await?.try_get::<i64, _>(0)?.unsigned_abs())
@@ -318,7 +332,7 @@ pub(super) async fn payload(db: &mut PgConnection, id: &[u8; 16]) -> Result<Opti
 pub(super) async fn add_link(db: &mut PgConnection, link: &Link) -> Result<()> {
     sqlx::query(
         "INSERT INTO links (id, signing, signer, token, created_at, expires_at, revoked_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
     )
     .bind(bytes(link.id.as_uuid()))
     .bind(bytes(link.signing.as_uuid()))

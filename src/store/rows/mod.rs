@@ -22,6 +22,9 @@ pub(super) use outbox::{DueRow, EndpointRow, event_kinds, event_words, seal_endp
 pub(super) use signing::{SigningRow, signing_columns};
 pub(super) use writes::{ChangedRow, NewPayload, NewRow};
 
+/// How long an uncertain create counts as one whose envelope is being found out about.
+pub(super) const MAKING_US: i64 = 15 * 60 * 1_000_000;
+
 /// The records of those rows that can be read. One damaged row must not keep the rest from being worked
 /// on; if nothing can be read, that is the answer.
 pub(super) fn readable(rows: Vec<SigningRow>, keys: &SealKeys) -> Result<Vec<Record>, Error> {
@@ -41,6 +44,20 @@ pub(super) fn readable(rows: Vec<SigningRow>, keys: &SealKeys) -> Result<Vec<Rec
         Some(e) if records.is_empty() => Err(e),
         _ => Ok(records),
     }
+}
+
+/// Those of other rows that can be read. A damaged one, or one of a later version, is told of and passed over.
+pub(super) fn legible<R, T>(
+    rows: impl IntoIterator<Item = R>,
+    what: &'static str,
+    read: impl Fn(R) -> Result<T, Error>,
+) -> Vec<T> {
+    let read = rows.into_iter().map(read);
+    read.filter_map(|row| {
+        row.inspect_err(|error| tracing::error!(what, %error, "a stored row cannot be read: passed over"))
+            .ok()
+    })
+    .collect()
 }
 
 pub(super) const fn sealed_place(signing: &[u8; 16]) -> Place<'_> {

@@ -35,7 +35,7 @@ use crate::{
     clock::SharedClock,
     store::{
         Durability, Error, Inbound, Record, Settings,
-        rows::{InboundRow, SigningRow, micros},
+        rows::{self, InboundRow, SigningRow, micros},
         seal::{SEALED_COLUMNS, SealKeys},
         sqlite::{
             file::{Access, DatabaseFile},
@@ -170,16 +170,20 @@ impl SqliteStore {
             if !self.read(move |db| retention::is_sealed_with(db, older)).await? {
                 continue;
             }
+            let mut is_whole = true;
             for column in SEALED_COLUMNS {
                 // Less than every id: SQLite sorts text before bytes.
                 let mut from = Some(Value::Text(String::new()));
                 while let Some(after) = from {
                     let keys = self.keys.clone();
                     let batch = move |db: &Connection| retention::reseal(db, &keys, older, column, &after);
-                    from = self.write(Durability::Flushed, batch).await?;
+                    let resealed = self.write(Durability::Flushed, batch).await?;
+                    (from, is_whole) = (resealed.next, is_whole && resealed.is_whole);
                 }
             }
-            self.write(Durability::Synced, move |db| retention::forget_key(db, older)).await?;
+            if is_whole {
+                self.write(Durability::Synced, move |db| retention::forget_key(db, older)).await?;
+            }
         }
         Ok(())
     }
@@ -188,8 +192,8 @@ impl SqliteStore {
         row.map(|row| row.into_record(&self.keys)).transpose()
     }
 
-    fn inbound(&self, rows: Vec<InboundRow>) -> Result<Vec<Inbound>, Error> {
-        rows.into_iter().map(|row| row.into_inbound(&self.keys)).collect()
+    fn inbound(&self, rows: Vec<InboundRow>) -> Vec<Inbound> {
+        rows::legible(rows, "Connect delivery", |row| row.into_inbound(&self.keys))
     }
 }
 

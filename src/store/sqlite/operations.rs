@@ -97,6 +97,10 @@ impl Store for SqliteStore {
         Box::pin(self.read(signings::unsettled))
     }
 
+    fn making(&self, now: Timestamp) -> Answer<'_, u64> {
+        Box::pin(self.read(move |db| signings::making(db, micros(now))))
+    }
+
     fn uncertain(&self) -> Answer<'_, u64> {
         Box::pin(self.read(signings::uncertain))
     }
@@ -138,7 +142,7 @@ impl Store for SqliteStore {
     }
 
     fn inbox(&self, limit: u32) -> Answer<'_, Vec<Inbound>> {
-        Box::pin(async move { self.inbound(self.read(move |db| inbox::waiting(db, limit)).await?) })
+        Box::pin(async move { Ok(self.inbound(self.read(move |db| inbox::waiting(db, limit)).await?)) })
     }
 
     fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()> {
@@ -148,7 +152,7 @@ impl Store for SqliteStore {
 
     fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>> {
         let envelope = envelope.clone();
-        Box::pin(async move { self.inbound(self.read(move |db| inbox::of(db, &envelope)).await?) })
+        Box::pin(async move { Ok(self.inbound(self.read(move |db| inbox::of(db, &envelope)).await?)) })
     }
 
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
@@ -175,7 +179,7 @@ impl Store for SqliteStore {
         let caller = caller.cloned();
         Box::pin(async move {
             let rows = self.read(move |db| outbox::endpoints(db, caller.as_ref())).await?;
-            rows.into_iter().map(|row| row.into_endpoint(&self.keys)).collect()
+            Ok(rows::legible(rows, "webhook endpoint", |row| row.into_endpoint(&self.keys)))
         })
     }
 
@@ -222,7 +226,7 @@ impl Store for SqliteStore {
                     outbox::claim_deliveries(db, now, until, per_endpoint, limit)
                 })
                 .await?;
-            due.into_iter().map(|due| due.open(&self.keys)).collect()
+            Ok(rows::legible(due, "webhook endpoint", |due| due.open(&self.keys)))
         })
     }
 
@@ -309,7 +313,7 @@ impl Store for SqliteStore {
     fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>> {
         Box::pin(async move {
             let rows = self.read(inbox::senders).await?;
-            rows.into_iter().map(|row| row.into_sender(&self.keys)).collect()
+            Ok(rows::legible(rows, "connected sender", |row| row.into_sender(&self.keys)))
         })
     }
 
@@ -331,13 +335,15 @@ impl Store for SqliteStore {
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
         Box::pin(async move {
-            self.reseal().await?;
-            Ok(Destroyed {
+            let destroyed = Destroyed {
                 keys: self.sweep(move |db| retention::keys(db, retention)).await?,
                 personal: self.sweep(move |db| retention::personal(db, retention)).await?,
                 events: self.sweep(move |db| retention::events(db, retention)).await?,
                 signings: self.sweep(move |db| retention::signings(db, retention)).await?,
-            })
+            };
+            self.sweep(move |db| retention::counts(db, retention)).await?;
+            self.reseal().await?;
+            Ok(destroyed)
         })
     }
 

@@ -73,11 +73,36 @@ pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error
          (SELECT pos FROM inbound WHERE received_at < ?1 ORDER BY received_at LIMIT ?2)",
         before,
     )?;
-    db.prepare_cached("DELETE FROM budgets WHERE window_at < ?1")?.execute([before])?;
-    db.prepare_cached("DELETE FROM ledger WHERE hour < ?1")?.execute([before])?;
-    let checks = micros(retention.checks_before);
-    db.prepare_cached("DELETE FROM checks WHERE made_at < ?1")?.execute([checks])?;
-    db.prepare_cached("DELETE FROM changes WHERE last_at < ?1")?.execute([before])?;
+    Ok(deleted)
+}
+
+/// Deletes what was counted long ago: calls, checks, changes.
+pub(super) fn counts(db: &Connection, retention: Retention) -> Result<u64, Error> {
+    let (before, checks_before) = (micros(retention.events_before), micros(retention.checks_before));
+    let mut deleted = 0;
+    for (sql, before) in [
+        (
+            "DELETE FROM budgets WHERE (account, window_at) IN \
+             (SELECT account, window_at FROM budgets WHERE window_at < ?1 LIMIT ?2)",
+            before,
+        ),
+        (
+            "DELETE FROM ledger WHERE (hour, name) IN (SELECT hour, name FROM ledger WHERE hour < ?1 LIMIT ?2)",
+            before,
+        ),
+        (
+            "DELETE FROM checks WHERE (envelope, resource) IN \
+             (SELECT envelope, resource FROM checks WHERE made_at < ?1 ORDER BY made_at LIMIT ?2)",
+            checks_before,
+        ),
+        (
+            "DELETE FROM changes WHERE envelope IN \
+             (SELECT envelope FROM changes WHERE last_at < ?1 ORDER BY last_at LIMIT ?2)",
+            before,
+        ),
+    ] {
+        deleted += count(db, sql, before)?;
+    }
     Ok(deleted)
 }
 
@@ -110,15 +135,23 @@ pub(super) fn forget_key(db: &Connection, key: SealKeyId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Looks at the next rows of one column after `from`, and seals anew what `older` sealed. Answers where
-/// to go on. It looks at a bounded number of rows, not only changes one: the writer is busy meanwhile.
+/// What one look at sealed rows came to.
+pub(super) struct Resealed {
+    /// Where to go on.
+    pub(super) next: Option<Value>,
+    /// Whether all that the older key sealed could be opened with it.
+    pub(super) is_whole: bool,
+}
+
+/// Looks at the next rows of one column after `from`, and seals anew what `older` sealed. It looks at a bounded
+/// number of rows, not only changes one: the writer is busy meanwhile. What is damaged stays as it is.
 pub(super) fn reseal(
     db: &Connection,
     keys: &SealKeys,
     older: SealKeyId,
     (table, id, column): (&'static str, &'static str, &'static str),
     from: &Value,
-) -> Result<Option<Value>, Error> {
+) -> Result<Resealed, Error> {
     let rows: Vec<(Value, Option<Vec<u8>>)> = db
         .prepare_cached(&format!(
             "SELECT {id}, CASE WHEN substr({column}, 1, 4) = ?1 THEN {column} END FROM {table} \
@@ -127,7 +160,7 @@ pub(super) fn reseal(
         .query_map(params![older.to_bytes(), from, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut update = db.prepare_cached(&format!("UPDATE {table} SET {column} = ?2 WHERE {id} = ?1"))?;
-    let mut last = None;
+    let mut resealed = Resealed { next: None, is_whole: true };
     for (row, sealed) in rows {
         if let Some(sealed) = sealed {
             let name = match &row {
@@ -135,10 +168,15 @@ pub(super) fn reseal(
                 Value::Text(text) => text.as_bytes(),
                 _ => &[],
             };
-            let again = keys.reseal(Place { table, column, row: name }, sealed)?;
-            update.execute(params![row, again])?;
+            match keys.reseal(Place { table, column, row: name }, sealed) {
+                Ok(again) => _ = update.execute(params![row, again])?,
+                Err(error) => {
+                    tracing::error!(table, column, %error, "a sealed value cannot be opened: left as it is");
+                    resealed.is_whole = false;
+                }
+            }
         }
-        last = Some(row);
+        resealed.next = Some(row);
     }
-    Ok(last)
+    Ok(resealed)
 }

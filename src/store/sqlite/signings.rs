@@ -9,7 +9,8 @@ use crate::{
     store::{
         Digest, Error, Filter, Link, NotedCalls,
         rows::{
-            ChangedRow, NewPayload, NewRow, SigningRow, bytes, micros, signed, signing_columns, timestamp,
+            ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signed, signing_columns,
+            timestamp,
         },
         sqlite::outbox,
     },
@@ -104,7 +105,11 @@ pub(super) fn forget(db: &Connection, id: SigningId, from: i64) -> Result<(), Er
     let removed = db
         .prepare_cached("DELETE FROM signings WHERE id = ?1 AND version = ?2")?
         .execute(params![bytes(id.as_uuid()), from])?;
-    if removed == 0 { Err(Error::Conflict) } else { Ok(()) }
+    // Gone is gone, whoever did it.
+    let is_there = "SELECT EXISTS (SELECT 1 FROM signings WHERE id = ?1)";
+    let is_changed =
+        removed == 0 && db.prepare_cached(is_there)?.query_row([bytes(id.as_uuid())], |row| row.get(0))?;
+    if is_changed { Err(Error::Conflict) } else { Ok(()) }
 }
 
 pub(super) fn by_id(db: &Connection, id: SigningId) -> Result<Option<SigningRow>, Error> {
@@ -191,6 +196,14 @@ pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {
     let count: i64 = db
         .prepare_cached("SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain')")?
         .query_row([], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
+pub(super) fn making(db: &Connection, now: i64) -> Result<u64, Error> {
+    // The index is found by the status; of those few the rest is read.
+    let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') \
+               AND (leased_until > ?1 OR (status = 'uncertain' AND created_at > ?2))";
+    let count: i64 = db.prepare_cached(sql)?.query_row([now, now - MAKING_US], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }
 
