@@ -59,7 +59,16 @@ impl From<&esign::Error> for Problem {
             {
                 problem.for_good()
             }
-            _ if problem.is_passing() => problem.retry_after(Duration::from_secs(5)),
+            _ if problem.is_passing() => {
+                let told = match error {
+                    esign::Error::Auth(cause) => match &**cause {
+                        auth::Error::TokenRefused { retry_after } => *retry_after,
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                problem.retry_after(told.unwrap_or(Duration::from_secs(5)))
+            }
             _ => problem,
         }
     }

@@ -223,13 +223,15 @@ impl Auth {
             let sent = self.inner.clock.uptime();
             let reply = user_info::fetch(&self.inner.client, &self.inner.server, token.header()).await;
             self.observe(sent, reply.date);
-            match reply.result {
-                Err(Error::TokenRefused) if !is_replay => {
-                    is_replay = true;
-                    self.retire(name, token.generation());
-                }
-                result => return result.map_err(Arc::new),
+            if !matches!(reply.result, Err(Error::TokenRefused { .. })) {
+                return reply.result.map_err(Arc::new);
             }
+            // The second one as well: nobody is to try it again.
+            self.retire(name, token.generation());
+            if is_replay {
+                return Err(Arc::new(Error::TokenRefused { retry_after: self.held_back(name) }));
+            }
+            is_replay = true;
         }
     }
 }

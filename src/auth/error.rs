@@ -90,7 +90,10 @@ pub enum Error {
     Signing(#[source] SignError),
     /// The bearer was refused (401): retire its generation, mint once, try once more.
     #[error("the upstream refuses the access token")]
-    TokenRefused,
+    TokenRefused {
+        /// Until the next one is minted, if that is held back because tokens were refused one after the other.
+        retry_after: Option<Duration>,
+    },
     /// The account server is there and cannot answer now.
     #[error("the account server is unavailable (HTTP {status})")]
     Unavailable {
@@ -139,7 +142,7 @@ impl Error {
             | Self::Malformed { .. }
             | Self::RateLimited { .. }
             | Self::Signing(_)
-            | Self::TokenRefused
+            | Self::TokenRefused { .. }
             | Self::Unavailable { .. }
             | Self::Unreachable(_) => Kind::Transient,
             Self::ClockSkew { .. }
@@ -177,7 +180,7 @@ impl Error {
             Self::Internal
             | Self::Malformed { .. }
             | Self::Signing(SignError::Away | SignError::NotHeld | SignError::Unrecorded)
-            | Self::TokenRefused
+            | Self::TokenRefused { .. }
             | Self::Unavailable { .. }
             | Self::Unreachable(_) => "provider_unavailable",
             Self::UserIsAccount => "sender_user_is_account",
@@ -205,7 +208,7 @@ impl Error {
             Self::Refused { .. } => "refused",
             Self::SenderUnknown => "sender_unknown",
             Self::Signing(_) => "signing",
-            Self::TokenRefused => "token_refused",
+            Self::TokenRefused { .. } => "token_refused",
             Self::Unavailable { .. } => "unavailable",
             Self::Unreachable(_) => "unreachable",
             Self::ConsentByOther { .. } => "consent_by_another_user",
@@ -260,7 +263,10 @@ impl Error {
             Self::SenderUnknown => "Use the name of a [senders.…] section of the settings.",
             Self::Signing(SignError::Unrecorded) => "Make room for the audit log; the daemon keeps trying.",
             Self::Signing(_) => "Check the device or process that holds the key.",
-            Self::TokenRefused => "Nothing to do: a fresh token is being minted.",
+            Self::TokenRefused { .. } => {
+                "Nothing to do: a fresh token is being minted. If it goes on, look at DocuSign whether the sender's user \
+                 or its account was suspended."
+            }
             Self::Unavailable { .. } => "Wait; the daemon asks again by itself. See DocuSign's status page.",
             Self::Unreachable(_) => "Check DNS, the way out, and the trusted certificates of this machine.",
             Self::ConsentByOther { .. } => {
@@ -302,10 +308,12 @@ impl Error {
         .filter(|said| said.status > 0)
     }
 
-    /// How long the upstream asked us to wait, where it did.
+    /// How long the upstream asked us to wait, where it did, or how long we hold the next mint back.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::RateLimited { retry_after }
+            | Self::TokenRefused { retry_after }
+            | Self::Unavailable { retry_after, .. } => *retry_after,
             _ => None,
         }
     }

@@ -89,6 +89,8 @@ const GARBAGE_AFTER: Duration = Duration::from_secs(7 * 86_400);
 /// More senders than this are not each looked at: they are not all minted for at start, health speaks of
 /// them together, and their refreshes are spread out.
 const CROWD: usize = 20;
+/// How long those who name no time of their own wait for a mint that is held back.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What [`Auth`] can be told.
 #[derive(Debug, Clone, Copy)]
@@ -297,11 +299,17 @@ impl Auth {
 
     /// A sender's token. Warm, it is a read of atomic pointers; cold, it waits for one mint.
     pub async fn token(&self, name: &str) -> Result<AccessToken, Arc<Error>> {
+        self.token_within(name, PATIENCE).await
+    }
+
+    /// Like [`token`](Self::token), for a caller with so much time: who would have to wait for longer only until the
+    /// next mint may begin is told so at once (rule T7).
+    pub async fn token_within(&self, name: &str, time: Duration) -> Result<AccessToken, Arc<Error>> {
         if let Some(token) = self.ready(name) {
             return Ok(token);
         }
         loop {
-            match self.enter(name)?.token().await {
+            match self.enter(name)?.token_within(time).await {
                 Ok(token) => return Ok(token),
                 Err(Miss::Failed(error)) => return Err(self.explained(name, error)),
                 Err(Miss::Dropped) => {}
@@ -320,6 +328,11 @@ impl Auth {
     pub fn retire(&self, name: &str, generation: u64) -> Retired {
         let live = self.inner.senders.load().get(name).and_then(|sender| sender.live());
         live.map_or(Retired::Before, |cache| cache.retire(generation))
+    }
+
+    /// For how long the sender's next mint is held back because its tokens were refused one after the other.
+    pub fn held_back(&self, name: &str) -> Option<Duration> {
+        self.inner.senders.load().get(name)?.live()?.held_back()
     }
 
     /// Mints now and waits for the outcome: after a wake-up event, or because an operator asks (rule T4).

@@ -238,7 +238,7 @@ fn reply(sent: Result<http_client::Response, http_client::Error>) -> Reply {
         Ok(answer) => {
             let result = match answer.status {
                 StatusCode::OK => read(&answer.body),
-                StatusCode::UNAUTHORIZED => Err(Error::TokenRefused),
+                StatusCode::UNAUTHORIZED => Err(Error::TokenRefused { retry_after: None }),
                 status => Err(grant::refusal(status, &answer.headers, &answer.body)),
             };
             Reply { result, date: grant::date(&answer.headers) }

@@ -219,7 +219,10 @@ impl Client {
         let _slots = self.slots(call).await?;
         let token = self.token(acting, call).await?;
         // A token that is refused twice is our trouble and not the caller's: nothing was done, and it passes.
-        let refused = || Error::Auth(Arc::new(auth::Error::TokenRefused));
+        let refused = || {
+            let retry_after = self.auth.held_back(acting.sender.as_str());
+            Error::Auth(Arc::new(auth::Error::TokenRefused { retry_after }))
+        };
         let is_upload = call.is_upload();
         match self.attempt(acting, call, &token).await {
             Err(Failed::Unauthorized) => {}
@@ -236,7 +239,11 @@ impl Client {
             return Err(refused());
         }
         self.attempt(acting, call, &fresh).await.map_err(|failed| match failed {
-            Failed::Unauthorized => refused(),
+            Failed::Unauthorized => {
+                // No later call is to try it again.
+                self.auth.retire(acting.sender.as_str(), fresh.generation());
+                refused()
+            }
             Failed::Error(error) => error,
         })
     }
@@ -262,7 +269,9 @@ impl Client {
             return Ok(token);
         }
         // Rare and large: boxed, so that every call need not have room for it.
-        Ok(self.in_time(call.deadline, Box::pin(self.auth.token(acting.sender.as_str()))).await??)
+        let left = call.deadline.left(self.clock.uptime());
+        let waiting = Box::pin(self.auth.token_within(acting.sender.as_str(), left));
+        Ok(self.in_time(call.deadline, waiting).await??)
     }
 
     async fn in_time<T>(&self, deadline: Deadline, work: impl Future<Output = T>) -> Result<T, Error> {

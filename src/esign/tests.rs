@@ -226,6 +226,53 @@ async fn t7_a_401_is_answered_by_one_mint_and_one_replay() {
     assert_eq!((world.arrived().len(), world.mints.load(Ordering::SeqCst)), (2, 3));
 }
 
+/// Waits for something; time goes on only while there is no token.
+async fn meanwhile<T>(world: &World, work: impl Future<Output = T>) -> T {
+    let time = async {
+        for _ in 0..5_000 {
+            if world.client.auth.ready("system").is_none() {
+                world.clock.advance(Duration::from_millis(100));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        () = time => panic!("it never ended"),
+    }
+}
+
+#[tokio::test]
+async fn t7_a_token_that_was_refused_is_never_sent_again_and_a_lasting_401_has_a_time() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    let refused = || Reply::error(401, "AUTHORIZATION_INVALID_TOKEN");
+    let bearers = || world.arrived().iter().map(|one| one.bearer().to_owned()).collect::<Vec<_>>();
+    let draft = Draft::of(vec![file(&[])]);
+    // Two early deaths, one soon after the other.
+    for [dead, fresh] in [["Bearer token-1", "Bearer token-2"], ["Bearer token-2", "Bearer token-3"]] {
+        world.will(refused()).will(created());
+        meanwhile(&world, create(&world, &draft)).await.unwrap();
+        assert_eq!(bearers(), [dead, fresh]);
+    }
+    // And then every token is refused.
+    world.will(refused()).will(refused());
+    let error = meanwhile(&world, create(&world, &draft)).await.unwrap_err();
+    assert_eq!(bearers(), ["Bearer token-3", "Bearer token-4"]);
+    assert_eq!((error.code(), error.doubt(), error.retryable()), ("provider_unavailable", Doubt::No, true));
+    let wait = error.retry_after(world.clock.now()).expect("it says for how long");
+    assert!((Duration::from_secs(1)..=Duration::from_secs(4)).contains(&wait), "{wait:?}");
+    // Who has less time is told so without a call; who has more gets the token that comes then.
+    let hurried = Deadline::within(&world.clock, Duration::from_millis(500));
+    let error = world.client.create_envelope(&acting, &draft.envelope(), hurried).await.unwrap_err();
+    assert!(matches!(&error, Error::Auth(cause) if cause.cause() == "token_refused"), "{error:?}");
+    assert!(error.retry_after(world.clock.now()).is_some());
+    assert_eq!((bearers().len(), world.mints.load(Ordering::SeqCst)), (0, 4));
+    world.will(created());
+    meanwhile(&world, create(&world, &draft)).await.unwrap();
+    assert_eq!(bearers(), ["Bearer token-5"]);
+}
+
 #[tokio::test]
 async fn t7_nothing_but_a_401_refreshes() {
     let world = World::new().await;

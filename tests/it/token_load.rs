@@ -167,6 +167,31 @@ async fn t7_a_thousand_callers_hit_by_a_401_cost_one_mint_and_one_replay_each() 
 }
 
 #[tokio::test]
+async fn t7_early_deaths_in_a_row_cost_one_mint_and_one_replay_each() {
+    let daemon = unlimited().await;
+    pass(&daemon, Duration::from_secs(60), 1).await;
+    for round in 0..3 {
+        daemon.control(Method::POST, "tokens/revoke", &json!({})).await;
+        daemon.forget_requests().await;
+        let (key, order) = (format!("round-{round}"), order());
+        // The mint keeps a distance to the one before, which takes time to pass.
+        let made = tokio::select! {
+            made = daemon.create(&key, &order) => made,
+            () = pass(&daemon, Duration::from_millis(50), 4_000) => panic!("round {round}: it never ended"),
+        };
+        assert_eq!(made.status, StatusCode::CREATED, "round {round}: {}", made.text);
+        let all = requests(&daemon).await;
+        let count = |what: &str, with: u64| {
+            all.iter().filter(|(path, status)| path.ends_with(what) && *status == with).count()
+        };
+        let costs = (count("/envelopes", 401), count("/oauth/token", 200), count("/envelopes", 201));
+        assert_eq!(costs, (1, 1, 1), "round {round}: {all:?}");
+    }
+    let broken = daemon.control(Method::GET, "rules", &Value::Null).await;
+    assert!(!broken.to_string().contains("dead_token_reused"), "{broken}");
+}
+
+#[tokio::test]
 async fn t1_an_hour_of_steady_use_costs_three_mints_at_most() {
     let daemon = unlimited().await;
     for hour in 0..6 {

@@ -85,6 +85,7 @@ impl Shared {
         let due = self.due(&control);
         if now >= due {
             (control.flight, control.last_started, control.forced) = (Some(now), Some(now), false);
+            control.held_until = Duration::ZERO;
             control.started += 1;
             // A key or a consent that changed is proven at once, and an operator may ask: the vendor would have
             // a token kept until shortly before its end.
@@ -109,7 +110,7 @@ impl Shared {
             self.current.look(|token| token.map_or(Duration::ZERO, |token| token.schedule.refresh_at));
         let wanted = if control.failed.is_some() { Duration::ZERO } else { refresh_at };
         let allowed = control.failed.as_ref().map_or(Duration::ZERO, |failed| failed.not_before);
-        wanted.max(allowed).max(gap)
+        wanted.max(allowed).max(gap).max(control.held_until)
     }
 
     /// One flight, and what becomes of it.

@@ -46,7 +46,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// The shortest time between two mints, whoever asks for them.
 const MINT_GAP: Duration = Duration::from_secs(1);
 /// A token that is refused at this age or younger did not die of age: another one may fare no
-/// better, so forced refreshes back off.
+/// better, so forced refreshes back off. Refusals that are further apart are not in a row.
 const EARLY_DEATH: Duration = Duration::from_secs(300);
 
 /// What a cache needs from outside.
@@ -118,9 +118,32 @@ struct Control {
     has_minted: bool,
     /// Someone asked for a mint whether or not one is due.
     forced: bool,
+    /// Tokens in a row that were refused young, and when the last of them was.
     early_deaths: u32,
-    retire_not_before: Duration,
+    died_at: Option<Duration>,
+    /// No mint in place of a refused token begins sooner; zero once it has begun.
+    held_until: Duration,
     jitter: Jitter,
+}
+
+impl Control {
+    /// A token of this age was refused. If those before it were, too, it is not the token that is wrong: the next
+    /// mint then comes later and later after the last one, so that a lasting refusal does not cost a mint a call.
+    fn died(&mut self, age: Duration, now: Duration) {
+        let is_first = self.died_at.is_none_or(|at| now.saturating_sub(at) >= EARLY_DEATH);
+        if age >= EARLY_DEATH || is_first {
+            self.early_deaths = 0;
+        }
+        self.died_at = (age < EARLY_DEATH).then_some(now);
+        if age >= EARLY_DEATH {
+            return;
+        }
+        if let Some(before) = self.early_deaths.checked_sub(1) {
+            let last = self.last_started.unwrap_or(now);
+            self.held_until = last.saturating_add(backoff(Kind::Transient, before));
+        }
+        self.early_deaths = self.early_deaths.saturating_add(1);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -159,8 +182,6 @@ pub enum Retired {
     Now,
     /// Another one is already in its place, or none.
     Before,
-    /// Its predecessor was retired a moment ago, so the token is not what is wrong. It stays.
-    TooSoon,
 }
 
 /// How a cache stands at a moment.
@@ -174,7 +195,7 @@ pub struct CacheStatus {
     pub expires_in: Option<Duration>,
     /// How long the account server may stay away from now before a caller notices.
     pub runway: Duration,
-    /// Whether a mint is on its way.
+    /// Whether a mint is on its way, or held back because tokens were refused one after the other.
     pub is_refreshing: bool,
     /// The last outcome, if it was a failure.
     pub failure: Option<CacheFailure>,
@@ -204,7 +225,8 @@ impl TokenCache {
             has_minted: false,
             forced: false,
             early_deaths: 0,
-            retire_not_before: Duration::ZERO,
+            died_at: None,
+            held_until: Duration::ZERO,
             jitter: Jitter::new(around.seed),
         };
         let shared = Shared {
@@ -235,10 +257,16 @@ impl TokenCache {
 
     /// The token. Waits only if there is none, or shortly in its last minutes.
     pub async fn token(&self) -> Result<AccessToken, Miss> {
+        self.token_within(Duration::MAX).await
+    }
+
+    /// Like [`token`](Self::token), for a caller with so much time: a mint that is held back for longer, because
+    /// tokens were refused one after the other, is not waited for.
+    pub async fn token_within(&self, time: Duration) -> Result<AccessToken, Miss> {
         let now = self.shared.around.clock.uptime();
         match self.shared.ready(now) {
             Some(token) => Ok(token),
-            None => self.wait(now).await,
+            None => self.wait(now, now.saturating_add(time)).await,
         }
     }
 
@@ -284,7 +312,8 @@ impl TokenCache {
         target
     }
 
-    /// Takes the token of this generation out of use, and no other (rule T6).
+    /// Takes the token of this generation out of use, and no other (rule T6). It is never handed out again, however
+    /// soon it was refused; only the mint of the next one may be held back (rule T7).
     pub fn retire(&self, generation: u64) -> Retired {
         let now = self.shared.around.clock.uptime();
         {
@@ -293,20 +322,18 @@ impl TokenCache {
             else {
                 return Retired::Before;
             };
-            if now < control.retire_not_before {
-                return Retired::TooSoon;
-            }
             self.shared.current.retire(|token| token.generation == generation);
-            if now.saturating_sub(current.schedule.born) < EARLY_DEATH {
-                control.retire_not_before = now + backoff(Kind::Transient, control.early_deaths);
-                control.early_deaths += 1;
-            } else {
-                control.early_deaths = 0;
-            }
+            control.died(now.saturating_sub(current.schedule.born), now);
         }
         self.ensure_driver();
         self.shared.wake.notify_one();
         Retired::Now
+    }
+
+    /// For how long the next mint is held back because tokens were refused one after the other; none if it is not.
+    pub fn held_back(&self) -> Option<Duration> {
+        let held = self.shared.lock().held_until.saturating_sub(self.shared.around.clock.uptime());
+        (!held.is_zero()).then_some(held)
     }
 
     /// Whether it was closed, or dropped for idleness.
@@ -319,7 +346,7 @@ impl TokenCache {
         let now = self.shared.around.clock.uptime();
         let (failed, is_refreshing) = {
             let control = self.shared.lock();
-            (control.failed.clone(), control.flight.is_some())
+            (control.failed.clone(), control.flight.is_some() || now < control.held_until)
         };
         let current = self.shared.current.get();
         let schedule = current.as_ref().map(|token| token.schedule);
@@ -338,7 +365,7 @@ impl TokenCache {
     }
 
     /// The way of those who find no token that they may simply take.
-    async fn wait(&self, arrived: Duration) -> Result<AccessToken, Miss> {
+    async fn wait(&self, arrived: Duration, deadline: Duration) -> Result<AccessToken, Miss> {
         let shared = &self.shared;
         shared.touch(arrived);
         let seen = shared.lock().ended;
@@ -347,7 +374,7 @@ impl TokenCache {
             // Marked before looking, so that nothing is missed in between.
             changed.borrow_and_update();
             let now = shared.around.clock.uptime();
-            let until = match shared.look(now, arrived, seen)? {
+            let until = match shared.look(now, (arrived, deadline), seen)? {
                 Look::Take(token) => return Ok(token),
                 Look::Wait(until) => until,
             };
@@ -417,7 +444,12 @@ impl Shared {
     }
 
     /// What a waiting caller does next; `seen` flights had ended when it arrived.
-    fn look(&self, now: Duration, arrived: Duration, seen: u64) -> Result<Look, Miss> {
+    fn look(
+        &self,
+        now: Duration,
+        (arrived, deadline): (Duration, Duration),
+        seen: u64,
+    ) -> Result<Look, Miss> {
         let control = self.lock();
         let failed = control.failed.as_ref();
         let is_remembered = failed.is_some_and(|failed| now < failed.not_before);
@@ -438,6 +470,10 @@ impl Shared {
         match failed {
             Some(failed) if is_remembered || failed.flight > seen => {
                 Err(Miss::Failed(Arc::clone(&failed.error)))
+            }
+            _ if now < control.held_until && deadline < control.held_until => {
+                let retry_after = Some(control.held_until.saturating_sub(now));
+                Err(Miss::Failed(Arc::new(Error::TokenRefused { retry_after })))
             }
             _ => Ok(Look::Wait(None)),
         }

@@ -371,15 +371,67 @@ async fn t6_a_thousand_401s_together_cost_one_mint() {
 #[tokio::test]
 async fn t7_refusals_in_a_row_do_not_become_a_mint_each() {
     let bench = Bench::new([]);
+    let mut last = 0;
     // The account is suspended: every call is refused, whatever the token.
     for _ in 0..600 {
+        if let Some(token) = bench.token_now().await {
+            assert!(token.generation() > last, "a token that was refused is not sent again");
+            last = token.generation();
+            assert_eq!(bench.cache.retire(last), Retired::Now);
+        }
+        bench.pass(1).await;
+    }
+    assert!(bench.source.mints() <= 17, "{}", bench.source.mints());
+    assert!(bench.cache.ready().is_none() && bench.cache.status().is_refreshing);
+    // It ends: the next token comes by itself.
+    bench.pass(60).await;
+    assert!(bench.token_now().await.is_some());
+}
+
+#[tokio::test]
+async fn t7_a_second_early_401_retires_at_once_and_only_the_mint_waits() {
+    let bench = Bench::new([]);
+    let first = bench.cache.token().await.unwrap();
+    bench.pass(5).await;
+    assert_eq!(bench.cache.retire(first.generation()), Retired::Now);
+    let second = bench.token_now().await.expect("the first is replaced at once");
+    assert_eq!(bench.cache.retire(second.generation()), Retired::Now);
+    assert!(bench.token_now().await.is_none(), "never again what was refused");
+    bench.pass(1).await;
+    let third = bench.token_now().await.expect("a second after the last mint");
+    assert_eq!(bench.cache.retire(third.generation()), Retired::Now);
+    assert_eq!(bench.cache.held_back(), Some(Duration::from_secs(2)));
+    // Who has no time for that is told until when; the others wait.
+    let miss = bench.cache.token_within(Duration::from_secs(1)).await.unwrap_err();
+    let Miss::Failed(error) = miss else { panic!("{miss:?}") };
+    assert_eq!((error.cause(), error.retry_after()), ("token_refused", Some(Duration::from_secs(2))));
+    let patient = bench.cache.clone();
+    let patient = tokio::spawn(async move { patient.token_within(Duration::from_secs(3)).await });
+    bench.pass(2).await;
+    assert!(patient.await.unwrap().unwrap().generation() > third.generation());
+    assert_eq!(bench.source.mints(), 4);
+    // Refusals that are far apart are not in a row.
+    bench.pass(301).await;
+    let fourth = bench.token_now().await.unwrap();
+    assert_eq!(bench.cache.retire(fourth.generation()), Retired::Now);
+    assert!(bench.token_now().await.is_some());
+    assert_eq!(bench.cache.held_back(), None);
+}
+
+#[tokio::test]
+async fn t7_an_operator_need_not_wait_for_a_mint_that_is_held_back() {
+    let bench = Bench::new([]);
+    for _ in 0..6 {
         if let Some(token) = bench.token_now().await {
             bench.cache.retire(token.generation());
         }
         bench.pass(1).await;
     }
-    assert!(bench.source.mints() <= 17, "{}", bench.source.mints());
+    assert!(bench.cache.held_back().is_some() && bench.token_now().await.is_none());
+    bench.cache.wake();
+    bench.settle().await;
     assert!(bench.token_now().await.is_some());
+    assert_eq!(bench.cache.held_back(), None);
 }
 
 #[tokio::test]
