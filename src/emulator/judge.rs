@@ -83,6 +83,8 @@ pub(super) struct Observed<'a> {
     pub(super) method: &'a Method,
     /// What was answered, or would have been.
     pub(super) status: StatusCode,
+    /// Whether a fault answered, and nothing was done: what was not made or read is not held against the client.
+    pub(super) is_faked: bool,
     /// The client's own id for a create.
     pub(super) transaction: Option<String>,
     /// When the budget that refused this call is full again.
@@ -156,7 +158,7 @@ impl Judge {
     pub(super) fn observe(&mut self, seen: &Observed<'_>) {
         self.watch_limits(seen);
         self.watch_tokens(seen);
-        if seen.status.is_success() {
+        if seen.status.is_success() && !seen.is_faked {
             self.watch_polling(seen);
             self.watch_creates(seen);
         }
@@ -289,6 +291,7 @@ mod tests {
             bearer: Some("t"),
             method,
             status: StatusCode::OK,
+            is_faked: false,
             transaction: None,
             limited_until: None,
         }
@@ -327,6 +330,18 @@ mod tests {
         assert_eq!(rules(&judge), []);
         create(&mut judge, 4, "one", StatusCode::CREATED);
         assert_eq!(rules(&judge), [(Rule::CreateRepeated, 1, 2)]);
+    }
+
+    #[test]
+    fn what_a_fault_answered_was_neither_made_nor_read() {
+        let mut judge = Judge::default();
+        for (number, is_faked) in [(1, true), (2, false), (3, true)] {
+            let entry = entry(number, 0);
+            judge.observe(&Observed { is_faked, ..seen(&entry, &Method::GET, ENVELOPE) });
+            let create = Observed { is_faked, ..seen(&entry, &Method::POST, ENVELOPES) };
+            judge.observe(&Observed { transaction: Some("one".to_owned()), ..create });
+        }
+        assert_eq!(rules(&judge), []);
     }
 
     #[test]

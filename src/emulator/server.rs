@@ -270,10 +270,18 @@ fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Ans
             &format!("The request is larger than {MAX_BODY} bytes."),
         )
     } else if let Some(fault) = &plan.instead {
+        notes.is_faked = true;
         misbehave(world, &call, fault, &mut notes)
     } else {
         dispatch(world, &mut call, &mut notes)
     };
+    if notes.is_faked
+        && answer.status == StatusCode::UNAUTHORIZED
+        && let Some(token) = oauth::bearer(&call)
+    {
+        // To the client it is dead, so that minting another one is right.
+        oauth::mourn(world, token);
+    }
     let answer = decorate(world, &call, answer);
     if plan.fate != Fate::Drops {
         world.requests.answered(call.number, answer.status.as_u16());
@@ -286,6 +294,8 @@ fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Ans
 #[derive(Debug, Default)]
 struct Notes {
     limited_until: Option<Timestamp>,
+    /// A fault answered instead of a handler.
+    is_faked: bool,
 }
 
 fn observe(world: &mut World, call: &Call, status: StatusCode, notes: &Notes) {
@@ -306,6 +316,7 @@ fn observe(world: &mut World, call: &Call, status: StatusCode, notes: &Notes) {
         bearer: oauth::bearer(call),
         method: &call.method,
         status,
+        is_faked: notes.is_faked,
         transaction,
         limited_until: notes.limited_until,
     });

@@ -361,6 +361,29 @@ async fn a_mint_a_call_is_noted_and_one_for_many_is_not() {
 }
 
 #[tokio::test]
+async fn what_a_fault_answers_is_not_held_against_the_client() {
+    let emulator = Running::start().await;
+    // Each token is refused, so that each mint is right.
+    for _ in 0..5 {
+        let token = emulator.access_token().await;
+        let fault = json!({ "fault": "status", "status": 401, "path": "/users", "count": 1 });
+        emulator.control("POST", "faults", fault).await;
+        assert_eq!(emulator.call("GET", "/users", &token, None).await.status(), 401);
+    }
+    // No envelope is made by a page of HTML, and none is read.
+    let token = emulator.access_token().await;
+    for _ in 0..2 {
+        for (method, path) in [("POST", "/envelopes"), ("GET", "/envelopes/e1")] {
+            let fault = json!({ "fault": "html", "status": 200, "method": method, "path": path, "count": 1 });
+            emulator.control("POST", "faults", fault).await;
+            let body = (method == "POST").then(|| json!({ "transactionId": "one" }));
+            assert_eq!(emulator.call(method, path, &token, body).await.status(), 200);
+        }
+    }
+    assert_eq!(emulator.control("GET", "rules", json!({})).await["rules"], json!([]));
+}
+
+#[tokio::test]
 async fn stored_signatures_are_for_their_user_alone() {
     let emulator = Running::start().await;
     let token = emulator.access_token().await;

@@ -87,6 +87,12 @@ pub(super) fn kill(world: &mut World, token: &str) {
     world.judge.died(&owner(&token.app, token.user.as_deref()));
 }
 
+/// Tells the judge that a token is dead as far as the client knows, though it lives.
+pub(super) fn mourn(world: &mut World, token: &str) {
+    let Some(token) = world.directory.access_tokens.get(token) else { return };
+    world.judge.died(&owner(&token.app, token.user.as_deref()));
+}
+
 /// How the judge names who mints.
 pub(super) fn owner(app: &str, user: Option<&str>) -> String {
     format!("{app} {}", user.unwrap_or("(application)"))
