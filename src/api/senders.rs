@@ -122,6 +122,7 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let sender = api.sender_of(&caller, &name)?;
+    api.auth.look_for_consent(&name);
     shown(&api, &sender, StatusCode::OK)
 }
 
@@ -344,6 +345,8 @@ pub(super) async fn consent(
         faults
     })?;
     check_address(&redirect_uri)?;
+    // Where the browser does not come back to us, who asks again is the first to learn of the grant.
+    api.auth.await_consent(&name);
     let state = api.auth.status(&name).map_err(|error| gone(&error))?.consent.as_str();
     let url = |by, state: Option<&auth::consent_state::ConsentState>| {
         let (text, verifier) = (state.map(|state| state.state.as_str()), state.map(|state| &state.verifier));
@@ -398,6 +401,7 @@ pub(super) fn with_consent_link(api: &Api, sender: &SenderName, problem: Problem
         return problem;
     }
     let name = sender.as_str();
+    api.auth.look_for_consent(name);
     let page = api.public_origin.as_ref().and_then(|origin| {
         let asked = api.consents.issue(name, api.clock.now());
         let redirect_uri = consent::callback(origin);

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,6 +28,9 @@ const USER_INFO_GRACE: Duration = Duration::from_secs(60);
 
 /// An answer younger than this is not doubted: who is in no account stays so for a while.
 const USER_INFO_FRESH: Duration = Duration::from_secs(60);
+
+/// Between two mints that show whether an awaited consent is there.
+const CONSENT_GAP: Duration = Duration::from_secs(5);
 
 /// What is known of a sender's user.
 #[derive(Default)]
@@ -156,6 +159,32 @@ impl Auth {
         let who = sender.impersonation.as_ref().ok_or_else(|| Arc::new(Error::SenderUnknown))?;
         let server = &self.inner.server;
         Ok(consent::url(by, server, who.integration_key, &who.scopes, redirect_uri, state, verifier))
+    }
+
+    /// Somebody asks where to consent for this sender: for some minutes it is looked for whenever it may be there.
+    pub fn await_consent(&self, name: &str) {
+        let Ok(sender) = self.sender(name) else { return };
+        if sender.record.consent() == Consent::Missing {
+            let now = self.inner.clock.uptime();
+            sender.awaited.lock().unwrap_or_else(PoisonError::into_inner).asked(now);
+            self.look_for_consent(name);
+        }
+    }
+
+    /// A sender is looked at, or needed: if it lacks consent that is awaited, a mint shows whether it is there by now.
+    /// A wake-up (rule T4), but seconds after the last try at the soonest, however many look.
+    pub fn look_for_consent(&self, name: &str) {
+        let Ok(sender) = self.sender(name) else { return };
+        if sender.record.consent() != Consent::Missing {
+            return;
+        }
+        let now = self.inner.clock.uptime();
+        if !sender.awaited.lock().unwrap_or_else(PoisonError::into_inner).is_on(now) {
+            return;
+        }
+        if let Ok(cache) = self.enter(name) {
+            cache.wake_after(CONSENT_GAP);
+        }
     }
 
     /// What the consent page sent back: exchanges the code at once, compares the person with the

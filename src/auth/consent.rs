@@ -4,7 +4,10 @@
 //! of the vendor's own examples, the redirect URI byte for byte as it is registered (DocuSign,
 //! "JWT Grant" and "Obtaining administrative consent", read 2026-10).
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use aws_lc_rs::{digest, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -54,6 +57,32 @@ impl Consent {
             Self::Missing => "missing",
             Self::Unknown => "unknown",
         }
+    }
+}
+
+/// For so long after somebody asked where to consent, whoever looks at the sender or needs it has the account
+/// server asked again (rule T11). Who asks on and on does not prolong it.
+const AWAITED: Duration = Duration::from_secs(600);
+
+/// Whether somebody is on their way to consent, as far as questions show. Without a callback nothing else does.
+#[derive(Debug, Default)]
+pub(super) struct Awaited {
+    since: Option<Duration>,
+    asked_at: Option<Duration>,
+}
+
+impl Awaited {
+    /// Somebody asks where to consent.
+    pub(super) fn asked(&mut self, now: Duration) {
+        if self.asked_at.is_none_or(|at| now.saturating_sub(at) >= AWAITED) {
+            self.since = Some(now);
+        }
+        self.asked_at = Some(now);
+    }
+
+    /// Whether consent may be given any moment.
+    pub(super) fn is_on(&self, now: Duration) -> bool {
+        self.since.is_some_and(|since| now.saturating_sub(since) < AWAITED)
     }
 }
 
@@ -163,6 +192,23 @@ mod tests {
              &client_id=7c2b8d7e-1111-2222-3333-444455556666\
              &redirect_uri=https%3A%2F%2Fsign.example.com%2Fconsent%2Fcallback%3Fx%3Da%2Bb"
         );
+    }
+
+    #[test]
+    fn t11_consent_is_awaited_for_minutes_after_a_question_and_not_for_as_long_as_somebody_asks() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let mut awaited = Awaited::default();
+        assert!(!awaited.is_on(minutes(0)));
+        let is_on: Vec<bool> = (1..=30)
+            .map(|minute| {
+                awaited.asked(minutes(minute));
+                awaited.is_on(minutes(minute))
+            })
+            .collect();
+        assert_eq!(is_on.iter().filter(|is_on| **is_on).count(), 10, "{is_on:?}");
+        // Who comes back after a pause is somebody else, or tries anew.
+        awaited.asked(minutes(45));
+        assert!(awaited.is_on(minutes(54)) && !awaited.is_on(minutes(55)));
     }
 
     #[test]

@@ -156,6 +156,8 @@ struct Sender {
     consented_other: ArcSwapOption<Error>,
     /// Why the user and the account do not belong together, if that is so.
     misplaced: ArcSwapOption<Error>,
+    /// Whether somebody is on their way to consent.
+    awaited: Mutex<consent::Awaited>,
     /// Replaced as a whole when the settings name other keys.
     keys: Option<Arc<ArcSwap<KeyRing>>>,
     source: Arc<dyn TokenSource>,

@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -203,6 +203,7 @@ impl Auth {
             account,
             consented_other: ArcSwapOption::empty(),
             misplaced: ArcSwapOption::empty(),
+            awaited: Mutex::default(),
             keys: None,
             source,
             record: Arc::default(),

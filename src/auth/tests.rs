@@ -374,6 +374,37 @@ async fn a_refresh_token_renews_with_a_secret_or_as_a_public_client() {
 }
 
 #[tokio::test]
+async fn t11_an_awaited_consent_is_seen_within_seconds_by_whoever_looks() {
+    let daemon = Daemon::start(0).await;
+    *daemon.server.has_consent.lock().unwrap() = false;
+    daemon.register_one_key().await;
+    assert_eq!(daemon.auth.token("system").await.unwrap_err().cause(), "consent_required");
+    // Nobody is on their way to consent: who calls changes nothing.
+    daemon.pass(20);
+    daemon.auth.look_for_consent("system");
+    daemon.auth.token("system").await.unwrap_err();
+    assert_eq!(daemon.server.exchanges(), 1);
+    // Somebody asks where to consent: it may be there already, and is looked for each 5 s at most.
+    daemon.auth.await_consent("system");
+    daemon.auth.token("system").await.unwrap_err();
+    assert_eq!(daemon.server.exchanges(), 2);
+    for _ in 0..100 {
+        daemon.auth.await_consent("system");
+        daemon.auth.look_for_consent("system");
+    }
+    daemon.auth.token("system").await.unwrap_err();
+    assert_eq!(daemon.server.exchanges(), 2);
+    *daemon.server.has_consent.lock().unwrap() = true;
+    daemon.pass(5);
+    daemon.auth.look_for_consent("system");
+    daemon.auth.token("system").await.unwrap();
+    assert_eq!(daemon.auth.status("system").unwrap().consent, Consent::Granted);
+    daemon.pass(5);
+    daemon.auth.await_consent("system");
+    assert_eq!(daemon.server.exchanges(), 3, "and then it is known");
+}
+
+#[tokio::test]
 async fn t7_user_info_refreshes_once_after_a_401_and_never_loops() {
     let daemon = Daemon::start(0).await;
     daemon.register_one_key().await;

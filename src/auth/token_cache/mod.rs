@@ -312,6 +312,19 @@ impl TokenCache {
         target
     }
 
+    /// Like [`wake`](Self::wake), unless a mint is on its way or began less than `gap` ago.
+    pub fn wake_after(&self, gap: Duration) {
+        let now = self.shared.around.clock.uptime();
+        let is_recent = {
+            let control = self.shared.lock();
+            let is_young = |last| now.saturating_sub(last) < gap;
+            control.flight.is_some() || control.last_started.is_some_and(is_young)
+        };
+        if !is_recent {
+            self.wake();
+        }
+    }
+
     /// Takes the token of this generation out of use, and no other (rule T6). It is never handed out again, however
     /// soon it was refused; only the mint of the next one may be held back (rule T7).
     pub fn retire(&self, generation: u64) -> Retired {

@@ -182,6 +182,7 @@ async fn overview(State(admin): State<Admin>, headers: HeaderMap, came: Query<Ca
 
 async fn consent(State(admin): State<Admin>, headers: HeaderMap, Path(name): Path<String>) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    admin.parts.given.auth.await_consent(&name);
     let view = view::look(&admin.parts.given, &name).await;
     let links = view::links(&admin.parts.given, &name);
     match (view.senders.iter().find(|sender| *sender.name == *name), links) {
