@@ -267,3 +267,21 @@ async fn t11_an_idle_sender_stays_ready_and_its_consent_is_probed() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn t11_without_a_callback_a_grant_is_seen_by_who_looks() {
+    let daemon = TestDaemon::start().await;
+    let consent = async || {
+        let shown = daemon.get("/v1/senders/unconsented").await;
+        shown.body["consent"].as_str().unwrap_or_else(|| panic!("{}", shown.text)).to_owned()
+    };
+    daemon.until("the first refusal", async || consent().await == "missing").await;
+    let back = "redirect_uri=https%3A%2F%2Fa.example%2Fb";
+    let links = daemon.get(&format!("/v1/senders/unconsented/consent?{back}")).await;
+    assert_eq!(links.body["state"], "missing", "{}", links.text);
+    let user = &daemon.emulator.ready().no_consent_user_id;
+    daemon.control(Method::POST, "consent", &json!({ "user_id": user, "granted": true })).await;
+    // The usual wait would be 48 s at least.
+    daemon.clock.advance(Duration::from_secs(6));
+    daemon.until("the grant", async || consent().await == "granted").await;
+}
