@@ -98,6 +98,11 @@ impl Signings {
     /// Creates a signing, or tells what an earlier call with the same key has made (rules E1 to E4).
     pub async fn create(&self, ask: Ask) -> Result<Created, Error> {
         let until = self.parts.clock.uptime().saturating_add(ask.wait);
+        self.create_until(ask, until).await
+    }
+
+    /// The same, with what is left of the caller's time.
+    pub(super) async fn create_until(&self, ask: Ask, until: Duration) -> Result<Created, Error> {
         let acting = match self.may_go_at_once(&ask) {
             Some(admitted) => self.can_act(&ask, until).await.map(|acting| acting.map(|it| (it, admitted))),
             None => Ok(None),

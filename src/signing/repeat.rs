@@ -30,7 +30,7 @@ impl Signings {
         let give_up = until.min(self.parts.clock.uptime().saturating_add(PATIENCE));
         // Read again: the first call may have ended before this one began to watch.
         let Some(record) = self.parts.store.signing(id).await? else {
-            return Box::pin(self.create(ask)).await;
+            return Box::pin(self.create_until(ask, until)).await;
         };
         let mut record = self.revive(record, &ask).await?;
         loop {
@@ -49,7 +49,7 @@ impl Signings {
             record = match self.parts.store.signing(id).await? {
                 Some(record) => record,
                 // The first call was refused without a trace, so this is a first call.
-                None => return Box::pin(self.create(ask)).await,
+                None => return Box::pin(self.create_until(ask, until)).await,
             };
         }
     }
