@@ -20,7 +20,7 @@ fn plain() -> Value {
 
 impl TestDaemon {
     /// No event comes for a day.
-    async fn without_events(&self) {
+    pub(crate) async fn without_events(&self) {
         self.fault(&json!({"fault": "event_delay", "delay_ms": 86_400_000})).await;
     }
 

@@ -250,3 +250,47 @@ async fn settle(daemon: &TestDaemon, id: &str, status: &str) {
         .run_clock(&format!("{id} {status}"), async || daemon.get(&path).await.body["status"] == status)
         .await;
 }
+
+#[tokio::test]
+async fn e1_a_link_made_while_the_create_is_under_way_does_not_cost_its_outcome() {
+    let daemon = TestDaemon::builder().public().start().await;
+    daemon.create("warm", &order()).await;
+    daemon.forget_requests().await;
+    let slow =
+        json!({"fault": "delay", "method": "POST", "path": "/envelopes", "count": 1, "delay_ms": 1_500});
+    daemon.fault(&slow).await;
+    let body = order();
+    let linked = async {
+        let is_sent = async || daemon.requests().await.iter().any(|line| line.ends_with("/envelopes"));
+        daemon.until("the create to be sent", is_sent).await;
+        let under_way = daemon.get("/v1/signings?status=creating").await.body["data"][0].clone();
+        let (id, signer) =
+            (under_way["id"].as_str().unwrap(), under_way["signers"][0]["id"].as_str().unwrap());
+        daemon.post(&format!("/v1/signings/{id}/signers/{signer}/links"), &json!({})).await
+    };
+    let (made, link) = tokio::join!(daemon.create("order-1", &body), linked);
+    assert_eq!(link.status, StatusCode::CREATED, "{}", link.text);
+    assert_eq!((made.status, &made.body["status"]), (StatusCode::CREATED, &json!("open")), "{}", made.text);
+    let timeline = daemon.get(&format!("/v1/signings/{}/timeline", made.id())).await.text;
+    assert!(timeline.contains("\"link_made\"") && timeline.contains("\"signing.opened\""), "{timeline}");
+    assert_eq!(daemon.envelopes().await, 2);
+}
+
+#[tokio::test]
+async fn what_a_caller_asked_for_is_written_down_when_the_caller_hangs_up() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    let slow = json!({"fault": "delay", "method": "PUT", "path": envelope, "count": 1, "delay_ms": 1_000});
+    daemon.fault(&slow).await;
+    daemon.without_events().await;
+    daemon.forget_requests().await;
+    let path = format!("/v1/signings/{}", made.id());
+    let (void, body) = (format!("{path}/void"), json!({"reason": "not needed"}));
+    let is_sent = async || daemon.requests().await.iter().any(|line| line.starts_with("PUT"));
+    tokio::select! {
+        early = daemon.post(&void, &body) => panic!("it is slow: {}", early.text),
+        () = daemon.until("the void to be sent", is_sent) => {}
+    }
+    daemon.until("the void", async || daemon.get(&path).await.body["status"] == "voided").await;
+}

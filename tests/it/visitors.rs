@@ -599,3 +599,21 @@ async fn raw(host: &str, request: &str) -> u16 {
     let _ = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
+
+#[tokio::test]
+async fn l2_a_view_that_a_caller_does_not_get_ends_no_signers_lease() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER, "the signer is at work");
+    let down =
+        json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient", "count": 1});
+    daemon.fault(&down).await;
+    let views = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
+    let refused = daemon.post(&views, &json!({})).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text);
+    daemon.forget_requests().await;
+    let again = daemon.click(&link).await;
+    assert_ne!(again.status, StatusCode::SEE_OTHER, "a second view would end the first");
+    assert_eq!(daemon.requests().await, Vec::<String>::new());
+}
