@@ -20,6 +20,9 @@ pub(super) struct Ticket {
     second: u64,
 }
 
+/// How long an account must not have been called to be shared no more often than this.
+const REST: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(super) struct Account {
     options: Options,
@@ -27,6 +30,10 @@ pub(super) struct Account {
     pub(super) burst: Burst,
     /// Calls without an answer yet.
     flying: u64,
+    /// When we last called, or began to look.
+    called_at: Duration,
+    /// When we last heard what others have spent.
+    heard_at: Option<Duration>,
     /// The hour that the upstream refused a call for, and the second of uptime at which it did so first.
     gone: Option<(u64, u64)>,
     /// Calls by the minute of uptime, of all daemons as far as they are known.
@@ -40,6 +47,8 @@ impl Account {
             hour: Hour::new(options.hourly, now),
             burst: Burst::new(options.burst),
             flying: 0,
+            called_at: now.uptime,
+            heard_at: None,
             gone: None,
             pace: VecDeque::new(),
         }
@@ -54,6 +63,7 @@ impl Account {
         self.peek(priority, now)?;
         self.hour.spend();
         self.flying += 1;
+        self.called_at = now.uptime;
         self.count(1, now);
         Ok(Ticket {
             hour: self.hour.number(),
@@ -168,7 +178,15 @@ impl Account {
     /// spend is part of the pace.
     pub(super) fn shared(&mut self, reported: u64, total: u64, now: Now) {
         let others = self.hour.shared(reported, total);
+        self.heard_at = Some(now.uptime);
         self.count(others, now);
+    }
+
+    /// Whether there is nothing to ask the others about yet: there may be thousands of accounts that nobody calls,
+    /// and each question is a write.
+    pub(super) fn may_rest(&self, now: Now) -> bool {
+        let is_lately = |at: Duration| now.uptime.saturating_sub(at) < REST;
+        !is_lately(self.called_at) && self.heard_at.is_some_and(is_lately)
     }
 
     fn count(&mut self, more: u64, now: Now) {

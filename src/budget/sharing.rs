@@ -2,7 +2,8 @@
 //! is written down there, so that it outlives the process.
 //!
 //! Each counts its own calls at once and learns of the others' with a delay of a second (burst) or a few
-//! (hour); the headers of the next answer correct what is missed in between.
+//! (hour; a minute for an account that it does not call); the headers of the next answer correct what is missed
+//! in between.
 
 use std::{
     sync::{Arc, Mutex},
@@ -27,11 +28,14 @@ impl Budget {
     pub async fn share(&self, store: &dyn Store) -> Result<(), store::Error> {
         for (id, account) in self.known() {
             let now = Now::read(&*self.clock);
-            let (number, (hour, calls)) = {
+            let (number, (hour, calls), may_rest) = {
                 let mut account = lock(&account);
                 account.roll(now);
-                (account.hour.number(), account.hour.unreported(now))
+                (account.hour.number(), account.hour.unreported(now), account.may_rest(now))
             };
+            if calls == 0 && may_rest {
+                continue;
+            }
             let spent = store.spend(&id, hour, calls).await?;
             let (mut account, now) = (lock(&account), Now::read(&*self.clock));
             account.roll(now);

@@ -349,3 +349,25 @@ proptest! {
         prop_assert!(left.hour_limit >= 1 && left.resets_at <= clock.now() + SignedDuration::from_hours(3));
     }
 }
+
+#[test]
+fn an_account_that_nobody_calls_is_shared_once_a_minute() {
+    let (budget, clock) = budget(Options::default());
+    drop(ask(&budget, &clock, Priority::Signer).unwrap());
+    let shared = budget.account(&account(), Now::read(&clock));
+    let heard = || lock(&shared).shared(0, 1, Now::read(&clock));
+    let may_rest = || lock(&shared).may_rest(Now::read(&clock));
+    heard();
+    assert!(!may_rest(), "it was called a moment ago");
+    clock.advance(Duration::from_secs(61));
+    assert!(!may_rest(), "heard of a minute ago");
+    heard();
+    assert!(may_rest());
+    clock.advance(Duration::from_secs(59));
+    assert!(may_rest());
+    clock.advance(Duration::from_secs(1));
+    assert!(!may_rest());
+    heard();
+    drop(ask(&budget, &clock, Priority::Signer).unwrap());
+    assert!(!may_rest(), "and as soon as it is called again");
+}

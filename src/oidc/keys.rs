@@ -128,6 +128,18 @@ impl Keys {
         Self { client, read: RwLock::default(), asked: tokio::sync::Mutex::default() }
     }
 
+    /// The key of that name, if nothing need be read for it.
+    pub(super) fn at_hand(
+        &self,
+        kid: Option<&str>,
+        settings: &Settings,
+        clock: &SharedClock,
+    ) -> Option<Arc<PublicKey>> {
+        let fresh = settings.refresh.min(settings.max_age);
+        let read = self.known().filter(|read| clock.uptime().saturating_sub(read.at) < fresh)?;
+        read.find(kid)
+    }
+
     /// The key of that name.
     pub(super) async fn find(
         &self,

@@ -168,9 +168,25 @@ impl Issuers {
         if !issuer.settings.algorithms.contains(&unverified.algorithm) {
             return Err(Refusal::Algorithm);
         }
-        let key = issuer.keys.find(unverified.kid.as_deref(), &issuer.settings, &issuer.clock).await?;
+        let key = issuer.key(unverified.kid.as_deref()).await?;
         let subject = token::verify(token, &unverified, &key, &issuer.settings, issuer.clock.now())?;
         Ok(Identity { issuer: name.clone(), subject })
+    }
+}
+
+impl Issuer {
+    /// The key of that name. What it takes to read keys goes on when the caller hangs up: a stranger who sends
+    /// tokens with keys that do not exist, and leaves, must not keep a new key from being read.
+    async fn key(self: &Arc<Self>, kid: Option<&str>) -> Result<Arc<keys::PublicKey>, Refusal> {
+        if let Some(key) = self.keys.at_hand(kid, &self.settings, &self.clock) {
+            return Ok(key);
+        }
+        let (issuer, kid) = (Arc::clone(self), kid.map(str::to_owned));
+        let found =
+            tokio::spawn(
+                async move { issuer.keys.find(kid.as_deref(), &issuer.settings, &issuer.clock).await },
+            );
+        found.await.unwrap_or(Err(Refusal::Keys))
     }
 }
 

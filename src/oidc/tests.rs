@@ -261,6 +261,21 @@ async fn a_new_key_is_taken_up_at_once_and_the_issuer_is_asked_within_a_bound() 
 }
 
 #[tokio::test]
+async fn a_stranger_who_hangs_up_does_not_keep_a_new_key_from_being_read() {
+    let (old, new) = (Pair::rsa("old"), Pair::rsa("new"));
+    let publisher = Publisher::start(&[&old]).await;
+    assert!(publisher.issuers.identify(&old.token(&claims())).await.is_ok());
+    publisher.publish(Some(Publisher::set(&[&new])));
+    publisher.clock.advance(Duration::from_secs(31));
+    let unknown = Pair::rsa("unknown").token(&claims());
+    // Far enough to ask, and gone before there can be an answer.
+    let asking = publisher.issuers.identify(&unknown);
+    assert!(futures_util::FutureExt::now_or_never(asking).is_none());
+    assert!(publisher.issuers.identify(&new.token(&claims())).await.is_ok(), "it was read all the same");
+    assert_eq!(publisher.asked(), 2);
+}
+
+#[tokio::test]
 async fn whoever_wants_keys_read_often_gets_them_read_often() {
     let (old, new) = (Pair::rsa("old"), Pair::rsa("new"));
     let publisher = Publisher::read_every(&[&old], Duration::from_secs(5)).await;
