@@ -115,6 +115,14 @@ pub struct Shed {
     is_gone: bool,
 }
 
+impl Shed {
+    /// How long to wait before the next attempt, if this is a burst that will be over before the deadline.
+    pub(crate) fn wait_by(&self, deadline: Deadline, now: Now) -> Option<Duration> {
+        let is_short = self.scope == Scope::Burst && deadline.at() > self.until;
+        is_short.then(|| self.until.saturating_sub(now.uptime).max(Duration::from_millis(10)))
+    }
+}
+
 /// Why a status check is not to be made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Unclaimed {
@@ -228,11 +236,11 @@ impl Budget {
         loop {
             let now = Now::read(&*self.clock);
             match self.admit(account, operation, priority, now) {
-                Err(shed) if shed.scope == Scope::Burst && deadline.at() > shed.until => {
-                    let wait = shed.until.saturating_sub(now.uptime).max(Duration::from_millis(10));
+                Ok(permit) => return Ok(permit),
+                Err(shed) => {
+                    let wait = shed.wait_by(deadline, now).ok_or(shed)?;
                     self.clock.sleep(wait).await;
                 }
-                decided => return decided,
             }
         }
     }

@@ -45,6 +45,8 @@ const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST_EXPECTED: Duration = Duration::from_secs(2);
 /// Bodies sent as they arrive, at once: each lasts as long as its caller likes, within its time.
 const UPLOADS_AT_ONCE: usize = 8;
+/// One part in so many of all places is for signers' calls alone.
+const SHARE_OF_SIGNERS: usize = 8;
 /// The vendor's trace id of a call, for support cases.
 const TRACE: HeaderName = HeaderName::from_static("x-docusign-tracetoken");
 /// How long a burst lasts, and a limit that names no time.
@@ -73,7 +75,7 @@ pub struct Deps {
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Calls under way at once; new work gets three quarters of them, and uploads that stream a quarter, but no
-    /// more than eight.
+    /// more than eight. An eighth, but at least one, is for signers alone.
     pub calls_at_once: usize,
     /// Where the upstream's own pages come from that a focused view stands in.
     pub apps_origin: &'static str,
@@ -118,6 +120,8 @@ pub struct Client {
     observer: Option<Arc<dyn Observer>>,
     slots: Semaphore,
     slots_of_new_work: Semaphore,
+    /// Of all but signers' calls, so that a place is left for people who are at it.
+    slots_of_others: Semaphore,
     /// Of bodies that are sent as they arrive: a slow caller must not take the places of creates.
     slots_of_uploads: Semaphore,
     /// How long calls usually take, in milliseconds, by operation.
@@ -129,6 +133,9 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("http", &self.http).finish_non_exhaustive()
     }
 }
+
+/// The places that a call has while it is under way.
+type Turn<'a> = [Option<SemaphorePermit<'a>>; 3];
 
 /// How one attempt failed.
 enum Failed {
@@ -157,6 +164,7 @@ impl Client {
             observer: deps.observer,
             slots: Semaphore::new(calls),
             slots_of_new_work: Semaphore::new(calls * 3 / 4),
+            slots_of_others: Semaphore::new(calls - (calls / SHARE_OF_SIGNERS).max(1)),
             slots_of_uploads: Semaphore::new((calls / 4).min(UPLOADS_AT_ONCE)),
             usual_ms: std::array::from_fn(|_| AtomicU64::new(0)),
         })
@@ -216,7 +224,6 @@ impl Client {
                 "it is larger than the 34 MiB that the upstream takes in one request",
             ));
         }
-        let _slots = self.slots(call).await?;
         let token = self.token(acting, call).await?;
         // A token that is refused twice is our trouble and not the caller's: nothing was done, and it passes.
         let refused = || {
@@ -248,20 +255,47 @@ impl Client {
         })
     }
 
-    /// Waits for its turn; new work may not take all places, and uploads few.
-    async fn slots(
-        &self,
-        call: &Call,
-    ) -> Result<(Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>), Error> {
+    /// Waits for its turn; new work may not take all places, uploads few, and a share is for signers alone.
+    async fn turn(&self, call: &Call) -> Result<Turn<'_>, Error> {
         let turn = async {
             let of_kind = match call.priority {
                 _ if call.is_upload() => self.slots_of_uploads.acquire().await.ok(),
                 Priority::NewWork => self.slots_of_new_work.acquire().await.ok(),
                 Priority::Check | Priority::Signer => None,
             };
-            (of_kind, self.slots.acquire().await.ok())
+            let of_others = match call.priority {
+                Priority::NewWork | Priority::Check => self.slots_of_others.acquire().await.ok(),
+                Priority::Signer => None,
+            };
+            [of_kind, of_others, self.slots.acquire().await.ok()]
         };
         self.in_time(call.deadline, turn).await
+    }
+
+    /// Waits for its turn and for the budget, and answers what is left of the time.
+    ///
+    /// The budget is asked last, because it counts a call when it allows it, and that must be when it is sent.
+    /// No place is held while a burst is waited for: it may be one account's, and the places are everybody's.
+    async fn leave(
+        &self,
+        acting: &Acting,
+        call: &Call,
+        expected: Duration,
+    ) -> Result<(Turn<'_>, Permit, Duration), Error> {
+        loop {
+            // Looked at twice: waiting takes time, and an expired call should cost no place in the budget.
+            call.deadline.leaves(expected, self.clock.uptime()).ok_or(Error::Deadline)?;
+            let turn = self.turn(call).await?;
+            let now = Now::read(&*self.clock);
+            let left = call.deadline.leaves(expected, now.uptime).ok_or(Error::Deadline)?;
+            let shed = match self.budget.admit(&acting.account, call.operation, call.priority, now) {
+                Ok(permit) => return Ok((turn, permit, left)),
+                Err(shed) => shed,
+            };
+            drop(turn);
+            let wait = shed.wait_by(call.deadline, now).ok_or(shed)?;
+            self.clock.sleep(wait).await;
+        }
     }
 
     async fn token(&self, acting: &Acting, call: &Call) -> Result<AccessToken, Error> {
@@ -287,19 +321,8 @@ impl Client {
     async fn attempt(&self, acting: &Acting, call: &Call, token: &AccessToken) -> Result<Answer, Failed> {
         let usual = &self.usual_ms[call.operation as usize];
         let expected = Duration::from_millis(usual.load(Ordering::Relaxed)).clamp(SHORTEST, LONGEST_EXPECTED);
-        // Looked at twice: waiting for the budget takes time, and an expired call should not cost a place in it.
-        let late = || Failed::Error(Error::Deadline);
-        call.deadline.leaves(expected, self.clock.uptime()).ok_or_else(late)?;
-        let permit = self
-            .budget
-            .admit_by(&acting.account, call.operation, call.priority, call.deadline)
-            .await
-            .map_err(|shed| Failed::Error(shed.into()))?;
+        let (_turn, permit, left) = self.leave(acting, call, expected).await.map_err(Failed::Error)?;
         let began = self.clock.uptime();
-        let Some(left) = call.deadline.leaves(expected, began) else {
-            permit.not_sent();
-            return Err(late());
-        };
         if let Some(hosts) = &self.warm {
             hosts.called(&call.url, began);
         }
