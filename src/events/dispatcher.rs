@@ -313,7 +313,14 @@ impl Shared {
             let Ok(place) = place else { return };
             Place::Quick(place)
         };
-        if self.clock.uptime() >= leased_until || self.life.stopping().is_cancelled() {
+        if self.clock.uptime() >= leased_until {
+            return;
+        }
+        if self.life.stopping().is_cancelled() {
+            // Nobody need wait for a lease of which nothing was made.
+            if let Err(error) = self.store.delivery_attempted(due.delivery).await {
+                tracing::debug!(%error, "a lease could not be given back: it will lapse");
+            }
             return;
         }
         let ended = self.send(&due, place).await;
