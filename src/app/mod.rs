@@ -48,7 +48,7 @@ use crate::{
     api::{self, Callers},
     auth::Auth,
     clock::SharedClock,
-    config::{self, Config},
+    config::{self, Config, Written},
     connect::{Inbox, OwnKeys},
     domain::{SenderName, TemplateNames},
     esign,
@@ -113,6 +113,8 @@ pub struct Parts {
     certificates: Certificates,
     /// What other daemons on the store have to agree with.
     agreed: Arc<ArcSwap<peers::Agreed>>,
+    /// The settings that this start was made with.
+    written: Written,
     tracer: Tracer,
     /// Which of the account server's calls the ledger knows.
     asked: Arc<budget::Counted>,
@@ -210,7 +212,7 @@ impl App {
         let esign = esign(&config, &auth, (&store, &clock), observe::calls(&metrics, &tracer, &clock))?;
         let (hub, audit, secrets) = (Hub::new(), audit(&config, &clock)?, Secrets::derive(&config));
         witness::watch(&auth, &audit);
-        let tools = (Arc::clone(&clock), secrets.pairings.clone(), audit.clone());
+        let tools = (Arc::clone(&clock), secrets.pairings.clone(), audit.clone(), life.clone());
         let pairings = pairing::pairings(&config, (&auth, &esign), &store, tools)?;
         pairings.sync().await.context("who is connected cannot be read")?;
         let own_keys = events::own_keys(&pairings);
@@ -248,6 +250,7 @@ impl App {
             password: Password::default(),
             certificates,
             agreed: Arc::new(ArcSwap::from_pointee(peers::Agreed::of(&config))),
+            written: config.written.clone(),
             tracer,
             asked: Arc::default(),
             clock,
@@ -331,9 +334,10 @@ impl App {
         closing.cancel();
         let left = stop.deadline.saturating_sub(parts.clock.uptime().saturating_sub(began));
         let whole = parts.life.drain(left).await;
+        // At once: a token that is asked for from here on would be waited for by nobody.
+        parts.auth.close();
         budget::finish(&parts).await;
         shares::tell(&parts).await;
-        parts.auth.close();
         reload::note_head(&parts, "ends");
         parts.signings.audit().close().await;
         parts.store.close().await.context("the store did not close")?;

@@ -8,6 +8,7 @@ use crate::{
     auth::{Auth, identity::Scopes, user_info::AccountChoice},
     config::{Config, ConfigError, ConnectForm, Sender},
     esign,
+    lifecycle::Lifecycle,
     pairing::{Connectable, Dependencies, Form, Pairings, RENEW_EVERY, SYNC_EVERY, Tickets},
     store::SharedStore,
 };
@@ -17,7 +18,7 @@ pub(super) fn pairings(
     config: &Config,
     (auth, esign): (&Auth, &Arc<esign::Client>),
     store: &SharedStore,
-    (clock, tickets, audit): (crate::clock::SharedClock, Tickets, Audit),
+    (clock, tickets, audit, life): (crate::clock::SharedClock, Tickets, Audit, Lifecycle),
 ) -> Result<Pairings, ConfigError> {
     let (esign, wearing) = (Arc::clone(esign), Arc::clone(esign));
     Ok(Pairings::new(Dependencies {
@@ -26,6 +27,7 @@ pub(super) fn pairings(
         clock,
         tickets,
         audit,
+        life,
         connectable: connectable(config)?,
         on_change: Box::new(move |sender| esign.forget(sender)),
         on_brand: Box::new(move |sender, brand| wearing.wear(sender, brand.map(str::to_owned))),

@@ -1,6 +1,6 @@
 //! From a pairing to a sender that acts: how it comes by its tokens, one or ten thousand of them in one step.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -116,7 +116,8 @@ impl Pairings {
             grant: self.inner.grant.clone(),
             store: Arc::clone(&self.inner.given.store),
             clock: Arc::clone(&self.inner.given.clock),
-            unsaved: Mutex::default(),
+            life: self.inner.given.life.clone(),
+            unsaved: Arc::default(),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::sync::PoisonError;
 
 use jiff::{SignedDuration, Timestamp};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
@@ -130,7 +131,7 @@ impl Pairings {
             return Err(Error::Stale);
         }
         let outcome = match answer {
-            Answer::Code(code) => match self.exchanged(&target, state, cookie, code).await {
+            Answer::Code(code) => match self.exchanged_surely(target, state, cookie, code).await {
                 // The code works once: another daemon was asked with this very answer before.
                 Err(Error::Auth(error))
                     if matches!(*error, auth::Error::CodeRejected)
@@ -144,6 +145,26 @@ impl Pairings {
             Answer::Nothing | Answer::Refused(_) => Err(Error::Denied),
         };
         outcome.inspect_err(|error| log(&sender, error))
+    }
+
+    /// Exchanges a code and keeps what it is worth, also if the browser hangs up meanwhile or a stop begins: the
+    /// code works once.
+    async fn exchanged_surely(
+        &self,
+        target: Target,
+        state: &str,
+        cookie: &Cookie,
+        code: &str,
+    ) -> Result<Outcome, Error> {
+        let (reply, outcome) = oneshot::channel();
+        let (pairings, state, cookie) = (self.clone(), state.to_owned(), cookie.clone());
+        let code = SecretString::from(code);
+        self.inner.given.life.spawn_work("exchange a code", async move {
+            let outcome = pairings.exchanged(&target, &state, &cookie, code.expose_secret()).await;
+            let _ = reply.send(outcome);
+        });
+        // It was dropped: the stop has turned hard.
+        outcome.await.unwrap_or_else(|_| Err(auth::Error::Closed.into()))
     }
 
     async fn exchanged(

@@ -62,6 +62,7 @@ use crate::{
     },
     clock::SharedClock,
     domain::{AccountId, CallerName, Private, SenderName},
+    lifecycle::Lifecycle,
     store::{self, ConnectedSender, SharedStore, Version},
 };
 
@@ -220,6 +221,8 @@ pub struct Dependencies {
     pub clock: SharedClock,
     /// Makes links, states and choices.
     pub tickets: Tickets,
+    /// What a stop waits for: codes and refresh tokens that are being exchanged.
+    pub life: Lifecycle,
     /// Where each use of a code is written down.
     pub audit: Audit,
     /// The connectable senders of the settings, by name.

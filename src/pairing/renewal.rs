@@ -3,15 +3,17 @@
 //! Several daemons share the token, and two that use it at once would each kill the other's. So whoever renews
 //! first takes a lease on the row, by its version: one wins, the others wait and then find the new token. The
 //! new token is stored before anything is done with what it came with; if the store fails then, it is held
-//! here and stored at the next try, because the old one is dead.
+//! here and stored as soon as the store takes it, because the old one is dead. All of it is work that a stop waits
+//! for: a token that only this process knows would be lost with it.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::oneshot;
 
 use super::{Form, Pairings, kept::Kept};
 use crate::{
@@ -21,6 +23,7 @@ use crate::{
     },
     clock::SharedClock,
     domain::SenderName,
+    lifecycle::Lifecycle,
     store::{self, ConnectedSender, SharedStore, Version},
 };
 
@@ -31,12 +34,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Looks before this try is given up; the next comes by itself.
 const MAX_LOOKS: u32 = 40;
 
+/// How soon a renewed token that the store did not take is saved again; each time twice as late, up to the most.
+const SAVE_AGAIN: Duration = Duration::from_millis(250);
+const SAVE_AGAIN_MOST: Duration = Duration::from_secs(10);
+
 /// A refresh token of this age is renewed, whether or not somebody uses it: half of its life.
 const IDLE_AFTER: SignedDuration = SignedDuration::from_hours(15 * 24);
 /// Over how long those of one day are spread.
 const SPREAD_S: i64 = 5 * 86_400;
 
-/// Mints with a refresh token that the store keeps.
+/// Mints with a refresh token that the store keeps. Clones share what is not saved yet.
+#[derive(Clone)]
 pub struct Renewal {
     pub(super) sender: SenderName,
     pub(super) integration_key: IntegrationKey,
@@ -44,7 +52,8 @@ pub struct Renewal {
     pub(super) grant: CodeGrant,
     pub(super) store: SharedStore,
     pub(super) clock: SharedClock,
-    pub(super) unsaved: Mutex<Option<ConnectedSender>>,
+    pub(super) life: Lifecycle,
+    pub(super) unsaved: Arc<Mutex<Option<ConnectedSender>>>,
 }
 
 /// A sender that nobody connected yet: it has no token, and says what to do.
@@ -70,8 +79,24 @@ impl std::fmt::Debug for Renewal {
 }
 
 impl Renewal {
-    /// Renews: one of all who try at once, and the others after it.
+    /// Renews, to the end and saved, whoever stops waiting for it: a stop waits, too.
     pub async fn renew(&self) -> Result<MintedToken, auth::Error> {
+        let (reply, outcome) = oneshot::channel();
+        let renewal = self.clone();
+        self.life.spawn_work("renew a connection", async move {
+            let outcome = renewal.renew_once().await;
+            let is_renewed = outcome.is_ok();
+            let _ = reply.send(outcome);
+            if is_renewed {
+                renewal.save_surely().await;
+            }
+        });
+        // It was dropped: the stop has turned hard.
+        outcome.await.unwrap_or(Err(auth::Error::Closed))
+    }
+
+    /// Renews: one of all who try at once, and the others after it.
+    async fn renew_once(&self) -> Result<MintedToken, auth::Error> {
         self.save_what_was_not().await?;
         let (row, kept) = self.lease().await?;
         let token = SecretString::from(kept.refresh_token.clone());
@@ -131,12 +156,31 @@ impl Renewal {
         Ok(renewed.minted)
     }
 
+    /// Saves what the store did not take, for as long as that takes: nobody may mint for hours, and until it is
+    /// saved a restart or another daemon would go on with the dead one.
+    async fn save_surely(&self) {
+        let mut pause = SAVE_AGAIN;
+        while self.is_unsaved() {
+            self.clock.sleep(pause).await;
+            pause = (pause * 2).min(SAVE_AGAIN_MOST);
+            // Each failure is logged.
+            let _ = self.save_what_was_not().await;
+        }
+    }
+
+    fn is_unsaved(&self) -> bool {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     async fn save_what_was_not(&self) -> Result<(), auth::Error> {
         let row = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(row) = row else { return Ok(()) };
+        let version = row.version;
         match self.store.put_connected_sender(row).await {
             Ok(Version(_)) | Err(store::Error::Conflict) => {
-                *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                // A later one may wait here by now.
+                let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = unsaved.take_if(|it| it.version == version);
                 Ok(())
             }
             Err(error) => Err(unavailable(&error)),

@@ -99,6 +99,7 @@ impl World {
             auth: auth.clone(),
             store: Arc::clone(&store),
             clock: Arc::clone(&shared),
+            life: life.clone(),
             tickets: pairing::Tickets::derive(b"secret"),
             audit: crate::audit::Audit::off(),
             connectable: std::collections::BTreeMap::new(),

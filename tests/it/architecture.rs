@@ -109,8 +109,8 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "pairing",
-        &["audit", "auth", "clock", "domain", "store"],
-        "lets customers connect accounts; stores whom and where, and hands senders to auth",
+        &["audit", "auth", "clock", "domain", "lifecycle", "store"],
+        "lets customers connect accounts; stores whom and where, and hands senders to auth; what works once goes on in a stop",
     ),
     ("pdf", &[], "a leaf"),
     (
