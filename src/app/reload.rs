@@ -33,7 +33,7 @@ impl Parts {
         self.callers.replace(&config.callers, issuers);
         self.password.replace(config.ops.operator_password_hash.clone());
         self.agreed.rcu(|agreed| agreed.reloaded(config));
-        let waiting = self.agreed.load().waiting(config);
+        let waiting = self.waiting(config);
         if !waiting.is_empty() {
             let settings = waiting.join(", ");
             tracing::warn!(settings, "these settings have changed and wait for a restart");
@@ -42,6 +42,27 @@ impl Parts {
         self.auth.wake_those_in_use().await;
         Ok(())
     }
+}
+
+impl Parts {
+    /// What of new settings waits for the next start, by name.
+    fn waiting(&self, config: &Config) -> Vec<String> {
+        let mut waiting = config.written.changed_since(&self.written);
+        waiting.retain(|name| !is_taken_up(name));
+        // Those that daemons agree on, of the sections that are not compared by name.
+        let agreed = self.agreed.load().waiting(config);
+        let is_named =
+            |name: &String| ["public.", "store.", "upstream"].iter().any(|it| name.starts_with(it));
+        waiting.extend(agreed.into_iter().filter(|name| !is_named(name)));
+        waiting
+    }
+}
+
+/// Whether a reload takes up a setting of a section that is compared by name: it says what it takes up.
+fn is_taken_up(name: &str) -> bool {
+    let is_certificate =
+        ["tls", "client_ca", "client_crl"].iter().any(|part| name.split('.').any(|it| it == *part));
+    is_certificate || name == "log.level" || name.starts_with("ops.operator_password_hash")
 }
 
 /// Says in the log how far the audit log has come: against this, missing lines at its end show.

@@ -32,6 +32,7 @@ mod tests;
 mod upstream;
 mod values;
 mod webhooks;
+mod written;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -63,6 +64,7 @@ pub use self::{
     upstream::{Environment, Mode, Upstream},
     values::{ByteSize, Origin, Rate, check_name, is_loopback},
     webhooks::{EVENT_TYPES, Webhook},
+    written::Written,
 };
 
 /// All settings, checked.
@@ -98,6 +100,8 @@ pub struct Config {
     pub audit: Audit,
     /// The upstream's limits.
     pub budget: Budget,
+    /// What was written, for comparing.
+    pub written: Written,
     /// How the daemon stops.
     pub stop: Stop,
     /// Logging.
@@ -166,7 +170,9 @@ impl Config {
         let figment = layers::stack(file, variables)?;
         let raw: Raw = figment.extract().map_err(ConfigError::from_figment)?;
         let credentials = Credentials(variables.credentials_directory());
-        Self::check(raw, &credentials).map_err(|mut error| {
+        let checked =
+            Self::check(raw, &credentials).map(|config| Self { written: Written::of(&figment), ..config });
+        checked.map_err(|mut error| {
             if file.is_none() {
                 error.fix.push_str("; no settings file was named (--config FILE)");
             }
@@ -196,6 +202,7 @@ impl Config {
             callers: each(raw.callers, callers::Raw::check)?,
             oidc: each(raw.oidc, oidc::Raw::check)?,
             templates: raw.templates,
+            written: Written::default(),
             connect: raw.connect.check(credentials)?,
             documents: raw.documents.check(&store.url)?,
             store,

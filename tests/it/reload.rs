@@ -175,13 +175,16 @@ async fn h3_sighup_takes_up_callers_and_log_level_and_a_bad_file_changes_nothing
     assert_eq!(daemon.status(OLD_KEY).await, 401);
     daemon.until("the new level", async |daemon| daemon.log().contains("level trace")).await;
 
-    let more = "[budget]\nhourly_limit = 9\n";
+    let more = "[budget]\nhourly_limit = 9\n[documents]\nkeep = \"3m\"\n";
     daemon.write(&(settings(&daemon.emulator, &daemon.directory, NEW_KEY, "trace") + more));
     daemon.signal(rustix::process::Signal::HUP);
     let waits = "wait for a restart";
     daemon.until("what waits", async |daemon| daemon.log().contains(waits)).await;
     assert!(
-        daemon.log().lines().any(|line| line.contains(waits) && line.contains("budget")),
+        daemon.log().lines().any(|line| line.contains(waits)
+            && line.contains("budget")
+            && line.contains("documents.keep")
+            && !line.contains("log.")),
         "{}",
         daemon.log()
     );
