@@ -107,6 +107,7 @@ impl Made {
         if self.at.len() >= self.sweep_at.max(SWEEP_AT) {
             self.at.retain(|_, at| at.saturating_add(INTERVAL) > now.uptime);
             self.sweep_at = 2 * self.at.len();
+            self.at.shrink_to(self.sweep_at.max(SWEEP_AT));
         }
     }
 }

@@ -164,7 +164,7 @@ impl Client {
             observer: deps.observer,
             slots: Semaphore::new(calls),
             slots_of_new_work: Semaphore::new(calls * 3 / 4),
-            slots_of_others: Semaphore::new(calls - (calls / SHARE_OF_SIGNERS).max(1)),
+            slots_of_others: Semaphore::new(calls.saturating_sub((calls / SHARE_OF_SIGNERS).max(1)).max(1)),
             slots_of_uploads: Semaphore::new((calls / 4).min(UPLOADS_AT_ONCE)),
             usual_ms: std::array::from_fn(|_| AtomicU64::new(0)),
         })

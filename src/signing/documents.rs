@@ -83,8 +83,8 @@ impl Documents {
     }
 
     fn find(&self, key: Key, now: Duration) -> Found {
+        self.let_go(now);
         let mut places = self.places();
-        places.retain(|_, place| !matches!(place, Place::Here(_, until) if *until <= now));
         match places.get(&key) {
             Some(Place::Here(document, _)) => return Found::Here(document.clone()),
             // Whoever was at it may have died.
@@ -106,6 +106,11 @@ impl Documents {
                 places.remove(&key);
             }
         }
+    }
+
+    /// Lets go of what was kept long enough. Somebody has to say so: after the last request nobody asks any more.
+    pub(super) fn let_go(&self, now: Duration) {
+        self.places().retain(|_, place| !matches!(place, Place::Here(_, until) if *until <= now));
     }
 
     /// Lets go of what belongs to a signing.

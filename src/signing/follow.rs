@@ -252,17 +252,17 @@ impl Signings {
 
     /// Takes the check, and answers when the one before was.
     async fn reserve_check(&self, id: SigningId) -> Result<Option<Timestamp>, Error> {
-        let mut before = None;
+        let (mut before, mut taken) = (None, Ok(()));
         let reserved = self.change(id, Durability::Flushed, |signing, now| {
-            may_check(signing.checked_at, now).map_err(|retry_at| Error::PollingBudget { retry_at })?;
-            before = signing.checked_at.replace(now);
+            before = signing.checked_at;
+            taken = take_check(signing, now);
             Ok(Vec::new())
         });
-        let reserved = reserved.await;
-        if matches!(reserved, Err(Error::PollingBudget { .. })) {
+        reserved.await?;
+        taken.map_err(|retry_at| {
             self.parts.esign.budget().held_back(Rule::Polling);
-        }
-        reserved?;
+            Error::PollingBudget { retry_at }
+        })?;
         Ok(before)
     }
 
@@ -286,6 +286,15 @@ impl Signings {
 /// Whether a return was so short a time ago that the next one is hardly another.
 fn is_lately(last: LastReturn, now: Timestamp) -> bool {
     now.duration_since(last.at) < SAME_RETURN
+}
+
+/// Takes the check, or answers when the next one may be taken (rule B3). A check "in the future" means that
+/// the clock was set back: it counts as one of now, and blocks for one interval.
+fn take_check(signing: &mut Signing, now: Timestamp) -> Result<(), Timestamp> {
+    signing.checked_at = signing.checked_at.map(|at| at.min(now));
+    may_check(signing.checked_at, now)?;
+    signing.checked_at = Some(now);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -336,6 +345,16 @@ mod tests {
         assert_eq!(said(&mut signing, AuthenticationFailed, Some(40)), []);
         assert_eq!(said(&mut signing, Signed, Some(42)).first(), Some(&EventKind::SignerSigned));
         assert_eq!(signing.signers[0].upstream, crate::domain::Upstream::default());
+    }
+
+    #[test]
+    fn b3_a_clock_that_was_set_back_blocks_checks_for_one_interval() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        signing.checked_at = Some(at(86_400));
+        assert_eq!(take_check(&mut signing, at(0)), Err(at(900)));
+        assert_eq!(take_check(&mut signing, at(899)), Err(at(900)));
+        assert_eq!(take_check(&mut signing, at(900)), Ok(()));
+        assert_eq!(take_check(&mut signing, at(901)), Err(at(1_800)));
     }
 
     #[test]

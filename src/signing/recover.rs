@@ -60,6 +60,7 @@ impl Signings {
     /// Runs until the stop. `templates` are what templates are called, to read payloads with.
     pub async fn recover(self, templates: Arc<TemplateNames>, stopping: CancellationToken) {
         loop {
+            self.parts.documents.let_go(self.parts.clock.uptime());
             match self.round(&templates).await {
                 Ok(0) => {}
                 Ok(_) => continue,
@@ -172,7 +173,7 @@ impl Signings {
             Err(error) => {
                 tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
                 let is_outage = is_outage(&error);
-                if is_outage {
+                if is_outage && !error.is_local() {
                     self.parts.breaker.failed(self.parts.clock.uptime());
                 }
                 // After an outage lists lag, so what was not found before it says little; one call that fails among

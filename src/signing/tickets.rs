@@ -23,6 +23,8 @@ const BODY: usize = 8 + 16;
 const TAG: usize = 16;
 /// Used tickets that are remembered; none leaves before its time, so beyond this no ticket is taken.
 const MAX_USED: usize = 100_000;
+/// So many are remembered before those whose time is over are forgotten.
+const SWEEP_AT: usize = 1_024;
 
 /// Makes and takes tickets. Clones share what was used.
 #[derive(Clone)]
@@ -68,7 +70,8 @@ impl Tickets {
             return false;
         }
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.len() >= MAX_USED {
+        // Each time there are twice as many, so that what is over does not pile up.
+        if used.len() >= MAX_USED || (used.len() >= SWEEP_AT && used.len().is_power_of_two()) {
             used.retain(|_, until| *until > now);
         }
         used.len() < MAX_USED && used.insert(tag, until).is_none()

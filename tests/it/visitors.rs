@@ -617,3 +617,33 @@ async fn l2_a_view_that_a_caller_does_not_get_ends_no_signers_lease() {
     assert_ne!(again.status, StatusCode::SEE_OTHER, "a second view would end the first");
     assert_eq!(daemon.requests().await, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn b2_creates_and_checks_that_hang_leave_signers_a_place() {
+    let daemon = TestDaemon::builder().upstream("max_connections = 4\n").public().start().await;
+    let mut made = Vec::new();
+    for number in 0..4 {
+        made.push(daemon.create(&format!("order-{number}"), &unopened()).await);
+    }
+    for (method, path) in [("POST", "/envelopes"), ("GET", "/envelopes/")] {
+        daemon.fault(&json!({"fault": "stall", "method": method, "path": path, "count": 20})).await;
+    }
+    daemon.forget_requests().await;
+    let order = unopened();
+    let keys: Vec<_> = (0..4).map(|number| format!("hanging-{number}")).collect();
+    let checks: Vec<_> = made.iter().map(|made| format!("/v1/signings/{}/refresh", made.id())).collect();
+    let nothing = json!({});
+    let checked = futures_util::future::join_all(checks.iter().map(|path| daemon.post(path, &nothing)));
+    let created = futures_util::future::join_all(keys.iter().map(|key| daemon.create(key, &order)));
+    let clicked = async {
+        daemon.until("three calls to hang", async || daemon.requests().await.len() >= 3).await;
+        daemon.click(&link_of(&made[0], 0)).await
+    };
+    tokio::select! {
+        _ = checked => panic!("they hang"),
+        _ = created => panic!("they hang"),
+        clicked = clicked => assert_eq!(clicked.status, StatusCode::SEE_OTHER, "{}", clicked.text),
+    }
+    assert_eq!(daemon.requests().await.len(), 4, "the others wait for a place");
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+}

@@ -17,6 +17,7 @@ on_both!(
     an_endpoint_is_looked_at_when_it_has_something_due,
     dead_endpoints_hold_up_nobody,
     deliveries_end_are_listed_and_replayed,
+    what_cannot_be_read_holds_up_nobody,
     endpoints_come_back_as_they_were,
     the_last_pulse_is_remembered,
 );
@@ -204,20 +205,45 @@ async fn deliveries_end_are_listed_and_replayed(fixture: Fixture) {
     assert!(claim(&store, 39, 1).await.is_empty());
     assert_eq!(claim(&store, 40, 1).await.len(), 1);
 
+    for attempts in 2..10 {
+        store.delivery_attempted(Delivery { attempts, ..due.clone() }).await.unwrap();
+    }
     let failed = Delivery { state: DeliveryState::Failed, attempts: 10, ..due.clone() };
-    store.delivery_attempted(failed).await.unwrap();
+    store.delivery_attempted(failed.clone()).await.unwrap();
     assert_eq!(store.oldest_pending_delivery().await.unwrap(), None);
     assert!(claim(&store, 1_000, 1).await.is_empty());
     store.replay(due.id, after(1_000)).await.unwrap();
     store.replay(samples::no_delivery(), after(1_000)).await.unwrap();
     let again = claim(&store, 1_000, 1).await.pop().unwrap().delivery;
     assert_eq!((again.id, again.state, again.attempts), (due.id, DeliveryState::Pending, 0));
+    // The outcome of an attempt that began before does not end it.
+    store.delivery_attempted(failed).await.unwrap();
+    assert_eq!(store.deliveries(&samples::caller(), None, 10).await.unwrap()[0].attempts, 0);
     assert!(store.deliveries(&CallerName::new("shop"), None, 10).await.unwrap().is_empty());
     assert!(store.deliveries(&samples::caller(), Some(due.id), 10).await.unwrap().is_empty());
 
     store.remove_endpoint(endpoint.id).await.unwrap();
     assert!(store.deliveries(&samples::caller(), None, 10).await.unwrap().is_empty());
     assert!(claim(&store, 9_000, 1).await.is_empty());
+}
+
+/// An event of a later version and an endpoint that does not open keep nobody else from being told.
+async fn what_cannot_be_read_holds_up_nobody(fixture: Fixture) {
+    let store = fixture.open().await;
+    let (hook, broken) = (samples::endpoint("hook"), samples::endpoint("broken"));
+    store.put_endpoint(hook.clone()).await.unwrap();
+    store.put_endpoint(broken).await.unwrap();
+    let kinds = [EventKind::SignerReady, EventKind::SignerSigned];
+    store.add_events(kinds.map(|kind| samples::event(None, kind, 0)).into()).await.unwrap();
+    fan_out_all(&store).await;
+    fixture.sql("UPDATE events SET kind = 'from.later' WHERE kind = 'signer.ready'");
+    fixture.sql("UPDATE endpoints SET sealed = (SELECT sealed FROM endpoints WHERE created_at >= 0 LIMIT 1)");
+    // One of the two endpoints has the other's secrets now, which do not open for it.
+    let claimed = claim(&store, 20, 4).await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].event.kind, EventKind::SignerSigned);
+    assert!(claim(&store, 21, 4).await.is_empty(), "what cannot be read is not looked at all the time");
+    assert_eq!(store.endpoints(None).await.unwrap().len(), 1);
 }
 
 async fn endpoints_come_back_as_they_were(fixture: Fixture) {
