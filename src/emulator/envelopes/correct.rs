@@ -38,7 +38,7 @@ pub(super) fn correct(world: &mut World, call: &Call, id: &str) -> Outcome {
     let resend = call.query("resend_envelope").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let mut results = Vec::new();
     let mut is_corrected = false;
-    for draft in drafts(&given, 0)? {
+    for draft in without_tabs(&given)? {
         let recipient = text(&draft.fields, "recipientId").unwrap_or_default().to_owned();
         let exists = world.envelopes.envelopes[id].recipients.iter().any(|known| known.id == recipient);
         let outcome = if exists {
@@ -58,6 +58,15 @@ pub(super) fn correct(world: &mut World, call: &Call, id: &str) -> Outcome {
         after_correction(world, call, id, is_corrected, resend);
     }
     Ok(Answer::ok(json!({ "recipientUpdateResults": results })))
+}
+
+/// The recipients of a body. Tabs are not added here, but at their own address (EnvelopeRecipients:update, :create).
+fn without_tabs(given: &Value) -> Result<Vec<Draft>, Refusal> {
+    let mut all = drafts(given, 0)?;
+    for draft in &mut all {
+        draft.tabs.clear();
+    }
+    Ok(all)
 }
 
 fn after_correction(world: &mut World, call: &Call, id: &str, is_corrected: bool, resend: bool) {
@@ -202,7 +211,7 @@ pub(super) fn add(world: &mut World, call: &Call, id: &str) -> Outcome {
     let envelope = &world.envelopes.envelopes[id];
     refuse_final(envelope.status)?;
     let (sender, account) = (envelope.sender.clone(), envelope.account.clone());
-    let new = drafts(&given, 0)?;
+    let new = without_tabs(&given)?;
     let ids: Vec<String> =
         new.iter().filter_map(|draft| text(&draft.fields, "recipientId").map(str::to_owned)).collect();
     for draft in new {

@@ -152,6 +152,24 @@ async fn of_a_sent_envelope_a_change_keeps_the_notification_and_refuses_what_bel
 }
 
 #[tokio::test]
+async fn recipients_come_without_tabs_at_their_own_address() {
+    let client = Client::start().await;
+    for status in ["created", "sent"] {
+        let id = client.create(with(&json!({ "status": status }))).await;
+        let path = format!("/envelopes/{id}/recipients");
+        let before = client.get(&format!("{path}/1/tabs")).await;
+        let mut whole = client.get(&format!("{path}?include_tabs=true")).await;
+        whole["signers"][0]["note"] = json!("Please");
+        let (_, body) = client.call("PUT", &path, whole).await;
+        assert_eq!(body["recipientUpdateResults"][0]["errorDetails"]["errorCode"], "SUCCESS", "{body}");
+        assert_eq!(client.get(&format!("{path}/1/tabs")).await, before);
+        let more = json!({ "signers": [signer("2", "Bob", "/nowhere/")] });
+        assert_eq!(client.call("POST", &path, more).await.0, 201);
+        assert_eq!(client.get(&format!("{path}/2/tabs")).await, json!({}));
+    }
+}
+
+#[tokio::test]
 async fn a_reason_to_void_is_cut_at_200_characters() {
     let client = Client::start().await;
     let id = client.create(with(&json!({}))).await;
