@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Outcome, body, correct, create,
-    model::{Fields, Purge, Refusal, Status, invalid, refuse, text},
+    model::{Extent, Fields, Purge, Refusal, Status, invalid, refuse, text},
     progress, redraft,
 };
 use crate::emulator::{
@@ -96,10 +96,11 @@ fn set_purge(world: &mut World, call: &Call, id: &str, state: &str) -> Result<()
             "The envelope status is not one that allows this: it is purged.",
         ));
     }
-    let queued = |with_metadata| Purge::Queued { since: call.now, with_metadata };
+    let queued = |extent| Purge::Queued { since: call.now, extent };
     envelope.purge = match state.to_ascii_lowercase().as_str() {
-        "documents_queued" => queued(false),
-        "documents_and_metadata_queued" | "documents_and_metadata_and_redact_queued" => queued(true),
+        "documents_queued" => queued(Extent::Documents),
+        "documents_and_metadata_queued" => queued(Extent::Metadata),
+        "documents_and_metadata_and_redact_queued" => queued(Extent::Redacted),
         "documents_dequeued" => Purge::Unpurged,
         _ => return Err(invalid("The purgeState is not one that can be set.")),
     };

@@ -323,18 +323,29 @@ pub(in crate::emulator) struct Audit {
 pub(in crate::emulator) enum Purge {
     /// Nothing.
     Unpurged,
-    /// In the queue since then; `with_metadata` says how much will go.
+    /// In the queue.
     Queued {
         /// Since when.
         since: Timestamp,
-        /// Whether names and e-mail addresses go too.
-        with_metadata: bool,
+        /// How much will go.
+        extent: Extent,
     },
     /// Gone.
     Purged {
-        /// Whether names and e-mail addresses went too.
-        with_metadata: bool,
+        /// How much went.
+        extent: Extent,
     },
+}
+
+/// How much a purge takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::emulator) enum Extent {
+    /// The documents.
+    Documents,
+    /// Names and e-mail addresses, too.
+    Metadata,
+    /// The same, asked for with `redact`: what more goes at the vendor is not played.
+    Redacted,
 }
 
 impl Purge {
@@ -350,10 +361,12 @@ impl Purge {
     pub(in crate::emulator) fn name(self) -> &'static str {
         match self {
             Self::Unpurged => "unpurged",
-            Self::Queued { with_metadata: false, .. } => "documents_queued",
-            Self::Queued { with_metadata: true, .. } => "documents_and_metadata_queued",
-            Self::Purged { with_metadata: false } => "documents_purged",
-            Self::Purged { with_metadata: true } => "documents_and_metadata_purged",
+            Self::Queued { extent: Extent::Documents, .. } => "documents_queued",
+            Self::Queued { extent: Extent::Metadata, .. } => "documents_and_metadata_queued",
+            Self::Queued { extent: Extent::Redacted, .. } => "documents_and_metadata_and_redact_queued",
+            Self::Purged { extent: Extent::Documents } => "documents_purged",
+            Self::Purged { extent: Extent::Metadata } => "documents_and_metadata_purged",
+            Self::Purged { extent: Extent::Redacted } => "documents_and_metadata_and_redact_purged",
         }
     }
 }

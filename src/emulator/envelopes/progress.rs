@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     create, documents,
-    model::{Envelope, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
+    model::{Envelope, Extent, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
     tabs,
 };
 use crate::emulator::{connect, http::vendor_time, state::World};
@@ -323,11 +323,11 @@ pub(in crate::emulator) fn tick(world: &mut World, now: Timestamp) {
 
 fn purge(world: &mut World, id: &str, now: Timestamp) {
     let Some(envelope) = world.envelopes.envelopes.get_mut(id) else { return };
-    let Purge::Queued { with_metadata, .. } = envelope.purge else { return };
-    envelope.purge = Purge::Purged { with_metadata };
+    let Purge::Queued { extent, .. } = envelope.purge else { return };
+    envelope.purge = Purge::Purged { extent };
     envelope.given.insert("purgeCompletedDate".to_owned(), json!(vendor_time(now)));
     envelope.documents.clear();
-    if with_metadata {
+    if extent != Extent::Documents {
         for recipient in &mut envelope.recipients {
             (recipient.name, recipient.email) = ("Purged".to_owned(), "purged@purged.invalid".to_owned());
             recipient.given.clear();
