@@ -42,8 +42,12 @@ fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
     };
     let fields = given.as_object().cloned().unwrap_or_default();
     redraft::rewrite(world, call, id, &fields)?;
+    let now = world.envelopes.envelopes[id].status.name();
+    // Who changes one field of what it read sends the status back, too; a change alone has no `envelopeId`.
+    let is_read_back = text(&fields, "envelopeId").is_some_and(|given| given.eq_ignore_ascii_case(id));
     match text(&fields, "status").map(str::to_ascii_lowercase).as_deref() {
         None | Some("created") => {}
+        Some(status) if is_read_back && status == now => {}
         Some("sent") => send_draft(world, call, id)?,
         Some("voided") => {
             let reason = text(&fields, "voidedReason").map(str::trim).filter(|reason| !reason.is_empty());
@@ -56,7 +60,9 @@ fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
         Some(_) => return Err(invalid("The status of an envelope can be set to 'sent' or 'voided'.")),
     }
     let mut answer = json!({ "envelopeId": id });
-    if let Some(state) = text(&fields, "purgeState") {
+    let asked =
+        text(&fields, "purgeState").filter(|state| !is_reported(state, world.envelopes.envelopes[id].purge));
+    if let Some(state) = asked {
         set_purge(world, call, id, state)?;
         answer["purgeState"] = json!(state);
     }
@@ -80,6 +86,12 @@ fn send_draft(world: &mut World, call: &Call, id: &str) -> Result<(), Refusal> {
         ));
     }
     progress::send(world, id, call.now)
+}
+
+/// Whether this only says how far the purge is, as a client does that sends back what it read.
+fn is_reported(state: &str, now: Purge) -> bool {
+    let state = state.to_ascii_lowercase();
+    state == now.name() || state == "unpurged" || state.ends_with("_purged")
 }
 
 fn set_purge(world: &mut World, call: &Call, id: &str, state: &str) -> Result<(), Refusal> {

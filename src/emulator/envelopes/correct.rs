@@ -137,6 +137,9 @@ pub(super) fn correct_one(
             "The recipient could not be updated. The recipient has already finished.",
         ));
     };
+    // A tab that is named by its id is changed, any other is a new one.
+    let mut kept = old.tabs.clone();
+    let fresh = tabs::lay_over(&mut kept, draft.tabs, &envelope.documents)?;
     let touches_check = CHECK_FIELDS.iter().any(|field| draft.fields.contains_key(*field));
     let mut fields = render::fields_of(&old);
     // The vendor's reader takes null for absent.
@@ -145,7 +148,7 @@ pub(super) fn correct_one(
             fields.insert(name, value);
         }
     }
-    let new = build(world, account, sender, Draft { kind: old.kind, fields, tabs: draft.tabs })?;
+    let new = build(world, account, sender, Draft { kind: old.kind, fields, tabs: fresh })?;
     let is_same_person = old.email.eq_ignore_ascii_case(&new.email);
     let is_renamed = old.name != new.name;
     let mut merged = Recipient {
@@ -155,7 +158,7 @@ pub(super) fn correct_one(
         sent: old.sent,
         delivered: old.delivered,
         authentication: old.authentication,
-        tabs: old.tabs,
+        tabs: kept,
         adopted_name: if is_renamed { None } else { old.adopted_name },
         app_authentication: old.app_authentication,
         access_code_failures: old.access_code_failures,

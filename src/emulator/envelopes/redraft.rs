@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::{
     change, correct, create,
     files::{Binaries, file_from},
-    model::{Envelope, Fields, File, Refusal, Status, invalid, refuse, text},
+    model::{Envelope, Fields, File, Recipient, Refusal, Status, invalid, refuse, text},
     recipients,
     refused::{self, says_something},
-    settings,
+    render, settings,
 };
 use crate::emulator::{http::Call, state::World};
 
@@ -31,11 +31,41 @@ pub(super) fn rewrite(world: &mut World, call: &Call, id: &str, fields: &Fields)
         [("documents", documents as fn(&mut World, &Call, &str, &Value) -> _), ("recipients", people)]
     {
         let Some(given) = fields.get(name).filter(|given| says_something(given)) else { continue };
+        if is_read_back(&world.envelopes.envelopes[id], name, given) {
+            continue;
+        }
         only_of_a_draft(&world.envelopes.envelopes[id], name)?;
         change(world, call, id, given)?;
         envelope_mut(world, id).modified = call.now;
     }
     Ok(())
+}
+
+/// Whether a client only sends back what it read of the documents or the recipients.
+fn is_read_back(envelope: &Envelope, name: &str, given: &Value) -> bool {
+    if name == "documents" {
+        let known = render::documents(envelope);
+        let mut all = given.as_array().into_iter().flatten();
+        return all.all(|one| {
+            let same = known.iter().find(|known| known["documentId"] == one["documentId"]);
+            same.is_some_and(|known| is_within(one, known))
+        });
+    }
+    let all: Vec<&Recipient> = envelope.recipients.iter().collect();
+    is_within(given, &render::recipients(&all, envelope.current_order(), true))
+}
+
+/// Whether everything that is said is there already, in the same words.
+fn is_within(given: &Value, there: &Value) -> bool {
+    match (given, there) {
+        (Value::Object(given), Value::Object(there)) => {
+            given.iter().all(|(name, value)| is_within(value, there.get(name).unwrap_or(&Value::Null)))
+        }
+        (Value::Array(given), Value::Array(there)) => {
+            given.len() == there.len() && given.iter().zip(there).all(|(one, other)| is_within(one, other))
+        }
+        _ => given == there || !says_something(given),
+    }
 }
 
 fn envelope_mut<'w>(world: &'w mut World, id: &str) -> &'w mut Envelope {

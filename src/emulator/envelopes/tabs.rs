@@ -283,6 +283,23 @@ fn change(tab: &mut Tab, mut fields: Fields, documents: &[File]) -> Result<(), R
     Ok(())
 }
 
+/// Lays drafts over the tabs that they name, and gives back those that name none.
+pub(super) fn lay_over(
+    tabs: &mut [Tab],
+    drafts: Vec<DraftTab>,
+    documents: &[File],
+) -> Result<Vec<DraftTab>, Refusal> {
+    refused::in_tabs(&drafts)?;
+    let mut fresh = Vec::new();
+    for draft in drafts {
+        match tabs.iter_mut().find(|tab| is_meant(tab, &draft)) {
+            Some(tab) => change(tab, draft.fields, documents)?,
+            None => fresh.push(draft),
+        }
+    }
+    Ok(fresh)
+}
+
 fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     let given = body(call, Body::Tabs)?;
     let envelope = &world.envelopes.envelopes[id];

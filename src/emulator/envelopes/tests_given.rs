@@ -152,6 +152,49 @@ async fn of_a_sent_envelope_a_change_keeps_the_notification_and_refuses_what_bel
 }
 
 #[tokio::test]
+async fn what_was_read_can_be_sent_back_with_one_field_changed() {
+    let client = Client::start().await;
+    let read = async |path: &str| client.get(&format!("{path}?include=recipients,tabs,documents")).await;
+    for status in ["created", "sent"] {
+        let id = client.create(with(&json!({ "status": status }))).await;
+        let path = format!("/envelopes/{id}");
+        let mut whole = read(&path).await;
+        let tabs = whole["recipients"]["signers"][0]["tabs"].clone();
+        assert_eq!(whole["purgeState"], "unpurged");
+        whole["documents"] = json!([{ "documentId": "1", "name": "Contract.pdf", "order": "1" }]);
+        whole["notification"] = json!({ "expirations": { "expireEnabled": "true", "expireAfter": "9" } });
+        let (answer, body) = client.call("PUT", &path, whole.clone()).await;
+        assert_eq!(answer, 200, "{status}: {body}");
+        assert!(body.get("purgeState").is_none(), "nothing was purged: {body}");
+        let after = read(&path).await;
+        assert_eq!(after["recipients"]["signers"][0]["tabs"], tabs, "no tab came twice");
+        assert_eq!(client.get(&format!("{path}/notification")).await["expirations"]["expireAfter"], "9");
+        whole["recipients"]["signers"][0]["name"] = json!("Grace");
+        let changed = if status == "created" { 200 } else { 400 };
+        assert_eq!(client.call("PUT", &path, whole).await.0, changed, "{status}");
+        assert_eq!(read(&path).await["recipients"]["signers"][0]["tabs"], tabs, "{status}");
+    }
+    // A change that names no envelope is one: what is sent cannot be sent again.
+    let id = client.create(with(&json!({}))).await;
+    let path = format!("/envelopes/{id}");
+    assert_eq!(client.call("PUT", &path, json!({ "status": "sent" })).await.0, 400);
+    client.act(&id, "1", "sign", json!({})).await;
+    let mut whole = client.get(&path).await;
+    for (asked, then) in [
+        ("documents_and_metadata_and_redact_queued", "documents_and_metadata_and_redact_queued"),
+        ("documents_dequeued", "unpurged"),
+        ("documents_queued", "documents_queued"),
+    ] {
+        whole["purgeState"] = json!(asked);
+        let (answer, body) = client.call("PUT", &path, whole.clone()).await;
+        assert_eq!((answer, &body["purgeState"]), (200, &json!(asked)), "{body}");
+        whole = client.get(&path).await;
+        assert_eq!(whole["purgeState"], then);
+    }
+    assert_eq!(client.call("PUT", &path, whole).await.0, 200);
+}
+
+#[tokio::test]
 async fn recipients_come_without_tabs_at_their_own_address() {
     let client = Client::start().await;
     for status in ["created", "sent"] {
