@@ -5,12 +5,15 @@
 //!
 //! Sources: Envelopes:create and concepts/templates/composite in the vendor's reference.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use super::{
-    files::{Binaries, file_from},
+    files::{Binaries, Uploads, file_from},
     model::{Fields, File, Kind, Refusal, invalid, refuse, text},
     recipients::{self, Draft},
+    refused::says_something,
     tabs::{self, DraftTab},
 };
 use crate::emulator::{state::World, templates::Template};
@@ -35,12 +38,12 @@ pub(super) fn assemble(
     world: &mut World,
     account: &str,
     fields: &Fields,
-    binaries: &Binaries,
+    uploads: &Uploads,
 ) -> Result<Assembly, Refusal> {
     let composites =
         fields.get("compositeTemplates").and_then(Value::as_array).filter(|list| !list.is_empty());
     if let Some(composites) = composites {
-        return from_composites(world, account, &composites.clone(), binaries);
+        return from_composites(world, account, &composites.clone(), uploads);
     }
     let mut assembly = Assembly::default();
     if let Some(template) = text(fields, "templateId") {
@@ -48,9 +51,10 @@ pub(super) fn assemble(
         assembly.take_template(world, &template, 0);
         fill_roles(&mut assembly.recipients, fields.get("templateRoles"))?;
     } else {
+        let binaries = uploads.of("");
         let documents = fields.get("documents").and_then(Value::as_array);
         for document in documents.into_iter().flatten().filter_map(Value::as_object) {
-            let file = file_from(world.guid(), document, binaries, 0, assembly.documents.len())?;
+            let file = file_from(world.guid(), document, &binaries, 0, assembly.documents.len())?;
             assembly.documents.push(file);
         }
         assembly.recipients = recipients::drafts(fields.get("recipients").unwrap_or(&Value::Null), 0)?;
@@ -75,21 +79,25 @@ fn template_of<'a>(world: &'a World, account: &str, id: &str) -> Result<&'a Temp
 }
 
 impl Assembly {
+    /// Takes a template, a later one over those before it: by role, as an inline template is. The documents are those of
+    /// the first that has any (SPEC: compositeTemplate; that all of that one's are meant is our reading).
     fn take_template(&mut self, world: &mut World, template: &Template, scope: usize) {
-        self.take_template_documents(world, template, scope);
-        self.recipients.extend(template.drafts(scope));
+        if self.documents.is_empty() {
+            self.take_template_documents(world, template, scope);
+        }
+        for mut draft in template.drafts(scope) {
+            draft.fields.retain(|_, value| says_something(value));
+            match same_role(&self.recipients, &draft) {
+                Some(index) => lay_over(&mut self.recipients[index], draft),
+                None => self.add_recipient(draft),
+            }
+        }
         self.subject.get_or_insert_with(|| template.subject.clone());
         self.blurb.get_or_insert_with(|| template.blurb.clone());
     }
 
     fn take_template_documents(&mut self, world: &mut World, template: &Template, scope: usize) {
-        let before = self.documents.iter().map(|file| file.order).max().unwrap_or(0);
-        let copies = template.documents.iter().map(|file| File {
-            guid: world.guid(),
-            scope,
-            order: before.saturating_add(file.order),
-            ..file.clone()
-        });
+        let copies = template.documents.iter().map(|file| File { guid: world.guid(), scope, ..file.clone() });
         self.documents.extend(copies.collect::<Vec<_>>());
     }
 
@@ -97,15 +105,9 @@ impl Assembly {
     /// merged.
     fn merge(&mut self, mut part: Assembly) {
         part.documents.sort_by_key(|file| file.order);
-        for file in part.documents {
-            let renumbered = self.free_document_id(&file.id);
-            for tab in part.recipients.iter_mut().flat_map(|draft| &mut draft.tabs) {
-                if tab.scope == file.scope && text(&tab.fields, "documentId") == Some(&file.id) {
-                    tab.fields.insert("documentId".to_owned(), json!(renumbered));
-                }
-            }
+        for file in renumber(part.documents, &self.documents, &mut part.recipients) {
             let order = u32::try_from(self.documents.len() + 1).unwrap_or(u32::MAX);
-            self.documents.push(File { id: renumbered, order, ..file });
+            self.documents.push(File { order, ..file });
         }
         for draft in part.recipients {
             if let Some(known) = self.recipients.iter_mut().find(|known| is_same_person(known, &draft)) {
@@ -119,14 +121,6 @@ impl Assembly {
         self.blurb = self.blurb.take().or(part.blurb);
     }
 
-    fn free_document_id(&self, wanted: &str) -> String {
-        let is_taken = |id: &str| self.documents.iter().any(|file| file.id == id);
-        if !is_taken(wanted) {
-            return wanted.to_owned();
-        }
-        first_free(is_taken)
-    }
-
     fn add_recipient(&mut self, mut draft: Draft) {
         let is_taken =
             |id: &str| self.recipients.iter().any(|known| text(&known.fields, "recipientId") == Some(id));
@@ -136,6 +130,28 @@ impl Assembly {
         }
         self.recipients.push(draft);
     }
+}
+
+/// Gives each file whose id is taken another one, and takes the tabs that lie on it along. Every tab is moved once: the
+/// new id of one file may be the old id of the next.
+fn renumber(files: Vec<File>, taken: &[File], drafts: &mut [Draft]) -> Vec<File> {
+    let mut moved = BTreeMap::new();
+    let mut ids: BTreeSet<String> = taken.iter().map(|file| file.id.clone()).collect();
+    let mut renumbered = Vec::new();
+    for file in files {
+        let old = file.id.clone();
+        let id = if ids.contains(&old) { first_free(|id| ids.contains(id)) } else { old.clone() };
+        ids.insert(id.clone());
+        moved.insert(old, id.clone());
+        renumbered.push(File { id, ..file });
+    }
+    for tab in drafts.iter_mut().flat_map(|draft| &mut draft.tabs) {
+        if let Some(id) = text(&tab.fields, "documentId").and_then(|old| moved.get(old)) {
+            let id = json!(id);
+            tab.fields.insert("documentId".to_owned(), id);
+        }
+    }
+    renumbered
 }
 
 /// The first number that is not taken; definitions are far smaller than the range.
@@ -157,11 +173,12 @@ fn from_composites(
     world: &mut World,
     account: &str,
     composites: &[Value],
-    binaries: &Binaries,
+    uploads: &Uploads,
 ) -> Result<Assembly, Refusal> {
     let mut whole = Assembly::default();
     for (index, composite) in composites.iter().enumerate() {
-        let part = from_composite(world, account, composite, binaries, index + 1)?;
+        let own = uploads.of(composite["compositeTemplateId"].as_str().unwrap_or_default());
+        let part = from_composite(world, account, composite, &own, index + 1)?;
         whole.merge(part);
     }
     Ok(whole)
@@ -181,12 +198,16 @@ fn from_composite(
         part.take_template(world, &template, scope);
     }
     for inline in in_sequence(&composite["inlineTemplates"]) {
-        overlay(&mut part.recipients, recipients::drafts(&inline["recipients"], scope)?);
-        part.custom_fields.extend(inline.get("customFields").cloned());
+        let mut over = recipients::drafts(&inline["recipients"], scope)?;
+        let mut files = Vec::new();
         for document in inline["documents"].as_array().into_iter().flatten().filter_map(Value::as_object) {
-            let file = file_from(world.guid(), document, binaries, scope, part.documents.len())?;
-            part.documents.push(file);
+            let index = part.documents.len() + files.len();
+            files.push(file_from(world.guid(), document, binaries, scope, index)?);
         }
+        let files = renumber(files, &part.documents, &mut over);
+        part.documents.extend(files);
+        overlay(&mut part.recipients, over);
+        part.custom_fields.extend(inline.get("customFields").cloned());
         if let Some(subject) =
             inline["envelope"]["emailSubject"].as_str().filter(|subject| !subject.is_empty())
         {
@@ -211,10 +232,7 @@ fn in_sequence(list: &Value) -> Vec<Value> {
 /// Lays recipients of an inline template over those of the server templates, by role or by id.
 fn overlay(base: &mut Vec<Draft>, over: Vec<Draft>) {
     for draft in over {
-        let role = text(&draft.fields, "roleName").map(str::to_lowercase);
-        let by_role = base.iter().position(|known| {
-            role.is_some() && text(&known.fields, "roleName").map(str::to_lowercase) == role
-        });
+        let by_role = same_role(base, &draft);
         let id = text(&draft.fields, "recipientId");
         let by_id = || base.iter().position(|known| id.is_some() && text(&known.fields, "recipientId") == id);
         match by_role.or_else(by_id) {
@@ -222,6 +240,13 @@ fn overlay(base: &mut Vec<Draft>, over: Vec<Draft>) {
             None => base.push(draft),
         }
     }
+}
+
+/// The recipient of the same role, whatever the case of its letters.
+fn same_role(base: &[Draft], draft: &Draft) -> Option<usize> {
+    let role = text(&draft.fields, "roleName")?.to_lowercase();
+    base.iter()
+        .position(|known| text(&known.fields, "roleName").is_some_and(|known| known.to_lowercase() == role))
 }
 
 fn lay_over(base: &mut Draft, over: Draft) {

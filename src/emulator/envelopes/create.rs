@@ -13,7 +13,7 @@ use super::{
     Outcome,
     assembly::{Assembly, assemble},
     change,
-    files::{Binaries, decode},
+    files::{Uploads, decode},
     malformed,
     model::{Envelope, Fields, Purge, Refusal, Status, invalid, refuse, text},
     progress,
@@ -35,7 +35,7 @@ const MAX_TRANSACTION: usize = 100;
 
 /// Creates an envelope, and sends it if asked to.
 pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
-    let (definition, binaries) = definition(call)?;
+    let (definition, uploads) = definition(call)?;
     let fields = definition.as_object().cloned().unwrap_or_default();
     let is_sent = match text(&fields, "status").unwrap_or("created").to_ascii_lowercase().as_str() {
         "created" => false,
@@ -52,7 +52,7 @@ pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
         return Err(invalid("The transactionId is too long."));
     }
     let account = call.account.clone().unwrap_or_default();
-    let assembly = assemble(world, &account, &fields, &binaries)?;
+    let assembly = assemble(world, &account, &fields, &uploads)?;
     let envelope = build(world, call, &fields, assembly)?;
     let id = envelope.id.clone();
     world.envelopes.envelopes.insert(id.clone(), envelope);
@@ -80,10 +80,10 @@ pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
 }
 
 /// The definition, and the files that came with it.
-fn definition(call: &Call) -> Result<(Value, Binaries), Refusal> {
+fn definition(call: &Call) -> Result<(Value, Uploads), Refusal> {
     let content_type = call.header("content-type").unwrap_or_default();
     let Some(boundary) = multipart::boundary(content_type) else {
-        return Ok((super::body(call, Body::EnvelopeDefinition)?, Binaries::new()));
+        return Ok((super::body(call, Body::EnvelopeDefinition)?, Uploads::default()));
     };
     let broken = |error: multipart::Malformed| malformed(&format!("Multipart: {error}."));
     let mut parts = multipart::parts(&call.body, &boundary.map_err(broken)?).map_err(broken)?.into_iter();
@@ -92,7 +92,7 @@ fn definition(call: &Call) -> Result<(Value, Binaries), Refusal> {
     let first = first.ok_or_else(|| malformed("The first part must be the definition, application/json."))?;
     let definition = schema::parse(Body::EnvelopeDefinition, &call.body[first.content])
         .map_err(|detail| malformed(&detail))?;
-    let mut binaries = Binaries::new();
+    let mut uploads = Uploads::default();
     for part in parts {
         let Some(id) = part.parameters.get("documentid") else {
             return Err(malformed("A part after the first has no documentid in its Content-Disposition."));
@@ -105,9 +105,12 @@ fn definition(call: &Call) -> Result<(Value, Binaries), Refusal> {
         {
             bytes = decode(&bytes)?.into();
         }
-        binaries.insert(id.clone(), bytes);
+        let composite = part.parameters.get("compositetemplateid").map_or("", String::as_str);
+        if !uploads.add(composite, id, bytes) {
+            return Err(malformed(&format!("Two parts are for the document {id}.")));
+        }
     }
-    Ok((definition, binaries))
+    Ok((definition, uploads))
 }
 
 fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) -> Result<Envelope, Refusal> {

@@ -17,8 +17,33 @@ use crate::emulator::pdf::{read, write};
 /// Per file by API (rules-and-limits).
 const MAX_FILE_BYTES: usize = 32 * 1024 * 1024;
 
-/// The bytes that came beside the JSON, by `documentid`.
+/// Bytes that came beside the JSON, by `documentid`: those that one part of a definition may use.
 pub(super) type Binaries = HashMap<String, Bytes>;
+
+/// All bytes that came beside the JSON.
+#[derive(Debug, Default)]
+pub(super) struct Uploads {
+    /// By `compositeTemplateId`, empty for none, and `documentid`.
+    by_key: HashMap<(String, String), Bytes>,
+}
+
+impl Uploads {
+    /// Takes one; false if there is one with these ids.
+    pub(super) fn add(&mut self, composite: &str, document: &str, bytes: Bytes) -> bool {
+        self.by_key.insert((composite.to_owned(), document.to_owned()), bytes).is_none()
+    }
+
+    /// What a composite may use: its own, else what names a document only (SPEC: compositeTemplateId).
+    pub(super) fn of(&self, composite: &str) -> Binaries {
+        let of = |wanted: &str| {
+            let own = self.by_key.iter().filter(move |((composite, _), _)| composite == wanted);
+            own.map(|((_, document), bytes)| (document.clone(), bytes.clone())).collect::<Binaries>()
+        };
+        let mut all = of("");
+        all.extend(of(composite));
+        all
+    }
+}
 
 /// A document from its description and bytes: read, and converted if it is text.
 pub(in crate::emulator) fn file_from(

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::tests::{Client, definition, document, signer};
-use crate::emulator::pdf::read::{Matching, read};
+use crate::emulator::pdf::{
+    read::{Matching, read},
+    write::from_text,
+};
 
 /// A definition for one signer, with these members more.
 fn with(more: &Value) -> Value {
@@ -308,6 +311,101 @@ async fn the_documents_of_composites_stand_one_behind_the_other() {
     let whole = read(&client.bytes(&format!("/envelopes/{id}/documents/combined")).await).unwrap();
     let page = |words: &str| whole.find(words, Matching::default())[0].page;
     assert_eq!([page("The first page"), page("The second page"), page("The last page")], [1, 2, 3]);
+}
+
+/// Fixed places to sign, at these distances from the left of this document.
+fn signs_at(document: &str, places: &[u32]) -> Value {
+    let tab = |x: &u32| json!({ "documentId": document, "pageNumber": "1", "xPosition": x, "yPosition": 50 });
+    json!({ "signHereTabs": places.iter().map(tab).collect::<Vec<Value>>() })
+}
+
+/// Where the only signer of an envelope signs: documents and distances from the left.
+async fn places(client: &Client, id: &str) -> Vec<(String, String)> {
+    let all = client.get(&format!("/envelopes/{id}?include=tabs")).await["recipients"].clone();
+    assert_eq!(all["recipientCount"], "1", "{all}");
+    let tabs = all["signers"][0]["tabs"]["signHereTabs"].as_array().unwrap().clone();
+    let word = |tab: &Value, name: &str| tab[name].as_str().unwrap().to_owned();
+    tabs.iter().map(|tab| (word(tab, "documentId"), word(tab, "xPosition"))).collect()
+}
+
+fn of(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(document, x)| ((*document).to_owned(), (*x).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_later_template_of_a_composite_lies_over_the_first() {
+    let client = Client::start().await;
+    let mut templates = Vec::new();
+    for x in [10, 99] {
+        let client_role = json!({ "recipientId": "1", "roleName": "Client", "tabs": signs_at("1", &[x]) });
+        let template = json!({ "name": "T", "emailSubject": "T", "documents": [document("One page")],
+            "recipients": { "signers": [client_role] } });
+        let made = client.call("POST", "/templates", template).await.1;
+        templates.push(json!({ "sequence": templates.len() + 1, "templateId": made["templateId"] }));
+    }
+    let ada = json!({ "recipientId": "1", "roleName": "client", "name": "Ada", "email": "ada@example.com" });
+    let inline = json!([{ "sequence": "3", "recipients": { "signers": [ada] } }]);
+    let id = client
+        .create(json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": [
+            { "serverTemplates": templates, "inlineTemplates": inline },
+        ] }))
+        .await;
+    assert_eq!(places(&client, &id).await, of(&[("1", "10"), ("1", "99")]));
+    let listed = client.get(&format!("/envelopes/{id}/documents")).await["envelopeDocuments"].clone();
+    assert_eq!(listed.as_array().unwrap().len(), 2, "the first one's document and the certificate: {listed}");
+}
+
+#[tokio::test]
+async fn tabs_follow_the_document_that_gets_another_number() {
+    let client = Client::start().await;
+    let ada = |tabs: &Value| json!({ "signers": [{ "recipientId": "1", "name": "Ada", "email": "ada@example.com", "tabs": tabs }] });
+    let both = json!({ "signHereTabs": [
+        signs_at("1", &[20])["signHereTabs"][0], signs_at("2", &[30])["signHereTabs"][0],
+    ] });
+    let second =
+        [numbered("1", "Second", &json!({ "order": "1" })), numbered("2", "Third", &json!({ "order": "2" }))];
+    let id = client
+        .create(json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": [
+            { "inlineTemplates": [{ "sequence": "1", "recipients": ada(&signs_at("1", &[10])) }], "document": document("First") },
+            { "inlineTemplates": [{ "sequence": "1", "recipients": ada(&both), "documents": second }] },
+        ] }))
+        .await;
+    assert_eq!(places(&client, &id).await, of(&[("1", "10"), ("2", "20"), ("3", "30")]));
+}
+
+#[tokio::test]
+async fn uploads_go_to_the_composite_that_they_name() {
+    let client = Client::start().await;
+    let composite = |n: u32| {
+        let tabs = json!({ "signHereTabs": [{ "anchorString": format!("/c{n}/") }] });
+        let ada = json!({ "recipientId": "1", "name": "Ada", "email": "ada@example.com", "tabs": tabs });
+        json!({ "compositeTemplateId": n.to_string(), "document": { "documentId": "1", "name": format!("{n}.pdf") },
+            "inlineTemplates": [{ "sequence": "1", "recipients": { "signers": [ada] } }] })
+    };
+    let definition =
+        json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": [composite(1), composite(2)] });
+    let post = async |ids: [&str; 2]| {
+        let mut body = format!("--b0\r\nContent-Type: application/json\r\n\r\n{definition}\r\n").into_bytes();
+        for (n, id) in ids.into_iter().enumerate() {
+            let named = format!("file; filename=\"a.pdf\"; documentid=1; compositeTemplateId=\"{id}\"");
+            body.extend(format!("--b0\r\nContent-Disposition: {named}\r\n\r\n").into_bytes());
+            body.extend(from_text("Upload", &format!("Sign /c{}/", n + 1)));
+            body.extend(b"\r\n");
+        }
+        body.extend(b"--b0--\r\n");
+        let (base, account) = (&client.emulator.ready.base_url, &client.emulator.ready.account_id);
+        let url = format!("{base}/restapi/v2.1/accounts/{account}/envelopes");
+        let request = client.emulator.http.post(url).bearer_auth(&client.token);
+        let request = request.header("content-type", "multipart/form-data; boundary=b0").body(body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, made) = post(["1", "2"]).await;
+    assert_eq!(status, 201, "{made}");
+    let path = format!("/envelopes/{}/documents/2", made["envelopeId"].as_str().unwrap());
+    assert!(!read(&client.bytes(&path).await).unwrap().find("/c2/", Matching::default()).is_empty());
+    let (status, refused) = post(["1", "1"]).await;
+    assert_eq!((status, &refused["errorCode"]), (400, &json!("INVALID_REQUEST_BODY")));
 }
 
 #[tokio::test]
