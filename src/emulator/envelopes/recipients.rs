@@ -256,6 +256,12 @@ fn phone_check(account: &Account, fields: &Fields) -> Result<Option<PhoneCheck>,
     let given = legacy.and_then(|legacy| legacy.get("senderProvidedNumbers")).and_then(Value::as_array);
     let numbers: Vec<String> =
         given.into_iter().flatten().filter_map(Value::as_str).filter_map(legacy_number).collect();
+    let may_provide = |legacy: &Fields| {
+        text(legacy, "recipMayProvideNumber").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    };
+    if given.is_none_or(Vec::is_empty) && legacy.is_some_and(may_provide) {
+        return Err(refused::lacking("phone numbers that the recipient gives (recipMayProvideNumber)"));
+    }
     if numbers.is_empty() || given.is_some_and(|given| given.len() != numbers.len()) {
         return Err(invalid(&format!(
             "{field}.senderProvidedNumbers must hold phone numbers such as +15551234567."

@@ -17,6 +17,9 @@ pub(in crate::emulator) fn in_envelope(fields: &Fields) -> Result<(), Refusal> {
     if fields.get("workflow").is_some_and(says_something) {
         return Err(lacking("workflows (scheduled sending, pauses, delayed and conditional routing)"));
     }
+    if fields.get("recipientViewRequest").is_some_and(says_something) {
+        return Err(lacking("recipient views made with the envelope (recipientViewRequest)"));
+    }
     if text(fields, "enforceSignerVisibility").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Err(lacking("documents that some recipients do not see (enforceSignerVisibility)"));
     }
@@ -40,7 +43,8 @@ pub(super) fn in_tabs(tabs: &[DraftTab]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn lacking(what: &str) -> Refusal {
+/// Refuses this as an account without it would.
+pub(super) fn lacking(what: &str) -> Refusal {
     refuse(
         "PLAN_ITEM_NOT_ENABLED",
         format!("A feature in your plan is not enabled: {what} are not emulated."),
