@@ -47,6 +47,7 @@ pub(super) fn assemble(
     }
     let mut assembly = Assembly::default();
     if let Some(template) = text(fields, "templateId") {
+        not_beside_a_template(fields)?;
         let template = template_of(world, account, template)?.clone();
         assembly.take_template(world, &template, 0);
         fill_roles(&mut assembly.recipients, fields.get("templateRoles"))?;
@@ -62,6 +63,16 @@ pub(super) fn assemble(
     let lists = fields.get("customFields").cloned();
     assembly.custom_fields.extend(lists);
     Ok(assembly)
+}
+
+/// What would get lost beside a template. The vendor publishes no code for it: our reading.
+fn not_beside_a_template(fields: &Fields) -> Result<(), Refusal> {
+    let beside =
+        ["documents", "recipients"].into_iter().find(|name| fields.get(*name).is_some_and(says_something));
+    let Some(name) = beside else { return Ok(()) };
+    Err(invalid(&format!(
+        "'{name}' cannot stand beside 'templateId': compositeTemplates bring a template, documents and recipients together."
+    )))
 }
 
 /// A template that this account may use.
@@ -305,6 +316,14 @@ fn choose(known: &mut Vec<Value>, over: Vec<Value>) {
     }
 }
 
+/// The name and address of an in-person role are its host's (SPEC: templateRole).
+fn host_the_signer(fields: &mut Fields, guest: Option<Value>) {
+    let (name, email) = (fields.remove("name"), fields.remove("email"));
+    for (field, value) in [("hostName", name), ("hostEmail", email), ("signerName", guest)] {
+        fields.extend(value.map(|value| (field.to_owned(), value)));
+    }
+}
+
 /// Fills the roles of a template.
 fn fill_roles(base: &mut Vec<Draft>, roles: Option<&Value>) -> Result<(), Refusal> {
     let roles = roles.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
@@ -316,6 +335,12 @@ fn fill_roles(base: &mut Vec<Draft>, roles: Option<&Value>) -> Result<(), Refusa
         let mut fields = role.clone();
         // A role cannot carry an identity check: that needs a composite template.
         fields.remove("identityVerification");
+        let guest = fields.remove("inPersonSignerName");
+        let role = text(&fields, "roleName").map(str::to_lowercase);
+        let known = base.iter().find(|known| text(&known.fields, "roleName").map(str::to_lowercase) == role);
+        if known.is_some_and(|known| known.kind == Kind::InPersonSigner) {
+            host_the_signer(&mut fields, guest);
+        }
         let tabs = tabs::drafts(fields.remove("tabs").as_ref(), 0);
         over.push(Draft { kind: Kind::Signer, fields, tabs });
     }

@@ -258,7 +258,11 @@ async fn what_is_not_played_is_refused_and_says_so() {
         json!({ "workflow": steps }),
         json!({ "workflow": later }),
         json!({ "enforceSignerVisibility": "true" }),
+        json!({ "recipientViewRequest": { "returnUrl": "https://a.example/", "authenticationMethod": "none" } }),
         signed_by(json!({ "signingGroupId": "1" })),
+        signed_by(json!({
+            "idCheckConfigurationName": "Phone Auth $", "phoneAuthentication": { "recipMayProvideNumber": "true" },
+        })),
         signed_by(json!({ "tabs": { "formulaTabs": payment } })),
     ] {
         refused(client.call("POST", "/envelopes", with(&more)).await, &more.to_string());
@@ -406,6 +410,34 @@ async fn uploads_go_to_the_composite_that_they_name() {
     assert!(!read(&client.bytes(&path).await).unwrap().find("/c2/", Matching::default()).is_empty());
     let (status, refused) = post(["1", "1"]).await;
     assert_eq!((status, &refused["errorCode"]), (400, &json!("INVALID_REQUEST_BODY")));
+}
+
+#[tokio::test]
+async fn an_in_person_role_is_its_hosts() {
+    let client = Client::start().await;
+    let guest = json!({ "recipientId": "1", "roleName": "Guest" });
+    let template = json!({ "name": "T", "emailSubject": "T", "documents": [document("Sign")],
+        "recipients": { "inPersonSigners": [guest] } });
+    let made = client.call("POST", "/templates", template).await.1;
+    let role = json!({ "roleName": "Guest", "name": "Sofia", "email": "sofia@example.com", "inPersonSignerName": "Ada" });
+    let id = client
+        .create(
+            json!({ "status": "sent", "templateId": made["templateId"], "templateRoles": [role.clone()] }),
+        )
+        .await;
+    let all = client.get(&format!("/envelopes/{id}/recipients")).await;
+    let one = &all["inPersonSigners"][0];
+    for (name, value) in [("hostName", "Sofia"), ("hostEmail", "sofia@example.com"), ("signerName", "Ada")] {
+        assert_eq!(one[name], value, "{name}");
+    }
+    for name in ["name", "email", "inPersonSignerName"] {
+        assert!(one.get(name).is_none(), "{name}: {one}");
+    }
+    // What would get lost beside a template is refused; what is empty is not there.
+    let mut both = json!({ "status": "sent", "templateId": made["templateId"], "templateRoles": [role], "documents": [] });
+    client.create(both.clone()).await;
+    both["recipients"] = json!({ "signers": [signer("1", "Ada", "/sn1/")] });
+    assert_eq!(client.refusal(both).await, "INVALID_REQUEST_PARAMETER");
 }
 
 #[tokio::test]
