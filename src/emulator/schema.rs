@@ -91,6 +91,11 @@ pub(in crate::emulator) fn check(body: Body, value: &mut Value) -> Result<(), Mi
     Err(mismatch("(root)", "an object", value))
 }
 
+/// Whether a body has a member of this name.
+pub(in crate::emulator) fn has(body: Body, member: &str) -> bool {
+    definition(body.definition()).fields.contains_key(member)
+}
+
 fn check_object(definition: &Definition, value: &mut Value, path: &mut String) -> Result<(), Mismatch> {
     let found = kind(value);
     let Value::Object(fields) = value else {

@@ -273,7 +273,11 @@ fn lay_over(base: &mut Draft, over: Draft) {
         };
         match base.tabs.iter_mut().find(is_same) {
             Some(known) => lay_tab_over(&mut known.fields, tab.fields),
-            None => base.tabs.push(tab),
+            None => {
+                let is_stray =
+                    !["anchorString", "pageNumber"].iter().any(|name| text(&tab.fields, name).is_some());
+                base.tabs.push(DraftTab { is_stray, ..tab });
+            }
         }
     }
 }

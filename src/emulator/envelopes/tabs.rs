@@ -12,7 +12,7 @@ use super::{
 use crate::emulator::{
     http::{Answer, Call},
     pdf::read::{Matching, Spot},
-    schema::Body,
+    schema::{self, Body},
     state::World,
 };
 
@@ -28,19 +28,21 @@ pub(in crate::emulator) struct DraftTab {
     pub fields: Fields,
     /// Which part of the definition it came with.
     pub scope: usize,
+    /// Whether it was to fill a tab of a template by its label, and found none: it needs no place.
+    pub is_stray: bool,
 }
 
 impl DraftTab {
     /// Makes it a tab.
     pub(super) fn build(self, id: String) -> Tab {
-        let Self { list, mut fields, scope } = self;
+        let Self { list, mut fields, scope, is_stray } = self;
         fields.remove("tabId");
         let value = asked_for(&list, &fields).unwrap_or_default();
         fields.remove("value");
         for (index, radio) in radios(&mut fields).enumerate() {
             radio.insert("tabId".to_owned(), json!(format!("{id}-{}", index + 1)));
         }
-        let mut tab = Tab { list, id, value: String::new(), fields, scope, is_placed: false };
+        let mut tab = Tab { list, id, value: String::new(), fields, scope, is_placed: is_stray };
         if tab.choices().is_some() {
             tab.fill(&value);
         } else {
@@ -56,12 +58,19 @@ fn radios(fields: &mut Fields) -> impl Iterator<Item = &mut Fields> {
     radios.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
+/// Whether this is a list of tabs; what is not known is ignored, as at the vendor.
+fn is_list(name: &str) -> bool {
+    // Newer than the vendor's file.
+    schema::has(Body::Tabs, name) || name == "numericalTabs"
+}
+
 /// Reads a `tabs` object.
 pub(in crate::emulator) fn drafts(tabs: Option<&Value>, scope: usize) -> Vec<DraftTab> {
     let mut drafts = Vec::new();
-    for (list, items) in tabs.and_then(Value::as_object).into_iter().flatten() {
+    let lists = tabs.and_then(Value::as_object).into_iter().flatten();
+    for (list, items) in lists.filter(|(list, _)| is_list(list)) {
         for item in items.as_array().into_iter().flatten().filter_map(Value::as_object) {
-            drafts.push(DraftTab { list: list.clone(), fields: item.clone(), scope });
+            drafts.push(DraftTab { list: list.clone(), fields: item.clone(), scope, is_stray: false });
         }
     }
     drafts
@@ -87,6 +96,7 @@ pub(super) fn place(documents: &[File], recipient: &mut Recipient) -> Result<(),
         } else if let Some(anchor) = text(&tab.fields, "anchorString").map(str::to_owned) {
             anchored(documents, &tab, &anchor, &mut placed)?;
         } else {
+            check_page(&tab)?;
             check_fixed(documents, &tab.fields)?;
             placed.push(Tab { is_placed: true, ..tab });
         }
@@ -96,6 +106,21 @@ pub(super) fn place(documents: &[File], recipient: &mut Recipient) -> Result<(),
     }
     recipient.tabs = placed;
     Ok(())
+}
+
+/// A tab without an anchor says on which page it is; groups of tabs lie nowhere. What the vendor makes of one without a
+/// document or a position is not known: such a tab is kept, and shown nowhere.
+fn check_page(tab: &Tab) -> Result<(), Refusal> {
+    if tab.list == "tabGroups" || text(&tab.fields, "pageNumber").is_some() {
+        return Ok(());
+    }
+    Err(refuse(
+        "TAB_PAGE_NUMBER_NOT_SPECIFIED",
+        format!(
+            "Page number not specified in tab element. Page Number or AnchorTabItem missing for tab {}.",
+            tab.list.trim_end_matches("Tabs")
+        ),
+    ))
 }
 
 /// Each radio of a group has a place of its own; where it has an anchor, the first hit.

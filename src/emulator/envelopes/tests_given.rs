@@ -441,6 +441,37 @@ async fn an_in_person_role_is_its_hosts() {
 }
 
 #[tokio::test]
+async fn a_tab_has_a_page_or_an_anchor_unless_a_template_places_it() {
+    let client = Client::start().await;
+    let with_tabs = |tabs: Value| {
+        let mut ada = signer("1", "Ada", "/sn1/");
+        ada["tabs"] = tabs;
+        with(&json!({ "recipients": { "signers": [ada] } }))
+    };
+    for tab in [json!({}), json!({ "documentId": "1", "xPosition": "10", "yPosition": "10" })] {
+        let refused = client.refusal(with_tabs(json!({ "signHereTabs": [tab] }))).await;
+        assert_eq!(refused, "TAB_PAGE_NUMBER_NOT_SPECIFIED");
+    }
+    // A group has no place, and a list that does not exist is no list.
+    let group = json!([{ "groupLabel": "g", "groupRule": "SelectAtLeast", "minimumRequired": "1" }]);
+    let mut tabs = signs_at("1", &[10]);
+    (tabs["tabGroups"], tabs["signhereTabs"]) = (group, json!([{ "anchorString": "/nowhere/" }]));
+    let id = client.create(with_tabs(tabs)).await;
+    let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+    assert!(read.get("signhereTabs").is_none() && read["signHereTabs"][0]["xPosition"] == "10", "{read}");
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let (status, body) = client.call("POST", &path, json!({ "textTabs": [{ "tabLabel": "x" }] })).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("TAB_PAGE_NUMBER_NOT_SPECIFIED")));
+    // A role fills what its template places, and may name what the template has not.
+    let fills = json!({ "textTabs": [
+        { "tabLabel": "company", "value": "Engines" }, { "tabLabel": "none", "value": "x" },
+    ] });
+    let role = json!({ "roleName": "Client", "name": "Ada", "email": "ada@example.com", "tabs": fills });
+    let template = &client.emulator.ready.template_id;
+    client.create(json!({ "status": "sent", "templateId": template, "templateRoles": [role] })).await;
+}
+
+#[tokio::test]
 async fn a_role_fills_the_radio_group_of_the_same_name() {
     let client = Client::start().await;
     let radio =
