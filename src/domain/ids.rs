@@ -1,7 +1,7 @@
 //! Identifiers, as types and never as bare strings.
 //!
 //! Our own ids carry a prefix that says what they name (`sig_`, `lnk_`, …) over a UUIDv7, so that they
-//! sort by age. Ids of the upstream are kept as it spells them.
+//! sort by age, to the millisecond. Ids of the upstream are kept as it spells them.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -26,7 +26,7 @@ macro_rules! own_id {
             /// What every id of this kind starts with.
             pub const PREFIX: &'static str = $prefix;
 
-            /// A new id; ids made later sort later.
+            /// A new id. It sorts after those of earlier milliseconds; among those of its own its place is chance.
             pub fn generate(now: Timestamp) -> Self {
                 let seconds = u64::try_from(now.as_second()).unwrap_or(0);
                 let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);

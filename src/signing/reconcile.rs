@@ -56,7 +56,8 @@ struct Round {
 }
 
 impl Signings {
-    /// Runs until the stop. `senders` are those of the settings.
+    /// Runs until the stop. `senders` are all that there are at the start, also those that were
+    /// connected or made.
     pub async fn watch_over(self, senders: Vec<SenderName>, stopping: CancellationToken) {
         let mut missed = None;
         let mut next_look = Duration::ZERO;
