@@ -149,19 +149,34 @@ fn next_pages(document: &Document, pages: &[ObjectId], most: usize) -> Option<(u
     (count > 0).then_some((count, sum))
 }
 
-/// What a page and the tables of its fonts inflate to; `None` if that is more than `most`.
+/// What a page and the tables of its fonts inflate to, and its text may become; `None` if that is more than `most`.
 fn inflated(document: &Document, page: ObjectId, most: usize) -> Option<usize> {
-    let content = document.get_page_content_with_limit(page, most).ok()?;
-    let mut left = most.checked_sub(content.len())?;
-    drop(content);
+    let content = document.get_page_content_with_limit(page, most).ok()?.len();
+    let (mut left, mut widest) = (most.checked_sub(content)?, 1);
     for font in document.get_page_fonts(page).ok()?.values() {
         left = left.checked_sub(FONT_BYTES)?;
-        for table in [&b"Encoding"[..], b"ToUnicode"] {
-            let Ok(stream) = font.get_deref(table, document).and_then(Object::as_stream) else { continue };
-            left = left.checked_sub(stream.decompressed_content_with_limit(left).ok()?.len())?;
+        for name in [&b"Encoding"[..], b"ToUnicode"] {
+            let Ok(stream) = font.get_deref(name, document).and_then(Object::as_stream) else { continue };
+            let table = stream.decompressed_content_with_limit(left).ok()?;
+            left = left.checked_sub(table.len())?;
+            widest = widest.max(longest_string(&table));
         }
     }
+    left = left.checked_sub(content.checked_mul(widest - 1)?)?;
     Some(most - left)
+}
+
+/// The characters of the longest hexadecimal string in a table: what one code of the page may stand for. A ligature
+/// is three letters; a megabyte is somebody's attack.
+fn longest_string(table: &[u8]) -> usize {
+    let digits = |rest: &[u8]| {
+        let end = rest.iter().position(|byte| *byte == b'>')?;
+        let inside = rest.get(..end)?;
+        let is_string = inside.iter().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace());
+        is_string.then(|| inside.iter().filter(|byte| byte.is_ascii_hexdigit()).count())
+    };
+    let strings = table.split(|byte| *byte == b'<').skip(1);
+    strings.filter_map(digits).max().unwrap_or(0).div_ceil(4).max(1)
 }
 
 struct Text {
@@ -256,6 +271,38 @@ mod tests {
             read(&large, &[], Effort::Little),
             Ok(Seen { pages: 1, missing: vec![] }),
             "not looked into"
+        );
+    }
+
+    #[test]
+    fn a_code_that_stands_for_a_book_is_not_read_out() {
+        let one = |text: &str| {
+            let map = format!("beginbfchar <01> <{text}> endbfchar");
+            longest_string(map.as_bytes())
+        };
+        assert_eq!((one("0041"), one("0066 0066 0069"), one(&"0041".repeat(5_000))), (1, 3, 5_000));
+        let dictionary = b"<< /Registry (Adobe) /Supplement 0 >> def <0000> <FFFF> endcodespacerange";
+        assert_eq!(longest_string(dictionary), 1);
+
+        let mut pdf = Pdf::new();
+        let [catalog, tree, page, font, content, map] = [1, 2, 3, 4, 5, 6].map(Ref::new);
+        pdf.catalog(catalog).pages(tree);
+        pdf.pages(tree).kids([page]).count(1);
+        let mut writer = pdf.page(page);
+        writer.media_box(Rect::new(0.0, 0.0, 595.0, 842.0)).parent(tree).contents(content);
+        writer.resources().fonts().pair(Name(b"F1"), font);
+        writer.finish();
+        pdf.type1_font(font).base_font(Name(b"Helvetica")).to_unicode(map);
+        let codes = [1; 10_000];
+        let mut stream = Content::new();
+        stream.begin_text().set_font(Name(b"F1"), 12.0).show(Str(&codes)).end_text();
+        pdf.stream(content, &stream.finish());
+        pdf.stream(map, format!("beginbfchar <01> <{}> endbfchar", "0041".repeat(5_000)).as_bytes());
+        let file = pdf.finish();
+        assert_eq!(
+            read(&file, &["/sn1/"], Effort::Full),
+            Ok(Seen { pages: 1, missing: vec![] }),
+            "50 MB of text"
         );
     }
 

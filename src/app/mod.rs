@@ -229,7 +229,6 @@ impl App {
         let inbox = events::inbox(&config, &issuers, &store, &signings, &clock, &life, counted);
         let callers = Callers::new(&config.callers, issuers, Arc::clone(&metrics));
         let events = events::Settings::of(&config)?;
-        let operators = operators::Settings::of(&config);
         let endpoints = events.endpoints(&store, &clock);
         let certificates = Certificates::read(&config, &clock, &metrics)?;
         let listeners = listeners::bind(&config, inherited, &certificates).await?;
@@ -268,7 +267,7 @@ impl App {
             visitors,
             events,
             retention,
-            operators,
+            operators: operators::Settings::of(&config),
             collector,
         })
     }

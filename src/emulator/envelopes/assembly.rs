@@ -271,13 +271,12 @@ fn lay_over(base: &mut Draft, over: Draft) {
         let is_same = |known: &&mut DraftTab| {
             known.list == tab.list && name_of(&tab).is_some() && name_of(known) == name_of(&tab)
         };
-        match base.tabs.iter_mut().find(is_same) {
-            Some(known) => lay_tab_over(&mut known.fields, tab.fields),
-            None => {
-                let is_stray =
-                    !["anchorString", "pageNumber"].iter().any(|name| text(&tab.fields, name).is_some());
-                base.tabs.push(DraftTab { is_stray, ..tab });
-            }
+        if let Some(known) = base.tabs.iter_mut().find(is_same) {
+            lay_tab_over(&mut known.fields, tab.fields);
+        } else {
+            let is_stray =
+                !["anchorString", "pageNumber"].iter().any(|name| text(&tab.fields, name).is_some());
+            base.tabs.push(DraftTab { is_stray, ..tab });
         }
     }
 }
