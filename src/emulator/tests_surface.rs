@@ -128,8 +128,9 @@ async fn no_answer_holds_null_or_a_member_that_the_vendor_does_not_have_there() 
     let token = emulator.access_token().await;
     let envelope = draft(&emulator, &token).await;
     let whole = format!("/envelopes/{envelope}?include=recipients,tabs,custom_fields,documents");
-    for path in ["/brands", "/identity_verification", "/users", "/templates", "", "/settings", whole.as_str()]
-    {
+    let data = format!("/envelopes/{envelope}/form_data");
+    let lists = ["/brands", "/identity_verification", "/users", "/templates", "", "/settings"];
+    for path in lists.into_iter().chain([whole.as_str(), data.as_str()]) {
         no_null(&answered(&emulator, "GET", path, &token).await.1, path);
     }
     let recipients = answered(&emulator, "GET", &whole, &token).await.1["recipients"].clone();

@@ -210,12 +210,15 @@ pub(super) fn form_data(world: &World, id: &str) -> Answer {
         })
         .collect();
     let all: Vec<Value> = envelope.recipients.iter().flat_map(data).collect();
-    Answer::ok(json!({
+    let mut answer = json!({
         "envelopeId": envelope.id,
         "emailSubject": envelope.subject,
         "status": envelope.status.name(),
-        "sentDateTime": envelope.reached.get("sent").map(|at| vendor_time(*at)),
         "formData": all,
         "recipientFormData": per_recipient,
-    }))
+    });
+    if let Some(sent) = envelope.reached.get("sent") {
+        answer["sentDateTime"] = json!(vendor_time(*sent));
+    }
+    Answer::ok(answer)
 }
