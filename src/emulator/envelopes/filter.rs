@@ -35,7 +35,7 @@ pub(super) struct Filter {
     pub(super) transactions: Option<Vec<String>>,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
-    date: String,
+    date: Dated,
     statuses: Vec<String>,
     custom_field: Option<(String, String)>,
     modified_before: Option<Timestamp>,
@@ -43,6 +43,44 @@ pub(super) struct Filter {
     whose: Whose,
     /// Envelopes created after this are not listed yet: the fault `list_lag`.
     listed_until: Timestamp,
+}
+
+/// Which date of an envelope the period is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dated {
+    /// When its status last changed, whatever to: the vendor may list envelopes that were never what was asked for.
+    Changed,
+    Created,
+    /// When it reached this status.
+    Reached(&'static str),
+    /// The answer is always empty.
+    Never,
+}
+
+/// The statuses in the order in which one can follow another.
+const LADDER: [&str; 8] =
+    ["created", "sent", "delivered", "signed", "completed", "declined", "voided", "deleted"];
+
+impl Dated {
+    /// By the vendor's table of `from_to_status` and the statuses that are valid with it (listStatusChanges).
+    fn read(word: &str, statuses: &[String]) -> Result<Self, Refusal> {
+        let word = word.to_ascii_lowercase();
+        let (dated, first) = match word.as_str() {
+            "" | "any" | "changed" => (Self::Changed, "created"),
+            "created" => (Self::Created, "created"),
+            "sent" => (Self::Reached("sent"), "sent"),
+            "completed" => (Self::Reached("completed"), "completed"),
+            "voided" => (Self::Reached("voided"), "voided"),
+            "delivered" | "signed" | "declined" | "deleted" => (Self::Changed, word.as_str()),
+            // Nothing here is timed out or under way as the vendor means it.
+            "timedout" | "processing" => return Ok(Self::Never),
+            _ => return Err(invalid("Query parameter 'from_to_status' is not one that there is.")),
+        };
+        let valid = &LADDER[LADDER.iter().position(|status| *status == first).unwrap_or(0)..];
+        let is_valid = |status: &String| status == "any" || valid.contains(&status.as_str());
+        let is_possible = statuses.is_empty() || statuses.iter().any(is_valid);
+        Ok(if is_possible { dated } else { Self::Never })
+    }
 }
 
 /// Whose envelopes are asked for; the text is a user's GUID.
@@ -71,13 +109,15 @@ impl Filter {
         let matches_transaction = |wanted: &Vec<String>| {
             is_remembered && envelope.transaction.as_ref().is_some_and(|id| wanted.contains(id))
         };
-        let date = match self.date.as_str() {
-            "any" | "changed" => Some(envelope.changed),
-            "created" => Some(envelope.created),
-            other => envelope.reached.get(other).copied(),
+        let date = match self.date {
+            Dated::Changed => Some(envelope.changed),
+            Dated::Created => Some(envelope.created),
+            Dated::Reached(status) => envelope.reached.get(status).copied(),
+            Dated::Never => None,
         };
         let status = envelope.status.name();
-        envelope.created <= self.listed_until
+        self.date != Dated::Never
+            && envelope.created <= self.listed_until
             && self.ids.as_ref().is_none_or(|ids| ids.iter().any(|id| id.eq_ignore_ascii_case(&envelope.id)))
             && self.transactions.as_ref().is_none_or(matches_transaction)
             && self.from.is_none_or(|from| date.is_some_and(|date| date >= from))
@@ -129,13 +169,14 @@ pub(super) fn read(
     let custom_field = custom_field(call)?;
     let whose = whose(world, call)?;
     let statuses = call.query("status").map(comma_separated).unwrap_or_default();
+    let statuses: Vec<String> = statuses.iter().map(|status| status.to_ascii_lowercase()).collect();
     Ok(Filter {
         ids,
         transactions,
         from,
         to: date(call, "to_date")?,
-        date: call.query("from_to_status").unwrap_or("changed").to_ascii_lowercase(),
-        statuses: statuses.iter().map(|status| status.to_ascii_lowercase()).collect(),
+        date: Dated::read(call.query("from_to_status").unwrap_or_default(), &statuses)?,
+        statuses,
         custom_field,
         modified_before: date(call, "last_queried_date")?,
         words: given("search_text").map(str::to_lowercase),

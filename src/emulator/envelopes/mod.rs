@@ -157,7 +157,10 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
             Method::POST => create::create(world, call),
             _ => return Some(not_allowed()),
         },
-        ["envelopes", "status"] if call.method == Method::PUT => list::by_body(world, call),
+        ["envelopes", "status"] => match call.method {
+            Method::PUT => list::by_body(world, call),
+            _ => return Some(not_allowed()),
+        },
         ["envelopes", id, rest @ ..] => envelope(world, call, id, rest)?,
         ["templates", rest @ ..] => templates::route(world, call, rest)?,
         _ => return None,

@@ -29,6 +29,44 @@ async fn a_list_takes_the_dates_of_the_vendors_samples() {
 }
 
 #[tokio::test]
+async fn a_period_is_about_the_date_that_the_vendors_table_says() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    client.act(&id, "1", "finish_later", json!({})).await;
+    client.advance(60).await;
+    let before_the_end = client.get(&format!("/envelopes/{id}")).await["deliveredDateTime"].clone();
+    client.act(&id, "1", "sign", json!({})).await;
+    let since = |more: &str| {
+        let delivered = before_the_end.as_str().unwrap().trim_end_matches('Z');
+        // A second later: after it was opened, before it was signed.
+        let at = delivered.parse::<jiff::civil::DateTime>().unwrap() + jiff::SignedDuration::from_secs(1);
+        format!("from_date={at}Z&{more}")
+    };
+    for (query, found) in [
+        ("from_to_status=changed", "1"),
+        ("from_to_status=Delivered", "1"),
+        ("from_to_status=signed", "1"),
+        ("from_to_status=completed", "1"),
+        ("from_to_status=sent", "0"),
+        ("from_to_status=created", "0"),
+        ("from_to_status=voided", "0"),
+        ("from_to_status=timedout", "0"),
+        ("from_to_status=delivered&status=completed", "1"),
+        ("from_to_status=delivered&status=created,sent", "0"),
+        ("from_to_status=sent&status=any", "0"),
+    ] {
+        assert_eq!(count(&client, &since(query)).await, found, "{query}");
+    }
+    let (status, _) =
+        client.call("GET", &format!("/envelopes?{}", since("from_to_status=opened")), Value::Null).await;
+    assert_eq!(status, 400);
+    // There is no reading at the address of a list by ids.
+    for method in ["GET", "POST"] {
+        assert_eq!(client.call(method, "/envelopes/status", json!({})).await.0, 405, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_is_narrowed_by_text_and_sender_and_refuses_what_it_cannot_narrow_by() {
     let client = Client::start().await;
     client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
