@@ -28,6 +28,10 @@ const CHECK_FIELDS: [&str; 5] = [
     "accessCode",
 ];
 
+/// The vendor's words, blanks and all (EnvelopeRecipients:update).
+const NOT_CORRECTABLE: &str =
+    "The recipient could not be updated.  Recipient not in state that allows correction.";
+
 /// `PUT …/recipients`: changes drafts, corrects what is under way, resends.
 pub(super) fn correct(world: &mut World, call: &Call, id: &str) -> Outcome {
     let given = body(call, Body::Recipients)?;
@@ -113,7 +117,7 @@ fn refuse_final(status: Status) -> Result<(), Refusal> {
     if status.is_final() {
         return Err(refuse(
             "ENVELOPE_INVALID_STATUS",
-            "The envelope status is not one that allows this: recipients of a finished envelope cannot be changed.",
+            "Invalid envelope status. Envelope status is not one of: Created, Sent, Delivered, Correct.",
         ));
     }
     Ok(())
@@ -132,10 +136,7 @@ pub(super) fn correct_one(
     let is_draft = envelope.status == Status::Created;
     let old = envelope.recipients.iter().find(|known| known.id == recipient).cloned();
     let Some(old) = old.filter(|old| !old.is_done()) else {
-        return Err(refuse(
-            "RECIPIENT_UPDATE_FAILED",
-            "The recipient could not be updated. The recipient has already finished.",
-        ));
+        return Err(refuse("RECIPIENT_UPDATE_FAILED", NOT_CORRECTABLE));
     };
     // A tab that is named by its id is changed, any other is a new one.
     let mut kept = old.tabs.clone();
@@ -191,16 +192,13 @@ pub(super) fn insert(
     if envelope.recipients.len() >= MAX_RECIPIENTS {
         return Err(invalid("An envelope has at most 100 recipients."));
     }
-    let (status, order) = (envelope.status, envelope.current_order());
+    let status = envelope.status;
     let mut recipient = build(world, account, sender, draft)?;
     let envelope = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
     if envelope.recipients.iter().any(|known| known.id == recipient.id) {
         return Err(refuse("INVALID_RECIPIENT_ID", "Invalid recipient specified. The recipientId is taken."));
     }
     if status != Status::Created {
-        if recipient.order < order {
-            return Err(invalid("A recipient cannot be added before the current routing order."));
-        }
         progress::check_person(&recipient)?;
         tabs::place(&envelope.documents, &mut recipient)?;
     }
@@ -251,10 +249,7 @@ pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>
                 ));
             }
             Some(known) if known.is_done() => {
-                return Err(refuse(
-                    "RECIPIENT_UPDATE_FAILED",
-                    "The recipient could not be updated. The recipient has already finished.",
-                ));
+                return Err(refuse("RECIPIENT_UPDATE_FAILED", NOT_CORRECTABLE));
             }
             Some(_) => {}
         }

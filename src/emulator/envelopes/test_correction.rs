@@ -40,6 +40,30 @@ async fn the_last_recipient_of_a_sent_envelope_stays() {
 }
 
 #[tokio::test]
+async fn one_who_is_added_before_the_others_gets_the_turn() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/"), signer("2", "Bob", "/sn2/")])).await;
+    client.act(&id, "1", "sign", json!({})).await;
+    let path = format!("/envelopes/{id}/recipients");
+    let mut late = signer("3", "Eve", "/sn1/");
+    late["routingOrder"] = json!("1");
+    assert_eq!(client.call("POST", &path, json!({ "signers": [late] })).await.0, 201);
+    let all = client.get(&path).await;
+    assert_eq!((&all["currentRoutingOrder"], &all["signers"][2]["status"]), (&json!("1"), &json!("sent")));
+
+    let correction = json!({ "signers": [{ "recipientId": "1", "name": "Grace" }] });
+    let result = client.call("PUT", &path, correction.clone()).await.1["recipientUpdateResults"][0].clone();
+    let words = "The recipient could not be updated.  Recipient not in state that allows correction.";
+    assert_eq!(result["errorDetails"], json!({ "errorCode": "RECIPIENT_UPDATE_FAILED", "message": words }));
+    for recipient in ["3", "2"] {
+        client.act(&id, recipient, "sign", json!({})).await;
+    }
+    let (status, body) = client.call("PUT", &path, correction).await;
+    let words = "Invalid envelope status. Envelope status is not one of: Created, Sent, Delivered, Correct.";
+    assert_eq!((status, &body["message"]), (400, &json!(words)));
+}
+
+#[tokio::test]
 async fn a_correction_is_held_to_what_a_create_is() {
     let client = Client::start().await;
     let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
