@@ -279,7 +279,11 @@ fn matching<'a>(
         let is_same_client = recipient.client_user_id.as_deref() == client;
         match (user, client) {
             (Some(user), Some(_)) => {
-                is_same_client && recipient.user_id.eq_ignore_ascii_case(user) && agrees(recipient, fields)
+                // SPEC: with `clientUserId`, `userId` is a recipient's id; clients send the person's, too.
+                let ids = [&recipient.user_id, &recipient.id, &recipient.guid];
+                is_same_client
+                    && ids.iter().any(|id| id.eq_ignore_ascii_case(user))
+                    && agrees(recipient, fields)
             }
             (Some(user), None) => recipient.user_id.eq_ignore_ascii_case(user) && caller == Some(user),
             (None, Some(_)) => {

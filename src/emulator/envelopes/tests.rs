@@ -298,9 +298,16 @@ async fn a_view_must_match_to_the_letter() {
         assert_eq!(client.view(&id, request).await, Err("INVALID_REQUEST_PARAMETER".to_owned()), "{field}");
     }
     let recipients = client.get(&format!("/envelopes/{id}/recipients")).await;
-    let user = recipients["signers"][0]["userId"].clone();
-    let by_user = json!({ "returnUrl": "https://a.example/", "authenticationMethod": "NONE", "clientUserId": "client-1", "userId": user });
-    assert!(client.view(&id, by_user).await.is_ok());
+    for (name, index, is_found) in [
+        ("userId", 0, true),
+        ("recipientId", 0, true),
+        ("recipientIdGuid", 0, true),
+        ("recipientIdGuid", 1, false),
+    ] {
+        let user = recipients["signers"][index][name].clone();
+        let by_user = json!({ "returnUrl": "https://a.example/", "authenticationMethod": "NONE", "clientUserId": "client-1", "userId": user });
+        assert_eq!(client.view(&id, by_user).await.is_ok(), is_found, "{name} {index}");
+    }
 }
 
 #[tokio::test]
