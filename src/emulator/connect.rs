@@ -156,9 +156,11 @@ fn wants(configuration: &Value, event: &str) -> bool {
         _ => return false,
     };
     let names = configuration[list].as_array().into_iter().flatten();
-    names
-        .filter_map(|item| item.as_str().or_else(|| item[field].as_str()))
-        .any(|name| name.eq_ignore_ascii_case(status))
+    names.filter_map(|item| item.as_str().or_else(|| item[field].as_str())).any(|name| {
+        // The older word for an envelope that is made and not sent (SPEC: envelopeEventStatusCode).
+        let is_draft = name.eq_ignore_ascii_case("draft") && event == "envelope-created";
+        is_draft || name.eq_ignore_ascii_case(status)
+    })
 }
 
 fn message(

@@ -602,6 +602,22 @@ async fn connect_pushes_signed_events_in_order() {
 }
 
 #[tokio::test]
+async fn connect_knows_the_older_word_for_a_draft() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut draft = definition(&[signer("1", "Ada", "/sn1/")]);
+    draft["status"] = json!("created");
+    draft["eventNotification"] = json!({
+        "url": format!("http://{}/in", receiver.local_addr().unwrap()),
+        "envelopeEvents": [{ "envelopeEventStatusCode": "Draft" }],
+    });
+    client.create(draft).await;
+    let (_, body) = accept(&receiver).await;
+    let event: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(event["event"], "envelope-created");
+}
+
+#[tokio::test]
 async fn connect_tries_again_repeats_and_missigns_on_demand() {
     let client = Client::start().await;
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
