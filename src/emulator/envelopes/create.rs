@@ -18,7 +18,7 @@ use super::{
     model::{Envelope, Fields, Purge, Refusal, Status, invalid, refuse, text},
     progress,
     recipients::{self, MAX_RECIPIENTS},
-    refused, settings,
+    refused, settings, subject,
 };
 use crate::emulator::{
     connect,
@@ -120,7 +120,6 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
     check_ids(&assembly)?;
     let subject = text(fields, "emailSubject").map(str::to_owned).or(assembly.subject).unwrap_or_default();
     let blurb = text(fields, "emailBlurb").map(str::to_owned).or(assembly.blurb).unwrap_or_default();
-    check_words(&subject, &blurb)?;
     let mut custom_fields = Fields::new();
     for lists in assembly.custom_fields {
         change::merge_custom_fields(world, &mut custom_fields, &lists)?;
@@ -131,6 +130,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
     for draft in assembly.recipients {
         built.push(recipients::build(world, &account, &sender, draft)?);
     }
+    check_words(&subject::merged(&subject, &built), &blurb)?;
     let mut given = settings::of_envelope(fields)?;
     given.extend(brand(world, &account, fields)?.map(|id| ("brandId".to_owned(), json!(id))));
     let mut envelope = Envelope {

@@ -28,6 +28,7 @@ mod redraft;
 pub(in crate::emulator) mod refused;
 pub(in crate::emulator) mod render;
 mod settings;
+mod subject;
 mod tabs;
 #[cfg(test)]
 mod test_access;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     create, documents,
     model::{Envelope, Extent, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
-    tabs,
+    subject, tabs,
 };
 use crate::emulator::{connect, http::vendor_time, state::World};
 
@@ -29,6 +29,8 @@ fn set(envelope: &mut Envelope, status: Status, now: Timestamp) {
 pub(in crate::emulator) fn send(world: &mut World, id: &str, now: Timestamp) -> Result<(), Refusal> {
     let mut envelope = world.envelopes.envelopes[id].clone();
     check_whole(&envelope)?;
+    envelope.subject = subject::merged(&envelope.subject, &envelope.recipients);
+    create::check_words(&envelope.subject, &envelope.blurb)?;
     tabs::place_all(&mut envelope)?;
     let sender = sender_name(world, &envelope);
     set(&mut envelope, Status::Sent, now);

@@ -14,7 +14,7 @@ use super::{
     model::{Envelope, Fields, File, Recipient, Refusal, Status, invalid, refuse, text},
     recipients,
     refused::{self, says_something},
-    render, settings,
+    render, settings, subject,
 };
 use crate::emulator::{http::Call, state::World};
 
@@ -93,7 +93,7 @@ fn reword(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(
         return Ok(());
     }
     only_of_a_draft(envelope, "subject and message")?;
-    create::check_words(&subject, &blurb)?;
+    create::check_words(&subject::merged(&subject, &envelope.recipients), &blurb)?;
     (envelope.subject, envelope.blurb, envelope.modified) = (subject, blurb, call.now);
     Ok(())
 }

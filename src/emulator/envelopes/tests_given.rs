@@ -472,6 +472,27 @@ async fn a_tab_has_a_page_or_an_anchor_unless_a_template_places_it() {
 }
 
 #[tokio::test]
+async fn the_subject_names_the_role_once_it_is_sent() {
+    let client = Client::start().await;
+    let template = &client.emulator.ready.template_id;
+    let from = |subject: &str, name: &str, status: &str| {
+        let role = json!({ "roleName": "Client", "name": name, "email": "ada@example.com" });
+        json!({ "status": status, "emailSubject": subject, "templateId": template, "templateRoles": [role] })
+    };
+    let words = "[[Client_UserName]] ([[Client_Email]]), [[Nobody_Email]] and [[so on";
+    let id = client.create(from(words, "[[Client_Email]]", "created")).await;
+    let path = format!("/envelopes/{id}");
+    assert_eq!(client.get(&path).await["emailSubject"], words);
+    assert_eq!(client.call("PUT", &path, json!({ "status": "sent" })).await.0, 200);
+    let merged = "[[Client_Email]] (ada@example.com), [[Nobody_Email]] and [[so on";
+    assert_eq!(client.get(&path).await["emailSubject"], merged);
+    // The limit is that of the merged text.
+    let long = "[[Client_UserName]]".repeat(6);
+    client.create(from(&long, "Ada", "sent")).await;
+    assert_eq!(client.refusal(from(&long, &"A".repeat(17), "sent")).await, "INVALID_REQUEST_PARAMETER");
+}
+
+#[tokio::test]
 async fn a_role_fills_the_radio_group_of_the_same_name() {
     let client = Client::start().await;
     let radio =
