@@ -198,13 +198,91 @@ pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Out
     })
 }
 
+/// Filters of the vendor's that are not played here: ignored, they would answer another question.
+const NOT_PLAYED: [&str; 9] = [
+    "folder_ids",
+    "folder_types",
+    "is_deleted_template_only",
+    "is_download",
+    "search_fields",
+    "template_ids",
+    "used_from_date",
+    "used_to_date",
+    "user_id",
+];
+
 fn list(world: &World, call: &Call) -> Outcome {
-    let wanted = call.query("search_text").unwrap_or_default().to_lowercase();
-    let mine = world.envelopes.templates.values().filter(|template| {
-        Some(&template.account) == call.account.as_ref() && template.name.to_lowercase().contains(&wanted)
+    let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
+    let asks = |name: &&str| given(name).is_some_and(|value| !value.eq_ignore_ascii_case("false"));
+    if let Some(name) = NOT_PLAYED.into_iter().find(|name| asks(&name)) {
+        return Err(invalid(&format!("The emulator does not filter templates by '{name}'.")));
+    }
+    let wanted = given("search_text").unwrap_or_default().to_lowercase();
+    let (from, to) = period(call)?;
+    let mut mine: Vec<&Template> = world.envelopes.templates.values().collect();
+    mine.retain(|template| {
+        Some(&template.account) == call.account.as_ref()
+            && template.name.to_lowercase().contains(&wanted)
+            && from.is_none_or(|from| template.created >= from)
+            && to.is_none_or(|to| template.created <= to)
     });
-    let all = mine.map(|template| summary(world, template)).collect();
+    whose(call, &mut mine)?;
+    sort(call, &mut mine)?;
+    let all = mine.into_iter().map(|template| summary(world, template)).collect();
     paging::page(call, "/templates", "envelopeTemplates", all, MAX_PAGE).map(Answer::ok)
+}
+
+/// When templates were made or changed, which is one thing here: none is ever changed.
+fn period(call: &Call) -> Result<(Option<Timestamp>, Option<Timestamp>), Refusal> {
+    let (mut from, mut to): (Option<Timestamp>, Option<Timestamp>) = (None, None);
+    for name in ["from_date", "created_from_date", "modified_from_date"] {
+        from = from.max(envelopes::date(call, name)?);
+    }
+    for name in ["to_date", "created_to_date", "modified_to_date"] {
+        let other = envelopes::date(call, name)?;
+        to = to.into_iter().chain(other).min();
+    }
+    Ok((from, to))
+}
+
+fn whose(call: &Call, all: &mut Vec<&Template>) -> Result<(), Refusal> {
+    let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
+    let is_own = |template: &Template| Some(&template.owner) == call.user.as_ref();
+    match given("user_filter") {
+        None | Some("all") => {}
+        Some("owned_by_me") => all.retain(|template| is_own(template)),
+        Some("shared_with_me") => all.retain(|template| template.shared && !is_own(template)),
+        Some(_) => {
+            return Err(invalid("Query parameter 'user_filter' is one of owned_by_me, shared_with_me, all."));
+        }
+    }
+    match given("shared_by_me").map(str::to_ascii_lowercase).as_deref() {
+        None => {}
+        Some("true") => all.retain(|template| template.shared && is_own(template)),
+        Some("false") => all.retain(|template| !(template.shared && is_own(template))),
+        Some(_) => return Err(invalid("Query parameter 'shared_by_me' is true or false.")),
+    }
+    Ok(())
+}
+
+/// By id, unless an order is asked for.
+fn sort(call: &Call, all: &mut [&Template]) -> Result<(), Refusal> {
+    let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
+    let (order, by) = (given("order"), given("order_by"));
+    if order.is_none() && by.is_none() {
+        return Ok(());
+    }
+    match by {
+        None | Some("name") => all.sort_by_key(|template| template.name.to_lowercase()),
+        Some("modified") => all.sort_by_key(|template| template.created),
+        Some(by) => return Err(invalid(&format!("The emulator does not sort templates by '{by}'."))),
+    }
+    match order {
+        None | Some("asc") => {}
+        Some("desc") => all.reverse(),
+        Some(_) => return Err(invalid("Query parameter 'order' is asc or desc.")),
+    }
+    Ok(())
 }
 
 fn summary(world: &World, template: &Template) -> Value {

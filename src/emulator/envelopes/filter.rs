@@ -241,7 +241,8 @@ fn listed_until(world: &mut World, call: &Call) -> Timestamp {
     if lag.is_zero() { Timestamp::MAX } else { call.now.checked_sub(lag).unwrap_or(Timestamp::MIN) }
 }
 
-fn date(call: &Call, name: &str) -> Result<Option<Timestamp>, Refusal> {
+/// A date in a query.
+pub(in crate::emulator) fn date(call: &Call, name: &str) -> Result<Option<Timestamp>, Refusal> {
     let Some(text) = call.query(name).filter(|text| !text.is_empty()) else { return Ok(None) };
     let wrong = || invalid(&format!("Query parameter '{name}' must be set to a valid DateTime."));
     dates::parse(text).map(Some).ok_or_else(wrong)

@@ -55,6 +55,7 @@ pub(in crate::emulator) use self::{
     access::{Part, only_the_sender},
     documents::initials,
     files::file_from,
+    filter::date,
     recipients::{Draft, drafts},
 };
 use super::{

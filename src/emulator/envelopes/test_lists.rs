@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, signer};
+use super::tests::{Client, definition, document, signer};
 use crate::emulator::directory;
 
 async fn count(client: &Client, query: &str) -> String {
@@ -63,6 +63,37 @@ async fn a_period_is_about_the_date_that_the_vendors_table_says() {
     // There is no reading at the address of a list by ids.
     for method in ["GET", "POST"] {
         assert_eq!(client.call(method, "/envelopes/status", json!({})).await.0, 405, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn templates_are_sorted_and_narrowed_as_asked() {
+    let client = Client::start().await;
+    let template = json!({ "name": "a draft of mine", "documents": [document("Sign")] });
+    assert_eq!(client.call("POST", "/templates", template).await.0, 201);
+    let names = async |query: &str| -> Vec<String> {
+        let list = client.get(&format!("/templates?{query}")).await["envelopeTemplates"].clone();
+        let name = |one: &Value| one["name"].as_str().unwrap().chars().next().unwrap().to_string();
+        list.as_array().unwrap().iter().map(name).collect()
+    };
+    assert_eq!(names("order=asc&order_by=name").await, ["a", "M", "M"]);
+    assert_eq!(names("order=desc&order_by=name").await, ["M", "M", "a"]);
+    assert_eq!(names("order=desc&order_by=modified").await[0], "a");
+    for (query, found) in [
+        ("created_from_date=2020-01-01", 1),
+        ("created_from_date=2099-01-01", 0),
+        ("to_date=2020-01-01", 2),
+        ("user_filter=owned_by_me", 3),
+        ("user_filter=shared_with_me", 0),
+        ("shared_by_me=true", 2),
+        ("shared_by_me=false", 1),
+        ("is_download=false", 3),
+    ] {
+        assert_eq!(names(query).await.len(), found, "{query}");
+    }
+    for query in ["folder_ids=x", "is_download=true", "order_by=used", "order=up", "user_filter=me"] {
+        let (status, body) = client.call("GET", &format!("/templates?{query}"), Value::Null).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{query}");
     }
 }
 
