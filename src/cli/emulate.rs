@@ -35,7 +35,8 @@ pub(super) struct Args {
     /// A plan of faults to arm from the start (TOML, `[[fault]]` tables).
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
-    /// Where to write the keys and the CA (a temporary directory unless given).
+    /// Where to write the keys and the CA (a temporary directory unless given). Each start makes
+    /// new keys and forgets all envelopes.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Write a JSON object with addresses and ids here once it listens.

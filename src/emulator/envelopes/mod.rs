@@ -3,7 +3,7 @@
 //! Goals: every documented call on an envelope that an integration with embedded signing makes,
 //! with the vendor's errors, its limits, and only legal changes of status.
 //! Gaps: agents, editors, intermediaries, notaries, seals and witnesses are refused, and so are workflows, document
-//! visibility, signing groups and payments ([`refused`]); settings are kept and play no part in the ceremony; folders,
+//! visibility, views made with the envelope, signing groups and payments ([`refused`]); settings are kept and play no part in the ceremony; folders,
 //! locks, bulk sends and chunked uploads are absent; office documents are not converted. Statuses and messages that DocuSign does not publish are our reading, and say so
 //! where they are made.
 //!
