@@ -300,7 +300,7 @@ impl App {
         }
         budget::start(&parts);
         shares::start(&parts);
-        reload::note_head(&parts, "goes on");
+        reload::note_first_head(&parts);
         senders::watch(&parts);
         store::watch(&parts);
         certificates::watch(&parts);

@@ -2,7 +2,12 @@
 //! agree on, and says in its health where another one differs. A rolling change of settings differs for as
 //! long as it rolls; what stays is a mistake.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -141,17 +146,38 @@ fn short(digest: &[u8]) -> String {
 
 /// Says so from now on, until the stop.
 pub(super) fn watch(parts: &Parts) {
-    let daemon = Uuid::new_v4();
-    parts.repeat("peers", SAY_EVERY, move |parts| async move {
-        let agreed = parts.agreed.load_full();
-        let note = serde_json::to_vec(&agreed.0).expect("text serialises");
-        if let Ok(others) = parts.store.note(daemon, note, SAY_EVERY * 4).await {
-            report(&parts, &agreed, &others);
+    let (daemon, told) = (Uuid::new_v4(), Arc::new(Mutex::new(Vec::new())));
+    parts.repeat("peers", SAY_EVERY, move |parts| {
+        let told = Arc::clone(&told);
+        async move {
+            let agreed = parts.agreed.load_full();
+            let note = serde_json::to_vec(&agreed.0).expect("text serialises");
+            if let Ok(others) = parts.store.note(daemon, note, SAY_EVERY * 4).await {
+                let differing = report(&parts, &agreed, &others);
+                log(&mut told.lock().unwrap_or_else(PoisonError::into_inner), differing);
+            }
         }
     });
 }
 
-fn report(parts: &Parts, agreed: &Agreed, others: &[Vec<u8>]) {
+/// One line when it begins or changes, and one when it ends.
+fn log(told: &mut Vec<String>, differing: Vec<String>) {
+    if *told == differing {
+        return;
+    }
+    if differing.is_empty() {
+        tracing::info!("all daemons on this store have the same settings again");
+    } else {
+        let settings = differing.join(", ");
+        tracing::warn!(
+            settings,
+            "another daemon on this store has other settings: give both the same, and restart"
+        );
+    }
+    *told = differing;
+}
+
+fn report(parts: &Parts, agreed: &Agreed, others: &[Vec<u8>]) -> Vec<String> {
     let read = |note: &Vec<u8>| serde_json::from_slice(note).ok().map(Agreed);
     let mut differing: Vec<String> =
         others.iter().filter_map(read).flat_map(|other| agreed.differing(&other)).collect();
@@ -163,6 +189,7 @@ fn report(parts: &Parts, agreed: &Agreed, others: &[Vec<u8>]) {
         let detail = format!("another daemon on this store has other settings: {}", differing.join(", "));
         parts.health.set(Reason::new("settings", PartStatus::Degraded, detail));
     }
+    differing
 }
 
 #[cfg(test)]

@@ -71,3 +71,9 @@ pub(super) fn note_head(parts: &Parts, what: &str) {
         tracing::info!(%head, "the audit log {what}");
     }
 }
+
+/// The same at a start, which may be the first.
+pub(super) fn note_first_head(parts: &Parts) {
+    let is_new = parts.signings.audit().head().is_some_and(|head| head.seq == 0);
+    note_head(parts, if is_new { "begins" } else { "goes on" });
+}

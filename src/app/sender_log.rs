@@ -122,8 +122,17 @@ fn log(parts: &Parts, status: &SenderStatus, news: &News) {
             );
         }
         News::KeyBad(fingerprint, state) => {
+            let fix = match state {
+                KeyState::Rejected => {
+                    "register its public half at DocuSign, or take it out of the settings; it is tried again by \
+                     itself, and until then the next key signs"
+                }
+                _ => {
+                    "put a good file in its place; it is read again by itself, and until then the next key signs"
+                }
+            };
             let state = state.as_str();
-            tracing::warn!(sender, key.fingerprint = fingerprint, state, "this key cannot be used now");
+            tracing::warn!(sender, key.fingerprint = fingerprint, state, fix, "this key cannot be used now");
         }
         News::Ails | News::CannotAct => {
             let Some((error, _)) = status.trouble() else { return };

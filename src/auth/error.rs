@@ -268,7 +268,10 @@ impl Error {
                  or its account was suspended."
             }
             Self::Unavailable { .. } => "Wait; the daemon asks again by itself. See DocuSign's status page.",
-            Self::Unreachable(_) => "Check DNS, the way out, and the trusted certificates of this machine.",
+            Self::Unreachable(_) => {
+                "See that this machine reaches the account server (account.docusign.com, account-d.docusign.com for demo, or \
+                 upstream.oauth_url) on its port: DNS, the way out, the trusted certificates. An emulator has to be started."
+            }
             Self::ConsentByOther { .. } => {
                 "Open the consent link signed in as the sender's own user: one e-mail address can have a user id in each \
                  account, and consent counts for one of them; or set user_id to the user who consented."

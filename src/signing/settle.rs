@@ -180,9 +180,10 @@ impl Signings {
         }
         let view = view.map(|view| note_view(signing, view, now));
         let body = show::signing(signing, view.as_slice(), &job.links);
-        // Whoever was told "accepted" has seen no view: the first call that finds it open gets one, and that
-        // answer is the one to keep.
-        let answer = (!job.accepted).then(|| KeptAnswer { status: 201, body: Private::new(body.clone()) });
+        // Whoever was told "accepted" has seen no view, and neither has who asked for one that could not be had: the
+        // next call that finds it open gets one, and that answer is the one to keep.
+        let is_whole = !job.accepted && (view.is_some() || !job.draft.view);
+        let answer = is_whole.then(|| KeptAnswer { status: 201, body: Private::new(body.clone()) });
         let save = Save {
             happened,
             work: upkeep(signing),

@@ -294,3 +294,18 @@ async fn what_a_caller_asked_for_is_written_down_when_the_caller_hangs_up() {
     }
     daemon.until("the void", async || daemon.get(&path).await.body["status"] == "voided").await;
 }
+
+#[tokio::test]
+async fn e3_a_view_that_could_not_be_had_is_had_by_the_repeated_call() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let broken = json!({"fault": "truncate", "method": "POST", "path": "/views/recipient", "count": 1});
+    daemon.fault(&broken).await;
+    let first = daemon.create("order-1", &order()).await;
+    assert_eq!((first.status, &first.body["signers"][0]["view"]), (StatusCode::CREATED, &json!(null)));
+    let second = daemon.create("order-1", &order()).await;
+    assert_eq!(second.id(), first.id());
+    assert!(second.body["signers"][0]["view"]["url"].is_string(), "{}", second.text);
+    let third = daemon.create("order-1", &order()).await;
+    assert_eq!(third.text, second.text, "and from then on it is the answer");
+    assert_eq!(daemon.envelopes().await, 1);
+}

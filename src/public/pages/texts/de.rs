@@ -37,7 +37,7 @@ pub(super) static TEXTS: Texts = Texts {
     consent_failed_body: "Ihre Antwort ist angekommen, aber die anschließende Prüfung ist fehlgeschlagen. Starten Sie die Diagnose oder sehen Sie auf der Statusseite der Betreiber nach; dort steht, was zu tun ist.",
     consent_granted_title: "Danke: Die Zustimmung ist erteilt",
     consent_granted_body: "Der Absender {sender} kann ab jetzt tätig werden. Sie können dieses Fenster schließen.",
-    consent_organisation_body: "Wenn Sie es für Ihre Organisation erlaubt haben, werden die Absender, die darauf gewartet haben, in wenigen Sekunden tätig. Sie können dieses Fenster schließen. Bleibt einer untätig, so gehört die E-Mail-Adresse seines Benutzers zu keiner Domain der Organisation: Dieser Benutzer stimmt dann selbst zu.",
+    consent_organisation_body: "Wenn Sie als Benutzer des Absenders zugestimmt haben, wird dieser Absender in wenigen Sekunden tätig; wenn Sie es für Ihre Organisation erlaubt haben, auch alle anderen, die darauf gewartet haben. Sie können dieses Fenster schließen. Bleibt einer untätig, so hat sein Benutzer nicht zugestimmt, und dessen E-Mail-Adresse gehört zu keiner Domain der Organisation: Dieser Benutzer stimmt dann selbst zu.",
     consent_received_title: "Ihre Antwort ist angekommen",
     consent_received_body: "Für welchen Absender sie gilt, lässt sich nicht sagen, weil der Link alt war oder nicht von uns stammt. Wenn Sie bei DocuSign zugestimmt haben, zählt das trotzdem und wirkt in wenigen Sekunden. Lassen Sie sich im Zweifel einen neuen Zustimmungslink geben.",
     consent_wrong_user_title: "Ein anderer Benutzer hat zugestimmt",

@@ -37,7 +37,7 @@ pub(super) static TEXTS: Texts = Texts {
     consent_failed_body: "Your answer has reached us, but the check that follows has failed. Run the diagnosis, or look at the status page of the operators; it says what to do.",
     consent_granted_title: "Thank you: consent is granted",
     consent_granted_body: "The sender {sender} can act from now on. You can close this window.",
-    consent_organisation_body: "If you allowed it for your organisation, the senders that waited for this act within seconds. You can close this window. One that still does not act has a user whose e-mail address is in none of the organisation’s claimed domains: that user consents alone.",
+    consent_organisation_body: "If you consented as the sender’s user, that sender acts within seconds; if you allowed it for your organisation, so do all that waited for it. You can close this window. One that still does not act has a user who has not consented, and whose e-mail address is in none of the organisation’s claimed domains: that user consents alone.",
     consent_received_title: "We have your answer",
     consent_received_body: "We cannot tell which sender it is for, because the link was old or not made by us. If you consented at DocuSign, it counts all the same and takes effect within seconds. If in doubt, ask for a new consent link.",
     consent_wrong_user_title: "Another user has consented",

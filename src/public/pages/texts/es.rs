@@ -37,7 +37,7 @@ pub(super) static TEXTS: Texts = Texts {
     consent_failed_body: "Hemos recibido su respuesta, pero la comprobación posterior ha fallado. Ejecute el diagnóstico o consulte la página de estado de los operadores: allí se indica qué hacer.",
     consent_granted_title: "Gracias: el consentimiento está concedido",
     consent_granted_body: "El remitente {sender} puede actuar desde ahora. Puede cerrar esta ventana.",
-    consent_organisation_body: "Si lo ha permitido para su organización, los remitentes que lo esperaban actúan en segundos. Puede cerrar esta ventana. Si alguno sigue sin actuar, el correo de su usuario no pertenece a ningún dominio reclamado por la organización: ese usuario da su consentimiento por sí mismo.",
+    consent_organisation_body: "Si ha dado su consentimiento como usuario del remitente, ese remitente actúa en segundos; si lo ha permitido para su organización, también todos los que lo esperaban. Puede cerrar esta ventana. Si alguno sigue sin actuar, su usuario no ha dado su consentimiento y su correo no pertenece a ningún dominio reclamado por la organización: ese usuario da su consentimiento por sí mismo.",
     consent_received_title: "Hemos recibido su respuesta",
     consent_received_body: "No sabemos a qué remitente se refiere, porque el enlace era antiguo o no era nuestro. Si dio su consentimiento en DocuSign, cuenta igualmente y surte efecto en segundos. En caso de duda, pida un nuevo enlace de consentimiento.",
     consent_wrong_user_title: "Ha consentido otro usuario",

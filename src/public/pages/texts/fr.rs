@@ -37,7 +37,7 @@ pub(super) static TEXTS: Texts = Texts {
     consent_failed_body: "Votre réponse nous est parvenue, mais la vérification qui suit a échoué. Lancez le diagnostic ou consultez la page d’état des opérateurs : elle indique quoi faire.",
     consent_granted_title: "Merci : le consentement est donné",
     consent_granted_body: "L’expéditeur {sender} peut agir dès maintenant. Vous pouvez fermer cette fenêtre.",
-    consent_organisation_body: "Si vous l’avez autorisé pour votre organisation, les expéditeurs qui l’attendaient agissent en quelques secondes. Vous pouvez fermer cette fenêtre. Si l’un d’eux n’agit toujours pas, l’adresse de son utilisateur n’est dans aucun domaine revendiqué par l’organisation : cet utilisateur consent lui-même.",
+    consent_organisation_body: "Si vous avez consenti en tant qu’utilisateur de l’expéditeur, celui-ci agit en quelques secondes ; si vous l’avez autorisé pour votre organisation, tous ceux qui l’attendaient aussi. Vous pouvez fermer cette fenêtre. Si l’un d’eux n’agit toujours pas, son utilisateur n’a pas consenti, et son adresse n’est dans aucun domaine revendiqué par l’organisation : cet utilisateur consent lui-même.",
     consent_received_title: "Nous avons reçu votre réponse",
     consent_received_body: "Nous ne savons pas à quel expéditeur elle s’applique, car le lien était ancien ou ne venait pas de nous. Si vous avez consenti chez DocuSign, cela compte quand même et prend effet en quelques secondes. En cas de doute, demandez un nouveau lien de consentement.",
     consent_wrong_user_title: "Un autre utilisateur a consenti",

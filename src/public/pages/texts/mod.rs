@@ -78,7 +78,7 @@ texts! {
     /// Consent was granted; `{sender}`.
     consent_granted_title,
     consent_granted_body,
-    /// An administrator has answered for an organisation.
+    /// Somebody has answered who came by a link without a state: an administrator, or the sender's user by the log.
     consent_organisation_body,
     /// It is not known whom the answer is about.
     consent_received_title,
