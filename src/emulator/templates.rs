@@ -214,7 +214,7 @@ const NOT_PLAYED: [&str; 9] = [
 fn list(world: &World, call: &Call) -> Outcome {
     let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
     let asks = |name: &&str| given(name).is_some_and(|value| !value.eq_ignore_ascii_case("false"));
-    if let Some(name) = NOT_PLAYED.into_iter().find(|name| asks(&name)) {
+    if let Some(name) = NOT_PLAYED.into_iter().find(|name| asks(name)) {
         return Err(invalid(&format!("The emulator does not filter templates by '{name}'.")));
     }
     let wanted = given("search_text").unwrap_or_default().to_lowercase();
