@@ -51,10 +51,10 @@ pub(super) fn schemas() -> Map<String, Value> {
                 &["url"],
                 json!({
                     "url": { "type": "string", "format": "uri", "maxLength": 2048 },
-                    "events": {
+                    "events": maybe(json!({
                         "type": "array", "uniqueItems": true, "description": "Left out or empty: all",
                         "items": { "type": "string", "enum": EVENT_TYPES },
-                    },
+                    })),
                     "allow_private": maybe(json!({ "type": "boolean",
                         "description": "Whether it may be at a private address: with the emulator only" })),
                 }),
