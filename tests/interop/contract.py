@@ -38,6 +38,12 @@ dry_run = false
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", "400", "401", "403", "404", "409", "422", "429", "5xx"]
 
+# Whether an address is on the public internet no schema can say, and one that another answer held is tried, too.
+[[operations]]
+include-operation-id = "create_webhook_endpoint"
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", "3xx", "400", "401", "403", "404", "409", "422", "429", "5xx"]
+
 # Streams and waits are asked for shortly.
 [[operations]]
 include-operation-id = "wait_for_signing"

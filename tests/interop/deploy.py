@@ -225,6 +225,8 @@ def settings():
             text = re.sub(r'"(0\.0\.0\.0|127\.0\.0\.1):\d+"', '"127.0.0.1:0"', text)
             # Nobody is asked for anything: the port is closed.
             text = re.sub(r'environment = "\w+"', 'environment = "emulator"\noauth_url = "http://127.0.0.1:9"', text)
+            # Doctor knows the placeholder of a caller's key.
+            text = text.replace("0" * 64, "1" * 64)
             (directory / "countersign.toml").write_text(text)
             environment = {**os.environ, "CREDENTIALS_DIRECTORY": name}
             run(BINARY, "doctor", "--offline", "--config", directory / "countersign.toml", env=environment)

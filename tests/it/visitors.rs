@@ -625,8 +625,10 @@ async fn b2_creates_and_checks_that_hang_leave_signers_a_place() {
     for number in 0..4 {
         made.push(daemon.create(&format!("order-{number}"), &unopened()).await);
     }
-    for (method, path) in [("POST", "/envelopes"), ("GET", "/envelopes/")] {
-        daemon.fault(&json!({"fault": "stall", "method": method, "path": path, "count": 20})).await;
+    daemon.fault(&json!({"fault": "stall", "method": "POST", "path": "/envelopes", "count": 20})).await;
+    for made in &made {
+        let envelope = &made.body["provider"]["envelope_id"];
+        daemon.fault(&json!({"fault": "stall", "method": "GET", "path": envelope, "count": 20})).await;
     }
     daemon.forget_requests().await;
     let order = unopened();
