@@ -266,7 +266,7 @@ impl Signings {
         if posted_to.is_none() {
             signing.remember(now, "create_queued", None, None);
         }
-        let links = self.new_links(&signing);
+        let links = self.new_links(&signing, now);
         (signing, links)
     }
 

@@ -1,12 +1,19 @@
-//! What a durable link leads to. Looking never changes, mints or spends anything (rule L1).
+//! Durable links: how they are made and revoked, and what one leads to. Looking never changes, mints or spends
+//! anything (rule L1).
+
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use crate::{
-    domain::{CallerName, LinkId, Private, Signer, Signing},
+    domain::{CallerName, LinkId, Private, Signer, SignerId, Signing, SigningId},
+    objects::show::ShownLink,
     signing::{
-        Error, ReturnTarget, Signings, digest,
+        Error, ReturnTarget, Signings,
+        create::later,
+        digest,
         views::{Queued, queued},
     },
     store::Link,
@@ -100,6 +107,42 @@ impl Signings {
         }
     }
 
+    /// A new durable link for one signer; with `life` it ends sooner than the signing.
+    pub async fn add_link(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        signer: SignerId,
+        life: Option<Duration>,
+    ) -> Result<ShownLink, Error> {
+        let record = self.record_of(caller, id).await?;
+        if record.signing.status.is_terminal() {
+            return Err(Error::Closed(record.signing.status));
+        }
+        if record.signing.signer(signer).is_none() {
+            return Err(Error::NotFound);
+        }
+        let now = self.parts.clock.now();
+        let mut shown = self.new_link(&record.signing, signer, now).ok_or(Error::NoPublicListener)?;
+        if let Some(end) = life.map(|life| later(now, life)) {
+            shown.link.expires_at = Some(shown.link.expires_at.map_or(end, |of_signing| of_signing.min(end)));
+        }
+        self.parts.store.add_link(shown.link.clone()).await?;
+        self.jot(id, "link_made", Some(signer), None).await;
+        Ok(shown)
+    }
+
+    /// Revokes a link; repeating it is harmless.
+    pub async fn revoke_link(&self, caller: &CallerName, id: LinkId) -> Result<(), Error> {
+        let link = self.parts.store.link(id).await?.ok_or(Error::NotFound)?;
+        self.record_of(caller, link.signing).await?;
+        self.parts.store.revoke_link(id, self.parts.clock.now()).await?;
+        if link.revoked_at.is_none() {
+            self.jot(link.signing, "link_revoked", Some(link.signer), None).await;
+        }
+        Ok(())
+    }
+
     /// The signing and signer that a nonce names, as the facts have them.
     pub async fn look_back(&self, target: ReturnTarget) -> Result<(Signing, Signer), Error> {
         let (signing, signer, _) = self.look_at(target).await?;
@@ -114,6 +157,34 @@ impl Signings {
         let signer = signing.signer(target.signer).cloned().ok_or(Error::NotFound)?;
         Ok((signing, signer, queued))
     }
+
+    /// Links for all signers, if there is a public listener for them to lead to.
+    pub(super) fn new_links(&self, signing: &Signing, now: Timestamp) -> Vec<ShownLink> {
+        signing.signers.iter().filter_map(|signer| self.new_link(signing, signer.id, now)).collect()
+    }
+
+    /// Makes a link with a fresh token, if there is a public listener for it to lead to.
+    fn new_link(&self, signing: &Signing, signer: SignerId, now: Timestamp) -> Option<ShownLink> {
+        let origin = self.parts.settings.public_origin.as_ref()?;
+        let token = random_token();
+        let link = Link {
+            id: LinkId::generate(now),
+            signing: signing.id,
+            signer,
+            token: digest(token.as_bytes()),
+            created_at: now,
+            expires_at: signing.expires_at,
+            revoked_at: None,
+        };
+        Some(ShownLink { link, url: Private::new(format!("{origin}/s/{token}")) })
+    }
+}
+
+/// 256 random bits as text that fits into a URL.
+fn random_token() -> String {
+    let mut bytes = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Whether a text has the shape of a token.
@@ -128,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_token_has_one_shape() {
-        let token = crate::signing::random_token();
+        let token = random_token();
         assert!(is_token(&token));
         for wrong in [
             "",

@@ -41,7 +41,6 @@ mod views;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
@@ -50,13 +49,13 @@ use crate::{
     budget::Deadline,
     clock::SharedClock,
     domain::{
-        CallerName, EnvelopeId, Event, EventId, EventKind, LinkId, Mode, Private, SenderName, SignerId,
-        Signing, SigningId, SigningStatus, signing::Happening,
+        CallerName, EnvelopeId, Event, EventId, EventKind, Mode, SenderName, SignerId, Signing, SigningId,
+        SigningStatus, signing::Happening,
     },
     esign,
     events::Hub,
     lifecycle::Lifecycle,
-    objects::show::{self, ShownLink},
+    objects::show,
     spool::Spool,
     store::{
         self, Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work,
@@ -228,42 +227,6 @@ impl Signings {
                 return Ok(signing);
             }
         }
-    }
-
-    /// A new durable link for one signer; with `life` it ends sooner than the signing.
-    pub async fn add_link(
-        &self,
-        caller: &CallerName,
-        id: SigningId,
-        signer: SignerId,
-        life: Option<Duration>,
-    ) -> Result<ShownLink, Error> {
-        let record = self.record_of(caller, id).await?;
-        if record.signing.status.is_terminal() {
-            return Err(Error::Closed(record.signing.status));
-        }
-        if record.signing.signer(signer).is_none() {
-            return Err(Error::NotFound);
-        }
-        let now = self.parts.clock.now();
-        let mut shown = self.new_link(&record.signing, signer, now).ok_or(Error::NoPublicListener)?;
-        if let Some(end) = life.map(|life| create::later(now, life)) {
-            shown.link.expires_at = Some(shown.link.expires_at.map_or(end, |of_signing| of_signing.min(end)));
-        }
-        self.parts.store.add_link(shown.link.clone()).await?;
-        self.jot(id, "link_made", Some(signer), None).await;
-        Ok(shown)
-    }
-
-    /// Revokes a link; repeating it is harmless.
-    pub async fn revoke_link(&self, caller: &CallerName, id: LinkId) -> Result<(), Error> {
-        let link = self.parts.store.link(id).await?.ok_or(Error::NotFound)?;
-        self.record_of(caller, link.signing).await?;
-        self.parts.store.revoke_link(id, self.parts.clock.now()).await?;
-        if link.revoked_at.is_none() {
-            self.jot(link.signing, "link_revoked", Some(link.signer), None).await;
-        }
-        Ok(())
     }
 
     /// How many creates are not settled.
@@ -439,22 +402,6 @@ impl Signings {
             })
             .collect()
     }
-
-    /// Makes a link with a fresh token, if there is a public listener for it to lead to.
-    fn new_link(&self, signing: &Signing, signer: SignerId, now: Timestamp) -> Option<ShownLink> {
-        let origin = self.parts.settings.public_origin.as_ref()?;
-        let token = random_token();
-        let link = Link {
-            id: LinkId::generate(now),
-            signing: signing.id,
-            signer,
-            token: digest(token.as_bytes()),
-            created_at: now,
-            expires_at: signing.expires_at,
-            revoked_at: None,
-        };
-        Some(ShownLink { link, url: Private::new(format!("{origin}/s/{token}")) })
-    }
 }
 
 /// The status that an event says was reached.
@@ -488,13 +435,6 @@ fn note_claim(signing: &mut Signing, signer: Option<SignerId>) {
     if let (Some(last), Some(moment)) = (last, signing.history.last_mut()) {
         moment.note = Some(last.claim.as_str().to_owned());
     }
-}
-
-/// 256 random bits as text that fits into a URL.
-fn random_token() -> String {
-    let mut bytes = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
-    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// SHA-256, under which tokens and keys are stored.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{CallerName, Private, Signing, SigningStatus},
+    domain::{CallerName, Private, SigningStatus},
     objects::show::{self, ShownLink},
     signing::{
         Error, MAX_CONFLICTS, Save, Signings,
@@ -155,7 +155,8 @@ impl Signings {
             }
             let mut signing = record.signing;
             // The tokens of the first links are not kept, so an answer without them shows new ones.
-            let fresh: Vec<_> = if links.is_empty() { self.new_links(&signing) } else { Vec::new() };
+            let fresh: Vec<_> =
+                if links.is_empty() { self.new_links(&signing, self.parts.clock.now()) } else { Vec::new() };
             let shown = if links.is_empty() { &fresh } else { &links };
             let body = show::signing(&signing, views, shown);
             let save = Save {
@@ -174,11 +175,5 @@ impl Signings {
             }
         }
         Err(Error::Store(crate::store::Error::Conflict))
-    }
-
-    /// Links for all signers, if there is a public listener for them to lead to.
-    pub(super) fn new_links(&self, signing: &Signing) -> Vec<ShownLink> {
-        let now = self.parts.clock.now();
-        signing.signers.iter().filter_map(|signer| self.new_link(signing, signer.id, now)).collect()
     }
 }
