@@ -10,9 +10,7 @@ use crate::{
     domain::{CallerName, DeliveryId, EndpointId, Event, EventId, EventKind, SignerId, SigningId},
     store::{
         Delivery, DeliveryState, Endpoint, Error, EventFilter,
-        rows::{
-            self, DueRow, EndpointRow, bytes, event_kinds, event_words, malformed, micros, signed, timestamp,
-        },
+        rows::{DueRow, EndpointRow, bytes, event_kinds, event_words, malformed, micros, signed, timestamp},
     },
 };
 
@@ -250,10 +248,15 @@ fn lease(db: &Connection, id: &[u8; 16], until: i64) -> Result<Option<DueRow>, E
     let sql = format!("UPDATE deliveries SET leased_until = ?2 WHERE id = ?1 RETURNING {DELIVERY}");
     let delivery = collect(db, &sql, params![id, until], delivery)?.pop().ok_or(Error::Conflict)?;
     let sql = format!("SELECT {EVENT} FROM events WHERE id = ?1");
-    let event = collect(db, &sql, [bytes(delivery.event.as_uuid())], event);
-    // Another version may know it; until its lease ends this delivery stands in nobody's way.
-    let Some(event) = rows::legible([event], "event", |event| event).pop() else { return Ok(None) };
-    let Some(event) = event.into_iter().next() else {
+    let event = match collect(db, &sql, [bytes(delivery.event.as_uuid())], event) {
+        // Another version may know it; until its lease ends this delivery stands in nobody's way.
+        Err(error @ Error::Unusable(_)) => {
+            tracing::error!(%error, "a stored event cannot be read: passed over");
+            return Ok(None);
+        }
+        found => found?.pop(),
+    };
+    let Some(event) = event else {
         db.execute("UPDATE deliveries SET state = 'failed', leased_until = NULL WHERE id = ?1", [id])?;
         return Ok(None);
     };
