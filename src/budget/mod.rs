@@ -223,28 +223,6 @@ impl Budget {
         lock(&shared).peek(priority, now)
     }
 
-    /// As [`Budget::admit`], but waits for a burst to be over if that comes before the deadline.
-    ///
-    /// The hour is not waited for: nobody holds a connection open that long.
-    pub async fn admit_by(
-        &self,
-        account: &AccountId,
-        operation: Operation,
-        priority: Priority,
-        deadline: Deadline,
-    ) -> Result<Permit, Shed> {
-        loop {
-            let now = Now::read(&*self.clock);
-            match self.admit(account, operation, priority, now) {
-                Ok(permit) => return Ok(permit),
-                Err(shed) => {
-                    let wait = shed.wait_by(deadline, now).ok_or(shed)?;
-                    self.clock.sleep(wait).await;
-                }
-            }
-        }
-    }
-
     /// Claims the one status check that an envelope has in 15 minutes (rule B3), of all daemons on the store.
     /// `resource` is the path below the envelope; each has its own count, as it has at the vendor.
     pub async fn claim_check(

@@ -101,23 +101,21 @@ fn a_limit_answer_stops_everyone_for_as_long_as_it_says() {
     assert_eq!((broken(Rule::HourlyLimit), broken(Rule::BurstLimit)), (1, 0));
 }
 
-#[tokio::test]
-async fn a_burst_is_waited_for_if_the_deadline_allows() {
+#[test]
+fn a_burst_is_waited_for_if_the_deadline_allows() {
     let (budget, clock) = budget(Options { burst: 10, ..Options::default() });
     for _ in 0..10 {
         drop(ask(&budget, &clock, Priority::Signer).unwrap());
     }
-    let soon = Deadline::within(&clock, Duration::from_secs(5));
-    let shed = budget.admit_by(&account(), Operation::CreateView, Priority::Signer, soon).await.unwrap_err();
+    let shed = ask(&budget, &clock, Priority::Signer).unwrap_err();
     assert_eq!(shed.scope, Scope::Burst);
-    let later = Deadline::within(&clock, Duration::from_secs(60));
-    let waiting = tokio::spawn({
-        let budget = Arc::clone(&budget);
-        async move { budget.admit_by(&account(), Operation::CreateView, Priority::Signer, later).await.is_ok() }
-    });
-    tokio::task::yield_now().await;
-    clock.advance(Duration::from_secs(31));
-    assert!(waiting.await.unwrap());
+    let wait =
+        |seconds| shed.wait_by(Deadline::within(&clock, Duration::from_secs(seconds)), Now::read(&clock));
+    assert_eq!(wait(5), None);
+    let wait = wait(60).unwrap();
+    assert!(wait <= Duration::from_secs(31), "{wait:?}");
+    clock.advance(wait);
+    assert!(ask(&budget, &clock, Priority::Signer).is_ok());
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ pub struct Client {
     /// None: connections are left to themselves.
     pub(super) warm: Option<Hosts>,
     observer: Option<Arc<dyn Observer>>,
-    slots: Semaphore,
+    pub(super) slots: Semaphore,
     slots_of_new_work: Semaphore,
     /// Of all but signers' calls, so that a place is left for people who are at it.
     slots_of_others: Semaphore,

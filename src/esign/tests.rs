@@ -11,7 +11,7 @@ use super::{
     *,
 };
 use crate::{
-    budget::{Deadline, Operation, Outcome, Scope},
+    budget::{Deadline, Now, Operation, Outcome, Priority, Scope},
     clock::Clock as _,
     domain::{
         Anchors, Document, Email, EnvelopeFact, EnvelopeId, Fact, Phone, Private, PurgeScope, SenderName,
@@ -307,6 +307,27 @@ async fn an_unknown_sender_has_a_name_for_it() {
     let world = World::new().await;
     let error = world.client.acting(&SenderName::new("nobody")).await.unwrap_err();
     assert_eq!((error.code(), error.retryable()), ("sender_unknown", false));
+}
+
+#[tokio::test]
+async fn b2_a_burst_is_waited_for_without_a_place() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    let now = || Now::read(&world.clock);
+    let spend =
+        || world.client.budget().admit(&acting.account, Operation::CreateView, Priority::Signer, now());
+    while spend().is_ok() {}
+    // What is left of it is less than a call's time.
+    world.clock.advance(Duration::from_secs(10));
+    world.will(view_reply());
+    let places = world.client.slots.available_permits();
+    let mut waiting = Box::pin(view(&world, "https://a.example/"));
+    assert!(futures_util::poll!(&mut waiting).is_pending(), "until the burst is over");
+    assert!(world.arrived().is_empty());
+    assert_eq!(world.client.slots.available_permits(), places, "nobody else waits for this account");
+    world.clock.advance(Duration::from_secs(21));
+    waiting.await.unwrap();
+    assert_eq!(world.arrived().len(), 1);
 }
 
 #[tokio::test]
