@@ -17,6 +17,7 @@ use crate::{
     domain::SenderName,
     objects::show,
     pairing,
+    telemetry::chain,
 };
 
 #[derive(Serialize)]
@@ -94,7 +95,7 @@ fn object(api: &Api, sender: &SenderName, link: Option<(String, Timestamp)>) -> 
 }
 
 fn problem(error: &pairing::Error) -> Problem {
-    tracing::error!(%error, "a sender was not disconnected");
+    tracing::error!(error = %chain(error), "a sender was not disconnected");
     let detail = "it could not be written down, so nothing was changed";
     Problem::new("store_unavailable", detail).retry_after(std::time::Duration::from_secs(5))
 }

@@ -18,7 +18,7 @@ use crate::{
     domain::{AccountId, EventKind},
     esign::AccountBudget,
     objects::event::BudgetEvent,
-    telemetry::metrics::Window,
+    telemetry::{chain, metrics::Window},
 };
 
 /// How often calls of the account server are counted: as often as the ledger is written.
@@ -88,7 +88,9 @@ async fn tell(parts: &Parts, told: &mut HashMap<AccountId, Timestamp>) {
         };
         match announce(parts, EventKind::BudgetLow, callers, data).await {
             Ok(()) => drop(told.insert(spent.account, spent.remaining.resets_at)),
-            Err(error) => tracing::warn!(event = EventKind::BudgetLow.as_str(), %error, "not told yet"),
+            Err(error) => {
+                tracing::warn!(event = EventKind::BudgetLow.as_str(), error = %chain(&error), "not told yet");
+            }
         }
     }
 }
@@ -112,6 +114,6 @@ impl Counted {
 pub(super) async fn finish(parts: &Parts) {
     parts.asked.pass_on(parts);
     if let Err(error) = parts.esign.budget().save_ledger(&*parts.store).await {
-        tracing::warn!(%error, "the last counts of upstream calls are not in the ledger");
+        tracing::warn!(error = %chain(&error), "the last counts of upstream calls are not in the ledger");
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     lifecycle::Lifecycle,
     pairing::{Connectable, Dependencies, Form, Pairings, RENEW_EVERY, SYNC_EVERY, Tickets},
     store::SharedStore,
+    telemetry::chain,
 };
 
 /// Puts the pairings together; nothing is read yet.
@@ -66,12 +67,12 @@ fn scopes(name: &str, sender: &Sender) -> Result<Scopes, ConfigError> {
 pub(super) fn watch(parts: &Parts) {
     parts.repeat("pairings", SYNC_EVERY, |parts| async move {
         if let Err(error) = parts.pairings.sync().await {
-            tracing::warn!(%error, "cannot look who is connected");
+            tracing::warn!(error = %chain(&error), "cannot look who is connected");
         }
     });
     parts.repeat("idle connections", RENEW_EVERY, |parts| async move {
         if let Err(error) = parts.pairings.renew_idle().await {
-            tracing::warn!(%error, "cannot look for idle connections");
+            tracing::warn!(error = %chain(&error), "cannot look for idle connections");
         }
     });
 }

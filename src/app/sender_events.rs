@@ -16,6 +16,7 @@ use crate::{
     domain::{EventKind, SenderName},
     objects::event,
     store,
+    telemetry::chain,
 };
 
 /// What was last told of each sender.
@@ -37,7 +38,7 @@ impl News {
             if let Some(kind) = kind
                 && let Err(error) = tell(parts, &status, kind).await
             {
-                tracing::warn!(sender = %status.name, event = kind.as_str(), %error, "not told yet");
+                tracing::warn!(sender = %status.name, event = kind.as_str(), error = %chain(&error), "not told yet");
                 continue;
             }
             self.0.insert(Arc::clone(&status.name), now);

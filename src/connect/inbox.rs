@@ -27,7 +27,7 @@ use crate::{
     lifecycle::Lifecycle,
     signing::{Seen, Signings},
     store::{self, Inbound, SharedStore},
-    telemetry::metrics::Metrics,
+    telemetry::{chain, metrics::Metrics},
 };
 
 /// The wait for messages that another daemon has stored, or that could not be taken in.
@@ -132,7 +132,7 @@ impl Inbox {
                     self.until_strangers().unwrap_or(IDLE).min(IDLE)
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the inbox cannot be read: trying again");
+                    tracing::warn!(error = %chain(&error), "the inbox cannot be read: trying again");
                     Duration::from_secs(1)
                 }
             };
@@ -175,7 +175,7 @@ impl Inbox {
             if let Err(error) = done {
                 undone += 1;
                 tracing::warn!(
-                    event = inbound.event, envelope.id = ?inbound.envelope, %error,
+                    event = inbound.event, envelope.id = ?inbound.envelope, error = %chain(&error),
                     "a Connect event could not be taken in: trying again"
                 );
             }
@@ -203,7 +203,7 @@ impl Inbox {
             Err(crate::signing::Error::Store(error)) => Err(error),
             // Whatever else it is, it will be the same next time.
             Err(error) => {
-                tracing::error!(event = inbound.event, signing.id = %record.signing.id, %error, "an event led to nothing");
+                tracing::error!(event = inbound.event, signing.id = %record.signing.id, error = %chain(&error), "an event led to nothing");
                 Ok(Seen::Known)
             }
         }

@@ -14,6 +14,7 @@ use crate::{
     connect::{Inbox, Message},
     domain::EnvelopeId,
     signing::Error,
+    telemetry::chain,
 };
 
 /// The wait for another message that says more.
@@ -31,7 +32,7 @@ impl Inbox {
         self.parts.life.spawn_work("unclear event", async move {
             let _place = place;
             if let Err(error) = inbox.ask(&envelope, &unclear, at).await {
-                tracing::warn!(envelope.id = %envelope, %error, "whose part has ended is not known yet");
+                tracing::warn!(envelope.id = %envelope, error = %chain(&error), "whose part has ended is not known yet");
             }
         });
     }

@@ -10,6 +10,7 @@ use crate::{
         Config, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeyHash, KeySource, Sender, StoreUrl,
     },
     store::{self, Found},
+    telemetry::chain,
 };
 
 /// All checks of this machine, in the order of the chain.
@@ -54,7 +55,7 @@ fn key(config: &Config, from: &KeySource) -> Check {
         Ok(loaded) => loaded,
         Err(error) => {
             let (code, fix) = unusable(&error.defect);
-            return Check::failed("key", code, chain(&error), fix);
+            return Check::failed("key", code, chain(&error).to_string(), fix);
         }
     };
     let fingerprint = loaded.fingerprint().to_string();
@@ -257,16 +258,4 @@ fn public_url(config: &Config) -> Check {
 /// Whether anything that DocuSign pushes can be believed: by keys that are everybody's, or one sender's.
 fn has_hmac_keys(config: &Config) -> bool {
     !config.connect.hmac_keys.is_empty() || config.senders.values().any(|sender| !sender.hmac_keys.is_empty())
-}
-
-/// An error with its causes, on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -5,10 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use serde::Deserialize;
 use url::Url;
 
-use super::{Check, here::chain};
+use super::Check;
 use crate::{
     config::Config,
     http_client::{Error, HttpClient, Options, Request},
+    telemetry::chain,
 };
 
 /// For a question to this machine.
@@ -17,29 +18,29 @@ const NEAR: Duration = Duration::from_secs(2);
 /// Why a host gives no answer, with the exact next step.
 pub(super) fn unreachable(name: &'static str, host: &str, emulated: bool, error: &Error) -> Check {
     let (code, fix) = match error {
-        Error::Dns(_) => (
+        Error::Dns { .. } => (
             "dns_failure",
             format!(
                 "Make this machine resolve {host}: see its resolver (/etc/resolv.conf), search domain and firewall."
             ),
         ),
-        Error::Tls(_) if emulated => (
+        Error::Tls { .. } if emulated => (
             "tls_failure",
             "Set upstream.ca_file to the ca.pem that `countersign emulate --tls` wrote.".to_owned(),
         ),
-        Error::Tls(_) => (
+        Error::Tls { .. } => (
             "tls_failure",
             format!(
                 "Install the system's CA certificates (ca-certificates); if a proxy opens TLS on the way to {host}, exempt that host or install the proxy's CA."
             ),
         ),
-        Error::Connect(_) if emulated => (
+        Error::Connect { .. } if emulated => (
             "connect_failure",
             format!(
                 "Start `countersign emulate`, and set upstream.oauth_url to where it listens; nobody does at {host}."
             ),
         ),
-        Error::Connect(_) => {
+        Error::Connect { .. } => {
             ("connect_failure", format!("Allow outbound TCP from this machine to {host}, port 443."))
         }
         Error::Refused(_) => {
@@ -52,7 +53,8 @@ pub(super) fn unreachable(name: &'static str, host: &str, emulated: bool, error:
             ),
         ),
     };
-    Check::failed(name, code, format!("{host}: {}", chain(error)), fix)
+    let said = chain(error).to_string();
+    Check::failed(name, code, if said.contains(host) { said } else { format!("{host}: {said}") }, fix)
 }
 
 /// What the daemon on this machine says of itself; doctor has seen less than one that runs.
@@ -95,9 +97,9 @@ impl Daemon {
         let options = Options { connect_timeout: NEAR, timeout: NEAR, ..Options::default() };
         let said = async {
             let url = Url::parse(&format!("http://{address}/readyz")).map_err(|error| error.to_string())?;
-            let client = HttpClient::new(&options).map_err(|error| chain(&error))?;
+            let client = HttpClient::new(&options).map_err(|error| chain(&error).to_string())?;
             let answer = client.send(Request::get(url)).await.map_err(|error| match error {
-                Error::Connect(_) => format!("none runs: nobody listens at {address}"),
+                Error::Connect { .. } => format!("none runs: nobody listens at {address}"),
                 other => format!("none answers at {address}: {}", chain(&other)),
             })?;
             serde_json::from_slice(&answer.body)

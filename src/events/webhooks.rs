@@ -175,8 +175,18 @@ impl Webhooks {
                 Ended::Answered { status, retry_after }
             }
             Err(http_client::Error::Refused(why)) => Ended::Forbidden(why),
-            Err(error) => Ended::Silent(error.to_string()),
+            Err(error) => Ended::Silent(silence(&error)),
         }
+    }
+}
+
+/// Why no answer came. Not where from: the address is sealed, and this is kept and logged in the clear.
+fn silence(error: &http_client::Error) -> String {
+    match error {
+        http_client::Error::Connect { .. } => "cannot connect".to_owned(),
+        http_client::Error::Dns { .. } => "the host's name cannot be resolved".to_owned(),
+        http_client::Error::Tls { .. } => "no TLS session could be agreed on".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use url::Url;
+
 /// Why a client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -31,17 +33,32 @@ pub enum Error {
     #[error("the connection broke before the answer was here")]
     Broken(#[source] reqwest::Error),
     /// No connection could be made.
-    #[error("cannot connect")]
-    Connect(#[source] reqwest::Error),
+    #[error("cannot connect to {host}")]
+    Connect {
+        /// Where to: the host, and its port if it is not the usual one.
+        host: String,
+        /// The cause.
+        source: reqwest::Error,
+    },
     /// The host's name could not be resolved.
-    #[error("cannot resolve the host's name")]
-    Dns(#[source] reqwest::Error),
+    #[error("cannot resolve the name {host}")]
+    Dns {
+        /// The host.
+        host: String,
+        /// The cause.
+        source: reqwest::Error,
+    },
     /// The URL is one that this client does not call.
     #[error("this address is not called: {0}")]
     Refused(&'static str),
     /// No TLS session could be agreed on: a certificate that is not trusted, most likely.
-    #[error("TLS failed")]
-    Tls(#[source] reqwest::Error),
+    #[error("no TLS session with {host}")]
+    Tls {
+        /// The host.
+        host: String,
+        /// The cause.
+        source: reqwest::Error,
+    },
     /// The time was up.
     #[error("no answer in time")]
     TimedOut,
@@ -69,7 +86,7 @@ impl Error {
     /// Whether the request was surely not sent.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Connect(_) | Self::Dns(_) | Self::Refused(_) | Self::Tls(_) => Outcome::NotSent,
+            Self::Connect { .. } | Self::Dns { .. } | Self::Refused(_) | Self::Tls { .. } => Outcome::NotSent,
             Self::Broken(_) | Self::SourceBroke | Self::TimedOut | Self::TooLarge | Self::Truncated(_) => {
                 Outcome::Unknown
             }
@@ -77,20 +94,27 @@ impl Error {
     }
 
     pub(super) fn from_send(error: reqwest::Error) -> Self {
-        // The URL goes first: it may be a secret.
-        let error = error.without_url();
-        if error.is_dns() {
-            return Self::Dns(error);
+        let host = error.url().map(host_of).unwrap_or_default();
+        // The URL goes: its path and query may be secrets.
+        let source = error.without_url();
+        if source.is_dns() {
+            return Self::Dns { host, source };
         }
-        if error.is_connect() {
-            return if is_tls(&error) { Self::Tls(error) } else { Self::Connect(error) };
+        if source.is_connect() {
+            return if is_tls(&source) { Self::Tls { host, source } } else { Self::Connect { host, source } };
         }
-        if error.is_timeout() { Self::TimedOut } else { Self::Broken(error) }
+        if source.is_timeout() { Self::TimedOut } else { Self::Broken(source) }
     }
 
     pub(super) fn from_body(error: reqwest::Error) -> Self {
         if error.is_timeout() { Self::TimedOut } else { Self::Truncated(error.without_url()) }
     }
+}
+
+/// The host of a URL, with its port if that is not the usual one.
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Looks for rustls below the layers of reqwest, hyper and io.

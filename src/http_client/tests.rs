@@ -61,18 +61,18 @@ async fn what_was_surely_not_sent_is_told_from_what_is_unknown() {
         Url::parse(&format!("http://{}/?secret=1", listener.local_addr().unwrap())).unwrap()
     };
     let error = client(|_| ()).send(Request::post(closed)).await.unwrap_err();
-    assert!(matches!(error, Error::Connect(_)) && error.outcome() == Outcome::NotSent, "{error:?}");
+    assert!(matches!(error, Error::Connect { .. }) && error.outcome() == Outcome::NotSent, "{error:?}");
     assert!(!text(&error).contains("secret"));
 
     let unknown_name = Url::parse("https://no-such-host.invalid/?secret=1").unwrap();
     let error = client(|_| ()).send(Request::post(unknown_name)).await.unwrap_err();
-    assert!(matches!(error, Error::Dns(_)) && error.outcome() == Outcome::NotSent, "{error:?}");
+    assert!(matches!(error, Error::Dns { .. }) && error.outcome() == Outcome::NotSent, "{error:?}");
     assert!(!text(&error).contains("secret"));
 
     let (mut url, _) = serve(b"no TLS here").await;
     url.set_scheme("https").unwrap();
     let error = client(|_| ()).send(Request::post(url)).await.unwrap_err();
-    assert!(matches!(error, Error::Tls(_)) && error.outcome() == Outcome::NotSent, "{error:?}");
+    assert!(matches!(error, Error::Tls { .. }) && error.outcome() == Outcome::NotSent, "{error:?}");
 
     let (url, _) = serve(b"").await;
     let error = client(|_| ()).send(Request::post(url)).await.unwrap_err();

@@ -13,10 +13,11 @@ use crate::{
     budget::{self, Budget},
     clock::SharedClock,
     config::{Config, Sender},
-    doctor::here::{chain, source},
+    doctor::here::source,
     domain::SenderName,
     esign,
     http_client::{self, HttpClient},
+    telemetry::chain,
 };
 
 /// One sender and what it is asked with.
@@ -40,7 +41,7 @@ pub(super) fn client(config: &Config) -> Result<HttpClient, String> {
         timeout: config.upstream.request_timeout,
         ..http_client::Options::default()
     };
-    HttpClient::new(&options).map_err(|error| chain(&error))
+    HttpClient::new(&options).map_err(|error| chain(&error).to_string())
 }
 
 impl<'a> Bench<'a> {

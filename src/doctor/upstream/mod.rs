@@ -12,7 +12,7 @@ use url::Url;
 use self::bench::Bench;
 use super::{
     Check, Reach,
-    here::{account_as_user, chain},
+    here::account_as_user,
     reach::{Daemon, unreachable},
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
     config::{Config, Environment},
     esign,
     http_client::Request,
+    telemetry::chain,
 };
 
 /// All that is asked of the upstream, in the order of the chain; one group a sender.
@@ -111,12 +112,12 @@ impl Bench<'_> {
                 "user",
                 format!("{}, a member of {} account(s)", info.user_id, info.accounts.len()),
             ),
-            Err(error) => Check::failed("user", error.cause(), chain(&**error), error.fix()),
+            Err(error) => Check::failed("user", error.cause(), chain(&**error).to_string(), error.fix()),
         });
         let account = match self.auth.account(self.name.as_str()).await {
             Ok(account) => account,
             Err(error) => {
-                checks.push(Check::failed("account", error.code(), chain(&*error), error.fix()));
+                checks.push(Check::failed("account", error.code(), chain(&*error).to_string(), error.fix()));
                 checks.extend(self.elsewhere(&error).await);
                 checks.extend(skip("base URI", "not asked: there is no account"));
                 return checks;
@@ -156,10 +157,10 @@ impl Bench<'_> {
                 unreachable(name, host, self.config.upstream.is_emulator(), error)
             }
             Err(error @ auth::Error::Malformed { .. }) => {
-                Check::failed(name, "answer_unusable", chain(error), error.fix())
+                Check::failed(name, "answer_unusable", chain(error).to_string(), error.fix())
             }
             Err(error @ (auth::Error::Unavailable { .. } | auth::Error::RateLimited { .. })) => {
-                Check::failed(name, "upstream_unavailable", chain(error), error.fix())
+                Check::failed(name, "upstream_unavailable", chain(error).to_string(), error.fix())
             }
             _ => Check::passed(name, format!("{host} answers")),
         }
@@ -250,7 +251,7 @@ impl Bench<'_> {
         };
         match self.http.send(Request::get(url)).await {
             Ok(answer) => listed(&redirect, answer.status),
-            Err(error) => Check::skipped(name, chain(&error)),
+            Err(error) => Check::skipped(name, chain(&error).to_string()),
         }
     }
 
@@ -273,7 +274,7 @@ impl Bench<'_> {
     async fn capabilities(&self) -> Vec<Check> {
         let acting = match self.esign.acting(&self.name).await {
             Ok(acting) => acting,
-            Err(error) => return skip("SMS workflow", &chain(&error)),
+            Err(error) => return skip("SMS workflow", &chain(&error).to_string()),
         };
         let deadline = Deadline::within(&*self.clock, PATIENCE);
         let workflow = match self.esign.sms_workflow(&acting, deadline).await {
@@ -289,7 +290,7 @@ impl Bench<'_> {
             }
             Err(error) => {
                 let fix = "See the checks above; try again in a minute.";
-                Check::failed("SMS workflow", "upstream_unavailable", chain(&error), fix)
+                Check::failed("SMS workflow", "upstream_unavailable", chain(&error).to_string(), fix)
             }
         };
         let left = self.esign.budget().remaining(&acting.account);

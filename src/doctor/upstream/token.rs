@@ -11,7 +11,8 @@ use super::{Bench, bench::impersonation};
 use crate::{
     auth::{Error, Impersonation},
     config::Environment,
-    doctor::{Check, here::chain},
+    doctor::Check,
+    telemetry::chain,
 };
 
 /// How far an assertion comes at an account server, in the order of its checks.
@@ -60,7 +61,9 @@ impl Bench<'_> {
                 );
                 Check::failed("token", "key_of_other_environment", detail, upload)
             }
-            Error::KeyRejected(_) => Check::failed("token", "key_not_registered", chain(error), upload),
+            Error::KeyRejected(_) => {
+                Check::failed("token", "key_not_registered", chain(error).to_string(), upload)
+            }
             Error::IssuerUnknown(_) if self.known_elsewhere().await >= Known::IntegrationKey => {
                 let detail =
                     format!("the integration key belongs to {}, and not to {}", self.there(), self.here());
@@ -76,8 +79,10 @@ impl Bench<'_> {
                 let detail = format!("the user belongs to {}, and not to {}", self.there(), self.here());
                 Check::failed("token", "user_of_other_environment", detail, self.move_over())
             }
-            Error::UserUnknown(_) => Check::failed("token", "sender_unknown_user", chain(error), error.fix()),
-            other => Check::failed("token", other.cause(), chain(other), other.fix()),
+            Error::UserUnknown(_) => {
+                Check::failed("token", "sender_unknown_user", chain(error).to_string(), error.fix())
+            }
+            other => Check::failed("token", other.cause(), chain(other).to_string(), other.fix()),
         }
     }
 
