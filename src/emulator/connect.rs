@@ -77,11 +77,12 @@ pub(super) fn emit(world: &mut World, id: &str, event: &str, recipient: Option<&
     let mut wanting: Vec<(u64, Value)> =
         envelope.hooks.iter().filter(|(_, hook)| wants(hook, event)).cloned().collect();
     let account = world.directory.accounts.get(&envelope.account);
+    let is_sender = |user: &str| user.trim().eq_ignore_ascii_case(&envelope.sender);
     for (number, configuration) in account.into_iter().flat_map(|account| &account.connect.configurations) {
         let applies = truthy(configuration.get("allUsers"))
             || configuration["userIds"]
                 .as_array()
-                .is_some_and(|users| users.iter().any(|user| *user == envelope.sender.as_str()));
+                .is_some_and(|users| users.iter().filter_map(Value::as_str).any(is_sender));
         if applies && truthy(configuration.get("allowEnvelopePublish")) && wants(configuration, event) {
             wanting.push((*number, configuration.clone()));
         }

@@ -10,13 +10,15 @@ use serde_json::{Map, Value, json};
 use super::{
     accounts, connect,
     directory::{ConnectSettings, HmacKey},
-    http::{Answer, Call, text, vendor_time},
+    http::{Answer, Call, text, truthy, vendor_time},
     schema::{self, Body},
     state::World,
 };
 
 const MAX_CONFIGURATIONS: usize = 20;
 const MAX_HMAC_KEYS: usize = 100;
+/// `configurationType`.
+const TYPES: [&str; 4] = ["custom", "customrecipient", "salesforce", "eOriginal"];
 
 /// `…/connect` and below.
 pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
@@ -85,8 +87,23 @@ fn check(fields: &Map<String, Value>) -> Result<(), Answer> {
         Err(Answer::error(StatusCode::BAD_REQUEST, "INVALID_REQUEST_PARAMETER", &message))
     };
     let url = text(fields.get("urlToPublishTo")).and_then(|url| url::Url::parse(&url).ok());
-    if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https")) {
-        return refused("urlToPublishTo must be an absolute URL.");
+    let is_taken =
+        |url: url::Url| url.scheme() == "https" || (url.scheme() == "http" && connect::is_loopback(&url));
+    if !url.is_some_and(is_taken) {
+        return refused(
+            "urlToPublishTo must be an https address (plain http only on loopback, at this emulator).",
+        );
+    }
+    if text(fields.get("name")).is_none_or(|name| name.is_empty()) {
+        return refused("A name is required.");
+    }
+    let kind = text(fields.get("configurationType")).unwrap_or_default();
+    if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(&kind)) {
+        return refused(&format!("configurationType is required, as one of {}.", TYPES.join(", ")));
+    }
+    let users = fields.get("userIds").and_then(Value::as_array);
+    if !truthy(fields.get("allUsers")) && users.is_none_or(Vec::is_empty) {
+        return refused("userIds are required unless allUsers is true.");
     }
     let events = fields.get("events").unwrap_or(&Value::Null);
     match connect::unknown_event(events) {
@@ -97,7 +114,9 @@ fn check(fields: &Map<String, Value>) -> Result<(), Answer> {
 
 fn create(settings: &mut ConnectSettings, call: &Call, number: u64) -> Result<Answer, Answer> {
     let given = read(call)?;
-    check(&given)?;
+    let mut fields = defaults();
+    fields.extend(given.into_iter().filter(|(_, value)| !value.is_null()));
+    check(&fields)?;
     if settings.configurations.len() >= MAX_CONFIGURATIONS {
         return Err(Answer::error(
             StatusCode::BAD_REQUEST,
@@ -105,19 +124,17 @@ fn create(settings: &mut ConnectSettings, call: &Call, number: u64) -> Result<An
             "The account has the maximum number of Connect configurations.",
         ));
     }
-    let mut fields = defaults();
-    fields.extend(given);
     fields.insert("connectId".to_owned(), json!(number.to_string()));
     let configuration = Value::Object(fields);
     settings.configurations.insert(number, configuration.clone());
     Ok(Answer::json(StatusCode::CREATED, configuration))
 }
 
+/// What is not sent: nobody is told of anything (SPEC: connectCustomConfiguration).
 fn defaults() -> Map<String, Value> {
     let defaults = json!({
-        "allUsers": "true",
-        "allowEnvelopePublish": "true",
-        "configurationType": "custom",
+        "allUsers": "false",
+        "allowEnvelopePublish": "false",
         "deliveryMode": "SIM",
         "enableLog": "true",
         "events": [],
@@ -132,7 +149,7 @@ fn update(settings: &mut ConnectSettings, call: &Call) -> Result<Answer, Answer>
     let given = read(call)?;
     let (id, old) = find(settings, &text(given.get("connectId")).unwrap_or_default())?;
     let mut fields = old.as_object().cloned().unwrap_or_default();
-    fields.extend(given);
+    fields.extend(given.into_iter().filter(|(_, value)| !value.is_null()));
     check(&fields)?;
     let configuration = Value::Object(fields);
     settings.configurations.insert(id, configuration.clone());

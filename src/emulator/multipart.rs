@@ -15,6 +15,8 @@ pub(in crate::emulator) struct Part {
     pub media_type: String,
     /// The parameters of `Content-Disposition`, names in lower case.
     pub parameters: HashMap<String, String>,
+    /// Whether the content is base64, by its `Content-Transfer-Encoding`.
+    pub is_base64: bool,
     /// Where the content is in the body.
     pub content: Range<usize>,
 }
@@ -112,6 +114,7 @@ fn part(body: &[u8], range: Range<usize>) -> Result<Part, Malformed> {
     let mut part = Part {
         media_type: String::new(),
         parameters: HashMap::new(),
+        is_base64: false,
         content: range.start + skip..range.end,
     };
     for line in header.lines().filter(|line| !line.trim().is_empty()) {
@@ -124,6 +127,7 @@ fn part(body: &[u8], range: Range<usize>) -> Result<Part, Malformed> {
             "content-disposition" => {
                 part.parameters = parameters(value.split_once(';').map_or("", |(_, rest)| rest));
             }
+            "content-transfer-encoding" => part.is_base64 = value.trim().eq_ignore_ascii_case("base64"),
             _ => {}
         }
     }
@@ -198,6 +202,13 @@ mod tests {
         assert_eq!(parts[1].parameters["documentid"], "7");
         assert_eq!(parts[1].parameters["filename"], "a;\"b.pdf");
         assert_eq!(&BODY[parts[1].content.clone()], "%PDF --b0x\r\n");
+    }
+
+    #[test]
+    fn a_part_says_whether_it_is_base64() {
+        let body = "--b\nContent-Transfer-Encoding: BASE64\n\neA==\n--b\nContent-Transfer-Encoding: binary\n\nx\n--b\n\nx\n--b--";
+        let parts = parts(body.as_bytes(), "b").unwrap();
+        assert_eq!(parts.iter().map(|part| part.is_base64).collect::<Vec<_>>(), [true, false, false]);
     }
 
     #[test]

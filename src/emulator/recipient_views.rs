@@ -110,7 +110,7 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
         ));
     }
     let recipient = matching(envelope, &fields, call.user.as_deref())?;
-    if Part::of(world, call, envelope) != Part::Sender && call.user.as_ref() != Some(&recipient.user_id) {
+    if Part::of(world, call, envelope) != Part::Sender && !is_user(recipient, call.user.as_deref()) {
         return Err(only_the_sender());
     }
     if recipient.status == RecipientStatus::Created && !envelope.status.is_final() {
@@ -277,6 +277,8 @@ fn matching<'a>(
     let (client, user) = (text(fields, "clientUserId"), text(fields, "userId"));
     let is_meant = |recipient: &&Recipient| {
         let is_same_client = recipient.client_user_id.as_deref() == client;
+        // SPEC, "Sending to a remote signer": as that recipient, and without `clientUserId`.
+        let is_own = is_same_client && is_user(recipient, caller);
         match (user, client) {
             (Some(user), Some(_)) => {
                 // SPEC: with `clientUserId`, `userId` is a recipient's id; clients send the person's, too.
@@ -285,13 +287,13 @@ fn matching<'a>(
                     && ids.iter().any(|id| id.eq_ignore_ascii_case(user))
                     && agrees(recipient, fields)
             }
-            (Some(user), None) => recipient.user_id.eq_ignore_ascii_case(user) && caller == Some(user),
-            (None, Some(_)) => {
-                is_same_client
-                    && text(fields, "userName") == Some(&recipient.name)
-                    && text(fields, "email") == Some(&recipient.email)
+            (Some(user), None) => is_own && recipient.user_id.eq_ignore_ascii_case(user),
+            (None, Some(_)) => is_same_client && is_called(recipient, fields),
+            // The user of an in-person session is its host.
+            (None, None) if recipient.kind == Kind::InPersonSigner => {
+                is_same_client && is_host(recipient, fields)
             }
-            (None, None) => is_same_client && is_host(recipient, fields),
+            (None, None) => is_own && is_called(recipient, fields),
         }
     };
     let by_id = |recipient: &&Recipient| {
@@ -307,11 +309,20 @@ fn matching<'a>(
     })
 }
 
-/// Whether this is the host of an in-person session, who opens it for the signer: a DocuSign user, and so without
+/// Whether this recipient is the user who asks.
+fn is_user(recipient: &Recipient, caller: Option<&str>) -> bool {
+    caller.is_some_and(|caller| recipient.user_id.eq_ignore_ascii_case(caller))
+}
+
+/// Whether name and e-mail are the recipient's, to the letter.
+fn is_called(recipient: &Recipient, fields: &Fields) -> bool {
+    text(fields, "userName") == Some(&recipient.name) && text(fields, "email") == Some(&recipient.email)
+}
+
+/// Whether this is the host of this in-person session, who opens it for the signer: a DocuSign user, and so without
 /// `clientUserId` (SPEC: inPersonSigner.hostName; the vendor's sample eg039). That any member may ask is our reading.
 fn is_host(recipient: &Recipient, fields: &Fields) -> bool {
-    recipient.kind == Kind::InPersonSigner
-        && text(&recipient.given, "hostName").is_some_and(|host| text(fields, "userName") == Some(host))
+    text(&recipient.given, "hostName").is_some_and(|host| text(fields, "userName") == Some(host))
         && text(fields, "email") == Some(&recipient.email)
 }
 

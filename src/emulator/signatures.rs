@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
@@ -98,11 +99,11 @@ fn shown(signature: &StoredSignature, call: &Call, user: &str) -> Value {
     })
 }
 
+/// By its id, or by its name (SPEC: `signatureId`).
 fn find<'a>(world: &'a World, user: &str, id: &str) -> Result<&'a StoredSignature, Answer> {
-    let person = world.directory.users.get(user);
-    person
-        .and_then(|person| person.signatures.iter().find(|signature| signature.id.eq_ignore_ascii_case(id)))
-        .ok_or_else(unknown)
+    let all = world.directory.users.get(user).map(|person| person.signatures.as_slice()).unwrap_or_default();
+    let by_id = all.iter().find(|signature| signature.id.eq_ignore_ascii_case(id));
+    by_id.or_else(|| all.iter().find(|signature| signature.name == id)).ok_or_else(unknown)
 }
 
 fn unknown() -> Answer {
@@ -139,13 +140,21 @@ fn body(call: &Call, kind: Body) -> Result<(Value, Files), Answer> {
     let mut parts = parts.into_iter();
     let first = parts.next().ok_or_else(|| malformed("The JSON part is missing."))?;
     let value = schema::parse(kind, &call.body[first.content]).map_err(|detail| malformed(&detail))?;
-    let files = parts
-        .filter_map(|part| {
-            let name = part.parameters.get("filename").or_else(|| part.parameters.get("name"))?;
-            Some((name.clone(), (part.media_type.clone(), call.body.slice(part.content))))
-        })
-        .collect();
+    let mut files = Files::new();
+    for part in parts {
+        let name = part.parameters.get("filename").or_else(|| part.parameters.get("name"));
+        let Some(name) = name.cloned() else { continue };
+        let bytes = call.body.slice(part.content);
+        let bytes = if part.is_base64 { decoded(&bytes)? } else { bytes };
+        files.insert(name, (part.media_type, bytes));
+    }
     Ok((value, files))
+}
+
+/// An image that came as base64, line breaks ignored.
+fn decoded(encoded: &[u8]) -> Result<Bytes, Answer> {
+    let dense: Vec<u8> = encoded.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    BASE64_STANDARD.decode(dense).map(Bytes::from).map_err(|_| invalid("The image is not base64."))
 }
 
 /// Adds signatures, or replaces the whole list.
@@ -195,14 +204,9 @@ fn read(world: &mut World, call: &Call, row: &Value, files: &Files) -> Result<St
     let initials = text(row.get("signatureInitials"))
         .unwrap_or_else(|| name.split_whitespace().filter_map(|word| word.chars().next()).collect());
     let mut images = BTreeMap::new();
-    for (field, kind) in [
-        ("signatureImageUri", "signature_image"),
-        ("initialsImageUri", "initials_image"),
-        ("stampImageUri", "stamp_image"),
-    ] {
-        let Some(name) = text(row.get(field)).filter(|name| !name.is_empty()) else { continue };
-        // Images are matched to signatures by file name.
-        let Some((media_type, bytes)) = files.get(&name) else { continue };
+    for (kind, fields) in IMAGES {
+        let names = fields.iter().filter_map(|field| text(row.get(*field)));
+        let Some((media_type, bytes)) = names.into_iter().find_map(|name| files.get(&name)) else { continue };
         check_image(media_type, bytes)?;
         images.insert(kind.to_owned(), (media_type.clone(), bytes.clone()));
     }
@@ -216,6 +220,14 @@ fn read(world: &mut World, call: &Call, row: &Value, files: &Files) -> Result<St
         images,
     })
 }
+
+/// By which members of a signature the file of each of its images is named: that of its address, and as
+/// UserSignatures:create has it the name or the initials. An image that no file is found for is not set.
+const IMAGES: [(&str, &[&str]); 3] = [
+    ("signature_image", &["signatureImageUri", "signatureName"]),
+    ("initials_image", &["initialsImageUri", "signatureInitials"]),
+    ("stamp_image", &["stampImageUri"]),
+];
 
 fn check_image(media_type: &str, bytes: &Bytes) -> Result<(), Answer> {
     if !IMAGE_TYPES.contains(&media_type) {

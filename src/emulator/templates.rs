@@ -14,7 +14,7 @@ use super::{
     envelopes::{
         self, Draft, Outcome,
         model::{Fields, File, Refusal, invalid, missing, text},
-        refused,
+        refused, render,
     },
     http::{Answer, Call, vendor_time},
     paging,
@@ -54,6 +54,14 @@ pub(super) struct Template {
     pub(super) subject: String,
     /// `emailBlurb`.
     pub(super) blurb: String,
+    /// `customFields`, none or both lists.
+    pub(super) custom_fields: Fields,
+    /// `notification`, if it has one of its own.
+    pub(super) notification: Option<Fields>,
+    /// `brandId`: shown, and not handed on to envelopes.
+    brand: Option<String>,
+    /// Its settings, as those of an envelope.
+    pub(super) given: Fields,
     /// Its documents.
     pub(super) documents: Vec<File>,
     recipients: Vec<Draft>,
@@ -82,6 +90,10 @@ pub(super) fn stock() -> BTreeMap<String, Template> {
         created: Timestamp::UNIX_EPOCH,
         subject: "Please sign: Mutual Non-Disclosure Agreement".to_owned(),
         blurb: "Thank you for your interest. Please read and sign.".to_owned(),
+        custom_fields: Fields::new(),
+        notification: None,
+        brand: None,
+        given: Fields::new(),
         documents: vec![stock_file("NDA.pdf", &nda(&[("Client", "1")]))],
         recipients: stock_recipients(&[TEMPLATE_ROLE]),
     };
@@ -188,12 +200,16 @@ pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Out
         )));
     };
     Some(match below {
-        [] => Ok(Answer::ok(full(world, template))),
+        [] => full(world, call, template).map(Answer::ok),
         ["documents"] => Ok(Answer::ok(
             json!({ "templateId": template.id, "templateDocuments": template_documents(template) }),
         )),
         ["documents", document] => download(template, document),
-        ["recipients"] => Ok(Answer::ok(recipients(template))),
+        ["recipients"] => {
+            let with_tabs =
+                call.query("include_tabs").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+            Ok(Answer::ok(recipients(template, with_tabs)))
+        }
         _ => return None,
     })
 }
@@ -228,7 +244,7 @@ fn list(world: &World, call: &Call) -> Outcome {
     });
     whose(call, &mut mine)?;
     sort(call, &mut mine)?;
-    let all = mine.into_iter().map(|template| summary(world, template)).collect();
+    let all = mine.into_iter().map(|template| row(world, call, template)).collect::<Result<_, _>>()?;
     paging::page(call, "/templates", "envelopeTemplates", all, MAX_PAGE).map(Answer::ok)
 }
 
@@ -309,11 +325,47 @@ fn summary(world: &World, template: &Template) -> Value {
     })
 }
 
-fn full(world: &World, template: &Template) -> Value {
+/// A row of the list, with what `include` asks for.
+fn row(world: &World, call: &Call, template: &Template) -> Result<Value, Refusal> {
     let mut value = summary(world, template);
-    value["recipients"] = recipients(template);
+    if includes(call, "custom_fields") {
+        value["customFields"] = render::custom_fields(&template.custom_fields);
+    }
+    if includes(call, "documents") {
+        value["documents"] = Value::Array(documents(template));
+    }
+    if includes(call, "notifications") {
+        value["notification"] = Value::Object(notification(template)?);
+    }
+    if includes(call, "recipients") {
+        value["recipients"] = recipients(template, false);
+    }
+    Ok(value)
+}
+
+/// All of it, but that tabs are shown on demand only.
+fn full(world: &World, call: &Call, template: &Template) -> Result<Value, Refusal> {
+    let mut fields = envelopes::envelope_defaults();
+    fields.extend(template.given.clone());
+    fields.extend(template.brand.as_ref().map(|brand| ("brandId".to_owned(), json!(brand))));
+    fields.extend(summary(world, template).as_object().cloned().unwrap_or_default());
+    let mut value = Value::Object(fields);
+    value["customFields"] = render::custom_fields(&template.custom_fields);
     value["documents"] = Value::Array(documents(template));
-    value
+    value["notification"] = Value::Object(notification(template)?);
+    value["recipients"] = recipients(template, includes(call, "tabs"));
+    Ok(value)
+}
+
+/// Whether a word is in the `include` list of the query.
+fn includes(call: &Call, word: &str) -> bool {
+    let list = call.query("include").unwrap_or_default();
+    list.split(',').any(|item| item.trim().eq_ignore_ascii_case(word))
+}
+
+/// Its own, or that of the account.
+fn notification(template: &Template) -> Result<Fields, Refusal> {
+    template.notification.clone().map_or_else(|| envelopes::notification(None), Ok)
 }
 
 /// As the template's own list has them (`document` of the OpenAPI file).
@@ -348,27 +400,33 @@ fn template_documents(template: &Template) -> Vec<Value> {
     template.documents.iter().map(row).collect()
 }
 
-fn recipients(template: &Template) -> Value {
+fn recipients(template: &Template, with_tabs: bool) -> Value {
     let mut lists =
         json!({ "signers": [], "carbonCopies": [], "certifiedDeliveries": [], "inPersonSigners": [] });
     for draft in &template.recipients {
         let mut fields = draft.fields.clone();
-        let mut tabs = Fields::new();
-        for tab in &draft.tabs {
-            if let Value::Array(list) = tabs.entry(tab.list.clone()).or_insert_with(|| json!([])) {
-                list.push(Value::Object(tab.fields.clone()));
-            }
-        }
         for (name, default) in [("name", ""), ("email", "")] {
             fields.entry(name).or_insert_with(|| json!(default));
         }
-        fields.insert("tabs".to_owned(), Value::Object(tabs));
+        if with_tabs {
+            fields.insert("tabs".to_owned(), tabs(draft));
+        }
         if let Some(list) = lists[draft.kind.list()].as_array_mut() {
             list.push(Value::Object(fields));
         }
     }
     lists["recipientCount"] = json!(template.recipients.len().to_string());
     lists
+}
+
+fn tabs(draft: &Draft) -> Value {
+    let mut lists = Fields::new();
+    for tab in &draft.tabs {
+        if let Value::Array(list) = lists.entry(tab.list.clone()).or_insert_with(|| json!([])) {
+            list.push(Value::Object(tab.fields.clone()));
+        }
+    }
+    Value::Object(lists)
 }
 
 fn download(template: &Template, document: &str) -> Outcome {
@@ -404,10 +462,16 @@ fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<
     {
         documents.push(envelopes::file_from(world.guid(), document, &HashMap::new(), 0, documents.len())?);
     }
+    let mut custom_fields = Fields::new();
+    if let Some(given) = said(fields, "customFields") {
+        envelopes::merge_custom_fields(world, &mut custom_fields, given)?;
+    }
+    let account = call.account.clone().unwrap_or_default();
     let of = |name: &str| text(fields, name).unwrap_or_default().to_owned();
     Ok(Template {
         id,
-        account: call.account.clone().unwrap_or_default(),
+        brand: envelopes::brand(world, &account, fields)?,
+        account,
         name,
         description: of("description"),
         shared: text(fields, "shared").is_some_and(|value| value.eq_ignore_ascii_case("true")),
@@ -415,7 +479,17 @@ fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<
         created: call.now,
         subject: of("emailSubject"),
         blurb: of("emailBlurb"),
+        custom_fields,
+        notification: said(fields, "notification")
+            .map(|given| envelopes::notification(Some(given)))
+            .transpose()?,
+        given: envelopes::settings_of(fields)?,
         documents,
         recipients,
     })
+}
+
+/// A member that says something.
+fn said<'a>(fields: &'a Fields, name: &str) -> Option<&'a Value> {
+    fields.get(name).filter(|value| refused::says_something(value))
 }

@@ -427,13 +427,90 @@ async fn features_and_connect_settings_can_be_changed() {
 
     let bad = emulator.call("POST", "/connect", &token, Some(json!({ "name": "x" }))).await;
     assert_eq!(bad.status(), 400);
-    let good = json!({ "name": "x", "urlToPublishTo": "https://a.example/in", "includeHMAC": true });
+    let good = json!({ "name": "x", "urlToPublishTo": "https://a.example/in", "includeHMAC": true, "configurationType": "custom", "allUsers": true });
     let made: Value = emulator.call("POST", "/connect", &token, Some(good)).await.json().await.unwrap();
     assert_eq!(made["includeHMAC"], "true");
     let path = format!("/connect/{}", made["connectId"].as_str().unwrap());
     assert_eq!(emulator.call("DELETE", &path, &token, None).await.status(), 200);
     let keys: Value = emulator.call("GET", "/connect/secret", &token, None).await.json().await.unwrap();
     assert_eq!(keys["connectSecrets"][0]["key"], json!(emulator.ready.connect_hmac_key));
+}
+
+#[tokio::test]
+async fn a_connect_configuration_says_what_it_must_and_is_off_unless_it_says_otherwise() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let whole = json!({
+        "name": "x", "configurationType": "custom", "urlToPublishTo": "https://a.example/in",
+        "userIds": [directory::USER], "events": ["envelope-sent"],
+    });
+    let post = async |change: Value| {
+        let mut body = whole.clone();
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = emulator.call("POST", "/connect", &token, Some(body)).await;
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, made) = post(json!({ "allowEnvelopePublish": null })).await;
+    assert_eq!(status, 201, "{made}");
+    assert_eq!((&made["allowEnvelopePublish"], &made["allUsers"]), (&json!("false"), &json!("false")));
+    for wrong in [
+        json!({ "userIds": null }),
+        json!({ "userIds": [] }),
+        json!({ "configurationType": null }),
+        json!({ "configurationType": "another" }),
+        json!({ "name": "" }),
+        json!({ "urlToPublishTo": "http://a.example/in" }),
+        json!({ "urlToPublishTo": "a.example" }),
+    ] {
+        let (status, body) = post(wrong.clone()).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{wrong}");
+    }
+    for right in [
+        json!({ "userIds": null, "allUsers": "true" }),
+        json!({ "urlToPublishTo": "http://127.0.0.1:9/in", "configurationType": "eoriginal" }),
+    ] {
+        assert_eq!(post(right.clone()).await.0, 201, "{right}");
+    }
+}
+
+#[tokio::test]
+async fn images_of_signatures_are_told_apart_by_file_name_and_signatures_go_by_their_name_too() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let row = json!({ "userSignatures": [{ "signatureName": "Sofia Sender", "signatureInitials": "SoS" }] });
+    let own = format!("/users/{}/signatures", directory::USER);
+    let url = format!("{}/restapi/v2.1/accounts/{}{own}", emulator.ready.base_url, directory::ACCOUNT);
+    // `cGlj\r\ndHVyZQ==` is "picture".
+    let post = async |content: &str| {
+        let parts = [
+            ("Content-Type: application/json".to_owned(), row.to_string()),
+            ("Content-Type: image/png\r\nContent-Disposition: file; filename=\"SoS\"".to_owned(), "initials".to_owned()),
+            ("Content-Type: image/gif\r\nContent-Disposition: file; filename=\"Sofia Sender\"\r\nContent-Transfer-Encoding: Base64".to_owned(), content.to_owned()),
+            ("Content-Type: image/gif\r\nContent-Disposition: file; filename=\"Nobody\"".to_owned(), "x".to_owned()),
+        ];
+        let parts = parts.map(|(head, content)| format!("--b0\r\n{head}\r\n\r\n{content}\r\n"));
+        let request = emulator.http.post(&url).bearer_auth(&token);
+        let request = request.header("content-type", "multipart/form-data; boundary=b0");
+        request.body(parts.concat() + "--b0--\r\n").send().await.unwrap()
+    };
+    let refused = post("no base64!").await;
+    assert_eq!(refused.status(), 400);
+    assert_eq!(refused.json::<Value>().await.unwrap()["errorCode"], "INVALID_REQUEST_PARAMETER");
+    assert_eq!(post("cGlj\r\ndHVyZQ==").await.status(), 201);
+    let named = format!("{own}/Sofia%20Sender");
+    for (kind, media_type, content) in
+        [("signature_image", "image/gif", "picture"), ("initials_image", "image/png", "initials")]
+    {
+        let image = emulator.call("GET", &format!("{named}/{kind}"), &token, None).await;
+        assert_eq!(image.headers()["content-type"], media_type);
+        assert_eq!(image.text().await.unwrap(), content);
+    }
+    let read: Value = emulator.call("GET", &named, &token, None).await.json().await.unwrap();
+    assert_eq!((&read["signatureInitials"], &read["signatureType"]), (&json!("SoS"), &json!("image")));
+    let renamed = json!({ "signatureName": "Another" });
+    assert_eq!(emulator.call("PUT", &named, &token, Some(renamed)).await.status(), 200);
+    assert_eq!(emulator.call("GET", &named, &token, None).await.status(), 404);
+    assert_eq!(emulator.call("DELETE", &format!("{own}/Another"), &token, None).await.status(), 200);
 }
 
 #[tokio::test]

@@ -29,8 +29,12 @@ pub(super) struct Assembly {
     pub(super) subject: Option<String>,
     /// The message that a template gives.
     pub(super) blurb: Option<String>,
-    /// Its `customFields`, one object a part.
+    /// Its `customFields`, one object a part: a later one of the same name counts.
     pub(super) custom_fields: Vec<Value>,
+    /// The `notification` that a template gives.
+    pub(super) notification: Option<Fields>,
+    /// The settings that a template gives.
+    pub(super) settings: Fields,
 }
 
 /// Puts together what a definition describes.
@@ -105,6 +109,18 @@ impl Assembly {
         }
         self.subject.get_or_insert_with(|| template.subject.clone());
         self.blurb.get_or_insert_with(|| template.blurb.clone());
+        if !template.custom_fields.is_empty() {
+            self.custom_fields.push(Value::Object(template.custom_fields.clone()));
+        }
+        self.take_treatment(template.notification.as_ref(), &template.given);
+    }
+
+    /// Takes what a template says of how the envelope is to be treated, where none before it said it.
+    fn take_treatment(&mut self, notification: Option<&Fields>, settings: &Fields) {
+        self.notification = self.notification.take().or_else(|| notification.cloned());
+        for (name, value) in settings {
+            self.settings.entry(name.clone()).or_insert_with(|| value.clone());
+        }
     }
 
     fn take_template_documents(&mut self, world: &mut World, template: &Template, scope: usize) {
@@ -130,6 +146,7 @@ impl Assembly {
         self.custom_fields.extend(part.custom_fields);
         self.subject = self.subject.take().or(part.subject);
         self.blurb = self.blurb.take().or(part.blurb);
+        self.take_treatment(part.notification.as_ref(), &part.settings);
     }
 
     fn add_recipient(&mut self, mut draft: Draft) {

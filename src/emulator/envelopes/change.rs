@@ -158,7 +158,7 @@ pub(super) fn replace_by_id(fields: &mut Fields, given: &Value) {
 }
 
 /// Adds custom fields, each with a `fieldId`; one of the same name is replaced.
-pub(super) fn merge_custom_fields(
+pub(in crate::emulator) fn merge_custom_fields(
     world: &mut World,
     into: &mut Fields,
     given: &Value,

@@ -124,14 +124,19 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
     for lists in assembly.custom_fields {
         change::merge_custom_fields(world, &mut custom_fields, &lists)?;
     }
-    let notification = notification(fields.get("notification"))?;
+    let own = fields.get("notification").filter(|given| refused::says_something(given));
+    let notification = match (own, assembly.notification) {
+        (None, Some(of_template)) => of_template,
+        (own, _) => notification(own)?,
+    };
     let hooks = hooks(world, fields.get("eventNotification"))?;
     let mut built = Vec::new();
     for draft in assembly.recipients {
         built.push(recipients::build(world, &account, &sender, draft)?);
     }
     check_words(&subject::merged(&subject, &built), &blurb)?;
-    let mut given = settings::of_envelope(fields)?;
+    let mut given = assembly.settings;
+    given.extend(settings::of_envelope(fields)?);
     given.extend(brand(world, &account, fields)?.map(|id| ("brandId".to_owned(), json!(id))));
     let mut envelope = Envelope {
         id: world.guid(),
@@ -162,7 +167,11 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
 }
 
 /// The brand must be one of the account's. The vendor publishes no code for another one: our reading.
-pub(super) fn brand(world: &World, account: &str, fields: &Fields) -> Result<Option<String>, Refusal> {
+pub(in crate::emulator) fn brand(
+    world: &World,
+    account: &str,
+    fields: &Fields,
+) -> Result<Option<String>, Refusal> {
     let Some(id) = text(fields, "brandId") else { return Ok(None) };
     let known = world.directory.accounts.get(account).map(|account| &account.brands);
     match known.and_then(|brands| brands.keys().find(|known| known.eq_ignore_ascii_case(id))) {
@@ -205,7 +214,7 @@ pub(super) fn check_words(subject: &str, blurb: &str) -> Result<(), Refusal> {
 }
 
 /// The `notification` with the account's defaults for what was not sent.
-pub(super) fn notification(given: Option<&Value>) -> Result<Fields, Refusal> {
+pub(in crate::emulator) fn notification(given: Option<&Value>) -> Result<Fields, Refusal> {
     let mut expirations = json!({ "expireEnabled": "true", "expireAfter": "120", "expireWarn": "0" });
     let mut reminders = json!({ "reminderEnabled": "false", "reminderDelay": "0", "reminderFrequency": "0" });
     let given = given.and_then(Value::as_object);

@@ -36,7 +36,8 @@ pub(super) fn list(world: &World, id: &str) -> Answer {
 /// `GET …/documents/{document}`.
 pub(super) fn download(world: &World, call: &Call, id: &str, document: &str) -> Outcome {
     let envelope = &world.envelopes.envelopes[id];
-    let with_certificate = call.query("certificate").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let certificate_is =
+        |wanted: &str| call.query("certificate").is_some_and(|value| value.eq_ignore_ascii_case(wanted));
     let unknown = || missing("DOCUMENT_DOES_NOT_EXIST", "The document specified was not found.");
     if !progress::has_documents(envelope) && document != "certificate" {
         return Err(if matches!(envelope.purge, Purge::Purged { .. }) {
@@ -46,11 +47,17 @@ pub(super) fn download(world: &World, call: &Call, id: &str, document: &str) -> 
         });
     }
     let (name, kind, bytes) = match document {
-        "combined" => {
-            (file_name("combined", "pdf"), "application/pdf", combined(world, envelope, with_certificate)?)
-        }
+        "combined" => (
+            file_name("combined", "pdf"),
+            "application/pdf",
+            combined(world, envelope, certificate_is("true"))?,
+        ),
         "certificate" => (file_name("Summary", "pdf"), "application/pdf", certificate(world, envelope)),
-        "archive" => (file_name("archive", "zip"), "application/zip", archive(world, envelope)?),
+        "archive" => (
+            file_name("archive", "zip"),
+            "application/zip",
+            archive(world, envelope, !certificate_is("false"))?,
+        ),
         "portfolio" => {
             return Err(refuse(
                 "PLAN_ITEM_NOT_ENABLED",
@@ -102,12 +109,14 @@ fn combined(world: &World, envelope: &Envelope, with_certificate: bool) -> Resul
     join::combine(&pieces).map_err(|_| broken())
 }
 
-fn archive(world: &World, envelope: &Envelope) -> Result<Vec<u8>, super::Refusal> {
+fn archive(world: &World, envelope: &Envelope, with_certificate: bool) -> Result<Vec<u8>, super::Refusal> {
     let mut files = Vec::new();
     for file in &envelope.documents {
         files.push((format!("{} {}", file.id, file_name(&file.name, "pdf")), one(envelope, file)?));
     }
-    files.push(("Summary.pdf".to_owned(), certificate(world, envelope)));
+    if with_certificate {
+        files.push(("Summary.pdf".to_owned(), certificate(world, envelope)));
+    }
     Ok(join::archive(&files))
 }
 

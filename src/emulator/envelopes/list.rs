@@ -152,11 +152,7 @@ pub(super) fn recipients(world: &World, call: &Call, id: &str) -> Answer {
 
 /// `GET …/custom_fields`.
 pub(super) fn custom_fields(world: &World, id: &str) -> Answer {
-    let mut fields = world.envelopes.envelopes[id].custom_fields.clone();
-    for list in ["textCustomFields", "listCustomFields"] {
-        fields.entry(list).or_insert_with(|| json!([]));
-    }
-    Answer::ok(Value::Object(fields))
+    Answer::ok(render::custom_fields(&world.envelopes.envelopes[id].custom_fields))
 }
 
 /// `GET …/notification`.

@@ -39,6 +39,8 @@ mod test_fields;
 #[cfg(test)]
 mod test_lists;
 #[cfg(test)]
+mod test_templates;
+#[cfg(test)]
 mod test_views;
 #[cfg(test)]
 mod tests;
@@ -53,10 +55,13 @@ use jiff::Timestamp;
 use self::model::{Envelope, Refusal, invalid, missing, refuse};
 pub(in crate::emulator) use self::{
     access::{Part, only_the_sender},
+    change::merge_custom_fields,
+    create::{brand, notification},
     documents::initials,
     files::file_from,
     filter::date,
     recipients::{Draft, drafts},
+    settings::{envelope_defaults, of_envelope as settings_of},
 };
 use super::{
     by_recipient::ByRecipient,

@@ -218,6 +218,11 @@ impl Tab {
         text(&self.fields, name).unwrap_or_default()
     }
 
+    /// Whether it is signed rather than filled in, and so has a `status`.
+    pub(in crate::emulator) fn is_signature(&self) -> bool {
+        matches!(self.list.as_str(), "signHereTabs" | "initialHereTabs")
+    }
+
     /// Where it is: document, page, and points from the top left.
     pub(in crate::emulator) fn place(&self) -> Option<(&str, usize, f32, f32)> {
         let spot = if self.list == RADIOS { self.selected_radio()? } else { &self.fields };

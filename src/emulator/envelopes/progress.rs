@@ -201,7 +201,7 @@ pub(in crate::emulator) fn sign(world: &mut World, id: &str, guid: &str, name: &
             "lastNameTabs" => person.split_whitespace().last().unwrap_or_default().clone_into(&mut tab.value),
             "envelopeIdTabs" => id.clone_into(&mut tab.value),
             "emailAddressTabs" => email.clone_into(&mut tab.value),
-            "signHereTabs" | "initialHereTabs" => {
+            _ if tab.is_signature() => {
                 tab.fields.insert("status".to_owned(), json!("signed"));
             }
             _ => {}
@@ -228,6 +228,9 @@ pub(in crate::emulator) fn decline(world: &mut World, id: &str, guid: &str, reas
     let Some(recipient) = envelope.recipient_mut(guid) else { return };
     recipient.status = RecipientStatus::Declined;
     recipient.declined = Some((now, reason.to_owned()));
+    for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_signature()) {
+        tab.fields.insert("status".to_owned(), json!("declined"));
+    }
     let person = recipient.name.clone();
     set(envelope, Status::Declined, now);
     envelope.note(now, &person, "Declined", format!("{person} declined the envelope."));

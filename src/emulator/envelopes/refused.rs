@@ -52,7 +52,7 @@ pub(super) fn lacking(what: &str) -> Refusal {
 }
 
 /// Whether anything is in it: SDKs send whole objects of nulls.
-pub(super) fn says_something(value: &Value) -> bool {
+pub(in crate::emulator) fn says_something(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    model::{Envelope, Fields, Kind, Purge, Recipient, Status},
-    progress, settings,
+    model::{Envelope, Fields, Kind, Purge, RADIOS, Recipient, Status},
+    progress, settings, tabs,
 };
 use crate::emulator::{http::vendor_time, state::World};
 
@@ -57,7 +57,7 @@ pub(in crate::emulator) fn envelope(world: &World, envelope: &Envelope, include:
         fields.insert("transactionId".to_owned(), json!(transaction));
     }
     if include.custom_fields {
-        fields.insert("customFields".to_owned(), Value::Object(envelope.custom_fields.clone()));
+        fields.insert("customFields".to_owned(), custom_fields(&envelope.custom_fields));
     }
     if include.recipients {
         let all: Vec<&Recipient> = envelope.recipients.iter().collect();
@@ -65,6 +65,15 @@ pub(in crate::emulator) fn envelope(world: &World, envelope: &Envelope, include:
     }
     if include.documents {
         fields.insert("envelopeDocuments".to_owned(), Value::Array(documents(envelope)));
+    }
+    Value::Object(fields)
+}
+
+/// Custom fields: both lists, also where there is nothing in them.
+pub(in crate::emulator) fn custom_fields(known: &Fields) -> Value {
+    let mut fields = known.clone();
+    for list in ["textCustomFields", "listCustomFields"] {
+        fields.entry(list).or_insert_with(|| json!([]));
     }
     Value::Object(fields)
 }
@@ -275,14 +284,12 @@ pub(in crate::emulator) fn tabs(one: &Recipient) -> Value {
     let mut lists: Map<String, Value> = Map::new();
     for tab in &one.tabs {
         let mut fields = tab.fields.clone();
-        if tab.list == "radioGroupTabs" {
-            number_radios(&mut fields, &tab.id);
-        } else {
+        if tab.list != RADIOS {
             fields.insert("tabId".to_owned(), json!(tab.id));
         }
         fields.insert("recipientId".to_owned(), json!(one.id));
-        fields.insert("tabType".to_owned(), json!(tab.list.trim_end_matches("Tabs").to_ascii_lowercase()));
-        if !matches!(tab.list.as_str(), "signHereTabs" | "initialHereTabs") {
+        fields.insert("tabType".to_owned(), json!(tabs::type_of(&tab.list)));
+        if !tab.is_signature() {
             fields.insert("value".to_owned(), json!(tab.value));
         }
         if tab.list == "checkboxTabs" {
@@ -293,15 +300,6 @@ pub(in crate::emulator) fn tabs(one: &Recipient) -> Value {
         }
     }
     Value::Object(lists)
-}
-
-/// A group of radio buttons goes by its name and has no `tabId`; each button has one (SPEC: radioGroup, radio).
-fn number_radios(fields: &mut Fields, group: &str) {
-    let stem = group.get(..32).unwrap_or(group);
-    let radios = fields.get_mut("radios").and_then(Value::as_array_mut).into_iter().flatten();
-    for (n, radio) in radios.filter_map(Value::as_object_mut).enumerate() {
-        radio.insert("tabId".to_owned(), json!(format!("{stem}{n:04x}")));
-    }
 }
 
 fn object(value: Value) -> Fields {

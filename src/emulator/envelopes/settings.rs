@@ -41,7 +41,7 @@ const OF_A_DOCUMENT: &[Setting] = &[
 ];
 
 /// The settings that a definition of an envelope sends.
-pub(super) fn of_envelope(given: &Fields) -> Result<Fields, Refusal> {
+pub(in crate::emulator) fn of_envelope(given: &Fields) -> Result<Fields, Refusal> {
     sent(OF_AN_ENVELOPE, given)
 }
 
@@ -51,7 +51,7 @@ pub(super) fn of_document(given: &Fields) -> Result<Fields, Refusal> {
 }
 
 /// What is answered of an envelope for what was not sent.
-pub(super) fn envelope_defaults() -> Fields {
+pub(in crate::emulator) fn envelope_defaults() -> Fields {
     defaults(OF_AN_ENVELOPE)
 }
 

@@ -19,6 +19,14 @@ use crate::emulator::{
 /// Limits of rules-and-limits.
 const MAX_ANCHOR_INSTANCES: usize = 3_000;
 
+/// Kinds of tabs that have no `tabLabel`. Any other without one is labelled by its type (SPEC: `tabLabel`).
+const WITHOUT_LABEL: [&str; 4] = ["drawTabs", "notarizeTabs", RADIOS, "tabGroups"];
+
+/// The `tabType` of the tabs in a list.
+pub(super) fn type_of(list: &str) -> String {
+    list.trim_end_matches("Tabs").to_ascii_lowercase()
+}
+
 /// A tab as a client or template describes it.
 #[derive(Debug, Clone)]
 pub(in crate::emulator) struct DraftTab {
@@ -39,8 +47,14 @@ impl DraftTab {
         fields.remove("tabId");
         let value = asked_for(&list, &fields).unwrap_or_default();
         fields.remove("value");
+        let is_unnamed = fields.get("tabLabel").is_none_or(Value::is_null);
+        if is_unnamed && !WITHOUT_LABEL.contains(&list.as_str()) {
+            fields.insert("tabLabel".to_owned(), json!(type_of(&list)));
+        }
+        // A group goes by its name and has no `tabId`; each button has one (SPEC: radioGroup, radio).
+        let stem = id.get(..32).unwrap_or(&id);
         for (index, radio) in radios(&mut fields).enumerate() {
-            radio.insert("tabId".to_owned(), json!(format!("{id}-{}", index + 1)));
+            radio.insert("tabId".to_owned(), json!(format!("{stem}{index:04x}")));
         }
         let mut tab = Tab { list, id, value: String::new(), fields, scope, is_placed: is_stray };
         if tab.choices().is_some() {
@@ -104,6 +118,10 @@ pub(super) fn place(documents: &[File], recipient: &mut Recipient) -> Result<(),
             return Err(invalid("An envelope has at most 3000 anchor instances."));
         }
     }
+    // Of a draft nothing is placed, and who is done gets no more tabs: so these all wait for their signature.
+    for tab in placed.iter_mut().filter(|tab| tab.is_signature()) {
+        tab.fields.insert("status".to_owned(), json!("active"));
+    }
     recipient.tabs = placed;
     Ok(())
 }
@@ -154,11 +172,13 @@ fn check_radio(documents: &[File], document: Option<&str>, radio: &Fields) -> Re
 }
 
 fn anchored(documents: &[File], tab: &Tab, anchor: &str, placed: &mut Vec<Tab>) -> Result<(), Refusal> {
-    let is_on = |name: &str| text(&tab.fields, name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let switch = |name: &str| text(&tab.fields, name).map(|value| value.eq_ignore_ascii_case("true"));
+    let is_on = |name: &str| switch(name).unwrap_or(false);
     let matching = Matching {
         case_sensitive: is_on("anchorCaseSensitive"),
         whole_word: is_on("anchorMatchWholeWord"),
-        ignore_blanks: is_on("anchorAllowWhiteSpaceInCharacters"),
+        // The one of these that is on by default.
+        extra_blanks: switch("anchorAllowWhiteSpaceInCharacters").unwrap_or(true),
     };
     let (dx, dy) = offsets(&tab.fields)?;
     let mut is_found = false;
@@ -276,12 +296,13 @@ fn change(tab: &mut Tab, mut fields: Fields, documents: &[File]) -> Result<(), R
     let changes = own.as_ref().and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
     for change in changes {
         let is_it = |radio: &Fields| {
-            let name = if change.contains_key("tabId") { "tabId" } else { "value" };
+            let name = if text(change, "tabId").is_some() { "tabId" } else { "value" };
             text(radio, name).is_some() && text(radio, name) == text(change, name)
         };
         let radio = radios(&mut tab.fields).find(|radio| is_it(radio));
         let unknown = || refuse("INVALID_TAB_ID", "The tab specified does not exist for this recipient.");
-        radio.ok_or_else(unknown)?.extend(change.clone());
+        let said = change.iter().filter(|(_, value)| !value.is_null());
+        radio.ok_or_else(unknown)?.extend(said.map(|(name, value)| (name.clone(), value.clone())));
     }
     if let Some(value) = value {
         if !tab.takes(&value) {

@@ -75,9 +75,47 @@ async fn a_member_who_is_a_recipient_reads_and_signs_and_changes_nothing() {
         "returnUrl": "https://a.example/", "authenticationMethod": "none", "userId": directory::NO_CONSENT_USER,
     });
     assert!(client.view(&id, own).await.is_ok());
+    let by_name = |name: &str| json!({ "returnUrl": "https://a.example/", "authenticationMethod": "none", "userName": name, "email": NORA });
+    let unknown = Err("UNKNOWN_ENVELOPE_RECIPIENT".to_owned());
+    assert!(client.view(&id, by_name("Nora")).await.is_ok());
+    assert_eq!(client.view(&id, by_name("nora")).await, unknown);
+    let loud = json!({
+        "returnUrl": "https://a.example/", "authenticationMethod": "none",
+        "userId": directory::NO_CONSENT_USER.to_uppercase(),
+    });
+    assert!(client.view(&id, loud).await.is_ok());
     let (_, other) = client.call("POST", &format!("{path}/views/recipient"), view_of("1", "Ada")).await;
     assert_eq!(other["errorCode"], "USER_LACKS_PERMISSIONS");
     assert_eq!(client.listed("&user_filter=recipient").await, std::slice::from_ref(&id));
     assert_eq!(client.listed("&user_filter=recipient_only").await, [id]);
     assert!(client.listed("&user_filter=sender").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_remote_recipients_view_is_its_own_and_an_embedded_ones_needs_the_client_user_id() {
+    let mut client = Client::start().await;
+    let mut nora = signer("1", "Nora", "/sn1/");
+    nora["email"] = json!(NORA);
+    let embedded = client.create(definition(&[nora.clone()])).await;
+    nora.as_object_mut().unwrap().remove("clientUserId");
+    let remote = client.create(definition(&[nora])).await;
+    let view = |more: Value| {
+        let mut view = json!({ "returnUrl": "https://a.example/", "authenticationMethod": "none" });
+        view.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        view
+    };
+    let by_name = view(json!({ "userName": "Nora", "email": NORA }));
+    let by_user = view(json!({ "userId": directory::NO_CONSENT_USER }));
+    let unknown = Err("UNKNOWN_ENVELOPE_RECIPIENT".to_owned());
+    // Not even the sender opens what a remote recipient signs.
+    assert_eq!(client.view(&remote, by_name.clone()).await, unknown);
+    assert_eq!(client.view(&remote, by_user.clone()).await, unknown);
+    client.become_user(directory::NO_CONSENT_USER).await;
+    for request in [by_name, by_user.clone()] {
+        assert_eq!(client.view(&embedded, request.clone()).await, unknown, "{request}");
+        assert!(client.view(&remote, request).await.is_ok());
+    }
+    let mut whole = by_user;
+    whole["clientUserId"] = json!("client-1");
+    assert!(client.view(&embedded, whole).await.is_ok());
 }

@@ -143,3 +143,86 @@ async fn names_and_the_envelopes_id_fill_in_by_themselves() {
     assert_eq!((value("firstNameTabs").as_str(), value("lastNameTabs").as_str()), ("Ada", "King"));
     assert_eq!(value("envelopeIdTabs"), id);
 }
+
+#[tokio::test]
+async fn a_group_that_was_read_can_be_sent_back_with_another_choice() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[ada(&json!({ "radioGroupTabs": [colours()] }))])).await;
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let mut tabs = client.get(&path).await;
+    let ids = |tabs: &Value| {
+        let radios = tabs["radioGroupTabs"][0]["radios"].as_array().unwrap().clone();
+        radios.iter().map(|radio| radio["tabId"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let before = ids(&tabs);
+    assert!(
+        before[0] != before[1] && before.iter().all(|id| uuid::Uuid::parse_str(id).is_ok()),
+        "{before:?}"
+    );
+    tabs["radioGroupTabs"][0]["radios"][1]["selected"] = json!("true");
+    let (status, body) = client.call("PUT", &path, tabs).await;
+    assert_eq!(status, 200, "{body}");
+    let mut now = client.get(&path).await;
+    assert_eq!((&now["radioGroupTabs"][0]["value"], ids(&now)), (&json!("red"), before.clone()));
+    // A null is nothing said: by the value then.
+    for (radio, selected) in [(0, "true"), (1, "false")] {
+        now["radioGroupTabs"][0]["radios"][radio]["tabId"] = Value::Null;
+        now["radioGroupTabs"][0]["radios"][radio]["selected"] = json!(selected);
+    }
+    let (status, body) = client.call("PUT", &path, now).await;
+    assert_eq!(status, 200, "{body}");
+    let now = client.get(&path).await;
+    assert_eq!((&now["radioGroupTabs"][0]["value"], ids(&now)), (&json!("white"), before));
+}
+
+#[tokio::test]
+async fn a_tab_without_a_label_is_labelled_by_its_type_and_signatures_say_where_they_stand() {
+    let client = Client::start().await;
+    let tabs = json!({
+        "signHereTabs": [at(100, json!({})), at(120, json!({ "tabLabel": "mine" }))],
+        "initialHereTabs": [at(140, json!({ "tabLabel": null }))],
+        "textTabs": [at(160, json!({ "tabLabel": "", "required": "false" }))],
+        "drawTabs": [at(180, json!({}))],
+        "radioGroupTabs": [colours()],
+    });
+    let mut draft = definition(&[ada(&tabs)]);
+    draft["status"] = json!("created");
+    let id = client.create(draft).await;
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let read = client.get(&path).await;
+    let labels =
+        ["signHereTabs", "initialHereTabs", "textTabs"].map(|list| read[list][0]["tabLabel"].clone());
+    assert_eq!(labels, [json!("signhere"), json!("initialhere"), json!("")]);
+    assert_eq!(read["signHereTabs"][1]["tabLabel"], "mine");
+    for list in ["drawTabs", "radioGroupTabs"] {
+        assert!(read[list][0].get("tabLabel").is_none(), "{read}");
+    }
+    assert!(read["signHereTabs"][0].get("status").is_none(), "a draft waits for nobody");
+    assert_eq!(client.call("PUT", &format!("/envelopes/{id}"), json!({ "status": "sent" })).await.0, 200);
+    let statuses = async || {
+        let read = client.get(&path).await;
+        [&read["signHereTabs"][0], &read["signHereTabs"][1], &read["initialHereTabs"][0]]
+            .map(|tab| tab["status"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(statuses().await, ["active"; 3]);
+    client.act(&id, "1", "sign", json!({ "fields": { "radio1": "red" } })).await;
+    assert_eq!(statuses().await, ["signed"; 3]);
+
+    let id = client.create(definition(&[ada(&json!({ "signHereTabs": [at(100, json!({}))] }))])).await;
+    client.act(&id, "1", "decline", json!({})).await;
+    let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+    assert_eq!(read["signHereTabs"][0]["status"], "declined");
+}
+
+#[tokio::test]
+async fn an_anchor_may_have_extra_blanks_unless_it_says_otherwise() {
+    let client = Client::start().await;
+    let with_anchor = |mut tab: Value| {
+        tab["anchorString"] = json!("Signhere:");
+        definition(&[ada(&json!({ "signHereTabs": [tab] }))])
+    };
+    client.create(with_anchor(json!({}))).await;
+    client.create(with_anchor(json!({ "anchorAllowWhiteSpaceInCharacters": "TRUE" }))).await;
+    let strict = with_anchor(json!({ "anchorAllowWhiteSpaceInCharacters": false }));
+    assert_eq!(client.refusal(strict).await, "ANCHOR_TAB_STRING_NOT_FOUND");
+}

@@ -72,7 +72,7 @@ pub(in crate::emulator) struct Matching {
     /// `anchorMatchWholeWord`.
     pub whole_word: bool,
     /// `anchorAllowWhiteSpaceInCharacters`.
-    pub ignore_blanks: bool,
+    pub extra_blanks: bool,
 }
 
 /// Where an anchor stands: the page from 1, points from the left and from the top.
@@ -405,34 +405,67 @@ impl Text {
 }
 
 fn find_in(glyphs: &[Glyph], anchor: &str, matching: Matching, gaps_are_blanks: bool) -> Vec<(f32, f32)> {
-    let fold = |c: char| if matching.case_sensitive { c } else { c.to_lowercase().next().unwrap_or(c) };
-    let mut text: Vec<(char, f32, f32)> = Vec::with_capacity(glyphs.len());
-    for glyph in glyphs {
-        let is_blank = glyph.character.is_whitespace();
-        let follows_blank = text.last().is_none_or(|(last, ..)| *last == ' ');
-        if (glyph.kind == Kind::Gap && !gaps_are_blanks)
-            || (is_blank && (matching.ignore_blanks || follows_blank))
-        {
+    let fold = |c: char| match c {
+        c if c.is_whitespace() => ' ',
+        c if matching.case_sensitive => c,
+        c => c.to_lowercase().next().unwrap_or(c),
+    };
+    let wanted: Vec<char> = anchor.trim().chars().map(fold).collect();
+    let mut found = Vec::new();
+    // An anchor stands on one line.
+    for line in glyphs.split(|glyph| glyph.kind == Kind::Line).filter(|_| !wanted.is_empty()) {
+        let glyphs = without_gaps(line, gaps_are_blanks);
+        let text: Vec<char> = glyphs.iter().map(|glyph| fold(glyph.character)).collect();
+        let is_word =
+            |index: Option<usize>| index.and_then(|i| text.get(i)).is_some_and(|c| c.is_alphanumeric());
+        for (at, glyph) in glyphs.iter().enumerate() {
+            let Some(length) = matched(&text[at..], &wanted, matching.extra_blanks) else { continue };
+            if !matching.whole_word || !(is_word(at.checked_sub(1)) || is_word(Some(at + length))) {
+                found.push((glyph.x, glyph.y));
+            }
+        }
+    }
+    found
+}
+
+/// The glyphs of a line with its gaps as blanks, or left out. A gap beside a blank is part of that blank.
+fn without_gaps(line: &[Glyph], gaps_are_blanks: bool) -> Vec<Glyph> {
+    let mut kept: Vec<Glyph> = Vec::with_capacity(line.len());
+    for glyph in line {
+        let last = kept.last_mut();
+        if glyph.kind == Kind::Gap {
+            if gaps_are_blanks && !last.is_some_and(|last| last.character.is_whitespace()) {
+                kept.push(*glyph);
+            }
             continue;
         }
-        text.push((if is_blank { ' ' } else { fold(glyph.character) }, glyph.x, glyph.y));
+        match last {
+            Some(last) if last.kind == Kind::Gap && glyph.character.is_whitespace() => *last = *glyph,
+            _ => kept.push(*glyph),
+        }
     }
-    let words: Vec<&str> = anchor.split_whitespace().collect();
-    let wanted: Vec<char> =
-        words.join(if matching.ignore_blanks { "" } else { " " }).chars().map(fold).collect();
-    if wanted.is_empty() {
-        return Vec::new();
+    kept
+}
+
+/// How much of the text is the anchor, if it begins with it. There may be one blank more after a letter, and any
+/// number more after a blank (SPEC: `anchorAllowWhiteSpaceInCharacters`).
+fn matched(text: &[char], wanted: &[char], extra_blanks: bool) -> Option<usize> {
+    let is_blank = |at: usize| text.get(at) == Some(&' ');
+    let mut at = 0;
+    for (index, wanted_here) in wanted.iter().enumerate() {
+        if text.get(at) != Some(wanted_here) {
+            return None;
+        }
+        at += 1;
+        let goes_on = wanted.get(index + 1).is_some_and(|next| *next != ' ');
+        if extra_blanks && goes_on && is_blank(at) {
+            at += 1;
+            while *wanted_here == ' ' && is_blank(at) {
+                at += 1;
+            }
+        }
     }
-    let is_word =
-        |index: Option<usize>| index.and_then(|i| text.get(i)).is_some_and(|(c, ..)| c.is_alphanumeric());
-    text.windows(wanted.len())
-        .enumerate()
-        .filter(|(_, window)| window.iter().map(|(c, ..)| c).eq(wanted.iter()))
-        .filter(|(at, _)| {
-            !matching.whole_word || !(is_word(at.checked_sub(1)) || is_word(Some(at + wanted.len())))
-        })
-        .map(|(_, window)| (window[0].1, window[0].2))
-        .collect()
+    Some(at)
 }
 
 #[cfg(test)]
@@ -440,7 +473,8 @@ mod tests {
     use super::*;
     use crate::emulator::pdf::write::tests::page_drawn_by;
 
-    const PLAIN: Matching = Matching { case_sensitive: false, whole_word: false, ignore_blanks: false };
+    const PLAIN: Matching = Matching { case_sensitive: false, whole_word: false, extra_blanks: false };
+    const WIDE: Matching = Matching { extra_blanks: true, ..PLAIN };
 
     fn text_of(instructions: &str) -> Text {
         read(&page_drawn_by(instructions)).unwrap()
@@ -469,7 +503,34 @@ mod tests {
         assert_eq!(text.find("sign here", Matching { case_sensitive: true, ..PLAIN }).len(), 1);
         assert_eq!(text.find("sign here", Matching { whole_word: true, ..PLAIN }).len(), 1);
         assert_eq!(text.find("SignHere", PLAIN).len(), 0);
-        assert_eq!(text.find("SignHere", Matching { ignore_blanks: true, ..PLAIN }).len(), 2);
+        assert_eq!(text.find("SignHere", WIDE).len(), 2);
+    }
+
+    #[test]
+    fn extra_blanks_are_taken_as_far_as_the_vendor_takes_them() {
+        let text = text_of(
+            "BT /F1 12 Tf 14 TL 100 700 Td (Docu Sign, Inc   Ltd, Acme   Corp) Tj T* (uration) Tj ET",
+        );
+        for (anchor, plain, wide) in [
+            ("DocuSign", 0, 1),
+            ("Docu Sign", 1, 1),
+            ("Inc Ltd", 0, 1),
+            ("Inc   Ltd", 1, 1),
+            ("AcmeCorp", 0, 0),
+            ("DocuSign,Inc", 0, 1),
+            // The next line is another place.
+            ("Corpuration", 0, 0),
+            ("Corp uration", 0, 0),
+            (" ", 0, 0),
+        ] {
+            assert_eq!(text.find(anchor, PLAIN).len(), plain, "{anchor}");
+            assert_eq!(text.find(anchor, WIDE).len(), wide, "{anchor}");
+        }
+        // A gap is a blank or nothing, and no blank more beside one.
+        let kerned = text_of("BT /F1 12 Tf 100 700 Td [(Sign) -400 (here or Sign ) -400 (there)] TJ ET");
+        for (anchor, hits) in [("Sign here", 1), ("Signhere", 1), ("Sign there", 1)] {
+            assert_eq!(kerned.find(anchor, PLAIN).len(), hits, "{anchor}");
+        }
     }
 
     #[test]

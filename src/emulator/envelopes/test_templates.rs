@@ -1,0 +1,144 @@
+//! Templates: what they keep, show, and hand on to the envelopes that are made from them.
+
+use serde_json::{Value, json};
+
+use super::tests::{Client, document};
+use crate::emulator::directory;
+
+/// A template with everything that an envelope takes over.
+fn whole() -> Value {
+    let tabs = json!({ "signHereTabs": [{ "anchorString": "/sn1/" }] });
+    json!({
+        "name": "Whole", "emailSubject": "Whole", "documents": [document("Sign: /sn1/")],
+        "recipients": { "signers": [{ "recipientId": "1", "roleName": "Client", "tabs": tabs }] },
+        "customFields": { "textCustomFields": [
+            { "name": "origin", "value": "template" }, { "name": "kept", "value": "yes" },
+        ] },
+        "notification": { "expirations": { "expireEnabled": "true", "expireAfter": "7", "expireWarn": "1" } },
+        "brandId": directory::BRAND, "enableWetSign": "false", "allowMarkup": true, "autoNavigation": "false",
+    })
+}
+
+async fn make(client: &Client, template: Value) -> String {
+    let (status, made) = client.call("POST", "/templates", template).await;
+    assert_eq!(status, 201, "{made}");
+    made["templateId"].as_str().unwrap().to_owned()
+}
+
+/// The text fields of an answer: names and values.
+fn texts(fields: &Value) -> Vec<(String, String)> {
+    let word = |field: &Value, name: &str| field[name].as_str().unwrap().to_owned();
+    let all = fields["textCustomFields"].as_array().unwrap();
+    all.iter().map(|field| (word(field, "name"), word(field, "value"))).collect()
+}
+
+fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_template_is_answered_with_what_it_was_sent() {
+    let client = Client::start().await;
+    let id = make(&client, whole()).await;
+    let read = client.get(&format!("/templates/{id}")).await;
+    for (name, value) in [
+        ("brandId", directory::BRAND),
+        ("enableWetSign", "false"),
+        ("allowMarkup", "true"),
+        ("autoNavigation", "false"),
+        ("allowReassign", "true"),
+    ] {
+        assert_eq!(read[name], value, "{name}");
+    }
+    assert_eq!(texts(&read["customFields"]), pairs(&[("origin", "template"), ("kept", "yes")]));
+    assert_eq!(read["notification"]["expirations"]["expireAfter"], "7");
+    let stock = client.get(&format!("/templates/{}", client.emulator.ready.template_id)).await;
+    assert_eq!(stock["customFields"], json!({ "textCustomFields": [], "listCustomFields": [] }));
+    assert_eq!(stock["notification"]["expirations"]["expireAfter"], "120");
+    for (name, wrong) in [("brandId", "none"), ("allowMarkup", "perhaps")] {
+        let mut template = whole();
+        template[name] = json!(wrong);
+        let (status, body) = client.call("POST", "/templates", template).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_envelope_takes_over_what_its_definition_does_not_say() {
+    let client = Client::start().await;
+    let template = make(&client, whole()).await;
+    let ada = json!({ "recipientId": "1", "roleName": "Client", "name": "Ada", "email": "ada@example.com" });
+    let by_role = json!({ "status": "sent", "templateId": template, "templateRoles": [ada] });
+    let composite = json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": [{
+        "serverTemplates": [{ "sequence": "1", "templateId": template }],
+        "inlineTemplates": [{ "sequence": "2", "recipients": { "signers": [ada] } }],
+    }] });
+    for definition in [&by_role, &composite] {
+        let id = client.create(definition.clone()).await;
+        let read = client.get(&format!("/envelopes/{id}?include=custom_fields")).await;
+        assert_eq!(texts(&read["customFields"]), pairs(&[("origin", "template"), ("kept", "yes")]));
+        assert_eq!((&read["enableWetSign"], &read["expireAfter"]), (&json!("false"), &json!("7")));
+        assert!(read.get("brandId").is_none(), "a brand is not handed on: {read}");
+    }
+    let mut own = by_role;
+    own["customFields"] = json!({ "textCustomFields": [{ "name": "origin", "value": "definition" }] });
+    own["notification"] = json!({ "expirations": { "expireEnabled": "true", "expireAfter": "9" } });
+    own["enableWetSign"] = json!("true");
+    let id = client.create(own).await;
+    let read = client.get(&format!("/envelopes/{id}?include=custom_fields")).await;
+    assert_eq!(texts(&read["customFields"]), pairs(&[("kept", "yes"), ("origin", "definition")]));
+    assert_eq!((&read["enableWetSign"], &read["expireAfter"]), (&json!("true"), &json!("9")));
+    assert_eq!(read["autoNavigation"], "false", "what it does not say is the template's");
+}
+
+#[tokio::test]
+async fn tabs_and_parts_of_a_list_are_shown_on_demand() {
+    let client = Client::start().await;
+    let id = make(&client, whole()).await;
+    let path = format!("/templates/{id}");
+    for (query, with_tabs) in [("", false), ("?include=documents", false), ("?include=documents,Tabs", true)]
+    {
+        let read = client.get(&format!("{path}{query}")).await;
+        assert_eq!(read["recipients"]["signers"][0].get("tabs").is_some(), with_tabs, "{query}");
+        assert_eq!(read["documents"].as_array().unwrap().len(), 1);
+    }
+    for (query, with_tabs) in [("", false), ("?include_tabs=false", false), ("?include_tabs=True", true)] {
+        let read = client.get(&format!("{path}/recipients{query}")).await;
+        assert_eq!(read["signers"][0].get("tabs").is_some(), with_tabs, "{query}");
+    }
+    for (query, shown) in [
+        ("", [false; 4]),
+        ("&include=recipients,documents", [true, true, false, false]),
+        ("&include=custom_fields,notifications", [false, false, true, true]),
+    ] {
+        let rows = client.get(&format!("/templates?search_text=whole{query}")).await;
+        let row = &rows["envelopeTemplates"][0];
+        let there =
+            ["recipients", "documents", "customFields", "notification"].map(|name| row.get(name).is_some());
+        assert_eq!(there, shown, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn an_envelope_without_custom_fields_shows_both_lists_empty() {
+    let client = Client::start().await;
+    let template = &client.emulator.ready.template_id;
+    let ada = json!({ "roleName": "Client", "name": "Ada", "email": "ada@example.com" });
+    let id = client.create(json!({ "status": "sent", "templateId": template, "templateRoles": [ada] })).await;
+    let empty = json!({ "textCustomFields": [], "listCustomFields": [] });
+    let read = client.get(&format!("/envelopes/{id}?include=custom_fields")).await;
+    assert_eq!(read["customFields"], empty);
+    assert_eq!(client.get(&format!("/envelopes/{id}/custom_fields")).await, empty);
+}
+
+#[tokio::test]
+async fn an_archive_comes_without_the_certificate_if_asked() {
+    let client = Client::start().await;
+    let id = client.create(super::tests::definition(&[super::tests::signer("1", "Ada", "/sn1/")])).await;
+    for (query, files) in [("", 2), ("?certificate=true", 2), ("?certificate=False", 1)] {
+        let bytes = client.bytes(&format!("/envelopes/{id}/documents/archive{query}")).await;
+        let archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+        assert_eq!(archive.len(), files, "{query}");
+        assert_eq!(archive.file_names().any(|name| name == "Summary.pdf"), files == 2);
+    }
+}
