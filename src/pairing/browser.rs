@@ -21,6 +21,7 @@ use crate::{
     },
     domain::{AccountId, Private, SenderName},
     store::{ConnectedSender, Version},
+    telemetry::chain,
 };
 
 /// Answers that were used, kept for as long as their state would be taken.
@@ -209,11 +210,29 @@ impl Pairings {
         let Some(account) = account.filter(is_offered) else {
             return Ok(Outcome::Choose { ticket: Private::new(ticket.to_owned()) });
         };
-        let outcome = self.pair(&target, &choice, account).await;
-        let outcome = outcome.inspect_err(|error| log(&sender, error))?;
-        if let Err(error) = self.inner.given.store.remove_connected_sender(&name).await {
+        let (reply, outcome) = oneshot::channel();
+        let pairings = self.clone();
+        self.inner.given.life.spawn_work("connect an account", async move {
+            let _ = reply.send(pairings.chosen(&target, &name, &choice, account).await);
+        });
+        // It was dropped: the stop has turned hard.
+        let outcome = outcome.await.unwrap_or_else(|_| Err(auth::Error::Closed.into()));
+        outcome.inspect_err(|error| log(&sender, error))
+    }
+
+    /// Pairs by a choice and destroys what it was made of, to the end: what stayed could be chosen from again, and
+    /// would put a refresh token that was used by then over its successor.
+    async fn chosen(
+        &self,
+        target: &Target,
+        waiting: &SenderName,
+        choice: &Choice,
+        account: Uuid,
+    ) -> Result<Outcome, Error> {
+        let outcome = self.pair(target, choice, account).await?;
+        if let Err(error) = self.inner.given.store.remove_connected_sender(waiting).await {
             // It is paired; what waited is too late in a quarter of an hour, and destroyed then.
-            tracing::warn!(sender, %error, "what a choice was made of is not destroyed yet");
+            tracing::warn!(sender = %target.name, error = %chain(&error), "what a choice was made of is not destroyed yet");
         }
         Ok(outcome)
     }
@@ -277,8 +296,7 @@ impl Pairings {
 /// Why nobody was connected, for those who run the sender: the person is told less.
 fn log(sender: &str, error: &Error) {
     let Some(code) = error.code() else { return };
-    let behind = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(sender, code, %error, behind, fix = error.fix(), "an account was not connected");
+    tracing::warn!(sender, code, error = %chain(error), fix = error.fix(), "an account was not connected");
 }
 
 fn waiting_name(sender: &str, cookie: &Cookie) -> SenderName {

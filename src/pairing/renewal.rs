@@ -24,7 +24,8 @@ use crate::{
     clock::SharedClock,
     domain::SenderName,
     lifecycle::Lifecycle,
-    store::{self, ConnectedSender, SharedStore, Version},
+    store::{self, ConnectedSender, SharedStore},
+    telemetry::chain,
 };
 
 /// How long a daemon may take to renew; longer than an exchange with the account server can.
@@ -53,7 +54,15 @@ pub struct Renewal {
     pub(super) store: SharedStore,
     pub(super) clock: SharedClock,
     pub(super) life: Lifecycle,
-    pub(super) unsaved: Arc<Mutex<Option<ConnectedSender>>>,
+    pub(super) unsaved: Arc<Mutex<Option<Unsaved>>>,
+}
+
+/// What the store did not take yet.
+#[derive(Clone)]
+pub(super) struct Unsaved {
+    row: ConnectedSender,
+    /// The refresh token that was exchanged for the one of the row.
+    old: SecretString,
 }
 
 /// A sender that nobody connected yet: it has no token, and says what to do.
@@ -142,18 +151,43 @@ impl Renewal {
         let token = renewed.refresh_token.unwrap_or_else(|| old.clone());
         let kept = Kept::fresh(token.expose_secret().to_owned(), self.clock.now());
         let row = ConnectedSender { refresh_token: Some(kept.sealed()), ..row };
-        match self.store.put_connected_sender(row.clone()).await {
-            Ok(_) => {}
-            // It was connected anew, or disconnected, meanwhile: what is there now counts.
-            Err(store::Error::Conflict) => {
-                return Err(auth::Error::Unavailable { status: 0, retry_after: None });
-            }
+        let unsaved = Unsaved { row, old: old.clone() };
+        match self.put_over(unsaved.clone()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(auth::Error::Unavailable { status: 0, retry_after: None }),
             Err(error) => {
-                tracing::error!(sender = %self.sender, %error, "a renewed refresh token is not stored yet");
-                *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(row);
+                tracing::error!(sender = %self.sender, error = %chain(&error), "a renewed refresh token is not stored yet");
+                *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(unsaved);
             }
         }
         Ok(renewed.minted)
+    }
+
+    /// Writes a renewed token in the place of the one that it was got for. Whose lease ran out meanwhile finds the
+    /// row at another version, and the dead token in it still. False: it was connected anew, or disconnected;
+    /// what is there now counts.
+    async fn put_over(&self, Unsaved { mut row, old }: Unsaved) -> Result<bool, store::Error> {
+        for _ in 0..MAX_LOOKS {
+            match self.store.put_connected_sender(row.clone()).await {
+                Ok(_) => return Ok(true),
+                Err(store::Error::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+            let there = self.store.connected_sender(&self.sender).await?;
+            let Some(there) = there.filter(|there| there.connected_at == row.connected_at) else {
+                return Ok(false);
+            };
+            let held = token_of(&there);
+            // The answer to this write may have been lost after its commit.
+            if held.is_some() && held == token_of(&row) {
+                return Ok(true);
+            }
+            if held.as_deref() != Some(old.expose_secret()) {
+                return Ok(false);
+            }
+            row.version = there.version;
+        }
+        Err(store::Error::Conflict)
     }
 
     /// Saves what the store did not take, for as long as that takes: nobody may mint for hours, and until it is
@@ -173,14 +207,14 @@ impl Renewal {
     }
 
     async fn save_what_was_not(&self) -> Result<(), auth::Error> {
-        let row = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(row) = row else { return Ok(()) };
-        let version = row.version;
-        match self.store.put_connected_sender(row).await {
-            Ok(Version(_)) | Err(store::Error::Conflict) => {
+        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(unsaved) = unsaved else { return Ok(()) };
+        let token = token_of(&unsaved.row);
+        match self.put_over(unsaved).await {
+            Ok(_) => {
                 // A later one may wait here by now.
                 let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-                let _ = unsaved.take_if(|it| it.version == version);
+                let _ = unsaved.take_if(|it| token_of(&it.row) == token);
                 Ok(())
             }
             Err(error) => Err(unavailable(&error)),
@@ -196,7 +230,7 @@ impl Renewal {
         let row = ConnectedSender { refresh_token: Some(kept.sealed()), ..row };
         if let Err(error) = self.store.put_connected_sender(row).await {
             // It runs out by itself.
-            tracing::debug!(sender = %self.sender, %error, "a lease was not given back");
+            tracing::debug!(sender = %self.sender, error = %chain(&error), "a lease was not given back");
         }
     }
 }
@@ -220,11 +254,15 @@ impl Pairings {
             }
             // Whoever needs the sender next is told the same, and it is tried again at the next look.
             if let Err(error) = given.auth.probe(row.sender.as_str()).await {
-                tracing::warn!(sender = %row.sender, %error, "an idle connection was not renewed");
+                tracing::warn!(sender = %row.sender, error = %chain(&error), "an idle connection was not renewed");
             }
         }
         Ok(())
     }
+}
+
+fn token_of(row: &ConnectedSender) -> Option<String> {
+    row.refresh_token.as_ref().and_then(Kept::open).map(|kept| kept.refresh_token)
 }
 
 /// Whether a refresh token is so old that it is renewed though nobody uses it.
@@ -244,7 +282,7 @@ fn is_dead(error: &auth::Error) -> bool {
 }
 
 fn unavailable(error: &store::Error) -> auth::Error {
-    tracing::warn!(%error, "the store does not answer: no token can be renewed");
+    tracing::warn!(error = %chain(error), "the store does not answer: no token can be renewed");
     auth::Error::Unavailable { status: 0, retry_after: None }
 }
 

@@ -8,6 +8,7 @@ use super::{Paired, Pairings, WAITING, defined::DEFINES};
 use crate::{
     domain::SenderName,
     store::{self, ConnectedSender},
+    telemetry::chain,
 };
 
 impl Pairings {
@@ -43,7 +44,7 @@ impl Pairings {
             }
         }
         for (sender, error) in self.act_by(changed).await {
-            tracing::error!(%sender, %error, "a connected sender cannot be taken up");
+            tracing::error!(%sender, error = %chain(&error), "a connected sender cannot be taken up");
         }
         for name in &gone {
             self.live().remove(name);
