@@ -27,7 +27,7 @@ async fn tell_all(parts: &Parts) -> Result<(), store::Error> {
     for (name, share) in parts.callers.shares() {
         let Some((hour, calls)) = share.untold(parts.clock.now()) else { continue };
         let spent = parts.store.spend(&counter(&name), hour, calls).await?;
-        share.learned(hour, calls, spent.calls, parts.clock.now());
+        share.learned(hour, calls, spent, parts.clock.now());
     }
     Ok(())
 }

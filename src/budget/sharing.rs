@@ -41,7 +41,7 @@ impl Budget {
             account.roll(now);
             // What was spent in an hour that ended meanwhile says nothing about this one.
             if account.hour.number() == number {
-                account.shared(calls, spent.calls, now);
+                account.shared(calls, spent, now);
             }
         }
         self.share_bursts(store).await
@@ -71,7 +71,7 @@ impl Budget {
         };
         for (slot, calls) in slots {
             let spent = store.spend(&id, slot, calls).await?;
-            lock(account).burst.shared(slot, calls, spent.calls);
+            lock(account).burst.shared(slot, calls, spent);
         }
         Ok(())
     }

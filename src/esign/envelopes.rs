@@ -41,8 +41,6 @@ pub struct NewEnvelope<'a> {
     pub transaction_id: TransactionId,
     /// Our signing's id; goes into a hidden custom field.
     pub signing_id: &'a str,
-    /// More hidden custom fields.
-    pub custom_fields: &'a [(String, String)],
     /// After how many days it expires; the account's default otherwise.
     pub expires_after_days: Option<u32>,
     /// Where its events go.
@@ -90,8 +88,6 @@ pub struct EventSink<'a> {
 pub struct Created {
     /// The envelope.
     pub envelope: EnvelopeId,
-    /// Its status, as the upstream words it.
-    pub status: String,
     /// The upstream's trace id.
     pub trace: Option<String>,
 }
@@ -170,8 +166,7 @@ impl Client {
         let answer = self.call(acting, call).await?;
         let created: wire::answers::Envelope = answer.decode()?;
         let id = created.envelope_id.ok_or_else(|| answer.bad("it names no envelope"))?;
-        let status = created.status.unwrap_or_else(|| "sent".to_owned());
-        Ok(Created { envelope: EnvelopeId::new(id), status, trace: answer.trace() })
+        Ok(Created { envelope: EnvelopeId::new(id), trace: answer.trace() })
     }
 
     /// Reads an envelope with its recipients: the one check in 15 minutes (rule B3).

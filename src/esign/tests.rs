@@ -74,7 +74,6 @@ impl Draft {
             signers: vec![signer],
             transaction_id: TransactionId::from_uuid(uuid::Uuid::from_u128(7)),
             signing_id: "sig_1",
-            custom_fields: &[],
             expires_after_days: Some(21),
             events: Some(EventSink {
                 url: "https://sign.example.com/in/docusign/1".into(),

@@ -327,6 +327,24 @@ async fn callers_make_see_rotate_and_remove_only_their_own_endpoints() {
     assert!(matches!(fixture.endpoints.get(&own, id).await, Err(Error::NotFound)));
 }
 
+/// Whoever was given a secret finds events signed with it, whoever else asked at the same time.
+#[tokio::test]
+async fn both_of_two_who_rotate_at_once_are_given_secrets_that_sign() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[]).await);
+    let new = NewEndpoint { url: receiver.url.clone(), events: Vec::new(), allow_private: None };
+    let id = fixture.endpoints.create(&caller(), new).await.unwrap().endpoint.id;
+    let rotate = async || fixture.endpoints.rotate(&caller(), id).await.unwrap();
+    let (one, two) = tokio::join!(rotate(), rotate());
+    let ids = fixture.publish(signing(), 1..=1).await;
+    let taken = receiver.next().await;
+    let signatures = taken.header("webhook-signature");
+    for given in [one, two] {
+        let secret = secret_bytes(given.secret.reveal()).unwrap();
+        let expected = sign(&secret, &ids[0].to_string(), now().as_second(), &taken.body);
+        assert!(signatures.split(' ').any(|signature| signature == expected), "{signatures}");
+    }
+}
+
 #[tokio::test]
 async fn endpoints_of_the_settings_follow_the_settings() {
     let fixture = fixture().await;

@@ -170,13 +170,23 @@ impl Endpoints {
 
     /// Gives an endpoint a new secret; the one before goes on signing for a day, older ones end.
     pub async fn rotate(&self, caller: &CallerName, id: EndpointId) -> Result<WithSecret, Error> {
-        let mut endpoint = self.changeable(caller, id).await?;
         let (bytes, secret) = new_secret();
-        let previous = valid_secrets(&endpoint, self.clock.now()).first().cloned();
-        endpoint.secrets = Private::new([bytes].into_iter().chain(previous).collect());
-        endpoint.rotated_at = Some(self.clock.now());
-        self.store.put_endpoint(endpoint.clone()).await?;
-        Ok(WithSecret { endpoint, secret })
+        loop {
+            let read = self.changeable(caller, id).await?;
+            // The answer to the write may have been lost after its commit.
+            if read.secrets.reveal().first() == Some(&bytes) {
+                return Ok(WithSecret { endpoint: read, secret });
+            }
+            let previous = valid_secrets(&read, self.clock.now()).first();
+            let secrets = [&bytes].into_iter().chain(previous).cloned().collect();
+            let rotated_at = Some(self.clock.now());
+            let endpoint = Endpoint { secrets: Private::new(secrets), rotated_at, ..read.clone() };
+            // Whoever changed it meanwhile was told so: their secret becomes the one before, and an endpoint
+            // that they removed does not come back.
+            if self.store.rotate_endpoint(read, endpoint.clone()).await? {
+                return Ok(WithSecret { endpoint, secret });
+            }
+        }
     }
 
     /// Switches an endpoint off until it is enabled; what happens meanwhile is only in the log.

@@ -26,7 +26,7 @@ impl Signings {
         // No account of the upstream has a colon in its id.
         let counter = AccountId::new(format!("caller:{caller}"));
         let spent = self.parts.store.spend(&counter, day, 1).await?;
-        if spent.calls <= cap {
+        if spent <= cap {
             return Ok(());
         }
         let until = day.saturating_add(SignedDuration::from_secs(DAY_S)).unwrap_or(Timestamp::MAX);

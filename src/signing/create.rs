@@ -16,7 +16,7 @@ use crate::{
     },
     esign,
     objects::show::{self, ShownLink},
-    signing::{Error, Signings, breaker::Admitted, is_settled},
+    signing::{Error, Signings, breaker::Admitted, is_settled, settle::Promised},
     store::{self, Begun, Digest, Intent, Version, Work},
     telemetry::metrics,
 };
@@ -172,7 +172,7 @@ impl Signings {
     ) -> Result<Created, Error> {
         self.parts.due.notify_one();
         if !ask.wait.is_zero() && self.parts.breaker.is_behind() {
-            return self.until_settled(signing.id, ask.draft.view, links, until).await;
+            return Box::pin(self.until_settled(signing.id, ask.draft.view, links, until)).await;
         }
         let body = show::signing(&signing, &[], &links);
         Ok(Created::Accepted { signing: signing.id, body })
@@ -333,8 +333,8 @@ impl Signings {
                 }
             }
         };
-        if let Some((version, lease)) = accepted {
-            (job.version, job.lease, job.accepted) = (version, Some(lease), true);
+        if let Some(Promised { signing, version, lease }) = accepted {
+            (job.signing, job.version, job.lease, job.accepted) = (signing, version, Some(lease), true);
         }
         let told = self.settle(&mut job, outcome).await;
         if let Some(tell) = tell {
@@ -356,7 +356,7 @@ impl Signings {
         loop {
             let record = self.record(id).await?;
             if is_settled(record.signing.status) {
-                return self.answer_late(record, view, links, false, until).await;
+                return Box::pin(self.answer_late(record, view, links, false, until)).await;
             }
             let left = until.saturating_sub(self.parts.clock.uptime());
             if left.is_zero() {

@@ -12,6 +12,7 @@ use crate::{
     domain::{CallerName, EnvelopeFact, Fact, PurgeScope, Signing, SigningId, SigningStatus},
     signing::{Error, Signings, create::later, follow::Asked, settle::backoff, twins},
     store::{Durability, Record, Work},
+    telemetry::chain,
 };
 
 /// Why an envelope is voided when the caller's time is over. Begins as the upstream's own reason does, by
@@ -95,7 +96,7 @@ impl Signings {
         let next = match done {
             Ok(next) => next,
             Err(error) => {
-                tracing::warn!(signing.id = %signing.id, %error, "what has come due could not be done: trying again");
+                tracing::warn!(signing.id = %signing.id, error = %chain(&error), "what has come due could not be done: trying again");
                 let wait = error.retry_after(now).unwrap_or_else(|| patient(attempts));
                 Some(Work { due_at: later(now, wait), leased_until: None, attempts: attempts + 1 })
             }

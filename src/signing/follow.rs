@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     audit::Act,
-    budget::{Rule, may_check},
+    budget::{Rule, Scope, may_check},
     domain::{
         CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, SenderName, Signer,
         Signing, SigningId, SigningStatus, signing::Happening,
@@ -15,6 +15,7 @@ use crate::{
     esign::{self, RejectionKind},
     signing::{Error, ReturnTarget, Signings, create::later, views::VIEW_LIFE},
     store::{self, Durability},
+    telemetry::chain,
 };
 
 /// Returns within this time are one return.
@@ -201,7 +202,7 @@ impl Signings {
             Ok(signing) => signing,
             Err(Error::PollingBudget { .. }) => signing,
             Err(error) => {
-                tracing::warn!(signing.id = %signing.id, %error, "a check failed, and leaves the signing as it was");
+                tracing::warn!(signing.id = %signing.id, error = %chain(&error), "a check failed, and leaves the signing as it was");
                 signing
             }
         }
@@ -240,7 +241,7 @@ impl Signings {
                     })
                     .await?;
                 }
-                Err(error.into())
+                Err(polling(error))
             }
         }
     }
@@ -280,6 +281,16 @@ impl Signings {
             Ok(facts.iter().flat_map(|fact| signing.observe(fact, now)).collect())
         })
         .await
+    }
+}
+
+/// The check of an interval may be spent by whoever reads the envelope through us.
+pub(super) fn polling(error: esign::Error) -> Error {
+    match error {
+        esign::Error::Limited { scope: Scope::Polling, until, .. } => {
+            Error::PollingBudget { retry_at: until }
+        }
+        error => error.into(),
     }
 }
 

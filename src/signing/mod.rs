@@ -60,7 +60,10 @@ use crate::{
     store::{
         self, Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work,
     },
-    telemetry::metrics::{self, Metrics},
+    telemetry::{
+        chain,
+        metrics::{self, Metrics},
+    },
 };
 
 pub use create::{Ask, Created, detail};
@@ -259,7 +262,7 @@ impl Signings {
     async fn announce(&self, act: Act, signing: &Signing, detail: &str) -> Result<(), esign::Error> {
         let entry = Entry::new(act, &signing.sender).caller(&signing.caller).signing(signing.id);
         self.audit().record(entry.detail(detail)).await.map_err(|error| {
-            tracing::error!(signing.id = %signing.id, %error, "not done: it cannot be written into the audit log");
+            tracing::error!(signing.id = %signing.id, error = %chain(&error), "not done: it cannot be written into the audit log");
             esign::Error::Unrecorded
         })
     }
@@ -324,7 +327,7 @@ impl Signings {
             Ok(Vec::new())
         });
         if let Err(error) = noted.await {
-            tracing::warn!(signing.id = %id, what, %error, "not in the timeline");
+            tracing::warn!(signing.id = %id, what, error = %chain(&error), "not in the timeline");
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{
     esign::{self, MAX_LISTED, Since},
     signing::{Error, Signings},
     store::Durability,
+    telemetry::chain,
 };
 
 /// How often the pulse is written.
@@ -69,7 +70,7 @@ impl Signings {
                     PULSE
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "what changed while we were away is not known yet: asking again");
+                    tracing::warn!(error = %chain(&error), "what changed while we were away is not known yet: asking again");
                     error.retry_after(self.parts.clock.now()).unwrap_or(PULSE).clamp(PULSE, LOOK_EVERY)
                 }
             };
@@ -118,7 +119,7 @@ impl Signings {
                     tracing::info!(sender = %sender, changed, "caught up with what happened since {}", missed.since);
                 }
                 Err(error) if is_for_good(&error) => {
-                    tracing::warn!(sender = %sender, %error, "cannot be asked what changed; found as quiet later");
+                    tracing::warn!(sender = %sender, error = %chain(&error), "cannot be asked what changed; found as quiet later");
                 }
                 Err(error) => failed.push((sender, error)),
             }
@@ -161,7 +162,9 @@ impl Signings {
                 Ok(0) => return,
                 Ok(_) if round.failures >= MAX_FAILURES => return,
                 Ok(_) => {}
-                Err(error) => return tracing::warn!(%error, "quiet signings could not be asked about"),
+                Err(error) => {
+                    return tracing::warn!(error = %chain(&error), "quiet signings could not be asked about");
+                }
             }
         }
     }
@@ -184,7 +187,7 @@ impl Signings {
             match self.ask_about(&sender, &signings).await {
                 Ok(asked) => is_all_others &= asked == 0,
                 Err(error) => {
-                    tracing::warn!(sender = %sender, %error, "cannot ask about quiet signings");
+                    tracing::warn!(sender = %sender, error = %chain(&error), "cannot ask about quiet signings");
                     is_all_others = false;
                     round.failures += usize::from(!is_for_good(&error));
                     round.failed.push(sender);

@@ -32,6 +32,7 @@ use crate::{
         views::front,
     },
     store::{Durability, Payload, Record, Version, Work},
+    telemetry::chain,
 };
 
 /// How many signings one round claims; look-ups are batched by sender within it.
@@ -64,7 +65,7 @@ impl Signings {
             match self.round(&templates).await {
                 Ok(0) => {}
                 Ok(_) => continue,
-                Err(error) => tracing::warn!(%error, "recovery cannot read the store"),
+                Err(error) => tracing::warn!(error = %chain(&error), "recovery cannot read the store"),
             }
             tokio::select! {
                 biased;
@@ -431,7 +432,7 @@ fn is_too_late(signing: &Signing, now: Timestamp) -> bool {
 /// One record that cannot be saved must not keep the others of its round waiting for their leases to end.
 fn note(done: Result<(), Error>) {
     if let Err(error) = done {
-        tracing::warn!(%error, "recovery cannot save; it tries again when the lease ends");
+        tracing::warn!(error = %chain(&error), "recovery cannot save; it tries again when the lease ends");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{CallerName, Private, SigningStatus},
+    domain::{CallerName, Private, Signing, SigningId, SigningStatus},
     objects::show::{self, ShownLink},
     signing::{
         Error, MAX_CONFLICTS, Save, Signings,
@@ -12,8 +12,11 @@ use crate::{
         views::Opener,
     },
     store::{Digest, Durability, KeptAnswer, Payload, Record, Work},
+    telemetry::chain,
 };
 
+/// How long one of two late answers waits for the view that the other is having.
+const PATIENCE_WITH_TWINS: Duration = Duration::from_secs(5);
 /// How long a repeated call waits for the first one.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When a caller whose first call is still running should ask again.
@@ -35,7 +38,7 @@ impl Signings {
         let mut record = self.revive(record, &ask).await?;
         loop {
             if is_settled(record.signing.status) {
-                return self.answer_late(record, ask.draft.view, Vec::new(), true, until).await;
+                return Box::pin(self.answer_late(record, ask.draft.view, Vec::new(), true, until)).await;
             }
             let left = give_up.saturating_sub(self.parts.clock.uptime());
             if left.is_zero() {
@@ -120,29 +123,72 @@ impl Signings {
         {
             return Err(Error::Failed { failure, signing: id, replayed });
         }
-        let signer = record.signing.next_signer().map(|signer| signer.id).filter(|_| view);
-        let mut views = Vec::new();
-        if let Some(signer) = signer {
-            let link = links.iter().find(|shown| shown.link.signer == signer).map(|shown| shown.link.id);
-            let left = until.saturating_sub(self.parts.clock.uptime()).max(GRACE);
-            tokio::select! {
-                biased;
-                opened = self.open_view(&record.signing.caller, id, signer, Opener::Caller, link) => match opened {
-                    Ok(view) => views.push(view),
-                    Err(error) => tracing::warn!(signing.id = %id, %error, "no view for a late answer"),
-                },
-                // The caller asks for one when they need it; waiting for it must not cost them the answer.
-                () = self.parts.clock.sleep(left) => {
-                    tracing::warn!(signing.id = %id, "no view in time for a late answer");
-                }
+        let this = self.clone();
+        // A caller who hangs up finds the answer kept, with the view that was minted for it.
+        let answered = async move {
+            let view =
+                if view { Box::pin(this.late_view(&record.signing, &links, until)).await } else { None };
+            this.keep_answer(id, view.as_slice(), links, replayed).await
+        };
+        self.aside("a late answer", Box::pin(answered)).await
+    }
+
+    /// A view for a late answer, if there is somebody to sign and nobody at it. The caller asks for one when they
+    /// need it; waiting for it must not cost them the answer.
+    async fn late_view(
+        &self,
+        signing: &Signing,
+        links: &[ShownLink],
+        until: Duration,
+    ) -> Option<show::ShownView> {
+        let (id, signer) = (signing.id, signing.next_signer()?.id);
+        let link = links.iter().find(|shown| shown.link.signer == signer).map(|shown| shown.link.id);
+        let left = until.saturating_sub(self.parts.clock.uptime()).max(GRACE);
+        let (this, caller) = (self.clone(), signing.caller.clone());
+        let opened = self.aside("a view for a late answer", async move {
+            this.open_view(&caller, id, signer, Opener::Late, link).await
+        });
+        let late = async {
+            let opened = opened.await;
+            if matches!(opened, Err(Error::ViewLive { .. })) {
+                self.answered_meanwhile(id).await;
+            }
+            opened
+        };
+        tokio::select! {
+            biased;
+            late = late => late
+                .inspect_err(|error| tracing::warn!(signing.id = %id, error = %chain(error), "no view for a late answer"))
+                .ok(),
+            () = self.parts.clock.sleep(left) => {
+                tracing::warn!(signing.id = %id, "no view in time for a late answer");
+                None
             }
         }
-        self.keep_answer(id, &views, links, replayed).await
+    }
+
+    /// A view is out that was not opened. Another answer to the same create may be having it: then that answer is
+    /// the one that is kept, and this waits for it a while.
+    async fn answered_meanwhile(&self, id: SigningId) {
+        let mut watcher = self.parts.hub.watch(id);
+        let until = self.parts.clock.uptime().saturating_add(PATIENCE_WITH_TWINS);
+        while let Ok(record) = self.record(id).await {
+            let is_opened = record.signing.live_view.is_none_or(|view| view.clicked);
+            if record.answer.is_some() || is_opened || self.parts.clock.uptime() >= until {
+                return;
+            }
+            // Another daemon's comes without a wake-up.
+            tokio::select! {
+                biased;
+                () = watcher.changed() => {}
+                () = self.parts.clock.sleep(Duration::from_millis(500)) => {}
+            }
+        }
     }
 
     async fn keep_answer(
         &self,
-        id: crate::domain::SigningId,
+        id: SigningId,
         views: &[show::ShownView],
         links: Vec<ShownLink>,
         replayed: bool,

@@ -8,7 +8,8 @@ use crate::{
     audit::Act,
     budget::Deadline,
     domain::{
-        AccountId, Draft, Event, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening,
+        AccountId, Draft, Event, LiveView, NewSigner, Private, Signer, SignerId, Signing, SigningId,
+        signing::Happening,
     },
     esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, EventSink, NewEnvelope, RejectionKind},
     objects::show::{self, ShownView},
@@ -18,7 +19,8 @@ use crate::{
         ending::{patient, upkeep},
         views::VIEW_LIFE,
     },
-    store::{self, Durability, KeptAnswer, Payload, Version, Work},
+    store::{self, Durability, KeptAnswer, Payload, Record, Version, Work},
+    telemetry::chain,
 };
 
 /// How long after an ambiguous outcome the first look-up comes.
@@ -51,6 +53,14 @@ pub(super) enum Outcome {
     Lost,
 }
 
+/// That a create is finished whatever happens was promised, and is written down.
+#[derive(Debug)]
+pub(super) struct Promised {
+    pub(super) signing: Signing,
+    pub(super) version: Version,
+    pub(super) lease: Timestamp,
+}
+
 /// A view that was minted right after the create.
 #[derive(Debug)]
 pub(super) struct MintedView {
@@ -65,6 +75,9 @@ impl Signings {
     /// from it hangs on the job's links, which go into the same answer.
     pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job, until: Duration) -> Outcome {
         let (signing, draft) = (&job.signing, &job.draft);
+        if let Err(outcome) = self.prepare(acting, job).await {
+            return outcome;
+        }
         if let Err(error) =
             self.announce(Act::EnvelopeCreate, signing, &signing.transaction_id.to_string()).await
         {
@@ -82,19 +95,36 @@ impl Signings {
                 let view = self.first_view(acting, job, &created, until).await;
                 Outcome::Opened { account: acting.account.clone(), created, view }
             }
-            Err(error) => {
-                let is_local = error.is_local();
-                let outcome = Outcome::of(error);
-                match outcome {
-                    _ if is_local => {}
-                    Outcome::NotReached(_) | Outcome::Unknown(_) => {
-                        self.parts.breaker.failed(self.parts.clock.uptime());
-                    }
-                    _ => self.parts.breaker.answered(1),
-                }
-                outcome
-            }
+            Err(error) => self.came_to(error),
         }
+    }
+
+    /// What a call came to that was refused or not answered; what it says of the upstream is noted.
+    fn came_to(&self, error: esign::Error) -> Outcome {
+        let is_local = error.is_local();
+        let outcome = Outcome::of(error);
+        match outcome {
+            _ if is_local => {}
+            Outcome::NotReached(_) | Outcome::Unknown(_) => {
+                self.parts.breaker.failed(self.parts.clock.uptime());
+            }
+            _ => self.parts.breaker.answered(1),
+        }
+        outcome
+    }
+
+    /// What the create of a signer with a phone must know first. Whatever goes wrong with it, no envelope was asked
+    /// for yet.
+    async fn prepare(&self, acting: &esign::Acting, job: &Job) -> Result<(), Outcome> {
+        if job.draft.signers.iter().all(|signer| signer.sms.is_none()) {
+            return Ok(());
+        }
+        let deadline = self.while_held(job).ok_or(Outcome::Lost)?;
+        let Err(error) = self.parts.esign.sms_workflow(acting, deadline).await else { return Ok(()) };
+        Err(match self.came_to(error) {
+            Outcome::Unknown(error) => Outcome::NotReached(error),
+            outcome => outcome,
+        })
     }
 
     /// How long a create may be under way: it must have ended when others may take it up. None: it is too
@@ -124,7 +154,7 @@ impl Signings {
         match minted {
             Ok(view) => Some(MintedView { signer: signer.id, url: view.url, at, trace: view.trace }),
             Err(error) => {
-                tracing::warn!(signing.id = %signing.id, %error, "no view after the create");
+                tracing::warn!(signing.id = %signing.id, error = %chain(&error), "no view after the create");
                 None
             }
         }
@@ -147,20 +177,45 @@ impl Signings {
         }
     }
 
-    /// Puts on disk what a later attempt needs, so that the caller can be told "accepted". Answers the version
-    /// and the end of the lease.
-    pub(super) async fn accept(&self, job: &Job) -> Result<(Version, Timestamp), Error> {
-        let mut signing = job.signing.clone();
-        let due_at = later(self.parts.clock.now(), LEASE);
+    /// Puts on disk what a later attempt needs, so that the caller can be told "accepted".
+    pub(super) async fn accept(&self, job: &Job) -> Result<Promised, Error> {
+        let (mut signing, mut from) = (job.signing.clone(), job.version);
+        let lease = later(self.parts.clock.now(), LEASE);
         let save = Save {
             happened: Vec::new(),
-            work: Some(Work { due_at, leased_until: Some(due_at), attempts: job.attempts }),
+            work: Some(Work { due_at: lease, leased_until: Some(lease), attempts: job.attempts }),
             durability: Durability::Synced,
             payload: Payload::Put(Private::new(job.body.clone())),
             answer: None,
             links: Vec::new(),
         };
-        Ok((self.save_with(&mut signing, job.version, save).await?, due_at))
+        loop {
+            match self.save_with(&mut signing, from, save.clone()).await {
+                Ok(version) => return Ok(Promised { signing, version, lease }),
+                Err(Error::Store(store::Error::Conflict)) => {}
+                Err(error) => return Err(error),
+            }
+            // The answer to this very write may have been lost after its commit.
+            if let Ok(written) = self.still_held(signing.id, from, Some(lease)).await {
+                return Ok(Promised { signing: written.signing, version: written.version, lease });
+            }
+            let written = self.still_held(signing.id, from, job.lease).await?;
+            signing.join_history(written.signing.history);
+            from = written.version;
+        }
+    }
+
+    /// The record as others have changed it since that version, who did not take it up: the lease on it is still
+    /// this one. Else there is a conflict.
+    async fn still_held(
+        &self,
+        id: SigningId,
+        from: Version,
+        lease: Option<Timestamp>,
+    ) -> Result<Record, Error> {
+        let record = self.record(id).await?;
+        let is_held = lease.is_some() && record.work.and_then(|work| work.leased_until) == lease;
+        if is_held && record.version != from { Ok(record) } else { Err(Error::Store(store::Error::Conflict)) }
     }
 
     async fn opened(
@@ -214,8 +269,16 @@ impl Signings {
         if job.accepted {
             return self.queued(job, &error).await;
         }
-        self.parts.store.forget(job.signing.id, job.version).await?;
-        self.parts.hub.changed(job.signing.id);
+        let id = job.signing.id;
+        loop {
+            match self.parts.store.forget(id, job.version).await {
+                Err(store::Error::Conflict) => {
+                    job.version = self.still_held(id, job.version, job.lease).await?.version;
+                }
+                forgotten => break forgotten?,
+            }
+        }
+        self.parts.hub.changed(id);
         Err(Error::Upstream(error))
     }
 
@@ -242,7 +305,7 @@ impl Signings {
         self.end(job, Vec::new(), Some(work), payload(job)).await?;
         job.accepted = true;
         self.parts.due.notify_one();
-        tracing::warn!(signing.id = %job.signing.id, code = error.code(), %error, "create queued: it cannot be sent now");
+        tracing::warn!(signing.id = %job.signing.id, code = error.code(), error = %chain(error), "create queued: it cannot be sent now");
         Ok(Created::Accepted { signing: job.signing.id, body: show::signing(&job.signing, &[], &job.links) })
     }
 
@@ -304,12 +367,9 @@ impl Signings {
                         *signing = record.signing;
                         return Ok(record.version);
                     }
-                    let is_ours = lease.is_some() && record.work.and_then(|work| work.leased_until) == lease;
-                    if !is_ours || record.version == from {
-                        return Err(Error::Store(store::Error::Conflict));
-                    }
-                    signing.join_history(record.signing.history);
-                    from = record.version;
+                    let written = self.still_held(signing.id, from, lease).await?;
+                    signing.join_history(written.signing.history);
+                    from = written.version;
                 }
                 Err(error) => return Err(error),
             }
@@ -331,7 +391,6 @@ impl Signings {
                 .collect(),
             transaction_id: signing.transaction_id,
             signing_id: id,
-            custom_fields: &[],
             expires_after_days: draft.expires_in.map(days),
             events: events.map(|url| EventSink { url, include_hmac: true }),
             locale: draft.locale.as_deref(),

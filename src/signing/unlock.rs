@@ -2,10 +2,9 @@
 
 use crate::{
     audit::Act,
-    budget::Scope,
     domain::{CallerName, EnvelopeId, Signer, SignerId, Signing, SigningId, SigningStatus},
     esign::{self, NewCheck},
-    signing::{Error, Signings, create::later},
+    signing::{Error, Signings, create::later, follow::polling},
     store::Durability,
 };
 
@@ -95,12 +94,7 @@ impl Signings {
         acting: &esign::Acting,
         envelope: &EnvelopeId,
     ) -> Result<Vec<esign::Recipient>, Error> {
-        match self.parts.esign.recipients(acting, envelope, self.at_leisure()).await {
-            Err(esign::Error::Limited { scope: Scope::Polling, until, .. }) => {
-                Err(Error::PollingBudget { retry_at: until })
-            }
-            read => Ok(read?),
-        }
+        self.parts.esign.recipients(acting, envelope, self.at_leisure()).await.map_err(polling)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
         recover::earlier,
     },
     store::{Durability, Record, Work},
-    telemetry::metrics::ViewResult,
+    telemetry::{chain, metrics::ViewResult},
 };
 
 /// How long a view can be opened (eSignature REST API, EnvelopeViews: createRecipient).
@@ -69,6 +69,9 @@ pub enum Opener {
     Caller,
     /// A click on a link, which must not throw out a signer at work.
     Click,
+    /// The answer to a create that is repeated, which asks for no view in particular: it throws out nobody, and
+    /// of several that are answered at once one gets it.
+    Late,
 }
 
 impl Signings {
@@ -144,7 +147,7 @@ impl Signings {
             self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Flushed).await;
         match saved {
             Ok(_) => self.parts.due.notify_one(),
-            Err(error) => tracing::debug!(signing.id = %signing.id, %error, "not put first"),
+            Err(error) => tracing::debug!(signing.id = %signing.id, error = %chain(&error), "not put first"),
         }
     }
 
@@ -173,16 +176,19 @@ impl Signings {
         link: Option<LinkId>,
     ) -> Result<ShownView, Error> {
         let signing = self.lease(record, signer, opener).await?;
-        let (at, id) = (self.parts.clock.now(), signing.id);
+        // A caller took no lease, and must not end somebody else's.
+        let lease = signing.live_view.clone().filter(|_| opener != Opener::Caller);
+        // The lease has the view's name, by which its page says that it is open.
+        let (at, id) =
+            (lease.as_ref().map_or_else(|| self.parts.clock.now(), |lease| lease.minted_at), signing.id);
         match self.mint_with_current_name(&signing, signer, link, at).await {
             Ok(view) => {
-                self.note(id, signer, opener, view.trace.clone(), at).await?;
+                self.note(id, signer, opener, view.trace.clone(), at).await;
                 Ok(ShownView { signer, url: view.url, expires_at: later(at, VIEW_LIFE) })
             }
             Err(error) => {
-                // A caller took no lease, and must not end somebody else's.
-                if let Some(lease) = signing.live_view.filter(|_| opener == Opener::Click) {
-                    self.release(id, lease).await?;
+                if let Some(lease) = lease {
+                    self.release(id, lease).await;
                 }
                 Err(error)
             }
@@ -199,7 +205,8 @@ impl Signings {
             }
             let mut signing = record.signing;
             let until = later(now, VIEW_LIFE);
-            signing.live_view = Some(LiveView { clicked: true, signer, minted_at: now, until });
+            let clicked = opener == Opener::Click;
+            signing.live_view = Some(LiveView { clicked, signer, minted_at: now, until });
             match self.save(&mut signing, record.version, Vec::new(), record.work, Durability::Flushed).await
             {
                 Ok(_) => return Ok(signing),
@@ -210,16 +217,20 @@ impl Signings {
         Err(Error::Store(crate::store::Error::Conflict))
     }
 
-    /// A view that could not be minted must not lock the signer out.
-    async fn release(&self, id: SigningId, lease: LiveView) -> Result<(), Error> {
+    /// A view that could not be minted must not lock the signer out. If that cannot be written down, the lease
+    /// ends by itself; why there is no view is what the visitor must hear.
+    async fn release(&self, id: SigningId, lease: LiveView) {
         let is_it = |view: &LiveView| view.signer == lease.signer && view.minted_at == lease.minted_at;
         let freed = self.change(id, Durability::Flushed, |signing, _| {
             signing.live_view = signing.live_view.take().filter(|view| !is_it(view));
             Ok(Vec::new())
         });
-        freed.await.map(|_| ())
+        if let Err(error) = freed.await {
+            tracing::warn!(signing.id = %id, error = %chain(&error), "the lease of a view that was not had stays");
+        }
     }
 
+    /// Writes down a view that there is: failing to costs the line, and not the view.
     async fn note(
         &self,
         id: SigningId,
@@ -227,7 +238,7 @@ impl Signings {
         opener: Opener,
         trace: Option<String>,
         minted_at: Timestamp,
-    ) -> Result<(), Error> {
+    ) {
         let noted = self.change(id, Durability::Flushed, |signing, now| {
             let clicked = opener == Opener::Click;
             let until = later(minted_at, VIEW_LIFE);
@@ -235,7 +246,9 @@ impl Signings {
             signing.remember(now, "view_minted", Some(signer), trace.clone());
             Ok(Vec::new())
         });
-        noted.await.map(|_| ())
+        if let Err(error) = noted.await {
+            tracing::warn!(signing.id = %id, error = %chain(&error), "a view that was handed out is not written down");
+        }
     }
 
     /// Mints a view. A signer who adopted a signature under another name no longer matches what was
@@ -343,13 +356,12 @@ fn may_open(signing: &Signing, signer: SignerId, opener: Opener, now: Timestamp)
         }
     }
     // What the caller was given may never have been opened; what was clicked, or is in session, is.
+    let is_opened = |view: &LiveView| view.clicked || person.status == SignerStatus::InSession;
     let live = signing.live_view.as_ref().filter(|view| view.until > now);
-    match live {
-        Some(view)
-            if opener == Opener::Click && (view.clicked || person.status == SignerStatus::InSession) =>
-        {
-            Err(Error::ViewLive { until: view.until })
-        }
-        _ => Ok(()),
-    }
+    let in_the_way = live.filter(|view| match opener {
+        Opener::Caller => false,
+        Opener::Click => is_opened(view),
+        Opener::Late => true,
+    });
+    in_the_way.map_or(Ok(()), |view| Err(Error::ViewLive { until: view.until }))
 }

@@ -24,8 +24,7 @@ mod sqlite;
 pub use postgres::PostgresStore;
 pub use records::{
     Begun, Change, ConnectedSender, Delivery, DeliveryState, DueDelivery, Durability, Endpoint, EventFilter,
-    Filter, Inbound, Intent, KeptAnswer, Link, NotedCalls, Payload, Received, Record, Spent, Taking, Version,
-    Work,
+    Filter, Inbound, Intent, KeptAnswer, Link, NotedCalls, Payload, Received, Record, Taking, Version, Work,
 };
 pub use retention::{Destroyed, Retention};
 pub use seal::{KEY_LEN as SEAL_KEY_LEN, SealKeyId, SealKeys};
@@ -266,6 +265,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// is due once it is on.
     fn switch_endpoint(&self, id: EndpointId, disabled_at: Option<Timestamp>) -> Answer<'_, ()>;
 
+    /// Gives an endpoint the address and the secrets of `to`, unless it is gone or no longer as it was read.
+    /// Answers whether it did.
+    fn rotate_endpoint(&self, read: Endpoint, to: Endpoint) -> Answer<'_, bool>;
+
     /// Removes an endpoint and its pending deliveries.
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()>;
 
@@ -308,7 +311,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>>;
 
     /// Adds calls to an account's window, and answers what all daemons have spent in it.
-    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent>;
+    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64>;
 
     /// Takes the status check of a resource of envelopes, of each that has none any more (rule B3), before it is
     /// made; answers the others, each with when theirs was taken. Of many who take one at once, one gets it.

@@ -286,13 +286,6 @@ pub struct ConnectedSender {
     pub version: Version,
 }
 
-/// The calls one daemon made on an account within one window, for the budget that all share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spent {
-    /// Calls of all daemons in this window so far.
-    pub calls: u64,
-}
-
 /// What makes a status check of an envelope free to be taken (rule B3).
 #[derive(Debug, Clone, Copy)]
 pub struct Taking {

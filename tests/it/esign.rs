@@ -197,7 +197,6 @@ fn envelope<'a>(documents: &'a [Document], signer: EnvelopeSigner<'a>) -> NewEnv
         signers: vec![signer],
         transaction_id: TransactionId::generate(),
         signing_id: "sig_0123",
-        custom_fields: &[],
         expires_after_days: Some(21),
         events: None,
         locale: Some("de-AT"),

@@ -5,7 +5,10 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{TestDaemon, order};
+use crate::{
+    harness::{TestDaemon, order},
+    visitors::{link_of, location, location_of},
+};
 
 #[tokio::test]
 async fn e2_a_lost_reply_is_looked_up_and_not_posted_again() {
@@ -307,5 +310,54 @@ async fn e3_a_view_that_could_not_be_had_is_had_by_the_repeated_call() {
     assert!(second.body["signers"][0]["view"]["url"].is_string(), "{}", second.text);
     let third = daemon.create("order-1", &order()).await;
     assert_eq!(third.text, second.text, "and from then on it is the answer");
+    assert_eq!(daemon.envelopes().await, 1);
+}
+
+/// Whoever repeats a create asks for no view in particular, and none is worth a signer's work.
+#[tokio::test]
+async fn l2_a_repeated_create_throws_out_nobody() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let broken =
+        json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient", "count": 1});
+    daemon.fault(&broken).await;
+    let first = daemon.create("order-1", &order()).await;
+    assert_eq!((first.status, &first.body["signers"][0]["view"]), (StatusCode::CREATED, &json!(null)));
+    let clicked = daemon.click(&link_of(&first, 0)).await;
+    let session = location_of(&daemon, &location(&clicked)).await;
+    daemon.forget_requests().await;
+    let second = daemon.create("order-1", &order()).await;
+    assert_eq!((second.status, second.id()), (StatusCode::CREATED, first.id()), "{}", second.text);
+    assert_eq!(second.body["signers"][0]["view"], json!(null), "the link still works");
+    assert_eq!(daemon.requests().await, Vec::<String>::new());
+    assert_eq!(daemon.look(&session).await.status, StatusCode::OK, "still signing");
+    daemon.broke_no_rule().await;
+}
+
+#[tokio::test]
+async fn l2_of_two_repeated_creates_at_once_one_has_a_view_made_for_both() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let broken = json!({"fault": "truncate", "method": "POST", "path": "/views/recipient", "count": 1});
+    daemon.fault(&broken).await;
+    let body = order();
+    daemon.create("order-1", &body).await;
+    daemon.forget_requests().await;
+    let (one, two) = tokio::join!(daemon.create("order-1", &body), daemon.create("order-1", &body));
+    assert!(one.body["signers"][0]["view"]["url"].is_string(), "{}", one.text);
+    assert_eq!(one.text, two.text);
+    assert_eq!(daemon.requests().await.len(), 1, "one view");
+    daemon.broke_no_rule().await;
+}
+
+/// The list of workflows is read before the envelope is asked for: without it nothing is in doubt.
+#[tokio::test]
+async fn e2_what_cannot_be_prepared_is_queued_and_not_uncertain() {
+    let daemon = TestDaemon::start().await;
+    let down = json!({"fault": "status", "status": 503, "method": "GET", "path": "/identity_verification", "count": 1});
+    daemon.fault(&down).await;
+    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    settle(&daemon, made.id(), "open").await;
+    let timeline = daemon.get(&format!("/v1/signings/{}/timeline", made.id())).await.text;
+    assert!(timeline.contains("create_queued") && !timeline.contains("uncertain"), "{timeline}");
     assert_eq!(daemon.envelopes().await, 1);
 }

@@ -15,7 +15,7 @@ use countersign::{
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
         EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SharedStore,
-        Spent, Store, Taking, Version,
+        Store, Taking, Version,
     },
 };
 use jiff::Timestamp;
@@ -172,6 +172,9 @@ impl Store for SlowStore {
     fn switch_endpoint(&self, id: EndpointId, disabled_at: Option<Timestamp>) -> Answer<'_, ()> {
         straight!(self, self.store.switch_endpoint(id, disabled_at))
     }
+    fn rotate_endpoint(&self, read: Endpoint, to: Endpoint) -> Answer<'_, bool> {
+        straight!(self, self.store.rotate_endpoint(read, to))
+    }
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
         straight!(self, self.store.remove_endpoint(id))
     }
@@ -210,7 +213,7 @@ impl Store for SlowStore {
     fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>> {
         straight!(self, self.store.noted_calls(since, until))
     }
-    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent> {
+    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64> {
         straight!(self, self.store.spend(account, window, calls))
     }
     fn take_checks<'a>(

@@ -171,10 +171,9 @@ fn subject(new: &NewEnvelope<'_>) -> Option<String> {
 }
 
 fn custom_fields<'a>(new: &NewEnvelope<'a>) -> CustomFields<'a> {
-    let hidden = |name, value| TextCustomField { name, value, show: "false", required: "false" };
-    let own = std::iter::once(hidden(CUSTOM_FIELD, new.signing_id));
-    let more = new.custom_fields.iter().map(|(name, value)| hidden(name, value));
-    CustomFields { text_custom_fields: own.chain(more).collect() }
+    let ours =
+        TextCustomField { name: CUSTOM_FIELD, value: new.signing_id, show: "false", required: "false" };
+    CustomFields { text_custom_fields: [ours] }
 }
 
 /// JSON in pieces: what we write, and what is inserted as it is.
@@ -301,7 +300,7 @@ struct EmailNotification<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CustomFields<'a> {
-    text_custom_fields: Vec<TextCustomField<'a>>,
+    text_custom_fields: [TextCustomField<'a>; 1],
 }
 
 #[derive(Serialize)]

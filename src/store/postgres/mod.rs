@@ -27,7 +27,7 @@ use crate::{
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
         Endpoint, Error, EventFilter, Filter, Found, Inbound, Intent, Link, NotedCalls, Received, Record,
-        Retention, Settings, Spent, Store, Taking, Version,
+        Retention, Settings, Store, Taking, Version,
         postgres::pool::{Pool, is_lost, with},
         rows::{
             self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
@@ -265,6 +265,19 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => outbox::switch_endpoint(db, id, disabled_at)) })
     }
 
+    fn rotate_endpoint(&self, read: Endpoint, to: Endpoint) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let id = read.id;
+            let Some(row) = with!(&self.pool, db => outbox::endpoint_of(db, id))? else { return Ok(false) };
+            let was = row.sealed.clone();
+            if row.into_endpoint(&self.keys)? != read {
+                return Ok(false);
+            }
+            let sealed = seal_endpoint(&self.keys, &to);
+            with!(&self.pool, db => outbox::rotate_endpoint(db, id, &was, &sealed))
+        })
+    }
+
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
         Box::pin(async move { with!(&self.pool, db => outbox::remove_endpoint(db, id)) })
     }
@@ -328,10 +341,9 @@ impl Store for PostgresStore {
         )
     }
 
-    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent> {
+    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64> {
         Box::pin(async move {
-            let sum = with!(&self.pool, db => signings::spend(db, account.as_str(), micros(window), calls))?;
-            Ok(Spent { calls: sum })
+            with!(&self.pool, db => signings::spend(db, account.as_str(), micros(window), calls))
         })
     }
 

@@ -132,6 +132,28 @@ pub(super) async fn endpoints(
     found.iter().map(endpoint).collect()
 }
 
+pub(super) async fn endpoint_of(db: &mut PgConnection, id: EndpointId) -> Result<Option<EndpointRow>> {
+    let sql = format!("SELECT {ENDPOINT} FROM endpoints WHERE id = $1");
+    let found = sqlx::query(AssertSqlSafe(sql)).bind(bytes(id.as_uuid())).fetch_optional(db).await?;
+    found.as_ref().map(endpoint).transpose()
+}
+
+/// Answers whether it was still as it was.
+pub(super) async fn rotate_endpoint(
+    db: &mut PgConnection,
+    id: EndpointId,
+    was: &[u8],
+    sealed: &[u8],
+) -> Result<bool> {
+    let rotated = sqlx::query("UPDATE endpoints SET sealed = $3 WHERE id = $1 AND sealed = $2")
+        .bind(bytes(id.as_uuid()))
+        .bind(was)
+        .bind(sealed)
+        .execute(db)
+        .await?;
+    Ok(rotated.rows_affected() == 1)
+}
+
 pub(super) async fn switch_endpoint(
     db: &mut PgConnection,
     id: EndpointId,
@@ -398,13 +420,12 @@ pub(super) async fn replay(db: &mut PgConnection, id: DeliveryId, now: i64) -> R
 pub(super) async fn oldest_pending(db: &mut PgConnection) -> Result<Option<Timestamp>> {
     // Those of endpoints that are switched off do not count.
     let oldest = sqlx::query(
-        "SELECT created_at FROM deliveries WHERE state = 'pending' AND EXISTS \
-         (SELECT 1 FROM endpoints WHERE id = deliveries.endpoint AND disabled_at IS NULL) \
-         ORDER BY created_at LIMIT 1",
+        "SELECT min((SELECT created_at FROM deliveries WHERE endpoint = endpoints.id AND state = 'pending' \
+         ORDER BY created_at LIMIT 1)) FROM endpoints WHERE disabled_at IS NULL",
     )
-    .fetch_optional(db)
+    .fetch_one(db)
     .await?;
-    oldest.map(|row| decoded(row.try_get(0)?)).transpose()
+    oldest.try_get::<Option<_>, _>(0)?.map(decoded).transpose()
 }
 
 fn unknown(what: &str) -> sqlx::Error {

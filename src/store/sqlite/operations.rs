@@ -16,7 +16,7 @@ use crate::{
     store::{
         Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
         Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
-        Spent, Store, Taking, Version,
+        Store, Taking, Version,
         rows::{
             self, ChangedRow, InboundRow, NewRow, SenderRow, bytes, micros, payload_place, seal_endpoint,
             signed, timestamp,
@@ -188,6 +188,20 @@ impl Store for SqliteStore {
         Box::pin(self.write(Durability::Synced, move |db| outbox::switch_endpoint(db, id, disabled_at)))
     }
 
+    fn rotate_endpoint(&self, read: Endpoint, to: Endpoint) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let id = read.id;
+            let Some(row) = self.read(move |db| outbox::endpoint_of(db, id)).await? else { return Ok(false) };
+            let was = row.sealed.clone();
+            if row.into_endpoint(&self.keys)? != read {
+                return Ok(false);
+            }
+            let sealed = seal_endpoint(&self.keys, &to);
+            let rotate = move |db: &Connection| outbox::rotate_endpoint(db, id, &was, &sealed);
+            self.write(Durability::Synced, rotate).await
+        })
+    }
+
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
         Box::pin(self.write(Durability::Synced, move |db| outbox::remove_endpoint(db, id)))
     }
@@ -266,11 +280,11 @@ impl Store for SqliteStore {
         )
     }
 
-    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, Spent> {
+    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64> {
         let account = account.clone();
         Box::pin(async move {
             let spend = move |db: &Connection| signings::spend(db, account.as_str(), micros(window), calls);
-            Ok(Spent { calls: self.write(Durability::Flushed, spend).await? })
+            self.write(Durability::Flushed, spend).await
         })
     }
 

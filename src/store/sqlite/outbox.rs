@@ -108,6 +108,22 @@ pub(super) fn endpoints(db: &Connection, caller: Option<&CallerName>) -> Result<
     collect(db, &sql, [caller.map(CallerName::as_str)], endpoint)
 }
 
+pub(super) fn endpoint_of(db: &Connection, id: EndpointId) -> Result<Option<EndpointRow>, Error> {
+    let sql = format!("SELECT {ENDPOINT} FROM endpoints WHERE id = ?1");
+    Ok(collect(db, &sql, [bytes(id.as_uuid())], endpoint)?.pop())
+}
+
+/// Answers whether it was still as it was.
+pub(super) fn rotate_endpoint(
+    db: &Connection,
+    id: EndpointId,
+    was: &[u8],
+    sealed: &[u8],
+) -> Result<bool, Error> {
+    let rotate = "UPDATE endpoints SET sealed = ?3 WHERE id = ?1 AND sealed = ?2";
+    Ok(db.execute(rotate, params![bytes(id.as_uuid()), was, sealed])? == 1)
+}
+
 pub(super) fn switch_endpoint(
     db: &Connection,
     id: EndpointId,
@@ -328,12 +344,10 @@ pub(super) fn oldest_pending(db: &Connection) -> Result<Option<i64>, Error> {
     // Those of endpoints that are switched off do not count.
     Ok(db
         .prepare_cached(
-            "SELECT created_at FROM deliveries WHERE state = 'pending' AND EXISTS \
-             (SELECT 1 FROM endpoints WHERE id = deliveries.endpoint AND disabled_at IS NULL) \
-             ORDER BY created_at LIMIT 1",
+            "SELECT min((SELECT created_at FROM deliveries WHERE endpoint = endpoints.id AND state = 'pending' \
+             ORDER BY created_at LIMIT 1)) FROM endpoints WHERE disabled_at IS NULL",
         )?
-        .query_row([], |row| row.get(0))
-        .optional()?)
+        .query_row([], |row| row.get(0))?)
 }
 
 fn collect<T>(

@@ -19,6 +19,8 @@ on_both!(
     deliveries_end_are_listed_and_replayed,
     what_cannot_be_read_holds_up_nobody,
     endpoints_come_back_as_they_were,
+    what_waits_for_an_endpoint_that_is_off_is_not_the_oldest,
+    a_rotation_overwrites_nothing_that_it_has_not_seen,
     the_last_pulse_is_remembered,
 );
 
@@ -263,6 +265,43 @@ async fn endpoints_come_back_as_they_were(fixture: Fixture) {
     assert_eq!(store.endpoints(Some(&foreign.caller)).await.unwrap(), [foreign.clone()]);
     store.remove_endpoint(hook.id).await.unwrap();
     assert_eq!(store.endpoints(None).await.unwrap(), [foreign]);
+}
+
+async fn what_waits_for_an_endpoint_that_is_off_is_not_the_oldest(fixture: Fixture) {
+    let store = fixture.open().await;
+    let (hook, off) = (samples::endpoint("hook"), samples::endpoint("off"));
+    store.put_endpoint(off.clone()).await.unwrap();
+    store.add_events(vec![samples::event(None, EventKind::BudgetLow, 0)]).await.unwrap();
+    store.fan_out(after(10), 7).await.unwrap();
+    store.put_endpoint(hook.clone()).await.unwrap();
+    store.add_events(vec![samples::event(None, EventKind::BudgetLow, 0)]).await.unwrap();
+    store.fan_out(after(20), 7).await.unwrap();
+    assert_eq!(store.oldest_pending_delivery().await.unwrap(), Some(after(10)));
+    store.switch_endpoint(off.id, Some(after(30))).await.unwrap();
+    assert_eq!(store.oldest_pending_delivery().await.unwrap(), Some(after(20)));
+    store.switch_endpoint(hook.id, Some(after(30))).await.unwrap();
+    assert_eq!(store.oldest_pending_delivery().await.unwrap(), None);
+}
+
+async fn a_rotation_overwrites_nothing_that_it_has_not_seen(fixture: Fixture) {
+    let store = fixture.open().await;
+    let hook = samples::endpoint("hook");
+    let with = |secret: &str| Endpoint {
+        secrets: countersign::domain::Private::new(vec![secret.as_bytes().to_vec()]),
+        rotated_at: Some(after(1)),
+        ..hook.clone()
+    };
+    assert!(!store.rotate_endpoint(hook.clone(), with("of none")).await.unwrap());
+    assert!(store.endpoints(None).await.unwrap().is_empty(), "what is gone does not come back");
+    store.put_endpoint(hook.clone()).await.unwrap();
+    assert!(store.rotate_endpoint(hook.clone(), with("first")).await.unwrap());
+    assert!(
+        !store.rotate_endpoint(hook.clone(), with("second")).await.unwrap(),
+        "it was read before the first"
+    );
+    assert_eq!(store.endpoints(None).await.unwrap(), [with("first")]);
+    assert!(store.rotate_endpoint(with("first"), with("second")).await.unwrap());
+    assert_eq!(store.endpoints(None).await.unwrap(), [with("second")]);
 }
 
 /// Nothing that makes a delivery due goes unseen by the next claim, whatever came before.

@@ -196,7 +196,7 @@ async fn a_postgres_of_another_program_is_refused_with_the_fix_and_left_as_it_is
         "CREATE TABLE meta (name text, value bytea)",
         "CREATE TABLE meta (name text, value text); INSERT INTO meta VALUES ('schema', '3')",
         "CREATE TABLE meta (name text PRIMARY KEY, value bytea); INSERT INTO meta VALUES ('schema', '1')",
-        "CREATE TABLE meta (name text PRIMARY KEY, value bytea); INSERT INTO meta VALUES ('schema', '6'); \
+        "CREATE TABLE meta (name text PRIMARY KEY, value bytea); INSERT INTO meta VALUES ('schema', '7'); \
          CREATE TABLE signings (id int, owner text)",
         "CREATE TABLE signings (id int); INSERT INTO signings VALUES (1)",
     ] {
