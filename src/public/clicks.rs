@@ -5,7 +5,7 @@
 //! lease (rule L2) these are two clicks, and the visitor would be told that the documents are open
 //! elsewhere. So each rendering of the page has a name, and clicks with one name share one view. Under the
 //! same name the page of a visitor in line asks, by loading itself, whether the upstream is back: it is the
-//! click that mints then, not the look (rule L1). The view's URL lives in memory for a few seconds, and
+//! click that mints then, not the look (rule L1). The view's URL lives in memory for half a minute, and
 //! nowhere else (rule L4). The line is this process's own: another daemon that is asked for it shows the
 //! button.
 
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How long the answer to a click is remembered. Longer than the page of the line takes to look again.
-const REMEMBERED: Duration = Duration::from_secs(10);
+const REMEMBERED: Duration = Duration::from_secs(30);
 /// Clicks that are remembered; the next one is on its own, and does not stand in line.
 const MAX_REMEMBERED: usize = 10_000;
 /// How long a visitor waits for the view before they get the page of the line.
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// Time between the tries for one click: at first, and at most.
 const TRY_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 /// Whoever has not looked for so long has gone, and no view is minted for them.
-const ABSENT: Duration = Duration::from_secs(30);
+const ABSENT: Duration = Duration::from_secs(60);
 /// Nobody stands in line for longer.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// 128 random bits in base64url.

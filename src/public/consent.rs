@@ -9,13 +9,14 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use tokio::sync::oneshot;
 use url::form_urlencoded;
 
 use crate::{
     audit::{Act, Entry},
     auth::{
         ConsentOutcome, Error,
-        consent::Consent,
+        consent::{Consent, PkceVerifier},
         grant::{ClientProof, harmless},
     },
     pairing::Answer,
@@ -67,9 +68,7 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
                 tracing::error!(sender, %error, "consent not taken up: the audit log cannot be written");
                 return public.page(language, &Page::Consent(ConsentPage::Failed), &Details::default(), &[]);
             }
-            let outcome =
-                parts.given.auth.complete_consent(&sender, &code, ClientProof::Public(Some(&verifier)));
-            Page::Consent(page(sender.clone(), outcome.await))
+            Page::Consent(page(sender.clone(), public.completed(sender, code, verifier).await))
         }
         (Some(_), _) => Page::Consent(ConsentPage::Failed),
     };
@@ -77,6 +76,23 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
 }
 
 impl Public {
+    /// Takes consent up, also if the browser has left: the sender is to act at once, and the code works once.
+    async fn completed(
+        &self,
+        sender: String,
+        code: String,
+        verifier: PkceVerifier,
+    ) -> Result<ConsentOutcome, Arc<Error>> {
+        let (reply, outcome) = oneshot::channel();
+        let auth = self.parts.given.auth.clone();
+        self.parts.given.life.spawn_work("take up consent", async move {
+            let proof = ClientProof::Public(Some(&verifier));
+            let _ = reply.send(auth.complete_consent(&sender, &code, proof).await);
+        });
+        // It was dropped: the stop has turned hard.
+        outcome.await.unwrap_or_else(|_| Err(Arc::new(Error::Closed)))
+    }
+
     /// An answer without our state may be the end of a link that somebody typed: consent, if it was given,
     /// counts all the same. Only senders that lack it are asked to try again.
     async fn wake_those_without_consent(&self) {

@@ -44,6 +44,8 @@
     #dialog;
     #button;
     #timer;
+    #closer;
+    #own;
     #began = 0;
     #seen = "";
 
@@ -62,7 +64,8 @@
       shut.onclick = () => this.#dialog.close();
       this.#dialog.onclose = () => {
         frame.src = "about:blank";
-        this.#tell("close");
+        if (!this.#own) this.#tell("close");
+        this.#own = false;
       };
       const root = this.attachShadow({ mode: "open" });
       root.adoptedStyleSheets = [sheet];
@@ -80,6 +83,7 @@
       const wide = matchMedia("(min-width: 48rem)").matches;
       const framed = this.getAttribute("mode") ? this.getAttribute("mode") === "frame" : wide;
       const frame = this.#dialog.querySelector("iframe");
+      this.#closer = clearTimeout(this.#closer);
       this.#watch();
       if (!framed) return window.open(url, "_blank", "noopener,noreferrer");
       this.#dialog.querySelector("a").href = url;
@@ -98,7 +102,7 @@
       try {
         const { origin, href } = frame.contentWindow.location;
         if (origin !== location.origin) return;
-        this.#dialog.close();
+        this.#shut();
         this.#tell("return", { url: href });
         this.#watch();
       } catch {
@@ -129,11 +133,19 @@
       const over = OVER.includes(facts?.status);
       const done = over || facts?.status === "signed";
       // A moment later, so that the frame finds its way back first.
-      if (done && this.#dialog.open) setTimeout(() => this.#dialog.close(), 3000);
+      if (done && this.#dialog.open) this.#closer ??= setTimeout(() => this.#shut(), 3000);
       if (!over && this.isConnected && Date.now() - this.#began < LONGEST_MS) {
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#look(), this.#dialog.open ? 2000 : 5000);
       }
+    }
+
+    // Not the visitor's doing, so no countersign-close.
+    #shut() {
+      this.#closer = clearTimeout(this.#closer);
+      if (!this.#dialog.open) return;
+      this.#own = true;
+      this.#dialog.close();
     }
 
     #tell(name, detail) {

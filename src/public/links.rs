@@ -16,7 +16,7 @@ use crate::{
         request, situation,
     },
     signing::{Error, LinkState, OpenedLink, ReturnTarget},
-    telemetry::metrics::LinkKind,
+    telemetry::{chain, metrics::LinkKind},
 };
 
 /// GET and HEAD: the page of the situation.
@@ -113,7 +113,7 @@ impl Public {
                 Err(self.unknown_address(head))
             }
             Err(error) => {
-                tracing::error!(%error, "a link could not be looked up");
+                tracing::error!(error = %chain(&error), "a link could not be looked up");
                 let language = request::language(None, &head.headers);
                 Err(self.page(language, &Page::Trouble, &Details::default(), &[]))
             }

@@ -9,8 +9,8 @@
 //! |---|---|---|
 //! | body of a click | 8 KiB, within 10 s | `request` |
 //! | patience for a view | 25 s, then a page; the mint goes on | `clicks` |
-//! | a double click is known as one for | 10 s, 10,000 clicks | `clicks` |
-//! | a click stands in line while the upstream is down | 30 min, 30 s after its page last looked | `clicks` |
+//! | a double click is known as one for | 30 s, 10,000 clicks | `clicks` |
+//! | a click stands in line while the upstream is down | 30 min, 60 s after its page last looked | `clicks` |
 //! | wrong addresses from one network | 60, then one a second; 10,000 networks | `guesses` |
 //! | a direct form's ticket | 60 s, once | `signing::tickets` |
 //! | the cookie of a browser that connects an account | 15 min | `pairing` |

@@ -21,11 +21,16 @@ use crate::{
         situation::{self, Next},
     },
     signing::{Error, LinkState, ReturnTarget, result},
-    telemetry::metrics::{Fact, ReturnClaim},
+    telemetry::{
+        chain,
+        metrics::{Fact, ReturnClaim},
+    },
 };
 
 /// How often the page that waits for the upstream loads itself again before it says that it takes longer.
 const MAX_WAITS: u32 = 15;
+/// Where pages at this address load themselves again: loading it plainly would count as another return.
+const LOOK_AGAIN: &str = "?wait=0";
 
 /// GET: a browser came back. The page that waits for confirmation loads `?wait=N`, which only looks.
 pub(super) async fn come_back(
@@ -168,12 +173,15 @@ impl Public {
             Page::Pending { .. } => Page::Pending { long: waits >= MAX_WAITS },
             other => other,
         };
-        let refresh_to = format!("?wait={}", waits.saturating_add(1));
+        let refresh_to = match page {
+            Page::Pending { .. } => format!("?wait={}", waits.saturating_add(1)),
+            _ => LOOK_AGAIN.to_owned(),
+        };
         let name = matches!(page, Page::Ready(_) | Page::Resume(_)).then(Clicks::name);
         let details = Details {
             back: site.as_deref(),
             click: name.as_deref(),
-            refresh_to: matches!(page, Page::Pending { .. }).then_some(refresh_to.as_str()),
+            refresh_to: Some(refresh_to.as_str()),
             ..situation::details(signing, signer)
         };
         let language = request::language(signing.locale.as_deref(), headers);
@@ -240,8 +248,7 @@ impl Public {
         let details = Details {
             back: site.as_deref(),
             click: name.as_deref(),
-            // Loading this address plainly would count as another return.
-            refresh_to: refresh_to.or(Some("?wait=0")),
+            refresh_to: refresh_to.or(Some(LOOK_AGAIN)),
             ..situation::details(signing, signer)
         };
         let language = request::language(signing.locale.as_deref(), headers);
@@ -264,7 +271,7 @@ impl Public {
             // A good nonce of a signing that retention has destroyed.
             return self.unknown_address(head);
         }
-        tracing::error!(%error, "a return could not be noted");
+        tracing::error!(error = %chain(&error), "a return could not be noted");
         self.page(request::language(None, &head.headers), &Page::Trouble, &Details::default(), &[])
     }
 }

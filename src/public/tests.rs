@@ -14,7 +14,9 @@ use crate::{
     auth::{self, Auth, Spawner, consent_state::ConsentStates, identity::AccountServer},
     budget::{self, Budget},
     clock::{ManualClock, SharedClock},
-    domain::{AccountId, CallerName, EnvelopeId, LinkId, Private, SignerStatus, Signing, SigningStatus},
+    domain::{
+        AccountId, CallerName, EnvelopeId, LinkId, LiveView, Private, SignerStatus, Signing, SigningStatus,
+    },
     esign,
     events::Hub,
     http_client::{self, HttpClient},
@@ -469,6 +471,36 @@ async fn a_replayed_return_is_one_return_and_looking_is_none() {
     }
     assert_eq!(world.stored().await, once);
     assert_eq!(world.mints(), 0);
+}
+
+#[tokio::test]
+async fn trying_again_on_a_page_after_a_return_is_no_second_return() {
+    let world = World::new().await;
+    let path = world.return_path();
+    let signer = world.signing.signers[0].id;
+    let minted_at = Timestamp::from_second(1_700_000_000).unwrap();
+    let until = Timestamp::from_second(1_700_000_240).unwrap();
+    let again = "class=\"button plain\" href=\"?wait=0\"";
+    world.get(&format!("{path}?event=cancel")).await;
+    change(&world, |signing| {
+        signing.signers[0].status = SignerStatus::InSession;
+        signing.live_view = Some(LiveView { clicked: true, signer, minted_at, until });
+    })
+    .await;
+    let before = world.stored().await;
+    let elsewhere = world.post(&path, "").await;
+    assert_eq!(elsewhere.status, StatusCode::CONFLICT);
+    assert!(elsewhere.text.contains(again), "{}", elsewhere.text);
+    let page = world.get(&format!("{path}?wait=0")).await;
+    assert!(page.text.contains("<form method=\"post\">"), "what the browser said is known: {}", page.text);
+    assert_eq!(world.stored().await, before);
+
+    change(&world, |signing| signing.signers[0].return_url = None).await;
+    let plain = world.get(&path).await;
+    assert!(plain.text.contains(again), "{}", plain.text);
+    let before = world.stored().await;
+    assert_eq!(world.get(&format!("{path}?wait=0")).await.text, plain.text);
+    assert_eq!(world.stored().await, before);
 }
 
 #[tokio::test]

@@ -134,10 +134,10 @@ async fn a_click_stands_in_line_while_docusign_is_down_and_goes_on_by_itself() {
     let clicked = daemon.click(&link).await;
     assert_eq!(clicked.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(clicked.text.contains("Your place is kept"), "{}", clicked.text);
-    let to = clicked.text.split("content=\"3;url=").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let to = clicked.text.split("content=\"12;url=").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     let page = format!("{link}{to}");
     for _ in 0..5 {
-        daemon.clock.advance(Duration::from_secs(3));
+        daemon.clock.advance(Duration::from_secs(12));
         let waiting = daemon.look(&page).await;
         assert_eq!(waiting.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(waiting.text.contains("Your place is kept"));
@@ -170,7 +170,7 @@ async fn nobody_mints_for_a_visitor_who_has_left_the_line() {
         .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
         .await;
     assert_eq!(daemon.click(&link).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    for _ in 0..30 {
+    for _ in 0..45 {
         daemon.clock.advance(Duration::from_secs(2));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

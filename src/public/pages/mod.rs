@@ -29,7 +29,7 @@ pub struct Details<'a> {
     pub person: Option<&'a str>,
     /// The caller's own name for the signing.
     pub reference: Option<&'a str>,
-    /// Where the page goes when it loads itself again: a relative reference; none for itself.
+    /// Where the page goes when it loads itself again, or is asked to: a relative reference; none for itself.
     pub refresh_to: Option<&'a str>,
     /// Whether signatures do not bind.
     pub test: bool,
@@ -119,7 +119,7 @@ fn facts(texts: &'static Texts, details: &Details<'_>) -> Markup {
 fn action(action: Action, details: &Details<'_>) -> Markup {
     html! {
         @match action {
-            Action::Again(label) => { a.button.plain href="?" { (label) } }
+            Action::Again(label) => { a.button.plain href=(details.refresh_to.unwrap_or("?")) { (label) } }
             Action::Mint(label) => {
                 form method="post" {
                     @if let Some(click) = details.click { input type="hidden" name="click" value=(click); }

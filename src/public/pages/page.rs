@@ -265,7 +265,9 @@ impl Page {
         match self {
             // Whoever uses a keyboard or has the page read to them must get to the button first.
             Self::Creating(Preparing::Behind) => Some(20),
-            Self::Creating(_) | Self::InLine => Some(3),
+            Self::Creating(_) => Some(3),
+            // Time to have its thirty words read, for each load begins them anew and takes the focus away.
+            Self::InLine => Some(12),
             Self::Pending { long: false } => Some(2),
             Self::Unavailable => Some(10),
             Self::Waiting => Some(60),

@@ -235,8 +235,8 @@ async fn by_keyboard(browser: &Browser, daemon: &TestDaemon, stage: &Stage<'_>) 
     inspect(&client, "phone", "page-in-line", "en").await;
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
     // The page loads itself again, and the visitor is at DocuSign without another press.
-    for _ in 0..40 {
-        daemon.clock.advance(Duration::from_secs(1));
+    for _ in 0..80 {
+        daemon.clock.advance(Duration::from_millis(250));
         if client.find(Locator::Css("button[value=send_code]")).await.is_ok() {
             break;
         }
