@@ -158,17 +158,25 @@ impl From<&signing::DownloadError> for Problem {
     fn from(error: &signing::DownloadError) -> Self {
         match error {
             signing::DownloadError::Upstream(error) => error.into(),
-            signing::DownloadError::Spool(spool::Error::Full) => Self::new(
+            signing::DownloadError::Spool(error) => error.into(),
+        }
+    }
+}
+
+impl From<&spool::Error> for Problem {
+    fn from(error: &spool::Error) -> Self {
+        let problem = match error {
+            spool::Error::Full => Self::new(
                 "quota_exceeded",
                 "the space for documents on their way is used up (documents.spool_limit)",
-            )
-            .retry_after(Duration::from_secs(30)),
-            signing::DownloadError::Spool(spool::Error::Io(error)) => {
+            ),
+            spool::Error::Io(error) => {
                 tracing::error!(%error, "a document cannot be kept in documents.spool_dir");
-                Self::new("provider_unavailable", "the daemon's own disk does not take the document")
-                    .retry_after(Duration::from_secs(30))
+                Self::new("store_unavailable", "the daemon's own disk does not take or give the document")
+                    .fix("Repeat the same call after the time in Retry-After; the operator looks at the disk of documents.spool_dir: the daemon's log says what is wrong with it.")
             }
-        }
+        };
+        problem.retry_after(Duration::from_secs(30))
     }
 }
 

@@ -1,16 +1,22 @@
 //! `GET /v1/signings/{id}/evidence`: all that proves a completed signing, as one file.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::{body::Body, extract::State, response::Response};
 use futures_util::TryStreamExt as _;
 use http::{HeaderValue, header};
 use serde::Serialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{Problem, caller::Authenticated, exchange::Path, router::Api},
+    clock::SharedClock,
     domain::{CallerName, Signing, SigningId},
     esign::DocumentRef,
     evidence::{self, About},
     objects::show,
+    spool::{self, Spooled},
     store::Inbound,
 };
 
@@ -19,6 +25,10 @@ const DOCUMENT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bundles that are made at once.
 pub const AT_ONCE: usize = 2;
+/// How long a bundle waits for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(10);
+/// When to come again if it had none.
+const TURN_RETRY: Duration = Duration::from_secs(5);
 
 /// Answers the bundle. It costs two calls upstream.
 pub(super) async fn bundle(
@@ -28,10 +38,15 @@ pub(super) async fn bundle(
 ) -> Result<Response, Problem> {
     let id: SigningId = id.parse().map_err(|_| Problem::not_found())?;
     let signing = api.signings.get(&caller.name, id).await?;
-    let _turn = api.bundles.acquire().await.map_err(|_| Problem::new("shutting_down", "the daemon stops"))?;
+    let mut documents = Vec::new();
+    for (name, part) in [("combined", DocumentRef::Combined), ("certificate", DocumentRef::Certificate)] {
+        documents.push((name, fetch(&api, &caller.name, id, part).await?));
+    }
+    // Only now: a slow download must not keep those waiting whose documents are here.
+    let _turn = turn(&api.bundles, &api.closing, &api.clock).await?;
     let mut files = Vec::new();
-    for (name, document) in [("combined", DocumentRef::Combined), ("certificate", DocumentRef::Certificate)] {
-        files.push((format!("documents/{name}.pdf"), read(&api, &caller.name, id, document).await?));
+    for (name, content) in &documents {
+        files.push((format!("documents/{name}.pdf"), read(content).await?));
     }
     files.push(("signing.json".to_owned(), show::signing(&signing, &[], &[]).to_vec()));
     files.push(("timeline.json".to_owned(), show::timeline(&signing).to_vec()));
@@ -39,7 +54,9 @@ pub(super) async fn bundle(
     let audit = api.signings.audit();
     let lines = audit.slice(&id.to_string()).await.map_err(|error| {
         tracing::error!(%error, "the audit log cannot be read");
-        Problem::new("provider_unavailable", "the daemon's own audit log cannot be read")
+        Problem::new("store_unavailable", "the daemon's own audit log cannot be read")
+            .fix("Repeat the same call after the time in Retry-After; the operator looks at the disk of audit.file: the daemon's log says what is wrong with it.")
+            .retry_after(Duration::from_secs(30))
     })?;
     if let Some(lines) = lines {
         files.push(("audit.jsonl".to_owned(), lines));
@@ -65,23 +82,48 @@ fn about(signing: &Signing, api: &Api) -> About {
     }
 }
 
-async fn read(
+/// Waits for leave to make a bundle, which is given back when it is dropped.
+async fn turn<'a>(
+    bundles: &'a Semaphore,
+    closing: &CancellationToken,
+    clock: &SharedClock,
+) -> Result<SemaphorePermit<'a>, Problem> {
+    let stops = || {
+        Problem::new("shutting_down", "the daemon has stopped taking work")
+            .retry_after(Duration::from_secs(2))
+    };
+    tokio::select! {
+        biased;
+        permit = bundles.acquire() => permit.map_err(|_| stops()),
+        () = closing.cancelled() => Err(stops()),
+        () = clock.sleep(TURN_WAIT) => {
+            let detail = "as many bundles of evidence as this daemon makes at once are under way";
+            Err(Problem::new("quota_exceeded", detail)
+                .fix("Repeat the call after the time in Retry-After.")
+                .retry_after(TURN_RETRY))
+        }
+    }
+}
+
+/// A document, whole and on our disk.
+async fn fetch(
     api: &Api,
     caller: &CallerName,
     id: SigningId,
-    document: DocumentRef,
-) -> Result<Vec<u8>, Problem> {
-    let content = api.signings.document(caller, id, document).await?.content;
+    part: DocumentRef,
+) -> Result<Arc<Spooled>, Problem> {
+    let content = api.signings.document(caller, id, part).await?.content;
     if content.length() > DOCUMENT_LIMIT_BYTES {
         let detail = "a document is larger than 64 MiB; fetch the documents one by one";
         return Err(Problem::new("payload_too_large", detail));
     }
+    Ok(content)
+}
+
+async fn read(content: &Arc<Spooled>) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let mut pieces = std::pin::pin!(content.read(0, content.length()));
-    let lost = |_| {
-        Problem::new("provider_unavailable", "the document was lost here while it was read")
-            .retry_after(std::time::Duration::from_secs(5))
-    };
+    let lost = |error| Problem::from(&spool::Error::Io(error));
     while let Some(piece) = pieces.try_next().await.map_err(lost)? {
         bytes.extend_from_slice(&piece);
     }
@@ -105,4 +147,38 @@ fn received(all: Vec<Inbound>) -> Vec<(String, Vec<u8>)> {
     }
     files.push(("events/index.json".to_owned(), show::to_bytes(&index).to_vec()));
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[tokio::test]
+    async fn a_bundle_waits_for_its_turn_for_a_while_and_is_then_asked_to_come_again() {
+        let clock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let shared: SharedClock = Arc::new(clock.clone());
+        let (bundles, closing) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
+        let wait = || {
+            let (bundles, closing, clock) = (Arc::clone(&bundles), closing.clone(), Arc::clone(&shared));
+            let waiting = async move { turn(&bundles, &closing, &clock).await.map(drop) };
+            tokio::spawn(waiting)
+        };
+        let first = turn(&bundles, &closing, &shared).await.unwrap();
+        let (second, third) = (wait(), wait());
+        tokio::task::yield_now().await;
+        clock.advance(TURN_WAIT / 2);
+        drop(first);
+        assert!(second.await.unwrap().is_ok(), "there was a turn in time");
+        assert!(third.await.unwrap().is_ok(), "and it was given back");
+
+        let _held = turn(&bundles, &closing, &shared).await.unwrap();
+        let late = wait();
+        tokio::task::yield_now().await;
+        clock.advance(TURN_WAIT);
+        assert_eq!(late.await.unwrap().unwrap_err().code(), "quota_exceeded");
+        let stopped = wait();
+        closing.cancel();
+        assert_eq!(stopped.await.unwrap().unwrap_err().code(), "shutting_down");
+    }
 }

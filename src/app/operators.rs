@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{Router, middleware::from_fn};
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::middleware::refuse_forwarded,
+    api::middleware::{Watch, refuse_forwarded, watch},
     app::Parts,
     auth::consent::{self, ConsentBy},
     config::{Config, Environment},
@@ -15,7 +18,11 @@ use crate::{
         self,
         admin::{Admin, CustomerLinks, Customers, Dependencies, Makers},
     },
+    telemetry::traces::Tracer,
 };
+
+/// The paths of this listener that the metrics name: none, so that probes take no series from callers' routes.
+const PATHS: &[&str] = &[];
 
 /// What the settings say of operators.
 #[derive(Debug)]
@@ -54,7 +61,7 @@ fn customers(parts: &Parts) -> Customers {
     }))
 }
 
-/// The ops listener's router.
+/// The ops listener's router, watched like the others.
 pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationToken) -> Router {
     let admin = Admin::new(Dependencies {
         password: parts.password.clone(),
@@ -79,5 +86,9 @@ pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationT
     });
     let ledger = ops::ledger::router(Arc::clone(&parts.store), Arc::clone(&parts.clock));
     let router = ops::router(parts.health.clone(), Arc::clone(&parts.metrics), admin).merge(ledger);
-    if settings.allow_forwarded { router } else { router.layer(from_fn(refuse_forwarded)) }
+    let router = if settings.allow_forwarded { router } else { router.layer(from_fn(refuse_forwarded)) };
+    // Without a tracer: every probe would be a trace.
+    let (metrics, clock) = (Arc::clone(&parts.metrics), Arc::clone(&parts.clock));
+    let watcher = Watch::new("ops", PATHS, metrics, Tracer::off(), clock);
+    router.layer(from_fn_with_state(watcher, watch))
 }

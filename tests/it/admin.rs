@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode, header};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{Reply, TempDir, TestDaemon, http_client, order};
 
@@ -253,11 +254,30 @@ async fn behind_tls_the_cookie_is_secure() {
     let mut operator = Operator::new(&daemon);
     let refused = operator.call(Method::GET, "/admin/login", &[], &proxied).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN, "no proxy was meant to stand in front");
+    assert!(refused.body["detail"].as_str().unwrap().contains("allow_forwarded"), "{}", refused.text);
     let settings = format!("{}allow_forwarded = true\n", hash_line());
     let daemon = TestDaemon::builder().ops(&settings).start().await;
     let mut operator = Operator::new(&daemon);
     let page = operator.call(Method::GET, "/admin/login", &[], &proxied).await;
     assert!(page.headers[header::SET_COOKIE].to_str().unwrap().ends_with("; Secure"));
+}
+
+#[tokio::test]
+async fn a_form_that_never_ends_is_given_up() {
+    let daemon = daemon().await;
+    let address = daemon.ops.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /admin/login HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+         content-length: 100\r\n\r\ntoken="
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    tokio::select! {
+        read = stream.read_exact(&mut answer) => drop(read.unwrap()),
+        () = daemon.run_clock("never", async || false) => unreachable!(),
+    }
+    assert_eq!(str::from_utf8(&answer).unwrap(), "HTTP/1.1 408");
 }
 
 #[tokio::test]

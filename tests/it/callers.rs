@@ -424,7 +424,13 @@ async fn what_came_through_a_proxy_is_refused_on_loopback_unless_it_is_meant() {
     assert!(reply.body["detail"].as_str().unwrap().contains("allow_forwarded"), "{}", reply.text);
     let ops = format!("{}/readyz", daemon.ops);
     let forwarded = [("x-forwarded-for", "10.0.0.1")];
-    assert_eq!(daemon.call(Method::GET, &ops, None, &forwarded, Vec::new()).await.status, 403);
+    let refused = daemon.call(Method::GET, &ops, None, &forwarded, Vec::new()).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (403, "forbidden"));
+    assert!(refused.body["detail"].as_str().unwrap().contains("allow_forwarded"), "{}", refused.text);
+    assert_eq!(refused.headers["x-request-id"], refused.body["request_id"].as_str().unwrap());
+    let metrics = daemon.ops("/metrics").await.text;
+    let counted = "countersign_http_requests_total{listener=\"ops\",route=\"other\",status=\"403\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
     daemon.stop().await;
 
     let meant = TestDaemon::builder().api("allow_forwarded = true").start().await;

@@ -304,12 +304,41 @@ where
 /// What a request costs upstream, warm (rule B1). A repeat that is answered from the store counts, too.
 fn cost(method: &Method, path: &str) -> u64 {
     match (method, path) {
-        (&Method::POST, "/v1/signings" | "/v1/senders/{name}/check") => 2,
+        (&Method::POST, "/v1/signings" | "/v1/senders/{name}/check") | (_, "/v1/signings/{id}/evidence") => 2,
         (_, "/v1/senders/{name}/esign/{*path}" | "/v1/signings/{id}/documents/{part}") => 1,
         (&Method::POST, path) => {
-            let asks = ["/views", "/void", "/refresh", "/phone", "/access_code"];
+            let asks = ["/views", "/void", "/refresh", "/purge", "/phone", "/access_code"];
             u64::from(asks.iter().any(|end| path.ends_with(end)))
         }
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::router::PATHS;
+
+    #[test]
+    fn b1_whatever_goes_upstream_counts_towards_the_share() {
+        let free = |path: &&str| cost(&Method::GET, path) == 0 && cost(&Method::POST, path) == 0;
+        let costly: Vec<_> = PATHS.iter().filter(|path| !free(path)).copied().collect();
+        let expected = [
+            "/v1/signings",
+            "/v1/signings/{id}/signers/{signer}/views",
+            "/v1/signings/{id}/signers/{signer}/phone",
+            "/v1/signings/{id}/signers/{signer}/access_code",
+            "/v1/signings/{id}/void",
+            "/v1/signings/{id}/refresh",
+            "/v1/signings/{id}/purge",
+            "/v1/signings/{id}/documents/{part}",
+            "/v1/signings/{id}/evidence",
+            "/v1/senders/{name}/check",
+            "/v1/senders/{name}/esign/{*path}",
+        ];
+        assert_eq!(costly, expected);
+        assert_eq!(cost(&Method::GET, "/v1/signings/{id}/evidence"), 2, "two documents");
+        assert_eq!(cost(&Method::POST, "/v1/signings/{id}/purge"), 1);
+        assert_eq!(cost(&Method::GET, "/v1/signings"), 0, "a list never asks upstream");
     }
 }

@@ -1,7 +1,7 @@
 //! Logging in and out.
 
 use axum::{
-    extract::{Form, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
@@ -11,7 +11,8 @@ use serde::Deserialize;
 use super::{
     Admin, Asked,
     gate::Verdict,
-    page, request,
+    page,
+    request::{self, InTime},
     session::{COOKIE, LIFE, cookie, random},
 };
 use crate::audit::{Act, Entry};
@@ -37,7 +38,7 @@ pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Resp
 }
 
 /// `POST /admin/login`.
-pub(super) async fn enter(State(admin): State<Admin>, headers: HeaderMap, form: Form<Filled>) -> Response {
+pub(super) async fn enter(State(admin): State<Admin>, headers: HeaderMap, form: InTime<Filled>) -> Response {
     let gate = &admin.parts.gate;
     let Filled { password, token } = form.0;
     let is_shown = cookie(&headers, FORM_COOKIE).is_some_and(|shown| gate.is_form_token(&shown, &token));
@@ -75,7 +76,7 @@ pub(super) async fn enter(State(admin): State<Admin>, headers: HeaderMap, form: 
 }
 
 /// `POST /admin/logout`.
-pub(super) async fn leave(State(admin): State<Admin>, headers: HeaderMap, form: Form<Asked>) -> Response {
+pub(super) async fn leave(State(admin): State<Admin>, headers: HeaderMap, form: InTime<Asked>) -> Response {
     let is_meant = request::is_ours(&headers)
         && admin.session(&headers).is_some_and(|session| session.is_token(&form.0.token));
     let mut response = request::see_other("/admin/login");

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use axum::{
-    extract::{Form, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{
     Admin,
     page::{self, Field},
-    request,
+    request::{self, InTime},
     session::Session,
 };
 use crate::{
@@ -67,7 +67,7 @@ pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Resp
 }
 
 /// `POST /admin/new-sender`.
-pub(super) async fn make(State(admin): State<Admin>, headers: HeaderMap, form: Form<Wanted>) -> Response {
+pub(super) async fn make(State(admin): State<Admin>, headers: HeaderMap, form: InTime<Wanted>) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
     let wanted = form.0;
     if !request::is_ours(&headers) || !session.is_token(&wanted.token) {

@@ -17,7 +17,7 @@
 //! | life of a login | 1 h, whatever is done with it | `session` |
 //! | logins at a time | 64, the oldest goes | `session` |
 //! | wrong passwords | 5 at once, then one in 12 s, over all; one is tried at a time | `gate` |
-//! | body of a form | 4 KiB | `mod` |
+//! | body of a form | 4 KiB, within 10 s | `mod`, `request` |
 //! | open streams | 32 | `stream` |
 
 mod gate;
@@ -34,7 +34,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Form, Path, Query, Request, State},
+    extract::{DefaultBodyLimit, Path, Query, Request, State},
     http::{HeaderMap, StatusCode},
     middleware::{Next, from_fn_with_state},
     response::Response,
@@ -43,7 +43,7 @@ use axum::{
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use self::{gate::Gate, session::Sessions};
+use self::{gate::Gate, request::InTime, session::Sessions};
 pub use self::{
     gate::Password,
     making::Makers,
@@ -205,7 +205,7 @@ async fn check(
     State(admin): State<Admin>,
     headers: HeaderMap,
     Path(name): Path<String>,
-    form: Form<Asked>,
+    form: InTime<Asked>,
 ) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
     if !request::is_ours(&headers) || !session.is_token(&form.0.token) {

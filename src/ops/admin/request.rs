@@ -1,12 +1,42 @@
 //! What every request and every answer of the status page have in common.
 
-use axum::{body::Body, response::Response};
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::{Form, FromRequest, Request},
+    response::{IntoResponse, Response},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use maud::Markup;
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::{Admin, sheet};
 use crate::look::{self, Look};
+
+/// A form of that size arrives at once, or somebody means harm.
+const FORM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A form that came whole, and in time.
+#[derive(Debug)]
+pub(super) struct InTime<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequest<Admin> for InTime<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, admin: &Admin) -> Result<Self, Response> {
+        tokio::select! {
+            biased;
+            read = Form::<T>::from_request(request, admin) => {
+                read.map(|Form(form)| Self(form)).map_err(IntoResponse::into_response)
+            }
+            () = admin.parts.given.clock.sleep(FORM_PATIENCE) => {
+                Err(text(StatusCode::REQUEST_TIMEOUT, "The form did not arrive in time; send it again.\n"))
+            }
+        }
+    }
+}
 
 /// Whether a form was sent from our own page, by what browsers say and scripts cannot forge (Fetch Metadata,
 /// RFC 6454). Browsers that say neither are told apart by the form's token alone.

@@ -39,7 +39,8 @@ const CODES: [(u16, &str); 18] = [
     (504, "504"),
 ];
 
-const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+/// By what a status begins with; what begins with 1 ends no request.
+const CLASSES: [&str; 5] = ["other", "2xx", "3xx", "4xx", "5xx"];
 
 /// Counts the answers of one route. Make it when the router is built, from a constant.
 #[derive(Debug)]
@@ -47,18 +48,19 @@ pub struct Route {
     listener: &'static str,
     path: &'static str,
     requests: IntCounterVec,
-    seconds: Histogram,
+    /// None on the ops listener: its probes and scrapes come by the clock, and would drown what people wait for.
+    seconds: Option<Histogram>,
     bound: [OnceLock<IntCounter>; CODES.len() + CLASSES.len()],
 }
 
 impl Route {
     /// A request was answered.
     pub fn answered(&self, metrics: &Metrics, status: u16, seconds: f64) {
-        let class = usize::from(status / 100);
-        let class = if class < CLASSES.len() { class } else { 0 };
+        let begins_with = usize::from(status / 100);
+        let class = if (2..=5).contains(&begins_with) { begins_with - 1 } else { 0 };
         let index = CODES.iter().position(|(code, _)| *code == status).unwrap_or(CODES.len() + class);
         let counter = self.bound[index].get_or_init(|| {
-            let (made, most) = match class {
+            let (made, most) = match begins_with {
                 4 => (&metrics.refusal_series, REFUSAL_SERIES),
                 _ => (&metrics.route_series, ROUTE_SERIES),
             };
@@ -70,7 +72,9 @@ impl Route {
             }
         });
         counter.inc();
-        self.seconds.observe(seconds);
+        if let Some(histogram) = &self.seconds {
+            histogram.observe(seconds);
+        }
     }
 }
 
@@ -105,7 +109,7 @@ impl Metrics {
             listener,
             path,
             requests: self.http_requests_total.clone(),
-            seconds: self.http_request_duration_seconds.clone(),
+            seconds: (listener != "ops").then(|| self.http_request_duration_seconds.clone()),
             bound: [const { OnceLock::new() }; CODES.len() + CLASSES.len()],
         }
     }

@@ -122,7 +122,7 @@ metrics! {
         connect_deliveries_total: IntCounterVec<"result">,
         /// Whether the sender's consent is granted, as far as we know.
         consent_granted: GaugeVec<"sender">,
-        /// Time from a request's arrival to the start of its answer, all listeners.
+        /// Time from a request's arrival to the start of its answer, api and public listener.
         http_request_duration_seconds: Histogram,
         /// Requests answered.
         http_requests_total: IntCounterVec<"listener", "route", "status">,

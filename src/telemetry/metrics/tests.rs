@@ -26,8 +26,8 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
             operation.ended(metrics, *outcome, 0.1);
         }
     }
-    for (listener, route) in ["api", "public"].iter().flat_map(|it| ["/a", "/b", "/c"].map(|path| (it, path)))
-    {
+    let routes = ["api", "public"].iter().flat_map(|it| ["/a", "/b", "/c"].map(|path| (*it, path)));
+    for (listener, route) in routes.chain([("ops", "other")]) {
         let route = metrics.route(listener, route);
         (100..600).for_each(|status| route.answered(metrics, status, 0.01));
         route.answered(metrics, 999, 0.01);
@@ -209,6 +209,16 @@ fn a_status_is_shown_as_it_is_or_as_its_class() {
     };
     assert!(text.contains(&line("201", 2)), "{text}");
     assert!(text.contains(&line("4xx", 1)) && text.contains(&line("other", 1)), "{text}");
+}
+
+#[test]
+fn probes_of_the_ops_listener_are_counted_and_not_timed() {
+    let metrics = Metrics::new(&["system"]);
+    metrics.route("ops", "other").answered(&metrics, 200, 0.001);
+    metrics.route("api", "/v1/signings").answered(&metrics, 201, 0.3);
+    let text = metrics.render();
+    assert_eq!(answered(&text, "ops", "200"), 1, "{text}");
+    assert!(text.contains("countersign_http_request_duration_seconds_count 1\n"), "{text}");
 }
 
 /// How often requests of this listener were answered so, on whatever route.

@@ -156,12 +156,12 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "provider_unavailable",
-        "DocuSign did not answer, or could not; or a part of this daemon that the call needs (store, audit log) did not. What was written down is finished later.",
+        "DocuSign did not answer, or could not, or as many creates already wait for it as may. What was written down is finished later.",
         "no answer came from the upstream",
     ),
     (
         "quota_exceeded",
-        "The caller's rate in the settings is used up, or as many creates are under way, or bytes of documents, as are taken at once.",
+        "The caller's rate in the settings is used up, or as many creates are under way, or bytes of documents, or bundles of evidence, as are taken at once.",
         "this caller may make 10 calls a second",
     ),
     (
@@ -221,7 +221,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "store_unavailable",
-        "The database in which this daemon keeps its signings is away, full, read-only or damaged, so nothing can be written down, and nothing was sent to DocuSign that is not written down. What had been accepted is finished once it is back, and the same key makes the same envelope.",
+        "The database in which this daemon keeps its signings is away, full, read-only or damaged, so nothing can be written down, and nothing was sent to DocuSign that is not written down. What had been accepted is finished once it is back, and the same key makes the same envelope. Or the disk of its audit log (audit.file) or of documents on their way (documents.spool_dir) fails; the fix says which.",
         "the daemon's own store does not answer, or is full",
     ),
     (
