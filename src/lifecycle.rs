@@ -16,6 +16,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::telemetry::traces;
@@ -152,6 +153,22 @@ impl Lifecycle {
         }));
     }
 
+    /// The same for work that comes to something, which it does whether or not somebody waits for it. None: it
+    /// panicked, or was dropped because the stop has turned hard.
+    pub fn outcome_of<T, F>(&self, name: &'static str, work: F) -> impl Future<Output = Option<T>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (tell, told) = oneshot::channel();
+        let work = Box::pin(work);
+        self.spawn_work(name, async move {
+            // Nobody may wait for it any more.
+            let _ = tell.send(work.await);
+        });
+        async { told.await.ok() }
+    }
+
     /// Waits until all tasks have ended; after `deadline` (from the call) the rest is dropped.
     ///
     /// Answers whether everything ended by itself.
@@ -205,6 +222,20 @@ mod tests {
         life.stopping().cancelled().await;
         assert!(life.has_failed());
         assert!(life.drain(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn work_comes_to_its_end_whether_or_not_somebody_waits_for_it() {
+        let life = Lifecycle::new();
+        let (done, is_done) = oneshot::channel();
+        drop(life.outcome_of("forsaken", async { done.send(()) }));
+        is_done.await.unwrap();
+        assert_eq!(life.outcome_of("awaited", async { 7 }).await, Some(7));
+        let broken: Option<u8> = life.outcome_of("broken", async { panic!("on purpose") }).await;
+        assert_eq!(broken, None);
+        life.stop();
+        assert!(life.drain(Duration::from_secs(5)).await);
+        assert!(!life.has_failed(), "a piece of work that panics ends only itself");
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@ use std::sync::PoisonError;
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
@@ -157,15 +156,12 @@ impl Pairings {
         cookie: &Cookie,
         code: &str,
     ) -> Result<Outcome, Error> {
-        let (reply, outcome) = oneshot::channel();
         let (pairings, state, cookie) = (self.clone(), state.to_owned(), cookie.clone());
         let code = SecretString::from(code);
-        self.inner.given.life.spawn_work("exchange a code", async move {
-            let outcome = pairings.exchanged(&target, &state, &cookie, code.expose_secret()).await;
-            let _ = reply.send(outcome);
+        let outcome = self.inner.given.life.outcome_of("exchange a code", async move {
+            pairings.exchanged(&target, &state, &cookie, code.expose_secret()).await
         });
-        // It was dropped: the stop has turned hard.
-        outcome.await.unwrap_or_else(|_| Err(auth::Error::Closed.into()))
+        outcome.await.unwrap_or_else(|| Err(auth::Error::Closed.into()))
     }
 
     async fn exchanged(
@@ -210,13 +206,11 @@ impl Pairings {
         let Some(account) = account.filter(is_offered) else {
             return Ok(Outcome::Choose { ticket: Private::new(ticket.to_owned()) });
         };
-        let (reply, outcome) = oneshot::channel();
         let pairings = self.clone();
-        self.inner.given.life.spawn_work("connect an account", async move {
-            let _ = reply.send(pairings.chosen(&target, &name, &choice, account).await);
+        let outcome = self.inner.given.life.outcome_of("connect an account", async move {
+            pairings.chosen(&target, &name, &choice, account).await
         });
-        // It was dropped: the stop has turned hard.
-        let outcome = outcome.await.unwrap_or_else(|_| Err(auth::Error::Closed.into()));
+        let outcome = outcome.await.unwrap_or_else(|| Err(auth::Error::Closed.into()));
         outcome.inspect_err(|error| log(&sender, error))
     }
 

@@ -9,7 +9,6 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use tokio::sync::oneshot;
 use url::form_urlencoded;
 
 use crate::{
@@ -83,14 +82,11 @@ impl Public {
         code: String,
         verifier: PkceVerifier,
     ) -> Result<ConsentOutcome, Arc<Error>> {
-        let (reply, outcome) = oneshot::channel();
         let auth = self.parts.given.auth.clone();
-        self.parts.given.life.spawn_work("take up consent", async move {
-            let proof = ClientProof::Public(Some(&verifier));
-            let _ = reply.send(auth.complete_consent(&sender, &code, proof).await);
+        let outcome = self.parts.given.life.outcome_of("take up consent", async move {
+            auth.complete_consent(&sender, &code, ClientProof::Public(Some(&verifier))).await
         });
-        // It was dropped: the stop has turned hard.
-        outcome.await.unwrap_or_else(|_| Err(Arc::new(Error::Closed)))
+        outcome.await.unwrap_or_else(|| Err(Arc::new(Error::Closed)))
     }
 
     /// An answer without our state may be the end of a link that somebody typed: consent, if it was given,

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::oneshot;
 
 use crate::{
     audit::Act,
@@ -211,15 +210,14 @@ impl Signings {
     /// The check after a return, in a task of its own: a browser that leaves must not take the answer with it,
     /// which is the only one in a quarter of an hour; and one that stays is not kept for long.
     async fn check_aside(&self, signing: Signing) -> Signing {
-        let (tell, told) = oneshot::channel();
         let (this, known) = (self.clone(), signing.clone());
-        self.parts.life.spawn_work("the check after a return", async move {
-            // Nobody may wait for it any more; what was learnt is written down.
-            let _ = tell.send(this.check_once(known).await);
-        });
+        let checked = self
+            .parts
+            .life
+            .outcome_of("the check after a return", async move { this.check_once(known).await });
         tokio::select! {
             biased;
-            told = told => told.unwrap_or(signing),
+            checked = checked => checked.unwrap_or(signing),
             () = self.parts.clock.sleep(RETURN_PATIENCE) => signing,
         }
     }

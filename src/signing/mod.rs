@@ -42,7 +42,7 @@ mod views;
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     audit::{Act, Audit, Entry},
@@ -279,13 +279,8 @@ impl Signings {
         name: &'static str,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let (tell, told) = oneshot::channel();
-        self.parts.life.spawn_work(name, async move {
-            // Nobody may wait for it any more.
-            let _ = tell.send(Box::pin(work).await);
-        });
-        told.await
-            .unwrap_or_else(|_| Err(Error::Store(store::Error::Unavailable("the daemon is ending".into()))))
+        let outcome = self.parts.life.outcome_of(name, work).await;
+        outcome.unwrap_or_else(|| Err(Error::Store(store::Error::Unavailable("the daemon is ending".into()))))
     }
 
     async fn record(&self, id: SigningId) -> Result<Record, Error> {
