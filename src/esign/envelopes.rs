@@ -68,10 +68,19 @@ pub struct EnvelopeSigner<'a> {
     pub role: Option<&'a str>,
     /// What is filled in for them.
     pub fields: &'a BTreeMap<String, String>,
-    /// Where a code goes before they sign.
-    pub sms: Option<&'a Phone>,
+    /// The code by SMS before they sign.
+    pub sms: Option<SmsCheck<'a>>,
     /// A code they were told.
     pub access_code: Option<&'a str>,
+}
+
+/// A code by SMS: where it goes, and what sends it.
+#[derive(Debug, Clone, Copy)]
+pub struct SmsCheck<'a> {
+    /// The number.
+    pub phone: &'a Phone,
+    /// The account's workflow for it, by [`Client::sms_workflow`].
+    pub workflow: &'a str,
 }
 
 /// Where the events of one envelope go (`eventNotification`).
@@ -156,11 +165,8 @@ impl Client {
         new: &NewEnvelope<'_>,
         deadline: Deadline,
     ) -> Result<Created, Error> {
-        let needs_workflow = new.signers.iter().any(|signer| signer.sms.is_some());
-        let workflow =
-            if needs_workflow { Some(Box::pin(self.sms_workflow(acting, deadline)).await?) } else { None };
         let brand = self.brand(&acting.sender);
-        let body: Vec<Bytes> = wire::definition(new, workflow.as_deref(), brand.as_deref());
+        let body: Vec<Bytes> = wire::definition(new, brand.as_deref());
         let url = acting.url(["envelopes"]);
         let call = Call::new(Operation::CreateEnvelope, Method::POST, url, deadline).segments(body);
         let answer = self.call(acting, call).await?;

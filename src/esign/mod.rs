@@ -44,6 +44,7 @@ pub use self::{
     documents::{DocumentRef, Download},
     envelopes::{
         Corrected, Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewCheck, NewEnvelope, Page, Since,
+        SmsCheck,
     },
     error::{Doubt, Error},
     forward::{ForwardBody, ForwardRequest, Forwarded},

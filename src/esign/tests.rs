@@ -64,7 +64,7 @@ impl Draft {
             order: 1,
             role: self.documents.iter().any(|d| matches!(d, Document::Template { .. })).then_some("Client"),
             fields: &self.fields,
-            sms: self.phone.as_ref(),
+            sms: self.phone.as_ref().map(|phone| SmsCheck { phone, workflow: "wf-1" }),
             access_code: Some("4711"),
         };
         NewEnvelope {
@@ -97,7 +97,12 @@ fn workflows() -> Reply {
 }
 
 async fn create(world: &World, draft: &Draft) -> Result<Created, Error> {
-    world.client.create_envelope(&*world.acting().await, &draft.envelope(), world.deadline()).await
+    let acting = world.acting().await;
+    if draft.phone.is_some() {
+        let workflow = world.client.sms_workflow(&acting, world.deadline()).await?;
+        assert_eq!(&*workflow, "wf-1");
+    }
+    world.client.create_envelope(&acting, &draft.envelope(), world.deadline()).await
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long one of two late answers waits for the view that the other is having.
-const PATIENCE_WITH_TWINS: Duration = Duration::from_secs(5);
+const PATIENCE_WITH_ANOTHER: Duration = Duration::from_secs(5);
 /// How long a repeated call waits for the first one.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When a caller whose first call is still running should ask again.
@@ -171,7 +171,7 @@ impl Signings {
     /// the one that is kept, and this waits for it a while.
     async fn answered_meanwhile(&self, id: SigningId) {
         let mut watcher = self.parts.hub.watch(id);
-        let until = self.parts.clock.uptime().saturating_add(PATIENCE_WITH_TWINS);
+        let until = self.parts.clock.uptime().saturating_add(PATIENCE_WITH_ANOTHER);
         while let Ok(record) = self.record(id).await {
             let is_opened = record.signing.live_view.is_none_or(|view| view.clicked);
             if record.answer.is_some() || is_opened || self.parts.clock.uptime() >= until {

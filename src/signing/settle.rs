@@ -1,6 +1,6 @@
 //! One attempt at a create, and what its outcome means (rules E1, E2).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -8,10 +8,12 @@ use crate::{
     audit::Act,
     budget::Deadline,
     domain::{
-        AccountId, Draft, Event, LiveView, NewSigner, Private, Signer, SignerId, Signing, SigningId,
-        signing::Happening,
+        AccountId, Draft, Event, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening,
     },
-    esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, EventSink, NewEnvelope, RejectionKind},
+    esign::{
+        self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, EventSink, NewEnvelope, RejectionKind,
+        SmsCheck,
+    },
     objects::show::{self, ShownView},
     signing::{
         AT_LEISURE, Error, Save, Signings,
@@ -75,9 +77,10 @@ impl Signings {
     /// from it hangs on the job's links, which go into the same answer.
     pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job, until: Duration) -> Outcome {
         let (signing, draft) = (&job.signing, &job.draft);
-        if let Err(outcome) = self.prepare(acting, job).await {
-            return outcome;
-        }
+        let workflow = match self.sms_workflow(acting, job).await {
+            Ok(workflow) => workflow,
+            Err(outcome) => return outcome,
+        };
         if let Err(error) =
             self.announce(Act::EnvelopeCreate, signing, &signing.transaction_id.to_string()).await
         {
@@ -88,7 +91,7 @@ impl Signings {
             return Outcome::Lost;
         };
         let id = signing.id.to_string();
-        let envelope = self.envelope(signing, draft, &id);
+        let envelope = self.envelope(signing, draft, &id, workflow.as_deref());
         match self.parts.esign.create_envelope(acting, &envelope, deadline).await {
             Ok(created) => {
                 self.parts.breaker.answered(1);
@@ -113,15 +116,14 @@ impl Signings {
         outcome
     }
 
-    /// What the create of a signer with a phone must know first. Whatever goes wrong with it, no envelope was asked
-    /// for yet.
-    async fn prepare(&self, acting: &esign::Acting, job: &Job) -> Result<(), Outcome> {
+    /// What sends the codes, if somebody signs after one. Whatever goes wrong with it, no envelope was asked for yet.
+    async fn sms_workflow(&self, acting: &esign::Acting, job: &Job) -> Result<Option<Arc<str>>, Outcome> {
         if job.draft.signers.iter().all(|signer| signer.sms.is_none()) {
-            return Ok(());
+            return Ok(None);
         }
         let deadline = self.while_held(job).ok_or(Outcome::Lost)?;
-        let Err(error) = self.parts.esign.sms_workflow(acting, deadline).await else { return Ok(()) };
-        Err(match self.came_to(error) {
+        let found = Box::pin(self.parts.esign.sms_workflow(acting, deadline)).await;
+        found.map(Some).map_err(|error| match self.came_to(error) {
             Outcome::Unknown(error) => Outcome::NotReached(error),
             outcome => outcome,
         })
@@ -195,27 +197,17 @@ impl Signings {
                 Err(Error::Store(store::Error::Conflict)) => {}
                 Err(error) => return Err(error),
             }
+            let written = self.record(signing.id).await?;
             // The answer to this very write may have been lost after its commit.
-            if let Ok(written) = self.still_held(signing.id, from, Some(lease)).await {
+            if is_held(&written, from, Some(lease)) {
                 return Ok(Promised { signing: written.signing, version: written.version, lease });
             }
-            let written = self.still_held(signing.id, from, job.lease).await?;
+            if !is_held(&written, from, job.lease) {
+                return Err(Error::Store(store::Error::Conflict));
+            }
             signing.join_history(written.signing.history);
             from = written.version;
         }
-    }
-
-    /// The record as others have changed it since that version, who did not take it up: the lease on it is still
-    /// this one. Else there is a conflict.
-    async fn still_held(
-        &self,
-        id: SigningId,
-        from: Version,
-        lease: Option<Timestamp>,
-    ) -> Result<Record, Error> {
-        let record = self.record(id).await?;
-        let is_held = lease.is_some() && record.work.and_then(|work| work.leased_until) == lease;
-        if is_held && record.version != from { Ok(record) } else { Err(Error::Store(store::Error::Conflict)) }
     }
 
     async fn opened(
@@ -273,7 +265,11 @@ impl Signings {
         loop {
             match self.parts.store.forget(id, job.version).await {
                 Err(store::Error::Conflict) => {
-                    job.version = self.still_held(id, job.version, job.lease).await?.version;
+                    let written = self.record(id).await?;
+                    if !is_held(&written, job.version, job.lease) {
+                        return Err(Error::Store(store::Error::Conflict));
+                    }
+                    job.version = written.version;
                 }
                 forgotten => break forgotten?,
             }
@@ -367,9 +363,11 @@ impl Signings {
                         *signing = record.signing;
                         return Ok(record.version);
                     }
-                    let written = self.still_held(signing.id, from, lease).await?;
-                    signing.join_history(written.signing.history);
-                    from = written.version;
+                    if !is_held(&record, from, lease) {
+                        return Err(Error::Store(store::Error::Conflict));
+                    }
+                    signing.join_history(record.signing.history);
+                    from = record.version;
                 }
                 Err(error) => return Err(error),
             }
@@ -377,7 +375,13 @@ impl Signings {
     }
 
     /// What the upstream is to make.
-    fn envelope<'a>(&'a self, signing: &'a Signing, draft: &'a Draft, id: &'a str) -> NewEnvelope<'a> {
+    fn envelope<'a>(
+        &'a self,
+        signing: &'a Signing,
+        draft: &'a Draft,
+        id: &'a str,
+        workflow: Option<&'a str>,
+    ) -> NewEnvelope<'a> {
         let events = self.parts.settings.events_to.as_ref().and_then(|to| to.address(&signing.sender));
         NewEnvelope {
             subject: draft.subject.as_deref(),
@@ -387,7 +391,7 @@ impl Signings {
                 .signers
                 .iter()
                 .zip(&draft.signers)
-                .map(|(signer, new)| recipient(signer, new))
+                .map(|(signer, new)| recipient(signer, new, workflow))
                 .collect(),
             transaction_id: signing.transaction_id,
             signing_id: id,
@@ -396,6 +400,13 @@ impl Signings {
             locale: draft.locale.as_deref(),
         }
     }
+}
+
+/// Whether others have only changed a record since that version, and nobody has taken it up: the lease on it is
+/// still this one.
+fn is_held(written: &Record, from: Version, lease: Option<Timestamp>) -> bool {
+    let is_ours = lease.is_some() && written.work.and_then(|work| work.leased_until) == lease;
+    is_ours && written.version != from
 }
 
 /// Whether what is stored is what was to be saved, and nobody else's later change.
@@ -455,7 +466,7 @@ fn days(life: Duration) -> u32 {
     u32::try_from(life.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX)
 }
 
-fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner) -> EnvelopeSigner<'a> {
+fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner, workflow: Option<&'a str>) -> EnvelopeSigner<'a> {
     EnvelopeSigner {
         key: &signer.key,
         recipient_id: &signer.recipient_id,
@@ -464,7 +475,7 @@ fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner) -> EnvelopeSigner<'a> {
         email: signer.email.reveal(),
         role: signer.role.as_deref(),
         order: signer.order,
-        sms: new.sms.as_ref(),
+        sms: new.sms.as_ref().zip(workflow).map(|(phone, workflow)| SmsCheck { phone, workflow }),
         access_code: new.access_code.as_ref().map(|code| code.reveal().as_str()),
         fields: new.fields.reveal(),
     }

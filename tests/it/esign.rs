@@ -22,7 +22,7 @@ use countersign::{
     esign::{
         Acting, Client, Deps, DocumentRef, EnvelopeSigner, Error, ForwardBody, ForwardRequest, ImageKind,
         NewCheck, NewEnvelope, NewSignature, Options, RejectionKind, SenderOptions, SignatureImage, Since,
-        ViewRequest,
+        SmsCheck, ViewRequest,
     },
     http_client::{self, HttpClient, Request},
     lifecycle::Lifecycle,
@@ -132,12 +132,14 @@ struct Person {
     client_user_id: String,
     name: Private<String>,
     phone: Phone,
+    workflow: Arc<str>,
     fields: BTreeMap<String, String>,
 }
 
 impl Person {
-    fn new() -> Self {
+    async fn new(world: &World) -> Self {
         Self {
+            workflow: world.client.sms_workflow(&world.acting, soon()).await.unwrap(),
             client_user_id: uuid::Uuid::new_v4().to_string(),
             name: Private::new("Ada Lovelace".to_owned()),
             phone: Phone::parse("+4915112345678").unwrap(),
@@ -155,7 +157,7 @@ impl Person {
             order: 1,
             role,
             fields: &self.fields,
-            sms: Some(&self.phone),
+            sms: Some(SmsCheck { phone: &self.phone, workflow: &self.workflow }),
             access_code: None,
         }
     }
@@ -206,7 +208,7 @@ fn envelope<'a>(documents: &'a [Document], signer: EnvelopeSigner<'a>) -> NewEnv
 #[tokio::test]
 async fn one_signing_from_create_to_download() {
     let world = World::new().await;
-    let person = Person::new();
+    let person = Person::new(&world).await;
     let documents = [file(&ANCHORS)];
     let new = envelope(&documents, person.signer("1", None));
     let made = world.create(&new).await.unwrap();
@@ -242,7 +244,7 @@ async fn a_template_with_sms_becomes_an_envelope_that_can_be_viewed_signed_and_c
     let ready = world.emulator.ready();
     let template = world.client.template(&world.acting, &ready.template_id, soon()).await.unwrap();
     assert!(template.roles.iter().any(|role| role.name == ready.template_role));
-    let person = Person::new();
+    let person = Person::new(&world).await;
     let documents =
         [Document::Template { alias: "nda".to_owned(), id: ready.template_id.clone() }, file(&ANCHORS)];
     let new = envelope(&documents, person.signer("41", Some(&ready.template_role)));
@@ -274,7 +276,7 @@ async fn a_template_with_sms_becomes_an_envelope_that_can_be_viewed_signed_and_c
 #[tokio::test]
 async fn refusals_have_their_names() {
     let world = World::new().await;
-    let person = Person::new();
+    let person = Person::new(&world).await;
     let documents = [file(&[(TabKind::Sign, "/nowhere/")])];
     let error = world.create(&envelope(&documents, person.signer("1", None))).await.unwrap_err();
     assert_eq!(error.code(), "anchor_not_found");

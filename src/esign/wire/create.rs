@@ -13,7 +13,7 @@ use super::{requests::IdentityVerification, tabs::Tabs};
 use crate::{
     domain::{Document, document::Content},
     esign::{
-        envelopes::{EnvelopeSigner, EventSink, NewEnvelope},
+        envelopes::{EnvelopeSigner, EventSink, NewEnvelope, SmsCheck},
         languages,
     },
 };
@@ -40,13 +40,8 @@ const EVENTS: [&str; 13] = [
     "recipient-finish-later",
 ];
 
-/// Writes the definition. `workflow` is the identity workflow for those signers who get a code by SMS,
-/// `brand` the id of the brand that the envelope wears.
-pub(in crate::esign) fn definition(
-    new: &NewEnvelope<'_>,
-    workflow: Option<&str>,
-    brand: Option<&str>,
-) -> Vec<Bytes> {
+/// Writes the definition. `brand` is the id of the brand that the envelope wears.
+pub(in crate::esign) fn definition(new: &NewEnvelope<'_>, brand: Option<&str>) -> Vec<Bytes> {
     let is_composite = new.documents.iter().any(|document| matches!(document, Document::Template { .. }));
     let root = Definition {
         status: "sent",
@@ -56,7 +51,7 @@ pub(in crate::esign) fn definition(
         brand_id: brand,
         custom_fields: (!is_composite).then(|| custom_fields(new)),
         recipients: (!is_composite).then(|| Recipients {
-            signers: new.signers.iter().map(|signer| signer_of(new, signer, workflow, None)).collect(),
+            signers: new.signers.iter().map(|signer| signer_of(new, signer, None)).collect(),
         }),
         notification: new.expires_after_days.map(Notification::expiring),
         event_notification: new.events.as_ref().map(EventNotification::to),
@@ -68,7 +63,7 @@ pub(in crate::esign) fn definition(
         body.text(",\"compositeTemplates\":[");
         for index in 0..new.documents.len() {
             body.text(if index == 0 { "" } else { "," });
-            composite(&mut body, new, index, workflow);
+            composite(&mut body, new, index);
         }
     } else {
         body.text(",\"documents\":[");
@@ -91,7 +86,7 @@ fn file(body: &mut Pieces, index: usize, name: &str, content: &Content) {
 }
 
 /// One document as a composite template, with the recipients who have a part in it.
-fn composite(body: &mut Pieces, new: &NewEnvelope<'_>, index: usize, workflow: Option<&str>) {
+fn composite(body: &mut Pieces, new: &NewEnvelope<'_>, index: usize) {
     let document = &new.documents[index];
     let signers = new.signers.iter().filter(|signer| {
         // Whoever has a part in no document would be lost; the first takes them.
@@ -101,7 +96,7 @@ fn composite(body: &mut Pieces, new: &NewEnvelope<'_>, index: usize, workflow: O
     let inline = InlineTemplate {
         sequence: "2",
         recipients: Recipients {
-            signers: signers.map(|signer| signer_of(new, signer, workflow, Some(document))).collect(),
+            signers: signers.map(|signer| signer_of(new, signer, Some(document))).collect(),
         },
         custom_fields: (index == 0).then(|| custom_fields(new)),
     };
@@ -130,7 +125,6 @@ fn takes_part(document: &Document, signer: &EnvelopeSigner<'_>) -> bool {
 fn signer_of<'a>(
     new: &NewEnvelope<'a>,
     signer: &'a EnvelopeSigner<'a>,
-    workflow: Option<&'a str>,
     document: Option<&'a Document>,
 ) -> Signer<'a> {
     let documents = match document {
@@ -148,8 +142,7 @@ fn signer_of<'a>(
         access_code: signer.access_code,
         identity_verification: signer
             .sms
-            .zip(workflow)
-            .map(|(phone, workflow)| IdentityVerification::by_phone(workflow, phone)),
+            .map(|SmsCheck { phone, workflow }| IdentityVerification::by_phone(workflow, phone)),
         email_notification: language.map(|supported_language| EmailNotification {
             supported_language,
             email_subject: new.subject,
