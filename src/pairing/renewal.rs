@@ -7,7 +7,7 @@
 //! for: a token that only this process knows would be lost with it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -124,7 +124,7 @@ impl Renewal {
         for _ in 0..MAX_LOOKS {
             let row = self.store.connected_sender(&self.sender).await.map_err(|error| unavailable(&error))?;
             let row = row.ok_or(auth::Error::NotConnected)?;
-            let kept = row.refresh_token.as_ref().and_then(Kept::open).ok_or(auth::Error::ConnectionLost)?;
+            let kept = kept_of(&row).ok_or(auth::Error::ConnectionLost)?;
             let now = self.clock.now();
             if kept.leased_until.is_none_or(|until| until <= now) {
                 let leased = Kept { leased_until: Some(after(now)), ..kept.clone() };
@@ -152,12 +152,12 @@ impl Renewal {
         let kept = Kept::fresh(token.expose_secret().to_owned(), self.clock.now());
         let row = ConnectedSender { refresh_token: Some(kept.sealed()), ..row };
         let unsaved = Unsaved { row, old: old.clone() };
-        match self.put_over(unsaved.clone()).await {
+        match self.put_renewed(unsaved.clone()).await {
             Ok(true) => {}
             Ok(false) => return Err(auth::Error::Unavailable { status: 0, retry_after: None }),
             Err(error) => {
                 tracing::error!(sender = %self.sender, error = %chain(&error), "a renewed refresh token is not stored yet");
-                *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(unsaved);
+                *self.unsaved() = Some(unsaved);
             }
         }
         Ok(renewed.minted)
@@ -166,7 +166,7 @@ impl Renewal {
     /// Writes a renewed token in the place of the one that it was got for. Whose lease ran out meanwhile finds the
     /// row at another version, and the dead token in it still. False: it was connected anew, or disconnected;
     /// what is there now counts.
-    async fn put_over(&self, Unsaved { mut row, old }: Unsaved) -> Result<bool, store::Error> {
+    async fn put_renewed(&self, Unsaved { mut row, old }: Unsaved) -> Result<bool, store::Error> {
         for _ in 0..MAX_LOOKS {
             match self.store.put_connected_sender(row.clone()).await {
                 Ok(_) => return Ok(true),
@@ -202,18 +202,22 @@ impl Renewal {
         }
     }
 
+    fn unsaved(&self) -> MutexGuard<'_, Option<Unsaved>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_unsaved(&self) -> bool {
-        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.unsaved().is_some()
     }
 
     async fn save_what_was_not(&self) -> Result<(), auth::Error> {
-        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let unsaved = self.unsaved().clone();
         let Some(unsaved) = unsaved else { return Ok(()) };
         let token = token_of(&unsaved.row);
-        match self.put_over(unsaved).await {
+        match self.put_renewed(unsaved).await {
             Ok(_) => {
                 // A later one may wait here by now.
-                let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut unsaved = self.unsaved();
                 let _ = unsaved.take_if(|it| token_of(&it.row) == token);
                 Ok(())
             }
@@ -248,8 +252,7 @@ impl Pairings {
             if !connectable.is_ok_and(|connectable| connectable.form == Form::Code) {
                 continue;
             }
-            let kept = row.refresh_token.as_ref().and_then(Kept::open);
-            if !kept.is_some_and(|kept| is_due(&row, &kept, given.clock.now())) {
+            if !kept_of(&row).is_some_and(|kept| is_due(&row, &kept, given.clock.now())) {
                 continue;
             }
             // Whoever needs the sender next is told the same, and it is tried again at the next look.
@@ -261,8 +264,12 @@ impl Pairings {
     }
 }
 
+fn kept_of(row: &ConnectedSender) -> Option<Kept> {
+    row.refresh_token.as_ref().and_then(Kept::open)
+}
+
 fn token_of(row: &ConnectedSender) -> Option<String> {
-    row.refresh_token.as_ref().and_then(Kept::open).map(|kept| kept.refresh_token)
+    kept_of(row).map(|kept| kept.refresh_token)
 }
 
 /// Whether a refresh token is so old that it is renewed though nobody uses it.
