@@ -8,6 +8,12 @@
 
 use std::{collections::HashMap, ops::Range};
 
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::Bytes;
+
 /// One part: its bytes stay in the request body, by range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::emulator) struct Part {
@@ -15,10 +21,18 @@ pub(in crate::emulator) struct Part {
     pub media_type: String,
     /// The parameters of `Content-Disposition`, names in lower case.
     pub parameters: HashMap<String, String>,
-    /// Whether the content is base64, by its `Content-Transfer-Encoding`.
-    pub is_base64: bool,
+    /// Whether the content is base64, by its `Content-Transfer-Encoding`, or a parameter of that kind.
+    is_base64: bool,
     /// Where the content is in the body.
     pub content: Range<usize>,
+}
+
+impl Part {
+    /// The content out of the body; none if it says that it is base64 and is not.
+    pub(in crate::emulator) fn decoded(&self, body: &Bytes) -> Option<Bytes> {
+        let bytes = body.slice(self.content.clone());
+        if self.is_base64 { from_base64(&bytes).map(Bytes::from) } else { Some(bytes) }
+    }
 }
 
 /// Why a body is not multipart.
@@ -127,11 +141,23 @@ fn part(body: &[u8], range: Range<usize>) -> Result<Part, Malformed> {
             "content-disposition" => {
                 part.parameters = parameters(value.split_once(';').map_or("", |(_, rest)| rest));
             }
-            "content-transfer-encoding" => part.is_base64 = value.trim().eq_ignore_ascii_case("base64"),
+            "content-transfer-encoding" => part.is_base64 = is_base64(value),
             _ => {}
         }
     }
+    part.is_base64 |= part.parameters.get("transfer-encoding").is_some_and(|encoding| is_base64(encoding));
     Ok(part)
+}
+
+fn is_base64(encoding: &str) -> bool {
+    encoding.trim().eq_ignore_ascii_case("base64")
+}
+
+/// Base64 with or without padding, line breaks ignored; none if it is something else.
+pub(in crate::emulator) fn from_base64(encoded: &[u8]) -> Option<Vec<u8>> {
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let dense: Vec<u8> = encoded.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    GeneralPurpose::new(&alphabet::STANDARD, config).decode(dense).ok()
 }
 
 /// The header and how many bytes it takes with the empty line after it.
@@ -205,10 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn a_part_says_whether_it_is_base64() {
-        let body = "--b\nContent-Transfer-Encoding: BASE64\n\neA==\n--b\nContent-Transfer-Encoding: binary\n\nx\n--b\n\nx\n--b--";
-        let parts = parts(body.as_bytes(), "b").unwrap();
-        assert_eq!(parts.iter().map(|part| part.is_base64).collect::<Vec<_>>(), [true, false, false]);
+    fn a_part_that_says_it_is_base64_is_decoded() {
+        let body = "--b\nContent-Transfer-Encoding: BASE64\n\neA\r\n==\n--b\n\
+                    Content-Disposition: file; documentid=1; transfer-encoding=base64\n\neA\n--b\n\
+                    Content-Transfer-Encoding: binary\n\neA==\n--b\nContent-Transfer-Encoding: base64\n\n?\n--b--";
+        let body = Bytes::from(body);
+        let decoded = parts(&body, "b").unwrap().iter().map(|part| part.decoded(&body)).collect::<Vec<_>>();
+        let expected = [Some("x"), Some("x"), Some("eA=="), None];
+        assert_eq!(decoded, expected.map(|content| content.map(Bytes::from)));
     }
 
     #[test]

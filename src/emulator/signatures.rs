@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
@@ -144,17 +143,10 @@ fn body(call: &Call, kind: Body) -> Result<(Value, Files), Answer> {
     for part in parts {
         let name = part.parameters.get("filename").or_else(|| part.parameters.get("name"));
         let Some(name) = name.cloned() else { continue };
-        let bytes = call.body.slice(part.content);
-        let bytes = if part.is_base64 { decoded(&bytes)? } else { bytes };
+        let bytes = part.decoded(&call.body).ok_or_else(|| invalid("The image is not base64."))?;
         files.insert(name, (part.media_type, bytes));
     }
     Ok((value, files))
-}
-
-/// An image that came as base64, line breaks ignored.
-fn decoded(encoded: &[u8]) -> Result<Bytes, Answer> {
-    let dense: Vec<u8> = encoded.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    BASE64_STANDARD.decode(dense).map(Bytes::from).map_err(|_| invalid("The image is not base64."))
 }
 
 /// Adds signatures, or replaces the whole list.

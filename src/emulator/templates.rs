@@ -14,7 +14,8 @@ use super::{
     envelopes::{
         self, Draft, Outcome,
         model::{Fields, File, Refusal, invalid, missing, text},
-        refused, render,
+        refused,
+        render::{self, Include},
     },
     http::{Answer, Call, vendor_time},
     paging,
@@ -205,11 +206,7 @@ pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Out
             json!({ "templateId": template.id, "templateDocuments": template_documents(template) }),
         )),
         ["documents", document] => download(template, document),
-        ["recipients"] => {
-            let with_tabs =
-                call.query("include_tabs").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-            Ok(Answer::ok(recipients(template, with_tabs)))
-        }
+        ["recipients"] => Ok(Answer::ok(recipients(template, call.asks_for("include_tabs")))),
         _ => return None,
     })
 }
@@ -328,17 +325,18 @@ fn summary(world: &World, template: &Template) -> Value {
 /// A row of the list, with what `include` asks for.
 fn row(world: &World, call: &Call, template: &Template) -> Result<Value, Refusal> {
     let mut value = summary(world, template);
-    if includes(call, "custom_fields") {
+    let include = Include::parse(call.query("include").unwrap_or_default());
+    if include.custom_fields {
         value["customFields"] = render::custom_fields(&template.custom_fields);
     }
-    if includes(call, "documents") {
+    if include.documents {
         value["documents"] = Value::Array(documents(template));
     }
-    if includes(call, "notifications") {
+    if include.notifications {
         value["notification"] = Value::Object(notification(template)?);
     }
-    if includes(call, "recipients") {
-        value["recipients"] = recipients(template, false);
+    if include.recipients {
+        value["recipients"] = recipients(template, include.tabs);
     }
     Ok(value)
 }
@@ -353,14 +351,9 @@ fn full(world: &World, call: &Call, template: &Template) -> Result<Value, Refusa
     value["customFields"] = render::custom_fields(&template.custom_fields);
     value["documents"] = Value::Array(documents(template));
     value["notification"] = Value::Object(notification(template)?);
-    value["recipients"] = recipients(template, includes(call, "tabs"));
+    value["recipients"] =
+        recipients(template, Include::parse(call.query("include").unwrap_or_default()).tabs);
     Ok(value)
-}
-
-/// Whether a word is in the `include` list of the query.
-fn includes(call: &Call, word: &str) -> bool {
-    let list = call.query("include").unwrap_or_default();
-    list.split(',').any(|item| item.trim().eq_ignore_ascii_case(word))
 }
 
 /// Its own, or that of the account.
@@ -463,7 +456,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<
         documents.push(envelopes::file_from(world.guid(), document, &HashMap::new(), 0, documents.len())?);
     }
     let mut custom_fields = Fields::new();
-    if let Some(given) = said(fields, "customFields") {
+    if let Some(given) = refused::said(fields, "customFields") {
         envelopes::merge_custom_fields(world, &mut custom_fields, given)?;
     }
     let account = call.account.clone().unwrap_or_default();
@@ -480,16 +473,11 @@ fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<
         subject: of("emailSubject"),
         blurb: of("emailBlurb"),
         custom_fields,
-        notification: said(fields, "notification")
+        notification: refused::said(fields, "notification")
             .map(|given| envelopes::notification(Some(given)))
             .transpose()?,
         given: envelopes::settings_of(fields)?,
         documents,
         recipients,
     })
-}
-
-/// A member that says something.
-fn said<'a>(fields: &'a Fields, name: &str) -> Option<&'a Value> {
-    fields.get(name).filter(|value| refused::says_something(value))
 }

@@ -32,7 +32,7 @@ pub(super) fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
 }
 
 fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
-    let resend = call.query("resend_envelope").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let resend = call.asks_for("resend_envelope");
     let given = if call.body.is_empty() && resend {
         json!({})
     } else {

@@ -39,7 +39,7 @@ pub(super) fn correct(world: &mut World, call: &Call, id: &str) -> Outcome {
     refuse_final(envelope.status)?;
     let (is_draft, sender, account) =
         (envelope.status == Status::Created, envelope.sender.clone(), envelope.account.clone());
-    let resend = call.query("resend_envelope").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let resend = call.asks_for("resend_envelope");
     let mut results = Vec::new();
     let mut is_corrected = false;
     for draft in without_tabs(&given)? {
@@ -218,7 +218,7 @@ pub(super) fn add(world: &mut World, call: &Call, id: &str) -> Outcome {
     for draft in new {
         insert(world, id, &account, &sender, draft)?;
     }
-    let resend = call.query("resend_envelope").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let resend = call.asks_for("resend_envelope");
     if world.envelopes.envelopes[id].status.is_open() {
         after_correction(world, call, id, true, resend);
     }

@@ -13,7 +13,7 @@ use super::{
     Outcome,
     assembly::{Assembly, assemble},
     change,
-    files::{Uploads, decode},
+    files::{Uploads, not_base64},
     malformed,
     model::{Envelope, Fields, Purge, Refusal, Status, invalid, refuse, text},
     progress,
@@ -97,14 +97,7 @@ fn definition(call: &Call) -> Result<(Value, Uploads), Refusal> {
         let Some(id) = part.parameters.get("documentid") else {
             return Err(malformed("A part after the first has no documentid in its Content-Disposition."));
         };
-        let mut bytes = call.body.slice(part.content.clone());
-        if part
-            .parameters
-            .get("transfer-encoding")
-            .is_some_and(|encoding| encoding.eq_ignore_ascii_case("base64"))
-        {
-            bytes = decode(&bytes)?.into();
-        }
+        let bytes = part.decoded(&call.body).ok_or_else(not_base64)?;
         let composite = part.parameters.get("compositetemplateid").map_or("", String::as_str);
         if !uploads.add(composite, id, bytes) {
             return Err(malformed(&format!("Two parts are for the document {id}.")));
@@ -124,7 +117,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
     for lists in assembly.custom_fields {
         change::merge_custom_fields(world, &mut custom_fields, &lists)?;
     }
-    let own = fields.get("notification").filter(|given| refused::says_something(given));
+    let own = refused::said(fields, "notification");
     let notification = match (own, assembly.notification) {
         (None, Some(of_template)) => of_template,
         (own, _) => notification(own)?,

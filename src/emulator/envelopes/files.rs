@@ -2,17 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use bytes::Bytes;
 
 use super::{
     model::{Fields, File, Refusal, invalid, refuse, text},
     settings,
 };
-use crate::emulator::pdf::{read, write};
+use crate::emulator::{
+    multipart,
+    pdf::{read, write},
+};
 
 /// Per file by API (rules-and-limits).
 const MAX_FILE_BYTES: usize = 32 * 1024 * 1024;
@@ -60,7 +59,7 @@ pub(in crate::emulator) fn file_from(
     let name = text(fields, "name").unwrap_or("Document");
     let bytes = match (binaries.get(id), text(fields, "documentBase64")) {
         (Some(bytes), _) => bytes.clone(),
-        (None, Some(encoded)) => decode(encoded.as_bytes())?.into(),
+        (None, Some(encoded)) => multipart::from_base64(encoded.as_bytes()).ok_or_else(not_base64)?.into(),
         (None, None) => match fields.get("htmlDefinition").and_then(|html| html["source"].as_str()) {
             Some(html) => write::from_html(name, html).into(),
             None => return Err(unable(name, "It has no content.")),
@@ -110,11 +109,7 @@ fn to_pdf(name: &str, extension: Option<&str>, bytes: Bytes) -> Result<Bytes, Re
     }
 }
 
-/// Base64 with or without padding, line breaks ignored.
-pub(super) fn decode(encoded: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let dense: Vec<u8> = encoded.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    GeneralPurpose::new(&alphabet::STANDARD, config).decode(dense).map_err(|_| {
-        refuse("UNABLE_TO_LOAD_DOCUMENT", "Unable to load the document. The content is not base64.")
-    })
+/// Content that says it is base64.
+pub(super) fn not_base64() -> Refusal {
+    refuse("UNABLE_TO_LOAD_DOCUMENT", "Unable to load the document. The content is not base64.")
 }

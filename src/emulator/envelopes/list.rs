@@ -143,10 +143,9 @@ fn number(call: &Call, name: &str) -> Result<Option<usize>, Refusal> {
 
 /// `GET …/recipients`.
 pub(super) fn recipients(world: &World, call: &Call, id: &str) -> Answer {
-    let is_on = |name: &str| call.query(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let envelope = &world.envelopes.envelopes[id];
     let all: Vec<&Recipient> = envelope.recipients.iter().collect();
-    let with_tabs = is_on("include_tabs") || is_on("include_anchor_tab_locations");
+    let with_tabs = call.asks_for("include_tabs") || call.asks_for("include_anchor_tab_locations");
     Answer::ok(render::recipients(&all, envelope.current_order(), with_tabs))
 }
 

@@ -21,7 +21,7 @@ use crate::emulator::{http::Call, state::World};
 /// Takes over what is sent of the content.
 pub(super) fn rewrite(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
     refused::in_envelope(fields)?;
-    if let Some(given) = fields.get("notification").filter(|given| says_something(given)) {
+    if let Some(given) = refused::said(fields, "notification") {
         change::notify(world, call, id, given)?;
     }
     custom_fields(world, call, id, fields)?;
@@ -30,7 +30,7 @@ pub(super) fn rewrite(world: &mut World, call: &Call, id: &str, fields: &Fields)
     for (name, change) in
         [("documents", documents as fn(&mut World, &Call, &str, &Value) -> _), ("recipients", people)]
     {
-        let Some(given) = fields.get(name).filter(|given| says_something(given)) else { continue };
+        let Some(given) = refused::said(fields, name) else { continue };
         if is_read_back(&world.envelopes.envelopes[id], name, given) {
             continue;
         }
@@ -117,7 +117,7 @@ fn resettle(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result
 
 /// Custom fields by their `fieldId`, else by their name; until the envelope has ended.
 fn custom_fields(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
-    let Some(given) = fields.get("customFields").filter(|given| says_something(given)) else {
+    let Some(given) = refused::said(fields, "customFields") else {
         return Ok(());
     };
     let known = world.envelopes.envelopes[id].custom_fields.clone();

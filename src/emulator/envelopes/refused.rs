@@ -51,8 +51,13 @@ pub(super) fn lacking(what: &str) -> Refusal {
     )
 }
 
+/// A member, if anything is in it.
+pub(in crate::emulator) fn said<'a>(fields: &'a Fields, name: &str) -> Option<&'a Value> {
+    fields.get(name).filter(|value| says_something(value))
+}
+
 /// Whether anything is in it: SDKs send whole objects of nulls.
-pub(in crate::emulator) fn says_something(value: &Value) -> bool {
+pub(super) fn says_something(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),

@@ -18,6 +18,8 @@ pub(in crate::emulator) struct Include {
     pub custom_fields: bool,
     /// `documents`.
     pub documents: bool,
+    /// `notifications`, which templates take.
+    pub notifications: bool,
     /// `recipients`.
     pub recipients: bool,
     /// `tabs`, within recipients.
@@ -31,6 +33,7 @@ impl Include {
         Self {
             custom_fields: has("custom_fields"),
             documents: has("documents"),
+            notifications: has("notifications"),
             recipients: has("recipients") || has("tabs"),
             tabs: has("tabs"),
         }
