@@ -48,8 +48,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     if api.closing.is_cancelled() {
-        return Err(Problem::new("shutting_down", "the daemon has stopped taking work")
-            .retry_after(Duration::from_secs(2)));
+        return Err(Problem::shutting_down());
     }
     // Before anything is read: a refusal must be cheap when there are many of them.
     let _turn = api.creates.try_acquire().map_err(|_| {

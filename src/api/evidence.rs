@@ -88,14 +88,10 @@ async fn turn<'a>(
     closing: &CancellationToken,
     clock: &SharedClock,
 ) -> Result<SemaphorePermit<'a>, Problem> {
-    let stops = || {
-        Problem::new("shutting_down", "the daemon has stopped taking work")
-            .retry_after(Duration::from_secs(2))
-    };
     tokio::select! {
         biased;
-        permit = bundles.acquire() => permit.map_err(|_| stops()),
-        () = closing.cancelled() => Err(stops()),
+        permit = bundles.acquire() => permit.map_err(|_| Problem::shutting_down()),
+        () = closing.cancelled() => Err(Problem::shutting_down()),
         () = clock.sleep(TURN_WAIT) => {
             let detail = "as many bundles of evidence as this daemon makes at once are under way";
             Err(Problem::new("quota_exceeded", detail)

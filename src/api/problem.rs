@@ -191,6 +191,11 @@ impl Problem {
         Self::new("not_found", "there is nothing here for this caller")
     }
 
+    /// What comes while the daemon stops.
+    pub fn shutting_down() -> Self {
+        Self::new("shutting_down", "the daemon has stopped taking work").retry_after(Duration::from_secs(2))
+    }
+
     /// Everything that is wrong with a request.
     pub fn invalid(faults: Invalids) -> Self {
         // A place may be wrong in a way that has a name among the places alone.

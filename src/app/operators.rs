@@ -21,9 +21,6 @@ use crate::{
     telemetry::traces::Tracer,
 };
 
-/// The paths of this listener that the metrics name: none, so that probes take no series from callers' routes.
-const PATHS: &[&str] = &[];
-
 /// What the settings say of operators.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -87,8 +84,8 @@ pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationT
     let ledger = ops::ledger::router(Arc::clone(&parts.store), Arc::clone(&parts.clock));
     let router = ops::router(parts.health.clone(), Arc::clone(&parts.metrics), admin).merge(ledger);
     let router = if settings.allow_forwarded { router } else { router.layer(from_fn(refuse_forwarded)) };
-    // Without a tracer: every probe would be a trace.
+    // Probes take no series from callers' routes, so none of the paths is named; and every probe would be a trace.
     let (metrics, clock) = (Arc::clone(&parts.metrics), Arc::clone(&parts.clock));
-    let watcher = Watch::new("ops", PATHS, metrics, Tracer::off(), clock);
+    let watcher = Watch::new("ops", &[], metrics, Tracer::off(), clock);
     router.layer(from_fn_with_state(watcher, watch))
 }

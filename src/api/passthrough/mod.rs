@@ -64,8 +64,7 @@ pub(super) async fn forward(
     request: Request,
 ) -> Result<Response, Problem> {
     if api.closing.is_cancelled() {
-        return Err(Problem::new("shutting_down", "the daemon has stopped taking work")
-            .retry_after(Duration::from_secs(2)));
+        return Err(Problem::shutting_down());
     }
     let (head, body) = request.into_parts();
     let (sender, path) = parts_of(head.uri.path()).ok_or_else(Problem::not_found)?;
