@@ -62,9 +62,7 @@ impl Served {
     }
 
     pub(crate) async fn start_with(emulated: &Emulated, more: &[(&str, &str)]) -> Self {
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        // Both at once, so that they differ.
-        let ports = [free(), free()].map(|socket| socket.local_addr().unwrap().port());
+        let ports = [crate::ports::free_port(), crate::ports::free_port()];
         let mut served = Self { process: spawn(emulated, ports, more), ready: Value::Null, ports };
         let file = emulated.directory().join("serve.json");
         wait_for(&file).await;

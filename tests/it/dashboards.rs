@@ -164,7 +164,7 @@ fn prometheus(folder: &Path, ops: &str) -> (String, Killed) {
         folder.join("alerts.yml").display()
     );
     std::fs::write(folder.join("prometheus.yml"), config).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::ports::free_port();
     let running = Command::new("prometheus")
         .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
         .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))

@@ -317,7 +317,7 @@ fn public_listener(builder: &Builder) -> String {
         return String::new();
     }
     // The port must be known before it is bound, because links carry it.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::ports::free_port();
     let scheme = if builder.public.contains("tls = ") { "https" } else { "http" };
     format!(
         "[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"{scheme}://127.0.0.1:{port}\"\n{}\n",

@@ -40,6 +40,7 @@ mod own_keys;
 mod pairing;
 mod passthrough;
 mod pkcs11;
+mod ports;
 mod postgres;
 mod process;
 mod queue;

@@ -6,7 +6,6 @@
 use std::{
     fs,
     io::Write as _,
-    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -65,8 +64,7 @@ impl Server {
             .output()
             .expect("initdb");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let port = crate::ports::free_port();
         let watch = Mutex::new(launch(binaries, &folder, port));
         let server =
             Self { port, binaries: binaries.to_owned(), folder, databases: AtomicU32::new(0), watch };

@@ -174,7 +174,7 @@ async fn ready(path: &Path) -> Value {
 
 fn settings(emulated: &Value, way: &str, caller: &Value, directory: &Path) -> String {
     let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::ports::free_port();
     format!(
         r#"
 [upstream]

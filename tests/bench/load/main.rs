@@ -24,6 +24,8 @@ mod document;
 mod driver;
 mod floor;
 mod overload;
+#[path = "../../it/ports.rs"]
+mod ports;
 #[expect(dead_code, reason = "only tests stop a server")]
 #[path = "../../it/postgres.rs"]
 mod postgres;
