@@ -3,7 +3,8 @@
 //! Files are read whole at start and on SIGHUP; whatever is wrong with one is found then and not at the first
 //! handshake. A client certificate must chain to the CA, be within its dates on *our* clock, and be named by
 //! no revocation list; a list that has run out refuses everybody, because nobody knows whom it would name
-//! (RFC 5280, 6.3). What a certificate is called is read here, what its bearer may do is decided elsewhere.
+//! (RFC 5280, 6.3). Where client certificates are asked for, no session is resumed: all of that is looked at in a
+//! whole handshake alone. What a certificate is called is read here, what its bearer may do is decided elsewhere.
 //!
 //! It never says more of a private key than the name of its file.
 
@@ -11,6 +12,7 @@ use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -22,7 +24,7 @@ use rustls::{
         CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime,
         pem::{self, PemObject},
     },
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     time_provider::TimeProvider,
 };
 use x509_cert::{
@@ -133,6 +135,11 @@ pub fn load(files: &Files, clock: &SharedClock) -> Result<Loaded, Error> {
         .with_single_cert(chain, key)
         .map_err(|_| Error { path: files.key.clone(), fault: Fault::Mismatch })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if files.client_ca.is_some() {
+        // A resumed session brings along the client certificate of the first, whatever has become of it since.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Loaded { config: Arc::new(config), expiries })
 }
 
@@ -180,6 +187,27 @@ fn next_update(der: &[u8]) -> Option<Timestamp> {
 
 fn timestamp(time: Time) -> Option<Timestamp> {
     Timestamp::from_second(i64::try_from(time.to_unix_duration().as_secs()).ok()?).ok()
+}
+
+/// How long a client certificate is good, by the clock of the listener that it was shown to.
+#[derive(Debug, Clone)]
+pub struct Validity {
+    until: UnixTime,
+    time: Arc<dyn TimeProvider>,
+}
+
+impl Validity {
+    /// Of a certificate that such a listener has verified; none if its dates cannot be read.
+    pub fn of(der: &[u8], listener: &ServerConfig) -> Option<Self> {
+        let until = u64::try_from(not_after(der)?.as_second()).ok()?;
+        let until = UnixTime::since_unix_epoch(Duration::from_secs(until));
+        Some(Self { until, time: Arc::clone(&listener.time_provider) })
+    }
+
+    /// Whether it has run out by now, as the handshake would say.
+    pub fn is_over(&self) -> bool {
+        self.time.current_time().is_none_or(|now| now > self.until)
+    }
 }
 
 /// Why a handshake came to nothing.
@@ -278,7 +306,7 @@ struct OurTime(SharedClock);
 impl TimeProvider for OurTime {
     fn current_time(&self) -> Option<UnixTime> {
         let since = u64::try_from(self.0.now().as_second()).ok()?;
-        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(since)))
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(since)))
     }
 }
 

@@ -1,8 +1,11 @@
 //! The one accept loop under every listener: TCP, TLS or a unix socket, HTTP/1.1 or HTTP/2.
 //!
-//! It bounds what a peer can hold: time to send its header, to rest and to leave answers unread, number of
-//! connections, streams, and time to finish after the stop. It knows nothing of what is served. `axum::serve` has none of
-//! these limits, which is why this exists.
+//! It bounds what a peer can hold: time to send its header, and its size, time to rest and to leave answers unread,
+//! number of connections, streams, and time to finish after the stop. It knows nothing of what is served. `axum::serve` has
+//! none of these limits, which is why this exists.
+//!
+//! A client certificate is looked at in the handshake, and its dates again with each request: once it has run out it
+//! names nobody any more, and its connection is closed.
 
 mod patience;
 
@@ -26,7 +29,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener},
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{
@@ -36,7 +39,10 @@ use tokio_util::{
 use tower::Service;
 
 use self::patience::{Overdue, Progress};
-use crate::tls::{Name, Refusal};
+use crate::tls::{Name, Refusal, Validity};
+
+/// hyper takes no smaller number for [`Limits::head_bytes`].
+const MIN_HEAD_BYTES: usize = 8 * 1024;
 
 /// What one listener lets its peers hold. Every limit is a number (rule S5).
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +55,9 @@ pub struct Limits {
     pub idle: Duration,
     /// Time that a connection may leave every answer on it unread.
     pub unread: Duration,
+    /// Bytes of an HTTP/1 request's head. As much is read ahead of a body, and as much of an answer waits to be read,
+    /// beside the piece that it is made of; 8 KiB at least.
+    pub head_bytes: usize,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
     /// Time for open requests to finish once the listener closes.
@@ -63,6 +72,8 @@ impl Default for Limits {
             // Longer than proxies keep theirs: the longest default of the large ones is 600 s (Google Cloud).
             idle: Duration::from_secs(620),
             unread: Duration::from_secs(60),
+            // Four times the longest token. hyper's own 408 KiB would be 1.6 GiB on all connections.
+            head_bytes: 64 * 1024,
             streams: 128,
             drain: Duration::from_secs(30),
         }
@@ -76,7 +87,8 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// The effective user id of the process at the other end of a unix socket.
     pub unix_uid: Option<u32>,
-    /// The names in the client certificate that passed verification; none without mutual TLS.
+    /// The names in the client certificate that passed verification; none without mutual TLS, and none once it has
+    /// run out.
     pub certificate: Option<Arc<[Name]>>,
     /// Whether the listener is bound to loopback, so that whoever calls is on this machine.
     pub loopback: bool,
@@ -314,10 +326,9 @@ async fn connection<H, F, E>(
     F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 {
-    let never = CancellationToken::new;
     match (stream, tls) {
-        (Accepted::Tcp(stream), None) => http(stream, peer, handler, room, [closing, never()]).await,
-        (Accepted::Unix(stream), _) => http(stream, peer, handler, room, [closing, never()]).await,
+        (Accepted::Tcp(stream), None) => http(stream, peer, handler, room, Ends::new(closing)).await,
+        (Accepted::Unix(stream), _) => http(stream, peer, handler, room, Ends::new(closing)).await,
         (Accepted::Tcp(stream), Some(tls)) => {
             let generation = tls.current.load_full();
             let shake = TlsAcceptor::from(Arc::clone(&generation.config)).accept(stream);
@@ -332,30 +343,71 @@ async fn connection<H, F, E>(
             let chain = stream.get_ref().1.peer_certificates();
             let leaf = chain.and_then(|chain| chain.first());
             let certificate = leaf.map(|leaf| Name::of_certificate(leaf).into());
-            let ends = [closing, generation.retired.clone()];
+            let ends = Ends {
+                retired: generation.retired.clone(),
+                certificate: leaf.and_then(|leaf| Validity::of(leaf, &generation.config)),
+                ..Ends::new(closing)
+            };
             http(stream, Peer { certificate, ..peer }, handler, room, ends).await;
         }
     }
 }
 
-/// Serves one connection to its end. Once one of `ends` fires it finishes what it is at, and closes.
-async fn http<I, H, F, E>(stream: I, peer: Peer, handler: H, room: Room, ends: [CancellationToken; 2])
-where
-    I: Stream + 'static,
-    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
-    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
-{
-    let (limits, progress) = (room.limits, Progress::new());
-    let seen = Arc::clone(&progress);
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let serving = seen.request(request.version() == http::Version::HTTP_2);
-        request.extensions_mut().insert(peer.clone());
-        let answer = handler(request);
-        async move { answer.await.map(|response| response.map(|body| serving.until_sent(body))) }
-    });
+/// What ends a connection that its peer would keep.
+struct Ends {
+    /// The listener closes.
+    closing: CancellationToken,
+    /// What it was made with was replaced.
+    retired: CancellationToken,
+    /// How long the client certificate is good that was shown on it.
+    certificate: Option<Validity>,
+    /// A request came after that.
+    found_over: Notify,
+}
+
+impl Ends {
+    /// Those of every connection.
+    fn new(closing: CancellationToken) -> Self {
+        let retired = CancellationToken::new();
+        Self { closing, retired, certificate: None, found_over: Notify::new() }
+    }
+
+    /// Ends with the first of them.
+    async fn first(&self, look_every: Duration) {
+        tokio::select! {
+            () = self.closing.cancelled() => {}
+            () = self.retired.cancelled() => {}
+            () = self.certificate_over(look_every) => {}
+        }
+    }
+
+    /// A certificate runs out by the daemon's clock, which is not waited for but looked at, and by each request.
+    async fn certificate_over(&self, look_every: Duration) {
+        let Some(certificate) = &self.certificate else { return std::future::pending().await };
+        while !certificate.is_over() {
+            let _ = tokio::time::timeout(look_every, self.found_over.notified()).await;
+        }
+    }
+
+    /// Who sends a request now.
+    fn sender(&self, peer: &Peer) -> Peer {
+        if !self.certificate.as_ref().is_some_and(Validity::is_over) {
+            return peer.clone();
+        }
+        self.found_over.notify_one();
+        Peer { certificate: None, ..peer.clone() }
+    }
+}
+
+/// HTTP of both versions, within the limits.
+fn protocols(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(100);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_headers(100)
+        .max_buf_size(limits.head_bytes.max(MIN_HEAD_BYTES));
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -363,6 +415,25 @@ where
         .max_header_list_size(32 * 1024)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(limits.header);
+    builder
+}
+
+/// Serves one connection to its end. Once one of `ends` comes it finishes what it is at, and closes.
+async fn http<I, H, F, E>(stream: I, peer: Peer, handler: H, room: Room, ends: Ends)
+where
+    I: Stream + 'static,
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+{
+    let (limits, progress, ends) = (room.limits, Progress::new(), Arc::new(ends));
+    let (seen, known) = (Arc::clone(&progress), Arc::clone(&ends));
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        let serving = seen.request(request.version() == http::Version::HTTP_2);
+        request.extensions_mut().insert(known.sender(&peer));
+        let answer = handler(request);
+        async move { answer.await.map(|response| response.map(|body| serving.until_sent(body))) }
+    });
     let (heard, wrote) = (Arc::clone(&progress), Arc::clone(&progress));
     let stream = InspectReader::new(stream, move |bytes: &[u8]| {
         if !bytes.is_empty() {
@@ -374,28 +445,60 @@ where
             wrote.wrote();
         }
     });
+    let builder = protocols(&limits);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let [closing, retired] = ends;
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        why = progress.overdue(&limits, || room.idle()) => {
-            if why == Overdue::AtRest {
-                // Whoever is about to ask is told to do so on another connection.
-                connection.as_mut().graceful_shutdown();
-                let _ = tokio::time::timeout(limits.header, connection).await;
+    let mut is_ending = false;
+    // One that is to end is watched as before, so that nobody holds a place with half a head.
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            why = progress.overdue(&limits, || room.idle()) => {
+                if why == Overdue::AtRest {
+                    // Whoever is about to ask is told to do so on another connection.
+                    connection.as_mut().graceful_shutdown();
+                    let _ = tokio::time::timeout(limits.header, connection).await;
+                }
+                return;
             }
-            return;
-        }
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-        () = retired.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            () = ends.first(limits.header), if !is_ending => {
+                connection.as_mut().graceful_shutdown();
+                is_ending = true;
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(error, "connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn s5_a_head_that_is_too_large_is_refused_long_before_its_time_is_over() {
+        let bound = Bound::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = bound.address().unwrap();
+        let router = Router::new().route("/", get(async || "soon"));
+        let limits = Limits { header: Duration::from_secs(3_600), ..Limits::default() };
+        tokio::spawn(bound.serve(router, limits, CancellationToken::new()));
+        let said = async |size: usize, end: &str| {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            let long = "a".repeat(size);
+            let head = format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {long}{end}");
+            // It may be refused, and the connection go, before all of it is sent.
+            let _ = socket.write_all(head.as_bytes()).await;
+            let mut said = Vec::new();
+            let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut said));
+            let _ = read.await.expect("it is closed");
+            String::from_utf8(said).unwrap()
+        };
+        let large = said(60_000, "\r\n\r\n").await;
+        assert!(large.starts_with("HTTP/1.1 200"), "{large}");
+        let unfinished = said(100_000, "").await;
+        assert!(unfinished.is_empty() || unfinished.starts_with("HTTP/1.1 431"), "{unfinished}");
     }
 }

@@ -1,13 +1,19 @@
 //! How callers show who they are, and what is refused: certificates, tokens, unix users, rights on trial,
 //! requests that came through a proxy.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use http::Method;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
     DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
     SerialNumber, date_time_ymd,
+};
+use rustls::{
+    ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion,
+    crypto::aws_lc_rs,
+    pki_types::{PrivatePkcs8KeyDer, ServerName},
+    version::{TLS12, TLS13},
 };
 use serde_json::{Value, json};
 
@@ -90,16 +96,26 @@ impl Pki {
         serial: u64,
         change: impl FnOnce(&mut CertificateParams),
     ) -> reqwest::Client {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.serial_number = Some(SerialNumber::from(serial));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2026, 12, 31));
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        change(&mut params);
-        let certificate: Certificate = params.signed_by(&key, issuer).unwrap();
+        let (certificate, key) = issued(issuer, serial, change);
         let identity = format!("{}{}", certificate.pem(), key.serialize_pem());
         self.with(Some(&identity))
+    }
+
+    /// TLS of a client that shows a certificate, and resumes sessions where it may.
+    fn tls(
+        &self,
+        version: &'static SupportedProtocolVersion,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Arc<ClientConfig> {
+        let (certificate, key) = issued(&self.authority, 1, change);
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots);
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Arc::new(config.with_client_auth_cert(vec![certificate.der().clone()], key.into()).unwrap())
     }
 
     #[expect(clippy::disallowed_methods, reason = "the tests are a client of their own")]
@@ -109,6 +125,22 @@ impl Pki {
         let identity = identity.map(|pem| reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
         identity.into_iter().fold(builder, reqwest::ClientBuilder::identity).build().unwrap()
     }
+}
+
+/// A certificate of a client, with its key.
+fn issued(
+    issuer: &Authority,
+    serial: u64,
+    change: impl FnOnce(&mut CertificateParams),
+) -> (Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.serial_number = Some(SerialNumber::from(serial));
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2026, 12, 31));
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    change(&mut params);
+    (params.signed_by(&key, issuer).unwrap(), key)
 }
 
 fn named(name: &str) -> impl FnOnce(&mut CertificateParams) + use<'_> {
@@ -122,6 +154,24 @@ async fn status(client: &reqwest::Client, daemon: &TestDaemon, key: Option<&str>
     let url = format!("{}/v1/signings", daemon.api);
     let request = key.iter().fold(client.get(url), reqwest::RequestBuilder::bearer_auth);
     request.send().await.ok().map(|response| response.status().as_u16())
+}
+
+/// How the handshake of a new connection went, and the status; none if there was no answer at all.
+async fn ask_anew(config: &Arc<ClientConfig>, daemon: &TestDaemon) -> Option<(HandshakeKind, u16)> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let address = daemon.api.strip_prefix("https://").unwrap();
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = connector.connect(name, socket).await.ok()?;
+    let request = b"GET /v1/signings HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.ok()?;
+    let mut answer = Vec::new();
+    // With TLS 1.3 a refusal comes only now.
+    let _ = stream.read_to_end(&mut answer).await;
+    let kind = stream.get_ref().1.handshake_kind()?;
+    let answer = String::from_utf8_lossy(&answer);
+    Some((kind, answer.split(' ').nth(1)?.parse().ok()?))
 }
 
 async fn with_certificates(pki: &Pki) -> TestDaemon {
@@ -185,13 +235,43 @@ async fn a_client_certificate_names_its_caller_and_a_bad_one_gets_no_further_tha
     assert!(!daemon.ops("/readyz").await.text.contains("certificates"));
     let expiry = "countersign_certificate_expiry_timestamp_seconds{kind=\"client_crl\",listener=\"api\"}";
     assert_eq!(metric(&daemon, expiry).await, format!("{expiry} 1782864000"), "1 July 2026");
-    daemon.clock.advance(std::time::Duration::from_secs(31 * 86_400));
+    daemon.clock.advance(Duration::from_secs(31 * 86_400));
     let late = pki.client(&pki.authority, 7, named(SHOP));
     assert_eq!(status(&late, &daemon, None).await, None, "a list that has run out lets nobody in");
     let said = async || daemon.ops("/readyz").await.text.contains("crl.pem ran out at 2026-07-01T00:00:00Z");
     daemon.until("that the list has run out", said).await;
     let series = "countersign_tls_handshakes_refused_total{reason=\"crl_expired\"}";
     assert!(!metric(&daemon, series).await.ends_with(" 0"));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_run_out_lives_on_in_no_session_and_no_open_connection() {
+    let pki = Pki::new();
+    pki.revoke(&[]);
+    let daemon = with_certificates(&pki).await;
+    let short_lived = |params: &mut CertificateParams| {
+        named(SHOP)(params);
+        params.not_after = date_time_ymd(2026, 6, 10);
+    };
+    let configs = [&TLS12, &TLS13].map(|version| pki.tls(version, short_lived));
+    for config in &configs {
+        for _ in 0..2 {
+            let (kind, status) = ask_anew(config, &daemon).await.expect("an answer");
+            assert_eq!(status, 200);
+            assert_ne!(kind, HandshakeKind::Resumed, "nobody would look at the certificate");
+        }
+    }
+    let kept = pki.client(&pki.authority, 1, short_lived);
+    assert_eq!(status(&kept, &daemon, None).await, Some(200));
+    daemon.clock.advance(Duration::from_secs(10 * 86_400));
+    for config in &configs {
+        assert_eq!(ask_anew(config, &daemon).await, None);
+    }
+    // Its connection is still there or just closed; neither lets it in.
+    let late = status(&kept, &daemon, None).await;
+    assert!(late.is_none_or(|status| status == 401), "{late:?}");
+    daemon.until("the end of its connection", async || status(&kept, &daemon, None).await.is_none()).await;
     daemon.stop().await;
 }
 
@@ -221,7 +301,7 @@ async fn a_certificate_that_runs_out_soon_is_said_before_and_a_reload_takes_the_
     pki.restore();
     let config = countersign::config::Config::from_toml(daemon.settings()).unwrap();
     daemon.parts().reload(&config).await.unwrap();
-    daemon.clock.advance(std::time::Duration::from_secs(60));
+    daemon.clock.advance(Duration::from_secs(60));
     daemon.until("that all is well", async || !ready().await.text.contains("server.crt")).await;
     daemon.stop().await;
 }
@@ -297,7 +377,7 @@ async fn a_token_of_an_issuer_stands_for_its_caller() {
     }
     // It is not said of a token that it is bad when nobody can know.
     fs::remove_file(directory.0.join("jwks.json")).unwrap();
-    daemon.clock.advance(std::time::Duration::from_secs(8 * 86_400));
+    daemon.clock.advance(Duration::from_secs(8 * 86_400));
     let unknown = ask(token("system:serviceaccount:shop:website", "countersign")).await;
     assert_eq!((unknown.status.as_u16(), unknown.code()), (503, "issuer_unavailable"), "{}", unknown.text);
     assert!(unknown.headers.contains_key("retry-after"));

@@ -129,6 +129,27 @@ async fn s5_a_flood_of_headers_is_refused() {
 }
 
 #[tokio::test]
+async fn s5_heads_that_grow_without_end_are_cut_off_and_not_kept() {
+    let target = Target::start("hostile-growing").await;
+    for (listener, path) in LISTENERS {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Long: {}", "a".repeat(100_000));
+        let mut growing = Vec::new();
+        for _ in 0..100 {
+            let mut socket = target.connect(listener).await;
+            let _ = socket.write_all(head.as_bytes()).await;
+            growing.push(socket);
+        }
+        let said = futures_util::future::join_all(growing.into_iter().map(until_closed));
+        // For their size, before the time for a head is over.
+        let said = tokio::time::timeout(Duration::from_secs(8), said).await.expect("they are cut off");
+        for answer in said {
+            assert!([0, 400, 431].contains(&status(&answer)), "{listener}: {answer:.80}");
+        }
+    }
+    target.survived().await;
+}
+
+#[tokio::test]
 async fn s5_a_body_without_end_is_refused_and_not_kept() {
     let target = Target::start("hostile-bodies").await;
     let key = target.demo.entry("caller_key").to_owned();
