@@ -3,7 +3,9 @@
 //! A token names its issuer and its subject, and proves both with a signature by a key that the issuer
 //! publishes as a JWK set (RFC 7517). What is checked, and how (RFC 7519, RFC 8725):
 //!
-//! - the issuer is one of the settings, compared as text, and only *its* keys are asked;
+//! - the issuer is one of the settings, compared as text, and only *its* keys are asked; where several tables of the
+//!   settings name it, such as one for each audience, each checks the token whole by itself, and the first that takes it
+//!   says what it is called;
 //! - the algorithm is one of the settings' list, which holds no HMAC and no `none`, and fits the key's own
 //!   kind: a public key can never be taken for a shared secret;
 //! - `aud` holds our audience, `exp` is not over, `nbf` and `iat` are not ahead, by our clock with a leeway;
@@ -163,18 +165,48 @@ impl Issuers {
             return Err(Refusal::Form);
         }
         let unverified = token::Unverified::read(token)?;
-        let found = self.issuers.iter().find(|(_, issuer)| issuer.settings.issuer == unverified.issuer);
-        let (name, issuer) = found.ok_or(Refusal::Issuer)?;
-        if !issuer.settings.algorithms.contains(&unverified.algorithm) {
-            return Err(Refusal::Algorithm);
+        let mut refused = Refusal::Issuer;
+        for (name, issuer) in &*self.issuers {
+            match issuer.subject(token, &unverified).await {
+                Ok(subject) => return Ok(Identity { issuer: name.clone(), subject }),
+                Err(refusal) if refusal.weight() > refused.weight() => refused = refusal,
+                Err(_) => {}
+            }
         }
-        let key = issuer.key(unverified.kid.as_deref()).await?;
-        let subject = token::verify(token, &unverified, &key, &issuer.settings, issuer.clock.now())?;
-        Ok(Identity { issuer: name.clone(), subject })
+        Err(refused)
+    }
+}
+
+impl Refusal {
+    /// How much it says of a token that several tables refuse: another audience is what tells them apart, and
+    /// nothing is known as long as the keys of one cannot be read.
+    const fn weight(self) -> u8 {
+        match self {
+            Self::Issuer => 0,
+            Self::Audience => 1,
+            Self::Keys => 3,
+            _ => 2,
+        }
     }
 }
 
 impl Issuer {
+    /// The subject of a token, if it is one of this issuer for us.
+    async fn subject(
+        self: &Arc<Self>,
+        token: &str,
+        unverified: &token::Unverified,
+    ) -> Result<String, Refusal> {
+        if self.settings.issuer != unverified.issuer {
+            return Err(Refusal::Issuer);
+        }
+        if !self.settings.algorithms.contains(&unverified.algorithm) {
+            return Err(Refusal::Algorithm);
+        }
+        let key = self.key(unverified.kid.as_deref()).await?;
+        token::verify(token, unverified, &key, &self.settings, self.clock.now())
+    }
+
     /// The key of that name. What it takes to read keys goes on when the caller hangs up: a stranger who sends
     /// tokens with keys that do not exist, and leaves, must not keep a new key from being read.
     async fn key(self: &Arc<Self>, kid: Option<&str>) -> Result<Arc<keys::PublicKey>, Refusal> {

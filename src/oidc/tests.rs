@@ -304,6 +304,60 @@ async fn keys_outlive_an_outage_of_their_issuer_but_not_for_ever() {
     assert!(publisher.issuers.identify(&lasting).await.is_ok());
 }
 
+#[tokio::test]
+async fn each_table_of_an_issuer_takes_the_tokens_for_its_own_audience() {
+    let (pair, other) = (Pair::rsa("one"), Pair::rsa("one"));
+    let folder = std::env::temp_dir().join(format!("countersign-oidc-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let [file, nowhere] = ["jwks.json", "nowhere.json"].map(|name| folder.join(name));
+    std::fs::write(&file, Publisher::set(&[&pair]).to_string()).unwrap();
+    let table = |audience: &str, algorithm, file: &PathBuf| Settings {
+        issuer: ISSUER.to_owned(),
+        audience: audience.to_owned(),
+        algorithms: vec![algorithm],
+        source: Source::File(file.clone()),
+        refresh: Duration::from_secs(600),
+        max_age: Duration::from_secs(3_600),
+    };
+    let clock = ManualClock::new(jiff::Timestamp::from_second(START).unwrap());
+    let shared: SharedClock = Arc::new(clock.clone());
+    let of = |tables: [(&str, Settings); 3]| {
+        let all = tables.map(|(name, settings)| (name.to_owned(), settings)).into();
+        Issuers::new(all, &Issuers::default(), &shared).unwrap()
+    };
+    let issuers = of([
+        ("a", table("first", Algorithm::RS256, &file)),
+        ("b", table("second", Algorithm::RS256, &file)),
+        ("c", table("third", Algorithm::ES256, &file)),
+    ]);
+    let token = |audience: &str| pair.token(&changed("aud", json!(audience)));
+    for (audience, name) in [("first", "a"), ("second", "b")] {
+        let identity = issuers.identify(&token(audience)).await.unwrap();
+        assert_eq!((identity.issuer.as_str(), identity.subject.as_str()), (name, SUBJECT));
+    }
+    // Each with its own algorithms, and the refusal says what there is to say.
+    assert_eq!(issuers.identify(&token("third")).await, Err(Refusal::Algorithm));
+    let forged = other.token(&changed("aud", json!("second")));
+    assert_eq!(issuers.identify(&forged).await, Err(Refusal::Signature));
+    let elsewhere = pair.token(&changed("iss", json!("https://elsewhere.example")));
+    assert_eq!(issuers.identify(&elsewhere).await, Err(Refusal::Issuer));
+
+    let issuers = of([
+        ("a", table("first", Algorithm::RS256, &nowhere)),
+        ("b", table("second", Algorithm::RS256, &file)),
+        ("c", table("second", Algorithm::RS256, &file)),
+    ]);
+    let identity = issuers.identify(&token("second")).await.unwrap();
+    assert_eq!(identity.issuer, "b", "keys that cannot be read are the concern of their table alone");
+    assert_eq!(issuers.identify(&token("first")).await, Err(Refusal::Keys), "nobody can know");
+    clock.advance(Duration::from_secs(700));
+    assert_eq!(issuers.identify(&token("second")).await, Err(Refusal::Keys), "it may still be of the first");
+    std::fs::write(&nowhere, Publisher::set(&[&pair]).to_string()).unwrap();
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(issuers.identify(&token("second")).await, Err(Refusal::Expired));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn debug_shows_no_key_material() {
     let pair = Pair::rsa("one");
