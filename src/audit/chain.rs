@@ -24,6 +24,8 @@ const HASH_LENGTH: usize = 64;
 const HASH_MEMBER: &[u8] = b",\"hash\":\"";
 /// What stands after the hash.
 const LINE_END: &[u8] = b"\"}";
+/// What stands before a line's number.
+const NUMBER_MEMBER: &[u8] = b"{\"seq\":";
 
 /// The last line of a chain: what the next one hangs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +94,10 @@ pub enum Fault {
     #[error("it does not follow the line before: something was taken out, added, moved or repeated")]
     Link,
     /// The last line has no end.
-    #[error("the line has no end: the file was cut, or a write was")]
+    #[error(
+        "the line has no end: a write was cut short, or the file; the daemon cuts it off at its next start, \
+         unless FILE.head shows that it was whole"
+    )]
     Torn,
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
@@ -188,30 +193,94 @@ pub fn verify(input: impl BufRead, after: Option<&Head>) -> Result<Head, Broken>
 
 /// As [`verify`], and shows each line to the mark.
 pub fn verify_past(
+    input: impl BufRead,
+    after: Option<&Head>,
+    mark: Option<&mut Mark>,
+) -> Result<Head, Broken> {
+    let whole = verify_whole_lines(input, after, mark)?;
+    if whole.torn.is_some() {
+        return Err(Broken { line: whole.lines + 1, fault: Fault::Torn });
+    }
+    Ok(whole.head)
+}
+
+/// The lines of a file that have an end.
+#[derive(Debug)]
+pub(super) struct Whole {
+    /// Where their chain ends.
+    pub(super) head: Head,
+    /// How many they are.
+    pub(super) lines: u64,
+    /// How many bytes they are.
+    pub(super) bytes: u64,
+    /// What comes after them.
+    pub(super) torn: Option<Torn>,
+}
+
+/// What a write that was cut short leaves: the beginning of the next line, and zeros up to the end of the file, which
+/// a power cut puts in the place of what was not on disk yet. Either may be missing.
+#[derive(Debug)]
+pub(super) struct Torn {
+    /// The line's number, if that much of it is there.
+    pub(super) seq: Option<u64>,
+}
+
+/// As [`verify_past`], and takes a last line that has no end for none.
+pub(super) fn verify_whole_lines(
     mut input: impl BufRead,
     after: Option<&Head>,
     mut mark: Option<&mut Mark>,
-) -> Result<Head, Broken> {
-    let mut head = after.cloned();
+) -> Result<Whole, Broken> {
+    let (mut head, mut lines, mut bytes) = (after.cloned(), 0, 0);
     let mut text = Vec::new();
-    for line in 1.. {
-        let broken = |fault| Broken { line, fault };
+    loop {
+        let broken = |fault| Broken { line: lines + 1, fault };
         text.clear();
         let mut limited = io::Read::take(&mut input, MAX_LINE_BYTES);
         let read = limited.read_until(b'\n', &mut text).map_err(|error| broken(Fault::Unreadable(error)))?;
-        if read == 0 {
-            break;
-        }
-        if text.pop() != Some(b'\n') {
-            return Err(broken(if read as u64 == MAX_LINE_BYTES { Fault::Form } else { Fault::Torn }));
+        if text.pop_if(|last| *last == b'\n').is_none() {
+            let mut whole = Whole { head: head.unwrap_or_else(Head::genesis), lines, bytes, torn: None };
+            if read > 0 {
+                let before = (lines > 0 || after.is_some()).then_some(&whole.head);
+                whole.torn = Some(read_torn(&text, input, before).map_err(broken)?);
+            }
+            return Ok(whole);
         }
         let next = check(&mut text, head.as_ref()).map_err(broken)?;
         if let Some(mark) = &mut mark {
             mark.pass(&next);
         }
         head = Some(next);
+        lines += 1;
+        bytes += read as u64;
     }
-    Ok(head.unwrap_or_else(Head::genesis))
+}
+
+/// Reads what has no end, and is followed by `rest`. Anything but what we may have left is no line of ours.
+fn read_torn(text: &[u8], mut rest: impl BufRead, before: Option<&Head>) -> Result<Torn, Fault> {
+    let length = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let (begun, zeros) = text.split_at(length);
+    let known = begun.len().min(NUMBER_MEMBER.len());
+    let seq: Option<u64> = begun.strip_prefix(NUMBER_MEMBER).and_then(|number| {
+        let end = number.iter().position(|byte| *byte == b',')?;
+        std::str::from_utf8(&number[..end]).ok()?.parse().ok()
+    });
+    let is_next = before.zip(seq).is_none_or(|(before, seq)| before.seq.checked_add(1) == Some(seq));
+    if begun[..known] != NUMBER_MEMBER[..known] || !is_next {
+        return Err(Fault::Form);
+    }
+    loop {
+        let more = rest.fill_buf().map_err(Fault::Unreadable)?;
+        if more.is_empty() {
+            return Ok(Torn { seq });
+        }
+        // Longer than any line of ours.
+        if zeros.is_empty() || more.iter().any(|byte| *byte != 0) {
+            return Err(Fault::Form);
+        }
+        let length = more.len();
+        rest.consume(length);
+    }
 }
 
 /// Checks lines that were taken out of a log, in its order: each must have the hash that it states. Answers
@@ -220,7 +289,7 @@ pub fn verify_slice(lines: &[u8]) -> Result<Vec<(Vec<u8>, u64)>, Broken> {
     let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
     for (at, line) in lines.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let broken = |fault| Broken { line: at as u64 + 1, fault };
-        let text = line.strip_suffix(b"\n").ok_or_else(|| broken(Fault::Torn))?;
+        let text = line.strip_suffix(b"\n").ok_or_else(|| broken(Fault::Form))?;
         let head = check(&mut text.to_vec(), None).map_err(broken)?;
         if found.last().is_some_and(|(_, before)| *before >= head.seq) {
             return Err(broken(Fault::Link));
@@ -335,6 +404,32 @@ mod tests {
         assert_eq!(verify(&second[..], Some(&middle)).unwrap(), head);
         assert_eq!(verify(&second[..], None).unwrap(), head);
         assert_eq!(whole(&second).unwrap_err().line, 1);
+    }
+
+    #[test]
+    fn a_last_line_is_torn_if_it_began_as_ours_and_ends_in_nothing_or_zeros() {
+        let (bytes, _) = chain(3);
+        let last = lines(&bytes).pop().unwrap();
+        let before = &bytes[..bytes.len() - last.len()];
+        let (half, zeros, long) = (&last[..100], "\0".repeat(200_000), "x".repeat(100_000));
+        let zeros = zeros.as_bytes();
+        let torn: [&[u8]; 6] =
+            [&last[..1], half, &last[..last.len() - 1], &zeros[..1], zeros, &[half, zeros].concat()];
+        for tail in torn {
+            let broken = whole(&[before, tail].concat()).unwrap_err();
+            assert!(matches!(broken, Broken { line: 3, fault: Fault::Torn }), "{broken}");
+        }
+        let other: [&[u8]; 5] = [
+            b"a word",
+            b"{\"seq\":9,\"at\":",
+            &[zeros, b"x"].concat(),
+            &[half, zeros, half].concat(),
+            &[half, long.as_bytes()].concat(),
+        ];
+        for tail in other {
+            let broken = whole(&[before, tail].concat()).unwrap_err();
+            assert!(matches!(broken, Broken { line: 3, fault: Fault::Form }), "{broken}");
+        }
     }
 
     #[test]

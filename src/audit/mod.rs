@@ -9,7 +9,9 @@
 //!
 //! JSON lines. Each line carries its number, the hash of the line before, and its own hash; a line is on
 //! disk before the effect it announces, so the log may name something that then failed, and never misses
-//! something that was done. If it cannot be written, nothing is done.
+//! something that was done. If it cannot be written, nothing is done. A kill or a power cut in the middle of a write
+//! may leave half a line at the end, which nobody was told of: the next start cuts it off and says so, if all that
+//! was noted stands before it. Anything else that is wrong with the file is refused.
 //!
 //! It must never hold personal data, a token, a URL of a view or a document: only names from the settings,
 //! ids of ours, and words of this code. It knows no other module but the clock.
@@ -40,6 +42,8 @@ pub enum Act {
     ConsentTaken,
     /// A signed document is downloaded.
     DocumentFetch,
+    /// One that was downloaded before is handed out again.
+    DocumentHandOut,
     /// An envelope is created.
     EnvelopeCreate,
     /// An envelope's documents are to be destroyed.
@@ -73,6 +77,7 @@ impl Act {
             Self::AccessCodeCorrect => "access_code.correct",
             Self::ConsentTaken => "consent.take",
             Self::DocumentFetch => "document.fetch",
+            Self::DocumentHandOut => "document.hand_out",
             Self::EnvelopeCreate => "envelope.create",
             Self::EnvelopePurge => "envelope.purge",
             Self::EnvelopeVoid => "envelope.void",
@@ -180,9 +185,18 @@ pub struct Audit {
     path: Option<Arc<Path>>,
 }
 
-/// Looks whether [`Audit::open`] would go on with the log at this path, and changes nothing. Answers where its
-/// chain ends; none if there is no file.
-pub fn examine(path: &Path) -> Result<Option<Head>, Error> {
+/// What [`Audit::open`] would go on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The number of the last line of the chain.
+    pub seq: u64,
+    /// The bytes of a line that has no end, which it would cut off; 0 if there is none.
+    pub torn_bytes: u64,
+}
+
+/// Looks whether [`Audit::open`] would go on with the log at this path, and changes nothing. Answers what it would
+/// go on with; none if there is no file.
+pub fn examine(path: &Path) -> Result<Option<Found>, Error> {
     writer::examine(path)
 }
 
@@ -192,7 +206,8 @@ impl Audit {
         Self { writer: None, path: None }
     }
 
-    /// Opens or makes the file and goes on with the chain in it; refuses a chain that is broken.
+    /// Opens or makes the file and goes on with the chain in it; refuses a chain that is broken. Half a line at its
+    /// end is cut off, if it was never noted as a whole one.
     ///
     /// With `sync` a line survives a power cut before its effect begins; without, a crash of the process.
     pub fn open(path: &Path, sync: bool, clock: SharedClock) -> Result<Self, Error> {

@@ -2,7 +2,8 @@
 //! once for all of it.
 //!
 //! A write that fails is cut off again, so that the file stays a chain; if not even that works, nothing
-//! more is written. A file that was renamed or removed (logrotate) is noticed before each write: a new one
+//! more is written. What a kill or a power cut has left of a line is cut off at the next start: nobody was told that
+//! it stands. A file that was renamed or removed (logrotate) is noticed before each write: a new one
 //! goes on with the chain of the old. After `copytruncate` it goes on in the same file.
 //!
 //! How far the chain has come is kept beside it, in [`super::noted`]. It is noted only after the lines before it
@@ -24,8 +25,8 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::oneshot;
 
 use super::{
-    Entry, Error,
-    chain::{self, Head, Mark},
+    Entry, Error, Found,
+    chain::{self, Head, Mark, Torn, Whole},
     noted,
 };
 use crate::clock::SharedClock;
@@ -66,7 +67,11 @@ impl Writer {
             rustix::io::Errno::WOULDBLOCK => Error::InUse,
             other => Error::Io(other.into()),
         })?;
-        let head = resume(path, &file)?;
+        let whole = resume(path, &file)?;
+        if whole.torn.is_some() {
+            cut_off(path, &file, &whole)?;
+        }
+        let head = whole.head;
         let (shared, trouble) = (Arc::new(Mutex::new(head.clone())), Trouble::default());
         let (queue, orders) = mpsc::sync_channel(QUEUE);
         let log = Log {
@@ -116,10 +121,10 @@ impl Writer {
     }
 }
 
-/// Looks at a log as [`Writer::start`] would, without making or writing anything; its end, or none if there is no
-/// file yet.
-pub(super) fn examine(path: &Path) -> Result<Option<Head>, Error> {
-    let file = match OpenOptions::new().append(true).open(path) {
+/// Looks at a log as [`Writer::start`] would, without making or writing anything; what it would go on with, or none
+/// if there is no file yet.
+pub(super) fn examine(path: &Path) -> Result<Option<Found>, Error> {
+    let file = match OpenOptions::new().read(true).append(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::Io(error)),
@@ -130,21 +135,48 @@ pub(super) fn examine(path: &Path) -> Result<Option<Head>, Error> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::InUse),
         Err(other) => return Err(Error::Io(other.into())),
     }
-    resume(path, &file).map(Some)
+    let whole = resume(path, &file)?;
+    let torn_bytes = if whole.torn.is_some() { torn_bytes(&file, &whole)? } else { 0 };
+    Ok(Some(Found { seq: whole.head.seq, torn_bytes }))
 }
 
-/// Checks the chain that is there, also against how far it had come; answers what goes on. An empty file goes on
-/// with the chain of one that was moved away while nobody ran.
-fn resume(path: &Path, file: &File) -> Result<Head, Error> {
+/// Checks the chain that is there, also against how far it had come; answers what goes on. A file without a whole
+/// line goes on with the chain of one that was moved away, or emptied, while nobody wrote.
+fn resume(path: &Path, file: &File) -> Result<Whole, Error> {
     let known = noted::read(path)?;
     let mut mark = known.clone().map(Mark::new);
-    let after = known.filter(|_| file.metadata().is_ok_and(|metadata| metadata.len() == 0));
-    let input = BufReader::new(File::open(path)?);
-    let head = chain::verify_past(input, after.as_ref(), mark.as_mut()).map_err(Error::Broken)?;
-    if let Some(mark) = mark {
-        mark.check(&head).map_err(Error::Cut)?;
+    let mut whole =
+        chain::verify_whole_lines(BufReader::new(file), None, mark.as_mut()).map_err(Error::Broken)?;
+    if let (Some(known), 0) = (known, whole.lines) {
+        // A line is noted once it is whole: half of one that may have been noted is no write that was cut short.
+        let is_noted = |torn: &Torn| torn.seq.map_or(known.seq > 0, |seq| seq <= known.seq);
+        if whole.torn.as_ref().is_some_and(is_noted) {
+            return Err(Error::Cut(chain::Fault::Cut { end: whole.head, noted: known }));
+        }
+        whole.head = known;
     }
-    Ok(head)
+    if let Some(mark) = mark {
+        mark.check(&whole.head).map_err(Error::Cut)?;
+    }
+    Ok(whole)
+}
+
+/// Cuts off what a write that was cut short has left after the last whole line.
+fn cut_off(path: &Path, file: &File, whole: &Whole) -> io::Result<()> {
+    let bytes = torn_bytes(file, whole)?;
+    file.set_len(whole.bytes)?;
+    file.sync_all()?;
+    tracing::warn!(
+        file = %path.display(),
+        line = whole.lines + 1,
+        bytes,
+        "the last line of the audit log had no end, as a kill or a power cut leaves it: it was cut off"
+    );
+    Ok(())
+}
+
+fn torn_bytes(file: &File, whole: &Whole) -> io::Result<u64> {
+    Ok(file.metadata()?.len().saturating_sub(whole.bytes))
 }
 
 /// What the note says, or would if it could be written.
@@ -293,7 +325,7 @@ impl Log {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     // One that was there, or was made by a rotation, may be wider.
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
     Ok(file)
@@ -363,17 +395,82 @@ mod tests {
         assert_eq!(scratch.head().seq, 3_000);
     }
 
-    #[tokio::test]
-    async fn a_broken_tail_is_refused_with_its_line() {
-        let scratch = Scratch::new();
+    /// A log of two lines, and how long the first is.
+    async fn two_lines(scratch: &Scratch) -> (Vec<u8>, usize) {
         let audit = scratch.open().unwrap();
         audit.record(entry()).await.unwrap();
         audit.record(entry()).await.unwrap();
         audit.close().await;
         let bytes = fs::read(scratch.file()).unwrap();
-        fs::write(scratch.file(), &bytes[..bytes.len() - 20]).unwrap();
-        let error = scratch.open().unwrap_err();
-        assert!(error.to_string().contains("line 2: the line has no end"), "{error}");
+        let first = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        (bytes, first)
+    }
+
+    #[tokio::test]
+    async fn s6_half_a_line_that_nobody_was_told_of_is_cut_off_and_the_chain_goes_on() {
+        let scratch = Scratch::new();
+        let (bytes, first) = two_lines(&scratch).await;
+        let (one, two) = bytes.split_at(first);
+        let head = chain::verify(one, None).unwrap();
+        let zeros = "\0".repeat(200_000).into_bytes();
+        let tails: [&[u8]; 5] =
+            [&two[..1], &two[..two.len() - 1], &zeros[..1], &zeros, &[&two[..50], &zeros[..]].concat()];
+        for tail in tails {
+            let torn = [one, tail].concat();
+            fs::write(scratch.file(), &torn).unwrap();
+            noted::write(&scratch.file(), &head, true).unwrap();
+            let verified = chain::verify(&torn[..], None).unwrap_err();
+            assert!(verified.to_string().contains("line 2: the line has no end"), "{verified}");
+            let found = examine(&scratch.file()).unwrap();
+            assert_eq!(found, Some(Found { seq: 1, torn_bytes: tail.len() as u64 }));
+            assert_eq!(fs::read(scratch.file()).unwrap(), torn, "a look changes nothing");
+            let audit = scratch.open().unwrap();
+            assert_eq!(fs::read(scratch.file()).unwrap(), one);
+            audit.record(entry()).await.unwrap();
+            assert_eq!((scratch.head().seq, Some(scratch.head())), (2, audit.head()));
+            audit.close().await;
+        }
+        // The first line of all, and the first one after a rotation.
+        let begun = [(&one[..50], Head::genesis()), (&zeros[..], Head::genesis()), (&two[..50], head)];
+        for (text, noted) in begun {
+            fs::write(scratch.file(), text).unwrap();
+            noted::write(&scratch.file(), &noted, true).unwrap();
+            let audit = scratch.open().unwrap();
+            assert_eq!(audit.head(), Some(noted));
+            assert_eq!(fs::read(scratch.file()).unwrap(), b"");
+            audit.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn s6_half_a_line_is_refused_where_it_was_noted_as_a_whole_one_or_is_none_of_ours() {
+        let scratch = Scratch::new();
+        let (bytes, first) = two_lines(&scratch).await;
+        let (one, two) = bytes.split_at(first);
+        let whole = chain::verify(&bytes[..], None).unwrap();
+        let refused = |text: &[u8]| {
+            fs::write(scratch.file(), text).unwrap();
+            let errors = [scratch.open().unwrap_err(), examine(&scratch.file()).unwrap_err()];
+            assert_eq!(fs::read(scratch.file()).unwrap(), text, "it is left as it is");
+            errors
+        };
+        noted::write(&scratch.file(), &whole, true).unwrap();
+        let cut: [&[u8]; 4] = [&bytes[..bytes.len() - 20], &two[..50], &one[..50], b"\0\0\0"];
+        for text in cut {
+            assert!(refused(text).iter().all(|error| matches!(error, Error::Cut(_))));
+        }
+        noted::write(&scratch.file(), &Head::genesis(), true).unwrap();
+        let mut changed = bytes.clone();
+        changed[20] ^= 1;
+        let others: [&[u8]; 4] = [
+            b"another file, which has no end",
+            &[one, b"something else"].concat(),
+            &[one, b"\0\0\0", two].concat(),
+            &changed[..changed.len() - 20],
+        ];
+        for text in others {
+            assert!(refused(text).iter().all(|error| matches!(error, Error::Broken(_))));
+        }
     }
 
     #[tokio::test]

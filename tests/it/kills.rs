@@ -1,12 +1,19 @@
 //! Rule E4 on the real binary: killed with SIGKILL at random moments under load, started again, asked again.
-//! Each key that was answered, before or after, has exactly one envelope, and keeps its id.
+//! Each key that was answered, before or after, has exactly one envelope, and keeps its id. The audit log stays one
+//! chain, and has a line for each envelope (rule S6).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
+use countersign::{
+    audit::{Audit, Head, chain},
+    clock::SystemClock,
+};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -36,7 +43,9 @@ async fn kills(store: &str) {
     let around = TestDaemon::start().await;
     around.control(Method::POST, "limits", &json!({"hourly": 100_000, "burst": 100_000})).await;
     let folder = crate::harness::TempDir::new();
-    let config = around.settings_for_a_process(store);
+    let log = folder.0.join("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
+    let config = format!("{}\n{audit}", around.settings_for_a_process(store));
     let mut random = fastrand::Rng::with_seed(7);
     let mut ids: HashMap<String, String> = HashMap::new();
     let kills = usize::try_from(settings::kills()).unwrap();
@@ -65,6 +74,21 @@ async fn kills(store: &str) {
     }
     daemon.kill();
     assert_eq!(around.envelopes().await, kills * AT_ONCE, "exactly one envelope a key");
+    audited(&log, &ids).await;
+}
+
+/// The log goes on whatever a kill has left of it, and is whole from its first line on; each signing's create is in it.
+async fn audited(log: &Path, ids: &HashMap<String, String>) {
+    let audit = Audit::open(log, false, Arc::new(SystemClock)).unwrap();
+    let end = audit.head().unwrap();
+    audit.close().await;
+    let text = std::fs::read_to_string(log).unwrap();
+    assert_eq!(chain::verify(text.as_bytes(), Some(&Head::genesis())).unwrap(), end);
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let creates = lines.filter(|line| line["event"] == "envelope.create");
+    let announced: HashSet<String> =
+        creates.map(|line| line["signing"].as_str().unwrap().to_owned()).collect();
+    assert!(ids.values().all(|id| announced.contains(id)), "{ids:?}\n{text}");
 }
 
 fn remember(ids: &mut HashMap<String, String>, keys: &[String], answers: Vec<Option<(u16, Value)>>) {
@@ -123,7 +147,7 @@ impl Drop for Daemon {
 }
 
 /// Starts the real binary with these settings, and waits until it listens.
-pub(crate) async fn start(settings: &str, folder: &std::path::Path, round: usize) -> (Daemon, String) {
+pub(crate) async fn start(settings: &str, folder: &Path, round: usize) -> (Daemon, String) {
     start_by(Command::new(env!("CARGO_BIN_EXE_countersign")), settings, folder, round).await
 }
 
@@ -131,7 +155,7 @@ pub(crate) async fn start(settings: &str, folder: &std::path::Path, round: usize
 pub(crate) async fn start_by(
     mut command: Command,
     settings: &str,
-    folder: &std::path::Path,
+    folder: &Path,
     round: usize,
 ) -> (Daemon, String) {
     let (file, ready) = (folder.join("settings.toml"), folder.join(format!("ready-{round}.json")));
