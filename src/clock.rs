@@ -30,6 +30,16 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// A clock as it is passed around.
 pub type SharedClock = Arc<dyn Clock>;
 
+/// A time so much later. Saturates: the end of time, where there is none.
+pub fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// A time so much earlier. Saturates: the beginning of time, where there is none.
+pub fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
@@ -79,7 +89,7 @@ impl ManualClock {
     pub fn advance(&self, duration: Duration) {
         let uptime = {
             let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-            reading.now = reading.now.saturating_add(to_signed(duration)).unwrap_or(Timestamp::MAX);
+            reading.now = later(reading.now, duration);
             reading.uptime = reading.uptime.saturating_add(duration);
             reading.uptime
         };
@@ -118,10 +128,6 @@ impl Clock for ManualClock {
     }
 }
 
-fn to_signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +141,16 @@ mod tests {
         early.await.unwrap();
         assert!(!late.is_finished());
         assert_eq!(clock.now(), Timestamp::from_second(5).unwrap());
+    }
+
+    #[test]
+    fn times_that_do_not_exist_are_the_last_and_the_first() {
+        let (epoch, second) = (Timestamp::UNIX_EPOCH, Duration::from_secs(1));
+        assert_eq!(later(earlier(epoch, second), second), epoch);
+        assert_eq!(earlier(epoch, second), Timestamp::from_second(-1).unwrap());
+        for by in [Duration::from_secs(u64::MAX), Duration::from_secs(1 << 62)] {
+            assert_eq!((later(epoch, by), earlier(epoch, by)), (Timestamp::MAX, Timestamp::MIN));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     config::{Config, ConfigError, ConnectForm, Sender},
     esign,
     lifecycle::Lifecycle,
-    pairing::{Connectable, Dependencies, Form, Pairings, RENEW_EVERY, SYNC_EVERY, Tickets},
+    pairing::{ConnectTickets, Connectable, Dependencies, Form, Pairings, RENEW_EVERY, SYNC_EVERY},
     store::SharedStore,
     telemetry::chain,
 };
@@ -19,7 +19,7 @@ pub(super) fn pairings(
     config: &Config,
     (auth, esign): (&Auth, &Arc<esign::Client>),
     store: &SharedStore,
-    (clock, tickets, audit, life): (crate::clock::SharedClock, Tickets, Audit, Lifecycle),
+    (clock, tickets, audit, life): (crate::clock::SharedClock, ConnectTickets, Audit, Lifecycle),
 ) -> Result<Pairings, ConfigError> {
     let (esign, wearing) = (Arc::clone(esign), Arc::clone(esign));
     Ok(Pairings::new(Dependencies {

@@ -27,7 +27,7 @@ use crate::{
     lifecycle::Lifecycle,
     signing::{Seen, Signings},
     store::{self, Inbound, SharedStore},
-    telemetry::{chain, metrics::Metrics},
+    telemetry::{chain, metrics::Metrics, sparing::Sparing},
 };
 
 /// The wait for messages that another daemon has stored, or that could not be taken in.
@@ -59,6 +59,9 @@ pub(super) struct Parts {
     /// For bodies on their way, small and large ones.
     pub(super) small: Places,
     pub(super) large: Places,
+    /// Lines about deliveries that prove nothing, and about those that were cut short.
+    pub(super) refusals: Sparing,
+    pub(super) failures: Sparing,
     /// Wakes the task that takes in.
     pub(super) stored: Notify,
     pub(super) strangers: Mutex<Strangers>,
@@ -92,6 +95,8 @@ impl Inbox {
             tokens: ArcSwapOption::empty(),
             small: Places::new(limits.small),
             large: Places::new(limits.large),
+            refusals: Sparing::default(),
+            failures: Sparing::default(),
             stored: Notify::new(),
             strangers: Mutex::default(),
             unclear: Arc::new(Semaphore::new(MAX_UNCLEAR)),

@@ -81,12 +81,6 @@ pub enum Receipt {
     Unknown,
 }
 
-/// Says to the operator why nothing is believed; whoever sent it learns nothing.
-fn unproven(why: &'static str) -> Receipt {
-    tracing::warn!(why, "a Connect delivery is refused");
-    Receipt::BadDigest
-}
-
 /// A body that has arrived.
 struct Arrived<'a> {
     body: Bytes,
@@ -173,7 +167,7 @@ impl Inbox {
             Some(sender) => Arc::new(self.parts.own_keys.of(sender)),
         };
         let receipt = if keys.is_empty() {
-            unproven(match own {
+            self.unproven(match own {
                 None => {
                     "no Connect key is set: copy one from Settings > Connect > Connect Keys into connect.hmac_keys"
                 }
@@ -187,12 +181,31 @@ impl Inbox {
         if let Some(result) = receipt.counted() {
             self.parts.metrics.connect_delivered(result);
         }
-        // What proves nothing has said why by then.
-        let is_usual = matches!(receipt, Receipt::Accepted | Receipt::Duplicate | Receipt::Foreign);
-        if !is_usual && receipt != Receipt::BadDigest {
-            tracing::warn!(?receipt, "a Connect delivery was not simply accepted");
+        if let Some(others) = self.line_due(receipt) {
+            tracing::warn!(?receipt, others, "a Connect delivery was not simply accepted");
         }
         receipt
+    }
+
+    /// Says to the operator why nothing is believed; whoever sent it learns nothing. Anybody can send such a thing,
+    /// as often as they like.
+    fn unproven(&self, why: &'static str) -> Receipt {
+        if let Some(others) = self.parts.refusals.due(self.parts.clock.uptime()) {
+            tracing::warn!(why, others, "a Connect delivery is refused");
+        }
+        Receipt::BadDigest
+    }
+
+    /// Of how many nothing was said, if a line about this one is due. Those that are cut short may be anybody's, too.
+    fn line_due(&self, receipt: Receipt) -> Option<u64> {
+        match receipt {
+            // What proves nothing has said why by then.
+            Receipt::Accepted | Receipt::BadDigest | Receipt::Duplicate | Receipt::Foreign => None,
+            Receipt::Unknown => Some(0),
+            Receipt::Broken | Receipt::Busy | Receipt::TooLarge | Receipt::TooSlow => {
+                self.parts.failures.due(self.parts.clock.uptime())
+            }
+        }
     }
 
     async fn outcome<B>(
@@ -207,21 +220,20 @@ impl Inbox {
     {
         // Nobody's body is read who shows nothing that could prove it.
         if !is_signed(headers) {
-            return Err(unproven(
-                "it has no X-DocuSign-Signature-1: switch HMAC on in the Connect configuration",
-            ));
+            return Err(self
+                .unproven("it has no X-DocuSign-Signature-1: switch HMAC on in the Connect configuration"));
         }
         if !self.parts.bearers.load().admit(headers) {
-            return Err(unproven("its Authorization is none of connect.bearer_tokens"));
+            return Err(self.unproven("its Authorization is none of connect.bearer_tokens"));
         }
         if self.parts.clients.load().as_ref().is_some_and(|clients| !clients.admit(certificate)) {
-            return Err(unproven("it shows no client certificate that connect.certificates admits"));
+            return Err(self.unproven("it shows no client certificate that connect.certificates admits"));
         }
         let arrived = self.read(body).await?;
         let judged = async {
             let delivery = UnverifiedDelivery::new(headers, arrived.body);
             let delivery = delivery.verify(keys).map_err(|_| {
-                unproven(
+                self.unproven(
                     "no signature of it is by a key of ours: compare the Connect keys with connect.hmac_keys",
                 )
             })?;
@@ -280,7 +292,7 @@ impl Inbox {
         let Some(tokens) = self.parts.tokens.load_full() else { return Ok(()) };
         match tokens.admit(headers).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(unproven("its access token is none that connect.oidc admits")),
+            Ok(false) => Err(self.unproven("its access token is none that connect.oidc admits")),
             Err(_) => Err(Receipt::Busy),
         }
     }
@@ -335,10 +347,11 @@ impl Inbox {
             Receipt::Busy
         };
         let Some(envelope) = envelope else { return Err(Receipt::Foreign) };
-        match self.parts.signings.sender_of_envelope(envelope).await.map_err(busy)? {
+        match self.parts.signings.sender_of_envelope(envelope, senders).await.map_err(busy)? {
             Some(sender) if senders.contains(&sender) => Ok(()),
             Some(_) => {
-                Err(unproven("it speaks of an envelope of another sender than the one whose key signed it"))
+                Err(self
+                    .unproven("it speaks of an envelope of another sender than the one whose key signed it"))
             }
             None => Err(Receipt::Foreign),
         }

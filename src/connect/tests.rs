@@ -27,7 +27,10 @@ use crate::{
     lifecycle::Lifecycle,
     signing::{self, NonceKey, Signings},
     store::{Change, Durability, Intent, Payload, SharedStore, Work},
-    telemetry::metrics::Metrics,
+    telemetry::{
+        logging::{Format, subscriber, tests::Sink},
+        metrics::Metrics,
+    },
 };
 
 const KEY: &str = "DemoConnectKey";
@@ -212,6 +215,34 @@ async fn nothing_unsigned_wrong_or_rewritten_is_stored() {
         );
     }
     assert!(fixture.store.inbox(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn s5_strangers_cause_a_line_a_second_however_much_they_send() {
+    let limits = Limits { body_bytes: 10, ..Limits::default() };
+    let (fixture, sink) = (fixture_over(store().await, limits), Sink::default());
+    let writer = sink.clone();
+    let level = tracing::level_filters::LevelFilter::WARN;
+    let (logs, _control) = subscriber(level, Format::Json, move || writer.clone());
+    let _logging = tracing::subscriber::set_default(logs);
+    let receive = async |headers: HeaderMap, body: &'static [u8]| {
+        fixture.inbox.receive(&headers, None, Full::new(Bytes::from_static(body))).await
+    };
+    let flood = async || {
+        for _ in 0..50 {
+            assert_eq!(receive(HeaderMap::new(), b"x").await, Receipt::BadDigest);
+            assert_eq!(receive(signed(b"another"), b"x").await, Receipt::BadDigest);
+            assert_eq!(receive(signed(b"another"), b"larger than it may be").await, Receipt::TooLarge);
+        }
+        let said = sink.take();
+        let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let is_ours = |line: &Value| line["message"].as_str().unwrap_or_default().starts_with("a Connect");
+        lines.filter(is_ours).map(|line| line["others"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(flood().await, [0, 0], "a line of each kind");
+    fixture.clock.advance(Duration::from_secs(1));
+    assert_eq!(flood().await, [99, 49], "and how many were passed over");
+    assert!(fixture.metrics.render().contains("{result=\"bad_digest\"} 200"), "all of them count");
 }
 
 #[tokio::test]

@@ -85,6 +85,7 @@ pub struct Event {
     pub sequence: u64,
     /// When we learned of it.
     pub at: Timestamp,
-    /// The object as it was then, in our API's JSON, without personal data.
+    /// The object as it was then, in our API's JSON: without names, addresses, views and links, but with what the
+    /// caller noted of it, so that it is kept sealed.
     pub data: String,
 }

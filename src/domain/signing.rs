@@ -350,6 +350,16 @@ impl Signing {
         self.history.push(Moment { at, what: what.to_owned(), signer, trace, note: None });
     }
 
+    /// Writes a line of history about what ends the signing: before the end, if that is known already.
+    pub fn remember_before_end(&mut self, at: Timestamp, what: &str, trace: Option<String>) {
+        self.remember(at, what, None, trace);
+        let ends = [EventKind::SigningExpired, EventKind::SigningVoided];
+        let is_end = |moment: &Moment| ends.iter().any(|end| end.as_str() == moment.what);
+        if let Some(end) = self.history.iter().position(is_end) {
+            self.history[end..].rotate_right(1);
+        }
+    }
+
     /// Takes over what somebody else remembered meanwhile.
     pub fn join_history(&mut self, theirs: Vec<Moment>) {
         let missing: Vec<_> = theirs.into_iter().filter(|moment| !self.history.contains(moment)).collect();

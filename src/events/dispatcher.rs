@@ -28,12 +28,12 @@ use std::{
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::{
-    clock::SharedClock,
+    clock::{SharedClock, later},
     domain::EndpointId,
     events::{
         Endpoints, Hub, Webhooks,
         lanes::{self, Hold, Key, Lanes},
-        webhooks::{Ended, later, settle},
+        webhooks::{Ended, settle},
     },
     lifecycle::Lifecycle,
     store::{self, Delivery, DueDelivery, SharedStore},

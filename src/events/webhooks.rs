@@ -20,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use url::{Host, Url};
 
 use crate::{
+    clock::later,
     http_client::{self, BuildError, HttpClient, Reach, Request, is_public},
     objects::show,
     store::{Delivery, DeliveryState, DueDelivery, Endpoint},
@@ -275,11 +276,6 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
         Duration::try_from(date.duration_since(now)).unwrap_or_default()
     };
     Some(wait.min(MAX_RETRY_AFTER))
-}
-
-/// A time so much later.
-pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_add(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Connectable, Cookie, Error, Form, Pairings, Target, WAITING,
     kept::{self, Choice},
-    tickets::{self, Of, Tickets},
+    tickets::{self, ConnectTickets, Of},
 };
 use crate::{
     auth::{
@@ -19,7 +19,7 @@ use crate::{
         user_info::AccountChoice,
     },
     domain::{AccountId, Private, SenderName},
-    store::{ConnectedSender, Version},
+    store::{SenderRecord, Version},
     telemetry::chain,
 };
 
@@ -113,7 +113,7 @@ impl Pairings {
 
     /// Whether a state that came back is one of ours, so that nobody else need look at it.
     pub fn is_ours(&self, state: &str) -> bool {
-        Tickets::is_state(state)
+        ConnectTickets::is_state(state)
     }
 
     /// The browser is back: exchanges the code at once, and pairs or offers a choice.
@@ -224,7 +224,7 @@ impl Pairings {
         account: Uuid,
     ) -> Result<Outcome, Error> {
         let outcome = self.pair(target, choice, account).await?;
-        if let Err(error) = self.inner.given.store.remove_connected_sender(waiting).await {
+        if let Err(error) = self.inner.given.store.remove_sender_record(waiting).await {
             // It is paired; what waited is too late in a quarter of an hour, and destroyed then.
             tracing::warn!(sender = %target.name, error = %chain(&error), "what a choice was made of is not destroyed yet");
         }
@@ -234,10 +234,10 @@ impl Pairings {
     /// Keeps what a choice is made of, sealed and apart from what senders act by.
     async fn put_aside(&self, sender: &str, cookie: &Cookie, choice: Choice) -> Result<(), Error> {
         let name = waiting_name(sender, cookie);
-        let row = ConnectedSender {
+        let row = SenderRecord {
             user_id: choice.user_id.clone(),
             account: AccountId::new(String::new()),
-            refresh_token: Some(choice.sealed()),
+            sealed: Some(choice.sealed()),
             connected_at: self.now(),
             version: Version(0),
             sender: name,
@@ -246,21 +246,33 @@ impl Pairings {
         self.put_over(&row).await
     }
 
+    /// Destroys the choices of a sender's account that wait for a person: from one it would be connected again.
+    pub(super) async fn drop_choices(&self, sender: &SenderName) -> Result<(), Error> {
+        let store = &self.inner.given.store;
+        let of_it = format!("{sender}{WAITING}");
+        for row in store.sender_records().await? {
+            if row.sender.as_str().starts_with(&of_it) {
+                store.remove_sender_record(&row.sender).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn waiting(&self, sender: &str, cookie: &Cookie) -> Result<(SenderName, Choice), Error> {
         let name = waiting_name(sender, cookie);
-        let row = self.inner.given.store.connected_sender(&name).await?.ok_or(Error::Stale)?;
+        let row = self.inner.given.store.sender_record(&name).await?.ok_or(Error::Stale)?;
         if self.is_too_late(row.connected_at) {
             return Err(Error::Stale);
         }
-        let choice = row.refresh_token.and_then(|kept| Choice::open(&kept)).ok_or(Error::Stale)?;
+        let choice = row.sealed.and_then(|kept| Choice::open(&kept)).ok_or(Error::Stale)?;
         Ok((name, choice))
     }
 
     /// Whether somebody was connected, or stands before a choice, since this state was made.
     async fn came_through(&self, state: &str, sender: &str, cookie: &Cookie) -> bool {
-        let Some(made_at) = Tickets::made_at(state) else { return false };
+        let Some(made_at) = ConnectTickets::made_at(state) else { return false };
         for name in [SenderName::new(sender), waiting_name(sender, cookie)] {
-            let row = self.inner.given.store.connected_sender(&name).await.ok().flatten();
+            let row = self.inner.given.store.sender_record(&name).await.ok().flatten();
             if row.is_some_and(|row| row.connected_at.duration_since(made_at) > SignedDuration::from_secs(1))
             {
                 return true;

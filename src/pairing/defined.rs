@@ -22,7 +22,7 @@ use super::{Connectable, Error, MAX_CONFLICTS, Pairings, acting::impersonation_o
 use crate::{
     auth::{Impersonation, identity::UserId, user_info::AccountChoice},
     domain::{AccountId, CallerName, Private, SenderName, template_names::Ids},
-    store::{self, ConnectedSender, Version},
+    store::{self, SenderRecord, Version},
 };
 
 /// Ends the name of a row that defines a sender.
@@ -198,7 +198,7 @@ impl Pairings {
             is_gone: false,
         };
         // Nothing that was connected to the one before.
-        self.inner.given.store.remove_connected_sender(&new.name).await?;
+        self.inner.given.store.remove_sender_record(&new.name).await?;
         match self.put_made(&new.name, made).await {
             Ok(made) => self.take_up_made(vec![(new.name, made)]).await,
             Err(store::Error::Conflict) => return Err(NotMade::NameTaken),
@@ -209,7 +209,7 @@ impl Pairings {
 
     /// The version at which a name may be taken: nobody's, or one that this caller gave up.
     async fn free(&self, owner: &CallerName, name: &SenderName) -> Result<Version, NotMade> {
-        if let Some(row) = self.inner.given.store.connected_sender(&row_name(name)).await? {
+        if let Some(row) = self.inner.given.store.sender_record(&row_name(name)).await? {
             let before = Made::read(&row).filter(|before| before.is_gone && before.owner == *owner);
             return before.map(|before| before.version).ok_or(NotMade::NameTaken);
         }
@@ -256,7 +256,8 @@ impl Pairings {
         };
         let gone = self.rewrite(name, old.born, gone).await?;
         // Last, so that one that is paired meanwhile is found here or finds that the sender is gone.
-        self.inner.given.store.remove_connected_sender(name).await?;
+        self.drop_choices(name).await?;
+        self.inner.given.store.remove_sender_record(name).await?;
         self.take_up_made(vec![(name.clone(), gone)]).await;
         Ok(())
     }
@@ -269,7 +270,7 @@ impl Pairings {
         change: impl Fn(Made) -> Made,
     ) -> Result<Made, Error> {
         for _ in 0..MAX_CONFLICTS {
-            let row = self.inner.given.store.connected_sender(&row_name(name)).await?;
+            let row = self.inner.given.store.sender_record(&row_name(name)).await?;
             let old = row.as_ref().and_then(Made::read).filter(|old| old.born == born && !old.is_gone);
             match self.put_made(name, change(old.ok_or(Error::Stale)?)).await {
                 Err(store::Error::Conflict) => {}
@@ -281,7 +282,7 @@ impl Pairings {
 
     async fn put_made(&self, name: &SenderName, made: Made) -> Result<Made, store::Error> {
         let row = made.row(name, self.now());
-        let version = self.inner.given.store.put_connected_sender(row).await?;
+        let version = self.inner.given.store.put_sender_record(row).await?;
         Ok(Made { version, ..made })
     }
 
@@ -290,13 +291,13 @@ impl Pairings {
         if born.is_nil() && self.made(name).is_none() {
             return Ok(true);
         }
-        let row = self.inner.given.store.connected_sender(&row_name(name)).await?;
+        let row = self.inner.given.store.sender_record(&row_name(name)).await?;
         Ok(row.as_ref().and_then(Made::read).is_some_and(|made| made.born == born && !made.is_gone))
     }
 
     /// Takes up the rows that define senders, and forgets senders that have none any more. Answers the names of
     /// those that rest: what is stored of them is nobody else's.
-    pub(super) async fn take_up_definitions(&self, rows: &[ConnectedSender]) -> HashSet<SenderName> {
+    pub(super) async fn take_up_definitions(&self, rows: &[SenderRecord]) -> HashSet<SenderName> {
         let known = self.inner.made.load_full();
         let (mut named, mut new) = (HashSet::new(), Vec::new());
         for row in rows {
@@ -452,8 +453,8 @@ impl Made {
     }
 
     /// As a row holds it; none if that cannot be read.
-    fn read(row: &ConnectedSender) -> Option<Self> {
-        let definition: Definition = serde_json::from_str(row.refresh_token.as_ref()?.reveal()).ok()?;
+    fn read(row: &SenderRecord) -> Option<Self> {
+        let definition: Definition = serde_json::from_str(row.sealed.as_ref()?.reveal()).ok()?;
         Some(Self {
             owner: CallerName::new(definition.owner),
             like: definition.like,
@@ -468,7 +469,7 @@ impl Made {
         })
     }
 
-    fn row(&self, name: &SenderName, now: Timestamp) -> ConnectedSender {
+    fn row(&self, name: &SenderName, now: Timestamp) -> SenderRecord {
         let definition = Definition {
             owner: self.owner.to_string(),
             like: self.like.clone(),
@@ -481,11 +482,11 @@ impl Made {
             is_gone: self.is_gone,
         };
         let sealed = serde_json::to_string(&definition).unwrap_or_default();
-        ConnectedSender {
+        SenderRecord {
             sender: row_name(name),
             user_id: self.user_id.map(|id| id.to_string()).unwrap_or_default(),
             account: AccountId::new(String::new()),
-            refresh_token: Some(Private::new(sealed)),
+            sealed: Some(Private::new(sealed)),
             connected_at: now,
             version: self.version,
         }

@@ -48,7 +48,7 @@ pub use self::{
     browser::{Answer, Offer, Opened, Outcome},
     defined::{Change, Made, NewSender, NotMade, Wish, is_account},
     renewal::{Renewal, Unpaired},
-    tickets::{BadTicket, Cookie, Tickets},
+    tickets::{BadTicket, ConnectTickets, Cookie},
 };
 use self::{defined::AllMade, kept::Choice, tickets::Of};
 use crate::{
@@ -63,7 +63,7 @@ use crate::{
     clock::SharedClock,
     domain::{AccountId, CallerName, Private, SenderName},
     lifecycle::Lifecycle,
-    store::{self, ConnectedSender, SharedStore, Version},
+    store::{self, SenderRecord, SharedStore, Version},
 };
 
 /// How long a person may think about which account they mean.
@@ -117,7 +117,7 @@ pub struct Connectable {
 
 /// A sender's link, for a customer's browser.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub struct ConnectLink {
     /// What follows `/connect/` in its address: a secret for as long as it lives.
     pub ticket: Private<String>,
     /// When it ends.
@@ -181,7 +181,7 @@ impl Error {
     }
 
     /// The next step for those who run the sender, where there is one.
-    fn fix(&self) -> Option<&'static str> {
+    pub fn fix(&self) -> Option<&'static str> {
         match self {
             Self::Auth(cause) => Some(cause.fix()),
             Self::NoAccount(reason) => reason.as_ref().map(NotInAccount::fix),
@@ -220,7 +220,7 @@ pub struct Dependencies {
     /// The time.
     pub clock: SharedClock,
     /// Makes links, states and choices.
-    pub tickets: Tickets,
+    pub tickets: ConnectTickets,
     /// What a stop waits for: codes and refresh tokens that are being exchanged.
     pub life: Lifecycle,
     /// Where each use of a code is written down.
@@ -309,11 +309,11 @@ impl Pairings {
     }
 
     /// A link for a connectable sender; none for another.
-    pub fn link(&self, sender: &str) -> Option<Link> {
+    pub fn link(&self, sender: &str) -> Option<ConnectLink> {
         self.connectable(sender).ok()?;
         let of = Of { sender, born: self.born(sender) };
         let (ticket, expires_at) = self.inner.given.tickets.link(of, self.now());
-        Some(Link { ticket: Private::new(ticket), expires_at })
+        Some(ConnectLink { ticket: Private::new(ticket), expires_at })
     }
 
     /// Where consent for a connectable sender is given before anybody connects it: by an administrator for a whole
@@ -324,11 +324,13 @@ impl Pairings {
         Some(self.inner.grant.consent_page(by, key, scopes, redirect_uri))
     }
 
-    /// Destroys what is stored of a sender's pairing; its token is forgotten.
+    /// Destroys what is stored of a sender's pairing, choices that wait for a person included; its token is
+    /// forgotten.
     pub async fn disconnect(&self, sender: &SenderName, by: &CallerName) -> Result<(), Error> {
         self.announce(sender.as_str(), "disconnect", Some(by)).await?;
         let _changing = self.inner.changing.lock().await;
-        self.inner.given.store.remove_connected_sender(sender).await?;
+        self.drop_choices(sender).await?;
+        self.inner.given.store.remove_sender_record(sender).await?;
         self.live().remove(sender);
         self.unpaired([sender.clone()]);
         Ok(())
@@ -337,22 +339,22 @@ impl Pairings {
     /// Stores a pairing after a token has proven it.
     async fn pair(&self, target: &Target, choice: &Choice, account: Uuid) -> Result<Outcome, Error> {
         let offer = choice.accounts.iter().find(|offer| offer.id == account).ok_or(Error::NoAccount(None))?;
-        let refresh_token = self.proven(target, choice, account).await?;
+        let sealed = self.proven(target, choice, account).await?;
         let _changing = self.inner.changing.lock().await;
         // It may be gone by now, or another's.
         let connectable = self.target_if(target.name.as_str(), target.born)?.connectable;
-        let row = ConnectedSender {
+        let row = SenderRecord {
             sender: target.name.clone(),
             user_id: choice.user_id.clone(),
             account: AccountId::new(account.to_string()),
-            refresh_token,
+            sealed,
             connected_at: self.now(),
             version: Version(0),
         };
         self.put_over(&row).await?;
         if !self.still_stands(&target.name, target.born).await? {
             // Another daemon destroyed the sender meanwhile, and may have found no pairing to destroy.
-            self.inner.given.store.remove_connected_sender(&target.name).await?;
+            self.inner.given.store.remove_sender_record(&target.name).await?;
             return Err(Error::Stale);
         }
         let paired = Paired { user_id: row.user_id, account: row.account, since: row.connected_at };
@@ -368,12 +370,12 @@ impl Pairings {
     }
 
     /// Writes a pairing in the place of whatever is there. A renewal moves its version on at any time.
-    async fn put_over(&self, row: &ConnectedSender) -> Result<(), Error> {
+    async fn put_over(&self, row: &SenderRecord) -> Result<(), Error> {
         let store = &self.inner.given.store;
         for _ in 0..MAX_CONFLICTS {
-            let before = store.connected_sender(&row.sender).await?;
+            let before = store.sender_record(&row.sender).await?;
             let version = before.map_or(Version(0), |before| before.version);
-            match store.put_connected_sender(ConnectedSender { version, ..row.clone() }).await {
+            match store.put_sender_record(SenderRecord { version, ..row.clone() }).await {
                 Err(store::Error::Conflict) => {}
                 put => return put.map(drop).map_err(Into::into),
             }

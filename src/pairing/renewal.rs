@@ -21,15 +21,15 @@ use crate::{
         self, CodeGrant, TokenSource, access_token::MintedToken, code_grant::Renewed,
         identity::IntegrationKey, token_source::Minting,
     },
-    clock::SharedClock,
+    clock::{SharedClock, later},
     domain::SenderName,
     lifecycle::Lifecycle,
-    store::{self, ConnectedSender, SharedStore},
+    store::{self, SenderRecord, SharedStore},
     telemetry::chain,
 };
 
 /// How long a daemon may take to renew; longer than an exchange with the account server can.
-const LEASE: SignedDuration = SignedDuration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(60);
 /// How often a lease of another daemon is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Looks before this try is given up; the next comes by itself.
@@ -60,7 +60,7 @@ pub struct Renewal {
 /// What the store did not take yet.
 #[derive(Clone)]
 pub(super) struct Unsaved {
-    row: ConnectedSender,
+    row: SenderRecord,
     /// The refresh token that was exchanged for the one of the row.
     old: SecretString,
 }
@@ -120,17 +120,17 @@ impl Renewal {
     }
 
     /// Takes the lease, or waits for whoever has it.
-    async fn lease(&self) -> Result<(ConnectedSender, Kept), auth::Error> {
+    async fn lease(&self) -> Result<(SenderRecord, Kept), auth::Error> {
         for _ in 0..MAX_LOOKS {
-            let row = self.store.connected_sender(&self.sender).await.map_err(|error| unavailable(&error))?;
+            let row = self.store.sender_record(&self.sender).await.map_err(|error| unavailable(&error))?;
             let row = row.ok_or(auth::Error::NotConnected)?;
             let kept = kept_of(&row).ok_or(auth::Error::ConnectionLost)?;
             let now = self.clock.now();
             if kept.leased_until.is_none_or(|until| until <= now) {
-                let leased = Kept { leased_until: Some(after(now)), ..kept.clone() };
-                let taken = ConnectedSender { refresh_token: Some(leased.sealed()), ..row };
-                match self.store.put_connected_sender(taken.clone()).await {
-                    Ok(version) => return Ok((ConnectedSender { version, ..taken }, kept)),
+                let leased = Kept { leased_until: Some(later(now, LEASE)), ..kept.clone() };
+                let taken = SenderRecord { sealed: Some(leased.sealed()), ..row };
+                match self.store.put_sender_record(taken.clone()).await {
+                    Ok(version) => return Ok((SenderRecord { version, ..taken }, kept)),
                     // Somebody was faster.
                     Err(store::Error::Conflict) => {}
                     Err(error) => return Err(unavailable(&error)),
@@ -143,14 +143,14 @@ impl Renewal {
 
     async fn took(
         &self,
-        row: ConnectedSender,
+        row: SenderRecord,
         old: &SecretString,
         renewed: Renewed,
     ) -> Result<MintedToken, auth::Error> {
         // RFC 6749, section 6: without a new one, the old one goes on.
         let token = renewed.refresh_token.unwrap_or_else(|| old.clone());
         let kept = Kept::fresh(token.expose_secret().to_owned(), self.clock.now());
-        let row = ConnectedSender { refresh_token: Some(kept.sealed()), ..row };
+        let row = SenderRecord { sealed: Some(kept.sealed()), ..row };
         let unsaved = Unsaved { row, old: old.clone() };
         match self.put_renewed(unsaved.clone()).await {
             Ok(true) => {}
@@ -168,12 +168,12 @@ impl Renewal {
     /// what is there now counts.
     async fn put_renewed(&self, Unsaved { mut row, old }: Unsaved) -> Result<bool, store::Error> {
         for _ in 0..MAX_LOOKS {
-            match self.store.put_connected_sender(row.clone()).await {
+            match self.store.put_sender_record(row.clone()).await {
                 Ok(_) => return Ok(true),
                 Err(store::Error::Conflict) => {}
                 Err(error) => return Err(error),
             }
-            let there = self.store.connected_sender(&self.sender).await?;
+            let there = self.store.sender_record(&self.sender).await?;
             let Some(there) = there.filter(|there| there.connected_at == row.connected_at) else {
                 return Ok(false);
             };
@@ -226,13 +226,13 @@ impl Renewal {
     }
 
     /// Gives the lease back. A token that is dead stays, so that the next try says the same.
-    async fn release(&self, row: ConnectedSender, kept: Kept, is_dead: bool) {
+    async fn release(&self, row: SenderRecord, kept: Kept, is_dead: bool) {
         if is_dead {
             tracing::warn!(sender = %self.sender, "its refresh token is revoked or used up: it must be connected again");
         }
         let kept = Kept { leased_until: None, ..kept };
-        let row = ConnectedSender { refresh_token: Some(kept.sealed()), ..row };
-        if let Err(error) = self.store.put_connected_sender(row).await {
+        let row = SenderRecord { sealed: Some(kept.sealed()), ..row };
+        if let Err(error) = self.store.put_sender_record(row).await {
             // It runs out by itself.
             tracing::debug!(sender = %self.sender, error = %chain(&error), "a lease was not given back");
         }
@@ -241,13 +241,13 @@ impl Renewal {
 
 impl Pairings {
     /// Renews the refresh tokens that nobody has used for long, one after the other, by what the senders mint
-    /// with anyway, which holds a token that the store did not take: DocuSign lets one die about 30
-    /// days after it was got (reference, section 1.6), and of very many senders the idle ones are asked for nothing
-    /// else. Each is due at a time of its own within some days, so that those that were connected together are not
-    /// renewed together.
+    /// with anyway, which holds a token that the store did not take: DocuSign lets one die about 30 days after it
+    /// was got (platform/auth/confidential-authcode-get-token), and of very many senders an idle one is asked for
+    /// nothing else in that time. Each is due at a time of its own within some days, so that those that were connected
+    /// together are not renewed together.
     pub async fn renew_idle(&self) -> Result<(), store::Error> {
         let given = &self.inner.given;
-        for row in given.store.connected_senders().await? {
+        for row in given.store.sender_records().await? {
             let connectable = self.connectable(row.sender.as_str());
             if !connectable.is_ok_and(|connectable| connectable.form == Form::Code) {
                 continue;
@@ -264,16 +264,16 @@ impl Pairings {
     }
 }
 
-fn kept_of(row: &ConnectedSender) -> Option<Kept> {
-    row.refresh_token.as_ref().and_then(Kept::open)
+fn kept_of(row: &SenderRecord) -> Option<Kept> {
+    row.sealed.as_ref().and_then(Kept::open)
 }
 
-fn token_of(row: &ConnectedSender) -> Option<String> {
+fn token_of(row: &SenderRecord) -> Option<String> {
     kept_of(row).map(|kept| kept.refresh_token)
 }
 
 /// Whether a refresh token is so old that it is renewed though nobody uses it.
-fn is_due(row: &ConnectedSender, kept: &Kept, now: Timestamp) -> bool {
+fn is_due(row: &SenderRecord, kept: &Kept, now: Timestamp) -> bool {
     let spread = row.sender.as_str().bytes().fold(0_i64, |sum, byte| (sum * 31 + i64::from(byte)) % SPREAD_S);
     let age = now.duration_since(kept.renewed_at.unwrap_or(row.connected_at));
     age >= IDLE_AFTER + SignedDuration::from_secs(spread)
@@ -291,10 +291,6 @@ fn is_dead(error: &auth::Error) -> bool {
 fn unavailable(error: &store::Error) -> auth::Error {
     tracing::warn!(error = %chain(error), "the store does not answer: no token can be renewed");
     auth::Error::Unavailable { status: 0, retry_after: None }
-}
-
-fn after(now: Timestamp) -> Timestamp {
-    now.saturating_add(LEASE).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

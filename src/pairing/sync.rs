@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::{Paired, Pairings, WAITING, defined::DEFINES};
 use crate::{
     domain::SenderName,
-    store::{self, ConnectedSender},
+    store::{self, SenderRecord},
     telemetry::chain,
 };
 
@@ -16,7 +16,7 @@ impl Pairings {
     /// time are destroyed.
     pub async fn sync(&self) -> Result<(), store::Error> {
         let _changing = self.inner.changing.lock().await;
-        let rows = self.inner.given.store.connected_senders().await?;
+        let rows = self.inner.given.store.sender_records().await?;
         let (definitions, rows): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| row.sender.as_str().ends_with(DEFINES));
         // What senders are comes before whom they act for.
@@ -26,12 +26,12 @@ impl Pairings {
         paired.retain(|row| !resting.contains(&row.sender));
         self.take_up_pairings(paired).await;
         for late in waiting.into_iter().filter(|row| self.is_too_late(row.connected_at)) {
-            self.inner.given.store.remove_connected_sender(&late.sender).await?;
+            self.inner.given.store.remove_sender_record(&late.sender).await?;
         }
         Ok(())
     }
 
-    async fn take_up_pairings(&self, rows: Vec<ConnectedSender>) {
+    async fn take_up_pairings(&self, rows: Vec<SenderRecord>) {
         let mut gone: HashSet<SenderName> = self.live().keys().cloned().collect();
         let mut changed = Vec::new();
         for row in rows {

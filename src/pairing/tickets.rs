@@ -88,17 +88,17 @@ impl fmt::Debug for Cookie {
 
 /// Makes and reads tickets. `Debug` does not show the key.
 #[derive(Clone)]
-pub struct Tickets {
+pub struct ConnectTickets {
     key: hmac::Key,
 }
 
-impl fmt::Debug for Tickets {
+impl fmt::Debug for ConnectTickets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tickets")
+        f.write_str("ConnectTickets")
     }
 }
 
-impl Tickets {
+impl ConnectTickets {
     /// Tickets under a key that is derived from a secret.
     pub fn derive(secret: &[u8]) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
@@ -240,15 +240,15 @@ mod tests {
 
     #[test]
     fn a_state_is_of_one_browser_one_kind_and_one_time() {
-        let tickets = Tickets::derive(b"secret");
+        let tickets = ConnectTickets::derive(b"secret");
         let (cookie, other) = (Cookie::generate(), Cookie::generate());
         let state = tickets.state(CUSTOMER, &cookie, now());
-        assert!(Tickets::is_state(&state));
+        assert!(ConnectTickets::is_state(&state));
         assert_eq!(tickets.open_state(&state, &cookie, now(), &of_settings), Ok("customer".to_owned()));
         assert_eq!(tickets.open_state(&state, &other, now(), &of_settings), Err(BadTicket));
         assert_eq!(tickets.open_state(&state, &cookie, now() + STATE_LIFE, &of_settings), Err(BadTicket));
         assert_eq!(
-            Tickets::derive(b"other").open_state(&state, &cookie, now(), &of_settings),
+            ConnectTickets::derive(b"other").open_state(&state, &cookie, now(), &of_settings),
             Err(BadTicket)
         );
         let ticket = state.strip_prefix(STATE_MARK).unwrap();
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_link_is_of_one_birth_of_its_name() {
-        let tickets = Tickets::derive(b"secret");
+        let tickets = ConnectTickets::derive(b"secret");
         let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let (link, _) = tickets.link(Of { sender: "customer", born: first }, now());
         assert_eq!(tickets.open_link(&link, now(), &|_| first), Ok("customer".to_owned()));
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_changed_ticket_is_none() {
-        let tickets = Tickets::derive(b"secret");
+        let tickets = ConnectTickets::derive(b"secret");
         let bytes = URL_SAFE_NO_PAD.decode(tickets.link(CUSTOMER, now()).0).unwrap();
         for at in 0..bytes.len() {
             let mut forged = bytes.clone();
@@ -290,7 +290,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_is_a_ticket_or_a_cookie_by_chance(text in ".{0,300}") {
-            let tickets = Tickets::derive(b"secret");
+            let tickets = ConnectTickets::derive(b"secret");
             let cookie = Cookie::generate();
             prop_assert!(tickets.open_link(&text, now(), &of_settings).is_err());
             prop_assert!(tickets.open_state(&[STATE_MARK, &text].concat(), &cookie, now(), &of_settings).is_err());

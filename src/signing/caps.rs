@@ -1,6 +1,8 @@
 //! How many signings a caller may create in a day. Counted in the store, so that all daemons count together,
-//! and before the create: one that then fails has counted, which errs on the side of the cap.
+//! and before the create: one that then fails has counted, which errs on the side of the cap. Its repeats have not,
+//! though a create that was refused has left nothing but this count: a key counts once a day.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Error, Signings};
@@ -12,12 +14,20 @@ use crate::{
 const DAY_S: i64 = 86_400;
 
 impl Signings {
-    /// Counts a create, unless its key made one before: a repeat is the same signing.
+    /// Counts a create, unless its key made one before or was counted today: a repeat is the same signing.
     pub async fn count_create(&self, caller: &CallerName, key: Digest, cap: u64) -> Result<(), Error> {
-        if self.parts.store.signing_by_key(caller, key).await?.is_some() {
+        let store = &self.parts.store;
+        if store.signing_by_key(caller, key).await?.is_some() {
             return Ok(());
         }
-        self.count_envelope(caller, cap).await
+        let (day, counted) = (day_of(self.parts.clock.now()), counter_of_key(key));
+        if store.spend(&counted, day, 0).await? > 0 {
+            return Ok(());
+        }
+        self.count_envelope(caller, cap).await?;
+        // Only now: a key that the cap refused is none that was let in.
+        store.spend(&counted, day, 1).await?;
+        Ok(())
     }
 
     /// Counts an envelope that is made in another way, which nothing tells a repeat of.
@@ -32,6 +42,12 @@ impl Signings {
         let until = day.saturating_add(SignedDuration::from_secs(DAY_S)).unwrap_or(Timestamp::MAX);
         Err(Error::DailyCap { cap, until })
     }
+}
+
+/// Where it is noted that a key was counted; the key's digest is scoped to its caller.
+fn counter_of_key(key: Digest) -> AccountId {
+    let key = URL_SAFE_NO_PAD.encode(key);
+    AccountId::new(format!("create:{key}"))
 }
 
 /// The first moment of the day (UTC).

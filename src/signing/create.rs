@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::{
+    clock::later,
     domain::{
         AccountId, CallerName, Draft, Failure, Private, Signer, SignerId, SignerStatus, Signing, SigningId,
         SigningStatus, TransactionId, Upstream,
@@ -396,12 +397,6 @@ fn signers(draft: &Draft, now: Timestamp) -> Vec<Signer> {
             }
         })
         .collect()
-}
-
-/// A time further on; the end of time if there is none.
-pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
-    now.saturating_add(jiff::SignedDuration::try_from(by).unwrap_or(jiff::SignedDuration::MAX))
-        .unwrap_or(Timestamp::MAX)
 }
 
 /// What a refusal of the upstream is to the caller, as it is kept with the signing.

@@ -168,8 +168,14 @@ impl Signings {
             return Err(Error::NotCompleted(signing.status));
         };
         let mut told = match self.parts.documents.find((id, part), self.parts.clock.uptime()) {
-            Found::Here(document) => return Ok(document),
-            Found::Coming(told) => told,
+            Found::Here(document) => {
+                self.announce(Act::DocumentHandOut, &signing, envelope.as_str()).await?;
+                return Ok(document);
+            }
+            Found::Coming(told) => {
+                self.announce(Act::DocumentHandOut, &signing, envelope.as_str()).await?;
+                told
+            }
             Found::Missing(tell, told) => {
                 let this = self.clone();
                 self.parts.life.spawn_work("download a document", async move {

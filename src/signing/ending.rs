@@ -9,8 +9,9 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
+    clock::later,
     domain::{CallerName, EnvelopeFact, Fact, PurgeScope, Signing, SigningId, SigningStatus},
-    signing::{Error, Signings, create::later, follow::Asked, settle::backoff, twins},
+    signing::{Error, Signings, follow::Asked, settle::backoff, twins},
     store::{Durability, Record, Work},
     telemetry::chain,
 };
@@ -68,12 +69,12 @@ impl Signings {
         let acting = self.parts.esign.acting(&signing.sender).await?;
         self.announce(Act::EnvelopePurge, &signing, envelope.as_str()).await?;
         let trace = self.parts.esign.purge(&acting, envelope, scope, self.at_leisure()).await?;
-        self.retell(id, |signing, now| {
+        self.change_with_work(id, Durability::Synced, |signing, _, now| {
             // Of two at once, the wider: which of them was the last at the upstream nobody knows.
             signing.purge_scope = signing.purge_scope.max(Some(scope));
             signing.purge_requested_at = Some(now);
             signing.remember(now, "purge_asked", None, trace.clone());
-            upkeep(signing)
+            Ok((Vec::new(), upkeep(signing)))
         })
         .await
     }
@@ -101,12 +102,12 @@ impl Signings {
                 Some(Work { due_at: later(now, wait), leased_until: None, attempts: attempts + 1 })
             }
         };
-        // A purge may have been asked for meanwhile; what is past is not begun again.
-        let rule = |signing: &mut Signing, now| {
+        let told = self.change_with_work(signing.id, Durability::Synced, |signing, _, now| {
             signing.twins_sought = signing.twins_sought.saturating_add(has_looked.into());
-            next.or_else(|| upkeep(signing).filter(|work| work.due_at > now))
-        };
-        self.retell(signing.id, rule).await.map(|_| ())
+            // A purge may have been asked for meanwhile; what is past is not begun again.
+            Ok((Vec::new(), next.or_else(|| upkeep(signing).filter(|work| work.due_at > now))))
+        });
+        told.await.map(|_| ())
     }
 
     /// The caller's time is over: ends the envelope at the upstream, and learns what became of it if it
@@ -118,7 +119,8 @@ impl Signings {
         match self.parts.esign.void(&acting, envelope, REASON, self.at_leisure()).await {
             Ok(trace) => {
                 let fact = Fact::Envelope(EnvelopeFact::Expired);
-                self.take_in(signing.id, &[fact], Some(Asked { what: "expiry_asked", trace })).await?;
+                let asked = Asked { what: "expiry_asked", ends: true, trace };
+                self.take_in(signing.id, &[fact], Some(asked)).await?;
             }
             // It has ended in another way, and the event is on its way or lost.
             Err(error) if error.rejection().is_some() => {
@@ -145,24 +147,6 @@ impl Signings {
         }
         let due_at = later(self.parts.clock.now(), Duration::from_secs(DAY));
         Ok(Some(Work { due_at, leased_until: None, attempts: attempts + 1 }))
-    }
-
-    /// Changes a signing together with the work that is still to be done about it.
-    async fn retell<F>(&self, id: SigningId, mut rule: F) -> Result<Signing, Error>
-    where
-        F: FnMut(&mut Signing, Timestamp) -> Option<Work> + Send,
-    {
-        for _ in 0..super::MAX_CONFLICTS {
-            let record = self.record(id).await?;
-            let mut signing = record.signing;
-            let work = rule(&mut signing, self.parts.clock.now());
-            match self.save(&mut signing, record.version, Vec::new(), work, Durability::Synced).await {
-                Err(Error::Store(crate::store::Error::Conflict)) => {}
-                Err(error) => return Err(error),
-                Ok(_) => return Ok(signing),
-            }
-        }
-        Err(Error::Store(crate::store::Error::Conflict))
     }
 }
 

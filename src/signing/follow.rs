@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     audit::Act,
     budget::{Rule, Scope, may_check},
+    clock::later,
     domain::{
         CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, SenderName, Signer,
         Signing, SigningId, SigningStatus, signing::Happening,
     },
     esign::{self, RejectionKind},
-    signing::{Error, ReturnTarget, Signings, create::later, views::VIEW_LIFE},
+    signing::{Error, ReturnTarget, Signings, views::VIEW_LIFE},
     store::{self, Durability},
     telemetry::chain,
 };
@@ -28,6 +29,8 @@ const RETURN_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct Asked {
     /// The word for it.
     pub(super) what: &'static str,
+    /// Whether it ends the signing, of which the event may be here before the answer.
+    pub(super) ends: bool,
     /// The upstream's trace id.
     pub(super) trace: Option<String>,
 }
@@ -59,11 +62,12 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 impl Signings {
     /// Whose an envelope is; none if it is of no signing. The upstream tells of an envelope before we have read
-    /// its answer to the create, so while creates are under way this waits for one of them to be written down:
-    /// for as long as the caller likes.
+    /// its answer to the create, so while creates of the senders that it may be of are under way this waits for one
+    /// of them to be written down: for as long as the caller likes.
     pub async fn sender_of_envelope(
         &self,
         envelope: &EnvelopeId,
+        senders: &[SenderName],
     ) -> Result<Option<SenderName>, store::Error> {
         let mut told = self.parts.hub.outbox();
         // Read before the look, so that none is settled between the two.
@@ -73,7 +77,7 @@ impl Signings {
             if record.is_some() || !is_under_way {
                 return Ok(record.map(|record| record.signing.sender));
             }
-            is_under_way = self.parts.store.making(self.parts.clock.now()).await? > 0;
+            is_under_way = self.parts.store.making(senders, self.parts.clock.now()).await? > 0;
             if !is_under_way {
                 continue;
             }
@@ -177,7 +181,7 @@ impl Signings {
             // The API's own answer is a fact (rule F1).
             Ok(trace) => {
                 let facts = [Fact::Envelope(EnvelopeFact::Voided)];
-                self.take_in(id, &facts, Some(Asked { what: "void_asked", trace })).await
+                self.take_in(id, &facts, Some(Asked { what: "void_asked", ends: true, trace })).await
             }
             // Another call may have voided it at the same time, or its end is on its way here.
             Err(error) if error.rejection() == Some(RejectionKind::EnvelopeClosed) => {
@@ -228,7 +232,7 @@ impl Signings {
         let before = self.reserve_check(signing.id).await?;
         match self.ask(signing, envelope).await {
             Ok(seen) => {
-                let asked = Asked { what: "checked", trace: seen.trace.clone() };
+                let asked = Asked { what: "checked", ends: false, trace: seen.trace.clone() };
                 self.take_in(signing.id, &seen.facts(&signing.signers), Some(asked)).await
             }
             Err(error) => {
@@ -273,8 +277,13 @@ impl Signings {
         asked: Option<Asked>,
     ) -> Result<Signing, Error> {
         self.change(id, Durability::Synced, |signing, now| {
-            if let Some(Asked { what, trace }) = &asked {
-                signing.remember(now, what, None, trace.clone());
+            if let Some(Asked { what, ends, trace }) = &asked {
+                let trace = trace.clone();
+                if *ends {
+                    signing.remember_before_end(now, what, trace);
+                } else {
+                    signing.remember(now, what, None, trace);
+                }
             }
             Ok(facts.iter().flat_map(|fact| signing.observe(fact, now)).collect())
         })
@@ -321,6 +330,21 @@ mod tests {
     fn said(signing: &mut Signing, fact: SignerFact, second: Option<i64>) -> Vec<EventKind> {
         let fact = Fact::Signer { recipient_id: "1".to_owned(), fact, at: second.map(at) };
         signing.observe(&fact, at(1_000)).into_iter().map(|happening| happening.kind).collect()
+    }
+
+    #[test]
+    fn what_ends_a_signing_is_told_before_the_end_whichever_is_heard_of_first() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let told = |signing: &Signing| -> Vec<String> {
+            signing.history.iter().rev().take(3).map(|moment| moment.what.clone()).collect()
+        };
+        signing.remember(at(1), "link_made", None, None);
+        signing.remember_before_end(at(2), "void_asked", None);
+        assert_eq!(told(&signing)[..2], ["void_asked", "link_made"]);
+        signing.history.pop();
+        signing.remember(at(1), EventKind::SigningVoided.as_str(), None, None);
+        signing.remember_before_end(at(2), "void_asked", Some("trace".to_owned()));
+        assert_eq!(told(&signing), ["signing.voided", "void_asked", "link_made"]);
     }
 
     #[test]

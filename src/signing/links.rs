@@ -8,12 +8,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use crate::{
+    clock::later,
     domain::{CallerName, LinkId, Private, Signer, SignerId, Signing, SigningId},
     objects::show::ShownLink,
     signing::{
-        Error, ReturnTarget, Signings,
-        create::later,
-        digest,
+        Error, ReturnTarget, Signings, digest,
         views::{Queued, queued},
     },
     store::Link,

@@ -293,20 +293,35 @@ impl Signings {
         if record.signing.caller == *caller { Ok(record) } else { Err(Error::NotFound) }
     }
 
-    /// Computes a change from the newest record and saves it, again if somebody else was faster.
-    /// Nothing is written when the rule neither changes the signing nor makes anything happen.
+    /// Computes a change from the newest record and saves it, again if somebody else was faster. The work that is
+    /// still to be done stays as it is.
     async fn change<F>(&self, id: SigningId, durability: Durability, mut rule: F) -> Result<Signing, Error>
     where
         F: FnMut(&mut Signing, Timestamp) -> Result<Vec<Happening>, Error> + Send,
     {
+        self.change_with_work(id, durability, |signing, work, now| Ok((rule(signing, now)?, work))).await
+    }
+
+    /// Changes a signing together with the work that is still to be done about it, which the rule is given and
+    /// answers. Nothing is written when the rule changes neither and makes nothing happen.
+    async fn change_with_work<F>(
+        &self,
+        id: SigningId,
+        durability: Durability,
+        mut rule: F,
+    ) -> Result<Signing, Error>
+    where
+        F: FnMut(&mut Signing, Option<Work>, Timestamp) -> Result<(Vec<Happening>, Option<Work>), Error>
+            + Send,
+    {
         for _ in 0..MAX_CONFLICTS {
             let record = self.record(id).await?;
             let mut signing = record.signing.clone();
-            let happened = rule(&mut signing, self.parts.clock.now())?;
-            if happened.is_empty() && signing == record.signing {
+            let (happened, work) = rule(&mut signing, record.work, self.parts.clock.now())?;
+            if happened.is_empty() && signing == record.signing && work == record.work {
                 return Ok(signing);
             }
-            match self.save(&mut signing, record.version, happened, record.work, durability).await {
+            match self.save(&mut signing, record.version, happened, work, durability).await {
                 Err(Error::Store(crate::store::Error::Conflict)) => {}
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(signing),

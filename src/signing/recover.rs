@@ -19,13 +19,14 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::{earlier, later},
     domain::{AccountId, Draft, EnvelopeId, Failure, SenderName, Signing, TemplateNames, TransactionId},
     esign,
     objects::parse_create,
     signing::{
         Error, Save, Signings,
         breaker::Admitted,
-        create::{Job, LEASE, is_outage, later},
+        create::{Job, LEASE, is_outage},
         ending::upkeep,
         is_settled,
         settle::{Outcome, backoff},
@@ -181,11 +182,16 @@ impl Signings {
                 // others that are answered is no outage, and must not put decisions off for ever.
                 let is_away = self.parts.breaker.is_open();
                 for record in records {
+                    if !is_outage && is_lapsing(&record.signing, self.parts.clock.now()) {
+                        note(self.give_up(record.signing, record.version, never_known()).await);
+                        continue;
+                    }
                     let missing_since = record.signing.missing_since.filter(|_| !is_away);
                     let attempts = record.work.map_or(0, |work| work.attempts);
                     // A proxy that says "in two hours" must not decide when doubts end; a limit must.
                     let told = error.retry_after(self.parts.clock.now()).filter(|_| !is_outage);
-                    let wait = told.unwrap_or_else(|| backoff(attempts));
+                    let usual = if is_outage { backoff(attempts) } else { ELSEWHERE };
+                    let wait = told.unwrap_or(usual);
                     note(self.postpone(record, wait, missing_since).await);
                 }
             }
@@ -275,6 +281,9 @@ impl Signings {
     /// The sender acts in another account by now. There, nothing of this create can be found, and it must not
     /// be sent a second time: only an operator can tell which account is meant.
     async fn elsewhere(&self, record: Record, acting: &esign::Acting) -> Result<(), Error> {
+        if is_lapsing(&record.signing, self.parts.clock.now()) {
+            return self.give_up(record.signing, record.version, never_known()).await;
+        }
         let signing = &record.signing;
         tracing::error!(
             signing.id = %signing.id, sender = %signing.sender,
@@ -411,6 +420,19 @@ fn unreadable() -> Failure {
     }
 }
 
+/// Whether the envelope exists can be learned no more.
+fn never_known() -> Failure {
+    Failure {
+        code: "outcome_unknown".to_owned(),
+        detail: "the sender has lost its way to the account for days, so nobody knows whether DocuSign made the envelope: \
+                 look for it there before you make another"
+            .to_owned(),
+        provider_code: None,
+        provider_status: None,
+        provider_trace: None,
+    }
+}
+
 fn too_late() -> Failure {
     Failure {
         code: "invalid_request".to_owned(),
@@ -422,11 +444,14 @@ fn too_late() -> Failure {
     }
 }
 
-/// Whether nobody can want it any more: the caller's own end has come, or its key is about to lapse, and the
-/// same call would make another.
+/// Whether nobody can want it any more: the caller's own end has come, or its key is about to lapse.
 fn is_too_late(signing: &Signing, now: Timestamp) -> bool {
-    let of_key = later(signing.created_at, LONGEST_TRY);
-    signing.expires_at.map_or(of_key, |end| end.min(of_key)) <= now
+    is_lapsing(signing, now) || signing.expires_at.is_some_and(|end| end <= now)
+}
+
+/// Whether its key is about to lapse, and the same call would make another.
+fn is_lapsing(signing: &Signing, now: Timestamp) -> bool {
+    later(signing.created_at, LONGEST_TRY) <= now
 }
 
 /// One record that cannot be saved must not keep the others of its round waiting for their leases to end.
@@ -434,11 +459,6 @@ fn note(done: Result<(), Error>) {
     if let Err(error) = done {
         tracing::warn!(error = %chain(&error), "recovery cannot save; it tries again when the lease ends");
     }
-}
-
-pub(super) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
-    let by = jiff::SignedDuration::try_from(by).unwrap_or_default();
-    at.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 /// Nobody waits for a view of a create that is finished out of sight; one is minted when it is asked for.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::{
     audit::Act,
     budget::Deadline,
+    clock::later,
     domain::{
         AccountId, Draft, Event, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening,
     },
@@ -17,7 +18,7 @@ use crate::{
     objects::show::{self, ShownView},
     signing::{
         AT_LEISURE, Error, Save, Signings,
-        create::{Created, Job, LEASE, Told, failure, is_outage, later},
+        create::{Created, Job, LEASE, Told, failure, is_outage},
         ending::{patient, upkeep},
         views::VIEW_LIFE,
     },

@@ -13,13 +13,10 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
+    clock::{earlier, later},
     domain::Signing,
     esign::Found,
-    signing::{
-        Error, Signings,
-        create::later,
-        recover::{LOOK_BACK, earlier},
-    },
+    signing::{Error, Signings, recover::LOOK_BACK},
 };
 
 /// When it is looked for, after the decision to send again.

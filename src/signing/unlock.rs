@@ -2,9 +2,10 @@
 
 use crate::{
     audit::Act,
+    clock::later,
     domain::{CallerName, EnvelopeId, Signer, SignerId, Signing, SigningId, SigningStatus},
     esign::{self, NewCheck},
-    signing::{Error, Signings, create::later, follow::polling},
+    signing::{Error, Signings, follow::polling},
     store::Durability,
 };
 

@@ -13,17 +13,14 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
+    clock::{earlier, later},
     domain::{
         CallerName, EnvelopeId, LinkId, LiveView, Signer, SignerId, SignerStatus, Signing, SigningId,
         SigningStatus,
     },
     esign::{self, RejectionKind, ViewRequest},
     objects::show::ShownView,
-    signing::{
-        Error, LinkState, MAX_CONFLICTS, ReturnTarget, Signings,
-        create::{is_outage, later},
-        recover::earlier,
-    },
+    signing::{Error, LinkState, MAX_CONFLICTS, ReturnTarget, Signings, create::is_outage},
     store::{Durability, Record, Work},
     telemetry::{chain, metrics::ViewResult},
 };

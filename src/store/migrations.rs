@@ -6,10 +6,10 @@
 //! by a newer version and is refused.
 
 /// The number of the last step.
-pub(super) const LATEST: i64 = 7;
+pub(super) const LATEST: i64 = 8;
 
 /// The steps for SQLite; the first is number 1.
-pub(super) const SQLITE: [&str; 7] = [
+pub(super) const SQLITE: [&str; 8] = [
     include_str!("migrations/sqlite/0001_start.sql"),
     include_str!("migrations/sqlite/0002_ledger.sql"),
     include_str!("migrations/sqlite/0003_next_delivery.sql"),
@@ -17,10 +17,11 @@ pub(super) const SQLITE: [&str; 7] = [
     include_str!("migrations/sqlite/0005_checks.sql"),
     include_str!("migrations/sqlite/0006_due.sql"),
     include_str!("migrations/sqlite/0007_waiting.sql"),
+    include_str!("migrations/sqlite/0008_sealed_events.sql"),
 ];
 
 /// The steps for Postgres.
-pub(super) const POSTGRES: [&str; 7] = [
+pub(super) const POSTGRES: [&str; 8] = [
     include_str!("migrations/postgres/0001_start.sql"),
     include_str!("migrations/postgres/0002_ledger.sql"),
     include_str!("migrations/postgres/0003_next_delivery.sql"),
@@ -28,6 +29,7 @@ pub(super) const POSTGRES: [&str; 7] = [
     include_str!("migrations/postgres/0005_checks.sql"),
     include_str!("migrations/postgres/0006_due.sql"),
     include_str!("migrations/postgres/0007_waiting.sql"),
+    include_str!("migrations/postgres/0008_sealed_events.sql"),
 ];
 
 /// The steps that a database at this number still needs, each with its number.

@@ -23,8 +23,8 @@ mod sqlite;
 
 pub use postgres::PostgresStore;
 pub use records::{
-    Begun, Change, ConnectedSender, Delivery, DeliveryState, DueDelivery, Durability, Endpoint, EventFilter,
-    Filter, Inbound, Intent, KeptAnswer, Link, NotedCalls, Payload, Received, Record, Taking, Version, Work,
+    Begun, Change, Delivery, DeliveryState, DueDelivery, Durability, Endpoint, EventFilter, Filter, Inbound,
+    Intent, KeptAnswer, Link, NotedCalls, Payload, Received, Record, SenderRecord, Taking, Version, Work,
 };
 pub use retention::{Destroyed, Retention};
 pub use seal::{KEY_LEN as SEAL_KEY_LEN, SealKeyId, SealKeys};
@@ -199,9 +199,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// How many signings are `creating` or `uncertain`.
     fn unsettled(&self) -> Answer<'_, u64>;
 
-    /// How many of them may just have made an envelope that is not written down yet: somebody is at them, or they
-    /// turned uncertain a short time ago.
-    fn making(&self, now: Timestamp) -> Answer<'_, u64>;
+    /// How many of them, of these senders, may just have made an envelope that is not written down yet: somebody is
+    /// at them, or they turned uncertain a short time ago.
+    fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64>;
 
     /// How many of them are uncertain.
     fn uncertain(&self) -> Answer<'_, u64>;
@@ -333,17 +333,17 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Counts a change of an envelope, and answers how many there were.
     fn count_change<'a>(&'a self, envelope: &'a EnvelopeId, now: Timestamp) -> Answer<'a, u64>;
 
-    /// A connected sender.
-    fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>>;
+    /// What is kept of a sender under this name.
+    fn sender_record<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<SenderRecord>>;
 
-    /// All connected senders.
-    fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>>;
+    /// All that is kept of senders.
+    fn sender_records(&self) -> Answer<'_, Vec<SenderRecord>>;
 
-    /// Adds or replaces a connected sender, if nobody has since the version it states (0: a new one).
-    fn put_connected_sender(&self, sender: ConnectedSender) -> Answer<'_, Version>;
+    /// Adds or replaces a record of a sender, if nobody has since the version it states (0: a new one).
+    fn put_sender_record(&self, sender: SenderRecord) -> Answer<'_, Version>;
 
-    /// Destroys a connected sender.
-    fn remove_connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()>;
+    /// Destroys what is kept of a sender under this name.
+    fn remove_sender_record<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()>;
 
     /// Destroys what has been kept long enough, in batches that nobody waits for. Also seals anew what an
     /// older seal key has sealed; once that finds nothing, the older key may leave the settings.

@@ -269,17 +269,20 @@ pub struct EventFilter {
     pub limit: u32,
 }
 
-/// A sender that was connected through a browser, and not by the settings.
+/// What `pairing` keeps of a sender that is not of the settings alone: whom it was connected to, a choice that waits
+/// for a person, or the definition of a sender that a caller made. Which of these it is follows from the name, and
+/// is `pairing`'s to know.
 #[derive(Debug, Clone)]
-pub struct ConnectedSender {
-    /// Its name.
+pub struct SenderRecord {
+    /// The sender's name, or one that `pairing` derived from it.
     pub sender: SenderName,
-    /// The impersonated user, as the account server named them.
+    /// The impersonated user, as the account server or a caller named them; may be empty.
     pub user_id: String,
-    /// The account chosen.
+    /// The account chosen; may be empty.
     pub account: AccountId,
-    /// A refresh token, where impersonation is not allowed. Sealed at rest.
-    pub refresh_token: Option<Private<String>>,
+    /// What `pairing` keeps secret beside it: a refresh token with its lease, what a choice is made of, or a
+    /// definition. Sealed at rest; the store knows none of their forms.
+    pub sealed: Option<Private<String>>,
     /// When it was connected or last changed.
     pub connected_at: Timestamp,
     /// The version to state when replacing it.

@@ -212,11 +212,12 @@ impl Place<'_> {
 const PROBE: Place<'static> = Place { table: "meta", column: "value", row: b"seal probe" };
 
 /// Every sealed column as (table, id column, sealed column): what re-sealing walks through.
-pub(super) const SEALED_COLUMNS: [(&str, &str, &str); 6] = [
+pub(super) const SEALED_COLUMNS: [(&str, &str, &str); 7] = [
     ("signings", "id", "sealed"),
     ("signings", "id", "answer"),
     ("payloads", "signing", "body"),
     ("inbound", "identity", "body"),
+    ("events", "id", "sealed"),
     ("endpoints", "id", "sealed"),
     ("senders", "name", "sealed"),
 ];

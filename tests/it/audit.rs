@@ -130,6 +130,15 @@ async fn s6_the_evidence_of_a_signing_is_checked_offline_and_every_change_of_it_
     assert!(inside("documents/certificate.pdf").starts_with(b"%PDF"));
     let event: Value = serde_json::from_slice(&inside("events/0001.json")).unwrap();
     assert_eq!(event["data"]["envelopeId"], *envelope, "as DocuSign sent it");
+    // What lies here already is handed out by a line of its own.
+    let document = format!("{}{path}/documents/combined", daemon.api);
+    for handed_out in 1..3 {
+        let (reply, _) = daemon.bytes(http::Method::GET, &document, CALLER_KEY, &[]).await;
+        assert!(reply.status.is_success(), "{}", reply.text);
+        let written = fs::read_to_string(&log).unwrap();
+        assert_eq!(written.matches("\"document.hand_out\"").count(), handed_out, "{written}");
+        assert_eq!(written.matches("\"document.fetch\"").count(), 2, "{written}");
+    }
 
     // A key of somebody else, a log of somebody else, one changed byte.
     fs::write(&keys, "{\"keys\":[]}").unwrap();

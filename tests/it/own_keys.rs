@@ -117,3 +117,20 @@ async fn the_general_address_holds_a_delivery_against_the_keys_of_few_senders_on
         assert_eq!(push(&daemon, "of.tenant-2", "nobodys", "key-1").await, StatusCode::UNAUTHORIZED);
     }
 }
+
+/// Whose envelope it is may be found out by a create in doubt, if that is of a sender whose key signed; another's
+/// doubt holds nobody up.
+#[tokio::test]
+async fn a_create_in_doubt_holds_up_no_delivery_to_another_sender() {
+    let daemon = TestDaemon::builder().public().with_senders(with_keys(3)).start().await;
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
+    daemon
+        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let made = daemon.create_with("doubtful", &order(), &[("prefer", "respond-async")]).await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.run_clock("doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
+    // The clock stands still: whoever waited would wait for ever.
+    assert_eq!(push(&daemon, "of.tenant-2", "nobodys", "key-2").await, StatusCode::OK);
+}

@@ -140,8 +140,8 @@ async fn a_customer_connects_by_impersonation_and_nothing_of_theirs_is_stored() 
     assert_eq!((&state["state"], &state["user_id"]), (&json!("connected"), &json!(ELIAS)), "{state}");
     assert_eq!(state["account_id"], OTHER_ACCOUNT);
     assert!(world.can_act().await);
-    let row = world.daemon.parts().store.connected_senders().await.unwrap().remove(0);
-    assert!(row.refresh_token.is_none(), "impersonation keeps no credential");
+    let row = world.daemon.parts().store.sender_records().await.unwrap().remove(0);
+    assert!(row.sealed.is_none(), "impersonation keeps no credential");
 
     // It outlives a restart, and an end destroys it.
     world.daemon.restart().await;
@@ -149,7 +149,7 @@ async fn a_customer_connects_by_impersonation_and_nothing_of_theirs_is_stored() 
     let url = format!("{}/v1/senders/customer/connect", world.daemon.api);
     let ended = world.daemon.call(Method::DELETE, &url, Some(CALLER_KEY), &[], Vec::new()).await;
     assert_eq!(ended.body["state"], "not_connected", "{}", ended.text);
-    assert!(world.daemon.parts().store.connected_senders().await.unwrap().is_empty());
+    assert!(world.daemon.parts().store.sender_records().await.unwrap().is_empty());
     assert!(!world.can_act().await);
     assert!(world.daemon.get("/v1/senders/system/esign/templates").await.status.is_success());
 }
@@ -215,7 +215,7 @@ async fn who_has_several_accounts_chooses_and_may_switch() {
     let chosen = world.send(&browser, Method::POST, &at, &[("account", SECOND_ACCOUNT)]).await;
     assert_eq!(chosen.status, StatusCode::OK, "{}", chosen.text);
     assert_eq!(world.state().await["account_id"], SECOND_ACCOUNT);
-    assert_eq!(world.daemon.parts().store.connected_senders().await.unwrap().len(), 1, "what waited is gone");
+    assert_eq!(world.daemon.parts().store.sender_records().await.unwrap().len(), 1, "what waited is gone");
     assert!(world.can_act().await);
 
     let (_, done) = world.connect(ELIAS).await;
@@ -223,6 +223,21 @@ async fn who_has_several_accounts_chooses_and_may_switch() {
     assert_eq!(world.state().await["account_id"], OTHER_ACCOUNT);
     let path = format!("/v1/senders/customer/esign/restapi/v2.1/accounts/{SECOND_ACCOUNT}/templates");
     assert_eq!(world.daemon.get(&path).await.status, StatusCode::FORBIDDEN, "the old account is left");
+}
+
+#[tokio::test]
+async fn a_disconnected_sender_is_not_connected_again_by_a_choice_that_waited() {
+    let world = World::new("code").await;
+    let mut browser = Browser::default();
+    let choice = world.at_choice(&mut browser).await;
+    let at = choice.headers["location"].to_str().unwrap();
+    let url = format!("{}/v1/senders/customer/connect", world.daemon.api);
+    let gone = world.daemon.call(Method::DELETE, &url, Some(CALLER_KEY), &[], Vec::new()).await;
+    assert!(gone.status.is_success(), "{}", gone.text);
+    assert!(world.daemon.parts().store.sender_records().await.unwrap().is_empty(), "its refresh token, too");
+    let chosen = world.send(&browser, Method::POST, at, &[("account", SECOND_ACCOUNT)]).await;
+    assert_eq!(chosen.status, StatusCode::GONE, "{}", chosen.text);
+    assert_eq!(world.state().await["state"], "not_connected");
 }
 
 /// What a daemon remembers of used answers is gone with a restart, as it never was with another daemon.
@@ -340,8 +355,8 @@ async fn the_code_form_keeps_a_sealed_token_and_renews_it() {
         assert_eq!(done.status, StatusCode::OK, "{}", done.text);
         assert!(world.can_act().await);
         let kept = async |world: &World| {
-            let row = world.daemon.parts().store.connected_senders().await.unwrap().remove(0);
-            row.refresh_token.unwrap().reveal().clone()
+            let row = world.daemon.parts().store.sender_records().await.unwrap().remove(0);
+            row.sealed.unwrap().reveal().clone()
         };
         let first = kept(&world).await;
         // Eight hours later its access token is dead, and a fresh one costs no person.
@@ -396,7 +411,7 @@ async fn two_daemons_that_renew_at_once_lose_nothing() {
         };
         assert!(one.is_ok() && two.is_ok(), "round {round}: {one:?} {two:?}");
     }
-    assert_eq!(parts.store.connected_senders().await.unwrap().len(), 1);
+    assert_eq!(parts.store.sender_records().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -436,15 +451,15 @@ async fn a_pairing_that_could_not_be_taken_up_is_tried_again() {
     };
     let daemon = TestDaemon::builder().public().with_senders(late).start().await;
     let (parts, ready) = (daemon.parts(), daemon.emulator.ready());
-    let row = countersign::store::ConnectedSender {
+    let row = countersign::store::SenderRecord {
         sender: countersign::domain::SenderName::new("late"),
         user_id: ready.user_id.clone(),
         account: countersign::domain::AccountId::new(ready.account_id.clone()),
-        refresh_token: None,
+        sealed: None,
         connected_at: "2026-06-01T12:00:00Z".parse().unwrap(),
         version: countersign::store::Version(0),
     };
-    parts.store.put_connected_sender(row).await.unwrap();
+    parts.store.put_sender_record(row).await.unwrap();
     parts.pairings.sync().await.unwrap();
     assert_eq!(daemon.get("/v1/senders/late/esign/templates").await.code(), "sender_not_connected");
     let mut file = ready.private_key_file.clone().into_os_string();
@@ -497,8 +512,8 @@ async fn a_connection_that_nobody_uses_is_kept_alive() {
     let (_, done) = world.connect(ELIAS).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.text);
     let kept = async || -> Value {
-        let row = world.daemon.parts().store.connected_senders().await.unwrap().remove(0);
-        serde_json::from_str(row.refresh_token.unwrap().reveal()).unwrap()
+        let row = world.daemon.parts().store.sender_records().await.unwrap().remove(0);
+        serde_json::from_str(row.sealed.unwrap().reveal()).unwrap()
     };
     let first = kept().await;
     // Not used once, for three times what a refresh token lives at most with nobody to renew it.

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::{
-    harness::{TestDaemon, order},
+    harness::{CALLER_KEY, TestDaemon, order},
     visitors::{link_of, location, location_of},
 };
 
@@ -134,6 +134,33 @@ async fn e2_what_is_listed_much_later_is_found_and_voided() {
     assert_eq!(statuses(&daemon, &ours).await.0, ["sent"], "and the signing's own goes on");
     let again = daemon.create("order-1", &order()).await;
     assert_eq!(again.body["provider"]["envelope_id"], ours.as_str());
+}
+
+/// Its sender is gone, so nobody can look: it keeps its place for as long as its key lives, and then it ends.
+#[tokio::test]
+async fn e2_a_doubt_that_nobody_can_resolve_any_more_ends_as_unknown() {
+    let daemon = TestDaemon::builder().caller("sender_patterns = [\"system\"]\n").start().await;
+    let sender = json!({"name": "acme", "like": "system", "user_id": daemon.emulator.ready().user_id});
+    assert_eq!(daemon.post("/v1/senders", &sender).await.status, StatusCode::CREATED);
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
+    daemon
+        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let mut order = order();
+    order["sender"] = json!("acme");
+    let made = daemon.create_with("order-1", &order, &[("prefer", "respond-async")]).await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    settle(&daemon, made.id(), "uncertain").await;
+    let sender = format!("{}/v1/senders/acme", daemon.api);
+    let gone = daemon.call(Method::DELETE, &sender, Some(CALLER_KEY), &[], Vec::new()).await;
+    assert!(gone.status.is_success(), "{}", gone.text);
+    daemon.clock.advance(Duration::from_secs(5 * 86_400));
+    daemon.clock.advance(Duration::from_secs(120));
+    settle(&daemon, made.id(), "uncertain").await;
+    daemon.clock.advance(Duration::from_secs(86_400));
+    settle(&daemon, made.id(), "failed").await;
+    let shown = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+    assert_eq!(shown.body["failure"]["code"], "outcome_unknown", "{}", shown.text);
 }
 
 /// The status of this envelope, and of all others.

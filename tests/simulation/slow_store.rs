@@ -13,8 +13,8 @@ use countersign::{
         SenderName, Signing, SigningId,
     },
     store::{
-        Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
-        EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SharedStore,
+        Answer, Begun, Change, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error, EventFilter,
+        Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SenderRecord, SharedStore,
         Store, Taking, Version,
     },
 };
@@ -105,8 +105,8 @@ impl Store for SlowStore {
     fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
         slowly!(self, store.claim(now, until, limit))
     }
-    fn making(&self, now: Timestamp) -> Answer<'_, u64> {
-        slowly!(self, store.making(now))
+    fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64> {
+        slowly!(self, store.making(senders, now))
     }
 
     fn unsettled(&self) -> Answer<'_, u64> {
@@ -235,17 +235,17 @@ impl Store for SlowStore {
     fn count_change<'a>(&'a self, envelope: &'a EnvelopeId, now: Timestamp) -> Answer<'a, u64> {
         straight!(self, self.store.count_change(envelope, now))
     }
-    fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>> {
-        straight!(self, self.store.connected_sender(sender))
+    fn sender_record<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<SenderRecord>> {
+        straight!(self, self.store.sender_record(sender))
     }
-    fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>> {
-        straight!(self, self.store.connected_senders())
+    fn sender_records(&self) -> Answer<'_, Vec<SenderRecord>> {
+        straight!(self, self.store.sender_records())
     }
-    fn put_connected_sender(&self, sender: ConnectedSender) -> Answer<'_, Version> {
-        straight!(self, self.store.put_connected_sender(sender))
+    fn put_sender_record(&self, sender: SenderRecord) -> Answer<'_, Version> {
+        straight!(self, self.store.put_sender_record(sender))
     }
-    fn remove_connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()> {
-        straight!(self, self.store.remove_connected_sender(sender))
+    fn remove_sender_record<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()> {
+        straight!(self, self.store.remove_sender_record(sender))
     }
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
         straight!(self, self.store.destroy(retention))

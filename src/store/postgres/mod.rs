@@ -3,13 +3,32 @@
 //! Nothing here relies on being alone: a key is claimed by `ON CONFLICT`, a change by its version, work
 //! by `FOR UPDATE SKIP LOCKED` and a lease. Almost every operation is one statement, and so one round
 //! trip and one commit; those that recovery would find out again commit without waiting for the disk.
+//!
+//! | How it works | |
+//! |---|---|
+//! | [`pool`] | connections, and what to do when one is lost |
+//! | [`schema`] | whether the database is ours |
+//!
+//! | What it does, in SQL | |
+//! |---|---|
+//! | [`signings`] | signings, their payloads and links |
+//! | [`inbox`] | what the upstream sent us |
+//! | [`outbox`] | our own events, endpoints and deliveries |
+//! | [`senders`] | records of senders |
+//! | [`presence`] | which daemons are there, and the database with its clock |
+//! | [`counts`] | calls by the hour, and what was spent of a window |
+//! | [`checks`] | status checks of envelopes, and their changes |
+//! | [`retention`] | destroying and sealing anew |
 
 mod checks;
+mod counts;
 mod inbox;
 mod outbox;
 mod pool;
+mod presence;
 mod retention;
 mod schema;
+mod senders;
 mod signings;
 
 use std::time::Duration;
@@ -25,13 +44,13 @@ use crate::{
         SenderName, Signing, SigningId,
     },
     store::{
-        Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
-        Endpoint, Error, EventFilter, Filter, Found, Inbound, Intent, Link, NotedCalls, Received, Record,
-        Retention, Settings, Store, Taking, Version,
+        Answer, Begun, Change, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint, Error,
+        EventFilter, Filter, Found, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
+        SenderRecord, Settings, Store, Taking, Version,
         postgres::pool::{Pool, is_lost, with},
         rows::{
-            self, ChangedRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros, payload_place,
-            seal_endpoint, signed,
+            self, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros,
+            payload_place, seal_endpoint, signed,
         },
         seal::SealKeys,
     },
@@ -179,8 +198,8 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => signings::unsettled(db)) })
     }
 
-    fn making(&self, now: Timestamp) -> Answer<'_, u64> {
-        Box::pin(async move { with!(&self.pool, db => signings::making(db, micros(now))) })
+    fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64> {
+        Box::pin(async move { with!(&self.pool, db => signings::making(db, senders, micros(now))) })
     }
 
     fn uncertain(&self) -> Answer<'_, u64> {
@@ -235,11 +254,17 @@ impl Store for PostgresStore {
     }
 
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
-        Box::pin(async move { with!(&self.pool, db => outbox::add_events(db, &events)) })
+        Box::pin(async move {
+            let events = EventRow::seal_all(events, &self.keys);
+            with!(&self.pool, db => outbox::add_events(db, &events))
+        })
     }
 
     fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>> {
-        Box::pin(async move { with!(&self.pool, db => outbox::events(db, &filter)) })
+        Box::pin(async move {
+            let found = with!(&self.pool, db => outbox::events(db, &filter))?;
+            Ok(rows::legible(found, "event", |row| row.open(&self.keys)))
+        })
     }
 
     fn event_before(&self, filter: EventFilter, at: Timestamp) -> Answer<'_, Option<EventId>> {
@@ -287,13 +312,13 @@ impl Store for PostgresStore {
     }
 
     fn pulse(&self, now: Timestamp) -> Answer<'_, ()> {
-        Box::pin(async move { with!(&self.pool, db => inbox::pulse(db, micros(now))) })
+        Box::pin(async move { with!(&self.pool, db => presence::pulse(db, micros(now))) })
     }
 
     fn last_pulse(&self) -> Answer<'_, Option<Timestamp>> {
-        Box::pin(
-            async move { with!(&self.pool, db => inbox::last_pulse(db))?.map(rows::timestamp).transpose() },
-        )
+        Box::pin(async move {
+            with!(&self.pool, db => presence::last_pulse(db))?.map(rows::timestamp).transpose()
+        })
     }
 
     fn claim_deliveries(
@@ -332,18 +357,18 @@ impl Store for PostgresStore {
     }
 
     fn note_calls(&self, hour: Timestamp, counts: Vec<(String, u64)>) -> Answer<'_, ()> {
-        Box::pin(async move { with!(&self.pool, db => signings::note_calls(db, micros(hour), &counts)) })
+        Box::pin(async move { with!(&self.pool, db => counts::note_calls(db, micros(hour), &counts)) })
     }
 
     fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>> {
         Box::pin(
-            async move { with!(&self.pool, db => signings::noted_calls(db, micros(since), micros(until))) },
+            async move { with!(&self.pool, db => counts::noted_calls(db, micros(since), micros(until))) },
         )
     }
 
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64> {
         Box::pin(async move {
-            with!(&self.pool, db => signings::spend(db, account.as_str(), micros(window), calls))
+            with!(&self.pool, db => counts::spend(db, account.as_str(), micros(window), calls))
         })
     }
 
@@ -370,30 +395,30 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => checks::count_change(db, envelope, micros(now))) })
     }
 
-    fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>> {
+    fn sender_record<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<SenderRecord>> {
         Box::pin(async move {
-            let row = with!(&self.pool, db => inbox::sender(db, sender.as_str()))?;
-            row.map(|row| row.into_sender(&self.keys)).transpose()
+            let row = with!(&self.pool, db => senders::by_name(db, sender.as_str()))?;
+            row.map(|row| row.into_record(&self.keys)).transpose()
         })
     }
 
-    fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>> {
+    fn sender_records(&self) -> Answer<'_, Vec<SenderRecord>> {
         Box::pin(async move {
-            let rows = with!(&self.pool, db => inbox::senders(db))?;
-            Ok(rows::legible(rows, "connected sender", |row| row.into_sender(&self.keys)))
+            let rows = with!(&self.pool, db => senders::all(db))?;
+            Ok(rows::legible(rows, "sender record", |row| row.into_record(&self.keys)))
         })
     }
 
-    fn put_connected_sender(&self, sender: ConnectedSender) -> Answer<'_, Version> {
+    fn put_sender_record(&self, sender: SenderRecord) -> Answer<'_, Version> {
         Box::pin(async move {
             let row = SenderRow::new(&sender, &self.keys);
-            unchanged(with!(&self.pool, db => inbox::put_sender(db, &row))?)?;
+            unchanged(with!(&self.pool, db => senders::put(db, &row))?)?;
             Ok(Version(sender.version.0 + 1))
         })
     }
 
-    fn remove_connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()> {
-        Box::pin(async move { with!(&self.pool, db => inbox::remove_sender(db, sender.as_str())) })
+    fn remove_sender_record<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()> {
+        Box::pin(async move { with!(&self.pool, db => senders::remove(db, sender.as_str())) })
     }
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
@@ -416,12 +441,12 @@ impl Store for PostgresStore {
     fn check(&self) -> Answer<'_, ()> {
         // A write, because a standby or a full disk is what an operator most needs to hear of.
         let now = self.clock.now().to_string().into_bytes();
-        Box::pin(async move { with!(&self.pool, db => inbox::checked(db, &now)) })
+        Box::pin(async move { with!(&self.pool, db => presence::checked(db, &now)) })
     }
 
     fn clock(&self) -> Answer<'_, Option<Timestamp>> {
         Box::pin(async move {
-            let micros = with!(&self.pool, db => inbox::clock(db))?;
+            let micros = with!(&self.pool, db => presence::clock(db))?;
             rows::timestamp(micros).map(Some)
         })
     }
@@ -429,7 +454,9 @@ impl Store for PostgresStore {
     fn note(&self, daemon: uuid::Uuid, note: Vec<u8>, life: Duration) -> Answer<'_, Vec<Vec<u8>>> {
         let now = self.clock.now();
         let oldest = micros(now.saturating_sub(life).unwrap_or(now));
-        Box::pin(async move { with!(&self.pool, db => inbox::note(db, daemon, &note, micros(now), oldest)) })
+        Box::pin(
+            async move { with!(&self.pool, db => presence::note(db, daemon, &note, micros(now), oldest)) },
+        )
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -9,13 +9,13 @@ use crate::{
     store::{
         Delivery, DeliveryState, Endpoint, EventFilter,
         postgres::signings::{EventColumns, decoded, flushed},
-        rows::{self, DueRow, EndpointRow, bytes, event_kinds, event_words, malformed, micros},
+        rows::{self, DueRow, EndpointRow, EventRow, bytes, event_kinds, event_words, malformed, micros},
     },
 };
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-const EVENT: &str = "id, caller, kind, signing, signer, sequence, at, data";
+const EVENT: &str = "id, caller, kind, signing, signer, sequence, at, data, sealed";
 const ENDPOINT: &str = "id, caller, sealed, events, allow_private, from_settings, created_at, disabled_at";
 
 macro_rules! delivery_columns {
@@ -24,13 +24,13 @@ macro_rules! delivery_columns {
     };
 }
 
-pub(super) async fn add_events(db: &mut PgConnection, events: &[Event]) -> Result<()> {
+pub(super) async fn add_events(db: &mut PgConnection, events: &[EventRow]) -> Result<()> {
     let events = EventColumns::new(events);
     sqlx::query(
         // Said twice, because the first answer was lost, they are there once.
-        "INSERT INTO events (id, caller, kind, signing, signer, sequence, at, data) \
+        "INSERT INTO events (id, caller, kind, signing, signer, sequence, at, data, sealed) \
          SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::bigint[], \
-         $7::bigint[], $8::text[]) ON CONFLICT (id) DO NOTHING",
+         $7::bigint[], $8::text[], $9::bytea[]) ON CONFLICT (id) DO NOTHING",
     )
     .bind(events.ids)
     .bind(events.callers)
@@ -40,6 +40,7 @@ pub(super) async fn add_events(db: &mut PgConnection, events: &[Event]) -> Resul
     .bind(events.sequences)
     .bind(events.at)
     .bind(events.data)
+    .bind(events.sealed)
     .execute(db)
     .await?;
     Ok(())
@@ -48,7 +49,7 @@ pub(super) async fn add_events(db: &mut PgConnection, events: &[Event]) -> Resul
 /// Reads the outbox. The events of one signing are in order as they are; across signings, an event is
 /// held back until every transaction that might still put one before it has ended, so that a reader who
 /// goes on from the last id misses nothing. A transaction that hangs holds them back ten seconds at most.
-pub(super) async fn events(db: &mut PgConnection, filter: &EventFilter) -> Result<Vec<Event>> {
+pub(super) async fn events(db: &mut PgConnection, filter: &EventFilter) -> Result<Vec<EventRow>> {
     let slice = slice(filter);
     // An id that retention has deleted was older than all that is left.
     let sql = format!(
@@ -432,10 +433,10 @@ fn unknown(what: &str) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(malformed(what)))
 }
 
-fn event(row: &PgRow) -> Result<Event> {
+fn event(row: &PgRow) -> Result<EventRow> {
     let id =
         |index: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<[u8; 16]>, _>(index)?.map(Uuid::from_bytes));
-    Ok(Event {
+    let event = Event {
         id: EventId::from_uuid(Uuid::from_bytes(row.try_get(0)?)),
         caller: CallerName::new(row.try_get::<String, _>(1)?),
         kind: EventKind::parse(row.try_get(2)?).ok_or_else(|| unknown("event"))?,
@@ -444,7 +445,8 @@ fn event(row: &PgRow) -> Result<Event> {
         sequence: row.try_get::<i64, _>(5)?.unsigned_abs(),
         at: decoded(row.try_get(6)?)?,
         data: row.try_get(7)?,
-    })
+    };
+    Ok(EventRow { event, sealed: row.try_get(8)? })
 }
 
 fn endpoint(row: &PgRow) -> Result<EndpointRow> {

@@ -58,6 +58,7 @@ const TABLES: &[(&str, &[&str])] = &[
             "at",
             "data",
             "fanned_out",
+            "sealed",
         ],
     ),
     ("inbound", &["pos", "identity", "received_at", "envelope", "event", "body", "taken_at"]),

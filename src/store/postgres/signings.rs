@@ -4,12 +4,12 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
-    domain::{CallerName, EnvelopeId, Event, LinkId, SenderName, SignerId, SigningId, SigningStatus},
+    domain::{CallerName, EnvelopeId, LinkId, SenderName, SignerId, SigningId, SigningStatus},
     store::{
-        Digest, Filter, Link, NotedCalls,
+        Digest, Filter, Link,
         rows::{
-            ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signed, signing_columns,
-            timestamp,
+            ChangedRow, EventRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signed,
+            signing_columns, timestamp,
         },
     },
 };
@@ -61,12 +61,13 @@ pub(super) struct EventColumns<'a> {
     pub(super) sequences: Vec<i64>,
     pub(super) at: Vec<i64>,
     pub(super) data: Vec<&'a str>,
+    pub(super) sealed: Vec<Option<&'a [u8]>>,
 }
 
 impl<'a> EventColumns<'a> {
-    pub(super) fn new(events: &'a [Event]) -> Self {
+    pub(super) fn new(events: &'a [EventRow]) -> Self {
         let mut columns = Self::default();
-        for event in events {
+        for EventRow { event, sealed } in events {
             columns.ids.push(bytes(event.id.as_uuid()).to_vec());
             columns.callers.push(event.caller.as_str());
             columns.kinds.push(event.kind.as_str());
@@ -75,6 +76,7 @@ impl<'a> EventColumns<'a> {
             columns.sequences.push(signed(event.sequence));
             columns.at.push(micros(event.at));
             columns.data.push(&event.data);
+            columns.sealed.push(sealed.as_deref());
         }
         columns
     }
@@ -145,10 +147,11 @@ pub(super) async fn save(db: &mut PgConnection, change: &ChangedRow, commit: &'s
            WHERE id = $1 AND version = $2 \
              AND (SELECT set_config('synchronous_commit', $15, true)) IS NOT NULL RETURNING id), \
          told AS (\
-           INSERT INTO events (id, caller, kind, signing, signer, sequence, at, data) \
-           SELECT e.id, e.caller, e.kind, e.signing, e.signer, e.sequence, e.at, e.data FROM saved, unnest($16::bytea[], $17::text[], $18::text[], $19::bytea[], $20::bytea[], \
-             $21::bigint[], $22::bigint[], $23::text[]) WITH ORDINALITY \
-             AS e (id, caller, kind, signing, signer, sequence, at, data, n) ORDER BY e.n), \
+           INSERT INTO events (id, caller, kind, signing, signer, sequence, at, data, sealed) \
+           SELECT e.id, e.caller, e.kind, e.signing, e.signer, e.sequence, e.at, e.data, e.sealed FROM saved, \
+             unnest($16::bytea[], $17::text[], $18::text[], $19::bytea[], $20::bytea[], $21::bigint[], \
+             $22::bigint[], $23::text[], $32::bytea[]) WITH ORDINALITY \
+             AS e (id, caller, kind, signing, signer, sequence, at, data, sealed, n) ORDER BY e.n), \
          linked AS (\
            INSERT INTO links (id, signing, signer, token, created_at, expires_at, revoked_at) \
            SELECT l.id, saved.id, l.signer, l.token, l.created_at, l.expires_at, l.revoked_at FROM saved, \
@@ -191,6 +194,7 @@ pub(super) async fn save(db: &mut PgConnection, change: &ChangedRow, commit: &'s
     .bind(links.revoked_at)
     .bind(drop)
     .bind(put)
+    .bind(events.sealed)
     .fetch_one(db)
     .await?;
     row.try_get(0)
@@ -288,10 +292,12 @@ pub(super) async fn claim(
     Ok(rows)
 }
 
-pub(super) async fn making(db: &mut PgConnection, now: i64) -> Result<u64> {
+pub(super) async fn making(db: &mut PgConnection, senders: &[SenderName], now: i64) -> Result<u64> {
     let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') \
-               AND (leased_until > $1 OR (status = 'uncertain' AND created_at > $2))";
-    let row = sqlx::query(sql).bind(now).bind(now - MAKING_US).fetch_one(db).await?;
+               AND (leased_until > $1 OR (status = 'uncertain' AND created_at > $2)) \
+               AND state::json ->> 'sender' = ANY ($3)";
+    let senders: Vec<_> = senders.iter().map(SenderName::as_str).collect();
+    let row = sqlx::query(sql).bind(now).bind(now - MAKING_US).bind(senders).fetch_one(db).await?;
     Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
 }
 
@@ -364,53 +370,6 @@ pub(super) async fn revoke_link(db: &mut PgConnection, id: LinkId, now: i64) -> 
     let sql = "UPDATE links SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1";
     sqlx::query(sql).bind(bytes(id.as_uuid())).bind(now).execute(db).await?;
     Ok(())
-}
-
-/// Adds to counts of an hour.
-pub(super) async fn note_calls(db: &mut PgConnection, hour: i64, counts: &[(String, u64)]) -> Result<()> {
-    let (names, calls): (Vec<_>, Vec<_>) =
-        counts.iter().map(|(name, calls)| (name.clone(), signed(*calls))).unzip();
-    let sql = concat!(
-        "INSERT INTO ledger (hour, name, calls) \
-         SELECT $1, added.name, added.calls FROM unnest($2::text[], $3::bigint[]) AS added (name, calls) WHERE ",
-        flushed!(),
-        // In one order, so that two daemons never wait for each other's rows.
-        " ORDER BY added.name \
-         ON CONFLICT (hour, name) DO UPDATE SET calls = ledger.calls + excluded.calls"
-    );
-    sqlx::query(sql).bind(hour).bind(names).bind(calls).execute(db).await?;
-    Ok(())
-}
-
-pub(super) async fn noted_calls(db: &mut PgConnection, since: i64, until: i64) -> Result<Vec<NotedCalls>> {
-    let sql = "SELECT hour, name, calls FROM ledger WHERE hour >= $1 AND hour < $2 ORDER BY hour, name";
-    let rows = sqlx::query(sql).bind(since).bind(until).fetch_all(db).await?;
-    rows.iter()
-        .map(|row| {
-            let count = row.try_get::<i64, _>(2)?.unsigned_abs();
-            Ok(NotedCalls { hour: decoded(row.try_get(0)?)?, name: row.try_get(1)?, count })
-        })
-        .collect()
-}
-
-/// How long a window of the budget is kept: nobody looks at one that is over.
-const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
-
-/// Adds calls to a window and answers its sum.
-pub(super) async fn spend(db: &mut PgConnection, account: &str, window: i64, calls: u64) -> Result<u64> {
-    sqlx::query("DELETE FROM budgets WHERE account = $1 AND window_at < $2")
-        .bind(account)
-        .bind(window.saturating_sub(WINDOWS_KEPT_US))
-        .execute(&mut *db)
-        .await?;
-    let sql = concat!(
-        "INSERT INTO budgets (account, window_at, calls) SELECT $1, $2, $3 WHERE ",
-        flushed!(),
-        " ON CONFLICT (account, window_at) DO UPDATE SET calls = budgets.calls + excluded.calls \
-         RETURNING calls"
-    );
-    let sum = sqlx::query(sql).bind(account).bind(window).bind(signed(calls)).fetch_one(db).await?;
-    Ok(sum.try_get::<i64, _>(0)?.unsigned_abs())
 }
 
 fn link_row(row: &PgRow) -> Result<Link> {

@@ -6,6 +6,7 @@
 
 mod inbox;
 mod outbox;
+mod senders;
 mod signing;
 mod writes;
 
@@ -17,8 +18,9 @@ use crate::store::{
     seal::{Place, SealKeys},
 };
 
-pub(super) use inbox::{InboundRow, SenderRow};
-pub(super) use outbox::{DueRow, EndpointRow, event_kinds, event_words, seal_endpoint};
+pub(super) use inbox::InboundRow;
+pub(super) use outbox::{DueRow, EndpointRow, EventRow, event_kinds, event_words, seal_endpoint};
+pub(super) use senders::SenderRow;
 pub(super) use signing::{SigningRow, signing_columns};
 pub(super) use writes::{ChangedRow, NewPayload, NewRow};
 
@@ -78,6 +80,10 @@ pub(super) const fn inbound_place(identity: &Digest) -> Place<'_> {
 
 pub(super) const fn endpoint_place(endpoint: &[u8; 16]) -> Place<'_> {
     Place { table: "endpoints", column: "sealed", row: endpoint }
+}
+
+pub(super) const fn event_place(id: &[u8; 16]) -> Place<'_> {
+    Place { table: "events", column: "sealed", row: id }
 }
 
 pub(super) const fn sender_place(name: &str) -> Place<'_> {

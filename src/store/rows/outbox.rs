@@ -9,7 +9,7 @@ use crate::{
     domain::{CallerName, EndpointId, Event, EventKind, Private},
     store::{
         Delivery, DeliveryState, DueDelivery, Endpoint, Error,
-        rows::{bytes, endpoint_place, micros, timestamp},
+        rows::{bytes, endpoint_place, event_place, malformed, micros, timestamp},
         seal::SealKeys,
     },
 };
@@ -53,17 +53,45 @@ impl EndpointRow {
     }
 }
 
+/// A row of `events`: what it is about is sealed, because it holds the caller's metadata and the upstream's words.
+#[derive(Clone)]
+pub(in crate::store) struct EventRow {
+    /// The event, without what is sealed.
+    pub(in crate::store) event: Event,
+    /// Its data; none in a row of a version that did not seal it.
+    pub(in crate::store) sealed: Option<Vec<u8>>,
+}
+
+impl EventRow {
+    pub(in crate::store) fn seal(mut event: Event, keys: &SealKeys) -> Self {
+        let data = std::mem::take(&mut event.data);
+        let sealed = keys.seal(event_place(&bytes(event.id.as_uuid())), &[data.as_bytes()]);
+        Self { event, sealed: Some(sealed) }
+    }
+
+    pub(in crate::store) fn seal_all(events: Vec<Event>, keys: &SealKeys) -> Vec<Self> {
+        events.into_iter().map(|event| Self::seal(event, keys)).collect()
+    }
+
+    pub(in crate::store) fn open(self, keys: &SealKeys) -> Result<Event, Error> {
+        let Some(sealed) = self.sealed else { return Ok(self.event) };
+        let data = keys.open(event_place(&bytes(self.event.id.as_uuid())), sealed)?;
+        let data = String::from_utf8(data.into()).map_err(|_| malformed("event"))?;
+        Ok(Event { data, ..self.event })
+    }
+}
+
 /// A claimed delivery with its event, and its endpoint as a row.
 pub(in crate::store) struct DueRow {
     pub(in crate::store) delivery: Delivery,
-    pub(in crate::store) event: Event,
+    pub(in crate::store) event: EventRow,
     pub(in crate::store) endpoint: EndpointRow,
 }
 
 impl DueRow {
     pub(in crate::store) fn open(self, keys: &SealKeys) -> Result<DueDelivery, Error> {
         let Self { delivery, event, endpoint } = self;
-        Ok(DueDelivery { delivery, event, endpoint: endpoint.into_endpoint(keys)? })
+        Ok(DueDelivery { delivery, event: event.open(keys)?, endpoint: endpoint.into_endpoint(keys)? })
     }
 }
 

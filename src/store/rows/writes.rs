@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 
 use crate::{
-    domain::{CallerName, EnvelopeId, Event, Signing},
+    domain::{CallerName, EnvelopeId, Signing},
     store::{
         Change, Digest, Intent, KeptAnswer, Link, Payload, Work,
-        rows::{answer_place, bytes, micros, payload_place, signed, signing},
+        rows::{EventRow, answer_place, bytes, micros, payload_place, signed, signing},
         seal::SealKeys,
     },
 };
@@ -84,7 +84,7 @@ pub(in crate::store) struct ChangedRow {
     pub(in crate::store) work: WorkCells,
     pub(in crate::store) answer: Option<Vec<u8>>,
     pub(in crate::store) payload: NewPayload,
-    pub(in crate::store) events: Vec<Event>,
+    pub(in crate::store) events: Vec<EventRow>,
     pub(in crate::store) links: Vec<Link>,
 }
 
@@ -131,7 +131,7 @@ impl ChangedRow {
             work: WorkCells::new(change.work),
             answer,
             payload,
-            events: change.events,
+            events: EventRow::seal_all(change.events, keys),
             links: change.links,
         }
     }

@@ -1,17 +1,13 @@
-//! What the upstream sent us, and the senders that were connected through a browser, in SQL.
+//! What the upstream sent us, in SQL. Must never look into a body: it is sealed.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::{
     domain::EnvelopeId,
-    store::{
-        Digest, Error, Received,
-        rows::{InboundRow, SenderRow},
-    },
+    store::{Digest, Error, Received, rows::InboundRow},
 };
 
 const INBOUND: &str = "identity, received_at, envelope, event, body";
-const SENDER: &str = "name, user_id, account, sealed, connected_at, version";
 
 pub(super) fn receive(db: &Connection, inbound: &InboundRow) -> Result<Received, Error> {
     let stored = db
@@ -51,36 +47,6 @@ pub(super) fn taken_in(db: &Connection, identity: &Digest, now: i64) -> Result<(
     Ok(())
 }
 
-pub(super) fn sender(db: &Connection, name: &str) -> Result<Option<SenderRow>, Error> {
-    let sql = format!("SELECT {SENDER} FROM senders WHERE name = ?1");
-    Ok(db.prepare_cached(&sql)?.query_row([name], sender_row).optional()?)
-}
-
-pub(super) fn senders(db: &Connection) -> Result<Vec<SenderRow>, Error> {
-    let sql = format!("SELECT {SENDER} FROM senders ORDER BY name");
-    Ok(db.prepare_cached(&sql)?.query_map([], sender_row)?.collect::<Result<_, _>>()?)
-}
-
-/// Puts a sender in place of the version it states; 0 states that there is none.
-pub(super) fn put_sender(db: &Connection, sender: &SenderRow) -> Result<i64, Error> {
-    let sql = if sender.version == 0 {
-        "INSERT INTO senders (name, user_id, account, sealed, connected_at, version) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6 + 1) ON CONFLICT (name) DO NOTHING"
-    } else {
-        "UPDATE senders SET user_id = ?2, account = ?3, sealed = ?4, connected_at = ?5, version = ?6 + 1 \
-         WHERE name = ?1 AND version = ?6"
-    };
-    let changed = db.prepare_cached(sql)?.execute(params![
-        sender.name,
-        sender.user_id,
-        sender.account,
-        sender.sealed,
-        sender.connected_at,
-        sender.version,
-    ])?;
-    if changed == 0 { Err(Error::Conflict) } else { Ok(sender.version + 1) }
-}
-
 fn inbound(row: &Row<'_>) -> rusqlite::Result<InboundRow> {
     Ok(InboundRow {
         identity: row.get(0)?,
@@ -89,26 +55,4 @@ fn inbound(row: &Row<'_>) -> rusqlite::Result<InboundRow> {
         event: row.get(3)?,
         body: row.get(4)?,
     })
-}
-
-fn sender_row(row: &Row<'_>) -> rusqlite::Result<SenderRow> {
-    Ok(SenderRow {
-        name: row.get(0)?,
-        user_id: row.get(1)?,
-        account: row.get(2)?,
-        sealed: row.get(3)?,
-        connected_at: row.get(4)?,
-        version: row.get(5)?,
-    })
-}
-
-/// Writes down that someone is there to be told of events.
-pub(super) fn pulse(db: &Connection, now: i64) -> Result<(), Error> {
-    db.prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('pulse', ?1)")?.execute([now])?;
-    Ok(())
-}
-
-pub(super) fn last_pulse(db: &Connection) -> Result<Option<i64>, Error> {
-    let sql = "SELECT value FROM meta WHERE name = 'pulse'";
-    Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?)
 }

@@ -3,16 +3,37 @@
 //! All writes go through one thread that shares a commit among all that wait ([`threads`]); reads have
 //! connections of their own and see the last commit. A third kind of thread moves the log into the file
 //! ([`checkpoint`]). Sealing and JSON happen in the caller's task, so that the writer only binds and steps. What an
-//! operation does is in [`signings`], [`outbox`], [`inbox`] and [`retention`]; [`operations`] sends it where it belongs.
+//! operation does is in the files of the second table; [`operations`] sends it where it belongs.
+//!
+//! | How it works | |
+//! |---|---|
+//! | [`file`] | opening the file, its lock, whether it is ours |
+//! | [`queue`], [`threads`] | what waits, and the threads that work it off |
+//! | [`checkpoint`] | from the log into the file |
+//! | [`operations`] | the [`Store`](crate::store::Store) itself |
+//!
+//! | What it does, in SQL | |
+//! |---|---|
+//! | [`signings`] | signings, their payloads and links |
+//! | [`inbox`] | what the upstream sent us |
+//! | [`outbox`] | our own events, endpoints and deliveries |
+//! | [`senders`] | records of senders |
+//! | [`presence`] | whether the daemon and the disk are there |
+//! | [`counts`] | calls by the hour, and what was spent of a window |
+//! | [`checks`] | status checks of envelopes, and their changes |
+//! | [`retention`] | destroying and sealing anew |
 
 mod checkpoint;
 mod checks;
+mod counts;
 mod file;
 mod inbox;
 mod operations;
 mod outbox;
+mod presence;
 mod queue;
 mod retention;
+mod senders;
 mod signings;
 mod threads;
 

@@ -1,6 +1,7 @@
 //! What the store does, operation by operation: rows are made and opened in the caller's task, SQL runs on a thread.
 //!
-//! Must hold no SQL: that is in [`signings`], [`outbox`], [`inbox`] and [`retention`].
+//! Must hold no SQL: that is in [`signings`], [`outbox`], [`inbox`], [`senders`], [`presence`], [`counts`], [`checks`]
+//! and [`retention`].
 
 use std::sync::atomic::Ordering;
 
@@ -14,19 +15,16 @@ use crate::{
         SenderName, Signing, SigningId,
     },
     store::{
-        Answer, Begun, Change, ConnectedSender, Delivery, Destroyed, Digest, DueDelivery, Durability,
-        Endpoint, Error, EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
+        Answer, Begun, Change, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint, Error,
+        EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SenderRecord,
         Store, Taking, Version,
         rows::{
-            self, ChangedRow, InboundRow, NewRow, SenderRow, bytes, micros, payload_place, seal_endpoint,
-            signed, timestamp,
+            self, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, micros, payload_place,
+            seal_endpoint, signed, timestamp,
         },
-        sqlite::{SqliteStore, checks, inbox, outbox, retention, signings},
+        sqlite::{SqliteStore, checks, counts, inbox, outbox, presence, retention, senders, signings},
     },
 };
-
-/// Room that must be there before a store whose writes failed counts as well again.
-const ROOM_BYTES: i64 = 256 << 10;
 
 impl Store for SqliteStore {
     fn begin(&self, intent: Intent) -> Answer<'_, Begun> {
@@ -97,8 +95,9 @@ impl Store for SqliteStore {
         Box::pin(self.read(signings::unsettled))
     }
 
-    fn making(&self, now: Timestamp) -> Answer<'_, u64> {
-        Box::pin(self.read(move |db| signings::making(db, micros(now))))
+    fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64> {
+        let senders = senders.to_vec();
+        Box::pin(self.read(move |db| signings::making(db, &senders, micros(now))))
     }
 
     fn uncertain(&self) -> Answer<'_, u64> {
@@ -156,11 +155,17 @@ impl Store for SqliteStore {
     }
 
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
-        Box::pin(self.write(Durability::Synced, move |db| outbox::add_events(db, &events)))
+        Box::pin(async move {
+            let events = EventRow::seal_all(events, &self.keys);
+            self.write(Durability::Synced, move |db| outbox::add_events(db, &events)).await
+        })
     }
 
     fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>> {
-        Box::pin(self.read(move |db| outbox::events(db, &filter)))
+        Box::pin(async move {
+            let found = self.read(move |db| outbox::events(db, &filter)).await?;
+            Ok(rows::legible(found, "event", |row| row.open(&self.keys)))
+        })
     }
 
     fn event_before(&self, filter: EventFilter, at: Timestamp) -> Answer<'_, Option<EventId>> {
@@ -216,11 +221,11 @@ impl Store for SqliteStore {
     }
 
     fn pulse(&self, now: Timestamp) -> Answer<'_, ()> {
-        Box::pin(self.write(Durability::Flushed, move |db| inbox::pulse(db, micros(now))))
+        Box::pin(self.write(Durability::Flushed, move |db| presence::pulse(db, micros(now))))
     }
 
     fn last_pulse(&self) -> Answer<'_, Option<Timestamp>> {
-        Box::pin(async move { self.read(inbox::last_pulse).await?.map(timestamp).transpose() })
+        Box::pin(async move { self.read(presence::last_pulse).await?.map(timestamp).transpose() })
     }
 
     fn claim_deliveries(
@@ -269,21 +274,21 @@ impl Store for SqliteStore {
 
     fn note_calls(&self, hour: Timestamp, counts: Vec<(String, u64)>) -> Answer<'_, ()> {
         Box::pin(async move {
-            let note = move |db: &Connection| signings::note_calls(db, micros(hour), &counts);
+            let note = move |db: &Connection| counts::note_calls(db, micros(hour), &counts);
             self.write(Durability::Flushed, note).await
         })
     }
 
     fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>> {
         Box::pin(
-            async move { self.read(move |db| signings::noted_calls(db, micros(since), micros(until))).await },
+            async move { self.read(move |db| counts::noted_calls(db, micros(since), micros(until))).await },
         )
     }
 
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64> {
         let account = account.clone();
         Box::pin(async move {
-            let spend = move |db: &Connection| signings::spend(db, account.as_str(), micros(window), calls);
+            let spend = move |db: &Connection| counts::spend(db, account.as_str(), micros(window), calls);
             self.write(Durability::Flushed, spend).await
         })
     }
@@ -316,35 +321,32 @@ impl Store for SqliteStore {
         Box::pin(self.write(Durability::Flushed, count))
     }
 
-    fn connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<ConnectedSender>> {
+    fn sender_record<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, Option<SenderRecord>> {
         let name = sender.clone();
         Box::pin(async move {
-            let row = self.read(move |db| inbox::sender(db, name.as_str())).await?;
-            row.map(|row| row.into_sender(&self.keys)).transpose()
+            let row = self.read(move |db| senders::by_name(db, name.as_str())).await?;
+            row.map(|row| row.into_record(&self.keys)).transpose()
         })
     }
 
-    fn connected_senders(&self) -> Answer<'_, Vec<ConnectedSender>> {
+    fn sender_records(&self) -> Answer<'_, Vec<SenderRecord>> {
         Box::pin(async move {
-            let rows = self.read(inbox::senders).await?;
-            Ok(rows::legible(rows, "connected sender", |row| row.into_sender(&self.keys)))
+            let rows = self.read(senders::all).await?;
+            Ok(rows::legible(rows, "sender record", |row| row.into_record(&self.keys)))
         })
     }
 
-    fn put_connected_sender(&self, sender: ConnectedSender) -> Answer<'_, Version> {
+    fn put_sender_record(&self, sender: SenderRecord) -> Answer<'_, Version> {
         Box::pin(async move {
             let row = SenderRow::new(&sender, &self.keys);
-            let next = self.write(Durability::Synced, move |db| inbox::put_sender(db, &row)).await?;
+            let next = self.write(Durability::Synced, move |db| senders::put(db, &row)).await?;
             Ok(rows::version(next))
         })
     }
 
-    fn remove_connected_sender<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()> {
+    fn remove_sender_record<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()> {
         let name = sender.clone();
-        Box::pin(self.write(Durability::Synced, move |db| {
-            db.execute("DELETE FROM senders WHERE name = ?1", [name.as_str()])?;
-            Ok(())
-        }))
+        Box::pin(self.write(Durability::Synced, move |db| senders::remove(db, name.as_str())))
     }
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
@@ -368,12 +370,8 @@ impl Store for SqliteStore {
         let was_failing = self.failing.load(Ordering::Relaxed);
         Box::pin(async move {
             let check = move |db: &Connection| {
-                db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'checked_at'")?.execute([now])?;
-                if was_failing {
-                    let room = "INSERT OR REPLACE INTO meta (name, value) VALUES ('room', zeroblob(?1))";
-                    db.prepare_cached(room)?.execute([ROOM_BYTES])?;
-                }
-                Ok(())
+                presence::checked(db, now)?;
+                if was_failing { presence::take_room(db) } else { Ok(()) }
             };
             self.write(Durability::Flushed, check).await?;
             if was_failing {

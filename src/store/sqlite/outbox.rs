@@ -10,21 +10,24 @@ use crate::{
     domain::{CallerName, DeliveryId, EndpointId, Event, EventId, EventKind, SignerId, SigningId},
     store::{
         Delivery, DeliveryState, Endpoint, Error, EventFilter,
-        rows::{DueRow, EndpointRow, bytes, event_kinds, event_words, malformed, micros, signed, timestamp},
+        rows::{
+            DueRow, EndpointRow, EventRow, bytes, event_kinds, event_words, malformed, micros, signed,
+            timestamp,
+        },
     },
 };
 
-const EVENT: &str = "id, caller, kind, signing, signer, sequence, at, data";
+const EVENT: &str = "id, caller, kind, signing, signer, sequence, at, data, sealed";
 const ENDPOINT: &str = "id, caller, sealed, events, allow_private, from_settings, created_at, disabled_at";
 const DELIVERY: &str = "id, event, endpoint, caller, state, attempts, created_at, due_at, attempted_at, \
                         response_status, error";
 
-pub(super) fn add_events(db: &Connection, events: &[Event]) -> Result<(), Error> {
+pub(super) fn add_events(db: &Connection, events: &[EventRow]) -> Result<(), Error> {
     let mut insert = db.prepare_cached(
-        "INSERT INTO events (id, caller, kind, signing, signer, sequence, at, data) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO events (id, caller, kind, signing, signer, sequence, at, data, sealed) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
-    for event in events {
+    for EventRow { event, sealed } in events {
         insert.execute(params![
             bytes(event.id.as_uuid()),
             event.caller.as_str(),
@@ -34,12 +37,13 @@ pub(super) fn add_events(db: &Connection, events: &[Event]) -> Result<(), Error>
             signed(event.sequence),
             micros(event.at),
             event.data,
+            sealed,
         ])?;
     }
     Ok(())
 }
 
-pub(super) fn events(db: &Connection, filter: &EventFilter) -> Result<Vec<Event>, Error> {
+pub(super) fn events(db: &Connection, filter: &EventFilter) -> Result<Vec<EventRow>, Error> {
     // An id that retention has deleted was older than all that is left.
     let mut sql =
         format!("SELECT {EVENT} FROM events WHERE pos > coalesce((SELECT pos FROM events WHERE id = ?1), 0)");
@@ -365,8 +369,8 @@ fn collect<T>(
     Ok(found)
 }
 
-fn event(row: &Row<'_>) -> Result<Event, Error> {
-    Ok(Event {
+fn event(row: &Row<'_>) -> Result<EventRow, Error> {
+    let event = Event {
         id: EventId::from_uuid(Uuid::from_bytes(row.get(0)?)),
         caller: CallerName::new(row.get::<_, String>(1)?),
         kind: EventKind::parse(row.get_ref(2)?.as_str().map_err(|_| malformed("event"))?)
@@ -376,7 +380,8 @@ fn event(row: &Row<'_>) -> Result<Event, Error> {
         sequence: row.get::<_, i64>(5)?.unsigned_abs(),
         at: timestamp(row.get(6)?)?,
         data: row.get(7)?,
-    })
+    };
+    Ok(EventRow { event, sealed: row.get(8)? })
 }
 
 fn endpoint(row: &Row<'_>) -> Result<EndpointRow, Error> {

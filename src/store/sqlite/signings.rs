@@ -7,10 +7,9 @@ use uuid::Uuid;
 use crate::{
     domain::{CallerName, EnvelopeId, LinkId, SenderName, SignerId, SigningId},
     store::{
-        Digest, Error, Filter, Link, NotedCalls,
+        Digest, Error, Filter, Link,
         rows::{
-            ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signed, signing_columns,
-            timestamp,
+            ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signing_columns, timestamp,
         },
         sqlite::outbox,
     },
@@ -199,11 +198,13 @@ pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {
     Ok(count.unsigned_abs())
 }
 
-pub(super) fn making(db: &Connection, now: i64) -> Result<u64, Error> {
+pub(super) fn making(db: &Connection, senders: &[SenderName], now: i64) -> Result<u64, Error> {
     // The index is found by the status; of those few the rest is read.
     let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') \
-               AND (leased_until > ?1 OR (status = 'uncertain' AND created_at > ?2))";
-    let count: i64 = db.prepare_cached(sql)?.query_row([now, now - MAKING_US], |row| row.get(0))?;
+               AND (leased_until > ?1 OR (status = 'uncertain' AND created_at > ?2)) \
+               AND state ->> 'sender' IN (SELECT value FROM json_each(?3))";
+    let values = params![now, now - MAKING_US, names(senders)];
+    let count: i64 = db.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }
 
@@ -227,8 +228,13 @@ pub(super) fn quiet(
         " FROM signings WHERE status = 'open' AND heard_at < ?1 \
          AND state ->> 'sender' NOT IN (SELECT value FROM json_each(?3)) ORDER BY heard_at LIMIT ?2"
     );
-    let except: serde_json::Value = except.iter().map(SenderName::as_str).collect();
-    rows(db, sql, params![before, limit, except.to_string()])
+    rows(db, sql, params![before, limit, names(except)])
+}
+
+/// Names as `json_each` takes them.
+fn names(senders: &[SenderName]) -> String {
+    let names: serde_json::Value = senders.iter().map(SenderName::as_str).collect();
+    names.to_string()
 }
 
 pub(super) fn payload(db: &Connection, id: &[u8; 16]) -> Result<Option<Vec<u8>>, Error> {
@@ -287,47 +293,6 @@ fn one_link(db: &Connection, sql: &'static str, by: &[u8]) -> Result<Option<Link
         expires_at: date(5)?,
         revoked_at: date(6)?,
     }))
-}
-
-/// Adds to counts of an hour.
-pub(super) fn note_calls(db: &Connection, hour: i64, counts: &[(String, u64)]) -> Result<(), Error> {
-    let mut add = db.prepare_cached(
-        "INSERT INTO ledger (hour, name, calls) VALUES (?1, ?2, ?3) \
-         ON CONFLICT (hour, name) DO UPDATE SET calls = calls + excluded.calls",
-    )?;
-    for (name, calls) in counts {
-        add.execute(params![hour, name, signed(*calls)])?;
-    }
-    Ok(())
-}
-
-pub(super) fn noted_calls(db: &Connection, since: i64, until: i64) -> Result<Vec<NotedCalls>, Error> {
-    let sql = "SELECT hour, name, calls FROM ledger WHERE hour >= ?1 AND hour < ?2 ORDER BY hour, name";
-    let rows: Vec<(i64, String, i64)> = db
-        .prepare_cached(sql)?
-        .query_map([since, until], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect::<Result<_, _>>()?;
-    rows.into_iter()
-        .map(|(hour, name, calls)| {
-            Ok(NotedCalls { hour: timestamp(hour)?, name, count: calls.unsigned_abs() })
-        })
-        .collect()
-}
-
-/// How long a window of the budget is kept: nobody looks at one that is over.
-const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
-
-/// Adds calls to a window and answers its sum.
-pub(super) fn spend(db: &Connection, account: &str, window: i64, calls: u64) -> Result<u64, Error> {
-    db.prepare_cached("DELETE FROM budgets WHERE account = ?1 AND window_at < ?2")?
-        .execute(params![account, window.saturating_sub(WINDOWS_KEPT_US)])?;
-    let sum: i64 = db
-        .prepare_cached(
-            "INSERT INTO budgets (account, window_at, calls) VALUES (?1, ?2, ?3) \
-             ON CONFLICT (account, window_at) DO UPDATE SET calls = calls + excluded.calls RETURNING calls",
-        )?
-        .query_row(params![account, window, signed(calls)], |row| row.get(0))?;
-    Ok(sum.unsigned_abs())
 }
 
 fn rows(db: &Connection, sql: &'static str, params: impl rusqlite::Params) -> Result<Vec<SigningRow>, Error> {

@@ -182,7 +182,7 @@ pub(crate) fn event(signing: Option<&Signing>, kind: EventKind, sequence: u64) -
         signer: signing.map(|signing| signing.signers[0].id),
         sequence,
         at: after(5),
-        data: "{\"object\":\"signing\"}".into(),
+        data: "{\"object\":\"signing\",\"metadata\":{\"note\":\"planted-note\"}}".into(),
     }
 }
 

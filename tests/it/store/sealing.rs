@@ -3,25 +3,25 @@
 use bytes::Bytes;
 use countersign::{
     domain::{AccountId, EventKind, Private, SenderName},
-    store::{ConnectedSender, Error, KeptAnswer, SealKeys, SharedStore, Version},
+    store::{Error, EventFilter, KeptAnswer, SealKeys, SenderRecord, SharedStore, Version},
 };
 
-use crate::store::{Fixture, after, key, on_both, samples, signings::begin};
+use crate::store::{Fixture, after, events, key, on_both, samples, signings::begin};
 
 on_both!(
     nothing_personal_lies_in_the_database,
     a_lost_key_is_found_at_start,
     a_key_is_changed_and_the_old_one_dropped,
     a_sealed_value_cannot_be_moved_to_another_row,
-    connected_senders_are_replaced_by_version,
+    sender_records_are_replaced_by_version,
 );
 
-fn sender(version: u64) -> ConnectedSender {
-    ConnectedSender {
+fn sender(version: u64) -> SenderRecord {
+    SenderRecord {
         sender: SenderName::new("admin"),
         user_id: "2f1f4f0c-0000-4000-8000-000000000001".into(),
         account: AccountId::new("acc"),
-        refresh_token: Some(Private::new("planted-refresh-token".into())),
+        sealed: Some(Private::new("planted-refresh-token".into())),
         connected_at: after(3),
         version: Version(version),
     }
@@ -40,7 +40,7 @@ async fn write_everything(store: &SharedStore) -> countersign::domain::Signing {
     store.save(change).await.unwrap();
     store.receive(samples::inbound(1, signing.envelope.as_ref())).await.unwrap();
     store.put_endpoint(samples::endpoint("hook")).await.unwrap();
-    store.put_connected_sender(sender(0)).await.unwrap();
+    store.put_sender_record(sender(0)).await.unwrap();
     signing
 }
 
@@ -53,8 +53,10 @@ async fn read_everything(store: &SharedStore, signing: &countersign::domain::Sig
     let inbound = &store.inbox(1).await.unwrap()[0];
     assert_eq!(inbound.body, samples::inbound(1, None).body);
     assert_eq!(store.endpoints(None).await.unwrap(), [samples::endpoint("hook")]);
-    let connected = store.connected_senders().await.unwrap().pop().unwrap();
-    assert_eq!(connected.refresh_token, sender(0).refresh_token);
+    let kept = store.sender_records().await.unwrap().pop().unwrap();
+    assert_eq!(kept.sealed, sender(0).sealed);
+    let told = events(store, EventFilter { limit: 10, ..EventFilter::default() }, 1).await;
+    assert!(told[0].data.contains("planted-note"));
 }
 
 fn contains(haystack: &[u8], needle: &str) -> bool {
@@ -114,17 +116,17 @@ async fn a_sealed_value_cannot_be_moved_to_another_row(fixture: Fixture) {
     assert!([first, second].into_iter().any(|read| matches!(read, Err(Error::Unusable(_)))));
 }
 
-async fn connected_senders_are_replaced_by_version(fixture: Fixture) {
+async fn sender_records_are_replaced_by_version(fixture: Fixture) {
     let store = fixture.open().await;
-    assert_eq!(store.put_connected_sender(sender(0)).await.unwrap(), Version(1));
-    assert!(matches!(store.put_connected_sender(sender(0)).await, Err(Error::Conflict)));
-    let newer = ConnectedSender { refresh_token: None, user_id: "u2".into(), ..sender(1) };
-    assert_eq!(store.put_connected_sender(newer).await.unwrap(), Version(2));
-    assert!(matches!(store.put_connected_sender(sender(1)).await, Err(Error::Conflict)));
+    assert_eq!(store.put_sender_record(sender(0)).await.unwrap(), Version(1));
+    assert!(matches!(store.put_sender_record(sender(0)).await, Err(Error::Conflict)));
+    let newer = SenderRecord { sealed: None, user_id: "u2".into(), ..sender(1) };
+    assert_eq!(store.put_sender_record(newer).await.unwrap(), Version(2));
+    assert!(matches!(store.put_sender_record(sender(1)).await, Err(Error::Conflict)));
     let name = SenderName::new("admin");
-    let read = store.connected_sender(&name).await.unwrap().unwrap();
-    assert_eq!((read.user_id.as_str(), read.refresh_token, read.version), ("u2", None, Version(2)));
+    let read = store.sender_record(&name).await.unwrap().unwrap();
+    assert_eq!((read.user_id.as_str(), read.sealed, read.version), ("u2", None, Version(2)));
     assert_eq!((read.account, read.connected_at), (AccountId::new("acc"), after(3)));
-    store.remove_connected_sender(&name).await.unwrap();
-    assert!(store.connected_sender(&name).await.unwrap().is_none());
+    store.remove_sender_record(&name).await.unwrap();
+    assert!(store.sender_record(&name).await.unwrap().is_none());
 }

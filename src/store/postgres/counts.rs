@@ -1,0 +1,59 @@
+//! What was counted, in SQL: calls an hour by their names, and what was spent of an account's window. Must hold no
+//! limit of the budget: it only adds.
+
+use sqlx::{PgConnection, Row};
+
+use crate::store::{
+    NotedCalls,
+    postgres::signings::{decoded, flushed},
+    rows::signed,
+};
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+/// Adds to counts of an hour.
+pub(super) async fn note_calls(db: &mut PgConnection, hour: i64, counts: &[(String, u64)]) -> Result<()> {
+    let (names, calls): (Vec<_>, Vec<_>) =
+        counts.iter().map(|(name, calls)| (name.clone(), signed(*calls))).unzip();
+    let sql = concat!(
+        "INSERT INTO ledger (hour, name, calls) \
+         SELECT $1, added.name, added.calls FROM unnest($2::text[], $3::bigint[]) AS added (name, calls) WHERE ",
+        flushed!(),
+        // In one order, so that two daemons never wait for each other's rows.
+        " ORDER BY added.name \
+         ON CONFLICT (hour, name) DO UPDATE SET calls = ledger.calls + excluded.calls"
+    );
+    sqlx::query(sql).bind(hour).bind(names).bind(calls).execute(db).await?;
+    Ok(())
+}
+
+pub(super) async fn noted_calls(db: &mut PgConnection, since: i64, until: i64) -> Result<Vec<NotedCalls>> {
+    let sql = "SELECT hour, name, calls FROM ledger WHERE hour >= $1 AND hour < $2 ORDER BY hour, name";
+    let rows = sqlx::query(sql).bind(since).bind(until).fetch_all(db).await?;
+    rows.iter()
+        .map(|row| {
+            let count = row.try_get::<i64, _>(2)?.unsigned_abs();
+            Ok(NotedCalls { hour: decoded(row.try_get(0)?)?, name: row.try_get(1)?, count })
+        })
+        .collect()
+}
+
+/// How long a window of the budget is kept: nobody looks at one that is over.
+const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
+
+/// Adds calls to a window and answers its sum.
+pub(super) async fn spend(db: &mut PgConnection, account: &str, window: i64, calls: u64) -> Result<u64> {
+    sqlx::query("DELETE FROM budgets WHERE account = $1 AND window_at < $2")
+        .bind(account)
+        .bind(window.saturating_sub(WINDOWS_KEPT_US))
+        .execute(&mut *db)
+        .await?;
+    let sql = concat!(
+        "INSERT INTO budgets (account, window_at, calls) SELECT $1, $2, $3 WHERE ",
+        flushed!(),
+        " ON CONFLICT (account, window_at) DO UPDATE SET calls = budgets.calls + excluded.calls \
+         RETURNING calls"
+    );
+    let sum = sqlx::query(sql).bind(account).bind(window).bind(signed(calls)).fetch_one(db).await?;
+    Ok(sum.try_get::<i64, _>(0)?.unsigned_abs())
+}

@@ -1,0 +1,50 @@
+//! What was counted, in SQL: calls an hour by their names, and what was spent of an account's window. Must hold no
+//! limit of the budget: it only adds.
+
+use rusqlite::{Connection, params};
+
+use crate::store::{
+    Error, NotedCalls,
+    rows::{signed, timestamp},
+};
+
+/// Adds to counts of an hour.
+pub(super) fn note_calls(db: &Connection, hour: i64, counts: &[(String, u64)]) -> Result<(), Error> {
+    let mut add = db.prepare_cached(
+        "INSERT INTO ledger (hour, name, calls) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (hour, name) DO UPDATE SET calls = calls + excluded.calls",
+    )?;
+    for (name, calls) in counts {
+        add.execute(params![hour, name, signed(*calls)])?;
+    }
+    Ok(())
+}
+
+pub(super) fn noted_calls(db: &Connection, since: i64, until: i64) -> Result<Vec<NotedCalls>, Error> {
+    let sql = "SELECT hour, name, calls FROM ledger WHERE hour >= ?1 AND hour < ?2 ORDER BY hour, name";
+    let rows: Vec<(i64, String, i64)> = db
+        .prepare_cached(sql)?
+        .query_map([since, until], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    rows.into_iter()
+        .map(|(hour, name, calls)| {
+            Ok(NotedCalls { hour: timestamp(hour)?, name, count: calls.unsigned_abs() })
+        })
+        .collect()
+}
+
+/// How long a window of the budget is kept: nobody looks at one that is over.
+const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
+
+/// Adds calls to a window and answers its sum.
+pub(super) fn spend(db: &Connection, account: &str, window: i64, calls: u64) -> Result<u64, Error> {
+    db.prepare_cached("DELETE FROM budgets WHERE account = ?1 AND window_at < ?2")?
+        .execute(params![account, window.saturating_sub(WINDOWS_KEPT_US)])?;
+    let sum: i64 = db
+        .prepare_cached(
+            "INSERT INTO budgets (account, window_at, calls) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (account, window_at) DO UPDATE SET calls = calls + excluded.calls RETURNING calls",
+        )?
+        .query_row(params![account, window, signed(calls)], |row| row.get(0))?;
+    Ok(sum.unsigned_abs())
+}
