@@ -86,7 +86,8 @@ impl Spool {
     }
 
     /// What all files hold now.
-    pub fn used_bytes(&self) -> u64 {
+    #[cfg(test)]
+    fn used_bytes(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 

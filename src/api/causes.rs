@@ -1,5 +1,6 @@
-//! From what went wrong to the problem that a caller reads: the one place that says which code an error has,
-//! what is told of it, and what to do where that is not the usual for its code.
+//! From what went wrong to the problem that a caller reads: the one place that says which code an error of another
+//! module has, what is told of it, and what to do where that is not the usual for its code. What is wrong with a
+//! request itself is said where that is read.
 //!
 //! What exactly is wrong inside (a store, a disk) is the operator's, not the caller's, and is logged here.
 
@@ -10,8 +11,11 @@ use crate::{
     auth,
     domain::{Failure, SignerStatus, SigningId, SigningStatus},
     esign,
+    events::{ReplayError, endpoints},
     objects::Invalids,
+    pairing::{self, NotMade},
     signing, spool, store,
+    telemetry::chain,
 };
 
 impl From<Invalids> for Problem {
@@ -30,6 +34,15 @@ impl From<store::Error> for Problem {
             store::Error::Unusable(_) => ("the daemon's own store is damaged, and needs its operator", 60),
         };
         Self::new("store_unavailable", detail).retry_after(Duration::from_secs(after))
+    }
+}
+
+impl From<&auth::Error> for Problem {
+    /// Of a sender that is gone, or has nobody who could consent; what a call was refused for is in
+    /// [`esign::Error`].
+    fn from(error: &auth::Error) -> Self {
+        let problem = Self::new(error.code(), error.to_string());
+        if error.retry_after().is_some() { problem.retry_after(Duration::from_secs(5)) } else { problem }
     }
 }
 
@@ -177,6 +190,83 @@ impl From<&spool::Error> for Problem {
             }
         };
         problem.retry_after(Duration::from_secs(30))
+    }
+}
+
+impl From<pairing::Error> for Problem {
+    fn from(error: pairing::Error) -> Self {
+        // Without a code it was destroyed meanwhile, here or at another daemon.
+        let Some(code) = error.code() else { return Self::not_found() };
+        let detail = match error {
+            pairing::Error::Store(_) | pairing::Error::Unrecorded => {
+                tracing::error!(error = %chain(&error), "a sender was not made, changed or disconnected");
+                "it could not be written down, so nothing was changed".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        let problem = Self::new(code, detail);
+        let problem = match error.fix() {
+            Some(fix) => problem.fix(fix),
+            None => problem,
+        };
+        if problem.is_passing() { problem.retry_after(Duration::from_secs(5)) } else { problem }
+    }
+}
+
+impl From<NotMade> for Problem {
+    fn from(error: NotMade) -> Self {
+        let invalid = |pointer: &'static str, error: &NotMade| {
+            let mut faults = Invalids::default();
+            faults.wrong(pointer, error.to_string());
+            Self::from(faults)
+        };
+        match error {
+            NotMade::NameTaken => invalid("/name", &error),
+            NotMade::UserMissing | NotMade::UserUnwanted => invalid("/user_id", &error),
+            NotMade::NoPattern => Self::new("forbidden", error.to_string())
+                .fix("Have the daemon started again: senders of the settings are read at its start."),
+            NotMade::TooMany => Self::new("forbidden", error.to_string())
+                .fix("Use a sender that this caller has made (PATCH /v1/senders/{name} changes its user), or another caller."),
+            NotMade::Failed(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::EndpointDisabled => Self::new(
+                "endpoint_disabled",
+                "the endpoint of this delivery is switched off, so it would wait and not be sent",
+            ),
+            ReplayError::EndpointGone => Self::new(
+                "not_found",
+                "the endpoint of this delivery is gone; the event is in GET /v1/events",
+            ),
+            ReplayError::NotFound => Self::not_found(),
+            ReplayError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<endpoints::Error> for Problem {
+    fn from(error: endpoints::Error) -> Self {
+        match error {
+            endpoints::Error::Forbidden(why) => {
+                let mut faults = Invalids::default();
+                faults.wrong("/url", why.to_string());
+                faults.into()
+            }
+            endpoints::Error::InSettings => {
+                Self::new("forbidden", "this endpoint is in the settings, and changes only there")
+                    .fix("Change [webhooks.NAME] in the settings, and have them read again (SIGHUP).")
+            }
+            endpoints::Error::NotFound => Self::not_found(),
+            endpoints::Error::Store(error) => error.into(),
+            error @ endpoints::Error::TooMany => Self::new("quota_exceeded", error.to_string())
+                .fix("Delete an endpoint that is not used any more (DELETE /v1/webhook_endpoints/{id}), and make the new one.")
+                .for_good(),
+        }
     }
 }
 

@@ -16,8 +16,6 @@ use crate::{
     auth::consent::{self, ConsentBy},
     domain::SenderName,
     objects::show,
-    pairing,
-    telemetry::chain,
 };
 
 #[derive(Serialize)]
@@ -62,7 +60,7 @@ pub(super) async fn disconnect(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let sender = connectable(&api, &caller, &name)?;
-    api.pairings.disconnect(&sender, &caller.name).await.map_err(|error| problem(&error))?;
+    api.pairings.disconnect(&sender, &caller.name).await?;
     Ok(json(StatusCode::OK, object(&api, &sender, None)))
 }
 
@@ -92,10 +90,4 @@ fn object(api: &Api, sender: &SenderName, link: Option<(String, Timestamp)>) -> 
             api.pairings.consent_page(sender.as_str(), ConsentBy::Organisation, &back)
         }),
     })
-}
-
-fn problem(error: &pairing::Error) -> Problem {
-    tracing::error!(error = %chain(error), "a sender was not disconnected");
-    let detail = "it could not be written down, so nothing was changed";
-    Problem::new("store_unavailable", detail).retry_after(std::time::Duration::from_secs(5))
 }

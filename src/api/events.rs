@@ -19,7 +19,7 @@ use crate::{
         streams,
     },
     domain::{DeliveryId, EndpointId, EventKind, SigningId},
-    events::{NewEndpoint, ReplayError, endpoints},
+    events::NewEndpoint,
     objects::{Invalids, explain::Kind, show},
 };
 
@@ -218,44 +218,6 @@ pub(super) async fn replay(
     let id = id.parse().map_err(|_| Problem::not_found())?;
     let replayed = api.log.replay(&caller.name, id).await?;
     Ok(json(StatusCode::OK, show::delivery(&replayed)))
-}
-
-impl From<ReplayError> for Problem {
-    fn from(error: ReplayError) -> Self {
-        match error {
-            ReplayError::EndpointDisabled => Self::new(
-                "endpoint_disabled",
-                "the endpoint of this delivery is switched off, so it would wait and not be sent",
-            ),
-            ReplayError::EndpointGone => Self::new(
-                "not_found",
-                "the endpoint of this delivery is gone; the event is in GET /v1/events",
-            ),
-            ReplayError::NotFound => Self::not_found(),
-            ReplayError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<endpoints::Error> for Problem {
-    fn from(error: endpoints::Error) -> Self {
-        match error {
-            endpoints::Error::Forbidden(why) => {
-                let mut faults = Invalids::default();
-                faults.wrong("/url", why.to_string());
-                faults.into()
-            }
-            endpoints::Error::InSettings => {
-                Self::new("forbidden", "this endpoint is in the settings, and changes only there")
-                    .fix("Change [webhooks.NAME] in the settings, and have them read again (SIGHUP).")
-            }
-            endpoints::Error::NotFound => Self::not_found(),
-            endpoints::Error::Store(error) => error.into(),
-            error @ endpoints::Error::TooMany => Self::new("quota_exceeded", error.to_string())
-                .fix("Delete an endpoint that is not used any more (DELETE /v1/webhook_endpoints/{id}), and make the new one.")
-                .for_good(),
-        }
-    }
 }
 
 fn endpoint_id(text: &str) -> Result<EndpointId, Problem> {

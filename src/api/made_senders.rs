@@ -21,7 +21,7 @@ use crate::{
     config::check_name,
     domain::{Private, SenderName, template_names::Ids},
     objects::{Invalids, invalid::token},
-    pairing::{self, Change, NewSender, NotMade, Wish, is_account},
+    pairing::{Change, NewSender, Wish, is_account},
 };
 
 /// Connect keys of one sender: two suffice for a rotation, and every delivery to it costs a digest of each.
@@ -61,7 +61,7 @@ pub(super) async fn make(
     }
     let sender = SenderName::new(name);
     let new = NewSender { name: sender.clone(), like, user_id, account, hmac_keys, templates, brand };
-    api.pairings.make(&caller.name, new).await.map_err(problem)?;
+    api.pairings.make(&caller.name, new).await?;
     shown(&api, &sender, StatusCode::CREATED)
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn change(
         return Err(faults.into());
     }
     let change = Change { user_id, account, hmac_keys, templates, brand };
-    api.pairings.change(&sender, &caller.name, change).await.map_err(problem)?;
+    api.pairings.change(&sender, &caller.name, change).await?;
     shown(&api, &sender, StatusCode::OK)
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn unmake(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let sender = own(&api, &caller, &name)?;
-    api.pairings.unmake(&sender, &caller.name).await.map_err(problem)?;
+    api.pairings.unmake(&sender, &caller.name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -213,27 +213,4 @@ fn hmac_keys(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<Priva
         faults.wrong("/hmac_keys", wanted);
     }
     keys.map(Private::new)
-}
-
-fn problem(error: NotMade) -> Problem {
-    let invalid = |pointer: &'static str, error: &NotMade| {
-        let mut faults = Invalids::default();
-        faults.wrong(pointer, error.to_string());
-        Problem::from(faults)
-    };
-    match error {
-        NotMade::NameTaken => invalid("/name", &error),
-        NotMade::UserMissing | NotMade::UserUnwanted => invalid("/user_id", &error),
-        NotMade::NoPattern => Problem::new("forbidden", error.to_string())
-            .fix("Have the daemon started again: senders of the settings are read at its start."),
-        NotMade::TooMany => Problem::new("forbidden", error.to_string())
-            .fix("Use a sender that this caller has made (PATCH /v1/senders/{name} changes its user), or another caller."),
-        // It was destroyed meanwhile, here or at another daemon.
-        NotMade::Failed(pairing::Error::Stale) => Problem::not_found(),
-        NotMade::Failed(cause) => {
-            tracing::error!(error = %cause, "a sender was not made or changed");
-            Problem::new("store_unavailable", "it could not be written down, so nothing was changed")
-                .retry_after(std::time::Duration::from_secs(5))
-        }
-    }
 }

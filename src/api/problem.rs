@@ -330,11 +330,6 @@ impl Problem {
         self
     }
 
-    /// Its code.
-    pub fn name(&self) -> &'static str {
-        self.0.code.code
-    }
-
     /// Its HTTP status.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

@@ -7,7 +7,7 @@ use axum::{
     extract::State,
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{any, delete, get, post},
 };
 use http::header;
 use tokio::sync::Semaphore;
@@ -36,6 +36,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Api(Arc<Parts>);
 
+/// Handlers in a hundred places read `api.signings` and the like. No boundary is hidden: an `Api` is nothing but its
+/// shared parts.
 impl std::ops::Deref for Api {
     type Target = Parts;
 
@@ -128,99 +130,65 @@ impl Api {
     }
 }
 
-/// The paths of the API, as the metrics name them.
-pub const PATHS: &[&str] = &[
-    "/v1/signings",
-    "/v1/signings/{id}",
-    "/v1/signings/{id}/wait",
-    "/v1/signings/{id}/signers/{signer}/views",
-    "/v1/signings/{id}/signers/{signer}/links",
-    "/v1/signings/{id}/signers/{signer}/phone",
-    "/v1/signings/{id}/signers/{signer}/access_code",
-    "/v1/signings/{id}/void",
-    "/v1/signings/{id}/refresh",
-    "/v1/signings/{id}/purge",
-    "/v1/signings/{id}/documents/{part}",
-    "/v1/signings/{id}/timeline",
-    "/v1/signings/{id}/evidence",
-    "/v1/links/{id}",
-    "/v1/links/{id}/tickets",
-    "/v1/senders",
-    "/v1/senders/{name}",
-    "/v1/senders/{name}/check",
-    "/v1/senders/{name}/consent",
-    "/v1/senders/{name}/connect",
-    "/v1/senders/{name}/esign/{*path}",
-    "/v1/webhook_endpoints",
-    "/v1/webhook_endpoints/{id}",
-    "/v1/webhook_endpoints/{id}/rotate",
-    "/v1/events",
-    "/v1/deliveries",
-    "/v1/deliveries/{id}/replay",
-    "/.well-known/jwks.json",
-    "/openapi.json",
-    "/docs",
-    "/docs/component",
-    "/docs/results",
-    "/docs/migrating",
-    "/docs/errors/{code}",
-];
+/// Makes the paths and the router of one table, so that neither has what the other has not.
+macro_rules! routes {
+    ($($path:literal => $handlers:expr;)*) => {
+        /// The paths of the API, as the metrics name them and in the order of the documentation.
+        pub const PATHS: &[&str] = &[$($path,)*];
+
+        fn routes() -> Router<Api> {
+            Router::new()$(.route($path, $handlers))*
+        }
+    };
+}
+
+routes! {
+    "/v1/signings" => post(creates::create).get(signings::list);
+    "/v1/signings/{id}" => get(signings::show);
+    "/v1/signings/{id}/wait" => get(signings::wait);
+    "/v1/signings/{id}/signers/{signer}/views" => post(signings::view);
+    "/v1/signings/{id}/signers/{signer}/links" => post(signings::link);
+    "/v1/signings/{id}/signers/{signer}/phone" => post(signings::phone);
+    "/v1/signings/{id}/signers/{signer}/access_code" => post(signings::access_code);
+    "/v1/signings/{id}/void" => post(signings::void);
+    "/v1/signings/{id}/refresh" => post(signings::refresh);
+    "/v1/signings/{id}/purge" => post(signings::purge);
+    "/v1/signings/{id}/documents/{part}" => get(documents::document);
+    "/v1/signings/{id}/timeline" => get(signings::timeline);
+    "/v1/signings/{id}/evidence" => get(evidence::bundle);
+    "/v1/links/{id}" => delete(signings::revoke_link);
+    "/v1/links/{id}/tickets" => post(signings::ticket);
+
+    "/v1/senders" => get(senders::list).post(made_senders::make);
+    "/v1/senders/{name}" => get(senders::show).patch(made_senders::change).delete(made_senders::unmake);
+    "/v1/senders/{name}/check" => post(senders::check);
+    "/v1/senders/{name}/consent" => get(senders::consent);
+    "/v1/senders/{name}/connect" => get(connect::show).delete(connect::disconnect);
+    "/v1/senders/{name}/esign/{*path}" => any(passthrough::forward);
+
+    "/v1/webhook_endpoints" => post(events::create_endpoint).get(events::list_endpoints);
+    "/v1/webhook_endpoints/{id}" =>
+        get(events::show_endpoint).patch(events::change_endpoint).delete(events::remove_endpoint);
+    "/v1/webhook_endpoints/{id}/rotate" => post(events::rotate_endpoint);
+    "/v1/events" => get(events::list_events);
+    "/v1/deliveries" => get(events::list_deliveries);
+    "/v1/deliveries/{id}/replay" => post(events::replay);
+
+    "/.well-known/jwks.json" => get(result_keys);
+    "/openapi.json" => get(openapi::pages::json);
+    "/docs" => get(openapi::pages::docs);
+    "/docs/component" => get(openapi::component::component);
+    "/docs/results" => get(openapi::results::results);
+    "/docs/migrating" => get(openapi::pages::migrate);
+    "/docs/errors/{code}" => get(openapi::pages::error);
+}
 
 /// The API listener.
 pub fn router(parts: Parts) -> Router {
     let api = Api(Arc::new(parts));
     let watcher =
         Watch::new("api", PATHS, Arc::clone(&api.metrics), api.tracer.clone(), Arc::clone(&api.clock));
-    let signings = Router::new()
-        .route("/v1/signings", post(creates::create).get(signings::list))
-        .route("/v1/signings/{id}", get(signings::show))
-        .route("/v1/signings/{id}/wait", get(signings::wait))
-        .route("/v1/signings/{id}/signers/{signer}/views", post(signings::view))
-        .route("/v1/signings/{id}/signers/{signer}/links", post(signings::link))
-        .route("/v1/signings/{id}/signers/{signer}/phone", post(signings::phone))
-        .route("/v1/signings/{id}/signers/{signer}/access_code", post(signings::access_code))
-        .route("/v1/signings/{id}/void", post(signings::void))
-        .route("/v1/signings/{id}/refresh", post(signings::refresh))
-        .route("/v1/signings/{id}/purge", post(signings::purge))
-        .route("/v1/signings/{id}/documents/{part}", get(documents::document))
-        .route("/v1/signings/{id}/timeline", get(signings::timeline))
-        .route("/v1/signings/{id}/evidence", get(evidence::bundle))
-        .route("/v1/links/{id}", axum::routing::delete(signings::revoke_link))
-        .route("/v1/links/{id}/tickets", post(signings::ticket));
-    let about = Router::new()
-        .route("/.well-known/jwks.json", get(result_keys))
-        .route("/openapi.json", get(openapi::pages::json))
-        .route("/docs", get(openapi::pages::docs))
-        .route("/docs/component", get(openapi::component::component))
-        .route("/docs/results", get(openapi::results::results))
-        .route("/docs/migrating", get(openapi::pages::migrate))
-        .route("/docs/errors/{code}", get(openapi::pages::error));
-    let senders = Router::new()
-        .route("/v1/senders", get(senders::list).post(made_senders::make))
-        .route(
-            "/v1/senders/{name}",
-            get(senders::show).patch(made_senders::change).delete(made_senders::unmake),
-        )
-        .route("/v1/senders/{name}/check", post(senders::check))
-        .route("/v1/senders/{name}/consent", get(senders::consent))
-        .route("/v1/senders/{name}/connect", get(connect::show).delete(connect::disconnect))
-        .route("/v1/senders/{name}/esign/{*path}", any(passthrough::forward));
-    let events = Router::new()
-        .route("/v1/webhook_endpoints", post(events::create_endpoint).get(events::list_endpoints))
-        .route(
-            "/v1/webhook_endpoints/{id}",
-            get(events::show_endpoint).patch(events::change_endpoint).delete(events::remove_endpoint),
-        )
-        .route("/v1/webhook_endpoints/{id}/rotate", post(events::rotate_endpoint))
-        .route("/v1/events", get(events::list_events))
-        .route("/v1/deliveries", get(events::list_deliveries))
-        .route("/v1/deliveries/{id}/replay", post(events::replay));
-    let all = signings
-        .merge(senders)
-        .merge(events)
-        .merge(about)
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(wrong_method);
+    let all = routes().fallback(nothing_here).method_not_allowed_fallback(wrong_method);
     let all = if api.allow_forwarded { all } else { all.layer(from_fn(refuse_forwarded)) };
     all.layer(from_fn_with_state(watcher, watch)).with_state(api)
 }

@@ -128,7 +128,7 @@ pub(super) async fn show(
 
 /// A sender as it stands now.
 pub(super) fn shown(api: &Api, sender: &SenderName, status: StatusCode) -> Result<Response, Problem> {
-    let state = api.auth.status(sender.as_str()).map_err(|error| gone(&error))?;
+    let state = api.auth.status(sender.as_str()).map_err(|error| Problem::from(&*error))?;
     Ok(json(status, show::to_bytes(&object(api, sender, state))))
 }
 
@@ -347,7 +347,7 @@ pub(super) async fn consent(
     check_address(&redirect_uri)?;
     // Where the browser does not come back to us, who asks again is the first to learn of the grant.
     api.auth.await_consent(&name);
-    let state = api.auth.status(&name).map_err(|error| gone(&error))?.consent.as_str();
+    let state = api.auth.status(&name).map_err(|error| Problem::from(&*error))?.consent.as_str();
     let url = |by, state: Option<&auth::consent_state::ConsentState>| {
         let (text, verifier) = (state.map(|state| state.state.as_str()), state.map(|state| &state.verifier));
         let of_user = api.auth.consent_url(&name, by, &redirect_uri, text, verifier);
@@ -356,7 +356,7 @@ pub(super) async fn consent(
             let link = || Some(connect_url(&api, &name).filter(|_| is_ours)?.0);
             let link = if by == ConsentBy::Individual { link() } else { None };
             let page = || api.pairings.consent_page(&name, by, &redirect_uri);
-            link.or_else(page).ok_or_else(|| gone(&error))
+            link.or_else(page).ok_or_else(|| Problem::from(&*error))
         })
     };
     let asked = is_ours.then(|| api.consents.issue(&name, api.clock.now()));
@@ -409,9 +409,4 @@ pub(super) fn with_consent_link(api: &Api, sender: &SenderName, problem: Problem
         api.auth.consent_url(name, ConsentBy::Individual, &redirect_uri, state, verifier).ok()
     });
     problem.link("consent", page.unwrap_or_else(|| format!("/v1/senders/{name}/consent")))
-}
-
-fn gone(error: &auth::Error) -> Problem {
-    let problem = Problem::new(error.code(), error.to_string());
-    if error.retry_after().is_some() { problem.retry_after(Duration::from_secs(5)) } else { problem }
 }

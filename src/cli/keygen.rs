@@ -1,6 +1,6 @@
 //! `countersign keygen`: an RSA pair for DocuSign.
 //!
-//! The private half is PKCS#1 PEM, as DocuSign's own page gives it, so that its samples read it, too.
+//! It only writes the files; `auth` makes the pair, in the form that DocuSign's own page gives.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,17 +11,10 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use aws_lc_rs::{
-    encoding::{AsDer as _, Pkcs8V1Der},
-    rsa::{KeyPair, KeySize},
-};
-use rsa::{
-    pkcs1::EncodeRsaPrivateKey as _,
-    pkcs8::{DecodePrivateKey as _, EncodePublicKey as _, LineEnding},
-};
-use zeroize::Zeroizing;
+use aws_lc_rs::rsa::KeySize;
 
 use super::{output, progress::Progress};
+use crate::auth::signing_key;
 
 /// Makes an RSA key pair and says where to paste its public half.
 #[derive(Debug, clap::Args)]
@@ -43,15 +36,21 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             bail!("{} exists and is not overwritten; move it away or choose another --out", path.display());
         }
     }
+    let size = match args.bits.as_str() {
+        "2048" => KeySize::Rsa2048,
+        "3072" => KeySize::Rsa3072,
+        _ => KeySize::Rsa4096,
+    };
     let progress = Progress::start("making an RSA key pair");
-    let pair = tokio::task::spawn_blocking(move || Pair::generate(&args.bits)).await??;
+    let pair = tokio::task::spawn_blocking(move || signing_key::generate_of(size)).await?;
+    let pair = pair.ok_or_else(|| anyhow!("cannot make a key pair"))?;
     drop(progress);
     fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
-    create(&private_path, pair.private.as_bytes(), 0o600)?;
-    create(&public_path, pair.public.as_bytes(), 0o644)?;
+    create(&private_path, pair.private_pem.as_bytes(), 0o600)?;
+    create(&public_path, pair.public_pem.as_bytes(), 0o644)?;
     // Settings are read from another directory than this one, most likely.
     let setting = fs::canonicalize(&private_path).unwrap_or_else(|_| private_path.clone());
-    output::line(pair.public.trim_end());
+    output::line(pair.public_pem.trim_end());
     output::note(format_args!(
         "\nPrivate key: {} (mode 0600; keep it, show it to nobody)\nPublic key:  {}\n\n\
          In DocuSign: Settings > Apps and Keys > your app > Actions > Edit > Service Integration >\n\
@@ -62,29 +61,6 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         setting.display(),
     ));
     Ok(ExitCode::SUCCESS)
-}
-
-struct Pair {
-    private: Zeroizing<String>,
-    public: String,
-}
-
-impl Pair {
-    fn generate(bits: &str) -> anyhow::Result<Self> {
-        let size = match bits {
-            "2048" => KeySize::Rsa2048,
-            "3072" => KeySize::Rsa3072,
-            _ => KeySize::Rsa4096,
-        };
-        // aws-lc makes a key in a tenth of the time; the rsa crate knows the formats.
-        let pair = KeyPair::generate(size).map_err(|_| anyhow!("cannot make a key pair"))?;
-        let der: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| anyhow!("cannot encode the key"))?;
-        let private = rsa::PrivateKey::from_pkcs8_der(der.as_ref()).context("cannot encode the key")?;
-        let public =
-            private.to_public_key().to_public_key_pem(LineEnding::LF).context("cannot encode the key")?;
-        let private = private.to_pkcs1_pem(LineEnding::LF).context("cannot encode the key")?;
-        Ok(Self { private, public })
-    }
 }
 
 /// Creates a file that was not there, with this mode from its first moment, and syncs it.

@@ -1,4 +1,5 @@
-//! What leaves the process about itself: logs, metrics and traces, and how secrets stay out of both.
+//! What leaves the process about itself: logs, metrics and traces. A secret must never be in any of them: its type
+//! does not print itself.
 //!
 //! A leaf: it imports nothing of ours, so that every part may use it. Nothing here is global but the
 //! log subscriber, which the process has only one of.
@@ -6,7 +7,6 @@
 mod chain;
 pub mod logging;
 pub mod metrics;
-pub mod redact;
 pub mod sparing;
 pub mod traces;
 

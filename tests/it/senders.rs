@@ -399,14 +399,14 @@ async fn a_new_birth_of_a_name_takes_nothing_of_the_one_before_also_by_way_of_an
     // Another daemon destroys it, and makes a connectable one in its place.
     let store = &daemon.parts().store;
     let name = countersign::domain::SenderName::new("acme@");
-    let row = store.connected_sender(&name).await.unwrap().unwrap();
-    store.remove_connected_sender(&name).await.unwrap();
+    let row = store.sender_record(&name).await.unwrap().unwrap();
+    store.remove_sender_record(&name).await.unwrap();
     let other = json!({"owner": "vendor", "like": "customer", "user_id": null, "account": null,
         "born": uuid::Uuid::new_v4()});
     let other = countersign::domain::Private::new(other.to_string());
     let version = countersign::store::Version(0);
-    let row = countersign::store::ConnectedSender { refresh_token: Some(other), version, ..row };
-    store.put_connected_sender(row).await.unwrap();
+    let row = countersign::store::SenderRecord { sealed: Some(other), version, ..row };
+    store.put_sender_record(row).await.unwrap();
     daemon.parts().pairings.sync().await.unwrap();
     let shown = call_as(&daemon, VENDOR_KEY, Method::GET, "/v1/senders/acme", Value::Null).await;
     assert_eq!(

@@ -172,7 +172,7 @@ fn t10_the_stamp_changes_with_content_name_and_link() {
 fn a_generated_pair_can_be_taken_at_once() {
     let pair = generate().unwrap();
     let key = SigningKey::from_pem(&pair.private_pem).unwrap();
-    assert_eq!((key.bits(), key.fingerprint()), (2048, pair.fingerprint));
+    assert_eq!((key.bits(), key.label(), key.fingerprint()), (2048, Label::Pkcs1, pair.fingerprint));
     assert!(pair.public_pem.starts_with("-----BEGIN PUBLIC KEY-----\n"));
     assert!(!format!("{pair:?} {key:?}").contains("BEGIN"));
 }
