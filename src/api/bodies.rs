@@ -2,7 +2,8 @@
 //!
 //! A document stays in memory for as long as its create needs it, so the number of creates says nothing of the
 //! memory they take: large bodies share an amount of bytes. Who comes when it is taken waits for a moment with
-//! the body unread, and is then asked to come again; small ones never wait.
+//! the body unread, and is then asked to come again; small ones never wait. Bodies that are passed on share it
+//! for what is kept of them, and have a number of their own: they must not take the places of creates.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -24,30 +25,50 @@ const BODY_PAUSE: Duration = Duration::from_secs(15);
 const BODY_TIME: Duration = Duration::from_secs(150);
 
 /// Bodies up to here are not counted: templates, and everything but documents.
-const SMALL: usize = 64 * 1024;
+pub(super) const SMALL: usize = 64 * 1024;
 /// How long a body waits for room.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// When to come again if there was none.
 const ROOM_RETRY: Duration = Duration::from_secs(2);
 /// What room is counted in.
 const UNIT: usize = 1024;
+/// Bodies that are passed on at once: four for each of the 64 calls that go upstream at once by default. More
+/// would wait for their turn until their time is over.
+const PASSED_AT_ONCE: usize = 256;
 
-/// The bytes of large bodies that may be held at once. Clones share them.
+/// What of callers' bodies may be held at once: the bytes of large ones, and the number of those that are passed
+/// on. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Room(Arc<Semaphore>);
+pub struct Room {
+    bytes: Arc<Semaphore>,
+    passed: Arc<Semaphore>,
+}
 
 impl Room {
     /// For so many bytes, which must be at least as many as one body may have.
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))))
+        let units = bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
+        Self { bytes: Arc::new(Semaphore::new(units)), passed: Arc::new(Semaphore::new(PASSED_AT_ONCE)) }
+    }
+
+    /// A place for a body that is passed on, which is given back when it is dropped.
+    pub(super) fn pass(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.passed).try_acquire_owned().map_err(|_| {
+            let detail = "as many bodies as this daemon passes on at once are under way";
+            Problem::new("quota_exceeded", detail).retry_after(ROOM_RETRY)
+        })
     }
 
     /// Room for a body of this size, which is given back when the body is dropped.
-    async fn take(&self, bytes: usize, clock: &SharedClock) -> Result<OwnedSemaphorePermit, Problem> {
+    pub(super) async fn take(
+        &self,
+        bytes: usize,
+        clock: &SharedClock,
+    ) -> Result<OwnedSemaphorePermit, Problem> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let permit = tokio::select! {
             biased;
-            permit = Arc::clone(&self.0).acquire_many_owned(units) => permit.ok(),
+            permit = Arc::clone(&self.bytes).acquire_many_owned(units) => permit.ok(),
             () = clock.sleep(ROOM_WAIT) => None,
         };
         permit.ok_or_else(|| {
@@ -58,7 +79,11 @@ impl Room {
     }
 }
 
-/// A large body, and its room.
+/// A large body that holds its room until the last part of it is dropped.
+pub(super) fn held(bytes: Vec<u8>, room: OwnedSemaphorePermit) -> Bytes {
+    Bytes::from_owner(Held { bytes, _room: room })
+}
+
 struct Held {
     bytes: Vec<u8>,
     _room: OwnedSemaphorePermit,
@@ -87,7 +112,7 @@ pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Pro
     while let Some(piece) = reader.next().await? {
         bytes.extend_from_slice(&piece);
     }
-    Ok(Bytes::from_owner(Held { bytes, _room: room }))
+    Ok(held(bytes, room))
 }
 
 fn joined(mut pieces: Vec<Bytes>) -> Bytes {
@@ -158,5 +183,26 @@ mod tests {
                 assert!(room.take(bytes, &clock).await.is_ok(), "{bytes}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_keeps_its_room_until_its_last_part_is_gone() {
+        let clock: SharedClock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
+        let room = Room::new(UNIT);
+        let whole = held(vec![0; UNIT], room.take(UNIT, &clock).await.unwrap());
+        let part = whole.slice(UNIT - 1..);
+        drop(whole);
+        assert_eq!(room.bytes.available_permits(), 0);
+        drop(part);
+        assert_eq!(room.bytes.available_permits(), 1);
+    }
+
+    #[test]
+    fn s5_bodies_that_are_passed_on_have_a_number_and_give_their_places_back() {
+        let room = Room::new(UNIT);
+        let mut places: Vec<_> = (0..PASSED_AT_ONCE).map(|_| room.clone().pass().unwrap()).collect();
+        assert_eq!(room.pass().unwrap_err().code(), "quota_exceeded");
+        drop(places.pop());
+        assert!(room.pass().is_ok());
     }
 }

@@ -1,12 +1,19 @@
 //! `GET /v1/signings/{id}/evidence`: all that proves a completed signing, as one file.
+//!
+//! A bundle is made in memory and stays there until the other side has read it, so it keeps its place until then
+//! (rule S5). Who reads nothing is cut by the listener in time.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::State, response::Response};
-use futures_util::TryStreamExt as _;
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    response::Response,
+};
+use futures_util::{TryStreamExt as _, stream};
 use http::{HeaderValue, header};
 use serde::Serialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,8 +30,10 @@ use crate::{
 /// Largest document that is put into a bundle, which is made in memory.
 const DOCUMENT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Bundles that are made at once.
+/// Bundles that are made, or lie in memory until they are read, at once.
 pub const AT_ONCE: usize = 2;
+/// A bundle is handed over in pieces of this size: more would lie in the connection of who does not read.
+const PIECE: usize = 64 * 1024;
 /// How long a bundle waits for its turn.
 const TURN_WAIT: Duration = Duration::from_secs(10);
 /// When to come again if it had none.
@@ -43,7 +52,7 @@ pub(super) async fn bundle(
         documents.push((name, fetch(&api, &caller.name, id, part).await?));
     }
     // Only now: a slow download must not keep those waiting whose documents are here.
-    let _turn = turn(&api.bundles, &api.closing, &api.clock).await?;
+    let turn = turn(&api.bundles, &api.closing, &api.clock).await?;
     let mut files = Vec::new();
     for (name, content) in &documents {
         files.push((format!("documents/{name}.pdf"), read(content).await?));
@@ -63,13 +72,34 @@ pub(super) async fn bundle(
     }
     let about = about(&signing, &api);
     let bytes = evidence::pack(about, files, &api.result_keys, |manifest| api.results.seal(manifest));
-    let mut response = Response::new(Body::from(bytes));
+    let length = bytes.len();
+    let made = Made { bytes, handed: 0, _turn: turn };
+    let mut response = Response::new(Body::from_stream(stream::iter(made)));
     let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     let name = HeaderValue::try_from(format!("attachment; filename=\"{id}.evidence.zip\""));
     headers.insert(header::CONTENT_DISPOSITION, name.expect("an id is a header value"));
     Ok(response)
+}
+
+/// A bundle that is being handed over, and its turn, which is over with it. Pieces are copies: the last one, in the
+/// buffer of a connection, must not keep the whole.
+struct Made {
+    bytes: Vec<u8>,
+    handed: usize,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Iterator for Made {
+    type Item = Result<Bytes, Infallible>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let piece = self.bytes[self.handed..].chunks(PIECE).next()?;
+        self.handed += piece.len();
+        Some(Ok(Bytes::copy_from_slice(piece)))
+    }
 }
 
 fn about(signing: &Signing, api: &Api) -> About {
@@ -83,17 +113,17 @@ fn about(signing: &Signing, api: &Api) -> About {
 }
 
 /// Waits for leave to make a bundle, which is given back when it is dropped.
-async fn turn<'a>(
-    bundles: &'a Semaphore,
+async fn turn(
+    bundles: &Arc<Semaphore>,
     closing: &CancellationToken,
     clock: &SharedClock,
-) -> Result<SemaphorePermit<'a>, Problem> {
+) -> Result<OwnedSemaphorePermit, Problem> {
     tokio::select! {
         biased;
-        permit = bundles.acquire() => permit.map_err(|_| Problem::shutting_down()),
+        permit = Arc::clone(bundles).acquire_owned() => permit.map_err(|_| Problem::shutting_down()),
         () = closing.cancelled() => Err(Problem::shutting_down()),
         () = clock.sleep(TURN_WAIT) => {
-            let detail = "as many bundles of evidence as this daemon makes at once are under way";
+            let detail = "as many bundles of evidence as this daemon makes at once are being made or read";
             Err(Problem::new("quota_exceeded", detail)
                 .fix("Repeat the call after the time in Retry-After.")
                 .retry_after(TURN_RETRY))
@@ -108,7 +138,8 @@ async fn fetch(
     id: SigningId,
     part: DocumentRef,
 ) -> Result<Arc<Spooled>, Problem> {
-    let content = api.signings.document(caller, id, part).await?.content;
+    let document = api.signings.document(caller, id, part).await;
+    let content = document.map_err(|error| Problem::from(error).as_of(api.clock.now()))?.content;
     if content.length() > DOCUMENT_LIMIT_BYTES {
         let detail = "a document is larger than 64 MiB; fetch the documents one by one";
         return Err(Problem::new("payload_too_large", detail));
@@ -176,5 +207,24 @@ mod tests {
         let stopped = wait();
         closing.cancel();
         assert_eq!(stopped.await.unwrap().unwrap_err().code(), "shutting_down");
+    }
+
+    #[tokio::test]
+    async fn s5_a_bundle_keeps_its_turn_until_all_of_it_is_handed_over_or_given_up() {
+        let bundles = Arc::new(Semaphore::new(AT_ONCE));
+        let bytes: Vec<u8> = (0..=255).cycle().take(3 * PIECE + 1).collect();
+        let body = || {
+            let turn = Arc::clone(&bundles).try_acquire_owned().unwrap();
+            let made = Made { bytes: bytes.clone(), handed: 0, _turn: turn };
+            Body::from_stream(stream::iter(made)).into_data_stream()
+        };
+        let (mut unread, read) = (body(), body());
+        let first = unread.try_next().await.unwrap().unwrap();
+        assert!(first == bytes[..PIECE] && bundles.available_permits() == 0);
+        let pieces: Vec<Bytes> = read.try_collect().await.unwrap();
+        assert!(pieces.concat() == bytes, "as it was");
+        assert_eq!(bundles.available_permits(), 1, "whatever the connection still holds of it");
+        drop(unread);
+        assert_eq!(bundles.available_permits(), 2);
     }
 }

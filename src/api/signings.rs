@@ -283,7 +283,8 @@ pub(super) async fn void(
         faults.wrong("/reason", format!("must have 1 to {MAX_REASON} characters"));
         return Err(faults.into());
     }
-    let signing = api.signings.void(&caller.name, signing_id(&id)?, reason).await?;
+    let voided = api.signings.void(&caller.name, signing_id(&id)?, reason).await;
+    let signing = voided.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 

@@ -4,17 +4,20 @@
 //! account, that our limits hold for it as for any other, and that neither our token nor a foreign
 //! header crosses over.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use url::Url;
+use url::{Url, form_urlencoded};
+use uuid::Uuid;
 
 use super::{
-    Acting, Client, Error,
+    Acting, Client, Error, MAX_LISTED,
     call::{Answer, Body, Call},
 };
 use crate::{
-    budget::{Deadline, Operation, Priority},
+    budget::{Deadline, Now, Operation, Priority, Rule, Scope, Unclaimed, checks},
     domain::EnvelopeId,
     http_client::{BodyStream, Upload},
 };
@@ -85,7 +88,8 @@ impl Client {
     /// them. Only what no client can do anything about is an [`Error`]: no token, no answer, a limit.
     ///
     /// A `GET` of one envelope, or of something below it that is no document, is a status check, and one in 15
-    /// minutes is all there is (rule B3): the next is [`Error::Limited`] with the scope `Polling`.
+    /// minutes is all there is (rule B3): the next is [`Error::Limited`] with the scope `Polling`. A list by ids is
+    /// refused in the same way if each of them was listed so lately.
     pub async fn forward(
         &self,
         acting: &Acting,
@@ -95,6 +99,7 @@ impl Client {
         let url = place(acting, request.path, request.query)
             .ok_or(Error::Invalid("the path leaves the account"))?;
         let check = polled(&request.method, request.path);
+        let listed = listed(&request.method, request.path, request.query);
         let mut call = Call::new(Operation::Forward, request.method.clone(), url, deadline).streamed();
         call.limit_bytes = MAX_ANSWER_BYTES;
         call.is_passed_on = true;
@@ -119,10 +124,38 @@ impl Client {
             }
         }
         let answer = match check {
-            None => self.call(acting, call).await,
             Some((envelope, resource)) => self.checked(acting, &envelope, &resource, call).await,
+            None if !listed.is_empty() => self.list_named(acting, &listed, call).await,
+            None => self.call(acting, call).await,
         };
         answer.map(passed_back)
+    }
+
+    /// Makes a call that lists these envelopes, unless each of them was asked about by a list in the last 15
+    /// minutes (rule B3), whether by a caller's or by one of ours.
+    async fn list_named(
+        &self,
+        acting: &Acting,
+        envelopes: &[EnvelopeId],
+        call: Call,
+    ) -> Result<Answer, Error> {
+        let claimed = Now::read(&*self.clock);
+        let others = self.budget.claim_listing(envelopes, claimed).await.map_err(Unclaimed::Store)?;
+        let ours: Vec<_> = envelopes.iter().filter(|envelope| !others.contains(envelope)).cloned().collect();
+        if ours.is_empty() {
+            self.budget.held_back(Rule::Polling);
+            // When they were asked about is not told; by then that is over, whenever it was.
+            let until = claimed.date_of(claimed.uptime.saturating_add(checks::INTERVAL));
+            return Err(Error::Limited { until, scope: Scope::Polling, provider: None });
+        }
+        let result = self.call(acting, call).await;
+        // What never left cost nothing.
+        if result.as_ref().is_err_and(Error::never_left)
+            && let Err(error) = self.budget.return_listing(&ours, claimed).await
+        {
+            tracing::debug!(%error, "a list that was not had counts as had");
+        }
+        result
     }
 }
 
@@ -186,6 +219,21 @@ fn polled(method: &Method, path: &str) -> Option<(EnvelopeId, String)> {
     (!is_content && !is_list).then(|| (EnvelopeId::new(envelope.to_ascii_lowercase()), resource.join("/")))
 }
 
+/// The envelopes that a list is asked for by their ids, each once and no more than one list takes; none if it is
+/// asked for otherwise. Names of parameters and spellings of ids are read as generously as any reader may.
+fn listed(method: &Method, path: &str, query: Option<&str>) -> Vec<EnvelopeId> {
+    if method != Method::GET || path != "envelopes" {
+        return Vec::new();
+    }
+    let mut ids = BTreeSet::new();
+    for (name, list) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if name.eq_ignore_ascii_case("envelope_ids") {
+            ids.extend(list.split(',').filter_map(|id| Uuid::try_parse(id.trim()).ok()));
+        }
+    }
+    ids.into_iter().take(MAX_LISTED).map(|id| EnvelopeId::new(id.hyphenated().to_string())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,5 +278,24 @@ mod tests {
         );
         assert!(!is_check("envelopes/status"));
         assert!(polled(&Method::PUT, "envelopes/1").is_none());
+    }
+
+    #[test]
+    fn b3_a_list_by_ids_names_each_envelope_once_however_it_is_spelt() {
+        let named = |query: &str| listed(&Method::GET, "envelopes", Some(query));
+        let (one, two) = ("3c5fc6a7-5172-4e0d-9b1f-0a1b2c3d4e5f", "4c5fc6a7-5172-4e0d-9b1f-0a1b2c3d4e5f");
+        let both = [EnvelopeId::new(one), EnvelopeId::new(two)];
+        let (upper, plain) = (one.to_ascii_uppercase(), two.replace('-', ""));
+        assert_eq!(named(&format!("envelope_ids={one},{two}&count=1")), both);
+        assert_eq!(named(&format!("count=1&Envelope_IDs={plain}%2C%20{upper},{one}")), both);
+        assert_eq!(named(&format!("envelope_ids={two}&envelope%5Fids={one}")), both);
+        for none in ["", "envelope_ids=", "envelope_ids=x", "from_date=2026-05-31", "transaction_ids=x"] {
+            assert_eq!(named(none), [], "{none}");
+        }
+        let many: Vec<_> = (0..2 * MAX_LISTED).map(|_| Uuid::new_v4().to_string()).collect();
+        assert_eq!(named(&format!("envelope_ids={}", many.join(","))).len(), MAX_LISTED);
+        let query = format!("envelope_ids={one}");
+        assert_eq!(listed(&Method::POST, "envelopes", Some(&query)), []);
+        assert_eq!(listed(&Method::GET, "templates", Some(&query)), []);
     }
 }

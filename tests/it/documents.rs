@@ -122,6 +122,26 @@ async fn documents_that_do_not_fit_on_the_disk_are_refused_with_the_setting_to_r
 }
 
 #[tokio::test]
+async fn b2_a_limit_in_the_way_is_told_with_the_time_to_come_back() {
+    let (daemon, path) = completed().await;
+    let open = daemon.create("order-2", &order()).await;
+    assert_eq!(open.status, StatusCode::CREATED, "{}", open.text);
+    daemon.control(Method::POST, "limits", &json!({"hourly": 0})).await;
+    let void = format!("/v1/signings/{}/void", open.id());
+    let refusals = [
+        daemon.post(&void, &json!({"reason": "a test"})).await,
+        get(&daemon, &format!("{path}/documents/combined"), &[]).await.0,
+        get(&daemon, &format!("{path}/evidence"), &[]).await.0,
+    ];
+    for refused in refusals {
+        let seen = (refused.status.as_u16(), refused.code());
+        assert_eq!(seen, (429, "provider_rate_limited"), "{}", refused.text);
+        assert!(refused.body["retry_at"].is_string(), "{}", refused.text);
+        assert!(refused.headers.contains_key(header::RETRY_AFTER), "{}", refused.text);
+    }
+}
+
+#[tokio::test]
 async fn a_purge_is_asked_for_once_and_followed_to_its_end() {
     let (daemon, path) = completed().await;
     let purge = format!("{path}/purge");

@@ -1,26 +1,38 @@
-//! Large bodies: how many are held at once, and 100 MB up and down through the pass-through of the real binary.
-//! The emulator keeps the vendor's 34 MiB, so an upstream of the test's own stands before it: it hands the
-//! account server's calls on and lets large bodies run through its fingers.
+//! Large bodies: how many are held at once and for how long, and 100 MB up and down through the pass-through of the
+//! real binary. The emulator keeps the vendor's 34 MiB, so an upstream of the test's own stands before it: it hands
+//! the account server's calls on and lets large bodies run through its fingers.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{Router, body::Body, extract::Request, response::Response, routing::any};
 use bytes::Bytes;
+use countersign::clock::Clock as _;
 use futures_util::{StreamExt as _, stream};
-use serde_json::json;
+use http::Method;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     harness::{CALLER_KEY, TempDir, TestDaemon, http_client, order},
     kills::start,
     process::{peak_kib, resident_kib},
+    signings::base64_of,
 };
 
 const SIZE: usize = 100 * 1024 * 1024;
 /// What the daemon may hold more at its peak than before: buffers of sockets, and what is kept of a body.
 const ROOM_KIB: u64 = 12 * 1024;
+/// Where calls are passed on.
+const PASSED: &str = "/v1/senders/system/esign/envelopes";
 
 /// Of two large bodies' room two are held, also after their callers were told to come back; a third waits and is
 /// refused, a small one never waits, and what is held is given back.
@@ -74,6 +86,145 @@ async fn s5_large_bodies_share_an_amount_of_memory_and_small_ones_never_wait() {
     daemon.until("room", made).await;
 }
 
+/// What is kept of a body that is passed on, for a second try, is held like any other body.
+#[tokio::test]
+async fn s5_what_is_kept_of_passed_bodies_shares_the_memory_of_all_bodies() {
+    let daemon = Arc::new(TestDaemon::builder().api("bodies_at_once = \"1MiB\"\n").start().await);
+    let delayed =
+        json!({"fault": "delay", "method": "POST", "path": "/envelopes", "count": 1, "delay_ms": 60_000});
+    daemon.fault(&delayed).await;
+    daemon.forget_requests().await;
+    let pass = || {
+        let daemon = Arc::clone(&daemon);
+        tokio::spawn(async move {
+            let (url, json) = (format!("{}{PASSED}", daemon.api), [("content-type", "application/json")]);
+            let body = format!("{}{}", draft(), " ".repeat(900 * 1024));
+            daemon.call(Method::POST, &url, Some(CALLER_KEY), &json, body.into_bytes()).await
+        })
+    };
+    let first = pass();
+    let is_sent = async || daemon.requests().await.iter().any(|line| line.ends_with("/envelopes"));
+    daemon.until("the first at the upstream", is_sent).await;
+    let second = pass();
+    let small = daemon.post(PASSED, &draft()).await;
+    assert_eq!(small.status.as_u16(), 201, "a small one never waits: {}", small.text);
+    daemon.run_clock("the refusal", async || second.is_finished()).await;
+    let refused = second.await.unwrap();
+    let seen = (refused.status.as_u16(), refused.code());
+    assert_eq!(seen, (429, "quota_exceeded"), "{}", refused.text);
+    let is_told = refused.text.contains("api.bodies_at_once") && refused.headers.contains_key("retry-after");
+    assert!(is_told, "{}", refused.text);
+
+    first.abort();
+    let made = async || {
+        let again = pass();
+        daemon.run_clock("an answer", async || again.is_finished()).await;
+        again.await.unwrap().status.as_u16() == 201
+    };
+    daemon.until("room", made).await;
+}
+
+/// The next after 256 is refused at once; what brings no body goes on, and a place is given back.
+#[tokio::test]
+async fn s5_bodies_that_are_passed_on_at_once_have_a_number() {
+    let daemon = TestDaemon::start().await;
+    // Refused by us when it is there: none of these calls goes any further.
+    let path = format!("{PASSED}/{}/views/recipient", uuid::Uuid::new_v4());
+    let released = CancellationToken::new();
+    let (mut senders, mut waiting) = (Vec::new(), Vec::new());
+    for streams in [128, 128, 1] {
+        let mut sender = multiplexed(&daemon, 64 * 1024).await;
+        for _ in 0..streams {
+            let body = half_a_view(released.clone());
+            waiting.push(tokio::spawn(sender.send_request(request(&daemon, Method::POST, &path, body))));
+        }
+        senders.push(sender);
+    }
+    let is_refused = async || waiting.iter().any(tokio::task::JoinHandle::is_finished);
+    daemon.until("a refusal", is_refused).await;
+    let view = json!({"returnUrl": "https://elsewhere.example/"});
+    let refused = daemon.post(&path, &view).await;
+    assert_eq!(refused.code(), "quota_exceeded", "{}", refused.text);
+    assert!(refused.headers.contains_key("retry-after"), "{}", refused.text);
+    let read = daemon.get("/v1/senders/system/esign/templates").await;
+    assert_eq!(read.status.as_u16(), 200, "{}", read.text);
+
+    released.cancel();
+    let answers = futures_util::future::join_all(waiting).await;
+    let statuses = answers.into_iter().map(|answer| answer.unwrap().unwrap().status().as_u16());
+    let (had, refused): (Vec<_>, Vec<_>) = statuses.partition(|status| *status == 400);
+    assert_eq!((had.len(), refused), (256, vec![429]));
+    assert_eq!(daemon.post(&path, &view).await.code(), "return_url_refused", "there is a place again");
+}
+
+#[tokio::test]
+async fn s5_a_passed_body_that_trickles_in_ends_with_the_time_of_its_call() {
+    use tokio::io::AsyncWriteExt as _;
+    let daemon = TestDaemon::start().await;
+    let host = daemon.api.strip_prefix("http://").unwrap();
+    let mut socket = TcpStream::connect(host).await.unwrap();
+    let head = format!(
+        "POST {PASSED} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {CALLER_KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let (begun, mut said) = (daemon.clock.uptime(), String::new());
+    let is_refused = async || {
+        let mut piece = [0; 4_096];
+        match socket.try_read(&mut piece) {
+            Ok(count) => said.push_str(&String::from_utf8_lossy(&piece[..count])),
+            // Never silent for long.
+            Err(_) => socket.write_all(b" ").await.unwrap(),
+        }
+        said.contains("the body did not arrive in time")
+    };
+    daemon.run_clock("the refusal", is_refused).await;
+    assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+    let took = daemon.clock.uptime().saturating_sub(begun);
+    assert!((Duration::from_secs(118)..Duration::from_secs(122)).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn s5_evidence_that_nobody_reads_keeps_its_place_and_who_finds_none_is_told_to_come_again() {
+    let daemon = Arc::new(TestDaemon::builder().public().start().await);
+    let mut large = order();
+    large["documents"] =
+        json!([{"name": "a.pdf", "content_base64": base64_of(&contract()), "anchors": {"sign": "/sn1/"}}]);
+    large["signers"][0].as_object_mut().unwrap().remove("role");
+    let made = daemon.create("order-1", &large).await;
+    assert_eq!(made.status.as_u16(), 201, "{}", made.text);
+    daemon.sign_all().await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("completed", async || daemon.get(&path).await.body["status"] == "completed").await;
+
+    let path = format!("{path}/evidence");
+    let mut unread = Vec::new();
+    for _ in 0..2 {
+        let mut sender = multiplexed(&daemon, 1_024).await;
+        let answer = sender.send_request(request(&daemon, Method::GET, &path, Body::empty())).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        unread.push((sender, answer));
+    }
+    let ask = || {
+        let (daemon, path) = (Arc::clone(&daemon), path.clone());
+        tokio::spawn(async move {
+            daemon.bytes(Method::GET, &format!("{}{path}", daemon.api), CALLER_KEY, &[]).await
+        })
+    };
+    let third = ask();
+    daemon.run_clock("the refusal", async || third.is_finished()).await;
+    let (refused, _) = third.await.unwrap();
+    let seen = (refused.status.as_u16(), refused.code());
+    assert_eq!(seen, (429, "quota_exceeded"), "{}", refused.text);
+    assert!(refused.headers.contains_key("retry-after"), "{}", refused.text);
+
+    drop(unread);
+    let (whole, bundle) = ask().await.unwrap();
+    assert_eq!(whole.status.as_u16(), 200, "{}", whole.text);
+    assert_eq!(whole.headers["content-length"], bundle.len().to_string());
+    assert!(bundle.starts_with(b"PK") && bundle.len() > PADDING, "{} bytes", bundle.len());
+}
+
 #[tokio::test]
 async fn a_hundred_megabytes_run_through_in_constant_memory() {
     let around = TestDaemon::start().await;
@@ -107,8 +258,8 @@ async fn a_hundred_megabytes_run_through_in_constant_memory() {
     assert_eq!(up.status(), 201, "{:?}", up.text().await);
     assert_eq!(arrived.load(Ordering::SeqCst), SIZE);
 
-    let down =
-        client.get(url("envelopes/1/documents/combined")).bearer_auth(CALLER_KEY).send().await.unwrap();
+    let document = format!("envelopes/{}/documents/combined", uuid::Uuid::new_v4());
+    let down = client.get(url(&document)).bearer_auth(CALLER_KEY).send().await.unwrap();
     assert_eq!(down.headers()["content-length"], SIZE.to_string().as_str());
     let mut size = 0;
     let mut stream = down.bytes_stream();
@@ -120,6 +271,64 @@ async fn a_hundred_megabytes_run_through_in_constant_memory() {
     let peak = peak_kib(pid);
     eprintln!("resident before {before} KiB, at the peak {peak} KiB");
     assert!(peak < before + ROOM_KIB, "{peak} KiB at the peak, {before} KiB before");
+}
+
+/// An envelope that is not sent.
+fn draft() -> Value {
+    let document =
+        json!({"documentId": "1", "name": "a.txt", "fileExtension": "txt", "documentBase64": "SGVsbG8="});
+    json!({"emailSubject": "x", "status": "created", "documents": [document]})
+}
+
+/// What is in [`contract`] so that it is larger than what a connection holds.
+const PADDING: usize = 400 * 1024;
+
+/// A large contract with an anchor.
+fn contract() -> Vec<u8> {
+    use pdf_writer::{Content, Finish as _, Name, Pdf, Rect, Ref, Str};
+    let mut pdf = Pdf::new();
+    let [catalog, tree, page, font, content, padding] = [1, 2, 3, 4, 5, 6].map(Ref::new);
+    pdf.catalog(catalog).pages(tree);
+    pdf.pages(tree).kids([page]).count(1);
+    let mut writer = pdf.page(page);
+    writer.media_box(Rect::new(0.0, 0.0, 595.0, 842.0)).parent(tree).contents(content).metadata(padding);
+    writer.resources().fonts().pair(Name(b"F1"), font);
+    writer.finish();
+    pdf.type1_font(font).base_font(Name(b"Helvetica")).encoding_predefined(Name(b"WinAnsiEncoding"));
+    let mut stream = Content::new();
+    stream.begin_text().set_font(Name(b"F1"), 12.0).next_line(72.0, 700.0);
+    stream.show(Str(b"Sign: /sn1/")).end_text();
+    pdf.stream(content, &stream.finish());
+    pdf.stream(padding, &vec![b' '; PADDING]);
+    pdf.finish()
+}
+
+type Multiplexed = hyper::client::conn::http2::SendRequest<Body>;
+
+/// An HTTP/2 connection to the daemon; of an answer that is not read no more than `window` bytes leave it.
+async fn multiplexed(daemon: &TestDaemon, window: u32) -> Multiplexed {
+    let socket = TcpStream::connect(daemon.api.strip_prefix("http://").unwrap()).await.unwrap();
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(window);
+    let (sender, connection) = builder.handshake(TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn request(daemon: &TestDaemon, method: Method, path: &str, body: Body) -> Request {
+    let request = http::Request::builder().method(method).uri(format!("{}{path}", daemon.api));
+    let request = request.header("authorization", format!("Bearer {CALLER_KEY}"));
+    request.header("content-type", "application/json").body(body).unwrap()
+}
+
+/// A recipient view that leads elsewhere, and whose second half comes when it is released.
+fn half_a_view(released: CancellationToken) -> Body {
+    let rest = stream::once(async move {
+        released.cancelled_owned().await;
+        Ok(Bytes::from_static(b"\"https://elsewhere.example/\"}"))
+    });
+    let first = Ok::<_, Infallible>(Bytes::from_static(b"{\"returnUrl\": "));
+    Body::from_stream(stream::iter([first]).chain(rest))
 }
 
 fn pieces() -> impl futures_util::Stream<Item = Bytes> + Send + 'static {
@@ -156,7 +365,7 @@ async fn upstream(emulator: &str) -> (String, Arc<AtomicUsize>) {
 }
 
 async fn serve(socket: tokio::net::TcpListener, router: Router) {
-    let closing = tokio_util::sync::CancellationToken::new();
+    let closing = CancellationToken::new();
     let bound = countersign::listener::Bound::inherited(socket.into_std().unwrap()).unwrap();
     bound.serve(router, countersign::listener::Limits::default(), closing).await;
 }

@@ -72,6 +72,40 @@ async fn b3_a_second_status_read_within_15_minutes_is_refused_by_us() {
 }
 
 #[tokio::test]
+async fn b3_a_list_by_ids_is_no_way_around_the_15_minutes() {
+    let daemon = TestDaemon::start().await;
+    let root = root(&daemon);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let made = daemon.post(&format!("{root}/envelopes"), &envelope()).await;
+        ids.push(made.body["envelopeId"].as_str().unwrap().to_owned());
+    }
+    let list = async |query: &str| daemon.get(&format!("{root}/envelopes?{query}")).await;
+    let both = format!("envelope_ids={},{}", ids[0], ids[1]);
+    let listed = list(&both).await;
+    let seen = (listed.status, &listed.body["resultSetSize"]);
+    assert_eq!(seen, (StatusCode::OK, &json!("2")), "{}", listed.text);
+    daemon.forget_requests().await;
+    let (one, plain) = (format!("count=1&envelope_ids={}", ids[1]), ids[0].replace('-', "").to_uppercase());
+    for again in [&both, &one, &format!("Envelope_Ids={plain}")] {
+        let refused = list(again).await;
+        let seen = (refused.status, refused.code());
+        assert_eq!(seen, (StatusCode::CONFLICT, "polling_budget"), "{again}: {}", refused.text);
+        assert!(refused.headers.contains_key("retry-after"), "{again}");
+    }
+    // The same list under another name.
+    let status = daemon.get(&format!("{root}/envelopes/status?{both}")).await;
+    assert_eq!((status.status, status.code()), (StatusCode::FORBIDDEN, "forbidden"), "{}", status.text);
+    assert_eq!(sent(&daemon).await, Vec::<String>::new());
+
+    let with_another = list(&format!("{both},{}", ids[2])).await;
+    assert_eq!(with_another.status, StatusCode::OK, "one of them was not asked about: {}", with_another.text);
+    daemon.clock.advance(std::time::Duration::from_secs(900));
+    let later = list(&both).await;
+    assert_eq!(later.status, StatusCode::OK, "{}", later.text);
+}
+
+#[tokio::test]
 async fn l6_a_passed_view_returns_to_the_callers_own_origins_only() {
     let held = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
     let settings = format!("[callers.nowhere]\nkey_hash = \"{}\"\n", crate::harness::key_hash(held));

@@ -67,8 +67,20 @@ async fn foreign(daemon: &TestDaemon) -> Foreign {
 }
 
 impl Foreign {
-    /// The route with the first caller's ids in it, once for each of its senders where it names one.
+    /// The route with the first caller's ids in it: once for each of its senders where it names one, and of an
+    /// envelope's id once for each way to write it.
     fn fill(&self, path: &str, account: &str) -> Vec<String> {
+        let id = &self.envelope;
+        let mut spellings = vec![id.clone()];
+        if path.contains("{path}") {
+            let plain = id.replace('-', "");
+            spellings.extend([id.to_uppercase(), plain.to_uppercase(), plain]);
+            spellings.extend([format!("%7B{id}%7D"), format!("urn:uuid:{id}")]);
+        }
+        spellings.iter().flat_map(|envelope| self.filled(path, account, envelope)).collect()
+    }
+
+    fn filled(&self, path: &str, account: &str, envelope: &str) -> Vec<String> {
         let id = match path.split('/').nth(2).unwrap_or_default() {
             "signings" => &self.signing,
             "links" => &self.link,
@@ -76,7 +88,7 @@ impl Foreign {
             "deliveries" => &self.delivery,
             _ => "",
         };
-        let rest = format!("restapi/v2.1/accounts/{account}/envelopes/{}", self.envelope);
+        let rest = format!("restapi/v2.1/accounts/{account}/envelopes/{envelope}");
         let fixed = [
             ("{signer}", self.signer.as_str()),
             ("{part}", "combined"),
@@ -247,6 +259,29 @@ async fn a_callers_day_is_capped_and_nobody_elses() {
     assert_eq!(daemon.create("c", &order()).await.status, StatusCode::CREATED, "another caller's");
     daemon.clock.advance(std::time::Duration::from_secs(43_200));
     daemon.until("the next day", async || create(&daemon, "c").await.status == StatusCode::CREATED).await;
+}
+
+#[tokio::test]
+async fn a_repeat_of_a_create_that_was_refused_does_not_count_in_the_day() {
+    let daemon = TestDaemon::builder().with(&capped("daily_signings = 2")).start().await;
+    let mut body = order();
+    body["sender"] = json!("unconsented");
+    let url = format!("{}/v1/signings", daemon.api);
+    // "c" is refused by the cap, and was not counted before: its repeat is no way around it.
+    for (key, code) in [
+        ("a", "consent_required"),
+        ("a", "consent_required"),
+        ("a", "consent_required"),
+        ("b", "consent_required"),
+        ("c", "quota_exceeded"),
+        ("c", "quota_exceeded"),
+        ("a", "consent_required"),
+    ] {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        let body = body.to_string().into_bytes();
+        let refused = daemon.call(Method::POST, &url, Some(NEIGHBOUR_KEY), &headers, body).await;
+        assert_eq!(refused.code(), code, "{key}: {}", refused.text);
+    }
 }
 
 #[tokio::test]

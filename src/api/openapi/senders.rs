@@ -108,7 +108,8 @@ fn forward() -> Value {
                 "`restapi/v2.1/accounts/{accountId}/…`, as at DocuSign; or what is below the account",
             )
             .answer_as(200, json!({ "description": "DocuSign's answer, of whatever status and type" }))
-            .codes(&["outcome_unknown", "payload_too_large", "polling_budget", "return_url_refused"])
+            .codes(&["invalid_request", "not_found", "outcome_unknown", "payload_too_large", "polling_budget"])
+            .codes(&["quota_exceeded", "return_url_refused"])
             .codes(&UPSTREAM)
             .build()
     };

@@ -13,15 +13,20 @@
 //! that is up to the caller's `return_origins` on this way too (L6, [`views`]).
 //!
 //! Callers that share a sender share its account, and so what lists and templates show; but the envelope of a
-//! signing is reached by the caller whose signing it is, and by nobody else.
+//! signing is reached by the caller whose signing it is, and by nobody else. An envelope's id has one spelling
+//! here: DocuSign takes others, under which nobody would know whose it is.
 //!
 //! | Limit | Value | What is over it |
 //! |---|---|---|
 //! | body | `api.passthrough_limit`, by default the vendor's 34 MiB | `payload_too_large` |
 //! | body of a recipient view | 64 KiB | `payload_too_large` |
 //! | body kept for a second try after a refused token | 1 MiB | streams; `provider_unavailable`, send again |
+//! | what is kept of bodies over 64 KiB, with all others | `api.bodies_at_once` | waits 10 s; `quota_exceeded` |
+//! | bodies at once | 256 | `quota_exceeded` |
 //! | silence in the middle of a body | 30 s | `invalid_request` |
-//! | a whole call, its turn and a fresh token included | 120 s | `provider_unavailable` |
+//! | a whole body | 119 s, with all that was before it | `invalid_request` |
+//! | a whole call, its body, its turn and a fresh token included | 120 s | `provider_unavailable` |
+//! | reads of an envelope, of each part of it, and of lists by its id | one in 15 minutes | `polling_budget` |
 //! | streamed bodies at once | 8, or a quarter of the calls | waits, within the whole call |
 //! | answer | 256 MiB, streamed | it ends with an error |
 
@@ -48,11 +53,11 @@ use crate::{
     },
     audit::{Act, Entry},
     budget::Deadline,
-    domain::{EnvelopeId, SenderName},
+    domain::{AccountId, EnvelopeId, SenderName},
     esign::{self, Acting, Doubt, ForwardRequest},
 };
 
-/// The longest that a call may take, its turn and a fresh token included.
+/// The longest that a call may take, its body, its turn and a fresh token included.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What the path of every resource of an account begins with.
 const ROOT: [&str; 3] = ["restapi", "v2.1", "accounts"];
@@ -66,34 +71,27 @@ pub(super) async fn forward(
     if api.closing.is_cancelled() {
         return Err(Problem::shutting_down());
     }
+    let deadline = Deadline::within(&*api.clock, PATIENCE);
     let (head, body) = request.into_parts();
     let (sender, path) = parts_of(head.uri.path()).ok_or_else(Problem::not_found)?;
     let sender = api.sender_of(&caller, sender)?;
-    if !caller.may_pass_through() {
-        return Err(Problem::new(
-            "forbidden",
-            "this caller may not pass calls through: what its other rights \
-            refuse (templates, SMS) cannot be seen in a call that is passed on as it is",
-        )
-        .fix("Make the signing with POST /v1/signings, or set passthrough = true for this caller in the settings."));
-    }
+    check_right(&caller)?;
     let (account, below) = below_account(path).ok_or_else(|| refused(&Refused::Unlisted))?;
-    // First what needs to ask nobody: a method or path that no account has.
+    // First what needs to ask nobody: a method or path that no account has, an id that no envelope has.
     rules::check(&head.method, below, None).map_err(|why| refused(&why))?;
+    let envelope = rules::envelope(below).map(envelope_id).transpose()?;
     let acting = api.esign.acting(&sender).await.map_err(|error| problem(&api, &sender, error))?;
-    if let Some(named) = account.filter(|named| !named.eq_ignore_ascii_case(acting.account.as_str())) {
-        let is_number = named.bytes().all(|byte| byte.is_ascii_digit());
-        let why = if is_number { Refused::AccountNumber } else { Refused::OtherAccount };
-        return Err(refused(&why(acting.account.clone())));
-    }
+    check_account(account, &acting.account)?;
     let rule = rules::check(&head.method, below, Some(&acting)).map_err(|why| refused(&why))?;
     check_headers(&head.headers)?;
-    if let Some(envelope) = rules::envelope(below) {
-        check_owner(&api, &caller, &EnvelopeId::new(envelope.to_ascii_lowercase())).await?;
+    if let Some(envelope) = envelope {
+        check_owner(&api, &caller, &envelope).await?;
     }
     let is_view = rules::is_recipient_view(below);
     let limit = if is_view { views::LIMIT } else { Limit::of(&api) };
-    let (body, source) = body::take(&api, &head.headers, body, limit).await?;
+    // A call without a body holds nothing that is worth a number.
+    let _place = (!http_body::Body::is_end_stream(&body)).then(|| api.room.pass()).transpose()?;
+    let (body, source) = body::take(&api, body, limit, deadline).await?;
     if is_view {
         views::check(&caller, &head.headers, head.uri.query(), &body)?;
     }
@@ -110,7 +108,7 @@ pub(super) async fn forward(
         body,
     };
     let makes_envelope = rules::makes_envelope(&head.method, below);
-    send(&api, &acting, request).await.map_err(|error| {
+    send(&api, &acting, request, deadline).await.map_err(|error| {
         // What broke was the caller's body, if it did.
         if let Some(fault) = source.fault() {
             return fault.problem(limit);
@@ -133,14 +131,40 @@ async fn send(
     api: &Api,
     acting: &Arc<Acting>,
     request: ForwardRequest<'_>,
+    deadline: Deadline,
 ) -> Result<Response, esign::Error> {
-    let deadline = Deadline::within(&*api.clock, PATIENCE);
     let answer = api.esign.forward(acting, request, deadline).await?;
     let mut response = Response::new(Body::from_stream(answer.body));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     Ok(response)
+}
+
+fn check_right(caller: &Caller) -> Result<(), Problem> {
+    if caller.may_pass_through() {
+        return Ok(());
+    }
+    let detail = "this caller may not pass calls through: what its other rights refuse (templates, SMS) \
+                  cannot be seen in a call that is passed on as it is";
+    let fix = "Make the signing with POST /v1/signings, or set passthrough = true for this caller in the \
+               settings.";
+    Err(Problem::new("forbidden", detail).fix(fix))
+}
+
+/// Refuses an account in the path that is not the sender's.
+fn check_account(named: Option<&str>, own: &AccountId) -> Result<(), Problem> {
+    let Some(other) = named.filter(|named| !named.eq_ignore_ascii_case(own.as_str())) else { return Ok(()) };
+    let is_number = other.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if is_number { Refused::AccountNumber } else { Refused::OtherAccount };
+    Err(refused(&why(own.clone())))
+}
+
+/// The envelope of this id, in the one spelling under which the store knows it. Another spelling of it would find no
+/// signing, and so no owner, here, and the envelope all the same at DocuSign.
+fn envelope_id(text: &str) -> Result<EnvelopeId, Problem> {
+    let id = uuid::Uuid::try_parse(text).map_err(|_| Problem::not_found())?.hyphenated().to_string();
+    if text.eq_ignore_ascii_case(&id) { Ok(EnvelopeId::new(id)) } else { Err(Problem::not_found()) }
 }
 
 /// A signing is its caller's alone, also where several callers share a sender: to the others its envelope does not
@@ -218,5 +242,25 @@ mod tests {
         }
         // Not one of the forms, and no rule takes it as the short one.
         assert_eq!(below_account("/restapi/v2.1/accounts/1/x").unwrap().0, None);
+    }
+
+    #[test]
+    fn an_envelope_is_known_by_one_spelling_in_any_case() {
+        let id = "3c5fc6a7-5172-4e0d-9b1f-0a1b2c3d4e5f";
+        for same in [id.to_owned(), id.to_ascii_uppercase()] {
+            assert_eq!(envelope_id(&same).unwrap().as_str(), id);
+        }
+        for other in [
+            id.replace('-', ""),
+            format!("{{{id}}}"),
+            format!("urn:uuid:{id}"),
+            format!("{id}-"),
+            format!("-{id}"),
+            "3c5fc6a7517-2-4e0d-9b1f-0a1b2c3d4e5f".to_owned(),
+            "1".to_owned(),
+            "status".to_owned(),
+        ] {
+            assert_eq!(envelope_id(&other).unwrap_err().code(), "not_found", "{other}");
+        }
     }
 }

@@ -16,6 +16,8 @@ use crate::{domain::AccountId, esign::Acting};
 
 /// Longer than any id of the vendor.
 const MAX_ID: usize = 64;
+/// What looks like an id and is a list: `GET envelopes/status`, which reads the status of any envelopes.
+const LIST: &str = "status";
 
 /// What a segment of a path may be.
 #[derive(Debug, Clone, Copy)]
@@ -149,7 +151,7 @@ pub(super) fn check(method: &Method, path: &str, acting: Option<&Acting>) -> Res
     found.ok_or_else(|| why_not(path, acting))
 }
 
-/// The envelope that an allowed path is about, if it is about one.
+/// The id of the envelope that an allowed path is about, as it is spelt there, if it is about one.
 pub(super) fn envelope(path: &str) -> Option<&str> {
     path.strip_prefix("envelopes/")?.split('/').next()
 }
@@ -182,6 +184,7 @@ impl Rule {
 fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !text.eq_ignore_ascii_case(LIST)
 }
 
 fn why_not(path: &str, acting: Option<&Acting>) -> Refused {
@@ -218,6 +221,8 @@ mod tests {
             "envelopes/1/../2",
             "envelopes/1%2f2",
             "envelopes/1/views/sender",
+            "envelopes/status",
+            "envelopes/Status",
             "Envelopes",
             "users",
             "users/1",

@@ -161,7 +161,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "quota_exceeded",
-        "The caller's rate in the settings is used up, or as many creates are under way, or bytes of documents, or bundles of evidence, as are taken at once.",
+        "The caller's rate in the settings is used up, or as many creates or passed calls are under way, or bytes of documents, or bundles of evidence, as are taken at once.",
         "this caller may make 10 calls a second",
     ),
     (
