@@ -7,6 +7,7 @@
 mod announce;
 mod budget;
 mod certificates;
+mod consent_probe;
 mod events;
 mod from_settings;
 mod issuers;
@@ -18,6 +19,7 @@ mod peers;
 mod reload;
 mod retention;
 mod sender_events;
+mod sender_health;
 mod sender_log;
 mod senders;
 mod shares;
@@ -33,6 +35,7 @@ use listeners::Listeners;
 
 pub use from_settings::auth_of;
 pub use listeners::{Inherited, InheritedSocket};
+pub(crate) use senders::{device_module, key_source, key_sources};
 pub use store::located;
 pub use visitors::Secrets;
 
@@ -301,7 +304,8 @@ impl App {
         budget::start(&parts);
         shares::start(&parts);
         reload::note_first_head(&parts);
-        senders::watch(&parts);
+        sender_health::watch(&parts);
+        consent_probe::watch(&parts);
         store::watch(&parts);
         certificates::watch(&parts);
         pairing::watch(&parts);

@@ -209,11 +209,7 @@ impl Auth {
                 return Err(Arc::new(error));
             }
         };
-        let is_other = consented != who.user_id;
-        let by_other =
-            is_other.then(|| Arc::new(Error::ConsentByOther { consented, configured: who.user_id }));
-        sender.consented_other.store(by_other);
-        if is_other {
+        if consented != who.user_id {
             sender.record.consented(Some(consented));
             return Ok(ConsentOutcome::OtherUser { consented, configured: who.user_id });
         }

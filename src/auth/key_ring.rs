@@ -2,8 +2,9 @@
 //!
 //! A place that the settings name (a file or a value) is a *slot*. When a slot's file changes, what
 //! it holds now is only a candidate: the key that works stays until the candidate has earned a real
-//! token. A file that turns bad changes nothing but the status. The ring never talks to anyone; the
-//! exchange asks it whom to try and reports what came of it.
+//! token. A file that turns bad changes nothing but the status. When the settings name other places, the
+//! ring of those takes the place of this one, and the key that works goes along until one of them works.
+//! The ring never talks to anyone; the exchange asks it whom to try and reports what came of it.
 
 use std::{
     collections::HashMap,
@@ -45,6 +46,16 @@ struct Ring {
     slots: Vec<Slot>,
     /// The key that earned the last token.
     active: Option<Fingerprint>,
+    /// What worked until the settings named other keys: tried after all of them, until one of them works.
+    last_resort: Option<LastResort>,
+}
+
+/// A key that the settings no longer name.
+#[derive(Debug, Clone)]
+struct LastResort {
+    /// Not looked at any more; but whoever holds the key for us holds it for as long as this is here.
+    place: Arc<Place>,
+    held: Held,
 }
 
 #[derive(Debug)]
@@ -175,7 +186,7 @@ impl KeyRing {
             drop(slots);
             return Err(first_defect.and_then(Arc::into_inner).unwrap_or_else(none));
         }
-        let ring = Mutex::new(Ring { slots, active: None });
+        let ring = Mutex::new(Ring { slots, active: None, last_resort: None });
         Ok(Self { sources, clock, ring, looking: tokio::sync::Mutex::default() })
     }
 
@@ -188,7 +199,8 @@ impl KeyRing {
     pub fn in_order(&self) -> Vec<Arc<Signer>> {
         let ring = self.lock();
         let mut order: Vec<Arc<Signer>> = Vec::new();
-        for held in ring.slots.iter().flat_map(|slot| slot.candidate.iter().chain(&slot.current)) {
+        let last = ring.last_resort.iter().map(|last| &last.held);
+        for held in ring.slots.iter().flat_map(Slot::held).chain(last) {
             if order.iter().all(|known| known.fingerprint() != held.signer.fingerprint()) {
                 order.push(Arc::clone(&held.signer));
             }
@@ -196,18 +208,49 @@ impl KeyRing {
         order
     }
 
+    /// Takes the place of another ring, whose key goes along until one of ours has earned a token.
+    pub(super) fn take_over_from(&self, before: &Self) {
+        let Some(last) = before.working() else { return };
+        let key = last.held.signer.fingerprint();
+        let mut ring = self.lock();
+        let is_ours = ring.slots.iter().flat_map(Slot::held).any(|held| held.is(key));
+        // It may be in use by another sender, and proven or provided for.
+        if ring.active.is_none() && !is_ours {
+            ring.last_resort.get_or_insert(last);
+        }
+    }
+
+    /// The key that earned the last token, if it is still held.
+    fn working(&self) -> Option<LastResort> {
+        let ring = self.lock();
+        let of_slot = |slot: &Slot| {
+            let held = slot.held().find(|held| ring.active.is_some_and(|active| held.is(active)))?;
+            // It is in nobody's list, so nobody is told whether it is refused since.
+            let held = Held { rejections: 0, retry_at: None, ..held.clone() };
+            Some(LastResort { place: Arc::clone(&slot.place), held })
+        };
+        ring.slots.iter().find_map(of_slot).or_else(|| ring.last_resort.clone())
+    }
+
     /// This key earned a token: a candidate takes over its slot now, and not before.
     pub fn accepted(&self, key: Fingerprint) {
         let now = self.clock.now();
         let mut ring = self.lock();
         ring.active = Some(key);
+        let mut is_ours = false;
         for slot in &mut ring.slots {
-            if slot.candidate.as_ref().is_some_and(|held| held.signer.fingerprint() == key) {
+            if slot.candidate.as_ref().is_some_and(|held| held.is(key)) {
                 slot.current = slot.candidate.take();
             }
-            if let Some(held) = slot.current.as_mut().filter(|held| held.signer.fingerprint() == key) {
+            if let Some(held) = slot.current.as_mut().filter(|held| held.is(key)) {
                 (held.last_success, held.rejections, held.retry_at) = (Some(now), 0, None);
+                is_ours = true;
             }
+        }
+        if is_ours {
+            ring.last_resort = None;
+        } else if let Some(last) = ring.last_resort.as_mut().filter(|last| last.held.is(key)) {
+            last.held.last_success = Some(now);
         }
     }
 
@@ -216,7 +259,7 @@ impl KeyRing {
         let now = self.clock.uptime();
         for slot in &mut self.lock().slots {
             for held in slot.candidate.iter_mut().chain(&mut slot.current) {
-                if held.signer.fingerprint() == key {
+                if held.is(key) {
                     held.reject(now);
                 }
             }
@@ -266,7 +309,7 @@ impl KeyRing {
         for slot in &ring.slots {
             let origin = slot.place.to_string();
             let mut defect = slot.defect.clone();
-            for held in slot.candidate.iter().chain(&slot.current) {
+            for held in slot.held() {
                 all.push(held.status(&origin, defect.take(), ring.active));
             }
             if let Some(defect) = defect {
@@ -281,6 +324,8 @@ impl KeyRing {
                 });
             }
         }
+        let last = ring.last_resort.iter();
+        all.extend(last.map(|last| last.held.status(&last.place.to_string(), None, ring.active)));
         all
     }
 
@@ -290,10 +335,14 @@ impl KeyRing {
 }
 
 impl Slot {
+    /// Its keys, what is new before what works.
+    fn held(&self) -> impl Iterator<Item = &Held> {
+        self.candidate.iter().chain(&self.current)
+    }
+
     /// The place, what it looked like, and the keys of it that are in use.
     fn what_to_look_at(&self) -> (Arc<Place>, Option<Stamp>, Vec<Fingerprint>) {
-        let held = self.candidate.iter().chain(&self.current);
-        let wanted = held.map(|held| held.signer.fingerprint()).collect();
+        let wanted = self.held().map(|held| held.signer.fingerprint()).collect();
         (Arc::clone(&self.place), self.stamp.clone(), wanted)
     }
 
@@ -313,9 +362,7 @@ impl Slot {
         };
         self.defect = None;
         let fingerprint = key.fingerprint();
-        let is =
-            |held: &Option<Held>| held.as_ref().is_some_and(|held| held.signer.fingerprint() == fingerprint);
-        if is(&self.current) {
+        if self.current.as_ref().is_some_and(|held| held.is(fingerprint)) {
             self.candidate = None;
             return false;
         }
@@ -329,6 +376,10 @@ impl Slot {
 impl Held {
     fn new(signer: Signer, loaded_at: Timestamp) -> Self {
         Self { signer: Arc::new(signer), loaded_at, last_success: None, rejections: 0, retry_at: None }
+    }
+
+    fn is(&self, key: Fingerprint) -> bool {
+        self.signer.fingerprint() == key
     }
 
     fn reject(&mut self, now: Duration) {

@@ -152,8 +152,6 @@ struct Sender {
     number: u64,
     impersonation: Option<Impersonation>,
     account: AccountChoice,
-    /// Who consented instead of the sender's user, if somebody did.
-    consented_other: ArcSwapOption<Error>,
     /// Why the user and the account do not belong together, if that is so.
     misplaced: ArcSwapOption<Error>,
     /// Whether somebody is on their way to consent.
@@ -363,7 +361,8 @@ impl Auth {
     /// Whether a token could be had, asked for a sender that nobody uses: one mint, whose token is dropped.
     ///
     /// A used sender is asked by its refreshes, which are at most half an hour apart; an idle one would say
-    /// nothing of a withdrawn consent until a visitor meets it. Does nothing while a cache is at work.
+    /// nothing of a withdrawn consent until a visitor meets it. Does nothing while a cache is at work, and leaves one
+    /// at work where a person has to act: it sees that they have, and says until then when it looks next (rule T4).
     pub async fn probe(&self, name: &str) -> Result<(), Arc<Error>> {
         let sender = self.sender(name)?;
         if sender.live().is_some() || self.inner.closed.is_cancelled() {
@@ -376,6 +375,11 @@ impl Auth {
             }
             Err(failure) => {
                 sender.record.failed(&failure.error);
+                // One that no customer has connected waits for no mint: it comes anew when they do.
+                let is_unconnected = matches!(*failure.error, Error::NotConnected);
+                if failure.error.kind() == Kind::Permanent && !is_unconnected {
+                    self.enter(name)?.wake();
+                }
                 Err(failure.error)
             }
         }

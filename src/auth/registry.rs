@@ -122,12 +122,13 @@ impl Auth {
         Ok(FreshKeys(fresh))
     }
 
-    /// From the next mint on these keys are tried. The tokens that are held go on (rule T3), and a key that is
-    /// in both lists serves until the one before it has earned a token (rule T10).
+    /// From the next mint on these keys are tried. The tokens that are held go on (rule T3), and the key that works
+    /// serves until one of these has earned a token, whether or not it is among them (rule T10).
     pub fn take_up(&self, fresh: FreshKeys) {
         let is_watchable = fresh.0.iter().any(|(_, ring)| ring.is_watchable());
         for (sender, ring) in fresh.0 {
             if let Some(keys) = &sender.keys {
+                ring.take_over_from(&keys.load());
                 keys.store(ring);
             }
         }
@@ -201,7 +202,6 @@ impl Auth {
             number: self.inner.numbers.fetch_add(1, Ordering::Relaxed),
             impersonation: None,
             account,
-            consented_other: ArcSwapOption::empty(),
             misplaced: ArcSwapOption::empty(),
             awaited: Mutex::default(),
             keys: None,

@@ -166,6 +166,23 @@ impl Auth {
         all
     }
 
+    /// The names of those senders whose token nobody uses, and nobody tries for, sorted.
+    pub fn senders_at_rest(&self) -> Vec<Arc<str>> {
+        let senders = self.inner.senders.load();
+        let at_rest = senders.values().filter(|sender| sender.live().is_none());
+        let mut names: Vec<_> = at_rest.map(|sender| Arc::clone(&sender.name)).collect();
+        names.sort();
+        names
+    }
+
+    /// Whether one of those would act if it were asked, as far as its last mint told.
+    pub fn has_one_at_rest_that_can_act(&self) -> bool {
+        let can_act = |sender: &Sender| {
+            sender.record.consent() == Consent::Granted && sender.misplaced.load().is_none()
+        };
+        self.inner.senders.load().values().any(|sender| sender.live().is_none() && can_act(sender))
+    }
+
     /// How all senders stand, or, of very many, those in use: with those that rest nothing happens.
     pub fn statuses_that_tell(&self) -> Vec<SenderStatus> {
         if self.is_crowded() { self.statuses_in_use() } else { self.statuses() }
@@ -191,7 +208,10 @@ impl Auth {
         let senders = self.inner.senders.load();
         let Some(sender) = senders.get(name) else { return error };
         match (&*error, &sender.impersonation) {
-            (Error::ConsentRequired(_), _) => sender.consented_other.load_full().unwrap_or(error),
+            (Error::ConsentRequired(_), Some(who)) => {
+                let by_other = |consented| Error::ConsentByOther { consented, configured: who.user_id };
+                sender.record.stranger().map(by_other).map_or(error, Arc::new)
+            }
             (Error::UserUnknown(_), Some(who)) => {
                 let id = uuid::Uuid::from(who.user_id);
                 let is_known = self.inner.users.iter().any(|(_, user)| user.has_account(id));

@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// Look at this sender alone; left out: at all of them.
     #[arg(long, value_name = "NAME")]
     sender: Option<String>,
-    /// Only `{ok, checks: [{name, sender, status, detail, fix}]}`, for programs.
+    /// Only `{ok, checks: [{name, sender, status, code, detail, fix}]}`, for programs.
     #[arg(long)]
     json: bool,
 }

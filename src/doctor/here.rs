@@ -1,23 +1,32 @@
 //! What can be seen on this machine, and in the database that the settings name.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
+
+use jiff::Timestamp;
 
 use super::Check;
 use crate::{
     app, audit,
-    auth::signing_key::{self, Defect},
+    auth::{
+        device::Module,
+        signing_key::{Defect, KeySource},
+    },
+    clock::SharedClock,
     config::{
-        Config, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeyHash, KeySource, Sender, StoreUrl,
+        Config, ConfigError, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeyHash, Sender, StoreUrl,
     },
     store::{self, Found},
     telemetry::chain,
 };
 
 /// All checks of this machine, in the order of the chain.
-pub(super) async fn all(config: &Config) -> Vec<Check> {
+pub(super) async fn all(config: &Config, clock: &SharedClock, module: Option<&Arc<Module>>) -> Vec<Check> {
     let mut checks = vec![settings(config)];
     for (name, sender) in &config.senders {
-        checks.extend(sender.keys.iter().map(|source| key(config, source).of(name)));
+        for (index, source) in sender.keys.iter().enumerate() {
+            let source = app::key_source(&format!("senders.{name}.keys.{index}"), source, module);
+            checks.push(key(config, source, clock.now()).await.of(name));
+        }
         checks.push(ids(config, sender).of(name));
         checks.push(scopes(sender).of(name));
     }
@@ -38,33 +47,40 @@ fn settings(config: &Config) -> Check {
     Check::passed("settings", format!("they can be used; the upstream is {environment}"))
 }
 
-/// How `auth` names a source of the settings; none if the key cannot be read, because a device keeps it.
-pub(super) fn source(source: &KeySource) -> Option<signing_key::KeySource> {
-    match source {
-        KeySource::Device(_) => None,
-        KeySource::File(path) => Some(signing_key::KeySource::File(path.clone())),
-        KeySource::Inline(text) => Some(signing_key::KeySource::Inline(text.clone())),
-    }
-}
-
-fn key(config: &Config, from: &KeySource) -> Check {
-    let Some(source) = source(from) else {
-        return Check::skipped("key", "it is in a device, which the daemon asks when it starts");
+/// A key that can be read, or that its device has signed a probe with.
+async fn key(config: &Config, source: Result<KeySource, ConfigError>, now: Timestamp) -> Check {
+    let source = match source {
+        Ok(source) => source,
+        Err(error) => {
+            let fix = format!("{}: {}.", error.setting, error.fix);
+            return Check::failed("key", error.code, error.cause, fix);
+        }
     };
-    let loaded = match source.load() {
-        Ok(loaded) => loaded,
+    let (fingerprint, bits) = match source.examine().await {
+        Ok((fingerprint, bits)) => (fingerprint.to_string(), bits),
         Err(error) => {
             let (code, fix) = unusable(&error.defect);
             return Check::failed("key", code, chain(&error).to_string(), fix);
         }
     };
-    let fingerprint = loaded.fingerprint().to_string();
     if !config.upstream.is_emulator() && fingerprint.contains(EXAMPLE_KEY_FINGERPRINT) {
         let fix = "Make a key of your own with `countersign keygen`, and upload its public half.";
         let detail = "this is the example key, whose private half is public";
         return Check::failed("key", "key_is_example", detail, fix);
     }
-    Check::passed("key", format!("RSA, {} bits, fingerprint {fingerprint}", loaded.bits()))
+    let age = age(&source, now).map(|age| format!("; its file changed {age}")).unwrap_or_default();
+    Check::passed("key", format!("RSA, {bits} bits, fingerprint {fingerprint}{age}"))
+}
+
+/// How long ago the file of a key was written: for most, how old the key is.
+fn age(source: &KeySource, now: Timestamp) -> Option<String> {
+    let KeySource::File(path) = source else { return None };
+    let changed = Timestamp::try_from(std::fs::metadata(path).ok()?.modified().ok()?).ok()?;
+    Some(match now.duration_since(changed).as_hours() / 24 {
+        ..=0 => "less than a day ago".to_owned(),
+        1 => "a day ago".to_owned(),
+        days => format!("{days} days ago"),
+    })
 }
 
 /// What is wrong with a key, and what to do.
@@ -77,6 +93,11 @@ fn unusable(defect: &Defect) -> (&'static str, &'static str) {
         Defect::PublicKey | Defect::Certificate | Defect::NotRsa | Defect::OtherLabel | Defect::OpenSsh => (
             "key_wrong_kind",
             "Put the RSA private key there (PEM: RSA PRIVATE KEY or PRIVATE KEY); its public half goes to DocuSign.",
+        ),
+        Defect::Device(_) => (
+            "key_device_unusable",
+            "See that the device is there, and that token and object of the key, signer.pkcs11_module and its PIN are right: \
+             after a wrong PIN or two it may lock itself.",
         ),
         Defect::TooWide { .. } => ("key_file_too_open", "Run chmod 600 on the file, as its owner."),
         Defect::Unreadable(_) => {
@@ -209,7 +230,11 @@ async fn audit_log(config: &Config) -> Check {
     };
     let (shown, directory) = (path.display().to_string(), path.parent().map(Path::to_owned));
     match tokio::task::spawn_blocking(move || audit::examine(&path)).await {
-        Ok(Ok(Some(head))) => Check::passed(name, format!("{shown} is whole, with {} line(s)", head.seq)),
+        Ok(Ok(Some(found))) if found.torn_bytes > 0 => {
+            let torn = "and one without an end, which the daemon cuts off at its next start";
+            Check::passed(name, format!("{shown} has {} line(s), {torn}", found.seq))
+        }
+        Ok(Ok(Some(found))) => Check::passed(name, format!("{shown} is whole, with {} line(s)", found.seq)),
         Ok(Err(audit::Error::InUse)) => Check::passed(name, format!("{shown} is being written by a daemon")),
         Ok(Ok(None)) => match directory.filter(|it| !it.as_os_str().is_empty() && !is_writable(it)) {
             None => Check::passed(name, format!("{shown} will be made at the first start")),

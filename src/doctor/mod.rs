@@ -14,10 +14,12 @@
 //! | `settings_invalid` | any other setting that cannot be used | offline |
 //! | `public_url_not_https` | `public.base_url` is plain HTTP | offline |
 //! | `key_truncated`, `key_wrong_kind`, `key_file_too_open`, `key_unreadable`, `key_unusable` | what the key's place holds | offline |
+//! | `key_device_unusable` | the device that holds the key does not sign with it | offline |
 //! | `key_is_example` | the public example key, for a real upstream | offline |
 //! | `scope_missing` | `scopes` lacks `signature` or `impersonation` | offline |
 //! | `sender_user_is_account` | the id of an account stands in `user_id` | offline if the settings name it as an account, online if another sender is in it |
 //! | `integration_key_as_user_id` | the integration key stands in `user_id`, too | offline |
+//! | `key_hash_placeholder` | a caller's key hash is the row of zeros of an example | offline |
 //! | `store_unwritable` | the database file or its directory | offline |
 //! | `store_unusable` | what is there is foreign, damaged, newer, or sealed with another key | offline |
 //! | `store_unavailable` | the database does not answer | offline |
@@ -37,7 +39,12 @@
 //! | `wrong_base_uri` | the account lives on a host of another environment | online |
 //! | `sms_workflow_absent` | the account cannot send codes by SMS | online |
 //! | `budget_low` | under a tenth of the hour's calls is left | online |
+//! | `connection_fails` | a customer has connected it, and the running daemon cannot act with that | online |
+//! | `clock_skew`, `consent_required`, `internal`, `key_rejected`, `malformed`, `provider_unavailable`, `rate_limited`, `refused`, `signing`, `token_refused`, `unavailable`, `unreachable` | another failure of a mint, or of what is asked with its token | online |
 //! | `daemon_not_ready`, `daemon_degraded` | what the running daemon says of itself | offline |
+//!
+//! The row before the last is for what has no row of its own. Its words are those that `token_mints_total` counts
+//! failures by ([`auth::Error::cause`](crate::auth::Error::cause)), and codes that a caller gets.
 
 mod here;
 mod reach;
@@ -48,6 +55,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::{
+    app,
     clock::SharedClock,
     config::{Config, ConfigError},
 };
@@ -173,16 +181,58 @@ impl fmt::Display for Report {
 
 /// Walks the chain.
 pub async fn examine(config: &Config, clock: SharedClock, reach: Reach) -> Report {
-    let mut checks = here::all(config).await;
+    // One for the whole walk: a device is given a wrong PIN once.
+    let module = app::device_module(config);
+    let mut checks = here::all(config, &clock, module.as_ref()).await;
     let daemon = reach::Daemon::ask(config).await;
     checks.push(daemon.check());
-    checks.extend(upstream::all(config, clock, reach, &daemon).await);
+    checks.extend(upstream::all(config, clock, reach, &daemon, module.as_ref()).await);
     Report::new(checks)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use jiff::SignedDuration;
+
     use super::*;
+    use crate::auth::{Error, error::Said, signer::SignError};
+
+    #[test]
+    fn every_code_that_a_check_can_have_is_in_the_table() {
+        let rows = include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
+        let codes = rows.filter_map(|row| row.split(" | ").next());
+        let table: BTreeSet<&str> = codes.flat_map(|codes| codes.split('`').skip(1).step_by(2)).collect();
+        let files = [
+            include_str!("here.rs"),
+            include_str!("reach.rs"),
+            include_str!("upstream/connectable.rs"),
+            include_str!("upstream/mod.rs"),
+            include_str!("upstream/token.rs"),
+        ];
+        let code = files.iter().filter_map(|text| text.split("#[cfg(test)]").next());
+        let is_code = |text: &&str| {
+            text.contains('_') && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        let named: BTreeSet<&str> = code.flat_map(|text| text.split('"')).filter(is_code).collect();
+        assert!(named.len() > 30, "{named:?}");
+        let passed_on = [
+            Error::ClockSkew { offset: SignedDuration::ZERO },
+            Error::ConsentRequired(Said::default()),
+            Error::Internal,
+            Error::KeyRejected(Said::default()),
+            Error::Malformed { status: 200, what: "" },
+            Error::RateLimited { retry_after: None },
+            Error::Refused { status: 400, error: String::new() },
+            Error::Signing(SignError::Away),
+            Error::TokenRefused { retry_after: None },
+            Error::Unavailable { status: 503, retry_after: None },
+        ];
+        let of_auth = passed_on.iter().map(Error::cause);
+        let missing: Vec<_> = named.into_iter().chain(of_auth).filter(|word| !table.contains(word)).collect();
+        assert!(missing.is_empty(), "not in the table: {missing:?}");
+    }
 
     #[test]
     fn what_was_not_looked_at_is_not_called_well() {

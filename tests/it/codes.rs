@@ -11,34 +11,83 @@ use crate::harness::{CALLER_KEY, TempDir, TestDaemon, key_hash, order};
 /// A key of a caller with a small rate.
 const SLOW_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
 
-/// Which file provokes a code, besides this one.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("anchor_not_found", "tests/it/signings.rs"),
-    ("clock_skew", "src/auth/tests.rs"),
-    ("consent_required", "tests/it/signings.rs"),
-    ("endpoint_disabled", "tests/it/webhooks.rs"),
-    ("idempotency_key_missing", "tests/it/signings.rs"),
-    ("idempotency_key_reused", "tests/it/signings.rs"),
-    ("invalid_request", "tests/it/signings.rs"),
-    ("issuer_unavailable", "tests/it/callers.rs"),
-    ("outcome_unknown", "tests/it/passthrough.rs"),
-    ("payload_too_large", "tests/it/passthrough.rs"),
-    ("phone_invalid", "tests/it/signings.rs"),
-    ("polling_budget", "tests/it/journey.rs"),
-    ("provider_rate_limited", "src/esign/tests.rs"),
-    ("provider_rejected", "src/esign/tests.rs"),
-    ("range_not_satisfiable", "tests/it/documents.rs"),
-    ("return_url_refused", "tests/it/signings.rs"),
-    ("sender_not_connected", "tests/it/pairing.rs"),
-    ("sender_unknown", "tests/it/senders.rs"),
-    ("sender_user_is_account", "tests/it/senders.rs"),
-    ("shutting_down", "src/auth/tests.rs"),
-    ("store_unavailable", "tests/it/store_faults.rs"),
-    ("template_role_mismatch", "tests/it/signings.rs"),
-    ("unauthenticated", "tests/it/signings.rs"),
-    ("unknown_field", "tests/it/signings.rs"),
-    ("wrong_base_uri", "src/esign/tests.rs"),
-    ("wrong_environment", "src/auth/user_info.rs"),
+/// Which test provokes a code, besides those of this file: the file, and the function that names the code.
+const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("anchor_not_found", "tests/it/signings.rs", "a_missing_anchor_is_found_before_anything_is_sent"),
+    ("clock_skew", "src/auth/tests.rs", "t9_a_clock_that_no_correction_helps_is_named"),
+    ("consent_required", "tests/it/signings.rs", "t11_missing_consent_is_told_and_stores_nothing"),
+    (
+        "endpoint_disabled",
+        "tests/it/webhooks.rs",
+        "an_endpoint_is_switched_off_and_on_by_its_caller_and_nothing_is_replayed_to_one_that_is_off",
+    ),
+    ("idempotency_key_missing", "tests/it/signings.rs", "what_is_around_the_body_is_checked_too"),
+    (
+        "idempotency_key_reused",
+        "tests/it/signings.rs",
+        "e3_the_same_key_gets_the_same_answer_and_another_body_is_refused",
+    ),
+    ("invalid_request", "tests/it/signings.rs", "every_refusal_has_its_code_and_sends_and_stores_nothing"),
+    ("issuer_unavailable", "tests/it/callers.rs", "a_token_of_an_issuer_stands_for_its_caller"),
+    (
+        "outcome_unknown",
+        "tests/it/passthrough.rs",
+        "e2_a_passed_create_whose_answer_is_lost_is_not_to_be_repeated",
+    ),
+    (
+        "payload_too_large",
+        "tests/it/passthrough.rs",
+        "a_body_over_the_limit_and_a_smuggled_request_reach_nobody",
+    ),
+    ("phone_invalid", "tests/it/signings.rs", "every_refusal_has_its_code_and_sends_and_stores_nothing"),
+    ("polling_budget", "tests/it/journey.rs", "b3_a_refresh_is_spent_once_in_a_quarter_of_an_hour"),
+    (
+        "provider_rate_limited",
+        "tests/it/uncertain.rs",
+        "b2_a_limit_is_told_with_a_time_and_leaves_the_key_free",
+    ),
+    (
+        "provider_rejected",
+        "tests/it/refusals.rs",
+        "a_refusal_of_docusigns_is_told_with_its_status_and_trace_and_a_repetition_too",
+    ),
+    (
+        "range_not_satisfiable",
+        "tests/it/documents.rs",
+        "a_document_has_its_digest_ranges_and_conditions_and_costs_one_call",
+    ),
+    ("return_url_refused", "tests/it/signings.rs", "every_refusal_has_its_code_and_sends_and_stores_nothing"),
+    (
+        "sender_not_connected",
+        "tests/it/pairing.rs",
+        "a_customer_connects_by_impersonation_and_nothing_of_theirs_is_stored",
+    ),
+    ("sender_unknown", "tests/it/senders.rs", "senders_show_how_they_stand_and_no_secret"),
+    (
+        "sender_user_is_account",
+        "tests/it/senders.rs",
+        "each_fault_of_a_pairing_has_its_own_name_at_start_and_in_the_api",
+    ),
+    // What the tests of full and broken disks ask through.
+    ("store_unavailable", "tests/it/store_faults.rs", "refused"),
+    (
+        "template_role_mismatch",
+        "tests/it/signings.rs",
+        "every_refusal_has_its_code_and_sends_and_stores_nothing",
+    ),
+    (
+        "unauthenticated",
+        "tests/it/signings.rs",
+        "who_has_no_key_gets_nowhere_and_others_signings_do_not_exist",
+    ),
+    ("unknown_field", "tests/it/signings.rs", "every_refusal_has_its_code_and_sends_and_stores_nothing"),
+    (
+        "wrong_base_uri",
+        "tests/it/senders.rs",
+        "each_fault_of_a_pairing_has_its_own_name_at_start_and_in_the_api",
+    ),
+    // The emulator is neither environment.
+    ("wrong_environment", "src/auth/user_info.rs", "an_account_of_the_other_environment_is_named_as_that"),
 ];
 /// What the API has no answer with: a link is a browser's, and a revoked one is a page (public listener).
 const OF_PAGES: &[&str] = &["link_revoked"];
@@ -51,10 +100,83 @@ fn every_code_is_provoked_by_a_test() {
     let (_, here) = here.split_once("fn every_code_is_provoked_by_a_test").unwrap();
     for code in CODES.iter().map(|code| code.code).filter(|code| !OF_PAGES.contains(code)) {
         let quoted = format!("\"{code}\"");
-        let elsewhere = ELSEWHERE.iter().find(|(name, _)| *name == code);
-        let is_there = elsewhere.is_some_and(|(_, file)| read(file).contains(&quoted));
-        assert!(is_there || here.contains(&quoted), "{code} has no test that provokes it");
+        if here.contains(&quoted) {
+            continue;
+        }
+        let elsewhere = ELSEWHERE.iter().find(|(name, ..)| *name == code);
+        let (_, file, function) = elsewhere.unwrap_or_else(|| panic!("{code} has no test that provokes it"));
+        let text = read(file);
+        let found = function_of(&text, function);
+        let (above, inside) = found.unwrap_or_else(|| panic!("there is no {function} in {file}"));
+        assert!(inside.contains(&quoted), "{function} in {file} does not name {code}");
+        // Whatever stands under tests/ is a test or part of one.
+        assert!(file.starts_with("tests/") || above.ends_with("test]"), "{function} in {file} is no test");
     }
+}
+
+/// What stands above a function, and the function to where the next one begins at the same indent.
+fn function_of<'a>(text: &'a str, function: &str) -> Option<(&'a str, &'a str)> {
+    let name = text.find(&format!("fn {function}("))?;
+    let begin = text[..name].rfind('\n').map_or(0, |end| end + 1);
+    let indent = text[begin..].len() - text[begin..].trim_start().len();
+    let (above, rest) = (text[..begin].trim_end(), &text[begin..]);
+    let begins_another = |line: &str| {
+        let code = line.trim_start();
+        let bare = ["pub(crate) ", "pub ", "async "]
+            .iter()
+            .fold(code, |code, word| code.strip_prefix(word).unwrap_or(code));
+        line.len() - code.len() == indent && bare.starts_with("fn ")
+    };
+    let mut lines = rest.split_inclusive('\n');
+    let first = lines.next()?;
+    let more: usize = lines.take_while(|line| !begins_another(line)).map(str::len).sum();
+    Some((above, &rest[..first.len() + more]))
+}
+
+#[test]
+fn the_check_of_the_codes_can_fail() {
+    let text = "const A: &str = \"a_code\";\n\n#[test]\nfn one() {\n    code(\"b_code\");\n}\n\n\
+                async fn two() {\n    \"c_code\";\n}\n";
+    let (above, inside) = function_of(text, "one").unwrap();
+    assert!(above.ends_with("#[test]") && inside.contains("\"b_code\""), "{inside}");
+    assert!(!inside.contains("a_code") && !inside.contains("c_code"), "{inside}");
+    assert!(function_of(text, "two").unwrap().1.ends_with("}\n"), "the last one goes to the end");
+    assert!(function_of(text, "on").is_none() && function_of(text, "three").is_none());
+}
+
+#[tokio::test]
+async fn h2_a_create_that_comes_while_the_daemon_closes_is_told_that_it_stops() {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+    let daemon = TestDaemon::start().await;
+    let host = daemon.api.strip_prefix("http://").unwrap();
+    let mut late = TcpStream::connect(host).await.unwrap();
+    let begin = format!("POST /v1/signings HTTP/1.1\r\nHost: {host}\r\n");
+    late.write_all(begin.as_bytes()).await.unwrap();
+    // Connections are taken in their order, so by this answer that one was taken, and is being read.
+    assert_eq!(daemon.raw("GET", "/v1/signings", Some(CALLER_KEY), "").await, 200);
+    daemon.begin_stop();
+    daemon.until("the closed listener", async || TcpStream::connect(host).await.is_err()).await;
+    let body = order().to_string();
+    let end = format!(
+        "Authorization: Bearer {CALLER_KEY}\r\nIdempotency-Key: late\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    late.write_all(end.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // What it did not read it may reset; what it said before counts.
+    let _ = late.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, problem) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: "), "{head}");
+    let problem: Value = serde_json::from_str(problem).unwrap();
+    assert_eq!((&problem["code"], &problem["retryable"]), (&json!("shutting_down"), &json!(true)));
+    assert_eq!(daemon.envelopes().await, 0, "nothing was made");
+    drop(late);
+    daemon.stop().await;
 }
 
 /// The registered key of the emulator's first user, at every start.

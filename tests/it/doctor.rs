@@ -85,6 +85,20 @@ async fn a_whole_chain_passes_with_a_line_for_every_link() {
 }
 
 #[tokio::test]
+async fn it_says_how_old_a_key_file_is_and_which_key_earned_the_token() {
+    let emulated = Emulated::start().await;
+    let path = emulated.directory().join(emulated.entry("private_key_file"));
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    let written = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(written - std::time::Duration::from_secs(40 * 86_400 + 3_600)).unwrap();
+    let (_, report) = doctor(&emulated, &[], &[]);
+    let key = detail(&report, "key");
+    assert!(key.ends_with("; its file changed 40 days ago"), "{key}");
+    let print = key.split("fingerprint ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+    assert_eq!(detail(&report, "token"), format!("minted just now with the key {print}"));
+}
+
+#[tokio::test]
 async fn offline_asks_nobody() {
     let emulated = Emulated::start().await;
     let (output, report) = doctor(&emulated, &["--offline"], &[AUDIT]);

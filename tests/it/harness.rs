@@ -442,6 +442,11 @@ impl TestDaemon {
         self.parts.as_ref().expect("the daemon runs")
     }
 
+    /// Begins the stop, as a first signal does, and does not wait for its end.
+    pub(crate) fn begin_stop(&self) {
+        self.life.stop();
+    }
+
     /// Stops everything, and fails if it does not end in order.
     pub(crate) async fn stop(mut self) {
         self.stop_daemon().await;

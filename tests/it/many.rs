@@ -108,6 +108,56 @@ async fn refreshes_of_many_senders_are_spread_and_those_that_rest_are_left_alone
     assert!((ACTIVE..ACTIVE + 25).contains(&in_use), "{in_use} have a token");
 }
 
+/// What `/readyz` says of all senders together, if something is to be said.
+async fn together(daemon: &TestDaemon) -> Option<Value> {
+    let reasons = daemon.ops("/readyz").await.body["reasons"].clone();
+    reasons.as_array().unwrap().iter().find(|reason| reason["part"] == "senders").cloned()
+}
+
+#[tokio::test]
+async fn h1_of_very_many_senders_a_bad_key_and_a_wrong_account_are_told_too() {
+    let lost = |key: &str, pem: &str| {
+        format!(
+            "[senders.lost]\nintegration_key = \"{key}\"\naccount = \"Nobody Ltd\"\n\
+             user_id = \"b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001\"\nkeys = [\"{pem}\"]\n"
+        )
+    };
+    let daemon = TestDaemon::builder().with_senders(tenants(25)).with_senders(lost).start().await;
+    let says = async |words: &str| {
+        let said =
+            |told: Value| told["status"] == "degraded" && told["detail"].as_str().unwrap().contains(words);
+        together(&daemon).await.is_some_and(said)
+    };
+    daemon.run_clock("the account", async || says("lost (sender_not_in_account)").await).await;
+    std::fs::write(&daemon.emulator.ready().private_key_file, "no key").unwrap();
+    daemon.run_clock("the key", async || says("system (key_rejected)").await).await;
+    assert_eq!(daemon.ops("/readyz").await.status, 200, "the key that was read before still signs");
+}
+
+#[tokio::test]
+async fn t11_of_very_many_senders_those_that_rest_are_asked_by_turns() {
+    let daemon = TestDaemon::builder().with_senders(tenants(25)).start().await;
+    let is_told = async || {
+        let words = "unconsented (consent_required)";
+        together(&daemon).await.is_some_and(|told| told["detail"].as_str().unwrap().contains(words))
+    };
+    assert!(!is_told().await, "of so many it is not asked at the start");
+    // After a day nobody has a token.
+    daemon.clock.advance(Duration::from_secs(86_400 + 60));
+    let auth = &daemon.parts().auth;
+    daemon.until("rest", async || auth.statuses_in_use().is_empty()).await;
+    let is_its_turn = async || {
+        daemon.clock.advance(Duration::from_secs(20));
+        is_told().await
+    };
+    daemon.until("its turn", is_its_turn).await;
+    assert_eq!(auth.statuses_in_use().len(), 1, "who is well rests on");
+    assert_eq!(daemon.ops("/readyz").await.status, 200, "one customer's trouble is not the daemon's");
+    let user = &daemon.emulator.ready().no_consent_user_id;
+    daemon.control(http::Method::POST, "consent", &json!({"user_id": user, "granted": true})).await;
+    daemon.run_clock("the grant", async || !is_told().await).await;
+}
+
 #[tokio::test]
 async fn many_senders_are_listed_in_pages() {
     let daemon = TestDaemon::builder().with_senders(tenants(130)).start().await;

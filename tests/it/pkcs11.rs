@@ -63,8 +63,14 @@ impl Device {
     }
 
     fn import(&self, pair: &Generated, label: &str, id: &str) {
+        use rsa::{
+            pkcs1::DecodeRsaPrivateKey as _,
+            pkcs8::{EncodePrivateKey as _, LineEnding},
+        };
         let file = self.directory.0.join(format!("{label}-{id}.pem"));
-        write_secret(&file, &pair.private_pem);
+        // softhsm2-util takes no other form than PKCS#8.
+        let key = rsa::PrivateKey::from_pkcs1_pem(&pair.private_pem).unwrap();
+        write_secret(&file, &key.to_pkcs8_pem(LineEnding::LF).unwrap());
         let path = file.display().to_string();
         self.util(&["--import", &path, "--token", "countersign", "--label", label, "--id", id, "--pin", PIN]);
         fs::remove_file(file).unwrap();
@@ -116,20 +122,42 @@ async fn register(daemon: &Daemon, pair: &Generated) {
     assert!(sent.status().is_success());
 }
 
-/// A start that must fail, on settings that stand alone.
-fn refused_start(directory: &TempDir, keys: &str, more: &str, conf: &Path) -> Output {
-    let settings = format!(
+/// Settings that stand alone, for a key of an upstream that is not there.
+fn alone(directory: &TempDir, keys: &str, more: &str) -> String {
+    format!(
         "[upstream]\nenvironment = \"emulator\"\noauth_url = \"http://127.0.0.1:9\"\n\
          [senders.system]\nintegration_key = \"11111111-2222-3333-4444-555555555555\"\n\
          user_id = \"66666666-7777-8888-9999-aaaaaaaaaaaa\"\nkeys = [\"{keys}\"]\n\
          [api]\nlisten = \"127.0.0.1:0\"\n[ops]\nlisten = \"127.0.0.1:0\"\n\
          [store]\nurl = \"sqlite://{}\"\nseal_key = \"OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0=\"\n{more}",
         directory.0.join("refused.db").display(),
-    );
+    )
+}
+
+/// A start that must fail.
+fn refused_start(directory: &TempDir, keys: &str, more: &str, conf: &Path) -> Output {
+    let settings = alone(directory, keys, more);
     let file = directory.0.join("refused.toml");
     fs::write(&file, settings).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.arg("serve").arg("--config").arg(file).env("SOFTHSM2_CONF", conf).output().unwrap()
+}
+
+/// The checks that doctor makes on these settings.
+fn doctor(directory: &TempDir, settings: &str, arguments: &[&str], conf: &Path) -> Vec<Value> {
+    let file = directory.0.join("doctor.toml");
+    fs::write(&file, settings).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.args(["doctor", "--json", "--config"]).arg(file).args(arguments).env("SOFTHSM2_CONF", conf);
+    let output = command.output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert!(!report.to_string().contains(PIN), "{report:#}");
+    report["checks"].as_array().unwrap().clone()
+}
+
+/// The line of this name, or the first of several.
+fn line<'a>(checks: &'a [Value], name: &str) -> &'a Value {
+    checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name}: {checks:#?}"))
 }
 
 fn assert_refused(output: &Output, words: &str) {
@@ -157,6 +185,55 @@ async fn a_key_in_a_device_earns_the_token() {
     };
     daemon.until("a token", async |daemon| is_active(daemon).await).await;
     assert!(!daemon.log().contains(PIN));
+}
+
+#[tokio::test]
+async fn doctor_asks_the_device_and_walks_the_whole_chain_with_its_key() {
+    if !cfg!(feature = "pkcs11") {
+        return;
+    }
+    let Some(device) = Device::new() else { return };
+    let uri = "pkcs11:token=countersign;object=signing";
+    let daemon = device.daemon(uri).await;
+    register(&daemon, &device.pair).await;
+    let settings = fs::read_to_string(daemon.directory.0.join("settings.toml")).unwrap();
+    let walk = |settings: &str| doctor(&daemon.directory, settings, &[], &device.conf());
+    let checks = walk(&settings);
+    let failed: Vec<_> = checks.iter().filter(|check| check["status"] == "failed").collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    let print = device.pair.fingerprint.to_string();
+    for name in ["key", "token"] {
+        assert!(line(&checks, name)["detail"].as_str().unwrap().contains(&print), "{checks:#?}");
+    }
+    for name in ["token", "consent", "user", "account", "API", "SMS workflow", "budget"] {
+        assert_eq!(line(&checks, name)["status"], "passed", "{checks:#?}");
+    }
+
+    // One that nobody registered stands behind it, and is named by its place in the settings.
+    let other = daemon.directory.0.join("other.pem");
+    write_secret(&other, &signing_key::generate().unwrap().private_pem);
+    let checks = walk(&with_key(&settings, &format!("{uri}\", \"{}", other.display())));
+    let failed: Vec<_> = checks.iter().filter(|check| check["status"] == "failed").collect();
+    assert_eq!(failed.len(), 1, "{failed:#?}");
+    assert_eq!(failed[0]["code"], "key_not_registered");
+    assert!(failed[0]["detail"].as_str().unwrap().starts_with("keys[1] (SHA256:"), "{failed:#?}");
+}
+
+#[test]
+fn doctor_says_what_is_wrong_with_a_device() {
+    let directory = TempDir::new();
+    let more = "[signer]\npkcs11_module = \"/nonexistent.so\"\npkcs11_pin = \"1\"\n";
+    let settings = alone(&directory, "pkcs11:object=x", more);
+    let checks = doctor(&directory, &settings, &["--offline"], &directory.0.join("none.conf"));
+    let key = line(&checks, "key");
+    let (code, words) = if cfg!(feature = "pkcs11") {
+        ("key_device_unusable", "no PKCS#11 module")
+    } else {
+        ("settings_invalid", "built without the feature pkcs11")
+    };
+    assert_eq!((&key["status"], &key["code"]), (&json!("failed"), &json!(code)), "{key}");
+    assert!(key["detail"].as_str().unwrap().contains(words), "{key}");
+    assert!(key["fix"].as_str().unwrap().contains("pkcs11"), "{key}");
 }
 
 #[test]

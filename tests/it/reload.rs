@@ -272,6 +272,35 @@ async fn h3_a_changed_list_of_keys_is_taken_up_without_losing_the_token_and_a_ba
 }
 
 #[tokio::test]
+async fn h3_a_list_of_other_keys_leaves_the_old_one_serving_until_a_new_one_has_earned_a_token() {
+    let daemon = TestDaemon::start().await;
+    let ready = daemon.emulator.ready().clone();
+    let (pair, folder) = (signing_key::generate().unwrap(), TempDir::new());
+    let new = folder.0.join("new.pem");
+    fs::write(&new, pair.private_pem.as_bytes()).unwrap();
+    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let old = format!("keys = [\"{}\"]", ready.private_key_file.display());
+    let list = format!("keys = [\"{}\"]", new.display());
+    let config = Config::from_toml(&daemon.settings().replacen(&old, &list, 1)).unwrap();
+    daemon.parts().reload(&config).await.unwrap();
+    // Past the end of the token that was held, which the new key could not have followed.
+    let status = || daemon.parts().auth.status("system").unwrap();
+    let held = status().generation;
+    daemon.clock.advance(Duration::from_secs(3_600));
+    daemon.run_clock("another token", async || status().has_token() && status().generation != held).await;
+    let refused = format!("DocuSign refuses the key {}", pair.fingerprint);
+    daemon.run_clock("the refusal", async || daemon.ops("/readyz").await.text.contains(&refused)).await;
+    assert_eq!(daemon.create("meanwhile", &order()).await.status, 201);
+
+    let registered = json!({
+        "integration_key": ready.integration_key, "public_key_pem": pair.public_pem, "active": true,
+    });
+    daemon.control(Method::POST, "keys", &registered).await;
+    let is_alone = || status().keys.len() == 1 && status().keys[0].last_success.is_some();
+    daemon.run_clock("the new key", async || is_alone()).await;
+}
+
+#[tokio::test]
 async fn a_key_that_docusign_refuses_leaves_the_sender_acting_and_is_told() {
     let daemon = TestDaemon::start().await;
     let ready = daemon.emulator.ready().clone();

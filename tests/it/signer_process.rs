@@ -6,15 +6,16 @@ use std::{
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
+use countersign::clock::{Clock, SystemClock};
 use rsa::{pkcs1::DecodeRsaPrivateKey as _, pkcs8::DecodePrivateKey as _};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
-use crate::reload::Daemon;
+use crate::{harness::TempDir, reload::Daemon};
 
 const ISOLATED: &str = "[signer]\nisolate = true\n";
 
@@ -236,29 +237,63 @@ async fn t10_the_signer_follows_its_key_file_and_a_bad_one_changes_nothing() {
     daemon.until("a mint", async |daemon| mints(daemon).await > before).await;
 }
 
-#[tokio::test]
-async fn the_signer_takes_no_bytes_to_sign_and_ends_with_its_daemon() {
-    let (mut ours, theirs) = UnixStream::pair().unwrap();
+/// A signer that the test speaks to in the daemon's place.
+fn by_hand() -> (UnixStream, Child) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_countersign"))
+    let process = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .arg("signer-process")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let read = |from: &mut UnixStream| -> Value {
-        let mut header = [0; 4];
-        from.read_exact(&mut header).unwrap();
-        let mut body = vec![0; usize::try_from(u32::from_be_bytes(header)).unwrap()];
-        from.read_exact(&mut body).unwrap();
-        serde_json::from_slice(&body).unwrap()
-    };
-    let send = |to: &mut UnixStream, message: &Value| {
-        let body = message.to_string();
-        to.write_all(&u32::try_from(body.len()).unwrap().to_be_bytes()).unwrap();
-        to.write_all(body.as_bytes()).unwrap();
-    };
+    (ours, process)
+}
+
+fn read(from: &mut UnixStream) -> Value {
+    let mut header = [0; 4];
+    from.read_exact(&mut header).unwrap();
+    let mut body = vec![0; usize::try_from(u32::from_be_bytes(header)).unwrap()];
+    from.read_exact(&mut body).unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn send(to: &mut UnixStream, message: &Value) {
+    let body = message.to_string();
+    to.write_all(&u32::try_from(body.len()).unwrap().to_be_bytes()).unwrap();
+    to.write_all(body.as_bytes()).unwrap();
+}
+
+#[test]
+fn s1_the_signer_forgets_the_key_of_a_place_that_is_closed() {
+    let (mut ours, mut process) = by_hand();
+    assert!(read(&mut ours)["Ok"].is_object());
+    let (pair, folder) = (countersign::auth::signing_key::generate().unwrap(), TempDir::new());
+    let path = folder.0.join("key.pem");
+    fs::write(&path, pair.private_pem.as_bytes()).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    send(&mut ours, &json!({"Look": {"slot": 5, "path": path, "known": null, "wanted": []}}));
+    let key = read(&mut ours)["Key"]["fingerprint"].clone();
+    let claims = json!({
+        "integration_key": uuid::Uuid::new_v4(), "user_id": uuid::Uuid::new_v4(),
+        "audience": "account-d.docusign.com", "scopes": "signature impersonation",
+    });
+    let now = Clock::now(&SystemClock).as_second();
+    let sign = json!({"Sign": {"slot": 5, "key": key, "claims": claims, "now": now}});
+    send(&mut ours, &sign);
+    assert!(read(&mut ours)["Signature"].is_string());
+    send(&mut ours, &json!({"Close": {"slot": 5}}));
+    assert_eq!(read(&mut ours), json!("Closed"));
+    send(&mut ours, &sign);
+    assert_eq!(read(&mut ours), json!({"Refused": "UnknownKey"}));
+    drop(ours);
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_signer_takes_no_bytes_to_sign_and_ends_with_its_daemon() {
+    let (mut ours, mut process) = by_hand();
     // It says this only after it has tried to open sockets and to write, and was refused.
     assert!(read(&mut ours)["Ok"]["is_memory_locked"].is_boolean());
     let claims = json!({

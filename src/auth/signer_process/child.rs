@@ -60,6 +60,10 @@ struct Slot {
 impl Held {
     fn answer(&mut self, request: Request, now: Timestamp) -> Answer {
         match request {
+            Request::Close { slot } => {
+                self.0.remove(&slot);
+                Answer::Closed
+            }
             Request::Look { slot, path, known, wanted } => {
                 self.0.entry(slot).or_default().look(path, known.as_ref(), &wanted)
             }
@@ -201,6 +205,25 @@ mod tests {
         let bad = held.answer(look(&path, Some(stamp), vec![new]), at(NOW));
         assert!(matches!(bad, Answer::Defect { .. }), "{bad:?}");
         assert!(matches!(held.answer(ask(new, NOW), at(NOW)), Answer::Signature(_)));
+    }
+
+    #[test]
+    fn it_forgets_the_keys_of_a_place_that_is_closed_and_no_others() {
+        let (dir, mut held) = (TempDir::new(), Held::default());
+        let path = dir.write("key.pem", &fresh_key());
+        let elsewhere = Request::Look { slot: 2, path: path.clone(), known: None, wanted: Vec::new() };
+        let Answer::Key { fingerprint, .. } = held.answer(elsewhere, at(NOW)) else {
+            panic!("it reads the key")
+        };
+        held.answer(look(&path, None, vec![]), at(NOW));
+        assert!(matches!(held.answer(Request::Close { slot: 2 }, at(NOW)), Answer::Closed));
+        assert!(matches!(held.answer(ask(fingerprint, NOW), at(NOW)), Answer::Signature(_)));
+        held.answer(Request::Close { slot: 1 }, at(NOW));
+        assert!(held.0.is_empty());
+        let refused = held.answer(ask(fingerprint, NOW), at(NOW));
+        assert!(matches!(refused, Answer::Refused(Refusal::UnknownKey)), "{refused:?}");
+        // One that it never had, because it is another than the one that was told of it.
+        assert!(matches!(held.answer(Request::Close { slot: 3 }, at(NOW)), Answer::Closed));
     }
 
     #[test]

@@ -21,12 +21,12 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    sync::{mpsc, oneshot},
+    sync::oneshot,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    COMMAND, Call, State,
+    COMMAND, Call, Inbox, State,
     wire::{self, Answer, Hello, Request},
 };
 use crate::clock::SharedClock;
@@ -42,7 +42,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 pub(super) async fn keep(
     program: PathBuf,
     clock: SharedClock,
-    mut inbox: mpsc::Receiver<Call>,
+    mut inbox: Inbox,
     state: Arc<State>,
     closed: CancellationToken,
 ) {
@@ -90,7 +90,10 @@ enum Verdict {
 
 impl Keeper {
     /// One child, from its start to its end.
-    async fn run_one(&mut self, inbox: &mut mpsc::Receiver<Call>) -> io::Result<End> {
+    async fn run_one(&mut self, inbox: &mut Inbox) -> io::Result<End> {
+        while let Ok(slot) = inbox.closed.try_recv() {
+            self.paths.remove(&slot);
+        }
         let (mut child, mut ended) = Child::start(&self.program).await?;
         let hello: Result<Hello, String> = self.within(CONFINED_WITHIN, child.receive(), &mut ended).await?;
         let hello = hello.map_err(io::Error::other)?;
@@ -103,7 +106,12 @@ impl Keeper {
             let call = tokio::select! {
                 biased;
                 status = &mut ended => return Ok(End::Died(describe(status.ok()))),
-                call = inbox.recv() => call,
+                Some(slot) = inbox.closed.recv() => {
+                    self.paths.remove(&slot);
+                    self.within(ANSWER_WITHIN, child.exchange(&Request::Close { slot }), &mut ended).await?;
+                    continue;
+                }
+                call = inbox.calls.recv() => call,
             };
             let Some(Call { request, answer }) = call else { return Ok(End::NobodyAsks) };
             if answer.is_closed() {

@@ -52,6 +52,8 @@ pub struct SignerProcess {
 struct Inner {
     clock: SharedClock,
     calls: mpsc::Sender<Call>,
+    /// Places that are no more. No longer than the places are many, so it needs no bound, and telling never waits.
+    closed: mpsc::UnboundedSender<u64>,
     state: Arc<State>,
     slots: AtomicU64,
     _close_on_drop: DropGuard,
@@ -61,6 +63,13 @@ struct Inner {
 struct Call {
     request: Request,
     answer: oneshot::Sender<Answer>,
+}
+
+/// What reaches the keeper.
+struct Inbox {
+    calls: mpsc::Receiver<Call>,
+    /// The numbers of places that are no more.
+    closed: mpsc::UnboundedReceiver<u64>,
 }
 
 /// What is known of the process. Shared with the keeper.
@@ -112,7 +121,9 @@ impl SignerProcess {
     ///
     /// `program` is the countersign binary; the daemon passes [`SignerProcess::own_program`].
     pub async fn start(program: PathBuf, clock: SharedClock, spawner: &Spawner) -> Result<Self, StartError> {
-        let (calls, inbox) = mpsc::channel(QUEUE);
+        let (calls, asked) = mpsc::channel(QUEUE);
+        let (close, closing) = mpsc::unbounded_channel();
+        let inbox = Inbox { calls: asked, closed: closing };
         let (first, mut begun) = watch::channel(None);
         let state = Arc::new(State { status: Mutex::default(), first });
         let closed = CancellationToken::new();
@@ -122,7 +133,8 @@ impl SignerProcess {
         match first {
             Some(Ok(())) => {
                 let slots = AtomicU64::new(0);
-                Ok(Self { inner: Arc::new(Inner { clock, calls, state, slots, _close_on_drop: guard }) })
+                let inner = Inner { clock, calls, closed: close, state, slots, _close_on_drop: guard };
+                Ok(Self { inner: Arc::new(inner) })
             }
             Some(Err(why)) => Err(StartError(why)),
             None => Err(StartError("its keeper ended".to_owned())),
@@ -160,8 +172,9 @@ impl SignerProcess {
     }
 }
 
-/// A place for a key in the signer: it reads the file, and tells what it found.
-#[derive(Debug, Clone)]
+/// A place for a key in the signer: it reads the file, and tells what it found. When this goes, the signer forgets
+/// the place and the keys of it.
+#[derive(Debug)]
 pub(super) struct RemoteSlot {
     process: SignerProcess,
     slot: u64,
@@ -174,6 +187,13 @@ pub(super) enum Seen {
     Same,
     /// The file changed, and holds this.
     Changed(Stamp, Result<RemoteKey, signing_key::Defect>),
+}
+
+impl Drop for RemoteSlot {
+    fn drop(&mut self) {
+        // Without a keeper there is no signer either.
+        let _ = self.process.inner.closed.send(self.slot);
+    }
 }
 
 impl RemoteSlot {
@@ -227,5 +247,32 @@ impl RemoteKey {
             Some(_) => Err(SignError::Failed),
             None => Err(SignError::Away),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn a_place_that_goes_is_told_and_telling_neither_waits_nor_fails() {
+        let (calls, _asked) = mpsc::channel(1);
+        let (close, mut closing) = mpsc::unbounded_channel();
+        let inner = Inner {
+            clock: Arc::new(SystemClock),
+            calls,
+            closed: close,
+            state: Arc::new(State { status: Mutex::default(), first: watch::Sender::new(None) }),
+            slots: AtomicU64::new(7),
+            _close_on_drop: CancellationToken::new().drop_guard(),
+        };
+        let process = SignerProcess { inner: Arc::new(inner) };
+        let (first, second) = (process.open("a.pem".into()), process.open("b.pem".into()));
+        drop(second);
+        assert_eq!(closing.try_recv().ok(), Some(8));
+        assert!(closing.try_recv().is_err(), "the other one is still there");
+        drop(closing);
+        drop(first);
     }
 }

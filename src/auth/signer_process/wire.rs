@@ -33,6 +33,11 @@ pub(super) struct Hello {
 /// What the daemon asks for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Request {
+    /// Forgets a place for a key, and the keys of it.
+    Close {
+        /// The place's number.
+        slot: u64,
+    },
     /// Reads a key file, if it changed.
     Look {
         /// Which place for a key, by a number of the daemon's.
@@ -60,6 +65,8 @@ pub(super) enum Request {
 /// What the signer answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
+    /// The place is forgotten.
+    Closed,
     /// The file is as it was.
     Same,
     /// The file holds this key now.

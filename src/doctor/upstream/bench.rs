@@ -5,15 +5,16 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::{
+    app,
     auth::{
         self, Auth, Impersonation, Spawner,
+        device::Module,
         identity::{AccountServer, Scopes},
         user_info::AccountChoice,
     },
     budget::{self, Budget},
     clock::SharedClock,
     config::{Config, Sender},
-    doctor::here::source,
     domain::SenderName,
     esign,
     http_client::{self, HttpClient},
@@ -25,6 +26,8 @@ pub(super) struct Bench<'a> {
     pub(super) config: &'a Config,
     pub(super) sender: &'a Sender,
     pub(super) name: SenderName,
+    /// Whom it acts as, and with what.
+    pub(super) who: Impersonation,
     pub(super) auth: Auth,
     pub(super) esign: Arc<esign::Client>,
     pub(super) http: HttpClient,
@@ -47,19 +50,18 @@ pub(super) fn client(config: &Config) -> Result<HttpClient, String> {
 impl<'a> Bench<'a> {
     pub(super) async fn build(
         config: &'a Config,
-        name: &str,
-        sender: &'a Sender,
+        (name, sender): (&str, &'a Sender),
         clock: &SharedClock,
+        module: Option<&Arc<Module>>,
     ) -> Result<Self, String> {
-        let http = client(config)?;
+        let (http, who) = (client(config)?, impersonation(name, sender, module)?);
         let at = async |origin: &str| -> Result<Auth, String> {
             let origin = Url::parse(origin).map_err(|error| error.to_string())?;
             let server = AccountServer::new(&origin).map_err(|error| error.to_string())?;
             let options = auth::Options::default();
             let auth = Auth::new(http.clone(), server, Arc::clone(clock), Spawner::tokio(), options);
-            auth.register(name, impersonation(sender)?)
-                .await
-                .map_err(|_| "not asked: there is no usable key".to_owned())?;
+            let registered = auth.register(name, who.clone()).await;
+            registered.map_err(|_| "not asked: there is no usable key".to_owned())?;
             Ok(auth)
         };
         let auth = at(&config.upstream.oauth_base()).await?;
@@ -83,16 +85,17 @@ impl<'a> Bench<'a> {
             options: esign::Options::default(),
         });
         let (name, clock) = (SenderName::new(name), Arc::clone(clock));
-        Ok(Self { config, sender, name, auth, esign, http, clock, other })
+        Ok(Self { config, sender, name, who, auth, esign, http, clock, other })
     }
 }
 
-pub(super) fn impersonation(sender: &Sender) -> Result<Impersonation, String> {
+fn impersonation(name: &str, sender: &Sender, module: Option<&Arc<Module>>) -> Result<Impersonation, String> {
     Ok(Impersonation {
         integration_key: sender.integration_key.into(),
         user_id: sender.user_id.ok_or("its user comes with the account that a customer connects")?.into(),
         scopes: Scopes::new(&sender.scopes).map_err(|error| error.to_string())?,
-        keys: sender.keys.iter().filter_map(source).collect(),
+        keys: app::key_sources(name, sender, module)
+            .map_err(|error| format!("not asked: {}", error.cause))?,
         account: AccountChoice::parse(sender.account.as_deref()),
     })
 }

@@ -20,6 +20,7 @@ use crate::{
         self,
         consent::{self, ConsentBy},
         consent_state::ConsentStates,
+        device::Module,
         user_info::NotInAccount,
     },
     budget::Deadline,
@@ -50,7 +51,13 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 const CLOCK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// All checks at the upstream.
-pub(super) async fn all(config: &Config, clock: SharedClock, reach: Reach, daemon: &Daemon) -> Vec<Check> {
+pub(super) async fn all(
+    config: &Config,
+    clock: SharedClock,
+    reach: Reach,
+    daemon: &Daemon,
+    module: Option<&Arc<Module>>,
+) -> Vec<Check> {
     let mut checks = Vec::new();
     for (name, sender) in &config.senders {
         let found = match reach {
@@ -59,7 +66,7 @@ pub(super) async fn all(config: &Config, clock: SharedClock, reach: Reach, daemo
             Reach::Online if sender.connect.is_some() => {
                 connectable::walk(config, name, sender, &clock, daemon).await
             }
-            Reach::Online => match Bench::build(config, name, sender, &clock).await {
+            Reach::Online => match Bench::build(config, (name, sender), &clock, module).await {
                 Ok(bench) => bench.walk(daemon).await,
                 Err(why) => skip("account server", &why),
             },

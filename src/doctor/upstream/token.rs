@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use super::{Bench, bench::impersonation};
+use super::Bench;
 use crate::{
-    auth::{Error, Impersonation},
+    auth::{Error, Impersonation, key_ring::KeyState},
     config::Environment,
     doctor::Check,
     telemetry::chain,
@@ -39,7 +39,10 @@ impl Bench<'_> {
     /// Missing consent has a check of its own: the key was taken, and a person has to act.
     pub(super) async fn token(&self, minted: &Result<(), Arc<Error>>) -> Check {
         let error = match minted {
-            Ok(()) => return Check::passed("token", "minted with this key"),
+            Ok(()) => {
+                let detail = format!("minted just now with the key {}", self.earned_by());
+                return Check::passed("token", detail);
+            }
             Err(error) => &**error,
         };
         let upload = format!(
@@ -88,18 +91,17 @@ impl Bench<'_> {
 
     /// Of several keys, each that the account server refuses: the others mint without it, until it is the last.
     pub(super) async fn refused_keys(&self, minted: &Result<(), Arc<Error>>) -> Vec<Check> {
-        let Ok(who) = impersonation(self.sender) else { return Vec::new() };
-        if minted.is_err() || who.keys.len() < 2 {
+        if minted.is_err() || self.who.keys.len() < 2 {
             return Vec::new();
         }
         let mut refused = Vec::new();
-        for (place, key) in who.keys.iter().enumerate() {
-            let alone = Impersonation { keys: vec![key.clone()], ..who.clone() };
+        for (place, key) in self.who.keys.iter().enumerate() {
+            let alone = Impersonation { keys: vec![key.clone()], ..self.who.clone() };
             let tried = self.auth.try_out(self.name.as_str(), alone).await;
             let Some(error) = tried.err().filter(|error| matches!(**error, Error::KeyRejected(_))) else {
                 continue;
             };
-            let print = key.load().map(|key| key.fingerprint().to_string()).unwrap_or_default();
+            let print = key.examine().await.map(|(print, _)| print.to_string()).unwrap_or_default();
             let detail = format!("keys[{place}] ({print}) is refused, another one mints: {}", chain(&*error));
             let fix = "Upload its public half, or take it out of the settings if it is one that you deleted at DocuSign.";
             refused.push(Check::failed("token", "key_not_registered", detail, fix));
@@ -145,8 +147,20 @@ impl Bench<'_> {
     }
 
     fn fingerprints(&self) -> String {
+        self.fingerprints_of(|_| true)
+    }
+
+    /// The key that earned the last token.
+    fn earned_by(&self) -> String {
+        self.fingerprints_of(|state| state == KeyState::Active)
+    }
+
+    fn fingerprints_of(&self, is_meant: impl Fn(KeyState) -> bool) -> String {
         let keys = self.auth.status(self.name.as_str()).map(|status| status.keys).unwrap_or_default();
-        let prints: Vec<String> = keys.iter().filter_map(|key| Some(key.fingerprint?.to_string())).collect();
+        let meant = keys.iter().filter(|key| is_meant(key.state));
+        let mut prints: Vec<_> = meant.filter_map(|key| Some(key.fingerprint?.to_string())).collect();
+        // The settings may name one key twice.
+        prints.dedup();
         prints.join(", ")
     }
 }

@@ -1,0 +1,327 @@
+//! From the senders' state to health, log and events; and their first tokens.
+//!
+//! It must ask nobody for what `auth` knows already: it looks twice a second.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use crate::{
+    app::{Parts, sender_events::News, sender_log::Said},
+    auth::{
+        Kind, SenderStatus,
+        consent::Consent,
+        key_ring::{KeyState, KeyStatus},
+    },
+    domain::SenderName,
+    esign,
+    ops::{PartStatus, Reason, health::NOT_CONNECTED},
+};
+
+/// The code of a sender that still lacks consent, because somebody else gave theirs.
+const CONSENT_BY_OTHER: &str = "consent_by_another_user";
+/// The code of a sender one of whose keys is of no use.
+const KEY_REJECTED: &str = "key_rejected";
+/// How often the senders' state is carried over to health.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Senders that are minted for at start; of more, each when it is first used.
+const AT_START: usize = 20;
+/// What health calls very many senders together.
+const TOGETHER: &str = "senders";
+/// Senders that it names then.
+const NAMED: usize = 5;
+
+/// Mints the first tokens, and keeps health up to date with the senders' state.
+pub(super) fn watch(parts: &Parts) {
+    if let Some(signer) = parts.auth.signer_process() {
+        // It was up before the log was: its keeper could not say this.
+        tracing::info!(
+            signer.pid = signer.pid,
+            signer.memory_locked = signer.is_memory_locked,
+            signer.own_network = signer.has_own_network,
+            "the signer process holds the private keys"
+        );
+    }
+    let names = parts.auth.senders();
+    let at_start: Vec<_> =
+        names.into_iter().filter(|name| !is_unpaired(parts, name)).take(AT_START).collect();
+    if at_start.is_empty() {
+        // All of them wait for customers: there is no first token to wait for.
+        parts.health.started();
+    }
+    for name in at_start {
+        let (auth, esign) = (parts.auth.clone(), Arc::clone(&parts.esign));
+        // The failure, if it is one, is in the sender's status; the refresher goes on by itself.
+        parts.life.spawn_work("first token", async move {
+            if auth.token(&name).await.is_ok() {
+                // Known before the first call needs it: what names another account is refused unasked.
+                let _ = esign.acting(&SenderName::new(Arc::clone(&name))).await;
+                esign.keep_warm().await;
+            }
+        });
+    }
+    parts.repeat("warm connections", esign::WARM_EVERY, |parts| async move { parts.esign.keep_warm().await });
+    let (looking, stopping) = (parts.clone(), parts.life.stopping());
+    let task = async move {
+        let (mut news, mut said) = (News::default(), Said::default());
+        let mut reported = BTreeSet::new();
+        loop {
+            reported = report_and_forget(&looking, &reported);
+            said.tell(&looking);
+            news.tell(&looking).await;
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = looking.clock.sleep(LOOK_EVERY) => {}
+            }
+        }
+    };
+    parts.life.spawn("sender health", task);
+}
+
+/// Whether it waits for a customer, which is nobody's fault.
+pub(super) fn is_unpaired(parts: &Parts, name: &str) -> bool {
+    parts.pairings.is_connectable(name) && parts.pairings.paired(&SenderName::new(name)).is_none()
+}
+
+/// Carries the senders' state over, and takes back what was said of senders that are gone, or that are spoken of
+/// together by now. Answers the parts that were reported.
+fn report_and_forget(parts: &Parts, before: &BTreeSet<String>) -> BTreeSet<String> {
+    report_signer(parts);
+    report_upstream(parts);
+    report_audit(parts);
+    let reasons = if parts.auth.is_crowded() { vec![together(parts)] } else { one_by_one(parts) };
+    let now: BTreeSet<String> = reasons.iter().map(|reason| reason.part.clone()).collect();
+    for reason in reasons {
+        parts.health.set(reason);
+    }
+    for gone in before.difference(&now) {
+        parts.health.forget(gone);
+    }
+    now
+}
+
+fn one_by_one(parts: &Parts) -> Vec<Reason> {
+    let of = |status: &SenderStatus| {
+        if is_unpaired(parts, &status.name) {
+            let part = format!("sender.{}", status.name);
+            let waits = Reason::new(part, PartStatus::Ready, "waits for a customer to connect it");
+            return Reason { code: Some(NOT_CONNECTED), ..waits };
+        }
+        if status.has_token() {
+            parts.health.started();
+        }
+        judge(status)
+    };
+    parts.auth.statuses().iter().map(of).collect()
+}
+
+/// While DocuSign leaves creates unanswered, callers are served all the same: what they ask for is queued
+/// (rule H1).
+fn report_upstream(parts: &Parts) {
+    let (state, detail) = if parts.signings.is_upstream_away() {
+        let detail = "DocuSign leaves creates unanswered: they are queued, and sent when it is back; it is asked \
+                      every few seconds";
+        (PartStatus::Degraded, detail)
+    } else {
+        (PartStatus::Ready, "answers, or has not been asked yet")
+    };
+    parts.health.set(Reason::new("upstream", state, detail));
+}
+
+/// What cannot be written down is not done (rule S6), whoever asks for it.
+fn report_audit(parts: &Parts) {
+    let audit = parts.signings.audit();
+    if !audit.is_on() {
+        return;
+    }
+    let reason = match audit.trouble() {
+        Some(why) => Reason {
+            code: Some("store_unavailable"),
+            ..Reason::new(
+                "audit",
+                PartStatus::NotReady,
+                format!("the audit log cannot be written, and so nothing is done: {why}"),
+            )
+        },
+        None => Reason::new("audit", PartStatus::Ready, "can be written"),
+    };
+    parts.health.set(reason);
+}
+
+/// Without its signer process a sender still acts, until its token needs another signature.
+fn report_signer(parts: &Parts) {
+    let Some(signer) = parts.auth.signer_process() else { return };
+    let (state, detail) = if let Some(pid) = signer.pid {
+        (PartStatus::Ready, format!("process {pid} holds the private keys"))
+    } else {
+        let why = signer.last_end.as_deref().unwrap_or("it is being started");
+        (PartStatus::Degraded, format!("the process that holds the private keys is gone: {why}"))
+    };
+    parts.health.set(Reason { next_try: signer.next_try, ..Reason::new("signer", state, detail) });
+}
+
+/// Of very many senders those in use count, together: one customer's trouble is not the daemon's, and it is
+/// ready for as long as one of them can act. Each one's state is at `GET /v1/senders`.
+fn together(parts: &Parts) -> Reason {
+    let in_use = parts.auth.statuses_in_use();
+    let in_use: Vec<_> = in_use.into_iter().filter(|status| !is_unpaired(parts, &status.name)).collect();
+    if in_use.iter().any(SenderStatus::has_token) {
+        parts.health.started();
+    }
+    let can_act = in_use.iter().filter(|status| status.has_token() && status.misplaced.is_none()).count();
+    let unwell: Vec<_> = in_use.iter().filter_map(|status| Some((status, trouble(status)?))).collect();
+    if unwell.is_empty() {
+        let detail = format!("{can_act} in use, all well");
+        let well = Reason::new(TOGETHER, PartStatus::Ready, detail);
+        // Of so many nobody is told which of them wait, and so nobody must take them for connected.
+        let code = parts.pairings.has_connectable().then_some(NOT_CONNECTED);
+        return Reason { code, ..well };
+    }
+    let named = unwell.iter().take(NAMED).map(|(status, code)| format!("{} ({code})", status.name));
+    let named: Vec<_> = named.collect();
+    let detail = format!(
+        "{} of {} in use are in trouble, among them {}",
+        unwell.len(),
+        in_use.len(),
+        named.join(", ")
+    );
+    let next_try = unwell.iter().filter_map(|(status, _)| Some(status.failure.as_ref()?.next_try)).min();
+    // What somebody has to mend at each of those says nothing of the ones that rest; an outage does.
+    let is_their_own =
+        |status: &SenderStatus| status.failure.as_ref().is_none_or(|it| it.error.kind() == Kind::Permanent);
+    let others_can = || unwell.iter().all(|(status, _)| is_their_own(status));
+    let one_can_act = can_act > 0 || others_can() && parts.auth.has_one_at_rest_that_can_act();
+    let state = if one_can_act { PartStatus::Degraded } else { PartStatus::NotReady };
+    Reason { next_try, ..Reason::new(TOGETHER, state, detail) }
+}
+
+/// The code of what is wrong with a sender: of what keeps it from acting, or else of a key that will be needed.
+fn trouble(status: &SenderStatus) -> Option<&'static str> {
+    let is_bad = |key: &KeyStatus| key.defect.is_some() || key.state == KeyState::Rejected;
+    let of_a_key = || status.keys.iter().any(is_bad).then_some(KEY_REJECTED);
+    status.trouble().map(|(error, _)| error.code()).or_else(of_a_key)
+}
+
+/// What is wrong with a key, and what to do about it.
+fn bad_key(key: &KeyStatus) -> Option<String> {
+    let defect = key.defect.as_ref().map(|defect| format!("a key is bad: {defect}"));
+    let print = key.fingerprint.filter(|_| key.state == KeyState::Rejected);
+    let refused = || {
+        let print = print?;
+        Some(format!(
+            "DocuSign refuses the key {print}: upload its public half to the app (Apps and Keys), or take it out of `keys`"
+        ))
+    };
+    defect.or_else(refused)
+}
+
+/// A sender that nobody needs now. A bad key is said before somebody does: the next mint may need it.
+fn idle(part: String, bad_key: Option<String>) -> Reason {
+    let detail = "idle; a token is minted when somebody asks";
+    let Some(why) = bad_key else { return Reason::new(part, PartStatus::Ready, detail) };
+    let degraded = Reason::new(part, PartStatus::Degraded, format!("{detail}, but {why}"));
+    Reason { code: Some(KEY_REJECTED), ..degraded }
+}
+
+/// An outage of the account server while a token is valid is degraded, not unready (rule H1).
+fn judge(status: &SenderStatus) -> Reason {
+    let part = format!("sender.{}", status.name);
+    let has_only_that = status.has_token() || status.failure.is_none();
+    if let Some(error) = status.misplaced.as_ref().filter(|_| has_only_that) {
+        let cause =
+            std::error::Error::source(&**error).map_or_else(|| error.to_string(), ToString::to_string);
+        let detail = format!("{cause} ({}): {}", error.code(), error.fix());
+        return Reason { code: Some(error.code()), ..Reason::new(part, PartStatus::NotReady, detail) };
+    }
+    let bad_key = status.keys.iter().find_map(bad_key);
+    if status.is_idle() {
+        return idle(part, bad_key);
+    }
+    let failure = status.failure.as_ref();
+    let why = failure
+        .map(|failure| format!("{} ({}): {}", failure.error, failure.error.code(), failure.error.fix()));
+    let is_missing = status.consent == Consent::Missing;
+    let (state, detail) = match (status.has_token(), why) {
+        (true, None) => match &bad_key {
+            Some(why) => (PartStatus::Degraded, format!("the token is valid, but {why}")),
+            None => (PartStatus::Ready, "acts with a valid token".to_owned()),
+        },
+        (true, Some(why)) => (PartStatus::Degraded, format!("the token is valid, its refresh fails: {why}")),
+        (false, Some(why)) => (PartStatus::NotReady, why),
+        (false, None) if is_missing => (PartStatus::NotReady, "consent is missing".to_owned()),
+        (false, None) => (PartStatus::NotReady, "no token yet".to_owned()),
+    };
+    let code = failure
+        .map(|failure| failure.error.code())
+        .or(is_missing.then_some("consent_required"))
+        .or(bad_key.map(|_| KEY_REJECTED));
+    let reason = Reason {
+        code,
+        next_try: failure.map(|failure| failure.next_try),
+        ..Reason::new(part, state, detail)
+    };
+    match (status.consented_by_other, status.user_id) {
+        (Some(other), Some(user)) if is_missing => Reason {
+            code: Some(CONSENT_BY_OTHER),
+            detail: format!(
+                "user {other} consented, and the sender acts as user {user}: sign out of DocuSign, open the \
+                 consent link again as that user, or set senders.{}.user_id to the one who consented",
+                status.name
+            ),
+            ..reason
+        },
+        _ => reason,
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{
+        access_token::Band,
+        signing_key::{self, Fingerprint},
+    };
+
+    fn key(state: KeyState) -> KeyStatus {
+        KeyStatus {
+            origin: "key.pem".to_owned(),
+            fingerprint: Some(Fingerprint::of_spki(b"a key")),
+            bits: Some(2_048),
+            state,
+            loaded_at: None,
+            last_success: None,
+            defect: None,
+        }
+    }
+
+    fn idle_with(keys: Vec<KeyStatus>) -> SenderStatus {
+        SenderStatus {
+            name: "system".into(),
+            user_id: None,
+            band: Band::None,
+            generation: None,
+            expires_at: None,
+            runway: Duration::ZERO,
+            is_refreshing: false,
+            consent: Consent::Granted,
+            consented_by_other: None,
+            keys,
+            failure: None,
+            misplaced: None,
+            mints: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn h1_a_bad_key_of_an_idle_sender_is_said_before_it_is_needed() {
+        let well = idle_with(vec![key(KeyState::Active), key(KeyState::Standby), key(KeyState::Unproven)]);
+        assert_eq!((judge(&well).status, judge(&well).code), (PartStatus::Ready, None));
+        assert_eq!(trouble(&well), None);
+        let defect = signing_key::Error { origin: "key.pem".into(), defect: signing_key::Defect::Empty };
+        let broken = KeyStatus { defect: Some(Arc::new(defect)), ..key(KeyState::Broken) };
+        for bad in [key(KeyState::Rejected), broken] {
+            let status = idle_with(vec![key(KeyState::Active), bad]);
+            let told = judge(&status);
+            assert_eq!((told.status, told.code), (PartStatus::Degraded, Some(KEY_REJECTED)), "{told:?}");
+            assert!(told.detail.starts_with("idle; ") && told.detail.contains(", but "), "{told:?}");
+            assert_eq!(trouble(&status), Some(KEY_REJECTED), "of very many, too");
+        }
+    }
+}
