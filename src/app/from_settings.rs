@@ -96,6 +96,7 @@ pub(super) fn esign(
         senders: senders.collect(),
         options: esign::Options {
             calls_at_once: config.upstream.max_connections as usize,
+            request_timeout: config.upstream.request_timeout,
             keep_warm: config.upstream.keep_warm,
             apps_origin: config.upstream.apps_origin(),
         },

@@ -4,7 +4,7 @@
 //! choice is pure, and each way to fail has its own words, because this is where a user without an
 //! account, an account of the other environment, and a misspelt name look alike from outside.
 
-use std::{str::FromStr, time::Duration};
+use std::str::FromStr;
 
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
@@ -19,7 +19,6 @@ use super::{
 };
 use crate::http_client::{self, HttpClient, Request};
 
-const TIMEOUT: Duration = Duration::from_secs(15);
 /// A user of hundreds of accounts has some 100 KB.
 const RESPONSE_LIMIT_BYTES: usize = 1024 * 1024;
 
@@ -224,7 +223,6 @@ pub async fn fetch(client: &HttpClient, server: &AccountServer, authorization: &
     let request = Request::get(server.endpoint("/oauth/userinfo"))
         .authorization(authorization.clone())
         .header(header::ACCEPT, HeaderValue::from_static("application/json"))
-        .timeout(TIMEOUT)
         .response_limit_bytes(RESPONSE_LIMIT_BYTES);
     let sent = client.send(request).await;
     server.asked().user_info(&sent);

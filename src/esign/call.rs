@@ -18,6 +18,9 @@ use crate::{
     http_client::{Request, StreamedResponse, Upload},
 };
 
+/// The longest that a call may take which is passed through: it may carry a large body both ways.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// One call, ready to be sent any number of times.
 pub(super) struct Call {
     pub(super) operation: Operation,
@@ -29,7 +32,6 @@ pub(super) struct Call {
     /// A body that is sent as it arrives, in place of `body`; gone once it was sent.
     pub(super) upload: Mutex<Option<Upload>>,
     pub(super) deadline: Deadline,
-    pub(super) timeout: Duration,
     pub(super) limit_bytes: usize,
     pub(super) is_streamed: bool,
     /// Whether a refusal is handed on as the upstream words it, because a foreign client reads it.
@@ -47,7 +49,6 @@ impl Call {
             body: None,
             upload: Mutex::new(None),
             deadline,
-            timeout: timeout(operation),
             limit_bytes: 4 * 1024 * 1024,
             is_streamed: false,
             is_passed_on: false,
@@ -94,15 +95,17 @@ impl Call {
     }
 }
 
-/// The longest that a call may take by itself. Creates convert and search documents.
-const fn timeout(operation: Operation) -> Duration {
-    Duration::from_secs(match operation {
+/// The longest that a call may take by itself, where the settings let one take so long. Creates convert and search
+/// documents; what is passed through goes at its own caller's pace, and has a time of its own.
+pub(super) fn longest(operation: Operation, request_timeout: Duration) -> Duration {
+    let seconds = match operation {
+        Operation::Forward => return FORWARD_TIMEOUT,
         Operation::CreateEnvelope | Operation::Document => 60,
-        Operation::Forward => 120,
         Operation::Find | Operation::ListChanges => 30,
         Operation::CreateView | Operation::Envelope | Operation::Recipients => 20,
         _ => 15,
-    })
+    };
+    Duration::from_secs(seconds).min(request_timeout)
 }
 
 /// An answer: a success, or what is passed on.
@@ -133,5 +136,22 @@ impl Answer {
     /// An error about what the answer lacks.
     pub(super) fn bad(&self, what: &'static str) -> Error {
         Error::BadAnswer { status: self.status.as_u16(), what, trace: self.trace() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s5_no_call_of_ours_takes_longer_than_the_settings_let_it() {
+        let short = Duration::from_secs(3);
+        for &operation in Operation::ALL {
+            let expected = if operation == Operation::Forward { FORWARD_TIMEOUT } else { short };
+            assert_eq!(longest(operation, short), expected, "{operation:?}");
+        }
+        let long = Duration::from_secs(3_600);
+        assert_eq!(longest(Operation::CreateEnvelope, long), Duration::from_secs(60));
+        assert_eq!(longest(Operation::CreateView, long), Duration::from_secs(20));
     }
 }

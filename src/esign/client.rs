@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{
     Acting, Error, RejectionKind, SenderOptions,
     accounts::Senders,
-    call::{Answer, Body, Call},
+    call::{Answer, Body, Call, longest},
     identity::Workflows,
     refusal::{LimitKind, Refusal, Verdict, classify},
     templates::Templates,
@@ -77,6 +77,8 @@ pub struct Options {
     /// Calls under way at once; new work gets three quarters of them, and uploads that stream a quarter, but no
     /// more than eight. An eighth, but at least one, is for signers alone.
     pub calls_at_once: usize,
+    /// The longest that one call may take, but for what is passed through.
+    pub request_timeout: Duration,
     /// Where the upstream's own pages come from that a focused view stands in.
     pub apps_origin: &'static str,
     /// Whether [`Client::keep_warm`] does anything.
@@ -85,7 +87,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { calls_at_once: 64, apps_origin: "https://apps-d.docusign.com", keep_warm: true }
+        Self {
+            calls_at_once: 64,
+            request_timeout: Duration::from_secs(30),
+            apps_origin: "https://apps-d.docusign.com",
+            keep_warm: true,
+        }
     }
 }
 
@@ -113,6 +120,7 @@ pub struct Client {
     pub(super) worn: RwLock<HashMap<SenderName, String>>,
     pub(super) workflows: Workflows,
     pub(super) apps_origin: &'static str,
+    request_timeout: Duration,
     pub(super) templates: Templates,
     pub(super) http: HttpClient,
     /// None: connections are left to themselves.
@@ -157,6 +165,7 @@ impl Client {
             options_of: deps.senders.into_iter().collect(),
             worn: RwLock::default(),
             apps_origin: deps.options.apps_origin,
+            request_timeout: deps.options.request_timeout,
             workflows: Workflows::new(),
             templates: Templates::new(),
             http: deps.http,
@@ -326,7 +335,8 @@ impl Client {
         if let Some(hosts) = &self.warm {
             hosts.called(&call.url, began);
         }
-        let sent = self.send(call, call.request(token, call.timeout.min(left))).await;
+        let timeout = longest(call.operation, self.request_timeout).min(left);
+        let sent = self.send(call, call.request(token, timeout)).await;
         let answer = match sent {
             Ok(answer) => answer,
             Err(error) => return Err(Failed::Error(no_answer(error, permit))),

@@ -95,7 +95,8 @@ kinds! {
 
 use RejectionKind as K;
 
-/// The vendor's codes that mean something to us (reference, sections 2 to 5 and 7), sorted.
+/// The vendor's codes that mean something to us, sorted (developers.docusign.com, esign-rest-api: error codes,
+/// rules and limits, recipient authentication).
 const CODES: &[(&str, RejectionKind, &str)] = &[
     ("ACCOUNT_LACKS_PERMISSIONS", K::FeatureMissing, "The account lacks sufficient permissions."),
     (

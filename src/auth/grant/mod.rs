@@ -23,8 +23,6 @@ use super::{
 };
 use crate::http_client::{self, HttpClient, Request};
 
-/// A slow mint is worse than a failed one: the old token still serves, and a retry follows.
-const TIMEOUT: Duration = Duration::from_secs(15);
 /// Real answers have 1 to 2 KB.
 const RESPONSE_LIMIT_BYTES: usize = 64 * 1024;
 /// JWT tokens live an hour, those of the code grant eight. More than a day is a mistake.
@@ -104,7 +102,6 @@ fn token_request(server: &AccountServer) -> Request {
     Request::post(server.endpoint("/oauth/token"))
         .header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         .header(header::ACCEPT, HeaderValue::from_static("application/json"))
-        .timeout(TIMEOUT)
         .response_limit_bytes(RESPONSE_LIMIT_BYTES)
 }
 
