@@ -8,7 +8,7 @@ use crate::{
     api::middleware::{Watch, watch},
     app::Parts,
     auth::consent_state::ConsentStates,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Sender},
     look::{Logo, Look},
     pairing,
     public::{self, Dependencies, PATHS, Proxies, Public, Settings},
@@ -57,7 +57,9 @@ pub(super) fn settings(config: &Config) -> Result<Option<Settings>, ConfigError>
         .map_err(|error| ConfigError::new("public.brand", error.to_string(), "write such as \"#1f4f8f\""))?;
     let origin = origin.as_str().to_owned();
     let proxies = Proxies::new(config.public.trusted_proxies.clone(), config.public.proxy_header);
-    Ok(Some(Settings { origin, look, loopback: config.upstream.is_emulator(), proxies }))
+    let secret_of = |(name, sender): (&String, &Sender)| Some((name.clone(), sender.client_secret.clone()?));
+    let client_secrets = config.senders.iter().filter_map(secret_of).collect();
+    Ok(Some(Settings { origin, look, loopback: config.upstream.is_emulator(), proxies, client_secrets }))
 }
 
 /// The public listener's router, watched like the others.

@@ -113,7 +113,7 @@ fn base_url(url: &Url, environment: Environment) -> Result<Origin, ConfigError> 
         let fix = "give the listener a host name of its own, such as https://sign.example.com";
         return Err(ConfigError::new(setting, "has a path", fix));
     }
-    let plain_is_fine = environment == Environment::Emulator && values::is_loopback(url);
+    let plain_is_fine = environment == Environment::Emulator && values::is_loopback_to_browsers(url);
     if url.scheme() != "https" && !plain_is_fine {
         let fix = "use https (plain http is for loopback with the emulator)";
         let error = ConfigError::new(setting, "visitors and DocuSign need https", fix);

@@ -40,7 +40,7 @@ pub struct Sender {
     pub account: Option<String>,
     /// How a customer connects it; none if its user is in the settings.
     pub connect: Option<ConnectForm>,
-    /// The app's secret, for the authorization code grant; none for a public client.
+    /// The app's secret, for the codes of consent and connect links; none for a public client.
     pub client_secret: Option<SecretString>,
     /// Private keys, the one in use first. Empty only with `connect = "code"`.
     pub keys: Vec<KeySource>,
@@ -162,10 +162,6 @@ impl Raw {
             credential: self.client_secret_credential,
         };
         let client_secret = secret.reveal(&setting("client_secret"), credentials)?;
-        if client_secret.is_some() && self.connect.is_none() {
-            let fix = "leave it out, or add connect = \"impersonation\" or \"code\"";
-            return Err(ConfigError::new(setting("client_secret"), "nothing uses it without connect", fix));
-        }
         values::checked_names(&setting("templates"), self.templates.keys())?;
         let reveal = |(at, entry)| credentials.reveal(&setting(&format!("hmac_keys.{at}")), entry);
         let hmac_keys = self.hmac_keys.iter().enumerate().map(reveal).collect::<Result<_, _>>()?;

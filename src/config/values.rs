@@ -298,7 +298,7 @@ impl Setting for Origin {
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err("has a path; write only scheme, host and port".into());
         }
-        if url.scheme() == "http" && !is_loopback(&url) {
+        if url.scheme() == "http" && !is_loopback_to_browsers(&url) {
             return Err("plain http outside of loopback; use https".into());
         }
         Ok(Self::of(&url))
@@ -331,10 +331,16 @@ impl Setting for Rate {
     }
 }
 
-/// Whether a URL leads to this machine only, by its name; nothing is resolved.
+/// Whether a browser takes a URL for one on its own machine, by its name: names below `localhost`, too.
+pub(super) fn is_loopback_to_browsers(url: &Url) -> bool {
+    is_loopback(url) || url.domain().is_some_and(|name| name.ends_with(".localhost"))
+}
+
+/// Whether a URL leads to this machine only, by its name; nothing is resolved. Names below `localhost` do for
+/// browsers alone: where we call, they may resolve to anything.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,

@@ -83,8 +83,13 @@ impl Public {
         verifier: PkceVerifier,
     ) -> Result<ConsentOutcome, Arc<Error>> {
         let auth = self.parts.given.auth.clone();
+        let secret = self.parts.given.settings.client_secrets.get(&sender).cloned();
         let outcome = self.parts.given.life.outcome_of("take up consent", async move {
-            auth.complete_consent(&sender, &code, ClientProof::Public(Some(&verifier))).await
+            let proof = match &secret {
+                Some(secret) => ClientProof::Secret(secret, Some(&verifier)),
+                None => ClientProof::Public(Some(&verifier)),
+            };
+            auth.complete_consent(&sender, &code, proof).await
         });
         outcome.await.unwrap_or_else(|| Err(Arc::new(Error::Closed)))
     }

@@ -1,6 +1,6 @@
 //! Every route of the public listener on one page, and what its handlers work with.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Router,
@@ -8,6 +8,7 @@ use axum::{
     routing::get,
 };
 use http::StatusCode;
+use secrecy::SecretString;
 
 use crate::{
     auth::{Auth, consent_state::ConsentStates},
@@ -52,6 +53,8 @@ pub struct Settings {
     pub loopback: bool,
     /// Whose word on a visitor's address is taken.
     pub proxies: Proxies,
+    /// The secrets of the senders' apps, for the codes of their consent pages; a public client has none.
+    pub client_secrets: HashMap<String, SecretString>,
 }
 
 /// What the public side is built on.

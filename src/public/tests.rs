@@ -1,7 +1,7 @@
 //! The whole router over a real store, with an upstream that nobody has told us of: whatever would mint
 //! fails, so what must not mint is seen to succeed without.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use axum::{Router, body::Body};
 use http::{Method, Request, StatusCode, header};
@@ -123,6 +123,7 @@ impl World {
                 look: Look::default(),
                 loopback: false,
                 proxies: Proxies::none(),
+                client_secrets: HashMap::new(),
             },
         });
         let signing = keep(&store, signing).await;

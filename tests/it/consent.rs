@@ -192,7 +192,7 @@ async fn t11_a_consent_given_in_a_browser_makes_the_daemon_ready_at_once() {
     let user = emulated.entry("user_id");
     assert!(give(&link, user, "cancel").await.contains("consent"), "a refusal has its page");
     let page = give(&link, user, "accept").await;
-    assert!(page.contains("system"), "{page}");
+    assert!(page.contains("consent is granted"), "{page}");
     let readyz = format!("{}/readyz", daemon.entry("ops_url"));
     let ready = async {
         while http_client().get(&readyz).send().await.unwrap().status() != StatusCode::OK {
@@ -200,6 +200,18 @@ async fn t11_a_consent_given_in_a_browser_makes_the_daemon_ready_at_once() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), ready).await.expect("ready within seconds of the grant");
+}
+
+#[tokio::test]
+async fn t11_the_secret_of_a_confidential_app_goes_with_the_code_of_its_consent_page() {
+    for (secret, is_taken) in [("emulator-secret-1", true), ("another-secret", false)] {
+        let emulated = Emulated::start().await;
+        emulated.control("POST", "consent", &json!({ "granted": false })).await;
+        let settings = [("COUNTERSIGN__SENDERS__SYSTEM__CLIENT_SECRET", secret)];
+        let daemon = Served::start_with(&emulated, &settings).await;
+        let page = give(&daemon.link().await, emulated.entry("user_id"), "accept").await;
+        assert_eq!(page.contains("consent is granted"), is_taken, "{secret}: {page}");
+    }
 }
 
 /// What `/readyz` says of the sender.
@@ -259,11 +271,12 @@ async fn t11_an_idle_sender_stays_ready_and_its_consent_is_probed() {
     daemon.run_clock("a look", async || reason(&daemon).await.is_none()).await;
     daemon.control(Method::POST, "consent", &json!({ "granted": false })).await;
     daemon.clock.advance(Duration::from_secs(6 * 3_600 + 60));
-    daemon
-        .run_clock("the probe", async || {
-            reason(&daemon).await.is_some_and(|reason| reason["code"] == "consent_required")
-        })
-        .await;
+    // It is asked again by itself, and so says when.
+    let is_told = |reason: Value| reason["code"] == "consent_required" && !reason["next_try"].is_null();
+    daemon.run_clock("the probe", async || reason(&daemon).await.is_some_and(is_told)).await;
+    daemon.control(Method::POST, "consent", &json!({ "granted": true })).await;
+    daemon.run_clock("the grant", async || reason(&daemon).await.is_none()).await;
+    assert!(daemon.parts().auth.ready("system").is_some());
 }
 
 #[tokio::test]
