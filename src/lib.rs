@@ -42,8 +42,10 @@
 //! - No access token leaves the process, and no view URL, link token or name reaches a log or a metric.
 //! - No clock, environment or HTTP client outside `clock`, `config` and `http_client`; the lints say so.
 //! - No global that changes: no static cache, registry or shutdown flag, so that tests run many daemons in one process.
-//! - No call upstream on a GET of ours, but for documents.
+//! - No GET mints a view or changes anything at DocuSign. These call it: documents and evidence; a return before
+//!   its event, with one check; a sender whose consent is awaited, with a mint; and what is passed through.
 //!
+#![doc = include_str!("rules.md")]
 //! # What is cached, and for how long
 //!
 //! | What | Where | Life |

@@ -162,7 +162,7 @@ impl Error {
         }
     }
 
-    /// How our API names it (`design`: Errors).
+    /// How our API names it: a code of its closed set.
     pub fn code(&self) -> &'static str {
         match self {
             Self::ClockSkew { .. } => "clock_skew",

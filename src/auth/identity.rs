@@ -117,7 +117,7 @@ impl AccountServer {
         &self.asked
     }
 
-    /// The environment's administration (reference, section 1.1).
+    /// The environment's administration (developers.docusign.com, platform/auth/reference: environments).
     pub(super) fn admin_url(&self) -> Option<&'static str> {
         match self.origin.host_str().unwrap_or_default() {
             "account-d.docusign.com" => Some("https://admindemo.docusign.com"),
