@@ -187,7 +187,8 @@ async fn a_key_in_a_device_earns_the_token() {
     assert!(!daemon.log().contains(PIN));
 }
 
-#[tokio::test]
+// The emulator is in this process, and must answer while the command runs.
+#[tokio::test(flavor = "multi_thread")]
 async fn doctor_asks_the_device_and_walks_the_whole_chain_with_its_key() {
     if !cfg!(feature = "pkcs11") {
         return;
