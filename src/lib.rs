@@ -95,7 +95,7 @@
 //! | nobody asks for a day | `201`, after one mint | ready, idle | the next reader; consent is probed every 6 h | `an_idle_sender_is_dropped_and_comes_back`, `t11_an_idle_sender_stays_ready_and_its_consent_is_probed` |
 //! | one of several senders cannot act | its own refusal; others `201` | degraded; that sender not ready | as that sender's row | `h1_one_of_several_senders_that_cannot_act_does_not_make_the_daemon_unready` |
 //! | key refused | `502 key_rejected` | which key, its fingerprint, `rejected` | the next key in order, an upload, or a new file | `t10_the_next_key_in_order_is_tried`, `t10_a_new_key_whose_public_half_is_registered_later_is_tried_again_within_minutes` |
-//! | new key file | `201` | `unproven`, then `active` | proven by a real mint | `t10_a_new_key_is_proven_before_the_old_one_retires` |
+//! | new key file | `201` | `unproven`, then `active` | proven by a real mint | `t10_a_new_key_is_proven_before_the_old_one_retires`, `h3_a_list_of_other_keys_leaves_the_old_one_serving_until_a_new_one_has_earned_a_token` |
 //! | new key file is bad | `201` | the defect, beside the old key | a good file | `t10_a_bad_file_keeps_the_old_key_and_says_so` |
 //! | signer process dies or hangs | `201` | `signer` degraded, `signer_up` 0, why it ended | another one is started and reads the files | `a_dead_or_hanging_signer_is_replaced_while_the_token_serves` |
 //! | key rotated under load | `201` | as the two rows above, in turn | proven by a real mint | `t10_twenty_rotations_in_a_row_under_load_fail_no_request` |
@@ -105,6 +105,7 @@
 //! | minting panics | the same | `internal` | the next try | `t4_a_panic_does_not_end_the_refresher` |
 //! | eSignature API down | `202`, and the envelope once it is back | degraded: `upstream`; `upstream_requests_total{outcome="unavailable"}` | recovery sends it | `an_upstream_that_is_down_gets_the_creates_when_it_is_back` |
 //! | reply to a create lost | `202 uncertain`, then the one envelope | `signings_uncertain` | looked up, never posted twice | `e2_a_lost_reply_is_looked_up_and_not_posted_again` |
+//! | a create is in doubt, and its sender is gone or acts in another account | `202 uncertain`; after 6 days `failed`, `502 outcome_unknown` | `signings_uncertain`; a line a minute | the sender's way back | `e2_a_doubt_that_nobody_can_resolve_any_more_ends_as_unknown` |
 //! | the disk of the store is full or read-only | `503 store_unavailable`, nothing sent | not ready: `store`, why, next try | looked at every 2 s; the same key then makes the one envelope | `a_disk_that_is_full_refuses_creates_and_takes_them_once_there_is_room` |
 //! | the disk does not keep what was written to the SQLite store | connections end; what was answered holds | SIGABRT, and why in the log | the next start reads SQLite's log from its beginning | `a_disk_that_does_not_keep_a_checkpoint_ends_the_process_and_loses_nothing` |
 //! | Postgres stops, fails over or turns read-only | the same, after 10 s | the same | new connections at once | `a_postgres_that_is_stopped_and_started_under_creates_makes_one_envelope_a_key`, `a_postgres_that_turns_read_only_is_said_to_be_and_used_again` |

@@ -67,7 +67,7 @@ codes! {
     not_found 404 false "No such thing",
         "Check the id and the path; things of other callers do not exist for you.";
     outcome_unknown 502 false "Nobody knows whether DocuSign did it",
-        "Do not repeat the call: list the envelopes changed since it was sent, and repeat only if yours is not among them. POST /v1/signings does that by itself.";
+        "Do not repeat the call: list the envelopes changed since it was sent, and repeat only if yours is not among them. POST /v1/signings does that by itself, and ends so only where its sender could not look for days.";
     payload_too_large 413 false "The request is too large",
         "Send a smaller document, or raise api.body_limit (for passed calls api.passthrough_limit) in the settings.";
     phone_invalid 400 false "The phone number is not valid",

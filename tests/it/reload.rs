@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -271,14 +272,20 @@ async fn h3_a_changed_list_of_keys_is_taken_up_without_losing_the_token_and_a_ba
     assert_eq!(others.len(), 1, "who has another list keeps it");
 }
 
+/// A key in a file of its own, which nobody has registered.
+fn new_key(folder: &TempDir) -> (signing_key::Generated, PathBuf) {
+    let (pair, path) = (signing_key::generate().unwrap(), folder.0.join("new.pem"));
+    fs::write(&path, pair.private_pem.as_bytes()).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    (pair, path)
+}
+
 #[tokio::test]
 async fn h3_a_list_of_other_keys_leaves_the_old_one_serving_until_a_new_one_has_earned_a_token() {
     let daemon = TestDaemon::start().await;
     let ready = daemon.emulator.ready().clone();
-    let (pair, folder) = (signing_key::generate().unwrap(), TempDir::new());
-    let new = folder.0.join("new.pem");
-    fs::write(&new, pair.private_pem.as_bytes()).unwrap();
-    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let folder = TempDir::new();
+    let (pair, new) = new_key(&folder);
     let old = format!("keys = [\"{}\"]", ready.private_key_file.display());
     let list = format!("keys = [\"{}\"]", new.display());
     let config = Config::from_toml(&daemon.settings().replacen(&old, &list, 1)).unwrap();
@@ -304,10 +311,8 @@ async fn h3_a_list_of_other_keys_leaves_the_old_one_serving_until_a_new_one_has_
 async fn a_key_that_docusign_refuses_leaves_the_sender_acting_and_is_told() {
     let daemon = TestDaemon::start().await;
     let ready = daemon.emulator.ready().clone();
-    let (pair, folder) = (signing_key::generate().unwrap(), TempDir::new());
-    let new = folder.0.join("unregistered.pem");
-    fs::write(&new, pair.private_pem.as_bytes()).unwrap();
-    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let folder = TempDir::new();
+    let (pair, new) = new_key(&folder);
     let old = format!("keys = [\"{}\"]", ready.private_key_file.display());
     let both = format!("keys = [\"{}\", \"{}\"]", new.display(), ready.private_key_file.display());
     let config = Config::from_toml(&daemon.settings().replacen(&old, &both, 1)).unwrap();

@@ -106,8 +106,8 @@ fn create() -> Value {
         .answer(202, "It is written down, and will be finished", reference("Signing"))
         .codes(&[
             "anchor_not_found", "idempotency_in_progress", "idempotency_key_missing",
-            "idempotency_key_reused", "phone_invalid", "return_url_refused", "sender_unknown",
-            "sms_auth_unavailable", "template_role_mismatch",
+            "idempotency_key_reused", "outcome_unknown", "phone_invalid", "return_url_refused",
+            "sender_unknown", "sms_auth_unavailable", "template_role_mismatch",
         ])
         .codes(&UPSTREAM)
         .linked(201)
