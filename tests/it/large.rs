@@ -25,7 +25,7 @@ use crate::{
     harness::{CALLER_KEY, TempDir, TestDaemon, http_client, order},
     kills::start,
     process::{peak_kib, resident_kib},
-    signings::base64_of,
+    signings::{base64_of, padded_contract},
 };
 
 const SIZE: usize = 100 * 1024 * 1024;
@@ -188,8 +188,7 @@ async fn s5_a_passed_body_that_trickles_in_ends_with_the_time_of_its_call() {
 async fn s5_evidence_that_nobody_reads_keeps_its_place_and_who_finds_none_is_told_to_come_again() {
     let daemon = Arc::new(TestDaemon::builder().public().start().await);
     let mut large = order();
-    large["documents"] =
-        json!([{"name": "a.pdf", "content_base64": base64_of(&contract()), "anchors": {"sign": "/sn1/"}}]);
+    large["documents"] = json!([{"name": "a.pdf", "content_base64": base64_of(&padded_contract(PADDING)), "anchors": {"sign": "/sn1/"}}]);
     large["signers"][0].as_object_mut().unwrap().remove("role");
     let made = daemon.create("order-1", &large).await;
     assert_eq!(made.status.as_u16(), 201, "{}", made.text);
@@ -280,28 +279,8 @@ fn draft() -> Value {
     json!({"emailSubject": "x", "status": "created", "documents": [document]})
 }
 
-/// What is in [`contract`] so that it is larger than what a connection holds.
+/// How much larger a document is than what a connection holds.
 const PADDING: usize = 400 * 1024;
-
-/// A large contract with an anchor.
-fn contract() -> Vec<u8> {
-    use pdf_writer::{Content, Finish as _, Name, Pdf, Rect, Ref, Str};
-    let mut pdf = Pdf::new();
-    let [catalog, tree, page, font, content, padding] = [1, 2, 3, 4, 5, 6].map(Ref::new);
-    pdf.catalog(catalog).pages(tree);
-    pdf.pages(tree).kids([page]).count(1);
-    let mut writer = pdf.page(page);
-    writer.media_box(Rect::new(0.0, 0.0, 595.0, 842.0)).parent(tree).contents(content).metadata(padding);
-    writer.resources().fonts().pair(Name(b"F1"), font);
-    writer.finish();
-    pdf.type1_font(font).base_font(Name(b"Helvetica")).encoding_predefined(Name(b"WinAnsiEncoding"));
-    let mut stream = Content::new();
-    stream.begin_text().set_font(Name(b"F1"), 12.0).next_line(72.0, 700.0);
-    stream.show(Str(b"Sign: /sn1/")).end_text();
-    pdf.stream(content, &stream.finish());
-    pdf.stream(padding, &vec![b' '; PADDING]);
-    pdf.finish()
-}
 
 type Multiplexed = hyper::client::conn::http2::SendRequest<Body>;
 

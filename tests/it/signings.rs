@@ -369,13 +369,18 @@ async fn the_timeline_tells_what_was_asked_of_docusign_with_its_trace() {
 
 /// A PDF with the anchor `/sn1/`.
 pub(crate) fn contract() -> Vec<u8> {
+    padded_contract(0)
+}
+
+/// The same, and so many bytes larger.
+pub(crate) fn padded_contract(padding: usize) -> Vec<u8> {
     use pdf_writer::{Content, Finish as _, Name, Pdf, Rect, Ref, Str};
     let mut pdf = Pdf::new();
-    let [catalog, tree, page, font, content] = [1, 2, 3, 4, 5].map(Ref::new);
+    let [catalog, tree, page, font, content, metadata] = [1, 2, 3, 4, 5, 6].map(Ref::new);
     pdf.catalog(catalog).pages(tree);
     pdf.pages(tree).kids([page]).count(1);
     let mut writer = pdf.page(page);
-    writer.media_box(Rect::new(0.0, 0.0, 595.0, 842.0)).parent(tree).contents(content);
+    writer.media_box(Rect::new(0.0, 0.0, 595.0, 842.0)).parent(tree).contents(content).metadata(metadata);
     writer.resources().fonts().pair(Name(b"F1"), font);
     writer.finish();
     pdf.type1_font(font).base_font(Name(b"Helvetica")).encoding_predefined(Name(b"WinAnsiEncoding"));
@@ -387,6 +392,7 @@ pub(crate) fn contract() -> Vec<u8> {
         .show(Str(b"Sign: /sn1/"))
         .end_text();
     pdf.stream(content, &stream.finish());
+    pdf.stream(metadata, &vec![b' '; padding]);
     pdf.finish()
 }
 
