@@ -16,6 +16,9 @@ use countersign::{
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
+/// How often something is looked for, 5 ms apart: a minute, because a disk that others use may stall for seconds.
+const POLLS: u32 = 12_000;
+
 /// The key that the test caller has.
 pub(crate) const CALLER_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// A key of another caller, who shares nothing with the first.
@@ -460,9 +463,9 @@ impl TestDaemon {
         self.until("a token and the account", async || is_ready()).await;
     }
 
-    /// Waits for something that comes by itself; fails after a time that no machine needs.
+    /// Waits for something that comes by itself; fails after a time that no machine needs, however slow its disk.
     pub(crate) async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-        for _ in 0..2_000 {
+        for _ in 0..POLLS {
             if is_so().await {
                 return;
             }
@@ -473,7 +476,7 @@ impl TestDaemon {
 
     /// Lets the test's clock run, a hundred times as fast as the real one, while `until` is not so.
     pub(crate) async fn run_clock(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-        for _ in 0..2_000 {
+        for _ in 0..POLLS {
             if is_so().await {
                 return;
             }
