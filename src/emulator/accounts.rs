@@ -19,8 +19,10 @@ use super::{
 
 /// The stock workflow for phone authentication; it has one id in every account.
 pub(super) const PHONE_WORKFLOW: &str = "c368e411-1592-4001-a3df-dca94ac539ae";
-/// A workflow of the account's own that is limited to SMS.
+/// The workflow that is limited to SMS, which accounts for CFR Part 11 ask before access and before signing.
 pub(super) const SMS_WORKFLOW: &str = "6d4f3a17-58a5-4d0e-9a52-3c2f1b700001";
+/// The name by which the vendor's samples find it (SDK: eg041).
+const SMS_NAME: &str = "SMS for access & signatures";
 
 /// A page of the list of users (SPEC: Users:list, count).
 const MAX_PAGE: usize = 100;
@@ -129,12 +131,6 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
         ["users"] => Some(users(world, call, &id).unwrap_or_else(Into::into)),
         ["users", user] => Some(one_user(world, call, &id, user)),
         ["identity_verification"] => Some(Answer::ok(workflows(account, call))),
-        ["brands"] => Some(Answer::ok(json!({
-            "brands": account.brands.iter().map(|(id, name)| json!({
-                "brandId": id, "brandName": name, "brandCompany": name,
-                "isSendingDefault": false, "isSigningDefault": false,
-            })).collect::<Vec<_>>(),
-        }))),
         _ => None,
     }
 }
@@ -274,9 +270,9 @@ fn workflows(account: &Account, call: &Call) -> Value {
         ),
         row(
             SMS_WORKFLOW,
-            "SMS only",
+            SMS_NAME,
             "The recipient will authenticate with a code sent by text message.",
-            "workflow_sms_only",
+            "workflow_sms_for_access_and_signatures",
         ),
     ] })
 }

@@ -92,10 +92,19 @@ pub(super) struct Account {
     pub(super) settings: BTreeMap<String, String>,
     /// Whether identity verification (phone authentication) is in the plan.
     pub(super) identity_verification: bool,
-    /// Its brands, by GUID: their names.
-    pub(super) brands: BTreeMap<String, String>,
+    /// Its brands, by GUID.
+    pub(super) brands: BTreeMap<String, Brand>,
     /// Its Connect configurations and HMAC keys.
     pub(super) connect: ConnectSettings,
+}
+
+/// How an account's envelopes look.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Brand {
+    /// Its name.
+    pub(super) name: String,
+    /// What else was sent of it.
+    pub(super) given: serde_json::Map<String, Value>,
 }
 
 /// What an account pushes where.
@@ -315,7 +324,7 @@ impl Directory {
                 settings: default_settings(),
                 identity_verification: true,
                 brands: (id == ACCOUNT)
-                    .then(|| (BRAND.to_owned(), BRAND_NAME.to_owned()))
+                    .then(|| (BRAND.to_owned(), Brand { name: BRAND_NAME.to_owned(), ..Brand::default() }))
                     .into_iter()
                     .collect(),
                 connect: ConnectSettings { configurations: BTreeMap::new(), hmac_keys },

@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::lenient_json;
+
 /// One request to a vendor path or to the control interface.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -83,7 +85,7 @@ impl Call {
                 "The content type of the request is not supported. The emulator reads application/json.",
             ));
         }
-        serde_json::from_slice(&self.body).map_err(|error| {
+        lenient_json::read(&self.body).map_err(|error| {
             Answer::error(
                 StatusCode::BAD_REQUEST,
                 "INVALID_REQUEST_BODY",

@@ -25,9 +25,9 @@
 //! | who a token is for | `GET /oauth/userinfo` | accounts with `base_uri`, the default one | platform/auth/reference | [`oauth`] |
 //! | consent | `GET /oauth/auth`, `/logout` | individual and organisation-wide (for the users of claimed domains), exact redirect URIs, `state`, refusal; a page to click | platform/auth/consent | [`consent`] |
 //! | discovery | `/.well-known/openid-configuration` | the endpoints | seen in the field | [`oauth`] |
-//! | account, users, brands, settings | `/restapi/v2.1/accounts/{a}`, `…/users`, `…/brands`, `…/settings`, `…/identity_verification` | membership, the features of a plan, the SMS workflow | SPEC: Accounts, Users | [`accounts`] |
+//! | account, users, brands, settings | `/restapi/v2.1/accounts/{a}`, `…/users`, `…/brands`, `…/folders`, `…/settings`, `…/identity_verification` | membership, the features of a plan, the SMS workflow | SPEC: Accounts, Users, AccountBrands, Folders | [`accounts`], [`brands`], [`envelopes`] |
 //! | stored signatures | `…/users/{u}/signatures` | make, list, read, images, delete | SPEC: UserSignatures | [`signatures`] |
-//! | envelopes | `…/envelopes…` | create from documents, templates, composite templates and multipart; draft, send, correct, void; lists with their filters; custom fields, audit events, notification, recipients and tabs | SPEC: Envelopes, EnvelopeRecipients; esign101/rules-and-limits | [`envelopes`] |
+//! | envelopes | `…/envelopes…` | create from documents, templates, composite templates and multipart; draft, send, correct, void; lists with their filters; custom fields, audit events, locks, notification, recipients and tabs; views for senders | SPEC: Envelopes, EnvelopeRecipients; esign101/rules-and-limits | [`envelopes`] |
 //! | templates | `…/templates…` | roles, tabs, documents; make, read, list | SPEC: Templates | [`templates`] |
 //! | anchors | in every PDF that comes | found in the text by the vendor's switches; an absent one fails the create | how-to on anchor tabs | [`pdf`] |
 //! | recipient views | `…/views/recipient` | exact match of name, e-mail and client user id; single use, five minutes; only for embedded recipients whose turn it is | SPEC: EnvelopeViews; embedding concepts | [`recipient_views`] |
@@ -51,7 +51,7 @@
 //! - Consent for one's own organisation is given in DocuSign Admin, of which there is nothing here: the link for
 //!   other organisations stands for both. Claiming a domain needs no proof by DNS, but a control call.
 //! - No XML bodies, no bulk send, no PowerForms, no payments, no ID verification beyond phone and
-//!   access code, no envelope locks, and of focused view its
+//!   access code, and of focused view its
 //!   parameters only: the script of `js-d.docusign.com` and its frame are not served.
 //! - Invitation e-mails are not sent; SMS goes to an outbox.
 //! - Limits an envelope and the life of an authorization code are guesses: the vendor keeps them secret.
@@ -68,6 +68,7 @@ use serde::Serialize;
 use crate::{clock::SharedClock, lifecycle::Lifecycle, listener};
 
 mod accounts;
+mod brands;
 mod by_recipient;
 mod ceremony;
 mod connect;
@@ -81,6 +82,7 @@ mod files;
 mod http;
 mod in_memory;
 mod judge;
+mod lenient_json;
 mod limits;
 mod multipart;
 mod oauth;

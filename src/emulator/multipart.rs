@@ -2,7 +2,8 @@
 //!
 //! `Content-Type: multipart/form-data; boundary=…`; the first part is `application/json`, each
 //! further one carries `Content-Disposition: file; filename="NDA.pdf"; documentid=1`, values quoted
-//! or bare (how-to/send-binary, read 2026). Input is hostile until parsed: parts and header sizes
+//! or bare (how-to/send-binary, read 2026); a quote that never closes belongs to nothing, as in the vendor's C# sample
+//! eg010. Input is hostile until parsed: parts and header sizes
 //! are bounded, nothing is copied but the header lines, and what does not fit is an error, never
 //! a guess.
 
@@ -181,30 +182,29 @@ fn parameters(text: &str) -> HashMap<String, String> {
     while let Some((name, value)) = rest.split_once('=') {
         let name = name.trim_matches([' ', ';', '\t']).to_ascii_lowercase();
         let value = value.trim_start();
-        let (value, after) = if let Some(quoted) = value.strip_prefix('"') {
-            unquote(quoted)
-        } else {
+        let (value, after) = value.strip_prefix('"').and_then(unquote).unwrap_or_else(|| {
             let (bare, after) = value.split_once(';').unwrap_or((value, ""));
-            (bare.trim().to_owned(), after)
-        };
+            let bare = bare.trim();
+            (bare.strip_prefix('"').unwrap_or(bare).to_owned(), after)
+        });
         found.entry(name).or_insert(value);
         rest = after;
     }
     found
 }
 
-/// The content up to the closing quote, escapes undone, and what comes after it.
-fn unquote(text: &str) -> (String, &str) {
+/// The content up to the closing quote, escapes undone, and what comes after it; none if it never closes.
+fn unquote(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
         match character {
-            '"' => return (value, &text[at + 1..]),
+            '"' => return Some((value, &text[at + 1..])),
             '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
             _ => value.push(character),
         }
     }
-    (value, "")
+    None
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -239,6 +239,15 @@ mod tests {
         let decoded = parts(&body, "b").unwrap().iter().map(|part| part.decoded(&body)).collect::<Vec<_>>();
         let expected = [Some("x"), Some("x"), Some("eA=="), None];
         assert_eq!(decoded, expected.map(|content| content.map(Bytes::from)));
+    }
+
+    #[test]
+    fn a_quote_that_never_closes_is_passed_over() {
+        // As the vendor's C# sample eg010 sends it.
+        let body = "--b\n\n{}\n--b\nContent-Disposition: file; filename=\"Order acknowledgement;documentid=1\n\nx\n--b--";
+        let parameters = parts(body.as_bytes(), "b").unwrap()[1].parameters.clone();
+        assert_eq!(parameters["filename"], "Order acknowledgement");
+        assert_eq!(parameters["documentid"], "1");
     }
 
     #[test]

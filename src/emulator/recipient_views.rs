@@ -177,7 +177,8 @@ fn ping_url(fields: &Fields) -> Result<Option<String>, Refusal> {
     Ok(Some(address.to_owned()))
 }
 
-fn return_url(fields: &Fields) -> Result<String, Refusal> {
+/// `returnUrl`, which a view must have.
+pub(super) fn return_url(fields: &Fields) -> Result<String, Refusal> {
     let Some(address) = text(fields, "returnUrl") else {
         return Err(invalid("A value was not found for parameter 'returnUrl'."));
     };
@@ -225,21 +226,24 @@ fn allowed_from(fields: &Fields) -> Result<String, Refusal> {
         .ok_or_else(|| invalid("'xFrameOptionsAllowFromUrl' must be a web address with 'allow_from'."))
 }
 
-/// Bare origins: https, or http on localhost, which developer accounts may use.
+/// Origins: https, or http on localhost, which developer accounts may use. `frameAncestors` are host sources of a content
+/// security policy, which may have a path (SDK: the PHP sample eg044 sends one); browsers compare the origin alone.
 fn origins(fields: &Fields, name: &str) -> Result<Vec<String>, Refusal> {
     let list = fields.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let may_have_path = name == "frameAncestors";
+    let is_taken = |url: &url::Url| {
+        let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1"));
+        (url.scheme() == "https" || (url.scheme() == "http" && is_local))
+            && (may_have_path || url.path() == "/")
+            && url.query().is_none()
+            && url.fragment().is_none()
+    };
     list.map(|origin| {
-        let parsed = url::Url::parse(origin).ok();
-        let is_bare = parsed.as_ref().is_some_and(|url| {
-            let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1"));
-            (url.scheme() == "https" || (url.scheme() == "http" && is_local))
-                && url.path() == "/"
-                && url.query().is_none()
-                && url.fragment().is_none()
-        });
-        let plain = parsed.filter(|_| is_bare).map(|url| url.origin().ascii_serialization());
+        let url = url::Url::parse(origin).ok().filter(is_taken);
+        let plain = url.map(|url| url.origin().ascii_serialization());
         plain.ok_or_else(|| {
-            invalid(&format!("'{name}' must hold origins: https, or http on localhost, without a path."))
+            let path = if may_have_path { "a query" } else { "a path" };
+            invalid(&format!("'{name}' must hold origins: https, or http on localhost, without {path}."))
         })
     })
     .collect()

@@ -3,19 +3,31 @@
 //! The types come from DocuSign's OpenAPI file, boiled down to `schema.json` (its source, commit and
 //! licence are in that file). As at the vendor, unknown fields are ignored at every depth, a text
 //! field takes a number or a boolean, and a boolean or number field takes its text form; anything
-//! else is refused with the path of the property. Accepted values are brought to the declared type,
-//! so that the rest of the emulator reads one form. Fields newer than the file pass unchecked.
+//! else is refused with the path of the property. Names of fields are told apart without case, as the
+//! vendor's reader (Newtonsoft.Json) does: its Node sample eg019 writes `DocumentBase64`. Accepted values
+//! are brought to the declared type, and names to the declared spelling, so that the rest of the emulator
+//! reads one form. Fields newer than the file pass unchecked.
 //!
 //! This module knows shapes only. What a value means is checked where it is used.
 
 use std::{collections::HashMap, fmt::Write as _, sync::LazyLock};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::lenient_json;
 
 /// The bodies that can be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::emulator) enum Body {
+    /// `POST …/brands`.
+    Brand,
+    /// `DELETE …/brands`.
+    Brands,
+    /// `POST …/views/console`.
+    ConsoleViewRequest,
+    /// `POST …/views/correct`.
+    CorrectViewRequest,
     /// `PUT` and `POST …/custom_fields`.
     CustomFields,
     /// `POST …/connect`.
@@ -28,12 +40,18 @@ pub(in crate::emulator) enum Body {
     EnvelopeIds,
     /// `POST /templates`.
     EnvelopeTemplate,
+    /// `PUT …/folders/{id}`.
+    FoldersRequest,
+    /// `POST` and `PUT …/lock`.
+    LockRequest,
     /// `PUT …/notification`.
     Notification,
     /// `PUT` and `POST …/recipients`.
     Recipients,
     /// `POST …/views/recipient`.
     RecipientViewRequest,
+    /// `POST …/views/sender` and `…/views/edit`.
+    ReturnUrlRequest,
     /// `POST` and `PUT …/recipients/{id}/tabs`.
     Tabs,
     /// `PUT …/signatures/{id}`.
@@ -45,15 +63,22 @@ pub(in crate::emulator) enum Body {
 impl Body {
     fn definition(self) -> &'static str {
         match self {
+            Self::Brand => "brand",
+            Self::Brands => "brandsRequest",
+            Self::ConsoleViewRequest => "consoleViewRequest",
+            Self::CorrectViewRequest => "correctViewRequest",
             Self::CustomFields => "customFields",
             Self::ConnectConfiguration => "connectCustomConfiguration",
             Self::Envelope => "envelope",
             Self::EnvelopeDefinition => "envelopeDefinition",
             Self::EnvelopeIds => "envelopeIdsRequest",
             Self::EnvelopeTemplate => "envelopeTemplate",
+            Self::FoldersRequest => "foldersRequest",
+            Self::LockRequest => "lockRequest",
             Self::Notification => "notification",
             Self::Recipients => "recipients",
             Self::RecipientViewRequest => "recipientViewRequest",
+            Self::ReturnUrlRequest => "returnUrlRequest",
             Self::Tabs => "tabs",
             Self::UserSignatureDefinition => "userSignatureDefinition",
             Self::UserSignaturesInformation => "userSignaturesInformation",
@@ -72,8 +97,7 @@ pub(in crate::emulator) struct Mismatch {
 
 /// Parses `bytes` and checks them as `body`. The error is the second sentence of the vendor's message.
 pub(in crate::emulator) fn parse(body: Body, bytes: &[u8]) -> Result<Value, String> {
-    let mut value: Value =
-        serde_json::from_slice(bytes).map_err(|error| format!("The body is not JSON: {error}."))?;
+    let mut value = lenient_json::read(bytes).map_err(|error| format!("The body is not JSON: {error}."))?;
     check(body, &mut value).map_err(|mismatch| {
         let text = mismatch.to_string();
         // The vendor's sentences begin with a capital and end with a full stop.
@@ -104,6 +128,7 @@ fn check_object(definition: &Definition, value: &mut Value, path: &mut String) -
             _ => Err(Mismatch { path: path.clone(), expected: "an object", found }),
         };
     };
+    respell(definition, fields);
     for (name, field) in fields {
         let Some(expected) = definition.fields.get(name) else { continue };
         let length = path.len();
@@ -115,6 +140,22 @@ fn check_object(definition: &Definition, value: &mut Value, path: &mut String) -
         path.truncate(length);
     }
     Ok(())
+}
+
+/// Gives fields that differ from a known one by case alone its name. One that is spelled as it should be stays, and the
+/// other beside it is not known.
+fn respell(definition: &Definition, fields: &mut Map<String, Value>) {
+    let unknown = fields.keys().filter(|name| !definition.fields.contains_key(*name));
+    let misspelt: Vec<(String, &String)> = unknown
+        .filter_map(|name| Some((name.clone(), definition.spellings.get(&name.to_ascii_lowercase())?)))
+        .collect();
+    for (name, known) in misspelt {
+        if !fields.contains_key(known)
+            && let Some(value) = fields.remove(&name)
+        {
+            fields.insert(known.clone(), value);
+        }
+    }
 }
 
 fn check_field(expected: &Field, value: &mut Value, path: &mut String) -> Result<(), Mismatch> {
@@ -193,6 +234,8 @@ fn definition(name: &str) -> &'static Definition {
 #[derive(Debug, Clone, Default)]
 struct Definition {
     fields: HashMap<String, Field>,
+    /// The names of the fields by the same in lower case.
+    spellings: HashMap<String, String>,
 }
 
 #[derive(Debug, Clone)]
@@ -226,14 +269,15 @@ static DEFINITIONS: LazyLock<HashMap<String, Definition>> = LazyLock::new(|| {
         serde_json::from_str(include_str!("schema.json")).expect("schema.json is part of the source");
     let expand = |written: &Written| {
         let parent = written.like.as_ref().and_then(|name| file.definitions.get(name));
-        let mut fields = HashMap::new();
+        let mut fields: HashMap<String, Field> = HashMap::new();
         for part in parent.into_iter().chain([written]) {
             fields.extend(part.string.split(' ').map(|name| (name.to_owned(), Field::Text)));
             fields.extend(part.boolean.split(' ').map(|name| (name.to_owned(), Field::Boolean)));
             fields.extend(part.number.split(' ').map(|name| (name.to_owned(), Field::Number)));
             fields.extend(part.nested.iter().map(|(name, of)| (name.clone(), nested(of))));
         }
-        Definition { fields }
+        let spellings = fields.keys().map(|name| (name.to_ascii_lowercase(), name.clone())).collect();
+        Definition { fields, spellings }
     };
     file.definitions.iter().map(|(name, written)| (name.clone(), expand(written))).collect()
 });
@@ -287,6 +331,40 @@ mod tests {
     }
 
     #[test]
+    fn names_are_told_apart_without_case_and_kept_as_they_are_declared() {
+        // As the vendor's samples send them: Node eg019, bash eg041 and eg016.
+        let body = json!({
+            "Status": "sent", "Documents": [{ "DocumentId": 1 }], "FUTURE": 1,
+            "recipients": { "Signers": [{
+                "RecipientId": "1", "name": "Ada", "Name": "Eve",
+                "identityVerification": { "inputOptions": [{ "phoneNumberList": [{ "Number": "1", "CountryCode": 49 }] }] },
+                "Tabs": { "SignHeretabs": [{ "documentID": "1", "XPosition": 10 }] },
+            }] },
+        });
+        let value = parse(Body::EnvelopeDefinition, body.to_string().as_bytes()).unwrap();
+        let expected = json!({
+            "status": "sent", "documents": [{ "documentId": "1" }], "FUTURE": 1,
+            "recipients": { "signers": [{
+                "recipientId": "1", "name": "Ada", "Name": "Eve",
+                "identityVerification": { "inputOptions": [{ "phoneNumberList": [{ "number": "1", "countryCode": "49" }] }] },
+                "tabs": { "signHereTabs": [{ "documentId": "1", "xPosition": "10" }] },
+            }] },
+        });
+        assert_eq!(value, expected);
+        assert_eq!(
+            refusal(Body::EnvelopeDefinition, &json!({ "DOCUMENTS": {} })),
+            "The property 'documents' must be an array, not an object."
+        );
+    }
+
+    #[test]
+    fn no_two_fields_differ_by_case_alone() {
+        for (name, definition) in DEFINITIONS.iter() {
+            assert_eq!(definition.spellings.len(), definition.fields.len(), "{name}");
+        }
+    }
+
+    #[test]
     fn every_definition_that_is_named_exists() {
         for (name, definition) in DEFINITIONS.iter() {
             for (field, kind) in &definition.fields {
@@ -312,7 +390,9 @@ mod tests {
             "tabs",
             "signHereTabs",
             "status",
+            "Status",
             "customFields",
+            "CUSTOMFIELDS",
             "x",
         ]);
         let leaf = prop_oneof![

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    accounts,
+    accounts, brands,
     connect::Deliverer,
     connect_settings, consent, control, envelopes,
     faults::{Fault, Kind},
@@ -360,6 +360,7 @@ fn rest(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {
         None => spend_on_envelope(world, call)
             .or_else(|| envelopes::route(world, call))
             .or_else(|| accounts::route(world, call))
+            .or_else(|| brands::route(world, call))
             .or_else(|| signatures::route(world, call))
             .or_else(|| connect_settings::route(world, call))
             .unwrap_or_else(|| unplayed::answer(call)),

@@ -52,12 +52,12 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
         ([], &Method::GET) => Ok(Answer::ok(json!({ "userSignatures": list(world, call, &user) }))),
         ([], &Method::POST) => create(world, call, &user, false),
         ([], &Method::PUT) => create(world, call, &user, true),
-        ([id], &Method::GET) => find(world, &user, id).map(|found| Answer::ok(shown(found, call, &user))),
+        ([id], &Method::GET) => find(world, &user, id).map(|found| Answer::ok(shown(found, &user))),
         ([id], &Method::PUT) => replace(world, call, &user, id),
         ([id], &Method::DELETE) => remove(world, &user, id),
         ([id, kind], &Method::GET) => image(world, &user, id, kind),
         ([id, kind], &Method::PUT) => set_image(world, call, &user, id, kind),
-        ([id, kind], &Method::DELETE) => remove_image(world, call, &user, id, kind),
+        ([id, kind], &Method::DELETE) => remove_image(world, &user, id, kind),
         _ => return None,
     };
     Some(answer.unwrap_or_else(|refused| refused))
@@ -74,13 +74,13 @@ fn list(world: &World, call: &Call, user: &str) -> Vec<Value> {
         .signatures
         .iter()
         .filter(|signature| signature.images.contains_key("stamp_image") == wants_stamps)
-        .map(|signature| shown(signature, call, user))
+        .map(|signature| shown(signature, user))
         .collect()
 }
 
-fn shown(signature: &StoredSignature, call: &Call, user: &str) -> Value {
-    let account = call.account.as_deref().unwrap_or_default();
-    let at = format!("/accounts/{account}/users/{user}/signatures/{}", signature.id);
+/// Addresses are relative to the account, as every `uri` of the vendor's is.
+fn shown(signature: &StoredSignature, user: &str) -> Value {
+    let at = format!("/users/{user}/signatures/{}", signature.id);
     let created = vendor_time(signature.created);
     json!({
         "signatureId": signature.id,
@@ -175,7 +175,7 @@ fn create(world: &mut World, call: &Call, user: &str, replaces: bool) -> Result<
     }
     let ids: Vec<String> = made.into_iter().map(|signature| signature.id).collect();
     let shown: Vec<Value> =
-        ids.iter().filter_map(|id| Some(shown(find(world, user, id).ok()?, call, user))).collect();
+        ids.iter().filter_map(|id| Some(shown(find(world, user, id).ok()?, user))).collect();
     let status = if replaces { StatusCode::OK } else { StatusCode::CREATED };
     Ok(Answer::json(status, json!({ "userSignatures": shown })))
 }
@@ -252,7 +252,7 @@ fn replace(world: &mut World, call: &Call, user: &str, id: &str) -> Result<Answe
             *place = new;
         }
     }
-    Ok(Answer::ok(shown(find(world, user, &new_id)?, call, user)))
+    Ok(Answer::ok(shown(find(world, user, &new_id)?, user)))
 }
 
 fn remove(world: &mut World, user: &str, id: &str) -> Result<Answer, Answer> {
@@ -298,10 +298,10 @@ fn set_image(world: &mut World, call: &Call, user: &str, id: &str, kind: &str) -
         signature.images.insert(kind, (media_type, call.body.clone()));
         signature.id.clone_from(&new);
     }
-    Ok(Answer::ok(shown(find(world, user, &new)?, call, user)))
+    Ok(Answer::ok(shown(find(world, user, &new)?, user)))
 }
 
-fn remove_image(world: &mut World, call: &Call, user: &str, id: &str, kind: &str) -> Result<Answer, Answer> {
+fn remove_image(world: &mut World, user: &str, id: &str, kind: &str) -> Result<Answer, Answer> {
     let kind = image_kind(kind)?.to_owned();
     let id = find(world, user, id)?.id.clone();
     if let Some(signature) =
@@ -309,5 +309,5 @@ fn remove_image(world: &mut World, call: &Call, user: &str, id: &str, kind: &str
     {
         signature.images.remove(&kind);
     }
-    Ok(Answer::ok(shown(find(world, user, &id)?, call, user)))
+    Ok(Answer::ok(shown(find(world, user, &id)?, user)))
 }

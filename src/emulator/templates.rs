@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     directory,
@@ -396,13 +397,14 @@ fn template_documents(template: &Template) -> Vec<Value> {
 fn recipients(template: &Template, with_tabs: bool) -> Value {
     let mut lists =
         json!({ "signers": [], "carbonCopies": [], "certifiedDeliveries": [], "inPersonSigners": [] });
+    let mut ids = tab_ids(&template.id);
     for draft in &template.recipients {
         let mut fields = draft.fields.clone();
         for (name, default) in [("name", ""), ("email", "")] {
             fields.entry(name).or_insert_with(|| json!(default));
         }
         if with_tabs {
-            fields.insert("tabs".to_owned(), tabs(draft));
+            fields.insert("tabs".to_owned(), render::tabs_of_draft(draft, &mut ids));
         }
         if let Some(list) = lists[draft.kind.list()].as_array_mut() {
             list.push(Value::Object(fields));
@@ -412,14 +414,12 @@ fn recipients(template: &Template, with_tabs: bool) -> Value {
     lists
 }
 
-fn tabs(draft: &Draft) -> Value {
-    let mut lists = Fields::new();
-    for tab in &draft.tabs {
-        if let Value::Array(list) = lists.entry(tab.list.clone()).or_insert_with(|| json!([])) {
-            list.push(Value::Object(tab.fields.clone()));
-        }
-    }
-    Value::Object(lists)
+/// The ids of the tabs of a template, one after the other: no template is ever changed, so counting on from its own id
+/// gives each the same one whenever it is read.
+fn tab_ids(template: &str) -> impl Iterator<Item = String> {
+    let first = Uuid::parse_str(template).unwrap_or_default().as_u128();
+    // The last bits stay as they are: those tell the stock templates apart.
+    (1..=u32::MAX).map(move |number| Uuid::from_u128(first ^ (u128::from(number) << 32)).to_string())
 }
 
 fn download(template: &Template, document: &str) -> Outcome {

@@ -398,6 +398,9 @@ async fn stored_signatures_are_for_their_user_alone() {
     let signature = &body["userSignatures"][0];
     assert_eq!((&signature["signatureInitials"], &signature["isDefault"]), (&json!("SS"), &json!("true")));
     let one = format!("{own}/{}", signature["signatureId"].as_str().unwrap());
+    for (member, kind) in [("signatureImageUri", "signature_image"), ("initialsImageUri", "initials_image")] {
+        assert_eq!(signature[member], json!(format!("{one}/{kind}")), "below the account");
+    }
     let url = format!(
         "{}/restapi/v2.1/accounts/{}{one}/signature_image",
         emulator.ready.base_url,
@@ -421,7 +424,9 @@ async fn features_and_connect_settings_can_be_changed() {
         let answer = emulator.call("GET", "/identity_verification", &token, None).await;
         answer.json::<Value>().await.unwrap()["identityVerification"].as_array().unwrap().clone()
     };
-    assert_eq!(workflows().await[0]["defaultName"], "Phone Authentication");
+    let names: Vec<Value> =
+        workflows().await.iter().map(|workflow| workflow["defaultName"].clone()).collect();
+    assert_eq!(names, ["Phone Authentication", "SMS for access & signatures"]);
     emulator.control("POST", "features", json!({ "identity_verification": false })).await;
     assert!(workflows().await.is_empty());
 

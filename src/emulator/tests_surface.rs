@@ -26,13 +26,11 @@ async fn a_call_of_the_vendors_that_is_not_here_says_whose_lack_it_is() {
     let token = emulator.access_token().await;
     let envelope = format!("/envelopes/{}", draft(&emulator, &token).await);
     for (method, below) in [
-        ("DELETE", "/custom_fields"),
         ("PUT", "/documents"),
         ("GET", "/documents/1/tabs"),
-        ("POST", "/lock"),
-        ("POST", "/views/sender"),
+        ("POST", "/views/shared"),
+        ("GET", "/workflow"),
         ("GET", "/docGenFormFields"),
-        ("DELETE", "/recipients/1/tabs"),
     ] {
         let (status, body) = answered(&emulator, method, &format!("{envelope}{below}"), &token).await;
         assert_eq!((status, &body["errorCode"]), (501, &json!("NOT_EMULATED")), "{method} {below}: {body}");
@@ -112,6 +110,40 @@ async fn templates_and_users_come_in_pages() {
     assert_eq!(found["nextUri"], "/templates?search_text=mutual+non&start_position=1&count=1");
 }
 
+#[tokio::test]
+async fn brands_are_made_worn_and_deleted() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let call = async |method: &str, path: &str, body: Value| {
+        let body = (method != "GET").then_some(body);
+        let answer = emulator.call(method, path, &token, body).await;
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    };
+    // As the vendor's sample eg028 sends it.
+    let sent = json!({ "brandName": "Blue", "defaultBrandLanguage": "de" });
+    let (status, made) = call("POST", "/brands", sent.clone()).await;
+    assert_eq!((status, &made["brands"][0]["brandName"]), (201, &json!("Blue")), "{made}");
+    assert_eq!(made["brands"].as_array().unwrap().len(), 1);
+    let id = made["brands"][0]["brandId"].as_str().unwrap().to_owned();
+    let path = format!("/brands/{id}");
+    let one = call("GET", &path, Value::Null).await.1;
+    assert_eq!((&one["defaultBrandLanguage"], &one["isSendingDefault"]), (&json!("de"), &json!(false)));
+    assert_eq!(call("GET", "/brands", Value::Null).await.1["brands"].as_array().unwrap().len(), 2);
+    let worn = call("POST", "/envelopes", json!({ "emailSubject": "x", "brandId": id })).await;
+    assert_eq!(worn.0, 201, "{}", worn.1);
+    for wrong in [sent, json!({}), json!({ "brandName": " " })] {
+        let (status, body) = call("POST", "/brands", wrong.clone()).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{wrong}");
+    }
+    let unknown = json!({ "brands": [{ "brandId": id }, { "brandId": "none" }] });
+    assert_eq!(call("DELETE", "/brands", unknown).await.0, 400);
+    assert_eq!(call("GET", &path, Value::Null).await.0, 200, "all go or none");
+    let (status, left) = call("DELETE", "/brands", json!({ "brands": [{ "brandId": id }] })).await;
+    assert_eq!((status, left["brands"].as_array().unwrap().len()), (200, 1), "{left}");
+    assert_eq!(call("GET", &path, Value::Null).await.0, 400);
+    assert_eq!(call("DELETE", &format!("/brands/{}", directory::BRAND), json!({})).await.0, 200);
+}
+
 fn no_null(value: &Value, at: &str) {
     assert!(!value.is_null(), "{at} is null");
     for item in value.as_array().into_iter().flatten() {
@@ -129,7 +161,7 @@ async fn no_answer_holds_null_or_a_member_that_the_vendor_does_not_have_there() 
     let envelope = draft(&emulator, &token).await;
     let whole = format!("/envelopes/{envelope}?include=recipients,tabs,custom_fields,documents");
     let data = format!("/envelopes/{envelope}/form_data");
-    let lists = ["/brands", "/identity_verification", "/users", "/templates", "", "/settings"];
+    let lists = ["/brands", "/folders", "/identity_verification", "/users", "/templates", "", "/settings"];
     for path in lists.into_iter().chain([whole.as_str(), data.as_str()]) {
         no_null(&answered(&emulator, "GET", path, &token).await.1, path);
     }

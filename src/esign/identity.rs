@@ -77,7 +77,7 @@ mod tests {
         let listed: wire::answers::Workflows = serde_json::from_str(
             r#"{"identityVerification":[
                 {"workflowId":"id","defaultName":"DocuSign ID Verification","inputOptions":[]},
-                {"workflowId":"sms","defaultName":"SMS only","inputOptions":[{"valueType":"PhoneNumberList"}]},
+                {"workflowId":"sms","defaultName":"SMS for access & signatures","inputOptions":[{"valueType":"PhoneNumberList"}]},
                 {"workflowId":"phone","defaultName":"Phone Authentication","inputOptions":[{"valueType":"PhoneNumberList"}]}]}"#,
         )
         .unwrap();
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(choose(all, None), Some("phone"));
         assert_eq!(choose(&all[..2], None), Some("sms"));
         assert_eq!(choose(&all[..1], None), None);
-        assert_eq!(choose(all, Some("sms only")), Some("sms"));
+        assert_eq!(choose(all, Some("sms for access & signatures")), Some("sms"));
         assert_eq!(choose(all, Some("ID")), Some("id"));
         assert_eq!(choose(all, Some("gone")), None);
     }

@@ -10,7 +10,7 @@
 //!
 //! Sources: EnvelopeViews:createRecipient (events, single use), signer authentication guide.
 
-mod pages;
+pub(super) mod pages;
 pub(super) mod scripted;
 mod session;
 mod words;
@@ -19,15 +19,15 @@ use http::{HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::json;
 
-pub(super) use self::session::{Ending, Session};
+pub(super) use self::session::{Ending, Session, appended};
 use self::{
     session::{Event, way_back},
     words::{Words, words},
 };
 use super::{
     envelopes::{
-        model::{Envelope, Fields, Kind, Recipient, RecipientStatus, text},
-        progress,
+        model::{Envelope, Fields, File, Kind, Recipient, RecipientStatus, text},
+        progress, visibility,
     },
     http::{Answer, Call, vendor_time},
     state::{Sms, World},
@@ -277,7 +277,7 @@ fn close(world: &mut World, session: &Session, now: Timestamp) {
 
 fn note_authentication(recipient: &mut Recipient, field: &str, is_passed: bool, now: Timestamp) {
     let result = json!({
-        "status": if is_passed { "Pass" } else { "Fail" },
+        "status": if is_passed { "Passed" } else { "Failed" },
         "eventTimestamp": vendor_time(now),
         "failureDescription": if is_passed { "" } else { "the attempts are used up" },
         "vendorFailureStatusCode": "",
@@ -447,7 +447,8 @@ fn document(world: &mut World, call: &Call, code: &str, document: &str) -> Answe
     if matches!(stage(envelope, recipient, session), Stage::AccessCode | Stage::Phone) {
         return unknown();
     }
-    let Some(file) = envelope.documents.iter().find(|file| file.id == document) else { return unknown() };
+    let is_it = |file: &&File| file.id == document && visibility::sees(envelope, recipient, file);
+    let Some(file) = envelope.documents.iter().find(is_it) else { return unknown() };
     Answer::bytes(StatusCode::OK, "application/pdf", file.bytes.clone())
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         .with(header::CONTENT_DISPOSITION, HeaderValue::from_static("inline"))

@@ -8,6 +8,7 @@ use crate::emulator::{
     envelopes::{
         initials,
         model::{Envelope, RADIOS, Recipient, Tab, text},
+        visibility,
     },
     http::Answer,
 };
@@ -28,7 +29,7 @@ pub(super) struct Page<'a> {
 }
 
 /// A page that only says something.
-pub(super) fn message(status: StatusCode, title: &str, words: &str) -> Answer {
+pub(in crate::emulator) fn message(status: StatusCode, title: &str, words: &str) -> Answer {
     let body = html! { main class="narrow" { h1 { (title) } p { (words) } } };
     Answer::html(status, shell("en", title, None, "", &body))
 }
@@ -162,8 +163,10 @@ impl Page<'_> {
 
     fn documents(&self) -> Markup {
         let words = self.words;
+        let all = &self.envelope.documents;
+        let seen = all.iter().filter(|file| visibility::sees(self.envelope, self.recipient, file));
         html! {
-            @for file in &self.envelope.documents {
+            @for file in seen {
                 article class="paper" aria-label=(file.name) {
                     header {
                         h2 { (file.name) }
@@ -188,7 +191,10 @@ impl Page<'_> {
             .filter(|tab| matches!(tab.list.as_str(), "signHereTabs" | "initialHereTabs"))
             .filter_map(|tab| {
                 let (document, page, ..) = tab.place()?;
-                let file = self.envelope.documents.iter().find(|file| file.id == document)?;
+                let mut seen = self.envelope.documents.iter();
+                let file = seen.find(|file| {
+                    file.id == document && visibility::sees(self.envelope, self.recipient, file)
+                })?;
                 Some(format!("{}, {} {page}", file.name, self.words.page))
             })
             .collect();
@@ -262,7 +268,14 @@ fn masked(number: &str) -> String {
     number.chars().enumerate().map(|(at, c)| if at < 3 || at >= shown { c } else { '•' }).collect()
 }
 
-fn shell(lang: &str, title: &str, brand: Option<&str>, notice: &str, body: &Markup) -> String {
+/// A whole page: what stands on top, and the body under it.
+pub(in crate::emulator) fn shell(
+    lang: &str,
+    title: &str,
+    brand: Option<&str>,
+    notice: &str,
+    body: &Markup,
+) -> String {
     html! {
         (DOCTYPE)
         html lang=(lang) {

@@ -131,7 +131,12 @@ pub(super) fn way_back(return_url: &str, client_urls: &Fields, event: Event) -> 
     if let Some(own) = own.filter(|own| !own.is_empty()) {
         return own.to_owned();
     }
-    let (address, fragment) = return_url.split_once('#').map_or((return_url, None), |(a, f)| (a, Some(f)));
+    appended(return_url, &format!("event={name}"))
+}
+
+/// An address with more in its query.
+pub(in crate::emulator) fn appended(whole: &str, more: &str) -> String {
+    let (address, fragment) = whole.split_once('#').map_or((whole, None), |(a, f)| (a, Some(f)));
     let joint = match address.split_once('?') {
         None => "?",
         Some((_, "")) => "",
@@ -139,7 +144,7 @@ pub(super) fn way_back(return_url: &str, client_urls: &Fields, event: Event) -> 
         Some(_) => "&",
     };
     let fragment = fragment.map(|fragment| format!("#{fragment}")).unwrap_or_default();
-    format!("{address}{joint}event={name}{fragment}")
+    format!("{address}{joint}{more}{fragment}")
 }
 
 #[cfg(test)]

@@ -42,12 +42,13 @@ pub(super) fn is_sender(envelope: &Envelope, user: &str) -> bool {
 
 /// Whether the user is one of those it was sent to: by id, or by e-mail address.
 pub(super) fn is_recipient(world: &World, envelope: &Envelope, user: &str) -> bool {
+    envelope.recipients.iter().any(|one| is_user(world, one, user))
+}
+
+/// Whether this recipient is that user.
+pub(super) fn is_user(world: &World, one: &Recipient, user: &str) -> bool {
     let email = world.directory.users.get(user).map(|user| user.email.as_str());
-    let is_user = |one: &Recipient| {
-        one.user_id.eq_ignore_ascii_case(user)
-            || email.is_some_and(|email| one.email.eq_ignore_ascii_case(email))
-    };
-    envelope.recipients.iter().any(is_user)
+    one.user_id.eq_ignore_ascii_case(user) || email.is_some_and(|email| one.email.eq_ignore_ascii_case(email))
 }
 
 /// Whether the user administers the account.
@@ -63,11 +64,16 @@ pub(super) fn check(world: &World, call: &Call, id: &str, rest: &[&str]) -> Resu
         // For whom a recipient may have a view is up to the view.
         Part::Recipient if is_reading || rest == ["views", "recipient"] => Ok(()),
         Part::Recipient => Err(only_the_sender()),
-        Part::None => Err(refuse(
-            "USER_NOT_ENVELOPE_SENDER_OR_RECIPIENT",
-            "This User is not the sender or a recipient of the requested envelope.",
-        )),
+        Part::None => Err(no_part()),
     }
+}
+
+/// Refuses who has no part in the envelope.
+pub(super) fn no_part() -> Refusal {
+    refuse(
+        "USER_NOT_ENVELOPE_SENDER_OR_RECIPIENT",
+        "This User is not the sender or a recipient of the requested envelope.",
+    )
 }
 
 /// Refuses a recipient what only the sender may do.

@@ -137,11 +137,14 @@ impl Assembly {
             self.documents.push(File { order, ..file });
         }
         for draft in part.recipients {
-            if let Some(known) = self.recipients.iter_mut().find(|known| is_same_person(known, &draft)) {
-                known.tabs.extend(draft.tabs);
+            let Some(known) = self.recipients.iter_mut().find(|known| is_same_person(known, &draft)) else {
+                self.add_recipient(draft);
                 continue;
+            };
+            if let Some(embedding) = text(&draft.fields, EMBEDDING) {
+                known.fields.insert(EMBEDDING.to_owned(), json!(embedding));
             }
-            self.add_recipient(draft);
+            known.tabs.extend(draft.tabs);
         }
         self.custom_fields.extend(part.custom_fields);
         self.subject = self.subject.take().or(part.subject);
@@ -160,8 +163,8 @@ impl Assembly {
     }
 }
 
-/// Gives each file whose id is taken another one, and takes the tabs that lie on it along. Every tab is moved once: the
-/// new id of one file may be the old id of the next.
+/// Gives each file whose id is taken another one, and takes along the tabs that lie on it, and who shall not see it.
+/// Every tab is moved once: the new id of one file may be the old id of the next.
 fn renumber(files: Vec<File>, taken: &[File], drafts: &mut [Draft]) -> Vec<File> {
     let mut moved = BTreeMap::new();
     let mut ids: BTreeSet<String> = taken.iter().map(|file| file.id.clone()).collect();
@@ -172,6 +175,13 @@ fn renumber(files: Vec<File>, taken: &[File], drafts: &mut [Draft]) -> Vec<File>
         ids.insert(id.clone());
         moved.insert(old, id.clone());
         renumbered.push(File { id, ..file });
+    }
+    let excluded =
+        drafts.iter_mut().filter_map(|draft| draft.fields.get_mut("excludedDocuments")?.as_array_mut());
+    for id in excluded.flatten() {
+        if let Some(new) = id.as_str().and_then(|old| moved.get(old)) {
+            *id = json!(new);
+        }
     }
     for tab in drafts.iter_mut().flat_map(|draft| &mut draft.tabs) {
         if let Some(id) = text(&tab.fields, "documentId").and_then(|old| moved.get(old)) {
@@ -187,14 +197,23 @@ fn first_free(is_taken: impl Fn(&str) -> bool) -> String {
     (1..u32::MAX).map(|n| n.to_string()).find(|id| !is_taken(id)).unwrap_or_default()
 }
 
+/// The member that makes a recipient an embedded one.
+const EMBEDDING: &str = "clientUserId";
+
+/// Whether two composites mean one person. One of them may leave the embedding to the other, where nothing else tells
+/// them apart (SDK: eg013; that the id and the role must be the same then is our reading).
 fn is_same_person(known: &Draft, other: &Draft) -> bool {
     let same = |name: &str| text(&known.fields, name) == text(&other.fields, name);
+    let is_open = || [known, other].iter().any(|draft| text(&draft.fields, EMBEDDING).is_none());
     known.kind == other.kind
         && same("name")
         && same("email")
-        && same("clientUserId")
         && text(&known.fields, "email").is_some()
-        && (same("recipientId") || same("roleName"))
+        && if same(EMBEDDING) {
+            same("recipientId") || same("roleName")
+        } else {
+            is_open() && same("recipientId") && same("roleName")
+        }
 }
 
 fn from_composites(
@@ -361,6 +380,7 @@ fn fill_roles(base: &mut Vec<Draft>, roles: Option<&Value>) -> Result<(), Refusa
         if known.is_some_and(|known| known.kind == Kind::InPersonSigner) {
             host_the_signer(&mut fields, guest);
         }
+        tabs::refuse_prefilled(fields.get("tabs"))?;
         let tabs = tabs::drafts(fields.remove("tabs").as_ref(), 0);
         over.push(Draft { kind: Kind::Signer, fields, tabs });
     }

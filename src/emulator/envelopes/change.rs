@@ -78,7 +78,8 @@ fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
     Ok(Answer::ok(answer))
 }
 
-fn send_draft(world: &mut World, call: &Call, id: &str) -> Result<(), Refusal> {
+/// Sends what is a draft.
+pub(super) fn send_draft(world: &mut World, call: &Call, id: &str) -> Result<(), Refusal> {
     if world.envelopes.envelopes[id].status != Status::Created {
         return Err(refuse(
             "ENVELOPE_INVALID_STATUS",

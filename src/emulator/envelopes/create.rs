@@ -131,6 +131,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
     let mut given = assembly.settings;
     given.extend(settings::of_envelope(fields)?);
     given.extend(brand(world, &account, fields)?.map(|id| ("brandId".to_owned(), json!(id))));
+    given.extend(external_id(fields));
     let mut envelope = Envelope {
         id: world.guid(),
         account,
@@ -171,6 +172,12 @@ pub(in crate::emulator) fn brand(
         Some(known) => Ok(Some(known.clone())),
         None => Err(invalid("The brand given in 'brandId' does not exist in this account.")),
     }
+}
+
+/// The sender's own id of the envelope, which means nothing here: kept and answered.
+pub(super) fn external_id(fields: &Fields) -> Option<(String, Value)> {
+    let name = "externalEnvelopeId";
+    text(fields, name).map(|id| (name.to_owned(), json!(id)))
 }
 
 fn check_ids(assembly: &Assembly) -> Result<(), Refusal> {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     Outcome,
     model::{Envelope, File, Purge, RADIOS, Recipient, Tab, missing, refuse, text},
-    progress, render, settings,
+    progress, render, settings, visibility,
 };
 use crate::emulator::{
     http::{Answer, Call, vendor_time},
@@ -28,14 +28,15 @@ pub(super) fn any(envelope: &Envelope) -> bool {
 }
 
 /// `GET …/documents`.
-pub(super) fn list(world: &World, id: &str) -> Answer {
-    let envelope = &world.envelopes.envelopes[id];
-    Answer::ok(json!({ "envelopeId": id, "envelopeDocuments": render::documents(envelope) }))
+pub(super) fn list(world: &World, call: &Call, id: &str) -> Outcome {
+    let envelope = visibility::asked_for(world, call, &world.envelopes.envelopes[id])?;
+    Ok(Answer::ok(json!({ "envelopeId": id, "envelopeDocuments": render::documents(&envelope) })))
 }
 
 /// `GET …/documents/{document}`.
 pub(super) fn download(world: &World, call: &Call, id: &str, document: &str) -> Outcome {
-    let envelope = &world.envelopes.envelopes[id];
+    let seen = visibility::asked_for(world, call, &world.envelopes.envelopes[id])?;
+    let envelope = &*seen;
     let certificate_is =
         |wanted: &str| call.query("certificate").is_some_and(|value| value.eq_ignore_ascii_case(wanted));
     let unknown = || missing("DOCUMENT_DOES_NOT_EXIST", "The document specified was not found.");

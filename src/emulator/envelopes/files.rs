@@ -1,12 +1,13 @@
-//! The files of a definition: decoded, converted if they are text, and read.
+//! The files of a definition: decoded, converted if they are no PDF, and read.
 
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
+    docx,
     model::{Fields, File, Refusal, invalid, refuse, text},
-    settings,
+    refused, settings,
 };
 use crate::emulator::{
     multipart,
@@ -44,7 +45,7 @@ impl Uploads {
     }
 }
 
-/// A document from its description and bytes: read, and converted if it is text.
+/// A document from its description and bytes: converted if it is no PDF, and read.
 pub(in crate::emulator) fn file_from(
     guid: String,
     fields: &Fields,
@@ -56,19 +57,11 @@ pub(in crate::emulator) fn file_from(
     if !id.parse::<u32>().is_ok_and(|id| (1..=2_147_483_647).contains(&id)) {
         return Err(invalid("A documentId is a positive whole number, and every document has one."));
     }
-    let name = text(fields, "name").unwrap_or("Document");
-    let bytes = match (binaries.get(id), text(fields, "documentBase64")) {
-        (Some(bytes), _) => bytes.clone(),
-        (None, Some(encoded)) => multipart::from_base64(encoded.as_bytes()).ok_or_else(not_base64)?.into(),
-        (None, None) => match fields.get("htmlDefinition").and_then(|html| html["source"].as_str()) {
-            Some(html) => write::from_html(name, html).into(),
-            None => return Err(unable(name, "It has no content.")),
-        },
-    };
-    if bytes.len() > MAX_FILE_BYTES {
-        return Err(unable(name, "It is larger than 32 MB."));
+    if refused::said(fields, "tabs").is_some() {
+        return Err(refused::lacking("the tabs of a document, prefillTabs among them,"));
     }
-    let bytes = to_pdf(name, text(fields, "fileExtension"), bytes)?;
+    let name = text(fields, "name").unwrap_or("Document");
+    let bytes = pdf_of(fields, id, name, binaries)?;
     let read = read::read(&bytes).map_err(|error| match error {
         read::Unreadable::Encrypted => refuse(
             "UNSUPPORTED_PDF_CONTENT",
@@ -92,20 +85,45 @@ pub(in crate::emulator) fn file_from(
     })
 }
 
+/// The PDF of a document: what was sent, converted if need be, or what its `htmlDefinition` makes.
+fn pdf_of(fields: &Fields, id: &str, name: &str, binaries: &Binaries) -> Result<Bytes, Refusal> {
+    let bytes: Bytes = match (binaries.get(id), text(fields, "documentBase64")) {
+        (Some(bytes), _) => bytes.clone(),
+        (None, Some(encoded)) => multipart::from_base64(encoded.as_bytes()).ok_or_else(not_base64)?.into(),
+        (None, None) => {
+            let html = fields.get("htmlDefinition").and_then(|html| html["source"].as_str());
+            let html = html.ok_or_else(|| unable(name, "It has no content."))?;
+            return Ok(write::from_html(name, html).into());
+        }
+    };
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(unable(name, "It is larger than 32 MB."));
+    }
+    to_pdf(name, text(fields, "fileExtension"), bytes)
+}
+
 fn unable(name: &str, why: &str) -> Refusal {
     refuse("UNABLE_TO_LOAD_DOCUMENT", format!("Unable to load the document. Document: '{name}'. {why}"))
 }
 
 fn to_pdf(name: &str, extension: Option<&str>, bytes: Bytes) -> Result<Bytes, Refusal> {
-    let by_name =
-        name.rsplit_once('.').map(|(_, end)| end).filter(|end| ["txt", "htm", "html"].contains(end));
+    let is_converted =
+        |end: &&str| ["docx", "htm", "html", "txt"].iter().any(|one| one.eq_ignore_ascii_case(end));
+    let by_name = name.rsplit_once('.').map(|(_, end)| end).filter(is_converted);
     let extension = extension.or(by_name).unwrap_or("pdf").trim_start_matches('.').to_ascii_lowercase();
     let words = || String::from_utf8_lossy(&bytes).into_owned();
     match extension.as_str() {
         "pdf" => Ok(bytes),
+        "docx" => {
+            let words = docx::text_of(&bytes).map_err(|why| unable(name, why))?;
+            Ok(write::from_text(name, &words).into())
+        }
         "txt" | "text" | "csv" | "md" => Ok(write::from_text(name, &words()).into()),
         "htm" | "html" => Ok(write::from_html(name, &words()).into()),
-        _ => Err(unable(name, "The emulator converts txt and html; the vendor would convert this one too.")),
+        _ => Err(unable(
+            name,
+            "The emulator converts docx, html and txt; the vendor would convert this one too.",
+        )),
     }
 }
 

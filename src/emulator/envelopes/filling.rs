@@ -1,6 +1,7 @@
 //! What a tab takes from a signer or a sender: free text, a tick, or one of its choices.
 //!
-//! A group of radios and a list have one value, which also marks the chosen radio or item as `selected`.
+//! A group of radios and a list have one value, which also marks the chosen radio or item as `selected`. An amount may
+//! come as `numericalValue` alone, as in the vendor's sample eg016.
 //! Source: SPEC, the schemas of the tabs (radioGroup, radio, list, listItem); that an item outside a list is refused
 //! is our reading, as no page of the vendor's would send one.
 
@@ -25,6 +26,10 @@ const FILLABLE: [&str; 14] = [
     "titleTabs",
     "zipTabs",
 ];
+
+/// The lists of tabs that have a number beside their value, which may be written with separators or a currency.
+const AMOUNTS: [&str; 2] = ["currencyTabs", "numericalTabs"];
+const NUMBER: &str = "numericalValue";
 
 fn is_true(fields: &Fields, name: &str) -> bool {
     text(fields, name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
@@ -51,6 +56,7 @@ fn value_of(option: &Fields) -> &str {
 
 /// The value that the fields of a tab ask for, as a client writes them; none if they ask for nothing.
 pub(super) fn asked_for(list: &str, fields: &Fields) -> Option<String> {
+    let said = fields.get("value").and_then(Value::as_str).map(str::to_owned);
     let given = || text(fields, "value").map(str::to_owned);
     let chosen = || {
         let options = options(list, fields);
@@ -73,7 +79,8 @@ pub(super) fn asked_for(list: &str, fields: &Fields) -> Option<String> {
                 .or_else(chosen)
                 .or_else(|| text(fields, "listSelectedValue").map(str::to_owned).filter(is_known))
         }
-        _ => fields.get("value").and_then(Value::as_str).map(str::to_owned),
+        _ if AMOUNTS.contains(&list) => said.or_else(|| text(fields, NUMBER).map(str::to_owned)),
+        _ => said,
     }
 }
 
@@ -125,6 +132,13 @@ impl Tab {
 
     /// Takes a value, and marks what it chooses.
     pub(in crate::emulator) fn fill(&mut self, value: &str) {
+        if AMOUNTS.contains(&self.list.as_str()) && value != self.value {
+            // One with separators is not read: which they are is up to a locale, and none is played.
+            match value.parse::<f64>() {
+                Ok(number) if number.is_finite() => self.fields.insert(NUMBER.to_owned(), json!(value)),
+                _ => self.fields.remove(NUMBER),
+            };
+        }
         value.clone_into(&mut self.value);
         let name = if self.list == RADIOS { "radios" } else { "listItems" };
         let options = self.fields.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten();

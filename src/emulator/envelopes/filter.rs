@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{
     access::{is_admin, is_recipient, is_sender},
     dates,
+    folders::Folder,
     model::{Envelope, Refusal, invalid},
     progress,
 };
@@ -20,14 +21,7 @@ use crate::emulator::{directory::User, faults, http::Call, state::World};
 /// A transaction id is remembered for so long (SPEC: envelopeDefinition.transactionId).
 const TRANSACTION_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Filters of the vendor's that are not played here.
-const NOT_PLAYED: [&str; 6] = [
-    "ac_status",
-    "continuation_token",
-    "folder_ids",
-    "folder_types",
-    "intersecting_folder_ids",
-    "powerformids",
-];
+const NOT_PLAYED: [&str; 4] = ["ac_status", "continuation_token", "intersecting_folder_ids", "powerformids"];
 
 /// What a list is narrowed to.
 pub(super) struct Filter {
@@ -41,6 +35,8 @@ pub(super) struct Filter {
     modified_before: Option<Timestamp>,
     words: Option<String>,
     whose: Whose,
+    /// Who asks, and the folders in one of which it lies for that user: for `folder_ids`, and for `folder_types`.
+    folders: (String, Vec<Vec<&'static Folder>>),
     /// Envelopes created after this are not listed yet: the fault `list_lag`.
     listed_until: Timestamp,
 }
@@ -127,6 +123,15 @@ impl Filter {
             && self.modified_before.is_none_or(|before| envelope.modified <= before)
             && self.words.as_ref().is_none_or(|words| mentions(world, envelope, words))
             && self.whose.admits(world, envelope)
+            && self.lies_in_folder(world, envelope)
+    }
+
+    fn lies_in_folder(&self, world: &World, envelope: &Envelope) -> bool {
+        let (caller, folders) = &self.folders;
+        let holds = |wanted: &Vec<&'static Folder>| {
+            Folder::of(world, envelope, caller).is_some_and(|folder| wanted.contains(&folder))
+        };
+        folders.iter().all(holds)
     }
 }
 
@@ -167,7 +172,8 @@ pub(super) fn read(
         ));
     }
     let custom_field = custom_field(call)?;
-    let whose = whose(world, call)?;
+    let folders = folders(call)?;
+    let whose = whose(world, call, !folders.is_empty())?;
     let statuses = call.query("status").map(comma_separated).unwrap_or_default();
     let statuses: Vec<String> = statuses.iter().map(|status| status.to_ascii_lowercase()).collect();
     Ok(Filter {
@@ -181,6 +187,7 @@ pub(super) fn read(
         modified_before: date(call, "last_queried_date")?,
         words: given("search_text").map(str::to_lowercase),
         whose,
+        folders: (call.user.clone().unwrap_or_default(), folders),
         listed_until: listed_until(world, call),
     })
 }
@@ -193,7 +200,20 @@ fn custom_field(call: &Call) -> Result<Option<(String, String)>, Refusal> {
     Ok(Some((name.to_owned(), value.to_owned())))
 }
 
-fn whose(world: &World, call: &Call) -> Result<Whose, Refusal> {
+/// The folders that are asked for. Those that the vendor makes by a search, such as `completed`, are not played.
+fn folders(call: &Call) -> Result<Vec<Vec<&'static Folder>>, Refusal> {
+    let read = |word: String| {
+        let kind = if word.eq_ignore_ascii_case("drafts") { "draft" } else { word.as_str() };
+        let unknown = || invalid(&format!("The emulator does not filter by the folder '{word}'."));
+        Folder::named(kind).ok_or_else(unknown)
+    };
+    let lists = ["folder_ids", "folder_types"].into_iter().filter_map(|name| call.query(name));
+    let lists = lists.filter(|list| !list.is_empty());
+    lists.map(|list| comma_separated(list).into_iter().map(read).collect::<Result<Vec<_>, _>>()).collect()
+}
+
+/// In folders lies what is the caller's, so that a list of theirs needs no other limit.
+fn whose(world: &World, call: &Call, is_by_folder: bool) -> Result<Whose, Refusal> {
     let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
     let (caller, account) = (call.user.clone().unwrap_or_default(), call.account.clone().unwrap_or_default());
     match given("user_filter") {
@@ -212,7 +232,7 @@ fn whose(world: &World, call: &Call) -> Result<Whose, Refusal> {
         return Ok(Whose::SentBy(user.to_owned()));
     }
     match (given("email"), given("user_name")) {
-        (None, None) if is_admin(world, &caller, &account) => Ok(Whose::Account),
+        (None, None) if is_by_folder || is_admin(world, &caller, &account) => Ok(Whose::Account),
         (None, None) => Ok(Whose::SentBy(caller)),
         (email, name) => {
             let is_meant = |user: &User| {

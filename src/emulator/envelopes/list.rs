@@ -9,9 +9,10 @@ use url::form_urlencoded::Serializer;
 use super::{
     Outcome, body,
     filter::{self, comma_separated},
-    model::{Envelope, Recipient, Refusal, invalid},
-    progress,
+    model::{Envelope, Recipient, Refusal, Tab, invalid, text},
+    progress::{self, ORIGINAL},
     render::{self, Include},
+    visibility,
 };
 use crate::emulator::{
     http::{Answer, Call, vendor_time},
@@ -25,7 +26,8 @@ const MAX_PAGE: usize = 1_000;
 /// `GET /envelopes/{id}`.
 pub(super) fn one(world: &World, call: &Call, id: &str) -> Answer {
     let include = Include::parse(call.query("include").unwrap_or_default());
-    Answer::ok(render::envelope(world, &world.envelopes.envelopes[id], include))
+    let envelope = visibility::to_caller(world, call, &world.envelopes.envelopes[id]);
+    Answer::ok(render::envelope(world, &envelope, include))
 }
 
 /// `GET /envelopes`.
@@ -75,8 +77,10 @@ fn found(
     let page: Vec<&Envelope> =
         hits.into_iter().map(|(_, envelope)| envelope).skip(start).take(count).collect();
     let include = Include::parse(call.query("include").unwrap_or_default());
-    let rendered: Vec<Value> =
-        page.iter().map(|envelope| render::envelope(world, envelope, include)).collect();
+    let rendered: Vec<Value> = page
+        .iter()
+        .map(|envelope| render::envelope(world, &visibility::to_caller(world, call, envelope), include))
+        .collect();
     let end = (start + page.len()).saturating_sub(1);
     let mut answer = json!({
         "resultSetSize": page.len().to_string(),
@@ -189,19 +193,29 @@ pub(super) fn form_data(world: &World, id: &str) -> Answer {
     let envelope = &world.envelopes.envelopes[id];
     let data = |recipient: &Recipient| -> Vec<Value> {
         let filled = recipient.tabs.iter().filter(|tab| !tab.label().is_empty());
-        filled.map(|tab| json!({ "name": tab.label(), "value": tab.value })).collect()
+        filled.map(form_data_item).collect()
     };
     let per_recipient: Vec<Value> = envelope
         .recipients
         .iter()
         .map(|one| {
-            json!({
+            let mut row = json!({
                 "recipientId": one.id,
                 "name": one.name,
                 "email": one.email,
-                "SignedTime": one.signed.map(vendor_time).unwrap_or_default(),
                 "formData": data(one),
-            })
+            });
+            for (name, at) in [
+                ("SentTime", one.sent),
+                ("DeliveredTime", one.delivered),
+                ("SignedTime", one.signed),
+                ("DeclinedTime", one.declined.as_ref().map(|(at, _)| *at)),
+            ] {
+                if let Some(at) = at {
+                    row[name] = json!(vendor_time(at));
+                }
+            }
+            row
         })
         .collect();
     let all: Vec<Value> = envelope.recipients.iter().flat_map(data).collect();
@@ -216,4 +230,19 @@ pub(super) fn form_data(world: &World, id: &str) -> Answer {
         answer["sentDateTime"] = json!(vendor_time(*sent));
     }
     Answer::ok(answer)
+}
+
+/// A field and its value (SPEC: formDataItem).
+fn form_data_item(tab: &Tab) -> Value {
+    let mut item = json!({ "name": tab.label(), "value": tab.value });
+    if let Some(original) = tab.fields.get(ORIGINAL).and_then(Value::as_str) {
+        item[ORIGINAL] = json!(original);
+    }
+    if let Some(number) = text(&tab.fields, "numericalValue") {
+        item["numericalValue"] = json!(number);
+    }
+    if tab.list == "listTabs" && !tab.value.is_empty() {
+        item["listSelectedValue"] = json!(tab.value);
+    }
+    item
 }

@@ -2,9 +2,9 @@
 //!
 //! Goals: every documented call on an envelope that an integration with embedded signing makes,
 //! with the vendor's errors, its limits, and only legal changes of status.
-//! Gaps: agents, editors, intermediaries, notaries, seals and witnesses are refused, and so are workflows, document
-//! visibility, views made with the envelope, signing groups and payments ([`refused`]); settings are kept and play no part in the ceremony; folders,
-//! locks, bulk sends and chunked uploads are absent; office documents are not converted. Statuses and messages that DocuSign does not publish are our reading, and say so
+//! Gaps: agents, editors, intermediaries, notaries, seals and witnesses are refused, and so are workflows,
+//! views made with the envelope, signing groups and payments ([`refused`]); settings are kept and play no part in the ceremony; folders of
+//! one's own, bulk sends and chunked uploads are absent; of office documents DOCX alone is converted, to its bare text. Statuses and messages that DocuSign does not publish are our reading, and say so
 //! where they are made.
 //!
 //! Sources: developers.docusign.com, eSignature REST API v2.1, "Envelopes" and "EnvelopeRecipients"
@@ -17,16 +17,21 @@ mod correct;
 mod create;
 mod dates;
 mod documents;
+mod docx;
 mod files;
 mod filling;
 mod filter;
+mod folders;
 mod list;
+mod locks;
 pub(in crate::emulator) mod model;
 pub(in crate::emulator) mod progress;
 mod recipients;
 mod redraft;
 pub(in crate::emulator) mod refused;
+mod removal;
 pub(in crate::emulator) mod render;
+mod sender_views;
 mod settings;
 mod subject;
 mod tabs;
@@ -37,22 +42,32 @@ mod test_correction;
 #[cfg(test)]
 mod test_fields;
 #[cfg(test)]
+mod test_folders;
+#[cfg(test)]
 mod test_lists;
+#[cfg(test)]
+mod test_locks;
+#[cfg(test)]
+mod test_samples;
+#[cfg(test)]
+mod test_senders;
 #[cfg(test)]
 mod test_templates;
 #[cfg(test)]
 mod test_views;
 #[cfg(test)]
+mod test_visibility;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_given;
+pub(in crate::emulator) mod visibility;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 
-use self::model::{Envelope, Refusal, invalid, missing, refuse};
 pub(in crate::emulator) use self::{
     access::{Part, only_the_sender},
     change::merge_custom_fields,
@@ -62,6 +77,12 @@ pub(in crate::emulator) use self::{
     filter::date,
     recipients::{Draft, drafts},
     settings::{envelope_defaults, of_envelope as settings_of},
+};
+use self::{
+    folders::Folder,
+    locks::Lock,
+    model::{Envelope, Refusal, invalid, missing, refuse},
+    sender_views::{Purpose, SenderView},
 };
 use super::{
     by_recipient::ByRecipient,
@@ -88,6 +109,12 @@ pub(super) struct Book {
     pub(super) views: ByRecipient<View>,
     /// Signing sessions, by their code.
     pub(super) sessions: ByRecipient<Session>,
+    /// Views for senders and the visits they led to, by token and by code.
+    sender_views: BTreeMap<String, SenderView>,
+    /// Locks, by `envelopeId`; also those that have run out.
+    locks: BTreeMap<String, Lock>,
+    /// The folders of envelopes that were moved, by `envelopeId`.
+    filed: BTreeMap<String, &'static Folder>,
     /// The next configuration id of an envelope's own event notification.
     pub(super) next_hook: u64,
     /// When to look at which envelope again, because time alone does something to it then.
@@ -109,6 +136,9 @@ impl Default for Book {
             templates: templates::stock(),
             views: ByRecipient::default(),
             sessions: ByRecipient::default(),
+            sender_views: BTreeMap::new(),
+            locks: BTreeMap::new(),
+            filed: BTreeMap::new(),
             next_hook: 10_000_000,
             alarms: BTreeSet::new(),
             ticked: Timestamp::UNIX_EPOCH,
@@ -158,6 +188,9 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
     if call.segments.first().is_some_and(|first| first == "Signing") {
         return ceremony::route(world, call);
     }
+    if call.segments.first().is_some_and(|first| first == "Member") {
+        return sender_views::pages_of(world, call);
+    }
     let outcome = match call.below_account().as_slice() {
         ["envelopes"] => match call.method {
             Method::GET => list::list(world, call),
@@ -169,6 +202,8 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
             _ => return Some(not_allowed()),
         },
         ["envelopes", id, rest @ ..] => envelope(world, call, id, rest)?,
+        ["folders", rest @ ..] => folders::route(world, call, rest)?,
+        ["views", "console"] if call.method == Method::POST => sender_views::console(world, call),
         ["templates", rest @ ..] => templates::route(world, call, rest)?,
         _ => return None,
     };
@@ -183,6 +218,9 @@ fn envelope(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Option<O
     if let Err(refusal) = access::check(world, call, &id, rest) {
         return Some(Err(refusal));
     }
+    if let Err(refusal) = locks::guard(world, call, &id, rest) {
+        return Some(Err(refusal));
+    }
     let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
     let is = |method: &Method| call.method == *method;
     Some(match rest {
@@ -191,9 +229,11 @@ fn envelope(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Option<O
         ["audit_events"] if is(&get) => Ok(list::audit_events(world, &id)),
         ["custom_fields"] if is(&get) => Ok(list::custom_fields(world, &id)),
         ["custom_fields"] if is(&put) || is(&post) => change::custom_fields(world, call, &id),
-        ["documents"] if is(&get) => Ok(documents::list(world, &id)),
+        ["custom_fields"] if is(&delete) => removal::custom_fields(world, call, &id),
+        ["documents"] if is(&get) => documents::list(world, call, &id),
         ["documents", document] if is(&get) => documents::download(world, call, &id, document),
         ["form_data"] if is(&get) => Ok(list::form_data(world, &id)),
+        ["lock"] => locks::route(world, call, &id)?,
         ["notification"] if is(&get) => Ok(list::notification(world, &id)),
         ["notification"] if is(&put) => change::notification(world, call, &id),
         ["recipients"] if is(&get) => Ok(list::recipients(world, call, &id)),
@@ -201,7 +241,12 @@ fn envelope(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Option<O
         ["recipients"] if is(&post) => correct::add(world, call, &id),
         ["recipients"] if is(&delete) => correct::delete(world, call, &id, None),
         ["recipients", recipient] if is(&delete) => correct::delete(world, call, &id, Some(recipient)),
+        ["recipients", recipient, "tabs"] if is(&delete) => removal::tabs(world, call, &id, recipient),
         ["recipients", recipient, "tabs"] => tabs::route(world, call, &id, recipient)?,
+        ["views", "correct"] if is(&post) => sender_views::create(world, call, &id, Purpose::Correct),
+        // "Obsolete … acts as a null operation" (EnvelopeViews:deleteEnvelopeCorrectView).
+        ["views", "correct"] if is(&delete) => Ok(Answer::empty(StatusCode::OK)),
+        ["views", "edit" | "sender"] if is(&post) => sender_views::create(world, call, &id, Purpose::Send),
         ["views", "recipient"] if is(&post) => recipient_views::create(world, call, &id),
         _ => return None,
     })

@@ -185,7 +185,7 @@ pub(in crate::emulator) struct File {
     pub bytes: Bytes,
     /// Its text.
     pub text: Arc<Text>,
-    /// Which part of the definition it came with: anchors look only there.
+    /// Which part of the definition it came with: the anchors of that part look only there.
     pub scope: usize,
     /// What was sent of how it is to be shown and handed out.
     pub given: Fields,
@@ -205,7 +205,7 @@ pub(in crate::emulator) struct Tab {
     pub value: String,
     /// Everything else, as it was sent and placed.
     pub fields: Fields,
-    /// Which part of the definition it came with.
+    /// Which part of the definition it came with; 0 if there are no parts, or it came later: then it looks everywhere.
     pub scope: usize,
     /// Whether its anchor was looked up, or it needs none.
     pub is_placed: bool,

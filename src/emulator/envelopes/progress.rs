@@ -15,6 +15,9 @@ use super::{
 };
 use crate::emulator::{connect, http::vendor_time, state::World};
 
+/// The member of a field that tells its value as it was sent to the recipient (SPEC: the tabs).
+pub(super) const ORIGINAL: &str = "originalValue";
+
 /// The vendor's words for an envelope that is past its date.
 const EXPIRED: &str = "Envelope has expired.";
 
@@ -116,6 +119,9 @@ pub(in crate::emulator) fn activate(world: &mut World, id: &str, now: Timestamp)
             if recipient.order == order && recipient.status == RecipientStatus::Created {
                 recipient.status = RecipientStatus::Sent;
                 recipient.sent = Some(now);
+                for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_fillable()) {
+                    tab.fields.insert(ORIGINAL.to_owned(), json!(tab.value));
+                }
                 reached.push((recipient.guid.clone(), recipient.kind));
             }
         }
@@ -291,7 +297,7 @@ fn end(world: &mut World, id: &str, who: &str, reason: &str, now: Timestamp) {
 /// The name of the brand that the envelope wears, if it wears one.
 pub(in crate::emulator) fn brand_name<'w>(world: &'w World, envelope: &Envelope) -> Option<&'w str> {
     let id = envelope.given.get("brandId").and_then(|id| id.as_str())?;
-    world.directory.accounts.get(&envelope.account)?.brands.get(id).map(String::as_str)
+    world.directory.accounts.get(&envelope.account)?.brands.get(id).map(|brand| brand.name.as_str())
 }
 
 /// The name of the user who sent it.

@@ -40,7 +40,9 @@ pub(in crate::emulator) fn drafts(recipients: &Value, scope: usize) -> Result<Ve
         };
         for item in items.iter().filter_map(Value::as_object) {
             let mut fields = item.clone();
-            let tabs = tabs::drafts(fields.remove("tabs").as_ref(), scope);
+            let tabs = fields.remove("tabs");
+            tabs::refuse_prefilled(tabs.as_ref())?;
+            let tabs = tabs::drafts(tabs.as_ref(), scope);
             drafts.push(Draft { kind, fields, tabs });
         }
     }

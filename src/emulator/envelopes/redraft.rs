@@ -98,11 +98,12 @@ fn reword(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(
     Ok(())
 }
 
-/// Settings and brand.
+/// Settings, brand and the sender's own id.
 fn resettle(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
     let account = world.envelopes.envelopes[id].account.clone();
     let mut new = settings::of_envelope(fields)?;
     new.extend(create::brand(world, &account, fields)?.map(|id| ("brandId".to_owned(), json!(id))));
+    new.extend(create::external_id(fields));
     let envelope = envelope_mut(world, id);
     let mut now = settings::envelope_defaults();
     now.extend(envelope.given.clone());
@@ -163,8 +164,8 @@ fn documents(world: &mut World, _: &Call, id: &str, given: &Value) -> Result<(),
         match known {
             Some(index) if !has_content => describe(&mut envelope.documents[index], fields)?,
             Some(index) => {
-                let order = envelope.documents[index].order;
-                let new = file_from(guid, fields, &Binaries::new(), 0, 0)?;
+                let File { order, scope, .. } = envelope.documents[index];
+                let new = file_from(guid, fields, &Binaries::new(), scope, 0)?;
                 let order = if text(fields, "order").is_some() { new.order } else { order };
                 envelope.documents[index] = File { order, ..new };
             }

@@ -14,14 +14,15 @@ use super::{
 
 /// Refuses what an envelope or a template asks for.
 pub(in crate::emulator) fn in_envelope(fields: &Fields) -> Result<(), Refusal> {
-    if fields.get("workflow").is_some_and(says_something) {
-        return Err(lacking("workflows (scheduled sending, pauses, delayed and conditional routing)"));
-    }
-    if fields.get("recipientViewRequest").is_some_and(says_something) {
-        return Err(lacking("recipient views made with the envelope (recipientViewRequest)"));
-    }
-    if text(fields, "enforceSignerVisibility").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-        return Err(lacking("documents that some recipients do not see (enforceSignerVisibility)"));
+    for (name, what) in [
+        ("attachments", "files beside the documents (attachments)"),
+        ("emailSettings", "settings of the e-mails (emailSettings)"),
+        ("recipientViewRequest", "recipient views made with the envelope (recipientViewRequest)"),
+        ("workflow", "workflows (scheduled sending, pauses, delayed and conditional routing)"),
+    ] {
+        if said(fields, name).is_some() {
+            return Err(lacking(what));
+        }
     }
     Ok(())
 }

@@ -5,8 +5,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    model::{Envelope, Fields, Kind, Purge, RADIOS, Recipient, Status},
-    progress, settings, tabs,
+    model::{Envelope, Fields, Kind, Purge, RADIOS, Recipient, Status, Tab, text},
+    progress,
+    recipients::Draft,
+    settings, tabs,
 };
 use crate::emulator::{http::vendor_time, state::World};
 
@@ -159,7 +161,7 @@ pub(in crate::emulator) fn documents(envelope: &Envelope) -> Vec<Value> {
                 "pages": pages,
                 "sizeBytes": file.bytes.len().to_string(),
             });
-            document(&file.given, row)
+            document(settings::document_defaults(&envelope.given), &file.given, row)
         })
         .collect();
     if envelope.status != Status::Created {
@@ -171,19 +173,17 @@ pub(in crate::emulator) fn documents(envelope: &Envelope) -> Vec<Value> {
             "uri": format!("/envelopes/{}/documents/certificate", envelope.id),
             "order": "999",
         });
-        all.push(document(&Fields::new(), certificate));
+        all.push(document(settings::document_defaults(&Fields::new()), &Fields::new(), certificate));
     }
     all
 }
 
-/// A row of the list of documents: what was sent of it, and what is the same in every row.
-fn document(given: &Fields, row: Value) -> Value {
-    let mut fields = settings::document_defaults();
+/// A row of the list of documents: what was sent of it, else these defaults, and what is the same in every row.
+fn document(mut fields: Fields, given: &Fields, row: Value) -> Value {
     fields.extend(given.clone());
     fields.extend(object(row));
     fields
         .insert("availableDocumentTypes".to_owned(), json!([{ "type": "electronic", "isDefault": "true" }]));
-    fields.insert("authoritativeCopy".to_owned(), json!("false"));
     Value::Object(fields)
 }
 
@@ -227,16 +227,19 @@ pub(in crate::emulator) fn recipient(one: &Recipient, with_tabs: bool) -> Value 
     put("recipientType", json!(one.kind.name()));
     put("userId", json!(one.user_id));
     put("status", json!(one.status.name()));
-    put("completedCount", json!("0"));
+    let signs = matches!(one.kind, Kind::Signer | Kind::InPersonSigner);
+    put("completedCount", json!(if signs && one.signed.is_some() { "1" } else { "0" }));
     // Members of those who sign: SPEC has them in no other kind of recipient.
-    if matches!(one.kind, Kind::Signer | Kind::InPersonSigner) {
+    if signs {
         put("creationReason", json!("sender"));
         put("requireUploadSignature", json!("false"));
     }
     if one.kind == Kind::Signer {
         put("isBulkRecipient", json!("false"));
     }
-    put("deliveryMethod", one.given.get("deliveryMethod").cloned().unwrap_or_else(|| json!("email")));
+    let method = text(&one.given, "deliveryMethod").unwrap_or_default();
+    let is_mail = method.is_empty() || method.eq_ignore_ascii_case("email");
+    put("deliveryMethod", json!(if is_mail { "email" } else { method }));
     put("totalTabCount", json!(one.tabs.len().to_string()));
     let mut time = |name: &str, at: Option<Timestamp>| {
         if let Some(at) = at {
@@ -282,15 +285,25 @@ pub(in crate::emulator) fn fields_of(one: &Recipient) -> Fields {
     fields
 }
 
+/// The `tabs` object of a recipient of a template, whose tabs go by these ids.
+pub(in crate::emulator) fn tabs_of_draft(draft: &Draft, ids: impl Iterator<Item = String>) -> Value {
+    let built: Vec<Tab> = draft.tabs.iter().cloned().zip(ids).map(|(tab, id)| tab.build(id)).collect();
+    lists_of(&built, text(&draft.fields, "recipientId").unwrap_or_default())
+}
+
 /// A `tabs` object.
 pub(in crate::emulator) fn tabs(one: &Recipient) -> Value {
+    lists_of(&one.tabs, &one.id)
+}
+
+fn lists_of(all: &[Tab], recipient: &str) -> Value {
     let mut lists: Map<String, Value> = Map::new();
-    for tab in &one.tabs {
+    for tab in all {
         let mut fields = tab.fields.clone();
         if tab.list != RADIOS {
             fields.insert("tabId".to_owned(), json!(tab.id));
         }
-        fields.insert("recipientId".to_owned(), json!(one.id));
+        fields.insert("recipientId".to_owned(), json!(recipient));
         fields.insert("tabType".to_owned(), json!(tabs::type_of(&tab.list)));
         if !tab.is_signature() {
             fields.insert("value".to_owned(), json!(tab.value));

@@ -2,7 +2,8 @@
 //! sent.
 //!
 //! Most of it would show in the ceremony, which plays none of it: `includeInDownload` and `envelopeIdStamping` shape
-//! the files, the rest is only remembered. Nothing here may be answered that was not sent, but for the defaults.
+//! the files, `enforceSignerVisibility` hides some, the rest is only remembered. Nothing here may be answered that was
+//! not sent, but for the defaults.
 //!
 //! Source: SPEC: envelope, document; lower case in answers: esign101/rules-and-limits/responses.
 
@@ -20,10 +21,13 @@ const OF_AN_ENVELOPE: &[Setting] = &[
     ("allowMarkup", SWITCH, "false"),
     ("allowReassign", SWITCH, "true"),
     ("allowViewHistory", SWITCH, ""),
+    ("authoritativeCopy", SWITCH, ""),
+    ("authoritativeCopyDefault", SWITCH, ""),
     ("autoNavigation", SWITCH, "true"),
     ("brandLock", SWITCH, ""),
     ("disableResponsiveDocument", SWITCH, ""),
     ("enableWetSign", SWITCH, "true"),
+    ("enforceSignerVisibility", SWITCH, ""),
     ("envelopeIdStamping", SWITCH, "true"),
     ("messageLock", SWITCH, ""),
     ("recipientsLock", SWITCH, ""),
@@ -33,6 +37,7 @@ const OF_AN_ENVELOPE: &[Setting] = &[
 ];
 
 const OF_A_DOCUMENT: &[Setting] = &[
+    ("authoritativeCopy", SWITCH, "false"),
     ("display", &["inline", "modal"], "inline"),
     ("includeInDownload", SWITCH, "true"),
     ("signerMustAcknowledge", &["no_interaction", "view", "accept", "view_accept"], "no_interaction"),
@@ -55,9 +60,19 @@ pub(in crate::emulator) fn envelope_defaults() -> Fields {
     defaults(OF_AN_ENVELOPE)
 }
 
-/// What is answered of a document for what was not sent.
-pub(super) fn document_defaults() -> Fields {
-    defaults(OF_A_DOCUMENT)
+/// What is answered of a document of this envelope for what was not sent of it.
+pub(super) fn document_defaults(of_envelope: &Fields) -> Fields {
+    let mut fields = defaults(OF_A_DOCUMENT);
+    // SPEC: envelope.authoritativeCopyDefault.
+    let copy =
+        ["authoritativeCopyDefault", "authoritativeCopy"].into_iter().find_map(|name| of_envelope.get(name));
+    fields.extend(copy.map(|copy| ("authoritativeCopy".to_owned(), copy.clone())));
+    fields
+}
+
+/// Whether this setting is on.
+pub(super) fn is_on(given: &Fields, name: &str) -> bool {
+    text(given, name) == Some("true")
 }
 
 /// Whether this setting is off.

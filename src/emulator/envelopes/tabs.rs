@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Outcome, body,
     filling::asked_for,
+    malformed,
     model::{Envelope, Fields, File, RADIOS, Recipient, Refusal, Status, Tab, invalid, refuse, text},
     refused, render,
 };
@@ -34,7 +35,7 @@ pub(in crate::emulator) struct DraftTab {
     pub list: String,
     /// Its fields.
     pub fields: Fields,
-    /// Which part of the definition it came with.
+    /// Which part of the definition it came with; 0 if there are no parts, or it came later.
     pub scope: usize,
     /// Whether it was to fill a tab of a template by its label, and found none: it needs no place.
     pub is_stray: bool,
@@ -60,6 +61,7 @@ impl DraftTab {
         if tab.choices().is_some() {
             tab.fill(&value);
         } else {
+            // Beside it stays what was sent of its number.
             tab.value = value;
         }
         tab
@@ -74,8 +76,15 @@ fn radios(fields: &mut Fields) -> impl Iterator<Item = &mut Fields> {
 
 /// Whether this is a list of tabs; what is not known is ignored, as at the vendor.
 fn is_list(name: &str) -> bool {
-    // Newer than the vendor's file.
-    schema::has(Body::Tabs, name) || name == "numericalTabs"
+    schema::has(Body::Tabs, name)
+}
+
+/// Refuses what the sender would fill in before sending: it belongs to no recipient.
+pub(super) fn refuse_prefilled(tabs: Option<&Value>) -> Result<(), Refusal> {
+    if tabs.and_then(|tabs| tabs.get("prefillTabs")).is_some_and(refused::says_something) {
+        return Err(refused::lacking("fields that the sender fills in before sending (prefillTabs)"));
+    }
+    Ok(())
 }
 
 /// Reads a `tabs` object.
@@ -182,7 +191,7 @@ fn anchored(documents: &[File], tab: &Tab, anchor: &str, placed: &mut Vec<Tab>) 
     };
     let (dx, dy) = offsets(&tab.fields)?;
     let mut is_found = false;
-    for file in documents.iter().filter(|file| file.scope == tab.scope) {
+    for file in documents.iter().filter(|file| tab.scope == 0 || file.scope == tab.scope) {
         for spot in file.text.find(anchor, matching) {
             let id = if is_found { format!("{}-{}", tab.id, placed.len()) } else { tab.id.clone() };
             is_found = true;
@@ -278,7 +287,7 @@ pub(super) fn route(world: &mut World, call: &Call, id: &str, recipient: &str) -
 }
 
 /// A tab is named by its id within its list; a group of radios has none, but a name (SPEC: radioGroup).
-fn is_meant(tab: &Tab, draft: &DraftTab) -> bool {
+pub(super) fn is_meant(tab: &Tab, draft: &DraftTab) -> bool {
     let named = || tab.list == RADIOS && Some(tab.label()) == text(&draft.fields, "groupName");
     tab.list == draft.list && text(&draft.fields, "tabId").map_or_else(named, |id| id == tab.id)
 }
@@ -348,13 +357,17 @@ pub(super) fn lay_over(
 
 fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     let given = body(call, Body::Tabs)?;
+    refuse_prefilled(Some(&given))?;
+    let drafts = drafts(Some(&given), 0);
+    if drafts.is_empty() {
+        return Err(malformed("No tabs specified."));
+    }
     let envelope = &world.envelopes.envelopes[id];
     if envelope.status.is_final() || envelope.recipients[index].is_done() {
         return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
     }
     let is_new = call.method == Method::POST;
     let mut recipient = envelope.recipients[index].clone();
-    let drafts = drafts(Some(&given), 0);
     refused::in_tabs(&drafts)?;
     for draft in drafts {
         if is_new {

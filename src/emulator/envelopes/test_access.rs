@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, signer, view_of};
+use super::tests::{Client, definition, document, signer, view_of};
 use crate::emulator::directory;
 
 const NORA: &str = "nora@countersign.example";
@@ -118,4 +118,28 @@ async fn a_remote_recipients_view_is_its_own_and_an_embedded_ones_needs_the_clie
     let mut whole = by_user;
     whole["clientUserId"] = json!("client-1");
     assert!(client.view(&embedded, whole).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_recipient_fetches_the_documents_that_it_sees() {
+    let mut client = Client::start().await;
+    let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+    let mut hidden = document("Not for Nora");
+    hidden["documentId"] = json!("2");
+    whole["documents"] = json!([document("Sign here: /sn1/"), hidden]);
+    whole["enforceSignerVisibility"] = json!("true");
+    whole["recipients"]["carbonCopies"] = json!([{
+        "recipientId": "2", "routingOrder": "1", "name": "Nora", "email": NORA, "excludedDocuments": ["2"],
+    }]);
+    let id = client.create(whole).await;
+    client.become_user(directory::NO_CONSENT_USER).await;
+    for path in ["/documents", "/documents?recipient_id=1", "?include=documents"] {
+        let read = client.get(&format!("/envelopes/{id}{path}")).await;
+        let all = read["envelopeDocuments"].as_array().unwrap().iter();
+        let ids: Vec<&Value> = all.map(|one| &one["documentId"]).collect();
+        assert_eq!(ids, [&json!("1"), &json!("certificate")], "{path}");
+    }
+    assert!(client.bytes(&format!("/envelopes/{id}/documents/1")).await.starts_with(b"%PDF"));
+    let path = format!("/envelopes/{id}/documents/2");
+    assert_eq!(client.code("GET", &path, Value::Null).await, "DOCUMENT_DOES_NOT_EXIST");
 }

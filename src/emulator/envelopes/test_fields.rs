@@ -81,6 +81,49 @@ async fn a_signer_fills_numbers_and_choices_and_is_held_to_the_required_ones() {
 }
 
 #[tokio::test]
+async fn form_data_tells_what_was_sent_and_filled_in_and_when() {
+    let client = Client::start().await;
+    let tabs = json!({
+        "textTabs": [at(100, json!({ "tabLabel": "city", "value": "Paris" }))],
+        "numericalTabs": [at(200, json!({ "tabLabel": "amount", "required": "false" }))],
+        "listTabs": [sizes("large")],
+        "fullNameTabs": [at(300, json!({ "tabLabel": "who" }))],
+    });
+    let mut bob = ada(&json!({ "signHereTabs": [at(500, json!({}))] }));
+    for (name, value) in
+        [("recipientId", "2"), ("routingOrder", "2"), ("name", "Bob"), ("clientUserId", "client-2")]
+    {
+        bob[name] = json!(value);
+    }
+    let id = client.create(definition(&[ada(&tabs), bob])).await;
+    let path = format!("/envelopes/{id}/form_data");
+    let times = |row: &Value| {
+        ["SentTime", "DeliveredTime", "SignedTime", "DeclinedTime"].map(|name| row.get(name).is_some())
+    };
+    let data = client.get(&path).await;
+    let rows = &data["recipientFormData"];
+    assert_eq!((times(&rows[0]), times(&rows[1])), ([true, false, false, false], [false; 4]));
+    client
+        .act(&id, "1", "sign", json!({ "fields": { "city": "Rome", "amount": "12.5", "size": "small" } }))
+        .await;
+    client.act(&id, "2", "decline", json!({})).await;
+    let data = client.get(&path).await;
+    let rows = &data["recipientFormData"];
+    assert_eq!((times(&rows[0]), times(&rows[1])), ([true, true, true, false], [true, true, false, true]));
+    let item = |name: &str| {
+        let all = rows[0]["formData"].as_array().unwrap();
+        all.iter().find(|item| item["name"] == name).unwrap().clone()
+    };
+    assert_eq!(item("city"), json!({ "name": "city", "value": "Rome", "originalValue": "Paris" }));
+    let amount = json!({ "name": "amount", "value": "12.5", "originalValue": "", "numericalValue": "12.5" });
+    assert_eq!(item("amount"), amount);
+    let size =
+        json!({ "name": "size", "value": "small", "originalValue": "large", "listSelectedValue": "small" });
+    assert_eq!(item("size"), size);
+    assert_eq!(item("who"), json!({ "name": "who", "value": "Ada Mary King" }), "nobody fills it in");
+}
+
+#[tokio::test]
 async fn a_required_group_or_number_keeps_a_signer_from_finishing() {
     let client = Client::start().await;
     for tabs in [

@@ -116,6 +116,10 @@ async fn a_list_is_narrowed_by_text_and_sender_and_refuses_what_it_cannot_narrow
         ("email=system@countersign.example&user_name=Sofia%20Sender".to_owned(), "2"),
         ("email=nora@countersign.example&user_name=Nora%20Noconsent".to_owned(), "0"),
         ("last_queried_date=2020-01-01T00:00:00Z".to_owned(), "0"),
+        ("folder_ids=drafts".to_owned(), "0"),
+        ("folder_ids=drafts,sentitems".to_owned(), "2"),
+        ("folder_types=sentitems".to_owned(), "2"),
+        ("folder_ids=recyclebin&folder_types=sentitems".to_owned(), "0"),
     ] {
         assert_eq!(count(&client, &format!("from_date=2020-01-01&{filter}")).await, found, "{filter}");
     }
@@ -123,7 +127,7 @@ async fn a_list_is_narrowed_by_text_and_sender_and_refuses_what_it_cannot_narrow
         "user_filter=everybody",
         "email=system@countersign.example",
         "email=nobody@example.com&user_name=Nobody",
-        "folder_ids=drafts",
+        "folder_ids=completed",
         "folder_types=normal",
         "intersecting_folder_ids=inbox",
         "powerformids=1",

@@ -120,6 +120,40 @@ async fn tabs_and_parts_of_a_list_are_shown_on_demand() {
 }
 
 #[tokio::test]
+async fn a_tab_of_a_template_says_what_and_whose_it_is() {
+    let client = Client::start().await;
+    let ready = &client.emulator.ready;
+    let made = make(&client, whole()).await;
+    let mut ids = Vec::new();
+    for template in [&made, &ready.template_id] {
+        let path = format!("/templates/{template}/recipients?include_tabs=true");
+        let read = client.get(&path).await;
+        assert_eq!(client.get(&path).await, read, "an id stays");
+        let signer = &read["signers"][0];
+        let lists = signer["tabs"].as_object().unwrap();
+        for (list, tab) in
+            lists.iter().flat_map(|(list, tabs)| tabs.as_array().unwrap().iter().map(move |tab| (list, tab)))
+        {
+            assert_eq!(tab["recipientId"], signer["recipientId"], "{tab}");
+            assert_eq!(tab["tabType"], json!(list.trim_end_matches("Tabs").to_lowercase()), "{tab}");
+            let id = tab["tabId"].as_str().unwrap();
+            assert!(uuid::Uuid::parse_str(id).is_ok(), "{tab}");
+            ids.push(id.to_owned());
+        }
+        assert_eq!(lists["signHereTabs"][0]["anchorString"], "/sn1/");
+    }
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert!(all > 2 && ids.len() == all, "no two are one: {ids:?}");
+    // An envelope's tabs have ids of their own.
+    let ada = json!({ "roleName": "Client", "name": "Ada", "email": "ada@example.com" });
+    let id = client.create(json!({ "status": "sent", "templateId": made, "templateRoles": [ada] })).await;
+    let tabs = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+    assert!(!ids.contains(&tabs["signHereTabs"][0]["tabId"].as_str().unwrap().to_owned()), "{tabs}");
+}
+
+#[tokio::test]
 async fn an_envelope_without_custom_fields_shows_both_lists_empty() {
     let client = Client::start().await;
     let template = &client.emulator.ready.template_id;

@@ -90,6 +90,11 @@ async fn x_frame_options_say_who_may_frame_the_page() {
             json!({ "xFrameOptions": "deny", "frameAncestors": ["https://other.example"] }),
             "frame-ancestors https://other.example",
         ),
+        // As the vendor's PHP sample eg044 sends it: of a path only the origin counts.
+        (
+            json!({ "frameAncestors": ["http://localhost:8080/public"] }),
+            "frame-ancestors http://localhost:8080",
+        ),
     ] {
         let found = policy(options.clone()).await;
         assert!(found.ends_with(allowed), "{options}: {found}");
@@ -99,6 +104,12 @@ async fn x_frame_options_say_who_may_frame_the_page() {
         json!({ "xFrameOptions": "allow_from" }),
         json!({ "xFrameOptions": "allow_from", "xFrameOptionsAllowFromUrl": "my.example.com" }),
         json!({ "xFrameOptions": "allow_from", "xFrameOptionsAllowFromUrl": "ftp://my.example.com" }),
+        json!({ "frameAncestors": ["https://my.example.com/page?x=1"] }),
+        json!({ "frameAncestors": ["http://my.example.com/page"] }),
+        json!({
+            "frameAncestors": [site, "https://apps-d.docusign.com"],
+            "messageOrigins": ["https://apps-d.docusign.com/page"],
+        }),
     ] {
         let refused = client.view(&id, view(options.clone())).await;
         assert_eq!(refused, Err("INVALID_REQUEST_PARAMETER".to_owned()), "{options}");

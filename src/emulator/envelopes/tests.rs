@@ -190,8 +190,8 @@ async fn a_signer_walks_the_pages_from_the_view_to_the_signed_document() {
         client.get(&format!("/envelopes/{id}?include=recipients,tabs,documents,custom_fields")).await;
     assert_eq!(envelope["status"], "completed");
     let signer = &envelope["recipients"]["signers"][0];
-    assert_eq!(signer["recipientAuthenticationStatus"]["identityVerificationResult"]["status"], "Pass");
-    assert_eq!(signer["recipientAuthenticationStatus"]["accessCodeResult"]["status"], "Pass");
+    assert_eq!(signer["recipientAuthenticationStatus"]["identityVerificationResult"]["status"], "Passed");
+    assert_eq!(signer["recipientAuthenticationStatus"]["accessCodeResult"]["status"], "Passed");
     assert_eq!(signer["tabs"]["textTabs"][0]["value"], "Analytical Ltd");
     let combined =
         read(&client.bytes(&format!("/envelopes/{id}/documents/combined?certificate=true")).await).unwrap();

@@ -81,6 +81,48 @@ async fn what_a_document_is_to_be_is_answered_and_the_whole_leaves_out_what_it_s
 }
 
 #[tokio::test]
+async fn a_document_is_an_authoritative_copy_if_it_or_its_envelope_says_so() {
+    let client = Client::start().await;
+    for (envelope, document, copy) in [
+        (json!({}), json!({}), "false"),
+        (json!({}), json!({ "authoritativeCopy": "true" }), "true"),
+        (json!({ "authoritativeCopy": "true" }), json!({}), "true"),
+        (json!({ "authoritativeCopy": "true" }), json!({ "authoritativeCopy": "false" }), "false"),
+        (json!({ "authoritativeCopy": "true", "authoritativeCopyDefault": "false" }), json!({}), "false"),
+    ] {
+        let mut whole = with(&envelope);
+        whole["documents"] = json!([numbered("1", "Sign here: /sn1/", &document)]);
+        let id = client.create(whole).await;
+        let read = client.get(&format!("/envelopes/{id}?include=documents")).await;
+        assert_eq!(read.get("authoritativeCopy"), envelope.get("authoritativeCopy"), "{envelope}");
+        assert_eq!(read["envelopeDocuments"][0]["authoritativeCopy"], copy, "{envelope}, {document}");
+        assert_eq!(read["envelopeDocuments"][1]["authoritativeCopy"], "false", "the certificate is none");
+    }
+    let wrong = json!({ "authoritativeCopy": "perhaps" });
+    assert_eq!(client.refusal(with(&wrong)).await, "INVALID_REQUEST_PARAMETER");
+}
+
+#[tokio::test]
+async fn a_recipient_tells_how_it_is_reached_and_whether_it_has_signed() {
+    let client = Client::start().await;
+    let mut ada = signer("1", "Ada", "/sn1/");
+    ada["deliveryMethod"] = json!("Email");
+    let mut whole = definition(&[ada]);
+    whole["recipients"]["carbonCopies"] =
+        json!([{ "recipientId": "2", "routingOrder": "1", "name": "Carol", "email": "carol@example.com" }]);
+    let id = client.create(whole).await;
+    for signed in ["0", "1"] {
+        let read = client.get(&format!("/envelopes/{id}/recipients")).await;
+        let (signer, copy) = (&read["signers"][0], &read["carbonCopies"][0]);
+        assert_eq!((&signer["completedCount"], &copy["completedCount"]), (&json!(signed), &json!("0")));
+        assert_eq!((&signer["deliveryMethod"], &copy["deliveryMethod"]), (&json!("email"), &json!("email")));
+        if signed == "0" {
+            client.act(&id, "1", "sign", json!({})).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_template_is_shared_if_it_says_so() {
     let client = Client::start().await;
     for (sent, read) in [(json!("false"), "false"), (json!(true), "true"), (Value::Null, "false")] {
@@ -257,7 +299,6 @@ async fn what_is_not_played_is_refused_and_says_so() {
     for more in [
         json!({ "workflow": steps }),
         json!({ "workflow": later }),
-        json!({ "enforceSignerVisibility": "true" }),
         json!({ "recipientViewRequest": { "returnUrl": "https://a.example/", "authenticationMethod": "none" } }),
         signed_by(json!({ "signingGroupId": "1" })),
         signed_by(json!({
@@ -315,6 +356,46 @@ async fn the_documents_of_composites_stand_one_behind_the_other() {
     let whole = read(&client.bytes(&format!("/envelopes/{id}/documents/combined")).await).unwrap();
     let page = |words: &str| whole.find(words, Matching::default())[0].page;
     assert_eq!([page("The first page"), page("The second page"), page("The last page")], [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_composite_may_leave_the_embedding_of_a_person_to_another() {
+    let client = Client::start().await;
+    let ada = |more: Value| {
+        let mut ada =
+            json!({ "recipientId": "1", "roleName": "signer", "name": "Ada", "email": "ada@example.com" });
+        for (name, value) in more.as_object().unwrap() {
+            ada[name] = value.clone();
+        }
+        ada
+    };
+    let embedded = |id: &str| ada(json!({ "clientUserId": id }));
+    for (first, second, embedding) in [
+        (embedded("1000"), ada(json!({})), vec!["1000"]),
+        (ada(json!({})), embedded("1000"), vec!["1000"]),
+        (embedded("1000"), embedded("1000"), vec!["1000"]),
+        (embedded("1000"), embedded("1001"), vec!["1000", "1001"]),
+        (embedded("1000"), ada(json!({ "roleName": "witness" })), vec!["1000", ""]),
+        (embedded("1000"), ada(json!({ "recipientId": "2" })), vec!["1000", ""]),
+    ] {
+        let part = |who: &Value, x: u32| {
+            let mut who = who.clone();
+            who["tabs"] = signs_at("1", &[x]);
+            json!({ "inlineTemplates": [{ "sequence": "1", "recipients": { "signers": [who] } }], "document": document("One page") })
+        };
+        let parts = json!([part(&first, 10), part(&second, 20)]);
+        let definition = json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": parts });
+        let id = client.create(definition).await;
+        let read =
+            client.get(&format!("/envelopes/{id}?include=tabs")).await["recipients"]["signers"].clone();
+        let signers = read.as_array().unwrap();
+        let found: Vec<&str> =
+            signers.iter().map(|one| one["clientUserId"].as_str().unwrap_or_default()).collect();
+        assert_eq!(found, embedding, "{first} and {second}");
+        let tabs: usize =
+            signers.iter().map(|one| one["tabs"]["signHereTabs"].as_array().unwrap().len()).sum();
+        assert_eq!(tabs, 2, "each composite's tab is there: {read}");
+    }
 }
 
 /// Fixed places to sign, at these distances from the left of this document.
@@ -455,10 +536,10 @@ async fn a_tab_has_a_page_or_an_anchor_unless_a_template_places_it() {
     // A group has no place, and a list that does not exist is no list.
     let group = json!([{ "groupLabel": "g", "groupRule": "SelectAtLeast", "minimumRequired": "1" }]);
     let mut tabs = signs_at("1", &[10]);
-    (tabs["tabGroups"], tabs["signhereTabs"]) = (group, json!([{ "anchorString": "/nowhere/" }]));
+    (tabs["tabGroups"], tabs["signThereTabs"]) = (group, json!([{ "anchorString": "/nowhere/" }]));
     let id = client.create(with_tabs(tabs)).await;
     let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
-    assert!(read.get("signhereTabs").is_none() && read["signHereTabs"][0]["xPosition"] == "10", "{read}");
+    assert!(read.get("signThereTabs").is_none() && read["signHereTabs"][0]["xPosition"] == "10", "{read}");
     let path = format!("/envelopes/{id}/recipients/1/tabs");
     let (status, body) = client.call("POST", &path, json!({ "textTabs": [{ "tabLabel": "x" }] })).await;
     assert_eq!((status, &body["errorCode"]), (400, &json!("TAB_PAGE_NUMBER_NOT_SPECIFIED")));

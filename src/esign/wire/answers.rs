@@ -84,18 +84,9 @@ answer!(/** What became of corrected recipients. */ Updated
     texts [] lists [recipient_update_results: UpdatedOne] parts []
 );
 answer!(/** What became of one. */ UpdatedOne texts [] lists [] parts [error_details: Problem]);
-answer!(/** Stored signatures of a user. */ Signatures texts [] lists [user_signatures: Signature] parts []);
-answer!(/** One of them. */ Signature
-    texts [
-        signature_id, signature_name, signature_initials, signature_font, is_default, signature_image_uri,
-        created_date_time, adopted_date_time,
-    ]
-    lists []
-    parts [error_details: Problem]
-);
 
 impl Authentication {
-    /// The last check that failed for good, if any: the upstream says `Fail` when the tries are used up.
+    /// The last check that failed for good, if any: the upstream says `Failed` (or `Fail`) when the tries are used up.
     pub(in crate::esign) fn failure(&self) -> Option<&CheckResult> {
         let has_failed = |result: &&CheckResult| {
             let status = result.status.as_deref().and_then(|status| status.get(..4));

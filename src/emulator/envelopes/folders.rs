@@ -1,0 +1,193 @@
+//! `…/folders`: the folders that every account has, what lies in them, and moving envelopes.
+//!
+//! An envelope lies where its status puts it, for its sender and for those it came to, until it is moved. Folders of
+//! one's own are made in the vendor's pages, of which there are none here. In the recycle bin what is under way is
+//! voided; nothing is forgotten there. Templates have no folders here.
+//!
+//! Source: Folders:list, :listItems, :moveEnvelopes; SDK: the sample eg045. The names of the folders are those of its
+//! text; their ids, that only the sender and administrators move, and the answer to that are our reading.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    Outcome,
+    access::{Part, is_recipient, is_sender, no_part, only_the_sender},
+    body, find, locks,
+    model::{Envelope, Refusal, Status, invalid},
+    progress,
+};
+use crate::emulator::{
+    http::{Answer, Call, vendor_time},
+    paging,
+    schema::Body,
+    state::World,
+};
+
+/// Items in a page.
+const MAX_PAGE: usize = 1_000;
+/// Why what is put in the recycle bin is voided.
+const DELETED: &str = "The envelope was deleted by its sender.";
+
+/// One folder.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Folder {
+    /// Its id, in every account.
+    id: &'static str,
+    /// The vendor's `type`, which may stand for the id.
+    kind: &'static str,
+    name: &'static str,
+}
+
+static INBOX: Folder = Folder { id: "8a4d6f10-7b2c-4e95-9c31-5d0e7a1b0001", kind: "inbox", name: "Inbox" };
+static SENT: Folder =
+    Folder { id: "8a4d6f10-7b2c-4e95-9c31-5d0e7a1b0002", kind: "sentitems", name: "Sent Items" };
+static DRAFTS: Folder = Folder { id: "8a4d6f10-7b2c-4e95-9c31-5d0e7a1b0003", kind: "draft", name: "Draft" };
+static BIN: Folder =
+    Folder { id: "8a4d6f10-7b2c-4e95-9c31-5d0e7a1b0004", kind: "recyclebin", name: "Deleted Items" };
+
+impl Folder {
+    fn all() -> [&'static Self; 4] {
+        [&INBOX, &SENT, &DRAFTS, &BIN]
+    }
+
+    /// The folder of that id or type.
+    pub(super) fn named(word: &str) -> Option<&'static Self> {
+        let is_it = |folder: &&Self| [folder.id, folder.kind].iter().any(|it| it.eq_ignore_ascii_case(word));
+        Self::all().into_iter().find(is_it)
+    }
+
+    /// Where an envelope lies for a user, if it is the user's at all.
+    pub(super) fn of(world: &World, envelope: &Envelope, user: &str) -> Option<&'static Self> {
+        let is_sent = is_sender(envelope, user);
+        let is_received = envelope.status != Status::Created && is_recipient(world, envelope, user);
+        match world.envelopes.filed.get(&envelope.id) {
+            Some(&folder) if is_sent || is_received => Some(folder),
+            _ if is_sent && envelope.status == Status::Created => Some(&DRAFTS),
+            _ if is_sent => Some(&SENT),
+            _ if is_received => Some(&INBOX),
+            _ => None,
+        }
+    }
+}
+
+/// `…/folders` and `…/folders/{folder}`.
+pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Outcome> {
+    Some(match (rest, &call.method) {
+        ([], &Method::GET) => list(world, call),
+        ([id], &Method::GET) => named(id).and_then(|folder| items(world, call, folder)),
+        ([id], &Method::PUT) => named(id).and_then(|folder| put(world, call, folder)),
+        _ => return None,
+    })
+}
+
+fn named(word: &str) -> Result<&'static Folder, Refusal> {
+    Folder::named(word).ok_or_else(|| invalid("The account has no folder of that id."))
+}
+
+fn list(world: &World, call: &Call) -> Outcome {
+    let include = call.query("include").filter(|list| !list.is_empty()).unwrap_or("envelope_folders");
+    let has_envelopes = include.split(',').any(|kind| kind.trim().eq_ignore_ascii_case("envelope_folders"));
+    let with_items = call.asks_for("include_items");
+    let folders = Folder::all().into_iter().filter(|_| has_envelopes).map(|folder| {
+        let items = contents(world, call, folder);
+        let mut row = shown(world, call, folder, items.len());
+        if with_items {
+            row["folderItems"] = json!(items);
+        }
+        row
+    });
+    paging::page(call, "/folders", "folders", folders.collect(), MAX_PAGE).map(Answer::ok)
+}
+
+/// One folder with a page of what lies in it.
+fn items(world: &World, call: &Call, folder: &Folder) -> Outcome {
+    let all = contents(world, call, folder);
+    let mut row = shown(world, call, folder, all.len());
+    let at = format!("/folders/{}", folder.id);
+    let mut answer = paging::page(call, &at, "folderItems", all, MAX_PAGE)?;
+    row["folderItems"] = answer["folderItems"].take();
+    if let Some(fields) = answer.as_object_mut() {
+        fields.remove("folderItems");
+        fields.insert("folders".to_owned(), json!([row]));
+    }
+    Ok(Answer::ok(answer))
+}
+
+fn put(world: &mut World, call: &Call, folder: &'static Folder) -> Outcome {
+    let given = body(call, Body::FoldersRequest)?;
+    let named = given["envelopeIds"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let ids = named.map(|id| find(world, call, id)).collect::<Result<Vec<String>, Refusal>>()?;
+    for id in &ids {
+        match Part::of(world, call, &world.envelopes.envelopes[id]) {
+            Part::None => return Err(no_part()),
+            Part::Recipient => return Err(only_the_sender()),
+            Part::Sender => locks::guard(world, call, id, &["folders"])?,
+        }
+    }
+    for id in ids {
+        if *folder == BIN && world.envelopes.envelopes[&id].status.is_open() {
+            progress::void(world, &id, DELETED, call.now)?;
+        }
+        world.envelopes.filed.insert(id, folder);
+    }
+    let held = contents(world, call, folder).len();
+    Ok(Answer::ok(json!({ "folders": [shown(world, call, folder, held)] })))
+}
+
+/// What lies in a folder for the caller, newest first.
+fn contents(world: &World, call: &Call, folder: &Folder) -> Vec<Value> {
+    let user = call.user.as_deref().unwrap_or_default();
+    let all = world.envelopes.made(None).into_iter().rev();
+    let mine = all.filter(|envelope| Some(&envelope.account) == call.account.as_ref());
+    let here = mine.filter(|envelope| Folder::of(world, envelope, user) == Some(folder));
+    here.map(|envelope| item(world, envelope)).collect()
+}
+
+fn item(world: &World, envelope: &Envelope) -> Value {
+    let sender = world.directory.users.get(&envelope.sender);
+    let mut item = json!({
+        "ownerName": sender.map(|user| user.name.clone()).unwrap_or_default(),
+        "senderName": sender.map(|user| user.name.clone()).unwrap_or_default(),
+        "senderEmail": sender.map(|user| user.email.clone()).unwrap_or_default(),
+        "senderUserId": envelope.sender,
+        "envelopeId": envelope.id,
+        "envelopeUri": format!("/envelopes/{}", envelope.id),
+        "recipientsUri": format!("/envelopes/{}/recipients", envelope.id),
+        "status": envelope.status.name(),
+        "subject": envelope.subject,
+        "is21CFRPart11": "false",
+        "createdDateTime": vendor_time(envelope.created),
+        "lastModifiedDateTime": vendor_time(envelope.modified),
+    });
+    for status in ["sent", "completed"] {
+        if let Some(at) = envelope.reached.get(status) {
+            item[format!("{status}DateTime")] = json!(vendor_time(*at));
+        }
+    }
+    if let Some(at) = envelope.expires {
+        item["expireDateTime"] = json!(vendor_time(at));
+    }
+    item
+}
+
+fn shown(world: &World, call: &Call, folder: &Folder, items: usize) -> Value {
+    let id = call.user.as_deref().unwrap_or_default();
+    let user = world.directory.users.get(id);
+    json!({
+        "folderId": folder.id,
+        "name": folder.name,
+        "type": folder.kind,
+        "uri": format!("/folders/{}", folder.id),
+        "parentFolderId": "root",
+        "hasAccess": "true",
+        "hasSubFolders": "false",
+        "subFolderCount": "0",
+        "itemCount": items.to_string(),
+        "owner": {
+            "userId": id,
+            "userName": user.map(|user| user.name.clone()).unwrap_or_default(),
+            "email": user.map(|user| user.email.clone()).unwrap_or_default(),
+        },
+    })
+}

@@ -1,0 +1,63 @@
+//! Where envelopes lie, and how they are deleted and brought back.
+
+use serde_json::{Value, json};
+
+use super::tests::{Client, definition, signer};
+
+/// What lies in a folder.
+async fn held(client: &Client, folder: &str) -> Vec<Value> {
+    let found = client.get(&format!("/folders/{folder}")).await;
+    let items = found["folders"][0]["folderItems"].as_array().unwrap().clone();
+    assert_eq!(found["totalSetSize"], items.len().to_string(), "{found}");
+    items
+}
+
+fn draft() -> Value {
+    let mut draft = definition(&[signer("1", "Ada", "/sn1/")]);
+    draft["status"] = json!("created");
+    draft
+}
+
+#[tokio::test]
+async fn an_envelope_lies_where_its_status_puts_it_until_it_is_moved() {
+    let client = Client::start().await;
+    let id = client.create(draft()).await;
+    assert_eq!(held(&client, "draft").await[0]["envelopeId"], json!(id));
+    client.call("PUT", &format!("/envelopes/{id}"), json!({ "status": "sent" })).await;
+    assert!(held(&client, "draft").await.is_empty());
+    let item = held(&client, "SENTITEMS").await.remove(0);
+    assert_eq!((&item["status"], &item["senderName"]), (&json!("sent"), &json!("Sofia Sender")), "{item}");
+    assert!(item["sentDateTime"].is_string(), "{item}");
+
+    // As the vendor's sample eg045: by the type into the bin, and back by the id of the folder's name.
+    let moved = json!({ "envelopeIds": [id] });
+    let (status, body) = client.call("PUT", "/folders/recyclebin", moved).await;
+    assert_eq!((status, &body["folders"][0]["itemCount"]), (200, &json!("1")), "{body}");
+    let envelope = client.get(&format!("/envelopes/{id}")).await;
+    assert_eq!(envelope["status"], "voided", "what is under way is voided in the bin");
+    let folders = client.get("/folders?include_items=true").await;
+    let folders = folders["folders"].as_array().unwrap().clone();
+    let named = |name: &str| folders.iter().find(|folder| folder["name"] == name).unwrap();
+    assert_eq!(named("Deleted Items")["folderItems"][0]["envelopeId"], json!(id));
+    let sent = named("Sent Items")["folderId"].as_str().unwrap();
+    let back = json!({ "envelopeIds": [id], "fromFolderId": "recyclebin" });
+    assert_eq!(client.call("PUT", &format!("/folders/{sent}"), back).await.0, 200);
+    assert_eq!((held(&client, "recyclebin").await.len(), held(&client, sent).await.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_draft_in_the_bin_stays_a_draft_and_what_is_unknown_moves_nothing() {
+    let client = Client::start().await;
+    let id = client.create(draft()).await;
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    let (status, body) =
+        client.call("PUT", "/folders/recyclebin", json!({ "envelopeIds": [id, nobody] })).await;
+    assert_eq!((status, &body["errorCode"]), (404, &json!("ENVELOPE_DOES_NOT_EXIST")));
+    assert_eq!(held(&client, "draft").await.len(), 1);
+    assert_eq!(client.call("PUT", "/folders/attic", json!({ "envelopeIds": [id] })).await.0, 400);
+    assert_eq!(client.call("PUT", "/folders/recyclebin", json!({ "envelopeIds": [id] })).await.0, 200);
+    assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "created");
+    assert!(held(&client, "draft").await.is_empty());
+    let found = client.get("/envelopes?from_date=2020-01-01&folder_ids=recyclebin").await;
+    assert_eq!(found["envelopes"][0]["envelopeId"], json!(id));
+}

@@ -1,0 +1,130 @@
+//! Locks on envelopes, and what is taken away from them.
+
+use serde_json::{Value, json};
+
+use super::tests::{Client, definition, signer};
+
+async fn draft(client: &Client) -> String {
+    let mut draft = definition(&[signer("1", "Ada", "/sn1/")]);
+    draft["status"] = json!("created");
+    draft["customFields"] = json!({ "textCustomFields": [{ "name": "a", "value": "1" }, { "name": "b" }] });
+    client.create(draft).await
+}
+
+/// A call with `X-DocuSign-Edit`: the status and the code of a refusal.
+async fn with_edit(client: &Client, method: &str, path: &str, edit: &str, body: &Value) -> (u16, String) {
+    let ready = &client.emulator.ready;
+    let url = format!("{}/restapi/v2.1/accounts/{}{path}", ready.base_url, ready.account_id);
+    let request = client.emulator.http.request(method.parse().unwrap(), url).bearer_auth(&client.token);
+    let answer = request.header("X-DocuSign-Edit", edit).json(body).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let body: Value = answer.json().await.unwrap();
+    (status, body["errorCode"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn a_locked_envelope_is_changed_with_the_token_only() {
+    let client = Client::start().await;
+    let path = format!("/envelopes/{}", draft(&client).await);
+    let lock = format!("{path}/lock");
+    let none = client.call("GET", &lock, Value::Null).await;
+    assert_eq!((none.0, &none.1["errorCode"]), (400, &json!("EDIT_LOCK_ENVELOPE_NOT_LOCKED")));
+    let request = json!({ "lockDurationInSeconds": "600", "lockType": "edit", "lockedByApp": "Test" });
+    let (status, made) = client.call("POST", &lock, request.clone()).await;
+    assert_eq!((status, &made["lockDurationInSeconds"]), (201, &json!("600")), "{made}");
+    assert_eq!(made["lockedByUser"]["email"], "system@countersign.example");
+    let again = client.call("POST", &lock, request).await;
+    assert_eq!((again.0, &again.1["errorCode"]), (400, &json!("EDIT_LOCK_ENVELOPE_ALREADY_LOCKED")));
+
+    let change = json!({ "emailSubject": "New" });
+    let refused = client.call("PUT", &path, change.clone()).await;
+    assert_eq!((refused.0, &refused.1["errorCode"]), (400, &json!("EDIT_LOCK_NOT_LOCK_OWNER")));
+    let refused = client.call("POST", &format!("{path}/custom_fields"), json!({})).await;
+    assert_eq!(refused.0, 400, "{}", refused.1);
+    assert_eq!(client.get(&path).await["emailSubject"], "Contract");
+    // A token that was lost is read again, in the body and in the header.
+    let read = client.emulator.call("GET", &lock, &client.token, None).await;
+    let header = read.headers()["x-docusign-edit"].to_str().unwrap().to_owned();
+    let token = read.json::<Value>().await.unwrap()["lockToken"].as_str().unwrap().to_owned();
+    assert_eq!(token, made["lockToken"].as_str().unwrap());
+    assert_eq!(with_edit(&client, "PUT", &path, &header, &change).await, (200, String::new()));
+    let xml = format!("<DocuSignEdit><LockToken>{token}</LockToken></DocuSignEdit>");
+    assert_eq!(with_edit(&client, "PUT", &path, &xml, &change).await, (200, String::new()));
+    let wrong = with_edit(&client, "DELETE", &lock, "{\"LockToken\":\"x\"}", &json!({})).await;
+    assert_eq!(wrong, (400, "EDIT_LOCK_NOT_LOCK_OWNER".to_owned()));
+    assert_eq!(with_edit(&client, "DELETE", &lock, &header, &json!({})).await.0, 200);
+    assert_eq!(client.call("PUT", &path, json!({ "emailSubject": "Newer" })).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_lock_runs_out_unless_it_is_used() {
+    let client = Client::start().await;
+    let path = format!("/envelopes/{}", draft(&client).await);
+    let lock = format!("{path}/lock");
+    for wrong in [json!({ "lockDurationInSeconds": "0" }), json!({ "lockType": "read" })] {
+        assert_eq!(client.call("POST", &lock, wrong.clone()).await.0, 400, "{wrong}");
+    }
+    let made = client.call("POST", &lock, json!({})).await.1;
+    assert_eq!(made["lockDurationInSeconds"], "300");
+    let edit = json!({ "LockToken": made["lockToken"], "LockDurationInSeconds": "60" }).to_string();
+    client.advance(290).await;
+    let change = json!({ "emailSubject": "New" });
+    assert_eq!(with_edit(&client, "PUT", &path, &edit, &change).await.0, 200);
+    client.advance(50).await;
+    assert_eq!(client.call("PUT", &path, change.clone()).await.0, 400, "it was used 50 seconds ago");
+    let longer = json!({ "lockDurationInSeconds": "3600" });
+    assert_eq!(with_edit(&client, "PUT", &lock, &edit, &longer).await.0, 200);
+    assert_eq!(client.get(&lock).await["lockDurationInSeconds"], "1800");
+    client.advance(1_800).await;
+    assert_eq!(client.call("PUT", &path, change).await.0, 200);
+}
+
+#[tokio::test]
+async fn what_was_changed_under_a_lock_is_kept_or_taken_back() {
+    let client = Client::start().await;
+    let path = format!("/envelopes/{}", draft(&client).await);
+    for (query, subject) in [("?save_changes=false", "Contract"), ("", "New")] {
+        let made = client.call("POST", &format!("{path}/lock"), json!({})).await.1;
+        let edit = json!({ "LockToken": made["lockToken"] }).to_string();
+        let change = json!({ "emailSubject": "New" });
+        assert_eq!(with_edit(&client, "PUT", &path, &edit, &change).await.0, 200);
+        let unlock = format!("{path}/lock{query}");
+        assert_eq!(with_edit(&client, "DELETE", &unlock, &edit, &json!({})).await.0, 200);
+        assert_eq!(client.get(&path).await["emailSubject"], subject, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn custom_fields_are_deleted_by_their_id() {
+    let client = Client::start().await;
+    let path = format!("/envelopes/{}/custom_fields", draft(&client).await);
+    let before = client.get(&path).await;
+    let field = before["textCustomFields"][0].clone();
+    let named = json!({ "textCustomFields": [{ "fieldId": field["fieldId"] }] });
+    let (status, gone) = client.call("DELETE", &path, named.clone()).await;
+    assert_eq!((status, &gone["textCustomFields"]), (200, &json!([field])), "{gone}");
+    let left = client.get(&path).await;
+    assert_eq!(left["textCustomFields"], json!([before["textCustomFields"][1]]));
+    assert_eq!(client.call("DELETE", &path, named).await.0, 400, "it is gone");
+    assert_eq!(client.get(&path).await, left);
+}
+
+#[tokio::test]
+async fn tabs_are_deleted_from_a_draft_only() {
+    let client = Client::start().await;
+    let id = draft(&client).await;
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let before = client.get(&path).await;
+    let named = json!({ "textTabs": [{ "tabId": before["textTabs"][0]["tabId"] }] });
+    let (status, gone) = client.call("DELETE", &path, named.clone()).await;
+    assert_eq!((status, &gone["textTabs"]), (200, &before["textTabs"]), "{gone}");
+    let left = client.get(&path).await;
+    assert!(left["textTabs"].as_array().is_none_or(Vec::is_empty), "{left}");
+    assert_eq!(left["signHereTabs"], before["signHereTabs"]);
+    let (status, body) = client.call("DELETE", &path, named).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_TAB_ID")));
+    client.call("PUT", &format!("/envelopes/{id}"), json!({ "status": "sent" })).await;
+    let named = json!({ "signHereTabs": [{ "tabId": left["signHereTabs"][0]["tabId"] }] });
+    let (status, body) = client.call("DELETE", &path, named).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("ENVELOPE_INVALID_STATUS")));
+}
