@@ -67,6 +67,10 @@ impl Burst {
             self.others = 0;
         }
         while self.slots.pop_front_if(|slot| slot_over(slot.number) <= now.date).is_some() {}
+        // Of slots that have not come yet a clock told that has been set back since. The next one may have, by clocks
+        // that differ a little.
+        let next = slot_of(now.date) + 1;
+        while self.slots.pop_back_if(|slot| slot.number > next).is_some() {}
     }
 
     pub(super) fn left(&self) -> u64 {

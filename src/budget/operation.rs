@@ -58,10 +58,6 @@ words! {
         Purge = "envelope_purge",
         /// Read an envelope's recipients.
         Recipients = "recipients_read",
-        /// Change a stored signature of the sender.
-        SignatureChange = "signature_change",
-        /// Read stored signatures of the sender.
-        Signatures = "signature_read",
         /// Read a template.
         Template = "template_read",
         /// Void an envelope.
@@ -97,13 +93,9 @@ impl Operation {
     /// How urgent it is by itself.
     pub const fn priority(self) -> Priority {
         match self {
-            Self::CreateEnvelope
-            | Self::Forward
-            | Self::IdentityWorkflows
-            | Self::Purge
-            | Self::SignatureChange
-            | Self::Signatures
-            | Self::Template => Priority::NewWork,
+            Self::CreateEnvelope | Self::Forward | Self::IdentityWorkflows | Self::Purge | Self::Template => {
+                Priority::NewWork
+            }
             Self::Document | Self::Envelope | Self::Find | Self::ListChanges | Self::Void => Priority::Check,
             Self::Correct | Self::CreateView | Self::Recipients => Priority::Signer,
         }

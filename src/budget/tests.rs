@@ -241,6 +241,25 @@ fn daemons_that_share_an_account_see_each_other() {
 }
 
 #[test]
+fn what_a_clock_told_that_was_ahead_holds_nobody_back_when_it_is_set_back() {
+    let at = |seconds: i64, uptime| Now {
+        date: Timestamp::from_second(START + seconds).unwrap(),
+        uptime: Duration::from_secs(uptime),
+    };
+    let mut burst = burst::Burst::new(100);
+    let ahead = at(7_200, 1_000);
+    burst.spend(ahead);
+    burst.shared(ahead.date, 1, 61);
+    burst.roll(ahead);
+    assert_eq!(burst.left(), 39);
+    // Half a minute later the clock shows two hours less, and the next slot is one that others may be in.
+    let back = at(0, 1_032);
+    burst.shared(at(5, 0).date, 0, 20);
+    burst.roll(back);
+    assert_eq!(burst.left(), 80);
+}
+
+#[test]
 fn b2_an_hour_is_shared_under_the_upstreams_name_though_our_clock_is_behind() {
     let (budget, clock) = budget(Options::default());
     let permit = ask(&budget, &clock, Priority::Signer).unwrap();

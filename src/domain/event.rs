@@ -49,7 +49,7 @@ event_kinds! {
     SigningDeclined = "signing.declined",
     /// Nobody signed in time.
     SigningExpired = "signing.expired",
-    /// The upstream refused the envelope.
+    /// The envelope will never exist; the signing's failure says why.
     SigningFailed = "signing.failed",
     /// The envelope exists, and can be signed.
     SigningOpened = "signing.opened",

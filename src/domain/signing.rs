@@ -34,6 +34,16 @@ pub enum Mode {
     Test,
 }
 
+impl Mode {
+    /// As in the API: `live` or `test`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Test => "test",
+        }
+    }
+}
+
 /// One agreement: it owns one envelope at the upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signing {
@@ -59,7 +69,8 @@ pub struct Signing {
     /// When it was decided that the create had made nothing, and that it is sent again; or when it was seen to
     /// have made two. A second envelope may come to light until a day later.
     pub repeated_at: Option<Timestamp>,
-    /// How often a second envelope has been looked for since.
+    /// How often a second envelope has been looked for since. Of a create that nobody was promised: how often it was
+    /// looked for in vain after it was seen to be missing.
     pub twins_sought: u8,
     /// The account that the create was sent to, and in which the envelope is.
     pub account: Option<AccountId>,
@@ -198,6 +209,19 @@ pub struct Failure {
     pub provider_status: Option<u16>,
     /// The upstream's trace id.
     pub provider_trace: Option<String>,
+}
+
+impl Failure {
+    /// One that is not the upstream's word.
+    pub fn ours(code: &str, detail: &str) -> Self {
+        Self {
+            code: code.to_owned(),
+            detail: detail.to_owned(),
+            provider_code: None,
+            provider_status: None,
+            provider_trace: None,
+        }
+    }
 }
 
 /// A recipient view that may be open: the lease that keeps a second click from ending it.

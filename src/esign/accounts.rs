@@ -114,6 +114,11 @@ impl Client {
         self.senders.read().unwrap_or_else(PoisonError::into_inner).get(sender).cloned()
     }
 
+    /// The sender in its account, if it can act without waiting for anything. Asks nobody.
+    pub fn ready(&self, sender: &SenderName) -> Option<Arc<Acting>> {
+        self.known(sender).filter(|_| self.auth.ready(sender.as_str()).is_some())
+    }
+
     /// What is left of each account that was needed so far.
     pub fn budgets(&self) -> Vec<AccountBudget> {
         let senders = self.senders.read().unwrap_or_else(PoisonError::into_inner);

@@ -179,6 +179,11 @@ impl Client {
         })
     }
 
+    /// The date as the upstream has it, as far as its answers have told; before the first one, this machine's.
+    pub fn corrected_now(&self) -> jiff::Timestamp {
+        self.auth.corrected_now()
+    }
+
     /// The budget that its calls are counted in.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget

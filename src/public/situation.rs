@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{Claim, Mode, Signer, SignerStatus, Signing, SigningStatus},
     public::pages::{Details, Invitation, Page, Pause, Preparing},
-    signing::{LinkState, Queued},
+    signing::{LinkState, Queued, live_view},
 };
 
 /// The page for a signer who opens a link.
@@ -46,8 +46,7 @@ fn of_signer(signing: &Signing, signer: &Signer, now: Timestamp) -> Page {
         SignerStatus::InSession | SignerStatus::Ready => {
             let again = signer.status == SignerStatus::InSession;
             // The same rule as the lease's: what the caller was given may never have been opened.
-            let live = signing.live_view.as_ref().filter(|view| view.until > now && (view.clicked || again));
-            match live {
+            match live_view(signing, now).filter(|view| view.clicked || again) {
                 Some(view) => elsewhere(view.until, now),
                 None => Page::Ready(Invitation { again, sms: signer.sms_auth, refused: false }),
             }

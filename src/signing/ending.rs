@@ -11,7 +11,7 @@ use crate::{
     audit::Act,
     clock::later,
     domain::{CallerName, EnvelopeFact, Fact, PurgeScope, Signing, SigningId, SigningStatus},
-    signing::{Error, Signings, follow::Asked, settle::backoff, twins},
+    signing::{Error, Signings, follow::Asked, reconcile::is_for_good, settle::backoff, twins},
     store::{Durability, Record, Work},
     telemetry::chain,
 };
@@ -23,12 +23,17 @@ const REASON: &str = "Envelope has expired: the time that its sender gave is ove
 const GRACE: Duration = Duration::from_secs(15 * 60);
 /// A purge lies in the upstream's queue for 14 days (eSignature REST API, "Purging documents").
 const PURGE_QUEUE: Duration = Duration::from_secs(14 * DAY);
-/// How long after that it is asked whether its event was lost, how often, and at most until when.
+/// How long after that it is asked whether its event was lost, and for how long once a day again. Days without an
+/// answer are no reason to stop: it ends with an answer.
 const PURGE_CHECK: Duration = Duration::from_secs(6 * 3_600);
-const PURGE_CHECKS: u32 = 16;
+const PURGE_FOLLOWED: Duration = Duration::from_secs(16 * DAY);
+/// How long what fails for good is tried, as if a person could help: the sender may be gone.
+const HOPELESS: Duration = Duration::from_secs(30 * DAY);
 const DAY: u64 = 86_400;
 /// The longest wait before something that failed is tried again.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+/// The longest that an answer can have us wait: a longer wait is taken for one that a wrong clock wrote.
+const LONGEST_HOLD: Duration = Duration::from_secs(2 * 3_600);
 
 impl Signings {
     /// Has the documents of an ended signing destroyed at the upstream. It takes two weeks there; repeating
@@ -79,42 +84,56 @@ impl Signings {
         .await
     }
 
-    /// Does what has come due for a signing whose create is settled.
+    /// Does what has come due for a signing whose create is settled: all of it, so that nothing waits behind what fails.
     pub(super) async fn tend(&self, record: Record) -> Result<(), Error> {
-        let now = self.parts.clock.now();
         let Record { signing, work, .. } = record;
-        let attempts = work.map_or(0, |work| work.attempts);
-        let chore = next_chore(&signing);
-        let done = match chore {
-            None => Ok(None),
-            Some((due_at, _)) if due_at > now && attempts == 0 => Ok(Some(Work::at(due_at))),
-            Some((_, Chore::Expire)) => self.expire(&signing).await,
-            Some((_, Chore::LookAtPurge)) => self.look_at_purge(&signing, attempts).await,
-            Some((_, Chore::LookForTwins)) => self.look_for_twins(&signing).await.map(|()| None),
-        };
-        let has_looked =
-            done.is_ok() && matches!(chore, Some((due_at, Chore::LookForTwins)) if due_at <= now);
-        let next = match done {
-            Ok(next) => next,
-            Err(error) => {
-                tracing::warn!(signing.id = %signing.id, error = %chain(&error), "what has come due could not be done: trying again");
-                let wait = error.retry_after(now).unwrap_or_else(|| patient(attempts));
-                Some(Work { due_at: later(now, wait), leased_until: None, attempts: attempts + 1 })
+        let mut tending = Tending::new(work);
+        for (due_at, chore) in chores(&signing) {
+            if due_at <= self.parts.clock.now() {
+                self.tend_to(&signing, due_at, chore, &mut tending).await;
             }
-        };
-        let told = self.change_with_work(signing.id, Durability::Synced, |signing, _, now| {
-            signing.twins_sought = signing.twins_sought.saturating_add(has_looked.into());
-            // A purge may have been asked for meanwhile; what is past is not begun again.
-            Ok((Vec::new(), next.or_else(|| upkeep(signing).filter(|work| work.due_at > now))))
+        }
+        let told = self.change_with_work(signing.id, Durability::Synced, |signing, _, _| {
+            signing.twins_sought = signing.twins_sought.saturating_add(tending.has_looked.into());
+            Ok((Vec::new(), tending.next(signing)))
         });
         told.await.map(|_| ())
     }
 
+    async fn tend_to(&self, signing: &Signing, due_at: Timestamp, chore: Chore, tending: &mut Tending) {
+        tending.done.push((due_at, chore));
+        let done = match chore {
+            Chore::Expire => self.expire(signing, due_at).await,
+            Chore::LookAtPurge => self.look_at_purge(signing, due_at).await,
+            Chore::LookForTwins => self.look_for_twins(signing).await.map(|()| Done::Ended),
+        };
+        let now = self.parts.clock.now();
+        match done {
+            Ok(Done::Ended) => tending.has_looked |= chore == Chore::LookForTwins,
+            Ok(Done::NotYet(wait)) => tending.fail(later(now, wait.min(LONGEST_WAIT))),
+            Ok(Done::LookAgain) => tending.again.push(later(now, Duration::from_secs(DAY))),
+            Err(error) if is_for_good(&error) && self.corrected_now() >= later(due_at, HOPELESS) => {
+                tracing::error!(signing.id = %signing.id, ?chore, error = %chain(&error), "what came due a month ago can still not be done: given up");
+            }
+            Err(error) => {
+                tracing::warn!(signing.id = %signing.id, error = %chain(&error), "what has come due could not be done: trying again");
+                let wait = error.retry_after(now).unwrap_or_else(|| patient(tending.attempts));
+                tending.fail(later(now, wait.min(LONGEST_HOLD)));
+            }
+        }
+    }
+
     /// The caller's time is over: ends the envelope at the upstream, and learns what became of it if it
     /// had ended already.
-    async fn expire(&self, signing: &Signing) -> Result<Option<Work>, Error> {
-        let Some(envelope) = &signing.envelope else { return Ok(None) };
+    async fn expire(&self, signing: &Signing, due_at: Timestamp) -> Result<Done, Error> {
+        let Some(envelope) = &signing.envelope else { return Ok(Done::Ended) };
         let acting = self.parts.esign.acting(&signing.sender).await?;
+        // A void cannot be undone, and this machine's clock may be ahead. The upstream has told the time by now.
+        if let Ok(early) = Duration::try_from(due_at.duration_since(self.corrected_now()))
+            && !early.is_zero()
+        {
+            return Ok(Done::NotYet(early));
+        }
         self.announce(Act::EnvelopeVoid, signing, envelope.as_str()).await?;
         match self.parts.esign.void(&acting, envelope, REASON, self.at_leisure()).await {
             Ok(trace) => {
@@ -124,46 +143,94 @@ impl Signings {
             }
             // It has ended in another way, and the event is on its way or lost.
             Err(error) if error.rejection().is_some() => {
-                let after = self.check(signing, envelope).await?;
+                let after = self.check(signing, envelope, self.at_leisure()).await?;
                 if !after.status.is_terminal() {
                     return Err(error.into());
                 }
             }
             Err(error) => return Err(error.into()),
         }
-        Ok(None)
+        Ok(Done::Ended)
     }
 
-    /// The event of a purge has not come in time: asks, a few times.
-    async fn look_at_purge(&self, signing: &Signing, attempts: u32) -> Result<Option<Work>, Error> {
-        let Some(envelope) = &signing.envelope else { return Ok(None) };
-        let after = self.check(signing, envelope).await?;
+    /// The event of a purge has not come in time: asks, once a day, for a while.
+    async fn look_at_purge(&self, signing: &Signing, due_at: Timestamp) -> Result<Done, Error> {
+        let Some(envelope) = &signing.envelope else { return Ok(Done::Ended) };
+        let after = self.check(signing, envelope, self.at_leisure()).await?;
         if after.purged_at.is_some() {
-            return Ok(None);
+            return Ok(Done::Ended);
         }
-        if attempts >= PURGE_CHECKS {
+        if self.corrected_now() >= later(due_at, PURGE_FOLLOWED) {
             tracing::warn!(signing.id = %signing.id, "a purge was asked for and has not happened: not followed any further");
-            return Ok(None);
+            return Ok(Done::Ended);
         }
-        let due_at = later(self.parts.clock.now(), Duration::from_secs(DAY));
-        Ok(Some(Work { due_at, leased_until: None, attempts: attempts + 1 }))
+        Ok(Done::LookAgain)
+    }
+}
+
+/// What became of a chore.
+#[derive(Debug, Clone, Copy)]
+enum Done {
+    /// There is nothing more to do about it.
+    Ended,
+    /// It has to be looked at again in a day.
+    LookAgain,
+    /// By the upstream's clock its time comes only after so long.
+    NotYet(Duration),
+}
+
+/// One round of chores of a signing.
+#[derive(Debug)]
+struct Tending {
+    /// How often something failed in a row before this round.
+    attempts: u32,
+    /// What was done in this round, well or not.
+    done: Vec<(Timestamp, Chore)>,
+    /// When some of it is to be done again.
+    again: Vec<Timestamp>,
+    /// Whether some of it was not done.
+    has_failed: bool,
+    /// Whether a second envelope was looked for.
+    has_looked: bool,
+}
+
+impl Tending {
+    fn new(work: Option<Work>) -> Self {
+        let attempts = work.map_or(0, |work| work.attempts);
+        Self { attempts, done: Vec::new(), again: Vec::new(), has_failed: false, has_looked: false }
+    }
+
+    /// Something was not done, and is tried again then.
+    fn fail(&mut self, again: Timestamp) {
+        self.has_failed = true;
+        self.again.push(again);
+    }
+
+    /// What is to come after this round. What was done in it comes only as it said itself; what has come up
+    /// meanwhile, such as a purge that was asked for, or the next look for a second envelope, has a time of its own.
+    fn next(&self, signing: &Signing) -> Option<Work> {
+        let others = chores(signing).filter(|chore| !self.done.contains(chore)).map(|(due_at, _)| due_at);
+        let due_at = others.chain(self.again.iter().copied()).min()?;
+        let attempts = if self.has_failed { self.attempts.saturating_add(1) } else { 0 };
+        Some(Work { due_at, leased_until: None, attempts })
     }
 }
 
 /// Something that time brings.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chore {
     Expire,
     LookAtPurge,
     LookForTwins,
 }
 
-/// What is still to come for a signing whose create is settled.
+/// What is still to come first for a signing whose create is settled.
 pub(super) fn upkeep(signing: &Signing) -> Option<Work> {
-    next_chore(signing).map(|(due_at, _)| Work::at(due_at))
+    chores(signing).map(|(due_at, _)| due_at).min().map(Work::at)
 }
 
-fn next_chore(signing: &Signing) -> Option<(Timestamp, Chore)> {
+/// All that is still to come, each once.
+fn chores(signing: &Signing) -> impl Iterator<Item = (Timestamp, Chore)> + use<> {
     let twins = twins::next_look(signing).map(|at| (at, Chore::LookForTwins));
     let own = if signing.status == SigningStatus::Open {
         signing.expires_at.map(|end| (end_of(signing, end), Chore::Expire))
@@ -171,7 +238,7 @@ fn next_chore(signing: &Signing) -> Option<(Timestamp, Chore)> {
         let asked_at = signing.purge_requested_at.filter(|_| signing.purged_at.is_none());
         asked_at.map(|at| (purge_check(at), Chore::LookAtPurge))
     };
-    twins.into_iter().chain(own).min_by_key(|(due_at, _)| *due_at)
+    twins.into_iter().chain(own)
 }
 
 /// When the caller's time is over: whole days are the upstream's to end.

@@ -28,7 +28,7 @@ pub enum Error {
     #[error("the document could not be had")]
     Download(#[source] Arc<DownloadError>),
     /// The caller has created its signings of the day.
-    #[error("the caller's {cap} signings of the day are created")]
+    #[error("the caller has reached its limit of {cap} signings a day")]
     DailyCap {
         /// How many it may create.
         cap: u64,
@@ -115,6 +115,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether somebody else changed the record first, so that nothing was written.
+    pub(super) const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Store(store::Error::Conflict))
+    }
+
     /// How long to wait before the same thing is tried again, if that is known.
     pub(super) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         match self {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     audit::Act,
-    budget::{Rule, Scope, may_check},
+    budget::{Deadline, Rule, Scope, may_check},
     clock::later,
     domain::{
         CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, SenderName, Signer,
@@ -145,24 +145,44 @@ impl Signings {
         self.parts.settings.nonce_key.open(nonce)
     }
 
-    /// One status check, because the caller asks for it (rule B3).
-    pub async fn refresh(&self, caller: &CallerName, id: SigningId) -> Result<Signing, Error> {
+    /// One status check, because the caller asks for it (rule B3), and waits so long.
+    pub async fn refresh(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        wait: Duration,
+    ) -> Result<Signing, Error> {
+        let deadline = self.within(wait);
         let signing = self.get(caller, id).await?;
         if signing.status.is_terminal() {
             return Ok(signing);
         }
         let Some(envelope) = signing.envelope.clone() else { return Ok(signing) };
         let this = self.clone();
-        self.aside("a check for a caller", async move { this.check(&signing, &envelope).await }).await
+        self.aside("a check for a caller", async move { this.check(&signing, &envelope, deadline).await })
+            .await
     }
 
-    /// Calls a signing off. Repeating it is harmless.
-    pub async fn void(&self, caller: &CallerName, id: SigningId, reason: &str) -> Result<Signing, Error> {
+    /// Calls a signing off, for a caller who waits so long. Repeating it is harmless.
+    pub async fn void(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        reason: &str,
+        wait: Duration,
+    ) -> Result<Signing, Error> {
+        let deadline = self.within(wait);
         let (this, caller, reason) = (self.clone(), caller.clone(), reason.to_owned());
-        self.aside("a void", async move { this.call_off(&caller, id, &reason).await }).await
+        self.aside("a void", async move { this.call_off(&caller, id, &reason, deadline).await }).await
     }
 
-    async fn call_off(&self, caller: &CallerName, id: SigningId, reason: &str) -> Result<Signing, Error> {
+    async fn call_off(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        reason: &str,
+        deadline: Deadline,
+    ) -> Result<Signing, Error> {
         let signing = self.get(caller, id).await?;
         match signing.status {
             SigningStatus::Voided => return Ok(signing),
@@ -177,7 +197,7 @@ impl Signings {
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
         self.announce(Act::EnvelopeVoid, &signing, envelope.as_str()).await?;
-        match self.parts.esign.void(&acting, envelope, reason, self.at_leisure()).await {
+        match self.parts.esign.void(&acting, envelope, reason, deadline).await {
             // The API's own answer is a fact (rule F1).
             Ok(trace) => {
                 let facts = [Fact::Envelope(EnvelopeFact::Voided)];
@@ -187,7 +207,7 @@ impl Signings {
             Err(error) if error.rejection() == Some(RejectionKind::EnvelopeClosed) => {
                 let signing = self.get(caller, id).await?;
                 let ended = signing.status.is_terminal();
-                let signing = if ended { signing } else { self.check_once(signing).await };
+                let signing = if ended { signing } else { self.check_once(signing, deadline).await };
                 match signing.status {
                     SigningStatus::Voided => Ok(signing),
                     closed if closed.is_terminal() => Err(Error::Closed(closed)),
@@ -199,9 +219,9 @@ impl Signings {
     }
 
     /// A check that is welcome but not necessary: what goes wrong leaves the signing as it is.
-    async fn check_once(&self, signing: Signing) -> Signing {
+    async fn check_once(&self, signing: Signing, deadline: Deadline) -> Signing {
         let Some(envelope) = signing.envelope.clone() else { return signing };
-        match self.check(&signing, &envelope).await {
+        match self.check(&signing, &envelope, deadline).await {
             Ok(signing) => signing,
             Err(Error::PollingBudget { .. }) => signing,
             Err(error) => {
@@ -214,11 +234,11 @@ impl Signings {
     /// The check after a return, in a task of its own: a browser that leaves must not take the answer with it,
     /// which is the only one in a quarter of an hour; and one that stays is not kept for long.
     async fn check_aside(&self, signing: Signing) -> Signing {
-        let (this, known) = (self.clone(), signing.clone());
+        let (this, known, deadline) = (self.clone(), signing.clone(), self.at_leisure());
         let checked = self
             .parts
             .life
-            .outcome_of("the check after a return", async move { this.check_once(known).await });
+            .outcome_of("the check after a return", async move { this.check_once(known, deadline).await });
         tokio::select! {
             biased;
             checked = checked => checked.unwrap_or(signing),
@@ -228,9 +248,14 @@ impl Signings {
 
     /// Spends the one check of a polling interval. It is reserved first: of many at once, one gets it; and
     /// given back if the upstream was not asked after all.
-    pub(super) async fn check(&self, signing: &Signing, envelope: &EnvelopeId) -> Result<Signing, Error> {
+    pub(super) async fn check(
+        &self,
+        signing: &Signing,
+        envelope: &EnvelopeId,
+        deadline: Deadline,
+    ) -> Result<Signing, Error> {
         let before = self.reserve_check(signing.id).await?;
-        match self.ask(signing, envelope).await {
+        match self.ask(signing, envelope, deadline).await {
             Ok(seen) => {
                 let asked = Asked { what: "checked", ends: false, trace: seen.trace.clone() };
                 self.take_in(signing.id, &seen.facts(&signing.signers), Some(asked)).await
@@ -248,9 +273,14 @@ impl Signings {
         }
     }
 
-    async fn ask(&self, signing: &Signing, envelope: &EnvelopeId) -> Result<esign::Seen, esign::Error> {
+    async fn ask(
+        &self,
+        signing: &Signing,
+        envelope: &EnvelopeId,
+        deadline: Deadline,
+    ) -> Result<esign::Seen, esign::Error> {
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        self.parts.esign.envelope(&acting, envelope, self.at_leisure()).await
+        self.parts.esign.envelope(&acting, envelope, deadline).await
     }
 
     /// Takes the check, and answers when the one before was.

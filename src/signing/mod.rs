@@ -15,6 +15,7 @@
 //!                              └─── (crash: recovery finds `posted_at` set, and looks up)
 //!
 //! posted again ──▶ look for a second envelope after 1 min, 15 min, a day ──▶ void it
+//! nobody promised, and nothing found ──▶ look again after 1 min, 15 min, a day ──▶ forget it
 //! ```
 
 mod breaker;
@@ -39,7 +40,12 @@ mod twins;
 mod unlock;
 mod views;
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
@@ -76,7 +82,7 @@ pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
 pub use result::ResultKey;
 pub use tickets::{TICKET_LIFE, Tickets};
-pub use views::{Opener, Queued};
+pub use views::{Opener, Queued, live_view};
 
 /// How often a change is computed anew because somebody else was faster.
 const MAX_CONFLICTS: usize = 16;
@@ -155,6 +161,8 @@ struct Parts {
     readers: Arc<Semaphore>,
     /// Wakes the recovery task.
     due: Notify,
+    /// The name of the last view that was begun, in microseconds.
+    last_view: Mutex<i64>,
 }
 
 impl Signings {
@@ -178,6 +186,7 @@ impl Signings {
             tending: Arc::new(Semaphore::new(recover::TENDED)),
             readers: Arc::new(Semaphore::new(preflight::READERS)),
             due: Notify::new(),
+            last_view: Mutex::default(),
             settings,
         };
         Self { parts: Arc::new(parts) }
@@ -267,9 +276,20 @@ impl Signings {
         })
     }
 
+    /// The date by the upstream's clock, as far as its answers have told: what cannot be undone does not go by this
+    /// machine's, which may be wrong.
+    fn corrected_now(&self) -> Timestamp {
+        self.parts.esign.corrected_now()
+    }
+
     /// The time that one call of ours may take, with no caller to wait for it.
     fn at_leisure(&self) -> Deadline {
-        Deadline::within(&*self.parts.clock, AT_LEISURE)
+        self.within(AT_LEISURE)
+    }
+
+    /// The time that one call of ours may take, for a caller who waits so long (rule B4).
+    fn within(&self, wait: Duration) -> Deadline {
+        Deadline::within(&*self.parts.clock, wait.min(AT_LEISURE))
     }
 
     /// Does something upstream in a task of its own, and waits for it: a caller who hangs up must not take the
@@ -350,9 +370,7 @@ impl Signings {
         work: Option<Work>,
         durability: Durability,
     ) -> Result<Version, Error> {
-        let save =
-            Save { happened, work, durability, payload: Payload::Keep, answer: None, links: Vec::new() };
-        self.save_with(signing, from, save).await
+        self.save_with(signing, from, Save::plain(happened, work, durability)).await
     }
 
     async fn save_with(&self, signing: &mut Signing, from: Version, save: Save) -> Result<Version, Error> {
@@ -440,6 +458,13 @@ struct Save {
     payload: Payload,
     answer: Option<KeptAnswer>,
     links: Vec<Link>,
+}
+
+impl Save {
+    /// No answer, no links, the payload as it is.
+    const fn plain(happened: Vec<Happening>, work: Option<Work>, durability: Durability) -> Self {
+        Self { happened, work, durability, payload: Payload::Keep, answer: None, links: Vec::new() }
+    }
 }
 
 /// Adds what the browser claimed to the moment that was just written down.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::Now,
+    clock::earlier,
     domain::{EnvelopeId, SenderName, Signing},
     esign::{self, MAX_LISTED, Since},
     signing::{Error, Signings},
@@ -26,7 +27,11 @@ use crate::{
 /// How often the pulse is written.
 const PULSE: Duration = Duration::from_secs(15);
 /// How far before the last pulse the look back begins: clocks differ, and lists lag.
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+const MARGIN: Duration = Duration::from_secs(5 * 60);
+/// How far back it is looked when the last pulse tells nothing.
+const UNKNOWN: Duration = Duration::from_secs(24 * 3_600);
+/// How often dates are looked for that only a wrong clock can have written.
+const MEND_EVERY: Duration = Duration::from_secs(60);
 /// After so long without a word an open signing is asked about: where events come, and where none can.
 const QUIET: Duration = Duration::from_secs(24 * 3_600);
 const QUIET_WITHOUT_EVENTS: Duration = Duration::from_secs(3_600);
@@ -60,11 +65,36 @@ impl Signings {
     /// Runs until the stop. `senders` are all that there are at the start, also those that were
     /// connected or made.
     pub async fn watch_over(self, senders: Vec<SenderName>, stopping: CancellationToken) {
+        tokio::select! {
+            () = self.listen(&senders, &stopping) => {}
+            () = self.mend() => {}
+        }
+    }
+
+    /// Frees what a clock that was ahead has put off until a time that is far away now that it was set back.
+    async fn mend(&self) {
+        loop {
+            match self.parts.store.mend_dates(self.parts.clock.now()).await {
+                Ok(0) => {}
+                Ok(mended) => {
+                    tracing::warn!(
+                        mended,
+                        "dates were written while a clock was ahead: what they put off is due now"
+                    );
+                    self.parts.due.notify_one();
+                }
+                Err(error) => tracing::warn!(error = %chain(&error), "dates cannot be looked through"),
+            }
+            self.parts.clock.sleep(MEND_EVERY).await;
+        }
+    }
+
+    async fn listen(&self, senders: &[SenderName], stopping: &CancellationToken) {
         let mut missed = None;
         let mut next_look = Duration::ZERO;
         let mut is_first = true;
         loop {
-            let wait = match self.pulse(&mut missed, is_first, &senders).await {
+            let wait = match self.pulse(&mut missed, is_first, senders).await {
                 Ok(()) => {
                     is_first = false;
                     PULSE
@@ -94,7 +124,10 @@ impl Signings {
         senders: &[SenderName],
     ) -> Result<(), Error> {
         if is_first && missed.is_none() {
-            let since = |last: Timestamp| last.saturating_sub(MARGIN).unwrap_or(last);
+            let now = self.parts.clock.now();
+            // A clock that was ahead wrote it: for how long nobody was there is not known.
+            let real = |last: Timestamp| if last > now { earlier(now, UNKNOWN) } else { last };
+            let since = |last: Timestamp| earlier(real(last), MARGIN);
             let last = self.parts.store.last_pulse().await?;
             *missed =
                 last.map(|last| Missed { since: since(last), senders: senders.iter().cloned().collect() });
@@ -109,7 +142,8 @@ impl Signings {
     /// Asks for every envelope that has changed since then, of the senders that have any open. Whoever has
     /// been asked is taken from the list, and whoever failed for now comes last the next time.
     async fn catch_up(&self, missed: &mut Missed) -> Result<(), Error> {
-        let open = self.parts.store.quiet(self.parts.clock.now(), &[], MAX_OPEN).await?;
+        // All of them, whenever they were heard of, and by whatever clock.
+        let open = self.parts.store.quiet(Timestamp::MAX, &[], MAX_OPEN).await?;
         let is_all = u32::try_from(open.len()).is_ok_and(|count| count < MAX_OPEN);
         missed.senders.retain(|sender| !is_all || open.iter().any(|record| record.signing.sender == *sender));
         let mut failed = Vec::new();
@@ -210,7 +244,7 @@ impl Signings {
             !signing.status.is_terminal() && signing.checked_at.is_none_or(|checked| checked <= event_at)
         };
         let Some(record) = record.filter(|record| is_news(&record.signing)) else { return Ok(None) };
-        match self.check(&record.signing, envelope).await {
+        match self.check(&record.signing, envelope, self.at_leisure()).await {
             Ok(_) => Ok(None),
             Err(Error::PollingBudget { retry_at }) => Ok(Some(retry_at)),
             Err(error) => Err(error),
@@ -261,6 +295,6 @@ impl Signings {
 }
 
 /// Whether a sender lacks something that no second try gives it.
-fn is_for_good(error: &Error) -> bool {
+pub(super) fn is_for_good(error: &Error) -> bool {
     matches!(error, Error::Upstream(error) if !error.retryable())
 }

@@ -5,8 +5,11 @@
 //! A create with `posted_at` set may exist. It is looked up by transaction id, and again after a while,
 //! because the upstream's list may lag; then once more by the hidden custom field; only then is it posted
 //! again. How long the list may lag nobody has promised, so a create that was sent twice is looked for later
-//! on, and what came to light twice is voided ([`twins`](super::twins)). Work is claimed with a lease, so
-//! that several daemons share it and take over from the dead; nothing is sent when the lease is nearly over.
+//! on, and what came to light twice is voided ([`twins`](super::twins)). One that its daemon has left behind,
+//! with nobody promised anything, is not sent again unless its caller repeats it; it is looked for as late, and
+//! then forgotten. Creates of a sender that cannot act wait together, and keep nobody else's waiting. Work is
+//! claimed with a lease, so that several daemons share it and take over from the dead; nothing is sent when the
+//! lease is nearly over.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -29,7 +32,8 @@ use crate::{
         create::{Job, LEASE, is_outage},
         ending::upkeep,
         is_settled,
-        settle::{Outcome, backoff},
+        settle::{backoff, note_queued, wait_in_line},
+        twins,
         views::front,
     },
     store::{Durability, Payload, Record, Version, Work},
@@ -48,6 +52,11 @@ const LAST_LOOKS: usize = 8;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The pause where only an operator can help.
 const ELSEWHERE: Duration = Duration::from_secs(60);
+/// How long creates wait for a sender that has no token at hand: meanwhile they take up room of others.
+const TOKEN_WITHIN: Duration = Duration::from_secs(3);
+/// The longest wait for a sender that cannot act is 2 to this power of seconds: one that can act again is to be noticed
+/// within a minute or so, and its token is asked for by nobody more often than that.
+const LONGEST_ROUND: u32 = 6;
 /// How long an accepted create is tried. Idempotency keys live a day longer (rule E3).
 const LONGEST_TRY: Duration = Duration::from_secs(6 * 24 * 3_600);
 
@@ -89,7 +98,9 @@ impl Signings {
         let count = claimed.len();
         let (settled, unsettled): (Vec<_>, Vec<_>) =
             claimed.into_iter().partition(|record| is_settled(record.signing.status));
-        self.parts.breaker.fell_behind(unsettled.len() == room as usize);
+        // Creates of a sender that cannot act are no line that others have to stand in.
+        let can_go = |record: &Record| self.parts.esign.ready(&record.signing.sender).is_some();
+        self.parts.breaker.fell_behind(unsettled.len() == room as usize && unsettled.iter().any(can_go));
         self.tend_all(settled).await;
         // Upkeep of what has its envelope is no try of a create, and must not use up the one after an outage.
         if !unsettled.is_empty() {
@@ -130,11 +141,7 @@ impl Signings {
     /// Looks up what may exist: one call for all creates of a sender. Each sender's in a task of its own,
     /// because one call that the upstream leaves hanging must not keep all others waiting.
     fn look_up_all(&self, doubtful: Vec<Record>, admitted: &mut Admitted) {
-        let mut by_sender: BTreeMap<SenderName, Vec<Record>> = BTreeMap::new();
-        for record in doubtful {
-            by_sender.entry(record.signing.sender.clone()).or_default().push(record);
-        }
-        for (sender, records) in by_sender {
+        for (sender, records) in by_sender(doubtful) {
             let this = self.clone();
             let of_these = admitted.split(records.len());
             self.parts.life.spawn_work("look up creates", async move {
@@ -144,7 +151,8 @@ impl Signings {
         }
     }
 
-    /// Sends what surely does not exist, and was claimed at `since`, each in a task of its own.
+    /// Sends what surely does not exist, and was claimed at `since`, if its sender can act. That is found out once for
+    /// all creates of a sender, before any of them is read or written down.
     fn post_all(
         &self,
         queued: Vec<Record>,
@@ -152,14 +160,80 @@ impl Signings {
         since: Duration,
         templates: &Arc<TemplateNames>,
     ) {
-        for record in queued {
+        for (sender, records) in by_sender(queued) {
+            if let Some(acting) = self.parts.esign.ready(&sender) {
+                self.post_each(&acting, records, admitted, since, templates);
+                continue;
+            }
             let (this, templates) = (self.clone(), Arc::clone(templates));
+            let mut of_these = admitted.split(records.len());
+            self.parts.life.spawn_work("create again", async move {
+                match this.with_token(&sender).await {
+                    Ok(acting) => this.post_each(&acting, records, &mut of_these, since, &templates),
+                    Err(error) => this.wait_for_sender(&sender, records, &error).await,
+                }
+            });
+        }
+    }
+
+    /// The same for creates of a sender that can act, each in a task of its own.
+    fn post_each(
+        &self,
+        acting: &Arc<esign::Acting>,
+        records: Vec<Record>,
+        admitted: &mut Admitted,
+        since: Duration,
+        templates: &Arc<TemplateNames>,
+    ) {
+        for record in records {
+            let (this, acting, templates) = (self.clone(), Arc::clone(acting), Arc::clone(templates));
             let of_this = admitted.split(1);
             self.parts.life.spawn_work("create again", async move {
-                note(this.post_again(record, &templates, since).await);
+                note(this.post_again(record, &acting, &templates, since).await);
                 drop(of_this);
             });
         }
+    }
+
+    /// The sender, with a token at hand. An account server that stalls is not waited for.
+    async fn with_token(&self, sender: &SenderName) -> Result<Arc<esign::Acting>, esign::Error> {
+        let able = async {
+            let acting = self.parts.esign.acting(sender).await?;
+            self.parts.esign.can_act(&acting).await?;
+            Ok::<_, esign::Error>(acting)
+        };
+        tokio::select! {
+            biased;
+            able = able => able,
+            () = self.parts.clock.sleep(TOKEN_WITHIN) => Err(esign::Error::Deadline),
+        }
+    }
+
+    /// Creates of a sender that cannot act wait, the longer the more often it could not.
+    async fn wait_for_sender(&self, sender: &SenderName, records: Vec<Record>, error: &esign::Error) {
+        tracing::warn!(
+            sender = %sender, creates = records.len(), code = error.code(), error = %chain(error),
+            "creates stay queued: their sender cannot act"
+        );
+        for record in records {
+            note(self.stay_queued(record, error).await);
+        }
+    }
+
+    async fn stay_queued(&self, record: Record, error: &esign::Error) -> Result<(), Error> {
+        let now = self.parts.clock.now();
+        let place = place_in_line(&record);
+        let Record { mut signing, version, work, .. } = record;
+        if self.is_too_late(&signing) {
+            return self.give_up(signing, version, too_late()).await;
+        }
+        note_queued(&mut signing, now, error);
+        let attempts = work.map_or(0, |work| work.attempts);
+        let round = next_round(&signing.sender, attempts, now);
+        // Somebody stands before it.
+        let until = if place.is_some() { round.min(later(now, LOOK_AGAIN)) } else { round };
+        let work = Some(wait_in_line(place, until, attempts.saturating_add(1)));
+        ignore_conflict(self.save(&mut signing, version, Vec::new(), work, Durability::Flushed).await)
     }
 
     async fn look_up(&self, sender: &SenderName, records: Vec<Record>) {
@@ -262,18 +336,13 @@ impl Signings {
         if envelopes.next().is_some() {
             tracing::error!(signing.id = %signing.id, "two envelopes of one create: the second is looked for, and voided");
             signing.repeated_at = Some(self.parts.clock.now());
+            signing.twins_sought = 0;
         }
         signing.doubt();
         signing.remember(self.parts.clock.now(), "found", None, None);
         let happened = signing.open(acting.account.clone(), envelope);
-        let save = Save {
-            happened,
-            work: upkeep(&signing),
-            durability: Durability::Synced,
-            payload: Payload::Drop,
-            answer: None,
-            links: Vec::new(),
-        };
+        let plain = Save::plain(happened, upkeep(&signing), Durability::Synced);
+        let save = Save { payload: Payload::Drop, ..plain };
         tracing::info!(signing.id = %signing.id, "an uncertain create was found");
         ignore_conflict(self.save_with(&mut signing, record.version, save).await)
     }
@@ -296,21 +365,37 @@ impl Signings {
 
     /// It was looked up long enough: as far as can be seen it does not exist. Now it may be posted again.
     async fn surely_missing(&self, record: Record) -> Result<(), Error> {
-        let (now, posted_at) = (self.parts.clock.now(), record.signing.posted_at.unwrap_or(Timestamp::MIN));
-        let missing_since = record.signing.missing_since;
-        if now < later(posted_at, LEASE) && self.parts.store.payload(record.signing.id).await?.is_none() {
-            // Its daemon died, and nobody was promised anything or has asked again: there is time to see
-            // whether the upstream still works on it.
-            return self.postpone(record, LOOK_AGAIN, missing_since).await;
+        if self.parts.store.payload(record.signing.id).await?.is_none() {
+            return self.look_later(record).await;
         }
+        let now = self.parts.clock.now();
         let mut signing = record.signing;
         signing.posted_at = None;
         signing.missing_since = None;
         signing.repeated_at = Some(now);
+        signing.twins_sought = 0;
         let work = Work::at(now);
         tracing::info!(signing.id = %signing.id, "an uncertain create does not exist: it is posted again");
         let saved = self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Synced).await;
         ignore_conflict(saved)
+    }
+
+    /// Its daemon died, and nobody was promised anything or has asked again. The upstream may still work on it, or list
+    /// it late: then it is this signing's, also if the caller has repeated the call meanwhile, who has it finished at
+    /// once (`revive`). When it was looked for often enough, the key is free.
+    async fn look_later(&self, mut record: Record) -> Result<(), Error> {
+        let missing_since = record.signing.missing_since;
+        let posted_at = record.signing.posted_at.unwrap_or(Timestamp::MIN);
+        if self.parts.clock.now() < later(posted_at, LEASE) {
+            return self.postpone(record, LOOK_AGAIN, missing_since).await;
+        }
+        let Some(pause) = twins::pause_after(record.signing.twins_sought) else {
+            tracing::info!(signing.id = %record.signing.id, "a create that nobody was promised does not exist: forgotten");
+            let forgotten = self.parts.store.forget(record.signing.id, record.version).await;
+            return ignore_conflict(forgotten.map_err(Error::from));
+        };
+        record.signing.twins_sought += 1;
+        self.postpone(record, pause, missing_since).await
     }
 
     async fn postpone(
@@ -333,6 +418,7 @@ impl Signings {
     async fn post_again(
         &self,
         record: Record,
+        acting: &esign::Acting,
         templates: &TemplateNames,
         since: Duration,
     ) -> Result<(), Error> {
@@ -343,8 +429,9 @@ impl Signings {
             );
         };
         let now = self.parts.clock.now();
+        let front = place_in_line(&record);
         let mut signing = record.signing;
-        if is_too_late(&signing, now) {
+        if self.is_too_late(&signing) {
             return self.give_up(signing, record.version, too_late()).await;
         }
         let body = payload.into_inner();
@@ -359,94 +446,93 @@ impl Signings {
             let saved = self.save(&mut signing, record.version, Vec::new(), Some(work), durability);
             return ignore_conflict(saved.await);
         };
-        let front = record.work.map(|work| work.due_at).filter(|due_at| *due_at == front(&signing));
-        let held_until = since.saturating_add(LEASE);
-        let acting = self.parts.esign.acting(&signing.sender).await;
-        let (mut version, mut lease) = (record.version, record.work.and_then(|work| work.leased_until));
-        if let Ok(acting) = &acting {
-            signing.posted_at = Some(now);
-            signing.account = Some(acting.account.clone());
-            let until = later(now, LEASE);
-            let work = Work { due_at: until, leased_until: Some(until), attempts };
-            match self.save(&mut signing, version, Vec::new(), Some(work), Durability::Synced).await {
-                Ok(newer) => (version, lease) = (newer, Some(until)),
-                Err(error) => return ignore_conflict::<()>(Err(error)),
-            }
-        }
-        let draft = without_view(draft);
+        signing.posted_at = Some(now);
+        signing.account = Some(acting.account.clone());
+        let until = later(now, LEASE);
+        let work = Work { due_at: until, leased_until: Some(until), attempts };
+        let saved = self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Synced).await;
+        let version = match saved {
+            Ok(version) => version,
+            Err(error) => return ignore_conflict::<()>(Err(error)),
+        };
         let mut job = Job {
             signing,
             version,
-            draft,
+            draft: without_view(draft),
             body,
             links: Vec::new(),
             accepted: true,
             attempts,
-            lease,
-            held_until,
+            lease: Some(until),
+            held_until: since.saturating_add(LEASE),
             front,
         };
-        let outcome = match acting {
-            Ok(acting) => self.attempt(&acting, &job, Duration::MAX).await,
-            Err(error) => Outcome::of(error),
-        };
+        let outcome = self.attempt(acting, &job, Duration::MAX).await;
         let _ = self.settle(&mut job, outcome).await;
         Ok(())
+    }
+
+    /// Whether nobody can want it any more: the caller's own end has come, whatever this machine's clock says, or its
+    /// key is about to lapse.
+    fn is_too_late(&self, signing: &Signing) -> bool {
+        is_lapsing(signing, self.parts.clock.now())
+            || signing.expires_at.is_some_and(|end| end <= self.corrected_now())
     }
 
     /// It will never be sent.
     async fn give_up(&self, mut signing: Signing, from: Version, why: Failure) -> Result<(), Error> {
         let happened = signing.fail(why);
-        let save = Save {
-            happened,
-            work: upkeep(&signing),
-            durability: Durability::Synced,
-            payload: Payload::Drop,
-            answer: None,
-            links: Vec::new(),
-        };
+        let plain = Save::plain(happened, upkeep(&signing), Durability::Synced);
+        let save = Save { payload: Payload::Drop, ..plain };
         ignore_conflict(self.save_with(&mut signing, from, save).await)
     }
 }
 
+/// Each sender's.
+fn by_sender(records: Vec<Record>) -> BTreeMap<SenderName, Vec<Record>> {
+    let mut by_sender: BTreeMap<SenderName, Vec<Record>> = BTreeMap::new();
+    for record in records {
+        by_sender.entry(record.signing.sender.clone()).or_default().push(record);
+    }
+    by_sender
+}
+
+/// The place in line of a create that somebody stands before.
+fn place_in_line(record: &Record) -> Option<Timestamp> {
+    record.work.map(|work| work.due_at).filter(|due_at| *due_at == front(&record.signing))
+}
+
+/// When a create whose sender cannot act is tried again: at the next whole 1, 2, 4, … 64 seconds of the sender's own
+/// count. So all of a sender come back together, however long each has waited, and not with those of other senders.
+fn next_round(sender: &SenderName, attempts: u32, now: Timestamp) -> Timestamp {
+    let period = 1_000 << attempts.min(LONGEST_ROUND);
+    let zero = sender.as_str().bytes().fold(0, |all, byte| (all * 31 + i64::from(byte)) % period);
+    let passed = (now.as_millisecond() - zero).rem_euclid(period);
+    later(now, Duration::from_millis((period - passed).unsigned_abs()))
+}
+
 /// The settings have lost what the request needs, such as a template.
 fn unreadable() -> Failure {
-    Failure {
-        code: "invalid_request".to_owned(),
-        detail: "the request no longer fits the settings; a template it names may be gone".to_owned(),
-        provider_code: None,
-        provider_status: None,
-        provider_trace: None,
-    }
+    Failure::ours(
+        "invalid_request",
+        "the request no longer fits the settings; a template it names may be gone",
+    )
 }
 
 /// Whether the envelope exists can be learned no more.
 fn never_known() -> Failure {
-    Failure {
-        code: "outcome_unknown".to_owned(),
-        detail: "the sender has lost its way to the account for days, so nobody knows whether DocuSign made the envelope: \
-                 look for it there before you make another"
-            .to_owned(),
-        provider_code: None,
-        provider_status: None,
-        provider_trace: None,
-    }
+    Failure::ours(
+        "outcome_unknown",
+        "the sender has lost its way to the account for days, so nobody knows whether DocuSign made the envelope: \
+         look for it there before you make another",
+    )
 }
 
 fn too_late() -> Failure {
-    Failure {
-        code: "invalid_request".to_owned(),
-        detail: "DocuSign could not be reached before the time of this signing was over; make a new one"
-            .to_owned(),
-        provider_code: None,
-        provider_status: None,
-        provider_trace: None,
-    }
-}
-
-/// Whether nobody can want it any more: the caller's own end has come, or its key is about to lapse.
-fn is_too_late(signing: &Signing, now: Timestamp) -> bool {
-    is_lapsing(signing, now) || signing.expires_at.is_some_and(|end| end <= now)
+    Failure::ours(
+        "invalid_request",
+        "DocuSign could not be reached before the time of this signing was over; make a new one",
+    )
 }
 
 /// Whether its key is about to lapse, and the same call would make another.
@@ -469,7 +555,7 @@ fn without_view(draft: Draft) -> Draft {
 /// Somebody else has the newer record, and with it the work.
 fn ignore_conflict<T>(result: Result<T, Error>) -> Result<(), Error> {
     match result {
-        Ok(_) | Err(Error::Store(crate::store::Error::Conflict)) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if !error.is_conflict() => Err(error),
+        _ => Ok(()),
     }
 }

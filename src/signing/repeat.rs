@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::{
     domain::{CallerName, Private, Signing, SigningId, SigningStatus},
     objects::show::{self, ShownLink},
     signing::{
         Error, MAX_CONFLICTS, Save, Signings,
-        create::{Ask, Created, GRACE},
+        create::{Ask, Created, GRACE, Job},
         is_settled,
         views::Opener,
     },
-    store::{Digest, Durability, KeptAnswer, Payload, Record, Work},
+    store::{self, Digest, Durability, KeptAnswer, Payload, Record, Version, Work},
     telemetry::chain,
 };
 
@@ -20,7 +22,7 @@ const PATIENCE_WITH_ANOTHER: Duration = Duration::from_secs(5);
 /// How long a repeated call waits for the first one.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When a caller whose first call is still running should ask again.
-const ASK_AGAIN: Duration = Duration::from_secs(2);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 impl Signings {
     /// Answers a repeated call.
@@ -79,7 +81,7 @@ impl Signings {
     }
 
     /// A create whose daemon died before anything was promised has no payload; the repeated call brings
-    /// one, so that recovery can finish it whatever the look-up says.
+    /// one, so that recovery can finish it whatever the look-up says, and at once, however late its next look was to be.
     async fn revive(&self, record: Record, ask: &Ask) -> Result<Record, Error> {
         let id = record.signing.id;
         let now = self.parts.clock.now();
@@ -87,21 +89,43 @@ impl Signings {
         if is_settled(record.signing.status) || !abandoned || self.parts.store.payload(id).await?.is_some() {
             return Ok(record);
         }
-        let mut signing = record.signing.clone();
-        let save = Save {
-            happened: Vec::new(),
-            work: Some(Work { due_at: now, leased_until: None, attempts: 0 }),
-            durability: Durability::Synced,
-            payload: Payload::Put(Private::new(ask.body.clone())),
-            answer: None,
-            links: Vec::new(),
-        };
-        match self.save_with(&mut signing, record.version, save).await {
-            Ok(_) | Err(Error::Store(crate::store::Error::Conflict)) => {}
-            Err(error) => return Err(error),
+        match self.promise(record.signing, record.version, &ask.body).await {
+            Err(error) if !error.is_conflict() => return Err(error),
+            _ => {}
         }
-        self.parts.due.notify_one();
         self.record(id).await
+    }
+
+    /// Recovery has taken up a create that is still under way here, because the clock was set, and writes the end of
+    /// it. If nobody was promised anything, it has nothing to send, and might look again only after a day; the caller
+    /// is told now that it will be finished. What was sent from here may not be listed yet, so it is looked for anew.
+    pub(super) async fn hand_over(&self, job: &Job) -> Result<(), Error> {
+        let id = job.signing.id;
+        for _ in 0..MAX_CONFLICTS {
+            let Some(record) = self.parts.store.signing(id).await? else { return Ok(()) };
+            if is_settled(record.signing.status) || self.parts.store.payload(id).await?.is_some() {
+                return Ok(());
+            }
+            let mut signing = record.signing;
+            signing.missing_since = None;
+            match self.promise(signing, record.version, &job.body).await {
+                Err(error) if error.is_conflict() => {}
+                done => return done.map(|_| ()),
+            }
+        }
+        Err(Error::Store(store::Error::Conflict))
+    }
+
+    /// Writes down what recovery needs to finish a create that nobody was promised so far. Whoever looks for it right
+    /// now cannot have sent it without that.
+    async fn promise(&self, mut signing: Signing, from: Version, body: &Bytes) -> Result<Version, Error> {
+        signing.twins_sought = 0;
+        let work = Some(Work::at(self.parts.clock.now()));
+        let payload = Payload::Put(Private::new(body.clone()));
+        let save = Save { payload, ..Save::plain(Vec::new(), work, Durability::Synced) };
+        let saved = self.save_with(&mut signing, from, save).await;
+        self.parts.due.notify_one();
+        saved
     }
 
     /// The answer to a create that was settled out of the caller's sight. It is kept, so that the next
@@ -146,7 +170,7 @@ impl Signings {
         let left = until.saturating_sub(self.parts.clock.uptime()).max(GRACE);
         let (this, caller) = (self.clone(), signing.caller.clone());
         let opened = self.aside("a view for a late answer", async move {
-            this.open_view(&caller, id, signer, Opener::Late, link).await
+            this.open_view(&caller, id, signer, Opener::Late, link, this.at_leisure()).await
         });
         let late = async {
             let opened = opened.await;
@@ -206,20 +230,17 @@ impl Signings {
             let shown = if links.is_empty() { &fresh } else { &links };
             let body = show::signing(&signing, views, shown);
             let save = Save {
-                happened: Vec::new(),
-                work: record.work,
-                durability: Durability::Flushed,
-                payload: Payload::Keep,
                 answer: Some(KeptAnswer { status: 201, body: Private::new(body.clone()) }),
                 links: fresh.into_iter().map(|shown| shown.link).collect(),
+                ..Save::plain(Vec::new(), record.work, Durability::Flushed)
             };
             match self.save_with(&mut signing, record.version, save).await {
                 Ok(_) => return Ok(Created::Made { signing: id, body, replayed }),
                 // An event was taken in meanwhile, or somebody else answered.
-                Err(Error::Store(crate::store::Error::Conflict)) => {}
+                Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::Store(crate::store::Error::Conflict))
+        Err(Error::Store(store::Error::Conflict))
     }
 }

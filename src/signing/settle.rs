@@ -9,18 +9,16 @@ use crate::{
     budget::Deadline,
     clock::later,
     domain::{
-        AccountId, Draft, Event, LiveView, NewSigner, Private, Signer, SignerId, Signing, signing::Happening,
+        AccountId, Draft, Event, LiveView, NewSigner, Private, Signer, SignerId, Signing, SigningId,
+        signing::Happening,
     },
-    esign::{
-        self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, EventSink, NewEnvelope, RejectionKind,
-        SmsCheck,
-    },
+    esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, RejectionKind, SmsCheck},
     objects::show::{self, ShownView},
     signing::{
         AT_LEISURE, Error, Save, Signings,
         create::{Created, Job, LEASE, Told, failure, is_outage},
         ending::{patient, upkeep},
-        views::VIEW_LIFE,
+        views::{Minting, VIEW_LIFE},
     },
     store::{self, Durability, KeptAnswer, Payload, Record, Version, Work},
     telemetry::chain,
@@ -147,12 +145,15 @@ impl Signings {
     ) -> Option<MintedView> {
         let Job { signing, draft, links, .. } = job;
         let signer = signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| draft.view)?;
-        if self.parts.clock.uptime() >= until {
+        let left = until.saturating_sub(self.parts.clock.uptime());
+        if left.is_zero() {
             return None;
         }
-        let at = self.parts.clock.now();
+        // With too little time left for what a view usually takes, none is asked for.
+        let (at, deadline) = (self.parts.clock.now(), self.within(left));
         let link = links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);
-        let minted = self.mint(acting, signing, &created.envelope, signer, link, at).await;
+        let minted =
+            self.mint(acting, signing, &created.envelope, signer, Minting { link, at, deadline }).await;
         self.count_view(minted.as_ref().err());
         match minted {
             Ok(view) => Some(MintedView { signer: signer.id, url: view.url, at, trace: view.trace }),
@@ -170,12 +171,18 @@ impl Signings {
             Outcome::Refused(error) => self.refused(job, &error).await,
             Outcome::Impossible(error) => self.impossible(job, error).await,
             Outcome::NotReached(error) => self.queued(job, &error).await,
-            Outcome::Unknown(error) => return self.doubted(job, &error).await,
-            Outcome::Lost => return Told::Uncertain,
+            Outcome::Unknown(error) => match self.doubted(job, &error).await {
+                Ok(()) => return Told::Uncertain,
+                Err(error) => Err(error),
+            },
+            Outcome::Lost => Err(Error::Store(store::Error::Conflict)),
         };
         match told {
             // Somebody else took it up meanwhile, and writes the end of it.
-            Err(Error::Store(store::Error::Conflict)) => Told::Uncertain,
+            Err(error) if error.is_conflict() => match self.hand_over(job).await {
+                Ok(()) => Told::Uncertain,
+                Err(error) => Told::Ended(Err(error)),
+            },
             told => Told::Ended(told),
         }
     }
@@ -184,21 +191,18 @@ impl Signings {
     pub(super) async fn accept(&self, job: &Job) -> Result<Promised, Error> {
         let (mut signing, mut from) = (job.signing.clone(), job.version);
         let lease = later(self.parts.clock.now(), LEASE);
+        let work = Work { due_at: lease, leased_until: Some(lease), attempts: job.attempts };
         let save = Save {
-            happened: Vec::new(),
-            work: Some(Work { due_at: lease, leased_until: Some(lease), attempts: job.attempts }),
-            durability: Durability::Synced,
             payload: Payload::Put(Private::new(job.body.clone())),
-            answer: None,
-            links: Vec::new(),
+            ..Save::plain(Vec::new(), Some(work), Durability::Synced)
         };
         loop {
             match self.save_with(&mut signing, from, save.clone()).await {
                 Ok(version) => return Ok(Promised { signing, version, lease }),
-                Err(Error::Store(store::Error::Conflict)) => {}
+                Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
             }
-            let written = self.record(signing.id).await?;
+            let written = self.under_way(signing.id).await?;
             // The answer to this very write may have been lost after its commit.
             if is_held(&written, from, Some(lease)) {
                 return Ok(Promised { signing: written.signing, version: written.version, lease });
@@ -233,14 +237,11 @@ impl Signings {
         let is_whole = !job.accepted && (view.is_some() || !job.draft.view);
         let answer = is_whole.then(|| KeptAnswer { status: 201, body: Private::new(body.clone()) });
         let save = Save {
-            happened,
-            work: upkeep(signing),
-            // Losing this to a power cut costs a look-up, not an envelope: the intent is synced.
-            durability: Durability::Flushed,
             // What nobody was promised is not kept with its intent, so there is nothing to look for.
             payload: if job.accepted { Payload::Drop } else { Payload::Keep },
             answer,
-            links: Vec::new(),
+            // Losing this to a power cut costs a look-up, not an envelope: the intent is synced.
+            ..Save::plain(happened, upkeep(signing), Durability::Flushed)
         };
         job.version = Box::pin(self.save_surely(signing, (job.version, job.lease), events, save)).await?;
         tracing::info!(signing.id = %signing.id, "signing opened at {now}");
@@ -266,7 +267,7 @@ impl Signings {
         loop {
             match self.parts.store.forget(id, job.version).await {
                 Err(store::Error::Conflict) => {
-                    let written = self.record(id).await?;
+                    let written = self.under_way(id).await?;
                     if !is_held(&written, job.version, job.lease) {
                         return Err(Error::Store(store::Error::Conflict));
                     }
@@ -283,22 +284,15 @@ impl Signings {
         let now = self.parts.clock.now();
         job.signing.posted_at = None;
         job.signing.missing_since = None;
-        if !job.signing.history.iter().any(|moment| moment.what == "create_queued") {
-            job.signing.remember(now, "create_queued", None, error.trace().map(str::to_owned));
-        }
+        note_queued(&mut job.signing, now, error);
         // What the upstream has refused costs a call each time, and waits for a person.
         let usual = if error.rejection().is_some() { patient } else { backoff };
         let wait = error.retry_after(now).unwrap_or_else(|| usual(job.attempts));
         job.attempts += 1;
         let attempts = job.attempts;
-        let work = match job.front {
-            // Whoever stands before it keeps their place: it is the next to find out that the upstream is back.
-            Some(due_at) => {
-                let wait = if is_outage(error) { wait.min(IN_FRONT) } else { wait };
-                Work { due_at, leased_until: Some(later(now, wait)), attempts }
-            }
-            None => Work { due_at: later(now, wait), leased_until: None, attempts },
-        };
+        let is_next = job.front.is_some() && is_outage(error);
+        let wait = if is_next { wait.min(IN_FRONT) } else { wait };
+        let work = wait_in_line(job.front, later(now, wait), attempts);
         self.end(job, Vec::new(), Some(work), payload(job)).await?;
         job.accepted = true;
         self.parts.due.notify_one();
@@ -306,7 +300,7 @@ impl Signings {
         Ok(Created::Accepted { signing: job.signing.id, body: show::signing(&job.signing, &[], &job.links) })
     }
 
-    async fn doubted(&self, job: &mut Job, error: &esign::Error) -> Told {
+    async fn doubted(&self, job: &mut Job, error: &esign::Error) -> Result<(), Error> {
         let now = self.parts.clock.now();
         let happened = job.signing.doubt();
         job.signing.missing_since = None;
@@ -314,13 +308,11 @@ impl Signings {
         let wait = FIRST_LOOK.max(backoff(job.attempts.saturating_sub(1)));
         let work = Work { due_at: later(now, wait), leased_until: None, attempts: job.attempts };
         tracing::warn!(signing.id = %job.signing.id, code = error.code(), "the outcome of a create is unknown");
-        if let Err(error) = self.end(job, happened, Some(work), payload(job)).await {
-            // The intent is on disk, so recovery takes it up when the lease ends.
-            return Told::Ended(Err(error));
-        }
+        // If that fails, the intent is on disk all the same, and recovery takes it up when the lease ends.
+        self.end(job, happened, Some(work), payload(job)).await?;
         job.accepted = true;
         self.parts.due.notify_one();
-        Told::Uncertain
+        Ok(())
     }
 
     async fn end(
@@ -330,8 +322,7 @@ impl Signings {
         work: Option<Work>,
         payload: Payload,
     ) -> Result<(), Error> {
-        let save =
-            Save { happened, work, durability: Durability::Synced, payload, answer: None, links: Vec::new() };
+        let save = Save { payload, ..Save::plain(happened, work, Durability::Synced) };
         let events = self.narrate(&mut job.signing, &save.happened);
         let held = (job.version, job.lease);
         job.version = Box::pin(self.save_surely(&mut job.signing, held, events, save)).await?;
@@ -357,8 +348,8 @@ impl Signings {
                     is_repeated = true;
                     self.parts.clock.sleep(SAVE_AGAIN).await;
                 }
-                Err(Error::Store(store::Error::Conflict)) => {
-                    let record = self.record(signing.id).await?;
+                Err(error) if error.is_conflict() => {
+                    let record = self.under_way(signing.id).await?;
                     // The answer to an earlier attempt may have been lost after its commit.
                     if is_repeated && is_same_end(&record.signing, signing) {
                         *signing = record.signing;
@@ -373,6 +364,11 @@ impl Signings {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The record of a create that is under way here. If it is gone, somebody else took it up and gave it up.
+    async fn under_way(&self, id: SigningId) -> Result<Record, Error> {
+        self.parts.store.signing(id).await?.ok_or(Error::Store(store::Error::Conflict))
     }
 
     /// What the upstream is to make.
@@ -397,7 +393,7 @@ impl Signings {
             transaction_id: signing.transaction_id,
             signing_id: id,
             expires_after_days: draft.expires_in.map(days),
-            events: events.map(|url| EventSink { url, include_hmac: true }),
+            events,
             locale: draft.locale.as_deref(),
         }
     }
@@ -424,6 +420,22 @@ fn is_same_end(stored: &Signing, saved: &Signing) -> bool {
     end(stored) == end(saved)
 }
 
+/// Says in the timeline that a create waits, the first time that it does.
+pub(super) fn note_queued(signing: &mut Signing, now: Timestamp, error: &esign::Error) {
+    if !signing.history.iter().any(|moment| moment.what == "create_queued") {
+        signing.remember(now, "create_queued", None, error.trace().map(str::to_owned));
+    }
+}
+
+/// The work on a create that waits until then. Whoever stands before it keeps their place (`front`): it is the next
+/// to find out that it can be sent again.
+pub(super) fn wait_in_line(front: Option<Timestamp>, until: Timestamp, attempts: u32) -> Work {
+    match front {
+        Some(due_at) => Work { due_at, leased_until: Some(until), attempts },
+        None => Work { due_at: until, leased_until: None, attempts },
+    }
+}
+
 /// The payload goes to disk once, at the first promise.
 fn payload(job: &Job) -> Payload {
     if job.accepted { Payload::Keep } else { Payload::Put(Private::new(job.body.clone())) }
@@ -431,7 +443,7 @@ fn payload(job: &Job) -> Payload {
 
 impl Outcome {
     /// What an error says about whether the envelope exists.
-    pub(super) fn of(error: esign::Error) -> Self {
+    fn of(error: esign::Error) -> Self {
         match error.doubt() {
             Doubt::Yes => Self::Unknown(error),
             Doubt::No if is_definite(&error) => Self::Refused(error),

@@ -6,6 +6,8 @@
 //! on none of it: if the first create comes to light later after all, nobody was given a way to sign what it
 //! made, and it is voided. Only an envelope that carries this signing's id in the hidden custom field is
 //! touched; it must never void the one that the signing owns.
+//!
+//! A create that nobody was promised, and that look-ups do not find, is looked for on the same timetable.
 
 use std::time::Duration;
 
@@ -24,6 +26,12 @@ const LOOKS: [Duration; 3] =
     [Duration::from_secs(60), Duration::from_secs(15 * 60), Duration::from_secs(24 * 3_600)];
 /// What the void says.
 const REASON: &str = "Created twice by mistake";
+
+/// How long a create that nobody was promised, and that so many looks did not find since it was seen to be missing, is
+/// left alone until the next; none if that was the last one.
+pub(super) fn pause_after(looks: u8) -> Option<Duration> {
+    LOOKS.get(usize::from(looks)).copied()
+}
 
 /// When a second envelope is to be looked for next, if it is. Of a create that was refused in the end, any
 /// envelope is one too many.

@@ -2,6 +2,7 @@
 
 use crate::{
     audit::Act,
+    budget::Deadline,
     clock::later,
     domain::{CallerName, EnvelopeId, Signer, SignerId, Signing, SigningId, SigningStatus},
     esign::{self, NewCheck},
@@ -78,7 +79,7 @@ impl Signings {
         if let Some(known) = &signer.upstream.recipient_id {
             return Ok(known.clone());
         }
-        let recipients = self.recipients(acting, envelope).await?;
+        let recipients = self.recipients(acting, envelope, self.at_leisure()).await?;
         let ours = |recipient: &&esign::Recipient| {
             recipient.client_user_id.as_deref() == Some(signer.client_user_id.as_str())
         };
@@ -94,8 +95,9 @@ impl Signings {
         &self,
         acting: &esign::Acting,
         envelope: &EnvelopeId,
+        deadline: Deadline,
     ) -> Result<Vec<esign::Recipient>, Error> {
-        self.parts.esign.recipients(acting, envelope, self.at_leisure()).await.map_err(polling)
+        self.parts.esign.recipients(acting, envelope, deadline).await.map_err(polling)
     }
 }
 

@@ -7,12 +7,13 @@
 //! long as it stays open. Where the public listener is off, or the page cannot reach it, the lease is over
 //! after five minutes, and the next click ends the session of a signer who is still at work.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
     audit::Act,
+    budget::Deadline,
     clock::{earlier, later},
     domain::{
         CallerName, EnvelopeId, LinkId, LiveView, Signer, SignerId, SignerStatus, Signing, SigningId,
@@ -31,6 +32,9 @@ pub(super) const VIEW_LIFE: Duration = Duration::from_secs(300);
 /// How often an open signing page tells us that it is open (`pingFrequency`): twice within [`VIEW_LIFE`], so
 /// that one that is lost does no harm.
 const PING_SECONDS: u32 = 120;
+
+/// Within so many microseconds a clock that stands or lags behind is made up for.
+const NAMES: i64 = 1_000_000;
 
 /// How far before the others a create is put that a person waits for; more than any create can be old.
 const FRONT: Duration = Duration::from_secs(365 * 86_400);
@@ -59,6 +63,17 @@ pub(super) fn queued(record: &Record) -> Option<Queued> {
     Some(if work.due_at == front(signing) { Queued::First } else { Queued::Behind })
 }
 
+/// A view that is to be minted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Minting {
+    /// What the way back hangs on.
+    pub(super) link: Option<LinkId>,
+    /// Its name.
+    pub(super) at: Timestamp,
+    /// When nobody waits for it any more.
+    pub(super) deadline: Deadline,
+}
+
 /// Who wants a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opener {
@@ -72,16 +87,18 @@ pub enum Opener {
 }
 
 impl Signings {
-    /// A fresh view for a signer of a caller's signing.
+    /// A fresh view for a signer of a caller's signing, for a caller who waits so long.
     pub async fn view(
         &self,
         caller: &CallerName,
         id: SigningId,
         signer: SignerId,
+        wait: Duration,
     ) -> Result<ShownView, Error> {
+        let deadline = self.within(wait);
         let (this, caller) = (self.clone(), caller.clone());
         self.aside("a view for a caller", async move {
-            this.open_view(&caller, id, signer, Opener::Caller, None).await
+            this.open_view(&caller, id, signer, Opener::Caller, None, deadline).await
         })
         .await
     }
@@ -93,9 +110,10 @@ impl Signings {
         signer: SignerId,
         opener: Opener,
         link: Option<LinkId>,
+        deadline: Deadline,
     ) -> Result<ShownView, Error> {
         let record = self.record_of(caller, id).await?;
-        let shown = self.lease_and_mint(record, signer, opener, link).await;
+        let shown = self.lease_and_mint(record, signer, opener, link, deadline).await;
         self.count_view(shown.as_ref().err());
         shown
     }
@@ -121,7 +139,8 @@ impl Signings {
         if matches!(admitted, Some(None)) {
             return Err(Error::Busy { retry_after: Duration::from_secs(2) });
         }
-        let minted = self.lease_and_mint(record, target.signer, Opener::Click, target.link).await;
+        let deadline = self.at_leisure();
+        let minted = self.lease_and_mint(record, target.signer, Opener::Click, target.link, deadline).await;
         match &minted {
             Err(Error::Upstream(error)) if error.is_local() => {}
             Err(Error::Upstream(error)) if is_outage(error) => {
@@ -171,6 +190,7 @@ impl Signings {
         signer: SignerId,
         opener: Opener,
         link: Option<LinkId>,
+        deadline: Deadline,
     ) -> Result<ShownView, Error> {
         let signing = self.lease(record, signer, opener).await?;
         // A caller took no lease, and must not end somebody else's.
@@ -178,7 +198,7 @@ impl Signings {
         // The lease has the view's name, by which its page says that it is open.
         let (at, id) =
             (lease.as_ref().map_or_else(|| self.parts.clock.now(), |lease| lease.minted_at), signing.id);
-        match self.mint_with_current_name(&signing, signer, link, at).await {
+        match self.mint_with_current_name(&signing, signer, Minting { link, at, deadline }).await {
             Ok(view) => {
                 self.note(id, signer, opener, view.trace.clone(), at).await;
                 Ok(ShownView { signer, url: view.url, expires_at: later(at, VIEW_LIFE) })
@@ -195,23 +215,45 @@ impl Signings {
     /// Takes the lease, if nobody holds it. One of many at once wins, by the version of the record.
     async fn lease(&self, mut record: Record, signer: SignerId, opener: Opener) -> Result<Signing, Error> {
         for _ in 0..MAX_CONFLICTS {
-            let now = self.parts.clock.now();
-            may_open(&record.signing, signer, opener, now)?;
+            may_open(&record.signing, signer, opener, self.parts.clock.now())?;
             if opener == Opener::Caller {
                 return Ok(record.signing);
             }
             let mut signing = record.signing;
-            let until = later(now, VIEW_LIFE);
-            let clicked = opener == Opener::Click;
-            signing.live_view = Some(LiveView { clicked, signer, minted_at: now, until });
+            let minted_at = self.name_of_view();
+            let lease = LiveView {
+                clicked: opener == Opener::Click,
+                signer,
+                minted_at,
+                until: later(minted_at, VIEW_LIFE),
+            };
+            signing.live_view = Some(lease.clone());
             match self.save(&mut signing, record.version, Vec::new(), record.work, Durability::Flushed).await
             {
                 Ok(_) => return Ok(signing),
                 Err(Error::Store(crate::store::Error::Conflict)) => record = self.record(signing.id).await?,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // It may have been written all the same.
+                    self.release(signing.id, lease).await;
+                    return Err(error);
+                }
+            }
+            // The answer to this very write may have been lost after its commit.
+            if record.signing.live_view.as_ref() == Some(&lease) {
+                return Ok(record.signing);
             }
         }
         Err(Error::Store(crate::store::Error::Conflict))
+    }
+
+    /// The time now, by which a view is known: no two of this daemon's have the same, however much is clicked at once.
+    fn name_of_view(&self) -> Timestamp {
+        let now = self.parts.clock.now();
+        let mut last = self.parts.last_view.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = now.as_microsecond();
+        // Whoever sets the clock back gets names of the new time.
+        *last = if (begun..begun + NAMES).contains(&*last) { *last + 1 } else { begun };
+        Timestamp::from_microsecond(*last).unwrap_or(now)
     }
 
     /// A view that could not be minted must not lock the signer out. If that cannot be written down, the lease
@@ -254,8 +296,7 @@ impl Signings {
         &self,
         signing: &Signing,
         signer: SignerId,
-        link: Option<LinkId>,
-        at: Timestamp,
+        minting: Minting,
     ) -> Result<esign::View, Error> {
         let signer = signing.signer(signer).ok_or(Error::NotFound)?;
         let envelope = signing
@@ -263,10 +304,10 @@ impl Signings {
             .as_ref()
             .ok_or(Error::NotReady { status: signer.status, signing: signing.status })?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        match self.mint(&acting, signing, envelope, signer, link, at).await {
+        match self.mint(&acting, signing, envelope, signer, minting).await {
             Err(Error::Upstream(error)) if error.rejection() == Some(RejectionKind::RecipientMismatch) => {
-                match self.renamed(&acting, signing, envelope, signer).await? {
-                    Some(renamed) => self.mint(&acting, signing, envelope, &renamed, link, at).await,
+                match self.renamed(&acting, signing, envelope, signer, minting.deadline).await? {
+                    Some(renamed) => self.mint(&acting, signing, envelope, &renamed, minting).await,
                     None => Err(Error::Upstream(error)),
                 }
             }
@@ -283,6 +324,7 @@ impl Signings {
         signing: &Signing,
         envelope: &EnvelopeId,
         refused: &Signer,
+        deadline: Deadline,
     ) -> Result<Option<Signer>, Error> {
         let other = |signing: &Signing| {
             let now = signing.signer(refused.id)?;
@@ -292,24 +334,24 @@ impl Signings {
         if let Some(renamed) = other(&known) {
             return Ok(Some(renamed));
         }
-        let recipients = self.recipients(acting, envelope).await?;
+        let recipients = self.recipients(acting, envelope, deadline).await?;
         let read = self.take_in(signing.id, &esign::people(&recipients, &known.signers), None).await?;
         Ok(other(&read))
     }
 
-    /// The one call that mints a view, of which `minted_at` is the name. `link`: what the way back hangs on.
+    /// The one call that mints a view.
     pub(super) async fn mint(
         &self,
         acting: &esign::Acting,
         signing: &Signing,
         envelope: &EnvelopeId,
         signer: &Signer,
-        link: Option<LinkId>,
-        minted_at: Timestamp,
+        minting: Minting,
     ) -> Result<esign::View, Error> {
+        let Minting { link, at, deadline } = minting;
         let target = ReturnTarget { signing: signing.id, signer: signer.id, link };
         let ours = self.way_back(target);
-        let ping = ours.as_ref().map(|url| format!("{url}/open/{}", minted_at.as_microsecond()));
+        let ping = ours.as_ref().map(|url| format!("{url}/open/{}", at.as_microsecond()));
         // The upstream sends the browser to us if we can be reached, else straight to the site.
         let return_url = ours.or_else(|| signer.return_url.clone()).ok_or(Error::NoReturnUrl)?;
         self.announce(Act::ViewCreate, signing, &signer.id.to_string()).await?;
@@ -327,7 +369,7 @@ impl Signings {
             frame_ancestors: &signing.frame_ancestors,
             locale: signing.locale.as_deref(),
         };
-        Ok(self.parts.esign.recipient_view(acting, envelope, &request, self.at_leisure()).await?)
+        Ok(self.parts.esign.recipient_view(acting, envelope, &request, deadline).await?)
     }
 
     /// Our own address for who comes back, if we can be reached.
@@ -335,6 +377,13 @@ impl Signings {
         let origin = self.parts.settings.public_origin.as_ref()?;
         Some(format!("{origin}/r/{}", self.parts.settings.nonce_key.nonce(target)))
     }
+}
+
+/// The view of a signing that may be open now. None lives for longer than its life from any moment on: a lease that
+/// does was written by a clock that has been set back since.
+pub fn live_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
+    let longest = later(now, VIEW_LIFE * 2);
+    signing.live_view.as_ref().filter(|view| view.until > now && view.until <= longest)
 }
 
 /// Whether this signer may have a view now.
@@ -354,7 +403,7 @@ fn may_open(signing: &Signing, signer: SignerId, opener: Opener, now: Timestamp)
     }
     // What the caller was given may never have been opened; what was clicked, or is in session, is.
     let is_opened = |view: &LiveView| view.clicked || person.status == SignerStatus::InSession;
-    let live = signing.live_view.as_ref().filter(|view| view.until > now);
+    let live = live_view(signing, now);
     let in_the_way = live.filter(|view| match opener {
         Opener::Caller => false,
         Opener::Click => is_opened(view),

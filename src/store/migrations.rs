@@ -6,10 +6,10 @@
 //! by a newer version and is refused.
 
 /// The number of the last step.
-pub(super) const LATEST: i64 = 8;
+pub(super) const LATEST: i64 = 9;
 
 /// The steps for SQLite; the first is number 1.
-pub(super) const SQLITE: [&str; 8] = [
+pub(super) const SQLITE: [&str; 9] = [
     include_str!("migrations/sqlite/0001_start.sql"),
     include_str!("migrations/sqlite/0002_ledger.sql"),
     include_str!("migrations/sqlite/0003_next_delivery.sql"),
@@ -18,10 +18,11 @@ pub(super) const SQLITE: [&str; 8] = [
     include_str!("migrations/sqlite/0006_due.sql"),
     include_str!("migrations/sqlite/0007_waiting.sql"),
     include_str!("migrations/sqlite/0008_sealed_events.sql"),
+    include_str!("migrations/sqlite/0009_put_off.sql"),
 ];
 
 /// The steps for Postgres.
-pub(super) const POSTGRES: [&str; 8] = [
+pub(super) const POSTGRES: [&str; 9] = [
     include_str!("migrations/postgres/0001_start.sql"),
     include_str!("migrations/postgres/0002_ledger.sql"),
     include_str!("migrations/postgres/0003_next_delivery.sql"),
@@ -30,6 +31,7 @@ pub(super) const POSTGRES: [&str; 8] = [
     include_str!("migrations/postgres/0006_due.sql"),
     include_str!("migrations/postgres/0007_waiting.sql"),
     include_str!("migrations/postgres/0008_sealed_events.sql"),
+    include_str!("migrations/postgres/0009_put_off.sql"),
 ];
 
 /// The steps that a database at this number still needs, each with its number.

@@ -196,6 +196,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// versions move on: whoever read them before cannot save any more.
     fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>>;
 
+    /// Makes due what is leased, or waits after a failure, for longer than anything ever is, and counts who was heard of
+    /// in the future as heard of now: the clock that wrote those dates has been set back since. Answers how many
+    /// dates that were. Versions move on, as with [`claim`](Self::claim).
+    fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64>;
+
     /// How many signings are `creating` or `uncertain`.
     fn unsettled(&self) -> Answer<'_, u64>;
 
@@ -203,7 +208,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// at them, or they turned uncertain a short time ago.
     fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64>;
 
-    /// How many of them are uncertain.
+    /// How many of them are uncertain, but for those that are only looked for in case they come to light late
+    /// (`twins_sought`): nobody was promised those.
     fn uncertain(&self) -> Answer<'_, u64>;
 
     /// Open signings that were neither checked (`checked_at`) nor heard of (an inbound message about their
@@ -239,7 +245,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Everything received about one envelope, oldest first.
     fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>>;
 
-    /// Writes down that a daemon is there to be told of events.
+    /// Writes down that a daemon is there to be told of events. The last one counts, and not the latest: that one's
+    /// clock may have been wrong.
     fn pulse(&self, now: Timestamp) -> Answer<'_, ()>;
 
     /// When a daemon was last there.
@@ -310,7 +317,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// The counts of the hours from `since` to before `until`, of all daemons together.
     fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>>;
 
-    /// Adds calls to an account's window, and answers what all daemons have spent in it.
+    /// Adds calls to an account's window, and answers what all daemons have spent in it. No calls leave no trace.
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64>;
 
     /// Takes the status check of a resource of envelopes, of each that has none any more (rule B3), before it is

@@ -6,10 +6,14 @@
 //! | personal data of a signing, and what DocuSign sent about it (rule S2) | `store.retention` after its end |
 //! | events, deliveries, inbound messages, counts of calls | `store.retention` |
 //! | when an envelope was last asked about (rule B3) | a day |
+//! | what was spent of an hour or a day, and which creates were counted in it | 2 days |
 //! | the bare record of a signing (ids, statuses, times) and its links | twice `store.retention` after its end |
 //!
 //! Whatever the setting, a record stays as long as its key, and as long as there is something to be done
 //! about it; what has not ended stays whole.
+//!
+//! What is destroyed cannot be had back, so its age is told by the upstream's time, not by this machine's clock alone:
+//! nothing is destroyed before the upstream has answered once.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,6 +21,8 @@ use jiff::{SignedDuration, Timestamp};
 const KEYS: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long a status check is known, of which 15 minutes count (rule B3).
 const CHECKS: SignedDuration = SignedDuration::from_hours(24);
+/// How long a window is known in which calls or creates were counted; the longest is a day.
+const WINDOWS: SignedDuration = SignedDuration::from_hours(48);
 /// So many times the retention a record without persons is kept, so that it can still be seen what came of it.
 const RECORDS: i32 = 2;
 
@@ -27,6 +33,8 @@ pub struct Retention {
     pub keys_before: Timestamp,
     /// Status checks made before this are forgotten.
     pub checks_before: Timestamp,
+    /// Windows in which calls or creates were counted are forgotten if they began before this.
+    pub windows_before: Timestamp,
     /// Personal data of signings that ended before this is destroyed.
     pub personal_before: Timestamp,
     /// Events, deliveries and inbound messages older than this are deleted.
@@ -44,6 +52,7 @@ impl Retention {
         Self {
             keys_before: before(KEYS),
             checks_before: before(CHECKS),
+            windows_before: before(WINDOWS),
             personal_before: before(keep),
             events_before: before(keep),
             // Those that ended later have their keys, and would only be looked at in vain.

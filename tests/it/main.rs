@@ -11,6 +11,7 @@ mod audit;
 mod browser;
 mod budgets;
 mod callers;
+mod chores;
 mod cli;
 mod codes;
 mod comebacks;

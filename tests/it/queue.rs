@@ -1,10 +1,11 @@
-//! The line of creates that wait for an upstream that cannot be reached: who is sent first when it is back.
+//! The line of creates that wait for an upstream that cannot be reached: who is sent first when it is back. And what
+//! becomes of creates that were left under way, or whose daemon's clock is set.
 //!
 //! Rounds of recovery are made by the test, so that nothing depends on when a task happens to run.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    future::ready,
+    future::{pending, ready},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -14,23 +15,30 @@ use std::{
 
 use bytes::Bytes;
 use countersign::{
-    clock::ManualClock,
+    clock::{Clock as _, ManualClock},
     domain::{SigningId, SigningStatus, TemplateNames},
     emulator::InMemory,
     http_client::{Carried, Carrier, Outcome},
     lifecycle::Spawner,
-    signing::{Created, ReturnTarget, Signings},
-    store::{self, SharedStore},
+    signing::{self, Ask, Created, ReturnTarget, Signings},
+    store::{self, Record, SharedStore},
 };
 use http::{Method, Request, StatusCode};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
-    harness::TestDaemon,
+    harness::{TempDir, TestDaemon},
     simulation::envelope::{ask_for, daemon, order, prepare},
     store::{Fixture, key},
     visitors::{link_of, unopened},
 };
+
+/// Longer than any test: a caller who waits so long is never told "accepted".
+const FOR_EVER: Duration = Duration::from_secs(100 * 86_400);
+/// Longer than a daemon holds a create before others may take it up.
+const LEASE_OVER: Duration = Duration::from_secs(91);
 
 /// The way to an upstream that can be away, and what was created there, in order.
 #[derive(Debug)]
@@ -38,6 +46,21 @@ struct Wire {
     emulator: InMemory,
     is_away: AtomicBool,
     created: Mutex<Vec<String>>,
+    fate: Mutex<Fate>,
+    let_go: Arc<Notify>,
+}
+
+/// What becomes of a create on its way.
+#[derive(Debug, Clone, Copy, Default)]
+enum Fate {
+    #[default]
+    Answered,
+    /// It arrives when the test lets it go.
+    Held,
+    /// It never arrives, and nobody ever says so.
+    Lost,
+    /// It makes an envelope, and its answer never comes.
+    Unanswered,
 }
 
 impl Carrier for Wire {
@@ -47,8 +70,22 @@ impl Carrier for Wire {
             return Box::pin(ready(Err(Outcome::NotSent)));
         }
         if request.method() == Method::POST && path.ends_with("/envelopes") {
+            let fate = *self.fate.lock().unwrap();
             let body: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
             self.created.lock().unwrap().push(body["emailSubject"].as_str().unwrap().to_owned());
+            let (emulator, let_go) = (self.emulator.clone(), Arc::clone(&self.let_go));
+            return Box::pin(async move {
+                match fate {
+                    Fate::Answered => {}
+                    Fate::Held => let_go.notified().await,
+                    Fate::Lost => return pending().await,
+                    Fate::Unanswered => {
+                        emulator.vendor(request);
+                        return pending().await;
+                    }
+                }
+                Ok(emulator.vendor(request))
+            });
         }
         Box::pin(ready(Ok(self.emulator.vendor(request))))
     }
@@ -116,6 +153,8 @@ async fn l1_a_person_who_waits_says_so_with_a_button_and_looking_changes_nothing
 struct Line {
     wire: Arc<Wire>,
     clock: ManualClock,
+    /// The upstream has a clock of its own: the daemon's may be set.
+    upstream: ManualClock,
     store: SharedStore,
     signings: Signings,
     templates: Arc<TemplateNames>,
@@ -130,17 +169,43 @@ impl Line {
         let shared: countersign::clock::SharedClock = Arc::new(clock.clone());
         let settings = store::Settings::new(fixture.location.clone());
         let store = store::open(&settings, key(1), Arc::clone(&shared)).await.unwrap();
-        let emulator = InMemory::new(1, Arc::clone(&shared));
+        let upstream = ManualClock::new(clock.now());
+        let emulator = InMemory::new(1, Arc::new(upstream.clone()));
         prepare(&emulator, Duration::ZERO);
-        let wire = Arc::new(Wire { emulator, is_away: AtomicBool::new(true), created: Mutex::default() });
+        let wire = Wire {
+            emulator,
+            is_away: AtomicBool::new(true),
+            created: Mutex::default(),
+            fate: Mutex::default(),
+            let_go: Arc::default(),
+        };
+        let wire = Arc::new(wire);
         let way: Arc<dyn Carrier> = Arc::clone(&wire) as _;
         let signings = daemon(way, Arc::clone(&store), &Spawner::tokio(), shared, 1);
-        Self { wire, clock, store, signings, templates: Arc::default(), _fixture: fixture }
+        Self { wire, clock, upstream, store, signings, templates: Arc::default(), _fixture: fixture }
+    }
+
+    /// One whose upstream is there, and whose sender has a token.
+    async fn warm() -> Self {
+        let line = Self::new().await;
+        line.is_back();
+        let first = line.queue("warm").await;
+        line.until_open(&[first]).await;
+        line
+    }
+
+    fn advance(&self, time: Duration) {
+        self.clock.advance(time);
+        self.upstream.advance(time);
     }
 
     /// A create whose caller does not wait.
     async fn queue(&self, name: &str) -> SigningId {
-        let body = Bytes::from(order(name, false).to_string());
+        self.queue_as(name, &order(name, false)).await
+    }
+
+    async fn queue_as(&self, name: &str, order: &Value) -> SigningId {
+        let body = Bytes::from(order.to_string());
         match self.signings.create(ask_for(name, body, Duration::ZERO)).await.unwrap() {
             Created::Accepted { signing, .. } => signing,
             Created::Made { .. } => panic!("nobody waited"),
@@ -161,7 +226,7 @@ impl Line {
             // The store has threads of its own.
             tokio::time::sleep(Duration::from_millis(5)).await;
             if taken == 0 {
-                return self.clock.advance(Duration::from_secs(1));
+                return self.advance(Duration::from_secs(1));
             }
         }
     }
@@ -181,9 +246,73 @@ impl Line {
         panic!("the line does not end: {:?}", self.wire.created.lock().unwrap());
     }
 
+    /// Begins a create, and answers its signing as soon as it is on its way to that fate.
+    async fn begin(&self, name: &str, fate: Fate) -> (Record, JoinHandle<Result<Created, signing::Error>>) {
+        *self.wire.fate.lock().unwrap() = fate;
+        let ask = ask(name, FOR_EVER);
+        let (caller, key, signings) = (ask.caller.clone(), ask.key, self.signings.clone());
+        let call = tokio::spawn(async move { signings.create(ask).await });
+        let is_sent = || self.wire.created.lock().unwrap().iter().any(|sent| sent == name);
+        for _ in 0..4_000 {
+            if is_sent() {
+                *self.wire.fate.lock().unwrap() = Fate::Answered;
+                return (self.store.signing_by_key(&caller, key).await.unwrap().unwrap(), call);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{name} is not sent");
+    }
+
+    /// Begins a create whose daemon says nothing of it any more, and whose caller has hung up.
+    async fn leave(&self, name: &str, fate: Fate) -> SigningId {
+        let (record, call) = self.begin(name, fate).await;
+        call.abort();
+        self.advance(LEASE_OVER);
+        record.signing.id
+    }
+
+    /// Has recovery work until it is so of a signing. Time passes by such steps, and only while nobody is at it.
+    async fn until(
+        &self,
+        what: &str,
+        id: SigningId,
+        step: Duration,
+        is_so: impl Fn(Option<&Record>) -> bool,
+    ) {
+        for _ in 0..4_000 {
+            let taken = self.signings.round(&self.templates).await.unwrap();
+            let record = self.store.signing(id).await.unwrap();
+            if is_so(record.as_ref()) {
+                return;
+            }
+            let lease = record.and_then(|record| record.work).and_then(|work| work.leased_until);
+            if taken == 0 && lease.is_none_or(|until| until <= self.clock.now()) {
+                self.advance(step);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{what} did not come: {:?}", self.store.signing(id).await);
+    }
+
+    /// Until a create that was left has been looked for in vain so often since it was seen to be missing.
+    async fn until_sought(&self, id: SigningId, looks: u8) {
+        let step = Duration::from_secs(2);
+        let is_so = |record: Option<&Record>| record.unwrap().signing.twins_sought == looks;
+        self.until("a look", id, step, is_so).await;
+    }
+
     fn is_back(&self) {
         self.wire.is_away.store(false, Ordering::SeqCst);
     }
+}
+
+/// A create whose caller waits so long.
+fn ask(name: &str, wait: Duration) -> Ask {
+    ask_for(name, Bytes::from(order(name, false).to_string()), wait)
+}
+
+fn is_open(record: Option<&Record>) -> bool {
+    record.is_some_and(|record| record.signing.status == SigningStatus::Open)
 }
 
 #[tokio::test]
@@ -192,7 +321,7 @@ async fn whoever_a_person_stands_before_is_sent_first_when_the_upstream_is_back(
     let mut ids = Vec::new();
     for number in 0..12 {
         ids.push(line.queue(&format!("order-{number}")).await);
-        line.clock.advance(Duration::from_millis(10));
+        line.advance(Duration::from_millis(10));
     }
     for _ in 0..20 {
         line.second().await;
@@ -224,7 +353,7 @@ async fn a_new_create_goes_behind_the_line_and_its_caller_waits_for_its_turn() {
         if !line.wire.created.lock().unwrap().is_empty() {
             break;
         }
-        line.clock.advance(Duration::from_secs(1));
+        line.advance(Duration::from_secs(1));
         line.signings.round(&line.templates).await.unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -258,4 +387,172 @@ async fn a_template_whose_name_has_not_come_here_yet_is_waited_for() {
     let theirs = BTreeMap::from([("theirs".to_owned(), InMemory::TEMPLATE.to_owned())]);
     line.templates = Arc::new(TemplateNames::new(theirs, HashMap::new()));
     line.until_open(&[signing]).await;
+}
+
+/// How long the upstream's list lags nobody knows: a create that was left, and that its caller has repeated since, is
+/// one signing's, whose second envelope is voided.
+#[tokio::test]
+async fn e4_a_create_that_was_left_is_finished_by_the_repeated_call_and_voided_when_it_is_listed_late() {
+    let line = Line::warm().await;
+    let lag = json!({"fault": "list_lag", "delay_ms": 86_400_000});
+    assert!(line.wire.emulator.control(Method::POST, "faults", &lag).status().is_success());
+    let id = line.leave("order-1", Fate::Unanswered).await;
+    line.until_sought(id, 1).await;
+    let shown = line.store.signing(id).await.unwrap().unwrap().signing.status;
+    assert_eq!(shown, SigningStatus::Uncertain);
+    assert_eq!(
+        line.store.uncertain().await.unwrap(),
+        0,
+        "nobody was promised it, so nobody is to be woken up"
+    );
+    // The next look by itself would come in a minute; whoever repeats the call waits for none.
+    let again = line.signings.create(ask("order-1", Duration::ZERO)).await;
+    assert!(matches!(again, Err(signing::Error::InProgress { signing, .. }) if signing == id), "{again:?}");
+    line.until("the envelope", id, Duration::ZERO, is_open).await;
+    let made = || -> Vec<_> {
+        let all = line.wire.emulator.made();
+        all.into_iter().filter(|one| one.subject == "order-1").collect()
+    };
+    assert_eq!(made().len(), 2, "the first one was not to be seen");
+    assert!(line.wire.emulator.control(Method::DELETE, "faults", &Value::Null).status().is_success());
+    let is_voided = |_: Option<&Record>| made().iter().any(|one| one.is_voided);
+    line.until("a void", id, Duration::from_secs(2), is_voided).await;
+    let envelope = line.store.signing(id).await.unwrap().unwrap().signing.envelope.unwrap();
+    for one in made() {
+        assert_eq!(one.is_voided, one.envelope_id != envelope.as_str(), "{one:?}");
+    }
+}
+
+#[tokio::test]
+async fn e2_a_create_that_was_left_and_is_listed_late_opens_its_signing() {
+    let line = Line::warm().await;
+    let lag = json!({"fault": "list_lag", "delay_ms": 86_400_000});
+    assert!(line.wire.emulator.control(Method::POST, "faults", &lag).status().is_success());
+    let id = line.leave("order-1", Fate::Unanswered).await;
+    line.until_sought(id, 2).await;
+    assert!(line.wire.emulator.control(Method::DELETE, "faults", &Value::Null).status().is_success());
+    line.until("the envelope", id, Duration::from_secs(10), is_open).await;
+    let made = line.wire.emulator.made();
+    assert!(made.len() == 2 && made.iter().all(|one| !one.is_voided), "{made:?}");
+}
+
+#[tokio::test]
+async fn e3_a_create_that_was_left_and_is_never_found_is_forgotten_after_the_last_look() {
+    let line = Line::warm().await;
+    let id = line.leave("order-1", Fate::Lost).await;
+    line.until_sought(id, 3).await;
+    let asked = line.clock.now();
+    line.until("the end", id, Duration::from_secs(600), |record| record.is_none()).await;
+    assert!(
+        line.clock.now().duration_since(asked) >= SignedDuration::from_hours(23),
+        "looked for a day later"
+    );
+    assert_eq!(line.store.unsettled().await.unwrap(), 0);
+    let made = line.signings.create(ask("order-1", FOR_EVER)).await.unwrap();
+    assert!(matches!(made, Created::Made { signing, .. } if signing != id), "the key is free");
+}
+
+/// Recovery takes a create up by the date on its lease, and a date can be set while the create is under way.
+#[tokio::test]
+async fn e4_a_create_that_is_taken_up_because_the_clock_was_set_makes_one_envelope_for_its_caller() {
+    let line = Line::warm().await;
+    let (record, call) = line.begin("order-1", Fate::Held).await;
+    let id = record.signing.id;
+    line.clock.step(SignedDuration::from_secs(120));
+    line.until_sought(id, 1).await;
+    line.wire.let_go.notify_one();
+    line.until("the envelope", id, Duration::ZERO, is_open).await;
+    let made = call.await.unwrap();
+    assert!(matches!(made, Ok(Created::Made { signing, .. }) if signing == id), "{made:?}");
+    assert_eq!(line.wire.emulator.made().len(), 2, "it, and the one before");
+}
+
+#[tokio::test]
+async fn e3_a_create_whose_record_is_gone_is_to_be_repeated_and_not_unheard_of() {
+    let line = Line::warm().await;
+    let (record, call) = line.begin("order-1", Fate::Held).await;
+    line.store.forget(record.signing.id, record.version).await.unwrap();
+    line.wire.let_go.notify_one();
+    let told = call.await.unwrap();
+    assert!(matches!(told, Err(signing::Error::InProgress { .. })), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_ahead_ends_no_create_before_its_time() {
+    let line = Line::warm().await;
+    line.wire.is_away.store(true, Ordering::SeqCst);
+    let mut order = order("order-1", false);
+    order["expires_in"] = json!("1h");
+    let id = line.queue_as("order-1", &order).await;
+    let was_tried = |record: Option<&Record>| record.unwrap().work.unwrap().attempts > 0;
+    line.until("a try", id, Duration::from_secs(1), was_tried).await;
+    line.clock.step(SignedDuration::from_hours(24));
+    line.is_back();
+    let is_settled = |record: Option<&Record>| {
+        matches!(record.unwrap().signing.status, SigningStatus::Open | SigningStatus::Failed)
+    };
+    line.until("its end", id, Duration::from_secs(1), is_settled).await;
+    let status = line.store.signing(id).await.unwrap().unwrap().signing.status;
+    assert_eq!(status, SigningStatus::Open);
+}
+
+#[tokio::test]
+async fn creates_of_a_sender_that_cannot_act_put_nobody_elses_into_the_line() {
+    let line = Line::warm().await;
+    for number in 0..80 {
+        let name = format!("gone-{number}");
+        let mut order = order(&name, false);
+        order["sender"] = json!("gone");
+        line.queue_as(&name, &order).await;
+    }
+    assert_eq!(
+        line.signings.round(&line.templates).await.unwrap(),
+        64,
+        "more are due than one round takes up"
+    );
+    let made = line.signings.create(ask("order-1", Duration::from_secs(60)));
+    let made = tokio::time::timeout(Duration::from_secs(30), made).await.expect("it does not stand in line");
+    assert!(matches!(made, Ok(Created::Made { .. })), "{made:?}");
+}
+
+#[tokio::test]
+async fn creates_whose_sender_has_no_token_cost_little_and_are_sent_when_it_has_one() {
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let daemon =
+        TestDaemon::builder().with(&format!("[audit]\nfile = \"{}\"\n", log.display())).start().await;
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/oauth/token"})).await;
+    daemon.clock.advance(Duration::from_secs(2 * 3_600));
+    daemon.until("the end of the token", async || daemon.parts().auth.ready("system").is_none()).await;
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        let key = format!("order-{number}");
+        let one = daemon.create_with(&key, &unopened(), &[("prefer", "respond-async")]).await;
+        assert_eq!(one.status, StatusCode::ACCEPTED, "{}", one.text);
+        ids.push(one.id().parse::<SigningId>().unwrap());
+    }
+    let mints = async || -> f64 {
+        let all = daemon.ops("/metrics").await.text;
+        let of_system = all.lines().filter(|line| line.starts_with("countersign_token_mints_total{"));
+        let of_system = of_system.filter(|line| line.contains("sender=\"system\""));
+        of_system.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    };
+    let (begun, before) = (daemon.clock.uptime(), mints().await);
+    let is_over = async || daemon.clock.uptime() >= begun + Duration::from_secs(300);
+    daemon.run_clock("five minutes", is_over).await;
+    let mints = mints().await - before;
+    assert!((1.0..=15.0).contains(&mints), "one a minute in the end, and not one a create: {mints}");
+    let written = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(written.matches("\"envelope.create\"").count(), 0, "nothing was about to be sent: {written}");
+    let record = async |id: SigningId| daemon.parts().store.signing(id).await.unwrap().unwrap();
+    for id in &ids {
+        let attempts = record(*id).await.work.unwrap().attempts;
+        assert!((1..=15).contains(&attempts), "ever more seldom: {attempts}");
+    }
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    for id in &ids {
+        let is_open = async || record(*id).await.signing.status == SigningStatus::Open;
+        daemon.run_clock("the envelope", is_open).await;
+    }
+    assert_eq!(daemon.envelopes().await, 10);
 }

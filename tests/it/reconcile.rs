@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use countersign::{
+    clock::Clock as _,
     domain::{SenderName, SigningStatus},
-    store::Begun,
+    store::{Begun, Change, Work},
 };
 use http::{Method, StatusCode};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
@@ -44,6 +46,50 @@ async fn what_happened_while_we_were_down_is_asked_for_with_one_call() {
     let asked: Vec<_> = asked.iter().filter(|line| line.starts_with("GET /restapi")).collect();
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert!(asked[0].ends_with("/envelopes"), "{asked:?}");
+}
+
+/// Its clock was ahead when it wrote that it was there, and is right now: that says nothing of how long it was away.
+#[tokio::test]
+async fn a_pulse_from_the_future_hides_nothing_that_happened_since() {
+    let mut daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    daemon.run_clock("its pulse", async || daemon.parts().store.last_pulse().await.unwrap().is_some()).await;
+    daemon
+        .restart_after(async |daemon| {
+            daemon.clock.step(SignedDuration::from_hours(-3));
+            daemon.clock.advance(Duration::from_secs(600));
+            daemon.sign_all().await;
+        })
+        .await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("completed", async || daemon.get(&path).await.body["status"] == "completed").await;
+    let is_past = async || {
+        daemon.parts().store.last_pulse().await.unwrap().is_some_and(|last| last <= daemon.clock.now())
+    };
+    daemon.until("a pulse of now", is_past).await;
+}
+
+/// The same with a create that is in doubt: it is looked up within a minute, and not only on the day that was written.
+#[tokio::test]
+async fn e2_a_create_that_a_wrong_clock_has_put_off_is_taken_up_within_a_minute() {
+    let daemon = TestDaemon::start().await;
+    daemon
+        .fault(&json!({"fault": "reset_before_commit", "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
+    let store = &daemon.parts().store;
+    let record = store.signing(made.id().parse().unwrap()).await.unwrap().unwrap();
+    let work = Work::at(daemon.clock.now() + SignedDuration::from_hours(24 * 365));
+    let change = Change { work: Some(work), ..samples::change(&record.signing, record.version) };
+    store.save(change).await.unwrap();
+    let begun = daemon.clock.now();
+    daemon.run_clock("open", async || daemon.get(&path).await.body["status"] == "open").await;
+    let took = daemon.clock.now().duration_since(begun);
+    assert!(took < SignedDuration::from_mins(2), "{took:?}");
+    assert_eq!(daemon.envelopes().await, 1);
 }
 
 /// What the upstream was asked until so many signings were found to be completed.

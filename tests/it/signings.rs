@@ -290,9 +290,42 @@ async fn t11_missing_consent_is_told_and_stores_nothing() {
     let key = daemon.emulator.ready().integration_key.clone();
     let grant = json!({"user_id": user, "integration_key": key, "granted": true, "scopes": ["signature", "impersonation"]});
     daemon.control(Method::POST, "consent", &grant).await;
-    daemon.clock.advance(std::time::Duration::from_secs(120));
-    daemon.parts().auth.prove("unconsented").await.unwrap();
+    let acts = async || daemon.parts().auth.ready("unconsented").is_some();
+    daemon.run_clock("the grant", acts).await;
     assert_eq!(daemon.create("order-1", &order).await.status, StatusCode::CREATED);
+}
+
+/// The caller's deadline travels: they are answered by then, and what cannot end by then is not begun.
+#[tokio::test]
+async fn b4_no_view_check_or_void_takes_longer_than_its_caller_waits() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("{}/v1/signings/{}", daemon.api, made.id());
+    let calls = [
+        (format!("{path}/signers/{}/views", made.signer()), "{}"),
+        (format!("{path}/refresh"), "{}"),
+        (format!("{path}/void"), "{\"reason\": \"ordered twice\"}"),
+    ];
+    let ask = async |url: &str, body: &'static str, wait: &'static str| {
+        let headers = [("content-type", "application/json"), ("prefer", wait)];
+        daemon.call(Method::POST, url, Some(CALLER_KEY), &headers, body.into()).await
+    };
+    daemon.forget_requests().await;
+    for (url, body) in &calls {
+        let refused = ask(url, body, "wait=0").await;
+        assert!(refused.status.is_server_error(), "{url}: {} {}", refused.status, refused.text);
+    }
+    assert_eq!(daemon.requests().await, Vec::<String>::new());
+    let envelope = &made.body["provider"]["envelope_id"];
+    for path in [envelope, &json!("/views/recipient")] {
+        daemon.fault(&json!({"fault": "stall", "path": path, "count": 20})).await;
+    }
+    for (url, body) in &calls {
+        // Whoever asks here hangs up after 20 s, and a call of ours may take 30.
+        let late = ask(url, body, "wait=1").await;
+        assert!(late.status.is_server_error(), "{url}: {} {}", late.status, late.text);
+    }
+    assert_eq!(daemon.requests().await.len(), 3);
 }
 
 #[tokio::test]

@@ -161,6 +161,11 @@ async fn e2_a_doubt_that_nobody_can_resolve_any_more_ends_as_unknown() {
     settle(&daemon, made.id(), "failed").await;
     let shown = daemon.get(&format!("/v1/signings/{}", made.id())).await;
     assert_eq!(shown.body["failure"]["code"], "outcome_unknown", "{}", shown.text);
+    // The timeline does not put it down to a refusal of DocuSign's: nobody knows of one.
+    let timeline = daemon.get(&format!("/v1/signings/{}/timeline", made.id())).await;
+    let moments = timeline.body["data"].as_array().unwrap();
+    let failed = moments.iter().find(|moment| moment["what"] == "signing.failed").unwrap();
+    assert_eq!(failed["text"], "The signing failed: its `failure` says why.");
 }
 
 /// The status of this envelope, and of all others.

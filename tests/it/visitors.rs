@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use countersign::{clock::Clock as _, domain::LiveView, store::Change};
 use http::{Method, StatusCode, header};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, TestDaemon, order};
+use crate::{
+    harness::{Reply, TestDaemon, order},
+    store::samples,
+};
 
 const CLICK: [(&str, &str); 1] = [("sec-fetch-site", "same-origin")];
 
@@ -616,6 +621,26 @@ async fn l2_a_view_that_a_caller_does_not_get_ends_no_signers_lease() {
     let again = daemon.click(&link).await;
     assert_ne!(again.status, StatusCode::SEE_OTHER, "a second view would end the first");
     assert_eq!(daemon.requests().await, Vec::<String>::new());
+}
+
+/// A lease lasts for minutes: one that lasts for hours was taken while the clock was ahead.
+#[tokio::test]
+async fn l2_a_lease_that_a_wrong_clock_wrote_keeps_nobody_out() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    let store = &daemon.parts().store;
+    let record = store.signing(made.id().parse().unwrap()).await.unwrap().unwrap();
+    let mut signing = record.signing;
+    let minted_at = daemon.clock.now() + SignedDuration::from_hours(3);
+    let until = minted_at + SignedDuration::from_mins(5);
+    let signer = signing.signers[0].id;
+    signing.live_view = Some(LiveView { clicked: true, signer, minted_at, until });
+    let change = Change { work: record.work, ..samples::change(&signing, record.version) };
+    store.save(change).await.unwrap();
+    assert!(!daemon.look(&link).await.text.contains("Already open"));
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(daemon.click(&link).await.status, StatusCode::CONFLICT, "this one is real");
 }
 
 #[tokio::test]

@@ -105,6 +105,9 @@ impl Store for SlowStore {
     fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
         slowly!(self, store.claim(now, until, limit))
     }
+    fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {
+        straight!(self, self.store.mend_dates(now))
+    }
     fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64> {
         slowly!(self, store.making(senders, now))
     }

@@ -41,6 +41,14 @@ pub(super) async fn noted_calls(db: &mut PgConnection, since: i64, until: i64) -
 /// How long a window of the budget is kept: nobody looks at one that is over.
 const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
 
+/// The sum of a window.
+pub(super) async fn spent(db: &mut PgConnection, account: &str, window: i64) -> Result<u64> {
+    let sql = "SELECT calls FROM budgets WHERE account = $1 AND window_at = $2";
+    let sum = sqlx::query(sql).bind(account).bind(window).fetch_optional(db).await?;
+    let sum = sum.map(|row| row.try_get::<i64, _>(0)).transpose()?;
+    Ok(sum.unwrap_or_default().unsigned_abs())
+}
+
 /// Adds calls to a window and answers its sum.
 pub(super) async fn spend(db: &mut PgConnection, account: &str, window: i64, calls: u64) -> Result<u64> {
     sqlx::query("DELETE FROM budgets WHERE account = $1 AND window_at < $2")

@@ -49,7 +49,7 @@ use crate::{
         SenderRecord, Settings, Store, Taking, Version,
         postgres::pool::{Pool, is_lost, with},
         rows::{
-            self, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros,
+            self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros,
             payload_place, seal_endpoint, signed,
         },
         seal::SealKeys,
@@ -192,6 +192,11 @@ impl Store for PostgresStore {
             let claimed = with!(&self.pool, db => signings::claim(db, now, until, limit))?;
             rows::readable(claimed, &self.keys)
         })
+    }
+
+    fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {
+        let bounds = Bounds::at(now);
+        Box::pin(async move { with!(&self.pool, db => signings::mend_dates(db, bounds)) })
     }
 
     fn unsettled(&self) -> Answer<'_, u64> {
@@ -368,6 +373,9 @@ impl Store for PostgresStore {
 
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64> {
         Box::pin(async move {
+            if calls == 0 {
+                return with!(&self.pool, db => counts::spent(db, account.as_str(), micros(window)));
+            }
             with!(&self.pool, db => counts::spend(db, account.as_str(), micros(window), calls))
         })
     }

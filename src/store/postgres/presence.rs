@@ -12,9 +12,8 @@ pub(super) async fn pulse(db: &mut PgConnection, now: i64) -> Result<()> {
     let sql = concat!(
         "INSERT INTO meta (name, value) SELECT 'pulse', $1::bytea WHERE ",
         flushed!(),
-        " ON CONFLICT (name) DO UPDATE SET value = greatest(meta.value, excluded.value)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
     );
-    // Big-endian numbers sort as what they mean: of two daemons the later one counts.
     sqlx::query(sql).bind(now.to_be_bytes()).execute(db).await?;
     Ok(())
 }

@@ -69,13 +69,14 @@ pub(super) async fn events(db: &mut PgConnection, retention: Retention) -> Resul
 /// Deletes what was counted long ago: calls, checks, changes.
 pub(super) async fn counts(db: &mut PgConnection, retention: Retention) -> Result<u64> {
     let (before, checks_before) = (micros(retention.events_before), micros(retention.checks_before));
+    let windows_before = micros(retention.windows_before);
     let mut deleted = 0;
     // Rows that somebody just takes again are not there to be deleted.
     for (sql, before) in [
         (
             "DELETE FROM budgets WHERE (account, window_at) IN (\
                SELECT account, window_at FROM budgets WHERE window_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
-            before,
+            windows_before,
         ),
         (
             "DELETE FROM ledger WHERE (hour, name) IN (\

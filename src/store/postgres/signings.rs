@@ -8,7 +8,7 @@ use crate::{
     store::{
         Digest, Filter, Link,
         rows::{
-            ChangedRow, EventRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signed,
+            Bounds, ChangedRow, EventRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signed,
             signing_columns, timestamp,
         },
     },
@@ -292,6 +292,38 @@ pub(super) async fn claim(
     Ok(rows)
 }
 
+/// What waits beyond all bounds is due now, and who was heard of beyond them was heard of now. Each by an index of
+/// its own, so that what comes due in months is not walked through. Rows that somebody just takes are let be.
+pub(super) async fn mend_dates(db: &mut PgConnection, bounds: Bounds) -> Result<u64> {
+    let Bounds { now, retry, look, heard } = bounds;
+    let unsettled = concat!(
+        "UPDATE signings SET leased_until = NULL, due_at = least(due_at, $1), free_at = least(due_at, $1), \
+           version = version + 1 \
+         WHERE id = ANY (ARRAY (\
+           SELECT id FROM signings WHERE status IN ('creating', 'uncertain') AND due_at IS NOT NULL \
+           AND (leased_until > $2 OR free_at > $3 \
+                OR (free_at > $2 AND EXISTS (SELECT 1 FROM payloads WHERE signing = signings.id))) \
+           FOR UPDATE SKIP LOCKED)) AND ",
+        flushed!()
+    );
+    let unsettled = sqlx::query(unsettled).bind(now).bind(retry).bind(look).execute(&mut *db).await?;
+    let failed = concat!(
+        "UPDATE signings SET leased_until = NULL, due_at = $1, free_at = $1, version = version + 1 \
+         WHERE id = ANY (ARRAY (\
+           SELECT id FROM signings WHERE attempts > 0 AND due_at > $2 \
+           AND status NOT IN ('creating', 'uncertain') FOR UPDATE SKIP LOCKED)) AND ",
+        flushed!()
+    );
+    let failed = sqlx::query(failed).bind(now).bind(retry).execute(&mut *db).await?;
+    let heard_of = concat!(
+        "UPDATE signings SET heard_at = $1 WHERE id = ANY (ARRAY (\
+           SELECT id FROM signings WHERE status = 'open' AND heard_at > $2 FOR UPDATE SKIP LOCKED)) AND ",
+        flushed!()
+    );
+    let heard_of = sqlx::query(heard_of).bind(now).bind(heard).execute(db).await?;
+    Ok(unsettled.rows_affected() + failed.rows_affected() + heard_of.rows_affected())
+}
+
 pub(super) async fn making(db: &mut PgConnection, senders: &[SenderName], now: i64) -> Result<u64> {
     let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') \
                AND (leased_until > $1 OR (status = 'uncertain' AND created_at > $2)) \
@@ -307,8 +339,8 @@ pub(super) async fn unsettled(db: &mut PgConnection) -> Result<u64> {
 }
 
 pub(super) async fn uncertain(db: &mut PgConnection) -> Result<u64> {
-    let sql =
-        "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') AND status = 'uncertain'";
+    let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') AND status = 'uncertain' \
+               AND state::json ->> 'twins_sought' IS NULL";
     Ok(sqlx::query(sql).fetch_one(db).await?.try_get::<i64, _>(0)?.unsigned_abs())
 }
 

@@ -27,6 +27,34 @@ pub(super) use writes::{ChangedRow, NewPayload, NewRow};
 /// How long an uncertain create counts as one whose envelope is being found out about.
 pub(super) const MAKING_US: i64 = 15 * 60 * 1_000_000;
 
+/// No lease is longer, nor is the wait of anything that failed.
+const LONGEST_RETRY_US: i64 = 3 * 3_600 * 1_000_000;
+/// Nor is the wait of a create that cannot be sent again, because nobody was promised anything.
+const LONGEST_LOOK_US: i64 = 26 * 3_600 * 1_000_000;
+/// Daemons' clocks differ by less.
+const CLOCKS_US: i64 = 5 * 60 * 1_000_000;
+
+/// Beyond what nobody writes at a time: a clock wrote it that has been set back since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) now: i64,
+    /// Of leases, and of what failed.
+    pub(super) retry: i64,
+    /// Of look-ups that nobody waits for.
+    pub(super) look: i64,
+    /// Of when somebody was heard of.
+    pub(super) heard: i64,
+}
+
+impl Bounds {
+    pub(super) fn at(now: Timestamp) -> Self {
+        let now = micros(now);
+        let beyond = |wait: i64| now.saturating_add(wait);
+        let (retry, look) = (beyond(LONGEST_RETRY_US), beyond(LONGEST_LOOK_US));
+        Self { now, retry, look, heard: beyond(CLOCKS_US) }
+    }
+}
+
 /// The records of those rows that can be read. One damaged row must not keep the rest from being worked
 /// on; if nothing can be read, that is the answer.
 pub(super) fn readable(rows: Vec<SigningRow>, keys: &SealKeys) -> Result<Vec<Record>, Error> {

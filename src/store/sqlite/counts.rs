@@ -1,7 +1,7 @@
 //! What was counted, in SQL: calls an hour by their names, and what was spent of an account's window. Must hold no
 //! limit of the budget: it only adds.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::store::{
     Error, NotedCalls,
@@ -35,6 +35,15 @@ pub(super) fn noted_calls(db: &Connection, since: i64, until: i64) -> Result<Vec
 
 /// How long a window of the budget is kept: nobody looks at one that is over.
 const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
+
+/// The sum of a window.
+pub(super) fn spent(db: &Connection, account: &str, window: i64) -> Result<u64, Error> {
+    let sum: Option<i64> = db
+        .prepare_cached("SELECT calls FROM budgets WHERE account = ?1 AND window_at = ?2")?
+        .query_row(params![account, window], |row| row.get(0))
+        .optional()?;
+    Ok(sum.unwrap_or_default().unsigned_abs())
+}
 
 /// Adds calls to a window and answers its sum.
 pub(super) fn spend(db: &Connection, account: &str, window: i64, calls: u64) -> Result<u64, Error> {

@@ -19,7 +19,7 @@ use crate::{
         EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SenderRecord,
         Store, Taking, Version,
         rows::{
-            self, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, micros, payload_place,
+            self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, micros, payload_place,
             seal_endpoint, signed, timestamp,
         },
         sqlite::{SqliteStore, checks, counts, inbox, outbox, presence, retention, senders, signings},
@@ -89,6 +89,11 @@ impl Store for SqliteStore {
                 self.write(Durability::Flushed, move |db| signings::claim(db, now, until, limit)).await?;
             rows::readable(claimed, &self.keys)
         })
+    }
+
+    fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {
+        let bounds = Bounds::at(now);
+        Box::pin(self.write(Durability::Flushed, move |db| signings::mend_dates(db, bounds)))
     }
 
     fn unsettled(&self) -> Answer<'_, u64> {
@@ -288,6 +293,9 @@ impl Store for SqliteStore {
     fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64> {
         let account = account.clone();
         Box::pin(async move {
+            if calls == 0 {
+                return self.read(move |db| counts::spent(db, account.as_str(), micros(window))).await;
+            }
             let spend = move |db: &Connection| counts::spend(db, account.as_str(), micros(window), calls);
             self.write(Durability::Flushed, spend).await
         })

@@ -79,12 +79,13 @@ pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error
 /// Deletes what was counted long ago: calls, checks, changes.
 pub(super) fn counts(db: &Connection, retention: Retention) -> Result<u64, Error> {
     let (before, checks_before) = (micros(retention.events_before), micros(retention.checks_before));
+    let windows_before = micros(retention.windows_before);
     let mut deleted = 0;
     for (sql, before) in [
         (
             "DELETE FROM budgets WHERE (account, window_at) IN \
              (SELECT account, window_at FROM budgets WHERE window_at < ?1 LIMIT ?2)",
-            before,
+            windows_before,
         ),
         (
             "DELETE FROM ledger WHERE (hour, name) IN (SELECT hour, name FROM ledger WHERE hour < ?1 LIMIT ?2)",

@@ -9,7 +9,8 @@ use crate::{
     store::{
         Digest, Error, Filter, Link,
         rows::{
-            ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signing_columns, timestamp,
+            Bounds, ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signing_columns,
+            timestamp,
         },
         sqlite::outbox,
     },
@@ -191,6 +192,30 @@ pub(super) fn end_leases(db: &Connection, now: i64) -> Result<(), Error> {
     Ok(())
 }
 
+/// What waits beyond all bounds is due now, and who was heard of beyond them was heard of now. Each by an index of
+/// its own, so that what comes due in months is not walked through.
+pub(super) fn mend_dates(db: &Connection, bounds: Bounds) -> Result<u64, Error> {
+    let Bounds { now, retry, look, heard } = bounds;
+    let unsettled = db
+        .prepare_cached(
+            "UPDATE signings SET leased_until = NULL, due_at = min(due_at, ?1), free_at = min(due_at, ?1), \
+             version = version + 1 WHERE status IN ('creating', 'uncertain') AND due_at IS NOT NULL \
+             AND (leased_until > ?2 OR free_at > ?3 \
+                  OR (free_at > ?2 AND EXISTS (SELECT 1 FROM payloads WHERE signing = signings.id)))",
+        )?
+        .execute([now, retry, look])?;
+    let failed = db
+        .prepare_cached(
+            "UPDATE signings SET leased_until = NULL, due_at = ?1, free_at = ?1, version = version + 1 \
+             WHERE attempts > 0 AND due_at > ?2 AND status NOT IN ('creating', 'uncertain')",
+        )?
+        .execute([now, retry])?;
+    let heard = db
+        .prepare_cached("UPDATE signings SET heard_at = ?1 WHERE status = 'open' AND heard_at > ?2")?
+        .execute([now, heard])?;
+    Ok(u64::try_from(unsettled + failed + heard).unwrap_or(u64::MAX))
+}
+
 pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {
     let count: i64 = db
         .prepare_cached("SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain')")?
@@ -210,8 +235,8 @@ pub(super) fn making(db: &Connection, senders: &[SenderName], now: i64) -> Resul
 
 pub(super) fn uncertain(db: &Connection) -> Result<u64, Error> {
     // Both conditions, because the index is found by the first.
-    let sql =
-        "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') AND status = 'uncertain'";
+    let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') AND status = 'uncertain' \
+               AND state ->> 'twins_sought' IS NULL";
     let count: i64 = db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign::{
-    domain::{EventKind, Private, SigningStatus},
-    store::{Begun, Change, Destroyed, Error, EventFilter, KeptAnswer, Payload, Retention},
+    domain::{AccountId, EventKind, Private, SigningStatus},
+    store::{Begun, Change, Destroyed, Error, EventFilter, KeptAnswer, Location, Payload, Retention},
 };
 use jiff::Timestamp;
 
@@ -15,6 +15,7 @@ use crate::store::{Fixture, after, events, on_both, samples, signings::begin};
 pub(crate) const KEEP_ALL: Retention = Retention {
     keys_before: Timestamp::UNIX_EPOCH,
     checks_before: Timestamp::UNIX_EPOCH,
+    windows_before: Timestamp::UNIX_EPOCH,
     personal_before: Timestamp::UNIX_EPOCH,
     events_before: Timestamp::UNIX_EPOCH,
     signings_before: Timestamp::UNIX_EPOCH,
@@ -25,6 +26,7 @@ on_both!(
     personal_data_is_destroyed_and_stays_so,
     events_and_signings_go,
     a_signing_stays_as_long_as_its_key_or_its_work,
+    windows_that_are_over_go_and_looking_at_one_makes_none,
     more_than_a_batch_goes
 );
 
@@ -151,6 +153,28 @@ async fn a_signing_stays_as_long_as_its_key_or_its_work(fixture: Fixture) {
     store.save(samples::change(&ended[1], record.version)).await.unwrap();
     assert_eq!(store.destroy(lapsed).await.unwrap().signings, 1);
     assert!(store.signing(open_id).await.unwrap().is_some());
+}
+
+async fn windows_that_are_over_go_and_looking_at_one_makes_none(fixture: Fixture) {
+    let store = fixture.open().await;
+    let key = AccountId::new("create:key");
+    let windows = || match &fixture.location {
+        Location::Postgres { .. } => {
+            fixture.sql("SELECT count(*) FROM budgets").trim().parse::<i64>().unwrap()
+        }
+        Location::Sqlite { .. } => {
+            let db = rusqlite::Connection::open(fixture.path()).unwrap();
+            db.query_row("SELECT count(*) FROM budgets", [], |row| row.get(0)).unwrap()
+        }
+    };
+    assert_eq!(store.spend(&key, after(0), 0).await.unwrap(), 0);
+    assert_eq!(windows(), 0);
+    assert_eq!(store.spend(&key, after(0), 1).await.unwrap(), 1);
+    assert_eq!(store.spend(&key, after(0), 0).await.unwrap(), 1);
+    store.destroy(Retention { windows_before: after(0), ..KEEP_ALL }).await.unwrap();
+    assert_eq!(windows(), 1);
+    store.destroy(Retention { windows_before: after(1), ..KEEP_ALL }).await.unwrap();
+    assert_eq!(windows(), 0);
 }
 
 async fn more_than_a_batch_goes(fixture: Fixture) {

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use countersign::{
     domain::{AccountId, CallerName, EnvelopeId, EventKind, Private, SenderName, SigningStatus},
-    store::{Begun, Error, EventFilter, Filter, KeptAnswer, Payload, Received, SharedStore, Version, Work},
+    store::{
+        Begun, Change, Error, EventFilter, Filter, KeptAnswer, Payload, Received, SharedStore, Version, Work,
+    },
 };
 
 use crate::store::{Fixture, after, events, on_both, samples};
@@ -18,7 +20,9 @@ on_both!(
     sixty_four_changes_of_one_version_leave_one,
     forgetting_frees_the_key,
     work_is_leased_and_taken_over,
+    what_is_only_looked_for_in_case_does_not_count_as_uncertain,
     claims_of_two_daemons_never_overlap,
+    what_a_clock_wrote_that_was_ahead_is_mended,
     what_is_quiet_is_found_and_what_was_heard_of_is_not,
     lists_are_newest_first_and_filtered,
     links_are_found_revoked_and_unique,
@@ -215,6 +219,20 @@ async fn work_is_leased_and_taken_over(fixture: Fixture) {
     assert_eq!(claimed.iter().map(|record| record.signing.id).collect::<Vec<_>>(), [later_id]);
 }
 
+async fn what_is_only_looked_for_in_case_does_not_count_as_uncertain(fixture: Fixture) {
+    let store = fixture.open().await;
+    let intent = samples::intent(1);
+    let mut signing = intent.signing.clone();
+    let version = begin(&store, intent).await;
+    assert_eq!(store.uncertain().await.unwrap(), 0, "it is creating");
+    signing.status = SigningStatus::Uncertain;
+    let version = store.save(samples::change(&signing, version)).await.unwrap();
+    assert_eq!(store.uncertain().await.unwrap(), 1);
+    signing.twins_sought = 1;
+    store.save(samples::change(&signing, version)).await.unwrap();
+    assert_eq!((store.uncertain().await.unwrap(), store.unsettled().await.unwrap()), (0, 1));
+}
+
 async fn claims_of_two_daemons_never_overlap(fixture: Fixture) {
     let store = fixture.open().await;
     let other = fixture.neighbour(&store).await;
@@ -237,6 +255,73 @@ async fn claims_of_two_daemons_never_overlap(fixture: Fixture) {
         assert!(seen.insert(first.signing.id), "claimed twice");
     }
     assert_eq!(seen.len(), 60);
+}
+
+/// Nobody leases for a day or has a failure wait so long: the clock that wrote that was ahead.
+async fn what_a_clock_wrote_that_was_ahead_is_mended(fixture: Fixture) {
+    const HOUR: i64 = 3_600;
+    let store = fixture.open().await;
+    let work = |due: i64, lease: Option<i64>, attempts| Work {
+        due_at: after(due * HOUR),
+        leased_until: lease.map(|until| after(until * HOUR)),
+        attempts,
+    };
+    let unsettled = [
+        // Leased, and put off, as it may be.
+        (work(0, Some(2), 1), true, false),
+        (work(2, None, 1), true, false),
+        // A look-up of what nobody was promised may wait for a day.
+        (work(24, None, 1), false, false),
+        (work(24, None, 1), true, true),
+        (work(0, Some(4), 0), true, true),
+        (work(4, Some(4), 0), false, true),
+        (work(27, None, 1), false, true),
+    ];
+    let mut ids = Vec::new();
+    for (number, (work, has_payload, _)) in (0..).zip(unsettled) {
+        let mut intent = samples::intent(number);
+        intent.work = work;
+        intent.payload = intent.payload.filter(|_| has_payload);
+        ids.push(intent.signing.id);
+        begin(&store, intent).await;
+    }
+    // An end in a month is one that is meant; a retry after a failure is not.
+    let settled = [(work(30 * 24, None, 0), false), (work(2, None, 3), false), (work(4, None, 3), true)];
+    for (number, (work, _)) in (100..).zip(settled) {
+        let intent = samples::intent(number);
+        let mut signing = intent.signing.clone();
+        signing.status = SigningStatus::Open;
+        ids.push(signing.id);
+        let version = begin(&store, intent).await;
+        store.save(Change { work: Some(work), ..samples::change(&signing, version) }).await.unwrap();
+    }
+    assert_eq!(store.mend_dates(after(0)).await.unwrap(), 5);
+    assert_eq!(store.mend_dates(after(0)).await.unwrap(), 0);
+    let expected = unsettled.map(|(work, _, is_mended)| (work, is_mended)).into_iter().chain(settled);
+    for (id, (was, is_mended)) in ids.iter().zip(expected) {
+        let work = store.signing(*id).await.unwrap().unwrap().work.unwrap();
+        let due = Work { due_at: after(0), leased_until: None, ..was };
+        assert_eq!(work, if is_mended { due } else { was });
+    }
+    let claimed = store.claim(after(0), after(60), 20).await.unwrap();
+    assert_eq!(claimed.len(), 5, "what was mended can be claimed");
+
+    // Whoever was heard of "in the future" is asked about as if it had been now.
+    let open = *ids.last().unwrap();
+    let record = store.signing(open).await.unwrap().unwrap();
+    let mut signing = record.signing;
+    signing.envelope = Some(EnvelopeId::new("e-1"));
+    store.save(samples::change(&signing, record.version)).await.unwrap();
+    let mut heard = samples::inbound(1, signing.envelope.as_ref());
+    heard.received_at = after(48 * HOUR);
+    store.receive(heard).await.unwrap();
+    let is_quiet = async || {
+        let quiet = store.quiet(after(61), &[], 10).await.unwrap();
+        quiet.iter().any(|record| record.signing.id == open)
+    };
+    assert!(!is_quiet().await);
+    assert_eq!(store.mend_dates(after(60)).await.unwrap(), 1);
+    assert!(is_quiet().await);
 }
 
 async fn what_is_quiet_is_found_and_what_was_heard_of_is_not(fixture: Fixture) {
