@@ -54,7 +54,7 @@ impl Room {
     /// A place for a body that is passed on, which is given back when it is dropped.
     pub(super) fn pass(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.passed).try_acquire_owned().map_err(|_| {
-            let detail = "as many bodies as this daemon passes on at once are under way";
+            let detail = "the daemon already passes on as many bodies as it may at once";
             Problem::new("quota_exceeded", detail).retry_after(ROOM_RETRY)
         })
     }
@@ -72,8 +72,7 @@ impl Room {
             () = clock.sleep(ROOM_WAIT) => None,
         };
         permit.ok_or_else(|| {
-            let detail =
-                "as many bytes of documents as this daemon holds at once (api.bodies_at_once) are under way";
+            let detail = "the daemon already holds as many bytes of documents as it may (api.bodies_at_once)";
             Problem::new("quota_exceeded", detail).retry_after(ROOM_RETRY)
         })
     }

@@ -119,7 +119,7 @@ impl From<signing::Error> for Problem {
             }
             Error::Download(error) => Self::from(&*error),
             Error::DailyCap { cap, until } => {
-                Self::new("quota_exceeded", format!("this caller has created its {cap} signings of the day"))
+                Self::new("quota_exceeded", format!("this caller has reached its limit of {cap} signings a day"))
                     .at(until)
             }
             Error::Failed { failure, signing, replayed } => {

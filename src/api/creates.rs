@@ -54,7 +54,7 @@ pub(super) async fn create(
     let _turn = api.creates.try_acquire().map_err(|_| {
         Problem::new(
             "quota_exceeded",
-            "as many creates as this daemon takes at once (api.creates_at_once) are under way",
+            "the daemon already takes as many creates as it may at once (api.creates_at_once)",
         )
         .retry_after(Duration::from_secs(1))
     })?;
@@ -78,19 +78,17 @@ pub(super) async fn create(
         Err(refusal) => match api.signings.answered(&caller.name, key, request).await {
             Ok(Some(made)) => return Ok(answer(made)),
             Ok(None) => return Err(refusal),
-            Err(error) => return Err(Problem::from(error).as_of(api.clock.now())),
+            Err(error) => return Err(error.into()),
         },
     };
     let sender = draft.sender.clone();
     let ask = Ask { caller: caller.name.clone(), key, request, draft, body, wait };
     if let Some(cap) = caller.daily_signings() {
-        let counted = caller.capped(api.signings.count_create(&ask.caller, ask.key, cap.into()).await);
-        counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+        caller.capped(api.signings.count_create(&ask.caller, ask.key, cap.into()).await)?;
     }
     let outcome = api.signings.create(ask).await;
     api.metrics.idempotency(counted(&outcome));
-    let refused = |error| with_consent_link(&api, &sender, Problem::from(error).as_of(api.clock.now()));
-    Ok(answer(outcome.map_err(refused)?))
+    Ok(answer(outcome.map_err(|error| with_consent_link(&api, &sender, error.into()))?))
 }
 
 /// `POST /v1/signings?dry_run=true`: all that a create would be refused for, at once. It needs no key,
@@ -105,13 +103,8 @@ async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Respons
     if may_ask {
         // What a stranger's sender may do is none of this caller's business.
         let of_upstream = api.signings.dry_run(&draft).await.into_iter();
-        let now = api.clock.now();
         found.extend(of_upstream.map(|(check, result)| {
-            (
-                check,
-                result
-                    .map_err(|error| with_consent_link(api, &draft.sender, Problem::from(error).as_of(now))),
-            )
+            (check, result.map_err(|error| with_consent_link(api, &draft.sender, error.into())))
         }));
     }
     let checks: Vec<_> = found.iter().map(|(check, _)| *check).collect();
@@ -234,7 +227,7 @@ fn scoped(caller: &Caller, key: &str) -> [u8; 32] {
 }
 
 /// The caller's deadline (RFC 7240): `Prefer: wait=N`, or `respond-async` for none at all.
-fn preference(headers: &HeaderMap) -> Duration {
+pub(super) fn preference(headers: &HeaderMap) -> Duration {
     let mut wait = DEFAULT_WAIT;
     for value in headers.get_all("prefer") {
         let Ok(text) = value.to_str() else { continue };

@@ -44,8 +44,7 @@ pub(super) async fn document(
 ) -> Result<Response, Problem> {
     let part = document_ref(&part).ok_or_else(Problem::not_found)?;
     let id: SigningId = id.parse().map_err(|_| Problem::not_found())?;
-    let document = api.signings.document(&caller.name, id, part).await;
-    let document = document.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    let document = api.signings.document(&caller.name, id, part).await?;
     let tag = etag(document.content.sha256());
     let mut response = if is_known(&headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()

@@ -123,7 +123,7 @@ async fn turn(
         permit = Arc::clone(bundles).acquire_owned() => permit.map_err(|_| Problem::shutting_down()),
         () = closing.cancelled() => Err(Problem::shutting_down()),
         () = clock.sleep(TURN_WAIT) => {
-            let detail = "as many bundles of evidence as this daemon makes at once are being made or read";
+            let detail = "the daemon already makes or hands out as many bundles of evidence as it may at once";
             Err(Problem::new("quota_exceeded", detail)
                 .fix("Repeat the call after the time in Retry-After.")
                 .retry_after(TURN_RETRY))
@@ -138,8 +138,7 @@ async fn fetch(
     id: SigningId,
     part: DocumentRef,
 ) -> Result<Arc<Spooled>, Problem> {
-    let document = api.signings.document(caller, id, part).await;
-    let content = document.map_err(|error| Problem::from(error).as_of(api.clock.now()))?.content;
+    let content = api.signings.document(caller, id, part).await?.content;
     if content.length() > DOCUMENT_LIMIT_BYTES {
         let detail = "a document is larger than 64 MiB; fetch the documents one by one";
         return Err(Problem::new("payload_too_large", detail));

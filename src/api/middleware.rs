@@ -1,4 +1,4 @@
-//! Around every request of a listener: its id, its metrics, its log line, and the problem's body.
+//! Around every request of a listener: its id, its metrics, its log line, and the problem's body and `Retry-After`.
 //!
 //! One layer and not a stack of them, because this is on the hot path.
 
@@ -112,6 +112,9 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
         response
     });
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+        if let Some(wait) = problem.wait(watch.clock.now()) {
+            response.headers_mut().insert(http::header::RETRY_AFTER, wait);
+        }
         let document = problem.document(id.to_str().unwrap_or_default());
         *response.body_mut() = Body::from(document);
     }

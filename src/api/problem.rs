@@ -67,7 +67,7 @@ codes! {
     not_found 404 false "No such thing",
         "Check the id and the path; things of other callers do not exist for you.";
     outcome_unknown 502 false "Nobody knows whether DocuSign did it",
-        "Do not repeat the call: list the envelopes changed since it was sent, and repeat only if yours is not among them. POST /v1/signings does that by itself, and ends so only where its sender could not look for days.";
+        "Do not repeat the call: list the envelopes changed since it was sent, and repeat only if yours is not among them. POST /v1/signings does this check by itself, and ends with this code only if its sender could not look for days.";
     payload_too_large 413 false "The request is too large",
         "Send a smaller document, or raise api.body_limit (for passed calls api.passthrough_limit) in the settings.";
     phone_invalid 400 false "The phone number is not valid",
@@ -293,20 +293,20 @@ impl Problem {
         self.retry_after(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
     }
 
-    /// A time in the body; the handler adds `Retry-After`, because it knows the time.
+    /// A time in the body; the middleware adds `Retry-After`, because it knows the time.
     #[must_use]
     pub(super) fn at(mut self, at: Timestamp) -> Self {
         self.0.retry_at = Some(at);
         self
     }
 
-    /// Turns the time in the body into `Retry-After` as well.
-    #[must_use]
-    pub fn as_of(self, now: Timestamp) -> Self {
-        match (self.0.retry_at, self.0.retry_after) {
-            (Some(at), None) => self.retry_at(at, now),
-            _ => self,
-        }
+    /// What `Retry-After` says, if there is a time to come back.
+    pub(super) fn wait(&self, now: Timestamp) -> Option<HeaderValue> {
+        let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
+        let wait = self.0.retry_after.or_else(|| self.0.retry_at.map(until))?;
+        // Rounded up: coming back a moment too early would be refused again.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Some(HeaderValue::from(seconds.max(1)))
     }
 
     /// Adds where to look or go next.
@@ -371,17 +371,12 @@ impl Problem {
     }
 }
 
-/// The body is written by the middleware, which knows the request id.
+/// The body and `Retry-After` are written by the middleware, which knows the request id and the time.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(after) = self.0.retry_after {
-            // Rounded up: coming back a moment too early would be refused again.
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-        }
         if self.0.code.status == 401 {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -408,8 +403,11 @@ mod tests {
 
     #[test]
     fn retry_after_is_rounded_up() {
-        let response =
-            Problem::new("polling_budget", "").retry_after(Duration::from_millis(1_200)).into_response();
-        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        let (now, problem) = (Timestamp::UNIX_EPOCH, Problem::new("polling_budget", ""));
+        assert_eq!(problem.wait(now), None);
+        let wait = |problem: &Problem| problem.wait(now).expect("a time");
+        assert_eq!(wait(&problem.clone().retry_after(Duration::from_millis(1_200))), "2");
+        assert_eq!(wait(&problem.clone().at(now + Duration::from_millis(1_200))), "2");
+        assert_eq!(wait(&problem.at(now - Duration::from_secs(5))), "1", "a time that is over");
     }
 }

@@ -26,7 +26,7 @@ use crate::{
         self, SenderStatus,
         consent::{self, ConsentBy},
     },
-    domain::{Mode, SenderName, template_names::Ids},
+    domain::{SenderName, template_names::Ids},
     esign,
     objects::{Invalids, show},
 };
@@ -138,10 +138,7 @@ fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
     let wrong = status.trouble();
     SenderObject {
         object: "sender",
-        mode: match api.mode {
-            Mode::Live => "live",
-            Mode::Test => "test",
-        },
+        mode: api.mode.as_str(),
         state: status.standing().as_str(),
         consent: status.consent.as_str(),
         templates: match &made {
@@ -219,7 +216,7 @@ pub(super) async fn check(
     let entry = Entry::new(Act::SenderCheck, &sender).caller(&caller.name);
     api.signings.audit().record(entry).await.map_err(|error| {
         tracing::error!(%sender, %error, "not checked: it cannot be written into the audit log");
-        Problem::from(esign::Error::Unrecorded).as_of(api.clock.now())
+        esign::Error::Unrecorded
     })?;
     let checks = findings(&api, &name).await;
     let ok = checks.iter().all(|check| check.ok);
@@ -328,8 +325,8 @@ const FORMS: [ConsentForm; 3] = [
     },
 ];
 
-/// `GET /v1/senders/{name}/consent`: where a person gives consent. Without a public listener the caller
-/// says which registered address the browser goes back to.
+/// `GET /v1/senders/{name}/consent`: where a person gives consent. The caller may say which registered address the
+/// browser goes back to; otherwise that is our own, or without a public listener DocuSign's.
 pub(super) async fn consent(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
@@ -337,13 +334,9 @@ pub(super) async fn consent(
     Asked(query): Asked<ConsentQuery>,
 ) -> Result<Response, Problem> {
     api.sender_of(&caller, &name)?;
-    let ours = api.public_origin.as_deref().map(consent::callback);
+    let ours = api.public_origin.as_deref();
     let is_ours = ours.is_some() && query.redirect_uri.is_none();
-    let redirect_uri = query.redirect_uri.or(ours).ok_or_else(|| {
-        let mut faults = Invalids::default();
-        faults.wrong("/redirect_uri", "is needed in the query: public.base_url is not set");
-        faults
-    })?;
+    let redirect_uri = query.redirect_uri.unwrap_or_else(|| consent::redirect_uri(ours));
     check_address(&redirect_uri)?;
     // Where the browser does not come back to us, who asks again is the first to learn of the grant.
     api.auth.await_consent(&name);
@@ -401,7 +394,7 @@ pub(super) fn with_consent_link(api: &Api, sender: &SenderName, problem: Problem
         return problem;
     }
     let name = sender.as_str();
-    api.auth.look_for_consent(name);
+    api.auth.await_consent(name);
     let page = api.public_origin.as_ref().and_then(|origin| {
         let asked = api.consents.issue(name, api.clock.now());
         let redirect_uri = consent::callback(origin);

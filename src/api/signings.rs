@@ -15,6 +15,7 @@ use crate::{
         Problem,
         bodies::whole_body,
         caller::{Authenticated, Caller},
+        creates::preference,
         exchange::{
             Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, read, typed, wants_stream,
         },
@@ -69,12 +70,14 @@ pub(super) async fn list(
     Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
     let mut faults = Invalids::default();
-    let status = query.status.as_deref().map(SigningStatus::parse);
+    // A form sends the fields that nobody filled in, too.
+    let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let status = filled(query.status).as_deref().map(SigningStatus::parse);
     if status == Some(None) {
         let words = SigningStatus::ALL.map(SigningStatus::as_str).join(", ");
         faults.wrong("/status", format!("must be one of {words}"));
     }
-    let before = query.cursor.as_deref().map(str::parse::<SigningId>);
+    let before = filled(query.cursor).as_deref().map(str::parse::<SigningId>);
     if matches!(before, Some(Err(_))) {
         faults.wrong("/cursor", "must be the next_cursor of a page before");
     }
@@ -83,7 +86,7 @@ pub(super) async fn list(
         return Err(faults.into());
     }
     let filter = Filter {
-        reference: query.reference,
+        reference: filled(query.reference),
         status: status.flatten(),
         before: before.and_then(Result::ok),
         limit: limit + 1,
@@ -180,8 +183,7 @@ async fn reset(
     (id, signer): (&str, &str),
     check: NewCheck,
 ) -> Result<Response, Problem> {
-    let reset = api.signings.reset_check(&caller.name, signing_id(id)?, signer_id(signer)?, check).await;
-    let signing = reset.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    let signing = api.signings.reset_check(&caller.name, signing_id(id)?, signer_id(signer)?, check).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -192,9 +194,9 @@ pub(super) async fn view(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let wait = preference(request.headers());
     empty_object(&whole_body(request, &api).await?)?;
-    let minted = api.signings.view(&caller.name, signing_id(&id)?, signer_id(&signer)?).await;
-    let minted = minted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    let minted = api.signings.view(&caller.name, signing_id(&id)?, signer_id(&signer)?, wait).await?;
     Ok(json(StatusCode::CREATED, show::view(&minted)))
 }
 
@@ -276,6 +278,7 @@ pub(super) async fn void(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let wait = preference(request.headers());
     let void: VoidBody = typed(request, &api).await?;
     let reason = void.reason.trim();
     if reason.is_empty() || reason.chars().count() > MAX_REASON {
@@ -283,8 +286,7 @@ pub(super) async fn void(
         faults.wrong("/reason", format!("must have 1 to {MAX_REASON} characters"));
         return Err(faults.into());
     }
-    let voided = api.signings.void(&caller.name, signing_id(&id)?, reason).await;
-    let signing = voided.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    let signing = api.signings.void(&caller.name, signing_id(&id)?, reason, wait).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -293,9 +295,11 @@ pub(super) async fn refresh(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let refreshed = api.signings.refresh(&caller.name, signing_id(&id)?).await;
-    let signing = refreshed.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    let wait = preference(request.headers());
+    empty_object(&whole_body(request, &api).await?)?;
+    let signing = api.signings.refresh(&caller.name, signing_id(&id)?, wait).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -328,8 +332,7 @@ pub(super) async fn purge(
             Problem::from(faults)
         })?,
     };
-    let purged = api.signings.purge(&caller.name, signing_id(&id)?, scope).await;
-    let signing = purged.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    let signing = api.signings.purge(&caller.name, signing_id(&id)?, scope).await?;
     Ok(json(StatusCode::ACCEPTED, show::signing(&signing, &[], &[])))
 }
 

@@ -31,7 +31,7 @@ pub(super) fn open(
         Some(id) => {
             let id = id.to_str().ok().and_then(|id| id.parse().ok());
             Start::After(id.ok_or_else(|| {
-                Problem::new("invalid_request", "the header Last-Event-ID is no event's id")
+                Problem::new("invalid_request", "the header Last-Event-ID is not a valid event id")
                     .fix("Send the id of the last event that was read (evt_…), or leave the header out.")
             })?)
         }

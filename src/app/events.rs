@@ -170,16 +170,18 @@ fn targets(config: &Config) -> Targets {
 /// The receivers of the settings, as `events` wants them. One whose address shows that nothing would ever be sent
 /// there is refused now, and not found out when its first event is given up.
 pub(super) fn webhooks(config: &Config) -> Result<Vec<FromSettings>, ConfigError> {
+    let targets = targets(config);
     for (name, webhook) in &config.webhooks {
-        targets(config).check(&webhook.url, webhook.allow_private).map_err(|forbidden| {
+        let url = &webhook.url;
+        targets.check(url, targets.allow_private(url, webhook.allow_private)).map_err(|forbidden| {
             let fix = "write a public https address; allow_private = true is for a receiver inside";
             ConfigError::new(format!("webhooks.{name}.url"), forbidden.to_string(), fix)
         })?;
     }
-    Ok(config.webhooks.iter().map(|(name, webhook)| from_settings(name, webhook)).collect())
+    Ok(config.webhooks.iter().map(|(name, webhook)| from_settings(name, webhook, targets)).collect())
 }
 
-fn from_settings(name: &str, webhook: &Webhook) -> FromSettings {
+fn from_settings(name: &str, webhook: &Webhook, targets: Targets) -> FromSettings {
     let kinds = webhook.events.iter().flatten().filter_map(|word| EventKind::parse(word));
     let secrets = webhook.secrets.iter().filter_map(|secret| secret_bytes(secret.expose_secret()));
     FromSettings {
@@ -191,6 +193,6 @@ fn from_settings(name: &str, webhook: &Webhook) -> FromSettings {
         url: webhook.url.to_string(),
         secrets: Private::new(secrets.collect()),
         events: kinds.collect(),
-        allow_private: webhook.allow_private,
+        allow_private: targets.allow_private(&webhook.url, webhook.allow_private),
     }
 }

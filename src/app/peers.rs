@@ -75,7 +75,9 @@ impl Agreed {
             ),
         );
         for (name, it) in &config.webhooks {
-            let rest = format!("{} {:?} {:?} {}", it.url, it.callers, it.events, it.allow_private);
+            // A daemon of the version before knows of no third answer.
+            let allow_private = it.allow_private.unwrap_or_default();
+            let rest = format!("{} {:?} {:?} {allow_private}", it.url, it.callers, it.events);
             add(format!("webhooks.{name}"), format!("{rest} {}", sealed(&it.secrets)));
         }
         let sender = |it: &Sender| {

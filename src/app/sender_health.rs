@@ -1,6 +1,7 @@
 //! From the senders' state to health, log and events; and their first tokens.
 //!
-//! It must ask nobody for what `auth` knows already: it looks twice a second.
+//! It must ask nobody for what `auth` knows already: it looks twice a second. `auth` decides when a consent that is
+//! missing is looked for again (rule T11).
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -108,6 +109,7 @@ fn one_by_one(parts: &Parts) -> Vec<Reason> {
         if status.has_token() {
             parts.health.started();
         }
+        parts.auth.look_for_consent(&status.name);
         judge(status)
     };
     parts.auth.statuses().iter().map(of).collect()
@@ -262,7 +264,7 @@ fn judge(status: &SenderStatus) -> Reason {
         (Some(other), Some(user)) if is_missing => Reason {
             code: Some(CONSENT_BY_OTHER),
             detail: format!(
-                "user {other} consented, and the sender acts as user {user}: sign out of DocuSign, open the \
+                "user {other} consented, and the sender acts as user {user}: log out of DocuSign, open the \
                  consent link again as that user, or set senders.{}.user_id to the one who consented",
                 status.name
             ),

@@ -161,7 +161,8 @@ impl Auth {
         Ok(consent::url(by, server, who.integration_key, &who.scopes, redirect_uri, state, verifier))
     }
 
-    /// Somebody asks where to consent for this sender: for some minutes it is looked for whenever it may be there.
+    /// Somebody asks, or is told, where to consent for this sender: for some minutes it is looked for whenever it may
+    /// be there.
     pub fn await_consent(&self, name: &str) {
         let Ok(sender) = self.sender(name) else { return };
         if sender.record.consent() == Consent::Missing {
@@ -171,15 +172,26 @@ impl Auth {
         }
     }
 
-    /// A sender is looked at, or needed: if it lacks consent that is awaited, a mint shows whether it is there by now.
-    /// A wake-up (rule T4), but seconds after the last try at the soonest, however many look.
+    /// A sender is looked at: if it lacks consent that is awaited, a mint shows whether it is there by now. A wake-up
+    /// (rule T4), but seconds after the last try at the soonest, however many look; and no more some minutes after
+    /// the consent turned out to be missing, or somebody was told where to give it.
     pub fn look_for_consent(&self, name: &str) {
         let Ok(sender) = self.sender(name) else { return };
-        if sender.record.consent() != Consent::Missing {
+        // One that a customer connects comes anew when they do.
+        if sender.impersonation.is_none() {
             return;
         }
-        let now = self.inner.clock.uptime();
-        if !sender.awaited.lock().unwrap_or_else(PoisonError::into_inner).is_on(now) {
+        let may_be_there = {
+            let mut awaited = sender.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+            if sender.record.consent() == Consent::Missing {
+                awaited.missing(self.inner.clock.uptime())
+            } else {
+                // Should it be withdrawn, that is news again.
+                *awaited = consent::Awaited::default();
+                false
+            }
+        };
+        if !may_be_there {
             return;
         }
         if let Ok(cache) = self.enter(name) {

@@ -60,19 +60,30 @@ impl Consent {
     }
 }
 
-/// For so long after somebody asked where to consent, whoever looks at the sender or needs it has the account
-/// server asked again (rule T11). Who asks on and on does not prolong it.
+/// For so long after a consent was found to be missing, or somebody was told where to give it, whoever looks at the
+/// sender has the account server asked again (rule T11). Who asks on and on does not prolong it.
 const AWAITED: Duration = Duration::from_secs(600);
 
-/// Whether somebody is on their way to consent, as far as questions show. Without a callback nothing else does.
+/// Whether somebody may be on their way to consent. Without a callback nothing else shows it.
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
     since: Option<Duration>,
     asked_at: Option<Duration>,
+    /// Whether it is known that the consent is missing.
+    is_known: bool,
 }
 
 impl Awaited {
-    /// Somebody asks where to consent.
+    /// The consent is missing. Found for the first time, that has just been told to those who can mend it. Answers
+    /// whether it may be given any moment.
+    pub(super) fn missing(&mut self, now: Duration) -> bool {
+        if !std::mem::replace(&mut self.is_known, true) {
+            self.since = Some(now);
+        }
+        self.is_on(now)
+    }
+
+    /// Somebody asks, or is told, where to consent.
     pub(super) fn asked(&mut self, now: Duration) {
         if self.asked_at.is_none_or(|at| now.saturating_sub(at) >= AWAITED) {
             self.since = Some(now);
@@ -80,8 +91,7 @@ impl Awaited {
         self.asked_at = Some(now);
     }
 
-    /// Whether consent may be given any moment.
-    pub(super) fn is_on(&self, now: Duration) -> bool {
+    fn is_on(&self, now: Duration) -> bool {
         self.since.is_some_and(|since| now.saturating_sub(since) < AWAITED)
     }
 }
@@ -209,6 +219,17 @@ mod tests {
         // Who comes back after a pause is somebody else, or tries anew.
         awaited.asked(minutes(45));
         assert!(awaited.is_on(minutes(54)) && !awaited.is_on(minutes(55)));
+    }
+
+    #[test]
+    fn t11_a_consent_that_turns_out_to_be_missing_is_awaited_once() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let mut awaited = Awaited::default();
+        let is_on: Vec<bool> = (5..100).map(|minute| awaited.missing(minutes(minute))).collect();
+        assert!(is_on[..10].iter().all(|is_on| *is_on), "{is_on:?}");
+        assert!(!is_on[10..].iter().any(|is_on| *is_on), "{is_on:?}");
+        awaited.asked(minutes(100));
+        assert!(awaited.missing(minutes(109)) && !awaited.missing(minutes(110)));
     }
 
     #[test]

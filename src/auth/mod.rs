@@ -397,9 +397,9 @@ impl Auth {
         self.inner.offset.offset()
     }
 
-    /// The estimate itself, for others who see `Date` headers of the upstream.
-    pub fn clock_observer(&self) -> Arc<ClockOffset> {
-        Arc::clone(&self.inner.offset)
+    /// The date by the account server's clock, as far as its answers have told; before the first one, this machine's.
+    pub fn corrected_now(&self) -> jiff::Timestamp {
+        self.inner.offset.corrected_now()
     }
 
     /// What the account server was asked for since the start.

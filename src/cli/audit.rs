@@ -33,9 +33,9 @@ enum Command {
     Verify(Verify),
 }
 
-/// Finds every line that was changed, taken out, added, moved or repeated. Lines missing at the very end, an
-/// older copy too, show against FILE.head, which the daemon keeps beside the log: take both. A whole file made
-/// anew shows only against a head noted on another machine: the daemon writes it into its log at start and at
+/// Finds every line that was changed, taken out, added, moved or repeated. Missing lines at the end (or an older
+/// copy) are found by comparison with FILE.head, which the daemon keeps beside the log, so copy both. A file made
+/// anew is found only against a head noted on another machine: the daemon writes it into its log at start and at
 /// the end, and `--head` compares.
 ///
 /// A file that is a bundle of evidence (`GET /v1/signings/{id}/evidence`) is checked as one: that nothing in it

@@ -48,8 +48,8 @@ fn web_url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("{error}"))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
-        "unix" => Err("a unix socket is not spoken to: put a TCP port before it (socat \
-                       TCP-LISTEN:8080,bind=127.0.0.1,fork UNIX-CONNECT:/path), and give its http:// address"
+        "unix" => Err("unix sockets are not supported here; forward a TCP port to it (socat \
+                       TCP-LISTEN:8080,bind=127.0.0.1,fork UNIX-CONNECT:/path) and give that http:// address"
             .to_owned()),
         _ => Err("write an http:// or https:// address".to_owned()),
     }
@@ -62,7 +62,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = HttpClient::new(&options).context("no HTTP client can be built")?;
     let mut url = args.url.clone();
     url.set_path("/v1/events");
-    let mut bearer = HeaderValue::try_from(format!("Bearer {}", args.key)).context("the key is no header")?;
+    let mut bearer =
+        HeaderValue::try_from(format!("Bearer {}", args.key)).context("the key is not a valid header")?;
     bearer.set_sensitive(true);
     let forward = args.forward_to.map(|url| Forward::new(url, args.secret)).transpose()?;
     let mut seen = Seen { last: None, left: args.count };

@@ -119,10 +119,10 @@ async fn dispatch(command: Command, inherited: Inherited) -> anyhow::Result<Exit
 
 /// An argument that can be judged only by the settings: which sender is meant.
 #[derive(Debug, thiserror::Error)]
-#[error("--sender: {cause}; {fix}")]
+#[error("{cause}: one of {names}")]
 struct NoSuchSender {
     cause: String,
-    fix: String,
+    names: String,
 }
 
 impl NoSuchSender {
@@ -130,10 +130,10 @@ impl NoSuchSender {
     fn of(wanted: Option<&str>, config: &Config) -> Self {
         let names: Vec<&str> = config.senders.keys().map(String::as_str).take(20).collect();
         let cause = match wanted {
-            Some(wanted) => format!("there is none named {wanted}"),
-            None => "there are several, and one is meant".to_owned(),
+            Some(wanted) => format!("--sender {wanted} is not configured, name another"),
+            None => "--sender is needed where several senders are configured".to_owned(),
         };
-        Self { cause, fix: format!("give one of: {}", names.join(", ")) }
+        Self { cause, names: names.join(", ") }
     }
 }
 

@@ -7,11 +7,27 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use serde::Serialize;
+
+use crate::config::ConfigError;
+
+/// Whether the file could be written now; leaves nothing behind. Whoever listens first, and then cannot say so, is
+/// waited for in vain.
+pub fn check(path: &Path) -> Result<(), ConfigError> {
+    let tried = if path.is_dir() {
+        Err(io::ErrorKind::IsADirectory.into())
+    } else {
+        beside(path).and_then(|(_, beside)| open(&beside).and_then(|_| fs::remove_file(&beside)))
+    };
+    tried.map_err(|error| {
+        let cause = format!("cannot write {}: {error}", path.display());
+        ConfigError::new("--ready-file", cause, "name a file in a folder that is there and can be written")
+    })
+}
 
 /// Writes `content` as JSON to `path`. Mode 0600: it may hold a test's keys.
 pub fn write(path: &Path, content: &impl Serialize) -> anyhow::Result<()> {
@@ -20,15 +36,23 @@ pub fn write(path: &Path, content: &impl Serialize) -> anyhow::Result<()> {
     replace(path, &text).with_context(|| format!("cannot write the ready file {}", path.display()))
 }
 
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+/// The folder of the file, and where it is written first.
+fn beside(path: &Path) -> io::Result<(&Path, PathBuf)> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut beside = name.to_owned();
     beside.push(format!(".{}", std::process::id()));
-    let beside = directory.join(beside);
+    Ok((directory, directory.join(beside)))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let (directory, beside) = beside(path)?;
     let written = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file = open(&beside)?;
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;

@@ -37,6 +37,9 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
     private::keep_memory().context("cannot keep this process out of cores")?;
     let (files_before, files) = open_files::raise();
     let config = Config::load(args.config.as_deref(), &Variables::of_process())?;
+    if let Some(path) = &args.ready_file {
+        ready_file::check(path)?;
+    }
     let format = match config.log.format {
         LogFormat::Human => Format::Human,
         LogFormat::Json => Format::Json,

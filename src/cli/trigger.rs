@@ -109,7 +109,7 @@ impl Control {
         let address = done["redirect_url"]
             .as_str()
             .context("the signer has no signing page open, so no browser comes back; open one first")?;
-        let address = Url::parse(address).context("the signer's way back is no address")?;
+        let address = Url::parse(address).context("the signer's way back is not a valid address")?;
         self.client.send(Request::get(address)).await.context("nobody answers where the signer is sent")?;
         Ok(())
     }

@@ -35,8 +35,8 @@ pub struct Caller {
     pub oidc: BTreeMap<String, Vec<SubjectRule>>,
     /// What happens where a right is missing.
     pub enforcement: Enforcement,
-    /// Whether it may pass calls through, which are not looked into.
-    pub passthrough: bool,
+    /// Which calls it may pass through, which are not looked into.
+    pub passthrough: Passthrough,
     /// Signings that it may create in one day (UTC), by all daemons together; none: no cap.
     pub daily_signings: Option<u32>,
     /// Its share of the account's hourly calls, in percent, by all daemons together; none: all of them.
@@ -51,6 +51,17 @@ pub enum Enforcement {
     Audit,
     /// It is refused.
     On,
+}
+
+/// Which calls a caller may pass through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passthrough {
+    /// All that pass at all.
+    All,
+    /// All but those that make an envelope: what limits its signings could not be seen in them.
+    NoEnvelopes,
+    /// None.
+    Nothing,
 }
 
 /// A name in a certificate: `cn:…`, `dns:…` or `uri:…`.
@@ -182,8 +193,12 @@ impl Raw {
                 "write 1 or more, or leave it out",
             ));
         }
-        // A create that is passed on as it is could use any template, and leave the SMS check out.
-        let passthrough = self.passthrough.unwrap_or(self.templates.is_none() && !self.sms_required);
+        let passthrough = match self.passthrough {
+            Some(false) => Passthrough::Nothing,
+            // A create that is passed on as it is could use any template, and leave the SMS check out.
+            None if self.templates.is_some() || self.sms_required => Passthrough::NoEnvelopes,
+            None | Some(true) => Passthrough::All,
+        };
         Ok(Caller {
             key_hashes,
             senders: self.senders,

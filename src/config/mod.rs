@@ -46,7 +46,7 @@ pub use self::{
     api::{Api, Tls},
     audit::Audit,
     budget::Budget,
-    callers::{Caller, CertificateName, Enforcement, KeyHash},
+    callers::{Caller, CertificateName, Enforcement, KeyHash, Passthrough},
     connect::Connect,
     documents::Documents,
     error::ConfigError,

@@ -509,8 +509,7 @@ fn the_commented_settings_of_the_default_file_exist() {
         .join("\n")
         // What stood under a table "*" belongs to no table now; the defaults supply it anyway.
         .replace("scopes = [\"signature\", \"impersonation\"]", "")
-        .replace("sms_required = false", "")
-        .replace("allow_private = false", "");
+        .replace("sms_required = false", "");
     let config = load(&text, &[]).unwrap();
     assert_eq!(config.callers["website"].rate, Some(Rate { count: 100, per: Duration::from_secs(1) }));
     assert_eq!(config.webhooks["website"].events.as_ref().unwrap().len(), 1);

@@ -47,8 +47,8 @@ pub struct Webhook {
     pub callers: Option<Vec<String>>,
     /// Types of events to send; none: all.
     pub events: Option<Vec<String>>,
-    /// Whether private and loopback addresses are delivered to.
-    pub allow_private: bool,
+    /// Whether private and loopback addresses are delivered to; none: to a loopback address, with the emulator.
+    pub allow_private: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -62,8 +62,8 @@ pub(super) struct Raw {
     callers: Option<Vec<String>>,
     #[serde(default, deserialize_with = "values::maybe_list")]
     events: Option<Vec<String>>,
-    #[serde(deserialize_with = "values::given")]
-    allow_private: bool,
+    #[serde(default, deserialize_with = "values::maybe")]
+    allow_private: Option<bool>,
 }
 
 impl Raw {

@@ -10,7 +10,7 @@ use url::Url;
 use crate::{
     clock::SharedClock,
     domain::{CallerName, EndpointId, EventKind, Private},
-    events::webhooks::{Forbidden, Targets, is_loopback, valid_secrets},
+    events::webhooks::{Forbidden, Targets, valid_secrets},
     store::{self, Endpoint, SharedStore},
 };
 
@@ -225,7 +225,7 @@ impl Endpoints {
         if new.allow_private == Some(true) && !self.targets.plain_loopback {
             return Err(Forbidden("private addresses are allowed in the settings only ([webhooks.NAME])"));
         }
-        let allow_private = new.allow_private.unwrap_or(self.targets.plain_loopback && is_loopback(&url));
+        let allow_private = self.targets.allow_private(&url, new.allow_private);
         self.targets.check(&url, allow_private)?;
         Ok(allow_private)
     }

@@ -70,6 +70,11 @@ pub struct Targets {
 pub struct Forbidden(pub &'static str);
 
 impl Targets {
+    /// Whether an address may be private: as is wished, and else on loopback with the emulator alone.
+    pub fn allow_private(self, url: &Url, wish: Option<bool>) -> bool {
+        wish.unwrap_or(self.plain_loopback && is_loopback(url))
+    }
+
     /// Whether an address may be delivered to, as far as it can be told before its name is resolved.
     pub fn check(self, url: &Url, allow_private: bool) -> Result<(), Forbidden> {
         let is_plain = match url.scheme() {

@@ -117,7 +117,7 @@ pub enum NotMade {
     #[error("it could not be made")]
     Failed(#[from] Error),
     /// There is a sender of that name already, or was one of another caller's.
-    #[error("there is a sender of that name, or was one of somebody else's")]
+    #[error("that sender name is taken, or was another caller's")]
     NameTaken,
     /// What it is to be like is in the settings of callers, and not among the senders that this daemon started with.
     #[error("the sender that it is to be like is not known before the next start of the daemon")]
@@ -174,6 +174,11 @@ impl Pairings {
 
     /// Makes a sender. It is on disk, and can be used or connected, when this returns.
     pub async fn make(&self, owner: &CallerName, new: NewSender) -> Result<(), NotMade> {
+        let (pairings, owner) = (self.clone(), owner.clone());
+        self.surely("make a sender", async move { pairings.make_it(&owner, new).await }).await
+    }
+
+    async fn make_it(&self, owner: &CallerName, new: NewSender) -> Result<(), NotMade> {
         match (self.pattern(&new.like).ok_or(NotMade::NoPattern)?, new.user_id) {
             (Pattern::Connectable, Some(_)) => return Err(NotMade::UserUnwanted),
             (Pattern::Impersonating(_), None) => return Err(NotMade::UserMissing),
@@ -221,6 +226,11 @@ impl Pairings {
 
     /// Gives a made sender another user, account or whatever else of it is to change. What is connected stays connected.
     pub async fn change(&self, name: &SenderName, by: &CallerName, change: Change) -> Result<(), NotMade> {
+        let (pairings, name, by) = (self.clone(), name.clone(), by.clone());
+        self.surely("change a sender", async move { pairings.change_it(&name, &by, change).await }).await
+    }
+
+    async fn change_it(&self, name: &SenderName, by: &CallerName, change: Change) -> Result<(), NotMade> {
         let old = self.made(name).ok_or(Error::Stale)?;
         if change.user_id.is_some() && matches!(self.pattern(&old.like), Some(Pattern::Connectable)) {
             return Err(NotMade::UserUnwanted);
@@ -242,6 +252,11 @@ impl Pairings {
 
     /// Destroys a made sender, and its pairing with it. Its signings stay, and its name stays its maker's.
     pub async fn unmake(&self, name: &SenderName, by: &CallerName) -> Result<(), NotMade> {
+        let (pairings, name, by) = (self.clone(), name.clone(), by.clone());
+        self.surely("destroy a sender", async move { pairings.unmake_it(&name, &by).await }).await
+    }
+
+    async fn unmake_it(&self, name: &SenderName, by: &CallerName) -> Result<(), NotMade> {
         let old = self.made(name).ok_or(Error::Stale)?;
         self.announce(name.as_str(), "unmake", Some(by)).await?;
         let _changing = self.inner.changing.lock().await;
@@ -293,6 +308,17 @@ impl Pairings {
         }
         let row = self.inner.given.store.sender_record(&row_name(name)).await?;
         Ok(row.as_ref().and_then(Made::read).is_some_and(|made| made.born == born && !made.is_gone))
+    }
+
+    /// Whether this pairing is what is left of a sender that was destroyed, because that was cut short.
+    pub(super) fn is_left_over(&self, pairing: &SenderRecord, definitions: &[SenderRecord]) -> bool {
+        let is_gone = self.inner.made.load().get(&pairing.sender).is_some_and(|made| made.is_gone);
+        if !is_gone || self.inner.given.connectable.contains_key(pairing.sender.as_str()) {
+            return false;
+        }
+        // The settings of another daemon may have the name by now: what was connected since is theirs.
+        let definition = row_name(&pairing.sender);
+        definitions.iter().any(|row| row.sender == definition && pairing.connected_at <= row.connected_at)
     }
 
     /// Takes up the rows that define senders, and forgets senders that have none any more. Answers the names of

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::Offer;
-use crate::domain::Private;
+use super::{Offer, renewal::LEASE_MOST};
+use crate::{clock::later, domain::Private};
 
 /// A refresh token, and until when a daemon renews with it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -38,6 +38,11 @@ impl Kept {
     /// A token that nobody renews with.
     pub(super) fn fresh(refresh_token: String, now: Timestamp) -> Self {
         Self { refresh_token, leased_until: None, renewed_at: Some(now) }
+    }
+
+    /// Whether no daemon renews with it.
+    pub(super) fn is_free(&self, now: Timestamp) -> bool {
+        self.leased_until.is_none_or(|until| until <= now || until > later(now, LEASE_MOST))
     }
 
     pub(super) fn sealed(&self) -> Private<String> {

@@ -20,7 +20,7 @@
 //! | from the button to the callback | 15 min, one use, the same browser |
 //! | time to choose an account | 15 min, the same browser |
 //! | a refresh token that nobody uses is renewed after | 15 to 20 days |
-//! | a refresh token under renewal is another daemon's for | 60 s |
+//! | a refresh token under renewal is another daemon's for | 60 s; a lease of over 120 s is from before the clock was set back |
 //! | what other daemons paired is taken up within | 10 s |
 //! | names that one caller has, with those it gave up | 20,000 |
 
@@ -327,6 +327,22 @@ impl Pairings {
     /// Destroys what is stored of a sender's pairing, choices that wait for a person included; its token is
     /// forgotten.
     pub async fn disconnect(&self, sender: &SenderName, by: &CallerName) -> Result<(), Error> {
+        let (pairings, sender, by) = (self.clone(), sender.clone(), by.clone());
+        self.surely("disconnect a sender", async move { pairings.disconnect_it(&sender, &by).await }).await
+    }
+
+    /// Does this to the end, also if the caller hangs up meanwhile or a stop begins: half of it would leave a
+    /// customer's token in the store, or a sender that is known and cannot act.
+    async fn surely<E: From<Error> + Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> Result<(), E> {
+        let outcome = self.inner.given.life.outcome_of(what, work).await;
+        outcome.unwrap_or_else(|| Err(E::from(Error::from(auth::Error::Closed))))
+    }
+
+    async fn disconnect_it(&self, sender: &SenderName, by: &CallerName) -> Result<(), Error> {
         self.announce(sender.as_str(), "disconnect", Some(by)).await?;
         let _changing = self.inner.changing.lock().await;
         self.drop_choices(sender).await?;

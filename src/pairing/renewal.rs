@@ -30,6 +30,9 @@ use crate::{
 
 /// How long a daemon may take to renew; longer than an exchange with the account server can.
 const LEASE: Duration = Duration::from_secs(60);
+/// No lease ends later than this, by the clocks of two daemons that are as far apart as they may be: one that does
+/// was taken before the clock was set back, and would keep everybody waiting for as long.
+pub(super) const LEASE_MOST: Duration = Duration::from_secs(120);
 /// How often a lease of another daemon is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Looks before this try is given up; the next comes by itself.
@@ -126,7 +129,7 @@ impl Renewal {
             let row = row.ok_or(auth::Error::NotConnected)?;
             let kept = kept_of(&row).ok_or(auth::Error::ConnectionLost)?;
             let now = self.clock.now();
-            if kept.leased_until.is_none_or(|until| until <= now) {
+            if kept.is_free(now) {
                 let leased = Kept { leased_until: Some(later(now, LEASE)), ..kept.clone() };
                 let taken = SenderRecord { sealed: Some(leased.sealed()), ..row };
                 match self.store.put_sender_record(taken.clone()).await {
@@ -296,6 +299,18 @@ fn unavailable(error: &store::Error) -> auth::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_from_before_the_clock_was_set_back_holds_nobody() {
+        let now = Timestamp::UNIX_EPOCH;
+        let leased = |until| Kept { leased_until: Some(until), ..Kept::fresh("token".to_owned(), now) };
+        assert!(!leased(later(now, LEASE)).is_free(now), "another daemon renews with it");
+        assert!(
+            !leased(later(now, LEASE + Duration::from_secs(20))).is_free(now),
+            "its clock is ahead of ours"
+        );
+        assert!(leased(now).is_free(now) && leased(later(now, Duration::from_secs(3_600))).is_free(now));
+    }
 
     #[test]
     fn a_wrong_secret_of_ours_is_no_lost_connection() {

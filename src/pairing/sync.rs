@@ -13,7 +13,7 @@ use crate::{
 
 impl Pairings {
     /// Takes up what the store holds: at start, and what other daemons changed. Choices that nobody made in
-    /// time are destroyed.
+    /// time are destroyed, and what is left of senders that were.
     pub async fn sync(&self) -> Result<(), store::Error> {
         let _changing = self.inner.changing.lock().await;
         let rows = self.inner.given.store.sender_records().await?;
@@ -24,9 +24,12 @@ impl Pairings {
         let (waiting, mut paired): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| row.sender.as_str().contains(WAITING));
         paired.retain(|row| !resting.contains(&row.sender));
+        let (left, paired): (Vec<_>, Vec<_>) =
+            paired.into_iter().partition(|row| self.is_left_over(row, &definitions));
         self.take_up_pairings(paired).await;
-        for late in waiting.into_iter().filter(|row| self.is_too_late(row.connected_at)) {
-            self.inner.given.store.remove_sender_record(&late.sender).await?;
+        let late = waiting.into_iter().filter(|row| self.is_too_late(row.connected_at));
+        for row in late.chain(left) {
+            self.inner.given.store.remove_sender_record(&row.sender).await?;
         }
         Ok(())
     }

@@ -102,7 +102,7 @@ const WEBHOOK_INSIDE: &str = "[webhooks.shop]\nurl = \"https://10.0.0.5/events\"
 #[test]
 fn bad_settings_are_one_line_and_exit_64() {
     let folder = crate::harness::TempDir::new();
-    let example = folder.0.join("example.pem");
+    let example = folder.0.join("example.pem").display().to_string();
     let pem = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/keys.example/private_key.pem"))
         .unwrap();
     let write = |name: &str, text: &str, mode: u32| {
@@ -124,35 +124,31 @@ fn bad_settings_are_one_line_and_exit_64() {
     let demo = "environment = \"demo\"";
     let emulator = "environment = \"emulator\"\noauth_url = \"http://127.0.0.1:9\"";
     write("example.pem", &pem, 0o600);
-    let good = settings(&example.display().to_string(), emulator, "");
+    let good = settings(&example, emulator, "");
     let listening = |listener: &str, line: &str| {
         good.replacen(&format!("[{listener}]\nlisten = \"127.0.0.1:0\""), &format!("[{listener}]\n{line}"), 1)
     };
     let inside = good.clone() + WEBHOOK_INSIDE;
+    // Which is taken where allow_private is left out.
+    let on_loopback = inside.replace("https://10.0.0.5", "http://127.0.0.1:9") + "allow_private = false\n";
     let (upstream, rest) = good.split_once("[senders.system]").unwrap();
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = busy.local_addr().unwrap();
     let nowhere = folder.0.join("nowhere/file");
     let cases = [
-        (settings(&example.display().to_string(), demo, ""), "example key"),
+        (settings(&example, demo, ""), "example key"),
         (settings(&write("wide.pem", &pem, 0o644), emulator, ""), "0600"),
         (settings(&write("cut.pem", &pem[..pem.len() / 2], 0o600), emulator, ""), "cut off"),
         (settings(&folder.0.join("none.pem").display().to_string(), emulator, ""), "cannot be read"),
-        (
-            settings(&example.display().to_string(), emulator, "scoeps = [\"signature\"]"),
-            "senders.system.scopes",
-        ),
-        (settings(&example.display().to_string(), "environment = \"dmeo\"", ""), "upstream.environment"),
+        (settings(&example, emulator, "scoeps = [\"signature\"]"), "senders.system.scopes"),
+        (settings(&example, "environment = \"dmeo\"", ""), "upstream.environment"),
         (listening("api", &format!("listen = \"{taken}\"")), "api.listen: cannot listen"),
         (listening("ops", "listen = \"192.0.2.1:9464\""), "ops.listen: cannot listen"),
         (inside, "webhooks.shop.url: it is not on the public internet"),
+        (on_loopback, "webhooks.shop.url: it is not on the public internet"),
         (listening("api", &format!("unix_socket = \"{}\"", nowhere.display())), "make its folder"),
         (
-            settings(
-                &example.display().to_string(),
-                emulator,
-                &format!("[audit]\nfile = \"{}\"", nowhere.display()),
-            ),
+            settings(&example, emulator, &format!("[audit]\nfile = \"{}\"", nowhere.display())),
             "make its folder",
         ),
         (good.replace("\"5f1c9a52-6f0e-4a3b-8f57-1d2a90900001\"", "\"\""), "integration_key"),
@@ -174,6 +170,26 @@ fn bad_settings_are_one_line_and_exit_64() {
 }
 
 #[test]
+fn a_ready_file_that_cannot_be_written_is_said_before_anything_listens() {
+    let folder = crate::harness::TempDir::new();
+    let local = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/local.toml")).unwrap();
+    let file = folder.0.join("local.toml");
+    std::fs::write(&file, local).unwrap();
+    for nowhere in [folder.0.join("none/ready.json"), folder.0.clone()] {
+        let arguments =
+            ["serve", "--config", file.to_str().unwrap(), "--ready-file", nowhere.to_str().unwrap()];
+        let output = countersign(&arguments);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        assert!(said.contains("--ready-file: cannot write"), "{said}");
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["local.toml"], "nothing was begun");
+}
+
+#[test]
 fn a_sender_that_is_not_there_is_called_that_and_emulate_says_what_it_does() {
     let folder = crate::harness::TempDir::new();
     let local = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/local.toml")).unwrap();
@@ -183,7 +199,8 @@ fn a_sender_that_is_not_there_is_called_that_and_emulate_says_what_it_does() {
         let output = countersign(&[command, "--sender", "nope", "--config", file.to_str().unwrap()]);
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "an argument is wrong, and not the settings: {said}");
-        assert!(said.contains("there is none named nope") && said.contains("one of: system"), "{said}");
+        assert!(said.contains("--sender nope is not configured"), "{said}");
+        assert!(said.contains("one of system"), "{said}");
     }
     let help = stdout(&countersign(&["--help"]));
     assert!(help.contains("emulate") && !help.contains("What `emulate` takes"), "{help}");

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use countersign::clock::Clock as _;
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use url::Url;
@@ -277,6 +278,48 @@ async fn t11_an_idle_sender_stays_ready_and_its_consent_is_probed() {
     daemon.control(Method::POST, "consent", &json!({ "granted": true })).await;
     daemon.run_clock("the grant", async || reason(&daemon).await.is_none()).await;
     assert!(daemon.parts().auth.ready("system").is_some());
+}
+
+/// How often the account server said that the consent of `unconsented` is missing.
+async fn refusals(daemon: &TestDaemon) -> usize {
+    let all = daemon.control(Method::GET, "requests", &Value::Null).await;
+    let is_one = |one: &&Value| one["path"] == "/oauth/token" && one["status"] == 400;
+    all["requests"].as_array().unwrap().iter().filter(is_one).count()
+}
+
+#[tokio::test]
+async fn t11_without_a_callback_readyz_tells_of_a_grant_within_seconds_of_it() {
+    let daemon = TestDaemon::start().await;
+    let is_told = async || daemon.ops("/readyz").await.text.contains("consent_required");
+    daemon.run_clock("the first refusal", async || is_told().await).await;
+    // At slow pace the next look would be a minute and a half away at least.
+    let late = daemon.clock.uptime() + Duration::from_secs(240);
+    daemon.run_clock("minutes", async || daemon.clock.uptime() >= late).await;
+    let user = &daemon.emulator.ready().no_consent_user_id;
+    daemon.control(Method::POST, "consent", &json!({ "user_id": user, "granted": true })).await;
+    let granted_at = daemon.clock.uptime();
+    daemon.run_clock("the grant", async || !is_told().await).await;
+    let waited = daemon.clock.uptime().saturating_sub(granted_at);
+    assert!(waited <= Duration::from_secs(20), "{waited:?}");
+}
+
+#[tokio::test]
+async fn t11_an_hour_in_which_nobody_consents_costs_few_exchanges() {
+    let daemon = TestDaemon::start().await;
+    daemon.until("the first refusal", async || refusals(&daemon).await == 1).await;
+    let pass = async |steps: usize, step: u64| {
+        for _ in 0..steps {
+            daemon.clock.advance(Duration::from_secs(step));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // For ten minutes it is looked for, and then slowly.
+    pass(120, 5).await;
+    assert!((10..=121).contains(&refusals(&daemon).await), "{}", refusals(&daemon).await);
+    daemon.forget_requests().await;
+    pass(300, 10).await;
+    let later = refusals(&daemon).await;
+    assert!((3..=16).contains(&later), "in 50 min: {later}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
+use countersign::auth;
 use serde_json::{Value, json};
 
 use crate::{consent, emulated::Emulated};
@@ -208,6 +209,7 @@ async fn wrong_keys_ids_and_accounts_are_told_apart() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(failed(&report), ["sender_user_is_account"], "{report:#}");
     assert_eq!(first(&report)["sender"], "second");
+    assert_eq!(first(&report)["fix"], auth::Error::UserIsAccount.fix(), "as the daemon says it");
 }
 
 /// Makes a key that nobody registered, in a folder of that name.
@@ -375,7 +377,7 @@ async fn consent_by_another_user_is_told_from_none() {
     };
     let report = tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("it is told");
     let text = report.to_string();
-    assert!(text.contains("Sign out of DocuSign"), "{text}");
+    assert!(text.contains("Log out of DocuSign"), "{text}");
     assert!(text.contains(emulated.entry("no_consent_user_id")), "{text}");
 }
 

@@ -20,9 +20,8 @@ use countersign::{
     },
     emulator::{self, Emulator},
     esign::{
-        Acting, Client, Deps, DocumentRef, EnvelopeSigner, Error, ForwardBody, ForwardRequest, ImageKind,
-        NewCheck, NewEnvelope, NewSignature, Options, RejectionKind, SenderOptions, SignatureImage, Since,
-        SmsCheck, ViewRequest,
+        Acting, Client, Deps, DocumentRef, EnvelopeSigner, Error, ForwardBody, ForwardRequest, NewCheck,
+        NewEnvelope, Options, RejectionKind, SenderOptions, Since, SmsCheck, ViewRequest,
     },
     http_client::{self, HttpClient, Request},
     lifecycle::Lifecycle,
@@ -300,20 +299,8 @@ async fn refusals_have_their_names() {
 }
 
 #[tokio::test]
-async fn the_senders_signatures_and_passed_calls() {
+async fn a_passed_call_is_answered_and_counted() {
     let world = World::new().await;
-    let new =
-        NewSignature { name: "System Sender", initials: "SS", font: Some("7_DocuSign"), is_default: None };
-    let stored = world.client.add_signature(&world.acting, &new, soon()).await.unwrap();
-    let image = SignatureImage { content_type: "image/png".parse().unwrap(), bytes: Bytes::from_static(PNG) };
-    let put =
-        world.client.put_signature_image(&world.acting, &stored.id, ImageKind::Signature, &image, soon());
-    put.await.unwrap();
-    let all = world.client.signatures(&world.acting, soon()).await.unwrap();
-    assert!(all.iter().any(|one| one.name.reveal() == "System Sender"));
-    let current = all.iter().find(|one| one.name.reveal() == "System Sender").unwrap();
-    world.client.signature_image(&world.acting, &current.id, ImageKind::Signature, soon()).await.unwrap();
-    world.client.delete_signature(&world.acting, &current.id, soon()).await.unwrap();
     let headers = HeaderMap::new();
     let request = ForwardRequest {
         method: Method::GET,

@@ -185,6 +185,43 @@ async fn a_name_that_was_given_up_is_connected_as_one_of_the_settings() {
     assert!(world.can_act().await);
 }
 
+/// As after a crash between the end of a sender and that of its pairing.
+#[tokio::test]
+async fn a_pairing_that_outlived_its_sender_is_destroyed_and_a_later_one_is_not() {
+    let vendor = format!(
+        "[callers.vendor]\nkey_hash = \"{}\"\nsenders = []\nsender_patterns = [\"customer\"]\n",
+        key_hash(VENDOR_KEY)
+    );
+    let builder = TestDaemon::builder().public().with(&vendor);
+    let daemon = builder.connectable("customer", "impersonation", "").start().await;
+    for name in ["acme", "rival"] {
+        let new = json!({"name": name, "like": "customer"});
+        let made = call_as(&daemon, VENDOR_KEY, Method::POST, "/v1/senders", new).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+        let path = format!("/v1/senders/{name}");
+        let gone = call_as(&daemon, VENDOR_KEY, Method::DELETE, &path, Value::Null).await;
+        assert_eq!(gone.status, StatusCode::NO_CONTENT, "{}", gone.text);
+    }
+    let (parts, ready) = (daemon.parts(), daemon.emulator.ready());
+    // The second one was connected since, by a daemon whose settings have a sender of this name.
+    for (name, connected_at) in [("acme", "2026-06-01T11:00:00Z"), ("rival", "2026-06-01T13:00:00Z")] {
+        let row = countersign::store::SenderRecord {
+            sender: countersign::domain::SenderName::new(name),
+            user_id: ready.user_id.clone(),
+            account: countersign::domain::AccountId::new(ready.account_id.clone()),
+            sealed: Some(countersign::domain::Private::new("a refresh token".to_owned())),
+            connected_at: connected_at.parse().unwrap(),
+            version: countersign::store::Version(0),
+        };
+        parts.store.put_sender_record(row).await.unwrap();
+    }
+    parts.pairings.sync().await.unwrap();
+    let rows = parts.store.sender_records().await.unwrap();
+    let paired: Vec<_> =
+        rows.iter().map(|row| row.sender.as_str()).filter(|name| !name.ends_with('@')).collect();
+    assert_eq!(paired, ["rival"]);
+}
+
 #[tokio::test]
 async fn who_has_several_accounts_chooses_and_may_switch() {
     let world = World::new("impersonation").await;

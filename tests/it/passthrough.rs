@@ -434,21 +434,36 @@ async fn own_signatures_are_kept_and_nobody_is_signed_for() {
 }
 
 #[tokio::test]
-async fn a_caller_that_is_held_to_templates_or_sms_passes_nothing_through() {
+async fn a_caller_that_is_held_to_templates_or_sms_makes_no_envelope_by_a_passed_call() {
     let held = |rights: &str| {
         let hash = crate::harness::key_hash("cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC");
         format!("[callers.held]\nkey_hash = \"{hash}\"\n{rights}\n")
     };
-    for (rights, expected) in [
-        ("templates = [\"nda\"]", 403),
-        ("sms_required = true", 403),
-        ("passthrough = false", 403),
-        ("sms_required = true\npassthrough = true", 200),
+    for (rights, may_read, may_make) in [
+        ("templates = [\"nda\"]", true, false),
+        ("sms_required = true", true, false),
+        ("passthrough = false", false, false),
+        ("sms_required = true\npassthrough = true", true, true),
     ] {
         let daemon = TestDaemon::builder().with(&held(rights)).start().await;
-        let path = format!("{}/templates", root(&daemon));
-        let key = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
-        assert_eq!(daemon.raw("GET", &path, Some(key), "").await, expected, "{rights}");
+        let key = Some("cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC");
+        let call = async |method: Method, path: &str, body: &str| {
+            let url = format!("{}{}/{path}", daemon.api, root(&daemon));
+            let headers = [("content-type", "application/json")];
+            daemon.call(method, &url, key, &headers, body.as_bytes().to_vec()).await
+        };
+        let read = call(Method::GET, "templates", "").await;
+        assert_eq!(
+            (read.status == StatusCode::OK, read.code() == "forbidden"),
+            (may_read, !may_read),
+            "{rights}"
+        );
+        let made = call(Method::POST, "envelopes", &envelope().to_string()).await;
+        let told = (made.status == StatusCode::CREATED, made.code() == "forbidden");
+        assert_eq!(told, (may_make, !may_make), "{rights}: {}", made.text);
+        let fix = made.body["fix"].as_str().unwrap_or_default();
+        assert!(may_make || fix.contains("POST /v1/signings"), "{rights}: {fix}");
+        assert_eq!(daemon.envelopes().await, usize::from(may_make), "{rights}");
     }
 }
 

@@ -31,6 +31,21 @@ fn says(refused: &Reply, code: &str, retryable: bool, part_of_fix: &str) {
 }
 
 #[tokio::test]
+async fn a_refresh_refuses_fields_that_it_does_not_have_and_empty_filters_are_none() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let refresh = format!("/v1/signings/{}/refresh", made.id());
+    let refused = daemon.post(&refresh, &json!({"force": true})).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+    assert_eq!(errors(&refused), [("/force", "unknown_field")], "{}", refused.text);
+    let url = format!("{}{refresh}", daemon.api);
+    let without = daemon.call(Method::POST, &url, Some(CALLER_KEY), &[], Vec::new()).await;
+    assert_eq!(without.status, StatusCode::OK, "{}", without.text);
+    let listed = daemon.get("/v1/signings?reference=&status=&cursor=").await;
+    assert_eq!(listed.body["data"][0]["id"], made.body["id"], "{}", listed.text);
+}
+
+#[tokio::test]
 async fn what_comes_too_early_says_what_to_wait_for_and_what_never_comes_says_that() {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &order()).await;

@@ -76,7 +76,12 @@ async fn consent_links_come_in_both_forms_and_lead_back_to_us() {
     assert!(page.status.is_success() || page.status.is_redirection(), "{}: {}", page.status, page.text);
 
     let daemon = TestDaemon::start().await;
-    let refused = daemon.get("/v1/senders/system/consent").await;
+    // Without a page of ours the browser ends at DocuSign's, as `countersign consent` has it.
+    let landing = daemon.get("/v1/senders/system/consent").await;
+    assert_eq!(landing.body["redirect_uri"], "https://www.docusign.com", "{}", landing.text);
+    let individual = landing.body["individual_url"].as_str().unwrap();
+    assert!(individual.ends_with("redirect_uri=https%3A%2F%2Fwww.docusign.com"), "{individual}");
+    let refused = daemon.get("/v1/senders/system/consent?redirect_uri=ftp%3A%2F%2Fa.example").await;
     assert_eq!(refused.body["errors"][0]["pointer"], "/redirect_uri", "{}", refused.text);
     let given = daemon.get("/v1/senders/system/consent?redirect_uri=https%3A%2F%2Fa.example%2Fb").await;
     assert!(

@@ -89,6 +89,15 @@ async fn deliveries_are_listed_and_replayed_for_their_caller_only() {
 }
 
 #[tokio::test]
+async fn with_the_emulator_a_receiver_on_loopback_needs_no_word_more_in_the_settings() {
+    let of_settings = "[webhooks.ours]\nurl = \"http://127.0.0.1:9/\"\n\
+                       secrets = [\"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"]\n";
+    let daemon = TestDaemon::builder().with(of_settings).start().await;
+    let listed = daemon.get("/v1/webhook_endpoints").await;
+    assert_eq!(listed.body["data"][0]["allow_private"], true, "{}", listed.text);
+}
+
+#[tokio::test]
 async fn an_endpoint_is_switched_off_and_on_by_its_caller_and_nothing_is_replayed_to_one_that_is_off() {
     let secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     let of_settings = format!(

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{rate::Bucket, share::Share};
 use crate::{
     api::Problem,
-    config::{self, Enforcement},
+    config::{self, Enforcement, Passthrough},
     domain::{CallerName, Document, Draft, SenderName, TemplateNames},
     objects::Invalids,
     signing,
@@ -63,9 +63,14 @@ impl Caller {
         self.sees_sender(sender) || !self.refuses(Right::Sender, sender.as_str())
     }
 
-    /// Whether this caller may pass calls through, which are not looked into.
-    pub fn may_pass_through(&self) -> bool {
-        self.rights.passthrough || !self.refuses(Right::Template, "passthrough")
+    /// Whether this caller may pass calls through, which are not looked into; and such as make an envelope.
+    pub(in crate::api) fn may_pass_through(&self, makes_envelope: bool) -> bool {
+        let may = match self.rights.passthrough {
+            Passthrough::All => true,
+            Passthrough::NoEnvelopes => !makes_envelope,
+            Passthrough::Nothing => false,
+        };
+        may || !self.refuses(Right::Template, "passthrough")
     }
 
     /// Whether this caller may make senders like this one.

@@ -60,7 +60,7 @@ pub(super) fn paths() -> Map<String, Value> {
             of_sender("sender_consent", "Where to give consent, and whether it was given")
                 .query(
                     "redirect_uri",
-                    "Without a public listener: the registered http(s) address, without fragment, that the browser goes back to",
+                    "The registered http(s) address, without fragment, that the browser goes back to; left out: our own, or without a public listener https://www.docusign.com",
                     json!({ "type": "string", "format": "uri", "maxLength": 2048 }),
                 )
                 .codes(&["invalid_request"])
@@ -81,7 +81,7 @@ fn connection() -> Value {
     let show = of_sender("sender_connection", "How a customer connected it, and a link to do so")
         .about(
             "For senders with `connect` in the settings. Give the link to the customer's administrator or \
-             user: whoever opens it signs in at DocuSign and connects an account of theirs. It works for seven \
+             user: whoever opens it logs in to DocuSign and connects an account of theirs. It works for seven \
              days; using it again switches the account.",
         )
         .codes(&["invalid_request", "not_found"])
@@ -101,7 +101,8 @@ fn forward() -> Value {
                 "For official SDKs: give this as their base path, and a caller key as their access token. \
                  Envelopes, recipients, recipient views, documents, templates (read) and the sender's own \
                  signatures are allowed; the answer is DocuSign's. The origin of a recipient view's `returnUrl` must \
-                 be among `return_origins` of the caller.",
+                 be among `return_origins` of the caller. A caller that `templates` or `sms_required` limit makes no \
+                 envelope on this way, unless its `passthrough` says so.",
             )
             .path(
                 "path",

@@ -52,7 +52,7 @@ pub(super) fn paths() -> Map<String, Value> {
             "/v1/signings/{id}/refresh",
             json!({ "post":
             of_signing("refresh_signing", "Asks DocuSign for the status, once in 15 minutes at most")
-            .answer(200, "The signing as it is now", reference("Signing"))
+            .waiting().body("Empty", json!({})).answer(200, "The signing as it is now", reference("Signing"))
             .codes(&["polling_budget"]).codes(&UPSTREAM).build() }),
         ),
         ("/v1/signings/{id}/purge", json!({ "post": purge() })),
@@ -116,6 +116,12 @@ fn create() -> Value {
 }
 
 impl Operation {
+    /// The header in which a caller says how long it can wait.
+    fn waiting(self) -> Self {
+        let schema = json!({ "type": "string", "examples": ["wait=10"] });
+        self.header("Prefer", "`wait=N`: answer within N seconds (25)", false, schema)
+    }
+
     /// What can be done next with a signing.
     fn linked(self, status: u16) -> Self {
         let id = || json!({ "id": "$response.body#/id" });
@@ -181,6 +187,7 @@ fn wait() -> Value {
 
 fn view() -> Value {
     of_signer("create_view", "A fresh recipient view: single use, five minutes, a secret")
+        .waiting()
         .body("Empty", json!({}))
         .answer(201, "The view", reference("View"))
         .codes(&["signer_not_ready", "signing_closed"])
@@ -233,6 +240,7 @@ fn access_code() -> Value {
 
 fn void() -> Value {
     of_signing("void_signing", "Calls a signing off; repeating it is harmless")
+        .waiting()
         .body("VoidSigning", json!({ "reason": "ordered twice" }))
         .answer(200, "The signing", reference("Signing"))
         .codes(&["signer_not_ready", "signing_closed"])

@@ -27,9 +27,9 @@ const WHEN: &[(&str, &str)] = &[
     ("signing.completed", "Everybody has signed"),
     ("signing.declined", "The signing ended because a signer refused"),
     ("signing.expired", "The signing ran out of time"),
-    ("signing.failed", "The envelope could not be made"),
+    ("signing.failed", "The signing failed; its `failure` says why"),
     ("signing.opened", "The envelope exists"),
-    ("signing.purged", "The personal data of the signing was destroyed"),
+    ("signing.purged", "DocuSign has destroyed the documents"),
     ("signing.uncertain", "The answer to the create was lost; it is being looked up"),
     ("signing.voided", "The signing was called off"),
 ];

@@ -75,10 +75,11 @@ pub(super) async fn forward(
     let (head, body) = request.into_parts();
     let (sender, path) = parts_of(head.uri.path()).ok_or_else(Problem::not_found)?;
     let sender = api.sender_of(&caller, sender)?;
-    check_right(&caller)?;
     let (account, below) = below_account(path).ok_or_else(|| refused(&Refused::Unlisted))?;
-    // First what needs to ask nobody: a method or path that no account has, an id that no envelope has.
+    // First what needs to ask nobody: a method or path that no account has, a right, an id that no envelope has.
     rules::check(&head.method, below, None).map_err(|why| refused(&why))?;
+    let makes_envelope = rules::makes_envelope(&head.method, below);
+    check_right(&caller, makes_envelope)?;
     let envelope = rules::envelope(below).map(envelope_id).transpose()?;
     let acting = api.esign.acting(&sender).await.map_err(|error| problem(&api, &sender, error))?;
     check_account(account, &acting.account)?;
@@ -95,9 +96,8 @@ pub(super) async fn forward(
     if is_view {
         views::check(&caller, &head.headers, head.uri.query(), &body)?;
     }
-    if let Some(cap) = caller.daily_signings().filter(|_| rules::makes_envelope(&head.method, below)) {
-        let counted = caller.capped(api.signings.count_envelope(&caller.name, cap.into()).await);
-        counted.map_err(|error| Problem::from(error).as_of(api.clock.now()))?;
+    if let Some(cap) = caller.daily_signings().filter(|_| makes_envelope) {
+        caller.capped(api.signings.count_envelope(&caller.name, cap.into()).await)?;
     }
     announce(&api, &caller, &sender, &format!("{} {rule}", head.method)).await?;
     let request = ForwardRequest {
@@ -107,7 +107,6 @@ pub(super) async fn forward(
         headers: &head.headers,
         body,
     };
-    let makes_envelope = rules::makes_envelope(&head.method, below);
     send(&api, &acting, request, deadline).await.map_err(|error| {
         // What broke was the caller's body, if it did.
         if let Some(fault) = source.fault() {
@@ -141,12 +140,16 @@ async fn send(
     Ok(response)
 }
 
-fn check_right(caller: &Caller) -> Result<(), Problem> {
-    if caller.may_pass_through() {
+fn check_right(caller: &Caller, makes_envelope: bool) -> Result<(), Problem> {
+    if caller.may_pass_through(makes_envelope) {
         return Ok(());
     }
-    let detail = "this caller may not pass calls through: what its other rights refuse (templates, SMS) \
-                  cannot be seen in a call that is passed on as it is";
+    let detail = if makes_envelope {
+        "this caller may not pass on calls that make an envelope: what its other rights refuse (templates, SMS) \
+         cannot be seen in a call that is passed on as it is"
+    } else {
+        "this caller may not pass calls through (callers.NAME.passthrough)"
+    };
     let fix = "Make the signing with POST /v1/signings, or set passthrough = true for this caller in the \
                settings.";
     Err(Problem::new("forbidden", detail).fix(fix))
@@ -170,8 +173,7 @@ fn envelope_id(text: &str) -> Result<EnvelopeId, Problem> {
 /// A signing is its caller's alone, also where several callers share a sender: to the others its envelope does not
 /// exist. What was made by passing calls through belongs to nobody but the account.
 async fn check_owner(api: &Api, caller: &Caller, envelope: &EnvelopeId) -> Result<(), Problem> {
-    let is_anothers = api.signings.is_anothers(&caller.name, envelope).await;
-    if is_anothers.map_err(|error| Problem::from(error).as_of(api.clock.now()))? {
+    if api.signings.is_anothers(&caller.name, envelope).await? {
         return Err(Problem::not_found());
     }
     Ok(())
@@ -204,7 +206,7 @@ async fn announce(api: &Api, caller: &Caller, sender: &SenderName, what: &str) -
 }
 
 fn problem(api: &Api, sender: &SenderName, error: esign::Error) -> Problem {
-    with_consent_link(api, sender, Problem::from(error).as_of(api.clock.now()))
+    with_consent_link(api, sender, error.into())
 }
 
 fn refused(why: &Refused) -> Problem {

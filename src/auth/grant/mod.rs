@@ -175,7 +175,7 @@ fn read_success(body: &[u8]) -> Result<Granted, Error> {
     let malformed = |what| Error::Malformed { status: 200, what };
     // serde would also take the fields from an array, by position.
     if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(malformed("it is no JSON object"));
+        return Err(malformed("it is not a valid JSON object"));
     }
     // The parser's own message may quote what it read, so it goes nowhere.
     let wire: Wire = serde_json::from_slice(body)

@@ -20,6 +20,8 @@ use fantoccini::{Client, ClientBuilder, Locator, elements::Element, wd::WindowHa
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
+use crate::ports::free_port;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 const DESKTOP: (u32, u32) = (1280, 900);
 const PHONE: (u32, u32) = (390, 844);
@@ -35,7 +37,10 @@ impl Browser {
     /// None if there is no driver, and nobody insists on one.
     #[expect(clippy::disallowed_methods, reason = "CI must not pass by skipping")]
     fn start() -> Option<Self> {
-        let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn();
+        // One that it chooses for itself it needs on two addresses, and ends where the second is taken.
+        let port = free_port();
+        let driver =
+            Command::new("chromedriver").arg(format!("--port={port}")).stdout(Stdio::piped()).spawn();
         let mut driver = match driver {
             Ok(driver) => driver,
             Err(error) => {
@@ -45,13 +50,8 @@ impl Browser {
             }
         };
         let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = lines
-            .map_while(Result::ok)
-            .find_map(|line| {
-                let (_, port) = line.split_once("was started successfully on port ")?;
-                port.trim_end_matches('.').parse::<u16>().ok()
-            })
-            .expect("chromedriver says on which port it listens");
+        let is_up = lines.map_while(Result::ok).any(|line| line.contains("was started successfully"));
+        assert!(is_up, "chromedriver does not say that it was started");
         let name = format!("countersign-browser-{}", uuid::Uuid::new_v4().simple());
         let directory = std::env::temp_dir().join(name);
         let _ = std::fs::remove_dir_all(&directory);
