@@ -8,6 +8,7 @@ use super::Check;
 use crate::{
     app, audit,
     auth::{
+        self,
         device::Module,
         signing_key::{Defect, KeySource},
     },
@@ -125,8 +126,8 @@ fn ids(config: &Config, sender: &Sender) -> Check {
 
 /// The account's id stands in `user_id`.
 pub(super) fn account_as_user() -> Check {
-    let fix = "Set user_id to the API user id of the user: under Users in DocuSign Admin, or User ID on Apps and Keys; not the API account id beside it.";
-    Check::failed("ids", "sender_user_is_account", "user_id is the id of an account", fix)
+    let error = auth::Error::UserIsAccount;
+    Check::failed("ids", error.code(), &error, error.fix())
 }
 
 fn scopes(sender: &Sender) -> Check {

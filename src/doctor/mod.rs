@@ -3,7 +3,7 @@
 //!
 //! It changes nothing, here or at the upstream: it mints a token with each key, asks who that is, and reads
 //! two resources. What cannot be known because an earlier link is broken is skipped and says so, so that
-//! the first failure is the one to mend. No line holds a token, a key, or a person's name.
+//! the first failure is the one to fix. No line holds a token, a key, or a person's name.
 //!
 //! Each failure has a code, for programs; what people do wrong most often has one of its own, and what the API
 //! tells a caller, too, is called there as here (`sender_…`, `wrong_…`):
@@ -174,7 +174,7 @@ impl fmt::Display for Report {
             (0, 1) => write!(f, "Nothing failed; 1 check was not made (–)."),
             (0, skipped) => write!(f, "Nothing failed; {skipped} checks were not made (–)."),
             (1, _) => write!(f, "1 check failed."),
-            (more, _) => write!(f, "{more} checks failed; mend the first one first."),
+            (more, _) => write!(f, "{more} checks failed; fix the first one first."),
         }
     }
 }

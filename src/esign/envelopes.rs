@@ -44,7 +44,7 @@ pub struct NewEnvelope<'a> {
     /// After how many days it expires; the account's default otherwise.
     pub expires_after_days: Option<u32>,
     /// Where its events go.
-    pub events: Option<EventSink<'a>>,
+    pub events: Option<Cow<'a, str>>,
     /// The language of the signing pages, as a tag; one that the upstream lacks is left out.
     pub locale: Option<&'a str>,
 }
@@ -81,15 +81,6 @@ pub struct SmsCheck<'a> {
     pub phone: &'a Phone,
     /// The account's workflow for it, by [`Client::sms_workflow`].
     pub workflow: &'a str,
-}
-
-/// Where the events of one envelope go (`eventNotification`).
-#[derive(Debug, Clone)]
-pub struct EventSink<'a> {
-    /// The address.
-    pub url: Cow<'a, str>,
-    /// Whether they are signed with the account's HMAC keys.
-    pub include_hmac: bool,
 }
 
 /// What a create made.

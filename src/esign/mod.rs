@@ -30,7 +30,6 @@ mod lately;
 mod recipient_views;
 mod refusal;
 mod seen;
-mod signatures;
 mod templates;
 mod warm;
 mod wire;
@@ -43,15 +42,13 @@ pub use self::{
     client::{Client, Deps, Observer, Options},
     documents::{DocumentRef, Download},
     envelopes::{
-        Corrected, Created, EnvelopeSigner, EventSink, Found, MAX_LISTED, NewCheck, NewEnvelope, Page, Since,
-        SmsCheck,
+        Corrected, Created, EnvelopeSigner, Found, MAX_LISTED, NewCheck, NewEnvelope, Page, Since, SmsCheck,
     },
     error::{Doubt, Error},
     forward::{ForwardBody, ForwardRequest, Forwarded},
     recipient_views::{View, ViewRequest},
     refusal::{Rejection, RejectionKind},
     seen::{Recipient, Seen, people},
-    signatures::{ImageKind, NewSignature, SignatureImage, StoredSignature},
     templates::{Role, Template},
     warm::EVERY as WARM_EVERY,
 };

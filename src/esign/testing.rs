@@ -31,7 +31,7 @@ use crate::{
 };
 
 pub(super) const ACCOUNT: &str = "fe0b61a3-3b9b-4b36-84cc-aa40c8d0ad61";
-pub(super) const USER: &str = "50d89ab1-dad5-4a0a-b410-92ee3110b970";
+const USER: &str = "50d89ab1-dad5-4a0a-b410-92ee3110b970";
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]

@@ -75,10 +75,7 @@ impl Draft {
             transaction_id: TransactionId::from_uuid(uuid::Uuid::from_u128(7)),
             signing_id: "sig_1",
             expires_after_days: Some(21),
-            events: Some(EventSink {
-                url: "https://sign.example.com/in/docusign/1".into(),
-                include_hmac: true,
-            }),
+            events: Some("https://sign.example.com/in/docusign/1".into()),
             locale: Some("de-AT"),
         }
     }
@@ -670,34 +667,6 @@ async fn a_templates_roles_are_read_once() {
     world.will(Reply::error(404, "RESOURCE_NOT_FOUND"));
     let error = world.client.template(&acting, "u", world.deadline()).await.unwrap_err();
     assert_eq!(error.rejection(), Some(RejectionKind::TemplateUnknown));
-}
-
-#[tokio::test]
-async fn stored_signatures_are_those_of_the_own_user() {
-    let world = World::new().await;
-    let acting = world.acting().await;
-    let stored = json!({"signatureId": "s1", "signatureName": "Ada", "signatureInitials": "A", "isDefault": "true",
-        "signatureImageUri": "/x", "errorDetails": {"errorCode": "SUCCESS"}});
-    world.will(Reply::json(201, &json!({"userSignatures": [stored]}))).will(Reply::json(200, &json!({})));
-    let new = NewSignature { name: "Ada", initials: "A", font: Some("7_DocuSign"), is_default: Some(true) };
-    let made = world.client.add_signature(&acting, &new, world.deadline()).await.unwrap();
-    assert!(made.is_default && made.has_image);
-    let image =
-        SignatureImage { content_type: "image/png".parse().unwrap(), bytes: Bytes::from_static(b"png") };
-    let place =
-        world.client.put_signature_image(&acting, "s1", ImageKind::Signature, &image, world.deadline());
-    place.await.unwrap();
-    let arrived = world.arrived();
-    assert_eq!(arrived[0].line, format!("POST users/{}/signatures", testing::USER));
-    assert_eq!(arrived[1].line, format!("PUT users/{}/signatures/s1/signature_image", testing::USER));
-    assert_eq!(
-        (arrived[1].headers["content-type"].as_bytes(), &arrived[1].body[..]),
-        (&b"image/png"[..], &b"png"[..])
-    );
-    let failed =
-        json!({"userSignatures": [{"signatureId": "s1", "errorDetails": {"errorCode": "WHO_KNOWS"}}]});
-    world.will(Reply::json(201, &failed));
-    assert!(world.client.add_signature(&acting, &new, world.deadline()).await.is_err());
 }
 
 #[tokio::test]

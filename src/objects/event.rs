@@ -18,12 +18,8 @@ pub fn sender(name: &str, mode: Mode, state: &str, consent: &str, sequence: u64)
         consent: &'a str,
         sequence: u64,
     }
-    let mode = match mode {
-        Mode::Live => "live",
-        Mode::Test => "test",
-    };
-    let shown = Shown { object: "sender", id: name, name, mode, state, consent, sequence };
-    to_text(&shown)
+    let mode = mode.as_str();
+    to_text(&Shown { object: "sender", id: name, name, mode, state, consent, sequence })
 }
 
 /// The object of an event about an account's budget of upstream calls.

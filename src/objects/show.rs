@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    domain::{Claim, Event, Failure, LinkId, Mode, Private, Signer, SignerId, Signing},
+    domain::{Claim, Event, Failure, LinkId, Private, Signer, SignerId, Signing},
     store::{Delivery, DeliveryState, Endpoint, Link},
 };
 
@@ -214,10 +214,7 @@ impl<'a> SigningObject<'a> {
         Self {
             object: "signing",
             id: Text(signing.id),
-            mode: match signing.mode {
-                Mode::Live => "live",
-                Mode::Test => "test",
-            },
+            mode: signing.mode.as_str(),
             status: signing.status.as_str(),
             reference: signing.reference.as_deref(),
             sender: signing.sender.as_str(),
@@ -453,7 +450,7 @@ fn plain_words(what: &str, signer: Option<&str>, note: Option<&str>) -> String {
         "signing.completed" => "DocuSign says that everyone has signed.".to_owned(),
         "signing.declined" => "DocuSign says that the envelope was declined.".to_owned(),
         "signing.expired" => "DocuSign says that the envelope has expired.".to_owned(),
-        "signing.failed" => "DocuSign refused the envelope.".to_owned(),
+        "signing.failed" => "The signing failed: its `failure` says why.".to_owned(),
         "signing.opened" => "The envelope exists, and can be signed.".to_owned(),
         "signing.purged" => "The documents were destroyed at DocuSign.".to_owned(),
         "signing.uncertain" => "The answer to the create was lost: it is being looked up.".to_owned(),

@@ -306,7 +306,7 @@ async fn each_situation_has_its_page_and_status() {
         (SigningStatus::Declined, SignerStatus::Declined, 410, 410, "You declined"),
         (SigningStatus::Declined, SignerStatus::Ready, 410, 410, "Signing has ended"),
         (SigningStatus::Voided, SignerStatus::Ready, 410, 410, "withdrawn"),
-        (SigningStatus::Expired, SignerStatus::Ready, 410, 410, "Time to sign is over"),
+        (SigningStatus::Expired, SignerStatus::Ready, 410, 410, "The time to sign has run out"),
         (SigningStatus::Failed, SignerStatus::Waiting, 410, 410, "cannot be signed"),
     ] {
         change(&world, |signing| {

@@ -55,7 +55,7 @@ fn connection(config: &Config, name: &str, daemon: &Daemon) -> Check {
     }
     let fix = format!(
         "Give the customer the link of GET /v1/senders/{name}/connect, or of the status page (/admin/senders/{name}/consent): \
-         whoever opens it signs in at DocuSign and connects an account of theirs."
+         whoever opens it logs in to DocuSign and connects an account of theirs."
     );
     match daemon.is_connected(name) {
         Some(true) => match daemon.fault(name) {

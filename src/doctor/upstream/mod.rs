@@ -8,6 +8,7 @@ mod token;
 use std::sync::Arc;
 
 use url::Url;
+use uuid::Uuid;
 
 use self::bench::Bench;
 use super::{
@@ -58,7 +59,7 @@ pub(super) async fn all(
     daemon: &Daemon,
     module: Option<&Arc<Module>>,
 ) -> Vec<Check> {
-    let mut checks = Vec::new();
+    let (mut checks, mut accounts) = (Vec::new(), Vec::new());
     for (name, sender) in &config.senders {
         let found = match reach {
             Reach::Offline => skip("account server", "not asked: --offline"),
@@ -67,13 +68,17 @@ pub(super) async fn all(
                 connectable::walk(config, name, sender, &clock, daemon).await
             }
             Reach::Online => match Bench::build(config, (name, sender), &clock, module).await {
-                Ok(bench) => bench.walk(daemon).await,
+                Ok(bench) => {
+                    let (found, account) = bench.walk(daemon).await;
+                    accounts.extend(account);
+                    found
+                }
                 Err(why) => skip("account server", &why),
             },
         };
         checks.extend(found.into_iter().map(|check| check.of(name)));
     }
-    account_ids(config, &mut checks);
+    account_ids(config, &accounts, &mut checks);
     checks
 }
 
@@ -84,25 +89,18 @@ fn skip(from: &str, why: &str) -> Vec<Check> {
 }
 
 /// A user id that nobody knows is the account's if another sender was found in that account.
-fn account_ids(config: &Config, checks: &mut [Check]) {
-    let found: Vec<String> = checks
-        .iter()
-        .filter(|check| check.name == "account" && check.status == super::Status::Passed)
-        .map(|check| check.detail.clone())
-        .collect();
+fn account_ids(config: &Config, accounts: &[Uuid], checks: &mut [Check]) {
     for check in checks.iter_mut().filter(|check| check.code == Some("sender_unknown_user")) {
-        let sender = check.sender.as_ref().and_then(|name| config.senders.get(name));
-        let Some(user_id) = sender.and_then(|sender| sender.user_id) else { continue };
-        let user_id = user_id.to_string();
-        if found.iter().any(|account| account.starts_with(&user_id)) {
-            let known = account_as_user();
-            *check = Check { name: check.name, sender: check.sender.clone(), ..known };
+        let user_id = check.sender.as_ref().and_then(|name| config.senders.get(name)?.user_id);
+        if user_id.is_some_and(|user_id| accounts.contains(&user_id)) {
+            *check = Check { name: check.name, sender: check.sender.clone(), ..account_as_user() };
         }
     }
 }
 
 impl Bench<'_> {
-    async fn walk(&self, daemon: &Daemon) -> Vec<Check> {
+    /// Its checks, and the account that it was found in.
+    async fn walk(&self, daemon: &Daemon) -> (Vec<Check>, Option<Uuid>) {
         let minted = self.auth.prove(self.name.as_str()).await;
         let mut checks = vec![self.account_server(&minted), self.clock()];
         checks.push(self.token(&minted).await);
@@ -111,7 +109,7 @@ impl Bench<'_> {
         checks.push(self.redirect_uri(&minted).await);
         if minted.is_err() {
             checks.extend(skip("user", "not asked: there is no token"));
-            return checks;
+            return (checks, None);
         }
         let user = self.auth.user_info(self.name.as_str()).await;
         checks.push(match &user {
@@ -127,7 +125,7 @@ impl Bench<'_> {
                 checks.push(Check::failed("account", error.code(), chain(&*error).to_string(), error.fix()));
                 checks.extend(self.elsewhere(&error).await);
                 checks.extend(skip("base URI", "not asked: there is no account"));
-                return checks;
+                return (checks, None);
             }
         };
         let is_default = if account.is_default { ", the user's default" } else { "" };
@@ -144,7 +142,7 @@ impl Bench<'_> {
             // A token goes to no host that is not the account's.
             checks.extend(skip("SMS workflow", "not asked: the account's API is not where it should be"));
         }
-        checks
+        (checks, Some(account.id))
     }
 
     /// Where the account is said to live, if that is elsewhere: a name that does not exist says more.
@@ -196,7 +194,7 @@ impl Bench<'_> {
                 let open = self.consent_page();
                 if let Some(detail) = daemon.says(name, "consent_by_another_user") {
                     let fix = format!(
-                        "Sign out of DocuSign, then open this as the impersonated user, and accept: {open}"
+                        "Log out of DocuSign, then open this as the impersonated user, and accept: {open}"
                     );
                     return Check::failed("consent", "consent_by_another_user", detail, fix);
                 }
@@ -286,12 +284,9 @@ impl Bench<'_> {
         let deadline = Deadline::within(&*self.clock, PATIENCE);
         let workflow = match self.esign.sms_workflow(&acting, deadline).await {
             Ok(id) => Check::passed("SMS workflow", id),
-            Err(esign::Error::SmsAuthUnavailable) => Check::failed(
-                "SMS workflow",
-                "sms_workflow_absent",
-                "the account has no identity verification by phone",
-                "Have phone authentication switched on for the DocuSign account (ask its account manager), or do without sms_auth.",
-            ),
+            Err(error @ esign::Error::SmsAuthUnavailable) => {
+                Check::failed("SMS workflow", "sms_workflow_absent", chain(&error).to_string(), error.fix())
+            }
             Err(error @ esign::Error::Limited { .. }) => {
                 Check::skipped("SMS workflow", format!("not asked: {}", chain(&error)))
             }

@@ -13,7 +13,7 @@ use super::{requests::IdentityVerification, tabs::Tabs};
 use crate::{
     domain::{Document, document::Content},
     esign::{
-        envelopes::{EnvelopeSigner, EventSink, NewEnvelope, SmsCheck},
+        envelopes::{EnvelopeSigner, NewEnvelope, SmsCheck},
         languages,
     },
 };
@@ -54,7 +54,7 @@ pub(in crate::esign) fn definition(new: &NewEnvelope<'_>, brand: Option<&str>) -
             signers: new.signers.iter().map(|signer| signer_of(new, signer, None)).collect(),
         }),
         notification: new.expires_after_days.map(Notification::expiring),
-        event_notification: new.events.as_ref().map(EventNotification::to),
+        event_notification: new.events.as_deref().map(EventNotification::to),
     };
     // What is around the documents fits: one allocation holds it.
     let mut body = Pieces { text: Vec::with_capacity(2_048), ..Pieces::default() };
@@ -363,9 +363,9 @@ struct EventData {
 }
 
 impl<'a> EventNotification<'a> {
-    fn to(sink: &'a EventSink<'a>) -> Self {
+    fn to(url: &'a str) -> Self {
         Self {
-            url: &sink.url,
+            url,
             delivery_mode: "SIM",
             events: &EVENTS,
             event_data: EventData {
@@ -376,7 +376,7 @@ impl<'a> EventNotification<'a> {
             require_acknowledgment: "true",
             logging_enabled: "true",
             include_envelope_void_reason: "true",
-            include_hmac: if sink.include_hmac { "true" } else { "false" },
+            include_hmac: "true",
         }
     }
 }

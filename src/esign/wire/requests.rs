@@ -94,22 +94,3 @@ pub(in crate::esign) struct RecipientView<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(in crate::esign) message_origins: &'a [&'a str],
 }
-
-/// `POST /users/{id}/signatures` and `PUT …/signatures/{id}`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::esign) struct Signature<'a> {
-    pub(in crate::esign) signature_name: &'a str,
-    pub(in crate::esign) signature_initials: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::esign) signature_font: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::esign) is_default: Option<&'static str>,
-}
-
-/// The list form of [`Signature`].
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::esign) struct Signatures<'a> {
-    pub(in crate::esign) user_signatures: [Signature<'a>; 1],
-}

@@ -18,7 +18,7 @@ use crate::{
 /// A field of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ops::admin) enum Field {
-    /// For whom, and like which.
+    /// Its owner, and its model sender.
     Of,
     /// Its name.
     Name,
@@ -42,7 +42,7 @@ impl Field {
 /// The way to it.
 pub(super) fn way() -> Markup {
     html! {
-        div.actions { a.button.plain.small id="new-sender" href="/admin/new-sender" { "Make a sender" } }
+        div.actions { a.button.plain.small id="new-sender" href="/admin/new-sender" { "Create a sender" } }
     }
 }
 
@@ -58,17 +58,17 @@ pub(in crate::ops::admin) fn form(
         main.narrow id="main" {
             p { a href="/admin/" { "Back to all senders" } }
             div.card {
-                h1 { "Make a sender" }
+                h1 { "Create a sender" }
                 @if makers.is_empty() {
                     p {
-                        "No caller may have senders made: list senders of the settings under "
+                        "No caller may create senders: list the senders that it may create others like under "
                         code { "callers.NAME.sender_patterns" } "."
                     }
                 } @else { (fields(session, makers, wanted, faults)) }
             }
         }
     };
-    frame(admin, "Make a sender", Some(session), None, &content)
+    frame(admin, "Create a sender", Some(session), None, &content)
 }
 
 fn fields(
@@ -79,12 +79,12 @@ fn fields(
 ) -> Markup {
     html! {
         p.quiet {
-            "It has the integration key, keys and scopes of the one that it is like, and is that caller's alone. \
-             What the settings let the caller make itself can be made here."
+            "It has the integration key, keys and scopes of its model sender, and belongs to its owner, a caller, alone. \
+             What the settings let a caller create itself can be created here."
         }
         form method="post" action="/admin/new-sender" {
             input type="hidden" name="token" value=(session.token);
-            label for="of" { "For whom, and like which" }
+            label for="of" { "Owner and model sender" }
             select id="of" name="of" required aria-invalid=[wrong(faults, Field::Of)]
                 aria-describedby=[described(faults, Field::Of)] {
                 @for (caller, all) in makers { @for like in all {
@@ -97,9 +97,9 @@ fn fields(
             (text(Field::Name, "Name", &wanted.name, true, faults))
             (text(Field::UserId, "User ID (a GUID); empty if a customer connects it", &wanted.user_id, false, faults))
             (text(Field::Account, "Account, by id or name; empty: the default, or the customer's choice", &wanted.account, false, faults))
-            button.button id="make" type="submit" { span { "Make it" } (Icon::Arrow.draw()) }
+            button.button id="make" type="submit" { span { "Create" } (Icon::Arrow.draw()) }
         }
-        p.quiet { "Next you see the link with which it is connected, or consent is given." }
+        p.quiet { "Next you get the link to connect it, or to give consent." }
     }
 }
 
