@@ -27,7 +27,7 @@
 //! | discovery | `/.well-known/openid-configuration` | the endpoints | seen in the field | [`oauth`] |
 //! | account, users, brands, settings | `/restapi/v2.1/accounts/{a}`, `…/users`, `…/brands`, `…/folders`, `…/settings`, `…/identity_verification` | membership, the features of a plan, the SMS workflow | SPEC: Accounts, Users, AccountBrands, Folders | [`accounts`], [`brands`], [`envelopes`] |
 //! | stored signatures | `…/users/{u}/signatures` | make, list, read, images, delete | SPEC: UserSignatures | [`signatures`] |
-//! | envelopes | `…/envelopes…` | create from documents, templates, composite templates and multipart; draft, send, correct, void; lists with their filters; custom fields, audit events, locks, notification, recipients and tabs; views for senders | SPEC: Envelopes, EnvelopeRecipients; esign101/rules-and-limits | [`envelopes`] |
+//! | envelopes | `…/envelopes…`, `…/bulk_send_…` | create from documents, templates, composite templates and multipart; draft, send, correct, void; workflows; bulk sends; lists with their filters; custom fields, audit events, locks, notification, recipients and tabs; views for senders | SPEC: Envelopes, EnvelopeRecipients, BulkSend; esign101/rules-and-limits | [`envelopes`] |
 //! | templates | `…/templates…` | roles, tabs, documents; make, read, list | SPEC: Templates | [`templates`] |
 //! | anchors | in every PDF that comes | found in the text by the vendor's switches; an absent one fails the create | how-to on anchor tabs | [`pdf`] |
 //! | recipient views | `…/views/recipient` | exact match of name, e-mail and client user id; single use, five minutes; only for embedded recipients whose turn it is | SPEC: EnvelopeViews; embedding concepts | [`recipient_views`] |
@@ -50,7 +50,7 @@
 //!   (the vendor documents none).
 //! - Consent for one's own organisation is given in DocuSign Admin, of which there is nothing here: the link for
 //!   other organisations stands for both. Claiming a domain needs no proof by DNS, but a control call.
-//! - No XML bodies, no bulk send, no PowerForms, no payments, no ID verification beyond phone and
+//! - No XML bodies, no PowerForms, no payments, no ID verification beyond phone and
 //!   access code, and of focused view its
 //!   parameters only: the script of `js-d.docusign.com` and its frame are not served.
 //! - Invitation e-mails are not sent; SMS goes to an outbox.
@@ -99,6 +99,8 @@ mod templates;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_consent;
 #[cfg(test)]
 mod tests_surface;
 mod time;

@@ -24,6 +24,12 @@ pub(in crate::emulator) enum Body {
     Brand,
     /// `DELETE …/brands`.
     Brands,
+    /// `PUT …/bulk_send_batch/{id}`.
+    BulkSendBatchRequest,
+    /// `POST …/bulk_send_lists/{id}/send` and `…/test`.
+    BulkSendRequest,
+    /// `POST …/bulk_send_lists` and `PUT …/bulk_send_lists/{id}`.
+    BulkSendingList,
     /// `POST …/views/console`.
     ConsoleViewRequest,
     /// `POST …/views/correct`.
@@ -52,12 +58,16 @@ pub(in crate::emulator) enum Body {
     RecipientViewRequest,
     /// `POST …/views/sender` and `…/views/edit`.
     ReturnUrlRequest,
+    /// `PUT …/workflow/scheduledSending`.
+    ScheduledSending,
     /// `POST` and `PUT …/recipients/{id}/tabs`.
     Tabs,
     /// `PUT …/signatures/{id}`.
     UserSignatureDefinition,
     /// `POST …/users/{id}/signatures`.
     UserSignaturesInformation,
+    /// `PUT …/workflow`.
+    Workflow,
 }
 
 impl Body {
@@ -65,6 +75,9 @@ impl Body {
         match self {
             Self::Brand => "brand",
             Self::Brands => "brandsRequest",
+            Self::BulkSendBatchRequest => "bulkSendBatchRequest",
+            Self::BulkSendRequest => "bulkSendRequest",
+            Self::BulkSendingList => "bulkSendingList",
             Self::ConsoleViewRequest => "consoleViewRequest",
             Self::CorrectViewRequest => "correctViewRequest",
             Self::CustomFields => "customFields",
@@ -79,9 +92,11 @@ impl Body {
             Self::Recipients => "recipients",
             Self::RecipientViewRequest => "recipientViewRequest",
             Self::ReturnUrlRequest => "returnUrlRequest",
+            Self::ScheduledSending => "scheduledSending",
             Self::Tabs => "tabs",
             Self::UserSignatureDefinition => "userSignatureDefinition",
             Self::UserSignaturesInformation => "userSignaturesInformation",
+            Self::Workflow => "workflow",
         }
     }
 }

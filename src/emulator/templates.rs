@@ -444,7 +444,7 @@ fn create(world: &mut World, call: &Call) -> Outcome {
 
 fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<Template, Refusal> {
     let name = text(fields, "name").ok_or_else(|| invalid("A template needs a name."))?.to_owned();
-    refused::in_envelope(fields)?;
+    refused::in_template(fields)?;
     let recipients = envelopes::drafts(fields.get("recipients").unwrap_or(&Value::Null), 0)?;
     for draft in &recipients {
         refused::in_recipient(&draft.fields, &draft.tabs)?;

@@ -29,7 +29,7 @@ async fn a_call_of_the_vendors_that_is_not_here_says_whose_lack_it_is() {
         ("PUT", "/documents"),
         ("GET", "/documents/1/tabs"),
         ("POST", "/views/shared"),
-        ("GET", "/workflow"),
+        ("POST", "/workflow/steps"),
         ("GET", "/docGenFormFields"),
     ] {
         let (status, body) = answered(&emulator, method, &format!("{envelope}{below}"), &token).await;

@@ -19,7 +19,7 @@ use super::{
 use crate::emulator::{state::World, templates::Template};
 
 /// What a definition comes to.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Assembly {
     /// Its documents.
     pub(super) documents: Vec<File>,
@@ -318,7 +318,7 @@ fn lay_over(base: &mut Draft, over: Draft) {
 }
 
 /// What a tab is known by: its label, or for radio buttons the name of their group, which has no label.
-fn name_of(tab: &DraftTab) -> Option<&str> {
+pub(super) fn name_of(tab: &DraftTab) -> Option<&str> {
     text(&tab.fields, if tab.list == "radioGroupTabs" { "groupName" } else { "tabLabel" })
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Outcome, body, correct, create,
     model::{Extent, Fields, Purge, Refusal, Status, invalid, refuse, text},
-    progress, redraft,
+    progress, redraft, workflow,
 };
 use crate::emulator::{
     http::{Answer, Call},
@@ -74,6 +74,9 @@ fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
             ));
         }
         correct::resend(world, id, call.now);
+    }
+    if let Some(given) = fields.get("workflow") {
+        workflow::go_on(world, call, id, given)?;
     }
     Ok(Answer::ok(answer))
 }

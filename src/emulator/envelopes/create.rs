@@ -18,7 +18,7 @@ use super::{
     model::{Envelope, Fields, Purge, Refusal, Status, invalid, refuse, text},
     progress,
     recipients::{self, MAX_RECIPIENTS},
-    refused, settings, subject,
+    refused, settings, subject, workflow,
 };
 use crate::emulator::{
     connect,
@@ -54,17 +54,7 @@ pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
     let account = call.account.clone().unwrap_or_default();
     let assembly = assemble(world, &account, &fields, &uploads)?;
     let envelope = build(world, call, &fields, assembly)?;
-    let id = envelope.id.clone();
-    world.envelopes.envelopes.insert(id.clone(), envelope);
-    if is_sent {
-        if let Err(refusal) = progress::send(world, &id, call.now) {
-            world.envelopes.envelopes.remove(&id);
-            return Err(refusal);
-        }
-    } else {
-        connect::emit(world, &id, "envelope-created", None, call.now);
-    }
-    world.envelopes.enter(&id);
+    let id = enter(world, envelope, is_sent, call.now)?;
     let status = world.envelopes.envelopes[&id].status.name();
     let answer = if is_asynchronous {
         json!({ "status": "Processing", "statusDateTime": vendor_time(call.now) })
@@ -77,6 +67,27 @@ pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
         })
     };
     Ok(Answer::json(StatusCode::CREATED, answer))
+}
+
+/// Takes in an envelope that was built, and sends it if it is to be: its id.
+pub(super) fn enter(
+    world: &mut World,
+    envelope: Envelope,
+    is_sent: bool,
+    now: Timestamp,
+) -> Result<String, Refusal> {
+    let id = envelope.id.clone();
+    world.envelopes.envelopes.insert(id.clone(), envelope);
+    if is_sent && let Err(refusal) = progress::send(world, &id, now) {
+        world.envelopes.envelopes.remove(&id);
+        return Err(refusal);
+    }
+    // One that is scheduled is still a draft.
+    if world.envelopes.envelopes[&id].status == Status::Created {
+        connect::emit(world, &id, "envelope-created", None, now);
+    }
+    world.envelopes.enter(&id);
+    Ok(id)
 }
 
 /// The definition, and the files that came with it.
@@ -106,7 +117,13 @@ fn definition(call: &Call) -> Result<(Value, Uploads), Refusal> {
     Ok((definition, uploads))
 }
 
-fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) -> Result<Envelope, Refusal> {
+/// Checks what a definition and its assembly say, and makes it an envelope that is not entered yet.
+pub(super) fn build(
+    world: &mut World,
+    call: &Call,
+    fields: &Fields,
+    assembly: Assembly,
+) -> Result<Envelope, Refusal> {
     let account = call.account.clone().unwrap_or_default();
     let sender = call.user.clone().unwrap_or_default();
     refused::in_envelope(fields)?;
@@ -132,6 +149,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
     given.extend(settings::of_envelope(fields)?);
     given.extend(brand(world, &account, fields)?.map(|id| ("brandId".to_owned(), json!(id))));
     given.extend(external_id(fields));
+    let workflow = workflow::of(world, fields, call.now)?;
     let mut envelope = Envelope {
         id: world.guid(),
         account,
@@ -150,6 +168,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, assembly: Assembly) ->
         notification,
         documents: assembly.documents,
         recipients: built,
+        workflow,
         hooks,
         purge: Purge::Unpurged,
         audit: Vec::new(),

@@ -126,8 +126,8 @@ fn put(world: &mut World, call: &Call, folder: &'static Folder) -> Outcome {
         }
     }
     for id in ids {
-        if *folder == BIN && world.envelopes.envelopes[&id].status.is_open() {
-            progress::void(world, &id, DELETED, call.now)?;
+        if *folder == BIN {
+            progress::delete(world, &id, DELETED, call.now)?;
         }
         world.envelopes.filed.insert(id, folder);
     }

@@ -52,7 +52,8 @@ pub(super) fn by_body(world: &mut World, call: &Call) -> Outcome {
     found(world, call, choose("envelope_ids", "envelopeIds"), choose("transaction_ids", "transactionIds"))
 }
 
-fn found(
+/// A page of the envelopes that the query asks for, among these.
+pub(super) fn found(
     world: &mut World,
     call: &Call,
     ids: Option<Vec<String>>,

@@ -2,9 +2,9 @@
 //!
 //! Goals: every documented call on an envelope that an integration with embedded signing makes,
 //! with the vendor's errors, its limits, and only legal changes of status.
-//! Gaps: agents, editors, intermediaries, notaries, seals and witnesses are refused, and so are workflows,
+//! Gaps: agents, editors, intermediaries, notaries, seals and witnesses are refused, and so are conditional recipients,
 //! views made with the envelope, signing groups and payments ([`refused`]); settings are kept and play no part in the ceremony; folders of
-//! one's own, bulk sends and chunked uploads are absent; of office documents DOCX alone is converted, to its bare text. Statuses and messages that DocuSign does not publish are our reading, and say so
+//! one's own and chunked uploads are absent; of office documents DOCX alone is converted, to its bare text. Statuses and messages that DocuSign does not publish are our reading, and say so
 //! where they are made.
 //!
 //! Sources: developers.docusign.com, eSignature REST API v2.1, "Envelopes" and "EnvelopeRecipients"
@@ -12,6 +12,7 @@
 
 mod access;
 mod assembly;
+mod bulk;
 mod change;
 mod correct;
 mod create;
@@ -36,32 +37,45 @@ mod settings;
 mod subject;
 mod tabs;
 #[cfg(test)]
-mod test_access;
-#[cfg(test)]
-mod test_correction;
-#[cfg(test)]
-mod test_fields;
-#[cfg(test)]
-mod test_folders;
-#[cfg(test)]
-mod test_lists;
-#[cfg(test)]
-mod test_locks;
-#[cfg(test)]
-mod test_samples;
-#[cfg(test)]
-mod test_senders;
-#[cfg(test)]
-mod test_templates;
-#[cfg(test)]
-mod test_views;
-#[cfg(test)]
-mod test_visibility;
+mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_access;
+#[cfg(test)]
+mod tests_bulk;
+#[cfg(test)]
+mod tests_composites;
+#[cfg(test)]
+mod tests_connect;
+#[cfg(test)]
+mod tests_correction;
+#[cfg(test)]
+mod tests_creates;
+#[cfg(test)]
+mod tests_fields;
+#[cfg(test)]
+mod tests_folders;
+#[cfg(test)]
 mod tests_given;
+#[cfg(test)]
+mod tests_lists;
+#[cfg(test)]
+mod tests_locks;
+#[cfg(test)]
+mod tests_samples;
+#[cfg(test)]
+mod tests_senders;
+#[cfg(test)]
+mod tests_templates;
+#[cfg(test)]
+mod tests_views;
+#[cfg(test)]
+mod tests_visibility;
+#[cfg(test)]
+mod tests_workflow;
 pub(in crate::emulator) mod visibility;
+mod workflow;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -113,6 +127,8 @@ pub(super) struct Book {
     sender_views: BTreeMap<String, SenderView>,
     /// Locks, by `envelopeId`; also those that have run out.
     locks: BTreeMap<String, Lock>,
+    /// Bulk send lists and batches.
+    bulk: bulk::Ledger,
     /// The folders of envelopes that were moved, by `envelopeId`.
     filed: BTreeMap<String, &'static Folder>,
     /// The next configuration id of an envelope's own event notification.
@@ -138,6 +154,7 @@ impl Default for Book {
             sessions: ByRecipient::default(),
             sender_views: BTreeMap::new(),
             locks: BTreeMap::new(),
+            bulk: bulk::Ledger::default(),
             filed: BTreeMap::new(),
             next_hook: 10_000_000,
             alarms: BTreeSet::new(),
@@ -202,6 +219,7 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
             _ => return Some(not_allowed()),
         },
         ["envelopes", id, rest @ ..] => envelope(world, call, id, rest)?,
+        ["bulk_send_batch" | "bulk_send_lists", ..] => bulk::route(world, call)?,
         ["folders", rest @ ..] => folders::route(world, call, rest)?,
         ["views", "console"] if call.method == Method::POST => sender_views::console(world, call),
         ["templates", rest @ ..] => templates::route(world, call, rest)?,
@@ -248,6 +266,7 @@ fn envelope(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Option<O
         ["views", "correct"] if is(&delete) => Ok(Answer::empty(StatusCode::OK)),
         ["views", "edit" | "sender"] if is(&post) => sender_views::create(world, call, &id, Purpose::Send),
         ["views", "recipient"] if is(&post) => recipient_views::create(world, call, &id),
+        ["workflow", rest @ ..] => workflow::route(world, call, &id, rest)?,
         _ => return None,
     })
 }
@@ -270,7 +289,7 @@ pub(super) fn control(world: &mut World, call: &Call) -> Option<Answer> {
     }
 }
 
-/// What time alone does: envelopes expire, purges fall due.
+/// What time alone does: envelopes expire, purges fall due, delays pass.
 pub(super) fn tick(world: &mut World, now: Timestamp) {
     progress::tick(world, now);
 }

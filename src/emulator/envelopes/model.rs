@@ -9,6 +9,7 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
+use super::workflow::Workflow;
 use crate::emulator::{http::Answer, pdf::read::Text};
 
 /// A refusal in the vendor's words.
@@ -416,6 +417,8 @@ pub(in crate::emulator) struct Envelope {
     pub documents: Vec<File>,
     /// Its recipients.
     pub recipients: Vec<Recipient>,
+    /// When it is sent, and where its routing waits.
+    pub workflow: Option<Workflow>,
     /// The `eventNotification` it was created with, by configuration id.
     pub hooks: Vec<(u64, Value)>,
     /// What becomes of the documents.

@@ -1,4 +1,4 @@
-//! What may happen to an envelope, and nothing else: sent, opened, signed, declined, voided, expired.
+//! What may happen to an envelope, and nothing else: scheduled, sent, opened, signed, declined, voided, expired.
 //!
 //! Statuses only move forward: created, sent, delivered, then completed, declined or voided.
 //! Every step writes history and tells Connect; nothing outside this file sets a status.
@@ -12,6 +12,7 @@ use super::{
     create, documents,
     model::{Envelope, Extent, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
     subject, tabs,
+    workflow::Workflow,
 };
 use crate::emulator::{connect, http::vendor_time, state::World};
 
@@ -28,24 +29,43 @@ fn set(envelope: &mut Envelope, status: Status, now: Timestamp) {
     envelope.reached.insert(status.name(), now);
 }
 
-/// Sends a draft: checks that it is whole, places its tabs, and starts the routing.
+/// Sends a draft: checks that it is whole, places its tabs, and starts the routing, unless its workflow puts that off.
 pub(in crate::emulator) fn send(world: &mut World, id: &str, now: Timestamp) -> Result<(), Refusal> {
-    let mut envelope = world.envelopes.envelopes[id].clone();
-    check_whole(&envelope)?;
+    let mut envelope = ready(&world.envelopes.envelopes[id])?;
+    let Some(at) = envelope.workflow.as_mut().and_then(|workflow| workflow.put_off(now)) else {
+        begin(world, envelope, now);
+        return Ok(());
+    };
+    let sender = sender_name(world, &envelope);
+    let draft = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
+    draft.workflow = envelope.workflow;
+    draft.note(now, &sender, "Scheduled", "The envelope was scheduled to be sent.");
+    world.envelopes.wake(id, at);
+    Ok(())
+}
+
+/// A draft as it is sent, if it can be.
+fn ready(draft: &Envelope) -> Result<Envelope, Refusal> {
+    check_whole(draft)?;
+    let mut envelope = draft.clone();
     envelope.subject = subject::merged(&envelope.subject, &envelope.recipients);
     create::check_words(&envelope.subject, &envelope.blurb)?;
     tabs::place_all(&mut envelope)?;
+    Ok(envelope)
+}
+
+fn begin(world: &mut World, mut envelope: Envelope, now: Timestamp) {
+    let id = envelope.id.clone();
     let sender = sender_name(world, &envelope);
     set(&mut envelope, Status::Sent, now);
     envelope.expires = create::expiry(&envelope.notification, now);
     envelope.note(now, &sender, "Sent Invitations", "The envelope was sent.");
     if let Some(at) = envelope.expires {
-        world.envelopes.wake(id, at);
+        world.envelopes.wake(&id, at);
     }
-    world.envelopes.envelopes.insert(id.to_owned(), envelope);
-    connect::emit(world, id, "envelope-sent", None, now);
-    activate(world, id, now);
-    Ok(())
+    world.envelopes.envelopes.insert(id.clone(), envelope);
+    connect::emit(world, &id, "envelope-sent", None, now);
+    activate(world, &id, now);
 }
 
 /// Refuses what would leave an envelope that cannot be sent.
@@ -105,7 +125,8 @@ pub(in crate::emulator) fn is_email(text: &str) -> bool {
     sane(local) && sane(domain) && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.')
 }
 
-/// Gives the turn to the lowest routing order that waits; ends the envelope when nobody does.
+/// Gives the turn to the lowest routing order that waits, unless the workflow holds it; ends the envelope when nobody
+/// waits.
 pub(in crate::emulator) fn activate(world: &mut World, id: &str, now: Timestamp) {
     loop {
         let Some(envelope) =
@@ -114,6 +135,14 @@ pub(in crate::emulator) fn activate(world: &mut World, id: &str, now: Timestamp)
             return;
         };
         let order = envelope.current_order();
+        let is_left = !envelope.recipients.iter().all(Recipient::is_done);
+        let waits = envelope.workflow.as_mut().filter(|_| is_left).and_then(|own| own.hold(order, now));
+        if let Some(alarms) = waits {
+            for at in alarms {
+                world.envelopes.wake(id, at);
+            }
+            return;
+        }
         let mut reached = Vec::new();
         for recipient in &mut envelope.recipients {
             if recipient.order == order && recipient.status == RecipientStatus::Created {
@@ -281,6 +310,15 @@ pub(in crate::emulator) fn void(
     Ok(())
 }
 
+/// It goes to the deleted ones: what is under way is voided, what is scheduled stays a draft.
+pub(super) fn delete(world: &mut World, id: &str, reason: &str, now: Timestamp) -> Result<(), Refusal> {
+    let envelope = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
+    if let Some(workflow) = &mut envelope.workflow {
+        workflow.unschedule();
+    }
+    if envelope.status.is_open() { void(world, id, reason, now) } else { Ok(()) }
+}
+
 fn end(world: &mut World, id: &str, who: &str, reason: &str, now: Timestamp) {
     let Some(envelope) = world.envelopes.envelopes.get_mut(id) else { return };
     envelope.voided_reason = Some(reason.to_owned());
@@ -323,12 +361,33 @@ pub(in crate::emulator) fn tick(world: &mut World, now: Timestamp) {
             end(world, &id, "DocuSign", EXPIRED, now);
         } else if envelope.purge.due().is_some_and(|at| at <= now) {
             purge(world, &id, now);
+        } else {
+            pass_delay(world, &id, now);
         }
     }
     if now.duration_since(world.envelopes.tidied).abs() >= TIDY_EVERY {
         world.envelopes.tidied = now;
         world.envelopes.views.retain(|view| view.is_worth_keeping(now));
         world.envelopes.sessions.retain(|session| session.is_worth_keeping(now));
+    }
+}
+
+/// A delay of the workflow may be over. What cannot be sent by then stays a draft.
+fn pass_delay(world: &mut World, id: &str, now: Timestamp) {
+    let envelope = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
+    let Some(workflow) = envelope.workflow.as_mut() else { return };
+    if envelope.status != Status::Created {
+        return activate(world, id, now);
+    }
+    if !workflow.is_due(now) {
+        return;
+    }
+    match ready(envelope) {
+        Ok(mut envelope) => {
+            envelope.workflow.iter_mut().for_each(Workflow::sent);
+            begin(world, envelope, now);
+        }
+        Err(_) => envelope.workflow.iter_mut().for_each(Workflow::unschedule),
     }
 }
 

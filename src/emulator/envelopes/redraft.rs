@@ -1,4 +1,5 @@
-//! What `PUT /envelopes/{id}` changes of the content: the words, the documents, the recipients, the settings.
+//! What `PUT /envelopes/{id}` changes of the content: the words, the documents, the recipients, the settings, the
+//! workflow.
 //!
 //! A draft takes all of it, in the form of a definition. Of an envelope that was sent only notification and custom
 //! fields can be changed here (recipients are corrected at their own address); whatever else would change is refused,
@@ -14,7 +15,7 @@ use super::{
     model::{Envelope, Fields, File, Recipient, Refusal, Status, invalid, refuse, text},
     recipients,
     refused::{self, says_something},
-    render, settings, subject,
+    render, settings, subject, workflow,
 };
 use crate::emulator::{http::Call, state::World};
 
@@ -27,6 +28,9 @@ pub(super) fn rewrite(world: &mut World, call: &Call, id: &str, fields: &Fields)
     custom_fields(world, call, id, fields)?;
     reword(world, call, id, fields)?;
     resettle(world, call, id, fields)?;
+    if let Some(given) = refused::said(fields, "workflow") {
+        workflow::change(world, call, id, given)?;
+    }
     for (name, change) in
         [("documents", documents as fn(&mut World, &Call, &str, &Value) -> _), ("recipients", people)]
     {
@@ -56,7 +60,7 @@ fn is_read_back(envelope: &Envelope, name: &str, given: &Value) -> bool {
 }
 
 /// Whether everything that is said is there already, in the same words.
-fn is_within(given: &Value, there: &Value) -> bool {
+pub(super) fn is_within(given: &Value, there: &Value) -> bool {
     match (given, there) {
         (Value::Object(given), Value::Object(there)) => {
             given.iter().all(|(name, value)| is_within(value, there.get(name).unwrap_or(&Value::Null)))
@@ -72,7 +76,7 @@ fn envelope_mut<'w>(world: &'w mut World, id: &str) -> &'w mut Envelope {
     world.envelopes.envelopes.get_mut(id).expect("the router looked it up")
 }
 
-fn only_of_a_draft(envelope: &Envelope, what: &str) -> Result<(), Refusal> {
+pub(super) fn only_of_a_draft(envelope: &Envelope, what: &str) -> Result<(), Refusal> {
     if envelope.status == Status::Created {
         return Ok(());
     }

@@ -1,7 +1,8 @@
 //! What a definition may ask for and the emulator does not play: refused in words, never swallowed.
 //!
 //! The code is the vendor's for a feature that a plan does not have, which is what a client meets in an account without
-//! it. Kinds of recipients that are not played are refused in [`super::recipients`].
+//! it. Kinds of recipients that are not played are refused in [`super::recipients`], conditional recipients in
+//! [`super::workflow`].
 //!
 //! Source: SPEC: envelope, signer, formulaTab, by the members named here.
 
@@ -12,13 +13,20 @@ use super::{
     tabs::DraftTab,
 };
 
+/// Refuses what a template asks for.
+pub(in crate::emulator) fn in_template(fields: &Fields) -> Result<(), Refusal> {
+    if said(fields, "workflow").is_some() {
+        return Err(lacking("workflows of templates"));
+    }
+    in_envelope(fields)
+}
+
 /// Refuses what an envelope or a template asks for.
-pub(in crate::emulator) fn in_envelope(fields: &Fields) -> Result<(), Refusal> {
+pub(super) fn in_envelope(fields: &Fields) -> Result<(), Refusal> {
     for (name, what) in [
         ("attachments", "files beside the documents (attachments)"),
         ("emailSettings", "settings of the e-mails (emailSettings)"),
         ("recipientViewRequest", "recipient views made with the envelope (recipientViewRequest)"),
-        ("workflow", "workflows (scheduled sending, pauses, delayed and conditional routing)"),
     ] {
         if said(fields, name).is_some() {
             return Err(lacking(what));

@@ -26,6 +26,8 @@ pub(in crate::emulator) struct Include {
     pub recipients: bool,
     /// `tabs`, within recipients.
     pub tabs: bool,
+    /// `workflow`.
+    pub workflow: bool,
 }
 
 impl Include {
@@ -38,6 +40,7 @@ impl Include {
             notifications: has("notifications"),
             recipients: has("recipients") || has("tabs"),
             tabs: has("tabs"),
+            workflow: has("workflow"),
         }
     }
 }
@@ -70,6 +73,11 @@ pub(in crate::emulator) fn envelope(world: &World, envelope: &Envelope, include:
     }
     if include.documents {
         fields.insert("envelopeDocuments".to_owned(), Value::Array(documents(envelope)));
+    }
+    if include.workflow
+        && let Some(workflow) = &envelope.workflow
+    {
+        fields.insert("workflow".to_owned(), workflow.shown());
     }
     Value::Object(fields)
 }

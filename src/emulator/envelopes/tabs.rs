@@ -68,8 +68,17 @@ impl DraftTab {
     }
 }
 
+impl Tab {
+    /// Itself, as it would be described for another recipient.
+    pub(super) fn draft(&self) -> DraftTab {
+        let mut fields = self.fields.clone();
+        fields.insert("value".to_owned(), json!(self.value));
+        DraftTab { list: self.list.clone(), fields, scope: self.scope, is_stray: self.is_placed }
+    }
+}
+
 /// The radios of a group.
-fn radios(fields: &mut Fields) -> impl Iterator<Item = &mut Fields> {
+pub(super) fn radios(fields: &mut Fields) -> impl Iterator<Item = &mut Fields> {
     let radios = fields.get_mut("radios").and_then(Value::as_array_mut);
     radios.into_iter().flatten().filter_map(Value::as_object_mut)
 }

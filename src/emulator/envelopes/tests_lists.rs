@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, document, signer};
+use super::testing::{Client, definition, document, signer};
 use crate::emulator::directory;
 
 async fn count(client: &Client, query: &str) -> String {
@@ -173,4 +173,37 @@ async fn an_envelope_without_custom_fields_has_two_empty_lists_of_them() {
     let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
     let fields = client.get(&format!("/envelopes/{id}/custom_fields")).await;
     assert_eq!(fields, json!({ "textCustomFields": [], "listCustomFields": [] }));
+}
+
+#[tokio::test]
+async fn lists_find_by_transaction_and_custom_field_and_need_a_narrowing() {
+    let mut client = Client::start().await;
+    let mut one = definition(&[signer("1", "Ada", "/sn1/")]);
+    one["transactionId"] = json!("tx-1");
+    one["customFields"] = json!({ "textCustomFields": [{ "name": "requestId", "value": "r-1" }] });
+    let id = client.create(one).await;
+    client.create(definition(&[signer("1", "Bob", "/sn1/")])).await;
+    let (status, body) = client.call("GET", "/envelopes", Value::Null).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")));
+    let found = client.get("/envelopes?transaction_ids=tx-1,tx-2").await;
+    assert_eq!(
+        found["envelopeTransactionStatuses"],
+        json!([{ "envelopeId": id, "status": "sent", "transactionId": "tx-1" }])
+    );
+    let found = client
+        .get("/envelopes?from_date=2020-01-01T00:00:00Z&custom_field=requestId=r-1&include=recipients")
+        .await;
+    assert_eq!(found["totalSetSize"], "1");
+    assert_eq!(found["envelopes"][0]["recipients"]["signers"][0]["name"], "Ada");
+    assert_eq!(client.get("/envelopes?from_date=2020-01-01&status=completed").await["resultSetSize"], "0");
+    let (_, body) = client
+        .call("PUT", "/envelopes/status?envelope_ids=request_body", json!({ "envelopeIds": [id] }))
+        .await;
+    assert_eq!(body["envelopes"][0]["envelopeId"], json!(id));
+    client.emulator.control("POST", "faults", json!({ "fault": "list_lag", "delay_ms": 5_000 })).await;
+    assert_eq!(client.get("/envelopes?transaction_ids=tx-1").await["resultSetSize"], "0");
+    client.advance(6).await;
+    assert_eq!(client.get("/envelopes?transaction_ids=tx-1").await["resultSetSize"], "1");
+    client.outlive(7 * 24 * 3_600).await;
+    assert_eq!(client.get("/envelopes?transaction_ids=tx-1").await["resultSetSize"], "0");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, document};
+use super::testing::{Client, document};
 use crate::emulator::directory;
 
 /// A template with everything that an envelope takes over.
@@ -168,7 +168,7 @@ async fn an_envelope_without_custom_fields_shows_both_lists_empty() {
 #[tokio::test]
 async fn an_archive_comes_without_the_certificate_if_asked() {
     let client = Client::start().await;
-    let id = client.create(super::tests::definition(&[super::tests::signer("1", "Ada", "/sn1/")])).await;
+    let id = client.create(super::testing::definition(&[super::testing::signer("1", "Ada", "/sn1/")])).await;
     for (query, files) in [("", 2), ("?certificate=true", 2), ("?certificate=False", 1)] {
         let bytes = client.bytes(&format!("/envelopes/{id}/documents/archive{query}")).await;
         let archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();

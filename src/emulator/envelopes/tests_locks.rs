@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, signer};
+use super::testing::{Client, definition, signer};
 
 async fn draft(client: &Client) -> String {
     let mut draft = definition(&[signer("1", "Ada", "/sn1/")]);

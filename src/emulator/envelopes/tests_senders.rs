@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, signer};
+use super::testing::{Client, definition, signer};
 
 const BACK: &str = "https://www.example.com/done?order=1";
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, signer};
+use super::testing::{Client, definition, signer};
 
 /// What lies in a folder.
 async fn held(client: &Client, folder: &str) -> Vec<Value> {

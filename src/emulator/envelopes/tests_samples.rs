@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     docx::tests::docx,
-    tests::{Client, definition, signer},
+    testing::{Client, definition, signer},
 };
 use crate::emulator::pdf::{
     read::{Matching, Page, Text, read},

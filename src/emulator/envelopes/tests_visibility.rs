@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, document, signer, view_of};
+use super::testing::{Client, definition, document, signer, view_of};
 
 /// A document whose text names it.
 fn named(id: &str, text: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, document, signer, view_of};
+use super::testing::{Client, definition, document, signer, view_of};
 
 #[tokio::test]
 async fn the_host_opens_an_in_person_session_by_name_and_address() {

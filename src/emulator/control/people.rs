@@ -1,195 +1,24 @@
-//! The control interface: what a test may do to the emulated DocuSign, on a port of its own so that
-//! vendor paths stay purely the vendor's.
-//!
-//! JSON in and out; unknown fields are refused by name, because a misspelt knob that does nothing
-//! would make a test pass for the wrong reason. `GET /_test` lists the calls.
+//! Who there is and who may do what: users, accounts, integration keys, consents, domains, features.
 
-use http::{Method, StatusCode};
-use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
 use rsa::{
     pkcs1::{DecodeRsaPublicKey as _, EncodeRsaPublicKey as _},
     pkcs8::DecodePublicKey as _,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
+use super::{done, read};
+use crate::emulator::{
     directory::{self, PublicKey},
-    envelopes,
-    faults::Fault,
-    http::{Answer, Call},
+    http::{self, Answer, Call},
     oauth,
     state::World,
-    time::Time,
 };
 
-const CALLS: &[(&str, &str, &str)] = &[
-    ("GET", "/_test/requests", "every vendor request, oldest first"),
-    ("DELETE", "/_test/requests", "forgets them"),
-    ("GET", "/_test/rules", "the vendor's rules that the client broke"),
-    ("GET", "/_test/limits", "the limits in force"),
-    ("POST", "/_test/limits", "{hourly, burst, envelope_reads, envelope_writes, status}"),
-    ("GET", "/_test/faults", "what is armed, and how often each fired"),
-    ("POST", "/_test/faults", "{fault, method, path, rate, count, status, delay_ms, reset_s}"),
-    ("DELETE", "/_test/faults", "disarms all"),
-    ("GET", "/_test/clock", "the emulator's time"),
-    ("POST", "/_test/clock", "{advance_s} or {set}"),
-    ("GET", "/_test/consent", "who has consented to what"),
-    ("POST", "/_test/consent", "{user_id, integration_key, scopes, granted}; or organization_id"),
-    ("POST", "/_test/keys", "{integration_key, public_key_pem, active}"),
-    ("POST", "/_test/redirect_uris", "{integration_key, uris}"),
-    ("POST", "/_test/tokens/revoke", "{user_id}, {integration_key} or {}"),
-    ("POST", "/_test/users", "{user_id, active, account_id, member}"),
-    ("POST", "/_test/accounts", "{account_id, base_uri}: the account moves to another host, or back (null)"),
-    ("POST", "/_test/apps", "{integration_key, known}: an app that this environment does not have"),
-    (
-        "POST",
-        "/_test/domains",
-        "{organization_id, claimed}: the e-mail domains that an organisation has claimed",
-    ),
-    ("POST", "/_test/features", "{account_id, identity_verification, settings}"),
-    ("GET", "/_test/directory", "organizations, accounts, users, memberships and integration keys"),
-    ("GET", "/_test/signers", "everyone who has a part in an envelope"),
-    ("POST", "/_test/signers/{recipientIdGuid}/{sign|decline|finish_later|fail_otp}", "a scripted signer"),
-    ("GET", "/_test/outbox", "text messages sent"),
-    ("POST", "/_test/reset", "back to the state after start"),
-    ("GET", "/_test", "this list"),
-];
-
-/// Every control call.
-pub(super) fn route(world: &mut World, time: &Time, call: &Call) -> Answer {
-    if let Some(answer) = envelopes::control(world, call) {
-        return answer;
-    }
-    let route = call.route();
-    let ["_test", rest @ ..] = route.as_slice() else { return unknown(call) };
-    let answer = match (rest, &call.method) {
-        ([], &Method::GET) => Ok(index()),
-        (["requests"], &Method::GET) => Ok(Answer::ok(json!({ "requests": world.requests.entries() }))),
-        (["requests"], &Method::DELETE) => {
-            world.requests.forget();
-            Ok(done())
-        }
-        (["rules"], &Method::GET) => Ok(Answer::ok(json!({ "rules": world.judge.verdicts() }))),
-        (["limits"], &Method::GET) => Ok(limits(world)),
-        (["limits"], &Method::POST) => set_limits(world, call),
-        (["faults"], &Method::GET) => Ok(Answer::ok(json!({ "faults": world.faults.list() }))),
-        (["faults"], &Method::POST) => arm(world, call),
-        (["faults"], &Method::DELETE) => {
-            world.faults.disarm();
-            Ok(done())
-        }
-        (["clock"], &Method::GET) => Ok(Answer::ok(json!({ "now": time.now() }))),
-        (["clock"], &Method::POST) => move_clock(world, time, call),
-        (["consent"], &Method::GET) => Ok(consents(world)),
-        (["consent"], &Method::POST) => consent(world, call),
-        (["keys"], &Method::POST) => key(world, call),
-        (["redirect_uris"], &Method::POST) => redirect_uris(world, call),
-        (["tokens", "revoke"], &Method::POST) => revoke(world, call),
-        (["users"], &Method::POST) => user(world, call),
-        (["accounts"], &Method::POST) => account(world, call),
-        (["apps"], &Method::POST) => app(world, call),
-        (["domains"], &Method::POST) => domains(world, call),
-        (["features"], &Method::POST) => features(world, call),
-        (["directory"], &Method::GET) => Ok(who(world)),
-        (["reset"], &Method::POST) => {
-            time.restore();
-            world.reset(time.now());
-            Ok(done())
-        }
-        _ => return unknown(call),
-    };
-    answer.unwrap_or_else(|detail| Answer::control_error(StatusCode::BAD_REQUEST, &detail))
-}
-
-fn done() -> Answer {
-    Answer::ok(json!({ "ok": true }))
-}
-
-fn unknown(call: &Call) -> Answer {
-    let detail = format!("no control call {} {}; GET /_test lists them", call.method, call.path);
-    Answer::control_error(StatusCode::NOT_FOUND, &detail)
-}
-
-fn index() -> Answer {
-    let calls =
-        CALLS.iter().map(|(method, path, about)| json!({ "method": method, "path": path, "about": about }));
-    Answer::ok(json!({ "calls": calls.collect::<Vec<_>>() }))
-}
-
-fn read<T: DeserializeOwned>(call: &Call) -> Result<T, String> {
-    let body: &[u8] = if call.body.is_empty() { b"{}" } else { &call.body };
-    serde_json::from_slice(body).map_err(|error| error.to_string())
-}
-
-fn limits(world: &World) -> Answer {
-    let limits = &world.limits;
-    Answer::ok(json!({
-        "hourly": limits.hourly,
-        "burst": limits.burst,
-        "envelope_reads": limits.envelope_reads,
-        "envelope_writes": limits.envelope_writes,
-        "status": limits.status.as_u16(),
-    }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewLimits {
-    hourly: Option<u64>,
-    burst: Option<u64>,
-    envelope_reads: Option<u64>,
-    envelope_writes: Option<u64>,
-    status: Option<u16>,
-}
-
-/// New limits start with full budgets.
-fn set_limits(world: &mut World, call: &Call) -> Result<Answer, String> {
-    let new: NewLimits = read(call)?;
-    let status = match new.status {
-        None => None,
-        Some(400) => Some(StatusCode::BAD_REQUEST),
-        Some(429) => Some(StatusCode::TOO_MANY_REQUESTS),
-        Some(other) => return Err(format!("`status` is 400 or 429, not {other}")),
-    };
-    let limits = &mut world.limits;
-    limits.hourly = new.hourly.unwrap_or(limits.hourly);
-    limits.burst = new.burst.unwrap_or(limits.burst);
-    limits.envelope_reads = new.envelope_reads.unwrap_or(limits.envelope_reads);
-    limits.envelope_writes = new.envelope_writes.unwrap_or(limits.envelope_writes);
-    limits.status = status.unwrap_or(limits.status);
-    limits.refill();
-    Ok(self::limits(world))
-}
-
-fn arm(world: &mut World, call: &Call) -> Result<Answer, String> {
-    let fault: Fault = read(call)?;
-    fault.check()?;
-    let id = world.faults.arm(fault);
-    Ok(Answer::json(StatusCode::CREATED, json!({ "id": id })))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Move {
-    advance_s: Option<f64>,
-    set: Option<Timestamp>,
-}
-
-fn move_clock(world: &mut World, time: &Time, call: &Call) -> Result<Answer, String> {
-    match read(call)? {
-        Move { advance_s: Some(seconds), set: None } => {
-            let by = SignedDuration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
-            time.advance(by);
-        }
-        Move { advance_s: None, set: Some(to) } => time.set(to),
-        _ => return Err("give one of `advance_s` and `set`".to_owned()),
-    }
-    world.tick(time.now());
-    Ok(Answer::ok(json!({ "now": time.now() })))
-}
-
-fn consents(world: &World) -> Answer {
+/// Who has consented to what.
+pub(super) fn consents(world: &World) -> Answer {
     let row = |kind: &str, (app, owner, scope): &(String, String, String)| json!({ "integration_key": app, kind: owner, "scope": scope });
     let individual = world.directory.consents.iter().map(|consent| row("user_id", consent));
     let organisation =
@@ -216,7 +45,7 @@ struct Consent {
 }
 
 /// Grants consent, or takes it back: refresh tokens die then, access tokens live on, as at the vendor.
-fn consent(world: &mut World, call: &Call) -> Result<Answer, String> {
+pub(super) fn consent(world: &mut World, call: &Call) -> Result<Answer, String> {
     let new: Consent = read(call)?;
     let app = known_app(world, new.integration_key)?;
     let scopes = match new.scopes {
@@ -284,7 +113,7 @@ struct NewKey {
 }
 
 /// Registers a public key, or switches a registered one off and on.
-fn key(world: &mut World, call: &Call) -> Result<Answer, String> {
+pub(super) fn key(world: &mut World, call: &Call) -> Result<Answer, String> {
     let new: NewKey = read(call)?;
     let app = known_app(world, new.integration_key)?;
     let pem = new.public_key_pem.trim();
@@ -311,7 +140,8 @@ struct RedirectUris {
     loopback: Option<bool>,
 }
 
-fn redirect_uris(world: &mut World, call: &Call) -> Result<Answer, String> {
+/// Registers redirect URIs.
+pub(super) fn redirect_uris(world: &mut World, call: &Call) -> Result<Answer, String> {
     let new: RedirectUris = read(call)?;
     let app = known_app(world, new.integration_key)?;
     if let Some(uri) = new.uris.iter().find(|uri| url::Url::parse(uri).is_err()) {
@@ -332,7 +162,7 @@ struct Revoke {
 }
 
 /// Ends access tokens before their time: of a user, of an integration key, or all.
-fn revoke(world: &mut World, call: &Call) -> Result<Answer, String> {
+pub(super) fn revoke(world: &mut World, call: &Call) -> Result<Answer, String> {
     let which: Revoke = read(call)?;
     let same = |wanted: &Option<String>, is: Option<&str>| {
         wanted.as_deref().is_none_or(|wanted| is.is_some_and(|is| is.eq_ignore_ascii_case(wanted)))
@@ -361,7 +191,7 @@ struct UserChange {
 }
 
 /// Closes or re-opens a user, or moves one in or out of an account.
-fn user(world: &mut World, call: &Call) -> Result<Answer, String> {
+pub(super) fn user(world: &mut World, call: &Call) -> Result<Answer, String> {
     let change: UserChange = read(call)?;
     let id = change.user_id.to_ascii_lowercase();
     let directory = &mut world.directory;
@@ -393,7 +223,7 @@ struct AccountMove {
 
 /// Moves an account to another host, as the vendor does when it moves one between its sites: `userinfo`
 /// names the new one, and calls for it here are refused.
-fn account(world: &mut World, call: &Call) -> Result<Answer, String> {
+pub(super) fn account(world: &mut World, call: &Call) -> Result<Answer, String> {
     let new: AccountMove = read(call)?;
     if new.base_uri.as_ref().is_some_and(|uri| url::Url::parse(uri).is_err()) {
         return Err("`base_uri` is no absolute URI".to_owned());
@@ -414,7 +244,7 @@ struct AppChange {
 }
 
 /// Takes an integration key out of this environment, like one that was never promoted to it, or puts it back.
-fn app(world: &mut World, call: &Call) -> Result<Answer, String> {
+pub(super) fn app(world: &mut World, call: &Call) -> Result<Answer, String> {
     let change: AppChange = read(call)?;
     let id = change
         .integration_key
@@ -436,7 +266,7 @@ struct Features {
     account_id: Option<String>,
     identity_verification: Option<bool>,
     #[serde(default)]
-    settings: std::collections::BTreeMap<String, Value>,
+    settings: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -447,7 +277,7 @@ struct Domains {
 }
 
 /// Says which domains an organisation has claimed, in place of those before.
-fn domains(world: &mut World, call: &Call) -> Result<Answer, String> {
+pub(super) fn domains(world: &mut World, call: &Call) -> Result<Answer, String> {
     let new: Domains = read(call)?;
     let organisation = new.organization_id.unwrap_or_else(|| directory::ORGANISATION.to_owned());
     let claimed =
@@ -457,20 +287,21 @@ fn domains(world: &mut World, call: &Call) -> Result<Answer, String> {
 }
 
 /// Turns a plan's features on and off, and sets account settings.
-fn features(world: &mut World, call: &Call) -> Result<Answer, String> {
+pub(super) fn features(world: &mut World, call: &Call) -> Result<Answer, String> {
     let new: Features = read(call)?;
     let asked = new.account_id.as_deref().unwrap_or(directory::ACCOUNT);
     let account = world.directory.account(asked).ok_or("no such `account_id`")?.0.to_owned();
     let Some(account) = world.directory.accounts.get_mut(&account) else { return Ok(done()) };
     account.identity_verification = new.identity_verification.unwrap_or(account.identity_verification);
     for (name, value) in new.settings {
-        let value = super::http::text(Some(&value)).ok_or_else(|| format!("`settings.{name}` is no text"))?;
+        let value = http::text(Some(&value)).ok_or_else(|| format!("`settings.{name}` is no text"))?;
         account.settings.insert(name, value);
     }
     Ok(done())
 }
 
-fn who(world: &World) -> Answer {
+/// All there is.
+pub(super) fn who(world: &World) -> Answer {
     let directory = &world.directory;
     let accounts = directory.accounts.iter().map(|(id, account)| {
         json!({ "account_id": id, "number": account.number, "name": account.name,

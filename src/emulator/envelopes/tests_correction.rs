@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, signer};
+use super::testing::{Client, definition, signer};
 
 fn together(id: &str, name: &str) -> Value {
     let mut signer = signer(id, name, "/sn1/");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, view_of};
+use super::testing::{Client, definition, view_of};
 
 fn at(y: u32, mut tab: Value) -> Value {
     for (name, value) in [("documentId", "1"), ("pageNumber", "1"), ("xPosition", "50")] {

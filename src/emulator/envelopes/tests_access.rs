@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{Client, definition, document, signer, view_of};
+use super::testing::{Client, definition, document, signer, view_of};
 use crate::emulator::directory;
 
 const NORA: &str = "nora@countersign.example";

@@ -1,0 +1,84 @@
+//! The knobs of the world: limits, faults, the clock.
+
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::read;
+use crate::emulator::{
+    faults::Fault,
+    http::{Answer, Call},
+    state::World,
+    time::Time,
+};
+
+/// The limits in force.
+pub(super) fn limits(world: &World) -> Answer {
+    let limits = &world.limits;
+    Answer::ok(json!({
+        "hourly": limits.hourly,
+        "burst": limits.burst,
+        "envelope_reads": limits.envelope_reads,
+        "envelope_writes": limits.envelope_writes,
+        "status": limits.status.as_u16(),
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewLimits {
+    hourly: Option<u64>,
+    burst: Option<u64>,
+    envelope_reads: Option<u64>,
+    envelope_writes: Option<u64>,
+    status: Option<u16>,
+}
+
+/// New limits start with full budgets.
+pub(super) fn set_limits(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let new: NewLimits = read(call)?;
+    let status = match new.status {
+        None => None,
+        Some(400) => Some(StatusCode::BAD_REQUEST),
+        Some(429) => Some(StatusCode::TOO_MANY_REQUESTS),
+        Some(other) => return Err(format!("`status` is 400 or 429, not {other}")),
+    };
+    let limits = &mut world.limits;
+    limits.hourly = new.hourly.unwrap_or(limits.hourly);
+    limits.burst = new.burst.unwrap_or(limits.burst);
+    limits.envelope_reads = new.envelope_reads.unwrap_or(limits.envelope_reads);
+    limits.envelope_writes = new.envelope_writes.unwrap_or(limits.envelope_writes);
+    limits.status = status.unwrap_or(limits.status);
+    limits.refill();
+    Ok(self::limits(world))
+}
+
+/// Arms a fault.
+pub(super) fn arm(world: &mut World, call: &Call) -> Result<Answer, String> {
+    let fault: Fault = read(call)?;
+    fault.check()?;
+    let id = world.faults.arm(fault);
+    Ok(Answer::json(StatusCode::CREATED, json!({ "id": id })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Move {
+    advance_s: Option<f64>,
+    set: Option<Timestamp>,
+}
+
+/// Moves the time, and lets it do what it does alone.
+pub(super) fn move_clock(world: &mut World, time: &Time, call: &Call) -> Result<Answer, String> {
+    match read(call)? {
+        Move { advance_s: Some(seconds), set: None } => {
+            let by = SignedDuration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+            time.advance(by);
+        }
+        Move { advance_s: None, set: Some(to) } => time.set(to),
+        _ => return Err("give one of `advance_s` and `set`".to_owned()),
+    }
+    world.tick(time.now());
+    Ok(Answer::ok(json!({ "now": time.now() })))
+}

@@ -1,0 +1,460 @@
+//! The workflow of an envelope: when it is sent, and where its routing waits.
+//!
+//! A step `pause_before` holds the routing before its order: until the sender lets it go on, or with `delayedRouting`
+//! until the delay is over. With `scheduledSending` a draft that is sent stays a draft until then. Conditional routing
+//! (`recipientRouting`) is refused.
+//!
+//! Sources: SPEC: workflow, workflowStep, scheduledSending, delayedRouting, envelopeDelayRule and Envelopes:update; SDK:
+//! the samples eg032, eg033, eg035 and eg036. Our reading is which of the vendor's words applies when, that what was
+//! sent keeps its workflow but for going on and for being rid of it, and every refusal.
+
+use http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{
+    Outcome, body, dates,
+    model::{Envelope, Fields, Refusal, invalid, missing, refuse, text},
+    progress,
+    redraft::{is_within, only_of_a_draft},
+    refused::{lacking, said, says_something},
+};
+use crate::emulator::{
+    http::{Answer, Call, vendor_time},
+    schema::Body,
+    state::World,
+};
+
+/// No delay is longer, and no date farther away (SPEC: envelopeDelayRule).
+const MAX_DELAY: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// What a sender sets to let a paused workflow go on.
+const GOES_ON: &str = "in_progress";
+const SCHEDULE: &str = "scheduledSending";
+
+/// When an envelope is sent, and where its routing waits.
+#[derive(Debug, Clone, Default)]
+pub(in crate::emulator) struct Workflow {
+    steps: Vec<Step>,
+    sending: Option<Delay>,
+}
+
+/// A pause before a routing order.
+#[derive(Debug, Clone)]
+struct Step {
+    /// `workflowStepId`.
+    id: String,
+    /// `itemId`.
+    order: u32,
+    /// What ends the pause; without it the sender does.
+    delay: Option<Delay>,
+    /// When the routing came to it.
+    triggered: Option<Timestamp>,
+    /// When the routing went on.
+    completed: Option<Timestamp>,
+}
+
+/// A delay, begun or not.
+#[derive(Debug, Clone)]
+struct Delay {
+    rule: Rule,
+    /// The one rule, as it was sent.
+    given: Value,
+    /// When it is over, once it has begun.
+    resumes: Option<Timestamp>,
+    /// Whether what it held has gone on.
+    is_done: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    After(SignedDuration),
+    At(Timestamp),
+}
+
+impl Delay {
+    /// Begins; when it will be over, if it is not at once.
+    fn begin(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let at = match self.rule {
+            Rule::After(by) => now.saturating_add(by).unwrap_or(Timestamp::MAX),
+            Rule::At(at) => at,
+        };
+        self.resumes = Some(at);
+        (at > now).then_some(at)
+    }
+
+    fn is_running(&self) -> bool {
+        self.resumes.is_some() && !self.is_done
+    }
+
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.resumes.is_some_and(|at| at <= now)
+    }
+
+    fn shown(&self) -> Value {
+        let status = match (self.resumes, self.is_done) {
+            (_, true) => "completed",
+            (Some(_), false) => "started",
+            (None, false) => "pending",
+        };
+        let mut value = json!({ "status": status, "rules": [self.given] });
+        if let Some(at) = self.resumes {
+            value["resumeDate"] = json!(vendor_time(at));
+        }
+        value
+    }
+}
+
+impl Step {
+    fn is_paused(&self) -> bool {
+        self.triggered.is_some() && self.completed.is_none() && self.delay.is_none()
+    }
+
+    fn complete(&mut self, now: Timestamp) {
+        self.completed = Some(now);
+        if let Some(delay) = &mut self.delay {
+            delay.is_done = true;
+        }
+    }
+
+    fn shown(&self) -> Value {
+        let status = match (self.triggered, self.completed) {
+            (_, Some(_)) => "completed",
+            (None, None) => "pending",
+            (Some(_), None) if self.delay.is_some() => "in_progress",
+            (Some(_), None) => "paused",
+        };
+        let mut value = json!({
+            "workflowStepId": self.id,
+            "action": "pause_before",
+            "triggerOnItem": "routing_order",
+            "itemId": self.order.to_string(),
+            "status": status,
+        });
+        for (name, at) in [("triggeredDate", self.triggered), ("completedDate", self.completed)] {
+            if let Some(at) = at {
+                value[name] = json!(vendor_time(at));
+            }
+        }
+        if let Some(delay) = &self.delay {
+            value["delayedRouting"] = delay.shown();
+        }
+        value
+    }
+}
+
+impl Workflow {
+    /// Itself, if anything is in it.
+    fn unless_empty(self) -> Option<Self> {
+        Some(self).filter(|own| !own.steps.is_empty() || own.sending.is_some())
+    }
+
+    /// The envelope is to be sent: when that is put off to, if it is.
+    pub(super) fn put_off(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let sending = self.sending.as_mut()?;
+        let at = sending.begin(now);
+        sending.is_done = at.is_none();
+        at
+    }
+
+    /// Whether a draft with it is to be sent by now.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.sending.as_ref().is_some_and(|sending| sending.is_running() && sending.is_over(now))
+    }
+
+    /// The envelope was sent as scheduled.
+    pub(super) fn sent(&mut self) {
+        if let Some(sending) = &mut self.sending {
+            sending.is_done = true;
+        }
+    }
+
+    /// A draft is not sent by itself any more.
+    pub(super) fn unschedule(&mut self) {
+        if let Some(sending) = self.sending.as_mut().filter(|sending| sending.is_running()) {
+            sending.resumes = None;
+        }
+    }
+
+    /// The routing comes to an order. None: it goes on; else it waits, and delays that begin are over then.
+    pub(super) fn hold(&mut self, order: u32, now: Timestamp) -> Option<Vec<Timestamp>> {
+        let (mut is_held, mut begun) = (false, Vec::new());
+        for step in self.steps.iter_mut().filter(|step| step.order <= order && step.completed.is_none()) {
+            if step.triggered.is_none() {
+                step.triggered = Some(now);
+                begun.extend(step.delay.as_mut().and_then(|delay| delay.begin(now)));
+            }
+            if step.delay.as_ref().is_some_and(|delay| delay.is_over(now)) {
+                step.complete(now);
+            }
+            is_held |= step.completed.is_none();
+        }
+        is_held.then_some(begun)
+    }
+
+    fn is_paused(&self) -> bool {
+        self.steps.iter().any(Step::is_paused)
+    }
+
+    fn is_done(&self) -> bool {
+        self.steps.iter().all(|step| step.completed.is_some())
+            && self.sending.as_ref().is_none_or(|sending| sending.is_done)
+    }
+
+    fn status(&self) -> &'static str {
+        match (self.is_paused(), self.is_done()) {
+            (true, _) => "paused",
+            (false, true) => "completed",
+            (false, false) => GOES_ON,
+        }
+    }
+
+    /// As the vendor shows it.
+    pub(super) fn shown(&self) -> Value {
+        let current = self.steps.iter().find(|step| step.completed.is_none());
+        let mut value = json!({
+            "workflowStatus": self.status(),
+            "workflowSteps": self.steps.iter().map(Step::shown).collect::<Vec<_>>(),
+        });
+        if let Some(step) = current {
+            value["currentWorkflowStepId"] = json!(step.id);
+        }
+        if let Some(sending) = &self.sending {
+            value[SCHEDULE] = sending.shown();
+        }
+        let delays = [self.sending.as_ref(), current.and_then(|step| step.delay.as_ref())];
+        if let Some(at) = delays.into_iter().flatten().filter_map(|delay| delay.resumes).max() {
+            value["resumeDate"] = json!(vendor_time(at));
+        }
+        value
+    }
+}
+
+/// The workflow that a definition asks for.
+pub(super) fn of(world: &mut World, fields: &Fields, now: Timestamp) -> Result<Option<Workflow>, Refusal> {
+    let Some(given) = said(fields, "workflow") else { return Ok(None) };
+    Ok(read(world, given, now)?.unless_empty())
+}
+
+fn read(world: &mut World, given: &Value, now: Timestamp) -> Result<Workflow, Refusal> {
+    let steps = given["workflowSteps"].as_array().into_iter().flatten().filter_map(Value::as_object);
+    let steps = steps.map(|step| step_of(world.guid(), step, now)).collect::<Result<_, _>>()?;
+    Ok(Workflow { steps, sending: delay_of(given.get(SCHEDULE), now)? })
+}
+
+fn step_of(id: String, given: &Fields, now: Timestamp) -> Result<Step, Refusal> {
+    if said(given, "recipientRouting").is_some() {
+        return Err(lacking("conditional recipients (recipientRouting)"));
+    }
+    for (name, only) in [("action", "pause_before"), ("triggerOnItem", "routing_order")] {
+        if !text(given, name).is_some_and(|value| value.eq_ignore_ascii_case(only)) {
+            return Err(invalid(&format!("The {name} of a workflow step is '{only}'.")));
+        }
+    }
+    let order = text(given, "itemId").and_then(|item| item.trim().parse::<u32>().ok());
+    let order = order.filter(|order| *order > 0);
+    let order = order.ok_or_else(|| invalid("The itemId of a workflow step is a routing order."))?;
+    let delay = delay_of(given.get("delayedRouting"), now)?;
+    Ok(Step { id, order, delay, triggered: None, completed: None })
+}
+
+fn delay_of(given: Option<&Value>, now: Timestamp) -> Result<Option<Delay>, Refusal> {
+    let Some(given) = given.filter(|given| says_something(given)) else { return Ok(None) };
+    let rules: Vec<&Fields> =
+        given["rules"].as_array().into_iter().flatten().filter_map(Value::as_object).collect();
+    let [rule] = rules[..] else { return Err(invalid("A delay has exactly one rule.")) };
+    let (rule, given) = match (text(rule, "delay"), text(rule, "resumeDate")) {
+        (Some(delay), None) => (span(delay).map(Rule::After), json!({ "delay": delay })),
+        (None, Some(date)) => {
+            (dates::parse(date).filter(|at| is_ahead(*at, now)).map(Rule::At), json!({ "resumeDate": date }))
+        }
+        _ => return Err(invalid("The rule of a delay has either a delay or a resumeDate.")),
+    };
+    let wrong = "A delay is written d.hh:mm:ss and a resumeDate as a date to come; both lie within 30 days.";
+    let rule = rule.ok_or_else(|| invalid(wrong))?;
+    Ok(Some(Delay { rule, given, resumes: None, is_done: false }))
+}
+
+fn is_ahead(at: Timestamp, now: Timestamp) -> bool {
+    at > now && at.duration_since(now) <= MAX_DELAY
+}
+
+/// `d.hh:mm:ss` or `hh:mm:ss`, of which the numbers may lack a leading nought.
+fn span(text: &str) -> Option<SignedDuration> {
+    let number = |text: &str| {
+        let is_number = (1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { text.parse::<i64>().ok() } else { None }
+    };
+    let (days, time) = text.trim().split_once('.').unwrap_or(("0", text.trim()));
+    let parts: Vec<i64> = time.split(':').map(number).collect::<Option<_>>()?;
+    let [hours, minutes, seconds] = parts[..] else { return None };
+    if hours > 23 || minutes > 59 || seconds > 59 {
+        return None;
+    }
+    let span = SignedDuration::from_secs(((number(days)? * 24 + hours) * 60 + minutes) * 60 + seconds);
+    (!span.is_zero() && span <= MAX_DELAY).then_some(span)
+}
+
+fn envelope_mut<'w>(world: &'w mut World, id: &str) -> &'w mut Envelope {
+    world.envelopes.envelopes.get_mut(id).expect("the router looked it up")
+}
+
+/// Takes over what a change says of the steps and of the schedule, which is for drafts; each stays if it is not named.
+/// Whether the routing goes on is up to [`go_on`].
+pub(super) fn change(world: &mut World, call: &Call, id: &str, given: &Value) -> Result<(), Refusal> {
+    let envelope = &world.envelopes.envelopes[id];
+    let shown = envelope.workflow.as_ref().map_or(Value::Null, Workflow::shown);
+    if is_within(given, &shown) {
+        return Ok(());
+    }
+    let redefines = |name: &str| !is_within(&given[name], &shown[name]);
+    if redefines("workflowSteps") || redefines(SCHEDULE) {
+        only_of_a_draft(envelope, "the workflow")?;
+        let new = read(world, given, call.now)?;
+        let envelope = envelope_mut(world, id);
+        envelope.modified = call.now;
+        let mut workflow = envelope.workflow.take().unwrap_or_default();
+        if redefines("workflowSteps") {
+            workflow.steps = new.steps;
+        }
+        let mut again = None;
+        if redefines(SCHEDULE) {
+            let is_scheduled = workflow.sending.as_ref().is_some_and(Delay::is_running);
+            workflow.sending = new.sending;
+            again = if is_scheduled { workflow.put_off(call.now) } else { None };
+        }
+        envelope.workflow = workflow.unless_empty();
+        if let Some(at) = again {
+            world.envelopes.wake(id, at);
+        }
+    }
+    let Some(status) = given["workflowStatus"].as_str().filter(|status| !status.is_empty()) else {
+        return Ok(());
+    };
+    let Some(workflow) = &world.envelopes.envelopes[id].workflow else {
+        return Err(invalid("The envelope has no workflow."));
+    };
+    if status.eq_ignore_ascii_case(GOES_ON) || status.eq_ignore_ascii_case(workflow.status()) {
+        return Ok(());
+    }
+    Err(invalid("The workflowStatus can be set to 'in_progress'."))
+}
+
+/// Lets the routing go on where it waits for the sender, if a change says so.
+pub(super) fn go_on(world: &mut World, call: &Call, id: &str, given: &Value) -> Result<(), Refusal> {
+    let is_asked = given["workflowStatus"].as_str().is_some_and(|it| it.eq_ignore_ascii_case(GOES_ON));
+    let envelope = envelope_mut(world, id);
+    if !is_asked || !envelope.status.is_open() {
+        return Ok(());
+    }
+    let Some(workflow) = envelope.workflow.as_mut().filter(|workflow| workflow.is_paused()) else {
+        return Ok(());
+    };
+    if !call.asks_for("resend_envelope") {
+        return Err(invalid("A paused workflow goes on with resend_envelope=true."));
+    }
+    workflow.steps.iter_mut().filter(|step| step.is_paused()).for_each(|step| step.complete(call.now));
+    envelope.note(call.now, "Sender", "Workflow Resumed", "The workflow goes on.");
+    progress::activate(world, id, call.now);
+    Ok(())
+}
+
+/// `…/workflow` and what is below it.
+pub(super) fn route(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Option<Outcome> {
+    let is = |method: Method| call.method == method;
+    Some(match rest {
+        [] if is(Method::GET) => part(world, id, |workflow| Some(workflow.clone())),
+        [] if is(Method::PUT) => put(world, call, id),
+        [] if is(Method::DELETE) => delete(world, call, id),
+        ["scheduledSending"] if is(Method::GET) => schedule(world, id),
+        ["scheduledSending"] if is(Method::PUT) => reschedule(world, call, id),
+        ["scheduledSending"] if is(Method::DELETE) => unschedule(world, call, id),
+        ["steps", step] if is(Method::GET) => part(world, id, |workflow| step_named(workflow, step)),
+        ["steps", step, "delayedRouting"] if is(Method::GET) => {
+            part(world, id, |workflow| step_named(workflow, step)?.get("delayedRouting").cloned())
+        }
+        _ => return None,
+    })
+}
+
+/// What is shown of the workflow. The vendor publishes no code for what is not there: our reading.
+fn part(world: &World, id: &str, choose: impl Fn(&Value) -> Option<Value>) -> Outcome {
+    let workflow = world.envelopes.envelopes[id].workflow.as_ref().map(Workflow::shown);
+    let chosen = workflow.and_then(|workflow| choose(&workflow));
+    chosen.map(Answer::ok).ok_or_else(|| missing("RESOURCE_NOT_FOUND", "The envelope has no such workflow."))
+}
+
+fn step_named(workflow: &Value, id: &str) -> Option<Value> {
+    let mut steps = workflow["workflowSteps"].as_array()?.iter();
+    steps
+        .find(|step| step["workflowStepId"].as_str().is_some_and(|own| own.eq_ignore_ascii_case(id)))
+        .cloned()
+}
+
+fn schedule(world: &World, id: &str) -> Outcome {
+    part(world, id, |workflow| workflow.get(SCHEDULE).cloned())
+}
+
+fn put(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let given = body(call, Body::Workflow)?;
+    change(world, call, id, &given)?;
+    go_on(world, call, id, &given)?;
+    part(world, id, |workflow| Some(workflow.clone()))
+}
+
+/// What waited for the workflow goes on without it; what was scheduled stays a draft.
+fn delete(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let envelope = envelope_mut(world, id);
+    if envelope.status.is_final() {
+        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
+    }
+    (envelope.workflow, envelope.modified) = (None, call.now);
+    progress::activate(world, id, call.now);
+    Ok(Answer::empty(StatusCode::OK))
+}
+
+fn reschedule(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let given = body(call, Body::ScheduledSending)?;
+    change(world, call, id, &json!({ SCHEDULE: given }))?;
+    schedule(world, id)
+}
+
+/// What was scheduled stays a draft.
+fn unschedule(world: &mut World, call: &Call, id: &str) -> Outcome {
+    let envelope = envelope_mut(world, id);
+    only_of_a_draft(envelope, "the workflow")?;
+    envelope.modified = call.now;
+    let workflow = envelope.workflow.take();
+    envelope.workflow = workflow.and_then(|own| Workflow { sending: None, ..own }.unless_empty());
+    Ok(Answer::empty(StatusCode::OK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_days_and_a_time_of_at_most_thirty_days() {
+        for (text, seconds) in [
+            ("00:30:00", 1_800),
+            ("0.5:00:00", 18_000),
+            ("1.00:00:01", 86_401),
+            ("30.00:00:00", 2_592_000),
+            (" 2.01:00:00 ", 176_400),
+        ] {
+            assert_eq!(span(text), Some(SignedDuration::from_secs(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "30",
+            "00:00:00",
+            "24:00:00",
+            "00:60:00",
+            "1.00:00",
+            "30.00:00:01",
+            "-1.00:00:00",
+            "1.+1:00:00",
+        ] {
+            assert_eq!(span(text), None, "{text}");
+        }
+    }
+}
