@@ -22,15 +22,15 @@ use std::{
     io::{Cursor, Read as _, Write as _},
 };
 
-use aws_lc_rs::{
-    digest::{SHA256, digest},
-    signature::{ED25519, UnparsedPublicKey},
-};
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::chain;
+use crate::{
+    audit::chain,
+    digest::{hex, sha256},
+};
 
 /// Files of a bundle that are looked at.
 const FILES_LIMIT: usize = 10_000;
@@ -85,7 +85,7 @@ pub fn pack(
     let listed = files.iter().map(|(name, bytes)| Listed {
         name: name.clone(),
         bytes: bytes.len() as u64,
-        sha256: hex(bytes),
+        sha256: hex(&sha256(bytes)),
     });
     let manifest = Manifest { object: "evidence".to_owned(), version: 1, about, files: listed.collect() };
     let manifest = serde_json::to_vec_pretty(&manifest).expect("text and numbers serialise");
@@ -103,7 +103,7 @@ pub fn pack(
 
 /// Why a bundle is not to be believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum Unproven {
     /// It is no bundle.
     #[error("not a bundle of evidence: {0}")]
     Form(&'static str),
@@ -150,9 +150,9 @@ pub struct Verified {
 
 /// Checks a bundle. `trusted` is a JWK set from elsewhere; without one the set in the bundle is used, and
 /// only the thumbprint tells whose key it is.
-pub fn verify(bundle: &[u8], trusted: Option<&str>) -> Result<Verified, Fault> {
+pub fn verify(bundle: &[u8], trusted: Option<&str>) -> Result<Verified, Unproven> {
     let files = unpack(bundle)?;
-    let part = |name: &str| files.get(name).ok_or_else(|| Fault::Missing(name.to_owned()));
+    let part = |name: &str| files.get(name).ok_or_else(|| Unproven::Missing(name.to_owned()));
     let manifest = part(MANIFEST)?;
     let keys = match trusted {
         Some(keys) => keys.as_bytes(),
@@ -160,9 +160,9 @@ pub fn verify(bundle: &[u8], trusted: Option<&str>) -> Result<Verified, Fault> {
     };
     let key = check_signature(part(SIGNATURE)?, manifest, keys)?;
     let parsed: Manifest =
-        serde_json::from_slice(manifest).map_err(|_| Fault::Form("the manifest cannot be read"))?;
+        serde_json::from_slice(manifest).map_err(|_| Unproven::Form("the manifest cannot be read"))?;
     if parsed.object != "evidence" || parsed.version != 1 {
-        return Err(Fault::Form("the manifest is of a version that this program does not know"));
+        return Err(Unproven::Form("the manifest is of a version that this program does not know"));
     }
     let mut unlisted: BTreeSet<&String> = files.keys().collect();
     for name in [MANIFEST, SIGNATURE] {
@@ -170,13 +170,13 @@ pub fn verify(bundle: &[u8], trusted: Option<&str>) -> Result<Verified, Fault> {
     }
     for listed in &parsed.files {
         let bytes = part(&listed.name)?;
-        if hex(bytes) != listed.sha256 {
-            return Err(Fault::Changed(listed.name.clone()));
+        if hex(&sha256(bytes)) != listed.sha256 {
+            return Err(Unproven::Changed(listed.name.clone()));
         }
         unlisted.remove(&listed.name);
     }
     if let Some(name) = unlisted.first() {
-        return Err(Fault::Added((*name).clone()));
+        return Err(Unproven::Added((*name).clone()));
     }
     let audit = match files.get(AUDIT) {
         Some(lines) => check_audit(lines, &parsed.about.signing)?,
@@ -185,27 +185,27 @@ pub fn verify(bundle: &[u8], trusted: Option<&str>) -> Result<Verified, Fault> {
     Ok(Verified { about: parsed.about, files: parsed.files.len(), key, audit })
 }
 
-fn unpack(bundle: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
-    let form = |_| Fault::Form("it is no zip, or a damaged one");
+fn unpack(bundle: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Unproven> {
+    let form = |_| Unproven::Form("it is no zip, or a damaged one");
     let mut zip = zip::ZipArchive::new(Cursor::new(bundle)).map_err(form)?;
     if zip.len() > FILES_LIMIT {
-        return Err(Fault::Form("it holds too many files"));
+        return Err(Unproven::Form("it holds too many files"));
     }
     let (mut files, mut left) = (BTreeMap::new(), SIZE_LIMIT_BYTES);
     for index in 0..zip.len() {
         let file = zip.by_index(index).map_err(form)?;
         let (name, mut bytes) = (file.name().to_owned(), Vec::new());
-        file.take(left + 1).read_to_end(&mut bytes).map_err(|_| Fault::Changed(name.clone()))?;
-        left = left.checked_sub(bytes.len() as u64).ok_or(Fault::Form("it is larger than 512 MiB"))?;
+        file.take(left + 1).read_to_end(&mut bytes).map_err(|_| Unproven::Changed(name.clone()))?;
+        left = left.checked_sub(bytes.len() as u64).ok_or(Unproven::Form("it is larger than 512 MiB"))?;
         if files.insert(name.clone(), bytes).is_some() {
-            return Err(Fault::Added(name));
+            return Err(Unproven::Added(name));
         }
     }
     Ok(files)
 }
 
 /// The JWS must carry this very manifest, and one of the keys must have signed it; answers which.
-fn check_signature(jws: &[u8], manifest: &[u8], keys: &[u8]) -> Result<String, Fault> {
+fn check_signature(jws: &[u8], manifest: &[u8], keys: &[u8]) -> Result<String, Unproven> {
     #[derive(Deserialize)]
     struct Header {
         alg: String,
@@ -221,7 +221,7 @@ fn check_signature(jws: &[u8], manifest: &[u8], keys: &[u8]) -> Result<String, F
         #[serde(default)]
         x: String,
     }
-    let form = || Fault::Form("its signature cannot be read");
+    let form = || Unproven::Form("its signature cannot be read");
     let text = std::str::from_utf8(jws).map_err(|_| form())?.trim();
     let mut parts = text.split('.');
     let (Some(header), Some(payload), Some(signature), None) =
@@ -231,16 +231,16 @@ fn check_signature(jws: &[u8], manifest: &[u8], keys: &[u8]) -> Result<String, F
     };
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| form());
     let head: Header = serde_json::from_slice(&decode(header)?).map_err(|_| form())?;
-    let wrong = || Fault::Signature(head.kid.clone());
+    let wrong = || Unproven::Signature(head.kid.clone());
     if head.alg != "EdDSA" || decode(payload)? != manifest {
         return Err(wrong());
     }
-    let set: Set = serde_json::from_slice(keys).map_err(|_| Fault::Keys)?;
-    let unknown = || Fault::KeyUnknown(head.kid.clone());
+    let set: Set = serde_json::from_slice(keys).map_err(|_| Unproven::Keys)?;
+    let unknown = || Unproven::KeyUnknown(head.kid.clone());
     let key = set.keys.iter().find(|key| key.kid == head.kid).ok_or_else(unknown)?;
     // A set could call any key by that name; the thumbprint (RFC 7638) is the name.
     let thumbprint = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, key.x);
-    if URL_SAFE_NO_PAD.encode(digest(&SHA256, thumbprint.as_bytes())) != head.kid {
+    if URL_SAFE_NO_PAD.encode(sha256(thumbprint.as_bytes())) != head.kid {
         return Err(wrong());
     }
     let public = UnparsedPublicKey::new(&ED25519, decode(&key.x)?);
@@ -249,28 +249,21 @@ fn check_signature(jws: &[u8], manifest: &[u8], keys: &[u8]) -> Result<String, F
     Ok(head.kid)
 }
 
-fn check_audit(lines: &[u8], signing: &str) -> Result<BTreeMap<u64, Vec<u8>>, Fault> {
+fn check_audit(lines: &[u8], signing: &str) -> Result<BTreeMap<u64, Vec<u8>>, Unproven> {
     #[derive(Deserialize)]
     struct Subject {
         signing: Option<String>,
     }
     let mut found = BTreeMap::new();
-    for (line, seq) in chain::verify_slice(lines).map_err(|broken| Fault::Audit(broken.to_string()))? {
-        let subject: Subject = serde_json::from_slice(&line).map_err(|_| Fault::Form("a line is no JSON"))?;
+    for (line, seq) in chain::verify_slice(lines).map_err(|broken| Unproven::Audit(broken.to_string()))? {
+        let subject: Subject =
+            serde_json::from_slice(&line).map_err(|_| Unproven::Form("a line is no JSON"))?;
         if subject.signing.as_deref() != Some(signing) {
-            return Err(Fault::Foreign(seq));
+            return Err(Unproven::Foreign(seq));
         }
         found.insert(seq, line);
     }
     Ok(found)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    digest(&SHA256, bytes).as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -295,7 +288,7 @@ mod tests {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
         let x = URL_SAFE_NO_PAD.encode(pair.public_key());
         let thumbprint = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
-        let kid = URL_SAFE_NO_PAD.encode(digest(&SHA256, thumbprint.as_bytes()));
+        let kid = URL_SAFE_NO_PAD.encode(sha256(thumbprint.as_bytes()));
         let set = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"{kid}","x":"{x}"}}]}}"#);
         (pair, kid, set)
     }
@@ -320,13 +313,13 @@ mod tests {
         assert_eq!((verified.files, &verified.key), (3, &kid));
         assert_eq!(verified.about.signing, "sig_1");
         assert!(verify(&bundle(1), Some(&set)).is_ok());
-        assert_eq!(verify(&bundle(2), Some(&set)).unwrap_err(), Fault::KeyUnknown(key(2).1));
+        assert_eq!(verify(&bundle(2), Some(&set)).unwrap_err(), Unproven::KeyUnknown(key(2).1));
     }
 
     #[test]
     fn what_is_no_bundle_is_refused() {
         for bytes in [&b""[..], b"PK\x03\x04", b"not a zip", &bundle(1)[..200]] {
-            assert!(matches!(verify(bytes, None), Err(Fault::Form(_))), "{}", bytes.len());
+            assert!(matches!(verify(bytes, None), Err(Unproven::Form(_))), "{}", bytes.len());
         }
     }
 
@@ -353,11 +346,11 @@ mod tests {
         assert!(verify(&good, None).is_ok(), "the positive control");
         let pdf = "documents/combined.pdf";
         let changed = repacked(|name, bytes| Some(if name == pdf { b"other".to_vec() } else { bytes }), None);
-        assert_eq!(verify(&changed, None).unwrap_err(), Fault::Changed(pdf.to_owned()));
+        assert_eq!(verify(&changed, None).unwrap_err(), Unproven::Changed(pdf.to_owned()));
         let missing = repacked(|name, bytes| (name != pdf).then_some(bytes), None);
-        assert_eq!(verify(&missing, None).unwrap_err(), Fault::Missing(pdf.to_owned()));
+        assert_eq!(verify(&missing, None).unwrap_err(), Unproven::Missing(pdf.to_owned()));
         let added = repacked(|_, bytes| Some(bytes), Some("documents/other.pdf"));
-        assert_eq!(verify(&added, None).unwrap_err(), Fault::Added("documents/other.pdf".to_owned()));
+        assert_eq!(verify(&added, None).unwrap_err(), Unproven::Added("documents/other.pdf".to_owned()));
     }
 
     #[test]
@@ -365,7 +358,7 @@ mod tests {
         let (_, kid, _) = key(1);
         let x = URL_SAFE_NO_PAD.encode(key(2).0.public_key());
         let forged = format!(r#"{{"keys":[{{"kid":"{kid}","x":"{x}"}}]}}"#);
-        assert_eq!(verify(&bundle(1), Some(&forged)).unwrap_err(), Fault::Signature(kid));
+        assert_eq!(verify(&bundle(1), Some(&forged)).unwrap_err(), Unproven::Signature(kid));
     }
 
     proptest! {

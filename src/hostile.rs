@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use crate::{
     auth, config, connect, demo,
     domain::{self, SignerStatus, SigningStatus},
-    emulator, esign, events, objects, oidc, pdf,
-    signing::{self, NonceKey, sample},
+    emulator, esign, events, objects, oidc, pdf, secret_text,
+    signing::{NonceKey, sample},
 };
 
 /// A parser by the name of its target and of its folder in `tests/fuzz/corpus`.
@@ -139,7 +139,7 @@ pub fn multipart(data: &[u8]) {
 /// What comes in addresses of the public listener, and with a click: tokens, nonces, ids, a form.
 pub fn link_token(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    assert!(!signing::is_token(&text) || text.is_ascii(), "tokens are plain");
+    assert!(!secret_text::is_random::<32>(&text) || text.is_ascii(), "tokens are plain");
     let key = NonceKey::derive(b"a key of nonces");
     if let Some(target) = key.open(&text) {
         assert_eq!(key.nonce(target), text, "a nonce has one spelling");

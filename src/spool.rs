@@ -29,6 +29,8 @@ use aws_lc_rs::{
 use bytes::Bytes;
 use futures_util::Stream;
 
+use crate::digest::hex;
+
 /// Bytes of a frame, before it is sealed.
 const FRAME: usize = 64 * 1024;
 const TAG: usize = 16;
@@ -97,8 +99,7 @@ impl Spool {
         aws_lc_rs::rand::fill(&mut secret).expect("the system gives random bytes");
         let (key, name) = secret.split_at(32);
         let key = UnboundKey::new(&AES_256_GCM, key).expect("the key has 32 bytes");
-        let name = name.iter().fold(".countersign-".to_owned(), |name, byte| format!("{name}{byte:02x}"));
-        let path = self.directory.join(name);
+        let path = self.directory.join(format!(".countersign-{}", hex(name)));
         let file = blocking(move || {
             let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
             std::fs::remove_file(&path)?;

@@ -60,15 +60,15 @@ pub struct Files {
 
 /// Why a listener cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {fault}", path.display())]
+#[error("{}: {why}", path.display())]
 pub struct Error {
     /// The file.
     pub path: PathBuf,
-    fault: Fault,
+    why: Unusable,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+enum Unusable {
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
     #[error("larger than 4 MiB")]
@@ -133,7 +133,7 @@ pub fn load(files: &Files, clock: &SharedClock) -> Result<Loaded, Error> {
     };
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|_| Error { path: files.key.clone(), fault: Fault::Mismatch })?;
+        .map_err(|_| Error { path: files.key.clone(), why: Unusable::Mismatch })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     if files.client_ca.is_some() {
         // A resumed session brings along the client certificate of the first, whatever has become of it since.
@@ -158,7 +158,7 @@ fn verifier(
     let certificates: Vec<CertificateDer<'static>> = read_all(ca, "certificate")?;
     note(expiries, Kind::ClientCa, ca, certificates.iter().filter_map(|der| not_after(der)));
     for certificate in certificates {
-        roots.add(certificate).map_err(|_| Error { path: ca.to_owned(), fault: Fault::NotACa })?;
+        roots.add(certificate).map_err(|_| Error { path: ca.to_owned(), why: Unusable::NotACa })?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     if files.lets_strangers_in {
@@ -172,7 +172,7 @@ fn verifier(
         builder = builder.with_crls(lists).only_check_end_entity_revocation().enforce_revocation_expiration();
     }
     let path = crl.unwrap_or(ca).to_owned();
-    builder.build().map_err(|error| Error { path, fault: Fault::Verifier(error) })
+    builder.build().map_err(|error| Error { path, why: Unusable::Verifier(error) })
 }
 
 fn not_after(der: &[u8]) -> Option<Timestamp> {
@@ -272,13 +272,13 @@ impl fmt::Display for Refusal {
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     use std::os::unix::fs::PermissionsExt as _;
-    let error = |fault| Error { path: path.to_owned(), fault };
+    let error = |why| Error { path: path.to_owned(), why };
     let mode = fs::metadata(path).map_err(|cause| error(cause.into()))?.permissions().mode();
     if mode & 0o007 != 0 {
-        return Err(error(Fault::Wide));
+        return Err(error(Unusable::Wide));
     }
     let text = zeroize::Zeroizing::new(read(path)?);
-    PrivateKeyDer::from_pem_slice(&text).map_err(|_| error(Fault::Empty("private key")))
+    PrivateKeyDer::from_pem_slice(&text).map_err(|_| error(Unusable::Empty("private key")))
 }
 
 fn read_all<T: PemObject>(path: &Path, what: &'static str) -> Result<Vec<T>, Error> {
@@ -286,15 +286,15 @@ fn read_all<T: PemObject>(path: &Path, what: &'static str) -> Result<Vec<T>, Err
     let all: Result<Vec<T>, pem::Error> = T::pem_slice_iter(&text).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
-        _ => Err(Error { path: path.to_owned(), fault: Fault::Empty(what) }),
+        _ => Err(Error { path: path.to_owned(), why: Unusable::Empty(what) }),
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let error = |fault| Error { path: path.to_owned(), fault };
+    let error = |why| Error { path: path.to_owned(), why };
     let found = fs::metadata(path).map_err(|cause| error(cause.into()))?;
     if found.len() > FILE_LIMIT_BYTES {
-        return Err(error(Fault::TooLarge));
+        return Err(error(Unusable::TooLarge));
     }
     fs::read(path).map_err(|cause| error(cause.into()))
 }

@@ -6,7 +6,7 @@
 //! stand and never on what a JSON reader makes of them, so that every byte counts.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     io::{self, BufRead},
 };
 
@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
+use crate::digest::hex;
 
 /// Longest line that is taken for one of ours.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
@@ -65,17 +66,17 @@ impl std::str::FromStr for Head {
 
 /// Where a chain breaks.
 #[derive(Debug, thiserror::Error)]
-#[error("line {line}: {fault}")]
+#[error("line {line}: {why}")]
 pub struct Broken {
     /// The line of the file, from 1.
     pub line: u64,
     /// What is wrong there.
-    pub fault: Fault,
+    pub why: Unsound,
 }
 
 /// What is wrong with a line.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum Unsound {
     /// It is not of the form of a line.
     #[error("not a line of an audit log")]
     Form,
@@ -149,11 +150,7 @@ fn hash(prev: &str, line: &[u8]) -> String {
     let mut context = Context::new(&SHA256);
     context.update(prev.as_bytes());
     context.update(line);
-    let mut text = String::with_capacity(HASH_LENGTH);
-    for byte in context.finish().as_ref() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex(context.finish().as_ref())
 }
 
 /// How far a chain has come, and which line of it was noted elsewhere: to find lines missing at the end.
@@ -176,12 +173,12 @@ impl Mark {
     }
 
     /// Whether a chain that ends so holds the noted line. What begins after it says nothing of it.
-    pub fn check(&self, end: &Head) -> Result<(), Fault> {
+    pub fn check(&self, end: &Head) -> Result<(), Unsound> {
         let begins_later = self.begin.is_some_and(|begin| begin > self.noted.seq);
         if self.is_passed || begins_later || *end == self.noted {
             return Ok(());
         }
-        Err(Fault::Cut { end: end.clone(), noted: self.noted.clone() })
+        Err(Unsound::Cut { end: end.clone(), noted: self.noted.clone() })
     }
 }
 
@@ -199,7 +196,7 @@ pub fn verify_past(
 ) -> Result<Head, Broken> {
     let whole = verify_whole_lines(input, after, mark)?;
     if whole.torn.is_some() {
-        return Err(Broken { line: whole.lines + 1, fault: Fault::Torn });
+        return Err(Broken { line: whole.lines + 1, why: Unsound::Torn });
     }
     Ok(whole.head)
 }
@@ -234,10 +231,11 @@ pub(super) fn verify_whole_lines(
     let (mut head, mut lines, mut bytes) = (after.cloned(), 0, 0);
     let mut text = Vec::new();
     loop {
-        let broken = |fault| Broken { line: lines + 1, fault };
+        let broken = |why| Broken { line: lines + 1, why };
         text.clear();
         let mut limited = io::Read::take(&mut input, MAX_LINE_BYTES);
-        let read = limited.read_until(b'\n', &mut text).map_err(|error| broken(Fault::Unreadable(error)))?;
+        let read =
+            limited.read_until(b'\n', &mut text).map_err(|error| broken(Unsound::Unreadable(error)))?;
         if text.pop_if(|last| *last == b'\n').is_none() {
             let mut whole = Whole { head: head.unwrap_or_else(Head::genesis), lines, bytes, torn: None };
             if read > 0 {
@@ -257,7 +255,7 @@ pub(super) fn verify_whole_lines(
 }
 
 /// Reads what has no end, and is followed by `rest`. Anything but what we may have left is no line of ours.
-fn read_torn(text: &[u8], mut rest: impl BufRead, before: Option<&Head>) -> Result<Torn, Fault> {
+fn read_torn(text: &[u8], mut rest: impl BufRead, before: Option<&Head>) -> Result<Torn, Unsound> {
     let length = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let (begun, zeros) = text.split_at(length);
     let known = begun.len().min(NUMBER_MEMBER.len());
@@ -267,16 +265,16 @@ fn read_torn(text: &[u8], mut rest: impl BufRead, before: Option<&Head>) -> Resu
     });
     let is_next = before.zip(seq).is_none_or(|(before, seq)| before.seq.checked_add(1) == Some(seq));
     if begun[..known] != NUMBER_MEMBER[..known] || !is_next {
-        return Err(Fault::Form);
+        return Err(Unsound::Form);
     }
     loop {
-        let more = rest.fill_buf().map_err(Fault::Unreadable)?;
+        let more = rest.fill_buf().map_err(Unsound::Unreadable)?;
         if more.is_empty() {
             return Ok(Torn { seq });
         }
         // Longer than any line of ours.
         if zeros.is_empty() || more.iter().any(|byte| *byte != 0) {
-            return Err(Fault::Form);
+            return Err(Unsound::Form);
         }
         let length = more.len();
         rest.consume(length);
@@ -288,11 +286,11 @@ fn read_torn(text: &[u8], mut rest: impl BufRead, before: Option<&Head>) -> Resu
 pub fn verify_slice(lines: &[u8]) -> Result<Vec<(Vec<u8>, u64)>, Broken> {
     let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
     for (at, line) in lines.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let broken = |fault| Broken { line: at as u64 + 1, fault };
-        let text = line.strip_suffix(b"\n").ok_or_else(|| broken(Fault::Form))?;
+        let broken = |why| Broken { line: at as u64 + 1, why };
+        let text = line.strip_suffix(b"\n").ok_or_else(|| broken(Unsound::Form))?;
         let head = check(&mut text.to_vec(), None).map_err(broken)?;
         if found.last().is_some_and(|(_, before)| *before >= head.seq) {
-            return Err(broken(Fault::Link));
+            return Err(broken(Unsound::Link));
         }
         found.push((text.to_vec(), head.seq));
     }
@@ -300,32 +298,32 @@ pub fn verify_slice(lines: &[u8]) -> Result<Vec<(Vec<u8>, u64)>, Broken> {
 }
 
 /// Checks one line, without its newline, and answers the head it makes.
-fn check(text: &mut Vec<u8>, before: Option<&Head>) -> Result<Head, Fault> {
+fn check(text: &mut Vec<u8>, before: Option<&Head>) -> Result<Head, Unsound> {
     #[derive(Deserialize)]
     struct Place {
         seq: u64,
         prev: String,
     }
     let suffix = HASH_MEMBER.len() + HASH_LENGTH + LINE_END.len();
-    let at = text.len().checked_sub(suffix).ok_or(Fault::Form)?;
+    let at = text.len().checked_sub(suffix).ok_or(Unsound::Form)?;
     let stated = text[at..]
         .strip_prefix(HASH_MEMBER)
         .and_then(|rest| rest.strip_suffix(LINE_END))
         .filter(|hash| is_hash(hash))
-        .ok_or(Fault::Form)?;
+        .ok_or(Unsound::Form)?;
     let stated = String::from_utf8_lossy(stated).into_owned();
     text.truncate(at);
     text.push(b'}');
-    let place: Place = serde_json::from_slice(text).map_err(|_| Fault::Form)?;
+    let place: Place = serde_json::from_slice(text).map_err(|_| Unsound::Form)?;
     if hash(&place.prev, text) != stated {
-        return Err(Fault::Hash);
+        return Err(Unsound::Hash);
     }
     let follows =
         before.is_none_or(|head| place.prev == head.hash && Some(place.seq) == head.seq.checked_add(1));
     // Line 1 hangs on nothing, wherever the check begins.
     let begins_well = (place.seq == 1) == (place.prev == Head::genesis().hash);
     if !follows || !begins_well {
-        return Err(Fault::Link);
+        return Err(Unsound::Link);
     }
     Ok(Head { seq: place.seq, hash: stated })
 }
@@ -388,7 +386,7 @@ mod tests {
         let found = verify_slice(&slice.concat()).unwrap();
         assert_eq!(found.iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), [2, 5, 12]);
         let swapped = [all[4].clone(), all[1].clone()].concat();
-        assert!(matches!(verify_slice(&swapped), Err(Broken { line: 2, fault: Fault::Link })));
+        assert!(matches!(verify_slice(&swapped), Err(Broken { line: 2, why: Unsound::Link })));
         let mut edited = slice.concat();
         edited[20] ^= 1;
         assert!(verify_slice(&edited).is_err());
@@ -417,7 +415,7 @@ mod tests {
             [&last[..1], half, &last[..last.len() - 1], &zeros[..1], zeros, &[half, zeros].concat()];
         for tail in torn {
             let broken = whole(&[before, tail].concat()).unwrap_err();
-            assert!(matches!(broken, Broken { line: 3, fault: Fault::Torn }), "{broken}");
+            assert!(matches!(broken, Broken { line: 3, why: Unsound::Torn }), "{broken}");
         }
         let other: [&[u8]; 5] = [
             b"a word",
@@ -428,7 +426,7 @@ mod tests {
         ];
         for tail in other {
             let broken = whole(&[before, tail].concat()).unwrap_err();
-            assert!(matches!(broken, Broken { line: 3, fault: Fault::Form }), "{broken}");
+            assert!(matches!(broken, Broken { line: 3, why: Unsound::Form }), "{broken}");
         }
     }
 

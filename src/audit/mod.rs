@@ -145,7 +145,7 @@ pub enum Error {
     Broken(#[source] Broken),
     /// What is there is a chain, and not all of it.
     #[error("{0}")]
-    Cut(#[source] chain::Fault),
+    Cut(#[source] chain::Unsound),
     /// Another process writes to it.
     #[error("another process writes to it")]
     InUse,

@@ -151,7 +151,7 @@ fn resume(path: &Path, file: &File) -> Result<Whole, Error> {
         // A line is noted once it is whole: half of one that may have been noted is no write that was cut short.
         let is_noted = |torn: &Torn| torn.seq.map_or(known.seq > 0, |seq| seq <= known.seq);
         if whole.torn.as_ref().is_some_and(is_noted) {
-            return Err(Error::Cut(chain::Fault::Cut { end: whole.head, noted: known }));
+            return Err(Error::Cut(chain::Unsound::Cut { end: whole.head, noted: known }));
         }
         whole.head = known;
     }
@@ -486,7 +486,7 @@ mod tests {
         let whole = fs::read(scratch.file()).unwrap();
         fs::write(scratch.file(), &older).unwrap();
         assert!(matches!(scratch.open(), Err(Error::Cut(_))));
-        // The whole one is; and what was written after the last note is no fault.
+        // The whole one is; and nothing is wrong with what was written after the last note.
         fs::write(scratch.file(), &whole).unwrap();
         let audit = scratch.open().unwrap();
         audit.record(entry()).await.unwrap();

@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::{digest, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use super::identity::{AccountServer, IntegrationKey, Scopes};
+use crate::digest::sha256;
 
 /// Where a browser lands after it consented if there is no public listener: a page that exists, and that the vendor's
 /// own examples use.
@@ -152,14 +152,7 @@ fn percent_encode(value: &str, out: &mut String) {
 pub struct PkceVerifier(Zeroizing<String>);
 
 impl PkceVerifier {
-    /// A fresh one of 256 bits; none only if the machine has no randomness.
-    pub fn generate() -> Option<Self> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        rand::fill(bytes.as_mut()).ok()?;
-        Some(Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes))))
-    }
-
-    /// One made of secret bytes from elsewhere.
+    /// One made of secret bytes: of 32, as the RFC recommends.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes)))
     }
@@ -171,7 +164,7 @@ impl PkceVerifier {
 
     /// The public half.
     pub(crate) fn challenge(&self) -> String {
-        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.0.as_bytes()))
+        URL_SAFE_NO_PAD.encode(sha256(self.0.as_bytes()))
     }
 }
 
@@ -247,8 +240,8 @@ mod tests {
     fn the_challenge_is_that_of_rfc_7636_appendix_b() {
         let verifier = PkceVerifier(Zeroizing::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned()));
         assert_eq!(verifier.challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
-        let fresh = PkceVerifier::generate().unwrap();
-        assert_eq!(fresh.as_str().len(), 43);
-        assert!(!format!("{fresh:?}").contains(fresh.as_str()));
+        let made = PkceVerifier::from_bytes(&[7; 32]);
+        assert_eq!(made.as_str().len(), 43);
+        assert!(!format!("{made:?}").contains(made.as_str()));
     }
 }

@@ -10,6 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 
 use super::consent::PkceVerifier;
+use crate::secret_text::derive_key;
 
 /// How long a consent link may lie in an administrator's mail.
 pub const STATE_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -37,9 +38,7 @@ pub struct ConsentState {
 impl ConsentStates {
     /// States under a key that is derived from a secret.
     pub fn derive(secret: &[u8]) -> Self {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        let derived = hmac::sign(&root, b"countersign consent state v1");
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()) }
+        Self { key: derive_key(secret, "countersign consent state v1") }
     }
 
     /// A state for a sender's consent link.

@@ -363,7 +363,7 @@ async fn t11_the_callback_of_the_right_person_heals_at_once() {
     assert_eq!(daemon.auth.status("system").unwrap().consent, Consent::Missing);
     daemon.pass(5);
     *daemon.server.has_consent.lock().unwrap() = true;
-    let verifier = PkceVerifier::generate().unwrap();
+    let verifier = PkceVerifier::from_bytes(&[7; 32]);
     let proof = ClientProof::Public(Some(&verifier));
     let outcome = daemon.meanwhile(daemon.auth.complete_consent("system", "good", proof)).await.unwrap();
     assert_eq!(outcome, ConsentOutcome::Granted);
@@ -381,7 +381,7 @@ async fn t11_consent_by_another_person_is_said_to_be_that() {
     daemon.register_one_key().await;
     *daemon.server.has_consent.lock().unwrap() = false;
     *daemon.server.user.lock().unwrap() = "77777777-7777-7777-7777-777777777777".to_owned();
-    let verifier = PkceVerifier::generate().unwrap();
+    let verifier = PkceVerifier::from_bytes(&[7; 32]);
     let proof = ClientProof::Public(Some(&verifier));
     let outcome = daemon.auth.complete_consent("system", "good", proof).await.unwrap();
     let ConsentOutcome::OtherUser { consented, configured } = outcome else { panic!("{outcome:?}") };

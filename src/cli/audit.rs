@@ -102,7 +102,7 @@ fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> a
             Ok(head) => head,
             Err(broken) => {
                 let is_first = begin == Head::genesis() && head == begin && broken.line == 1;
-                if is_first && matches!(broken.fault, chain::Fault::Link) {
+                if is_first && matches!(broken.why, chain::Unsound::Link) {
                     output::note(format_args!(
                         "{}: it begins in the middle of a chain, as the file of a rotated log does: name the files before \
                          it first, oldest first, or give --after with the number and hash of the last line before it",
@@ -121,8 +121,8 @@ fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> a
         return Ok(false);
     }
     match mark.map(|mark| mark.check(&head)) {
-        Some(Err(fault)) => {
-            output::note(fault);
+        Some(Err(unsound)) => {
+            output::note(unsound);
             return Ok(false);
         }
         None if !has_other => {
@@ -152,8 +152,8 @@ fn check_bundle(path: &Path, keys: Option<&str>) -> anyhow::Result<Option<Verifi
             ));
             Ok(Some(good))
         }
-        Err(fault) => {
-            output::note(format_args!("{}: {fault}", path.display()));
+        Err(unproven) => {
+            output::note(format_args!("{}: {unproven}", path.display()));
             Ok(None)
         }
     }

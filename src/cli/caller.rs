@@ -3,15 +3,16 @@
 //! A key is shown once, when it is made; the settings hold only its hash. It is 32 random bytes, so a
 //! plain SHA-256 protects it: there is nothing to guess.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
-use anyhow::anyhow;
-use aws_lc_rs::{digest, rand};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde::Serialize;
 
 use super::output;
-use crate::config::check_name;
+use crate::{
+    config::check_name,
+    digest::{hex, sha256},
+    secret_text::random,
+};
 
 /// Makes keys for callers of the API.
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,7 @@ pub(super) struct Added {
 #[expect(clippy::unused_async, reason = "every command has this shape")]
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Command::Add(add) = args.command;
-    let added = Added::new(add.name)?;
+    let added = Added::new(add.name);
     if add.json {
         output::line(serde_json::to_string(&added)?);
         return Ok(ExitCode::SUCCESS);
@@ -67,16 +68,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 impl Added {
     /// Makes a key for the caller `name`.
-    pub(super) fn new(name: String) -> anyhow::Result<Self> {
-        let mut random = [0; 32];
-        rand::fill(&mut random).map_err(|_| anyhow!("the system gives no random bytes"))?;
-        let key = format!("cs_{}", BASE64URL.encode(random));
-        let digest = digest::digest(&digest::SHA256, key.as_bytes());
-        let mut key_hash = String::from("sha256:");
-        for byte in digest.as_ref() {
-            let _ = write!(key_hash, "{byte:02x}");
-        }
-        Ok(Self { name, key, key_hash })
+    pub(super) fn new(name: String) -> Self {
+        let key = format!("cs_{}", random::<32>());
+        let key_hash = format!("sha256:{}", hex(&sha256(key.as_bytes())));
+        Self { name, key, key_hash }
     }
 }
 
@@ -90,10 +85,9 @@ mod tests {
 
     #[test]
     fn a_new_key_fits_into_the_settings_and_is_never_the_same() {
-        let (one, two) = (Added::new("website".into()).unwrap(), Added::new("website".into()).unwrap());
+        let (one, two) = (Added::new("website".into()), Added::new("website".into()));
         assert_ne!(one.key, two.key);
         assert_eq!(one.key.len(), 3 + 43);
-        let digest = digest::digest(&digest::SHA256, one.key.as_bytes());
         let config = crate::config::Config::from_toml(&format!(
             "[senders.system]\nintegration_key = \"5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001\"\n\
              user_id = \"b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001\"\nkeys = [\"key.pem\"]\n\
@@ -102,6 +96,6 @@ mod tests {
             one.name, one.key_hash
         ))
         .unwrap();
-        assert_eq!(config.callers["website"].key_hashes[0].as_bytes(), digest.as_ref());
+        assert_eq!(config.callers["website"].key_hashes[0].as_bytes(), &sha256(one.key.as_bytes()));
     }
 }

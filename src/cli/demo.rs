@@ -120,7 +120,7 @@ impl Demo {
             ..emulator::Options::default()
         };
         let emulator = Emulator::start(options, Arc::clone(clock), around).await?;
-        let key = Added::new(CALLER.to_owned())?;
+        let key = Added::new(CALLER.to_owned());
         let public = free_address()?;
         let (_, webhook_secret) = new_secret();
         let site = Website { origin: &listen.origin(), webhook_secret: webhook_secret.reveal() };

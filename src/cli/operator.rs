@@ -12,11 +12,11 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use argon2::{Argon2, PasswordHasher as _, password_hash::SaltString};
 use aws_lc_rs::rand;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use super::output;
+use crate::secret_text::random;
 
 /// Shorter ones are guessed.
 const MIN_LENGTH: usize = 12;
@@ -55,7 +55,8 @@ struct Made<'a> {
 /// Runs the command.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Command::Password(asked) = args.command;
-    let password = if asked.stdin { given()? } else { random()? };
+    // 144 random bits, which nobody guesses and a person can still copy.
+    let password = if asked.stdin { given()? } else { random::<18>().into() };
     let hashed = password.clone();
     let hash = tokio::task::spawn_blocking(move || hash(&hashed)).await??;
     let shown = (!asked.stdin).then(|| password.expose_secret());
@@ -88,13 +89,6 @@ fn given() -> anyhow::Result<SecretString> {
         );
     }
     Ok(password.into())
-}
-
-/// 144 random bits, which nobody guesses and a person can still copy.
-fn random() -> anyhow::Result<SecretString> {
-    let mut bytes = [0; 18];
-    rand::fill(&mut bytes).map_err(|_| anyhow!("the system gives no random bytes"))?;
-    Ok(BASE64URL.encode(bytes).into())
 }
 
 fn hash(password: &SecretString) -> anyhow::Result<String> {

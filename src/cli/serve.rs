@@ -60,7 +60,7 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
     tracing::info!(api = ready.api_url, public = ready.public_url, ops = ready.ops_url, "listening");
     let stopping = life.stopping();
     let reloading =
-        follow(hangups, args.config.clone(), app.parts(), log, (manager.clone(), ready.api_url.clone()));
+        follow(hangups, args.config.clone(), app.parts(), log, manager.clone(), ready.api_url.clone());
     life.spawn("reload", async move {
         tokio::select! {
             () = stopping.cancelled() => {}
@@ -97,7 +97,8 @@ async fn follow(
     path: Option<PathBuf>,
     parts: Parts,
     log: LogControl,
-    (manager, api_url): (Manager, String),
+    manager: Manager,
+    api_url: String,
 ) {
     while hangups.recv().await.is_some() {
         manager.reloading();

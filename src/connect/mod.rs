@@ -50,6 +50,7 @@ mod strangers;
 #[cfg(test)]
 mod tests;
 mod unclear;
+mod wire;
 
 pub use digest::{BadDigest, Keys, UnverifiedDelivery, VerifiedDelivery};
 pub use inbox::Inbox;

@@ -10,23 +10,16 @@
 //! Source: developers.docusign.com, platform/webhooks/connect/json-sim-event-model and event-triggers;
 //! `connect.schema-v2.json` in docusign/OpenAPI-Specifications.
 
-use std::fmt;
-
 use jiff::Timestamp;
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
 
 use crate::{
+    connect::wire::{Body, Recipient, Summary, Text},
     domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, fact, whom},
     store::Digest,
 };
 
 /// How the upstream words that an envelope ran out of time: it voids it, with this reason.
 const EXPIRED: &str = "envelope has expired";
-/// The longest event name and id that is kept; the upstream's are shorter than 40.
-const MAX_WORD: usize = 100;
 
 /// One message, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,83 +249,10 @@ fn voided(summary: &Summary) -> EnvelopeFact {
     if is_late || reason.starts_with(EXPIRED) { EnvelopeFact::Expired } else { EnvelopeFact::Voided }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    #[serde(default)]
-    event: Text,
-    #[serde(default)]
-    generated_date_time: Text,
-    #[serde(default)]
-    data: Option<Data>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct Data {
-    #[serde(default)]
-    envelope_id: Text,
-    #[serde(default)]
-    recipient_id: Text,
-    #[serde(default)]
-    envelope_summary: Option<Summary>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct Summary {
-    #[serde(default)]
-    envelope_id: Text,
-    #[serde(default)]
-    status: Text,
-    #[serde(default)]
-    voided_reason: Text,
-    #[serde(default)]
-    voided_date_time: Text,
-    #[serde(default)]
-    expire_date_time: Text,
-    #[serde(default)]
-    recipients: Option<Recipients>,
-}
-
-impl Summary {
-    fn signers(&self) -> impl Iterator<Item = &Recipient> {
-        self.recipients.iter().filter_map(|recipients| recipients.signers.as_ref()).flatten()
-    }
-}
-
-#[derive(Deserialize)]
-struct Recipients {
-    #[serde(default)]
-    signers: Option<Vec<Recipient>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Recipient {
-    #[serde(default)]
-    client_user_id: Text,
-    #[serde(default, rename = "recipientIdGuid")]
-    guid: Text,
-    #[serde(default, rename = "recipientId")]
-    id: Text,
-    #[serde(default)]
-    status: Text,
-    #[serde(default)]
-    name: Text,
-    #[serde(default)]
-    email: Text,
-}
-
 impl Recipient {
     fn named(&self) -> Option<(Person, [Private<String>; 2])> {
         let names = [self.name.0.clone()?, self.email.0.clone()?].map(Private::new);
         Some((self.person(), names))
-    }
-
-    fn is(&self, named: &str) -> bool {
-        self.id.0.as_deref() == Some(named)
-            || self.guid.0.as_deref().is_some_and(|guid| guid.eq_ignore_ascii_case(named))
     }
 
     fn person(&self) -> Person {
@@ -352,61 +272,6 @@ impl Recipient {
             _ => return None,
         };
         Some((self.person(), fact))
-    }
-}
-
-/// A text or a number as text; anything else, and what is too long to be a word, is as if it were missing.
-#[derive(Default)]
-struct Text(Option<String>);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-        // A reason may be longer than a word; only its beginning is looked at.
-        Ok(Text(Some(text.chars().take(MAX_WORD).collect())))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Text, E> {
-        Ok(Text(Some(number.to_string())))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Text, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Text, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Text, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_unit<E>(self) -> Result<Text, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Text, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Text(None))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Text, A::Error> {
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Text(None))
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! These tests go the whole way from the upstream's JSON over facts to the signing.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -11,11 +9,10 @@ use serde_json::{Value, json};
 use crate::{
     connect::Message,
     domain::{
-        AccountId, CallerName, Claim, Email, EnvelopeId, EventKind, LastReturn, Mode, Private, SenderName,
-        Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId, Upstream,
-        signing::Happening,
+        AccountId, Claim, EnvelopeId, EventKind, LastReturn, Signer, SignerId, SignerStatus, Signing,
+        SigningStatus, signing::Happening,
     },
-    signing::result,
+    signing::{result, sample},
 };
 
 pub(super) const ENVELOPE: &str = "4f1e0001-aaaa-4bbb-8ccc-000000000001";
@@ -24,53 +21,16 @@ pub(super) const GUIDS: [&str; 2] =
 
 /// An open signing whose signers sign one after the other.
 pub(super) fn signing(signers: u32) -> Signing {
-    let now = Timestamp::from_second(1_772_000_000).unwrap();
     let signer = |number: u32| Signer {
         id: SignerId::from_uuid(uuid::Uuid::from_u128(u128::from(number))),
         key: format!("signer-{number}"),
-        status: SignerStatus::Waiting,
         order: number,
-        name: Private::new("Ada Lovelace".to_owned()),
-        email: Email::parse("ada@example.com").unwrap(),
         recipient_id: number.to_string(),
         client_user_id: format!("client-{number}"),
-        role: None,
-        return_url: None,
-        authenticated_by: None,
-        sms_auth: false,
-        last_return: None,
-        upstream: Upstream::default(),
+        ..sample::person(SignerStatus::Waiting)
     };
-    let mut signing = Signing {
-        id: SigningId::from_uuid(uuid::Uuid::from_u128(7)),
-        caller: CallerName::new("website"),
-        mode: Mode::Test,
-        sender: SenderName::new("system"),
-        reference: None,
-        status: SigningStatus::Creating,
-        transaction_id: TransactionId::from_uuid(uuid::Uuid::from_u128(8)),
-        posted_at: None,
-        missing_since: None,
-        repeated_at: None,
-        twins_sought: 0,
-        account: None,
-        envelope: None,
-        signers: (1..=signers).map(signer).collect(),
-        metadata: Private::new(BTreeMap::new()),
-        locale: None,
-        frame_ancestors: Vec::new(),
-        failure: None,
-        live_view: None,
-        checked_at: None,
-        sequence: 0,
-        history: Vec::new(),
-        created_at: now,
-        completed_at: None,
-        expires_at: None,
-        purge_requested_at: None,
-        purge_scope: None,
-        purged_at: None,
-    };
+    let mut signing = sample::signing(SigningStatus::Creating, SignerStatus::Waiting);
+    signing.signers = (1..=signers).map(signer).collect();
     signing.open(AccountId::new("1"), EnvelopeId::new(ENVELOPE));
     signing
 }

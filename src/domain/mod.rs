@@ -9,6 +9,7 @@ pub mod draft;
 pub mod email;
 pub mod event;
 pub mod fact;
+pub mod happened;
 pub mod ids;
 pub mod language;
 mod observe;
@@ -23,6 +24,7 @@ pub use draft::{Draft, NewSigner};
 pub use email::Email;
 pub use event::{Event, EventKind};
 pub use fact::{EnvelopeFact, Fact, SignerFact, whom};
+pub use happened::Happened;
 pub use ids::{
     AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, EventId, LinkId, SenderName, SignerId,
     SigningId, TransactionId,

@@ -14,16 +14,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::{
-    AccountId, CallerName, Email, EnvelopeId, EventKind, Private, SenderName, SignerId, SignerStatus,
-    SigningId, SigningStatus, TransactionId,
+    AccountId, CallerName, Email, EnvelopeId, EventKind, Happened, Private, SenderName, SignerId,
+    SignerStatus, SigningId, SigningStatus, TransactionId,
 };
 
 /// The most moments that a signing's history keeps. Beyond it what repeats gives way, the oldest first.
 pub const MAX_HISTORY: usize = 200;
-
-/// The words of what can happen any number of times, and of which the latest tell enough.
-const REPETITIVE: [&str; 6] =
-    ["checked", "document_fetched", "link_made", "link_revoked", "signer.returned", "view_minted"];
 
 /// Whether signatures bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -323,8 +319,8 @@ impl Claim {
 pub struct Moment {
     /// When we learned of it.
     pub at: Timestamp,
-    /// A stable word, such as `created`, `view_minted`, `signer.signed`.
-    pub what: String,
+    /// What happened, with a stable word such as `asked_for`, `view_minted`, `signer.signed`.
+    pub what: Happened,
     /// The signer's key, if it is about one.
     pub signer: Option<String>,
     /// The upstream's trace id of the call, for support cases.
@@ -362,24 +358,28 @@ impl Signing {
     }
 
     /// Writes a line of history.
-    pub fn remember(&mut self, at: Timestamp, what: &str, signer: Option<SignerId>, trace: Option<String>) {
+    pub fn remember(
+        &mut self,
+        at: Timestamp,
+        what: Happened,
+        signer: Option<SignerId>,
+        trace: Option<String>,
+    ) {
         let signer = signer.and_then(|id| self.signer(id)).map(|signer| signer.key.clone());
         if self.history.len() >= MAX_HISTORY {
-            let repeats = |moment: &Moment| REPETITIVE.contains(&moment.what.as_str());
+            let repeats = |moment: &Moment| moment.what.is_repetitive();
             let of_a_signer = |moment: &Moment| moment.signer.is_some();
             let oldest = self.history.iter().position(repeats);
             let oldest = oldest.or_else(|| self.history.iter().position(of_a_signer));
             self.history.remove(oldest.unwrap_or(0));
         }
-        self.history.push(Moment { at, what: what.to_owned(), signer, trace, note: None });
+        self.history.push(Moment { at, what, signer, trace, note: None });
     }
 
     /// Writes a line of history about what ends the signing: before the end, if that is known already.
-    pub fn remember_before_end(&mut self, at: Timestamp, what: &str, trace: Option<String>) {
+    pub fn remember_before_end(&mut self, at: Timestamp, what: Happened, trace: Option<String>) {
         self.remember(at, what, None, trace);
-        let ends = [EventKind::SigningExpired, EventKind::SigningVoided];
-        let is_end = |moment: &Moment| ends.iter().any(|end| end.as_str() == moment.what);
-        if let Some(end) = self.history.iter().position(is_end) {
+        if let Some(end) = self.history.iter().position(|moment| moment.what.is_asked_end()) {
             self.history[end..].rotate_right(1);
         }
     }

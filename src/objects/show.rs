@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    domain::{Claim, Event, Failure, LinkId, Private, Signer, SignerId, Signing},
+    domain::{Claim, Event, EventKind, Failure, Happened, LinkId, Private, Signer, SignerId, Signing},
     store::{Delivery, DeliveryState, Endpoint, Link},
 };
 
@@ -47,9 +47,7 @@ pub fn event_data(signing: &Signing, sequence: u64, signer: Option<SignerId>) ->
 
 /// One page of signings.
 pub fn signings(page: &[Signing], limit: usize) -> Bytes {
-    let shown: Vec<_> = page.iter().take(limit).map(|signing| SigningObject::of(signing, &[], &[])).collect();
-    let next_cursor = (page.len() > limit).then(|| page[limit - 1].id.to_string());
-    list(shown, next_cursor)
+    paged(page, limit, |signing| SigningObject::of(signing, &[], &[]), |signing| signing.id.to_string())
 }
 
 /// A fresh view.
@@ -98,6 +96,19 @@ pub fn list<T: Serialize>(data: Vec<T>, next_cursor: Option<String>) -> Bytes {
     to_bytes(&Page { object: "list", data, has_more: next_cursor.is_some(), next_cursor })
 }
 
+/// At most `limit` of what the store gave, which is one more where another page follows. The cursor is the id of the
+/// last that is shown.
+fn paged<'a, T, S: Serialize>(
+    found: &'a [T],
+    limit: usize,
+    show: impl Fn(&'a T) -> S,
+    id: impl Fn(&T) -> String,
+) -> Bytes {
+    let shown = &found[..found.len().min(limit)];
+    let next_cursor = if found.len() > limit { shown.last().map(id) } else { None };
+    list(shown.iter().map(show).collect(), next_cursor)
+}
+
 /// An event, with the object it is about as it was then.
 pub fn event(event: &Event) -> Bytes {
     to_bytes(&EventObject::of(event))
@@ -105,9 +116,7 @@ pub fn event(event: &Event) -> Bytes {
 
 /// One page of events.
 pub fn events(page: &[Event], limit: usize) -> Bytes {
-    let shown: Vec<_> = page.iter().take(limit).map(EventObject::of).collect();
-    let next_cursor = (page.len() > limit).then(|| page[limit - 1].id.to_string());
-    list(shown, next_cursor)
+    paged(page, limit, EventObject::of, |event| event.id.to_string())
 }
 
 /// A webhook endpoint; its secret only when it was just made.
@@ -127,9 +136,7 @@ pub fn delivery(delivery: &Delivery) -> Bytes {
 
 /// One page of deliveries.
 pub fn deliveries(page: &[Delivery], limit: usize) -> Bytes {
-    let shown: Vec<_> = page.iter().take(limit).map(DeliveryObject::of).collect();
-    let next_cursor = (page.len() > limit).then(|| page[limit - 1].id.to_string());
-    list(shown, next_cursor)
+    paged(page, limit, DeliveryObject::of, |delivery| delivery.id.to_string())
 }
 
 /// The body of a webhook (Standard Webhooks: `type`, `timestamp`, `data`).
@@ -157,7 +164,7 @@ pub fn timeline(signing: &Signing) -> Bytes {
     let entries = signing.history.iter().map(|moment| Entry {
         object: "moment",
         at: moment.at,
-        what: &moment.what,
+        what: moment.what.as_str(),
         text: plain_words(&moment.what, moment.signer.as_deref(), moment.note.as_deref()),
         signer: moment.signer.as_deref(),
         trace: moment.trace.as_deref(),
@@ -425,38 +432,91 @@ impl<T: std::fmt::Display> Serialize for Text<T> {
 }
 
 /// A line of history as a sentence.
-fn plain_words(what: &str, signer: Option<&str>, note: Option<&str>) -> String {
+fn plain_words(what: &Happened, signer: Option<&str>, note: Option<&str>) -> String {
     let who = signer.map_or_else(|| "the signer".to_owned(), |key| format!("signer “{key}”"));
-    match what {
-        "asked_for" => "The signing was asked for and written down.".to_owned(),
-        "authentication_reset" => format!("The identity check of {who} was reset."),
-        "checked" => "DocuSign was asked for the status.".to_owned(),
-        "create_queued" => "It cannot be sent now: the create waits until it can.".to_owned(),
-        "document.available" => "The signed documents can be fetched.".to_owned(),
-        "document_fetched" => "A document was fetched from DocuSign.".to_owned(),
-        "expiry_asked" => "The time that the caller gave is over: DocuSign was asked to end it.".to_owned(),
-        "found" => "The lost create was looked up, and the envelope was found.".to_owned(),
-        "link_made" => format!("A link was made for {who}."),
-        "link_revoked" => format!("A link of {who} was revoked."),
-        "purge_asked" => "DocuSign was asked to destroy the documents: it takes about 14 days.".to_owned(),
-        "signer.authentication_failed" => format!("The identity check of {who} failed for good."),
-        "signer.declined" => format!("DocuSign says that {who} declined."),
-        "signer.ready" => format!("It is the turn of {who}."),
-        "signer.returned" => {
-            format!("The browser of {who} came back, and claimed: {}.", note.unwrap_or("nothing"))
+    let sentence = match what {
+        Happened::AskedFor => "The signing was asked for and written down.",
+        Happened::AuthenticationReset => return format!("The identity check of {who} was reset."),
+        Happened::Checked => "DocuSign was asked for the status.",
+        Happened::CreateQueued => "It cannot be sent now: the create waits until it can.",
+        Happened::DocumentFetched => "A document was fetched from DocuSign.",
+        Happened::Event(kind) => return plain_event(*kind, &who, note),
+        Happened::ExpiryAsked => "The time that the caller gave is over: DocuSign was asked to end it.",
+        Happened::Found => "The lost create was looked up, and the envelope was found.",
+        Happened::LinkMade => return format!("A link was made for {who}."),
+        Happened::LinkRevoked => return format!("A link of {who} was revoked."),
+        Happened::Other(word) => return spaced(word),
+        Happened::PurgeAsked => "DocuSign was asked to destroy the documents: it takes about 14 days.",
+        Happened::ViewMinted => return format!("A recipient view was made for {who}."),
+        Happened::VoidAsked => "The caller asked for the envelope to be called off.",
+    };
+    sentence.to_owned()
+}
+
+/// An event in the history as a sentence.
+fn plain_event(kind: EventKind, who: &str, note: Option<&str>) -> String {
+    let sentence = match kind {
+        // These are about no signing.
+        EventKind::BudgetLow | EventKind::SenderConsentMissing | EventKind::SenderRecovered => {
+            return spaced(kind.as_str());
         }
-        "signer.session_started" => format!("DocuSign says that {who} opened the documents."),
-        "signer.signed" => format!("DocuSign says that {who} signed."),
-        "signing.completed" => "DocuSign says that everyone has signed.".to_owned(),
-        "signing.declined" => "DocuSign says that the envelope was declined.".to_owned(),
-        "signing.expired" => "DocuSign says that the envelope has expired.".to_owned(),
-        "signing.failed" => "The signing failed: its `failure` says why.".to_owned(),
-        "signing.opened" => "The envelope exists, and can be signed.".to_owned(),
-        "signing.purged" => "The documents were destroyed at DocuSign.".to_owned(),
-        "signing.uncertain" => "The answer to the create was lost: it is being looked up.".to_owned(),
-        "signing.voided" => "The envelope was called off.".to_owned(),
-        "view_minted" => format!("A recipient view was made for {who}."),
-        "void_asked" => "The caller asked for the envelope to be called off.".to_owned(),
-        other => other.replace(['_', '.'], " "),
+        EventKind::DocumentAvailable => "The signed documents can be fetched.",
+        EventKind::SignerAuthenticationFailed => {
+            return format!("The identity check of {who} failed for good.");
+        }
+        EventKind::SignerDeclined => return format!("DocuSign says that {who} declined."),
+        EventKind::SignerReady => return format!("It is the turn of {who}."),
+        EventKind::SignerReturned => {
+            let claim = note.unwrap_or("nothing");
+            return format!("The browser of {who} came back, and claimed: {claim}.");
+        }
+        EventKind::SignerSessionStarted => {
+            return format!("DocuSign says that {who} opened the documents.");
+        }
+        EventKind::SignerSigned => return format!("DocuSign says that {who} signed."),
+        EventKind::SigningCompleted => "DocuSign says that everyone has signed.",
+        EventKind::SigningDeclined => "DocuSign says that the envelope was declined.",
+        EventKind::SigningExpired => "DocuSign says that the envelope has expired.",
+        EventKind::SigningFailed => "The signing failed: its `failure` says why.",
+        EventKind::SigningOpened => "The envelope exists, and can be signed.",
+        EventKind::SigningPurged => "The documents were destroyed at DocuSign.",
+        EventKind::SigningUncertain => "The answer to the create was lost: it is being looked up.",
+        EventKind::SigningVoided => "The envelope was called off.",
+    };
+    sentence.to_owned()
+}
+
+/// A word that has no sentence, to be read all the same.
+fn spaced(word: &str) -> String {
+    word.replace(['_', '.'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        domain::{SignerStatus, SigningStatus},
+        signing::sample,
+    };
+
+    #[test]
+    fn the_timeline_shows_each_line_with_its_word_and_one_that_nobody_knows_all_the_same() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let (at, signer) = (signing.created_at, signing.signers[0].id);
+        signing.remember(at, Happened::CreateQueued, None, None);
+        signing.remember(at, EventKind::SignerReturned.into(), Some(signer), Some("trace-1".to_owned()));
+        signing.remember(at, Happened::parse("of_a_later.version"), None, None);
+        let shown: Value = serde_json::from_slice(&timeline(&signing)).unwrap();
+        let lines = shown["data"].as_array().unwrap().iter();
+        let lines: Vec<_> =
+            lines.map(|line| (line["what"].as_str().unwrap(), line["text"].as_str().unwrap())).collect();
+        let expected = [
+            ("create_queued", "It cannot be sent now: the create waits until it can."),
+            ("signer.returned", "The browser of signer “visitor” came back, and claimed: nothing."),
+            ("of_a_later.version", "of a later version"),
+        ];
+        assert_eq!(lines, expected);
     }
 }

@@ -18,14 +18,14 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
     clock::SharedClock,
     domain::{Private, SignerId, SigningId},
-    public::router::Parts,
+    public::Public,
+    secret_text::{is_random, random},
     signing::{Error, ReturnTarget, Signings},
 };
 
@@ -41,8 +41,8 @@ const TRY_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)
 const ABSENT: Duration = Duration::from_secs(60);
 /// Nobody stands in line for longer.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
-/// 128 random bits in base64url.
-const NAME_LENGTH: usize = 22;
+/// Random bytes in the name of a rendering.
+const NAME_BYTES: usize = 16;
 
 /// What a click came to.
 #[derive(Debug, Clone)]
@@ -131,17 +131,12 @@ pub(super) struct Clicks {
 impl Clicks {
     /// A fresh name for a rendering of a page.
     pub(super) fn name() -> String {
-        let mut bytes = [0_u8; 16];
-        aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
-        URL_SAFE_NO_PAD.encode(bytes)
+        random::<NAME_BYTES>()
     }
 
     /// The name that came with a click; one of our own where none of ours came.
     pub(super) fn name_of(given: Option<String>) -> String {
-        let is_name = |name: &String| {
-            name.len() == NAME_LENGTH && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-        };
-        given.filter(is_name).unwrap_or_else(Self::name)
+        given.filter(|name| is_random::<NAME_BYTES>(name)).unwrap_or_else(Self::name)
     }
 
     /// Joins the click of that name, or begins a new one with `begin`, which learns whether it is remembered.
@@ -181,25 +176,25 @@ impl Clicks {
     }
 }
 
-impl Parts {
+impl Public {
     /// Mints a view for a click, once a name. Past the visitor's patience the click stands in line.
     pub(super) async fn click(&self, target: ReturnTarget, name: &str) -> Clicked {
-        let clock = &self.given.clock;
+        let clock = &self.clock;
         let mut pursuit =
             self.clicks.join(target.signer, name, clock.uptime(), |tell, pursuit, remembered| {
                 let chase = Chase {
-                    signings: self.given.signings.clone(),
+                    signings: self.signings.clone(),
                     clock: Arc::clone(clock),
-                    stopping: self.given.life.stopping(),
+                    stopping: self.life.stopping(),
                     target,
                     pursuit,
                     tell,
                 };
                 let (clicks, key) = (Arc::clone(&self.clicks), (target.signer, name.to_owned()));
-                let life = self.given.life.clone();
-                let (clock, stopping) = (Arc::clone(clock), self.given.life.stopping());
+                let life = self.life.clone();
+                let (clock, stopping) = (Arc::clone(clock), self.life.stopping());
                 // The visitor may hang up at any moment; a lease that was taken must not be left behind.
-                self.given.life.spawn_work("click", async move {
+                self.life.spawn_work("click", async move {
                     chase.run(remembered).await;
                     life.spawn("forget a click", async move {
                         tokio::select! {
@@ -218,7 +213,7 @@ impl Parts {
 
     /// What a click in line has come to; none if nobody here knows it (any more).
     pub(super) fn look_in_line(&self, signer: SignerId, name: &str) -> Option<Clicked> {
-        self.clicks.look(signer, name, self.given.clock.uptime())
+        self.clicks.look(signer, name, self.clock.uptime())
     }
 }
 
@@ -330,7 +325,7 @@ mod tests {
             [None, Some(String::new()), Some("x".repeat(21)), Some("<".repeat(22)), Some("é".repeat(11))]
         {
             let made = Clicks::name_of(wrong.clone());
-            assert!(made.len() == NAME_LENGTH && Some(&made) != wrong.as_ref());
+            assert!(made.len() == 22 && Some(&made) != wrong.as_ref());
         }
     }
 

@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use crate::bucket::Bucket;
+
 /// Wrong addresses that a network may open at once.
 const BURST: f64 = 60.0;
 /// How many a second it gets back.
@@ -25,40 +27,18 @@ pub(super) struct Guesses {
     buckets: Mutex<HashMap<IpAddr, Bucket>>,
 }
 
-#[derive(Debug)]
-struct Bucket {
-    left: f64,
-    at: Duration,
-}
-
-impl Bucket {
-    fn refill(&mut self, uptime: Duration) {
-        let passed = uptime.saturating_sub(self.at).as_secs_f64();
-        self.left = (self.left + passed * REFILL).min(BURST);
-        self.at = uptime;
-    }
-}
-
 impl Guesses {
     /// Counts a wrong address, and says whether the network still has any left.
     pub(super) fn allows(&self, address: Option<IpAddr>, uptime: Duration) -> bool {
         let network = network(address);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_NETWORKS && !buckets.contains_key(&network) {
-            buckets.retain(|_, bucket| {
-                bucket.refill(uptime);
-                bucket.left < BURST
-            });
+            buckets.retain(|_, bucket| !bucket.is_full(uptime));
         }
         let crowded = buckets.len() >= MAX_NETWORKS && !buckets.contains_key(&network);
         let network = if crowded { self::network(None) } else { network };
-        let bucket = buckets.entry(network).or_insert(Bucket { left: BURST, at: uptime });
-        bucket.refill(uptime);
-        let allowed = bucket.left >= 1.0;
-        if allowed {
-            bucket.left -= 1.0;
-        }
-        allowed
+        let bucket = buckets.entry(network).or_insert_with(|| Bucket::new(BURST, REFILL));
+        bucket.take(uptime).is_ok()
     }
 }
 

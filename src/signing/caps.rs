@@ -2,13 +2,12 @@
 //! and before the create: one that then fails has counted, which errs on the side of the cap. Its repeats have not,
 //! though a create that was refused has left nothing but this count: a key counts once a day.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Error, Signings};
 use crate::{
-    domain::{AccountId, CallerName},
-    store::Digest,
+    domain::CallerName,
+    store::{Counter, Digest},
 };
 
 const DAY_S: i64 = 86_400;
@@ -20,7 +19,7 @@ impl Signings {
         if store.signing_by_key(caller, key).await?.is_some() {
             return Ok(());
         }
-        let (day, counted) = (day_of(self.parts.clock.now()), counter_of_key(key));
+        let (day, counted) = (day_of(self.parts.clock.now()), Counter::Key(key));
         if store.spend(&counted, day, 0).await? > 0 {
             return Ok(());
         }
@@ -33,21 +32,13 @@ impl Signings {
     /// Counts an envelope that is made in another way, which nothing tells a repeat of.
     pub async fn count_envelope(&self, caller: &CallerName, cap: u64) -> Result<(), Error> {
         let day = day_of(self.parts.clock.now());
-        // No account of the upstream has a colon in its id.
-        let counter = AccountId::new(format!("caller:{caller}"));
-        let spent = self.parts.store.spend(&counter, day, 1).await?;
-        if spent <= cap {
+        let counted = self.parts.store.spend(&Counter::Creates(caller.clone()), day, 1).await?;
+        if counted <= cap {
             return Ok(());
         }
         let until = day.saturating_add(SignedDuration::from_secs(DAY_S)).unwrap_or(Timestamp::MAX);
         Err(Error::DailyCap { cap, until })
     }
-}
-
-/// Where it is noted that a key was counted; the key's digest is scoped to its caller.
-fn counter_of_key(key: Digest) -> AccountId {
-    let key = URL_SAFE_NO_PAD.encode(key);
-    AccountId::new(format!("create:{key}"))
 }
 
 /// The first moment of the day (UTC).

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use crate::{
     clock::later,
     domain::{
-        AccountId, CallerName, Draft, Failure, Private, Signer, SignerId, SignerStatus, Signing, SigningId,
-        SigningStatus, TransactionId, Upstream,
+        AccountId, CallerName, Draft, Failure, Happened, Private, Signer, SignerId, SignerStatus, Signing,
+        SigningId, SigningStatus, TransactionId, Upstream,
     },
     esign,
     objects::show::{self, ShownLink},
@@ -263,9 +263,9 @@ impl Signings {
             purge_scope: None,
             purged_at: None,
         };
-        signing.remember(now, "asked_for", None, None);
+        signing.remember(now, Happened::AskedFor, None, None);
         if posted_to.is_none() {
-            signing.remember(now, "create_queued", None, None);
+            signing.remember(now, Happened::CreateQueued, None, None);
         }
         let links = self.new_links(&signing, now);
         (signing, links)

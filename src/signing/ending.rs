@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     audit::Act,
     clock::later,
-    domain::{CallerName, EnvelopeFact, Fact, PurgeScope, Signing, SigningId, SigningStatus},
+    domain::{CallerName, EnvelopeFact, Fact, Happened, PurgeScope, Signing, SigningId, SigningStatus},
     signing::{Error, Signings, follow::Asked, reconcile::is_for_good, settle::backoff, twins},
     store::{Durability, Record, Work},
     telemetry::chain,
@@ -78,7 +78,7 @@ impl Signings {
             // Of two at once, the wider: which of them was the last at the upstream nobody knows.
             signing.purge_scope = signing.purge_scope.max(Some(scope));
             signing.purge_requested_at = Some(now);
-            signing.remember(now, "purge_asked", None, trace.clone());
+            signing.remember(now, Happened::PurgeAsked, None, trace.clone());
             Ok((Vec::new(), upkeep(signing)))
         })
         .await
@@ -93,8 +93,10 @@ impl Signings {
                 self.tend_to(&signing, due_at, chore, &mut tending).await;
             }
         }
+        let sought = signing.twins_sought.saturating_add(tending.has_looked.into());
         let told = self.change_with_work(signing.id, Durability::Synced, |signing, _, _| {
-            signing.twins_sought = signing.twins_sought.saturating_add(tending.has_looked.into());
+            // Whoever took this up when it took longer than its lease may have looked, too: that is one look.
+            signing.twins_sought = signing.twins_sought.max(sought);
             Ok((Vec::new(), tending.next(signing)))
         });
         told.await.map(|_| ())
@@ -138,7 +140,7 @@ impl Signings {
         match self.parts.esign.void(&acting, envelope, REASON, self.at_leisure()).await {
             Ok(trace) => {
                 let fact = Fact::Envelope(EnvelopeFact::Expired);
-                let asked = Asked { what: "expiry_asked", ends: true, trace };
+                let asked = Asked { what: Happened::ExpiryAsked, ends: true, trace };
                 self.take_in(signing.id, &[fact], Some(asked)).await?;
             }
             // It has ended in another way, and the event is on its way or lost.

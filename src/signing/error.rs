@@ -115,7 +115,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether somebody else changed the record first, so that nothing was written.
+    /// Somebody else changed the record first, so that nothing was written.
+    pub(super) const fn conflict() -> Self {
+        Self::Store(store::Error::Conflict)
+    }
+
+    /// Whether it is [`Error::conflict`].
     pub(super) const fn is_conflict(&self) -> bool {
         matches!(self, Self::Store(store::Error::Conflict))
     }

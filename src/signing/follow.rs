@@ -9,8 +9,8 @@ use crate::{
     budget::{Deadline, Rule, Scope, may_check},
     clock::later,
     domain::{
-        CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, SenderName, Signer,
-        Signing, SigningId, SigningStatus, signing::Happening,
+        CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, Happened, LastReturn, SenderName,
+        Signer, Signing, SigningId, SigningStatus, signing::Happening,
     },
     esign::{self, RejectionKind},
     signing::{Error, ReturnTarget, Signings, views::VIEW_LIFE},
@@ -27,8 +27,8 @@ const RETURN_PATIENCE: Duration = Duration::from_secs(3);
 /// A call to the upstream, for the timeline.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
-    /// The word for it.
-    pub(super) what: &'static str,
+    /// Which.
+    pub(super) what: Happened,
     /// Whether it ends the signing, of which the event may be here before the answer.
     pub(super) ends: bool,
     /// The upstream's trace id.
@@ -201,7 +201,7 @@ impl Signings {
             // The API's own answer is a fact (rule F1).
             Ok(trace) => {
                 let facts = [Fact::Envelope(EnvelopeFact::Voided)];
-                self.take_in(id, &facts, Some(Asked { what: "void_asked", ends: true, trace })).await
+                self.take_in(id, &facts, Some(Asked { what: Happened::VoidAsked, ends: true, trace })).await
             }
             // Another call may have voided it at the same time, or its end is on its way here.
             Err(error) if error.rejection() == Some(RejectionKind::EnvelopeClosed) => {
@@ -257,7 +257,7 @@ impl Signings {
         let before = self.reserve_check(signing.id).await?;
         match self.ask(signing, envelope, deadline).await {
             Ok(seen) => {
-                let asked = Asked { what: "checked", ends: false, trace: seen.trace.clone() };
+                let asked = Asked { what: Happened::Checked, ends: false, trace: seen.trace.clone() };
                 self.take_in(signing.id, &seen.facts(&signing.signers), Some(asked)).await
             }
             Err(error) => {
@@ -308,7 +308,7 @@ impl Signings {
     ) -> Result<Signing, Error> {
         self.change(id, Durability::Synced, |signing, now| {
             if let Some(Asked { what, ends, trace }) = &asked {
-                let trace = trace.clone();
+                let (what, trace) = (what.clone(), trace.clone());
                 if *ends {
                     signing.remember_before_end(now, what, trace);
                 } else {
@@ -365,16 +365,17 @@ mod tests {
     #[test]
     fn what_ends_a_signing_is_told_before_the_end_whichever_is_heard_of_first() {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
-        let told = |signing: &Signing| -> Vec<String> {
+        let told = |signing: &Signing| -> Vec<Happened> {
             signing.history.iter().rev().take(3).map(|moment| moment.what.clone()).collect()
         };
-        signing.remember(at(1), "link_made", None, None);
-        signing.remember_before_end(at(2), "void_asked", None);
-        assert_eq!(told(&signing)[..2], ["void_asked", "link_made"]);
+        signing.remember(at(1), Happened::LinkMade, None, None);
+        signing.remember_before_end(at(2), Happened::VoidAsked, None);
+        assert_eq!(told(&signing)[..2], [Happened::VoidAsked, Happened::LinkMade]);
         signing.history.pop();
-        signing.remember(at(1), EventKind::SigningVoided.as_str(), None, None);
-        signing.remember_before_end(at(2), "void_asked", Some("trace".to_owned()));
-        assert_eq!(told(&signing), ["signing.voided", "void_asked", "link_made"]);
+        signing.remember(at(1), EventKind::SigningVoided.into(), None, None);
+        signing.remember_before_end(at(2), Happened::VoidAsked, Some("trace".to_owned()));
+        let voided = Happened::Event(EventKind::SigningVoided);
+        assert_eq!(told(&signing), [voided, Happened::VoidAsked, Happened::LinkMade]);
     }
 
     #[test]
@@ -433,21 +434,22 @@ mod tests {
     fn what_repeats_pushes_nothing_else_out_of_the_history() {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
         let signer = Some(signing.signers[0].id);
-        signing.remember(at(0), "signing.opened", None, None);
+        signing.remember(at(0), EventKind::SigningOpened.into(), None, None);
         for second in 1..300 {
-            signing.remember(at(second), "signer.returned", signer, None);
+            signing.remember(at(second), EventKind::SignerReturned.into(), signer, None);
         }
-        signing.remember(at(300), "signing.completed", None, None);
+        signing.remember(at(300), EventKind::SigningCompleted.into(), None, None);
         assert_eq!(signing.history.len(), MAX_HISTORY);
-        assert_eq!(signing.history[0].what, "signing.opened");
-        assert_eq!(signing.history.last().unwrap().what, "signing.completed");
+        assert_eq!(signing.history[0].what, Happened::Event(EventKind::SigningOpened));
+        assert_eq!(signing.history.last().unwrap().what, Happened::Event(EventKind::SigningCompleted));
         assert_eq!(signing.history[1].at, at(102), "the oldest went");
         // Without anything that repeats, the oldest about a signer, and at last the oldest.
         let mut many = sample::signing(SigningStatus::Open, SignerStatus::Ready);
-        many.remember(at(0), "signing.opened", None, None);
+        many.remember(at(0), EventKind::SigningOpened.into(), None, None);
         for second in 1..300 {
-            many.remember(at(second), "signer.ready", signer, None);
+            many.remember(at(second), EventKind::SignerReady.into(), signer, None);
         }
-        assert_eq!((many.history.len(), many.history[0].what.as_str()), (MAX_HISTORY, "signing.opened"));
+        assert_eq!(many.history.len(), MAX_HISTORY);
+        assert_eq!(many.history[0].what, Happened::Event(EventKind::SigningOpened));
     }
 }

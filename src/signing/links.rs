@@ -4,22 +4,23 @@
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use crate::{
     clock::later,
-    domain::{CallerName, LinkId, Private, Signer, SignerId, Signing, SigningId},
+    digest::sha256,
+    domain::{CallerName, Happened, LinkId, Private, Signer, SignerId, Signing, SigningId},
     objects::show::ShownLink,
+    secret_text::{is_random, random},
     signing::{
-        Error, ReturnTarget, Signings, digest,
+        Error, ReturnTarget, Signings,
         views::{Queued, queued},
     },
     store::Link,
 };
 
-/// How long a link's token is: 256 bits in base64url without padding.
-const TOKEN_LENGTH: usize = 43;
+/// Random bytes in a link's token.
+const TOKEN_BYTES: usize = 32;
 
 /// A link, with the signer it was made for.
 #[derive(Debug, Clone)]
@@ -70,12 +71,12 @@ impl Signings {
     /// The link of a token; none if there is none, or if the text cannot be a token at all.
     pub async fn open_link(&self, token: &Private<String>) -> Result<Option<OpenedLink>, Error> {
         let token = token.reveal();
-        if !is_token(token) {
+        if !is_random::<TOKEN_BYTES>(token) {
             return Ok(None);
         }
         // The store finds the digest by an index, which tells nothing about tokens; the comparison here
         // makes sure of it, in constant time, whatever the store does.
-        let digest = digest(token.as_bytes());
+        let digest = sha256(token.as_bytes());
         let link = self.parts.store.link_by_token(digest).await?;
         let Some(link) = link.filter(|link| verify_slices_are_equal(&link.token, &digest).is_ok()) else {
             return Ok(None);
@@ -127,7 +128,7 @@ impl Signings {
             shown.link.expires_at = Some(shown.link.expires_at.map_or(end, |of_signing| of_signing.min(end)));
         }
         self.parts.store.add_link(shown.link.clone()).await?;
-        self.jot(id, "link_made", Some(signer), None).await;
+        self.jot(id, Happened::LinkMade, Some(signer), None).await;
         Ok(shown)
     }
 
@@ -137,7 +138,7 @@ impl Signings {
         self.record_of(caller, link.signing).await?;
         self.parts.store.revoke_link(id, self.parts.clock.now()).await?;
         if link.revoked_at.is_none() {
-            self.jot(link.signing, "link_revoked", Some(link.signer), None).await;
+            self.jot(link.signing, Happened::LinkRevoked, Some(link.signer), None).await;
         }
         Ok(())
     }
@@ -165,50 +166,16 @@ impl Signings {
     /// Makes a link with a fresh token, if there is a public listener for it to lead to.
     fn new_link(&self, signing: &Signing, signer: SignerId, now: Timestamp) -> Option<ShownLink> {
         let origin = self.parts.settings.public_origin.as_ref()?;
-        let token = random_token();
+        let token = random::<TOKEN_BYTES>();
         let link = Link {
             id: LinkId::generate(now),
             signing: signing.id,
             signer,
-            token: digest(token.as_bytes()),
+            token: sha256(token.as_bytes()),
             created_at: now,
             expires_at: signing.expires_at,
             revoked_at: None,
         };
         Some(ShownLink { link, url: Private::new(format!("{origin}/s/{token}")) })
-    }
-}
-
-/// 256 random bits as text that fits into a URL.
-fn random_token() -> String {
-    let mut bytes = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// Whether a text has the shape of a token.
-pub(crate) fn is_token(text: &str) -> bool {
-    text.len() == TOKEN_LENGTH
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_has_one_shape() {
-        let token = random_token();
-        assert!(is_token(&token));
-        for wrong in [
-            "",
-            "a",
-            &token[1..],
-            &format!("{token}A"),
-            &token.replace(|_| true, "%"),
-            &format!("é{}", &token[2..]),
-        ] {
-            assert!(!is_token(wrong), "{wrong}");
-        }
     }
 }

@@ -55,8 +55,8 @@ use crate::{
     budget::Deadline,
     clock::SharedClock,
     domain::{
-        CallerName, EnvelopeId, Event, EventId, EventKind, Mode, SenderName, SignerId, Signing, SigningId,
-        SigningStatus, signing::Happening,
+        CallerName, EnvelopeId, Event, EventId, EventKind, Happened, Mode, SenderName, SignerId, Signing,
+        SigningId, SigningStatus, signing::Happening,
     },
     esign,
     events::Hub,
@@ -76,8 +76,6 @@ pub use create::{Ask, Created, detail};
 pub use documents::{Document, DownloadError};
 pub use error::Error;
 pub use follow::{Returned, Seen};
-#[cfg(any(test, fuzzing))]
-pub(crate) use links::is_token;
 pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
 pub use result::ResultKey;
@@ -342,22 +340,22 @@ impl Signings {
                 return Ok(signing);
             }
             match self.save(&mut signing, record.version, happened, work, durability).await {
-                Err(Error::Store(crate::store::Error::Conflict)) => {}
+                Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(signing),
             }
         }
-        Err(Error::Store(crate::store::Error::Conflict))
+        Err(Error::conflict())
     }
 
     /// Writes a line of history about what is done already: failing to costs the line and nothing else.
-    async fn jot(&self, id: SigningId, what: &str, signer: Option<SignerId>, trace: Option<String>) {
+    async fn jot(&self, id: SigningId, what: Happened, signer: Option<SignerId>, trace: Option<String>) {
         let noted = self.change(id, Durability::Flushed, |signing, now| {
-            signing.remember(now, what, signer, trace.clone());
+            signing.remember(now, what.clone(), signer, trace.clone());
             Ok(Vec::new())
         });
         if let Err(error) = noted.await {
-            tracing::warn!(signing.id = %id, what, error = %chain(&error), "not in the timeline");
+            tracing::warn!(signing.id = %id, what = what.as_str(), error = %chain(&error), "not in the timeline");
         }
     }
 
@@ -413,7 +411,7 @@ impl Signings {
         let now = self.parts.clock.now();
         for happening in happened {
             signing.sequence += 1;
-            signing.remember(now, happening.kind.as_str(), happening.signer, None);
+            signing.remember(now, happening.kind.into(), happening.signer, None);
             if happening.kind == EventKind::SignerReturned {
                 note_claim(signing, happening.signer);
             }
@@ -473,12 +471,6 @@ fn note_claim(signing: &mut Signing, signer: Option<SignerId>) {
     if let (Some(last), Some(moment)) = (last, signing.history.last_mut()) {
         moment.note = Some(last.claim.as_str().to_owned());
     }
-}
-
-/// SHA-256, under which tokens and keys are stored.
-pub fn digest(bytes: &[u8]) -> crate::store::Digest {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// Whether the create of a signing has ended, well or badly.

@@ -7,7 +7,10 @@ use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
-use crate::domain::{LinkId, SignerId, SigningId};
+use crate::{
+    domain::{LinkId, SignerId, SigningId},
+    secret_text::derive_key,
+};
 
 /// Length of the MAC in bytes: 128 bits, beyond any guessing.
 const TAG: usize = 16;
@@ -33,9 +36,7 @@ pub struct ReturnTarget {
 impl NonceKey {
     /// A key derived from a secret that lasts as long as the data does.
     pub fn derive(secret: &[u8]) -> Self {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        let derived = hmac::sign(&root, b"countersign return nonce v1");
-        Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
+        Self(derive_key(secret, "countersign return nonce v1"))
     }
 
     /// The nonce for a signer.

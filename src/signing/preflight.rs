@@ -36,8 +36,8 @@ impl Signings {
                 Err(_) => return Ok(()),
             }
         }
-        let faults = strange_roles(draft, &roles);
-        if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
+        let invalids = strange_roles(draft, &roles);
+        if invalids.is_empty() { Ok(()) } else { Err(Error::Invalid(invalids)) }
     }
 
     /// Looks at all that a create of this draft would need of the upstream, by reads that are remembered:
@@ -75,9 +75,9 @@ impl Signings {
     pub async fn preflight(&self, draft: Draft) -> (Draft, Vec<SeenFile>, Invalids) {
         let size: usize = draft.documents.iter().map(size).sum();
         if size <= LARGE
-            && let Some((seen, faults)) = check(&draft, Effort::Little)
+            && let Some((seen, invalids)) = check(&draft, Effort::Little)
         {
-            return (draft, seen, faults);
+            return (draft, seen, invalids);
         }
         let turn = Arc::clone(&self.parts.readers).acquire_owned().await.expect("it is never closed");
         let given = draft.clone();
@@ -86,9 +86,9 @@ impl Signings {
             let _turn = turn;
             check(&given, Effort::Full)
         });
-        // A panic of the reader is a fault of the document as far as the caller is concerned.
-        let (seen, faults) = checked.await.ok().flatten().unwrap_or_else(|| (Vec::new(), unreadable()));
-        (draft, seen, faults)
+        // As far as the caller is concerned, a panic of the reader is an error of the document.
+        let (seen, invalids) = checked.await.ok().flatten().unwrap_or_else(|| (Vec::new(), unreadable()));
+        (draft, seen, invalids)
     }
 
     /// Checks the roles of a draft as far as its templates are remembered: for a draft that is refused anyway,
@@ -111,21 +111,21 @@ impl Signings {
 
 /// The roles that signers have and no template.
 fn strange_roles(draft: &Draft, roles: &[String]) -> Invalids {
-    let mut faults = Invalids::default();
+    let mut invalids = Invalids::default();
     for (at, signer) in draft.signers.iter().enumerate() {
         let Some(role) = signer.role.as_ref().filter(|_| !roles.is_empty()) else { continue };
         if !roles.iter().any(|known| known.eq_ignore_ascii_case(role)) {
             let detail = format!("no such role; the template has: {}", roles.join(", "));
-            faults.add(format!("/signers/{at}/role"), "template_role_mismatch", detail);
+            invalids.add(format!("/signers/{at}/role"), "template_role_mismatch", detail);
         }
     }
-    faults
+    invalids
 }
 
 fn unreadable() -> Invalids {
-    let mut faults = Invalids::default();
-    faults.wrong("/documents", pdf::Error::Unreadable.to_string());
-    faults
+    let mut invalids = Invalids::default();
+    invalids.wrong("/documents", pdf::Error::Unreadable.to_string());
+    invalids
 }
 
 fn size(document: &Document) -> usize {
@@ -137,12 +137,12 @@ fn size(document: &Document) -> usize {
 
 /// What was seen of the files, and what is wrong with them; `None`: it takes more than the effort allows.
 fn check(draft: &Draft, effort: Effort) -> Option<(Vec<SeenFile>, Invalids)> {
-    let (mut seen, mut faults) = (Vec::new(), Invalids::default());
+    let (mut seen, mut invalids) = (Vec::new(), Invalids::default());
     for (at, document) in draft.documents.iter().enumerate() {
         let Document::File { name, content, anchors } = document else { continue };
         let place = format!("/documents/{at}");
         let Ok(bytes) = STANDARD.decode(content.base64()) else {
-            faults.wrong(
+            invalids.wrong(
                 format!("{place}/content_base64"),
                 "is not base64 (RFC 4648, with padding, no line breaks)",
             );
@@ -150,34 +150,34 @@ fn check(draft: &Draft, effort: Effort) -> Option<(Vec<SeenFile>, Invalids)> {
         };
         if bytes.len() > MAX_FILE_BYTES {
             let detail = "is larger than the 32 MB that DocuSign takes in one file";
-            faults.add(format!("{place}/content_base64"), "payload_too_large", detail);
+            invalids.add(format!("{place}/content_base64"), "payload_too_large", detail);
             continue;
         }
         let texts: Vec<&str> = anchors.0.values().flat_map(Anchor::texts).collect();
         match pdf::read(&bytes, &texts, effort) {
             Ok(pdf::Seen { pages, missing }) => {
                 seen.push(SeenFile { name: name.clone(), bytes: bytes.len(), pages });
-                name_missing(&mut faults, &place, anchors, &missing);
+                name_missing(&mut invalids, &place, anchors, &missing);
             }
             Err(pdf::Error::TooMuch) => return None,
-            Err(error) => faults.wrong(format!("{place}/content_base64"), error.to_string()),
+            Err(error) => invalids.wrong(format!("{place}/content_base64"), error.to_string()),
         }
     }
-    Some((seen, faults))
+    Some((seen, invalids))
 }
 
-fn name_missing(faults: &mut Invalids, place: &str, anchors: &Anchors, missing: &[&str]) {
+fn name_missing(invalids: &mut Invalids, place: &str, anchors: &Anchors, missing: &[&str]) {
     const DETAIL: &str = "this text is not in the document";
     for (kind, anchor) in &anchors.0 {
         let here = format!("{place}/anchors/{}", kind.as_str());
         match anchor {
             Anchor::Everyone(text) if missing.contains(&text.as_str()) => {
-                faults.add(here, "anchor_not_found", DETAIL);
+                invalids.add(here, "anchor_not_found", DETAIL);
             }
             Anchor::Everyone(_) => {}
             Anchor::Each(by_key) => {
                 for (key, _) in by_key.iter().filter(|(_, text)| missing.contains(&text.as_str())) {
-                    faults.add(format!("{here}/{}", token(key)), "anchor_not_found", DETAIL);
+                    invalids.add(format!("{here}/{}", token(key)), "anchor_not_found", DETAIL);
                 }
             }
         }

@@ -23,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{earlier, later},
-    domain::{AccountId, Draft, EnvelopeId, Failure, SenderName, Signing, TemplateNames, TransactionId},
+    domain::{
+        AccountId, Draft, EnvelopeId, Failure, Happened, SenderName, Signing, TemplateNames, TransactionId,
+    },
     esign,
     objects::parse_create,
     signing::{
@@ -339,7 +341,7 @@ impl Signings {
             signing.twins_sought = 0;
         }
         signing.doubt();
-        signing.remember(self.parts.clock.now(), "found", None, None);
+        signing.remember(self.parts.clock.now(), Happened::Found, None, None);
         let happened = signing.open(acting.account.clone(), envelope);
         let plain = Save::plain(happened, upkeep(&signing), Durability::Synced);
         let save = Save { payload: Payload::Drop, ..plain };

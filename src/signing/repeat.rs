@@ -13,7 +13,7 @@ use crate::{
         is_settled,
         views::Opener,
     },
-    store::{self, Digest, Durability, KeptAnswer, Payload, Record, Version, Work},
+    store::{Digest, Durability, KeptAnswer, Payload, Record, Version, Work},
     telemetry::chain,
 };
 
@@ -113,7 +113,7 @@ impl Signings {
                 done => return done.map(|_| ()),
             }
         }
-        Err(Error::Store(store::Error::Conflict))
+        Err(Error::conflict())
     }
 
     /// Writes down what recovery needs to finish a create that nobody was promised so far. Whoever looks for it right
@@ -241,6 +241,6 @@ impl Signings {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::Store(store::Error::Conflict))
+        Err(Error::conflict())
     }
 }

@@ -6,16 +6,17 @@
 //! JWK set (RFC 7517) for the API listener. What the browser claimed is in it as `claim`; it never decides
 //! `status`.
 
-use aws_lc_rs::{
-    digest, hmac,
-    signature::{Ed25519KeyPair, KeyPair as _},
-};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::domain::{Claim, Signer, Signing};
+use crate::{
+    digest::sha256,
+    domain::{Claim, Signer, Signing},
+    secret_text::derive,
+};
 
 /// How long a result may be believed.
 pub const RESULT_LIFE_S: i64 = 300;
@@ -32,12 +33,11 @@ pub struct ResultKey {
 impl ResultKey {
     /// A key derived from a secret that lasts as long as the data does.
     pub fn derive(secret: &[u8]) -> Self {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        let seed = hmac::sign(&root, b"countersign result key v1");
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).expect("32 bytes are a seed");
+        let seed = derive(secret, "countersign result key v1");
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("32 bytes are a seed");
         let x = URL_SAFE_NO_PAD.encode(pair.public_key());
         let thumbprint = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
-        let kid = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, thumbprint.as_bytes()));
+        let kid = URL_SAFE_NO_PAD.encode(sha256(thumbprint.as_bytes()));
         Self { pair, kid }
     }
 
@@ -47,11 +47,8 @@ impl ResultKey {
     }
 
     /// Signs any bytes: a JWS in compact form that carries them.
-    pub fn seal(&self, payload: &[u8]) -> String {
-        let header = Header { alg: "EdDSA", typ: "JOSE", kid: &self.kid };
-        let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(json(&header)), URL_SAFE_NO_PAD.encode(payload));
-        let signature = self.pair.sign(input.as_bytes());
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    pub fn sign_bytes(&self, payload: &[u8]) -> String {
+        self.jws("JOSE", payload)
     }
 
     /// The public half, as a JWK set.
@@ -76,7 +73,6 @@ impl ResultKey {
 
     fn sign_as(&self, signing: &Signing, signer: &Signer, claim: Claim, now: Timestamp, id: Uuid) -> String {
         let now = now.as_second();
-        let header = Header { alg: "EdDSA", typ: "JWT", kid: &self.kid };
         let claims = Claims {
             iss: RESULT_ISSUER,
             sub: signing.id.to_string(),
@@ -92,8 +88,13 @@ impl ResultKey {
             reference: signing.reference.as_deref(),
             claim: claim.as_str(),
         };
-        let encode = |part: String| URL_SAFE_NO_PAD.encode(part);
-        let input = format!("{}.{}", encode(json(&header)), encode(json(&claims)));
+        self.jws("JWT", json(&claims).as_bytes())
+    }
+
+    /// The compact form: header, payload and signature.
+    fn jws(&self, typ: &'static str, payload: &[u8]) -> String {
+        let header = Header { alg: "EdDSA", typ, kid: &self.kid };
+        let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(json(&header)), URL_SAFE_NO_PAD.encode(payload));
         let signature = self.pair.sign(input.as_bytes());
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }

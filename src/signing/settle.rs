@@ -9,8 +9,8 @@ use crate::{
     budget::Deadline,
     clock::later,
     domain::{
-        AccountId, Draft, Event, LiveView, NewSigner, Private, Signer, SignerId, Signing, SigningId,
-        signing::Happening,
+        AccountId, Draft, Event, Happened, LiveView, NewSigner, Private, Signer, SignerId, Signing,
+        SigningId, signing::Happening,
     },
     esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, RejectionKind, SmsCheck},
     objects::show::{self, ShownView},
@@ -175,7 +175,7 @@ impl Signings {
                 Ok(()) => return Told::Uncertain,
                 Err(error) => Err(error),
             },
-            Outcome::Lost => Err(Error::Store(store::Error::Conflict)),
+            Outcome::Lost => Err(Error::conflict()),
         };
         match told {
             // Somebody else took it up meanwhile, and writes the end of it.
@@ -208,7 +208,7 @@ impl Signings {
                 return Ok(Promised { signing: written.signing, version: written.version, lease });
             }
             if !is_held(&written, from, job.lease) {
-                return Err(Error::Store(store::Error::Conflict));
+                return Err(Error::conflict());
             }
             signing.join_history(written.signing.history);
             from = written.version;
@@ -269,7 +269,7 @@ impl Signings {
                 Err(store::Error::Conflict) => {
                     let written = self.under_way(id).await?;
                     if !is_held(&written, job.version, job.lease) {
-                        return Err(Error::Store(store::Error::Conflict));
+                        return Err(Error::conflict());
                     }
                     job.version = written.version;
                 }
@@ -356,7 +356,7 @@ impl Signings {
                         return Ok(record.version);
                     }
                     if !is_held(&record, from, lease) {
-                        return Err(Error::Store(store::Error::Conflict));
+                        return Err(Error::conflict());
                     }
                     signing.join_history(record.signing.history);
                     from = record.version;
@@ -368,7 +368,7 @@ impl Signings {
 
     /// The record of a create that is under way here. If it is gone, somebody else took it up and gave it up.
     async fn under_way(&self, id: SigningId) -> Result<Record, Error> {
-        self.parts.store.signing(id).await?.ok_or(Error::Store(store::Error::Conflict))
+        self.parts.store.signing(id).await?.ok_or_else(Error::conflict)
     }
 
     /// What the upstream is to make.
@@ -422,8 +422,8 @@ fn is_same_end(stored: &Signing, saved: &Signing) -> bool {
 
 /// Says in the timeline that a create waits, the first time that it does.
 pub(super) fn note_queued(signing: &mut Signing, now: Timestamp, error: &esign::Error) {
-    if !signing.history.iter().any(|moment| moment.what == "create_queued") {
-        signing.remember(now, "create_queued", None, error.trace().map(str::to_owned));
+    if !signing.history.iter().any(|moment| moment.what == Happened::CreateQueued) {
+        signing.remember(now, Happened::CreateQueued, None, error.trace().map(str::to_owned));
     }
 }
 
@@ -498,7 +498,7 @@ fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner, workflow: Option<&'a st
 fn note_view(signing: &mut Signing, view: MintedView, now: Timestamp) -> ShownView {
     let until = later(view.at, VIEW_LIFE);
     signing.live_view = Some(LiveView { clicked: false, signer: view.signer, minted_at: view.at, until });
-    signing.remember(now, "view_minted", Some(view.signer), view.trace);
+    signing.remember(now, Happened::ViewMinted, Some(view.signer), view.trace);
     ShownView { signer: view.signer, url: view.url, expires_at: until }
 }
 

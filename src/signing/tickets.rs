@@ -14,7 +14,10 @@ use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{LinkId, Private};
+use crate::{
+    domain::{LinkId, Private},
+    secret_text::derive_key,
+};
 
 /// How long a ticket can be used.
 pub const TICKET_LIFE: SignedDuration = SignedDuration::from_secs(60);
@@ -36,9 +39,7 @@ pub struct Tickets {
 impl Tickets {
     /// Tickets under a key that is derived from a secret.
     pub fn derive(secret: &[u8]) -> Self {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        let derived = hmac::sign(&root, b"countersign link ticket v1");
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()), used: Arc::default() }
+        Self { key: derive_key(secret, "countersign link ticket v1"), used: Arc::default() }
     }
 
     /// A ticket for one click on a link, and until when it can be used.

@@ -16,8 +16,8 @@ use crate::{
     budget::Deadline,
     clock::{earlier, later},
     domain::{
-        CallerName, EnvelopeId, LinkId, LiveView, Signer, SignerId, SignerStatus, Signing, SigningId,
-        SigningStatus,
+        CallerName, EnvelopeId, Happened, LinkId, LiveView, Signer, SignerId, SignerStatus, Signing,
+        SigningId, SigningStatus,
     },
     esign::{self, RejectionKind, ViewRequest},
     objects::show::ShownView,
@@ -231,7 +231,7 @@ impl Signings {
             match self.save(&mut signing, record.version, Vec::new(), record.work, Durability::Flushed).await
             {
                 Ok(_) => return Ok(signing),
-                Err(Error::Store(crate::store::Error::Conflict)) => record = self.record(signing.id).await?,
+                Err(error) if error.is_conflict() => record = self.record(signing.id).await?,
                 Err(error) => {
                     // It may have been written all the same.
                     self.release(signing.id, lease).await;
@@ -243,7 +243,7 @@ impl Signings {
                 return Ok(record.signing);
             }
         }
-        Err(Error::Store(crate::store::Error::Conflict))
+        Err(Error::conflict())
     }
 
     /// The time now, by which a view is known: no two of this daemon's have the same, however much is clicked at once.
@@ -282,7 +282,7 @@ impl Signings {
             let clicked = opener == Opener::Click;
             let until = later(minted_at, VIEW_LIFE);
             signing.live_view = Some(LiveView { clicked, signer, minted_at, until });
-            signing.remember(now, "view_minted", Some(signer), trace.clone());
+            signing.remember(now, Happened::ViewMinted, Some(signer), trace.clone());
             Ok(Vec::new())
         });
         if let Err(error) = noted.await {

@@ -17,7 +17,7 @@ use aws_lc_rs::{
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::store::Error;
+use crate::{digest::hex, store::Error};
 
 /// Bytes of a seal key.
 pub const KEY_LEN: usize = 32;
@@ -38,7 +38,7 @@ impl SealKeyId {
 
 impl fmt::Display for SealKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

@@ -27,6 +27,7 @@ use countersign::{
     },
     budget::{self, Budget},
     clock::{Clock as _, SharedClock},
+    digest::sha256,
     domain::{CallerName, Mode, SigningId, SigningStatus, TemplateNames},
     emulator::{InMemory, Made},
     esign,
@@ -34,7 +35,7 @@ use countersign::{
     http_client::{self, Carrier, HttpClient},
     lifecycle::{Lifecycle, Spawner},
     objects::parse_create,
-    signing::{self, Ask, Created, NonceKey, Signings, digest},
+    signing::{self, Ask, Created, NonceKey, Signings},
     spool::Spool,
     store::{self, Location, SealKeys, SharedStore, Synchronous},
     telemetry::metrics::Metrics,
@@ -525,8 +526,8 @@ pub(crate) fn ask_for(key: &str, body: Bytes, wait: Duration) -> Ask {
     Ask {
         caller: CallerName::new(CALLER),
         draft,
-        key: digest(format!("{CALLER} {key}").as_bytes()),
-        request: digest(&body),
+        key: sha256(format!("{CALLER} {key}").as_bytes()),
+        request: sha256(&body),
         body,
         wait,
     }

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use countersign::{
     clock::Clock as _,
     domain::{
-        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private,
-        SenderName, Signing, SigningId,
+        CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private, SenderName, Signing,
+        SigningId,
     },
     store::{
-        Answer, Begun, Change, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error, EventFilter,
-        Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SenderRecord, SharedStore,
-        Store, Taking, Version,
+        Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
+        EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SenderRecord,
+        SharedStore, Store, Taking, Version,
     },
 };
 use jiff::Timestamp;
@@ -216,8 +216,8 @@ impl Store for SlowStore {
     fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>> {
         straight!(self, self.store.noted_calls(since, until))
     }
-    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64> {
-        straight!(self, self.store.spend(account, window, calls))
+    fn spend<'a>(&'a self, counter: &'a Counter, window: Timestamp, count: u64) -> Answer<'a, u64> {
+        straight!(self, self.store.spend(counter, window, count))
     }
     fn take_checks<'a>(
         &'a self,

@@ -23,7 +23,6 @@ use std::{
 };
 
 use aws_lc_rs::{
-    digest,
     encoding::AsDer as _,
     rand::SystemRandom,
     rsa,
@@ -35,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::device::DeviceKey;
+use crate::digest::{hex, sha256};
 
 /// Larger than the PEM of any RSA key that aws-lc takes (8192 bits: 6.4 KB).
 const LIMIT_BYTES: u64 = 64 * 1024;
@@ -308,16 +308,13 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     /// Of a SubjectPublicKeyInfo in DER.
     pub fn of_spki(der: &[u8]) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
-        Self(bytes)
+        Self(sha256(der))
     }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SHA256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "SHA256:{}", hex(&self.0))
     }
 }
 

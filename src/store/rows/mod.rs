@@ -4,6 +4,7 @@
 //! Dates are microseconds since 1970 UTC, ids the bytes of their UUIDs, and whatever is personal or
 //! secret is sealed before it comes near a connection.
 
+mod counters;
 mod inbox;
 mod outbox;
 mod senders;
@@ -18,6 +19,7 @@ use crate::store::{
     seal::{Place, SealKeys},
 };
 
+pub(super) use counters::counter_name;
 pub(super) use inbox::InboundRow;
 pub(super) use outbox::{DueRow, EndpointRow, EventRow, event_kinds, event_words, seal_endpoint};
 pub(super) use senders::SenderRow;

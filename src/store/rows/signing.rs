@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        AccountId, AuthenticatedBy, CallerName, Claim, Email, EnvelopeId, Failure, LastReturn, LiveView,
-        Mode, Moment, Private, PurgeScope, SenderName, Signer, SignerId, SignerStatus, Signing, SigningId,
-        SigningStatus, TransactionId, Upstream, draft::AUTHENTICATION_METHODS,
+        AccountId, AuthenticatedBy, CallerName, Claim, Email, EnvelopeId, Failure, Happened, LastReturn,
+        LiveView, Mode, Moment, Private, PurgeScope, SenderName, Signer, SignerId, SignerStatus, Signing,
+        SigningId, SigningStatus, TransactionId, Upstream, draft::AUTHENTICATION_METHODS,
     },
     store::{
         Digest, Error, KeptAnswer, Record, Work,
@@ -390,7 +390,7 @@ impl MomentState<'_> {
     fn into_moment(self) -> Result<Moment, Error> {
         Ok(Moment {
             at: timestamp(self.at)?,
-            what: self.what.into_owned(),
+            what: Happened::parse(&self.what),
             signer: self.signer.map(Cow::into_owned),
             trace: self.trace.map(Cow::into_owned),
             note: self.note.map(Cow::into_owned),

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign::{
-    domain::{AccountId, EventKind, Private, SigningStatus},
-    store::{Begun, Change, Destroyed, Error, EventFilter, KeptAnswer, Location, Payload, Retention},
+    domain::{EventKind, Private, SigningStatus},
+    store::{
+        Begun, Change, Counter, Destroyed, Error, EventFilter, KeptAnswer, Location, Payload, Retention,
+    },
 };
 use jiff::Timestamp;
 
@@ -157,7 +159,7 @@ async fn a_signing_stays_as_long_as_its_key_or_its_work(fixture: Fixture) {
 
 async fn windows_that_are_over_go_and_looking_at_one_makes_none(fixture: Fixture) {
     let store = fixture.open().await;
-    let key = AccountId::new("create:key");
+    let key = Counter::Key([7; 32]);
     let windows = || match &fixture.location {
         Location::Postgres { .. } => {
             fixture.sql("SELECT count(*) FROM budgets").trim().parse::<i64>().unwrap()

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use countersign::{
     domain::{
         AccountId, AuthenticatedBy, CallerName, Claim, DeliveryId, Email, EndpointId, EnvelopeId, Event,
-        EventId, EventKind, Failure, LastReturn, LinkId, LiveView, Mode, Moment, Private, PurgeScope,
-        SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId,
-        Upstream,
+        EventId, EventKind, Failure, Happened, LastReturn, LinkId, LiveView, Mode, Moment, Private,
+        PurgeScope, SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus,
+        TransactionId, Upstream,
     },
     store::{Change, Digest, Durability, Endpoint, Inbound, Intent, Link, Payload, Version, Work},
 };
@@ -108,13 +108,17 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
     signing.live_view = Some(LiveView { clicked: true, signer, minted_at: after(2), until: after(302) });
     signing.checked_at = Some(after(900));
     signing.sequence = 7;
-    signing.history = vec![Moment {
+    let seen = Moment {
         at: after(3),
-        what: "view_minted".into(),
+        what: Happened::ViewMinted,
         signer: Some("visitor".into()),
         trace: Some("trace-1".into()),
         note: Some("by a link".into()),
-    }];
+    };
+    let told = Moment { what: EventKind::SigningCompleted.into(), ..seen.clone() };
+    // A row may hold a word of another version.
+    let unknown = Moment { what: Happened::parse("of_a_later_version"), ..seen.clone() };
+    signing.history = vec![seen, told, unknown];
     signing.completed_at = Some(after(1_000));
     signing.purge_requested_at = Some(after(1_900));
     signing.purge_scope = Some(PurgeScope::DocumentsAndMetadata);

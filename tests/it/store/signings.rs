@@ -6,7 +6,8 @@ use bytes::Bytes;
 use countersign::{
     domain::{AccountId, CallerName, EnvelopeId, EventKind, Private, SenderName, SigningStatus},
     store::{
-        Begun, Change, Error, EventFilter, Filter, KeptAnswer, Payload, Received, SharedStore, Version, Work,
+        Begun, Change, Counter, Error, EventFilter, Filter, KeptAnswer, Payload, Received, SharedStore,
+        Version, Work,
     },
 };
 
@@ -432,12 +433,12 @@ async fn inbound_messages_come_once(fixture: Fixture) {
 async fn budgets_are_shared(fixture: Fixture) {
     let store = fixture.open().await;
     let other = fixture.neighbour(&store).await;
-    let account = AccountId::new("a");
+    let counter = |account: &str| Counter::Account(AccountId::new(account));
     let tasks: Vec<_> = (0..40)
         .map(|n| {
             let store = if n % 2 == 0 { store.clone() } else { other.clone() };
-            let account = account.clone();
-            tokio::spawn(async move { store.spend(&account, after(0), 3).await.unwrap() })
+            let counter = counter("a");
+            tokio::spawn(async move { store.spend(&counter, after(0), 3).await.unwrap() })
         })
         .collect();
     let mut sums = Vec::new();
@@ -446,8 +447,8 @@ async fn budgets_are_shared(fixture: Fixture) {
     }
     sums.sort_unstable();
     assert_eq!(sums, (1..=40).map(|n| n * 3).collect::<Vec<_>>(), "each sees what came before it");
-    assert_eq!(store.spend(&account, after(3_600), 0).await.unwrap(), 0);
-    assert_eq!(store.spend(&AccountId::new("b"), after(0), 1).await.unwrap(), 1);
+    assert_eq!(store.spend(&counter("a"), after(3_600), 0).await.unwrap(), 0);
+    assert_eq!(store.spend(&counter("b"), after(0), 1).await.unwrap(), 1);
 }
 
 async fn it_is_all_there_after_a_restart(fixture: Fixture) {

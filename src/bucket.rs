@@ -1,0 +1,75 @@
+//! A token bucket: so many at once, refilled evenly. All times are uptime.
+
+use std::time::Duration;
+
+/// Tokens that are taken one by one and come back with time. Whoever shares one locks it.
+#[derive(Debug)]
+pub struct Bucket {
+    count: f64,
+    per_second: f64,
+    left: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    /// A full one, of at most `count`, that gets `per_second` back.
+    pub const fn new(count: f64, per_second: f64) -> Self {
+        Self { count, per_second, left: count, at: Duration::ZERO }
+    }
+
+    /// Takes one; the error is the time until there is one.
+    pub fn take(&mut self, uptime: Duration) -> Result<(), Duration> {
+        self.left = self.left_at(uptime);
+        self.at = uptime;
+        if self.left < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - self.left) / self.per_second));
+        }
+        self.left -= 1.0;
+        Ok(())
+    }
+
+    /// Gives back all that was taken.
+    pub const fn fill(&mut self) {
+        self.left = self.count;
+    }
+
+    /// Whether all that was taken has come back, so that a new one would do as well.
+    pub fn is_full(&self, uptime: Duration) -> bool {
+        self.left_at(uptime) >= self.count
+    }
+
+    fn left_at(&self, uptime: Duration) -> f64 {
+        let passed = uptime.saturating_sub(self.at).as_secs_f64();
+        passed.mul_add(self.per_second, self.left).min(self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: fn(u64) -> Duration = Duration::from_secs;
+
+    #[test]
+    fn a_bucket_gives_its_count_and_refills_evenly() {
+        let mut bucket = Bucket::new(2.0, 0.2);
+        assert!(bucket.take(AT(100)).is_ok() && bucket.take(AT(100)).is_ok());
+        assert_eq!(bucket.take(AT(100)), Err(AT(5)));
+        assert!(bucket.take(AT(105)).is_ok());
+        assert!(bucket.take(AT(106)).is_err());
+    }
+
+    #[test]
+    fn a_bucket_is_full_again_with_time_or_when_all_is_given_back() {
+        let mut bucket = Bucket::new(2.0, 0.5);
+        assert!(bucket.is_full(AT(0)));
+        assert!(bucket.take(AT(10)).is_ok());
+        assert!(!bucket.is_full(AT(11)));
+        assert!(bucket.is_full(AT(12)));
+        assert!(bucket.take(AT(12)).is_ok() && bucket.take(AT(12)).is_ok());
+        bucket.fill();
+        assert!(bucket.is_full(AT(12)));
+        assert!(bucket.take(AT(1_000)).is_ok() && bucket.take(AT(1_000)).is_ok());
+        assert!(bucket.take(AT(1_000)).is_err(), "never more than its count");
+    }
+}
