@@ -16,7 +16,7 @@ use crate::{
     clock::SharedClock,
     config::{Config, ConfigError},
     listener::{Peer, Tls},
-    ops::{PartStatus, Reason},
+    ops::{Reason, Status},
     telemetry::{
         metrics::{ExpiryKind, HandshakeRefusal, Metrics},
         sparing::Sparing,
@@ -171,7 +171,7 @@ fn judged(parts: &Parts, held: &Held) -> Reason {
     let Some(first) =
         expiries.iter().filter(|it| it.at.duration_since(now) < notice(it.kind)).min_by_key(|it| it.at)
     else {
-        return Reason::new(part, PartStatus::Ready, "none runs out soon");
+        return Reason::new(part, Status::Ready, "none runs out soon");
     };
     let (path, at) = (first.path.display(), first.at);
     let ran_out = if at <= now { "ran out" } else { "runs out" };
@@ -182,11 +182,7 @@ fn judged(parts: &Parts, held: &Held) -> Reason {
         Kind::ClientCrl if at > now => "; then everybody is refused",
         Kind::ClientCrl => ", and everybody is refused",
     };
-    Reason::new(
-        part,
-        PartStatus::Degraded,
-        format!("{path} {ran_out} at {at}{so}: renew it, and send SIGHUP"),
-    )
+    Reason::new(part, Status::Degraded, format!("{path} {ran_out} at {at}{so}: renew it, and send SIGHUP"))
 }
 
 const fn notice(kind: Kind) -> SignedDuration {

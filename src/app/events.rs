@@ -7,19 +7,15 @@ use axum::Router;
 use secrecy::ExposeSecret;
 
 use crate::{
-    app::Parts,
-    clock::SharedClock,
+    app::{Foundation, Parts},
     config::{self, Config, ConfigError, Webhook},
     connect::{self, Inbox, OwnKeys},
     domain::{CallerName, EventKind, Private, SenderName},
     events::{Dispatcher, Endpoints, FromSettings, Limits, Targets, Webhooks, endpoints::secret_bytes},
-    lifecycle::Lifecycle,
     oidc::Issuers,
     pairing::Pairings,
     public,
     signing::{EventsTo, Signings},
-    store::SharedStore,
-    telemetry::metrics::Metrics,
     tls::Name,
 };
 
@@ -44,12 +40,16 @@ impl Settings {
             targets: targets(config),
         })
     }
-}
 
-impl Settings {
-    /// The endpoints of a store; those of the settings come when this is started.
-    pub(super) fn endpoints(&self, store: &SharedStore, clock: &SharedClock) -> Endpoints {
-        Endpoints::new(Arc::clone(store), Arc::clone(clock), self.targets)
+    /// The endpoints of a store; those of the settings come with [`Settings::apply_to`].
+    pub(super) fn endpoints(&self, foundation: &Foundation) -> Endpoints {
+        Endpoints::new(Arc::clone(&foundation.store), Arc::clone(&foundation.clock), self.targets)
+    }
+
+    /// Makes the stored endpoints of the settings these: at start, and when the settings are read again.
+    pub(super) async fn apply_to(&self, endpoints: &Endpoints) -> anyhow::Result<()> {
+        let applied = endpoints.apply(&self.webhooks, &self.callers).await;
+        applied.context("cannot store the webhooks of the settings")
     }
 }
 
@@ -57,27 +57,25 @@ impl Settings {
 pub(super) fn inbox(
     config: &Config,
     issuers: &Issuers,
-    store: &SharedStore,
+    foundation: &Foundation,
     signings: &Signings,
-    clock: &SharedClock,
-    life: &Lifecycle,
-    (metrics, own_keys): (&Arc<Metrics>, &OwnKeys),
+    own_keys: &OwnKeys,
 ) -> Inbox {
     let inbox = Inbox::new(
-        Arc::clone(store),
+        Arc::clone(&foundation.store),
         signings.clone(),
-        Arc::clone(clock),
-        life.clone(),
-        Arc::clone(metrics),
+        Arc::clone(&foundation.clock),
+        foundation.life.clone(),
+        Arc::clone(&foundation.metrics),
         (connect::Keys::default(), own_keys.clone()),
         connect::Limits::default(),
     );
-    prove((&inbox, own_keys), config, issuers);
+    prove(&inbox, own_keys, config, issuers);
     inbox
 }
 
 /// Tells the inbox what a delivery is proven by: at start, and when the settings are read again.
-pub(super) fn prove((inbox, own): (&Inbox, &OwnKeys), config: &Config, issuers: &Issuers) {
+pub(super) fn prove(inbox: &Inbox, own: &OwnKeys, config: &Config, issuers: &Issuers) {
     let connect = &config.connect;
     let subjects = connect.oidc.clone();
     inbox.set_tokens((!subjects.is_empty()).then(|| connect::Tokens::new(issuers.clone(), subjects)));
@@ -146,8 +144,7 @@ fn limits() -> Limits {
 /// Starts both directions; answers the route that DocuSign pushes to.
 pub(super) async fn start(parts: &Parts, settings: Settings) -> anyhow::Result<Router> {
     let endpoints = parts.endpoints.clone();
-    let applied = endpoints.apply(&settings.webhooks, &settings.callers).await;
-    applied.context("cannot store the webhooks of the settings")?;
+    settings.apply_to(&endpoints).await?;
     let dispatcher = Dispatcher::new(
         Arc::clone(&parts.store),
         endpoints,
@@ -169,7 +166,7 @@ fn targets(config: &Config) -> Targets {
 
 /// The receivers of the settings, as `events` wants them. One whose address shows that nothing would ever be sent
 /// there is refused now, and not found out when its first event is given up.
-pub(super) fn webhooks(config: &Config) -> Result<Vec<FromSettings>, ConfigError> {
+fn webhooks(config: &Config) -> Result<Vec<FromSettings>, ConfigError> {
     let targets = targets(config);
     for (name, webhook) in &config.webhooks {
         let url = &webhook.url;

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 
 use crate::{
-    app::{events, senders},
+    app::{Foundation, events, senders},
     audit::Audit,
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
     budget::{Budget, Options as BudgetOptions},
@@ -19,8 +19,6 @@ use crate::{
     http_client::{self, HttpClient},
     signing::{self, NonceKey},
     spool::Spool,
-    store::SharedStore,
-    telemetry::metrics::Metrics,
 };
 
 /// How often recovery looks for due work by itself.
@@ -69,9 +67,10 @@ async fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
 pub(super) fn esign(
     config: &Config,
     auth: &Auth,
-    (store, clock): (&SharedStore, &SharedClock),
+    foundation: &Foundation,
     observer: Arc<dyn esign::Observer>,
 ) -> anyhow::Result<Arc<esign::Client>> {
+    let clock = &foundation.clock;
     let reserve = u64::from(config.budget.reserve_percent);
     let options = BudgetOptions {
         hourly: config.budget.hourly_limit.into(),
@@ -90,7 +89,7 @@ pub(super) fn esign(
     Ok(esign::Client::new(esign::Deps {
         http: http_client(config, config.upstream.request_timeout)?,
         auth: auth.clone(),
-        budget: Budget::on(Arc::clone(store), options, Arc::clone(clock)),
+        budget: Budget::on(Arc::clone(&foundation.store), options, Arc::clone(clock)),
         clock: Arc::clone(clock),
         observer: Some(observer),
         senders: senders.collect(),
@@ -111,8 +110,8 @@ pub(super) fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, Confi
 
 pub(super) fn signing_settings(
     config: &Config,
-    audit: Audit,
-    (metrics, own_keys): (&Arc<Metrics>, &OwnKeys),
+    foundation: &Foundation,
+    own_keys: &OwnKeys,
 ) -> signing::Settings {
     let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
     signing::Settings {
@@ -129,7 +128,7 @@ pub(super) fn signing_settings(
         nonce_key: NonceKey::derive(&config.store.secret()),
         queue_limit: config.upstream.queue_limit.into(),
         look_every: LOOK_EVERY,
-        audit,
-        metrics: Arc::clone(metrics),
+        audit: foundation.audit.clone(),
+        metrics: Arc::clone(&foundation.metrics),
     }
 }

@@ -49,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, Callers},
+    audit::Audit,
     auth::Auth,
     clock::SharedClock,
     config::{self, Config, Written},
@@ -179,6 +180,15 @@ impl Parts {
     }
 }
 
+/// What almost every part is built on.
+struct Foundation {
+    audit: Audit,
+    store: SharedStore,
+    clock: SharedClock,
+    life: Lifecycle,
+    metrics: Arc<Metrics>,
+}
+
 /// Where a daemon listens: what the ready file holds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ready {
@@ -212,29 +222,30 @@ impl App {
         let auth = auth_of(&config, &clock).await?;
         let store = store::open(&config, &clock).await?;
         let (tracer, collector) = traces::collector(&config)?;
-        let esign = esign(&config, &auth, (&store, &clock), observe::calls(&metrics, &tracer, &clock))?;
-        let (hub, audit, secrets) = (Hub::new(), audit(&config, &clock)?, Secrets::derive(&config));
-        witness::watch(&auth, &audit);
-        let tools = (Arc::clone(&clock), secrets.pairings.clone(), audit.clone(), life.clone());
-        let pairings = pairing::pairings(&config, (&auth, &esign), &store, tools)?;
+        let foundation = Foundation { audit: audit(&config, &clock)?, store, clock, life, metrics };
+        let Foundation { audit, store, clock, life, metrics } = &foundation;
+        let esign = esign(&config, &auth, &foundation, observe::calls(metrics, &tracer, clock))?;
+        let (hub, secrets) = (Hub::new(), Secrets::derive(&config));
+        witness::watch(&auth, audit);
+        let pairings = pairing::pairings(&config, &auth, &esign, &foundation, &secrets.pairings)?;
         pairings.sync().await.context("who is connected cannot be read")?;
         let own_keys = events::own_keys(&pairings);
         let signings = Signings::new(
-            Arc::clone(&store),
+            Arc::clone(store),
             Arc::clone(&esign),
             hub.clone(),
-            Arc::clone(&clock),
+            Arc::clone(clock),
             life.clone(),
-            signing_settings(&config, audit, (&metrics, &own_keys)),
+            signing_settings(&config, &foundation, &own_keys),
         );
-        let issuers = issuers::issuers(&config, &Issuers::default(), &clock)?;
-        let counted = (&metrics, &own_keys);
-        let inbox = events::inbox(&config, &issuers, &store, &signings, &clock, &life, counted);
-        let callers = Callers::new(&config.callers, issuers, Arc::clone(&metrics));
+        let issuers = issuers::issuers(&config, &Issuers::default(), clock)?;
+        let inbox = events::inbox(&config, &issuers, &foundation, &signings, &own_keys);
+        let callers = Callers::new(&config.callers, issuers, Arc::clone(metrics));
         let events = events::Settings::of(&config)?;
-        let endpoints = events.endpoints(&store, &clock);
-        let certificates = Certificates::read(&config, &clock, &metrics)?;
+        let endpoints = events.endpoints(&foundation);
+        let certificates = Certificates::read(&config, clock, metrics)?;
         let listeners = listeners::bind(&config, inherited, &certificates).await?;
+        let Foundation { store, clock, life, metrics, .. } = foundation;
         let parts = Parts {
             auth,
             signings,
@@ -260,17 +271,16 @@ impl App {
         };
         parts.password.replace(config.ops.operator_password_hash.clone());
         let templates = Arc::new(senders::template_names(&config, &parts.pairings));
-        let (stop, retention) = (config.stop, config.store.retention);
         Ok(Self {
             parts,
             listeners,
             templates,
             limits: ApiLimits::of(&config),
-            stop,
             visitors,
             events,
-            retention,
             operators: operators::Settings::of(&config),
+            stop: config.stop,
+            retention: config.store.retention,
             collector,
         })
     }
@@ -380,7 +390,7 @@ fn serve_api(
     stop: config::Stop,
 ) {
     let limits = Limits { drain: stop.deadline, ..Limits::default() };
-    let api = api::router(api::Parts {
+    let api = api::router(api::Api {
         callers: parts.callers.clone(),
         signings: parts.signings.clone(),
         auth: parts.auth.clone(),

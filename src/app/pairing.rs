@@ -3,32 +3,30 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    app::Parts,
-    audit::Audit,
+    app::{Foundation, Parts},
     auth::{Auth, identity::Scopes, user_info::AccountChoice},
     config::{Config, ConfigError, ConnectForm, Sender},
     esign,
-    lifecycle::Lifecycle,
-    pairing::{ConnectTickets, Connectable, Dependencies, Form, Pairings, RENEW_EVERY, SYNC_EVERY},
-    store::SharedStore,
+    pairing::{Connectable, Dependencies, Form, PairingTickets, Pairings, RENEW_EVERY, SYNC_EVERY},
     telemetry::chain,
 };
 
 /// Puts the pairings together; nothing is read yet.
 pub(super) fn pairings(
     config: &Config,
-    (auth, esign): (&Auth, &Arc<esign::Client>),
-    store: &SharedStore,
-    (clock, tickets, audit, life): (crate::clock::SharedClock, ConnectTickets, Audit, Lifecycle),
+    auth: &Auth,
+    esign: &Arc<esign::Client>,
+    foundation: &Foundation,
+    tickets: &PairingTickets,
 ) -> Result<Pairings, ConfigError> {
     let (esign, wearing) = (Arc::clone(esign), Arc::clone(esign));
     Ok(Pairings::new(Dependencies {
         auth: auth.clone(),
-        store: Arc::clone(store),
-        clock,
-        tickets,
-        audit,
-        life,
+        store: Arc::clone(&foundation.store),
+        clock: Arc::clone(&foundation.clock),
+        tickets: tickets.clone(),
+        audit: foundation.audit.clone(),
+        life: foundation.life.clone(),
         connectable: connectable(config)?,
         on_change: Box::new(move |sender| esign.forget(sender)),
         on_brand: Box::new(move |sender, brand| wearing.wear(sender, brand.map(str::to_owned))),

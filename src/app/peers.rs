@@ -9,17 +9,15 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::{
-    digest::{SHA256, digest},
-    hmac,
-};
+use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use crate::{
     app::Parts,
-    config::{Config, Sender},
-    ops::health::{PartStatus, Reason},
+    config::{Config, Sender, is_reloaded},
+    digest::{hex, sha256},
+    ops::health::{Reason, Status},
 };
 
 /// How often a daemon says which settings it runs with. Notes live four times as long.
@@ -27,9 +25,6 @@ const SAY_EVERY: Duration = Duration::from_secs(15);
 
 /// More senders than this are compared together: the note of each by itself would be as large as the settings.
 const NAMED: usize = 20;
-
-/// What a reload takes up: these parts, and those whose names begin so.
-const RELOADED: [&str; 4] = ["callers.", "connect", "oidc.", "webhooks."];
 
 /// What daemons on one store have to agree on, each part as the beginning of a digest: nothing in it can be
 /// read back. Secrets go through a key that the store's database does not hold, so that a weak one cannot be
@@ -41,7 +36,7 @@ impl Agreed {
     pub(super) fn of(config: &Config) -> Self {
         let mut parts = BTreeMap::new();
         let mut add = |name: String, text: String| {
-            parts.insert(name, short(digest(&SHA256, text.as_bytes()).as_ref()));
+            parts.insert(name, short(&sha256(text.as_bytes())));
         };
         let key = hmac::Key::new(hmac::HMAC_SHA256, &config.store.secret());
         let sealed = |secrets: &[SecretString]| {
@@ -120,7 +115,6 @@ impl Agreed {
     }
 
     fn replaced_by(&self, new: Self) -> Self {
-        let is_reloaded = |name: &String| RELOADED.iter().any(|part| name.starts_with(part));
         let stay = self.0.iter().filter(|(name, _)| !is_reloaded(name));
         let mut parts: BTreeMap<_, _> = stay.map(|(name, hash)| (name.clone(), hash.clone())).collect();
         parts.extend(new.0.into_iter().filter(|(name, _)| is_reloaded(name)));
@@ -140,10 +134,7 @@ impl Agreed {
 
 /// The beginning of a digest: enough to tell two settings apart.
 fn short(digest: &[u8]) -> String {
-    digest.iter().take(8).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&digest[..8])
 }
 
 /// Says so from now on, until the stop.
@@ -189,7 +180,7 @@ fn report(parts: &Parts, agreed: &Agreed, others: &[Vec<u8>]) -> Vec<String> {
         parts.health.forget("settings");
     } else {
         let detail = format!("another daemon on this store has other settings: {}", differing.join(", "));
-        parts.health.set(Reason::new("settings", PartStatus::Degraded, detail));
+        parts.health.set(Reason::new("settings", Status::Degraded, detail));
     }
     differing
 }
@@ -197,6 +188,7 @@ fn report(parts: &Parts, agreed: &Agreed, others: &[Vec<u8>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Agreement, agreement};
 
     fn agreed(pairs: &[(&str, &str)]) -> Agreed {
         Agreed(pairs.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect())
@@ -255,6 +247,15 @@ url = "https://www.example.com/hooks"
         let found = differing(&format!("{HOOK}{sealed}"));
         assert!(found.contains(&"store.seal_keys".to_owned()), "{found:?}");
         assert!(!serde_json::to_string(&ours.0).unwrap().contains("whsec"), "{ours:?}");
+    }
+
+    #[test]
+    fn daemons_agree_on_nothing_of_a_section_that_each_has_of_its_own() {
+        let issuer = "[oidc.k8s]\nissuer = \"https://k8s.example\"\naudience = \"cs\"\njwks_url = \"https://k8s.example/jwks\"\n";
+        let agreed = settings(&format!("{HOOK}{SEAL}{issuer}"));
+        for name in agreed.0.keys() {
+            assert_ne!(agreement(name), Agreement::Nothing, "{name}");
+        }
     }
 
     #[test]

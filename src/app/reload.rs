@@ -5,13 +5,9 @@
 //! Everything else of new settings is checked, too, and waits for the next start: listeners, the store and the
 //! upstream hold connections that nobody wants to lose to a reload.
 
-use std::sync::Arc;
-
 use crate::{
     app::{Parts, events},
-    config::Config,
-    domain::CallerName,
-    events::{Endpoints, webhooks::Targets},
+    config::{Agreement, Config, agreement, is_reloaded},
 };
 
 impl Parts {
@@ -22,14 +18,11 @@ impl Parts {
         let issuers = super::issuers::issuers(config, &self.callers.issuers(), &self.clock)?;
         let certificates = self.certificates.read_again(config, &self.clock)?;
         let keys = super::senders::read_keys(&self.auth, config).await?;
-        let webhooks = events::webhooks(config)?;
-        let targets = Targets { plain_loopback: config.upstream.is_emulator() };
-        let endpoints = Endpoints::new(Arc::clone(&self.store), Arc::clone(&self.clock), targets);
-        let callers: Vec<_> = config.callers.keys().map(|name| CallerName::new(name.as_str())).collect();
-        endpoints.apply(&webhooks, &callers).await?;
+        let settings = events::Settings::of(config)?;
+        settings.apply_to(&self.endpoints).await?;
         certificates.take_up();
         self.auth.take_up(keys);
-        events::prove((&self.inbox, &self.own_keys), config, &issuers);
+        events::prove(&self.inbox, &self.own_keys, config, &issuers);
         self.callers.replace(&config.callers, issuers);
         self.password.replace(config.ops.operator_password_hash.clone());
         self.agreed.rcu(|agreed| agreed.reloaded(config));
@@ -48,21 +41,11 @@ impl Parts {
     /// What of new settings waits for the next start, by name.
     fn waiting(&self, config: &Config) -> Vec<String> {
         let mut waiting = config.written.changed_since(&self.written);
-        waiting.retain(|name| !is_taken_up(name));
-        // Those that daemons agree on, of the sections that are not compared by name.
         let agreed = self.agreed.load().waiting(config);
-        let is_named =
-            |name: &String| ["public.", "store.", "upstream"].iter().any(|it| name.starts_with(it));
-        waiting.extend(agreed.into_iter().filter(|name| !is_named(name)));
+        waiting.extend(agreed.into_iter().filter(|name| agreement(name) == Agreement::Whole));
+        waiting.retain(|name| !is_reloaded(name));
         waiting
     }
-}
-
-/// Whether a reload takes up a setting of a section that is compared by name: it says what it takes up.
-fn is_taken_up(name: &str) -> bool {
-    let is_certificate =
-        ["tls", "client_ca", "client_crl"].iter().any(|part| name.split('.').any(|it| it == *part));
-    is_certificate || name == "log.level" || name.starts_with("ops.operator_password_hash")
 }
 
 /// Says in the log how far the audit log has come: against this, missing lines at its end show.

@@ -14,7 +14,10 @@ use crate::{
     },
     domain::SenderName,
     esign,
-    ops::{PartStatus, Reason, health::NOT_CONNECTED},
+    ops::{
+        Reason, Status,
+        health::{NOT_CONNECTED, SENDERS, sender_part},
+    },
 };
 
 /// The code of a sender that still lacks consent, because somebody else gave theirs.
@@ -25,8 +28,6 @@ const KEY_REJECTED: &str = "key_rejected";
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Senders that are minted for at start; of more, each when it is first used.
 const AT_START: usize = 20;
-/// What health calls very many senders together.
-const TOGETHER: &str = "senders";
 /// Senders that it names then.
 const NAMED: usize = 5;
 
@@ -102,8 +103,8 @@ fn report_and_forget(parts: &Parts, before: &BTreeSet<String>) -> BTreeSet<Strin
 fn one_by_one(parts: &Parts) -> Vec<Reason> {
     let of = |status: &SenderStatus| {
         if is_unpaired(parts, &status.name) {
-            let part = format!("sender.{}", status.name);
-            let waits = Reason::new(part, PartStatus::Ready, "waits for a customer to connect it");
+            let part = sender_part(&status.name);
+            let waits = Reason::new(part, Status::Ready, "waits for a customer to connect it");
             return Reason { code: Some(NOT_CONNECTED), ..waits };
         }
         if status.has_token() {
@@ -121,9 +122,9 @@ fn report_upstream(parts: &Parts) {
     let (state, detail) = if parts.signings.is_upstream_away() {
         let detail = "DocuSign leaves creates unanswered: they are queued, and sent when it is back; it is asked \
                       every few seconds";
-        (PartStatus::Degraded, detail)
+        (Status::Degraded, detail)
     } else {
-        (PartStatus::Ready, "answers, or has not been asked yet")
+        (Status::Ready, "answers, or has not been asked yet")
     };
     parts.health.set(Reason::new("upstream", state, detail));
 }
@@ -139,11 +140,11 @@ fn report_audit(parts: &Parts) {
             code: Some("store_unavailable"),
             ..Reason::new(
                 "audit",
-                PartStatus::NotReady,
+                Status::NotReady,
                 format!("the audit log cannot be written, and so nothing is done: {why}"),
             )
         },
-        None => Reason::new("audit", PartStatus::Ready, "can be written"),
+        None => Reason::new("audit", Status::Ready, "can be written"),
     };
     parts.health.set(reason);
 }
@@ -152,10 +153,10 @@ fn report_audit(parts: &Parts) {
 fn report_signer(parts: &Parts) {
     let Some(signer) = parts.auth.signer_process() else { return };
     let (state, detail) = if let Some(pid) = signer.pid {
-        (PartStatus::Ready, format!("process {pid} holds the private keys"))
+        (Status::Ready, format!("process {pid} holds the private keys"))
     } else {
         let why = signer.last_end.as_deref().unwrap_or("it is being started");
-        (PartStatus::Degraded, format!("the process that holds the private keys is gone: {why}"))
+        (Status::Degraded, format!("the process that holds the private keys is gone: {why}"))
     };
     parts.health.set(Reason { next_try: signer.next_try, ..Reason::new("signer", state, detail) });
 }
@@ -172,7 +173,7 @@ fn together(parts: &Parts) -> Reason {
     let unwell: Vec<_> = in_use.iter().filter_map(|status| Some((status, trouble(status)?))).collect();
     if unwell.is_empty() {
         let detail = format!("{can_act} in use, all well");
-        let well = Reason::new(TOGETHER, PartStatus::Ready, detail);
+        let well = Reason::new(SENDERS, Status::Ready, detail);
         // Of so many nobody is told which of them wait, and so nobody must take them for connected.
         let code = parts.pairings.has_connectable().then_some(NOT_CONNECTED);
         return Reason { code, ..well };
@@ -191,8 +192,8 @@ fn together(parts: &Parts) -> Reason {
         |status: &SenderStatus| status.failure.as_ref().is_none_or(|it| it.error.kind() == Kind::Permanent);
     let others_can = || unwell.iter().all(|(status, _)| is_their_own(status));
     let one_can_act = can_act > 0 || others_can() && parts.auth.has_one_at_rest_that_can_act();
-    let state = if one_can_act { PartStatus::Degraded } else { PartStatus::NotReady };
-    Reason { next_try, ..Reason::new(TOGETHER, state, detail) }
+    let state = if one_can_act { Status::Degraded } else { Status::NotReady };
+    Reason { next_try, ..Reason::new(SENDERS, state, detail) }
 }
 
 /// The code of what is wrong with a sender: of what keeps it from acting, or else of a key that will be needed.
@@ -218,20 +219,20 @@ fn bad_key(key: &KeyStatus) -> Option<String> {
 /// A sender that nobody needs now. A bad key is said before somebody does: the next mint may need it.
 fn idle(part: String, bad_key: Option<String>) -> Reason {
     let detail = "idle; a token is minted when somebody asks";
-    let Some(why) = bad_key else { return Reason::new(part, PartStatus::Ready, detail) };
-    let degraded = Reason::new(part, PartStatus::Degraded, format!("{detail}, but {why}"));
+    let Some(why) = bad_key else { return Reason::new(part, Status::Ready, detail) };
+    let degraded = Reason::new(part, Status::Degraded, format!("{detail}, but {why}"));
     Reason { code: Some(KEY_REJECTED), ..degraded }
 }
 
 /// An outage of the account server while a token is valid is degraded, not unready (rule H1).
 fn judge(status: &SenderStatus) -> Reason {
-    let part = format!("sender.{}", status.name);
+    let part = sender_part(&status.name);
     let has_only_that = status.has_token() || status.failure.is_none();
     if let Some(error) = status.misplaced.as_ref().filter(|_| has_only_that) {
         let cause =
             std::error::Error::source(&**error).map_or_else(|| error.to_string(), ToString::to_string);
         let detail = format!("{cause} ({}): {}", error.code(), error.fix());
-        return Reason { code: Some(error.code()), ..Reason::new(part, PartStatus::NotReady, detail) };
+        return Reason { code: Some(error.code()), ..Reason::new(part, Status::NotReady, detail) };
     }
     let bad_key = status.keys.iter().find_map(bad_key);
     if status.is_idle() {
@@ -243,13 +244,13 @@ fn judge(status: &SenderStatus) -> Reason {
     let is_missing = status.consent == Consent::Missing;
     let (state, detail) = match (status.has_token(), why) {
         (true, None) => match &bad_key {
-            Some(why) => (PartStatus::Degraded, format!("the token is valid, but {why}")),
-            None => (PartStatus::Ready, "acts with a valid token".to_owned()),
+            Some(why) => (Status::Degraded, format!("the token is valid, but {why}")),
+            None => (Status::Ready, "acts with a valid token".to_owned()),
         },
-        (true, Some(why)) => (PartStatus::Degraded, format!("the token is valid, its refresh fails: {why}")),
-        (false, Some(why)) => (PartStatus::NotReady, why),
-        (false, None) if is_missing => (PartStatus::NotReady, "consent is missing".to_owned()),
-        (false, None) => (PartStatus::NotReady, "no token yet".to_owned()),
+        (true, Some(why)) => (Status::Degraded, format!("the token is valid, its refresh fails: {why}")),
+        (false, Some(why)) => (Status::NotReady, why),
+        (false, None) if is_missing => (Status::NotReady, "consent is missing".to_owned()),
+        (false, None) => (Status::NotReady, "no token yet".to_owned()),
     };
     let code = failure
         .map(|failure| failure.error.code())
@@ -314,14 +315,14 @@ mod tests {
     #[test]
     fn h1_a_bad_key_of_an_idle_sender_is_said_before_it_is_needed() {
         let well = idle_with(vec![key(KeyState::Active), key(KeyState::Standby), key(KeyState::Unproven)]);
-        assert_eq!((judge(&well).status, judge(&well).code), (PartStatus::Ready, None));
+        assert_eq!((judge(&well).status, judge(&well).code), (Status::Ready, None));
         assert_eq!(trouble(&well), None);
         let defect = signing_key::Error { origin: "key.pem".into(), defect: signing_key::Defect::Empty };
         let broken = KeyStatus { defect: Some(Arc::new(defect)), ..key(KeyState::Broken) };
         for bad in [key(KeyState::Rejected), broken] {
             let status = idle_with(vec![key(KeyState::Active), bad]);
             let told = judge(&status);
-            assert_eq!((told.status, told.code), (PartStatus::Degraded, Some(KEY_REJECTED)), "{told:?}");
+            assert_eq!((told.status, told.code), (Status::Degraded, Some(KEY_REJECTED)), "{told:?}");
             assert!(told.detail.starts_with("idle; ") && told.detail.contains(", but "), "{told:?}");
             assert_eq!(trouble(&status), Some(KEY_REJECTED), "of very many, too");
         }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::{
     app::Parts,
-    domain::{AccountId, CallerName},
-    store,
+    store::{self, Counter},
 };
 
 /// As often as daemons tell each other of the account's own hour.
@@ -26,13 +25,8 @@ pub(super) async fn tell(parts: &Parts) {
 async fn tell_all(parts: &Parts) -> Result<(), store::Error> {
     for (name, share) in parts.callers.shares() {
         let Some((hour, calls)) = share.untold(parts.clock.now()) else { continue };
-        let spent = parts.store.spend(&counter(&name), hour, calls).await?;
+        let spent = parts.store.spend(&Counter::Share(name), hour, calls).await?;
         share.learned(hour, calls, spent, parts.clock.now());
     }
     Ok(())
-}
-
-/// No account of the upstream has a colon in its id.
-fn counter(caller: &CallerName) -> AccountId {
-    AccountId::new(format!("share:{caller}"))
 }

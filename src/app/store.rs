@@ -20,7 +20,7 @@ use crate::{
     clock::SharedClock,
     config::{Config, ConfigError, StoreUrl, Synchronous},
     domain::Private,
-    ops::{PartStatus, Reason},
+    ops::{Reason, Status},
     store::{self, Location, SealKeys, SharedStore},
 };
 
@@ -75,19 +75,19 @@ async fn ask(parts: Parts, is_clock_wrong: Arc<AtomicBool>) {
         outcome = &mut check => outcome,
         () = parts.clock.sleep(PATIENCE) => {
             let detail = format!("the store has not answered for {} s", PATIENCE.as_secs());
-            parts.health.set(Reason::new(PART, PartStatus::NotReady, detail));
+            parts.health.set(Reason::new(PART, Status::NotReady, detail));
             check.await
         }
     };
     let reason = match outcome {
         Ok(()) => match clock_trouble(&parts, &is_clock_wrong).await {
-            Some(detail) => Reason::new(PART, PartStatus::NotReady, detail),
-            None => Reason::new(PART, PartStatus::Ready, "takes writes"),
+            Some(detail) => Reason::new(PART, Status::NotReady, detail),
+            None => Reason::new(PART, Status::Ready, "takes writes"),
         },
         Err(error) => {
             let after = SignedDuration::try_from(ASK_EVERY).unwrap_or_default();
             let next_try = parts.clock.now().saturating_add(after).ok();
-            Reason { next_try, ..Reason::new(PART, PartStatus::NotReady, error.to_string()) }
+            Reason { next_try, ..Reason::new(PART, Status::NotReady, error.to_string()) }
         }
     };
     parts.health.set(reason);

@@ -25,7 +25,7 @@ pub struct Secrets {
     /// Makes the `state` of consent links.
     pub consents: ConsentStates,
     /// Makes the links of connectable senders.
-    pub pairings: pairing::ConnectTickets,
+    pub pairings: pairing::PairingTickets,
 }
 
 impl Secrets {
@@ -36,7 +36,7 @@ impl Secrets {
             results: Arc::new(ResultKey::derive(&secret)),
             tickets: Tickets::derive(&secret),
             consents: ConsentStates::derive(&secret),
-            pairings: pairing::ConnectTickets::derive(&secret),
+            pairings: pairing::PairingTickets::derive(&secret),
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Budget, Now, account::Account, lock};
 use crate::{
     domain::AccountId,
-    store::{self, Store},
+    store::{self, Counter, Store},
 };
 
 /// How often daemons tell each other of bursts: small against 30 seconds.
@@ -36,7 +36,7 @@ impl Budget {
             if calls == 0 && may_rest {
                 continue;
             }
-            let spent = store.spend(&id, hour, calls).await?;
+            let spent = store.spend(&Counter::Account(id), hour, calls).await?;
             let (mut account, now) = (lock(&account), Now::read(&*self.clock));
             account.roll(now);
             // What was spent in an hour that ended meanwhile says nothing about this one.
@@ -50,7 +50,7 @@ impl Budget {
     /// The same for the last half minute, of accounts that were called in it.
     pub async fn share_bursts(&self, store: &dyn Store) -> Result<(), store::Error> {
         for (id, account) in self.known() {
-            self.share_burst(store, &id, &account).await?;
+            self.share_burst(store, id, &account).await?;
         }
         Ok(())
     }
@@ -58,11 +58,10 @@ impl Budget {
     async fn share_burst(
         &self,
         store: &dyn Store,
-        id: &AccountId,
+        id: AccountId,
         account: &Arc<Mutex<Account>>,
     ) -> Result<(), store::Error> {
-        // A name of its own: a slot and an hour may begin at the same instant.
-        let id = AccountId::new(format!("{} burst", id.as_str()));
+        let counter = Counter::Burst(id);
         let slots = {
             let now = Now::read(&*self.clock);
             let mut account = lock(account);
@@ -70,7 +69,7 @@ impl Budget {
             account.burst.unreported(now)
         };
         for (slot, calls) in slots {
-            let spent = store.spend(&id, slot, calls).await?;
+            let spent = store.spend(&counter, slot, calls).await?;
             lock(account).burst.shared(slot, calls, spent);
         }
         Ok(())

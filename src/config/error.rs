@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use figment::error::{Actual, Kind};
 
-/// A fault of the settings. It always is one line, and the process ends with exit code 64.
+/// What is wrong with the settings. It always is one line, and the process ends with exit code 64.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", one_line(self))]
 pub struct ConfigError {
@@ -23,20 +23,20 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// A fault of `setting`.
+    /// What is wrong with `setting`.
     pub fn new(setting: impl Into<String>, cause: impl Into<String>, fix: impl Into<String>) -> Self {
         let (setting, cause, fix) = (setting.into(), cause.into(), fix.into());
         Self { setting, source_name: None, cause, fix, code: "settings_invalid" }
     }
 
-    /// The same fault, under a code of its own: one that people make often enough to have a name.
+    /// The same, under a code of its own: one that people make often enough to have a name.
     #[must_use]
     pub(super) fn coded(mut self, code: &'static str) -> Self {
         self.code = code;
         self
     }
 
-    /// The same fault, with the file or variable that the value came from.
+    /// The same, with the file or variable that the value came from.
     #[must_use]
     pub(super) fn found_in(mut self, source_name: Option<String>) -> Self {
         self.source_name = self.source_name.or(source_name);

@@ -127,15 +127,15 @@ fn spread(defaults: &mut Dict, section: &str, names: &BTreeSet<&String>) {
 
 /// Reads a settings file whole.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    let fault = |cause: String| {
+    let refused = |cause: String| {
         ConfigError::new(path.display().to_string(), cause, "name a readable settings file with --config")
     };
-    let size =
-        std::fs::metadata(path).map_err(|error| fault(format!("cannot read the settings file: {error}")))?;
+    let size = std::fs::metadata(path)
+        .map_err(|error| refused(format!("cannot read the settings file: {error}")))?;
     if size.len() > FILE_LIMIT_BYTES {
-        return Err(fault("larger than 4 MiB, so it is no settings file".to_owned()));
+        return Err(refused("larger than 4 MiB, so it is no settings file".to_owned()));
     }
-    std::fs::read_to_string(path).map_err(|error| fault(format!("cannot read the settings file: {error}")))
+    std::fs::read_to_string(path).map_err(|error| refused(format!("cannot read the settings file: {error}")))
 }
 
 /// Parses TOML. The error has line and column, and not the line itself: it may hold a secret.

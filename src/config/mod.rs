@@ -23,6 +23,7 @@ mod ops;
 mod otel;
 mod public;
 mod secret;
+mod sections;
 mod senders;
 mod signer;
 mod stop;
@@ -57,6 +58,7 @@ pub use self::{
     ops::Ops,
     otel::Otel,
     public::{Brand, ProxyHeader, Public},
+    sections::{Agreement, agreement, is_reloaded},
     senders::{ConnectForm, EXAMPLE_KEY_FINGERPRINT, KeySource, Sender},
     signer::{Pkcs11, Signer},
     stop::Stop,

@@ -144,23 +144,23 @@ impl Raw {
 }
 
 fn store_url(url: &SecretString) -> Result<StoreUrl, ConfigError> {
-    let fault = |cause: &str, fix: &str| Err(ConfigError::new("store.url", cause, fix));
+    let refused = |cause: &str, fix: &str| Err(ConfigError::new("store.url", cause, fix));
     let text = url.expose_secret();
     if let Some(path) = text.strip_prefix("sqlite://") {
         if path.is_empty() || path.ends_with('/') {
-            return fault("names no file", "write such as sqlite:///var/lib/countersign/countersign.db");
+            return refused("names no file", "write such as sqlite:///var/lib/countersign/countersign.db");
         }
         if path.contains(['?', '#']) {
-            return fault("has options", "write only the path; the other settings of [store] do the rest");
+            return refused("has options", "write only the path; the other settings of [store] do the rest");
         }
         return Ok(StoreUrl::Sqlite(PathBuf::from(path)));
     }
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
         let has_host = url::Url::parse(text).is_ok();
         if !has_host {
-            return fault("not a Postgres URL", "write postgres://user:password@host/database");
+            return refused("not a Postgres URL", "write postgres://user:password@host/database");
         }
         return Ok(StoreUrl::Postgres(url.clone()));
     }
-    fault("neither sqlite:// nor postgres://", "write such as sqlite://countersign.db")
+    refused("neither sqlite:// nor postgres://", "write such as sqlite://countersign.db")
 }

@@ -1,7 +1,7 @@
 //! What was written of each setting, as a number: enough to name those that have changed, and nothing that could
 //! be read back.
 //!
-//! Only of the sections that there is one of: senders and callers may be thousands.
+//! Only of sections that are compared setting by setting: senders and callers may be thousands.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,9 +11,7 @@ use std::{
 
 use figment::{Figment, value::Value};
 
-/// The sections that it speaks of.
-const SECTIONS: [&str; 11] =
-    ["api", "audit", "documents", "log", "ops", "otel", "public", "signer", "stop", "store", "upstream"];
+use super::sections::compared_by_setting;
 
 /// Settings as they were written, to be compared with later ones.
 #[derive(Clone, Default)]
@@ -22,7 +20,7 @@ pub struct Written(BTreeMap<String, u64>);
 impl Written {
     pub(super) fn of(figment: &Figment) -> Self {
         let mut written = Self::default();
-        for section in SECTIONS {
+        for section in compared_by_setting() {
             if let Ok(value) = figment.find_value(section) {
                 written.add(section.to_owned(), &value);
             }

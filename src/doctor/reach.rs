@@ -9,6 +9,7 @@ use super::Check;
 use crate::{
     config::Config,
     http_client::{Error, HttpClient, Options, Request},
+    ops::health::{SENDERS, sender_of},
     telemetry::chain,
 };
 
@@ -79,6 +80,12 @@ struct Reason {
     detail: String,
 }
 
+impl Reason {
+    fn is_of(&self, sender: &str) -> bool {
+        sender_of(&self.part) == Some(sender)
+    }
+}
+
 impl Daemon {
     /// Asks `/readyz` where the settings say that the daemon listens.
     pub(super) async fn ask(config: &Config) -> Self {
@@ -127,24 +134,23 @@ impl Daemon {
 
     /// Whether a connectable sender is connected; none if no daemon says.
     pub(super) fn is_connected(&self, sender: &str) -> Option<bool> {
-        let (part, said) = (format!("sender.{sender}"), self.said.as_ref().ok()?);
+        let said = self.said.as_ref().ok()?;
         // Very many senders are spoken of together, and then no single one is named.
-        let is_crowd = said.waiting.iter().chain(&said.reasons).any(|reason| reason.part == "senders");
-        (!is_crowd).then(|| !said.waiting.iter().any(|reason| reason.part == part))
+        let is_crowd = said.waiting.iter().chain(&said.reasons).any(|reason| reason.part == SENDERS);
+        (!is_crowd).then(|| !said.waiting.iter().any(|reason| reason.is_of(sender)))
     }
 
     /// What it finds wrong with a sender, in its words.
     pub(super) fn fault(&self, sender: &str) -> Option<&str> {
-        let part = format!("sender.{sender}");
-        let found = self.said.as_ref().ok()?.reasons.iter().find(|reason| reason.part == part);
+        let found = self.said.as_ref().ok()?.reasons.iter().find(|reason| reason.is_of(sender));
         found.map(|reason| reason.detail.as_str())
     }
 
     /// What it says of a sender under this code.
     pub(super) fn says(&self, sender: &str, code: &str) -> Option<&str> {
-        let part = format!("sender.{sender}");
         let reasons = &self.said.as_ref().ok()?.reasons;
-        let found = reasons.iter().find(|reason| reason.part == part && reason.code.as_deref() == Some(code));
+        let found =
+            reasons.iter().find(|reason| reason.is_of(sender) && reason.code.as_deref() == Some(code));
         found.map(|reason| reason.detail.as_str())
     }
 }

@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use crate::clock::SharedClock;
 
-/// How one part does. In order: the greatest decides.
+/// How one part does, or the whole daemon. In order: the greatest decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PartStatus {
+pub enum Status {
     /// All is well.
     Ready,
     /// Callers are served, but something needs attention or will run out.
@@ -28,11 +28,24 @@ pub enum PartStatus {
     NotReady,
 }
 
-/// How the whole daemon does; the same words.
-pub use PartStatus as Status;
-
 /// The code of a sender that no customer has connected yet.
 pub const NOT_CONNECTED: &str = "sender_not_connected";
+
+/// The part that speaks of very many senders together.
+pub const SENDERS: &str = "senders";
+
+/// What the parts of single senders begin with.
+const SENDER: &str = "sender.";
+
+/// The part that speaks of one sender.
+pub fn sender_part(name: &str) -> String {
+    format!("{SENDER}{name}")
+}
+
+/// The sender that a part speaks of; none if it speaks of something else, or of many.
+pub fn sender_of(part: &str) -> Option<&str> {
+    part.strip_prefix(SENDER)
+}
 
 /// What `/readyz` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,7 +67,7 @@ pub struct Reason {
     /// Which part, such as `sender.system`.
     pub part: String,
     /// How it does.
-    pub status: PartStatus,
+    pub status: Status,
     /// Why, as one word of a closed set, where there is one: the code of the problem that a caller gets. A part
     /// that is ready has one if it waits for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,13 +108,13 @@ impl Phase {
             Self::Serving => return None,
             Self::Stopping => "stopping",
         };
-        Some(Reason::new("daemon", PartStatus::NotReady, detail))
+        Some(Reason::new("daemon", Status::NotReady, detail))
     }
 }
 
 impl Reason {
     /// A part that does so, for this reason. `detail` is for operators and holds no secret.
-    pub fn new(part: impl Into<String>, status: PartStatus, detail: impl Into<String>) -> Self {
+    pub fn new(part: impl Into<String>, status: Status, detail: impl Into<String>) -> Self {
         Self { part: part.into(), status, code: None, detail: detail.into(), next_try: None }
     }
 }
@@ -160,10 +173,9 @@ impl Health {
     /// What `/readyz` says.
     pub fn report(&self) -> Report {
         let state = self.locked();
-        let unwell = state.parts.values().filter(|part| part.status != PartStatus::Ready).cloned();
+        let unwell = state.parts.values().filter(|part| part.status != Status::Ready).cloned();
         let reasons = state.phase.reason().into_iter().chain(unwell).collect();
-        let is_waiting =
-            |part: &&Reason| part.status == PartStatus::Ready && part.code == Some(NOT_CONNECTED);
+        let is_waiting = |part: &&Reason| part.status == Status::Ready && part.code == Some(NOT_CONNECTED);
         let waiting = state.parts.values().filter(is_waiting).cloned().collect();
         Report { status: state.overall, since: state.since, reasons, waiting }
     }
@@ -216,14 +228,14 @@ mod tests {
         let health = Health::new(Arc::new(clock.clone()));
         let second = |second: i64| Timestamp::from_second(second).unwrap();
         let steps = [
-            ("store", PartStatus::Ready, Status::Ready, 1),
-            ("token:a", PartStatus::Degraded, Status::Degraded, 2),
+            ("store", Status::Ready, Status::Ready, 1),
+            ("token:a", Status::Degraded, Status::Degraded, 2),
             // Another part in the same state, and the same part with another detail: no change.
-            ("token:b", PartStatus::Degraded, Status::Degraded, 2),
-            ("token:a", PartStatus::NotReady, Status::NotReady, 4),
-            ("token:b", PartStatus::Ready, Status::NotReady, 4),
-            ("token:a", PartStatus::Degraded, Status::Degraded, 6),
-            ("token:a", PartStatus::Ready, Status::Ready, 7),
+            ("token:b", Status::Degraded, Status::Degraded, 2),
+            ("token:a", Status::NotReady, Status::NotReady, 4),
+            ("token:b", Status::Ready, Status::NotReady, 4),
+            ("token:a", Status::Degraded, Status::Degraded, 6),
+            ("token:a", Status::Ready, Status::Ready, 7),
         ];
         assert_eq!((health.report().status, health.report().since), (Status::NotReady, second(0)));
         for (part, status, overall, since) in steps {
@@ -231,26 +243,32 @@ mod tests {
             health.set(Reason::new(part, status, "because"));
             let report = health.report();
             assert_eq!((report.status, report.since), (overall, second(since)), "{part} {status:?}");
-            assert!(report.reasons.iter().all(|reason| reason.status != PartStatus::Ready));
+            assert!(report.reasons.iter().all(|reason| reason.status != Status::Ready));
         }
     }
 
     #[test]
     fn a_stopping_daemon_is_not_ready_whatever_its_parts_say() {
         let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
-        health.set(Reason::new("store", PartStatus::Ready, ""));
+        health.set(Reason::new("store", Status::Ready, ""));
         health.stopping();
-        health.set(Reason::new("store", PartStatus::Ready, ""));
+        health.set(Reason::new("store", Status::Ready, ""));
         assert_eq!(health.status(), Status::NotReady);
         let report = health.report();
         assert_eq!((report.reasons.len(), report.reasons[0].detail.as_str()), (1, "stopping"));
     }
 
     #[test]
+    fn the_part_of_one_sender_is_told_from_that_of_all() {
+        assert_eq!(sender_of(&sender_part("system")), Some("system"));
+        assert_eq!((sender_of(SENDERS), sender_of("store")), (None, None));
+    }
+
+    #[test]
     fn a_forgotten_part_no_longer_counts() {
         let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
-        health.set(Reason::new("store", PartStatus::Ready, ""));
-        health.set(Reason::new("sender.gone", PartStatus::NotReady, "no consent"));
+        health.set(Reason::new("store", Status::Ready, ""));
+        health.set(Reason::new("sender.gone", Status::NotReady, "no consent"));
         health.forget("sender.gone");
         assert_eq!(health.status(), Status::Ready);
     }
@@ -258,15 +276,15 @@ mod tests {
     #[test]
     fn h1_one_of_several_senders_that_cannot_act_does_not_make_the_daemon_unready() {
         let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
-        health.set(Reason::new("sender.one", PartStatus::NotReady, "no consent"));
+        health.set(Reason::new("sender.one", Status::NotReady, "no consent"));
         assert_eq!(health.status(), Status::NotReady, "the only one there is");
-        health.set(Reason::new("sender.two", PartStatus::Ready, ""));
+        health.set(Reason::new("sender.two", Status::Ready, ""));
         assert_eq!(health.status(), Status::Degraded);
-        assert_eq!(health.report().reasons[0].status, PartStatus::NotReady, "the part itself is what it is");
-        health.set(Reason::new("sender.two", PartStatus::NotReady, "no key"));
+        assert_eq!(health.report().reasons[0].status, Status::NotReady, "the part itself is what it is");
+        health.set(Reason::new("sender.two", Status::NotReady, "no key"));
         assert_eq!(health.status(), Status::NotReady);
-        health.set(Reason::new("sender.two", PartStatus::Ready, ""));
-        health.set(Reason::new("store", PartStatus::NotReady, "the disk is full"));
+        health.set(Reason::new("sender.two", Status::Ready, ""));
+        health.set(Reason::new("store", Status::NotReady, "the disk is full"));
         assert_eq!(health.status(), Status::NotReady, "a part of its own counts for itself");
     }
 }

@@ -10,6 +10,6 @@ pub mod ledger;
 mod router;
 
 pub use self::{
-    health::{Health, PartStatus, Reason, Report, Status},
+    health::{Health, Reason, Report, Status},
     router::router,
 };

@@ -75,10 +75,7 @@ mod tests {
     use jiff::Timestamp;
     use tower::ServiceExt as _;
 
-    use super::{
-        super::health::{PartStatus, Reason},
-        *,
-    };
+    use super::{super::health::Reason, *};
     use crate::clock::ManualClock;
 
     async fn get(router: &Router, path: &str) -> (u16, String) {
@@ -97,7 +94,7 @@ mod tests {
         assert_eq!(get(&router, "/startupz").await.0, 503);
         assert_eq!(get(&router, "/readyz").await.0, 503);
 
-        health.set(Reason::new("sender.system", PartStatus::Ready, ""));
+        health.set(Reason::new("sender.system", Status::Ready, ""));
         health.started();
         assert_eq!(get(&router, "/startupz").await.0, 200);
         let ready = r#"{"status":"ready","since":"1970-01-01T00:00:00Z","reasons":[]}"#;
@@ -107,7 +104,7 @@ mod tests {
         health.set(Reason {
             code: Some("provider_unavailable"),
             next_try: Some(retry),
-            ..Reason::new("sender.system", PartStatus::Degraded, "account server unreachable")
+            ..Reason::new("sender.system", Status::Degraded, "account server unreachable")
         });
         let (code, body) = get(&router, "/readyz").await;
         assert_eq!(code, 200);

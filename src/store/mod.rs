@@ -23,8 +23,9 @@ mod sqlite;
 
 pub use postgres::PostgresStore;
 pub use records::{
-    Begun, Change, Delivery, DeliveryState, DueDelivery, Durability, Endpoint, EventFilter, Filter, Inbound,
-    Intent, KeptAnswer, Link, NotedCalls, Payload, Received, Record, SenderRecord, Taking, Version, Work,
+    Begun, Change, Counter, Delivery, DeliveryState, DueDelivery, Durability, Endpoint, EventFilter, Filter,
+    Inbound, Intent, KeptAnswer, Link, NotedCalls, Payload, Received, Record, SenderRecord, Taking, Version,
+    Work,
 };
 pub use retention::{Destroyed, Retention};
 pub use seal::{KEY_LEN as SEAL_KEY_LEN, SealKeyId, SealKeys};
@@ -32,8 +33,8 @@ pub use sqlite::SqliteStore;
 
 use crate::clock::SharedClock;
 use crate::domain::{
-    AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private, SenderName,
-    Signing, SigningId,
+    CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private, SenderName, Signing,
+    SigningId,
 };
 
 /// What every call of the store answers with.
@@ -317,8 +318,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// The counts of the hours from `since` to before `until`, of all daemons together.
     fn noted_calls(&self, since: Timestamp, until: Timestamp) -> Answer<'_, Vec<NotedCalls>>;
 
-    /// Adds calls to an account's window, and answers what all daemons have spent in it. No calls leave no trace.
-    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64>;
+    /// Adds to a counter's window, and answers what all daemons have counted in it. Nothing added leaves no trace.
+    fn spend<'a>(&'a self, counter: &'a Counter, window: Timestamp, count: u64) -> Answer<'a, u64>;
 
     /// Takes the status check of a resource of envelopes, of each that has none any more (rule B3), before it is
     /// made; answers the others, each with when theirs was taken. Of many who take one at once, one gets it.

@@ -300,6 +300,22 @@ pub struct Taking {
     pub absurd_after: Timestamp,
 }
 
+/// What is counted in windows, by all daemons together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Counter {
+    /// An account's calls, by the hour.
+    Account(AccountId),
+    /// An account's calls, by the slots of its bursts. A counter of its own: a slot and an hour may begin at the
+    /// same instant.
+    Burst(AccountId),
+    /// What a caller has spent of its share of the calls, by the hour.
+    Share(CallerName),
+    /// A caller's creates, by the day.
+    Creates(CallerName),
+    /// Whether an idempotency key was counted among the creates, by the day. Its digest is scoped to its caller.
+    Key(Digest),
+}
+
 /// What was counted under one name in one hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotedCalls {

@@ -148,7 +148,7 @@ fn settings(emulator: &Emulator, directory: &std::path::Path) -> String {
         .and_then(|socket| socket.local_addr())
         .expect("a port")
         .port();
-    let digest = countersign::signing::digest(CALLER_KEY.as_bytes());
+    let digest = countersign::digest::sha256(CALLER_KEY.as_bytes());
     let hash = digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
     format!(
         "[upstream]\nenvironment = \"emulator\"\noauth_url = \"{}\"\n\

@@ -20,9 +20,9 @@ use countersign::{
     app::App,
     clock::{SharedClock, SystemClock},
     config::Config,
+    digest::sha256,
     emulator::{self, Emulator},
     lifecycle::Lifecycle,
-    signing,
 };
 use futures_util::{StreamExt as _, stream};
 use http::{Method, StatusCode};
@@ -119,7 +119,7 @@ impl Run {
 fn settings(emulator: &emulator::Ready, folder: &std::path::Path) -> String {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let port = port.expect("a free port").port();
-    let digest = signing::digest(KEY.as_bytes());
+    let digest = sha256(KEY.as_bytes());
     let hash = digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     format!(
         "[upstream]\nenvironment = \"emulator\"\noauth_url = \"{}\"\n\

@@ -25,7 +25,7 @@ async fn downloads(daemon: &TestDaemon) -> usize {
 }
 
 fn quoted_sha256(bytes: &[u8]) -> String {
-    let digest = countersign::signing::digest(bytes);
+    let digest = countersign::digest::sha256(bytes);
     format!("\"{}\"", digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))
 }
 

@@ -346,7 +346,7 @@ fn connectable(builder: &Builder, ready: &emulator::Ready) -> String {
 }
 
 pub(crate) fn key_hash(key: &str) -> String {
-    let digest = countersign::signing::digest(key.as_bytes());
+    let digest = countersign::digest::sha256(key.as_bytes());
     digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 

@@ -1,5 +1,5 @@
-//! What was counted, in SQL: calls an hour by their names, and what was spent of an account's window. Must hold no
-//! limit of the budget: it only adds.
+//! What was counted, in SQL: calls an hour by their names, and what counters have counted in a window. Must hold no
+//! limit: it only adds.
 
 use sqlx::{PgConnection, Row};
 
@@ -38,21 +38,21 @@ pub(super) async fn noted_calls(db: &mut PgConnection, since: i64, until: i64) -
         .collect()
 }
 
-/// How long a window of the budget is kept: nobody looks at one that is over.
+/// How long a counter's window is kept: nobody looks at one that is over.
 const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
 
 /// The sum of a window.
-pub(super) async fn spent(db: &mut PgConnection, account: &str, window: i64) -> Result<u64> {
+pub(super) async fn spent(db: &mut PgConnection, counter: &str, window: i64) -> Result<u64> {
     let sql = "SELECT calls FROM budgets WHERE account = $1 AND window_at = $2";
-    let sum = sqlx::query(sql).bind(account).bind(window).fetch_optional(db).await?;
+    let sum = sqlx::query(sql).bind(counter).bind(window).fetch_optional(db).await?;
     let sum = sum.map(|row| row.try_get::<i64, _>(0)).transpose()?;
     Ok(sum.unwrap_or_default().unsigned_abs())
 }
 
-/// Adds calls to a window and answers its sum.
-pub(super) async fn spend(db: &mut PgConnection, account: &str, window: i64, calls: u64) -> Result<u64> {
+/// Adds to a window and answers its sum.
+pub(super) async fn spend(db: &mut PgConnection, counter: &str, window: i64, count: u64) -> Result<u64> {
     sqlx::query("DELETE FROM budgets WHERE account = $1 AND window_at < $2")
-        .bind(account)
+        .bind(counter)
         .bind(window.saturating_sub(WINDOWS_KEPT_US))
         .execute(&mut *db)
         .await?;
@@ -62,6 +62,6 @@ pub(super) async fn spend(db: &mut PgConnection, account: &str, window: i64, cal
         " ON CONFLICT (account, window_at) DO UPDATE SET calls = budgets.calls + excluded.calls \
          RETURNING calls"
     );
-    let sum = sqlx::query(sql).bind(account).bind(window).bind(signed(calls)).fetch_one(db).await?;
+    let sum = sqlx::query(sql).bind(counter).bind(window).bind(signed(count)).fetch_one(db).await?;
     Ok(sum.try_get::<i64, _>(0)?.unsigned_abs())
 }

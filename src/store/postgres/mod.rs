@@ -40,17 +40,17 @@ use sqlx::PgConnection;
 use crate::{
     clock::SharedClock,
     domain::{
-        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private,
-        SenderName, Signing, SigningId,
+        CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private, SenderName, Signing,
+        SigningId,
     },
     store::{
-        Answer, Begun, Change, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint, Error,
-        EventFilter, Filter, Found, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
+        Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint,
+        Error, EventFilter, Filter, Found, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
         SenderRecord, Settings, Store, Taking, Version,
         postgres::pool::{Pool, is_lost, with},
         rows::{
-            self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, SigningRow, bytes, micros,
-            payload_place, seal_endpoint, signed,
+            self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, SigningRow, bytes,
+            counter_name, micros, payload_place, seal_endpoint, signed,
         },
         seal::SealKeys,
     },
@@ -371,12 +371,13 @@ impl Store for PostgresStore {
         )
     }
 
-    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64> {
+    fn spend<'a>(&'a self, counter: &'a Counter, window: Timestamp, count: u64) -> Answer<'a, u64> {
+        let (counter, window) = (counter_name(counter), micros(window));
         Box::pin(async move {
-            if calls == 0 {
-                return with!(&self.pool, db => counts::spent(db, account.as_str(), micros(window)));
+            if count == 0 {
+                return with!(&self.pool, db => counts::spent(db, &counter, window));
             }
-            with!(&self.pool, db => counts::spend(db, account.as_str(), micros(window), calls))
+            with!(&self.pool, db => counts::spend(db, &counter, window, count))
         })
     }
 

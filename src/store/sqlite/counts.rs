@@ -1,5 +1,5 @@
-//! What was counted, in SQL: calls an hour by their names, and what was spent of an account's window. Must hold no
-//! limit of the budget: it only adds.
+//! What was counted, in SQL: calls an hour by their names, and what counters have counted in a window. Must hold no
+//! limit: it only adds.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -33,27 +33,27 @@ pub(super) fn noted_calls(db: &Connection, since: i64, until: i64) -> Result<Vec
         .collect()
 }
 
-/// How long a window of the budget is kept: nobody looks at one that is over.
+/// How long a counter's window is kept: nobody looks at one that is over.
 const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
 
 /// The sum of a window.
-pub(super) fn spent(db: &Connection, account: &str, window: i64) -> Result<u64, Error> {
+pub(super) fn spent(db: &Connection, counter: &str, window: i64) -> Result<u64, Error> {
     let sum: Option<i64> = db
         .prepare_cached("SELECT calls FROM budgets WHERE account = ?1 AND window_at = ?2")?
-        .query_row(params![account, window], |row| row.get(0))
+        .query_row(params![counter, window], |row| row.get(0))
         .optional()?;
     Ok(sum.unwrap_or_default().unsigned_abs())
 }
 
-/// Adds calls to a window and answers its sum.
-pub(super) fn spend(db: &Connection, account: &str, window: i64, calls: u64) -> Result<u64, Error> {
+/// Adds to a window and answers its sum.
+pub(super) fn spend(db: &Connection, counter: &str, window: i64, count: u64) -> Result<u64, Error> {
     db.prepare_cached("DELETE FROM budgets WHERE account = ?1 AND window_at < ?2")?
-        .execute(params![account, window.saturating_sub(WINDOWS_KEPT_US)])?;
+        .execute(params![counter, window.saturating_sub(WINDOWS_KEPT_US)])?;
     let sum: i64 = db
         .prepare_cached(
             "INSERT INTO budgets (account, window_at, calls) VALUES (?1, ?2, ?3) \
              ON CONFLICT (account, window_at) DO UPDATE SET calls = calls + excluded.calls RETURNING calls",
         )?
-        .query_row(params![account, window, signed(calls)], |row| row.get(0))?;
+        .query_row(params![counter, window, signed(count)], |row| row.get(0))?;
     Ok(sum.unsigned_abs())
 }

@@ -11,16 +11,16 @@ use rusqlite::Connection;
 
 use crate::{
     domain::{
-        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private,
-        SenderName, Signing, SigningId,
+        CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private, SenderName, Signing,
+        SigningId,
     },
     store::{
-        Answer, Begun, Change, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint, Error,
-        EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SenderRecord,
-        Store, Taking, Version,
+        Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint,
+        Error, EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
+        SenderRecord, Store, Taking, Version,
         rows::{
-            self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, micros, payload_place,
-            seal_endpoint, signed, timestamp,
+            self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, counter_name, micros,
+            payload_place, seal_endpoint, signed, timestamp,
         },
         sqlite::{SqliteStore, checks, counts, inbox, outbox, presence, retention, senders, signings},
     },
@@ -290,13 +290,13 @@ impl Store for SqliteStore {
         )
     }
 
-    fn spend<'a>(&'a self, account: &'a AccountId, window: Timestamp, calls: u64) -> Answer<'a, u64> {
-        let account = account.clone();
+    fn spend<'a>(&'a self, counter: &'a Counter, window: Timestamp, count: u64) -> Answer<'a, u64> {
+        let (counter, window) = (counter_name(counter), micros(window));
         Box::pin(async move {
-            if calls == 0 {
-                return self.read(move |db| counts::spent(db, account.as_str(), micros(window))).await;
+            if count == 0 {
+                return self.read(move |db| counts::spent(db, &counter, window)).await;
             }
-            let spend = move |db: &Connection| counts::spend(db, account.as_str(), micros(window), calls);
+            let spend = move |db: &Connection| counts::spend(db, &counter, window, count);
             self.write(Durability::Flushed, spend).await
         })
     }

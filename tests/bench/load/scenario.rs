@@ -417,7 +417,7 @@ pub(super) fn settings(
     durability: &str,
     links: bool,
 ) -> String {
-    let hash = countersign::signing::digest(KEY.as_bytes());
+    let hash = countersign::digest::sha256(KEY.as_bytes());
     let hash = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     let public = if links {
         "[public]\nlisten = \"127.0.0.1:0\"\nbase_url = \"https://sign.example.com\"\n"
