@@ -29,7 +29,7 @@
 //! | [`cli`] | one file a subcommand |
 //! | [`demo`] | the small company website of `countersign demo` |
 //! | [`emulator`] | DocuSign in miniature: strict, stateful, unkind |
-//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`look`], [`pdf`], [`spool`], [`tls`] | what the others stand on |
+//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`look`], [`pdf`], [`spool`], [`tls`], [`bucket`], [`digest`], [`secret_text`] | what the others stand on |
 //!
 //! Who may depend on whom is a table with a reason a row, and a test: `tests/it/architecture.rs`.
 //!
@@ -122,12 +122,14 @@ pub mod api;
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod bucket;
 pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connect;
 pub mod demo;
+pub mod digest;
 pub mod doctor;
 pub mod domain;
 pub mod emulator;
@@ -146,6 +148,7 @@ pub mod ops;
 pub mod pairing;
 pub mod pdf;
 pub mod public;
+pub mod secret_text;
 pub mod signing;
 pub mod spool;
 pub mod store;

@@ -19,10 +19,10 @@ use crate::{
     clock::SharedClock,
 };
 
-/// The longest that a body may pause. It ends at the latest after [`BODY_TIME`].
-const BODY_PAUSE: Duration = Duration::from_secs(15);
-/// Time for a whole body: 50 MiB at 3 Mbit/s.
-const BODY_TIME: Duration = Duration::from_secs(150);
+/// The time of a body of our own API. It keeps all the room that it needs while it pauses, and others wait for that:
+/// so its pauses are shorter than those of a body that is passed on, of which little is kept. The whole is 50 MiB
+/// at 3 Mbit/s.
+const PATIENCE: Patience = Patience { pause: Duration::from_secs(15), whole: Duration::from_secs(150) };
 
 /// Bodies up to here are not counted: templates, and everything but documents.
 pub(super) const SMALL: usize = 64 * 1024;
@@ -96,7 +96,8 @@ impl AsRef<[u8]> for Held {
 
 /// The body, within the limits.
 pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Problem> {
-    let mut reader = Reader::new(request.into_body(), api.body_limit, &api.clock)?;
+    let limit = Limit { bytes: api.body_limit, what: "api.body_limit" };
+    let mut reader = Reader::new(request.into_body(), limit, PATIENCE, &api.clock)?;
     let (mut pieces, mut length) = (Vec::new(), 0);
     while length <= SMALL && reader.announced.is_none_or(|announced| announced <= SMALL) {
         let Some(piece) = reader.next().await? else { return Ok(joined(pieces)) };
@@ -122,50 +123,105 @@ fn joined(mut pieces: Vec<Bytes>) -> Bytes {
     }
 }
 
-/// Reads a body. A peer that announces more, sends more, pauses for too long or never ends is refused.
-struct Reader<'a> {
-    stream: BodyDataStream,
-    /// How long the peer says it is, if it does.
-    announced: Option<usize>,
-    limit: usize,
-    left: usize,
-    clock: &'a SharedClock,
-    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+/// The largest body of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) bytes: usize,
+    /// Whose limit it is, in words.
+    pub(super) what: &'static str,
 }
 
-impl<'a> Reader<'a> {
-    fn new(body: Body, limit: usize, clock: &'a SharedClock) -> Result<Self, Problem> {
-        let hint = http_body::Body::size_hint(&body);
-        if hint.lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-            return Err(too_large(limit));
-        }
-        let announced = hint.exact().and_then(|length| usize::try_from(length).ok());
-        let end = clock.sleep(BODY_TIME);
-        Ok(Self { stream: body.into_data_stream(), announced, limit, left: limit, clock, end })
-    }
+/// The time of a body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// The longest silence in the middle of it.
+    pub(super) pause: Duration,
+    /// When all of it must be there.
+    pub(super) whole: Duration,
+}
 
-    /// The next piece that is not empty; none at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        let broken = |what| Problem::new("invalid_request", what);
-        loop {
-            let piece = tokio::select! {
-                biased;
-                piece = self.stream.next() => piece,
-                () = self.clock.sleep(BODY_PAUSE) => return Err(broken("the body stopped arriving")),
-                () = &mut self.end => return Err(broken("the body did not arrive in time")),
-            };
-            let Some(piece) = piece else { return Ok(None) };
-            let piece = piece.map_err(|_| broken("the body did not arrive whole"))?;
-            self.left = self.left.checked_sub(piece.len()).ok_or_else(|| too_large(self.limit))?;
-            if !piece.is_empty() {
-                return Ok(Some(piece));
+/// Why a body broke off.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Broken {
+    /// It did not arrive whole.
+    Incomplete,
+    /// It was not there in time.
+    Late,
+    /// Nothing of it came for so long.
+    Silent(Duration),
+    /// It is over the limit.
+    TooLarge(Limit),
+}
+
+impl From<Broken> for Problem {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Incomplete => Self::new("invalid_request", "the body did not arrive whole"),
+            Broken::Late => Self::new("invalid_request", "the body did not arrive in time"),
+            Broken::Silent(pause) => {
+                let detail = format!("no byte of the body came for {} s", pause.as_secs());
+                Self::new("invalid_request", detail)
+            }
+            Broken::TooLarge(Limit { bytes, what }) => {
+                Self::new("payload_too_large", format!("the body is larger than {bytes} bytes ({what})"))
             }
         }
     }
 }
 
-fn too_large(limit: usize) -> Problem {
-    Problem::new("payload_too_large", format!("the body is larger than {limit} bytes"))
+/// Reads a body. A peer that announces more, sends more, pauses for too long or never ends is refused.
+pub(super) struct Reader {
+    stream: BodyDataStream,
+    /// How long the peer says it is, if it does.
+    pub(super) announced: Option<usize>,
+    limit: Limit,
+    left: usize,
+    pause: Duration,
+    clock: SharedClock,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Reader {
+    /// Its time begins now.
+    pub(super) fn new(
+        body: Body,
+        limit: Limit,
+        patience: Patience,
+        clock: &SharedClock,
+    ) -> Result<Self, Broken> {
+        let hint = http_body::Body::size_hint(&body);
+        if hint.lower() > u64::try_from(limit.bytes).unwrap_or(u64::MAX) {
+            return Err(Broken::TooLarge(limit));
+        }
+        Ok(Self {
+            stream: body.into_data_stream(),
+            announced: hint.exact().and_then(|length| usize::try_from(length).ok()),
+            limit,
+            left: limit.bytes,
+            pause: patience.pause,
+            clock: Arc::clone(clock),
+            end: clock.sleep(patience.whole),
+        })
+    }
+
+    /// The next piece that is not empty; none at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+        loop {
+            let piece = tokio::select! {
+                // The end first: it must not depend on a piece being late.
+                biased;
+                () = &mut self.end => return Err(Broken::Late),
+                piece = self.stream.next() => piece,
+                () = self.clock.sleep(self.pause) => return Err(Broken::Silent(self.pause)),
+            };
+            let Some(piece) = piece else { return Ok(None) };
+            let piece = piece.map_err(|_| Broken::Incomplete)?;
+            self.left = self.left.checked_sub(piece.len()).ok_or(Broken::TooLarge(self.limit))?;
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +250,34 @@ mod tests {
         assert_eq!(room.bytes.available_permits(), 0);
         drop(part);
         assert_eq!(room.bytes.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn s5_a_body_that_is_too_large_pauses_or_never_ends_breaks_off() {
+        use futures_util::stream;
+        type Piece = Result<Bytes, std::io::Error>;
+        let clock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let shared: SharedClock = Arc::new(clock.clone());
+        let limit = Limit { bytes: 2, what: "api.body_limit" };
+        let reader = |body| Reader::new(body, limit, PATIENCE, &shared);
+        let endless = || Body::from_stream(stream::repeat_with(|| Piece::Ok(Bytes::from_static(b"a"))));
+
+        assert!(matches!(reader(Body::from("abc")), Err(Broken::TooLarge(_))), "by what it announces");
+        let mut larger = reader(endless()).unwrap();
+        for _ in 0..limit.bytes {
+            assert!(matches!(larger.next().await, Ok(Some(_))));
+        }
+        assert!(matches!(larger.next().await, Err(Broken::TooLarge(_))), "by what it sends");
+
+        let mut late = reader(endless()).unwrap();
+        clock.advance(PATIENCE.whole);
+        assert!(matches!(late.next().await, Err(Broken::Late)), "also if the next piece is here");
+
+        let mut silent = reader(Body::from_stream(stream::pending::<Piece>())).unwrap();
+        let waiting = tokio::spawn(async move { silent.next().await });
+        tokio::task::yield_now().await;
+        clock.advance(PATIENCE.pause);
+        assert!(matches!(waiting.await.unwrap(), Err(Broken::Silent(_))));
     }
 
     #[test]

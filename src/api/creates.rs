@@ -3,7 +3,7 @@
 //! Here is decided what is refused before anything is written down: all of it at once, by everyone who judges.
 //! It must never spend a call on a request that is refused.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -23,9 +23,10 @@ use crate::{
         senders::with_consent_link,
         signings::{DEFAULT_WAIT, MAX_WAIT},
     },
+    digest::sha256,
     domain::{Draft, SigningId},
     objects::{Invalids, preflight, preflight::SeenFile, read_create},
-    signing::{Ask, Created, digest},
+    signing::{Ask, Created},
     telemetry::metrics::IdempotencyResult,
 };
 
@@ -42,7 +43,7 @@ impl Parameters for CreateQuery {
 
 /// `POST /v1/signings`.
 pub(super) async fn create(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     query: Result<Asked<CreateQuery>, Problem>,
     request: Request,
@@ -71,7 +72,7 @@ pub(super) async fn create(
     let key = idempotency_key(headers)?;
     let wait = preference(headers);
     let body = whole_body(request, &api).await?;
-    let (key, request) = (scoped(&caller, &key), digest(&body));
+    let (key, request) = (scoped(&caller, &key), sha256(&body));
     let draft = match checked(&api, &caller, &body).await {
         Ok(draft) => draft,
         // The settings may have changed since this very call was answered: it gets the same answer.
@@ -223,7 +224,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
 
 /// The digest of a key within its caller.
 fn scoped(caller: &Caller, key: &str) -> [u8; 32] {
-    digest(format!("{}\0{key}", caller.name).as_bytes())
+    sha256(format!("{}\0{key}", caller.name).as_bytes())
 }
 
 /// The caller's deadline (RFC 7240): `Prefer: wait=N`, or `respond-async` for none at all.

@@ -4,7 +4,7 @@
 //! Several ranges at once are answered with the whole, as the RFC allows. `ETag` is the SHA-256 in hex,
 //! strong; `Repr-Digest` (RFC 9530) says the same in its own way.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use axum::{
     body::Body,
@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     api::{Problem, caller::Authenticated, exchange::Path, router::Api},
+    digest::hex,
     domain::SigningId,
     esign::DocumentRef,
     signing::Document,
@@ -36,7 +37,7 @@ enum Wanted {
 
 /// The handler.
 pub(super) async fn document(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path((id, part)): Path<(String, String)>,
     method: Method,
@@ -91,8 +92,7 @@ fn text(text: &str) -> HeaderValue {
 }
 
 fn etag(sha256: &[u8; 32]) -> HeaderValue {
-    let hex = sha256.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    text(&format!("\"{hex}\""))
+    text(&format!("\"{}\"", hex(sha256)))
 }
 
 /// Whether the caller has this document already (`If-None-Match`, compared weakly).

@@ -1,5 +1,7 @@
 //! `/v1/webhook_endpoints`, `/v1/events`, `/v1/deliveries`: where events go, what they were, how they fared.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     response::{IntoResponse as _, Response},
@@ -41,7 +43,7 @@ impl Shape for EndpointBody {
 
 /// `POST /v1/webhook_endpoints`.
 pub(super) async fn create_endpoint(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -65,7 +67,7 @@ pub(super) async fn create_endpoint(
 
 /// `GET /v1/webhook_endpoints`.
 pub(super) async fn list_endpoints(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
 ) -> Result<Response, Problem> {
     Ok(json(StatusCode::OK, show::endpoints(&api.endpoints.list(&caller.name).await?)))
@@ -73,7 +75,7 @@ pub(super) async fn list_endpoints(
 
 /// `GET /v1/webhook_endpoints/{id}`.
 pub(super) async fn show_endpoint(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -93,7 +95,7 @@ impl Shape for EndpointChange {
 
 /// `PATCH /v1/webhook_endpoints/{id}`: switches it off, or on again.
 pub(super) async fn change_endpoint(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     request: Request,
@@ -110,7 +112,7 @@ pub(super) async fn change_endpoint(
 
 /// `DELETE /v1/webhook_endpoints/{id}`.
 pub(super) async fn remove_endpoint(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -120,7 +122,7 @@ pub(super) async fn remove_endpoint(
 
 /// `POST /v1/webhook_endpoints/{id}/rotate`.
 pub(super) async fn rotate_endpoint(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     request: Request,
@@ -150,7 +152,7 @@ impl Parameters for EventsQuery {
 
 /// `GET /v1/events`: a page, oldest first, or with `Accept: text/event-stream` all as they happen.
 pub(super) async fn list_events(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
     Asked(query): Asked<EventsQuery>,
@@ -190,7 +192,7 @@ impl Parameters for DeliveriesQuery {
 
 /// `GET /v1/deliveries`: newest first.
 pub(super) async fn list_deliveries(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Asked(query): Asked<DeliveriesQuery>,
 ) -> Result<Response, Problem> {
@@ -209,7 +211,7 @@ pub(super) async fn list_deliveries(
 
 /// `POST /v1/deliveries/{id}/replay`.
 pub(super) async fn replay(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     request: Request,

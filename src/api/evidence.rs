@@ -41,7 +41,7 @@ const TURN_RETRY: Duration = Duration::from_secs(5);
 
 /// Answers the bundle. It costs two calls upstream.
 pub(super) async fn bundle(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -71,7 +71,7 @@ pub(super) async fn bundle(
         files.push(("audit.jsonl".to_owned(), lines));
     }
     let about = about(&signing, &api);
-    let bytes = evidence::pack(about, files, &api.result_keys, |manifest| api.results.seal(manifest));
+    let bytes = evidence::pack(about, files, &api.result_keys, |manifest| api.results.sign_bytes(manifest));
     let length = bytes.len();
     let made = Made { bytes, handed: 0, _turn: turn };
     let mut response = Response::new(Body::from_stream(stream::iter(made)));

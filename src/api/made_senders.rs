@@ -1,5 +1,7 @@
 //! `/v1/senders`: senders that callers make, like one of the settings that an operator allows them.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     response::{IntoResponse as _, Response},
@@ -33,7 +35,7 @@ pub(super) const MAX_TEMPLATES: usize = 100;
 
 /// `POST /v1/senders`.
 pub(super) async fn make(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -67,7 +69,7 @@ pub(super) async fn make(
 
 /// `PATCH /v1/senders/{name}`: another user, account, Connect keys, templates or brand.
 pub(super) async fn change(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
     request: Request,
@@ -91,7 +93,7 @@ pub(super) async fn change(
 
 /// `DELETE /v1/senders/{name}`: with what was stored of its pairing. Its signings stay.
 pub(super) async fn unmake(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {

@@ -18,9 +18,9 @@ use crate::{
         Callers, Problem,
         bodies::Room,
         caller::Caller,
-        connect, creates, documents, events, evidence, made_senders,
+        creates, documents, events, evidence, made_senders,
         middleware::{Watch, refuse_forwarded, watch},
-        openapi, passthrough, senders, signings,
+        openapi, pairing, passthrough, senders, signings,
     },
     auth::{Auth, consent_state::ConsentStates},
     clock::SharedClock,
@@ -32,23 +32,9 @@ use crate::{
     telemetry::{metrics::Metrics, traces::Tracer},
 };
 
-/// What handlers work with. Clones share it: every request makes some.
-#[derive(Debug, Clone)]
-pub struct Api(Arc<Parts>);
-
-/// Handlers in a hundred places read `api.signings` and the like. No boundary is hidden: an `Api` is nothing but its
-/// shared parts.
-impl std::ops::Deref for Api {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
-/// The parts of an [`Api`].
+/// What handlers work with, as one shared state.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Api {
     /// Who may call.
     pub callers: Callers,
     /// The use cases.
@@ -136,7 +122,7 @@ macro_rules! routes {
         /// The paths of the API, as the metrics name them and in the order of the documentation.
         pub const PATHS: &[&str] = &[$($path,)*];
 
-        fn routes() -> Router<Api> {
+        fn routes() -> Router<Arc<Api>> {
             Router::new()$(.route($path, $handlers))*
         }
     };
@@ -163,7 +149,7 @@ routes! {
     "/v1/senders/{name}" => get(senders::show).patch(made_senders::change).delete(made_senders::unmake);
     "/v1/senders/{name}/check" => post(senders::check);
     "/v1/senders/{name}/consent" => get(senders::consent);
-    "/v1/senders/{name}/connect" => get(connect::show).delete(connect::disconnect);
+    "/v1/senders/{name}/connect" => get(pairing::show).delete(pairing::disconnect);
     "/v1/senders/{name}/esign/{*path}" => any(passthrough::forward);
 
     "/v1/webhook_endpoints" => post(events::create_endpoint).get(events::list_endpoints);
@@ -184,8 +170,8 @@ routes! {
 }
 
 /// The API listener.
-pub fn router(parts: Parts) -> Router {
-    let api = Api(Arc::new(parts));
+pub fn router(api: Api) -> Router {
+    let api = Arc::new(api);
     let watcher =
         Watch::new("api", PATHS, Arc::clone(&api.metrics), api.tracer.clone(), Arc::clone(&api.clock));
     let all = routes().fallback(nothing_here).method_not_allowed_fallback(wrong_method);
@@ -194,7 +180,7 @@ pub fn router(parts: Parts) -> Router {
 }
 
 /// What a website checks the `result` of a return URL with. Public by nature, so without a key.
-async fn result_keys(State(api): State<Api>) -> Response {
+async fn result_keys(State(api): State<Arc<Api>>) -> Response {
     ([(header::CONTENT_TYPE, "application/jwk-set+json")], api.result_keys.to_string()).into_response()
 }
 

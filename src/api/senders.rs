@@ -17,8 +17,8 @@ use crate::{
         Problem,
         bodies::whole_body,
         caller::Authenticated,
-        connect::connect_url,
         exchange::{Asked, Parameter, Parameters, Path, empty_object, json, page},
+        pairing::pairing_url,
         router::Api,
     },
     audit::{Act, Entry},
@@ -95,7 +95,7 @@ impl Parameters for ListQuery {
 
 /// `GET /v1/senders`: a page, by name.
 pub(super) async fn list(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
@@ -117,7 +117,7 @@ pub(super) async fn list(
 
 /// `GET /v1/senders/{name}`.
 pub(super) async fn show(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
@@ -206,7 +206,7 @@ impl Finding {
 
 /// `POST /v1/senders/{name}/check`: a token, the user and the account, asked for now.
 pub(super) async fn check(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
     request: Request,
@@ -328,7 +328,7 @@ const FORMS: [ConsentForm; 3] = [
 /// `GET /v1/senders/{name}/consent`: where a person gives consent. The caller may say which registered address the
 /// browser goes back to; otherwise that is our own, or without a public listener DocuSign's.
 pub(super) async fn consent(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
     Asked(query): Asked<ConsentQuery>,
@@ -346,7 +346,7 @@ pub(super) async fn consent(
         let of_user = api.auth.consent_url(&name, by, &redirect_uri, text, verifier);
         // A connectable sender may have no user yet: whoever consents connects it by that.
         of_user.or_else(|error| {
-            let link = || Some(connect_url(&api, &name).filter(|_| is_ours)?.0);
+            let link = || Some(pairing_url(&api, &name).filter(|_| is_ours)?.0);
             let link = if by == ConsentBy::Individual { link() } else { None };
             let page = || api.pairings.consent_page(&name, by, &redirect_uri);
             link.or_else(page).ok_or_else(|| Problem::from(&*error))

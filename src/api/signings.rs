@@ -1,6 +1,6 @@
 //! `/v1/signings`: read, wait, views, links, void, refresh, timeline. They are made in [`creates`](super::creates).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -37,7 +37,7 @@ const MAX_REASON: usize = 200;
 
 /// `GET /v1/signings/{id}`.
 pub(super) async fn show(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -65,7 +65,7 @@ impl Parameters for ListQuery {
 
 /// `GET /v1/signings`.
 pub(super) async fn list(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
@@ -108,7 +108,7 @@ impl Parameters for WaitQuery {
 
 /// `GET /v1/signings/{id}/wait`: until the next fact, or with `Accept: text/event-stream` one by one.
 pub(super) async fn wait(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     headers: HeaderMap,
@@ -141,7 +141,7 @@ impl Shape for PhoneBody {
 
 /// `POST /v1/signings/{id}/signers/{sid}/phone`: another number for a signer whose SMS check is locked.
 pub(super) async fn phone(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path((id, signer)): Path<(String, String)>,
     request: Request,
@@ -167,7 +167,7 @@ impl Shape for AccessCodeBody {
 
 /// `POST /v1/signings/{id}/signers/{sid}/access_code`: another code for a signer who is locked by theirs.
 pub(super) async fn access_code(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path((id, signer)): Path<(String, String)>,
     request: Request,
@@ -189,7 +189,7 @@ async fn reset(
 
 /// `POST /v1/signings/{id}/signers/{sid}/views`.
 pub(super) async fn view(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path((id, signer)): Path<(String, String)>,
     request: Request,
@@ -202,7 +202,7 @@ pub(super) async fn view(
 
 /// `POST /v1/signings/{id}/signers/{sid}/links`.
 pub(super) async fn link(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path((id, signer)): Path<(String, String)>,
     request: Request,
@@ -238,7 +238,7 @@ fn link_life(body: &Bytes) -> Result<Option<Duration>, Problem> {
 /// `POST /v1/links/{id}/tickets`: for a form of the site's own that posts to the link, so that a visitor
 /// who has pressed a button already need not press ours.
 pub(super) async fn ticket(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     request: Request,
@@ -252,7 +252,7 @@ pub(super) async fn ticket(
 
 /// `DELETE /v1/links/{id}`.
 pub(super) async fn revoke_link(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -273,7 +273,7 @@ impl Shape for VoidBody {
 
 /// `POST /v1/signings/{id}/void`.
 pub(super) async fn void(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     request: Request,
@@ -292,7 +292,7 @@ pub(super) async fn void(
 
 /// `POST /v1/signings/{id}/refresh`.
 pub(super) async fn refresh(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     request: Request,
@@ -316,7 +316,7 @@ impl Shape for PurgeBody {
 
 /// `POST /v1/signings/{id}/purge`: accepted; `signing.purged` tells the end.
 pub(super) async fn purge(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     request: Request,
@@ -338,7 +338,7 @@ pub(super) async fn purge(
 
 /// `GET /v1/signings/{id}/timeline`.
 pub(super) async fn timeline(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Connectable, Cookie, Error, Form, Pairings, Target, WAITING,
     kept::{self, Choice},
-    tickets::{self, ConnectTickets, Of},
+    tickets::{self, Of, PairingTickets},
 };
 use crate::{
     auth::{
@@ -113,7 +113,7 @@ impl Pairings {
 
     /// Whether a state that came back is one of ours, so that nobody else need look at it.
     pub fn is_ours(&self, state: &str) -> bool {
-        ConnectTickets::is_state(state)
+        PairingTickets::is_state(state)
     }
 
     /// The browser is back: exchanges the code at once, and pairs or offers a choice.
@@ -270,7 +270,7 @@ impl Pairings {
 
     /// Whether somebody was connected, or stands before a choice, since this state was made.
     async fn came_through(&self, state: &str, sender: &str, cookie: &Cookie) -> bool {
-        let Some(made_at) = ConnectTickets::made_at(state) else { return false };
+        let Some(made_at) = PairingTickets::made_at(state) else { return false };
         for name in [SenderName::new(sender), waiting_name(sender, cookie)] {
             let row = self.inner.given.store.sender_record(&name).await.ok().flatten();
             if row.is_some_and(|row| row.connected_at.duration_since(made_at) > SignedDuration::from_secs(1))

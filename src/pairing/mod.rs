@@ -48,7 +48,7 @@ pub use self::{
     browser::{Answer, Offer, Opened, Outcome},
     defined::{Change, Made, NewSender, NotMade, Wish, is_account},
     renewal::{Renewal, Unpaired},
-    tickets::{BadTicket, ConnectTickets, Cookie},
+    tickets::{BadTicket, Cookie, PairingTickets},
 };
 use self::{defined::AllMade, kept::Choice, tickets::Of};
 use crate::{
@@ -220,7 +220,7 @@ pub struct Dependencies {
     /// The time.
     pub clock: SharedClock,
     /// Makes links, states and choices.
-    pub tickets: ConnectTickets,
+    pub tickets: PairingTickets,
     /// What a stop waits for: codes and refresh tokens that are being exchanged.
     pub life: Lifecycle,
     /// Where each use of a code is written down.

@@ -8,12 +8,16 @@
 
 use std::fmt;
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, hmac, rand};
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use crate::auth::consent::PkceVerifier;
+use crate::{
+    auth::consent::PkceVerifier,
+    digest::sha256,
+    secret_text::{derive_key, is_random, random},
+};
 
 /// How long a link may lie in a customer's mail.
 const LINK_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -24,6 +28,8 @@ const HEAD: usize = 1 + 8 + 8;
 const TAG: usize = 16;
 /// Longer than any name of a sender.
 const MAX_NAME: usize = 200;
+/// Random bytes in a browser's cookie.
+const COOKIE_BYTES: usize = 32;
 /// First in every state, so that it is told from those of consent links.
 const STATE_MARK: &str = "c.";
 
@@ -57,16 +63,12 @@ pub struct Cookie(String);
 impl Cookie {
     /// A fresh one of 256 bits.
     pub(super) fn generate() -> Self {
-        let mut bytes = [0_u8; 32];
-        rand::fill(&mut bytes).expect("the system gives random bytes");
-        Self(URL_SAFE_NO_PAD.encode(bytes))
+        Self(random::<COOKIE_BYTES>())
     }
 
     /// One that came with a request.
     pub fn read(text: &str) -> Option<Self> {
-        let is_ours =
-            text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        is_ours.then(|| Self(text.to_owned()))
+        is_random::<COOKIE_BYTES>(text).then(|| Self(text.to_owned()))
     }
 
     /// Its text, for the browser alone.
@@ -76,7 +78,7 @@ impl Cookie {
 
     /// What it is known by in the store.
     pub(super) fn digest(&self) -> String {
-        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.0.as_bytes()))
+        URL_SAFE_NO_PAD.encode(sha256(self.0.as_bytes()))
     }
 }
 
@@ -88,22 +90,20 @@ impl fmt::Debug for Cookie {
 
 /// Makes and reads tickets. `Debug` does not show the key.
 #[derive(Clone)]
-pub struct ConnectTickets {
+pub struct PairingTickets {
     key: hmac::Key,
 }
 
-impl fmt::Debug for ConnectTickets {
+impl fmt::Debug for PairingTickets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ConnectTickets")
+        f.write_str("PairingTickets")
     }
 }
 
-impl ConnectTickets {
+impl PairingTickets {
     /// Tickets under a key that is derived from a secret.
     pub fn derive(secret: &[u8]) -> Self {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        let derived = hmac::sign(&root, b"countersign pairing v1");
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()) }
+        Self { key: derive_key(secret, "countersign pairing v1") }
     }
 
     pub(super) fn link(&self, of: Of<'_>, now: Timestamp) -> (String, Timestamp) {
@@ -209,11 +209,7 @@ impl ConnectTickets {
         }
         context.update(head);
         // Of fixed length, so that nothing can move from one part into the next.
-        let browser = cookie.map_or([0; 32], |cookie| {
-            let mut digest = [0; 32];
-            digest.copy_from_slice(digest::digest(&digest::SHA256, cookie.0.as_bytes()).as_ref());
-            digest
-        });
+        let browser = cookie.map_or([0; 32], |cookie| sha256(cookie.0.as_bytes()));
         context.update(&browser);
         context.update(of.sender.as_bytes());
         let mut tag = [0_u8; TAG];
@@ -240,15 +236,15 @@ mod tests {
 
     #[test]
     fn a_state_is_of_one_browser_one_kind_and_one_time() {
-        let tickets = ConnectTickets::derive(b"secret");
+        let tickets = PairingTickets::derive(b"secret");
         let (cookie, other) = (Cookie::generate(), Cookie::generate());
         let state = tickets.state(CUSTOMER, &cookie, now());
-        assert!(ConnectTickets::is_state(&state));
+        assert!(PairingTickets::is_state(&state));
         assert_eq!(tickets.open_state(&state, &cookie, now(), &of_settings), Ok("customer".to_owned()));
         assert_eq!(tickets.open_state(&state, &other, now(), &of_settings), Err(BadTicket));
         assert_eq!(tickets.open_state(&state, &cookie, now() + STATE_LIFE, &of_settings), Err(BadTicket));
         assert_eq!(
-            ConnectTickets::derive(b"other").open_state(&state, &cookie, now(), &of_settings),
+            PairingTickets::derive(b"other").open_state(&state, &cookie, now(), &of_settings),
             Err(BadTicket)
         );
         let ticket = state.strip_prefix(STATE_MARK).unwrap();
@@ -264,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_link_is_of_one_birth_of_its_name() {
-        let tickets = ConnectTickets::derive(b"secret");
+        let tickets = PairingTickets::derive(b"secret");
         let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let (link, _) = tickets.link(Of { sender: "customer", born: first }, now());
         assert_eq!(tickets.open_link(&link, now(), &|_| first), Ok("customer".to_owned()));
@@ -274,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_changed_ticket_is_none() {
-        let tickets = ConnectTickets::derive(b"secret");
+        let tickets = PairingTickets::derive(b"secret");
         let bytes = URL_SAFE_NO_PAD.decode(tickets.link(CUSTOMER, now()).0).unwrap();
         for at in 0..bytes.len() {
             let mut forged = bytes.clone();
@@ -290,7 +286,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_is_a_ticket_or_a_cookie_by_chance(text in ".{0,300}") {
-            let tickets = ConnectTickets::derive(b"secret");
+            let tickets = PairingTickets::derive(b"secret");
             let cookie = Cookie::generate();
             prop_assert!(tickets.open_link(&text, now(), &of_settings).is_err());
             prop_assert!(tickets.open_state(&[STATE_MARK, &text].concat(), &cookie, now(), &of_settings).is_err());

@@ -36,7 +36,7 @@ impl Public {
         details: &Details<'_>,
         frames: &[String],
     ) -> Response {
-        let settings = &self.parts.given.settings;
+        let settings = &self.settings;
         let html = draw(&settings.look, language, page, details).into_string();
         let mut response = Response::new(Body::from(html));
         *response.status_mut() = status;

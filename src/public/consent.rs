@@ -35,7 +35,7 @@ struct Query {
 }
 
 /// GET: takes the answer of the consent page.
-pub(super) async fn callback(State(public): State<Public>, request: Request) -> Response {
+pub(super) async fn callback(State(public): State<Arc<Public>>, request: Request) -> Response {
     let head = request.into_parts().0;
     let query = Query::of(head.uri.query().unwrap_or_default());
     let language = request::language(None, &head.headers);
@@ -47,12 +47,10 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
     if let Some(answer) = public.connected(&head, query.state.as_deref(), answer).await {
         return answer;
     }
-    let parts = &public.parts;
-    let address = request::address(&head, &parts.given.settings.proxies);
-    let asked =
-        query.state.as_deref().and_then(|state| parts.given.consents.open(state, parts.given.clock.now()));
+    let address = request::address(&head, &public.settings.proxies);
+    let asked = query.state.as_deref().and_then(|state| public.consents.open(state, public.clock.now()));
     let page = match (asked, query) {
-        (None, _) if !parts.guesses.allows(address, parts.given.clock.uptime()) => Page::TooMany,
+        (None, _) if !public.guesses.allows(address, public.clock.uptime()) => Page::TooMany,
         (None, Query { error: Some(word), .. }) => Page::Consent(refused(None, &word)),
         (None, Query { state, code, .. }) => {
             public.wake_those_without_consent().await;
@@ -63,7 +61,7 @@ pub(super) async fn callback(State(public): State<Public>, request: Request) -> 
         (Some((sender, _)), Query { error: Some(word), .. }) => Page::Consent(refused(Some(&sender), &word)),
         (Some((sender, verifier)), Query { code: Some(code), .. }) => {
             let entry = Entry::new(Act::ConsentTaken, &sender);
-            if let Err(error) = parts.given.signings.audit().record(entry).await {
+            if let Err(error) = public.signings.audit().record(entry).await {
                 tracing::error!(sender, %error, "consent not taken up: the audit log cannot be written");
                 return public.page(language, &Page::Consent(ConsentPage::Failed), &Details::default(), &[]);
             }
@@ -82,9 +80,9 @@ impl Public {
         code: String,
         verifier: PkceVerifier,
     ) -> Result<ConsentOutcome, Arc<Error>> {
-        let auth = self.parts.given.auth.clone();
-        let secret = self.parts.given.settings.client_secrets.get(&sender).cloned();
-        let outcome = self.parts.given.life.outcome_of("take up consent", async move {
+        let auth = self.auth.clone();
+        let secret = self.settings.client_secrets.get(&sender).cloned();
+        let outcome = self.life.outcome_of("take up consent", async move {
             let proof = match &secret {
                 Some(secret) => ClientProof::Secret(secret, Some(&verifier)),
                 None => ClientProof::Public(Some(&verifier)),
@@ -97,10 +95,10 @@ impl Public {
     /// An answer without our state may be the end of a link that somebody typed: consent, if it was given,
     /// counts all the same. Only senders that lack it are asked to try again.
     async fn wake_those_without_consent(&self) {
-        for sender in self.parts.given.auth.statuses_that_tell() {
+        for sender in self.auth.statuses_that_tell() {
             if sender.consent == Consent::Missing {
                 // A sender that is gone needs no wake-up.
-                let _ = self.parts.given.auth.wake(&sender.name).await;
+                let _ = self.auth.wake(&sender.name).await;
             }
         }
     }

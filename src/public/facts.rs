@@ -5,6 +5,8 @@
 //! statement that the return URL carries too, so that a page can hand it to its own backend. A browser lets
 //! the page read it only from the origins that the caller named: `frame_ancestors` and the return URL's.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{Path, Request, State, rejection::PathRejection},
@@ -39,7 +41,7 @@ struct Facts<'a> {
 
 /// GET and HEAD: the facts.
 pub(super) async fn show(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     token: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
@@ -82,8 +84,7 @@ pub(super) async fn show(
 impl Public {
     fn facts<'a>(&self, signing: &'a Signing, signer: &'a Signer) -> Facts<'a> {
         let claim = signer.last_return.map(|last| last.claim);
-        let given = &self.parts.given;
-        let result = given.results.sign(signing, signer, claim.unwrap_or(Claim::Unknown), given.clock.now());
+        let result = self.results.sign(signing, signer, claim.unwrap_or(Claim::Unknown), self.clock.now());
         Facts {
             object: "facts",
             status: result::status(signing, signer),

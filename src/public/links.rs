@@ -1,5 +1,7 @@
 //! `/s/{token}`: a durable link. Looking changes nothing; the button's POST mints (rules L1, L2).
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
@@ -21,7 +23,7 @@ use crate::{
 
 /// GET and HEAD: the page of the situation.
 pub(super) async fn show(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     token: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
@@ -34,14 +36,14 @@ pub(super) async fn show(
         if let Some(answer) = public.in_line(&opened, &head).await {
             return answer;
         }
-        public.parts.given.metrics.link_opened(LinkKind::Page);
+        public.metrics.link_opened(LinkKind::Page);
     }
     public.show_link(&opened, &head.headers, None)
 }
 
 /// POST: the button, or a site's own form with a ticket.
 pub(super) async fn click(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     token: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
@@ -50,7 +52,7 @@ pub(super) async fn click(
         Ok(opened) => opened,
         Err(answer) => return answer,
     };
-    let form = match request::form(body, &public.parts.given.clock).await {
+    let form = match request::form(body, &public.clock).await {
         Ok(form) => form,
         Err(status) => {
             let language = language(&opened, &head.headers);
@@ -60,14 +62,11 @@ pub(super) async fn click(
     if opened.state != LinkState::Live {
         return public.show_link(&opened, &head.headers, None);
     }
-    let parts = &public.parts;
     let (kind, is_ours) = match &form.ticket {
-        Some(ticket) => {
-            (LinkKind::Direct, parts.given.tickets.redeem(ticket, opened.id, parts.given.clock.now()))
-        }
-        None => (LinkKind::Button, request::is_from_our_page(&head.headers, &parts.given.settings.origin)),
+        Some(ticket) => (LinkKind::Direct, public.tickets.redeem(ticket, opened.id, public.clock.now())),
+        None => (LinkKind::Button, request::is_from_our_page(&head.headers, &public.settings.origin)),
     };
-    parts.given.metrics.link_opened(kind);
+    public.metrics.link_opened(kind);
     if !is_ours {
         // A person whose ticket came too late still gets on: with the button.
         let page = match public.page_of_live(&opened) {
@@ -77,7 +76,7 @@ pub(super) async fn click(
         return public.show_link(&opened, &head.headers, Some(Shown::of(StatusCode::FORBIDDEN, page)));
     }
     let name = Clicks::name_of(form.click);
-    let clicked = parts.click(opened.target(), &name).await;
+    let clicked = public.click(opened.target(), &name).await;
     public.after_click(opened, clicked, &name, &head.headers).await
 }
 
@@ -103,13 +102,13 @@ impl Public {
         head: &Parts,
     ) -> Result<OpenedLink, Response> {
         let found = match token {
-            Ok(Path(token)) => self.parts.given.signings.open_link(&Private::new(token)).await,
+            Ok(Path(token)) => self.signings.open_link(&Private::new(token)).await,
             Err(_) => Ok(None),
         };
         match found {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) => {
-                self.parts.given.metrics.link_opened(LinkKind::Unknown);
+                self.metrics.link_opened(LinkKind::Unknown);
                 Err(self.unknown_address(head))
             }
             Err(error) => {
@@ -122,8 +121,8 @@ impl Public {
 
     /// The answer to an address that leads nowhere; too many of them from one network are refused.
     pub(super) fn unknown_address(&self, head: &Parts) -> Response {
-        let address = request::address(head, &self.parts.given.settings.proxies);
-        let allowed = self.parts.guesses.allows(address, self.parts.given.clock.uptime());
+        let address = request::address(head, &self.settings.proxies);
+        let allowed = self.guesses.allows(address, self.clock.uptime());
         let page = if allowed { Page::Unknown } else { Page::TooMany };
         self.page(request::language(None, &head.headers), &page, &Details::default(), &[])
     }
@@ -155,7 +154,7 @@ impl Public {
         if opened.state != LinkState::Live {
             return None;
         }
-        let clicked = self.parts.look_in_line(opened.signer.id, &name)?;
+        let clicked = self.look_in_line(opened.signer.id, &name)?;
         Some(self.after_click(opened.clone(), clicked, &name, &head.headers).await)
     }
 
@@ -171,12 +170,12 @@ impl Public {
                 Some(response) => return response,
                 None => Page::Trouble,
             },
-            Clicked::Elsewhere(until) => situation::elsewhere(until, self.parts.given.clock.now()),
+            Clicked::Elsewhere(until) => situation::elsewhere(until, self.clock.now()),
             Clicked::InLine => Page::InLine,
             Clicked::Later => Page::Unavailable,
             Clicked::Moved => self.page_now(&opened).await,
             Clicked::Nothing => Page::Unknown,
-            Clicked::Renamed(until) => situation::renamed(until, self.parts.given.clock.now()),
+            Clicked::Renamed(until) => situation::renamed(until, self.clock.now()),
             Clicked::Trouble => Page::Trouble,
         };
         let refresh_to = matches!(page, Page::InLine).then(|| request::line(name));
@@ -186,7 +185,7 @@ impl Public {
 
     /// The page of a link that leads on, as the signing stood when it was opened.
     fn page_of_live(&self, opened: &OpenedLink) -> Page {
-        let page = situation::of_link(&opened.signing, &opened.signer, self.parts.given.clock.now());
+        let page = situation::of_link(&opened.signing, &opened.signer, self.clock.now());
         situation::in_line(page, opened.queued)
     }
 
@@ -197,11 +196,11 @@ impl Public {
 
     /// The page of a signer as it is now: their link's own state first, then the signing's.
     pub(super) async fn page_of(&self, target: ReturnTarget) -> Result<Page, Error> {
-        let signings = &self.parts.given.signings;
+        let signings = &self.signings;
         Ok(match signings.link_state(target.link).await? {
             LinkState::Live => {
                 let (signing, signer, queued) = signings.look_at(target).await?;
-                let page = situation::of_link(&signing, &signer, self.parts.given.clock.now());
+                let page = situation::of_link(&signing, &signer, self.clock.now());
                 situation::in_line(page, queued)
             }
             over => situation::of_link_over(over),

@@ -20,8 +20,8 @@ mod address;
 mod answer;
 mod clicks;
 mod component;
-mod connect;
 mod consent;
+mod deliveries;
 mod facts;
 mod guesses;
 mod links;
@@ -33,7 +33,7 @@ mod returns;
 mod router;
 mod situation;
 
-pub use connect::deliveries;
+pub use deliveries::deliveries;
 pub use proxies::Proxies;
 pub use router::{Dependencies, PATHS, Public, Settings, router};
 

@@ -4,6 +4,8 @@
 //! the two is known by a cookie that lives a quarter of an hour, is not readable by script, and is sent on a
 //! top-level navigation only. No page holds a code, a token or the cookie.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
@@ -16,7 +18,7 @@ use crate::{
     public::{
         Public,
         answer::see_other,
-        pages::{Account, ConnectPage, Details, Page},
+        pages::{Account, Details, Page, PairingPage},
         request,
     },
 };
@@ -26,17 +28,17 @@ const COOKIE_LIFE_S: u32 = 900;
 
 /// GET and HEAD: the button, or the accounts.
 pub(super) async fn show(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     ticket: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     let head = request.into_parts().0;
     let cookie = public.cookie(&head.headers);
     let Ok(Path(ticket)) = ticket else { return public.refused(&head, &Error::Stale) };
-    match public.parts.given.pairings.open(&ticket, cookie.as_ref()).await {
+    match public.pairings.open(&ticket, cookie.as_ref()).await {
         Ok(Opened::Invitation { sender, is_paired }) => {
-            let page = ConnectPage::Invitation { sender: sender.to_string(), again: is_paired };
-            public.connect_page(&head, page)
+            let page = PairingPage::Invitation { sender: sender.to_string(), again: is_paired };
+            public.pairing_page(&head, page)
         }
         Ok(Opened::Choice { sender, offers }) => {
             let accounts = offers.into_iter().map(|offer| Account {
@@ -44,8 +46,8 @@ pub(super) async fn show(
                 name: offer.name,
                 is_default: offer.is_default,
             });
-            let page = ConnectPage::Choice { sender: sender.to_string(), accounts: accounts.collect() };
-            public.connect_page(&head, page)
+            let page = PairingPage::Choice { sender: sender.to_string(), accounts: accounts.collect() };
+            public.pairing_page(&head, page)
         }
         Err(error) => public.refused(&head, &error),
     }
@@ -53,32 +55,31 @@ pub(super) async fn show(
 
 /// POST: on to DocuSign, or the account that was chosen.
 pub(super) async fn click(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     ticket: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
     let Ok(Path(ticket)) = ticket else { return public.refused(&head, &Error::Stale) };
-    let given = &public.parts.given;
-    if !request::is_from_our_page(&head.headers, &given.settings.origin) {
-        return public.connect_page(&head, ConnectPage::Stale);
+    if !request::is_from_our_page(&head.headers, &public.settings.origin) {
+        return public.pairing_page(&head, PairingPage::Stale);
     }
-    let form = match request::form(body, &given.clock).await {
+    let form = match request::form(body, &public.clock).await {
         Ok(form) => form,
         Err(status) => {
             let language = request::language(None, &head.headers);
             return public.page(language, &Page::BadRequest(status), &Details::default(), &[]);
         }
     };
-    let back = consent::callback(&given.settings.origin);
-    if let Ok((url, cookie)) = given.pairings.begin(&ticket, &back) {
+    let back = consent::callback(&public.settings.origin);
+    if let Ok((url, cookie)) = public.pairings.begin(&ticket, &back) {
         return match see_other(&url) {
             Some(answer) => public.with_cookie(answer, Some(&cookie)),
-            None => public.connect_page(&head, ConnectPage::Failed { code: "internal" }),
+            None => public.pairing_page(&head, PairingPage::Failed { code: "internal" }),
         };
     }
     let cookie = public.cookie(&head.headers);
-    let chosen = given.pairings.choose(&ticket, cookie.as_ref(), form.account.as_deref()).await;
+    let chosen = public.pairings.choose(&ticket, cookie.as_ref(), form.account.as_deref()).await;
     public.after(&head, chosen)
 }
 
@@ -90,7 +91,7 @@ impl Public {
         state: Option<&str>,
         answer: Answer<'_>,
     ) -> Option<Response> {
-        let pairings = &self.parts.given.pairings;
+        let pairings = &self.pairings;
         let state = state.filter(|state| pairings.is_ours(state))?;
         let cookie = self.cookie(&head.headers);
         let outcome = pairings.answered(state, cookie.as_ref(), answer).await;
@@ -104,12 +105,12 @@ impl Public {
         match outcome {
             // The accounts have an address of their own: that of the answer holds the code.
             Ok(Outcome::Choose { ticket }) => {
-                let url = format!("{}/connect/{}", self.parts.given.settings.origin, ticket.reveal());
+                let url = format!("{}/connect/{}", self.settings.origin, ticket.reveal());
                 see_other(&url).unwrap_or_else(|| self.refused(head, &Error::Stale))
             }
             Ok(Outcome::Paired { sender, account }) => {
-                let page = ConnectPage::Done { sender: sender.to_string(), account };
-                let answer = self.connect_page(head, page);
+                let page = PairingPage::Done { sender: sender.to_string(), account };
+                let answer = self.pairing_page(head, page);
                 self.with_cookie(answer, None)
             }
             Err(error) => self.refused(head, &error),
@@ -119,37 +120,36 @@ impl Public {
     fn refused(&self, head: &Parts, error: &Error) -> Response {
         let code = error.code().unwrap_or_default();
         let page = match error {
-            Error::Denied => ConnectPage::Denied,
-            Error::NoAccount(_) => ConnectPage::NoAccount { code },
+            Error::Denied => PairingPage::Denied,
+            Error::NoAccount(_) => PairingPage::NoAccount { code },
             Error::NotAllowed(sender) => {
-                let given = &self.parts.given;
-                let back = consent::callback(&given.settings.origin);
+                let back = consent::callback(&self.settings.origin);
                 let (by, name) = (ConsentBy::Organisation, sender.as_str());
-                ConnectPage::NotAllowed { organisation_url: given.pairings.consent_page(name, by, &back) }
+                PairingPage::NotAllowed { organisation_url: self.pairings.consent_page(name, by, &back) }
             }
             Error::Stale => {
-                let address = request::address(head, &self.parts.given.settings.proxies);
-                if !self.parts.guesses.allows(address, self.parts.given.clock.uptime()) {
+                let address = request::address(head, &self.settings.proxies);
+                if !self.guesses.allows(address, self.clock.uptime()) {
                     let language = request::language(None, &head.headers);
                     return self.page(language, &Page::TooMany, &Details::default(), &[]);
                 }
-                ConnectPage::Stale
+                PairingPage::Stale
             }
             Error::Answered(_) | Error::Auth(_) | Error::Store(_) | Error::Unrecorded => {
-                ConnectPage::Failed { code }
+                PairingPage::Failed { code }
             }
         };
-        self.connect_page(head, page)
+        self.pairing_page(head, page)
     }
 
-    fn connect_page(&self, head: &Parts, page: ConnectPage) -> Response {
+    fn pairing_page(&self, head: &Parts, page: PairingPage) -> Response {
         let language = request::language(None, &head.headers);
-        self.page(language, &Page::Connect(page), &Details::default(), &[])
+        self.page(language, &Page::Pairing(page), &Details::default(), &[])
     }
 
     /// `__Host-` wants https; on loopback there is none.
     fn cookie_name(&self) -> &'static str {
-        if self.parts.given.settings.origin.starts_with("https:") { "__Host-connect" } else { "connect" }
+        if self.settings.origin.starts_with("https:") { "__Host-connect" } else { "connect" }
     }
 
     fn cookie(&self, headers: &HeaderMap) -> Option<Cookie> {

@@ -1,6 +1,8 @@
 //! `/r/{nonce}`: the browser comes back from the upstream. What it says is noted as a claim; where it goes
 //! and what the site is told follow from the facts (rules F1, F2).
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
@@ -34,7 +36,7 @@ const LOOK_AGAIN: &str = "?wait=0";
 
 /// GET: a browser came back. The page that waits for confirmation loads `?wait=N`, which only looks.
 pub(super) async fn come_back(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     nonce: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
@@ -48,7 +50,7 @@ pub(super) async fn come_back(
         return answer;
     }
     let query = Query::of(&head.uri);
-    let signings = &public.parts.given.signings;
+    let signings = &public.signings;
     let found = match query.wait {
         Some(_) => signings.look_back(target).await.map(|(signing, signer)| {
             let claim = signer.last_return.map_or(Claim::Unknown, |last| last.claim);
@@ -69,7 +71,7 @@ pub(super) async fn come_back(
 
 /// HEAD: says whether the address is good, and does nothing else.
 pub(super) async fn look(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     nonce: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
@@ -82,7 +84,7 @@ pub(super) async fn look(
 /// GET: the signing page of a view is open, and says so every few minutes (`pingUrl`). Nobody reads the
 /// answer. It prolongs the lease of that view, and does nothing else (rules L1, L2).
 pub(super) async fn still_open(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     path: Result<Path<(String, i64)>, PathRejection>,
     request: Request,
 ) -> Response {
@@ -94,7 +96,7 @@ pub(super) async fn still_open(
     if head.method == Method::HEAD {
         return empty(StatusCode::NO_CONTENT);
     }
-    match public.parts.given.signings.still_open(target, minted_at).await {
+    match public.signings.still_open(target, minted_at).await {
         Ok(()) => empty(StatusCode::NO_CONTENT),
         Err(error) => public.no_return(&head, &error),
     }
@@ -102,46 +104,45 @@ pub(super) async fn still_open(
 
 /// POST: "continue signing".
 pub(super) async fn click(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     nonce: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
     let Some(target) = public.target(nonce) else { return public.unknown_address(&head) };
-    let (signing, signer) = match public.parts.given.signings.look_back(target).await {
+    let (signing, signer) = match public.signings.look_back(target).await {
         Ok(found) => found,
         Err(error) => return public.no_return(&head, &error),
     };
-    let parts = &public.parts;
-    let form = match request::form(body, &parts.given.clock).await {
+    let form = match request::form(body, &public.clock).await {
         Ok(form) => form,
         Err(status) => {
             return public.page_back(&signing, &signer, (status, Page::BadRequest(status)), &head.headers);
         }
     };
-    if !request::is_from_our_page(&head.headers, &parts.given.settings.origin) {
-        let page = situation::of_link(&signing, &signer, parts.given.clock.now());
+    if !request::is_from_our_page(&head.headers, &public.settings.origin) {
+        let page = situation::of_link(&signing, &signer, public.clock.now());
         return public.page_back(&signing, &signer, (StatusCode::FORBIDDEN, page), &head.headers);
     }
-    if signing.expires_at.is_some_and(|at| at <= parts.given.clock.now()) {
+    if signing.expires_at.is_some_and(|at| at <= public.clock.now()) {
         let page = Page::LinkExpired;
         return public.page_back(&signing, &signer, (page.status(), page), &head.headers);
     }
     let name = Clicks::name_of(form.click);
-    let clicked = parts.click(target, &name).await;
+    let clicked = public.click(target, &name).await;
     public.after_resume(target, (signing, signer), clicked, &name, &head.headers).await
 }
 
 impl Public {
     fn target(&self, nonce: Result<Path<String>, PathRejection>) -> Option<ReturnTarget> {
-        self.parts.given.signings.return_target(&nonce.ok()?.0)
+        self.signings.return_target(&nonce.ok()?.0)
     }
 
     /// The answer to the page of a click in line, as on a link's own page.
     async fn line_back(&self, target: ReturnTarget, head: &Parts) -> Option<Response> {
         let name = request::in_line(&head.uri)?;
-        let clicked = self.parts.look_in_line(target.signer, &name).unwrap_or(Clicked::Moved);
-        let found = match self.parts.given.signings.look_back(target).await {
+        let clicked = self.look_in_line(target.signer, &name).unwrap_or(Clicked::Moved);
+        let found = match self.signings.look_back(target).await {
             Ok(found) => found,
             Err(error) => return Some(self.no_return(head, &error)),
         };
@@ -157,7 +158,7 @@ impl Public {
         waits: Option<u32>,
         headers: &HeaderMap,
     ) -> Response {
-        let next = situation::after_return(signing, signer, claim, self.parts.given.clock.now());
+        let next = situation::after_return(signing, signer, claim, self.clock.now());
         let site = self.site(signing, signer, claim);
         let page = match (next, &site) {
             (Next::Page(Page::Resume(pause)), _) => self.resume_or_over(target, pause).await,
@@ -166,7 +167,7 @@ impl Public {
                 Some(response) => return response,
                 None => Page::Trouble,
             },
-            (Next::Site, None) => situation::of_link(signing, signer, self.parts.given.clock.now()),
+            (Next::Site, None) => situation::of_link(signing, signer, self.clock.now()),
         };
         let waits = waits.unwrap_or(0);
         let page = match page {
@@ -190,7 +191,7 @@ impl Public {
 
     /// Who comes back by a link that was revoked meanwhile is not led on.
     async fn resume_or_over(&self, target: ReturnTarget, pause: Pause) -> Page {
-        match self.parts.given.signings.link_state(target.link).await {
+        match self.signings.link_state(target.link).await {
             Ok(LinkState::Live) => Page::Resume(pause),
             Ok(over) => situation::of_link_over(over),
             Err(_) => Page::Trouble,
@@ -205,7 +206,7 @@ impl Public {
         name: &str,
         headers: &HeaderMap,
     ) -> Response {
-        let now = self.parts.given.clock.now();
+        let now = self.clock.now();
         let page = match clicked {
             Clicked::View(url) => match see_other(url.reveal()) {
                 Some(response) => return response,
@@ -258,12 +259,12 @@ impl Public {
     /// The caller's address with what it may know: the facts, and our signature under them.
     fn site(&self, signing: &Signing, signer: &Signer, claim: Claim) -> Option<String> {
         let url = signer.return_url.as_deref()?;
-        let token = self.parts.given.results.sign(signing, signer, claim, self.parts.given.clock.now());
+        let token = self.results.sign(signing, signer, claim, self.clock.now());
         with_result(url, [&signing.id.to_string(), result::status(signing, signer), &token])
     }
 
     fn count(&self, signer: &Signer, claim: Claim) {
-        self.parts.given.metrics.returned(claim_label(claim), fact_label(claim, signer.status));
+        self.metrics.returned(claim_label(claim), fact_label(claim, signer.status));
     }
 
     fn no_return(&self, head: &Parts, error: &Error) -> Response {

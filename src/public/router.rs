@@ -82,15 +82,19 @@ pub struct Dependencies {
     pub settings: Settings,
 }
 
-/// What handlers work with. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Public {
-    pub(super) parts: Arc<Parts>,
-}
-
+/// What handlers work with, as one shared state.
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) given: Dependencies,
+pub struct Public {
+    pub(super) signings: Signings,
+    pub(super) auth: Auth,
+    pub(super) consents: ConsentStates,
+    pub(super) pairings: Pairings,
+    pub(super) results: Arc<ResultKey>,
+    pub(super) tickets: Tickets,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: SharedClock,
+    pub(super) life: Lifecycle,
+    pub(super) settings: Settings,
     pub(super) guesses: Guesses,
     pub(super) clicks: Arc<Clicks>,
 }
@@ -98,7 +102,20 @@ pub(super) struct Parts {
 impl Public {
     /// Puts the public side together.
     pub fn new(given: Dependencies) -> Self {
-        Self { parts: Arc::new(Parts { given, guesses: Guesses::default(), clicks: Arc::default() }) }
+        Self {
+            signings: given.signings,
+            auth: given.auth,
+            consents: given.consents,
+            pairings: given.pairings,
+            results: given.results,
+            tickets: given.tickets,
+            metrics: given.metrics,
+            clock: given.clock,
+            life: given.life,
+            settings: given.settings,
+            guesses: Guesses::default(),
+            clicks: Arc::default(),
+        }
     }
 }
 
@@ -114,17 +131,17 @@ pub fn router(public: Public, connect: Router) -> Router {
         .route("/connect/{ticket}", get(pairing::show).post(pairing::click))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(public)
+        .with_state(Arc::new(public))
         .merge(connect)
 }
 
 /// Paths of the other listeners are unknown here, too.
-async fn nothing_here(State(public): State<Public>, request: Request) -> axum::response::Response {
+async fn nothing_here(State(public): State<Arc<Public>>, request: Request) -> axum::response::Response {
     let language = request::language(None, request.headers());
     public.page(language, &Page::Unknown, &Details::default(), &[])
 }
 
-async fn wrong_method(State(public): State<Public>, request: Request) -> axum::response::Response {
+async fn wrong_method(State(public): State<Arc<Public>>, request: Request) -> axum::response::Response {
     let language = request::language(None, request.headers());
     let page = Page::BadRequest(StatusCode::METHOD_NOT_ALLOWED);
     public.page(language, &page, &Details::default(), &[])

@@ -102,7 +102,7 @@ impl World {
             store: Arc::clone(&store),
             clock: Arc::clone(&shared),
             life: life.clone(),
-            tickets: pairing::ConnectTickets::derive(b"secret"),
+            tickets: pairing::PairingTickets::derive(b"secret"),
             audit: crate::audit::Audit::off(),
             connectable: std::collections::BTreeMap::new(),
             on_brand: Box::new(|_, _| {}),

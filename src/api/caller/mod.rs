@@ -5,7 +5,6 @@
 //! user id of its process. Everything else about a request comes after that. Who shows two of them that
 //! belong to two callers is neither.
 
-mod rate;
 mod rights;
 mod share;
 
@@ -24,10 +23,10 @@ use axum::{
 use crate::{
     api::{Problem, router::Api},
     config::{self, SubjectRule},
+    digest::sha256,
     domain::{CallerName, SenderName},
     listener::Peer,
     oidc::{Identity, Issuers, Refusal},
-    signing::digest,
     telemetry::{
         metrics::{AuthMethod, AuthResult, Metrics},
         sparing::Sparing,
@@ -250,7 +249,7 @@ impl Table {
     /// A map look-up by a digest leaks at most which digests exist; the comparison that decides is in
     /// constant time.
     fn of_key(&self, key: &[u8]) -> Option<Arc<Caller>> {
-        let hash = digest(key);
+        let hash = sha256(key);
         let (known, caller) = self.by_key.get_key_value(&hash)?;
         aws_lc_rs::constant_time::verify_slices_are_equal(known, &hash).ok()?;
         Some(Arc::clone(caller))
@@ -283,13 +282,13 @@ pub struct Authenticated(pub Arc<Caller>);
 
 impl<S> FromRequestParts<S> for Authenticated
 where
-    Api: FromRef<S>,
+    Arc<Api>: FromRef<S>,
     S: Send + Sync,
 {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let api = Api::from_ref(state);
+        let api = Arc::<Api>::from_ref(state);
         let peer = parts.extensions.get::<Peer>();
         let caller = api.callers.authenticate(&parts.headers, peer).await;
         let caller =

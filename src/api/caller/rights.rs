@@ -3,13 +3,18 @@
 //! With `enforcement = "audit"` nothing is refused: what would be is one warning in the log and one count in
 //! the metrics, so that rights can be written for a caller that runs already, and tried before they bite.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
-use super::{rate::Bucket, share::Share};
+use super::share::Share;
 use crate::{
     api::Problem,
+    bucket::Bucket,
     config::{self, Enforcement, Passthrough},
     domain::{CallerName, Document, Draft, SenderName, TemplateNames},
     objects::Invalids,
@@ -25,7 +30,7 @@ pub struct Caller {
     rights: config::Caller,
     /// Those of its rights, for looking up: there may be thousands.
     senders: Option<HashSet<String>>,
-    bucket: Option<Bucket>,
+    bucket: Option<Mutex<Bucket>>,
     pub(super) share: Arc<Share>,
     metrics: Arc<Metrics>,
 }
@@ -37,14 +42,19 @@ impl Caller {
         share: Arc<Share>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let bucket = rights.rate.map(Bucket::new);
+        let bucket = rights.rate.map(|rate| {
+            let count = f64::from(rate.count);
+            Mutex::new(Bucket::new(count, count / rate.per.as_secs_f64()))
+        });
         let senders = rights.senders.as_ref().map(|names| names.iter().cloned().collect());
         Self { name, senders, bucket, share, rights: rights.clone(), metrics }
     }
 
     /// Counts a request against the caller's rate.
     pub fn spend(&self, uptime: Duration) -> Result<(), Problem> {
-        match self.bucket.as_ref().map_or(Ok(()), |bucket| bucket.take(uptime)) {
+        let take =
+            |bucket: &Mutex<Bucket>| bucket.lock().unwrap_or_else(PoisonError::into_inner).take(uptime);
+        match self.bucket.as_ref().map_or(Ok(()), take) {
             Err(wait) if self.refuses(Right::Rate, "") => {
                 Err(Problem::new("quota_exceeded", "this caller's rate in the settings is used up")
                     .retry_after(wait))

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Operation, id_of, list_of, reference, section};
+use super::{Operation, list_of, reference, section};
 use crate::domain::SigningStatus;
 
 /// What may stand in the way of any call that goes upstream: the sender, its key, the upstream, its limits.
@@ -146,11 +146,13 @@ impl Operation {
 }
 
 fn list() -> Value {
-    let statuses = SigningStatus::ALL.map(SigningStatus::as_str);
+    // What is left empty, as a form leaves it, is not there.
+    let statuses: Vec<_> = SigningStatus::ALL.map(SigningStatus::as_str).into_iter().chain([""]).collect();
+    let cursor = json!({ "type": "string", "pattern": "^(sig_[0-9a-f]{32})?$" });
     Operation::new("signings", "list_signings", "Lists this caller's signings, newest first")
         .query("reference", "Only those with this reference", json!({ "type": "string" }))
         .query("status", "Only those that stand so", json!({ "type": "string", "enum": statuses }))
-        .query("cursor", "`next_cursor` of the page before", id_of("sig"))
+        .query("cursor", "`next_cursor` of the page before", cursor)
         .query(
             "limit",
             "Length of a page",

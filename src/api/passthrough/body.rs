@@ -4,23 +4,21 @@
 //! its call (rule S5).
 
 use std::{
-    pin::Pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
 use crate::{
     api::{
         Problem,
-        bodies::{SMALL, held},
+        bodies::{Broken, Limit, Patience, Reader, SMALL, held},
         router::Api,
     },
     budget::Deadline,
-    clock::SharedClock,
     esign::ForwardBody,
     http_client::{self, BodyStream, Upload},
 };
@@ -28,100 +26,26 @@ use crate::{
 /// What is kept for a second try, or less if `api.body_limit` is less. Most creates from a template and all views
 /// are far below it.
 const KEPT: usize = 1024 * 1024;
-/// The longest silence in the middle of a body.
-const SILENCE: Duration = Duration::from_secs(30);
+/// The longest silence in the middle of a body. Longer than our own API allows: a body that only runs through keeps no
+/// room that others wait for, but for [`KEPT`], and what makes it may be slow.
+const PAUSE: Duration = Duration::from_secs(30);
 /// A body must be there so long before its call has to end: no answer comes sooner, and the caller is told of the
 /// body then, and not that the upstream was slow.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
 
-/// The largest body of a call.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
-    pub(super) bytes: usize,
-    /// Whose limit it is, in words.
-    pub(super) what: &'static str,
-}
-
-impl Limit {
-    /// That of the settings.
-    pub(super) fn of(api: &Api) -> Self {
-        Self { bytes: api.passthrough_limit, what: "api.passthrough_limit; DocuSign takes 34 MiB" }
-    }
+/// The largest body, as the settings have it.
+pub(super) fn limit(api: &Api) -> Limit {
+    Limit { bytes: api.passthrough_limit, what: "api.passthrough_limit; DocuSign takes 34 MiB" }
 }
 
 /// What became of a caller's body while it was passed on.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Source(Arc<OnceLock<Fault>>);
+pub(super) struct Source(Arc<OnceLock<Broken>>);
 
 impl Source {
     /// What broke it off, if something did.
-    pub(super) fn fault(&self) -> Option<Fault> {
+    pub(super) fn broken(&self) -> Option<Broken> {
         self.0.get().copied()
-    }
-}
-
-/// Why a body broke off.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Fault {
-    /// It did not arrive whole.
-    Incomplete,
-    /// It was not there in time for its call.
-    Late,
-    /// Nothing came for [`SILENCE`].
-    Silent,
-    /// It is over the limit.
-    TooLarge,
-}
-
-impl Fault {
-    /// What the caller is told.
-    pub(super) fn problem(self, limit: Limit) -> Problem {
-        match self {
-            Self::Incomplete => Problem::new("invalid_request", "the body did not arrive whole"),
-            Self::Late => Problem::new("invalid_request", "the body did not arrive in time"),
-            Self::Silent => Problem::new(
-                "invalid_request",
-                format!("no byte of the body came for {} s", SILENCE.as_secs()),
-            ),
-            Self::TooLarge => Problem::new(
-                "payload_too_large",
-                format!("the body is larger than {} bytes ({})", limit.bytes, limit.what),
-            ),
-        }
-    }
-}
-
-struct Reader {
-    stream: BodyDataStream,
-    clock: SharedClock,
-    left: usize,
-    end: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Reader {
-    fn new(api: &Api, body: Body, limit: Limit, deadline: Deadline) -> Self {
-        let time = deadline.left(api.clock.uptime()).saturating_sub(TIME_TO_ANSWER);
-        let (clock, end) = (Arc::clone(&api.clock), api.clock.sleep(time));
-        Self { stream: body.into_data_stream(), clock, left: limit.bytes, end }
-    }
-
-    /// The next piece that is not empty; none at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        loop {
-            let piece = tokio::select! {
-                // The end first: it must not depend on a piece being late.
-                biased;
-                () = &mut self.end => return Err(Fault::Late),
-                piece = self.stream.next() => piece,
-                () = self.clock.sleep(SILENCE) => return Err(Fault::Silent),
-            };
-            let Some(piece) = piece else { return Ok(None) };
-            let piece = piece.map_err(|_| Fault::Incomplete)?;
-            self.left = self.left.checked_sub(piece.len()).ok_or(Fault::TooLarge)?;
-            if !piece.is_empty() {
-                return Ok(Some(piece));
-            }
-        }
     }
 }
 
@@ -132,19 +56,13 @@ pub(super) async fn take(
     limit: Limit,
     deadline: Deadline,
 ) -> Result<(ForwardBody, Source), Problem> {
-    let refused = |fault: Fault| fault.problem(limit);
-    let hint = http_body::Body::size_hint(&body);
-    if hint.lower() > limit.bytes as u64 {
-        return Err(refused(Fault::TooLarge));
-    }
     let source = Source::default();
-    let announced = hint.exact().and_then(|length| usize::try_from(length).ok());
-    let mut reader = Reader::new(api, body, limit, deadline);
+    let time = deadline.left(api.clock.uptime()).saturating_sub(TIME_TO_ANSWER);
+    let mut reader = Reader::new(body, limit, Patience { pause: PAUSE, whole: time }, &api.clock)?;
+    let announced = reader.announced;
     let (mut pieces, mut size) = (Vec::new(), 0);
     while size <= SMALL && announced.is_none_or(|announced| announced <= SMALL) {
-        let Some(piece) = reader.next().await.map_err(refused)? else {
-            return Ok((ForwardBody::Whole(pieces), source));
-        };
+        let Some(piece) = reader.next().await? else { return Ok((ForwardBody::Whole(pieces), source)) };
         size += piece.len();
         pieces.push(piece);
     }
@@ -156,10 +74,10 @@ pub(super) async fn take(
     for piece in pieces {
         kept.extend_from_slice(&piece);
     }
-    while let Some(piece) = reader.next().await.map_err(refused)? {
+    while let Some(piece) = reader.next().await? {
         if kept.len() + piece.len() > most {
             let head = [held(kept, room), piece];
-            return Ok((streamed(head, reader, hint.exact(), &source), source));
+            return Ok((streamed(head, reader, &source), source));
         }
         kept.extend_from_slice(&piece);
     }
@@ -167,16 +85,17 @@ pub(super) async fn take(
 }
 
 /// What has come of a body, and then the rest as it comes.
-fn streamed(head: [Bytes; 2], reader: Reader, length: Option<u64>, source: &Source) -> ForwardBody {
-    let fault = Arc::clone(&source.0);
+fn streamed(head: [Bytes; 2], reader: Reader, source: &Source) -> ForwardBody {
+    let length = reader.announced.map(|length| length as u64);
+    let broken = Arc::clone(&source.0);
     let rest = stream::unfold(Some(reader), move |reader| {
-        let fault = Arc::clone(&fault);
+        let broken = Arc::clone(&broken);
         async move {
             let mut reader = reader?;
             match reader.next().await {
                 Ok(piece) => Some((Ok(piece?), Some(reader))),
                 Err(found) => {
-                    let _ = fault.set(found);
+                    let _ = broken.set(found);
                     Some((Err(http_client::Error::SourceBroke), None))
                 }
             }

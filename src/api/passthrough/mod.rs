@@ -43,7 +43,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, header};
 
-use self::{body::Limit, rules::Refused};
+use self::rules::Refused;
 use crate::{
     api::{
         Problem,
@@ -64,7 +64,7 @@ const ROOT: [&str; 3] = ["restapi", "v2.1", "accounts"];
 
 /// Passes a call on, or refuses it without one.
 pub(super) async fn forward(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -89,7 +89,7 @@ pub(super) async fn forward(
         check_owner(&api, &caller, &envelope).await?;
     }
     let is_view = rules::is_recipient_view(below);
-    let limit = if is_view { views::LIMIT } else { Limit::of(&api) };
+    let limit = if is_view { views::LIMIT } else { body::limit(&api) };
     // A call without a body holds nothing that is worth a number.
     let _place = (!http_body::Body::is_end_stream(&body)).then(|| api.room.pass()).transpose()?;
     let (body, source) = body::take(&api, body, limit, deadline).await?;
@@ -109,8 +109,8 @@ pub(super) async fn forward(
     };
     send(&api, &acting, request, deadline).await.map_err(|error| {
         // What broke was the caller's body, if it did.
-        if let Some(fault) = source.fault() {
-            return fault.problem(limit);
+        if let Some(broken) = source.broken() {
+            return Problem::from(broken);
         }
         if makes_envelope && error.doubt() == Doubt::Yes {
             return lost(&error);

@@ -15,9 +15,8 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-use super::body::Limit;
 use crate::{
-    api::{Problem, caller::Caller},
+    api::{Problem, bodies::Limit, caller::Caller},
     esign::ForwardBody,
     objects::{Invalids, is_return_url},
 };

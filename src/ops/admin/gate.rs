@@ -16,6 +16,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
 
+use crate::bucket::Bucket;
+
 /// Wrong passwords in a row.
 const BURST: f64 = 5.0;
 /// How many a second come back.
@@ -56,7 +58,7 @@ impl Password {
 pub(super) struct Gate {
     password: Password,
     one_at_a_time: Semaphore,
-    left: Mutex<(f64, Duration)>,
+    tries: Mutex<Bucket>,
     /// Ties a login form to the browser that it was shown to.
     key: Key,
 }
@@ -88,7 +90,7 @@ impl Gate {
         Self {
             password,
             one_at_a_time: Semaphore::new(1),
-            left: Mutex::new((BURST, Duration::ZERO)),
+            tries: Mutex::new(Bucket::new(BURST, REFILL)),
             key: Key(hmac::Key::new(hmac::HMAC_SHA256, &secret)),
         }
     }
@@ -96,7 +98,8 @@ impl Gate {
     /// Tries a password. What is tried is counted before it is known to be wrong, so that many tries at once
     /// are not free.
     pub(super) async fn admits(&self, password: SecretString, uptime: Duration) -> Verdict {
-        if let Err(wait) = self.take(uptime) {
+        let taken = self.tries().take(uptime);
+        if let Err(wait) = taken {
             return Verdict::Wait(wait);
         }
         let Ok(_turn) = self.one_at_a_time.acquire().await else { return Verdict::Wrong };
@@ -107,7 +110,7 @@ impl Gate {
             })
         });
         if is_right.await.unwrap_or(false) {
-            self.lock().0 = BURST;
+            self.tries().fill();
             return Verdict::Right;
         }
         Verdict::Wrong
@@ -123,20 +126,8 @@ impl Gate {
         verify_slices_are_equal(self.form_token(cookie).as_bytes(), token.as_bytes()).is_ok()
     }
 
-    fn take(&self, uptime: Duration) -> Result<(), Duration> {
-        let mut state = self.lock();
-        let (left, last) = *state;
-        let left = uptime.saturating_sub(last).as_secs_f64().mul_add(REFILL, left).min(BURST);
-        if left < 1.0 {
-            *state = (left, uptime);
-            return Err(Duration::from_secs_f64((1.0 - left) / REFILL));
-        }
-        *state = (left - 1.0, uptime);
-        Ok(())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, (f64, Duration)> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tries(&self) -> std::sync::MutexGuard<'_, Bucket> {
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Logging in and out.
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, header},
@@ -13,9 +15,12 @@ use super::{
     gate::Verdict,
     page,
     request::{self, InTime},
-    session::{COOKIE, LIFE, cookie, random},
+    session::{COOKIE, LIFE, cookie},
 };
-use crate::audit::{Act, Entry};
+use crate::{
+    audit::{Act, Entry},
+    secret_text::{is_random, random},
+};
 
 /// Ties the login form to the browser that it was shown to.
 const FORM_COOKIE: &str = "countersign_operator_form";
@@ -30,7 +35,7 @@ pub(super) struct Filled {
 }
 
 /// `GET /admin/login`.
-pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+pub(super) async fn show(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     if admin.session(&headers).is_some() {
         return request::see_other("/admin/");
     }
@@ -38,23 +43,27 @@ pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Resp
 }
 
 /// `POST /admin/login`.
-pub(super) async fn enter(State(admin): State<Admin>, headers: HeaderMap, form: InTime<Filled>) -> Response {
-    let gate = &admin.parts.gate;
+pub(super) async fn enter(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+    form: InTime<Filled>,
+) -> Response {
+    let gate = &admin.gate;
     let Filled { password, token } = form.0;
     let is_shown = cookie(&headers, FORM_COOKIE).is_some_and(|shown| gate.is_form_token(&shown, &token));
     if !request::is_ours(&headers) || !is_shown {
         return self::form(&admin, &headers, StatusCode::FORBIDDEN, Some(page::Refusal::Foreign));
     }
-    let uptime = admin.parts.given.clock.uptime();
+    let uptime = admin.clock.uptime();
     // Taken before the password is tried: one that is changed meanwhile opens nothing.
-    let number = admin.parts.given.password.number().unwrap_or_default();
+    let number = admin.password.number().unwrap_or_default();
     match gate.admits(password, uptime).await {
         Verdict::Right => {
             if let Err(answer) = admin.record(Entry::of_operator(Act::OperatorLogin)).await {
                 return answer;
             }
             tracing::info!("an operator has logged in");
-            let id = admin.parts.sessions.begin(uptime, number);
+            let id = admin.sessions.begin(uptime, number);
             let mut response = request::see_other("/admin/");
             let headers_out = response.headers_mut();
             headers_out.append(header::SET_COOKIE, admin.cookie(&headers, COOKIE, &id, LIFE.as_secs()));
@@ -76,7 +85,11 @@ pub(super) async fn enter(State(admin): State<Admin>, headers: HeaderMap, form: 
 }
 
 /// `POST /admin/logout`.
-pub(super) async fn leave(State(admin): State<Admin>, headers: HeaderMap, form: InTime<Asked>) -> Response {
+pub(super) async fn leave(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+    form: InTime<Asked>,
+) -> Response {
     let is_meant = request::is_ours(&headers)
         && admin.session(&headers).is_some_and(|session| session.is_token(&form.0.token));
     let mut response = request::see_other("/admin/login");
@@ -84,7 +97,7 @@ pub(super) async fn leave(State(admin): State<Admin>, headers: HeaderMap, form: 
         if let Err(answer) = admin.record(Entry::of_operator(Act::OperatorLogout)).await {
             return answer;
         }
-        admin.parts.sessions.end(&id);
+        admin.sessions.end(&id);
         response.headers_mut().append(header::SET_COOKIE, admin.cookie(&headers, COOKIE, "", 0));
     }
     response
@@ -92,17 +105,14 @@ pub(super) async fn leave(State(admin): State<Admin>, headers: HeaderMap, form: 
 
 /// The login form, for this browser: its cookie is kept if it has one, so that two open forms both work.
 fn form(admin: &Admin, headers: &HeaderMap, status: StatusCode, refusal: Option<page::Refusal>) -> Response {
-    let gate = &admin.parts.gate;
-    let shown = cookie(headers, FORM_COOKIE).filter(|shown| is_random(shown)).unwrap_or_else(random);
+    let gate = &admin.gate;
+    // Whether it looks like what we give out; the token proves the rest.
+    let shown = cookie(headers, FORM_COOKIE).filter(|shown| is_random::<32>(shown));
+    let shown = shown.unwrap_or_else(random::<32>);
     let html = page::login(admin, &gate.form_token(&shown), refusal);
-    let mut response = request::page(&admin.parts.look, status, &html);
+    let mut response = request::page(&admin.look, status, &html);
     response
         .headers_mut()
         .append(header::SET_COOKIE, admin.cookie(headers, FORM_COOKIE, &shown, FORM_LIFE_S));
     response
-}
-
-/// Whether it looks like what we give out; the token proves the rest.
-fn is_random(text: &str) -> bool {
-    text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }

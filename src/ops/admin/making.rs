@@ -53,7 +53,7 @@ pub(super) struct Wanted {
 }
 
 /// What is wrong with a form.
-pub(super) type Faults = Vec<(Field, String)>;
+pub(super) type Invalids = Vec<(Field, String)>;
 
 /// A caller and a sender to be like, as one value. No name holds a slash.
 pub(super) fn choice(caller: &CallerName, like: &str) -> String {
@@ -61,29 +61,33 @@ pub(super) fn choice(caller: &CallerName, like: &str) -> String {
 }
 
 /// `GET /admin/new-sender`.
-pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+pub(super) async fn show(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
-    answer(&admin, &session, StatusCode::OK, &Wanted::default(), &Faults::new())
+    answer(&admin, &session, StatusCode::OK, &Wanted::default(), &Invalids::new())
 }
 
 /// `POST /admin/new-sender`.
-pub(super) async fn make(State(admin): State<Admin>, headers: HeaderMap, form: InTime<Wanted>) -> Response {
+pub(super) async fn make(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+    form: InTime<Wanted>,
+) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
     let wanted = form.0;
     if !request::is_ours(&headers) || !session.is_token(&wanted.token) {
         return request::text(StatusCode::FORBIDDEN, page::FOREIGN);
     }
-    let refused = |faults: &Faults| answer(&admin, &session, StatusCode::BAD_REQUEST, &wanted, faults);
+    let refused = |invalids: &Invalids| answer(&admin, &session, StatusCode::BAD_REQUEST, &wanted, invalids);
     let (owner, new) = match read(&admin, &wanted) {
         Ok(read) => read,
-        Err(faults) => return refused(&faults),
+        Err(invalids) => return refused(&invalids),
     };
     let entry = Entry::new(Act::OperatorMakeSender, &new.name).caller(&owner);
     if let Err(answer) = admin.record(entry.detail(format!("like {}", new.like))).await {
         return answer;
     }
     let name = new.name.clone();
-    match admin.parts.given.pairings.make(&owner, new).await {
+    match admin.pairings.make(&owner, new).await {
         Ok(()) => {
             tracing::info!(sender = %name, caller = %owner, "an operator made a sender");
             request::see_other(&format!("/admin/senders/{name}/consent"))
@@ -104,28 +108,28 @@ pub(super) async fn make(State(admin): State<Admin>, headers: HeaderMap, form: I
 }
 
 /// Whom it is for, and what it is; or all that is wrong.
-fn read(admin: &Admin, wanted: &Wanted) -> Result<(CallerName, NewSender), Faults> {
-    let mut faults = Faults::new();
-    let makers = (admin.parts.given.makers.0)();
+fn read(admin: &Admin, wanted: &Wanted) -> Result<(CallerName, NewSender), Invalids> {
+    let mut invalids = Invalids::new();
+    let makers = (admin.makers.0)();
     let pairs = makers.iter().flat_map(|(caller, all)| all.iter().map(move |like| (caller, like)));
     let chosen = pairs.into_iter().find(|(caller, like)| choice(caller, like) == wanted.of);
     let (name, user, account) = (wanted.name.trim(), wanted.user_id.trim(), wanted.account.trim());
     if let Err(why) = check_name(name) {
-        faults.push((Field::Name, why.to_owned()));
+        invalids.push((Field::Name, why.to_owned()));
     }
     let user_id = match user {
         "" => None,
-        user => user.parse().map_err(|why| faults.push((Field::UserId, format!("{why}")))).ok(),
+        user => user.parse().map_err(|why| invalids.push((Field::UserId, format!("{why}")))).ok(),
     };
     if !account.is_empty() && !is_account(account) {
-        faults.push((Field::Account, "must be the id or the name of an account".to_owned()));
+        invalids.push((Field::Account, "must be the id or the name of an account".to_owned()));
     }
     let Some((caller, like)) = chosen else {
-        faults.push((Field::Of, "is not among what the settings allow".to_owned()));
-        return Err(faults);
+        invalids.push((Field::Of, "is not among what the settings allow".to_owned()));
+        return Err(invalids);
     };
-    if !faults.is_empty() {
-        return Err(faults);
+    if !invalids.is_empty() {
+        return Err(invalids);
     }
     let new = NewSender {
         name: SenderName::new(name),
@@ -144,8 +148,8 @@ fn answer(
     session: &Session,
     status: StatusCode,
     wanted: &Wanted,
-    faults: &Faults,
+    invalids: &Invalids,
 ) -> Response {
-    let makers = (admin.parts.given.makers.0)();
-    request::page(&admin.parts.look, status, &page::new_sender(admin, session, &makers, wanted, faults))
+    let makers = (admin.makers.0)();
+    request::page(&admin.look, status, &page::new_sender(admin, session, &makers, wanted, invalids))
 }

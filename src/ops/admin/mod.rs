@@ -104,16 +104,25 @@ pub struct Dependencies {
     pub closing: CancellationToken,
 }
 
-/// What handlers work with. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Admin {
-    parts: Arc<Parts>,
-}
-
+/// What handlers work with, as one shared state.
 #[derive(Debug)]
-struct Parts {
-    given: Dependencies,
+pub struct Admin {
+    password: Password,
+    is_tls: bool,
     look: Look,
+    environment: &'static str,
+    health: Health,
+    auth: Auth,
+    esign: Arc<esign::Client>,
+    signings: Signings,
+    store: SharedStore,
+    consents: ConsentStates,
+    customers: Customers,
+    pairings: Pairings,
+    makers: Makers,
+    public_origin: Option<String>,
+    clock: SharedClock,
+    closing: CancellationToken,
     gate: Gate,
     sessions: Sessions,
     streams: Arc<tokio::sync::Semaphore>,
@@ -122,19 +131,32 @@ struct Parts {
 impl Admin {
     /// Puts the page together.
     pub fn new(given: Dependencies) -> Self {
-        let parts = Parts {
-            look: given.look.extended(sheet::RULES),
+        Self {
             gate: Gate::new(given.password.clone()),
+            password: given.password,
+            is_tls: given.is_tls,
+            look: given.look.extended(sheet::RULES),
+            environment: given.environment,
+            health: given.health,
+            auth: given.auth,
+            esign: given.esign,
+            signings: given.signings,
+            store: given.store,
+            consents: given.consents,
+            customers: given.customers,
+            pairings: given.pairings,
+            makers: given.makers,
+            public_origin: given.public_origin,
+            clock: given.clock,
+            closing: given.closing,
             sessions: Sessions::default(),
             streams: Arc::new(tokio::sync::Semaphore::new(stream::MAX_STREAMS)),
-            given,
-        };
-        Self { parts: Arc::new(parts) }
+        }
     }
 
     /// Writes down what an operator is about to do. If that fails, it is not done.
     async fn record(&self, entry: Entry) -> Result<(), Response> {
-        self.parts.given.signings.audit().record(entry).await.map_err(|error| {
+        self.signings.audit().record(entry).await.map_err(|error| {
             tracing::error!(%error, "an operator's act is not done: it cannot be written into the audit log");
             request::text(StatusCode::SERVICE_UNAVAILABLE, page::UNRECORDED)
         })
@@ -143,6 +165,7 @@ impl Admin {
 
 /// Its routes.
 pub fn router(admin: Admin) -> Router {
+    let admin = Arc::new(admin);
     Router::new()
         .route("/admin", get(|| async { request::see_other("/admin/") }))
         .route("/admin/", get(overview))
@@ -153,13 +176,13 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/senders/{name}/consent", get(consent))
         .route("/admin/senders/{name}/check", post(check))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
-        .route_layer(from_fn_with_state(admin.clone(), only_if_on))
+        .route_layer(from_fn_with_state(Arc::clone(&admin), only_if_on))
         .with_state(admin)
 }
 
 /// The settings may switch the page on and off while the daemon runs.
-async fn only_if_on(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    if admin.parts.given.password.number().is_none() {
+async fn only_if_on(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    if admin.password.number().is_none() {
         return request::text(StatusCode::NOT_FOUND, page::OFF);
     }
     next.run(request).await
@@ -173,22 +196,22 @@ struct Came {
     from: Option<String>,
 }
 
-async fn overview(State(admin): State<Admin>, headers: HeaderMap, came: Query<Came>) -> Response {
+async fn overview(State(admin): State<Arc<Admin>>, headers: HeaderMap, came: Query<Came>) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
-    let view = view::look(&admin.parts.given, came.0.from.as_deref().unwrap_or_default()).await;
+    let view = view::look(&admin, came.0.from.as_deref().unwrap_or_default()).await;
     let notice = came.0.checked.as_deref().and_then(page::Notice::of);
-    request::page(&admin.parts.look, StatusCode::OK, &page::overview(&admin, &session, &view, notice))
+    request::page(&admin.look, StatusCode::OK, &page::overview(&admin, &session, &view, notice))
 }
 
-async fn consent(State(admin): State<Admin>, headers: HeaderMap, Path(name): Path<String>) -> Response {
+async fn consent(State(admin): State<Arc<Admin>>, headers: HeaderMap, Path(name): Path<String>) -> Response {
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
-    admin.parts.given.auth.await_consent(&name);
-    let view = view::look(&admin.parts.given, &name).await;
-    let links = view::links(&admin.parts.given, &name);
+    admin.auth.await_consent(&name);
+    let view = view::look(&admin, &name).await;
+    let links = view::links(&admin, &name);
     match (view.senders.iter().find(|sender| *sender.name == *name), links) {
         (Some(sender), Some(links)) => {
             let html = page::consent(&admin, &session, sender, &links);
-            request::page(&admin.parts.look, StatusCode::OK, &html)
+            request::page(&admin.look, StatusCode::OK, &html)
         }
         _ => request::text(StatusCode::NOT_FOUND, "there is no sender of this name\n"),
     }
@@ -202,7 +225,7 @@ struct Asked {
 
 /// A token is asked for now, and with it the user's account.
 async fn check(
-    State(admin): State<Admin>,
+    State(admin): State<Arc<Admin>>,
     headers: HeaderMap,
     Path(name): Path<String>,
     form: InTime<Asked>,
@@ -211,15 +234,14 @@ async fn check(
     if !request::is_ours(&headers) || !session.is_token(&form.0.token) {
         return request::text(StatusCode::FORBIDDEN, page::FOREIGN);
     }
-    let given = &admin.parts.given;
-    if given.auth.status(&name).is_err() {
+    if admin.auth.status(&name).is_err() {
         return request::text(StatusCode::NOT_FOUND, "there is no sender of this name\n");
     }
     if let Err(answer) = admin.record(Entry::new(Act::OperatorCheck, &name)).await {
         return answer;
     }
     tracing::info!(sender = name, "an operator asks for a check");
-    let (auth, esign) = (given.auth.clone(), Arc::clone(&given.esign));
+    let (auth, esign) = (admin.auth.clone(), Arc::clone(&admin.esign));
     let sender = SenderName::new(name.as_str());
     let work = tokio::spawn(async move {
         auth.prove(sender.as_str()).await.map_err(|_| ())?;
@@ -229,8 +251,8 @@ async fn check(
     });
     let ended = tokio::select! {
         done = work => if matches!(done, Ok(Ok(()))) { "good" } else { "bad" },
-        () = given.clock.sleep(PATIENCE) => "waiting",
+        () = admin.clock.sleep(PATIENCE) => "waiting",
     };
-    let from = if given.auth.count() > view::PAGE { format!("&from={name}") } else { String::new() };
+    let from = if admin.auth.count() > view::PAGE { format!("&from={name}") } else { String::new() };
     request::see_other(&format!("/admin/?checked={ended}{from}#sender-{name}"))
 }

@@ -1,6 +1,6 @@
 //! What every request and every answer of the status page have in common.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -22,16 +22,16 @@ const FORM_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct InTime<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Send> FromRequest<Admin> for InTime<T> {
+impl<T: DeserializeOwned + Send> FromRequest<Arc<Admin>> for InTime<T> {
     type Rejection = Response;
 
-    async fn from_request(request: Request, admin: &Admin) -> Result<Self, Response> {
+    async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, Response> {
         tokio::select! {
             biased;
             read = Form::<T>::from_request(request, admin) => {
                 read.map(|Form(form)| Self(form)).map_err(IntoResponse::into_response)
             }
-            () = admin.parts.given.clock.sleep(FORM_PATIENCE) => {
+            () = admin.clock.sleep(FORM_PATIENCE) => {
                 Err(text(StatusCode::REQUEST_TIMEOUT, "The form did not arrive in time; send it again.\n"))
             }
         }
@@ -59,8 +59,8 @@ impl Admin {
     /// ever adds a restriction, so it may be believed from anybody.
     pub(super) fn cookie(&self, headers: &HeaderMap, name: &str, value: &str, seconds: u64) -> HeaderValue {
         let proxy = headers.get("x-forwarded-proto");
-        let is_https = self.parts.given.is_tls
-            || proxy.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
+        let is_https =
+            self.is_tls || proxy.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
         let secure = if is_https { "; Secure" } else { "" };
         let text =
             format!("{name}={value}; Path=/admin/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");

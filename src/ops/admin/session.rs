@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderMap, header};
 
 use super::Admin;
+use crate::{digest::sha256, secret_text::random};
 
 /// Whatever is done with it, a login ends after this.
 pub(super) const LIFE: Duration = Duration::from_secs(3_600);
@@ -53,7 +53,8 @@ impl Session {
 impl Sessions {
     /// Begins one; answers the value of its cookie.
     pub(super) fn begin(&self, uptime: Duration, password: u64) -> String {
-        let (id, session) = (random(), Session { until: uptime + LIFE, token: random(), password });
+        let (id, session) =
+            (random::<32>(), Session { until: uptime + LIFE, token: random::<32>(), password });
         let mut all = self.lock();
         all.retain(|_, session| uptime < session.until);
         if all.len() >= MAX_SESSIONS
@@ -61,18 +62,18 @@ impl Sessions {
         {
             all.remove(&oldest);
         }
-        all.insert(kept(&id), session);
+        all.insert(sha256(id.as_bytes()), session);
         id
     }
 
     /// The one of this cookie, if it lives.
     pub(super) fn find(&self, id: &str, uptime: Duration) -> Option<Session> {
-        self.lock().get(&kept(id)).filter(|session| uptime < session.until).cloned()
+        self.lock().get(&sha256(id.as_bytes())).filter(|session| uptime < session.until).cloned()
     }
 
     /// Ends one.
     pub(super) fn end(&self, id: &str) {
-        self.lock().remove(&kept(id));
+        self.lock().remove(&sha256(id.as_bytes()));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Session>> {
@@ -83,13 +84,13 @@ impl Sessions {
 impl Admin {
     /// Whether a login is one of the password that is set now.
     pub(super) fn is_open(&self, session: &Session) -> bool {
-        self.parts.given.password.number() == Some(session.password)
+        self.password.number() == Some(session.password)
     }
 
     /// The login behind a request.
     pub(super) fn session(&self, headers: &HeaderMap) -> Option<Session> {
         let id = cookie(headers, COOKIE)?;
-        self.parts.sessions.find(&id, self.parts.given.clock.uptime()).filter(|session| self.is_open(session))
+        self.sessions.find(&id, self.clock.uptime()).filter(|session| self.is_open(session))
     }
 }
 
@@ -98,18 +99,6 @@ pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
-}
-
-/// 256 random bits as text.
-pub(super) fn random() -> String {
-    let mut bytes = [0; 32];
-    rand::fill(&mut bytes).expect("the system gives random bytes");
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn kept(id: &str) -> [u8; 32] {
-    let digest = digest::digest(&digest::SHA256, id.as_bytes());
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Where a stream is.
 struct Watching {
-    admin: Admin,
+    admin: Arc<Admin>,
     session: Session,
     /// The first sender on the page.
     from: String,
@@ -35,11 +35,11 @@ struct Watching {
 }
 
 /// `GET /admin/stream`. Ends with the login and with the daemon.
-pub(super) async fn open(State(admin): State<Admin>, headers: HeaderMap, came: Query<Came>) -> Response {
+pub(super) async fn open(State(admin): State<Arc<Admin>>, headers: HeaderMap, came: Query<Came>) -> Response {
     let Some(session) = admin.session(&headers) else {
         return request::text(StatusCode::UNAUTHORIZED, "not logged in\n");
     };
-    let Ok(place) = Arc::clone(&admin.parts.streams).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&admin.streams).try_acquire_owned() else {
         return request::text(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open\n");
     };
     let watching = Watching {
@@ -61,21 +61,20 @@ impl Watching {
         if self.is_over {
             return None;
         }
-        let admin = self.admin.clone();
-        let given = &admin.parts.given;
+        let admin = Arc::clone(&self.admin);
         loop {
-            if given.clock.uptime() >= self.session.until || !admin.is_open(&self.session) {
+            if admin.clock.uptime() >= self.session.until || !admin.is_open(&self.session) {
                 self.is_over = true;
                 return Some((Ok(Event::default().event("end").data("the login has ended")), self));
             }
-            let html = page::parts(&self.session, &view::look(given, &self.from).await).into_string();
+            let html = page::parts(&self.session, &view::look(&admin, &self.from).await).into_string();
             if html != self.sent {
                 self.sent.clone_from(&html);
                 return Some((Ok(Event::default().data(html)), self));
             }
             tokio::select! {
-                () = given.closing.cancelled() => return None,
-                () = given.clock.sleep(LOOK_EVERY) => {}
+                () = admin.closing.cancelled() => return None,
+                () = admin.clock.sleep(LOOK_EVERY) => {}
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Dependencies;
+use super::Admin;
 use crate::{
     auth::{
         SenderStatus, Standing,
@@ -13,7 +13,7 @@ use crate::{
     },
     budget::{Forecast, Remaining},
     domain::{AccountId, SenderName},
-    ops::{Report, Status},
+    ops::{Report, Status, health::sender_of},
 };
 
 /// Senders on one page.
@@ -95,11 +95,11 @@ pub struct CustomerLinks {
 }
 
 /// Looks at everything, and at the senders from this name on. Asks the store for two numbers, and nobody else.
-pub(super) async fn look(given: &Dependencies, from: &str) -> View {
-    let report = given.health.report();
+pub(super) async fn look(admin: &Admin, from: &str) -> View {
+    let report = admin.health.report();
     let health_of = |status: &SenderStatus| {
-        let part = format!("sender.{}", status.name);
-        let named = report.reasons.iter().find(|reason| reason.part == part).map(|reason| reason.status);
+        let named = report.reasons.iter().find(|reason| sender_of(&reason.part) == Some(&*status.name));
+        let named = named.map(|reason| reason.status);
         // Of very many senders health does not name each.
         named.unwrap_or_else(|| match (status.trouble(), status.standing()) {
             (None, _) => Status::Ready,
@@ -107,59 +107,59 @@ pub(super) async fn look(given: &Dependencies, from: &str) -> View {
             (Some(_), _) => Status::Degraded,
         })
     };
-    let mut names = given.auth.senders_from(from);
+    let mut names = admin.auth.senders_from(from);
     let next = names.get(PAGE).cloned();
     names.truncate(PAGE);
-    let statuses = names.iter().filter_map(|name| given.auth.status(name).ok());
+    let statuses = names.iter().filter_map(|name| admin.auth.status(name).ok());
     let senders = statuses.map(|status| {
         let name = SenderName::new(Arc::clone(&status.name));
-        let pairings = &given.pairings;
+        let pairings = &admin.pairings;
         SenderView {
             name: Arc::clone(&status.name),
             health: health_of(&status),
-            account: given.esign.known(&name).map(|acting| acting.account.clone()),
+            account: admin.esign.known(&name).map(|acting| acting.account.clone()),
             is_unconnected: pairings.is_connectable(name.as_str()) && pairings.paired(&name).is_none(),
             user: pairings.user_of(&status),
             status,
         }
     });
     let senders: Vec<_> = senders.collect();
-    let budget = given.esign.budget();
+    let budget = admin.esign.budget();
     let budgets = budget.all_remaining().into_iter().map(|(account, left)| {
         let forecast = budget.forecast(&account);
         (account, left, forecast)
     });
-    let now = given.clock.now();
-    let oldest = given.store.oldest_pending_delivery().await.ok().flatten();
+    let now = admin.clock.now();
+    let oldest = admin.store.oldest_pending_delivery().await.ok().flatten();
     View {
         senders,
-        count: given.auth.count(),
+        count: admin.auth.count(),
         from: from.to_owned(),
         next,
         budgets: budgets.collect(),
         queue: Queue {
-            unsettled: given.signings.unsettled().await.ok(),
+            unsettled: admin.signings.unsettled().await.ok(),
             oldest_delivery: oldest.map(|at| now.duration_since(at).unsigned_abs()),
         },
-        clock_offset: given.auth.clock_offset().map(|offset| offset.offset),
+        clock_offset: admin.auth.clock_offset().map(|offset| offset.offset),
         now: minute(now),
         report,
     }
 }
 
 /// The links of a sender; a fresh state each time, so that the daemon can tell who came back.
-pub(super) fn links(given: &Dependencies, name: &str) -> Option<Links> {
-    let comes_back = given.public_origin.is_some();
-    let redirect_uri = consent::redirect_uri(given.public_origin.as_deref());
+pub(super) fn links(admin: &Admin, name: &str) -> Option<Links> {
+    let comes_back = admin.public_origin.is_some();
+    let redirect_uri = consent::redirect_uri(admin.public_origin.as_deref());
     let url = |by, asked: Option<&ConsentState>| {
         let (state, verifier) = (asked.map(|asked| asked.state.as_str()), asked.map(|asked| &asked.verifier));
-        given.auth.consent_url(name, by, &redirect_uri, state, verifier).ok()
+        admin.auth.consent_url(name, by, &redirect_uri, state, verifier).ok()
     };
-    if let Some(links) = (given.customers.0)(name) {
+    if let Some(links) = (admin.customers.0)(name) {
         let CustomerLinks { connect: individual, organisation } = links;
         return Some(Links { individual, organisation, redirect_uri, comes_back, is_for_customer: true });
     }
-    let asked = comes_back.then(|| given.consents.issue(name, given.clock.now()));
+    let asked = comes_back.then(|| admin.consents.issue(name, admin.clock.now()));
     // An administrator is not the sender's user, so there is nobody to compare: no state.
     let (individual, organisation) =
         (url(ConsentBy::Individual, asked.as_ref())?, url(ConsentBy::Organisation, None)?);

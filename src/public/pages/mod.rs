@@ -16,7 +16,7 @@ use crate::{
 use page::{Action, Content, Tone};
 use texts::Texts;
 
-pub use page::{Account, ConnectPage, ConsentPage, Invitation, Page, Pause, Preparing};
+pub use page::{Account, ConsentPage, Invitation, Page, PairingPage, Pause, Preparing};
 
 /// What a page shows besides its situation. All of it may come from outside.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,8 +91,8 @@ fn card(texts: &'static Texts, page: &Page, content: &Content, details: &Details
                 div.note { (Icon::Phone.draw()) span { (texts.sms_note) } }
             }
             (action(content.action, details))
-            @if let Page::Connect(ConnectPage::Choice { accounts, .. }) = page { (choice(texts, accounts)) }
-            @if let Page::Connect(ConnectPage::NotAllowed { organisation_url: Some(url) }) = page {
+            @if let Page::Pairing(PairingPage::Choice { accounts, .. }) = page { (choice(texts, accounts)) }
+            @if let Page::Pairing(PairingPage::NotAllowed { organisation_url: Some(url) }) = page {
                 a.button.plain href=(url) rel="noreferrer" { (texts.connect_not_allowed_button) }
             }
             @if let Some(url) = details.back {

@@ -14,8 +14,6 @@ pub enum Page {
     BadRequest(StatusCode),
     /// Everyone has signed.
     Completed,
-    /// A customer connects an account.
-    Connect(ConnectPage),
     /// What became of an administrator's consent.
     Consent(ConsentPage),
     /// The envelope does not exist yet.
@@ -39,6 +37,8 @@ pub enum Page {
     InLine,
     /// The link's own time is over.
     LinkExpired,
+    /// A customer connects an account.
+    Pairing(PairingPage),
     /// The browser is back, and the upstream has not confirmed yet.
     Pending {
         /// Whether that takes longer than it should.
@@ -131,7 +131,7 @@ pub enum ConsentPage {
 
 /// How far a customer is with connecting an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConnectPage {
+pub enum PairingPage {
     /// Which of the person's accounts?
     Choice {
         /// The sender's name in the settings.
@@ -230,8 +230,8 @@ impl Page {
             | Self::Revoked
             | Self::Voided => StatusCode::GONE,
             Self::AuthFailed | Self::Ready(Invitation { refused: true, .. }) => StatusCode::FORBIDDEN,
-            Self::Connect(page) => page.status(),
             Self::Consent(page) => page.status(),
+            Self::Pairing(page) => page.status(),
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::InLine | Self::Trouble | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::NOT_FOUND,
@@ -281,7 +281,6 @@ impl Page {
             Self::AuthFailed => (Tone::Bad, Icon::Lock, t.id_check_title, t.id_check_body),
             Self::BadRequest(_) => (Tone::Warn, Icon::Warning, t.bad_request_title, t.bad_request_body),
             Self::Completed => (Tone::Good, Icon::Check, t.completed_title, t.completed_body),
-            Self::Connect(page) => return page.content(t),
             Self::Consent(page) => return page.content(t),
             Self::Creating(preparing) => preparing.content(t),
             Self::Declined => (Tone::Plain, Icon::Cross, t.declined_title, t.declined_body),
@@ -294,6 +293,7 @@ impl Page {
             Self::FaxPending => (Tone::Plain, Icon::Clock, t.fax_title, t.fax_body),
             Self::InLine => (Tone::Wait, Icon::Turning, t.in_line_title, t.in_line_body),
             Self::LinkExpired => (Tone::Plain, Icon::Clock, t.link_expired_title, t.link_expired_body),
+            Self::Pairing(page) => return page.content(t),
             Self::Pending { long: true } => (Tone::Plain, Icon::Clock, t.pending_title, t.pending_long),
             Self::Pending { long: false } => (Tone::Wait, Icon::Turning, t.pending_title, t.pending_body),
             Self::Ready(Invitation { again: true, .. }) => {
@@ -351,7 +351,7 @@ impl Pause {
     }
 }
 
-impl ConnectPage {
+impl PairingPage {
     const fn status(&self) -> StatusCode {
         match self {
             Self::Choice { .. } | Self::Denied | Self::Done { .. } | Self::Invitation { .. } => {

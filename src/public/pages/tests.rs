@@ -53,19 +53,19 @@ fn every_page() -> Vec<Page> {
     };
     pages.extend(
         [
-            ConnectPage::Choice { sender: sender(), accounts: vec![account(1, false), account(2, true)] },
-            ConnectPage::Denied,
-            ConnectPage::Done { sender: sender(), account: "Example Ltd".to_owned() },
-            ConnectPage::Failed { code: "key_rejected" },
-            ConnectPage::Invitation { sender: sender(), again: false },
-            ConnectPage::Invitation { sender: sender(), again: true },
-            ConnectPage::NoAccount { code: "wrong_environment" },
-            ConnectPage::NotAllowed {
+            PairingPage::Choice { sender: sender(), accounts: vec![account(1, false), account(2, true)] },
+            PairingPage::Denied,
+            PairingPage::Done { sender: sender(), account: "Example Ltd".to_owned() },
+            PairingPage::Failed { code: "key_rejected" },
+            PairingPage::Invitation { sender: sender(), again: false },
+            PairingPage::Invitation { sender: sender(), again: true },
+            PairingPage::NoAccount { code: "wrong_environment" },
+            PairingPage::NotAllowed {
                 organisation_url: Some("https://account.example/oauth/auth".to_owned()),
             },
-            ConnectPage::Stale,
+            PairingPage::Stale,
         ]
-        .map(Page::Connect),
+        .map(Page::Pairing),
     );
     pages
 }
@@ -142,7 +142,7 @@ fn only_pages_on_which_something_is_to_be_done_have_a_form_and_it_names_no_addre
             Page::Creating(Preparing::Behind)
                 | Page::Ready(_)
                 | Page::Resume(_)
-                | Page::Connect(ConnectPage::Invitation { .. } | ConnectPage::Choice { .. })
+                | Page::Pairing(PairingPage::Invitation { .. } | PairingPage::Choice { .. })
         );
         assert_eq!(html.contains("<form method=\"post\">"), mints, "{page:?}");
         assert!(!html.contains(" action="), "{page:?}");

@@ -10,7 +10,7 @@ use crate::{
     look::Icon,
     ops::admin::{
         Admin,
-        making::{Faults, Wanted, choice},
+        making::{Invalids, Wanted, choice},
         session::Session,
     },
 };
@@ -52,7 +52,7 @@ pub(in crate::ops::admin) fn form(
     session: &Session,
     makers: &BTreeMap<CallerName, Vec<String>>,
     wanted: &Wanted,
-    faults: &Faults,
+    invalids: &Invalids,
 ) -> Markup {
     let content = html! {
         main.narrow id="main" {
@@ -64,7 +64,7 @@ pub(in crate::ops::admin) fn form(
                         "No caller may create senders: list the senders that it may create others like under "
                         code { "callers.NAME.sender_patterns" } "."
                     }
-                } @else { (fields(session, makers, wanted, faults)) }
+                } @else { (fields(session, makers, wanted, invalids)) }
             }
         }
     };
@@ -75,7 +75,7 @@ fn fields(
     session: &Session,
     makers: &BTreeMap<CallerName, Vec<String>>,
     wanted: &Wanted,
-    faults: &Faults,
+    invalids: &Invalids,
 ) -> Markup {
     html! {
         p.quiet {
@@ -85,46 +85,46 @@ fn fields(
         form method="post" action="/admin/new-sender" {
             input type="hidden" name="token" value=(session.token);
             label for="of" { "Owner and model sender" }
-            select id="of" name="of" required aria-invalid=[wrong(faults, Field::Of)]
-                aria-describedby=[described(faults, Field::Of)] {
+            select id="of" name="of" required aria-invalid=[wrong(invalids, Field::Of)]
+                aria-describedby=[described(invalids, Field::Of)] {
                 @for (caller, all) in makers { @for like in all {
                     option value=(choice(caller, like)) selected[choice(caller, like) == wanted.of] {
                         (caller) ", like " (like)
                     }
                 } }
             }
-            (fault(faults, Field::Of))
-            (text(Field::Name, "Name", &wanted.name, true, faults))
-            (text(Field::UserId, "User ID (a GUID); empty if a customer connects it", &wanted.user_id, false, faults))
-            (text(Field::Account, "Account, by id or name; empty: the default, or the customer's choice", &wanted.account, false, faults))
+            (invalid(invalids, Field::Of))
+            (text(Field::Name, "Name", &wanted.name, true, invalids))
+            (text(Field::UserId, "User ID (a GUID); empty if a customer connects it", &wanted.user_id, false, invalids))
+            (text(Field::Account, "Account, by id or name; empty: the default, or the customer's choice", &wanted.account, false, invalids))
             button.button id="make" type="submit" { span { "Create" } (Icon::Arrow.draw()) }
         }
         p.quiet { "Next you get the link to connect it, or to give consent." }
     }
 }
 
-fn text(field: Field, label: &str, value: &str, is_required: bool, faults: &Faults) -> Markup {
+fn text(field: Field, label: &str, value: &str, is_required: bool, invalids: &Invalids) -> Markup {
     let id = field.id();
     html! {
         label for=(id) { (label) }
         input id=(id) name=(id) type="text" value=(value) required[is_required] autocomplete="off" spellcheck="false"
-            autocapitalize="none" maxlength="100" aria-invalid=[wrong(faults, field)]
-            aria-describedby=[described(faults, field)];
-        (fault(faults, field))
+            autocapitalize="none" maxlength="100" aria-invalid=[wrong(invalids, field)]
+            aria-describedby=[described(invalids, field)];
+        (invalid(invalids, field))
     }
 }
 
-fn fault(faults: &Faults, field: Field) -> Markup {
-    let found = faults.iter().find(|(of, _)| *of == field);
+fn invalid(invalids: &Invalids, field: Field) -> Markup {
+    let found = invalids.iter().find(|(of, _)| *of == field);
     html! {
         @if let Some((_, text)) = found { p.problem id={ (field.id()) "-fault" } role="alert" { (text) } }
     }
 }
 
-fn wrong(faults: &Faults, field: Field) -> Option<&'static str> {
-    faults.iter().any(|(of, _)| *of == field).then_some("true")
+fn wrong(invalids: &Invalids, field: Field) -> Option<&'static str> {
+    invalids.iter().any(|(of, _)| *of == field).then_some("true")
 }
 
-fn described(faults: &Faults, field: Field) -> Option<String> {
-    wrong(faults, field).map(|_| format!("{}-fault", field.id()))
+fn described(invalids: &Invalids, field: Field) -> Option<String> {
+    wrong(invalids, field).map(|_| format!("{}-fault", field.id()))
 }

@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     auth::consent::Consent,
+    digest::{hex, sha256},
     look::Icon,
-    ops::{Report, Status},
+    ops::{Report, Status, health::sender_of},
 };
 
 mod making;
@@ -224,7 +225,7 @@ fn frame(
     refresh_s: Option<u32>,
     content: &Markup,
 ) -> Markup {
-    let look = &admin.parts.look;
+    let look = &admin.look;
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -244,7 +245,7 @@ fn frame(
                 header {
                     span.mark { (Icon::Pen.draw()) }
                     span { "countersign" }
-                    span.pill { (admin.parts.given.environment) }
+                    span.pill { (admin.environment) }
                     @if let Some(session) = session {
                         form method="post" action="/admin/logout" {
                             input type="hidden" name="token" value=(session.token);
@@ -269,8 +270,7 @@ fn part(name: &str, class: &str, say: &str, content: &Markup) -> Markup {
 }
 
 fn version(text: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().take(6).fold(String::new(), |all, byte| format!("{all}{byte:02x}"))
+    hex(&sha256(text.as_bytes())[..6])
 }
 
 /// How the whole does.
@@ -288,7 +288,7 @@ fn whole(report: &Report) -> Markup {
     let content = html! {
         div.bar { h1 { "Status" } span class={ "pill " (tone) } { (icon.draw()) (word) } }
         p { (meaning) " Since " (time(report.since)) "." }
-        @for reason in report.reasons.iter().filter(|reason| !reason.part.starts_with("sender.")) {
+        @for reason in report.reasons.iter().filter(|reason| sender_of(&reason.part).is_none()) {
             div class={ "problem" @if reason.status == Status::Degraded { " warn" } } {
                 p { strong { (reason.part) } ": " (reason.detail) }
             }

@@ -1,6 +1,8 @@
 //! `/v1/senders/{name}/connect`: the link with which a customer connects an account of their own, how that
 //! stands, and its end.
 
+use std::sync::Arc;
+
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use jiff::Timestamp;
@@ -35,19 +37,19 @@ struct ConnectionObject {
 
 /// `GET`: how the sender is connected, and a fresh link. Opening it again switches the account.
 pub(super) async fn show(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let sender = connectable(&api, &caller, &name)?;
-    let link = connect_url(&api, &name).ok_or_else(|| {
+    let link = pairing_url(&api, &name).ok_or_else(|| {
         Problem::new("invalid_request", "there is no link: public.base_url is not set in the settings")
     })?;
     Ok(json(StatusCode::OK, object(&api, &sender, Some(link))))
 }
 
 /// A fresh link for a connectable sender, and when it ends; none without a public listener.
-pub(super) fn connect_url(api: &Api, sender: &str) -> Option<(String, Timestamp)> {
+pub(super) fn pairing_url(api: &Api, sender: &str) -> Option<(String, Timestamp)> {
     let link = api.pairings.link(sender)?;
     let origin = api.public_origin.as_deref()?;
     Some((format!("{origin}/connect/{}", link.ticket.reveal()), link.expires_at))
@@ -55,7 +57,7 @@ pub(super) fn connect_url(api: &Api, sender: &str) -> Option<(String, Timestamp)
 
 /// `DELETE`: destroys what was stored. Repeating it is harmless.
 pub(super) async fn disconnect(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
