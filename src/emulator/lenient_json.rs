@@ -12,6 +12,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, serde_json::Error> {
         .or_else(|error| serde_json::from_slice(&mended(bytes)).map_err(|_: serde_json::Error| error))
 }
 
+/// The first value of what may go on with something else, read the same way.
+pub(super) fn first(bytes: &[u8]) -> Option<Value> {
+    let strictly = |bytes: &[u8]| serde_json::Deserializer::from_slice(bytes).into_iter().next()?.ok();
+    strictly(bytes).or_else(|| strictly(&mended(bytes)))
+}
+
 /// The same with control characters in strings escaped, and without a comma between a value and the end of its list or
 /// object. What is JSON comes out byte for byte.
 fn mended(bytes: &[u8]) -> Vec<u8> {

@@ -13,7 +13,6 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -23,7 +22,7 @@ use super::{
     faults::{Fault, Kind},
     http::{Answer, Call, text, vendor_time},
     judge::Observed,
-    oauth,
+    lenient_json, oauth,
     requests::Entry,
     signatures,
     state::{Setup, SharedWorld, World},
@@ -325,8 +324,9 @@ fn observe(world: &mut World, call: &Call, status: StatusCode, notes: &Notes) {
 /// The client's own id in a create, whether JSON or the JSON part of a multipart form.
 fn transaction_id(body: &Bytes) -> Option<String> {
     let start = body.iter().position(|byte| *byte == b'{')?;
-    let mut values = serde_json::Deserializer::from_slice(&body[start..]).into_iter::<Value>();
-    text(values.next()?.ok()?.get("transactionId"))
+    let definition = lenient_json::first(&body[start..])?;
+    let mut fields = definition.as_object()?.iter();
+    text(fields.find(|(name, _)| name.eq_ignore_ascii_case("transactionId")).map(|(_, value)| value))
 }
 
 fn dispatch(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     files::{Binaries, Uploads, file_from},
+    filling,
     model::{Fields, File, Kind, Refusal, invalid, refuse, text},
     recipients::{self, Draft},
     refused::says_something,
@@ -322,14 +323,17 @@ pub(super) fn name_of(tab: &DraftTab) -> Option<&str> {
     text(&tab.fields, if tab.list == "radioGroupTabs" { "groupName" } else { "tabLabel" })
 }
 
-fn lay_tab_over(base: &mut Fields, over: Fields) {
+fn lay_tab_over(base: &mut Fields, mut over: Fields) {
+    // Whatever the order, a number that is laid over is that of the value beside it.
+    let number = over.remove(filling::NUMBER).filter(|number| !number.is_null());
     for (name, value) in over.into_iter().filter(|(_, value)| !value.is_null()) {
         match (base.get_mut(&name), value) {
             (Some(Value::Array(known)), Value::Array(radios)) if name == "radios" => choose(known, radios),
-            (_, value) => {
-                base.insert(name, value);
-            }
+            (_, value) => filling::lay_over(base, &name, value),
         }
+    }
+    if let Some(number) = number {
+        filling::lay_over(base, filling::NUMBER, number);
     }
 }
 

@@ -107,9 +107,9 @@ fn unable(name: &str, why: &str) -> Refusal {
 }
 
 fn to_pdf(name: &str, extension: Option<&str>, bytes: Bytes) -> Result<Bytes, Refusal> {
-    let is_converted =
-        |end: &&str| ["docx", "htm", "html", "txt"].iter().any(|one| one.eq_ignore_ascii_case(end));
-    let by_name = name.rsplit_once('.').map(|(_, end)| end).filter(is_converted);
+    // Of anything else the vendor wants to be told what it is (SPEC `document.fileExtension`).
+    let by_name =
+        name.rsplit_once('.').map(|(_, end)| end).filter(|end| ["txt", "htm", "html"].contains(end));
     let extension = extension.or(by_name).unwrap_or("pdf").trim_start_matches('.').to_ascii_lowercase();
     let words = || String::from_utf8_lossy(&bytes).into_owned();
     match extension.as_str() {

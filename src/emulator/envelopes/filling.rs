@@ -29,7 +29,16 @@ const FILLABLE: [&str; 14] = [
 
 /// The lists of tabs that have a number beside their value, which may be written with separators or a currency.
 const AMOUNTS: [&str; 2] = ["currencyTabs", "numericalTabs"];
-const NUMBER: &str = "numericalValue";
+pub(super) const NUMBER: &str = "numericalValue";
+
+/// Lays a field over those of a tab. The number beside a value is that of the old one, unless it is laid over, too,
+/// after it.
+pub(super) fn lay_over(fields: &mut Fields, name: &str, value: Value) {
+    if name == "value" {
+        fields.remove(NUMBER);
+    }
+    fields.insert(name.to_owned(), value);
+}
 
 fn is_true(fields: &Fields, name: &str) -> bool {
     text(fields, name).is_some_and(|value| value.eq_ignore_ascii_case("true"))

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     Outcome, body,
+    folders::Folder,
     model::{Envelope, Fields, Refusal, Status, invalid, refuse, text},
 };
 use crate::emulator::{
@@ -38,8 +39,8 @@ pub(super) struct Lock {
     scratch_pad: String,
     seconds: i64,
     until: Timestamp,
-    /// The envelope as it was.
-    before: Envelope,
+    /// The envelope as it was, and the folder that it was put into.
+    before: (Envelope, Option<&'static Folder>),
 }
 
 impl Lock {
@@ -154,7 +155,7 @@ fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
         scratch_pad: said("useScratchPad"),
         seconds: seconds.unwrap_or(DURATION),
         until: call.now,
-        before: world.envelopes.envelopes[id].clone(),
+        before: (world.envelopes.envelopes[id].clone(), world.envelopes.filed.get(id).copied()),
     };
     lock.extend(None, call.now);
     let answer = information(world, &lock);
@@ -201,7 +202,10 @@ fn delete(world: &mut World, call: &Call, id: &str) -> Outcome {
     let is_discarded = call.query("save_changes").is_some_and(|value| value.eq_ignore_ascii_case("false"));
     let answer = information(world, &lock);
     if is_discarded && world.envelopes.envelopes[id].status == Status::Created {
-        world.envelopes.envelopes.insert(id.to_owned(), lock.before);
+        let (envelope, folder) = lock.before;
+        world.envelopes.envelopes.insert(id.to_owned(), envelope);
+        world.envelopes.filed.remove(id);
+        world.envelopes.filed.extend(folder.map(|folder| (id.to_owned(), folder)));
     }
     Ok(Answer::ok(answer))
 }

@@ -396,8 +396,14 @@ fn schedule(world: &World, id: &str) -> Outcome {
 
 fn put(world: &mut World, call: &Call, id: &str) -> Outcome {
     let given = body(call, Body::Workflow)?;
-    change(world, call, id, &given)?;
-    go_on(world, call, id, &given)?;
+    let envelope = &world.envelopes.envelopes[id];
+    let before = (envelope.workflow.clone(), envelope.modified);
+    if let Err(refusal) = change(world, call, id, &given).and_then(|()| go_on(world, call, id, &given)) {
+        // Nothing of what is refused stays.
+        let envelope = envelope_mut(world, id);
+        (envelope.workflow, envelope.modified) = before;
+        return Err(refusal);
+    }
     part(world, id, |workflow| Some(workflow.clone()))
 }
 

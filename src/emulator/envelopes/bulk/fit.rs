@@ -1,5 +1,7 @@
 //! Whether the copies of a list fit a draft or a template, and the envelopes that come of both.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::list::{List, called, objects};
@@ -9,6 +11,7 @@ use crate::emulator::{
         assembly::{Assembly, assemble, name_of},
         create,
         files::Uploads,
+        filling,
         model::{Envelope, Fields, Refusal, Status, Tab, refuse, text},
         recipients::Draft,
         refused::says_something,
@@ -115,7 +118,7 @@ fn custom_fields(assembly: &Assembly) -> impl Iterator<Item = &Fields> {
 
 /// Why the list cannot be sent with this, each reason once, in the vendor's words (createBulkSendRequest).
 pub(super) fn misfits(source: &Source, list: &List) -> Vec<Refusal> {
-    let mut reasons: Vec<Refusal> = Vec::new();
+    let (mut reasons, mut seen) = (Vec::new(), HashSet::new());
     if list.copies.is_empty() {
         reasons.push(refuse(
             "BULK_SEND_ENVELOPE_LIST_CONTAINS_NO_COPIES",
@@ -131,7 +134,7 @@ pub(super) fn misfits(source: &Source, list: &List) -> Vec<Refusal> {
     }
     for copy in &list.copies {
         for reason in misfits_of_people(source, copy).into_iter().chain(misfits_of_fields(source, copy)) {
-            if !reasons.contains(&reason) {
+            if seen.insert((reason.code, reason.message.clone())) {
                 reasons.push(reason);
             }
         }
@@ -236,7 +239,12 @@ fn name_person(draft: &mut Draft, one: &Fields) {
     draft.fields.extend(said.map(|(name, value)| (name.clone(), value.clone())));
     for (label, value) in tabs_of(one) {
         for tab in draft.tabs.iter_mut().filter(|tab| name_of(tab) == Some(label)) {
-            tab.fields.insert("value".to_owned(), json!(value));
+            if tab.list == "checkboxTabs" {
+                let is_ticked = ["true", "X"].iter().any(|word| value.eq_ignore_ascii_case(word));
+                tab.fields.insert("selected".to_owned(), json!(is_ticked.to_string()));
+                continue;
+            }
+            filling::lay_over(&mut tab.fields, "value", json!(value));
             for radio in tabs::radios(&mut tab.fields) {
                 let is_chosen = text(radio, "value") == Some(value);
                 radio.insert("selected".to_owned(), json!(is_chosen.to_string()));
