@@ -199,6 +199,15 @@ struct Log {
     failed: bool,
 }
 
+impl Drop for Log {
+    /// Unlocks it, and not only closes it: a process that is just being started has all that is open until it becomes
+    /// its program, and would hold the lock as long.
+    fn drop(&mut self) {
+        // Closing it does the same a moment later.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 impl Log {
     fn run(mut self, orders: &mpsc::Receiver<Order>, clock: &SharedClock) {
         self.note(true);

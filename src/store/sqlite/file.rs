@@ -45,7 +45,19 @@ pub(super) struct DatabaseFile {
     path: PathBuf,
     /// For syncing. Must be closed after every connection of this process: closing any handle drops SQLite's locks.
     data: File,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A locked file. Unlocked when it goes, and not only closed: a process that is just being started has all that is
+/// open until it becomes its program, and would hold the lock as long.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it does the same a moment later.
+        let _ = self.0.unlock();
+    }
 }
 
 impl DatabaseFile {
@@ -59,7 +71,7 @@ impl DatabaseFile {
             )));
         }
         let mut lock = lock(path)?;
-        let was_begun = has_begun(&lock, path)?;
+        let was_begun = has_begun(&lock.0, path)?;
         if was_begun && is_gone(path)? {
             return Err(lost(path, "lock"));
         }
@@ -67,7 +79,7 @@ impl DatabaseFile {
         let mut writer = connect(path, Access::Write).map_err(|e| name(path, e))?;
         migrate(&mut writer).and_then(|()| check_keys(&mut writer, keys)).map_err(|e| name(path, e))?;
         if !was_begun {
-            lock.write_all(BEGUN).map_err(|e| unopened(&beside(path, "lock"), &e))?;
+            lock.0.write_all(BEGUN).map_err(|e| unopened(&beside(path, "lock"), &e))?;
         }
         let data = File::open(path).map_err(|e| unopened(path, &e))?;
         Ok((Arc::new(Self { path: path.to_owned(), data, _lock: lock }), writer))
@@ -201,7 +213,7 @@ fn refuse_foreign(connection: &Connection) -> Result<(), Error> {
 
 /// Takes the lock on a file beside the database. Not on the database: closing any handle on that would
 /// drop SQLite's own locks (sqlite.org, "How To Corrupt An SQLite Database File", 2.2).
-fn lock(path: &Path) -> Result<File, Error> {
+fn lock(path: &Path) -> Result<Lock, Error> {
     let beside = beside(path, "lock");
     let file = OpenOptions::new()
         .create(true)
@@ -212,7 +224,7 @@ fn lock(path: &Path) -> Result<File, Error> {
         // It is the database that the settings name.
         .map_err(|e| unopened(path, &e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::Unusable(format!(
             "{}: another countersign uses this file: stop it, or let both share a Postgres",
             path.display()
