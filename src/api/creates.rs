@@ -227,16 +227,25 @@ fn scoped(caller: &Caller, key: &str) -> [u8; 32] {
     sha256(format!("{}\0{key}", caller.name).as_bytes())
 }
 
-/// The caller's deadline (RFC 7240): `Prefer: wait=N`, or `respond-async` for none at all.
-pub(super) fn preference(headers: &HeaderMap) -> Duration {
-    let mut wait = DEFAULT_WAIT;
+/// How long a caller waits for what has no answer before it is done: `Prefer: wait=N` (RFC 7240).
+pub(super) fn patience(headers: &HeaderMap) -> Duration {
+    preferences(headers).0
+}
+
+/// The caller's deadline: the same, or none at all with `respond-async`.
+fn preference(headers: &HeaderMap) -> Duration {
+    let (wait, is_async) = preferences(headers);
+    if is_async { Duration::ZERO } else { wait }
+}
+
+/// What the header says of waiting: how long, and whether an answer is wanted at once.
+fn preferences(headers: &HeaderMap) -> (Duration, bool) {
+    let (mut wait, mut is_async) = (DEFAULT_WAIT, false);
     for value in headers.get_all("prefer") {
         let Ok(text) = value.to_str() else { continue };
         for preference in text.split([',', ';']) {
             let preference = preference.trim();
-            if preference.eq_ignore_ascii_case("respond-async") {
-                return Duration::ZERO;
-            }
+            is_async |= preference.eq_ignore_ascii_case("respond-async");
             let Some((name, seconds)) = preference.split_once('=') else { continue };
             let seconds = seconds.trim().trim_matches('"').parse().ok();
             if let Some(seconds) = seconds.filter(|_| name.trim().eq_ignore_ascii_case("wait")) {
@@ -244,5 +253,5 @@ pub(super) fn preference(headers: &HeaderMap) -> Duration {
             }
         }
     }
-    wait.min(MAX_WAIT)
+    (wait.min(MAX_WAIT), is_async)
 }

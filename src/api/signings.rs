@@ -15,7 +15,7 @@ use crate::{
         Problem,
         bodies::whole_body,
         caller::{Authenticated, Caller},
-        creates::preference,
+        creates::patience,
         exchange::{
             Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, read, typed, wants_stream,
         },
@@ -194,7 +194,7 @@ pub(super) async fn view(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let wait = preference(request.headers());
+    let wait = patience(request.headers());
     empty_object(&whole_body(request, &api).await?)?;
     let minted = api.signings.view(&caller.name, signing_id(&id)?, signer_id(&signer)?, wait).await?;
     Ok(json(StatusCode::CREATED, show::view(&minted)))
@@ -278,7 +278,7 @@ pub(super) async fn void(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let wait = preference(request.headers());
+    let wait = patience(request.headers());
     let void: VoidBody = typed(request, &api).await?;
     let reason = void.reason.trim();
     if reason.is_empty() || reason.chars().count() > MAX_REASON {
@@ -297,7 +297,7 @@ pub(super) async fn refresh(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let wait = preference(request.headers());
+    let wait = patience(request.headers());
     empty_object(&whole_body(request, &api).await?)?;
     let signing = api.signings.refresh(&caller.name, signing_id(&id)?, wait).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))

@@ -18,10 +18,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub(super) fn start(parts: &Parts, keep: Duration) {
     let keep = SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX);
     parts.repeat("retention", EVERY, move |parts| async move {
-        while parts.auth.clock_offset().is_none() {
-            parts.clock.sleep(LOOK_EVERY).await;
-        }
-        match parts.store.destroy(Retention::at(parts.esign.corrected_now(), keep)).await {
+        let now = loop {
+            match parts.esign.told_now() {
+                Some(now) => break now,
+                None => parts.clock.sleep(LOOK_EVERY).await,
+            }
+        };
+        match parts.store.destroy(Retention::at(now, keep)).await {
             Ok(destroyed) => tracing::debug!(?destroyed, "what was kept long enough is destroyed"),
             Err(error) => tracing::warn!(%error, "what was kept long enough could not be destroyed"),
         }

@@ -5,27 +5,39 @@ use std::time::Duration;
 use crate::clock::Clock;
 
 /// The uptime by which something must have ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline(Duration);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    at: Duration,
+    /// How long the answer to what has left by then is waited for.
+    answered_by: Duration,
+}
 
 impl Deadline {
     /// A deadline so long from now.
     pub fn within(clock: &dyn Clock, time: Duration) -> Self {
-        Self(clock.uptime().saturating_add(time))
+        let at = clock.uptime().saturating_add(time);
+        Self { at, answered_by: at }
+    }
+
+    /// The same for what leaves, but the answer is waited for so long from now: it is of use to whoever asks next,
+    /// when nobody waits for it any more.
+    #[must_use]
+    pub fn answered_within(self, clock: &dyn Clock, time: Duration) -> Self {
+        Self { answered_by: clock.uptime().saturating_add(time).max(self.at), ..self }
     }
 
     /// The uptime at which it is over.
     pub const fn at(self) -> Duration {
-        self.0
+        self.at
     }
 
     /// What is left of it.
     pub const fn left(self, uptime: Duration) -> Duration {
-        self.0.saturating_sub(uptime)
+        self.at.saturating_sub(uptime)
     }
 
-    /// What is left, if something that takes `needed` can still end in time.
+    /// How long an answer is waited for, if something that takes `needed` can still end in time.
     pub fn leaves(self, needed: Duration, uptime: Duration) -> Option<Duration> {
-        Some(self.left(uptime)).filter(|left| *left >= needed)
+        (self.left(uptime) >= needed).then(|| self.answered_by.saturating_sub(uptime))
     }
 }

@@ -184,6 +184,11 @@ impl Client {
         self.auth.corrected_now()
     }
 
+    /// The same; none before the first answer.
+    pub fn told_now(&self) -> Option<jiff::Timestamp> {
+        self.auth.clock_offset().map(|_| self.corrected_now())
+    }
+
     /// The budget that its calls are counted in.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget

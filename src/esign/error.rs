@@ -147,7 +147,7 @@ impl Error {
             Self::Auth(error) => error.fix(),
             Self::BadAnswer { .. } => "Try again; if it persists, quote the trace id to DocuSign's support.",
             Self::Deadline => {
-                "Try again with more time (Prefer: wait), or ask for an answer at once (Prefer: respond-async)."
+                "Try again with more time (Prefer: wait); a create may be answered at once (Prefer: respond-async)."
             }
             Self::Invalid(_) => K::TooLarge.fix(),
             Self::Limited { scope: Scope::Polling, .. } => {

@@ -312,13 +312,16 @@ impl Pairings {
 
     /// Whether this pairing is what is left of a sender that was destroyed, because that was cut short.
     pub(super) fn is_left_over(&self, pairing: &SenderRecord, definitions: &[SenderRecord]) -> bool {
-        let is_gone = self.inner.made.load().get(&pairing.sender).is_some_and(|made| made.is_gone);
-        if !is_gone || self.inner.given.connectable.contains_key(pairing.sender.as_str()) {
+        if self.inner.given.connectable.contains_key(pairing.sender.as_str()) {
             return false;
         }
-        // The settings of another daemon may have the name by now: what was connected since is theirs.
         let definition = row_name(&pairing.sender);
-        definitions.iter().any(|row| row.sender == definition && pairing.connected_at <= row.connected_at)
+        let is_gone = |row: &SenderRecord| Made::read(row).is_some_and(|made| made.is_gone);
+        // By the row, which tells at once when the name was made anew. The settings of another daemon may have it by
+        // now: what was connected since is theirs.
+        definitions
+            .iter()
+            .any(|row| row.sender == definition && is_gone(row) && pairing.connected_at <= row.connected_at)
     }
 
     /// Takes up the rows that define senders, and forgets senders that have none any more. Answers the names of

@@ -13,7 +13,10 @@ use crate::{
         Signer, Signing, SigningId, SigningStatus, signing::Happening,
     },
     esign::{self, RejectionKind},
-    signing::{Error, ReturnTarget, Signings, views::VIEW_LIFE},
+    signing::{
+        Error, ReturnTarget, Signings,
+        views::{LONGEST_LEASE, VIEW_LIFE},
+    },
     store::{self, Durability},
     telemetry::chain,
 };
@@ -133,7 +136,9 @@ impl Signings {
             let live = live.filter(|view| view.signer == target.signer && view.minted_at == minted_at);
             if let Some(view) = live {
                 view.clicked = true;
-                view.until = view.until.max(later(now, VIEW_LIFE));
+                // A later end than any was written by a clock that has been set back since.
+                let known = Some(view.until).filter(|until| *until <= later(now, LONGEST_LEASE));
+                view.until = known.unwrap_or(Timestamp::MIN).max(later(now, VIEW_LIFE));
             }
             Ok(Vec::new())
         });
@@ -159,8 +164,8 @@ impl Signings {
         }
         let Some(envelope) = signing.envelope.clone() else { return Ok(signing) };
         let this = self.clone();
-        self.aside("a check for a caller", async move { this.check(&signing, &envelope, deadline).await })
-            .await
+        let check = async move { this.check(&signing, &envelope, deadline).await };
+        self.aside_within(wait, "a check for a caller", check).await
     }
 
     /// Calls a signing off, for a caller who waits so long. Repeating it is harmless.
@@ -173,7 +178,8 @@ impl Signings {
     ) -> Result<Signing, Error> {
         let deadline = self.within(wait);
         let (this, caller, reason) = (self.clone(), caller.clone(), reason.to_owned());
-        self.aside("a void", async move { this.call_off(&caller, id, &reason, deadline).await }).await
+        let void = async move { this.call_off(&caller, id, &reason, deadline).await };
+        self.aside_within(wait, "a void", void).await
     }
 
     async fn call_off(

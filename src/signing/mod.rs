@@ -282,12 +282,14 @@ impl Signings {
 
     /// The time that one call of ours may take, with no caller to wait for it.
     fn at_leisure(&self) -> Deadline {
-        self.within(AT_LEISURE)
+        Deadline::within(&*self.parts.clock, AT_LEISURE)
     }
 
-    /// The time that one call of ours may take, for a caller who waits so long (rule B4).
+    /// The same for a caller who waits so long: what cannot end by then is not sent (rule B4), and the answer to what
+    /// was sent is taken in all the same.
     fn within(&self, wait: Duration) -> Deadline {
-        Deadline::within(&*self.parts.clock, wait.min(AT_LEISURE))
+        let clock = &*self.parts.clock;
+        Deadline::within(clock, wait.min(AT_LEISURE)).answered_within(clock, AT_LEISURE)
     }
 
     /// Does something upstream in a task of its own, and waits for it: a caller who hangs up must not take the
@@ -299,6 +301,20 @@ impl Signings {
     ) -> Result<T, Error> {
         let outcome = self.parts.life.outcome_of(name, work).await;
         outcome.unwrap_or_else(|| Err(Error::Store(store::Error::Unavailable("the daemon is ending".into()))))
+    }
+
+    /// The same for a caller who waits so long, and no longer.
+    async fn aside_within<T: Send + 'static>(
+        &self,
+        wait: Duration,
+        name: &'static str,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            done = self.aside(name, work) => done,
+            () = self.parts.clock.sleep(wait.saturating_add(create::GRACE)) => Err(esign::Error::Deadline.into()),
+        }
     }
 
     async fn record(&self, id: SigningId) -> Result<Record, Error> {

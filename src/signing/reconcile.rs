@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::Now,
-    clock::earlier,
+    clock::{earlier, later},
     domain::{EnvelopeId, SenderName, Signing},
     esign::{self, MAX_LISTED, Since},
     signing::{Error, Signings},
@@ -71,10 +71,16 @@ impl Signings {
         }
     }
 
-    /// Frees what a clock that was ahead has put off until a time that is far away now that it was set back.
+    /// Frees what a clock that was ahead has put off until a time that is far away now that it was set back. By the
+    /// upstream's time, if it has told it, or by ours, if that is later: by a clock that is behind, what everybody
+    /// else holds would be held for too long.
     async fn mend(&self) {
         loop {
-            match self.parts.store.mend_dates(self.parts.clock.now()).await {
+            let Some(told) = self.parts.esign.told_now() else {
+                self.parts.clock.sleep(MEND_EVERY).await;
+                continue;
+            };
+            match self.parts.store.mend_dates(told.max(self.parts.clock.now())).await {
                 Ok(0) => {}
                 Ok(mended) => {
                     tracing::warn!(
@@ -126,7 +132,8 @@ impl Signings {
         if is_first && missed.is_none() {
             let now = self.parts.clock.now();
             // A clock that was ahead wrote it: for how long nobody was there is not known.
-            let real = |last: Timestamp| if last > now { earlier(now, UNKNOWN) } else { last };
+            let is_ahead = |last: Timestamp| last > later(now, MARGIN);
+            let real = |last: Timestamp| if is_ahead(last) { earlier(now, UNKNOWN) } else { last };
             let since = |last: Timestamp| earlier(real(last), MARGIN);
             let last = self.parts.store.last_pulse().await?;
             *missed =

@@ -199,14 +199,16 @@ impl Signings {
 
     /// The sender, with a token at hand. An account server that stalls is not waited for.
     async fn with_token(&self, sender: &SenderName) -> Result<Arc<esign::Acting>, esign::Error> {
-        let able = async {
-            let acting = self.parts.esign.acting(sender).await?;
-            self.parts.esign.can_act(&acting).await?;
-            Ok::<_, esign::Error>(acting)
-        };
+        let (this, sender) = (self.clone(), sender.clone());
+        // To the end: the next round would begin it anew, and never come further than this one.
+        let able = self.parts.life.outcome_of("make a sender ready", async move {
+            let acting = this.parts.esign.acting(&sender).await?;
+            this.parts.esign.can_act(&acting).await?;
+            Ok(acting)
+        });
         tokio::select! {
             biased;
-            able = able => able,
+            able = able => able.unwrap_or(Err(esign::Error::Deadline)),
             () = self.parts.clock.sleep(TOKEN_WITHIN) => Err(esign::Error::Deadline),
         }
     }

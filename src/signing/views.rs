@@ -29,6 +29,9 @@ use crate::{
 /// How long a view can be opened (eSignature REST API, EnvelopeViews: createRecipient).
 pub(super) const VIEW_LIFE: Duration = Duration::from_secs(300);
 
+/// No lease of a view ends later from any moment on, by clocks that differ a little.
+pub(super) const LONGEST_LEASE: Duration = Duration::from_secs(600);
+
 /// How often an open signing page tells us that it is open (`pingFrequency`): twice within [`VIEW_LIFE`], so
 /// that one that is lost does no harm.
 const PING_SECONDS: u32 = 120;
@@ -97,10 +100,11 @@ impl Signings {
     ) -> Result<ShownView, Error> {
         let deadline = self.within(wait);
         let (this, caller) = (self.clone(), caller.clone());
-        self.aside("a view for a caller", async move {
-            this.open_view(&caller, id, signer, Opener::Caller, None, deadline).await
-        })
-        .await
+        let view =
+            Box::pin(
+                async move { this.open_view(&caller, id, signer, Opener::Caller, None, deadline).await },
+            );
+        self.aside_within(wait, "a view for a caller", view).await
     }
 
     pub(super) async fn open_view(
@@ -233,8 +237,11 @@ impl Signings {
                 Ok(_) => return Ok(signing),
                 Err(error) if error.is_conflict() => record = self.record(signing.id).await?,
                 Err(error) => {
-                    // It may have been written all the same.
-                    self.release(signing.id, lease).await;
+                    // It may have been written all the same. A store that hangs would have the visitor wait twice.
+                    let (this, id) = (self.clone(), signing.id);
+                    self.parts
+                        .life
+                        .spawn_work("release a lease", async move { this.release(id, lease).await });
                     return Err(error);
                 }
             }
@@ -382,7 +389,7 @@ impl Signings {
 /// The view of a signing that may be open now. None lives for longer than its life from any moment on: a lease that
 /// does was written by a clock that has been set back since.
 pub fn live_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
-    let longest = later(now, VIEW_LIFE * 2);
+    let longest = later(now, LONGEST_LEASE);
     signing.live_view.as_ref().filter(|view| view.until > now && view.until <= longest)
 }
 

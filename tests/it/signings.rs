@@ -1,5 +1,7 @@
 //! Signings through the API: what is created, what is refused, what is the same the second time.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -320,12 +322,49 @@ async fn b4_no_view_check_or_void_takes_longer_than_its_caller_waits() {
     for path in [envelope, &json!("/views/recipient")] {
         daemon.fault(&json!({"fault": "stall", "path": path, "count": 20})).await;
     }
+    // A sender without consent asks for a token now and then.
+    let about = envelope.as_str().unwrap();
+    let asked = async || daemon.requests().await.iter().filter(|line| line.contains(about)).count();
     for (url, body) in &calls {
         // Whoever asks here hangs up after 20 s, and a call of ours may take 30.
-        let late = ask(url, body, "wait=1").await;
+        let before = asked().await;
+        let time = async {
+            daemon.until("the call", async || asked().await > before).await;
+            daemon.clock.advance(Duration::from_secs(4));
+        };
+        let (late, ()) = tokio::join!(ask(url, body, "wait=1"), time);
         assert!(late.status.is_server_error(), "{url}: {} {}", late.status, late.text);
     }
-    assert_eq!(daemon.requests().await.len(), 3);
+    assert_eq!(asked().await, 3);
+}
+
+/// There is nothing to answer before it is done, and what a caller did not wait for is learnt all the same.
+#[tokio::test]
+async fn b4_a_check_that_its_caller_does_not_wait_for_is_not_lost() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("{}/v1/signings/{}", daemon.api, made.id());
+    let headers = [("content-type", "application/json"), ("prefer", "respond-async")];
+    let view = format!("{path}/signers/{}/views", made.signer());
+    let view = daemon.call(Method::POST, &view, Some(CALLER_KEY), &headers, "{}".into()).await;
+    assert_eq!(view.status, StatusCode::CREATED, "{}", view.text);
+    daemon.sign_all().await;
+    let envelope = &made.body["provider"]["envelope_id"];
+    daemon.fault(&json!({"fault": "delay", "delay_ms": 500, "path": envelope, "count": 1})).await;
+    daemon.forget_requests().await;
+    let headers = [("content-type", "application/json"), ("prefer", "wait=1")];
+    let refresh = format!("{path}/refresh");
+    let refresh = daemon.call(Method::POST, &refresh, Some(CALLER_KEY), &headers, "{}".into());
+    let time = async {
+        let about = envelope.as_str().unwrap();
+        let is_asked = async || daemon.requests().await.iter().any(|line| line.contains(about));
+        daemon.until("the call", is_asked).await;
+        daemon.clock.advance(Duration::from_secs(4));
+    };
+    let (late, ()) = tokio::join!(refresh, time);
+    assert!(late.status.is_server_error(), "{}", late.text);
+    let read = format!("/v1/signings/{}", made.id());
+    daemon.until("the answer", async || daemon.get(&read).await.body["status"] == "completed").await;
 }
 
 #[tokio::test]

@@ -312,15 +312,19 @@ impl TokenCache {
         target
     }
 
-    /// Like [`wake`](Self::wake), unless a mint is on its way or began less than `gap` ago.
+    /// Like [`wake`](Self::wake), for whoever only looks: unless a mint is on its way, began less than `gap` ago, or
+    /// failed by something that heals by itself. That has a pace of its own, which the upstream may have told.
     pub fn wake_after(&self, gap: Duration) {
         let now = self.shared.around.clock.uptime();
-        let is_recent = {
+        let is_not_due = {
             let control = self.shared.lock();
             let is_young = |last| now.saturating_sub(last) < gap;
-            control.flight.is_some() || control.last_started.is_some_and(is_young)
+            let heals = |failed: &Failed| failed.error.kind() == Kind::Transient;
+            control.flight.is_some()
+                || control.last_started.is_some_and(is_young)
+                || control.failed.as_ref().is_some_and(heals)
         };
-        if !is_recent {
+        if !is_not_due {
             self.wake();
         }
     }
