@@ -68,9 +68,8 @@ fn shown(id: &str, brand: &Brand) -> Value {
 
 /// The id of a brand as it is stored.
 fn find(world: &World, account: &str, id: &str) -> Result<String, Refusal> {
-    let brands = world.directory.accounts.get(account).map(|account| &account.brands);
-    let found = brands.and_then(|brands| brands.keys().find(|known| known.eq_ignore_ascii_case(id)));
-    found.cloned().ok_or_else(|| invalid("The account has no brand of that 'brandId'."))
+    let found = world.directory.accounts.get(account).and_then(|account| account.brand_id(id));
+    found.map(str::to_owned).ok_or_else(|| invalid("The account has no brand of that 'brandId'."))
 }
 
 fn one(world: &World, account: &str, id: &str) -> Result<Answer, Refusal> {

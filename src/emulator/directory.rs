@@ -98,6 +98,13 @@ pub(super) struct Account {
     pub(super) connect: ConnectSettings,
 }
 
+impl Account {
+    /// The id of one of its brands as it is stored; ids are told apart without case.
+    pub(super) fn brand_id(&self, id: &str) -> Option<&str> {
+        self.brands.keys().find(|known| known.eq_ignore_ascii_case(id)).map(String::as_str)
+    }
+}
+
 /// How an account's envelopes look.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Brand {

@@ -27,10 +27,10 @@
 //! | discovery | `/.well-known/openid-configuration` | the endpoints | seen in the field | [`oauth`] |
 //! | account, users, brands, settings | `/restapi/v2.1/accounts/{a}`, `…/users`, `…/brands`, `…/folders`, `…/settings`, `…/identity_verification` | membership, the features of a plan, the SMS workflow | SPEC: Accounts, Users, AccountBrands, Folders | [`accounts`], [`brands`], [`envelopes`] |
 //! | stored signatures | `…/users/{u}/signatures` | make, list, read, images, delete | SPEC: UserSignatures | [`signatures`] |
-//! | envelopes | `…/envelopes…`, `…/bulk_send_…` | create from documents, templates, composite templates and multipart; draft, send, correct, void; workflows; bulk sends; lists with their filters; custom fields, audit events, locks, notification, recipients and tabs; views for senders | SPEC: Envelopes, EnvelopeRecipients, BulkSend; esign101/rules-and-limits | [`envelopes`] |
+//! | envelopes | `…/envelopes…`, `…/bulk_send_…`, `…/views/console`, `/Member/…` | create from documents, templates, composite templates and multipart; draft, send, correct, void; workflows; bulk sends; lists with their filters; custom fields, audit events, locks, notification, recipients and tabs; views for senders | SPEC: Envelopes, EnvelopeRecipients, BulkSend; esign101/rules-and-limits | [`envelopes`] |
 //! | templates | `…/templates…` | roles, tabs, documents; make, read, list | SPEC: Templates | [`templates`] |
 //! | anchors | in every PDF that comes | found in the text by the vendor's switches; an absent one fails the create | how-to on anchor tabs | [`pdf`] |
-//! | recipient views | `…/views/recipient` | exact match of name, e-mail and client user id; single use, five minutes; only for embedded recipients whose turn it is | SPEC: EnvelopeViews; embedding concepts | [`recipient_views`] |
+//! | recipient views | `…/views/recipient` | exact match of name, e-mail and client user id; single use, five minutes; for embedded recipients, hosts of in-person sessions and remote recipients who are users, when their turn has come, and of envelopes that have ended | SPEC: EnvelopeViews; embedding concepts | [`recipient_views`] |
 //! | signing ceremony | `/Signing/…` | SMS and access code with attempts and lock, adopt and sign, decline, finish later, time-out, the `event` of the return | embedding concepts; support guide on authentication | [`ceremony`] |
 //! | Connect | `…/connect`, and to receivers' URLs | account and envelope configurations, one message an event (SIM), HMAC with several keys, retries | platform/webhooks/connect; `connect.schema-v2.json` | [`connect`], [`connect_settings`] |
 //! | limits | every REST call | hourly and burst budgets, their headers and errors; polling; 35 MB a request | esign101/rules-and-limits | [`limits`] |
@@ -99,10 +99,6 @@ mod templates;
 mod testing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_consent;
-#[cfg(test)]
-mod tests_surface;
 mod time;
 mod unplayed;
 

@@ -19,11 +19,7 @@ pub(super) fn page(
     all: Vec<Value>,
     most: usize,
 ) -> Result<Value, Refusal> {
-    let start = number(call, "start_position")?.unwrap_or(0);
-    let count = number(call, "count")?;
-    if count.is_some_and(|count| count == 0 || count > most) {
-        return Err(invalid(&format!("Query parameter 'count' must be a number from 1 to {most}.")));
-    }
+    let (start, count) = asked(call, most)?;
     let size = count.unwrap_or(most);
     let total = all.len();
     let rows: Vec<Value> = all.into_iter().skip(start).take(size).collect();
@@ -40,6 +36,17 @@ pub(super) fn page(
         "previousUri": previous,
         list: rows,
     }))
+}
+
+/// The first row that the call asks for, and how many, if it says so: `most` at most.
+pub(super) fn asked(call: &Call, most: usize) -> Result<(usize, Option<usize>), Refusal> {
+    let start = number(call, "start_position")?.unwrap_or(0);
+    let count = number(call, "count")?;
+    if count.is_some_and(|count| count == 0 || count > most) {
+        let most = if most == usize::MAX { "on".to_owned() } else { format!("to {most}") };
+        return Err(invalid(&format!("Query parameter 'count' must be a number from 1 {most}.")));
+    }
+    Ok((start, count))
 }
 
 /// The same question about another part of the list.

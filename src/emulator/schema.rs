@@ -34,7 +34,7 @@ pub(in crate::emulator) enum Body {
     ConsoleViewRequest,
     /// `POST …/views/correct`.
     CorrectViewRequest,
-    /// `PUT` and `POST …/custom_fields`.
+    /// `PUT`, `POST` and `DELETE …/custom_fields`.
     CustomFields,
     /// `POST …/connect`.
     ConnectConfiguration,
@@ -52,7 +52,7 @@ pub(in crate::emulator) enum Body {
     LockRequest,
     /// `PUT …/notification`.
     Notification,
-    /// `PUT` and `POST …/recipients`.
+    /// `PUT`, `POST` and `DELETE …/recipients`.
     Recipients,
     /// `POST …/views/recipient`.
     RecipientViewRequest,
@@ -60,7 +60,7 @@ pub(in crate::emulator) enum Body {
     ReturnUrlRequest,
     /// `PUT …/workflow/scheduledSending`.
     ScheduledSending,
-    /// `POST` and `PUT …/recipients/{id}/tabs`.
+    /// `POST`, `PUT` and `DELETE …/recipients/{id}/tabs`.
     Tabs,
     /// `PUT …/signatures/{id}`.
     UserSignatureDefinition,

@@ -56,8 +56,6 @@ pub(super) struct World {
     /// What it was started with.
     pub(super) setup: Arc<Setup>,
     random: fastrand::Rng,
-    /// The last second in which time alone did its work.
-    ticked: i64,
 }
 
 /// A text message to a signer's phone.
@@ -94,7 +92,6 @@ impl World {
             judge: Judge::default(),
             requests: RequestLog::default(),
             random: fastrand::Rng::with_seed(setup.seed),
-            ticked: i64::MIN,
             setup,
         }
     }
@@ -104,13 +101,9 @@ impl World {
         *self = Self::new(Arc::clone(&self.setup), now);
     }
 
-    /// Lets time alone do what it does: envelopes expire. Once a second at most, because it looks at
-    /// every envelope and calls come by the hundred.
+    /// Lets time alone do what it does: envelopes expire.
     pub(super) fn tick(&mut self, now: Timestamp) {
-        if now.as_second() != self.ticked {
-            self.ticked = now.as_second();
-            envelopes::tick(self, now);
-        }
+        envelopes::tick(self, now);
     }
 
     /// A new GUID, from the seed.

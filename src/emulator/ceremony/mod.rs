@@ -19,14 +19,14 @@ use http::{HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::json;
 
-pub(super) use self::session::{Ending, Session, appended};
+pub(super) use self::session::{Ending, IDLE, Session, appended};
 use self::{
     session::{Event, way_back},
     words::{Words, words},
 };
 use super::{
     envelopes::{
-        model::{Envelope, Fields, File, Kind, Recipient, RecipientStatus, text},
+        model::{Envelope, Fields, Kind, Recipient, RecipientStatus, text},
         progress, visibility,
     },
     http::{Answer, Call, vendor_time},
@@ -447,8 +447,8 @@ fn document(world: &mut World, call: &Call, code: &str, document: &str) -> Answe
     if matches!(stage(envelope, recipient, session), Stage::AccessCode | Stage::Phone) {
         return unknown();
     }
-    let is_it = |file: &&File| file.id == document && visibility::sees(envelope, recipient, file);
-    let Some(file) = envelope.documents.iter().find(is_it) else { return unknown() };
+    let found = visibility::seen(envelope, recipient).find(|file| file.id == document);
+    let Some(file) = found else { return unknown() };
     Answer::bytes(StatusCode::OK, "application/pdf", file.bytes.clone())
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         .with(header::CONTENT_DISPOSITION, HeaderValue::from_static("inline"))

@@ -163,10 +163,8 @@ impl Page<'_> {
 
     fn documents(&self) -> Markup {
         let words = self.words;
-        let all = &self.envelope.documents;
-        let seen = all.iter().filter(|file| visibility::sees(self.envelope, self.recipient, file));
         html! {
-            @for file in seen {
+            @for file in visibility::seen(self.envelope, self.recipient) {
                 article class="paper" aria-label=(file.name) {
                     header {
                         h2 { (file.name) }
@@ -184,6 +182,7 @@ impl Page<'_> {
     }
 
     fn places(&self) -> Markup {
+        let seen: Vec<_> = visibility::seen(self.envelope, self.recipient).collect();
         let places: Vec<String> = self
             .recipient
             .tabs
@@ -191,10 +190,7 @@ impl Page<'_> {
             .filter(|tab| matches!(tab.list.as_str(), "signHereTabs" | "initialHereTabs"))
             .filter_map(|tab| {
                 let (document, page, ..) = tab.place()?;
-                let mut seen = self.envelope.documents.iter();
-                let file = seen.find(|file| {
-                    file.id == document && visibility::sees(self.envelope, self.recipient, file)
-                })?;
+                let file = seen.iter().find(|file| file.id == document)?;
                 Some(format!("{}, {} {page}", file.name, self.words.page))
             })
             .collect();

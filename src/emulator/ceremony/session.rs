@@ -4,8 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::emulator::{envelopes::model::Fields, recipient_views::View};
 
-/// The account setting Recipient Session Timeout has this default.
-const IDLE: SignedDuration = SignedDuration::from_mins(20);
+/// A session without a click ends after so long: the account setting Recipient Session Timeout has this default.
+pub(in crate::emulator) const IDLE: SignedDuration = SignedDuration::from_mins(20);
+
 /// How a ceremony can end: the vendor's `event`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::emulator) enum Event {

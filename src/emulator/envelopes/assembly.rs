@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     files::{Binaries, Uploads, file_from},
     filling,
-    model::{Fields, File, Kind, Refusal, invalid, refuse, text},
+    model::{Fields, File, Kind, Refusal, invalid, objects, refuse, text},
     recipients::{self, Draft},
     refused::says_something,
     tabs::{self, DraftTab},
@@ -290,11 +290,15 @@ fn overlay(base: &mut Vec<Draft>, over: Vec<Draft>) {
     }
 }
 
-/// The recipient of the same role, whatever the case of its letters.
+/// Whether a recipient has this role, whatever the case of its letters.
+fn has_role(draft: &Draft, role: &str) -> bool {
+    text(&draft.fields, "roleName").is_some_and(|own| own.to_lowercase() == role.to_lowercase())
+}
+
+/// The recipient of the same role.
 fn same_role(base: &[Draft], draft: &Draft) -> Option<usize> {
-    let role = text(&draft.fields, "roleName")?.to_lowercase();
-    base.iter()
-        .position(|known| text(&known.fields, "roleName").is_some_and(|known| known.to_lowercase() == role))
+    let role = text(&draft.fields, "roleName")?;
+    base.iter().position(|known| has_role(known, role))
 }
 
 fn lay_over(base: &mut Draft, over: Draft) {
@@ -369,18 +373,16 @@ fn host_the_signer(fields: &mut Fields, guest: Option<Value>) {
 
 /// Fills the roles of a template.
 fn fill_roles(base: &mut Vec<Draft>, roles: Option<&Value>) -> Result<(), Refusal> {
-    let roles = roles.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
     let mut over = Vec::new();
-    for role in roles {
-        if text(role, "roleName").is_none() {
+    for role in objects(roles) {
+        let Some(name) = text(role, "roleName") else {
             return Err(invalid("Every entry of templateRoles needs a roleName."));
-        }
+        };
         let mut fields = role.clone();
         // A role cannot carry an identity check: that needs a composite template.
         fields.remove("identityVerification");
         let guest = fields.remove("inPersonSignerName");
-        let role = text(&fields, "roleName").map(str::to_lowercase);
-        let known = base.iter().find(|known| text(&known.fields, "roleName").map(str::to_lowercase) == role);
+        let known = base.iter().find(|known| has_role(known, name));
         if known.is_some_and(|known| known.kind == Kind::InPersonSigner) {
             host_the_signer(&mut fields, guest);
         }

@@ -1,12 +1,15 @@
 //! Changes to an envelope: sending a draft, voiding, resending, purging, custom fields, expiry.
 
 use http::{Method, StatusCode};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Outcome, body, correct, create,
-    model::{Extent, Fields, Purge, Refusal, Status, invalid, refuse, text},
-    progress, redraft, workflow,
+    Outcome, body, correct, create, envelope_mut,
+    model::{Extent, Fields, Purge, Refusal, Status, invalid, objects, refuse, text},
+    progress,
+    redraft::{self, until_the_end},
+    workflow,
 };
 use crate::emulator::{
     http::{Answer, Call},
@@ -19,13 +22,21 @@ const MAX_CUSTOM_FIELD: usize = 100;
 /// The vendor cuts a longer reason (SPEC: envelope.voidedReason).
 const MAX_REASON: usize = 200;
 
-/// `PUT /envelopes/{id}`: nothing is kept of a change that fails.
+/// `PUT /envelopes/{id}`.
 pub(super) fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
-    let before = (world.envelopes.envelopes[id].clone(), world.outgoing.len());
-    let outcome = apply(world, call, id);
+    whole(world, id, |world| apply(world, call, id))
+}
+
+/// Changes an envelope. Keeps nothing of a change that fails.
+pub(super) fn whole<T>(
+    world: &mut World,
+    id: &str,
+    change: impl FnOnce(&mut World) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let (before, told) = (world.envelopes.envelopes[id].clone(), world.outgoing.len());
+    let outcome = change(world);
     if outcome.is_err() {
-        let (envelope, told) = before;
-        world.envelopes.envelopes.insert(id.to_owned(), envelope);
+        world.envelopes.envelopes.insert(id.to_owned(), before);
         world.outgoing.truncate(told);
     }
     outcome
@@ -42,13 +53,17 @@ fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
     };
     let fields = given.as_object().cloned().unwrap_or_default();
     redraft::rewrite(world, call, id, &fields)?;
-    let now = world.envelopes.envelopes[id].status.name();
+    let (now, purge) = (world.envelopes.envelopes[id].status.name(), world.envelopes.envelopes[id].purge);
+    let asked = text(&fields, "purgeState").filter(|state| !is_reported(state, purge));
+    let asked = asked.map(|state| purge_of(state, call.now).map(|purge| (state, purge))).transpose()?;
     // Who changes one field of what it read sends the status back, too; a change alone has no `envelopeId`.
     let is_read_back = text(&fields, "envelopeId").is_some_and(|given| given.eq_ignore_ascii_case(id));
     match text(&fields, "status").map(str::to_ascii_lowercase).as_deref() {
         None | Some("created") => {}
         Some(status) if is_read_back && status == now => {}
         Some("sent") => send_draft(world, call, id)?,
+        // A void ends views, which no refusal after it brings back: what stands beside it is refused before.
+        Some("voided") if resend => return Err(not_under_way()),
         Some("voided") => {
             let reason = text(&fields, "voidedReason").map(str::trim).filter(|reason| !reason.is_empty());
             let Some(reason) = reason else {
@@ -60,18 +75,13 @@ fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
         Some(_) => return Err(invalid("The status of an envelope can be set to 'sent' or 'voided'.")),
     }
     let mut answer = json!({ "envelopeId": id });
-    let asked =
-        text(&fields, "purgeState").filter(|state| !is_reported(state, world.envelopes.envelopes[id].purge));
-    if let Some(state) = asked {
-        set_purge(world, call, id, state)?;
+    if let Some((state, purge)) = asked {
+        set_purge(world, call, id, purge)?;
         answer["purgeState"] = json!(state);
     }
     if resend {
         if !world.envelopes.envelopes[id].status.is_open() {
-            return Err(refuse(
-                "ENVELOPE_INVALID_STATUS",
-                "The envelope status is not one that allows this: only an envelope under way is resent.",
-            ));
+            return Err(not_under_way());
         }
         correct::resend(world, id, call.now);
     }
@@ -79,6 +89,13 @@ fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
         workflow::go_on(world, call, id, given)?;
     }
     Ok(Answer::ok(answer))
+}
+
+fn not_under_way() -> Refusal {
+    refuse(
+        "ENVELOPE_INVALID_STATUS",
+        "The envelope status is not one that allows this: only an envelope under way is resent.",
+    )
 }
 
 /// Sends what is a draft.
@@ -98,8 +115,20 @@ fn is_reported(state: &str, now: Purge) -> bool {
     state == now.name() || state == "unpurged" || state.ends_with("_purged")
 }
 
-fn set_purge(world: &mut World, call: &Call, id: &str, state: &str) -> Result<(), Refusal> {
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+/// The purge that such a word asks for.
+fn purge_of(state: &str, now: Timestamp) -> Result<Purge, Refusal> {
+    let queued = |extent| Ok(Purge::Queued { since: now, extent });
+    match state.to_ascii_lowercase().as_str() {
+        "documents_queued" => queued(Extent::Documents),
+        "documents_and_metadata_queued" => queued(Extent::Metadata),
+        "documents_and_metadata_and_redact_queued" => queued(Extent::Redacted),
+        "documents_dequeued" => Ok(Purge::Unpurged),
+        _ => Err(invalid("The purgeState is not one that can be set.")),
+    }
+}
+
+fn set_purge(world: &mut World, call: &Call, id: &str, purge: Purge) -> Result<(), Refusal> {
+    let envelope = envelope_mut(world, id);
     if !envelope.status.is_final() {
         return Err(refuse(
             "ENVELOPE_INVALID_STATUS",
@@ -112,14 +141,7 @@ fn set_purge(world: &mut World, call: &Call, id: &str, state: &str) -> Result<()
             "The envelope status is not one that allows this: it is purged.",
         ));
     }
-    let queued = |extent| Purge::Queued { since: call.now, extent };
-    envelope.purge = match state.to_ascii_lowercase().as_str() {
-        "documents_queued" => queued(Extent::Documents),
-        "documents_and_metadata_queued" => queued(Extent::Metadata),
-        "documents_and_metadata_and_redact_queued" => queued(Extent::Redacted),
-        "documents_dequeued" => Purge::Unpurged,
-        _ => return Err(invalid("The purgeState is not one that can be set.")),
-    };
+    envelope.purge = purge;
     envelope.note(call.now, "Sender", "Purge", "The purge state was changed.");
     if let Some(at) = envelope.purge.due() {
         world.envelopes.wake(id, at);
@@ -131,9 +153,7 @@ fn set_purge(world: &mut World, call: &Call, id: &str, state: &str) -> Result<()
 pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome {
     let given = body(call, Body::CustomFields)?;
     let envelope = &world.envelopes.envelopes[id];
-    if envelope.status.is_final() {
-        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
-    }
+    until_the_end(envelope)?;
     let mut fields = envelope.custom_fields.clone();
     if call.method == Method::PUT {
         replace_by_id(&mut fields, &given);
@@ -141,7 +161,7 @@ pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome
         merge_custom_fields(world, &mut fields, &given)?;
     }
     check_custom_fields(&fields)?;
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    let envelope = envelope_mut(world, id);
     envelope.custom_fields.clone_from(&fields);
     envelope.modified = call.now;
     let status = if call.method == Method::POST { StatusCode::CREATED } else { StatusCode::OK };
@@ -150,7 +170,7 @@ pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome
 
 pub(super) fn replace_by_id(fields: &mut Fields, given: &Value) {
     for list in ["textCustomFields", "listCustomFields"] {
-        for change in given[list].as_array().into_iter().flatten().filter_map(Value::as_object) {
+        for change in objects(given.get(list)) {
             let known = fields.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
             for field in known.filter_map(Value::as_object_mut) {
                 if text(field, "fieldId") == text(change, "fieldId") {
@@ -169,7 +189,7 @@ pub(in crate::emulator) fn merge_custom_fields(
 ) -> Result<(), Refusal> {
     for list in ["textCustomFields", "listCustomFields"] {
         let mut all = into.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
-        for field in given[list].as_array().into_iter().flatten().filter_map(Value::as_object) {
+        for field in objects(given.get(list)) {
             let mut field = field.clone();
             let id = 10_000_000_000 + u64::from(world.number(0..u32::MAX));
             field.insert("fieldId".to_owned(), json!(id.to_string()));
@@ -208,13 +228,11 @@ pub(super) fn notification(world: &mut World, call: &Call, id: &str) -> Outcome 
 /// Sets when the envelope ends by itself, and when it reminds; until it has ended.
 pub(super) fn notify(world: &mut World, call: &Call, id: &str, given: &Value) -> Result<(), Refusal> {
     let new = create::notification(Some(given))?;
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    let envelope = envelope_mut(world, id);
     if envelope.notification == new {
         return Ok(());
     }
-    if envelope.status.is_final() {
-        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
-    }
+    until_the_end(envelope)?;
     if let Some(sent) = envelope.reached.get("sent") {
         envelope.expires = create::expiry(&new, *sent);
     }

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::{
     Outcome, body,
-    model::{Recipient, Refusal, Status, invalid, refuse, text},
+    change::whole,
+    envelope_mut,
+    model::{Recipient, Refusal, Status, invalid, no_such_recipient, refuse, text},
     progress,
     recipients::{Draft, MAX_RECIPIENTS, build, drafts},
     render, tabs,
@@ -50,13 +52,13 @@ pub(super) fn correct(world: &mut World, call: &Call, id: &str) -> Outcome {
         } else if is_draft {
             insert(world, id, &account, &sender, draft)
         } else {
-            Err(refuse(
-                "INVALID_RECIPIENT_ID",
-                "Invalid recipient specified. The envelope has no such recipient.",
-            ))
+            Err(no_such_recipient())
         };
         is_corrected |= outcome.is_ok();
         results.push(result(&recipient, outcome.err()));
+    }
+    if is_corrected {
+        envelope_mut(world, id).modified = call.now;
     }
     if !is_draft {
         after_correction(world, call, id, is_corrected, resend);
@@ -170,7 +172,7 @@ pub(super) fn correct_one(
     if touches_check {
         unlock(&mut merged);
     }
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
+    let envelope = envelope_mut(world, id);
     if !is_draft {
         progress::check_person(&merged)?;
         tabs::place(&envelope.documents, &mut merged)?;
@@ -194,7 +196,7 @@ pub(super) fn insert(
     }
     let status = envelope.status;
     let mut recipient = build(world, account, sender, draft)?;
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
+    let envelope = envelope_mut(world, id);
     if envelope.recipients.iter().any(|known| known.id == recipient.id) {
         return Err(refuse("INVALID_RECIPIENT_ID", "Invalid recipient specified. The recipientId is taken."));
     }
@@ -215,9 +217,10 @@ pub(super) fn add(world: &mut World, call: &Call, id: &str) -> Outcome {
     let new = without_tabs(&given)?;
     let ids: Vec<String> =
         new.iter().filter_map(|draft| text(&draft.fields, "recipientId").map(str::to_owned)).collect();
-    for draft in new {
-        insert(world, id, &account, &sender, draft)?;
-    }
+    whole(world, id, |world| {
+        new.into_iter().try_for_each(|draft| insert(world, id, &account, &sender, draft))
+    })?;
+    envelope_mut(world, id).modified = call.now;
     let resend = call.asks_for("resend_envelope");
     if world.envelopes.envelopes[id].status.is_open() {
         after_correction(world, call, id, true, resend);
@@ -242,12 +245,7 @@ pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>
     };
     for recipient in &ids {
         match envelope.recipients.iter().find(|known| known.id == *recipient) {
-            None => {
-                return Err(refuse(
-                    "INVALID_RECIPIENT_ID",
-                    "Invalid recipient specified. The envelope has no such recipient.",
-                ));
-            }
+            None => return Err(no_such_recipient()),
             Some(known) if known.is_done() => {
                 return Err(refuse("RECIPIENT_UPDATE_FAILED", NOT_CORRECTABLE));
             }
@@ -258,8 +256,9 @@ pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>
     if envelope.status.is_open() && envelope.recipients.iter().all(|known| ids.contains(&known.id)) {
         return Err(progress::incomplete("Its last recipient cannot be deleted."));
     }
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    let envelope = envelope_mut(world, id);
     envelope.recipients.retain(|known| !ids.contains(&known.id));
+    envelope.modified = call.now;
     let left: Vec<Recipient> = envelope.recipients.clone();
     let order = envelope.current_order();
     progress::activate(world, id, call.now);

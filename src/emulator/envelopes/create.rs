@@ -186,9 +186,8 @@ pub(in crate::emulator) fn brand(
     fields: &Fields,
 ) -> Result<Option<String>, Refusal> {
     let Some(id) = text(fields, "brandId") else { return Ok(None) };
-    let known = world.directory.accounts.get(account).map(|account| &account.brands);
-    match known.and_then(|brands| brands.keys().find(|known| known.eq_ignore_ascii_case(id))) {
-        Some(known) => Ok(Some(known.clone())),
+    match world.directory.accounts.get(account).and_then(|account| account.brand_id(id)) {
+        Some(known) => Ok(Some(known.to_owned())),
         None => Err(invalid("The brand given in 'brandId' does not exist in this account.")),
     }
 }

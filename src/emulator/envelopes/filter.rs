@@ -1,10 +1,13 @@
 //! What a list of envelopes is narrowed to: ids, dates, statuses, people, words.
 //!
 //! A filter that the emulator does not have is refused: ignored, it would answer another question. Who does not
-//! administer the account sees what it sent; `user_filter` and `user_id` ask for more.
+//! administer the account sees what it sent, unless `user_filter`, `user_id`, `email` with `user_name` or a folder says
+//! otherwise.
 //!
 //! Source: Envelopes:listStatusChanges in the vendor's reference. In which fields `search_text` is looked for, and
 //! that a list without a filter shows the caller's own envelopes, is our reading.
+
+use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -25,7 +28,8 @@ const NOT_PLAYED: [&str; 4] = ["ac_status", "continuation_token", "intersecting_
 
 /// What a list is narrowed to.
 pub(super) struct Filter {
-    ids: Option<Vec<String>>,
+    /// In lower case, as those of envelopes are.
+    ids: Option<HashSet<String>>,
     pub(super) transactions: Option<Vec<String>>,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
@@ -99,12 +103,9 @@ impl Whose {
 }
 
 impl Filter {
-    /// Whether the envelope belongs in the list.
+    /// Whether the envelope, which has one of the transactions if any are asked for, belongs in the list.
     pub(super) fn admits(&self, world: &World, envelope: &Envelope, now: Timestamp) -> bool {
         let is_remembered = now.duration_since(envelope.created) < TRANSACTION_LIFE;
-        let matches_transaction = |wanted: &Vec<String>| {
-            is_remembered && envelope.transaction.as_ref().is_some_and(|id| wanted.contains(id))
-        };
         let date = match self.date {
             Dated::Changed => Some(envelope.changed),
             Dated::Created => Some(envelope.created),
@@ -114,8 +115,8 @@ impl Filter {
         let status = envelope.status.name();
         self.date != Dated::Never
             && envelope.created <= self.listed_until
-            && self.ids.as_ref().is_none_or(|ids| ids.iter().any(|id| id.eq_ignore_ascii_case(&envelope.id)))
-            && self.transactions.as_ref().is_none_or(matches_transaction)
+            && self.ids.as_ref().is_none_or(|ids| ids.contains(&envelope.id))
+            && (self.transactions.is_none() || is_remembered)
             && self.from.is_none_or(|from| date.is_some_and(|date| date >= from))
             && self.to.is_none_or(|to| date.is_some_and(|date| date <= to))
             && (self.statuses.is_empty() || self.statuses.iter().any(|one| one == "any" || one == status))
@@ -177,7 +178,7 @@ pub(super) fn read(
     let statuses = call.query("status").map(comma_separated).unwrap_or_default();
     let statuses: Vec<String> = statuses.iter().map(|status| status.to_ascii_lowercase()).collect();
     Ok(Filter {
-        ids,
+        ids: ids.map(|ids| ids.iter().map(|id| id.to_ascii_lowercase()).collect()),
         transactions,
         from,
         to: date(call, "to_date")?,

@@ -15,7 +15,7 @@ use super::{
     access::{Part, is_recipient, is_sender, no_part, only_the_sender},
     body, find, locks,
     model::{Envelope, Refusal, Status, invalid},
-    progress,
+    progress, render,
 };
 use crate::emulator::{
     http::{Answer, Call, vendor_time},
@@ -100,15 +100,17 @@ fn list(world: &World, call: &Call) -> Outcome {
     paging::page(call, "/folders", "folders", folders.collect(), MAX_PAGE).map(Answer::ok)
 }
 
-/// One folder with a page of what lies in it.
+/// One folder and the size of what lies in it; a page of that by `include_items`.
 fn items(world: &World, call: &Call, folder: &Folder) -> Outcome {
     let all = contents(world, call, folder);
     let mut row = shown(world, call, folder, all.len());
     let at = format!("/folders/{}", folder.id);
     let mut answer = paging::page(call, &at, "folderItems", all, MAX_PAGE)?;
-    row["folderItems"] = answer["folderItems"].take();
     if let Some(fields) = answer.as_object_mut() {
-        fields.remove("folderItems");
+        let items = fields.remove("folderItems").filter(|_| call.asks_for("include_items"));
+        if let Some(items) = items {
+            row["folderItems"] = items;
+        }
         fields.insert("folders".to_owned(), json!([row]));
     }
     Ok(Answer::ok(answer))
@@ -127,7 +129,7 @@ fn put(world: &mut World, call: &Call, folder: &'static Folder) -> Outcome {
     }
     for id in ids {
         if *folder == BIN {
-            progress::delete(world, &id, DELETED, call.now)?;
+            progress::delete(world, &id, DELETED, call.now);
         }
         world.envelopes.filed.insert(id, folder);
     }
@@ -145,12 +147,12 @@ fn contents(world: &World, call: &Call, folder: &Folder) -> Vec<Value> {
 }
 
 fn item(world: &World, envelope: &Envelope) -> Value {
-    let sender = world.directory.users.get(&envelope.sender);
+    let sender = render::sender(world, envelope);
     let mut item = json!({
-        "ownerName": sender.map(|user| user.name.clone()).unwrap_or_default(),
-        "senderName": sender.map(|user| user.name.clone()).unwrap_or_default(),
-        "senderEmail": sender.map(|user| user.email.clone()).unwrap_or_default(),
-        "senderUserId": envelope.sender,
+        "ownerName": sender["userName"],
+        "senderName": sender["userName"],
+        "senderEmail": sender["email"],
+        "senderUserId": sender["userId"],
         "envelopeId": envelope.id,
         "envelopeUri": format!("/envelopes/{}", envelope.id),
         "recipientsUri": format!("/envelopes/{}/recipients", envelope.id),

@@ -8,6 +8,7 @@ use url::form_urlencoded::Serializer;
 
 use super::{
     Outcome, body,
+    filling::NUMBER,
     filter::{self, comma_separated},
     model::{Envelope, Recipient, Refusal, Tab, invalid, text},
     progress::{self, ORIGINAL},
@@ -16,12 +17,15 @@ use super::{
 };
 use crate::emulator::{
     http::{Answer, Call, vendor_time},
+    paging,
     schema::Body,
     state::World,
 };
 
 /// A page of a list (listStatusChanges, `count`).
 const MAX_PAGE: usize = 1_000;
+/// What a list is sorted by unless the query says otherwise (listStatusChanges, `order_by`).
+const ORDER: &str = "last_modified";
 
 /// `GET /envelopes/{id}`.
 pub(super) fn one(world: &World, call: &Call, id: &str) -> Answer {
@@ -34,47 +38,54 @@ pub(super) fn one(world: &World, call: &Call, id: &str) -> Answer {
 pub(super) fn list(world: &mut World, call: &Call) -> Outcome {
     let ids = call.query("envelope_ids").map(comma_separated);
     let transactions = call.query("transaction_ids").map(comma_separated);
-    found(world, call, ids, transactions)
+    found(world, call, ids, transactions, ORDER)
 }
 
 /// `PUT /envelopes/status`: the same with the ids in the body.
 pub(super) fn by_body(world: &mut World, call: &Call) -> Outcome {
     let given = body(call, Body::EnvelopeIds)?;
-    let ids = |name: &str| -> Option<Vec<String>> {
+    let given_ids = |name: &str| -> Option<Vec<String>> {
         let list = given[name].as_array()?;
         Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     };
     let choose = |parameter: &str, field: &str| match call.query(parameter) {
-        Some("request_body") => ids(field),
+        Some("request_body") => given_ids(field),
         Some(list) => Some(comma_separated(list)),
         None => None,
     };
-    found(world, call, choose("envelope_ids", "envelopeIds"), choose("transaction_ids", "transactionIds"))
+    let ids = choose("envelope_ids", "envelopeIds");
+    found(world, call, ids, choose("transaction_ids", "transactionIds"), ORDER)
 }
 
-/// A page of the envelopes that the query asks for, among these.
+/// A page of the envelopes that the query asks for, among these; sorted by that word of `order_by` unless it has one.
 pub(super) fn found(
     world: &mut World,
     call: &Call,
     ids: Option<Vec<String>>,
     transactions: Option<Vec<String>>,
+    by: &str,
 ) -> Outcome {
     let filter = filter::read(world, call, ids, transactions)?;
-    let order = call.query("order_by").filter(|order| !order.is_empty()).unwrap_or("last_modified");
-    let is_ascending = call.query("order").is_some_and(|order| order.eq_ignore_ascii_case("asc"));
+    let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
+    let by = By::read(given("order_by").unwrap_or(by))?;
+    let is_ascending = match given("order").unwrap_or("desc").to_ascii_lowercase().as_str() {
+        "asc" => true,
+        "desc" => false,
+        _ => return Err(invalid("Query parameter 'order' is asc or desc.")),
+    };
+    let (start, count) = paging::asked(call, usize::MAX)?;
+    let count = count.unwrap_or(MAX_PAGE).min(MAX_PAGE);
     let mut hits = world.envelopes.made(filter.transactions.as_deref());
     hits.retain(|envelope| {
         Some(&envelope.account) == call.account.as_ref() && filter.admits(world, envelope, call.now)
     });
-    let keys: Vec<Key> = hits.iter().map(|envelope| key(world, envelope, order)).collect::<Result<_, _>>()?;
-    let mut hits: Vec<(Key, &Envelope)> = keys.into_iter().zip(hits).collect();
+    let mut hits: Vec<(Key, &Envelope)> =
+        hits.into_iter().map(|envelope| (by.key(world, envelope), envelope)).collect();
     hits.sort_by(|(one, _), (other, _)| one.cmp(other));
     if !is_ascending {
         hits.reverse();
     }
     let total = hits.len();
-    let start: usize = number(call, "start_position")?.unwrap_or(0);
-    let count = number(call, "count")?.unwrap_or(MAX_PAGE).min(MAX_PAGE);
     let page: Vec<&Envelope> =
         hits.into_iter().map(|(_, envelope)| envelope).skip(start).take(count).collect();
     let include = Include::parse(call.query("include").unwrap_or_default());
@@ -110,22 +121,52 @@ pub(super) fn found(
 }
 
 /// What a list is sorted by.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Changed,
+    Created,
+    Expiry,
+    Modified,
+    /// When it reached this status.
+    Reached(&'static str),
+    Sender,
+    Status,
+    Subject,
+}
+
+/// The place of one envelope in such an order.
 type Key = (Timestamp, String);
 
-/// The key of one envelope. The vendor lists more words (SPEC: `order_by`); those are refused.
-fn key(world: &World, envelope: &Envelope, order: &str) -> Result<Key, Refusal> {
-    let at = |at: Timestamp| Ok((at, String::new()));
-    let text = |text: &str| Ok((Timestamp::MIN, text.to_lowercase()));
-    match order {
-        "created" => at(envelope.created),
-        "sent" | "completed" => at(envelope.reached.get(order).copied().unwrap_or(Timestamp::MIN)),
-        "last_modified" => at(envelope.modified),
-        "status_changed" => at(envelope.changed),
-        "expire" => at(envelope.expires.unwrap_or(Timestamp::MIN)),
-        "status" => text(envelope.status.name()),
-        "subject" | "envelope_name" => text(&envelope.subject),
-        "user_name" => text(&progress::sender_name(world, envelope)),
-        _ => Err(invalid(&format!("The emulator does not sort by '{order}'."))),
+impl By {
+    /// The vendor lists more words (SPEC: `order_by`); those are refused.
+    fn read(word: &str) -> Result<Self, Refusal> {
+        Ok(match word {
+            "created" => Self::Created,
+            "sent" => Self::Reached("sent"),
+            "completed" => Self::Reached("completed"),
+            "last_modified" => Self::Modified,
+            "status_changed" => Self::Changed,
+            "expire" => Self::Expiry,
+            "status" => Self::Status,
+            "subject" | "envelope_name" => Self::Subject,
+            "user_name" => Self::Sender,
+            _ => return Err(invalid(&format!("The emulator does not sort by '{word}'."))),
+        })
+    }
+
+    fn key(self, world: &World, envelope: &Envelope) -> Key {
+        let at = |at: Option<Timestamp>| (at.unwrap_or(Timestamp::MIN), String::new());
+        let text = |text: &str| (Timestamp::MIN, text.to_lowercase());
+        match self {
+            Self::Changed => at(Some(envelope.changed)),
+            Self::Created => at(Some(envelope.created)),
+            Self::Expiry => at(envelope.expires),
+            Self::Modified => at(Some(envelope.modified)),
+            Self::Reached(status) => at(envelope.reached.get(status).copied()),
+            Self::Sender => text(&progress::sender_name(world, envelope)),
+            Self::Status => text(envelope.status.name()),
+            Self::Subject => text(&envelope.subject),
+        }
     }
 }
 
@@ -137,13 +178,6 @@ fn uri(call: &Call, start: usize, count: usize) -> String {
     }
     query.append_pair("start_position", &start.to_string()).append_pair("count", &count.to_string());
     format!("/{}?{}", call.below_account().join("/"), query.finish())
-}
-
-fn number(call: &Call, name: &str) -> Result<Option<usize>, Refusal> {
-    call.query(name)
-        .filter(|text| !text.is_empty())
-        .map(|text| text.parse().map_err(|_| invalid(&format!("Query parameter '{name}' must be a number."))))
-        .transpose()
 }
 
 /// `GET …/recipients`.
@@ -239,8 +273,8 @@ fn form_data_item(tab: &Tab) -> Value {
     if let Some(original) = tab.fields.get(ORIGINAL).and_then(Value::as_str) {
         item[ORIGINAL] = json!(original);
     }
-    if let Some(number) = text(&tab.fields, "numericalValue") {
-        item["numericalValue"] = json!(number);
+    if let Some(number) = text(&tab.fields, NUMBER) {
+        item[NUMBER] = json!(number);
     }
     if tab.list == "listTabs" && !tab.value.is_empty() {
         item["listSelectedValue"] = json!(tab.value);

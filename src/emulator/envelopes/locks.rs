@@ -1,11 +1,11 @@
 //! `…/lock`: an envelope that one application keeps to itself while it works on it.
 //!
 //! While it lasts, whoever changes the envelope shows the token of the lock in `X-DocuSign-Edit`, which also makes it
-//! last longer. What recipients do is not held up, nor are views; the statuses of the refusals, that a longer duration
-//! is cut to half an hour, and that only drafts are taken back to what they were, are our reading.
+//! last longer. Unlike SPEC, recipients are not held up, nor are views; the statuses of the refusals, that a longer
+//! duration is cut to half an hour, and that only drafts are taken back to what they were, are our reading.
 //!
-//! Sources: EnvelopeLocks:get, :create, :update, :delete; the words of a refusal: DocuSign's blog, "Who's locking my
-//! envelopes?".
+//! Sources: EnvelopeLocks:get, :create, :update, :delete; the words of a refusal: :create, and DocuSign's blog, "Who's
+//! locking my envelopes?".
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -44,6 +44,16 @@ pub(super) struct Lock {
 }
 
 impl Lock {
+    /// Whether it has not run out.
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        now < self.until
+    }
+
+    /// Refuses a token that is not its own.
+    fn check(&self, token: &str) -> Result<(), Refusal> {
+        if self.token == token { Ok(()) } else { Err(not_owner()) }
+    }
+
     /// Makes it last from now on, for as long as is said or as before.
     fn extend(&mut self, seconds: Option<i64>, now: Timestamp) {
         self.seconds = seconds.unwrap_or(self.seconds);
@@ -53,7 +63,7 @@ impl Lock {
 
 /// The lock on an envelope, unless it has run out.
 fn live<'w>(world: &'w mut World, id: &str, now: Timestamp) -> Option<&'w mut Lock> {
-    world.envelopes.locks.get_mut(id).filter(|lock| now < lock.until)
+    world.envelopes.locks.get_mut(id).filter(|lock| lock.is_live(now))
 }
 
 /// `…/lock`.
@@ -70,29 +80,26 @@ pub(super) fn route(world: &mut World, call: &Call, id: &str) -> Option<Outcome>
 /// Refuses a change by whoever does not show the token of a lock that lasts.
 pub(super) fn guard(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Result<(), Refusal> {
     let is_reading = call.method == Method::GET || call.method == Method::HEAD;
-    if is_reading || matches!(rest, ["lock"] | ["views", ..]) || live(world, id, call.now).is_none() {
+    if is_reading || matches!(rest, ["lock"] | ["views", ..]) {
         return Ok(());
     }
+    let Some(lock) = live(world, id, call.now) else { return Ok(()) };
     let edit = Edit::of(call)?;
-    check(world, id, &edit.token, call.now)?;
-    if let Some(lock) = live(world, id, call.now) {
-        lock.extend(edit.seconds, call.now);
-    }
+    lock.check(&edit.token)?;
+    lock.extend(edit.seconds, call.now);
     Ok(())
 }
 
 /// Refuses a token that is not that of the lock, if there is one.
 pub(super) fn check(world: &mut World, id: &str, token: &str, now: Timestamp) -> Result<(), Refusal> {
-    match live(world, id, now) {
-        Some(lock) if lock.token != token => Err(not_owner()),
-        _ => Ok(()),
-    }
+    live(world, id, now).map_or(Ok(()), |lock| lock.check(token))
 }
 
+/// The vendor's words, which say template of an envelope, too (EnvelopeLocks:create).
 fn not_owner() -> Refusal {
     refuse(
         "EDIT_LOCK_NOT_LOCK_OWNER",
-        "The user is not the owner of the lock. The envelope is locked by another user or in another application.",
+        "The user is not the owner of the lock. The template is locked by another user or in another application",
     )
 }
 
@@ -175,20 +182,20 @@ fn get(world: &mut World, call: &Call, id: &str) -> Outcome {
     Ok(answer.with(HeaderName::from_static(HEADER), edit))
 }
 
-/// Refuses whoever is not the holder, or does not show the token.
-fn own(world: &mut World, call: &Call, id: &str) -> Result<(), Refusal> {
+/// The lock, for its holder who shows the token.
+fn own<'w>(world: &'w mut World, call: &Call, id: &str) -> Result<&'w mut Lock, Refusal> {
     let edit = Edit::of(call)?;
-    let Some(lock) = live(world, id, call.now) else { return Err(not_locked()) };
-    if call.user.as_deref() != Some(lock.user.as_str()) || lock.token != edit.token {
+    let lock = live(world, id, call.now).ok_or_else(not_locked)?;
+    if call.user.as_deref() != Some(lock.user.as_str()) {
         return Err(not_owner());
     }
-    Ok(())
+    lock.check(&edit.token)?;
+    Ok(lock)
 }
 
 fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
     let (fields, seconds) = asked(&body(call, Body::LockRequest)?)?;
-    own(world, call, id)?;
-    let Some(lock) = live(world, id, call.now) else { return Err(not_locked()) };
+    let lock = own(world, call, id)?;
     if let Some(app) = text(&fields, "lockedByApp") {
         app.clone_into(&mut lock.app);
     }
@@ -198,7 +205,7 @@ fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
 
 fn delete(world: &mut World, call: &Call, id: &str) -> Outcome {
     own(world, call, id)?;
-    let Some(lock) = world.envelopes.locks.remove(id) else { return Err(not_locked()) };
+    let lock = world.envelopes.locks.remove(id).expect("it is the caller's own");
     let is_discarded = call.query("save_changes").is_some_and(|value| value.eq_ignore_ascii_case("false"));
     let answer = information(world, &lock);
     if is_discarded && world.envelopes.envelopes[id].status == Status::Created {
@@ -206,6 +213,8 @@ fn delete(world: &mut World, call: &Call, id: &str) -> Outcome {
         world.envelopes.envelopes.insert(id.to_owned(), envelope);
         world.envelopes.filed.remove(id);
         world.envelopes.filed.extend(folder.map(|folder| (id.to_owned(), folder)));
+        // Its schedule may have come due while it was not this one.
+        world.envelopes.wake(id, call.now);
     }
     Ok(Answer::ok(answer))
 }

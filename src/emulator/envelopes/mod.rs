@@ -3,9 +3,10 @@
 //! Goals: every documented call on an envelope that an integration with embedded signing makes,
 //! with the vendor's errors, its limits, and only legal changes of status.
 //! Gaps: agents, editors, intermediaries, notaries, seals and witnesses are refused, and so are conditional recipients,
-//! views made with the envelope, signing groups and payments ([`refused`]); settings are kept and play no part in the ceremony; folders of
-//! one's own and chunked uploads are absent; of office documents DOCX alone is converted, to its bare text. Statuses and messages that DocuSign does not publish are our reading, and say so
-//! where they are made.
+//! views made with the envelope, signing groups and payments ([`refused`]); settings are kept and play no part in the
+//! ceremony but for `enforceSignerVisibility`; folders of one's own and chunked uploads are absent; of office documents
+//! DOCX alone is converted, to its bare text. Statuses and messages that DocuSign does not publish are our reading, and
+//! say so where they are made.
 //!
 //! Sources: developers.docusign.com, eSignature REST API v2.1, "Envelopes" and "EnvelopeRecipients"
 //! (read 2026), and DocuSign's OpenAPI file.
@@ -37,43 +38,7 @@ mod settings;
 mod subject;
 mod tabs;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_access;
-#[cfg(test)]
-mod tests_bulk;
-#[cfg(test)]
-mod tests_composites;
-#[cfg(test)]
-mod tests_connect;
-#[cfg(test)]
-mod tests_correction;
-#[cfg(test)]
-mod tests_creates;
-#[cfg(test)]
-mod tests_fields;
-#[cfg(test)]
-mod tests_folders;
-#[cfg(test)]
-mod tests_given;
-#[cfg(test)]
-mod tests_lists;
-#[cfg(test)]
-mod tests_locks;
-#[cfg(test)]
-mod tests_samples;
-#[cfg(test)]
-mod tests_senders;
-#[cfg(test)]
-mod tests_templates;
-#[cfg(test)]
-mod tests_views;
-#[cfg(test)]
-mod tests_visibility;
-#[cfg(test)]
-mod tests_workflow;
 pub(in crate::emulator) mod visibility;
 mod workflow;
 
@@ -125,7 +90,7 @@ pub(super) struct Book {
     pub(super) sessions: ByRecipient<Session>,
     /// Views for senders and the visits they led to, by token and by code.
     sender_views: BTreeMap<String, SenderView>,
-    /// Locks, by `envelopeId`; also those that have run out.
+    /// Locks, by `envelopeId`; also those that ran out a short time ago.
     locks: BTreeMap<String, Lock>,
     /// Bulk send lists and batches.
     bulk: bulk::Ledger,
@@ -135,8 +100,6 @@ pub(super) struct Book {
     pub(super) next_hook: u64,
     /// When to look at which envelope again, because time alone does something to it then.
     alarms: BTreeSet<(Timestamp, String)>,
-    /// When time was last looked at.
-    pub(super) ticked: Timestamp,
     /// When what is too old was last forgotten.
     tidied: Timestamp,
     /// Dropped with the book: what is still to be delivered dies with it.
@@ -158,7 +121,6 @@ impl Default for Book {
             filed: BTreeMap::new(),
             next_hook: 10_000_000,
             alarms: BTreeSet::new(),
-            ticked: Timestamp::UNIX_EPOCH,
             tidied: Timestamp::UNIX_EPOCH,
             era: std::sync::Arc::new(()),
         }
@@ -259,7 +221,6 @@ fn envelope(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Option<O
         ["recipients"] if is(&post) => correct::add(world, call, &id),
         ["recipients"] if is(&delete) => correct::delete(world, call, &id, None),
         ["recipients", recipient] if is(&delete) => correct::delete(world, call, &id, Some(recipient)),
-        ["recipients", recipient, "tabs"] if is(&delete) => removal::tabs(world, call, &id, recipient),
         ["recipients", recipient, "tabs"] => tabs::route(world, call, &id, recipient)?,
         ["views", "correct"] if is(&post) => sender_views::create(world, call, &id, Purpose::Correct),
         // "Obsolete … acts as a null operation" (EnvelopeViews:deleteEnvelopeCorrectView).
@@ -312,6 +273,11 @@ fn find(world: &World, call: &Call, id: &str) -> Result<String, Refusal> {
         ));
     }
     Ok(envelope.id.clone())
+}
+
+/// An envelope to be changed.
+fn envelope_mut<'w>(world: &'w mut World, id: &str) -> &'w mut Envelope {
+    world.envelopes.envelopes.get_mut(id).expect("the caller looked it up")
 }
 
 /// Parses a JSON body and checks its shape.

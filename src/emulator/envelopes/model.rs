@@ -41,6 +41,11 @@ pub(in crate::emulator) fn missing(code: &'static str, message: &str) -> Refusal
     Refusal { status: StatusCode::NOT_FOUND, code, message: message.to_owned() }
 }
 
+/// Refuses an id that no recipient of the envelope has.
+pub(super) fn no_such_recipient() -> Refusal {
+    refuse("INVALID_RECIPIENT_ID", "Invalid recipient specified. The envelope has no such recipient.")
+}
+
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         Self::error(refusal.status, refusal.code, &refusal.message)
@@ -53,6 +58,11 @@ pub(in crate::emulator) type Fields = Map<String, Value>;
 /// A text field; none when it is absent, null or empty.
 pub(in crate::emulator) fn text<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// The objects in a list; none when it is absent, and whatever else is in it is passed over.
+pub(in crate::emulator) fn objects(list: Option<&Value>) -> impl Iterator<Item = &Fields> {
+    list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
 }
 
 /// Where an envelope stands.
@@ -168,6 +178,11 @@ impl Kind {
             Self::InPersonSigner => "inpersonsigner",
             Self::Signer => "signer",
         }
+    }
+
+    /// Whether it signs, and does not only read or get a copy.
+    pub(in crate::emulator) fn signs(self) -> bool {
+        matches!(self, Self::InPersonSigner | Self::Signer)
     }
 }
 
@@ -438,6 +453,12 @@ impl Envelope {
     /// The same, to be changed.
     pub(in crate::emulator) fn recipient_mut(&mut self, guid: &str) -> Option<&mut Recipient> {
         self.recipients.iter_mut().find(|recipient| recipient.guid == guid)
+    }
+
+    /// The place of the recipient with this `recipientId` or `recipientIdGuid`.
+    pub(super) fn place_of(&self, id: &str) -> Result<usize, Refusal> {
+        let place = self.recipients.iter().position(|known| known.id == id || known.guid == id);
+        place.ok_or_else(no_such_recipient)
     }
 
     /// The lowest routing order that still waits.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{
-    create, documents,
+    create, documents, envelope_mut,
     model::{Envelope, Extent, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
     subject, tabs,
     workflow::Workflow,
@@ -37,7 +37,7 @@ pub(in crate::emulator) fn send(world: &mut World, id: &str, now: Timestamp) -> 
         return Ok(());
     };
     let sender = sender_name(world, &envelope);
-    let draft = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
+    let draft = envelope_mut(world, id);
     draft.workflow = envelope.workflow;
     draft.note(now, &sender, "Scheduled", "The envelope was scheduled to be sent.");
     world.envelopes.wake(id, at);
@@ -311,12 +311,13 @@ pub(in crate::emulator) fn void(
 }
 
 /// It goes to the deleted ones: what is under way is voided, what is scheduled stays a draft.
-pub(super) fn delete(world: &mut World, id: &str, reason: &str, now: Timestamp) -> Result<(), Refusal> {
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
-    if let Some(workflow) = &mut envelope.workflow {
-        workflow.unschedule();
+pub(super) fn delete(world: &mut World, id: &str, reason: &str, now: Timestamp) {
+    let envelope = envelope_mut(world, id);
+    envelope.workflow.iter_mut().for_each(Workflow::unschedule);
+    if envelope.status.is_open() {
+        let sender = sender_name(world, &world.envelopes.envelopes[id]);
+        end(world, id, &sender, reason, now);
     }
-    if envelope.status.is_open() { void(world, id, reason, now) } else { Ok(()) }
 }
 
 fn end(world: &mut World, id: &str, who: &str, reason: &str, now: Timestamp) {
@@ -346,15 +347,8 @@ pub(in crate::emulator) fn sender_name(world: &World, envelope: &Envelope) -> St
 /// How often what is too old is looked for, among all that there is.
 const TIDY_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
-/// What time alone does.
-///
-/// Looks at most once a second of the emulator's time: it is asked on every call.
+/// What time alone does. It is asked on every call, and looks at what an alarm is set for, not at all that there is.
 pub(in crate::emulator) fn tick(world: &mut World, now: Timestamp) {
-    let since = now.duration_since(world.envelopes.ticked);
-    if !since.is_negative() && since < SignedDuration::from_secs(1) {
-        return;
-    }
-    world.envelopes.ticked = now;
     while let Some(id) = world.envelopes.woken(now) {
         let Some(envelope) = world.envelopes.envelopes.get(&id) else { continue };
         if envelope.status.is_open() && envelope.expires.is_some_and(|at| at <= now) {
@@ -369,12 +363,14 @@ pub(in crate::emulator) fn tick(world: &mut World, now: Timestamp) {
         world.envelopes.tidied = now;
         world.envelopes.views.retain(|view| view.is_worth_keeping(now));
         world.envelopes.sessions.retain(|session| session.is_worth_keeping(now));
+        world.envelopes.sender_views.retain(|_, view| view.is_worth_keeping(now));
+        world.envelopes.locks.retain(|_, lock| lock.is_live(now));
     }
 }
 
 /// A delay of the workflow may be over. What cannot be sent by then stays a draft.
 fn pass_delay(world: &mut World, id: &str, now: Timestamp) {
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the caller looked it up");
+    let envelope = envelope_mut(world, id);
     let Some(workflow) = envelope.workflow.as_mut() else { return };
     if envelope.status != Status::Created {
         return activate(world, id, now);

@@ -10,7 +10,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    change, correct, create,
+    change, correct, create, envelope_mut,
     files::{Binaries, file_from},
     model::{Envelope, Fields, File, Recipient, Refusal, Status, invalid, refuse, text},
     recipients,
@@ -72,10 +72,15 @@ pub(super) fn is_within(given: &Value, there: &Value) -> bool {
     }
 }
 
-fn envelope_mut<'w>(world: &'w mut World, id: &str) -> &'w mut Envelope {
-    world.envelopes.envelopes.get_mut(id).expect("the router looked it up")
+/// Refuses what can be changed until the envelope has ended.
+pub(super) fn until_the_end(envelope: &Envelope) -> Result<(), Refusal> {
+    if envelope.status.is_final() {
+        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
+    }
+    Ok(())
 }
 
+/// Refuses what can be changed in a draft only.
 pub(super) fn only_of_a_draft(envelope: &Envelope, what: &str) -> Result<(), Refusal> {
     if envelope.status == Status::Created {
         return Ok(());
@@ -148,9 +153,7 @@ fn custom_fields(world: &mut World, call: &Call, id: &str, fields: &Fields) -> R
     if envelope.custom_fields == new {
         return Ok(());
     }
-    if envelope.status.is_final() {
-        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
-    }
+    until_the_end(envelope)?;
     (envelope.custom_fields, envelope.modified) = (new, call.now);
     Ok(())
 }

@@ -6,8 +6,9 @@
 use serde_json::{Value, json};
 
 use super::{
-    Outcome, body,
-    model::{Fields, Status, invalid, refuse, text},
+    Outcome, body, envelope_mut,
+    model::{Fields, Status, invalid, objects, refuse, text},
+    redraft::until_the_end,
     render, tabs,
 };
 use crate::emulator::{
@@ -19,14 +20,12 @@ use crate::emulator::{
 /// `DELETE …/custom_fields`: those of the body, by `fieldId`.
 pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome {
     let given = body(call, Body::CustomFields)?;
-    let envelope = &world.envelopes.envelopes[id];
-    if envelope.status.is_final() {
-        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
-    }
+    let envelope = envelope_mut(world, id);
+    until_the_end(envelope)?;
     let (mut left, mut gone) = (envelope.custom_fields.clone(), Fields::new());
     for list in ["textCustomFields", "listCustomFields"] {
         let mut taken = Vec::new();
-        for named in given[list].as_array().into_iter().flatten().filter_map(Value::as_object) {
+        for named in objects(given.get(list)) {
             let known = left.get_mut(list).and_then(Value::as_array_mut);
             let found = known.and_then(|known| {
                 let place = known.iter().position(|field| {
@@ -38,31 +37,23 @@ pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome
         }
         gone.insert(list.to_owned(), json!(taken));
     }
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
     envelope.custom_fields = left;
     envelope.modified = call.now;
     Ok(Answer::ok(Value::Object(gone)))
 }
 
 /// `DELETE …/recipients/{recipient}/tabs`: those of the body, as a change names them; of a draft.
-pub(super) fn tabs(world: &mut World, call: &Call, id: &str, recipient: &str) -> Outcome {
+pub(super) fn tabs(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     let given = body(call, Body::Tabs)?;
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
-    let is_draft = envelope.status == Status::Created;
-    let one = envelope.recipients.iter_mut().find(|known| known.id == recipient || known.guid == recipient);
-    let Some(one) = one else {
-        return Err(refuse(
-            "INVALID_RECIPIENT_ID",
-            "Invalid recipient specified. The envelope has no such recipient.",
-        ));
-    };
-    if !is_draft {
+    let envelope = envelope_mut(world, id);
+    if envelope.status != Status::Created {
         return Err(refuse(
             "ENVELOPE_INVALID_STATUS",
             "The envelope status is not one that allows this: tabs are deleted from a draft.",
         ));
     }
-    let (mut left, mut gone) = (one.clone(), one.clone());
+    let mut left = envelope.recipients[index].clone();
+    let mut gone = left.clone();
     gone.tabs.clear();
     for draft in tabs::drafts(Some(&given), 0) {
         let place = left.tabs.iter().position(|tab| tabs::is_meant(tab, &draft));
@@ -71,7 +62,7 @@ pub(super) fn tabs(world: &mut World, call: &Call, id: &str, recipient: &str) ->
         };
         gone.tabs.push(left.tabs.remove(place));
     }
-    *one = left;
+    envelope.recipients[index] = left;
     envelope.modified = call.now;
     Ok(Answer::ok(render::tabs(&gone)))
 }

@@ -235,7 +235,7 @@ pub(in crate::emulator) fn recipient(one: &Recipient, with_tabs: bool) -> Value 
     put("recipientType", json!(one.kind.name()));
     put("userId", json!(one.user_id));
     put("status", json!(one.status.name()));
-    let signs = matches!(one.kind, Kind::Signer | Kind::InPersonSigner);
+    let signs = one.kind.signs();
     put("completedCount", json!(if signs && one.signed.is_some() { "1" } else { "0" }));
     // Members of those who sign: SPEC has them in no other kind of recipient.
     if signs {

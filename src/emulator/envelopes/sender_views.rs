@@ -22,7 +22,7 @@ use super::{
     model::{Envelope, Fields, Refusal, Status, refuse, text},
 };
 use crate::emulator::{
-    ceremony::{appended, pages},
+    ceremony::{IDLE, appended, pages},
     http::{Answer, Call},
     recipient_views,
     schema::Body,
@@ -31,8 +31,6 @@ use crate::emulator::{
 
 /// An address can be opened for so long (createSender).
 const LIFE: SignedDuration = SignedDuration::from_mins(10);
-/// A page without a click ends after so long.
-const IDLE: SignedDuration = SignedDuration::from_mins(20);
 /// What the address may say of the page, as it was before there were `settings` (createSender, 2022).
 const PARAMETERS: [&str; 3] = ["lockToken", "sendButtonAction", "showBackButton"];
 
@@ -85,6 +83,11 @@ pub(super) struct SenderView {
 }
 
 impl SenderView {
+    /// An old one is remembered for a day, so that its address still finds the way back.
+    pub(super) fn is_worth_keeping(&self, now: Timestamp) -> bool {
+        now.duration_since(self.seen) < SignedDuration::from_hours(24)
+    }
+
     fn setting(&self, name: &str) -> &str {
         text(&self.settings, name).unwrap_or_default()
     }
@@ -177,11 +180,7 @@ fn mint(
         SenderView { purpose, envelope, may_send, return_url, settings, seen: call.now, stage: Stage::Fresh };
     let token = URL_SAFE_NO_PAD.encode(World::secret::<32>());
     let url = format!("{}/Member/StartInSession.aspx?StartConsole=1&t={token}{place}", call.origin);
-    // An old one is remembered for a day, so that its address still finds the way back.
-    let day = SignedDuration::from_hours(24);
-    let views = &mut world.envelopes.sender_views;
-    views.retain(|_, view| call.now.duration_since(view.seen) < day);
-    views.insert(token, view);
+    world.envelopes.sender_views.insert(token, view);
     Ok(Answer::json(StatusCode::CREATED, json!({ "url": url })))
 }
 

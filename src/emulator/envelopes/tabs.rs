@@ -4,11 +4,13 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Outcome, body,
+    Outcome, body, envelope_mut,
     filling::asked_for,
     malformed,
-    model::{Envelope, Fields, File, RADIOS, Recipient, Refusal, Status, Tab, invalid, refuse, text},
-    refused, render,
+    model::{
+        Envelope, Fields, File, RADIOS, Recipient, Refusal, Status, Tab, invalid, objects, refuse, text,
+    },
+    refused, removal, render,
 };
 use crate::emulator::{
     http::{Answer, Call},
@@ -101,7 +103,7 @@ pub(in crate::emulator) fn drafts(tabs: Option<&Value>, scope: usize) -> Vec<Dra
     let mut drafts = Vec::new();
     let lists = tabs.and_then(Value::as_object).into_iter().flatten();
     for (list, items) in lists.filter(|(list, _)| is_list(list)) {
-        for item in items.as_array().into_iter().flatten().filter_map(Value::as_object) {
+        for item in objects(Some(items)) {
             drafts.push(DraftTab { list: list.clone(), fields: item.clone(), scope, is_stray: false });
         }
     }
@@ -276,21 +278,16 @@ fn check_fixed(documents: &[File], fields: &Fields) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// `…/recipients/{id}/tabs`: read, add, change values.
+/// `…/recipients/{id}/tabs`: read, add, change values, delete.
 pub(super) fn route(world: &mut World, call: &Call, id: &str, recipient: &str) -> Option<Outcome> {
-    let known = world.envelopes.envelopes[id]
-        .recipients
-        .iter()
-        .position(|known| known.id == recipient || known.guid == recipient);
-    let Some(index) = known else {
-        return Some(Err(refuse(
-            "INVALID_RECIPIENT_ID",
-            "Invalid recipient specified. The envelope has no such recipient.",
-        )));
+    let index = match world.envelopes.envelopes[id].place_of(recipient) {
+        Ok(index) => index,
+        Err(refusal) => return Some(Err(refusal)),
     };
     Some(match call.method {
         Method::GET => Ok(Answer::ok(render::tabs(&world.envelopes.envelopes[id].recipients[index]))),
         Method::POST | Method::PUT => write(world, call, id, index),
+        Method::DELETE => removal::tabs(world, call, id, index),
         _ => return None,
     })
 }
@@ -311,8 +308,7 @@ fn change(tab: &mut Tab, mut fields: Fields, documents: &[File]) -> Result<(), R
     let before = tab.fields.clone();
     let own = if tab.list == RADIOS { fields.remove("radios") } else { None };
     tab.fields.extend(fields.into_iter().filter(|(name, _)| name != "value" && name != "tabId"));
-    let changes = own.as_ref().and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
-    for change in changes {
+    for change in objects(own.as_ref()) {
         let is_it = |radio: &Fields| {
             let name = if text(change, "tabId").is_some() { "tabId" } else { "value" };
             text(radio, name).is_some() && text(radio, name) == text(change, name)
@@ -388,7 +384,7 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
         };
         change(tab, draft.fields, &world.envelopes.envelopes[id].documents)?;
     }
-    let envelope = world.envelopes.envelopes.get_mut(id).expect("the router looked it up");
+    let envelope = envelope_mut(world, id);
     if envelope.status != Status::Created {
         place(&envelope.documents, &mut recipient)?;
     }

@@ -12,13 +12,20 @@ use serde_json::Value;
 
 use super::{
     access::{self, Part},
-    model::{Envelope, File, Kind, Recipient, Refusal, Tab, refuse, text},
+    model::{Envelope, File, Recipient, Refusal, Tab, text},
     settings,
 };
 use crate::emulator::{http::Call, state::World};
 
-/// Whether this recipient sees that document of its envelope.
-pub(in crate::emulator) fn sees(envelope: &Envelope, recipient: &Recipient, file: &File) -> bool {
+/// The documents of its envelope that this recipient sees.
+pub(in crate::emulator) fn seen<'e>(
+    envelope: &'e Envelope,
+    recipient: &'e Recipient,
+) -> impl Iterator<Item = &'e File> {
+    envelope.documents.iter().filter(move |file| sees(envelope, recipient, file))
+}
+
+fn sees(envelope: &Envelope, recipient: &Recipient, file: &File) -> bool {
     if !hides(envelope) {
         return true;
     }
@@ -28,8 +35,7 @@ pub(in crate::emulator) fn sees(envelope: &Envelope, recipient: &Recipient, file
     }
     let is_here = |tab: &Tab| text(&tab.fields, "documentId") == Some(file.id.as_str());
     let has_tab = |one: &Recipient| one.tabs.iter().any(is_here);
-    let signs = matches!(recipient.kind, Kind::Signer | Kind::InPersonSigner);
-    !signs || has_tab(recipient) || !envelope.recipients.iter().any(has_tab)
+    !recipient.kind.signs() || has_tab(recipient) || !envelope.recipients.iter().any(has_tab)
 }
 
 /// Whether anything in it may be hidden from anybody.
@@ -56,14 +62,8 @@ pub(super) fn asked_for<'e>(
     let Some(id) = asked.filter(|_| Part::of(world, call, envelope) == Part::Sender) else {
         return Ok(to_caller(world, call, envelope));
     };
-    let is_meant = |one: &Recipient| one.id == id || one.guid == id;
-    if !envelope.recipients.iter().any(is_meant) {
-        return Err(refuse(
-            "INVALID_RECIPIENT_ID",
-            "Invalid recipient specified. The envelope has no such recipient.",
-        ));
-    }
-    Ok(Cow::Owned(seen_by(envelope, is_meant)))
+    let viewer = &envelope.recipients[envelope.place_of(id)?];
+    Ok(Cow::Owned(seen_by(envelope, |one| one.guid == viewer.guid)))
 }
 
 /// With the documents that at least one of these recipients sees.

@@ -13,10 +13,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Outcome, body, dates,
-    model::{Envelope, Fields, Refusal, invalid, missing, refuse, text},
+    Outcome, body,
+    change::whole,
+    dates, envelope_mut,
+    model::{Fields, Refusal, invalid, missing, objects, text},
     progress,
-    redraft::{is_within, only_of_a_draft},
+    redraft::{is_within, only_of_a_draft, until_the_end},
     refused::{lacking, said, says_something},
 };
 use crate::emulator::{
@@ -30,6 +32,7 @@ const MAX_DELAY: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// What a sender sets to let a paused workflow go on.
 const GOES_ON: &str = "in_progress";
 const SCHEDULE: &str = "scheduledSending";
+const STEPS: &str = "workflowSteps";
 
 /// When an envelope is sent, and where its routing waits.
 #[derive(Debug, Clone, Default)]
@@ -148,6 +151,19 @@ impl Workflow {
         Some(self).filter(|own| !own.steps.is_empty() || own.sending.is_some())
     }
 
+    /// The same for another envelope: nothing of it has begun.
+    pub(super) fn anew(&self, world: &mut World) -> Self {
+        let fresh = |delay: &Delay| Delay { resumes: None, is_done: false, ..delay.clone() };
+        let steps = self.steps.iter().map(|step| Step {
+            id: world.guid(),
+            order: step.order,
+            delay: step.delay.as_ref().map(fresh),
+            triggered: None,
+            completed: None,
+        });
+        Self { steps: steps.collect(), sending: self.sending.as_ref().map(fresh) }
+    }
+
     /// The envelope is to be sent: when that is put off to, if it is.
     pub(super) fn put_off(&mut self, now: Timestamp) -> Option<Timestamp> {
         let sending = self.sending.as_mut()?;
@@ -213,7 +229,7 @@ impl Workflow {
         let current = self.steps.iter().find(|step| step.completed.is_none());
         let mut value = json!({
             "workflowStatus": self.status(),
-            "workflowSteps": self.steps.iter().map(Step::shown).collect::<Vec<_>>(),
+            STEPS: self.steps.iter().map(Step::shown).collect::<Vec<_>>(),
         });
         if let Some(step) = current {
             value["currentWorkflowStepId"] = json!(step.id);
@@ -232,13 +248,12 @@ impl Workflow {
 /// The workflow that a definition asks for.
 pub(super) fn of(world: &mut World, fields: &Fields, now: Timestamp) -> Result<Option<Workflow>, Refusal> {
     let Some(given) = said(fields, "workflow") else { return Ok(None) };
-    Ok(read(world, given, now)?.unless_empty())
+    let (steps, sending) = (steps_of(world, given, now)?, delay_of(given.get(SCHEDULE), now)?);
+    Ok(Workflow { steps, sending }.unless_empty())
 }
 
-fn read(world: &mut World, given: &Value, now: Timestamp) -> Result<Workflow, Refusal> {
-    let steps = given["workflowSteps"].as_array().into_iter().flatten().filter_map(Value::as_object);
-    let steps = steps.map(|step| step_of(world.guid(), step, now)).collect::<Result<_, _>>()?;
-    Ok(Workflow { steps, sending: delay_of(given.get(SCHEDULE), now)? })
+fn steps_of(world: &mut World, given: &Value, now: Timestamp) -> Result<Vec<Step>, Refusal> {
+    objects(given.get(STEPS)).map(|step| step_of(world.guid(), step, now)).collect()
 }
 
 fn step_of(id: String, given: &Fields, now: Timestamp) -> Result<Step, Refusal> {
@@ -259,8 +274,7 @@ fn step_of(id: String, given: &Fields, now: Timestamp) -> Result<Step, Refusal> 
 
 fn delay_of(given: Option<&Value>, now: Timestamp) -> Result<Option<Delay>, Refusal> {
     let Some(given) = given.filter(|given| says_something(given)) else { return Ok(None) };
-    let rules: Vec<&Fields> =
-        given["rules"].as_array().into_iter().flatten().filter_map(Value::as_object).collect();
+    let rules: Vec<&Fields> = objects(given.get("rules")).collect();
     let [rule] = rules[..] else { return Err(invalid("A delay has exactly one rule.")) };
     let (rule, given) = match (text(rule, "delay"), text(rule, "resumeDate")) {
         (Some(delay), None) => (span(delay).map(Rule::After), json!({ "delay": delay })),
@@ -294,12 +308,8 @@ fn span(text: &str) -> Option<SignedDuration> {
     (!span.is_zero() && span <= MAX_DELAY).then_some(span)
 }
 
-fn envelope_mut<'w>(world: &'w mut World, id: &str) -> &'w mut Envelope {
-    world.envelopes.envelopes.get_mut(id).expect("the router looked it up")
-}
-
-/// Takes over what a change says of the steps and of the schedule, which is for drafts; each stays if it is not named.
-/// Whether the routing goes on is up to [`go_on`].
+/// Takes over what a change says of the steps and of the schedule, which is for drafts; each stays if it is not named,
+/// or only sent back as it is: then its date may have passed. Whether the routing goes on is up to [`go_on`].
 pub(super) fn change(world: &mut World, call: &Call, id: &str, given: &Value) -> Result<(), Refusal> {
     let envelope = &world.envelopes.envelopes[id];
     let shown = envelope.workflow.as_ref().map_or(Value::Null, Workflow::shown);
@@ -307,19 +317,20 @@ pub(super) fn change(world: &mut World, call: &Call, id: &str, given: &Value) ->
         return Ok(());
     }
     let redefines = |name: &str| !is_within(&given[name], &shown[name]);
-    if redefines("workflowSteps") || redefines(SCHEDULE) {
+    if redefines(STEPS) || redefines(SCHEDULE) {
         only_of_a_draft(envelope, "the workflow")?;
-        let new = read(world, given, call.now)?;
+        let steps = redefines(STEPS).then(|| steps_of(world, given, call.now)).transpose()?;
+        let sending = redefines(SCHEDULE).then(|| delay_of(given.get(SCHEDULE), call.now)).transpose()?;
         let envelope = envelope_mut(world, id);
         envelope.modified = call.now;
         let mut workflow = envelope.workflow.take().unwrap_or_default();
-        if redefines("workflowSteps") {
-            workflow.steps = new.steps;
+        if let Some(steps) = steps {
+            workflow.steps = steps;
         }
         let mut again = None;
-        if redefines(SCHEDULE) {
+        if let Some(sending) = sending {
             let is_scheduled = workflow.sending.as_ref().is_some_and(Delay::is_running);
-            workflow.sending = new.sending;
+            workflow.sending = sending;
             again = if is_scheduled { workflow.put_off(call.now) } else { None };
         }
         envelope.workflow = workflow.unless_empty();
@@ -330,10 +341,11 @@ pub(super) fn change(world: &mut World, call: &Call, id: &str, given: &Value) ->
     let Some(status) = given["workflowStatus"].as_str().filter(|status| !status.is_empty()) else {
         return Ok(());
     };
-    let Some(workflow) = &world.envelopes.envelopes[id].workflow else {
-        return Err(invalid("The envelope has no workflow."));
+    let now = match &world.envelopes.envelopes[id].workflow {
+        None if shown.is_null() => return Err(invalid("The envelope has no workflow.")),
+        left => left.as_ref().map_or_else(|| Workflow::default().status(), Workflow::status),
     };
-    if status.eq_ignore_ascii_case(GOES_ON) || status.eq_ignore_ascii_case(workflow.status()) {
+    if status.eq_ignore_ascii_case(GOES_ON) || status.eq_ignore_ascii_case(now) {
         return Ok(());
     }
     Err(invalid("The workflowStatus can be set to 'in_progress'."))
@@ -379,12 +391,23 @@ pub(super) fn route(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> 
 /// What is shown of the workflow. The vendor publishes no code for what is not there: our reading.
 fn part(world: &World, id: &str, choose: impl Fn(&Value) -> Option<Value>) -> Outcome {
     let workflow = world.envelopes.envelopes[id].workflow.as_ref().map(Workflow::shown);
-    let chosen = workflow.and_then(|workflow| choose(&workflow));
-    chosen.map(Answer::ok).ok_or_else(|| missing("RESOURCE_NOT_FOUND", "The envelope has no such workflow."))
+    workflow.and_then(|workflow| choose(&workflow)).map(Answer::ok).ok_or_else(no_such_workflow)
+}
+
+fn no_such_workflow() -> Refusal {
+    missing("RESOURCE_NOT_FOUND", "The envelope has no such workflow.")
+}
+
+/// What is left of the workflow after a change, which may have emptied it.
+fn left(world: &World, id: &str) -> Value {
+    world.envelopes.envelopes[id]
+        .workflow
+        .as_ref()
+        .map_or_else(|| Workflow::default().shown(), Workflow::shown)
 }
 
 fn step_named(workflow: &Value, id: &str) -> Option<Value> {
-    let mut steps = workflow["workflowSteps"].as_array()?.iter();
+    let mut steps = workflow[STEPS].as_array()?.iter();
     steps
         .find(|step| step["workflowStepId"].as_str().is_some_and(|own| own.eq_ignore_ascii_case(id)))
         .cloned()
@@ -394,40 +417,48 @@ fn schedule(world: &World, id: &str) -> Outcome {
     part(world, id, |workflow| workflow.get(SCHEDULE).cloned())
 }
 
+/// Changes a workflow "if it has one" (EnvelopeWorkflowDefinition:update).
 fn put(world: &mut World, call: &Call, id: &str) -> Outcome {
     let given = body(call, Body::Workflow)?;
-    let envelope = &world.envelopes.envelopes[id];
-    let before = (envelope.workflow.clone(), envelope.modified);
-    if let Err(refusal) = change(world, call, id, &given).and_then(|()| go_on(world, call, id, &given)) {
-        // Nothing of what is refused stays.
-        let envelope = envelope_mut(world, id);
-        (envelope.workflow, envelope.modified) = before;
-        return Err(refusal);
+    if world.envelopes.envelopes[id].workflow.is_none() {
+        return Err(no_such_workflow());
     }
-    part(world, id, |workflow| Some(workflow.clone()))
+    whole(world, id, |world| {
+        change(world, call, id, &given)?;
+        go_on(world, call, id, &given)
+    })?;
+    Ok(Answer::ok(left(world, id)))
 }
 
 /// What waited for the workflow goes on without it; what was scheduled stays a draft.
 fn delete(world: &mut World, call: &Call, id: &str) -> Outcome {
     let envelope = envelope_mut(world, id);
-    if envelope.status.is_final() {
-        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
+    until_the_end(envelope)?;
+    if envelope.workflow.take().is_none() {
+        return Err(no_such_workflow());
     }
-    (envelope.workflow, envelope.modified) = (None, call.now);
+    envelope.modified = call.now;
     progress::activate(world, id, call.now);
     Ok(Answer::empty(StatusCode::OK))
 }
 
+/// Changes the schedule of a workflow, or gives it one: without rules it has none.
 fn reschedule(world: &mut World, call: &Call, id: &str) -> Outcome {
     let given = body(call, Body::ScheduledSending)?;
-    change(world, call, id, &json!({ SCHEDULE: given }))?;
-    schedule(world, id)
+    if world.envelopes.envelopes[id].workflow.is_none() {
+        return Err(no_such_workflow());
+    }
+    whole(world, id, |world| change(world, call, id, &json!({ SCHEDULE: given })))?;
+    Ok(Answer::ok(left(world, id).get(SCHEDULE).cloned().unwrap_or_else(|| json!({ "rules": [] }))))
 }
 
 /// What was scheduled stays a draft.
 fn unschedule(world: &mut World, call: &Call, id: &str) -> Outcome {
     let envelope = envelope_mut(world, id);
     only_of_a_draft(envelope, "the workflow")?;
+    if envelope.workflow.as_ref().is_none_or(|own| own.sending.is_none()) {
+        return Err(no_such_workflow());
+    }
     envelope.modified = call.now;
     let workflow = envelope.workflow.take();
     envelope.workflow = workflow.and_then(|own| Workflow { sending: None, ..own }.unless_empty());

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::{
     fit,
-    list::{self, MAX_COPIES, objects},
+    list::{self, MAX_COPIES},
 };
 use crate::emulator::{
     envelopes::{
         Outcome, access, body,
         filter::{comma_separated, date},
         list as envelope_list,
-        model::{Refusal, Status, invalid, text},
+        model::{Refusal, Status, invalid, objects, text},
     },
     http::{Answer, Call, vendor_time},
     paging,
@@ -46,17 +46,23 @@ impl Batch {
         self.envelopes.len() + self.errors.len()
     }
 
-    fn summary(&self) -> Value {
+    /// What its row in a list and its status both say.
+    fn head(&self) -> Value {
         json!({
             "batchId": self.id,
             "batchName": self.name,
             "batchSize": self.size().to_string(),
-            "batchUri": format!("/bulk_send_batch/{}", self.id),
             "failed": self.errors.len().to_string(),
             "queued": "0",
             "sent": self.envelopes.len().to_string(),
             "submittedDate": vendor_time(self.submitted),
         })
+    }
+
+    fn summary(&self) -> Value {
+        let mut row = self.head();
+        row["batchUri"] = json!(format!("/bulk_send_batch/{}", self.id));
+        row
     }
 
     fn status(&self, world: &World) -> Value {
@@ -66,30 +72,28 @@ impl Batch {
             .filter_map(|id| world.envelopes.envelopes.get(id).map(|envelope| envelope.status))
             .collect();
         let count = |status: Status| all.iter().filter(|own| **own == status).count().to_string();
-        json!({
-            "batchId": self.id,
-            "batchName": self.name,
-            "batchSize": self.size().to_string(),
-            "bulkErrors": self.errors,
-            "envelopeIdOrTemplateId": self.source,
-            "envelopesInfo": {
-                "created": count(Status::Created),
-                "sent": count(Status::Sent),
-                "delivered": count(Status::Delivered),
-                "completed": count(Status::Completed),
-                "declined": count(Status::Declined),
-                "voided": count(Status::Voided),
-            },
-            "envelopesUri": format!("/bulk_send_batch/{}/envelopes", self.id),
-            "failed": self.errors.len().to_string(),
-            "mailingListId": self.list,
-            "mailingListName": self.list_name,
-            "ownerUserId": self.sender,
-            "queued": "0",
-            "senderUserId": self.sender,
-            "sent": self.envelopes.len().to_string(),
-            "submittedDate": vendor_time(self.submitted),
-        })
+        let counts = json!({
+            "created": count(Status::Created),
+            "sent": count(Status::Sent),
+            "delivered": count(Status::Delivered),
+            "completed": count(Status::Completed),
+            "declined": count(Status::Declined),
+            "voided": count(Status::Voided),
+        });
+        let mut status = self.head();
+        for (name, value) in [
+            ("bulkErrors", json!(self.errors)),
+            ("envelopeIdOrTemplateId", json!(self.source)),
+            ("envelopesInfo", counts),
+            ("envelopesUri", json!(format!("/bulk_send_batch/{}/envelopes", self.id))),
+            ("mailingListId", json!(self.list)),
+            ("mailingListName", json!(self.list_name)),
+            ("ownerUserId", json!(self.sender)),
+            ("senderUserId", json!(self.sender)),
+        ] {
+            status[name] = value;
+        }
+        status
     }
 
     /// Whether the caller sent it, or administers the account that did.
@@ -150,7 +154,7 @@ pub(super) fn send(world: &mut World, call: &Call, id: &str) -> Outcome {
                 "created": vendor_time(call.now),
                 "errorMessage": format!("{}: {}", refusal.code, refusal.message),
                 "recipientEmails":
-                    objects(copy, "recipients").filter_map(|one| text(one, "email")).collect::<Vec<_>>(),
+                    objects(copy.get("recipients")).filter_map(|one| text(one, "email")).collect::<Vec<_>>(),
             })),
         }
     }
@@ -219,9 +223,9 @@ pub(super) fn rename(world: &mut World, call: &Call, id: &str) -> Outcome {
     one(world, call, id)
 }
 
-/// `GET …/bulk_send_batch/{id}/envelopes`.
+/// `GET …/bulk_send_batch/{id}/envelopes`; the last one that was made first (getBulkSendBatchEnvelopes, `order_by`).
 pub(super) fn envelopes(world: &mut World, call: &Call, id: &str) -> Outcome {
     let place = find(world, call, id)?;
     let ids = world.envelopes.bulk.batches[place].envelopes.clone();
-    envelope_list::found(world, call, Some(ids), None)
+    envelope_list::found(world, call, Some(ids), None, "created")
 }

@@ -1,10 +1,10 @@
 //! Whether the copies of a list fit a draft or a template, and the envelopes that come of both.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::list::{List, called, objects};
+use super::list::{List, called};
 use crate::emulator::{
     envelopes::{
         access::Part,
@@ -12,10 +12,11 @@ use crate::emulator::{
         create,
         files::Uploads,
         filling,
-        model::{Envelope, Fields, Refusal, Status, Tab, refuse, text},
+        model::{Envelope, Fields, Refusal, Status, Tab, objects, refuse, text},
         recipients::Draft,
         refused::says_something,
         render, tabs,
+        workflow::Workflow,
     },
     http::Call,
     state::World,
@@ -31,6 +32,47 @@ pub(super) struct Source {
     assembly: Assembly,
     /// What a definition says beside it.
     fields: Fields,
+    /// Taken over as it is: a date in it may have passed since, and then nothing is put off.
+    workflow: Option<Workflow>,
+    places: Places,
+}
+
+impl Source {
+    fn new(assembly: Assembly, fields: Fields, workflow: Option<Workflow>) -> Self {
+        let places = Places::of(&assembly.recipients);
+        Self { assembly, fields, workflow, places }
+    }
+}
+
+/// Where in a source the first recipient of each role, in lower case, and of each id is.
+#[derive(Default)]
+struct Places {
+    by_role: HashMap<String, usize>,
+    by_id: HashMap<String, usize>,
+}
+
+impl Places {
+    fn of(drafts: &[Draft]) -> Self {
+        let mut places = Self::default();
+        for (place, draft) in drafts.iter().enumerate() {
+            if let Some(role) = text(&draft.fields, "roleName") {
+                places.by_role.entry(role.to_lowercase()).or_insert(place);
+            }
+            if let Some(id) = text(&draft.fields, "recipientId") {
+                places.by_id.entry(id.to_owned()).or_insert(place);
+            }
+        }
+        places
+    }
+
+    /// The place of whom a recipient of a copy means: by its role, else by its id.
+    fn find(&self, one: &Fields) -> Option<usize> {
+        match text(one, "roleName") {
+            Some(role) => self.by_role.get(&role.to_lowercase()),
+            None => self.by_id.get(text(one, "recipientId")?),
+        }
+        .copied()
+    }
 }
 
 /// The draft or the template of this id, if the caller may send it.
@@ -59,7 +101,7 @@ pub(super) fn source(world: &mut World, call: &Call, id: Option<&str>) -> Result
         let mut fields = Fields::new();
         fields.insert("templateId".to_owned(), json!(template.id));
         let assembly = assemble(world, &account, &fields, &Uploads::default())?;
-        (Source { assembly, fields: Fields::new() }, true)
+        (Source::new(assembly, Fields::new(), None), true)
     };
     if !is_draft || source.assembly.documents.is_empty() {
         return Err(refuse(
@@ -86,17 +128,8 @@ fn of_draft(draft: &Envelope) -> Source {
         notification: Some(draft.notification.clone()),
         settings: draft.given.clone(),
     };
-    let workflow = draft.workflow.as_ref().map(|workflow| ("workflow".to_owned(), workflow.shown()));
     let hook = draft.hooks.first().map(|(_, hook)| ("eventNotification".to_owned(), hook.clone()));
-    Source { assembly, fields: workflow.into_iter().chain(hook).collect() }
-}
-
-/// Whether a recipient of a copy is meant by this one: by its role, else by its id.
-fn is_meant(draft: &Draft, one: &Fields) -> bool {
-    match text(one, "roleName").map(str::to_lowercase) {
-        Some(role) => text(&draft.fields, "roleName").is_some_and(|own| own.to_lowercase() == role),
-        None => text(&draft.fields, "recipientId") == text(one, "recipientId"),
-    }
+    Source::new(assembly, hook.into_iter().collect(), draft.workflow.clone())
 }
 
 /// Whether every copy must say who this is.
@@ -106,8 +139,8 @@ fn is_open(draft: &Draft) -> bool {
 }
 
 fn tabs_of(one: &Fields) -> impl Iterator<Item = (&str, &str)> {
-    let tabs = one.get("tabs").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
-    tabs.filter_map(|tab| Some((text(tab, "tabLabel")?, tab.get("initialValue")?.as_str()?)))
+    objects(one.get("tabs"))
+        .filter_map(|tab| Some((text(tab, "tabLabel")?, tab.get("initialValue")?.as_str()?)))
 }
 
 /// The custom fields of a source, whatever their kind.
@@ -144,12 +177,13 @@ pub(super) fn misfits(source: &Source, list: &List) -> Vec<Refusal> {
 
 fn misfits_of_people(source: &Source, copy: &Value) -> Vec<Refusal> {
     let (mut reasons, drafts) = (Vec::new(), &source.assembly.recipients);
-    let by_role = objects(copy, "recipients").any(|one| text(one, "roleName").is_some());
+    let by_role = objects(copy.get("recipients")).any(|one| text(one, "roleName").is_some());
     let no_role = |role: &str| {
         refuse("BULK_SEND_RECIPIENT_ROLE_DOES_NOT_MATCH", format!("Recipient Role {role} does not match."))
     };
-    for one in objects(copy, "recipients") {
-        let Some(draft) = drafts.iter().find(|draft| is_meant(draft, one)) else {
+    let mut named = HashSet::new();
+    for one in objects(copy.get("recipients")) {
+        let Some(place) = source.places.find(one) else {
             let id = called(one);
             reasons.push(if by_role {
                 no_role(id)
@@ -161,8 +195,9 @@ fn misfits_of_people(source: &Source, copy: &Value) -> Vec<Refusal> {
             });
             continue;
         };
-        let missing =
-            tabs_of(one).filter(|(label, _)| !draft.tabs.iter().any(|tab| name_of(tab) == Some(*label)));
+        named.insert(place);
+        let tabs = &drafts[place].tabs;
+        let missing = tabs_of(one).filter(|(label, _)| !tabs.iter().any(|tab| name_of(tab) == Some(*label)));
         reasons.extend(missing.map(|(label, _)| {
             refuse(
                 "BULK_SEND_TAB_LABEL_DOES_NOT_EXIST_IN_ENVELOPE",
@@ -170,8 +205,8 @@ fn misfits_of_people(source: &Source, copy: &Value) -> Vec<Refusal> {
             )
         }));
     }
-    let is_named = |draft: &&Draft| objects(copy, "recipients").any(|one| is_meant(draft, one));
-    for draft in drafts.iter().filter(|draft| is_open(draft) && !is_named(draft)) {
+    let others = drafts.iter().enumerate().filter(|(place, _)| !named.contains(place));
+    for (_, draft) in others.filter(|(_, draft)| is_open(draft)) {
         let id = text(&draft.fields, "recipientId").unwrap_or_default();
         reasons.push(if by_role {
             no_role(text(&draft.fields, "roleName").unwrap_or(id))
@@ -184,7 +219,7 @@ fn misfits_of_people(source: &Source, copy: &Value) -> Vec<Refusal> {
 
 fn misfits_of_fields(source: &Source, copy: &Value) -> Vec<Refusal> {
     let is_known = |name: &str| custom_fields(&source.assembly).any(|own| text(own, "name") == Some(name));
-    let named = objects(copy, "customFields").filter_map(|field| text(field, "name"));
+    let named = objects(copy.get("customFields")).filter_map(|field| text(field, "name"));
     let unknown = named.filter(|name| !is_known(name));
     unknown
         .map(|name| {
@@ -213,21 +248,22 @@ pub(super) fn make(
     for file in &mut assembly.documents {
         file.guid = world.guid();
     }
-    for one in objects(copy, "recipients") {
-        if let Some(draft) = assembly.recipients.iter_mut().find(|draft| is_meant(draft, one)) {
-            name_person(draft, one);
+    for one in objects(copy.get("recipients")) {
+        if let Some(place) = source.places.find(one) {
+            name_person(&mut assembly.recipients[place], one);
         }
     }
     let own = assembly.custom_fields.iter_mut().filter_map(Value::as_object_mut);
     let own = own.flat_map(Fields::values_mut).filter_map(Value::as_array_mut).flatten();
     for known in own {
-        let same = objects(copy, "customFields").find(|field| field.get("name") == known.get("name"));
+        let same = objects(copy.get("customFields")).find(|field| field.get("name") == known.get("name"));
         if let Some(value) = same.and_then(|field| field.get("value")) {
             known["value"] = value.clone();
         }
     }
     assembly.custom_fields.push(json!({ "textCustomFields": [{ "name": BATCH_FIELD, "value": batch }] }));
-    let envelope = create::build(world, call, &fields, assembly)?;
+    let mut envelope = create::build(world, call, &fields, assembly)?;
+    envelope.workflow = source.workflow.as_ref().map(|workflow| workflow.anew(world));
     create::enter(world, envelope, true, call.now)
 }
 

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use crate::emulator::{
     envelopes::{
         Outcome, body,
-        model::{Fields, Refusal, refuse, text},
+        model::{Fields, Refusal, invalid, objects, refuse, text},
         progress::{is_email, is_phone_delivery},
+        recipients::MAX_RECIPIENTS,
     },
     http::{Answer, Call, vendor_time},
     schema::Body,
@@ -32,11 +33,6 @@ pub(super) struct List {
     pub(super) name: String,
     /// The `bulkCopies`, as they were sent.
     pub(super) copies: Vec<Value>,
-}
-
-/// The objects in a list of a copy or a recipient.
-pub(super) fn objects<'a>(of: &'a Value, list: &str) -> impl Iterator<Item = &'a Fields> + use<'a> {
-    of[list].as_array().into_iter().flatten().filter_map(Value::as_object)
 }
 
 impl List {
@@ -89,7 +85,7 @@ pub(super) fn one(world: &World, call: &Call, id: &str) -> Outcome {
 /// The name and the copies of a body, if there can be such a list.
 fn read(call: &Call) -> Result<(String, Vec<Value>), Refusal> {
     let given = body(call, Body::BulkSendingList)?;
-    let copies: Vec<Value> = objects(&given, "bulkCopies").cloned().map(Value::Object).collect();
+    let copies: Vec<Value> = objects(given.get("bulkCopies")).cloned().map(Value::Object).collect();
     check(&copies)?;
     Ok((given["name"].as_str().unwrap_or_default().to_owned(), copies))
 }
@@ -134,7 +130,11 @@ fn check(copies: &[Value]) -> Result<(), Refusal> {
             format!("A bulk sending list cannot specify more than {MAX_COPIES} copies in the mailing list."),
         ));
     }
-    let people: Vec<&Fields> = copies.iter().flat_map(|copy| objects(copy, "recipients")).collect();
+    // The vendor publishes no code for it: our reading.
+    if copies.iter().any(|copy| objects(copy.get("recipients")).count() > MAX_RECIPIENTS) {
+        return Err(invalid(&format!("A copy has at most {MAX_RECIPIENTS} recipients.")));
+    }
+    let people: Vec<&Fields> = copies.iter().flat_map(|copy| objects(copy.get("recipients"))).collect();
     if let Some(one) = people.iter().find(|one| has(one, "roleName") && has(one, "recipientId")) {
         return Err(refuse(
             "BULK_SEND_CANNOT_USE_BOTH_ROLE_AND_ID_ON_SAME_RECIPIENT",
@@ -162,7 +162,8 @@ fn repeated<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
 }
 
 fn check_copy(copy: &Value) -> Result<(), Refusal> {
-    let named = |list: &str, name: &'static str| objects(copy, list).filter_map(move |one| text(one, name));
+    let named =
+        |list: &str, name: &'static str| objects(copy.get(list)).filter_map(move |one| text(one, name));
     if repeated(named("recipients", "recipientId")).is_some() {
         return Err(refuse(
             "BULK_SEND_RECIPIENT_IDS_MUST_BE_UNIQUE",
@@ -175,7 +176,7 @@ fn check_copy(copy: &Value) -> Result<(), Refusal> {
             format!("Recipient role names cannot be duplicated; role {role} appears multiple times."),
         ));
     }
-    for field in objects(copy, "customFields") {
+    for field in objects(copy.get("customFields")) {
         let Some(name) = text(field, "name") else {
             return Err(refuse(
                 "BULK_SEND_ENVELOPE_CUSTOM_FIELD_NAME_REQUIRED",
@@ -229,8 +230,7 @@ fn check_person(one: &Fields) -> Result<(), Refusal> {
 }
 
 fn check_tabs(one: &Fields) -> Result<(), Refusal> {
-    let tabs =
-        || one.get("tabs").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
+    let tabs = || objects(one.get("tabs"));
     for tab in tabs() {
         if text(tab, "tabLabel").is_none() {
             return Err(refuse("BULK_SEND_TAB_LABEL_REQUIRED", "Tab label is required."));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::json;
 
-use super::{directory, testing::Running};
+use crate::emulator::{directory, testing::Running};
 
 const CALLBACK: &str = "http://127.0.0.1:7001/consent/callback";
 

@@ -115,3 +115,25 @@ async fn x_frame_options_say_who_may_frame_the_page() {
         assert_eq!(refused, Err("INVALID_REQUEST_PARAMETER".to_owned()), "{options}");
     }
 }
+
+#[tokio::test]
+async fn a_void_that_is_refused_ends_no_view() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let url = client.view(&id, view_of("1", "Ada")).await.unwrap();
+    let path = format!("/envelopes/{id}");
+    let void = |purge: &str| json!({ "status": "voided", "voidedReason": "x", "purgeState": purge });
+    for (query, purge, code) in
+        [("", "bogus", "INVALID_REQUEST_PARAMETER"), ("?resend_envelope=true", "", "ENVELOPE_INVALID_STATUS")]
+    {
+        let (status, body) = client.call("PUT", &format!("{path}{query}"), void(purge)).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!(code)), "{body}");
+    }
+    assert_eq!(client.get(&path).await["status"], "sent");
+    let session = client.browse(&url).await.1;
+    assert!(session.starts_with("/Signing/StartInSession"), "the view is still good: {session}");
+    let (status, body) = client.call("PUT", &path, void("documents_queued")).await;
+    assert_eq!((status, &body["purgeState"]), (200, &json!("documents_queued")), "{body}");
+    let voided = client.get(&path).await;
+    assert_eq!((&voided["status"], &voided["purgeState"]), (&json!("voided"), &json!("documents_queued")));
+}

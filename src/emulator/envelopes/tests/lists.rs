@@ -200,10 +200,25 @@ async fn lists_find_by_transaction_and_custom_field_and_need_a_narrowing() {
         .call("PUT", "/envelopes/status?envelope_ids=request_body", json!({ "envelopeIds": [id] }))
         .await;
     assert_eq!(body["envelopes"][0]["envelopeId"], json!(id));
+    let listed = format!("envelope_ids={},00000000-0000-4000-8000-000000000000", id.to_uppercase());
+    assert_eq!(count(&client, &listed).await, "1");
+    assert_eq!(count(&client, &format!("{listed}&transaction_ids=tx-1")).await, "1");
+    assert_eq!(count(&client, &format!("{listed}&transaction_ids=tx-2")).await, "0");
     client.emulator.control("POST", "faults", json!({ "fault": "list_lag", "delay_ms": 5_000 })).await;
     assert_eq!(client.get("/envelopes?transaction_ids=tx-1").await["resultSetSize"], "0");
     client.advance(6).await;
     assert_eq!(client.get("/envelopes?transaction_ids=tx-1").await["resultSetSize"], "1");
     client.outlive(7 * 24 * 3_600).await;
     assert_eq!(client.get("/envelopes?transaction_ids=tx-1").await["resultSetSize"], "0");
+}
+
+#[tokio::test]
+async fn an_order_or_a_page_that_cannot_be_is_refused_though_nothing_is_found() {
+    let client = Client::start().await;
+    for query in ["order_by=bogus", "order=foo", "count=0", "count=few", "start_position=-1"] {
+        let path = format!("/envelopes?from_date=2020-01-01&{query}");
+        let (status, body) = client.call("GET", &path, Value::Null).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{query}");
+    }
+    assert_eq!(count(&client, "from_date=2020-01-01&order=ASC&order_by=sent&count=2000").await, "0");
 }

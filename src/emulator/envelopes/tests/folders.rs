@@ -6,7 +6,7 @@ use super::testing::{Client, definition, signer};
 
 /// What lies in a folder.
 async fn held(client: &Client, folder: &str) -> Vec<Value> {
-    let found = client.get(&format!("/folders/{folder}")).await;
+    let found = client.get(&format!("/folders/{folder}?include_items=true")).await;
     let items = found["folders"][0]["folderItems"].as_array().unwrap().clone();
     assert_eq!(found["totalSetSize"], items.len().to_string(), "{found}");
     items
@@ -60,4 +60,21 @@ async fn a_draft_in_the_bin_stays_a_draft_and_what_is_unknown_moves_nothing() {
     assert!(held(&client, "draft").await.is_empty());
     let found = client.get("/envelopes?from_date=2020-01-01&folder_ids=recyclebin").await;
     assert_eq!(found["envelopes"][0]["envelopeId"], json!(id));
+}
+
+#[tokio::test]
+async fn a_folder_shows_its_items_on_demand_and_their_number_always() {
+    let client = Client::start().await;
+    client.create(draft()).await;
+    for below in ["", "/draft"] {
+        for (query, is_shown) in [("", false), ("?include_items=false", false), ("?include_items=true", true)]
+        {
+            let found = client.get(&format!("/folders{below}{query}")).await;
+            let all = found["folders"].as_array().unwrap();
+            let folder = all.iter().find(|folder| folder["type"] == "draft").unwrap();
+            assert_eq!(folder["itemCount"], "1", "{below}{query}: {found}");
+            assert_eq!(folder.get("folderItems").is_some(), is_shown, "{below}{query}: {found}");
+            assert!(found.get("folderItems").is_none(), "{found}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{directory, testing::Running, unplayed};
+use crate::emulator::{directory, testing::Running, unplayed};
 
 async fn answered(emulator: &Running, method: &str, path: &str, token: &str) -> (u16, Value) {
     let body = (method != "GET").then(|| json!({}));

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
+    given::{numbered, with},
     testing::{Client, document, signer},
-    tests_given::{numbered, with},
 };
 use crate::emulator::pdf::{
     read::{Matching, read},

@@ -1,8 +1,18 @@
 //! Locks on envelopes, and what is taken away from them.
 
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::testing::{Client, definition, signer};
+use crate::emulator::{
+    directory,
+    envelopes::{route, tick},
+    http::Call,
+    state::{Setup, World},
+};
 
 async fn draft(client: &Client) -> String {
     let mut draft = definition(&[signer("1", "Ada", "/sn1/")]);
@@ -18,7 +28,7 @@ async fn with_edit(client: &Client, method: &str, path: &str, edit: &str, body: 
     let request = client.emulator.http.request(method.parse().unwrap(), url).bearer_auth(&client.token);
     let answer = request.header("X-DocuSign-Edit", edit).json(body).send().await.unwrap();
     let status = answer.status().as_u16();
-    let body: Value = answer.json().await.unwrap();
+    let body: Value = answer.json().await.unwrap_or_default();
     (status, body["errorCode"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -39,6 +49,9 @@ async fn a_locked_envelope_is_changed_with_the_token_only() {
     let change = json!({ "emailSubject": "New" });
     let refused = client.call("PUT", &path, change.clone()).await;
     assert_eq!((refused.0, &refused.1["errorCode"]), (400, &json!("EDIT_LOCK_NOT_LOCK_OWNER")));
+    // The vendor's words, of an envelope too.
+    let words = "The user is not the owner of the lock. The template is locked by another user or in another application";
+    assert_eq!(refused.1["message"], words);
     let refused = client.call("POST", &format!("{path}/custom_fields"), json!({})).await;
     assert_eq!(refused.0, 400, "{}", refused.1);
     assert_eq!(client.get(&path).await["emailSubject"], "Contract");
@@ -95,6 +108,75 @@ async fn what_was_changed_under_a_lock_is_kept_or_taken_back() {
 }
 
 #[tokio::test]
+async fn a_schedule_that_comes_back_with_its_draft_is_kept_though_its_time_has_passed() {
+    let client = Client::start().await;
+    let mut scheduled = definition(&[signer("1", "Ada", "/sn1/")]);
+    scheduled["workflow"] = json!({ "scheduledSending": { "rules": [{ "delay": "00:10:00" }] } });
+    for is_binned in [false, true] {
+        let id = client.create(scheduled.clone()).await;
+        let path = format!("/envelopes/{id}");
+        let lock = json!({ "lockDurationInSeconds": "1800" });
+        let made = client.call("POST", &format!("{path}/lock"), lock).await.1;
+        let edit = json!({ "LockToken": made["lockToken"] }).to_string();
+        let (method, at, body) = if is_binned {
+            ("PUT", "/folders/recyclebin".to_owned(), json!({ "envelopeIds": [id] }))
+        } else {
+            ("DELETE", format!("{path}/workflow/scheduledSending"), json!({}))
+        };
+        assert_eq!(with_edit(&client, method, &at, &edit, &body).await.0, 200);
+        client.advance(700).await;
+        assert_eq!(client.get(&path).await["status"], "created");
+        let unlock = format!("{path}/lock?save_changes=false");
+        assert_eq!(with_edit(&client, "DELETE", &unlock, &edit, &json!({})).await.0, 200);
+        client.advance(1).await;
+        assert_eq!(client.get(&path).await["status"], "sent", "{at}");
+    }
+}
+
+/// A call by the first user, as the server hands it on.
+fn post(below: &str, body: &Value, now: Timestamp) -> Call {
+    let path = format!("/restapi/v2.1/accounts/{}{below}", directory::ACCOUNT);
+    Call {
+        number: 1,
+        method: Method::POST,
+        segments: path.split('/').skip(1).map(str::to_owned).collect(),
+        path,
+        query: Vec::new(),
+        headers: HeaderMap::new(),
+        body: body.to_string().into(),
+        account: Some(directory::ACCOUNT.to_owned()),
+        user: Some(directory::USER.to_owned()),
+        now,
+        origin: String::new(),
+    }
+}
+
+#[test]
+fn a_lock_that_has_run_out_is_forgotten_in_time() {
+    let now = Timestamp::UNIX_EPOCH;
+    let setup = Setup {
+        seed: 0,
+        faults: Vec::new(),
+        public_keys: [Vec::new(), Vec::new()],
+        connect_hmac_key: String::new(),
+        origin: String::new(),
+    };
+    let mut world = World::new(Arc::new(setup), now);
+    let lock = |world: &mut World, now: Timestamp| {
+        let made = route(world, &post("/envelopes", &json!({ "emailSubject": "x" }), now)).unwrap();
+        let made: Value = serde_json::from_slice(&made.body).unwrap();
+        let below = format!("/envelopes/{}/lock", made["envelopeId"].as_str().unwrap());
+        assert_eq!(route(world, &post(&below, &json!({}), now)).unwrap().status, StatusCode::CREATED);
+    };
+    lock(&mut world, now);
+    let later = now + SignedDuration::from_mins(59);
+    lock(&mut world, later);
+    assert_eq!(world.envelopes.locks.len(), 2);
+    tick(&mut world, later + SignedDuration::from_mins(2));
+    assert_eq!(world.envelopes.locks.len(), 1, "the one that lasts is kept");
+}
+
+#[tokio::test]
 async fn custom_fields_are_deleted_by_their_id() {
     let client = Client::start().await;
     let path = format!("/envelopes/{}/custom_fields", draft(&client).await);
@@ -107,6 +189,15 @@ async fn custom_fields_are_deleted_by_their_id() {
     assert_eq!(left["textCustomFields"], json!([before["textCustomFields"][1]]));
     assert_eq!(client.call("DELETE", &path, named).await.0, 400, "it is gone");
     assert_eq!(client.get(&path).await, left);
+}
+
+#[tokio::test]
+async fn tabs_of_a_recipient_that_is_not_there_are_not_deleted() {
+    let client = Client::start().await;
+    let id = draft(&client).await;
+    let path = format!("/envelopes/{id}/recipients/9/tabs");
+    let (status, body) = client.call("DELETE", &path, json!({ "textTabs": [{ "tabId": "1" }] })).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_RECIPIENT_ID")));
 }
 
 #[tokio::test]

@@ -106,6 +106,17 @@ async fn an_address_opens_once_within_ten_minutes_unless_it_is_revoked() {
 }
 
 #[tokio::test]
+async fn an_address_is_forgotten_after_a_day() {
+    let client = Client::start().await;
+    let id = draft(&client).await;
+    let url = view(&client, &format!("/envelopes/{id}/views/sender"), request()).await;
+    client.advance(23 * 60 * 60).await;
+    assert!(client.browse(&url).await.1.ends_with("&event=SessionEnd"));
+    client.advance(2 * 60 * 60).await;
+    assert_eq!(client.browse(&url).await.0, 404);
+}
+
+#[tokio::test]
 async fn what_is_under_way_is_sent_again_from_its_view() {
     let client = Client::start().await;
     let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;

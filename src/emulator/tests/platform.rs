@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Error, Options, directory, read_plan, testing::Running};
+use crate::emulator::{Emulator, Error, Options, directory, read_plan, testing::Running};
 
 #[tokio::test]
 async fn accounts_are_checked_by_membership_host_and_either_id() {
@@ -338,7 +338,7 @@ async fn it_listens_on_loopback_only_and_cleans_up_behind_itself() {
     let life = crate::lifecycle::Lifecycle::new();
     let clock = std::sync::Arc::new(crate::clock::SystemClock);
     let options = Options { listen: everywhere, ..Options::default() };
-    let refused = super::Emulator::start(options, clock, &life).await;
+    let refused = Emulator::start(options, clock, &life).await;
     assert!(matches!(refused, Err(Error::NotLoopback(_))));
     let emulator = Running::with(Options { tls: true, ..Options::default() }).await;
     let key = emulator.ready.private_key_file.clone();

@@ -190,6 +190,85 @@ async fn a_draft_takes_another_workflow_and_what_is_under_way_only_loses_it() {
 }
 
 #[tokio::test]
+async fn a_draft_whose_schedule_has_passed_takes_other_steps_beside_it() {
+    let client = Client::start().await;
+    let found = client.get("/envelopes?from_date=2020-01-01").await;
+    let now: jiff::Timestamp = found["lastQueriedDateTime"].as_str().unwrap().parse().unwrap();
+    let date = (now + jiff::SignedDuration::from_mins(30)).to_string();
+    let mut draft = with(json!({ "scheduledSending": { "rules": [{ "resumeDate": date }] } }));
+    draft["status"] = json!("created");
+    let id = client.create(draft).await;
+    client.advance(31 * 60).await;
+
+    let path = format!("/envelopes/{id}");
+    for (order, is_below) in [("1", false), ("2", true)] {
+        let mut read = workflow(&client, &id).await;
+        read["workflowSteps"] = json!([pause_before(order)]);
+        let (status, body) = if is_below {
+            client.call("PUT", &format!("{path}/workflow"), read.clone()).await
+        } else {
+            client.call("PUT", &path, json!({ "workflow": read })).await
+        };
+        assert_eq!(status, 200, "{body}");
+        let now = workflow(&client, &id).await;
+        assert_eq!(now["workflowSteps"][0]["itemId"], order, "{now}");
+        assert_eq!(now["scheduledSending"], read["scheduledSending"], "what is sent back as it is stays");
+    }
+    let before = workflow(&client, &id).await;
+    let passed = json!({ "rules": [{ "resumeDate": now.to_string() }] });
+    for refused in [
+        json!({ "workflowSteps": [pause_before("1")], "scheduledSending": passed }),
+        // The status is looked at when the steps are others already.
+        json!({ "workflowSteps": [pause_before("1")], "workflowStatus": "completed" }),
+    ] {
+        let (status, body) = client.call("PUT", &format!("{path}/workflow"), refused).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{body}");
+        assert_eq!(workflow(&client, &id).await, before, "nothing is kept of what is refused");
+    }
+}
+
+#[tokio::test]
+async fn a_workflow_that_is_emptied_is_gone_and_what_is_not_there_is_not_found() {
+    let client = Client::start().await;
+    let rules = |rules: Value| json!({ "rules": rules });
+    let (steps, sending) = (json!([pause_before("2")]), rules(json!([{ "delay": "00:30:00" }])));
+    for (own, below, change, left) in [
+        (
+            json!({ "workflowSteps": steps }),
+            "",
+            json!({ "workflowSteps": [], "workflowStatus": "in_progress" }),
+            json!({ "workflowSteps": [], "workflowStatus": "completed" }),
+        ),
+        (json!({ "scheduledSending": sending }), "/scheduledSending", rules(json!([])), rules(json!([]))),
+    ] {
+        let mut draft = with(own);
+        draft["status"] = json!("created");
+        let path = format!("/envelopes/{}/workflow", client.create(draft).await);
+        let emptied = client.call("PUT", &format!("{path}{below}"), change).await;
+        assert_eq!(emptied, (200, left), "{below}");
+        let schedule = format!("{path}/scheduledSending");
+        for (method, at, body) in [
+            ("GET", &path, Value::Null),
+            ("PUT", &path, json!({ "workflowSteps": steps })),
+            ("DELETE", &path, json!({})),
+            ("GET", &schedule, Value::Null),
+            ("PUT", &schedule, sending.clone()),
+            ("DELETE", &schedule, json!({})),
+        ] {
+            let (status, body) = client.call(method, at, body).await;
+            assert_eq!((status, &body["errorCode"]), (404, &json!("RESOURCE_NOT_FOUND")), "{method} {at}");
+        }
+    }
+    // A workflow of steps alone takes a schedule.
+    let mut draft = with(json!({ "workflowSteps": steps }));
+    draft["status"] = json!("created");
+    let path = format!("/envelopes/{}/workflow/scheduledSending", client.create(draft).await);
+    assert_eq!(client.call("DELETE", &path, json!({})).await.0, 404);
+    let (status, body) = client.call("PUT", &path, sending.clone()).await;
+    assert_eq!((status, &body["rules"]), (200, &sending["rules"]), "{body}");
+}
+
+#[tokio::test]
 async fn a_workflow_that_cannot_be_is_refused() {
     let client = Client::start().await;
     let step = |name: &str, value: Value| {

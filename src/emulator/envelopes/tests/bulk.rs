@@ -122,6 +122,23 @@ async fn each_copy_of_a_list_is_an_envelope_of_its_own() {
 }
 
 #[tokio::test]
+async fn the_envelopes_of_a_batch_are_listed_by_when_they_were_made() {
+    let client = Client::start().await;
+    let source = client.create(draft()).await;
+    let batch = send(&client, &make(&client, list()).await, &source).await;
+    let ada = copies(&client, &batch).await[0]["envelopeId"].as_str().unwrap().to_owned();
+    client.advance(60).await;
+    let field = json!({ "textCustomFields": [{ "name": "note", "value": "changed last" }] });
+    assert_eq!(client.call("POST", &format!("/envelopes/{ada}/custom_fields"), field).await.0, 201);
+    for (order, names) in [("", ["Ben", "Ada"]), ("&order_by=last_modified", ["Ada", "Ben"])] {
+        let path = format!("/bulk_send_batch/{batch}/envelopes?include=recipients{order}");
+        let found = client.get(&path).await;
+        let name = |n: usize| found["envelopes"][n]["recipients"]["signers"][0]["name"].clone();
+        assert_eq!([name(0), name(1)], names.map(|name| json!(name)), "{order}");
+    }
+}
+
+#[tokio::test]
 async fn a_copy_has_words_values_and_custom_fields_of_its_own() {
     let client = Client::start().await;
     let mut source = draft();
@@ -262,6 +279,52 @@ async fn a_list_that_fits_nothing_is_refused_with_the_vendors_codes() {
         ),
     ] {
         assert_eq!(refused(&client, list).await, format!("BULK_SEND_{code}"));
+    }
+    let people: Vec<Value> = (1..=101)
+        .map(|id| json!({ "recipientId": id.to_string(), "name": "Ada", "email": "ada@example.com" }))
+        .collect();
+    let crowd = |people: &[Value]| json!({ "bulkCopies": [{ "recipients": people }] });
+    assert_eq!(refused(&client, crowd(&people)).await, "INVALID_REQUEST_PARAMETER");
+    make(&client, crowd(&people[..100])).await;
+}
+
+#[tokio::test]
+async fn copies_of_a_scheduled_draft_are_put_off_to_its_date_unless_that_has_passed() {
+    let client = Client::start().await;
+    let mut copies_of = list();
+    // A role is the same in whatever case.
+    copies_of["bulkCopies"][0]["recipients"][0]["roleName"] = json!("SIGNER");
+    let list = make(&client, copies_of).await;
+    let found = client.get("/envelopes?from_date=2020-01-01").await;
+    let now: jiff::Timestamp = found["lastQueriedDateTime"].as_str().unwrap().parse().unwrap();
+    let step = json!({ "action": "pause_before", "triggerOnItem": "routing_order", "itemId": "2" });
+    let mut sources = Vec::new();
+    for minutes in [30, 40] {
+        let date = (now + jiff::SignedDuration::from_mins(minutes)).to_string();
+        let mut draft = draft();
+        draft["workflow"] = json!({
+            "workflowSteps": [step], "scheduledSending": { "rules": [{ "resumeDate": date }] },
+        });
+        sources.push(client.create(draft).await);
+    }
+    client.advance(31 * 60).await;
+    for (source, envelope, schedule) in
+        [(&sources[0], "sent", "completed"), (&sources[1], "created", "started")]
+    {
+        let of = client.get(&format!("/envelopes/{source}/workflow")).await;
+        let batch = send(&client, &list, source).await;
+        let all = copies(&client, &batch).await;
+        assert_eq!(all.len(), 2, "{envelope}");
+        for copy in all {
+            assert_eq!(copy["status"], envelope, "{copy}");
+            let own =
+                client.get(&format!("/envelopes/{}/workflow", copy["envelopeId"].as_str().unwrap())).await;
+            assert_eq!(own["scheduledSending"]["status"], schedule, "{own}");
+            assert_eq!(own["scheduledSending"]["rules"], of["scheduledSending"]["rules"]);
+            let step = |workflow: &Value, name: &str| workflow["workflowSteps"][0][name].clone();
+            assert_eq!(step(&own, "itemId"), "2", "{own}");
+            assert_ne!(step(&own, "workflowStepId"), step(&of, "workflowStepId"));
+        }
     }
 }
 

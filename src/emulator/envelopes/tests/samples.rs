@@ -3,13 +3,13 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{
-    docx::tests::docx,
-    testing::{Client, definition, signer},
-};
-use crate::emulator::pdf::{
-    read::{Matching, Page, Text, read},
-    write::from_text,
+use super::testing::{Client, definition, signer};
+use crate::emulator::{
+    envelopes::docx::tests::docx,
+    pdf::{
+        read::{Matching, Page, Text, read},
+        write::from_text,
+    },
 };
 
 /// A POST below the first account, byte for byte.

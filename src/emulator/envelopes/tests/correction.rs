@@ -114,3 +114,39 @@ async fn a_tab_is_moved_only_to_a_place_that_is_there() {
     // A list that was read can be sent back as it is.
     assert_eq!(client.call("PUT", &path, before).await.0, 200);
 }
+
+#[tokio::test]
+async fn of_several_that_are_added_all_come_or_none() {
+    let client = Client::start().await;
+    for status in ["created", "sent"] {
+        let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+        whole["status"] = json!(status);
+        let path = format!("/envelopes/{}/recipients", client.create(whole).await);
+        let before = client.get(&path).await;
+        let two = json!({ "signers": [signer("2", "Bob", "/sn2/"), signer("1", "Eve", "/sn1/")] });
+        let (code, body) = client.call("POST", &path, two).await;
+        assert_eq!((code, &body["errorCode"]), (400, &json!("INVALID_RECIPIENT_ID")), "{status}: {body}");
+        assert_eq!(client.get(&path).await, before, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_changes_the_recipients_of_a_draft_changes_the_draft() {
+    let client = Client::start().await;
+    let mut draft = definition(&[signer("1", "Ada", "/sn1/")]);
+    draft["status"] = json!("created");
+    let path = format!("/envelopes/{}", client.create(draft).await);
+    let mut last = client.get(&path).await["lastModifiedDateTime"].clone();
+    for (method, below, body) in [
+        ("POST", "/recipients", json!({ "signers": [signer("2", "Bob", "/sn2/")] })),
+        ("PUT", "/recipients", json!({ "signers": [{ "recipientId": "2", "name": "Grace" }] })),
+        ("DELETE", "/recipients/2", Value::Null),
+    ] {
+        client.advance(60).await;
+        let (status, answer) = client.call(method, &format!("{path}{below}"), body).await;
+        assert!(status < 300, "{method}: {answer}");
+        let now = client.get(&path).await["lastModifiedDateTime"].clone();
+        assert_ne!(now, last, "{method}");
+        last = now;
+    }
+}

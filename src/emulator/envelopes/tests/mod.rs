@@ -1,0 +1,21 @@
+//! Envelopes over real sockets, one file a subject.
+
+mod access;
+mod bulk;
+mod composites;
+mod connect;
+mod correction;
+mod creates;
+mod fields;
+mod folders;
+mod given;
+mod lists;
+mod lives;
+mod locks;
+mod samples;
+mod senders;
+mod templates;
+mod testing;
+mod views;
+mod visibility;
+mod workflow;

@@ -1,0 +1,5 @@
+//! The emulator over real sockets, one file a subject.
+
+mod consent;
+mod platform;
+mod surface;
