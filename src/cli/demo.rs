@@ -63,6 +63,9 @@ struct Ready<'a> {
 
 /// Runs the command.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &args.ready_file {
+        ready_file::check(path)?;
+    }
     let clock: SharedClock = Arc::new(SystemClock);
     let started = clock.uptime();
     let life = Lifecycle::new();

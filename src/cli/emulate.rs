@@ -1,6 +1,7 @@
 //! `countersign emulate`: the emulator alone, until a signal ends it.
 
 use std::{
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -13,6 +14,7 @@ use anyhow::Context as _;
 use crate::{
     cli::{output, ready_file},
     clock::SystemClock,
+    config::ConfigError,
     emulator::{self, Emulator, Options, Ready},
     lifecycle::Lifecycle,
 };
@@ -49,6 +51,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(path) => Some(read_faults(path)?),
         None => None,
     };
+    if let Some(path) = &args.ready_file {
+        check(path, args.state_dir.as_deref())?;
+    }
     let life = Lifecycle::new();
     life.follow_signals().context("cannot follow signals")?;
     let options = Options {
@@ -67,6 +72,25 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     life.stopping().cancelled().await;
     life.drain(Duration::from_secs(10)).await;
     Ok(if life.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Refuses a ready file that cannot be written, before anything is begun.
+fn check(ready_file: &Path, state_dir: Option<&Path>) -> Result<(), ConfigError> {
+    if state_dir.is_some_and(|state_dir| absolute(state_dir) == absolute(ready_file)) {
+        return Err(ready_file::refused(ready_file, &io::ErrorKind::IsADirectory.into()));
+    }
+    if makes_folder_of(ready_file, state_dir) { Ok(()) } else { ready_file::check(ready_file) }
+}
+
+/// Whether the folder of the ready file is made at the start, with that of the keys: then it cannot be tried before.
+fn makes_folder_of(ready_file: &Path, state_dir: Option<&Path>) -> bool {
+    let file = absolute(ready_file);
+    let folder = file.parent().filter(|folder| !folder.exists());
+    folder.zip(state_dir).is_some_and(|(folder, state_dir)| absolute(state_dir).starts_with(folder))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn read_faults(path: &Path) -> anyhow::Result<Vec<emulator::Fault>> {
@@ -129,6 +153,21 @@ fn sdks(ready: &Ready, ca: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_folder_that_the_start_makes_may_be_missing() {
+        let folder = std::env::temp_dir().join(format!("countersign-none-{}", std::process::id()));
+        let (file, state) = (folder.join("ready.json"), folder.join("state"));
+        assert!(makes_folder_of(&file, Some(&folder)) && makes_folder_of(&file, Some(&state)));
+        assert!(!makes_folder_of(&file, None) && !makes_folder_of(&file, Some(&std::env::temp_dir())));
+        assert!(!makes_folder_of(&state.join("ready.json"), Some(&folder)), "nothing makes this one");
+        assert!(!makes_folder_of(&std::env::temp_dir().join("ready.json"), Some(&folder)), "it is there");
+        assert!(!makes_folder_of(Path::new("ready.json"), Some(Path::new("state"))), "so is this one");
+        let (file, state) = (Path::new("./no-such-folder/ready.json"), Path::new("no-such-folder"));
+        assert!(makes_folder_of(file, Some(state)), "one folder, written in two ways");
+        let refused = check(Path::new("./no-such-folder"), Some(state)).unwrap_err().to_string();
+        assert!(refused.contains("cannot write ./no-such-folder: is a directory"), "{refused}");
+    }
 
     #[test]
     fn without_tls_no_line_to_paste_speaks_of_a_certificate() {

@@ -23,10 +23,13 @@ pub fn check(path: &Path) -> Result<(), ConfigError> {
     } else {
         beside(path).and_then(|(_, beside)| open(&beside).and_then(|_| fs::remove_file(&beside)))
     };
-    tried.map_err(|error| {
-        let cause = format!("cannot write {}: {error}", path.display());
-        ConfigError::new("--ready-file", cause, "name a file in a folder that is there and can be written")
-    })
+    tried.map_err(|error| refused(path, &error))
+}
+
+/// That it cannot be written, and why.
+pub fn refused(path: &Path, error: &io::Error) -> ConfigError {
+    let cause = format!("cannot write {}: {error}", path.display());
+    ConfigError::new("--ready-file", cause, "name a file in a folder that is there and can be written")
 }
 
 /// Writes `content` as JSON to `path`. Mode 0600: it may hold a test's keys.

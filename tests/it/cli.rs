@@ -1,6 +1,7 @@
 //! The command line as scripts meet it: the real binary, its exit codes and its two outputs.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
@@ -175,18 +176,32 @@ fn a_ready_file_that_cannot_be_written_is_said_before_anything_listens() {
     let local = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/local.toml")).unwrap();
     let file = folder.0.join("local.toml");
     std::fs::write(&file, local).unwrap();
-    for nowhere in [folder.0.join("none/ready.json"), folder.0.clone()] {
-        let arguments =
-            ["serve", "--config", file.to_str().unwrap(), "--ready-file", nowhere.to_str().unwrap()];
-        let output = countersign(&arguments);
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(64), "{said}");
-        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
-        assert!(said.contains("--ready-file: cannot write"), "{said}");
+    let temporary = folder.0.join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let commands: [&[&str]; 3] = [
+        &["serve", "--config", file.to_str().unwrap()],
+        &["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"],
+        &["demo", "--site", "127.0.0.1:0"],
+    ];
+    for command in commands {
+        for nowhere in [folder.0.join("none/ready.json"), folder.0.clone()] {
+            let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+                .args(command)
+                .args([OsStr::new("--ready-file"), nowhere.as_os_str()])
+                .env("TMPDIR", &temporary)
+                .output()
+                .unwrap();
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(64), "{command:?}: {said}");
+            assert_eq!(said.trim_end().lines().count(), 1, "{command:?}: {said}");
+            assert!(said.contains("--ready-file: cannot write"), "{command:?}: {said}");
+        }
     }
+    // Where an emulator and a demo keep their state.
+    std::fs::remove_dir(temporary).expect("nothing was begun there");
     let left: Vec<_> =
         std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["local.toml"], "nothing was begun");
+    assert_eq!(left, ["local.toml"], "nor here");
 }
 
 #[test]
