@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     audit::chain,
-    digest::{hex, sha256},
+    digest::{hex, sha256, thumbprint},
 };
 
 /// Files of a bundle that are looked at.
@@ -239,8 +239,7 @@ fn check_signature(jws: &[u8], manifest: &[u8], keys: &[u8]) -> Result<String, U
     let unknown = || Unproven::KeyUnknown(head.kid.clone());
     let key = set.keys.iter().find(|key| key.kid == head.kid).ok_or_else(unknown)?;
     // A set could call any key by that name; the thumbprint (RFC 7638) is the name.
-    let thumbprint = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, key.x);
-    if URL_SAFE_NO_PAD.encode(sha256(thumbprint.as_bytes())) != head.kid {
+    if thumbprint(&key.x) != head.kid {
         return Err(wrong());
     }
     let public = UnparsedPublicKey::new(&ED25519, decode(&key.x)?);

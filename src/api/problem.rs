@@ -279,18 +279,11 @@ impl Problem {
         }
     }
 
-    /// Says when to come back, in the body and as `Retry-After`.
+    /// Says after how long to come back, as `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
         self
-    }
-
-    /// Says at what time to come back.
-    #[must_use]
-    pub fn retry_at(mut self, at: Timestamp, now: Timestamp) -> Self {
-        self.0.retry_at = Some(at);
-        self.retry_after(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
     }
 
     /// A time in the body; the middleware adds `Retry-After`, because it knows the time.

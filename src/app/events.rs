@@ -168,17 +168,18 @@ fn targets(config: &Config) -> Targets {
 /// there is refused now, and not found out when its first event is given up.
 fn webhooks(config: &Config) -> Result<Vec<FromSettings>, ConfigError> {
     let targets = targets(config);
-    for (name, webhook) in &config.webhooks {
-        let url = &webhook.url;
-        targets.check(url, targets.allow_private(url, webhook.allow_private)).map_err(|forbidden| {
+    let all = config.webhooks.iter().map(|(name, webhook)| {
+        let decided = targets.may_be_private(&webhook.url, webhook.allow_private);
+        let allow_private = decided.map_err(|forbidden| {
             let fix = "write a public https address; allow_private = true is for a receiver inside";
             ConfigError::new(format!("webhooks.{name}.url"), forbidden.to_string(), fix)
         })?;
-    }
-    Ok(config.webhooks.iter().map(|(name, webhook)| from_settings(name, webhook, targets)).collect())
+        Ok(from_settings(name, webhook, allow_private))
+    });
+    all.collect()
 }
 
-fn from_settings(name: &str, webhook: &Webhook, targets: Targets) -> FromSettings {
+fn from_settings(name: &str, webhook: &Webhook, allow_private: bool) -> FromSettings {
     let kinds = webhook.events.iter().flatten().filter_map(|word| EventKind::parse(word));
     let secrets = webhook.secrets.iter().filter_map(|secret| secret_bytes(secret.expose_secret()));
     FromSettings {
@@ -190,6 +191,6 @@ fn from_settings(name: &str, webhook: &Webhook, targets: Targets) -> FromSetting
         url: webhook.url.to_string(),
         secrets: Private::new(secrets.collect()),
         events: kinds.collect(),
-        allow_private: targets.allow_private(&webhook.url, webhook.allow_private),
+        allow_private,
     }
 }

@@ -108,12 +108,6 @@ impl Agreed {
         self.replaced_by(Self::of(config))
     }
 
-    /// What of these settings is not taken up without a restart, by name. What every daemon has of its own, such as
-    /// listeners, is not in here.
-    pub(super) fn waiting(&self, config: &Config) -> Vec<String> {
-        self.differing(&Self::of(config))
-    }
-
     fn replaced_by(&self, new: Self) -> Self {
         let stay = self.0.iter().filter(|(name, _)| !is_reloaded(name));
         let mut parts: BTreeMap<_, _> = stay.map(|(name, hash)| (name.clone(), hash.clone())).collect();
@@ -122,7 +116,7 @@ impl Agreed {
     }
 
     /// The parts that are not alike, by name.
-    fn differing(&self, other: &Self) -> Vec<String> {
+    pub(super) fn differing(&self, other: &Self) -> Vec<String> {
         let names = self.0.keys().chain(other.0.keys());
         let mut differing: Vec<String> =
             names.filter(|name| self.0.get(*name) != other.0.get(*name)).cloned().collect();

@@ -6,7 +6,7 @@
 //! upstream hold connections that nobody wants to lose to a reload.
 
 use crate::{
-    app::{Parts, events},
+    app::{Parts, events, peers::Agreed},
     config::{Agreement, Config, agreement, is_reloaded},
 };
 
@@ -41,7 +41,8 @@ impl Parts {
     /// What of new settings waits for the next start, by name.
     fn waiting(&self, config: &Config) -> Vec<String> {
         let mut waiting = config.written.changed_since(&self.written);
-        let agreed = self.agreed.load().waiting(config);
+        // What every daemon has of its own, such as listeners, is not agreed on.
+        let agreed = self.agreed.load().differing(&Agreed::of(config));
         waiting.extend(agreed.into_iter().filter(|name| agreement(name) == Agreement::Whole));
         waiting.retain(|name| !is_reloaded(name));
         waiting

@@ -493,6 +493,10 @@ impl Auth {
 }
 
 #[cfg(test)]
-mod test_support;
+mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_consent;
+#[cfg(test)]
+mod tests_keys;

@@ -29,7 +29,13 @@ mod signer;
 mod stop;
 mod store;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_refusals;
+#[cfg(test)]
+mod tests_secrets;
 mod upstream;
 mod values;
 mod webhooks;

@@ -1,7 +1,7 @@
-//! What the tests of this module share: an upstream over HTTP that answers as it is told.
+//! What the tests of this module share: an upstream over HTTP that answers as it is told, and calls of it.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +17,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Acting, Client, Deps, Options, SenderOptions};
+use super::{
+    Acting, Client, Created, Deps, EnvelopeSigner, Error, NewEnvelope, Options, SenderOptions, SmsCheck,
+    View, ViewRequest,
+};
 use crate::{
     auth::{
         self, Auth, Spawner, TokenSource, access_token::MintedToken, identity::AccountServer,
@@ -25,7 +28,10 @@ use crate::{
     },
     budget::{self, Budget, Deadline},
     clock::{Clock as _, ManualClock},
-    domain::SenderName,
+    domain::{
+        Anchors, Document, EnvelopeId, Phone, Private, SenderName, TabKind, TransactionId,
+        document::{Anchor, Content},
+    },
     http_client::{self, HttpClient},
     listener::{Bound, Limits},
 };
@@ -208,4 +214,120 @@ async fn give(reply: Reply) -> Result<Response<axum::body::Body>, std::io::Error
             Ok(response.body(body.into()).unwrap())
         }
     }
+}
+
+const BASE64: &[u8] = b"JVBERi0xLjQK";
+
+pub(super) fn file(anchors: &[(TabKind, &str)]) -> Document {
+    let anchors = anchors.iter().map(|(kind, text)| (*kind, Anchor::Everyone((*text).to_owned())));
+    Document::File {
+        name: "Contract \"A\".pdf".to_owned(),
+        content: Content::new(Bytes::from_static(BASE64)),
+        anchors: Anchors(anchors.collect()),
+    }
+}
+
+pub(super) fn template() -> Document {
+    Document::Template { alias: "nda".to_owned(), id: "11111111-2222-3333-4444-555555555555".to_owned() }
+}
+
+/// What an envelope is made of: one signer, with an SMS check if there is a phone.
+pub(super) struct Draft {
+    documents: Vec<Document>,
+    name: Private<String>,
+    fields: BTreeMap<String, String>,
+    phone: Option<Phone>,
+}
+
+impl Draft {
+    pub(super) fn of(documents: Vec<Document>) -> Self {
+        let fields = BTreeMap::from([("company".to_owned(), "Analytical Ltd".to_owned())]);
+        Self { documents, name: Private::new("Ada Lovelace".to_owned()), fields, phone: None }
+    }
+
+    pub(super) fn with_sms(mut self) -> Self {
+        self.phone = Some(Phone::parse("+4915112345678").unwrap());
+        self
+    }
+
+    pub(super) fn envelope(&self) -> NewEnvelope<'_> {
+        let signer = EnvelopeSigner {
+            key: "visitor",
+            recipient_id: "1",
+            client_user_id: "opaque-1",
+            name: &self.name,
+            email: "ada@example.com",
+            order: 1,
+            role: self.documents.iter().any(|d| matches!(d, Document::Template { .. })).then_some("Client"),
+            fields: &self.fields,
+            sms: self.phone.as_ref().map(|phone| SmsCheck { phone, workflow: "wf-1" }),
+            access_code: Some("4711"),
+        };
+        NewEnvelope {
+            subject: Some("Please sign"),
+            message: None,
+            documents: &self.documents,
+            signers: vec![signer],
+            transaction_id: TransactionId::from_uuid(uuid::Uuid::from_u128(7)),
+            signing_id: "sig_1",
+            expires_after_days: Some(21),
+            events: Some("https://sign.example.com/in/docusign/1".into()),
+            locale: Some("de-AT"),
+        }
+    }
+}
+
+pub(super) fn created() -> Reply {
+    Reply::json(201, &json!({"envelopeId": "env-1", "status": "sent", "uri": "/envelopes/env-1"}))
+}
+
+pub(super) fn workflows() -> Reply {
+    let input = json!([{"valueType": "PhoneNumberList", "optionName": "phone_number_list"}]);
+    Reply::json(
+        200,
+        &json!({"identityVerification": [{"workflowId": "wf-1", "defaultName": "Phone Authentication", "inputOptions": input}]}),
+    )
+}
+
+pub(super) async fn create(world: &World, draft: &Draft) -> Result<Created, Error> {
+    let acting = world.acting().await;
+    if draft.phone.is_some() {
+        let workflow = world.client.sms_workflow(&acting, world.deadline()).await?;
+        assert_eq!(&*workflow, "wf-1");
+    }
+    world.client.create_envelope(&acting, &draft.envelope(), world.deadline()).await
+}
+
+pub(super) fn view_reply() -> Reply {
+    Reply::json(201, &json!({"url": "https://demo.docusign.net/Signing/MTRedeem/v1/1?slt=s3cret%2B"}))
+}
+
+pub(super) async fn view(world: &World, return_url: &str) -> Result<View, Error> {
+    let name = Private::new("Ada Lovelace".to_owned());
+    let request = ViewRequest {
+        name: &name,
+        email: "ada@example.com",
+        client_user_id: "opaque-1",
+        recipient_id: Some("1"),
+        return_url,
+        ping: None,
+        authentication_method: Some("Password"),
+        authentication_instant: Some(Timestamp::from_second(1_700_000_000).unwrap()),
+        assertion_id: Some("login-77f1"),
+        frame_ancestors: &["https://www.example.com".to_owned()],
+        locale: Some("fr-CA"),
+    };
+    let envelope = EnvelopeId::new("env-1");
+    world.client.recipient_view(&*world.acting().await, &envelope, &request, world.deadline()).await
+}
+
+pub(super) fn envelope_reply(status: &str, recipient: &str) -> Reply {
+    // The template has put its own recipient id in the place of ours.
+    Reply::json(
+        200,
+        &json!({"envelopeId": "env-1", "status": status, "transactionId": "t", "purgeState": "unpurged",
+            "recipients": {"signers": [{"recipientId": "77", "recipientIdGuid": "g", "clientUserId": "opaque-1",
+                "name": "Ada L.", "email": "ada@example.com", "status": recipient, "routingOrder": 1}],
+                "recipientCount": "1"}}),
+    )
 }

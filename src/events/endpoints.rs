@@ -225,9 +225,7 @@ impl Endpoints {
         if new.allow_private == Some(true) && !self.targets.plain_loopback {
             return Err(Forbidden("private addresses are allowed in the settings only ([webhooks.NAME])"));
         }
-        let allow_private = self.targets.allow_private(&url, new.allow_private);
-        self.targets.check(&url, allow_private)?;
-        Ok(allow_private)
+        self.targets.may_be_private(&url, new.allow_private)
     }
 }
 

@@ -70,9 +70,12 @@ pub struct Targets {
 pub struct Forbidden(pub &'static str);
 
 impl Targets {
-    /// Whether an address may be private: as is wished, and else on loopback with the emulator alone.
-    pub fn allow_private(self, url: &Url, wish: Option<bool>) -> bool {
-        wish.unwrap_or(self.plain_loopback && is_loopback(url))
+    /// Whether an endpoint at this address may be private: as is wished, and else on loopback with the emulator
+    /// alone. Refuses an address that may not be delivered to then, as [`check`](Self::check) does.
+    pub fn may_be_private(self, url: &Url, wish: Option<bool>) -> Result<bool, Forbidden> {
+        let allow_private = wish.unwrap_or(self.plain_loopback && is_loopback(url));
+        self.check(url, allow_private)?;
+        Ok(allow_private)
     }
 
     /// Whether an address may be delivered to, as far as it can be told before its name is resolved.
@@ -103,7 +106,7 @@ impl Targets {
 }
 
 /// Whether an address is on this machine by its spelling.
-pub fn is_loopback(url: &Url) -> bool {
+fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => {
@@ -450,5 +453,18 @@ mod tests {
         assert!(check("http://127.0.0.1:9000/", true, true));
         assert!(!check("http://127.0.0.1:9000/", false, true));
         assert!(!check("http://127.0.0.1:9000/", true, false));
+    }
+
+    #[test]
+    fn an_endpoint_is_private_where_that_is_wished_and_by_itself_on_loopback_with_the_emulator() {
+        let may_be = |url: &str, wish: Option<bool>, plain_loopback: bool| {
+            Targets { plain_loopback }.may_be_private(&Url::parse(url).unwrap(), wish).ok()
+        };
+        assert_eq!(may_be("http://127.0.0.1:9000/", None, true), Some(true));
+        assert_eq!(may_be("http://127.0.0.1:9000/", Some(false), true), None);
+        assert_eq!(may_be("https://127.0.0.1/", None, false), None);
+        assert_eq!(may_be("https://10.0.0.8/", None, true), None);
+        assert_eq!(may_be("https://10.0.0.8/", Some(true), false), Some(true));
+        assert_eq!(may_be("https://example.com/hook", None, true), Some(false));
     }
 }

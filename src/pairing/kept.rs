@@ -1,12 +1,18 @@
 //! What is kept sealed beside a pairing, as JSON under the seal: a refresh token with its lease, or what a
 //! choice of an account is made of. The store knows neither.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::{Offer, renewal::LEASE_MOST};
+use super::Offer;
 use crate::{clock::later, domain::Private};
+
+/// No lease ends later than this, by the clocks of two daemons that are as far apart as they may be: one that does
+/// was taken before the clock was set back, and would keep everybody waiting for as long.
+pub(super) const LEASE_MOST: Duration = Duration::from_secs(120);
 
 /// A refresh token, and until when a daemon renews with it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -79,4 +85,19 @@ fn write<T: Serialize>(value: &T) -> Private<String> {
 
 fn read<T: DeserializeOwned>(text: &Private<String>) -> Option<T> {
     serde_json::from_str(text.reveal()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_from_before_the_clock_was_set_back_holds_nobody() {
+        let now = Timestamp::UNIX_EPOCH;
+        let leased = |until| Kept { leased_until: Some(until), ..Kept::fresh("token".to_owned(), now) };
+        let in_seconds = |seconds| later(now, Duration::from_secs(seconds));
+        assert!(!leased(in_seconds(60)).is_free(now), "another daemon renews with it");
+        assert!(!leased(in_seconds(80)).is_free(now), "its clock is ahead of ours");
+        assert!(leased(now).is_free(now) && leased(in_seconds(3_600)).is_free(now));
+    }
 }

@@ -30,6 +30,7 @@ mod defined;
 mod kept;
 mod renewal;
 mod sync;
+mod taking_up;
 mod tickets;
 
 use std::{

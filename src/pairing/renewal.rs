@@ -15,7 +15,10 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::oneshot;
 
-use super::{Form, Pairings, kept::Kept};
+use super::{
+    Form, Pairings,
+    kept::{Kept, LEASE_MOST},
+};
 use crate::{
     auth::{
         self, CodeGrant, TokenSource, access_token::MintedToken, code_grant::Renewed,
@@ -30,9 +33,8 @@ use crate::{
 
 /// How long a daemon may take to renew; longer than an exchange with the account server can.
 const LEASE: Duration = Duration::from_secs(60);
-/// No lease ends later than this, by the clocks of two daemons that are as far apart as they may be: one that does
-/// was taken before the clock was set back, and would keep everybody waiting for as long.
-pub(super) const LEASE_MOST: Duration = Duration::from_secs(120);
+// Or every lease would be taken for one from before the clock was set back, and two would exchange one token.
+const _: () = assert!(LEASE.as_secs() + 20 <= LEASE_MOST.as_secs());
 /// How often a lease of another daemon is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Looks before this try is given up; the next comes by itself.
@@ -299,18 +301,6 @@ fn unavailable(error: &store::Error) -> auth::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lease_from_before_the_clock_was_set_back_holds_nobody() {
-        let now = Timestamp::UNIX_EPOCH;
-        let leased = |until| Kept { leased_until: Some(until), ..Kept::fresh("token".to_owned(), now) };
-        assert!(!leased(later(now, LEASE)).is_free(now), "another daemon renews with it");
-        assert!(
-            !leased(later(now, LEASE + Duration::from_secs(20))).is_free(now),
-            "its clock is ahead of ours"
-        );
-        assert!(leased(now).is_free(now) && leased(later(now, Duration::from_secs(3_600))).is_free(now));
-    }
 
     #[test]
     fn a_wrong_secret_of_ours_is_no_lost_connection() {

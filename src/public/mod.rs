@@ -38,4 +38,8 @@ pub use proxies::Proxies;
 pub use router::{Dependencies, PATHS, Public, Settings, router};
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_returns;

@@ -17,7 +17,7 @@ use crate::{
     },
     esign,
     objects::show::{self, ShownLink},
-    signing::{Error, Signings, breaker::Admitted, is_settled, repeat::ASK_AGAIN, settle::Promised},
+    signing::{Error, Signings, breaker::Admitted, is_settled, settle::Promised},
     store::{self, Begun, Digest, Intent, Version, Work},
     telemetry::metrics,
 };
@@ -356,8 +356,8 @@ impl Signings {
         let mut watcher = self.parts.hub.watch(id);
         loop {
             let Some(record) = self.parts.store.signing(id).await? else {
-                // Whoever took it up has given it up: to this caller nothing was promised, and the key is free.
-                return Err(Error::InProgress { signing: id, retry_after: ASK_AGAIN });
+                // Whoever took it up has given it up: to this caller nothing was promised, and the same call begins anew.
+                return Err(Error::conflict());
             };
             if is_settled(record.signing.status) {
                 return Box::pin(self.answer_late(record, view, links, false, until)).await;

@@ -137,8 +137,9 @@ impl Signings {
             if let Some(view) = live {
                 view.clicked = true;
                 // A later end than any was written by a clock that has been set back since.
-                let known = Some(view.until).filter(|until| *until <= later(now, LONGEST_LEASE));
-                view.until = known.unwrap_or(Timestamp::MIN).max(later(now, VIEW_LIFE));
+                if !(later(now, VIEW_LIFE)..=later(now, LONGEST_LEASE)).contains(&view.until) {
+                    view.until = later(now, VIEW_LIFE);
+                }
             }
             Ok(Vec::new())
         });

@@ -18,6 +18,7 @@
 //! nobody promised, and nothing found ──▶ look again after 1 min, 15 min, a day ──▶ forget it
 //! ```
 
+mod attempt;
 mod breaker;
 mod caps;
 mod create;
@@ -26,6 +27,7 @@ mod ending;
 mod error;
 mod follow;
 mod links;
+mod look_ups;
 mod nonce;
 mod preflight;
 mod reconcile;
@@ -34,6 +36,7 @@ mod repeat;
 pub mod result;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod sample;
+mod settings;
 mod settle;
 mod tickets;
 mod twins;
@@ -41,8 +44,6 @@ mod unlock;
 mod views;
 
 use std::{
-    borrow::Cow,
-    fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -55,21 +56,17 @@ use crate::{
     budget::Deadline,
     clock::SharedClock,
     domain::{
-        CallerName, EnvelopeId, Event, EventId, EventKind, Happened, Mode, SenderName, SignerId, Signing,
-        SigningId, SigningStatus, signing::Happening,
+        CallerName, EnvelopeId, Event, EventId, EventKind, Happened, SignerId, Signing, SigningId,
+        SigningStatus, signing::Happening,
     },
     esign,
     events::Hub,
     lifecycle::Lifecycle,
     objects::show,
-    spool::Spool,
     store::{
         self, Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work,
     },
-    telemetry::{
-        chain,
-        metrics::{self, Metrics},
-    },
+    telemetry::{chain, metrics},
 };
 
 pub use create::{Ask, Created, detail};
@@ -79,6 +76,7 @@ pub use follow::{Returned, Seen};
 pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
 pub use result::ResultKey;
+pub use settings::{EventsTo, FindAddress, Settings};
 pub use tickets::{TICKET_LIFE, Tickets};
 pub use views::{Opener, Queued, live_view};
 
@@ -87,55 +85,6 @@ const MAX_CONFLICTS: usize = 16;
 
 /// The longest that one call to the upstream may take, waiting for its turn included.
 const AT_LEISURE: Duration = Duration::from_secs(60);
-
-/// How this daemon makes signings.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Whether signatures bind.
-    pub mode: Mode,
-    /// The origin of the public listener, without a slash at the end; none if it is off.
-    pub public_origin: Option<String>,
-    /// Where the upstream is to push events, and whether it should sign them; nowhere if there is no
-    /// public listener.
-    pub events_to: Option<EventsTo>,
-    /// The key behind return URLs.
-    pub nonce_key: NonceKey,
-    /// Where signed documents lie while they are read, and for how long each.
-    pub documents: (Spool, Duration),
-    /// Creates that may wait for a dead upstream before new ones are refused.
-    pub queue_limit: u64,
-    /// How often recovery looks for due work by itself: another daemon's comes without a wake-up.
-    pub look_every: Duration,
-    /// Where each use of the key is written down first.
-    pub audit: Audit,
-    /// What is counted: statuses that were reached, views that were asked for.
-    pub metrics: Arc<Metrics>,
-}
-
-/// Where events of envelopes go.
-#[derive(Clone)]
-pub struct EventsTo {
-    /// The address for everybody's; none if nothing that comes to it could be believed.
-    pub general: Option<String>,
-    /// The address of a sender whose account has keys of its own: senders and keys come and go.
-    pub own: Arc<FindAddress>,
-}
-
-/// By the sender of an envelope.
-pub type FindAddress = dyn Fn(&SenderName) -> Option<String> + Send + Sync;
-
-impl EventsTo {
-    /// Where those of this sender's envelopes go: what could not be believed is not asked for.
-    pub fn address(&self, sender: &SenderName) -> Option<Cow<'_, str>> {
-        (self.own)(sender).map(Cow::Owned).or_else(|| self.general.as_deref().map(Cow::Borrowed))
-    }
-}
-
-impl fmt::Debug for EventsTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventsTo").field("general", &self.general).finish_non_exhaustive()
-    }
-}
 
 /// The use cases. Clones share everything.
 #[derive(Debug, Clone)]
@@ -280,6 +229,12 @@ impl Signings {
         self.parts.esign.corrected_now()
     }
 
+    /// Whether a moment has come by the upstream's clock. Before it has told the time, nothing has: what ends for good
+    /// must not end by this machine's clock alone.
+    fn has_surely_come(&self, moment: Timestamp) -> bool {
+        self.parts.esign.told_now().is_some_and(|told| moment <= told)
+    }
+
     /// The time that one call of ours may take, with no caller to wait for it.
     fn at_leisure(&self) -> Deadline {
         Deadline::within(&*self.parts.clock, AT_LEISURE)
@@ -420,6 +375,13 @@ impl Signings {
             self.parts.hub.published();
         }
         Ok(version)
+    }
+
+    /// Destroys a create that nobody was promised: its key is free, and whoever waits for it is told.
+    async fn forget(&self, id: SigningId, from: Version) -> Result<(), Error> {
+        self.parts.store.forget(id, from).await?;
+        self.parts.hub.changed(id);
+        Ok(())
     }
 
     /// Turns what happened into events and history, counting the signing's sequence.

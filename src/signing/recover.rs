@@ -1,41 +1,31 @@
 //! The one task that finishes what was begun: creates that wait for the upstream, creates whose outcome
-//! nobody knows, and creates of a daemon that died (rules E2, E4, E5). It also runs at start, and hands
-//! over what has come due for signings that exist ([`ending`](super::ending)).
+//! nobody knows, and creates of a daemon that died (rules E2, E4, E5). It also runs at start.
 //!
-//! A create with `posted_at` set may exist. It is looked up by transaction id, and again after a while,
-//! because the upstream's list may lag; then once more by the hidden custom field; only then is it posted
-//! again. How long the list may lag nobody has promised, so a create that was sent twice is looked for later
-//! on, and what came to light twice is voided ([`twins`](super::twins)). One that its daemon has left behind,
-//! with nobody promised anything, is not sent again unless its caller repeats it; it is looked for as late, and
-//! then forgotten. Creates of a sender that cannot act wait together, and keep nobody else's waiting. Work is
-//! claimed with a lease, so that several daemons share it and take over from the dead; nothing is sent when the
-//! lease is nearly over.
+//! What may exist it hands over to be looked up ([`look_ups`](super::look_ups)), and what has come due for signings
+//! that exist to be tended ([`ending`](super::ending)); what surely does not exist it sends. Creates of a sender that
+//! cannot act wait together, and keep nobody else's waiting. Work is claimed with a lease, so that several daemons
+//! share it and take over from the dead.
+//!
+//! It must never send a create that was claimed with `posted_at` set, nor anything when the lease is nearly over, and never end one
+//! because its time is over by this machine's clock alone.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::{earlier, later},
-    domain::{
-        AccountId, Draft, EnvelopeId, Failure, Happened, SenderName, Signing, TemplateNames, TransactionId,
-    },
+    clock::later,
+    domain::{Draft, Failure, SenderName, Signing, TemplateNames, signing::Happening},
     esign,
     objects::parse_create,
     signing::{
         Error, Save, Signings,
         breaker::Admitted,
-        create::{Job, LEASE, is_outage},
+        create::{Job, LEASE},
         ending::upkeep,
         is_settled,
-        settle::{backoff, note_queued, wait_in_line},
-        twins,
+        settle::{note_queued, wait_in_line},
         views::front,
     },
     store::{Durability, Payload, Record, Version, Work},
@@ -44,16 +34,8 @@ use crate::{
 
 /// How many signings one round claims; look-ups are batched by sender within it.
 const BATCH: u32 = 64;
-/// How long look-ups must have found nothing before the create is posted again.
-const MISSING_FOR: Duration = Duration::from_secs(10);
-/// How far before our own time of the create a list may start: clocks differ.
-pub(super) const LOOK_BACK: Duration = Duration::from_secs(24 * 3_600);
-/// Last looks, one for each create, that go on beside each other.
-const LAST_LOOKS: usize = 8;
-/// The pause between look-ups of one create.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// The pause where only an operator can help.
-const ELSEWHERE: Duration = Duration::from_secs(60);
+/// The pause between look-ups of one create, and before another try of one that others hold up.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long creates wait for a sender that has no token at hand: meanwhile they take up room of others.
 const TOKEN_WITHIN: Duration = Duration::from_secs(3);
 /// The longest wait for a sender that cannot act is 2 to this power of seconds: one that can act again is to be noticed
@@ -133,24 +115,11 @@ impl Signings {
     }
 
     async fn put_off(&self, record: Record) -> Result<(), Error> {
-        let Record { mut signing, version, work, .. } = record;
+        let Record { signing, version, work, .. } = record;
         let due_at = later(self.parts.clock.now(), PUT_OFF.mul_f64(1.0 + fastrand::f64()));
         let attempts = work.map_or(0, |work| work.attempts);
-        let work = Some(Work { due_at, leased_until: None, attempts });
-        ignore_conflict(self.save(&mut signing, version, Vec::new(), work, Durability::Flushed).await)
-    }
-
-    /// Looks up what may exist: one call for all creates of a sender. Each sender's in a task of its own,
-    /// because one call that the upstream leaves hanging must not keep all others waiting.
-    fn look_up_all(&self, doubtful: Vec<Record>, admitted: &mut Admitted) {
-        for (sender, records) in by_sender(doubtful) {
-            let this = self.clone();
-            let of_these = admitted.split(records.len());
-            self.parts.life.spawn_work("look up creates", async move {
-                this.look_up(&sender, records).await;
-                drop(of_these);
-            });
-        }
+        let work = Work { due_at, leased_until: None, attempts };
+        self.put_back(signing, version, Vec::new(), work).await
     }
 
     /// Sends what surely does not exist, and was claimed at `since`, if its sender can act. That is found out once for
@@ -236,186 +205,8 @@ impl Signings {
         let round = next_round(&signing.sender, attempts, now);
         // Somebody stands before it.
         let until = if place.is_some() { round.min(later(now, LOOK_AGAIN)) } else { round };
-        let work = Some(wait_in_line(place, until, attempts.saturating_add(1)));
-        ignore_conflict(self.save(&mut signing, version, Vec::new(), work, Durability::Flushed).await)
-    }
-
-    async fn look_up(&self, sender: &SenderName, records: Vec<Record>) {
-        match self.find(sender, &records).await {
-            Ok((acting, found)) => {
-                self.parts.breaker.answered(records.len());
-                let each = futures_util::stream::iter(records).for_each_concurrent(LAST_LOOKS, |record| {
-                    let (acting, found) = (&acting, &found);
-                    async move { note(self.looked_up(acting, record, found).await) }
-                });
-                each.await;
-            }
-            Err(error) => {
-                tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
-                let is_outage = is_outage(&error);
-                if is_outage && !error.is_local() {
-                    self.parts.breaker.failed(self.parts.clock.uptime());
-                }
-                // After an outage lists lag, so what was not found before it says little; one call that fails among
-                // others that are answered is no outage, and must not put decisions off for ever.
-                let is_away = self.parts.breaker.is_open();
-                for record in records {
-                    if !is_outage && is_lapsing(&record.signing, self.parts.clock.now()) {
-                        note(self.give_up(record.signing, record.version, never_known()).await);
-                        continue;
-                    }
-                    let missing_since = record.signing.missing_since.filter(|_| !is_away);
-                    let attempts = record.work.map_or(0, |work| work.attempts);
-                    // A proxy that says "in two hours" must not decide when doubts end; a limit must.
-                    let told = error.retry_after(self.parts.clock.now()).filter(|_| !is_outage);
-                    let usual = if is_outage { backoff(attempts) } else { ELSEWHERE };
-                    let wait = told.unwrap_or(usual);
-                    note(self.postpone(record, wait, missing_since).await);
-                }
-            }
-        }
-    }
-
-    async fn find(
-        &self,
-        sender: &SenderName,
-        records: &[Record],
-    ) -> Result<(Arc<esign::Acting>, HashMap<TransactionId, Vec<EnvelopeId>>), esign::Error> {
-        let acting = self.parts.esign.acting(sender).await?;
-        let ids: Vec<_> = records.iter().map(|record| record.signing.transaction_id).collect();
-        let mut found: HashMap<TransactionId, Vec<EnvelopeId>> = HashMap::new();
-        for one in self.parts.esign.find(&acting, &ids, self.at_leisure()).await? {
-            let made_by = |id: &&TransactionId| {
-                one.transaction_id.as_deref().is_some_and(|text| text.eq_ignore_ascii_case(&id.to_string()))
-            };
-            if let Some(id) = ids.iter().find(made_by) {
-                found.entry(*id).or_default().push(one.envelope);
-            }
-        }
-        Ok((acting, found))
-    }
-
-    async fn looked_up(
-        &self,
-        acting: &esign::Acting,
-        record: Record,
-        found: &HashMap<TransactionId, Vec<EnvelopeId>>,
-    ) -> Result<(), Error> {
-        if record.signing.account.as_ref().is_some_and(|posted_to| *posted_to != acting.account) {
-            return self.elsewhere(record, acting).await;
-        }
-        if let Some(envelopes) = found.get(&record.signing.transaction_id).filter(|found| !found.is_empty()) {
-            return self.found(acting, record, envelopes.clone()).await;
-        }
-        let now = self.parts.clock.now();
-        let missing_since = record.signing.missing_since.unwrap_or(now);
-        let missing_for = Duration::try_from(now.duration_since(missing_since)).unwrap_or_default();
-        if missing_for < MISSING_FOR {
-            return self.postpone(record, LOOK_AGAIN, Some(missing_since)).await;
-        }
-        // The last look, by the other mark, right before the create may be sent again.
-        let id = record.signing.id.to_string();
-        let since = earlier(record.signing.created_at, LOOK_BACK);
-        match self.parts.esign.find_by_signing(acting, &id, since, self.at_leisure()).await {
-            Ok(found) if !found.is_empty() => {
-                self.found(acting, record, found.into_iter().map(|one| one.envelope).collect()).await
-            }
-            Ok(_) => self.surely_missing(record).await,
-            Err(error) => {
-                tracing::warn!(signing.id = %record.signing.id, code = error.code(), "the last look-up failed");
-                self.postpone(record, LOOK_AGAIN, Some(missing_since)).await
-            }
-        }
-    }
-
-    async fn found(
-        &self,
-        acting: &esign::Acting,
-        record: Record,
-        envelopes: Vec<EnvelopeId>,
-    ) -> Result<(), Error> {
-        let mut signing = record.signing;
-        let mut envelopes = envelopes.into_iter();
-        let Some(envelope) = envelopes.next() else { return Ok(()) };
-        if envelopes.next().is_some() {
-            tracing::error!(signing.id = %signing.id, "two envelopes of one create: the second is looked for, and voided");
-            signing.repeated_at = Some(self.parts.clock.now());
-            signing.twins_sought = 0;
-        }
-        signing.doubt();
-        signing.remember(self.parts.clock.now(), Happened::Found, None, None);
-        let happened = signing.open(acting.account.clone(), envelope);
-        let plain = Save::plain(happened, upkeep(&signing), Durability::Synced);
-        let save = Save { payload: Payload::Drop, ..plain };
-        tracing::info!(signing.id = %signing.id, "an uncertain create was found");
-        ignore_conflict(self.save_with(&mut signing, record.version, save).await)
-    }
-
-    /// The sender acts in another account by now. There, nothing of this create can be found, and it must not
-    /// be sent a second time: only an operator can tell which account is meant.
-    async fn elsewhere(&self, record: Record, acting: &esign::Acting) -> Result<(), Error> {
-        if is_lapsing(&record.signing, self.parts.clock.now()) {
-            return self.give_up(record.signing, record.version, never_known()).await;
-        }
-        let signing = &record.signing;
-        tracing::error!(
-            signing.id = %signing.id, sender = %signing.sender,
-            posted_to = signing.account.as_ref().map(AccountId::as_str),
-            acts_in = acting.account.as_str(),
-            "the outcome of a create can only be found in the account it was sent to: set the sender back to that"
-        );
-        self.postpone(record, ELSEWHERE, None).await
-    }
-
-    /// It was looked up long enough: as far as can be seen it does not exist. Now it may be posted again.
-    async fn surely_missing(&self, record: Record) -> Result<(), Error> {
-        if self.parts.store.payload(record.signing.id).await?.is_none() {
-            return self.look_later(record).await;
-        }
-        let now = self.parts.clock.now();
-        let mut signing = record.signing;
-        signing.posted_at = None;
-        signing.missing_since = None;
-        signing.repeated_at = Some(now);
-        signing.twins_sought = 0;
-        let work = Work::at(now);
-        tracing::info!(signing.id = %signing.id, "an uncertain create does not exist: it is posted again");
-        let saved = self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Synced).await;
-        ignore_conflict(saved)
-    }
-
-    /// Its daemon died, and nobody was promised anything or has asked again. The upstream may still work on it, or list
-    /// it late: then it is this signing's, also if the caller has repeated the call meanwhile, who has it finished at
-    /// once (`revive`). When it was looked for often enough, the key is free.
-    async fn look_later(&self, mut record: Record) -> Result<(), Error> {
-        let missing_since = record.signing.missing_since;
-        let posted_at = record.signing.posted_at.unwrap_or(Timestamp::MIN);
-        if self.parts.clock.now() < later(posted_at, LEASE) {
-            return self.postpone(record, LOOK_AGAIN, missing_since).await;
-        }
-        let Some(pause) = twins::pause_after(record.signing.twins_sought) else {
-            tracing::info!(signing.id = %record.signing.id, "a create that nobody was promised does not exist: forgotten");
-            let forgotten = self.parts.store.forget(record.signing.id, record.version).await;
-            return ignore_conflict(forgotten.map_err(Error::from));
-        };
-        record.signing.twins_sought += 1;
-        self.postpone(record, pause, missing_since).await
-    }
-
-    async fn postpone(
-        &self,
-        record: Record,
-        wait: Duration,
-        missing_since: Option<Timestamp>,
-    ) -> Result<(), Error> {
-        let mut signing = record.signing;
-        let happened = signing.doubt();
-        signing.missing_since = missing_since;
-        let attempts = record.work.map_or(0, |work| work.attempts).saturating_add(1);
-        let due_at = later(self.parts.clock.now(), wait);
-        let work = Work { due_at, leased_until: None, attempts };
-        let saved = self.save(&mut signing, record.version, happened, Some(work), Durability::Flushed).await;
-        ignore_conflict(saved)
+        let work = wait_in_line(place, until, attempts.saturating_add(1));
+        self.put_back(signing, version, Vec::new(), work).await
     }
 
     /// Posts a create that surely does not exist; it was claimed at `since`.
@@ -428,9 +219,7 @@ impl Signings {
     ) -> Result<(), Error> {
         let Some(payload) = self.parts.store.payload(record.signing.id).await? else {
             // Nobody was promised anything, and nothing exists: the key is free for the repeated call.
-            return ignore_conflict(
-                self.parts.store.forget(record.signing.id, record.version).await.map_err(Error::from),
-            );
+            return ignore_conflict(self.forget(record.signing.id, record.version).await);
         };
         let now = self.parts.clock.now();
         let front = place_in_line(&record);
@@ -441,14 +230,12 @@ impl Signings {
         let body = payload.into_inner();
         let attempts = record.work.map_or(0, |work| work.attempts);
         let Ok(draft) = parse_create(&body, templates) else {
-            if now >= later(signing.created_at, HEARD) {
+            if self.has_surely_come(later(signing.created_at, HEARD)) {
                 return self.give_up(signing, record.version, unreadable()).await;
             }
             // The daemon that took it may have been told the template's name a moment before, and we not yet.
             let work = Work { due_at: later(now, LOOK_AGAIN), leased_until: None, attempts };
-            let durability = Durability::Flushed;
-            let saved = self.save(&mut signing, record.version, Vec::new(), Some(work), durability);
-            return ignore_conflict(saved.await);
+            return self.put_back(signing, record.version, Vec::new(), work).await;
         };
         signing.posted_at = Some(now);
         signing.account = Some(acting.account.clone());
@@ -479,21 +266,52 @@ impl Signings {
     /// Whether nobody can want it any more: the caller's own end has come, whatever this machine's clock says, or its
     /// key is about to lapse.
     fn is_too_late(&self, signing: &Signing) -> bool {
-        is_lapsing(signing, self.parts.clock.now())
-            || signing.expires_at.is_some_and(|end| end <= self.corrected_now())
+        self.is_lapsing(signing) || signing.expires_at.is_some_and(|end| self.has_surely_come(end))
+    }
+
+    /// Whether its key is about to lapse, and the same call would make another.
+    pub(super) fn is_lapsing(&self, signing: &Signing) -> bool {
+        self.has_surely_come(later(signing.created_at, LONGEST_TRY))
     }
 
     /// It will never be sent.
-    async fn give_up(&self, mut signing: Signing, from: Version, why: Failure) -> Result<(), Error> {
+    pub(super) async fn give_up(
+        &self,
+        mut signing: Signing,
+        from: Version,
+        why: Failure,
+    ) -> Result<(), Error> {
         let happened = signing.fail(why);
+        self.end_here(signing, from, happened).await
+    }
+
+    /// Writes down that a create has come to its end: its request is kept no longer, and what is still to come for
+    /// the signing has its time.
+    pub(super) async fn end_here(
+        &self,
+        mut signing: Signing,
+        from: Version,
+        happened: Vec<Happening>,
+    ) -> Result<(), Error> {
         let plain = Save::plain(happened, upkeep(&signing), Durability::Synced);
         let save = Save { payload: Payload::Drop, ..plain };
         ignore_conflict(self.save_with(&mut signing, from, save).await)
     }
+
+    /// Puts work that was claimed back until its time.
+    pub(super) async fn put_back(
+        &self,
+        mut signing: Signing,
+        from: Version,
+        happened: Vec<Happening>,
+        work: Work,
+    ) -> Result<(), Error> {
+        ignore_conflict(self.save(&mut signing, from, happened, Some(work), Durability::Flushed).await)
+    }
 }
 
 /// Each sender's.
-fn by_sender(records: Vec<Record>) -> BTreeMap<SenderName, Vec<Record>> {
+pub(super) fn by_sender(records: Vec<Record>) -> BTreeMap<SenderName, Vec<Record>> {
     let mut by_sender: BTreeMap<SenderName, Vec<Record>> = BTreeMap::new();
     for record in records {
         by_sender.entry(record.signing.sender.clone()).or_default().push(record);
@@ -523,15 +341,6 @@ fn unreadable() -> Failure {
     )
 }
 
-/// Whether the envelope exists can be learned no more.
-fn never_known() -> Failure {
-    Failure::ours(
-        "outcome_unknown",
-        "the sender has lost its way to the account for days, so nobody knows whether DocuSign made the envelope: \
-         look for it there before you make another",
-    )
-}
-
 fn too_late() -> Failure {
     Failure::ours(
         "invalid_request",
@@ -539,13 +348,8 @@ fn too_late() -> Failure {
     )
 }
 
-/// Whether its key is about to lapse, and the same call would make another.
-fn is_lapsing(signing: &Signing, now: Timestamp) -> bool {
-    later(signing.created_at, LONGEST_TRY) <= now
-}
-
 /// One record that cannot be saved must not keep the others of its round waiting for their leases to end.
-fn note(done: Result<(), Error>) {
+pub(super) fn note(done: Result<(), Error>) {
     if let Err(error) = done {
         tracing::warn!(error = %chain(&error), "recovery cannot save; it tries again when the lease ends");
     }
@@ -557,7 +361,7 @@ fn without_view(draft: Draft) -> Draft {
 }
 
 /// Somebody else has the newer record, and with it the work.
-fn ignore_conflict<T>(result: Result<T, Error>) -> Result<(), Error> {
+pub(super) fn ignore_conflict<T>(result: Result<T, Error>) -> Result<(), Error> {
     match result {
         Err(error) if !error.is_conflict() => Err(error),
         _ => Ok(()),

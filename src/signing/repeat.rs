@@ -22,7 +22,7 @@ const PATIENCE_WITH_ANOTHER: Duration = Duration::from_secs(5);
 /// How long a repeated call waits for the first one.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When a caller whose first call is still running should ask again.
-pub(super) const ASK_AGAIN: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 impl Signings {
     /// Answers a repeated call.
@@ -102,7 +102,12 @@ impl Signings {
     pub(super) async fn hand_over(&self, job: &Job) -> Result<(), Error> {
         let id = job.signing.id;
         for _ in 0..MAX_CONFLICTS {
-            let Some(record) = self.parts.store.signing(id).await? else { return Ok(()) };
+            let Some(record) = self.parts.store.signing(id).await? else {
+                if let Some(envelope) = &job.signing.envelope {
+                    tracing::error!(signing.id = %id, envelope.id = %envelope, "the record of a create is gone from the store, its envelope is open: void it at DocuSign by hand");
+                }
+                return Ok(());
+            };
             if is_settled(record.signing.status) || self.parts.store.payload(id).await?.is_some() {
                 return Ok(());
             }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    digest::sha256,
+    digest::thumbprint,
     domain::{Claim, Signer, Signing},
     secret_text::derive,
 };
@@ -36,9 +36,7 @@ impl ResultKey {
         let seed = derive(secret, "countersign result key v1");
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("32 bytes are a seed");
         let x = URL_SAFE_NO_PAD.encode(pair.public_key());
-        let thumbprint = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
-        let kid = URL_SAFE_NO_PAD.encode(sha256(thumbprint.as_bytes()));
-        Self { pair, kid }
+        Self { pair, kid: thumbprint(&x) }
     }
 
     /// A signed statement of where signing and signer stand.

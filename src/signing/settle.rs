@@ -1,24 +1,24 @@
-//! One attempt at a create, and what its outcome means (rules E1, E2).
+//! What the outcome of an attempt at a create means, written down (rules E1, E2). The attempt itself is in
+//! [`attempt`](super::attempt).
+//!
+//! It must never tell a caller what is not written down, and never write over the record of whoever has taken the create up
+//! meanwhile: a conflict hands it over.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::{
-    audit::Act,
-    budget::Deadline,
     clock::later,
-    domain::{
-        AccountId, Draft, Event, Happened, LiveView, NewSigner, Private, Signer, SignerId, Signing,
-        SigningId, signing::Happening,
-    },
-    esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, RejectionKind, SmsCheck},
+    domain::{AccountId, Event, Happened, Private, Signing, SigningId, signing::Happening},
+    esign::{self, Created as CreatedEnvelope},
     objects::show::{self, ShownView},
     signing::{
-        AT_LEISURE, Error, Save, Signings,
+        Error, Save, Signings,
+        attempt::{MintedView, Outcome},
         create::{Created, Job, LEASE, Told, failure, is_outage},
         ending::{patient, upkeep},
-        views::{Minting, VIEW_LIFE},
+        views::{Opener, fresh},
     },
     store::{self, Durability, KeptAnswer, Payload, Record, Version, Work},
     telemetry::chain,
@@ -31,28 +31,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// The wait of a create that somebody stands before.
 const IN_FRONT: Duration = Duration::from_secs(1);
-/// What is left of a lease when nothing may be sent any more.
-const MARGIN: Duration = Duration::from_secs(5);
 /// How long an outcome is kept in memory while the store is away. The call took at most 60 s of the lease.
 const KEEP_SAVING: Duration = Duration::from_secs(25);
 const SAVE_AGAIN: Duration = Duration::from_millis(500);
-
-/// What one attempt came to.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// Surely nothing was made, and the caller can be told why: consent, a limit.
-    Impossible(esign::Error),
-    /// Surely nothing was made, because the upstream was not reached. It may be later.
-    NotReached(esign::Error),
-    /// The envelope exists.
-    Opened { account: AccountId, created: CreatedEnvelope, view: Option<MintedView> },
-    /// The upstream refused the envelope for good.
-    Refused(esign::Error),
-    /// Nobody knows whether the envelope exists.
-    Unknown(esign::Error),
-    /// It was not sent: the lease on it is over or nearly, so that it may be in somebody else's hands.
-    Lost,
-}
 
 /// That a create is finished whatever happens was promised, and is written down.
 #[derive(Debug)]
@@ -62,108 +43,7 @@ pub(super) struct Promised {
     pub(super) lease: Timestamp,
 }
 
-/// A view that was minted right after the create.
-#[derive(Debug)]
-pub(super) struct MintedView {
-    signer: SignerId,
-    url: Private<String>,
-    at: Timestamp,
-    trace: Option<String>,
-}
-
 impl Signings {
-    /// Posts the envelope and, if the draft wants one and time is left, mints the first view. The way back
-    /// from it hangs on the job's links, which go into the same answer.
-    pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job, until: Duration) -> Outcome {
-        let (signing, draft) = (&job.signing, &job.draft);
-        let workflow = match self.sms_workflow(acting, job).await {
-            Ok(workflow) => workflow,
-            Err(outcome) => return outcome,
-        };
-        if let Err(error) =
-            self.announce(Act::EnvelopeCreate, signing, &signing.transaction_id.to_string()).await
-        {
-            return Outcome::NotReached(error);
-        }
-        let Some(deadline) = self.while_held(job) else {
-            tracing::warn!(signing.id = %signing.id, "not sent: its lease is over, and somebody else has it");
-            return Outcome::Lost;
-        };
-        let id = signing.id.to_string();
-        let envelope = self.envelope(signing, draft, &id, workflow.as_deref());
-        match self.parts.esign.create_envelope(acting, &envelope, deadline).await {
-            Ok(created) => {
-                self.parts.breaker.answered(1);
-                let view = self.first_view(acting, job, &created, until).await;
-                Outcome::Opened { account: acting.account.clone(), created, view }
-            }
-            Err(error) => self.came_to(error),
-        }
-    }
-
-    /// What a call came to that was refused or not answered; what it says of the upstream is noted.
-    fn came_to(&self, error: esign::Error) -> Outcome {
-        let is_local = error.is_local();
-        let outcome = Outcome::of(error);
-        match outcome {
-            _ if is_local => {}
-            Outcome::NotReached(_) | Outcome::Unknown(_) => {
-                self.parts.breaker.failed(self.parts.clock.uptime());
-            }
-            _ => self.parts.breaker.answered(1),
-        }
-        outcome
-    }
-
-    /// What sends the codes, if somebody signs after one. Whatever goes wrong with it, no envelope was asked for yet.
-    async fn sms_workflow(&self, acting: &esign::Acting, job: &Job) -> Result<Option<Arc<str>>, Outcome> {
-        if job.draft.signers.iter().all(|signer| signer.sms.is_none()) {
-            return Ok(None);
-        }
-        let deadline = self.while_held(job).ok_or(Outcome::Lost)?;
-        let found = Box::pin(self.parts.esign.sms_workflow(acting, deadline)).await;
-        found.map(Some).map_err(|error| match self.came_to(error) {
-            Outcome::Unknown(error) => Outcome::NotReached(error),
-            outcome => outcome,
-        })
-    }
-
-    /// How long a create may be under way: it must have ended when others may take it up. None: it is too
-    /// late to begin.
-    fn while_held(&self, job: &Job) -> Option<Deadline> {
-        let left = job.held_until.saturating_sub(self.parts.clock.uptime()).saturating_sub(MARGIN);
-        (!left.is_zero()).then(|| Deadline::within(&*self.parts.clock, left.min(AT_LEISURE)))
-    }
-
-    /// A view that cannot be had is no failure of the create: the caller gets one later.
-    async fn first_view(
-        &self,
-        acting: &esign::Acting,
-        job: &Job,
-        created: &CreatedEnvelope,
-        until: Duration,
-    ) -> Option<MintedView> {
-        let Job { signing, draft, links, .. } = job;
-        let signer = signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| draft.view)?;
-        let left = until.saturating_sub(self.parts.clock.uptime());
-        if left.is_zero() {
-            return None;
-        }
-        // With too little time left for what a view usually takes, none is asked for.
-        let (at, deadline) = (self.parts.clock.now(), self.within(left));
-        let link = links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);
-        let minted =
-            self.mint(acting, signing, &created.envelope, signer, Minting { link, at, deadline }).await;
-        self.count_view(minted.as_ref().err());
-        match minted {
-            Ok(view) => Some(MintedView { signer: signer.id, url: view.url, at, trace: view.trace }),
-            Err(error) => {
-                tracing::warn!(signing.id = %signing.id, error = %chain(&error), "no view after the create");
-                None
-            }
-        }
-    }
-
     /// Writes the outcome down, and says what to tell.
     pub(super) async fn settle(&self, job: &mut Job, outcome: Outcome) -> Told {
         let told = match outcome {
@@ -265,8 +145,8 @@ impl Signings {
         }
         let id = job.signing.id;
         loop {
-            match self.parts.store.forget(id, job.version).await {
-                Err(store::Error::Conflict) => {
+            match self.forget(id, job.version).await {
+                Err(error) if error.is_conflict() => {
                     let written = self.under_way(id).await?;
                     if !is_held(&written, job.version, job.lease) {
                         return Err(Error::conflict());
@@ -276,7 +156,6 @@ impl Signings {
                 forgotten => break forgotten?,
             }
         }
-        self.parts.hub.changed(id);
         Err(Error::Upstream(error))
     }
 
@@ -289,10 +168,8 @@ impl Signings {
         let usual = if error.rejection().is_some() { patient } else { backoff };
         let wait = error.retry_after(now).unwrap_or_else(|| usual(job.attempts));
         job.attempts += 1;
-        let attempts = job.attempts;
-        let is_next = job.front.is_some() && is_outage(error);
-        let wait = if is_next { wait.min(IN_FRONT) } else { wait };
-        let work = wait_in_line(job.front, later(now, wait), attempts);
+        let most = if job.front.is_some() && is_outage(error) { IN_FRONT } else { Duration::MAX };
+        let work = wait_in_line(job.front, later(now, wait.min(most)), job.attempts);
         self.end(job, Vec::new(), Some(work), payload(job)).await?;
         job.accepted = true;
         self.parts.due.notify_one();
@@ -370,33 +247,6 @@ impl Signings {
     async fn under_way(&self, id: SigningId) -> Result<Record, Error> {
         self.parts.store.signing(id).await?.ok_or_else(Error::conflict)
     }
-
-    /// What the upstream is to make.
-    fn envelope<'a>(
-        &'a self,
-        signing: &'a Signing,
-        draft: &'a Draft,
-        id: &'a str,
-        workflow: Option<&'a str>,
-    ) -> NewEnvelope<'a> {
-        let events = self.parts.settings.events_to.as_ref().and_then(|to| to.address(&signing.sender));
-        NewEnvelope {
-            subject: draft.subject.as_deref(),
-            message: draft.message.as_deref(),
-            documents: &draft.documents,
-            signers: signing
-                .signers
-                .iter()
-                .zip(&draft.signers)
-                .map(|(signer, new)| recipient(signer, new, workflow))
-                .collect(),
-            transaction_id: signing.transaction_id,
-            signing_id: id,
-            expires_after_days: draft.expires_in.map(days),
-            events,
-            locale: draft.locale.as_deref(),
-        }
-    }
 }
 
 /// Whether others have only changed a record since that version, and nobody has taken it up: the lease on it is
@@ -441,81 +291,16 @@ fn payload(job: &Job) -> Payload {
     if job.accepted { Payload::Keep } else { Payload::Put(Private::new(job.body.clone())) }
 }
 
-impl Outcome {
-    /// What an error says about whether the envelope exists.
-    fn of(error: esign::Error) -> Self {
-        match error.doubt() {
-            Doubt::Yes => Self::Unknown(error),
-            Doubt::No if is_definite(&error) => Self::Refused(error),
-            Doubt::No if is_outage(&error) => Self::NotReached(error),
-            Doubt::No => Self::Impossible(error),
-        }
-    }
-}
-
-/// Whether the request itself was refused, so that repeating it can never succeed. What is wrong with the
-/// account or the sender can be mended, and then the same call with the same key should succeed.
-fn is_definite(error: &esign::Error) -> bool {
-    use RejectionKind as Kind;
-    if matches!(error, esign::Error::Invalid(_)) {
-        return true;
-    }
-    error.rejection().is_some_and(|kind| {
-        !matches!(
-            kind,
-            Kind::AllowanceExceeded
-                | Kind::FeatureMissing
-                | Kind::NotInAccount
-                | Kind::PermissionMissing
-                | Kind::SmsUnavailable
-                | Kind::Unauthorized
-                | Kind::WrongEnvironment
-        )
-    })
-}
-
-/// The upstream counts whole days; the caller's own, shorter end is kept by the link.
-fn days(life: Duration) -> u32 {
-    u32::try_from(life.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX)
-}
-
-fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner, workflow: Option<&'a str>) -> EnvelopeSigner<'a> {
-    EnvelopeSigner {
-        key: &signer.key,
-        recipient_id: &signer.recipient_id,
-        client_user_id: &signer.client_user_id,
-        name: &signer.name,
-        email: signer.email.reveal(),
-        role: signer.role.as_deref(),
-        order: signer.order,
-        sms: new.sms.as_ref().zip(workflow).map(|(phone, workflow)| SmsCheck { phone, workflow }),
-        access_code: new.access_code.as_ref().map(|code| code.reveal().as_str()),
-        fields: new.fields.reveal(),
-    }
-}
-
 /// Notes a view in a signing that is being written down now, which is when its timeline says that it opened.
 fn note_view(signing: &mut Signing, view: MintedView, now: Timestamp) -> ShownView {
-    let until = later(view.at, VIEW_LIFE);
-    signing.live_view = Some(LiveView { clicked: false, signer: view.signer, minted_at: view.at, until });
+    let live = fresh(view.signer, view.at, Opener::Caller);
+    let expires_at = live.until;
+    signing.live_view = Some(live);
     signing.remember(now, Happened::ViewMinted, Some(view.signer), view.trace);
-    ShownView { signer: view.signer, url: view.url, expires_at: until }
+    ShownView { signer: view.signer, url: view.url, expires_at }
 }
 
 /// 1, 2, 4, then 5 seconds.
 pub(super) fn backoff(attempts: u32) -> Duration {
     Duration::from_secs(1 << attempts.min(3)).min(LONGEST_WAIT)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An accepted create that can never be sent must end, and not be tried until its key lapses.
-    #[test]
-    fn what_can_never_be_sent_is_refused_for_good() {
-        let too_large = esign::Error::Invalid("it is larger than the upstream takes");
-        assert!(matches!(Outcome::of(too_large), Outcome::Refused(_)));
-        assert!(matches!(Outcome::of(esign::Error::Deadline), Outcome::NotReached(_)));
-    }
 }

@@ -18,7 +18,7 @@ use crate::{
     clock::{earlier, later},
     domain::Signing,
     esign::Found,
-    signing::{Error, Signings, recover::LOOK_BACK},
+    signing::{Error, Signings, look_ups::LOOK_BACK},
 };
 
 /// When it is looked for, after the decision to send again.

@@ -224,13 +224,7 @@ impl Signings {
                 return Ok(record.signing);
             }
             let mut signing = record.signing;
-            let minted_at = self.name_of_view();
-            let lease = LiveView {
-                clicked: opener == Opener::Click,
-                signer,
-                minted_at,
-                until: later(minted_at, VIEW_LIFE),
-            };
+            let lease = fresh(signer, self.name_of_view(), opener);
             signing.live_view = Some(lease.clone());
             match self.save(&mut signing, record.version, Vec::new(), record.work, Durability::Flushed).await
             {
@@ -286,9 +280,7 @@ impl Signings {
         minted_at: Timestamp,
     ) {
         let noted = self.change(id, Durability::Flushed, |signing, now| {
-            let clicked = opener == Opener::Click;
-            let until = later(minted_at, VIEW_LIFE);
-            signing.live_view = Some(LiveView { clicked, signer, minted_at, until });
+            signing.live_view = Some(fresh(signer, minted_at, opener));
             signing.remember(now, Happened::ViewMinted, Some(signer), trace.clone());
             Ok(Vec::new())
         });
@@ -384,6 +376,11 @@ impl Signings {
         let origin = self.parts.settings.public_origin.as_ref()?;
         Some(format!("{origin}/r/{}", self.parts.settings.nonce_key.nonce(target)))
     }
+}
+
+/// A view from its first moment on: for as long as it can be opened.
+pub(super) fn fresh(signer: SignerId, minted_at: Timestamp, opener: Opener) -> LiveView {
+    LiveView { clicked: opener == Opener::Click, signer, minted_at, until: later(minted_at, VIEW_LIFE) }
 }
 
 /// The view of a signing that may be open now. None lives for longer than its life from any moment on: a lease that

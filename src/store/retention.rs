@@ -6,7 +6,7 @@
 //! | personal data of a signing, and what DocuSign sent about it (rule S2) | `store.retention` after its end |
 //! | events, deliveries, inbound messages, counts of calls | `store.retention` |
 //! | when an envelope was last asked about (rule B3) | a day |
-//! | what was spent of an hour or a day, and which creates were counted in it | 2 days |
+//! | what was spent of half a minute, an hour or a day, and which creates were counted in it | 2 days |
 //! | the bare record of a signing (ids, statuses, times) and its links | twice `store.retention` after its end |
 //!
 //! Whatever the setting, a record stays as long as its key, and as long as there is something to be done

@@ -142,6 +142,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "clock",
             "config",
             "connect",
+            "digest",
             "domain",
             "lifecycle",
             "listener",
@@ -270,7 +271,6 @@ fn is_test(path: &Path) -> bool {
         let stem = part.trim_end_matches(".rs");
         stem == "tests"
             || stem == "testing"
-            || stem == "test_support"
             || stem == "permutations"
             || stem == "sample"
             || stem.ends_with("_tests")

@@ -3,19 +3,12 @@
 
 use std::time::Duration;
 
-use countersign::{
-    clock::Clock as _,
-    domain::{Signing, SigningId},
-    store::{Change, Record, Work},
-};
+use countersign::{clock::Clock as _, domain::SigningId, store::Work};
 use http::{Method, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::{
-    harness::{CALLER_KEY, TestDaemon, order},
-    store::samples,
-};
+use crate::harness::{CALLER_KEY, TestDaemon, order};
 
 const HOUR: u64 = 3_600;
 
@@ -29,20 +22,8 @@ async fn ending_after(daemon: &TestDaemon, sender: &str, expires_in: &str) -> Si
     made.id().parse().unwrap()
 }
 
-async fn record(daemon: &TestDaemon, id: SigningId) -> Record {
-    daemon.parts().store.signing(id).await.unwrap().unwrap()
-}
-
-/// Writes something into the record, and when it is to be looked at next.
-async fn rewrite(daemon: &TestDaemon, id: SigningId, work: Work, write: impl FnOnce(&mut Signing)) {
-    let Record { mut signing, version, .. } = record(daemon, id).await;
-    write(&mut signing);
-    let change = Change { work: Some(work), ..samples::change(&signing, version) };
-    daemon.parts().store.save(change).await.unwrap();
-}
-
 async fn status(daemon: &TestDaemon, id: SigningId) -> String {
-    record(daemon, id).await.signing.status.as_str().to_owned()
+    daemon.record(id).await.signing.status.as_str().to_owned()
 }
 
 /// How often somebody wanted to change an envelope.
@@ -56,22 +37,20 @@ async fn a_late_look_for_a_second_envelope_costs_neither_the_next_looks_nor_the_
     let id = ending_after(&daemon, "system", "2h").await;
     let sent_again = daemon.clock.now();
     let first_look = Work::at(sent_again + SignedDuration::from_mins(1));
-    rewrite(&daemon, id, first_look, |signing| signing.repeated_at = Some(sent_again)).await;
+    daemon.rewrite(id, Some(first_look), |signing| signing.repeated_at = Some(sent_again)).await;
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
-    daemon
-        .run_clock("a look that fails", async || record(&daemon, id).await.work.unwrap().attempts > 0)
-        .await;
+    daemon.run_clock("a look that fails", async || daemon.record(id).await.work.unwrap().attempts > 0).await;
     // By the first look that comes through it is time for the second one, too.
     daemon.clock.advance(Duration::from_secs(16 * 60));
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
-    let looks = async || record(&daemon, id).await.signing.twins_sought;
+    let looks = async || daemon.record(id).await.signing.twins_sought;
     daemon.run_clock("two looks", async || looks().await == 2).await;
     daemon.clock.advance(Duration::from_secs(2 * HOUR));
     daemon.run_clock("the end", async || status(&daemon, id).await == "expired").await;
     assert_eq!(looks().await, 2);
     daemon.clock.advance(Duration::from_secs(24 * HOUR));
     daemon.run_clock("the last look", async || looks().await == 3).await;
-    daemon.run_clock("nothing more", async || record(&daemon, id).await.work.is_none()).await;
+    daemon.run_clock("nothing more", async || daemon.record(id).await.work.is_none()).await;
 }
 
 #[tokio::test]
@@ -81,18 +60,19 @@ async fn what_fails_again_and_again_keeps_nothing_else_back() {
     let made = daemon.clock.now();
     let end = Work::at(made + SignedDuration::from_hours(36));
     // The last look comes eight hours after the end.
-    rewrite(&daemon, id, end, |signing| {
-        signing.repeated_at = Some(made + SignedDuration::from_hours(20));
-        signing.twins_sought = 2;
-    })
-    .await;
-    let envelope = record(&daemon, id).await.signing.envelope.unwrap();
+    daemon
+        .rewrite(id, Some(end), |signing| {
+            signing.repeated_at = Some(made + SignedDuration::from_hours(20));
+            signing.twins_sought = 2;
+        })
+        .await;
+    let envelope = daemon.record(id).await.signing.envelope.unwrap();
     let down = json!({"fault": "status", "status": 503, "method": "PUT", "path": envelope.as_str()});
     daemon.fault(&down).await;
     daemon.clock.advance(Duration::from_secs(36 * HOUR));
     daemon.run_clock("a void that fails", async || voids(&daemon).await > 0).await;
     daemon.clock.advance(Duration::from_secs(8 * HOUR));
-    daemon.run_clock("the look", async || record(&daemon, id).await.signing.twins_sought == 3).await;
+    daemon.run_clock("the look", async || daemon.record(id).await.signing.twins_sought == 3).await;
     assert_eq!(status(&daemon, id).await, "open");
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
     daemon.run_clock("the end", async || status(&daemon, id).await == "expired").await;
@@ -103,14 +83,14 @@ async fn what_fails_again_and_again_keeps_nothing_else_back() {
 async fn nothing_ends_early_because_this_machines_clock_is_ahead() {
     let daemon = TestDaemon::start().await;
     let id = ending_after(&daemon, "system", "36h").await;
-    let work = record(&daemon, id).await.work.unwrap();
+    let work = daemon.record(id).await.work.unwrap();
     daemon.forget_requests().await;
     daemon.clock.step(SignedDuration::from_hours(40));
-    daemon.run_clock("a look at it", async || record(&daemon, id).await.work.unwrap().attempts > 0).await;
+    daemon.run_clock("a look at it", async || daemon.record(id).await.work.unwrap().attempts > 0).await;
     assert_eq!((status(&daemon, id).await.as_str(), voids(&daemon).await), ("open", 0));
     // The clock is mended, and with it the date of the next look.
     daemon.clock.step(SignedDuration::from_hours(-40));
-    daemon.run_clock("its own time", async || record(&daemon, id).await.work == Some(work)).await;
+    daemon.run_clock("its own time", async || daemon.record(id).await.work == Some(work)).await;
     daemon.clock.advance(Duration::from_secs(36 * HOUR));
     daemon.run_clock("the end", async || status(&daemon, id).await == "expired").await;
     assert_eq!(voids(&daemon).await, 1);
@@ -126,12 +106,12 @@ async fn what_nobody_can_do_any_more_is_given_up_after_a_month() {
     let gone = daemon.call(Method::DELETE, &sender, Some(CALLER_KEY), &[], Vec::new()).await;
     assert!(gone.status.is_success(), "{}", gone.text);
     daemon.clock.advance(Duration::from_secs(36 * HOUR));
-    daemon.run_clock("a try", async || record(&daemon, id).await.work.unwrap().attempts > 0).await;
+    daemon.run_clock("a try", async || daemon.record(id).await.work.unwrap().attempts > 0).await;
     daemon.clock.advance(Duration::from_secs(29 * 24 * HOUR));
-    let tried = record(&daemon, id).await.work.unwrap().attempts;
-    daemon.run_clock("a try", async || record(&daemon, id).await.work.unwrap().attempts > tried).await;
+    let tried = daemon.record(id).await.work.unwrap().attempts;
+    daemon.run_clock("a try", async || daemon.record(id).await.work.unwrap().attempts > tried).await;
     daemon.clock.advance(Duration::from_secs(24 * HOUR));
-    daemon.run_clock("the last try", async || record(&daemon, id).await.work.is_none()).await;
+    daemon.run_clock("the last try", async || daemon.record(id).await.work.is_none()).await;
 }
 
 /// A purge that never comes is followed for sixteen days, however often nobody could be asked meanwhile.
@@ -145,11 +125,13 @@ async fn an_outage_uses_up_none_of_the_looks_at_a_purge() {
     daemon.clock.advance(Duration::from_secs(HOUR));
     // It should have happened by now, and many looks have failed.
     let now = daemon.clock.now();
-    rewrite(&daemon, id, Work { attempts: 20, ..Work::at(now) }, |signing| {
-        signing.purge_requested_at = Some(now - SignedDuration::from_hours(14 * 24 + 6));
-    })
-    .await;
-    let next = async || record(&daemon, id).await.work;
+    let work = Work { attempts: 20, ..Work::at(now) };
+    daemon
+        .rewrite(id, Some(work), |signing| {
+            signing.purge_requested_at = Some(now - SignedDuration::from_hours(14 * 24 + 6));
+        })
+        .await;
+    let next = async || daemon.record(id).await.work;
     daemon.run_clock("a look", async || next().await.unwrap().attempts == 0).await;
     daemon.clock.advance(Duration::from_secs(15 * 24 * HOUR));
     daemon.run_clock("another", async || next().await.unwrap().due_at > daemon.clock.now()).await;

@@ -15,13 +15,14 @@ use std::{
 
 use bytes::Bytes;
 use countersign::{
+    api::Problem,
     clock::{Clock as _, ManualClock},
     domain::{SigningId, SigningStatus, TemplateNames},
     emulator::InMemory,
     http_client::{Carried, Carrier, Outcome},
     lifecycle::Spawner,
     signing::{self, Ask, Created, ReturnTarget, Signings},
-    store::{self, Record, SharedStore},
+    store::{self, Record, SharedStore, Synchronous},
 };
 use http::{Method, Request, StatusCode};
 use jiff::SignedDuration;
@@ -100,8 +101,7 @@ async fn l1_a_person_who_waits_says_so_with_a_button_and_looking_changes_nothing
     let mut made = Vec::new();
     for number in 0..8 {
         let body = unopened();
-        let one = daemon.create_with(&format!("order-{number}"), &body, &[("prefer", "respond-async")]).await;
-        assert_eq!(one.status, StatusCode::ACCEPTED, "{}", one.text);
+        let one = daemon.queue(&format!("order-{number}"), &body).await;
         made.push(one);
     }
     let (link, id) = (link_of(&made[7], 0), made[7].id().parse::<SigningId>().unwrap());
@@ -110,8 +110,7 @@ async fn l1_a_person_who_waits_says_so_with_a_button_and_looking_changes_nothing
     };
     // The first that failed have opened the breaker; the last one was never sent.
     daemon.until("the button", async || look("en").await.text.contains("I am waiting")).await;
-    let record = async || daemon.parts().store.signing(id).await.unwrap().unwrap();
-    let before = record().await;
+    let before = daemon.record(id).await;
     for (language, button) in
         [("de", "Ich warte hier"), ("fr", "J’attends ici"), ("es", "Estoy esperando"), ("en", "I am waiting")]
     {
@@ -126,19 +125,19 @@ async fn l1_a_person_who_waits_says_so_with_a_button_and_looking_changes_nothing
     }
     let head = daemon.call(Method::HEAD, &link, None, &[], Vec::new()).await;
     assert_eq!(head.status, StatusCode::ACCEPTED);
-    let after = record().await;
+    let after = daemon.record(id).await;
     assert_eq!((after.version, after.work), (before.version, before.work), "a look changes nothing");
 
     let elsewhere = [("sec-fetch-site", "cross-site")];
     let refused = daemon.call(Method::POST, &link, None, &elsewhere, Vec::new()).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN, "another site says nothing for a person");
-    assert_eq!(record().await.work, before.work);
+    assert_eq!(daemon.record(id).await.work, before.work);
     let said = daemon.click(&link).await;
     assert_eq!(said.status, StatusCode::ACCEPTED, "{}", said.text);
     assert!(said.text.contains("front of the line") && !said.text.contains("<form"), "{}", said.text);
-    let due_at = record().await.work.unwrap().due_at;
+    let due_at = daemon.record(id).await.work.unwrap().due_at;
     for other in &made[..7] {
-        let other = daemon.parts().store.signing(other.id().parse().unwrap()).await.unwrap().unwrap();
+        let other = daemon.record(other.id().parse().unwrap()).await;
         assert!(due_at < other.work.unwrap().due_at, "before those that nobody stands before");
     }
     // Whoever looks again is told so, and is not asked again.
@@ -167,7 +166,10 @@ impl Line {
         let fixture = Fixture::sqlite();
         let clock = fixture.clock.clone();
         let shared: countersign::clock::SharedClock = Arc::new(clock.clone());
-        let settings = store::Settings::new(fixture.location.clone());
+        let settings = store::Settings {
+            synchronous: Synchronous::Off,
+            ..store::Settings::new(fixture.location.clone())
+        };
         let store = store::open(&settings, key(1), Arc::clone(&shared)).await.unwrap();
         let upstream = ManualClock::new(clock.now());
         let emulator = InMemory::new(1, Arc::new(upstream.clone()));
@@ -214,7 +216,15 @@ impl Line {
 
     /// Somebody presses the button of the link of a create that is still in line.
     async fn click(&self, signing: SigningId) {
-        let record = self.store.signing(signing).await.unwrap().unwrap();
+        let mut record = self.store.signing(signing).await.unwrap().unwrap();
+        // Whoever tries it just now has it in hand.
+        for _ in 0..4_000 {
+            if record.work.is_none_or(|work| work.leased_until.is_none()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            record = self.store.signing(signing).await.unwrap().unwrap();
+        }
         let target = ReturnTarget { signing, signer: record.signing.signers[0].id, link: None };
         self.signings.view_by_click(target).await.expect_err("there is nothing to show yet");
     }
@@ -232,7 +242,7 @@ impl Line {
     }
 
     async fn until_open(&self, ids: &[SigningId]) {
-        for _ in 0..200 {
+        for _ in 0..4_000 {
             self.second().await;
             let mut open = 0;
             for id in ids {
@@ -474,26 +484,42 @@ async fn e3_a_create_whose_record_is_gone_is_to_be_repeated_and_not_unheard_of()
     line.store.forget(record.signing.id, record.version).await.unwrap();
     line.wire.let_go.notify_one();
     let told = call.await.unwrap();
-    assert!(matches!(told, Err(signing::Error::InProgress { .. })), "{told:?}");
+    let why = told.expect_err("nobody was promised anything");
+    assert!(matches!(why, signing::Error::Store(store::Error::Conflict)), "{why:?}");
+    let shown = Problem::from(why);
+    assert_eq!(shown.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let document: Value = serde_json::from_slice(&shown.document("req_1")).unwrap();
+    assert_eq!(document["retryable"], true, "{document}");
+    assert_eq!(document["links"]["signing"], Value::Null, "there is nothing to read: {document}");
+    let again = line.signings.create(ask("order-1", FOR_EVER)).await;
+    assert!(matches!(again, Ok(Created::Made { signing, .. }) if signing != record.signing.id), "{again:?}");
 }
 
 #[tokio::test]
 async fn a_clock_that_is_set_ahead_ends_no_create_before_its_time() {
-    let line = Line::warm().await;
-    line.wire.is_away.store(true, Ordering::SeqCst);
-    let mut order = order("order-1", false);
-    order["expires_in"] = json!("1h");
-    let id = line.queue_as("order-1", &order).await;
-    let was_tried = |record: Option<&Record>| record.unwrap().work.unwrap().attempts > 0;
-    line.until("a try", id, Duration::from_secs(1), was_tried).await;
-    line.clock.step(SignedDuration::from_hours(24));
-    line.is_back();
-    let is_settled = |record: Option<&Record>| {
-        matches!(record.unwrap().signing.status, SigningStatus::Open | SigningStatus::Failed)
-    };
-    line.until("its end", id, Duration::from_secs(1), is_settled).await;
-    let status = line.store.signing(id).await.unwrap().unwrap().signing.status;
-    assert_eq!(status, SigningStatus::Open);
+    // Past its own end, and past the life of its key; of a daemon that the upstream has told the time, and of one that
+    // has just begun.
+    for (days, is_warm) in [(1, true), (7, true), (1, false), (7, false)] {
+        let line = if is_warm { Line::warm().await } else { Line::new().await };
+        line.wire.is_away.store(true, Ordering::SeqCst);
+        let mut order = order("order-1", false);
+        order["expires_in"] = json!("1h");
+        let id = line.queue_as("order-1", &order).await;
+        let was_tried = |record: Option<&Record>| record.unwrap().work.unwrap().attempts > 0;
+        line.until("a try", id, Duration::from_secs(1), was_tried).await;
+        line.clock.step(SignedDuration::from_hours(24 * days));
+        let tried = line.store.signing(id).await.unwrap().unwrap().work.unwrap().attempts;
+        let was_tried_again =
+            |record: Option<&Record>| record.unwrap().work.is_none_or(|work| work.attempts > tried);
+        line.until("another try", id, Duration::from_secs(1), was_tried_again).await;
+        line.is_back();
+        let is_settled = |record: Option<&Record>| {
+            matches!(record.unwrap().signing.status, SigningStatus::Open | SigningStatus::Failed)
+        };
+        line.until("its end", id, Duration::from_secs(1), is_settled).await;
+        let status = line.store.signing(id).await.unwrap().unwrap().signing.status;
+        assert_eq!(status, SigningStatus::Open, "{days} days, {is_warm}");
+    }
 }
 
 #[tokio::test]
@@ -527,16 +553,10 @@ async fn creates_whose_sender_has_no_token_cost_little_and_are_sent_when_it_has_
     let mut ids = Vec::new();
     for number in 0..10 {
         let key = format!("order-{number}");
-        let one = daemon.create_with(&key, &unopened(), &[("prefer", "respond-async")]).await;
-        assert_eq!(one.status, StatusCode::ACCEPTED, "{}", one.text);
+        let one = daemon.queue(&key, &unopened()).await;
         ids.push(one.id().parse::<SigningId>().unwrap());
     }
-    let mints = async || -> f64 {
-        let all = daemon.ops("/metrics").await.text;
-        let of_system = all.lines().filter(|line| line.starts_with("countersign_token_mints_total{"));
-        let of_system = of_system.filter(|line| line.contains("sender=\"system\""));
-        of_system.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
-    };
+    let mints = async || daemon.metric("countersign_token_mints_total", &["sender=\"system\""]).await;
     let (begun, before) = (daemon.clock.uptime(), mints().await);
     let is_over = async || daemon.clock.uptime() >= begun + Duration::from_secs(300);
     daemon.run_clock("five minutes", is_over).await;
@@ -544,14 +564,13 @@ async fn creates_whose_sender_has_no_token_cost_little_and_are_sent_when_it_has_
     assert!((1.0..=15.0).contains(&mints), "one a minute in the end, and not one a create: {mints}");
     let written = std::fs::read_to_string(&log).unwrap();
     assert_eq!(written.matches("\"envelope.create\"").count(), 0, "nothing was about to be sent: {written}");
-    let record = async |id: SigningId| daemon.parts().store.signing(id).await.unwrap().unwrap();
     for id in &ids {
-        let attempts = record(*id).await.work.unwrap().attempts;
+        let attempts = daemon.record(*id).await.work.unwrap().attempts;
         assert!((1..=15).contains(&attempts), "ever more seldom: {attempts}");
     }
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
     for id in &ids {
-        let is_open = async || record(*id).await.signing.status == SigningStatus::Open;
+        let is_open = async || daemon.record(*id).await.signing.status == SigningStatus::Open;
         daemon.run_clock("the envelope", is_open).await;
     }
     assert_eq!(daemon.envelopes().await, 10);

@@ -13,9 +13,7 @@ use crate::{
 #[tokio::test]
 async fn e2_a_lost_reply_is_looked_up_and_not_posted_again() {
     let daemon = TestDaemon::start().await;
-    daemon
-        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
-        .await;
+    daemon.fault_create("commit_then_drop").await;
     let made = daemon.create_with("order-1", &order(), &[("prefer", "wait=0.0, respond-async")]).await;
     assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
     settle(&daemon, made.id(), "open").await;
@@ -27,11 +25,8 @@ async fn e2_a_lost_reply_is_looked_up_and_not_posted_again() {
 #[tokio::test]
 async fn e2_what_never_arrived_is_posted_again_after_it_was_looked_up() {
     let daemon = TestDaemon::start().await;
-    daemon
-        .fault(&json!({"fault": "reset_before_commit", "method": "POST", "path": "/envelopes", "count": 1}))
-        .await;
-    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
-    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    daemon.fault_create("reset_before_commit").await;
+    let made = daemon.queue("order-1", &order()).await;
     settle(&daemon, made.id(), "open").await;
     assert_eq!(daemon.envelopes().await, 1);
     let requests = daemon.requests().await;
@@ -84,10 +79,8 @@ async fn e3_what_recovery_sends_again_is_answered_with_a_view_and_a_link() {
 #[tokio::test]
 async fn e2_a_look_up_that_fails_among_others_does_not_begin_the_wait_again() {
     let daemon = TestDaemon::start().await;
-    daemon
-        .fault(&json!({"fault": "reset_before_commit", "method": "POST", "path": "/envelopes", "count": 1}))
-        .await;
-    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    daemon.fault_create("reset_before_commit").await;
+    let made = daemon.queue("order-1", &order()).await;
     let looked = async || {
         let requests = daemon.requests().await;
         let is_look = |line: &&String| line.starts_with("GET /restapi") && line.ends_with("/envelopes");
@@ -99,19 +92,18 @@ async fn e2_a_look_up_that_fails_among_others_does_not_begin_the_wait_again() {
         .await;
     settle(&daemon, made.id(), "open").await;
     assert_eq!(daemon.envelopes().await, 1);
-    // One finds nothing after a second, one fails, two come before and after the ten seconds, and the last one asks
-    // by the other mark.
-    assert_eq!(looked().await, 5);
+    // One finds nothing after a second, one fails, one or two come before and after the ten seconds, and the last one
+    // asks by the other mark. With a wait that began again there would be one more.
+    let looks = looked().await;
+    assert!((4..=5).contains(&looks), "{looks}");
 }
 
 #[tokio::test]
 async fn e2_a_list_that_lags_does_not_lead_to_a_second_envelope() {
     let daemon = TestDaemon::start().await;
     daemon.fault(&json!({"fault": "list_lag", "delay_ms": 8000})).await;
-    daemon
-        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
-        .await;
-    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    daemon.fault_create("commit_then_drop").await;
+    let made = daemon.queue("order-1", &order()).await;
     settle(&daemon, made.id(), "open").await;
     assert_eq!(daemon.envelopes().await, 1);
 }
@@ -122,13 +114,13 @@ async fn e2_a_list_that_lags_does_not_lead_to_a_second_envelope() {
 async fn e2_what_is_listed_much_later_is_found_and_voided() {
     let daemon = TestDaemon::start().await;
     daemon.fault(&json!({"fault": "list_lag", "delay_ms": 40_000})).await;
-    daemon
-        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
-        .await;
-    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    daemon.fault_create("commit_then_drop").await;
+    let made = daemon.queue("order-1", &order()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
     settle(&daemon, made.id(), "open").await;
     assert_eq!(daemon.envelopes().await, 2, "the first one was not to be seen");
-    let signing = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+    let signing = daemon.get(&path).await;
     let ours = signing.body["provider"]["envelope_id"].as_str().unwrap().to_owned();
     daemon.run_clock("one is voided", async || statuses(&daemon, &ours).await.1 == ["voided"]).await;
     assert_eq!(statuses(&daemon, &ours).await.0, ["sent"], "and the signing's own goes on");
@@ -143,13 +135,10 @@ async fn e2_a_doubt_that_nobody_can_resolve_any_more_ends_as_unknown() {
     let sender = json!({"name": "acme", "like": "system", "user_id": daemon.emulator.ready().user_id});
     assert_eq!(daemon.post("/v1/senders", &sender).await.status, StatusCode::CREATED);
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
-    daemon
-        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
-        .await;
+    daemon.fault_create("commit_then_drop").await;
     let mut order = order();
     order["sender"] = json!("acme");
-    let made = daemon.create_with("order-1", &order, &[("prefer", "respond-async")]).await;
-    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    let made = daemon.queue("order-1", &order).await;
     settle(&daemon, made.id(), "uncertain").await;
     let sender = format!("{}/v1/senders/acme", daemon.api);
     let gone = daemon.call(Method::DELETE, &sender, Some(CALLER_KEY), &[], Vec::new()).await;
@@ -184,8 +173,7 @@ async fn what_could_not_be_sent_in_its_time_fails_and_is_not_tried_for_ever() {
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/envelopes"})).await;
     let mut order = order();
     order["expires_in"] = json!("1h");
-    let made = daemon.create_with("order-1", &order, &[("prefer", "respond-async")]).await;
-    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    let made = daemon.queue("order-1", &order).await;
     daemon.clock.advance(std::time::Duration::from_secs(3_600));
     settle(&daemon, made.id(), "failed").await;
     let again = daemon.create("order-1", &order).await;
@@ -195,10 +183,8 @@ async fn what_could_not_be_sent_in_its_time_fails_and_is_not_tried_for_ever() {
 #[tokio::test]
 async fn e4_a_create_whose_daemon_died_is_found_by_the_next_one() {
     let mut daemon = TestDaemon::start().await;
-    daemon
-        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
-        .await;
-    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
+    daemon.fault_create("commit_then_drop").await;
+    let made = daemon.queue("order-1", &order()).await;
     daemon.restart().await;
     settle(&daemon, made.id(), "open").await;
     assert_eq!(daemon.envelopes().await, 1);
@@ -210,9 +196,7 @@ async fn an_upstream_that_is_down_gets_the_creates_when_it_is_back() {
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/envelopes"})).await;
     let mut made = Vec::new();
     for number in 0..5 {
-        let one =
-            daemon.create_with(&format!("order-{number}"), &order(), &[("prefer", "respond-async")]).await;
-        assert_eq!(one.status, StatusCode::ACCEPTED, "{}", one.text);
+        let one = daemon.queue(&format!("order-{number}"), &order()).await;
         made.push(one);
     }
     for _ in 0..20 {
@@ -279,7 +263,8 @@ async fn a_role_that_the_template_lacks_is_refused_before_the_create() {
     assert_eq!(daemon.envelopes().await, 0);
 }
 
-async fn settle(daemon: &TestDaemon, id: &str, status: &str) {
+/// Lets time go on until the signing stands so.
+pub(crate) async fn settle(daemon: &TestDaemon, id: &str, status: &str) {
     let path = format!("/v1/signings/{id}");
     daemon
         .run_clock(&format!("{id} {status}"), async || daemon.get(&path).await.body["status"] == status)
@@ -386,8 +371,7 @@ async fn e2_what_cannot_be_prepared_is_queued_and_not_uncertain() {
     let daemon = TestDaemon::start().await;
     let down = json!({"fault": "status", "status": 503, "method": "GET", "path": "/identity_verification", "count": 1});
     daemon.fault(&down).await;
-    let made = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
-    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
+    let made = daemon.queue("order-1", &order()).await;
     settle(&daemon, made.id(), "open").await;
     let timeline = daemon.get(&format!("/v1/signings/{}/timeline", made.id())).await.text;
     assert!(timeline.contains("create_queued") && !timeline.contains("uncertain"), "{timeline}");

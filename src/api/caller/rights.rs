@@ -111,7 +111,7 @@ impl Caller {
         match self.share.spend(cost, most, now) {
             Err(next) if self.refuses(Right::Rate, "budget_percent") => {
                 let detail = format!("this caller's share of the hour ({most} calls) is used up");
-                Err(Problem::new("quota_exceeded", detail).retry_at(next, now))
+                Err(Problem::new("quota_exceeded", detail).at(next))
             }
             _ => Ok(()),
         }

@@ -102,7 +102,7 @@ fn forward() -> Value {
                  Envelopes, recipients, recipient views, documents, templates (read) and the sender's own \
                  signatures are allowed; the answer is DocuSign's. The origin of a recipient view's `returnUrl` must \
                  be among `return_origins` of the caller. A caller that `templates` or `sms_required` limit makes no \
-                 envelope on this way, unless its `passthrough` says so.",
+                 envelope this way, unless its `passthrough` says so.",
             )
             .path(
                 "path",

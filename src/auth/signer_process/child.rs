@@ -125,7 +125,7 @@ mod tests {
     use crate::auth::{
         assertion::{Claims, LIFE},
         identity::Scopes,
-        test_support::{TempDir, fresh_key},
+        testing::{TempDir, fresh_key},
     };
 
     const NOW: i64 = 1_800_000_000;

@@ -508,4 +508,8 @@ impl Shared {
 }
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_refusals;

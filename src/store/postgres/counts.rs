@@ -38,9 +38,6 @@ pub(super) async fn noted_calls(db: &mut PgConnection, since: i64, until: i64) -
         .collect()
 }
 
-/// How long a counter's window is kept: nobody looks at one that is over.
-const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
-
 /// The sum of a window.
 pub(super) async fn spent(db: &mut PgConnection, counter: &str, window: i64) -> Result<u64> {
     let sql = "SELECT calls FROM budgets WHERE account = $1 AND window_at = $2";
@@ -51,11 +48,6 @@ pub(super) async fn spent(db: &mut PgConnection, counter: &str, window: i64) -> 
 
 /// Adds to a window and answers its sum.
 pub(super) async fn spend(db: &mut PgConnection, counter: &str, window: i64, count: u64) -> Result<u64> {
-    sqlx::query("DELETE FROM budgets WHERE account = $1 AND window_at < $2")
-        .bind(counter)
-        .bind(window.saturating_sub(WINDOWS_KEPT_US))
-        .execute(&mut *db)
-        .await?;
     let sql = concat!(
         "INSERT INTO budgets (account, window_at, calls) SELECT $1, $2, $3 WHERE ",
         flushed!(),

@@ -432,13 +432,14 @@ impl Store for PostgresStore {
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
         Box::pin(async move {
+            // First, because much is counted, and only this bounds it.
+            self.sweep(retention::counts, retention).await?;
             let destroyed = Destroyed {
                 keys: self.sweep(retention::keys, retention).await?,
                 personal: self.sweep(retention::personal, retention).await?,
                 events: self.sweep(retention::events, retention).await?,
                 signings: self.sweep(retention::signings, retention).await?,
             };
-            self.sweep(retention::counts, retention).await?;
             for older in self.keys.ids().skip(1) {
                 let mut held = self.pool.acquire().await?;
                 retention::reseal(&mut held, &self.keys, older).await?;

@@ -33,9 +33,6 @@ pub(super) fn noted_calls(db: &Connection, since: i64, until: i64) -> Result<Vec
         .collect()
 }
 
-/// How long a counter's window is kept: nobody looks at one that is over.
-const WINDOWS_KEPT_US: i64 = 86_400 * 1_000_000;
-
 /// The sum of a window.
 pub(super) fn spent(db: &Connection, counter: &str, window: i64) -> Result<u64, Error> {
     let sum: Option<i64> = db
@@ -47,8 +44,6 @@ pub(super) fn spent(db: &Connection, counter: &str, window: i64) -> Result<u64, 
 
 /// Adds to a window and answers its sum.
 pub(super) fn spend(db: &Connection, counter: &str, window: i64, count: u64) -> Result<u64, Error> {
-    db.prepare_cached("DELETE FROM budgets WHERE account = ?1 AND window_at < ?2")?
-        .execute(params![counter, window.saturating_sub(WINDOWS_KEPT_US)])?;
     let sum: i64 = db
         .prepare_cached(
             "INSERT INTO budgets (account, window_at, calls) VALUES (?1, ?2, ?3) \

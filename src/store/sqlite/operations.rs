@@ -359,13 +359,14 @@ impl Store for SqliteStore {
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
         Box::pin(async move {
+            // First, because much is counted, and only this bounds it.
+            self.sweep(move |db| retention::counts(db, retention)).await?;
             let destroyed = Destroyed {
                 keys: self.sweep(move |db| retention::keys(db, retention)).await?,
                 personal: self.sweep(move |db| retention::personal(db, retention)).await?,
                 events: self.sweep(move |db| retention::events(db, retention)).await?,
                 signings: self.sweep(move |db| retention::signings(db, retention)).await?,
             };
-            self.sweep(move |db| retention::counts(db, retention)).await?;
             self.reseal().await?;
             Ok(destroyed)
         })

@@ -1,4 +1,4 @@
-//! An account server of a few lines, on a real socket, for the tests of this module alone.
+//! An account server of a few lines, on a real socket, and a daemon of it, for the tests of this module.
 //!
 //! It verifies what the vendor verifies (signature, time, issuer) with jsonwebtoken, and shares no
 //! type with the code under test; the full emulator lives elsewhere.
@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     path::PathBuf,
     sync::{Arc, Mutex, atomic::AtomicUsize, atomic::Ordering},
+    time::Duration,
 };
 
 use axum::{
@@ -16,13 +17,21 @@ use axum::{
     http::{Response, StatusCode, header},
     routing::{get, post},
 };
-use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
-use super::signing_key::{self, SigningKey};
+use super::{
+    Auth, Impersonation, Options, SenderStatus, Spawner,
+    identity::{self, AccountServer},
+    key_ring::KeyState,
+    signing_key::{self, KeySource, SigningKey},
+    user_info::AccountChoice,
+};
 use crate::{
     clock::{Clock as _, ManualClock},
+    http_client::{self, HttpClient},
     listener::{Bound, Limits},
 };
 
@@ -225,4 +234,105 @@ async fn user_info(State(server): State<Arc<Server>>, headers: axum::http::Heade
         ],
     });
     server.answer(200, body.to_string())
+}
+
+/// A daemon's side of it, with an account server and the time of both.
+pub(super) struct Daemon {
+    pub(super) auth: Auth,
+    pub(super) clock: ManualClock,
+    pub(super) server: Arc<Server>,
+    _stop: DropGuard,
+}
+
+impl Daemon {
+    /// A daemon whose clock is `wrong` seconds ahead of the account server's.
+    pub(super) async fn start(wrong: i64) -> Self {
+        Self::start_with(wrong, Options { seed: 1, ..Options::default() }).await
+    }
+
+    pub(super) async fn start_with(wrong: i64, options: Options) -> Self {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let (server, url, stop) = Server::start(now).await;
+        let clock = ManualClock::new(now);
+        clock.step(SignedDuration::from_secs(wrong));
+        let auth = Auth::new(
+            HttpClient::new(&http_client::Options::default()).unwrap(),
+            AccountServer::new(&url).unwrap(),
+            Arc::new(clock.clone()),
+            Spawner::tokio(),
+            options,
+        );
+        Self { auth, clock, server, _stop: stop.drop_guard() }
+    }
+
+    pub(super) async fn register(&self, keys: Vec<KeySource>) {
+        let sender = Impersonation {
+            integration_key: "11111111-2222-3333-4444-555555555555".parse().unwrap(),
+            user_id: USER.parse().unwrap(),
+            scopes: identity::Scopes::default(),
+            keys,
+            account: AccountChoice::Default,
+        };
+        self.auth.register("system", sender).await.unwrap();
+    }
+
+    /// One key, registered on both sides.
+    pub(super) async fn register_one_key(&self) {
+        let pem = fresh_key();
+        self.register(vec![inline(&pem)]).await;
+        self.server.keys.lock().unwrap().push(pem);
+    }
+
+    /// Both clocks go on together.
+    pub(super) fn pass(&self, seconds: u64) {
+        self.server.clock.advance(Duration::from_secs(seconds));
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Lets time go on until something is so. The network takes real time, so this polls.
+    pub(super) async fn until(&self, what: &str, is_so: impl Fn(&SenderStatus) -> bool) {
+        for _ in 0..500 {
+            if is_so(&self.auth.status("system").unwrap()) {
+                return;
+            }
+            self.pass(1);
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+        panic!("never: {what}: {:?}", self.auth.status("system"));
+    }
+
+    /// Lets this time pass at once, and waits for what has to come of it without any more of it.
+    pub(super) async fn after(&self, seconds: u64, what: &str, is_so: impl Fn(&SenderStatus) -> bool) {
+        self.pass(seconds);
+        for _ in 0..2_500 {
+            if is_so(&self.auth.status("system").unwrap()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+        panic!("not {seconds} s after: {what}: {:?}", self.auth.status("system"));
+    }
+
+    /// Waits for something while time goes on.
+    pub(super) async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
+        let time = async {
+            for _ in 0..1_000 {
+                self.pass(1);
+                tokio::time::sleep(Duration::from_millis(4)).await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = time => panic!("it never ended"),
+        }
+    }
+
+    pub(super) fn key_states(&self) -> Vec<KeyState> {
+        self.auth.status("system").unwrap().keys.iter().map(|key| key.state).collect()
+    }
+}
+
+/// A key that stands in the settings.
+pub(super) fn inline(pem: &str) -> KeySource {
+    KeySource::Inline(SecretString::from(pem))
 }

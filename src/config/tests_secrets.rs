@@ -1,0 +1,77 @@
+//! Secrets: where they come from, and that they are not printed.
+
+use secrecy::ExposeSecret;
+
+use super::{
+    testing::{SEAL_KEY, SENDER, Scratch, load, refused, variables, with},
+    *,
+};
+
+#[test]
+fn secrets_come_by_value_by_file_or_from_systemd() {
+    let scratch = Scratch::new("secrets");
+    scratch.file("seal", &format!("{SEAL_KEY}\n"));
+    let hmac = scratch.file("hmac", "from a file\n");
+    let text = format!(
+        "{SENDER}[store]\nseal_key_credential = \"seal\"\nurl_file = \"{url}\"\n\
+         [connect]\nhmac_keys = [\"inline\", {{file = \"{hmac}\"}}, {{credential = \"hmac\"}}]",
+        url = scratch.file("url", "postgres://user:pass@db.example.com/countersign\n"),
+    );
+    let directory = scratch.0.display().to_string();
+    let config = load(&text, &[("CREDENTIALS_DIRECTORY", &directory)]).unwrap();
+    let keys: Vec<&str> = config.connect.hmac_keys.iter().map(ExposeSecret::expose_secret).collect();
+    assert_eq!(keys, ["inline", "from a file", "from a file"]);
+    assert!(matches!(&config.store.url, StoreUrl::Postgres(_)));
+    assert_eq!(config.store.seal_keys[0].key.expose_secret(), b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef");
+    assert_eq!(config.store.seal_keys[0].id.len(), 8);
+
+    let empty = scratch.file("empty", "\n");
+    let line = refused(&format!("{SENDER}[store]\nseal_key_file = \"{empty}\""));
+    assert!(line.starts_with("store.seal_key_file (in site.toml): empty"), "{line}");
+    let line = load(&text, &[("CREDENTIALS_DIRECTORY", "/nonexistent")]).unwrap_err().to_string();
+    assert!(
+        line.starts_with("store.seal_key_credential (in site.toml): cannot read /nonexistent/seal"),
+        "{line}"
+    );
+}
+
+#[test]
+fn no_secret_is_in_the_debug_output() {
+    let scratch = Scratch::new("debug");
+    let url = scratch.file("url", "postgres://user:planted-url@db/x");
+    let text = format!(
+        "{SENDER}[store]\nurl_file = \"{url}\"\nseal_keys = [\"{SEAL_KEY}\"]\n[connect]\nhmac_keys = \"planted-hmac\"\n\
+         [webhooks.w]\nurl = \"https://h.example\"\nsecrets = \"whsec_{SEAL_KEY}\"\n[ops]\n\
+         operator_password_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b4dWRWJTmaaJObG\""
+    );
+    let config = load(&text, &[]).unwrap();
+    let printed = format!("{config:?} {:?}", variables(&[("COUNTERSIGN__X", "planted-variable")]));
+    for planted in ["planted", SEAL_KEY, "ABCDEFGH", "65, 66, 67", "RdescudvJ"] {
+        assert!(!printed.contains(planted), "{planted} is in {printed}");
+    }
+    // The positive control: what is no secret is there.
+    assert!(printed.contains("key.pem") && printed.contains("COUNTERSIGN__X"), "{printed}");
+}
+
+#[test]
+fn rotation_keeps_several_keys_in_order() {
+    let other = "ZmVkY2JhWllYV1ZVVFNSUVBPTk1MS0pJSEdGRURDQkE=";
+    let config = load(&format!("{SENDER}[store]\nseal_keys = [\"{other}\", \"{SEAL_KEY}\"]"), &[]).unwrap();
+    let ids: Vec<&str> = config.store.seal_keys.iter().map(|key| key.id.as_str()).collect();
+    let alone = load(&with(""), &[]).unwrap();
+    assert_eq!(ids[1], alone.store.seal_keys[0].id);
+    assert_ne!(ids[0], ids[1]);
+    let hashes = format!("key_hashes = [\"sha256:{}\", \"sha256:{}\"]", "0".repeat(64), "ab".repeat(32));
+    let config = load(&with(&format!("[callers.website]\n{hashes}")), &[]).unwrap();
+    assert_eq!(config.callers["website"].key_hashes[1].as_bytes(), &[0xab; 32]);
+}
+
+#[test]
+fn an_inline_key_is_told_from_a_path() {
+    let pem = "\"\"\"-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\"\"\"";
+    let text = with("").replace("[\"key.pem\"]", &format!("[{pem}, \"/etc/key.pem\", {{value = {pem}}}]"));
+    let config = load(&text, &[]).unwrap();
+    let kinds: Vec<bool> =
+        config.senders["system"].keys.iter().map(|key| matches!(key, KeySource::Inline(_))).collect();
+    assert_eq!(kinds, [true, false, true]);
+}

@@ -1,0 +1,94 @@
+//! Creates whose outcome nobody knows, and how they are looked up.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    testing::{Draft, Reply, World, create, file},
+    *,
+};
+use crate::{
+    budget::{Deadline, Operation, Outcome},
+    domain::TransactionId,
+};
+
+#[tokio::test]
+async fn e2_what_is_in_doubt_and_what_is_not() {
+    let world = World::new().await;
+    let html = "<html><body>Service Unavailable, ada@example.com</body></html>".to_owned();
+    let cut = || Reply::Text(201, vec![], "{\"envelopeId\": \"env".to_owned());
+    for (reply, code, doubt) in [
+        (Reply::HangUp, "provider_unavailable", Doubt::Yes),
+        (Reply::Text(503, vec![], html.clone()), "provider_unavailable", Doubt::Yes),
+        (Reply::Text(503, vec![], String::new()), "provider_unavailable", Doubt::Yes),
+        (Reply::Text(200, vec![], html.clone()), "provider_unavailable", Doubt::Yes),
+        (Reply::Text(201, vec![], String::new()), "provider_unavailable", Doubt::Yes),
+        (cut(), "provider_unavailable", Doubt::Yes),
+        (Reply::json(201, &json!({"status": "Processing"})), "provider_unavailable", Doubt::Yes),
+        (Reply::Text(400, vec![], html), "provider_unavailable", Doubt::Yes),
+        (Reply::error(400, "ANCHOR_TAB_STRING_NOT_FOUND"), "anchor_not_found", Doubt::No),
+        (Reply::error(400, "TEMPLATE_ID_INVALID"), "provider_rejected", Doubt::No),
+        (Reply::Text(400, vec![], String::new()), "provider_rejected", Doubt::No),
+    ] {
+        let shown = format!("{reply:?}");
+        world.will(reply);
+        let error = create(&world, &Draft::of(vec![file(&[])])).await.unwrap_err();
+        assert_eq!((error.code(), error.doubt()), (code, doubt), "{shown}");
+        // Creates are never sent twice.
+        assert_eq!(world.arrived().len(), 1, "{shown}");
+        let mut words = format!("{error} {error:?}");
+        words.push_str(error.fix());
+        assert!(!words.contains("ada@"), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn e2_a_stalled_create_is_in_doubt_and_an_unreachable_host_is_not() {
+    let world = World::new().await;
+    world.will(Reply::Stall);
+    let soon = Deadline::within(&world.clock, Duration::from_millis(150));
+    let draft = Draft::of(vec![file(&[])]);
+    let acting = world.acting().await;
+    let error = world.client.create_envelope(&acting, &draft.envelope(), soon).await.unwrap_err();
+    assert!(matches!(error, Error::Unknown(_)), "{error}");
+    let nowhere = Acting::new(
+        acting.sender.clone(),
+        uuid::Uuid::from_u128(1),
+        acting.user_id,
+        &"http://127.0.0.1:1".parse().unwrap(),
+    );
+    let error =
+        world.client.create_envelope(&nowhere, &draft.envelope(), world.deadline()).await.unwrap_err();
+    assert!(matches!(error, Error::NotSent(_)), "{error}");
+    assert_eq!(world.client.budget().count(Operation::CreateEnvelope, Outcome::NotSent), 1);
+    assert_eq!(world.client.budget().remaining(&nowhere.account).hour, 3_000);
+}
+
+#[tokio::test]
+async fn e2_look_ups_take_only_what_is_ours() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    let (ours, other) = (TransactionId::generate(), TransactionId::generate());
+    world.will(Reply::json(
+        200,
+        &json!({"resultSetSize": "2", "envelopes": [{"envelopeId": "e1", "status": "sent", "transactionId": ours.to_string()},
+            {"envelopeId": "e2", "status": "sent", "transactionId": TransactionId::generate().to_string()}],
+            "envelopeTransactionStatuses": [{"envelopeId": "e1", "status": "sent", "transactionId": ours.to_string()}]}),
+    ));
+    let found = world.client.find(&acting, &[ours, other], world.deadline()).await.unwrap();
+    assert_eq!(found.iter().map(|found| found.envelope.as_str()).collect::<Vec<_>>(), ["e1"]);
+    assert_eq!(world.arrived()[0].line, format!("GET envelopes?transaction_ids={ours}%2C{other}"));
+    let field = |value| json!({"textCustomFields": [{"name": "countersign_id", "value": value}]});
+    world.will(Reply::json(
+        200,
+        &json!({"envelopes": [{"envelopeId": "e1", "status": "sent", "customFields": field("sig_2")},
+            {"envelopeId": "e2", "status": "sent"}, {"envelopeId": "e3", "status": "sent", "customFields": field("sig_1")}]}),
+    ));
+    let since = Timestamp::from_second(1_700_000_000).unwrap();
+    let found = world.client.find_by_signing(&acting, "sig_1", since, world.deadline()).await.unwrap();
+    assert_eq!(found.iter().map(|found| found.envelope.as_str()).collect::<Vec<_>>(), ["e3"]);
+    world.will(Reply::json(200, &json!({"resultSetSize": "0"})));
+    assert!(world.client.find(&acting, &[ours], world.deadline()).await.unwrap().is_empty());
+}

@@ -1,0 +1,97 @@
+//! What the upstream's statuses are in our words.
+
+use serde_json::json;
+
+use super::testing::{Reply, World, envelope_reply};
+use crate::{
+    clock::Clock as _,
+    domain::{
+        Email, EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, SignerId, SignerStatus,
+        fact::Person,
+    },
+};
+
+#[tokio::test]
+async fn facts_carry_the_recipient_ids_that_we_gave() {
+    let world = World::new().await;
+    let (acting, envelope) = (world.acting().await, EnvelopeId::new("env-1"));
+    world.will(envelope_reply("completed", "completed"));
+    let seen = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap();
+    let signer = |recipient_id: &str, client_user_id: &str| Signer {
+        id: SignerId::generate(world.clock.now()),
+        key: "visitor".to_owned(),
+        status: SignerStatus::Ready,
+        order: 1,
+        name: Private::new("Ada Lovelace".to_owned()),
+        email: Email::trusted("ada@example.com".to_owned()),
+        recipient_id: recipient_id.to_owned(),
+        client_user_id: client_user_id.to_owned(),
+        role: None,
+        return_url: None,
+        authenticated_by: None,
+        sms_auth: false,
+        last_return: None,
+        upstream: crate::domain::Upstream::default(),
+    };
+    // The second has the id that the template gave to the first, and is someone else.
+    let facts = seen.facts(&[signer("1", "opaque-1"), signer("77", "opaque-2")]);
+    let recipient_id = || "1".to_owned();
+    let ada = Fact::Signer { recipient_id: recipient_id(), fact: SignerFact::Signed, at: None };
+    let person = Person {
+        recipient_id: Some("77".to_owned()),
+        name: Private::new("Ada L.".to_owned()),
+        email: Private::new("ada@example.com".to_owned()),
+        at: None,
+    };
+    let renamed = Fact::Person { recipient_id: recipient_id(), person };
+    assert_eq!(facts, [ada.clone(), renamed, Fact::Envelope(EnvelopeFact::Completed)]);
+    // Without a client user id the number tells, but not of those who fill a role: it is the template's.
+    let mut remote = seen;
+    remote.recipients[0].client_user_id = None;
+    remote.recipients[0].recipient_id = "1".to_owned();
+    assert_eq!(remote.facts(&[signer("1", "opaque-1")]), [ada, Fact::Envelope(EnvelopeFact::Completed)]);
+    let in_role = Signer { role: Some("Manager".to_owned()), ..signer("1", "opaque-1") };
+    assert_eq!(remote.facts(&[in_role]), [Fact::Envelope(EnvelopeFact::Completed)], "rule F1");
+}
+
+#[tokio::test]
+async fn f1_statuses_become_facts() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    for (index, (status, extra, expected)) in [
+        ("sent", json!({}), vec![EnvelopeFact::Sent]),
+        ("Completed", json!({}), vec![EnvelopeFact::Completed]),
+        ("declined", json!({}), vec![EnvelopeFact::Declined]),
+        ("voided", json!({"voidedReason": "mistake"}), vec![EnvelopeFact::Voided]),
+        ("voided", json!({"voidedReason": "Envelope has expired."}), vec![EnvelopeFact::Expired]),
+        (
+            "voided",
+            json!({"expireDateTime": "2026-01-02T00:00:00.0000000Z", "voidedDateTime": "2026-01-02T00:05:00.0000000Z"}),
+            vec![EnvelopeFact::Expired],
+        ),
+        (
+            "completed",
+            json!({"purgeState": "documents_and_metadata_purged"}),
+            vec![EnvelopeFact::Completed, EnvelopeFact::Purged],
+        ),
+        (
+            "completed",
+            json!({"purgeState": "Documents_And_Metadata_And_Redact_Purged"}),
+            vec![EnvelopeFact::Completed, EnvelopeFact::Purged],
+        ),
+        ("completed", json!({"purgeState": "documents_queued"}), vec![EnvelopeFact::Completed]),
+        ("completed", json!({"purgeState": "documents_dequeued"}), vec![EnvelopeFact::Completed]),
+        ("completed", json!({"purgeState": "Unpurged"}), vec![EnvelopeFact::Completed]),
+        ("processing", json!({}), vec![]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut body = json!({"envelopeId": "e", "status": status});
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        world.will(Reply::json(200, &body));
+        let envelope = EnvelopeId::new(format!("e{index}"));
+        let seen = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap();
+        assert_eq!(seen.facts, expected, "{status}");
+    }
+}

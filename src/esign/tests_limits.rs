@@ -1,0 +1,108 @@
+//! Calls that are held back: by a burst, by a limit of the upstream's, by the caller's time, by rule B3.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+
+use super::{
+    testing::{Draft, Reply, World, create, envelope_reply, file, view, view_reply},
+    *,
+};
+use crate::{
+    budget::{Deadline, Now, Operation, Priority, Scope},
+    clock::Clock as _,
+    domain::{EnvelopeFact, EnvelopeId, SignerFact},
+};
+
+#[tokio::test]
+async fn b2_a_burst_is_waited_for_without_a_place() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    let now = || Now::read(&world.clock);
+    let spend =
+        || world.client.budget().admit(&acting.account, Operation::CreateView, Priority::Signer, now());
+    while spend().is_ok() {}
+    // What is left of it is less than a call's time.
+    world.clock.advance(Duration::from_secs(10));
+    world.will(view_reply());
+    let places = world.client.slots.available_permits();
+    let mut waiting = Box::pin(view(&world, "https://a.example/"));
+    assert!(futures_util::poll!(&mut waiting).is_pending(), "until the burst is over");
+    assert!(world.arrived().is_empty());
+    assert_eq!(world.client.slots.available_permits(), places, "nobody else waits for this account");
+    world.clock.advance(Duration::from_secs(21));
+    waiting.await.unwrap();
+    assert_eq!(world.arrived().len(), 1);
+}
+
+#[tokio::test]
+async fn b2_after_a_limit_answer_nothing_is_sent_until_it_is_over() {
+    let world = World::new().await;
+    let reset = world.clock.now().as_second() + 7;
+    for status in [400, 429] {
+        let limit = Reply::error(status, "HOURLY_APIINVOCATION_LIMIT_EXCEEDED");
+        // The test's server has a clock of its own; without its `Date` ours would be taken.
+        let date = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        world.will(limit.with("x-ratelimit-reset", &reset).with("date", &httpdate::fmt_http_date(date)));
+        let error = create(&world, &Draft::of(vec![file(&[])])).await.unwrap_err();
+        let now = world.clock.now();
+        assert_eq!((error.code(), error.doubt()), ("provider_rate_limited", Doubt::No));
+        assert_eq!(error.provider().unwrap().status, status);
+        let wait = error.retry_after(now).unwrap();
+        assert_eq!(wait, Duration::from_secs(7));
+        assert_eq!(world.arrived().len(), 1);
+        let error = view(&world, "https://a.example/").await.unwrap_err();
+        assert!(matches!(error, Error::Limited { scope: Scope::Hour, provider: None, .. }), "{error}");
+        assert!(world.arrived().is_empty());
+        world.clock.advance(wait);
+        world.will(view_reply());
+        view(&world, "https://a.example/").await.unwrap();
+        world.arrived();
+        world.clock.step(jiff::SignedDuration::from_secs(-7));
+    }
+}
+
+#[tokio::test]
+async fn b4_what_cannot_end_in_time_is_not_begun() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    let over = Deadline::within(&world.clock, Duration::from_millis(5));
+    let draft = Draft::of(vec![file(&[])]);
+    let error = world.client.create_envelope(&acting, &draft.envelope(), over).await.unwrap_err();
+    assert!(matches!(error, Error::Deadline), "{error}");
+    assert!(world.arrived().is_empty());
+    assert_eq!(world.client.budget().remaining(&acting.account).hour, 3_000);
+}
+
+#[tokio::test]
+async fn b3_a_second_check_within_15_minutes_is_not_sent() {
+    let world = World::new().await;
+    let (acting, envelope) = (world.acting().await, EnvelopeId::new("env-1"));
+    world.will(envelope_reply("delivered", "completed"));
+    let seen = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap();
+    assert_eq!(seen.facts, [EnvelopeFact::Delivered]);
+    let ada = seen.recipient("opaque-1").unwrap();
+    assert_eq!(
+        (ada.recipient_id.as_str(), ada.name.reveal().as_str(), ada.fact),
+        ("77", "Ada L.", Some(SignerFact::Signed))
+    );
+    assert_eq!(world.arrived()[0].line, "GET envelopes/env-1?include=recipients");
+    let error = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap_err();
+    assert_eq!(error.code(), "polling_budget");
+    assert_eq!(error.retry_after(world.clock.now()), Some(Duration::from_secs(900)));
+    // Passing it through is no way around.
+    let headers = HeaderMap::new();
+    let request = ForwardRequest {
+        method: Method::GET,
+        path: "envelopes/env-1",
+        query: None,
+        headers: &headers,
+        body: ForwardBody::Whole(vec![]),
+    };
+    let error = world.client.forward(&acting, request, world.deadline()).await.unwrap_err();
+    assert_eq!(error.code(), "polling_budget");
+    assert!(world.arrived().is_empty());
+    world.clock.advance(Duration::from_secs(900));
+    world.will(Reply::error(503, "X"));
+    assert!(world.client.envelope(&acting, &envelope, world.deadline()).await.is_err());
+}

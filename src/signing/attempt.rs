@@ -1,0 +1,238 @@
+//! One attempt at a create: what is sent, and what came of it (rules E1, E2). What follows from that is in
+//! [`settle`](super::settle).
+//!
+//! It must never send without the line in the audit log, nor when its lease is nearly over: somebody else may have the
+//! create then. It writes nothing into the store.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    audit::Act,
+    budget::Deadline,
+    domain::{AccountId, Draft, NewSigner, Private, Signer, SignerId, Signing},
+    esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, RejectionKind, SmsCheck},
+    signing::{
+        AT_LEISURE, Signings,
+        create::{Job, is_outage},
+        views::Minting,
+    },
+    telemetry::chain,
+};
+
+/// What is left of a lease when nothing may be sent any more.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// What one attempt came to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Surely nothing was made, and the caller can be told why: consent, a limit.
+    Impossible(esign::Error),
+    /// Surely nothing was made, because the upstream was not reached. It may be later.
+    NotReached(esign::Error),
+    /// The envelope exists.
+    Opened { account: AccountId, created: CreatedEnvelope, view: Option<MintedView> },
+    /// The upstream refused the envelope for good.
+    Refused(esign::Error),
+    /// Nobody knows whether the envelope exists.
+    Unknown(esign::Error),
+    /// It was not sent: the lease on it is over or nearly, so that it may be in somebody else's hands.
+    Lost,
+}
+
+/// A view that was minted right after the create.
+#[derive(Debug)]
+pub(super) struct MintedView {
+    pub(super) signer: SignerId,
+    pub(super) url: Private<String>,
+    pub(super) at: Timestamp,
+    pub(super) trace: Option<String>,
+}
+
+impl Signings {
+    /// Posts the envelope and, if the draft wants one and time is left, mints the first view. The way back
+    /// from it hangs on the job's links, which go into the same answer.
+    pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job, until: Duration) -> Outcome {
+        let (signing, draft) = (&job.signing, &job.draft);
+        let workflow = match self.sms_workflow(acting, job).await {
+            Ok(workflow) => workflow,
+            Err(outcome) => return outcome,
+        };
+        if let Err(error) =
+            self.announce(Act::EnvelopeCreate, signing, &signing.transaction_id.to_string()).await
+        {
+            return Outcome::NotReached(error);
+        }
+        let Some(deadline) = self.while_held(job) else {
+            tracing::warn!(signing.id = %signing.id, "not sent: its lease is over, and somebody else has it");
+            return Outcome::Lost;
+        };
+        let id = signing.id.to_string();
+        let envelope = self.envelope(signing, draft, &id, workflow.as_deref());
+        match self.parts.esign.create_envelope(acting, &envelope, deadline).await {
+            Ok(created) => {
+                self.parts.breaker.answered(1);
+                let view = self.first_view(acting, job, &created, until).await;
+                Outcome::Opened { account: acting.account.clone(), created, view }
+            }
+            Err(error) => self.came_to(error),
+        }
+    }
+
+    /// What a call came to that was refused or not answered; what it says of the upstream is noted.
+    fn came_to(&self, error: esign::Error) -> Outcome {
+        let is_local = error.is_local();
+        let outcome = Outcome::of(error);
+        match outcome {
+            _ if is_local => {}
+            Outcome::NotReached(_) | Outcome::Unknown(_) => {
+                self.parts.breaker.failed(self.parts.clock.uptime());
+            }
+            _ => self.parts.breaker.answered(1),
+        }
+        outcome
+    }
+
+    /// What sends the codes, if somebody signs after one. Whatever goes wrong with it, no envelope was asked for yet.
+    async fn sms_workflow(&self, acting: &esign::Acting, job: &Job) -> Result<Option<Arc<str>>, Outcome> {
+        if job.draft.signers.iter().all(|signer| signer.sms.is_none()) {
+            return Ok(None);
+        }
+        let deadline = self.while_held(job).ok_or(Outcome::Lost)?;
+        let found = Box::pin(self.parts.esign.sms_workflow(acting, deadline)).await;
+        found.map(Some).map_err(|error| match self.came_to(error) {
+            Outcome::Unknown(error) => Outcome::NotReached(error),
+            outcome => outcome,
+        })
+    }
+
+    /// How long a create may be under way: it must have ended when others may take it up. None: it is too
+    /// late to begin.
+    fn while_held(&self, job: &Job) -> Option<Deadline> {
+        let left = job.held_until.saturating_sub(self.parts.clock.uptime()).saturating_sub(MARGIN);
+        (!left.is_zero()).then(|| Deadline::within(&*self.parts.clock, left.min(AT_LEISURE)))
+    }
+
+    /// A view that cannot be had is no failure of the create: the caller gets one later.
+    async fn first_view(
+        &self,
+        acting: &esign::Acting,
+        job: &Job,
+        created: &CreatedEnvelope,
+        until: Duration,
+    ) -> Option<MintedView> {
+        let Job { signing, draft, links, .. } = job;
+        let signer = signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| draft.view)?;
+        let left = until.saturating_sub(self.parts.clock.uptime());
+        if left.is_zero() {
+            return None;
+        }
+        // With too little time left for what a view usually takes, none is asked for.
+        let (at, deadline) = (self.parts.clock.now(), self.within(left));
+        let link = links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);
+        let minted =
+            self.mint(acting, signing, &created.envelope, signer, Minting { link, at, deadline }).await;
+        self.count_view(minted.as_ref().err());
+        match minted {
+            Ok(view) => Some(MintedView { signer: signer.id, url: view.url, at, trace: view.trace }),
+            Err(error) => {
+                tracing::warn!(signing.id = %signing.id, error = %chain(&error), "no view after the create");
+                None
+            }
+        }
+    }
+
+    /// What the upstream is to make.
+    fn envelope<'a>(
+        &'a self,
+        signing: &'a Signing,
+        draft: &'a Draft,
+        id: &'a str,
+        workflow: Option<&'a str>,
+    ) -> NewEnvelope<'a> {
+        let events = self.parts.settings.events_to.as_ref().and_then(|to| to.address(&signing.sender));
+        NewEnvelope {
+            subject: draft.subject.as_deref(),
+            message: draft.message.as_deref(),
+            documents: &draft.documents,
+            signers: signing
+                .signers
+                .iter()
+                .zip(&draft.signers)
+                .map(|(signer, new)| recipient(signer, new, workflow))
+                .collect(),
+            transaction_id: signing.transaction_id,
+            signing_id: id,
+            expires_after_days: draft.expires_in.map(days),
+            events,
+            locale: draft.locale.as_deref(),
+        }
+    }
+}
+
+impl Outcome {
+    /// What an error says about whether the envelope exists.
+    fn of(error: esign::Error) -> Self {
+        match error.doubt() {
+            Doubt::Yes => Self::Unknown(error),
+            Doubt::No if is_definite(&error) => Self::Refused(error),
+            Doubt::No if is_outage(&error) => Self::NotReached(error),
+            Doubt::No => Self::Impossible(error),
+        }
+    }
+}
+
+/// Whether the request itself was refused, so that repeating it can never succeed. What is wrong with the
+/// account or the sender can be mended, and then the same call with the same key should succeed.
+fn is_definite(error: &esign::Error) -> bool {
+    use RejectionKind as Kind;
+    if matches!(error, esign::Error::Invalid(_)) {
+        return true;
+    }
+    error.rejection().is_some_and(|kind| {
+        !matches!(
+            kind,
+            Kind::AllowanceExceeded
+                | Kind::FeatureMissing
+                | Kind::NotInAccount
+                | Kind::PermissionMissing
+                | Kind::SmsUnavailable
+                | Kind::Unauthorized
+                | Kind::WrongEnvironment
+        )
+    })
+}
+
+/// The upstream counts whole days; the caller's own, shorter end is kept by the link.
+fn days(life: Duration) -> u32 {
+    u32::try_from(life.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX)
+}
+
+fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner, workflow: Option<&'a str>) -> EnvelopeSigner<'a> {
+    EnvelopeSigner {
+        key: &signer.key,
+        recipient_id: &signer.recipient_id,
+        client_user_id: &signer.client_user_id,
+        name: &signer.name,
+        email: signer.email.reveal(),
+        role: signer.role.as_deref(),
+        order: signer.order,
+        sms: new.sms.as_ref().zip(workflow).map(|(phone, workflow)| SmsCheck { phone, workflow }),
+        access_code: new.access_code.as_ref().map(|code| code.reveal().as_str()),
+        fields: new.fields.reveal(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An accepted create that can never be sent must end, and not be tried until its key lapses.
+    #[test]
+    fn what_can_never_be_sent_is_refused_for_good() {
+        let too_large = esign::Error::Invalid("it is larger than the upstream takes");
+        assert!(matches!(Outcome::of(too_large), Outcome::Refused(_)));
+        assert!(matches!(Outcome::of(esign::Error::Deadline), Outcome::NotReached(_)));
+    }
+}

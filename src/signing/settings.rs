@@ -1,0 +1,62 @@
+//! How a daemon makes signings, as the composition root tells it: where browsers and events come back to, what keys
+//! and limits there are. Must decide nothing but where events go, which
+//! changes with senders and keys: all else stays as it is while the use cases run.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use crate::{
+    audit::Audit,
+    domain::{Mode, SenderName},
+    signing::NonceKey,
+    spool::Spool,
+    telemetry::metrics::Metrics,
+};
+
+/// How this daemon makes signings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether signatures bind.
+    pub mode: Mode,
+    /// The origin of the public listener, without a slash at the end; none if it is off.
+    pub public_origin: Option<String>,
+    /// Where the upstream is to push events, and whether it should sign them; nowhere if there is no
+    /// public listener.
+    pub events_to: Option<EventsTo>,
+    /// The key behind return URLs.
+    pub nonce_key: NonceKey,
+    /// Where signed documents lie while they are read, and for how long each.
+    pub documents: (Spool, Duration),
+    /// Creates that may wait for a dead upstream before new ones are refused.
+    pub queue_limit: u64,
+    /// How often recovery looks for due work by itself: another daemon's comes without a wake-up.
+    pub look_every: Duration,
+    /// Where each use of the key is written down first.
+    pub audit: Audit,
+    /// What is counted: statuses that were reached, views that were asked for.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Where events of envelopes go.
+#[derive(Clone)]
+pub struct EventsTo {
+    /// The address for everybody's; none if nothing that comes to it could be believed.
+    pub general: Option<String>,
+    /// The address of a sender whose account has keys of its own: senders and keys come and go.
+    pub own: Arc<FindAddress>,
+}
+
+/// By the sender of an envelope.
+pub type FindAddress = dyn Fn(&SenderName) -> Option<String> + Send + Sync;
+
+impl EventsTo {
+    /// Where those of this sender's envelopes go: what could not be believed is not asked for.
+    pub fn address(&self, sender: &SenderName) -> Option<Cow<'_, str>> {
+        (self.own)(sender).map(Cow::Owned).or_else(|| self.general.as_deref().map(Cow::Borrowed))
+    }
+}
+
+impl fmt::Debug for EventsTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventsTo").field("general", &self.general).finish_non_exhaustive()
+    }
+}
