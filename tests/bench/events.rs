@@ -17,6 +17,7 @@ use countersign::{
     clock::{Clock as _, SharedClock, SystemClock},
     config::Config,
     connect::Keys,
+    digest::{hex, sha256},
     domain::{CallerName, EndpointId, Event, EventId, EventKind, Private, SigningId},
     emulator::{self, Emulator},
     events::{Dispatcher, Endpoints, Hub, Limits, Targets, Webhooks},
@@ -148,14 +149,13 @@ fn settings(emulator: &Emulator, directory: &std::path::Path) -> String {
         .and_then(|socket| socket.local_addr())
         .expect("a port")
         .port();
-    let digest = countersign::digest::sha256(CALLER_KEY.as_bytes());
-    let hash = digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+    let hash = hex(&sha256(CALLER_KEY.as_bytes()));
     format!(
         "[upstream]\nenvironment = \"emulator\"\noauth_url = \"{}\"\n\
          [senders.system]\nintegration_key = \"{}\"\nuser_id = \"{}\"\nkeys = [\"{}\"]\n\
          [api]\nlisten = \"127.0.0.1:0\"\n[ops]\nlisten = \"127.0.0.1:0\"\n\
          [public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"http://127.0.0.1:{port}\"\n\
-         [callers.website]\nkey_hash = \"{hash}\"\n\
+         [callers.website]\nkey_hash = \"sha256:{hash}\"\n\
          [store]\nurl = \"sqlite://{}\"\nseal_key = \"OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0=\"\n\
          [templates]\nnda = \"{}\"\n[connect]\nhmac_keys = [\"{}\"]\n[budget]\nhourly_limit = 1000000\nburst_limit = 1000000\n[log]\nlevel = \"error\"\n",
         ready.oauth_url,

@@ -20,7 +20,7 @@ use countersign::{
     app::App,
     clock::{SharedClock, SystemClock},
     config::Config,
-    digest::sha256,
+    digest::{hex, sha256},
     emulator::{self, Emulator},
     lifecycle::Lifecycle,
 };
@@ -119,8 +119,7 @@ impl Run {
 fn settings(emulator: &emulator::Ready, folder: &std::path::Path) -> String {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let port = port.expect("a free port").port();
-    let digest = sha256(KEY.as_bytes());
-    let hash = digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let hash = hex(&sha256(KEY.as_bytes()));
     format!(
         "[upstream]\nenvironment = \"emulator\"\noauth_url = \"{}\"\n\
          [senders.system]\nintegration_key = \"{}\"\nuser_id = \"{}\"\nkeys = [\"{}\"]\n\

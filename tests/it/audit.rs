@@ -168,8 +168,7 @@ async fn s6_what_cannot_be_written_down_is_not_done() {
     // Another file in its place: the chain cannot go on.
     fs::remove_file(&path).unwrap();
     fs::write(&path, "something else\n").unwrap();
-    let created = daemon.create_with("unaudited", &order(), &[("prefer", "respond-async")]).await;
-    assert_eq!(created.status, 202, "{}", created.text);
+    let created = daemon.queue("unaudited", &order()).await;
     daemon
         .until("the attempt", async || {
             let timeline = daemon.get(&format!("/v1/signings/{}/timeline", created.id())).await;

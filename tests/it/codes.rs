@@ -6,10 +6,10 @@ use countersign::api::problem::CODES;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{CALLER_KEY, TempDir, TestDaemon, key_hash, order};
+use crate::harness::{CALLER_KEY, THIRD_KEY, TempDir, TestDaemon, key_hash, order};
 
 /// A key of a caller with a small rate.
-const SLOW_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+const SLOW_KEY: &str = THIRD_KEY;
 
 /// Which test provokes a code, besides those of this file: the file, and the function that names the code.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
@@ -292,7 +292,7 @@ async fn what_docusign_lacks_or_does_not_answer_says_so() {
 #[tokio::test]
 async fn a_second_call_while_the_first_has_no_outcome_is_told_to_come_back() {
     let daemon = TestDaemon::start().await;
-    daemon.fault(&json!({"fault": "stall", "method": "POST", "path": "/envelopes", "count": 1})).await;
+    daemon.fault_create("stall").await;
     let body = order();
     let first = daemon.create_with("twice", &body, &[("prefer", "wait=60")]);
     let second = async {

@@ -14,6 +14,7 @@ use url::Url;
 use crate::{
     emulated::{Emulated, wait_for},
     harness::{TestDaemon, http_client},
+    token_load::{pass, refusals},
 };
 
 /// The key of the caller in `config/local.toml`.
@@ -280,13 +281,6 @@ async fn t11_an_idle_sender_stays_ready_and_its_consent_is_probed() {
     assert!(daemon.parts().auth.ready("system").is_some());
 }
 
-/// How often the account server said that the consent of `unconsented` is missing.
-async fn refusals(daemon: &TestDaemon) -> usize {
-    let all = daemon.control(Method::GET, "requests", &Value::Null).await;
-    let is_one = |one: &&Value| one["path"] == "/oauth/token" && one["status"] == 400;
-    all["requests"].as_array().unwrap().iter().filter(is_one).count()
-}
-
 #[tokio::test]
 async fn t11_without_a_callback_readyz_tells_of_a_grant_within_seconds_of_it() {
     let daemon = TestDaemon::start().await;
@@ -307,17 +301,11 @@ async fn t11_without_a_callback_readyz_tells_of_a_grant_within_seconds_of_it() {
 async fn t11_an_hour_in_which_nobody_consents_costs_few_exchanges() {
     let daemon = TestDaemon::start().await;
     daemon.until("the first refusal", async || refusals(&daemon).await == 1).await;
-    let pass = async |steps: usize, step: u64| {
-        for _ in 0..steps {
-            daemon.clock.advance(Duration::from_secs(step));
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     // For ten minutes it is looked for, and then slowly.
-    pass(120, 5).await;
+    pass(&daemon, Duration::from_secs(5), 120).await;
     assert!((10..=121).contains(&refusals(&daemon).await), "{}", refusals(&daemon).await);
     daemon.forget_requests().await;
-    pass(300, 10).await;
+    pass(&daemon, Duration::from_secs(10), 300).await;
     let later = refusals(&daemon).await;
     assert!((3..=16).contains(&later), "in 50 min: {later}");
 }

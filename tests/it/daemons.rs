@@ -228,9 +228,7 @@ async fn a_full_queue_is_refused_with_a_time_and_hides_no_key() {
     let daemon = TestDaemon::builder().upstream("queue_limit = 3").start().await;
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/envelopes"})).await;
     for number in 0..3 {
-        let key = format!("order-{number}");
-        let one = daemon.create_with(&key, &order(), &[("prefer", "respond-async")]).await;
-        assert_eq!(one.status, StatusCode::ACCEPTED, "{}", one.text);
+        daemon.queue(&format!("order-{number}"), &order()).await;
     }
     let refused = daemon.create_with("order-3", &order(), &[("prefer", "respond-async")]).await;
     assert_eq!(
@@ -290,9 +288,7 @@ async fn e5_a_clock_that_is_not_the_databases_makes_a_daemon_unready_until_it_is
     assert_eq!(daemon.ops("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
     becomes(5_000, None).await;
     becomes(-15_000, Some("behind the database's")).await;
-    let metrics = daemon.ops("/metrics").await.text;
-    let line = metrics.lines().find(|line| line.starts_with("countersign_store_clock_offset_seconds "));
-    let offset: f64 = line.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    let offset = daemon.metric("countersign_store_clock_offset_seconds", &[]).await;
     assert!((14.0..16.5).contains(&offset), "{offset}");
     becomes(0, None).await;
 }

@@ -1,5 +1,6 @@
 //! The signed documents: one download whatever is asked, a digest that is true, ranges, and their end.
 
+use countersign::digest::{hex, sha256};
 use http::{Method, StatusCode, header};
 use serde_json::json;
 
@@ -25,8 +26,7 @@ async fn downloads(daemon: &TestDaemon) -> usize {
 }
 
 fn quoted_sha256(bytes: &[u8]) -> String {
-    let digest = countersign::digest::sha256(bytes);
-    format!("\"{}\"", digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))
+    format!("\"{}\"", hex(&sha256(bytes)))
 }
 
 #[tokio::test]

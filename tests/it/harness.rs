@@ -10,19 +10,29 @@ use countersign::{
     app::{App, Parts},
     clock::{ManualClock, SharedClock},
     config::Config,
+    digest::{hex, sha256},
+    domain::{Signing, SigningId},
     emulator::{self, Emulator},
     lifecycle::Lifecycle,
+    store::{Change, Record, Work},
 };
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
+
+use crate::store::samples;
 
 /// How often something is looked for, 5 ms apart: a minute, because a disk that others use may stall for seconds.
 const POLLS: u32 = 12_000;
 
 /// The key that the test caller has.
 pub(crate) const CALLER_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// How the store of a daemon in this process writes: there is no power cut in a test, and a disk that others use takes
+/// as long for a sync as the clock of a test for seconds. Processes, which are killed, sync as by default.
+const AT_EASE: &str = "synchronous = \"normal\"";
 /// A key of another caller, who shares nothing with the first.
 pub(crate) const STRANGER_KEY: &str = "cs_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+/// A key of no caller, unless a test adds one who has it.
+pub(crate) const THIRD_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
 
 pub(crate) struct TestDaemon {
     pub(crate) clock: ManualClock,
@@ -277,6 +287,7 @@ key_hash = "{stranger}"
 senders = []
 [store]
 url = "{store}"
+{AT_EASE}
 seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
 [templates]
 nda = "{template}"
@@ -346,8 +357,7 @@ fn connectable(builder: &Builder, ready: &emulator::Ready) -> String {
 }
 
 pub(crate) fn key_hash(key: &str) -> String {
-    let digest = countersign::digest::sha256(key.as_bytes());
-    digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    format!("sha256:{}", hex(&sha256(key.as_bytes())))
 }
 
 type Started = (Parts, countersign::app::Ready, tokio::task::JoinHandle<anyhow::Result<()>>);
@@ -363,7 +373,7 @@ async fn start_daemon(settings: &str, clock: SharedClock, life: Lifecycle) -> St
 pub(crate) fn http_client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(20))
+        .timeout(Duration::from_mins(1))
         .no_proxy()
         .build()
         .unwrap()
@@ -381,7 +391,7 @@ impl TestDaemon {
 
     /// Settings for a daemon in a process of its own, on another store, against the same emulator.
     pub(crate) fn settings_for_a_process(&self, store: &str) -> String {
-        self.settings.replace(&own_store(&self.directory), store)
+        self.settings.replace(&own_store(&self.directory), store).replace(AT_EASE, "synchronous = \"full\"")
     }
 
     /// Another daemon of the same settings, on the same store and by the same clock: for a store that is shared.
@@ -560,6 +570,39 @@ impl TestDaemon {
         self.call(Method::POST, &format!("{}/v1/signings", self.api), Some(CALLER_KEY), &headers, body).await
     }
 
+    /// A create whose caller does not wait.
+    pub(crate) async fn queue(&self, key: &str, body: &Value) -> Reply {
+        let accepted = self.create_with(key, body, &[("prefer", "respond-async")]).await;
+        assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.text);
+        accepted
+    }
+
+    /// A signing as it is in the store.
+    pub(crate) async fn record(&self, id: SigningId) -> Record {
+        self.parts().store.signing(id).await.unwrap().unwrap()
+    }
+
+    /// Writes something into the record of a signing, and when it is to be looked at next.
+    pub(crate) async fn rewrite(&self, id: SigningId, work: Option<Work>, write: impl FnOnce(&mut Signing)) {
+        let Record { mut signing, version, .. } = self.record(id).await;
+        write(&mut signing);
+        let change = Change { work, ..samples::change(&signing, version) };
+        self.parts().store.save(change).await.unwrap();
+    }
+
+    /// What a metric stands at: the sum of its series with all these labels, such as `sender="system"`.
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let all = self.ops("/metrics").await.text;
+        let of_name = all.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+        let values: Vec<f64> = of_name
+            .filter(|(series, _)| series.is_empty() || series.starts_with('{'))
+            .filter(|(series, _)| labels.iter().all(|label| series.contains(label)))
+            .map(|(_, value)| value.parse().unwrap())
+            .collect();
+        assert!(!values.is_empty(), "there is no {name} of {labels:?}");
+        values.iter().sum()
+    }
+
     pub(crate) async fn ops(&self, path: &str) -> Reply {
         self.call(Method::GET, &format!("{}{path}", self.ops), None, &[], Vec::new()).await
     }
@@ -608,6 +651,11 @@ impl TestDaemon {
 
     pub(crate) async fn fault(&self, fault: &Value) {
         self.control(Method::POST, "faults", fault).await;
+    }
+
+    /// The next create meets this fault.
+    pub(crate) async fn fault_create(&self, fault: &str) {
+        self.fault(&json!({"fault": fault, "method": "POST", "path": "/envelopes", "count": 1})).await;
     }
 
     /// The requests that the emulator got, as "METHOD path".

@@ -169,7 +169,7 @@ async fn h1_an_upstream_that_leaves_creates_unanswered_is_degraded_and_nothing_i
     let mut made = Vec::new();
     for number in 0..6 {
         let key = format!("order-{number}");
-        made.push(daemon.create_with(&key, &order(), &[("prefer", "respond-async")]).await);
+        made.push(daemon.queue(&key, &order()).await);
     }
     daemon.run_clock("degraded", async || degraded(&daemon.ops("/readyz").await.body)).await;
     assert_eq!(daemon.ops("/readyz").await.status, StatusCode::OK, "callers are served");

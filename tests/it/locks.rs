@@ -104,11 +104,8 @@ async fn old_news_does_not_lock_a_signer_again_and_new_failures_do() {
     let read = daemon.post(&refresh, &json!({})).await;
     assert_eq!(read.status, StatusCode::OK, "{}", read.text);
     assert_eq!(read.body["signers"][0]["status"], "ready", "DocuSign still tells the old result");
-    let messages = async || {
-        let text = daemon.ops("/metrics").await.text;
-        let line = text.lines().find(|line| line.contains("connect_deliveries_total{result=\"accepted\"}"));
-        line.and_then(|line| line.rsplit_once(' ')).unwrap().1.parse::<u64>().unwrap()
-    };
+    let messages =
+        async || daemon.metric("countersign_connect_deliveries_total", &["result=\"accepted\""]).await;
     let before = messages().await;
     daemon.clock.advance(Duration::from_secs(3_600));
     daemon.run_clock("the late event", async || messages().await > before).await;

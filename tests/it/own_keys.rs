@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{Reply, TestDaemon, order},
     senders::{RIVAL_KEY, VENDOR_KEY, call_as, with_vendors},
+    uncertain::settle,
 };
 
 async fn make(daemon: &TestDaemon, key: &str, name: &str, secret: &str) -> Reply {
@@ -124,13 +125,9 @@ async fn the_general_address_holds_a_delivery_against_the_keys_of_few_senders_on
 async fn a_create_in_doubt_holds_up_no_delivery_to_another_sender() {
     let daemon = TestDaemon::builder().public().with_senders(with_keys(3)).start().await;
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
-    daemon
-        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
-        .await;
-    let made = daemon.create_with("doubtful", &order(), &[("prefer", "respond-async")]).await;
-    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
-    let path = format!("/v1/signings/{}", made.id());
-    daemon.run_clock("doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
+    daemon.fault_create("commit_then_drop").await;
+    let made = daemon.queue("doubtful", &order()).await;
+    settle(&daemon, made.id(), "uncertain").await;
     // The clock stands still: whoever waited would wait for ever.
     assert_eq!(push(&daemon, "of.tenant-2", "nobodys", "key-2").await, StatusCode::OK);
 }

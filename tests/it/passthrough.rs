@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{CALLER_KEY, STRANGER_KEY, TempDir, TestDaemon};
+use crate::harness::{CALLER_KEY, STRANGER_KEY, THIRD_KEY, TempDir, TestDaemon};
 
 fn root(daemon: &TestDaemon) -> String {
     format!("/v1/senders/system/esign/restapi/v2.1/accounts/{}", daemon.emulator.ready().account_id)
@@ -107,8 +107,7 @@ async fn b3_a_list_by_ids_is_no_way_around_the_15_minutes() {
 
 #[tokio::test]
 async fn l6_a_passed_view_returns_to_the_callers_own_origins_only() {
-    let held = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
-    let settings = format!("[callers.nowhere]\nkey_hash = \"{}\"\n", crate::harness::key_hash(held));
+    let settings = format!("[callers.nowhere]\nkey_hash = \"{}\"\n", crate::harness::key_hash(THIRD_KEY));
     let daemon = TestDaemon::builder().with(&settings).start().await;
     let root = root(&daemon);
     let made = daemon.post(&format!("{root}/envelopes"), &envelope()).await;
@@ -137,7 +136,7 @@ async fn l6_a_passed_view_returns_to_the_callers_own_origins_only() {
         (CALLER_KEY, "https://www.example.com@elsewhere.example/"),
         (CALLER_KEY, "//elsewhere.example/"),
         (CALLER_KEY, "javascript:alert(1)"),
-        (held, own),
+        (THIRD_KEY, own),
     ] {
         let refused = send(url.clone(), key, json, body(foreign)).await;
         let seen = (refused.status, refused.code());
@@ -292,9 +291,7 @@ async fn the_short_path_is_the_senders_own_account() {
 async fn e2_a_passed_create_whose_answer_is_lost_is_not_to_be_repeated() {
     let daemon = TestDaemon::start().await;
     let root = root(&daemon);
-    daemon
-        .fault(&json!({"fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1}))
-        .await;
+    daemon.fault_create("commit_then_drop").await;
     let lost = daemon.post(&format!("{root}/envelopes"), &envelope()).await;
     assert_eq!((lost.status, lost.code()), (StatusCode::BAD_GATEWAY, "outcome_unknown"), "{}", lost.text);
     assert_eq!(lost.body["retryable"], false, "{}", lost.text);
@@ -436,7 +433,7 @@ async fn own_signatures_are_kept_and_nobody_is_signed_for() {
 #[tokio::test]
 async fn a_caller_that_is_held_to_templates_or_sms_makes_no_envelope_by_a_passed_call() {
     let held = |rights: &str| {
-        let hash = crate::harness::key_hash("cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC");
+        let hash = crate::harness::key_hash(THIRD_KEY);
         format!("[callers.held]\nkey_hash = \"{hash}\"\n{rights}\n")
     };
     for (rights, may_read, may_make) in [
@@ -446,7 +443,7 @@ async fn a_caller_that_is_held_to_templates_or_sms_makes_no_envelope_by_a_passed
         ("sms_required = true\npassthrough = true", true, true),
     ] {
         let daemon = TestDaemon::builder().with(&held(rights)).start().await;
-        let key = Some("cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC");
+        let key = Some(THIRD_KEY);
         let call = async |method: Method, path: &str, body: &str| {
             let url = format!("{}{}/{path}", daemon.api, root(&daemon));
             let headers = [("content-type", "application/json")];

@@ -20,10 +20,10 @@ use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::harness::{TempDir, TestDaemon, key_hash, order};
+use crate::harness::{CALLER_KEY, THIRD_KEY, TempDir, TestDaemon, key_hash, order};
 
-pub(crate) const OLD_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-const NEW_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+pub(crate) const OLD_KEY: &str = CALLER_KEY;
+const NEW_KEY: &str = THIRD_KEY;
 
 /// A daemon in a process of its own, and its emulator in this one, both on the real clock.
 pub(crate) struct Daemon {

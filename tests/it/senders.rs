@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, TestDaemon, order};
+use crate::harness::{Reply, THIRD_KEY, TestDaemon, order};
 
 #[tokio::test]
 async fn senders_show_how_they_stand_and_no_secret() {
@@ -191,7 +191,7 @@ async fn each_fault_of_a_pairing_has_its_own_name_at_start_and_in_the_api() {
 
 #[tokio::test]
 async fn a_caller_makes_changes_and_unmakes_senders_of_its_own() {
-    let key = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+    let key = THIRD_KEY;
     let vendor = format!(
         "[callers.vendor]\nkey_hash = \"{}\"\nsenders = []\nsender_patterns = [\"system\", \"customer\"]\n",
         crate::harness::key_hash(key)
@@ -287,7 +287,7 @@ async fn refuses_bad_senders(daemon: &TestDaemon, key: &str, user: &str) {
 }
 
 /// The key of a caller that makes senders of its own.
-pub(crate) const VENDOR_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+pub(crate) const VENDOR_KEY: &str = THIRD_KEY;
 /// And of another one.
 pub(crate) const RIVAL_KEY: &str = "cs_DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD";
 

@@ -8,10 +8,10 @@ use countersign::{clock::Clock as _, config::Config};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{CALLER_KEY, TestDaemon, key_hash, order};
+use crate::harness::{CALLER_KEY, THIRD_KEY, TestDaemon, key_hash, order};
 
 /// A caller with a sender of its own, who must see nothing of the first one's.
-const NEIGHBOUR_KEY: &str = "cs_CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC";
+const NEIGHBOUR_KEY: &str = THIRD_KEY;
 
 /// A caller that shares the first one's sender, and nothing else.
 const COLLEAGUE_KEY: &str = "cs_DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD";

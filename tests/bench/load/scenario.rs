@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use countersign::http_client::{HttpClient, Options, Request};
+use countersign::{
+    digest::{hex, sha256},
+    http_client::{HttpClient, Options, Request},
+};
 use http::{Method, StatusCode};
 
 use super::{
@@ -417,8 +420,7 @@ pub(super) fn settings(
     durability: &str,
     links: bool,
 ) -> String {
-    let hash = countersign::digest::sha256(KEY.as_bytes());
-    let hash = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let hash = hex(&sha256(KEY.as_bytes()));
     let public = if links {
         "[public]\nlisten = \"127.0.0.1:0\"\nbase_url = \"https://sign.example.com\"\n"
     } else {
