@@ -14,7 +14,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -32,7 +32,7 @@ use super::{
         model::Envelope,
         render::{self, Include},
     },
-    faults::{Fault, Kind},
+    faults::{Faults, Kind},
     http::{truthy, vendor_time},
     state::{SharedWorld, World},
     time::Time,
@@ -57,8 +57,55 @@ pub(super) struct Outgoing {
     body: Value,
     includes_hmac: bool,
     must_be_acknowledged: bool,
-    /// Gone when the world was reset.
-    era: Weak<()>,
+    /// When it happened.
+    at: Timestamp,
+    /// Ends when the world is reset.
+    era: CancellationToken,
+    mishaps: Mishaps,
+}
+
+/// What the armed faults do to one event, drawn in the order of events, whatever the speed of receivers. Only whether a
+/// retry is missigned is drawn when it is tried, by what is armed then: below a rate of 1 later draws depend on that.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mishaps {
+    delay: Option<SignedDuration>,
+    is_doubled: bool,
+    /// The first time that it is tried.
+    is_missigned: bool,
+    is_overtaken: bool,
+}
+
+impl Mishaps {
+    fn draw(faults: &mut Faults, event: &Outgoing) -> Self {
+        let path = event.path();
+        let mut fire = |kind| faults.fire(kind, "POST", &path);
+        let is_overtaken = fire(Kind::EventReorder).is_some();
+        let delay = fire(Kind::EventDelay).and_then(|fault| fault.delay_ms);
+        Self {
+            delay: delay.map(|ms| SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))),
+            is_doubled: fire(Kind::EventDouble).is_some(),
+            is_missigned: event.includes_hmac && fire(Kind::EventBadSignature).is_some(),
+            is_overtaken,
+        }
+    }
+}
+
+impl Outgoing {
+    /// By which faults are chosen.
+    fn path(&self) -> String {
+        url::Url::parse(&self.address).map(|url| url.path().to_owned()).unwrap_or_default()
+    }
+}
+
+/// What happened since the last time, with what the armed faults make of it. An event that a refused change took back
+/// is not among it, and costs no draw.
+pub(super) fn take(world: &mut World) -> Vec<Outgoing> {
+    let World { outgoing, faults, .. } = world;
+    let mut events = std::mem::take(outgoing);
+    for event in &mut events {
+        event.mishaps = Mishaps::draw(faults, event);
+    }
+    events
 }
 
 /// Whether this address is on this machine.
@@ -101,7 +148,9 @@ pub(super) fn emit(world: &mut World, id: &str, event: &str, recipient: Option<&
                 body: message(world, envelope, event, recipient, (number, &configuration), now),
                 includes_hmac: truthy(configuration.get("includeHMAC")),
                 must_be_acknowledged: truthy(acknowledged),
-                era: Arc::downgrade(&world.envelopes.era),
+                at: now,
+                era: world.era.clone(),
+                mishaps: Mishaps::default(),
             }
         })
         .collect();
@@ -288,47 +337,52 @@ fn next(
 
 impl Courier {
     async fn run(self, configuration: u64, mut queue: mpsc::UnboundedReceiver<Outgoing>, queues: Queues) {
-        while let Some(event) = next(configuration, &mut queue, &queues) {
+        let mut following: Option<Outgoing> = None;
+        while let Some(event) = following.take().or_else(|| next(configuration, &mut queue, &queues)) {
             if self.stopping.is_cancelled() {
                 return;
             }
-            let overtaken = self.fires(Kind::EventReorder, &event).is_some();
-            if overtaken {
-                let next = tokio::select! {
+            if event.mishaps.is_overtaken {
+                let until = after(event.at, REORDER_WAIT);
+                // What waits already is looked at first, and by when it happened: a receiver that was slow before
+                // lets nothing more overtake.
+                following = tokio::select! {
+                    biased;
                     () = self.stopping.cancelled() => return,
+                    () = event.era.cancelled() => None,
                     next = queue.recv() => next,
-                    () = self.time.sleep_until(after(self.time.now(), REORDER_WAIT)) => None,
+                    () = self.time.sleep_until(until) => None,
                 };
-                if let Some(next) = next {
-                    self.deliver(next).await;
+                if let Some(overtaking) = following.take_if(|next| next.at < until) {
+                    self.deliver(&overtaking).await;
                 }
             }
-            self.deliver(event).await;
+            self.deliver(&event).await;
         }
     }
 
-    fn fires(&self, kind: Kind, event: &Outgoing) -> Option<Fault> {
-        let path = url::Url::parse(&event.address).map(|url| url.path().to_owned()).unwrap_or_default();
-        self.world.lock().faults.fire(kind, "POST", &path)
+    /// One event, until it is taken or given up, or its world was reset.
+    async fn deliver(&self, event: &Outgoing) {
+        let delivery = async {
+            if let Some(delay) = event.mishaps.delay {
+                self.wait(delay).await;
+            }
+            self.persist(event, event.mishaps.is_missigned).await;
+            if event.mishaps.is_doubled {
+                self.persist(event, self.missigns(event)).await;
+            }
+        };
+        event.era.run_until_cancelled(delivery).await;
     }
 
-    /// One event, with what the armed faults make of it, until it is taken or given up.
-    async fn deliver(&self, event: Outgoing) {
-        if let Some(delay) = self.fires(Kind::EventDelay, &event).and_then(|fault| fault.delay_ms) {
-            let delay = SignedDuration::from_millis(i64::try_from(delay).unwrap_or(i64::MAX));
-            self.wait(delay).await;
-        }
-        let times = if self.fires(Kind::EventDouble, &event).is_some() { 2 } else { 1 };
-        for _ in 0..times {
-            self.persist(&event).await;
-        }
-    }
-
-    async fn persist(&self, event: &Outgoing) {
+    async fn persist(&self, event: &Outgoing, is_missigned: bool) {
         let mut pause = FIRST_RETRY;
         for retry in 0..=MAX_RETRIES {
-            if event.era.strong_count() == 0 || self.stopping.is_cancelled() || self.post(event, retry).await
-            {
+            if event.era.is_cancelled() || self.stopping.is_cancelled() {
+                return;
+            }
+            let is_missigned = if retry == 0 { is_missigned } else { self.missigns(event) };
+            if self.post(event, retry, is_missigned).await {
                 return;
             }
             if !event.must_be_acknowledged {
@@ -346,8 +400,14 @@ impl Courier {
         }
     }
 
+    /// Whether the armed faults missign it now.
+    fn missigns(&self, event: &Outgoing) -> bool {
+        event.includes_hmac
+            && self.world.lock().faults.fire(Kind::EventBadSignature, "POST", &event.path()).is_some()
+    }
+
     /// One attempt; whether the receiver took it.
-    async fn post(&self, event: &Outgoing, retry: u32) -> bool {
+    async fn post(&self, event: &Outgoing, retry: u32, is_missigned: bool) -> bool {
         let Some(address) = url::Url::parse(&event.address).ok().filter(is_loopback) else {
             tracing::warn!("a connect event was not delivered: the emulator calls loopback addresses only");
             return true;
@@ -362,8 +422,7 @@ impl Courier {
             .header("x-docusign-accountid", &event.account);
         if event.includes_hmac {
             request = request.header("x-authorization-digest", "HMACSHA256");
-            let is_spoiled = self.fires(Kind::EventBadSignature, event).is_some();
-            let signed = if is_spoiled { format!("{body} ") } else { body.clone() };
+            let signed = if is_missigned { format!("{body} ") } else { body.clone() };
             let digests = digests(&self.world.lock(), &event.account, signed.as_bytes());
             for (index, digest) in digests.iter().enumerate() {
                 request = request.header(format!("x-docusign-signature-{}", index + 1), digest);

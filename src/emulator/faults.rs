@@ -2,8 +2,8 @@
 //!
 //! A fault is armed on requests by method and by how their path ends, with a chance and a count.
 //! Each fault draws from its own generator, seeded from the emulator's seed and the fault's number,
-//! one draw a matching request: the same seed and the same order of requests give the same faults,
-//! whatever else is armed.
+//! one draw a matching request (or Connect event, when it happens): the same seed and the same order of
+//! requests give the same faults, whatever else is armed and however fast a receiver is.
 
 use serde::{Deserialize, Serialize};
 
@@ -49,13 +49,13 @@ pub enum Kind {
     CommitThenDrop,
     /// The answer is late.
     Delay,
-    /// A Connect delivery carries a wrong digest.
+    /// A Connect event carries a wrong digest, each time it is tried.
     EventBadSignature,
-    /// A Connect delivery is late.
+    /// A Connect event is late.
     EventDelay,
     /// A Connect event is delivered twice.
     EventDouble,
-    /// A Connect event is overtaken by the next one.
+    /// A Connect event is overtaken by the next one, if that happens within two seconds.
     EventReorder,
     /// An HTML page where JSON belongs.
     Html,
@@ -185,7 +185,7 @@ impl Faults {
             .collect()
     }
 
-    /// Whether a fault of this kind hits this request (or delivery); at most one does.
+    /// Whether a fault of this kind hits this request (or event); at most one does.
     pub(super) fn fire(&mut self, kind: Kind, method: &str, path: &str) -> Option<Fault> {
         for armed in &mut self.armed {
             let spent = armed.fault.count.is_some_and(|count| armed.fired >= count);

@@ -75,8 +75,9 @@ pub(super) struct Observed<'a> {
     pub(super) entry: &'a Entry,
     /// Its path in segments.
     pub(super) route: &'a [&'a str],
-    /// The account it was for, once known.
-    pub(super) account: Option<&'a str>,
+    /// The budgets it is counted in, that of its account first: the id of the account, or the id of the envelope and
+    /// `reads` or `writes`. With each, until when it is spent, if it refused the call.
+    pub(super) budgets: Vec<(String, Option<Timestamp>)>,
     /// Its bearer token.
     pub(super) bearer: Option<&'a str>,
     /// The method.
@@ -87,11 +88,9 @@ pub(super) struct Observed<'a> {
     pub(super) is_faked: bool,
     /// The client's own id for a create.
     pub(super) transaction: Option<String>,
-    /// When the budget that refused this call is full again.
-    pub(super) limited_until: Option<Timestamp>,
 }
 
-/// A successful JWT grant.
+/// A successful JWT grant, or renewal by a refresh token.
 #[derive(Debug)]
 struct Mint {
     entry: Entry,
@@ -156,7 +155,9 @@ impl Judge {
 
     /// Looks at one answered request.
     pub(super) fn observe(&mut self, seen: &Observed<'_>) {
-        self.watch_limits(seen);
+        for (budget, spent_until) in &seen.budgets {
+            self.watch_limit(budget, *spent_until, seen.entry);
+        }
         self.watch_tokens(seen);
         if seen.status.is_success() && !seen.is_faked {
             self.watch_polling(seen);
@@ -164,7 +165,7 @@ impl Judge {
         }
     }
 
-    /// Notes a successful JWT grant for one (integration key, user, scopes).
+    /// Notes a successful JWT grant or renewal for one (integration key, user).
     pub(super) fn minted(&mut self, who: &str, entry: &Entry, expires: Timestamp) {
         let mints = self.mints.entry(who.to_owned()).or_default();
         mints.retain(|mint| entry.at < mint.expires);
@@ -194,19 +195,18 @@ impl Judge {
         self.mints.remove(who);
     }
 
-    fn watch_limits(&mut self, seen: &Observed<'_>) {
-        let Some(account) = seen.account else { return };
-        let earlier = self.limited.get(account).filter(|(until, _)| seen.entry.at < *until).cloned();
+    fn watch_limit(&mut self, budget: &str, spent_until: Option<Timestamp>, entry: &Entry) {
+        let earlier = self.limited.get(budget).filter(|(until, _)| entry.at < *until).cloned();
         if let Some((_, refused)) = earlier
-            && seen.entry.at.duration_since(refused.at) > UNDER_WAY
+            && entry.at.duration_since(refused.at) > UNDER_WAY
         {
-            self.broke(Rule::LimitIgnored, account, &[&refused, seen.entry]);
+            self.broke(Rule::LimitIgnored, budget, &[&refused, entry]);
         }
-        if let Some(until) = seen.limited_until {
-            self.limited.entry(account.to_owned()).or_insert_with(|| (until, seen.entry.clone())).0 = until;
+        if let Some(until) = spent_until {
+            self.limited.entry(budget.to_owned()).or_insert_with(|| (until, entry.clone())).0 = until;
         }
-        if self.limited.get(account).is_some_and(|(until, _)| seen.entry.at >= *until) {
-            self.limited.remove(account);
+        if self.limited.get(budget).is_some_and(|(until, _)| entry.at >= *until) {
+            self.limited.remove(budget);
         }
     }
 
@@ -287,13 +287,12 @@ mod tests {
         Observed {
             entry,
             route,
-            account: Some("a"),
+            budgets: Vec::new(),
             bearer: Some("t"),
             method,
             status: StatusCode::OK,
             is_faked: false,
             transaction: None,
-            limited_until: None,
         }
     }
 
@@ -314,6 +313,26 @@ mod tests {
         assert_eq!(rules(&judge), [(Rule::Polling, 1, 2)]);
         judge.observe(&seen(&entry(6, 1_800), &Method::GET, ENVELOPE));
         assert_eq!(rules(&judge), [(Rule::Polling, 2, 3)]);
+    }
+
+    #[test]
+    fn a_spent_budget_is_left_alone_until_it_is_full_again() {
+        let mut judge = Judge::default();
+        let call = |judge: &mut Judge, number, second, spent_until: Option<i64>| {
+            let entry = entry(number, second);
+            let spent_until = spent_until.map(|until| Timestamp::from_second(until).unwrap());
+            let budgets = vec![("a".to_owned(), None), ("e1 reads".to_owned(), spent_until)];
+            judge.observe(&Observed { budgets, ..seen(&entry, &Method::GET, ENVELOPES) });
+        };
+        call(&mut judge, 1, 0, Some(100));
+        call(&mut judge, 2, 1, Some(100));
+        assert_eq!(rules(&judge), []);
+        call(&mut judge, 3, 99, Some(100));
+        assert_eq!(rules(&judge), [(Rule::LimitIgnored, 1, 2)]);
+        assert_eq!(judge.verdicts()[0].subject, "e1 reads");
+        call(&mut judge, 4, 100, None);
+        call(&mut judge, 5, 102, None);
+        assert_eq!(rules(&judge), [(Rule::LimitIgnored, 1, 2)]);
     }
 
     #[test]

@@ -95,19 +95,20 @@ impl Limits {
         headers((self.hourly, left), (self.burst, burst_left), top_of_next_hour(now))
     }
 
-    /// Counts one call about one envelope, unless it was asked about too often this hour.
+    /// Counts one call about one envelope, unless it was asked about too often this hour: then the refusal, and until
+    /// when calling again is pointless.
     pub(super) fn spend_on_envelope(
         &mut self,
         envelope: &str,
         writes: bool,
         now: Timestamp,
-    ) -> Option<Answer> {
+    ) -> Option<(Answer, Timestamp)> {
         let limit = if writes { self.envelope_writes } else { self.envelope_reads };
         let hour = self.envelopes.entry((envelope.to_owned(), writes)).or_default();
         hour.roll(now);
         if hour.used >= limit {
             let window = if writes { Window::EnvelopeWrites } else { Window::EnvelopeReads };
-            return Some(window.refuse(self.status));
+            return Some((window.refuse(self.status), top_of_next_hour(now)));
         }
         hour.used += 1;
         None

@@ -191,13 +191,20 @@ pub struct Ready {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A listener asked for an address that others can reach.
-    #[error("the emulator listens on loopback only, not on {0}")]
-    NotLoopback(SocketAddr),
+    #[error("the emulator listens on loopback only, not on {address}")]
+    NotLoopback {
+        /// Which of the [`Options`] it is: `listen` or `control`.
+        option: &'static str,
+        /// The address asked for.
+        address: SocketAddr,
+    },
     /// An address is taken or not ours.
     #[error(
         "cannot listen on {address}; stop what listens there, or give another address (port 0: a free one)"
     )]
     Bind {
+        /// Which of the [`Options`] it is: `listen` or `control`.
+        option: &'static str,
         /// The address asked for.
         address: SocketAddr,
         /// What the system said.
@@ -232,8 +239,8 @@ pub struct Emulator {
 impl Emulator {
     /// Binds both listeners and serves them until `life` stops.
     pub async fn start(options: Options, clock: SharedClock, life: &Lifecycle) -> Result<Self, Error> {
-        let vendor = bind(options.listen).await?;
-        let control = bind(options.control).await?;
+        let vendor = bind("listen", options.listen).await?;
+        let control = bind("control", options.control).await?;
         let state_dir = files::StateDir::open(options.state_dir.as_deref())?;
         let secrets = files::Secrets::make(&state_dir)?;
         let (vendor, ca_file) = if options.tls {
@@ -277,9 +284,9 @@ impl Emulator {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<listener::Bound, Error> {
+async fn bind(option: &'static str, address: SocketAddr) -> Result<listener::Bound, Error> {
     if !address.ip().is_loopback() {
-        return Err(Error::NotLoopback(address));
+        return Err(Error::NotLoopback { option, address });
     }
-    listener::Bound::tcp(address).await.map_err(|source| Error::Bind { address, source })
+    listener::Bound::tcp(address).await.map_err(|source| Error::Bind { option, address, source })
 }

@@ -27,7 +27,7 @@ pub(super) struct Entry {
     pub(super) bytes: u64,
 }
 
-/// All requests since the start or the last time they were forgotten.
+/// All requests since the start, the last reset, or the last time they were forgotten.
 #[derive(Debug, Default)]
 pub(super) struct RequestLog {
     entries: Vec<Entry>,

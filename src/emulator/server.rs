@@ -2,7 +2,8 @@
 //!
 //! In order: the body is read within the vendor's limit, the request is logged and its faults are
 //! drawn, then the handler runs as one step under the lock, then the answer gets the vendor's usual
-//! headers, the judge looks at it, and Connect events go to the deliverer.
+//! headers, the judge looks at it, and Connect events go to the deliverer. A reset cuts the connection
+//! of every request that has not come to its handler: it changes nothing in the new world.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     accounts, brands,
-    connect::Deliverer,
+    connect::{self, Deliverer},
     connect_settings, consent, control, envelopes,
     faults::{Fault, Kind},
     http::{Answer, Call, text, vendor_time},
@@ -39,7 +40,7 @@ use crate::{
 const MAX_BODY: usize = 35_651_584;
 const MAX_CONTROL_BODY: usize = 1 << 20;
 
-/// The connection is cut instead of answering: a fault, or a client that went away.
+/// The connection is cut instead of answering: a fault, a reset, or a client that went away.
 #[derive(Debug, thiserror::Error)]
 #[error("the emulator cut the connection")]
 struct Cut;
@@ -83,20 +84,29 @@ impl Server {
                 () = self.stopping.cancelled() => return,
                 () = self.time.sleep_until(next) => {}
             }
-            let events = {
-                let mut world = self.world.lock();
-                world.tick(self.time.now());
-                std::mem::take(&mut world.outgoing)
-            };
-            self.deliverer.enqueue(events);
+            let mut world = self.world.lock();
+            world.tick(self.time.now());
+            self.deliverer.enqueue(connect::take(&mut world));
         }
     }
 
     async fn vendor(self, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+        let era = self.world.lock().era.clone();
+        era.run_until_cancelled(self.serve(request, &era)).await.unwrap_or(Err(Cut))
+    }
+
+    async fn serve(
+        &self,
+        request: Request<Incoming>,
+        era: &CancellationToken,
+    ) -> Result<Response<Body>, Cut> {
         let (parts, body) = request.into_parts();
         let body = read(body, MAX_BODY).await?;
         let size = body.as_ref().map_or(MAX_BODY as u64 + 1, |body| body.len() as u64);
-        let (number, plan) = arrived(&self.world, &self.time, &parts, size);
+        let (number, plan) = {
+            let mut world = self.world.lock_in(era).ok_or(Cut)?;
+            arrived(&mut world, &self.time, &parts, size)
+        };
         if let Some(delay) = plan.delay {
             tokio::time::sleep(delay).await;
         }
@@ -109,12 +119,13 @@ impl Server {
         }
         let origin = origin(&self.world, &parts);
         let call = call(&parts, body.clone().unwrap_or_default(), number, &self.time, origin);
-        let (answer, events) = {
-            let mut world = self.world.lock();
+        let answer = {
+            let mut world = self.world.lock_in(era).ok_or(Cut)?;
             let answer = handle(&mut world, call, &plan, body.is_some());
-            (answer, std::mem::take(&mut world.outgoing))
+            // Under the lock, so that they queue in the order in which they happened.
+            self.deliverer.enqueue(connect::take(&mut world));
+            answer
         };
-        self.deliverer.enqueue(events);
         match plan.fate {
             Fate::Drops => Err(Cut),
             Fate::Truncates => Ok(truncated(answer)),
@@ -130,12 +141,12 @@ impl Server {
         };
         let origin = self.world.lock().setup.origin.clone();
         let call = call(&parts, body, 0, &self.time, origin);
-        let (answer, events) = {
+        let answer = {
             let mut world = self.world.lock();
             let answer = control::route(&mut world, &self.time, &call);
-            (answer, std::mem::take(&mut world.outgoing))
+            self.deliverer.enqueue(connect::take(&mut world));
+            answer
         };
-        self.deliverer.enqueue(events);
         Ok(whole(mark(answer, self.time.now())))
     }
 
@@ -156,7 +167,7 @@ impl Server {
 /// Of the faults that are armed, those apply that change the answer.
 pub(super) fn step(world: &SharedWorld, time: &Time, request: Request<Bytes>) -> Response<Bytes> {
     let (parts, body) = request.into_parts();
-    let (number, plan) = arrived(world, time, &parts, body.len() as u64);
+    let (number, plan) = arrived(&mut world.lock(), time, &parts, body.len() as u64);
     let call = call(&parts, body, number, time, origin(world, &parts));
     let mut world = world.lock();
     let answer = handle(&mut world, call, &plan, true);
@@ -179,8 +190,7 @@ fn plain(answer: Answer) -> Response<Bytes> {
     response
 }
 
-fn arrived(world: &SharedWorld, time: &Time, parts: &request::Parts, bytes: u64) -> (u64, Plan) {
-    let mut world = world.lock();
+fn arrived(world: &mut World, time: &Time, parts: &request::Parts, bytes: u64) -> (u64, Plan) {
     let (method, path) = (parts.method.as_str(), parts.uri.path());
     let number = world.requests.arrived(Entry {
         number: 0,
@@ -191,7 +201,7 @@ fn arrived(world: &SharedWorld, time: &Time, parts: &request::Parts, bytes: u64)
         status: None,
         bytes,
     });
-    (number, Plan::draw(&mut world, method, path))
+    (number, Plan::draw(world, method, path))
 }
 
 /// The origin the request came to, so that links lead back through whatever stands between.
@@ -292,7 +302,10 @@ fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Ans
 /// What the judge wants to know about one call.
 #[derive(Debug, Default)]
 struct Notes {
-    limited_until: Option<Timestamp>,
+    /// The account's budget is spent until then, and refused the call.
+    account_spent_until: Option<Timestamp>,
+    /// So did the envelope's.
+    envelope_spent_until: Option<Timestamp>,
     /// A fault answered instead of a handler.
     is_faked: bool,
 }
@@ -306,18 +319,22 @@ fn observe(world: &mut World, call: &Call, status: StatusCode, notes: &Notes) {
         }
         _ => None,
     };
+    let of_envelope = envelope_budget(call).filter(|_| account.is_some()).map(|(id, writes)| {
+        let what = if writes { "writes" } else { "reads" };
+        (format!("{id} {what}"), notes.envelope_spent_until)
+    });
+    let of_account = account.map(|account| (account, notes.account_spent_until));
     let is_create = call.method == Method::POST && call.below_account() == ["envelopes"];
     let transaction = if is_create { transaction_id(&call.body) } else { None };
     world.judge.observe(&Observed {
         entry,
         route: &route,
-        account: account.as_deref(),
+        budgets: of_account.into_iter().chain(of_envelope).collect(),
         bearer: oauth::bearer(call),
         method: &call.method,
         status,
         is_faked: notes.is_faked,
         transaction,
-        limited_until: notes.limited_until,
     });
 }
 
@@ -352,28 +369,32 @@ fn rest(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {
     }
     let account = call.account.clone().unwrap_or_default();
     let verdict = world.limits.spend(&account, call.now);
-    let mut answer = match verdict.refusal {
-        Some((refused, until)) => {
-            notes.limited_until = Some(until);
-            refused
-        }
-        None => spend_on_envelope(world, call)
+    let mut answer = if let Some((refused, until)) = verdict.refusal {
+        notes.account_spent_until = Some(until);
+        refused
+    } else {
+        let refusal = envelope_budget(call)
+            .and_then(|(id, writes)| world.limits.spend_on_envelope(id, writes, call.now));
+        notes.envelope_spent_until = refusal.as_ref().map(|(_, until)| *until);
+        refusal
+            .map(|(refused, _)| refused)
             .or_else(|| envelopes::route(world, call))
             .or_else(|| accounts::route(world, call))
             .or_else(|| brands::route(world, call))
             .or_else(|| signatures::route(world, call))
             .or_else(|| connect_settings::route(world, call))
-            .unwrap_or_else(|| unplayed::answer(call)),
+            .unwrap_or_else(|| unplayed::answer(call))
     };
     answer.headers.extend(verdict.headers);
     answer
 }
 
-fn spend_on_envelope(world: &mut World, call: &Call) -> Option<Answer> {
+/// The envelope whose own budget a call is counted in, and whether it is that of writes.
+fn envelope_budget(call: &Call) -> Option<(&str, bool)> {
     let writes = call.method == Method::PUT;
     match call.below_account().as_slice() {
         ["envelopes", id, ..] if *id != "status" && (writes || call.method == Method::GET) => {
-            world.limits.spend_on_envelope(id, writes, call.now)
+            Some((*id, writes))
         }
         _ => None,
     }
@@ -385,7 +406,7 @@ fn misbehave(world: &World, call: &Call, fault: &Fault, notes: &mut Notes) -> An
     if fault.fault == Kind::RateLimit {
         let wait = SignedDuration::from_secs(i64::try_from(fault.reset_s.unwrap_or(30)).unwrap_or(i64::MAX));
         let reset = call.now.saturating_add(wait).unwrap_or(Timestamp::MAX);
-        notes.limited_until = Some(reset);
+        notes.account_spent_until = Some(reset);
         return world.limits.pretend(status, reset);
     }
     let status = status.unwrap_or(StatusCode::BAD_GATEWAY);

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     connect::Outgoing,
@@ -43,7 +44,7 @@ pub(super) struct World {
     pub(super) envelopes: Book,
     /// SMS messages sent, oldest first.
     pub(super) outbox: Vec<Sms>,
-    /// Connect events that are ready to go; the server hands them to the deliverer after each call.
+    /// Connect events that are ready to go; the server hands them to the deliverer after each step.
     pub(super) outgoing: Vec<Outgoing>,
     /// Misbehaviour that is armed.
     pub(super) faults: Faults,
@@ -53,6 +54,8 @@ pub(super) struct World {
     pub(super) judge: Judge,
     /// What arrived.
     pub(super) requests: RequestLog,
+    /// Ends with a reset, and with it whatever began before and is not done.
+    pub(super) era: CancellationToken,
     /// What it was started with.
     pub(super) setup: Arc<Setup>,
     random: fastrand::Rng,
@@ -91,14 +94,19 @@ impl World {
             limits: Limits::default(),
             judge: Judge::default(),
             requests: RequestLog::default(),
+            era: CancellationToken::new(),
             random: fastrand::Rng::with_seed(setup.seed),
             setup,
         }
     }
 
-    /// Back to the state after start.
+    /// Back to the state after start. What is under way ends without a trace; numbers of requests go on, so that none
+    /// means two.
     pub(super) fn reset(&mut self, now: Timestamp) {
-        *self = Self::new(Arc::clone(&self.setup), now);
+        self.era.cancel();
+        let mut requests = std::mem::take(&mut self.requests);
+        requests.forget();
+        *self = Self { requests, ..Self::new(Arc::clone(&self.setup), now) };
     }
 
     /// Lets time alone do what it does: envelopes expire.
@@ -137,5 +145,53 @@ impl SharedWorld {
     /// Enters it. A handler that panicked left a step half done; a test double goes on.
     pub(super) fn lock(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters it, unless it was reset since this era.
+    pub(super) fn lock_in(&self, era: &CancellationToken) -> Option<MutexGuard<'_, World>> {
+        let world = self.lock();
+        // Looked at under the lock, under which a reset ends it.
+        (!era.is_cancelled()).then_some(world)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::requests::Entry;
+
+    fn arrive(world: &mut World) -> u64 {
+        world.requests.arrived(Entry {
+            number: 0,
+            at: Timestamp::UNIX_EPOCH,
+            method: "GET".to_owned(),
+            path: "/x".to_owned(),
+            query: String::new(),
+            status: None,
+            bytes: 0,
+        })
+    }
+
+    #[test]
+    fn a_reset_ends_its_era_and_an_answer_of_that_era_is_nobodys() {
+        let setup = Setup {
+            seed: 0,
+            faults: Vec::new(),
+            public_keys: [Vec::new(), Vec::new()],
+            connect_hmac_key: String::new(),
+            origin: String::new(),
+        };
+        let shared = SharedWorld::new(World::new(Arc::new(setup), Timestamp::UNIX_EPOCH));
+        let era = shared.lock().era.clone();
+        let before = arrive(&mut shared.lock_in(&era).unwrap());
+        shared.lock().reset(Timestamp::UNIX_EPOCH);
+        assert!(shared.lock_in(&era).is_none());
+        let mut world = shared.lock();
+        assert!(!world.era.is_cancelled());
+        let after = arrive(&mut world);
+        assert_ne!(before, after);
+        world.requests.answered(before, 200);
+        let entries = world.requests.entries();
+        assert_eq!((entries.len(), entries[0].number, entries[0].status), (1, after, None));
     }
 }

@@ -13,6 +13,9 @@ use crate::emulator::{
     time::Time,
 };
 
+/// When the year 9999 begins.
+const YEAR_9999: i64 = 253_370_764_800;
+
 /// The limits in force.
 pub(super) fn limits(world: &World) -> Answer {
     let limits = &world.limits;
@@ -74,11 +77,24 @@ pub(super) fn move_clock(world: &mut World, time: &Time, call: &Call) -> Result<
     match read(call)? {
         Move { advance_s: Some(seconds), set: None } => {
             let by = SignedDuration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+            check(time.now().checked_add(by).ok())?;
             time.advance(by);
         }
-        Move { advance_s: None, set: Some(to) } => time.set(to),
+        Move { advance_s: None, set: Some(to) } => {
+            check(Some(to))?;
+            time.set(to);
+        }
         _ => return Err("give one of `advance_s` and `set`".to_owned()),
     }
     world.tick(time.now());
     Ok(Answer::ok(json!({ "now": time.now() })))
+}
+
+/// Every answer has the time in its `Date`, and the dates that can be written there go from 1970 to 9999. The last
+/// year is left for the time to go on in.
+fn check(to: Option<Timestamp>) -> Result<(), String> {
+    match to {
+        Some(to) if to >= Timestamp::UNIX_EPOCH && to.as_second() < YEAR_9999 => Ok(()),
+        _ => Err("the clock goes from the beginning of 1970 to the end of 9998".to_owned()),
+    }
 }

@@ -28,7 +28,7 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("POST", "/_test/faults", "{fault, method, path, rate, count, status, delay_ms, reset_s}"),
     ("DELETE", "/_test/faults", "disarms all"),
     ("GET", "/_test/clock", "the emulator's time"),
-    ("POST", "/_test/clock", "{advance_s} or {set}"),
+    ("POST", "/_test/clock", "{advance_s} or {set}, from 1970 to 9998"),
     ("GET", "/_test/consent", "who has consented to what"),
     ("POST", "/_test/consent", "{user_id, integration_key, scopes, granted}; or organization_id"),
     ("POST", "/_test/keys", "{integration_key, public_key_pem, active}"),
@@ -47,7 +47,7 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("GET", "/_test/signers", "everyone who has a part in an envelope"),
     ("POST", "/_test/signers/{recipientIdGuid}/{sign|decline|finish_later|fail_otp}", "a scripted signer"),
     ("GET", "/_test/outbox", "text messages sent"),
-    ("POST", "/_test/reset", "back to the state after start"),
+    ("POST", "/_test/reset", "back to the state after start; requests under way are cut off"),
     ("GET", "/_test", "this list"),
 ];
 

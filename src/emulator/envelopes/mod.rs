@@ -102,8 +102,6 @@ pub(super) struct Book {
     alarms: BTreeSet<(Timestamp, String)>,
     /// When what is too old was last forgotten.
     tidied: Timestamp,
-    /// Dropped with the book: what is still to be delivered dies with it.
-    pub(super) era: std::sync::Arc<()>,
 }
 
 impl Default for Book {
@@ -122,7 +120,6 @@ impl Default for Book {
             next_hook: 10_000_000,
             alarms: BTreeSet::new(),
             tidied: Timestamp::UNIX_EPOCH,
-            era: std::sync::Arc::new(()),
         }
     }
 }

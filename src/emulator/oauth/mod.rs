@@ -156,15 +156,20 @@ fn jwt_grant(world: &mut World, call: &Call, assertion: Option<&str>) -> Result<
     let granted = assertion::check(&world.directory, assertion, &hosts(world, call), call.now)?;
     let user = granted.user.as_deref();
     let token = issue(world, &granted.app, user, &granted.scopes, (call.now, JWT_TOKEN_LIFE));
-    let expires = call.now.saturating_add(JWT_TOKEN_LIFE).unwrap_or(Timestamp::MAX);
-    if let Some(entry) = world.requests.entry(call.number) {
-        world.judge.minted(&owner(&granted.app, user), entry, expires);
-    }
+    note_mint(world, call, &owner(&granted.app, user), JWT_TOKEN_LIFE);
     Ok(uncached(Answer::ok(json!({
         "access_token": token,
         "token_type": "Bearer",
         "expires_in": JWT_TOKEN_LIFE.as_secs(),
     }))))
+}
+
+/// Tells the judge that the application got a token by itself. A code is not: a person stands behind each.
+fn note_mint(world: &mut World, call: &Call, owner: &str, life: SignedDuration) {
+    let expires = call.now.saturating_add(life).unwrap_or(Timestamp::MAX);
+    if let Some(entry) = world.requests.entry(call.number) {
+        world.judge.minted(owner, entry, expires);
+    }
 }
 
 /// The names under which this server may be addressed in `aud`: its own, and the request's `Host`.
@@ -262,6 +267,7 @@ fn refresh_grant(world: &mut World, call: &Call, client: &Client, text: &str) ->
     if refresh.scopes.iter().any(|scope| scope == "extended") {
         refresh.expires = call.now.saturating_add(REFRESH_TOKEN_LIFE).unwrap_or(Timestamp::MAX);
     }
+    note_mint(world, call, &owner(&refresh.app, Some(&refresh.user)), CODE_TOKEN_LIFE);
     Ok(renewable(world, call, refresh))
 }
 

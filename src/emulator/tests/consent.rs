@@ -192,6 +192,30 @@ async fn a_code_is_used_once_and_soon_and_refresh_tokens_rotate() {
 }
 
 #[tokio::test]
+async fn a_renewal_a_call_is_noted_and_one_for_many_is_not() {
+    let emulator = Running::start().await;
+    let client = [("client_id", directory::INTEGRATION_KEY), ("client_secret", "emulator-secret-1")];
+    let code = code_for(&emulator, &[]).await;
+    let form = [("grant_type", "authorization_code"), ("code", code.as_str()), client[0], client[1]];
+    let (_, mut body) = emulator.token(&form).await;
+    for (calls, noted) in [(3, json!([])), (1, json!("mint_per_call"))] {
+        for _ in 0..4 {
+            let token = body["refresh_token"].as_str().unwrap().to_owned();
+            let form =
+                [("grant_type", "refresh_token"), ("refresh_token", token.as_str()), client[0], client[1]];
+            let (status, renewed) = emulator.token(&form).await;
+            assert_eq!(status, 200, "{renewed}");
+            for _ in 0..calls {
+                emulator.call("GET", "/users", renewed["access_token"].as_str().unwrap(), None).await;
+            }
+            body = renewed;
+        }
+        let rules = emulator.control("GET", "rules", json!({})).await["rules"].clone();
+        assert_eq!(if rules[0].is_null() { rules } else { rules[0]["rule"].clone() }, noted, "{calls} calls");
+    }
+}
+
+#[tokio::test]
 async fn a_public_client_proves_itself_with_the_code_verifier() {
     let emulator = Running::start().await;
     let verifier = "a-verifier-of-more-than-forty-three-characters-1234";

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::emulator::{Emulator, Error, Options, directory, read_plan, testing::Running};
 
@@ -76,6 +77,40 @@ async fn a_spent_budget_is_an_error_by_code_and_calling_on_is_noted() {
 }
 
 #[tokio::test]
+async fn calling_on_about_an_envelope_whose_own_budget_is_spent_is_noted() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    emulator.control("POST", "limits", json!({ "envelope_reads": 1, "envelope_writes": 1 })).await;
+    let code = async |method: &str, path: &str| {
+        let body = (method == "PUT").then(|| json!({}));
+        let body: Value = emulator.call(method, path, &token, body).await.json().await.unwrap();
+        body["errorCode"].as_str().unwrap_or_default().to_owned()
+    };
+    let noted = async || {
+        let rules = emulator.control("GET", "rules", json!({})).await;
+        let rules = rules["rules"].as_array().unwrap().clone();
+        rules.into_iter().map(|row| (row["rule"].clone(), row["subject"].clone())).collect::<Vec<_>>()
+    };
+    let (polled, changed) =
+        ("Hourly_Envelope_Polling_Limit_Exceeded", "Hourly_APIInvocation_Envelope_Limit_Exceeded");
+    assert_ne!(code("GET", "/envelopes/one").await, polled);
+    assert_eq!(code("GET", "/envelopes/one/recipients").await, polled);
+    emulator.clock.advance(Duration::from_secs(2));
+    // Other budgets are not spent: another envelope's, this one's of writes, and the account's.
+    assert_ne!(code("GET", "/envelopes/another").await, polled);
+    assert_ne!(code("PUT", "/envelopes/one").await, changed);
+    code("GET", "/users").await;
+    assert_eq!(noted().await, []);
+    assert_eq!(code("GET", "/envelopes/one").await, polled);
+    let reads = (json!("limit_ignored"), json!("one reads"));
+    assert_eq!(noted().await, std::slice::from_ref(&reads));
+    assert_eq!(code("PUT", "/envelopes/one").await, changed);
+    emulator.clock.advance(Duration::from_secs(2));
+    assert_eq!(code("PUT", "/envelopes/one").await, changed);
+    assert_eq!(noted().await, [reads, (json!("limit_ignored"), json!("one writes"))]);
+}
+
+#[tokio::test]
 async fn faults_hit_the_wire_as_their_names_say() {
     let emulator = Running::start().await;
     let token = emulator.access_token().await;
@@ -128,6 +163,11 @@ async fn a_misspelt_knob_is_refused_by_name() {
         ("faults", json!({ "fault": "html", "ratio": 1 }), "ratio"),
         ("limits", json!({ "hour": 1 }), "hour"),
         ("clock", json!({}), "advance_s"),
+        ("clock", json!({ "set": "1960-01-01T00:00:00Z" }), "1970"),
+        ("clock", json!({ "set": "1969-12-31T23:59:59.5Z" }), "1970"),
+        ("clock", json!({ "set": "9999-01-01T00:00:00Z" }), "9998"),
+        ("clock", json!({ "advance_s": -1e10 }), "1970"),
+        ("clock", json!({ "advance_s": 1e12 }), "9998"),
         ("consent", json!({ "user_id": "nobody", "granted": true }), "user_id"),
         ("keys", json!({ "public_key_pem": "x" }), "public_key_pem"),
     ] {
@@ -137,6 +177,30 @@ async fn a_misspelt_knob_is_refused_by_name() {
         let body: Value = answer.json().await.unwrap();
         assert!(body["error"].as_str().unwrap().contains(named), "{path}: {body}");
     }
+}
+
+#[tokio::test]
+async fn the_clock_goes_where_the_dates_of_answers_can_go() {
+    let emulator = Running::start().await;
+    let url = format!("{}/restapi/service_information", emulator.ready.base_url);
+    let date = async || {
+        let answer = emulator.http.get(&url).send().await.unwrap();
+        answer.headers()["date"].to_str().unwrap().to_owned()
+    };
+    let begin = date().await;
+    for (to, told) in [
+        ("1970-01-01T00:00:00Z", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("9998-12-31T23:59:59Z", "Thu, 31 Dec 9998 23:59:59 GMT"),
+    ] {
+        emulator.control("POST", "clock", json!({ "set": to })).await;
+        assert_eq!(date().await, told);
+    }
+    let beyond = emulator.http.post(format!("{}/_test/clock", emulator.ready.control_url));
+    let refused = beyond.json(&json!({ "advance_s": 1e300 })).send().await.unwrap();
+    assert_eq!(refused.status(), 400);
+    assert_eq!(date().await, "Thu, 31 Dec 9998 23:59:59 GMT", "what is refused moves nothing");
+    emulator.control("POST", "reset", json!({})).await;
+    assert_eq!(date().await, begin);
 }
 
 #[tokio::test]
@@ -332,6 +396,64 @@ async fn a_reset_brings_back_the_state_after_start() {
     assert_eq!(emulator.call("GET", "/users", &token, None).await.status(), 200);
 }
 
+/// Waits until a request whose path ends so is under way, or done.
+async fn until_logged(emulator: &Running, path: &str) {
+    let logged = async {
+        loop {
+            let log = emulator.control("GET", "requests", json!({})).await;
+            let mut paths =
+                log["requests"].as_array().unwrap().iter().map(|entry| entry["path"].as_str().unwrap());
+            if paths.any(|logged| logged.ends_with(path)) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), logged).await.expect("it arrives");
+}
+
+#[tokio::test]
+async fn a_reset_cuts_off_what_began_before_it_and_nothing_comes_of_it() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let fault = json!({ "fault": "delay", "delay_ms": 3_600_000, "method": "POST", "path": "/envelopes" });
+    emulator.control("POST", "faults", fault).await;
+    let url =
+        format!("{}/restapi/v2.1/accounts/{}/envelopes", emulator.ready.base_url, emulator.ready.account_id);
+    let create = emulator.http.post(url).bearer_auth(&token).json(&json!({ "emailSubject": "x" })).send();
+    let reset = async {
+        until_logged(&emulator, "/envelopes").await;
+        emulator.control("POST", "reset", json!({})).await;
+    };
+    let both = async { tokio::join!(create, reset) };
+    let (created, ()) =
+        tokio::time::timeout(Duration::from_secs(20), both).await.expect("nobody waits for an hour");
+    assert!(created.is_err(), "the connection is closed");
+    assert_eq!(emulator.control("GET", "requests", json!({})).await["requests"], json!([]));
+    let token = emulator.access_token().await;
+    let all = emulator.call("GET", "/envelopes?from_date=2020-01-01", &token, None).await;
+    assert_eq!(all.json::<Value>().await.unwrap()["resultSetSize"], "0");
+}
+
+#[tokio::test]
+async fn a_reset_cuts_off_a_body_that_is_still_coming() {
+    let emulator = Running::start().await;
+    let host = emulator.ready.base_url.strip_prefix("http://").unwrap();
+    let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+    let head = "POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    // It says so when it begins to read.
+    let mut begun = [0; 12];
+    socket.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 100");
+    emulator.control("POST", "reset", json!({})).await;
+    let mut rest = Vec::new();
+    let read = socket.read_to_end(&mut rest);
+    let end = tokio::time::timeout(Duration::from_secs(20), read).await.expect("the connection is closed");
+    // Closed or reset: in either case nothing is answered.
+    assert!(end.is_err() || rest == b" Continue\r\n\r\n", "{}", String::from_utf8_lossy(&rest));
+    assert_eq!(emulator.control("GET", "requests", json!({})).await["requests"], json!([]));
+}
+
 #[tokio::test]
 async fn it_listens_on_loopback_only_and_cleans_up_behind_itself() {
     let everywhere = "0.0.0.0:0".parse().unwrap();
@@ -339,7 +461,7 @@ async fn it_listens_on_loopback_only_and_cleans_up_behind_itself() {
     let clock = std::sync::Arc::new(crate::clock::SystemClock);
     let options = Options { listen: everywhere, ..Options::default() };
     let refused = Emulator::start(options, clock, &life).await;
-    assert!(matches!(refused, Err(Error::NotLoopback(_))));
+    assert!(matches!(refused, Err(Error::NotLoopback { option: "listen", .. })));
     let emulator = Running::with(Options { tls: true, ..Options::default() }).await;
     let key = emulator.ready.private_key_file.clone();
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&key).unwrap());

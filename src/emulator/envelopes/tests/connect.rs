@@ -1,6 +1,6 @@
 //! Events of envelopes as Connect delivers them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -23,14 +23,9 @@ async fn connect_pushes_signed_events_in_order() {
     });
     let id = client.create(sent).await;
     client.act(&id, "1", "sign", json!({})).await;
-    let key = aws_lc_rs::hmac::Key::new(
-        aws_lc_rs::hmac::HMAC_SHA256,
-        client.emulator.ready.connect_hmac_key.as_bytes(),
-    );
     for expected in ["envelope-sent", "recipient-completed", "envelope-completed"] {
         let (head, body) = accept(&receiver).await;
-        let digest = head.lines().find_map(|line| line.strip_prefix("x-docusign-signature-1: ")).unwrap();
-        aws_lc_rs::hmac::verify(&key, &body, &STANDARD.decode(digest).unwrap()).unwrap();
+        assert!(is_signed(&client, &head, &body));
         let event: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(event["event"], expected);
         assert_eq!(event["data"]["envelopeId"], json!(id));
@@ -55,6 +50,16 @@ async fn connect_knows_the_older_word_for_a_draft() {
     assert_eq!(event["event"], "envelope-created");
 }
 
+/// A definition whose events go to this path of the receiver, signed and tried again.
+fn telling(receiver: &TcpListener, path: &str, events: &[&str]) -> Value {
+    let mut definition = definition(&[signer("1", "Ada", "/sn1/")]);
+    definition["eventNotification"] = json!({
+        "url": format!("http://{}{path}", receiver.local_addr().unwrap()), "requireAcknowledgment": true,
+        "includeHMAC": true, "events": events,
+    });
+    definition
+}
+
 #[tokio::test]
 async fn connect_tries_again_repeats_and_missigns_on_demand() {
     let client = Client::start().await;
@@ -62,32 +67,144 @@ async fn connect_tries_again_repeats_and_missigns_on_demand() {
     for fault in ["event_double", "event_bad_signature"] {
         client.emulator.control("POST", "faults", json!({ "fault": fault, "count": 1 })).await;
     }
-    let mut sent = definition(&[signer("1", "Ada", "/sn1/")]);
-    sent["eventNotification"] = json!({
-        "url": format!("http://{}/in", receiver.local_addr().unwrap()), "requireAcknowledgment": true, "includeHMAC": true,
-        "events": ["envelope-sent"],
-    });
-    client.create(sent).await;
-    let key = client.emulator.ready.connect_hmac_key.clone();
-    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key.as_bytes());
+    let id = client.create(telling(&receiver, "/in", &["envelope-sent", "recipient-completed"])).await;
+    let count = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap()["retryCount"].clone();
     let (head, body) = answer(&receiver, 500).await;
+    assert!(!is_signed(&client, &head, &body));
+    let (head, body) = retried(&client, &receiver).await;
+    assert_eq!(count(&body), json!(1));
+    assert!(is_signed(&client, &head, &body), "one try was to be missigned");
+    let (head, repeated) = accept(&receiver).await;
+    assert_eq!(count(&repeated), json!(0));
+    assert!(is_signed(&client, &head, &repeated));
+    client.act(&id, "1", "sign", json!({})).await;
+    let (head, body) = accept(&receiver).await;
+    assert_eq!(count(&body), json!(0));
+    assert!(is_signed(&client, &head, &body), "the next event is another");
+}
+
+/// Which of ten events were missigned, by the path that each went to.
+async fn missigned(is_prompt: bool) -> BTreeMap<String, bool> {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    client.emulator.control("POST", "faults", json!({ "fault": "event_bad_signature", "rate": 0.5 })).await;
+    let mut seen = BTreeMap::new();
+    let note = |seen: &mut BTreeMap<String, bool>, (head, body): (String, Vec<u8>)| {
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        seen.insert(path, !is_signed(&client, &head, &body));
+    };
+    for number in 0..10 {
+        client.create(telling(&receiver, &format!("/in/{number}"), &["envelope-sent"])).await;
+        if is_prompt {
+            note(&mut seen, accept(&receiver).await);
+        }
+    }
+    if !is_prompt {
+        for _ in 0..10 {
+            note(&mut seen, answer(&receiver, 500).await);
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn the_same_seed_missigns_the_same_events_however_fast_they_are_received() {
+    let (promptly, slowly) = (missigned(true).await, missigned(false).await);
+    assert_eq!(promptly, slowly);
+    assert_eq!(promptly.len(), 10);
+    assert!(promptly.values().any(|is_missigned| *is_missigned) && promptly.values().any(|it| !it));
+}
+
+/// The kinds of three events in the order in which they come.
+async fn three(receiver: &TcpListener) -> Vec<String> {
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        let (_, body) = accept(receiver).await;
+        let event: Value = serde_json::from_slice(&body).unwrap();
+        kinds.push(event["event"].as_str().unwrap().to_owned());
+    }
+    kinds
+}
+
+#[tokio::test]
+async fn an_event_is_overtaken_by_the_next_one_if_that_happens_soon() {
+    let events = ["envelope-sent", "recipient-completed", "envelope-completed"];
+    for (seconds, expected) in [
+        (0, ["recipient-completed", "envelope-sent", "envelope-completed"]),
+        (1, ["recipient-completed", "envelope-sent", "envelope-completed"]),
+        (2, events),
+    ] {
+        let client = Client::start().await;
+        let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        client.emulator.control("POST", "faults", json!({ "fault": "event_reorder", "count": 1 })).await;
+        let id = client.create(telling(&receiver, "/in", &events)).await;
+        client.advance(seconds).await;
+        client.act(&id, "1", "sign", json!({})).await;
+        assert_eq!(three(&receiver).await, expected, "after {seconds} s");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_nothing_overtakes_comes_after_all() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    client.emulator.control("POST", "faults", json!({ "fault": "event_reorder" })).await;
+    client.create(telling(&receiver, "/in", &["envelope-sent"])).await;
+    client.advance(2).await;
+    accept(&receiver).await;
+}
+
+#[tokio::test]
+async fn an_event_of_a_change_that_is_refused_costs_no_fault() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut draft = telling(&receiver, "/in", &["envelope-sent"]);
+    draft["status"] = json!("created");
+    let id = client.create(draft).await;
+    client.emulator.control("POST", "faults", json!({ "fault": "event_bad_signature", "count": 1 })).await;
+    let path = format!("/envelopes/{id}");
+    // Sent, and then refused: only what has ended can be purged.
+    let refused = json!({ "status": "sent", "purgeState": "documents_queued" });
+    assert_eq!(client.call("PUT", &path, refused).await.0, 400);
+    assert_eq!(client.get(&path).await["status"], "created");
+    assert_eq!(client.call("PUT", &path, json!({ "status": "sent" })).await.0, 200);
+    let (head, body) = accept(&receiver).await;
+    assert!(!is_signed(&client, &head, &body));
+}
+
+#[tokio::test]
+async fn a_reset_ends_the_deliveries_under_way_and_holds_up_no_new_ones() {
+    let mut client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let id = client.create(telling(&receiver, "/old", &["envelope-sent", "recipient-completed"])).await;
+    answer(&receiver, 500).await;
+    client.act(&id, "1", "sign", json!({})).await;
+    client.emulator.control("POST", "reset", json!({})).await;
+    client.token = client.emulator.access_token().await;
+    // Its configuration has the number of the old one, which would wait for five seconds that do not pass.
+    client.create(telling(&receiver, "/new", &["envelope-sent"])).await;
+    let (head, _) = accept(&receiver).await;
+    assert!(head.starts_with("POST /new "), "{head}");
+}
+
+fn is_signed(client: &Client, head: &str, body: &[u8]) -> bool {
+    let key = client.emulator.ready.connect_hmac_key.as_bytes();
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key);
     let digest = head.lines().find_map(|line| line.strip_prefix("x-docusign-signature-1: ")).unwrap();
-    aws_lc_rs::hmac::verify(&key, &body, &STANDARD.decode(digest).unwrap()).unwrap_err();
-    // The pause begins once the emulator has read the answer, so time moves until it is over.
-    let mut retried = Box::pin(answer(&receiver, 200));
-    let (head, body) = loop {
+    aws_lc_rs::hmac::verify(&key, body, &STANDARD.decode(digest).unwrap()).is_ok()
+}
+
+/// What is tried again, answered with 200. The pause begins once the emulator has read the last answer, so time moves
+/// until it is over.
+async fn retried(client: &Client, receiver: &TcpListener) -> (String, Vec<u8>) {
+    let mut retried = Box::pin(accept(receiver));
+    loop {
         client.advance(6).await;
         tokio::select! {
             next = &mut retried => break next,
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
-    };
-    let digest = head.lines().find_map(|line| line.strip_prefix("x-docusign-signature-1: ")).unwrap();
-    aws_lc_rs::hmac::verify(&key, &body, &STANDARD.decode(digest).unwrap()).unwrap();
-    let count = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap()["retryCount"].clone();
-    assert_eq!(count(&body), json!(1));
-    let (_, repeated) = answer(&receiver, 200).await;
-    assert_eq!(count(&repeated), json!(0));
+    }
 }
 
 /// One HTTP request, answered with 200.
