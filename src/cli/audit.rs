@@ -30,17 +30,18 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Checks the chain, and prints how many lines it has and its head; or checks a bundle of evidence.
+    ///
+    /// Finds every line that was changed, taken out, added, moved or repeated. Missing lines at the end (or an older
+    /// copy) are found by comparison with FILE.head, which the daemon keeps beside the log, so copy both. A file made
+    /// anew is found only against a head noted on another machine: the daemon writes it into its log at start and at
+    /// the end, and `--head` compares.
+    ///
+    /// A file that is a bundle of evidence (`GET /v1/signings/{id}/evidence`) is checked as one: that nothing in it
+    /// was changed, who signed it, and that its lines of the audit log are whole; with log files beside it also
+    /// that the log holds these very lines.
     Verify(Verify),
 }
 
-/// Finds every line that was changed, taken out, added, moved or repeated. Missing lines at the end (or an older
-/// copy) are found by comparison with FILE.head, which the daemon keeps beside the log, so copy both. A file made
-/// anew is found only against a head noted on another machine: the daemon writes it into its log at start and at
-/// the end, and `--head` compares.
-///
-/// A file that is a bundle of evidence (`GET /v1/signings/{id}/evidence`) is checked as one: that nothing in it
-/// was changed, who signed it, and that its lines of the audit log are whole; with log files beside it also
-/// that the log holds these very lines.
 #[derive(Debug, clap::Args)]
 struct Verify {
     /// The log; after a rotation several, the oldest first. Or bundles of evidence, with or without the log.

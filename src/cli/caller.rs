@@ -57,7 +57,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     output::line(format_args!(
         "API key of {name}, shown this once; the caller sends it as \"Authorization: Bearer …\":\n\n    {key}\n\n\
-         For the settings:\n\n[callers.{name}]\nkey_hash = \"{hash}\"\n\
+         For the settings, in place of a table [callers.{name}] that stands there (keep its senders and rate):\n\n\
+         [callers.{name}]\nkey_hash = \"{hash}\"\n\
          return_origins = [\"https://www.example.com\"]   # where visitors may be sent back to",
         name = added.name,
         key = added.key,

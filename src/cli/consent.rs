@@ -55,7 +55,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     output::line(format_args!(
         "As the impersonated user ({user}):\n\n    {}\n\n\
-         As an administrator, for all users of the organisation's claimed domains:\n\n    {}\n\n\
+         As an administrator of a customer's organisation, for all users of its claimed domains:\n\n    {}\n\n\
+         (Your own organisation: DocuSign Admin > Connected Apps.)\n\n\
          {redirect} must be a redirect URI of the app in Apps and Keys.",
         url(ConsentBy::Individual, asked.as_ref())?,
         // An administrator is not the sender's user, so there is nobody to compare: no state.

@@ -69,8 +69,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         output::line(format_args!("The operators' password, shown this once:\n\n    {password}\n"));
     }
     output::line(format_args!(
-        "For the settings; then the status page is at /admin/ of the ops listener:\n\n\
-         [ops]\noperator_password_hash = \"{hash}\""
+        "Under [ops] in the settings; then the status page is at /admin/ of the ops listener:\n\n\
+         operator_password_hash = \"{hash}\""
     ));
     Ok(ExitCode::SUCCESS)
 }

@@ -144,8 +144,11 @@ fn parse(name: &str, text: &str) -> Result<Dict, ConfigError> {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let cause = format!("not valid TOML at line {line}, column {column}: {}", error.message());
-        ConfigError::new(name, cause, "mend the file there")
+        let message = error.message();
+        let is_double = message.contains("duplicate key");
+        let fix =
+            if is_double { "a table or a key stands there twice: keep one" } else { "mend the file there" };
+        ConfigError::new(name, format!("not valid TOML at line {line}, column {column}: {message}"), fix)
     })
 }
 

@@ -83,7 +83,10 @@ impl Credentials {
         }
         let Some(directory) = &self.0 else {
             let cause = "there are no systemd credentials here ($CREDENTIALS_DIRECTORY is not set)";
-            let fix = format!("start under systemd with LoadCredential={name}:FILE, or give a file");
+            let fix = format!(
+                "by hand, put CREDENTIALS_DIRECTORY=FOLDER (where the secrets lie) in front of the command; as a service, \
+                 start under systemd with LoadCredential={name}:FILE; or give a file"
+            );
             return Err(ConfigError::new(setting, cause, fix));
         };
         Ok(directory.join(name))

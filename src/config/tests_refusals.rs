@@ -68,7 +68,8 @@ fn a_bad_sender_store_or_upstream_is_one_line_that_names_the_setting_and_the_fix
         (sender("keys", "[]"), "senders.system.keys", "keygen"),
         (sender("scopes", "\"signature impersonation\""), "senders.system.scopes", "write a list"),
         (sender("keys", "[{file = \"a\", value = \"b\"}]"), "senders.system.keys.0", "exactly one"),
-        (sender("keys", "[{credential = \"key\"}]"), "senders.system.keys.0", "LoadCredential=key"),
+        (sender("keys", "[{credential = \"key\"}]"), "senders.system.keys.0", "LoadCredential=key:FILE"),
+        (sender("keys", "[{credential = \"key\"}]"), "senders.system.keys.0", "CREDENTIALS_DIRECTORY=FOLDER"),
         (SENDER.to_owned(), "store.seal_key", "openssl rand -base64 32"),
         (format!("[store]\nseal_key = \"{SEAL_KEY}\""), "senders", "[senders.system]"),
         (format!("{SENDER}[store]\nseal_key = \"c2hvcnQ=\""), "store.seal_key", "32 bytes"),
@@ -184,6 +185,14 @@ fn broken_toml_is_placed_and_not_quoted() {
     let line = refused("[store]\nseal_key = \"topsecret\nurl = 1");
     assert!(line.starts_with("site.toml: not valid TOML at line 2, column"), "{line}");
     assert!(!line.contains("topsecret"), "{line}");
+}
+
+#[test]
+fn a_table_or_a_key_that_stands_twice_is_said_to() {
+    for text in ["[callers.shop]\n[senders]\n[callers.shop]", "[ops]\nlisten = \"a\"\nlisten = \"b\""] {
+        let line = refused(text);
+        assert!(line.contains("at line 3, column") && line.contains("stands there twice"), "{line}");
+    }
 }
 
 #[test]

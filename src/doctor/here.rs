@@ -3,6 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
+use url::Url;
+use uuid::Uuid;
 
 use super::Check;
 use crate::{
@@ -14,7 +16,8 @@ use crate::{
     },
     clock::SharedClock,
     config::{
-        Config, ConfigError, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeyHash, Sender, StoreUrl,
+        Config, ConfigError, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeyHash, Origin, Sender,
+        StoreUrl,
     },
     store::{self, Found},
     telemetry::chain,
@@ -111,14 +114,26 @@ fn unusable(defect: &Defect) -> (&'static str, &'static str) {
     }
 }
 
+/// The integration key and the user id that stand in the example.
+const EXAMPLE_IDS: [Uuid; 2] = [
+    uuid::uuid!("00000000-1111-4222-8333-444444444444"),
+    uuid::uuid!("55555555-6666-4777-8888-999999999999"),
+];
+
 /// An account's id in the place of a user's is a GUID like any other; it shows if the settings also name it
 /// as an account.
 fn ids(config: &Config, sender: &Sender) -> Check {
     let is_account = |account: &String| {
-        uuid::Uuid::try_parse(account.trim()).is_ok_and(|account| Some(account) == sender.user_id)
+        Uuid::try_parse(account.trim()).is_ok_and(|account| Some(account) == sender.user_id)
     };
     if config.senders.values().filter_map(|other| other.account.as_ref()).any(is_account) {
         return account_as_user();
+    }
+    let given = [Some(sender.integration_key), sender.user_id];
+    if given.iter().flatten().any(|id| EXAMPLE_IDS.contains(id)) {
+        let detail = "integration_key or user_id is the placeholder of an example: nobody has it";
+        let fix = "Put the integration key and the user id there that Apps and Keys at DocuSign shows.";
+        return Check::failed("ids", "id_placeholder", detail, fix);
     }
     let user = sender.user_id.map_or_else(|| "of whoever connects it".to_owned(), |id| id.to_string());
     Check::passed("ids", format!("integration key {}, user {user}", sender.integration_key))
@@ -153,8 +168,9 @@ fn callers(config: &Config) -> Check {
     let nobodys = config.callers.iter().find(|(_, caller)| caller.key_hashes.iter().any(is_placeholder));
     if let Some((name, _)) = nobodys {
         let detail = format!("the key hash of {name} is the placeholder of an example: no key has it");
-        let fix =
-            format!("Make a key with `countersign caller add {name}`, and paste the lines that it prints.");
+        let fix = format!(
+            "Make a key with `countersign caller add {name}`, and put its key_hash in the place of the zeros."
+        );
         return Check::failed("callers", "key_hash_placeholder", detail, fix);
     }
     let nowhere = config.callers.iter().filter(|(_, caller)| caller.return_origins.is_empty());
@@ -165,7 +181,19 @@ fn callers(config: &Config) -> Check {
             "Set return_origins of the caller to the website's origin, such as https://www.example.com.";
         return Check::advised("callers", detail, fix);
     }
+    let example = config.callers.values().flat_map(|caller| &caller.return_origins).find(|it| is_example(it));
+    if let Some(origin) = example {
+        let detail = format!("visitors may be sent back to {}, the address of an example", origin.as_str());
+        let fix = "Set return_origins of the caller to the website's own origin.";
+        return Check::advised("callers", detail, fix);
+    }
     Check::passed("callers", format!("{} may call", config.callers.len()))
+}
+
+/// Whether an origin is in the domain that is set aside for examples (RFC 2606).
+fn is_example(origin: &Origin) -> bool {
+    let host = Url::parse(origin.as_str()).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.is_some_and(|host| host == "example.com" || host.ends_with(".example.com"))
 }
 
 /// Whether a hash is the row of zeros that stands in the example.
@@ -250,7 +278,8 @@ async fn audit_log(config: &Config) -> Check {
 }
 
 /// What to do about a directory that a file of ours cannot be made in.
-const MAKE_PLACE: &str = "Make the directory, and give it to the user that the daemon runs as.";
+const MAKE_PLACE: &str = "Make the directory, and give it to the user that the daemon runs as; under systemd the first \
+                          start makes it (StateDirectory=).";
 
 fn no_place(directory: &Path) -> String {
     format!("{} is not a directory that can be written to", directory.display())
@@ -264,6 +293,11 @@ fn is_writable(directory: &Path) -> bool {
 
 fn public_url(config: &Config) -> Check {
     match &config.public.base_url {
+        Some(origin) if is_example(origin) => Check::advised(
+            "public URL",
+            format!("{} is the address of an example", origin.as_str()),
+            "Set public.base_url to where visitors and DocuSign reach the daemon, or leave it out.",
+        ),
         Some(origin) if !has_hmac_keys(config) => Check::advised(
             "public URL",
             format!(
@@ -273,7 +307,8 @@ fn public_url(config: &Config) -> Check {
             "Make a key under Settings > Connect > Connect Keys at DocuSign, and put it into connect.hmac_keys.",
         ),
         Some(origin) => {
-            Check::passed("public URL", format!("visitors and DocuSign reach us at {}", origin.as_str()))
+            let detail = format!("visitors and DocuSign are sent to {} (not tried)", origin.as_str());
+            Check::passed("public URL", detail)
         }
         None => {
             Check::skipped("public URL", "public.base_url is not set: no links, and no events from DocuSign")

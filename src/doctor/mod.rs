@@ -20,6 +20,7 @@
 //! | `sender_user_is_account` | the id of an account stands in `user_id` | offline if the settings name it as an account, online if another sender is in it |
 //! | `integration_key_as_user_id` | the integration key stands in `user_id`, too | offline |
 //! | `key_hash_placeholder` | a caller's key hash is the row of zeros of an example | offline |
+//! | `id_placeholder` | the integration key or the user id is the example's | offline |
 //! | `store_unwritable` | the database file or its directory | offline |
 //! | `store_unusable` | what is there is foreign, damaged, newer, or sealed with another key | offline |
 //! | `store_unavailable` | the database does not answer | offline |
