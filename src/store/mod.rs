@@ -33,8 +33,8 @@ pub use sqlite::SqliteStore;
 
 use crate::clock::SharedClock;
 use crate::domain::{
-    CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private, SenderName, Signing,
-    SigningId,
+    AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private, SenderName,
+    Signing, SigningId,
 };
 
 /// What every call of the store answers with.
@@ -208,6 +208,17 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// How many of them, of these senders, may just have made an envelope that is not written down yet: somebody is
     /// at them, or they turned uncertain a short time ago.
     fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64>;
+
+    /// Which of them, of other callers and in this account, may have made an envelope that is not written down yet:
+    /// they were sent (`posted_at`), and look-ups have not found that nothing came of it; what they have found so does
+    /// not count 15 minutes after it was sent, unless somebody is at it. At most `limit` of them, in no order.
+    fn making_for_others<'a>(
+        &'a self,
+        caller: &'a CallerName,
+        account: &'a AccountId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Answer<'a, Vec<SigningId>>;
 
     /// How many of them are uncertain, but for those that are only looked for in case they come to light late
     /// (`twins_sought`): nobody was promised those.

@@ -526,7 +526,7 @@ class Through(Run):
             lines = [line for line in map(json.loads, file) if line["event"] != "token.mint"]
         check("through: each call is a line of the audit log",
               {"POST envelopes", "GET envelopes/{id}/documents/{id}", "POST users/{user}/signatures"}
-              <= {line["detail"] for line in lines} and all(line["event"] == "esign.forward" for line in lines), lines)
+              <= {" ".join(line["detail"].split()[:2]) for line in lines} and all(line["event"] == "esign.forward" for line in lines), lines)
         check("through: no token, name or address in it", not any(
             word in json.dumps(lines) for word in (NAME, EMAIL, "Bearer", "ey")), lines)
 

@@ -1,9 +1,12 @@
 //! The pass-through: what goes through to the upstream, and that nothing else does.
 
+use std::{cell::Cell, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{CALLER_KEY, STRANGER_KEY, THIRD_KEY, TempDir, TestDaemon};
+use crate::harness::{CALLER_KEY, Reply, STRANGER_KEY, THIRD_KEY, TempDir, TestDaemon, order};
 
 fn root(daemon: &TestDaemon) -> String {
     format!("/v1/senders/system/esign/restapi/v2.1/accounts/{}", daemon.emulator.ready().account_id)
@@ -100,7 +103,7 @@ async fn b3_a_list_by_ids_is_no_way_around_the_15_minutes() {
 
     let with_another = list(&format!("{both},{}", ids[2])).await;
     assert_eq!(with_another.status, StatusCode::OK, "one of them was not asked about: {}", with_another.text);
-    daemon.clock.advance(std::time::Duration::from_secs(900));
+    daemon.clock.advance(Duration::from_secs(900));
     let later = list(&both).await;
     assert_eq!(later.status, StatusCode::OK, "{}", later.text);
 }
@@ -167,6 +170,203 @@ async fn l6_a_passed_view_returns_to_the_callers_own_origins_only() {
     assert_eq!(sent(&daemon).await, Vec::<String>::new());
     let view = send(url.clone(), CALLER_KEY, "application/json; charset=utf-8", body(own)).await;
     assert!(view.body["url"].as_str().is_some_and(|url| url.contains("/Signing/")), "{}", view.text);
+}
+
+#[tokio::test]
+async fn l6_a_passed_view_sends_the_browser_to_the_callers_own_origins_only_whatever_becomes_of_it() {
+    let daemon = TestDaemon::start().await;
+    let root = root(&daemon);
+    let made = daemon.post(&format!("{root}/envelopes"), &envelope()).await;
+    let path = format!("{root}/envelopes/{}/views/recipient", made.body["envelopeId"].as_str().unwrap());
+    let (own, foreign) = ("https://www.example.com/done", "https://elsewhere.example/");
+    let send = async |name: &str, value: Value| {
+        let mut view = json!({"returnUrl": own, "authenticationMethod": "none",
+            "userName": "Ada", "email": "ada@example.com", "clientUserId": "c-1"});
+        view[name] = value;
+        daemon.post(&path, &view).await
+    };
+    daemon.forget_requests().await;
+    for (name, value, pointer) in [
+        ("clientURLs", json!({"onSigningComplete": foreign}), "/clientURLs/onSigningComplete"),
+        ("clientURLs", json!({"onCancel": own, "onDecline": foreign}), "/clientURLs/onDecline"),
+        ("clientURLs", json!({"onCancel": {"onCancel": own}}), "/clientURLs/onCancel"),
+        ("clientURLs", json!(own), "/clientURLs"),
+        ("ClientUrls", json!({"onCancel": own}), "/clientURLs"),
+        ("pingUrl", json!(foreign), "/pingUrl"),
+    ] {
+        let refused = send(name, value).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.code()),
+            (400, "return_url_refused"),
+            "{}",
+            refused.text
+        );
+        assert_eq!(refused.body["errors"][0]["pointer"], pointer, "{}", refused.text);
+    }
+    assert_eq!(sent(&daemon).await, Vec::<String>::new());
+    let view = send("clientURLs", json!({"onSigningComplete": own, "onCancel": null})).await;
+    assert!(view.body["url"].as_str().is_some_and(|url| url.contains("/Signing/")), "{}", view.text);
+}
+
+#[tokio::test]
+async fn an_envelope_is_made_as_no_copy_of_another_and_with_no_view() {
+    let daemon = TestDaemon::builder().passthrough_limit("8MiB").start().await;
+    let url = format!("{}{}/envelopes", daemon.api, root(&daemon));
+    let theirs = daemon.create("order-1", &order()).await;
+    let id = theirs.body["provider"]["envelope_id"].as_str().unwrap();
+    let send = async |kind: &str, body: String| {
+        daemon.call(Method::POST, &url, Some(CALLER_KEY), &[("content-type", kind)], body.into_bytes()).await
+    };
+    let (json, multipart) = ("application/json", "multipart/form-data; boundary=b");
+    let blanks = " ".repeat(2 * 1024 * 1024);
+    let part = |head: &str, body: &str| format!("--b\r\n{head}\r\n\r\n{body}\r\n--b--\r\n");
+    daemon.forget_requests().await;
+    for (kind, body) in [
+        (json, json!({"status": "sent", "envelopeId": id}).to_string()),
+        (json, format!(r#"{{"status": "sent", '\u0065nvelopeid' : "{id}"}}"#)),
+        // Too large to be kept: it breaks off on its way.
+        (json, format!(r#"{{"status": "sent",{blanks} "EnvelopeID": "{id}"}}"#)),
+        (multipart, part("Content-Type: application/json", &format!(r#"{{"envelopeId": "{id}"}}"#))),
+        (multipart, part("Content-Type: text/xml", &format!("<d><envelopeId>{id}</envelopeId></d>"))),
+    ] {
+        let refused = send(kind, body).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (403, "forbidden"), "{}", refused.text);
+        let fix = refused.body["fix"].as_str().unwrap();
+        assert!(fix.contains("from a template or documents"), "{}", refused.text);
+    }
+    let mut with_view = envelope();
+    with_view["recipientViewRequest"] = json!({"returnUrl": "https://elsewhere.example"});
+    let refused = send(json, with_view.to_string()).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (403, "forbidden"), "{}", refused.text);
+    let hidden = STANDARD.encode(format!(r#"{{"envelopeId": "{id}"}}"#));
+    let head = "Content-Type: application/json\r\nContent-Transfer-Encoding: base64";
+    for (kind, body) in [
+        ("application/xml", "<envelopeDefinition/>".to_owned()),
+        ("application/json; charset=utf-16", "{}".to_owned()),
+        (multipart, part(head, &hidden)),
+    ] {
+        let refused = send(kind, body).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (400, "invalid_request"), "{}", refused.text);
+    }
+    assert_eq!(sent(&daemon).await, Vec::<String>::new());
+    assert_eq!(daemon.envelopes().await, 1);
+}
+
+#[tokio::test]
+async fn a_create_in_parts_goes_through_with_its_documents_as_they_are_or_encoded() {
+    let daemon = TestDaemon::start().await;
+    let url = format!("{}{}/envelopes", daemon.api, root(&daemon));
+    let made = daemon.post(&format!("{}/envelopes", root(&daemon)), &envelope()).await;
+    let document = format!("{url}/{}/documents/1", made.body["envelopeId"].as_str().unwrap());
+    let (_, pdf) = daemon.bytes(Method::GET, &document, CALLER_KEY, &[]).await;
+    assert!(pdf.starts_with(b"%PDF"));
+    let mut described = envelope();
+    described["documents"] = json!([{"documentId": "1", "name": "a.pdf", "fileExtension": "pdf"}]);
+    for (encoding, bytes) in
+        [("", pdf.clone()), ("Content-Transfer-Encoding: base64\r\n", STANDARD.encode(&pdf).into_bytes())]
+    {
+        let mut body = format!(
+            "--b\r\nContent-Type: application/json\r\nContent-Disposition: form-data\r\n\r\n{described}\r\n--b\r\n\
+             Content-Type: application/pdf\r\n{encoding}\
+             Content-Disposition: file; filename=\"a.pdf\"; documentid=1\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend(bytes);
+        body.extend(b"\r\n--b--\r\n");
+        let kind = [("content-type", "multipart/form-data; boundary=b")];
+        let made = daemon.call(Method::POST, &url, Some(CALLER_KEY), &kind, body).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{encoding}: {}", made.text);
+    }
+    assert_eq!(daemon.envelopes().await, 3);
+}
+
+/// A caller that shares the first one's sender.
+fn colleague() -> String {
+    format!(
+        "[callers.colleague]\nkey_hash = \"{}\"\nsenders = [\"system\"]\n\
+         return_origins = [\"https://www.example.com\"]\n",
+        crate::harness::key_hash(THIRD_KEY)
+    )
+}
+
+/// The colleague asks for a view of the first signer of an envelope.
+async fn ask_for_a_view(daemon: &TestDaemon, envelope: &str, key: &str) -> Reply {
+    let view = json!({
+        "returnUrl": "https://www.example.com/done", "authenticationMethod": "none",
+        "userName": "Ada", "email": "ada@example.com", "clientUserId": "c-1",
+    });
+    let url = format!("{}{}/envelopes/{envelope}/views/recipient", daemon.api, root(daemon));
+    let headers = [("content-type", "application/json")];
+    daemon.call(Method::POST, &url, Some(key), &headers, view.to_string().into_bytes()).await
+}
+
+/// The id of the envelope that the upstream made beside this one.
+async fn made_beside(daemon: &TestDaemon, known: &str) -> String {
+    let all = daemon.control(Method::GET, "signers", &Value::Null).await;
+    let mut ids = all["signers"].as_array().unwrap().iter().map(|one| one["envelope_id"].as_str().unwrap());
+    ids.find(|id| *id != known).unwrap().to_owned()
+}
+
+/// An envelope exists before it is written down whose it is. Until then it is nobody else's.
+#[tokio::test]
+async fn the_envelope_of_a_create_in_doubt_is_reached_by_no_other_caller() {
+    let daemon = TestDaemon::builder().with(&colleague()).start().await;
+    let passed = daemon.post(&format!("{}/envelopes", root(&daemon)), &envelope()).await;
+    let free = passed.body["envelopeId"].as_str().unwrap();
+    // It is made, its answer is lost, and nobody can look it up.
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
+    daemon.fault_create("commit_then_drop").await;
+    let made = daemon.queue("order-1", &order()).await;
+    daemon.run_clock("the envelope", async || daemon.envelopes().await == 2).await;
+    let theirs = made_beside(&daemon, free).await;
+    daemon.forget_requests().await;
+
+    let answered = Cell::new(false);
+    let asks = async {
+        let reply = ask_for_a_view(&daemon, &theirs, THIRD_KEY).await;
+        answered.set(true);
+        reply
+    };
+    let (unknown, ()) = tokio::join!(asks, daemon.run_clock("an answer", async || answered.get()));
+    assert_eq!((unknown.status.as_u16(), unknown.code()), (503, "provider_unavailable"), "{}", unknown.text);
+    assert!(unknown.text.contains("not yet known whose"), "{}", unknown.text);
+    assert!(unknown.headers.contains_key("retry-after") && unknown.body["retryable"] == true);
+    let asked = sent(&daemon).await;
+    assert!(asked.iter().all(|line| !line.contains(&theirs)), "{asked:?}");
+    // The caller's own creates are no reason to wait.
+    let own = ask_for_a_view(&daemon, free, CALLER_KEY).await;
+    assert_eq!(own.status, StatusCode::CREATED, "{}", own.text);
+
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.run_clock("its outcome", async || daemon.get(&path).await.body["status"] == "open").await;
+    let hidden = ask_for_a_view(&daemon, &theirs, THIRD_KEY).await;
+    assert_eq!((hidden.status.as_u16(), hidden.code()), (404, "not_found"), "{}", hidden.text);
+    let shared = ask_for_a_view(&daemon, free, THIRD_KEY).await;
+    assert_eq!(shared.status, StatusCode::CREATED, "{}", shared.text);
+}
+
+#[tokio::test]
+async fn who_asks_for_an_envelope_waits_until_the_creates_under_way_are_settled() {
+    let daemon = TestDaemon::builder().with(&colleague()).start().await;
+    let passed = daemon.post(&format!("{}/envelopes", root(&daemon)), &envelope()).await;
+    let free = passed.body["envelopeId"].as_str().unwrap();
+    daemon.fault_create("commit_then_drop").await;
+    let made = daemon.queue("order-1", &order()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("the doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
+    let theirs = made_beside(&daemon, free).await;
+    // Slowly: whoever waits does so for ten seconds.
+    let settles = daemon.until("its outcome", async || {
+        daemon.clock.advance(Duration::from_millis(50));
+        daemon.get(&path).await.body["status"] == "open"
+    });
+    let both = async {
+        tokio::join!(ask_for_a_view(&daemon, &theirs, THIRD_KEY), ask_for_a_view(&daemon, free, THIRD_KEY))
+    };
+    let ((hidden, shared), ()) = tokio::join!(both, settles);
+    assert_eq!((hidden.status.as_u16(), hidden.code()), (404, "not_found"), "{}", hidden.text);
+    assert_eq!(shared.status, StatusCode::CREATED, "{}", shared.text);
 }
 
 #[tokio::test]
@@ -286,6 +486,23 @@ async fn the_short_path_is_the_senders_own_account() {
     );
 }
 
+#[tokio::test]
+async fn another_account_than_the_settings_name_is_refused_before_anybody_is_asked() {
+    let mut daemon = TestDaemon::start().await;
+    let own = daemon.emulator.ready().account_id.clone();
+    let named = format!("[senders.unconsented]\naccount = \"{own}\"\n");
+    daemon.restart_with(|settings| settings.replace("[senders.unconsented]\n", &named)).await;
+    // It has no token and gets none: whoever had to ask would be told so.
+    let base = "/v1/senders/unconsented/esign/restapi/v2.1/accounts";
+    let asked = daemon.get(&format!("{base}/{own}/templates")).await;
+    assert_eq!(asked.code(), "consent_required", "{}", asked.text);
+    for other in ["11111111-2222-3333-4444-555555555555", "4711"] {
+        let refused = daemon.get(&format!("{base}/{other}/templates")).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (403, "forbidden"), "{}", refused.text);
+        assert!(refused.text.contains(&own), "{}", refused.text);
+    }
+}
+
 /// Nothing looks a passed create up, so its caller must not be told to send it again.
 #[tokio::test]
 async fn e2_a_passed_create_whose_answer_is_lost_is_not_to_be_repeated() {
@@ -315,15 +532,21 @@ async fn s6_each_passed_call_is_a_line_of_the_audit_log() {
     let id = made.body["envelopeId"].as_str().unwrap();
     daemon.get(&format!("{root}/envelopes/{id}/recipients?include_tabs=true")).await;
     daemon.get(&format!("{root}/connect")).await;
+    let signing = daemon.create("order-1", &order()).await;
+    let own = signing.body["provider"]["envelope_id"].as_str().unwrap();
+    daemon.get(&format!("{root}/envelopes/{}/documents", own.to_uppercase())).await;
     let text = std::fs::read_to_string(&path).unwrap();
     let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    lines.retain(|line| line["event"] != "token.mint");
-    let seen: Vec<_> = lines.iter().map(|line| (line["event"].as_str(), line["detail"].as_str())).collect();
+    lines.retain(|line| line["event"] == "esign.forward");
+    let seen: Vec<_> = lines.iter().map(|line| (line["detail"].as_str(), line["signing"].as_str())).collect();
+    let (read, listed) =
+        (format!("GET envelopes/{{id}}/recipients {id}"), format!("GET envelopes/{{id}}/documents {own}"));
     assert_eq!(
         seen,
         [
-            (Some("esign.forward"), Some("POST envelopes")),
-            (Some("esign.forward"), Some("GET envelopes/{id}/recipients")),
+            (Some("POST envelopes"), None),
+            (Some(read.as_str()), None),
+            (Some(listed.as_str()), Some(signing.id())),
         ],
         "{text}"
     );
@@ -336,7 +559,7 @@ async fn t7_a_refused_token_is_renewed_and_what_was_kept_is_sent_again() {
     let url = format!("{}/envelopes", root(&daemon));
     let nobody = json!({});
     daemon.control(Method::POST, "tokens/revoke", &nobody).await;
-    daemon.clock.advance(std::time::Duration::from_secs(5));
+    daemon.clock.advance(Duration::from_secs(5));
     daemon.forget_requests().await;
     let made = daemon.post(&url, &envelope()).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
@@ -346,7 +569,7 @@ async fn t7_a_refused_token_is_renewed_and_what_was_kept_is_sent_again() {
     // goes through.
     let mut large = envelope().to_string().into_bytes();
     large.resize(2 * 1024 * 1024, b' ');
-    daemon.clock.advance(std::time::Duration::from_secs(400));
+    daemon.clock.advance(Duration::from_secs(400));
     daemon.control(Method::POST, "tokens/revoke", &nobody).await;
     let at = format!("{}{url}", daemon.api);
     let send = || {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use countersign::{
     clock::Clock as _,
     domain::{
-        CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private, SenderName, Signing,
-        SigningId,
+        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private,
+        SenderName, Signing, SigningId,
     },
     store::{
         Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
@@ -110,6 +110,15 @@ impl Store for SlowStore {
     }
     fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64> {
         slowly!(self, store.making(senders, now))
+    }
+    fn making_for_others<'a>(
+        &'a self,
+        caller: &'a CallerName,
+        account: &'a AccountId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Answer<'a, Vec<SigningId>> {
+        straight!(self, self.store.making_for_others(caller, account, now, limit))
     }
 
     fn unsettled(&self) -> Answer<'_, u64> {

@@ -1,7 +1,8 @@
 //! The body of a passed call: small ones are kept for a second try after a refused token (rule T7), larger
 //! ones stream through without being kept, within the limit, so that memory does not grow with them. What is
 //! kept takes its room among all bodies that this daemon holds, and all of a body must come within the time of
-//! its call (rule S5).
+//! its call (rule S5). One that makes an envelope is looked through as it comes ([`creates`](super::creates)): what
+//! must not be in it ends it there, so that nothing whole reaches the upstream.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -12,6 +13,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
+use super::creates::{Found, Guard};
 use crate::{
     api::{
         Problem,
@@ -38,14 +40,49 @@ pub(super) fn limit(api: &Api) -> Limit {
     Limit { bytes: api.passthrough_limit, what: "api.passthrough_limit; DocuSign takes 34 MiB" }
 }
 
+/// Why a body was not passed on to its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stopped {
+    /// The rest of it did not come.
+    Broken(Broken),
+    /// It holds what must not be in it.
+    Refused(Found),
+}
+
+impl From<Stopped> for Problem {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Broken(broken) => broken.into(),
+            Stopped::Refused(found) => found.into(),
+        }
+    }
+}
+
 /// What became of a caller's body while it was passed on.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Source(Arc<OnceLock<Broken>>);
+pub(super) struct Source(Arc<OnceLock<Stopped>>);
 
 impl Source {
-    /// What broke it off, if something did.
-    pub(super) fn broken(&self) -> Option<Broken> {
+    /// What stopped it, if something did.
+    pub(super) fn stopped(&self) -> Option<Stopped> {
         self.0.get().copied()
+    }
+}
+
+/// A body as it comes, looked through by its guard if it has one.
+struct Guarded {
+    reader: Reader,
+    guard: Option<Guard>,
+}
+
+impl Guarded {
+    /// The next piece that is not empty; none at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Stopped> {
+        let piece = self.reader.next().await.map_err(Stopped::Broken)?;
+        if let (Some(guard), Some(piece)) = (&mut self.guard, &piece) {
+            guard.pass(piece).map_err(Stopped::Refused)?;
+        }
+        Ok(piece)
     }
 }
 
@@ -53,16 +90,18 @@ impl Source {
 pub(super) async fn take(
     api: &Api,
     body: Body,
+    guard: Option<Guard>,
     limit: Limit,
     deadline: Deadline,
 ) -> Result<(ForwardBody, Source), Problem> {
     let source = Source::default();
     let time = deadline.left(api.clock.uptime()).saturating_sub(TIME_TO_ANSWER);
-    let mut reader = Reader::new(body, limit, Patience { pause: PAUSE, whole: time }, &api.clock)?;
+    let reader = Reader::new(body, limit, Patience { pause: PAUSE, whole: time }, &api.clock)?;
     let announced = reader.announced;
+    let mut body = Guarded { reader, guard };
     let (mut pieces, mut size) = (Vec::new(), 0);
     while size <= SMALL && announced.is_none_or(|announced| announced <= SMALL) {
-        let Some(piece) = reader.next().await? else { return Ok((ForwardBody::Whole(pieces), source)) };
+        let Some(piece) = body.next().await? else { return Ok((ForwardBody::Whole(pieces), source)) };
         size += piece.len();
         pieces.push(piece);
     }
@@ -74,10 +113,10 @@ pub(super) async fn take(
     for piece in pieces {
         kept.extend_from_slice(&piece);
     }
-    while let Some(piece) = reader.next().await? {
+    while let Some(piece) = body.next().await? {
         if kept.len() + piece.len() > most {
             let head = [held(kept, room), piece];
-            return Ok((streamed(head, reader, &source), source));
+            return Ok((streamed(head, body, &source), source));
         }
         kept.extend_from_slice(&piece);
     }
@@ -85,17 +124,17 @@ pub(super) async fn take(
 }
 
 /// What has come of a body, and then the rest as it comes.
-fn streamed(head: [Bytes; 2], reader: Reader, source: &Source) -> ForwardBody {
-    let length = reader.announced.map(|length| length as u64);
-    let broken = Arc::clone(&source.0);
-    let rest = stream::unfold(Some(reader), move |reader| {
-        let broken = Arc::clone(&broken);
+fn streamed(head: [Bytes; 2], body: Guarded, source: &Source) -> ForwardBody {
+    let length = body.reader.announced.map(|length| length as u64);
+    let stopped = Arc::clone(&source.0);
+    let rest = stream::unfold(Some(body), move |body| {
+        let stopped = Arc::clone(&stopped);
         async move {
-            let mut reader = reader?;
-            match reader.next().await {
-                Ok(piece) => Some((Ok(piece?), Some(reader))),
-                Err(found) => {
-                    let _ = broken.set(found);
+            let mut body = body?;
+            match body.next().await {
+                Ok(piece) => Some((Ok(piece?), Some(body))),
+                Err(why) => {
+                    let _ = stopped.set(why);
                     Some((Err(http_client::Error::SourceBroke), None))
                 }
             }

@@ -9,12 +9,16 @@
 //! comes back (S3). Each call is a line of the audit log before it is sent (S6), and is counted in the
 //! account's budget like any other.
 //!
-//! Bodies are not looked into, but for that of a recipient view: it says where the visitor goes afterwards, and
-//! that is up to the caller's `return_origins` on this way too (L6, [`views`]).
+//! Two bodies are looked into. That of a recipient view says where the visitor goes afterwards, and that is up to the
+//! caller's `return_origins` on this way too (L6, [`views`]). That of `POST envelopes` may name an envelope to copy, or
+//! ask for a recipient view in the same call, and passes with neither ([`creates`]).
 //!
 //! Callers that share a sender share its account, and so what lists and templates show; but the envelope of a
-//! signing is reached by the caller whose signing it is, and by nobody else. An envelope's id has one spelling
-//! here: DocuSign takes others, under which nobody would know whose it is.
+//! signing is reached by the caller whose signing it is, and by nobody else, from the moment that DocuSign makes it:
+//! while it may be what another caller's create has just made, nobody reaches it (`provider_unavailable`, after ten
+//! seconds). That holds for as long as the signing's record is kept, which is twice `store.retention` after its end;
+//! whoever shares a sender reaches the envelope afterwards. An envelope's id has one spelling here: DocuSign takes
+//! others, under which nobody would know whose it is.
 //!
 //! | Limit | Value | What is over it |
 //! |---|---|---|
@@ -31,6 +35,7 @@
 //! | answer | 256 MiB, streamed | it ends with an error |
 
 mod body;
+mod creates;
 mod rules;
 mod views;
 
@@ -53,12 +58,15 @@ use crate::{
     },
     audit::{Act, Entry},
     budget::Deadline,
-    domain::{AccountId, EnvelopeId, SenderName},
+    domain::{AccountId, EnvelopeId, SenderName, SigningId},
     esign::{self, Acting, Doubt, ForwardRequest},
+    signing::Whose,
 };
 
 /// The longest that a call may take, its body, its turn and a fresh token included.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// When to ask again for an envelope of which it is not known whose it is.
+const OWNER_RETRY: Duration = Duration::from_secs(5);
 /// What the path of every resource of an account begins with.
 const ROOT: [&str; 3] = ["restapi", "v2.1", "accounts"];
 
@@ -81,25 +89,31 @@ pub(super) async fn forward(
     let makes_envelope = rules::makes_envelope(&head.method, below);
     check_right(&caller, makes_envelope)?;
     let envelope = rules::envelope(below).map(envelope_id).transpose()?;
+    if let Some(own) = known_account(&api, &sender) {
+        check_account(account, &own)?;
+    }
+    check_headers(&head.headers)?;
+    let guard = makes_envelope.then(|| creates::Guard::new(&head.headers)).transpose()?;
     let acting = api.esign.acting(&sender).await.map_err(|error| problem(&api, &sender, error))?;
     check_account(account, &acting.account)?;
     let rule = rules::check(&head.method, below, Some(&acting)).map_err(|why| refused(&why))?;
-    check_headers(&head.headers)?;
-    if let Some(envelope) = envelope {
-        check_owner(&api, &caller, &envelope).await?;
-    }
+    let signing = match &envelope {
+        Some(envelope) => owned(&api, &caller, &acting.account, envelope, deadline).await?,
+        None => None,
+    };
     let is_view = rules::is_recipient_view(below);
     let limit = if is_view { views::LIMIT } else { body::limit(&api) };
     // A call without a body holds nothing that is worth a number.
     let _place = (!http_body::Body::is_end_stream(&body)).then(|| api.room.pass()).transpose()?;
-    let (body, source) = body::take(&api, body, limit, deadline).await?;
+    let (body, source) = body::take(&api, body, guard, limit, deadline).await?;
     if is_view {
         views::check(&caller, &head.headers, head.uri.query(), &body)?;
     }
     if let Some(cap) = caller.daily_signings().filter(|_| makes_envelope) {
         caller.capped(api.signings.count_envelope(&caller.name, cap.into()).await)?;
     }
-    announce(&api, &caller, &sender, &format!("{} {rule}", head.method)).await?;
+    let entry = entry(&caller, &sender, &format!("{} {rule}", head.method), envelope.as_ref(), signing);
+    announce(&api, &sender, entry).await?;
     let request = ForwardRequest {
         method: head.method.clone(),
         path: below,
@@ -108,9 +122,9 @@ pub(super) async fn forward(
         body,
     };
     send(&api, &acting, request, deadline).await.map_err(|error| {
-        // What broke was the caller's body, if it did.
-        if let Some(broken) = source.broken() {
-            return Problem::from(broken);
+        // It was the caller's body, if that was stopped.
+        if let Some(stopped) = source.stopped() {
+            return Problem::from(stopped);
         }
         if makes_envelope && error.doubt() == Doubt::Yes {
             return lost(&error);
@@ -170,13 +184,34 @@ fn envelope_id(text: &str) -> Result<EnvelopeId, Problem> {
     if text.eq_ignore_ascii_case(&id) { Ok(EnvelopeId::new(id)) } else { Err(Problem::not_found()) }
 }
 
-/// A signing is its caller's alone, also where several callers share a sender: to the others its envelope does not
-/// exist. What was made by passing calls through belongs to nobody but the account.
-async fn check_owner(api: &Api, caller: &Caller, envelope: &EnvelopeId) -> Result<(), Problem> {
-    if api.signings.is_anothers(&caller.name, envelope).await? {
-        return Err(Problem::not_found());
+/// The sender's account, as far as it is known without asking anybody.
+fn known_account(api: &Api, sender: &SenderName) -> Option<AccountId> {
+    let known = api.esign.known(sender).map(|acting| acting.account.clone());
+    let named =
+        || api.auth.named_account(sender.as_str()).map(|id| AccountId::new(id.hyphenated().to_string()));
+    known.or_else(named)
+}
+
+/// The signing that an envelope belongs to, if it belongs to one. A signing is its caller's alone, also where several
+/// callers share a sender: to the others its envelope does not exist. What was made by passing calls through belongs
+/// to nobody but the account.
+async fn owned(
+    api: &Api,
+    caller: &Caller,
+    account: &AccountId,
+    envelope: &EnvelopeId,
+    deadline: Deadline,
+) -> Result<Option<SigningId>, Problem> {
+    match api.signings.whose(&caller.name, account, envelope, deadline).await? {
+        Whose::Theirs(signing) => Ok(Some(signing)),
+        Whose::Nobodys => Ok(None),
+        Whose::Anothers => Err(Problem::not_found()),
+        Whose::Unknown => {
+            let detail = "it is not yet known whose envelope this is: a create of another caller is under way in \
+                          this account, and its outcome is not known";
+            Err(Problem::new("provider_unavailable", detail).retry_after(OWNER_RETRY))
+        }
     }
-    Ok(())
 }
 
 /// Refuses headers that would make the call mean something else than its path and body say.
@@ -197,8 +232,26 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn announce(api: &Api, caller: &Caller, sender: &SenderName, what: &str) -> Result<(), Problem> {
-    let entry = Entry::new(Act::Forward, sender).caller(&caller.name).detail(what);
+/// The line of the audit log: the call by its rule, and which envelope and signing it is about.
+fn entry(
+    caller: &Caller,
+    sender: &SenderName,
+    call: &str,
+    envelope: Option<&EnvelopeId>,
+    signing: Option<SigningId>,
+) -> Entry {
+    let entry = Entry::new(Act::Forward, sender).caller(&caller.name);
+    let entry = match envelope {
+        Some(envelope) => entry.detail(format_args!("{call} {envelope}")),
+        None => entry.detail(call),
+    };
+    match signing {
+        Some(signing) => entry.signing(signing),
+        None => entry,
+    }
+}
+
+async fn announce(api: &Api, sender: &SenderName, entry: Entry) -> Result<(), Problem> {
     api.signings.audit().record(entry).await.map_err(|error| {
         tracing::error!(%sender, %error, "not passed on: it cannot be written into the audit log");
         problem(api, sender, esign::Error::Unrecorded)

@@ -1,19 +1,22 @@
 //! Rule L6 for recipient views that are passed on: where the visitor goes afterwards is up to the caller's
-//! `return_origins` here too, or the pass-through would be an open redirect.
+//! `return_origins` here too, or the pass-through would be an open redirect. That is the return URL, the address of
+//! each outcome that `clientURLs` names (DocuSign goes there before it looks at the return URL), and the one that the
+//! page calls while it is open (`pingUrl`). Who may frame the page (`frameAncestors`) sends nobody anywhere.
 //!
-//! The one call whose body is looked into. It is read whole, and what is sent on are its very bytes, so the
+//! The one call whose body is read. It is read whole, and what is sent on are its very bytes, so the
 //! only way around the check is a body that DocuSign reads in another way than we do. Whatever could be read
 //! in two ways is refused, therefore: another type (DocuSign takes XML too) or character set, a name that
 //! stands there twice or in another spelling (readers of its kind ignore case and take the last one), a query,
 //! an address that programs disagree about.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use http::{HeaderMap, header};
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{MapAccess, Visitor},
 };
+use serde_json::Value;
 
 use crate::{
     api::{Problem, bodies::Limit, caller::Caller},
@@ -23,8 +26,10 @@ use crate::{
 
 /// The largest body. Its longest part is a list of origins that may frame the ceremony.
 pub(super) const LIMIT: Limit = Limit { bytes: 64 * 1024, what: "enough for any recipient view" };
-/// The vendor's name of the address that the visitor goes back to.
-const FIELD: &str = "returnUrl";
+/// The vendor's name of the object that names one address for each outcome.
+const OUTCOMES: &str = "clientURLs";
+/// The vendor's names of all that sends the visitor's browser somewhere.
+const FIELDS: [&str; 3] = ["returnUrl", OUTCOMES, "pingUrl"];
 
 /// Refuses a recipient view after which the visitor would go where this caller may send nobody.
 pub(super) fn check(
@@ -36,22 +41,27 @@ pub(super) fn check(
     if query.is_some() {
         return Err(invalid("a recipient view takes no query"));
     }
-    if !headers.get_all(header::CONTENT_TYPE).iter().all(is_json) {
+    if !is_json(headers) {
         return Err(invalid("a recipient view is passed on as application/json in UTF-8 only"));
     }
     // Never streamed: its limit is below what is kept.
     let ForwardBody::Whole(pieces) = body else { return Err(invalid("the body is too large")) };
-    match return_url(&pieces.concat()) {
-        Ok(Some(url)) if !(is_plain(&url) && caller.may_return_to(&url)) => Err(refused(
-            "has an origin that is not among return_origins of this caller, or is no plain http(s) URL",
-        )),
-        // Without one DocuSign refuses.
-        Ok(_) => Ok(()),
-        Err(problem) => Err(problem),
+    for (pointer, url) in addresses(&pieces.concat())? {
+        if !(is_plain(&url) && caller.may_return_to(&url)) {
+            let detail =
+                "has an origin that is not among return_origins of this caller, or is no plain http(s) URL";
+            return Err(refused(pointer, detail));
+        }
     }
+    Ok(())
 }
 
-fn is_json(value: &http::HeaderValue) -> bool {
+/// Whether a body is JSON in UTF-8, which it also is without a word about it.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_TYPE).iter().all(is_json_type)
+}
+
+fn is_json_type(value: &http::HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
     let (kind, parameters) = text.split_once(';').unwrap_or((text, "charset=utf-8"));
     let parameter = parameters.trim().to_ascii_lowercase();
@@ -64,69 +74,99 @@ fn is_plain(url: &str) -> bool {
     is_return_url(url) && !url.contains(|c: char| c == '\\' || c.is_whitespace())
 }
 
-/// The one return URL that a body names, if it names one.
-fn return_url(body: &[u8]) -> Result<Option<String>, Problem> {
+/// The addresses that a body sends the visitor's browser to, each with the pointer to it.
+fn addresses(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
     // A recipient view without a body says nothing; DocuSign has the word for it.
     if body.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let text = std::str::from_utf8(body).map_err(|_| invalid("the body is not UTF-8"))?;
-    let Named(found) = serde_json::from_str(text).map_err(|_| invalid("the body is not one JSON object"))?;
-    let mut found = found.into_iter();
-    match (found.next(), found.next()) {
-        (None, _) => Ok(None),
-        (Some((name, value)), None) if name == FIELD => match value {
-            serde_json::Value::Null => Ok(None),
-            serde_json::Value::String(url) => Ok(Some(url)),
-            _ => Err(refused("must be a text")),
-        },
-        (Some(_), None) => Err(refused("is spelt in another way; write returnUrl")),
-        (Some(_), Some(_)) => Err(refused("stands there more than once")),
+    let Members::<Shape>(all) =
+        serde_json::from_str(text).map_err(|_| invalid("the body is not one JSON object"))?;
+    let mut found = Vec::new();
+    for field in FIELDS {
+        let pointer = format!("/{field}");
+        let mut named = all.iter().filter(|(name, _)| is_like(name, field));
+        let Some((name, shape)) = named.next() else { continue };
+        if named.next().is_some() {
+            return Err(refused(pointer, "stands there more than once"));
+        }
+        if name != field {
+            return Err(refused(pointer, &format!("is spelt in another way; write {field}")));
+        }
+        match shape {
+            Shape::Object(Members(outcomes)) if field == OUTCOMES => {
+                for (outcome, value) in outcomes {
+                    let outcome = outcome.replace('~', "~0").replace('/', "~1");
+                    found.extend(address(format!("{pointer}/{outcome}"), value)?);
+                }
+            }
+            Shape::Object(_) => return Err(refused(pointer, "must be a text")),
+            Shape::Other(value) if field != OUTCOMES || value.is_null() => {
+                found.extend(address(pointer, value)?);
+            }
+            Shape::Other(_) => return Err(refused(pointer, "must be an object of texts")),
+        }
+    }
+    Ok(found)
+}
+
+/// The address that stands there, if one does.
+fn address(pointer: String, value: &Value) -> Result<Option<(String, String)>, Problem> {
+    match value {
+        // Without one DocuSign refuses, or goes to the return URL.
+        Value::Null => Ok(None),
+        Value::String(url) => Ok(Some((pointer, url.clone()))),
+        _ => Err(refused(pointer, "must be a text")),
     }
 }
 
-/// Every name in an object that some reader could take for [`FIELD`], with its value.
-struct Named(Vec<(String, serde_json::Value)>);
+/// A value that may have members.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Shape {
+    Object(Members<Value>),
+    Other(Value),
+}
 
-impl<'de> Deserialize<'de> for Named {
+/// All members of an object, in their order, also those of one name.
+struct Members<V>(Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Named;
+        struct All<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for All<V> {
+            type Value = Members<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Named, M::Error> {
-                let mut found = Vec::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if is_like_the_field(&name) {
-                        found.push((name, map.next_value()?));
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Members<V>, M::Error> {
+                let mut all = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    all.push(member);
                 }
-                Ok(Named(found))
+                Ok(Members(all))
             }
         }
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(All(PhantomData))
     }
 }
 
 /// Case, separators and what cannot be seen are nothing to some readers.
-fn is_like_the_field(name: &str) -> bool {
+fn is_like(name: &str, field: &str) -> bool {
     let letters = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase());
-    letters.eq(FIELD.chars().map(|c| c.to_ascii_lowercase()))
+    letters.eq(field.chars().map(|c| c.to_ascii_lowercase()))
 }
 
 fn invalid(detail: &str) -> Problem {
     Problem::new("invalid_request", detail)
 }
 
-fn refused(detail: &str) -> Problem {
+fn refused(pointer: String, detail: &str) -> Problem {
     let mut faults = Invalids::default();
-    faults.add(format!("/{FIELD}"), "return_url_refused", detail);
+    faults.add(pointer, "return_url_refused", detail);
     faults.into()
 }
 
@@ -136,17 +176,12 @@ mod tests {
 
     #[test]
     fn l6_a_return_url_that_could_be_read_in_two_ways_is_refused() {
-        let read = |body: &str| return_url(body.as_bytes()).map_err(|problem| problem.code());
-        assert_eq!(
-            read(r#"{"email": "a", "returnUrl": "https://a.example/"}"#),
-            Ok(Some("https://a.example/".into()))
-        );
-        assert_eq!(
-            read(r#"{"\u0072eturnUrl": "https:\/\/a.example"}"#),
-            Ok(Some("https://a.example".into()))
-        );
+        let read = |body: &str| addresses(body.as_bytes()).map_err(|problem| problem.code());
+        let one = |url: &str| Ok(vec![("/returnUrl".to_owned(), url.to_owned())]);
+        assert_eq!(read(r#"{"email": "a", "returnUrl": "https://a.example/"}"#), one("https://a.example/"));
+        assert_eq!(read(r#"{"\u0072eturnUrl": "https:\/\/a.example"}"#), one("https://a.example"));
         for none in ["", "{}", r#"{"returnUrl": null}"#, r#"{"more": {"returnUrl": "x"}}"#] {
-            assert_eq!(read(none), Ok(None), "{none}");
+            assert_eq!(read(none), Ok(Vec::new()), "{none}");
         }
         for twofold in [
             r#"{"returnUrl": "https://a.example", "returnUrl": "https://b.example"}"#,
@@ -171,12 +206,44 @@ mod tests {
             assert_eq!(read(other), Err("invalid_request"), "{other}");
         }
         let wide: Vec<u8> = r#"{"returnUrl": "x"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        assert!(return_url(&wide).is_err() && return_url(b"{\"returnUrl\": \"\xff\"}").is_err());
+        assert!(addresses(&wide).is_err() && addresses(b"{\"returnUrl\": \"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn l6_each_address_that_the_browser_is_sent_to_is_found() {
+        let read = |body: &str| addresses(body.as_bytes()).map_err(|problem| problem.code());
+        let body = r#"{"clientURLs": {"onCancel": "b", "On/Cancel": "c", "onCancel": "d", "onDecline": null},
+                       "pingUrl": "e", "returnUrl": "a", "frameAncestors": ["f"], "messageOrigins": ["f"]}"#;
+        let found = [
+            ("/returnUrl", "a"),
+            ("/clientURLs/onCancel", "b"),
+            ("/clientURLs/On~1Cancel", "c"),
+            ("/clientURLs/onCancel", "d"),
+            ("/pingUrl", "e"),
+        ];
+        assert_eq!(read(body), Ok(found.map(|(at, url)| (at.to_owned(), url.to_owned())).into()));
+        for none in [r#"{"clientURLs": null}"#, r#"{"clientURLs": {}}"#, r#"{"pingUrl": null}"#] {
+            assert_eq!(read(none), Ok(Vec::new()), "{none}");
+        }
+        for twofold in [
+            r#"{"clientURLs": {}, "clientURLs": {"onCancel": "b"}}"#,
+            r#"{"clientURLs": {}, "ClientUrls": {"onCancel": "b"}}"#,
+            r#"{"client_urls": {"onCancel": "b"}}"#,
+            r#"{"clientURLs": "b"}"#,
+            r#"{"clientURLs": ["b"]}"#,
+            r#"{"clientURLs": {"onCancel": {"onCancel": "b"}}}"#,
+            r#"{"clientURLs": {"onCancel": ["b"]}}"#,
+            r#"{"pingUrl": "e", "PingUrl": "f"}"#,
+            r#"{"PINGURL": "e"}"#,
+            r#"{"pingUrl": {"a": "e"}}"#,
+        ] {
+            assert_eq!(read(twofold), Err("return_url_refused"), "{twofold}");
+        }
     }
 
     #[test]
     fn l6_only_json_in_utf_8_and_plain_addresses_are_read() {
-        let is_read = |text: &'static str| is_json(&http::HeaderValue::from_static(text));
+        let is_read = |text: &'static str| is_json_type(&http::HeaderValue::from_static(text));
         assert!(is_read("application/json") && is_read("Application/JSON; charset=UTF-8"));
         for other in [
             "application/xml",

@@ -40,8 +40,8 @@ use sqlx::PgConnection;
 use crate::{
     clock::SharedClock,
     domain::{
-        CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private, SenderName, Signing,
-        SigningId,
+        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private,
+        SenderName, Signing, SigningId,
     },
     store::{
         Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint,
@@ -205,6 +205,18 @@ impl Store for PostgresStore {
 
     fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64> {
         Box::pin(async move { with!(&self.pool, db => signings::making(db, senders, micros(now))) })
+    }
+
+    fn making_for_others<'a>(
+        &'a self,
+        caller: &'a CallerName,
+        account: &'a AccountId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Answer<'a, Vec<SigningId>> {
+        Box::pin(async move {
+            with!(&self.pool, db => signings::making_for_others(db, caller, account, micros(now), limit))
+        })
     }
 
     fn uncertain(&self) -> Answer<'_, u64> {

@@ -4,7 +4,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
-    domain::{CallerName, EnvelopeId, LinkId, SenderName, SignerId, SigningId, SigningStatus},
+    domain::{AccountId, CallerName, EnvelopeId, LinkId, SenderName, SignerId, SigningId, SigningStatus},
     store::{
         Digest, Filter, Link,
         rows::{
@@ -331,6 +331,22 @@ pub(super) async fn making(db: &mut PgConnection, senders: &[SenderName], now: i
     let senders: Vec<_> = senders.iter().map(SenderName::as_str).collect();
     let row = sqlx::query(sql).bind(now).bind(now - MAKING_US).bind(senders).fetch_one(db).await?;
     Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
+}
+
+pub(super) async fn making_for_others(
+    db: &mut PgConnection,
+    caller: &CallerName,
+    account: &AccountId,
+    now: i64,
+    limit: u32,
+) -> Result<Vec<SigningId>> {
+    let sql = "SELECT id FROM signings WHERE status IN ('creating', 'uncertain') AND caller <> $1 \
+               AND state::json ->> 'account' = $2 AND state::json ->> 'posted_at' IS NOT NULL \
+               AND (state::json ->> 'missing_since' IS NULL OR leased_until > $3 \
+                    OR (state::json ->> 'posted_at')::bigint > $4) LIMIT $5";
+    let query = sqlx::query(sql).bind(caller.as_str()).bind(account.as_str()).bind(now);
+    let found = query.bind(now - MAKING_US).bind(i64::from(limit)).fetch_all(db).await?;
+    found.iter().map(|row| Ok(SigningId::from_uuid(Uuid::from_bytes(row.try_get(0)?)))).collect()
 }
 
 pub(super) async fn unsettled(db: &mut PgConnection) -> Result<u64> {

@@ -11,8 +11,8 @@ use rusqlite::Connection;
 
 use crate::{
     domain::{
-        CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private, SenderName, Signing,
-        SigningId,
+        AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private,
+        SenderName, Signing, SigningId,
     },
     store::{
         Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint,
@@ -103,6 +103,17 @@ impl Store for SqliteStore {
     fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64> {
         let senders = senders.to_vec();
         Box::pin(self.read(move |db| signings::making(db, &senders, micros(now))))
+    }
+
+    fn making_for_others<'a>(
+        &'a self,
+        caller: &'a CallerName,
+        account: &'a AccountId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Answer<'a, Vec<SigningId>> {
+        let (caller, account) = (caller.clone(), account.clone());
+        Box::pin(self.read(move |db| signings::making_for_others(db, &caller, &account, micros(now), limit)))
     }
 
     fn uncertain(&self) -> Answer<'_, u64> {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use crate::{
-    domain::{CallerName, EnvelopeId, LinkId, SenderName, SignerId, SigningId},
+    domain::{AccountId, CallerName, EnvelopeId, LinkId, SenderName, SignerId, SigningId},
     store::{
         Digest, Error, Filter, Link,
         rows::{
@@ -231,6 +231,23 @@ pub(super) fn making(db: &Connection, senders: &[SenderName], now: i64) -> Resul
     let values = params![now, now - MAKING_US, names(senders)];
     let count: i64 = db.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
     Ok(count.unsigned_abs())
+}
+
+pub(super) fn making_for_others(
+    db: &Connection,
+    caller: &CallerName,
+    account: &AccountId,
+    now: i64,
+    limit: u32,
+) -> Result<Vec<SigningId>, Error> {
+    // The index is found by the status; of those few the rest is read.
+    let sql = "SELECT id FROM signings WHERE status IN ('creating', 'uncertain') AND caller <> ?1 \
+               AND state ->> 'account' = ?2 AND state ->> 'posted_at' IS NOT NULL \
+               AND (state ->> 'missing_since' IS NULL OR leased_until > ?3 OR state ->> 'posted_at' > ?4) \
+               LIMIT ?5";
+    let values = params![caller.as_str(), account.as_str(), now, now - MAKING_US, limit];
+    let id = |row: &Row<'_>| row.get(0).map(|id| SigningId::from_uuid(Uuid::from_bytes(id)));
+    Ok(db.prepare_cached(sql)?.query_map(values, id)?.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn uncertain(db: &Connection) -> Result<u64, Error> {

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use countersign::{
-    domain::{AccountId, CallerName, EnvelopeId, EventKind, Private, SenderName, SigningStatus},
+    domain::{
+        AccountId, CallerName, EnvelopeId, EventKind, Private, SenderName, Signing, SigningId, SigningStatus,
+    },
     store::{
         Begun, Change, Counter, Error, EventFilter, Filter, KeptAnswer, Payload, Received, SharedStore,
         Version, Work,
     },
 };
+use jiff::Timestamp;
 
 use crate::store::{Fixture, after, events, on_both, samples};
 
@@ -22,6 +25,7 @@ on_both!(
     forgetting_frees_the_key,
     work_is_leased_and_taken_over,
     what_is_only_looked_for_in_case_does_not_count_as_uncertain,
+    what_may_make_an_envelope_for_others_is_found,
     claims_of_two_daemons_never_overlap,
     what_a_clock_wrote_that_was_ahead_is_mended,
     what_is_quiet_is_found_and_what_was_heard_of_is_not,
@@ -232,6 +236,45 @@ async fn what_is_only_looked_for_in_case_does_not_count_as_uncertain(fixture: Fi
     signing.twins_sought = 1;
     store.save(samples::change(&signing, version)).await.unwrap();
     assert_eq!((store.uncertain().await.unwrap(), store.unsettled().await.unwrap()), (0, 1));
+}
+
+async fn what_may_make_an_envelope_for_others_is_found(fixture: Fixture) {
+    let store = fixture.open().await;
+    let (own, account) = (AccountId::new("account-1"), AccountId::new("account-2"));
+    let asks = CallerName::new("asks");
+    let mut number = 0;
+    let mut add = async |change: &dyn Fn(&mut Signing), leased_until: Option<Timestamp>| {
+        number += 1;
+        let mut intent = samples::intent(number);
+        intent.work.leased_until = leased_until;
+        intent.signing.account = Some(own.clone());
+        intent.signing.posted_at = Some(after(0));
+        change(&mut intent.signing);
+        let id = intent.signing.id;
+        begin(&store, intent).await;
+        id
+    };
+    let sent = add(&|_| {}, Some(after(60))).await;
+    let left_behind = add(&|_| {}, None).await;
+    let in_doubt = add(&|signing| signing.status = SigningStatus::Uncertain, None).await;
+    let missing = |signing: &mut Signing| signing.missing_since = Some(after(10));
+    let not_found = add(&missing, None).await;
+    let looked_for = add(&missing, Some(after(2_000))).await;
+    // Not sent, settled, the asker's own, and elsewhere.
+    add(&|signing| signing.posted_at = None, Some(after(60))).await;
+    add(&|signing| signing.status = SigningStatus::Open, None).await;
+    add(&|signing| signing.caller = asks.clone(), Some(after(60))).await;
+    add(&|signing| signing.account = Some(account.clone()), Some(after(60))).await;
+
+    let making = async |at: i64, limit: u32| -> HashSet<SigningId> {
+        store.making_for_others(&asks, &own, after(at), limit).await.unwrap().into_iter().collect()
+    };
+    assert_eq!(making(30, 10).await, HashSet::from([sent, left_behind, in_doubt, not_found, looked_for]));
+    assert_eq!(making(30, 2).await.len(), 2);
+    assert_eq!(making(901, 10).await, HashSet::from([sent, left_behind, in_doubt, looked_for]));
+    assert_eq!(making(2_001, 10).await, HashSet::from([sent, left_behind, in_doubt]));
+    let others = store.making_for_others(&samples::caller(), &own, after(30), 10).await.unwrap();
+    assert_eq!(others.len(), 1, "the one of the other caller");
 }
 
 async fn claims_of_two_daemons_never_overlap(fixture: Fixture) {

@@ -1,0 +1,521 @@
+//! What the body of a passed `POST envelopes` must not say:
+//!
+//! - `envelopeId`: the new envelope is a copy of that one, with its documents and its recipients. It may be another
+//!   caller's signing, whose envelope nobody else reaches on any path.
+//! - `recipientViewRequest`: the answer holds a recipient view, whose addresses nobody has looked at (rule L6).
+//!
+//! Such a body has documents in it, and large ones stream: it is not parsed, but looked through as it passes, at any
+//! split, in a state of a few bytes. What is looked for are the names, wherever they stand and whatever else the body
+//! is: as names of JSON (with escapes, in any case, in either quotes or none, as the vendor's reader takes them, in
+//! UTF-16 too) and as tags of XML. So it finds more than a reader would, such as a document of plain text that
+//! holds `"envelopeId":`, and nothing less. What would hide a name from it is refused: another type than JSON in UTF-8
+//! and multipart, and a part that is encoded and is not said to be a document.
+
+use http::{HeaderMap, header};
+
+use super::views;
+use crate::api::Problem;
+
+/// The longest of [`NAMES`].
+const LONGEST: usize = 20;
+/// What must not be named, in lower case.
+const NAMES: [(&[u8], Found); 2] = [(b"envelopeid", Found::Copy), (b"recipientviewrequest", Found::View)];
+/// What is kept of a line of a part's head.
+const LINE_BYTES: usize = 256;
+/// How a part says that it stands there as it is.
+const AS_IT_IS: [&str; 3] = ["7bit", "8bit", "binary"];
+/// Types in which an envelope may be described.
+const DESCRIPTIONS: [&str; 4] = ["application/json", "application/xml", "text/json", "text/xml"];
+
+/// What a body must not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The envelope to copy.
+    Copy,
+    /// A recipient view.
+    View,
+    /// A part that cannot be looked through.
+    Hidden,
+}
+
+impl From<Found> for Problem {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::Copy => {
+                let detail = "the body names an envelope to copy (envelopeId), which may be another caller's";
+                let fix =
+                    "Make the envelope from a template or documents; an envelope is not copied on this way.";
+                Self::new("forbidden", detail).fix(fix)
+            }
+            Found::View => {
+                let detail = "the body asks for a recipient view with the envelope (recipientViewRequest)";
+                let fix = "Make the envelope without it, and then the view (POST …/envelopes/{id}/views/recipient).";
+                Self::new("forbidden", detail).fix(fix)
+            }
+            Found::Hidden => Self::new(
+                "invalid_request",
+                "a part of the body is encoded, and not of a document's type; send the description of the envelope \
+                 as JSON in UTF-8, as it is",
+            ),
+        }
+    }
+}
+
+/// Looks through a body as it passes.
+#[derive(Debug)]
+pub(super) struct Guard {
+    names: Names,
+    /// Of a multipart body.
+    heads: Option<Heads>,
+}
+
+impl Guard {
+    /// For a body with these headers, if it can be looked through.
+    pub(super) fn new(headers: &HeaderMap) -> Result<Self, Problem> {
+        let is_multipart = is_multipart(headers);
+        if !is_multipart && !views::is_json(headers) {
+            let detail = "POST envelopes is passed on as application/json in UTF-8 or as multipart only";
+            return Err(Problem::new("invalid_request", detail));
+        }
+        Ok(Self { names: Names::default(), heads: is_multipart.then(Heads::default) })
+    }
+
+    /// Takes the next piece, or says what is in it that must not be. Nothing of that piece may go on then.
+    pub(super) fn pass(&mut self, piece: &[u8]) -> Result<(), Found> {
+        for &byte in piece {
+            if let Some(found) = self.names.take(byte) {
+                return Err(found);
+            }
+            if let Some(heads) = &mut self.heads {
+                heads.take(byte)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_multipart(headers: &HeaderMap) -> bool {
+    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(only), None) = (all.next(), all.next()) else { return false };
+    only.to_str().is_ok_and(|text| text.trim_start().to_ascii_lowercase().starts_with("multipart/"))
+}
+
+/// The letters and digits of a name so far, in lower case.
+#[derive(Debug, Clone, Copy, Default)]
+struct Letters {
+    seen: [u8; LONGEST],
+    /// One more than there is room for, if it is longer than all names.
+    count: usize,
+}
+
+impl Letters {
+    /// Case, separators and what cannot be seen are nothing to some readers.
+    fn take(&mut self, byte: u8) {
+        if byte.is_ascii_alphanumeric() {
+            if let Some(place) = self.seen.get_mut(self.count) {
+                *place = byte.to_ascii_lowercase();
+            }
+            self.count = (self.count + 1).min(LONGEST + 1);
+        }
+    }
+
+    fn found(&self) -> Option<Found> {
+        let seen = self.seen.get(..self.count)?;
+        NAMES.iter().find(|(name, _)| *name == seen).map(|(_, found)| *found)
+    }
+}
+
+/// Where an escape of JSON stands.
+#[derive(Debug, Clone, Copy, Default)]
+enum Escape {
+    /// There is none.
+    #[default]
+    Outside,
+    /// Behind the backslash.
+    Begun,
+    /// Within the four digits of `\uXXXX`.
+    Hex { left: u8, value: u16 },
+}
+
+/// Looks for names. It does not know whether it stands in a text or outside of one, so that nothing in front of a name
+/// can mislead it: every quote may end a name, and may begin one.
+#[derive(Debug, Default)]
+struct Names {
+    escape: Escape,
+    /// Since the last quote of each kind.
+    quoted: [Letters; 2],
+    /// A name without quotes.
+    bare: Letters,
+    /// Whether a name without quotes may begin here.
+    may_begin: bool,
+    /// The tag that began.
+    tag: Option<Letters>,
+    /// The name that ended, and is one if a colon follows.
+    ended: Option<Found>,
+}
+
+impl Names {
+    fn take(&mut self, byte: u8) -> Option<Found> {
+        // UTF-16 has one beside each letter.
+        if byte == 0 {
+            return None;
+        }
+        match self.escape {
+            Escape::Outside if byte == b'\\' => {
+                self.escape = Escape::Begun;
+                self.end_bare(false);
+                self.tag = None;
+                None
+            }
+            Escape::Outside => self.plain(byte),
+            Escape::Begun => {
+                self.escape = Escape::Outside;
+                match byte {
+                    b'u' => {
+                        self.escape = Escape::Hex { left: 4, value: 0 };
+                        None
+                    }
+                    b'"' | b'\'' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't' => None,
+                    // No escape: outside of JSON a backslash is one.
+                    _ => self.plain(byte),
+                }
+            }
+            Escape::Hex { left, value } => {
+                let Some(digit) = char::from(byte).to_digit(16).and_then(|digit| u16::try_from(digit).ok())
+                else {
+                    self.escape = Escape::Outside;
+                    return self.plain(byte);
+                };
+                let value = (value << 4) | digit;
+                if left > 1 {
+                    self.escape = Escape::Hex { left: left - 1, value };
+                } else {
+                    self.escape = Escape::Outside;
+                    if let Ok(letter) = u8::try_from(value) {
+                        self.within_quotes(letter);
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn within_quotes(&mut self, byte: u8) {
+        for quoted in &mut self.quoted {
+            quoted.take(byte);
+        }
+    }
+
+    fn plain(&mut self, byte: u8) -> Option<Found> {
+        if let Some(found) = self.in_tag(byte) {
+            return Some(found);
+        }
+        match byte {
+            b'"' | b'\'' => {
+                self.end_bare(false);
+                let quoted = &mut self.quoted[usize::from(byte == b'\'')];
+                self.ended = std::mem::take(quoted).found();
+            }
+            // Parts of what is no ASCII: nothing in a name, and maybe a blank behind one.
+            0x80..=0xff => {}
+            b'\n' | b'\r' => self.blank(true),
+            0..=b' ' | 0x7f => self.blank(false),
+            b':' => {
+                let bare = self.bare.found().filter(|_| self.may_begin);
+                let found = bare.or(self.ended);
+                self.end_bare(false);
+                return found;
+            }
+            // `/`: behind a comment.
+            b'{' | b',' | b'/' => self.end_bare(true),
+            _ if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') => {
+                self.within_quotes(byte);
+                self.ended = None;
+                self.bare.take(byte);
+            }
+            _ => self.end_bare(false),
+        }
+        None
+    }
+
+    /// The tag that ends with this byte, if it is one of the names.
+    fn in_tag(&mut self, byte: u8) -> Option<Found> {
+        if byte == b'<' {
+            self.tag = Some(Letters::default());
+            return None;
+        }
+        let tag = self.tag.as_mut()?;
+        match byte {
+            // What was in front of it is a prefix.
+            b':' => *tag = Letters::default(),
+            _ if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | 0x80..=0xff) => {
+                tag.take(byte);
+            }
+            _ => return self.tag.take()?.found(),
+        }
+        None
+    }
+
+    /// A blank ends a name without quotes, and is nothing between a name and its colon.
+    fn blank(&mut self, is_line: bool) {
+        if self.bare.count > 0 {
+            let ended = self.bare.found().filter(|_| self.may_begin);
+            self.end_bare(is_line);
+            self.ended = ended;
+        } else {
+            // Behind a comment.
+            self.may_begin |= is_line;
+        }
+    }
+
+    /// Something stands here that ends every name, and behind which a name without quotes may begin or may not.
+    fn end_bare(&mut self, may_begin: bool) {
+        self.bare = Letters::default();
+        self.may_begin = may_begin;
+        self.ended = None;
+    }
+}
+
+/// Reads the heads of the parts of a multipart body. Every line that begins like a boundary may begin one.
+#[derive(Debug, Default)]
+struct Heads {
+    /// The line so far, in lower case.
+    line: Vec<u8>,
+    /// Whether there was more of it than is kept.
+    is_cut: bool,
+    /// Within a head; none outside.
+    head: Option<Head>,
+}
+
+/// What a head has said.
+#[derive(Debug, Default)]
+struct Head {
+    /// The part does not stand there as it is, or who knows.
+    is_encoded: bool,
+    /// It has a type, and may not be described by another.
+    is_document: bool,
+    is_description: bool,
+}
+
+impl Heads {
+    fn take(&mut self, byte: u8) -> Result<(), Found> {
+        if byte != b'\n' {
+            if self.line.len() < LINE_BYTES {
+                self.line.push(byte.to_ascii_lowercase());
+            } else {
+                self.is_cut = true;
+            }
+            return Ok(());
+        }
+        let result = self.end_line();
+        self.line.clear();
+        self.is_cut = false;
+        result
+    }
+
+    fn end_line(&mut self) -> Result<(), Found> {
+        let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+        let Some(head) = &mut self.head else {
+            self.head = line.starts_with(b"--").then(Head::default);
+            return Ok(());
+        };
+        if !line.is_empty() {
+            head.read(&String::from_utf8_lossy(line), self.is_cut);
+            return Ok(());
+        }
+        let is_hidden = head.is_encoded && (head.is_description || !head.is_document);
+        self.head = None;
+        if is_hidden { Err(Found::Hidden) } else { Ok(()) }
+    }
+}
+
+impl Head {
+    fn read(&mut self, line: &str, is_cut: bool) {
+        // It goes on from the line before, or is two lines to some readers.
+        if line.starts_with([' ', '\t']) || line.contains('\r') {
+            self.is_encoded = true;
+            return;
+        }
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.trim();
+        match name.trim() {
+            "content-transfer-encoding" => self.is_encoded |= !AS_IT_IS.contains(&value),
+            "content-type" => {
+                let kind = value.split(';').next().unwrap_or_default().trim();
+                if DESCRIPTIONS.contains(&kind) || kind.ends_with("+json") || kind.ends_with("+xml") {
+                    self.is_description = true;
+                    self.is_encoded |= is_cut || !value.split("charset").skip(1).all(is_utf8);
+                } else {
+                    self.is_document |= !kind.is_empty();
+                }
+            }
+            // A parameter says it too.
+            _ => self.is_encoded |= value.contains("base64"),
+        }
+    }
+}
+
+/// Whether this is UTF-8, in what follows the word `charset`.
+fn is_utf8(rest: &str) -> bool {
+    let set: String = rest.chars().filter(|c| !matches!(c, '=' | '"' | ' ')).collect();
+    set == "utf-8" || set.starts_with("utf-8;")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const JSON: &str = "application/json";
+    const MULTIPART: &str = "multipart/form-data; boundary=b";
+
+    fn guard(kind: &'static str) -> Guard {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        Guard::new(&headers).unwrap()
+    }
+
+    fn seen(kind: &'static str, body: &[u8]) -> Result<(), Found> {
+        guard(kind).pass(body)
+    }
+
+    #[test]
+    fn a_body_that_names_an_envelope_to_copy_is_found_in_every_spelling() {
+        for body in [
+            r#"{"envelopeId": "1"}"#,
+            r#"{"status":"sent","ENVELOPEID" : "1"}"#,
+            r#"{"a": {"b": [{"envelopeId":"1"}]}}"#,
+            r#"{"\u0065nvelope\u0049d": "1"}"#,
+            r#"{"envelope\u200bId": "1"}"#,
+            "{\"envelope\u{200b}Id\"\u{a0}: 1}",
+            "{\"envelope_id\"\r\n\t : 1}",
+            "{'envelopeId': 1}",
+            "{envelopeId:1}",
+            "{ envelopeId : 1}",
+            r#"{"status": "sent", envelopeId: 1}"#,
+            "{/* \" */envelopeId:1}",
+            "{// ' \\\nenvelopeId:1}",
+            "{// x\renvelopeId:1}",
+            r#"{"a": "\\", "envelopeId": 1}"#,
+            r#"{"a": "it's", "envelopeId": 1}"#,
+            r#"{"a": "\u00", "envelopeId": 1}"#,
+            "<envelopeDefinition><envelopeId>1</envelopeId></envelopeDefinition>",
+            "<d:EnvelopeID xmlns:d='x'>1</d:EnvelopeID>",
+            "<a>\\<envelopeId>1</envelopeId></a>",
+        ] {
+            assert_eq!(seen(JSON, body.as_bytes()), Err(Found::Copy), "{body}");
+        }
+        for wide in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
+            let body: Vec<u8> = r#"{"envelopeId": "1"}"#.encode_utf16().flat_map(wide).collect();
+            assert_eq!(seen(JSON, &body), Err(Found::Copy));
+        }
+        for body in [r#"{"recipientViewRequest": {}}"#, "<recipientViewRequest/>"] {
+            assert_eq!(seen(JSON, body.as_bytes()), Err(Found::View), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_the_name_passes() {
+        for body in [
+            "",
+            r#"{"envelopeIdStamping": "true", "envelopeIdTabs": []}"#,
+            r#"{"customFields": {"textCustomFields": [{"name": "envelopeId", "value": "1"}]}}"#,
+            r#"{"emailBlurb": "Your envelope ID: 4711", "emailSubject": "EnvelopeID: 4711"}"#,
+            r#"{"emailBlurb": "\"envelopeId\": 4711"}"#,
+            r#"{"documentBase64": "envelopeId", "externalEnvelopeId": "1"}"#,
+            "<envelopeIdStamping>true</envelopeIdStamping>",
+        ] {
+            assert_eq!(seen(JSON, body.as_bytes()), Ok(()), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_hides_what_it_describes_is_refused() {
+        let part = |head: &str| {
+            let body = format!("--b\r\n{head}\r\n\r\ne30=\r\n--b--\r\n");
+            seen(MULTIPART, body.as_bytes())
+        };
+        for plain in [
+            "Content-Type: application/json",
+            "Content-Type: application/json; charset=utf-8\r\nContent-Transfer-Encoding: 8bit",
+            "Content-Type: application/pdf\r\nContent-Disposition: file; filename=\"a.pdf\"; documentid=1",
+            "Content-Transfer-Encoding: base64\r\nContent-Type: application/pdf",
+            "Content-Type: application/vnd.openxmlformats-officedocument.wordprocessingml.document\r\n\
+             Content-Disposition: file; filename=\"a.docx\"; documentid=1\r\nContent-Transfer-Encoding: base64",
+        ] {
+            assert_eq!(part(plain), Ok(()), "{plain}");
+        }
+        for hidden in [
+            "Content-Type: application/json\r\nContent-Transfer-Encoding: base64",
+            "content-transfer-encoding : Quoted-Printable\r\ncontent-type:text/xml",
+            "Content-Transfer-Encoding: base64",
+            "Content-Transfer-Encoding:\r\n base64\r\nContent-Type: application/json",
+            "Content-Type: application/json; charset=utf-7",
+            "Content-Type: application/json; charset=utf-7; a=utf-8",
+            "Content-Type: application/json\r\nContent-Disposition: form-data; content-transfer-encoding=base64",
+            "Content-Type: application/pdf\r\nContent-Type: application/json\r\nContent-Transfer-Encoding: base64",
+            "Content-Transfer-Encoding: base64\r\n--x: y\r\nContent-Type: application/json",
+        ] {
+            assert_eq!(part(hidden), Err(Found::Hidden), "{hidden}");
+        }
+        let long = format!("Content-Type: application/json; a={}; charset=utf-7", "a".repeat(LINE_BYTES));
+        assert_eq!(part(&long), Err(Found::Hidden));
+    }
+
+    #[test]
+    fn another_type_is_refused() {
+        for kind in ["application/xml", "text/json", "application/json; charset=utf-16", ""] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert_eq!(Guard::new(&headers).unwrap_err().code(), "invalid_request", "{kind}");
+        }
+        assert!(Guard::new(&HeaderMap::new()).is_ok(), "it goes on as JSON");
+    }
+
+    proptest! {
+        #[test]
+        fn no_split_and_no_spelling_hides_a_name(
+            before in proptest::collection::vec(any::<u8>(), 0..40),
+            spelt in proptest::collection::vec(0_u8..4, 10),
+            blanks in "[ \t\r\n]{0,3}",
+            wide in any::<bool>(),
+            pieces in proptest::collection::vec(1_usize..9, 1..9),
+        ) {
+            let mut name = String::new();
+            for (letter, how) in "envelopeid".chars().zip(spelt) {
+                match how {
+                    0 => name.push(letter),
+                    1 => name.push(letter.to_ascii_uppercase()),
+                    2 => name.extend(format!("\\u{:04x}", u32::from(letter)).chars()),
+                    _ => name.extend(['-', letter]),
+                }
+            }
+            let text = format!("\r\n{{\"{name}\"{blanks}:1}}");
+            let mut body = before;
+            if wide {
+                body.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+            } else {
+                body.extend(text.into_bytes());
+            }
+            let mut guard = guard(JSON);
+            let (mut at, mut found) = (0, Ok(()));
+            for length in pieces.into_iter().cycle() {
+                let end = (at + length).min(body.len());
+                found = guard.pass(&body[at..end]);
+                at = end;
+                if found.is_err() || at == body.len() {
+                    break;
+                }
+            }
+            prop_assert_eq!(found, Err(Found::Copy));
+        }
+
+        #[test]
+        fn a_split_changes_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let (mut whole, mut split) = (guard(MULTIPART), guard(MULTIPART));
+            let expected = whole.pass(&bytes);
+            let found = bytes.iter().try_for_each(|byte| split.pass(&[*byte]));
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
