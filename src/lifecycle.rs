@@ -1,7 +1,8 @@
 //! How the process lives and ends: the signals, two stages of stopping, and who is still at work.
 //!
 //! First signal: stop taking new work, finish what was accepted ([`Lifecycle::stopping`]). Second
-//! signal or the deadline: drop the rest ([`Lifecycle::aborting`]). A long-lived task that panics
+//! signal or the deadline: drop the rest ([`Lifecycle::aborting`]), and after the signal do not wait long
+//! for a store or a disk that hangs ([`Lifecycle::put_away`]). A long-lived task that panics
 //! stops the process with a failure, because a daemon with a dead part lies about its health.
 //! Tokens are passed in, never global, so that tests run many daemons in one process.
 
@@ -20,6 +21,9 @@ use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::telemetry::traces;
+
+/// How long what is dropped, or comes last, has left when the end is wanted now.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Starts tasks that belong to nobody who could hang up (rule T5): on the runtime, or in the world of a
 /// simulation that decides itself what runs next.
@@ -63,6 +67,8 @@ impl fmt::Debug for Spawner {
 pub struct Lifecycle {
     stopping: CancellationToken,
     aborting: CancellationToken,
+    /// Somebody wants the end now, which a deadline that has passed does not.
+    insisted: CancellationToken,
     tasks: TaskTracker,
     spawner: Spawner,
     failed: Arc<AtomicBool>,
@@ -94,8 +100,13 @@ impl Lifecycle {
         self.stopping.cancel();
     }
 
-    /// Stops now: soft and hard at once.
+    /// Stops now: soft and hard at once, and whatever comes last has a moment left.
     pub fn abort(&self) {
+        self.insisted.cancel();
+        self.drop_the_rest();
+    }
+
+    fn drop_the_rest(&self) {
         self.stopping.cancel();
         self.aborting.cancel();
     }
@@ -179,10 +190,24 @@ impl Lifecycle {
             () = tokio::time::sleep(deadline) => {}
             () = self.aborting.cancelled() => {}
         }
-        self.abort();
+        self.drop_the_rest();
         // What is dropped ends at its next await; a blocking section is given a moment.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        let _ = tokio::time::timeout(MOMENT, self.tasks.wait()).await;
         false
+    }
+
+    /// Does what comes last, when all tasks have ended: to its end, but no longer than a moment once somebody wants
+    /// the end now. None: it was left undone.
+    pub async fn put_away<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let too_long = async {
+            self.insisted.cancelled().await;
+            tokio::time::sleep(MOMENT).await;
+        };
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = too_long => None,
+        }
     }
 
     /// Follows SIGTERM and SIGINT: the first one stops, the second one aborts.
@@ -245,5 +270,22 @@ mod tests {
         life.stop();
         assert!(!life.drain(Duration::from_millis(10)).await);
         assert!(!life.has_failed());
+    }
+
+    #[tokio::test]
+    async fn h2_what_comes_last_is_done_after_a_deadline_and_left_when_the_end_is_wanted_now() {
+        let life = Lifecycle::new();
+        life.spawn("endless", std::future::pending());
+        assert!(!life.drain(Duration::ZERO).await);
+        let (done, is_done) = oneshot::channel();
+        let slow = async {
+            tokio::time::sleep(MOMENT * 2).await;
+            done.send(()).unwrap();
+        };
+        assert!(life.put_away(slow).await.is_some());
+        is_done.await.unwrap();
+        let hangs = life.put_away(std::future::pending::<()>());
+        let (left, ()) = tokio::join!(hangs, async { life.abort() });
+        assert!(left.is_none());
     }
 }

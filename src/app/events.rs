@@ -145,10 +145,12 @@ fn limits() -> Limits {
 pub(super) async fn start(parts: &Parts, settings: Settings) -> anyhow::Result<Router> {
     let endpoints = parts.endpoints.clone();
     settings.apply_to(&endpoints).await?;
+    let webhooks = Webhooks::new(settings.targets).context("cannot build the client for webhooks")?;
+    let auth = parts.auth.clone();
     let dispatcher = Dispatcher::new(
         Arc::clone(&parts.store),
         endpoints,
-        Webhooks::new(settings.targets).context("cannot build the client for webhooks")?,
+        webhooks.dated_by(move || auth.corrected_now()),
         parts.hub.clone(),
         Arc::clone(&parts.clock),
         parts.life.clone(),

@@ -349,17 +349,26 @@ impl App {
         let whole = parts.life.drain(left).await;
         // At once: a token that is asked for from here on would be waited for by nobody.
         parts.auth.close();
-        budget::finish(&parts).await;
-        shares::tell(&parts).await;
-        reload::note_head(&parts, "ends");
-        parts.signings.audit().close().await;
-        parts.store.close().await.context("the store did not close")?;
+        if let Some(closed) = parts.life.put_away(put_away(&parts)).await {
+            closed?;
+        } else {
+            tracing::warn!("stopped before the last counts were written and the store was closed");
+        }
         anyhow::ensure!(!parts.life.has_failed(), "a part of the daemon failed; the log says which");
         if !whole {
             tracing::warn!("stopped before everything had ended; recovery takes it up at the next start");
         }
         Ok(())
     }
+}
+
+/// Writes down what was counted, and closes what is written to.
+async fn put_away(parts: &Parts) -> anyhow::Result<()> {
+    budget::finish(parts).await;
+    shares::tell(parts).await;
+    reload::note_head(parts, "ends");
+    parts.signings.audit().close().await;
+    parts.store.close().await.context("the store did not close")
 }
 
 /// Says what is allowed and seldom meant.

@@ -9,10 +9,11 @@ use axum::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::middleware::{Watch, refuse_forwarded, watch},
+    api::middleware::{Watch, refuse_foreign_names, refuse_forwarded, watch},
     app::Parts,
     auth::consent::{self, ConsentBy},
     config::{Config, Environment},
+    domain::SenderName,
     look::Look,
     ops::{
         self,
@@ -73,10 +74,16 @@ pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationT
         consents: parts.secrets.consents.clone(),
         customers: customers(parts),
         pairings: parts.pairings.clone(),
-        makers: Makers(Arc::new({
-            let callers = parts.callers.clone();
-            move || callers.makers()
-        })),
+        makers: Makers {
+            find: Arc::new({
+                let callers = parts.callers.clone();
+                move || callers.makers()
+            }),
+            of_sender: Arc::new({
+                let callers = parts.callers.clone();
+                move |sender: &SenderName| callers.of_sender(sender)
+            }),
+        },
         public_origin: parts.signings.settings().public_origin.clone(),
         clock: Arc::clone(&parts.clock),
         closing: closing.clone(),
@@ -84,6 +91,9 @@ pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationT
     let ledger = ops::ledger::router(Arc::clone(&parts.store), Arc::clone(&parts.clock));
     let router = ops::router(parts.health.clone(), Arc::clone(&parts.metrics), admin).merge(ledger);
     let router = if settings.allow_forwarded { router } else { router.layer(from_fn(refuse_forwarded)) };
+    // With TLS a name that is not the certificate's gets no further than the browser's handshake.
+    let takes_any_name = settings.allow_forwarded || settings.is_tls;
+    let router = if takes_any_name { router } else { router.layer(from_fn(refuse_foreign_names)) };
     // Probes take no series from callers' routes, so none of the paths is named; and every probe would be a trace.
     let (metrics, clock) = (Arc::clone(&parts.metrics), Arc::clone(&parts.clock));
     let watcher = Watch::new("ops", &[], metrics, Tracer::off(), clock);

@@ -8,10 +8,10 @@ use crate::{
         device::{DeviceKey, KeyUri, Module, UriError},
         identity::Scopes,
         key_ring::KeyStatus,
-        signing_key::{self, KeySource},
+        signing_key::{self, Defect, KeySource},
         user_info::AccountChoice,
     },
-    config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
+    config::{self, Config, ConfigError},
     domain::{SenderName, TemplateNames, template_names::Ids},
     pairing::Pairings,
 };
@@ -33,6 +33,15 @@ pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigE
         // One that left meanwhile has no key.
         let keys = auth.status(&name).map_or_else(|_| Vec::new(), |status| status.keys);
         refuse_example_key(&name, &keys)?;
+    }
+    for (name, sender) in config.senders.iter().filter(|(_, sender)| sender.user_id.is_none()) {
+        // What else is wrong with them is told when somebody connects.
+        let keys = file_keys(name, sender).unwrap_or_default();
+        match auth.examine_keys(keys).await {
+            Ok(keys) => refuse_example_key(name, &keys)?,
+            Err(error) if matches!(error.defect, Defect::Example) => return Err(unusable(name, &error)),
+            Err(_) => {}
+        }
     }
     Ok(())
 }
@@ -57,15 +66,19 @@ pub(super) async fn read_keys(auth: &Auth, config: &Config) -> Result<FreshKeys,
     for (name, sender) in config.senders.iter().filter(|(_, sender)| sender.user_id.is_some()) {
         wanted.push((Arc::from(name.as_str()), key_sources(name, sender, module.as_ref())?));
     }
-    let fresh = auth.read_keys(wanted).await.map_err(|(name, error)| unreadable(&name, &error))?;
+    let fresh = auth.read_keys(wanted).await.map_err(|(name, error)| unusable(&name, &error))?;
     if !config.upstream.is_emulator() {
         fresh.statuses().try_for_each(|(name, keys)| refuse_example_key(name, &keys))?;
     }
     Ok(fresh)
 }
 
-fn unreadable(name: &str, error: &signing_key::Error) -> ConfigError {
-    let fix = "write the path of an RSA private key in PEM, readable by this user only";
+fn unusable(name: &str, error: &signing_key::Error) -> ConfigError {
+    let fix = if matches!(error.defect, Defect::Example) {
+        "make one with `countersign keygen`"
+    } else {
+        "write the path of an RSA private key in PEM, readable by this user only"
+    };
     ConfigError::new(format!("senders.{name}.keys"), error.to_string(), fix)
 }
 
@@ -91,24 +104,14 @@ async fn register_some(
         };
         all.push((Arc::from(name.as_str()), impersonation));
     }
-    auth.register_all(all).await.map_err(|(name, error)| unreadable(&name, &error))
+    auth.register_all(all).await.map_err(|(name, error)| unusable(&name, &error))
 }
 
 /// The key of `keys.example/` is public, so a real upstream must never trust it (rule S4).
 fn refuse_example_key(name: &str, keys: &[KeyStatus]) -> Result<(), ConfigError> {
-    let is_example = |key: &KeyStatus| {
-        // Shown as "SHA256:" and the digest.
-        key.fingerprint.is_some_and(|print| print.to_string().ends_with(EXAMPLE_KEY_FINGERPRINT))
-    };
-    if keys.iter().any(is_example) {
-        let cause = "this is the example key, which everybody has";
-        return Err(ConfigError::new(
-            format!("senders.{name}.keys"),
-            cause,
-            "make one with `countersign keygen`",
-        ));
-    }
-    Ok(())
+    let mut defects = keys.iter().filter_map(|key| key.defect.as_ref());
+    let example = defects.find(|error| matches!(error.defect, Defect::Example));
+    example.map_or(Ok(()), |error| Err(unusable(name, error)))
 }
 
 /// How devices that hold keys are reached, if the settings say so. Loads nothing yet. One for all that reach them

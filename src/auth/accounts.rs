@@ -17,7 +17,7 @@ use super::{
     consent::{self, Consent, ConsentBy, PkceVerifier},
     error::{Error, Kind},
     grant::ClientProof,
-    identity::UserId,
+    identity::{IntegrationKey, UserId},
     user_info::{self, Account, AccountChoice, NotInAccount, UserInfo},
 };
 
@@ -108,6 +108,14 @@ impl Auth {
         Ok(known.info.clone())
     }
 
+    /// The account that the sender's settings name by its id, if they do. Asks nobody.
+    pub fn named_account(&self, name: &str) -> Option<uuid::Uuid> {
+        match self.sender(name).ok()?.account {
+            AccountChoice::Id(id) => Some(id),
+            AccountChoice::Default | AccountChoice::Name(_) => None,
+        }
+    }
+
     /// The account that the sender's settings mean.
     pub async fn account(&self, name: &str) -> Result<Account, Arc<Error>> {
         let sender = self.sender(name)?;
@@ -144,6 +152,16 @@ impl Auth {
             Ok(account.clone())
         });
         placed.map_err(|reason| Arc::new(Error::NotInAccount(reason)))
+    }
+
+    /// The names of the senders that act as this user with this integration key by keys of their own.
+    pub fn acting_as(&self, integration_key: IntegrationKey, user_id: UserId) -> Vec<Arc<str>> {
+        let senders = self.inner.senders.load();
+        let acting = senders.values().filter(|sender| {
+            let who = sender.impersonation.as_ref();
+            who.is_some_and(|who| (who.integration_key, who.user_id) == (integration_key, user_id))
+        });
+        acting.map(|sender| Arc::clone(&sender.name)).collect()
     }
 
     /// The page on which consent for this sender is given.

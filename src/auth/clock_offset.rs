@@ -59,9 +59,14 @@ impl ClockOffset {
         *bracket = bracket.and_then(|known| known.aged(received).cut(fresh)).or(Some(fresh));
     }
 
-    /// The upstream's time as far as we know it; this machine's if nothing is known.
+    /// The upstream's time as far as we know it; this machine's if nothing is known, or if what is known does not
+    /// say that it is wrong.
     pub fn corrected_now(&self) -> Timestamp {
-        self.bracket().map_or_else(|| self.clock.now(), |b| at(b.middle() + nanos(self.clock.uptime())))
+        let (now, uptime) = (self.clock.now(), nanos(self.clock.uptime()));
+        match self.bracket() {
+            Some(bracket) if !bracket.holds(now.as_nanosecond() - uptime) => at(bracket.middle() + uptime),
+            Some(_) | None => now,
+        }
     }
 
     /// How wrong this machine's clock is; none before the first answer.
@@ -93,6 +98,10 @@ impl Bracket {
         (low <= high).then_some(Self { low, high, at: other.at })
     }
 
+    fn holds(self, offset: i128) -> bool {
+        (self.low..=self.high).contains(&offset)
+    }
+
     fn middle(self) -> i128 {
         i128::midpoint(self.low, self.high)
     }
@@ -107,7 +116,10 @@ fn clamp(nanos: i128) -> i64 {
 }
 
 fn at(nanos: i128) -> Timestamp {
-    Timestamp::from_nanosecond(nanos).unwrap_or(if nanos < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    // As our own clock tells it: microseconds are what the stores keep.
+    let micros = i64::try_from(nanos.div_euclid(1_000)).ok();
+    let at = micros.and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    at.unwrap_or(if nanos < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
 #[cfg(test)]
@@ -152,13 +164,16 @@ mod tests {
 
     #[test]
     fn t9_setting_this_machines_date_shows_at_once() {
-        let (clock, offset) = machine(0);
-        answer(&clock, &offset, 0, 100);
+        let (clock, offset) = machine(3_600);
+        answer(&clock, &offset, 3_600, 100);
         let truth = offset.corrected_now();
         clock.step(SignedDuration::from_hours(24));
         assert_eq!(offset.corrected_now(), truth);
         let found = offset.offset().unwrap();
-        assert!((found.offset + SignedDuration::from_hours(24)).unsigned_abs() <= found.error_bound);
+        assert!((found.offset + SignedDuration::from_hours(25)).unsigned_abs() <= found.error_bound);
+        // Mended: nothing that is known speaks against this machine's own time any more.
+        clock.step(SignedDuration::from_hours(-25));
+        assert_eq!(offset.corrected_now(), clock.now());
     }
 
     #[test]

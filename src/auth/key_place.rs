@@ -79,7 +79,7 @@ impl Place {
         }
     }
 
-    fn error(&self, defect: Defect) -> signing_key::Error {
+    pub(super) fn error(&self, defect: Defect) -> signing_key::Error {
         signing_key::Error { origin: self.to_string().into(), defect }
     }
 }

@@ -21,7 +21,7 @@ use super::{
     key_place::{Found, Place},
     signer::Signer,
     signer_process::SignerProcess,
-    signing_key::{self, Fingerprint, KeySource, Stamp},
+    signing_key::{self, Defect, Fingerprint, KeySource, Stamp},
 };
 use crate::clock::SharedClock;
 
@@ -36,6 +36,8 @@ const RETRIES: u32 = 5;
 pub struct KeyRing {
     sources: Vec<KeySource>,
     clock: SharedClock,
+    /// The key that is never used.
+    barred: Option<&'static str>,
     ring: Mutex<Ring>,
     /// One look at a time: what two of them found could be taken in the wrong order.
     looking: tokio::sync::Mutex<()>,
@@ -46,6 +48,8 @@ struct Ring {
     slots: Vec<Slot>,
     /// The key that earned the last token.
     active: Option<Fingerprint>,
+    /// Whether that is another than whoever waits for one has been told of.
+    is_other: bool,
     /// What worked until the settings named other keys: tried after all of them, until one of them works.
     last_resort: Option<LastResort>,
 }
@@ -84,9 +88,15 @@ struct Held {
 pub(super) struct KeyRings {
     /// By the integration key and where the keys are: a path, a device's name, or the digest of a text.
     known: HashMap<(IntegrationKey, Vec<String>), Weak<KeyRing>>,
+    barred: Option<&'static str>,
 }
 
 impl KeyRings {
+    /// None yet. A key whose public half has this digest will be in none of them.
+    pub(super) fn barring(barred: Option<&'static str>) -> Self {
+        Self { barred, ..Self::default() }
+    }
+
     /// The ring of a sender; read now if none of its like is in use.
     pub(super) async fn ring(
         &mut self,
@@ -105,7 +115,8 @@ impl KeyRings {
         if let Some(ring) = self.known.get(&key).and_then(Weak::upgrade) {
             return Ok(ring);
         }
-        let ring = Arc::new(KeyRing::load(sender.keys.clone(), process, Arc::clone(clock)).await?);
+        let ring =
+            Arc::new(KeyRing::load(sender.keys.clone(), process, Arc::clone(clock), self.barred).await?);
         self.known.retain(|_, ring| ring.strong_count() > 0);
         self.known.insert(key, Arc::downgrade(&ring));
         Ok(ring)
@@ -160,19 +171,22 @@ pub struct KeyStatus {
 }
 
 impl KeyRing {
-    /// Reads all keys, in the signer process if there is one. A key that cannot be read is a defect in
-    /// the status, unless it leaves none.
+    /// Reads all keys, in the signer process if there is one. A key that cannot be read, or is the one that is
+    /// `barred` (the digest of its public half, in hex), is a defect in the status, unless it leaves none.
     pub async fn load(
         sources: Vec<KeySource>,
         process: Option<&SignerProcess>,
         clock: SharedClock,
+        barred: Option<&'static str>,
     ) -> Result<Self, signing_key::Error> {
         let now = clock.now();
         let mut slots = Vec::with_capacity(sources.len());
         let mut first_defect = None;
         for source in &sources {
             let place = Arc::new(Place::new(source.clone(), process));
-            let Some(Found { stamp, key }) = place.look(None, Vec::new()).await else { continue };
+            let Some(Found { stamp, key }) = look_at(&place, None, Vec::new(), barred).await else {
+                continue;
+            };
             let (current, defect) = match key {
                 Ok(key) => (Some(Held::new(key, now)), None),
                 Err(error) => (None, Some(Arc::new(error))),
@@ -182,12 +196,12 @@ impl KeyRing {
         }
         if slots.iter().all(|slot| slot.current.is_none()) {
             let origin = Arc::from("settings");
-            let none = || signing_key::Error { origin, defect: signing_key::Defect::Empty };
+            let none = || signing_key::Error { origin, defect: Defect::Empty };
             drop(slots);
             return Err(first_defect.and_then(Arc::into_inner).unwrap_or_else(none));
         }
-        let ring = Mutex::new(Ring { slots, active: None, last_resort: None });
-        Ok(Self { sources, clock, ring, looking: tokio::sync::Mutex::default() })
+        let ring = Mutex::new(Ring { slots, active: None, is_other: false, last_resort: None });
+        Ok(Self { sources, clock, barred, ring, looking: tokio::sync::Mutex::default() })
     }
 
     /// Where its keys are.
@@ -236,7 +250,8 @@ impl KeyRing {
     pub fn accepted(&self, key: Fingerprint) {
         let now = self.clock.now();
         let mut ring = self.lock();
-        ring.active = Some(key);
+        let before = ring.active.replace(key);
+        ring.is_other |= before != Some(key);
         let mut is_ours = false;
         for slot in &mut ring.slots {
             if slot.candidate.as_ref().is_some_and(|held| held.is(key)) {
@@ -266,6 +281,12 @@ impl KeyRing {
         }
     }
 
+    /// Whether another key earned a token than the one before, which is news to those whom that one earned none. Says
+    /// so once.
+    pub fn has_other(&self) -> bool {
+        std::mem::take(&mut self.lock().is_other)
+    }
+
     /// Whether a rejected key has waited long enough for another try, which its public half may have been
     /// registered for in the meantime. Says so once for each pause, and only while another key is active:
     /// without one, every mint tries it.
@@ -289,7 +310,7 @@ impl KeyRing {
             if !place.can_change() {
                 continue;
             }
-            if let Some(found) = place.look(known.as_ref(), wanted).await {
+            if let Some(found) = look_at(&place, known.as_ref(), wanted, self.barred).await {
                 let now = self.clock.now();
                 fresh |= self.lock().slots[index].take(found, now);
             }
@@ -332,6 +353,23 @@ impl KeyRing {
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a place holds, if that may have changed: never the key that is barred.
+async fn look_at(
+    place: &Place,
+    known: Option<&Stamp>,
+    wanted: Vec<Fingerprint>,
+    barred: Option<&str>,
+) -> Option<Found> {
+    let Found { stamp, key } = place.look(known, wanted).await?;
+    let key = key.and_then(|key| {
+        // Shown as "SHA256:" and the digest.
+        let shown = key.fingerprint().to_string();
+        let is_barred = barred.is_some_and(|digest| shown.ends_with(digest));
+        if is_barred { Err(place.error(Defect::Example)) } else { Ok(key) }
+    });
+    Some(Found { stamp, key })
 }
 
 impl Slot {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Auth, key_ring::KeyRing};
+use super::{Auth, Error, key_ring::KeyRing, token_cache::TokenCache};
 
 /// How often key files are looked at. A change is to be taken up within 10 s (rule T10).
 const EVERY: Duration = Duration::from_secs(2);
@@ -50,20 +50,37 @@ impl Auth {
             if ring.look().await | ring.has_retry() {
                 self.have_proven(&ring);
             }
+            if ring.has_other() {
+                self.wake_refused(&ring);
+            }
         }
     }
 
     /// Has one sender mint for all that share the ring: one that has a token, so that it is the key that is
     /// tried and not the sender. With nobody in use it is the next mint that proves.
     fn have_proven(&self, ring: &Arc<KeyRing>) {
-        let senders = self.inner.senders.load();
-        let sharing = || {
-            let shares = |keys: Arc<KeyRing>| Arc::ptr_eq(&keys, ring);
-            senders.values().filter(move |sender| sender.ring().is_some_and(shares))
-        };
-        let live = || sharing().filter_map(|sender| sender.live());
-        if let Some(cache) = live().find(|cache| cache.ready().is_some()).or_else(|| live().next()) {
+        let live = self.live_on(ring);
+        if let Some(cache) = live.iter().find(|cache| cache.ready().is_some()).or_else(|| live.first()) {
             cache.wake();
         }
+    }
+
+    /// A key works, and it is not the one that worked before: whoever shares the ring and has none for want of a key
+    /// need not wait for their next try, which is minutes away.
+    fn wake_refused(&self, ring: &Arc<KeyRing>) {
+        for cache in self.live_on(ring) {
+            let failure = cache.status().failure.map(|failure| failure.error);
+            if matches!(failure.as_deref(), Some(Error::KeyRejected(_) | Error::KeyUnusable(_))) {
+                cache.wake();
+            }
+        }
+    }
+
+    /// The tokens in use of all who share the ring.
+    fn live_on(&self, ring: &Arc<KeyRing>) -> Vec<Arc<TokenCache>> {
+        let senders = self.inner.senders.load();
+        let shares = |keys: Arc<KeyRing>| Arc::ptr_eq(&keys, ring);
+        let sharing = senders.values().filter(|sender| sender.ring().is_some_and(shares));
+        sharing.filter_map(|sender| sender.live()).collect()
     }
 }

@@ -100,11 +100,13 @@ pub struct Options {
     pub idle_after: Duration,
     /// Seed of all jitter.
     pub seed: u64,
+    /// The SHA-256 over the public half of a key that is never used, because everybody has it, in hex (rule S4).
+    pub barred: Option<&'static str>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { idle_after: Duration::from_secs(86_400), seed: fastrand::u64(..) }
+        Self { idle_after: Duration::from_secs(86_400), seed: fastrand::u64(..), barred: None }
     }
 }
 
@@ -244,7 +246,7 @@ impl Auth {
             numbers: AtomicU64::default(),
             senders: ArcSwap::default(),
             registering: Mutex::default(),
-            rings: tokio::sync::Mutex::default(),
+            rings: tokio::sync::Mutex::new(KeyRings::barring(options.barred)),
             caches: kept(),
             users: kept(),
             _close_on_drop: closed.clone().drop_guard(),

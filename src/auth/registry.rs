@@ -97,6 +97,14 @@ impl Auth {
         (made, unusable)
     }
 
+    /// How the keys in these places stand, for somebody who is no sender yet. Fails if not one can be used; sends
+    /// nothing.
+    pub async fn examine_keys(&self, keys: Vec<KeySource>) -> Result<Vec<KeyStatus>, signing_key::Error> {
+        let (process, clock) = (self.inner.signer.as_ref(), Arc::clone(&self.inner.clock));
+        let ring = KeyRing::load(keys, process, clock, self.inner.options.barred).await?;
+        Ok(ring.status())
+    }
+
     /// Reads the keys of those senders of ours whose keys are in other places than so far, and changes nothing.
     /// Fails with the name of the first of them that would have none.
     pub async fn read_keys(

@@ -1,7 +1,8 @@
 //! When to ask again: the layer between the exchange and the cache.
 //!
 //! It decides once, from [`Error::kind`]: what heals by itself is asked for again after 1 s, doubling
-//! to 60 s; what needs a person after 60 s, doubling to 5 min (rules T4, T5). No error means never.
+//! to 60 s; what needs a person after 60 s, doubling to 5 min (rules T4, T5). Jitter spreads that, and what needs a
+//! person stays within those bounds. No error means never.
 //! It does not wait and does not repeat anything itself: it only says `not_before`, and whoever
 //! drives the mints keeps to it.
 
@@ -85,6 +86,10 @@ impl<S: TokenSource> Retry<S> {
         };
         state.streak = Some((kind, failures.saturating_add(1)));
         let wait = state.jitter.spread(backoff(kind, failures));
+        let wait = match kind {
+            Kind::Transient => wait,
+            Kind::Permanent => wait.clamp(PERMANENT.0, PERMANENT.1),
+        };
         let asked = error.retry_after().unwrap_or_default().min(PERMANENT.1);
         self.clock.uptime().saturating_add(wait.max(asked))
     }
@@ -140,9 +145,13 @@ mod tests {
     }
 
     async fn waits(script: Vec<Option<Error>>) -> Vec<f64> {
+        waits_of(script, 7).await
+    }
+
+    async fn waits_of(script: Vec<Option<Error>>, seed: u64) -> Vec<f64> {
         let clock: SharedClock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
         let count = script.len();
-        let retry = Retry::new(Script(Mutex::new(script.into())), Arc::clone(&clock), 7);
+        let retry = Retry::new(Script(Mutex::new(script.into())), Arc::clone(&clock), seed);
         let mut waits = Vec::new();
         for _ in 0..count {
             match retry.mint().await {
@@ -176,6 +185,15 @@ mod tests {
     async fn t4_permanent_failures_are_slow_and_never_the_end() {
         let waits = waits((0..5).map(|_| Some(Error::ConsentRequired(Said::default()))).collect()).await;
         assert_near(&waits, &[60.0, 120.0, 240.0, 300.0, 300.0]);
+    }
+
+    #[tokio::test]
+    async fn t4_jitter_leaves_the_bounds_of_permanent_failures() {
+        for seed in 0..50 {
+            let lost = || Some(Error::ConsentRequired(Said::default()));
+            let waits = waits_of((0..6).map(|_| lost()).collect(), seed).await;
+            assert!(waits.iter().all(|wait| (60.0..=300.0).contains(wait)), "{seed}: {waits:?}");
+        }
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use super::{
     user_info::AccountChoice,
     *,
 };
-use crate::clock::Clock as _;
+use crate::{clock::Clock as _, config::EXAMPLE_KEY_FINGERPRINT};
 
 #[tokio::test]
 async fn t10_the_next_key_in_order_is_tried() {
@@ -146,12 +146,54 @@ async fn t10_a_bad_file_keeps_the_old_key_and_says_so() {
     // The file is gone: the same. It is back: all is well.
     std::fs::remove_file(&path).unwrap();
     daemon
-        .until("gone", |s| {
-            s.keys[0].defect.as_ref().is_some_and(|d| d.to_string().contains("cannot be read"))
-        })
+        .until("gone", |s| s.keys[0].defect.as_ref().is_some_and(|d| d.to_string().contains("no such file")))
         .await;
     dir.write("key.pem", &key);
     daemon.until("healed", |status| status.keys[0].defect.is_none()).await;
+}
+
+#[tokio::test]
+async fn t10_a_key_that_works_at_last_serves_all_who_share_its_place() {
+    let daemon = Daemon::start(0).await;
+    let (dir, [lost, good]) = (TempDir::new(), [fresh_key(), fresh_key()]);
+    let path = dir.write("key.pem", &lost);
+    daemon.register(vec![KeySource::File(path.clone())]).await;
+    let names = ["system", "second", "third"];
+    for name in &names[1..] {
+        let like = daemon.auth.impersonation("system").unwrap();
+        daemon.auth.register(name, like).await.unwrap();
+    }
+    for name in names {
+        assert_eq!(daemon.auth.token(name).await.unwrap_err().code(), "key_rejected");
+    }
+    daemon.server.keys.lock().unwrap().push(good.clone());
+    dir.write("key.pem", &good);
+    let serves = |name: &&str| daemon.auth.ready(name).is_some();
+    // The next tries of their own are a minute away.
+    daemon.after(10, "one proves it", |_| names.iter().any(serves)).await;
+    daemon.after(10, "and all have it", |_| names.iter().all(serves)).await;
+}
+
+#[tokio::test]
+async fn s4_the_example_key_is_no_key_at_the_start_nor_when_it_is_put_there_later() {
+    let options = Options { seed: 1, barred: Some(EXAMPLE_KEY_FINGERPRINT), ..Options::default() };
+    let daemon = Daemon::start_with(0, options).await;
+    let example = include_str!("../../keys.example/private_key.pem");
+    let error = daemon.auth.examine_keys(vec![inline(example)]).await.unwrap_err();
+    assert!(matches!(error.defect, signing_key::Defect::Example), "{error}");
+    let (dir, key) = (TempDir::new(), fresh_key());
+    daemon.server.keys.lock().unwrap().extend([key.clone(), example.to_owned()]);
+    daemon.register(vec![KeySource::File(dir.write("key.pem", &key)), inline(example)]).await;
+    daemon.auth.token("system").await.unwrap();
+    assert_eq!(daemon.key_states(), [KeyState::Active, KeyState::Broken]);
+    dir.write("key.pem", example);
+    daemon.until("seen", |status| status.keys[0].defect.is_some()).await;
+    let status = daemon.auth.status("system").unwrap();
+    let said = status.keys[0].defect.as_ref().unwrap().to_string();
+    assert!(said.contains("example key"), "{said}");
+    daemon.pass(5);
+    daemon.meanwhile(daemon.auth.prove("system")).await.unwrap();
+    assert_eq!(daemon.key_states(), [KeyState::Active, KeyState::Broken], "the key read before goes on");
 }
 
 #[tokio::test]

@@ -299,19 +299,6 @@ impl Claim {
             _ => true,
         }
     }
-
-    /// Whether the person can go on with the same envelope.
-    pub const fn can_resume(self) -> bool {
-        matches!(
-            self,
-            Self::Cancel
-                | Self::Exception
-                | Self::FaxPending
-                | Self::SessionTimeout
-                | Self::TtlExpired
-                | Self::Unknown
-        )
-    }
 }
 
 /// One line of a signing's history.

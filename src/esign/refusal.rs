@@ -208,6 +208,7 @@ pub(super) fn classify(refusal: &Refusal) -> Verdict {
     }
     let status = refusal.status;
     let is_token_code = matches!(code.as_str(), "AUTHORIZATION_INVALID_TOKEN" | "USER_AUTHENTICATION_FAILED");
+    // One without a code may be a proxy's. A fresh token and another try cost little, and are no verdict on the request.
     if status == StatusCode::UNAUTHORIZED && (code.is_empty() || is_token_code) {
         return Verdict::Unauthorized;
     }
@@ -223,11 +224,11 @@ pub(super) fn classify(refusal: &Refusal) -> Verdict {
         return Verdict::Rejected(CODES[index].1);
     }
     match status {
+        // The API speaks JSON: a page comes from a proxy or balancer in between, which may think better of it.
+        _ if refusal.is_foreign => Verdict::Unavailable,
         StatusCode::NOT_FOUND => Verdict::Rejected(K::EnvelopeUnknown),
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::Rejected(K::TooLarge),
         StatusCode::UNAUTHORIZED => Verdict::Rejected(K::Unauthorized),
-        // The API speaks JSON: a page comes from a proxy or balancer in between, which may think better of it.
-        _ if refusal.is_foreign => Verdict::Unavailable,
         _ => Verdict::Rejected(K::Other),
     }
 }
@@ -330,8 +331,9 @@ mod tests {
             (400, "", false, Rejected(K::Other)),
             (400, "", true, Unavailable),
             (404, "", false, Rejected(K::EnvelopeUnknown)),
-            (404, "", true, Rejected(K::EnvelopeUnknown)),
-            (413, "", true, Rejected(K::TooLarge)),
+            (404, "", true, Unavailable),
+            (413, "", false, Rejected(K::TooLarge)),
+            (413, "", true, Unavailable),
             (408, "", false, Unavailable),
             (444, "", false, Unavailable),
             (500, "UNSPECIFIED_ERROR", false, Unavailable),

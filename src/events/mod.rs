@@ -18,6 +18,7 @@
 //! | under way at once | 512 quick, 8,192 slow ([`Limits`]); 16 for one endpoint |
 //! | endpoints of a caller | 100 |
 //! | streams open at once | 1,000 |
+//! | life of a stream | 1 h |
 //!
 //! Source: the Standard Webhooks specification (standard-webhooks/standard-webhooks, spec).
 

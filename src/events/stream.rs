@@ -1,8 +1,11 @@
 //! Events as they happen, for those who keep a connection open.
 //!
 //! A stream reads the outbox from where its reader left off, is woken by the hub, and looks by itself
-//! once a second for what other daemons wrote. It ends when the daemon stops; the reader comes back with
-//! the last id it saw. Events are in the order of the outbox.
+//! once a second for what other daemons wrote. Events are in the order of the outbox.
+//!
+//! It ends when the daemon stops, when whoever let the reader in does so no more, and after an hour, so that nobody
+//! reads on for ever by credentials that have run out since. The reader comes back with the last id it was told: at
+//! the end that is told of events, too, that were none of its own or too old.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -29,6 +32,9 @@ const LATE: SignedDuration = SignedDuration::from_mins(1);
 /// The wait for what other daemons wrote.
 const TICK: Duration = Duration::from_secs(1);
 
+/// The longest life of a stream.
+const MAX_LIFE: Duration = Duration::from_secs(3_600);
+
 /// Where a stream starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -38,6 +44,15 @@ pub enum Start {
     Beginning,
     /// With what happens from now on.
     Now,
+}
+
+/// What a stream brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// How far the reader has come with it: whoever comes back goes on after this event.
+    pub id: EventId,
+    /// The event; none at the end of a stream that has passed over others since the last one.
+    pub event: Option<Event>,
 }
 
 /// Opens streams. Clones share the limit.
@@ -61,7 +76,8 @@ impl Streams {
         Self { store, hub, clock, life, places: Arc::new(Semaphore::new(MAX_STREAMS)) }
     }
 
-    /// The events of a caller (of all, for operators only), of one signing if one is given.
+    /// The events of a caller (of all, for operators only), of one signing if one is given. The stream ends when
+    /// `outdated` fires, and after an hour at the latest.
     ///
     /// An error of the store is passed on and does not end the stream; the next item comes when it heals.
     pub fn open(
@@ -69,9 +85,10 @@ impl Streams {
         caller: Option<CallerName>,
         signing: Option<SigningId>,
         start: Start,
-    ) -> Result<BoxStream<'static, Result<Event, Error>>, TooMany> {
+        outdated: CancellationToken,
+    ) -> Result<BoxStream<'static, Result<Item, Error>>, TooMany> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| TooMany)?;
-        let reader = self.reader(caller, signing, start, place);
+        let reader = self.reader(caller, signing, start, outdated, place);
         Ok(futures_util::stream::unfold(reader, |mut reader| async {
             let next = reader.next().await?;
             Some((next, reader))
@@ -84,6 +101,7 @@ impl Streams {
         caller: Option<CallerName>,
         signing: Option<SigningId>,
         start: Start,
+        outdated: CancellationToken,
         place: OwnedSemaphorePermit,
     ) -> Reader {
         let after = match start {
@@ -95,6 +113,9 @@ impl Streams {
             clock: Arc::clone(&self.clock),
             watcher: self.hub.outbox(),
             stopping: self.life.stopping(),
+            outdated,
+            ends_at: self.clock.uptime().saturating_add(MAX_LIFE),
+            told: after,
             filter: EventFilter { caller, signing, after, limit: PAGE },
             not_before: (start == Start::Now).then(|| self.clock.now()),
             ready: VecDeque::new(),
@@ -110,6 +131,11 @@ struct Reader {
     clock: SharedClock,
     watcher: OutboxWatcher,
     stopping: CancellationToken,
+    outdated: CancellationToken,
+    /// The uptime at which it has lived for long enough.
+    ends_at: Duration,
+    /// The last id that the reader was told, or came with.
+    told: Option<EventId>,
     filter: EventFilter,
     not_before: Option<Timestamp>,
     ready: VecDeque<Event>,
@@ -120,14 +146,19 @@ struct Reader {
 }
 
 impl Reader {
-    async fn next(&mut self) -> Option<Result<Event, Error>> {
+    async fn next(&mut self) -> Option<Result<Item, Error>> {
         loop {
+            if self.outdated.is_cancelled() || self.clock.uptime() >= self.ends_at {
+                return self.last_word().map(Ok);
+            }
             if let Some(event) = self.ready.pop_front() {
-                return Some(Ok(event));
+                self.told = Some(event.id);
+                return Some(Ok(Item { id: event.id, event: Some(event) }));
             }
             if self.is_at_end {
                 tokio::select! {
-                    () = self.stopping.cancelled() => return None,
+                    () = self.stopping.cancelled() => return self.last_word().map(Ok),
+                    () = self.outdated.cancelled() => return self.last_word().map(Ok),
                     () = self.watcher.changed() => {}
                     () = self.clock.sleep(TICK) => {}
                 }
@@ -137,6 +168,14 @@ impl Reader {
                 return Some(Err(error));
             }
         }
+    }
+
+    /// How far the reader has come, if no event has said so: one that has seen none yet would miss what happens until
+    /// it is back.
+    fn last_word(&mut self) -> Option<Item> {
+        let id = self.filter.after.filter(|id| self.ready.is_empty() && self.told != Some(*id))?;
+        self.told = Some(id);
+        Some(Item { id, event: None })
     }
 
     /// Reads one page. The store holds back what another transaction might still put something before,
@@ -193,13 +232,24 @@ mod tests {
             ids
         }
 
-        fn open(&self, start: Start) -> BoxStream<'static, Result<Event, Error>> {
-            self.streams.open(Some(caller()), None, start).unwrap()
+        fn open(&self, start: Start) -> BoxStream<'static, Result<Item, Error>> {
+            self.open_for(caller(), None, start, &CancellationToken::new()).unwrap()
+        }
+
+        fn open_for(
+            &self,
+            caller: CallerName,
+            signing: Option<SigningId>,
+            start: Start,
+            outdated: &CancellationToken,
+        ) -> Result<BoxStream<'static, Result<Item, Error>>, TooMany> {
+            self.streams.open(Some(caller), signing, start, outdated.clone())
         }
     }
 
-    async fn take(stream: &mut BoxStream<'static, Result<Event, Error>>, count: usize) -> Vec<EventId> {
-        let taken = stream.by_ref().take(count).map(|event| event.unwrap().id).collect();
+    async fn take(stream: &mut BoxStream<'static, Result<Item, Error>>, count: usize) -> Vec<EventId> {
+        let id = |item: Result<Item, Error>| item.unwrap().event.expect("an event").id;
+        let taken = stream.by_ref().take(count).map(id).collect();
         tokio::time::timeout(Duration::from_secs(10), taken).await.expect("the events come")
     }
 
@@ -239,9 +289,10 @@ mod tests {
         fixture.publish(300, other).await;
         fixture.clock.advance(Duration::from_secs(1));
         let mut from_now = fixture.open(Start::Now);
-        let mut of_one = fixture.streams.open(Some(caller()), Some(one), Start::Beginning).unwrap();
+        let never = CancellationToken::new();
+        let mut of_one = fixture.open_for(caller(), Some(one), Start::Beginning, &never).unwrap();
         let mut of_nobody =
-            fixture.streams.open(Some(CallerName::new("shop")), None, Start::Beginning).unwrap();
+            fixture.open_for(CallerName::new("shop"), None, Start::Beginning, &never).unwrap();
         let ids = fixture.publish(1, one).await;
         assert_eq!(take(&mut from_now, 1).await, ids);
         assert_eq!(take(&mut of_one, 1).await, ids);
@@ -260,18 +311,61 @@ mod tests {
         late.at -= SignedDuration::from_secs(20);
         fixture.store.add_events(vec![late]).await.unwrap();
         let place = Arc::clone(&fixture.streams.places).try_acquire_owned().unwrap();
-        let mut reader = fixture.streams.reader(Some(caller()), None, Start::Now, place);
+        let never = CancellationToken::new();
+        let mut reader = fixture.streams.reader(Some(caller()), None, Start::Now, never, place);
         let new = fixture.publish(1, signing).await;
         reader.read().await.unwrap();
         assert!(reader.is_at_end, "one page, though there are six of the past");
         assert_eq!(reader.ready.iter().map(|event| event.id).collect::<Vec<_>>(), new);
     }
 
+    async fn next(stream: &mut BoxStream<'static, Result<Item, Error>>) -> Option<Item> {
+        let next = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
+        next.expect("it goes on or ends").map(Result::unwrap)
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_at_once_when_whoever_let_its_reader_in_does_so_no_more() {
+        let fixture = fixture().await;
+        let ids = fixture.publish(2, SigningId::generate(now())).await;
+        let outdated = CancellationToken::new();
+        let open = || fixture.open_for(caller(), None, Start::Beginning, &outdated).unwrap();
+        let (mut in_the_midst, mut at_the_end) = (open(), open());
+        assert_eq!(take(&mut in_the_midst, 1).await, ids[..1]);
+        assert_eq!(take(&mut at_the_end, 2).await, ids);
+        let waiting = tokio::spawn(async move { next(&mut at_the_end).await });
+        tokio::task::yield_now().await;
+        outdated.cancel();
+        assert_eq!(next(&mut in_the_midst).await, None, "not one more");
+        assert_eq!(waiting.await.unwrap(), None);
+        assert_eq!(next(&mut open()).await, None, "nor is one opened");
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_after_an_hour_and_says_how_far_it_has_come_where_no_event_did() {
+        let fixture = fixture().await;
+        let signing = SigningId::generate(now());
+        let ids = fixture.publish(2, signing).await;
+        let mut told = fixture.open(Start::Beginning);
+        assert_eq!(take(&mut told, 2).await, ids);
+        // Both are of before it began, and as young as what a clock that is behind may bring yet.
+        fixture.clock.advance(Duration::from_secs(1));
+        let mut quiet = fixture.open(Start::Now);
+        assert!(quiet.next().now_or_never().is_none());
+        fixture.clock.advance(MAX_LIFE);
+        assert_eq!(next(&mut told).await, None);
+        assert_eq!(next(&mut quiet).await, Some(Item { id: ids[1], event: None }));
+        assert_eq!(next(&mut quiet).await, None);
+        let missed = fixture.publish(1, signing).await;
+        let mut resumed = fixture.open(Start::After(ids[1]));
+        assert_eq!(take(&mut resumed, 1).await, missed);
+    }
+
     #[tokio::test]
     async fn there_are_so_many_places_and_a_closed_stream_gives_its_own_back() {
         let fixture = fixture().await;
         let mut open: Vec<_> = (0..MAX_STREAMS).map(|_| fixture.open(Start::Now)).collect();
-        let refused = fixture.streams.open(Some(caller()), None, Start::Now);
+        let refused = fixture.open_for(caller(), None, Start::Now, &CancellationToken::new());
         assert_eq!(refused.err(), Some(TooMany));
         open.pop();
         drop(fixture.open(Start::Now));

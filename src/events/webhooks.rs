@@ -11,7 +11,7 @@
 //! Source: the Standard Webhooks specification, "Signature scheme", "Webhook headers", "Deliverability
 //! and reliability", "Delivery success and failure".
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -126,6 +126,17 @@ pub struct Webhooks {
     public: HttpClient,
     anywhere: HttpClient,
     targets: Targets,
+    dates: Option<Dates>,
+}
+
+/// Tells the date that messages bear.
+#[derive(Clone)]
+struct Dates(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl fmt::Debug for Dates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dates")
+    }
 }
 
 /// How an attempt ended.
@@ -161,7 +172,15 @@ impl Webhooks {
             public: HttpClient::new(&options(Reach::PublicOnly))?,
             anywhere: HttpClient::new(&options(Reach::Anywhere))?,
             targets,
+            dates: None,
         })
+    }
+
+    /// The same, with messages dated by another clock than this machine's, which may be wrong: receivers refuse those
+    /// of another time than theirs.
+    #[must_use]
+    pub fn dated_by(self, dates: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { dates: Some(Dates(Arc::new(dates))), ..self }
     }
 
     /// Makes one attempt.
@@ -173,13 +192,14 @@ impl Webhooks {
         let body = show::webhook(&due.event);
         let mut request = Request::post(url).timeout(TIMEOUT);
         let secrets = valid_secrets(&due.endpoint, now);
-        for (name, value) in headers(secrets, &due.event.id.to_string(), now, &body) {
+        let dated = self.dates.as_ref().map_or(now, |dates| (dates.0)());
+        for (name, value) in headers(secrets, &due.event.id.to_string(), dated, &body) {
             request = request.header(name, value);
         }
         let client = if due.endpoint.allow_private { &self.anywhere } else { &self.public };
         match client.open(request.json(body)).await {
             Ok(answer) => {
-                let (status, retry_after) = (answer.status, retry_after(&answer.headers, now));
+                let (status, retry_after) = (answer.status, retry_after(&answer.headers, dated));
                 let _ = tokio::time::timeout(DRAIN_TIME, answer.read(MAX_ANSWER)).await;
                 Ended::Answered { status, retry_after }
             }

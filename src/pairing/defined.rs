@@ -124,6 +124,10 @@ pub enum NotMade {
     /// The caller has made as many as it may.
     #[error("this caller has {MAX_MADE} names of senders, with those it gave up")]
     TooMany,
+    /// Somebody else's sender acts as that user with the same integration key: a caller's, or one of the settings that
+    /// this caller may not use.
+    #[error("this caller may not act as that user: another sender does, which is not this caller's")]
+    UserTaken,
     /// A user is wanted.
     #[error("a user_id is wanted: the pattern is not connectable")]
     UserMissing,
@@ -189,6 +193,7 @@ impl Pairings {
         self.announce(new.name.as_str(), "make", Some(owner)).await?;
         let _changing = self.inner.changing.lock().await;
         let version = self.free(owner, &new.name).await?;
+        self.user_is_free(owner, &new.like, new.user_id)?;
         let made = Made {
             owner: owner.clone(),
             like: new.like,
@@ -209,6 +214,30 @@ impl Pairings {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// The senders that act as this user already, with the integration key of a sender of the settings: by keys, or
+    /// because the user connected them.
+    pub fn acting_as(&self, like: &str, user: UserId) -> Vec<SenderName> {
+        let Some(Pattern::Impersonating(pattern)) = self.pattern(like) else { return Vec::new() };
+        let key = pattern.integration_key;
+        let mut acting: Vec<_> =
+            self.inner.given.auth.acting_as(key, user).into_iter().map(SenderName::new).collect();
+        let connected = self.live();
+        let by_code = connected.iter().filter(|(name, paired)| {
+            paired.user_id.parse::<UserId>() == Ok(user)
+                && self.connectable(name.as_str()).is_ok_and(|one| one.integration_key == key)
+        });
+        acting.extend(by_code.map(|(name, _)| name.clone()));
+        acting
+    }
+
+    /// What a caller made is its own alone, and so is whom it acts as. Senders of the settings are not looked at: who
+    /// may use them is not known here.
+    fn user_is_free(&self, owner: &CallerName, like: &str, user: Option<UserId>) -> Result<(), NotMade> {
+        let acting = user.map(|user| self.acting_as(like, user)).unwrap_or_default();
+        let is_anothers = |name: &SenderName| self.made(name).is_some_and(|made| made.owner != *owner);
+        if acting.iter().any(is_anothers) { Err(NotMade::UserTaken) } else { Ok(()) }
     }
 
     /// The version at which a name may be taken: nobody's, or one that this caller gave up.
@@ -244,6 +273,7 @@ impl Pairings {
             ..old
         };
         let _changing = self.inner.changing.lock().await;
+        self.user_is_free(&old.owner, &old.like, change.user_id)?;
         let made = self.rewrite(name, old.born, changed).await?;
         self.take_up_made(vec![(name.clone(), made)]).await;
         Ok(())

@@ -326,10 +326,11 @@ impl Pairings {
     }
 
     /// Destroys what is stored of a sender's pairing, choices that wait for a person included; its token is
-    /// forgotten.
+    /// forgotten. [`Error::Stale`]: there is no such connectable sender, or no longer.
     pub async fn disconnect(&self, sender: &SenderName, by: &CallerName) -> Result<(), Error> {
-        let (pairings, sender, by) = (self.clone(), sender.clone(), by.clone());
-        self.surely("disconnect a sender", async move { pairings.disconnect_it(&sender, &by).await }).await
+        let target = self.target(sender.as_str())?;
+        let (pairings, by) = (self.clone(), by.clone());
+        self.surely("disconnect a sender", async move { pairings.disconnect_it(&target, &by).await }).await
     }
 
     /// Does this to the end, also if the caller hangs up meanwhile or a stop begins: half of it would leave a
@@ -343,9 +344,12 @@ impl Pairings {
         outcome.unwrap_or_else(|| Err(E::from(Error::from(auth::Error::Closed))))
     }
 
-    async fn disconnect_it(&self, sender: &SenderName, by: &CallerName) -> Result<(), Error> {
+    async fn disconnect_it(&self, target: &Target, by: &CallerName) -> Result<(), Error> {
+        let sender = &target.name;
         self.announce(sender.as_str(), "disconnect", Some(by)).await?;
         let _changing = self.inner.changing.lock().await;
+        // It may be gone by now, or another's; one that is gone must not come to wait for a customer.
+        self.target_if(sender.as_str(), target.born)?;
         self.drop_choices(sender).await?;
         self.inner.given.store.remove_sender_record(sender).await?;
         self.live().remove(sender);

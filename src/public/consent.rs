@@ -3,7 +3,10 @@
 //! The code is exchanged at once, only to learn who consented: consent counts for that user alone. The
 //! page says what to do; it holds no token and no id.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     extract::{Request, State},
@@ -25,6 +28,29 @@ use crate::{
         request,
     },
 };
+
+/// How long after those without consent were woken they may be woken again. An answer without our state costs whoever
+/// sends it nothing, and us an exchange and a line of the audit log for each sender.
+const WAKE_GAP: Duration = Duration::from_secs(30);
+
+/// Whether it is time to wake those without consent: for the whole process, because whoever has many networks would
+/// have many allowances.
+#[derive(Debug, Default)]
+pub(super) struct Wakes {
+    /// The uptime from which they may be woken.
+    next: Mutex<Duration>,
+}
+
+impl Wakes {
+    fn is_due(&self, uptime: Duration) -> bool {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = uptime >= *next;
+        if is_due {
+            *next = uptime + WAKE_GAP;
+        }
+        is_due
+    }
+}
 
 /// What the consent page sent along.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -93,8 +119,12 @@ impl Public {
     }
 
     /// An answer without our state may be the end of a link that somebody typed: consent, if it was given,
-    /// counts all the same. Only senders that lack it are asked to try again.
+    /// counts all the same. Only senders that lack it are asked to try again, and not again for a while: whether
+    /// anybody consented cannot be told.
     async fn wake_those_without_consent(&self) {
+        if !self.wakes.is_due(self.clock.uptime()) {
+            return;
+        }
         for sender in self.auth.statuses_that_tell() {
             if sender.consent == Consent::Missing {
                 // A sender that is gone needs no wake-up.
@@ -160,6 +190,13 @@ mod tests {
         let query = Query::of("state=a%20b&code=c&state=evil&x=y&code=evil");
         assert_eq!(query, Query { code: Some("c".into()), error: None, state: Some("a b".into()) });
         assert_eq!(Query::of(""), Query::default());
+    }
+
+    #[test]
+    fn t11_whoever_answers_without_our_state_wakes_nobody_for_half_a_minute_after_another_did() {
+        let wakes = Wakes::default();
+        let due: Vec<_> = (1_000..1_090).filter(|at| wakes.is_due(Duration::from_secs(*at))).collect();
+        assert_eq!(due, [1_000, 1_030, 1_060]);
     }
 
     #[test]

@@ -84,7 +84,9 @@ pub(super) async fn show(
 impl Public {
     fn facts<'a>(&self, signing: &'a Signing, signer: &'a Signer) -> Facts<'a> {
         let claim = signer.last_return.map(|last| last.claim);
-        let result = self.results.sign(signing, signer, claim.unwrap_or(Claim::Unknown), self.clock.now());
+        // Who judges it goes by a clock of their own.
+        let now = self.signings.corrected_now();
+        let result = self.results.sign(signing, signer, claim.unwrap_or(Claim::Unknown), now);
         Facts {
             object: "facts",
             status: result::status(signing, signer),

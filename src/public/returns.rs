@@ -124,7 +124,7 @@ pub(super) async fn click(
         let page = situation::of_link(&signing, &signer, public.clock.now());
         return public.page_back(&signing, &signer, (StatusCode::FORBIDDEN, page), &head.headers);
     }
-    if signing.expires_at.is_some_and(|at| at <= public.clock.now()) {
+    if public.signings.is_over(&signing) {
         let page = Page::LinkExpired;
         return public.page_back(&signing, &signer, (page.status(), page), &head.headers);
     }
@@ -158,7 +158,8 @@ impl Public {
         waits: Option<u32>,
         headers: &HeaderMap,
     ) -> Response {
-        let next = situation::after_return(signing, signer, claim, self.clock.now());
+        let is_over = self.signings.is_over(signing);
+        let next = situation::after_return(signing, signer, claim, is_over, self.clock.now());
         let site = self.site(signing, signer, claim);
         let page = match (next, &site) {
             (Next::Page(Page::Resume(pause)), _) => self.resume_or_over(target, pause).await,
@@ -259,7 +260,7 @@ impl Public {
     /// The caller's address with what it may know: the facts, and our signature under them.
     fn site(&self, signing: &Signing, signer: &Signer, claim: Claim) -> Option<String> {
         let url = signer.return_url.as_deref()?;
-        let token = self.results.sign(signing, signer, claim, self.clock.now());
+        let token = self.results.sign(signing, signer, claim, self.signings.corrected_now());
         with_result(url, [&signing.id.to_string(), result::status(signing, signer), &token])
     }
 

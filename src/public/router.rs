@@ -96,6 +96,7 @@ pub struct Public {
     pub(super) life: Lifecycle,
     pub(super) settings: Settings,
     pub(super) guesses: Guesses,
+    pub(super) wakes: consent::Wakes,
     pub(super) clicks: Arc<Clicks>,
 }
 
@@ -114,6 +115,7 @@ impl Public {
             life: given.life,
             settings: given.settings,
             guesses: Guesses::default(),
+            wakes: consent::Wakes::default(),
             clicks: Arc::default(),
         }
     }

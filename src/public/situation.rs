@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{Claim, Mode, Signer, SignerStatus, Signing, SigningStatus},
     public::pages::{Details, Invitation, Page, Pause, Preparing},
-    signing::{LinkState, Queued, live_view},
+    signing::{LinkState, Queued, view_in_use},
 };
 
 /// The page for a signer who opens a link.
@@ -45,8 +45,7 @@ fn of_signer(signing: &Signing, signer: &Signer, now: Timestamp) -> Page {
         SignerStatus::Declined => Page::Declined,
         SignerStatus::InSession | SignerStatus::Ready => {
             let again = signer.status == SignerStatus::InSession;
-            // The same rule as the lease's: what the caller was given may never have been opened.
-            match live_view(signing, now).filter(|view| view.clicked || again) {
+            match view_in_use(signing, now) {
                 Some(view) => elsewhere(view.until, now),
                 None => Page::Ready(Invitation { again, sms: signer.sms_auth, refused: false }),
             }
@@ -84,10 +83,15 @@ pub(super) enum Next {
 }
 
 /// What comes after a return: the facts first, then what the browser claimed. A claim chooses a page and
-/// nothing else (rule F1).
-pub(super) fn after_return(signing: &Signing, signer: &Signer, claim: Claim, now: Timestamp) -> Next {
+/// nothing else (rule F1). `is_over`: whether the caller's time for the signing is over.
+pub(super) fn after_return(
+    signing: &Signing,
+    signer: &Signer,
+    claim: Claim,
+    is_over: bool,
+    now: Timestamp,
+) -> Next {
     let is_settled = signing.status.is_terminal() || signer.status.is_terminal();
-    let is_over = signing.expires_at.is_some_and(|at| at <= now);
     match pause(claim) {
         Some(pause) if !is_settled && !is_over => Next::Page(Page::Resume(pause)),
         _ if signer.return_url.is_some() => Next::Site,
@@ -205,7 +209,7 @@ mod tests {
     fn l3_what_can_be_resumed_is_resumed_and_everything_else_goes_to_the_site() {
         for claim in Claim::ALL {
             let signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
-            let next = after_return(&signing, &signing.signers[0], *claim, now());
+            let next = after_return(&signing, &signing.signers[0], *claim, false, now());
             let resumes =
                 matches!(claim, Claim::Cancel | Claim::Exception | Claim::SessionTimeout | Claim::TtlExpired);
             assert_eq!(matches!(next, Next::Page(Page::Resume(_))), resumes, "{claim:?}");
@@ -219,7 +223,7 @@ mod tests {
             for signer in SignerStatus::ALL {
                 let mut signing = sample::signing(SigningStatus::Open, signer);
                 signing.signers[0].return_url = None;
-                let next = after_return(&signing, &signing.signers[0], *claim, now());
+                let next = after_return(&signing, &signing.signers[0], *claim, false, now());
                 let says_signed = matches!(next, Next::Page(Page::Completed | Page::Signed));
                 assert_eq!(says_signed, signer == SignerStatus::Signed, "{claim:?} {signer:?}");
             }
@@ -229,16 +233,15 @@ mod tests {
     #[test]
     fn facts_go_before_claims() {
         let mut signing = sample::signing(SigningStatus::Completed, SignerStatus::Signed);
-        assert_eq!(after_return(&signing, &signing.signers[0], Claim::TtlExpired, now()), Next::Site);
+        assert_eq!(after_return(&signing, &signing.signers[0], Claim::TtlExpired, false, now()), Next::Site);
         signing.signers[0].return_url = None;
-        let next = after_return(&signing, &signing.signers[0], Claim::Decline, now());
+        let next = after_return(&signing, &signing.signers[0], Claim::Decline, false, now());
         assert_eq!(next, Next::Page(Page::Completed));
     }
 
     #[test]
     fn l3_past_the_callers_time_nothing_is_resumed() {
-        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
-        signing.expires_at = Some(now());
-        assert_eq!(after_return(&signing, &signing.signers[0], Claim::Cancel, now()), Next::Site);
+        let signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
+        assert_eq!(after_return(&signing, &signing.signers[0], Claim::Cancel, true, now()), Next::Site);
     }
 }

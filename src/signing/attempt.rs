@@ -183,25 +183,28 @@ impl Outcome {
     }
 }
 
-/// Whether the request itself was refused, so that repeating it can never succeed. What is wrong with the
-/// account or the sender can be mended, and then the same call with the same key should succeed.
+/// Whether the request itself was refused, so that repeating it can never succeed.
 fn is_definite(error: &esign::Error) -> bool {
+    matches!(error, esign::Error::Invalid(_)) || error.rejection().is_some_and(is_of_the_request)
+}
+
+/// Whether a refusal is of the request itself. What is wrong with the account or the sender can be mended, and then
+/// the same call with the same key should succeed; what an envelope is refused for that is not there yet says
+/// nothing of the request.
+fn is_of_the_request(kind: RejectionKind) -> bool {
     use RejectionKind as Kind;
-    if matches!(error, esign::Error::Invalid(_)) {
-        return true;
-    }
-    error.rejection().is_some_and(|kind| {
-        !matches!(
-            kind,
-            Kind::AllowanceExceeded
-                | Kind::FeatureMissing
-                | Kind::NotInAccount
-                | Kind::PermissionMissing
-                | Kind::SmsUnavailable
-                | Kind::Unauthorized
-                | Kind::WrongEnvironment
-        )
-    })
+    !matches!(
+        kind,
+        Kind::AllowanceExceeded
+            | Kind::EnvelopeClosed
+            | Kind::FeatureMissing
+            | Kind::NotInAccount
+            | Kind::NotInSequence
+            | Kind::PermissionMissing
+            | Kind::SmsUnavailable
+            | Kind::Unauthorized
+            | Kind::WrongEnvironment
+    )
 }
 
 /// The upstream counts whole days; the caller's own, shorter end is kept by the link.
@@ -234,5 +237,16 @@ mod tests {
         let too_large = esign::Error::Invalid("it is larger than the upstream takes");
         assert!(matches!(Outcome::of(too_large), Outcome::Refused(_)));
         assert!(matches!(Outcome::of(esign::Error::Deadline), Outcome::NotReached(_)));
+    }
+
+    #[test]
+    fn e3_no_answer_of_a_key_is_a_409_a_429_or_a_5xx() {
+        let kept: Vec<_> =
+            RejectionKind::ALL.iter().copied().filter(|kind| is_of_the_request(*kind)).collect();
+        for kind in &kept {
+            let status = crate::api::problem::code(kind.code()).status;
+            assert!(status < 500 && status != 409 && status != 429, "{kind:?} is told with {status}");
+        }
+        assert!(kept.contains(&RejectionKind::AnchorNotFound), "the positive control");
     }
 }

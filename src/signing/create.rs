@@ -233,6 +233,8 @@ impl Signings {
     /// The signing as it is written down before the upstream hears of it.
     fn intend(&self, ask: &Ask, now: Timestamp, posted_to: Option<&AccountId>) -> (Signing, Vec<ShownLink>) {
         let draft = &ask.draft;
+        // What is judged by the upstream's time begins by it, lest a clock that is mended ends it early.
+        let dated = self.corrected_now();
         let mut signing = Signing {
             id: SigningId::generate(now),
             caller: ask.caller.clone(),
@@ -256,9 +258,9 @@ impl Signings {
             checked_at: None,
             sequence: 0,
             history: Vec::new(),
-            created_at: now,
+            created_at: dated,
             completed_at: None,
-            expires_at: draft.expires_in.map(|life| later(now, life)),
+            expires_at: draft.expires_in.map(|life| later(dated, life)),
             purge_requested_at: None,
             purge_scope: None,
             purged_at: None,
@@ -267,7 +269,7 @@ impl Signings {
         if posted_to.is_none() {
             signing.remember(now, Happened::CreateQueued, None, None);
         }
-        let links = self.new_links(&signing, now);
+        let links = self.new_links(&signing, dated);
         (signing, links)
     }
 

@@ -21,9 +21,10 @@ use tokio::sync::watch;
 
 use crate::{
     audit::Act,
+    budget::Deadline,
     domain::{CallerName, EnvelopeId, Happened, Signing, SigningId, SigningStatus},
     esign::{self, DocumentRef},
-    signing::{Error, Signings},
+    signing::{Error, Signings, create::GRACE},
     spool::{self, Spool, Spooled, Writer},
     store::Inbound,
 };
@@ -152,13 +153,17 @@ impl Signings {
         Ok(self.parts.store.inbound_of(envelope).await?)
     }
 
-    /// A document of a completed signing, whole.
+    /// A document of a completed signing, whole, for a caller who waits so long. One that comes later lies here for
+    /// whoever asks again.
     pub async fn document(
         &self,
         caller: &CallerName,
         id: SigningId,
         part: DocumentRef,
+        wait: Duration,
     ) -> Result<Document, Error> {
+        let deadline = self.within(wait);
+        let out_of_time = self.parts.clock.sleep(wait.saturating_add(GRACE));
         let signing = self.get(caller, id).await?;
         if signing.purged_at.is_some() {
             self.parts.documents.forget(id);
@@ -179,7 +184,7 @@ impl Signings {
             Found::Missing(tell, told) => {
                 let this = self.clone();
                 self.parts.life.spawn_work("download a document", async move {
-                    let fetched = this.fetch(&signing, &envelope, part).await.map_err(Arc::new);
+                    let fetched = this.fetch(&signing, &envelope, part, deadline).await.map_err(Arc::new);
                     this.parts.documents.end((id, part), &fetched, this.parts.clock.uptime());
                     // If nobody waits any more it lies here for who comes next.
                     let _ = tell.send(Some(fetched));
@@ -187,7 +192,13 @@ impl Signings {
                 told
             }
         };
-        match told.wait_for(Option::is_some).await.map(|told| told.clone()) {
+        let whole = async { told.wait_for(Option::is_some).await.map(|told| told.clone()) };
+        let told = tokio::select! {
+            biased;
+            told = whole => told,
+            () = out_of_time => return Err(esign::Error::Deadline.into()),
+        };
+        match told {
             Ok(Some(Ok(document))) => Ok(document),
             Ok(Some(Err(error))) => Err(Error::Download(error)),
             // The process is being aborted.
@@ -200,10 +211,11 @@ impl Signings {
         signing: &Signing,
         envelope: &EnvelopeId,
         part: DocumentRef,
+        deadline: Deadline,
     ) -> Result<Document, DownloadError> {
         let acting = self.parts.esign.acting(&signing.sender).await?;
         self.announce(Act::DocumentFetch, signing, envelope.as_str()).await?;
-        let mut download = self.parts.esign.document(&acting, envelope, part, self.at_leisure()).await?;
+        let mut download = self.parts.esign.document(&acting, envelope, part, deadline).await?;
         let mut writer = self.parts.documents.spool.create().await?;
         let out_of_time = self.parts.clock.sleep(MAX_DOWNLOAD);
         tokio::pin!(out_of_time);

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
-    clock::later,
+    budget::Deadline,
+    clock::{earlier, later},
     domain::{CallerName, EnvelopeFact, Fact, Happened, PurgeScope, Signing, SigningId, SigningStatus},
     signing::{Error, Signings, follow::Asked, reconcile::is_for_good, settle::backoff, twins},
     store::{Durability, Record, Work},
@@ -38,15 +39,18 @@ const LONGEST_HOLD: Duration = Duration::from_secs(2 * 3_600);
 impl Signings {
     /// Has the documents of an ended signing destroyed at the upstream. It takes two weeks there; repeating
     /// it meanwhile is harmless, and with a wider scope begins the two weeks anew. The end is the event
-    /// `signing.purged`; after it there is nothing left to widen.
+    /// `signing.purged`; after it there is nothing left to widen. For a caller who waits so long.
     pub async fn purge(
         &self,
         caller: &CallerName,
         id: SigningId,
         scope: PurgeScope,
+        wait: Duration,
     ) -> Result<Signing, Error> {
+        let deadline = self.within(wait);
         let (this, caller) = (self.clone(), caller.clone());
-        self.aside("a purge", async move { this.ask_for_purge(&caller, id, scope).await }).await
+        let purge = async move { this.ask_for_purge(&caller, id, scope, deadline).await };
+        self.aside_within(wait, "a purge", purge).await
     }
 
     async fn ask_for_purge(
@@ -54,6 +58,7 @@ impl Signings {
         caller: &CallerName,
         id: SigningId,
         scope: PurgeScope,
+        deadline: Deadline,
     ) -> Result<Signing, Error> {
         let signing = self.get(caller, id).await?;
         // Before scopes were kept, most asked for the least.
@@ -73,13 +78,13 @@ impl Signings {
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
         self.announce(Act::EnvelopePurge, &signing, envelope.as_str()).await?;
-        let trace = self.parts.esign.purge(&acting, envelope, scope, self.at_leisure()).await?;
+        let trace = self.parts.esign.purge(&acting, envelope, scope, deadline).await?;
         self.change_with_work(id, Durability::Synced, |signing, _, now| {
             // Of two at once, the wider: which of them was the last at the upstream nobody knows.
             signing.purge_scope = signing.purge_scope.max(Some(scope));
             signing.purge_requested_at = Some(now);
             signing.remember(now, Happened::PurgeAsked, None, trace.clone());
-            Ok((Vec::new(), upkeep(signing)))
+            Ok((Vec::new(), self.upkeep(signing)))
         })
         .await
     }
@@ -88,8 +93,9 @@ impl Signings {
     pub(super) async fn tend(&self, record: Record) -> Result<(), Error> {
         let Record { signing, work, .. } = record;
         let mut tending = Tending::new(work);
+        let lag = self.lag();
         for (due_at, chore) in chores(&signing) {
-            if due_at <= self.parts.clock.now() {
+            if chore.comes(due_at, lag) <= self.parts.clock.now() {
                 self.tend_to(&signing, due_at, chore, &mut tending).await;
             }
         }
@@ -97,9 +103,20 @@ impl Signings {
         let told = self.change_with_work(signing.id, Durability::Synced, |signing, _, _| {
             // Whoever took this up when it took longer than its lease may have looked, too: that is one look.
             signing.twins_sought = signing.twins_sought.max(sought);
-            Ok((Vec::new(), tending.next(signing)))
+            Ok((Vec::new(), tending.next(signing, lag)))
         });
         told.await.map(|_| ())
+    }
+
+    /// What is still to come first for a signing whose create is settled.
+    pub(super) fn upkeep(&self, signing: &Signing) -> Option<Work> {
+        let lag = self.lag();
+        chores(signing).map(|(due_at, chore)| chore.comes(due_at, lag)).min().map(Work::at)
+    }
+
+    /// How far this machine's clock is behind the upstream's; nothing if it is ahead, when what comes too early waits.
+    fn lag(&self) -> Duration {
+        Duration::try_from(self.corrected_now().duration_since(self.parts.clock.now())).unwrap_or_default()
     }
 
     async fn tend_to(&self, signing: &Signing, due_at: Timestamp, chore: Chore, tending: &mut Tending) {
@@ -210,8 +227,9 @@ impl Tending {
 
     /// What is to come after this round. What was done in it comes only as it said itself; what has come up
     /// meanwhile, such as a purge that was asked for, or the next look for a second envelope, has a time of its own.
-    fn next(&self, signing: &Signing) -> Option<Work> {
-        let others = chores(signing).filter(|chore| !self.done.contains(chore)).map(|(due_at, _)| due_at);
+    fn next(&self, signing: &Signing, lag: Duration) -> Option<Work> {
+        let others = chores(signing).filter(|chore| !self.done.contains(chore));
+        let others = others.map(|(due_at, chore)| chore.comes(due_at, lag));
         let due_at = others.chain(self.again.iter().copied()).min()?;
         let attempts = if self.has_failed { self.attempts.saturating_add(1) } else { 0 };
         Some(Work { due_at, leased_until: None, attempts })
@@ -226,9 +244,15 @@ enum Chore {
     LookForTwins,
 }
 
-/// What is still to come first for a signing whose create is settled.
-pub(super) fn upkeep(signing: &Signing) -> Option<Work> {
-    chores(signing).map(|(due_at, _)| due_at).min().map(Work::at)
+impl Chore {
+    /// When it is due by this machine's clock, which is so far behind the upstream's: the end of a signing is dated by
+    /// that one, all else by ours.
+    fn comes(self, due_at: Timestamp, lag: Duration) -> Timestamp {
+        match self {
+            Self::Expire => earlier(due_at, lag),
+            Self::LookAtPurge | Self::LookForTwins => due_at,
+        }
+    }
 }
 
 /// All that is still to come, each once.

@@ -60,8 +60,14 @@ pub struct Returned {
     pub claim: Claim,
 }
 
+/// Whether somebody who comes back with this may have signed or declined: a page that failed or was opened before, and
+/// words that we do not know, say nothing of that.
+const fn may_have_done_something(claim: Claim) -> bool {
+    !matches!(claim, Claim::Cancel | Claim::FaxPending | Claim::SessionTimeout)
+}
+
 /// The pause between looks for what another daemon may have written down.
-const AGAIN: Duration = Duration::from_millis(100);
+pub(super) const AGAIN: Duration = Duration::from_millis(100);
 
 impl Signings {
     /// Whose an envelope is; none if it is of no signing. The upstream tells of an envelope before we have read
@@ -121,7 +127,7 @@ impl Signings {
             })
             .await?;
         let needs_check = signing.status == SigningStatus::Open
-            && !claim.can_resume()
+            && may_have_done_something(claim)
             && signing.signer(target.signer).is_some_and(|signer| !signer.status.is_terminal());
         let signing = if needs_check { self.check_aside(signing).await } else { signing };
         let signer = signing.signer(target.signer).cloned().ok_or(Error::NotFound)?;

@@ -81,7 +81,7 @@ impl Signings {
         let Some(link) = link.filter(|link| verify_slices_are_equal(&link.token, &digest).is_ok()) else {
             return Ok(None);
         };
-        let state = LinkState::of(&link, self.parts.clock.now());
+        let state = LinkState::of(&link, self.corrected_now());
         let Some(record) = self.parts.store.signing(link.signing).await? else { return Ok(None) };
         let Some(signer) = record.signing.signer(link.signer).cloned() else { return Ok(None) };
         let queued = queued(&record);
@@ -94,14 +94,14 @@ impl Signings {
         let Some(id) = link else { return Ok(LinkState::Live) };
         let link = self.parts.store.link(id).await?;
         // Links go only with their signing.
-        Ok(link.map_or(LinkState::Revoked, |link| LinkState::of(&link, self.parts.clock.now())))
+        Ok(link.map_or(LinkState::Revoked, |link| LinkState::of(&link, self.corrected_now())))
     }
 
     /// A link of this caller that still leads on.
     pub async fn live_link(&self, caller: &CallerName, id: LinkId) -> Result<Link, Error> {
         let link = self.parts.store.link(id).await?.ok_or(Error::NotFound)?;
         self.record_of(caller, link.signing).await?;
-        match LinkState::of(&link, self.parts.clock.now()) {
+        match LinkState::of(&link, self.corrected_now()) {
             LinkState::Live => Ok(link),
             LinkState::Expired | LinkState::Revoked => Err(Error::LinkOver),
         }
@@ -122,7 +122,7 @@ impl Signings {
         if record.signing.signer(signer).is_none() {
             return Err(Error::NotFound);
         }
-        let now = self.parts.clock.now();
+        let now = self.corrected_now();
         let mut shown = self.new_link(&record.signing, signer, now).ok_or(Error::NoPublicListener)?;
         if let Some(end) = life.map(|life| later(now, life)) {
             shown.link.expires_at = Some(shown.link.expires_at.map_or(end, |of_signing| of_signing.min(end)));

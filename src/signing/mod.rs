@@ -29,6 +29,7 @@ mod follow;
 mod links;
 mod look_ups;
 mod nonce;
+mod owners;
 mod preflight;
 mod reconcile;
 mod recover;
@@ -56,8 +57,8 @@ use crate::{
     budget::Deadline,
     clock::SharedClock,
     domain::{
-        CallerName, EnvelopeId, Event, EventId, EventKind, Happened, SignerId, Signing, SigningId,
-        SigningStatus, signing::Happening,
+        CallerName, Event, EventId, EventKind, Happened, SignerId, Signing, SigningId, SigningStatus,
+        signing::Happening,
     },
     esign,
     events::Hub,
@@ -75,10 +76,11 @@ pub use error::Error;
 pub use follow::{Returned, Seen};
 pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
+pub use owners::Whose;
 pub use result::ResultKey;
 pub use settings::{EventsTo, FindAddress, Settings};
 pub use tickets::{TICKET_LIFE, Tickets};
-pub use views::{Opener, Queued, live_view};
+pub use views::{Opener, Queued, view_in_use};
 
 /// How often a change is computed anew because somebody else was faster.
 const MAX_CONFLICTS: usize = 16;
@@ -203,12 +205,6 @@ impl Signings {
         self.parts.breaker.is_open()
     }
 
-    /// Whether an envelope is a signing of another caller's.
-    pub async fn is_anothers(&self, caller: &CallerName, envelope: &EnvelopeId) -> Result<bool, Error> {
-        let record = self.parts.store.signing_by_envelope(envelope).await?;
-        Ok(record.is_some_and(|record| record.signing.caller != *caller))
-    }
-
     /// Where each use of the key is written down first (rule S6), for those who use it beside us.
     pub fn audit(&self) -> &Audit {
         &self.parts.settings.audit
@@ -225,8 +221,13 @@ impl Signings {
 
     /// The date by the upstream's clock, as far as its answers have told: what cannot be undone does not go by this
     /// machine's, which may be wrong.
-    fn corrected_now(&self) -> Timestamp {
+    pub fn corrected_now(&self) -> Timestamp {
         self.parts.esign.corrected_now()
+    }
+
+    /// Whether the time that the caller gave a signing is over, by the upstream's clock.
+    pub fn is_over(&self, signing: &Signing) -> bool {
+        signing.expires_at.is_some_and(|end| end <= self.corrected_now())
     }
 
     /// Whether a moment has come by the upstream's clock. Before it has told the time, nothing has: what ends for good

@@ -23,7 +23,6 @@ use crate::{
         Error, Save, Signings,
         breaker::Admitted,
         create::{Job, LEASE},
-        ending::upkeep,
         is_settled,
         settle::{note_queued, wait_in_line},
         views::front,
@@ -293,7 +292,7 @@ impl Signings {
         from: Version,
         happened: Vec<Happening>,
     ) -> Result<(), Error> {
-        let plain = Save::plain(happened, upkeep(&signing), Durability::Synced);
+        let plain = Save::plain(happened, self.upkeep(&signing), Durability::Synced);
         let save = Save { payload: Payload::Drop, ..plain };
         ignore_conflict(self.save_with(&mut signing, from, save).await)
     }

@@ -17,7 +17,7 @@ use crate::{
         Error, Save, Signings,
         attempt::{MintedView, Outcome},
         create::{Created, Job, LEASE, Told, failure, is_outage},
-        ending::{patient, upkeep},
+        ending::patient,
         views::{Opener, fresh},
     },
     store::{self, Durability, KeptAnswer, Payload, Record, Version, Work},
@@ -121,7 +121,7 @@ impl Signings {
             payload: if job.accepted { Payload::Drop } else { Payload::Keep },
             answer,
             // Losing this to a power cut costs a look-up, not an envelope: the intent is synced.
-            ..Save::plain(happened, upkeep(signing), Durability::Flushed)
+            ..Save::plain(happened, self.upkeep(signing), Durability::Flushed)
         };
         job.version = Box::pin(self.save_surely(signing, (job.version, job.lease), events, save)).await?;
         tracing::info!(signing.id = %signing.id, "signing opened at {now}");
@@ -131,7 +131,7 @@ impl Signings {
     async fn refused(&self, job: &mut Job, error: &esign::Error) -> Result<Created, Error> {
         let failure = failure(error);
         let happened = job.signing.fail(failure.clone());
-        let work = upkeep(&job.signing);
+        let work = self.upkeep(&job.signing);
         self.end(job, happened, work, Payload::Drop).await?;
         tracing::info!(signing.id = %job.signing.id, code = failure.code, "the upstream refused the envelope");
         Err(Error::Failed { failure, signing: job.signing.id, replayed: false })

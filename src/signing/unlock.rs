@@ -1,5 +1,7 @@
 //! Lifting the lock of a signer whose identity check failed for good: with another phone, or another code.
 
+use std::time::Duration;
+
 use crate::{
     audit::Act,
     budget::Deadline,
@@ -11,16 +13,19 @@ use crate::{
 };
 
 impl Signings {
-    /// Gives a signer whose check is locked a check anew, and unlocks it.
+    /// Gives a signer whose check is locked a check anew, and unlocks it, for a caller who waits so long.
     pub async fn reset_check(
         &self,
         caller: &CallerName,
         id: SigningId,
         signer: SignerId,
         check: NewCheck,
+        wait: Duration,
     ) -> Result<Signing, Error> {
+        let deadline = self.within(wait);
         let (this, caller) = (self.clone(), caller.clone());
-        self.aside("a check anew", async move { this.check_anew(&caller, id, signer, &check).await }).await
+        let reset = async move { this.check_anew(&caller, id, signer, &check, deadline).await };
+        self.aside_within(wait, "a check anew", reset).await
     }
 
     async fn check_anew(
@@ -29,6 +34,7 @@ impl Signings {
         id: SigningId,
         signer: SignerId,
         check: &NewCheck,
+        deadline: Deadline,
     ) -> Result<Signing, Error> {
         let signing = self.get(caller, id).await?;
         let person = signing.signer(signer).ok_or(Error::NotFound)?;
@@ -48,10 +54,9 @@ impl Signings {
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        let recipient_id = self.upstream_id(&acting, &signing, envelope, person).await?;
+        let recipient_id = self.upstream_id(&acting, &signing, envelope, person, deadline).await?;
         self.announce(act, &signing, &signer.to_string()).await?;
-        let corrected =
-            self.parts.esign.correct(&acting, envelope, &recipient_id, check, self.at_leisure()).await?;
+        let corrected = self.parts.esign.correct(&acting, envelope, &recipient_id, check, deadline).await?;
         // The upstream gives whole seconds: what failed in the same one failed before.
         let at = corrected.at.map_or_else(|| self.parts.clock.now(), |at| later(at, SECOND));
         self.change(id, Durability::Synced, |signing, now| {
@@ -72,6 +77,7 @@ impl Signings {
         signing: &Signing,
         envelope: &EnvelopeId,
         signer: &Signer,
+        deadline: Deadline,
     ) -> Result<String, Error> {
         if signer.role.is_none() {
             return Ok(signer.recipient_id.clone());
@@ -79,7 +85,7 @@ impl Signings {
         if let Some(known) = &signer.upstream.recipient_id {
             return Ok(known.clone());
         }
-        let recipients = self.recipients(acting, envelope, self.at_leisure()).await?;
+        let recipients = self.recipients(acting, envelope, deadline).await?;
         let ours = |recipient: &&esign::Recipient| {
             recipient.client_user_id.as_deref() == Some(signer.client_user_id.as_str())
         };
@@ -101,4 +107,4 @@ impl Signings {
     }
 }
 
-const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+const SECOND: Duration = Duration::from_secs(1);

@@ -385,9 +385,16 @@ pub(super) fn fresh(signer: SignerId, minted_at: Timestamp, opener: Opener) -> L
 
 /// The view of a signing that may be open now. None lives for longer than its life from any moment on: a lease that
 /// does was written by a clock that has been set back since.
-pub fn live_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
+fn live_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
     let longest = later(now, LONGEST_LEASE);
     signing.live_view.as_ref().filter(|view| view.until > now && view.until <= longest)
+}
+
+/// The view that somebody may be at now, whoever of the signers. What the caller was given may never have been opened;
+/// what was clicked, or whose own signer is in session, is.
+pub fn view_in_use(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
+    let is_at_work = |signer| signing.signer(signer).is_some_and(|it| it.status == SignerStatus::InSession);
+    live_view(signing, now).filter(|view| view.clicked || is_at_work(view.signer))
 }
 
 /// Whether this signer may have a view now.
@@ -405,13 +412,35 @@ fn may_open(signing: &Signing, signer: SignerId, opener: Opener, now: Timestamp)
             return Err(not_ready);
         }
     }
-    // What the caller was given may never have been opened; what was clicked, or is in session, is.
-    let is_opened = |view: &LiveView| view.clicked || person.status == SignerStatus::InSession;
-    let live = live_view(signing, now);
-    let in_the_way = live.filter(|view| match opener {
-        Opener::Caller => false,
-        Opener::Click => is_opened(view),
-        Opener::Late => true,
-    });
+    let in_the_way = match opener {
+        Opener::Caller => None,
+        Opener::Click => view_in_use(signing, now),
+        Opener::Late => live_view(signing, now),
+    };
     in_the_way.map_or(Ok(()), |view| Err(Error::ViewLive { until: view.until }))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::signing::sample;
+
+    #[test]
+    fn l2_a_click_ends_no_session_of_another_signer() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let other = SignerId::from_uuid(Uuid::from_u128(4));
+        signing.signers.push(Signer { id: other, ..sample::person(SignerStatus::Ready) });
+        let (clicks, now) = (signing.signers[0].id, signing.created_at);
+        signing.live_view = Some(fresh(other, now, Opener::Caller));
+        let may = |signing: &Signing, opener| may_open(signing, clicks, opener, now).is_ok();
+        assert!(may(&signing, Opener::Click), "what the caller was given is not open yet");
+        signing.signers[1].status = SignerStatus::InSession;
+        assert!(!may(&signing, Opener::Click) && may(&signing, Opener::Caller));
+        // Nor does it matter that the one who clicks has been in session, if nobody is at the view.
+        signing.signers[0].status = SignerStatus::InSession;
+        signing.signers[1].status = SignerStatus::Ready;
+        assert!(may(&signing, Opener::Click));
+    }
 }

@@ -137,6 +137,9 @@ pub enum Defect {
     /// It needs a passphrase.
     #[error("it is encrypted; decrypt it first (openssl pkey -in KEY -out NEW) and protect the file instead")]
     Encrypted,
+    /// The one that comes with this program, against a real account server.
+    #[error("this is the example key, which everybody has")]
+    Example,
     /// The numbers do not belong together.
     #[error("its numbers do not belong together: it was damaged or put together from two keys")]
     Inconsistent,
@@ -182,12 +185,20 @@ pub enum Defect {
     #[error("it is cut off or damaged between BEGIN and END")]
     Truncated,
     /// The system says no.
-    #[error("it cannot be read: {}", .0.kind())]
+    #[error("{}", unreadable(.0))]
     Unreadable(
         #[source]
         #[serde(with = "os_error")]
         std::io::Error,
     ),
+}
+
+/// What the system said, in plain words for what happens most: the path is wrong.
+fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        kind => format!("it cannot be read: {kind}"),
+    }
 }
 
 /// An error of the system as its number.
