@@ -12,6 +12,7 @@ use axum::{
     extract::Request,
 };
 use futures_util::StreamExt as _;
+use http::{HeaderMap, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -94,13 +95,19 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// The body, within the limits.
+/// The body, within the limits: JSON, or nothing.
 pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Problem> {
     let limit = Limit { bytes: api.body_limit, what: "api.body_limit" };
-    let mut reader = Reader::new(request.into_body(), limit, PATIENCE, &api.clock)?;
+    let (head, body) = request.into_parts();
+    let mut reader = Reader::new(body, limit, PATIENCE, &api.clock)?;
+    // One that says how long it is is refused unread; of another the first byte shows that it is there.
+    if reader.announced.is_some_and(|announced| announced > 0) {
+        is_json(&head.headers)?;
+    }
     let (mut pieces, mut length) = (Vec::new(), 0);
     while length <= SMALL && reader.announced.is_none_or(|announced| announced <= SMALL) {
         let Some(piece) = reader.next().await? else { return Ok(joined(pieces)) };
+        is_json(&head.headers)?;
         length += piece.len();
         pieces.push(piece);
     }
@@ -113,6 +120,18 @@ pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Pro
         bytes.extend_from_slice(&piece);
     }
     Ok(held(bytes, room))
+}
+
+/// Whether a body is said to be JSON.
+fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(Problem::new("invalid_request", "the Content-Type must be application/json")
+            .fix("Send the body as JSON, with the header Content-Type: application/json."))
+    }
 }
 
 fn joined(mut pieces: Vec<Bytes>) -> Bytes {

@@ -223,6 +223,10 @@ impl From<NotMade> for Problem {
         match error {
             NotMade::NameTaken => invalid("/name", &error),
             NotMade::UserMissing | NotMade::UserUnwanted => invalid("/user_id", &error),
+            NotMade::UserTaken => Self::new("forbidden", error.to_string()).fix(
+                "Name a user of this caller's own in user_id. If a sender of the settings acts as that user, have it \
+                 listed in callers.NAME.senders for this caller.",
+            ),
             NotMade::NoPattern => Self::new("forbidden", error.to_string())
                 .fix("Have the daemon started again: senders of the settings are read at its start."),
             NotMade::TooMany => Self::new("forbidden", error.to_string())

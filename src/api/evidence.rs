@@ -11,13 +11,13 @@ use axum::{
     response::Response,
 };
 use futures_util::{TryStreamExt as _, stream};
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Problem, caller::Authenticated, exchange::Path, router::Api},
+    api::{Problem, caller::Authenticated, creates::patience, exchange::Path, router::Api},
     clock::SharedClock,
     domain::{CallerName, Signing, SigningId},
     esign::DocumentRef,
@@ -44,12 +44,15 @@ pub(super) async fn bundle(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let until = api.clock.uptime().saturating_add(patience(&headers));
     let id: SigningId = id.parse().map_err(|_| Problem::not_found())?;
     let signing = api.signings.get(&caller.name, id).await?;
     let mut documents = Vec::new();
     for (name, part) in [("combined", DocumentRef::Combined), ("certificate", DocumentRef::Certificate)] {
-        documents.push((name, fetch(&api, &caller.name, id, part).await?));
+        let left = until.saturating_sub(api.clock.uptime());
+        documents.push((name, fetch(&api, &caller.name, id, part, left).await?));
     }
     // Only now: a slow download must not keep those waiting whose documents are here.
     let turn = turn(&api.bundles, &api.closing, &api.clock).await?;
@@ -137,8 +140,9 @@ async fn fetch(
     caller: &CallerName,
     id: SigningId,
     part: DocumentRef,
+    wait: Duration,
 ) -> Result<Arc<Spooled>, Problem> {
-    let content = api.signings.document(caller, id, part).await?.content;
+    let content = api.signings.document(caller, id, part, wait).await?.content;
     if content.length() > DOCUMENT_LIMIT_BYTES {
         let detail = "a document is larger than 64 MiB; fetch the documents one by one";
         return Err(Problem::new("payload_too_large", detail));

@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRequestParts, Path as AnyPath, Query, Request},
     response::Response,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -31,18 +31,6 @@ pub(super) fn json(status: StatusCode, body: Bytes) -> Response {
     response
 }
 
-/// Whether the body is said to be JSON.
-pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        Ok(())
-    } else {
-        Err(Problem::new("invalid_request", "the Content-Type must be application/json")
-            .fix("Send the body as JSON, with the header Content-Type: application/json."))
-    }
-}
-
 /// The length of a page of a list.
 pub(super) fn page(limit: Option<u32>, faults: &mut Invalids) -> u32 {
     let limit = limit.unwrap_or(DEFAULT_PAGE);
@@ -61,7 +49,6 @@ pub(super) trait Shape: DeserializeOwned {
 
 /// A body of JSON in one form.
 pub(super) async fn typed<T: Shape>(request: Request, api: &Api) -> Result<T, Problem> {
-    is_json(request.headers())?;
     read(&whole_body(request, api).await?)
 }
 
@@ -137,6 +124,27 @@ impl<T: Parameters, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// Refuses the query of a call that takes none, as [`Asked`] refuses a parameter that does not exist: whoever sends
+/// `dry_run` to a call that has no dry run must not be served in earnest.
+pub(super) fn refuse_query(method: &Method, route: &str, uri: &Uri) -> Result<(), Problem> {
+    let query = uri.query().unwrap_or_default();
+    let is_empty = url::form_urlencoded::parse(query.as_bytes()).next().is_none();
+    if is_empty || takes_query(method, route) { Ok(()) } else { Err(misfits(query, &[])) }
+}
+
+/// Whether the handler of a route reads the query: with [`Asked`], or because it hands it on.
+fn takes_query(method: &Method, route: &str) -> bool {
+    match route {
+        "/v1/signings" | "/v1/senders/{name}/esign/{*path}" => true,
+        "/v1/deliveries"
+        | "/v1/events"
+        | "/v1/senders"
+        | "/v1/senders/{name}/consent"
+        | "/v1/signings/{id}/wait" => *method != Method::POST,
+        _ => false,
+    }
+}
+
 /// Everything that is wrong with a query. What was given is not repeated: it may be personal.
 fn misfits(query: &str, known: &[(&str, Parameter)]) -> Problem {
     let (mut faults, mut seen) = (Invalids::default(), Vec::new());
@@ -144,7 +152,10 @@ fn misfits(query: &str, known: &[(&str, Parameter)]) -> Problem {
         let place = format!("/{}", token(&name));
         let Some((_, kind)) = known.iter().find(|(known, _)| *known == name) else {
             let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-            let detail = format!("there is no such parameter; there are {}", names.join(", "));
+            let detail = match names.join(", ") {
+                names if names.is_empty() => "there is no such parameter; this call takes none".to_owned(),
+                names => format!("there is no such parameter; there are {names}"),
+            };
             faults.add(place, "unknown_field", detail);
             continue;
         };

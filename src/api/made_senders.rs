@@ -14,8 +14,8 @@ use crate::{
     api::{
         Problem,
         bodies::whole_body,
-        caller::Authenticated,
-        exchange::{Path, is_json},
+        caller::{Authenticated, Caller},
+        exchange::Path,
         router::Api,
         senders::shown,
     },
@@ -23,7 +23,7 @@ use crate::{
     config::check_name,
     domain::{Private, SenderName, template_names::Ids},
     objects::{Invalids, invalid::token},
-    pairing::{Change, NewSender, Wish, is_account},
+    pairing::{Change, NewSender, NotMade, Wish, is_account},
 };
 
 /// Connect keys of one sender: two suffice for a rotation, and every delivery to it costs a digest of each.
@@ -39,7 +39,6 @@ pub(super) async fn make(
     Authenticated(caller): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    is_json(request.headers())?;
     let fields = object(&whole_body(request, &api).await?)?;
     let mut faults = Invalids::default();
     known(&fields, &["name", "like", "user_id", "account", "hmac_keys", "templates", "brand"], &mut faults);
@@ -61,6 +60,7 @@ pub(super) async fn make(
         let fix = "Name in like a sender that callers.NAME.sender_patterns lists for this caller, or have it listed there.";
         return Err(Problem::new("forbidden", detail).fix(fix));
     }
+    may_act_as(&api, &caller, &like, user_id)?;
     let sender = SenderName::new(name);
     let new = NewSender { name: sender.clone(), like, user_id, account, hmac_keys, templates, brand };
     api.pairings.make(&caller.name, new).await?;
@@ -75,7 +75,6 @@ pub(super) async fn change(
     request: Request,
 ) -> Result<Response, Problem> {
     let sender = own(&api, &caller, &name)?;
-    is_json(request.headers())?;
     let fields = object(&whole_body(request, &api).await?)?;
     let mut faults = Invalids::default();
     known(&fields, &["user_id", "account", "hmac_keys", "templates", "brand"], &mut faults);
@@ -85,6 +84,9 @@ pub(super) async fn change(
     let (templates, brand) = (templates(&fields, &mut faults), brand(&fields, &mut faults));
     if !faults.is_empty() {
         return Err(faults.into());
+    }
+    if let Some(made) = api.pairings.made(&sender) {
+        may_act_as(&api, &caller, &made.like, user_id)?;
     }
     let change = Change { user_id, account, hmac_keys, templates, brand };
     api.pairings.change(&sender, &caller.name, change).await?;
@@ -103,13 +105,22 @@ pub(super) async fn unmake(
 }
 
 /// A sender that this caller made: those of the settings are the operators'.
-fn own(api: &Api, caller: &crate::api::caller::Caller, name: &str) -> Result<SenderName, Problem> {
+fn own(api: &Api, caller: &Caller, name: &str) -> Result<SenderName, Problem> {
     let sender = api.sender_of(caller, name)?;
     if api.pairings.made(&sender).is_some() {
         return Ok(sender);
     }
     Err(Problem::new("forbidden", "this sender is in the settings, and is changed there")
         .fix("Change [senders.NAME] in the settings, and start the daemon again (new keys are taken up by SIGHUP)."))
+}
+
+/// A pattern lets its caller act as any user who consented, but for those whom senders of the settings act as that it
+/// may not use. What other callers made is looked at by who makes the sender.
+fn may_act_as(api: &Api, caller: &Caller, like: &str, user: Option<UserId>) -> Result<(), Problem> {
+    let acting = user.map(|user| api.pairings.acting_as(like, user)).unwrap_or_default();
+    let is_barred =
+        |sender: &SenderName| api.pairings.made(sender).is_none() && !caller.may_use_sender(sender);
+    if acting.iter().any(is_barred) { Err(NotMade::UserTaken.into()) } else { Ok(()) }
 }
 
 fn object(body: &bytes::Bytes) -> Result<Map<String, Value>, Problem> {

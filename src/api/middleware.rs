@@ -2,7 +2,7 @@
 //!
 //! One layer and not a stack of them, because this is on the hot path.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     body::Body,
@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures_util::FutureExt as _;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode, uri::Authority};
 use tracing::Instrument as _;
 
 use crate::{
@@ -38,6 +38,37 @@ pub async fn refuse_forwarded(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// Refuses what was asked for by a name that is none of this machine's, at a TCP listener that only this machine is
+/// meant to reach: a web page can have its own name mean this machine (DNS rebinding), and then reads what it asks for
+/// with a visitor's browser. Addresses, and names that mean something in this network alone, pass. Goes inside of [`watch`], too.
+pub async fn refuse_foreign_names(request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>();
+    let is_loopback = peer.is_some_and(|peer| peer.loopback && peer.address.is_some());
+    if is_loopback && !names_this_machine(&request) {
+        let detail = "the request was for another host than this machine, and this listener is for this machine alone; if \
+                      that name is meant, set allow_forwarded = true in its section";
+        let fix = "Call this listener as localhost or by its loopback address; or set allow_forwarded = true in [ops] of \
+                   the settings, if another name is meant to reach it.";
+        return Problem::new("forbidden", detail).fix(fix).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether all that says whom a request is for (RFC 9110, 7.2) means this machine. A browser never leaves it out.
+fn names_this_machine(request: &Request) -> bool {
+    let hosts = request.headers().get_all(http::header::HOST).iter();
+    let hosts = hosts.map(|host| Authority::try_from(host.as_bytes()).ok());
+    let target = request.uri().authority().cloned().map(Some);
+    hosts.chain(target).all(|named| named.is_some_and(|named| is_this_machine(named.host())))
+}
+
+/// A name that somebody elsewhere can point here has a dot in it; an address is what it is.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    !name.contains('.') || name.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
+}
+
 /// RFC 7239, and what stood in for it before.
 fn is_of_a_proxy(name: &HeaderName) -> bool {
     name == http::header::FORWARDED || name == "x-real-ip" || name.as_str().starts_with("x-forwarded-")
@@ -57,6 +88,7 @@ pub struct Watch {
     routes: Arc<std::collections::HashMap<&'static str, Route>>,
     other: Arc<Route>,
     tracer: Tracer,
+    /// Whether those who ask are callers, and no browsers.
     is_callers: bool,
 }
 
@@ -88,7 +120,7 @@ impl Watch {
     }
 }
 
-/// Answers one request, whatever the handler does: a panic becomes a 500 without a word of it.
+/// Answers one request, whatever the handler does: a panic becomes a 500 without a word of it (`internal`).
 pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next) -> Response {
     let began = watch.clock.uptime();
     let id = request_id(&request);
@@ -107,9 +139,7 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
     let answered = std::panic::AssertUnwindSafe(answer).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
         log.in_scope(|| tracing::error!("a handler panicked"));
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-        response
+        broken_off(watch.is_callers)
     });
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         if let Some(wait) = problem.wait(watch.clock.now()) {
@@ -138,6 +168,15 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// The answer of a handler that panicked. A browser has a page of its own for an empty one.
+fn broken_off(is_callers: bool) -> Response {
+    if is_callers {
+        Problem::new("internal", "the call broke off, through a fault of this program").into_response()
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
 }
 
 /// A request as a span: OpenTelemetry's conventions for HTTP servers.
@@ -204,5 +243,30 @@ mod tests {
         let line = lines.into_iter().find(|line| line["message"] == "answered").expect("a line");
         assert_eq!(line["spans"][0]["request.id"], "order-8812", "{line}");
         assert!(line["took_ms"].is_u64() && line["status"].is_u64(), "{line}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_with_the_id_of_the_request_and_to_a_browser_nothing() {
+        for listener in ["api", "public"] {
+            let metrics = Arc::new(Metrics::new(&[]));
+            let watching = Watch::new(listener, &["/x"], metrics, Tracer::off(), Arc::new(SystemClock));
+            let breaks = get(async || -> &'static str { panic!("a secret") });
+            let app = Router::new().route("/x", breaks).layer(from_fn_with_state(watching, watch));
+            let request = Request::builder().uri("/x").header(REQUEST_ID, "order-8812").body(Body::empty());
+            let response = app.oneshot(request.unwrap()).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(response.headers()[REQUEST_ID], "order-8812");
+            let media = response.headers().get(http::header::CONTENT_TYPE).cloned();
+            let body = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
+            if listener == "public" {
+                assert!(body.is_empty());
+                continue;
+            }
+            assert_eq!(media.unwrap(), "application/problem+json");
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], "internal");
+            assert_eq!(problem["request_id"], "order-8812");
+            assert!(!problem.to_string().contains("secret"), "{problem}");
+        }
     }
 }

@@ -43,7 +43,7 @@ codes! {
     clock_skew 502 true "This machine's clock is wrong",
         "Set the clock of the machine that runs countersign (NTP); the detail says how far it is off.";
     consent_required 409 false "The sender has not consented",
-        "Open the consent link once in a browser, signed in as the sender's own user, and repeat the call. An administrator of its organisation has a link of their own: organisation_url of GET /v1/senders/{name}/consent.";
+        "Open the consent link once in a browser, signed in as the sender's own user, and repeat the call. An administrator has another link, of GET /v1/senders/{name}/consent: own_organisation_url for your own organisation, organisation_url for a customer's.";
     endpoint_disabled 409 false "The webhook endpoint is switched off",
         "Switch it on with PATCH /v1/webhook_endpoints/{id} and {\"disabled\": false}, and replay again; an endpoint of the settings is switched on by reading them again.";
     forbidden 403 false "This caller may not do that",
@@ -54,6 +54,8 @@ codes! {
         "Send a header Idempotency-Key with 1 to 255 visible characters that names this order, the same at every repetition.";
     idempotency_key_reused 422 false "The Idempotency-Key was used for another request",
         "Use a new key for a new request; to repeat the first one, send exactly the same body.";
+    internal 500 false "The daemon made a mistake",
+        "Give the operator the request_id: the daemon's log has a line of it. Whether a create was accepted tells the same call with the same Idempotency-Key.";
     invalid_request 400 false "The request is not valid",
         "Correct the places listed in errors, and send it again.";
     issuer_unavailable 503 true "The token's issuer cannot be asked",

@@ -146,13 +146,14 @@ pub(super) async fn phone(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let wait = patience(request.headers());
     let body: PhoneBody = typed(request, &api).await?;
     let phone = Phone::parse(&body.phone).map_err(|error| {
         let mut faults = Invalids::default();
         faults.add("/phone", "phone_invalid", error.to_string());
         faults
     })?;
-    reset(&api, &caller, (&id, &signer), NewCheck::Phone(phone)).await
+    reset(&api, &caller, (&id, &signer), NewCheck::Phone(phone), wait).await
 }
 
 #[derive(Deserialize)]
@@ -172,9 +173,10 @@ pub(super) async fn access_code(
     Path((id, signer)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let wait = patience(request.headers());
     let body: AccessCodeBody = typed(request, &api).await?;
     let code = parse_access_code(&body.access_code)?;
-    reset(&api, &caller, (&id, &signer), NewCheck::AccessCode(code)).await
+    reset(&api, &caller, (&id, &signer), NewCheck::AccessCode(code), wait).await
 }
 
 async fn reset(
@@ -182,8 +184,10 @@ async fn reset(
     caller: &Caller,
     (id, signer): (&str, &str),
     check: NewCheck,
+    wait: Duration,
 ) -> Result<Response, Problem> {
-    let signing = api.signings.reset_check(&caller.name, signing_id(id)?, signer_id(signer)?, check).await?;
+    let (id, signer) = (signing_id(id)?, signer_id(signer)?);
+    let signing = api.signings.reset_check(&caller.name, id, signer, check, wait).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -321,6 +325,7 @@ pub(super) async fn purge(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let wait = patience(request.headers());
     let body = whole_body(request, &api).await?;
     let body = if body.is_empty() { PurgeBody::default() } else { read(&body)? };
     let scope = match body.scope.as_deref() {
@@ -332,7 +337,7 @@ pub(super) async fn purge(
             Problem::from(faults)
         })?,
     };
-    let signing = api.signings.purge(&caller.name, signing_id(&id)?, scope).await?;
+    let signing = api.signings.purge(&caller.name, signing_id(&id)?, scope, wait).await?;
     Ok(json(StatusCode::ACCEPTED, show::signing(&signing, &[], &[])))
 }
 

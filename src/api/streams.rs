@@ -12,13 +12,14 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
     api::{Problem, caller::Caller, router::Api},
-    domain::{Event, EventId, SigningId},
-    events::Start,
+    domain::{EventId, SigningId},
+    events::{Start, stream::Item},
     objects::show,
     store,
 };
 
-/// Opens a stream: after the last event the reader saw, else after `after`, else with what comes.
+/// Opens a stream: after the last event the reader saw, else after `after`, else with what comes. It ends after an hour,
+/// and when the callers of the settings are replaced.
 pub(super) fn open(
     api: &Api,
     caller: &Caller,
@@ -36,23 +37,25 @@ pub(super) fn open(
             })?)
         }
     };
-    let events = api.streams.open(Some(caller.name.clone()), signing, start).map_err(|error| {
+    let events = api.streams.open(Some(caller.name.clone()), signing, start, caller.outdated());
+    let events = events.map_err(|error| {
         Problem::new("quota_exceeded", error.to_string()).retry_after(std::time::Duration::from_secs(10))
     })?;
-    let sse = Sse::new(events.map(|event| Ok::<_, Infallible>(written(event))));
+    let sse = Sse::new(events.map(|item| Ok::<_, Infallible>(written(item))));
     // The comments keep proxies from closing what is quiet, and tell us of readers that are gone.
     let mut response = sse.keep_alive(KeepAlive::default()).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-fn written(event: Result<Event, store::Error>) -> sse::Event {
-    match event {
-        Ok(event) => {
+fn written(item: Result<Item, store::Error>) -> sse::Event {
+    match item {
+        Ok(Item { id, event }) => {
+            let sse = sse::Event::default().id(id.to_string());
+            // Without data it is no event to a browser, which remembers the id.
+            let Some(event) = event else { return sse };
             let data = show::event(&event);
-            let kind = event.kind.as_str();
-            let sse = sse::Event::default().id(event.id.to_string()).event(kind);
-            sse.data(String::from_utf8_lossy(&data))
+            sse.event(event.kind.as_str()).data(String::from_utf8_lossy(&data))
         }
         Err(error) => {
             tracing::error!(%error, "the store failed");

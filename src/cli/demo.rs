@@ -17,7 +17,7 @@ use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Serialize;
 
-use super::{caller::Added, output, ready_file};
+use super::{caller::Added, not_loopback, output, ready_file, unbound};
 use crate::{
     app::{self, App},
     clock::{SharedClock, SystemClock},
@@ -211,10 +211,10 @@ Ctrl-C ends it.",
 /// The address that was asked for; else the usual one; else a free one.
 async fn site_listener(asked: Option<SocketAddr>) -> anyhow::Result<Bound> {
     if let Some(address) = asked {
-        anyhow::ensure!(address.ip().is_loopback(), "--site takes loopback addresses only, not {address}");
-        return Bound::tcp(address).await.with_context(|| {
-            format!("cannot listen on {address}; stop what listens there, or give --site another address")
-        });
+        if !address.ip().is_loopback() {
+            return Err(not_loopback("--site", address).into());
+        }
+        return Bound::tcp(address).await.map_err(|error| unbound("--site", address, &error).into());
     }
     match Bound::tcp((Ipv4Addr::LOCALHOST, SITE_PORT).into()).await {
         Ok(bound) => Ok(bound),

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    cli::{output, ready_file},
+    cli::{not_loopback, output, ready_file, unbound},
     clock::SystemClock,
     config::ConfigError,
     emulator::{self, Emulator, Options, Ready},
@@ -64,7 +64,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         faults,
         state_dir: args.state_dir,
     };
-    let emulator = Emulator::start(options, Arc::new(SystemClock), &life).await?;
+    let has_state_dir = options.state_dir.is_some();
+    let emulator = Emulator::start(options, Arc::new(SystemClock), &life)
+        .await
+        .map_err(|error| of_option(error, has_state_dir))?;
     if let Some(path) = &args.ready_file {
         ready_file::write(path, emulator.ready())?;
     }
@@ -93,9 +96,32 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn read_faults(path: &Path) -> anyhow::Result<Vec<emulator::Fault>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    emulator::read_plan(&text).map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))
+fn read_faults(path: &Path) -> Result<Vec<emulator::Fault>, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let cause = format!("cannot read {}: {error}", path.display());
+        ConfigError::new("--faults", cause, "name a file of [[fault]] tables")
+    })?;
+    emulator::read_plan(&text).map_err(|problem| {
+        let cause = format!("{}: {problem}", path.display());
+        ConfigError::new("--faults", cause, "correct that place of the plan")
+    })
+}
+
+/// Names the option that a start failed for, if it was one.
+fn of_option(error: emulator::Error, has_state_dir: bool) -> anyhow::Error {
+    match &error {
+        emulator::Error::NotLoopback { option, address } => {
+            not_loopback(&format!("--{option}"), *address).into()
+        }
+        emulator::Error::Bind { option, address, source } => {
+            unbound(&format!("--{option}"), *address, source).into()
+        }
+        emulator::Error::File { path, source } if has_state_dir => {
+            let cause = format!("cannot write {}: {source}", path.display());
+            ConfigError::new("--state-dir", cause, "name a folder that is there or can be made").into()
+        }
+        _ => error.into(),
+    }
 }
 
 fn introduction(ready: &Ready) -> String {
@@ -106,7 +132,7 @@ fn introduction(ready: &Ready) -> String {
 DocuSign emulator
   account server    {oauth_url}   (OAuth base path, and `aud`: {oauth_host})
   REST base path    {base_url}/restapi
-  control           {control_url}/_test
+  control           {control_url}   (its calls are below /_test)
   CA certificate    {shown}
   integration key   {integration_key}
   user              {user_id}   (has consented)

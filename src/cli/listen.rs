@@ -127,12 +127,16 @@ async fn follow(
         }
         while let Some(end) = held.windows(2).position(|pair| pair == b"\n\n") {
             let block: Vec<u8> = held.drain(..end + 2).collect();
-            let Some(event) = parse(&String::from_utf8_lossy(&block)) else { continue };
+            let event = parse(&String::from_utf8_lossy(&block));
+            seen.last = event.id.or(seen.last.take());
+            // A comment, or how far a stream that ends has come.
+            if event.data.is_empty() {
+                continue;
+            }
             output::line(&event.data);
             if let Some(forward) = forward {
                 forward.send(&event.data).await;
             }
-            seen.last = event.id.or(seen.last.take());
             if let Some(left) = seen.left.as_mut() {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
@@ -144,15 +148,15 @@ async fn follow(
     Ok(false)
 }
 
-/// One server-sent event.
+/// One block of a stream. Without data it is no event.
 #[derive(Debug, PartialEq, Eq)]
 struct Received {
     id: Option<String>,
     data: String,
 }
 
-/// Reads one block of a stream (WHATWG HTML, "Server-sent events"); none if it carries no data.
-fn parse(block: &str) -> Option<Received> {
+/// Reads one block of a stream (WHATWG HTML, "Server-sent events").
+fn parse(block: &str) -> Received {
     let (mut id, mut data) = (None, Vec::new());
     for line in block.lines() {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
@@ -163,7 +167,7 @@ fn parse(block: &str) -> Option<Received> {
             _ => {}
         }
     }
-    (!data.is_empty()).then(|| Received { id, data: data.join("\n") })
+    Received { id, data: data.join("\n") }
 }
 
 #[cfg(test)]
@@ -181,9 +185,10 @@ mod tests {
 
     #[test]
     fn a_block_is_read_as_the_standard_says() {
-        let event = parse("id: evt_1\nevent: signing.opened\ndata: {\"a\":1}\n\n").unwrap();
+        let event = parse("id: evt_1\nevent: signing.opened\ndata: {\"a\":1}\n\n");
         assert_eq!(event, Received { id: Some("evt_1".into()), data: "{\"a\":1}".into() });
-        assert_eq!(parse(": still here\n\n"), None);
-        assert_eq!(parse("data: 1\ndata: 2\n\n").unwrap().data, "1\n2");
+        assert_eq!(parse(": still here\n\n"), Received { id: None, data: String::new() });
+        assert_eq!(parse("id: evt_2\n\n"), Received { id: Some("evt_2".into()), data: String::new() });
+        assert_eq!(parse("data: 1\ndata: 2\n\n").data, "1\n2");
     }
 }

@@ -24,7 +24,7 @@ mod serve;
 mod systemd;
 mod trigger;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -95,7 +95,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&anyhow::Error::new(error).context("cannot start threads")),
     };
-    runtime.block_on(dispatch(cli.command, inherited)).unwrap_or_else(|error| complain(&error))
+    let ended = runtime.block_on(dispatch(cli.command, inherited)).unwrap_or_else(|error| complain(&error));
+    // A disk that hangs must not keep what has ended.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 async fn dispatch(command: Command, inherited: Inherited) -> anyhow::Result<ExitCode> {
@@ -135,6 +138,18 @@ impl NoSuchSender {
         };
         Self { cause, names: names.join(", ") }
     }
+}
+
+/// An address of an option that others than this machine could reach.
+fn not_loopback(option: &str, address: SocketAddr) -> ConfigError {
+    let cause = format!("{address} is no loopback address, and this is for this machine alone");
+    ConfigError::new(option, cause, "give an address such as 127.0.0.1:0")
+}
+
+/// An address of an option that cannot be listened on.
+fn unbound(option: &str, address: SocketAddr, error: &io::Error) -> ConfigError {
+    let fix = "stop what listens there, or give another address (port 0: a free one)";
+    ConfigError::new(option, format!("cannot listen on {address}: {error}"), fix)
 }
 
 /// Prints a failure as one line and chooses the exit code.

@@ -1,5 +1,5 @@
 //! How callers show who they are, and what is refused: certificates, tokens, unix users, rights on trial,
-//! requests that came through a proxy.
+//! requests that came through a proxy or by another name, and streams that outlive a key.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{CALLER_KEY, STRANGER_KEY, TempDir, TestDaemon, order};
+use crate::harness::{CALLER_KEY, STRANGER_KEY, THIRD_KEY, TempDir, TestDaemon, key_hash, order};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -537,4 +537,49 @@ async fn more_creates_at_once_than_are_taken_are_refused_at_once_and_those_under
             .all(|reply| reply.code() == "quota_exceeded" && reply.headers.contains_key("retry-after"))
     );
     assert_eq!(daemon.create("crowd-7", &order).await.status, 201, "the key is free");
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_this_machines_is_refused_by_the_operators_listener_on_loopback() {
+    let ask = async |daemon: &TestDaemon, host: &str| {
+        let url = format!("{}/readyz", daemon.ops);
+        daemon.call(Method::GET, &url, None, &[("host", host)], Vec::new()).await
+    };
+    let daemon = TestDaemon::start().await;
+    for host in [
+        "evil.example",
+        "evil.example:9464",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "EVIL.example.",
+    ] {
+        let refused = ask(&daemon, host).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (403, "forbidden"), "{host}: {}", refused.text);
+        assert!(refused.body["detail"].as_str().unwrap().contains("allow_forwarded"), "{}", refused.text);
+        assert!(!refused.text.contains("evil"), "{}", refused.text);
+    }
+    // An address means what it says, and nobody elsewhere can have a name without a dot mean this machine.
+    for host in ["localhost", "LOCALHOST:80", "a.localhost", "127.0.0.1:1", "192.0.2.1", "[::1]:9464", "ops"]
+    {
+        assert_ne!(ask(&daemon, host).await.status.as_u16(), 403, "{host}");
+    }
+    daemon.stop().await;
+
+    let meant = TestDaemon::builder().ops("allow_forwarded = true\n").start().await;
+    assert_ne!(ask(&meant, "ops.example").await.status.as_u16(), 403);
+    meant.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_ends_streams_so_that_nobody_reads_on_with_a_key_that_is_gone() {
+    let daemon = TestDaemon::start().await;
+    let mut stream = daemon.stream("/v1/events", &[]).await;
+    assert_eq!(stream.status().as_u16(), 200);
+    let rotated = daemon.settings().replace(&key_hash(CALLER_KEY), &key_hash(THIRD_KEY));
+    let config = countersign::config::Config::from_toml(&rotated).unwrap();
+    daemon.parts().reload(&config).await.unwrap();
+    let ends = async { while stream.chunk().await.unwrap().is_some() {} };
+    tokio::time::timeout(Duration::from_secs(10), ends).await.expect("the stream ends");
+    assert_eq!(daemon.stream("/v1/events", &[]).await.status().as_u16(), 401);
+    daemon.stop().await;
 }

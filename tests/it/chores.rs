@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use countersign::{clock::Clock as _, domain::SigningId, store::Work};
+use countersign::{
+    clock::Clock as _,
+    domain::SigningId,
+    store::{Retention, Work},
+};
 use http::{Method, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -11,6 +15,14 @@ use serde_json::{Value, json};
 use crate::harness::{CALLER_KEY, TestDaemon, order};
 
 const HOUR: u64 = 3_600;
+
+impl TestDaemon {
+    /// Moves the upstream's clock, and starts the daemon anew, which learns of it as from any answer.
+    pub(crate) async fn move_upstream(&mut self, by: SignedDuration) {
+        let moved = json!({"advance_s": by.as_secs()});
+        self.restart_after(async |daemon| drop(daemon.control(Method::POST, "clock", &moved).await)).await;
+    }
+}
 
 /// A signing that its caller wants to end after so long.
 async fn ending_after(daemon: &TestDaemon, sender: &str, expires_in: &str) -> SigningId {
@@ -94,6 +106,57 @@ async fn nothing_ends_early_because_this_machines_clock_is_ahead() {
     daemon.clock.advance(Duration::from_secs(36 * HOUR));
     daemon.run_clock("the end", async || status(&daemon, id).await == "expired").await;
     assert_eq!(voids(&daemon).await, 1);
+}
+
+/// The machine's clock is a day behind when it makes a signing, and is mended then: its end comes in its time, and its
+/// key is known as long as any (rules E3, T9).
+#[tokio::test]
+async fn e3_a_clock_that_was_a_day_behind_ends_nothing_early_and_forgets_no_key() {
+    let mut daemon = TestDaemon::start().await;
+    let day = SignedDuration::from_hours(24);
+    daemon.move_upstream(day).await;
+    let order_of = |expires_in: &str| {
+        let mut short = order();
+        short["expires_in"] = json!(expires_in);
+        short
+    };
+    let (upstream, wanted) = (daemon.clock.now() + day, order_of("36h"));
+    let made = daemon.create("order-1", &wanted).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let earlier: SigningId = daemon.create("order-2", &order_of("34h")).await.id().parse().unwrap();
+    let id: SigningId = made.id().parse().unwrap();
+    let record = daemon.record(id).await;
+    let (created_at, end) = (record.signing.created_at, record.signing.expires_at.unwrap());
+    assert!(created_at.duration_since(upstream).abs() < SignedDuration::from_secs(3), "{created_at}");
+    // What comes, this machine does by its own clock.
+    let due_in = record.work.unwrap().due_at.duration_since(daemon.clock.now());
+    assert!((due_in - SignedDuration::from_hours(36)).abs() < SignedDuration::from_secs(3), "{due_in:?}");
+
+    daemon.clock.step(day);
+    daemon.move_upstream(-day).await;
+    // Then it comes up a day early, and is put off.
+    daemon.clock.advance(Duration::from_secs(12 * HOUR));
+    daemon.run_clock("its own time", async || daemon.record(id).await.work == Some(Work::at(end))).await;
+    daemon.clock.advance(Duration::from_secs(22 * HOUR));
+    daemon.run_clock("the end before", async || status(&daemon, earlier).await == "expired").await;
+    assert_eq!((status(&daemon, id).await.as_str(), voids(&daemon).await), ("open", 1));
+    daemon.clock.advance(Duration::from_secs(2 * HOUR));
+    daemon.run_clock("the end", async || status(&daemon, id).await == "expired").await;
+
+    let told = || daemon.parts().esign.told_now().unwrap();
+    for (age, is_known) in [(7 * 24 - 1, true), (7 * 24 + 1, false)] {
+        let left = (created_at + SignedDuration::from_hours(age)).duration_since(told());
+        daemon.clock.advance(Duration::try_from(left).unwrap());
+        let kept = Retention::at(told(), SignedDuration::from_hours(90 * 24));
+        daemon.parts().store.destroy(kept).await.unwrap();
+        let again = daemon.create("order-1", &wanted).await;
+        assert_eq!(
+            (again.status, again.id() == made.id()),
+            (StatusCode::CREATED, is_known),
+            "{}",
+            again.text
+        );
+    }
 }
 
 #[tokio::test]

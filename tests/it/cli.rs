@@ -96,6 +96,9 @@ fn keygen_makes_a_pair_that_fits_and_overwrites_nothing() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
+/// The user of the settings that are wrong.
+const USER_ID: &str = "user_id = \"5f1c9a52-6f0e-4a3b-8f57-1d2a90900002\"";
+
 /// A receiver that nothing would ever be sent to.
 const WEBHOOK_INSIDE: &str = "[webhooks.shop]\nurl = \"https://10.0.0.5/events\"\n\
     secrets = [\"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"]\n";
@@ -116,7 +119,7 @@ fn bad_settings_are_one_line_and_exit_64() {
     let settings = |key: &str, environment: &str, more: &str| {
         format!(
             "[upstream]\n{environment}\n[senders.system]\nintegration_key = \"5f1c9a52-6f0e-4a3b-8f57-1d2a90900001\"\n\
-             user_id = \"5f1c9a52-6f0e-4a3b-8f57-1d2a90900002\"\nkeys = [\"{key}\"]\n{more}\n\
+             {USER_ID}\nkeys = [\"{key}\"]\n{more}\n\
              [api]\nlisten = \"127.0.0.1:0\"\n[ops]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"sqlite://{}\"\n\
              seal_key = \"OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0=\"\n",
             folder.0.join("c.db").display()
@@ -138,9 +141,10 @@ fn bad_settings_are_one_line_and_exit_64() {
     let nowhere = folder.0.join("nowhere/file");
     let cases = [
         (settings(&example, demo, ""), "example key"),
+        (settings(&example, demo, "").replace(USER_ID, "connect = \"impersonation\""), "example key"),
         (settings(&write("wide.pem", &pem, 0o644), emulator, ""), "0600"),
         (settings(&write("cut.pem", &pem[..pem.len() / 2], 0o600), emulator, ""), "cut off"),
-        (settings(&folder.0.join("none.pem").display().to_string(), emulator, ""), "cannot be read"),
+        (settings(&folder.0.join("none.pem").display().to_string(), emulator, ""), "there is no such file"),
         (settings(&example, emulator, "scoeps = [\"signature\"]"), "senders.system.scopes"),
         (settings(&example, "environment = \"dmeo\"", ""), "upstream.environment"),
         (listening("api", &format!("listen = \"{taken}\"")), "api.listen: cannot listen"),
@@ -167,6 +171,40 @@ fn bad_settings_are_one_line_and_exit_64() {
         assert!(said.contains(expected), "{said}");
         assert!(!said.contains("config/default.toml"), "a file that the reader may not have: {said}");
         assert!(expected != "integration_key" || !said.contains("leave it out"), "{said}");
+    }
+}
+
+#[test]
+fn an_option_that_emulate_or_demo_cannot_start_with_is_named_and_exits_64() {
+    let folder = crate::harness::TempDir::new();
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = busy.local_addr().unwrap().to_string();
+    let plan = folder.0.join("plan.toml");
+    fs::write(&plan, "[[fault]]\nfault = \"delay\"\ndelay_ms = 5\nchance = 1\n").unwrap();
+    let plan = plan.display().to_string();
+    let nowhere = folder.0.join("nope.toml").display().to_string();
+    let free = "127.0.0.1:0";
+    let cases: [(&[&str], &str); 9] = [
+        (&["emulate", "--listen", &taken], "--listen: cannot listen on"),
+        (&["emulate", "--listen", "0.0.0.0:0"], "--listen: 0.0.0.0:0 is no loopback address"),
+        (&["emulate", "--listen", free, "--control", &taken], "--control: cannot listen on"),
+        (&["emulate", "--listen", free, "--control", "0.0.0.0:0"], "--control: 0.0.0.0:0 is no loopback"),
+        (&["emulate", "--faults", &nowhere], "--faults: cannot read"),
+        (&["emulate", "--faults", &plan], "unknown field `chance`"),
+        (
+            &["emulate", "--listen", free, "--control", free, "--state-dir", &plan],
+            "--state-dir: cannot write",
+        ),
+        (&["demo", "--site", &taken], "--site: cannot listen on"),
+        (&["demo", "--site", "0.0.0.0:0"], "--site: 0.0.0.0:0 is no loopback address"),
+    ];
+    for (arguments, expected) in cases {
+        let output = countersign(arguments);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+        assert!(stdout(&output).is_empty(), "{arguments:?}");
     }
 }
 
@@ -222,6 +260,12 @@ fn a_sender_that_is_not_there_is_called_that_and_emulate_says_what_it_does() {
 }
 
 #[test]
+fn audit_verify_says_in_its_help_what_it_finds() {
+    let help = stdout(&countersign(&["audit", "verify", "--help"]));
+    assert!(help.contains("FILE.head") && help.contains("bundle of evidence"), "{help}");
+}
+
+#[test]
 fn openapi_prints_the_document_and_nothing_else() {
     let output = countersign(&["openapi"]);
     assert_eq!(output.status.code(), Some(0));
@@ -240,7 +284,11 @@ fn operator_password_prints_a_hash_that_the_settings_take() {
     assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
     let again = countersign(&["operator", "password"]);
     let text = stdout(&again);
-    assert!(text.contains("[ops]\noperator_password_hash = \"$argon2id$"), "{text}");
+    assert!(
+        text.contains("Under [ops]") && text.contains("\n\noperator_password_hash = \"$argon2id$"),
+        "{text}"
+    );
+    assert!(!text.contains("\n[ops]"), "that table is there already: {text}");
     assert!(!text.contains(password), "each time another one");
 }
 

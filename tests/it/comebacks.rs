@@ -79,6 +79,26 @@ async fn f2_the_check_after_a_return_outlives_the_visitor() {
 }
 
 #[tokio::test]
+async fn f2_a_return_spends_the_check_unless_it_says_that_nothing_was_done() {
+    for (said, status) in [
+        ("", "completed"),
+        ("?event=what_is_this", "completed"),
+        ("?event=exception", "completed"),
+        ("?event=ttl_expired", "completed"),
+        ("?event=cancel", "open"),
+        ("?event=session_timeout", "open"),
+    ] {
+        let (daemon, made, back) = signed_in_silence().await;
+        daemon.forget_requests().await;
+        daemon.look(&format!("{}{said}", back.split('?').next().unwrap())).await;
+        assert_eq!(daemon.asked().await.len(), usize::from(status == "completed"), "{said}");
+        let read = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+        assert_eq!(read.body["status"], status, "{said}");
+        daemon.broke_no_rule().await;
+    }
+}
+
+#[tokio::test]
 async fn f2_a_visitor_who_stays_is_not_kept_while_docusign_is_slow() {
     let (daemon, made, back) = signed_in_silence().await;
     let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();

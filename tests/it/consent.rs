@@ -172,6 +172,7 @@ async fn t11_consent_wait_ends_within_seconds_of_the_grant() {
     let output = tokio::time::timeout(Duration::from_secs(10), ended).await.expect("within seconds").unwrap();
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("an administrator of a customer's organisation"), "{text}");
     // Exact for this environment, these scopes, this key and this callback; with our state on the personal one.
     let head = format!("{}/oauth/auth?response_type=code&scope=", emulated.entry("oauth_url"));
     let tail = format!(
@@ -326,4 +327,35 @@ async fn t11_without_a_callback_a_grant_is_seen_by_who_looks() {
     // The usual wait would be 48 s at least.
     daemon.clock.advance(Duration::from_secs(6));
     daemon.until("the grant", async || consent().await == "granted").await;
+}
+
+#[tokio::test]
+async fn t11_an_answer_without_our_state_wakes_at_once_and_many_wake_once_in_half_a_minute() {
+    let daemon = TestDaemon::builder().public().start().await;
+    daemon.until("the first refusal", async || refusals(&daemon).await == 1).await;
+    // Until nobody looks for it quickly any more.
+    pass(&daemon, Duration::from_secs(5), 130).await;
+    daemon.forget_requests().await;
+    let callback = format!("{}/consent/callback", daemon.public.as_ref().unwrap());
+    let answer = async || {
+        let page = daemon.call(Method::GET, &callback, None, &[], Vec::new()).await;
+        assert!(page.text.contains("We have your answer"), "{}", page.text);
+    };
+    for _ in 0..60 {
+        answer().await;
+        pass(&daemon, Duration::from_secs(1), 1).await;
+    }
+    // Two of them, and what would have come by itself.
+    let tried = refusals(&daemon).await;
+    assert!((1..=4).contains(&tried), "{tried} in a minute");
+
+    pass(&daemon, Duration::from_secs(30), 1).await;
+    let user = &daemon.emulator.ready().no_consent_user_id;
+    daemon.control(Method::POST, "consent", &json!({ "user_id": user, "granted": true })).await;
+    let granted_at = daemon.clock.uptime();
+    answer().await;
+    let is_told = async || daemon.ops("/readyz").await.text.contains("consent_required");
+    daemon.run_clock("the grant", async || !is_told().await).await;
+    let waited = daemon.clock.uptime().saturating_sub(granted_at);
+    assert!(waited <= Duration::from_secs(20), "{waited:?}");
 }

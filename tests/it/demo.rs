@@ -98,8 +98,8 @@ fn a_site_that_others_could_reach_is_refused() {
         .args(["demo", "--site", "0.0.0.0:0"])
         .output()
         .expect("the binary starts");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("loopback"));
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--site: 0.0.0.0:0 is no loopback address"));
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ const ACCOUNT: &str = "COUNTERSIGN__SENDERS__SYSTEM__ACCOUNT";
 const STORE: &str = "COUNTERSIGN__STORE__URL";
 const AUDIT: (&str, &str) = ("COUNTERSIGN__AUDIT__FILE", "audit.jsonl");
 const NOBODY: &str = "11111111-2222-4333-8444-555555555555";
+/// The user in `config/production.example.toml`.
+const EXAMPLE_USER: &str = "55555555-6666-4777-8888-999999999999";
 /// A user of another account, who has consented.
 const ELSEWHERE: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210003";
 /// A user whose account is on another base URI, who has consented.
@@ -131,6 +133,7 @@ fn what_is_wrong_with_the_settings_is_found_without_a_network() {
     let table = [
         (settings("production", NOBODY, "whole.pem", ""), 1, "key_is_example", "countersign keygen"),
         (settings("demo", NOBODY, "cut.pem", ""), 1, "key_truncated", "-----BEGIN"),
+        (settings("demo", EXAMPLE_USER, "whole.pem", ""), 1, "id_placeholder", "Apps and Keys"),
         (settings("demo", "system@example.com", "whole.pem", ""), 64, "email_as_id", "user_id"),
         (settings("demo", "10000001", "whole.pem", ""), 64, "account_number_as_id", "Apps and Keys"),
         (settings("demo", NOBODY, "whole.pem", http), 64, "public_url_not_https", "use https"),
@@ -158,6 +161,29 @@ fn what_is_wrong_with_the_settings_is_found_without_a_network() {
         let check = report["checks"].as_array().unwrap().iter().find(|check| check["code"] == code).unwrap();
         assert!(check.to_string().contains(word), "{code}: {check}");
     }
+}
+
+#[test]
+fn addresses_of_the_example_that_nobody_has_replaced_are_pointed_at() {
+    let directory = crate::harness::TempDir::new();
+    let example = include_str!("../../config/production.example.toml");
+    let caller = "COUNTERSIGN__CALLERS__WEBSITE__KEY_HASH";
+    write(&directory.0, "countersign.toml", example);
+    for secret in ["private_key", "seal_key", "connect_hmac_key"] {
+        write(&directory.0, secret, "vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30=");
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["doctor", "--json", "--offline", "--config", "countersign.toml"])
+        .env("CREDENTIALS_DIRECTORY", &directory.0)
+        .env(caller, format!("sha256:{}", "1".repeat(64)))
+        .current_dir(&directory.0)
+        .output()
+        .expect("the binary starts");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    for name in ["callers", "public URL"] {
+        assert!(detail(&report, name).contains("the address of an example"), "{report:#}");
+    }
+    assert!(failed(&report).contains(&"id_placeholder"), "{report:#}");
 }
 
 #[tokio::test]
@@ -190,7 +216,7 @@ async fn wrong_keys_ids_and_accounts_are_told_apart() {
     let foreign = [(USER_ID, ELSEWHERE), (ACCOUNT, emulated.entry("account_id"))];
     finds(&emulated, &[], &foreign, "sender_not_in_account", &["add the user to the account"]);
     let store = [(STORE, "sqlite:///no/such/directory/file.db")];
-    finds(&emulated, &[], &store, "store_unwritable", &["Make the directory"]);
+    finds(&emulated, &[], &store, "store_unwritable", &["Make the directory", "StateDirectory="]);
 
     // An account's id is a GUID as good as a user's. Another sender that is in that account gives it away.
     let both = emulated.directory().join("both.toml");

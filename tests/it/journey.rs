@@ -1,6 +1,9 @@
 //! The whole life of a signing over sockets: link, view, events in and out, return, download.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign::clock::Clock as _;
 use http::{Method, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::harness::{TestDaemon, order};
@@ -34,6 +37,37 @@ async fn f1_only_the_event_completes_a_signing_and_the_pdf_follows() {
     assert!(pdf.text.starts_with("%PDF"));
     let timeline = daemon.get(&format!("{path}/timeline")).await;
     assert!(timeline.body["data"].as_array().unwrap().len() >= 5, "{}", timeline.text);
+}
+
+/// What others judge by their clocks is dated by the upstream's, however wrong this machine's is.
+#[tokio::test]
+async fn t9_results_links_and_webhooks_are_dated_by_the_upstreams_time() {
+    let (taken, webhook) = webhook().await;
+    let mut daemon = TestDaemon::builder().public().with(&webhook).start().await;
+    let day = SignedDuration::from_hours(24);
+    daemon.move_upstream(day).await;
+    let made = daemon.create("order-1", &order()).await;
+    let is_near =
+        |at: Timestamp, truth: Timestamp| at.duration_since(truth).abs() <= SignedDuration::from_secs(3);
+    let links = format!("/v1/signings/{}/signers/{}/links", made.id(), made.signer());
+    let link = daemon.post(&links, &json!({"expires_in": "2h"})).await;
+    let ends: Timestamp = link.body["expires_at"].as_str().unwrap().parse().unwrap();
+    assert!(is_near(ends, daemon.clock.now() + day + SignedDuration::from_hours(2)), "{}", link.text);
+    let url = link.body["url"].as_str().unwrap();
+    let look = async |path: &str| daemon.call(Method::GET, path, None, &[], Vec::new()).await;
+    let facts = look(&format!("{url}/facts")).await;
+    let claims = facts.body["result"].as_str().unwrap().split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    let issued = Timestamp::from_second(claims["iat"].as_i64().unwrap()).unwrap();
+    assert!(is_near(issued, daemon.clock.now() + day), "{claims}");
+    daemon.run_clock("an event", async || !taken.lock().unwrap().is_empty()).await;
+    let sent = taken.lock().unwrap()[0].0["webhook-timestamp"].to_str().unwrap().parse().unwrap();
+    let since = (daemon.clock.now() + day).duration_since(Timestamp::from_second(sent).unwrap());
+    assert!(since.abs() < SignedDuration::from_mins(5), "receivers allow five minutes: {since:?}");
+    // The link ends in its time, by this wrong clock too.
+    assert_eq!(look(url).await.status, StatusCode::OK);
+    daemon.clock.advance(std::time::Duration::from_secs(2 * 3_600 + 5));
+    assert_eq!(look(url).await.status, StatusCode::GONE);
 }
 
 #[tokio::test]
@@ -197,10 +231,7 @@ async fn the_timeline_tells_of_the_envelope_before_its_view() {
 
 #[tokio::test]
 async fn our_events_reach_a_webhook_signed() {
-    let (taken, url) = receiver().await;
-    let webhook = format!(
-        "[webhooks.website]\nurl = \"{url}\"\nsecrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\nallow_private = true\n"
-    );
+    let (taken, webhook) = webhook().await;
     let daemon = TestDaemon::builder().public().with(&webhook).start().await;
     daemon.create("order-1", &order()).await;
     daemon.run_clock("an event", async || !taken.lock().unwrap().is_empty()).await;
@@ -212,6 +243,15 @@ async fn our_events_reach_a_webhook_signed() {
 }
 
 type Taken = std::sync::Arc<std::sync::Mutex<Vec<(http::HeaderMap, String)>>>;
+
+/// A receiver of webhooks, and the settings of it.
+async fn webhook() -> (Taken, String) {
+    let (taken, url) = receiver().await;
+    let settings = format!(
+        "[webhooks.website]\nurl = \"{url}\"\nsecrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\nallow_private = true\n"
+    );
+    (taken, settings)
+}
 
 /// A receiver of webhooks.
 async fn receiver() -> (Taken, String) {

@@ -5,7 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -132,6 +132,11 @@ impl Daemon {
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().unwrap()
     }
 
     pub(crate) fn kill(&mut self) {

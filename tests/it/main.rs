@@ -57,6 +57,7 @@ mod signer_process;
 mod signings;
 #[path = "../simulation/mod.rs"]
 mod simulation;
+mod stops;
 mod store;
 mod store_faults;
 mod storm;

@@ -7,13 +7,12 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Reply, TestDaemon, order},
-    senders::{RIVAL_KEY, VENDOR_KEY, call_as, with_vendors},
+    senders::{ELIAS, RIVAL_KEY, VENDOR_KEY, call_as, with_vendors},
     uncertain::settle,
 };
 
-async fn make(daemon: &TestDaemon, key: &str, name: &str, secret: &str) -> Reply {
-    let body = json!({"name": name, "like": "system", "user_id": daemon.emulator.ready().user_id,
-        "hmac_keys": [secret]});
+async fn make(daemon: &TestDaemon, key: &str, (name, user): (&str, &str), secret: &str) -> Reply {
+    let body = json!({"name": name, "like": "system", "user_id": user, "hmac_keys": [secret]});
     let made = call_as(daemon, key, Method::POST, "/v1/senders", body).await;
     assert_eq!(
         (made.status, &made.body["hmac_key_count"]),
@@ -44,8 +43,8 @@ async fn push(daemon: &TestDaemon, at: &str, envelope: &str, key: &str) -> Statu
 async fn the_keys_of_a_made_sender_count_at_its_address_for_its_envelopes() {
     let daemon = with_vendors().await;
     let real = daemon.emulator.ready().connect_hmac_key.clone();
-    make(&daemon, VENDOR_KEY, "acme", &real).await;
-    make(&daemon, RIVAL_KEY, "rival-co", "the-rivals").await;
+    make(&daemon, VENDOR_KEY, ("acme", &daemon.emulator.ready().user_id), &real).await;
+    make(&daemon, RIVAL_KEY, ("rival-co", ELIAS), "the-rivals").await;
     let mut body = order();
     body["sender"] = json!("acme");
     let url = format!("{}/v1/signings", daemon.api);

@@ -217,6 +217,101 @@ async fn strange_members_of_small_bodies_and_queries_are_named() {
     assert_eq!(daemon.get(&path).await.body["status"], "open");
 }
 
+/// A daemon with something of each kind, and every call of ours that its document lists, about that.
+async fn every_call() -> (TestDaemon, Vec<(Method, String)>) {
+    let daemon = TestDaemon::builder().public().caller("sender_patterns = [\"system\"]\n").start().await;
+    let sender = json!({"name": "acme", "like": "system", "user_id": daemon.emulator.ready().user_id});
+    assert_eq!(daemon.post("/v1/senders", &sender).await.status, StatusCode::CREATED);
+    let made = daemon.create("order-1", &order()).await;
+    let links = format!("/v1/signings/{}/signers/{}/links", made.id(), made.signer());
+    let link = daemon.post(&links, &json!({})).await;
+    let endpoint =
+        daemon.post("/v1/webhook_endpoints", &json!({"url": "https://hooks.example.com/in"})).await;
+    let document = daemon.get("/openapi.json").await.body;
+    let mut calls: Vec<(Method, String)> = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        // What is passed on is DocuSign's to read.
+        if !path.starts_with("/v1/") || path.contains("/esign/") {
+            continue;
+        }
+        let id = match path.split('/').nth(2) {
+            Some("signings") => made.id(),
+            Some("links") => link.id(),
+            _ => endpoint.id(),
+        };
+        let names = [("{id}", id), ("{signer}", made.signer()), ("{part}", "combined"), ("{name}", "acme")];
+        let path = names.into_iter().fold(path.clone(), |path, (name, value)| path.replace(name, value));
+        assert!(!path.contains('{'), "{path}");
+        let methods = item.as_object().unwrap().keys();
+        calls.extend(methods.map(|method| (method.to_uppercase().parse().unwrap(), path.clone())));
+    }
+    (daemon, calls)
+}
+
+#[tokio::test]
+async fn a_query_that_a_call_does_not_take_is_named_and_nothing_is_done() {
+    let (daemon, calls) = every_call().await;
+    daemon.forget_requests().await;
+    let json_type = [("content-type", "application/json"), ("idempotency-key", "stray")];
+    for (method, path) in calls {
+        let url = format!("{}{path}?stray=1", daemon.api);
+        let body = if method == Method::GET { Vec::new() } else { b"{\"reason\": \"a test\"}".to_vec() };
+        let refused = daemon.call(method.clone(), &url, Some(CALLER_KEY), &json_type, body).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{method} {path}: {}", refused.text);
+        assert_eq!(errors(&refused), [("/stray", "unknown_field")], "{method} {path}: {}", refused.text);
+    }
+    let made = daemon.get("/v1/signings").await.body["data"][0].clone();
+    assert_eq!(made["status"], "open");
+    let path = format!("/v1/signings/{}", made["id"].as_str().unwrap());
+    let trial = daemon.post(&format!("{path}/void?dry_run=true"), &json!({"reason": "a test"})).await;
+    assert_eq!(
+        (trial.status, errors(&trial)),
+        (StatusCode::BAD_REQUEST, vec![("/dry_run", "unknown_field")])
+    );
+    assert_eq!(daemon.get(&format!("{path}?")).await.body["status"], "open", "an empty query is none");
+    let stranger = daemon.call(Method::GET, &format!("{}{path}?x", daemon.api), None, &[], Vec::new()).await;
+    assert_eq!(stranger.code(), "unauthenticated", "before anything else is looked at");
+    assert!(!daemon.requests().await.iter().any(|line| line.contains("/envelopes")), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_said_to_be_json_is_refused_by_every_call_that_reads_one() {
+    let (daemon, calls) = every_call().await;
+    daemon.forget_requests().await;
+    let mut tried = 0;
+    for (method, path) in calls.iter().filter(|(method, _)| matches!(method.as_str(), "PATCH" | "POST")) {
+        let url = format!("{}{path}", daemon.api);
+        let (key, plain) = (("idempotency-key", "plain"), ("content-type", "text/plain"));
+        let both: [&[(&str, &str)]; 2] = [&[key], &[key, plain]];
+        for headers in both {
+            let refused = daemon.call(method.clone(), &url, Some(CALLER_KEY), headers, b"{}".to_vec()).await;
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{method} {path}: {}", refused.text);
+            says(&refused, "invalid_request", false, "Content-Type: application/json");
+        }
+        tried += 1;
+    }
+    assert!(tried > 12, "{calls:?}");
+    assert_eq!(daemon.get("/v1/signings").await.body["data"][0]["status"], "open");
+    assert!(!daemon.requests().await.iter().any(|line| line.contains("/envelopes")), "nothing was sent");
+}
+
+/// A client that sends nothing says no type of it, also where it cannot say the length before.
+#[tokio::test]
+async fn a_body_that_is_not_there_needs_no_content_type() {
+    let (daemon, calls) = every_call().await;
+    let path = |end: &str| calls.iter().find(|(_, path)| path.ends_with(end)).map(|(_, path)| path).unwrap();
+    for (end, status) in [("/links", 201), ("/tickets", 201), ("/rotate", 200)] {
+        let url = format!("{}{}", daemon.api, path(end));
+        let answer = daemon.call(Method::POST, &url, Some(CALLER_KEY), &[], Vec::new()).await;
+        assert_eq!(answer.status, status, "{end}: {}", answer.text);
+    }
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n";
+    let nothing = format!("{chunked}0\r\n");
+    assert_eq!(daemon.raw("POST", path("/links"), Some(CALLER_KEY), &nothing).await, 201);
+    let something = format!("{chunked}2\r\n{{}}\r\n0\r\n");
+    assert_eq!(daemon.raw("POST", path("/links"), Some(CALLER_KEY), &something).await, 400);
+}
+
 #[tokio::test]
 async fn a_field_that_is_missing_or_there_twice_is_named_and_a_path_that_is_no_text_names_nothing() {
     let daemon = TestDaemon::start().await;

@@ -193,7 +193,8 @@ async fn each_fault_of_a_pairing_has_its_own_name_at_start_and_in_the_api() {
 async fn a_caller_makes_changes_and_unmakes_senders_of_its_own() {
     let key = THIRD_KEY;
     let vendor = format!(
-        "[callers.vendor]\nkey_hash = \"{}\"\nsenders = []\nsender_patterns = [\"system\", \"customer\"]\n",
+        "[callers.vendor]\nkey_hash = \"{}\"\nsenders = [\"system\"]\n\
+         sender_patterns = [\"system\", \"customer\"]\n",
         crate::harness::key_hash(key)
     );
     let builder = TestDaemon::builder().public().with(&vendor).connectable("customer", "code", "");
@@ -291,17 +292,23 @@ pub(crate) const VENDOR_KEY: &str = THIRD_KEY;
 /// And of another one.
 pub(crate) const RIVAL_KEY: &str = "cs_DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD";
 
-/// A daemon with two callers that make senders like "system" and like "customer".
+/// A user with consent and an account of their own, whom no sender of the settings acts as.
+pub(crate) const ELIAS: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210003";
+/// Another one.
+const RAFAEL: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210006";
+
+/// A daemon with two callers that make senders like "system" and like "customer". The vendor may also use those of the
+/// settings, and so act as their users.
 pub(crate) async fn with_vendors() -> TestDaemon {
-    let vendor = |name: &str, key: &str| {
+    let vendor = |name: &str, key: &str, senders: &str| {
         format!(
-            "[callers.{name}]\nkey_hash = \"{}\"\nsenders = []\n\
+            "[callers.{name}]\nkey_hash = \"{}\"\nsenders = [{senders}]\n\
              sender_patterns = [\"system\", \"customer\"]\n\
              return_origins = [\"https://www.example.com\"]\n",
             crate::harness::key_hash(key)
         )
     };
-    let both = vendor("vendor", VENDOR_KEY) + &vendor("rival", RIVAL_KEY);
+    let both = vendor("vendor", VENDOR_KEY, "\"system\", \"unconsented\"") + &vendor("rival", RIVAL_KEY, "");
     let builder = TestDaemon::builder().public().with(&both);
     builder.connectable("customer", "impersonation", "").start().await
 }
@@ -430,7 +437,7 @@ async fn a_right_to_make_senders_that_a_reload_brings_works_at_once() {
         .replace("[callers.stranger]\n", "[callers.stranger]\nsender_patterns = [\"system\"]\n");
     let config = countersign::config::Config::from_toml(&with).unwrap();
     daemon.parts().reload(&config).await.unwrap();
-    let body = json!({"name": "acme", "like": "system", "user_id": daemon.emulator.ready().user_id});
+    let body = json!({"name": "acme", "like": "system", "user_id": ELIAS});
     let made = daemon.as_stranger(Method::POST, "/v1/senders", &body).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     let read = daemon.as_stranger(Method::GET, "/v1/senders/acme/esign/templates", &Value::Null).await;
@@ -474,4 +481,65 @@ async fn consent_for_an_organisation_comes_before_anybody_connects() {
         let page = daemon.call(Method::GET, organisation, None, &[], Vec::new()).await;
         assert!(page.status.is_success() || page.status.is_redirection(), "{}: {}", page.status, page.text);
     }
+}
+
+#[tokio::test]
+async fn who_makes_senders_acts_as_no_user_of_a_sender_that_is_not_theirs() {
+    let daemon = with_vendors().await;
+    let user = daemon.emulator.ready().user_id.clone();
+    let like_system = |name: &str, user: &str| json!({"name": name, "like": "system", "user_id": user});
+    let is_refused = |refused: &Reply| {
+        assert_eq!(
+            (refused.status, refused.code()),
+            (StatusCode::FORBIDDEN, "forbidden"),
+            "{}",
+            refused.text
+        );
+        assert!(refused.body["fix"].as_str().unwrap().contains("user_id"), "{}", refused.text);
+        assert!(!refused.text.contains("acme") && !refused.text.contains("vendor"), "{}", refused.text);
+    };
+    // Of a sender of the settings that the rival may not use, however the id is written.
+    for spelled in [user.clone(), user.to_uppercase(), user.replace('-', "")] {
+        is_refused(&make(&daemon, RIVAL_KEY, like_system("shop", &spelled)).await);
+    }
+    let nora = daemon.emulator.ready().no_consent_user_id.clone();
+    is_refused(&make(&daemon, RIVAL_KEY, like_system("shop", &nora)).await);
+    assert_eq!(make(&daemon, VENDOR_KEY, like_system("own", &user)).await.status, StatusCode::CREATED);
+
+    // Of one that another caller made; several of one's own are one's own affair.
+    for name in ["acme", "acme-two"] {
+        let made = make(&daemon, VENDOR_KEY, like_system(name, ELIAS)).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    }
+    is_refused(&make(&daemon, RIVAL_KEY, like_system("shop", ELIAS)).await);
+    let made = make(&daemon, RIVAL_KEY, like_system("shop", RAFAEL)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let change = async |user: &str| {
+        call_as(&daemon, RIVAL_KEY, Method::PATCH, "/v1/senders/shop", json!({"user_id": user})).await
+    };
+    is_refused(&change(ELIAS).await);
+    is_refused(&change(&user).await);
+    let shown = call_as(&daemon, RIVAL_KEY, Method::GET, "/v1/senders/shop", Value::Null).await;
+    assert_eq!(shown.body["user_id"], RAFAEL, "{}", shown.text);
+    for name in ["acme", "acme-two"] {
+        let path = format!("/v1/senders/{name}");
+        call_as(&daemon, VENDOR_KEY, Method::DELETE, &path, Value::Null).await;
+    }
+    let free = change(ELIAS).await;
+    assert_eq!((free.status, &free.body["user_id"]), (StatusCode::OK, &json!(ELIAS)), "{}", free.text);
+}
+
+#[tokio::test]
+async fn a_disconnect_beside_the_end_of_its_sender_leaves_no_sender_behind() {
+    let daemon = with_vendors().await;
+    let made = make(&daemon, VENDOR_KEY, json!({"name": "shop", "like": "customer"})).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let (parts, vendor) = (daemon.parts(), countersign::domain::CallerName::new("vendor"));
+    let shop = countersign::domain::SenderName::new("shop");
+    // Both find the sender, and take their turns.
+    let (gone, disconnected) =
+        tokio::join!(parts.pairings.unmake(&shop, &vendor), parts.pairings.disconnect(&shop, &vendor));
+    assert!(gone.is_ok(), "{gone:?}");
+    assert!(matches!(disconnected, Err(countersign::pairing::Error::Stale)), "{disconnected:?}");
+    assert!(!parts.auth.has("shop"));
 }

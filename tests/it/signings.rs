@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use countersign::domain::Signing;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -299,12 +300,17 @@ async fn t11_missing_consent_is_told_and_stores_nothing() {
 
 /// The caller's deadline travels: they are answered by then, and what cannot end by then is not begun.
 #[tokio::test]
-async fn b4_no_view_check_or_void_takes_longer_than_its_caller_waits() {
+async fn b4_no_view_check_correction_or_void_takes_longer_than_its_caller_waits() {
     let daemon = TestDaemon::start().await;
     let made = daemon.create("order-1", &order()).await;
+    // As a failed check tells it: nothing has to be read before the correction.
+    let known = |signing: &mut Signing| signing.signers[0].upstream.recipient_id = Some("1".to_owned());
+    daemon.rewrite(made.id().parse().unwrap(), None, known).await;
     let path = format!("{}/v1/signings/{}", daemon.api, made.id());
     let calls = [
         (format!("{path}/signers/{}/views", made.signer()), "{}"),
+        (format!("{path}/signers/{}/phone", made.signer()), "{\"phone\": \"+4915112345679\"}"),
+        (format!("{path}/signers/{}/access_code", made.signer()), "{\"access_code\": \"Turing-1936\"}"),
         (format!("{path}/refresh"), "{}"),
         (format!("{path}/void"), "{\"reason\": \"ordered twice\"}"),
     ];
@@ -319,7 +325,7 @@ async fn b4_no_view_check_or_void_takes_longer_than_its_caller_waits() {
     }
     assert_eq!(daemon.requests().await, Vec::<String>::new());
     let envelope = &made.body["provider"]["envelope_id"];
-    for path in [envelope, &json!("/views/recipient")] {
+    for path in [envelope, &json!("/views/recipient"), &json!("/recipients")] {
         daemon.fault(&json!({"fault": "stall", "path": path, "count": 20})).await;
     }
     // A sender without consent asks for a token now and then.
@@ -335,7 +341,43 @@ async fn b4_no_view_check_or_void_takes_longer_than_its_caller_waits() {
         let (late, ()) = tokio::join!(ask(url, body, "wait=1"), time);
         assert!(late.status.is_server_error(), "{url}: {} {}", late.status, late.text);
     }
-    assert_eq!(asked().await, 3);
+    assert_eq!(asked().await, calls.len());
+}
+
+#[tokio::test]
+async fn b4_no_purge_or_download_takes_longer_than_its_caller_waits() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    daemon.sign_all().await;
+    let path = format!("/v1/signings/{}", made.id());
+    assert_eq!(daemon.post(&format!("{path}/refresh"), &json!({})).await.body["status"], "completed");
+    let ask = async |part: &str, wait: &'static str| {
+        let url = format!("{}{path}/{part}", daemon.api);
+        let headers = [("content-type", "application/json"), ("prefer", wait)];
+        let (method, body) = if part == "purge" { (Method::POST, "{}") } else { (Method::GET, "") };
+        daemon.call(method, &url, Some(CALLER_KEY), &headers, body.into()).await
+    };
+    let about = made.body["provider"]["envelope_id"].as_str().unwrap();
+    let asked = async || daemon.requests().await.iter().filter(|line| line.contains(about)).count();
+    daemon.forget_requests().await;
+    for part in ["documents/combined", "evidence", "purge"] {
+        let refused = ask(part, "wait=0").await;
+        assert!(refused.status.is_server_error(), "{part}: {} {}", refused.status, refused.text);
+    }
+    assert_eq!(asked().await, 0);
+    for path in [about, "/documents/combined"] {
+        daemon.fault(&json!({"fault": "stall", "path": path, "count": 20})).await;
+    }
+    for part in ["documents/combined", "purge"] {
+        let before = asked().await;
+        let time = async {
+            daemon.until("the call", async || asked().await > before).await;
+            daemon.clock.advance(Duration::from_secs(4));
+        };
+        let (late, ()) = tokio::join!(ask(part, "wait=1"), time);
+        assert!(late.status.is_server_error(), "{part}: {} {}", late.status, late.text);
+    }
+    assert_eq!(asked().await, 2);
 }
 
 /// There is nothing to answer before it is done, and what a caller did not wait for is learnt all the same.

@@ -54,7 +54,7 @@ async fn a_senders_own_name_of_a_template_goes_before_everybodys() {
 /// A daemon with one caller that makes senders, with more rights or fewer.
 async fn with_maker(rights: &str) -> TestDaemon {
     let maker = format!(
-        "[callers.maker]\nkey_hash = \"{}\"\nsenders = []\nsender_patterns = [\"system\"]\n\
+        "[callers.maker]\nkey_hash = \"{}\"\nsenders = [\"system\"]\nsender_patterns = [\"system\"]\n\
          return_origins = [\"https://www.example.com\"]\n{rights}\n",
         crate::harness::key_hash(KEY)
     );

@@ -19,9 +19,10 @@ use axum::{
     extract::{FromRef, FromRequestParts, MatchedPath},
     http::{HeaderMap, Method, header, request::Parts},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Problem, router::Api},
+    api::{Problem, exchange::refuse_query, router::Api},
     config::{self, SubjectRule},
     digest::sha256,
     domain::{CallerName, SenderName},
@@ -58,6 +59,8 @@ struct Table {
     by_certificate: HashMap<Name, Arc<Caller>>,
     by_subject: Vec<(String, SubjectRule, Arc<Caller>)>,
     issuers: Issuers,
+    /// Fires when another table takes its place.
+    outdated: CancellationToken,
 }
 
 impl Callers {
@@ -68,11 +71,11 @@ impl Callers {
         Self { table, refusals: Arc::default(), metrics }
     }
 
-    /// Takes up new settings; requests under way keep the rights they came with, and what a caller has spent
-    /// of its share stays spent.
+    /// Takes up new settings; requests under way keep the rights they came with, but for streams, which end, and what
+    /// a caller has spent of its share stays spent.
     pub fn replace(&self, settings: &BTreeMap<String, config::Caller>, issuers: Issuers) {
         let table = Table::of(settings, issuers, &self.table.load(), &self.metrics);
-        self.table.store(Arc::new(table));
+        self.table.swap(Arc::new(table)).outdated.cancel();
     }
 
     /// What each caller that has a share of the hour's calls has spent of it.
@@ -151,7 +154,8 @@ impl Table {
         for (name, rights) in settings {
             let name = CallerName::new(name.as_str());
             let share = shares.get(&name).map_or_else(Arc::default, |share| Arc::clone(share));
-            let caller = Arc::new(Caller::new(name, rights, share, Arc::clone(metrics)));
+            let outdated = table.outdated.clone();
+            let caller = Arc::new(Caller::new(name, rights, share, Arc::clone(metrics), outdated));
             for hash in &rights.key_hashes {
                 table.by_key.insert(*hash.as_bytes(), Arc::clone(&caller));
             }
@@ -295,6 +299,7 @@ where
             caller.inspect_err(|problem| api.callers.note_refusal(peer, problem, api.clock.uptime()))?;
         caller.spend(api.clock.uptime())?;
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        refuse_query(&parts.method, path, &parts.uri)?;
         caller.spend_share(cost(&parts.method, path), api.hourly_limit, api.clock.now())?;
         Ok(Self(caller))
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use super::share::Share;
 use crate::{
@@ -33,6 +34,7 @@ pub struct Caller {
     bucket: Option<Mutex<Bucket>>,
     pub(super) share: Arc<Share>,
     metrics: Arc<Metrics>,
+    outdated: CancellationToken,
 }
 
 impl Caller {
@@ -41,13 +43,20 @@ impl Caller {
         rights: &config::Caller,
         share: Arc<Share>,
         metrics: Arc<Metrics>,
+        outdated: CancellationToken,
     ) -> Self {
         let bucket = rights.rate.map(|rate| {
             let count = f64::from(rate.count);
             Mutex::new(Bucket::new(count, count / rate.per.as_secs_f64()))
         });
         let senders = rights.senders.as_ref().map(|names| names.iter().cloned().collect());
-        Self { name, senders, bucket, share, rights: rights.clone(), metrics }
+        Self { name, senders, bucket, share, rights: rights.clone(), metrics, outdated }
+    }
+
+    /// Fires when the callers of the settings are replaced: whoever was let in by the old ones may be nobody by now, and
+    /// shows again who they are.
+    pub(in crate::api) fn outdated(&self) -> CancellationToken {
+        self.outdated.clone()
     }
 
     /// Counts a request against the caller's rate.

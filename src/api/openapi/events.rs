@@ -60,7 +60,11 @@ fn events() -> Value {
         },
     });
     limit(Operation::new("events", "list_events", "The log of this caller's events"))
-        .about("With `Accept: text/event-stream` a stream that goes on with what happens.")
+        .about(
+            "With `Accept: text/event-stream` a stream that goes on with what happens. It ends after an hour, and when \
+             the daemon reads its settings again or stops: open it again with the last `id` in `Last-Event-ID`, also \
+             one that came without data. Browsers' `EventSource` does so by itself.",
+        )
         .query("signing", "Only those of this signing", id_of("sig"))
         .query("after", "Only those after this event; `next_cursor` of a page serves", id_of("evt"))
         .header("Last-Event-ID", "Streams: the last event that was seen", false, json!({ "type": "string" }))

@@ -26,13 +26,15 @@ use crate::api::{
 };
 
 /// Codes that any call with a key may be answered with.
-const EVERYWHERE: [&str; 6] = [
+const EVERYWHERE: [&str; 8] = [
     "unauthenticated",
     "forbidden",
     "not_found",
     "quota_exceeded",
     "issuer_unavailable",
     "store_unavailable",
+    "unknown_field",
+    "internal",
 ];
 
 /// The document.
@@ -57,8 +59,8 @@ pub fn document() -> Value {
             "title": "countersign",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "Embedded DocuSign signing for a company website, without accounts for its visitors",
-            "description": "JSON, snake_case, times in RFC 3339 UTC. Unknown fields of a request are refused by \
-                name; answers may gain fields. Every refusal is a problem document (RFC 9457) with a code, the \
+            "description": "JSON, snake_case, times in RFC 3339 UTC. Unknown fields and parameters of a request are \
+                refused by name; answers may gain fields. Every refusal is a problem document (RFC 9457) with a code, the \
                 next step, and whether repeating the same call can help. `X-Request-Id` is taken and given back. \
                 A caller is known by a key, by a token of an issuer in the settings, or by a client certificate; two \
                 that belong to different callers are refused. On a unix socket the user id of the calling process may \

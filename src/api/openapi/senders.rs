@@ -27,7 +27,8 @@ pub(super) fn paths() -> Map<String, Value> {
                 "post": Operation::new("senders", "make_sender", "Makes a sender like one of the settings")
                     .about(
                         "It is this caller's alone, and so is its name, also after the sender is gone. \
-                         `sender_patterns` says which ones it may be like.",
+                         `sender_patterns` says which ones it may be like. Its user may be anyone who has consented, \
+                         but for those whom a sender acts as that is another caller's, or that this caller may not use.",
                     )
                     .body("NewSender", json!({ "name": "acme", "like": "customer" }))
                     .codes(&["forbidden"])
@@ -100,9 +101,13 @@ fn forward() -> Value {
             .about(
                 "For official SDKs: give this as their base path, and a caller key as their access token. \
                  Envelopes, recipients, recipient views, documents, templates (read) and the sender's own \
-                 signatures are allowed; the answer is DocuSign's. The origin of a recipient view's `returnUrl` must \
-                 be among `return_origins` of the caller. A caller that `templates` or `sms_required` limit makes no \
-                 envelope this way, unless its `passthrough` says so.",
+                 signatures are allowed; the answer is DocuSign's. The origins of a recipient view's `returnUrl`, \
+                 `clientURLs` and `pingUrl` must be among `return_origins` of the caller. An envelope is made from JSON, \
+                 alone or in a multipart body, and is neither a copy of another (`envelopeId`) nor made with a view \
+                 (`recipientViewRequest`): those are refused. A caller that `templates` or `sms_required` limit makes no \
+                 envelope this way, unless its `passthrough` says so. The envelope of another caller's signing does not \
+                 exist here for as long as the signing's record is kept; while it is not known whose a new envelope is, \
+                 the answer is 503 `provider_unavailable`, and to be asked for again.",
             )
             .path(
                 "path",

@@ -91,7 +91,7 @@ fn create() -> Value {
         )
         .header(
             "Prefer",
-            "`wait=N`: answer within N seconds (25). `respond-async`: answer 202 at once",
+            "`wait=N`: answer within N seconds (25 unless set, at most 60). `respond-async`: answer 202 at once",
             false,
             json!({ "type": "string", "examples": ["wait=10"] }),
         )
@@ -119,7 +119,8 @@ impl Operation {
     /// The header in which a caller says how long it can wait.
     fn waiting(self) -> Self {
         let schema = json!({ "type": "string", "examples": ["wait=10"] });
-        self.header("Prefer", "`wait=N`: answer within N seconds (25)", false, schema)
+        let about = "`wait=N`: answer within N seconds (25 unless set, at most 60)";
+        self.header("Prefer", about, false, schema)
     }
 
     /// What can be done next with a signing.
@@ -172,6 +173,7 @@ fn wait() -> Value {
         },
     });
     of_signing("wait_for_signing", "Waits for the next fact; with `Accept: text/event-stream`, a stream")
+        .about("The stream brings what `list_events` would of this signing, and ends and is opened again as that does.")
         .query(
             "timeout",
             "Seconds to wait",
@@ -223,6 +225,7 @@ fn link() -> Value {
 
 fn phone() -> Value {
     of_signer("correct_phone", "Gives a signer another number for the SMS code, and unlocks the check")
+        .waiting()
         .body("CorrectPhone", json!({ "phone": "+4915112345678" }))
         .answer(200, "The signing", reference("Signing"))
         .codes(&["phone_invalid", "signer_not_ready", "signing_closed"])
@@ -233,6 +236,7 @@ fn phone() -> Value {
 fn access_code() -> Value {
     of_signer("correct_access_code", "Gives a signer another access code, and unlocks the check")
         .about("The signer has to be told the new code by a way of your own. What was typed wrong before is forgotten.")
+        .waiting()
         .body("CorrectAccessCode", json!({ "access_code": "Turing-1936" }))
         .answer(200, "The signing", reference("Signing"))
         .codes(&["signer_not_ready", "signing_closed"])
@@ -257,6 +261,7 @@ fn purge() -> Value {
              when it has happened, with the event `signing.purged`. Repeating it meanwhile is harmless; with a wider `scope` it \
              is asked for anew, and its 14 days begin again.",
         )
+        .waiting()
         .body("PurgeSigning", json!({ "scope": "documents" }))
         .answer(202, "It is in the queue", reference("Signing"))
         .codes(&["signer_not_ready", "signing_closed"])
@@ -278,8 +283,9 @@ fn document() -> Value {
         .about(
             "Fetched whole from DocuSign before the first byte is answered, because `ETag` is the digest of all \
              of it; then ranges and repeated reads cost no call for a while. DocuSign may write a file anew at \
-             each download, and then the tag is another one.",
+             each download, and then the tag is another one. What comes later than you wait is there when you ask again.",
         )
+        .waiting()
         .header("Range", "One range of bytes (RFC 9110); several are answered with the whole", false, json!({ "type": "string" }))
         .header("If-Range", "The `ETag` that the range belongs to", false, json!({ "type": "string" }))
         .header("If-None-Match", "`ETag`s that the caller has", false, json!({ "type": "string" }))
@@ -298,6 +304,7 @@ fn evidence() -> Value {
         "content": { "application/zip": { "schema": { "type": "string", "contentMediaType": "application/zip" } } },
     });
     of_signing("get_evidence", "All that proves a completed signing, as one file")
+        .waiting()
         .answer_as(200, zip)
         .codes(&["payload_too_large", "signer_not_ready", "signing_closed"])
         .codes(&UPSTREAM)

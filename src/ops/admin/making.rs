@@ -18,17 +18,26 @@ use super::{
 };
 use crate::{
     audit::{Act, Entry},
+    auth::identity::UserId,
     config::check_name,
     domain::{CallerName, Private, SenderName, template_names::Ids},
     pairing::{NewSender, NotMade, is_account},
 };
 
-/// Finds for whom senders may be made, and like which: asked anew each time, because a reload changes it.
+/// What the settings say of callers: asked anew each time, because a reload changes it.
 #[derive(Clone)]
-pub struct Makers(pub Arc<FindMakers>);
+pub struct Makers {
+    /// For whom senders may be made, and like which.
+    pub find: Arc<FindMakers>,
+    /// Who may use a sender of the settings.
+    pub of_sender: Arc<FindCallers>,
+}
 
 /// Callers, with the senders of the settings that they may make others like.
 type FindMakers = dyn Fn() -> BTreeMap<CallerName, Vec<String>> + Send + Sync;
+
+/// The callers that may use a sender.
+type FindCallers = dyn Fn(&SenderName) -> Vec<CallerName> + Send + Sync;
 
 impl fmt::Debug for Makers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,7 +104,7 @@ pub(super) async fn make(
         Err(error) => {
             let field = match error {
                 NotMade::NameTaken => Field::Name,
-                NotMade::UserMissing | NotMade::UserUnwanted => Field::UserId,
+                NotMade::UserMissing | NotMade::UserTaken | NotMade::UserUnwanted => Field::UserId,
                 NotMade::NoPattern | NotMade::TooMany => Field::Of,
                 NotMade::Failed(cause) => {
                     tracing::error!(error = %cause, "a sender was not made");
@@ -110,7 +119,7 @@ pub(super) async fn make(
 /// Whom it is for, and what it is; or all that is wrong.
 fn read(admin: &Admin, wanted: &Wanted) -> Result<(CallerName, NewSender), Invalids> {
     let mut invalids = Invalids::new();
-    let makers = (admin.makers.0)();
+    let makers = (admin.makers.find)();
     let pairs = makers.iter().flat_map(|(caller, all)| all.iter().map(move |like| (caller, like)));
     let chosen = pairs.into_iter().find(|(caller, like)| choice(caller, like) == wanted.of);
     let (name, user, account) = (wanted.name.trim(), wanted.user_id.trim(), wanted.account.trim());
@@ -128,6 +137,9 @@ fn read(admin: &Admin, wanted: &Wanted) -> Result<(CallerName, NewSender), Inval
         invalids.push((Field::Of, "is not among what the settings allow".to_owned()));
         return Err(invalids);
     };
+    if user_id.is_some_and(|user| is_barred(admin, caller, like, user)) {
+        invalids.push((Field::UserId, NotMade::UserTaken.to_string()));
+    }
     if !invalids.is_empty() {
         return Err(invalids);
     }
@@ -143,6 +155,13 @@ fn read(admin: &Admin, wanted: &Wanted) -> Result<(CallerName, NewSender), Inval
     Ok((caller.clone(), new))
 }
 
+/// Whether a sender of the settings acts as this user that the caller may not use.
+fn is_barred(admin: &Admin, caller: &CallerName, like: &str, user: UserId) -> bool {
+    admin.pairings.acting_as(like, user).iter().any(|sender| {
+        admin.pairings.made(sender).is_none() && !(admin.makers.of_sender)(sender).contains(caller)
+    })
+}
+
 fn answer(
     admin: &Admin,
     session: &Session,
@@ -150,6 +169,6 @@ fn answer(
     wanted: &Wanted,
     invalids: &Invalids,
 ) -> Response {
-    let makers = (admin.makers.0)();
+    let makers = (admin.makers.find)();
     request::page(&admin.look, status, &page::new_sender(admin, session, &makers, wanted, invalids))
 }

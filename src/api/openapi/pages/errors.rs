@@ -99,6 +99,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "the key belongs to a request with another body",
     ),
     (
+        "internal",
+        "A handler broke off, which is a fault of this program. What the call had done by then stays done, and what had been accepted is finished.",
+        "the call broke off, through a fault of this program",
+    ),
+    (
         "invalid_request",
         "The request is not of the form that the operation takes. Every fault is listed in errors with a JSON pointer.",
         "/signers/0/email is not of the form name@example.com",
@@ -121,7 +126,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "not_found",
-        "There is no such path, method or object, or it belongs to another caller, which looks the same on purpose.",
+        "There is no such path or object, or it belongs to another caller, which looks the same on purpose.",
         "there is nothing here for this caller",
     ),
     (
@@ -161,7 +166,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "quota_exceeded",
-        "The caller's rate in the settings is used up, or as many creates or passed calls are under way, or bytes of documents, or bundles of evidence, as are taken at once.",
+        "One of the caller's limits (rate, daily_signings, budget_percent) is used up; or as many creates, passed calls, bytes of documents, bundles of evidence, event streams or webhook endpoints are there as may be at once; or documents.spool_limit is full; or the DocuSign plan has no envelopes left. The detail says which.",
         "this caller may make 10 calls a second",
     ),
     (
@@ -236,7 +241,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "unknown_field",
-        "A field of the request does not exist. A misspelt field that is silently ignored is worse than a refusal.",
+        "A field of the request, or a parameter of its query, does not exist. A misspelt field that is silently ignored is worse than a refusal.",
         "/signers/0/emial there is no such field; did you mean email?",
     ),
     (

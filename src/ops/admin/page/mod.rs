@@ -178,7 +178,7 @@ pub(super) fn consent(admin: &Admin, session: &Session, sender: &SenderView, lin
                     }
                     li {
                         @if links.comes_back { "You come back to a page of ours that says whether it took; the tick appears here, too." }
-                        @else { "The tick appears here within a minute, or at once after Check now." }
+                        @else { "The tick appears here within seconds for the first ten minutes, later within five minutes, or at once after Check now." }
                     }
                 }
                 a.button id="open" href=(links.individual) target="_blank" rel="noopener noreferrer" {
@@ -193,8 +193,8 @@ pub(super) fn consent(admin: &Admin, session: &Session, sender: &SenderView, lin
                     textarea id="individual" readonly { (links.individual) }
                 }
                 details id="organisation" {
-                    summary { "As an administrator, for all users of the organisation" }
-                    p.quiet { "Counts for every user of the organisation's claimed domains; only an organisation administrator can accept." }
+                    summary { "As an administrator of a customer's organisation, for all its users" }
+                    p.quiet { "Counts for every user of that organisation's claimed domains; only its administrator can accept. Your own organisation: DocuSign Admin > Connected Apps." }
                     label for="organisation-link" { "The administrator's link" }
                     textarea id="organisation-link" readonly { (links.organisation) }
                     p { a href=(links.organisation) target="_blank" rel="noopener noreferrer" { "Open it" } }

@@ -1,0 +1,48 @@
+//! How a daemon ends that is told to more than once (rule H2).
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::{
+    harness::{TempDir, TestDaemon},
+    kills::{create, start},
+};
+
+#[tokio::test]
+async fn h2_a_second_signal_ends_a_stop_that_would_wait_for_a_minute() {
+    let around = TestDaemon::start().await;
+    let folder = TempDir::new();
+    let store = format!("sqlite://{}", folder.0.join("store.db").display());
+    let (known, patient) = ("grace = 0\ndeadline = 5", "grace = 0\ndeadline = 60");
+    let settings = around.settings_for_a_process(&store);
+    assert!(settings.contains(known), "{settings}");
+    let (mut daemon, api) = start(&settings.replace(known, patient), &folder.0, 0).await;
+    // What is under way is never answered.
+    around.fault(&json!({"fault": "stall", "method": "POST", "path": "/envelopes"})).await;
+    let host = api.strip_prefix("http://").unwrap().to_owned();
+    let waiting = tokio::spawn(async move { create(&api, "order-1").await });
+    let is_sent = async || {
+        around.requests().await.iter().any(|line| line.starts_with("POST ") && line.ends_with("/envelopes"))
+    };
+    around.until("the create", is_sent).await;
+
+    let pid = Pid::from_raw(daemon.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    // The first one is taken: nobody is let in any more.
+    around.until("the stop", async || TcpStream::connect(&host).await.is_err()).await;
+    assert!(daemon.ended().is_none(), "it waits for the create");
+    kill_process(pid, Signal::TERM).unwrap();
+    let mut ended = None;
+    for _ in 0..150 {
+        ended = daemon.ended();
+        if ended.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    assert!(!matches!(waiting.await.unwrap(), Some((201 | 202, _))), "nothing was promised");
+}
