@@ -8,7 +8,7 @@
 //! split, in a state of a few bytes. What is looked for are the names, wherever they stand and whatever else the body
 //! is: as names of JSON (with escapes, in any case, in either quotes or none, as the vendor's reader takes them, in
 //! UTF-16 too) and as tags of XML. So it finds more than a reader would, such as a document of plain text that
-//! holds `"envelopeId":`, and nothing less. What would hide a name from it is refused: another type than JSON in UTF-8
+//! holds `"envelopeId":`, or any text with `, envelopeId:` in it, and nothing less. What would hide a name from it is refused: another type than JSON in UTF-8
 //! and multipart, and a part that is encoded and is not said to be a document.
 
 use http::{HeaderMap, header};
@@ -43,8 +43,8 @@ impl From<Found> for Problem {
         match found {
             Found::Copy => {
                 let detail = "the body names an envelope to copy (envelopeId), which may be another caller's";
-                let fix =
-                    "Make the envelope from a template or documents; an envelope is not copied on this way.";
+                let fix = "Make the envelope from a template or documents; an envelope is not copied on this way. (Text with \
+                     \"envelopeId:\" behind a comma or a quote is taken for that name, too: write it in another way.)";
                 Self::new("forbidden", detail).fix(fix)
             }
             Found::View => {
@@ -72,12 +72,13 @@ pub(super) struct Guard {
 impl Guard {
     /// For a body with these headers, if it can be looked through.
     pub(super) fn new(headers: &HeaderMap) -> Result<Self, Problem> {
-        let is_multipart = is_multipart(headers);
-        if !is_multipart && !views::is_json(headers) {
-            let detail = "POST envelopes is passed on as application/json in UTF-8 or as multipart only";
+        let heads = Heads::of(headers);
+        if heads.is_none() && !views::is_json(headers) {
+            let detail = "POST envelopes is passed on as application/json in UTF-8 or as multipart with one boundary \
+                          of 1 to 70 characters only";
             return Err(Problem::new("invalid_request", detail));
         }
-        Ok(Self { names: Names::default(), heads: is_multipart.then(Heads::default) })
+        Ok(Self { names: Names::default(), heads })
     }
 
     /// Takes the next piece, or says what is in it that must not be. Nothing of that piece may go on then.
@@ -92,12 +93,6 @@ impl Guard {
         }
         Ok(())
     }
-}
-
-fn is_multipart(headers: &HeaderMap) -> bool {
-    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(only), None) = (all.next(), all.next()) else { return false };
-    only.to_str().is_ok_and(|text| text.trim_start().to_ascii_lowercase().starts_with("multipart/"))
 }
 
 /// The letters and digits of a name so far, in lower case.
@@ -276,9 +271,12 @@ impl Names {
     }
 }
 
-/// Reads the heads of the parts of a multipart body. Every line that begins like a boundary may begin one.
-#[derive(Debug, Default)]
+/// Reads the heads of the parts of a multipart body. Every line that begins with its boundary, in any case, may begin
+/// one.
+#[derive(Debug)]
 struct Heads {
+    /// With the two dashes in front of it, in lower case.
+    boundary: String,
     /// The line so far, in lower case.
     line: Vec<u8>,
     /// Whether there was more of it than is kept.
@@ -298,6 +296,28 @@ struct Head {
 }
 
 impl Heads {
+    /// For a body of this type, if it is multipart and every reader sees the same boundary.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+        let (Some(only), None) = (all.next(), all.next()) else { return None };
+        let text = only.to_str().ok()?.trim_start().to_ascii_lowercase();
+        let (_, rest) = text.strip_prefix("multipart/")?.split_once("boundary")?;
+        let value = rest.trim_start().strip_prefix('=')?.trim_start();
+        let boundary = match value.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?.0,
+            None => value.split([';', ' ', '\t']).next()?,
+        };
+        let is_plain = (1..=70).contains(&boundary.len()) && !boundary.contains(['\\', '"']);
+        // A second one may be what another reader takes.
+        let is_only = rest.matches("boundary").count() == boundary.matches("boundary").count();
+        (is_plain && is_only).then(|| Self {
+            boundary: format!("--{boundary}"),
+            line: Vec::new(),
+            is_cut: false,
+            head: None,
+        })
+    }
+
     fn take(&mut self, byte: u8) -> Result<(), Found> {
         if byte != b'\n' {
             if self.line.len() < LINE_BYTES {
@@ -316,7 +336,7 @@ impl Heads {
     fn end_line(&mut self) -> Result<(), Found> {
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
         let Some(head) = &mut self.head else {
-            self.head = line.starts_with(b"--").then(Head::default);
+            self.head = line.starts_with(self.boundary.as_bytes()).then(Head::default);
             return Ok(());
         };
         if !line.is_empty() {
@@ -358,7 +378,7 @@ impl Head {
 /// Whether this is UTF-8, in what follows the word `charset`.
 fn is_utf8(rest: &str) -> bool {
     let set: String = rest.chars().filter(|c| !matches!(c, '=' | '"' | ' ')).collect();
-    set == "utf-8" || set.starts_with("utf-8;")
+    ["utf-8", "utf8"].contains(&set.split(';').next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -428,6 +448,43 @@ mod tests {
         ] {
             assert_eq!(seen(JSON, body.as_bytes()), Ok(()), "{body}");
         }
+    }
+
+    #[test]
+    fn lines_of_documents_that_look_like_boundaries_or_heads_are_neither() {
+        let kinds = [
+            MULTIPART,
+            "multipart/form-data; boundary=\"b\"; charset=utf-8",
+            "Multipart/Form-Data; Boundary=B",
+        ];
+        for document in [
+            "<!--\n-->\n  <img src=\"data:image/png;base64,AAAA\">\n\n",
+            "---\ntext\n\tcode\n\n",
+            "\n--\u{7f}\r\r: base64\r\n\r\n",
+        ] {
+            let head =
+                "--b\r\nContent-Type: application/json\r\n\r\n{}\r\n--b\r\nContent-Type: text/html\r\n\r\n";
+            let body = format!("{head}{document}\r\n--b--\r\n");
+            for kind in kinds {
+                assert_eq!(seen(kind, body.as_bytes()), Ok(()), "{kind}: {document}");
+            }
+        }
+        for kind in [
+            "multipart/form-data",
+            "multipart/form-data; boundary=",
+            "multipart/form-data; boundary=a; boundary=b",
+            "multipart/form-data; boundary*=b",
+            "multipart/form-data; boundary=\"b",
+            "multipart/form-data; boundary=\"a\\\"b\"",
+        ] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert!(Guard::new(&headers).is_err(), "{kind}");
+        }
+        let headers = HeaderMap::from_iter([(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("multipart/form-data; boundary=----WebKitFormBoundary7"),
+        )]);
+        assert!(Guard::new(&headers).is_ok());
     }
 
     #[test]
