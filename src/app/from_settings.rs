@@ -12,7 +12,7 @@ use crate::{
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
     budget::{Budget, Options as BudgetOptions},
     clock::SharedClock,
-    config::{self, Config, ConfigError, EXAMPLE_KEY_FINGERPRINT},
+    config::{self, Config, ConfigError},
     connect::OwnKeys,
     domain::{Mode, SenderName},
     esign,
@@ -53,9 +53,7 @@ async fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
     let client = http_client(config, config.upstream.token_timeout)?;
     // Untracked: refreshers run as long as anyone needs tokens, which is through the drain; `close` ends them.
     let (clock, spawner) = (Arc::clone(clock), Spawner::tokio());
-    // A real account server must never trust the example key (rule S4).
-    let barred = (!config.upstream.is_emulator()).then_some(EXAMPLE_KEY_FINGERPRINT);
-    let options = auth::Options { barred, ..auth::Options::default() };
+    let options = auth::Options { barred: config.barred_key(), ..auth::Options::default() };
     if !config.signer.isolate {
         return Ok(Auth::new(client, server, clock, spawner, options));
     }

@@ -150,6 +150,12 @@ struct Raw {
 }
 
 impl Config {
+    /// The fingerprint of the key that must not be used: a real account server must never trust the example key
+    /// (rule S4).
+    pub fn barred_key(&self) -> Option<&'static str> {
+        (!self.upstream.is_emulator()).then_some(EXAMPLE_KEY_FINGERPRINT)
+    }
+
     /// Loads defaults, then the file if there is one, then the environment.
     ///
     /// In a thread of its own: with thousands of senders the layers are many times what stays of them, and

@@ -224,10 +224,11 @@ pub(super) fn classify(refusal: &Refusal) -> Verdict {
         return Verdict::Rejected(CODES[index].1);
     }
     match status {
+        // Whoever says it, the same body will not pass.
+        StatusCode::PAYLOAD_TOO_LARGE => Verdict::Rejected(K::TooLarge),
         // The API speaks JSON: a page comes from a proxy or balancer in between, which may think better of it.
         _ if refusal.is_foreign => Verdict::Unavailable,
         StatusCode::NOT_FOUND => Verdict::Rejected(K::EnvelopeUnknown),
-        StatusCode::PAYLOAD_TOO_LARGE => Verdict::Rejected(K::TooLarge),
         StatusCode::UNAUTHORIZED => Verdict::Rejected(K::Unauthorized),
         _ => Verdict::Rejected(K::Other),
     }
@@ -333,7 +334,7 @@ mod tests {
             (404, "", false, Rejected(K::EnvelopeUnknown)),
             (404, "", true, Unavailable),
             (413, "", false, Rejected(K::TooLarge)),
-            (413, "", true, Unavailable),
+            (413, "", true, Rejected(K::TooLarge)),
             (408, "", false, Unavailable),
             (444, "", false, Unavailable),
             (500, "UNSPECIFIED_ERROR", false, Unavailable),

@@ -29,7 +29,7 @@ async fn e2_what_is_in_doubt_and_what_is_not() {
         (Reply::json(201, &json!({"status": "Processing"})), "provider_unavailable", Doubt::Yes),
         (Reply::Text(400, vec![], html.clone()), "provider_unavailable", Doubt::Yes),
         (Reply::Text(404, vec![], html.clone()), "provider_unavailable", Doubt::Yes),
-        (Reply::Text(413, vec![], html), "provider_unavailable", Doubt::Yes),
+        (Reply::Text(413, vec![], html), "payload_too_large", Doubt::No),
         (Reply::error(400, "ANCHOR_TAB_STRING_NOT_FOUND"), "anchor_not_found", Doubt::No),
         (Reply::error(400, "TEMPLATE_ID_INVALID"), "provider_rejected", Doubt::No),
         (Reply::Text(400, vec![], String::new()), "provider_rejected", Doubt::No),

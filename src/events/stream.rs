@@ -173,7 +173,10 @@ impl Reader {
     /// How far the reader has come, if no event has said so: one that has seen none yet would miss what happens until
     /// it is back.
     fn last_word(&mut self) -> Option<Item> {
-        let id = self.filter.after.filter(|id| self.ready.is_empty() && self.told != Some(*id))?;
+        // Before the first event of all: an id of nothing is before everything that is left.
+        let begin = self.not_before.filter(|_| self.is_placed && self.told.is_none()).map(EventId::generate);
+        let after = self.filter.after.or(begin);
+        let id = after.filter(|id| self.ready.is_empty() && self.told != Some(*id))?;
         self.told = Some(id);
         Some(Item { id, event: None })
     }
@@ -359,6 +362,19 @@ mod tests {
         let missed = fixture.publish(1, signing).await;
         let mut resumed = fixture.open(Start::After(ids[1]));
         assert_eq!(take(&mut resumed, 1).await, missed);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_before_the_first_event_of_all_says_where_to_go_on_too() {
+        let fixture = fixture().await;
+        let mut quiet = fixture.open(Start::Now);
+        assert!(quiet.next().now_or_never().is_none());
+        fixture.clock.advance(MAX_LIFE);
+        let Some(Item { id, event: None }) = next(&mut quiet).await else { panic!("it says nothing") };
+        assert_eq!(next(&mut quiet).await, None);
+        let missed = fixture.publish(2, SigningId::generate(now())).await;
+        let mut resumed = fixture.open(Start::After(id));
+        assert_eq!(take(&mut resumed, 2).await, missed);
     }
 
     #[tokio::test]

@@ -55,6 +55,11 @@ pub enum DownloadError {
 type Key = (SigningId, DocumentRef);
 type Told = Result<Document, Arc<DownloadError>>;
 
+/// Whether it was the caller's time that was over, and nothing is known of the document.
+const fn is_out_of_time(error: &DownloadError) -> bool {
+    matches!(error, DownloadError::Upstream(esign::Error::Deadline))
+}
+
 /// The documents that are here or on their way.
 #[derive(Debug)]
 pub(super) struct Documents {
@@ -163,6 +168,7 @@ impl Signings {
         wait: Duration,
     ) -> Result<Document, Error> {
         let deadline = self.within(wait);
+        let until = self.parts.clock.uptime().saturating_add(wait);
         let out_of_time = self.parts.clock.sleep(wait.saturating_add(GRACE));
         let signing = self.get(caller, id).await?;
         if signing.purged_at.is_some() {
@@ -172,6 +178,7 @@ impl Signings {
         let (SigningStatus::Completed, Some(envelope)) = (signing.status, signing.envelope.clone()) else {
             return Err(Error::NotCompleted(signing.status));
         };
+        let mut is_joined = false;
         let mut told = match self.parts.documents.find((id, part), self.parts.clock.uptime()) {
             Found::Here(document) => {
                 self.announce(Act::DocumentHandOut, &signing, envelope.as_str()).await?;
@@ -179,6 +186,7 @@ impl Signings {
             }
             Found::Coming(told) => {
                 self.announce(Act::DocumentHandOut, &signing, envelope.as_str()).await?;
+                is_joined = true;
                 told
             }
             Found::Missing(tell, told) => {
@@ -200,6 +208,11 @@ impl Signings {
         };
         match told {
             Ok(Some(Ok(document))) => Ok(document),
+            // Whoever began it had less time than who joined.
+            Ok(Some(Err(error))) if is_joined && is_out_of_time(&error) => {
+                let left = until.saturating_sub(self.parts.clock.uptime());
+                Box::pin(self.document(caller, id, part, left)).await
+            }
             Ok(Some(Err(error))) => Err(Error::Download(error)),
             // The process is being aborted.
             Ok(None) | Err(_) => Err(Error::Busy { retry_after: Duration::from_secs(5) }),

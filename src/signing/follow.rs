@@ -67,7 +67,7 @@ const fn may_have_done_something(claim: Claim) -> bool {
 }
 
 /// The pause between looks for what another daemon may have written down.
-pub(super) const AGAIN: Duration = Duration::from_millis(100);
+const AGAIN: Duration = Duration::from_millis(100);
 
 impl Signings {
     /// Whose an envelope is; none if it is of no signing. The upstream tells of an envelope before we have read

@@ -5,11 +5,13 @@ use std::time::Duration;
 use crate::{
     budget::Deadline,
     domain::{AccountId, CallerName, EnvelopeId, SigningId},
-    signing::{Error, Signings, follow::AGAIN, is_settled},
+    signing::{Error, Signings, is_settled},
 };
 
 /// The longest wait for other callers' creates.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The pause between looks for what another daemon may have written down.
+const AGAIN: Duration = Duration::from_millis(500);
 /// Of so many at once, nobody waits to see all of them settled.
 const MOST: u32 = 1_000;
 

@@ -58,7 +58,7 @@ impl<'a> Bench<'a> {
         let at = async |origin: &str| -> Result<Auth, String> {
             let origin = Url::parse(origin).map_err(|error| error.to_string())?;
             let server = AccountServer::new(&origin).map_err(|error| error.to_string())?;
-            let options = auth::Options::default();
+            let options = auth::Options { barred: config.barred_key(), ..auth::Options::default() };
             let auth = Auth::new(http.clone(), server, Arc::clone(clock), Spawner::tokio(), options);
             let registered = auth.register(name, who.clone()).await;
             registered.map_err(|_| "not asked: there is no usable key".to_owned())?;

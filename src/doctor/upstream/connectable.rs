@@ -85,7 +85,8 @@ async fn way(config: &Config, sender: &Sender, clock: &SharedClock) -> Result<Ve
     let origin = Url::parse(&config.upstream.oauth_base()).map_err(|error| error.to_string())?;
     let host = origin.host_str().unwrap_or_default().to_owned();
     let server = AccountServer::new(&origin).map_err(|error| error.to_string())?;
-    let (clock, options) = (Arc::clone(clock), auth::Options::default());
+    let (clock, options) =
+        (Arc::clone(clock), auth::Options { barred: config.barred_key(), ..auth::Options::default() });
     let grant = Auth::new(http.clone(), server, clock, Spawner::tokio(), options).code_grant();
     let scopes = Scopes::new(sender.asked_scopes()).map_err(|error| error.to_string())?;
     let ours = config.public.origin();

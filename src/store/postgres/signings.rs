@@ -8,8 +8,8 @@ use crate::{
     store::{
         Digest, Filter, Link,
         rows::{
-            Bounds, ChangedRow, EventRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signed,
-            signing_columns, timestamp,
+            Bounds, ChangedRow, EventRow, MAKING_US, NewPayload, NewRow, SigningRow, UNSEEN_US, bytes,
+            micros, signed, signing_columns, timestamp,
         },
     },
 };
@@ -326,7 +326,7 @@ pub(super) async fn mend_dates(db: &mut PgConnection, bounds: Bounds) -> Result<
 
 pub(super) async fn making(db: &mut PgConnection, senders: &[SenderName], now: i64) -> Result<u64> {
     let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') \
-               AND (leased_until > $1 OR (status = 'uncertain' AND created_at > $2)) \
+               AND (leased_until > $1 OR (status = 'uncertain' AND (state::json ->> 'posted_at')::bigint > $2)) \
                AND state::json ->> 'sender' = ANY ($3)";
     let senders: Vec<_> = senders.iter().map(SenderName::as_str).collect();
     let row = sqlx::query(sql).bind(now).bind(now - MAKING_US).bind(senders).fetch_one(db).await?;
@@ -342,10 +342,12 @@ pub(super) async fn making_for_others(
 ) -> Result<Vec<SigningId>> {
     let sql = "SELECT id FROM signings WHERE status IN ('creating', 'uncertain') AND caller <> $1 \
                AND state::json ->> 'account' = $2 AND state::json ->> 'posted_at' IS NOT NULL \
-               AND (state::json ->> 'missing_since' IS NULL OR leased_until > $3 \
-                    OR (state::json ->> 'posted_at')::bigint > $4) LIMIT $5";
+               AND (leased_until > $3 OR (state::json ->> 'posted_at')::bigint > $4 \
+                    OR (state::json ->> 'missing_since' IS NULL AND (state::json ->> 'posted_at')::bigint > $5)) \
+               LIMIT $6";
     let query = sqlx::query(sql).bind(caller.as_str()).bind(account.as_str()).bind(now);
-    let found = query.bind(now - MAKING_US).bind(i64::from(limit)).fetch_all(db).await?;
+    let found =
+        query.bind(now - MAKING_US).bind(now - UNSEEN_US).bind(i64::from(limit)).fetch_all(db).await?;
     found.iter().map(|row| Ok(SigningId::from_uuid(Uuid::from_bytes(row.try_get(0)?)))).collect()
 }
 

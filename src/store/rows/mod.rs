@@ -28,6 +28,8 @@ pub(super) use writes::{ChangedRow, NewPayload, NewRow};
 
 /// How long an uncertain create counts as one whose envelope is being found out about.
 pub(super) const MAKING_US: i64 = 15 * 60 * 1_000_000;
+/// How long a create that nobody could look for may have made an envelope that is not written down.
+pub(super) const UNSEEN_US: i64 = 24 * 3_600 * 1_000_000;
 
 /// No lease is longer, nor is the wait of anything that failed.
 const LONGEST_RETRY_US: i64 = 3 * 3_600 * 1_000_000;

@@ -56,11 +56,16 @@ impl SigningCells {
             status: signing.status.as_str(),
             terminal: signing.status.is_terminal(),
             envelope: signing.envelope.clone(),
-            heard_at: micros(signing.checked_at.unwrap_or(signing.created_at)),
+            heard_at: micros(signing.checked_at.unwrap_or_else(|| begun_at(signing))),
             state: signing::state_of(signing),
             sealed: signing::seal_personal(signing, &id, keys),
         }
     }
+}
+
+/// When it was asked for, by our clock: `created_at` is by the upstream's.
+fn begun_at(signing: &Signing) -> Timestamp {
+    signing.history.first().map_or(signing.created_at, |moment| moment.at)
 }
 
 /// A new signing, ready to be written.

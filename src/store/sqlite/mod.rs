@@ -221,12 +221,21 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     /// Lets what was accepted be written, and the file be free once the value is gone.
     fn drop(&mut self) {
-        self.writes.close();
         self.reads.close();
-        for thread in std::mem::take(&mut *self.threads()) {
-            let _ = thread.join();
-        }
+        let _ = end(std::mem::take(&mut *self.threads()), &self.writes);
     }
+}
+
+/// Waits for the threads, of which the writer was started last. It ends after all others: of two connections that go at
+/// one moment neither is the last one, which takes the log away.
+fn end(mut threads: Vec<JoinHandle<()>>, writes: &Queue<Write>) -> Result<(), Error> {
+    let join = |thread: JoinHandle<()>| {
+        thread.join().map_err(|_| Error::Unavailable("a thread of the store failed".into()))
+    };
+    let last = threads.pop();
+    let others = threads.into_iter().try_for_each(join);
+    writes.close();
+    others.and(last.map_or(Ok(()), join))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Must hold no SQL: that is in [`signings`], [`outbox`], [`inbox`], [`senders`], [`presence`], [`counts`], [`checks`]
 //! and [`retention`].
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use crate::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, counter_name, micros,
             payload_place, seal_endpoint, signed, timestamp,
         },
-        sqlite::{SqliteStore, checks, counts, inbox, outbox, presence, retention, senders, signings},
+        sqlite::{SqliteStore, checks, counts, end, inbox, outbox, presence, retention, senders, signings},
     },
 };
 
@@ -402,17 +402,12 @@ impl Store for SqliteStore {
     }
 
     fn close(&self) -> Answer<'_, ()> {
-        self.writes.close();
         self.reads.close();
-        let threads = std::mem::take(&mut *self.threads());
+        let (threads, writes) = (std::mem::take(&mut *self.threads()), Arc::clone(&self.writes));
         Box::pin(async move {
-            tokio::task::spawn_blocking(move || {
-                threads.into_iter().try_for_each(|thread| {
-                    thread.join().map_err(|_| Error::Unavailable("a thread of the store failed".into()))
-                })
-            })
-            .await
-            .map_err(|e| Error::Unavailable(format!("it could not be closed: {e}")))?
+            tokio::task::spawn_blocking(move || end(threads, &writes))
+                .await
+                .map_err(|e| Error::Unavailable(format!("it could not be closed: {e}")))?
         })
     }
 }

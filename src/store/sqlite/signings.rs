@@ -9,8 +9,8 @@ use crate::{
     store::{
         Digest, Error, Filter, Link,
         rows::{
-            Bounds, ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, bytes, micros, signing_columns,
-            timestamp,
+            Bounds, ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, UNSEEN_US, bytes, micros,
+            signing_columns, timestamp,
         },
         sqlite::outbox,
     },
@@ -226,7 +226,7 @@ pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {
 pub(super) fn making(db: &Connection, senders: &[SenderName], now: i64) -> Result<u64, Error> {
     // The index is found by the status; of those few the rest is read.
     let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') \
-               AND (leased_until > ?1 OR (status = 'uncertain' AND created_at > ?2)) \
+               AND (leased_until > ?1 OR (status = 'uncertain' AND state ->> 'posted_at' > ?2)) \
                AND state ->> 'sender' IN (SELECT value FROM json_each(?3))";
     let values = params![now, now - MAKING_US, names(senders)];
     let count: i64 = db.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
@@ -243,9 +243,10 @@ pub(super) fn making_for_others(
     // The index is found by the status; of those few the rest is read.
     let sql = "SELECT id FROM signings WHERE status IN ('creating', 'uncertain') AND caller <> ?1 \
                AND state ->> 'account' = ?2 AND state ->> 'posted_at' IS NOT NULL \
-               AND (state ->> 'missing_since' IS NULL OR leased_until > ?3 OR state ->> 'posted_at' > ?4) \
-               LIMIT ?5";
-    let values = params![caller.as_str(), account.as_str(), now, now - MAKING_US, limit];
+               AND (leased_until > ?3 OR state ->> 'posted_at' > ?4 \
+                    OR (state ->> 'missing_since' IS NULL AND state ->> 'posted_at' > ?5)) LIMIT ?6";
+    let (lately, today) = (now - MAKING_US, now - UNSEEN_US);
+    let values = params![caller.as_str(), account.as_str(), now, lately, today, limit];
     let id = |row: &Row<'_>| row.get(0).map(|id| SigningId::from_uuid(Uuid::from_bytes(id)));
     Ok(db.prepare_cached(sql)?.query_map(values, id)?.collect::<Result<_, _>>()?)
 }
