@@ -49,7 +49,7 @@ pub enum Kind {
     CommitThenDrop,
     /// The answer is late.
     Delay,
-    /// A Connect event carries a wrong digest, each time it is tried.
+    /// A delivery of a Connect event carries a wrong digest; a retry is drawn anew.
     EventBadSignature,
     /// A Connect event is late.
     EventDelay,
