@@ -19,9 +19,9 @@ use crate::{
         bodies::whole_body,
         caller::{Authenticated, Caller},
         exchange::{Asked, Parameter, Parameters, json},
+        prefer::preference,
         router::Api,
         senders::with_consent_link,
-        signings::{DEFAULT_WAIT, MAX_WAIT},
     },
     digest::sha256,
     domain::{Draft, SigningId},
@@ -224,77 +224,4 @@ fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
 /// The digest of a key within its caller.
 fn scoped(caller: &Caller, key: &str) -> [u8; 32] {
     sha256(format!("{}\0{key}", caller.name).as_bytes())
-}
-
-/// How long a caller waits for what has no answer before it is done: `Prefer: wait=N` (RFC 7240).
-pub(super) fn patience(headers: &HeaderMap) -> Duration {
-    preferences(headers).0
-}
-
-/// The caller's deadline: the same, or none at all with `respond-async`.
-fn preference(headers: &HeaderMap) -> Duration {
-    let (wait, is_async) = preferences(headers);
-    if is_async { Duration::ZERO } else { wait }
-}
-
-/// What the header says of waiting: how long, and whether an answer is wanted at once. Of a preference that is there
-/// twice the first counts, and what stands behind a `;` is a parameter of its preference; we know of none.
-fn preferences(headers: &HeaderMap) -> (Duration, bool) {
-    let (mut wait, mut is_async) = (None, false);
-    for header in headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok()) {
-        for preference in unquoted(header, ',') {
-            let preference = unquoted(preference, ';').next().unwrap_or_default();
-            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
-            if name.trim().eq_ignore_ascii_case("respond-async") {
-                is_async = true;
-            } else if name.trim().eq_ignore_ascii_case("wait") {
-                let seconds = value.trim().trim_matches('"').parse::<u64>();
-                wait.get_or_insert(seconds.map_or(DEFAULT_WAIT, Duration::from_secs));
-            }
-        }
-    }
-    (wait.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT), is_async)
-}
-
-/// What stands between the separators of a header, of which those in a quoted string are none.
-fn unquoted(header: &str, separator: char) -> impl Iterator<Item = &str> {
-    let mut is_quoted = false;
-    header.split(move |c: char| {
-        is_quoted ^= c == '"';
-        c == separator && !is_quoted
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_two_preferences_the_first_counts_and_parameters_are_none_of_their_own() {
-        let of = |lines: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append("prefer", HeaderValue::from_static(line));
-            }
-            preferences(&headers)
-        };
-        let seconds = Duration::from_secs;
-        let cases: [(&[&str], Duration, bool); 12] = [
-            (&[], DEFAULT_WAIT, false),
-            (&["wait=10"], seconds(10), false),
-            (&["WAIT = \"10\""], seconds(10), false),
-            (&["wait=10, wait=20"], seconds(10), false),
-            (&["wait=10", "wait=20"], seconds(10), false),
-            (&["wait=soon, wait=20"], DEFAULT_WAIT, false),
-            (&["wait=3600"], MAX_WAIT, false),
-            (&["wait=10; wait=20"], seconds(10), false),
-            (&["handling=strict; wait=20; respond-async"], DEFAULT_WAIT, false),
-            (&["handling=\"a, wait=20\", wait=10"], seconds(10), false),
-            (&["respond-async; x=1, wait=10"], seconds(10), true),
-            (&["wait=10", "Respond-Async"], seconds(10), true),
-        ];
-        for (lines, wait, is_async) in cases {
-            assert_eq!(of(lines), (wait, is_async), "{lines:?}");
-        }
-    }
 }

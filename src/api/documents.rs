@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
-    api::{Problem, caller::Authenticated, creates::patience, exchange::Path, router::Api},
+    api::{Problem, caller::Authenticated, exchange::Path, prefer::patience, router::Api},
     digest::hex,
     domain::SigningId,
     esign::DocumentRef,

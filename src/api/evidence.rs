@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Problem, caller::Authenticated, creates::patience, exchange::Path, router::Api},
+    api::{Problem, caller::Authenticated, exchange::Path, prefer::patience, router::Api},
     clock::SharedClock,
     domain::{CallerName, Signing, SigningId},
     esign::DocumentRef,

@@ -27,6 +27,7 @@ pub mod middleware;
 pub mod openapi;
 mod pairing;
 mod passthrough;
+mod prefer;
 pub mod problem;
 pub mod router;
 mod senders;

@@ -15,10 +15,10 @@ use crate::{
         Problem,
         bodies::whole_body,
         caller::{Authenticated, Caller},
-        creates::patience,
         exchange::{
             Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, read, typed, wants_stream,
         },
+        prefer::{DEFAULT_WAIT, MAX_WAIT, patience},
         router::Api,
         streams,
     },
@@ -28,10 +28,6 @@ use crate::{
     store::Filter,
 };
 
-/// How long a wait lasts unless the caller says otherwise; a create, too.
-pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(25);
-/// The longest wait that can be asked for.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The longest reason for a void (the upstream's `voidedReason`).
 const MAX_REASON: usize = 200;
 

@@ -101,6 +101,7 @@ mod testing;
 mod tests;
 mod time;
 mod unplayed;
+mod wire;
 
 /// Reads a PDF as an upload is read, for the fuzzers.
 #[cfg(any(test, fuzzing))]

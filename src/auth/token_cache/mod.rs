@@ -9,11 +9,13 @@
 //! The cache neither knows how a token is minted nor for how long to back off: both come from the
 //! [`TokenSource`] below it.
 
+mod answers;
 mod driver;
 mod record;
 mod slot;
 mod sync;
 
+pub use answers::{CacheFailure, CacheStatus, Miss, Retired};
 pub use record::Record;
 
 use std::{
@@ -164,52 +166,6 @@ enum Driver {
     Dropped,
     /// Its task was taken away from outside, because the process ends.
     Gone,
-}
-
-/// Why a read found no token.
-#[derive(Debug, Clone)]
-pub enum Miss {
-    /// The cache was closed, or dropped for idleness: make another one, if the sender still exists.
-    Dropped,
-    /// There is none, for this reason.
-    Failed(Arc<Error>),
-}
-
-/// What became of a wish to retire a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retired {
-    /// It is gone, and the next read waits for a new one.
-    Now,
-    /// Another one is already in its place, or none.
-    Before,
-}
-
-/// How a cache stands at a moment.
-#[derive(Debug, Clone)]
-pub struct CacheStatus {
-    /// How the token stands.
-    pub band: Band,
-    /// The generation of the token.
-    pub generation: Option<u64>,
-    /// Life left, until the upstream stops taking it.
-    pub expires_in: Option<Duration>,
-    /// How long the account server may stay away from now before a caller notices.
-    pub runway: Duration,
-    /// Whether a mint is on its way, or held back because tokens were refused one after the other.
-    pub is_refreshing: bool,
-    /// The last outcome, if it was a failure.
-    pub failure: Option<CacheFailure>,
-}
-
-/// A failure, as operators see it.
-#[derive(Debug, Clone)]
-pub struct CacheFailure {
-    /// Why.
-    pub error: Arc<Error>,
-    /// For how long mints have been failing.
-    pub failing_for: Duration,
-    /// Until the next try.
-    pub next_try_in: Duration,
 }
 
 impl TokenCache {

@@ -2,4 +2,5 @@
 
 mod consent;
 mod platform;
+mod resets;
 mod surface;
