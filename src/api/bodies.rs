@@ -107,7 +107,9 @@ pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Pro
     let (mut pieces, mut length) = (Vec::new(), 0);
     while length <= SMALL && reader.announced.is_none_or(|announced| announced <= SMALL) {
         let Some(piece) = reader.next().await? else { return Ok(joined(pieces)) };
-        is_json(&head.headers)?;
+        if length == 0 && reader.announced.is_none() {
+            is_json(&head.headers)?;
+        }
         length += piece.len();
         pieces.push(piece);
     }

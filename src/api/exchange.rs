@@ -135,12 +135,13 @@ pub(super) fn refuse_query(method: &Method, route: &str, uri: &Uri) -> Result<()
 /// Whether the handler of a route reads the query: with [`Asked`], or because it hands it on.
 fn takes_query(method: &Method, route: &str) -> bool {
     match route {
-        "/v1/signings" | "/v1/senders/{name}/esign/{*path}" => true,
+        "/v1/senders" => *method != Method::POST,
         "/v1/deliveries"
         | "/v1/events"
-        | "/v1/senders"
         | "/v1/senders/{name}/consent"
-        | "/v1/signings/{id}/wait" => *method != Method::POST,
+        | "/v1/senders/{name}/esign/{*path}"
+        | "/v1/signings"
+        | "/v1/signings/{id}/wait" => true,
         _ => false,
     }
 }

@@ -114,13 +114,14 @@ fn own(api: &Api, caller: &Caller, name: &str) -> Result<SenderName, Problem> {
         .fix("Change [senders.NAME] in the settings, and start the daemon again (new keys are taken up by SIGHUP)."))
 }
 
-/// A pattern lets its caller act as any user who consented, but for those whom senders of the settings act as that it
-/// may not use. What other callers made is looked at by who makes the sender.
+/// A pattern lets its caller act as any user who consented, but for those whom senders act as that it may not use.
 fn may_act_as(api: &Api, caller: &Caller, like: &str, user: Option<UserId>) -> Result<(), Problem> {
     let acting = user.map(|user| api.pairings.acting_as(like, user)).unwrap_or_default();
-    let is_barred =
-        |sender: &SenderName| api.pairings.made(sender).is_none() && !caller.may_use_sender(sender);
-    if acting.iter().any(is_barred) { Err(NotMade::UserTaken.into()) } else { Ok(()) }
+    if acting.iter().all(|sender| api.may_use(caller, sender)) {
+        Ok(())
+    } else {
+        Err(NotMade::UserTaken.into())
+    }
 }
 
 fn object(body: &bytes::Bytes) -> Result<Map<String, Value>, Problem> {

@@ -1,5 +1,6 @@
 //! Streams of a caller's events (WHATWG HTML, "Server-sent events"): `id` is the event's id, `event` its
 //! type, `data` the event as `GET /v1/events` shows it. A reader that comes back sends `Last-Event-ID`.
+//! The last block of a stream may be an id alone: how far it has come.
 
 use std::convert::Infallible;
 

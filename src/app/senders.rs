@@ -67,9 +67,7 @@ pub(super) async fn read_keys(auth: &Auth, config: &Config) -> Result<FreshKeys,
         wanted.push((Arc::from(name.as_str()), key_sources(name, sender, module.as_ref())?));
     }
     let fresh = auth.read_keys(wanted).await.map_err(|(name, error)| unusable(&name, &error))?;
-    if !config.upstream.is_emulator() {
-        fresh.statuses().try_for_each(|(name, keys)| refuse_example_key(name, &keys))?;
-    }
+    fresh.statuses().try_for_each(|(name, keys)| refuse_example_key(name, &keys))?;
     Ok(fresh)
 }
 

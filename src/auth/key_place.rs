@@ -42,9 +42,26 @@ impl Place {
         }
     }
 
+    /// What it holds, if that may have changed: never the key that is barred (the digest of its public half, in hex).
+    pub(super) async fn look_but(
+        &self,
+        known: Option<&Stamp>,
+        wanted: Vec<Fingerprint>,
+        barred: Option<&str>,
+    ) -> Option<Found> {
+        let Found { stamp, key } = self.look(known, wanted).await?;
+        let key = key.and_then(|key| {
+            // Shown as "SHA256:" and the digest.
+            let shown = key.fingerprint().to_string();
+            let is_barred = barred.is_some_and(|digest| shown.ends_with(digest));
+            if is_barred { Err(self.error(Defect::Example)) } else { Ok(key) }
+        });
+        Some(Found { stamp, key })
+    }
+
     /// What it holds, if that may have changed since it looked like `known`. Keys that are not
     /// `wanted` any more are forgotten by whoever holds them.
-    pub(super) async fn look(&self, known: Option<&Stamp>, wanted: Vec<Fingerprint>) -> Option<Found> {
+    async fn look(&self, known: Option<&Stamp>, wanted: Vec<Fingerprint>) -> Option<Found> {
         match self {
             // Looked for until it is there; what it is does not change then.
             Self::Device(_) if !wanted.is_empty() => None,
@@ -79,7 +96,7 @@ impl Place {
         }
     }
 
-    pub(super) fn error(&self, defect: Defect) -> signing_key::Error {
+    fn error(&self, defect: Defect) -> signing_key::Error {
         signing_key::Error { origin: self.to_string().into(), defect }
     }
 }

@@ -184,7 +184,7 @@ impl KeyRing {
         let mut first_defect = None;
         for source in &sources {
             let place = Arc::new(Place::new(source.clone(), process));
-            let Some(Found { stamp, key }) = look_at(&place, None, Vec::new(), barred).await else {
+            let Some(Found { stamp, key }) = place.look_but(None, Vec::new(), barred).await else {
                 continue;
             };
             let (current, defect) = match key {
@@ -310,7 +310,7 @@ impl KeyRing {
             if !place.can_change() {
                 continue;
             }
-            if let Some(found) = look_at(&place, known.as_ref(), wanted, self.barred).await {
+            if let Some(found) = place.look_but(known.as_ref(), wanted, self.barred).await {
                 let now = self.clock.now();
                 fresh |= self.lock().slots[index].take(found, now);
             }
@@ -353,23 +353,6 @@ impl KeyRing {
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What a place holds, if that may have changed: never the key that is barred.
-async fn look_at(
-    place: &Place,
-    known: Option<&Stamp>,
-    wanted: Vec<Fingerprint>,
-    barred: Option<&str>,
-) -> Option<Found> {
-    let Found { stamp, key } = place.look(known, wanted).await?;
-    let key = key.and_then(|key| {
-        // Shown as "SHA256:" and the digest.
-        let shown = key.fingerprint().to_string();
-        let is_barred = barred.is_some_and(|digest| shown.ends_with(digest));
-        if is_barred { Err(place.error(Defect::Example)) } else { Ok(key) }
-    });
-    Some(Found { stamp, key })
 }
 
 impl Slot {

@@ -399,7 +399,8 @@ impl Auth {
         self.inner.offset.offset()
     }
 
-    /// The date by the account server's clock, as far as its answers have told; before the first one, this machine's.
+    /// The date by the account server's clock, as far as its answers have told; this machine's before the
+    /// first one, and where they do not say that it is wrong.
     pub fn corrected_now(&self) -> jiff::Timestamp {
         self.inner.offset.corrected_now()
     }

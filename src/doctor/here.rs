@@ -15,10 +15,7 @@ use crate::{
         signing_key::{Defect, KeySource},
     },
     clock::SharedClock,
-    config::{
-        Config, ConfigError, ConnectForm, EXAMPLE_KEY_FINGERPRINT, Environment, KeyHash, Origin, Sender,
-        StoreUrl,
-    },
+    config::{Config, ConfigError, ConnectForm, Environment, KeyHash, Origin, Sender, StoreUrl},
     store::{self, Found},
     telemetry::chain,
 };
@@ -67,7 +64,7 @@ async fn key(config: &Config, source: Result<KeySource, ConfigError>, now: Times
             return Check::failed("key", code, chain(&error).to_string(), fix);
         }
     };
-    if !config.upstream.is_emulator() && fingerprint.contains(EXAMPLE_KEY_FINGERPRINT) {
+    if config.barred_key().is_some_and(|barred| fingerprint.contains(barred)) {
         let fix = "Make a key of your own with `countersign keygen`, and upload its public half.";
         let detail = "this is the example key, whose private half is public";
         return Check::failed("key", "key_is_example", detail, fix);

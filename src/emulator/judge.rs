@@ -75,7 +75,7 @@ pub(super) struct Observed<'a> {
     pub(super) entry: &'a Entry,
     /// Its path in segments.
     pub(super) route: &'a [&'a str],
-    /// The budgets it is counted in, that of its account first: the id of the account, or the id of the envelope and
+    /// The budgets it is counted in: the id of the account, or the id of the envelope and
     /// `reads` or `writes`. With each, until when it is spent, if it refused the call.
     pub(super) budgets: Vec<(String, Option<Timestamp>)>,
     /// Its bearer token.

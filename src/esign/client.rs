@@ -179,7 +179,8 @@ impl Client {
         })
     }
 
-    /// The date as the upstream has it, as far as its answers have told; before the first one, this machine's.
+    /// The date as the upstream has it, as far as its answers have told; this machine's before the
+    /// first one, and where they do not say that it is wrong.
     pub fn corrected_now(&self) -> jiff::Timestamp {
         self.auth.corrected_now()
     }

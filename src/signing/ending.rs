@@ -110,8 +110,8 @@ impl Signings {
 
     /// What is still to come first for a signing whose create is settled.
     pub(super) fn upkeep(&self, signing: &Signing) -> Option<Work> {
-        let lag = self.lag();
-        chores(signing).map(|(due_at, chore)| chore.comes(due_at, lag)).min().map(Work::at)
+        // Most have no chore at all, and ask for no time.
+        chores(signing).map(|(due_at, chore)| chore.comes(due_at, self.lag())).min().map(Work::at)
     }
 
     /// How far this machine's clock is behind the upstream's; nothing if it is ahead, when what comes too early waits.

@@ -32,7 +32,7 @@ use crate::{
 
 /// How long look-ups must have found nothing before the create is posted again.
 const MISSING_FOR: Duration = Duration::from_secs(10);
-/// How far before our own time of the create a list may start: clocks differ.
+/// How far before the date of a create a list may start: it is this machine's if the upstream had told none.
 pub(super) const LOOK_BACK: Duration = Duration::from_secs(24 * 3_600);
 /// Last looks, one for each create, that go on beside each other.
 const LAST_LOOKS: usize = 8;

@@ -41,12 +41,12 @@ impl Signings {
         deadline: Deadline,
     ) -> Result<Whose, Error> {
         let clock = &*self.parts.clock;
-        // Read before the look, so that none is settled between the two.
-        let others = self.parts.store.making_for_others(caller, account, clock.now(), MOST).await?;
         let found = self.recorded(caller, envelope).await?;
-        if others.is_empty() || found != Whose::Nobodys {
+        if found != Whose::Nobodys {
             return Ok(found);
         }
+        // Of these one may be settled by now, so it is looked up again in any case.
+        let others = self.parts.store.making_for_others(caller, account, clock.now(), MOST).await?;
         let patience = deadline.left(clock.uptime()).min(PATIENCE);
         let are_settled = tokio::select! {
             biased;

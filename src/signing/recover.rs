@@ -265,7 +265,8 @@ impl Signings {
     /// Whether nobody can want it any more: the caller's own end has come, whatever this machine's clock says, or its
     /// key is about to lapse.
     fn is_too_late(&self, signing: &Signing) -> bool {
-        self.is_lapsing(signing) || signing.expires_at.is_some_and(|end| self.has_surely_come(end))
+        let lapses = later(signing.created_at, LONGEST_TRY);
+        self.has_surely_come(signing.expires_at.map_or(lapses, |end| end.min(lapses)))
     }
 
     /// Whether its key is about to lapse, and the same call would make another.

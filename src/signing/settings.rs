@@ -19,8 +19,7 @@ pub struct Settings {
     pub mode: Mode,
     /// The origin of the public listener, without a slash at the end; none if it is off.
     pub public_origin: Option<String>,
-    /// Where the upstream is to push events, and whether it should sign them; nowhere if there is no
-    /// public listener.
+    /// Where the upstream is to push events; nowhere if there is no public listener.
     pub events_to: Option<EventsTo>,
     /// The key behind return URLs.
     pub nonce_key: NonceKey,

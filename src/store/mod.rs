@@ -206,12 +206,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn unsettled(&self) -> Answer<'_, u64>;
 
     /// How many of them, of these senders, may just have made an envelope that is not written down yet: somebody is
-    /// at them, or they turned uncertain a short time ago.
+    /// at them, or they are uncertain and were sent a short time ago.
     fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64>;
 
     /// Which of them, of other callers and in this account, may have made an envelope that is not written down yet:
-    /// they were sent (`posted_at`), and look-ups have not found that nothing came of it; what they have found so does
-    /// not count 15 minutes after it was sent, unless somebody is at it. At most `limit` of them, in no order.
+    /// somebody is at them, or they were sent (`posted_at`) in the last 15 minutes, or in the last day and no look-up has
+    /// missed it so far. At most `limit` of them, in no order.
     fn making_for_others<'a>(
         &'a self,
         caller: &'a CallerName,

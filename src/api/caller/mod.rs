@@ -280,7 +280,8 @@ impl Table {
     }
 }
 
-/// A caller as a handler's argument: nothing else of the request is looked at before.
+/// A caller as a handler's argument: nothing else of the request is looked at before. A query that the route does not
+/// take is refused here too, before it costs a share ([`refuse_query`]).
 #[derive(Debug, Clone)]
 pub struct Authenticated(pub Arc<Caller>);
 

@@ -67,7 +67,7 @@ fn events() -> Value {
         )
         .query("signing", "Only those of this signing", id_of("sig"))
         .query("after", "Only those after this event; `next_cursor` of a page serves", id_of("evt"))
-        .header("Last-Event-ID", "Streams: the last event that was seen", false, json!({ "type": "string" }))
+        .header("Last-Event-ID", "Streams: the last `id` that came", false, json!({ "type": "string" }))
         .answer_as(200, both)
         .build()
 }

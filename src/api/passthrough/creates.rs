@@ -5,11 +5,11 @@
 //! - `recipientViewRequest`: the answer holds a recipient view, whose addresses nobody has looked at (rule L6).
 //!
 //! Such a body has documents in it, and large ones stream: it is not parsed, but looked through as it passes, at any
-//! split, in a state of a few bytes. What is looked for are the names, wherever they stand and whatever else the body
+//! split, in a state of a few hundred bytes. What is looked for are the names, wherever they stand and whatever else the body
 //! is: as names of JSON (with escapes, in any case, in either quotes or none, as the vendor's reader takes them, in
 //! UTF-16 too) and as tags of XML. So it finds more than a reader would, such as a document of plain text that
-//! holds `"envelopeId":`, or any text with `, envelopeId:` in it, and nothing less. What would hide a name from it is refused: another type than JSON in UTF-8
-//! and multipart, and a part that is encoded and is not said to be a document.
+//! holds `"envelopeId":`, or any text with `, envelopeId:` in it, and nothing less. What would hide a name from it is
+//! refused: another type than JSON in UTF-8 and multipart, and a part that is encoded and is not said to be a document.
 
 use http::{HeaderMap, header};
 
