@@ -330,7 +330,7 @@ async fn t11_without_a_callback_a_grant_is_seen_by_who_looks() {
 }
 
 #[tokio::test]
-async fn t11_an_answer_without_our_state_wakes_at_once_and_many_wake_once_in_half_a_minute() {
+async fn t11_an_answer_without_our_state_wakes_at_once_and_of_many_few_do() {
     let daemon = TestDaemon::builder().public().start().await;
     daemon.until("the first refusal", async || refusals(&daemon).await == 1).await;
     // Until nobody looks for it quickly any more.
@@ -345,9 +345,9 @@ async fn t11_an_answer_without_our_state_wakes_at_once_and_many_wake_once_in_hal
         answer().await;
         pass(&daemon, Duration::from_secs(1), 1).await;
     }
-    // Two of them, and what would have come by itself.
+    // Three at once, one in half a minute, and what would have come by itself.
     let tried = refusals(&daemon).await;
-    assert!((1..=4).contains(&tried), "{tried} in a minute");
+    assert!((3..=6).contains(&tried), "{tried} in a minute");
 
     pass(&daemon, Duration::from_secs(30), 1).await;
     let user = &daemon.emulator.ready().no_consent_user_id;
@@ -355,7 +355,7 @@ async fn t11_an_answer_without_our_state_wakes_at_once_and_many_wake_once_in_hal
     let granted_at = daemon.clock.uptime();
     answer().await;
     let is_told = async || daemon.ops("/readyz").await.text.contains("consent_required");
-    daemon.run_clock("the grant", async || !is_told().await).await;
+    daemon.run_clock_slowly("the grant", async || !is_told().await).await;
     let waited = daemon.clock.uptime().saturating_sub(granted_at);
     assert!(waited <= Duration::from_secs(20), "{waited:?}");
 }

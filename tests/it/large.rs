@@ -79,12 +79,7 @@ async fn s5_large_bodies_share_an_amount_of_memory_and_small_ones_never_wait() {
     let third = create("three", true);
     let small = daemon.create("small", &order()).await;
     assert_eq!(small.status.as_u16(), 201, "{}", small.text);
-    // Slowly: what takes a moment more on a busy machine must not run into other times.
-    let is_refused = async || {
-        daemon.clock.advance(Duration::from_millis(50));
-        third.is_finished()
-    };
-    daemon.until("the refusal", is_refused).await;
+    daemon.run_clock_slowly("the refusal", async || third.is_finished()).await;
     let (status, again, text) = third.await.unwrap();
     assert!(status == 429 && again && text.contains("api.bodies_at_once"), "{status} {text}");
 

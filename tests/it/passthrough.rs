@@ -289,7 +289,7 @@ fn colleague() -> String {
     )
 }
 
-/// The colleague asks for a view of the first signer of an envelope.
+/// A caller asks for a view of the signer of an envelope.
 async fn ask_for_a_view(daemon: &TestDaemon, envelope: &str, key: &str) -> Reply {
     let view = json!({
         "returnUrl": "https://www.example.com/done", "authenticationMethod": "none",
@@ -356,11 +356,9 @@ async fn who_asks_for_an_envelope_waits_until_the_creates_under_way_are_settled(
     let path = format!("/v1/signings/{}", made.id());
     daemon.until("the doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
     let theirs = made_beside(&daemon, free).await;
-    // Slowly: whoever waits does so for ten seconds.
-    let settles = daemon.until("its outcome", async || {
-        daemon.clock.advance(Duration::from_millis(50));
-        daemon.get(&path).await.body["status"] == "open"
-    });
+    // Whoever waits does so for ten seconds.
+    let is_open = async || daemon.get(&path).await.body["status"] == "open";
+    let settles = daemon.run_clock_slowly("its outcome", is_open);
     let both = async {
         tokio::join!(ask_for_a_view(&daemon, &theirs, THIRD_KEY), ask_for_a_view(&daemon, free, THIRD_KEY))
     };

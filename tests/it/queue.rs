@@ -218,10 +218,10 @@ impl Line {
     async fn click(&self, signing: SigningId) {
         let mut record = self.store.signing(signing).await.unwrap().unwrap();
         // Whoever tries it just now has it in hand.
-        for _ in 0..4_000 {
-            if record.work.is_none_or(|work| work.leased_until.is_none()) {
-                break;
-            }
+        let mut looks = 0;
+        while record.work.is_some_and(|work| work.leased_until.is_some()) {
+            assert!(looks < 4_000, "nobody lets go of {signing}");
+            looks += 1;
             tokio::time::sleep(Duration::from_millis(5)).await;
             record = self.store.signing(signing).await.unwrap().unwrap();
         }
