@@ -1,4 +1,5 @@
-//! Around every request of a listener: its id, its metrics, its log line, and the problem's body and `Retry-After`.
+//! Around every request of a listener: its id, its metrics, its log line, the problem's body and `Retry-After`, and
+//! what the listener refuses before anybody looks at it.
 //!
 //! One layer and not a stack of them, because this is on the hot path.
 
@@ -25,33 +26,31 @@ use crate::{
 };
 
 /// Refuses what came through a proxy to a listener that only this machine is meant to reach: somebody may
-/// have published it. Goes inside of [`watch`], which writes the problem's body.
-pub async fn refuse_forwarded(request: Request, next: Next) -> Response {
+/// have published it.
+fn forwarded(request: &Request) -> Option<Problem> {
     let is_loopback = request.extensions().get::<Peer>().is_some_and(|peer| peer.loopback);
-    if is_loopback && request.headers().keys().any(is_of_a_proxy) {
+    (is_loopback && request.headers().keys().any(is_of_a_proxy)).then(|| {
         let detail = "the request came through a proxy (Forwarded, X-Forwarded-… or X-Real-IP), and this listener \
                       is for this machine alone; if the proxy is meant, set allow_forwarded = true in its section";
         let fix = "Call this listener directly, without the proxy; or set allow_forwarded = true in its section of the \
                    settings ([api], [ops]), if what comes through the proxy is meant to reach it.";
-        return Problem::new("forbidden", detail).fix(fix).into_response();
-    }
-    next.run(request).await
+        Problem::new("forbidden", detail).fix(fix)
+    })
 }
 
 /// Refuses what was asked for by a name that is none of this machine's, at a TCP listener that only this machine is
 /// meant to reach: a web page can have its own name mean this machine (DNS rebinding), and then reads what it asks for
-/// with a visitor's browser. Addresses, and names that mean something in this network alone, pass. Goes inside of [`watch`], too.
-pub async fn refuse_foreign_names(request: Request, next: Next) -> Response {
+/// with a visitor's browser. Addresses, and names that mean something in this network alone, pass.
+fn foreign_name(request: &Request) -> Option<Problem> {
     let peer = request.extensions().get::<Peer>();
     let is_loopback = peer.is_some_and(|peer| peer.loopback && peer.address.is_some());
-    if is_loopback && !names_this_machine(&request) {
+    (is_loopback && !names_this_machine(request)).then(|| {
         let detail = "the request was for another host than this machine, and this listener is for this machine alone; if \
                       that name is meant, set allow_forwarded = true in its section";
         let fix = "Call this listener as localhost or by its loopback address; or set allow_forwarded = true in [ops] of \
                    the settings, if another name is meant to reach it.";
-        return Problem::new("forbidden", detail).fix(fix).into_response();
-    }
-    next.run(request).await
+        Problem::new("forbidden", detail).fix(fix)
+    })
 }
 
 /// Whether all that says whom a request is for (RFC 9110, 7.2) means this machine. A browser never leaves it out.
@@ -90,6 +89,23 @@ pub struct Watch {
     tracer: Tracer,
     /// Whether those who ask are callers, and no browsers.
     is_callers: bool,
+    refused: Refused,
+}
+
+/// What a listener refuses that comes by way of loopback.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Refused {
+    /// What came through a proxy.
+    pub forwarded: bool,
+    /// What was asked for by a name that is none of this machine's.
+    pub foreign_names: bool,
+}
+
+impl Refused {
+    fn refusal(self, request: &Request) -> Option<Problem> {
+        let foreign = if self.foreign_names { foreign_name(request) } else { None };
+        foreign.or_else(|| if self.forwarded { forwarded(request) } else { None })
+    }
 }
 
 /// The id of the request being answered; an extension of every request.
@@ -116,7 +132,14 @@ impl Watch {
         let other = Arc::new(metrics.route(listener, "other"));
         // A visitor's browser has no trace that we should go on with.
         let is_callers = listener == "api";
-        Self { clock, metrics, routes: Arc::new(routes), other, tracer, is_callers }
+        let refused = Refused::default();
+        Self { clock, metrics, routes: Arc::new(routes), other, tracer, is_callers, refused }
+    }
+
+    /// Refuses these.
+    #[must_use]
+    pub fn refusing(self, refused: Refused) -> Self {
+        Self { refused, ..self }
     }
 }
 
@@ -135,7 +158,14 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
         request.id = id.to_str().unwrap_or_default(),
         trace.id = context.trace_id()
     );
-    let answer = context.scope(next.run(request)).instrument(log.clone());
+    let refusal = watch.refused.refusal(&request);
+    let answer = async {
+        match refusal {
+            Some(problem) => problem.into_response(),
+            None => next.run(request).await,
+        }
+    };
+    let answer = context.scope(answer).instrument(log.clone());
     let answered = std::panic::AssertUnwindSafe(answer).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
         log.in_scope(|| tracing::error!("a handler panicked"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::State,
-    middleware::{from_fn, from_fn_with_state},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{any, delete, get, post},
 };
@@ -19,7 +19,7 @@ use crate::{
         bodies::Room,
         caller::Caller,
         creates, documents, events, evidence, made_senders,
-        middleware::{Watch, refuse_forwarded, watch},
+        middleware::{Refused, Watch, watch},
         openapi, pairing, passthrough, senders, signings,
     },
     auth::{Auth, consent_state::ConsentStates},
@@ -174,8 +174,8 @@ pub fn router(api: Api) -> Router {
     let api = Arc::new(api);
     let watcher =
         Watch::new("api", PATHS, Arc::clone(&api.metrics), api.tracer.clone(), Arc::clone(&api.clock));
+    let watcher = watcher.refusing(Refused { forwarded: !api.allow_forwarded, ..Refused::default() });
     let all = routes().fallback(nothing_here).method_not_allowed_fallback(wrong_method);
-    let all = if api.allow_forwarded { all } else { all.layer(from_fn(refuse_forwarded)) };
     all.layer(from_fn_with_state(watcher, watch)).with_state(api)
 }
 

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    middleware::{from_fn, from_fn_with_state},
-};
+use axum::{Router, middleware::from_fn_with_state};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::middleware::{Watch, refuse_foreign_names, refuse_forwarded, watch},
+    api::middleware::{Refused, Watch, watch},
     app::Parts,
     auth::consent::{self, ConsentBy},
     config::{Config, Environment},
@@ -90,12 +87,13 @@ pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationT
     });
     let ledger = ops::ledger::router(Arc::clone(&parts.store), Arc::clone(&parts.clock));
     let router = ops::router(parts.health.clone(), Arc::clone(&parts.metrics), admin).merge(ledger);
-    let router = if settings.allow_forwarded { router } else { router.layer(from_fn(refuse_forwarded)) };
-    // With TLS a name that is not the certificate's gets no further than the browser's handshake.
-    let takes_any_name = settings.allow_forwarded || settings.is_tls;
-    let router = if takes_any_name { router } else { router.layer(from_fn(refuse_foreign_names)) };
+    let refused = Refused {
+        forwarded: !settings.allow_forwarded,
+        // With TLS a name that is not the certificate's gets no further than the browser's handshake.
+        foreign_names: !settings.allow_forwarded && !settings.is_tls,
+    };
     // Probes take no series from callers' routes, so none of the paths is named; and every probe would be a trace.
     let (metrics, clock) = (Arc::clone(&parts.metrics), Arc::clone(&parts.clock));
     let watcher = Watch::new("ops", &[], metrics, Tracer::off(), clock);
-    router.layer(from_fn_with_state(watcher, watch))
+    router.layer(from_fn_with_state(watcher.refusing(refused), watch))
 }
