@@ -68,10 +68,10 @@ pub(super) async fn create(
         }
         return Box::pin(dry_run(&api, &caller, request)).await;
     }
-    let key = idempotency_key(headers)?;
+    let key = scoped(&caller, idempotency_key(headers)?);
     let wait = preference(headers);
     let body = whole_body(request, &api).await?;
-    let (key, request) = (scoped(&caller, &key), sha256(&body));
+    let request = sha256(&body);
     let draft = match checked(&api, &caller, &body).await {
         Ok(draft) => draft,
         // The settings may have changed since this very call was answered: it gets the same answer.
@@ -201,7 +201,7 @@ fn location(signing: SigningId) -> HeaderValue {
 
 /// The key of a create, as the caller wrote it without its quotes (draft-ietf-httpapi-idempotency-key:
 /// a structured-field string; bare words are taken too).
-fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else {
         return Err(Problem::new("idempotency_key_missing", "there is no header Idempotency-Key"));
@@ -218,10 +218,10 @@ fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
         None => text,
     };
     let visible = (1..=255).contains(&key.len()) && key.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
-    if visible { Ok(key.to_owned()) } else { Err(wrong()) }
+    if visible { Ok(key) } else { Err(wrong()) }
 }
 
 /// The digest of a key within its caller.
 fn scoped(caller: &Caller, key: &str) -> [u8; 32] {
-    sha256(format!("{}\0{key}", caller.name).as_bytes())
+    sha256(&[caller.name.as_str(), key].join("\0").into_bytes())
 }

@@ -200,8 +200,16 @@ const AVOIDED: &str = "avoided";
 const BROKEN: &str = "broken";
 const ACCOUNT_SERVER: &str = "account_server";
 
+/// The kind and the word of a count. They are written out only for the store: a call counts itself at every turn.
+pub(super) type Name = (&'static str, &'static str);
+
 /// Counts of one hour by name that the store does not know yet.
-type Unsaved = BTreeMap<Timestamp, BTreeMap<String, u64>>;
+type Unsaved = BTreeMap<Timestamp, BTreeMap<Name, u64>>;
+
+/// Counts as the store keeps them.
+pub(super) fn named(counts: &[(Name, u64)]) -> Vec<(String, u64)> {
+    counts.iter().map(|((kind, word), count)| (format!("{kind}.{word}"), *count)).collect()
+}
 
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -224,13 +232,13 @@ impl Ledger {
     }
 
     /// What the store should be told next; it is the caller's to put back if that fails.
-    pub(super) fn take_unsaved(&self) -> Vec<(Timestamp, Vec<(String, u64)>)> {
+    pub(super) fn take_unsaved(&self) -> Vec<(Timestamp, Vec<(Name, u64)>)> {
         let unsaved = std::mem::take(&mut *lock(&self.unsaved));
         unsaved.into_iter().map(|(hour, counts)| (hour, counts.into_iter().collect())).collect()
     }
 
     /// Takes back what could not be told.
-    pub(super) fn put_back(&self, hour: Timestamp, counts: Vec<(String, u64)>) {
+    pub(super) fn put_back(&self, hour: Timestamp, counts: Vec<(Name, u64)>) {
         let mut unsaved = lock(&self.unsaved);
         let row = unsaved.entry(hour).or_default();
         for (name, count) in counts {
@@ -238,10 +246,10 @@ impl Ledger {
         }
     }
 
-    fn save_later(&self, kind: &str, name: &str, count: u64, now: Now) {
+    fn save_later(&self, kind: &'static str, word: &'static str, count: u64, now: Now) {
         let hour = now.date.as_second().div_euclid(3_600) * 3_600;
         let hour = Timestamp::from_second(hour).unwrap_or(Timestamp::MIN);
-        *lock(&self.unsaved).entry(hour).or_default().entry(format!("{kind}.{name}")).or_default() += count;
+        *lock(&self.unsaved).entry(hour).or_default().entry((kind, word)).or_default() += count;
     }
 
     pub(super) fn called(&self, operation: Operation, now: Now) {

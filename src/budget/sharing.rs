@@ -12,7 +12,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Budget, Now, account::Account, lock};
+use super::{Budget, Now, account::Account, ledger::named, lock};
 use crate::{
     domain::AccountId,
     store::{self, Counter, Store},
@@ -81,7 +81,7 @@ impl Budget {
         for (hour, counts) in self.ledger.take_unsaved() {
             // After one failure the rest is kept for the next time, without trying.
             if failed.is_ok() {
-                failed = store.note_calls(hour, counts.clone()).await;
+                failed = store.note_calls(hour, named(&counts)).await;
             }
             if failed.is_err() {
                 self.ledger.put_back(hour, counts);

@@ -179,7 +179,11 @@ fn a_document_is_not_an_envelope_and_advice_is_no_rule() {
     budget.account_server_asked(AccountServerCalls { tokens: 3, early: 1, user_info: 2, limited: 0 });
     let noted = budget.ledger.take_unsaved();
     let noted = noted.into_iter().flat_map(|(hour, counts)| {
-        counts.into_iter().map(move |(name, count)| crate::store::NotedCalls { hour, name, count })
+        ledger::named(&counts).into_iter().map(move |(name, count)| crate::store::NotedCalls {
+            hour,
+            name,
+            count,
+        })
     });
     let noted: Vec<_> = noted.collect();
     let window = |noted: &[_]| ledger::Window::of(clock.now(), clock.now(), noted);

@@ -477,7 +477,8 @@ fn refusal(answer: &Answer) -> Refusal {
 
 pub(super) fn trace(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(TRACE)?.to_str().ok()?;
-    let plain: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+    let mut plain = String::with_capacity(text.len().min(64));
+    plain.extend(text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64));
     Some(plain).filter(|plain| !plain.is_empty())
 }
 

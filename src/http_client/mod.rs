@@ -28,6 +28,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 pub use answer::{BodyStream, Response, StreamedResponse, date};
 pub use error::{BuildError, Error, Outcome};
@@ -208,7 +209,9 @@ impl HttpClient {
         timeout: Duration,
     ) -> Result<reqwest::Response, Error> {
         check_url(&request.url, self.reach)?;
-        let (method, host) = (request.method.clone(), request.url.host_str().unwrap_or_default().to_owned());
+        let method = request.method.clone();
+        let host = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| request.url.host_str().unwrap_or_default().to_owned());
         let sent = match &self.way {
             Way::Carrier(carrier) => {
                 if let Some(upload) = upload {
@@ -219,8 +222,15 @@ impl HttpClient {
             }
             Way::Network(client) => {
                 let body = upload.map_or_else(|| request.body.into_body(), reqwest::Body::wrap);
-                let sent = client.request(request.method, request.url).headers(request.headers).body(body);
-                sent.send().await.map_err(Error::from_send)
+                let outgoing = client.request(request.method, request.url).body(body).build();
+                let sent = outgoing.map(|mut outgoing| {
+                    set_headers(outgoing.headers_mut(), request.headers);
+                    client.execute(outgoing)
+                });
+                match sent {
+                    Ok(sent) => sent.await.map_err(Error::from_send),
+                    Err(error) => Err(Error::from_send(error)),
+                }
             }
         };
         match &sent {
@@ -230,6 +240,15 @@ impl HttpClient {
             Err(error) => tracing::debug!(%method, host, %error, "no answer from outside"),
         }
         sent
+    }
+}
+
+/// Puts headers beside what a URL's own credentials have become, which is rare, or in the place of nothing.
+fn set_headers(there: &mut HeaderMap, headers: HeaderMap) {
+    if there.is_empty() {
+        *there = headers;
+    } else {
+        there.extend(headers);
     }
 }
 

@@ -5,7 +5,7 @@
 //! fault with its place and not only the first; and what could be read is given on, with blanks in the wrong
 //! places, so that whoever judges a draft by other measures can tell theirs at the same time.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -70,9 +70,12 @@ pub fn parse_access_code(text: &str) -> Result<Private<String>, Invalids> {
     let mut faults = Invalids::default();
     let mut reader =
         Reader { body: &Bytes::new(), templates: &TemplateNames::default(), faults: &mut faults };
-    let code = reader.access_code("", Some(text.into()));
+    let code = reader.access_code(format_args!(""), Some(text.into()));
     code.filter(|_| faults.is_empty()).ok_or(faults)
 }
+
+/// Where in a request something stands: a JSON pointer, which is written only for a fault.
+type Place<'p> = fmt::Arguments<'p>;
 
 /// Turns what was read into a draft, noting each fault on the way.
 struct Reader<'r> {
@@ -101,42 +104,46 @@ impl Reader<'_> {
         self.anchors_name_signers(&documents, &signers);
         self.templates_have_roles(&documents, &signers);
         Draft {
-            reference: self.text("/reference", request.reference, 1, 255),
+            reference: self.text(format_args!("/reference"), request.reference, 1, 255),
             sender,
-            subject: self.text("/subject", request.subject, 1, MAX_SUBJECT),
-            message: self.prose("/message", request.message, MAX_MESSAGE),
+            subject: self.text(format_args!("/subject"), request.subject, 1, MAX_SUBJECT),
+            message: self.prose(format_args!("/message"), request.message, MAX_MESSAGE),
             documents,
             signers,
             view: request.view.unwrap_or(true),
             locale: self.locale(request.locale),
             expires_in: self.expires_in(request.expires_in),
             frame_ancestors: self.frame_ancestors(request.frame_ancestors.unwrap_or_default()),
-            metadata: Private::new(self.entries("/metadata", request.metadata.unwrap_or_default())),
+            metadata: Private::new(
+                self.entries(format_args!("/metadata"), request.metadata.unwrap_or_default()),
+            ),
         }
     }
 
     fn document(&mut self, sender: &SenderName, at: usize, document: CreateDocument<'_>) -> Document {
-        let place = format!("/documents/{at}");
+        let place = format_args!("/documents/{at}");
         let blank = || Document::Template { alias: String::new(), id: String::new() };
         match (document.template, document.content_base64) {
             (Some(_), Some(_)) => {
-                self.faults.wrong(place, "give either template, or name and content_base64, not both");
+                self.faults
+                    .wrong(place.to_string(), "give either template, or name and content_base64, not both");
                 blank()
             }
             (None, None) => {
-                self.faults.wrong(place, "give either template, or name and content_base64");
+                self.faults.wrong(place.to_string(), "give either template, or name and content_base64");
                 blank()
             }
             (Some(alias), None) => {
-                self.template(sender, &place, &alias, document.name.is_some() || document.anchors.is_some())
+                self.template(sender, place, &alias, document.name.is_some() || document.anchors.is_some())
             }
-            (None, Some(Base64(text))) => self.file(&place, document.name, &text, document.anchors),
+            (None, Some(Base64(text))) => self.file(place, document.name, &text, document.anchors),
         }
     }
 
-    fn template(&mut self, sender: &SenderName, place: &str, alias: &str, has_more: bool) -> Document {
+    fn template(&mut self, sender: &SenderName, place: Place<'_>, alias: &str, has_more: bool) -> Document {
         if has_more {
-            self.faults.wrong(place, "a template has its own name and tabs: leave name and anchors out");
+            self.faults
+                .wrong(place.to_string(), "a template has its own name and tabs: leave name and anchors out");
         }
         if let Some(id) = self.templates.find(sender, alias) {
             return Document::Template { alias: alias.to_owned(), id };
@@ -154,19 +161,19 @@ impl Reader<'_> {
 
     fn file(
         &mut self,
-        place: &str,
+        place: Place<'_>,
         name: Option<Cow<'_, str>>,
         base64: &str,
         anchors: Option<BTreeMap<Cow<'_, str>, CreateAnchor>>,
     ) -> Document {
-        let name = self.text(&format!("{place}/name"), name, 1, MAX_NAME);
+        let name = self.text(format_args!("{place}/name"), name, 1, MAX_NAME);
         if name.is_none() {
             self.faults.wrong(format!("{place}/name"), "is missing: the name that people see");
         }
         if base64.is_empty() {
             self.faults.wrong(format!("{place}/content_base64"), "is empty");
         }
-        let anchors = self.anchors(&format!("{place}/anchors"), anchors.unwrap_or_default());
+        let anchors = self.anchors(format_args!("{place}/anchors"), anchors.unwrap_or_default());
         // A slice of the body where it can be: a document of 25 MB is not copied.
         let content = match self.slice(base64) {
             Some(slice) => slice,
@@ -181,7 +188,7 @@ impl Reader<'_> {
         (body.start <= part.start && part.end <= body.end).then(|| self.body.slice_ref(text.as_bytes()))
     }
 
-    fn anchors(&mut self, place: &str, given: BTreeMap<Cow<'_, str>, CreateAnchor>) -> Anchors {
+    fn anchors(&mut self, place: Place<'_>, given: BTreeMap<Cow<'_, str>, CreateAnchor>) -> Anchors {
         let mut anchors = BTreeMap::new();
         for (word, anchor) in given {
             let here = format!("{place}/{}", token(&word));
@@ -204,8 +211,9 @@ impl Reader<'_> {
     }
 
     fn signer(&mut self, at: usize, signer: CreateSigner<'_>) -> NewSigner {
-        let place = format!("/signers/{at}");
-        let name = self.text(&format!("{place}/name"), Some(signer.name), 1, MAX_NAME).unwrap_or_default();
+        let place = format_args!("/signers/{at}");
+        let name =
+            self.text(format_args!("{place}/name"), Some(signer.name), 1, MAX_NAME).unwrap_or_default();
         if name.trim() != name || name.is_empty() {
             self.faults.wrong(format!("{place}/name"), "may neither be empty nor begin or end with a blank");
         }
@@ -219,22 +227,24 @@ impl Reader<'_> {
                 })
                 .ok()
         });
-        let key = self.text(&format!("{place}/key"), signer.key, 1, MAX_NAME);
+        let key = self.text(format_args!("{place}/key"), signer.key, 1, MAX_NAME);
         NewSigner {
             key: key.unwrap_or_else(|| format!("signer{}", at + 1)),
             name: Private::new(name),
             email: email.unwrap_or_else(|| Email::trusted(String::new())),
-            role: self.text(&format!("{place}/role"), signer.role, 1, MAX_NAME),
-            order: self.order(&place, signer.order),
+            role: self.text(format_args!("{place}/role"), signer.role, 1, MAX_NAME),
+            order: self.order(place, signer.order),
             sms,
-            access_code: self.access_code(&place, signer.access_code),
-            fields: Private::new(self.entries(&format!("{place}/fields"), signer.fields.unwrap_or_default())),
-            authenticated_by: signer.authenticated_by.and_then(|by| self.authenticated_by(&place, &by)),
-            return_url: self.return_url(&place, signer.return_url),
+            access_code: self.access_code(place, signer.access_code),
+            fields: Private::new(
+                self.entries(format_args!("{place}/fields"), signer.fields.unwrap_or_default()),
+            ),
+            authenticated_by: signer.authenticated_by.and_then(|by| self.authenticated_by(place, &by)),
+            return_url: self.return_url(place, signer.return_url),
         }
     }
 
-    fn order(&mut self, place: &str, order: Option<u32>) -> u32 {
+    fn order(&mut self, place: Place<'_>, order: Option<u32>) -> u32 {
         let order = order.unwrap_or(1);
         if order == 0 || order > 10_000 {
             self.faults.wrong(format!("{place}/order"), "must be 1 to 10000");
@@ -242,23 +252,27 @@ impl Reader<'_> {
         order
     }
 
-    fn access_code(&mut self, place: &str, code: Option<Cow<'_, str>>) -> Option<Private<String>> {
-        let place = format!("{place}/access_code");
-        let code = self.text(&place, code, 1, MAX_ACCESS_CODE)?;
+    fn access_code(&mut self, place: Place<'_>, code: Option<Cow<'_, str>>) -> Option<Private<String>> {
+        let place = format_args!("{place}/access_code");
+        let code = self.text(place, code, 1, MAX_ACCESS_CODE)?;
         if code.contains(['<', '>', '&', '#']) {
-            self.faults.wrong(place, "may not hold < > & or #");
+            self.faults.wrong(place.to_string(), "may not hold < > & or #");
         }
         Some(Private::new(code))
     }
 
-    fn authenticated_by(&mut self, place: &str, by: &CreateAuthenticatedBy<'_>) -> Option<AuthenticatedBy> {
-        let place = format!("{place}/authenticated_by");
+    fn authenticated_by(
+        &mut self,
+        place: Place<'_>,
+        by: &CreateAuthenticatedBy<'_>,
+    ) -> Option<AuthenticatedBy> {
+        let place = format_args!("{place}/authenticated_by");
         let at = by.at.as_deref().map(str::parse::<Timestamp>);
         if matches!(at, Some(Err(_))) {
             self.faults
                 .wrong(format!("{place}/at"), "must be a time of RFC 3339, as in 2026-05-01T12:00:00Z");
         }
-        let id = by.id.clone().and_then(|id| self.text(&format!("{place}/id"), Some(id), 1, 255));
+        let id = by.id.clone().and_then(|id| self.text(format_args!("{place}/id"), Some(id), 1, 255));
         let Some(method) = authentication_method(&by.method) else {
             let words: Vec<_> = AUTHENTICATION_METHODS.iter().map(|(ours, _)| *ours).collect();
             self.faults.wrong(format!("{place}/method"), format!("must be one of {}", words.join(", ")));
@@ -267,12 +281,12 @@ impl Reader<'_> {
         Some(AuthenticatedBy { method, at: at.and_then(Result::ok), id })
     }
 
-    fn return_url(&mut self, place: &str, url: Option<Cow<'_, str>>) -> Option<String> {
-        let place = format!("{place}/return_url");
+    fn return_url(&mut self, place: Place<'_>, url: Option<Cow<'_, str>>) -> Option<String> {
+        let place = format_args!("{place}/return_url");
         let text = url?;
         if !is_return_url(&text) {
             self.faults.add(
-                place,
+                place.to_string(),
                 "return_url_refused",
                 format!(
                     "must be a whole http(s) URL without credentials, at most {MAX_RETURN_URL} characters"
@@ -325,39 +339,45 @@ impl Reader<'_> {
         given.into_iter().map(Cow::into_owned).collect()
     }
 
-    fn text(&mut self, place: &str, text: Option<Cow<'_, str>>, least: usize, most: usize) -> Option<String> {
+    fn text(
+        &mut self,
+        place: Place<'_>,
+        text: Option<Cow<'_, str>>,
+        least: usize,
+        most: usize,
+    ) -> Option<String> {
         let text = text?;
         if !self.has_length(place, &text, least, most) {
         } else if text.contains(|c: char| c.is_control() || is_bidi_control(c)) {
             let detail = "may hold neither control characters, nor line breaks, nor characters that turn the direction \
                           of writing";
-            self.faults.wrong(place, detail);
+            self.faults.wrong(place.to_string(), detail);
         } else if !text.is_empty() && text.chars().all(is_unseen) {
-            self.faults.wrong(place, "has no character that can be seen");
+            self.faults.wrong(place.to_string(), "has no character that can be seen");
         }
         Some(text.into_owned())
     }
 
     /// Text of several lines, which is the message alone.
-    fn prose(&mut self, place: &str, text: Option<Cow<'_, str>>, most: usize) -> Option<String> {
+    fn prose(&mut self, place: Place<'_>, text: Option<Cow<'_, str>>, most: usize) -> Option<String> {
         let text = text?;
         if self.has_length(place, &text, 0, most) && text.contains(|c: char| c.is_control() && c != '\n') {
-            self.faults.wrong(place, "may not hold control characters other than line breaks");
+            self.faults.wrong(place.to_string(), "may not hold control characters other than line breaks");
         }
         Some(text.into_owned())
     }
 
-    fn has_length(&mut self, place: &str, text: &str, least: usize, most: usize) -> bool {
+    fn has_length(&mut self, place: Place<'_>, text: &str, least: usize, most: usize) -> bool {
         let has = (least..=most).contains(&text.chars().count());
         if !has {
-            self.faults.wrong(place, format!("must have {least} to {most} characters"));
+            self.faults.wrong(place.to_string(), format!("must have {least} to {most} characters"));
         }
         has
     }
 
-    fn entries(&mut self, place: &str, entries: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    fn entries(&mut self, place: Place<'_>, entries: BTreeMap<String, String>) -> BTreeMap<String, String> {
         if entries.len() > MAX_ENTRIES {
-            self.faults.wrong(place, format!("may hold at most {MAX_ENTRIES} entries"));
+            self.faults.wrong(place.to_string(), format!("may hold at most {MAX_ENTRIES} entries"));
         }
         for (name, value) in &entries {
             let long = name.is_empty() || name.chars().count() > MAX_NAME || value.chars().count() > MAX_TEXT;

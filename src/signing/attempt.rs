@@ -59,9 +59,7 @@ impl Signings {
             Ok(workflow) => workflow,
             Err(outcome) => return outcome,
         };
-        if let Err(error) =
-            self.announce(Act::EnvelopeCreate, signing, &signing.transaction_id.to_string()).await
-        {
+        if let Err(error) = self.announce(Act::EnvelopeCreate, signing, &signing.transaction_id).await {
             return Outcome::NotReached(error);
         }
         let Some(deadline) = self.while_held(job) else {

@@ -181,11 +181,11 @@ impl Signings {
         let mut is_joined = false;
         let mut told = match self.parts.documents.find((id, part), self.parts.clock.uptime()) {
             Found::Here(document) => {
-                self.announce(Act::DocumentHandOut, &signing, envelope.as_str()).await?;
+                self.announce(Act::DocumentHandOut, &signing, &envelope.as_str()).await?;
                 return Ok(document);
             }
             Found::Coming(told) => {
-                self.announce(Act::DocumentHandOut, &signing, envelope.as_str()).await?;
+                self.announce(Act::DocumentHandOut, &signing, &envelope.as_str()).await?;
                 is_joined = true;
                 told
             }
@@ -227,7 +227,7 @@ impl Signings {
         deadline: Deadline,
     ) -> Result<Document, DownloadError> {
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        self.announce(Act::DocumentFetch, signing, envelope.as_str()).await?;
+        self.announce(Act::DocumentFetch, signing, &envelope.as_str()).await?;
         let mut download = self.parts.esign.document(&acting, envelope, part, deadline).await?;
         let mut writer = self.parts.documents.spool.create().await?;
         let out_of_time = self.parts.clock.sleep(MAX_DOWNLOAD);

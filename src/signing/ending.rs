@@ -77,7 +77,7 @@ impl Signings {
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        self.announce(Act::EnvelopePurge, &signing, envelope.as_str()).await?;
+        self.announce(Act::EnvelopePurge, &signing, &envelope.as_str()).await?;
         let trace = self.parts.esign.purge(&acting, envelope, scope, deadline).await?;
         self.change_with_work(id, Durability::Synced, |signing, _, now| {
             // Of two at once, the wider: which of them was the last at the upstream nobody knows.
@@ -153,7 +153,7 @@ impl Signings {
         {
             return Ok(Done::NotYet(early));
         }
-        self.announce(Act::EnvelopeVoid, signing, envelope.as_str()).await?;
+        self.announce(Act::EnvelopeVoid, signing, &envelope.as_str()).await?;
         match self.parts.esign.void(&acting, envelope, REASON, self.at_leisure()).await {
             Ok(trace) => {
                 let fact = Fact::Envelope(EnvelopeFact::Expired);

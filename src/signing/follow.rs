@@ -209,7 +209,7 @@ impl Signings {
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
-        self.announce(Act::EnvelopeVoid, &signing, envelope.as_str()).await?;
+        self.announce(Act::EnvelopeVoid, &signing, &envelope.as_str()).await?;
         match self.parts.esign.void(&acting, envelope, reason, deadline).await {
             // The API's own answer is a fact (rule F1).
             Ok(trace) => {

@@ -45,6 +45,7 @@ mod unlock;
 mod views;
 
 use std::{
+    fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -211,7 +212,15 @@ impl Signings {
     }
 
     /// Writes down what is about to be done for a signing. If that fails, it is not done.
-    async fn announce(&self, act: Act, signing: &Signing, detail: &str) -> Result<(), esign::Error> {
+    async fn announce(
+        &self,
+        act: Act,
+        signing: &Signing,
+        detail: &(dyn fmt::Display + Sync),
+    ) -> Result<(), esign::Error> {
+        if !self.audit().is_on() {
+            return Ok(());
+        }
         let entry = Entry::new(act, &signing.sender).caller(&signing.caller).signing(signing.id);
         self.audit().record(entry.detail(detail)).await.map_err(|error| {
             tracing::error!(signing.id = %signing.id, error = %chain(&error), "not done: it cannot be written into the audit log");

@@ -55,7 +55,7 @@ impl Signings {
         let is_ours = |one: &Found| signing.envelope.as_ref() == Some(&one.envelope);
         for twin in found.iter().filter(|one| !is_ours(one) && one.can_be_voided()) {
             tracing::error!(signing.id = %signing.id, envelope.id = %twin.envelope, "a create that was sent twice made two envelopes: the second is voided");
-            self.announce(Act::EnvelopeVoid, signing, twin.envelope.as_str()).await?;
+            self.announce(Act::EnvelopeVoid, signing, &twin.envelope.as_str()).await?;
             match self.parts.esign.void(&acting, &twin.envelope, REASON, self.at_leisure()).await {
                 Ok(_) => {}
                 Err(error) if error.rejection().is_some() => {

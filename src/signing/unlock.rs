@@ -55,7 +55,7 @@ impl Signings {
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.parts.esign.acting(&signing.sender).await?;
         let recipient_id = self.upstream_id(&acting, &signing, envelope, person, deadline).await?;
-        self.announce(act, &signing, &signer.to_string()).await?;
+        self.announce(act, &signing, &signer).await?;
         let corrected = self.parts.esign.correct(&acting, envelope, &recipient_id, check, deadline).await?;
         // The upstream gives whole seconds: what failed in the same one failed before.
         let at = corrected.at.map_or_else(|| self.parts.clock.now(), |at| later(at, SECOND));

@@ -353,7 +353,7 @@ impl Signings {
         let ping = ours.as_ref().map(|url| format!("{url}/open/{}", at.as_microsecond()));
         // The upstream sends the browser to us if we can be reached, else straight to the site.
         let return_url = ours.or_else(|| signer.return_url.clone()).ok_or(Error::NoReturnUrl)?;
-        self.announce(Act::ViewCreate, signing, &signer.id.to_string()).await?;
+        self.announce(Act::ViewCreate, signing, &signer.id).await?;
         let request = ViewRequest {
             name: &signer.name,
             email: signer.email.reveal(),
