@@ -12,7 +12,10 @@ mod patience;
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -43,6 +46,11 @@ use crate::tls::{Name, Refusal, Validity};
 
 /// hyper takes no smaller number for [`Limits::head_bytes`].
 const MIN_HEAD_BYTES: usize = 8 * 1024;
+
+/// Connections that may wait in the kernel to be accepted; it takes fewer where `net.core.somaxconn` is smaller. The
+/// usual 128 are too few for a website that opens a thousand at once: whoever finds no place there tries again a second
+/// later, or is cut off in the middle of what it sends.
+const BACKLOG: i32 = 4_096;
 
 /// What one listener lets its peers hold. Every limit is a number (rule S5).
 #[derive(Debug, Clone, Copy)]
@@ -163,7 +171,9 @@ enum Owner {
 impl Bound {
     /// Binds a TCP address; port 0 takes a free one.
     pub async fn tcp(address: SocketAddr) -> std::io::Result<Self> {
-        Ok(Self { socket: Socket::Tcp(TcpListener::bind(address).await?), tls: None })
+        let socket = TcpListener::bind(address).await?;
+        lengthen_queue(&socket)?;
+        Ok(Self { socket: Socket::Tcp(socket), tls: None })
     }
 
     /// Takes over a TCP socket that someone else bound (systemd socket activation).
@@ -180,6 +190,7 @@ impl Bound {
             std::fs::remove_file(path)?;
         }
         let socket = UnixListener::bind(path)?;
+        lengthen_queue(&socket)?;
         // A daemon's umask leaves it to its own user, as systemd's UMask=0077 does.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
         Ok(Self { socket: Socket::Unix(socket, path.to_owned(), Owner::Us), tls: None })
@@ -271,6 +282,11 @@ impl Bound {
             tracing::warn!("connections were cut: they outlived the drain deadline");
         }
     }
+}
+
+/// A socket that is listened to again has only its queue changed (Linux, `inet_listen` and `unix_listen`).
+fn lengthen_queue(socket: impl AsFd) -> std::io::Result<()> {
+    Ok(rustix::net::listen(socket, BACKLOG)?)
 }
 
 /// A byte stream of either kind.
@@ -477,6 +493,27 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+
+    /// Nobody accepts them: what the kernel holds is what a moment of other work costs nobody.
+    #[tokio::test]
+    async fn a_burst_of_connections_has_room_before_any_is_accepted() {
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let wanted = most.trim().parse().unwrap_or(usize::MAX).min(300);
+        let bound = Bound::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let path = std::env::temp_dir().join(format!("countersign-burst-{}", std::process::id()));
+        let unix = Bound::unix(&path).unwrap();
+        let mut waiting: Vec<Box<dyn Stream>> = Vec::new();
+        let all = async {
+            for _ in 0..wanted {
+                waiting.push(Box::new(TcpStream::connect(bound.address().unwrap()).await.unwrap()));
+                waiting.push(Box::new(tokio::net::UnixStream::connect(&path).await.unwrap()));
+            }
+        };
+        let came = tokio::time::timeout(Duration::from_secs(20), all).await;
+        assert!(came.is_ok(), "{} of {} found a place", waiting.len(), 2 * wanted);
+        drop(unix);
+        std::fs::remove_file(path).unwrap();
+    }
 
     #[tokio::test]
     async fn s5_a_head_that_is_too_large_is_refused_long_before_its_time_is_over() {

@@ -101,6 +101,13 @@ impl Drop for Process {
     }
 }
 
+/// A free port, with as much room for a burst of connections as countersign's own listeners have.
+pub(crate) fn listen() -> tokio::net::TcpListener {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    socket.listen(4_096).expect("it listens")
+}
+
 /// Waits until standard input ends, which is when the parent does.
 pub(crate) async fn until_parent_ends() {
     let (end, ended) = tokio::sync::oneshot::channel();

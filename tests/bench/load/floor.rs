@@ -14,7 +14,7 @@ use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::sync::oneshot;
 
 use super::upstream::{ACCOUNT, TEMPLATE};
 
@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &[String]) {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = super::contender::listen();
         super::report::line(&format!("http://{}", listener.local_addr().expect("bound")));
         let router = Router::new().route("/v1/signings", post(create)).with_state(service);
         tokio::spawn(async move { axum::serve(listener, router).await });

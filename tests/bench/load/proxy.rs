@@ -11,10 +11,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http1 as client, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Mutex,
-};
+use tokio::{net::TcpStream, sync::Mutex};
 
 use super::upstream::{ACCOUNT, TEMPLATE};
 
@@ -35,7 +32,7 @@ pub(crate) fn run(arguments: &[String]) {
             .expect("visible");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = super::contender::listen();
         super::report::line(&format!("http://{}", listener.local_addr().expect("bound")));
         let upstream = Arc::new(Upstream { origin, tls, token });
         tokio::spawn(async move {

@@ -21,7 +21,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// The account that every sender acts in.
 pub(crate) const ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001";
@@ -63,8 +63,8 @@ pub(crate) fn run(arguments: &[String]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let state = Arc::new(State { delay_ms, ..State::default() });
-        let plain = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let tls = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let plain = super::contender::listen();
+        let tls = super::contender::listen();
         let (acceptor, ca_file) = certificate(&folder);
         let ready = Ready {
             http: format!("http://{}", plain.local_addr().expect("bound")),
