@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// Refuses what came through a proxy to a listener that only this machine is meant to reach: somebody may
-/// have published it.
+/// Why a request is refused that came through a proxy to a listener which only this machine is meant to reach: somebody
+/// may have published it.
 fn forwarded(request: &Request) -> Option<Problem> {
     let is_loopback = request.extensions().get::<Peer>().is_some_and(|peer| peer.loopback);
     (is_loopback && request.headers().keys().any(is_of_a_proxy)).then(|| {
@@ -38,8 +38,8 @@ fn forwarded(request: &Request) -> Option<Problem> {
     })
 }
 
-/// Refuses what was asked for by a name that is none of this machine's, at a TCP listener that only this machine is
-/// meant to reach: a web page can have its own name mean this machine (DNS rebinding), and then reads what it asks for
+/// Why a request is refused that was made by a name which is none of this machine's, at a TCP listener that only this
+/// machine is meant to reach: a web page can have its own name mean this machine (DNS rebinding), and then reads what it asks for
 /// with a visitor's browser. Addresses, and names that mean something in this network alone, pass.
 fn foreign_name(request: &Request) -> Option<Problem> {
     let peer = request.extensions().get::<Peer>();
@@ -158,9 +158,8 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
         request.id = id.to_str().unwrap_or_default(),
         trace.id = context.trace_id()
     );
-    let refusal = watch.refused.refusal(&request);
     let answer = async {
-        match refusal {
+        match watch.refused.refusal(&request) {
             Some(problem) => problem.into_response(),
             None => next.run(request).await,
         }
