@@ -10,15 +10,24 @@ use url::Url;
 use super::output;
 use crate::http_client::{HttpClient, Options, Request};
 
-/// What the emulator's scripted signer does for each event.
+/// What can be made to happen, by the name of the event that it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Event {
-    /// Every signer signs, in their order.
-    #[value(name = "signing.completed", aliases = ["completed"])]
+    /// Every signer signs, in their order; the documents are then there as well.
+    #[value(name = "signing.completed", aliases = ["completed", "document.available"])]
     Completed,
     /// The signer declines, which ends the signing.
     #[value(name = "signing.declined", aliases = ["declined", "signer.declined"])]
     Declined,
+    /// The sender voids it in DocuSign's own pages.
+    #[value(name = "signing.voided", aliases = ["voided"])]
+    Voided,
+    /// Its date comes.
+    #[value(name = "signing.expired", aliases = ["expired"])]
+    Expired,
+    /// The signer opens the signing page.
+    #[value(name = "signer.session_started", aliases = ["session_started", "open"])]
+    SessionStarted,
     /// The signer signs.
     #[value(name = "signer.signed", aliases = ["signed"])]
     Signed,
@@ -28,20 +37,38 @@ enum Event {
     /// The signer gives wrong codes until locked out.
     #[value(name = "signer.authentication_failed", aliases = ["fail_otp", "authentication_failed"])]
     AuthenticationFailed,
+    /// The emulator's first user takes consent back, and all tokens die: told of when the next call needs one.
+    #[value(name = "sender.consent_missing", aliases = ["consent_missing"])]
+    ConsentMissing,
+    /// That user consents again.
+    #[value(name = "sender.recovered", aliases = ["recovered"])]
+    Recovered,
+}
+
+/// Who or what has to act for that.
+enum Cause {
+    Signer(&'static str),
+    Envelope(&'static str),
+    Consent { granted: bool },
 }
 
 impl Event {
-    const fn action(self) -> &'static str {
+    const fn cause(self) -> Cause {
         match self {
-            Self::Completed | Self::Signed => "sign",
-            Self::Declined => "decline",
-            Self::Returned => "finish_later",
-            Self::AuthenticationFailed => "fail_otp",
+            Self::Completed | Self::Signed => Cause::Signer("sign"),
+            Self::Declined => Cause::Signer("decline"),
+            Self::SessionStarted => Cause::Signer("open"),
+            Self::Returned => Cause::Signer("finish_later"),
+            Self::AuthenticationFailed => Cause::Signer("fail_otp"),
+            Self::Voided => Cause::Envelope("void"),
+            Self::Expired => Cause::Envelope("expire"),
+            Self::ConsentMissing => Cause::Consent { granted: false },
+            Self::Recovered => Cause::Consent { granted: true },
         }
     }
 }
 
-/// Makes the emulator cause one event. To void a signing, call POST /v1/signings/{id}/void.
+/// Makes the emulator cause one event, on the newest signing that somebody can sign.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct Args {
@@ -61,25 +88,27 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         client: HttpClient::new(&Options::default()).context("no HTTP client can be built")?,
         origin: args.control,
     };
-    let mut signer = match args.signer {
-        Some(signer) => signer,
-        None => control.newest(None).await?.context("no signer has their turn; create a signing first")?,
-    };
-    loop {
-        let done = control.act(&signer, args.event.action()).await?;
-        output::line(&done);
-        if args.event == Event::Returned {
-            control.come_back(&done).await?;
+    let signer = args.signer.as_deref();
+    match args.event.cause() {
+        Cause::Signer(action) => control.signer_acts(args.event, action, signer).await?,
+        Cause::Envelope(action) => {
+            let Seat { envelope, .. } = control.seat(signer).await?;
+            output::line(control.post(&["envelopes", &envelope, action], &json!({})).await?);
         }
-        if args.event != Event::Completed || done["envelope_status"] == "completed" {
-            return Ok(ExitCode::SUCCESS);
+        Cause::Consent { granted } => {
+            output::line(control.post(&["consent"], &json!({ "granted": granted })).await?);
+            if !granted {
+                control.post(&["tokens", "revoke"], &json!({})).await?;
+            }
         }
-        let envelope = done["envelope_id"].as_str().unwrap_or_default();
-        signer = control
-            .newest(Some(envelope))
-            .await?
-            .context("nobody is left to sign, and it is not completed")?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A signer, and what they sign.
+struct Seat {
+    signer: String,
+    envelope: String,
 }
 
 struct Control {
@@ -88,19 +117,49 @@ struct Control {
 }
 
 impl Control {
-    /// The newest signer whose turn it is, of one envelope or of all.
-    async fn newest(&self, envelope: Option<&str>) -> anyhow::Result<Option<String>> {
-        let listed = self.send(Request::get(self.url(&["signers"]))).await?;
-        let signers = listed["signers"].as_array().cloned().unwrap_or_default();
-        let in_turn = |signer: &&Value| {
-            signer["is_in_turn"] == true && envelope.is_none_or(|id| signer["envelope_id"] == id)
+    /// Has the signer act, and for [`Event::Completed`] everybody who comes after.
+    async fn signer_acts(&self, event: Event, action: &str, signer: Option<&str>) -> anyhow::Result<()> {
+        let mut signer = match signer {
+            Some(signer) => signer.to_owned(),
+            None => self.seat(None).await?.signer,
         };
-        Ok(signers.iter().rfind(in_turn).and_then(|signer| signer["id"].as_str()).map(str::to_owned))
+        loop {
+            let done = self.post(&["signers", &signer, action], &json!({})).await?;
+            output::line(&done);
+            if event == Event::Returned {
+                self.come_back(&done).await?;
+            }
+            if event != Event::Completed || done["envelope_status"] == "completed" {
+                return Ok(());
+            }
+            let next = |seat: &Seat| done["envelope_id"] == *seat.envelope;
+            signer =
+                self.newest(next).await?.context("nobody is left to sign, and it is not completed")?.signer;
+        }
     }
 
-    async fn act(&self, signer: &str, action: &str) -> anyhow::Result<Value> {
-        let request = Request::post(self.url(&["signers", signer, action]));
-        self.send(request.json(json!({}).to_string())).await
+    /// The signer that is named, or the newest one whose turn it is.
+    async fn seat(&self, named: Option<&str>) -> anyhow::Result<Seat> {
+        let found = self.newest(|seat| named.is_none_or(|signer| seat.signer == signer)).await?;
+        found.context(match named {
+            Some(_) => "it is not this signer's turn, or there is no such signer",
+            None => "no signer has their turn; create a signing first",
+        })
+    }
+
+    /// The newest signer of some whose turn it is.
+    async fn newest(&self, is_one: impl Fn(&Seat) -> bool) -> anyhow::Result<Option<Seat>> {
+        let listed = self.send(Request::get(self.url(&["signers"]))).await?;
+        let mut in_turn = listed["signers"].as_array().into_iter().flatten().filter_map(|signer| {
+            let text = |name: &str| Some(signer[name].as_str()?.to_owned());
+            (signer["is_in_turn"] == true)
+                .then_some(Seat { signer: text("id")?, envelope: text("envelope_id")? })
+        });
+        Ok(in_turn.rfind(is_one))
+    }
+
+    async fn post(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
+        self.send(Request::post(self.url(path)).json(body.to_string())).await
     }
 
     /// Opens the address that the ceremony sends its signer to, as their browser would: it is the browser

@@ -31,10 +31,14 @@ impl<'a> Caller<'a> {
         Self { demo, client: HttpClient::new(&Options::default()).unwrap() }
     }
 
-    async fn send(&self, request: Request) -> Value {
+    fn authorized(&self, request: Request) -> Request {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.demo.entry("caller_key"))).unwrap();
         bearer.set_sensitive(true);
-        let answer = self.client.send(request.authorization(bearer)).await.unwrap();
+        request.authorization(bearer)
+    }
+
+    async fn send(&self, request: Request) -> Value {
+        let answer = self.client.send(self.authorized(request)).await.unwrap();
         let body = serde_json::from_slice(&answer.body).unwrap();
         assert!(answer.status.is_success(), "{body}");
         body
@@ -46,6 +50,10 @@ impl<'a> Caller<'a> {
 
     /// Creates a signing of two, one after the other; answers its id.
     async fn create(&self, key: &'static str) -> String {
+        self.send(self.new_signing(key)).await["id"].as_str().unwrap().to_owned()
+    }
+
+    fn new_signing(&self, key: &'static str) -> Request {
         let signer = |key: &str, order: u8| {
             json!({ "key": key, "name": "Ada Lovelace", "email": format!("{key}@example.com"), "order": order,
                 "sms_auth": { "phone": "+4915112345678" },
@@ -58,18 +66,20 @@ impl<'a> Caller<'a> {
                 "anchors": { "sign": { "first": "/sn1/", "second": "/co1/" } } }],
             "signers": [signer("first", 1), signer("second", 2)],
         });
-        let request = Request::post(self.url("/v1/signings"))
+        Request::post(self.url("/v1/signings"))
             .header(HeaderName::from_static("idempotency-key"), HeaderValue::from_static(key))
-            .json(body.to_string());
-        self.send(request).await["id"].as_str().unwrap().to_owned()
+            .json(body.to_string())
     }
 
     /// Waits until an event of this type is logged for a signing, so many times.
     async fn happens(&self, signing: &str, kind: &str, times: usize) {
-        let path = format!("/v1/events?limit=100&signing={signing}");
+        self.is_logged(&format!("/v1/events?limit=100&signing={signing}"), kind, times).await;
+    }
+
+    async fn is_logged(&self, path: &str, kind: &str, times: usize) {
         let is_there = async {
             loop {
-                let listed = self.send(Request::get(self.url(&path))).await;
+                let listed = self.send(Request::get(self.url(path))).await;
                 let of_kind = listed["data"].as_array().unwrap().iter().filter(|event| event["type"] == kind);
                 if of_kind.count() == times {
                     return;
@@ -224,7 +234,10 @@ async fn trigger_causes_every_event_that_its_help_names() {
     for (key, event, kind, times) in [
         ("returned", "signer.returned", "signer.returned", 1),
         ("locked", "signer.authentication_failed", "signer.authentication_failed", 1),
+        ("opened", "signer.session_started", "signer.session_started", 1),
         ("signed", "signer.signed", "signer.signed", 1),
+        ("voided", "signing.voided", "signing.voided", 1),
+        ("expired", "signing.expired", "signing.expired", 1),
         ("declined", "signing.declined", "signing.declined", 1),
         ("alias", "signer.declined", "signer.declined", 1),
         ("completed", "signing.completed", "signer.signed", 2),
@@ -238,8 +251,14 @@ async fn trigger_causes_every_event_that_its_help_names() {
             caller.happens(&signing, "signing.completed", 1).await;
         }
     }
-    for event in ["signing.completed", "signing.declined", "signer.signed", "signer.returned"] {
+    for event in ["sender.consent_missing", "sender.recovered"] {
         assert!(help.contains(event), "{event}: {help}");
+        let done = caller.trigger(&[event]).await;
+        assert!(done.status.success(), "{event}: {}", String::from_utf8_lossy(&done.stderr));
+        // Whoever needs a token next finds out; without consent it is refused.
+        let made = caller.client.send(caller.authorized(caller.new_signing(event))).await.unwrap();
+        assert_eq!(made.status == StatusCode::CONFLICT, event == "sender.consent_missing", "{}", made.status);
+        caller.is_logged("/v1/events?limit=100", event, 1).await;
     }
     let unreachable = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(["trigger", "signer.signed", "--control", "http://127.0.0.1:1"])

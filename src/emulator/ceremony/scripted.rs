@@ -53,10 +53,10 @@ pub(in crate::emulator) fn act(world: &mut World, call: &Call, id: &str, action:
             _ => return Answer::control_error(StatusCode::BAD_REQUEST, "the body is no JSON object"),
         }
     };
-    if !["sign", "decline", "finish_later", "fail_otp"].contains(&action) {
+    if !["open", "sign", "decline", "finish_later", "fail_otp"].contains(&action) {
         return Answer::control_error(
             StatusCode::NOT_FOUND,
-            "the actions are sign, decline, finish_later, fail_otp",
+            "the actions are open, sign, decline, finish_later, fail_otp",
         );
     }
     let mut session = match seat(world, call, id) {
@@ -70,10 +70,11 @@ pub(in crate::emulator) fn act(world: &mut World, call: &Call, id: &str, action:
     let Some((envelope, recipient)) = people(world, &session) else {
         return Answer::control_error(StatusCode::NOT_FOUND, "the envelope is gone");
     };
-    let back =
-        (!session.return_url.is_empty()).then(|| way_back(&session.return_url, &session.client_urls, event));
+    let back = event
+        .filter(|_| !session.return_url.is_empty())
+        .map(|event| way_back(&session.return_url, &session.client_urls, event));
     Answer::ok(json!({
-        "event": event.name(),
+        "event": event.map(Event::name),
         "redirect_url": back,
         "envelope_id": envelope.id,
         "envelope_status": envelope.status.name(),
@@ -126,13 +127,14 @@ fn seat(world: &mut World, call: &Call, id: &str) -> Result<Session, Answer> {
     }))
 }
 
+/// Does it; answers what the browser would come back with, if it leaves.
 fn perform(
     world: &mut World,
     call: &Call,
     session: &mut Session,
     action: &str,
     given: &Value,
-) -> Result<Event, &'static str> {
+) -> Result<Option<Event>, &'static str> {
     let now = call.now;
     let (envelope, recipient) = (session.envelope.clone(), session.recipient.clone());
     let Some((_, person)) = people(world, session) else { return Err("the envelope is gone") };
@@ -153,28 +155,29 @@ fn perform(
         for _ in 0..ATTEMPTS {
             pass_phone(world, session, false, now);
         }
-        return Ok(Event::IdCheckFailed);
+        return Ok(Some(Event::IdCheckFailed));
     }
     pass_phone(world, session, true, now);
     progress::open(world, &envelope, &recipient, now);
     let adopted = given["name"].as_str().unwrap_or(&name).to_owned();
     match action {
+        "open" => Ok(None),
         "decline" => {
             let reason = given["reason"].as_str().unwrap_or("declined by a scripted signer");
             progress::decline(world, &envelope, &recipient, reason, now);
-            Ok(Event::Decline)
+            Ok(Some(Event::Decline))
         }
         "finish_later" => {
             if adopted != name {
                 adopt(world, session, &adopted, now);
             }
             progress::finish_later(world, &envelope, &recipient, now);
-            Ok(Event::Cancel)
+            Ok(Some(Event::Cancel))
         }
         _ => {
             fill_in(world, session, given)?;
             progress::sign(world, &envelope, &recipient, &adopted, now);
-            Ok(if is_read_only { Event::ViewingComplete } else { Event::SigningComplete })
+            Ok(Some(if is_read_only { Event::ViewingComplete } else { Event::SigningComplete }))
         }
     }
 }

@@ -45,7 +45,16 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("POST", "/_test/features", "{account_id, identity_verification, settings}"),
     ("GET", "/_test/directory", "organizations, accounts, users, memberships and integration keys"),
     ("GET", "/_test/signers", "everyone who has a part in an envelope"),
-    ("POST", "/_test/signers/{recipientIdGuid}/{sign|decline|finish_later|fail_otp}", "a scripted signer"),
+    (
+        "POST",
+        "/_test/signers/{recipientIdGuid}/{open|sign|decline|finish_later|fail_otp}",
+        "a scripted signer",
+    ),
+    (
+        "POST",
+        "/_test/envelopes/{envelopeId}/{void|expire}",
+        "by its sender in DocuSign's own pages; its date comes",
+    ),
     ("GET", "/_test/outbox", "text messages sent"),
     ("POST", "/_test/reset", "back to the state after start; requests under way are cut off"),
     ("GET", "/_test", "this list"),

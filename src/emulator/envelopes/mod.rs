@@ -229,7 +229,7 @@ fn envelope(world: &mut World, call: &Call, id: &str, rest: &[&str]) -> Option<O
     })
 }
 
-/// `/_test/signers/…` and `/_test/outbox`.
+/// `/_test/signers/…`, `/_test/envelopes/…` and `/_test/outbox`.
 pub(super) fn control(world: &mut World, call: &Call) -> Option<Answer> {
     match call.route().as_slice() {
         ["_test", "outbox"] if call.method == Method::GET => {
@@ -243,7 +243,29 @@ pub(super) fn control(world: &mut World, call: &Call) -> Option<Answer> {
             Some(ceremony::scripted::act(world, call, id, action))
         }
         ["_test", "signers"] if call.method == Method::GET => Some(ceremony::scripted::list(world)),
+        ["_test", "envelopes", id, action @ ("void" | "expire")] if call.method == Method::POST => {
+            Some(ended(world, call, id, action))
+        }
         _ => None,
+    }
+}
+
+/// An envelope that ends without its signers or this client: its sender voids it in DocuSign's own pages, or its
+/// date comes.
+fn ended(world: &mut World, call: &Call, id: &str, action: &str) -> Answer {
+    if !world.envelopes.envelopes.contains_key(id) {
+        return Answer::control_error(StatusCode::NOT_FOUND, "no envelope has this envelopeId");
+    }
+    let done = match action {
+        "expire" => progress::expire(world, id, call.now),
+        _ => progress::void(world, id, "voided by its sender", call.now),
+    };
+    match done {
+        Ok(()) => Answer::ok(serde_json::json!({
+            "envelope_id": id,
+            "envelope_status": world.envelopes.envelopes[id].status.name(),
+        })),
+        Err(refusal) => Answer::control_error(StatusCode::CONFLICT, &refusal.message),
     }
 }
 

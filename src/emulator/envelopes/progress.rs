@@ -310,6 +310,17 @@ pub(in crate::emulator) fn void(
     Ok(())
 }
 
+/// Its date comes now.
+pub(super) fn expire(world: &mut World, id: &str, now: Timestamp) -> Result<(), Refusal> {
+    let envelope = world.envelopes.envelopes.get_mut(id).filter(|envelope| envelope.status.is_open());
+    let envelope = envelope.ok_or_else(|| {
+        refuse("ENVELOPE_INVALID_STATUS", "Only envelopes in the 'Sent' or 'Delivered' states can expire.")
+    })?;
+    envelope.expires = Some(now);
+    end(world, id, "DocuSign", EXPIRED, now);
+    Ok(())
+}
+
 /// It goes to the deleted ones: what is under way is voided, what is scheduled stays a draft.
 pub(super) fn delete(world: &mut World, id: &str, reason: &str, now: Timestamp) {
     let envelope = envelope_mut(world, id);
