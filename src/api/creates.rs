@@ -96,7 +96,8 @@ pub(super) async fn create(
 async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Response, Problem> {
     let body = whole_body(request, api).await?;
     let Judged { draft, files, refusal, may_ask } = judge(api, caller, &body).await?;
-    let mut found = vec![("schema", Ok(())), ("rights", Ok(())), ("documents", Ok(())), ("sender", Ok(()))];
+    let mut found: Vec<_> =
+        ["schema", "rights", "documents", "return_url", "sender"].map(|check| (check, Ok(()))).into();
     if let Some(problem) = refusal {
         found.push(("request", Err(problem)));
     }

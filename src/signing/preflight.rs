@@ -44,11 +44,7 @@ impl Signings {
     /// consent and account, roles, the SMS workflow, the budget. Answers each check and what it found, also
     /// when one before it failed; what needs an account that cannot be reached is left out.
     pub async fn dry_run(&self, draft: &Draft) -> Vec<(&'static str, Result<(), Error>)> {
-        let has_way_back = |signer: &crate::domain::NewSigner| signer.return_url.is_some();
-        let is_stranded =
-            self.parts.settings.public_origin.is_none() && !draft.signers.iter().all(has_way_back);
-        let return_url = if is_stranded { Err(Error::NoReturnUrl) } else { Ok(()) };
-        let mut found = vec![("return_url", return_url)];
+        let mut found = Vec::new();
         let acting = match self.parts.esign.acting(&draft.sender).await {
             Ok(acting) => acting,
             Err(error) => {
@@ -70,9 +66,17 @@ impl Signings {
         found
     }
 
-    /// Checks the documents of a draft and gives it back, with what was seen of its files and what is wrong with
-    /// them. Nothing is sent and nothing is stored.
+    /// Checks the documents of a draft, and that its signers have a way back, and gives it back, with what was seen of
+    /// its files and what is wrong. Nothing is sent and nothing is stored.
     pub async fn preflight(&self, draft: Draft) -> (Draft, Vec<SeenFile>, Invalids) {
+        let (draft, seen, mut invalids) = self.read_documents(draft).await;
+        if self.parts.settings.public_origin.is_none() {
+            invalids.add_elsewhere(stranded(&draft));
+        }
+        (draft, seen, invalids)
+    }
+
+    async fn read_documents(&self, draft: Draft) -> (Draft, Vec<SeenFile>, Invalids) {
         let size: usize = draft.documents.iter().map(size).sum();
         if size <= LARGE
             && let Some((seen, invalids)) = check(&draft, Effort::Little)
@@ -118,6 +122,18 @@ fn strange_roles(draft: &Draft, roles: &[String]) -> Invalids {
             let detail = format!("no such role; the template has: {}", roles.join(", "));
             invalids.add(format!("/signers/{at}/role"), "template_role_mismatch", detail);
         }
+    }
+    invalids
+}
+
+/// The signers whom nothing leads back. The upstream opens no view without an address for that, so nobody could sign.
+fn stranded(draft: &Draft) -> Invalids {
+    let mut invalids = Invalids::default();
+    for (at, _) in draft.signers.iter().enumerate().filter(|(_, signer)| signer.return_url.is_none()) {
+        invalids.wrong(
+            format!("/signers/{at}/return_url"),
+            "is needed: without public.base_url in the settings there is no link, and nowhere else to come back to",
+        );
     }
     invalids
 }

@@ -144,6 +144,26 @@ async fn everything_that_is_wrong_with_a_create_is_listed_at_once() {
     assert_eq!(daemon.requests().await, Vec::<String>::new(), "a refusal spends nothing");
 }
 
+/// The upstream opens no view without an address to come back to, and without the public listener ours is none.
+#[tokio::test]
+async fn a_signer_whom_nothing_leads_back_is_refused_before_there_is_an_envelope_nobody_can_open() {
+    let mut body = order();
+    body["signers"][0].as_object_mut().unwrap().remove("return_url");
+    let daemon = TestDaemon::start().await;
+    for (key, view) in [("with", true), ("without", false)] {
+        body["view"] = json!(view);
+        let refused = daemon.create(key, &body).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+        assert_eq!(errors(&refused), [("/signers/0/return_url", "invalid_request")], "{}", refused.text);
+        let dry = daemon.post("/v1/signings?dry_run=true", &body).await;
+        assert_eq!(errors(&dry), [("/signers/0/return_url", "invalid_request")], "{}", dry.text);
+    }
+    let requests = daemon.requests().await;
+    assert!(!requests.iter().any(|line| line.ends_with("/envelopes")), "no envelope: {requests:?}");
+    let daemon = TestDaemon::builder().public().start().await;
+    assert_eq!(daemon.create("public", &body).await.status, StatusCode::CREATED, "a page of ours ends it");
+}
+
 #[tokio::test]
 async fn strange_members_of_small_bodies_and_queries_are_named() {
     let daemon = TestDaemon::builder().public().start().await;
