@@ -52,6 +52,16 @@ pub struct Callers {
     metrics: Arc<Metrics>,
 }
 
+/// A daemon without callers is of use only to who is setting it up, and refuses every call alike.
+fn warn_of_none(settings: &BTreeMap<String, config::Caller>) {
+    if settings.is_empty() {
+        tracing::warn!(
+            "nobody may call the API: make a key with `countersign caller add NAME`, and paste the lines that it \
+             prints into the settings"
+        );
+    }
+}
+
 #[derive(Debug, Default)]
 struct Table {
     by_key: HashMap<[u8; 32], Arc<Caller>>,
@@ -66,6 +76,7 @@ struct Table {
 impl Callers {
     /// The callers of the settings, and the issuers whose tokens may stand for them.
     pub fn new(settings: &BTreeMap<String, config::Caller>, issuers: Issuers, metrics: Arc<Metrics>) -> Self {
+        warn_of_none(settings);
         let table = Table::of(settings, issuers, &Table::default(), &metrics);
         let table = Arc::new(ArcSwap::from_pointee(table));
         Self { table, refusals: Arc::default(), metrics }
@@ -74,6 +85,7 @@ impl Callers {
     /// Takes up new settings; requests under way keep the rights they came with, but for streams, which end, and what
     /// a caller has spent of its share stays spent.
     pub fn replace(&self, settings: &BTreeMap<String, config::Caller>, issuers: Issuers) {
+        warn_of_none(settings);
         let table = Table::of(settings, issuers, &self.table.load(), &self.metrics);
         self.table.swap(Arc::new(table)).outdated.cancel();
     }
