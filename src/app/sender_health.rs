@@ -116,12 +116,15 @@ fn one_by_one(parts: &Parts) -> Vec<Reason> {
     parts.auth.statuses().iter().map(of).collect()
 }
 
-/// While DocuSign leaves creates unanswered, callers are served all the same: what they ask for is queued
-/// (rule H1).
+/// While DocuSign leaves calls unanswered, callers are served all the same: what they ask for is queued (rule H1).
 fn report_upstream(parts: &Parts) {
     let (state, detail) = if parts.signings.is_upstream_away() {
         let detail = "DocuSign leaves creates unanswered: they are queued, and sent when it is back; it is asked \
                       every few seconds";
+        (Status::Degraded, detail)
+    } else if parts.esign.is_upstream_silent() {
+        let detail = "DocuSign did not answer when it was last asked; it is asked again every few seconds, and what \
+                      cannot be sent is queued";
         (Status::Degraded, detail)
     } else {
         (Status::Ready, "answers, or has not been asked yet")

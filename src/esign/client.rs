@@ -350,7 +350,12 @@ impl Client {
         let sent = self.send(call, call.request(token, timeout)).await;
         let answer = match sent {
             Ok(answer) => answer,
-            Err(error) => return Err(Failed::Error(no_answer(error, permit))),
+            Err(error) => {
+                if let Some(hosts) = &self.warm {
+                    hosts.answers(&call.url, false);
+                }
+                return Err(Failed::Error(no_answer(error, permit)));
+            }
         };
         let now = Now::read(&*self.clock);
         if answer.status.is_success() {

@@ -6,13 +6,16 @@
 //! `GET /restapi/service_information`, which needs no token and is no call of an account, so that it counts in no
 //! limit (developers.docusign.com, eSignature REST API reference, "Services").
 //!
-//! Must never stand in a call's way, nor tell anyone of its failures: the next call finds out by itself.
+//! The same question tells of an outage that no caller has met yet (rule H1): a host that did not answer, or left a call
+//! unanswered, is asked every few seconds until it does.
+//!
+//! Must never stand in a call's way, nor make one fail: the next call finds out by itself.
 
 use std::{
     collections::HashMap,
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -33,20 +36,40 @@ const MAX_HOSTS: usize = 20;
 /// How long a host may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When each host was last asked for anything, in milliseconds of uptime.
 #[derive(Debug, Default)]
-pub(super) struct Hosts(RwLock<HashMap<String, AtomicU64>>);
+pub(super) struct Hosts(RwLock<HashMap<String, Host>>);
+
+#[derive(Debug)]
+struct Host {
+    /// When it was last asked for anything, in milliseconds of uptime.
+    asked: AtomicU64,
+    /// Whether it gave no answer to that, or a call was left without one since.
+    is_silent: AtomicBool,
+}
 
 impl Hosts {
     /// A call to this host begins.
     pub(super) fn called(&self, url: &Url, uptime: Duration) {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = known.get(url.authority()) {
-            last.store(millis(uptime), Ordering::Relaxed);
+        if let Some(host) = known.get(url.authority()) {
+            host.asked.store(millis(uptime), Ordering::Relaxed);
         }
     }
 
-    /// Which of these have rested; they count as asked from now on.
+    /// Whether this host answers.
+    pub(super) fn answers(&self, url: &Url, does: bool) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = known.get(url.authority()) {
+            host.is_silent.store(!does, Ordering::Relaxed);
+        }
+    }
+
+    fn any_is_silent(&self) -> bool {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().any(|host| host.is_silent.load(Ordering::Relaxed))
+    }
+
+    /// Which of these have rested or are silent; they count as asked from now on.
     fn rested(&self, urls: Vec<Url>, uptime: Duration) -> Vec<Url> {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // A host that no sender acts at any more is forgotten.
@@ -57,13 +80,15 @@ impl Hosts {
                 if known.len() == MAX_HOSTS {
                     return false;
                 }
-                known.insert(url.authority().to_owned(), AtomicU64::new(now));
+                let host = Host { asked: AtomicU64::new(now), is_silent: AtomicBool::new(false) };
+                known.insert(url.authority().to_owned(), host);
                 return true;
             }
-            let last = &known[url.authority()];
-            let is_due = now.saturating_sub(last.load(Ordering::Relaxed)) >= millis(RESTED);
+            let Host { asked, is_silent } = &known[url.authority()];
+            let rested = now.saturating_sub(asked.load(Ordering::Relaxed));
+            let is_due = rested >= millis(RESTED) || is_silent.load(Ordering::Relaxed);
             if is_due {
-                last.store(now, Ordering::Relaxed);
+                asked.store(now, Ordering::Relaxed);
             }
             is_due
         };
@@ -82,9 +107,15 @@ impl Client {
         let urls = hosts.rested(self.hosts(), self.clock.uptime());
         stream::iter(urls)
             .for_each_concurrent(None, |url| async move {
-                let _ = self.http.send(Request::get(url).timeout(TIMEOUT)).await;
+                let answer = self.http.send(Request::get(url.clone()).timeout(TIMEOUT)).await;
+                hosts.answers(&url, answer.is_ok_and(|answer| !answer.status.is_server_error()));
             })
             .await;
+    }
+
+    /// Whether a host that a sender acts at gave no answer when it was last asked.
+    pub fn is_upstream_silent(&self) -> bool {
+        self.warm.as_ref().is_some_and(Hosts::any_is_silent)
     }
 
     /// One address of each host.
@@ -119,6 +150,23 @@ mod tests {
         assert_eq!(hosts.rested(vec![url(1), url(2)], at(79)), [url(1)]);
         assert_eq!(hosts.rested(vec![url(1)], at(80)), []);
         assert_eq!(hosts.rested(vec![url(1), url(2)], at(81)), [url(2)], "forgotten meanwhile");
+    }
+
+    #[test]
+    fn a_host_that_left_a_call_unanswered_is_asked_until_it_answers() {
+        let hosts = Hosts::default();
+        assert_eq!(hosts.rested(vec![url(1), url(2)], at(0)), [url(1), url(2)]);
+        assert!(!hosts.any_is_silent());
+        hosts.answers(&url(2), false);
+        for seconds in [5, 10] {
+            assert!(hosts.any_is_silent());
+            assert_eq!(hosts.rested(vec![url(1), url(2)], at(seconds)), [url(2)]);
+        }
+        hosts.answers(&url(2), true);
+        assert!(!hosts.any_is_silent());
+        assert_eq!(hosts.rested(vec![url(1), url(2)], at(15)), []);
+        hosts.answers(&url(3), false);
+        assert!(!hosts.any_is_silent(), "nobody acts there");
     }
 
     #[test]

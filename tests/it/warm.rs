@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-use serde_json::json;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 
 use crate::harness::{TestDaemon, order};
 
@@ -31,13 +31,24 @@ async fn a_connection_is_there_before_the_first_call_and_after_a_rest() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_away_is_nobodys_trouble() {
+async fn h1_a_host_that_is_away_is_told_of_before_a_caller_meets_it() {
     let daemon = TestDaemon::builder().upstream("keep_warm = true\n").start().await;
     until_probed(&daemon, 1).await;
     daemon.fault(&json!({"fault": "status", "status": 503, "path": "/service_information"})).await;
+    let is_degraded = async || {
+        let ready = daemon.ops("/readyz").await;
+        let reasons = ready.body["reasons"].as_array().cloned().unwrap_or_default();
+        let is_it =
+            reasons.iter().any(|reason| reason["part"] == "upstream" && reason["status"] == "degraded");
+        is_it && ready.status == StatusCode::OK
+    };
+    assert!(!is_degraded().await);
     for count in 2..5 {
         daemon.clock.advance(Duration::from_secs(45));
         until_probed(&daemon, count).await;
     }
-    assert_eq!(daemon.create("well", &order()).await.status, StatusCode::CREATED);
+    daemon.run_clock("degraded", async || is_degraded().await).await;
+    assert_eq!(daemon.create("well", &order()).await.status, StatusCode::CREATED, "it is nobody's trouble");
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.run_clock("well", async || !is_degraded().await).await;
 }
