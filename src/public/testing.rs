@@ -163,8 +163,12 @@ impl World {
     }
 
     pub(super) fn return_path(&self) -> String {
-        let target =
-            ReturnTarget { signing: self.signing.id, signer: self.signing.signers[0].id, link: None };
+        let target = ReturnTarget {
+            signing: self.signing.id,
+            signer: self.signing.signers[0].id,
+            link: None,
+            view: None,
+        };
         format!("/r/{}", self.nonces.nonce(target))
     }
 

@@ -117,9 +117,11 @@ impl Signings {
                 let signer = signing.signer_mut(target.signer).ok_or(Error::NotFound)?;
                 let last = signer.last_return.filter(|last| is_lately(*last, now));
                 signer.last_return = Some(LastReturn { claim, at: last.map_or(now, |last| last.at) });
-                let ends = claim.ends_session(signer.status);
-                if ends && signing.live_view.as_ref().is_some_and(|view| view.signer == target.signer) {
-                    signing.live_view = None;
+                if claim.ends_session(signer.status) {
+                    // An old page that is loaded again does not end a later view, with the signer in it.
+                    signing.live_view.take_if(|view| {
+                        view.signer == target.signer && target.view.is_none_or(|at| at == view.minted_at)
+                    });
                 }
                 // Whoever plays with the address must not fill the outbox: one event in a while.
                 let happening = Happening { kind: EventKind::SignerReturned, signer: Some(target.signer) };

@@ -40,7 +40,7 @@ pub struct OpenedLink {
 impl OpenedLink {
     /// Whom it is for.
     pub const fn target(&self) -> ReturnTarget {
-        ReturnTarget { signing: self.signing.id, signer: self.signer.id, link: Some(self.id) }
+        ReturnTarget { signing: self.signing.id, signer: self.signer.id, link: Some(self.id), view: None }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The nonce in the return URL that the upstream gets: it names a signer of a signing, and nobody can guess
 //! or forge one, because it carries a MAC under a key of ours. Nothing is stored for it, so that minting a
 //! view writes no row. It also names the link that the view came from, so that whoever revokes the link
-//! closes the way back, too.
+//! closes the way back, too, and the view itself, so that a page which is loaded again ends no later one.
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
@@ -14,9 +15,11 @@ use crate::{
 
 /// Length of the MAC in bytes: 128 bits, beyond any guessing.
 const TAG: usize = 16;
-/// The ids of signing and signer, perhaps that of a link, and the MAC. The MAC is over all ids, so the two
-/// forms are never taken for each other.
-const LENGTHS: [usize; 2] = [32 + TAG, 48 + TAG];
+/// The ids of signing and signer, perhaps that of a link, perhaps the time of a view, and the MAC. The MAC is over all
+/// of it, and each form has a length of its own, so that none is taken for another.
+const LENGTHS: [usize; 4] = [32 + TAG, 32 + TIME + TAG, 48 + TAG, 48 + TIME + TAG];
+/// Length of a time in bytes: microseconds since 1970.
+const TIME: usize = 8;
 
 /// The key behind nonces. `Debug` does not show it.
 #[derive(Clone)]
@@ -31,6 +34,8 @@ pub struct ReturnTarget {
     pub signer: SignerId,
     /// The link that the view hung on; none if the caller asked for it by itself.
     pub link: Option<LinkId>,
+    /// When the view was minted that leads back here, in whole microseconds. None: whichever is live.
+    pub view: Option<Timestamp>,
 }
 
 impl NonceKey {
@@ -41,11 +46,14 @@ impl NonceKey {
 
     /// The nonce for a signer.
     pub fn nonce(&self, target: ReturnTarget) -> String {
-        let mut bytes = Vec::with_capacity(LENGTHS[1]);
+        let mut bytes = Vec::with_capacity(LENGTHS[3]);
         bytes.extend_from_slice(target.signing.as_uuid().as_bytes());
         bytes.extend_from_slice(target.signer.as_uuid().as_bytes());
         if let Some(link) = target.link {
             bytes.extend_from_slice(link.as_uuid().as_bytes());
+        }
+        if let Some(view) = target.view {
+            bytes.extend_from_slice(&view.as_microsecond().to_be_bytes());
         }
         let tag = hmac::sign(&self.0, &bytes);
         bytes.extend_from_slice(&tag.as_ref()[..TAG]);
@@ -55,14 +63,17 @@ impl NonceKey {
     /// What a nonce names, if it is one of ours. Compares in constant time.
     pub fn open(&self, nonce: &str) -> Option<ReturnTarget> {
         let bytes = URL_SAFE_NO_PAD.decode(nonce).ok().filter(|bytes| LENGTHS.contains(&bytes.len()))?;
-        let (ids, given) = bytes.split_at(bytes.len() - TAG);
-        let tag = hmac::sign(&self.0, ids);
+        let (named, given) = bytes.split_at(bytes.len() - TAG);
+        let tag = hmac::sign(&self.0, named);
         aws_lc_rs::constant_time::verify_slices_are_equal(&tag.as_ref()[..TAG], given).ok()?;
-        let mut ids = ids.chunks_exact(16).filter_map(|id| Uuid::from_slice(id).ok());
+        let (ids, time) = named.as_chunks::<16>();
+        let mut ids = ids.iter().map(|id| Uuid::from_bytes(*id));
+        let view = <[u8; TIME]>::try_from(time).ok().map(i64::from_be_bytes);
         Some(ReturnTarget {
             signing: SigningId::from_uuid(ids.next()?),
             signer: SignerId::from_uuid(ids.next()?),
             link: ids.next().map(LinkId::from_uuid),
+            view: view.and_then(|micros| Timestamp::from_microsecond(micros).ok()),
         })
     }
 }
@@ -75,8 +86,6 @@ impl std::fmt::Debug for NonceKey {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     #[test]
@@ -84,8 +93,10 @@ mod tests {
         let key = NonceKey::derive(b"one");
         let now = Timestamp::UNIX_EPOCH;
         let (signing, signer) = (SigningId::generate(now), SignerId::generate(now));
-        for link in [None, Some(LinkId::generate(now))] {
-            let target = ReturnTarget { signing, signer, link };
+        let forms =
+            [None, Some(LinkId::generate(now))].map(|link| [None, Some(now)].map(|view| (link, view)));
+        for (link, view) in forms.into_iter().flatten() {
+            let target = ReturnTarget { signing, signer, link, view };
             let nonce = key.nonce(target);
             assert_eq!(key.open(&nonce), Some(target));
             assert_eq!(NonceKey::derive(b"two").open(&nonce), None);
@@ -104,8 +115,9 @@ mod tests {
         let key = NonceKey::derive(b"one");
         let now = Timestamp::UNIX_EPOCH;
         let (signing, signer) = (SigningId::generate(now), SignerId::generate(now));
-        let bare = key.nonce(ReturnTarget { signing, signer, link: None });
-        let linked = key.nonce(ReturnTarget { signing, signer, link: Some(LinkId::generate(now)) });
+        let bare = key.nonce(ReturnTarget { signing, signer, link: None, view: None });
+        let linked =
+            key.nonce(ReturnTarget { signing, signer, link: Some(LinkId::generate(now)), view: None });
         let [bare, linked] = [bare, linked].map(|nonce| URL_SAFE_NO_PAD.decode(nonce).unwrap());
         let tag = &linked[48..];
         assert_eq!(

@@ -348,7 +348,7 @@ impl Signings {
         minting: Minting,
     ) -> Result<esign::View, Error> {
         let Minting { link, at, deadline } = minting;
-        let target = ReturnTarget { signing: signing.id, signer: signer.id, link };
+        let target = ReturnTarget { signing: signing.id, signer: signer.id, link, view: Some(at) };
         let ours = self.way_back(target);
         let ping = ours.as_ref().map(|url| format!("{url}/open/{}", at.as_microsecond()));
         // The upstream sends the browser to us if we can be reached, else straight to the site.

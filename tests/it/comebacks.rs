@@ -191,6 +191,26 @@ async fn l2_a_signer_at_work_is_not_thrown_out_however_long_it_takes() {
 }
 
 #[tokio::test]
+async fn l2_an_old_way_back_that_is_loaded_again_does_not_end_a_later_view() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    let old = daemon.back_from("finish_later", &json!({})).await;
+    assert_eq!(daemon.look(&old).await.status, StatusCode::OK);
+    daemon.clock.advance(Duration::from_secs(20));
+    let view = location(&daemon.click(&link).await);
+    let session = location_of(&daemon, &view).await;
+    assert_eq!(daemon.look(&session).await.status, StatusCode::OK);
+    daemon.look(&old).await;
+    let second = daemon.click(&link).await;
+    assert!(second.status == StatusCode::CONFLICT && second.text.contains("Already open"), "{}", second.text);
+    let own = daemon.back_from("finish_later", &json!({})).await;
+    daemon.look(&own).await;
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER, "its own way back ends it");
+}
+
+#[tokio::test]
 async fn a_new_name_is_learnt_from_the_event_that_tells_it() {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &unopened()).await;

@@ -225,7 +225,7 @@ impl Line {
             tokio::time::sleep(Duration::from_millis(5)).await;
             record = self.store.signing(signing).await.unwrap().unwrap();
         }
-        let target = ReturnTarget { signing, signer: record.signing.signers[0].id, link: None };
+        let target = ReturnTarget { signing, signer: record.signing.signers[0].id, link: None, view: None };
         self.signings.view_by_click(target).await.expect_err("there is nothing to show yet");
     }
 
