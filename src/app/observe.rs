@@ -12,6 +12,7 @@ use crate::{
     budget::{Operation, Outcome},
     clock::SharedClock,
     esign,
+    ops::Status,
     telemetry::{
         metrics::{self, KeyReading, KeyState, Metrics, MintResult, SenderReading},
         traces::{Attribute, Kind, Span, Tracer},
@@ -26,7 +27,7 @@ const NOT_CONNECTED: &str = "not_connected";
 
 /// Starts the scrape hooks and the task behind the gauges.
 pub(super) fn start(parts: &Parts) {
-    let (auth, seen) = (parts.auth.clone(), Mutex::new(Seen::default()));
+    let (auth, health, seen) = (parts.auth.clone(), parts.health.clone(), Mutex::new(Seen::default()));
     let audit = parts.signings.audit().clone();
     parts.metrics.on_scrape(move |metrics| {
         let statuses = auth.statuses_that_tell();
@@ -40,6 +41,7 @@ pub(super) fn start(parts: &Parts) {
         let more = restarts.saturating_sub(std::mem::replace(&mut seen.restarts, restarts));
         metrics.signer(signer.is_none_or(|signer| signer.pid.is_some()), more);
         metrics.audit(audit.trouble().is_none());
+        metrics.ready(health.status() != Status::NotReady);
         if let Some(offset) = auth.clock_offset() {
             metrics.clock_offset(offset.offset.as_secs_f64(), offset.error_bound.as_secs_f64());
         }

@@ -183,11 +183,13 @@ async fn s6_what_cannot_be_written_down_is_not_done() {
         })
         .await;
     assert!(daemon.ops("/metrics").await.text.contains("countersign_audit_up 0"));
+    assert!(daemon.ops("/metrics").await.text.contains("countersign_ready 0\n"));
 
     fs::remove_file(&path).unwrap();
     // Nobody need ask for anything before it is seen that it can be written again.
     daemon.run_clock("health is well", async || daemon.ops("/readyz").await.status == 200).await;
     assert!(daemon.ops("/metrics").await.text.contains("countersign_audit_up 1"));
+    assert!(daemon.ops("/metrics").await.text.contains("countersign_ready 1\n"));
     let status =
         async || daemon.get(&format!("/v1/signings/{}", created.id())).await.body["status"] == "open";
     daemon.run_clock("the envelope, once the log can be written", status).await;

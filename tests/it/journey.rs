@@ -207,6 +207,7 @@ async fn h1_an_upstream_that_leaves_creates_unanswered_is_degraded_and_nothing_i
     }
     daemon.run_clock("degraded", async || degraded(&daemon.ops("/readyz").await.body)).await;
     assert_eq!(daemon.ops("/readyz").await.status, StatusCode::OK, "callers are served");
+    assert!(daemon.ops("/metrics").await.text.contains("countersign_ready 1\n"));
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
     daemon.run_clock("well", async || !degraded(&daemon.ops("/readyz").await.body)).await;
     for one in &made {

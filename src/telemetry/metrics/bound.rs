@@ -15,7 +15,7 @@ const ROUTE_SERIES: usize = 24;
 const REFUSAL_SERIES: usize = 16;
 
 /// Likewise for `upstream_requests_total` and its operations.
-const OPERATION_SERIES: usize = 30;
+const OPERATION_SERIES: usize = 28;
 
 /// Status codes that are shown as they are; others as their class.
 const CODES: [(u16, &str); 18] = [

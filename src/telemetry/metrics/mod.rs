@@ -132,6 +132,8 @@ metrics! {
         key_info: GaugeVec<"sender", "fingerprint", "state">,
         /// Links opened.
         link_opens_total: IntCounterVec<"kind">,
+        /// Whether callers are served, as /readyz says: 1 if ready or degraded, 0 if not.
+        ready: Gauge,
         /// Signers who came back, by what the browser claimed and what turned out to be so.
         returns_total: IntCounterVec<"claim", "fact">,
         /// Times that the process which holds the private keys was started again (signer.isolate).
@@ -215,6 +217,11 @@ impl Metrics {
     /// Whether what is done can be written down.
     pub fn audit(&self, is_up: bool) {
         self.audit_up.set(f64::from(u8::from(is_up)));
+    }
+
+    /// Whether callers are served.
+    pub fn ready(&self, is_ready: bool) {
+        self.ready.set(f64::from(u8::from(is_ready)));
     }
 
     /// Adds something that sets gauges when a scrape comes. It must be quick and must not wait.
