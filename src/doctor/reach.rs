@@ -16,13 +16,16 @@ use crate::{
 /// For a question to this machine.
 const NEAR: Duration = Duration::from_secs(2);
 
+/// What those try next whose network has a proxy.
+const DIRECTLY: &str = "HTTPS_PROXY is not read: the daemon goes there directly.";
+
 /// Why a host gives no answer, with the exact next step.
 pub(super) fn unreachable(name: &'static str, host: &str, emulated: bool, error: &Error) -> Check {
     let (code, fix) = match error {
         Error::Dns { .. } => (
             "dns_failure",
             format!(
-                "Make this machine resolve {host}: see its resolver (/etc/resolv.conf), search domain and firewall."
+                "Make this machine resolve {host}: see its resolver (/etc/resolv.conf), search domain and firewall. {DIRECTLY}"
             ),
         ),
         Error::Tls { .. } if emulated => (
@@ -41,9 +44,10 @@ pub(super) fn unreachable(name: &'static str, host: &str, emulated: bool, error:
                 "Start `countersign emulate`, and set upstream.oauth_url to where it listens; nobody does at {host}."
             ),
         ),
-        Error::Connect { .. } => {
-            ("connect_failure", format!("Allow outbound TCP from this machine to {host}, port 443."))
-        }
+        Error::Connect { .. } => (
+            "connect_failure",
+            format!("Allow outbound TCP from this machine to {host}, port 443. {DIRECTLY}"),
+        ),
         Error::Refused(_) => {
             ("connect_failure", format!("Check upstream.environment: {host} is not called."))
         }
@@ -185,7 +189,8 @@ mod tests {
             let error = client.send(Request::get(url)).await.unwrap_err();
             let check = unreachable("account server", &host, false, &error);
             assert_eq!(check.code, Some(code), "{check:?}");
-            assert!(check.fix.unwrap().contains(&host));
+            let fix = check.fix.unwrap();
+            assert!(fix.contains(&host) && fix.contains("HTTPS_PROXY is not read"), "{fix}");
         }
     }
 }
