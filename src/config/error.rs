@@ -61,8 +61,10 @@ impl ConfigError {
                 return Self::new(path.join("."), "missing", fix);
             }
             Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
-                (format!("found {}", describe(&actual)), format!("write {}", expectation(&expected, &path)))
+                (format!("found {}", describe(&actual)), demand(&expected, &path))
             }
+            // What serde makes of a list in the place of a table.
+            Kind::InvalidLength(_, expected) => ("found a list".to_owned(), demand(&expected, &path)),
             // Ours: "cause; fix", from a value that did not parse.
             Kind::Message(message) => match message.split_once("; ") {
                 Some((cause, fix)) => (cause.to_owned(), fix.to_owned()),
@@ -125,14 +127,30 @@ fn describe(actual: &Actual) -> &'static str {
     }
 }
 
-fn expectation(expected: &str, path: &[String]) -> String {
+/// What to write in the place of something else.
+fn demand(expected: &str, path: &[String]) -> String {
     if expected.starts_with("struct ") || expected == "a map" {
-        return format!("a table: [{}]", path.join("."));
+        if let [section, key] = path
+            && let Some(name) = name_for(section).filter(|name| name != key)
+        {
+            return format!("give the table a name, such as [{section}.{name}], and put {key} into it");
+        }
+        return format!("write a table: [{}]", path.join("."));
     }
     if expected.starts_with("enum ") {
-        return "one of its words in quotes, as the documentation of the setting lists them".to_owned();
+        return "write one of its words in quotes, as the documentation of the setting lists them".to_owned();
     }
-    expected.to_owned()
+    format!("write {expected}")
+}
+
+/// What a table could be called, in a section whose tables have names.
+fn name_for(section: &str) -> Option<&'static str> {
+    match section {
+        "callers" | "webhooks" => Some("website"),
+        "oidc" => Some("cluster"),
+        "senders" => Some("system"),
+        _ => None,
+    }
 }
 
 fn one_line(error: &ConfigError) -> String {

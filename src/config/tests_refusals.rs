@@ -150,7 +150,6 @@ fn a_bad_setting_elsewhere_is_one_line_that_names_it_and_the_fix() {
             "the signer alone reads",
         ),
         ("senders = 5".to_owned(), "senders", "a table"),
-        ("[senders]\nuser_id = \"x\"".to_owned(), "senders.user_id", "[senders.user_id]"),
         (
             "[senders.system]\nkeys = []".to_owned(),
             "senders.system.integration_key",
@@ -178,6 +177,24 @@ fn caller(more: &str) -> String {
 fn webhook(url: &str, more: &str) -> String {
     let secret = format!("whsec_{SEAL_KEY}");
     with(&format!("[webhooks.website]\nurl = \"{url}\"\nsecrets = [\"{secret}\"]\n{more}"))
+}
+
+#[test]
+fn a_section_whose_table_lacks_its_name_is_told_to_give_it_one() {
+    let hashes = format!("[\"sha256:{}\"]", "0".repeat(64));
+    for (section, key, value, named) in [
+        ("callers", "key_hash", "\"sha256:00\"", "[callers.website]"),
+        ("callers", "key_hashes", hashes.as_str(), "[callers.website]"),
+        ("oidc", "issuer", "\"https://a.example\"", "[oidc.cluster]"),
+        ("senders", "integration_key", "\"x\"", "[senders.system]"),
+        ("webhooks", "url", "\"https://hooks.example.com\"", "[webhooks.website]"),
+    ] {
+        let line = refused(&format!("[{section}]\n{key} = {value}"));
+        let fix = format!("; give the table a name, such as {named}, and put {key} into it");
+        assert!(line.starts_with(&format!("{section}.{key} (in ")) && line.ends_with(&fix), "{line}");
+    }
+    let line = refused("[callers]\nwebsite = 1");
+    assert!(line.ends_with("write a table: [callers.website]"), "{line}");
 }
 
 #[test]
