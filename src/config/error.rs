@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use figment::error::{Actual, Kind};
 
+use super::sections::is_section;
+
 /// What is wrong with the settings. It always is one line, and the process ends with exit code 64.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", one_line(self))]
@@ -87,6 +89,14 @@ pub(super) fn variable(path: &[String]) -> String {
 
 /// The sentence that offers the known name nearest to a misspelt one.
 fn suggestion(parent: &[String], misspelt: &str, known: &[&str]) -> String {
+    // In TOML what follows a table's head belongs to it, up to the next head.
+    if !parent.is_empty() && is_section(misspelt) {
+        let table = match name_for(misspelt) {
+            Some(name) => format!("[{misspelt}.{name}]"),
+            None => format!("[{misspelt}]"),
+        };
+        return format!("{misspelt} is a section: write it as {table}, or put the key above the first table");
+    }
     let Some(nearest) = nearest(misspelt, known) else {
         return "remove it".to_owned();
     };

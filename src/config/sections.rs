@@ -63,6 +63,11 @@ pub fn is_reloaded(setting: &str) -> bool {
     }
 }
 
+/// Whether this is the name of a section.
+pub(super) fn is_section(name: &str) -> bool {
+    SECTIONS.iter().any(|(section, _, _)| *section == name)
+}
+
 /// The sections whose changes are found setting by setting: there is one table of each.
 pub(super) fn compared_by_setting() -> impl Iterator<Item = &'static str> {
     let rows = SECTIONS.iter().filter(|(_, agreement, _)| *agreement != Agreement::Whole);

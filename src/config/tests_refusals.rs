@@ -32,6 +32,12 @@ fn unknown_settings_are_refused_with_the_nearest_known_one() {
         ("[public.brand]\ncolour = \"x\"", "public.brand.colour", "did you mean public.brand.color?"),
         ("[log]\nlvl = \"info\"", "log.lvl", "log.level"),
         ("[stop]\ngrace_period = 1", "stop.grace_period", "stop.grace"),
+        (
+            "[log]\ntemplates.nda = \"x\"",
+            "log.templates",
+            "templates is a section: write it as [templates], or put the key above the first table",
+        ),
+        ("[log.senders.other]\nkeys = []", "log.senders", "write it as [senders.system], or put"),
         ("[ops]\nzzz = 1", "ops.zzz", "known here: listen"),
     ];
     for (text, setting, suggestion) in table {
