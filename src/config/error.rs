@@ -63,10 +63,12 @@ impl ConfigError {
                 return Self::new(path.join("."), "missing", fix);
             }
             Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
-                (format!("found {}", describe(&actual)), demand(&expected, &path))
+                (format!("found {}", describe(&actual)), demand(&actual, &expected, &path))
             }
             // What serde makes of a list in the place of a table.
-            Kind::InvalidLength(_, expected) => ("found a list".to_owned(), demand(&expected, &path)),
+            Kind::InvalidLength(_, expected) => {
+                ("found a list".to_owned(), demand(&Actual::Seq, &expected, &path))
+            }
             // Ours: "cause; fix", from a value that did not parse.
             Kind::Message(message) => match message.split_once("; ") {
                 Some((cause, fix)) => (cause.to_owned(), fix.to_owned()),
@@ -138,7 +140,7 @@ fn describe(actual: &Actual) -> &'static str {
 }
 
 /// What to write in the place of something else.
-fn demand(expected: &str, path: &[String]) -> String {
+fn demand(actual: &Actual, expected: &str, path: &[String]) -> String {
     if expected.starts_with("struct ") || expected == "a map" {
         if let [section, key] = path
             && let Some(name) = name_for(section).filter(|name| name != key)
@@ -150,8 +152,27 @@ fn demand(expected: &str, path: &[String]) -> String {
     if expected.starts_with("enum ") {
         return "write one of its words in quotes, as the documentation of the setting lists them".to_owned();
     }
+    if matches!(actual, Actual::Map) && has_forms(path) {
+        let setting = path.last().map(String::as_str).unwrap_or_default();
+        return format!("write {setting}_file = \"…\" or {setting}_credential = \"…\"");
+    }
     format!("write {expected}")
 }
+
+/// Whether it has settings of its own for a file and a credential, where an entry of a list would be a table.
+fn has_forms(path: &[String]) -> bool {
+    let (first, last) = (path.first().map(String::as_str), path.last().map(String::as_str));
+    FORMS.iter().any(|(section, setting)| (first, last) == (Some(*section), Some(*setting)))
+}
+
+/// Secrets that have settings of their own for a file and a credential, with their sections.
+const FORMS: [(&str, &str); 5] = [
+    ("ops", "operator_password_hash"),
+    ("senders", "client_secret"),
+    ("signer", "pkcs11_pin"),
+    ("store", "seal_key"),
+    ("store", "url"),
+];
 
 /// What a table could be called, in a section whose tables have names.
 fn name_for(section: &str) -> Option<&'static str> {

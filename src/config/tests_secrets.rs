@@ -36,6 +36,24 @@ fn secrets_come_by_value_by_file_or_from_systemd() {
 }
 
 #[test]
+fn a_table_in_the_place_of_a_secret_is_told_the_settings_for_files_and_credentials() {
+    for (table, setting) in [
+        ("ops", "operator_password_hash"),
+        ("senders.other", "client_secret"),
+        ("signer", "pkcs11_pin"),
+        ("store", "seal_key"),
+        ("store", "url"),
+    ] {
+        let line = refused(&format!("{SENDER}[{table}]\n{setting} = {{ file = \"x\" }}"));
+        let fix = format!("found a table; write {setting}_file = \"…\" or {setting}_credential = \"…\"");
+        assert!(line.starts_with(&format!("{table}.{setting} (in ")) && line.ends_with(&fix), "{line}");
+    }
+    // Where there are no such settings none are named.
+    let line = refused(&with("[log]\nlevel = { file = \"x\" }"));
+    assert!(line.contains("found a table") && !line.contains("_file"), "{line}");
+}
+
+#[test]
 fn no_secret_is_in_the_debug_output() {
     let scratch = Scratch::new("debug");
     let url = scratch.file("url", "postgres://user:planted-url@db/x");
