@@ -127,8 +127,15 @@ pub(super) fn calls(
     clock: &SharedClock,
 ) -> Arc<dyn esign::Observer> {
     let bound = Operation::ALL.iter().map(|operation| (*operation, metrics.operation(operation.as_str())));
+    let bound: HashMap<_, _> = bound.collect();
+    // What every signing costs.
+    for operation in [Operation::CreateEnvelope, Operation::CreateView] {
+        if let Some(bound) = bound.get(&operation) {
+            bound.begin(metrics);
+        }
+    }
     let (metrics, tracer, clock) = (Arc::clone(metrics), tracer.clone(), Arc::clone(clock));
-    Arc::new(Calls { metrics, bound: bound.collect(), tracer, clock })
+    Arc::new(Calls { metrics, bound, tracer, clock })
 }
 
 #[derive(Debug)]

@@ -88,17 +88,26 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// Shows how often it succeeds from now on, at 0. Not for all of them: they would take the place of outcomes that
+    /// occur.
+    pub fn begin(&self, metrics: &Metrics) {
+        self.counter(metrics, Outcome::Good);
+    }
+
     /// A call ended.
     pub fn ended(&self, metrics: &Metrics, outcome: Outcome, seconds: f64) {
-        let counter = self.bound[outcome as usize].get_or_init(|| {
+        self.counter(metrics, outcome).inc();
+        self.seconds.observe(seconds);
+    }
+
+    fn counter(&self, metrics: &Metrics, outcome: Outcome) -> &IntCounter {
+        self.bound[outcome as usize].get_or_init(|| {
             if metrics.operation_series.fetch_add(1, Ordering::Relaxed) < OPERATION_SERIES {
                 self.requests.with_label_values(&[self.name, outcome.as_str()])
             } else {
                 self.requests.with_label_values(&["other", outcome.as_str()])
             }
-        });
-        counter.inc();
-        self.seconds.observe(seconds);
+        })
     }
 }
 
@@ -114,7 +123,7 @@ impl Metrics {
         }
     }
 
-    /// The counters of one upstream operation, such as `create_envelope`.
+    /// The counters of one upstream operation, such as `envelope_create`.
     pub fn operation(&self, name: &'static str) -> Operation {
         Operation {
             name,

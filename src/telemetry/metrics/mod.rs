@@ -179,9 +179,21 @@ impl Metrics {
         metrics
     }
 
-    /// Counts of what is rare begin at 0: a series that is born at 1 shows no increase, and an alert on its
-    /// first event would be silent.
+    /// Counts begin at 0: a series that is born at 1 shows no increase, and an alert on its first event would be
+    /// silent; and a fresh daemon shows that it counts. Of the upstream's operations [`Operation::begin`] does it.
     fn begin(&self) {
+        for status in SigningStatus::ALL {
+            let _ = self.signings_total.with_label_values(&[status.as_str()]);
+        }
+        for result in ViewResult::ALL {
+            let _ = self.view_mints_total.with_label_values(&[result.as_str()]);
+        }
+        for kind in LinkKind::ALL {
+            let _ = self.link_opens_total.with_label_values(&[kind.as_str()]);
+        }
+        for result in IdempotencyResult::ALL {
+            let _ = self.idempotency_total.with_label_values(&[result.as_str()]);
+        }
         for claim in ReturnClaim::ALL {
             for fact in Fact::ALL {
                 let _ = self.returns_total.with_label_values(&[claim.as_str(), fact.as_str()]);

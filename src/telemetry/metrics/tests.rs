@@ -22,6 +22,7 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
     }
     for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"] {
         let operation = metrics.operation(name);
+        operation.begin(metrics);
         for outcome in Outcome::ALL {
             operation.ended(metrics, *outcome, 0.1);
         }
@@ -139,6 +140,25 @@ fn the_number_of_series_is_bounded_whatever_the_traffic_and_the_senders() {
         let series = series(&exercised(count));
         assert!(series < 300, "{series} series with {count} senders");
     }
+}
+
+#[test]
+fn a_daemon_that_nothing_has_happened_to_yet_shows_its_counts_at_0() {
+    let metrics = Metrics::new(&["system"]);
+    metrics.operation("envelope_create").begin(&metrics);
+    metrics.operation("document");
+    let text = metrics.render();
+    for series in [
+        "idempotency_total{result=\"replayed\"}",
+        "link_opens_total{kind=\"button\"}",
+        "signings_total{status=\"completed\"}",
+        "upstream_requests_total{operation=\"envelope_create\",outcome=\"good\"}",
+        "view_mints_total{result=\"good\"}",
+    ] {
+        assert!(text.contains(&format!("countersign_{series} 0\n")), "{series}: {text}");
+    }
+    let calls = text.lines().filter(|line| line.starts_with("countersign_upstream_requests_total{"));
+    assert_eq!(calls.count(), 1, "{text}");
 }
 
 #[test]
