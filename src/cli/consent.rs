@@ -8,7 +8,7 @@ use super::{NoSuchSender, output, progress::Progress};
 use crate::{
     app,
     auth::{
-        Auth, Error,
+        Auth, Error, Kind,
         consent::{self, ConsentBy},
         consent_state::{ConsentState, ConsentStates},
     },
@@ -18,6 +18,9 @@ use crate::{
 
 /// How often a grant is tried. The account server answers a missing consent at once.
 const TRY_EVERY: Duration = Duration::from_secs(3);
+
+/// How often while something else stands in the way that a person has to mend, at DocuSign or here.
+const TRY_EVERY_SLOWLY: Duration = Duration::from_secs(10);
 
 /// Prints the exact consent URLs of a sender.
 #[derive(Debug, clap::Args)]
@@ -31,9 +34,9 @@ pub(super) struct Args {
     /// Try a real grant until it works.
     #[arg(long)]
     wait: bool,
-    /// Give up waiting after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 900, requires = "wait")]
-    timeout: u64,
+    /// Give up waiting after this many seconds; left out: never.
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    timeout: Option<u64>,
 }
 
 /// Runs the command.
@@ -65,7 +68,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.wait {
         return Ok(ExitCode::SUCCESS);
     }
-    let worked = wait(&auth, name, &clock, Duration::from_secs(args.timeout)).await;
+    let worked = wait(&auth, name, &clock, args.timeout.map(Duration::from_secs)).await;
     auth.close();
     Ok(if worked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -81,29 +84,31 @@ fn sender<'a>(config: &'a Config, wanted: Option<&str>) -> Result<&'a str, NoSuc
     found.ok_or_else(|| NoSuchSender::of(wanted, config))
 }
 
-/// Tries grants until one works, the time is up, or something else than consent stands in the way for good.
-async fn wait(auth: &Auth, name: &str, clock: &SharedClock, patience: Duration) -> bool {
-    let until = clock.uptime().saturating_add(patience);
+/// Tries grants until one works or the time is up, whatever stands in the way: who waits may be mending it.
+async fn wait(auth: &Auth, name: &str, clock: &SharedClock, patience: Option<Duration>) -> bool {
+    let until = patience.map(|patience| clock.uptime().saturating_add(patience));
     let progress = Progress::start("waiting for consent");
+    let mut said = None;
     loop {
         let Err(error) = auth.prove(name).await else {
             progress.done("consent works: the sender acts with a token");
             return true;
         };
-        let may_heal =
-            matches!(*error, Error::ConsentRequired(_)) || error.kind() == crate::auth::Kind::Transient;
-        if !may_heal {
-            progress.done(&format!("no grant: {error} ({}). {}", error.code(), error.fix()));
+        let left = until.map(|until| until.saturating_sub(clock.uptime()));
+        if left.is_some_and(|left| left.is_zero()) {
+            progress.done(&format!("no grant in time: {error} ({}). {}", error.code(), error.fix()));
             return false;
         }
-        if clock.uptime() >= until {
-            progress.done(&format!("no grant in time: {error} ({})", error.code()));
-            return false;
+        let is_consent = matches!(*error, Error::ConsentRequired(_));
+        if said.replace(error.code()) != Some(error.code()) {
+            // What to do about a missing consent was said with the links.
+            let fix = if is_consent { String::new() } else { format!(": {error}. {}", error.fix()) };
+            progress.step(&format!("waiting for consent: {}{fix}", error.code()));
         }
-        let left = until.saturating_sub(clock.uptime()).as_secs();
-        progress.step(&format!("waiting for consent: {}, {left} s left", error.code()));
+        let is_near = is_consent || error.kind() == Kind::Transient;
+        let pause = if is_near { TRY_EVERY } else { TRY_EVERY_SLOWLY };
         tokio::select! {
-            () = clock.sleep(TRY_EVERY) => {}
+            () = clock.sleep(left.map_or(pause, |left| left.min(pause))) => {}
             _ = tokio::signal::ctrl_c() => {
                 progress.done("stopped before consent worked");
                 return false;

@@ -187,6 +187,22 @@ async fn t11_consent_wait_ends_within_seconds_of_the_grant() {
 }
 
 #[tokio::test]
+async fn t11_consent_wait_says_what_else_is_in_the_way_and_goes_on() {
+    let emulated = Emulated::start().await;
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["consent", "--wait", "--timeout", "2", "--config"])
+        .arg(emulated.settings())
+        .env("COUNTERSIGN__SENDERS__SYSTEM__USER_ID", "00000000-0000-4000-8000-000000000009")
+        .current_dir(emulated.directory())
+        .output()
+        .expect("the binary starts");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.matches("waiting for consent: sender_unknown_user: ").count(), 1, "{said}");
+    assert!(said.contains("no grant in time") && said.contains("user_id"), "{said}");
+}
+
+#[tokio::test]
 async fn t11_a_consent_given_in_a_browser_makes_the_daemon_ready_at_once() {
     let emulated = Emulated::start().await;
     emulated.control("POST", "consent", &json!({ "granted": false })).await;
