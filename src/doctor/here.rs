@@ -1,6 +1,9 @@
 //! What can be seen on this machine, and in the database that the settings name.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use url::Url;
@@ -204,16 +207,25 @@ async fn store(config: &Config) -> Check {
         Ok(located) => located,
         Err(error) => return Check::skipped("store", format!("not looked at: {error:#}")),
     };
-    match (store::examine(&settings, &keys).await, &config.store.url) {
-        (Err(error @ store::Error::Unavailable(_)), _) => {
+    let found = store::examine(&settings, &keys).await;
+    // Before what SQLite says of a file that it may not open.
+    if let StoreUrl::Sqlite(path) = &config.store.url
+        && let Some(check) = writable(path)
+    {
+        return check;
+    }
+    match (found, &config.store.url) {
+        (Err(error @ store::Error::Unavailable(_)), StoreUrl::Sqlite(_)) => {
+            Check::failed("store", "store_unavailable", error, "Mend what this line names; try again.")
+        }
+        (Err(error @ store::Error::Unavailable(_)), StoreUrl::Postgres(_)) => {
             let fix = "See that the database runs and that store.url leads to it; try again.";
             Check::failed("store", "store_unavailable", error, fix)
         }
         (Err(error), _) => {
             Check::failed("store", "store_unusable", error, "See deploy/README.md for backup and keys.")
         }
-        (Ok(found), StoreUrl::Sqlite(path)) => writable(path).unwrap_or_else(|| told(found)),
-        (Ok(found), StoreUrl::Postgres(_)) => told(found),
+        (Ok(found), _) => told(found),
     }
 }
 
@@ -234,17 +246,21 @@ fn told(found: Found) -> Check {
 /// Why this user could not write a database file, if so.
 fn writable(path: &Path) -> Option<Check> {
     use rustix::fs::{Access, access};
-    let failed = |detail: String, fix| Some(Check::failed("store", "store_unwritable", detail, fix));
+    let failed = |detail: String, fix: &str| Some(Check::failed("store", "store_unwritable", detail, fix));
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Its log and its lock lie beside it.
     if !is_writable(directory) {
         return failed(no_place(directory), MAKE_PLACE);
     }
-    if path.exists() && access(path, Access::READ_OK | Access::WRITE_OK).is_err() {
-        let detail = format!("{} cannot be written", path.display());
-        return failed(detail, "Give the file to the user that the daemon runs as.");
-    }
-    None
+    let path = path.display();
+    let all = ["", "-lock", "-wal", "-shm"].map(|end| PathBuf::from(format!("{path}{end}")));
+    let is_shut =
+        |file: &&PathBuf| file.exists() && access(*file, Access::READ_OK | Access::WRITE_OK).is_err();
+    let shut = all.iter().find(is_shut)?;
+    let fix = format!(
+        "Give {path} and, where they are, {path}-lock, {path}-wal and {path}-shm to the user that the daemon runs as."
+    );
+    failed(format!("{} cannot be read and written", shut.display()), &fix)
 }
 
 /// Whether a start would go on with the log that is there: its whole chain is checked.

@@ -7,6 +7,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex},
@@ -102,6 +103,55 @@ async fn a_store_that_cannot_be_used_stops_the_start_with_one_line_and_is_left_a
         assert!(fs::read(&file).ok() == before, "{what} is left as it was");
         for end in ["", "-lock", "-wal", "-shm"] {
             let _ = fs::remove_file(format!("{}{end}", file.display()));
+        }
+    }
+}
+
+/// Runs our binary where modes of files bind it, as they do not bind root; none where the machine does not allow that.
+fn bound_by_modes() -> Option<fn() -> Command> {
+    fn without_rights() -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--user", env!("CARGO_BIN_EXE_countersign")]);
+        command
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Some(binary);
+    }
+    let is_allowed = Command::new("unshare").args(["--user", "true"]).status().is_ok_and(|it| it.success());
+    if !is_allowed {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: this machine allows no user namespaces");
+    }
+    is_allowed.then_some(without_rights)
+}
+
+#[tokio::test]
+async fn a_file_that_belongs_to_somebody_else_stops_the_start_and_is_named() {
+    let Some(bound) = bound_by_modes() else { return };
+    let around = TestDaemon::start().await;
+    let (folder, used, settings) = used_file(&around).await;
+    let config = folder.0.join("settings.toml");
+    fs::write(&config, settings).unwrap();
+    for end in ["", "-lock"] {
+        let shut = format!("{}{end}", used.display());
+        let mode = |mode| fs::set_permissions(&shut, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o000);
+        let (exit, line) = refusal(bound(), &config);
+        let doctor =
+            bound().args(["doctor", "--offline", "--json", "--config"]).arg(&config).output().unwrap();
+        mode(0o600);
+        assert_eq!(exit, 64, "{line}");
+        assert!(line.contains(&format!("{shut}: this user may not")), "{line}");
+        let report: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["code"] == "store_unwritable");
+        let check = check.unwrap_or_else(|| panic!("{report:#}"));
+        let (detail, fix) = (check["detail"].as_str().unwrap(), check["fix"].as_str().unwrap());
+        assert!(detail.contains(&shut), "{check}");
+        for text in [line.as_str(), fix] {
+            assert!(
+                ["-lock", "-wal", "-shm"].iter().all(|end| text.contains(&format!("used.db{end}"))),
+                "{text}"
+            );
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
+use rustix::{fs, io::Errno};
 
 use crate::store::{
     Error, Found,
@@ -70,6 +71,7 @@ impl DatabaseFile {
                 rusqlite::version()
             )));
         }
+        refuse_others(path)?;
         let mut lock = lock(path)?;
         let was_begun = has_begun(&lock.0, path)?;
         if was_begun && is_gone(path)? {
@@ -157,6 +159,28 @@ fn refuse_folder(path: &Path) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Refuses what this user may not write, such as files that root's hand has made: SQLite would say no more than that it
+/// cannot open the database, and that does not heal by itself.
+fn refuse_others(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if fs::access(folder, fs::Access::WRITE_OK | fs::Access::EXEC_OK) == Err(Errno::ACCESS) {
+        return Err(unopened(path, &Errno::ACCESS.into()));
+    }
+    let is_shut =
+        |file: &PathBuf| fs::access(file, fs::Access::READ_OK | fs::Access::WRITE_OK) == Err(Errno::ACCESS);
+    let mut all = vec![path.to_owned()];
+    all.extend(BESIDE.map(|what| beside(path, what)));
+    let Some(shut) = all.into_iter().find(is_shut) else { return Ok(()) };
+    let (shut, path) = (shut.display(), path.display());
+    Err(Error::Unusable(format!(
+        "{shut}: this user may not read and write it: give {path} and, where they are, {path}-lock, {path}-wal and \
+         {path}-shm to the user that the daemon runs as"
+    )))
+}
+
+/// What lies beside the database: our lock, and SQLite's log with its index.
+const BESIDE: [&str; 3] = ["lock", "wal", "shm"];
 
 /// Whether the lock file says that there is a database beside it.
 fn has_begun(lock: &File, path: &Path) -> Result<bool, Error> {
