@@ -15,6 +15,7 @@ mod callers;
 mod connect;
 mod documents;
 mod error;
+mod exposed;
 mod layers;
 mod log;
 mod network;
@@ -41,7 +42,10 @@ mod values;
 mod webhooks;
 mod written;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use figment::Figment;
 use serde::Deserialize;
@@ -110,6 +114,8 @@ pub struct Config {
     pub budget: Budget,
     /// What was written, for comparing.
     pub written: Written,
+    /// Files that hold secrets and that others can read.
+    pub exposed: Vec<PathBuf>,
     /// How the daemon stops.
     pub stop: Stop,
     /// Logging.
@@ -172,7 +178,9 @@ impl Config {
             None => None,
         };
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        Self::from_layers(file, variables)
+        let config = Self::from_layers(file, variables)?;
+        let exposed = path.zip(file).map(|(path, (_, text))| exposed::exposed(path, text));
+        Ok(Self { exposed: exposed.unwrap_or_default(), ..config })
     }
 
     /// Defaults, then this text as the settings file. The environment is not asked.
@@ -217,6 +225,7 @@ impl Config {
             oidc: each(raw.oidc, oidc::Raw::check)?,
             templates: raw.templates,
             written: Written::default(),
+            exposed: Vec::new(),
             connect: raw.connect.check(credentials)?,
             documents: raw.documents.check(&store.url)?,
             store,

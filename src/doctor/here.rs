@@ -26,6 +26,7 @@ use crate::{
 /// All checks of this machine, in the order of the chain.
 pub(super) async fn all(config: &Config, clock: &SharedClock, module: Option<&Arc<Module>>) -> Vec<Check> {
     let mut checks = vec![settings(config)];
+    checks.extend(secrets(config));
     for (name, sender) in &config.senders {
         for (index, source) in sender.keys.iter().enumerate() {
             let source = app::key_source(&format!("senders.{name}.keys.{index}"), source, module);
@@ -49,6 +50,19 @@ fn settings(config: &Config) -> Check {
         Environment::Production => "production",
     };
     Check::passed("settings", format!("they can be used; the upstream is {environment}"))
+}
+
+/// Secrets in files that others can read; those of an emulator are worth nothing.
+fn secrets(config: &Config) -> Option<Check> {
+    let files: Vec<_> = config.exposed.iter().map(|file| file.display().to_string()).collect();
+    if files.is_empty() || config.upstream.is_emulator() {
+        return None;
+    }
+    let files = files.join(" ");
+    let fix = format!(
+        "Run chmod 600 {files}; they belong to the user that the daemon runs as, or to root with 640 and that user's group."
+    );
+    Some(Check::advised("secrets", format!("others can read what holds secrets: {files}"), fix))
 }
 
 /// A key that can be read, or that its device has signed a probe with.

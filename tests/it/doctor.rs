@@ -164,6 +164,34 @@ fn what_is_wrong_with_the_settings_is_found_without_a_network() {
 }
 
 #[test]
+fn a_settings_file_with_secrets_that_others_can_read_is_pointed_at() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = crate::harness::TempDir::new();
+    let settings = directory.0.join("countersign.toml");
+    let text = "[senders.system]\nintegration_key = \"5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001\"\n\
+                user_id = \"b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001\"\nkeys = [\"key.pem\"]\n\
+                [upstream]\nenvironment = \"demo\"\n[ops]\nlisten = \"127.0.0.1:0\"\n\
+                [store]\nseal_key = \"vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30=\"\n";
+    write(&directory.0, "countersign.toml", text);
+    let secrets = |mode: u32| {
+        std::fs::set_permissions(&settings, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["doctor", "--json", "--offline", "--config"])
+            .arg(&settings)
+            .current_dir(&directory.0)
+            .output()
+            .expect("the binary starts");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+        report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "secrets").cloned()
+    };
+    assert_eq!(secrets(0o600), None);
+    let check = secrets(0o644).unwrap();
+    assert_eq!(check["status"], "skipped", "advice: {check}");
+    let fix = format!("Run chmod 600 {}", settings.display());
+    assert!(check["fix"].as_str().unwrap().starts_with(&fix), "{check}");
+}
+
+#[test]
 fn addresses_of_the_example_that_nobody_has_replaced_are_pointed_at() {
     let directory = crate::harness::TempDir::new();
     let example = include_str!("../../config/production.example.toml");
