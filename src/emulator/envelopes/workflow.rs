@@ -16,7 +16,7 @@ use super::{
     Outcome, body,
     change::whole,
     dates, envelope_mut,
-    model::{Fields, Refusal, invalid, missing, objects, text},
+    model::{Envelope, Fields, Refusal, invalid, missing, objects, text},
     progress,
     redraft::{is_within, only_of_a_draft, until_the_end},
     refused::{lacking, said, says_something},
@@ -351,23 +351,29 @@ pub(super) fn change(world: &mut World, call: &Call, id: &str, given: &Value) ->
     Err(invalid("The workflowStatus can be set to 'in_progress'."))
 }
 
-/// Lets the routing go on where it waits for the sender, if a change says so.
+/// Lets the routing go on where it waits for the sender, if a change of the envelope says so: with `resend_envelope`, as
+/// the samples do it.
 pub(super) fn go_on(world: &mut World, call: &Call, id: &str, given: &Value) -> Result<(), Refusal> {
+    if is_to_resume(&world.envelopes.envelopes[id], given) {
+        if !call.asks_for("resend_envelope") {
+            return Err(invalid("A paused workflow goes on with resend_envelope=true."));
+        }
+        resume(world, call, id);
+    }
+    Ok(())
+}
+
+fn is_to_resume(envelope: &Envelope, given: &Value) -> bool {
     let is_asked = given["workflowStatus"].as_str().is_some_and(|it| it.eq_ignore_ascii_case(GOES_ON));
+    is_asked && envelope.status.is_open() && envelope.workflow.as_ref().is_some_and(Workflow::is_paused)
+}
+
+fn resume(world: &mut World, call: &Call, id: &str) {
     let envelope = envelope_mut(world, id);
-    if !is_asked || !envelope.status.is_open() {
-        return Ok(());
-    }
-    let Some(workflow) = envelope.workflow.as_mut().filter(|workflow| workflow.is_paused()) else {
-        return Ok(());
-    };
-    if !call.asks_for("resend_envelope") {
-        return Err(invalid("A paused workflow goes on with resend_envelope=true."));
-    }
-    workflow.steps.iter_mut().filter(|step| step.is_paused()).for_each(|step| step.complete(call.now));
+    let steps = envelope.workflow.iter_mut().flat_map(|workflow| &mut workflow.steps);
+    steps.filter(|step| step.is_paused()).for_each(|step| step.complete(call.now));
     envelope.note(call.now, "Sender", "Workflow Resumed", "The workflow goes on.");
     progress::activate(world, id, call.now);
-    Ok(())
 }
 
 /// `…/workflow` and what is below it.
@@ -417,7 +423,7 @@ fn schedule(world: &World, id: &str) -> Outcome {
     part(world, id, |workflow| workflow.get(SCHEDULE).cloned())
 }
 
-/// Changes a workflow "if it has one" (EnvelopeWorkflowDefinition:update).
+/// Changes a workflow "if it has one" (EnvelopeWorkflowDefinition:update, which has no `resend_envelope`).
 fn put(world: &mut World, call: &Call, id: &str) -> Outcome {
     let given = body(call, Body::Workflow)?;
     if world.envelopes.envelopes[id].workflow.is_none() {
@@ -425,7 +431,10 @@ fn put(world: &mut World, call: &Call, id: &str) -> Outcome {
     }
     whole(world, id, |world| {
         change(world, call, id, &given)?;
-        go_on(world, call, id, &given)
+        if is_to_resume(&world.envelopes.envelopes[id], &given) {
+            resume(world, call, id);
+        }
+        Ok(())
     })?;
     Ok(Answer::ok(left(world, id)))
 }

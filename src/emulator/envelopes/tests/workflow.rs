@@ -71,6 +71,17 @@ async fn a_step_holds_the_routing_until_the_sender_lets_it_go_on() {
 }
 
 #[tokio::test]
+async fn a_paused_workflow_goes_on_at_its_own_address_too() {
+    let client = Client::start().await;
+    let id = client.create(with(json!({ "workflowSteps": [pause_before("2")] }))).await;
+    client.act(&id, "1", "sign", json!({})).await;
+    let go_on = json!({ "workflowStatus": "in_progress" });
+    let (status, body) = client.call("PUT", &format!("/envelopes/{id}/workflow"), go_on).await;
+    assert_eq!((status, &body["workflowStatus"]), (200, &json!("completed")), "{body}");
+    assert_eq!(statuses(&client, &id).await[2], "sent");
+}
+
+#[tokio::test]
 async fn a_delayed_step_lets_the_routing_go_on_by_itself() {
     let client = Client::start().await;
     let mut step = pause_before("2");
