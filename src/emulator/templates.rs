@@ -20,7 +20,10 @@ use super::{
     },
     http::{Answer, Call, vendor_time},
     paging,
-    pdf::write::Sheet,
+    pdf::{
+        join::{self, Piece},
+        write::Sheet,
+    },
     schema::Body,
     state::World,
 };
@@ -206,6 +209,7 @@ pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Out
         ["documents"] => Ok(Answer::ok(
             json!({ "templateId": template.id, "templateDocuments": template_documents(template) }),
         )),
+        ["documents", "combined"] => combined(template),
         ["documents", document] => download(template, document),
         ["recipients"] => Ok(Answer::ok(recipients(template, call.asks_for("include_tabs")))),
         _ => return None,
@@ -427,6 +431,19 @@ fn download(template: &Template, document: &str) -> Outcome {
     let file =
         file.ok_or_else(|| missing("DOCUMENT_DOES_NOT_EXIST", "The document specified was not found."))?;
     Ok(Answer::bytes(StatusCode::OK, "application/pdf", file.bytes.clone()))
+}
+
+/// All documents in one, in their order, with nothing written on them: nobody has signed.
+fn combined(template: &Template) -> Outcome {
+    let mut files: Vec<&File> = template.documents.iter().collect();
+    if files.is_empty() {
+        return Err(missing("DOCUMENT_DOES_NOT_EXIST", "The template has no documents."));
+    }
+    files.sort_by_key(|file| file.order);
+    let pieces: Vec<Piece<'_>> =
+        files.into_iter().map(|file| Piece { bytes: &file.bytes, stamps: Vec::new() }).collect();
+    let bytes = join::combine(&pieces).map_err(|_| envelopes::cannot_be_joined())?;
+    Ok(Answer::bytes(StatusCode::OK, "application/pdf", bytes))
 }
 
 fn create(world: &mut World, call: &Call) -> Outcome {

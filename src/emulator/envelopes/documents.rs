@@ -91,10 +91,11 @@ fn file_name(name: &str, ending: &str) -> String {
 }
 
 fn one(envelope: &Envelope, file: &File) -> Result<Vec<u8>, super::Refusal> {
-    join::combine(&[piece(envelope, file)]).map_err(|_| broken())
+    join::combine(&[piece(envelope, file)]).map_err(|_| cannot_be_joined())
 }
 
-fn broken() -> super::Refusal {
+/// Refuses to write what cannot be read as a PDF.
+pub(in crate::emulator) fn cannot_be_joined() -> super::Refusal {
     refuse("UNSUPPORTED_PDF_CONTENT", "The document could not be written: its PDF cannot be joined.")
 }
 
@@ -107,7 +108,7 @@ fn combined(world: &World, envelope: &Envelope, with_certificate: bool) -> Resul
     if with_certificate {
         pieces.push(Piece { bytes: &summary, stamps: Vec::new() });
     }
-    join::combine(&pieces).map_err(|_| broken())
+    join::combine(&pieces).map_err(|_| cannot_be_joined())
 }
 
 fn archive(world: &World, envelope: &Envelope, with_certificate: bool) -> Result<Vec<u8>, super::Refusal> {

@@ -51,7 +51,7 @@ pub(in crate::emulator) use self::{
     access::{Part, only_the_sender},
     change::merge_custom_fields,
     create::{brand, notification},
-    documents::initials,
+    documents::{cannot_be_joined, initials},
     files::file_from,
     filter::date,
     recipients::{Draft, drafts},

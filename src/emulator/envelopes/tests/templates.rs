@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::testing::{Client, document};
-use crate::emulator::directory;
+use crate::emulator::{directory, pdf::read};
 
 /// A template with everything that an envelope takes over.
 fn whole() -> Value {
@@ -175,4 +175,25 @@ async fn an_archive_comes_without_the_certificate_if_asked() {
         assert_eq!(archive.len(), files, "{query}");
         assert_eq!(archive.file_names().any(|name| name == "Summary.pdf"), files == 2);
     }
+}
+
+#[tokio::test]
+async fn the_documents_of_a_template_come_in_one_in_their_order() {
+    let client = Client::start().await;
+    let paper = |id: &str, order: &str, text: &str| {
+        let mut paper = document(text);
+        (paper["documentId"], paper["order"]) = (json!(id), json!(order));
+        paper
+    };
+    let mut template = whole();
+    template["documents"] = json!([paper("1", "2", "Sign: /sn1/"), paper("2", "1", "Terms")]);
+    let path = format!("/templates/{}/documents", make(&client, template).await);
+    let joined = read::read(&client.bytes(&format!("{path}/combined")).await).unwrap();
+    let page_of = |text: &str| joined.find(text, read::Matching::default())[0].page;
+    assert_eq!((joined.pages.len(), page_of("Terms"), page_of("/sn1/")), (2, 1, 2));
+    let mut empty = whole();
+    (empty["documents"], empty["recipients"]) = (json!([]), json!({}));
+    let path = format!("/templates/{}/documents/combined", make(&client, empty).await);
+    let (status, body) = client.call("GET", &path, Value::Null).await;
+    assert_eq!((status, &body["errorCode"]), (404, &json!("DOCUMENT_DOES_NOT_EXIST")), "{body}");
 }
