@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 
 use super::{
     directory::{Account, User},
-    envelopes::{Outcome, model::refuse},
+    envelopes::{
+        Outcome,
+        model::{invalid, refuse},
+    },
     http::{Answer, Call, text, vendor_time},
     oauth, paging,
     state::World,
@@ -185,7 +188,29 @@ pub(super) fn require_admin(world: &World, call: &Call) -> Result<(), Answer> {
     ))
 }
 
+/// Filters of the vendor's that are not played here: ignored, they would answer another question. With
+/// `include_usersettings_for_csv` and `login_status` rows would hold what nobody has here.
+const NOT_PLAYED: [&str; 6] = [
+    "alternate_admins_only",
+    "domain_users_only",
+    "group_id",
+    "include_usersettings_for_csv",
+    "login_status",
+    "not_group_id",
+];
+
 fn users(world: &World, call: &Call, account: &str) -> Outcome {
+    let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
+    let asks = |name: &&str| given(name).is_some_and(|value| !value.eq_ignore_ascii_case("false"));
+    if let Some(name) = NOT_PLAYED.into_iter().find(asks) {
+        return Err(invalid(&format!("The emulator does not filter users by '{name}'.")));
+    }
+    if given("email").is_some() && given("email_substring").is_some() {
+        return Err(invalid("Query parameters 'email' and 'email_substring' do not go together."));
+    }
+    let has_part = |name: &str, whole: &str| {
+        given(name).is_none_or(|part| whole.to_lowercase().contains(&part.to_lowercase()))
+    };
     let directory = &world.directory;
     let people: Vec<Value> = directory
         .memberships
@@ -193,6 +218,8 @@ fn users(world: &World, call: &Call, account: &str) -> Outcome {
         .filter(|place| place.account == account)
         .filter_map(|place| Some((place, directory.users.get(&place.user)?)))
         .filter(|(_, user)| call.query("email").is_none_or(|email| user.email.eq_ignore_ascii_case(email)))
+        .filter(|(_, user)| has_part("email_substring", &user.email))
+        .filter(|(_, user)| has_part("user_name_substring", &user.name))
         .filter(|(_, user)| {
             call.query("status").is_none_or(|wanted| {
                 wanted.split(',').any(|wanted| wanted.trim().eq_ignore_ascii_case(status_of(user)))

@@ -111,6 +111,38 @@ async fn templates_and_users_come_in_pages() {
 }
 
 #[tokio::test]
+async fn users_are_found_by_a_part_and_what_is_not_known_of_them_is_no_filter() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let names = async |query: &str| -> Vec<String> {
+        let (status, found) = answered(&emulator, "GET", &format!("/users?{query}"), &token).await;
+        assert_eq!(status, 200, "{query}: {found}");
+        let name = |user: &Value| user["firstName"].as_str().unwrap().to_owned();
+        found["users"].as_array().unwrap().iter().map(name).collect()
+    };
+    assert_eq!(names("user_name_substring=A%20SEND").await, ["Sofia"]);
+    assert_eq!(names("email_substring=Agency").await, ["Gina"]);
+    assert_eq!(names("email_substring=countersign&user_name_substring=or").await, ["Nora", "Olga"]);
+    assert!(names("email_substring=nowhere").await.is_empty());
+    let all = names("").await.len();
+    for harmless in ["additional_info=true", "additional_info=false", "login_status=false", "group_id="] {
+        assert_eq!(names(harmless).await.len(), all, "{harmless}");
+    }
+    for wrong in [
+        "group_id=1",
+        "not_group_id=1",
+        "login_status=true",
+        "domain_users_only=true",
+        "alternate_admins_only=true",
+        "include_usersettings_for_csv=true",
+        "email=gina@agency.example&email_substring=gina",
+    ] {
+        let (status, body) = answered(&emulator, "GET", &format!("/users?{wrong}"), &token).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn brands_are_made_worn_and_deleted() {
     let emulator = Running::start().await;
     let token = emulator.access_token().await;
