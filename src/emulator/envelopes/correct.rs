@@ -230,7 +230,11 @@ pub(super) fn add(world: &mut World, call: &Call, id: &str) -> Outcome {
         .iter()
         .filter(|recipient| ids.contains(&recipient.id))
         .collect();
-    Ok(Answer::json(StatusCode::CREATED, render::recipients(&added, 1, false)))
+    let envelope = &world.envelopes.envelopes[id];
+    let mut answer = render::recipients(&added, envelope.current_order(), false);
+    // Those that were added are shown, and what is told of the envelope is about all (SPEC: recipients).
+    answer["recipientCount"] = json!(envelope.recipients.len().to_string());
+    Ok(Answer::json(StatusCode::CREATED, answer))
 }
 
 /// `DELETE …/recipients` with a body, or of one by id.

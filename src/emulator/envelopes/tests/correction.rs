@@ -150,3 +150,18 @@ async fn whoever_changes_the_recipients_of_a_draft_changes_the_draft() {
         last = now;
     }
 }
+
+#[tokio::test]
+async fn an_addition_is_answered_with_what_is_added_and_with_the_counts_of_all() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/"), signer("2", "Bob", "/sn2/")])).await;
+    client.act(&id, "1", "sign", json!({})).await;
+    let path = format!("/envelopes/{id}/recipients");
+    let (status, added) =
+        client.call("POST", &path, json!({ "signers": [signer("3", "Eve", "/sn1/")] })).await;
+    assert_eq!((status, added["signers"].as_array().unwrap().len()), (201, 1), "{added}");
+    let all = client.get(&path).await;
+    for (name, value) in [("recipientCount", "3"), ("currentRoutingOrder", "2")] {
+        assert_eq!((&added[name], &all[name]), (&json!(value), &json!(value)), "{name}");
+    }
+}
