@@ -9,7 +9,9 @@ use super::{
     Outcome, body,
     change::whole,
     envelope_mut,
-    model::{Recipient, Refusal, Status, invalid, no_such_recipient, refuse, text},
+    model::{
+        Fields, Kind, Recipient, RecipientStatus, Refusal, Status, invalid, no_such_recipient, refuse, text,
+    },
     progress,
     recipients::{Draft, MAX_RECIPIENTS, build, drafts},
     render, tabs,
@@ -125,7 +127,8 @@ fn refuse_final(status: Status) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Lays the sent fields over the ones that are there, and checks the whole again.
+/// Lays the sent fields over the ones that are there, and checks the whole again. The list that it is sent in says what
+/// kind it is from now on: "you must also change the recipient object to match the recipient type" (SPEC).
 pub(super) fn correct_one(
     world: &mut World,
     id: &str,
@@ -140,18 +143,22 @@ pub(super) fn correct_one(
     let Some(old) = old.filter(|old| !old.is_done()) else {
         return Err(refuse("RECIPIENT_UPDATE_FAILED", NOT_CORRECTABLE));
     };
+    let is_moved = old.kind != draft.kind;
+    if is_moved && old.status == RecipientStatus::FaxPending {
+        return Err(refuse("RECIPIENT_UPDATE_FAILED", NOT_CORRECTABLE));
+    }
     // A tab that is named by its id is changed, any other is a new one.
     let mut kept = old.tabs.clone();
     let fresh = tabs::lay_over(&mut kept, draft.tabs, &envelope.documents)?;
     let touches_check = CHECK_FIELDS.iter().any(|field| draft.fields.contains_key(*field));
-    let mut fields = render::fields_of(&old);
+    let mut fields = if is_moved { fields_as(&old, draft.kind) } else { render::fields_of(&old) };
     // The vendor's reader takes null for absent.
     for (name, value) in draft.fields.into_iter().filter(|(_, value)| !value.is_null()) {
         if is_draft || name != "clientUserId" {
             fields.insert(name, value);
         }
     }
-    let new = build(world, account, sender, Draft { kind: old.kind, fields, tabs: fresh })?;
+    let new = build(world, account, sender, Draft { kind: draft.kind, fields, tabs: fresh })?;
     let is_same_person = old.email.eq_ignore_ascii_case(&new.email);
     let is_renamed = old.name != new.name;
     let mut merged = Recipient {
@@ -169,6 +176,9 @@ pub(super) fn correct_one(
         ..new.clone()
     };
     merged.tabs.extend(new.tabs);
+    if is_moved {
+        begin_anew(&mut merged);
+    }
     if touches_check {
         unlock(&mut merged);
     }
@@ -181,6 +191,31 @@ pub(super) fn correct_one(
         *place = merged;
     }
     Ok(())
+}
+
+/// What is said of a recipient, for another kind of it: a guest keeps the name and leaves the host behind, as a guest's
+/// host is nobody that was there before.
+fn fields_as(old: &Recipient, kind: Kind) -> Fields {
+    let mut fields = render::fields_of(old);
+    let of_signers = ["creationReason", "isBulkRecipient", "requireUploadSignature"];
+    for name in of_signers.into_iter().chain(["email", "hostEmail", "hostName", "name", "signerName"]) {
+        fields.remove(name);
+    }
+    fields
+        .insert(if kind == Kind::InPersonSigner { "signerName" } else { "name" }.to_owned(), json!(old.name));
+    if old.kind != Kind::InPersonSigner && kind != Kind::InPersonSigner {
+        fields.insert("email".to_owned(), json!(old.email));
+    }
+    fields
+}
+
+/// As another kind of recipient it has not had its turn: that comes with the next look at the routing, which may end
+/// the envelope, too. Who signs nothing has no fields.
+fn begin_anew(moved: &mut Recipient) {
+    (moved.status, moved.sent, moved.delivered) = (RecipientStatus::Created, None, None);
+    if !moved.kind.signs() {
+        moved.tabs.clear();
+    }
 }
 
 pub(super) fn insert(

@@ -165,3 +165,47 @@ async fn an_addition_is_answered_with_what_is_added_and_with_the_counts_of_all()
         assert_eq!((&added[name], &all[name]), (&json!(value), &json!(value)), "{name}");
     }
 }
+
+#[tokio::test]
+async fn one_who_is_sent_in_another_list_becomes_of_that_kind() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[together("1", "Ada"), together("2", "Bob")])).await;
+    let path = format!("/envelopes/{id}/recipients");
+    let moved = async |list: &str, one: Value| {
+        let (status, body) = client.call("PUT", &path, json!({ list: [one] })).await;
+        assert_eq!(status, 200, "{body}");
+        body["recipientUpdateResults"][0]["errorDetails"]["errorCode"].as_str().unwrap().to_owned()
+    };
+    client.act(&id, "2", "finish_later", json!({})).await;
+    let reader = json!({ "recipientId": "2", "recipientType": "certifieddelivery" });
+    assert_eq!(moved("certifiedDeliveries", reader).await, "SUCCESS");
+    let all = client.get(&format!("{path}?include_tabs=true")).await;
+    let bob = &all["certifiedDeliveries"][0];
+    assert_eq!((all["signers"].as_array().unwrap().len(), &bob["name"]), (1, &json!("Bob")), "{all}");
+    for (name, value) in [("recipientType", "certifieddelivery"), ("status", "sent"), ("totalTabCount", "0")]
+    {
+        assert_eq!(bob[name], value, "{name}: {bob}");
+    }
+    assert_eq!((&bob["clientUserId"], &bob["email"]), (&json!("client-2"), &json!("bob@example.com")));
+    assert_eq!((&bob["tabs"], bob.get("creationReason")), (&json!({}), None), "{bob}");
+
+    // A guest needs a host, and a host is no guest.
+    let guest = json!({ "recipientId": "2", "hostName": "Sofia Sender" });
+    assert_eq!(moved("inPersonSigners", guest.clone()).await, "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT");
+    let mut guest = guest;
+    guest["hostEmail"] = json!("system@countersign.example");
+    assert_eq!(moved("inPersonSigners", guest).await, "SUCCESS");
+    let hosted = client.get(&path).await["inPersonSigners"][0].clone();
+    assert_eq!((&hosted["signerName"], &hosted["status"]), (&json!("Bob"), &json!("sent")), "{hosted}");
+    assert_eq!(moved("signers", json!({ "recipientId": "2" })).await, "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT");
+
+    // Who has signed stays what it is; and when the last one gets a copy only, nobody is waited for.
+    client.act(&id, "1", "sign", json!({})).await;
+    assert_eq!(moved("carbonCopies", json!({ "recipientId": "1" })).await, "RECIPIENT_UPDATE_FAILED");
+    let copy = json!({ "recipientId": "2", "email": "bob@example.com" });
+    assert_eq!(moved("carbonCopies", copy).await, "SUCCESS");
+    let read = client.get(&format!("/envelopes/{id}?include=recipients")).await;
+    let bob = &read["recipients"]["carbonCopies"][0];
+    assert_eq!((&read["status"], &bob["status"]), (&json!("completed"), &json!("completed")), "{read}");
+    assert_eq!((&bob["name"], bob.get("hostName")), (&json!("Bob"), None), "{bob}");
+}
