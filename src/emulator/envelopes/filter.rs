@@ -18,6 +18,7 @@ use super::{
     folders::Folder,
     model::{Envelope, Refusal, invalid},
     progress,
+    searches::Search,
 };
 use crate::emulator::{directory::User, faults, http::Call, state::World};
 
@@ -40,9 +41,25 @@ pub(super) struct Filter {
     words: Option<String>,
     whose: Whose,
     /// Who asks, and the folders in one of which it lies for that user: for `folder_ids`, and for `folder_types`.
-    folders: (String, Vec<Vec<&'static Folder>>),
+    folders: (String, Vec<Vec<Place>>),
     /// Envelopes created after this are not listed yet: the fault `list_lag`.
     listed_until: Timestamp,
+}
+
+/// Where an envelope can lie.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Folder(&'static Folder),
+    Search(Search),
+}
+
+impl Place {
+    fn holds(self, world: &World, envelope: &Envelope, user: &str) -> bool {
+        match self {
+            Self::Folder(folder) => Folder::of(world, envelope, user) == Some(folder),
+            Self::Search(search) => search.finds(world, envelope, user),
+        }
+    }
 }
 
 /// Which date of an envelope the period is about.
@@ -129,9 +146,7 @@ impl Filter {
 
     fn lies_in_folder(&self, world: &World, envelope: &Envelope) -> bool {
         let (caller, folders) = &self.folders;
-        let holds = |wanted: &Vec<&'static Folder>| {
-            Folder::of(world, envelope, caller).is_some_and(|folder| wanted.contains(&folder))
-        };
+        let holds = |wanted: &Vec<Place>| wanted.iter().any(|place| place.holds(world, envelope, caller));
         folders.iter().all(holds)
     }
 }
@@ -201,16 +216,20 @@ fn custom_field(call: &Call) -> Result<Option<(String, String)>, Refusal> {
     Ok(Some((name.to_owned(), value.to_owned())))
 }
 
-/// The folders that are asked for. Those that the vendor makes by a search, such as `completed`, are not played.
-fn folders(call: &Call) -> Result<Vec<Vec<&'static Folder>>, Refusal> {
-    let read = |word: String| {
-        let kind = if word.eq_ignore_ascii_case("drafts") { "draft" } else { word.as_str() };
-        let unknown = || invalid(&format!("The emulator does not filter by the folder '{word}'."));
-        Folder::named(kind).ok_or_else(unknown)
-    };
-    let lists = ["folder_ids", "folder_types"].into_iter().filter_map(|name| call.query(name));
-    let lists = lists.filter(|list| !list.is_empty());
-    lists.map(|list| comma_separated(list).into_iter().map(read).collect::<Result<Vec<_>, _>>()).collect()
+/// The folders that are asked for: by id or type, and in `folder_ids` also those that the vendor makes by a search.
+fn folders(call: &Call) -> Result<Vec<Vec<Place>>, Refusal> {
+    let mut all = Vec::new();
+    for name in ["folder_ids", "folder_types"] {
+        let Some(list) = call.query(name).filter(|list| !list.is_empty()) else { continue };
+        let read = |word: String| {
+            let kind = if word.eq_ignore_ascii_case("drafts") { "draft" } else { word.as_str() };
+            let search = || Search::named(&word).filter(|_| name == "folder_ids").map(Place::Search);
+            let unknown = || invalid(&format!("The emulator does not filter by the folder '{word}'."));
+            Folder::named(kind).map(Place::Folder).or_else(search).ok_or_else(unknown)
+        };
+        all.push(comma_separated(list).into_iter().map(read).collect::<Result<_, _>>()?);
+    }
+    Ok(all)
 }
 
 /// In folders lies what is the caller's, so that a list of theirs needs no other limit.

@@ -57,6 +57,11 @@ impl Folder {
         Self::all().into_iter().find(is_it)
     }
 
+    /// Whether it holds what was deleted.
+    pub(super) fn is_bin(&self) -> bool {
+        *self == BIN
+    }
+
     /// Where an envelope lies for a user, if it is the user's at all.
     pub(super) fn of(world: &World, envelope: &Envelope, user: &str) -> Option<&'static Self> {
         let is_sent = is_sender(envelope, user);
@@ -128,7 +133,7 @@ fn put(world: &mut World, call: &Call, folder: &'static Folder) -> Outcome {
         }
     }
     for id in ids {
-        if *folder == BIN {
+        if folder.is_bin() {
             progress::delete(world, &id, DELETED, call.now);
         }
         world.envelopes.filed.insert(id, folder);

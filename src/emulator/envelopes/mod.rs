@@ -33,6 +33,7 @@ mod redraft;
 pub(in crate::emulator) mod refused;
 mod removal;
 pub(in crate::emulator) mod render;
+mod searches;
 mod sender_views;
 mod settings;
 mod subject;

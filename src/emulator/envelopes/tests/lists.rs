@@ -120,6 +120,9 @@ async fn a_list_is_narrowed_by_text_and_sender_and_refuses_what_it_cannot_narrow
         ("folder_ids=drafts,sentitems".to_owned(), "2"),
         ("folder_types=sentitems".to_owned(), "2"),
         ("folder_ids=recyclebin&folder_types=sentitems".to_owned(), "0"),
+        ("folder_ids=out_for_signature".to_owned(), "2"),
+        ("folder_ids=drafts,Waiting_For_Others".to_owned(), "2"),
+        ("folder_ids=completed,awaiting_my_signature".to_owned(), "0"),
     ] {
         assert_eq!(count(&client, &format!("from_date=2020-01-01&{filter}")).await, found, "{filter}");
     }
@@ -127,8 +130,10 @@ async fn a_list_is_narrowed_by_text_and_sender_and_refuses_what_it_cannot_narrow
         "user_filter=everybody",
         "email=system@countersign.example",
         "email=nobody@example.com&user_name=Nobody",
-        "folder_ids=completed",
+        "folder_ids=expiring_soon",
+        "folder_types=completed",
         "folder_types=normal",
+        "folder_types=templates",
         "intersecting_folder_ids=inbox",
         "powerformids=1",
         "ac_status=Original",
@@ -139,6 +144,32 @@ async fn a_list_is_narrowed_by_text_and_sender_and_refuses_what_it_cannot_narrow
         let (status, body) = client.call("GET", &path, Value::Null).await;
         assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{filter}");
     }
+}
+
+#[tokio::test]
+async fn a_search_folder_holds_what_waits_for_whom() {
+    let client = Client::start().await;
+    let mut own = signer("2", "Sofia", "/sn2/");
+    own["email"] = json!("system@countersign.example");
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/"), own])).await;
+    let words = ["awaiting_my_signature", "out_for_signature", "waiting_for_others", "completed"];
+    let holding = async || {
+        let mut holding = Vec::new();
+        for word in words {
+            if count(&client, &format!("from_date=2020-01-01&folder_ids={word}")).await == "1" {
+                holding.push(word);
+            }
+        }
+        holding
+    };
+    assert_eq!(holding().await, ["out_for_signature", "waiting_for_others"]);
+    client.act(&id, "1", "sign", json!({})).await;
+    assert_eq!(holding().await, ["awaiting_my_signature", "out_for_signature"]);
+    client.act(&id, "2", "sign", json!({})).await;
+    assert_eq!(holding().await, ["completed"]);
+    let bin = json!({ "envelopeIds": [id] });
+    assert_eq!(client.call("PUT", "/folders/recyclebin", bin).await.0, 200);
+    assert!(holding().await.is_empty());
 }
 
 #[tokio::test]
