@@ -96,7 +96,7 @@ fn list(world: &World, call: &Call) -> Outcome {
     let with_items = call.asks_for("include_items");
     let folders = Folder::all().into_iter().filter(|_| has_envelopes).map(|folder| {
         let items = contents(world, call, folder);
-        let mut row = shown(world, call, folder, items.len());
+        let mut row = counted(world, call, folder, items.len());
         if with_items {
             row["folderItems"] = json!(items);
         }
@@ -108,7 +108,7 @@ fn list(world: &World, call: &Call) -> Outcome {
 /// One folder and the size of what lies in it; a page of that by `include_items`.
 fn items(world: &World, call: &Call, folder: &Folder) -> Outcome {
     let all = contents(world, call, folder);
-    let mut row = shown(world, call, folder, all.len());
+    let mut row = counted(world, call, folder, all.len());
     let at = format!("/folders/{}", folder.id);
     let mut answer = paging::page(call, &at, "folderItems", all, MAX_PAGE)?;
     if let Some(fields) = answer.as_object_mut() {
@@ -139,7 +139,7 @@ fn put(world: &mut World, call: &Call, folder: &'static Folder) -> Outcome {
         world.envelopes.filed.insert(id, folder);
     }
     let held = contents(world, call, folder).len();
-    Ok(Answer::ok(json!({ "folders": [shown(world, call, folder, held)] })))
+    Ok(Answer::ok(json!({ "folders": [counted(world, call, folder, held)] })))
 }
 
 /// What lies in a folder for the caller, newest first.
@@ -178,7 +178,20 @@ fn item(world: &World, envelope: &Envelope) -> Value {
     item
 }
 
-fn shown(world: &World, call: &Call, folder: &Folder, items: usize) -> Value {
+/// The folder in which an envelope lies for the caller, as the envelope has it (SPEC: envelope.folders): without the
+/// number of what else lies there, which the folder's own address tells.
+pub(super) fn holding(world: &World, call: &Call, envelope: &Envelope) -> Vec<Value> {
+    let folder = Folder::of(world, envelope, call.user.as_deref().unwrap_or_default());
+    folder.into_iter().map(|folder| shown(world, call, folder)).collect()
+}
+
+fn counted(world: &World, call: &Call, folder: &Folder, items: usize) -> Value {
+    let mut row = shown(world, call, folder);
+    row["itemCount"] = json!(items.to_string());
+    row
+}
+
+fn shown(world: &World, call: &Call, folder: &Folder) -> Value {
     let id = call.user.as_deref().unwrap_or_default();
     let user = world.directory.users.get(id);
     json!({
@@ -190,7 +203,6 @@ fn shown(world: &World, call: &Call, folder: &Folder, items: usize) -> Value {
         "hasAccess": "true",
         "hasSubFolders": "false",
         "subFolderCount": "0",
-        "itemCount": items.to_string(),
         "owner": {
             "userId": id,
             "userName": user.map(|user| user.name.clone()).unwrap_or_default(),

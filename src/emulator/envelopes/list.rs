@@ -10,6 +10,7 @@ use super::{
     Outcome, body,
     filling::NUMBER,
     filter::{self, comma_separated},
+    folders,
     model::{Envelope, Recipient, Refusal, Tab, invalid, text},
     progress::{self, ORIGINAL},
     render::{self, Include},
@@ -30,8 +31,16 @@ const ORDER: &str = "last_modified";
 /// `GET /envelopes/{id}`.
 pub(super) fn one(world: &World, call: &Call, id: &str) -> Answer {
     let include = Include::parse(call.query("include").unwrap_or_default());
-    let envelope = visibility::to_caller(world, call, &world.envelopes.envelopes[id]);
-    Answer::ok(render::envelope(world, &envelope, include))
+    Answer::ok(row(world, call, &world.envelopes.envelopes[id], include))
+}
+
+/// An envelope as its reader sees it.
+fn row(world: &World, call: &Call, envelope: &Envelope, include: Include) -> Value {
+    let mut row = render::envelope(world, &visibility::to_caller(world, call, envelope), include);
+    if include.folders {
+        row["folders"] = Value::Array(folders::holding(world, call, envelope));
+    }
+    row
 }
 
 /// `GET /envelopes`.
@@ -89,10 +98,7 @@ pub(super) fn found(
     let page: Vec<&Envelope> =
         hits.into_iter().map(|(_, envelope)| envelope).skip(start).take(count).collect();
     let include = Include::parse(call.query("include").unwrap_or_default());
-    let rendered: Vec<Value> = page
-        .iter()
-        .map(|envelope| render::envelope(world, &visibility::to_caller(world, call, envelope), include))
-        .collect();
+    let rendered: Vec<Value> = page.iter().map(|envelope| row(world, call, envelope, include)).collect();
     let end = (start + page.len()).saturating_sub(1);
     let mut answer = json!({
         "resultSetSize": page.len().to_string(),

@@ -20,6 +20,8 @@ pub(in crate::emulator) struct Include {
     pub custom_fields: bool,
     /// `documents`.
     pub documents: bool,
+    /// `folders`, which differ by who reads.
+    pub folders: bool,
     /// `notifications`, which templates take.
     pub notifications: bool,
     /// `recipients`.
@@ -37,6 +39,7 @@ impl Include {
         Self {
             custom_fields: has("custom_fields"),
             documents: has("documents"),
+            folders: has("folders"),
             notifications: has("notifications"),
             recipients: has("recipients") || has("tabs"),
             tabs: has("tabs"),

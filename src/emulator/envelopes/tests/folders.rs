@@ -78,3 +78,20 @@ async fn a_folder_shows_its_items_on_demand_and_their_number_always() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_envelope_tells_on_demand_in_which_folder_it_lies() {
+    let client = Client::start().await;
+    let id = client.create(draft()).await;
+    let path = format!("/envelopes/{id}");
+    assert!(client.get(&path).await.get("folders").is_none());
+    for (name, kind) in [("Draft", "draft"), ("Deleted Items", "recyclebin")] {
+        let folders = client.get(&format!("{path}?include=recipients,Folders")).await["folders"].clone();
+        assert_eq!((&folders[0]["name"], &folders[0]["type"]), (&json!(name), &json!(kind)), "{folders}");
+        assert_eq!(folders[0]["owner"]["userName"], "Sofia Sender", "{folders}");
+        assert_eq!(folders.as_array().unwrap().len(), 1);
+        let listed = client.get("/envelopes?from_date=2020-01-01&include=folders").await;
+        assert_eq!(listed["envelopes"][0]["folders"], folders);
+        client.call("PUT", "/folders/recyclebin", json!({ "envelopeIds": [id] })).await;
+    }
+}
