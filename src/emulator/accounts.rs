@@ -129,7 +129,7 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
     }
     let account = world.directory.accounts.get(&id)?;
     match below.as_slice() {
-        [] => Some(Answer::ok(information(&id, account))),
+        [] => Some(Answer::ok(information(&id, account, call))),
         ["settings"] => Some(Answer::ok(json!(account.settings))),
         ["users"] => Some(users(world, call, &id).unwrap_or_else(Into::into)),
         ["users", user] => Some(one_user(world, call, &id, user)),
@@ -138,8 +138,8 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
     }
 }
 
-fn information(id: &str, account: &Account) -> Value {
-    json!({
+fn information(id: &str, account: &Account, call: &Call) -> Value {
+    let mut information = json!({
         "accountIdGuid": id,
         "externalAccountId": account.number,
         "accountName": account.name,
@@ -154,7 +154,11 @@ fn information(id: &str, account: &Account) -> Value {
         "isDowngrade": "false",
         "suspensionStatus": "",
         "distributorCode": "EMULATOR",
-    })
+    });
+    if call.asks_for("include_account_settings") {
+        information["accountSettings"] = json!(account.settings);
+    }
+    information
 }
 
 /// `PUT …/settings`, for administrators.

@@ -232,3 +232,18 @@ async fn an_account_was_made_at_one_time() {
     let (_, after) = answered(&emulator, "GET", "", &token).await;
     assert_eq!(before["createdDate"], after["createdDate"]);
 }
+
+#[tokio::test]
+async fn an_account_shows_its_settings_on_demand() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let (_, settings) = answered(&emulator, "GET", "/settings", &token).await;
+    for (query, shown) in [
+        ("", None),
+        ("?include_account_settings=false", None),
+        ("?include_account_settings=true", Some(&settings)),
+    ] {
+        let (_, account) = answered(&emulator, "GET", query, &token).await;
+        assert_eq!(account.get("accountSettings"), shown, "{query}");
+    }
+}
