@@ -198,9 +198,9 @@ fn document(mut fields: Fields, given: &Fields, row: Value) -> Value {
     Value::Object(fields)
 }
 
-/// A `recipients` object.
-pub(in crate::emulator) fn recipients(all: &[&Recipient], current_order: u32, with_tabs: bool) -> Value {
-    let mut lists: Map<String, Value> = [
+/// The lists of a `recipients` object, with nobody in them: also of kinds that are not played.
+pub(in crate::emulator) fn recipient_lists() -> Fields {
+    let names = [
         "signers",
         "agents",
         "editors",
@@ -211,10 +211,13 @@ pub(in crate::emulator) fn recipients(all: &[&Recipient], current_order: u32, wi
         "seals",
         "witnesses",
         "notaries",
-    ]
-    .into_iter()
-    .map(|list| (list.to_owned(), json!([])))
-    .collect();
+    ];
+    names.into_iter().map(|list| (list.to_owned(), json!([]))).collect()
+}
+
+/// A `recipients` object.
+pub(in crate::emulator) fn recipients(all: &[&Recipient], current_order: u32, with_tabs: bool) -> Value {
+    let mut lists = recipient_lists();
     for kind in Kind::ALL {
         let of_kind = all.iter().filter(|recipient| recipient.kind == kind);
         let rendered: Vec<Value> = of_kind.map(|one| recipient(one, with_tabs)).collect();

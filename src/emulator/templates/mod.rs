@@ -286,24 +286,25 @@ fn template_documents(template: &Template) -> Vec<Value> {
     template.documents.iter().map(row).collect()
 }
 
+/// The same lists as an envelope's, but no `currentRoutingOrder`: nobody has a turn.
 fn recipients(template: &Template, with_tabs: bool) -> Value {
-    let mut lists =
-        json!({ "signers": [], "carbonCopies": [], "certifiedDeliveries": [], "inPersonSigners": [] });
+    let mut lists = render::recipient_lists();
     let mut ids = tab_ids(&template.id);
     for draft in &template.recipients {
         let mut fields = draft.fields.clone();
-        for (name, default) in [("name", ""), ("email", "")] {
+        for (name, default) in [("name", ""), ("email", ""), ("routingOrder", "1")] {
             fields.entry(name).or_insert_with(|| json!(default));
         }
+        fields.insert("recipientType".to_owned(), json!(draft.kind.name()));
         if with_tabs {
             fields.insert("tabs".to_owned(), render::tabs_of_draft(draft, &mut ids));
         }
-        if let Some(list) = lists[draft.kind.list()].as_array_mut() {
+        if let Some(list) = lists.get_mut(draft.kind.list()).and_then(Value::as_array_mut) {
             list.push(Value::Object(fields));
         }
     }
-    lists["recipientCount"] = json!(template.recipients.len().to_string());
-    lists
+    lists.insert("recipientCount".to_owned(), json!(template.recipients.len().to_string()));
+    Value::Object(lists)
 }
 
 /// The ids of the tabs of a template, one after the other: no template is ever changed, so counting on from its own id

@@ -197,3 +197,20 @@ async fn the_documents_of_a_template_come_in_one_in_their_order() {
     let (status, body) = client.call("GET", &path, Value::Null).await;
     assert_eq!((status, &body["errorCode"]), (404, &json!("DOCUMENT_DOES_NOT_EXIST")), "{body}");
 }
+
+#[tokio::test]
+async fn the_recipients_of_a_template_stand_in_the_lists_of_an_envelopes() {
+    let client = Client::start().await;
+    let id = make(&client, whole()).await;
+    let read = client.get(&format!("/templates/{id}/recipients")).await;
+    let signer = &read["signers"][0];
+    for (name, value) in [("routingOrder", "1"), ("recipientType", "signer"), ("roleName", "Client")] {
+        assert_eq!(signer[name], value, "{name}: {signer}");
+    }
+    let ada = json!({ "roleName": "Client", "name": "Ada", "email": "ada@example.com" });
+    let sent = client.create(json!({ "status": "sent", "templateId": id, "templateRoles": [ada] })).await;
+    let of_envelope = client.get(&format!("/envelopes/{sent}/recipients")).await;
+    for name in of_envelope.as_object().unwrap().keys().filter(|name| *name != "currentRoutingOrder") {
+        assert!(read.get(name).is_some(), "{name}");
+    }
+}
