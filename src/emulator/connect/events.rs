@@ -13,7 +13,7 @@ use crate::emulator::{
     state::World,
 };
 
-/// Tells every configuration that wants to know.
+/// Tells every configuration that wants to know of an envelope.
 pub(in crate::emulator) fn emit(
     world: &mut World,
     id: &str,
@@ -24,41 +24,77 @@ pub(in crate::emulator) fn emit(
     let Some(envelope) = world.envelopes.envelopes.get(id) else { return };
     let mut wanting: Vec<(u64, Value)> =
         envelope.hooks.iter().filter(|(_, hook)| wants(hook, event)).cloned().collect();
-    let account = world.directory.accounts.get(&envelope.account);
-    let is_sender = |user: &str| user.trim().eq_ignore_ascii_case(&envelope.sender);
-    for (number, configuration) in account.into_iter().flat_map(|account| &account.connect.configurations) {
-        let applies = truthy(configuration.get("allUsers"))
-            || configuration["userIds"]
-                .as_array()
-                .is_some_and(|users| users.iter().filter_map(Value::as_str).any(is_sender));
-        if applies && truthy(configuration.get("allowEnvelopePublish")) && wants(configuration, event) {
-            wanting.push((*number, configuration.clone()));
-        }
-    }
-    let messages: Vec<Outgoing> = wanting
-        .into_iter()
-        .map(|(number, configuration)| {
-            let address = configuration["url"].as_str().or_else(|| configuration["urlToPublishTo"].as_str());
-            let acknowledged = configuration
-                .get("requireAcknowledgment")
-                .or_else(|| configuration.get("requiresAcknowledgement"));
-            Outgoing {
-                configuration: number,
-                account: envelope.account.clone(),
-                address: address.unwrap_or_default().to_owned(),
-                body: message(world, envelope, event, recipient, (number, &configuration), now),
-                includes_hmac: truthy(configuration.get("includeHMAC")),
-                must_be_acknowledged: truthy(acknowledged),
-                at: now,
-                era: world.era.clone(),
-                mishaps: Mishaps::default(),
-            }
-        })
-        .collect();
+    wanting.extend(of_account(world, &envelope.account, &envelope.sender, event));
+    let messages = wanting.into_iter().map(|configuration| {
+        let data = data(world, envelope, recipient, &configuration.1);
+        let uri = format!("/restapi/v2.1/accounts/{}/envelopes/{}", envelope.account, envelope.id);
+        outgoing(world, configuration, event, &uri, &data, now)
+    });
+    let messages: Vec<Outgoing> = messages.collect();
     world.outgoing.extend(messages);
 }
 
-/// The events that can be asked for (SPEC: eventNotification.events), and the one that only
+/// Tells the account's configurations of a template. The vendor publishes no such message: its `data` is our reading.
+pub(in crate::emulator) fn emit_of_template(world: &mut World, id: &str, event: &str, now: Timestamp) {
+    let Some(template) = world.envelopes.templates.get(id) else { return };
+    let wanting = of_account(world, &template.account, &template.owner, event);
+    let messages = wanting.into_iter().map(|configuration| {
+        let data = json!({ "accountId": template.account, "userId": template.owner, "templateId": id });
+        let uri = format!("/restapi/v2.1/accounts/{}/templates/{id}", template.account);
+        outgoing(world, configuration, event, &uri, &data, now)
+    });
+    let messages: Vec<Outgoing> = messages.collect();
+    world.outgoing.extend(messages);
+}
+
+/// The configurations of an account that want to know of what this user did.
+fn of_account(world: &World, account: &str, user: &str, event: &str) -> Vec<(u64, Value)> {
+    let account = world.directory.accounts.get(account);
+    let is_user = |listed: &str| listed.trim().eq_ignore_ascii_case(user);
+    let all = account.into_iter().flat_map(|account| &account.connect.configurations);
+    let wanting = all.filter(|(_, configuration)| {
+        let users = configuration["userIds"].as_array();
+        let applies = truthy(configuration.get("allUsers"))
+            || users.is_some_and(|users| users.iter().filter_map(Value::as_str).any(is_user));
+        applies && truthy(configuration.get("allowEnvelopePublish")) && wants(configuration, event)
+    });
+    wanting.map(|(number, configuration)| (*number, configuration.clone())).collect()
+}
+
+/// One message for one configuration.
+fn outgoing(
+    world: &World,
+    (number, configuration): (u64, Value),
+    event: &str,
+    uri: &str,
+    data: &Value,
+    now: Timestamp,
+) -> Outgoing {
+    let address = configuration["url"].as_str().or_else(|| configuration["urlToPublishTo"].as_str());
+    let acknowledged =
+        configuration.get("requireAcknowledgment").or_else(|| configuration.get("requiresAcknowledgement"));
+    Outgoing {
+        configuration: number,
+        account: data["accountId"].as_str().unwrap_or_default().to_owned(),
+        address: address.unwrap_or_default().to_owned(),
+        body: json!({
+            "event": event,
+            "apiVersion": "v2.1",
+            "uri": uri,
+            "retryCount": 0,
+            "configurationId": number,
+            "generatedDateTime": vendor_time(now),
+            "data": data,
+        }),
+        includes_hmac: truthy(configuration.get("includeHMAC")),
+        must_be_acknowledged: truthy(acknowledged),
+        at: now,
+        era: world.era.clone(),
+        mishaps: Mishaps::default(),
+    }
+}
+
+/// The events that can be asked for, also those that never happen here: `deploy/faults/EMULATED.md` names these (SPEC: eventNotification.events), and the one that only
 /// platform/webhooks/connect/event-triggers has: `envelope-created`.
 const EVENTS: &[&str] = &[
     "click-agreed",
@@ -114,14 +150,8 @@ fn wants(configuration: &Value, event: &str) -> bool {
     })
 }
 
-fn message(
-    world: &World,
-    envelope: &Envelope,
-    event: &str,
-    recipient: Option<&str>,
-    (number, configuration): (u64, &Value),
-    now: Timestamp,
-) -> Value {
+/// The envelope in a message, with what the configuration wants to see of it.
+fn data(world: &World, envelope: &Envelope, recipient: Option<&str>, configuration: &Value) -> Value {
     let mut data = json!({
         "accountId": envelope.account,
         "userId": envelope.sender,
@@ -135,15 +165,7 @@ fn message(
         let names: Vec<&str> = wanted.iter().filter_map(Value::as_str).collect();
         data["envelopeSummary"] = render::envelope(world, envelope, Include::parse(&names.join(",")));
     }
-    json!({
-        "event": event,
-        "apiVersion": "v2.1",
-        "uri": format!("/restapi/v2.1/accounts/{}/envelopes/{}", envelope.account, envelope.id),
-        "retryCount": 0,
-        "configurationId": number,
-        "generatedDateTime": vendor_time(now),
-        "data": data,
-    })
+    data
 }
 
 #[cfg(test)]

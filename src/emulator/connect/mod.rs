@@ -29,7 +29,7 @@ use crate::lifecycle::Lifecycle;
 
 mod events;
 
-pub(super) use self::events::{emit, unknown_event};
+pub(super) use self::events::{emit, emit_of_template, unknown_event};
 use super::{
     faults::{Faults, Kind},
     state::{SharedWorld, World},

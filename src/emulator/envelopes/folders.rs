@@ -8,6 +8,7 @@
 //! text; their ids, that only the sender and administrators move, and the answer to that are our reading.
 
 use http::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -18,6 +19,7 @@ use super::{
     progress, render,
 };
 use crate::emulator::{
+    connect,
     http::{Answer, Call, vendor_time},
     paging,
     schema::Body,
@@ -134,12 +136,21 @@ fn put(world: &mut World, call: &Call, folder: &'static Folder) -> Outcome {
     }
     for id in ids {
         if folder.is_bin() {
-            progress::delete(world, &id, DELETED, call.now);
+            discard(world, &id, call.now);
+        } else {
+            world.envelopes.filed.insert(id, folder);
         }
-        world.envelopes.filed.insert(id, folder);
     }
     let held = contents(world, call, folder).len();
     Ok(Answer::ok(json!({ "folders": [counted(world, call, folder, held)] })))
+}
+
+/// Puts an envelope in the recycle bin, which is how it is deleted.
+pub(super) fn discard(world: &mut World, id: &str, now: Timestamp) {
+    progress::delete(world, id, DELETED, now);
+    if world.envelopes.filed.insert(id.to_owned(), &BIN) != Some(&BIN) {
+        connect::emit(world, id, "envelope-deleted", None, now);
+    }
 }
 
 /// What lies in a folder for the caller, newest first.

@@ -14,6 +14,7 @@ mod stock;
 
 pub(super) use self::stock::{TEMPLATE, TEMPLATE_ROLE, stock};
 use super::{
+    connect,
     envelopes::{
         self, Draft, Outcome,
         model::{Fields, File, Refusal, invalid, missing, text},
@@ -342,6 +343,7 @@ fn create(world: &mut World, call: &Call) -> Outcome {
     let template = build(world, call, &fields, id.clone())?;
     let name = template.name.clone();
     world.envelopes.templates.insert(id.clone(), template);
+    connect::emit_of_template(world, &id, "template-created", call.now);
     Ok(Answer::json(
         StatusCode::CREATED,
         json!({ "templateId": id, "name": name, "uri": format!("/templates/{id}") }),

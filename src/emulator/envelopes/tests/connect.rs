@@ -50,6 +50,33 @@ async fn connect_knows_the_older_word_for_a_draft() {
     assert_eq!(event["event"], "envelope-created");
 }
 
+#[tokio::test]
+async fn connect_tells_of_templates_that_are_made_and_of_envelopes_that_are_deleted() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let configuration = json!({
+        "name": "x", "configurationType": "custom", "allUsers": "true", "allowEnvelopePublish": "true",
+        "urlToPublishTo": format!("http://{}/in", receiver.local_addr().unwrap()), "includeHMAC": "true",
+        "events": ["template-created", "envelope-voided", "envelope-deleted"],
+    });
+    assert_eq!(client.call("POST", "/connect", configuration).await.0, 201);
+    let (_, made) = client.call("POST", "/templates", json!({ "name": "Plain" })).await;
+    let (head, body) = accept(&receiver).await;
+    assert!(is_signed(&client, &head, &body));
+    let event: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(event["event"], "template-created");
+    assert_eq!(event["data"]["templateId"], made["templateId"], "{event}");
+    assert!(event["uri"].as_str().unwrap().ends_with(made["uri"].as_str().unwrap()), "{event}");
+
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let bin = json!({ "envelopeIds": [id] });
+    for _ in 0..2 {
+        assert_eq!(client.call("PUT", "/folders/recyclebin", bin.clone()).await.0, 200);
+    }
+    client.call("POST", "/templates", json!({ "name": "Last" })).await;
+    assert_eq!(three(&receiver).await, ["envelope-voided", "envelope-deleted", "template-created"]);
+}
+
 /// A definition whose events go to this path of the receiver, signed and tried again.
 fn telling(receiver: &TcpListener, path: &str, events: &[&str]) -> Value {
     let mut definition = definition(&[signer("1", "Ada", "/sn1/")]);
