@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Outcome, body, correct, create, envelope_mut,
+    Outcome, body, correct, create, envelope_mut, folders,
     model::{Extent, Fields, Purge, Refusal, Status, invalid, objects, refuse, text},
     progress,
     redraft::{self, until_the_end},
@@ -87,6 +87,10 @@ fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
     }
     if let Some(given) = fields.get("workflow") {
         workflow::go_on(world, call, id, given)?;
+    }
+    let is_voided = text(&fields, "status").is_some_and(|status| status.eq_ignore_ascii_case("voided"));
+    if is_voided && call.asks_for("recycle_on_void") {
+        folders::discard(world, id, call.now);
     }
     Ok(Answer::ok(answer))
 }

@@ -95,3 +95,18 @@ async fn an_envelope_tells_on_demand_in_which_folder_it_lies() {
         client.call("PUT", "/folders/recyclebin", json!({ "envelopeIds": [id] })).await;
     }
 }
+
+#[tokio::test]
+async fn a_void_puts_the_envelope_in_the_bin_if_asked() {
+    let client = Client::start().await;
+    let void = json!({ "status": "voided", "voidedReason": "changed our minds" });
+    for (query, expected) in [("", 0), ("?recycle_on_void=false", 0), ("?recycle_on_void=true", 1)] {
+        let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+        let path = format!("/envelopes/{id}");
+        assert_eq!(client.call("PUT", &format!("{path}{query}"), void.clone()).await.0, 200, "{query}");
+        let read = client.get(&path).await;
+        let told = (&read["status"], &read["voidedReason"]);
+        assert_eq!(told, (&json!("voided"), &json!("changed our minds")), "{query}");
+        assert_eq!(held(&client, "recyclebin").await.len(), expected, "{query}");
+    }
+}
