@@ -18,6 +18,7 @@ mod change;
 mod correct;
 mod create;
 mod dates;
+mod delays;
 mod documents;
 mod docx;
 mod files;

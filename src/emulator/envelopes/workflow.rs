@@ -9,17 +9,18 @@
 //! sent keeps its workflow but for going on and for being rid of it, and every refusal.
 
 use http::{Method, StatusCode};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
     Outcome, body,
     change::whole,
-    dates, envelope_mut,
+    delays::{Delay, delay_of},
+    envelope_mut,
     model::{Envelope, Fields, Refusal, invalid, missing, objects, text},
     progress,
     redraft::{is_within, only_of_a_draft, until_the_end},
-    refused::{lacking, said, says_something},
+    refused::{lacking, said},
 };
 use crate::emulator::{
     http::{Answer, Call, vendor_time},
@@ -27,8 +28,6 @@ use crate::emulator::{
     state::World,
 };
 
-/// No delay is longer, and no date farther away (SPEC: envelopeDelayRule).
-const MAX_DELAY: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// What a sender sets to let a paused workflow go on.
 const GOES_ON: &str = "in_progress";
 const SCHEDULE: &str = "scheduledSending";
@@ -54,57 +53,6 @@ struct Step {
     triggered: Option<Timestamp>,
     /// When the routing went on.
     completed: Option<Timestamp>,
-}
-
-/// A delay, begun or not.
-#[derive(Debug, Clone)]
-struct Delay {
-    rule: Rule,
-    /// The one rule, as it was sent.
-    given: Value,
-    /// When it is over, once it has begun.
-    resumes: Option<Timestamp>,
-    /// Whether what it held has gone on.
-    is_done: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Rule {
-    After(SignedDuration),
-    At(Timestamp),
-}
-
-impl Delay {
-    /// Begins; when it will be over, if it is not at once.
-    fn begin(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let at = match self.rule {
-            Rule::After(by) => now.saturating_add(by).unwrap_or(Timestamp::MAX),
-            Rule::At(at) => at,
-        };
-        self.resumes = Some(at);
-        (at > now).then_some(at)
-    }
-
-    fn is_running(&self) -> bool {
-        self.resumes.is_some() && !self.is_done
-    }
-
-    fn is_over(&self, now: Timestamp) -> bool {
-        self.resumes.is_some_and(|at| at <= now)
-    }
-
-    fn shown(&self) -> Value {
-        let status = match (self.resumes, self.is_done) {
-            (_, true) => "completed",
-            (Some(_), false) => "started",
-            (None, false) => "pending",
-        };
-        let mut value = json!({ "status": status, "rules": [self.given] });
-        if let Some(at) = self.resumes {
-            value["resumeDate"] = json!(vendor_time(at));
-        }
-        value
-    }
 }
 
 impl Step {
@@ -153,15 +101,14 @@ impl Workflow {
 
     /// The same for another envelope: nothing of it has begun.
     pub(super) fn anew(&self, world: &mut World) -> Self {
-        let fresh = |delay: &Delay| Delay { resumes: None, is_done: false, ..delay.clone() };
         let steps = self.steps.iter().map(|step| Step {
             id: world.guid(),
             order: step.order,
-            delay: step.delay.as_ref().map(fresh),
+            delay: step.delay.as_ref().map(Delay::anew),
             triggered: None,
             completed: None,
         });
-        Self { steps: steps.collect(), sending: self.sending.as_ref().map(fresh) }
+        Self { steps: steps.collect(), sending: self.sending.as_ref().map(Delay::anew) }
     }
 
     /// The envelope is to be sent: when that is put off to, if it is.
@@ -270,42 +217,6 @@ fn step_of(id: String, given: &Fields, now: Timestamp) -> Result<Step, Refusal> 
     let order = order.ok_or_else(|| invalid("The itemId of a workflow step is a routing order."))?;
     let delay = delay_of(given.get("delayedRouting"), now)?;
     Ok(Step { id, order, delay, triggered: None, completed: None })
-}
-
-fn delay_of(given: Option<&Value>, now: Timestamp) -> Result<Option<Delay>, Refusal> {
-    let Some(given) = given.filter(|given| says_something(given)) else { return Ok(None) };
-    let rules: Vec<&Fields> = objects(given.get("rules")).collect();
-    let [rule] = rules[..] else { return Err(invalid("A delay has exactly one rule.")) };
-    let (rule, given) = match (text(rule, "delay"), text(rule, "resumeDate")) {
-        (Some(delay), None) => (span(delay).map(Rule::After), json!({ "delay": delay })),
-        (None, Some(date)) => {
-            (dates::parse(date).filter(|at| is_ahead(*at, now)).map(Rule::At), json!({ "resumeDate": date }))
-        }
-        _ => return Err(invalid("The rule of a delay has either a delay or a resumeDate.")),
-    };
-    let wrong = "A delay is written d.hh:mm:ss and a resumeDate as a date to come; both lie within 30 days.";
-    let rule = rule.ok_or_else(|| invalid(wrong))?;
-    Ok(Some(Delay { rule, given, resumes: None, is_done: false }))
-}
-
-fn is_ahead(at: Timestamp, now: Timestamp) -> bool {
-    at > now && at.duration_since(now) <= MAX_DELAY
-}
-
-/// `d.hh:mm:ss` or `hh:mm:ss`, of which the numbers may lack a leading nought.
-fn span(text: &str) -> Option<SignedDuration> {
-    let number = |text: &str| {
-        let is_number = (1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number { text.parse::<i64>().ok() } else { None }
-    };
-    let (days, time) = text.trim().split_once('.').unwrap_or(("0", text.trim()));
-    let parts: Vec<i64> = time.split(':').map(number).collect::<Option<_>>()?;
-    let [hours, minutes, seconds] = parts[..] else { return None };
-    if hours > 23 || minutes > 59 || seconds > 59 {
-        return None;
-    }
-    let span = SignedDuration::from_secs(((number(days)? * 24 + hours) * 60 + minutes) * 60 + seconds);
-    (!span.is_zero() && span <= MAX_DELAY).then_some(span)
 }
 
 /// Takes over what a change says of the steps and of the schedule, which is for drafts; each stays if it is not named,
@@ -472,35 +383,4 @@ fn unschedule(world: &mut World, call: &Call, id: &str) -> Outcome {
     let workflow = envelope.workflow.take();
     envelope.workflow = workflow.and_then(|own| Workflow { sending: None, ..own }.unless_empty());
     Ok(Answer::empty(StatusCode::OK))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_delay_is_days_and_a_time_of_at_most_thirty_days() {
-        for (text, seconds) in [
-            ("00:30:00", 1_800),
-            ("0.5:00:00", 18_000),
-            ("1.00:00:01", 86_401),
-            ("30.00:00:00", 2_592_000),
-            (" 2.01:00:00 ", 176_400),
-        ] {
-            assert_eq!(span(text), Some(SignedDuration::from_secs(seconds)), "{text}");
-        }
-        for text in [
-            "",
-            "30",
-            "00:00:00",
-            "24:00:00",
-            "00:60:00",
-            "1.00:00",
-            "30.00:00:01",
-            "-1.00:00:00",
-            "1.+1:00:00",
-        ] {
-            assert_eq!(span(text), None, "{text}");
-        }
-    }
 }
