@@ -79,7 +79,9 @@ fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
         set_purge(world, call, id, purge)?;
         answer["purgeState"] = json!(state);
     }
-    if resend {
+    // To let a workflow go on asks for `resend_envelope` too, of which a draft that it keeps back has nothing.
+    let is_kept_back = workflow::is_kept_back(&world.envelopes.envelopes[id]);
+    if resend && !(is_kept_back && fields.contains_key("workflow")) {
         if !world.envelopes.envelopes[id].status.is_open() {
             return Err(not_under_way());
         }

@@ -32,15 +32,22 @@ fn set(envelope: &mut Envelope, status: Status, now: Timestamp) {
 /// Sends a draft: checks that it is whole, places its tabs, and starts the routing, unless its workflow puts that off.
 pub(in crate::emulator) fn send(world: &mut World, id: &str, now: Timestamp) -> Result<(), Refusal> {
     let mut envelope = ready(&world.envelopes.envelopes[id])?;
-    let Some(at) = envelope.workflow.as_mut().and_then(|workflow| workflow.put_off(now)) else {
+    let is_kept_back = envelope.workflow.as_mut().is_some_and(Workflow::keeps_back);
+    let workflow = envelope.workflow.as_mut().filter(|_| !is_kept_back);
+    let at = workflow.and_then(|workflow| workflow.put_off(now));
+    if !is_kept_back && at.is_none() {
         begin(world, envelope, now);
         return Ok(());
-    };
+    }
     let sender = sender_name(world, &envelope);
     let draft = envelope_mut(world, id);
     draft.workflow = envelope.workflow;
-    draft.note(now, &sender, "Scheduled", "The envelope was scheduled to be sent.");
-    world.envelopes.wake(id, at);
+    if let Some(at) = at {
+        draft.note(now, &sender, "Scheduled", "The envelope was scheduled to be sent.");
+        world.envelopes.wake(id, at);
+    } else {
+        draft.note(now, &sender, "Paused", "The envelope is sent when its workflow goes on.");
+    }
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! The workflow of an envelope: when it is sent, and where its routing waits.
 //!
 //! A step `pause_before` holds the routing before its order: until the sender lets it go on, or with `delayedRouting`
-//! until the delay is over. With `scheduledSending` a draft that is sent stays a draft until then. Conditional routing
-//! (`recipientRouting`) is refused.
+//! until the delay is over. With `scheduledSending` a draft that is sent stays a draft until then, and one that is made
+//! with the `workflowStatus` "paused" until that is `in_progress`. Conditional routing (`recipientRouting`) is refused.
 //!
-//! Sources: SPEC: workflow, workflowStep, scheduledSending, delayedRouting, envelopeDelayRule and Envelopes:update; SDK:
+//! Sources: SPEC: Envelopes:create, workflow, workflowStep, scheduledSending, delayedRouting, envelopeDelayRule and Envelopes:update; SDK:
 //! the samples eg032, eg033, eg035 and eg036. Our reading is which of the vendor's words applies when, that what was
 //! sent keeps its workflow but for going on and for being rid of it, and every refusal.
 
@@ -17,7 +17,7 @@ use super::{
     change::whole,
     delays::{Delay, delay_of},
     envelope_mut,
-    model::{Envelope, Fields, Refusal, invalid, missing, objects, text},
+    model::{Envelope, Fields, Refusal, Status, invalid, missing, objects, text},
     progress,
     redraft::{is_within, only_of_a_draft, until_the_end},
     refused::{lacking, said},
@@ -30,6 +30,8 @@ use crate::emulator::{
 
 /// What a sender sets to let a paused workflow go on.
 const GOES_ON: &str = "in_progress";
+/// What a sender makes an envelope with that is not to be sent yet.
+const PAUSED: &str = "paused";
 const SCHEDULE: &str = "scheduledSending";
 const STEPS: &str = "workflowSteps";
 
@@ -38,6 +40,17 @@ const STEPS: &str = "workflowSteps";
 pub(in crate::emulator) struct Workflow {
     steps: Vec<Step>,
     sending: Option<Delay>,
+    /// What the sender paused as a whole.
+    pause: Option<Pause>,
+}
+
+/// What becomes of an envelope when its workflow, which was paused as a whole, goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// It stays a draft: nobody has sent it.
+    Idle,
+    /// It is sent.
+    Waiting,
 }
 
 /// A pause before a routing order.
@@ -96,7 +109,7 @@ impl Step {
 impl Workflow {
     /// Itself, if anything is in it.
     fn unless_empty(self) -> Option<Self> {
-        Some(self).filter(|own| !own.steps.is_empty() || own.sending.is_some())
+        Some(self).filter(|own| !own.steps.is_empty() || own.sending.is_some() || own.pause.is_some())
     }
 
     /// The same for another envelope: nothing of it has begun.
@@ -108,7 +121,17 @@ impl Workflow {
             triggered: None,
             completed: None,
         });
-        Self { steps: steps.collect(), sending: self.sending.as_ref().map(Delay::anew) }
+        Self {
+            steps: steps.collect(),
+            sending: self.sending.as_ref().map(Delay::anew),
+            pause: self.pause.map(|_| Pause::Idle),
+        }
+    }
+
+    /// The envelope is to be sent: whether it is kept back until the sender lets the workflow go on.
+    pub(super) fn keeps_back(&mut self) -> bool {
+        self.pause = self.pause.map(|_| Pause::Waiting);
+        self.pause.is_some()
     }
 
     /// The envelope is to be sent: when that is put off to, if it is.
@@ -136,6 +159,7 @@ impl Workflow {
         if let Some(sending) = self.sending.as_mut().filter(|sending| sending.is_running()) {
             sending.resumes = None;
         }
+        self.pause = self.pause.map(|_| Pause::Idle);
     }
 
     /// The routing comes to an order. None: it goes on; else it waits, and delays that begin are over then.
@@ -155,7 +179,7 @@ impl Workflow {
     }
 
     fn is_paused(&self) -> bool {
-        self.steps.iter().any(Step::is_paused)
+        self.pause.is_some() || self.steps.iter().any(Step::is_paused)
     }
 
     fn is_done(&self) -> bool {
@@ -165,7 +189,7 @@ impl Workflow {
 
     fn status(&self) -> &'static str {
         match (self.is_paused(), self.is_done()) {
-            (true, _) => "paused",
+            (true, _) => PAUSED,
             (false, true) => "completed",
             (false, false) => GOES_ON,
         }
@@ -196,7 +220,9 @@ impl Workflow {
 pub(super) fn of(world: &mut World, fields: &Fields, now: Timestamp) -> Result<Option<Workflow>, Refusal> {
     let Some(given) = said(fields, "workflow") else { return Ok(None) };
     let (steps, sending) = (steps_of(world, given, now)?, delay_of(given.get(SCHEDULE), now)?);
-    Ok(Workflow { steps, sending }.unless_empty())
+    let is_paused =
+        given["workflowStatus"].as_str().is_some_and(|status| status.eq_ignore_ascii_case(PAUSED));
+    Ok(Workflow { steps, sending, pause: is_paused.then_some(Pause::Idle) }.unless_empty())
 }
 
 fn steps_of(world: &mut World, given: &Value, now: Timestamp) -> Result<Vec<Step>, Refusal> {
@@ -262,29 +288,41 @@ pub(super) fn change(world: &mut World, call: &Call, id: &str, given: &Value) ->
     Err(invalid("The workflowStatus can be set to 'in_progress'."))
 }
 
-/// Lets the routing go on where it waits for the sender, if a change of the envelope says so: with `resend_envelope`, as
-/// the samples do it.
+/// Lets go on what waits for the sender, if a change of the envelope says so: with `resend_envelope`, as the samples do
+/// it.
 pub(super) fn go_on(world: &mut World, call: &Call, id: &str, given: &Value) -> Result<(), Refusal> {
-    if is_to_resume(&world.envelopes.envelopes[id], given) {
-        if !call.asks_for("resend_envelope") {
-            return Err(invalid("A paused workflow goes on with resend_envelope=true."));
-        }
-        resume(world, call, id);
+    if !is_to_resume(&world.envelopes.envelopes[id], given) {
+        return Ok(());
     }
-    Ok(())
+    if !call.asks_for("resend_envelope") {
+        return Err(invalid("A paused workflow goes on with resend_envelope=true."));
+    }
+    resume(world, call, id)
 }
 
 fn is_to_resume(envelope: &Envelope, given: &Value) -> bool {
     let is_asked = given["workflowStatus"].as_str().is_some_and(|it| it.eq_ignore_ascii_case(GOES_ON));
-    is_asked && envelope.status.is_open() && envelope.workflow.as_ref().is_some_and(Workflow::is_paused)
+    let is_alive = envelope.status.is_open() || is_kept_back(envelope);
+    is_asked && is_alive && envelope.workflow.as_ref().is_some_and(Workflow::is_paused)
 }
 
-fn resume(world: &mut World, call: &Call, id: &str) {
+/// Whether it is a draft whose workflow is paused as a whole.
+pub(super) fn is_kept_back(envelope: &Envelope) -> bool {
+    envelope.status == Status::Created
+        && envelope.workflow.as_ref().is_some_and(|workflow| workflow.pause.is_some())
+}
+
+fn resume(world: &mut World, call: &Call, id: &str) -> Result<(), Refusal> {
     let envelope = envelope_mut(world, id);
-    let steps = envelope.workflow.iter_mut().flat_map(|workflow| &mut workflow.steps);
-    steps.filter(|step| step.is_paused()).for_each(|step| step.complete(call.now));
+    let Some(workflow) = envelope.workflow.as_mut() else { return Ok(()) };
+    let pause = workflow.pause.take();
+    workflow.steps.iter_mut().filter(|step| step.is_paused()).for_each(|step| step.complete(call.now));
     envelope.note(call.now, "Sender", "Workflow Resumed", "The workflow goes on.");
+    if pause == Some(Pause::Waiting) {
+        return progress::send(world, id, call.now);
+    }
     progress::activate(world, id, call.now);
+    Ok(())
 }
 
 /// `…/workflow` and what is below it.
@@ -343,7 +381,7 @@ fn put(world: &mut World, call: &Call, id: &str) -> Outcome {
     whole(world, id, |world| {
         change(world, call, id, &given)?;
         if is_to_resume(&world.envelopes.envelopes[id], &given) {
-            resume(world, call, id);
+            resume(world, call, id)?;
         }
         Ok(())
     })?;

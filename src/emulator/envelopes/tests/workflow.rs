@@ -82,6 +82,48 @@ async fn a_paused_workflow_goes_on_at_its_own_address_too() {
 }
 
 #[tokio::test]
+async fn what_is_made_with_a_paused_workflow_is_sent_when_that_goes_on() {
+    let client = Client::start().await;
+    let go_on = json!({ "workflowStatus": "in_progress" });
+    let paused = with(json!({ "workflowStatus": "paused", "workflowSteps": [pause_before("2")] }));
+    for (below, body) in
+        [("/workflow", go_on.clone()), ("?resend_envelope=true", json!({ "workflow": go_on.clone() }))]
+    {
+        let id = client.create(paused.clone()).await;
+        let path = format!("/envelopes/{id}");
+        assert_eq!(statuses(&client, &id).await, ["created", "created", "created"]);
+        assert_eq!(workflow(&client, &id).await["workflowStatus"], "paused");
+        // Whoever sends it again changes nothing, and without a word of the workflow there is nothing to send again.
+        assert_eq!(client.call("PUT", &path, json!({ "status": "sent" })).await.0, 200);
+        assert_eq!(statuses(&client, &id).await[0], "created");
+        let again = client.call("PUT", &format!("{path}?resend_envelope=true"), json!({})).await;
+        assert_eq!((again.0, &again.1["errorCode"]), (400, &json!("ENVELOPE_INVALID_STATUS")));
+        let (status, answer) = client.call("PUT", &format!("{path}{below}"), body).await;
+        assert_eq!(status, 200, "{below}: {answer}");
+        assert_eq!(statuses(&client, &id).await, ["sent", "sent", "created"], "{below}");
+        assert_eq!(workflow(&client, &id).await["workflowStatus"], "in_progress");
+        // Its steps pause it as ever.
+        client.act(&id, "1", "sign", json!({})).await;
+        assert_eq!(statuses(&client, &id).await[2], "created");
+        assert_eq!(workflow(&client, &id).await["workflowStatus"], "paused");
+    }
+    // One that nobody has sent is a draft after that, too; and a schedule begins when the pause is over.
+    let mut draft = paused;
+    draft["status"] = json!("created");
+    let scheduled =
+        json!({ "workflowStatus": "paused", "scheduledSending": { "rules": [{ "delay": "00:10:00" }] } });
+    for (definition, waited, then) in [(draft, 0, "created"), (with(scheduled), 600, "sent")] {
+        let id = client.create(definition).await;
+        client.advance(700).await;
+        let path = format!("/envelopes/{id}/workflow");
+        assert_eq!(client.call("PUT", &path, go_on.clone()).await.0, 200);
+        assert_eq!(statuses(&client, &id).await[0], "created");
+        client.advance(waited).await;
+        assert_eq!(statuses(&client, &id).await[0], then);
+    }
+}
+
+#[tokio::test]
 async fn a_delayed_step_lets_the_routing_go_on_by_itself() {
     let client = Client::start().await;
     let mut step = pause_before("2");
