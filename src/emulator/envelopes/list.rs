@@ -190,7 +190,8 @@ fn uri(call: &Call, start: usize, count: usize) -> String {
 pub(super) fn recipients(world: &World, call: &Call, id: &str) -> Answer {
     let envelope = &world.envelopes.envelopes[id];
     let all: Vec<&Recipient> = envelope.recipients.iter().collect();
-    let with_tabs = call.asks_for("include_tabs") || call.asks_for("include_anchor_tab_locations");
+    // `include_anchor_tab_locations` counts only beside it (SPEC), and every tab that is shown says where it lies.
+    let with_tabs = call.asks_for("include_tabs");
     Answer::ok(render::recipients(&all, envelope.current_order(), with_tabs))
 }
 

@@ -207,6 +207,21 @@ async fn an_envelope_without_custom_fields_has_two_empty_lists_of_them() {
 }
 
 #[tokio::test]
+async fn recipients_come_with_their_tabs_if_these_are_asked_for() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    for (query, with_tabs) in [
+        ("", false),
+        ("?include_anchor_tab_locations=true", false),
+        ("?include_tabs=true", true),
+        ("?include_tabs=true&include_anchor_tab_locations=true", true),
+    ] {
+        let read = client.get(&format!("/envelopes/{id}/recipients{query}")).await;
+        assert_eq!(read["signers"][0].get("tabs").is_some(), with_tabs, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn lists_find_by_transaction_and_custom_field_and_need_a_narrowing() {
     let mut client = Client::start().await;
     let mut one = definition(&[signer("1", "Ada", "/sn1/")]);
