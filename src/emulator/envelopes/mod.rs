@@ -179,6 +179,8 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
             Method::PUT => list::by_body(world, call),
             _ => return Some(not_allowed()),
         },
+        // Words that are no ids: what they name is not here.
+        ["envelopes", "shared" | "transfer_rules", ..] => return None,
         ["envelopes", id, rest @ ..] => envelope(world, call, id, rest)?,
         ["bulk_send_batch" | "bulk_send_lists", ..] => bulk::route(world, call)?,
         ["folders", rest @ ..] => folders::route(world, call, rest)?,
