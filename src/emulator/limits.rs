@@ -2,8 +2,9 @@
 //!
 //! Sources: developers.docusign.com, "Resource limits" (3,000 an hour counted from the top of the
 //! clock hour, 200 in 30 s for developer accounts) and the blog post "Service protection: new API
-//! errors" (limits an envelope; their thresholds are secret, ours are generous guesses). The errors
-//! are answered as 400, which the vendor does today; it has announced 429, so that can be switched.
+//! errors" (limits an envelope; their thresholds are secret, ours are generous guesses, and those of
+//! its bursts are not played). The errors are answered as 400, which the vendor does today; it has
+//! announced 429, so that can be switched.
 
 use std::collections::{BTreeMap, VecDeque};
 
