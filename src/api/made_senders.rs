@@ -23,7 +23,7 @@ use crate::{
     config::check_name,
     domain::{Private, SenderName, template_names::Ids},
     objects::{Invalids, invalid::token},
-    pairing::{Change, NewSender, NotMade, Wish, is_account},
+    pairing::{Change, NewSender, Wish, is_account},
 };
 
 /// Connect keys of one sender: two suffice for a rotation, and every delivery to it costs a digest of each.
@@ -60,7 +60,7 @@ pub(super) async fn make(
         let fix = "Name in like a sender that callers.NAME.sender_patterns lists for this caller, or have it listed there.";
         return Err(Problem::new("forbidden", detail).fix(fix));
     }
-    may_act_as(&api, &caller, &like, user_id)?;
+    api.pairings.may_act_as(&caller.name, &like, user_id, |sender| caller.may_use_sender(sender))?;
     let sender = SenderName::new(name);
     let new = NewSender { name: sender.clone(), like, user_id, account, hmac_keys, templates, brand };
     api.pairings.make(&caller.name, new).await?;
@@ -86,7 +86,8 @@ pub(super) async fn change(
         return Err(faults.into());
     }
     if let Some(made) = api.pairings.made(&sender) {
-        may_act_as(&api, &caller, &made.like, user_id)?;
+        let may_use = |sender: &SenderName| caller.may_use_sender(sender);
+        api.pairings.may_act_as(&caller.name, &made.like, user_id, may_use)?;
     }
     let change = Change { user_id, account, hmac_keys, templates, brand };
     api.pairings.change(&sender, &caller.name, change).await?;
@@ -112,16 +113,6 @@ fn own(api: &Api, caller: &Caller, name: &str) -> Result<SenderName, Problem> {
     }
     Err(Problem::new("forbidden", "this sender is in the settings, and is changed there")
         .fix("Change [senders.NAME] in the settings, and start the daemon again (new keys are taken up by SIGHUP)."))
-}
-
-/// A pattern lets its caller act as any user who consented, but for those whom senders act as that it may not use.
-fn may_act_as(api: &Api, caller: &Caller, like: &str, user: Option<UserId>) -> Result<(), Problem> {
-    let acting = user.map(|user| api.pairings.acting_as(like, user)).unwrap_or_default();
-    if acting.iter().all(|sender| api.may_use(caller, sender)) {
-        Ok(())
-    } else {
-        Err(NotMade::UserTaken.into())
-    }
 }
 
 fn object(body: &bytes::Bytes) -> Result<Map<String, Value>, Problem> {

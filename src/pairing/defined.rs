@@ -193,7 +193,8 @@ impl Pairings {
         self.announce(new.name.as_str(), "make", Some(owner)).await?;
         let _changing = self.inner.changing.lock().await;
         let version = self.free(owner, &new.name).await?;
-        self.user_is_free(owner, &new.like, new.user_id)?;
+        // Whoever asked has judged the senders of the settings. Another caller may have made one meanwhile.
+        self.may_act_as(owner, &new.like, new.user_id, |_| true)?;
         let made = Made {
             owner: owner.clone(),
             like: new.like,
@@ -216,9 +217,26 @@ impl Pairings {
         Ok(())
     }
 
+    /// A pattern lets its maker act as any user who consented, but for those whom senders act as that are not its own:
+    /// another caller's, or one of the settings that it may not use, which `may_use` knows.
+    pub fn may_act_as(
+        &self,
+        owner: &CallerName,
+        like: &str,
+        user: Option<UserId>,
+        may_use: impl Fn(&SenderName) -> bool,
+    ) -> Result<(), NotMade> {
+        let acting = user.map(|user| self.acting_as(like, user)).unwrap_or_default();
+        let is_own = |sender: &SenderName| match self.made(sender) {
+            Some(made) => made.owner == *owner,
+            None => may_use(sender),
+        };
+        if acting.iter().all(is_own) { Ok(()) } else { Err(NotMade::UserTaken) }
+    }
+
     /// The senders that act as this user already, with the integration key of a sender of the settings: by keys, or
     /// because the user connected them.
-    pub fn acting_as(&self, like: &str, user: UserId) -> Vec<SenderName> {
+    fn acting_as(&self, like: &str, user: UserId) -> Vec<SenderName> {
         let Some(Pattern::Impersonating(pattern)) = self.pattern(like) else { return Vec::new() };
         let key = pattern.integration_key;
         let mut acting: Vec<_> =
@@ -230,14 +248,6 @@ impl Pairings {
         });
         acting.extend(by_code.map(|(name, _)| name.clone()));
         acting
-    }
-
-    /// What a caller made is its own alone, and so is whom it acts as. Senders of the settings are not looked at: who
-    /// may use them is not known here.
-    fn user_is_free(&self, owner: &CallerName, like: &str, user: Option<UserId>) -> Result<(), NotMade> {
-        let acting = user.map(|user| self.acting_as(like, user)).unwrap_or_default();
-        let is_anothers = |name: &SenderName| self.made(name).is_some_and(|made| made.owner != *owner);
-        if acting.iter().any(is_anothers) { Err(NotMade::UserTaken) } else { Ok(()) }
     }
 
     /// The version at which a name may be taken: nobody's, or one that this caller gave up.
@@ -273,7 +283,7 @@ impl Pairings {
             ..old
         };
         let _changing = self.inner.changing.lock().await;
-        self.user_is_free(&old.owner, &old.like, change.user_id)?;
+        self.may_act_as(&old.owner, &old.like, change.user_id, |_| true)?;
         let made = self.rewrite(name, old.born, changed).await?;
         self.take_up_made(vec![(name.clone(), made)]).await;
         Ok(())

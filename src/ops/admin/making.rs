@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     audit::{Act, Entry},
-    auth::identity::UserId,
     config::check_name,
     domain::{CallerName, Private, SenderName, template_names::Ids},
     pairing::{NewSender, NotMade, is_account},
@@ -137,8 +136,9 @@ fn read(admin: &Admin, wanted: &Wanted) -> Result<(CallerName, NewSender), Inval
         invalids.push((Field::Of, "is not among what the settings allow".to_owned()));
         return Err(invalids);
     };
-    if user_id.is_some_and(|user| is_barred(admin, caller, like, user)) {
-        invalids.push((Field::UserId, NotMade::UserTaken.to_string()));
+    let may_use = |sender: &SenderName| (admin.makers.of_sender)(sender).contains(caller);
+    if let Err(why) = admin.pairings.may_act_as(caller, like, user_id, may_use) {
+        invalids.push((Field::UserId, why.to_string()));
     }
     if !invalids.is_empty() {
         return Err(invalids);
@@ -153,13 +153,6 @@ fn read(admin: &Admin, wanted: &Wanted) -> Result<(CallerName, NewSender), Inval
         brand: None,
     };
     Ok((caller.clone(), new))
-}
-
-/// Whether a sender of the settings acts as this user that the caller may not use.
-fn is_barred(admin: &Admin, caller: &CallerName, like: &str, user: UserId) -> bool {
-    admin.pairings.acting_as(like, user).iter().any(|sender| {
-        admin.pairings.made(sender).is_none() && !(admin.makers.of_sender)(sender).contains(caller)
-    })
 }
 
 fn answer(
