@@ -42,7 +42,7 @@ pub enum Error {
     #[error("the space for documents on their way is used up")]
     Full,
     /// The disk did not take or give them.
-    #[error("the disk failed: {0}")]
+    #[error("the disk failed")]
     Io(#[from] std::io::Error),
 }
 

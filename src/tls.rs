@@ -70,7 +70,7 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
     #[error("cannot be read: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     #[error("larger than 4 MiB")]
     TooLarge,
     #[error("others than its owner and group may read it; chmod it to 0600 or 0640")]
@@ -273,7 +273,7 @@ impl fmt::Display for Refusal {
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     use std::os::unix::fs::PermissionsExt as _;
     let error = |why| Error { path: path.to_owned(), why };
-    let mode = fs::metadata(path).map_err(|cause| error(cause.into()))?.permissions().mode();
+    let mode = fs::metadata(path).map_err(|cause| error(Unusable::Io(cause)))?.permissions().mode();
     if mode & 0o007 != 0 {
         return Err(error(Unusable::Wide));
     }
@@ -292,11 +292,11 @@ fn read_all<T: PemObject>(path: &Path, what: &'static str) -> Result<Vec<T>, Err
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let error = |why| Error { path: path.to_owned(), why };
-    let found = fs::metadata(path).map_err(|cause| error(cause.into()))?;
+    let found = fs::metadata(path).map_err(|cause| error(Unusable::Io(cause)))?;
     if found.len() > FILE_LIMIT_BYTES {
         return Err(error(Unusable::TooLarge));
     }
-    fs::read(path).map_err(|cause| error(cause.into()))
+    fs::read(path).map_err(|cause| error(Unusable::Io(cause)))
 }
 
 /// Dates of certificates and lists are compared with the daemon's clock, like every other date.

@@ -142,15 +142,15 @@ impl Entry {
 pub enum Error {
     /// What is there is not a whole chain.
     #[error("the audit log is broken: {0}")]
-    Broken(#[source] Broken),
+    Broken(Broken),
     /// What is there is a chain, and not all of it.
-    #[error("{0}")]
-    Cut(#[source] chain::Unsound),
+    #[error(transparent)]
+    Cut(chain::Unsound),
     /// Another process writes to it.
     #[error("another process writes to it")]
     InUse,
     /// The file cannot be opened, read or written.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// The writer has ended.
     #[error("the audit log is closed")]
