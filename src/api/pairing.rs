@@ -18,6 +18,7 @@ use crate::{
     auth::consent::{self, ConsentBy},
     domain::SenderName,
     objects::show,
+    pairing::connect_url,
 };
 
 #[derive(Serialize)]
@@ -51,8 +52,7 @@ pub(super) async fn show(
 /// A fresh link for a connectable sender, and when it ends; none without a public listener.
 pub(super) fn pairing_url(api: &Api, sender: &str) -> Option<(String, Timestamp)> {
     let link = api.pairings.link(sender)?;
-    let origin = api.public_origin.as_deref()?;
-    Some((format!("{origin}/connect/{}", link.ticket.reveal()), link.expires_at))
+    Some((connect_url(api.public_origin.as_deref()?, &link.ticket), link.expires_at))
 }
 
 /// `DELETE`: destroys what was stored. Repeating it is harmless.

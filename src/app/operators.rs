@@ -8,13 +8,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::middleware::{Refused, Watch, watch},
     app::Parts,
-    auth::consent::{self, ConsentBy},
     config::{Config, Environment},
     domain::SenderName,
-    look::Look,
     ops::{
         self,
-        admin::{Admin, CustomerLinks, Customers, Dependencies, Makers},
+        admin::{Admin, Dependencies, Makers},
     },
     telemetry::traces::Tracer,
 };
@@ -42,26 +40,11 @@ impl Settings {
     }
 }
 
-/// The links of senders that customers connect.
-fn customers(parts: &Parts) -> Customers {
-    let (pairings, origin) = (parts.pairings.clone(), parts.signings.settings().public_origin.clone());
-    Customers(Arc::new(move |name| {
-        let origin = origin.as_ref()?;
-        let link = pairings.link(name)?;
-        let back = consent::callback(origin);
-        Some(CustomerLinks {
-            connect: format!("{origin}/connect/{}", link.ticket.reveal()),
-            organisation: pairings.consent_page(name, ConsentBy::Organisation, &back)?,
-        })
-    }))
-}
-
 /// The ops listener's router, watched like the others.
 pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationToken) -> Router {
     let admin = Admin::new(Dependencies {
         password: parts.password.clone(),
         is_tls: settings.is_tls,
-        look: Look::default(),
         environment: settings.environment,
         health: parts.health.clone(),
         auth: parts.auth.clone(),
@@ -69,7 +52,6 @@ pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationT
         signings: parts.signings.clone(),
         store: Arc::clone(&parts.store),
         consents: parts.secrets.consents.clone(),
-        customers: customers(parts),
         pairings: parts.pairings.clone(),
         makers: Makers {
             find: Arc::new({

@@ -125,6 +125,11 @@ pub struct ConnectLink {
     pub expires_at: Timestamp,
 }
 
+/// Where a ticket is opened, at the public listener of this origin: a secret like the ticket.
+pub fn connect_url(origin: &str, ticket: &Private<String>) -> String {
+    format!("{origin}/connect/{}", ticket.reveal())
+}
+
 /// How a connectable sender stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paired {

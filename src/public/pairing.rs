@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use crate::{
     auth::consent::{self, ConsentBy},
-    pairing::{Answer, Cookie, Error, Opened, Outcome},
+    pairing::{Answer, Cookie, Error, Opened, Outcome, connect_url},
     public::{
         Public,
         answer::see_other,
@@ -105,7 +105,7 @@ impl Public {
         match outcome {
             // The accounts have an address of their own: that of the answer holds the code.
             Ok(Outcome::Choose { ticket }) => {
-                let url = format!("{}/connect/{}", self.settings.origin, ticket.reveal());
+                let url = connect_url(&self.settings.origin, &ticket);
                 see_other(&url).unwrap_or_else(|| self.refused(head, &Error::Stale))
             }
             Ok(Outcome::Paired { sender, account }) => {

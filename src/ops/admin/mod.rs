@@ -44,11 +44,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use self::{gate::Gate, request::InTime, session::Sessions};
-pub use self::{
-    gate::Password,
-    making::Makers,
-    view::{CustomerLinks, Customers},
-};
+pub use self::{gate::Password, making::Makers};
 use crate::{
     audit::{Act, Entry},
     auth::{Auth, consent_state::ConsentStates},
@@ -74,8 +70,6 @@ pub struct Dependencies {
     pub password: Password,
     /// Whether the listener speaks TLS itself.
     pub is_tls: bool,
-    /// How it looks.
-    pub look: Look,
     /// Which DocuSign this is, in words.
     pub environment: &'static str,
     /// How the daemon does.
@@ -90,8 +84,6 @@ pub struct Dependencies {
     pub store: SharedStore,
     /// Makes the `state` of consent links.
     pub consents: ConsentStates,
-    /// The links of senders that customers connect.
-    pub customers: Customers,
     /// Which senders are connected; makes others.
     pub pairings: Pairings,
     /// For whom senders may be made, and like which.
@@ -117,7 +109,6 @@ pub struct Admin {
     signings: Signings,
     store: SharedStore,
     consents: ConsentStates,
-    customers: Customers,
     pairings: Pairings,
     makers: Makers,
     public_origin: Option<String>,
@@ -135,7 +126,7 @@ impl Admin {
             gate: Gate::new(given.password.clone()),
             password: given.password,
             is_tls: given.is_tls,
-            look: given.look.extended(sheet::RULES),
+            look: Look::default().extended(sheet::RULES),
             environment: given.environment,
             health: given.health,
             auth: given.auth,
@@ -143,7 +134,6 @@ impl Admin {
             signings: given.signings,
             store: given.store,
             consents: given.consents,
-            customers: given.customers,
             pairings: given.pairings,
             makers: given.makers,
             public_origin: given.public_origin,

@@ -1,6 +1,6 @@
 //! What there is to see, gathered once for a page. No token, no key, no name of a person.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,6 +14,7 @@ use crate::{
     budget::{Forecast, Remaining},
     domain::{AccountId, SenderName},
     ops::{Report, Status, health::sender_of},
+    pairing::connect_url,
 };
 
 /// Senders on one page.
@@ -70,28 +71,6 @@ pub(super) struct Links {
     pub(super) comes_back: bool,
     /// Whether a customer connects the sender, with the individual link.
     pub(super) is_for_customer: bool,
-}
-
-/// Finds the links of a sender that customers connect; none for another.
-#[derive(Clone)]
-pub struct Customers(pub Arc<FindLinks>);
-
-/// By a sender's name.
-pub(super) type FindLinks = dyn Fn(&str) -> Option<CustomerLinks> + Send + Sync;
-
-impl fmt::Debug for Customers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Customers")
-    }
-}
-
-/// Where a customer connects a sender, or switches it to another account, and where their organisation allows it.
-#[derive(Debug, Clone)]
-pub struct CustomerLinks {
-    /// The link for a user.
-    pub connect: String,
-    /// The page for an administrator.
-    pub organisation: String,
 }
 
 /// Looks at everything, and at the senders from this name on. Asks the store for two numbers, and nobody else.
@@ -151,19 +130,25 @@ pub(super) async fn look(admin: &Admin, from: &str) -> View {
 pub(super) fn links(admin: &Admin, name: &str) -> Option<Links> {
     let comes_back = admin.public_origin.is_some();
     let redirect_uri = consent::redirect_uri(admin.public_origin.as_deref());
+    if let Some((individual, organisation)) = customer_links(admin, name, &redirect_uri) {
+        return Some(Links { individual, organisation, redirect_uri, comes_back, is_for_customer: true });
+    }
     let url = |by, asked: Option<&ConsentState>| {
         let (state, verifier) = (asked.map(|asked| asked.state.as_str()), asked.map(|asked| &asked.verifier));
         admin.auth.consent_url(name, by, &redirect_uri, state, verifier).ok()
     };
-    if let Some(links) = (admin.customers.0)(name) {
-        let CustomerLinks { connect: individual, organisation } = links;
-        return Some(Links { individual, organisation, redirect_uri, comes_back, is_for_customer: true });
-    }
     let asked = comes_back.then(|| admin.consents.issue(name, admin.clock.now()));
     // An administrator is not the sender's user, so there is nobody to compare: no state.
     let (individual, organisation) =
         (url(ConsentBy::Individual, asked.as_ref())?, url(ConsentBy::Organisation, None)?);
     Some(Links { individual, organisation, redirect_uri, comes_back, is_for_customer: false })
+}
+
+/// Where a customer connects a sender, or switches it to another account, and where their organisation allows it.
+fn customer_links(admin: &Admin, name: &str, redirect_uri: &str) -> Option<(String, String)> {
+    let link = admin.pairings.link(name)?;
+    let connect = connect_url(admin.public_origin.as_deref()?, &link.ticket);
+    Some((connect, admin.pairings.consent_page(name, ConsentBy::Organisation, redirect_uri)?))
 }
 
 fn minute(at: Timestamp) -> Timestamp {
