@@ -25,6 +25,7 @@ use crate::{
     auth::{
         self, SenderStatus,
         consent::{self, ConsentBy},
+        consent_state::ConsentState,
     },
     domain::{SenderName, template_names::Ids},
     esign,
@@ -341,9 +342,8 @@ pub(super) async fn consent(
     // Where the browser does not come back to us, who asks again is the first to learn of the grant.
     api.auth.await_consent(&name);
     let state = api.auth.status(&name).map_err(|error| Problem::from(&*error))?.consent.as_str();
-    let url = |by, state: Option<&auth::consent_state::ConsentState>| {
-        let (text, verifier) = (state.map(|state| state.state.as_str()), state.map(|state| &state.verifier));
-        let of_user = api.auth.consent_url(&name, by, &redirect_uri, text, verifier);
+    let url = |by, asked: Option<&ConsentState>| {
+        let of_user = api.auth.consent_url(&name, by, &redirect_uri, asked);
         // A connectable sender may have no user yet: whoever consents connects it by that.
         of_user.or_else(|error| {
             let link = || Some(pairing_url(&api, &name).filter(|_| is_ours)?.0);
@@ -398,8 +398,7 @@ pub(super) fn with_consent_link(api: &Api, sender: &SenderName, problem: Problem
     let page = api.public_origin.as_ref().and_then(|origin| {
         let asked = api.consents.issue(name, api.clock.now());
         let redirect_uri = consent::callback(origin);
-        let (state, verifier) = (Some(asked.state.as_str()), Some(&asked.verifier));
-        api.auth.consent_url(name, ConsentBy::Individual, &redirect_uri, state, verifier).ok()
+        api.auth.consent_url(name, ConsentBy::Individual, &redirect_uri, Some(&asked)).ok()
     });
     problem.link("consent", page.unwrap_or_else(|| format!("/v1/senders/{name}/consent")))
 }

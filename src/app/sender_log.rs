@@ -154,7 +154,7 @@ fn consent_page(parts: &Parts, status: &SenderStatus, error: &Error) -> Option<S
         return None;
     }
     let redirect = consent::redirect_uri(parts.signings.settings().public_origin.as_deref());
-    parts.auth.consent_url(&status.name, ConsentBy::Individual, &redirect, None, None).ok()
+    parts.auth.consent_url(&status.name, ConsentBy::Individual, &redirect, None).ok()
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 
 use super::{
     Auth,
-    consent::{self, Consent, ConsentBy, PkceVerifier},
+    consent::{self, Consent, ConsentBy},
+    consent_state::ConsentState,
     error::{Error, Kind},
     grant::ClientProof,
     identity::{IntegrationKey, UserId},
@@ -170,13 +171,13 @@ impl Auth {
         name: &str,
         by: ConsentBy,
         redirect_uri: &str,
-        state: Option<&str>,
-        verifier: Option<&PkceVerifier>,
+        asked: Option<&ConsentState>,
     ) -> Result<String, Arc<Error>> {
         let sender = self.sender(name)?;
         let who = sender.impersonation.as_ref().ok_or_else(|| Arc::new(Error::SenderUnknown))?;
         let server = &self.inner.server;
-        Ok(consent::url(by, server, who.integration_key, &who.scopes, redirect_uri, state, verifier))
+        let asked = asked.map(|asked| (asked.state.as_str(), &asked.verifier));
+        Ok(consent::url(by, server, who.integration_key, &who.scopes, redirect_uri, asked))
     }
 
     /// Somebody asks, or is told, where to consent for this sender: for some minutes it is looked for whenever it may

@@ -62,8 +62,8 @@ impl CodeGrant {
         state: &str,
         verifier: &PkceVerifier,
     ) -> String {
-        let (by, state, verifier) = (ConsentBy::Individual, Some(state), Some(verifier));
-        consent::url(by, &self.server, integration_key, scopes, redirect_uri, state, verifier)
+        let (by, asked) = (ConsentBy::Individual, Some((state, verifier)));
+        consent::url(by, &self.server, integration_key, scopes, redirect_uri, asked)
     }
 
     /// The page on which a person consents, for themselves or for an organisation, and nothing is exchanged after.
@@ -74,7 +74,7 @@ impl CodeGrant {
         scopes: &Scopes,
         redirect_uri: &str,
     ) -> String {
-        consent::url(by, &self.server, integration_key, scopes, redirect_uri, None, None)
+        consent::url(by, &self.server, integration_key, scopes, redirect_uri, None)
     }
 
     /// Exchanges a code at once, and asks who it was. The person's access token is dropped here.

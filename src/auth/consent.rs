@@ -98,16 +98,15 @@ impl Awaited {
 
 /// The page on which consent is given.
 ///
-/// `state` comes back with the answer; with `challenge` the answer's code can be exchanged without
-/// a client secret.
+/// Of what is asked the state comes back with the answer, whose code is exchanged with the verifier: whoever
+/// exchanges it shows that they asked for it.
 pub fn url(
     by: ConsentBy,
     server: &AccountServer,
     integration_key: IntegrationKey,
     scopes: &Scopes,
     redirect_uri: &str,
-    state: Option<&str>,
-    verifier: Option<&PkceVerifier>,
+    asked: Option<(&str, &PkceVerifier)>,
 ) -> String {
     let mut url = server.endpoint("/oauth/auth").to_string();
     let mut add = |name: &str, value: &str| {
@@ -126,10 +125,8 @@ pub fn url(
     }
     add("client_id", &integration_key.to_string());
     add("redirect_uri", redirect_uri);
-    if let Some(state) = state {
+    if let Some((state, verifier)) = asked {
         add("state", state);
-    }
-    if let Some(verifier) = verifier {
         add("code_challenge", &verifier.challenge());
         // RFC 7636 spells it "S256"; the vendor's pages, as third parties quote them, do not.
         add("code_challenge_method", "s256");
@@ -180,11 +177,15 @@ mod tests {
 
     use super::*;
 
-    fn consent_url(by: ConsentBy, server: &str, state: Option<&str>) -> String {
+    fn consent_url(by: ConsentBy, server: &str, asked: Option<(&str, &PkceVerifier)>) -> String {
         let server = AccountServer::new(&Url::parse(server).unwrap()).unwrap();
         let key = "7C2B8D7E-1111-2222-3333-444455556666".parse().unwrap();
         let redirect = "https://sign.example.com/consent/callback?x=a+b";
-        url(by, &server, key, &Scopes::default(), redirect, state, None)
+        url(by, &server, key, &Scopes::default(), redirect, asked)
+    }
+
+    fn verifier_of_the_rfc() -> PkceVerifier {
+        PkceVerifier(Zeroizing::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned()))
     }
 
     #[test]
@@ -227,19 +228,20 @@ mod tests {
 
     #[test]
     fn t11_the_organisation_url_is_exact() {
+        let asked = Some(("a b&c", &verifier_of_the_rfc()));
         assert_eq!(
-            consent_url(ConsentBy::Organisation, "https://account.docusign.com/", Some("a b&c")),
+            consent_url(ConsentBy::Organisation, "https://account.docusign.com/", asked),
             "https://account.docusign.com/oauth/auth?response_type=code&scope=openid\
              &admin_consent_scope=signature%20impersonation\
              &client_id=7c2b8d7e-1111-2222-3333-444455556666\
-             &redirect_uri=https%3A%2F%2Fsign.example.com%2Fconsent%2Fcallback%3Fx%3Da%2Bb&state=a%20b%26c"
+             &redirect_uri=https%3A%2F%2Fsign.example.com%2Fconsent%2Fcallback%3Fx%3Da%2Bb&state=a%20b%26c\
+             &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=s256"
         );
     }
 
     #[test]
     fn the_challenge_is_that_of_rfc_7636_appendix_b() {
-        let verifier = PkceVerifier(Zeroizing::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned()));
-        assert_eq!(verifier.challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        assert_eq!(verifier_of_the_rfc().challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
         let made = PkceVerifier::from_bytes(&[7; 32]);
         assert_eq!(made.as_str().len(), 43);
         assert!(!format!("{made:?}").contains(made.as_str()));

@@ -53,8 +53,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let states = ConsentStates::derive(&config.store.secret());
     let asked = config.public.base_url.as_ref().map(|_| states.issue(name, clock.now()));
     let url = |by, asked: Option<&ConsentState>| {
-        let (state, verifier) = (asked.map(|asked| asked.state.as_str()), asked.map(|asked| &asked.verifier));
-        auth.consent_url(name, by, &redirect, state, verifier).context("no consent URL can be made")
+        auth.consent_url(name, by, &redirect, asked).context("no consent URL can be made")
     };
     output::line(format_args!(
         "As the impersonated user ({user}):\n\n    {}\n\n\

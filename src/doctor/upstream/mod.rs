@@ -225,16 +225,14 @@ impl Bench<'_> {
         let name = self.name.as_str();
         let states = ConsentStates::derive(&self.config.store.secret());
         let asked = self.config.public.base_url.as_ref().map(|_| states.issue(name, self.clock.now()));
-        let (state, verifier) =
-            (asked.as_ref().map(|asked| asked.state.as_str()), asked.as_ref().map(|asked| &asked.verifier));
-        let url = self.auth.consent_url(name, ConsentBy::Individual, &self.redirect(), state, verifier);
+        let url = self.auth.consent_url(name, ConsentBy::Individual, &self.redirect(), asked.as_ref());
         url.unwrap_or_else(|error| error.to_string())
     }
 
     /// The page on which a customer's administrator consents. Nobody is compared, so it has no state.
     fn organisation_page(&self) -> String {
         let (name, by) = (self.name.as_str(), ConsentBy::Organisation);
-        let url = self.auth.consent_url(name, by, &self.redirect(), None, None);
+        let url = self.auth.consent_url(name, by, &self.redirect(), None);
         url.unwrap_or_else(|error| error.to_string())
     }
 

@@ -133,10 +133,7 @@ pub(super) fn links(admin: &Admin, name: &str) -> Option<Links> {
     if let Some((individual, organisation)) = customer_links(admin, name, &redirect_uri) {
         return Some(Links { individual, organisation, redirect_uri, comes_back, is_for_customer: true });
     }
-    let url = |by, asked: Option<&ConsentState>| {
-        let (state, verifier) = (asked.map(|asked| asked.state.as_str()), asked.map(|asked| &asked.verifier));
-        admin.auth.consent_url(name, by, &redirect_uri, state, verifier).ok()
-    };
+    let url = |by, asked: Option<&ConsentState>| admin.auth.consent_url(name, by, &redirect_uri, asked).ok();
     let asked = comes_back.then(|| admin.consents.issue(name, admin.clock.now()));
     // An administrator is not the sender's user, so there is nobody to compare: no state.
     let (individual, organisation) =
