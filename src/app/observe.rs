@@ -174,7 +174,7 @@ impl esign::Observer for Calls {
 impl Calls {
     fn span(&self, operation: Operation, outcome: Outcome, took: Duration, trace: Option<String>) -> Span {
         let text = |text: &str| Attribute::Text(text.to_owned());
-        let mut attributes = vec![("countersign.outcome", text(word(outcome)))];
+        let mut attributes = vec![("countersign.outcome", text(outcome.as_str()))];
         attributes.extend(trace.map(|trace| ("docusign.trace_token", Attribute::Text(trace))));
         Span {
             name: format!("docusign {}", operation.as_str()),
@@ -184,19 +184,5 @@ impl Calls {
             failed: outcome != Outcome::Ok,
             attributes,
         }
-    }
-}
-
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::BadAnswer => "bad_answer",
-        Outcome::Limited => "limited",
-        Outcome::NotSent => "not_sent",
-        Outcome::Ok => "ok",
-        Outcome::Rejected => "rejected",
-        Outcome::Shed => "shed",
-        Outcome::Unauthorized => "unauthorized",
-        Outcome::Unavailable => "unavailable",
-        Outcome::Unknown => "unknown",
     }
 }
