@@ -189,11 +189,6 @@ impl Scopes {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// Whether the scope that JWT Grant cannot do without is there.
-    pub fn has_impersonation(&self) -> bool {
-        self.0.split(' ').any(|name| name == "impersonation")
-    }
 }
 
 impl Default for Scopes {
@@ -253,7 +248,6 @@ mod tests {
     #[test]
     fn scopes_are_checked_and_joined() {
         assert_eq!(Scopes::new(["signature", "impersonation"]), Ok(Scopes::default()));
-        assert!(!Scopes::new(["signature"]).unwrap().has_impersonation());
         assert_eq!(Scopes::new(["a b"]), Err(BadScope));
         assert_eq!(Scopes::new(Vec::<String>::new()), Err(BadScope));
     }

@@ -156,12 +156,7 @@ impl Auth {
         self.insert(made.collect());
     }
 
-    /// Removes a sender. Who waits for its token is told that there is none.
-    pub fn unregister(&self, name: &str) {
-        self.unregister_all([name]);
-    }
-
-    /// As [`unregister`](Self::unregister), for many at once.
+    /// Removes senders. Who waits for their tokens is told that there are none.
     pub fn unregister_all<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
         let mut names = names.into_iter().peekable();
         if names.peek().is_none() {

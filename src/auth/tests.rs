@@ -185,7 +185,7 @@ async fn replacing_a_sender_moves_those_who_wait_and_removing_it_tells_them() {
     daemon.register_one_key().await;
     assert!(waiting.await.unwrap().is_ok());
     let auth = daemon.auth.clone();
-    daemon.auth.unregister("system");
+    daemon.auth.unregister_all(["system"]);
     assert_eq!(auth.token("system").await.unwrap_err().code(), "sender_unknown");
     daemon.register_one_key().await;
     daemon.auth.close();

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Connectable, Error, Form, Paired, Pairings, Renewal, Target, Unpaired,
+    Connectable, Error, Form, Paired, Pairings, Renewal, Target,
     kept::{Choice, Kept},
+    renewal::Unpaired,
 };
 use crate::{
     auth::{

@@ -48,10 +48,14 @@ use uuid::Uuid;
 pub use self::{
     browser::{Answer, Offer, Opened, Outcome},
     defined::{Change, Made, NewSender, NotMade, Wish, is_account},
-    renewal::{Renewal, Unpaired},
-    tickets::{BadTicket, Cookie, PairingTickets},
+    renewal::Renewal,
+    tickets::{Cookie, PairingTickets},
 };
-use self::{defined::AllMade, kept::Choice, tickets::Of};
+use self::{
+    defined::AllMade,
+    kept::Choice,
+    tickets::{BadTicket, Of},
+};
 use crate::{
     audit::{Act, Audit, Entry},
     auth::{
@@ -87,16 +91,6 @@ pub enum Form {
     Code,
     /// JWT Grant: nothing is kept but whom and where.
     Impersonation,
-}
-
-impl Form {
-    /// The word in the settings.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Code => "code",
-            Self::Impersonation => "impersonation",
-        }
-    }
 }
 
 /// A connectable sender, as the settings describe it.

@@ -72,7 +72,7 @@ pub(super) struct Unsaved {
 
 /// A sender that nobody connected yet: it has no token, and says what to do.
 #[derive(Debug)]
-pub struct Unpaired;
+pub(super) struct Unpaired;
 
 impl TokenSource for Unpaired {
     fn mint(&self) -> Minting<'_> {

@@ -42,9 +42,8 @@ enum Kind {
 }
 
 /// A ticket that is not ours, not for this browser, or too old.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is not ours, of another browser, or too old")]
-pub struct BadTicket;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BadTicket;
 
 /// A sender, and which of those that ever had its name; nil for one of the settings.
 #[derive(Debug, Clone, Copy)]
