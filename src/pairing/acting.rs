@@ -10,12 +10,7 @@ use super::{
     renewal::Unpaired,
 };
 use crate::{
-    auth::{
-        self, Impersonation, TokenSource,
-        identity::{IntegrationKey, Scopes, UserId},
-        signing_key::KeySource,
-        user_info::AccountChoice,
-    },
+    auth::{self, Impersonation, TokenSource, identity::UserId, user_info::AccountChoice},
     domain::{Private, SenderName},
 };
 
@@ -143,15 +138,11 @@ enum By {
 }
 
 fn impersonation(connectable: &Connectable, user_id: UserId, account: Uuid) -> Impersonation {
-    let Connectable { integration_key, scopes, keys, .. } = connectable;
-    impersonation_of(*integration_key, user_id, (scopes, keys), AccountChoice::Id(account))
-}
-
-pub(super) fn impersonation_of(
-    integration_key: IntegrationKey,
-    user_id: UserId,
-    (scopes, keys): (&Scopes, &[KeySource]),
-    account: AccountChoice,
-) -> Impersonation {
-    Impersonation { integration_key, user_id, scopes: scopes.clone(), keys: keys.to_vec(), account }
+    Impersonation {
+        integration_key: connectable.integration_key,
+        user_id,
+        scopes: connectable.scopes.clone(),
+        keys: connectable.keys.clone(),
+        account: AccountChoice::Id(account),
+    }
 }

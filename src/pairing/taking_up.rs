@@ -9,10 +9,13 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Pairings,
-    acting::impersonation_of,
     defined::{AllMade, DEFINES, Made, Pattern, row_name},
 };
-use crate::{auth::user_info::AccountChoice, domain::SenderName, store::SenderRecord};
+use crate::{
+    auth::{Impersonation, user_info::AccountChoice},
+    domain::SenderName,
+    store::SenderRecord,
+};
 
 impl Pairings {
     /// Whether this pairing is what is left of a sender that was destroyed, because that was cut short.
@@ -73,8 +76,7 @@ impl Pairings {
                 _ if made.is_gone => {}
                 (Some(Pattern::Impersonating(like)), Some(user)) => {
                     let account = AccountChoice::parse(made.account.as_deref());
-                    let who =
-                        impersonation_of(like.integration_key, user, (&like.scopes, &like.keys), account);
+                    let who = Impersonation { user_id: user, account, ..like };
                     by_key.push((Arc::from(name.as_str()), who));
                 }
                 // What is connected goes on as it is.
