@@ -24,6 +24,10 @@ use crate::{
 /// How often recovery looks for due work by itself.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// The next step where no certificates of authorities can be read.
+pub(super) const WRITE_CERTIFICATES: &str =
+    "write a file with PEM certificates, or install the system's (ca-certificates)";
+
 fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient> {
     let upstream = &config.upstream;
     let options = http_client::Options {
@@ -35,8 +39,8 @@ fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient>
         ..http_client::Options::default()
     };
     HttpClient::new(&options).map_err(|error| {
-        let fix = "write a file with PEM certificates, or install the system's (ca-certificates)";
-        anyhow::Error::new(ConfigError::new("upstream.ca_file", format!("cannot be used: {error}"), fix))
+        let cause = format!("cannot be used: {error}");
+        anyhow::Error::new(ConfigError::new("upstream.ca_file", cause, WRITE_CERTIFICATES))
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    app::from_settings::WRITE_CERTIFICATES,
     clock::SharedClock,
     config::{Config, ConfigError, Oidc},
     oidc::{Issuers, Settings, Source},
@@ -15,10 +16,8 @@ pub(super) fn issuers(
     clock: &SharedClock,
 ) -> Result<Issuers, ConfigError> {
     let all: BTreeMap<_, _> = config.oidc.iter().map(|(name, oidc)| (name.clone(), settings(oidc))).collect();
-    Issuers::new(all, before, clock).map_err(|error| {
-        let fix = "write a file with PEM certificates, or install the system's (ca-certificates)";
-        ConfigError::new("oidc", error.to_string(), fix)
-    })
+    Issuers::new(all, before, clock)
+        .map_err(|error| ConfigError::new("oidc", error.to_string(), WRITE_CERTIFICATES))
 }
 
 fn settings(oidc: &Oidc) -> Settings {

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     app::{Foundation, Parts},
-    auth::{Auth, identity::Scopes, user_info::AccountChoice},
-    config::{Config, ConfigError, ConnectForm, Sender},
+    auth::{Auth, user_info::AccountChoice},
+    config::{Config, ConfigError, ConnectForm},
     esign,
     pairing::{Connectable, Dependencies, Form, PairingTickets, Pairings, RENEW_EVERY, SYNC_EVERY},
     telemetry::chain,
@@ -45,20 +45,13 @@ fn connectable(config: &Config) -> Result<BTreeMap<String, Arc<Connectable>>, Co
             form,
             integration_key: sender.integration_key.into(),
             secret: sender.client_secret.clone(),
-            scopes: scopes(name, sender)?,
+            scopes: super::senders::scopes(name, sender)?,
             keys: super::senders::file_keys(name, sender)?,
             account: AccountChoice::parse(sender.account.as_deref()),
         };
         all.insert(name.clone(), Arc::new(connectable));
     }
     Ok(all)
-}
-
-fn scopes(name: &str, sender: &Sender) -> Result<Scopes, ConfigError> {
-    Scopes::new(sender.asked_scopes()).map_err(|error| {
-        let setting = format!("senders.{name}.scopes");
-        ConfigError::new(setting, error.to_string(), "see docs of DocuSign scopes")
-    })
 }
 
 /// Takes up what other daemons pair, for as long as this one runs.

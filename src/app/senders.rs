@@ -89,20 +89,25 @@ async fn register_some(
     for (name, sender) in senders {
         // A connectable sender has no user yet; `pairing` adds it.
         let Some(user_id) = sender.user_id else { continue };
-        let scopes = Scopes::new(&sender.scopes).map_err(|error| {
-            let setting = format!("senders.{name}.scopes");
-            ConfigError::new(setting, error.to_string(), "see docs of DocuSign scopes")
-        })?;
         let impersonation = Impersonation {
             integration_key: sender.integration_key.into(),
             user_id: user_id.into(),
-            scopes,
+            scopes: scopes(name, sender)?,
             keys: key_sources(name, sender, module)?,
             account: AccountChoice::parse(sender.account.as_deref()),
         };
         all.push((Arc::from(name.as_str()), impersonation));
     }
     auth.register_all(all).await.map_err(|(name, error)| unusable(&name, &error))
+}
+
+/// What tokens of the sender are to allow.
+pub(super) fn scopes(name: &str, sender: &config::Sender) -> Result<Scopes, ConfigError> {
+    Scopes::new(sender.asked_scopes()).map_err(|error| {
+        let fix =
+            "write DocuSign's names, such as [\"signature\", \"impersonation\"], or leave it out for these";
+        ConfigError::new(format!("senders.{name}.scopes"), error.to_string(), fix)
+    })
 }
 
 /// The key of `keys.example/` is public, so a real upstream must never trust it (rule S4).

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use url::Url;
 
 use crate::{
-    app::Parts,
+    app::{Parts, from_settings::WRITE_CERTIFICATES},
     config::{Config, ConfigError},
     http_client::{HttpClient, Options, Request},
     telemetry::{metrics::SpanResult, traces::Tracer},
@@ -32,10 +32,8 @@ pub(super) fn collector(config: &Config) -> anyhow::Result<(Tracer, Option<Colle
     let path = format!("{}/v1/traces", endpoint.path().trim_end_matches('/'));
     url.set_path(&path);
     let options = Options { ca_file: config.otel.ca_file.clone(), timeout: TIMEOUT, ..Options::default() };
-    let client = HttpClient::new(&options).map_err(|error| {
-        let fix = "write a file with PEM certificates, or install the system's (ca-certificates)";
-        ConfigError::new("otel.ca_file", error.to_string(), fix)
-    });
+    let client = HttpClient::new(&options)
+        .map_err(|error| ConfigError::new("otel.ca_file", error.to_string(), WRITE_CERTIFICATES));
     Ok((Tracer::on(), Some(Collector { url, client: client.context("cannot send traces")? })))
 }
 
