@@ -18,6 +18,7 @@ mod pairing;
 mod peers;
 mod reload;
 mod retention;
+mod secrets;
 mod sender_events;
 mod sender_health;
 mod sender_log;
@@ -35,9 +36,9 @@ use listeners::Listeners;
 
 pub use from_settings::auth_of;
 pub use listeners::{Inherited, InheritedSocket};
+pub use secrets::Secrets;
 pub(crate) use senders::{device_module, key_source, key_sources};
 pub use store::located;
-pub use visitors::Secrets;
 
 use std::{sync::Arc, time::Duration};
 
@@ -313,7 +314,7 @@ impl App {
         }
         budget::start(&parts);
         shares::start(&parts);
-        reload::note_first_head(&parts);
+        witness::note_first_head(&parts);
         sender_health::watch(&parts);
         consent_probe::watch(&parts);
         store::watch(&parts);
@@ -366,7 +367,7 @@ impl App {
 async fn put_away(parts: &Parts) -> anyhow::Result<()> {
     budget::finish(parts).await;
     shares::tell(parts).await;
-    reload::note_head(parts, "ends");
+    witness::note_head(parts, "ends");
     parts.signings.audit().close().await;
     parts.store.close().await.context("the store did not close")
 }

@@ -35,9 +35,7 @@ impl Parts {
         self.auth.wake_those_in_use().await;
         Ok(())
     }
-}
 
-impl Parts {
     /// What of new settings waits for the next start, by name.
     fn waiting(&self, config: &Config) -> Vec<String> {
         let mut waiting = config.written.changed_since(&self.written);
@@ -47,17 +45,4 @@ impl Parts {
         waiting.retain(|name| !is_reloaded(name));
         waiting
     }
-}
-
-/// Says in the log how far the audit log has come: against this, missing lines at its end show.
-pub(super) fn note_head(parts: &Parts, what: &str) {
-    if let Some(head) = parts.signings.audit().head() {
-        tracing::info!(%head, "the audit log {what}");
-    }
-}
-
-/// The same at a start, which may be the first.
-pub(super) fn note_first_head(parts: &Parts) {
-    let is_new = parts.signings.audit().head().is_some_and(|head| head.seq == 0);
-    note_head(parts, if is_new { "begins" } else { "goes on" });
 }

@@ -7,39 +7,10 @@ use axum::{Router, middleware::from_fn_with_state};
 use crate::{
     api::middleware::{Watch, watch},
     app::Parts,
-    auth::consent_state::ConsentStates,
     config::{Config, ConfigError, Sender},
     look::{Logo, Look},
-    pairing,
     public::{self, Dependencies, PATHS, Proxies, Public, Settings},
-    signing::{ResultKey, Tickets},
 };
-
-/// What is made of the oldest seal key, because it must outlive the newest.
-#[derive(Debug, Clone)]
-pub struct Secrets {
-    /// Signs results.
-    pub results: Arc<ResultKey>,
-    /// Makes the tickets of the direct form.
-    pub tickets: Tickets,
-    /// Makes the `state` of consent links.
-    pub consents: ConsentStates,
-    /// Makes the links of connectable senders.
-    pub pairings: pairing::PairingTickets,
-}
-
-impl Secrets {
-    /// Derives them.
-    pub(super) fn derive(config: &Config) -> Self {
-        let secret = config.store.secret();
-        Self {
-            results: Arc::new(ResultKey::derive(&secret)),
-            tickets: Tickets::derive(&secret),
-            consents: ConsentStates::derive(&secret),
-            pairings: pairing::PairingTickets::derive(&secret),
-        }
-    }
-}
 
 /// How the public side is set up; none if it is off.
 pub(super) fn settings(config: &Config) -> Result<Option<Settings>, ConfigError> {
