@@ -15,9 +15,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
-    api::{Problem, caller::Authenticated, exchange::Path, prefer::patience, router::Api},
+    api::{
+        Problem,
+        caller::Authenticated,
+        exchange::{self, Path},
+        prefer::patience,
+        router::Api,
+    },
     digest::hex,
-    domain::SigningId,
     esign::DocumentRef,
     signing::Document,
 };
@@ -44,8 +49,7 @@ pub(super) async fn document(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let part = document_ref(&part).ok_or_else(Problem::not_found)?;
-    let id: SigningId = id.parse().map_err(|_| Problem::not_found())?;
-    let document = api.signings.document(&caller.name, id, part, patience(&headers)).await?;
+    let document = api.signings.document(&caller.name, exchange::id(&id)?, part, patience(&headers)).await?;
     let tag = etag(document.content.sha256());
     let mut response = if is_known(&headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()

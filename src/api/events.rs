@@ -15,12 +15,12 @@ use crate::{
         bodies::whole_body,
         caller::Authenticated,
         exchange::{
-            Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, typed, wants_stream,
+            self, Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, typed, wants_stream,
         },
         router::Api,
         streams,
     },
-    domain::{DeliveryId, EndpointId, EventKind, SigningId},
+    domain::{DeliveryId, EventKind, SigningId},
     events::NewEndpoint,
     objects::{Invalids, explain::Kind, show},
 };
@@ -79,7 +79,7 @@ pub(super) async fn show_endpoint(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let endpoint = api.endpoints.get(&caller.name, endpoint_id(&id)?).await?;
+    let endpoint = api.endpoints.get(&caller.name, exchange::id(&id)?).await?;
     Ok(json(StatusCode::OK, show::endpoint(&endpoint, None)))
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn change_endpoint(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let id = endpoint_id(&id)?;
+    let id = exchange::id(&id)?;
     let change: EndpointChange = typed(request, &api).await?;
     let endpoint = if change.disabled {
         api.endpoints.pause(&caller.name, id).await?
@@ -116,7 +116,7 @@ pub(super) async fn remove_endpoint(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    api.endpoints.remove(&caller.name, endpoint_id(&id)?).await?;
+    api.endpoints.remove(&caller.name, exchange::id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -128,7 +128,7 @@ pub(super) async fn rotate_endpoint(
     request: Request,
 ) -> Result<Response, Problem> {
     empty_object(&whole_body(request, &api).await?)?;
-    let made = api.endpoints.rotate(&caller.name, endpoint_id(&id)?).await?;
+    let made = api.endpoints.rotate(&caller.name, exchange::id(&id)?).await?;
     Ok(json(StatusCode::OK, show::endpoint(&made.endpoint, Some(&made.secret))))
 }
 
@@ -167,8 +167,7 @@ pub(super) async fn list_events(
         return Err(faults.into());
     }
     let after = after.and_then(Result::ok);
-    let signing = query.signing.map(|id| id.parse::<SigningId>()).transpose();
-    let signing = signing.map_err(|_| Problem::not_found())?;
+    let signing: Option<SigningId> = query.signing.as_deref().map(exchange::id).transpose()?;
     if let Some(id) = signing {
         api.signings.get(&caller.name, id).await?;
     }
@@ -217,11 +216,6 @@ pub(super) async fn replay(
     request: Request,
 ) -> Result<Response, Problem> {
     empty_object(&whole_body(request, &api).await?)?;
-    let id = id.parse().map_err(|_| Problem::not_found())?;
-    let replayed = api.log.replay(&caller.name, id).await?;
+    let replayed = api.log.replay(&caller.name, exchange::id(&id)?).await?;
     Ok(json(StatusCode::OK, show::delivery(&replayed)))
-}
-
-fn endpoint_id(text: &str) -> Result<EndpointId, Problem> {
-    text.parse().map_err(|_| Problem::not_found())
 }

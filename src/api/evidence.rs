@@ -17,7 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Problem, caller::Authenticated, exchange::Path, prefer::patience, router::Api},
+    api::{
+        Problem,
+        caller::Authenticated,
+        exchange::{self, Path},
+        prefer::patience,
+        router::Api,
+    },
     clock::SharedClock,
     domain::{CallerName, Signing, SigningId},
     esign::DocumentRef,
@@ -47,7 +53,7 @@ pub(super) async fn bundle(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let until = api.clock.uptime().saturating_add(patience(&headers));
-    let id: SigningId = id.parse().map_err(|_| Problem::not_found())?;
+    let id: SigningId = exchange::id(&id)?;
     let signing = api.signings.get(&caller.name, id).await?;
     let mut documents = Vec::new();
     for (name, part) in [("combined", DocumentRef::Combined), ("certificate", DocumentRef::Certificate)] {

@@ -1,5 +1,7 @@
 //! What all handlers read and write alike: small bodies, queries, our JSON.
 
+use std::str::FromStr;
+
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequestParts, Path as AnyPath, Query, Request},
@@ -89,6 +91,11 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
         let names = AnyPath::from_request_parts(parts, state).await;
         names.map(|AnyPath(names)| Self(names)).map_err(|_| Problem::not_found())
     }
+}
+
+/// An id in a path or a query. What cannot be one is the id of nothing.
+pub(super) fn id<T: FromStr>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| Problem::not_found())
 }
 
 /// What a parameter of a query may be.

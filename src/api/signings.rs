@@ -16,13 +16,14 @@ use crate::{
         bodies::whole_body,
         caller::{Authenticated, Caller},
         exchange::{
-            Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, read, typed, wants_stream,
+            self, Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, read, typed,
+            wants_stream,
         },
         prefer::{DEFAULT_WAIT, MAX_WAIT, patience},
         router::Api,
         streams,
     },
-    domain::{LinkId, Phone, PurgeScope, SignerId, SigningId, SigningStatus, draft::MAX_LIFE},
+    domain::{Phone, PurgeScope, SigningId, SigningStatus, draft::MAX_LIFE},
     esign::NewCheck,
     objects::{Invalids, duration, explain::Kind, parse_access_code, show},
     store::Filter,
@@ -37,7 +38,7 @@ pub(super) async fn show(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let signing = api.signings.get(&caller.name, signing_id(&id)?).await?;
+    let signing = api.signings.get(&caller.name, exchange::id(&id)?).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -110,7 +111,7 @@ pub(super) async fn wait(
     headers: HeaderMap,
     Asked(query): Asked<WaitQuery>,
 ) -> Result<Response, Problem> {
-    let id = signing_id(&id)?;
+    let id = exchange::id(&id)?;
     let patience = query.timeout.map_or(DEFAULT_WAIT, Duration::from_secs);
     if patience > MAX_WAIT {
         let mut faults = Invalids::default();
@@ -182,7 +183,7 @@ async fn reset(
     check: NewCheck,
     wait: Duration,
 ) -> Result<Response, Problem> {
-    let (id, signer) = (signing_id(id)?, signer_id(signer)?);
+    let (id, signer) = (exchange::id(id)?, exchange::id(signer)?);
     let signing = api.signings.reset_check(&caller.name, id, signer, check, wait).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
@@ -196,7 +197,7 @@ pub(super) async fn view(
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
     empty_object(&whole_body(request, &api).await?)?;
-    let minted = api.signings.view(&caller.name, signing_id(&id)?, signer_id(&signer)?, wait).await?;
+    let minted = api.signings.view(&caller.name, exchange::id(&id)?, exchange::id(&signer)?, wait).await?;
     Ok(json(StatusCode::CREATED, show::view(&minted)))
 }
 
@@ -208,7 +209,7 @@ pub(super) async fn link(
     request: Request,
 ) -> Result<Response, Problem> {
     let life = link_life(&whole_body(request, &api).await?)?;
-    let shown = api.signings.add_link(&caller.name, signing_id(&id)?, signer_id(&signer)?, life).await?;
+    let shown = api.signings.add_link(&caller.name, exchange::id(&id)?, exchange::id(&signer)?, life).await?;
     Ok(json(StatusCode::CREATED, show::link(&shown)))
 }
 
@@ -244,8 +245,7 @@ pub(super) async fn ticket(
     request: Request,
 ) -> Result<Response, Problem> {
     empty_object(&whole_body(request, &api).await?)?;
-    let id: LinkId = id.parse().map_err(|_| Problem::not_found())?;
-    let link = api.signings.live_link(&caller.name, id).await?;
+    let link = api.signings.live_link(&caller.name, exchange::id(&id)?).await?;
     let (ticket, until) = api.tickets.issue(link.id, api.clock.now());
     Ok(json(StatusCode::CREATED, show::ticket(link.id, &ticket, until)))
 }
@@ -256,8 +256,7 @@ pub(super) async fn revoke_link(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let id: LinkId = id.parse().map_err(|_| Problem::not_found())?;
-    api.signings.revoke_link(&caller.name, id).await?;
+    api.signings.revoke_link(&caller.name, exchange::id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -286,7 +285,7 @@ pub(super) async fn void(
         faults.wrong("/reason", format!("must have 1 to {MAX_REASON} characters"));
         return Err(faults.into());
     }
-    let signing = api.signings.void(&caller.name, signing_id(&id)?, reason, wait).await?;
+    let signing = api.signings.void(&caller.name, exchange::id(&id)?, reason, wait).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -299,7 +298,7 @@ pub(super) async fn refresh(
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
     empty_object(&whole_body(request, &api).await?)?;
-    let signing = api.signings.refresh(&caller.name, signing_id(&id)?, wait).await?;
+    let signing = api.signings.refresh(&caller.name, exchange::id(&id)?, wait).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -333,7 +332,7 @@ pub(super) async fn purge(
             Problem::from(faults)
         })?,
     };
-    let signing = api.signings.purge(&caller.name, signing_id(&id)?, scope, wait).await?;
+    let signing = api.signings.purge(&caller.name, exchange::id(&id)?, scope, wait).await?;
     Ok(json(StatusCode::ACCEPTED, show::signing(&signing, &[], &[])))
 }
 
@@ -343,14 +342,6 @@ pub(super) async fn timeline(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let signing = api.signings.get(&caller.name, signing_id(&id)?).await?;
+    let signing = api.signings.get(&caller.name, exchange::id(&id)?).await?;
     Ok(json(StatusCode::OK, show::timeline(&signing)))
-}
-
-fn signing_id(text: &str) -> Result<SigningId, Problem> {
-    text.parse().map_err(|_| Problem::not_found())
-}
-
-fn signer_id(text: &str) -> Result<SignerId, Problem> {
-    text.parse().map_err(|_| Problem::not_found())
 }
