@@ -215,14 +215,11 @@ impl From<pairing::Error> for Problem {
 
 impl From<NotMade> for Problem {
     fn from(error: NotMade) -> Self {
-        let invalid = |pointer: &'static str, error: &NotMade| {
-            let mut faults = Invalids::default();
-            faults.wrong(pointer, error.to_string());
-            Self::from(faults)
-        };
         match error {
-            NotMade::NameTaken => invalid("/name", &error),
-            NotMade::UserMissing | NotMade::UserUnwanted => invalid("/user_id", &error),
+            NotMade::NameTaken => Invalids::one("/name", error.to_string()).into(),
+            NotMade::UserMissing | NotMade::UserUnwanted => {
+                Invalids::one("/user_id", error.to_string()).into()
+            }
             NotMade::UserTaken => Self::new("forbidden", error.to_string()).fix(
                 "Name a user of this caller's own in user_id. If a sender of the settings acts as that user, have it \
                  listed in callers.NAME.senders for this caller.",
@@ -256,11 +253,7 @@ impl From<ReplayError> for Problem {
 impl From<endpoints::Error> for Problem {
     fn from(error: endpoints::Error) -> Self {
         match error {
-            endpoints::Error::Forbidden(why) => {
-                let mut faults = Invalids::default();
-                faults.wrong("/url", why.to_string());
-                faults.into()
-            }
+            endpoints::Error::Forbidden(why) => Invalids::one("/url", why.to_string()).into(),
             endpoints::Error::InSettings => {
                 Self::new("forbidden", "this endpoint is in the settings, and changes only there")
                     .fix("Change [webhooks.NAME] in the settings, and have them read again (SIGHUP).")

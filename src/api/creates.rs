@@ -156,9 +156,7 @@ async fn judge(api: &Api, caller: &Caller, body: &Bytes) -> Result<Judged, Probl
         Err(_) if !is_named => Some(faults.into()),
         Err(problem) if faults.is_empty() => Some(problem),
         Err(problem) => {
-            let mut of_sender = Invalids::default();
-            of_sender.add("/sender", problem.code(), problem.detail());
-            faults.add_elsewhere(of_sender);
+            faults.add_elsewhere(Invalids::of("/sender", problem.code(), problem.detail()));
             // What is another's does not exist, whatever else is wrong.
             Some(problem.besides(faults))
         }

@@ -9,6 +9,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::{
     api::{Problem, bodies::whole_body, router::Api},
@@ -64,20 +65,21 @@ pub(super) fn empty_object(body: &Bytes) -> Result<(), Problem> {
     if body.is_empty() {
         return Ok(());
     }
-    let value: serde_json::Value =
+    let value: Value =
         serde_json::from_slice(body).map_err(|_| Problem::new("invalid_request", "the body is not JSON"))?;
     let Some(fields) = value.as_object() else {
         return Err(Problem::new("invalid_request", "the body must be {}"));
     };
     let mut faults = Invalids::default();
-    for name in fields.keys() {
-        faults.add(
-            format!("/{}", crate::objects::invalid::token(name)),
-            "unknown_field",
-            "there is no such field",
-        );
-    }
+    known(fields, &[], &mut faults);
     if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
+}
+
+/// Notes the fields that have none of these names: they would be ignored silently otherwise.
+pub(super) fn known(fields: &Map<String, Value>, names: &[&str], faults: &mut Invalids) {
+    for name in fields.keys().filter(|name| !names.contains(&name.as_str())) {
+        faults.add(format!("/{}", token(name)), "unknown_field", "there is no such field");
+    }
 }
 
 /// The names in a path as a handler's argument. One that is no text is the name of nothing.

@@ -15,7 +15,7 @@ use crate::{
         Problem,
         bodies::whole_body,
         caller::{Authenticated, Caller},
-        exchange::Path,
+        exchange::{Path, known},
         router::Api,
         senders::shown,
     },
@@ -119,12 +119,6 @@ fn object(body: &bytes::Bytes) -> Result<Map<String, Value>, Problem> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => Ok(fields),
         _ => Err(Problem::new("invalid_request", "the body is not a JSON object")),
-    }
-}
-
-fn known(fields: &Map<String, Value>, names: &[&str], faults: &mut Invalids) {
-    for name in fields.keys().filter(|name| !names.contains(&name.as_str())) {
-        faults.add(format!("/{}", token(name)), "unknown_field", "there is no such field");
     }
 }
 

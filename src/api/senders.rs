@@ -379,12 +379,8 @@ fn check_address(redirect_uri: &str) -> Result<(), Problem> {
     if is_uri && is_web && redirect_uri.len() <= MAX_ADDRESS {
         return Ok(());
     }
-    let mut faults = Invalids::default();
-    faults.wrong(
-        "/redirect_uri",
-        format!("must be an http(s) URL without fragment, {MAX_ADDRESS} bytes at most"),
-    );
-    Err(faults.into())
+    let detail = format!("must be an http(s) URL without fragment, {MAX_ADDRESS} bytes at most");
+    Err(Invalids::one("/redirect_uri", detail).into())
 }
 
 /// Says where to consent, if that is what is missing: the page itself where the browser comes back to us, and

@@ -114,9 +114,8 @@ pub(super) async fn wait(
     let id = exchange::id(&id)?;
     let patience = query.timeout.map_or(DEFAULT_WAIT, Duration::from_secs);
     if patience > MAX_WAIT {
-        let mut faults = Invalids::default();
-        faults.wrong("/timeout", format!("must be 0 to {} seconds", MAX_WAIT.as_secs()));
-        return Err(faults.into());
+        let detail = format!("must be 0 to {} seconds", MAX_WAIT.as_secs());
+        return Err(Invalids::one("/timeout", detail).into());
     }
     if wants_stream(&headers) {
         api.signings.get(&caller.name, id).await?;
@@ -145,11 +144,8 @@ pub(super) async fn phone(
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
     let body: PhoneBody = typed(request, &api).await?;
-    let phone = Phone::parse(&body.phone).map_err(|error| {
-        let mut faults = Invalids::default();
-        faults.add("/phone", "phone_invalid", error.to_string());
-        faults
-    })?;
+    let phone = Phone::parse(&body.phone)
+        .map_err(|error| Invalids::of("/phone", "phone_invalid", error.to_string()))?;
     reset(&api, &caller, (&id, &signer), NewCheck::Phone(phone), wait).await
 }
 
@@ -230,9 +226,7 @@ fn link_life(body: &Bytes) -> Result<Option<Duration>, Problem> {
     let Some(text) = body.expires_in else { return Ok(None) };
     let life = duration::parse(&text).filter(|life| *life <= MAX_LIFE);
     life.map(Some).ok_or_else(|| {
-        let mut faults = Invalids::default();
-        faults.wrong("/expires_in", "must be a duration such as 12h or 21d, at most 365d");
-        faults.into()
+        Invalids::one("/expires_in", "must be a duration such as 12h or 21d, at most 365d").into()
     })
 }
 
@@ -281,9 +275,7 @@ pub(super) async fn void(
     let void: VoidBody = typed(request, &api).await?;
     let reason = void.reason.trim();
     if reason.is_empty() || reason.chars().count() > MAX_REASON {
-        let mut faults = Invalids::default();
-        faults.wrong("/reason", format!("must have 1 to {MAX_REASON} characters"));
-        return Err(faults.into());
+        return Err(Invalids::one("/reason", format!("must have 1 to {MAX_REASON} characters")).into());
     }
     let signing = api.signings.void(&caller.name, exchange::id(&id)?, reason, wait).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
@@ -326,10 +318,8 @@ pub(super) async fn purge(
     let scope = match body.scope.as_deref() {
         None => PurgeScope::Documents,
         Some(word) => PurgeScope::parse(word).ok_or_else(|| {
-            let mut faults = Invalids::default();
             let words = PurgeScope::ALL.map(PurgeScope::as_str).join(", ");
-            faults.wrong("/scope", format!("must be one of {words}"));
-            Problem::from(faults)
+            Invalids::one("/scope", format!("must be one of {words}"))
         })?,
     };
     let signing = api.signings.purge(&caller.name, exchange::id(&id)?, scope, wait).await?;

@@ -29,6 +29,16 @@ pub struct Invalids(pub Vec<Invalid>);
 const MAX_LISTED: usize = 100;
 
 impl Invalids {
+    /// One fault alone, of the general kind.
+    pub fn one(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::of(pointer, "invalid_request", detail)
+    }
+
+    /// One fault alone, with a code of its own.
+    pub fn of(pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
+        Self(vec![Invalid { pointer: pointer.into(), code, detail: detail.into() }])
+    }
+
     /// Notes a fault.
     pub fn add(&mut self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) {
         if self.0.len() < MAX_LISTED {

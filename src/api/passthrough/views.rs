@@ -165,9 +165,7 @@ fn invalid(detail: &str) -> Problem {
 }
 
 fn refused(pointer: String, detail: &str) -> Problem {
-    let mut faults = Invalids::default();
-    faults.add(pointer, "return_url_refused", detail);
-    faults.into()
+    Invalids::of(pointer, "return_url_refused", detail).into()
 }
 
 #[cfg(test)]

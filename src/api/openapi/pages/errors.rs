@@ -40,11 +40,7 @@ pub(super) fn page(code: &Code) -> Markup {
 pub(in crate::api::openapi) fn example(code: &Code) -> Value {
     let detail = row(code.code).1;
     let problem = match detail.split_once(' ').filter(|_| detail.starts_with('/')) {
-        Some((pointer, what)) => {
-            let mut faults = Invalids::default();
-            faults.add(pointer, code.code, what);
-            Problem::invalid(faults)
-        }
+        Some((pointer, what)) => Problem::invalid(Invalids::of(pointer, code.code, what)),
         None => Problem::new(code.code, detail),
     };
     let document = problem.document("4f0c3a52b7d84d6f9a1be2c07d5e8f31");
