@@ -1,4 +1,5 @@
-//! `/v1/signings`: read, wait, views, links, void, refresh, timeline. They are made in [`creates`](super::creates).
+//! `/v1/signings`: read, list, wait, timeline; new phone numbers and access codes, views and links of signers; void,
+//! refresh, purge. And `/v1/links`: their tickets and revocation. Signings are made in [`creates`](super::creates).
 
 use std::{sync::Arc, time::Duration};
 
