@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{
-    settings::envelope_seeds,
+    proof_lengths::envelope_seeds,
     simulation::envelope::{self, Tally},
 };
 

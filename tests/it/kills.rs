@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{TestDaemon, http_client, order},
-    postgres, settings,
+    postgres, proof_lengths,
 };
 
 /// Creates under way at once.
@@ -48,7 +48,7 @@ async fn kills(store: &str) {
     let config = format!("{}\n{audit}", around.settings_for_a_process(store));
     let mut random = fastrand::Rng::with_seed(7);
     let mut ids: HashMap<String, String> = HashMap::new();
-    let kills = usize::try_from(settings::kills()).unwrap();
+    let kills = usize::try_from(proof_lengths::kills()).unwrap();
     for round in 0..kills {
         let (mut daemon, api) = start(&config, &folder.0, round).await;
         let keys: Vec<String> = (0..AT_ONCE).map(|number| format!("order-{round}-{number}")).collect();

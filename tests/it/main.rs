@@ -44,6 +44,7 @@ mod pkcs11;
 mod ports;
 mod postgres;
 mod process;
+mod proof_lengths;
 mod queue;
 mod readme;
 mod reconcile;
@@ -52,7 +53,6 @@ mod reload;
 mod results;
 mod secrets;
 mod senders;
-mod settings;
 mod signer_process;
 mod signings;
 #[path = "../simulation/mod.rs"]

@@ -1,5 +1,5 @@
 //! Thousands of senders in one daemon: what they cost while they rest, and that each one's trouble is its own.
-//! The number is in the environment (see `settings`); the long run is made by hand.
+//! The number is in the environment (see `proof_lengths`); the long run is made by hand.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::{
     harness::{CALLER_KEY, TempDir, TestDaemon, http_client},
     kills::start,
-    settings,
+    proof_lengths,
 };
 
 #[tokio::test]
 async fn resting_senders_cost_little_and_are_not_minted_for() {
-    let configured = settings::senders();
+    let configured = proof_lengths::senders();
     let active = (configured / 20).max(25);
     let around = TestDaemon::start().await;
     let generous = json!({"hourly": 1_000_000, "burst": 1_000_000});

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     harness::{Reply, TestDaemon, order},
-    settings,
+    proof_lengths,
 };
 
 /// Connections that ask at once.
@@ -24,7 +24,7 @@ const CLIENTS: usize = 128;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn e2_a_storm_of_failing_calls_leaves_one_envelope_a_key() {
-    let keys = usize::try_from(settings::storm()).unwrap();
+    let keys = usize::try_from(proof_lengths::storm()).unwrap();
     let daemon = TestDaemon::start().await;
     daemon.control(Method::POST, "limits", &json!({"hourly": 10_000_000, "burst": 10_000_000})).await;
     // Each of the six in a twentieth of all calls: 26 to 30 in a hundred fail.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     demo::terminate,
     harness::{CALLER_KEY, TempDir, TestDaemon, http_client, order},
-    postgres, settings,
+    postgres, proof_lengths,
 };
 
 struct Served {
@@ -267,7 +267,7 @@ async fn h2_restarts_behind_a_balancer_under_load_fail_no_request() {
     let callers: Vec<_> = (0..4)
         .map(|number| tokio::spawn(call_on(number, Arc::clone(&balancer), Arc::clone(&load))))
         .collect();
-    let restarts = settings::restarts();
+    let restarts = proof_lengths::restarts();
     for round in 0..restarts {
         let slot = usize::from(round % 2 == 1);
         daemons[slot].stop().await;

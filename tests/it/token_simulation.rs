@@ -6,7 +6,7 @@ use crate::simulation::{self, token::Tally};
 
 #[test]
 fn t1_to_t11_hold_in_simulated_months_of_bad_luck() {
-    let (seeds, next) = (crate::settings::token_seeds(), AtomicU64::new(0));
+    let (seeds, next) = (crate::proof_lengths::token_seeds(), AtomicU64::new(0));
     let work = || {
         let mut sum = Tally::default();
         loop {

@@ -1,6 +1,6 @@
 //! Two virtual weeks of traffic on the real store: the first fills it, and over the second neither its rows
 //! nor its file grow, because retention takes away what comes. Nor does the process grow: that is asserted
-//! in the long run only, which is made alone (`settings`), because other tests share the process.
+//! in the long run only, which is made alone (`proof_lengths`), because other tests share the process.
 //!
 //! Most signings come as their rows do: intent, answer, what the upstream pushes, events and their deliveries.
 //! A few are created by the daemon itself and finished by its recovery, which also ends those whose time is
@@ -70,7 +70,7 @@ struct Bench {
 #[tokio::test]
 async fn a_week_of_signings_leaves_the_store_as_large_as_it_was() {
     let mut bench = Bench::new().await;
-    let per_hour = crate::settings::week();
+    let per_hour = crate::proof_lengths::week();
     for hour in 0..FILLED {
         bench.hour(hour, per_hour).await;
     }

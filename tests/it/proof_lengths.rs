@@ -14,7 +14,10 @@
 
 #[expect(clippy::disallowed_methods, reason = "the one place")]
 fn count(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+    let Some(text) = std::env::var_os(name) else { return usual };
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    // A long run that was asked for must not be a short one without a word.
+    number.unwrap_or_else(|| panic!("{name} is not a number: {}", text.display()))
 }
 
 /// Seeds of the token simulation; `tests/bench/token_simulation.rs` runs far more.
