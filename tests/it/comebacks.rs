@@ -251,10 +251,7 @@ async fn a_new_name_that_no_event_tells_is_read_once_in_a_quarter_of_an_hour_and
     let path = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
     let refused = daemon.post(&path, &json!({})).await;
     assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "polling_budget"));
-    for _ in 0..30 {
-        daemon.clock.advance(Duration::from_secs(2));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    daemon.pass(Duration::from_secs(2), 30).await;
     assert_eq!(daemon.asked().await.len(), 2, "the click and the call, and nobody tries again by itself");
     daemon.clock.advance(Duration::from_secs(13 * 60 + 1));
     assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"));

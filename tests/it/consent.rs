@@ -14,7 +14,6 @@ use url::Url;
 use crate::{
     emulated::{Emulated, wait_for},
     harness::{TestDaemon, http_client},
-    token_load::{pass, refusals},
 };
 
 /// The key of the caller in `config/local.toml`.
@@ -317,13 +316,13 @@ async fn t11_without_a_callback_readyz_tells_of_a_grant_within_seconds_of_it() {
 #[tokio::test]
 async fn t11_an_hour_in_which_nobody_consents_costs_few_exchanges() {
     let daemon = TestDaemon::start().await;
-    daemon.until("the first refusal", async || refusals(&daemon).await == 1).await;
+    daemon.until("the first refusal", async || daemon.refusals().await == 1).await;
     // For ten minutes it is looked for, and then slowly.
-    pass(&daemon, Duration::from_secs(5), 120).await;
-    assert!((10..=121).contains(&refusals(&daemon).await), "{}", refusals(&daemon).await);
+    daemon.pass(Duration::from_secs(5), 120).await;
+    assert!((10..=121).contains(&daemon.refusals().await), "{}", daemon.refusals().await);
     daemon.forget_requests().await;
-    pass(&daemon, Duration::from_secs(10), 300).await;
-    let later = refusals(&daemon).await;
+    daemon.pass(Duration::from_secs(10), 300).await;
+    let later = daemon.refusals().await;
     assert!((3..=16).contains(&later), "in 50 min: {later}");
 }
 
@@ -348,9 +347,9 @@ async fn t11_without_a_callback_a_grant_is_seen_by_who_looks() {
 #[tokio::test]
 async fn t11_an_answer_without_our_state_wakes_at_once_and_of_many_few_do() {
     let daemon = TestDaemon::builder().public().start().await;
-    daemon.until("the first refusal", async || refusals(&daemon).await == 1).await;
+    daemon.until("the first refusal", async || daemon.refusals().await == 1).await;
     // Until nobody looks for it quickly any more.
-    pass(&daemon, Duration::from_secs(5), 130).await;
+    daemon.pass(Duration::from_secs(5), 130).await;
     daemon.forget_requests().await;
     let callback = format!("{}/consent/callback", daemon.public.as_ref().unwrap());
     let answer = async || {
@@ -359,13 +358,13 @@ async fn t11_an_answer_without_our_state_wakes_at_once_and_of_many_few_do() {
     };
     for _ in 0..60 {
         answer().await;
-        pass(&daemon, Duration::from_secs(1), 1).await;
+        daemon.pass(Duration::from_secs(1), 1).await;
     }
     // Three at once, one in half a minute, and what would have come by itself.
-    let tried = refusals(&daemon).await;
+    let tried = daemon.refusals().await;
     assert!((3..=6).contains(&tried), "{tried} in a minute");
 
-    pass(&daemon, Duration::from_secs(30), 1).await;
+    daemon.pass(Duration::from_secs(30), 1).await;
     let user = &daemon.emulator.ready().no_consent_user_id;
     daemon.control(Method::POST, "consent", &json!({ "user_id": user, "granted": true })).await;
     let granted_at = daemon.clock.uptime();

@@ -506,6 +506,21 @@ impl TestDaemon {
         panic!("{what} did not come");
     }
 
+    /// Lets time go on in steps, with a moment for what each sets off.
+    pub(crate) async fn pass(&self, step: Duration, steps: u32) {
+        for _ in 0..steps {
+            self.clock.advance(step);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Lets time go on until the signing stands so.
+    pub(crate) async fn settle(&self, id: &str, status: &str) {
+        let path = format!("/v1/signings/{id}");
+        self.run_clock(&format!("{id} {status}"), async || self.get(&path).await.body["status"] == status)
+            .await;
+    }
+
     pub(crate) async fn call(
         &self,
         method: Method,
@@ -679,6 +694,23 @@ impl TestDaemon {
             )
         };
         all["requests"].as_array().unwrap().iter().map(line).collect()
+    }
+
+    /// How often the emulator answered requests of this path with this status.
+    pub(crate) async fn answered(&self, path: &str, status: u64) -> usize {
+        let all = self.control(Method::GET, "requests", &Value::Null).await;
+        let all = all["requests"].as_array().unwrap();
+        all.iter().filter(|one| one["path"] == path && one["status"] == status).count()
+    }
+
+    /// Tokens given out; the sender without consent is refused and does not count.
+    pub(crate) async fn mints(&self) -> usize {
+        self.answered("/oauth/token", 200).await
+    }
+
+    /// How often the account server said that the consent of `unconsented` is missing.
+    pub(crate) async fn refusals(&self) -> usize {
+        self.answered("/oauth/token", 400).await
     }
 
     pub(crate) async fn forget_requests(&self) {

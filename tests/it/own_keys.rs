@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use crate::{
     harness::{Reply, TestDaemon, order},
     senders::{ELIAS, RIVAL_KEY, VENDOR_KEY, call_as, with_vendors},
-    uncertain::settle,
 };
 
 async fn make(daemon: &TestDaemon, key: &str, (name, user): (&str, &str), secret: &str) -> Reply {
@@ -126,7 +125,7 @@ async fn a_create_in_doubt_holds_up_no_delivery_to_another_sender() {
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
     daemon.fault_create("commit_then_drop").await;
     let made = daemon.queue("doubtful", &order()).await;
-    settle(&daemon, made.id(), "uncertain").await;
+    daemon.settle(made.id(), "uncertain").await;
     // The clock stands still: whoever waited would wait for ever.
     assert_eq!(push(&daemon, "of.tenant-2", "nobodys", "key-2").await, StatusCode::OK);
 }

@@ -32,14 +32,6 @@ async fn wave(daemon: &TestDaemon, name: &str) {
     }
 }
 
-/// Lets time go on in steps, with a moment for what the step sets off.
-pub(crate) async fn pass(daemon: &TestDaemon, step: Duration, steps: u32) {
-    for _ in 0..steps {
-        daemon.clock.advance(step);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// What was asked of the upstream: path and status.
 async fn requests(daemon: &TestDaemon) -> Vec<(String, u64)> {
     let all = daemon.control(Method::GET, "requests", &Value::Null).await;
@@ -47,33 +39,21 @@ async fn requests(daemon: &TestDaemon) -> Vec<(String, u64)> {
     all["requests"].as_array().unwrap().iter().map(line).collect()
 }
 
-/// Tokens given out; the sender without consent is refused and does not count.
-async fn mints(daemon: &TestDaemon) -> usize {
-    let all = requests(daemon).await;
-    all.iter().filter(|(path, status)| path == "/oauth/token" && *status == 200).count()
-}
-
-/// How often the account server said that the consent of `unconsented` is missing.
-pub(crate) async fn refusals(daemon: &TestDaemon) -> usize {
-    let all = requests(daemon).await;
-    all.iter().filter(|(path, status)| path == "/oauth/token" && *status == 400).count()
-}
-
 #[tokio::test]
 async fn h1_25_minutes_without_an_account_server_fail_no_request() {
     let daemon = unlimited().await;
     // The worst moment: just before the refresh at half of life, with half an hour left.
-    pass(&daemon, Duration::from_secs(20), 79).await;
+    daemon.pass(Duration::from_secs(20), 79).await;
     let down = [
         json!({"fault": "status", "status": 503, "path": "/oauth/token"}),
         json!({"fault": "reset_before_commit", "path": "/oauth/token"}),
         json!({"fault": "html", "status": 502, "path": "/oauth/token"}),
     ];
-    let before = mints(&daemon).await;
+    let before = daemon.mints().await;
     for minute in 0..25 {
         daemon.control(Method::DELETE, "faults", &Value::Null).await;
         daemon.fault(&down[minute % down.len()]).await;
-        pass(&daemon, Duration::from_secs(10), 6).await;
+        daemon.pass(Duration::from_secs(10), 6).await;
         wave(&daemon, &format!("minute-{minute}")).await;
         if minute == 20 {
             // The other sender of the settings, who has no consent, makes the whole not ready.
@@ -84,9 +64,9 @@ async fn h1_25_minutes_without_an_account_server_fail_no_request() {
             assert!(system["detail"].as_str().unwrap().starts_with("the token is valid"), "{}", health.text);
         }
     }
-    assert_eq!(mints(&daemon).await, before, "it really was down");
+    assert_eq!(daemon.mints().await, before, "it really was down");
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
-    daemon.run_clock("a new token", async || mints(&daemon).await > before).await;
+    daemon.run_clock("a new token", async || daemon.mints().await > before).await;
     wave(&daemon, "after").await;
 }
 
@@ -122,7 +102,7 @@ async fn t10_twenty_rotations_in_a_row_under_load_fail_no_request() {
             register(old, false).await;
         }
         if round % 4 == 3 {
-            pass(&daemon, Duration::from_secs(60), 1).await;
+            daemon.pass(Duration::from_secs(60), 1).await;
             daemon.control(Method::POST, "tokens/revoke", &json!({})).await;
         }
         wave(&daemon, &format!("after-{round}")).await;
@@ -155,7 +135,7 @@ fn replace(file: &Path, pair: &Generated, round: usize) {
 #[tokio::test]
 async fn t7_a_thousand_callers_hit_by_a_401_cost_one_mint_and_one_replay_each() {
     let daemon = unlimited().await;
-    pass(&daemon, Duration::from_secs(60), 6).await;
+    daemon.pass(Duration::from_secs(60), 6).await;
     daemon.control(Method::POST, "tokens/revoke", &json!({})).await;
     daemon.forget_requests().await;
     // A read that goes through to the upstream costs one call with the token, and nothing else.
@@ -177,7 +157,7 @@ async fn t7_a_thousand_callers_hit_by_a_401_cost_one_mint_and_one_replay_each() 
 #[tokio::test]
 async fn t7_early_deaths_in_a_row_cost_one_mint_and_one_replay_each() {
     let daemon = unlimited().await;
-    pass(&daemon, Duration::from_secs(60), 1).await;
+    daemon.pass(Duration::from_secs(60), 1).await;
     for round in 0..3 {
         daemon.control(Method::POST, "tokens/revoke", &json!({})).await;
         daemon.forget_requests().await;
@@ -185,7 +165,7 @@ async fn t7_early_deaths_in_a_row_cost_one_mint_and_one_replay_each() {
         // The mint keeps a distance to the one before, which takes time to pass.
         let made = tokio::select! {
             made = daemon.create(&key, &order) => made,
-            () = pass(&daemon, Duration::from_millis(50), 4_000) => panic!("round {round}: it never ended"),
+            () = daemon.pass(Duration::from_millis(50), 4_000) => panic!("round {round}: it never ended"),
         };
         assert_eq!(made.status, StatusCode::CREATED, "round {round}: {}", made.text);
         let all = requests(&daemon).await;
@@ -203,14 +183,14 @@ async fn t7_early_deaths_in_a_row_cost_one_mint_and_one_replay_each() {
 async fn t1_an_hour_of_steady_use_costs_three_mints_at_most() {
     let daemon = unlimited().await;
     for hour in 0..6 {
-        let before = mints(&daemon).await;
+        let before = daemon.mints().await;
         for minute in 0..60 {
-            pass(&daemon, Duration::from_secs(60), 1).await;
+            daemon.pass(Duration::from_secs(60), 1).await;
             if minute % 15 == 0 {
                 wave(&daemon, &format!("{hour}-{minute}")).await;
             }
         }
-        let cost = mints(&daemon).await - before;
+        let cost = daemon.mints().await - before;
         assert!((1..=3).contains(&cost), "hour {hour}: {cost} mints");
     }
 }
@@ -219,7 +199,7 @@ async fn t1_an_hour_of_steady_use_costs_three_mints_at_most() {
 async fn t9_a_day_of_clock_error_either_way_costs_one_corrected_retry() {
     for wrong in [86_400_i64, -86_400] {
         let daemon = unlimited().await;
-        pass(&daemon, Duration::from_secs(60), 6).await;
+        daemon.pass(Duration::from_secs(60), 6).await;
         // The upstream's clock is what moves; and its tokens are dead, so that one must be minted now.
         daemon.control(Method::POST, "clock", &json!({"advance_s": wrong})).await;
         daemon.control(Method::POST, "tokens/revoke", &json!({})).await;
@@ -242,7 +222,7 @@ async fn t5_a_thousand_callers_of_a_refused_sender_cost_one_attempt_a_step() {
     let daemon = TestDaemon::start().await;
     let mut order = order();
     order["sender"] = json!("unconsented");
-    daemon.until("the first refusal", async || refusals(&daemon).await == 1).await;
+    daemon.until("the first refusal", async || daemon.refusals().await == 1).await;
     let refused = async |count: usize| {
         let keys: Vec<String> = (0..count).map(|number| format!("order-{number}")).collect();
         for answer in join_all(keys.iter().map(|key| daemon.create(key, &order))).await {
@@ -251,13 +231,13 @@ async fn t5_a_thousand_callers_of_a_refused_sender_cost_one_attempt_a_step() {
         }
     };
     refused(1_000).await;
-    assert_eq!(refusals(&daemon).await, 1, "who calls changes nothing");
+    assert_eq!(daemon.refusals().await, 1, "who calls changes nothing");
     // Whoever was told where to consent may be on the way: one attempt a look, however many callers there are in
     // between, and they get the same answer.
     for step in 1..=14 {
-        pass(&daemon, Duration::from_secs(10), 1).await;
+        daemon.pass(Duration::from_secs(10), 1).await;
         refused(5).await;
-        daemon.until("the attempt", async || refusals(&daemon).await == 1 + step).await;
+        daemon.until("the attempt", async || daemon.refusals().await == 1 + step).await;
     }
-    assert_eq!(refusals(&daemon).await, 15, "after 140 s");
+    assert_eq!(daemon.refusals().await, 15, "after 140 s");
 }

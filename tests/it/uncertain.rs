@@ -16,7 +16,7 @@ async fn e2_a_lost_reply_is_looked_up_and_not_posted_again() {
     daemon.fault_create("commit_then_drop").await;
     let made = daemon.create_with("order-1", &order(), &[("prefer", "wait=0.0, respond-async")]).await;
     assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text);
-    settle(&daemon, made.id(), "open").await;
+    daemon.settle(made.id(), "open").await;
     assert_eq!(daemon.envelopes().await, 1);
     let again = daemon.create_with("order-1", &order(), &[("prefer", "respond-async")]).await;
     assert_eq!((again.status, again.id()), (StatusCode::CREATED, made.id()), "{}", again.text);
@@ -27,7 +27,7 @@ async fn e2_what_never_arrived_is_posted_again_after_it_was_looked_up() {
     let daemon = TestDaemon::start().await;
     daemon.fault_create("reset_before_commit").await;
     let made = daemon.queue("order-1", &order()).await;
-    settle(&daemon, made.id(), "open").await;
+    daemon.settle(made.id(), "open").await;
     assert_eq!(daemon.envelopes().await, 1);
     let requests = daemon.requests().await;
     let posts: Vec<_> =
@@ -61,7 +61,7 @@ async fn e3_what_recovery_sends_again_is_answered_with_a_view_and_a_link() {
             }
         };
         if made.status == StatusCode::ACCEPTED {
-            settle(&daemon, made.id(), "open").await;
+            daemon.settle(made.id(), "open").await;
             made = daemon.create(key, &order).await;
         }
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
@@ -104,7 +104,7 @@ async fn e2_a_list_that_lags_does_not_lead_to_a_second_envelope() {
     daemon.fault(&json!({"fault": "list_lag", "delay_ms": 8000})).await;
     daemon.fault_create("commit_then_drop").await;
     let made = daemon.queue("order-1", &order()).await;
-    settle(&daemon, made.id(), "open").await;
+    daemon.settle(made.id(), "open").await;
     assert_eq!(daemon.envelopes().await, 1);
 }
 
@@ -118,7 +118,7 @@ async fn e2_what_is_listed_much_later_is_found_and_voided() {
     let made = daemon.queue("order-1", &order()).await;
     let path = format!("/v1/signings/{}", made.id());
     daemon.until("doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
-    settle(&daemon, made.id(), "open").await;
+    daemon.settle(made.id(), "open").await;
     assert_eq!(daemon.envelopes().await, 2, "the first one was not to be seen");
     let signing = daemon.get(&path).await;
     let ours = signing.body["provider"]["envelope_id"].as_str().unwrap().to_owned();
@@ -139,15 +139,15 @@ async fn e2_a_doubt_that_nobody_can_resolve_any_more_ends_as_unknown() {
     let mut order = order();
     order["sender"] = json!("acme");
     let made = daemon.queue("order-1", &order).await;
-    settle(&daemon, made.id(), "uncertain").await;
+    daemon.settle(made.id(), "uncertain").await;
     let sender = format!("{}/v1/senders/acme", daemon.api);
     let gone = daemon.call(Method::DELETE, &sender, Some(CALLER_KEY), &[], Vec::new()).await;
     assert!(gone.status.is_success(), "{}", gone.text);
     daemon.clock.advance(Duration::from_secs(5 * 86_400));
     daemon.clock.advance(Duration::from_secs(120));
-    settle(&daemon, made.id(), "uncertain").await;
+    daemon.settle(made.id(), "uncertain").await;
     daemon.clock.advance(Duration::from_secs(86_400));
-    settle(&daemon, made.id(), "failed").await;
+    daemon.settle(made.id(), "failed").await;
     let shown = daemon.get(&format!("/v1/signings/{}", made.id())).await;
     assert_eq!(shown.body["failure"]["code"], "outcome_unknown", "{}", shown.text);
     // The timeline does not put it down to a refusal of DocuSign's: nobody knows of one.
@@ -175,7 +175,7 @@ async fn what_could_not_be_sent_in_its_time_fails_and_is_not_tried_for_ever() {
     order["expires_in"] = json!("1h");
     let made = daemon.queue("order-1", &order).await;
     daemon.clock.advance(std::time::Duration::from_secs(3_600));
-    settle(&daemon, made.id(), "failed").await;
+    daemon.settle(made.id(), "failed").await;
     let again = daemon.create("order-1", &order).await;
     assert_eq!((again.status.as_u16(), again.code()), (400, "invalid_request"), "{}", again.text);
 }
@@ -186,7 +186,7 @@ async fn e4_a_create_whose_daemon_died_is_found_by_the_next_one() {
     daemon.fault_create("commit_then_drop").await;
     let made = daemon.queue("order-1", &order()).await;
     daemon.restart().await;
-    settle(&daemon, made.id(), "open").await;
+    daemon.settle(made.id(), "open").await;
     assert_eq!(daemon.envelopes().await, 1);
 }
 
@@ -199,13 +199,10 @@ async fn an_upstream_that_is_down_gets_the_creates_when_it_is_back() {
         let one = daemon.queue(&format!("order-{number}"), &order()).await;
         made.push(one);
     }
-    for _ in 0..20 {
-        daemon.clock.advance(std::time::Duration::from_secs(1));
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    daemon.pass(Duration::from_secs(1), 20).await;
     daemon.control(Method::DELETE, "faults", &serde_json::Value::Null).await;
     for one in &made {
-        settle(&daemon, one.id(), "open").await;
+        daemon.settle(one.id(), "open").await;
     }
     assert_eq!(daemon.envelopes().await, 5);
 }
@@ -261,14 +258,6 @@ async fn a_role_that_the_template_lacks_is_refused_before_the_create() {
     );
     assert_eq!(refused.body["errors"][0]["pointer"], "/signers/0/role");
     assert_eq!(daemon.envelopes().await, 0);
-}
-
-/// Lets time go on until the signing stands so.
-pub(crate) async fn settle(daemon: &TestDaemon, id: &str, status: &str) {
-    let path = format!("/v1/signings/{id}");
-    daemon
-        .run_clock(&format!("{id} {status}"), async || daemon.get(&path).await.body["status"] == status)
-        .await;
 }
 
 #[tokio::test]
@@ -372,7 +361,7 @@ async fn e2_what_cannot_be_prepared_is_queued_and_not_uncertain() {
     let down = json!({"fault": "status", "status": 503, "method": "GET", "path": "/identity_verification", "count": 1});
     daemon.fault(&down).await;
     let made = daemon.queue("order-1", &order()).await;
-    settle(&daemon, made.id(), "open").await;
+    daemon.settle(made.id(), "open").await;
     let timeline = daemon.get(&format!("/v1/signings/{}/timeline", made.id())).await.text;
     assert!(timeline.contains("create_queued") && !timeline.contains("uncertain"), "{timeline}");
     assert_eq!(daemon.envelopes().await, 1);

@@ -172,16 +172,10 @@ async fn nobody_mints_for_a_visitor_who_has_left_the_line() {
         .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
         .await;
     assert_eq!(daemon.click(&link).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    for _ in 0..45 {
-        daemon.clock.advance(Duration::from_secs(2));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    daemon.pass(Duration::from_secs(2), 45).await;
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
     daemon.forget_requests().await;
-    for _ in 0..30 {
-        daemon.clock.advance(Duration::from_secs(2));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    daemon.pass(Duration::from_secs(2), 30).await;
     assert!(!daemon.requests().await.iter().any(|line| line.contains("/views/")));
     assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER, "and the link is free");
 }
