@@ -120,8 +120,11 @@ async fn h2_a_service_manager_holds_the_socket_is_told_and_no_connection_is_refu
     let client = http_client();
     let list = async || client.get(&url).bearer_auth(CALLER_KEY).send().await.map(|answer| answer.status());
     assert_eq!(list().await.unwrap(), 200);
+    let times = |word: &str| told.lock().unwrap().iter().filter(|said| *said == word).count();
+    around.until("the word that it is up", async || times("READY=1") == 1).await;
     rustix::process::kill_process(pid(&daemon.process), rustix::process::Signal::HUP).unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    around.until("the end of the reload", async || times("READY=1") == 2).await;
+    around.until("the watchdog's third word", async || times("WATCHDOG=1") >= 3).await;
     // The socket is open while nobody serves it: who calls in between is answered by the next daemon.
     daemon.stop().await;
     let waiting = tokio::spawn({
@@ -142,7 +145,6 @@ async fn h2_a_service_manager_holds_the_socket_is_told_and_no_connection_is_refu
         3,
         "twice started, once reloaded: {told:?}"
     );
-    assert!(told.iter().filter(|said| *said == "WATCHDOG=1").count() >= 3, "{told:?}");
 }
 
 fn pid(process: &Child) -> rustix::process::Pid {
