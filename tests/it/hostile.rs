@@ -322,17 +322,66 @@ async fn s5_http2_headers_that_go_on_for_ever_are_cut_off() {
     target.survived().await;
 }
 
+/// The reason for a stream that was not looked at (RFC 9113, 7).
+const REFUSED_STREAM: u32 = 0x7;
+
+/// The head of a POST of JSON: POST and http from HPACK's static table, and fields with names from it that nobody is to
+/// remember (RFC 7541, 6.2.2).
+fn post(path: &str, key: &str) -> Vec<u8> {
+    let mut block = vec![0x83, 0x86];
+    let credentials = format!("Bearer {key}");
+    for (name, value) in [(1_u8, "x"), (4, path), (23, &credentials), (31, "application/json")] {
+        match name.checked_sub(15) {
+            None => block.push(name),
+            Some(more) => block.extend([0x0f, more]),
+        }
+        let length = u8::try_from(value.len()).ok().filter(|length| *length < 0x7f);
+        block.push(length.expect("a length of one byte"));
+        block.extend(value.as_bytes());
+    }
+    block
+}
+
+/// The next frame of an answer: its kind, its stream, and what it holds.
+async fn next_frame(socket: &mut TcpStream) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).await.expect("a frame");
+    let [a, b, c, kind, _flags, stream @ ..] = head;
+    let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
+    socket.read_exact(&mut payload).await.expect("all of the frame");
+    (kind, u32::from_be_bytes(stream), payload)
+}
+
 #[tokio::test]
 async fn s5_http2_streams_at_once_are_bounded() {
+    const STREAMS: u32 = 1_000;
     let target = Target::start("hostile-streams").await;
-    // A thousand requests whose bodies never come, to a path that waits for them.
+    // Requests whose bodies never come, to a path that waits for them.
+    let head = post("/v1/webhook_endpoints", target.demo.entry("caller_key"));
     let mut socket = target.connect("api_url").await;
     let mut bytes = greeting();
-    for stream in (0..1_000_u32).map(|number| 2 * number + 1) {
-        // POST (0x83), without END_STREAM.
-        bytes.extend(frame(1, 0x4, stream, &[0x83, 0x86, 0x84, 0x41, 0x01, b'x']));
+    for number in 0..STREAMS {
+        // END_HEADERS without END_STREAM.
+        bytes.extend(frame(1, 0x4, 2 * number + 1, &head));
     }
-    let _ = socket.write_all(&bytes).await;
+    socket.write_all(&bytes).await.unwrap();
+    let limit = countersign::listener::Limits::default().streams;
+    let mut refused = Vec::new();
+    let all_others = async {
+        while refused.len() < usize::try_from(STREAMS - limit).unwrap() {
+            let (kind, stream, payload) = next_frame(&mut socket).await;
+            match kind {
+                3 => {
+                    assert_eq!(payload, REFUSED_STREAM.to_be_bytes(), "stream {stream}");
+                    refused.push(stream);
+                }
+                1 | 7 => panic!("stream {stream} was answered, or all were given up: {payload:?}"),
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_others).await.expect("what is over the limit is refused");
+    assert_eq!(refused, (limit..STREAMS).map(|number| 2 * number + 1).collect::<Vec<_>>());
     target.answers_all().await;
     drop(socket);
     target.survived().await;
