@@ -11,6 +11,7 @@
 
 mod answer;
 mod error;
+mod look_ups;
 mod names;
 mod reach;
 mod request;
@@ -137,7 +138,7 @@ impl HttpClient {
             builder = builder.tls_certs_only(certificates(path)?);
         }
         builder = match options.reach {
-            Reach::PublicOnly => builder.dns_resolver(Arc::new(PublicResolver)),
+            Reach::PublicOnly => builder.dns_resolver(Arc::new(PublicResolver::new())),
             Reach::Anywhere => builder.dns_resolver(Arc::new(Remembering::new())),
         };
         Ok(Self {

@@ -11,6 +11,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use moka::sync::Cache;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::look_ups::LookUps;
+
 /// So long an answer is taken without asking again.
 const FRESH: Duration = Duration::from_secs(30);
 /// So long it is better than none.
@@ -27,13 +29,14 @@ type Addresses = Arc<[SocketAddr]>;
 pub(super) struct Remembering {
     fresh: Cache<String, Addresses>,
     stale: Cache<String, Addresses>,
+    look_ups: LookUps,
     patience: Duration,
 }
 
 impl Remembering {
     pub(super) fn new() -> Self {
         let kept = |life| Cache::builder().max_capacity(MAX_NAMES).time_to_live(life).build();
-        Self { fresh: kept(FRESH), stale: kept(STALE), patience: PATIENCE }
+        Self { fresh: kept(FRESH), stale: kept(STALE), look_ups: LookUps::of_system(), patience: PATIENCE }
     }
 
     /// The addresses of a name; `look_up` asks for them.
@@ -62,7 +65,7 @@ impl Resolve for Remembering {
     fn resolve(&self, name: Name) -> Resolving {
         let this = self.clone();
         Box::pin(async move {
-            let look_up = || async { Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect()) };
+            let look_up = || this.look_ups.addresses(name.as_str());
             let found = this.addresses(name.as_str(), look_up).await?;
             let found: Vec<SocketAddr> = found.to_vec();
             Ok(Box::new(found.into_iter()) as Addrs)

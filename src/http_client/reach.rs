@@ -1,10 +1,10 @@
 //! Which addresses may be connected to (rule F4).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use super::Error;
+use super::{Error, look_ups::LookUps};
 
 /// Which addresses a client may connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,15 +75,21 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 /// Resolves as the system does, and drops what is not public.
-pub(super) struct PublicResolver;
+#[derive(Debug)]
+pub(super) struct PublicResolver(LookUps);
+
+impl PublicResolver {
+    pub(super) fn new() -> Self {
+        Self(LookUps::of_system())
+    }
+}
 
 impl reqwest::dns::Resolve for PublicResolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let look_ups = self.0.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
-                .await?
-                .filter(|address| is_public(address.ip()))
-                .collect();
+            let mut found = look_ups.addresses(name.as_str()).await?;
+            found.retain(|address| is_public(address.ip()));
             if found.is_empty() {
                 return Err("the name leads to no public address".into());
             }
