@@ -6,10 +6,10 @@
 //! by a newer version and is refused.
 
 /// The number of the last step.
-pub(super) const LATEST: i64 = 9;
+pub(super) const LATEST: i64 = 10;
 
 /// The steps for SQLite; the first is number 1.
-pub(super) const SQLITE: [&str; 9] = [
+pub(super) const SQLITE: [&str; 10] = [
     include_str!("migrations/sqlite/0001_start.sql"),
     include_str!("migrations/sqlite/0002_ledger.sql"),
     include_str!("migrations/sqlite/0003_next_delivery.sql"),
@@ -19,10 +19,11 @@ pub(super) const SQLITE: [&str; 9] = [
     include_str!("migrations/sqlite/0007_waiting.sql"),
     include_str!("migrations/sqlite/0008_sealed_events.sql"),
     include_str!("migrations/sqlite/0009_put_off.sql"),
+    include_str!("migrations/sqlite/0010_age.sql"),
 ];
 
 /// The steps for Postgres.
-pub(super) const POSTGRES: [&str; 9] = [
+pub(super) const POSTGRES: [&str; 10] = [
     include_str!("migrations/postgres/0001_start.sql"),
     include_str!("migrations/postgres/0002_ledger.sql"),
     include_str!("migrations/postgres/0003_next_delivery.sql"),
@@ -32,6 +33,7 @@ pub(super) const POSTGRES: [&str; 9] = [
     include_str!("migrations/postgres/0007_waiting.sql"),
     include_str!("migrations/postgres/0008_sealed_events.sql"),
     include_str!("migrations/postgres/0009_put_off.sql"),
+    include_str!("migrations/postgres/0010_age.sql"),
 ];
 
 /// The steps that a database at this number still needs, each with its number.

@@ -10,10 +10,11 @@
 //! | the bare record of a signing (ids, statuses, times) and its links | twice `store.retention` after its end |
 //!
 //! Whatever the setting, a record stays as long as its key, and as long as there is something to be done
-//! about it; what has not ended stays whole.
+//! about it; what has not ended stays whole. A key stays as long as its create has not ended, an event until it is
+//! delivered, and an inbound message until it is taken in; what waits for an endpoint that is off does not count.
 //!
-//! What is destroyed cannot be had back, so its age is told by the upstream's time, not by this machine's clock alone:
-//! nothing is destroyed before the upstream has answered once.
+//! What is destroyed cannot be had back, so it must be old by the upstream's time and by this machine's clock: nothing is
+//! destroyed before the upstream has answered once, nor what has just been written by a clock that is behind.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -29,7 +30,7 @@ const RECORDS: i32 = 2;
 /// What has been kept long enough.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// Idempotency keys and their answers made before this are forgotten.
+    /// Idempotency keys and their answers made before this are forgotten, once their creates have ended.
     pub keys_before: Timestamp,
     /// Status checks made before this are forgotten.
     pub checks_before: Timestamp,
@@ -37,7 +38,7 @@ pub struct Retention {
     pub windows_before: Timestamp,
     /// Personal data of signings that ended before this is destroyed.
     pub personal_before: Timestamp,
-    /// Events, deliveries and inbound messages older than this are deleted.
+    /// Events, deliveries and inbound messages older than this are deleted, once nothing is to be done with them.
     pub events_before: Timestamp,
     /// Signings that ended before this are deleted with all that hangs off them, unless their key is known
     /// or something is still to be done.

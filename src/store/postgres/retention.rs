@@ -15,13 +15,14 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 /// Rows that one statement destroys, or looks at, at most.
 pub(super) const BATCH: i64 = 500;
 
-/// Forgets idempotency keys and the answers kept for them.
+/// Forgets idempotency keys and the answers kept for them. The key of a create that has not ended stays, whatever its
+/// date: without it the same call would make a second envelope (rule E2).
 pub(super) async fn keys(db: &mut PgConnection, retention: Retention) -> Result<u64> {
     count(
         db,
         "UPDATE signings SET key = NULL, answer = NULL, version = version + 1 WHERE id = ANY (ARRAY (\
-           SELECT id FROM signings WHERE key IS NOT NULL AND created_at < $1 ORDER BY created_at LIMIT $2 \
-           FOR UPDATE SKIP LOCKED))",
+           SELECT id FROM signings WHERE key IS NOT NULL AND created_at < $1 \
+           AND status NOT IN ('creating', 'uncertain') ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
         micros(retention.keys_before),
     )
     .await
@@ -47,19 +48,27 @@ pub(super) async fn personal(db: &mut PgConnection, retention: Retention) -> Res
     Ok(ended.rows_affected())
 }
 
-/// Deletes old events, deliveries and inbound messages.
+/// Deletes old events, deliveries and inbound messages, but none with which something is still to be done: a clock
+/// that was behind may have dated it. That does not last: attempts end after days, and what came in is taken in. What
+/// is pending for an endpoint that is off waits for good, and goes.
 pub(super) async fn events(db: &mut PgConnection, retention: Retention) -> Result<u64> {
     let before = micros(retention.events_before);
     let mut deleted = 0;
     for sql in [
-        "DELETE FROM events WHERE pos = ANY (ARRAY (\
-           SELECT pos FROM events WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+        // First, because they keep their events.
         "DELETE FROM deliveries WHERE id = ANY (ARRAY (\
-           SELECT id FROM deliveries WHERE created_at < $1 ORDER BY created_at LIMIT $2 \
-           FOR UPDATE SKIP LOCKED))",
+           SELECT id FROM deliveries d WHERE created_at < $1 AND (state <> 'pending' OR NOT EXISTS (\
+             SELECT 1 FROM endpoints p WHERE p.id = d.endpoint AND p.disabled_at IS NULL)) \
+           ORDER BY created_at LIMIT $2 FOR UPDATE OF d SKIP LOCKED))",
+        // Where nobody listens there will be no deliveries.
+        "DELETE FROM events WHERE pos = ANY (ARRAY (\
+           SELECT pos FROM events e WHERE at < $1 \
+           AND (fanned_out OR NOT EXISTS (SELECT 1 FROM endpoints)) \
+           AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.id AND d.state = 'pending') \
+           ORDER BY at LIMIT $2 FOR UPDATE OF e SKIP LOCKED))",
         "DELETE FROM inbound WHERE pos = ANY (ARRAY (\
-           SELECT pos FROM inbound WHERE received_at < $1 ORDER BY received_at LIMIT $2 \
-           FOR UPDATE SKIP LOCKED))",
+           SELECT pos FROM inbound WHERE received_at < $1 AND taken_at IS NOT NULL \
+           ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
     ] {
         deleted += count(db, sql, before).await?;
     }

@@ -13,12 +13,14 @@ use crate::store::{
 /// Rows that one write destroys, or looks at, at most.
 pub(super) const BATCH: u32 = 500;
 
-/// Forgets idempotency keys and the answers kept for them.
+/// Forgets idempotency keys and the answers kept for them. The key of a create that has not ended stays, whatever its
+/// date: without it the same call would make a second envelope (rule E2).
 pub(super) fn keys(db: &Connection, retention: Retention) -> Result<u64, Error> {
     count(
         db,
         "UPDATE signings SET key = NULL, answer = NULL, version = version + 1 WHERE id IN \
-         (SELECT id FROM signings WHERE key IS NOT NULL AND created_at < ?1 ORDER BY created_at LIMIT ?2)",
+         (SELECT id FROM signings WHERE key IS NOT NULL AND created_at < ?1 \
+          AND status NOT IN ('creating', 'uncertain') ORDER BY created_at LIMIT ?2)",
         micros(retention.keys_before),
     )
 }
@@ -45,16 +47,29 @@ pub(super) fn personal(db: &Connection, retention: Retention) -> Result<u64, Err
     Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))
 }
 
-/// Deletes old events, deliveries and inbound messages.
+/// Of events, those that no delivery is still to be made of, and none is pending of. Where nobody listens there will be
+/// none.
+const OLD_EVENTS: &str = "SELECT pos FROM events WHERE at < ?1 \
+    AND (pos <= (SELECT value FROM meta WHERE name = 'fanned_out') OR NOT EXISTS (SELECT 1 FROM endpoints)) \
+    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND state = 'pending') \
+    ORDER BY at LIMIT ?2";
+
+/// Deletes old events, deliveries and inbound messages, but none with which something is still to be done: a clock
+/// that was behind may have dated it. That does not last: attempts end after days, and what came in is taken in. What
+/// is pending for an endpoint that is off waits for good, and goes.
 pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error> {
     let before = micros(retention.events_before);
     let mut deleted = 0;
-    // Events lie in the order they came: the oldest stand first.
+    // First, because they keep their events.
     deleted += count(
         db,
-        "DELETE FROM events WHERE pos IN (SELECT pos FROM events ORDER BY pos LIMIT ?2) AND at < ?1",
+        "DELETE FROM deliveries WHERE id IN \
+         (SELECT id FROM deliveries WHERE created_at < ?1 AND (state <> 'pending' OR NOT EXISTS \
+            (SELECT 1 FROM endpoints WHERE id = deliveries.endpoint AND disabled_at IS NULL)) \
+          ORDER BY created_at LIMIT ?2)",
         before,
     )?;
+    deleted += count(db, &format!("DELETE FROM events WHERE pos IN ({OLD_EVENTS})"), before)?;
     // New ones go on from the highest left; the fan-out must not think it has seen them.
     db.prepare_cached(
         "UPDATE meta SET value = min(value, (SELECT coalesce(max(pos), 0) FROM events)) \
@@ -63,14 +78,9 @@ pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error
     .execute([])?;
     deleted += count(
         db,
-        "DELETE FROM deliveries WHERE id IN \
-         (SELECT id FROM deliveries WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
-        before,
-    )?;
-    deleted += count(
-        db,
         "DELETE FROM inbound WHERE pos IN \
-         (SELECT pos FROM inbound WHERE received_at < ?1 ORDER BY received_at LIMIT ?2)",
+         (SELECT pos FROM inbound WHERE received_at < ?1 AND taken_at IS NOT NULL \
+          ORDER BY received_at LIMIT ?2)",
         before,
     )?;
     Ok(deleted)
@@ -119,7 +129,7 @@ pub(super) fn signings(db: &Connection, retention: Retention) -> Result<u64, Err
     )
 }
 
-fn count(db: &Connection, sql: &'static str, before: i64) -> Result<u64, Error> {
+fn count(db: &Connection, sql: &str, before: i64) -> Result<u64, Error> {
     let changed = db.prepare_cached(sql)?.execute(params![before, BATCH])?;
     Ok(u64::try_from(changed).unwrap_or(u64::MAX))
 }
@@ -180,4 +190,28 @@ pub(super) fn reseal(
         resealed.next = Some(row);
     }
     Ok(resealed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::migrations;
+
+    #[test]
+    fn old_events_are_found_by_indexes_and_not_sorted() {
+        let db = Connection::open_in_memory().unwrap();
+        for (_, step) in migrations::missing(&migrations::SQLITE, 0) {
+            db.execute_batch(step).unwrap();
+        }
+        let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {OLD_EVENTS}")).unwrap();
+        let steps: Vec<String> = plan
+            .query_map(params![0, BATCH], |row| row.get("detail"))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        for index in ["events_age", "deliveries_event"] {
+            assert!(steps.iter().any(|step| step.contains(index)), "{index}: {steps:?}");
+        }
+        assert!(!steps.iter().any(|step| step.contains("B-TREE")), "{steps:?}");
+    }
 }
