@@ -62,6 +62,19 @@ impl Retention {
     }
 }
 
+/// So many bytes of sealed values are looked at in one go: a payload may have 50 MiB, and the writer is busy meanwhile.
+const RESEALED_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How many of the next values, which are so long, are looked at in one go: one in any case.
+pub(super) fn looked_at_once(lengths: impl IntoIterator<Item = u64>) -> usize {
+    let mut sum = 0_u64;
+    let fits = lengths.into_iter().take_while(|length| {
+        sum = sum.saturating_add(*length);
+        sum <= RESEALED_BYTES
+    });
+    fits.count().max(1)
+}
+
 /// How much one run of retention destroyed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Destroyed {
@@ -78,6 +91,15 @@ pub struct Destroyed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_large_values_or_many_small_ones_are_looked_at_in_one_go() {
+        assert_eq!(looked_at_once([1_000; 500]), 500);
+        assert_eq!(looked_at_once([0, 50 << 20, 50 << 20]), 1);
+        assert_eq!(looked_at_once([50 << 20, 1]), 1, "the largest has its turn, too");
+        assert_eq!(looked_at_once([1 << 20; 500]), 4);
+        assert_eq!(looked_at_once([u64::MAX, u64::MAX]), 1);
+    }
 
     #[test]
     fn records_outlive_persons_and_no_record_goes_before_its_key() {

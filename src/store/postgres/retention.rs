@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::store::{
     Error, Retention,
+    retention::looked_at_once,
     rows::micros,
     seal::{Place, SEALED_COLUMNS, SealKeyId, SealKeys},
 };
@@ -166,33 +167,38 @@ async fn reseal_batch(
 ) -> std::result::Result<Option<Vec<u8>>, Error> {
     // A name is text, all other ids are bytes: here both are their bytes.
     let id = if table == "senders" { format!("convert_to({id}, 'UTF8')") } else { id.to_owned() };
-    let rows = sqlx::query(AssertSqlSafe(format!(
-        "SELECT {id}, CASE WHEN substr({column}, 1, 4) = $1 THEN {column} END FROM {table} \
-         WHERE {id} > $2 ORDER BY {id} LIMIT $3"
+    let next: Vec<(Vec<u8>, i64)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {id}, CASE WHEN substr({column}, 1, 4) = $1 THEN length({column}) ELSE 0 END::bigint \
+         FROM {table} WHERE {id} > $2 ORDER BY {id} LIMIT $3"
     )))
     .bind(older.to_bytes())
     .bind(after)
     .bind(BATCH)
     .fetch_all(&mut *db)
     .await?;
+    let count = looked_at_once(next.iter().map(|(_, length)| length.unsigned_abs()));
+    let names: Vec<&[u8]> = next.iter().take(count).map(|(name, _)| name.as_slice()).collect();
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {id}, {column} FROM {table} WHERE {id} = ANY ($2) AND substr({column}, 1, 4) = $1"
+    )))
+    .bind(older.to_bytes())
+    .bind(&names)
+    .fetch_all(&mut *db)
+    .await?;
     // A row that was written meanwhile is left alone.
     let update = format!("UPDATE {table} SET {column} = $2 WHERE {id} = $1 AND {column} = $3");
-    let mut last = None;
     for row in &rows {
-        let name: Vec<u8> = row.try_get(0)?;
-        if let Some(sealed) = row.try_get::<Option<Vec<u8>>, _>(1)? {
-            *found = true;
-            match keys.reseal(Place { table, column, row: &name }, sealed.clone()) {
-                Ok(again) => {
-                    let query = sqlx::query(AssertSqlSafe(update.clone())).bind(&name).bind(again);
-                    query.bind(sealed).execute(&mut *db).await?;
-                }
-                Err(error) => {
-                    tracing::error!(table, column, %error, "a sealed value cannot be opened: left as it is");
-                }
+        let (name, sealed): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+        *found = true;
+        match keys.reseal(Place { table, column, row: &name }, sealed.clone()) {
+            Ok(again) => {
+                let query = sqlx::query(AssertSqlSafe(update.clone())).bind(&name).bind(again);
+                query.bind(sealed).execute(&mut *db).await?;
+            }
+            Err(error) => {
+                tracing::error!(table, column, %error, "a sealed value cannot be opened: left as it is");
             }
         }
-        last = Some(name);
     }
-    Ok(last)
+    Ok(names.last().map(|name| name.to_vec()))
 }

@@ -2,10 +2,11 @@
 //!
 //! All in batches of a bounded size, each a write of its own, so that nobody waits for a clean-up.
 
-use rusqlite::{Connection, params, types::Value};
+use rusqlite::{Connection, OptionalExtension as _, params, types::Value};
 
 use crate::store::{
     Error, Retention,
+    retention::looked_at_once,
     rows::micros,
     seal::{Place, SealKeyId, SealKeys},
 };
@@ -155,7 +156,7 @@ pub(super) struct Resealed {
 }
 
 /// Looks at the next rows of one column after `from`, and seals anew what `older` sealed. It looks at a bounded
-/// number of rows, not only changes one: the writer is busy meanwhile. What is damaged stays as it is.
+/// number of rows and bytes, not only changes that much: the writer is busy meanwhile. What is damaged stays as it is.
 pub(super) fn reseal(
     db: &Connection,
     keys: &SealKeys,
@@ -163,16 +164,24 @@ pub(super) fn reseal(
     (table, id, column): (&'static str, &'static str, &'static str),
     from: &Value,
 ) -> Result<Resealed, Error> {
-    let rows: Vec<(Value, Option<Vec<u8>>)> = db
+    // A length is known without reading the value.
+    let next: Vec<(Value, Option<u64>)> = db
         .prepare_cached(&format!(
-            "SELECT {id}, CASE WHEN substr({column}, 1, 4) = ?1 THEN {column} END FROM {table} \
-             WHERE {id} > ?2 ORDER BY {id} LIMIT ?3"
+            "SELECT {id}, length({column}) FROM {table} WHERE {id} > ?1 ORDER BY {id} LIMIT ?2"
         ))?
-        .query_map(params![older.to_bytes(), from, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map(params![from, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
+    let count = looked_at_once(next.iter().map(|(_, length)| length.unwrap_or_default()));
+    let mut read = db.prepare_cached(&format!(
+        "SELECT {column} FROM {table} WHERE {id} = ?1 AND substr({column}, 1, 4) = ?2"
+    ))?;
     let mut update = db.prepare_cached(&format!("UPDATE {table} SET {column} = ?2 WHERE {id} = ?1"))?;
     let mut resealed = Resealed { next: None, is_whole: true };
-    for (row, sealed) in rows {
+    for (row, length) in next.into_iter().take(count) {
+        let sealed: Option<Vec<u8>> = match length {
+            Some(_) => read.query_row(params![row, older.to_bytes()], |row| row.get(0)).optional()?,
+            None => None,
+        };
         if let Some(sealed) = sealed {
             let name = match &row {
                 Value::Blob(bytes) => bytes.as_slice(),

@@ -12,6 +12,7 @@ on_both!(
     nothing_personal_lies_in_the_database,
     a_lost_key_is_found_at_start,
     a_key_is_changed_and_the_old_one_dropped,
+    values_that_are_sealed_anew_one_at_a_time_are_all_reached,
     a_sealed_value_cannot_be_moved_to_another_row,
     sender_records_are_replaced_by_version,
 );
@@ -102,6 +103,33 @@ async fn a_key_is_changed_and_the_old_one_dropped(fixture: Fixture) {
     }
     let store = fixture.try_open(key(2)).await.unwrap();
     read_everything(&store, &signing).await;
+}
+
+/// Each of them is more than is looked at in one go; between them lie some that are small, or not there.
+async fn values_that_are_sealed_anew_one_at_a_time_are_all_reached(fixture: Fixture) {
+    let mut payloads = Vec::new();
+    {
+        let store = fixture.open().await;
+        for number in 0..6_u8 {
+            let mut intent = samples::intent(number.into());
+            let length = if number % 2 == 0 { 5 << 20 } else { 100 };
+            let payload = (number != 3).then(|| Bytes::from(vec![number; length]));
+            intent.payload = payload.clone().map(Private::new);
+            payloads.push((intent.signing.id, payload));
+            begin(&store, intent).await;
+        }
+    }
+    let both = SealKeys::new(&[2; 32], &[[1; 32]]);
+    let store = fixture.try_open(both).await.unwrap();
+    for _ in 0..2 {
+        store.destroy(crate::store::retention::KEEP_ALL).await.unwrap();
+    }
+    drop(store);
+    let store = fixture.try_open(key(2)).await.unwrap();
+    for (signing, payload) in payloads {
+        let kept = store.payload(signing).await.unwrap();
+        assert!(kept.as_ref().map(Private::reveal) == payload.as_ref());
+    }
 }
 
 async fn a_sealed_value_cannot_be_moved_to_another_row(fixture: Fixture) {
