@@ -78,6 +78,11 @@ impl Message {
         serde_json::from_slice(body).map(Self::aggregate).map_err(|_| Unreadable)
     }
 
+    /// When the upstream generated it, by its own clock, if it says so in a form that we know.
+    pub fn generated_at(&self) -> Option<Timestamp> {
+        self.generated_at.as_deref().and_then(|text| text.parse().ok())
+    }
+
     /// What makes this the same message again (rule F3): envelope, event, recipient and the time at
     /// which it was generated. Without such a time only the same bytes are the same message.
     pub fn identity(&self, body: &[u8]) -> Digest {
@@ -114,7 +119,7 @@ impl Message {
 
     /// The facts, with the recipient ids that we gave.
     pub fn facts(&self, signers: &[Signer]) -> Vec<Fact> {
-        let at = self.generated_at.as_deref().and_then(|text| text.parse().ok());
+        let at = self.generated_at();
         let of = |person: &Person, fact: SignerFact| {
             let recipient_id = person.find(signers)?.recipient_id.clone();
             Some(Fact::Signer { recipient_id, fact, at })

@@ -14,7 +14,7 @@ use crate::{
         payload::identity_of_bytes,
         places::{Place, Places},
     },
-    domain::{EnvelopeId, Private, SenderName},
+    domain::{Private, SenderName},
     store::{self, Inbound, Received},
     telemetry::metrics::ConnectResult,
     tls::Name,
@@ -300,11 +300,10 @@ impl Inbox {
     async fn keep(&self, delivery: &VerifiedDelivery) -> Receipt {
         let body = delivery.body();
         let message = Message::parse(body).ok();
-        if let Some(senders) = delivery.of() {
-            let envelope = message.as_ref().and_then(|message| message.envelope.as_ref());
-            if let Err(refused) = self.speaks_for(senders, envelope).await {
-                return refused;
-            }
+        if let Some(senders) = delivery.of()
+            && let Err(refused) = self.speaks_for(senders, message.as_ref()).await
+        {
+            return refused;
         }
         let inbound = Inbound {
             identity: message
@@ -341,13 +340,14 @@ impl Inbox {
 
     /// Whether those whose keys signed may speak of the envelope. Anything else about a customer's account is
     /// none of ours, and is not kept.
-    async fn speaks_for(&self, senders: &[SenderName], envelope: Option<&EnvelopeId>) -> Result<(), Receipt> {
+    async fn speaks_for(&self, senders: &[SenderName], message: Option<&Message>) -> Result<(), Receipt> {
         let busy = |error: store::Error| {
             tracing::error!(%error, "whose an envelope is cannot be read: DocuSign will send it again");
             Receipt::Busy
         };
-        let Some(envelope) = envelope else { return Err(Receipt::Foreign) };
-        match self.parts.signings.sender_of_envelope(envelope, senders).await.map_err(busy)? {
+        let told = message.and_then(|message| Some((message.envelope.as_ref()?, message.generated_at())));
+        let Some((envelope, told_at)) = told else { return Err(Receipt::Foreign) };
+        match self.parts.signings.sender_of_envelope(envelope, senders, told_at).await.map_err(busy)? {
             Some(sender) if senders.contains(&sender) => Ok(()),
             Some(_) => {
                 Err(self

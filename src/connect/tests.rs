@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
@@ -26,7 +27,7 @@ use crate::{
     http_client::HttpClient,
     lifecycle::Lifecycle,
     signing::{self, NonceKey, Signings},
-    store::{Change, Durability, Intent, Payload, SharedStore, Work},
+    store::{Change, Durability, Intent, Payload, SharedStore, Version, Work},
     telemetry::{
         logging::{Format, subscriber, tests::Sink},
         metrics::Metrics,
@@ -109,13 +110,25 @@ impl Fixture {
     /// Puts an open signing of two signers into the store.
     async fn signing(&self) -> Signing {
         let signing = signing(2);
-        let work = Work { due_at: now(), leased_until: None, attempts: 0 };
+        let from = self.begin(&signing, Work { due_at: now(), leased_until: None, attempts: 0 }).await;
+        self.open(&signing, from).await;
+        signing
+    }
+
+    async fn begin(&self, signing: &Signing, work: Work) -> Version {
         let (key, request) = ([1; 32], [2; 32]);
         let intent =
             Intent { signing: signing.clone(), key, request, links: Vec::new(), payload: None, work };
-        let crate::store::Begun::New(from) = self.store.begin(intent).await.unwrap() else { panic!("new") };
+        let crate::store::Begun::New(version) = self.store.begin(intent).await.unwrap() else {
+            panic!("new")
+        };
+        version
+    }
+
+    /// Writes it down as it is, with nothing left to be done.
+    async fn open(&self, signing: &Signing, from: Version) {
         let change = Change {
-            signing: &signing,
+            signing,
             from,
             events: Vec::new(),
             links: Vec::new(),
@@ -125,7 +138,6 @@ impl Fixture {
             durability: Durability::Synced,
         };
         self.store.save(change).await.unwrap();
-        signing
     }
 
     async fn status(&self) -> Option<SigningStatus> {
@@ -266,6 +278,42 @@ async fn a_customers_key_is_believed_of_that_customers_envelopes_alone() {
     assert_eq!(receive().await, Receipt::Accepted);
     believe("acme", &[KEY]);
     assert_eq!(receive().await, Receipt::Duplicate, "a key of all is believed of all");
+}
+
+/// A create of the sender is under way: a delivery about an envelope that it may have made waits for it, and one about
+/// an envelope that it cannot have made waits for nobody, although the sender is busy for as long as it likes.
+#[tokio::test]
+async fn a_delivery_waits_for_creates_that_may_have_made_its_envelope_and_for_no_other() {
+    let body = Bytes::from(sim("envelope-completed", None, 1).to_string());
+    let told_at: Timestamp = "2026-02-25T06:13:01Z".parse().unwrap();
+    let before = |seconds| told_at - SignedDuration::from_secs(seconds);
+    for (posted_at, may_have) in [(Some(before(2)), true), (None, false), (Some(before(-600)), false)] {
+        let fixture = Arc::new(fixture().await);
+        let mut keys = Keys::default();
+        keys.add_of(&SenderName::new("system"), [KEY]);
+        fixture.inbox.set_keys(keys);
+        let mut making = signing(2);
+        (making.status, making.envelope, making.posted_at) = (SigningStatus::Creating, None, posted_at);
+        let leased_until = Some(Timestamp::MAX);
+        let work = Work { due_at: now(), leased_until, attempts: 0 };
+        let from = fixture.begin(&making, work).await;
+        let mut receipt = tokio::spawn({
+            let (fixture, body) = (Arc::clone(&fixture), body.clone());
+            async move { fixture.inbox.receive(&signed(&body), None, Full::new(body.clone())).await }
+        });
+        if may_have {
+            let early = tokio::time::timeout(Duration::from_millis(50), &mut receipt).await;
+            assert!(early.is_err(), "it waits: {early:?}");
+            fixture.open(&signing(2), from).await;
+            for _ in 0..8 {
+                fixture.clock.advance(Duration::from_millis(100));
+                settle().await;
+            }
+        }
+        let receipt = tokio::time::timeout(Duration::from_secs(60), receipt).await;
+        let expected = if may_have { Receipt::Accepted } else { Receipt::Foreign };
+        assert_eq!(receipt.expect("nobody waits for ever").unwrap(), expected, "{posted_at:?}");
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::{
     },
     esign::{self, RejectionKind},
     signing::{
-        Error, ReturnTarget, Signings,
+        Error, ReturnTarget, Signings, is_settled,
         views::{LONGEST_LEASE, VIEW_LIFE},
     },
     store::{self, Durability},
@@ -68,27 +68,39 @@ const fn may_have_done_something(claim: Claim) -> bool {
 
 /// The pause between looks for what another daemon may have written down.
 const AGAIN: Duration = Duration::from_millis(100);
+/// Daemons' clocks and the upstream's, as far as it is known, differ by less.
+const CLOCKS: Duration = Duration::from_secs(60);
 
 impl Signings {
-    /// Whose an envelope is; none if it is of no signing. The upstream tells of an envelope before we have read
-    /// its answer to the create, so while creates of the senders that it may be of are under way this waits for one
-    /// of them to be written down: for as long as the caller likes.
+    /// Whose an envelope is, of which the upstream told at `told_at` by its clock; none if it is of no signing. The
+    /// upstream tells of an envelope before we have read its answer to the create, so while creates of the senders that
+    /// it may be of are under way this waits for one of them to be written down: for as long as the caller likes.
+    ///
+    /// It waits for those alone that had been sent when it was told of, and when this was asked: what is sent later made
+    /// another envelope, and a busy sender always sends. One in doubt counts for a quarter of an hour after it was sent,
+    /// in which it is mostly looked up: what is not acknowledged is told of again.
     pub async fn sender_of_envelope(
         &self,
         envelope: &EnvelopeId,
         senders: &[SenderName],
+        told_at: Option<Timestamp>,
     ) -> Result<Option<SenderName>, store::Error> {
         let mut told = self.parts.hub.outbox();
-        // Read before the look, so that none is settled between the two.
-        let mut is_under_way = true;
+        if let Some(record) = self.parts.store.signing_by_envelope(envelope).await? {
+            return Ok(Some(record.signing.sender));
+        }
+        let sent_by = told_at.map_or(Timestamp::MAX, |at| self.surely_sent_by(at));
+        let mut making = self.parts.store.making(senders, self.parts.clock.now(), sent_by).await?;
         loop {
-            let record = self.parts.store.signing_by_envelope(envelope).await?;
-            if record.is_some() || !is_under_way {
-                return Ok(record.map(|record| record.signing.sender));
+            // Read before the look, so that none is settled between the two.
+            while let Some(id) = making.last()
+                && !self.may_be_making(*id).await?
+            {
+                making.pop();
             }
-            is_under_way = self.parts.store.making(senders, self.parts.clock.now()).await? > 0;
-            if !is_under_way {
-                continue;
+            let record = self.parts.store.signing_by_envelope(envelope).await?;
+            if record.is_some() || making.is_empty() {
+                return Ok(record.map(|record| record.signing.sender));
             }
             // Another daemon's comes without a wake-up.
             tokio::select! {
@@ -97,6 +109,19 @@ impl Signings {
                 () = self.parts.clock.sleep(AGAIN) => {}
             }
         }
+    }
+
+    /// By our clocks, when a create had surely been sent of whose envelope the upstream told at that time.
+    fn surely_sent_by(&self, told_at: Timestamp) -> Timestamp {
+        let ahead = self.parts.clock.now().duration_since(self.corrected_now());
+        let at = told_at.saturating_add(ahead).unwrap_or(Timestamp::MAX);
+        later(at, CLOCKS)
+    }
+
+    async fn may_be_making(&self, id: SigningId) -> Result<bool, store::Error> {
+        let record = self.parts.store.signing(id).await?;
+        Ok(record
+            .is_some_and(|record| !is_settled(record.signing.status) && record.signing.posted_at.is_some()))
     }
 
     /// Takes in what a Connect event said.

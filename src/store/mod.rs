@@ -205,9 +205,14 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// How many signings are `creating` or `uncertain`.
     fn unsettled(&self) -> Answer<'_, u64>;
 
-    /// How many of them, of these senders, may just have made an envelope that is not written down yet: somebody is
-    /// at them, or they are uncertain and were sent a short time ago.
-    fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64>;
+    /// Which of them, of these senders, may just have made an envelope that is not written down yet: they were sent
+    /// (`posted_at`) by `sent_by`, and somebody is at them, or they are uncertain and were sent in the last 15 minutes.
+    fn making<'a>(
+        &'a self,
+        senders: &'a [SenderName],
+        now: Timestamp,
+        sent_by: Timestamp,
+    ) -> Answer<'a, Vec<SigningId>>;
 
     /// Which of them, of other callers and in this account, may have made an envelope that is not written down yet:
     /// somebody is at them, or they were sent (`posted_at`) in the last 15 minutes, or in the last day and no look-up has

@@ -108,8 +108,13 @@ impl Store for SlowStore {
     fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {
         straight!(self, self.store.mend_dates(now))
     }
-    fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64> {
-        slowly!(self, store.making(senders, now))
+    fn making<'a>(
+        &'a self,
+        senders: &'a [SenderName],
+        now: Timestamp,
+        sent_by: Timestamp,
+    ) -> Answer<'a, Vec<SigningId>> {
+        slowly!(self, store.making(senders, now, sent_by))
     }
     fn making_for_others<'a>(
         &'a self,

@@ -203,8 +203,14 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => signings::unsettled(db)) })
     }
 
-    fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64> {
-        Box::pin(async move { with!(&self.pool, db => signings::making(db, senders, micros(now))) })
+    fn making<'a>(
+        &'a self,
+        senders: &'a [SenderName],
+        now: Timestamp,
+        sent_by: Timestamp,
+    ) -> Answer<'a, Vec<SigningId>> {
+        let (now, sent_by) = (micros(now), micros(sent_by));
+        Box::pin(async move { with!(&self.pool, db => signings::making(db, senders, now, sent_by)) })
     }
 
     fn making_for_others<'a>(

@@ -324,13 +324,19 @@ pub(super) async fn mend_dates(db: &mut PgConnection, bounds: Bounds) -> Result<
     Ok(unsettled.rows_affected() + failed.rows_affected() + heard_of.rows_affected())
 }
 
-pub(super) async fn making(db: &mut PgConnection, senders: &[SenderName], now: i64) -> Result<u64> {
-    let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') \
+pub(super) async fn making(
+    db: &mut PgConnection,
+    senders: &[SenderName],
+    now: i64,
+    sent_by: i64,
+) -> Result<Vec<SigningId>> {
+    let sql = "SELECT id FROM signings WHERE status IN ('creating', 'uncertain') \
+               AND (state::json ->> 'posted_at')::bigint <= $4 \
                AND (leased_until > $1 OR (status = 'uncertain' AND (state::json ->> 'posted_at')::bigint > $2)) \
                AND state::json ->> 'sender' = ANY ($3)";
     let senders: Vec<_> = senders.iter().map(SenderName::as_str).collect();
-    let row = sqlx::query(sql).bind(now).bind(now - MAKING_US).bind(senders).fetch_one(db).await?;
-    Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
+    let query = sqlx::query(sql).bind(now).bind(now - MAKING_US).bind(senders).bind(sent_by);
+    query.fetch_all(db).await?.iter().map(signing_id).collect()
 }
 
 pub(super) async fn making_for_others(
@@ -348,7 +354,11 @@ pub(super) async fn making_for_others(
     let query = sqlx::query(sql).bind(caller.as_str()).bind(account.as_str()).bind(now);
     let found =
         query.bind(now - MAKING_US).bind(now - UNSEEN_US).bind(i64::from(limit)).fetch_all(db).await?;
-    found.iter().map(|row| Ok(SigningId::from_uuid(Uuid::from_bytes(row.try_get(0)?)))).collect()
+    found.iter().map(signing_id).collect()
+}
+
+fn signing_id(row: &PgRow) -> Result<SigningId> {
+    Ok(SigningId::from_uuid(Uuid::from_bytes(row.try_get(0)?)))
 }
 
 pub(super) async fn unsettled(db: &mut PgConnection) -> Result<u64> {

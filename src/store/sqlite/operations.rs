@@ -100,9 +100,14 @@ impl Store for SqliteStore {
         Box::pin(self.read(signings::unsettled))
     }
 
-    fn making<'a>(&'a self, senders: &'a [SenderName], now: Timestamp) -> Answer<'a, u64> {
+    fn making<'a>(
+        &'a self,
+        senders: &'a [SenderName],
+        now: Timestamp,
+        sent_by: Timestamp,
+    ) -> Answer<'a, Vec<SigningId>> {
         let senders = senders.to_vec();
-        Box::pin(self.read(move |db| signings::making(db, &senders, micros(now))))
+        Box::pin(self.read(move |db| signings::making(db, &senders, micros(now), micros(sent_by))))
     }
 
     fn making_for_others<'a>(

@@ -223,14 +223,18 @@ pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {
     Ok(count.unsigned_abs())
 }
 
-pub(super) fn making(db: &Connection, senders: &[SenderName], now: i64) -> Result<u64, Error> {
+pub(super) fn making(
+    db: &Connection,
+    senders: &[SenderName],
+    now: i64,
+    sent_by: i64,
+) -> Result<Vec<SigningId>, Error> {
     // The index is found by the status; of those few the rest is read.
-    let sql = "SELECT count(*) FROM signings WHERE status IN ('creating', 'uncertain') \
+    let sql = "SELECT id FROM signings WHERE status IN ('creating', 'uncertain') AND state ->> 'posted_at' <= ?4 \
                AND (leased_until > ?1 OR (status = 'uncertain' AND state ->> 'posted_at' > ?2)) \
                AND state ->> 'sender' IN (SELECT value FROM json_each(?3))";
-    let values = params![now, now - MAKING_US, names(senders)];
-    let count: i64 = db.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
-    Ok(count.unsigned_abs())
+    let values = params![now, now - MAKING_US, names(senders), sent_by];
+    Ok(db.prepare_cached(sql)?.query_map(values, signing_id)?.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn making_for_others(
@@ -247,8 +251,11 @@ pub(super) fn making_for_others(
                     OR (state ->> 'missing_since' IS NULL AND state ->> 'posted_at' > ?5)) LIMIT ?6";
     let (lately, today) = (now - MAKING_US, now - UNSEEN_US);
     let values = params![caller.as_str(), account.as_str(), now, lately, today, limit];
-    let id = |row: &Row<'_>| row.get(0).map(|id| SigningId::from_uuid(Uuid::from_bytes(id)));
-    Ok(db.prepare_cached(sql)?.query_map(values, id)?.collect::<Result<_, _>>()?)
+    Ok(db.prepare_cached(sql)?.query_map(values, signing_id)?.collect::<Result<_, _>>()?)
+}
+
+fn signing_id(row: &Row<'_>) -> rusqlite::Result<SigningId> {
+    row.get(0).map(|id| SigningId::from_uuid(Uuid::from_bytes(id)))
 }
 
 pub(super) fn uncertain(db: &Connection) -> Result<u64, Error> {

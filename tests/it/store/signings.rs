@@ -25,6 +25,7 @@ on_both!(
     forgetting_frees_the_key,
     work_is_leased_and_taken_over,
     what_is_only_looked_for_in_case_does_not_count_as_uncertain,
+    what_may_make_an_envelope_for_its_sender_is_found,
     what_may_make_an_envelope_for_others_is_found,
     claims_of_two_daemons_never_overlap,
     what_a_clock_wrote_that_was_ahead_is_mended,
@@ -236,6 +237,42 @@ async fn what_is_only_looked_for_in_case_does_not_count_as_uncertain(fixture: Fi
     signing.twins_sought = 1;
     store.save(samples::change(&signing, version)).await.unwrap();
     assert_eq!((store.uncertain().await.unwrap(), store.unsettled().await.unwrap()), (0, 1));
+}
+
+async fn what_may_make_an_envelope_for_its_sender_is_found(fixture: Fixture) {
+    let store = fixture.open().await;
+    let (ours, other) = (SenderName::new("ours"), SenderName::new("other"));
+    let mut number = 0;
+    let mut add = async |change: &dyn Fn(&mut Signing), leased_until: Option<Timestamp>| {
+        number += 1;
+        let mut intent = samples::intent(number);
+        intent.work.leased_until = leased_until;
+        intent.signing.sender = ours.clone();
+        intent.signing.posted_at = Some(after(10));
+        change(&mut intent.signing);
+        let id = intent.signing.id;
+        begin(&store, intent).await;
+        id
+    };
+    let sent = add(&|_| {}, Some(after(60))).await;
+    let later = add(&|signing| signing.posted_at = Some(after(20)), Some(after(60))).await;
+    let in_doubt = add(&|signing| signing.status = SigningStatus::Uncertain, None).await;
+    // Left behind, not sent, settled, and another's.
+    add(&|_| {}, None).await;
+    add(&|signing| signing.posted_at = None, Some(after(60))).await;
+    add(&|signing| signing.status = SigningStatus::Open, Some(after(60))).await;
+    add(&|signing| signing.sender = other.clone(), Some(after(60))).await;
+
+    let senders = [ours.clone()];
+    let making = async |at: i64, sent_by: Timestamp| -> HashSet<SigningId> {
+        store.making(&senders, after(at), sent_by).await.unwrap().into_iter().collect()
+    };
+    assert_eq!(making(30, Timestamp::MAX).await, HashSet::from([sent, later, in_doubt]));
+    assert_eq!(making(30, after(19)).await, HashSet::from([sent, in_doubt]));
+    assert!(making(30, after(9)).await.is_empty());
+    assert_eq!(making(70, Timestamp::MAX).await, HashSet::from([in_doubt]));
+    assert!(making(911, Timestamp::MAX).await.is_empty(), "a quarter of an hour is over");
+    assert!(store.making(&[], after(30), Timestamp::MAX).await.unwrap().is_empty());
 }
 
 async fn what_may_make_an_envelope_for_others_is_found(fixture: Fixture) {
