@@ -371,9 +371,10 @@ pub(super) fn polling(error: esign::Error) -> Error {
     }
 }
 
-/// Whether a return was so short a time ago that the next one is hardly another.
+/// Whether a return was so short a time ago that the next one is hardly another. One that is further ahead than daemons'
+/// clocks may be was written by a clock that has been set back since, and is long over.
 fn is_lately(last: LastReturn, now: Timestamp) -> bool {
-    now.duration_since(last.at) < SAME_RETURN
+    now.duration_since(last.at).abs() < SAME_RETURN
 }
 
 /// Takes the check, or answers when the next one may be taken (rule B3). A check "in the future" means that
@@ -449,6 +450,14 @@ mod tests {
         assert_eq!(said(&mut signing, AuthenticationFailed, Some(40)), []);
         assert_eq!(said(&mut signing, Signed, Some(42)).first(), Some(&EventKind::SignerSigned));
         assert_eq!(signing.signers[0].upstream, crate::domain::Upstream::default());
+    }
+
+    #[test]
+    fn a_return_that_is_far_ahead_is_not_one_of_just_now() {
+        let last = LastReturn { claim: Claim::SigningComplete, at: at(100) };
+        let lately = |second| is_lately(last, at(second));
+        assert_eq!([95, 100, 109].map(lately), [true; 3]);
+        assert_eq!([-86_400, 90, 110].map(lately), [false; 3]);
     }
 
     #[test]
