@@ -7,6 +7,7 @@ use crate::{
     domain::{AccountId, CallerName, EnvelopeId, LinkId, SenderName, SignerId, SigningId, SigningStatus},
     store::{
         Digest, Filter, Link,
+        postgres::outbox,
         rows::{
             Bounds, ChangedRow, EventRow, MAKING_US, NewPayload, NewRow, SigningRow, UNSEEN_US, bytes,
             micros, signed, signing_columns, timestamp,
@@ -295,7 +296,7 @@ pub(super) async fn claim(
 /// What waits beyond all bounds is due now, and who was heard of beyond them was heard of now. Each by an index of
 /// its own, so that what comes due in months is not walked through. Rows that somebody just takes are let be.
 pub(super) async fn mend_dates(db: &mut PgConnection, bounds: Bounds) -> Result<u64> {
-    let Bounds { now, retry, look, heard } = bounds;
+    let Bounds { now, retry, look, heard, .. } = bounds;
     let unsettled = concat!(
         "UPDATE signings SET leased_until = NULL, due_at = least(due_at, $1), free_at = least(due_at, $1), \
            version = version + 1 \
@@ -320,8 +321,9 @@ pub(super) async fn mend_dates(db: &mut PgConnection, bounds: Bounds) -> Result<
            SELECT id FROM signings WHERE status = 'open' AND heard_at > $2 FOR UPDATE SKIP LOCKED)) AND ",
         flushed!()
     );
-    let heard_of = sqlx::query(heard_of).bind(now).bind(heard).execute(db).await?;
-    Ok(unsettled.rows_affected() + failed.rows_affected() + heard_of.rows_affected())
+    let heard_of = sqlx::query(heard_of).bind(now).bind(heard).execute(&mut *db).await?;
+    let deliveries = outbox::mend_dates(db, bounds).await?;
+    Ok(unsettled.rows_affected() + failed.rows_affected() + heard_of.rows_affected() + deliveries)
 }
 
 pub(super) async fn making(

@@ -35,6 +35,11 @@ pub(super) const UNSEEN_US: i64 = 24 * 3_600 * 1_000_000;
 const LONGEST_RETRY_US: i64 = 3 * 3_600 * 1_000_000;
 /// Nor is the wait of a create that cannot be sent again, because nobody was promised anything.
 const LONGEST_LOOK_US: i64 = 26 * 3_600 * 1_000_000;
+/// No delivery waits longer: a day, which is the last step of its schedule and the most that a receiver can ask for, a
+/// tenth more, and room for the clocks.
+const LONGEST_DELIVERY_US: i64 = 28 * 3_600 * 1_000_000;
+/// Nor is one leased for longer: two minutes, and room for the clocks.
+const LONGEST_DELIVERY_LEASE_US: i64 = 10 * 60 * 1_000_000;
 /// Daemons' clocks differ by less.
 const CLOCKS_US: i64 = 5 * 60 * 1_000_000;
 
@@ -48,14 +53,23 @@ pub(super) struct Bounds {
     pub(super) look: i64,
     /// Of when somebody was heard of.
     pub(super) heard: i64,
+    /// Of deliveries, and of their leases.
+    pub(super) delivery: i64,
+    pub(super) delivery_lease: i64,
 }
 
 impl Bounds {
     pub(super) fn at(now: Timestamp) -> Self {
         let now = micros(now);
         let beyond = |wait: i64| now.saturating_add(wait);
-        let (retry, look) = (beyond(LONGEST_RETRY_US), beyond(LONGEST_LOOK_US));
-        Self { now, retry, look, heard: beyond(CLOCKS_US) }
+        Self {
+            now,
+            retry: beyond(LONGEST_RETRY_US),
+            look: beyond(LONGEST_LOOK_US),
+            heard: beyond(CLOCKS_US),
+            delivery: beyond(LONGEST_DELIVERY_US),
+            delivery_lease: beyond(LONGEST_DELIVERY_LEASE_US),
+        }
     }
 }
 

@@ -195,7 +195,7 @@ pub(super) fn end_leases(db: &Connection, now: i64) -> Result<(), Error> {
 /// What waits beyond all bounds is due now, and who was heard of beyond them was heard of now. Each by an index of
 /// its own, so that what comes due in months is not walked through.
 pub(super) fn mend_dates(db: &Connection, bounds: Bounds) -> Result<u64, Error> {
-    let Bounds { now, retry, look, heard } = bounds;
+    let Bounds { now, retry, look, heard, .. } = bounds;
     let unsettled = db
         .prepare_cached(
             "UPDATE signings SET leased_until = NULL, due_at = min(due_at, ?1), free_at = min(due_at, ?1), \
@@ -213,7 +213,8 @@ pub(super) fn mend_dates(db: &Connection, bounds: Bounds) -> Result<u64, Error> 
     let heard = db
         .prepare_cached("UPDATE signings SET heard_at = ?1 WHERE status = 'open' AND heard_at > ?2")?
         .execute([now, heard])?;
-    Ok(u64::try_from(unsettled + failed + heard).unwrap_or(u64::MAX))
+    let deliveries = outbox::mend_dates(db, bounds)?;
+    Ok(u64::try_from(unsettled + failed + heard + deliveries).unwrap_or(u64::MAX))
 }
 
 pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {

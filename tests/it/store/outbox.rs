@@ -17,6 +17,7 @@ on_both!(
     an_endpoint_is_looked_at_when_it_has_something_due,
     dead_endpoints_hold_up_nobody,
     deliveries_end_are_listed_and_replayed,
+    what_a_clock_that_was_ahead_put_off_is_delivered,
     what_cannot_be_read_holds_up_nobody,
     endpoints_come_back_as_they_were,
     what_waits_for_an_endpoint_that_is_off_is_not_the_oldest,
@@ -227,6 +228,39 @@ async fn deliveries_end_are_listed_and_replayed(fixture: Fixture) {
     store.remove_endpoint(endpoint.id).await.unwrap();
     assert!(store.deliveries(&samples::caller(), None, 10).await.unwrap().is_empty());
     assert!(claim(&store, 9_000, 1).await.is_empty());
+}
+
+/// Leased and put off by a clock that was days ahead, and has been set back since.
+async fn what_a_clock_that_was_ahead_put_off_is_delivered(fixture: Fixture) {
+    const HOUR: i64 = 3_600;
+    let store = fixture.open().await;
+    let (hook, other) = (samples::endpoint("hook"), samples::endpoint("other"));
+    store.put_endpoint(hook.clone()).await.unwrap();
+    store.put_endpoint(other.clone()).await.unwrap();
+    for n in 0..2 {
+        store.add_events(vec![samples::event(None, EventKind::BudgetLow, n)]).await.unwrap();
+    }
+    fan_out_all(&store).await;
+    // Of one endpoint both are leased, of the other one is to wait for a day, and one has waited long enough.
+    for due in store.claim_deliveries(after(72 * HOUR), after(73 * HOUR), 2, 100).await.unwrap() {
+        if due.endpoint.id == other.id {
+            let due_at = if due.event.sequence == 0 { after(26 * HOUR) } else { after(96 * HOUR) };
+            let attempted_at = Some(after(72 * HOUR));
+            let failed = Delivery { attempts: 1, due_at, attempted_at, ..due.delivery };
+            store.delivery_attempted(failed).await.unwrap();
+        }
+    }
+    // A look by the clock that is ahead: it says when the next one is worth it.
+    assert!(store.claim_deliveries(after(26 * HOUR - 1), after(26 * HOUR), 2, 100).await.unwrap().is_empty());
+    assert!(claim(&store, 20, 2).await.is_empty());
+
+    assert_eq!(store.mend_dates(after(20)).await.unwrap(), 3);
+    assert_eq!(store.mend_dates(after(20)).await.unwrap(), 0);
+    let due = claim(&store, 20, 2).await;
+    let to = |id: EndpointId| due.iter().filter(|due| due.endpoint.id == id).count();
+    assert_eq!((to(hook.id), to(other.id)), (2, 1), "a wait of a day may be meant");
+    // Those leases are such as are given.
+    assert_eq!(store.mend_dates(after(20)).await.unwrap(), 0);
 }
 
 /// An event of a later version and an endpoint that does not open keep nobody else from being told.
