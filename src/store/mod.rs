@@ -198,8 +198,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>>;
 
     /// Makes due what is leased, or waits after a failure, for longer than anything ever is, also deliveries, and counts
-    /// who was heard of in the future as heard of now: the clock that wrote those dates has been set back since. Answers
-    /// how many dates that were. Versions move on, as with [`claim`](Self::claim).
+    /// what was heard of, or ended, in the future as heard of and ended now: the clock that wrote those dates has been
+    /// set back since. Answers how many dates that were. Versions move on, as with [`claim`](Self::claim).
     fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64>;
 
     /// How many signings are `creating` or `uncertain`.

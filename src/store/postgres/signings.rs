@@ -138,11 +138,13 @@ pub(super) async fn save(db: &mut PgConnection, change: &ChangedRow, commit: &'s
         NewPayload::Keep => (false, None),
         NewPayload::Put(payload) => (false, Some(payload.as_slice())),
     };
-    // What retention has destroyed (sealed IS NULL) stays destroyed.
+    // What retention has destroyed (sealed IS NULL) stays destroyed. Nothing ends before it began, which is written down
+    // by the upstream's time: by a clock that is behind, persons would be forgotten too early.
     let row = sqlx::query(
         "WITH saved AS (\
            UPDATE signings SET status = $3, envelope = $4, version = version + 1, \
-             heard_at = greatest(heard_at, $5), ended_at = CASE WHEN $6 THEN coalesce(ended_at, $7) END, \
+             heard_at = greatest(heard_at, $5), \
+             ended_at = CASE WHEN $6 THEN coalesce(ended_at, greatest($7, created_at)) END, \
              due_at = $8, leased_until = $9, free_at = $10, attempts = $11, state = $12, \
              sealed = CASE WHEN sealed IS NOT NULL THEN $13::bytea END, answer = coalesce($14, answer) \
            WHERE id = $1 AND version = $2 \
@@ -322,8 +324,15 @@ pub(super) async fn mend_dates(db: &mut PgConnection, bounds: Bounds) -> Result<
         flushed!()
     );
     let heard_of = sqlx::query(heard_of).bind(now).bind(heard).execute(&mut *db).await?;
+    let ended = concat!(
+        "UPDATE signings SET ended_at = $1 WHERE id = ANY (ARRAY (\
+           SELECT id FROM signings WHERE ended_at IS NOT NULL AND ended_at > $2 FOR UPDATE SKIP LOCKED)) AND ",
+        flushed!()
+    );
+    let ended = sqlx::query(ended).bind(now).bind(heard).execute(&mut *db).await?;
     let deliveries = outbox::mend_dates(db, bounds).await?;
-    Ok(unsettled.rows_affected() + failed.rows_affected() + heard_of.rows_affected() + deliveries)
+    let signings = [unsettled, failed, heard_of, ended].map(|done| done.rows_affected());
+    Ok(signings.into_iter().sum::<u64>() + deliveries)
 }
 
 pub(super) async fn making(

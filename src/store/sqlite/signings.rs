@@ -55,11 +55,12 @@ pub(super) fn begin(db: &Connection, new: &NewRow) -> Result<Option<SigningRow>,
 
 pub(super) fn save(db: &Connection, change: &ChangedRow) -> Result<(), Error> {
     let ChangedRow { cells, work, .. } = change;
-    // What retention has destroyed (sealed IS NULL) stays destroyed.
+    // What retention has destroyed (sealed IS NULL) stays destroyed. Nothing ends before it began, which is written down
+    // by the upstream's time: by a clock that is behind, persons would be forgotten too early.
     let changed = db
         .prepare_cached(
             "UPDATE signings SET status = ?3, envelope = ?4, version = version + 1, \
-             heard_at = max(heard_at, ?5), ended_at = CASE WHEN ?6 THEN coalesce(ended_at, ?7) END, \
+             heard_at = max(heard_at, ?5), ended_at = CASE WHEN ?6 THEN coalesce(ended_at, max(?7, created_at)) END, \
              due_at = ?8, leased_until = ?9, free_at = ?10, attempts = ?11, state = ?12, \
              sealed = CASE WHEN sealed IS NOT NULL THEN ?13 END, answer = coalesce(?14, answer) \
              WHERE id = ?1 AND version = ?2",
@@ -213,8 +214,11 @@ pub(super) fn mend_dates(db: &Connection, bounds: Bounds) -> Result<u64, Error> 
     let heard = db
         .prepare_cached("UPDATE signings SET heard_at = ?1 WHERE status = 'open' AND heard_at > ?2")?
         .execute([now, heard])?;
+    let ended = db
+        .prepare_cached("UPDATE signings SET ended_at = ?1 WHERE ended_at IS NOT NULL AND ended_at > ?2")?
+        .execute([now, bounds.heard])?;
     let deliveries = outbox::mend_dates(db, bounds)?;
-    Ok(u64::try_from(unsettled + failed + heard + deliveries).unwrap_or(u64::MAX))
+    Ok(u64::try_from(unsettled + failed + heard + ended + deliveries).unwrap_or(u64::MAX))
 }
 
 pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {

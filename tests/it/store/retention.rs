@@ -28,6 +28,7 @@ on_both!(
     keys_lapse,
     keys_of_creates_that_have_not_ended_stay,
     personal_data_is_destroyed_and_stays_so,
+    a_signing_ends_after_it_began_and_not_in_the_future,
     events_and_signings_go,
     what_is_still_to_be_told_or_taken_in_stays,
     what_waits_for_an_endpoint_that_is_off_goes,
@@ -113,6 +114,29 @@ async fn personal_data_is_destroyed_and_stays_so(fixture: Fixture) {
     assert_eq!(again.signing.signers[0].name.reveal(), "");
     // And who is not done keeps everything.
     assert_eq!(store.signing(open_signing.id).await.unwrap().unwrap().signing, open_signing);
+}
+
+/// What begins is dated by the upstream, what ends by this machine, whose clock may be behind, or have been ahead when
+/// the upstream had not told the time yet.
+async fn a_signing_ends_after_it_began_and_not_in_the_future(fixture: Fixture) {
+    let store = fixture.open().await;
+    for (number, began) in [(1, 1_000), (2, 1_000_000)] {
+        let mut intent = samples::intent(number);
+        intent.signing.created_at = after(began);
+        let ended = samples::full(intent.signing.clone());
+        let version = begin(&store, intent).await;
+        store.save(samples::change(&ended, version)).await.unwrap();
+    }
+    let destroyed = async |before: i64| {
+        let retention = Retention { personal_before: after(before), ..KEEP_ALL };
+        store.destroy(retention).await.unwrap().personal
+    };
+    assert_eq!(destroyed(1_000).await, 0);
+    assert_eq!(destroyed(1_001).await, 1);
+    assert_eq!(store.mend_dates(after(2_000)).await.unwrap(), 1);
+    assert_eq!(store.mend_dates(after(2_000)).await.unwrap(), 0);
+    assert_eq!(destroyed(2_000).await, 0);
+    assert_eq!(destroyed(2_001).await, 1);
 }
 
 async fn events_and_signings_go(fixture: Fixture) {
