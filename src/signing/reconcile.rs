@@ -62,11 +62,14 @@ struct Round {
 }
 
 impl Signings {
-    /// Runs until the stop. `senders` are all that there are at the start, also those that were
-    /// connected or made.
+    /// Runs until the stop, also in the middle of asking: what the upstream has not told is asked of it again, of what
+    /// changed after the next start and of what is quiet a quarter of an hour later, and a stop waits for neither.
+    /// `senders` are all that there are at the start, also those that were connected or made.
     pub async fn watch_over(self, senders: Vec<SenderName>, stopping: CancellationToken) {
         tokio::select! {
-            () = self.listen(&senders, &stopping) => {}
+            biased;
+            () = stopping.cancelled() => {}
+            () = self.listen(&senders) => {}
             () = self.mend() => {}
         }
     }
@@ -95,7 +98,7 @@ impl Signings {
         }
     }
 
-    async fn listen(&self, senders: &[SenderName], stopping: &CancellationToken) {
+    async fn listen(&self, senders: &[SenderName]) {
         let mut missed = None;
         let mut next_look = Duration::ZERO;
         let mut is_first = true;
@@ -115,10 +118,7 @@ impl Signings {
                 next_look = self.parts.clock.uptime().saturating_add(LOOK_EVERY);
                 self.ask_about_quiet().await;
             }
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = self.parts.clock.sleep(wait) => {}
-            }
+            self.parts.clock.sleep(wait).await;
         }
     }
 
@@ -281,15 +281,16 @@ impl Signings {
         let is_others = |signing: &&Signing| signing.envelope.as_ref().is_some_and(|it| others.contains(it));
         for signing in signings.iter().filter(|signing| !is_others(signing)) {
             let seen = page.seen.iter().find(|seen| signing.envelope.as_ref() == Some(&seen.envelope));
+            // First: a stop may come between the two.
+            if let Some(seen) = seen {
+                self.heard(signing, seen).await?;
+            }
             // Also one that the list does not have: it must not stand before the others for ever.
             self.change(signing.id, Durability::Flushed, |signing, now| {
                 signing.checked_at = Some(now);
                 Ok(Vec::new())
             })
             .await?;
-            if let Some(seen) = seen {
-                self.heard(signing, seen).await?;
-            }
         }
         Ok(envelopes.len())
     }

@@ -53,7 +53,8 @@ const HEARD: Duration = Duration::from_secs(60);
 impl Signings {
     /// Runs until the stop. `templates` are what templates are called, to read payloads with.
     pub async fn recover(self, templates: Arc<TemplateNames>, stopping: CancellationToken) {
-        loop {
+        // However much is due: what is not claimed is there for the next start.
+        while !stopping.is_cancelled() {
             self.parts.documents.let_go(self.parts.clock.uptime());
             match self.round(&templates).await {
                 Ok(0) => {}

@@ -86,6 +86,22 @@ async fn e2_a_create_that_a_wrong_clock_has_put_off_is_taken_up_within_a_minute(
     assert_eq!(daemon.envelopes().await, 1);
 }
 
+/// The upstream does not answer, and may take longer than a stop.
+#[tokio::test]
+async fn h2_a_stop_does_not_wait_for_what_is_asked_of_quiet_signings() {
+    let mut daemon = TestDaemon::start().await;
+    daemon.restart_with(|settings| settings.replace("deadline = 5", "deadline = 60")).await;
+    daemon.create("order-1", &order()).await;
+    daemon.forget_requests().await;
+    daemon.fault(&json!({"fault": "stall", "method": "GET", "path": "/envelopes", "count": 20})).await;
+    daemon.clock.advance(Duration::from_secs(3_700));
+    let is_asked = async || daemon.requests().await.iter().any(|line| line.starts_with("GET /restapi"));
+    daemon.run_clock("the question", is_asked).await;
+    // A call to the upstream may take half a minute.
+    let stopped = tokio::time::timeout(Duration::from_secs(20), daemon.stop()).await;
+    assert!(stopped.is_ok(), "it waits for the answer");
+}
+
 /// What the upstream was asked until so many signings were found to be completed.
 pub(crate) async fn asked_until_completed(daemon: &TestDaemon, count: usize) -> Vec<String> {
     let completed = async || {
