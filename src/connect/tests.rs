@@ -294,7 +294,7 @@ async fn a_delivery_waits_for_creates_that_may_have_made_its_envelope_and_for_no
         fixture.inbox.set_keys(keys);
         let mut making = signing(2);
         (making.status, making.envelope, making.posted_at) = (SigningStatus::Creating, None, posted_at);
-        let leased_until = Some(Timestamp::MAX);
+        let leased_until = Some(now() + SignedDuration::from_hours(1));
         let work = Work { due_at: now(), leased_until, attempts: 0 };
         let from = fixture.begin(&making, work).await;
         let mut receipt = tokio::spawn({

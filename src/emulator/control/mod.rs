@@ -50,11 +50,8 @@ const CALLS: &[(&str, &str, &str)] = &[
         "/_test/signers/{recipientIdGuid}/{open|sign|decline|finish_later|fail_otp}",
         "a scripted signer",
     ),
-    (
-        "POST",
-        "/_test/envelopes/{envelopeId}/{void|expire}",
-        "by its sender in DocuSign's own pages; its date comes",
-    ),
+    ("POST", "/_test/envelopes/{envelopeId}/void", "by its sender, in DocuSign's own pages"),
+    ("POST", "/_test/envelopes/{envelopeId}/expire", "its date comes"),
     ("GET", "/_test/outbox", "text messages sent"),
     ("POST", "/_test/reset", "back to the state after start; requests under way are cut off"),
     ("GET", "/_test", "this list"),
