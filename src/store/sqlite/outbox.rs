@@ -55,8 +55,7 @@ pub(super) fn events(db: &Connection, filter: &EventFilter) -> Result<Vec<EventR
 }
 
 pub(super) fn event_before(db: &Connection, filter: &EventFilter, at: i64) -> Result<Option<EventId>, Error> {
-    // Not by the index on `at` (what the plus says): the last one lies at the end, mostly the very last.
-    let (mut sql, mut values) = ("SELECT id FROM events WHERE +at < ?1".to_owned(), vec![Value::Integer(at)]);
+    let (mut sql, mut values) = ("SELECT id FROM events WHERE at < ?1".to_owned(), vec![Value::Integer(at)]);
     narrow(&mut sql, &mut values, filter);
     sql.push_str(" ORDER BY pos DESC LIMIT 1");
     let id = |row: &Row<'_>| Ok(EventId::from_uuid(Uuid::from_bytes(row.get(0)?)));

@@ -2,6 +2,7 @@
 //!
 //! All in batches of a bounded size, each a write of its own, so that nobody waits for a clean-up.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params, types::Value};
 
 use crate::store::{
@@ -49,11 +50,12 @@ pub(super) fn personal(db: &Connection, retention: Retention) -> Result<u64, Err
 }
 
 /// Of events, those that no delivery is still to be made of, and none is pending of. Where nobody listens there will be
-/// none.
-const OLD_EVENTS: &str = "SELECT pos FROM events WHERE at < ?1 \
+/// none. In the order of their ids, which begin with the same time (RFC 9562, 5.7): each event is written by a signing
+/// that waits for it, and needs no index more.
+const OLD_EVENTS: &str = "SELECT pos FROM events WHERE id < ?3 AND at < ?1 \
     AND (pos <= (SELECT value FROM meta WHERE name = 'fanned_out') OR NOT EXISTS (SELECT 1 FROM endpoints)) \
     AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND state = 'pending') \
-    ORDER BY at LIMIT ?2";
+    ORDER BY id LIMIT ?2";
 
 /// Deletes old events, deliveries and inbound messages, but none with which something is still to be done: a clock
 /// that was behind may have dated it. That does not last: attempts end after days, and what came in is taken in. What
@@ -70,7 +72,10 @@ pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error
           ORDER BY created_at LIMIT ?2)",
         before,
     )?;
-    deleted += count(db, &format!("DELETE FROM events WHERE pos IN ({OLD_EVENTS})"), before)?;
+    let old_events = db
+        .prepare_cached(&format!("DELETE FROM events WHERE pos IN ({OLD_EVENTS})"))?
+        .execute(params![before, BATCH, first_id_after(retention.events_before)])?;
+    deleted += u64::try_from(old_events).unwrap_or(u64::MAX);
     // New ones go on from the highest left; the fan-out must not think it has seen them.
     db.prepare_cached(
         "UPDATE meta SET value = min(value, (SELECT coalesce(max(pos), 0) FROM events)) \
@@ -85,6 +90,12 @@ pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error
         before,
     )?;
     Ok(deleted)
+}
+
+/// Above every id that was made up to this time, and below those of the next millisecond.
+fn first_id_after(at: Timestamp) -> [u8; 16] {
+    let millis = u64::try_from(at.as_millisecond()).unwrap_or(0).saturating_add(1);
+    (u128::from(millis) << 80).to_be_bytes()
 }
 
 /// Deletes what was counted long ago: calls, checks, changes.
@@ -203,8 +214,10 @@ pub(super) fn reseal(
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
-    use crate::store::migrations;
+    use crate::{domain::EventId, store::migrations};
 
     #[test]
     fn old_events_are_found_by_indexes_and_not_sorted() {
@@ -214,13 +227,22 @@ mod tests {
         }
         let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {OLD_EVENTS}")).unwrap();
         let steps: Vec<String> = plan
-            .query_map(params![0, BATCH], |row| row.get("detail"))
+            .query_map(params![0, BATCH, first_id_after(Timestamp::UNIX_EPOCH)], |row| row.get("detail"))
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-        for index in ["events_age", "deliveries_event"] {
+        for index in ["events USING INDEX", "deliveries_event"] {
             assert!(steps.iter().any(|step| step.contains(index)), "{index}: {steps:?}");
         }
         assert!(!steps.iter().any(|step| step.contains("B-TREE")), "{steps:?}");
+    }
+
+    #[test]
+    fn ids_are_told_apart_by_the_millisecond() {
+        let at = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
+        let bound = first_id_after(at);
+        let id = |at| *EventId::generate(at).as_uuid().as_bytes();
+        assert!(id(at) < bound && id(Timestamp::UNIX_EPOCH) < bound);
+        assert!(id(at + SignedDuration::from_millis(1)) >= bound);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign::{
-    domain::{EventKind, Private, SigningStatus},
+    domain::{Event, EventId, EventKind, Private, SigningStatus},
     store::{
         Begun, Change, Counter, Delivery, DeliveryState, Destroyed, Error, EventFilter, KeptAnswer, Location,
         Payload, Retention, SharedStore,
@@ -222,9 +222,8 @@ async fn events_that_are_dated_ahead_stand_before_none(fixture: Fixture) {
     let store = fixture.open().await;
     let dated = |at: i64| {
         move |number| {
-            let mut event = samples::event(None, EventKind::BudgetLow, number);
-            event.at = after(at);
-            event
+            let event = samples::event(None, EventKind::BudgetLow, number);
+            Event { id: EventId::generate(after(at)), at: after(at), ..event }
         }
     };
     store.add_events((0..600).map(dated(1_000_000)).collect()).await.unwrap();
