@@ -79,7 +79,7 @@ impl Seen {
 fn mint_result(cause: &str) -> MintResult {
     match cause {
         "ok" => MintResult::Good,
-        "internal" | "malformed" | "rate_limited" | "signing" | "unavailable" | "unreachable" => {
+        "internal" | "malformed" | "rate_limited" | "signing" | "unavailable" | "unkept" | "unreachable" => {
             MintResult::Unavailable
         }
         _ => MintResult::Refused,

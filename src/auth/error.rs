@@ -102,6 +102,9 @@ pub enum Error {
         /// How long it asks us to wait.
         retry_after: Option<Duration>,
     },
+    /// Our own store is away, and with it the refresh token of a connected sender.
+    #[error("the sender's refresh token cannot be read or kept: the store does not answer")]
+    Unkept,
     /// No answer at all.
     #[error("the account server cannot be reached")]
     Unreachable(#[source] http_client::Error),
@@ -144,6 +147,7 @@ impl Error {
             | Self::Signing(_)
             | Self::TokenRefused { .. }
             | Self::Unavailable { .. }
+            | Self::Unkept
             | Self::Unreachable(_) => Kind::Transient,
             Self::ClockSkew { .. }
             | Self::CodeRejected
@@ -183,6 +187,7 @@ impl Error {
             | Self::TokenRefused { .. }
             | Self::Unavailable { .. }
             | Self::Unreachable(_) => "provider_unavailable",
+            Self::Unkept => "store_unavailable",
             Self::UserIsAccount => "sender_user_is_account",
             Self::UserUnknown(_) => "sender_unknown_user",
         }
@@ -210,6 +215,7 @@ impl Error {
             Self::Signing(_) => "signing",
             Self::TokenRefused { .. } => "token_refused",
             Self::Unavailable { .. } => "unavailable",
+            Self::Unkept => "unkept",
             Self::Unreachable(_) => "unreachable",
             Self::ConsentByOther { .. } => "consent_by_another_user",
             Self::UserIsAccount => "user_is_account",
@@ -268,6 +274,7 @@ impl Error {
                  or its account was suspended."
             }
             Self::Unavailable { .. } => "Wait; the daemon asks again by itself. See DocuSign's status page.",
+            Self::Unkept => "See the part `store` of /readyz: once it answers, the daemon goes on by itself.",
             Self::Unreachable(_) => {
                 "See that this machine reaches the account server (account.docusign.com, account-d.docusign.com for demo, or \
                  upstream.oauth_url) on its port: DNS, the way out, the trusted certificates. An emulator has to be started."

@@ -127,7 +127,7 @@ impl Renewal {
     /// Takes the lease, or waits for whoever has it.
     async fn lease(&self) -> Result<(SenderRecord, Kept), auth::Error> {
         for _ in 0..MAX_LOOKS {
-            let row = self.store.sender_record(&self.sender).await.map_err(|error| unavailable(&error))?;
+            let row = self.store.sender_record(&self.sender).await.map_err(|error| unkept(&error))?;
             let row = row.ok_or(auth::Error::NotConnected)?;
             let kept = kept_of(&row).ok_or(auth::Error::ConnectionLost)?;
             let now = self.clock.now();
@@ -138,7 +138,7 @@ impl Renewal {
                     Ok(version) => return Ok((SenderRecord { version, ..taken }, kept)),
                     // Somebody was faster.
                     Err(store::Error::Conflict) => {}
-                    Err(error) => return Err(unavailable(&error)),
+                    Err(error) => return Err(unkept(&error)),
                 }
             }
             self.clock.sleep(LOOK_EVERY).await;
@@ -226,7 +226,7 @@ impl Renewal {
                 let _ = unsaved.take_if(|it| token_of(&it.row) == token);
                 Ok(())
             }
-            Err(error) => Err(unavailable(&error)),
+            Err(error) => Err(unkept(&error)),
         }
     }
 
@@ -293,14 +293,21 @@ fn is_dead(error: &auth::Error) -> bool {
     }
 }
 
-fn unavailable(error: &store::Error) -> auth::Error {
+fn unkept(error: &store::Error) -> auth::Error {
     tracing::warn!(error = %chain(error), "the store does not answer: no token can be renewed");
-    auth::Error::Unavailable { status: 0, retry_after: None }
+    auth::Error::Unkept
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_that_is_away_is_not_called_an_account_server_that_is() {
+        let error = unkept(&store::Error::Unavailable("it is stopped".into()));
+        assert_eq!((error.code(), error.kind()), ("store_unavailable", auth::Kind::Transient));
+        assert!(!error.to_string().contains("account server") && error.said().is_none());
+    }
 
     #[test]
     fn a_wrong_secret_of_ours_is_no_lost_connection() {
