@@ -352,7 +352,8 @@ impl Client {
             Ok(answer) => answer,
             Err(error) => {
                 if let Some(hosts) = &self.warm {
-                    hosts.answers(&call.url, false);
+                    // One that is too large is an answer.
+                    hosts.answers(&call.url, matches!(error, http_client::Error::TooLarge));
                 }
                 return Err(Failed::Error(no_answer(error, permit)));
             }

@@ -106,7 +106,8 @@ mod tests {
 
     use super::*;
 
-    /// A resolver of which names that begin with `silent` get no answer until it is let go.
+    /// A resolver that answers at once about names that begin with `living`, refuses those with `refusing` the first
+    /// time, and is silent about all others until it is let go.
     #[derive(Default)]
     struct Servers {
         asked: Mutex<HashMap<String, usize>>,

@@ -52,16 +52,6 @@ pub struct Callers {
     metrics: Arc<Metrics>,
 }
 
-/// A daemon without callers is of use only to who is setting it up, and refuses every call alike.
-fn warn_of_none(settings: &BTreeMap<String, config::Caller>) {
-    if settings.is_empty() {
-        tracing::warn!(
-            "nobody may call the API: make a key with `countersign caller add NAME`, and paste the lines that it \
-             prints into the settings"
-        );
-    }
-}
-
 #[derive(Debug, Default)]
 struct Table {
     by_key: HashMap<[u8; 32], Arc<Caller>>,
@@ -149,6 +139,16 @@ impl Callers {
             why = problem.detail(),
             others,
             "refused: nobody's credentials"
+        );
+    }
+}
+
+/// A daemon without callers is of use only to who is setting it up, and refuses every call alike.
+fn warn_of_none(settings: &BTreeMap<String, config::Caller>) {
+    if settings.is_empty() {
+        tracing::warn!(
+            "nobody may call the API: make a key with `countersign caller add NAME`, and paste the lines that it \
+             prints into the settings"
         );
     }
 }
