@@ -15,6 +15,7 @@
 //! | [`inbox`] | what the upstream sent us |
 //! | [`outbox`] | our own events, endpoints and deliveries |
 //! | [`senders`] | records of senders |
+//! | [`dates`] | what a clock that was ahead has written, mended |
 //! | [`presence`] | which daemons are there, and the database with its clock |
 //! | [`counts`] | calls by the hour, and what was spent of a window |
 //! | [`checks`] | status checks of envelopes, and their changes |
@@ -22,6 +23,7 @@
 
 mod checks;
 mod counts;
+mod dates;
 mod inbox;
 mod outbox;
 mod pool;
@@ -196,7 +198,7 @@ impl Store for PostgresStore {
 
     fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {
         let bounds = Bounds::at(now);
-        Box::pin(async move { with!(&self.pool, db => signings::mend_dates(db, bounds)) })
+        Box::pin(async move { with!(&self.pool, db => dates::mend_dates(db, bounds)) })
     }
 
     fn unsettled(&self) -> Answer<'_, u64> {

@@ -9,9 +9,7 @@ use crate::{
     store::{
         Delivery, DeliveryState, Endpoint, EventFilter,
         postgres::signings::{EventColumns, decoded, flushed},
-        rows::{
-            self, Bounds, DueRow, EndpointRow, EventRow, bytes, event_kinds, event_words, malformed, micros,
-        },
+        rows::{self, DueRow, EndpointRow, EventRow, bytes, event_kinds, event_words, malformed, micros},
     },
 };
 
@@ -352,33 +350,9 @@ async fn with_parts(db: &mut PgConnection, deliveries: Vec<Delivery>) -> Result<
     Ok(due)
 }
 
-/// Makes due what waits, or is leased, beyond all bounds, and answers how many deliveries that were. Those that somebody
-/// just takes are let be.
-pub(super) async fn mend_dates(db: &mut PgConnection, bounds: Bounds) -> Result<u64> {
-    let Bounds { now, delivery, delivery_lease, .. } = bounds;
-    let mut transaction = db.begin().await?;
-    let mended = concat!(
-        "UPDATE deliveries SET leased_until = NULL, due_at = least(due_at, $1) WHERE id = ANY (ARRAY (\
-           SELECT d.id FROM endpoints e JOIN deliveries d ON d.endpoint = e.id AND d.state = 'pending' \
-           AND (greatest(d.due_at, coalesce(d.leased_until, 0)) > $2 OR d.leased_until > $3) \
-           LIMIT 5000 FOR UPDATE OF d SKIP LOCKED)) AND ",
-        flushed!(),
-        " RETURNING endpoint"
-    );
-    let query = sqlx::query(mended).bind(now).bind(delivery).bind(delivery_lease);
-    let mended = query.fetch_all(&mut *transaction).await?;
-    if mended.is_empty() {
-        return Ok(0);
-    }
-    let endpoints = mended.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Vec<u8>>>>()?;
-    look_at(&mut transaction, &endpoints, now).await?;
-    transaction.commit().await?;
-    Ok(u64::try_from(mended.len()).unwrap_or(u64::MAX))
-}
-
 /// Asks for a look at endpoints at that time, or earlier if one was asked for. Always, also if the time seems right
 /// already: whoever is at the endpoint may be moving it. In one order, so that two daemons never wait for each other.
-async fn look_at(db: &mut PgConnection, endpoints: &[Vec<u8>], at: i64) -> Result<()> {
+pub(super) async fn look_at(db: &mut PgConnection, endpoints: &[Vec<u8>], at: i64) -> Result<()> {
     sqlx::query(
         "UPDATE endpoints SET next_at = least(next_at, $2) FROM (SELECT id FROM endpoints \
          WHERE id = ANY ($1) ORDER BY id FOR UPDATE) AS wanted WHERE endpoints.id = wanted.id",

@@ -7,10 +7,9 @@ use crate::{
     domain::{AccountId, CallerName, EnvelopeId, LinkId, SenderName, SignerId, SigningId, SigningStatus},
     store::{
         Digest, Filter, Link,
-        postgres::outbox,
         rows::{
-            Bounds, ChangedRow, EventRow, MAKING_US, NewPayload, NewRow, SigningRow, UNSEEN_US, bytes,
-            micros, signed, signing_columns, timestamp,
+            ChangedRow, EventRow, MAKING_US, NewPayload, NewRow, SigningRow, UNSEEN_US, bytes, micros,
+            signed, signing_columns, timestamp,
         },
     },
 };
@@ -293,46 +292,6 @@ pub(super) async fn claim(
     let mut rows = claimed.iter().map(row).collect::<Result<Vec<_>>>()?;
     rows.sort_unstable_by_key(|row| (row.due_at, row.id));
     Ok(rows)
-}
-
-/// What waits beyond all bounds is due now, and who was heard of beyond them was heard of now. Each by an index of
-/// its own, so that what comes due in months is not walked through. Rows that somebody just takes are let be.
-pub(super) async fn mend_dates(db: &mut PgConnection, bounds: Bounds) -> Result<u64> {
-    let Bounds { now, retry, look, heard, .. } = bounds;
-    let unsettled = concat!(
-        "UPDATE signings SET leased_until = NULL, due_at = least(due_at, $1), free_at = least(due_at, $1), \
-           version = version + 1 \
-         WHERE id = ANY (ARRAY (\
-           SELECT id FROM signings WHERE status IN ('creating', 'uncertain') AND due_at IS NOT NULL \
-           AND (leased_until > $2 OR free_at > $3 \
-                OR (free_at > $2 AND EXISTS (SELECT 1 FROM payloads WHERE signing = signings.id))) \
-           FOR UPDATE SKIP LOCKED)) AND ",
-        flushed!()
-    );
-    let unsettled = sqlx::query(unsettled).bind(now).bind(retry).bind(look).execute(&mut *db).await?;
-    let failed = concat!(
-        "UPDATE signings SET leased_until = NULL, due_at = $1, free_at = $1, version = version + 1 \
-         WHERE id = ANY (ARRAY (\
-           SELECT id FROM signings WHERE attempts > 0 AND due_at > $2 \
-           AND status NOT IN ('creating', 'uncertain') FOR UPDATE SKIP LOCKED)) AND ",
-        flushed!()
-    );
-    let failed = sqlx::query(failed).bind(now).bind(retry).execute(&mut *db).await?;
-    let heard_of = concat!(
-        "UPDATE signings SET heard_at = $1 WHERE id = ANY (ARRAY (\
-           SELECT id FROM signings WHERE status = 'open' AND heard_at > $2 FOR UPDATE SKIP LOCKED)) AND ",
-        flushed!()
-    );
-    let heard_of = sqlx::query(heard_of).bind(now).bind(heard).execute(&mut *db).await?;
-    let ended = concat!(
-        "UPDATE signings SET ended_at = $1 WHERE id = ANY (ARRAY (\
-           SELECT id FROM signings WHERE ended_at IS NOT NULL AND ended_at > $2 FOR UPDATE SKIP LOCKED)) AND ",
-        flushed!()
-    );
-    let ended = sqlx::query(ended).bind(now).bind(heard).execute(&mut *db).await?;
-    let deliveries = outbox::mend_dates(db, bounds).await?;
-    let signings = [unsettled, failed, heard_of, ended].map(|done| done.rows_affected());
-    Ok(signings.into_iter().sum::<u64>() + deliveries)
 }
 
 pub(super) async fn making(

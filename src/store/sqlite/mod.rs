@@ -18,6 +18,7 @@
 //! | [`inbox`] | what the upstream sent us |
 //! | [`outbox`] | our own events, endpoints and deliveries |
 //! | [`senders`] | records of senders |
+//! | [`dates`] | what a clock that was ahead has written, mended |
 //! | [`presence`] | whether the daemon and the disk are there |
 //! | [`counts`] | calls by the hour, and what was spent of a window |
 //! | [`checks`] | status checks of envelopes, and their changes |
@@ -26,6 +27,7 @@
 mod checkpoint;
 mod checks;
 mod counts;
+mod dates;
 mod file;
 mod inbox;
 mod operations;

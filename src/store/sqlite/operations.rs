@@ -1,7 +1,7 @@
 //! What the store does, operation by operation: rows are made and opened in the caller's task, SQL runs on a thread.
 //!
-//! Must hold no SQL: that is in [`signings`], [`outbox`], [`inbox`], [`senders`], [`presence`], [`counts`], [`checks`]
-//! and [`retention`].
+//! Must hold no SQL: that is in [`signings`], [`outbox`], [`inbox`], [`senders`], [`presence`], [`counts`], [`checks`],
+//! [`dates`] and [`retention`].
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -22,7 +22,9 @@ use crate::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, counter_name, micros,
             payload_place, seal_endpoint, signed, timestamp,
         },
-        sqlite::{SqliteStore, checks, counts, end, inbox, outbox, presence, retention, senders, signings},
+        sqlite::{
+            SqliteStore, checks, counts, dates, end, inbox, outbox, presence, retention, senders, signings,
+        },
     },
 };
 
@@ -93,7 +95,7 @@ impl Store for SqliteStore {
 
     fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {
         let bounds = Bounds::at(now);
-        Box::pin(self.write(Durability::Flushed, move |db| signings::mend_dates(db, bounds)))
+        Box::pin(self.write(Durability::Flushed, move |db| dates::mend_dates(db, bounds)))
     }
 
     fn unsettled(&self) -> Answer<'_, u64> {

@@ -11,8 +11,8 @@ use crate::{
     store::{
         Delivery, DeliveryState, Endpoint, Error, EventFilter,
         rows::{
-            Bounds, DueRow, EndpointRow, EventRow, bytes, event_kinds, event_words, malformed, micros,
-            signed, timestamp,
+            DueRow, EndpointRow, EventRow, bytes, event_kinds, event_words, malformed, micros, signed,
+            timestamp,
         },
     },
 };
@@ -257,7 +257,7 @@ fn look_again(db: &Connection, endpoint: &[u8; 16], now: i64, per_endpoint: u32)
 }
 
 /// Asks for a look at an endpoint at that time, or earlier if one was asked for.
-fn look_at(db: &Connection, endpoint: &[u8; 16], at: i64) -> Result<(), Error> {
+pub(super) fn look_at(db: &Connection, endpoint: &[u8; 16], at: i64) -> Result<(), Error> {
     db.prepare_cached("UPDATE endpoints SET next_at = min(coalesce(next_at, ?2), ?2) WHERE id = ?1")?
         .execute(params![endpoint, at])?;
     Ok(())
@@ -295,40 +295,6 @@ pub(super) fn end_leases(db: &Connection) -> Result<(), Error> {
     // Whoever waited for one of those leases to end is worth a look at once.
     db.execute("UPDATE endpoints SET next_at = 0 WHERE next_at IS NOT NULL", [])?;
     Ok(())
-}
-
-/// Deliveries that are mended in one go.
-const MENDED: u32 = 5_000;
-
-/// Makes due what waits, or is leased, beyond all bounds, and answers how many deliveries that were. Asked of each
-/// endpoint, because the indexes begin with it; the cross join says so.
-pub(super) fn mend_dates(db: &Connection, bounds: Bounds) -> Result<usize, Error> {
-    let Bounds { now, delivery, delivery_lease, .. } = bounds;
-    let mut mended = 0;
-    for (sql, bound) in [
-        (
-            "SELECT d.id, d.endpoint FROM endpoints e CROSS JOIN deliveries d ON d.endpoint = e.id \
-             AND d.state = 'pending' AND max(d.due_at, coalesce(d.leased_until, 0)) > ?1 LIMIT ?2",
-            delivery,
-        ),
-        (
-            "SELECT d.id, d.endpoint FROM endpoints e CROSS JOIN deliveries d ON d.endpoint = e.id \
-             AND d.state = 'pending' AND d.leased_until IS NOT NULL AND d.leased_until > ?1 LIMIT ?2",
-            delivery_lease,
-        ),
-    ] {
-        let found: Vec<([u8; 16], [u8; 16])> =
-            collect(db, sql, params![bound, MENDED], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        mended += found.len();
-        for (id, endpoint) in found {
-            db.prepare_cached(
-                "UPDATE deliveries SET leased_until = NULL, due_at = min(due_at, ?2) WHERE id = ?1",
-            )?
-            .execute(params![id, now])?;
-            look_at(db, &endpoint, now)?;
-        }
-    }
-    Ok(mended)
 }
 
 pub(super) fn delivery_attempted(db: &Connection, delivery: &Delivery) -> Result<(), Error> {
@@ -388,7 +354,7 @@ pub(super) fn oldest_pending(db: &Connection) -> Result<Option<i64>, Error> {
         .query_row([], |row| row.get(0))?)
 }
 
-fn collect<T>(
+pub(super) fn collect<T>(
     db: &Connection,
     sql: &str,
     params: impl rusqlite::Params,

@@ -9,8 +9,8 @@ use crate::{
     store::{
         Digest, Error, Filter, Link,
         rows::{
-            Bounds, ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, UNSEEN_US, bytes, micros,
-            signing_columns, timestamp,
+            ChangedRow, MAKING_US, NewPayload, NewRow, SigningRow, UNSEEN_US, bytes, micros, signing_columns,
+            timestamp,
         },
         sqlite::outbox,
     },
@@ -191,34 +191,6 @@ pub(super) fn end_leases(db: &Connection, now: i64) -> Result<(), Error> {
         [now],
     )?;
     Ok(())
-}
-
-/// What waits beyond all bounds is due now, and who was heard of beyond them was heard of now. Each by an index of
-/// its own, so that what comes due in months is not walked through.
-pub(super) fn mend_dates(db: &Connection, bounds: Bounds) -> Result<u64, Error> {
-    let Bounds { now, retry, look, heard, .. } = bounds;
-    let unsettled = db
-        .prepare_cached(
-            "UPDATE signings SET leased_until = NULL, due_at = min(due_at, ?1), free_at = min(due_at, ?1), \
-             version = version + 1 WHERE status IN ('creating', 'uncertain') AND due_at IS NOT NULL \
-             AND (leased_until > ?2 OR free_at > ?3 \
-                  OR (free_at > ?2 AND EXISTS (SELECT 1 FROM payloads WHERE signing = signings.id)))",
-        )?
-        .execute([now, retry, look])?;
-    let failed = db
-        .prepare_cached(
-            "UPDATE signings SET leased_until = NULL, due_at = ?1, free_at = ?1, version = version + 1 \
-             WHERE attempts > 0 AND due_at > ?2 AND status NOT IN ('creating', 'uncertain')",
-        )?
-        .execute([now, retry])?;
-    let heard = db
-        .prepare_cached("UPDATE signings SET heard_at = ?1 WHERE status = 'open' AND heard_at > ?2")?
-        .execute([now, heard])?;
-    let ended = db
-        .prepare_cached("UPDATE signings SET ended_at = ?1 WHERE ended_at IS NOT NULL AND ended_at > ?2")?
-        .execute([now, bounds.heard])?;
-    let deliveries = outbox::mend_dates(db, bounds)?;
-    Ok(u64::try_from(unsettled + failed + heard + ended + deliveries).unwrap_or(u64::MAX))
 }
 
 pub(super) fn unsettled(db: &Connection) -> Result<u64, Error> {
