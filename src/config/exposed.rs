@@ -11,7 +11,8 @@ use std::{
 use toml::{Table, Value};
 
 /// Settings that hold a secret, or a list of them.
-const SECRETS: [&str; 6] = ["client_secret", "hmac_keys", "pkcs11_pin", "seal_key", "seal_keys", "secrets"];
+const SECRETS: [&str; 7] =
+    ["bearer_tokens", "client_secret", "hmac_keys", "pkcs11_pin", "seal_key", "seal_keys", "secrets"];
 
 /// Further settings that hold a secret where they name a file.
 const IN_FILES: [&str; 2] = ["key", "url"];
@@ -102,6 +103,8 @@ mod tests {
         for (text, expected) in [
             ("[store]\nseal_key = \"x\"".to_owned(), vec![settings.clone()]),
             ("[connect]\nhmac_keys = [\"x\"]".to_owned(), vec![settings.clone()]),
+            ("[connect]\nbearer_tokens = [\"x\"]".to_owned(), vec![settings.clone()]),
+            ("[connect]\nbearer_tokens = []".to_owned(), vec![]),
             ("[webhooks.a]\nsecrets = [{ value = \"x\" }]".to_owned(), vec![settings.clone()]),
             ("[store]\nurl = \"postgres://a:b@host/c\"".to_owned(), vec![settings.clone()]),
             ("[senders.a]\nkeys = [\"-----BEGIN PRIVATE KEY-----\"]".to_owned(), vec![settings.clone()]),
