@@ -19,6 +19,8 @@ pub(super) struct Queue<T> {
 struct Inner<T> {
     items: VecDeque<T>,
     open: bool,
+    /// Threads that sleep until something is pushed.
+    asleep: usize,
 }
 
 /// Why an item was not taken.
@@ -30,7 +32,7 @@ pub(super) enum Refused {
 
 impl<T> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        let inner = Inner { items: VecDeque::new(), open: true };
+        let inner = Inner { items: VecDeque::new(), open: true, asleep: 0 };
         Self { inner: Mutex::new(inner), filled: Condvar::new(), capacity }
     }
 
@@ -43,8 +45,12 @@ impl<T> Queue<T> {
             return Err(Refused::Full);
         }
         inner.items.push_back(item);
+        let wake = inner.asleep > 0;
         drop(inner);
-        self.filled.notify_one();
+        // A call of the kernel, whether anybody sleeps or not; a busy writer finds the item by itself.
+        if wake {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
@@ -64,9 +70,13 @@ impl<T> Queue<T> {
     }
 
     fn wait(&self) -> MutexGuard<'_, Inner<T>> {
-        self.filled
-            .wait_while(self.lock(), |inner| inner.items.is_empty() && inner.open)
-            .unwrap_or_else(PoisonError::into_inner)
+        let mut inner = self.lock();
+        while inner.items.is_empty() && inner.open {
+            inner.asleep += 1;
+            inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner.asleep -= 1;
+        }
+        inner
     }
 
     /// Takes no more items; those taken are still handed out.
