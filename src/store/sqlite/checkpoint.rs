@@ -28,8 +28,8 @@ use crate::store::{
 /// What the tests of this crate divide the numbers below by, so as not to write gigabytes.
 const SCALE: i32 = if cfg!(test) { 32 } else { 1 };
 
-/// Pages in the log before they are moved: 16 MiB. A page that many creates touch is then moved once for all of them.
-const MANY_PAGES: i32 = 4_096 / SCALE;
+/// Pages in the log before they are moved: 32 MiB. A page that many creates touch is then moved once for all of them.
+const MANY_PAGES: i32 = 8_192 / SCALE;
 
 /// So many are moved by the writer, between two commits.
 const FEW_PAGES: i32 = 256 / SCALE;
