@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::output;
+use super::{output, progress::Reading};
 use crate::{
     audit::{
         Head,
@@ -98,10 +98,12 @@ fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> a
     // Read first: the log of a running daemon is never behind it.
     let known = files.last().map(|last| noted::read(last)).transpose().context("the noted head")?.flatten();
     let mut mark = known.map(Mark::new);
+    let reading = Reading::start("checking the chain", length(files)?);
     for path in files {
-        head = match chain::verify_past(BufReader::new(open(path)?), Some(&head), mark.as_mut()) {
+        head = match chain::verify_past(BufReader::new(reading.of(open(path)?)), Some(&head), mark.as_mut()) {
             Ok(head) => head,
             Err(broken) => {
+                drop(reading);
                 let is_first = begin == Head::genesis() && head == begin && broken.line == 1;
                 if is_first && matches!(broken.why, chain::Unsound::Link) {
                     output::note(format_args!(
@@ -116,6 +118,7 @@ fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> a
             }
         };
     }
+    drop(reading);
     let has_other = wanted.is_some();
     if let Some(wanted) = wanted.filter(|wanted| *wanted != head) {
         output::note(format_args!("the chain ends with {head}, not with {wanted}: it was cut, or made anew"));
@@ -170,6 +173,14 @@ fn is_in(bundle: &Verified, logs: &[&PathBuf]) -> anyhow::Result<bool> {
         }
     }
     Ok(missing.is_empty())
+}
+
+/// Of all these files together, in bytes.
+fn length(files: &[&PathBuf]) -> anyhow::Result<u64> {
+    files.iter().try_fold(0, |before, path| {
+        let metadata = open(path)?.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(before + metadata.len())
+    })
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {

@@ -2,7 +2,11 @@
 //!
 //! On standard error, so that results on standard output stay alone.
 
-use std::{fmt, io::IsTerminal as _, time::Duration};
+use std::{
+    fmt,
+    io::{IsTerminal as _, Read},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -49,6 +53,31 @@ impl Drop for Progress {
         if let Some(spinner) = &self.spinner {
             spinner.finish_and_clear();
         }
+    }
+}
+
+/// Long files that are read: a bar on a terminal, nothing elsewhere. Dropping it clears the bar.
+pub struct Reading {
+    bar: ProgressBar,
+}
+
+impl Reading {
+    /// Of so many bytes in all.
+    pub fn start(what: &str, bytes: u64) -> Self {
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes} of {total_bytes}, {eta} left")
+            .expect("a constant that parses");
+        Self { bar: ProgressBar::new(bytes).with_style(style).with_message(what.to_owned()) }
+    }
+
+    /// One of the files.
+    pub fn of(&self, file: impl Read) -> impl Read {
+        self.bar.wrap_read(file)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 
