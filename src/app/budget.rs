@@ -36,6 +36,7 @@ pub(super) fn start(parts: &Parts) {
             let Some(name) = senders.first() else { continue };
             metrics.budget_remaining(name.as_str(), Window::Hour, whole(remaining.hour));
             metrics.budget_remaining(name.as_str(), Window::Burst, whole(remaining.burst));
+            metrics.budget_limit(name.as_str(), whole(remaining.hour_limit));
             let gone = esign.budget().forecast(&account).exhausted_at;
             let runway = gone.map_or(f64::INFINITY, |at| at.duration_since(now).as_secs_f64());
             metrics.budget_runway(name.as_str(), runway);

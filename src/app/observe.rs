@@ -159,7 +159,8 @@ impl esign::Observer for Calls {
         }
         let outcome = match outcome {
             Outcome::Ok => metrics::Outcome::Good,
-            Outcome::Limited | Outcome::Shed => metrics::Outcome::Limited,
+            Outcome::Limited => metrics::Outcome::Limited,
+            Outcome::Shed => metrics::Outcome::Shed,
             Outcome::Rejected | Outcome::Unauthorized => metrics::Outcome::Rejected,
             Outcome::BadAnswer | Outcome::NotSent | Outcome::Unavailable | Outcome::Unknown => {
                 metrics::Outcome::Unavailable

@@ -97,7 +97,9 @@ impl Operation {
     /// A call ended.
     pub fn ended(&self, metrics: &Metrics, outcome: Outcome, seconds: f64) {
         self.counter(metrics, outcome).inc();
-        self.seconds.observe(seconds);
+        if outcome != Outcome::Shed {
+            self.seconds.observe(seconds);
+        }
     }
 
     fn counter(&self, metrics: &Metrics, outcome: Outcome) -> &IntCounter {
@@ -114,11 +116,13 @@ impl Operation {
 impl Metrics {
     /// The counters of one route, such as `("api", "/v1/signings")`.
     pub fn route(&self, listener: &'static str, path: &'static str) -> Route {
+        // Who asks to wait is not kept waiting by us.
+        let is_timed = listener != "ops" && !path.ends_with("/wait");
         Route {
             listener,
             path,
             requests: self.http_requests_total.clone(),
-            seconds: (listener != "ops").then(|| self.http_request_duration_seconds.clone()),
+            seconds: is_timed.then(|| self.http_request_duration_seconds.clone()),
             bound: [const { OnceLock::new() }; CODES.len() + CLASSES.len()],
         }
     }

@@ -56,6 +56,8 @@ label_values! {
         Rejected = "rejected",
         /// Refused because of a limit.
         Limited = "limited",
+        /// Not sent, so that the limit lasts for what matters more.
+        Shed = "shed",
         /// No usable answer.
         Unavailable = "unavailable",
     }

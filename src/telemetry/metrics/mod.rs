@@ -102,6 +102,8 @@ metrics! {
         audit_up: Gauge,
         /// Version of this daemon; always 1.
         build_info: GaugeVec<"version">,
+        /// Calls that the account's limit allows in an hour, as DocuSign states it.
+        budget_limit: GaugeVec<"account">,
         /// Calls left of the account's limit, as far as we know.
         budget_remaining: GaugeVec<"account", "window">,
         /// Seconds until the account's hourly limit is used up at the present pace; +Inf: it lasts.
@@ -311,6 +313,11 @@ impl Metrics {
     /// id; from the fifth account on, all share the label `other`.
     pub fn budget_remaining(&self, account: &str, window: Window, calls: f64) {
         self.budget_remaining.with_label_values(&[self.account(account), window.as_str()]).set(calls);
+    }
+
+    /// Calls that an hour's limit allows; accounts are named as above.
+    pub fn budget_limit(&self, account: &str, calls: f64) {
+        self.budget_limit.with_label_values(&[self.account(account)]).set(calls);
     }
 
     /// How long the hour's limit lasts at the present pace; accounts are named as above.

@@ -1,7 +1,8 @@
 //! What is shown a sender: bounded, however many senders there are.
 //!
 //! Up to 10 senders have labels of their own. With more, the last of the alphabet share the label
-//! `other`, whose gauges show the worst of them: an alert on any sender still fires.
+//! `other`, whose gauges show the worst of them, and of their keys only those that are bad: an alert on any sender still
+//! fires.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use super::{KeyState, Metrics};
 const OWN_LABELS: usize = 10;
 
 /// Series of `key_info`: a key each, and room for rotations.
-const KEY_SERIES: usize = 20;
+const KEY_SERIES: usize = 13;
 
 /// The label of the rest.
 const OTHER: &str = "other";
@@ -69,6 +70,13 @@ impl Metrics {
             let label = self.senders.label(&reading.sender);
             worst.entry(label).or_default().take(reading);
             if label != reading.sender {
+                let bad = reading
+                    .keys
+                    .iter()
+                    .filter(|key| matches!(key.state, KeyState::Broken | KeyState::Rejected));
+                for key in bad {
+                    self.key_info.with_label_values(&[label, "none", key.state.as_str()]).set(1.0);
+                }
                 continue;
             }
             for key in reading.keys.iter().take(KEY_SERIES - keys) {

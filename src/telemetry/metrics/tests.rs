@@ -42,6 +42,7 @@ fn exercise_outcomes(metrics: &Metrics) {
         for window in Window::ALL {
             metrics.budget_remaining(account, *window, 2_900.0);
         }
+        metrics.budget_limit(account, 3_000.0);
         metrics.budget_runway(account, f64::INFINITY);
     }
     metrics.clock_offset(-1.5, 0.5);
@@ -187,6 +188,24 @@ fn senders_without_a_label_of_their_own_show_the_worst_of_them() {
 }
 
 #[test]
+fn a_bad_key_shows_whosever_it_is() {
+    let names = senders(30);
+    let metrics = Metrics::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let key = |fingerprint: &str, state| KeyReading { fingerprint: fingerprint.into(), state };
+    let reading = SenderReading {
+        sender: names[29].clone(),
+        expires_at_seconds: 5.0,
+        runway_seconds: None,
+        consent_granted: None,
+        keys: vec![key("good", KeyState::Active), key("bad", KeyState::Rejected)],
+    };
+    metrics.observe_senders(&[reading]);
+    let text = metrics.render();
+    let shown: Vec<_> = text.lines().filter(|line| line.starts_with("countersign_key_info{")).collect();
+    assert_eq!(shown, ["countersign_key_info{fingerprint=\"none\",sender=\"other\",state=\"rejected\"} 1"]);
+}
+
+#[test]
 fn a_key_that_was_retired_leaves_no_series() {
     let metrics = Metrics::new(&["system"]);
     let with_key = |fingerprint: &str| SenderReading {
@@ -232,8 +251,9 @@ fn a_status_is_shown_as_it_is_or_as_its_class() {
 }
 
 #[test]
-fn probes_of_the_ops_listener_are_counted_and_not_timed() {
+fn probes_of_the_ops_listener_and_those_who_wait_are_counted_and_not_timed() {
     let metrics = Metrics::new(&["system"]);
+    metrics.route("api", "/v1/signings/{id}/wait").answered(&metrics, 200, 25.0);
     metrics.route("ops", "other").answered(&metrics, 200, 0.001);
     metrics.route("api", "/v1/signings").answered(&metrics, 201, 0.3);
     let text = metrics.render();
