@@ -60,7 +60,7 @@ fn secrets(config: &Config) -> Option<Check> {
     }
     let files = files.join(" ");
     let fix = format!(
-        "Run chmod 600 {files}; they belong to the user that the daemon runs as, or to root with 640 and that user's group."
+        "Run chmod 600 {files}, as the user that the daemon runs as; but not under the unit in deploy/, whose user is another at each start: there make each secret a credential (LoadCredential=)."
     );
     Some(Check::advised("secrets", format!("others can read what holds secrets: {files}"), fix))
 }
@@ -238,6 +238,14 @@ async fn store(config: &Config) -> Check {
         }
         (Err(error), _) => {
             Check::failed("store", "store_unusable", error, "See deploy/README.md for backup and keys.")
+        }
+        (Ok(_), _) if settings.location.trusts_any_server() => {
+            let fix = "Add ?sslmode=verify-full&sslrootcert=FILE to store.url, with the certificate of the database's CA.";
+            Check::advised(
+                "store",
+                "the database is reached over a network and need not prove that it is ours",
+                fix,
+            )
         }
         (Ok(found), _) => told(found),
     }

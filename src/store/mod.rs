@@ -111,6 +111,14 @@ impl Location {
             _ => Err(NotALocation),
         }
     }
+
+    /// Whether it is reached over a network, and any server that answers there is believed to be it.
+    pub fn trusts_any_server(&self) -> bool {
+        match self {
+            Self::Postgres { url } => postgres::trusts_any_server(url),
+            Self::Sqlite { .. } => false,
+        }
+    }
 }
 
 /// Text that names no database.

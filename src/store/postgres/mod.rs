@@ -39,6 +39,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sqlx::PgConnection;
 
+pub(super) use self::pool::trusts_any_server;
 use crate::{
     clock::SharedClock,
     domain::{

@@ -1,11 +1,11 @@
 //! Connections: opening them, bringing the schema up to date, and what to do when one is lost.
 
-use std::{str::FromStr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use sqlx::{
     Connection, PgConnection, PgPool, Row,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions, Postgres},
+    postgres::{PgConnectOptions, PgPoolOptions, PgSslMode, Postgres},
 };
 
 use crate::{
@@ -25,6 +25,27 @@ const MIGRATION_LOCK: i64 = 0x6373_7472_6d69_6772;
 /// ones are not: the question would double their round trips.
 const RESTED: Duration = Duration::from_secs(1);
 
+/// Reads a URL, and what the environment says of what it leaves open (PGSSLMODE and others).
+fn options(url: &Private<String>) -> Result<PgConnectOptions, Error> {
+    // The parser's own error may quote the URL, and with it the password.
+    let refused = |_| {
+        let form = "store.url is not of the form postgres://user:password@host/database, or a parameter behind ? is wrong";
+        Error::Unusable(form.into())
+    };
+    PgConnectOptions::from_str(url.reveal()).map_err(refused)
+}
+
+/// Whether it leads over a network to a server whose certificate is not checked.
+pub(in crate::store) fn trusts_any_server(url: &Private<String>) -> bool {
+    let Ok(options) = options(url) else { return false };
+    let host = options.get_host();
+    let is_here = options.get_socket().is_some()
+        || host.starts_with('/')
+        || host == "localhost"
+        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    !is_here && !matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull)
+}
+
 /// Connections, and how long to wait for them.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -39,10 +60,7 @@ pub(super) struct Pool {
 impl Pool {
     /// Connections are made when they are needed.
     pub(super) fn new(url: &Private<String>, settings: &Settings) -> Result<Self, Error> {
-        // The parser's own error may quote the URL, and with it the password.
-        let options = PgConnectOptions::from_str(url.reveal()).map_err(|_| {
-            Error::Unusable("store.url is not of the form postgres://user:password@host/database".into())
-        })?;
+        let options = options(url)?;
         let durable = match settings.synchronous {
             Synchronous::Full => "on",
             Synchronous::Normal | Synchronous::Off => "off",
@@ -242,4 +260,24 @@ async fn check_keys(connection: &mut PgConnection, keys: &SealKeys) -> Result<()
             .await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_crosses_a_network_unchecked_trusts_any_server() {
+        let trusts = |rest: &str| trusts_any_server(&Private::new(format!("postgres://user:word@{rest}")));
+        for unchecked in ["db.example.com/name", "10.0.0.7/name?sslmode=require", "db/name?sslmode=disable"] {
+            assert!(trusts(unchecked), "{unchecked}");
+        }
+        let checked =
+            ["db/name?sslmode=verify-full", "db/name?sslmode=verify-ca&sslrootcert=%2Fetc%2Fca.pem"];
+        for proven in
+            checked.into_iter().chain(["localhost/name", "127.0.0.1/name", "%2Frun%2Fpostgresql/name"])
+        {
+            assert!(!trusts(proven), "{proven}");
+        }
+    }
 }
