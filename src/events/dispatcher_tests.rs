@@ -370,3 +370,28 @@ async fn endpoints_of_the_settings_follow_the_settings() {
     fixture.endpoints.apply(&[], &callers).await.unwrap();
     assert_eq!((of(&website).await, of(&shop).await), (0, 0));
 }
+
+/// A receiver that nobody touched in the settings gets what waits for it, whoever else became a caller meanwhile.
+#[tokio::test]
+async fn what_is_pending_outlives_callers_that_come_and_go() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[500, 500, 200]).await);
+    let (settings, shop) = ([from_settings("crm", &receiver.url, true)], CallerName::new("shop"));
+    fixture.endpoints.apply(&settings, &[caller()]).await.unwrap();
+    let endpoint = async || fixture.endpoints.list(&caller()).await.unwrap()[0].id;
+    let id = endpoint().await;
+    let event = fixture.publish(signing(), 1..=1).await[0];
+    for (attempt, callers) in [(1, vec![caller(), shop.clone()]), (2, vec![caller()])] {
+        receiver.next().await;
+        fixture.until(event, |delivery| delivery.attempts == attempt).await;
+        fixture.endpoints.apply(&settings, &callers).await.unwrap();
+        assert_eq!(endpoint().await, id);
+        fixture.clock.advance(Duration::from_mins(6));
+    }
+    assert_eq!(receiver.next().await.header("webhook-id"), event.to_string());
+    // Who began as one of two stays what it was when the other goes.
+    fixture.endpoints.apply(&[], &[caller()]).await.unwrap();
+    fixture.endpoints.apply(&settings, &[caller(), shop]).await.unwrap();
+    let id = endpoint().await;
+    fixture.endpoints.apply(&settings, &[caller()]).await.unwrap();
+    assert_eq!(endpoint().await, id);
+}

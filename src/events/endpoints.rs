@@ -1,7 +1,7 @@
 //! Who wants our events: endpoints from the settings, and those that callers make.
 //!
-//! An endpoint from the settings keeps its id over restarts and goes when it is gone from them; its
-//! secrets are the operator's. One made by a caller gets a secret from us, shown once, and can be given
+//! An endpoint from the settings keeps its id over restarts, whoever else becomes a caller meanwhile, and goes with what
+//! is pending for it when it is gone from them; its secrets are the operator's. One made by a caller gets a secret from us, shown once, and can be given
 //! a new one: the old one goes on signing for a day. A caller sees and changes only their own.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -98,7 +98,7 @@ impl Endpoints {
         let known = self.store.endpoints(None).await?;
         let mut keep = Vec::new();
         for settings in wanted {
-            for (id, caller) in recipients(settings, callers) {
+            for (id, caller) in recipients(settings, callers, &known) {
                 keep.push(id);
                 let old = known.iter().find(|endpoint| endpoint.id == id);
                 let endpoint = Endpoint {
@@ -123,6 +123,8 @@ impl Endpoints {
             }
         }
         for gone in known.iter().filter(|endpoint| endpoint.from_settings && !keep.contains(&endpoint.id)) {
+            let (endpoint, caller) = (gone.id, &gone.caller);
+            tracing::info!(%endpoint, %caller, "the settings no longer name a webhook: it is removed, with what is pending");
             self.store.remove_endpoint(gone.id).await?;
         }
         Ok(())
@@ -230,21 +232,32 @@ impl Endpoints {
 }
 
 /// Whose events an endpoint of the settings gets: one stored endpoint for each caller.
-fn recipients(settings: &FromSettings, callers: &[CallerName]) -> Vec<(EndpointId, CallerName)> {
+fn recipients(
+    settings: &FromSettings,
+    callers: &[CallerName],
+    known: &[Endpoint],
+) -> Vec<(EndpointId, CallerName)> {
     let name = settings.name.as_str();
     let is_own = callers.iter().any(|caller| caller.as_str() == name);
     let gets = |caller: &&CallerName| match &settings.callers {
         Some(only) => only.contains(caller),
         None => !is_own || caller.as_str() == name,
     };
+    let recipients: Vec<_> = callers.iter().filter(gets).collect();
+    let holder = |id| known.iter().find(|old| old.id == id && old.from_settings).map(|old| &old.caller);
+    let plain = EndpointId::from_settings(name);
+    // Who has the plain id keeps it when others come, and gets no other one when they go: what is pending is for the id.
+    let kept = holder(plain).filter(|holder| recipients.contains(holder));
     let id = |caller: &CallerName| {
-        if callers.len() == 1 || caller.as_str() == name {
-            return EndpointId::from_settings(name);
-        }
         // A slash is in no name, so this is nobody else's.
-        EndpointId::from_settings(&format!("{name}/{caller}"))
+        let of_both = EndpointId::from_settings(&format!("{name}/{caller}"));
+        let is_plain = match kept {
+            Some(holder) => holder == caller,
+            None => holder(of_both).is_none() && (callers.len() == 1 || caller.as_str() == name),
+        };
+        if is_plain { plain } else { of_both }
     };
-    callers.iter().filter(gets).map(|caller| (id(caller), caller.clone())).collect()
+    recipients.iter().map(|caller| (id(caller), (*caller).clone())).collect()
 }
 
 /// A new secret: its bytes, and as text.
