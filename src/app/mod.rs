@@ -372,8 +372,10 @@ async fn put_away(parts: &Parts) -> anyhow::Result<()> {
     parts.store.close().await.context("the store did not close")
 }
 
-/// Says what is allowed and seldom meant.
+/// Says what is allowed and seldom meant, and what was found at the start, before there was a log to say it in.
 fn advise(parts: &Parts, listeners: &Listeners, stop: config::Stop) {
+    parts.signings.audit().tell_what_was_cut_off();
+    parts.callers.warn_if_none();
     if parts.callers.has_unix_users() && listeners.api.address().is_some() {
         tracing::warn!("callers have unix_uids, which count on a unix socket alone: set api.unix_socket");
     }

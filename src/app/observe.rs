@@ -79,9 +79,8 @@ impl Seen {
 fn mint_result(cause: &str) -> MintResult {
     match cause {
         "ok" => MintResult::Good,
-        "internal" | "malformed" | "rate_limited" | "signing" | "unavailable" | "unkept" | "unreachable" => {
-            MintResult::Unavailable
-        }
+        "closed" | "internal" | "malformed" | "rate_limited" | "signing" | "unavailable" | "unkept"
+        | "unreachable" => MintResult::Unavailable,
         _ => MintResult::Refused,
     }
 }

@@ -215,6 +215,18 @@ impl Audit {
         Ok(Self { writer: Some(Arc::new(writer)), path: Some(path.into()) })
     }
 
+    /// Says in the program's log what had to be cut off. Apart from [`Self::open`], which comes before there is one.
+    pub fn tell_what_was_cut_off(&self) {
+        let Some((writer, path)) = self.writer.as_ref().zip(self.path.as_ref()) else { return };
+        if writer.torn_bytes > 0 {
+            tracing::warn!(
+                file = %path.display(),
+                bytes = writer.torn_bytes,
+                "the last line of the audit log had no end, as a kill or a power cut leaves it: it was cut off"
+            );
+        }
+    }
+
     /// Whether there is a log.
     pub const fn is_on(&self) -> bool {
         self.writer.is_some()

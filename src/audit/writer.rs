@@ -55,6 +55,8 @@ pub(super) struct Writer {
     queue: mpsc::SyncSender<Order>,
     head: Arc<Mutex<Head>>,
     trouble: Trouble,
+    /// What was cut off at the start, in bytes.
+    pub(super) torn_bytes: u64,
 }
 
 /// Why nothing can be written now, if that is so.
@@ -68,9 +70,7 @@ impl Writer {
             other => Error::Io(other.into()),
         })?;
         let whole = resume(path, &file)?;
-        if whole.torn.is_some() {
-            cut_off(path, &file, &whole)?;
-        }
+        let torn_bytes = if whole.torn.is_some() { cut_off(&file, &whole)? } else { 0 };
         let head = whole.head;
         let (shared, trouble) = (Arc::new(Mutex::new(head.clone())), Trouble::default());
         let (queue, orders) = mpsc::sync_channel(QUEUE);
@@ -85,7 +85,7 @@ impl Writer {
             failed: false,
         };
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.run(&orders, &clock))?;
-        Ok(Self { queue, head: shared, trouble })
+        Ok(Self { queue, head: shared, trouble, torn_bytes })
     }
 
     pub(super) async fn record(&self, entry: Entry) -> Result<(), Error> {
@@ -161,18 +161,12 @@ fn resume(path: &Path, file: &File) -> Result<Whole, Error> {
     Ok(whole)
 }
 
-/// Cuts off what a write that was cut short has left after the last whole line.
-fn cut_off(path: &Path, file: &File, whole: &Whole) -> io::Result<()> {
+/// Cuts off what a write that was cut short has left after the last whole line; answers how many bytes.
+fn cut_off(file: &File, whole: &Whole) -> io::Result<u64> {
     let bytes = torn_bytes(file, whole)?;
     file.set_len(whole.bytes)?;
     file.sync_all()?;
-    tracing::warn!(
-        file = %path.display(),
-        line = whole.lines + 1,
-        bytes,
-        "the last line of the audit log had no end, as a kill or a power cut leaves it: it was cut off"
-    );
-    Ok(())
+    Ok(bytes)
 }
 
 fn torn_bytes(file: &File, whole: &Whole) -> io::Result<u64> {

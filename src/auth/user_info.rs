@@ -239,7 +239,7 @@ fn reply(sent: Result<http_client::Response, http_client::Error>) -> Reply {
                 StatusCode::UNAUTHORIZED => Err(Error::TokenRefused { retry_after: None }),
                 status => Err(grant::refusal(status, &answer.headers, &answer.body)),
             };
-            Reply { result, date: grant::date(&answer.headers) }
+            Reply { date: grant::date(&answer.headers, &result), result }
         }
         Err(http_client::Error::TooLarge) => {
             let what = "it is larger than 1 MiB";

@@ -66,7 +66,6 @@ struct Table {
 impl Callers {
     /// The callers of the settings, and the issuers whose tokens may stand for them.
     pub fn new(settings: &BTreeMap<String, config::Caller>, issuers: Issuers, metrics: Arc<Metrics>) -> Self {
-        warn_of_none(settings);
         let table = Table::of(settings, issuers, &Table::default(), &metrics);
         let table = Arc::new(ArcSwap::from_pointee(table));
         Self { table, refusals: Arc::default(), metrics }
@@ -75,9 +74,9 @@ impl Callers {
     /// Takes up new settings; requests under way keep the rights they came with, but for streams, which end, and what
     /// a caller has spent of its share stays spent.
     pub fn replace(&self, settings: &BTreeMap<String, config::Caller>, issuers: Issuers) {
-        warn_of_none(settings);
         let table = Table::of(settings, issuers, &self.table.load(), &self.metrics);
         self.table.swap(Arc::new(table)).outdated.cancel();
+        self.warn_if_none();
     }
 
     /// What each caller that has a share of the hour's calls has spent of it.
@@ -98,6 +97,16 @@ impl Callers {
     /// Whether anybody is known by the user id of a process.
     pub fn has_unix_users(&self) -> bool {
         !self.table.load().by_uid.is_empty()
+    }
+
+    /// A daemon without callers is of use only to who is setting it up, and refuses every call alike.
+    pub fn warn_if_none(&self) {
+        if self.table.load().all().next().is_none() {
+            tracing::warn!(
+                "nobody may call the API: make a key with `countersign caller add NAME`, and paste the lines that it \
+                 prints into the settings"
+            );
+        }
     }
 
     /// Everyone who may use a sender, by name.
@@ -139,16 +148,6 @@ impl Callers {
             why = problem.detail(),
             others,
             "refused: nobody's credentials"
-        );
-    }
-}
-
-/// A daemon without callers is of use only to who is setting it up, and refuses every call alike.
-fn warn_of_none(settings: &BTreeMap<String, config::Caller>) {
-    if settings.is_empty() {
-        tracing::warn!(
-            "nobody may call the API: make a key with `countersign caller add NAME`, and paste the lines that it \
-             prints into the settings"
         );
     }
 }

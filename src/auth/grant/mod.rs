@@ -139,7 +139,8 @@ async fn post(client: &HttpClient, server: &AccountServer, request: Request) -> 
 fn reply(sent: Result<http_client::Response, http_client::Error>) -> Reply {
     match sent {
         Ok(answer) => {
-            Reply { result: read(answer.status, &answer.headers, &answer.body), date: date(&answer.headers) }
+            let result = read(answer.status, &answer.headers, &answer.body);
+            Reply { date: date(&answer.headers, &result), result }
         }
         Err(http_client::Error::TooLarge) => {
             let what = "it is larger than 64 KiB";
@@ -149,9 +150,14 @@ fn reply(sent: Result<http_client::Response, http_client::Error>) -> Reply {
     }
 }
 
-/// The upstream's clock; not that of a cache, which repeats an old reading.
-pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    if headers.contains_key(header::AGE) { None } else { http_client::date(headers) }
+/// The upstream's clock; not that of a cache, which repeats an old reading, nor that of a proxy which answers in its
+/// place: what is decided by that clock, such as that a create is too late, is decided for good.
+pub(super) fn date<T>(headers: &HeaderMap, result: &Result<T, Error>) -> Option<Timestamp> {
+    let may_be_foreign = matches!(
+        result,
+        Err(Error::Malformed { .. } | Error::RateLimited { .. } | Error::Unavailable { .. })
+    );
+    if may_be_foreign || headers.contains_key(header::AGE) { None } else { http_client::date(headers) }
 }
 
 /// What a token answer says. Pure, and the one place that decides.

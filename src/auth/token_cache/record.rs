@@ -7,25 +7,31 @@ use std::sync::{
 
 use crate::auth::{consent::Consent, error::Error, identity::UserId};
 
-/// The closed set of the `result` label: `ok`, and [`Error::cause`] of what a mint can end with.
-const RESULTS: [&str; 14] = [
+/// What mints are counted by: `ok`, and [`Error::cause`] of what one can end with.
+const RESULTS: [&str; 20] = [
     "ok",
     "clock_skew",
+    "closed",
+    "code_rejected",
+    "connection_lost",
     "consent_required",
     "internal",
     "issuer_unknown",
     "key_rejected",
     "key_unusable",
     "malformed",
+    "not_connected",
     "rate_limited",
     "refused",
     "signing",
+    "token_refused",
     "unavailable",
+    "unkept",
     "unreachable",
     "user_unknown",
 ];
 /// What has no counter of its own.
-const OTHER: usize = 9;
+const OTHER: usize = 13;
 
 /// A new record is 0 and knows nothing of consent.
 const GRANTED: u8 = 1;
