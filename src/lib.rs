@@ -83,7 +83,7 @@
 //!
 //! | Situation | A caller gets | An operator sees | How it heals | Test |
 //! |---|---|---|---|---|
-//! | all is well | `201`, without waiting for a token | ready; `token_runway_seconds` about 50 min | refreshed at half of life | `t1_the_refresh_comes_at_half_of_life_and_nobody_waits` |
+//! | all is well | `201`, without waiting for a token | ready; `token_runway_seconds` between 60 and 27 min | refreshed at half of life | `t1_the_refresh_comes_at_half_of_life_and_nobody_waits` |
 //! | account server down, token valid | `201`, as ever | degraded: cause, since, next try, shrinking runway | tries 1 s to 60 s apart | `h1_an_outage_is_degraded_while_the_token_lives_and_unready_after`, `t3_an_outage_of_25_minutes_is_invisible` |
 //! | account server slow in a token's last minutes | `201`, after 2 s at most | `last_minutes` | the same flight | `t2_in_the_last_minutes_a_caller_waits_two_seconds` |
 //! | account server down, no token | `202 creating`, and the envelope once there is a token | not ready, next try | the next try, 1 s to 60 s; creates that wait follow within a minute | `t5_a_thousand_cold_callers_share_one_failure`, `creates_whose_sender_has_no_token_cost_little_and_are_sent_when_it_has_one` |
