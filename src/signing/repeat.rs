@@ -59,7 +59,7 @@ impl Signings {
         }
     }
 
-    /// What this very call was answered with before, if its end is known.
+    /// What became of this very call, if it was made before: what may have an envelope is not refused as if it were new.
     pub async fn answered(
         &self,
         caller: &CallerName,
@@ -74,9 +74,13 @@ impl Signings {
         if let Some(answer) = record.answer {
             return Ok(Some(Created::Made { signing, body: answer.body.into_inner(), replayed: true }));
         }
-        match record.signing.failure {
-            Some(failure) => Err(Error::Failed { failure, signing, replayed: true }),
-            None => Ok(None),
+        match &record.signing.failure {
+            Some(failure) => Err(Error::Failed { failure: failure.clone(), signing, replayed: true }),
+            None if is_settled(record.signing.status) => {
+                let now = self.parts.clock.uptime();
+                Box::pin(self.answer_late(record, false, Vec::new(), true, now)).await.map(Some)
+            }
+            None => Err(Error::InProgress { signing, retry_after: ASK_AGAIN }),
         }
     }
 

@@ -319,6 +319,21 @@ async fn e3_a_view_that_could_not_be_had_is_had_by_the_repeated_call() {
     assert_eq!(daemon.envelopes().await, 1);
 }
 
+/// An envelope may be there, and who is told to correct the call makes another one.
+#[tokio::test]
+async fn e3_a_call_that_has_no_answer_yet_is_not_refused_for_settings_that_changed_meanwhile() {
+    let mut daemon = TestDaemon::builder().public().start().await;
+    let broken = json!({"fault": "truncate", "method": "POST", "path": "/views/recipient", "count": 1});
+    daemon.fault(&broken).await;
+    let first = daemon.create("order-1", &order()).await;
+    assert_eq!((first.status, &first.body["signers"][0]["view"]), (StatusCode::CREATED, &json!(null)));
+    daemon.restart_with(|settings| settings.replace("nda = ", "another = ")).await;
+    assert_eq!(daemon.create("order-2", &order()).await.code(), "invalid_request");
+    let second = daemon.create("order-1", &order()).await;
+    assert_eq!((second.status, second.id()), (StatusCode::CREATED, first.id()), "{}", second.text);
+    assert_eq!(daemon.envelopes().await, 1);
+}
+
 /// Whoever repeats a create asks for no view in particular, and none is worth a signer's work.
 #[tokio::test]
 async fn l2_a_repeated_create_throws_out_nobody() {
