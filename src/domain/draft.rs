@@ -16,8 +16,10 @@ pub const MAX_SUBJECT: usize = 100;
 pub const MAX_MESSAGE: usize = 10_000;
 /// The longest access code the upstream takes.
 pub const MAX_ACCESS_CODE: usize = 50;
-/// The longest return URL we keep. It never reaches the upstream, which cuts its own at 470.
+/// The longest return URL we keep. With a public listener it never reaches the upstream.
 pub const MAX_RETURN_URL: usize = 2_000;
+/// Where the upstream cuts a return URL (EnvelopeViews: createRecipient): the longest without a public listener.
+pub const MAX_UPSTREAM_RETURN_URL: usize = 470;
 /// The most entries of metadata, and of fields of one signer.
 pub const MAX_ENTRIES: usize = 50;
 /// The longest text in metadata and fields.

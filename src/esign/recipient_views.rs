@@ -6,11 +6,8 @@ use jiff::Timestamp;
 use super::{Acting, Client, Error, call::Call, languages, wire};
 use crate::{
     budget::{Deadline, Operation},
-    domain::{EnvelopeId, Private},
+    domain::{EnvelopeId, Private, draft::MAX_UPSTREAM_RETURN_URL},
 };
-
-/// The vendor cuts longer ones (EnvelopeViews: createRecipient).
-const MAX_RETURN_URL: usize = 470;
 
 /// Whose view, and what goes with it. Name, address and client user id must be what the envelope says.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +54,7 @@ impl Client {
         request: &ViewRequest<'_>,
         deadline: Deadline,
     ) -> Result<View, Error> {
-        if request.return_url.chars().count() > MAX_RETURN_URL {
+        if request.return_url.chars().count() > MAX_UPSTREAM_RETURN_URL {
             return Err(Error::Invalid(
                 "the return URL is longer than the 470 characters that the upstream keeps",
             ));

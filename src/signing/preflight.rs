@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
-    domain::{Anchors, Document, Draft, document::Anchor},
+    domain::{Anchors, Document, Draft, document::Anchor, draft::MAX_UPSTREAM_RETURN_URL},
     objects::{Invalids, invalid::token, preflight::SeenFile},
     pdf::{self, Effort},
     signing::{Error, Signings},
@@ -126,14 +126,22 @@ fn strange_roles(draft: &Draft, roles: &[String]) -> Invalids {
     invalids
 }
 
-/// The signers whom nothing leads back. The upstream opens no view without an address for that, so nobody could sign.
+/// The signers whom nothing leads back. The upstream opens no view without an address for that, and cuts a long one, so
+/// nobody could sign.
 fn stranded(draft: &Draft) -> Invalids {
     let mut invalids = Invalids::default();
-    for (at, _) in draft.signers.iter().enumerate().filter(|(_, signer)| signer.return_url.is_none()) {
-        invalids.wrong(
-            format!("/signers/{at}/return_url"),
-            "is needed: without public.base_url in the settings there is no link, and nowhere else to come back to",
-        );
+    for (at, signer) in draft.signers.iter().enumerate() {
+        let wrong = match &signer.return_url {
+            None => {
+                "is needed: without public.base_url in the settings there is no link, and nowhere else to come back to"
+            }
+            Some(url) if url.chars().count() > MAX_UPSTREAM_RETURN_URL => {
+                "is longer than the 470 characters that DocuSign keeps, and goes there as it is without public.base_url in \
+                 the settings"
+            }
+            Some(_) => continue,
+        };
+        invalids.wrong(format!("/signers/{at}/return_url"), wrong);
     }
     invalids
 }

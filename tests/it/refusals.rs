@@ -158,9 +158,19 @@ async fn a_signer_whom_nothing_leads_back_is_refused_before_there_is_an_envelope
         let dry = daemon.post("/v1/signings?dry_run=true", &body).await;
         assert_eq!(errors(&dry), [("/signers/0/return_url", "invalid_request")], "{}", dry.text);
     }
+    // The upstream cuts what is longer, and the browser would come back to somewhere else.
+    let long = format!("https://www.example.com/{}", "x".repeat(447));
+    body["signers"][0]["return_url"] = json!(long);
+    let refused = daemon.create("long", &body).await;
+    assert_eq!(errors(&refused), [("/signers/0/return_url", "invalid_request")], "{}", refused.text);
     let requests = daemon.requests().await;
     assert!(!requests.iter().any(|line| line.ends_with("/envelopes")), "no envelope: {requests:?}");
+    body["signers"][0]["return_url"] = json!(long[..470]);
+    assert_eq!(daemon.create("longest", &body).await.status, StatusCode::CREATED);
+    body["signers"][0]["return_url"] = json!(long);
     let daemon = TestDaemon::builder().public().start().await;
+    assert_eq!(daemon.create("public-long", &body).await.status, StatusCode::CREATED, "it goes nowhere");
+    body["signers"][0].as_object_mut().unwrap().remove("return_url");
     assert_eq!(daemon.create("public", &body).await.status, StatusCode::CREATED, "a page of ours ends it");
 }
 
