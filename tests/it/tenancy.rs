@@ -310,6 +310,8 @@ async fn a_callers_share_of_the_hour_is_its_own() {
     let over = create(&daemon, "one-more").await;
     assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{}", over.text);
     assert_eq!(over.headers["retry-after"], "3600");
+    let tried = call(&daemon, "post", "/v1/signings?dry_run=true", NEIGHBOUR_KEY, &order()).await;
+    assert_eq!(tried.status, StatusCode::OK, "a dry run spends nothing: {}", tried.text);
     daemon.parts().reload(&Config::from_toml(daemon.settings()).unwrap()).await.unwrap();
     assert_eq!(create(&daemon, "one-more").await.code(), "quota_exceeded", "new settings give no new share");
     let read = call(&daemon, "get", "/v1/signings", NEIGHBOUR_KEY, &Value::Null).await;

@@ -17,7 +17,7 @@ use std::{
 use arc_swap::ArcSwap;
 use axum::{
     extract::{FromRef, FromRequestParts, MatchedPath},
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, Method, Uri, header, request::Parts},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -312,9 +312,15 @@ where
         caller.spend(api.clock.uptime())?;
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         refuse_query(&parts.method, path, &parts.uri)?;
-        caller.spend_share(cost(&parts.method, path), api.hourly_limit, api.clock.now())?;
+        let calls = if is_dry_run(path, &parts.uri) { 0 } else { cost(&parts.method, path) };
+        caller.spend_share(calls, api.hourly_limit, api.clock.now())?;
         Ok(Self(caller))
     }
+}
+
+/// A create that is only tried: all that it asks is remembered.
+fn is_dry_run(path: &str, uri: &Uri) -> bool {
+    path == "/v1/signings" && uri.query().is_some_and(|query| query == "dry_run=true")
 }
 
 /// What a request costs upstream, warm (rule B1). A repeat that is answered from the store counts, too.
