@@ -137,7 +137,7 @@ fn one_operation(operation: &Operation<'_>) -> Markup {
                         tr {
                             td { code { (text(&parameter["name"])) } }
                             td { (text(&parameter["in"])) @if parameter["required"] == true { ", needed" } }
-                            td { (prose(text(&parameter["description"]))) }
+                            td { (prose(text(&parameter["description"]))) (limits(&parameter["schema"])) }
                         }
                     }
                 }
@@ -148,6 +148,20 @@ fn one_operation(operation: &Operation<'_>) -> Markup {
             (block(&body["example"]))
         }
         (answers(about))
+    }
+}
+
+/// What a parameter may be, where its schema says more than a type.
+fn limits(schema: &Value) -> Markup {
+    let said = [("minimum", "at least "), ("maximum", "at most "), ("default", "left out: ")];
+    html! {
+        @for (at, word) in schema["enum"].as_array().into_iter().flatten().enumerate() {
+            @if at == 0 { ": " } @else { ", " }
+            code { (text(word)) }
+        }
+        @for (limit, words) in said {
+            @if let Some(value) = schema.get(limit) { "; " (words) code { (value.as_str().map_or_else(|| value.to_string(), str::to_owned)) } }
+        }
     }
 }
 
