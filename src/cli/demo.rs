@@ -191,6 +191,7 @@ countersign demo: DocuSign is emulated, and nothing leaves this machine.
   SMS outbox   {site}/outbox
   operators    {ops}/readyz
   API          {api}/docs
+  control      {control}
 
 Or ask the daemon for a signing URL yourself:
 
@@ -202,7 +203,13 @@ curl -sS {api}/v1/signings \\
        \"signers\": [{{\"name\": \"Ada Lovelace\", \"email\": \"ada@example.com\", \"role\": \"{role}\",
                     \"sms_auth\": {{\"phone\": \"+4915112345678\"}}, \"return_url\": \"{site}/orders\"}}]}}'
 
+And see events as they happen, and cause one of the newest signing, in a terminal each:
+
+countersign listen --url {api} --key {key}
+countersign trigger signing.completed --control {control}
+
 Ctrl-C ends it.",
+            control = self.emulator.ready().control_url,
             role = self.emulator.ready().template_role,
         )
     }
