@@ -474,6 +474,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_of_a_message_has_no_nul() {
+        let mut message = sim("recipient-\0completed", Some("1\0"), 1);
+        message["data"]["envelopeId"] = json!(format!("\0{ENVELOPE}"));
+        message["data"]["envelopeSummary"]["recipients"]["signers"][0]["recipientId"] = json!("\u{0}1");
+        assert_eq!(parse(&message), parse(&sim("recipient-completed", Some("1"), 1)));
+    }
+
+    #[test]
     fn the_vendor_s_sample_is_read_and_what_is_no_object_is_unreadable() {
         // The shape of connect.schema-v2.json, empty event included.
         let sample = json!({"event": "", "uri": "", "retryCount": 0, "configurationId": 12345, "apiVersion": "v2.1",

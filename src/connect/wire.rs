@@ -91,7 +91,10 @@ impl Recipient {
     }
 }
 
-/// A text or a number as text; anything else, and what is too long to be a word, is as if it were missing.
+/// A text or a number as text; anything else is as if it were missing.
+///
+/// NUL is left out: Postgres keeps no such text. Other odd characters stay, because a view must be asked for in the
+/// name that the upstream has.
 #[derive(Default)]
 pub(super) struct Text(pub(super) Option<String>);
 
@@ -112,7 +115,7 @@ impl<'de> Visitor<'de> for TextVisitor {
 
     fn visit_str<E>(self, text: &str) -> Result<Text, E> {
         // A reason may be longer than a word; only its beginning is looked at.
-        Ok(Text(Some(text.chars().take(MAX_WORD).collect())))
+        Ok(Text(Some(text.chars().filter(|c| *c != '\0').take(MAX_WORD).collect())))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Text, E> {

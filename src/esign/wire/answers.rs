@@ -4,10 +4,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// Text that may come as a number or a boolean; empty text is none.
+/// Text that may come as a number or a boolean; empty text is none. NUL is left out: Postgres keeps no such text.
 fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
-        Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        Value::String(mut text) => {
+            text.retain(|c| c != '\0');
+            Some(text).filter(|text| !text.is_empty())
+        }
         Value::Bool(value) => Some(value.to_string()),
         Value::Number(value) => Some(value.to_string()),
         Value::Array(_) | Value::Null | Value::Object(_) => None,
@@ -138,6 +141,13 @@ mod tests {
         .unwrap();
         assert_eq!(envelope.envelope_id.as_deref(), Some("7"));
         assert!(envelope.status.is_none() && envelope.recipients.unwrap().signers.is_empty());
+    }
+
+    #[test]
+    fn text_is_read_without_nul() {
+        let read = |text: &str| serde_json::from_str::<View>(text).unwrap().url;
+        assert_eq!(read(r#"{"url": "a\u0000b"}"#).as_deref(), Some("ab"));
+        assert_eq!(read(r#"{"url": "\u0000"}"#), None);
     }
 
     #[test]

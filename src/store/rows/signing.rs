@@ -415,7 +415,19 @@ pub(super) fn state_of(signing: &Signing) -> String {
     let mut json = Vec::with_capacity(1_024);
     serde_json::to_writer(&mut json, &State::from(signing))
         .expect("rows have string keys and write to memory");
-    String::from_utf8(json).expect("JSON is UTF-8")
+    without_nul(String::from_utf8(json).expect("JSON is UTF-8"))
+}
+
+/// JSON whose texts have no NUL. Postgres cannot look into one that has, and fails every query that passes such a row,
+/// whoever it was for.
+fn without_nul(json: String) -> String {
+    const NUL: &str = r"\u0000";
+    if !json.contains(NUL) {
+        return json;
+    }
+    // A backslash that is itself escaped begins nothing.
+    let parts: Vec<_> = json.split(r"\\").map(|part| part.replace(NUL, "\u{fffd}")).collect();
+    parts.join(r"\\")
 }
 
 /// The personal half of a signing, sealed.

@@ -30,6 +30,7 @@ on_both!(
     claims_of_two_daemons_never_overlap,
     what_a_clock_wrote_that_was_ahead_is_mended,
     what_is_quiet_is_found_and_what_was_heard_of_is_not,
+    a_nul_in_one_signing_keeps_no_other_from_being_found,
     lists_are_newest_first_and_filtered,
     links_are_found_revoked_and_unique,
     inbound_messages_come_once,
@@ -430,6 +431,27 @@ async fn what_is_quiet_is_found_and_what_was_heard_of_is_not(fixture: Fixture) {
     let except = [other.clone()];
     assert_eq!(store.quiet(after(30), &except, 10).await.unwrap().len(), 2, "all are of another sender");
     assert!(store.quiet(after(30), &[other, sender], 10).await.unwrap().is_empty());
+}
+
+async fn a_nul_in_one_signing_keeps_no_other_from_being_found(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut open = Vec::new();
+    for (number, id) in [(1, "7\u{0}1"), (2, "72")] {
+        let intent = samples::intent(number);
+        let mut signing = samples::full(intent.signing.clone());
+        let version = begin(&store, intent).await;
+        signing.status = SigningStatus::Open;
+        signing.checked_at = Some(after(i64::try_from(number).unwrap()));
+        signing.signers[0].upstream.recipient_id = Some(id.to_owned());
+        // Looks like a NUL in JSON, and is none.
+        signing.signers[0].role = Some(r"\u0000 \\u0000".to_owned());
+        store.save(samples::change(&signing, version)).await.unwrap();
+        open.push(signing);
+    }
+    let quiet = store.quiet(after(30), &[SenderName::new("other")], 10).await.unwrap();
+    let found: Vec<_> = quiet.into_iter().map(|record| record.signing).collect();
+    open[0].signers[0].upstream.recipient_id = Some("7\u{fffd}1".to_owned());
+    assert_eq!(found, open);
 }
 
 async fn lists_are_newest_first_and_filtered(fixture: Fixture) {
