@@ -70,6 +70,11 @@ pub(super) async fn list(
     let mut faults = Invalids::default();
     // A form sends the fields that nobody filled in, too.
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let reference = filled(query.reference);
+    // No signing has such a one, and Postgres would refuse a NUL as if the store were away.
+    if reference.as_deref().is_some_and(|text| text.contains(char::is_control)) {
+        faults.wrong("/reference", "may not hold control characters");
+    }
     let status = filled(query.status).as_deref().map(SigningStatus::parse);
     if status == Some(None) {
         let words = SigningStatus::ALL.map(SigningStatus::as_str).join(", ");
@@ -83,12 +88,8 @@ pub(super) async fn list(
     if !faults.is_empty() {
         return Err(faults.into());
     }
-    let filter = Filter {
-        reference: filled(query.reference),
-        status: status.flatten(),
-        before: before.and_then(Result::ok),
-        limit: limit + 1,
-    };
+    let filter =
+        Filter { reference, status: status.flatten(), before: before.and_then(Result::ok), limit: limit + 1 };
     let page = api.signings.list(&caller.name, filter).await?;
     Ok(json(StatusCode::OK, show::signings(&page, limit as usize)))
 }

@@ -46,6 +46,15 @@ async fn a_refresh_refuses_fields_that_it_does_not_have_and_empty_filters_are_no
 }
 
 #[tokio::test]
+async fn a_reference_with_control_characters_is_refused_with_all_else_that_is_wrong() {
+    let daemon = TestDaemon::start().await;
+    let refused = daemon.get("/v1/signings?reference=order%00&limit=0").await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+    let expected = [("/reference", "invalid_request"), ("/limit", "invalid_request")];
+    assert_eq!(errors(&refused), expected, "{}", refused.text);
+}
+
+#[tokio::test]
 async fn what_comes_too_early_says_what_to_wait_for_and_what_never_comes_says_that() {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &order()).await;
