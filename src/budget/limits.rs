@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Now;
+use crate::http_client;
 
 /// No limit is believed to be larger: a hostile number must not overflow anything.
 const LARGEST: u64 = 1 << 40;
@@ -53,8 +54,8 @@ impl Reading {
             hour: window("x-ratelimit-limit", "x-ratelimit-remaining"),
             burst: window("x-burstlimit-limit", "x-burstlimit-remaining"),
             reset: reset.and_then(|second| Timestamp::from_second(second).ok()),
-            date: crate::http_client::date(headers),
-            retry_after: number(header::RETRY_AFTER.as_str()).map(Duration::from_secs).map(clamp),
+            date: http_client::date(headers),
+            retry_after: http_client::retry_after(headers, None).map(clamp),
         }
     }
 

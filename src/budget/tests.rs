@@ -56,6 +56,21 @@ fn b2_new_work_is_shed_first_and_people_who_sign_last() {
 }
 
 #[test]
+fn b2_a_wish_to_wait_may_be_a_date_by_the_upstreams_clock() {
+    let wait = |date: &str, text: &str| {
+        let pairs = [(http::header::DATE, date), (http::header::RETRY_AFTER, text)];
+        let headers = pairs.map(|(name, value)| (name, value.parse::<http::HeaderValue>().unwrap()));
+        Reading::of(&HeaderMap::from_iter(headers)).retry_after.map(|wait| wait.as_secs())
+    };
+    let date = "Thu, 01 Jan 1970 00:01:00 GMT";
+    assert_eq!(wait(date, "7"), Some(7));
+    assert_eq!(wait(date, "Thu, 01 Jan 1970 00:01:30 GMT"), Some(30));
+    assert_eq!(wait(date, "Wed, 01 Jan 2070 00:01:30 GMT"), Some(2 * 3_600), "no longer than is believed");
+    assert_eq!(wait(date, "Thu, 01 Jan 1970 00:00:30 GMT"), Some(0));
+    assert_eq!(wait(date, "soon"), None);
+}
+
+#[test]
 fn b2_the_headers_correct_our_own_count() {
     let (budget, clock) = budget(Options::default());
     let permit = ask(&budget, &clock, Priority::Signer).unwrap();

@@ -15,7 +15,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use url::{Host, Url};
 
@@ -294,20 +294,15 @@ pub fn sign(secret: &[u8], id: &str, at: i64, body: &[u8]) -> String {
     format!("v1,{}", STANDARD.encode(context.sign()))
 }
 
-/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), within bounds.
+/// For how long a receiver asks to be left alone, within bounds.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if let Ok(seconds) = text.parse::<u64>() {
-        Duration::from_secs(seconds)
-    } else {
-        let date = Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()?;
-        Duration::try_from(date.duration_since(now)).unwrap_or_default()
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
+    Some(http_client::retry_after(headers, Some(now))?.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header;
+
     use super::*;
     use crate::domain::{CallerName, DeliveryId, EndpointId, EventId, Private};
 

@@ -1,6 +1,6 @@
 //! What comes back: an answer read whole, or one whose body is still on its way.
 
-use std::{fmt, pin::Pin};
+use std::{fmt, pin::Pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -85,7 +85,21 @@ impl fmt::Debug for StreamedResponse {
 
 /// The `Date` header as a time: the only reading of the peer's clock that there is (rule T9).
 pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    let text = headers.get(header::DATE)?.to_str().ok()?;
+    time(headers.get(header::DATE)?.to_str().ok()?)
+}
+
+/// How long an answer asks to be left alone: `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3). A date is
+/// held against the answer's own, so that no clock need be right, and without one against `ours`. Nothing bounds it.
+pub fn retry_after(headers: &HeaderMap, ours: Option<Timestamp>) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let (until, now) = (time(text)?, date(headers).or(ours)?);
+    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+}
+
+fn time(text: &str) -> Option<Timestamp> {
     Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
 }
 

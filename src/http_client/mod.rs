@@ -31,7 +31,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 
-pub use answer::{BodyStream, Response, StreamedResponse, date};
+pub use answer::{BodyStream, Response, StreamedResponse, date, retry_after};
 pub use error::{BuildError, Error, Outcome};
 pub use reach::{Reach, is_callable, is_public};
 pub use request::{Request, Upload};

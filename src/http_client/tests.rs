@@ -163,6 +163,29 @@ fn a_ca_file_that_is_not_one_is_named() {
 }
 
 #[test]
+fn the_wish_to_wait_is_read_in_each_form_and_by_the_answers_own_clock() {
+    let wait = |text: &'static str, date: Option<&'static str>, ours: Option<i64>| {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static(text));
+        if let Some(date) = date {
+            headers.insert(http::header::DATE, HeaderValue::from_static(date));
+        }
+        let ours = ours.map(|second| Timestamp::from_second(second).unwrap());
+        retry_after(&headers, ours).map(|wait| wait.as_secs())
+    };
+    let (date, earlier) = ("Thu, 01 Jan 1970 00:01:30 GMT", "Thu, 01 Jan 1970 00:01:00 GMT");
+    assert_eq!(wait(" 7 ", None, None), Some(7));
+    assert_eq!(wait(date, Some(earlier), None), Some(30));
+    assert_eq!(wait(date, Some(earlier), Some(80)), Some(30), "the answer's own clock");
+    assert_eq!(wait(date, None, Some(80)), Some(10));
+    assert_eq!(wait(date, None, None), None);
+    assert_eq!(wait(earlier, Some(date), None), Some(0));
+    for wrong in ["-1", "soon", "1.5", ""] {
+        assert_eq!(wait(wrong, Some(earlier), Some(0)), None, "{wrong}");
+    }
+}
+
+#[test]
 fn debug_shows_no_query_header_or_body() {
     let request = Request::post(Url::parse("https://example.com/a?secret").unwrap())
         .authorization(HeaderValue::from_static("Bearer secret"))

@@ -285,27 +285,16 @@ pub fn harmless(word: &str) -> String {
     word.chars().take(48).map(keep).collect()
 }
 
-/// `Retry-After` as seconds or as a date (compared with the answer's own), or the vendor's
-/// `X-RateLimit-Reset` (seconds since 1970).
+/// `Retry-After`, or the vendor's `X-RateLimit-Reset` (seconds since 1970). Dates are compared with the answer's own.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let until = |then: Timestamp| {
-        let now = http_client::date(headers)?;
-        Some(Duration::try_from(then.duration_since(now)).unwrap_or(Duration::ZERO))
+    let wait = if headers.contains_key(header::RETRY_AFTER) {
+        http_client::retry_after(headers, None)?
+    } else {
+        let second = headers.get("x-ratelimit-reset")?.to_str().ok()?.trim().parse::<i64>().ok()?;
+        let left = Timestamp::from_second(second).ok()?.duration_since(http_client::date(headers)?);
+        Duration::try_from(left).unwrap_or_default()
     };
-    let wait = match text("retry-after") {
-        Some(value) => match value.parse() {
-            Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => httpdate::parse_http_date(value)
-                .ok()
-                .and_then(|date| Timestamp::try_from(date).ok())
-                .and_then(until),
-        },
-        None => text("x-ratelimit-reset")
-            .and_then(|value| Timestamp::from_second(value.parse().ok()?).ok())
-            .and_then(until),
-    };
-    wait.map(|wait| wait.min(MAX_RETRY_AFTER))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
