@@ -1,6 +1,6 @@
 //! A customer's browser: from the link to DocuSign, back with a code, and to the choice of an account.
 
-use std::sync::PoisonError;
+use std::{collections::HashMap, sync::PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -23,8 +23,13 @@ use crate::{
     telemetry::chain,
 };
 
-/// Answers that were used, kept for as long as their state would be taken.
-const MAX_USED: usize = 10_000;
+/// States of one sender that may come back with a code in the life of one. Whoever has its link and uses them up keeps
+/// no other sender's customer from connecting.
+const MAX_USED: usize = 100;
+
+/// States that came back with a code, for as long as they would be taken, and whose they are.
+#[derive(Debug, Default)]
+pub(super) struct UsedStates(HashMap<String, (String, Timestamp)>);
 
 /// An account that can be chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,10 +132,9 @@ impl Pairings {
         let tickets = &self.inner.given.tickets;
         let sender = tickets.open_state(state, cookie, self.now(), &self.births())?;
         let target = self.target(&sender)?;
-        if !self.use_once(state) {
-            return Err(Error::Stale);
-        }
         let outcome = match answer {
+            // Only a code uses it up: an answer without one has cost nothing.
+            Answer::Code(_) if !self.use_once(state, &sender) => return Err(Error::Stale),
             Answer::Code(code) => match self.exchanged_surely(target, state, cookie, code).await {
                 // The code works once: another daemon was asked with this very answer before.
                 Err(Error::Auth(error))
@@ -282,20 +286,27 @@ impl Pairings {
     }
 
     /// Whether this state comes back for the first time here. Across daemons it is the code that works once.
-    fn use_once(&self, state: &str) -> bool {
+    fn use_once(&self, state: &str, sender: &str) -> bool {
         let now = self.now();
-        let mut used = self.inner.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.retain(|_, until| now < *until);
-        let is_first = used.len() < MAX_USED && !used.contains_key(state);
-        if is_first {
-            let until = now.saturating_add(tickets::STATE_LIFE).unwrap_or(Timestamp::MAX);
-            used.insert(state.to_owned(), until);
-        }
-        is_first
+        self.inner.used.lock().unwrap_or_else(PoisonError::into_inner).take(state, sender, now)
     }
 
     fn births(&self) -> impl Fn(&str) -> Uuid {
         |sender| self.born(sender)
+    }
+}
+
+impl UsedStates {
+    /// Notes that a state is used now; says whether it may be.
+    fn take(&mut self, state: &str, sender: &str, now: Timestamp) -> bool {
+        self.0.retain(|_, (_, until)| now < *until);
+        let of_sender = self.0.values().filter(|(of, _)| of == sender).count();
+        let is_first = of_sender < MAX_USED && !self.0.contains_key(state);
+        if is_first {
+            let until = now.saturating_add(tickets::STATE_LIFE).unwrap_or(Timestamp::MAX);
+            self.0.insert(state.to_owned(), (sender.to_owned(), until));
+        }
+        is_first
     }
 }
 
@@ -335,4 +346,21 @@ fn offers(connectable: &Connectable, answered: Answered, grant: &CodeGrant) -> R
     let token = answered.refresh_token.filter(|_| connectable.form == Form::Code);
     let refresh_token = token.map(|token| token.expose_secret().to_owned());
     Ok(Choice { user_id: user.user_id.to_string(), accounts, refresh_token })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_used_once_and_who_uses_many_is_in_the_way_of_no_other_sender() {
+        let (mut used, now) = (UsedStates::default(), Timestamp::UNIX_EPOCH);
+        assert!(used.take("first", "a", now) && !used.take("first", "a", now));
+        let taken = (0..1_000).filter(|number| used.take(&number.to_string(), "a", now)).count();
+        assert_eq!(taken, MAX_USED - 1);
+        assert!(used.take("another", "b", now) && !used.take("another", "b", now));
+        let later = now + tickets::STATE_LIFE;
+        assert!(used.take("later", "a", later));
+        assert_eq!(used.0.len(), 1, "what would not be taken any more is not kept");
+    }
 }

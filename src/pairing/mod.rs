@@ -18,6 +18,7 @@
 //! |---|---|
 //! | life of a link | 7 days |
 //! | from the button to the callback | 15 min, one use, the same browser |
+//! | codes for one sender within the life of a state | 100 |
 //! | time to choose an account | 15 min, the same browser |
 //! | a refresh token that nobody uses is renewed after | 15 to 20 days |
 //! | a refresh token under renewal is another daemon's for | 60 s; a lease of over 120 s is from before the clock was set back |
@@ -249,8 +250,8 @@ struct Inner {
     live: Mutex<HashMap<SenderName, Paired>>,
     /// What callers made.
     made: ArcSwap<AllMade>,
-    /// States that came back, until they are too old anyway.
-    used: Mutex<HashMap<String, Timestamp>>,
+    /// States that came back with a code, until they are too old anyway.
+    used: Mutex<browser::UsedStates>,
     /// Held over a change of the store and of what follows from it here, so that nobody takes up what was read
     /// before the change.
     changing: tokio::sync::Mutex<()>,

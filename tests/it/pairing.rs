@@ -311,6 +311,9 @@ async fn answers_that_are_foreign_old_or_used_pair_nobody() {
     let forged = back.replace("state=c.", "state=c.A");
     assert_eq!(get(&browser, &forged).await, StatusCode::GONE);
     assert_eq!(world.state().await["state"], "not_connected");
+    let (head, _) = back.split_once("code=").unwrap();
+    let state = back.split('&').find(|part| part.starts_with("state=")).unwrap();
+    assert_eq!(get(&browser, &format!("{head}{state}")).await, StatusCode::OK, "no code: nothing is used up");
     assert_eq!(get(&browser, &back).await, StatusCode::OK);
     assert_eq!(get(&browser, &back).await, StatusCode::GONE, "a second time");
     assert_eq!(world.state().await["state"], "connected");
