@@ -84,6 +84,13 @@ pub(super) async fn callback(State(public): State<Arc<Public>>, request: Request
             Page::Consent(if is_organisation { ConsentPage::Organisation } else { ConsentPage::Received })
         }
         (Some((sender, _)), Query { error: Some(word), .. }) => Page::Consent(refused(Some(&sender), &word)),
+        // A state may come back as often as somebody likes, and each code costs an exchange and a line of the audit
+        // log. Counted apart from wrong addresses: no stranger keeps an administrator from consenting.
+        (Some(_), Query { code: Some(_), .. })
+            if !public.exchanges.allows(address, public.clock.uptime()) =>
+        {
+            Page::TooMany
+        }
         (Some((sender, verifier)), Query { code: Some(code), .. }) => {
             let entry = Entry::new(Act::ConsentTaken, &sender);
             if let Err(error) = public.signings.audit().record(entry).await {

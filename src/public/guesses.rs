@@ -3,7 +3,8 @@
 //! A token has 256 bits, so guessing one is hopeless; what this prevents is the noise. Only wrong addresses
 //! cost anything, and only wrong ones are refused: behind one address there may be a whole company, or a
 //! reverse proxy that the settings do not name, with all visitors behind it, whose good links must go on
-//! working.
+//! working. Codes of consent pages are counted in the same way, right ones too: whether one is right shows only
+//! after the exchange that it costs.
 
 use std::{
     collections::HashMap,

@@ -12,6 +12,7 @@
 //! | a double click is known as one for | 30 s, 10,000 clicks | `clicks` |
 //! | a click stands in line while the upstream is down | 30 min, 60 s after its page last looked | `clicks` |
 //! | wrong addresses from one network | 60, then one a second; 10,000 networks | `guesses` |
+//! | codes of consent pages that are exchanged for one network | as many, counted apart | `consent`, `guesses` |
 //! | senders without consent woken by an answer without our state | 3, then one in 30 s | `consent` |
 //! | a direct form's ticket | 60 s, once | `signing::tickets` |
 //! | the cookie of a browser that connects an account | 15 min | `pairing` |

@@ -96,6 +96,8 @@ pub struct Public {
     pub(super) life: Lifecycle,
     pub(super) settings: Settings,
     pub(super) guesses: Guesses,
+    /// Codes of consent pages, right or wrong.
+    pub(super) exchanges: Guesses,
     pub(super) wakes: consent::Wakes,
     pub(super) clicks: Arc<Clicks>,
 }
@@ -115,6 +117,7 @@ impl Public {
             life: given.life,
             settings: given.settings,
             guesses: Guesses::default(),
+            exchanges: Guesses::default(),
             wakes: consent::Wakes::default(),
             clicks: Arc::default(),
         }

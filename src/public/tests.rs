@@ -227,6 +227,22 @@ async fn t11_a_consent_answer_without_our_state_exchanges_nothing() {
     assert_eq!(unknown.status, StatusCode::BAD_GATEWAY, "no such sender here");
 }
 
+#[tokio::test]
+async fn t11_of_many_codes_with_one_state_few_are_exchanged() {
+    let world = World::new().await;
+    let now = Timestamp::from_second(1_700_000_000).unwrap();
+    let state = ConsentStates::derive(b"secret").issue("system", now).state;
+    let answer = format!("/consent/callback?code=abc&state={state}");
+    for number in 0..60 {
+        assert_eq!(world.get(&answer).await.status, StatusCode::BAD_GATEWAY, "{number}: no such sender here");
+    }
+    assert_eq!(world.get(&answer).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(world.get("/s/a").await.status, StatusCode::NOT_FOUND, "wrong addresses are counted apart");
+    world.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(world.get(&answer).await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(world.get(&answer).await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
 #[test]
 fn arbitrary_addresses_never_panic_and_never_mint() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
