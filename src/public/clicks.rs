@@ -49,6 +49,8 @@ const NAME_BYTES: usize = 16;
 pub(super) enum Clicked {
     /// Here is the view.
     View(Private<String>),
+    /// The upstream says that others sign first.
+    Early,
     /// Another view may be open until then.
     Elsewhere(Timestamp),
     /// In line: the upstream does not answer, and is asked again while the visitor looks.
@@ -264,6 +266,11 @@ fn refused(signing: SigningId, error: &Error) -> Clicked {
     match error {
         Error::Closed(_) | Error::Failed { .. } | Error::LinkOver | Error::NotReady { .. } => Clicked::Moved,
         Error::NotFound => Clicked::Nothing,
+        // It is no outage, and asking again at once is refused each time: the signer's page says to come back.
+        early if early.is_out_of_turn() => {
+            tracing::info!(signing.id = %signing, "no view for a click: others sign first, says the upstream");
+            Clicked::Early
+        }
         Error::ViewLive { until } => Clicked::Elsewhere(*until),
         Error::Busy { .. } => Clicked::Later,
         // Trying again before that time would be refused each time.

@@ -170,6 +170,7 @@ impl Public {
                 Some(response) => return response,
                 None => Page::Trouble,
             },
+            Clicked::Early => Page::Waiting,
             Clicked::Elsewhere(until) => situation::elsewhere(until, self.clock.now()),
             Clicked::InLine => Page::InLine,
             Clicked::Later => Page::Unavailable,

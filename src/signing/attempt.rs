@@ -227,6 +227,9 @@ fn recipient<'a>(signer: &'a Signer, new: &'a NewSigner, workflow: Option<&'a st
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
     use super::*;
 
     /// An accepted create that can never be sent must end, and not be tried until its key lapses.
@@ -235,6 +238,16 @@ mod tests {
         let too_large = esign::Error::Invalid("it is larger than the upstream takes");
         assert!(matches!(Outcome::of(too_large), Outcome::Refused(_)));
         assert!(matches!(Outcome::of(esign::Error::Deadline), Outcome::NotReached(_)));
+    }
+
+    /// A refusal that time heals is still an answer: it must open no circuit.
+    #[test]
+    fn what_comes_too_early_is_refused_and_no_outage() {
+        let body = Bytes::from_static(br#"{"errorCode": "RECIPIENT_NOT_IN_SEQUENCE", "message": "no"}"#);
+        let early = esign::read_refusal(StatusCode::BAD_REQUEST, &HeaderMap::new(), body);
+        assert_eq!(early.rejection(), Some(RejectionKind::NotInSequence));
+        assert!(early.retryable() && !is_outage(&early));
+        assert!(is_outage(&esign::Error::Deadline), "the positive control");
     }
 
     #[test]

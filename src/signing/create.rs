@@ -425,7 +425,8 @@ pub fn detail(error: &esign::Error) -> String {
     }
 }
 
-/// Whether it heals by itself and has nothing to do with a limit, so that a create may wait for it.
+/// Whether it heals by itself and has nothing to do with a limit, so that a create may wait for it. A refusal is an
+/// answer, also one that heals: that it is not yet somebody's turn says that the upstream is well.
 pub(super) fn is_outage(error: &esign::Error) -> bool {
-    error.retryable() && !matches!(error, esign::Error::Limited { .. })
+    error.retryable() && !matches!(error, esign::Error::Limited { .. } | esign::Error::Rejected(_))
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{Failure, SignerStatus, SigningId, SigningStatus},
-    esign,
+    esign::{self, RejectionKind},
     objects::Invalids,
     signing::DownloadError,
     store,
@@ -123,6 +123,12 @@ impl Error {
     /// Whether it is [`Error::conflict`].
     pub(super) const fn is_conflict(&self) -> bool {
         matches!(self, Self::Store(store::Error::Conflict))
+    }
+
+    /// Whether the upstream says that it is not yet this signer's turn. That may be news: a template may bring
+    /// recipients of its own, who sign before ours.
+    pub fn is_out_of_turn(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.rejection() == Some(RejectionKind::NotInSequence))
     }
 
     /// How long to wait before the same thing is tried again, if that is known.

@@ -176,7 +176,9 @@ impl Signings {
         self.parts.settings.metrics.view_minted(match error {
             None => ViewResult::Good,
             Some(Error::ViewLive { .. }) => ViewResult::Leased,
-            Some(Error::Upstream(upstream)) if !upstream.retryable() => ViewResult::Rejected,
+            Some(Error::Upstream(upstream)) if upstream.rejection().is_some() || !upstream.retryable() => {
+                ViewResult::Rejected
+            }
             Some(
                 Error::Closed(_)
                 | Error::LinkOver

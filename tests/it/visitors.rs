@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use countersign::{clock::Clock as _, domain::LiveView};
+use countersign::{
+    clock::Clock as _,
+    domain::{LiveView, SignerStatus},
+};
 use http::{Method, StatusCode, header};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -327,20 +330,28 @@ async fn a_site_that_frames_the_signing_pages_is_named_with_docusigns_own_frame(
     assert!(policy.ends_with("frame-ancestors https://www.example.com"), "{policy}");
 }
 
-#[tokio::test]
-async fn several_signers_each_have_a_link_that_works_in_turn() {
-    let daemon = TestDaemon::builder().public().start().await;
+/// An order with two signers, one after the other.
+fn in_turn() -> Value {
     let mut order = unopened();
     order["documents"] = json!([{ "name": "Contract.pdf",
         "content_base64": std::str::from_utf8(&crate::esign::pdf()).unwrap(),
         "anchors": { "sign": { "visitor": "/sn1/", "manager": "/co1/" } } }]);
     order["signers"] = json!([
         { "key": "visitor", "name": "Ada Lovelace", "email": "ada@example.com", "order": 1,
-          "access_code": "Turing-1936", "return_url": "https://www.example.com/done",
-          "authenticated_by": { "method": "password", "at": "2026-06-01T11:59:00Z", "id": "login-77f1" } },
+          "return_url": "https://www.example.com/done" },
         { "key": "manager", "name": "Charles Babbage", "email": "charles@example.com", "order": 2,
           "return_url": "https://www.example.com/done" },
     ]);
+    order
+}
+
+#[tokio::test]
+async fn several_signers_each_have_a_link_that_works_in_turn() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let mut order = in_turn();
+    order["signers"][0]["access_code"] = json!("Turing-1936");
+    order["signers"][0]["authenticated_by"] =
+        json!({ "method": "password", "at": "2026-06-01T11:59:00Z", "id": "login-77f1" });
     let made = daemon.create("order-1", &order).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     let (first, second) = (link_of(&made, 0), link_of(&made, 1));
@@ -375,6 +386,52 @@ async fn several_signers_each_have_a_link_that_works_in_turn() {
     let certificate = daemon.get(&format!("{path}/documents/certificate")).await;
     assert!(certificate.status == StatusCode::OK);
     daemon.broke_no_rule().await;
+}
+
+/// A template may bring somebody who signs first and is none of our signers: by all that we know it is our signer's
+/// turn, and only DocuSign knows better. Here it does because our record is ahead of it.
+#[tokio::test]
+async fn a_turn_that_docusign_denies_is_a_page_and_no_outage() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &in_turn()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let id = made.id().parse().unwrap();
+    let work = daemon.record(id).await.work;
+    daemon.rewrite(id, work, |signing| signing.signers[1].status = SignerStatus::Ready).await;
+    let link = link_of(&made, 1);
+    assert!(daemon.look(&link).await.text.contains("ready to sign"));
+    let asked =
+        async || daemon.requests().await.iter().filter(|line| line.contains("/views/recipient")).count();
+    daemon.forget_requests().await;
+    // More than open the circuit when nobody answers.
+    for _ in 0..6 {
+        let early = daemon.click(&link).await;
+        assert_eq!(early.status, StatusCode::CONFLICT, "{}", early.text);
+        assert!(
+            early.text.contains("not your turn") && early.text.contains("content=\"60\""),
+            "{}",
+            early.text
+        );
+    }
+    daemon.pass(Duration::from_secs(2), 30).await;
+    assert_eq!(asked().await, 6, "once a click, and never by itself");
+    let ready = daemon.ops("/readyz").await.body;
+    let reasons = ready["reasons"].as_array().cloned().unwrap_or_default();
+    assert!(!reasons.iter().any(|reason| reason["part"] == "upstream"), "{ready}");
+    let rejected = daemon.metric("countersign_view_mints_total", &["result=\"rejected\""]).await;
+    assert!(rejected > 5.5, "{rejected}");
+
+    let signer = made.body["signers"][1]["id"].as_str().unwrap();
+    let views = format!("/v1/signings/{}/signers/{signer}/views", made.id());
+    let refused = daemon.post(&views, &json!({})).await;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (StatusCode::CONFLICT, "signer_not_ready"),
+        "{}",
+        refused.text
+    );
+    daemon.act(0, "sign", &json!({})).await;
+    assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"), "and then it is");
 }
 
 #[tokio::test]
