@@ -50,10 +50,11 @@ fn of_signer(signing: &Signing, signer: &Signer, now: Timestamp) -> Page {
                 None => Page::Ready(Invitation { again, sms: signer.sms_auth, refused: false }),
             }
         }
-        SignerStatus::Signed if signing.signers.iter().all(|other| other.status == SignerStatus::Signed) => {
-            Page::Completed
+        // That all of ours have signed does not make it complete: a template may bring others, of whom we know nothing.
+        SignerStatus::Signed => {
+            let others = signing.signers.iter().any(|other| other.status != SignerStatus::Signed);
+            Page::Signed { others }
         }
-        SignerStatus::Signed => Page::Signed,
         SignerStatus::Waiting => Page::Waiting,
     }
 }
@@ -182,9 +183,17 @@ mod tests {
     #[test]
     fn signed_says_whether_others_are_missing() {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Signed);
-        assert_eq!(of_link(&signing, &signing.signers[0], now()), Page::Completed);
+        assert_eq!(of_link(&signing, &signing.signers[0], now()), Page::Signed { others: false });
         signing.signers.push(sample::person(SignerStatus::Ready));
-        assert_eq!(of_link(&signing, &signing.signers[0], now()), Page::Signed);
+        assert_eq!(of_link(&signing, &signing.signers[0], now()), Page::Signed { others: true });
+    }
+
+    #[test]
+    fn everyone_has_signed_only_when_the_upstream_says_that_it_is_complete() {
+        for status in SigningStatus::ALL {
+            let is_complete = page(status, SignerStatus::Signed) == Page::Completed;
+            assert_eq!(is_complete, status == SigningStatus::Completed, "{status:?}");
+        }
     }
 
     #[test]
@@ -224,7 +233,7 @@ mod tests {
                 let mut signing = sample::signing(SigningStatus::Open, signer);
                 signing.signers[0].return_url = None;
                 let next = after_return(&signing, &signing.signers[0], *claim, false, now());
-                let says_signed = matches!(next, Next::Page(Page::Completed | Page::Signed));
+                let says_signed = matches!(next, Next::Page(Page::Completed | Page::Signed { .. }));
                 assert_eq!(says_signed, signer == SignerStatus::Signed, "{claim:?} {signer:?}");
             }
         }

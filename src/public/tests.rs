@@ -66,7 +66,7 @@ async fn each_situation_has_its_page_and_status() {
         (SigningStatus::Open, SignerStatus::Ready, 200, 503, "ready to sign"),
         (SigningStatus::Open, SignerStatus::Waiting, 200, 409, "not your turn"),
         (SigningStatus::Open, SignerStatus::AuthFailed, 403, 403, "confirm that it is you"),
-        (SigningStatus::Open, SignerStatus::Signed, 200, 409, "Everyone has signed"),
+        (SigningStatus::Open, SignerStatus::Signed, 200, 409, "You have signed"),
         (SigningStatus::Creating, SignerStatus::Waiting, 202, 409, "being prepared"),
         (SigningStatus::Uncertain, SignerStatus::Waiting, 202, 409, "being prepared"),
         (SigningStatus::Completed, SignerStatus::Signed, 200, 409, "Everyone has signed"),

@@ -55,8 +55,12 @@ pub enum Page {
     Resume(Pause),
     /// The link was revoked.
     Revoked,
-    /// The signer has signed, and others have not.
-    Signed,
+    /// The signer has signed, and the envelope is not complete yet.
+    Signed {
+        /// Whether others are known who still have to. Where none are, a template may have brought one, or the
+        /// upstream's word for the end is a moment away.
+        others: bool,
+    },
     /// Too many guesses from one address.
     TooMany,
     /// Something on our side that does not heal by itself.
@@ -242,7 +246,7 @@ impl Page {
             | Self::Ready(_)
             | Self::Renamed { .. }
             | Self::Resume(_)
-            | Self::Signed
+            | Self::Signed { .. }
             | Self::Waiting => StatusCode::OK,
         }
     }
@@ -303,7 +307,8 @@ impl Page {
             Self::Renamed { .. } => (Tone::Warn, Icon::Clock, t.renamed_title, t.renamed_body),
             Self::Resume(pause) => pause.content(t),
             Self::Revoked => (Tone::Plain, Icon::Cross, t.revoked_title, t.revoked_body),
-            Self::Signed => (Tone::Good, Icon::Check, t.signed_title, t.signed_body),
+            Self::Signed { others: true } => (Tone::Good, Icon::Check, t.signed_title, t.signed_body),
+            Self::Signed { others: false } => (Tone::Good, Icon::Check, t.signed_title, t.signed_last_body),
             Self::TooMany => (Tone::Warn, Icon::Clock, t.too_many_title, t.too_many_body),
             Self::Trouble => (Tone::Warn, Icon::Warning, t.trouble_title, t.trouble_body),
             Self::Unavailable => (Tone::Warn, Icon::Clock, t.unavailable_title, t.unavailable_body),

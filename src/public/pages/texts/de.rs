@@ -98,6 +98,7 @@ pub(super) static TEXTS: Texts = Texts {
     revoked_body: "Er wurde ersetzt oder zurückgezogen. Bitte benutzen Sie den neuesten Link, den Sie bekommen haben, oder fordern Sie einen neuen an.",
     signed_title: "Sie haben unterschrieben",
     signed_body: "Vielen Dank. Andere müssen noch unterschreiben; für Sie ist nichts mehr zu tun.",
+    signed_last_body: "Vielen Dank. Für Sie ist nichts mehr zu tun.",
     sms_note: "Vorher bekommen Sie einen Code per SMS. Halten Sie Ihr Telefon bereit.",
     test_mode: "Test: Unterschriften sind hier nicht verbindlich.",
     too_many_title: "Zu viele Versuche",

@@ -98,6 +98,7 @@ pub(super) static TEXTS: Texts = Texts {
     revoked_body: "It was replaced or withdrawn. Please use the newest link you were given, or ask for a new one.",
     signed_title: "You have signed",
     signed_body: "Thank you. Others still have to sign; there is nothing left for you to do.",
+    signed_last_body: "Thank you. There is nothing left for you to do.",
     sms_note: "You will be sent a code by text message first. Keep your phone at hand.",
     test_mode: "Test: signatures made here are not binding.",
     too_many_title: "Too many attempts",

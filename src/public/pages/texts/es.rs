@@ -98,6 +98,7 @@ pub(super) static TEXTS: Texts = Texts {
     revoked_body: "Se ha sustituido o retirado. Use el enlace más reciente que haya recibido o pida uno nuevo.",
     signed_title: "Ha firmado",
     signed_body: "Gracias. Otras personas aún tienen que firmar; usted no tiene que hacer nada más.",
+    signed_last_body: "Gracias. No tiene que hacer nada más.",
     sms_note: "Primero recibirá un código por SMS. Tenga su teléfono a mano.",
     test_mode: "Prueba: las firmas hechas aquí no son vinculantes.",
     too_many_title: "Demasiados intentos",

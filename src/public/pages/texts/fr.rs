@@ -98,6 +98,7 @@ pub(super) static TEXTS: Texts = Texts {
     revoked_body: "Il a été remplacé ou retiré. Veuillez utiliser le lien le plus récent que vous avez reçu, ou en demander un nouveau.",
     signed_title: "Vous avez signé",
     signed_body: "Merci. D’autres personnes doivent encore signer ; vous n’avez plus rien à faire.",
+    signed_last_body: "Merci. Vous n’avez plus rien à faire.",
     sms_note: "Vous recevrez d’abord un code par SMS. Gardez votre téléphone à portée de main.",
     test_mode: "Test : les signatures faites ici n’engagent à rien.",
     too_many_title: "Trop de tentatives",

@@ -170,6 +170,8 @@ texts! {
     /// The signer has signed, and others have not.
     signed_title,
     signed_body,
+    /// The same where nobody knows whether others have to.
+    signed_last_body,
     /// Said before a signing with an SMS check.
     sms_note,
     /// Nothing that is done here binds.
