@@ -157,7 +157,8 @@ impl Signings {
         Ok(self.parts.store.signings(caller, filter).await?)
     }
 
-    /// Waits until a signing has an event after `seen`, or the time is up; answers it as it is then.
+    /// Waits until a signing has an event after `seen`, or the time is up; answers it as it is then. Who names no event
+    /// waits for the next one, and not at all for one that has ended.
     pub async fn wait(
         &self,
         caller: &CallerName,
@@ -167,10 +168,13 @@ impl Signings {
     ) -> Result<Signing, Error> {
         let mut watcher = self.parts.hub.watch(id);
         let first = self.get(caller, id).await?;
-        let seen = seen.unwrap_or(first.sequence);
-        if first.sequence > seen || first.status.is_terminal() {
+        // News may come after the end, too: a purge. Who says what they know waits for it, and would ask again and
+        // again if they were answered at once.
+        let is_answered = seen.map_or(first.status.is_terminal(), |seen| first.sequence > seen);
+        if is_answered {
             return Ok(first);
         }
+        let seen = seen.unwrap_or(first.sequence);
         let until = self.parts.clock.uptime().saturating_add(patience);
         loop {
             let left = until.saturating_sub(self.parts.clock.uptime());

@@ -269,6 +269,38 @@ async fn who_waits_is_told_by_the_event_itself() {
     assert_eq!((status, &told.body["status"]), (StatusCode::OK, &json!("completed")));
 }
 
+/// Whoever waits for a purge says what they know, and must neither be answered at once again and again nor miss it.
+#[tokio::test]
+async fn who_waits_after_the_end_is_told_when_something_comes() {
+    let (daemon, url, path, envelope) = open().await;
+    let tell = async |name: &str| {
+        let body = event(name, &envelope);
+        let digest = digest(&daemon, &body);
+        push(&daemon, &url, &[("x-docusign-signature-1", &digest)], body).await
+    };
+    assert_eq!(tell("envelope-completed").await, StatusCode::OK);
+    daemon.until("completed", async || daemon.get(&path).await.body["status"] == "completed").await;
+    let sequence = daemon.get(&path).await.body["sequence"].as_u64().unwrap();
+    // Time stands still: what waits does not end by itself.
+    let known = format!("{path}/wait?timeout=20&sequence={sequence}");
+    for at_once in [
+        format!("{path}/wait?timeout=20"),
+        format!("{path}/wait?timeout=20&sequence={}", sequence - 1),
+        format!("{path}/wait?timeout=0&sequence={sequence}"),
+    ] {
+        assert_eq!(daemon.get(&at_once).await.body["sequence"], sequence, "{at_once}");
+    }
+    let early = tokio::time::timeout(Duration::from_millis(300), daemon.get(&known)).await;
+    assert!(early.is_err(), "nothing has come: {early:?}");
+    let purge = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tell("envelope-purge").await
+    };
+    let (told, status) = tokio::join!(daemon.get(&known), purge);
+    assert_eq!(status, StatusCode::OK);
+    assert!(told.body["purged_at"].is_string(), "{}", told.text);
+}
+
 #[tokio::test]
 async fn keys_and_bearer_tokens_follow_the_settings_without_a_restart() {
     let (daemon, url, path, envelope) = open().await;

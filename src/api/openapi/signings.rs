@@ -181,7 +181,8 @@ fn wait() -> Value {
         )
         .query(
             "sequence",
-            "Waits only if nothing newer than this is known",
+            "Waits only if nothing newer than this is known, also when the signing has ended (for `signing.purged`); \
+             without it, a signing that has ended is answered at once",
             json!({ "type": "integer", "minimum": 0 }),
         )
         .answer_as(200, both)
