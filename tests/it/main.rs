@@ -34,6 +34,7 @@ mod intake;
 mod journey;
 mod kills;
 mod large;
+mod left_out;
 mod listening;
 mod locks;
 mod many;

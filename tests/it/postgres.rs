@@ -5,7 +5,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -15,6 +14,8 @@ use std::{
     },
     time::Duration,
 };
+
+use crate::left_out::leave_out;
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,8 +32,7 @@ pub(crate) struct Server {
 /// The URL of a fresh, empty database; none if this machine has no Postgres.
 pub(crate) fn database() -> Option<String> {
     let Some(server) = server() else {
-        let _ =
-            writeln!(std::io::stderr(), "SKIPPED: no Postgres on this machine (apt-get install postgresql)");
+        leave_out("there is no Postgres");
         return None;
     };
     Some(server.create())

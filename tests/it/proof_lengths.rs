@@ -1,4 +1,4 @@
-//! How long the long proofs run: the one place where the tests read the environment.
+//! How long the long proofs run: the one place where the tests read the environment, but for `left_out`.
 //!
 //! The defaults suit a test run of minutes; the long runs are made by hand:
 //!

@@ -23,6 +23,8 @@ mod contender;
 mod document;
 mod driver;
 mod floor;
+#[path = "../../it/left_out.rs"]
+mod left_out;
 mod overload;
 #[path = "../../it/ports.rs"]
 mod ports;
