@@ -110,6 +110,10 @@ impl From<signing::Error> for Problem {
     fn from(error: signing::Error) -> Self {
         use signing::Error;
         match error {
+            Error::BrokenOff { is_stopping: true } => Self::shutting_down(),
+            Error::BrokenOff { is_stopping: false } => {
+                Self::new("internal", "the call broke off, through a fault of this program")
+            }
             Error::Busy { retry_after } => {
                 Self::new("provider_unavailable", "too many creates already wait for DocuSign")
                     .retry_after(retry_after)

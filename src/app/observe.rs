@@ -80,7 +80,7 @@ fn mint_result(cause: &str) -> MintResult {
     match cause {
         "ok" => MintResult::Good,
         "closed" | "internal" | "malformed" | "rate_limited" | "signing" | "unavailable" | "unkept"
-        | "unreachable" => MintResult::Unavailable,
+        | "unreachable" | "token_refused" => MintResult::Unavailable,
         _ => MintResult::Refused,
     }
 }

@@ -35,16 +35,6 @@ pub enum Mode {
     Test,
 }
 
-impl Mode {
-    /// As in the API: `test` or `live`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Test => "test",
-        }
-    }
-}
-
 /// The section, checked.
 #[derive(Debug, Clone)]
 pub struct Upstream {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    domain::{Claim, Event, EventKind, Failure, Happened, LinkId, Private, Signer, SignerId, Signing},
+    domain::{Event, EventKind, Failure, Happened, LinkId, Private, Signer, SignerId, Signing},
     store::{Delivery, DeliveryState, Endpoint, Link},
 };
 
@@ -266,13 +266,9 @@ impl<'a> SignerObject<'a> {
             link: link.map(LinkObject::of),
             last_return: signer
                 .last_return
-                .map(|last| ReturnObject { claim: claim(last.claim), at: last.at }),
+                .map(|last| ReturnObject { claim: last.claim.as_str(), at: last.at }),
         }
     }
-}
-
-const fn claim(claim: Claim) -> &'static str {
-    claim.as_str()
 }
 
 #[derive(Serialize)]

@@ -27,6 +27,7 @@ use crate::{
     public::Public,
     secret_text::{is_random, random},
     signing::{Error, ReturnTarget, Signings},
+    telemetry::chain,
 };
 
 /// How long the answer to a click is remembered. Longer than the page of the line takes to look again.
@@ -280,7 +281,7 @@ fn refused(signing: SigningId, error: &Error) -> Clicked {
             if upstream.retryable() { Clicked::Later } else { Clicked::Trouble }
         }
         other => {
-            tracing::error!(signing.id = %signing, error = %other, "no view for a click");
+            tracing::error!(signing.id = %signing, error = %chain(&other), "no view for a click");
             Clicked::Trouble
         }
     }

@@ -214,8 +214,7 @@ impl Signings {
                 Box::pin(self.document(caller, id, part, left)).await
             }
             Ok(Some(Err(error))) => Err(Error::Download(error)),
-            // The process is being aborted.
-            Ok(None) | Err(_) => Err(Error::Busy { retry_after: Duration::from_secs(5) }),
+            Ok(None) | Err(_) => Err(self.broken_off()),
         }
     }
 

@@ -15,6 +15,12 @@ use crate::{
 /// A refusal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// What was under way broke off. What had been accepted is finished.
+    #[error("the work broke off")]
+    BrokenOff {
+        /// Because the daemon is stopping, and not through a mistake of its own.
+        is_stopping: bool,
+    },
     /// Too many creates wait for the upstream already.
     #[error("too many creates wait for the upstream")]
     Busy {

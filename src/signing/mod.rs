@@ -65,9 +65,7 @@ use crate::{
     events::Hub,
     lifecycle::Lifecycle,
     objects::show,
-    store::{
-        self, Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work,
-    },
+    store::{Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work},
     telemetry::{chain, metrics},
 };
 
@@ -269,7 +267,12 @@ impl Signings {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let outcome = self.parts.life.outcome_of(name, work).await;
-        outcome.unwrap_or_else(|| Err(Error::Store(store::Error::Unavailable("the daemon is ending".into()))))
+        outcome.unwrap_or_else(|| Err(self.broken_off()))
+    }
+
+    /// Of work that was dropped by the stop, or panicked.
+    fn broken_off(&self) -> Error {
+        Error::BrokenOff { is_stopping: self.parts.life.stopping().is_cancelled() }
     }
 
     /// The same for a caller who waits so long, and no longer.

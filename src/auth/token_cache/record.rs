@@ -30,9 +30,6 @@ const RESULTS: [&str; 20] = [
     "unreachable",
     "user_unknown",
 ];
-/// What has no counter of its own.
-const OTHER: usize = 13;
-
 /// A new record is 0 and knows nothing of consent.
 const GRANTED: u8 = 1;
 const MISSING: u8 = 2;
@@ -69,7 +66,9 @@ impl Record {
     }
 
     pub(in crate::auth) fn failed(&self, error: &Error) {
-        let result = RESULTS.iter().position(|result| *result == error.cause()).unwrap_or(OTHER);
+        let place = |word| RESULTS.iter().position(|result| *result == word);
+        // What has no counter of its own.
+        let result = place(error.cause()).or_else(|| place("refused")).unwrap_or_default();
         self.mints[result].fetch_add(1, Ordering::Relaxed);
         // A refresh token that is taken no more was revoked with the consent, or is too old: both want the person.
         if matches!(error, Error::ConsentRequired(_) | Error::ConnectionLost) {

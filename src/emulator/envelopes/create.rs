@@ -30,7 +30,7 @@ use crate::emulator::{
 
 const MAX_SUBJECT: usize = 100;
 const MAX_BLURB: usize = 10_000;
-/// A transaction id is at least this useful; the vendor's bound is not published.
+/// The longest transaction id; the vendor's own bound is not published.
 const MAX_TRANSACTION: usize = 100;
 
 /// Creates an envelope, and sends it if asked to.

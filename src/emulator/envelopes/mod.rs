@@ -239,10 +239,6 @@ pub(super) fn control(world: &mut World, call: &Call) -> Option<Answer> {
         ["_test", "outbox"] if call.method == Method::GET => {
             Some(Answer::ok(serde_json::json!({ "messages": world.outbox })))
         }
-        ["_test", "outbox"] if call.method == Method::DELETE => {
-            world.outbox.clear();
-            Some(Answer::empty(StatusCode::NO_CONTENT))
-        }
         ["_test", "signers", id, action] if call.method == Method::POST => {
             Some(ceremony::scripted::act(world, call, id, action))
         }

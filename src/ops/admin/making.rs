@@ -21,6 +21,7 @@ use crate::{
     config::check_name,
     domain::{CallerName, Private, SenderName, template_names::Ids},
     pairing::{NewSender, NotMade, is_account},
+    telemetry::chain,
 };
 
 /// What the settings say of callers: asked anew each time, because a reload changes it.
@@ -106,7 +107,7 @@ pub(super) async fn make(
                 NotMade::UserMissing | NotMade::UserTaken | NotMade::UserUnwanted => Field::UserId,
                 NotMade::NoPattern | NotMade::TooMany => Field::Of,
                 NotMade::Failed(cause) => {
-                    tracing::error!(error = %cause, "a sender was not made");
+                    tracing::error!(error = %chain(&cause), "a sender was not made");
                     return request::text(StatusCode::SERVICE_UNAVAILABLE, page::NOT_MADE);
                 }
             };

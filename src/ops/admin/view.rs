@@ -35,7 +35,7 @@ pub(super) struct View {
     pub(super) queue: Queue,
     /// What would have to be added to our clock, once the upstream has answered.
     pub(super) clock_offset: Option<SignedDuration>,
-    /// The upstream's time, as far as it is known, cut to the minute: what is shown may change that often.
+    /// This machine's time, cut to the minute: what is shown may change that often.
     pub(super) now: Timestamp,
 }
 

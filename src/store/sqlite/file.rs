@@ -27,9 +27,8 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// How long a statement waits for a lock. Only a person's own `sqlite3` could hold one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Page caches. The writer's holds the ends of the indexes; reads are mostly of one row.
-const WRITE_CACHE_KIB: i64 = 2_048;
-const READ_CACHE_KIB: i64 = 2_048;
+/// The page cache of a connection. The writer's holds the ends of the indexes; reads are mostly of one row.
+const CACHE_KIB: i64 = 2_048;
 
 /// What the log file shrinks to after a burst.
 const WAL_LIMIT_BYTES: u32 = 64 << 20;
@@ -211,11 +210,11 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     match access {
         Access::Read => {
-            connection.pragma_update(None, "cache_size", -READ_CACHE_KIB)?;
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             connection.pragma_update(None, "query_only", true)?;
         }
         Access::Write => {
-            connection.pragma_update(None, "cache_size", -WRITE_CACHE_KIB)?;
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             // Overwrites what is deleted, freed pages too (a document fills some). A create frees none.
             connection.pragma_update_and_check(None, "secure_delete", "on", |_| Ok(()))?;
         }
