@@ -21,6 +21,7 @@ use crate::{
         exchange::{self, Path},
         prefer::patience,
         router::Api,
+        senders::of_signing,
     },
     digest::hex,
     esign::DocumentRef,
@@ -49,7 +50,9 @@ pub(super) async fn document(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let part = document_ref(&part).ok_or_else(Problem::not_found)?;
-    let document = api.signings.document(&caller.name, exchange::id(&id)?, part, patience(&headers)).await?;
+    let id = exchange::id(&id)?;
+    let document = api.signings.document(&caller.name, id, part, patience(&headers)).await;
+    let document = of_signing(&api, &caller.name, id, document).await?;
     let tag = etag(document.content.sha256());
     let mut response = if is_known(&headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()

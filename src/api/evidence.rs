@@ -23,6 +23,7 @@ use crate::{
         exchange::{self, Path},
         prefer::patience,
         router::Api,
+        senders::of_signing,
     },
     clock::SharedClock,
     domain::{CallerName, Signing, SigningId},
@@ -148,7 +149,8 @@ async fn fetch(
     part: DocumentRef,
     wait: Duration,
 ) -> Result<Arc<Spooled>, Problem> {
-    let content = api.signings.document(caller, id, part, wait).await?.content;
+    let document = api.signings.document(caller, id, part, wait).await;
+    let content = of_signing(api, caller, id, document).await?.content;
     if content.length() > DOCUMENT_LIMIT_BYTES {
         let detail = "a document is larger than 64 MiB; fetch the documents one by one";
         return Err(Problem::new("payload_too_large", detail));

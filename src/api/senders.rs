@@ -27,9 +27,10 @@ use crate::{
         consent::{self, ConsentBy},
         consent_state::ConsentState,
     },
-    domain::{SenderName, template_names::Ids},
+    domain::{CallerName, SenderName, SigningId, template_names::Ids},
     esign,
     objects::{Invalids, show},
+    signing,
 };
 
 /// The longest address that a consent goes back to.
@@ -397,4 +398,25 @@ pub(super) fn with_consent_link(api: &Api, sender: &SenderName, problem: Problem
         api.auth.consent_url(name, ConsentBy::Individual, &redirect_uri, Some(&asked)).ok()
     });
     problem.link("consent", page.unwrap_or_else(|| format!("/v1/senders/{name}/consent")))
+}
+
+/// What became of a call about a signing. If its sender lacks consent, the problem says where to give it; only then is
+/// the signing read once more, to learn whose it is.
+pub(super) async fn of_signing<T>(
+    api: &Api,
+    caller: &CallerName,
+    id: SigningId,
+    done: Result<T, signing::Error>,
+) -> Result<T, Problem> {
+    let problem = match done {
+        Ok(done) => return Ok(done),
+        Err(error) => Problem::from(error),
+    };
+    if problem.code() != "consent_required" {
+        return Err(problem);
+    }
+    Err(match api.signings.get(caller, id).await {
+        Ok(signing) => with_consent_link(api, &signing.sender, problem),
+        Err(_) => problem,
+    })
 }

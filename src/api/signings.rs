@@ -22,6 +22,7 @@ use crate::{
         },
         prefer::{DEFAULT_WAIT, MAX_WAIT, patience},
         router::Api,
+        senders::of_signing,
         streams,
     },
     domain::{Phone, PurgeScope, SigningId, SigningStatus, draft::MAX_LIFE},
@@ -182,7 +183,8 @@ async fn reset(
     wait: Duration,
 ) -> Result<Response, Problem> {
     let (id, signer) = (exchange::id(id)?, exchange::id(signer)?);
-    let signing = api.signings.reset_check(&caller.name, id, signer, check, wait).await?;
+    let reset = api.signings.reset_check(&caller.name, id, signer, check, wait).await;
+    let signing = of_signing(api, &caller.name, id, reset).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -195,7 +197,9 @@ pub(super) async fn view(
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
     empty_object(&whole_body(request, &api).await?)?;
-    let minted = api.signings.view(&caller.name, exchange::id(&id)?, exchange::id(&signer)?, wait).await?;
+    let (id, signer) = (exchange::id(&id)?, exchange::id(&signer)?);
+    let minted = api.signings.view(&caller.name, id, signer, wait).await;
+    let minted = of_signing(&api, &caller.name, id, minted).await?;
     Ok(json(StatusCode::CREATED, show::view(&minted)))
 }
 
@@ -279,7 +283,9 @@ pub(super) async fn void(
     if reason.is_empty() || reason.chars().count() > MAX_REASON {
         return Err(Invalids::one("/reason", format!("must have 1 to {MAX_REASON} characters")).into());
     }
-    let signing = api.signings.void(&caller.name, exchange::id(&id)?, reason, wait).await?;
+    let id = exchange::id(&id)?;
+    let voided = api.signings.void(&caller.name, id, reason, wait).await;
+    let signing = of_signing(&api, &caller.name, id, voided).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -292,7 +298,9 @@ pub(super) async fn refresh(
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
     empty_object(&whole_body(request, &api).await?)?;
-    let signing = api.signings.refresh(&caller.name, exchange::id(&id)?, wait).await?;
+    let id = exchange::id(&id)?;
+    let refreshed = api.signings.refresh(&caller.name, id, wait).await;
+    let signing = of_signing(&api, &caller.name, id, refreshed).await?;
     Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
 }
 
@@ -324,7 +332,9 @@ pub(super) async fn purge(
             Invalids::one("/scope", format!("must be one of {words}"))
         })?,
     };
-    let signing = api.signings.purge(&caller.name, exchange::id(&id)?, scope, wait).await?;
+    let id = exchange::id(&id)?;
+    let asked = api.signings.purge(&caller.name, id, scope, wait).await;
+    let signing = of_signing(&api, &caller.name, id, asked).await?;
     Ok(json(StatusCode::ACCEPTED, show::signing(&signing, &[], &[])))
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use countersign::domain::Signing;
+use countersign::domain::{SenderName, Signing, SigningId};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{CALLER_KEY, STRANGER_KEY, TestDaemon, order};
+use crate::harness::{CALLER_KEY, Reply, STRANGER_KEY, TestDaemon, order};
 
 #[tokio::test]
 async fn a_signing_is_created_with_a_view_and_reads_back_without_it() {
@@ -289,6 +289,41 @@ async fn t11_missing_consent_is_told_and_stores_nothing() {
     let acts = async || daemon.parts().auth.ready("unconsented").is_some();
     daemon.run_clock("the grant", acts).await;
     assert_eq!(daemon.create("order-1", &order).await.status, StatusCode::CREATED);
+}
+
+/// Every call about a signing says where to consent, and not only the one that makes it.
+#[tokio::test]
+async fn t11_every_call_about_a_signing_whose_consent_is_missing_links_to_where_it_is_given() {
+    let daemon = TestDaemon::start().await;
+    let path_of = |made: &Reply| format!("/v1/signings/{}", made.id());
+    let done = daemon.create("order-1", &order()).await;
+    daemon.sign_all().await;
+    let completed = daemon.post(&format!("{}/refresh", path_of(&done)), &json!({})).await;
+    assert_eq!(completed.body["status"], "completed", "{}", completed.text);
+    let open = daemon.create("order-2", &order()).await;
+    for made in [&open, &done] {
+        let id: SigningId = made.id().parse().unwrap();
+        daemon.rewrite(id, None, |signing| signing.sender = SenderName::new("unconsented")).await;
+    }
+    let of_signer = |what: &str| format!("{}/signers/{}/{what}", path_of(&open), open.signer());
+    let mut refused = Vec::new();
+    for (path, body) in [
+        (of_signer("views"), json!({})),
+        (of_signer("phone"), json!({"phone": "+4915112345679"})),
+        (of_signer("access_code"), json!({"access_code": "Turing-1936"})),
+        (format!("{}/refresh", path_of(&open)), json!({})),
+        (format!("{}/void", path_of(&open)), json!({"reason": "ordered twice"})),
+        (format!("{}/purge", path_of(&done)), json!({})),
+    ] {
+        refused.push(daemon.post(&path, &body).await);
+    }
+    for what in ["documents/combined", "evidence"] {
+        refused.push(daemon.get(&format!("{}/{what}", path_of(&done))).await);
+    }
+    for one in refused {
+        assert_eq!((one.status.as_u16(), one.code()), (409, "consent_required"), "{}", one.text);
+        assert_eq!(one.body["links"]["consent"], "/v1/senders/unconsented/consent", "{}", one.text);
+    }
 }
 
 /// The caller's deadline travels: they are answered by then, and what cannot end by then is not begun.
