@@ -25,7 +25,7 @@ use crate::{
         senders::of_signing,
         streams,
     },
-    domain::{Phone, PurgeScope, SigningId, SigningStatus, draft::MAX_LIFE},
+    domain::{Phone, PurgeScope, SigningId, SigningStatus, draft::MAX_LIFE, fact::tells_of_expiry},
     esign::NewCheck,
     objects::{Invalids, duration, explain::Kind, parse_access_code, show},
     store::Filter,
@@ -282,6 +282,11 @@ pub(super) async fn void(
     let reason = void.reason.trim();
     if reason.is_empty() || reason.chars().count() > MAX_REASON {
         return Err(Invalids::one("/reason", format!("must have 1 to {MAX_REASON} characters")).into());
+    }
+    if tells_of_expiry(reason) {
+        let detail = "must not begin with \"Envelope has expired\": by that DocuSign tells an expiry from a void, \
+                      so the signing could end as expired";
+        return Err(Invalids::one("/reason", detail).into());
     }
     let id = exchange::id(&id)?;
     let voided = api.signings.void(&caller.name, id, reason, wait).await;

@@ -18,9 +18,6 @@ use crate::{
     store::Digest,
 };
 
-/// How the upstream words that an envelope ran out of time: it voids it, with this reason.
-const EXPIRED: &str = "envelope has expired";
-
 /// One message, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -245,13 +242,13 @@ fn recipient_event(what: &str, named: Option<&str>, summary: &Summary) -> Said {
 
 /// The upstream voids what has run out of time: with its own reason, and not before that time.
 fn voided(summary: &Summary) -> EnvelopeFact {
-    let reason = summary.voided_reason.0.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+    let reason = summary.voided_reason.0.as_deref().unwrap_or_default();
     let time = |text: &Text| text.0.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
     let is_late = match (time(&summary.voided_date_time), time(&summary.expire_date_time)) {
         (Some(voided), Some(expires)) => voided >= expires,
         _ => false,
     };
-    if is_late || reason.starts_with(EXPIRED) { EnvelopeFact::Expired } else { EnvelopeFact::Voided }
+    if is_late || fact::tells_of_expiry(reason) { EnvelopeFact::Expired } else { EnvelopeFact::Voided }
 }
 
 impl Recipient {

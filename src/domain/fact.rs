@@ -72,6 +72,15 @@ pub enum EnvelopeFact {
     Voided,
 }
 
+/// How the upstream begins the reason of a void when an envelope ran out of time.
+const EXPIRED: &str = "envelope has expired";
+
+/// Whether the reason of a void says that the envelope ran out of time, and not that somebody called it off.
+pub fn tells_of_expiry(reason: &str) -> bool {
+    let start = reason.trim_start().get(..EXPIRED.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(EXPIRED))
+}
+
 /// What happened to one recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignerFact {
@@ -104,4 +113,21 @@ pub fn whom<'a>(
     }
     let id = recipient_id?;
     signers.iter().find(|signer| signer.role.is_none() && signer.recipient_id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_told_by_how_the_reason_begins() {
+        for reason in ["Envelope has expired.", "envelope has expired", " ENVELOPE HAS EXPIRED: late"] {
+            assert!(tells_of_expiry(reason), "{reason}");
+        }
+        for reason in
+            ["", "Envelope has", "The envelope has expired", "Envelope has expireß", "ordered twice"]
+        {
+            assert!(!tells_of_expiry(reason), "{reason}");
+        }
+    }
 }

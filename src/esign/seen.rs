@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 
 use super::wire;
-use crate::domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, fact::Person, whom};
-
-/// How the vendor begins the reason when time voided an envelope and no person.
-const EXPIRED: &str = "Envelope has expired";
+use crate::domain::{
+    EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact,
+    fact::{Person, tells_of_expiry},
+    whom,
+};
 
 /// An envelope as it was read.
 #[derive(Debug, Clone)]
@@ -124,7 +125,7 @@ fn has_expired(read: &wire::answers::Envelope) -> bool {
         (Some(voided), Some(expires)) => voided >= expires,
         _ => false,
     };
-    is_late || read.voided_reason.as_deref().is_some_and(|reason| reason.starts_with(EXPIRED))
+    is_late || read.voided_reason.as_deref().is_some_and(tells_of_expiry)
 }
 
 /// Reads a signer; none if it has no id.

@@ -449,6 +449,23 @@ async fn two_voids_at_once_are_both_told_that_it_is_voided() {
     }
 }
 
+/// Events and checks tell an expiry from a void by the reason alone.
+#[tokio::test]
+async fn f1_a_void_is_refused_whose_reason_would_be_read_as_an_expiry() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}/void", made.id());
+    daemon.forget_requests().await;
+    for reason in ["Envelope has expired", " envelope HAS expired: it was ordered twice"] {
+        let refused = daemon.post(&path, &json!({"reason": reason})).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (400, "invalid_request"), "{}", refused.text);
+        assert_eq!(refused.body["errors"][0]["pointer"], "/reason", "{}", refused.text);
+    }
+    assert_eq!(daemon.requests().await, Vec::<String>::new());
+    let voided = daemon.post(&path, &json!({"reason": "The envelope has expired"})).await;
+    assert_eq!((voided.status.as_u16(), &voided.body["status"]), (200, &json!("voided")), "{}", voided.text);
+}
+
 #[tokio::test]
 async fn a_wider_purge_is_asked_for_anew_and_the_same_one_is_not() {
     let daemon = TestDaemon::start().await;
