@@ -42,11 +42,13 @@ pub(super) async fn make(
     let fields = object(&whole_body(request, &api).await?)?;
     let mut faults = Invalids::default();
     known(&fields, &["name", "like", "user_id", "account", "hmac_keys", "templates", "brand"], &mut faults);
-    let name = text(&fields, "name", &mut faults).unwrap_or_default();
+    let name = text(&fields, "name", &mut faults);
     let like = text(&fields, "like", &mut faults).unwrap_or_default();
-    if let Err(why) = check_name(&name) {
+    // Where there is no text, that is said already.
+    if let Some(Err(why)) = name.as_deref().map(check_name) {
         faults.wrong("/name", why);
     }
+    let name = name.unwrap_or_default();
     let user_id = user(&fields, &mut faults);
     let account = account(&fields, &mut faults).and_then(Wish::named);
     let hmac_keys = hmac_keys(&fields, &mut faults).unwrap_or_else(|| Private::new(Vec::new()));
@@ -123,9 +125,10 @@ fn object(body: &bytes::Bytes) -> Result<Map<String, Value>, Problem> {
 }
 
 fn text(fields: &Map<String, Value>, name: &str, faults: &mut Invalids) -> Option<String> {
-    let text = fields.get(name).and_then(Value::as_str).map(str::to_owned);
+    let given = fields.get(name);
+    let text = given.and_then(Value::as_str).map(str::to_owned);
     if text.is_none() {
-        faults.wrong(format!("/{name}"), "must be text");
+        faults.wrong(format!("/{name}"), if given.is_none() { "is missing" } else { "must be text" });
     }
     text
 }

@@ -285,6 +285,15 @@ async fn refuses_bad_senders(daemon: &TestDaemon, key: &str, user: &str) {
             assert_eq!(refused.body["errors"][0]["code"], "email_as_id", "{}", refused.text);
         }
     }
+    for (body, what) in [(json!({}), "is missing"), (json!({"name": 7, "like": null}), "must be text")] {
+        let refused =
+            daemon.call(Method::POST, &url, Some(key), &headers, body.to_string().into_bytes()).await;
+        let places = json!([
+            {"pointer": "/name", "code": "invalid_request", "detail": what},
+            {"pointer": "/like", "code": "invalid_request", "detail": what},
+        ]);
+        assert_eq!(refused.body["errors"], places, "each place once: {}", refused.text);
+    }
 }
 
 /// The key of a caller that makes senders of its own.
