@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::problem::{Problem, Provider};
+use super::problem::{Problem, Provider, code};
 use crate::{
     auth,
     domain::{Failure, SignerStatus, SigningId, SigningStatus},
@@ -317,13 +317,21 @@ impl Problem {
 }
 
 impl Problem {
+    /// Why a create has failed, as its key answers from then on (rule E3). So it must not come with a status for which
+    /// clients send the same call again, which some causes have that keep creates waiting until their time is over.
     fn of_failure(failure: &Failure, signing: SigningId) -> Self {
-        Self::new(&failure.code, failure.detail.clone())
-            .link("signing", format!("/v1/signings/{signing}"))
-            .provider(Provider {
-                http_status: failure.provider_status,
-                code: failure.provider_code.clone(),
-                trace: failure.provider_trace.clone(),
-            })
+        let is_passing = matches!(code(&failure.code).status, 409 | 429 | 500..);
+        let problem = if is_passing && failure.code != "outcome_unknown" {
+            Self::new("invalid_request", format!("{} ({})", failure.detail, failure.code)).fix(
+                "Have removed what was in the way, and make a new signing with a new Idempotency-Key: this one will not be sent.",
+            )
+        } else {
+            Self::new(&failure.code, failure.detail.clone())
+        };
+        problem.link("signing", format!("/v1/signings/{signing}")).provider(Provider {
+            http_status: failure.provider_status,
+            code: failure.provider_code.clone(),
+            trace: failure.provider_trace.clone(),
+        })
     }
 }

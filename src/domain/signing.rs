@@ -316,6 +316,14 @@ pub struct Moment {
     pub note: Option<String>,
 }
 
+impl Moment {
+    /// Whether it is the same line as another, whatever was noted beside either since.
+    fn is_same_line(&self, other: &Self) -> bool {
+        (self.at, &self.what, &self.signer, &self.trace)
+            == (other.at, &other.what, &other.signer, &other.trace)
+    }
+}
+
 /// Something that a fact changed, to be told to the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happening {
@@ -373,7 +381,8 @@ impl Signing {
 
     /// Takes over what somebody else remembered meanwhile.
     pub fn join_history(&mut self, theirs: Vec<Moment>) {
-        let missing: Vec<_> = theirs.into_iter().filter(|moment| !self.history.contains(moment)).collect();
+        let is_known = |moment: &Moment| self.history.iter().any(|ours| ours.is_same_line(moment));
+        let missing: Vec<_> = theirs.into_iter().filter(|moment| !is_known(moment)).collect();
         self.history.extend(missing);
         self.history.sort_by_key(|moment| moment.at);
     }

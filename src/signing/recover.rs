@@ -24,7 +24,7 @@ use crate::{
         breaker::Admitted,
         create::{Job, LEASE},
         is_settled,
-        settle::{note_queued, wait_in_line},
+        settle::{note_queued, too_late, wait_in_line},
         views::front,
     },
     store::{Durability, Payload, Record, Version, Work},
@@ -198,7 +198,8 @@ impl Signings {
         let place = place_in_line(&record);
         let Record { mut signing, version, work, .. } = record;
         if self.is_too_late(&signing) {
-            return self.give_up(signing, version, too_late()).await;
+            let why = too_late(&signing, Some(error));
+            return self.give_up(signing, version, why).await;
         }
         note_queued(&mut signing, now, error);
         let attempts = work.map_or(0, |work| work.attempts);
@@ -225,7 +226,8 @@ impl Signings {
         let front = place_in_line(&record);
         let mut signing = record.signing;
         if self.is_too_late(&signing) {
-            return self.give_up(signing, record.version, too_late()).await;
+            let why = too_late(&signing, None);
+            return self.give_up(signing, record.version, why).await;
         }
         let body = payload.into_inner();
         let attempts = record.work.map_or(0, |work| work.attempts);
@@ -339,13 +341,6 @@ fn unreadable() -> Failure {
     Failure::ours(
         "invalid_request",
         "the request no longer fits the settings; a template it names may be gone",
-    )
-}
-
-fn too_late() -> Failure {
-    Failure::ours(
-        "invalid_request",
-        "DocuSign could not be reached before the time of this signing was over; make a new one",
     )
 }
 

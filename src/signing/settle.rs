@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     clock::later,
-    domain::{AccountId, Event, Happened, Private, Signing, SigningId, signing::Happening},
+    domain::{AccountId, Event, Failure, Happened, Private, Signing, SigningId, signing::Happening},
     esign::{self, Created as CreatedEnvelope},
     objects::show::{self, ShownView},
     signing::{
@@ -270,11 +270,41 @@ fn is_same_end(stored: &Signing, saved: &Signing) -> bool {
     end(stored) == end(saved)
 }
 
-/// Says in the timeline that a create waits, the first time that it does.
+/// Says in the timeline that a create waits, the first time that it does; and notes beside it why it waits now, each
+/// time. If its time runs out, that is what a caller has to know.
 pub(super) fn note_queued(signing: &mut Signing, now: Timestamp, error: &esign::Error) {
     if !signing.history.iter().any(|moment| moment.what == Happened::CreateQueued) {
         signing.remember(now, Happened::CreateQueued, None, error.trace().map(str::to_owned));
     }
+    let why = failure(error);
+    let note = why.provider_code.map_or_else(|| why.code.clone(), |code| format!("{} {code}", why.code));
+    if tells_why(error)
+        && let Some(queued) = signing.history.iter_mut().find(|line| line.what == Happened::CreateQueued)
+    {
+        queued.note = Some(note);
+    }
+}
+
+/// Whether an error says what is in the way. That our own time for a try was too short says nothing of it.
+const fn tells_why(error: &esign::Error) -> bool {
+    !matches!(error, esign::Error::Deadline)
+}
+
+/// The failure of a create that was never sent with success, and may not be sent any more: with what was in the way
+/// at the last try, which is the one that ended with `last` or the one that was noted before.
+pub(super) fn too_late(signing: &Signing, last: Option<&esign::Error>) -> Failure {
+    const OVER: &str = "no envelope could be made before the time of this signing was over";
+    if let Some(error) = last.filter(|error| tells_why(error)) {
+        let why = failure(error);
+        return Failure { detail: format!("{OVER}; at the last try: {}", why.detail), ..why };
+    }
+    let queued = signing.history.iter().find(|moment| moment.what == Happened::CreateQueued);
+    let Some(note) = queued.and_then(|queued| queued.note.as_deref()) else {
+        return Failure::ours("invalid_request", &format!("{OVER}; make a new one"));
+    };
+    let (code, provider_code) = note.split_once(' ').map_or((note, None), |(code, of)| (code, Some(of)));
+    let detail = format!("{OVER}; the last try ended with {code}");
+    Failure { provider_code: provider_code.map(str::to_owned), ..Failure::ours(code, &detail) }
 }
 
 /// The work on a create that waits until then. Whoever stands before it keeps their place (`front`): it is the next
@@ -303,4 +333,45 @@ fn note_view(signing: &mut Signing, view: MintedView, now: Timestamp) -> ShownVi
 /// 1, 2, 4, then 5 seconds.
 pub(super) fn backoff(attempts: u32) -> Duration {
     Duration::from_secs(1 << attempts.min(3)).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{SignerStatus, SigningStatus},
+        signing::sample,
+    };
+
+    #[test]
+    fn a_create_whose_time_is_over_tells_what_was_in_the_way_at_the_last_try() {
+        let mut signing = sample::signing(SigningStatus::Creating, SignerStatus::Waiting);
+        let now = signing.created_at;
+        assert_eq!(too_late(&signing, None).code, "invalid_request", "nobody knows");
+        let unrecorded = too_late(&signing, Some(&esign::Error::Unrecorded));
+        assert_eq!(unrecorded.code, "store_unavailable");
+        note_queued(&mut signing, now, &esign::Error::Unrecorded);
+        let before = signing.history.clone();
+        note_queued(&mut signing, later(now, FIRST_LOOK), &esign::Error::SmsAuthUnavailable);
+        note_queued(&mut signing, later(now, FIRST_LOOK), &esign::Error::Deadline);
+        for last in [None, Some(&esign::Error::Deadline)] {
+            let told = too_late(&signing, last);
+            assert_eq!((told.code.as_str(), told.provider_code), ("sms_auth_unavailable", None));
+            assert!(told.detail.contains("the time of this signing was over"), "{}", told.detail);
+        }
+        signing.join_history(before);
+        assert_eq!(signing.history.len(), 1, "what was noted before is no other line");
+        assert_eq!(too_late(&signing, None).code, "sms_auth_unavailable");
+    }
+
+    #[test]
+    fn what_docusign_said_at_the_last_try_is_kept_with_it() {
+        let mut signing = sample::signing(SigningStatus::Creating, SignerStatus::Waiting);
+        let now = signing.created_at;
+        signing.remember(now, Happened::CreateQueued, None, None);
+        signing.history[0].note = Some("quota_exceeded ENVELOPE_ALLOWANCE_EXCEEDED".to_owned());
+        let told = too_late(&signing, None);
+        assert_eq!(told.code, "quota_exceeded");
+        assert_eq!(told.provider_code.as_deref(), Some("ENVELOPE_ALLOWANCE_EXCEEDED"));
+    }
 }

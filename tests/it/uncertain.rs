@@ -180,6 +180,37 @@ async fn what_could_not_be_sent_in_its_time_fails_and_is_not_tried_for_ever() {
     assert_eq!((again.status.as_u16(), again.code()), (400, "invalid_request"), "{}", again.text);
 }
 
+/// What was in the way is told, and not that DocuSign was away; and the key's answer is none to come back for.
+#[tokio::test]
+async fn e3_what_kept_a_create_until_its_time_was_over_is_told_as_the_cause() {
+    let daemon = TestDaemon::start().await;
+    let account = daemon.emulator.ready().account_id.clone();
+    let features = json!({"account_id": account, "identity_verification": false});
+    daemon.control(Method::POST, "features", &features).await;
+    for (sender, code, (status, answered)) in [
+        ("unconsented", "consent_required", (400, "invalid_request")),
+        ("system", "sms_auth_unavailable", (422, "sms_auth_unavailable")),
+    ] {
+        let mut order = order();
+        order["sender"] = json!(sender);
+        order["expires_in"] = json!("1h");
+        let made = daemon.queue(sender, &order).await;
+        let id = made.id().parse().unwrap();
+        let is_tried =
+            async || daemon.record(id).await.signing.history.iter().any(|moment| moment.note.is_some());
+        daemon.run_clock_slowly("a try", is_tried).await;
+        daemon.clock.advance(Duration::from_secs(3_600));
+        daemon.settle(made.id(), "failed").await;
+        let failure = daemon.get(&format!("/v1/signings/{}", made.id())).await.body["failure"].clone();
+        assert_eq!(failure["code"], code, "{failure}");
+        assert!(failure["detail"].as_str().unwrap().contains("time of this signing was over"), "{failure}");
+        let again = daemon.create(sender, &order).await;
+        assert_eq!((again.status.as_u16(), again.code()), (status, answered), "{}", again.text);
+        assert!(again.text.contains(code), "{}", again.text);
+        assert_eq!(again.headers["idempotency-replayed"], "true");
+    }
+}
+
 #[tokio::test]
 async fn e4_a_create_whose_daemon_died_is_found_by_the_next_one() {
     let mut daemon = TestDaemon::start().await;

@@ -101,7 +101,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "invalid_request",
-        "The request is not of the form that the operation takes. Every fault is listed in errors with a JSON pointer.",
+        "The request is not of the form that the operation takes. Every fault is listed in errors with a JSON pointer. Or a create was accepted and could not be sent before its time was over: the detail says what was in the way, and the `failure` of the signing has its code.",
         "/signers/0/email is not of the form name@example.com",
     ),
     (
