@@ -99,7 +99,10 @@ fn next_step(error: &esign::Error) -> Option<&'static str> {
             | auth::Error::Unreachable(_) => None,
             other => Some(other.fix()),
         },
-        esign::Error::Deadline | esign::Error::SendAgain | esign::Error::Unrecorded => Some(error.fix()),
+        esign::Error::Deadline
+        | esign::Error::OtherAccount { .. }
+        | esign::Error::SendAgain
+        | esign::Error::Unrecorded => Some(error.fix()),
         // Nothing was stored: the same call, with the same key, works once the cause is gone.
         esign::Error::Rejected(rejection) => Some(rejection.kind.fix()),
         _ => None,

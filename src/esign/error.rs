@@ -10,6 +10,7 @@ use super::refusal::{Rejection, RejectionKind as K};
 use crate::{
     auth,
     budget::{Outcome, Scope, Shed, Unclaimed},
+    domain::AccountId,
     http_client,
 };
 
@@ -48,6 +49,14 @@ pub enum Error {
     /// It was surely not sent.
     #[error("the upstream cannot be reached")]
     NotSent(#[source] http_client::Error),
+    /// The envelope is in another account than the one that its sender acts in by now, so nothing was asked there.
+    #[error("the signing is in account {of}, and its sender acts in account {acts_in} now")]
+    OtherAccount {
+        /// Where the envelope is.
+        of: AccountId,
+        /// Where the sender acts.
+        acts_in: AccountId,
+    },
     /// The upstream refused it; sending it again changes nothing.
     #[error("the upstream refused: {0}")]
     Rejected(Rejection),
@@ -136,6 +145,7 @@ impl Error {
             Self::Invalid(_) => "payload_too_large",
             Self::Limited { scope: Scope::Polling, .. } => "polling_budget",
             Self::Limited { .. } => "provider_rate_limited",
+            Self::OtherAccount { .. } => "sender_not_in_account",
             Self::Rejected(rejection) => rejection.kind.code(),
             Self::SmsAuthUnavailable => "sms_auth_unavailable",
         }
@@ -156,6 +166,10 @@ impl Error {
             Self::Limited { .. } => "Repeat the call after Retry-After.",
             Self::NotSent(_) => {
                 "Try again; check DNS, the way out, and DocuSign's status page if it persists."
+            }
+            Self::OtherAccount { .. } => {
+                "Set the sender's account back to the one that the signing is in (a connected sender is connected to it \
+                 again), and repeat the call."
             }
             Self::Rejected(rejection) => rejection.kind.fix(),
             Self::SendAgain => "Send the same call again: nothing was done, and a fresh token is there.",
@@ -187,7 +201,7 @@ impl Error {
             | Self::Unknown(_)
             | Self::Unrecorded => true,
             Self::Rejected(rejection) => rejection.kind == K::NotInSequence,
-            Self::Invalid(_) | Self::SmsAuthUnavailable => false,
+            Self::Invalid(_) | Self::OtherAccount { .. } | Self::SmsAuthUnavailable => false,
         }
     }
 
@@ -200,6 +214,7 @@ impl Error {
             | Self::Invalid(_)
             | Self::Limited { .. }
             | Self::NotSent(_)
+            | Self::OtherAccount { .. }
             | Self::Rejected(_)
             | Self::SendAgain
             | Self::SmsAuthUnavailable
@@ -269,6 +284,7 @@ impl Error {
                 | Self::Deadline
                 | Self::NotSent(_)
                 | Self::Limited { provider: None, .. }
+                | Self::OtherAccount { .. }
                 | Self::Uncounted
         )
     }
@@ -280,6 +296,7 @@ impl Error {
             Self::Auth(_)
                 | Self::Deadline
                 | Self::Limited { provider: None, .. }
+                | Self::OtherAccount { .. }
                 | Self::Uncounted
                 | Self::Unrecorded
         )
@@ -292,6 +309,7 @@ impl Error {
             Self::Deadline
             | Self::Invalid(_)
             | Self::Limited { provider: None, .. }
+            | Self::OtherAccount { .. }
             | Self::Uncounted
             | Self::Unrecorded => Outcome::Shed,
             Self::Limited { .. } => Outcome::Limited,

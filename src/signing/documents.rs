@@ -225,7 +225,7 @@ impl Signings {
         part: DocumentRef,
         deadline: Deadline,
     ) -> Result<Document, DownloadError> {
-        let acting = self.parts.esign.acting(&signing.sender).await?;
+        let acting = self.acting_for(signing).await?;
         self.announce(Act::DocumentFetch, signing, &envelope.as_str()).await?;
         let mut download = self.parts.esign.document(&acting, envelope, part, deadline).await?;
         let mut writer = self.parts.documents.spool.create().await?;

@@ -76,7 +76,7 @@ impl Signings {
             status => return Err(Error::NotEnded(status)),
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
-        let acting = self.parts.esign.acting(&signing.sender).await?;
+        let acting = self.acting_for(&signing).await?;
         self.announce(Act::EnvelopePurge, &signing, &envelope.as_str()).await?;
         let trace = self.parts.esign.purge(&acting, envelope, scope, deadline).await?;
         self.change_with_work(id, Durability::Synced, |signing, _, now| {
@@ -146,7 +146,7 @@ impl Signings {
     /// had ended already.
     async fn expire(&self, signing: &Signing, due_at: Timestamp) -> Result<Done, Error> {
         let Some(envelope) = &signing.envelope else { return Ok(Done::Ended) };
-        let acting = self.parts.esign.acting(&signing.sender).await?;
+        let acting = self.acting_for(signing).await?;
         // A void cannot be undone, and this machine's clock may be ahead. The upstream has told the time by now.
         if let Ok(early) = Duration::try_from(due_at.duration_since(self.corrected_now()))
             && !early.is_zero()

@@ -235,7 +235,7 @@ impl Signings {
             closed => return Err(Error::Closed(closed)),
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
-        let acting = self.parts.esign.acting(&signing.sender).await?;
+        let acting = self.acting_for(&signing).await?;
         self.announce(Act::EnvelopeVoid, &signing, &envelope.as_str()).await?;
         match self.parts.esign.void(&acting, envelope, reason, deadline).await {
             // The API's own answer is a fact (rule F1).
@@ -319,7 +319,7 @@ impl Signings {
         envelope: &EnvelopeId,
         deadline: Deadline,
     ) -> Result<esign::Seen, esign::Error> {
-        let acting = self.parts.esign.acting(&signing.sender).await?;
+        let acting = self.acting_for(signing).await?;
         self.parts.esign.envelope(&acting, envelope, deadline).await
     }
 

@@ -230,6 +230,18 @@ impl Signings {
         })
     }
 
+    /// The sender of a signing, in the account that its envelope is in. It may have been set to another since: there the
+    /// envelope does not exist, and what was asked about it would be answered wrongly, so that nothing is asked.
+    async fn acting_for(&self, signing: &Signing) -> Result<Arc<esign::Acting>, esign::Error> {
+        let acting = self.parts.esign.acting(&signing.sender).await?;
+        match &signing.account {
+            Some(account) if *account != acting.account => {
+                Err(esign::Error::OtherAccount { of: account.clone(), acts_in: acting.account.clone() })
+            }
+            _ => Ok(acting),
+        }
+    }
+
     /// The date by the upstream's clock, as far as its answers have told: what cannot be undone does not go by this
     /// machine's, which may be wrong.
     pub fn corrected_now(&self) -> Timestamp {

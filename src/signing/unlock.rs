@@ -53,7 +53,7 @@ impl Signings {
             return Err(Error::NotReady { status: person.status, signing: signing.status });
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
-        let acting = self.parts.esign.acting(&signing.sender).await?;
+        let acting = self.acting_for(&signing).await?;
         let recipient_id = self.upstream_id(&acting, &signing, envelope, person, deadline).await?;
         self.announce(act, &signing, &signer).await?;
         let corrected = self.parts.esign.correct(&acting, envelope, &recipient_id, check, deadline).await?;

@@ -177,6 +177,54 @@ async fn what_nobody_can_do_any_more_is_given_up_after_a_month() {
     daemon.run_clock("the last try", async || daemon.record(id).await.work.is_none()).await;
 }
 
+/// Its sender was set to another account, where nothing is found of it: nobody asks there, whatever is asked of us, and
+/// what time brings comes once the sender is set back.
+#[tokio::test]
+async fn what_is_in_an_account_that_its_sender_has_left_is_sought_nowhere_else() {
+    let daemon = TestDaemon::builder().caller("sender_patterns = [\"system\"]\n").start().await;
+    let sender = json!({"name": "acme", "like": "system", "user_id": daemon.emulator.ready().user_id});
+    assert_eq!(daemon.post("/v1/senders", &sender).await.status, StatusCode::CREATED);
+    let mut of_acme = order();
+    of_acme["sender"] = json!("acme");
+    let done = daemon.create("done", &of_acme).await;
+    daemon.sign_all().await;
+    let done = format!("/v1/signings/{}", done.id());
+    assert_eq!(daemon.post(&format!("{done}/refresh"), &json!({})).await.body["status"], "completed");
+    let id = ending_after(&daemon, "acme", "36h").await;
+    let signer = daemon.record(id).await.signing.signers[0].id;
+    let set_account = async |account: &Value| {
+        let url = format!("{}/v1/senders/acme", daemon.api);
+        let body = json!({ "account": account }).to_string().into_bytes();
+        let json_type = [("content-type", "application/json")];
+        let changed = daemon.call(Method::PATCH, &url, Some(CALLER_KEY), &json_type, body).await;
+        assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
+    };
+    set_account(&json!("3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002")).await;
+    daemon.forget_requests().await;
+    let mut refused = Vec::new();
+    for (path, body) in [
+        (format!("/v1/signings/{id}/refresh"), json!({})),
+        (format!("/v1/signings/{id}/void"), json!({"reason": "ordered twice"})),
+        (format!("/v1/signings/{id}/signers/{signer}/access_code"), json!({"access_code": "Turing-1936"})),
+        (format!("{done}/purge"), json!({})),
+    ] {
+        refused.push(daemon.post(&path, &body).await);
+    }
+    refused.push(daemon.get(&format!("{done}/documents/combined")).await);
+    for one in refused {
+        assert_eq!((one.status.as_u16(), one.code()), (502, "sender_not_in_account"), "{}", one.text);
+        assert!(one.body["fix"].as_str().unwrap().contains("back to the one"), "{}", one.text);
+    }
+    daemon.clock.advance(Duration::from_secs(36 * HOUR));
+    daemon.run_clock("a try", async || daemon.record(id).await.work.unwrap().attempts > 0).await;
+    let asked = daemon.requests().await;
+    assert!(!asked.iter().any(|line| line.contains("/envelopes/")), "{asked:?}");
+    assert_eq!(status(&daemon, id).await, "open");
+
+    set_account(&Value::Null).await;
+    daemon.run_clock("the end", async || status(&daemon, id).await == "expired").await;
+}
+
 /// A purge that never comes is followed for sixteen days, however often nobody could be asked meanwhile.
 #[tokio::test]
 async fn an_outage_uses_up_none_of_the_looks_at_a_purge() {

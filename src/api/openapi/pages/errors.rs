@@ -182,7 +182,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "sender_not_in_account",
-        "The impersonated user is not an active member of the account that the settings name.",
+        "The impersonated user is not an active member of the account that the settings name. Or a signing is in another account than the one that its sender was set to since; the detail names both.",
         "the user is no member of the account that the settings name",
     ),
     (
