@@ -304,7 +304,7 @@ impl Signings {
             .envelope
             .as_ref()
             .ok_or(Error::NotReady { status: signer.status, signing: signing.status })?;
-        let acting = self.parts.esign.acting(&signing.sender).await?;
+        let acting = self.acting_for(signing).await?;
         match self.mint(&acting, signing, envelope, signer, minting).await {
             Err(Error::Upstream(error)) if error.rejection() == Some(RejectionKind::RecipientMismatch) => {
                 match self.renamed(&acting, signing, envelope, signer, minting.deadline).await? {
