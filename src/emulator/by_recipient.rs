@@ -67,6 +67,15 @@ impl<T: OfRecipient> ByRecipient<T> {
         }
     }
 
+    /// Forgets the one of that name.
+    pub(super) fn remove(&mut self, name: &str) {
+        if let Some(one) = self.all.remove(name)
+            && let Some(names) = self.names.get_mut(one.recipient())
+        {
+            names.retain(|kept| kept != name);
+        }
+    }
+
     /// Forgets what is not worth keeping.
     pub(super) fn retain(&mut self, is_kept: impl Fn(&T) -> bool) {
         let before = self.all.len();

@@ -346,6 +346,8 @@ fn dispatch(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {
         ["oauth", "auth"] => Some(consent::route(world, call)),
         ["oauth" | ".well-known" | "logout", ..] => oauth::route(world, call),
         ["restapi", "service_information" | "v2.1"] => accounts::unauthenticated(call),
+        ["restapi", "v2.1", "accounts"] | ["restapi", "v2.1", "accounts", "provisioning"] => None,
+        ["restapi", "v2", ..] => return unplayed::older(),
         ["restapi", "v2.1", "accounts", ..] => return rest(world, call, notes),
         _ => envelopes::route(world, call),
     };

@@ -41,6 +41,15 @@ pub(super) fn answer(call: &Call) -> Answer {
     )
 }
 
+/// What is answered to a call of the API before this one.
+pub(super) fn older() -> Answer {
+    Answer::error(
+        StatusCode::NOT_IMPLEMENTED,
+        "NOT_EMULATED",
+        "DocuSign has the older API v2 as well, and this emulator v2.1 alone.",
+    )
+}
+
 /// What the vendor takes at this path.
 fn methods(call: &Call) -> impl Iterator<Item = &'static str> {
     let route = call.route();

@@ -43,7 +43,9 @@ const MAX_REASON: usize = 500;
 pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
     let is_read = call.method == Method::GET || call.method == Method::HEAD;
     match call.route().as_slice() {
-        ["Signing", "MTRedeem", "v1", guid] if is_read => Some(redeem(world, call, guid)),
+        ["Signing", "MTRedeem", "v1", guid] if is_read || call.method == Method::DELETE => {
+            Some(redeem(world, call, guid))
+        }
         ["Signing", "StartInSession"] if is_read || call.method == Method::POST => {
             Some(in_session(world, call))
         }
@@ -52,7 +54,7 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
     }
 }
 
-/// Spends a view.
+/// Spends a view, or with DELETE revokes it (SPEC: EnvelopeViews:createRecipient, "Revoking the URL").
 fn redeem(world: &mut World, call: &Call, guid: &str) -> Answer {
     let token = call.query("slt").unwrap_or_default();
     let found = world.envelopes.views.get(guid).filter(|view| view.token == token);
@@ -64,6 +66,10 @@ fn redeem(world: &mut World, call: &Call, guid: &str) -> Answer {
             words(&locale).unknown_text,
         );
     };
+    if call.method == Method::DELETE {
+        world.envelopes.views.remove(guid);
+        return Answer::empty(StatusCode::OK);
+    }
     if call.method == Method::HEAD {
         return Answer::empty(StatusCode::OK);
     }

@@ -37,6 +37,9 @@ const MAX_TRANSACTION: usize = 100;
 pub(super) fn create(world: &mut World, call: &Call) -> Outcome {
     let (definition, uploads) = definition(call)?;
     let fields = definition.as_object().cloned().unwrap_or_default();
+    if refused::said(&fields, "envelopeId").is_some() {
+        return Err(refused::lacking("copies of envelopes (envelopeId)"));
+    }
     let is_sent = match text(&fields, "status").unwrap_or("created").to_ascii_lowercase().as_str() {
         "created" => false,
         "sent" => true,

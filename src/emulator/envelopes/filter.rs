@@ -9,6 +9,7 @@
 
 use std::collections::HashSet;
 
+use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -180,6 +181,10 @@ pub(super) fn read(
     let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
     if let Some(name) = NOT_PLAYED.into_iter().find(|name| given(name).is_some()) {
         return Err(invalid(&format!("The emulator does not filter by '{name}'.")));
+    }
+    // On GET the vendor keeps it for itself (SPEC: Envelopes:listStatus).
+    if call.method == Method::PUT && given("block").is_some_and(|block| block.eq_ignore_ascii_case("true")) {
+        return Err(invalid("The emulator does not filter by 'block'."));
     }
     let from = date(call, "from_date")?;
     if from.is_none() && ids.is_none() && transactions.is_none() {

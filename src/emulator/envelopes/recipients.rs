@@ -246,6 +246,7 @@ fn phone_check(account: &Account, fields: &Fields) -> Result<Option<PhoneCheck>,
     let (field, result) = match configuration.trim_end_matches('$').trim().to_ascii_lowercase().as_str() {
         "sms auth" => ("smsAuthentication", "smsAuthResult"),
         "phone auth" => ("phoneAuthentication", "phoneAuthResult"),
+        "id check" => return Err(refused::lacking("questions about a person's past (ID Check $)")),
         _ => return Err(invalid("The idCheckConfigurationName is not a configuration of this account.")),
     };
     if account.settings.get("enableSMSAuthentication").is_some_and(|setting| setting != "true") {

@@ -40,6 +40,15 @@ pub(in crate::emulator) fn in_recipient(fields: &Fields, tabs: &[DraftTab]) -> R
     if ["signingGroupId", "signingGroupName"].iter().any(|name| text(fields, name).is_some()) {
         return Err(lacking("signing groups"));
     }
+    for (name, what) in [
+        ("idCheckInformationInput", "questions about a person's past (idCheckInformationInput)"),
+        ("recipientSignatureProviders", "signatures with a certificate (recipientSignatureProviders)"),
+        ("socialAuthentications", "checks by social accounts (socialAuthentications)"),
+    ] {
+        if said(fields, name).is_some() {
+            return Err(lacking(what));
+        }
+    }
     in_tabs(tabs)
 }
 

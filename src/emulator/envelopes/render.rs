@@ -319,7 +319,7 @@ fn lists_of(all: &[Tab], recipient: &str) -> Value {
         }
         fields.insert("recipientId".to_owned(), json!(recipient));
         fields.insert("tabType".to_owned(), json!(tabs::type_of(&tab.list)));
-        if !tab.is_signature() {
+        if !tab.is_signature() && tabs::has_value(&tab.list) {
             fields.insert("value".to_owned(), json!(tab.value));
         }
         if tab.list == "checkboxTabs" {

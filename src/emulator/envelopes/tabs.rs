@@ -25,9 +25,31 @@ const MAX_ANCHOR_INSTANCES: usize = 3_000;
 /// Kinds of tabs that have no `tabLabel`. Any other without one is labelled by its type (SPEC: `tabLabel`).
 const WITHOUT_LABEL: [&str; 4] = ["drawTabs", "notarizeTabs", RADIOS, "tabGroups"];
 
+/// Kinds of tabs that have no `value` (SPEC: the definition of each).
+const WITHOUT_VALUE: [&str; 12] = [
+    "approveTabs",
+    "commentThreadTabs",
+    "declineTabs",
+    "drawTabs",
+    "envelopeIdTabs",
+    "notarizeTabs",
+    "notarySealTabs",
+    "polyLineOverlayTabs",
+    "signerAttachmentTabs",
+    "smartSectionTabs",
+    "tabGroups",
+    "viewTabs",
+];
+
+/// Whether the tabs in a list have a `value`, signatures aside.
+pub(super) fn has_value(list: &str) -> bool {
+    !WITHOUT_VALUE.contains(&list)
+}
+
 /// The `tabType` of the tabs in a list.
 pub(super) fn type_of(list: &str) -> String {
-    list.trim_end_matches("Tabs").to_ascii_lowercase()
+    let kind = if list == "tabGroups" { "tabGroup" } else { list.trim_end_matches("Tabs") };
+    kind.to_ascii_lowercase()
 }
 
 /// A tab as a client or template describes it.

@@ -53,6 +53,15 @@ async fn a_call_of_the_vendors_that_is_not_here_says_whose_lack_it_is() {
         let (status, body) = answered(&emulator, "GET", &format!("/connect/{word}"), &token).await;
         assert_eq!((status, &body["errorCode"]), (501, &json!("NOT_EMULATED")), "{word}: {body}");
     }
+    for (method, path) in [
+        (reqwest::Method::POST, "/restapi/v2.1/accounts"),
+        (reqwest::Method::GET, "/restapi/v2.1/accounts/provisioning"),
+        (reqwest::Method::GET, "/restapi/v2/accounts/1/envelopes/2/documents/combined"),
+    ] {
+        let url = format!("{}{path}", emulator.ready.base_url);
+        let answer = emulator.http.request(method, url).bearer_auth(&token).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 501, "{path}");
+    }
     let unknown = answered(&emulator, "GET", "/connect/7", &token).await;
     assert_eq!((unknown.0, &unknown.1["errorCode"]), (400, &json!("CONNECT_CONFIGURATION_DOES_NOT_EXIST")));
     let (status, body) = answered(&emulator, "GET", "/nonsense", &token).await;

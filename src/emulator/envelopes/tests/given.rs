@@ -295,7 +295,10 @@ async fn what_is_not_played_is_refused_and_says_so() {
     };
     for more in [
         json!({ "recipientViewRequest": { "returnUrl": "https://a.example/", "authenticationMethod": "none" } }),
+        json!({ "envelopeId": "4c890a42-225f-42c1-9713-d1200305274b" }),
         signed_by(json!({ "signingGroupId": "1" })),
+        signed_by(json!({ "idCheckConfigurationName": "ID Check $" })),
+        signed_by(json!({ "socialAuthentications": [{ "authentication": "Facebook" }] })),
         signed_by(json!({
             "idCheckConfigurationName": "Phone Auth $", "phoneAuthentication": { "recipMayProvideNumber": "true" },
         })),

@@ -6,6 +6,17 @@ use super::testing::{Client, definition, signer, view_of, with_phone};
 use crate::emulator::pdf::read::{Matching, read};
 
 #[tokio::test]
+async fn a_view_that_is_deleted_leads_nowhere() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let url = client.view(&id, view_of("1", "Ada")).await.unwrap();
+    let delete = async |url: &str| client.emulator.http.delete(url).send().await.unwrap().status().as_u16();
+    assert_eq!(delete(&format!("{url}x")).await, 404, "who does not know it cannot take it away");
+    assert_eq!(delete(&url).await, 200);
+    assert_eq!(client.browse(&url).await.0, 404);
+}
+
+#[tokio::test]
 async fn a_signer_walks_the_pages_from_the_view_to_the_signed_document() {
     let client = Client::start().await;
     let mut ada = with_phone(signer("1", "Ada", "/sn1/"));
