@@ -19,7 +19,7 @@ use crate::{
         bodies::whole_body,
         caller::{Authenticated, Caller},
         exchange::{Asked, Parameter, Parameters, json},
-        prefer::preference,
+        prefer::{preference, stated},
         router::Api,
         senders::with_consent_link,
     },
@@ -94,6 +94,7 @@ pub(super) async fn create(
 /// `POST /v1/signings?dry_run=true`: all that a create would be refused for, at once. It needs no key,
 /// because nothing is stored and nothing but reads that are remembered is spent.
 async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Response, Problem> {
+    let wait = stated(request.headers());
     let body = whole_body(request, api).await?;
     let Judged { draft, files, refusal, may_ask } = judge(api, caller, &body).await?;
     let mut found: Vec<_> =
@@ -103,7 +104,7 @@ async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Respons
     }
     if may_ask {
         // What a stranger's sender may do is none of this caller's business.
-        let of_upstream = api.signings.dry_run(&draft).await.into_iter();
+        let of_upstream = api.signings.dry_run(&draft, wait).await.into_iter();
         found.extend(of_upstream.map(|(check, result)| {
             (check, result.map_err(|error| with_consent_link(api, &draft.sender, error.into())))
         }));

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::{budget::Deadline, clock::Clock, esign};
+
 /// How long a wait lasts unless the caller says otherwise; a create, too.
 pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(25);
 /// The longest wait that can be asked for.
@@ -20,9 +22,37 @@ pub(super) fn preference(headers: &HeaderMap) -> Duration {
     if is_async { Duration::ZERO } else { wait }
 }
 
-/// What the header says of waiting: how long, and whether an answer is wanted at once. Of a preference that is there
-/// twice the first counts, and what stands behind a `;` is a parameter of its preference; we know of none.
+/// How long a caller says that it waits, for calls that keep a time of their own where it says nothing.
+pub(super) fn stated(headers: &HeaderMap) -> Option<Duration> {
+    said(headers).0
+}
+
+/// Takes one step of a call, for no longer than the caller waits; without time left it is not begun (rule B4).
+pub(super) async fn in_time<T>(
+    clock: &dyn Clock,
+    deadline: Deadline,
+    step: impl Future<Output = T>,
+) -> Result<T, esign::Error> {
+    let left = deadline.left(clock.uptime());
+    if left.is_zero() {
+        return Err(esign::Error::Deadline);
+    }
+    tokio::select! {
+        biased;
+        done = step => Ok(done),
+        () = clock.sleep(left) => Err(esign::Error::Deadline),
+    }
+}
+
+/// What the header says of waiting, or would have said: how long, and whether an answer is wanted at once.
 fn preferences(headers: &HeaderMap) -> (Duration, bool) {
+    let (wait, is_async) = said(headers);
+    (wait.unwrap_or(DEFAULT_WAIT), is_async)
+}
+
+/// What the header says of waiting. Of a preference that is there twice the first counts, and what stands behind a
+/// `;` is a parameter of its preference; we know of none.
+fn said(headers: &HeaderMap) -> (Option<Duration>, bool) {
     let (mut wait, mut is_async) = (None, false);
     for header in headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok()) {
         for preference in unquoted(header, ',') {
@@ -36,7 +66,7 @@ fn preferences(headers: &HeaderMap) -> (Duration, bool) {
             }
         }
     }
-    (wait.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT), is_async)
+    (wait.map(|wait| wait.min(MAX_WAIT)), is_async)
 }
 
 /// What stands between the separators of a header, of which those in a quoted string are none.
@@ -81,5 +111,9 @@ mod tests {
         for (lines, wait, is_async) in cases {
             assert_eq!(of(lines), (wait, is_async), "{lines:?}");
         }
+        assert_eq!(stated(&HeaderMap::new()), None, "a call keeps its own time then");
+        let mut only_async = HeaderMap::new();
+        only_async.insert("prefer", HeaderValue::from_static("respond-async"));
+        assert_eq!(stated(&only_async), None);
     }
 }

@@ -200,7 +200,7 @@ impl Signings {
     async fn can_act(&self, ask: &Ask, until: Duration) -> Result<Option<Arc<esign::Acting>>, Error> {
         let left = until.saturating_sub(self.parts.clock.uptime());
         let able = async {
-            self.check_roles(&ask.draft).await?;
+            self.check_roles(&ask.draft, None).await?;
             Ok(self.parts.esign.acting(&ask.draft.sender).await?)
         };
         tokio::select! {

@@ -1,14 +1,16 @@
 //! What can be said of a draft before anything is spent: are the documents PDFs, and are the anchors in them?
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
-    domain::{Anchors, Document, Draft, document::Anchor, draft::MAX_UPSTREAM_RETURN_URL},
+    budget::Deadline,
+    domain::{Anchors, Document, Draft, SenderName, document::Anchor, draft::MAX_UPSTREAM_RETURN_URL},
+    esign::{self, Acting},
     objects::{Invalids, invalid::token, preflight::SeenFile},
     pdf::{self, Effort},
-    signing::{Error, Signings},
+    signing::{AT_LEISURE, Error, Signings},
 };
 
 /// The upstream's limit of one file (eSignature REST API, Rules and limits).
@@ -21,18 +23,23 @@ pub(super) const READERS: usize = 2;
 
 impl Signings {
     /// Checks the roles of a draft against its templates. What a template holds is asked once and
-    /// remembered; if it cannot be asked now, the upstream judges the create itself.
-    pub(super) async fn check_roles(&self, draft: &Draft) -> Result<(), Error> {
+    /// remembered; if it cannot be asked now, the upstream judges the create itself. Who gave a deadline asks for
+    /// the judgement, and is told that there was no time for it.
+    pub(super) async fn check_roles(&self, draft: &Draft, deadline: Option<Deadline>) -> Result<(), Error> {
         let ids = draft.documents.iter().filter_map(|document| match document {
             Document::File { .. } => None,
             Document::Template { id, .. } => Some(id),
         });
         let mut roles = Vec::new();
         for id in ids {
-            let acting = self.parts.esign.acting(&draft.sender).await?;
-            match self.parts.esign.template(&acting, id, self.at_leisure()).await {
+            let acting = self.acting_by(&draft.sender, deadline).await?;
+            let by = deadline.unwrap_or_else(|| self.at_leisure());
+            match self.parts.esign.template(&acting, id, by).await {
                 Ok(template) => roles.extend(template.roles.iter().map(|role| role.name.clone())),
                 Err(error) if error.rejection().is_some() => return Err(error.into()),
+                Err(error) if deadline.is_some_and(|by| self.is_late(&error, by)) => {
+                    return Err(esign::Error::Deadline.into());
+                }
                 Err(_) => return Ok(()),
             }
         }
@@ -42,28 +49,64 @@ impl Signings {
 
     /// Looks at all that a create of this draft would need of the upstream, by reads that are remembered:
     /// consent and account, roles, the SMS workflow, the budget. Answers each check and what it found, also
-    /// when one before it failed; what needs an account that cannot be reached is left out.
-    pub async fn dry_run(&self, draft: &Draft) -> Vec<(&'static str, Result<(), Error>)> {
+    /// when one before it failed; what needs an account that cannot be reached is left out. For a caller who says
+    /// how long it waits nothing is asked that cannot be answered by then (rule B4).
+    pub async fn dry_run(
+        &self,
+        draft: &Draft,
+        wait: Option<Duration>,
+    ) -> Vec<(&'static str, Result<(), Error>)> {
+        let deadline = wait.map(|wait| Deadline::within(&*self.parts.clock, wait.min(AT_LEISURE)));
         let mut found = Vec::new();
-        let acting = match self.parts.esign.acting(&draft.sender).await {
+        let acting = match self.acting_by(&draft.sender, deadline).await {
             Ok(acting) => acting,
             Err(error) => {
-                found.push(("consent", Err(error.into())));
+                found.push(("consent", Err(error)));
                 return found;
             }
         };
         // A token that was good when the account was read may have been the last one.
-        found.push(("consent", self.parts.esign.can_act(&acting).await.map_err(Error::from)));
+        found.push(("consent", self.in_time_for(deadline, self.parts.esign.can_act(&acting)).await));
         found.push(("account", Ok(())));
-        found.push(("template_roles", self.check_roles(draft).await));
+        found.push(("template_roles", self.check_roles(draft, deadline).await));
         let sms = if draft.signers.iter().any(|signer| signer.sms.is_some()) {
-            self.parts.esign.sms_workflow(&acting, self.at_leisure()).await.map(drop)
+            let by = deadline.unwrap_or_else(|| self.at_leisure());
+            self.parts.esign.sms_workflow(&acting, by).await.map(drop)
         } else {
             Ok(())
         };
         found.push(("sms_auth", sms.map_err(Error::from)));
         found.push(("budget", self.parts.esign.has_room(&acting).map_err(Error::from)));
         found
+    }
+
+    fn is_late(&self, error: &esign::Error, deadline: Deadline) -> bool {
+        matches!(error, esign::Error::Deadline) || deadline.left(self.parts.clock.uptime()).is_zero()
+    }
+
+    /// The sender in its account: asked for only if the caller has the time.
+    async fn acting_by(&self, sender: &SenderName, deadline: Option<Deadline>) -> Result<Arc<Acting>, Error> {
+        let is_ended = deadline.is_some_and(|it| it.left(self.parts.clock.uptime()).is_zero());
+        match self.parts.esign.known(sender) {
+            Some(known) => Ok(known),
+            None if is_ended => Err(esign::Error::Deadline.into()),
+            None => self.in_time_for(deadline, self.parts.esign.acting(sender)).await,
+        }
+    }
+
+    /// Waits as long as the caller does. What is there already is answered, whatever is left of the time.
+    async fn in_time_for<T>(
+        &self,
+        deadline: Option<Deadline>,
+        work: impl Future<Output = Result<T, esign::Error>>,
+    ) -> Result<T, Error> {
+        let Some(deadline) = deadline else { return Ok(work.await?) };
+        let left = deadline.left(self.parts.clock.uptime());
+        tokio::select! {
+            biased;
+            done = work => Ok(done?),
+            () = self.parts.clock.sleep(left) => Err(esign::Error::Deadline.into()),
+        }
     }
 
     /// Checks the documents of a draft, and that its signers have a way back, and gives it back, with what was seen of

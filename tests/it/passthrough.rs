@@ -520,6 +520,38 @@ async fn e2_a_passed_create_whose_answer_is_lost_is_not_to_be_repeated() {
 }
 
 #[tokio::test]
+async fn b4_a_passed_call_that_cannot_end_in_time_is_not_sent_and_one_that_was_is_not_in_doubt_for_it() {
+    let daemon = TestDaemon::start().await;
+    let root = root(&daemon);
+    let ask = async |method: Method, path: &str, body: String, wait: &'static str| {
+        let headers = [("content-type", "application/json"), ("prefer", wait)];
+        let url = format!("{}{root}/{path}", daemon.api);
+        daemon.call(method, &url, Some(CALLER_KEY), &headers, body.into()).await
+    };
+    daemon.forget_requests().await;
+    let create = envelope().to_string();
+    for (method, path, body) in
+        [(Method::GET, "templates", String::new()), (Method::POST, "envelopes", create.clone())]
+    {
+        let refused = ask(method, path, body, "wait=0").await;
+        assert_eq!(refused.code(), "provider_unavailable", "{path}: {}", refused.text);
+    }
+    let is_create = |line: &String| line.starts_with("POST ") && line.ends_with("/envelopes");
+    let asked = daemon.requests().await;
+    assert!(!asked.iter().any(|line| is_create(line) || line.ends_with("/templates")), "{asked:?}");
+    // Its caller's time is over before the answer comes, and it is taken in all the same.
+    let delay =
+        json!({"fault": "delay", "delay_ms": 2_000, "method": "POST", "path": "/envelopes", "count": 1});
+    daemon.fault(&delay).await;
+    let time = async {
+        daemon.until("the call", async || daemon.requests().await.iter().any(is_create)).await;
+        daemon.clock.advance(Duration::from_secs(4));
+    };
+    let (made, ()) = tokio::join!(ask(Method::POST, "envelopes", create, "wait=1"), time);
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+}
+
+#[tokio::test]
 async fn s6_each_passed_call_is_a_line_of_the_audit_log() {
     let directory = TempDir::new();
     let path = directory.0.join("audit.jsonl");

@@ -1,9 +1,11 @@
 //! Senders as resources: how they stand, what a check finds, where consent is given; and dry runs.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, THIRD_KEY, TestDaemon, order};
+use crate::harness::{CALLER_KEY, Reply, THIRD_KEY, TestDaemon, order};
 
 #[tokio::test]
 async fn senders_show_how_they_stand_and_no_secret() {
@@ -53,6 +55,40 @@ async fn a_check_asks_now_and_names_what_is_wrong_with_its_fix() {
     assert_eq!((bad.status, &bad.body["ok"]), (StatusCode::OK, &json!(false)), "{}", bad.text);
     assert_eq!(bad.body["checks"][0]["code"], "consent_required");
     assert!(bad.body["checks"][0]["fix"].as_str().unwrap().contains("consent"));
+}
+
+#[tokio::test]
+async fn b4_a_dry_run_or_check_that_cannot_end_in_its_callers_time_asks_nobody() {
+    let daemon = TestDaemon::start().await;
+    // What is proven by a token of just now need not ask for another.
+    daemon.clock.advance(Duration::from_secs(60));
+    let (dry, check) = ("/v1/signings?dry_run=true", "/v1/senders/system/check");
+    let ask = async |path: &str, body: &Value, wait: &'static str| {
+        let headers = [("content-type", "application/json"), ("prefer", wait)];
+        let url = format!("{}{path}", daemon.api);
+        daemon.call(Method::POST, &url, Some(CALLER_KEY), &headers, body.to_string().into()).await
+    };
+    // A sender without consent asks for a token now and then.
+    let asked =
+        async |about: &str| daemon.requests().await.iter().filter(|line| line.contains(about)).count();
+    daemon.forget_requests().await;
+    for (path, body) in [(dry, order()), (check, json!({}))] {
+        let refused = ask(path, &body, "wait=0").await;
+        assert!(refused.status.is_server_error(), "{path}: {} {}", refused.status, refused.text);
+    }
+    for about in ["/templates", "/identity_verification", "/oauth/userinfo"] {
+        assert_eq!(asked(about).await, 0, "{about}");
+    }
+    let body = order();
+    daemon.fault(&json!({"fault": "stall", "method": "GET", "count": 1})).await;
+    let time = async {
+        daemon.until("the call", async || asked("/templates").await > 0).await;
+        daemon.clock.advance(Duration::from_secs(4));
+    };
+    let (late, ()) = tokio::join!(ask(dry, &body, "wait=1"), time);
+    assert!(late.status.is_server_error(), "{} {}", late.status, late.text);
+    let good = ask(check, &json!({}), "wait=60").await;
+    assert_eq!((good.status, &good.body["ok"]), (StatusCode::OK, &json!(true)), "{}", good.text);
 }
 
 #[tokio::test]

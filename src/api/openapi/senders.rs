@@ -52,6 +52,12 @@ pub(super) fn paths() -> Map<String, Value> {
             "/v1/senders/{name}/check",
             json!({ "post":
             of_sender("check_sender", "Walks the chain from the key to the account, and says what is wrong")
+            .header(
+                "Prefer",
+                "`wait=N`: answer within N seconds (at most 60); without it a token alone is waited for for 15",
+                false,
+                json!({ "type": "string", "examples": ["wait=10"] }),
+            )
             .answer(200, "What was looked at, and what is wrong", reference("Check"))
             .codes(&UPSTREAM).build() }),
         ),
@@ -112,6 +118,13 @@ fn forward() -> Value {
             .path(
                 "path",
                 "`restapi/v2.1/accounts/{accountId}/…`, as at DocuSign; or what is below the account",
+            )
+            .header(
+                "Prefer",
+                "`wait=N`: what cannot be answered within N seconds (at most 60) is not sent; what was sent is waited \
+                 for all the same, for the 120 seconds that a call may take",
+                false,
+                json!({ "type": "string", "examples": ["wait=10"] }),
             )
             .answer_as(200, json!({ "description": "DocuSign's answer, of whatever status and type" }))
             .codes(&["invalid_request", "not_found", "outcome_unknown", "payload_too_large", "polling_budget"])

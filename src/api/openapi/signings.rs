@@ -91,7 +91,8 @@ fn create() -> Value {
         )
         .header(
             "Prefer",
-            "`wait=N`: answer within N seconds (25 unless set, at most 60). `respond-async`: answer 202 at once",
+            "`wait=N`: answer within N seconds (25 unless set, at most 60; a dry run takes its time unless set). \
+             `respond-async`: answer 202 at once",
             false,
             json!({ "type": "string", "examples": ["wait=10"] }),
         )

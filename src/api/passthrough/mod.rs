@@ -53,6 +53,7 @@ use crate::{
     api::{
         Problem,
         caller::{Authenticated, Caller},
+        prefer::{in_time, stated},
         router::Api,
         senders::with_consent_link,
     },
@@ -79,8 +80,9 @@ pub(super) async fn forward(
     if api.closing.is_cancelled() {
         return Err(Problem::shutting_down());
     }
-    let deadline = Deadline::within(&*api.clock, PATIENCE);
+    let whole = Deadline::within(&*api.clock, PATIENCE);
     let (head, body) = request.into_parts();
+    let deadline = caller_deadline(&api, &head.headers).unwrap_or(whole);
     let (sender, path) = parts_of(head.uri.path()).ok_or_else(Problem::not_found)?;
     let sender = api.sender_of(&caller, sender)?;
     let (account, below) = below_account(path).ok_or_else(|| refused(&Refused::Unlisted))?;
@@ -94,7 +96,7 @@ pub(super) async fn forward(
     }
     check_headers(&head.headers)?;
     let guard = makes_envelope.then(|| creates::Guard::new(&head.headers)).transpose()?;
-    let acting = api.esign.acting(&sender).await.map_err(|error| problem(&api, &sender, error))?;
+    let acting = acting(&api, &sender, deadline).await.map_err(|error| problem(&api, &sender, error))?;
     check_account(account, &acting.account)?;
     let rule = rules::check(&head.method, below, Some(&acting)).map_err(|why| refused(&why))?;
     let signing = match &envelope {
@@ -105,7 +107,7 @@ pub(super) async fn forward(
     let limit = if is_view { views::LIMIT } else { body::limit(&api) };
     // A call without a body holds nothing that is worth a number.
     let _place = (!http_body::Body::is_end_stream(&body)).then(|| api.room.pass()).transpose()?;
-    let (body, source) = body::take(&api, body, guard, limit, deadline).await?;
+    let (body, source) = body::take(&api, body, guard, limit, whole).await?;
     if is_view {
         views::check(&caller, &head.headers, head.uri.query(), &body)?;
     }
@@ -131,6 +133,18 @@ pub(super) async fn forward(
         }
         problem(&api, &sender, error)
     })
+}
+
+/// Until when a call must be able to end if its caller says how long it waits (rule B4). What was sent is answered in
+/// the time that it has anyway: a create whose answer nobody waits for is in doubt, and would be for a header that an
+/// SDK may send of its own accord.
+fn caller_deadline(api: &Api, headers: &HeaderMap) -> Option<Deadline> {
+    let wait = stated(headers)?;
+    Some(Deadline::within(&*api.clock, wait).answered_within(&*api.clock, PATIENCE))
+}
+
+async fn acting(api: &Api, sender: &SenderName, deadline: Deadline) -> Result<Arc<Acting>, esign::Error> {
+    in_time(&*api.clock, deadline, api.esign.acting(sender)).await?
 }
 
 /// Nobody looks a passed create up: whoever sent it must, before they send it again.
