@@ -50,6 +50,10 @@ pub(super) async fn create_endpoint(
     let body: EndpointBody = typed(request, &api).await?;
     let mut faults = Invalids::default();
     let mut kinds = Vec::new();
+    if body.events.as_ref().is_some_and(Vec::is_empty) {
+        // An empty list means none elsewhere, so nobody could tell what is meant by one here.
+        faults.wrong("/events", "must name at least one type of event; leave it out for all");
+    }
     for (at, word) in body.events.iter().flatten().enumerate() {
         match EventKind::parse(word) {
             Some(kind) if kinds.contains(&kind) => faults.wrong(format!("/events/{at}"), "is listed twice"),

@@ -140,6 +140,11 @@ fn a_bad_setting_elsewhere_is_one_line_that_names_it_and_the_fix() {
         (with("[senders.system.templates]\n\"N D A\" = \"x\""), "senders.system.templates.N D A", "GUID"),
         (webhook("http://hooks.example.com", "events = []"), "webhooks.website.url", "https"),
         (
+            webhook("https://hooks.example.com", "events = []"),
+            "webhooks.website.events",
+            "leave it out for all",
+        ),
+        (
             webhook("https://hooks.example.com", "events = [\"signing.complete\"]"),
             "webhooks.website.events",
             "signing.completed",

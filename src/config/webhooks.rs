@@ -45,7 +45,7 @@ pub struct Webhook {
     pub secrets: Vec<SecretString>,
     /// Callers whose events it gets; none: the caller of its name, or all if there is none of that name.
     pub callers: Option<Vec<String>>,
-    /// Types of events to send; none: all.
+    /// Types of events to send, never an empty list; none: all.
     pub events: Option<Vec<String>>,
     /// Whether private and loopback addresses are delivered to; none: to a loopback address, with the emulator.
     pub allow_private: Option<bool>,
@@ -88,6 +88,11 @@ impl Raw {
             signing_secret(&setting, credentials.reveal(&setting, entry)?)
         });
         let secrets = secrets.collect::<Result<_, _>>()?;
+        if self.events.as_ref().is_some_and(Vec::is_empty) {
+            // An empty list means none elsewhere, so nobody could tell what is meant by one here.
+            let fix = "name at least one, or leave it out for all";
+            return Err(ConfigError::new(setting("events"), "there is no event", fix));
+        }
         for event in self.events.iter().flatten() {
             if !EVENT_TYPES.contains(&event.as_str()) {
                 let nearest = nearest(event, &EVENT_TYPES).unwrap_or_default();

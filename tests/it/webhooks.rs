@@ -49,6 +49,7 @@ async fn bad_endpoints_are_refused_with_their_place() {
         (json!({"url": "https://10.0.0.1/"}), "invalid_request", "/url"),
         (json!({"url": "nothing"}), "invalid_request", "/url"),
         (json!({"url": "https://a.example/", "events": ["no.such"]}), "invalid_request", "/events/0"),
+        (json!({"url": "https://a.example/", "events": []}), "invalid_request", "/events"),
     ] {
         let refused = daemon.post("/v1/webhook_endpoints", &body).await;
         assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, code), "{body}");
