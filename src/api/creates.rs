@@ -75,11 +75,12 @@ pub(super) async fn create(
     let draft = match checked(&api, &caller, &body).await {
         Ok(draft) => draft,
         // The settings may have changed since this very call was answered: it gets the same answer.
-        Err(refusal) => match api.signings.answered(&caller.name, key, request).await {
-            Ok(Some(made)) => return Ok(answer(made)),
-            Ok(None) => return Err(refusal),
-            Err(error) => return Err(error.into()),
-        },
+        Err(refusal) => {
+            let answered = api.signings.answered(&caller.name, key, request).await;
+            let outcome = answered.transpose().ok_or(refusal)?;
+            count(&api, &outcome);
+            return Ok(answer(outcome?));
+        }
     };
     let sender = draft.sender.clone();
     let ask = Ask { caller: caller.name.clone(), key, request, draft, body, wait };
@@ -87,7 +88,7 @@ pub(super) async fn create(
         caller.capped(api.signings.count_create(&ask.caller, ask.key, cap.into()).await)?;
     }
     let outcome = api.signings.create(ask).await;
-    api.metrics.idempotency(counted(&outcome));
+    count(&api, &outcome);
     Ok(answer(outcome.map_err(|error| with_consent_link(&api, &sender, error.into()))?))
 }
 
@@ -183,15 +184,48 @@ fn answer(created: Created) -> Response {
     }
 }
 
-fn counted(outcome: &Result<Created, crate::signing::Error>) -> IdempotencyResult {
+fn count(api: &Api, outcome: &Result<Created, crate::signing::Error>) {
+    if let Some(result) = counted(outcome) {
+        api.metrics.idempotency(result);
+    }
+}
+
+/// What the key led to. None: the call was refused before that was decided, and the key is as it was.
+fn counted(outcome: &Result<Created, crate::signing::Error>) -> Option<IdempotencyResult> {
     use crate::signing::Error;
-    match outcome {
+    let result = match outcome {
         Ok(Created::Made { replayed: true, .. }) | Err(Error::Failed { replayed: true, .. }) => {
             IdempotencyResult::Replayed
         }
         Err(Error::InProgress { .. }) => IdempotencyResult::InProgress,
         Err(Error::KeyReused { .. }) => IdempotencyResult::Conflict,
-        _ => IdempotencyResult::New,
+        Ok(_) | Err(Error::Failed { .. }) => IdempotencyResult::New,
+        Err(_) => return None,
+    };
+    Some(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{signing::Error, store};
+
+    #[test]
+    fn a_key_of_which_nothing_was_decided_is_not_counted() {
+        let signing = SigningId::generate(jiff::Timestamp::from_second(1_700_000_000).unwrap());
+        let retry_after = Duration::from_secs(1);
+        let made = |replayed| Ok(Created::Made { signing, body: Bytes::new(), replayed });
+        for (outcome, counts) in [
+            (made(true), Some(IdempotencyResult::Replayed)),
+            (made(false), Some(IdempotencyResult::New)),
+            (Ok(Created::Accepted { signing, body: Bytes::new() }), Some(IdempotencyResult::New)),
+            (Err(Error::InProgress { signing, retry_after }), Some(IdempotencyResult::InProgress)),
+            (Err(Error::KeyReused { signing }), Some(IdempotencyResult::Conflict)),
+            (Err(Error::Busy { retry_after }), None),
+            (Err(Error::Store(store::Error::Unavailable("it is away".into()))), None),
+        ] {
+            assert_eq!(counted(&outcome), counts);
+        }
     }
 }
 

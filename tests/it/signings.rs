@@ -110,6 +110,12 @@ async fn e3_the_answer_stays_though_the_settings_would_refuse_the_call_now() {
     let mut other = order();
     other["reference"] = json!("order-2");
     assert_eq!(daemon.create("order-1", &other).await.code(), "idempotency_key_reused");
+    // Of these three calls one is refused before its key has led to anything.
+    for (result, count) in [("replayed", 1.0), ("conflict", 1.0), ("new", 0.0)] {
+        let label = format!("result=\"{result}\"");
+        let counted = daemon.metric("countersign_idempotency_total", &[label.as_str()]).await;
+        assert!((counted - count).abs() < 0.5, "{result}: {counted}");
+    }
 }
 
 #[tokio::test]
