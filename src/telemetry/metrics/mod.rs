@@ -166,7 +166,7 @@ metrics! {
         view_mints_total: IntCounterVec<"result">,
         /// Attempts to deliver our events.
         webhook_attempts_total: IntCounterVec<"result">,
-        /// Age of the oldest event that still waits for delivery; 0 if none does.
+        /// Age of the oldest event that waits for delivery: the event's own, also after a replay; 0 if none waits.
         webhook_oldest_pending_seconds: Gauge,
     }
 }
