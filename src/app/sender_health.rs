@@ -12,6 +12,7 @@ use crate::{
         consent::Consent,
         key_ring::{KeyState, KeyStatus},
     },
+    clock::later,
     domain::SenderName,
     esign,
     ops::{
@@ -129,7 +130,9 @@ fn report_upstream(parts: &Parts) {
     } else {
         (Status::Ready, "answers, or has not been asked yet")
     };
-    parts.health.set(Reason::new("upstream", state, detail));
+    // At the latest: hosts are asked so often, and a create that waits more often.
+    let next_try = (state == Status::Degraded).then(|| later(parts.clock.now(), esign::WARM_EVERY));
+    parts.health.set(Reason { next_try, ..Reason::new("upstream", state, detail) });
 }
 
 /// What cannot be written down is not done (rule S6), whoever asks for it.

@@ -38,9 +38,11 @@ async fn h1_a_host_that_is_away_is_told_of_before_a_caller_meets_it() {
     let is_degraded = async || {
         let ready = daemon.ops("/readyz").await;
         let reasons = ready.body["reasons"].as_array().cloned().unwrap_or_default();
-        let is_it =
-            reasons.iter().any(|reason| reason["part"] == "upstream" && reason["status"] == "degraded");
-        is_it && ready.status == StatusCode::OK
+        let of_upstream = reasons.iter().find(|reason| reason["part"] == "upstream");
+        if let Some(reason) = of_upstream {
+            assert!(reason["next_try"].is_string(), "it is asked again, and when is told: {reason}");
+        }
+        of_upstream.is_some_and(|reason| reason["status"] == "degraded") && ready.status == StatusCode::OK
     };
     assert!(!is_degraded().await);
     for count in 2..5 {
