@@ -205,30 +205,6 @@ fn counted(outcome: &Result<Created, crate::signing::Error>) -> Option<Idempoten
     Some(result)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{signing::Error, store};
-
-    #[test]
-    fn a_key_of_which_nothing_was_decided_is_not_counted() {
-        let signing = SigningId::generate(jiff::Timestamp::from_second(1_700_000_000).unwrap());
-        let retry_after = Duration::from_secs(1);
-        let made = |replayed| Ok(Created::Made { signing, body: Bytes::new(), replayed });
-        for (outcome, counts) in [
-            (made(true), Some(IdempotencyResult::Replayed)),
-            (made(false), Some(IdempotencyResult::New)),
-            (Ok(Created::Accepted { signing, body: Bytes::new() }), Some(IdempotencyResult::New)),
-            (Err(Error::InProgress { signing, retry_after }), Some(IdempotencyResult::InProgress)),
-            (Err(Error::KeyReused { signing }), Some(IdempotencyResult::Conflict)),
-            (Err(Error::Busy { retry_after }), None),
-            (Err(Error::Store(store::Error::Unavailable("it is away".into()))), None),
-        ] {
-            assert_eq!(counted(&outcome), counts);
-        }
-    }
-}
-
 fn location(signing: SigningId) -> HeaderValue {
     HeaderValue::try_from(format!("/v1/signings/{signing}")).expect("an id is a header value")
 }
@@ -258,4 +234,28 @@ fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
 /// The digest of a key within its caller.
 fn scoped(caller: &Caller, key: &str) -> [u8; 32] {
     sha256(&[caller.name.as_str(), key].join("\0").into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{signing::Error, store};
+
+    #[test]
+    fn a_key_of_which_nothing_was_decided_is_not_counted() {
+        let signing = SigningId::generate(jiff::Timestamp::from_second(1_700_000_000).unwrap());
+        let retry_after = Duration::from_secs(1);
+        let made = |replayed| Ok(Created::Made { signing, body: Bytes::new(), replayed });
+        for (outcome, counts) in [
+            (made(true), Some(IdempotencyResult::Replayed)),
+            (made(false), Some(IdempotencyResult::New)),
+            (Ok(Created::Accepted { signing, body: Bytes::new() }), Some(IdempotencyResult::New)),
+            (Err(Error::InProgress { signing, retry_after }), Some(IdempotencyResult::InProgress)),
+            (Err(Error::KeyReused { signing }), Some(IdempotencyResult::Conflict)),
+            (Err(Error::Busy { retry_after }), None),
+            (Err(Error::Store(store::Error::Unavailable("it is away".into()))), None),
+        ] {
+            assert_eq!(counted(&outcome), counts);
+        }
+    }
 }

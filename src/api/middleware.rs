@@ -3,7 +3,7 @@
 //!
 //! One layer and not a stack of them, because this is on the hot path.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -24,6 +24,9 @@ use crate::{
         traces::{Attribute, Context, Kind, Span, Tracer},
     },
 };
+
+/// The route of calls that are passed on.
+const PASSED_ON: &str = "/v1/senders/{name}/esign/{*path}";
 
 /// Why a request is refused that came through a proxy to a listener which only this machine is meant to reach: somebody
 /// may have published it.
@@ -168,7 +171,8 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
     let answered = std::panic::AssertUnwindSafe(answer).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
         log.in_scope(|| tracing::error!("a handler panicked"));
-        broken_off(watch.is_callers)
+        let route = path.as_ref().map_or("other", MatchedPath::as_str);
+        broken_off(watch.is_callers, method == http::Method::POST && route == PASSED_ON)
     });
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         if let Some(wait) = problem.wait(watch.clock.now()) {
@@ -199,13 +203,19 @@ pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next)
     response
 }
 
-/// The answer of a handler that panicked. A browser has a page of its own for an empty one.
-fn broken_off(is_callers: bool) -> Response {
-    if is_callers {
-        Problem::new("internal", "the call broke off, through a fault of this program").into_response()
-    } else {
-        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+/// The answer of a handler that panicked. A browser has a page of its own for an empty one. Our own calls can be
+/// repeated; one that was passed on, and may have made something at DocuSign, makes another one then (rule E2).
+fn broken_off(is_callers: bool, may_make_another: bool) -> Response {
+    if !is_callers {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
+    let problem = Problem::new("internal", "the call broke off, through a fault of this program");
+    if may_make_another {
+        let fix = "Look for what the call was to make before you send it again: nobody knows whether DocuSign did it. \
+                   Give the operator the request_id; the log has a line of it.";
+        return problem.for_good().fix(fix).into_response();
+    }
+    problem.retry_after(Duration::from_secs(1)).into_response()
 }
 
 /// A request as a span: OpenTelemetry's conventions for HTTP servers.
@@ -214,7 +224,7 @@ fn span(
     route: &str,
     status: u16,
     id: &HeaderValue,
-    (ended, took): (jiff::Timestamp, std::time::Duration),
+    (ended, took): (jiff::Timestamp, Duration),
 ) -> Span {
     let text = |text: &str| Attribute::Text(text.to_owned());
     let method = if STANDARD_METHODS.contains(&method.as_str()) { method.as_str() } else { "_OTHER" };
@@ -247,7 +257,12 @@ fn request_id(request: &Request) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, middleware::from_fn_with_state, routing::get};
+    use axum::{
+        Router,
+        middleware::from_fn_with_state,
+        routing::{any, get},
+    };
+    use serde_json::json;
     use tower::ServiceExt as _;
 
     use super::*;
@@ -285,6 +300,7 @@ mod tests {
             let response = app.oneshot(request.unwrap()).await.unwrap();
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(response.headers()[REQUEST_ID], "order-8812");
+            let comes_back = response.headers().get(http::header::RETRY_AFTER).cloned();
             let media = response.headers().get(http::header::CONTENT_TYPE).cloned();
             let body = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
             if listener == "public" {
@@ -293,9 +309,26 @@ mod tests {
             }
             assert_eq!(media.unwrap(), "application/problem+json");
             let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(problem["code"], "internal");
+            assert_eq!((&problem["code"], &problem["retryable"]), (&json!("internal"), &json!(true)));
+            assert_eq!(comes_back.unwrap(), "1", "the same call tells what became of the first");
             assert_eq!(problem["request_id"], "order-8812");
             assert!(!problem.to_string().contains("secret"), "{problem}");
+        }
+    }
+
+    #[tokio::test]
+    async fn e2_a_passed_call_that_broke_off_is_not_to_be_repeated() {
+        let metrics = Arc::new(Metrics::new(&[]));
+        let watching = Watch::new("api", &[PASSED_ON], metrics, Tracer::off(), Arc::new(SystemClock));
+        let breaks = any(async || -> &'static str { panic!("a secret") });
+        let app = Router::new().route(PASSED_ON, breaks).layer(from_fn_with_state(watching, watch));
+        for (method, is_retryable) in [(http::Method::POST, false), (http::Method::GET, true)] {
+            let request = Request::builder().method(method).uri("/v1/senders/system/esign/envelopes");
+            let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.headers().contains_key(http::header::RETRY_AFTER), is_retryable);
+            let body = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((&problem["code"], &problem["retryable"]), (&json!("internal"), &json!(is_retryable)));
         }
     }
 }

@@ -54,8 +54,8 @@ codes! {
         "Send a header Idempotency-Key with 1 to 255 visible characters that names this order, the same at every repetition.";
     idempotency_key_reused 422 false "The Idempotency-Key was used for another request",
         "Use a new key for a new request; to repeat the first one, send exactly the same body.";
-    internal 500 false "The daemon made a mistake",
-        "Give the operator the request_id: the daemon's log has a line of it. Whether a create was accepted tells the same call with the same Idempotency-Key.";
+    internal 500 true "The daemon made a mistake",
+        "Repeat the same call (a create with the same Idempotency-Key): it tells what became of the first. Give the operator the request_id; the log has a line of it.";
     invalid_request 400 false "The request is not valid",
         "Correct the places listed in errors, and send it again.";
     issuer_unavailable 503 true "The token's issuer cannot be asked",
