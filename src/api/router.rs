@@ -166,6 +166,7 @@ routes! {
     "/docs/component" => get(openapi::component::component);
     "/docs/results" => get(openapi::results::results);
     "/docs/migrating" => get(openapi::pages::migrate);
+    "/docs/errors" => get(openapi::pages::errors);
     "/docs/errors/{code}" => get(openapi::pages::error);
 }
 

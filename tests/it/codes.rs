@@ -341,3 +341,13 @@ async fn a_signer_whose_turn_it_is_not_is_said_so() {
     // DocuSign's event has not come: the fact is not known yet.
     assert_eq!((early.status, early.code()), (StatusCode::CONFLICT, "signer_not_ready"), "{}", early.text);
 }
+
+#[tokio::test]
+async fn what_lies_above_the_type_of_a_problem_lists_every_code() {
+    let daemon = TestDaemon::start().await;
+    let page = daemon.get("/docs/errors").await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    for code in CODES {
+        assert!(page.text.contains(&format!("\"/docs/errors/{}\"", code.code)), "{}", code.code);
+    }
+}

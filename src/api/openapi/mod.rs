@@ -105,6 +105,7 @@ fn about() -> Map<String, Value> {
         ("/docs/component", open("component_page", "How a site shows a link in its own page", "text/html")),
         ("/docs/results", open("results_page", "How a site checks the `result` of a return", "text/html")),
         ("/docs/migrating", open("migrating", "For people who come from the official SDKs", "text/html")),
+        ("/docs/errors", open("errors_page", "Every code of a problem, each with its page", "text/html")),
         ("/docs/errors/{code}", page),
     ])
 }

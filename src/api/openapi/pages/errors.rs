@@ -5,9 +5,25 @@ use serde_json::Value;
 
 use super::{block, prose};
 use crate::{
-    api::{Problem, problem::Code},
+    api::{
+        Problem,
+        problem::{CODES, Code},
+    },
     objects::Invalids,
 };
+
+/// Every code, with the way to its page.
+pub(super) fn list() -> Markup {
+    html! {
+        p { a href="/docs#codes" { "The API" } }
+        h1 { "Codes" }
+        ul {
+            @for one in CODES {
+                li { a href=(format!("/docs/errors/{}", one.code)) { code { (one.code) } } ": " (one.title) "." }
+            }
+        }
+    }
+}
 
 /// The page of a code.
 pub(super) fn page(code: &Code) -> Markup {
@@ -255,7 +271,6 @@ const WHY: &[(&str, &str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::problem::CODES;
 
     #[test]
     fn every_code_has_a_page_with_cause_fix_and_example() {

@@ -25,6 +25,11 @@ pub async fn docs() -> Response {
     page("countersign API", &reference::page(&document()))
 }
 
+/// `GET /docs/errors`: what lies above the `type` of each problem.
+pub async fn errors() -> Response {
+    text_page("Codes", &errors::list())
+}
+
 /// `GET /docs/errors/{code}`.
 pub(in crate::api) async fn error(Path(name): Path<String>) -> Result<Response, Problem> {
     let code = CODES.iter().find(|code| code.code == name).ok_or_else(Problem::not_found)?;
