@@ -103,7 +103,8 @@ async fn refused(answer: StreamedResponse) -> anyhow::Result<()> {
     if detail.is_none() && status == StatusCode::NOT_FOUND {
         bail!("that is not the API listener (HTTP {status}): give --url the address of [api]");
     }
-    let detail = detail.unwrap_or("no reason given");
+    let fix = problem["fix"].as_str().map(|fix| format!(". {fix}")).unwrap_or_default();
+    let detail = format!("{}{fix}", detail.unwrap_or("no reason given"));
     if problem["retryable"] == true {
         output::note(format_args!("refused for now (HTTP {status}): {detail}"));
         return Ok(());

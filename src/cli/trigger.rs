@@ -175,7 +175,13 @@ impl Control {
 
     async fn send(&self, request: Request) -> anyhow::Result<Value> {
         let answer = self.client.send(request).await;
-        let answer = answer.with_context(|| format!("no emulator answers at {}", self.origin))?;
+        let answer = answer.with_context(|| {
+            format!(
+                "no emulator answers at {}: start `countersign emulate`, or give --control: the control_url of its \
+                 ready file",
+                self.origin
+            )
+        })?;
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         if !answer.status.is_success() {
             bail!("the emulator refuses (HTTP {}): {body}", answer.status);

@@ -218,6 +218,7 @@ async fn a_key_that_is_none_ends_listen_with_the_reason() {
     assert_eq!(output.status.code(), Some(1));
     let notes = String::from_utf8(output.stderr).unwrap();
     assert!(notes.contains("401") && !notes.contains("cs_wrong"), "{notes}");
+    assert!(notes.contains("countersign caller add"), "it says what to do: {notes}");
 }
 
 #[tokio::test]
@@ -268,5 +269,6 @@ async fn trigger_causes_every_event_that_its_help_names() {
         .output()
         .unwrap();
     assert_eq!(unreachable.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&unreachable.stderr).contains("no emulator answers"));
+    let why = String::from_utf8_lossy(&unreachable.stderr);
+    assert!(why.contains("no emulator answers") && why.contains("countersign emulate"), "{why}");
 }
