@@ -33,15 +33,10 @@ pub(super) async fn in_time<T>(
     deadline: Deadline,
     step: impl Future<Output = T>,
 ) -> Result<T, esign::Error> {
-    let left = deadline.left(clock.uptime());
-    if left.is_zero() {
+    if deadline.left(clock.uptime()).is_zero() {
         return Err(esign::Error::Deadline);
     }
-    tokio::select! {
-        biased;
-        done = step => Ok(done),
-        () = clock.sleep(left) => Err(esign::Error::Deadline),
-    }
+    deadline.hold(clock, step).await.ok_or(esign::Error::Deadline)
 }
 
 /// What the header says of waiting, or would have said: how long, and whether an answer is wanted at once.

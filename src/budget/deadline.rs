@@ -36,6 +36,16 @@ impl Deadline {
         self.at.saturating_sub(uptime)
     }
 
+    /// Takes a step for as long as there is time. What is there already is taken, whatever is left. None: the time was
+    /// over first.
+    pub async fn hold<T>(self, clock: &dyn Clock, step: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = step => Some(done),
+            () = clock.sleep(self.left(clock.uptime())) => None,
+        }
+    }
+
     /// How long an answer is waited for, if something that takes `needed` can still end in time.
     pub fn leaves(self, needed: Duration, uptime: Duration) -> Option<Duration> {
         (self.left(uptime) >= needed).then(|| self.answered_by.saturating_sub(uptime))

@@ -94,19 +94,17 @@ impl Signings {
         }
     }
 
-    /// Waits as long as the caller does. What is there already is answered, whatever is left of the time.
+    /// Waits as long as the caller does.
     async fn in_time_for<T>(
         &self,
         deadline: Option<Deadline>,
         work: impl Future<Output = Result<T, esign::Error>>,
     ) -> Result<T, Error> {
-        let Some(deadline) = deadline else { return Ok(work.await?) };
-        let left = deadline.left(self.parts.clock.uptime());
-        tokio::select! {
-            biased;
-            done = work => Ok(done?),
-            () = self.parts.clock.sleep(left) => Err(esign::Error::Deadline.into()),
-        }
+        let done = match deadline {
+            Some(deadline) => deadline.hold(&*self.parts.clock, work).await,
+            None => Some(work.await),
+        };
+        Ok(done.unwrap_or(Err(esign::Error::Deadline))?)
     }
 
     /// Checks the documents of a draft, and that its signers have a way back, and gives it back, with what was seen of
