@@ -23,16 +23,22 @@ pub(in crate::emulator) fn in_template(fields: &Fields) -> Result<(), Refusal> {
 
 /// Refuses what an envelope or a template asks for.
 pub(super) fn in_envelope(fields: &Fields) -> Result<(), Refusal> {
-    for (name, what) in [
-        ("attachments", "files beside the documents (attachments)"),
-        ("emailSettings", "settings of the e-mails (emailSettings)"),
-        ("recipientViewRequest", "recipient views made with the envelope (recipientViewRequest)"),
-    ] {
-        if said(fields, name).is_some() {
-            return Err(lacking(what));
-        }
+    none_of(
+        fields,
+        &[
+            ("attachments", "files beside the documents (attachments)"),
+            ("emailSettings", "settings of the e-mails (emailSettings)"),
+            ("recipientViewRequest", "recipient views made with the envelope (recipientViewRequest)"),
+        ],
+    )
+}
+
+/// Refuses members that say something, in these words.
+fn none_of(fields: &Fields, members: &[(&str, &str)]) -> Result<(), Refusal> {
+    match members.iter().find(|(name, _)| said(fields, name).is_some()) {
+        Some((_, what)) => Err(lacking(what)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Refuses what a recipient or its tabs ask for.
@@ -40,15 +46,14 @@ pub(in crate::emulator) fn in_recipient(fields: &Fields, tabs: &[DraftTab]) -> R
     if ["signingGroupId", "signingGroupName"].iter().any(|name| text(fields, name).is_some()) {
         return Err(lacking("signing groups"));
     }
-    for (name, what) in [
-        ("idCheckInformationInput", "questions about a person's past (idCheckInformationInput)"),
-        ("recipientSignatureProviders", "signatures with a certificate (recipientSignatureProviders)"),
-        ("socialAuthentications", "checks by social accounts (socialAuthentications)"),
-    ] {
-        if said(fields, name).is_some() {
-            return Err(lacking(what));
-        }
-    }
+    none_of(
+        fields,
+        &[
+            ("idCheckInformationInput", "questions about a person's past (idCheckInformationInput)"),
+            ("recipientSignatureProviders", "signatures with a certificate (recipientSignatureProviders)"),
+            ("socialAuthentications", "checks by social accounts (socialAuthentications)"),
+        ],
+    )?;
     in_tabs(tabs)
 }
 
