@@ -114,9 +114,7 @@ impl From<signing::Error> for Problem {
         use signing::Error;
         match error {
             Error::BrokenOff { is_stopping: true } => Self::shutting_down(),
-            Error::BrokenOff { is_stopping: false } => {
-                Self::new("internal", "the call broke off, through a fault of this program")
-            }
+            Error::BrokenOff { is_stopping: false } => Self::broken_off(),
             Error::Busy { retry_after } => {
                 Self::new("provider_unavailable", "too many creates already wait for DocuSign")
                     .retry_after(retry_after)

@@ -209,13 +209,13 @@ fn broken_off(is_callers: bool, may_make_another: bool) -> Response {
     if !is_callers {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    let problem = Problem::new("internal", "the call broke off, through a fault of this program");
+    let problem = Problem::broken_off();
     if may_make_another {
         let fix = "Look for what the call was to make before you send it again: nobody knows whether DocuSign did it. \
                    Give the operator the request_id; the log has a line of it.";
         return problem.for_good().fix(fix).into_response();
     }
-    problem.retry_after(Duration::from_secs(1)).into_response()
+    problem.into_response()
 }
 
 /// A request as a span: OpenTelemetry's conventions for HTTP servers.

@@ -193,6 +193,12 @@ impl Problem {
         Self::new("not_found", "there is nothing here for this caller")
     }
 
+    /// What a panic leaves. Our own calls can be repeated, and tell what became of the first.
+    pub fn broken_off() -> Self {
+        Self::new("internal", "the call broke off, through a fault of this program")
+            .retry_after(Duration::from_secs(1))
+    }
+
     /// What comes while the daemon stops.
     pub fn shutting_down() -> Self {
         Self::new("shutting_down", "the daemon has stopped taking work").retry_after(Duration::from_secs(2))
@@ -260,10 +266,12 @@ impl Problem {
         self
     }
 
-    /// Says that the same call will be refused again, although with this code it usually is not.
+    /// Says that the same call will be refused again, although with this code it usually is not: there is no time to come
+    /// back.
     #[must_use]
     pub fn for_good(mut self) -> Self {
         self.0.retryable = Some(false);
+        self.0.retry_after = None;
         self
     }
 

@@ -273,7 +273,7 @@ fn refused(signing: SigningId, error: &Error) -> Clicked {
             Clicked::Early
         }
         Error::ViewLive { until } => Clicked::Elsewhere(*until),
-        Error::Busy { .. } => Clicked::Later,
+        Error::Busy { .. } | Error::BrokenOff { is_stopping: true } => Clicked::Later,
         // Trying again before that time would be refused each time.
         Error::PollingBudget { retry_at } => Clicked::Renamed(*retry_at),
         Error::Upstream(upstream) => {
