@@ -74,7 +74,7 @@ pub(super) async fn create(
     let request = sha256(&body);
     let draft = match checked(&api, &caller, &body).await {
         Ok(draft) => draft,
-        // The settings may have changed since this very call was answered: it gets the same answer.
+        // The settings may have changed since this very call was made: it is told what became of it.
         Err(refusal) => {
             let answered = api.signings.answered(&caller.name, key, request).await;
             let outcome = answered.transpose().ok_or(refusal)?;

@@ -178,7 +178,7 @@ fn is_in(bundle: &Verified, logs: &[&PathBuf]) -> anyhow::Result<bool> {
 /// Of all these files together, in bytes.
 fn length(files: &[&PathBuf]) -> anyhow::Result<u64> {
     files.iter().try_fold(0, |before, path| {
-        let metadata = open(path)?.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+        let metadata = path.metadata().with_context(|| format!("cannot open {}", path.display()))?;
         Ok(before + metadata.len())
     })
 }

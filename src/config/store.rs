@@ -116,7 +116,8 @@ impl Raw {
         let seal_keys = match (seal_key.reveal(setting, credentials)?, self.seal_keys.as_slice()) {
             (None, []) => {
                 let fix = "put back the one that this store is sealed with (in the file, or as \
-                           COUNTERSIGN__STORE__SEAL_KEY); for a new store, make one with `openssl rand -base64 32` and keep it: without it sealed data is lost";
+                           COUNTERSIGN__STORE__SEAL_KEY); for a new store, make one with `openssl rand -base64 32` and \
+                           keep it: without it sealed data is lost";
                 return Err(ConfigError::new(setting, "missing", fix));
             }
             (Some(key), []) => vec![SealKey::parse(setting, &key)?],

@@ -1,8 +1,9 @@
 //! Who wants our events: endpoints from the settings, and those that callers make.
 //!
 //! An endpoint from the settings keeps its id over restarts, whoever else becomes a caller meanwhile, and goes with what
-//! is pending for it when it is gone from them; its secrets are the operator's. One made by a caller gets a secret from us, shown once, and can be given
-//! a new one: the old one goes on signing for a day. A caller sees and changes only their own.
+//! is pending for it when it is gone from them; its secrets are the operator's. One made by a caller gets a secret from
+//! us, shown once, and can be given a new one: the old one goes on signing for a day. A caller sees and changes only
+//! their own.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::Url;

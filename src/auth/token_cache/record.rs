@@ -30,6 +30,7 @@ const RESULTS: [&str; 20] = [
     "unreachable",
     "user_unknown",
 ];
+
 /// A new record is 0 and knows nothing of consent.
 const GRANTED: u8 = 1;
 const MISSING: u8 = 2;

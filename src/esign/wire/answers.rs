@@ -8,7 +8,9 @@ use serde_json::Value;
 fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(mut text) => {
-            text.retain(|c| c != '\0');
+            if text.contains('\0') {
+                text.retain(|c| c != '\0');
+            }
             Some(text).filter(|text| !text.is_empty())
         }
         Value::Bool(value) => Some(value.to_string()),

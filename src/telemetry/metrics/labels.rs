@@ -56,7 +56,7 @@ label_values! {
         Rejected = "rejected",
         /// Refused because of a limit.
         Limited = "limited",
-        /// Not sent, so that the limit lasts for what matters more.
+        /// Not sent: the limit must last for what matters more, or its caller's time was over.
         Shed = "shed",
         /// No usable answer.
         Unavailable = "unavailable",
