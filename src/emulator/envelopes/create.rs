@@ -212,8 +212,8 @@ fn check_ids(assembly: &Assembly) -> Result<(), Refusal> {
         .all(|draft| seen.insert(text(&draft.fields, "recipientId").unwrap_or_default()))
     {
         return Err(refuse(
-            "INVALID_RECIPIENT_ID",
-            "Invalid recipient specified. Every recipient of an envelope needs a recipientId of its own.",
+            "ENVELOPE_HAS_DUPLICATE_RECIPIENTS",
+            "The specified envelope has duplicate recipients.",
         ));
     }
     let mut seen = std::collections::HashSet::new();

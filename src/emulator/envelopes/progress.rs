@@ -80,7 +80,7 @@ pub(super) fn incomplete(what: &str) -> Refusal {
     refuse(
         "ENVELOPE_IS_INCOMPLETE",
         format!(
-            "The envelope is not complete. A complete envelope has documents, recipients, tabs, and a subject line. {what}"
+            "The Envelope is not Complete. A Complete Envelope Requires Documents, Recipients, Tabs, and a Subject Line. {what}"
         ),
     )
 }
@@ -107,7 +107,7 @@ pub(super) fn check_person(recipient: &Recipient) -> Result<(), Refusal> {
         return Err(refuse(
             "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
             format!(
-                "The email address for the recipient is invalid. The recipient Id follows. {}",
+                "The email address for the recipient is invalid. The recipient Id follows. Recipient Id: {}",
                 recipient.id
             ),
         ));

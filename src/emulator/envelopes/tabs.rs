@@ -272,28 +272,47 @@ fn offsets(fields: &Fields) -> Result<(f32, f32), Refusal> {
     Ok((offset("anchorXOffset")?, offset("anchorYOffset")?))
 }
 
-/// A tab without an anchor must lie on a page that exists.
+/// A tab without an anchor must lie on a page that exists. The codes and their words were seen in the field; what is
+/// beyond the edge of a page is our reading.
 fn check_fixed(documents: &[File], fields: &Fields) -> Result<(), Refusal> {
     let Some(document) = text(fields, "documentId") else { return Ok(()) };
     let Some(file) = documents.iter().find(|file| file.id == document) else {
-        return Err(invalid("A tab names a documentId that the envelope does not have."));
+        return Err(refuse(
+            "TAB_REFERS_TO_MISSING_DOCUMENT",
+            format!(
+                "The DocumentId specified in the tab element does not refer to a document in this envelope. Tab refers to DocumentId {document} which is not present."
+            ),
+        ));
     };
     let number = |name: &str| text(fields, name).map(|value| value.trim().parse::<f32>());
     let page = text(fields, "pageNumber").unwrap_or("1").parse::<usize>();
     let (Ok(page), x, y) = (page, number("xPosition"), number("yPosition")) else {
         return Err(invalid("The pageNumber of a tab must be a number."));
     };
-    let out = || refuse("TAB_OUT_OF_BOUNDS", "A tab position is not within the bounds of its page.");
-    let size = page
-        .checked_sub(1)
-        .and_then(|index| file.text.pages.get(index))
-        .map(|page| page.size)
-        .ok_or_else(out)?;
-    for (value, limit) in [(x, size.0), (y, size.1)] {
+    let found = page.checked_sub(1).and_then(|index| file.text.pages.get(index));
+    let Some(found) = found else {
+        return Err(refuse(
+            "TAB_PAGENUMBER_IS_NOT_IN_DOCUMENT",
+            format!(
+                "The pagenumber specified in the tab element is not in the document that the tab refers to. Tab on Page {page} of Document {document}"
+            ),
+        ));
+    };
+    for (name, value, limit) in [("xPosition", x, found.size.0), ("yPosition", y, found.size.1)] {
         match value {
             None => {}
             Some(Ok(value)) if (0.0..=limit).contains(&value) => {}
-            Some(Ok(_)) => return Err(out()),
+            Some(Ok(value)) if value < 0.0 => {
+                return Err(invalid(&format!(
+                    "Invalid value for {name}, must be greater than or equal to 0."
+                )));
+            }
+            Some(Ok(_)) => {
+                return Err(refuse(
+                    "TAB_OUT_OF_BOUNDS",
+                    "A tab position is not within the bounds of its page.",
+                ));
+            }
             Some(Err(_)) => return Err(invalid("xPosition and yPosition of a tab must be numbers.")),
         }
     }

@@ -103,9 +103,13 @@ async fn a_tab_is_moved_only_to_a_place_that_is_there() {
     };
     let refused = |code: &str| (400, code.to_owned());
     let elsewhere = put("signHereTabs", json!({ "documentId": "9" })).await;
-    assert_eq!(elsewhere, refused("INVALID_REQUEST_PARAMETER"));
-    for place in [json!({ "xPosition": "99999" }), json!({ "pageNumber": "7" }), json!({ "yPosition": -1 })] {
-        assert_eq!(put("signHereTabs", place.clone()).await, refused("TAB_OUT_OF_BOUNDS"), "{place}");
+    assert_eq!(elsewhere, refused("TAB_REFERS_TO_MISSING_DOCUMENT"));
+    for (place, code) in [
+        (json!({ "xPosition": "99999" }), "TAB_OUT_OF_BOUNDS"),
+        (json!({ "pageNumber": "7" }), "TAB_PAGENUMBER_IS_NOT_IN_DOCUMENT"),
+        (json!({ "yPosition": -1 }), "INVALID_REQUEST_PARAMETER"),
+    ] {
+        assert_eq!(put("signHereTabs", place.clone()).await, refused(code), "{place}");
     }
     assert_eq!(put("textTabs", json!({ "value": "x" })).await, refused("INVALID_TAB_ID"));
     assert_eq!(client.get(&path).await, before, "what is refused changes nothing");

@@ -23,6 +23,10 @@ async fn creates_are_refused_with_the_vendors_codes() {
         ada["identityVerification"]["inputOptions"][0]["phoneNumberList"] = number;
         definition(&[ada])
     };
+    let signed_at = |document: &str, page: &str, x: &str| {
+        let place = json!({ "documentId": document, "pageNumber": page, "xPosition": x, "yPosition": "1" });
+        set("/recipients/signers/0/tabs", json!({ "signHereTabs": [place] }))
+    };
     let one = "/recipients/signers/0";
     for (code, definition) in [
         ("ENVELOPE_IS_INCOMPLETE", spoiled(&|copy| drop(copy.as_object_mut().unwrap().remove("documents")))),
@@ -33,7 +37,10 @@ async fn creates_are_refused_with_the_vendors_codes() {
         ("INVALID_REQUEST_BODY", set("/documents", json!({}))),
         ("INVALID_EMAIL_ADDRESS_FOR_RECIPIENT", set("/recipients/signers/0/email", json!("nobody"))),
         ("INVALID_RECIPIENT_ID", set("/recipients/signers/0/recipientId", json!("zero"))),
-        ("INVALID_RECIPIENT_ID", definition(&[signer("1", "Ada", "/sn1/"), signer("1", "Bob", "/sn2/")])),
+        (
+            "ENVELOPE_HAS_DUPLICATE_RECIPIENTS",
+            definition(&[signer("1", "Ada", "/sn1/"), signer("1", "Bob", "/sn2/")]),
+        ),
         (
             "ANCHOR_TAB_STRING_NOT_FOUND",
             set("/recipients/signers/0/tabs/signHereTabs/0/anchorString", json!("/nowhere/")),
@@ -66,13 +73,10 @@ async fn creates_are_refused_with_the_vendors_codes() {
                 one["phoneNumber"] = json!({ "countryCode": "49", "number": "1511234567" });
             }),
         ),
-        (
-            "TAB_OUT_OF_BOUNDS",
-            set(
-                "/recipients/signers/0/tabs",
-                json!({ "signHereTabs": [{ "documentId": "1", "pageNumber": "7", "xPosition": "1", "yPosition": "1" }] }),
-            ),
-        ),
+        ("TAB_PAGENUMBER_IS_NOT_IN_DOCUMENT", signed_at("1", "7", "1")),
+        ("TAB_REFERS_TO_MISSING_DOCUMENT", signed_at("2", "1", "1")),
+        ("INVALID_REQUEST_PARAMETER", signed_at("1", "1", "-1")),
+        ("TAB_OUT_OF_BOUNDS", signed_at("1", "1", "99999")),
     ] {
         assert_eq!(client.refusal(definition.clone()).await, code, "{definition}");
     }
