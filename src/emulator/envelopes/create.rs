@@ -15,9 +15,9 @@ use super::{
     change,
     files::{Uploads, not_base64},
     malformed,
-    model::{Envelope, Fields, Purge, Refusal, Status, invalid, refuse, text},
+    model::{Envelope, Fields, File, Purge, Refusal, Status, invalid, refuse, text},
     progress,
-    recipients::{self, MAX_RECIPIENTS},
+    recipients::{self, Draft, MAX_RECIPIENTS},
     refused, settings, subject, workflow,
 };
 use crate::emulator::{
@@ -130,7 +130,7 @@ pub(super) fn build(
     let account = call.account.clone().unwrap_or_default();
     let sender = call.user.clone().unwrap_or_default();
     refused::in_envelope(fields)?;
-    check_ids(&assembly)?;
+    check_ids(&assembly.recipients, &assembly.documents)?;
     let subject = text(fields, "emailSubject").map(str::to_owned).or(assembly.subject).unwrap_or_default();
     let blurb = text(fields, "emailBlurb").map(str::to_owned).or(assembly.blurb).unwrap_or_default();
     let mut custom_fields = Fields::new();
@@ -201,23 +201,21 @@ pub(super) fn external_id(fields: &Fields) -> Option<(String, Value)> {
     text(fields, name).map(|id| (name.to_owned(), json!(id)))
 }
 
-fn check_ids(assembly: &Assembly) -> Result<(), Refusal> {
-    if assembly.recipients.len() > MAX_RECIPIENTS {
+/// Refuses recipients of which there are too many, and those and documents that are not told apart.
+pub(in crate::emulator) fn check_ids(recipients: &[Draft], documents: &[File]) -> Result<(), Refusal> {
+    if recipients.len() > MAX_RECIPIENTS {
         return Err(invalid("An envelope has at most 100 recipients."));
     }
     let mut seen = std::collections::HashSet::new();
-    if !assembly
-        .recipients
-        .iter()
-        .all(|draft| seen.insert(text(&draft.fields, "recipientId").unwrap_or_default()))
-    {
+    if !recipients.iter().all(|draft| seen.insert(text(&draft.fields, "recipientId").unwrap_or_default())) {
+        // Code and words as seen in the field.
         return Err(refuse(
             "ENVELOPE_HAS_DUPLICATE_RECIPIENTS",
             "The specified envelope has duplicate recipients.",
         ));
     }
     let mut seen = std::collections::HashSet::new();
-    if !assembly.documents.iter().all(|file| seen.insert(file.id.as_str())) {
+    if !documents.iter().all(|file| seen.insert(file.id.as_str())) {
         return Err(invalid("Every document of an envelope needs a documentId of its own."));
     }
     Ok(())

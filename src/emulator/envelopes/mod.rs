@@ -52,11 +52,11 @@ use jiff::Timestamp;
 pub(in crate::emulator) use self::{
     access::{Part, only_the_sender},
     change::merge_custom_fields,
-    create::{brand, notification},
+    create::{brand, check_ids, notification},
     documents::{cannot_be_joined, initials},
     files::file_from,
     filter::date,
-    recipients::{Draft, drafts},
+    recipients::{Draft, check_draft, drafts},
     settings::{envelope_defaults, of_envelope as settings_of},
 };
 use self::{

@@ -56,18 +56,12 @@ pub(super) fn build(
     sender: &str,
     draft: Draft,
 ) -> Result<Recipient, Refusal> {
+    let row = account_of(world, account)?;
+    let Checked { order, mut phone, access_code } = checked(row, &draft)?;
     let Draft { kind, mut fields, tabs } = draft;
-    refused::in_recipient(&fields, &tabs)?;
-    let id = text(&fields, "recipientId").unwrap_or_default().to_owned();
-    check_id(&id)?;
     let name = name_of(kind, &fields);
     let email_field = if kind == Kind::InPersonSigner { "hostEmail" } else { "email" };
     let email = text(&fields, email_field).or_else(|| text(&fields, "email")).unwrap_or_default().to_owned();
-    check_lengths(&id, &name, &email, &fields)?;
-    let order = routing_order(&fields)?;
-    let row = account_of(world, account)?;
-    check_embedding(row, &fields)?;
-    let mut phone = phone_check(row, &fields)?;
     let is_sender =
         world.directory.users.get(sender).is_some_and(|user| user.email.eq_ignore_ascii_case(&email));
     if is_sender && row.settings.get("senderMustAuthenticateSigning").is_none_or(|setting| setting != "true")
@@ -75,7 +69,6 @@ pub(super) fn build(
         // The vendor does not ask senders who sign: the check is silently absent.
         phone = None;
     }
-    let access_code = access_code(&fields)?;
     let user_id = world
         .directory
         .users
@@ -88,7 +81,7 @@ pub(super) fn build(
     let tabs = tabs.into_iter().map(|tab| tab.build(world.guid())).collect();
     let recipient = Recipient {
         kind,
-        id,
+        id: text(&fields, "recipientId").unwrap_or_default().to_owned(),
         guid: world.guid(),
         user_id,
         name,
@@ -116,6 +109,30 @@ pub(super) fn build(
         },
     };
     Ok(recipient)
+}
+
+/// Refuses what nobody may ask of a recipient, of an envelope or of a template; who it is, is asked for on sending.
+pub(in crate::emulator) fn check_draft(world: &World, account: &str, draft: &Draft) -> Result<(), Refusal> {
+    checked(account_of(world, account)?, draft).map(drop)
+}
+
+/// What is made of the words of a draft.
+struct Checked {
+    order: u32,
+    phone: Option<PhoneCheck>,
+    access_code: Option<String>,
+}
+
+fn checked(account: &Account, draft: &Draft) -> Result<Checked, Refusal> {
+    let Draft { fields, tabs, .. } = draft;
+    refused::in_recipient(fields)?;
+    check_id(text(fields, "recipientId").unwrap_or_default())?;
+    check_lengths(fields)?;
+    refused::in_tabs(tabs)?;
+    let order = routing_order(fields)?;
+    check_embedding(account, fields)?;
+    let phone = phone_check(account, fields)?;
+    Ok(Checked { order, phone, access_code: access_code(fields)? })
 }
 
 /// Fields that [`Recipient`] holds itself, or that a client cannot set.
@@ -157,10 +174,10 @@ fn check_id(id: &str) -> Result<(), Refusal> {
     ))
 }
 
-fn check_lengths(id: &str, name: &str, email: &str, fields: &Fields) -> Result<(), Refusal> {
-    let client_user_id = text(fields, "clientUserId").unwrap_or_default();
-    for (field, value) in [("name", name), ("email", email), ("clientUserId", client_user_id)] {
-        if value.chars().count() > MAX_NAME {
+fn check_lengths(fields: &Fields) -> Result<(), Refusal> {
+    let id = text(fields, "recipientId").unwrap_or_default();
+    for field in ["name", "signerName", "email", "hostEmail", "clientUserId"] {
+        if text(fields, field).is_some_and(|value| value.chars().count() > MAX_NAME) {
             return Err(invalid(&format!(
                 "The {field} of recipient {id} is longer than {MAX_NAME} characters."
             )));

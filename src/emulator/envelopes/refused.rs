@@ -41,8 +41,8 @@ fn none_of(fields: &Fields, members: &[(&str, &str)]) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses what a recipient or its tabs ask for.
-pub(in crate::emulator) fn in_recipient(fields: &Fields, tabs: &[DraftTab]) -> Result<(), Refusal> {
+/// Refuses what a recipient asks for.
+pub(super) fn in_recipient(fields: &Fields) -> Result<(), Refusal> {
     if ["signingGroupId", "signingGroupName"].iter().any(|name| text(fields, name).is_some()) {
         return Err(lacking("signing groups"));
     }
@@ -53,8 +53,7 @@ pub(in crate::emulator) fn in_recipient(fields: &Fields, tabs: &[DraftTab]) -> R
             ("recipientSignatureProviders", "signatures with a certificate (recipientSignatureProviders)"),
             ("socialAuthentications", "checks by social accounts (socialAuthentications)"),
         ],
-    )?;
-    in_tabs(tabs)
+    )
 }
 
 /// Refuses what tabs ask for.

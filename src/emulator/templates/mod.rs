@@ -357,21 +357,20 @@ fn create(world: &mut World, call: &Call) -> Outcome {
 fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<Template, Refusal> {
     let name = text(fields, "name").ok_or_else(|| invalid("A template needs a name."))?.to_owned();
     refused::in_template(fields)?;
+    let account = call.account.clone().unwrap_or_default();
     let recipients = envelopes::drafts(fields.get("recipients").unwrap_or(&Value::Null), 0)?;
-    for draft in &recipients {
-        refused::in_recipient(&draft.fields, &draft.tabs)?;
-    }
+    recipients.iter().try_for_each(|draft| envelopes::check_draft(world, &account, draft))?;
     let mut documents = Vec::new();
     for document in
         fields.get("documents").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
     {
         documents.push(envelopes::file_from(world.guid(), document, &HashMap::new(), 0, documents.len())?);
     }
+    envelopes::check_ids(&recipients, &documents)?;
     let mut custom_fields = Fields::new();
     if let Some(given) = refused::said(fields, "customFields") {
         envelopes::merge_custom_fields(world, &mut custom_fields, given)?;
     }
-    let account = call.account.clone().unwrap_or_default();
     let of = |name: &str| text(fields, name).unwrap_or_default().to_owned();
     Ok(Template {
         id,

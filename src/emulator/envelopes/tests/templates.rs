@@ -64,6 +64,35 @@ async fn a_template_is_answered_with_what_it_was_sent() {
 }
 
 #[tokio::test]
+async fn a_template_is_held_to_what_a_draft_is() {
+    let client = Client::start().await;
+    let set = |place: &str, value: Value| {
+        let mut template = whole();
+        *template.pointer_mut(place).unwrap() = value;
+        template
+    };
+    let with = |name: &str, value: Value| {
+        let mut template = whole();
+        template["recipients"]["signers"][0][name] = value;
+        template
+    };
+    let one = whole()["recipients"]["signers"][0].clone();
+    for (template, code) in [
+        (with("recipientId", json!("x y")), "INVALID_RECIPIENT_ID"),
+        (with("recipientId", Value::Null), "INVALID_RECIPIENT_ID"),
+        (with("routingOrder", json!("first")), "INVALID_REQUEST_PARAMETER"),
+        (with("accessCode", json!("a<b")), "INVALID_REQUEST_PARAMETER"),
+        (with("identityVerification", json!({ "workflowId": "none" })), "IDENTITY_WORKFLOW_INVALID_ID"),
+        (with("signingGroupId", json!("1")), "PLAN_ITEM_NOT_ENABLED"),
+        (set("/recipients/signers", json!([one, one])), "ENVELOPE_HAS_DUPLICATE_RECIPIENTS"),
+        (set("/documents", json!([document("a"), document("b")])), "INVALID_REQUEST_PARAMETER"),
+    ] {
+        let (status, body) = client.call("POST", "/templates", template).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!(code)), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn an_envelope_takes_over_what_its_definition_does_not_say() {
     let client = Client::start().await;
     let template = make(&client, whole()).await;
