@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Outcome, body, correct, create, envelope_mut, folders,
+    Outcome, body, correct, create, envelope_mut, folders, lengths,
     model::{Extent, Fields, Purge, Refusal, Status, invalid, objects, refuse, text},
     progress,
     redraft::{self, until_the_end},
@@ -17,8 +17,6 @@ use crate::emulator::{
     state::World,
 };
 
-/// Names and values of custom fields (SPEC: textCustomField).
-const MAX_CUSTOM_FIELD: usize = 100;
 /// The vendor cuts a longer reason (SPEC: envelope.voidedReason).
 const MAX_REASON: usize = 200;
 
@@ -215,11 +213,7 @@ pub(super) fn check_custom_fields(fields: &Fields) -> Result<(), Refusal> {
         if text(field, "name").is_none() {
             return Err(invalid("Every custom field needs a name."));
         }
-        for part in ["name", "value"] {
-            if text(field, part).is_some_and(|value| value.chars().count() > MAX_CUSTOM_FIELD) {
-                return Err(invalid(&format!("The {part} of a custom field is longer than 100 characters.")));
-            }
-        }
+        lengths::of_custom_field(field)?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::{
     assembly::{Assembly, assemble},
     change,
     files::{Uploads, not_base64},
-    malformed,
+    lengths, malformed,
     model::{Envelope, Fields, File, Purge, Refusal, Status, invalid, refuse, text},
     progress,
     recipients::{self, Draft, MAX_RECIPIENTS},
@@ -28,8 +28,6 @@ use crate::emulator::{
     state::World,
 };
 
-const MAX_SUBJECT: usize = 100;
-const MAX_BLURB: usize = 10_000;
 /// The longest transaction id; the vendor's own bound is not published.
 const MAX_TRANSACTION: usize = 100;
 
@@ -147,7 +145,7 @@ pub(super) fn build(
     for draft in assembly.recipients {
         built.push(recipients::build(world, &account, &sender, draft)?);
     }
-    check_words(&subject::merged(&subject, &built), &blurb)?;
+    lengths::of_words(&subject::merged(&subject, &built), &blurb)?;
     let mut given = assembly.settings;
     given.extend(settings::of_envelope(fields)?);
     given.extend(brand(world, &account, fields)?.map(|id| ("brandId".to_owned(), json!(id))));
@@ -217,17 +215,6 @@ pub(in crate::emulator) fn check_ids(recipients: &[Draft], documents: &[File]) -
     let mut seen = std::collections::HashSet::new();
     if !documents.iter().all(|file| seen.insert(file.id.as_str())) {
         return Err(invalid("Every document of an envelope needs a documentId of its own."));
-    }
-    Ok(())
-}
-
-/// The limits of the texts in the invitation.
-pub(super) fn check_words(subject: &str, blurb: &str) -> Result<(), Refusal> {
-    if subject.chars().count() > MAX_SUBJECT {
-        return Err(invalid("The emailSubject is longer than 100 characters."));
-    }
-    if blurb.chars().count() > MAX_BLURB {
-        return Err(invalid("The emailBlurb is longer than 10000 characters."));
     }
     Ok(())
 }

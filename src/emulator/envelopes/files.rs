@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    docx,
+    docx, lengths,
     model::{Fields, File, Refusal, invalid, refuse, text},
     refused, settings,
 };
@@ -60,6 +60,7 @@ pub(in crate::emulator) fn file_from(
     if refused::said(fields, "tabs").is_some() {
         return Err(refused::lacking("the tabs of a document, prefillTabs among them,"));
     }
+    lengths::of_document(fields)?;
     let name = text(fields, "name").unwrap_or("Document");
     let bytes = pdf_of(fields, id, name, binaries)?;
     let read = read::read(&bytes).map_err(|error| match error {

@@ -25,6 +25,7 @@ mod files;
 mod filling;
 mod filter;
 mod folders;
+pub(in crate::emulator) mod lengths;
 mod list;
 mod locks;
 pub(in crate::emulator) mod model;

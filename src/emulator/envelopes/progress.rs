@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{
-    create, documents, envelope_mut,
+    create, documents, envelope_mut, lengths,
     model::{Envelope, Extent, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
     subject, tabs,
     workflow::Workflow,
@@ -56,7 +56,7 @@ fn ready(draft: &Envelope) -> Result<Envelope, Refusal> {
     check_whole(draft)?;
     let mut envelope = draft.clone();
     envelope.subject = subject::merged(&envelope.subject, &envelope.recipients);
-    create::check_words(&envelope.subject, &envelope.blurb)?;
+    lengths::of_words(&envelope.subject, &envelope.blurb)?;
     tabs::place_all(&mut envelope)?;
     Ok(envelope)
 }

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::{
+    lengths,
     model::{Fields, Kind, PhoneCheck, Recipient, RecipientStatus, Refusal, invalid, refuse, text},
     progress::is_phone_delivery,
     refused,
@@ -15,7 +16,6 @@ use crate::emulator::{accounts, directory::Account, state::World};
 
 /// An envelope takes at most so many recipients (rules-and-limits).
 pub(super) const MAX_RECIPIENTS: usize = 100;
-const MAX_NAME: usize = 100;
 const MAX_ACCESS_CODE: usize = 50;
 
 /// A recipient as a client or template describes it.
@@ -127,8 +127,8 @@ fn checked(account: &Account, draft: &Draft) -> Result<Checked, Refusal> {
     let Draft { fields, tabs, .. } = draft;
     refused::in_recipient(fields)?;
     check_id(text(fields, "recipientId").unwrap_or_default())?;
-    check_lengths(fields)?;
-    refused::in_tabs(tabs)?;
+    lengths::of_recipient(fields)?;
+    tabs::check(tabs)?;
     let order = routing_order(fields)?;
     check_embedding(account, fields)?;
     let phone = phone_check(account, fields)?;
@@ -172,18 +172,6 @@ fn check_id(id: &str) -> Result<(), Refusal> {
         "INVALID_RECIPIENT_ID",
         "Invalid recipient specified. A recipientId is a positive number or a GUID, and every recipient has one.",
     ))
-}
-
-fn check_lengths(fields: &Fields) -> Result<(), Refusal> {
-    let id = text(fields, "recipientId").unwrap_or_default();
-    for field in ["name", "signerName", "email", "hostEmail", "clientUserId"] {
-        if text(fields, field).is_some_and(|value| value.chars().count() > MAX_NAME) {
-            return Err(invalid(&format!(
-                "The {field} of recipient {id} is longer than {MAX_NAME} characters."
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn routing_order(fields: &Fields) -> Result<u32, Refusal> {

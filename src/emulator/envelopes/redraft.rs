@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{
     change, correct, create, envelope_mut,
     files::{Binaries, file_from},
+    lengths,
     model::{Envelope, Fields, File, Recipient, Refusal, Status, invalid, refuse, text},
     recipients,
     refused::{self, says_something},
@@ -102,7 +103,7 @@ fn reword(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(
         return Ok(());
     }
     only_of_a_draft(envelope, "subject and message")?;
-    create::check_words(&subject::merged(&subject, &envelope.recipients), &blurb)?;
+    lengths::of_words(&subject::merged(&subject, &envelope.recipients), &blurb)?;
     (envelope.subject, envelope.blurb, envelope.modified) = (subject, blurb, call.now);
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Outcome, body, envelope_mut,
     filling::asked_for,
-    malformed,
+    lengths, malformed,
     model::{
         Envelope, Fields, File, RADIOS, Recipient, Refusal, Status, Tab, invalid, objects, refuse, text,
     },
@@ -130,6 +130,12 @@ pub(in crate::emulator) fn drafts(tabs: Option<&Value>, scope: usize) -> Vec<Dra
         }
     }
     drafts
+}
+
+/// Refuses what no tabs may ask for, wherever they come.
+pub(super) fn check(tabs: &[DraftTab]) -> Result<(), Refusal> {
+    refused::in_tabs(tabs)?;
+    lengths::of_tabs(tabs)
 }
 
 /// Places every tab of every recipient.
@@ -390,7 +396,7 @@ pub(super) fn lay_over(
     drafts: Vec<DraftTab>,
     documents: &[File],
 ) -> Result<Vec<DraftTab>, Refusal> {
-    refused::in_tabs(&drafts)?;
+    check(&drafts)?;
     let mut fresh = Vec::new();
     for draft in drafts {
         match tabs.iter_mut().find(|tab| is_meant(tab, &draft)) {
@@ -414,7 +420,7 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     }
     let is_new = call.method == Method::POST;
     let mut recipient = envelope.recipients[index].clone();
-    refused::in_tabs(&drafts)?;
+    check(&drafts)?;
     for draft in drafts {
         if is_new {
             recipient.tabs.push(draft.build(world.guid()));

@@ -16,7 +16,7 @@ pub(super) use self::stock::{TEMPLATE, TEMPLATE_ROLE, stock};
 use super::{
     connect,
     envelopes::{
-        self, Draft, Outcome,
+        self, Draft, Outcome, lengths,
         model::{Fields, File, Refusal, invalid, missing, text},
         refused,
         render::{self, Include},
@@ -372,6 +372,8 @@ fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<
         envelopes::merge_custom_fields(world, &mut custom_fields, given)?;
     }
     let of = |name: &str| text(fields, name).unwrap_or_default().to_owned();
+    let (subject, blurb) = (of("emailSubject"), of("emailBlurb"));
+    lengths::of_words(&subject, &blurb)?;
     Ok(Template {
         id,
         brand: envelopes::brand(world, &account, fields)?,
@@ -381,8 +383,8 @@ fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<
         shared: text(fields, "shared").is_some_and(|value| value.eq_ignore_ascii_case("true")),
         owner: call.user.clone().unwrap_or_default(),
         created: call.now,
-        subject: of("emailSubject"),
-        blurb: of("emailBlurb"),
+        subject,
+        blurb,
         custom_fields,
         notification: refused::said(fields, "notification")
             .map(|given| envelopes::notification(Some(given)))

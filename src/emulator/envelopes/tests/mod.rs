@@ -9,6 +9,7 @@ mod creates;
 mod fields;
 mod folders;
 mod given;
+mod lengths;
 mod lists;
 mod lives;
 mod locks;
