@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use super::{
     directory::{Account, User},
     envelopes::{
-        Outcome,
+        Outcome, body,
         model::{invalid, refuse},
     },
-    http::{Answer, Call, text, vendor_time},
+    http::{Answer, Call, vendor_time},
     oauth, paging,
+    schema::Body,
     state::World,
 };
 
@@ -164,12 +165,11 @@ fn information(id: &str, account: &Account, call: &Call) -> Value {
 /// `PUT …/settings`, for administrators.
 fn change_settings(world: &mut World, call: &Call, account: &str) -> Result<Answer, Answer> {
     require_admin(world, call)?;
-    let body = call.json()?;
-    let fields = body.as_object().cloned().unwrap_or_default();
+    let given = body(call, Body::AccountSettings)?;
     if let Some(account) = world.directory.accounts.get_mut(account) {
-        for (name, value) in fields {
-            if let Some(value) = text(Some(&value)) {
-                account.settings.insert(name, value);
+        for (name, value) in given.as_object().into_iter().flatten() {
+            if let Some(value) = value.as_str() {
+                account.settings.insert(name.clone(), value.to_owned());
             }
         }
     }

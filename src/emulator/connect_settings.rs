@@ -113,9 +113,8 @@ fn check(fields: &Map<String, Value>) -> Result<(), Answer> {
 }
 
 fn create(settings: &mut ConnectSettings, call: &Call, number: u64) -> Result<Answer, Answer> {
-    let given = read(call)?;
     let mut fields = defaults();
-    fields.extend(given.into_iter().filter(|(_, value)| !value.is_null()));
+    fields.extend(read(call)?);
     check(&fields)?;
     if settings.configurations.len() >= MAX_CONFIGURATIONS {
         return Err(Answer::error(
@@ -149,7 +148,7 @@ fn update(settings: &mut ConnectSettings, call: &Call) -> Result<Answer, Answer>
     let given = read(call)?;
     let (id, old) = find(settings, &text(given.get("connectId")).unwrap_or_default())?;
     let mut fields = old.as_object().cloned().unwrap_or_default();
-    fields.extend(given.into_iter().filter(|(_, value)| !value.is_null()));
+    fields.extend(given);
     check(&fields)?;
     let configuration = Value::Object(fields);
     settings.configurations.insert(id, configuration.clone());

@@ -1,12 +1,12 @@
 //! Checks request bodies against the vendor's own description of them.
 //!
 //! The types come from DocuSign's OpenAPI file, boiled down to `schema.json` (its source, commit and
-//! licence are in that file). As at the vendor, unknown fields are ignored at every depth, a text
-//! field takes a number or a boolean, and a boolean or number field takes its text form; anything
+//! licence are in that file). As at the vendor, unknown fields are ignored at every depth and null is as good as
+//! absent, a text field takes a number or a boolean, and a boolean or number field takes its text form; anything
 //! else is refused with the path of the property. Names of fields are told apart without case, as the
 //! vendor's reader (Newtonsoft.Json) does: its Node sample eg019 writes `DocumentBase64`. Accepted values
-//! are brought to the declared type, and names to the declared spelling, so that the rest of the emulator
-//! reads one form. Fields newer than the file pass unchecked.
+//! are brought to the declared type, names to the declared spelling, and what is ignored is taken away, so that
+//! the rest of the emulator reads one form and answers with nothing but the vendor's own members.
 //!
 //! This module knows shapes only. What a value means is checked where it is used.
 
@@ -20,6 +20,8 @@ use super::lenient_json;
 /// The bodies that can be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::emulator) enum Body {
+    /// `PUT …/settings`.
+    AccountSettings,
     /// `POST …/brands`.
     Brand,
     /// `DELETE …/brands`.
@@ -73,6 +75,7 @@ pub(in crate::emulator) enum Body {
 impl Body {
     fn definition(self) -> &'static str {
         match self {
+            Self::AccountSettings => "accountSettingsInformation",
             Self::Brand => "brand",
             Self::Brands => "brandsRequest",
             Self::BulkSendBatchRequest => "bulkSendBatchRequest",
@@ -121,7 +124,7 @@ pub(in crate::emulator) fn parse(body: Body, bytes: &[u8]) -> Result<Value, Stri
     Ok(value)
 }
 
-/// Checks `value` as `body` and brings its known fields to their declared types.
+/// Checks `value` as `body`, brings its known fields to their declared types, and takes away the others and nulls.
 pub(in crate::emulator) fn check(body: Body, value: &mut Value) -> Result<(), Mismatch> {
     let path = &mut String::new();
     if value.is_object() {
@@ -130,9 +133,14 @@ pub(in crate::emulator) fn check(body: Body, value: &mut Value) -> Result<(), Mi
     Err(mismatch("(root)", "an object", value))
 }
 
-/// Whether a body has a member of this name.
-pub(in crate::emulator) fn has(body: Body, member: &str) -> bool {
-    definition(body.definition()).fields.contains_key(member)
+/// Takes away what an item of this list of a body does not have.
+pub(in crate::emulator) fn fit(body: Body, list: &str, item: &mut Map<String, Value>) {
+    if let Some(Field::List(of)) = definition(body.definition()).fields.get(list)
+        && let Field::Object(name) = &**of
+    {
+        let fields = &definition(name).fields;
+        item.retain(|member, _| fields.contains_key(member));
+    }
 }
 
 fn check_object(definition: &Definition, value: &mut Value, path: &mut String) -> Result<(), Mismatch> {
@@ -143,7 +151,9 @@ fn check_object(definition: &Definition, value: &mut Value, path: &mut String) -
             _ => Err(Mismatch { path: path.clone(), expected: "an object", found }),
         };
     };
+    fields.retain(|_, field| !field.is_null());
     respell(definition, fields);
+    fields.retain(|name, _| definition.fields.contains_key(name));
     for (name, field) in fields {
         let Some(expected) = definition.fields.get(name) else { continue };
         let length = path.len();
@@ -179,10 +189,14 @@ fn check_field(expected: &Field, value: &mut Value, path: &mut String) -> Result
         Field::Text => check_text(value, path),
         Field::Boolean => check_boolean(value, path),
         Field::Number => check_number(value, path),
-        Field::Anything => Ok(()),
+        Field::Anything => {
+            strip(value);
+            Ok(())
+        }
         Field::Object(name) => check_object(definition(name), value, path),
         Field::List(of) => {
             let Value::Array(items) = value else { return Err(mismatch(path, "an array", value)) };
+            items.retain(|item| !item.is_null());
             for (index, item) in items.iter_mut().enumerate() {
                 let length = path.len();
                 let _ = write!(path, "[{index}]");
@@ -191,6 +205,21 @@ fn check_field(expected: &Field, value: &mut Value, path: &mut String) -> Result
             }
             Ok(())
         }
+    }
+}
+
+/// Takes nulls away at every depth.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Array(items) => {
+            items.retain(|item| !item.is_null());
+            items.iter_mut().for_each(strip);
+        }
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(strip);
+        }
+        _ => {}
     }
 }
 
@@ -286,9 +315,9 @@ static DEFINITIONS: LazyLock<HashMap<String, Definition>> = LazyLock::new(|| {
         let parent = written.like.as_ref().and_then(|name| file.definitions.get(name));
         let mut fields: HashMap<String, Field> = HashMap::new();
         for part in parent.into_iter().chain([written]) {
-            fields.extend(part.string.split(' ').map(|name| (name.to_owned(), Field::Text)));
-            fields.extend(part.boolean.split(' ').map(|name| (name.to_owned(), Field::Boolean)));
-            fields.extend(part.number.split(' ').map(|name| (name.to_owned(), Field::Number)));
+            fields.extend(part.string.split_whitespace().map(|name| (name.to_owned(), Field::Text)));
+            fields.extend(part.boolean.split_whitespace().map(|name| (name.to_owned(), Field::Boolean)));
+            fields.extend(part.number.split_whitespace().map(|name| (name.to_owned(), Field::Number)));
             fields.extend(part.nested.iter().map(|(name, of)| (name.clone(), nested(of))));
         }
         let spellings = fields.keys().map(|name| (name.to_ascii_lowercase(), name.clone())).collect();
@@ -337,19 +366,30 @@ mod tests {
     }
 
     #[test]
-    fn texts_take_numbers_and_booleans_and_unknown_fields_pass() {
-        let body = json!({"recipients": {"signers": [{"recipientId": 1, "addAccessCodeToEmail": false, "nobody": {"knows": []}}]}, "future": 1});
+    fn texts_take_numbers_and_booleans_and_what_is_unknown_or_null_is_taken_away() {
+        let body = json!({
+            "recipients": { "signers": [null, {
+                "recipientId": 1, "addAccessCodeToEmail": false, "nobody": { "knows": [] }, "note": null, "NAME": null,
+                "tabs": { "textTabs": [{ "value": "a", "hint": 1 }], "ghostTabs": [] },
+            }] },
+            "future": 1, "": 2,
+        });
         let value = parse(Body::EnvelopeDefinition, body.to_string().as_bytes()).unwrap();
-        assert_eq!(value["recipients"]["signers"][0]["recipientId"], "1");
-        assert_eq!(value["recipients"]["signers"][0]["addAccessCodeToEmail"], "false");
-        assert_eq!(value["future"], 1);
+        let signer = json!({
+            "recipientId": "1", "addAccessCodeToEmail": "false", "tabs": { "textTabs": [{ "value": "a" }] },
+        });
+        assert_eq!(value, json!({ "recipients": { "signers": [signer] } }));
+        let view =
+            json!({ "returnUrl": "a:", "settings": { "any": [null, { "b": null, "c": 1 }], "d": null } });
+        let value = parse(Body::ReturnUrlRequest, view.to_string().as_bytes()).unwrap();
+        assert_eq!(value["settings"], json!({ "any": [{ "c": 1 }] }));
     }
 
     #[test]
     fn names_are_told_apart_without_case_and_kept_as_they_are_declared() {
         // As the vendor's samples send them: Node eg019, bash eg041 and eg016.
         let body = json!({
-            "Status": "sent", "Documents": [{ "DocumentId": 1 }], "FUTURE": 1,
+            "Status": "sent", "Documents": [{ "DocumentId": 1 }],
             "recipients": { "Signers": [{
                 "RecipientId": "1", "name": "Ada", "Name": "Eve",
                 "identityVerification": { "inputOptions": [{ "phoneNumberList": [{ "Number": "1", "CountryCode": 49 }] }] },
@@ -358,9 +398,9 @@ mod tests {
         });
         let value = parse(Body::EnvelopeDefinition, body.to_string().as_bytes()).unwrap();
         let expected = json!({
-            "status": "sent", "documents": [{ "documentId": "1" }], "FUTURE": 1,
+            "status": "sent", "documents": [{ "documentId": "1" }],
             "recipients": { "signers": [{
-                "recipientId": "1", "name": "Ada", "Name": "Eve",
+                "recipientId": "1", "name": "Ada",
                 "identityVerification": { "inputOptions": [{ "phoneNumberList": [{ "number": "1", "countryCode": "49" }] }] },
                 "tabs": { "signHereTabs": [{ "documentId": "1", "xPosition": "10" }] },
             }] },
@@ -370,6 +410,17 @@ mod tests {
             refusal(Body::EnvelopeDefinition, &json!({ "DOCUMENTS": {} })),
             "The property 'documents' must be an array, not an object."
         );
+    }
+
+    #[test]
+    fn an_item_keeps_what_its_list_knows() {
+        let mut item =
+            json!({ "recipientId": "1", "isBulkRecipient": "false", "hostName": "Sofia", "tabs": {} });
+        let fields = item.as_object_mut().unwrap();
+        fit(Body::Recipients, "inPersonSigners", fields);
+        assert_eq!(json!(fields), json!({ "recipientId": "1", "hostName": "Sofia", "tabs": {} }));
+        fit(Body::Recipients, "certifiedDeliveries", fields);
+        assert_eq!(json!(fields), json!({ "recipientId": "1" }));
     }
 
     #[test]

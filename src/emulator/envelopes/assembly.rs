@@ -379,8 +379,6 @@ fn fill_roles(base: &mut Vec<Draft>, roles: Option<&Value>) -> Result<(), Refusa
             return Err(invalid("Every entry of templateRoles needs a roleName."));
         };
         let mut fields = role.clone();
-        // A role cannot carry an identity check: that needs a composite template.
-        fields.remove("identityVerification");
         let guest = fields.remove("inPersonSignerName");
         let known = base.iter().find(|known| has_role(known, name));
         if known.is_some_and(|known| known.kind == Kind::InPersonSigner) {

@@ -197,8 +197,7 @@ pub(super) fn correct_one(
 /// host is nobody that was there before.
 fn fields_as(old: &Recipient, kind: Kind) -> Fields {
     let mut fields = render::fields_of(old);
-    let of_signers = ["creationReason", "isBulkRecipient", "requireUploadSignature"];
-    for name in of_signers.into_iter().chain(["email", "hostEmail", "hostName", "name", "signerName"]) {
+    for name in ["email", "hostEmail", "hostName", "name", "signerName"] {
         fields.remove(name);
     }
     fields

@@ -180,6 +180,11 @@ impl Kind {
         }
     }
 
+    /// Whether it can have tabs (SPEC: certifiedDelivery has none).
+    pub(in crate::emulator) fn has_tabs(self) -> bool {
+        self != Self::CertifiedDelivery
+    }
+
     /// Whether it signs, and does not only read or get a copy.
     pub(in crate::emulator) fn signs(self) -> bool {
         matches!(self, Self::InPersonSigner | Self::Signer)

@@ -12,7 +12,12 @@ use super::{
     refused,
     tabs::{self, DraftTab},
 };
-use crate::emulator::{accounts, directory::Account, state::World};
+use crate::emulator::{
+    accounts,
+    directory::Account,
+    schema::{self, Body},
+    state::World,
+};
 
 /// An envelope takes at most so many recipients (rules-and-limits).
 pub(super) const MAX_RECIPIENTS: usize = 100;
@@ -40,6 +45,7 @@ pub(in crate::emulator) fn drafts(recipients: &Value, scope: usize) -> Result<Ve
         };
         for item in items.iter().filter_map(Value::as_object) {
             let mut fields = item.clone();
+            fields.retain(|name, _| !REPORTED.contains(&name.as_str()));
             let tabs = fields.remove("tabs");
             tabs::refuse_prefilled(tabs.as_ref())?;
             let tabs = tabs::drafts(tabs.as_ref(), scope);
@@ -78,7 +84,7 @@ pub(super) fn build(
         })
         .map(|(user, _)| user.clone());
     let user_id = user_id.unwrap_or_else(|| world.guid());
-    let tabs = tabs.into_iter().map(|tab| tab.build(world.guid())).collect();
+    let tabs = tabs.into_iter().filter(|_| kind.has_tabs()).map(|tab| tab.build(world.guid())).collect();
     let recipient = Recipient {
         kind,
         id: text(&fields, "recipientId").unwrap_or_default().to_owned(),
@@ -102,9 +108,9 @@ pub(super) fn build(
         adopted_name: None,
         app_authentication: None,
         given: {
-            for known in OWN_FIELDS {
-                fields.remove(known);
-            }
+            // A role, or an inline recipient of another kind, may say what this kind does not have.
+            schema::fit(Body::Recipients, kind.list(), &mut fields);
+            fields.retain(|name, _| !HELD.contains(&name.as_str()));
             fields
         },
     };
@@ -135,26 +141,27 @@ fn checked(account: &Account, draft: &Draft) -> Result<Checked, Refusal> {
     Ok(Checked { order, phone, access_code: access_code(fields)? })
 }
 
-/// Fields that [`Recipient`] holds itself, or that a client cannot set.
-const OWN_FIELDS: [&str; 18] = [
-    "recipientId",
-    "recipientIdGuid",
-    "userId",
-    "name",
-    "email",
-    "clientUserId",
-    "routingOrder",
-    "roleName",
-    "status",
-    "sentDateTime",
-    "deliveredDateTime",
-    "signedDateTime",
+/// Fields that [`Recipient`] holds itself.
+const HELD: [&str; 7] =
+    ["recipientId", "name", "email", "clientUserId", "routingOrder", "roleName", "accessCode"];
+
+/// Fields that the vendor tells and a client cannot set: passed over when they are sent back.
+const REPORTED: [&str; 15] = [
+    "autoRespondedReason",
+    "completedCount",
+    "creationReason",
     "declinedDateTime",
     "declinedReason",
-    "accessCode",
+    "deliveredDateTime",
+    "isBulkRecipient",
     "recipientAuthenticationStatus",
-    "errorDetails",
+    "recipientIdGuid",
+    "sentDateTime",
+    "signedDateTime",
+    "status",
+    "statusCode",
     "totalTabCount",
+    "userId",
 ];
 
 fn name_of(kind: Kind, fields: &Fields) -> String {

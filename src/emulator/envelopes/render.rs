@@ -270,7 +270,7 @@ pub(in crate::emulator) fn recipient(one: &Recipient, with_tabs: bool) -> Value 
     if !one.authentication.is_empty() {
         fields.insert("recipientAuthenticationStatus".to_owned(), Value::Object(one.authentication.clone()));
     }
-    if with_tabs {
+    if with_tabs && one.kind.has_tabs() {
         fields.insert("tabs".to_owned(), tabs(one));
     }
     Value::Object(fields)

@@ -15,7 +15,7 @@ use super::{
 use crate::emulator::{
     http::{Answer, Call},
     pdf::read::{Matching, Spot},
-    schema::{self, Body},
+    schema::Body,
     state::World,
 };
 
@@ -107,11 +107,6 @@ pub(super) fn radios(fields: &mut Fields) -> impl Iterator<Item = &mut Fields> {
     radios.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
-/// Whether this is a list of tabs; what is not known is ignored, as at the vendor.
-fn is_list(name: &str) -> bool {
-    schema::has(Body::Tabs, name)
-}
-
 /// Refuses what the sender would fill in before sending: it belongs to no recipient.
 pub(super) fn refuse_prefilled(tabs: Option<&Value>) -> Result<(), Refusal> {
     if tabs.and_then(|tabs| tabs.get("prefillTabs")).is_some_and(refused::says_something) {
@@ -124,7 +119,7 @@ pub(super) fn refuse_prefilled(tabs: Option<&Value>) -> Result<(), Refusal> {
 pub(in crate::emulator) fn drafts(tabs: Option<&Value>, scope: usize) -> Vec<DraftTab> {
     let mut drafts = Vec::new();
     let lists = tabs.and_then(Value::as_object).into_iter().flatten();
-    for (list, items) in lists.filter(|(list, _)| is_list(list)) {
+    for (list, items) in lists {
         for item in objects(Some(items)) {
             drafts.push(DraftTab { list: list.clone(), fields: item.clone(), scope, is_stray: false });
         }
@@ -345,6 +340,14 @@ pub(super) fn is_meant(tab: &Tab, draft: &DraftTab) -> bool {
     tab.list == draft.list && text(&draft.fields, "tabId").map_or_else(named, |id| id == tab.id)
 }
 
+/// Refuses what the vendor takes of no tab like this. The code was seen in the field; which when is our reading.
+fn not_for_it(why: &str) -> Refusal {
+    refuse(
+        "INVALID_TAB_OPERATION",
+        format!("The Tab specified is not valid for the requested operation. {why}"),
+    )
+}
+
 /// Lays fields over those of a tab. What it says then must be among its choices; where it lies then must be there.
 fn change(tab: &mut Tab, mut fields: Fields, documents: &[File]) -> Result<(), Refusal> {
     let value = fields.get("value").and_then(Value::as_str).map(str::to_owned);
@@ -415,8 +418,14 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
         return Err(malformed("No tabs specified."));
     }
     let envelope = &world.envelopes.envelopes[id];
-    if envelope.status.is_final() || envelope.recipients[index].is_done() {
+    if envelope.status.is_final() {
         return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
+    }
+    if envelope.recipients[index].is_done() {
+        return Err(not_for_it("Recipient not in state that allows correction."));
+    }
+    if !envelope.recipients[index].kind.has_tabs() {
+        return Err(not_for_it("A certified delivery has no tabs."));
     }
     let is_new = call.method == Method::POST;
     let mut recipient = envelope.recipients[index].clone();

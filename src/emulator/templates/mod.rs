@@ -301,7 +301,7 @@ fn recipients(template: &Template, with_tabs: bool) -> Value {
             fields.entry(name).or_insert_with(|| json!(default));
         }
         fields.insert("recipientType".to_owned(), json!(draft.kind.name()));
-        if with_tabs {
+        if with_tabs && draft.kind.has_tabs() {
             fields.insert("tabs".to_owned(), render::tabs_of_draft(draft, &mut ids));
         }
         if let Some(list) = lists.get_mut(draft.kind.list()).and_then(Value::as_array_mut) {

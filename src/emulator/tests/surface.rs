@@ -229,6 +229,52 @@ async fn no_answer_holds_null_or_a_member_that_the_vendor_does_not_have_there() 
 }
 
 #[tokio::test]
+async fn what_the_vendor_does_not_know_comes_back_in_no_answer() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let person = json!({ "name": "Ada", "email": "ada@example.com", "note": null, "ghost": { "a": null } });
+    let (mut signer, mut reader) = (person.clone(), person);
+    (signer["recipientId"], reader["recipientId"]) = (json!("1"), json!("2"));
+    let tabs = json!({ "textTabs": [{ "pageNumber": "1", "ghost": 1, "tooltip": null }], "ghostTabs": [{}] });
+    (signer["tabs"], reader["tabs"]) = (tabs.clone(), tabs.clone());
+    signer["emailNotification"] = json!({ "emailBody": "x", "ghost": 1, "supportedLanguage": null });
+    let body = json!({
+        "emailSubject": "x", "ghost": 1, "name": "T",
+        "customFields": { "textCustomFields": [{ "name": "a", "value": "b", "ghost": 1, "required": null }] },
+        "notification": { "reminders": { "ghost": 1, "reminderDelay": null } },
+        "recipients": { "signers": [signer], "certifiedDeliveries": [reader], "ghosts": [{ "recipientId": "3" }] },
+    });
+    let made = async |path: &str, id: &str| {
+        let answer = emulator.call("POST", path, &token, Some(body.clone())).await;
+        let made: Value = answer.json().await.unwrap();
+        format!("{path}/{}", made[id].as_str().unwrap())
+    };
+    let (envelope, template) =
+        (made("/envelopes", "envelopeId").await, made("/templates", "templateId").await);
+    let settings = json!({ "ghost": "1", "inSessionEnabled": true });
+    assert_eq!(emulator.call("PUT", "/settings", &token, Some(settings)).await.status(), 200);
+    for path in [
+        "/settings".to_owned(),
+        format!("{envelope}?include=recipients,tabs,custom_fields"),
+        format!("{envelope}/custom_fields"),
+        format!("{envelope}/notification"),
+        format!("{template}?include=tabs"),
+    ] {
+        let (status, read) = answered(&emulator, "GET", &path, &token).await;
+        assert_eq!(status, 200, "{path}: {read}");
+        no_null(&read, &path);
+        assert!(!read.to_string().contains("ghost"), "{path}: {read}");
+        if let Some(reader) = read["recipients"]["certifiedDeliveries"].get(0) {
+            assert!(reader.get("tabs").is_none() && reader["name"] == "Ada", "{path}: {read}");
+        }
+    }
+    let path = format!("{envelope}/recipients/2/tabs");
+    let answer = emulator.call("POST", &path, &token, Some(tabs)).await;
+    let refused: Value = answer.json().await.unwrap();
+    assert_eq!(refused["errorCode"], "INVALID_TAB_OPERATION", "{refused}");
+}
+
+#[tokio::test]
 async fn a_refused_token_too_is_told_the_limits() {
     let emulator = Running::start().await;
     for token in ["made-up", ""] {

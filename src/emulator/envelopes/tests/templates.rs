@@ -90,6 +90,10 @@ async fn a_template_is_held_to_what_a_draft_is() {
         let (status, body) = client.call("POST", "/templates", template).await;
         assert_eq!((status, &body["errorCode"]), (400, &json!(code)), "{body}");
     }
+    // What only the vendor tells is passed over.
+    let id = make(&client, with("completedCount", json!("7"))).await;
+    let read = client.get(&format!("/templates/{id}/recipients")).await;
+    assert!(read["signers"][0].get("completedCount").is_none(), "{read}");
 }
 
 #[tokio::test]
