@@ -33,6 +33,36 @@ const CHECK_FIELDS: [&str; 5] = [
 ];
 
 /// The vendor's words, blanks and all (EnvelopeRecipients:update).
+/// What can be changed of a recipient once its envelope is sent; anything else that is sent is passed over
+/// (EnvelopeRecipients:update; passing over is our reading). The last six stand for the name, the address and the way of
+/// delivery where these go by other members: our reading, too.
+const CORRECTABLE: [&str; 24] = [
+    "accessCode",
+    "agentCanEditEmail",
+    "agentCanEditName",
+    "customFields",
+    "deliveryMethod",
+    "documentVisibility",
+    "email",
+    "emailNotification",
+    "idCheckConfigurationName",
+    "identityVerification",
+    "name",
+    "note",
+    "phoneAuthentication",
+    "requireIdLookup",
+    "routingOrder",
+    "signingGroupId",
+    "smsAuthentication",
+    "suppressEmails",
+    "additionalNotifications",
+    "hostEmail",
+    "hostName",
+    "phoneNumber",
+    "signerEmail",
+    "signerName",
+];
+
 const NOT_CORRECTABLE: &str =
     "The recipient could not be updated.  Recipient not in state that allows correction.";
 
@@ -152,12 +182,8 @@ pub(super) fn correct_one(
     let fresh = tabs::lay_over(&mut kept, draft.tabs, &envelope.documents)?;
     let touches_check = CHECK_FIELDS.iter().any(|field| draft.fields.contains_key(*field));
     let mut fields = if is_moved { fields_as(&old, draft.kind) } else { render::fields_of(&old) };
-    // The vendor's reader takes null for absent.
-    for (name, value) in draft.fields.into_iter().filter(|(_, value)| !value.is_null()) {
-        if is_draft || name != "clientUserId" {
-            fields.insert(name, value);
-        }
-    }
+    let said = draft.fields.into_iter();
+    fields.extend(said.filter(|(name, _)| is_draft || CORRECTABLE.contains(&name.as_str())));
     let new = build(world, account, sender, Draft { kind: draft.kind, fields, tabs: fresh })?;
     let is_same_person = old.email.eq_ignore_ascii_case(&new.email);
     let is_renamed = old.name != new.name;

@@ -133,6 +133,33 @@ async fn tabs_of_one_who_has_finished_stay_as_they_are() {
 }
 
 #[tokio::test]
+async fn of_what_was_sent_only_what_the_vendor_lists_is_corrected() {
+    let client = Client::start().await;
+    for (status, first, role) in [("created", "Grace", "Other"), ("sent", "Ada", "Client")] {
+        let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+        whole["status"] = json!(status);
+        whole["recipients"]["signers"][0]["firstName"] = json!("Ada");
+        whole["recipients"]["signers"][0]["roleName"] = json!("Client");
+        let path = format!("/envelopes/{}/recipients", client.create(whole).await);
+        let change = json!({
+            "recipientId": "1", "firstName": "Grace", "roleName": "Other", "note": "Please", "accessCode": "1234",
+            "customFields": ["kept"], "suppressEmails": "true", "status": "completed",
+        });
+        let (_, body) = client.call("PUT", &path, json!({ "signers": [change] })).await;
+        assert_eq!(body["recipientUpdateResults"][0]["errorDetails"]["errorCode"], "SUCCESS", "{body}");
+        let ada = client.get(&path).await["signers"][0].clone();
+        assert_eq!((&ada["firstName"], &ada["roleName"]), (&json!(first), &json!(role)), "{status}: {ada}");
+        assert_eq!((&ada["note"], &ada["accessCode"]), (&json!("Please"), &json!("1234")), "{status}: {ada}");
+        assert_eq!(
+            (&ada["customFields"], &ada["suppressEmails"]),
+            (&json!(["kept"]), &json!("true")),
+            "{ada}"
+        );
+        assert_eq!(ada["status"], status, "{ada}");
+    }
+}
+
+#[tokio::test]
 async fn of_several_that_are_added_all_come_or_none() {
     let client = Client::start().await;
     for status in ["created", "sent"] {
