@@ -9,7 +9,7 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::workflow::Workflow;
+use super::{progress::ORIGINAL, workflow::Workflow};
 use crate::emulator::{http::Answer, pdf::read::Text};
 
 /// A refusal in the vendor's words.
@@ -471,6 +471,15 @@ impl Envelope {
         let waiting =
             self.recipients.iter().filter(|recipient| !recipient.is_done()).map(|recipient| recipient.order);
         waiting.min().or_else(|| self.recipients.iter().map(|recipient| recipient.order).max()).unwrap_or(1)
+    }
+
+    /// Whether a field is no longer what it was when its recipient got the turn.
+    pub(super) fn has_form_data_changed(&self) -> bool {
+        let reached = self.recipients.iter().filter(|recipient| recipient.sent.is_some());
+        reached.flat_map(|recipient| &recipient.tabs).filter(|tab| tab.is_fillable()).any(|tab| {
+            let original = tab.fields.get(ORIGINAL).and_then(Value::as_str);
+            original.is_some_and(|original| original != tab.value)
+        })
     }
 
     /// Writes a line of history.

@@ -104,7 +104,7 @@ fn head(envelope: &Envelope) -> Fields {
         "statusChangedDateTime": vendor_time(envelope.changed),
         "envelopeLocation": "current_site",
         "hasComments": "false",
-        "hasFormDataChanged": "false",
+        "hasFormDataChanged": envelope.has_form_data_changed().to_string(),
         "is21CFRPart11": "false",
         "isDynamicEnvelope": "false",
         "isSignatureProviderEnvelope": "false",

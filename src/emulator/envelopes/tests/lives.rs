@@ -199,6 +199,16 @@ async fn signers_wait_for_their_turn_and_an_adopted_name_counts() {
 }
 
 #[tokio::test]
+async fn form_data_has_changed_once_a_signer_changed_it() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let path = format!("/envelopes/{id}");
+    assert_eq!(client.get(&path).await["hasFormDataChanged"], "false");
+    client.act(&id, "1", "sign", json!({ "fields": { "company": "Engines" } })).await;
+    assert_eq!(client.get(&path).await["hasFormDataChanged"], "true");
+}
+
+#[tokio::test]
 async fn a_failed_phone_check_locks_until_the_sender_corrects_it() {
     let client = Client::start().await;
     let id = client.create(definition(&[with_phone(signer("1", "Ada", "/sn1/"))])).await;
