@@ -301,9 +301,13 @@ fn same_role(base: &[Draft], draft: &Draft) -> Option<usize> {
     base.iter().position(|known| has_role(known, role))
 }
 
-fn lay_over(base: &mut Draft, over: Draft) {
+/// Lays one over the other, but for what a template locks: that is passed over (our reading).
+fn lay_over(base: &mut Draft, mut over: Draft) {
     let template_id = base.fields.get("recipientId").cloned();
-    base.fields.extend(over.fields.into_iter().filter(|(_, value)| !value.is_null()));
+    let is_locked = |fields: &Fields| filling::is_true(fields, tabs::LOCKED);
+    let takes_tabs = !is_locked(&base.fields);
+    over.fields.retain(|name, _| recipients::is_open(&base.fields, name));
+    base.fields.extend(over.fields);
     // Template tabs belong to the template's recipient id, which therefore stays.
     if let Some(id) = template_id {
         base.fields.insert("recipientId".to_owned(), id);
@@ -313,8 +317,10 @@ fn lay_over(base: &mut Draft, over: Draft) {
             known.list == tab.list && name_of(&tab).is_some() && name_of(known) == name_of(&tab)
         };
         if let Some(known) = base.tabs.iter_mut().find(is_same) {
-            lay_tab_over(&mut known.fields, tab.fields);
-        } else {
+            if !is_locked(&known.fields) {
+                lay_tab_over(&mut known.fields, tab.fields);
+            }
+        } else if takes_tabs {
             let is_stray =
                 !["anchorString", "pageNumber"].iter().any(|name| text(&tab.fields, name).is_some());
             base.tabs.push(DraftTab { is_stray, ..tab });

@@ -9,11 +9,12 @@ use super::{
     Outcome, body,
     change::whole,
     envelope_mut,
+    filling::is_true,
     model::{
         Fields, Kind, Recipient, RecipientStatus, Refusal, Status, invalid, no_such_recipient, refuse, text,
     },
     progress,
-    recipients::{Draft, MAX_RECIPIENTS, build, drafts},
+    recipients::{Draft, MAX_RECIPIENTS, build, drafts, is_open},
     render, tabs,
 };
 use crate::emulator::{
@@ -32,7 +33,6 @@ const CHECK_FIELDS: [&str; 5] = [
     "accessCode",
 ];
 
-/// The vendor's words, blanks and all (EnvelopeRecipients:update).
 /// What can be changed of a recipient once its envelope is sent; anything else that is sent is passed over
 /// (EnvelopeRecipients:update; passing over is our reading). The last six stand for the name, the address and the way of
 /// delivery where these go by other members: our reading, too.
@@ -63,8 +63,11 @@ const CORRECTABLE: [&str; 24] = [
     "signerName",
 ];
 
+/// The vendor's words, blanks and all (EnvelopeRecipients:update).
 const NOT_CORRECTABLE: &str =
     "The recipient could not be updated.  Recipient not in state that allows correction.";
+/// Of what a template locks the field has seen the code alone.
+const KEPT_BY_ITS_TEMPLATE: &str = "The recipient could not be updated.  Its template keeps it as it is.";
 
 /// `PUT …/recipients`: changes drafts, corrects what is under way, resends.
 pub(super) fn correct(world: &mut World, call: &Call, id: &str) -> Outcome {
@@ -177,6 +180,7 @@ pub(super) fn correct_one(
     if is_moved && old.status == RecipientStatus::FaxPending {
         return Err(refuse("RECIPIENT_UPDATE_FAILED", NOT_CORRECTABLE));
     }
+    check_lock(&old, &draft)?;
     // A tab that is named by its id is changed, any other is a new one.
     let mut kept = old.tabs.clone();
     let fresh = tabs::lay_over(&mut kept, draft.tabs, &envelope.documents)?;
@@ -215,6 +219,19 @@ pub(super) fn correct_one(
     }
     if let Some(place) = envelope.recipient_mut(&merged.guid.clone()) {
         *place = merged;
+    }
+    Ok(())
+}
+
+/// Refuses to change of a recipient what its template locks; what is sent back as it was read changes nothing.
+fn check_lock(old: &Recipient, draft: &Draft) -> Result<(), Refusal> {
+    if !is_true(&old.given, tabs::LOCKED) {
+        return Ok(());
+    }
+    let shown = render::recipient(old, false);
+    let mut said = draft.fields.iter().filter(|(name, _)| !is_open(&old.given, name));
+    if old.kind != draft.kind || said.any(|(name, value)| shown.get(name) != Some(value)) {
+        return Err(refuse("RECIPIENT_UPDATE_FAILED", KEPT_BY_ITS_TEMPLATE));
     }
     Ok(())
 }
@@ -312,6 +329,10 @@ pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>
             None => return Err(no_such_recipient()),
             Some(known) if known.is_done() => {
                 return Err(refuse("RECIPIENT_UPDATE_FAILED", NOT_CORRECTABLE));
+            }
+            // "The sender may not remove the recipient" (SPEC: signer.templateRequired).
+            Some(known) if is_true(&known.given, "templateRequired") => {
+                return Err(refuse("RECIPIENT_UPDATE_FAILED", KEPT_BY_ITS_TEMPLATE));
             }
             Some(_) => {}
         }

@@ -40,7 +40,8 @@ pub(super) fn lay_over(fields: &mut Fields, name: &str, value: Value) {
     fields.insert(name.to_owned(), value);
 }
 
-fn is_true(fields: &Fields, name: &str) -> bool {
+/// Whether a switch is on.
+pub(super) fn is_true(fields: &Fields, name: &str) -> bool {
     text(fields, name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 

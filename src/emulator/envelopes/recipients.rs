@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::{
+    filling::is_true,
     lengths,
     model::{Fields, Kind, PhoneCheck, Recipient, RecipientStatus, Refusal, invalid, refuse, text},
     progress::is_phone_delivery,
@@ -32,6 +33,28 @@ pub(in crate::emulator) struct Draft {
     pub fields: Fields,
     /// Its tabs.
     pub tabs: Vec<DraftTab>,
+}
+
+/// What a sender may say of a recipient that its template locks: who it is, and how it is embedded. Its tabs have locks
+/// of their own. "The sender cannot change any attributes of the recipient" (SPEC: signer.templateLocked); that a role can
+/// be filled all the same is our reading.
+const OPEN: [&str; 11] = [
+    "clientUserId",
+    "email",
+    "embeddedRecipientStartURL",
+    "hostEmail",
+    "hostName",
+    "name",
+    "phoneNumber",
+    "recipientId",
+    "roleName",
+    "signerEmail",
+    "signerName",
+];
+
+/// Whether a sender may say this of a recipient: anything, or of one that its template locks only who it is.
+pub(super) fn is_open(recipient: &Fields, name: &str) -> bool {
+    !is_true(recipient, tabs::LOCKED) || OPEN.contains(&name)
 }
 
 /// Reads a `recipients` object.

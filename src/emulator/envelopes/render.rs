@@ -313,23 +313,28 @@ pub(in crate::emulator) fn tabs(one: &Recipient) -> Value {
 fn lists_of(all: &[Tab], recipient: &str) -> Value {
     let mut lists: Map<String, Value> = Map::new();
     for tab in all {
-        let mut fields = tab.fields.clone();
-        if tab.list != RADIOS {
-            fields.insert("tabId".to_owned(), json!(tab.id));
-        }
-        fields.insert("recipientId".to_owned(), json!(recipient));
-        fields.insert("tabType".to_owned(), json!(tabs::type_of(&tab.list)));
-        if !tab.is_signature() && tabs::has_value(&tab.list) {
-            fields.insert("value".to_owned(), json!(tab.value));
-        }
-        if tab.list == "checkboxTabs" {
-            fields.insert("selected".to_owned(), json!((!tab.value.is_empty()).to_string()));
-        }
         if let Value::Array(list) = lists.entry(tab.list.clone()).or_insert_with(|| json!([])) {
-            list.push(Value::Object(fields));
+            list.push(Value::Object(self::tab(tab, recipient)));
         }
     }
     Value::Object(lists)
+}
+
+/// One tab of a recipient.
+pub(super) fn tab(tab: &Tab, recipient: &str) -> Fields {
+    let mut fields = tab.fields.clone();
+    if tab.list != RADIOS {
+        fields.insert("tabId".to_owned(), json!(tab.id));
+    }
+    fields.insert("recipientId".to_owned(), json!(recipient));
+    fields.insert("tabType".to_owned(), json!(tabs::type_of(&tab.list)));
+    if !tab.is_signature() && tabs::has_value(&tab.list) {
+        fields.insert("value".to_owned(), json!(tab.value));
+    }
+    if tab.list == "checkboxTabs" {
+        fields.insert("selected".to_owned(), json!((!tab.value.is_empty()).to_string()));
+    }
+    fields
 }
 
 fn object(value: Value) -> Fields {

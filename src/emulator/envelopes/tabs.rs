@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Outcome, body, envelope_mut,
-    filling::asked_for,
+    filling::{asked_for, is_true},
     lengths, malformed,
     model::{
         Envelope, Fields, File, RADIOS, Recipient, Refusal, Status, Tab, invalid, objects, refuse, text,
@@ -18,6 +18,9 @@ use crate::emulator::{
     schema::Body,
     state::World,
 };
+
+/// The member by which a template keeps a recipient or a tab as it is.
+pub(super) const LOCKED: &str = "templateLocked";
 
 /// Limits of rules-and-limits.
 const MAX_ANCHOR_INSTANCES: usize = 3_000;
@@ -348,8 +351,19 @@ fn not_for_it(why: &str) -> Refusal {
     )
 }
 
+/// Changes a tab, unless its template locks it: "it is an error to update a tab that has the `templateLocked` property
+/// set to true" (EnvelopeRecipientTabs:update). To send back what was read updates nothing.
+fn change(tab: &mut Tab, fields: Fields, documents: &[File]) -> Result<(), Refusal> {
+    let before = render::tab(tab, "");
+    lay_fields_over(tab, fields, documents)?;
+    if is_true(&before, LOCKED) && render::tab(tab, "") != before {
+        return Err(not_for_it("Its template locks it."));
+    }
+    Ok(())
+}
+
 /// Lays fields over those of a tab. What it says then must be among its choices; where it lies then must be there.
-fn change(tab: &mut Tab, mut fields: Fields, documents: &[File]) -> Result<(), Refusal> {
+fn lay_fields_over(tab: &mut Tab, mut fields: Fields, documents: &[File]) -> Result<(), Refusal> {
     let value = fields.get("value").and_then(Value::as_str).map(str::to_owned);
     let value = match tab.list.as_str() {
         "listTabs" => value,

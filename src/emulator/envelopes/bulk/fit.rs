@@ -13,7 +13,7 @@ use crate::emulator::{
         files::Uploads,
         filling,
         model::{Envelope, Fields, Refusal, Status, Tab, objects, refuse, text},
-        recipients::Draft,
+        recipients::{self, Draft},
         refused::says_something,
         render, tabs,
         workflow::Workflow,
@@ -270,11 +270,17 @@ pub(super) fn make(
 /// Puts a person of a copy in the place of one of the source.
 fn name_person(draft: &mut Draft, one: &Fields) {
     let said = one.iter().filter(|(name, value)| {
-        !["recipientId", "roleName", "tabs"].contains(&name.as_str()) && says_something(value)
+        !["recipientId", "roleName", "tabs"].contains(&name.as_str())
+            && recipients::is_open(&draft.fields, name)
+            && says_something(value)
     });
-    draft.fields.extend(said.map(|(name, value)| (name.clone(), value.clone())));
+    let said: Vec<_> = said.map(|(name, value)| (name.clone(), value.clone())).collect();
+    draft.fields.extend(said);
     for (label, value) in tabs_of(one) {
         for tab in draft.tabs.iter_mut().filter(|tab| name_of(tab) == Some(label)) {
+            if filling::is_true(&tab.fields, tabs::LOCKED) {
+                continue;
+            }
             if tab.list == "checkboxTabs" {
                 let is_ticked = ["true", "X"].iter().any(|word| value.eq_ignore_ascii_case(word));
                 tab.fields.insert("selected".to_owned(), json!(is_ticked.to_string()));

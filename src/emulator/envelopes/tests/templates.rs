@@ -97,6 +97,82 @@ async fn a_template_is_held_to_what_a_draft_is() {
 }
 
 #[tokio::test]
+async fn what_a_template_locks_its_sender_does_not_change() {
+    let client = Client::start().await;
+    let text = |label: &str, locked: bool| json!({ "anchorString": "/sn1/", "tabLabel": label, "value": "a", "templateLocked": locked });
+    let mut template = whole();
+    template["recipients"]["signers"] = json!([{
+        "recipientId": "1", "roleName": "Client", "note": "Its own", "templateLocked": true, "templateRequired": "true",
+        "tabs": { "textTabs": [text("fixed", true), text("free", false)] },
+    }]);
+    let template = make(&client, template).await;
+    let fill = |label: &str| json!({ "tabLabel": label, "value": "b" });
+    let role = json!({
+        "roleName": "Client", "name": "Ada", "email": "ada@example.com", "clientUserId": "c1", "routingOrder": "5",
+        "accessCode": "1234", "tabs": { "textTabs": [fill("fixed"), fill("free"), fill("more")] },
+    });
+    let mut inline = role.clone();
+    (inline["recipientId"], inline["note"]) = (json!("1"), json!("Another"));
+    let composite = json!({
+        "serverTemplates": [{ "sequence": "1", "templateId": template }],
+        "inlineTemplates": [{ "sequence": "2", "recipients": { "signers": [inline] } }],
+    });
+    for definition in [
+        json!({ "status": "sent", "templateId": template, "templateRoles": [role] }),
+        json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": [composite] }),
+    ] {
+        let path = format!("/envelopes/{}/recipients", client.create(definition).await);
+        let ada = client.get(&format!("{path}?include_tabs=true")).await["signers"][0].clone();
+        for (name, value) in [
+            ("name", "Ada"),
+            ("email", "ada@example.com"),
+            ("clientUserId", "c1"),
+            ("note", "Its own"),
+            ("routingOrder", "1"),
+        ] {
+            assert_eq!(ada[name], value, "{name}: {ada}");
+        }
+        assert!(ada.get("accessCode").is_none(), "{ada}");
+        let filled: Vec<(&str, &str)> = ada["tabs"]["textTabs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tab| (tab["tabLabel"].as_str().unwrap(), tab["value"].as_str().unwrap()))
+            .collect();
+        assert_eq!(filled, [("fixed", "a"), ("free", "b")]);
+        stays_as_it_is(&client, &path).await;
+    }
+}
+
+/// What the sender of a locked recipient, whose first text is locked, too, may change of it afterwards.
+async fn stays_as_it_is(client: &Client, path: &str) {
+    let read = client.get(path).await["signers"][0].clone();
+    for (change, code) in [
+        (json!({ "recipientId": "1", "note": "Another" }), "RECIPIENT_UPDATE_FAILED"),
+        (read, "SUCCESS"),
+        (json!({ "recipientId": "1", "name": "Grace" }), "SUCCESS"),
+    ] {
+        let (status, body) = client.call("PUT", path, json!({ "signers": [change] })).await;
+        let result = &body["recipientUpdateResults"][0]["errorDetails"]["errorCode"];
+        assert_eq!((status, result), (200, &json!(code)), "{body}");
+    }
+    let (status, body) = client.call("DELETE", &format!("{path}/1"), Value::Null).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("RECIPIENT_UPDATE_FAILED")));
+    let path = format!("{path}/1/tabs");
+    let tabs = client.get(&path).await;
+    for (index, expected) in [(0, 400), (1, 200)] {
+        let change = json!({ "textTabs": [{ "tabId": tabs["textTabs"][index]["tabId"], "value": "c" }] });
+        let (status, body) = client.call("PUT", &path, change).await;
+        assert_eq!(status, expected, "{body}");
+        if expected == 400 {
+            assert_eq!(body["errorCode"], "INVALID_TAB_OPERATION");
+        }
+    }
+    let now = client.get(&path).await;
+    assert_eq!(client.call("PUT", &path, now).await.0, 200, "what was read can be sent back");
+}
+
+#[tokio::test]
 async fn an_envelope_takes_over_what_its_definition_does_not_say() {
     let client = Client::start().await;
     let template = make(&client, whole()).await;
