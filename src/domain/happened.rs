@@ -57,6 +57,8 @@ happened! {
     LinkRevoked = "link_revoked",
     /// The upstream was asked to destroy the documents.
     PurgeAsked = "purge_asked",
+    /// The upstream made no view for a signer: others sign first.
+    TurnDenied = "turn_denied",
     /// A recipient view was made for a signer.
     ViewMinted = "view_minted",
     /// The upstream was asked to call it off.
@@ -79,6 +81,7 @@ impl Happened {
                 | Self::Event(EventKind::SignerReturned)
                 | Self::LinkMade
                 | Self::LinkRevoked
+                | Self::TurnDenied
                 | Self::ViewMinted
         )
     }
@@ -106,6 +109,7 @@ mod tests {
             ("link_made", Happened::LinkMade),
             ("link_revoked", Happened::LinkRevoked),
             ("purge_asked", Happened::PurgeAsked),
+            ("turn_denied", Happened::TurnDenied),
             ("view_minted", Happened::ViewMinted),
             ("void_asked", Happened::VoidAsked),
         ];

@@ -1,14 +1,19 @@
 //! How facts move a signing: late, twice and in any order, to one end (rules F1, F3).
 //!
-//! Most facts only raise a status. A failed identity check is the exception, because it can be undone: there
-//! the times count that the upstream gives, and a failure that is older than the last unlocking is over.
+//! Most facts only raise a status. A failed identity check is an exception, because it can be undone: there
+//! the times count that the upstream gives, and a failure that is older than the last unlocking is over. So
+//! is a turn, which follows from the order of our own signers until the upstream says otherwise: a template
+//! may bring recipients who sign before them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{
     Email, EnvelopeFact, EventKind, Fact, Private, Signer, SignerFact, SignerId, SignerStatus, Signing,
     SigningStatus, fact::Person, signing::Happening,
 };
+
+/// The time by the upstream's clock is known so well.
+const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
 
 impl Signing {
     /// Takes one fact in, and tells what it changed: nothing, if it is late or came before.
@@ -35,6 +40,27 @@ impl Signing {
             return Vec::new();
         }
         signer.status = SignerStatus::Ready;
+        vec![Happening { kind: EventKind::SignerReady, signer: Some(signer.id) }]
+    }
+
+    /// The upstream, asked `at` that time by its clock, gave a signer no view because others sign first. They wait until
+    /// something newer says that it is their turn. Answers whether that is news.
+    pub fn deny_turn(&mut self, signer: SignerId, at: Timestamp) -> bool {
+        let is_over = self.status.is_terminal();
+        let signer = self.signer_mut(signer).filter(|signer| !is_over && !signer.status.is_terminal());
+        let Some(signer) = signer else { return false };
+        let is_news = signer.upstream.denied_at.is_none();
+        signer.status = SignerStatus::Waiting;
+        signer.upstream.denied_at = signer.upstream.denied_at.max(Some(kept(at)));
+        is_news
+    }
+
+    /// The upstream gave a signer a view whom it had denied one: it is their turn.
+    pub fn allow_turn(&mut self, signer: SignerId) -> Vec<Happening> {
+        let is_open = self.status == SigningStatus::Open;
+        let signer = self.signer_mut(signer).filter(|signer| is_open && signer.upstream.denied_at.is_some());
+        let Some(signer) = signer else { return Vec::new() };
+        signer.reach(SignerStatus::Ready);
         vec![Happening { kind: EventKind::SignerReady, signer: Some(signer.id) }]
     }
 
@@ -150,6 +176,7 @@ impl Signer {
 
     fn reach(&mut self, status: SignerStatus) {
         self.status = status;
+        self.upstream.denied_at = None;
         if self.is_done() {
             // Whoever has ended is neither locked nor unlocked any more, whatever comes late.
             (self.upstream.failed_at, self.upstream.unlocked_at) = (None, None);
@@ -174,7 +201,15 @@ impl Signer {
         }
         let is_unlocked = self.status == SignerStatus::AuthFailed
             && self.upstream.unlocked_at.is_some_and(|at| Some(at) > self.upstream.failed_at);
-        (is_unlocked || (fact != SignerFact::Resent && status.rank() > self.status.rank())).then_some(status)
+        let is_further = fact != SignerFact::Resent && status.rank() > self.status.rank();
+        (is_unlocked || (is_further && !self.was_denied_since(at))).then_some(status)
+    }
+
+    /// Whether the upstream has denied their turn since it said otherwise at that time. What comes without a time was
+    /// read just now, or is told of everyone at once: it counts.
+    fn was_denied_since(&self, at: Option<Timestamp>) -> bool {
+        let between = self.upstream.denied_at.zip(at).map(|(denied, at)| denied.duration_since(at));
+        between.is_some_and(|between| between > CLOCKS)
     }
 
     /// A check failed for good, unless it was before the last unlocking. The API tells of a failure as long

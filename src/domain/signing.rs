@@ -6,7 +6,8 @@
 //! ```
 //!
 //! How facts move it is in `observe`. Terminal states never move back, whatever comes in
-//! whatever order (rule F3). The one way out of `auth_failed` is that somebody unlocks the check: we
+//! whatever order (rule F3). Whoever is ready waits again once the upstream denies that it is their
+//! turn ([`Signing::deny_turn`]). The one way out of `auth_failed` is that somebody unlocks the check: we
 //! ([`Signing::reset_authentication`]), or a person at the upstream's own console.
 
 use std::collections::BTreeMap;
@@ -148,6 +149,8 @@ pub struct Upstream {
     pub failed_at: Option<Timestamp>,
     /// When they were last unlocked, or past all checks: a failure before it is over.
     pub unlocked_at: Option<Timestamp>,
+    /// When they were last denied a view because others sign first, while nothing newer says that it is their turn.
+    pub denied_at: Option<Timestamp>,
 }
 
 /// How the caller authenticated a person; it goes into the certificate of completion.
@@ -427,7 +430,8 @@ impl Signing {
         vec![Happening { kind, signer: None }]
     }
 
-    /// Makes everyone ready who waits for nobody any more.
+    /// Makes everyone ready who waits for nobody any more, as far as the order of our signers tells: whom the upstream
+    /// has denied their turn waits for somebody of whom we know nothing.
     pub(super) fn pass_turn(&mut self, happened: &mut Vec<Happening>) {
         let turn = self
             .signers
@@ -436,7 +440,8 @@ impl Signing {
             .map(|signer| signer.order)
             .min();
         for signer in &mut self.signers {
-            if signer.status == SignerStatus::Waiting && Some(signer.order) == turn {
+            let is_denied = signer.upstream.denied_at.is_some();
+            if signer.status == SignerStatus::Waiting && Some(signer.order) == turn && !is_denied {
                 signer.status = SignerStatus::Ready;
                 happened.push(Happening { kind: EventKind::SignerReady, signer: Some(signer.id) });
             }

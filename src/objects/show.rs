@@ -443,6 +443,9 @@ fn plain_words(what: &Happened, signer: Option<&str>, note: Option<&str>) -> Str
         Happened::LinkRevoked => return format!("A link of {who} was revoked."),
         Happened::Other(word) => return spaced(word),
         Happened::PurgeAsked => "DocuSign was asked to destroy the documents: it takes about 14 days.",
+        Happened::TurnDenied => {
+            return format!("DocuSign made no recipient view for {who}: others sign first.");
+        }
         Happened::ViewMinted => return format!("A recipient view was made for {who}."),
         Happened::VoidAsked => "The caller asked for the envelope to be called off.",
     };

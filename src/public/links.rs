@@ -14,7 +14,7 @@ use crate::{
         Public,
         answer::see_other,
         clicks::{Clicked, Clicks},
-        pages::{Details, Invitation, Page, Preparing},
+        pages::{Details, Invitation, Page},
         request, situation,
     },
     signing::{Error, LinkState, OpenedLink, ReturnTarget},
@@ -136,8 +136,7 @@ impl Public {
             };
             Shown::of(page.status(), page)
         });
-        let has_button = matches!(page, Page::Creating(Preparing::Behind) | Page::Ready(_));
-        let name = has_button.then(Clicks::name);
+        let name = page.has_button().then(Clicks::name);
         let details = Details {
             click: name.as_deref(),
             refresh_to: refresh_to.as_deref(),
@@ -170,7 +169,7 @@ impl Public {
                 Some(response) => return response,
                 None => Page::Trouble,
             },
-            Clicked::Early => Page::Waiting,
+            Clicked::Early => Page::Waiting { may_ask: true },
             Clicked::Elsewhere(until) => situation::elsewhere(until, self.clock.now()),
             Clicked::InLine => Page::InLine,
             Clicked::Later => Page::Unavailable,

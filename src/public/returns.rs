@@ -179,7 +179,7 @@ impl Public {
             Page::Pending { .. } => format!("?wait={}", waits.saturating_add(1)),
             _ => LOOK_AGAIN.to_owned(),
         };
-        let name = matches!(page, Page::Ready(_) | Page::Resume(_)).then(Clicks::name);
+        let name = page.has_button().then(Clicks::name);
         let details = Details {
             back: site.as_deref(),
             click: name.as_deref(),
@@ -213,7 +213,7 @@ impl Public {
                 Some(response) => return response,
                 None => Page::Trouble,
             },
-            Clicked::Early => Page::Waiting,
+            Clicked::Early => Page::Waiting { may_ask: true },
             Clicked::Elsewhere(until) => situation::elsewhere(until, now),
             Clicked::InLine => Page::InLine,
             Clicked::Later => Page::Unavailable,
@@ -247,7 +247,7 @@ impl Public {
     ) -> Response {
         let claim = signer.last_return.map_or(Claim::Unknown, |last| last.claim);
         let site = self.site(signing, signer, claim);
-        let name = matches!(page, Page::Ready(_) | Page::Resume(_)).then(Clicks::name);
+        let name = page.has_button().then(Clicks::name);
         let details = Details {
             back: site.as_deref(),
             click: name.as_deref(),

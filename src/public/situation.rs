@@ -55,7 +55,7 @@ fn of_signer(signing: &Signing, signer: &Signer, now: Timestamp) -> Page {
             let others = signing.signers.iter().any(|other| other.status != SignerStatus::Signed);
             Page::Signed { others }
         }
-        SignerStatus::Waiting => Page::Waiting,
+        SignerStatus::Waiting => Page::Waiting { may_ask: signer.upstream.denied_at.is_some() },
     }
 }
 
@@ -166,9 +166,12 @@ mod tests {
             }
         }
         assert_eq!(page(SigningStatus::Declined, SignerStatus::Ready), Page::DeclinedByOther);
-        assert_eq!(page(SigningStatus::Open, SignerStatus::Waiting), Page::Waiting);
+        assert_eq!(page(SigningStatus::Open, SignerStatus::Waiting), Page::Waiting { may_ask: false });
         assert_eq!(page(SigningStatus::Uncertain, SignerStatus::Waiting), Page::Creating(Preparing::Now));
         assert_eq!(page(SigningStatus::Open, SignerStatus::AuthFailed), Page::AuthFailed);
+        let mut denied = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        assert!(denied.deny_turn(denied.signers[0].id, now()));
+        assert_eq!(of_link(&denied, &denied.signers[0], now()), Page::Waiting { may_ask: true });
     }
 
     #[test]

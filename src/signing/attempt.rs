@@ -32,13 +32,24 @@ pub(super) enum Outcome {
     /// Surely nothing was made, because the upstream was not reached. It may be later.
     NotReached(esign::Error),
     /// The envelope exists.
-    Opened { account: AccountId, created: CreatedEnvelope, view: Option<MintedView> },
+    Opened { account: AccountId, created: CreatedEnvelope, view: FirstView },
     /// The upstream refused the envelope for good.
     Refused(esign::Error),
     /// Nobody knows whether the envelope exists.
     Unknown(esign::Error),
     /// It was not sent: the lease on it is over or nearly, so that it may be in somebody else's hands.
     Lost,
+}
+
+/// What came of the view that is asked for right after the create.
+#[derive(Debug)]
+pub(super) enum FirstView {
+    /// The upstream made none, asked at that time by its clock: others sign before this signer.
+    Denied { signer: SignerId, asked_at: Timestamp, trace: Option<String> },
+    /// Here it is.
+    Minted(MintedView),
+    /// None was asked for, or none could be had.
+    None,
 }
 
 /// A view that was minted right after the create.
@@ -119,13 +130,12 @@ impl Signings {
         job: &Job,
         created: &CreatedEnvelope,
         until: Duration,
-    ) -> Option<MintedView> {
+    ) -> FirstView {
         let Job { signing, draft, links, .. } = job;
-        let signer = signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| draft.view)?;
+        let signer = signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| draft.view);
         let left = until.saturating_sub(self.parts.clock.uptime());
-        if left.is_zero() {
-            return None;
-        }
+        let Some(signer) = signer.filter(|_| !left.is_zero()) else { return FirstView::None };
+        let asked_at = self.corrected_now();
         // With too little time left for what a view usually takes, none is asked for.
         let (at, deadline) = (self.parts.clock.now(), self.within(left));
         let link = links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);
@@ -133,10 +143,16 @@ impl Signings {
             self.mint(acting, signing, &created.envelope, signer, Minting { link, at, deadline }).await;
         self.count_view(minted.as_ref().err());
         match minted {
-            Ok(view) => Some(MintedView { signer: signer.id, url: view.url, at, trace: view.trace }),
+            Ok(view) => {
+                FirstView::Minted(MintedView { signer: signer.id, url: view.url, at, trace: view.trace })
+            }
             Err(error) => {
                 tracing::warn!(signing.id = %signing.id, error = %chain(&error), "no view after the create");
-                None
+                if !error.is_out_of_turn() {
+                    return FirstView::None;
+                }
+                let trace = error.trace().map(str::to_owned);
+                FirstView::Denied { signer: signer.id, asked_at, trace }
             }
         }
     }

@@ -137,6 +137,11 @@ impl Error {
         matches!(self, Self::Upstream(error) if error.rejection() == Some(RejectionKind::NotInSequence))
     }
 
+    /// The upstream's trace id of the call that failed.
+    pub(super) fn trace(&self) -> Option<&str> {
+        if let Self::Upstream(error) = self { error.trace() } else { None }
+    }
+
     /// How long to wait before the same thing is tried again, if that is known.
     pub(super) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         match self {

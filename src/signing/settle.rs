@@ -15,7 +15,7 @@ use crate::{
     objects::show::{self, ShownView},
     signing::{
         Error, Save, Signings,
-        attempt::{MintedView, Outcome},
+        attempt::{FirstView, MintedView, Outcome},
         create::{Created, Job, LEASE, Told, failure, is_outage},
         ending::patient,
         views::{Opener, fresh},
@@ -100,17 +100,28 @@ impl Signings {
         job: &mut Job,
         account: AccountId,
         created: CreatedEnvelope,
-        view: Option<MintedView>,
+        view: FirstView,
     ) -> Result<Created, Error> {
         let now = self.parts.clock.now();
         let signing = &mut job.signing;
+        // Before it is open, so that nobody is told that it is their turn.
+        if let FirstView::Denied { signer, asked_at, .. } = &view {
+            signing.deny_turn(*signer, *asked_at);
+        }
         let happened = signing.open(account, created.envelope);
         let told = signing.history.len();
         let events = self.narrate(signing, &happened);
         if let Some(opened) = signing.history.get_mut(told) {
             opened.trace = created.trace;
         }
-        let view = view.map(|view| note_view(signing, view, now));
+        let view = match view {
+            FirstView::Denied { signer, trace, .. } => {
+                signing.remember(now, Happened::TurnDenied, Some(signer), trace);
+                None
+            }
+            FirstView::Minted(view) => Some(note_view(signing, view, now)),
+            FirstView::None => None,
+        };
         let body = show::signing(signing, view.as_slice(), &job.links);
         // Whoever was told "accepted" has seen no view, and neither has who asked for one that could not be had: the
         // next call that finds it open gets one, and that answer is the one to keep.

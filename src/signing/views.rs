@@ -204,17 +204,35 @@ impl Signings {
         // The lease has the view's name, by which its page says that it is open.
         let (at, id) =
             (lease.as_ref().map_or_else(|| self.parts.clock.now(), |lease| lease.minted_at), signing.id);
+        let asked_at = self.corrected_now();
         match self.mint_with_current_name(&signing, signer, Minting { link, at, deadline }).await {
             Ok(view) => {
                 self.note(id, signer, opener, view.trace.clone(), at).await;
                 Ok(ShownView { signer, url: view.url, expires_at: later(at, VIEW_LIFE) })
             }
             Err(error) => {
+                if error.is_out_of_turn() {
+                    let trace = error.trace().map(str::to_owned);
+                    self.deny_turn(id, signer, asked_at, trace).await;
+                }
                 if let Some(lease) = lease {
                     self.release(id, lease).await;
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Writes down that the upstream has denied a signer their turn: what fails is found out by the next who asks.
+    async fn deny_turn(&self, id: SigningId, signer: SignerId, asked_at: Timestamp, trace: Option<String>) {
+        let denied = self.change(id, Durability::Flushed, |signing, now| {
+            if signing.deny_turn(signer, asked_at) {
+                signing.remember(now, Happened::TurnDenied, Some(signer), trace.clone());
+            }
+            Ok(Vec::new())
+        });
+        if let Err(error) = denied.await {
+            tracing::warn!(signing.id = %id, error = %chain(&error), "that others sign first is not written down");
         }
     }
 
@@ -284,7 +302,7 @@ impl Signings {
         let noted = self.change(id, Durability::Flushed, |signing, now| {
             signing.live_view = Some(fresh(signer, minted_at, opener));
             signing.remember(now, Happened::ViewMinted, Some(signer), trace.clone());
-            Ok(Vec::new())
+            Ok(signing.allow_turn(signer))
         });
         if let Err(error) = noted.await {
             tracing::warn!(signing.id = %id, error = %chain(&error), "a view that was handed out is not written down");
@@ -410,6 +428,8 @@ fn may_open(signing: &Signing, signer: SignerId, opener: Opener, now: Timestamp)
     }
     match person.status {
         SignerStatus::Ready | SignerStatus::InSession => {}
+        // Only the upstream knows when it is their turn, and not everybody's events tell of it.
+        SignerStatus::Waiting if person.upstream.denied_at.is_some() => {}
         SignerStatus::AuthFailed | SignerStatus::Declined | SignerStatus::Signed | SignerStatus::Waiting => {
             return Err(not_ready);
         }

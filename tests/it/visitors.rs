@@ -10,7 +10,10 @@ use http::{Method, StatusCode, header};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, TestDaemon, order};
+use crate::{
+    harness::{Reply, TestDaemon, order},
+    signings::{base64_of, contract},
+};
 
 const CLICK: [(&str, &str); 1] = [("sec-fetch-site", "same-origin")];
 
@@ -432,6 +435,70 @@ async fn a_turn_that_docusign_denies_is_a_page_and_no_outage() {
     );
     daemon.act(0, "sign", &json!({})).await;
     assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"), "and then it is");
+}
+
+#[tokio::test]
+async fn f1_whoever_docusign_denies_their_turn_is_told_of_as_waiting_until_it_says_otherwise() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &in_turn()).await;
+    let id = made.id().parse().unwrap();
+    let work = daemon.record(id).await.work;
+    daemon.rewrite(id, work, |signing| signing.signers[1].status = SignerStatus::Ready).await;
+    let (path, link) = (format!("/v1/signings/{}", made.id()), link_of(&made, 1));
+    let stands = async || daemon.get(&path).await.body["signers"][1]["status"].clone();
+    assert_eq!(stands().await, "ready");
+    assert_eq!(daemon.click(&link).await.status, StatusCode::CONFLICT);
+    assert_eq!(stands().await, "waiting");
+    let page = daemon.look(&link).await.text;
+    assert!(page.contains("not your turn") && page.contains("<form method=\"post\">"), "{page}");
+    assert_eq!(daemon.look(&format!("{link}/facts")).await.body["signer_status"], "waiting");
+    assert_eq!(daemon.click(&link).await.status, StatusCode::CONFLICT);
+    let told = daemon.get(&format!("{path}/timeline")).await.text;
+    assert_eq!(told.matches("turn_denied").count(), 1, "{told}");
+    daemon.act(0, "sign", &json!({})).await;
+    daemon.run_clock("the second's turn", async || stands().await == "ready").await;
+    assert!(daemon.look(&link).await.text.contains("ready to sign"));
+}
+
+/// A template whose own first recipient signs before the role that we fill.
+async fn signed_by_another_first(daemon: &TestDaemon) -> Value {
+    let token = daemon.parts().auth.token("system").await.unwrap();
+    let bearer = token.header().to_str().unwrap().trim_start_matches("Bearer ").to_owned();
+    let ready = daemon.emulator.ready();
+    let url = format!("{}/restapi/v2.1/accounts/{}/templates", ready.base_url, ready.account_id);
+    let contract = base64_of(&contract());
+    let template = json!({ "name": "Approved first", "emailSubject": "Please sign",
+        "documents": [{ "documentId": "1", "name": "a.pdf", "fileExtension": "pdf", "documentBase64": contract }],
+        "recipients": { "signers": [
+            { "recipientId": "1", "routingOrder": "1", "name": "Grace Hopper", "email": "grace@example.com" },
+            { "recipientId": "2", "routingOrder": "2", "roleName": "Client" },
+        ] } });
+    let headers = [("content-type", "application/json")];
+    let body = serde_json::to_vec(&template).unwrap();
+    let made = daemon.call(Method::POST, &url, Some(&bearer), &headers, body).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    made.body["templateId"].clone()
+}
+
+#[tokio::test]
+async fn f1_a_create_whose_view_is_denied_makes_nobody_ready() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let template = signed_by_another_first(&daemon).await;
+    let mut order = order();
+    order["documents"] = json!([{ "template": template }]);
+    order["signers"][0].as_object_mut().unwrap().remove("sms_auth");
+    order["signers"][0]["order"] = json!(2);
+    let made = daemon.create("order-1", &order).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let signer = &made.body["signers"][0];
+    assert_eq!((&signer["status"], &signer["view"]), (&json!("waiting"), &Value::Null), "{}", made.text);
+    let events = daemon.get("/v1/events").await;
+    assert!(!events.text.contains("signer.ready"), "{}", events.text);
+    daemon.act(0, "sign", &json!({})).await;
+    let path = format!("/v1/signings/{}", made.id());
+    let stands = async || daemon.get(&path).await.body["signers"][0]["status"].clone();
+    daemon.run_clock("our signer's turn", async || stands().await == "ready").await;
+    assert!(location(&daemon.click(&link_of(&made, 0)).await).contains("/Signing/MTRedeem/"));
 }
 
 #[tokio::test]

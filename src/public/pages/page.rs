@@ -72,7 +72,10 @@ pub enum Page {
     /// The sender called it off.
     Voided,
     /// Others sign first.
-    Waiting,
+    Waiting {
+        /// Whether only the upstream knows who they are, and so when it is this signer's turn: here is a button to ask it.
+        may_ask: bool,
+    },
 }
 
 /// How far an envelope is that does not exist yet.
@@ -247,7 +250,7 @@ impl Page {
             | Self::Renamed { .. }
             | Self::Resume(_)
             | Self::Signed { .. }
-            | Self::Waiting => StatusCode::OK,
+            | Self::Waiting { .. } => StatusCode::OK,
         }
     }
 
@@ -264,6 +267,17 @@ impl Page {
         }
     }
 
+    /// Whether the page has a button that asks for a view, or says that somebody waits for one: its clicks have a name.
+    pub const fn has_button(&self) -> bool {
+        matches!(
+            self,
+            Self::Creating(Preparing::Behind)
+                | Self::Ready(_)
+                | Self::Resume(_)
+                | Self::Waiting { may_ask: true }
+        )
+    }
+
     /// After how many seconds the page loads itself again, or a program may try again.
     pub const fn refresh_s(&self) -> Option<u32> {
         match self {
@@ -274,7 +288,7 @@ impl Page {
             Self::InLine => Some(12),
             Self::Pending { long: false } => Some(2),
             Self::Unavailable => Some(10),
-            Self::Waiting => Some(60),
+            Self::Waiting { .. } => Some(60),
             _ => None,
         }
     }
@@ -314,7 +328,10 @@ impl Page {
             Self::Unavailable => (Tone::Warn, Icon::Clock, t.unavailable_title, t.unavailable_body),
             Self::Unknown => (Tone::Plain, Icon::Search, t.unknown_title, t.unknown_body),
             Self::Voided => (Tone::Plain, Icon::Cross, t.voided_title, t.voided_body),
-            Self::Waiting => (Tone::Plain, Icon::Clock, t.waiting_title, t.waiting_body),
+            Self::Waiting { may_ask: false } => (Tone::Plain, Icon::Clock, t.waiting_title, t.waiting_body),
+            Self::Waiting { may_ask: true } => {
+                (Tone::Plain, Icon::Clock, t.waiting_title, t.waiting_ask_body)
+            }
         };
         let mut body = vec![body.to_owned()];
         if let Self::Elsewhere { minutes } | Self::Renamed { minutes } = self {
@@ -330,6 +347,7 @@ impl Page {
             Self::Ready(Invitation { again: false, .. }) => Action::Mint(t.ready_button),
             Self::Ready(_) | Self::Resume(_) => Action::Mint(t.continue_button),
             Self::Unavailable => Action::Again(t.unavailable_button),
+            Self::Waiting { may_ask: true } => Action::Mint(t.unavailable_button),
             _ => Action::None,
         }
     }

@@ -33,7 +33,8 @@ fn every_page() -> Vec<Page> {
         Page::Unavailable,
         Page::Unknown,
         Page::Voided,
-        Page::Waiting,
+        Page::Waiting { may_ask: false },
+        Page::Waiting { may_ask: true },
     ];
     pages.extend([Pause::Cancel, Pause::Exception, Pause::Timeout, Pause::Ttl].map(Page::Resume));
     pages.extend(
@@ -143,9 +144,11 @@ fn only_pages_on_which_something_is_to_be_done_have_a_form_and_it_names_no_addre
             Page::Creating(Preparing::Behind)
                 | Page::Ready(_)
                 | Page::Resume(_)
+                | Page::Waiting { may_ask: true }
                 | Page::Pairing(PairingPage::Invitation { .. } | PairingPage::Choice { .. })
         );
         assert_eq!(html.contains("<form method=\"post\">"), mints, "{page:?}");
+        assert_eq!(page.has_button(), mints && !matches!(page, Page::Pairing(_)), "{page:?}");
         assert!(!html.contains(" action="), "{page:?}");
     }
 }

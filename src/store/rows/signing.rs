@@ -140,6 +140,8 @@ struct SignerState<'a> {
     failed_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unlocked_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    denied_at: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -252,6 +254,7 @@ impl<'a> From<&'a Signer> for SignerState<'a> {
             named_at: signer.upstream.named_at.map(micros),
             failed_at: signer.upstream.failed_at.map(micros),
             unlocked_at: signer.upstream.unlocked_at.map(micros),
+            denied_at: signer.upstream.denied_at.map(micros),
         }
     }
 }
@@ -370,6 +373,7 @@ impl SignerState<'_> {
                 named_at: self.named_at.map(timestamp).transpose()?,
                 failed_at: self.failed_at.map(timestamp).transpose()?,
                 unlocked_at: self.unlocked_at.map(timestamp).transpose()?,
+                denied_at: self.denied_at.map(timestamp).transpose()?,
             },
         })
     }

@@ -127,6 +127,7 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
         named_at: Some(after(4)),
         failed_at: Some(after(5)),
         unlocked_at: Some(after(6)),
+        denied_at: Some(after(7)),
     };
     signing.purged_at = Some(after(2_000));
     signing.signers[0].status = SignerStatus::Signed;

@@ -112,6 +112,7 @@ pub(super) static TEXTS: Texts = Texts {
     unknown_body: "Die Adresse ist vielleicht unvollständig. Öffnen Sie den Link aus Ihrer Nachricht noch einmal oder kopieren Sie ihn ganz.",
     voided_title: "Diese Dokumente wurden zurückgezogen",
     voided_body: "Der Absender hat den Vorgang abgebrochen; Sie müssen nicht unterschreiben. Wenn Sie das überrascht, wenden Sie sich bitte an ihn.",
+    waiting_ask_body: "Andere unterschreiben vor Ihnen, und nur DocuSign weiß, wann Sie an der Reihe sind. Dann können Sie denselben Link benutzen. Sie können jederzeit noch einmal nachfragen.",
     waiting_title: "Sie sind noch nicht an der Reihe",
     waiting_body: "Andere unterschreiben vor Ihnen. Sobald Sie an der Reihe sind, können Sie denselben Link benutzen.",
 };

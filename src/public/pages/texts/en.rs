@@ -112,6 +112,7 @@ pub(super) static TEXTS: Texts = Texts {
     unknown_body: "The address may be incomplete. Open the link from your message once more, or copy all of it.",
     voided_title: "These documents were withdrawn",
     voided_body: "The sender has called the signing off, so you need not sign. If that surprises you, please contact them.",
+    waiting_ask_body: "Others sign before you, and only DocuSign knows when it is your turn. This same link will work then. You can ask it again at any time.",
     waiting_title: "It is not your turn yet",
     waiting_body: "Others sign before you. This same link will work as soon as it is your turn.",
 };

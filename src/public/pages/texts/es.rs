@@ -112,6 +112,7 @@ pub(super) static TEXTS: Texts = Texts {
     unknown_body: "Puede que la dirección esté incompleta. Abra de nuevo el enlace de su mensaje o cópielo entero.",
     voided_title: "Estos documentos se han retirado",
     voided_body: "El remitente ha cancelado la firma, así que no tiene que firmar. Si le sorprende, póngase en contacto con él.",
+    waiting_ask_body: "Otras personas firman antes que usted, y solo DocuSign sabe cuándo será su turno. Este mismo enlace funcionará entonces. Puede volver a preguntar en cualquier momento.",
     waiting_title: "Todavía no es su turno",
     waiting_body: "Otras personas firman antes que usted. Este mismo enlace funcionará en cuanto sea su turno.",
 };

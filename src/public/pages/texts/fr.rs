@@ -112,6 +112,7 @@ pub(super) static TEXTS: Texts = Texts {
     unknown_body: "L’adresse est peut-être incomplète. Ouvrez de nouveau le lien de votre message, ou copiez-le en entier.",
     voided_title: "Ces documents ont été retirés",
     voided_body: "L’expéditeur a annulé la signature ; vous n’avez pas à signer. Si cela vous surprend, veuillez le contacter.",
+    waiting_ask_body: "D’autres personnes signent avant vous, et seul DocuSign sait quand ce sera votre tour. Ce même lien fonctionnera alors. Vous pouvez redemander à tout moment.",
     waiting_title: "Ce n’est pas encore votre tour",
     waiting_body: "D’autres personnes signent avant vous. Ce même lien fonctionnera dès que ce sera votre tour.",
 };

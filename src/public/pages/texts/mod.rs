@@ -192,6 +192,8 @@ texts! {
     /// The sender called it off.
     voided_title,
     voided_body,
+    /// Others sign first, of whom only the upstream knows.
+    waiting_ask_body,
     /// Others sign first.
     waiting_title,
     waiting_body,
