@@ -13,7 +13,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    connect::wire::{Body, Recipient, Summary, Text},
+    connect::wire::{Body, Recipient, Summary},
     domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, fact, whom},
     store::Digest,
 };
@@ -77,7 +77,7 @@ impl Message {
 
     /// When the upstream generated it, by its own clock, if it says so in a form that we know.
     pub fn generated_at(&self) -> Option<Timestamp> {
-        self.generated_at.as_deref().and_then(|text| text.parse().ok())
+        self.generated_at.as_deref().and_then(fact::time)
     }
 
     /// What makes this the same message again (rule F3): envelope, event, recipient and the time at
@@ -157,14 +157,7 @@ impl Message {
 
     fn aggregate(summary: Summary) -> Self {
         let status = summary.status.0.as_deref().unwrap_or_default().to_ascii_lowercase();
-        let fact = match status.as_str() {
-            "completed" => Some(EnvelopeFact::Completed),
-            "declined" => Some(EnvelopeFact::Declined),
-            "delivered" => Some(EnvelopeFact::Delivered),
-            "sent" => Some(EnvelopeFact::Sent),
-            "voided" => Some(voided(&summary)),
-            _ => None,
-        };
+        let fact = EnvelopeFact::of_status(&status, has_expired(&summary));
         let people: Vec<_> = summary.signers().filter_map(Recipient::standing).collect();
         let said = if fact.is_none() && people.is_empty() && status != "created" && status != "correct" {
             Said::Unknown
@@ -215,7 +208,8 @@ fn envelope_event(what: &str, summary: &Summary) -> Said {
         "delivered" => EnvelopeFact::Delivered,
         "purge" => EnvelopeFact::Purged,
         "sent" => EnvelopeFact::Sent,
-        "voided" => voided(summary),
+        "voided" if has_expired(summary) => EnvelopeFact::Expired,
+        "voided" => EnvelopeFact::Voided,
         "corrected" | "created" | "deleted" | "discard" | "resent" => return Said::Nothing,
         _ => return Said::Unknown,
     })
@@ -240,15 +234,10 @@ fn recipient_event(what: &str, named: Option<&str>, summary: &Summary) -> Said {
     Said::Recipient(listed.unwrap_or_else(unlisted), fact)
 }
 
-/// The upstream voids what has run out of time: with its own reason, and not before that time.
-fn voided(summary: &Summary) -> EnvelopeFact {
-    let reason = summary.voided_reason.0.as_deref().unwrap_or_default();
-    let time = |text: &Text| text.0.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-    let is_late = match (time(&summary.voided_date_time), time(&summary.expire_date_time)) {
-        (Some(voided), Some(expires)) => voided >= expires,
-        _ => false,
-    };
-    if is_late || fact::tells_of_expiry(reason) { EnvelopeFact::Expired } else { EnvelopeFact::Voided }
+fn has_expired(summary: &Summary) -> bool {
+    let [reason, voided_at, expires_at] =
+        [&summary.voided_reason, &summary.voided_date_time, &summary.expire_date_time];
+    fact::has_expired(reason.0.as_deref(), voided_at.0.as_deref(), expires_at.0.as_deref())
 }
 
 impl Recipient {
@@ -266,14 +255,7 @@ impl Recipient {
     }
 
     fn standing(&self) -> Option<(Person, SignerFact)> {
-        let fact = match self.status.0.as_deref()?.to_ascii_lowercase().as_str() {
-            "completed" | "signed" => SignerFact::Signed,
-            "declined" => SignerFact::Declined,
-            "delivered" => SignerFact::Delivered,
-            "sent" => SignerFact::Sent,
-            _ => return None,
-        };
-        Some((self.person(), fact))
+        Some((self.person(), SignerFact::of_status(self.status.0.as_deref()?)?))
     }
 }
 

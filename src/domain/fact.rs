@@ -1,4 +1,5 @@
-//! Facts: what the upstream said of an envelope, by a Connect event whose digest matched or by its API.
+//! Facts: what the upstream said of an envelope, by a Connect event whose digest matched or by its API. The words that
+//! both have for it are read here, so that both are read alike.
 //!
 //! Only facts change a status (rule F1). They may come late, twice and in any order; see
 //! [`Signing::observe`](crate::domain::Signing::observe).
@@ -72,6 +73,37 @@ pub enum EnvelopeFact {
     Voided,
 }
 
+impl EnvelopeFact {
+    /// What the upstream's word for the status of an envelope says; `has_expired`: of one that is voided. `created`,
+    /// `correct` and the legacy ones say nothing to us.
+    pub fn of_status(word: &str, has_expired: bool) -> Option<Self> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "completed" | "signed" => Self::Completed,
+            "declined" => Self::Declined,
+            "delivered" => Self::Delivered,
+            "sent" => Self::Sent,
+            "voided" if has_expired => Self::Expired,
+            "voided" => Self::Voided,
+            _ => return None,
+        })
+    }
+}
+
+/// A time as the upstream writes it: UTC with seven fractional digits, mostly with a `Z`.
+pub fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| format!("{text}Z").parse().ok())
+}
+
+/// Whether an envelope that is voided ran out of time: the upstream voids such a one itself, not before its time, and
+/// with a reason of its own. All as the upstream writes it.
+pub fn has_expired(reason: Option<&str>, voided_at: Option<&str>, expires_at: Option<&str>) -> bool {
+    let times = voided_at.and_then(time).zip(expires_at.and_then(time));
+    times.is_some_and(|(voided, expires)| voided >= expires) || reason.is_some_and(tells_of_expiry)
+}
+
+/// The longest reason of a void that the upstream keeps (`voidedReason`).
+pub const MAX_REASON: usize = 200;
+
 /// How the upstream begins the reason of a void when an envelope ran out of time.
 const EXPIRED: &str = "envelope has expired";
 
@@ -96,6 +128,20 @@ pub enum SignerFact {
     Sent,
     /// They signed.
     Signed,
+}
+
+impl SignerFact {
+    /// What the upstream's word for the status of a recipient says. `created` and the words for those who do not sign say
+    /// nothing to us.
+    pub fn of_status(word: &str) -> Option<Self> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "completed" | "signed" => Self::Signed,
+            "declined" => Self::Declined,
+            "delivered" => Self::Delivered,
+            "sent" => Self::Sent,
+            _ => return None,
+        })
+    }
 }
 
 /// Whom of an envelope's signers the upstream means by the names that it has for a recipient.
@@ -128,6 +174,33 @@ mod tests {
             ["", "Envelope has", "The envelope has expired", "Envelope has expireß", "ordered twice"]
         {
             assert!(!tells_of_expiry(reason), "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_told_by_the_times_too_with_or_without_a_zone() {
+        let at = |second: u8| format!("2026-03-01T00:00:{second:02}.0000000Z");
+        let (early, late) = (at(4), at(5));
+        let is_one =
+            |voided: &str, expires: &str| has_expired(Some("ordered twice"), Some(voided), Some(expires));
+        assert!(is_one(&late, &early) && is_one(&late, &late) && !is_one(&early, &late));
+        assert!(is_one(late.trim_end_matches('Z'), &early), "as if it were UTC");
+        assert!(!is_one("soon", &early) && !has_expired(None, Some(&late), None));
+        assert!(has_expired(Some("Envelope has expired."), None, None));
+    }
+
+    #[test]
+    fn a_status_is_read_whatever_the_case_of_its_letters() {
+        assert_eq!(EnvelopeFact::of_status("Completed", false), Some(EnvelopeFact::Completed));
+        assert_eq!(EnvelopeFact::of_status("voided", true), Some(EnvelopeFact::Expired));
+        assert_eq!(EnvelopeFact::of_status("VOIDED", false), Some(EnvelopeFact::Voided));
+        assert_eq!(SignerFact::of_status("Signed"), Some(SignerFact::Signed));
+        for word in ["", "created", "correct", "processing", "autoresponded", "faxpending"] {
+            assert_eq!(
+                (EnvelopeFact::of_status(word, true), SignerFact::of_status(word)),
+                (None, None),
+                "{word}"
+            );
         }
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::wire;
 use crate::domain::{
     EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact,
-    fact::{Person, tells_of_expiry},
+    fact::{Person, has_expired},
     whom,
 };
 
@@ -98,18 +98,12 @@ pub(super) fn seen(read: wire::answers::Envelope, trace: Option<String>) -> Opti
     })
 }
 
-/// The statuses of "Envelope status codes"; `created`, `correct` and the legacy ones say nothing to us.
 fn envelope_facts(read: &wire::answers::Envelope) -> Vec<EnvelopeFact> {
-    let mut facts = Vec::new();
-    match read.status.as_deref().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "completed" | "signed" => facts.push(EnvelopeFact::Completed),
-        "declined" => facts.push(EnvelopeFact::Declined),
-        "delivered" => facts.push(EnvelopeFact::Delivered),
-        "sent" => facts.push(EnvelopeFact::Sent),
-        "voided" if has_expired(read) => facts.push(EnvelopeFact::Expired),
-        "voided" => facts.push(EnvelopeFact::Voided),
-        _ => {}
-    }
+    let [reason, voided_at, expires_at] =
+        [&read.voided_reason, &read.voided_date_time, &read.expire_date_time].map(Option::as_deref);
+    let has_expired = has_expired(reason, voided_at, expires_at);
+    let status = read.status.as_deref().unwrap_or_default();
+    let mut facts: Vec<_> = EnvelopeFact::of_status(status, has_expired).into_iter().collect();
     // `documents_purged` and its longer forms. `unpurged` ends alike, but says the opposite.
     if read.purge_state.as_deref().is_some_and(|state| state.to_ascii_lowercase().ends_with("_purged")) {
         facts.push(EnvelopeFact::Purged);
@@ -117,29 +111,14 @@ fn envelope_facts(read: &wire::answers::Envelope) -> Vec<EnvelopeFact> {
     facts
 }
 
-/// An envelope that ran out of time is voided by the upstream: not before its time, and with the
-/// upstream's own reason.
-fn has_expired(read: &wire::answers::Envelope) -> bool {
-    let time = |text: &Option<String>| text.as_deref().and_then(wire::answers::time);
-    let is_late = match (time(&read.voided_date_time), time(&read.expire_date_time)) {
-        (Some(voided), Some(expires)) => voided >= expires,
-        _ => false,
-    };
-    is_late || read.voided_reason.as_deref().is_some_and(tells_of_expiry)
-}
-
 /// Reads a signer; none if it has no id.
 pub(super) fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
     let checks = read.recipient_authentication_status.unwrap_or_default();
     let failure = checks.failure();
-    let fact = match read.status.as_deref().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "completed" | "signed" => Some(SignerFact::Signed),
-        "declined" => Some(SignerFact::Declined),
-        "sent" | "delivered" if failure.is_some() => Some(SignerFact::AuthenticationFailed),
-        "delivered" => Some(SignerFact::Delivered),
-        "sent" => Some(SignerFact::Sent),
-        _ => None,
-    };
+    let fact = SignerFact::of_status(read.status.as_deref().unwrap_or_default());
+    // A failed check is told beside a status that says nothing of it.
+    let is_locked = failure.is_some() && matches!(fact, Some(SignerFact::Delivered | SignerFact::Sent));
+    let fact = if is_locked { Some(SignerFact::AuthenticationFailed) } else { fact };
     Some(Recipient {
         recipient_id: read.recipient_id?,
         guid: read.recipient_id_guid,

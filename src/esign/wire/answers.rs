@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::domain::fact::time;
+
 /// Text that may come as a number or a boolean; empty text is none. NUL is left out: Postgres keeps no such text.
 fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
@@ -121,11 +123,6 @@ impl CustomFields {
             .iter()
             .any(|field| field.name.as_deref() == Some(name) && field.value.as_deref() == Some(value))
     }
-}
-
-/// The upstream's times: UTC with seven fractional digits, mostly with a `Z`.
-pub(in crate::esign) fn time(text: &str) -> Option<Timestamp> {
-    text.parse().ok().or_else(|| format!("{text}Z").parse().ok())
 }
 
 #[cfg(test)]
