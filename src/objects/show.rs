@@ -398,11 +398,7 @@ impl<'a> DeliveryObject<'a> {
             id: Text(delivery.id),
             event: Text(delivery.event),
             endpoint: Text(delivery.endpoint),
-            status: match delivery.state {
-                DeliveryState::Delivered => "delivered",
-                DeliveryState::Failed => "failed",
-                DeliveryState::Pending => "pending",
-            },
+            status: delivery.state.as_str(),
             attempts: delivery.attempts,
             created_at: delivery.created_at,
             next_attempt_at: is_pending.then_some(delivery.due_at),

@@ -6,6 +6,7 @@ use super::{code_schema, id_of, object, reference, section};
 use crate::{
     config::EVENT_TYPES,
     domain::{Claim, SignerStatus, SigningStatus},
+    store::DeliveryState,
 };
 
 pub(super) fn schemas() -> Map<String, Value> {
@@ -297,7 +298,7 @@ fn delivery() -> Value {
         &["object", "id"],
         json!({
             "object": { "const": "delivery" }, "id": id_of("dlv"), "event": id_of("evt"), "endpoint": id_of("whk"),
-            "status": { "enum": ["pending", "delivered", "failed"] }, "attempts": { "type": "integer" },
+            "status": { "enum": DeliveryState::ALL.map(DeliveryState::as_str) }, "attempts": { "type": "integer" },
             "created_at": time(), "next_attempt_at": maybe_time(), "attempted_at": maybe_time(),
             "response_status": { "type": ["integer", "null"] }, "error": maybe_text(),
         }),

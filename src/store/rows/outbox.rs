@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     domain::{CallerName, EndpointId, Event, EventKind, Private},
     store::{
-        Delivery, DeliveryState, DueDelivery, Endpoint, Error,
+        Delivery, DueDelivery, Endpoint, Error,
         rows::{bytes, endpoint_place, event_place, malformed, micros, timestamp},
         seal::SealKeys,
     },
@@ -92,20 +92,6 @@ impl DueRow {
     pub(in crate::store) fn open(self, keys: &SealKeys) -> Result<DueDelivery, Error> {
         let Self { delivery, event, endpoint } = self;
         Ok(DueDelivery { delivery, event: event.open(keys)?, endpoint: endpoint.into_endpoint(keys)? })
-    }
-}
-
-impl DeliveryState {
-    pub(in crate::store) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Failed => "failed",
-            Self::Pending => "pending",
-        }
-    }
-
-    pub(in crate::store) fn parse(word: &str) -> Option<Self> {
-        [Self::Delivered, Self::Failed, Self::Pending].into_iter().find(|state| state.as_str() == word)
     }
 }
 
