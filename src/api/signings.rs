@@ -25,14 +25,14 @@ use crate::{
         senders::of_signing,
         streams,
     },
-    domain::{Phone, PurgeScope, SigningId, SigningStatus, draft::MAX_LIFE, fact::tells_of_expiry},
+    domain::{
+        Phone, PurgeScope, SigningId, SigningStatus,
+        fact::{MAX_REASON, tells_of_expiry},
+    },
     esign::NewCheck,
     objects::{Invalids, duration, explain::Kind, parse_access_code, show},
     store::Filter,
 };
-
-/// The longest reason for a void (the upstream's `voidedReason`).
-const MAX_REASON: usize = 200;
 
 /// `GET /v1/signings/{id}`.
 pub(super) async fn show(
@@ -230,10 +230,7 @@ impl Shape for LinkBody {
 fn link_life(body: &Bytes) -> Result<Option<Duration>, Problem> {
     let body = if body.is_empty() { LinkBody::default() } else { read(body)? };
     let Some(text) = body.expires_in else { return Ok(None) };
-    let life = duration::parse(&text).filter(|life| *life <= MAX_LIFE);
-    life.map(Some).ok_or_else(|| {
-        Invalids::one("/expires_in", "must be a duration such as 12h or 21d, at most 365d").into()
-    })
+    duration::life(&text).map(Some).ok_or_else(|| Invalids::one("/expires_in", duration::LIFE).into())
 }
 
 /// `POST /v1/links/{id}/tickets`: for a form of the site's own that posts to the link, so that a visitor

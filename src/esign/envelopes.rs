@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     budget::{Deadline, Now, Operation},
-    domain::{Document, EnvelopeId, Phone, Private, PurgeScope, TransactionId},
+    domain::{Document, EnvelopeId, Phone, Private, PurgeScope, TransactionId, fact::MAX_REASON},
     http_client,
 };
 
@@ -23,8 +23,6 @@ use crate::{
 pub const MAX_LISTED: usize = 100;
 /// A page of envelopes with their recipients.
 const LIST_BYTES: usize = 16 * 1024 * 1024;
-/// The longest reason that the vendor keeps.
-const MAX_REASON: usize = 200;
 
 /// An envelope as it is to be made. It is sent at once.
 #[derive(Debug, Clone)]

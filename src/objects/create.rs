@@ -17,8 +17,7 @@ use crate::{
         document::{Anchor, Content},
         draft::{
             AUTHENTICATION_METHODS, MAX_ACCESS_CODE, MAX_DOCUMENTS, MAX_ENTRIES, MAX_FRAME_ANCESTORS,
-            MAX_LIFE, MAX_MESSAGE, MAX_NAME, MAX_RETURN_URL, MAX_SIGNERS, MAX_SUBJECT, MAX_TEXT,
-            authentication_method,
+            MAX_MESSAGE, MAX_NAME, MAX_RETURN_URL, MAX_SIGNERS, MAX_SUBJECT, MAX_TEXT, authentication_method,
         },
     },
     objects::{
@@ -311,9 +310,9 @@ impl Reader<'_> {
 
     fn expires_in(&mut self, text: Option<Cow<'_, str>>) -> Option<std::time::Duration> {
         let text = text?;
-        let life = duration::parse(&text).filter(|life| *life <= MAX_LIFE);
+        let life = duration::life(&text);
         if life.is_none() {
-            self.faults.wrong("/expires_in", "must be a duration such as 12h or 21d, at most 365d");
+            self.faults.wrong("/expires_in", duration::LIFE);
         }
         life
     }

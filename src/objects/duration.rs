@@ -2,6 +2,16 @@
 
 use std::time::Duration;
 
+use crate::domain::draft::MAX_LIFE;
+
+/// What is said of a life that is none, or too long.
+pub const LIFE: &str = "must be a duration such as 12h or 21d, at most 365d";
+
+/// Reads the life of a signing or a link; `None` if it is no duration, or longer than a signing may live.
+pub fn life(text: &str) -> Option<Duration> {
+    parse(text).filter(|life| *life <= MAX_LIFE)
+}
+
 /// Reads a duration; `None` if it is not one, or not at least a second.
 pub fn parse(text: &str) -> Option<Duration> {
     let text = text.trim();
@@ -21,6 +31,13 @@ pub fn parse(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_life_is_the_one_that_is_said() {
+        let longest = LIFE.rsplit(' ').next().unwrap();
+        assert_eq!(life(longest), Some(MAX_LIFE));
+        assert_eq!(life(&format!("{}s", MAX_LIFE.as_secs() + 1)), None);
+    }
 
     #[test]
     fn durations_are_read() {

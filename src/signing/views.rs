@@ -17,7 +17,7 @@ use crate::{
     clock::{earlier, later},
     domain::{
         CallerName, EnvelopeId, Happened, LinkId, LiveView, Signer, SignerId, SignerStatus, Signing,
-        SigningId, SigningStatus,
+        SigningId, SigningStatus, draft::MAX_LIFE,
     },
     esign::{self, RejectionKind, ViewRequest},
     objects::show::ShownView,
@@ -40,7 +40,7 @@ const PING_SECONDS: u32 = 120;
 const NAMES: i64 = 1_000_000;
 
 /// How far before the others a create is put that a person waits for; more than any create can be old.
-const FRONT: Duration = Duration::from_secs(365 * 86_400);
+const FRONT: Duration = MAX_LIFE;
 
 /// When the work on a create that a person stands before counts as due.
 pub(super) fn front(signing: &Signing) -> Timestamp {

@@ -12,6 +12,7 @@ use crate::{
             AUTHENTICATION_METHODS, MAX_ACCESS_CODE, MAX_DOCUMENTS, MAX_ENTRIES, MAX_FRAME_ANCESTORS,
             MAX_MESSAGE, MAX_NAME, MAX_RETURN_URL, MAX_SIGNERS, MAX_SUBJECT, MAX_TEXT,
         },
+        fact::MAX_REASON,
     },
 };
 
@@ -33,7 +34,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("NewSigner", new_signer()),
         ("NewSender", new_sender()),
         ("SenderChange", sender_change()),
-        ("VoidSigning", closed(&["reason"], json!({ "reason": text(1, 200) }))),
+        ("VoidSigning", closed(&["reason"], json!({ "reason": text(1, MAX_REASON) }))),
         (
             "PurgeSigning",
             closed(

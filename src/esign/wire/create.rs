@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{requests::IdentityVerification, tabs::Tabs};
 use crate::{
-    domain::{Document, document::Content},
+    domain::{Document, document::Content, draft::MAX_SUBJECT},
     esign::{
         envelopes::{EnvelopeSigner, NewEnvelope, SmsCheck},
         languages,
@@ -20,8 +20,6 @@ use crate::{
 
 /// The hidden text custom field that holds our signing's id (rule E2).
 pub(in crate::esign) const CUSTOM_FIELD: &str = "countersign_id";
-/// "An error, not truncated" (Envelopes: create).
-const MAX_SUBJECT: usize = 100;
 
 /// Everything that can happen to an envelope and that we act on (Connect event triggers).
 const EVENTS: [&str; 13] = [
@@ -160,6 +158,7 @@ fn subject(new: &NewEnvelope<'_>) -> Option<String> {
     });
     let has_template = new.documents.iter().any(|document| matches!(document, Document::Template { .. }));
     let text = new.subject.or(if has_template { None } else { named })?;
+    // "An error, not truncated" (Envelopes: create).
     Some(text.chars().take(MAX_SUBJECT).collect())
 }
 
