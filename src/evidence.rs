@@ -7,7 +7,7 @@
 //! | `keys.json` | that key's public half, as the daemon published it |
 //! | `documents/combined.pdf`, `documents/certificate.pdf` | what DocuSign says was signed, and by whom |
 //! | `signing.json`, `timeline.json` | what we know of it |
-//! | `events/NNNN.json`, `events/index.json` | what DocuSign pushed to us, byte for byte, with the times |
+//! | `events/NNNN.json`, `events/index.json` | what DocuSign pushed to us, byte for byte, with the times; of very many the newest, and the manifest says how many older ones are left out |
 //! | `audit.jsonl` | the lines about it in the audit log of the daemon that answers, each with its hash |
 //!
 //! What it proves: nothing in it was changed since the daemon signed it, and each line of the audit log is one
@@ -55,6 +55,10 @@ pub struct About {
     pub made_at: Timestamp,
     /// The head of the audit log then (`SEQ:HASH`); none if it was off.
     pub audit_head: Option<String>,
+    /// How many events there were, older than those in it, that it has no room for. Earlier versions left none out, and
+    /// said nothing of it.
+    #[serde(default)]
+    pub events_left_out: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -280,6 +284,7 @@ mod tests {
             status: "completed".into(),
             made_at,
             audit_head: None,
+            events_left_out: 0,
         }
     }
 
@@ -311,6 +316,8 @@ mod tests {
         let verified = verify(&bundle(1), None).unwrap();
         assert_eq!((verified.files, &verified.key), (3, &kid));
         assert_eq!(verified.about.signing, "sig_1");
+        let earlier = r#"{"signing":"sig_1","envelope":null,"status":"completed","made_at":"2026-06-01T12:00:00Z","audit_head":null}"#;
+        assert_eq!(serde_json::from_str::<About>(earlier).unwrap().events_left_out, 0);
         assert!(verify(&bundle(1), Some(&set)).is_ok());
         assert_eq!(verify(&bundle(2), Some(&set)).unwrap_err(), Unproven::KeyUnknown(key(2).1));
     }

@@ -3,7 +3,7 @@
 //! A bundle is made in memory and stays there until the other side has read it, so it keeps its place until then
 //! (rule S5). Who reads nothing is cut by the listener in time.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -37,6 +37,10 @@ use crate::{
 /// Largest document that is put into a bundle, which is made in memory.
 const DOCUMENT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The most events that are put into one, and the most bytes of them. Of more the newest tell how it ended.
+const MOST_EVENTS: usize = 1_000;
+const MOST_EVENT_BYTES: usize = 64 * 1024 * 1024;
+
 /// Bundles that are made, or lie in memory until they are read, at once.
 pub const AT_ONCE: usize = 2;
 /// A bundle is handed over in pieces of this size: more would lie in the connection of who does not read.
@@ -69,7 +73,9 @@ pub(super) async fn bundle(
     }
     files.push(("signing.json".to_owned(), show::signing(&signing, &[], &[]).to_vec()));
     files.push(("timeline.json".to_owned(), show::timeline(&signing).to_vec()));
-    files.extend(received(api.signings.received(&caller.name, id).await?));
+    let kept = received(&api, &caller.name, id).await?;
+    let events_left_out = kept.left_out;
+    files.extend(kept.files());
     let audit = api.signings.audit();
     let lines = audit.slice(&id.to_string()).await.map_err(|error| {
         tracing::error!(%error, "the audit log cannot be read");
@@ -80,7 +86,7 @@ pub(super) async fn bundle(
     if let Some(lines) = lines {
         files.push(("audit.jsonl".to_owned(), lines));
     }
-    let about = about(&signing, &api);
+    let about = about(&signing, events_left_out, &api);
     let bytes = evidence::pack(about, files, &api.result_keys, |manifest| api.results.sign_bytes(manifest));
     let length = bytes.len();
     let made = Made { bytes, handed: 0, _turn: turn };
@@ -112,13 +118,14 @@ impl Iterator for Made {
     }
 }
 
-fn about(signing: &Signing, api: &Api) -> About {
+fn about(signing: &Signing, events_left_out: u64, api: &Api) -> About {
     About {
         signing: signing.id.to_string(),
         envelope: signing.envelope.as_ref().map(|envelope| envelope.as_str().to_owned()),
         status: signing.status.as_str().to_owned(),
         made_at: api.clock.now(),
         audit_head: api.signings.audit().head().map(|head| head.to_string()),
+        events_left_out,
     }
 }
 
@@ -168,29 +175,90 @@ async fn read(content: &Arc<Spooled>) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-/// The events as they came, and when.
-fn received(all: Vec<Inbound>) -> Vec<(String, Vec<u8>)> {
-    #[derive(Serialize)]
-    struct Entry {
-        file: String,
-        received_at: jiff::Timestamp,
-        event: String,
+/// What was received about a signing, as far as a bundle has room for it.
+async fn received(api: &Api, caller: &CallerName, id: SigningId) -> Result<Kept, Problem> {
+    let (mut kept, mut after) = (Kept::default(), None);
+    loop {
+        let page = api.signings.received(caller, id, after).await?;
+        for inbound in page.messages {
+            kept.take(inbound);
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(kept);
+        }
     }
-    let mut index = Vec::new();
-    let mut files = Vec::new();
-    for (at, inbound) in all.into_iter().enumerate() {
-        let file = format!("events/{:04}.json", at + 1);
-        index.push(Entry { file: file.clone(), received_at: inbound.received_at, event: inbound.event });
-        files.push((file, inbound.body.reveal().to_vec()));
+}
+
+/// The newest events of all that were taken.
+#[derive(Default)]
+struct Kept {
+    events: VecDeque<Inbound>,
+    bytes: usize,
+    left_out: u64,
+}
+
+impl Kept {
+    fn take(&mut self, inbound: Inbound) {
+        self.bytes += inbound.body.reveal().len();
+        self.events.push_back(inbound);
+        while self.events.len() > MOST_EVENTS || self.bytes > MOST_EVENT_BYTES {
+            let Some(oldest) = self.events.pop_front() else { return };
+            self.bytes -= oldest.body.reveal().len();
+            self.left_out += 1;
+        }
     }
-    files.push(("events/index.json".to_owned(), show::to_bytes(&index).to_vec()));
-    files
+
+    /// The events as they came, and when; numbered from the first that there was.
+    fn files(self) -> Vec<(String, Vec<u8>)> {
+        #[derive(Serialize)]
+        struct Entry {
+            file: String,
+            received_at: jiff::Timestamp,
+            event: String,
+        }
+        let mut index = Vec::new();
+        let mut files = Vec::new();
+        for (number, inbound) in (self.left_out + 1..).zip(self.events) {
+            let file = format!("events/{number:04}.json");
+            index.push(Entry { file: file.clone(), received_at: inbound.received_at, event: inbound.event });
+            files.push((file, inbound.body.reveal().to_vec()));
+        }
+        files.push(("events/index.json".to_owned(), show::to_bytes(&index).to_vec()));
+        files
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::{clock::ManualClock, domain::Private};
+
+    #[test]
+    fn s5_of_too_many_events_the_newest_are_in_and_the_others_counted() {
+        let event = |number: usize, size: usize| Inbound {
+            identity: [0; 32],
+            received_at: jiff::Timestamp::UNIX_EPOCH,
+            envelope: None,
+            event: format!("event-{number}"),
+            body: Private::new(Bytes::from(vec![b' '; size])),
+        };
+        let mut kept = Kept::default();
+        for number in 0..MOST_EVENTS + 7 {
+            kept.take(event(number, 1));
+        }
+        assert_eq!(kept.left_out, 7);
+        let files = kept.files();
+        assert_eq!((files.len(), files[0].0.as_str()), (MOST_EVENTS + 1, "events/0008.json"));
+        let index = String::from_utf8(files[MOST_EVENTS].1.clone()).unwrap();
+        assert!(index.contains("event-1006") && !index.contains("event-6\""), "{index}");
+        // Large ones take more room.
+        let mut large = Kept::default();
+        for number in 0..5 {
+            large.take(event(number, MOST_EVENT_BYTES / 4));
+        }
+        assert_eq!((large.left_out, large.events.len()), (1, 4));
+    }
 
     #[tokio::test]
     async fn a_bundle_waits_for_its_turn_for_a_while_and_is_then_asked_to_come_again() {

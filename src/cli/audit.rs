@@ -154,6 +154,12 @@ fn check_bundle(path: &Path, keys: Option<&str>) -> anyhow::Result<Option<Verifi
                 good.key,
                 if keys.is_some() { "" } else { " (compare it with /.well-known/jwks.json, or give --keys)" },
             ));
+            if good.about.events_left_out > 0 {
+                output::note(format_args!(
+                    "{} older event(s) are not in it: it had no room for them",
+                    good.about.events_left_out
+                ));
+            }
             Ok(Some(good))
         }
         Err(unproven) => {

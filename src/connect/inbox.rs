@@ -219,8 +219,16 @@ impl Inbox {
         if self.parts.store.signing_by_envelope(envelope).await?.is_none() {
             return Ok(());
         }
-        for inbound in self.parts.store.inbound_of(envelope).await? {
-            self.observe(&inbound).await?;
+        let mut after = None;
+        loop {
+            let page = self.parts.store.inbound_of(envelope, after).await?;
+            for inbound in &page.messages {
+                self.observe(inbound).await?;
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
         }
         self.strangers(|strangers, _| strangers.forget(envelope));
         Ok(())

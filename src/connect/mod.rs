@@ -29,6 +29,8 @@
 //! | keys a delivery is held against | at a sender's own address its own; at the general one the shared ones, and those of all senders while they are at most 100 |
 //! | lines in the log about deliveries that prove nothing, and about those that were cut short | one a second each, with the count of the others |
 //! | digest headers looked at | 100, the upstream's own maximum |
+//! | messages kept about one envelope | all that were accepted, until they are taken in and `store.retention` is over |
+//! | messages about one envelope in memory at once | 32 ([`INBOUND_PAGE`](crate::store::INBOUND_PAGE)) |
 //! | envelopes remembered whose signing we do not know yet | 1,000, for about an hour |
 //! | news of a signer without saying of whom, while we find out | 1,000, for up to 16 minutes |
 //!

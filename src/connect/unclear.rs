@@ -37,6 +37,22 @@ impl Inbox {
         });
     }
 
+    /// Whether another message says whose part has ended.
+    async fn is_cleared(&self, envelope: &EnvelopeId, unclear: &Message) -> Result<bool, Error> {
+        let mut after = None;
+        loop {
+            let page = self.parts.store.inbound_of(envelope, after).await?;
+            let mut messages = page.messages.iter().filter_map(|one| Message::parse(one.body.reveal()).ok());
+            if messages.any(|other| other.clears(unclear)) {
+                return Ok(true);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
     async fn ask(&self, envelope: &EnvelopeId, unclear: &Message, at: Timestamp) -> Result<(), Error> {
         let mut wait = PATIENCE;
         loop {
@@ -44,9 +60,7 @@ impl Inbox {
                 () = self.parts.life.stopping().cancelled_owned() => return Ok(()),
                 () = self.parts.clock.sleep(wait) => {}
             }
-            let received = self.parts.store.inbound_of(envelope).await?;
-            let mut received = received.iter().filter_map(|one| Message::parse(one.body.reveal()).ok());
-            if received.any(|other| other.clears(unclear)) {
+            if self.is_cleared(envelope, unclear).await? {
                 return Ok(());
             }
             let Some(later) = self.parts.signings.ask_about_one(envelope, at).await? else { return Ok(()) };

@@ -26,7 +26,7 @@ use crate::{
     esign::{self, DocumentRef},
     signing::{Error, Signings, create::GRACE},
     spool::{self, Spool, Spooled, Writer},
-    store::Inbound,
+    store::InboundPage,
 };
 
 /// The longest that a download may take from its first to its last byte.
@@ -151,11 +151,19 @@ impl Documents {
 }
 
 impl Signings {
-    /// What the upstream pushed to us about a signing, as it came, oldest first.
-    pub async fn received(&self, caller: &CallerName, id: SigningId) -> Result<Vec<Inbound>, Error> {
+    /// What the upstream pushed to us about a signing, as it came, oldest first: a page, from the beginning or behind the
+    /// `next` of the page before.
+    pub async fn received(
+        &self,
+        caller: &CallerName,
+        id: SigningId,
+        after: Option<u64>,
+    ) -> Result<InboundPage, Error> {
         let signing = self.get(caller, id).await?;
-        let Some(envelope) = &signing.envelope else { return Ok(Vec::new()) };
-        Ok(self.parts.store.inbound_of(envelope).await?)
+        let Some(envelope) = &signing.envelope else {
+            return Ok(InboundPage { messages: Vec::new(), next: None });
+        };
+        Ok(self.parts.store.inbound_of(envelope, after).await?)
     }
 
     /// A document of a completed signing, whole, for a caller who waits so long. One that comes later lies here for

@@ -24,8 +24,8 @@ mod sqlite;
 pub use postgres::PostgresStore;
 pub use records::{
     Begun, Change, Counter, Delivery, DeliveryState, DueDelivery, Durability, Endpoint, EventFilter, Filter,
-    Inbound, Intent, KeptAnswer, Link, NotedCalls, Payload, Received, Record, SenderRecord, Taking, Version,
-    Work,
+    INBOUND_PAGE, Inbound, InboundPage, Intent, KeptAnswer, Link, NotedCalls, Payload, Received, Record,
+    SenderRecord, Taking, Version, Work,
 };
 pub use retention::{Destroyed, Retention};
 pub use seal::{KEY_LEN as SEAL_KEY_LEN, SealKeyId, SealKeys};
@@ -267,8 +267,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Marks an inbound message as taken in.
     fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()>;
 
-    /// Everything received about one envelope, oldest first.
-    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>>;
+    /// What was received about one envelope, oldest first and [`INBOUND_PAGE`] at once: from the beginning, or behind the
+    /// `next` of the page before.
+    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId, after: Option<u64>) -> Answer<'a, InboundPage>;
 
     /// Writes down that a daemon is there to be told of events. The last one counts, and not the latest: that one's
     /// clock may have been wrong.

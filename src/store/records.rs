@@ -173,6 +173,18 @@ pub struct Inbound {
     pub body: Private<Bytes>,
 }
 
+/// So many messages about one envelope are read at once: of the largest there are, 64 MiB.
+pub const INBOUND_PAGE: u32 = 32;
+
+/// Some of what was received about one envelope.
+#[derive(Debug, Clone)]
+pub struct InboundPage {
+    /// Oldest first. What cannot be read is passed over.
+    pub messages: Vec<Inbound>,
+    /// Behind what to go on, if there may be more.
+    pub next: Option<u64>,
+}
+
 /// What became of an [`Inbound`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {

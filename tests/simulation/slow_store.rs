@@ -14,8 +14,8 @@ use countersign::{
     },
     store::{
         Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
-        EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention, SenderRecord,
-        SharedStore, Store, Taking, Version,
+        EventFilter, Filter, Inbound, InboundPage, Intent, Link, NotedCalls, Received, Record, Retention,
+        SenderRecord, SharedStore, Store, Taking, Version,
     },
 };
 use jiff::Timestamp;
@@ -168,8 +168,8 @@ impl Store for SlowStore {
     fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()> {
         straight!(self, self.store.taken_in(identity, now))
     }
-    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>> {
-        straight!(self, self.store.inbound_of(envelope))
+    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId, after: Option<u64>) -> Answer<'a, InboundPage> {
+        straight!(self, self.store.inbound_of(envelope, after))
     }
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
         straight!(self, self.store.add_events(events))

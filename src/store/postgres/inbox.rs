@@ -4,7 +4,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use crate::{
     domain::EnvelopeId,
-    store::{Digest, Received, postgres::signings::flushed, rows::InboundRow},
+    store::{Digest, INBOUND_PAGE, Received, postgres::signings::flushed, rows::InboundRow},
 };
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
@@ -37,10 +37,17 @@ pub(super) async fn waiting(db: &mut PgConnection, limit: u32) -> Result<Vec<Inb
     sqlx::query(sql).bind(i64::from(limit)).fetch_all(db).await?.iter().map(inbound).collect()
 }
 
-pub(super) async fn of(db: &mut PgConnection, envelope: &EnvelopeId) -> Result<Vec<InboundRow>> {
-    let sql = "SELECT identity, received_at, envelope, event, body FROM inbound WHERE envelope = $1 \
-               ORDER BY pos";
-    sqlx::query(sql).bind(envelope.as_str()).fetch_all(db).await?.iter().map(inbound).collect()
+/// Those about one envelope behind that position, each with its own.
+pub(super) async fn of(
+    db: &mut PgConnection,
+    envelope: &EnvelopeId,
+    after: i64,
+) -> Result<Vec<(i64, InboundRow)>> {
+    // By `pos` alone it might walk along the key of the whole table to save sorting the few of one envelope.
+    let sql = "SELECT identity, received_at, envelope, event, body, pos FROM inbound \
+               WHERE envelope = $1 AND pos > $2 ORDER BY pos + 0 LIMIT $3";
+    let query = sqlx::query(sql).bind(envelope.as_str()).bind(after).bind(i64::from(INBOUND_PAGE));
+    query.fetch_all(db).await?.iter().map(placed).collect()
 }
 
 pub(super) async fn taken_in(db: &mut PgConnection, identity: &Digest, now: i64) -> Result<()> {
@@ -48,6 +55,10 @@ pub(super) async fn taken_in(db: &mut PgConnection, identity: &Digest, now: i64)
         concat!("UPDATE inbound SET taken_at = coalesce(taken_at, $2) WHERE identity = $1 AND ", flushed!());
     sqlx::query(sql).bind(identity).bind(now).execute(db).await?;
     Ok(())
+}
+
+fn placed(row: &PgRow) -> Result<(i64, InboundRow)> {
+    Ok((row.try_get(5)?, inbound(row)?))
 }
 
 fn inbound(row: &PgRow) -> Result<InboundRow> {

@@ -48,8 +48,8 @@ use crate::{
     },
     store::{
         Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint,
-        Error, EventFilter, Filter, Found, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
-        SenderRecord, Settings, Store, Taking, Version,
+        Error, EventFilter, Filter, Found, Inbound, InboundPage, Intent, Link, NotedCalls, Received, Record,
+        Retention, SenderRecord, Settings, Store, Taking, Version,
         postgres::pool::{Pool, is_lost, with},
         rows::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, SigningRow, bytes,
@@ -111,10 +111,6 @@ impl PostgresStore {
 
     fn record(&self, row: Option<SigningRow>) -> Result<Option<Record>, Error> {
         row.map(|row| row.into_record(&self.keys)).transpose()
-    }
-
-    fn inbound(&self, rows: Vec<InboundRow>) -> Vec<Inbound> {
-        rows::legible(rows, "Connect delivery", |row| row.into_inbound(&self.keys))
     }
 
     /// Repeats a batch of a clean-up until it finds less than a full one.
@@ -268,15 +264,21 @@ impl Store for PostgresStore {
     }
 
     fn inbox(&self, limit: u32) -> Answer<'_, Vec<Inbound>> {
-        Box::pin(async move { Ok(self.inbound(with!(&self.pool, db => inbox::waiting(db, limit))?)) })
+        Box::pin(
+            async move { Ok(rows::inbound(with!(&self.pool, db => inbox::waiting(db, limit))?, &self.keys)) },
+        )
     }
 
     fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()> {
         Box::pin(async move { with!(&self.pool, db => inbox::taken_in(db, &identity, micros(now))) })
     }
 
-    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>> {
-        Box::pin(async move { Ok(self.inbound(with!(&self.pool, db => inbox::of(db, envelope))?)) })
+    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId, after: Option<u64>) -> Answer<'a, InboundPage> {
+        let after = signed(after.unwrap_or(0));
+        Box::pin(async move {
+            let rows = with!(&self.pool, db => inbox::of(db, envelope, after))?;
+            Ok(rows::inbound_page(rows, &self.keys))
+        })
     }
 
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {

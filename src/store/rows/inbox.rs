@@ -3,8 +3,8 @@
 use crate::{
     domain::{EnvelopeId, Private},
     store::{
-        Digest, Error, Inbound,
-        rows::{inbound_place, micros, timestamp},
+        Digest, Error, INBOUND_PAGE, Inbound, InboundPage,
+        rows::{inbound_place, legible, micros, timestamp},
         seal::SealKeys,
     },
 };
@@ -38,4 +38,16 @@ impl InboundRow {
             body: Private::new(keys.open(inbound_place(&self.identity), self.body)?),
         })
     }
+}
+
+/// Rows that may be read, or are passed over.
+pub(in crate::store) fn inbound(rows: Vec<InboundRow>, keys: &SealKeys) -> Vec<Inbound> {
+    legible(rows, "Connect delivery", |row| row.into_inbound(keys))
+}
+
+/// A page of rows, each with its position.
+pub(in crate::store) fn inbound_page(rows: Vec<(i64, InboundRow)>, keys: &SealKeys) -> InboundPage {
+    let is_full = u32::try_from(rows.len()).is_ok_and(|count| count >= INBOUND_PAGE);
+    let next = rows.last().filter(|_| is_full).map(|(position, _)| position.unsigned_abs());
+    InboundPage { messages: inbound(rows.into_iter().map(|(_, row)| row).collect(), keys), next }
 }

@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 pub(super) use counters::counter_name;
-pub(super) use inbox::InboundRow;
+pub(super) use inbox::{InboundRow, inbound, inbound_page};
 pub(super) use outbox::{DueRow, EndpointRow, EventRow, event_kinds, event_words, seal_endpoint};
 pub(super) use senders::SenderRow;
 pub(super) use signing::{SigningRow, signing_columns};

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::{
     domain::EnvelopeId,
-    store::{Digest, Error, Received, rows::InboundRow},
+    store::{Digest, Error, INBOUND_PAGE, Received, rows::InboundRow},
 };
 
 const INBOUND: &str = "identity, received_at, envelope, event, body";
@@ -36,15 +36,28 @@ pub(super) fn waiting(db: &Connection, limit: u32) -> Result<Vec<InboundRow>, Er
     Ok(db.prepare_cached(&sql)?.query_map([limit], inbound)?.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn of(db: &Connection, envelope: &EnvelopeId) -> Result<Vec<InboundRow>, Error> {
-    let sql = format!("SELECT {INBOUND} FROM inbound WHERE envelope = ?1 ORDER BY pos");
-    Ok(db.prepare_cached(&sql)?.query_map([envelope.as_str()], inbound)?.collect::<Result<_, _>>()?)
+/// Those about one envelope behind that position, each with its own.
+pub(super) fn of(
+    db: &Connection,
+    envelope: &EnvelopeId,
+    after: i64,
+) -> Result<Vec<(i64, InboundRow)>, Error> {
+    let sql =
+        format!("SELECT {INBOUND}, pos FROM inbound WHERE envelope = ?1 AND pos > ?2 ORDER BY pos LIMIT ?3");
+    Ok(db
+        .prepare_cached(&sql)?
+        .query_map(params![envelope.as_str(), after, INBOUND_PAGE], placed)?
+        .collect::<Result<_, _>>()?)
 }
 
 pub(super) fn taken_in(db: &Connection, identity: &Digest, now: i64) -> Result<(), Error> {
     db.prepare_cached("UPDATE inbound SET taken_at = coalesce(taken_at, ?2) WHERE identity = ?1")?
         .execute(params![identity, now])?;
     Ok(())
+}
+
+fn placed(row: &Row<'_>) -> rusqlite::Result<(i64, InboundRow)> {
+    Ok((row.get(5)?, inbound(row)?))
 }
 
 fn inbound(row: &Row<'_>) -> rusqlite::Result<InboundRow> {

@@ -57,8 +57,8 @@ use rusqlite::{Connection, types::Value};
 use crate::{
     clock::SharedClock,
     store::{
-        Durability, Error, Inbound, Record, Settings,
-        rows::{self, InboundRow, SigningRow, micros},
+        Durability, Error, Record, Settings,
+        rows::{SigningRow, micros},
         seal::{SEALED_COLUMNS, SealKeys},
         sqlite::{
             file::{Access, DatabaseFile},
@@ -213,10 +213,6 @@ impl SqliteStore {
 
     fn record(&self, row: Option<SigningRow>) -> Result<Option<Record>, Error> {
         row.map(|row| row.into_record(&self.keys)).transpose()
-    }
-
-    fn inbound(&self, rows: Vec<InboundRow>) -> Vec<Inbound> {
-        rows::legible(rows, "Connect delivery", |row| row.into_inbound(&self.keys))
     }
 }
 

@@ -16,8 +16,8 @@ use crate::{
     },
     store::{
         Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint,
-        Error, EventFilter, Filter, Inbound, Intent, Link, NotedCalls, Received, Record, Retention,
-        SenderRecord, Store, Taking, Version,
+        Error, EventFilter, Filter, Inbound, InboundPage, Intent, Link, NotedCalls, Received, Record,
+        Retention, SenderRecord, Store, Taking, Version,
         rows::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, counter_name, micros,
             payload_place, seal_endpoint, signed, timestamp,
@@ -164,7 +164,9 @@ impl Store for SqliteStore {
     }
 
     fn inbox(&self, limit: u32) -> Answer<'_, Vec<Inbound>> {
-        Box::pin(async move { Ok(self.inbound(self.read(move |db| inbox::waiting(db, limit)).await?)) })
+        Box::pin(async move {
+            Ok(rows::inbound(self.read(move |db| inbox::waiting(db, limit)).await?, &self.keys))
+        })
     }
 
     fn taken_in(&self, identity: Digest, now: Timestamp) -> Answer<'_, ()> {
@@ -172,9 +174,12 @@ impl Store for SqliteStore {
         Box::pin(self.write(Durability::Flushed, move |db| inbox::taken_in(db, &identity, micros(now))))
     }
 
-    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Vec<Inbound>> {
-        let envelope = envelope.clone();
-        Box::pin(async move { Ok(self.inbound(self.read(move |db| inbox::of(db, &envelope)).await?)) })
+    fn inbound_of<'a>(&'a self, envelope: &'a EnvelopeId, after: Option<u64>) -> Answer<'a, InboundPage> {
+        let (envelope, after) = (envelope.clone(), signed(after.unwrap_or(0)));
+        Box::pin(async move {
+            let rows = self.read(move |db| inbox::of(db, &envelope, after)).await?;
+            Ok(rows::inbound_page(rows, &self.keys))
+        })
     }
 
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {

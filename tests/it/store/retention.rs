@@ -106,7 +106,7 @@ async fn personal_data_is_destroyed_and_stays_so(fixture: Fixture) {
     assert_eq!(record.signing.completed_at, ended.completed_at);
     assert_eq!((&signer.key, signer.status), (&ended.signers[0].key, ended.signers[0].status));
     assert!(store.payload(ended.id).await.unwrap().is_none());
-    assert!(store.inbound_of(ended.envelope.as_ref().unwrap()).await.unwrap().is_empty());
+    assert!(store.inbound_of(ended.envelope.as_ref().unwrap(), None).await.unwrap().messages.is_empty());
     // Whoever had read it before cannot bring it back.
     assert!(matches!(store.save(samples::change(&ended, version)).await, Err(Error::Conflict)));
     store.save(samples::change(&ended, record.version)).await.unwrap();

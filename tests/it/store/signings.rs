@@ -8,8 +8,8 @@ use countersign::{
         AccountId, CallerName, EnvelopeId, EventKind, Private, SenderName, Signing, SigningId, SigningStatus,
     },
     store::{
-        Begun, Change, Counter, Error, EventFilter, Filter, KeptAnswer, Payload, Received, SharedStore,
-        Version, Work,
+        Begun, Change, Counter, Error, EventFilter, Filter, INBOUND_PAGE, KeptAnswer, Payload, Received,
+        SharedStore, Version, Work,
     },
 };
 use jiff::Timestamp;
@@ -34,6 +34,7 @@ on_both!(
     lists_are_newest_first_and_filtered,
     links_are_found_revoked_and_unique,
     inbound_messages_come_once,
+    inbound_messages_are_read_page_by_page,
     budgets_are_shared,
     it_is_all_there_after_a_restart,
 );
@@ -528,8 +529,30 @@ async fn inbound_messages_come_once(fixture: Fixture) {
     assert_eq!((&came.event, &came.body), (&sent.event, &sent.body));
     store.taken_in(sent.identity, after(11)).await.unwrap();
     assert_eq!(store.inbox(10).await.unwrap().len(), 1);
-    assert_eq!(store.inbound_of(&envelope).await.unwrap().len(), 1);
+    let page = store.inbound_of(&envelope, None).await.unwrap();
+    assert_eq!((page.messages.len(), page.next), (1, None));
     assert_eq!(store.receive(sent).await.unwrap(), Received::Again, "also once it was taken in");
+}
+
+async fn inbound_messages_are_read_page_by_page(fixture: Fixture) {
+    let store = fixture.open().await;
+    let (envelope, other) = (EnvelopeId::new("e-1"), EnvelopeId::new("e-2"));
+    let count = u64::from(INBOUND_PAGE) * 2;
+    for number in 0..count {
+        store.receive(samples::inbound(number, Some(&envelope))).await.unwrap();
+        store.receive(samples::inbound(count + number, Some(&other))).await.unwrap();
+    }
+    let (mut read, mut pages, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = store.inbound_of(&envelope, after).await.unwrap();
+        pages.push(page.messages.len());
+        read.extend(page.messages.into_iter().map(|inbound| inbound.identity));
+        let Some(next) = page.next else { break };
+        after = Some(next);
+    }
+    assert_eq!(pages, [INBOUND_PAGE as usize, INBOUND_PAGE as usize, 0]);
+    let sent: Vec<_> = (0..count).map(|number| samples::inbound(number, Some(&envelope)).identity).collect();
+    assert_eq!(read, sent, "each once, in the order in which they came, and nobody else's");
 }
 
 async fn budgets_are_shared(fixture: Fixture) {
