@@ -19,13 +19,20 @@ impl Bucket {
 
     /// Takes one; the error is the time until there is one.
     pub fn take(&mut self, uptime: Duration) -> Result<(), Duration> {
+        let wait = self.wait(uptime);
         self.left = self.left_at(uptime);
         self.at = uptime;
         if self.left < 1.0 {
-            return Err(Duration::from_secs_f64((1.0 - self.left) / self.per_second));
+            return Err(wait);
         }
         self.left -= 1.0;
         Ok(())
+    }
+
+    /// The time until there is one; zero if there is.
+    pub fn wait(&self, uptime: Duration) -> Duration {
+        let missing = (1.0 - self.left_at(uptime)).max(0.0);
+        Duration::from_secs_f64(missing / self.per_second)
     }
 
     /// Gives back all that was taken.
@@ -55,6 +62,7 @@ mod tests {
         let mut bucket = Bucket::new(2.0, 0.2);
         assert!(bucket.take(AT(100)).is_ok() && bucket.take(AT(100)).is_ok());
         assert_eq!(bucket.take(AT(100)), Err(AT(5)));
+        assert_eq!((bucket.wait(AT(100)), bucket.wait(AT(105))), (AT(5), AT(0)), "and looking takes nothing");
         assert!(bucket.take(AT(105)).is_ok());
         assert!(bucket.take(AT(106)).is_err());
     }

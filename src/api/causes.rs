@@ -162,6 +162,10 @@ impl From<signing::Error> for Problem {
                 Self::new("signing_closed", "the documents were destroyed at DocuSign, as was asked for")
             }
             Error::Store(error) => error.into(),
+            Error::TooOften { retry_after } => {
+                Self::new("quota_exceeded", "views were made for this signer too often in a short time")
+                    .retry_after(retry_after)
+            }
             Error::Upstream(error) => error.into(),
             Error::ViewLive { until } => {
                 Self::new("signer_not_ready", "another view of this envelope may be open")

@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// After this long a network that guessed too much may try again.
-const AFTER_GUESSES_S: u32 = 60;
+/// After this long a network that guessed too much may try again, and a signer for whom views were made too often.
+const AFTER_TOO_MANY_S: u32 = 60;
 
 impl Public {
     /// A page with its own status. `frames`: the origins that may frame it.
@@ -88,7 +88,7 @@ pub(super) fn keep_private(headers: &mut HeaderMap) {
 
 fn retry_after(status: StatusCode, page: &Page) -> Option<u32> {
     match status {
-        StatusCode::TOO_MANY_REQUESTS => Some(AFTER_GUESSES_S),
+        StatusCode::TOO_MANY_REQUESTS => Some(AFTER_TOO_MANY_S),
         StatusCode::ACCEPTED | StatusCode::SERVICE_UNAVAILABLE => page.refresh_s(),
         _ => None,
     }

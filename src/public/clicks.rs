@@ -64,6 +64,8 @@ pub(super) enum Clicked {
     Nothing,
     /// The signer has another name at the upstream, which can be asked for then.
     Renamed(Timestamp),
+    /// Views were made for this signer too often in a short time.
+    TooOften,
     /// Something that only a person can heal.
     Trouble,
 }
@@ -276,6 +278,10 @@ fn refused(signing: SigningId, error: &Error) -> Clicked {
         Error::Busy { .. } | Error::BrokenOff { is_stopping: true } => Clicked::Later,
         // Trying again before that time would be refused each time.
         Error::PollingBudget { retry_at } => Clicked::Renamed(*retry_at),
+        Error::TooOften { .. } => {
+            tracing::info!(signing.id = %signing, "no view for a click: there were too many in a short time");
+            Clicked::TooOften
+        }
         Error::Upstream(upstream) => {
             tracing::warn!(signing.id = %signing, code = upstream.code(), "no view for a click");
             if upstream.retryable() { Clicked::Later } else { Clicked::Trouble }

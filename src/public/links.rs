@@ -176,6 +176,7 @@ impl Public {
             Clicked::Moved => self.page_now(&opened).await,
             Clicked::Nothing => Page::Unknown,
             Clicked::Renamed(until) => situation::renamed(until, self.clock.now()),
+            Clicked::TooOften => Page::TooOften,
             Clicked::Trouble => Page::Trouble,
         };
         let refresh_to = matches!(page, Page::InLine).then(|| request::line(name));

@@ -220,6 +220,7 @@ impl Public {
             Clicked::Moved => self.page_of(target).await.unwrap_or(Page::Trouble),
             Clicked::Nothing => Page::Unknown,
             Clicked::Renamed(until) => situation::renamed(until, now),
+            Clicked::TooOften => Page::TooOften,
             Clicked::Trouble => Page::Trouble,
         };
         let to = matches!(page, Page::InLine).then(|| request::line(name));

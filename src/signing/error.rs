@@ -109,6 +109,12 @@ pub enum Error {
     /// The store could not do it.
     #[error("the store failed")]
     Store(#[from] store::Error),
+    /// Clicks had views made for this signer too often in a short time.
+    #[error("views were made for this signer too often")]
+    TooOften {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The upstream, or the way to act there, failed.
     #[error("the upstream failed")]
     Upstream(#[from] esign::Error),
@@ -145,7 +151,9 @@ impl Error {
     /// How long to wait before the same thing is tried again, if that is known.
     pub(super) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         match self {
-            Self::Busy { retry_after } | Self::InProgress { retry_after, .. } => Some(*retry_after),
+            Self::Busy { retry_after }
+            | Self::InProgress { retry_after, .. }
+            | Self::TooOften { retry_after } => Some(*retry_after),
             Self::PollingBudget { retry_at } => Duration::try_from(retry_at.duration_since(now)).ok(),
             Self::Upstream(error) => error.retry_after(now),
             _ => None,

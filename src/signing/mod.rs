@@ -29,6 +29,7 @@ mod follow;
 mod links;
 mod look_ups;
 mod nonce;
+mod often;
 mod owners;
 mod preflight;
 mod reconcile;
@@ -111,6 +112,8 @@ struct Parts {
     due: Notify,
     /// The name of the last view that was begun, in microseconds.
     last_view: Mutex<i64>,
+    /// How often clicks had views made.
+    often: often::Often,
 }
 
 impl Signings {
@@ -135,6 +138,7 @@ impl Signings {
             readers: Arc::new(Semaphore::new(preflight::READERS)),
             due: Notify::new(),
             last_view: Mutex::default(),
+            often: often::Often::default(),
             settings,
         };
         Self { parts: Arc::new(parts) }

@@ -184,7 +184,8 @@ impl Signings {
                 | Error::LinkOver
                 | Error::NotFound
                 | Error::NotReady { .. }
-                | Error::PollingBudget { .. },
+                | Error::PollingBudget { .. }
+                | Error::TooOften { .. },
             ) => ViewResult::Rejected,
             Some(_) => ViewResult::Unavailable,
         });
@@ -205,7 +206,11 @@ impl Signings {
         let (at, id) =
             (lease.as_ref().map_or_else(|| self.parts.clock.now(), |lease| lease.minted_at), signing.id);
         let asked_at = self.corrected_now();
-        match self.mint_with_current_name(&signing, signer, Minting { link, at, deadline }).await {
+        let minted = self.mint_with_current_name(&signing, signer, Minting { link, at, deadline }).await;
+        if opener == Opener::Click && is_answered(&minted) {
+            self.parts.often.count(signer, self.parts.clock.uptime());
+        }
+        match minted {
             Ok(view) => {
                 self.note(id, signer, opener, view.trace.clone(), at).await;
                 Ok(ShownView { signer, url: view.url, expires_at: later(at, VIEW_LIFE) })
@@ -242,6 +247,10 @@ impl Signings {
             may_open(&record.signing, signer, opener, self.parts.clock.now())?;
             if opener == Opener::Caller {
                 return Ok(record.signing);
+            }
+            let retry_after = self.parts.often.wait(signer, self.parts.clock.uptime());
+            if opener == Opener::Click && !retry_after.is_zero() {
+                return Err(Error::TooOften { retry_after });
             }
             let mut signing = record.signing;
             let lease = fresh(signer, self.name_of_view(), opener);
@@ -395,6 +404,15 @@ impl Signings {
     fn way_back(&self, target: ReturnTarget) -> Option<String> {
         let origin = self.parts.settings.public_origin.as_ref()?;
         Some(format!("{origin}/r/{}", self.parts.settings.nonce_key.nonce(target)))
+    }
+}
+
+/// Whether the upstream has answered, be it with a refusal: what is asked again in vain costs as much.
+fn is_answered(minted: &Result<esign::View, Error>) -> bool {
+    match minted {
+        Ok(_) | Err(Error::PollingBudget { .. }) => true,
+        Err(Error::Upstream(error)) => error.rejection().is_some(),
+        Err(_) => false,
     }
 }
 

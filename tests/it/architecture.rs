@@ -159,6 +159,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "signing",
         &[
             "audit",
+            "bucket",
             "budget",
             "clock",
             "digest",
@@ -173,7 +174,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "store",
             "telemetry",
         ],
-        "the use cases; deadlines travel as budget::Deadline",
+        "the use cases; deadlines travel as budget::Deadline; counts how often a link is used",
     ),
     ("spool", &["digest"], "a leaf but for the names of its files"),
     ("store", &["clock", "digest", "domain"], "keeps what it is given"),

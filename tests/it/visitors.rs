@@ -502,6 +502,38 @@ async fn f1_a_create_whose_view_is_denied_makes_nobody_ready() {
 }
 
 #[tokio::test]
+async fn s5_whoever_holds_a_link_cannot_spend_the_calls_of_the_account_by_it() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    let minted = async || {
+        let asked = daemon.requests().await;
+        asked.iter().filter(|line| line.contains("/views/recipient")).count()
+    };
+    // Each view is opened and left at once, which makes room for the next one.
+    let mut back = String::new();
+    for _ in 0..10 {
+        assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+        let left = daemon.act(0, "finish_later", &json!({})).await;
+        left["redirect_url"].as_str().unwrap().clone_into(&mut back);
+        assert!(daemon.look(&back).await.text.contains("<form method=\"post\">"));
+    }
+    assert_eq!(minted().await, 10);
+    let nonce = back.split('?').next().unwrap();
+    for refused in [daemon.click(&link).await, daemon.click(nonce).await] {
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{}", refused.text);
+        assert!(refused.text.contains("Please wait a minute"), "{}", refused.text);
+        assert_eq!(refused.headers[header::RETRY_AFTER], "60");
+    }
+    assert_eq!(minted().await, 10, "no call was spent");
+    // What the caller asks for is the caller's to limit.
+    let views = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
+    assert_eq!(daemon.post(&views, &json!({})).await.status, StatusCode::CREATED);
+    daemon.clock.advance(Duration::from_secs(301));
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER, "the link stays valid");
+}
+
+#[tokio::test]
 async fn the_facts_of_a_link_are_for_the_pages_that_were_named_and_change_nothing() {
     let daemon = TestDaemon::builder().public().start().await;
     let mut order = unopened();

@@ -63,6 +63,8 @@ pub enum Page {
     },
     /// Too many guesses from one address.
     TooMany,
+    /// Views were made for this signer too often in a short time.
+    TooOften,
     /// Something on our side that does not heal by itself.
     Trouble,
     /// The upstream does not answer.
@@ -239,7 +241,7 @@ impl Page {
             Self::AuthFailed | Self::Ready(Invitation { refused: true, .. }) => StatusCode::FORBIDDEN,
             Self::Consent(page) => page.status(),
             Self::Pairing(page) => page.status(),
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany | Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::InLine | Self::Trouble | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::NOT_FOUND,
             Self::Completed
@@ -324,6 +326,7 @@ impl Page {
             Self::Signed { others: true } => (Tone::Good, Icon::Check, t.signed_title, t.signed_body),
             Self::Signed { others: false } => (Tone::Good, Icon::Check, t.signed_title, t.signed_last_body),
             Self::TooMany => (Tone::Warn, Icon::Clock, t.too_many_title, t.too_many_body),
+            Self::TooOften => (Tone::Warn, Icon::Clock, t.too_often_title, t.too_often_body),
             Self::Trouble => (Tone::Warn, Icon::Warning, t.trouble_title, t.trouble_body),
             Self::Unavailable => (Tone::Warn, Icon::Clock, t.unavailable_title, t.unavailable_body),
             Self::Unknown => (Tone::Plain, Icon::Search, t.unknown_title, t.unknown_body),
@@ -343,7 +346,9 @@ impl Page {
     const fn action(&self, t: &'static Texts) -> Action {
         match self {
             Self::Creating(Preparing::Behind) => Action::Mint(t.creating_button),
-            Self::Elsewhere { .. } | Self::Renamed { .. } => Action::Again(t.elsewhere_retry),
+            Self::Elsewhere { .. } | Self::Renamed { .. } | Self::TooOften => {
+                Action::Again(t.elsewhere_retry)
+            }
             Self::Ready(Invitation { again: false, .. }) => Action::Mint(t.ready_button),
             Self::Ready(_) | Self::Resume(_) => Action::Mint(t.continue_button),
             Self::Unavailable => Action::Again(t.unavailable_button),

@@ -29,6 +29,7 @@ fn every_page() -> Vec<Page> {
         Page::Signed { others: false },
         Page::Signed { others: true },
         Page::TooMany,
+        Page::TooOften,
         Page::Trouble,
         Page::Unavailable,
         Page::Unknown,

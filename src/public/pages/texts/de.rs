@@ -103,6 +103,8 @@ pub(super) static TEXTS: Texts = Texts {
     test_mode: "Test: Unterschriften sind hier nicht verbindlich.",
     too_many_title: "Zu viele Versuche",
     too_many_body: "Aus Ihrem Netz wurden zu viele falsche Adressen geöffnet. Warten Sie eine Minute und öffnen Sie dann Ihren Link noch einmal.",
+    too_often_title: "Bitte warten Sie eine Minute",
+    too_often_body: "Die Dokumente wurden in kurzer Zeit sehr oft geöffnet. Es ist nichts verloren, und Ihr Link bleibt gültig: Versuchen Sie es in einer Minute noch einmal.",
     trouble_title: "Unterschreiben ist gerade nicht möglich",
     trouble_body: "Der Fehler liegt bei uns, nicht bei Ihnen. Bitte versuchen Sie es später noch einmal; Ihr Link bleibt gültig.",
     unavailable_title: "DocuSign antwortet gerade nicht",

@@ -103,6 +103,8 @@ pub(super) static TEXTS: Texts = Texts {
     test_mode: "Test: signatures made here are not binding.",
     too_many_title: "Too many attempts",
     too_many_body: "Too many wrong addresses were opened from your network. Wait a minute, then open your link again.",
+    too_often_title: "Please wait a minute",
+    too_often_body: "The documents were opened very often in a short time. Nothing is lost, and your link stays valid: wait a minute, then try again.",
     trouble_title: "Signing does not work right now",
     trouble_body: "The fault is on our side, not yours. Please try again later; your link stays valid.",
     unavailable_title: "DocuSign is not answering",

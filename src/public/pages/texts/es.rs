@@ -103,6 +103,8 @@ pub(super) static TEXTS: Texts = Texts {
     test_mode: "Prueba: las firmas hechas aquí no son vinculantes.",
     too_many_title: "Demasiados intentos",
     too_many_body: "Se han abierto demasiadas direcciones erróneas desde su red. Espere un minuto y abra de nuevo su enlace.",
+    too_often_title: "Espere un minuto",
+    too_often_body: "Los documentos se han abierto muchas veces en poco tiempo. No se ha perdido nada y su enlace sigue siendo válido: espere un minuto e inténtelo de nuevo.",
     trouble_title: "Ahora mismo no se puede firmar",
     trouble_body: "El fallo es nuestro, no suyo. Inténtelo más tarde; su enlace sigue siendo válido.",
     unavailable_title: "DocuSign no responde",

@@ -103,6 +103,8 @@ pub(super) static TEXTS: Texts = Texts {
     test_mode: "Test : les signatures faites ici n’engagent à rien.",
     too_many_title: "Trop de tentatives",
     too_many_body: "Trop d’adresses erronées ont été ouvertes depuis votre réseau. Attendez une minute, puis ouvrez de nouveau votre lien.",
+    too_often_title: "Veuillez patienter une minute",
+    too_often_body: "Les documents ont été ouverts très souvent en peu de temps. Rien n’est perdu et votre lien reste valable : patientez une minute, puis réessayez.",
     trouble_title: "La signature ne fonctionne pas pour le moment",
     trouble_body: "L’erreur vient de nous, pas de vous. Veuillez réessayer plus tard ; votre lien reste valable.",
     unavailable_title: "DocuSign ne répond pas",

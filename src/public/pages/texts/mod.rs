@@ -179,6 +179,9 @@ texts! {
     /// Too many guesses.
     too_many_title,
     too_many_body,
+    /// Too many views for one signer.
+    too_often_title,
+    too_often_body,
     /// Something on our side that does not heal by itself.
     trouble_title,
     trouble_body,
