@@ -85,6 +85,10 @@ pub use views::{Opener, Queued, view_in_use};
 /// How often a change is computed anew because somebody else was faster.
 const MAX_CONFLICTS: usize = 16;
 
+/// Who wait for news of a signing at once. Each reads the store once a second, and most keep a connection: with half of
+/// those that a listener has, others still find one.
+pub const MAX_WAITING: usize = 2_000;
+
 /// The longest that one call to the upstream may take, waiting for its turn included.
 const AT_LEISURE: Duration = Duration::from_secs(60);
 
@@ -114,6 +118,8 @@ struct Parts {
     last_view: Mutex<i64>,
     /// How often clicks had views made.
     often: often::Often,
+    /// Places for those who wait for news.
+    waiting: Semaphore,
 }
 
 impl Signings {
@@ -139,6 +145,7 @@ impl Signings {
             due: Notify::new(),
             last_view: Mutex::default(),
             often: often::Often::default(),
+            waiting: Semaphore::new(MAX_WAITING),
             settings,
         };
         Self { parts: Arc::new(parts) }
@@ -160,7 +167,8 @@ impl Signings {
     }
 
     /// Waits until a signing has an event after `seen`, or the time is up; answers it as it is then. Who names no event
-    /// waits for the next one, and not at all for one that has ended.
+    /// waits for the next one, and not at all for one that has ended. Where [`MAX_WAITING`] wait already, the next one is
+    /// answered at once.
     pub async fn wait(
         &self,
         caller: &CallerName,
@@ -173,7 +181,8 @@ impl Signings {
         // News may come after the end, too: a purge. Who says what they know waits for it, and would ask again and
         // again if they were answered at once.
         let is_answered = seen.map_or(first.status.is_terminal(), |seen| first.sequence > seen);
-        if is_answered {
+        let place = self.parts.waiting.try_acquire();
+        if is_answered || place.is_err() {
             return Ok(first);
         }
         let seen = seen.unwrap_or(first.sequence);

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use countersign::domain::{SenderName, Signing, SigningId};
+use countersign::{
+    domain::{CallerName, SenderName, Signing, SigningId},
+    signing::MAX_WAITING,
+};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -24,6 +28,21 @@ async fn a_signing_is_created_with_a_view_and_reads_back_without_it() {
     let listed = daemon.get("/v1/signings?reference=order-8812").await;
     assert_eq!(listed.body["data"][0]["id"], made.body["id"]);
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn s5_past_so_many_who_wait_the_next_one_is_answered_at_once() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let (signings, caller) = (daemon.parts().signings.clone(), CallerName::new("website"));
+    let id: SigningId = made.id().parse().unwrap();
+    let patience = Duration::from_secs(60);
+    let wait = |_| signings.wait(&caller, id, None, patience);
+    let mut waiting: FuturesUnordered<_> = (0..=MAX_WAITING).map(wait).collect();
+    // The clock stands still: whoever is answered did not wait.
+    let answered = tokio::time::timeout(patience, waiting.next()).await;
+    assert_eq!(answered.unwrap().unwrap().unwrap().id, id);
+    assert!(waiting.next().now_or_never().is_none(), "all others wait");
 }
 
 #[tokio::test]

@@ -174,7 +174,11 @@ fn wait() -> Value {
         },
     });
     of_signing("wait_for_signing", "Waits for the next fact; with `Accept: text/event-stream`, a stream")
-        .about("The stream brings what `list_events` would of this signing, and ends and is opened again as that does.")
+        .about(
+            "The stream brings what `list_events` would of this signing, and ends and is opened again as that does. \
+             While very many calls wait, the next one is answered at once, with the signing as it is: pause before \
+             you ask again.",
+        )
         .query(
             "timeout",
             "Seconds to wait",
