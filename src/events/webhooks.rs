@@ -304,10 +304,23 @@ mod tests {
     use http::header;
 
     use super::*;
-    use crate::domain::{CallerName, DeliveryId, EndpointId, EventId, Private};
+    use crate::{
+        domain::{CallerName, DeliveryId, EndpointId, EventId, Private},
+        events::Limits,
+        store,
+    };
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_772_000_000).unwrap()
+    }
+
+    #[test]
+    fn nothing_waits_beyond_the_bounds_of_the_store() {
+        let longest = SCHEDULE.iter().max().unwrap().mul_f64(1.0 + JITTER);
+        for wait in [longest, MAX_RETRY_AFTER] {
+            assert!(wait + store::CLOCKS < store::LONGEST_DELIVERY, "{wait:?}");
+        }
+        assert!(Limits::default().lease + store::CLOCKS < store::LONGEST_DELIVERY_LEASE);
     }
 
     fn delivery(attempts: u32) -> Delivery {

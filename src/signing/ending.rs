@@ -282,3 +282,23 @@ fn purge_check(asked_at: Timestamp) -> Timestamp {
 pub(super) fn patient(attempts: u32) -> Duration {
     if attempts < 8 { backoff(attempts) } else { LONGEST_WAIT }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        signing::{create::LEASE, twins::pause_after},
+        store::{CLOCKS, LONGEST_LOOK, LONGEST_RETRY},
+    };
+
+    /// What is put off for longer than the store's bounds counts as written by a wrong clock, and is taken up at once.
+    #[test]
+    fn nothing_is_put_off_beyond_the_bounds_of_the_store() {
+        let waits = (0..20).flat_map(|attempts| [backoff(attempts), patient(attempts)]);
+        for wait in waits.chain([LEASE, LONGEST_HOLD]) {
+            assert!(wait + CLOCKS < LONGEST_RETRY, "{wait:?}");
+        }
+        let looks = (0..=u8::MAX).map_while(pause_after).max().unwrap();
+        assert!(looks + CLOCKS < LONGEST_LOOK, "{looks:?}");
+    }
+}

@@ -13,6 +13,7 @@ use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use jiff::Timestamp;
 
+mod bounds;
 mod migrations;
 mod postgres;
 mod records;
@@ -21,6 +22,7 @@ mod rows;
 mod seal;
 mod sqlite;
 
+pub use bounds::{CLOCKS, LONGEST_DELIVERY, LONGEST_DELIVERY_LEASE, LONGEST_LOOK, LONGEST_RETRY};
 pub use postgres::PostgresStore;
 pub use records::{
     Begun, Change, Counter, Delivery, DeliveryState, DueDelivery, Durability, Endpoint, EventFilter, Filter,

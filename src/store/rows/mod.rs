@@ -11,11 +11,14 @@ mod senders;
 mod signing;
 mod writes;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::store::{
-    Digest, Error, Record, Version,
+    CLOCKS, Digest, Error, LONGEST_DELIVERY, LONGEST_DELIVERY_LEASE, LONGEST_LOOK, LONGEST_RETRY, Record,
+    Version,
     seal::{Place, SealKeys},
 };
 
@@ -30,18 +33,6 @@ pub(super) use writes::{ChangedRow, NewPayload, NewRow};
 pub(super) const MAKING_US: i64 = 15 * 60 * 1_000_000;
 /// How long a create that nobody could look for may have made an envelope that is not written down.
 pub(super) const UNSEEN_US: i64 = 24 * 3_600 * 1_000_000;
-
-/// No lease is longer, nor is the wait of anything that failed.
-const LONGEST_RETRY_US: i64 = 3 * 3_600 * 1_000_000;
-/// Nor is the wait of a create that cannot be sent again, because nobody was promised anything.
-const LONGEST_LOOK_US: i64 = 26 * 3_600 * 1_000_000;
-/// No delivery waits longer: a day, which is the last step of its schedule and the most that a receiver can ask for, a
-/// tenth more, and room for the clocks.
-const LONGEST_DELIVERY_US: i64 = 28 * 3_600 * 1_000_000;
-/// Nor is one leased for longer: two minutes, and room for the clocks.
-const LONGEST_DELIVERY_LEASE_US: i64 = 10 * 60 * 1_000_000;
-/// Daemons' clocks differ by less.
-const CLOCKS_US: i64 = 5 * 60 * 1_000_000;
 
 /// Beyond what nobody writes at a time: a clock wrote it that has been set back since.
 #[derive(Debug, Clone, Copy)]
@@ -61,14 +52,14 @@ pub(super) struct Bounds {
 impl Bounds {
     pub(super) fn at(now: Timestamp) -> Self {
         let now = micros(now);
-        let beyond = |wait: i64| now.saturating_add(wait);
+        let beyond = |wait: Duration| now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
         Self {
             now,
-            retry: beyond(LONGEST_RETRY_US),
-            look: beyond(LONGEST_LOOK_US),
-            heard: beyond(CLOCKS_US),
-            delivery: beyond(LONGEST_DELIVERY_US),
-            delivery_lease: beyond(LONGEST_DELIVERY_LEASE_US),
+            retry: beyond(LONGEST_RETRY),
+            look: beyond(LONGEST_LOOK),
+            heard: beyond(CLOCKS),
+            delivery: beyond(LONGEST_DELIVERY),
+            delivery_lease: beyond(LONGEST_DELIVERY_LEASE),
         }
     }
 }
