@@ -395,3 +395,35 @@ async fn what_is_pending_outlives_callers_that_come_and_go() {
     fixture.endpoints.apply(&settings, &[caller()]).await.unwrap();
     assert_eq!(endpoint().await, id);
 }
+
+/// A daemon of a rolling update that starts with the older settings costs a webhook of the newer ones no event.
+#[tokio::test]
+async fn what_is_pending_outlives_settings_that_do_not_name_the_webhook() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[500]).await);
+    let (newer, callers) = ([from_settings("crm", &receiver.url, true)], [caller()]);
+    fixture.endpoints.apply(&newer, &callers).await.unwrap();
+    let before = fixture.publish(signing(), 1..=1).await[0];
+    receiver.next().await;
+    fixture.until(before, |delivery| delivery.attempts == 1).await;
+
+    fixture.endpoints.apply(&[], &callers).await.unwrap();
+    assert!(fixture.endpoints.list(&caller()).await.unwrap().is_empty());
+    let meanwhile = fixture.publish(signing(), 1..=1).await[0];
+    let waits = fixture.until(meanwhile, |delivery| delivery.state == DeliveryState::Pending).await;
+    fixture.clock.advance(Duration::from_mins(6));
+    assert_eq!(fixture.store.oldest_pending_delivery().await.unwrap(), None, "nobody is to send it");
+    let replayed = fixture.log.replay(&caller(), waits.id).await;
+    assert!(matches!(replayed, Err(ReplayError::EndpointGone)));
+    assert!(receiver.is_idle());
+
+    fixture.endpoints.apply(&newer, &callers).await.unwrap();
+    fixture.clock.advance(Duration::from_mins(6));
+    let mut arrived = Vec::new();
+    for _ in 0..2 {
+        arrived.push(receiver.next().await.header("webhook-id").to_owned());
+    }
+    arrived.sort_unstable();
+    let mut expected = [before.to_string(), meanwhile.to_string()];
+    expected.sort_unstable();
+    assert_eq!(arrived, expected);
+}

@@ -1,9 +1,12 @@
 //! Who wants our events: endpoints from the settings, and those that callers make.
 //!
-//! An endpoint from the settings keeps its id over restarts, whoever else becomes a caller meanwhile, and goes with what
-//! is pending for it when it is gone from them; its secrets are the operator's. One made by a caller gets a secret from
-//! us, shown once, and can be given a new one: the old one goes on signing for a day. A caller sees and changes only
-//! their own.
+//! An endpoint from the settings keeps its id over restarts, whoever else becomes a caller meanwhile; its secrets are the
+//! operator's. When it is gone from them it is *dropped*: nothing is sent there any more, and what is pending for it,
+//! with what happens meanwhile, is kept for a day. Named again, it gets all of that: during a rolling update a daemon
+//! may start with the older settings. Then it goes with what is pending.
+//!
+//! One made by a caller gets a secret from us, shown once, and can be given a new one: the old one goes on signing for a
+//! day. A caller sees and changes only their own.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::Url;
@@ -93,16 +96,16 @@ impl Endpoints {
         Self { store, clock, targets }
     }
 
-    /// Makes the stored endpoints those of the settings: at start, and when they are read again. One
-    /// that was switched off by a 410 is switched on again: the operator still wants it.
+    /// Makes the stored endpoints those of the settings, or none of them if the store fails: at start, and when they
+    /// are read again. One that was switched off by a 410 is switched on again: the operator still wants it.
     pub async fn apply(&self, wanted: &[FromSettings], callers: &[CallerName]) -> Result<(), store::Error> {
         let known = self.store.endpoints(None).await?;
-        let mut keep = Vec::new();
+        let now = self.clock.now();
+        let mut endpoints = Vec::new();
         for settings in wanted {
             for (id, caller) in recipients(settings, callers, &known) {
-                keep.push(id);
                 let old = known.iter().find(|endpoint| endpoint.id == id);
-                let endpoint = Endpoint {
+                endpoints.push(Endpoint {
                     id,
                     caller,
                     url: settings.url.clone(),
@@ -111,22 +114,17 @@ impl Endpoints {
                     events: settings.events.clone(),
                     allow_private: settings.allow_private,
                     from_settings: true,
-                    created_at: old.map_or_else(|| self.clock.now(), |old| old.created_at),
+                    created_at: old.map_or(now, |old| old.created_at),
                     disabled_at: None,
-                };
-                if old != Some(&endpoint) {
-                    self.store.put_endpoint(endpoint).await?;
-                }
-                // Whoever takes it up anew means it to work.
-                if old.is_some_and(|old| old.disabled_at.is_some()) {
-                    self.store.switch_endpoint(id, None).await?;
-                }
+                    dropped_at: None,
+                });
             }
         }
-        for gone in known.iter().filter(|endpoint| endpoint.from_settings && !keep.contains(&endpoint.id)) {
-            let (endpoint, caller) = (gone.id, &gone.caller);
-            tracing::info!(%endpoint, %caller, "the settings no longer name a webhook: it is removed, with what is pending");
-            self.store.remove_endpoint(gone.id).await?;
+        for endpoint in self.store.replace_webhooks(endpoints, now).await? {
+            tracing::info!(
+                %endpoint,
+                "the settings no longer name a webhook: nothing is sent to it, and in a day it goes with what is pending"
+            );
         }
         Ok(())
     }
@@ -150,6 +148,7 @@ impl Endpoints {
             from_settings: false,
             created_at: now,
             disabled_at: None,
+            dropped_at: None,
         };
         self.store.put_endpoint(endpoint.clone()).await?;
         Ok(WithSecret { endpoint, secret })
@@ -157,7 +156,9 @@ impl Endpoints {
 
     /// A caller's endpoints, those of the settings included.
     pub async fn list(&self, caller: &CallerName) -> Result<Vec<Endpoint>, Error> {
-        Ok(self.store.endpoints(Some(caller)).await?)
+        let mut endpoints = self.store.endpoints(Some(caller)).await?;
+        endpoints.retain(|endpoint| endpoint.dropped_at.is_none());
+        Ok(endpoints)
     }
 
     /// One endpoint of a caller.

@@ -194,6 +194,7 @@ mod tests {
             from_settings: true,
             created_at: now,
             disabled_at: None,
+            dropped_at: None,
         };
         DueDelivery { delivery, event, endpoint }
     }

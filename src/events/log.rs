@@ -6,7 +6,7 @@ use crate::{
     clock::SharedClock,
     domain::{CallerName, DeliveryId, Event, EventId, SigningId},
     events::Hub,
-    store::{Delivery, Error, EventFilter, SharedStore},
+    store::{Delivery, Endpoint, Error, EventFilter, SharedStore},
 };
 
 /// The longest page.
@@ -77,7 +77,8 @@ impl Log {
     pub async fn replay(&self, caller: &CallerName, id: DeliveryId) -> Result<Delivery, ReplayError> {
         let delivery = self.delivery(caller, id).await?.ok_or(ReplayError::NotFound)?;
         let endpoints = self.store.endpoints(Some(caller)).await?;
-        let endpoint = endpoints.iter().find(|endpoint| endpoint.id == delivery.endpoint);
+        let is_its = |endpoint: &&Endpoint| endpoint.id == delivery.endpoint && endpoint.dropped_at.is_none();
+        let endpoint = endpoints.iter().find(is_its);
         match endpoint.ok_or(ReplayError::EndpointGone)?.disabled_at {
             // It would wait until somebody thinks of the endpoint.
             Some(_) => return Err(ReplayError::EndpointDisabled),

@@ -352,6 +352,7 @@ mod tests {
             from_settings: false,
             created_at: now(),
             disabled_at: None,
+            dropped_at: None,
         }
     }
 

@@ -304,6 +304,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Answers whether it did.
     fn rotate_endpoint(&self, read: Endpoint, to: Endpoint) -> Answer<'_, bool>;
 
+    /// Makes the endpoints of the settings these: all of them, or none if it fails. Whichever of them was off is on again;
+    /// those that are not among them are dropped (`dropped_at`). Answers which those are.
+    fn replace_webhooks(&self, wanted: Vec<Endpoint>, now: Timestamp) -> Answer<'_, Vec<EndpointId>>;
+
     /// Removes an endpoint and its pending deliveries.
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()>;
 
@@ -313,7 +317,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// Claims deliveries that are due and leases them until `until`, so many that at most `per_endpoint`
     /// of each endpoint are out at once: a dead receiver never holds up a living one. Endpoints that are
-    /// disabled get nothing.
+    /// disabled or dropped get nothing.
     fn claim_deliveries(
         &self,
         now: Timestamp,
@@ -336,7 +340,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Makes a delivery pending again, with all its attempts, unless its endpoint is gone.
     fn replay(&self, id: DeliveryId, now: Timestamp) -> Answer<'_, ()>;
 
-    /// When the oldest pending delivery to an enabled endpoint was made.
+    /// When the oldest pending delivery was made to an endpoint that is neither disabled nor dropped.
     fn oldest_pending_delivery(&self) -> Answer<'_, Option<Timestamp>>;
 
     /// Adds to the counts of an hour, by their names.

@@ -217,6 +217,9 @@ pub struct Endpoint {
     pub created_at: Timestamp,
     /// Since when nothing is sent there (it answered 410, or failed for too long).
     pub disabled_at: Option<Timestamp>,
+    /// Since when the settings, which it comes from, no longer name it. Nothing is sent there; what happens is kept for it
+    /// for a while, in case they name it again.
+    pub dropped_at: Option<Timestamp>,
 }
 
 /// One event on its way to one endpoint.

@@ -6,6 +6,7 @@
 //! | personal data of a signing, and what DocuSign sent about it (rule S2) | `store.retention` after its end |
 //! | events, deliveries, inbound messages, counts of calls | `store.retention` |
 //! | when an envelope was last asked about (rule B3) | a day |
+//! | webhooks that the settings no longer name, with what is pending for them | a day |
 //! | what was spent of half a minute, an hour or a day, and which creates were counted in it | 2 days |
 //! | the bare record of a signing (ids, statuses, times) and its links | twice `store.retention` after its end |
 //!
@@ -22,6 +23,9 @@ use jiff::{SignedDuration, Timestamp};
 const KEYS: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long a status check is known, of which 15 minutes count (rule B3).
 const CHECKS: SignedDuration = SignedDuration::from_hours(24);
+/// How long a webhook that the settings no longer name is kept with what waits for it: a daemon of a rolling update that starts
+/// with older settings, or a slip in them, costs no event.
+const DROPPED: SignedDuration = SignedDuration::from_hours(24);
 /// How long a window is known in which calls or creates were counted; the longest is a day.
 const WINDOWS: SignedDuration = SignedDuration::from_hours(48);
 /// So many times the retention a record without persons is kept, so that it can still be seen what came of it.
@@ -36,6 +40,8 @@ pub struct Retention {
     pub checks_before: Timestamp,
     /// Windows in which calls or creates were counted are forgotten if they began before this.
     pub windows_before: Timestamp,
+    /// Webhooks that the settings no longer name since before this are removed.
+    pub dropped_before: Timestamp,
     /// Personal data of signings that ended before this is destroyed.
     pub personal_before: Timestamp,
     /// Events, deliveries and inbound messages older than this are deleted, once nothing is to be done with them.
@@ -54,6 +60,7 @@ impl Retention {
             keys_before: before(KEYS),
             checks_before: before(CHECKS),
             windows_before: before(WINDOWS),
+            dropped_before: before(DROPPED),
             personal_before: before(keep),
             events_before: before(keep),
             // Those that ended later have their keys, and would only be looked at in vain.
@@ -107,6 +114,7 @@ mod tests {
         let days = |days: i64| SignedDuration::from_hours(24 * days);
         let usual = Retention::at(now, days(90));
         assert_eq!((usual.personal_before, usual.signings_before), (now - days(90), now - days(180)));
+        assert_eq!(usual.dropped_before, now - days(1));
         let short = Retention::at(now, days(1));
         assert_eq!((short.personal_before, short.signings_before), (now - days(1), now - days(7)));
         let endless = Retention::at(now, SignedDuration::MAX);

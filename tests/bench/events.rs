@@ -232,6 +232,7 @@ fn endpoint(number: usize, url: String, clock: &SharedClock) -> Endpoint {
         from_settings: true,
         created_at: clock.now(),
         disabled_at: None,
+        dropped_at: None,
     }
 }
 

@@ -192,6 +192,9 @@ impl Store for SlowStore {
     fn rotate_endpoint(&self, read: Endpoint, to: Endpoint) -> Answer<'_, bool> {
         straight!(self, self.store.rotate_endpoint(read, to))
     }
+    fn replace_webhooks(&self, wanted: Vec<Endpoint>, now: Timestamp) -> Answer<'_, Vec<EndpointId>> {
+        straight!(self, self.store.replace_webhooks(wanted, now))
+    }
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
         straight!(self, self.store.remove_endpoint(id))
     }

@@ -13,7 +13,8 @@
 //! |---|---|
 //! | [`signings`] | signings, their payloads and links |
 //! | [`inbox`] | what the upstream sent us |
-//! | [`outbox`] | our own events, endpoints and deliveries |
+//! | [`endpoints`] | who wants our own events |
+//! | [`outbox`] | our own events, and their deliveries |
 //! | [`senders`] | records of senders |
 //! | [`dates`] | what a clock that was ahead has written, mended |
 //! | [`presence`] | which daemons are there, and the database with its clock |
@@ -24,6 +25,7 @@
 mod checks;
 mod counts;
 mod dates;
+mod endpoints;
 mod inbox;
 mod outbox;
 mod pool;
@@ -53,7 +55,7 @@ use crate::{
         postgres::pool::{Pool, is_lost, with},
         rows::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, SigningRow, bytes,
-            counter_name, micros, payload_place, seal_endpoint, signed,
+            counter_name, micros, payload_place, seal_endpoint, seal_endpoints, signed,
         },
         seal::SealKeys,
     },
@@ -282,10 +284,8 @@ impl Store for PostgresStore {
     }
 
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let events = EventRow::seal_all(events, &self.keys);
-            with!(&self.pool, db => outbox::add_events(db, &events))
-        })
+        let events = EventRow::seal_all(events, &self.keys);
+        Box::pin(async move { with!(&self.pool, db => outbox::add_events(db, &events)) })
     }
 
     fn events(&self, filter: EventFilter) -> Answer<'_, Vec<Event>> {
@@ -300,39 +300,42 @@ impl Store for PostgresStore {
     }
 
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let sealed = seal_endpoint(&self.keys, &endpoint);
-            with!(&self.pool, db => outbox::put_endpoint(db, &endpoint, &sealed))
-        })
+        let sealed = seal_endpoint(&self.keys, &endpoint);
+        Box::pin(async move { with!(&self.pool, db => endpoints::put(db, &endpoint, &sealed)) })
     }
 
     fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
         Box::pin(async move {
-            let rows = with!(&self.pool, db => outbox::endpoints(db, caller))?;
+            let rows = with!(&self.pool, db => endpoints::all(db, caller))?;
             Ok(rows::legible(rows, "webhook endpoint", |row| row.into_endpoint(&self.keys)))
         })
     }
 
     fn switch_endpoint(&self, id: EndpointId, disabled_at: Option<Timestamp>) -> Answer<'_, ()> {
         let disabled_at = disabled_at.map(micros);
-        Box::pin(async move { with!(&self.pool, db => outbox::switch_endpoint(db, id, disabled_at)) })
+        Box::pin(async move { with!(&self.pool, db => endpoints::switch(db, id, disabled_at)) })
     }
 
     fn rotate_endpoint(&self, read: Endpoint, to: Endpoint) -> Answer<'_, bool> {
         Box::pin(async move {
             let id = read.id;
-            let Some(row) = with!(&self.pool, db => outbox::endpoint_of(db, id))? else { return Ok(false) };
+            let Some(row) = with!(&self.pool, db => endpoints::by_id(db, id))? else { return Ok(false) };
             let was = row.sealed.clone();
             if row.into_endpoint(&self.keys)? != read {
                 return Ok(false);
             }
             let sealed = seal_endpoint(&self.keys, &to);
-            with!(&self.pool, db => outbox::rotate_endpoint(db, id, &was, &sealed))
+            with!(&self.pool, db => endpoints::rotate(db, id, &was, &sealed))
         })
     }
 
+    fn replace_webhooks(&self, wanted: Vec<Endpoint>, now: Timestamp) -> Answer<'_, Vec<EndpointId>> {
+        let (wanted, now) = (seal_endpoints(&self.keys, wanted), micros(now));
+        Box::pin(async move { with!(&self.pool, db => endpoints::replace_webhooks(db, &wanted, now)) })
+    }
+
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
-        Box::pin(async move { with!(&self.pool, db => outbox::remove_endpoint(db, id)) })
+        Box::pin(async move { with!(&self.pool, db => endpoints::remove(db, id)) })
     }
 
     fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64> {

@@ -1,4 +1,4 @@
-//! Our own events, the endpoints that want them, and the deliveries in between, in SQL.
+//! Our own events, and their deliveries to the [endpoints](super::endpoints) that want them, in SQL.
 
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, postgres::PgRow};
@@ -7,16 +7,18 @@ use uuid::Uuid;
 use crate::{
     domain::{CallerName, DeliveryId, EndpointId, Event, EventId, EventKind, SignerId, SigningId},
     store::{
-        Delivery, DeliveryState, Endpoint, EventFilter,
-        postgres::signings::{EventColumns, decoded, flushed},
-        rows::{self, DueRow, EndpointRow, EventRow, bytes, event_kinds, event_words, malformed, micros},
+        Delivery, DeliveryState, EventFilter,
+        postgres::{
+            endpoints::{ENDPOINT, endpoint},
+            signings::{EventColumns, decoded, flushed},
+        },
+        rows::{self, DueRow, EventRow, bytes, malformed, micros},
     },
 };
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
 const EVENT: &str = "id, caller, kind, signing, signer, sequence, at, data, sealed";
-const ENDPOINT: &str = "id, caller, sealed, events, allow_private, from_settings, created_at, disabled_at";
 
 macro_rules! delivery_columns {
     () => {
@@ -102,83 +104,6 @@ fn slice(filter: &EventFilter) -> &'static str {
     }
 }
 
-pub(super) async fn put_endpoint(db: &mut PgConnection, endpoint: &Endpoint, sealed: &[u8]) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO endpoints (id, caller, sealed, events, allow_private, from_settings, created_at, \
-         disabled_at, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) \
-         ON CONFLICT (id) DO UPDATE SET caller = $2, sealed = $3, events = $4, allow_private = $5, \
-         from_settings = $6, created_at = $7, next_at = 0",
-    )
-    .bind(bytes(endpoint.id.as_uuid()))
-    .bind(endpoint.caller.as_str())
-    .bind(sealed)
-    .bind(event_words(&endpoint.events))
-    .bind(endpoint.allow_private)
-    .bind(endpoint.from_settings)
-    .bind(micros(endpoint.created_at))
-    .bind(endpoint.disabled_at.map(micros))
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn endpoints(
-    db: &mut PgConnection,
-    caller: Option<&CallerName>,
-) -> Result<Vec<EndpointRow>> {
-    let sql = format!(
-        "SELECT {ENDPOINT} FROM endpoints WHERE $1::text IS NULL OR caller = $1 ORDER BY created_at, id"
-    );
-    let found = sqlx::query(AssertSqlSafe(sql)).bind(caller.map(CallerName::as_str)).fetch_all(db).await?;
-    found.iter().map(endpoint).collect()
-}
-
-pub(super) async fn endpoint_of(db: &mut PgConnection, id: EndpointId) -> Result<Option<EndpointRow>> {
-    let sql = format!("SELECT {ENDPOINT} FROM endpoints WHERE id = $1");
-    let found = sqlx::query(AssertSqlSafe(sql)).bind(bytes(id.as_uuid())).fetch_optional(db).await?;
-    found.as_ref().map(endpoint).transpose()
-}
-
-/// Answers whether it was still as it was.
-pub(super) async fn rotate_endpoint(
-    db: &mut PgConnection,
-    id: EndpointId,
-    was: &[u8],
-    sealed: &[u8],
-) -> Result<bool> {
-    let rotated = sqlx::query("UPDATE endpoints SET sealed = $3 WHERE id = $1 AND sealed = $2")
-        .bind(bytes(id.as_uuid()))
-        .bind(was)
-        .bind(sealed)
-        .execute(db)
-        .await?;
-    Ok(rotated.rows_affected() == 1)
-}
-
-pub(super) async fn switch_endpoint(
-    db: &mut PgConnection,
-    id: EndpointId,
-    disabled_at: Option<i64>,
-) -> Result<()> {
-    sqlx::query("UPDATE endpoints SET disabled_at = $2, next_at = 0 WHERE id = $1")
-        .bind(bytes(id.as_uuid()))
-        .bind(disabled_at)
-        .execute(db)
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn remove_endpoint(db: &mut PgConnection, id: EndpointId) -> Result<()> {
-    sqlx::query(
-        "WITH gone AS (DELETE FROM endpoints WHERE id = $1) \
-         DELETE FROM deliveries WHERE endpoint = $1 AND state = 'pending'",
-    )
-    .bind(bytes(id.as_uuid()))
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
 /// Makes deliveries of the next events that no other daemon is at, and answers how many events that were.
 pub(super) async fn fan_out(db: &mut PgConnection, now: Timestamp, limit: u32) -> Result<u64> {
     let mut transaction = db.begin().await?;
@@ -239,8 +164,8 @@ pub(super) async fn claim_deliveries(
 ) -> Result<Vec<DueRow>> {
     let mut transaction = db.begin().await?;
     let endpoints = sqlx::query(
-        "SELECT id FROM endpoints WHERE disabled_at IS NULL AND next_at <= $1 ORDER BY next_at LIMIT $2 \
-         FOR UPDATE SKIP LOCKED",
+        "SELECT id FROM endpoints WHERE disabled_at IS NULL AND dropped_at IS NULL AND next_at <= $1 \
+         ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED",
     )
     .bind(now)
     .bind(i64::from(limit))
@@ -424,10 +349,10 @@ pub(super) async fn replay(db: &mut PgConnection, id: DeliveryId, now: i64) -> R
 }
 
 pub(super) async fn oldest_pending(db: &mut PgConnection) -> Result<Option<Timestamp>> {
-    // Those of endpoints that are switched off do not count.
+    // Those of endpoints that get nothing do not count.
     let oldest = sqlx::query(
         "SELECT min((SELECT created_at FROM deliveries WHERE endpoint = endpoints.id AND state = 'pending' \
-         ORDER BY created_at LIMIT 1)) FROM endpoints WHERE disabled_at IS NULL",
+         ORDER BY created_at LIMIT 1)) FROM endpoints WHERE disabled_at IS NULL AND dropped_at IS NULL",
     )
     .fetch_one(db)
     .await?;
@@ -452,19 +377,6 @@ fn event(row: &PgRow) -> Result<EventRow> {
         data: row.try_get(7)?,
     };
     Ok(EventRow { event, sealed: row.try_get(8)? })
-}
-
-fn endpoint(row: &PgRow) -> Result<EndpointRow> {
-    Ok(EndpointRow {
-        id: row.try_get(0)?,
-        caller: row.try_get(1)?,
-        sealed: row.try_get(2)?,
-        events: event_kinds(row.try_get(3)?),
-        allow_private: row.try_get(4)?,
-        from_settings: row.try_get(5)?,
-        created_at: row.try_get(6)?,
-        disabled_at: row.try_get(7)?,
-    })
 }
 
 fn delivery(row: &PgRow) -> Result<Delivery> {

@@ -54,7 +54,7 @@ pub(super) async fn personal(db: &mut PgConnection, retention: Retention) -> Res
 /// is pending for an endpoint that is off waits for good, and goes.
 pub(super) async fn events(db: &mut PgConnection, retention: Retention) -> Result<u64> {
     let before = micros(retention.events_before);
-    let mut deleted = 0;
+    let mut deleted = webhooks(db, micros(retention.dropped_before)).await?;
     for sql in [
         // First, because they keep their events.
         "DELETE FROM deliveries WHERE id = ANY (ARRAY (\
@@ -73,6 +73,23 @@ pub(super) async fn events(db: &mut PgConnection, retention: Retention) -> Resul
     ] {
         deleted += count(db, sql, before).await?;
     }
+    Ok(deleted)
+}
+
+/// Removes webhooks that the settings have long ceased to name, once what was pending for them is deleted. Answers how many
+/// deliveries that were.
+async fn webhooks(db: &mut PgConnection, before: i64) -> Result<u64> {
+    let sql = "DELETE FROM deliveries WHERE id = ANY (ARRAY (\
+                 SELECT d.id FROM endpoints p JOIN deliveries d ON d.endpoint = p.id AND d.state = 'pending' \
+                 WHERE p.dropped_at < $1 LIMIT $2 FOR UPDATE OF d SKIP LOCKED))";
+    let deleted = count(db, sql, before).await?;
+    sqlx::query(
+        "DELETE FROM endpoints WHERE dropped_at < $1 AND NOT EXISTS \
+         (SELECT 1 FROM deliveries WHERE endpoint = endpoints.id AND state = 'pending')",
+    )
+    .bind(before)
+    .execute(db)
+    .await?;
     Ok(deleted)
 }
 

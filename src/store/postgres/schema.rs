@@ -41,6 +41,7 @@ const TABLES: &[(&str, &[&str])] = &[
             "created_at",
             "disabled_at",
             "next_at",
+            "dropped_at",
         ],
     ),
     (

@@ -24,7 +24,9 @@ use crate::store::{
 
 pub(super) use counters::counter_name;
 pub(super) use inbox::{InboundRow, inbound, inbound_page};
-pub(super) use outbox::{DueRow, EndpointRow, EventRow, event_kinds, event_words, seal_endpoint};
+pub(super) use outbox::{
+    DueRow, EndpointRow, EventRow, event_kinds, event_words, seal_endpoint, seal_endpoints,
+};
 pub(super) use senders::SenderRow;
 pub(super) use signing::{SigningRow, signing_columns};
 pub(super) use writes::{ChangedRow, NewPayload, NewRow};

@@ -33,6 +33,7 @@ pub(in crate::store) struct EndpointRow {
     pub(in crate::store) from_settings: bool,
     pub(in crate::store) created_at: i64,
     pub(in crate::store) disabled_at: Option<i64>,
+    pub(in crate::store) dropped_at: Option<i64>,
 }
 
 impl EndpointRow {
@@ -49,6 +50,7 @@ impl EndpointRow {
             from_settings: self.from_settings,
             created_at: timestamp(self.created_at)?,
             disabled_at: self.disabled_at.map(timestamp).transpose()?,
+            dropped_at: self.dropped_at.map(timestamp).transpose()?,
         })
     }
 }
@@ -103,6 +105,19 @@ pub(in crate::store) fn seal_endpoint(keys: &SealKeys, endpoint: &Endpoint) -> V
         rotated_at: endpoint.rotated_at.map(micros),
     };
     keys.seal_json(endpoint_place(&id), &inner)
+}
+
+/// Endpoints, each with its sealed half. In the order of their ids: two who write several never wait for each other.
+pub(in crate::store) fn seal_endpoints(
+    keys: &SealKeys,
+    mut endpoints: Vec<Endpoint>,
+) -> Vec<(Endpoint, Vec<u8>)> {
+    endpoints.sort_unstable_by_key(|endpoint| endpoint.id.as_uuid());
+    let sealed = |endpoint: Endpoint| {
+        let sealed = seal_endpoint(keys, &endpoint);
+        (endpoint, sealed)
+    };
+    endpoints.into_iter().map(sealed).collect()
 }
 
 /// The words of an endpoint's event filter, in one column.

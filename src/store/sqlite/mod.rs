@@ -16,7 +16,8 @@
 //! |---|---|
 //! | [`signings`] | signings, their payloads and links |
 //! | [`inbox`] | what the upstream sent us |
-//! | [`outbox`] | our own events, endpoints and deliveries |
+//! | [`endpoints`] | who wants our own events |
+//! | [`outbox`] | our own events, and their deliveries |
 //! | [`senders`] | records of senders |
 //! | [`dates`] | what a clock that was ahead has written, mended |
 //! | [`presence`] | whether the daemon and the disk are there |
@@ -28,6 +29,7 @@ mod checkpoint;
 mod checks;
 mod counts;
 mod dates;
+mod endpoints;
 mod file;
 mod inbox;
 mod operations;
@@ -107,7 +109,7 @@ impl SqliteStore {
         // The lock on the file proves that whoever held a lease is gone: nothing waits for it to lapse.
         signings::end_leases(&connection, micros(clock.now()))?;
         outbox::end_leases(&connection)?;
-        let listened_to = AtomicBool::new(outbox::is_listened_to(&connection)?);
+        let listened_to = AtomicBool::new(endpoints::is_listened_to(&connection)?);
         let writes = Arc::new(Queue::new(MAX_WAITING));
         let reads = Arc::new(Queue::<Box<dyn Job>>::new(MAX_WAITING));
         let store = Self {

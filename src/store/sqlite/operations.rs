@@ -1,7 +1,7 @@
 //! What the store does, operation by operation: rows are made and opened in the caller's task, SQL runs on a thread.
 //!
-//! Must hold no SQL: that is in [`signings`], [`outbox`], [`inbox`], [`senders`], [`presence`], [`counts`], [`checks`],
-//! [`dates`] and [`retention`].
+//! Must hold no SQL: that is in [`signings`], [`endpoints`], [`outbox`], [`inbox`], [`senders`], [`presence`], [`counts`],
+//! [`checks`], [`dates`] and [`retention`].
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -20,10 +20,11 @@ use crate::{
         Retention, SenderRecord, Store, Taking, Version,
         rows::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, counter_name, micros,
-            payload_place, seal_endpoint, signed, timestamp,
+            payload_place, seal_endpoint, seal_endpoints, signed, timestamp,
         },
         sqlite::{
-            SqliteStore, checks, counts, dates, end, inbox, outbox, presence, retention, senders, signings,
+            SqliteStore, checks, counts, dates, end, endpoints, inbox, outbox, presence, retention, senders,
+            signings,
         },
     },
 };
@@ -204,39 +205,50 @@ impl Store for SqliteStore {
         Box::pin(async move {
             self.listened_to.store(true, Ordering::SeqCst);
             let sealed = seal_endpoint(&self.keys, &endpoint);
-            self.write(Durability::Synced, move |db| outbox::put_endpoint(db, &endpoint, &sealed)).await
+            self.write(Durability::Synced, move |db| endpoints::put(db, &endpoint, &sealed)).await
         })
     }
 
     fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
         let caller = caller.cloned();
         Box::pin(async move {
-            let rows = self.read(move |db| outbox::endpoints(db, caller.as_ref())).await?;
+            let rows = self.read(move |db| endpoints::all(db, caller.as_ref())).await?;
             Ok(rows::legible(rows, "webhook endpoint", |row| row.into_endpoint(&self.keys)))
         })
     }
 
     fn switch_endpoint(&self, id: EndpointId, disabled_at: Option<Timestamp>) -> Answer<'_, ()> {
         let disabled_at = disabled_at.map(micros);
-        Box::pin(self.write(Durability::Synced, move |db| outbox::switch_endpoint(db, id, disabled_at)))
+        Box::pin(self.write(Durability::Synced, move |db| endpoints::switch(db, id, disabled_at)))
     }
 
     fn rotate_endpoint(&self, read: Endpoint, to: Endpoint) -> Answer<'_, bool> {
         Box::pin(async move {
             let id = read.id;
-            let Some(row) = self.read(move |db| outbox::endpoint_of(db, id)).await? else { return Ok(false) };
+            let Some(row) = self.read(move |db| endpoints::by_id(db, id)).await? else { return Ok(false) };
             let was = row.sealed.clone();
             if row.into_endpoint(&self.keys)? != read {
                 return Ok(false);
             }
             let sealed = seal_endpoint(&self.keys, &to);
-            let rotate = move |db: &Connection| outbox::rotate_endpoint(db, id, &was, &sealed);
+            let rotate = move |db: &Connection| endpoints::rotate(db, id, &was, &sealed);
             self.write(Durability::Synced, rotate).await
         })
     }
 
+    fn replace_webhooks(&self, wanted: Vec<Endpoint>, now: Timestamp) -> Answer<'_, Vec<EndpointId>> {
+        Box::pin(async move {
+            if !wanted.is_empty() {
+                self.listened_to.store(true, Ordering::SeqCst);
+            }
+            let wanted = seal_endpoints(&self.keys, wanted);
+            let replace = move |db: &Connection| endpoints::replace_webhooks(db, &wanted, micros(now));
+            self.write(Durability::Synced, replace).await
+        })
+    }
+
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
-        Box::pin(self.write(Durability::Synced, move |db| outbox::remove_endpoint(db, id)))
+        Box::pin(self.write(Durability::Synced, move |db| endpoints::remove(db, id)))
     }
 
     fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64> {

@@ -1,4 +1,4 @@
-//! Our own events, the endpoints that want them, and the deliveries in between, in SQL.
+//! Our own events, and their deliveries to the [endpoints](super::endpoints) that want them, in SQL.
 
 use std::fmt::Write as _;
 
@@ -9,16 +9,13 @@ use uuid::Uuid;
 use crate::{
     domain::{CallerName, DeliveryId, EndpointId, Event, EventId, EventKind, SignerId, SigningId},
     store::{
-        Delivery, DeliveryState, Endpoint, Error, EventFilter,
-        rows::{
-            DueRow, EndpointRow, EventRow, bytes, event_kinds, event_words, malformed, micros, signed,
-            timestamp,
-        },
+        Delivery, DeliveryState, Error, EventFilter,
+        rows::{DueRow, EventRow, bytes, malformed, micros, signed, timestamp},
+        sqlite::endpoints::{ENDPOINT, endpoint},
     },
 };
 
 const EVENT: &str = "id, caller, kind, signing, signer, sequence, at, data, sealed";
-const ENDPOINT: &str = "id, caller, sealed, events, allow_private, from_settings, created_at, disabled_at";
 const DELIVERY: &str = "id, event, endpoint, caller, state, attempts, created_at, due_at, attempted_at, \
                         response_status, error";
 
@@ -72,77 +69,6 @@ fn narrow(sql: &mut String, values: &mut Vec<Value>, filter: &EventFilter) {
         values.push(Value::Text(caller.as_str().to_owned()));
         let _ = write!(sql, " AND caller = ?{}", values.len());
     }
-}
-
-/// Whether there is an endpoint at all.
-pub(super) fn is_listened_to(db: &Connection) -> Result<bool, Error> {
-    Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM endpoints)", [], |row| row.get(0))?)
-}
-
-pub(super) fn put_endpoint(db: &Connection, endpoint: &Endpoint, sealed: &[u8]) -> Result<(), Error> {
-    // What happened while nobody listened is not for the first who does.
-    if !is_listened_to(db)? {
-        db.execute(
-            "UPDATE meta SET value = (SELECT coalesce(max(pos), 0) FROM events) WHERE name = 'fanned_out'",
-            [],
-        )?;
-    }
-    db.prepare_cached(
-        "INSERT INTO endpoints (id, caller, sealed, events, allow_private, from_settings, created_at, \
-         disabled_at, next_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0) \
-         ON CONFLICT (id) DO UPDATE SET caller = ?2, sealed = ?3, events = ?4, allow_private = ?5, \
-         from_settings = ?6, created_at = ?7, next_at = 0",
-    )?
-    .execute(params![
-        bytes(endpoint.id.as_uuid()),
-        endpoint.caller.as_str(),
-        sealed,
-        event_words(&endpoint.events),
-        endpoint.allow_private,
-        endpoint.from_settings,
-        micros(endpoint.created_at),
-        endpoint.disabled_at.map(micros),
-    ])?;
-    Ok(())
-}
-
-pub(super) fn endpoints(db: &Connection, caller: Option<&CallerName>) -> Result<Vec<EndpointRow>, Error> {
-    let sql =
-        format!("SELECT {ENDPOINT} FROM endpoints WHERE ?1 IS NULL OR caller = ?1 ORDER BY created_at, id");
-    collect(db, &sql, [caller.map(CallerName::as_str)], endpoint)
-}
-
-pub(super) fn endpoint_of(db: &Connection, id: EndpointId) -> Result<Option<EndpointRow>, Error> {
-    let sql = format!("SELECT {ENDPOINT} FROM endpoints WHERE id = ?1");
-    Ok(collect(db, &sql, [bytes(id.as_uuid())], endpoint)?.pop())
-}
-
-/// Answers whether it was still as it was.
-pub(super) fn rotate_endpoint(
-    db: &Connection,
-    id: EndpointId,
-    was: &[u8],
-    sealed: &[u8],
-) -> Result<bool, Error> {
-    let rotate = "UPDATE endpoints SET sealed = ?3 WHERE id = ?1 AND sealed = ?2";
-    Ok(db.execute(rotate, params![bytes(id.as_uuid()), was, sealed])? == 1)
-}
-
-pub(super) fn switch_endpoint(
-    db: &Connection,
-    id: EndpointId,
-    disabled_at: Option<i64>,
-) -> Result<(), Error> {
-    db.prepare_cached("UPDATE endpoints SET disabled_at = ?2, next_at = 0 WHERE id = ?1")?
-        .execute(params![bytes(id.as_uuid()), disabled_at])?;
-    Ok(())
-}
-
-pub(super) fn remove_endpoint(db: &Connection, id: EndpointId) -> Result<(), Error> {
-    let id = bytes(id.as_uuid());
-    db.execute("DELETE FROM deliveries WHERE endpoint = ?1 AND state = 'pending'", [id])?;
-    db.execute("DELETE FROM endpoints WHERE id = ?1", [id])?;
-    Ok(())
 }
 
 /// Makes deliveries of the next events, and answers how many events that were.
@@ -203,8 +129,8 @@ pub(super) fn claim_deliveries(
     limit: u32,
 ) -> Result<Vec<DueRow>, Error> {
     let mut ready = Vec::new();
-    let sql =
-        "SELECT id FROM endpoints WHERE disabled_at IS NULL AND next_at <= ?1 ORDER BY next_at LIMIT ?2";
+    let sql = "SELECT id FROM endpoints WHERE disabled_at IS NULL AND dropped_at IS NULL AND next_at <= ?1 \
+               ORDER BY next_at LIMIT ?2";
     let endpoints: Vec<[u8; 16]> = collect(db, sql, params![now, limit], |row| Ok(row.get(0)?))?;
     for endpoint in &endpoints {
         let busy = leased(db, endpoint, now)?;
@@ -345,11 +271,11 @@ pub(super) fn replay(db: &Connection, id: DeliveryId, now: i64) -> Result<(), Er
 }
 
 pub(super) fn oldest_pending(db: &Connection) -> Result<Option<i64>, Error> {
-    // Those of endpoints that are switched off do not count.
+    // Those of endpoints that get nothing do not count.
     Ok(db
         .prepare_cached(
             "SELECT min((SELECT created_at FROM deliveries WHERE endpoint = endpoints.id AND state = 'pending' \
-             ORDER BY created_at LIMIT 1)) FROM endpoints WHERE disabled_at IS NULL",
+             ORDER BY created_at LIMIT 1)) FROM endpoints WHERE disabled_at IS NULL AND dropped_at IS NULL",
         )?
         .query_row([], |row| row.get(0))?)
 }
@@ -382,19 +308,6 @@ fn event(row: &Row<'_>) -> Result<EventRow, Error> {
         data: row.get(7)?,
     };
     Ok(EventRow { event, sealed: row.get(8)? })
-}
-
-fn endpoint(row: &Row<'_>) -> Result<EndpointRow, Error> {
-    Ok(EndpointRow {
-        id: row.get(0)?,
-        caller: row.get(1)?,
-        sealed: row.get(2)?,
-        events: event_kinds(&row.get::<_, String>(3)?),
-        allow_private: row.get(4)?,
-        from_settings: row.get(5)?,
-        created_at: row.get(6)?,
-        disabled_at: row.get(7)?,
-    })
 }
 
 fn delivery(row: &Row<'_>) -> Result<Delivery, Error> {

@@ -62,7 +62,7 @@ const OLD_EVENTS: &str = "SELECT pos FROM events WHERE id < ?3 AND at < ?1 \
 /// is pending for an endpoint that is off waits for good, and goes.
 pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error> {
     let before = micros(retention.events_before);
-    let mut deleted = 0;
+    let mut deleted = webhooks(db, micros(retention.dropped_before))?;
     // First, because they keep their events.
     deleted += count(
         db,
@@ -89,6 +89,25 @@ pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error
           ORDER BY received_at LIMIT ?2)",
         before,
     )?;
+    Ok(deleted)
+}
+
+/// Removes webhooks that the settings have long ceased to name, once what was pending for them is deleted. Answers how many
+/// deliveries that were.
+fn webhooks(db: &Connection, before: i64) -> Result<u64, Error> {
+    let deleted = count(
+        db,
+        // The few endpoints first, whatever the planner thinks.
+        "DELETE FROM deliveries WHERE id IN \
+         (SELECT d.id FROM endpoints p CROSS JOIN deliveries d \
+          WHERE p.dropped_at < ?1 AND d.endpoint = p.id AND d.state = 'pending' LIMIT ?2)",
+        before,
+    )?;
+    db.prepare_cached(
+        "DELETE FROM endpoints WHERE dropped_at < ?1 AND NOT EXISTS \
+         (SELECT 1 FROM deliveries WHERE endpoint = endpoints.id AND state = 'pending')",
+    )?
+    .execute([before])?;
     Ok(deleted)
 }
 

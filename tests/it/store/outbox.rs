@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use countersign::{
     domain::{CallerName, EndpointId, EventKind},
-    store::{Delivery, DeliveryState, DueDelivery, Endpoint, EventFilter, SharedStore},
+    store::{Delivery, DeliveryState, DueDelivery, Endpoint, EventFilter, Location, SharedStore},
 };
 
 use crate::store::{Fixture, after, events, on_both, samples, signings::begin};
@@ -22,6 +22,9 @@ on_both!(
     endpoints_come_back_as_they_were,
     what_waits_for_an_endpoint_that_is_off_is_not_the_oldest,
     a_rotation_overwrites_nothing_that_it_has_not_seen,
+    webhooks_of_the_settings_are_replaced_as_one,
+    a_webhook_that_the_settings_dropped_waits_to_be_named_again,
+    daemons_with_different_settings_leave_those_of_one,
     the_last_pulse_is_remembered,
 );
 
@@ -336,6 +339,100 @@ async fn a_rotation_overwrites_nothing_that_it_has_not_seen(fixture: Fixture) {
     assert_eq!(store.endpoints(None).await.unwrap(), [with("first")]);
     assert!(store.rotate_endpoint(with("first"), with("second")).await.unwrap());
     assert_eq!(store.endpoints(None).await.unwrap(), [with("second")]);
+}
+
+fn of_settings(name: &str) -> Endpoint {
+    Endpoint { from_settings: true, ..samples::endpoint(name) }
+}
+
+/// Those that the settings name, by their ids.
+async fn named(store: &SharedStore) -> Vec<Endpoint> {
+    let mut all = store.endpoints(None).await.unwrap();
+    all.retain(|endpoint| endpoint.from_settings && endpoint.dropped_at.is_none());
+    all.sort_unstable_by_key(|endpoint| endpoint.id.as_uuid());
+    all
+}
+
+/// A reload that fails in the middle has changed nothing.
+async fn webhooks_of_the_settings_are_replaced_as_one(fixture: Fixture) {
+    let store = fixture.open().await;
+    // In the order of their ids.
+    let (shop, crm) = (of_settings("shop"), of_settings("crm"));
+    store.put_endpoint(samples::endpoint("made")).await.unwrap();
+    let dropped = store.replace_webhooks(vec![crm.clone(), shop.clone()], after(1)).await.unwrap();
+    assert!(dropped.is_empty(), "what a caller made is not the settings'");
+    assert_eq!(named(&store).await, [shop.clone(), crm.clone()]);
+    store.switch_endpoint(crm.id, Some(after(2))).await.unwrap();
+    store.replace_webhooks(vec![crm.clone(), shop.clone()], after(3)).await.unwrap();
+    assert_eq!(named(&store).await, [shop.clone(), crm.clone()], "it is on again");
+
+    fixture.sql(match fixture.location {
+        Location::Postgres { .. } => {
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'; \
+             CREATE TRIGGER refuse BEFORE INSERT ON endpoints FOR EACH ROW WHEN (NEW.caller = 'refused') \
+             EXECUTE FUNCTION refuse()"
+        }
+        Location::Sqlite { .. } => {
+            "CREATE TRIGGER refuse BEFORE INSERT ON endpoints WHEN NEW.caller = 'refused' \
+             BEGIN SELECT RAISE(ABORT, 'no'); END"
+        }
+    });
+    let newer = Endpoint { url: "https://newer.example.com/".into(), ..shop.clone() };
+    let refused = Endpoint { caller: CallerName::new("refused"), ..of_settings("made too") };
+    assert!(newer.id.as_uuid() < refused.id.as_uuid());
+    store.replace_webhooks(vec![newer, refused], after(4)).await.unwrap_err();
+    assert_eq!(named(&store).await, [shop, crm]);
+}
+
+/// Nothing is sent to it, and nothing that is for it is lost.
+async fn a_webhook_that_the_settings_dropped_waits_to_be_named_again(fixture: Fixture) {
+    let store = fixture.open().await;
+    let (crm, shop) = (of_settings("crm"), of_settings("shop"));
+    let both = vec![crm.clone(), shop.clone()];
+    store.replace_webhooks(both.clone(), after(1)).await.unwrap();
+    store.add_events(vec![samples::event(None, EventKind::BudgetLow, 0)]).await.unwrap();
+    fan_out_all(&store).await;
+    for at in [2, 3] {
+        let dropped = store.replace_webhooks(vec![shop.clone()], after(at)).await.unwrap();
+        assert_eq!(dropped.is_empty(), at == 3, "it is dropped once");
+    }
+    let found = store.endpoints(None).await.unwrap().into_iter().find(|endpoint| endpoint.id == crm.id);
+    assert_eq!(found, Some(Endpoint { dropped_at: Some(after(2)), ..crm.clone() }));
+    store.add_events(vec![samples::event(None, EventKind::BudgetLow, 1)]).await.unwrap();
+    fan_out_all(&store).await;
+    let due = claim(&store, 20, 10).await;
+    assert_eq!(due.len(), 2);
+    for due in due {
+        assert_eq!(due.endpoint.id, shop.id);
+        let done = Delivery { state: DeliveryState::Delivered, attempts: 1, ..due.delivery };
+        store.delivery_attempted(done).await.unwrap();
+    }
+    assert_eq!(store.oldest_pending_delivery().await.unwrap(), None);
+
+    store.replace_webhooks(both, after(30)).await.unwrap();
+    assert_eq!(named(&store).await, [shop, crm.clone()]);
+    let due = claim(&store, 31, 10).await;
+    assert_eq!(due.iter().map(|due| due.endpoint.id).collect::<Vec<_>>(), [crm.id, crm.id]);
+}
+
+async fn daemons_with_different_settings_leave_those_of_one(fixture: Fixture) {
+    let store = fixture.open().await;
+    let other = fixture.neighbour(&store).await;
+    let older: Vec<_> = ["a", "b", "c", "d"].map(of_settings).into();
+    let newer: Vec<_> = ["c", "d", "e", "f"].map(of_settings).into();
+    for round in 0..20 {
+        let (one, two) = tokio::join!(
+            store.replace_webhooks(older.clone(), after(round)),
+            other.replace_webhooks(newer.clone(), after(round)),
+        );
+        one.unwrap();
+        two.unwrap();
+        let found = named(&store).await;
+        let is_whole = [&older, &newer]
+            .iter()
+            .any(|list| list.len() == found.len() && list.iter().all(|endpoint| found.contains(endpoint)));
+        assert!(is_whole, "round {round}: {found:?}");
+    }
 }
 
 /// Nothing that makes a delivery due goes unseen by the next claim, whatever came before.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use countersign::{
     domain::{Event, EventId, EventKind, Private, SigningStatus},
     store::{
-        Begun, Change, Counter, Delivery, DeliveryState, Destroyed, Error, EventFilter, KeptAnswer, Location,
-        Payload, Retention, SharedStore,
+        Begun, Change, Counter, Delivery, DeliveryState, Destroyed, Endpoint, Error, EventFilter, KeptAnswer,
+        Location, Payload, Retention, SharedStore,
     },
 };
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ pub(crate) const KEEP_ALL: Retention = Retention {
     keys_before: Timestamp::UNIX_EPOCH,
     checks_before: Timestamp::UNIX_EPOCH,
     windows_before: Timestamp::UNIX_EPOCH,
+    dropped_before: Timestamp::UNIX_EPOCH,
     personal_before: Timestamp::UNIX_EPOCH,
     events_before: Timestamp::UNIX_EPOCH,
     signings_before: Timestamp::UNIX_EPOCH,
@@ -32,6 +33,7 @@ on_both!(
     events_and_signings_go,
     what_is_still_to_be_told_or_taken_in_stays,
     what_waits_for_an_endpoint_that_is_off_goes,
+    a_webhook_that_the_settings_dropped_goes_with_what_is_pending,
     events_that_are_dated_ahead_stand_before_none,
     a_signing_stays_as_long_as_its_key_or_its_work,
     windows_that_are_over_go_and_looking_at_one_makes_none,
@@ -216,6 +218,22 @@ async fn what_waits_for_an_endpoint_that_is_off_goes(fixture: Fixture) {
     let old = Retention { events_before: after(1_000), ..KEEP_ALL };
     assert_eq!(store.destroy(old).await.unwrap().events, 2);
     assert!(store.deliveries(&samples::caller(), None, 10).await.unwrap().is_empty());
+}
+
+async fn a_webhook_that_the_settings_dropped_goes_with_what_is_pending(fixture: Fixture) {
+    let store = fixture.open().await;
+    let hook = |name| Endpoint { from_settings: true, ..samples::endpoint(name) };
+    store.replace_webhooks(vec![hook("hook"), hook("stays")], after(1)).await.unwrap();
+    store.add_events(vec![samples::event(None, EventKind::BudgetLow, 0)]).await.unwrap();
+    assert_eq!(store.fan_out(after(10), 10).await.unwrap(), 1);
+    store.replace_webhooks(vec![hook("stays")], after(11)).await.unwrap();
+    let kept = Retention { dropped_before: after(11), ..KEEP_ALL };
+    assert_eq!(store.destroy(kept).await.unwrap(), Destroyed::default());
+    let lapsed = Retention { dropped_before: after(12), ..KEEP_ALL };
+    assert_eq!(store.destroy(lapsed).await.unwrap().events, 1);
+    assert_eq!(store.endpoints(None).await.unwrap(), [hook("stays")]);
+    let left = store.deliveries(&samples::caller(), None, 10).await.unwrap();
+    assert_eq!(left.iter().map(|delivery| delivery.endpoint).collect::<Vec<_>>(), [hook("stays").id]);
 }
 
 async fn events_that_are_dated_ahead_stand_before_none(fixture: Fixture) {

@@ -203,6 +203,7 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         created_at: START,
         rotated_at: Some(after(3)),
         disabled_at: None,
+        dropped_at: None,
     }
 }
 
