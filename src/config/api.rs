@@ -4,7 +4,12 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::{ConfigError, values, values::ByteSize};
+use super::{
+    ConfigError,
+    secret::{self, Credentials},
+    values,
+    values::ByteSize,
+};
 
 /// The section, checked.
 #[derive(Debug, Clone)]
@@ -31,23 +36,36 @@ pub struct Api {
     pub passthrough_limit: ByteSize,
 }
 
-/// A listener's certificate.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A listener's certificate, whose files are there.
+#[derive(Debug, Clone)]
 pub struct Tls {
     /// Certificate chain, PEM.
-    #[serde(deserialize_with = "values::given")]
     pub cert_file: PathBuf,
     /// Its private key, PEM.
-    #[serde(deserialize_with = "values::given")]
     pub key_file: PathBuf,
 }
 
-impl Tls {
-    /// Checks that the files of a listener are there.
-    pub(super) fn check(&self, listener: &str) -> Result<(), ConfigError> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    #[serde(deserialize_with = "values::given")]
+    cert_file: PathBuf,
+    #[serde(default, deserialize_with = "values::maybe")]
+    key_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    key_credential: Option<String>,
+}
+
+impl RawTls {
+    pub(super) fn check(self, listener: &str, credentials: &Credentials) -> Result<Tls, ConfigError> {
         values::readable(&format!("{listener}.tls.cert_file"), &self.cert_file)?;
-        values::readable(&format!("{listener}.tls.key_file"), &self.key_file)
+        let setting = format!("{listener}.tls.key");
+        let key_file = secret::place(&setting, self.key_file, self.key_credential, credentials)?;
+        let key_file = key_file.ok_or_else(|| {
+            let fix = "name the file of the certificate's private key, or its key_credential";
+            ConfigError::new(format!("{setting}_file"), "missing", fix)
+        })?;
+        Ok(Tls { cert_file: self.cert_file, key_file })
     }
 }
 
@@ -59,7 +77,7 @@ pub(super) struct Raw {
     #[serde(default, deserialize_with = "values::maybe")]
     unix_socket: Option<PathBuf>,
     #[serde(default)]
-    tls: Option<Tls>,
+    tls: Option<RawTls>,
     #[serde(default, deserialize_with = "values::maybe")]
     client_ca: Option<PathBuf>,
     #[serde(default, deserialize_with = "values::maybe")]
@@ -77,17 +95,15 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn check(self) -> Result<Api, ConfigError> {
-        if let Some(tls) = &self.tls {
-            tls.check("api")?;
-            if self.unix_socket.is_some() {
-                let fix = "remove api.tls or api.unix_socket";
-                return Err(ConfigError::new("api.tls", "a unix socket speaks no TLS", fix));
-            }
+    pub(super) fn check(self, credentials: &Credentials) -> Result<Api, ConfigError> {
+        let tls = self.tls.map(|tls| tls.check("api", credentials)).transpose()?;
+        if tls.is_some() && self.unix_socket.is_some() {
+            let fix = "remove api.tls or api.unix_socket";
+            return Err(ConfigError::new("api.tls", "a unix socket speaks no TLS", fix));
         }
         if let Some(path) = &self.client_ca {
             values::readable("api.client_ca", path)?;
-            if self.tls.is_none() {
+            if tls.is_none() {
                 let fix = "add api.tls with cert_file and key_file";
                 return Err(ConfigError::new("api.client_ca", "client certificates need TLS", fix));
             }
@@ -107,7 +123,7 @@ impl Raw {
         Ok(Api {
             listen: self.listen,
             unix_socket: self.unix_socket,
-            tls: self.tls,
+            tls,
             client_ca: self.client_ca,
             client_crl: self.client_crl,
             allow_forwarded: self.allow_forwarded,

@@ -218,11 +218,11 @@ impl Config {
         let store = raw.store.check(credentials)?;
         let config = Self {
             senders: each(raw.senders, |sender, name| sender.check(name, credentials))?,
-            api: raw.api.check()?,
-            public: raw.public.check(environment)?,
+            api: raw.api.check(credentials)?,
+            public: raw.public.check(environment, credentials)?,
             ops: raw.ops.check(credentials)?,
             callers: each(raw.callers, callers::Raw::check)?,
-            oidc: each(raw.oidc, oidc::Raw::check)?,
+            oidc: each(raw.oidc, |issuer, name| issuer.check(name, credentials))?,
             templates: raw.templates,
             written: Written::default(),
             exposed: Vec::new(),

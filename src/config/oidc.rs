@@ -5,7 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use serde::Deserialize;
 use url::Url;
 
-use super::{ConfigError, values, values::Setting};
+use super::{
+    ConfigError,
+    secret::{self, Credentials},
+    values,
+    values::Setting,
+};
 
 /// An issuer, checked.
 #[derive(Debug, Clone)]
@@ -20,7 +25,7 @@ pub struct Oidc {
     pub jwks_file: Option<PathBuf>,
     /// The CA of `jwks_url`.
     pub ca_file: Option<PathBuf>,
-    /// A bearer token to show at `jwks_url`.
+    /// A bearer token to show at `jwks_url`, in a file that changes.
     pub token_file: Option<PathBuf>,
     /// The signatures that are taken, by their names in RFC 7518.
     pub algorithms: Vec<TokenAlgorithm>,
@@ -98,6 +103,8 @@ pub(super) struct Raw {
     ca_file: Option<PathBuf>,
     #[serde(default, deserialize_with = "values::maybe")]
     token_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    token_credential: Option<String>,
     #[serde(deserialize_with = "values::list")]
     algorithms: Vec<TokenAlgorithm>,
     #[serde(deserialize_with = "values::given")]
@@ -107,7 +114,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn check(self, name: &str) -> Result<Oidc, ConfigError> {
+    pub(super) fn check(self, name: &str, credentials: &Credentials) -> Result<Oidc, ConfigError> {
         let setting = |key: &str| format!("oidc.{name}.{key}");
         let missing = |key: &str, fix: &str| ConfigError::new(setting(key), "missing", fix);
         let fix = "write what the tokens say in iss, such as https://kubernetes.default.svc.cluster.local";
@@ -129,11 +136,11 @@ impl Raw {
             (None, Some(path)) => values::readable(&setting("jwks_file"), path)?,
             (Some(_), None) => {}
         }
-        for (key, path) in [("ca_file", &self.ca_file), ("token_file", &self.token_file)] {
-            if let Some(path) = path {
-                values::readable(&setting(key), path)?;
-            }
+        if let Some(path) = &self.ca_file {
+            values::readable(&setting("ca_file"), path)?;
         }
+        let token_file =
+            secret::place(&setting("token"), self.token_file, self.token_credential, credentials)?;
         if self.algorithms.is_empty() {
             return Err(ConfigError::new(setting("algorithms"), "empty", "write such as [\"RS256\"]"));
         }
@@ -142,7 +149,7 @@ impl Raw {
             let fix = "write a longer time than refresh";
             return Err(ConfigError::new(setting("max_age"), "shorter than refresh", fix));
         }
-        let Self { jwks_url, jwks_file, ca_file, token_file, algorithms, refresh, max_age, .. } = self;
+        let Self { jwks_url, jwks_file, ca_file, algorithms, refresh, max_age, .. } = self;
         let checked =
             Oidc { issuer, audience, jwks_url, jwks_file, ca_file, token_file, algorithms, refresh, max_age };
         Ok(checked)

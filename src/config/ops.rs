@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{
     ConfigError, Tls,
+    api::RawTls,
     secret::{Credentials, Forms},
     values,
 };
@@ -31,7 +32,7 @@ pub(super) struct Raw {
     #[serde(deserialize_with = "values::given")]
     listen: SocketAddr,
     #[serde(default)]
-    tls: Option<Tls>,
+    tls: Option<RawTls>,
     #[serde(deserialize_with = "values::given")]
     allow_forwarded: bool,
     #[serde(default, deserialize_with = "values::maybe")]
@@ -59,8 +60,8 @@ impl Raw {
                 return Err(ConfigError::new(setting, "not an argon2 hash", fix));
             }
         }
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.check("ops"))?;
-        let (listen, tls, allow_forwarded) = (self.listen, self.tls, self.allow_forwarded);
+        let tls = self.tls.map(|tls| tls.check("ops", credentials)).transpose()?;
+        let (listen, allow_forwarded) = (self.listen, self.allow_forwarded);
         Ok(Ops { listen, tls, allow_forwarded, operator_password_hash: hash })
     }
 }

@@ -7,7 +7,9 @@ use url::Url;
 
 use super::{
     ConfigError, Environment, Tls,
+    api::RawTls,
     network::Network,
+    secret::Credentials,
     values::{self, Origin, Setting},
 };
 
@@ -83,7 +85,7 @@ pub(super) struct Raw {
     #[serde(default, deserialize_with = "values::maybe")]
     base_url: Option<Url>,
     #[serde(default)]
-    tls: Option<Tls>,
+    tls: Option<RawTls>,
     #[serde(default, deserialize_with = "values::list")]
     trusted_proxies: Vec<Network>,
     #[serde(deserialize_with = "values::given")]
@@ -92,14 +94,18 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn check(self, environment: Environment) -> Result<Public, ConfigError> {
+    pub(super) fn check(
+        self,
+        environment: Environment,
+        credentials: &Credentials,
+    ) -> Result<Public, ConfigError> {
         self.brand.check()?;
         let base_url = self.base_url.as_ref().map(|url| base_url(url, environment)).transpose()?;
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.check("public"))?;
+        let tls = self.tls.map(|tls| tls.check("public", credentials)).transpose()?;
         Ok(Public {
             listen: self.listen,
             base_url,
-            tls: self.tls,
+            tls,
             trusted_proxies: self.trusted_proxies,
             proxy_header: self.proxy_header,
             brand: self.brand,

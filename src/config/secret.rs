@@ -131,6 +131,27 @@ impl Forms {
     }
 }
 
+/// Where a secret is that is read again while we run: its file, or that of its credential; an error if both are there.
+pub(super) fn place(
+    setting: &str,
+    file: Option<PathBuf>,
+    credential: Option<String>,
+    credentials: &Credentials,
+) -> Result<Option<PathBuf>, ConfigError> {
+    let (file_setting, credential_setting) = (format!("{setting}_file"), format!("{setting}_credential"));
+    let (setting, path) = match (file, credential) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(twice(&file_setting, &credential_setting)),
+        (Some(path), None) => (file_setting, path),
+        (None, Some(name)) => {
+            let path = credentials.path(&credential_setting, &name)?;
+            (credential_setting, path)
+        }
+    };
+    values::readable(&setting, &path)?;
+    Ok(Some(path))
+}
+
 fn twice(one: &str, other: &str) -> ConfigError {
     ConfigError::new(one, format!("given twice, also as {other}"), "keep one of the two")
 }

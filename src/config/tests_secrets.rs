@@ -35,6 +35,44 @@ fn secrets_come_by_value_by_file_or_from_systemd() {
     );
 }
 
+/// Those that are read again while we run are files, and a credential is one.
+#[test]
+fn a_listeners_key_and_the_token_for_an_issuer_come_by_file_or_from_systemd() {
+    let scratch = Scratch::new("places");
+    let (certificate, key) = (scratch.file("tls.crt", "x"), scratch.file("tls-key", "x"));
+    scratch.file("token", "x");
+    let issuer = "[oidc.a]\nissuer = \"i\"\naudience = \"a\"\njwks_url = \"https://a.example/\"";
+    let text = |listener: &str, of_key: &str, of_token: &str| {
+        let tls = format!("[{listener}.tls]\ncert_file = \"{certificate}\"\n{of_key}");
+        with(&format!("{issuer}\n{of_token}\n{tls}"))
+    };
+    let directory = scratch.0.display().to_string();
+    let credentials = [("CREDENTIALS_DIRECTORY", directory.as_str())];
+    let token = "token_credential = \"token\"";
+    for listener in ["api", "public", "ops"] {
+        for of_key in [format!("key_file = \"{key}\""), "key_credential = \"tls-key\"".to_owned()] {
+            let config = load(&text(listener, &of_key, token), &credentials).unwrap();
+            let all = [&config.api.tls, &config.public.tls, &config.ops.tls];
+            let keys: Vec<_> = all.into_iter().flatten().map(|tls| tls.key_file.clone()).collect();
+            assert_eq!(keys, [Path::new(&key)], "{listener}: {of_key}");
+            assert_eq!(config.oidc["a"].token_file.as_deref(), Some(scratch.0.join("token").as_path()));
+        }
+    }
+    for (of_key, of_token, refusal) in [
+        ("", "", "api.tls.key_file: missing"),
+        ("key_file = \"x\"\nkey_credential = \"x\"", "", "api.tls.key_file (in site.toml): given twice"),
+        ("key_credential = \"none\"", "", "api.tls.key_credential (in site.toml): cannot read"),
+        (
+            "key_credential = \"tls-key\"",
+            "token_credential = \"../x\"",
+            "oidc.a.token_credential (in site.toml)",
+        ),
+    ] {
+        let line = load(&text("api", of_key, of_token), &credentials).unwrap_err().to_string();
+        assert!(line.starts_with(refusal), "{line}");
+    }
+}
+
 #[test]
 fn a_table_in_the_place_of_a_secret_is_told_the_settings_for_files_and_credentials() {
     for (table, setting) in [
