@@ -103,7 +103,7 @@ pub(super) struct Counted(Mutex<AskedSoFar>);
 impl Counted {
     /// Tells the ledger the rest.
     fn pass_on(&self, parts: &Parts) {
-        let so_far = parts.auth.asked();
+        let so_far = parts.auth.asked().so_far();
         let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), so_far);
         let AskedSoFar { tokens, early, user_info, limited } = so_far.since(&before);
         let asked = AccountServerCalls { tokens, early, user_info, limited };

@@ -8,7 +8,12 @@ use std::{
 
 use crate::{
     app::Parts,
-    auth::{SenderStatus, consent::Consent, key_ring},
+    auth::{
+        Auth, SenderStatus,
+        asked::{End, Question},
+        consent::Consent,
+        key_ring,
+    },
     budget::{Operation, Outcome},
     clock::SharedClock,
     esign,
@@ -29,6 +34,7 @@ const NOT_CONNECTED: &str = "not_connected";
 pub(super) fn start(parts: &Parts) {
     let (auth, health, seen) = (parts.auth.clone(), parts.health.clone(), Mutex::new(Seen::default()));
     let audit = parts.signings.audit().clone();
+    let account_server = AccountServerCalls::new(&parts.metrics);
     parts.metrics.on_scrape(move |metrics| {
         let statuses = auth.statuses_that_tell();
         metrics.observe_senders(&statuses.iter().map(reading).collect::<Vec<_>>());
@@ -36,6 +42,7 @@ pub(super) fn start(parts: &Parts) {
         for status in &statuses {
             seen.count_mints(metrics, status);
         }
+        seen.count_asked(metrics, &auth, &account_server);
         let signer = auth.signer_process();
         let restarts = signer.as_ref().map_or(0, |signer| signer.restarts);
         let more = restarts.saturating_sub(std::mem::replace(&mut seen.restarts, restarts));
@@ -57,6 +64,7 @@ pub(super) fn start(parts: &Parts) {
 #[derive(Default)]
 struct Seen {
     mints: HashMap<(Arc<str>, &'static str), u64>,
+    asked: HashMap<(Question, End), u64>,
     restarts: u64,
 }
 
@@ -71,6 +79,41 @@ impl Seen {
             if more > 0 {
                 metrics.tokens_minted(&status.name, mint_result(cause), more);
             }
+        }
+    }
+
+    fn count_asked(&mut self, metrics: &Metrics, auth: &Auth, calls: &AccountServerCalls) {
+        for (question, end, count) in auth.asked().ends() {
+            let seen = self.asked.entry((question, end)).or_default();
+            let more = count.saturating_sub(std::mem::replace(seen, count));
+            let outcome = match end {
+                End::Good => metrics::Outcome::Good,
+                End::Limited => metrics::Outcome::Limited,
+                End::Refused => metrics::Outcome::Rejected,
+                End::Unavailable => metrics::Outcome::Unavailable,
+            };
+            if more > 0 {
+                calls.of(question).ended_untimed(metrics, outcome, more);
+            }
+        }
+    }
+}
+
+/// Calls of the account server, among those of the upstream.
+struct AccountServerCalls {
+    token: metrics::Operation,
+    user_info: metrics::Operation,
+}
+
+impl AccountServerCalls {
+    fn new(metrics: &Metrics) -> Self {
+        Self { token: metrics.operation("token"), user_info: metrics.operation("user_info") }
+    }
+
+    const fn of(&self, question: Question) -> &metrics::Operation {
+        match question {
+            Question::Token => &self.token,
+            Question::UserInfo => &self.user_info,
         }
     }
 }

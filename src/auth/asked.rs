@@ -1,4 +1,5 @@
-//! How often the account server was asked, and for what: for whoever minds the vendor's rules. It only counts.
+//! How often the account server was asked, for what, and how that ended: for whoever minds the vendor's rules, and for the
+//! metrics. It only counts.
 
 use std::sync::{
     Arc,
@@ -17,7 +18,48 @@ struct Counts {
     tokens: AtomicU64,
     early: AtomicU64,
     user_info: AtomicU64,
-    limited: AtomicU64,
+    ends: [[AtomicU64; End::ALL.len()]; Question::ALL.len()],
+}
+
+/// What the account server is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// A token, by whichever grant.
+    Token,
+    /// Who a token is for.
+    UserInfo,
+}
+
+impl Question {
+    const ALL: [Self; 2] = [Self::Token, Self::UserInfo];
+}
+
+/// How a question ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// As asked.
+    Good,
+    /// Refused because of a limit.
+    Limited,
+    /// Refused.
+    Refused,
+    /// No usable answer.
+    Unavailable,
+}
+
+impl End {
+    const ALL: [Self; 4] = [Self::Good, Self::Limited, Self::Refused, Self::Unavailable];
+
+    fn of(failure: Option<&Error>) -> Self {
+        match failure {
+            None => Self::Good,
+            Some(Error::RateLimited { .. }) => Self::Limited,
+            Some(Error::Malformed { .. } | Error::Unavailable { .. } | Error::Unreachable(_)) => {
+                Self::Unavailable
+            }
+            Some(_) => Self::Refused,
+        }
+    }
 }
 
 /// The counts at a moment.
@@ -48,22 +90,32 @@ impl Asked {
         count(&self.0.user_info, sent);
     }
 
-    /// An answer failed so, if it did.
-    pub(super) fn answered(&self, failure: Option<&Error>) {
-        if matches!(failure, Some(Error::RateLimited { .. })) {
-            self.0.limited.fetch_add(1, Ordering::Relaxed);
-        }
+    /// A question ended, with this failure if any.
+    pub(super) fn ended(&self, question: Question, failure: Option<&Error>) {
+        self.count_of(question, End::of(failure)).fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_of(&self, question: Question, end: End) -> &AtomicU64 {
+        &self.0.ends[question as usize][end as usize]
+    }
+
+    /// How often each question has ended in each way by now.
+    pub fn ends(&self) -> Vec<(Question, End, u64)> {
+        let all = Question::ALL.into_iter().flat_map(|question| End::ALL.map(|end| (question, end)));
+        all.map(|(question, end)| (question, end, self.count_of(question, end).load(Ordering::Relaxed)))
+            .collect()
     }
 
     /// The counts by now.
     pub fn so_far(&self) -> AskedSoFar {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts { tokens, early, user_info, limited } = &*self.0;
+        let Counts { tokens, early, user_info, .. } = &*self.0;
+        let limited = Question::ALL.map(|question| read(self.count_of(question, End::Limited)));
         AskedSoFar {
             tokens: read(tokens),
             early: read(early),
             user_info: read(user_info),
-            limited: read(limited),
+            limited: limited.iter().sum(),
         }
     }
 }

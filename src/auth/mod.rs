@@ -70,7 +70,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
-    asked::AskedSoFar,
+    asked::Asked,
     clock_offset::{ClockOffset, Offset},
     identity::AccountServer,
     key_ring::{KeyRing, KeyRings, KeyStatus},
@@ -406,8 +406,8 @@ impl Auth {
     }
 
     /// What the account server was asked for since the start.
-    pub fn asked(&self) -> AskedSoFar {
-        self.inner.server.asked().so_far()
+    pub fn asked(&self) -> &Asked {
+        self.inner.server.asked()
     }
 
     /// How the signer process does, if keys are held by one.

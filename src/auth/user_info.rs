@@ -13,6 +13,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{
+    asked::Question,
     error::Error,
     grant,
     identity::{AccountServer, Misfit, UserId},
@@ -227,7 +228,7 @@ pub async fn fetch(client: &HttpClient, server: &AccountServer, authorization: &
     let sent = client.send(request).await;
     server.asked().user_info(&sent);
     let reply = reply(sent);
-    server.asked().answered(reply.result.as_ref().err());
+    server.asked().ended(Question::UserInfo, reply.result.as_ref().err());
     reply
 }
 

@@ -389,3 +389,19 @@ async fn the_ledger_shows_tokens_that_were_not_kept_and_limits_of_the_account_se
     );
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn calls_of_the_account_server_are_counted_among_those_of_the_upstream() {
+    let daemon = TestDaemon::start().await;
+    let counted = async |operation: &str, outcome: &str| {
+        let labels = [format!("operation=\"{operation}\""), format!("outcome=\"{outcome}\"")];
+        daemon.metric("countersign_upstream_requests_total", &labels.each_ref().map(String::as_str)).await
+    };
+    assert!(counted("token", "good").await >= 1.0);
+    let before = counted("user_info", "good").await;
+    assert!(before >= 1.0);
+    assert_eq!(counted("user_info", "good").await.to_bits(), before.to_bits(), "a scrape adds nothing");
+    daemon.fault(&json!({"fault": "status", "status": 503, "path": "/oauth/userinfo"})).await;
+    daemon.post("/v1/senders/system/check", &json!({})).await;
+    assert!(counted("user_info", "unavailable").await >= 1.0);
+}

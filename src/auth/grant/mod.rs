@@ -16,6 +16,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
+    asked::Question,
     assertion::Assertion,
     consent::PkceVerifier,
     error::{Error, Said},
@@ -132,7 +133,7 @@ async fn post(client: &HttpClient, server: &AccountServer, request: Request) -> 
     let sent = client.send(request).await;
     server.asked().token(&sent);
     let reply = reply(sent);
-    server.asked().answered(reply.result.as_ref().err());
+    server.asked().ended(Question::Token, reply.result.as_ref().err());
     reply
 }
 

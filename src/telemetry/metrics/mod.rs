@@ -158,9 +158,9 @@ metrics! {
         token_runway_seconds: GaugeVec<"sender">,
         /// Spans of traces, by what became of them.
         trace_spans_total: IntCounterVec<"result">,
-        /// Time from the start of an upstream call to the end of its answer.
+        /// Time from the start of a call of the eSignature API to the end of its answer.
         upstream_request_duration_seconds: Histogram,
-        /// Upstream calls.
+        /// Calls of the eSignature API, and of the account server (token, user_info).
         upstream_requests_total: IntCounterVec<"operation", "outcome">,
         /// Recipient views asked for.
         view_mints_total: IntCounterVec<"result">,
