@@ -196,3 +196,15 @@ fn from_settings(name: &str, webhook: &Webhook, allow_private: bool) -> FromSett
         allow_private,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The settings are a leaf and have the words again: one that only they knew would be dropped without a word.
+    #[test]
+    fn the_settings_take_the_events_that_there_are() {
+        let all: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(config::EVENT_TYPES.to_vec(), all);
+    }
+}

@@ -9,6 +9,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::asked::Asked;
+use crate::http_client::is_loopback;
 
 /// Our client identifier at the upstream; the `iss` of an assertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,15 +149,6 @@ pub enum Misfit {
     ForeignHost,
     /// The account is a production account, and the account server is the developers'.
     ProductionAccount,
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// A URL that has more than scheme, host and port.

@@ -105,19 +105,18 @@ impl Targets {
     }
 }
 
-/// Whether an address is on this machine by its spelling.
+/// Whether an address is on this machine by its spelling, also by one that nobody calls loopback elsewhere: such an
+/// address is never one of the public internet.
 fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => {
-            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|inner| inner.is_loopback())
-        }
+    let in_disguise = match url.host() {
+        Some(Host::Ipv6(address)) => address.to_ipv4_mapped().is_some_and(|inner| inner.is_loopback()),
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
             name == "localhost" || name.ends_with(".localhost")
         }
-        None => false,
-    }
+        Some(Host::Ipv4(_)) | None => false,
+    };
+    in_disguise || http_client::is_loopback(url)
 }
 
 /// Sends webhooks. Clones share their connections.

@@ -33,7 +33,7 @@ use http::HeaderMap;
 
 pub use answer::{BodyStream, Response, StreamedResponse, date, retry_after};
 pub use error::{BuildError, Error, Outcome};
-pub use reach::{Reach, is_callable, is_public};
+pub use reach::{Reach, is_callable, is_loopback, is_public};
 pub use request::{Request, Upload};
 
 use answer::read_all;

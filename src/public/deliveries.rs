@@ -14,10 +14,13 @@ use crate::{
     listener::Peer,
 };
 
+/// The path, as the metrics name it.
+pub(super) const DELIVERIES: &str = "/in/docusign/{id}";
+
 /// The route. An id in the path says at most with whose keys; what is believed is the digest, and what else the
 /// settings ask for.
 pub fn deliveries(inbox: Inbox) -> Router {
-    Router::new().route("/in/docusign/{id}", post(receive)).with_state(inbox)
+    Router::new().route(DELIVERIES, post(receive)).with_state(inbox)
 }
 
 async fn receive(State(inbox): State<Inbox>, Path(id): Path<String>, request: Request) -> Response {

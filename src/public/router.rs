@@ -18,7 +18,9 @@ use crate::{
     pairing::Pairings,
     public::{
         clicks::Clicks,
-        component, consent, facts,
+        component, consent,
+        deliveries::DELIVERIES,
+        facts,
         guesses::Guesses,
         links,
         pages::{Details, Page},
@@ -29,18 +31,6 @@ use crate::{
     signing::{ResultKey, Signings, Tickets},
     telemetry::metrics::Metrics,
 };
-
-/// The paths of this listener, as the metrics name them.
-pub const PATHS: &[&str] = &[
-    "/s/{token}",
-    "/s/{token}/facts",
-    "/r/{nonce}",
-    "/r/{nonce}/open/{view}",
-    "/countersign.js",
-    "/in/docusign/{id}",
-    "/consent/callback",
-    "/connect/{ticket}",
-];
 
 /// What the public side can be told.
 #[derive(Debug, Clone)]
@@ -124,16 +114,32 @@ impl Public {
     }
 }
 
-/// The public listener. `connect` holds `/in/docusign/{id}`, which is no page.
+/// Makes the paths and the router of one table, so that neither has what the other has not.
+macro_rules! routes {
+    ($($path:literal => $handlers:expr;)*) => {
+        /// The paths of this listener, as the metrics name them; with that of [`deliveries`](super::deliveries()), which
+        /// are no pages.
+        pub const PATHS: &[&str] = &[$($path,)* DELIVERIES];
+
+        fn routes() -> Router<Arc<Public>> {
+            Router::new()$(.route($path, $handlers))*
+        }
+    };
+}
+
+routes! {
+    "/s/{token}" => get(links::show).post(links::click);
+    "/s/{token}/facts" => get(facts::show);
+    "/r/{nonce}" => get(returns::come_back).head(returns::look).post(returns::click);
+    "/r/{nonce}/open/{view}" => get(returns::still_open);
+    "/countersign.js" => get(component::script);
+    "/consent/callback" => get(consent::callback);
+    "/connect/{ticket}" => get(pairing::show).post(pairing::click);
+}
+
+/// The public listener. `connect` holds where DocuSign delivers to.
 pub fn router(public: Public, connect: Router) -> Router {
-    Router::new()
-        .route("/s/{token}", get(links::show).post(links::click))
-        .route("/s/{token}/facts", get(facts::show))
-        .route("/countersign.js", get(component::script))
-        .route("/r/{nonce}", get(returns::come_back).head(returns::look).post(returns::click))
-        .route("/r/{nonce}/open/{view}", get(returns::still_open))
-        .route("/consent/callback", get(consent::callback))
-        .route("/connect/{ticket}", get(pairing::show).post(pairing::click))
+    routes()
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::new(public))
