@@ -11,7 +11,7 @@ use crate::{
     config::{self, Config, ConfigError, Webhook},
     connect::{self, Inbox, OwnKeys},
     domain::{CallerName, EventKind, Private, SenderName},
-    events::{Dispatcher, Endpoints, FromSettings, Limits, Targets, Webhooks, endpoints::secret_bytes},
+    events::{self, Dispatcher, Endpoints, FromSettings, Limits, Targets, Webhooks, endpoints::secret_bytes},
     oidc::Issuers,
     pairing::Pairings,
     public,
@@ -147,16 +147,16 @@ pub(super) async fn start(parts: &Parts, settings: Settings) -> anyhow::Result<R
     settings.apply_to(&endpoints).await?;
     let webhooks = Webhooks::new(settings.targets).context("cannot build the client for webhooks")?;
     let auth = parts.auth.clone();
-    let dispatcher = Dispatcher::new(
-        Arc::clone(&parts.store),
+    let given = events::Dependencies {
+        store: Arc::clone(&parts.store),
         endpoints,
-        webhooks.dated_by(move || auth.corrected_now()),
-        parts.hub.clone(),
-        Arc::clone(&parts.clock),
-        parts.life.clone(),
-        Arc::clone(&parts.metrics),
-        limits(),
-    );
+        webhooks: webhooks.dated_by(move || auth.corrected_now()),
+        hub: parts.hub.clone(),
+        clock: Arc::clone(&parts.clock),
+        life: parts.life.clone(),
+        metrics: Arc::clone(&parts.metrics),
+    };
+    let dispatcher = Dispatcher::new(given, limits());
     parts.life.spawn("webhooks", dispatcher.run());
     parts.life.spawn("connect inbox", parts.inbox.clone().run());
     Ok(public::deliveries(parts.inbox.clone()))

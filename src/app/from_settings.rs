@@ -125,10 +125,8 @@ pub(super) fn signing_settings(
             config::Mode::Test => Mode::Test,
         },
         events_to: public_origin.as_ref().map(|origin| events::events_to(config, origin, own_keys)),
-        documents: (
-            Spool::new(config.documents.spool_dir.clone(), config.documents.spool_limit.bytes() as u64),
-            config.documents.keep,
-        ),
+        spool: Spool::new(config.documents.spool_dir.clone(), config.documents.spool_limit.bytes() as u64),
+        keep_documents: config.documents.keep,
         public_origin,
         nonce_key: NonceKey::derive(&config.store.secret()),
         queue_limit: config.upstream.queue_limit.into(),

@@ -68,7 +68,8 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
         events_to: None,
         nonce_key: NonceKey::derive(b"secret"),
         queue_limit: 10,
-        documents: (crate::spool::Spool::new(std::env::temp_dir(), 1 << 20), Duration::from_secs(60)),
+        spool: crate::spool::Spool::new(std::env::temp_dir(), 1 << 20),
+        keep_documents: Duration::from_secs(60),
         metrics: Arc::new(Metrics::new(&[])),
         look_every: std::time::Duration::from_millis(500),
     };

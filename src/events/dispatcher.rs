@@ -95,6 +95,25 @@ impl Limits {
     }
 }
 
+/// What the dispatcher is built on.
+#[derive(Debug)]
+pub struct Dependencies {
+    /// Where events and deliveries are.
+    pub store: SharedStore,
+    /// Who wants them.
+    pub endpoints: Endpoints,
+    /// How they are sent.
+    pub webhooks: Webhooks,
+    /// What tells of new ones.
+    pub hub: Hub,
+    /// The time.
+    pub clock: SharedClock,
+    /// When to stop, and who waits for the attempts.
+    pub life: Lifecycle,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Sends webhooks until the daemon stops. Spawn [`Dispatcher::run`].
 #[derive(Debug)]
 pub struct Dispatcher {
@@ -130,34 +149,22 @@ struct Shared {
 
 impl Dispatcher {
     /// A dispatcher over a store.
-    #[expect(clippy::too_many_arguments, reason = "each is one thing it works with; none has a default")]
-    pub fn new(
-        store: SharedStore,
-        endpoints: Endpoints,
-        webhooks: Webhooks,
-        hub: Hub,
-        clock: SharedClock,
-        life: Lifecycle,
-        metrics: Arc<Metrics>,
-        limits: Limits,
-    ) -> Self {
-        let (quick, slow) = (Arc::new(Semaphore::new(limits.quick)), Arc::new(Semaphore::new(limits.slow)));
-        let (queued, room) = (Arc::default(), Arc::default());
+    pub fn new(given: Dependencies, limits: Limits) -> Self {
         Self {
             shared: Shared {
-                store,
-                endpoints,
-                webhooks,
-                clock,
-                life,
-                metrics,
+                store: given.store,
+                endpoints: given.endpoints,
+                webhooks: given.webhooks,
+                clock: given.clock,
+                life: given.life,
+                metrics: given.metrics,
                 limits,
-                quick,
-                slow,
-                queued,
-                room,
+                quick: Arc::new(Semaphore::new(limits.quick)),
+                slow: Arc::new(Semaphore::new(limits.slow)),
+                queued: Arc::default(),
+                room: Arc::default(),
             },
-            hub,
+            hub: given.hub,
             lanes: Lanes::default(),
             ailing: HashSet::new(),
             behind: HashSet::new(),

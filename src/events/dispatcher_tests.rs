@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
-    Dispatcher, Endpoints, FromSettings, Hub, Limits, Log, NewEndpoint, ReplayError, Targets, Webhooks,
+    Dependencies, Dispatcher, Endpoints, FromSettings, Hub, Limits, Log, NewEndpoint, ReplayError, Targets,
+    Webhooks,
     endpoints::{Error, secret_bytes},
     testing::{Receiver, caller, event, eventually, now, store},
     webhooks::sign,
@@ -41,17 +42,16 @@ fn dispatcher(
 ) -> Arc<Metrics> {
     let metrics = Arc::new(Metrics::new(&[]));
     let endpoints = Endpoints::new(Arc::clone(store), Arc::clone(clock), TARGETS);
-    let dispatcher = Dispatcher::new(
-        Arc::clone(store),
+    let given = Dependencies {
+        store: Arc::clone(store),
         endpoints,
-        Webhooks::new(TARGETS).unwrap(),
-        hub.clone(),
-        Arc::clone(clock),
-        life.clone(),
-        Arc::clone(&metrics),
-        limits,
-    );
-    life.spawn("dispatcher", dispatcher.run());
+        webhooks: Webhooks::new(TARGETS).unwrap(),
+        hub: hub.clone(),
+        clock: Arc::clone(clock),
+        life: life.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    life.spawn("dispatcher", Dispatcher::new(given, limits).run());
     metrics
 }
 

@@ -34,7 +34,7 @@ pub mod stream;
 pub(crate) mod testing;
 pub mod webhooks;
 
-pub use dispatcher::{Dispatcher, Limits};
+pub use dispatcher::{Dependencies, Dispatcher, Limits};
 pub use endpoints::{Endpoints, FromSettings, NewEndpoint};
 pub use hub::Hub;
 pub use log::{Log, ReplayError};

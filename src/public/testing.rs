@@ -83,10 +83,8 @@ impl World {
             public_origin: Some(ORIGIN.to_owned()),
             nonce_key: nonces.clone(),
             queue_limit: 10,
-            documents: (
-                crate::spool::Spool::new(std::env::temp_dir(), 1 << 20),
-                std::time::Duration::from_secs(60),
-            ),
+            spool: crate::spool::Spool::new(std::env::temp_dir(), 1 << 20),
+            keep_documents: std::time::Duration::from_secs(60),
             metrics: Arc::clone(&metrics),
             look_every: std::time::Duration::from_millis(500),
             audit: crate::audit::Audit::off(),

@@ -139,7 +139,7 @@ impl Signings {
             clock,
             life,
             breaker: Arc::default(),
-            documents: documents::Documents::new(settings.documents.0.clone(), settings.documents.1),
+            documents: documents::Documents::new(settings.spool.clone(), settings.keep_documents),
             tending: Arc::new(Semaphore::new(recover::TENDED)),
             readers: Arc::new(Semaphore::new(preflight::READERS)),
             due: Notify::new(),

@@ -23,8 +23,10 @@ pub struct Settings {
     pub events_to: Option<EventsTo>,
     /// The key behind return URLs.
     pub nonce_key: NonceKey,
-    /// Where signed documents lie while they are read, and for how long each.
-    pub documents: (Spool, Duration),
+    /// Where signed documents lie while they are read.
+    pub spool: Spool,
+    /// For how long each of them lies there.
+    pub keep_documents: Duration,
     /// Creates that may wait for a dead upstream before new ones are refused.
     pub queue_limit: u64,
     /// How often recovery looks for due work by itself: another daemon's comes without a wake-up.

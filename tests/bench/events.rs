@@ -20,7 +20,7 @@ use countersign::{
     digest::{hex, sha256},
     domain::{CallerName, EndpointId, Event, EventId, EventKind, Private, SigningId},
     emulator::{self, Emulator},
-    events::{Dispatcher, Endpoints, Hub, Limits, Targets, Webhooks},
+    events::{Dependencies, Dispatcher, Endpoints, Hub, Limits, Targets, Webhooks},
     lifecycle::Lifecycle,
     store::{self, Endpoint, Location, SealKeys, Settings, SharedStore},
     telemetry::metrics::Metrics,
@@ -183,17 +183,16 @@ async fn webhooks(living: usize, dead: usize) -> (Vec<Duration>, Vec<Duration>) 
         store.put_endpoint(endpoint(number, url, &clock)).await.expect("an endpoint");
     }
     let hub = Hub::new();
-    let dispatcher = Dispatcher::new(
-        Arc::clone(&store),
-        Endpoints::new(Arc::clone(&store), Arc::clone(&clock), TARGETS),
-        Webhooks::new(TARGETS).expect("a client"),
-        hub.clone(),
-        Arc::clone(&clock),
-        life.clone(),
-        Arc::new(Metrics::new(&[])),
-        Limits::for_open_files(20_000),
-    );
-    life.spawn("dispatcher", dispatcher.run());
+    let given = Dependencies {
+        store: Arc::clone(&store),
+        endpoints: Endpoints::new(Arc::clone(&store), Arc::clone(&clock), TARGETS),
+        webhooks: Webhooks::new(TARGETS).expect("a client"),
+        hub: hub.clone(),
+        clock: Arc::clone(&clock),
+        life: life.clone(),
+        metrics: Arc::new(Metrics::new(&[])),
+    };
+    life.spawn("dispatcher", Dispatcher::new(given, Limits::for_open_files(20_000)).run());
     let began = SystemClock.uptime();
     publish(&store, &hub, &clock, 0..living + dead).await;
     until_arrived(&arrived, 0..living).await;

@@ -585,7 +585,8 @@ pub(crate) fn daemon(
         metrics: Arc::new(Metrics::new(&[])),
         // Rarer than a daemon does it, so that a quiet minute costs little.
         look_every: Duration::from_secs(2),
-        documents: (Spool::new(std::env::temp_dir(), 1 << 20), Duration::from_secs(60)),
+        spool: Spool::new(std::env::temp_dir(), 1 << 20),
+        keep_documents: Duration::from_secs(60),
         audit: Audit::off(),
     };
     Signings::new(store, esign, Hub::new(), clock, Lifecycle::spawned_by(spawner.clone()), settings)
