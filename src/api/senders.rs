@@ -25,8 +25,7 @@ use crate::{
     audit::{Act, Entry},
     auth::{
         self, SenderStatus,
-        consent::{self, ConsentBy},
-        consent_state::ConsentState,
+        consent::{self, ConsentBy, ConsentUrls},
     },
     budget::Deadline,
     domain::{CallerName, SenderName, SigningId, template_names::Ids},
@@ -359,26 +358,22 @@ pub(super) async fn consent(
     // Where the browser does not come back to us, who asks again is the first to learn of the grant.
     api.auth.await_consent(&name);
     let state = api.auth.status(&name).map_err(|error| Problem::from(&*error))?.consent.as_str();
-    let url = |by, asked: Option<&ConsentState>| {
-        let of_user = api.auth.consent_url(&name, by, &redirect_uri, asked);
-        // A connectable sender may have no user yet: whoever consents connects it by that.
-        of_user.or_else(|error| {
-            let link = || Some(pairing_url(&api, &name).filter(|_| is_ours)?.0);
-            let link = if by == ConsentBy::Individual { link() } else { None };
-            let page = || api.pairings.consent_page(&name, by, &redirect_uri);
-            link.or_else(page).ok_or_else(|| Problem::from(&*error))
-        })
-    };
     let asked = is_ours.then(|| api.consents.issue(&name, api.clock.now()));
-    // An administrator is not the sender's user, so there is nobody to compare: no state.
-    let (individual_url, organisation_url) =
-        (url(ConsentBy::Individual, asked.as_ref())?, url(ConsentBy::Organisation, None)?);
+    // A connectable sender may have no user yet: whoever consents connects it by that.
+    let of_customer = || {
+        let page = |by| api.pairings.consent_page(&name, by, &redirect_uri);
+        let link = pairing_url(&api, &name).filter(|_| is_ours).map(|(link, _)| link);
+        let individual = link.or_else(|| page(ConsentBy::Individual))?;
+        Some(ConsentUrls { individual, organisation: page(ConsentBy::Organisation)? })
+    };
+    let urls = api.auth.consent_urls(&name, &redirect_uri, asked.as_ref());
+    let urls = urls.or_else(|error| of_customer().ok_or_else(|| Problem::from(&*error)))?;
     let shown = ConsentObject {
         object: "consent",
         sender: name,
         state,
-        individual_url,
-        organisation_url,
+        individual_url: urls.individual,
+        organisation_url: urls.organisation,
         own_organisation_url: api.auth.admin_url(),
         redirect_uri,
         forms: FORMS,

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Auth,
-    consent::{self, Consent, ConsentBy},
+    consent::{self, Consent, ConsentBy, ConsentUrls},
     consent_state::ConsentState,
     error::{Error, Kind},
     grant::ClientProof,
@@ -178,6 +178,20 @@ impl Auth {
         let server = &self.inner.server;
         let asked = asked.map(|asked| (asked.state.as_str(), &asked.verifier));
         Ok(consent::url(by, server, who.integration_key, &who.scopes, redirect_uri, asked))
+    }
+
+    /// The pages on which consent for this sender is given, by its user and by an administrator for many. Who comes back
+    /// from the first is told by what was `asked`; an administrator is not the sender's user, so there is nobody to compare.
+    pub fn consent_urls(
+        &self,
+        name: &str,
+        redirect_uri: &str,
+        asked: Option<&ConsentState>,
+    ) -> Result<ConsentUrls, Arc<Error>> {
+        Ok(ConsentUrls {
+            individual: self.consent_url(name, ConsentBy::Individual, redirect_uri, asked)?,
+            organisation: self.consent_url(name, ConsentBy::Organisation, redirect_uri, None)?,
+        })
     }
 
     /// Somebody asks, or is told, where to consent for this sender: for some minutes it is looked for whenever it may

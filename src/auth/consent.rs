@@ -29,6 +29,15 @@ pub fn redirect_uri(origin: Option<&str>) -> String {
     origin.map_or_else(|| LANDING.to_owned(), callback)
 }
 
+/// Where consent for a sender is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsentUrls {
+    /// By the sender's user.
+    pub individual: String,
+    /// By an administrator, for every user of the organisation.
+    pub organisation: String,
+}
+
 /// Who consents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsentBy {

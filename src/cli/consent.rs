@@ -7,11 +7,7 @@ use anyhow::Context as _;
 use super::{NoSuchSender, output, progress::Progress};
 use crate::{
     app,
-    auth::{
-        Auth, Error, Kind,
-        consent::{self, ConsentBy},
-        consent_state::{ConsentState, ConsentStates},
-    },
+    auth::{Auth, Error, Kind, consent, consent_state::ConsentStates},
     clock::{SharedClock, SystemClock},
     config::{Config, Variables},
 };
@@ -52,17 +48,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // With our state, the daemon that the browser comes back to can tell whether the right user consented.
     let states = ConsentStates::derive(&config.store.secret());
     let asked = config.public.base_url.as_ref().map(|_| states.issue(name, clock.now()));
-    let url = |by, asked: Option<&ConsentState>| {
-        auth.consent_url(name, by, &redirect, asked).context("no consent URL can be made")
-    };
+    let urls = auth.consent_urls(name, &redirect, asked.as_ref()).context("no consent URL can be made")?;
     output::line(format_args!(
         "As the impersonated user ({user}):\n\n    {}\n\n\
          As an administrator of a customer's organisation, for all users of its claimed domains:\n\n    {}\n\n\
          (Your own organisation: DocuSign Admin > Connected Apps.)\n\n\
          {redirect} must be a redirect URI of the app in Apps and Keys.",
-        url(ConsentBy::Individual, asked.as_ref())?,
-        // An administrator is not the sender's user, so there is nobody to compare: no state.
-        url(ConsentBy::Organisation, None)?,
+        urls.individual, urls.organisation,
     ));
     if !args.wait {
         return Ok(ExitCode::SUCCESS);

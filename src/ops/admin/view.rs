@@ -8,8 +8,7 @@ use super::Admin;
 use crate::{
     auth::{
         SenderStatus, Standing,
-        consent::{self, ConsentBy},
-        consent_state::ConsentState,
+        consent::{self, ConsentBy, ConsentUrls},
     },
     budget::{Forecast, Remaining},
     domain::{AccountId, SenderName},
@@ -130,22 +129,22 @@ pub(super) async fn look(admin: &Admin, from: &str) -> View {
 pub(super) fn links(admin: &Admin, name: &str) -> Option<Links> {
     let comes_back = admin.public_origin.is_some();
     let redirect_uri = consent::redirect_uri(admin.public_origin.as_deref());
-    if let Some((individual, organisation)) = customer_links(admin, name, &redirect_uri) {
-        return Some(Links { individual, organisation, redirect_uri, comes_back, is_for_customer: true });
-    }
-    let url = |by, asked: Option<&ConsentState>| admin.auth.consent_url(name, by, &redirect_uri, asked).ok();
-    let asked = comes_back.then(|| admin.consents.issue(name, admin.clock.now()));
-    // An administrator is not the sender's user, so there is nobody to compare: no state.
-    let (individual, organisation) =
-        (url(ConsentBy::Individual, asked.as_ref())?, url(ConsentBy::Organisation, None)?);
-    Some(Links { individual, organisation, redirect_uri, comes_back, is_for_customer: false })
+    let of_customer = customer_links(admin, name, &redirect_uri);
+    let is_for_customer = of_customer.is_some();
+    let of_user = || {
+        let asked = comes_back.then(|| admin.consents.issue(name, admin.clock.now()));
+        admin.auth.consent_urls(name, &redirect_uri, asked.as_ref()).ok()
+    };
+    let ConsentUrls { individual, organisation } = of_customer.or_else(of_user)?;
+    Some(Links { individual, organisation, redirect_uri, comes_back, is_for_customer })
 }
 
 /// Where a customer connects a sender, or switches it to another account, and where their organisation allows it.
-fn customer_links(admin: &Admin, name: &str, redirect_uri: &str) -> Option<(String, String)> {
+fn customer_links(admin: &Admin, name: &str, redirect_uri: &str) -> Option<ConsentUrls> {
     let link = admin.pairings.link(name)?;
-    let connect = connect_url(admin.public_origin.as_deref()?, &link.ticket);
-    Some((connect, admin.pairings.consent_page(name, ConsentBy::Organisation, redirect_uri)?))
+    let individual = connect_url(admin.public_origin.as_deref()?, &link.ticket);
+    let organisation = admin.pairings.consent_page(name, ConsentBy::Organisation, redirect_uri)?;
+    Some(ConsentUrls { individual, organisation })
 }
 
 fn minute(at: Timestamp) -> Timestamp {
