@@ -74,7 +74,7 @@ pub use self::{
     stop::Stop,
     store::{SealKey, Store, StoreUrl, Synchronous},
     upstream::{Environment, Mode, Upstream},
-    values::{ByteSize, Origin, Rate, check_name, is_loopback},
+    values::{ByteSize, Origin, Rate, check_name},
     webhooks::{EVENT_TYPES, Webhook},
     written::Written,
 };

@@ -338,7 +338,7 @@ pub(super) fn is_loopback_to_browsers(url: &Url) -> bool {
 
 /// Whether a URL leads to this machine only, by its name; nothing is resolved. Names below `localhost` do for
 /// browsers alone: where we call, they may resolve to anything.
-pub fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),

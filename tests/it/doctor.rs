@@ -507,6 +507,15 @@ async fn clocks_hosts_and_limits() {
     let (_, report) = doctor(&emulated, &[], &[]);
     assert_eq!(failed(&report), ["wrong_base_uri", "dns_failure"], "{report:#}");
     assert!(report.to_string().contains("na4.docusign.invalid"));
+    let stands = |name: &str| {
+        let mut checks = report["checks"].as_array().unwrap().iter();
+        checks.find(|check| check["name"] == name).unwrap()["status"].clone()
+    };
+    assert_eq!(
+        (stands("account"), stands("base URI")),
+        (json!("passed"), json!("failed")),
+        "it is there, and elsewhere"
+    );
     emulated.control("POST", "accounts", &json!({ "base_uri": null })).await;
 
     let nobody = "http://127.0.0.1:1";

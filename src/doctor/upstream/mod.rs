@@ -26,7 +26,7 @@ use crate::{
     },
     budget::Deadline,
     clock::SharedClock,
-    config::{Config, Environment},
+    config::Config,
     esign,
     http_client::Request,
     telemetry::chain,
@@ -122,27 +122,39 @@ impl Bench<'_> {
         let account = match self.auth.account(self.name.as_str()).await {
             Ok(account) => account,
             Err(error) => {
-                checks.push(Check::failed("account", error.code(), chain(&*error).to_string(), error.fix()));
-                checks.extend(self.elsewhere(&error).await);
-                checks.extend(skip("base URI", "not asked: there is no account"));
+                checks.extend(self.without_account(&error).await);
                 return (checks, None);
             }
         };
         let is_default = if account.is_default { ", the user's default" } else { "" };
         checks.push(Check::passed("account", format!("{} “{}”{is_default}", account.id, account.name)));
-        let base_uri = base_uri(self.config, &account.base_uri);
-        let is_right = base_uri.status == super::Status::Passed;
-        checks.push(base_uri);
+        checks.push(Check::passed("base URI", account.base_uri.origin().ascii_serialization()));
         let api = self.api(&account.base_uri).await;
         let is_there = api.status == super::Status::Passed;
         checks.push(api);
-        if is_right && is_there {
+        if is_there {
             checks.extend(self.capabilities().await);
         } else {
             // A token goes to no host that is not the account's.
             checks.extend(skip("SMS workflow", "not asked: the account's API is not where it should be"));
         }
         (checks, Some(account.id))
+    }
+
+    /// The rest of the chain where there is no account that can be used: none at all, or one that lives where this
+    /// environment has none. That of the other environment answers with confusing codes; its host tells at once.
+    async fn without_account(&self, error: &auth::Error) -> Vec<Check> {
+        let failed = |name| Check::failed(name, error.code(), chain(error).to_string(), error.fix());
+        let Some(account) = misplaced(error) else {
+            let rest = skip("base URI", "not asked: there is no account");
+            return std::iter::once(failed("account")).chain(rest).collect();
+        };
+        let mut checks = vec![Check::passed("account", account.to_string()), failed("base URI")];
+        let api = self.elsewhere(error).await;
+        let from = if api.is_some() { "SMS workflow" } else { "API" };
+        checks.extend(api);
+        checks.extend(skip(from, "not asked: the account's API is not where it should be"));
+        checks
     }
 
     /// Where the account is said to live, if that is elsewhere: a name that does not exist says more.
@@ -332,27 +344,16 @@ fn listed(redirect: &str, status: http::StatusCode) -> Check {
     Check::passed(name, redirect)
 }
 
-/// An account of the other environment answers with confusing codes; its host tells at once.
-fn base_uri(config: &Config, base: &Url) -> Check {
-    let host = base.host_str().unwrap_or_default();
-    let is_demo = host == "demo.docusign.net";
-    let (is_right, fix) = match config.upstream.environment() {
-        Environment::Demo => (
-            is_demo,
-            "Use an account, a user and an integration key of a developer account, or set upstream.environment to \"production\".",
-        ),
-        Environment::Emulator => (
-            crate::config::is_loopback(base),
-            "Use an account of this emulator (`account`), or set upstream.environment to where the account lives.",
-        ),
-        Environment::Production => (
-            host.ends_with(".docusign.net") && !is_demo,
-            "Use an account, a user and an integration key of production, or set upstream.environment to \"demo\".",
-        ),
-    };
-    if is_right {
-        return Check::passed("base URI", base.origin().ascii_serialization());
+/// The account that the user is in, and that no token of this environment is for.
+fn misplaced(error: &auth::Error) -> Option<Uuid> {
+    let auth::Error::NotInAccount(why) = error else { return None };
+    match why {
+        NotInAccount::BadBaseUri { id }
+        | NotInAccount::ForeignHost { id, .. }
+        | NotInAccount::OtherEnvironment { id, .. } => Some(*id),
+        NotInAccount::NameTwice { .. }
+        | NotInAccount::NoAccounts
+        | NotInAccount::NoDefault { .. }
+        | NotInAccount::NotThere { .. } => None,
     }
-    let detail = format!("the account lives on {host}, which does not belong to this environment");
-    Check::failed("base URI", "wrong_base_uri", detail, fix)
 }
