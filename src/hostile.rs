@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
 use crate::{
-    auth, config, connect, demo,
+    api, auth, config, connect, demo,
     domain::{self, SignerStatus, SigningStatus},
     emulator, esign, events, objects, oidc, pdf, secret_text,
     signing::{NonceKey, sample},
@@ -27,8 +27,10 @@ pub const TARGETS: &[Target] = &[
     ("connect_body", connect_body),
     ("connect_digest", connect_digest),
     ("create_signing", create_signing),
+    ("docx", docx),
     ("link_token", link_token),
     ("multipart", multipart),
+    ("passed_create", passed_create),
     ("pdf", pdf),
     ("pem", pem),
     ("settings", settings),
@@ -128,6 +130,33 @@ pub fn pdf(data: &[u8]) {
         let _ = pdf::read(data, &["/sn1/", "\u{df}"], effort);
     }
     emulator::read_pdf(data);
+}
+
+/// A Word document, and the XML that lies in one.
+pub fn docx(data: &[u8]) {
+    emulator::read_docx(data);
+}
+
+/// The body of a create that is passed through, behind the headers that it came with. No cut hides what it must not name,
+/// and a reader of JSON finds nothing of that in a body that passes.
+pub fn passed_create(data: &[u8]) {
+    let (_, headers, body) = answer(data);
+    let Some(passes) = api::lets_pass(&headers, [body]) else { return };
+    assert_eq!(api::lets_pass(&headers, body.chunks(3)), Some(passes), "a cut changes nothing");
+    let names = serde_json::from_slice(body).is_ok_and(|value: serde_json::Value| is_named(&value));
+    assert!(!(names && passes), "it names what it must not");
+}
+
+/// Whether an envelope to copy or a view is named anywhere in it.
+fn is_named(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Array(values) => values.iter().any(is_named),
+        serde_json::Value::Object(members) => members.iter().any(|(name, value)| {
+            ["envelopeId", "recipientViewRequest"].iter().any(|it| it.eq_ignore_ascii_case(name))
+                || is_named(value)
+        }),
+        _ => false,
+    }
 }
 
 /// The vendor's multipart form: a content type in the first line, the body after it.

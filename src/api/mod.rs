@@ -34,6 +34,9 @@ mod senders;
 mod signings;
 mod streams;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use passthrough::lets_pass;
+
 pub use caller::Callers;
 pub use evidence::AT_ONCE as BUNDLES_AT_ONCE;
 pub use problem::Problem;

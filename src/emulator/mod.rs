@@ -111,6 +111,12 @@ pub(crate) fn read_pdf(bytes: &[u8]) {
     }
 }
 
+/// Reads a DOCX as an upload is read, for the fuzzers.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_docx(bytes: &[u8]) {
+    envelopes::docx::read_hostile(bytes);
+}
+
 /// Reads a multipart body, for the fuzzers: every part lies within it.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn read_multipart(content_type: &str, body: &[u8]) {

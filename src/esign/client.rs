@@ -417,54 +417,53 @@ fn no_answer(error: http_client::Error, permit: Permit) -> Error {
 /// The answer is no success: what it means for the budget and for the caller.
 fn refused(headers: &HeaderMap, refusal: Refusal, verdict: Verdict, permit: Permit, now: Now) -> Failed {
     let reading = Reading::of(headers);
-    if let Verdict::Limited(kind) = verdict {
-        let until = now.uptime.saturating_add(lasts(kind, &reading, now));
-        permit.limited(kind.scope, until, now);
-        let (until, scope) = (now.date_of(until), kind.scope);
-        return Failed::Error(Error::Limited { until, scope, provider: Some(refusal.provider()) });
-    }
-    permit.answered(headers, now);
     match verdict {
+        Verdict::Limited(kind) => permit.limited(kind.scope, until(kind, &reading, now), now),
+        Verdict::Rejected(_) | Verdict::Unauthorized | Verdict::Unavailable => permit.answered(headers, now),
+    }
+    meant(refusal, verdict, &reading, now)
+}
+
+/// What it means for the caller.
+fn meant(refusal: Refusal, verdict: Verdict, reading: &Reading, now: Now) -> Failed {
+    match verdict {
+        Verdict::Limited(kind) => Failed::Error(Error::Limited {
+            until: now.date_of(until(kind, reading, now)),
+            scope: kind.scope,
+            provider: Some(refusal.provider()),
+        }),
         Verdict::Rejected(kind) => Failed::Error(refusal.rejected(kind)),
         Verdict::Unauthorized => Failed::Unauthorized,
-        Verdict::Limited(_) | Verdict::Unavailable => Failed::Error(Error::Unavailable {
+        Verdict::Unavailable => Failed::Error(Error::Unavailable {
             provider: refusal.provider(),
             retry_after: reading.retry_after,
         }),
     }
 }
 
-/// What an answer that is no success says, for the fuzzers: the same way as a call's, without its budget.
+/// What an answer that is no success says, for the fuzzers: a call's way without its budget.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn read_refusal(status: http::StatusCode, headers: &HeaderMap, body: Bytes) -> Error {
     let now = Now { date: jiff::Timestamp::UNIX_EPOCH, uptime: Duration::ZERO };
-    let refusal = refusal(&Answer { status, headers: headers.clone(), body: Body::Whole(body) });
-    let reading = Reading::of(headers);
-    match classify(&refusal) {
-        Verdict::Limited(kind) => {
-            let until = now.date_of(now.uptime.saturating_add(lasts(kind, &reading, now)));
-            Error::Limited { until, scope: kind.scope, provider: Some(refusal.provider()) }
-        }
-        Verdict::Rejected(kind) => refusal.rejected(kind),
-        Verdict::Unauthorized => refusal.rejected(RejectionKind::Unauthorized),
-        Verdict::Unavailable => {
-            Error::Unavailable { provider: refusal.provider(), retry_after: reading.retry_after }
-        }
+    let answer = Answer { status, headers: headers.clone(), body: Body::Whole(body) };
+    let said = refusal(&answer);
+    let verdict = classify(&said);
+    match meant(said, verdict, &Reading::of(headers), now) {
+        Failed::Error(error) => error,
+        Failed::Unauthorized => refusal(&answer).rejected(RejectionKind::Unauthorized),
     }
 }
 
-/// How long a limit lasts: as the answer says, or as the vendor's page does.
-fn lasts(kind: LimitKind, reading: &Reading, now: Now) -> Duration {
-    if let Some(wait) = reading.retry_after {
-        return wait;
-    }
-    match kind {
+/// The uptime at which a limit ends: as the answer says, or as the vendor's page does.
+fn until(kind: LimitKind, reading: &Reading, now: Now) -> Duration {
+    let lasts = reading.retry_after.unwrap_or_else(|| match kind {
         LimitKind { scope: Scope::Document, .. } => HOUR,
         LimitKind { is_hourly: true, .. } => {
             reading.until_reset(now).unwrap_or_else(|| until_top_of_hour(now.date))
         }
         LimitKind { is_hourly: false, .. } => BURST,
-    }
+    });
+    now.uptime.saturating_add(lasts)
 }
 
 fn refusal(answer: &Answer) -> Refusal {

@@ -95,6 +95,13 @@ impl Guard {
     }
 }
 
+/// Whether a body with these headers passes, for the fuzzers; none if it is refused unseen.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn lets_pass<'a>(headers: &HeaderMap, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<bool> {
+    let mut guard = Guard::new(headers).ok()?;
+    Some(pieces.into_iter().all(|piece| guard.pass(piece).is_ok()))
+}
+
 /// The letters and digits of a name so far, in lower case.
 #[derive(Debug, Clone, Copy, Default)]
 struct Letters {

@@ -20,7 +20,7 @@ mod create;
 mod dates;
 mod delays;
 mod documents;
-mod docx;
+pub(in crate::emulator) mod docx;
 mod files;
 mod filling;
 mod filter;
