@@ -25,6 +25,9 @@ enum Event {
     /// Its date comes.
     #[value(name = "signing.expired", aliases = ["expired"])]
     Expired,
+    /// The answer to the next create is lost, and its envelope is there: told of when a signing is made.
+    #[value(name = "signing.uncertain", aliases = ["uncertain"])]
+    Uncertain,
     /// The signer opens the signing page.
     #[value(name = "signer.session_started", aliases = ["session_started", "open"])]
     SessionStarted,
@@ -50,6 +53,7 @@ enum Cause {
     Signer(&'static str),
     Envelope(&'static str),
     Consent { granted: bool },
+    NextCreate,
 }
 
 impl Event {
@@ -64,13 +68,19 @@ impl Event {
             Self::Expired => Cause::Envelope("expire"),
             Self::ConsentMissing => Cause::Consent { granted: false },
             Self::Recovered => Cause::Consent { granted: true },
+            Self::Uncertain => Cause::NextCreate,
         }
     }
 }
 
+/// What happens otherwise: said behind the events of the help.
+const OTHERWISE: &str = "The rest is not the emulator's to cause alone: signing.opened and signer.ready come with a signing that is \
+    made, signing.purged with one that is purged, signing.failed when an accepted create is refused later or cannot be \
+    sent in time, and budget.low when an hour's calls are nearly spent (POST /_test/limits makes them few).";
+
 /// Makes the emulator cause one event, on the newest signing that somebody can sign.
 #[derive(Debug, clap::Args)]
-#[command(arg_required_else_help = true)]
+#[command(arg_required_else_help = true, after_help = OTHERWISE)]
 pub(super) struct Args {
     /// The event to cause.
     event: Event,
@@ -100,6 +110,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             if !granted {
                 control.post(&["tokens", "revoke"], &json!({})).await?;
             }
+        }
+        Cause::NextCreate => {
+            let fault =
+                json!({ "fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1 });
+            output::line(control.post(&["faults"], &fault).await?);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -196,5 +211,19 @@ impl Control {
             segments.clear().push("_test").extend(path);
         }
         url
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EVENT_TYPES;
+
+    #[test]
+    fn every_event_can_be_caused_or_is_said_to_happen_otherwise() {
+        for kind in EVENT_TYPES {
+            let is_caused = Event::from_str(kind, false).is_ok();
+            assert_ne!(is_caused, OTHERWISE.contains(kind), "{kind}");
+        }
     }
 }

@@ -252,6 +252,10 @@ async fn trigger_causes_every_event_that_its_help_names() {
             caller.happens(&signing, "signing.completed", 1).await;
         }
     }
+    let done = caller.trigger(&["signing.uncertain"]).await;
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let lost = caller.create("lost").await;
+    caller.happens(&lost, "signing.uncertain", 1).await;
     for event in ["sender.consent_missing", "sender.recovered"] {
         assert!(help.contains(event), "{event}: {help}");
         let done = caller.trigger(&[event]).await;
