@@ -5,11 +5,18 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Now;
 use crate::http_client;
+
+// Names that are read once, and not at each answer.
+static HOUR_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static HOUR_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static HOUR_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+static BURST_LIMIT: HeaderName = HeaderName::from_static("x-burstlimit-limit");
+static BURST_REMAINING: HeaderName = HeaderName::from_static("x-burstlimit-remaining");
 
 /// No limit is believed to be larger: a hostile number must not overflow anything.
 const LARGEST: u64 = 1 << 40;
@@ -43,16 +50,17 @@ pub struct Reading {
 impl Reading {
     /// Reads the headers; what is missing or nonsense is none.
     pub fn of(headers: &HeaderMap) -> Self {
-        let number = |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
-        let window = |limit: &str, remaining: &str| {
+        let number =
+            |name: &HeaderName| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
+        let window = |limit: &HeaderName, remaining: &HeaderName| {
             let limit = number(limit).filter(|limit| (1..=LARGEST).contains(limit))?;
             let used = limit.saturating_sub(number(remaining)?);
             Some(Window { limit, used })
         };
-        let reset = number("x-ratelimit-reset").and_then(|second| i64::try_from(second).ok());
+        let reset = number(&HOUR_RESET).and_then(|second| i64::try_from(second).ok());
         Self {
-            hour: window("x-ratelimit-limit", "x-ratelimit-remaining"),
-            burst: window("x-burstlimit-limit", "x-burstlimit-remaining"),
+            hour: window(&HOUR_LIMIT, &HOUR_REMAINING),
+            burst: window(&BURST_LIMIT, &BURST_REMAINING),
             reset: reset.and_then(|second| Timestamp::from_second(second).ok()),
             date: http_client::date(headers),
             retry_after: http_client::retry_after(headers, None).map(clamp),

@@ -37,12 +37,29 @@ pub fn signing(signing: &Signing, views: &[ShownView], links: &[ShownLink]) -> B
     to_bytes(&SigningObject::of(signing, views, links))
 }
 
-/// The object of an event about a signing: as it is now, with the event's own sequence, and with the
-/// signer if it is about one. It holds no view and no link.
-pub fn event_data(signing: &Signing, sequence: u64, signer: Option<SignerId>) -> String {
-    let object =
-        SigningObject { sequence, signer_id: signer.map(Text), ..SigningObject::of(signing, &[], &[]) };
-    to_text(&object)
+/// The objects of events about a signing as it is now: each with its event's own sequence, and with the signer if it
+/// is about one. They hold no view and no link.
+#[derive(Debug)]
+pub struct EventData {
+    /// What they share, written once; without the brace at the end.
+    shared: String,
+}
+
+impl EventData {
+    /// Of a signing as it is now.
+    pub fn of(signing: &Signing) -> Self {
+        let mut shared = to_text(&SigningObject { sequence: None, ..SigningObject::of(signing, &[], &[]) });
+        shared.pop();
+        Self { shared }
+    }
+
+    /// The object of one event.
+    pub fn with(&self, sequence: u64, signer: Option<SignerId>) -> String {
+        match signer {
+            Some(signer) => format!(r#"{},"sequence":{sequence},"signer_id":"{signer}"}}"#, self.shared),
+            None => format!(r#"{},"sequence":{sequence}}}"#, self.shared),
+        }
+    }
 }
 
 /// One page of signings.
@@ -200,9 +217,8 @@ struct SigningObject<'a> {
     provider: Option<Provider<'a>>,
     metadata: &'a BTreeMap<String, String>,
     failure: Option<FailureObject<'a>>,
-    sequence: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    signer_id: Option<Text<SignerId>>,
+    sequence: Option<u64>,
     created_at: Timestamp,
     completed_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
@@ -229,8 +245,7 @@ impl<'a> SigningObject<'a> {
             provider,
             metadata: signing.metadata.reveal(),
             failure: signing.failure.as_ref().map(FailureObject::of),
-            sequence: signing.sequence,
-            signer_id: None,
+            sequence: Some(signing.sequence),
             created_at: signing.created_at,
             completed_at: signing.completed_at,
             expires_at: signing.expires_at,

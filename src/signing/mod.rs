@@ -436,6 +436,10 @@ impl Signings {
                 note_claim(signing, happening.signer);
             }
         }
+        if happened.is_empty() {
+            return Vec::new();
+        }
+        let data = show::EventData::of(signing);
         let first = signing.sequence + 1 - happened.len() as u64;
         (first..)
             .zip(happened)
@@ -447,7 +451,7 @@ impl Signings {
                 signer: happening.signer,
                 sequence,
                 at: now,
-                data: show::event_data(signing, sequence, happening.signer),
+                data: data.with(sequence, happening.signer),
             })
             .collect()
     }
