@@ -134,7 +134,7 @@ pub(super) fn fresh(bench: &Bench) -> std::path::PathBuf {
 
 pub(super) fn of_file(bench: &Bench, file: &Path) -> String {
     let (origin, key) = (&bench.upstream.http, key_file(&bench.folder));
-    settings(&bench.upstream, origin, &key, &format!("sqlite://{}", file.display()), "full", false)
+    settings(&bench.upstream, origin, &key, &format!("sqlite://{}", file.display()), "full")
 }
 
 pub(super) fn load(origin: String, bodies: Arc<[Bytes]>) -> Load {

@@ -38,21 +38,32 @@ enum Contender {
     },
     Countersign {
         durability: &'static str,
-        links: bool,
+        with: With,
     },
     Postgres,
     Node,
 }
 
+/// What countersign does besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum With {
+    Nothing,
+    /// Durable links.
+    Links,
+    /// An audit log, whose lines are on disk before what they tell of is done.
+    Audit,
+}
+
 impl Contender {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Proxy,
         Self::Floor { durable: false },
         Self::Floor { durable: true },
-        Self::Countersign { durability: "full", links: false },
-        Self::Countersign { durability: "full", links: true },
-        Self::Countersign { durability: "normal", links: false },
-        Self::Countersign { durability: "off", links: false },
+        Self::Countersign { durability: "full", with: With::Nothing },
+        Self::Countersign { durability: "full", with: With::Links },
+        Self::Countersign { durability: "full", with: With::Audit },
+        Self::Countersign { durability: "normal", with: With::Nothing },
+        Self::Countersign { durability: "off", with: With::Nothing },
         Self::Postgres,
         Self::Node,
     ];
@@ -62,9 +73,13 @@ impl Contender {
             Self::Proxy => "bare proxy".into(),
             Self::Floor { durable: false } => "floor: our libraries".into(),
             Self::Floor { durable: true } => "floor: our libraries, SQLite full".into(),
-            Self::Countersign { durability, links: false } => format!("countersign, SQLite {durability}"),
-            Self::Countersign { durability, links: true } => {
-                format!("countersign, SQLite {durability}, links")
+            Self::Countersign { durability, with } => {
+                let with = match with {
+                    With::Nothing => "",
+                    With::Links => ", links",
+                    With::Audit => ", audit log",
+                };
+                format!("countersign, SQLite {durability}{with}")
             }
             Self::Postgres => "countersign, Postgres".into(),
             Self::Node => "Node SDK service".into(),
@@ -185,7 +200,7 @@ impl Bench {
         report::line("\nA read of the upstream's API, passed through, 64 callers at once:\n");
         report::passing_head();
         let mut proxy_cpu = None;
-        let countersign = Contender::Countersign { durability: "full", links: false };
+        let countersign = Contender::Countersign { durability: "full", with: With::Nothing };
         let read = format!("/restapi/v2.1/accounts/{ACCOUNT}/templates/{TEMPLATE}");
         // What it costs without the call upstream shows what that call costs.
         for (name, contender, path) in [
@@ -276,14 +291,14 @@ impl Bench {
         match contender {
             Contender::Proxy => Some(self.start_proxy(tls)),
             Contender::Floor { durable } => Some(self.start_floor(durable)),
-            Contender::Countersign { durability, links } => {
+            Contender::Countersign { durability, with } => {
                 let file = self.folder.join(format!("store-{}.db", uuid::Uuid::new_v4().simple()));
                 let url = format!("sqlite://{}", file.display());
-                Some(self.start_countersign(&url, durability, links, tls))
+                Some(self.start_countersign(&url, durability, with, tls))
             }
             Contender::Postgres => {
                 let url = postgres::database()?;
-                Some(self.start_countersign(&url, "full", false, tls))
+                Some(self.start_countersign(&url, "full", With::Nothing, tls))
             }
             Contender::Node => self.start_node(tls),
         }
@@ -320,9 +335,18 @@ impl Bench {
         self.start_this(&arguments)
     }
 
-    fn start_countersign(&self, store: &str, durability: &str, links: bool, tls: bool) -> (Process, String) {
+    fn start_countersign(&self, store: &str, durability: &str, with: With, tls: bool) -> (Process, String) {
         let key = key_file(&self.folder);
-        let text = settings(&self.upstream, self.origin(tls), &key, store, durability, links);
+        let mut text = settings(&self.upstream, self.origin(tls), &key, store, durability);
+        match with {
+            With::Nothing => {}
+            With::Links => text.push_str(LINKS),
+            With::Audit => {
+                let name = format!("audit-{}.jsonl", uuid::Uuid::new_v4().simple());
+                let file = self.folder.join(name);
+                text = format!("{text}\n[audit]\nfile = \"{}\"\nsync = true\n", file.display());
+            }
+        }
         self.start_with(&text, CORE)
     }
 
@@ -412,20 +436,17 @@ pub(super) fn body(size: Option<usize>, sender: &str) -> Bytes {
     .into()
 }
 
+/// With links there is a public listener.
+const LINKS: &str = "[public]\nlisten = \"127.0.0.1:0\"\nbase_url = \"https://sign.example.com\"\n";
+
 pub(super) fn settings(
     upstream: &upstream::Ready,
     origin: &str,
     key: &Path,
     store: &str,
     durability: &str,
-    links: bool,
 ) -> String {
     let hash = hex(&sha256(KEY.as_bytes()));
-    let public = if links {
-        "[public]\nlisten = \"127.0.0.1:0\"\nbase_url = \"https://sign.example.com\"\n"
-    } else {
-        ""
-    };
     format!(
         r#"
 [upstream]
@@ -441,7 +462,6 @@ keys = ["{key}"]
 listen = "127.0.0.1:0"
 [ops]
 listen = "127.0.0.1:0"
-{public}
 [callers.website]
 key_hash = "sha256:{hash}"
 return_origins = ["https://www.example.com"]
