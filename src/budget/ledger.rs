@@ -1,30 +1,18 @@
 //! What was called, and which of the vendor's rules that broke or would have broken: the rehearsal for
 //! the review before going live.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, fmt, sync::Mutex};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Forecast, Now, Operation, Outcome, lock,
+    Now, Operation, lock,
     rules::{Rule, Weight},
 };
-use crate::{domain::AccountId, store::NotedCalls};
+use crate::store::NotedCalls;
 
-const OPERATIONS: usize = Operation::ALL.len();
-const OUTCOMES: usize = Outcome::ALL.len();
-/// How far back the report looks.
-const MINUTES: u64 = 60;
-
-/// How a rule fared since the start.
+/// How a rule fared.
 #[derive(Debug, Clone, Serialize)]
 pub struct RuleCount {
     /// The rule.
@@ -66,36 +54,6 @@ pub struct AccountServerCalls {
     pub user_info: u64,
     /// Answers that refused for a limit.
     pub limited: u64,
-}
-
-/// One account in a report.
-#[derive(Debug, Clone, Serialize)]
-pub struct AccountPace {
-    /// The account.
-    pub account_id: String,
-    /// Calls an hour at the present pace.
-    pub calls_per_hour: u64,
-    /// Left of this hour.
-    pub remaining: u64,
-    /// When they will be gone, if before the hour ends.
-    pub exhausted_at: Option<Timestamp>,
-}
-
-/// What was called, and what it would have broken.
-#[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// When counting began: an hour ago, or at the start.
-    pub since: Timestamp,
-    /// Now.
-    pub until: Timestamp,
-    /// Calls by operation.
-    pub calls: BTreeMap<&'static str, u64>,
-    /// Their sum.
-    pub total: u64,
-    /// The accounts.
-    pub accounts: Vec<AccountPace>,
-    /// The rules, since the start.
-    pub rules: Vec<RuleCount>,
 }
 
 /// What was called within a window, and which rules of the vendor that would have broken without us: what
@@ -211,26 +169,12 @@ pub(super) fn named(counts: &[(Name, u64)]) -> Vec<(String, u64)> {
     counts.iter().map(|((kind, word), count)| (format!("{kind}.{word}"), *count)).collect()
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Ledger {
-    started: Now,
-    ended: [[AtomicU64; OUTCOMES]; OPERATIONS],
-    rolling: Mutex<VecDeque<(u64, [u64; OPERATIONS])>>,
-    rules: Mutex<BTreeMap<Rule, RuleCount>>,
     unsaved: Mutex<Unsaved>,
 }
 
 impl Ledger {
-    pub(super) fn new(now: Now) -> Self {
-        Self {
-            started: now,
-            ended: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
-            rolling: Mutex::default(),
-            rules: Mutex::new(RuleCount::all()),
-            unsaved: Mutex::default(),
-        }
-    }
-
     /// What the store should be told next; it is the caller's to put back if that fails.
     pub(super) fn take_unsaved(&self) -> Vec<(Timestamp, Vec<(Name, u64)>)> {
         let unsaved = std::mem::take(&mut *lock(&self.unsaved));
@@ -254,34 +198,15 @@ impl Ledger {
 
     pub(super) fn called(&self, operation: Operation, now: Now) {
         self.save_later(CALL, operation.as_str(), 1, now);
-        let minute = now.uptime.as_secs() / 60;
-        let mut rolling = lock(&self.rolling);
-        while rolling.pop_front_if(|(at, _)| *at + MINUTES <= minute).is_some() {}
-        if rolling.back().is_none_or(|(at, _)| *at < minute) {
-            rolling.push_back((minute, [0; OPERATIONS]));
-        }
-        if let Some((_, calls)) = rolling.back_mut() {
-            calls[operation.index()] += 1;
-        }
-    }
-
-    pub(super) fn ended(&self, operation: Operation, outcome: Outcome) {
-        self.ended[operation.index()][outcome.index()].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn count(&self, operation: Operation, outcome: Outcome) -> u64 {
-        self.ended[operation.index()][outcome.index()].load(Ordering::Relaxed)
     }
 
     pub(super) fn avoided(&self, rule: Rule, now: Now) {
         self.save_later(AVOIDED, rule.as_str(), 1, now);
-        self.note(rule, now, |count| count.avoided += 1);
     }
 
     pub(super) fn broken(&self, rule: Rule, times: u64, now: Now) {
         if times > 0 {
             self.save_later(BROKEN, rule.as_str(), times, now);
-            self.note(rule, now, |count| count.broken += times);
         }
     }
 
@@ -294,41 +219,5 @@ impl Ledger {
         }
         self.broken(Rule::AccountServerLimit, asked.limited, now);
         self.broken(Rule::TokenKept, asked.early, now);
-    }
-
-    fn note(&self, rule: Rule, now: Now, change: impl FnOnce(&mut RuleCount)) {
-        if let Some(count) = lock(&self.rules).get_mut(&rule) {
-            change(count);
-            count.last_at = Some(now.date);
-        }
-    }
-
-    pub(super) fn report(&self, now: Now, accounts: Vec<(AccountId, Forecast)>) -> Report {
-        let minute = now.uptime.as_secs() / 60;
-        let mut sums = [0; OPERATIONS];
-        for (_, calls) in lock(&self.rolling).iter().filter(|(at, _)| *at + MINUTES > minute) {
-            for (sum, calls) in sums.iter_mut().zip(calls) {
-                *sum += calls;
-            }
-        }
-        let calls: BTreeMap<_, _> =
-            Operation::ALL.iter().map(|operation| (operation.as_str(), sums[operation.index()])).collect();
-        let hour_ago = now.date.saturating_sub(jiff::SignedDuration::from_hours(1)).unwrap_or(Timestamp::MIN);
-        Report {
-            since: hour_ago.max(self.started.date),
-            until: now.date,
-            total: calls.values().sum(),
-            calls,
-            accounts: accounts
-                .into_iter()
-                .map(|(account, forecast)| AccountPace {
-                    account_id: account.as_str().to_owned(),
-                    calls_per_hour: forecast.calls_per_hour,
-                    remaining: forecast.remaining,
-                    exhausted_at: forecast.exhausted_at,
-                })
-                .collect(),
-            rules: lock(&self.rules).values().cloned().collect(),
-        }
     }
 }

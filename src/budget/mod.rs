@@ -34,7 +34,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use checks::may_check;
 pub use deadline::Deadline;
-pub use ledger::{AccountServerCalls, Report};
+pub use ledger::AccountServerCalls;
 pub use operation::{Operation, Outcome, Priority};
 pub use rules::Rule;
 
@@ -184,13 +184,12 @@ impl Budget {
     }
 
     fn build(options: Options, clock: SharedClock, store: Option<SharedStore>) -> Arc<Self> {
-        let now = Now::read(&*clock);
         Arc::new(Self {
             options,
             clock,
             accounts: RwLock::default(),
             checks: Checks::default(),
-            ledger: Arc::new(Ledger::new(now)),
+            ledger: Arc::new(Ledger::default()),
             store,
         })
     }
@@ -333,23 +332,6 @@ impl Budget {
     pub fn forecast(&self, account: &AccountId) -> Forecast {
         let now = Now::read(&*self.clock);
         lock(&self.account(account, now)).forecast(now)
-    }
-
-    /// Counts an exchange that ended.
-    pub fn ended(&self, operation: Operation, outcome: Outcome) {
-        self.ledger.ended(operation, outcome);
-    }
-
-    /// How often an operation ended so since the start.
-    pub fn count(&self, operation: Operation, outcome: Outcome) -> u64 {
-        self.ledger.count(operation, outcome)
-    }
-
-    /// What was called in the last hour, and which of the vendor's rules it would have broken.
-    pub fn report(&self) -> Report {
-        let now = Now::read(&*self.clock);
-        let accounts = self.known().into_iter().map(|(id, account)| (id, lock(&account).forecast(now)));
-        self.ledger.report(now, accounts.collect())
     }
 
     fn account(&self, id: &AccountId, now: Now) -> Arc<Mutex<Account>> {

@@ -25,10 +25,6 @@ macro_rules! words {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
             }
-
-            pub(super) const fn index(self) -> usize {
-                self as usize
-            }
         }
     };
 }

@@ -73,11 +73,6 @@ impl Acting {
         url.set_path("/restapi/service_information");
         url
     }
-
-    /// The origin of the account's pages, for those who frame them.
-    pub fn origin(&self) -> String {
-        self.base.origin().ascii_serialization()
-    }
 }
 
 /// Senders by name, each once it was needed.

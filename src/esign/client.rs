@@ -200,16 +200,15 @@ impl Client {
         let began = self.clock.uptime();
         let result = self.perform(acting, &call).await;
         let took = self.clock.uptime().saturating_sub(began);
-        let outcome = match &result {
-            Ok(answer) if answer.status.is_success() => Outcome::Ok,
-            Ok(_) => Outcome::Rejected,
-            Err(error) => error.outcome(),
-        };
-        self.budget.ended(call.operation, outcome);
         if let Some(observer) = &self.observer {
             let trace = || match &result {
                 Ok(answer) => answer.trace(),
                 Err(error) => error.trace().map(str::to_owned),
+            };
+            let outcome = match &result {
+                Ok(answer) if answer.status.is_success() => Outcome::Ok,
+                Ok(_) => Outcome::Rejected,
+                Err(error) => error.outcome(),
             };
             observer.observed(call.operation, outcome, took, &trace);
         }

@@ -22,8 +22,6 @@ pub enum DocumentRef {
     Combined,
     /// The certificate of completion.
     Certificate,
-    /// All documents and the certificate, as a ZIP archive.
-    Archive,
     /// The one of that id.
     Number(u32),
 }
@@ -60,7 +58,6 @@ impl Client {
         let id = match document {
             DocumentRef::Combined => "combined".to_owned(),
             DocumentRef::Certificate => "certificate".to_owned(),
-            DocumentRef::Archive => "archive".to_owned(),
             DocumentRef::Number(number) => number.to_string(),
         };
         let url = acting.url(["envelopes", envelope.as_str(), "documents", &id]);

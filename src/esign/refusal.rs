@@ -81,8 +81,6 @@ kinds! {
     /// SMS authentication is not usable.
     SmsUnavailable = "sms_auth_unavailable",
         "Have phone authentication enabled for the DocuSign account, or name another workflow in the sender's settings.";
-    /// A role is not one of the template's.
-    TemplateRole = "template_role_mismatch", "Use the role names of the template.";
     /// There is no such template in this account.
     TemplateUnknown = "provider_rejected", "Check the template's id in [templates]; ids differ between demo and production.";
     /// Larger than the upstream takes.

@@ -14,10 +14,6 @@ use crate::domain::{
 pub struct Seen {
     /// Which.
     pub envelope: EnvelopeId,
-    /// Its status, as the upstream words it.
-    pub status: String,
-    /// Our id of its create, if the upstream still knows it.
-    pub transaction_id: Option<String>,
     /// What follows about the envelope.
     pub facts: Vec<EnvelopeFact>,
     /// Its signers.
@@ -31,8 +27,6 @@ pub struct Seen {
 pub struct Recipient {
     /// The id within the envelope. A template may have put its own in the place of ours.
     pub recipient_id: String,
-    /// The upstream's own id of them.
-    pub guid: Option<String>,
     /// What makes them embedded: ours, unchanged.
     pub client_user_id: Option<String>,
     /// Their name; signers may change it while they sign.
@@ -90,8 +84,6 @@ pub(super) fn seen(read: wire::answers::Envelope, trace: Option<String>) -> Opti
     let signers = read.recipients.map(|recipients| recipients.signers).unwrap_or_default();
     Some(Seen {
         envelope: EnvelopeId::new(read.envelope_id?),
-        status: read.status.unwrap_or_default(),
-        transaction_id: read.transaction_id,
         facts,
         recipients: signers.into_iter().filter_map(recipient).collect(),
         trace,
@@ -121,7 +113,6 @@ pub(super) fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
     let fact = if is_locked { Some(SignerFact::AuthenticationFailed) } else { fact };
     Some(Recipient {
         recipient_id: read.recipient_id?,
-        guid: read.recipient_id_guid,
         client_user_id: read.client_user_id,
         name: Private::new(read.name.unwrap_or_default()),
         email: Private::new(read.email.unwrap_or_default()),

@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Acting, Client, Created, Deps, EnvelopeSigner, Error, NewEnvelope, Options, SenderOptions, SmsCheck,
-    View, ViewRequest,
+    View, ViewRequest, client,
 };
 use crate::{
     auth::{
         self, Auth, Spawner, TokenSource, access_token::MintedToken, identity::AccountServer,
         token_source::Minting,
     },
-    budget::{self, Budget, Deadline},
+    budget::{self, Budget, Deadline, Operation, Outcome},
     clock::{Clock as _, ManualClock},
     domain::{
         Anchors, Document, EnvelopeId, Phone, Private, SenderName, TabKind, TransactionId,
@@ -93,9 +93,27 @@ pub(super) struct World {
     pub(super) clock: ManualClock,
     pub(super) mints: Arc<AtomicU64>,
     pub(super) user_infos: Arc<AtomicU64>,
+    /// How the calls ended.
+    pub(super) ended: Arc<Ended>,
     arrived: Arc<Mutex<Vec<Arrived>>>,
     replies: Arc<Mutex<VecDeque<Reply>>>,
     _stop: tokio_util::sync::DropGuard,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ended(Mutex<Vec<(Operation, Outcome)>>);
+
+impl Ended {
+    /// How often a call ended so.
+    pub(super) fn count(&self, operation: Operation, outcome: Outcome) -> usize {
+        self.0.lock().unwrap().iter().filter(|one| **one == (operation, outcome)).count()
+    }
+}
+
+impl client::Observer for Ended {
+    fn observed(&self, operation: Operation, outcome: Outcome, _: Duration, _: &dyn Fn() -> Option<String>) {
+        self.0.lock().unwrap().push((operation, outcome));
+    }
 }
 
 #[derive(Debug)]
@@ -158,16 +176,17 @@ impl World {
         let mint = Arc::new(Mint { clock: clock.clone(), mints: mints.clone() });
         auth.register_source("system", mint, crate::auth::user_info::AccountChoice::Default);
         let budget = Budget::new(budget::Options::default(), shared.clone());
+        let ended: Arc<Ended> = Arc::default();
         let client = Client::new(Deps {
             http,
             auth,
             budget,
             clock: shared,
-            observer: None,
+            observer: Some(ended.clone()),
             senders: vec![(SenderName::new("system"), options)],
             options: Options::default(),
         });
-        Self { client, clock, mints, user_infos, arrived, replies, _stop: stop.drop_guard() }
+        Self { client, clock, mints, user_infos, ended, arrived, replies, _stop: stop.drop_guard() }
     }
 
     pub(super) fn will(&self, reply: Reply) -> &Self {

@@ -215,7 +215,7 @@ async fn a_passed_call_comes_back_as_the_upstream_words_it() {
     assert_eq!(arrived[1].line, "POST envelopes?merge_roles_on_draft=true");
     assert_eq!((arrived[1].bearer(), &arrived[1].body[..]), ("Bearer token-2", &b"{\"a\":1}"[..]));
     assert!(!arrived[1].headers.contains_key("cookie"));
-    assert_eq!(world.client.budget().count(Operation::Forward, Outcome::Rejected), 1);
+    assert_eq!(world.ended.count(Operation::Forward, Outcome::Rejected), 1);
     let outside = ForwardRequest { path: "../2/envelopes", ..request() };
     assert!(matches!(world.client.forward(&acting, outside, world.deadline()).await, Err(Error::Invalid(_))));
     world.will(Reply::error(429, "HOURLY_APIINVOCATION_LIMIT_EXCEEDED"));

@@ -64,7 +64,7 @@ async fn e2_a_stalled_create_is_in_doubt_and_an_unreachable_host_is_not() {
     let error =
         world.client.create_envelope(&nowhere, &draft.envelope(), world.deadline()).await.unwrap_err();
     assert!(matches!(error, Error::NotSent(_)), "{error}");
-    assert_eq!(world.client.budget().count(Operation::CreateEnvelope, Outcome::NotSent), 1);
+    assert_eq!(world.ended.count(Operation::CreateEnvelope, Outcome::NotSent), 1);
     assert_eq!(world.client.budget().remaining(&nowhere.account).hour, 3_000);
 }
 

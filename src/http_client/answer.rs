@@ -19,13 +19,6 @@ pub struct Response {
     pub body: Bytes,
 }
 
-impl Response {
-    /// What the peer's clock showed when it answered, to the second ([`date`]).
-    pub fn date(&self) -> Option<Timestamp> {
-        date(&self.headers)
-    }
-}
-
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
@@ -49,11 +42,6 @@ pub struct StreamedResponse {
 pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 
 impl StreamedResponse {
-    /// What the peer's clock showed when it answered ([`date`]).
-    pub fn date(&self) -> Option<Timestamp> {
-        date(&self.headers)
-    }
-
     /// The rest of the body, read into memory up to a limit: for an answer that turns out to be an error.
     pub async fn read(mut self, limit: usize) -> Result<Response, Error> {
         let body = read_all(&mut self.response, limit.min(self.limit)).await?;

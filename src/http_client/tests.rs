@@ -42,7 +42,7 @@ async fn an_answer_is_read_whole_with_its_date() {
         serve(b"HTTP/1.1 418 x\r\nDate: Thu, 01 Jan 1970 00:00:09 GMT\r\nContent-Length: 2\r\n\r\nhi").await;
     let answer = client(|_| ()).send(Request::get(url)).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (418, &b"hi"[..]));
-    assert_eq!(answer.date(), Some(Timestamp::from_second(9).unwrap()));
+    assert_eq!(date(&answer.headers), Some(Timestamp::from_second(9).unwrap()));
 }
 
 #[tokio::test]

@@ -103,17 +103,6 @@ pub enum Location {
 }
 
 impl Location {
-    /// Reads `sqlite://relative.db`, `sqlite:///absolute.db` or `postgres://…`.
-    pub fn parse(url: &str) -> Result<Self, NotALocation> {
-        match url.split_once("://") {
-            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite { path: path.into() }),
-            Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => {
-                Ok(Self::Postgres { url: Private::new(url.to_owned()) })
-            }
-            _ => Err(NotALocation),
-        }
-    }
-
     /// Whether it is reached over a network, and any server that answers there is believed to be it.
     pub fn trusts_any_server(&self) -> bool {
         match self {
@@ -122,11 +111,6 @@ impl Location {
         }
     }
 }
-
-/// Text that names no database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not of the form sqlite://file.db, sqlite:///dir/file.db or postgres://…")]
-pub struct NotALocation;
 
 /// What it takes until a write counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -51,7 +51,7 @@ answer!(/** The recipients of an envelope or a template. */ Recipients
     texts [] lists [signers: Recipient] parts []
 );
 answer!(/** One signer. */ Recipient
-    texts [recipient_id, recipient_id_guid, client_user_id, name, email, status, routing_order, role_name]
+    texts [recipient_id, client_user_id, name, email, status, routing_order, role_name]
     lists []
     parts [recipient_authentication_status: Authentication]
 );
