@@ -111,17 +111,6 @@ impl Refused {
     }
 }
 
-/// The id of the request being answered; an extension of every request.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub HeaderValue);
-
-impl RequestId {
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
-    }
-}
-
 impl Watch {
     /// Watches a listener with these routes.
     pub fn new(
@@ -147,10 +136,9 @@ impl Watch {
 }
 
 /// Answers one request, whatever the handler does: a panic becomes a 500 without a word of it (`internal`).
-pub async fn watch(State(watch): State<Watch>, mut request: Request, next: Next) -> Response {
+pub async fn watch(State(watch): State<Watch>, request: Request, next: Next) -> Response {
     let began = watch.clock.uptime();
     let id = request_id(&request);
-    request.extensions_mut().insert(RequestId(id.clone()));
     let traceparent = request.headers().get("traceparent").filter(|_| watch.is_callers);
     let (context, parent) = Context::enter(traceparent.and_then(|value| value.to_str().ok()));
     let method = request.method().clone();

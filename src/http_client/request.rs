@@ -43,11 +43,6 @@ impl Request {
         Self::new(Method::POST, url)
     }
 
-    /// A `PUT`, still without a body.
-    pub fn put(url: Url) -> Self {
-        Self::new(Method::PUT, url)
-    }
-
     /// Sets a header, replacing one of that name.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
