@@ -89,6 +89,22 @@ async fn the_demo_starts_and_the_call_gets_the_answer_that_is_shown() {
     assert!(page.status.success() && String::from_utf8_lossy(&page.stdout).contains("send_code"), "{page:?}");
 }
 
+/// Which answers the call has says the API's own document. An integrator must know of each that is no refusal.
+#[test]
+fn every_answer_of_the_one_call_is_explained() {
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign")).arg("openapi").output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let answers =
+        document.pointer("/paths/~1v1~1signings/post/responses").and_then(Value::as_object).unwrap();
+    // 200 is of a dry run.
+    let taken: Vec<_> = answers.keys().filter(|it| it.starts_with('2') && *it != "200").collect();
+    assert_eq!(taken, ["201", "202"]);
+    for status in taken {
+        assert!(README.contains(&format!("\n| `{status}` | ")), "{status}");
+    }
+    assert!(README.contains("where `view` is `null`"), "not every 201 has one");
+}
+
 #[tokio::test]
 async fn the_way_from_key_to_daemon_works_as_written() {
     let emulated = Emulated::start().await;
