@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use countersign::config::Config;
 use serde_json::Value;
 
 use crate::{
@@ -103,6 +104,28 @@ fn every_answer_of_the_one_call_is_explained() {
         assert!(README.contains(&format!("\n| `{status}` | ")), "{status}");
     }
     assert!(README.contains("where `view` is `null`"), "not every 201 has one");
+}
+
+#[test]
+fn the_settings_that_are_shown_can_be_used() {
+    let shown = blocks("toml");
+    assert!(shown.iter().any(|piece| piece.starts_with("[webhooks.website]")));
+    for piece in shown {
+        let text = format!("{}\n{}", include_str!("../../config/local.toml"), filled_in(&piece));
+        Config::from_toml(&text).unwrap_or_else(|error| panic!("{error}\n{piece}"));
+    }
+}
+
+/// A piece of settings with what everyone fills in for themselves.
+fn filled_in(piece: &str) -> String {
+    let guid = "11111111-2222-4333-8444-555555555555";
+    let secret = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let text = piece
+        .replace("integration_key = \"…\"", &format!("integration_key = \"{guid}\""))
+        .replace("client_secret_file = \"/etc/countersign/client_secret\"", "client_secret = \"a secret\"")
+        .replace("whsec_…", &format!("whsec_{secret}"));
+    assert!(!text.contains('…'), "what is to be written here? {text}");
+    text
 }
 
 #[tokio::test]
