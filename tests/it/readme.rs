@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     demo::{Demo, terminate},
     emulated::{Emulated, wait_for},
+    harness::TempDir,
 };
 
 const README: &str = include_str!("../../README.md");
@@ -26,6 +27,7 @@ enum Kind {
     Curl,
     Demo,
     Doctor,
+    Emulate,
     Keygen,
     Serve,
     Tests,
@@ -35,7 +37,16 @@ enum Kind {
 fn every_command_has_a_test() {
     let mut found: Vec<Kind> = blocks("sh").iter().map(|command| kind(command)).collect();
     found.sort();
-    let all = [Kind::Caller, Kind::Curl, Kind::Demo, Kind::Doctor, Kind::Keygen, Kind::Serve, Kind::Tests];
+    let all = [
+        Kind::Caller,
+        Kind::Curl,
+        Kind::Demo,
+        Kind::Doctor,
+        Kind::Emulate,
+        Kind::Keygen,
+        Kind::Serve,
+        Kind::Tests,
+    ];
     assert_eq!(found, all, "each once");
     assert!(README.contains("`cargo run --release -- demo --walk`"), "run by the tests of the demo");
 }
@@ -129,6 +140,37 @@ fn filled_in(piece: &str) -> String {
 }
 
 #[tokio::test]
+async fn the_emulator_starts_and_prints_what_is_promised() {
+    let folder = TempDir::new();
+    let command = command(Kind::Emulate).replace("cargo run --release --", "exec countersign");
+    let ports = "--listen 127.0.0.1:0 --control 127.0.0.1:0 --ready-file ready.json";
+    let emulator = shell(&format!("{command} {ports}"), &folder.0).stdout(Stdio::piped()).spawn().unwrap();
+    wait_for(&folder.0.join("ready.json")).await;
+    terminate(&emulator);
+    let output = emulator.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let promised =
+        ["REST base path", "integration key", "private key", "has consented", "template", "Python", "Node"];
+    for word in promised {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(folder.0.join("emulator/ca.pem").exists(), "it speaks TLS");
+}
+
+/// That file with the emulator is what the tests of commands run: `Emulated`.
+#[test]
+fn the_two_commands_of_the_settings_for_trying_things_out_are_those_of_the_readme() {
+    let local = include_str!("../../config/local.toml");
+    for command in
+        ["countersign emulate --state-dir emulator", "countersign serve --config config/local.toml"]
+    {
+        assert!(README.contains(&format!("`{command}`")), "{command}");
+        assert!(local.contains(&format!("#   {command}\n")), "{command}");
+    }
+}
+
+#[tokio::test]
 async fn the_way_from_key_to_daemon_works_as_written() {
     let emulated = Emulated::start().await;
     let run = |wanted| shell(command(wanted), emulated.directory()).output().unwrap();
@@ -167,6 +209,7 @@ fn command(wanted: Kind) -> &'static str {
 fn kind(command: &str) -> Kind {
     let table = [
         ("cargo run --release -- demo", Kind::Demo),
+        ("cargo run --release -- emulate", Kind::Emulate),
         ("countersign caller", Kind::Caller),
         ("countersign doctor", Kind::Doctor),
         ("countersign keygen", Kind::Keygen),
