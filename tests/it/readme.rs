@@ -8,7 +8,7 @@ use std::{
 };
 
 use countersign::config::Config;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     demo::{Demo, terminate},
@@ -19,6 +19,8 @@ use crate::{
 const README: &str = include_str!("../../README.md");
 /// Where the README's commands expect the website.
 const SITE: &str = "http://127.0.0.1:8090";
+/// 32 bytes, which the README has `openssl` make.
+const SEAL_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// The commands and what runs each; a new command in the README needs an entry here.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
@@ -119,22 +121,38 @@ fn every_answer_of_the_one_call_is_explained() {
 
 #[test]
 fn the_settings_that_are_shown_can_be_used() {
-    let shown = blocks("toml");
-    assert!(shown.iter().any(|piece| piece.starts_with("[webhooks.website]")));
-    for piece in shown {
-        let text = format!("{}\n{}", include_str!("../../config/local.toml"), filled_in(&piece));
+    let guid = "11111111-2222-4333-8444-555555555555";
+    let values = [
+        ("integration_key", guid),
+        ("user_id", "66666666-7777-4888-8999-000000000000"),
+        ("key_hash", "sha256:06ba7d71481917b2cb060a942dd9594a58c9bb545b018799b258c9681ecfa16e"),
+        ("nda", guid),
+        ("seal_key", SEAL_KEY),
+    ];
+    let whole = filled_in(&whole_settings(), &values);
+    let config = Config::from_toml(&whole).unwrap_or_else(|error| panic!("{error}"));
+    assert!(config.callers.contains_key("website") && config.templates.contains_key("nda"));
+    let pieces = blocks("toml").into_iter().filter(|piece| *piece != whole_settings());
+    for piece in pieces {
+        let text = format!("{whole}\n{}", filled_in(&piece, &values));
         Config::from_toml(&text).unwrap_or_else(|error| panic!("{error}\n{piece}"));
     }
 }
 
-/// A piece of settings with what everyone fills in for themselves.
-fn filled_in(piece: &str) -> String {
-    let guid = "11111111-2222-4333-8444-555555555555";
-    let secret = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-    let text = piece
-        .replace("integration_key = \"…\"", &format!("integration_key = \"{guid}\""))
+/// The settings file of the way to DocuSign; the other pieces are added to it.
+fn whole_settings() -> String {
+    blocks("toml").into_iter().find(|piece| piece.starts_with("[upstream]")).unwrap()
+}
+
+/// Settings with something in the place of each "…".
+fn filled_in(piece: &str, values: &[(&str, &str)]) -> String {
+    let mut text = piece
+        .replace("hmac_keys = [\"…\"]", "hmac_keys = [\"a key of Connect\"]")
         .replace("client_secret_file = \"/etc/countersign/client_secret\"", "client_secret = \"a secret\"")
-        .replace("whsec_…", &format!("whsec_{secret}"));
+        .replace("whsec_…", &format!("whsec_{SEAL_KEY}"));
+    for (key, value) in values {
+        text = text.replace(&format!("{key} = \"…\""), &format!("{key} = \"{value}\""));
+    }
     assert!(!text.contains('…'), "what is to be written here? {text}");
     text
 }
@@ -171,23 +189,57 @@ fn the_two_commands_of_the_settings_for_trying_things_out_are_those_of_the_readm
 }
 
 #[tokio::test]
-async fn the_way_from_key_to_daemon_works_as_written() {
+async fn the_way_from_key_to_the_first_call_works_as_written() {
     let emulated = Emulated::start().await;
-    let run = |wanted| shell(command(wanted), emulated.directory()).output().unwrap();
+    let run = |wanted| towards(&emulated, command(wanted)).output().unwrap();
     let keygen = run(Kind::Keygen);
     assert!(keygen.status.success(), "{keygen:?}");
-    assert!(String::from_utf8_lossy(&keygen.stdout).contains("-----BEGIN PUBLIC KEY-----"));
-    assert!(emulated.directory().join("keys/private_key.pem").exists());
-    let caller = run(Kind::Caller);
-    assert!(String::from_utf8_lossy(&caller.stdout).contains("key_hash = \"sha256:"), "{caller:?}");
+    let public = String::from_utf8(keygen.stdout).unwrap();
+    assert!(public.contains("-----BEGIN PUBLIC KEY-----"));
+    let integration_key = emulated.entry("integration_key");
+    let uploaded = json!({ "integration_key": integration_key, "public_key_pem": public, "active": true });
+    emulated.control("POST", "keys", &uploaded).await;
+    let caller = String::from_utf8(run(Kind::Caller).stdout).unwrap();
+    let key = caller.lines().map(str::trim).find(|line| line.starts_with("cs_")).expect("a key is shown");
+    let hash = caller.split("key_hash = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let values = [
+        ("integration_key", integration_key),
+        ("user_id", emulated.entry("user_id")),
+        ("key_hash", hash),
+        ("nda", emulated.entry("template_id")),
+        ("seal_key", SEAL_KEY),
+    ];
+    std::fs::write(emulated.settings(), filled_in(&whole_settings(), &values)).unwrap();
 
     let doctor = run(Kind::Doctor);
     assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
     let serve = format!("exec {} --ready-file ready.json", command(Kind::Serve));
-    let mut serve = shell(&serve, emulated.directory()).stderr(Stdio::null()).spawn().unwrap();
-    wait_for(&emulated.directory().join("ready.json")).await;
+    let mut serve = towards(&emulated, &serve).stderr(Stdio::null()).spawn().unwrap();
+    let ready = emulated.directory().join("ready.json");
+    wait_for(&ready).await;
+    let ready: Value = serde_json::from_slice(&std::fs::read(ready).unwrap()).unwrap();
+    let mut call = shell(&command(Kind::Curl).replace(SITE, "https://www.example.com"), emulated.directory());
+    call.env("COUNTERSIGN_URL", ready["api_url"].as_str().unwrap()).env("COUNTERSIGN_KEY", key);
+    let answer: Value = serde_json::from_slice(&call.output().unwrap().stdout).unwrap();
+    assert_eq!(answer["status"], "open", "{answer:#}");
+    assert!(answer.pointer("/signers/0/view/url").is_some_and(Value::is_string), "{answer:#}");
+    assert_eq!(answer.pointer("/signers/0/link"), Some(&Value::Null), "nobody can reach this machine");
     terminate(&serve);
     assert!(serve.wait().unwrap().success());
+}
+
+/// A command of the way to DocuSign, with the emulator at its end, and on free ports.
+fn towards(emulated: &Emulated, command: &str) -> Command {
+    let settings = [
+        ("UPSTREAM__ENVIRONMENT", "emulator"),
+        ("UPSTREAM__OAUTH_URL", emulated.entry("oauth_url")),
+        ("API__LISTEN", "127.0.0.1:0"),
+        ("OPS__LISTEN", "127.0.0.1:0"),
+        ("STOP__GRACE", "0s"),
+    ];
+    let mut shell = shell(command, emulated.directory());
+    shell.envs(settings.map(|(name, value)| (format!("COUNTERSIGN__{name}"), value)));
+    shell
 }
 
 /// A command as a person types it, with our binary on the path.
@@ -244,7 +296,7 @@ fn shape(value: &Value) -> Value {
         Value::Object(fields) => {
             let fields: BTreeMap<_, _> =
                 fields.iter().map(|(key, value)| (key.clone(), shape(value))).collect();
-            serde_json::json!(fields)
+            json!(fields)
         }
         Value::Bool(_) => "boolean".into(),
         Value::Null => Value::Null,
