@@ -242,6 +242,21 @@ fn towards(emulated: &Emulated, command: &str) -> Command {
     shell
 }
 
+/// The figures that are quoted are those of the benchmark's own page.
+#[test]
+fn what_is_quoted_of_the_benchmark_is_what_it_found() {
+    let found = include_str!("../bench/README.md");
+    let section =
+        README.split("## How fast it is").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let rows: Vec<_> = section.lines().filter(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), 2 + 3, "a head, and three rows");
+    for row in rows {
+        assert!(found.lines().any(|line| line == row), "{row}");
+    }
+    let repeat = "cargo bench --bench load";
+    assert!(section.contains(repeat) && found.contains(repeat), "how to repeat it");
+}
+
 /// A command as a person types it, with our binary on the path.
 #[expect(clippy::disallowed_methods, reason = "commands find their programs by PATH")]
 fn shell(command: &str, directory: &Path) -> Command {
