@@ -1,5 +1,5 @@
-//! Why each direct dependency is there is written down, in `deploy/supply-chain.md`; the page is held against
-//! the manifest.
+//! Why each direct dependency is there, and what the build is told, is written down in `deploy/supply-chain.md`; the
+//! page is held against the manifest and the settings of the build.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -29,4 +29,15 @@ fn each_direct_dependency_has_its_reason() {
         );
     }
     assert_eq!(rows(&read("deploy/supply-chain.md")), direct, "deploy/supply-chain.md and Cargo.toml");
+}
+
+#[test]
+fn each_setting_of_the_build_has_its_reason() {
+    let settings: toml::Table = toml::from_str(&read(".cargo/config.toml")).unwrap();
+    let names: Vec<&String> = settings["env"].as_table().unwrap().keys().collect();
+    assert!(names.len() > 1, "{names:?}");
+    let page = read("deploy/supply-chain.md");
+    for name in names {
+        assert!(page.contains(&format!("`{name}`: ")), "{name}");
+    }
 }
