@@ -17,7 +17,7 @@
 //! reads no settings and writes no metrics: `app` gives it what it needs, and whoever wants to know
 //! asks [`Auth::statuses`].
 //!
-//! What a caller gets and an operator sees when something goes wrong is a table in the crate's own page.
+//! What a caller gets and an operator sees when something goes wrong is on the crate's own page (`src/failures.md`).
 
 mod accounts;
 mod key_place;
