@@ -63,7 +63,7 @@ async fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
     }
     let program = SignerProcess::own_program();
     let signer = SignerProcess::start(program, Arc::clone(&clock), &spawner).await.map_err(|error| {
-        let fix = "see deploy/README.md for what it needs; false holds the keys in the daemon itself";
+        let fix = "see deploy/rotation.md for what it needs; false holds the keys in the daemon itself";
         ConfigError::new("signer.isolate", error.to_string(), fix)
     })?;
     Ok(Auth::isolated(client, server, clock, spawner, options, signer))

@@ -54,7 +54,8 @@ pub(super) async fn open(config: &Config, clock: &SharedClock) -> anyhow::Result
     let opened = store::open(&settings, keys, Arc::clone(clock)).await;
     opened.map_err(|error| match error {
         store::Error::Unusable(text) => {
-            ConfigError::new("store", text, "see deploy/README.md for backup and keys").into()
+            let fix = "see deploy/upkeep.md for backups, deploy/rotation.md for seal keys";
+            ConfigError::new("store", text, fix).into()
         }
         other => anyhow::Error::new(other),
     })

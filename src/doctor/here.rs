@@ -237,7 +237,8 @@ async fn store(config: &Config) -> Check {
             Check::failed("store", "store_unavailable", error, fix)
         }
         (Err(error), _) => {
-            Check::failed("store", "store_unusable", error, "See deploy/README.md for backup and keys.")
+            let fix = "See deploy/upkeep.md for backups, deploy/rotation.md for seal keys.";
+            Check::failed("store", "store_unusable", error, fix)
         }
         (Ok(_), _) if settings.location.trusts_any_server() => {
             let fix = "Add ?sslmode=verify-full&sslrootcert=FILE to store.url, with the certificate of the database's CA.";

@@ -1,4 +1,5 @@
-//! The README keeps its word: every command in it is run, and the answer it shows is the answer.
+//! The README keeps its word: every command in it is run, and the answer it shows is the answer. The links of all pages
+//! lead somewhere.
 
 use std::{
     collections::BTreeMap,
@@ -255,6 +256,82 @@ fn what_is_quoted_of_the_benchmark_is_what_it_found() {
     }
     let repeat = "cargo bench --bench load";
     assert!(section.contains(repeat) && found.contains(repeat), "how to repeat it");
+}
+
+/// The pages that people read; what is emulated is a list of its own kind.
+const PAGES: &[&str] = &[
+    "README.md",
+    "deploy/README.md",
+    "deploy/audit.md",
+    "deploy/containers.md",
+    "deploy/faults/README.md",
+    "deploy/kubernetes.md",
+    "deploy/rotation.md",
+    "deploy/runbook.md",
+    "deploy/supply-chain.md",
+    "deploy/upkeep.md",
+    "tests/bench/README.md",
+];
+
+fn page(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for from in PAGES {
+        let text = page(from);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let beside = root.join(from).parent().unwrap().join(file);
+            let to = if file.is_empty() { root.join(from) } else { beside };
+            assert!(to.exists(), "{from}: {target}");
+            if !anchor.is_empty() {
+                let found = std::fs::read_to_string(&to).unwrap();
+                assert!(found.lines().any(|line| anchor_of(line) == anchor), "{from}: {target}");
+            }
+        }
+    }
+    for found in std::fs::read_dir(root.join("deploy")).unwrap().map(|entry| entry.unwrap().path()) {
+        let is_page = found.extension().is_some_and(|kind| kind == "md");
+        let known = PAGES.iter().any(|page| root.join(page) == found);
+        assert!(known || !is_page, "{} is a page, too", found.display());
+    }
+}
+
+/// What a heading can be linked to as.
+fn anchor_of(line: &str) -> String {
+    let heading = line.strip_prefix('#').map(|rest| rest.trim_start_matches('#').trim()).unwrap_or_default();
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+/// A longer one cannot be read in a terminal: it wants a section, or a list.
+#[test]
+fn no_cell_of_a_table_is_a_paragraph() {
+    for path in PAGES {
+        for row in page(path).lines().filter(|line| line.trim_start().starts_with('|')) {
+            let longest = row.split(" | ").max_by_key(|cell| cell.chars().count()).unwrap_or_default();
+            assert!(longest.chars().count() <= 120, "{path}: {longest}");
+        }
+    }
+}
+
+#[test]
+fn every_alert_has_a_section_of_the_runbook_and_names_it() {
+    let (rules, runbook) = (page("deploy/prometheus/alerts.yml"), page("deploy/runbook.md"));
+    let named: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let sections: Vec<&str> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    for alert in &named {
+        assert!(sections.contains(alert), "{alert}");
+        assert!(rules.contains(&format!("runbook: \"deploy/runbook.md, section {alert}\"")), "{alert}");
+    }
+    assert_eq!(sections.len(), named.len(), "no section of an alert that is gone");
 }
 
 /// A command as a person types it, with our binary on the path.
