@@ -164,8 +164,8 @@ impl Lifecycle {
         }));
     }
 
-    /// The same for work that comes to something, which it does whether or not somebody waits for it. None: it
-    /// panicked, or was dropped because the stop has turned hard.
+    /// Runs accepted work as [`spawn_work`](Self::spawn_work) does, and gives what it comes to, which it does whether
+    /// or not somebody waits for it. None: it panicked, or was dropped because the stop has turned hard.
     pub fn outcome_of<T, F>(&self, name: &'static str, work: F) -> impl Future<Output = Option<T>> + use<T, F>
     where
         T: Send + 'static,

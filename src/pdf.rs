@@ -38,7 +38,7 @@ impl Effort {
         }
     }
 
-    /// The same for all pages together.
+    /// Bytes that all pages together may inflate to.
     const fn bytes(self) -> usize {
         match self {
             Self::Little => 1024 * 1024,
@@ -46,7 +46,7 @@ impl Effort {
         }
     }
 
-    /// The same for one stream when the file is opened.
+    /// Bytes that one stream may inflate to when the file is opened.
     const fn stream_bytes(self) -> usize {
         match self {
             Self::Little => 1024 * 1024,

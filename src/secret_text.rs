@@ -24,7 +24,7 @@ pub fn derive(secret: &[u8], label: &str) -> [u8; 32] {
     tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
 }
 
-/// The same as a key for HMAC-SHA256.
+/// What follows from a secret under a label ([`derive`]), as a key for HMAC-SHA256.
 pub fn derive_key(secret: &[u8], label: &str) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, &derive(secret, label))
 }

@@ -28,7 +28,7 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// From when on a certificate or a CA counts as about to run out.
 const NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// The same for a revocation list, which is made anew every day or week.
+/// From when on a revocation list counts as about to run out: it is made anew every day or week.
 const LIST_NOTICE: SignedDuration = SignedDuration::from_hours(6);
 
 /// The certificates of all listeners that speak TLS, to be read again. Clones share them.

@@ -41,7 +41,7 @@ pub(super) fn note_head(parts: &Parts, what: &str) {
     }
 }
 
-/// The same at a start, which may be the first.
+/// Says at a start, which may be the first, how far the audit log has come.
 pub(super) fn note_first_head(parts: &Parts) {
     let is_new = parts.signings.audit().head().is_some_and(|head| head.seq == 0);
     note_head(parts, if is_new { "begins" } else { "goes on" });

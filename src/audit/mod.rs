@@ -14,7 +14,7 @@
 //! was noted stands before it. Anything else that is wrong with the file is refused.
 //!
 //! It must never hold personal data, a token, a URL of a view or a document: only names from the settings,
-//! ids of ours, and words of this code. It knows no other module but the clock and digests.
+//! our ids, and words of this code. It knows no other module but the clock and digests.
 //!
 //! What a chain can show: any line that was changed, taken out, added, moved or copied. What it cannot show
 //! by itself: lines missing at the end, and a whole file written anew by somebody who also computes the

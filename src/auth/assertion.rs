@@ -1,6 +1,6 @@
 //! The assertion: the short-lived JWT by which we ask for an access token (RFC 7523, section 3).
 //!
-//! Pure but for the signature: a signer, claims and a time in, a text out. What is signed is a
+//! Pure except for the signature: a signer, claims and a time in, a text out. What is signed is a
 //! [`Draft`], which a signer in another process makes once more from the same claims. The vendor's peculiarities are all here
 //! (DocuSign, "JWT Grant", read 2026-10): `aud` is the bare host; no `nbf`, which it compares with
 //! its own clock without tolerance; no `kid`, since it tries every registered key; `exp` must be

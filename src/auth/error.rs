@@ -42,7 +42,7 @@ pub enum Error {
     /// The user has not consented to every scope that we ask for, or has withdrawn that.
     #[error("the impersonated user has not consented to this integration key and these scopes")]
     ConsentRequired(Said),
-    /// A part of ours panicked. The refresher survives it.
+    /// One of our own parts panicked. The refresher survives it.
     #[error("minting failed inside the daemon")]
     Internal,
     /// The integration key does not exist in this environment.

@@ -105,7 +105,7 @@ impl Auth {
         Ok(ring.status())
     }
 
-    /// Reads the keys of those senders of ours whose keys are in other places than so far, and changes nothing.
+    /// Reads the keys of those of our senders whose keys are in other places than so far, and changes nothing.
     /// Fails with the name of the first of them that would have none.
     pub async fn read_keys(
         &self,

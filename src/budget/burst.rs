@@ -24,7 +24,7 @@ const SLOT_S: i64 = 5;
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     number: i64,
-    /// Calls of ours, and how many of them the store knows.
+    /// Our calls, and how many of them the store knows.
     ours: u64,
     reported: u64,
     /// Calls of other daemons, as the store knows them.

@@ -19,8 +19,8 @@ impl Deadline {
         Self { at, answered_by: at }
     }
 
-    /// The same for what leaves, but the answer is waited for so long from now: it is of use to whoever asks next,
-    /// when nobody waits for it any more.
+    /// Waits so long from now for the answer to what has left in time: it is of use to whoever asks next, when nobody
+    /// waits for it any more.
     #[must_use]
     pub fn answered_within(self, clock: &dyn Clock, time: Duration) -> Self {
         Self { answered_by: clock.uptime().saturating_add(time).max(self.at), ..self }

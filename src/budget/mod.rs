@@ -1,7 +1,7 @@
 //! The upstream's limits: what is left of them, who goes first, and what we would have broken.
 //!
 //! An account has so many calls in a clock hour and so many in 30 seconds, shared by everything that
-//! uses it. Every call of ours asks here first ([`Budget::admit`]) and tells afterwards what the
+//! uses it. Each of our calls asks here first ([`Budget::admit`]) and tells afterwards what the
 //! answer's headers said ([`Permit::answered`]). New work is refused while there is still room for the
 //! people who are already signing (rule B2); one envelope is asked about once in 15 minutes, whatever
 //! happens (rule B3); what cannot finish by the caller's deadline is refused before it costs a call
@@ -109,7 +109,7 @@ pub struct Shed {
     pub scope: Scope,
     /// When it will be allowed, as far as is known.
     pub retry_at: Timestamp,
-    /// The same as uptime.
+    /// When it will be allowed, as uptime.
     until: Duration,
     /// Whether nothing at all is left until then, so that the vendor wants us to stop.
     is_gone: bool,

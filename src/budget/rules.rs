@@ -1,4 +1,4 @@
-//! The vendor's rules that calls of ours could break and that can be counted: what a rehearsal looks at before
+//! The vendor's rules that our calls could break and that can be counted: what a rehearsal looks at before
 //! an integration key goes live.
 //!
 //! A rule is here only if a page of the vendor says it. Not here is what no call of this daemon can break (sizes

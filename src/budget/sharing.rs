@@ -47,7 +47,8 @@ impl Budget {
         self.share_bursts(store).await
     }
 
-    /// The same for the last half minute, of accounts that were called in it.
+    /// Tells the store what was spent in the last half minute, of accounts that were called in it, and learns what
+    /// others spent.
     pub async fn share_bursts(&self, store: &dyn Store) -> Result<(), store::Error> {
         for (id, account) in self.known() {
             self.share_burst(store, id, &account).await?;

@@ -31,14 +31,14 @@ impl ConfigError {
         Self { setting, source_name: None, cause, fix, code: "settings_invalid" }
     }
 
-    /// The same, under a code of its own: one that people make often enough to have a name.
+    /// Gives the error a code of its own: people make it often enough for a name.
     #[must_use]
     pub(super) fn coded(mut self, code: &'static str) -> Self {
         self.code = code;
         self
     }
 
-    /// The same, with the file or variable that the value came from.
+    /// Adds the file or variable that the value came from.
     #[must_use]
     pub(super) fn found_in(mut self, source_name: Option<String>) -> Self {
         self.source_name = self.source_name.or(source_name);

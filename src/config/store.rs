@@ -31,7 +31,7 @@ pub struct Store {
 pub enum StoreUrl {
     /// A whole `postgres://…` URL; it may hold a password.
     Postgres(SecretString),
-    /// A file of ours.
+    /// The file of an SQLite database.
     Sqlite(PathBuf),
 }
 

@@ -1,7 +1,7 @@
 //! The digest of a delivery: HMAC-SHA256 over the raw bytes, in base64, one header for each key.
 //!
 //! The upstream sends `X-DocuSign-Signature-1`, `-2`, … for the keys of the account; numbers move when
-//! a key is removed, so every header is held against every key of ours. The body is hashed as it came,
+//! a key is removed, so every header is held against each of our keys. The body is hashed as it came,
 //! before anything has read it. Which pair matched, or how nearly, must not show in the time it takes.
 //!
 //! Source: developers.docusign.com, platform/webhooks/connect/validation-and-security.

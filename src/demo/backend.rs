@@ -233,7 +233,7 @@ impl Backend {
         Ok(view.url)
     }
 
-    /// `POST /v1/links/{id}/tickets`: the visitor has pressed a button of ours already.
+    /// `POST /v1/links/{id}/tickets`: the visitor has pressed one of our buttons already.
     pub(super) async fn ticket(&self, link: &str) -> Result<String, Refusal> {
         #[derive(Deserialize)]
         struct Ticket {

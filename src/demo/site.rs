@@ -61,7 +61,7 @@ pub struct Options {
     pub webhook_secret: String,
     /// The origin of the emulator's control interface, for the outbox page.
     pub control: Url,
-    /// The origins that a form of ours may lead to: those of the signing pages and of durable links.
+    /// The origins that our forms may lead to: those of the signing pages and of durable links.
     pub signing_origins: Vec<String>,
     /// The origin of the daemon's visitor pages, for its component.
     pub public: Option<String>,

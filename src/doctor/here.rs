@@ -313,7 +313,7 @@ async fn audit_log(config: &Config) -> Check {
     }
 }
 
-/// What to do about a directory that a file of ours cannot be made in.
+/// What to do about a directory that our files cannot be made in.
 const MAKE_PLACE: &str = "Make the directory, and give it to the user that the daemon runs as; under systemd the first \
                           start makes it (StateDirectory=).";
 

@@ -77,7 +77,7 @@ pub struct Options {
     /// Calls under way at once; new work gets three quarters of them, and uploads that stream a quarter, but no
     /// more than eight. An eighth, but at least one, is for signers alone.
     pub calls_at_once: usize,
-    /// The longest that one call may take, but for what is passed through.
+    /// The longest that one call may take, except what is passed through.
     pub request_timeout: Duration,
     /// Where the upstream's own pages come from that a focused view stands in.
     pub apps_origin: &'static str,
@@ -185,7 +185,7 @@ impl Client {
         self.auth.corrected_now()
     }
 
-    /// The same; none before the first answer.
+    /// The date as the upstream has it; none before its first answer.
     pub fn told_now(&self) -> Option<jiff::Timestamp> {
         self.auth.clock_offset().map(|_| self.corrected_now())
     }

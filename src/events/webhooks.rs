@@ -175,8 +175,8 @@ impl Webhooks {
         })
     }
 
-    /// The same, with messages dated by another clock than this machine's, which may be wrong: receivers refuse those
-    /// of another time than theirs.
+    /// Dates messages by another clock than this machine's, which may be wrong: receivers refuse those of another time
+    /// than theirs.
     #[must_use]
     pub fn dated_by(self, dates: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self { dates: Some(Dates(Arc::new(dates))), ..self }

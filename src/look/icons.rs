@@ -28,7 +28,7 @@ pub enum Icon {
 }
 
 impl Icon {
-    /// Its markup: constants of ours only.
+    /// Its markup: our constants only.
     pub fn draw(self) -> Markup {
         let path = match self {
             Self::Arrow => "<path d=\"M5 12h14M13 6l6 6-6 6\"/>",

@@ -52,7 +52,7 @@ impl Look {
         })
     }
 
-    /// The same look for other pages, with rules of their own after the common ones.
+    /// This look for other pages, with rules of their own after the common ones.
     #[must_use]
     pub fn extended(&self, rules: &str) -> Self {
         let style = format!("{}{rules}", self.style);

@@ -103,7 +103,7 @@ pub(super) struct CreateAuthenticatedBy<'a> {
     pub(super) id: Option<Cow<'a, str>>,
 }
 
-/// The same shape as a table, for telling everything that is wrong with a body that is not of it.
+/// The shape of a create as a table, for telling everything that is wrong with a body that is not of it.
 pub(super) const CREATE: Kind = Kind::Object(&[
     ("reference", false, Kind::Text),
     ("sender", true, Kind::Text),

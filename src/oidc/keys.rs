@@ -32,7 +32,7 @@ pub(super) const SET_LIMIT_BYTES: usize = 256 * 1024;
 const SET_LIMIT_KEYS: usize = 100;
 /// Time between two reads.
 const READ_GAP: Duration = Duration::from_secs(30);
-/// The same while there are no keys, or none that may still be used.
+/// Time between two reads while there are no keys, or none that may still be used.
 const FIRST_READ_GAP: Duration = Duration::from_secs(2);
 
 /// A key that can check signatures.

@@ -217,7 +217,7 @@ impl Pairings {
         Ok(())
     }
 
-    /// A pattern lets its maker act as any user who consented, but for those whom senders act as that are not its own:
+    /// A pattern lets its maker act as any user who consented, except those whom senders act as that are not its own:
     /// another caller's, or one of the settings that it may not use, which `may_use` knows.
     pub fn may_act_as(
         &self,

@@ -60,7 +60,7 @@ pub(super) fn is_ahead(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a POST comes from a page of ours, and not from another site's.
+/// Whether a POST comes from one of our pages, and not from another site's.
 ///
 /// Browsers say so in `Sec-Fetch-Site` (Fetch Metadata). Older ones send `Origin`; because our pages forbid
 /// referrers, it is `null` there even from our own (Fetch, "append a request Origin header"), so `null` is

@@ -149,7 +149,7 @@ impl Public {
         Some(self.after_resume(target, found, clicked, &name, &head.headers).await)
     }
 
-    /// The browser's next place: the site, or a page of ours.
+    /// The browser's next place: the site, or one of our pages.
     async fn send_on(
         &self,
         (signing, signer): (&Signing, &Signer),

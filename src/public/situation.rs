@@ -22,7 +22,7 @@ pub(super) fn of_link(signing: &Signing, signer: &Signer, now: Timestamp) -> Pag
     }
 }
 
-/// The same page with the place in line of a create that is under way: a person who stands before it can say so.
+/// Adds the place in line of a create that is under way to its page: a person who stands before it can say so.
 pub(super) fn in_line(page: Page, queued: Option<Queued>) -> Page {
     match (page, queued) {
         (Page::Creating(_), Some(Queued::Behind)) => Page::Creating(Preparing::Behind),
@@ -77,7 +77,7 @@ fn minutes(until: Timestamp, now: Timestamp) -> u64 {
 /// Where a browser that came back goes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// A page of ours.
+    /// One of our own pages.
     Page(Page),
     /// The caller's site.
     Site,

@@ -97,7 +97,7 @@ impl Breaker {
         self.admit_by(self.state(), uptime)
     }
 
-    /// The same for a new create, which may not overtake those in line.
+    /// Whether a new create may be tried now. It may not overtake those in line.
     pub(super) fn admit_new(self: &Arc<Self>, uptime: Duration) -> Option<Admitted> {
         let state = self.state();
         if state.is_behind { None } else { self.admit_by(state, uptime) }

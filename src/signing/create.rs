@@ -102,7 +102,7 @@ impl Signings {
         self.create_until(ask, until).await
     }
 
-    /// The same, with what is left of the caller's time.
+    /// Creates a signing as [`create`](Self::create) does, with what is left of the caller's time.
     pub(super) async fn create_until(&self, ask: Ask, until: Duration) -> Result<Created, Error> {
         let acting = match self.may_go_at_once(&ask) {
             Some(admitted) => self.can_act(&ask, until).await.map(|acting| acting.map(|it| (it, admitted))),

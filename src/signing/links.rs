@@ -149,7 +149,7 @@ impl Signings {
         Ok((signing, signer))
     }
 
-    /// The same, with the place in line of a create that waits.
+    /// The signing and signer that a nonce names, with the place in line of a create that waits.
     pub async fn look_at(&self, target: ReturnTarget) -> Result<(Signing, Signer, Option<Queued>), Error> {
         let record = self.record(target.signing).await?;
         let queued = queued(&record);

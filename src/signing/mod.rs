@@ -277,8 +277,8 @@ impl Signings {
         Deadline::within(&*self.parts.clock, AT_LEISURE)
     }
 
-    /// The same for a caller who waits so long: what cannot end by then is not sent (rule B4), and the answer to what
-    /// was sent is taken in all the same.
+    /// The time that one call may take for a caller who waits so long: what cannot end by then is not sent (rule B4),
+    /// and the answer to what was sent is taken in all the same.
     fn within(&self, wait: Duration) -> Deadline {
         let clock = &*self.parts.clock;
         Deadline::within(clock, wait.min(AT_LEISURE)).answered_within(clock, AT_LEISURE)
@@ -300,7 +300,7 @@ impl Signings {
         Error::BrokenOff { is_stopping: self.parts.life.stopping().is_cancelled() }
     }
 
-    /// The same for a caller who waits so long, and no longer.
+    /// Does something upstream as [`aside`](Self::aside) does, for a caller who waits so long, and no longer.
     async fn aside_within<T: Send + 'static>(
         &self,
         wait: Duration,

@@ -147,7 +147,7 @@ impl Signings {
         }
     }
 
-    /// The same for creates of a sender that can act, each in a task of its own.
+    /// Sends creates of a sender that can act, each in a task of its own.
     fn post_each(
         &self,
         acting: &Arc<esign::Acting>,

@@ -219,12 +219,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         limit: u32,
     ) -> Answer<'a, Vec<SigningId>>;
 
-    /// How many of them are uncertain, but for those that are only looked for in case they come to light late
+    /// How many of them are uncertain, except those that are only looked for in case they come to light late
     /// (`twins_sought`): nobody was promised those.
     fn uncertain(&self) -> Answer<'_, u64>;
 
     /// Open signings that were neither checked (`checked_at`) nor heard of (an inbound message about their
-    /// envelope) since `before`, oldest first, but for those of some senders.
+    /// envelope) since `before`, oldest first, except those of some senders.
     fn quiet<'a>(
         &'a self,
         before: Timestamp,

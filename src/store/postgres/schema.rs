@@ -138,7 +138,7 @@ async fn others(connection: &mut PgConnection) -> Result<Option<String>, Error> 
     Ok(found.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Makes sure that every table of ours has the columns that we read and write.
+/// Makes sure that each of our tables has the columns that we read and write.
 pub(super) async fn check(connection: &mut PgConnection) -> Result<(), Error> {
     let columns =
         TABLES.iter().flat_map(|(table, columns)| columns.iter().map(move |column| (*table, *column)));

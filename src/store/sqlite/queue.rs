@@ -61,8 +61,8 @@ impl<T> Queue<T> {
         inner.items.drain(..count).collect()
     }
 
-    /// The same, letting those go first who are about to add more: what they add shares one commit. Where
-    /// nobody waits for the core, that costs nothing.
+    /// Takes items as [`take`](Self::take) does, and lets those go first who are about to add more: what they add
+    /// shares one commit. Where nobody waits for the core, that costs nothing.
     pub(super) fn gather(&self, most: usize) -> Vec<T> {
         drop(self.wait());
         std::thread::yield_now();

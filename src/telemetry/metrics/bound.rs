@@ -6,7 +6,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec};
 
 use super::{Metrics, Outcome};
 
-/// Series of `http_requests_total` that routes may make, but for those below. Further ones keep their listener
+/// Series of `http_requests_total` that routes may make, except those below. Further ones keep their listener
 /// and the class of their status, which alerts look at, and count as route `other`.
 const ROUTE_SERIES: usize = 24;
 

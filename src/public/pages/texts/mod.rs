@@ -170,7 +170,7 @@ texts! {
     /// The signer has signed, and others have not.
     signed_title,
     signed_body,
-    /// The same where nobody knows whether others have to.
+    /// The signer has signed, and nobody knows whether others have to.
     signed_last_body,
     /// Said before a signing with an SMS check.
     sms_note,
