@@ -234,9 +234,14 @@ impl Audit {
 
     /// Writes a decision down. Act only if this succeeds.
     pub async fn record(&self, entry: Entry) -> Result<(), Error> {
+        self.record_all(vec![entry]).await
+    }
+
+    /// The same for decisions that follow each other at once: one wait for the disk, and all lines or none.
+    pub async fn record_all(&self, entries: Vec<Entry>) -> Result<(), Error> {
         match &self.writer {
             None => Ok(()),
-            Some(writer) => writer.record(entry).await,
+            Some(writer) => writer.record(entries).await,
         }
     }
 

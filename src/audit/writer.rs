@@ -31,17 +31,17 @@ use super::{
 };
 use crate::clock::SharedClock;
 
-/// Lines that may wait for the disk before callers wait to be let in.
+/// Orders that may wait for the disk before callers wait to be let in.
 const QUEUE: usize = 1_024;
-/// Lines that share one write.
+/// Orders that share one write.
 const BATCH: usize = 256;
 /// So many lines may come without `sync` before they are synced for the sake of the note.
 const NOTE_AFTER: u64 = 1_000;
 /// With nothing to write for so long, what is written is noted and synced.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// A line to write, and whom to tell.
-type Job = (Entry, oneshot::Sender<io::Result<()>>);
+/// Lines to write, all or none of them, and whom to tell.
+type Job = (Vec<Entry>, oneshot::Sender<io::Result<()>>);
 
 enum Order {
     Write(Job),
@@ -88,9 +88,9 @@ impl Writer {
         Ok(Self { queue, head: shared, trouble, torn_bytes })
     }
 
-    pub(super) async fn record(&self, entry: Entry) -> Result<(), Error> {
+    pub(super) async fn record(&self, entries: Vec<Entry>) -> Result<(), Error> {
         let (tell, told) = oneshot::channel();
-        self.send(Order::Write((entry, tell))).await;
+        self.send(Order::Write((entries, tell))).await;
         told.await.map_err(|_| Error::Closed)?.map_err(Error::Io)
     }
 
@@ -273,7 +273,7 @@ impl Log {
         }
         self.follow_rotation()?;
         let (mut bytes, mut head) = (Vec::new(), self.head.clone());
-        for (entry, _) in batch {
+        for entry in batch.iter().flat_map(|(entries, _)| entries) {
             head = chain::append(&mut bytes, &head, clock.now(), entry);
         }
         let length = self.file.metadata()?.len();
@@ -396,6 +396,23 @@ mod tests {
         let all = (0..3_000).map(|_| audit.record(entry()));
         assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
         assert_eq!(scratch.head().seq, 3_000);
+    }
+
+    #[tokio::test]
+    async fn s6_what_is_done_together_is_written_together_or_not_at_all() {
+        let scratch = Scratch::new();
+        let audit = scratch.open().unwrap();
+        let both = || vec![Entry::new(Act::EnvelopeCreate, "system").signing("sig_1"), entry()];
+        audit.record_all(both()).await.unwrap();
+        assert_eq!(scratch.head().seq, 2);
+        let text = fs::read_to_string(scratch.file()).unwrap();
+        let second = text.find("view.create");
+        assert!(text.find("envelope.create") < second && second.is_some(), "{text}");
+        // Another file in its place: the chain cannot go on.
+        fs::remove_file(scratch.file()).unwrap();
+        fs::write(scratch.file(), "something else\n").unwrap();
+        assert!(matches!(audit.record_all(both()).await, Err(Error::Io(_))));
+        assert_eq!(audit.head().unwrap().seq, 2);
     }
 
     /// A log of two lines, and how long the first is.

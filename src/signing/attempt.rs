@@ -9,7 +9,6 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    audit::Act,
     budget::Deadline,
     domain::{AccountId, Draft, NewSigner, Private, Signer, SignerId, Signing},
     esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, RejectionKind, SmsCheck},
@@ -70,7 +69,7 @@ impl Signings {
             Ok(workflow) => workflow,
             Err(outcome) => return outcome,
         };
-        if let Err(error) = self.announce(Act::EnvelopeCreate, signing, &signing.transaction_id).await {
+        if let Err(error) = self.announce_create(signing, viewer(job).map(|signer| signer.id)).await {
             return Outcome::NotReached(error);
         }
         let Some(deadline) = self.while_held(job) else {
@@ -131,16 +130,15 @@ impl Signings {
         created: &CreatedEnvelope,
         until: Duration,
     ) -> FirstView {
-        let Job { signing, draft, links, .. } = job;
-        let signer = signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| draft.view);
+        let Job { signing, links, .. } = job;
         let left = until.saturating_sub(self.parts.clock.uptime());
-        let Some(signer) = signer.filter(|_| !left.is_zero()) else { return FirstView::None };
+        let Some(signer) = viewer(job).filter(|_| !left.is_zero()) else { return FirstView::None };
         let asked_at = self.corrected_now();
         // With too little time left for what a view usually takes, none is asked for.
         let (at, deadline) = (self.parts.clock.now(), self.within(left));
         let link = links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);
-        let minted =
-            self.mint(acting, signing, &created.envelope, signer, Minting { link, at, deadline }).await;
+        let minting = Minting { link, at, deadline };
+        let minted = self.mint_announced(acting, signing, &created.envelope, signer, minting).await;
         self.count_view(minted.as_ref().err());
         match minted {
             Ok(view) => {
@@ -219,6 +217,11 @@ fn is_of_the_request(kind: RejectionKind) -> bool {
             | Kind::Unauthorized
             | Kind::WrongEnvironment
     )
+}
+
+/// The signer for whom a view is asked for right after the create, if the draft wants one.
+fn viewer(job: &Job) -> Option<&Signer> {
+    job.signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| job.draft.view)
 }
 
 /// The upstream counts whole days; the caller's own, shorter end is kept by the link.

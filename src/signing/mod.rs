@@ -18,6 +18,7 @@
 //! nobody promised, and nothing found ──▶ look again after 1 min, 15 min, a day ──▶ forget it
 //! ```
 
+mod announce;
 mod attempt;
 mod breaker;
 mod caps;
@@ -46,7 +47,6 @@ mod unlock;
 mod views;
 
 use std::{
-    fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -55,7 +55,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{
-    audit::{Act, Audit, Entry},
+    audit::Audit,
     budget::Deadline,
     clock::SharedClock,
     domain::{
@@ -224,23 +224,6 @@ impl Signings {
     /// Where each use of the key is written down first (rule S6), for those who use it beside us.
     pub fn audit(&self) -> &Audit {
         &self.parts.settings.audit
-    }
-
-    /// Writes down what is about to be done for a signing. If that fails, it is not done.
-    async fn announce(
-        &self,
-        act: Act,
-        signing: &Signing,
-        detail: &(dyn fmt::Display + Sync),
-    ) -> Result<(), esign::Error> {
-        if !self.audit().is_on() {
-            return Ok(());
-        }
-        let entry = Entry::new(act, &signing.sender).caller(&signing.caller).signing(signing.id);
-        self.audit().record(entry.detail(detail)).await.map_err(|error| {
-            tracing::error!(signing.id = %signing.id, error = %chain(&error), "not done: it cannot be written into the audit log");
-            esign::Error::Unrecorded
-        })
     }
 
     /// The sender of a signing, in the account that its envelope is in. It may have been set to another since: there the

@@ -367,8 +367,21 @@ impl Signings {
         Ok(other(&read))
     }
 
-    /// The one call that mints a view.
-    pub(super) async fn mint(
+    /// Mints a view, and announces it first.
+    async fn mint(
+        &self,
+        acting: &esign::Acting,
+        signing: &Signing,
+        envelope: &EnvelopeId,
+        signer: &Signer,
+        minting: Minting,
+    ) -> Result<esign::View, Error> {
+        self.announce(Act::ViewCreate, signing, &signer.id).await?;
+        self.mint_announced(acting, signing, envelope, signer, minting).await
+    }
+
+    /// The one call that mints a view, which the audit log tells of already.
+    pub(super) async fn mint_announced(
         &self,
         acting: &esign::Acting,
         signing: &Signing,
@@ -382,7 +395,6 @@ impl Signings {
         let ping = ours.as_ref().map(|url| format!("{url}/open/{}", at.as_microsecond()));
         // The upstream sends the browser to us if we can be reached, else straight to the site.
         let return_url = ours.or_else(|| signer.return_url.clone()).ok_or(Error::NoReturnUrl)?;
-        self.announce(Act::ViewCreate, signing, &signer.id).await?;
         let request = ViewRequest {
             name: &signer.name,
             email: signer.email.reveal(),

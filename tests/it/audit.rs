@@ -87,6 +87,35 @@ async fn s6_every_use_of_the_key_is_a_line_and_an_edit_is_found() {
 }
 
 #[tokio::test]
+async fn s6_a_create_and_its_view_are_written_down_together_before_the_post() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    daemon
+        .fault(&json!({"fault": "status", "status": 400, "method": "POST", "path": "/envelopes", "count": 1}))
+        .await;
+    let refused = daemon.create("refused", &order()).await;
+    assert_eq!(refused.code(), "provider_rejected", "{}", refused.text);
+    let mut unseen = order();
+    unseen["view"] = json!(false);
+    let unseen = daemon.create("unseen", &unseen).await;
+    assert_eq!(unseen.status, 201, "{}", unseen.text);
+    let seen = daemon.create("seen", &order()).await;
+    assert!(seen.body["signers"][0]["view"]["url"].is_string(), "{}", seen.text);
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |id: &Value| -> Vec<&str> {
+        let lines = lines.iter().filter(|line| line["signing"] == *id);
+        lines.map(|line| line["event"].as_str().unwrap()).collect()
+    };
+    let first = lines.iter().find(|line| line["event"] == "envelope.create").unwrap();
+    assert_eq!(of(&first["signing"]), ["envelope.create", "view.create"], "of what was refused: {text}");
+    assert_eq!(of(&unseen.body["id"]), ["envelope.create"], "{text}");
+    assert_eq!(of(&seen.body["id"]), ["envelope.create", "view.create"], "one line for each: {text}");
+}
+
+#[tokio::test]
 async fn s6_the_evidence_of_a_signing_is_checked_offline_and_every_change_of_it_is_found() {
     let directory = TempDir::new();
     let log = directory.0.join("audit.jsonl");
