@@ -2,7 +2,7 @@
 
 use std::{hash::Hash, time::Duration};
 
-use moka::sync::Cache;
+use moka::{Equivalent, sync::Cache};
 
 /// More than a daemon has accounts or templates in use; what is beyond is read again.
 const MAX_KEPT: u64 = 1_000;
@@ -21,7 +21,10 @@ where
     }
 
     /// What was read, if it is not too old.
-    pub(super) fn get(&self, key: &K, now: Duration) -> Option<V> {
+    pub(super) fn get<Q>(&self, key: &Q, now: Duration) -> Option<V>
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
         self.0.get(key).filter(|(_, until)| now < *until).map(|(value, _)| value)
     }
 

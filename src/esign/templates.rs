@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use moka::Equivalent;
+
 use super::{Acting, Client, Error, call::Call, lately::Lately, wire};
 use crate::{
     budget::{Deadline, Operation},
@@ -38,10 +40,20 @@ pub struct Role {
 /// Templates that were read lately.
 pub(super) type Templates = Lately<(AccountId, String), Arc<Template>>;
 
+/// Their key, as it is looked for: with the same hash.
+#[derive(Hash)]
+struct Wanted<'a>(&'a AccountId, &'a str);
+
+impl Equivalent<(AccountId, String)> for Wanted<'_> {
+    fn equivalent(&self, (account, id): &(AccountId, String)) -> bool {
+        self.0 == account && self.1 == id
+    }
+}
+
 impl Client {
     /// A template, if it was read lately.
     pub fn known_template(&self, acting: &Acting, id: &str) -> Option<Arc<Template>> {
-        self.templates.get(&(acting.account.clone(), id.to_owned()), self.clock.uptime())
+        self.templates.get(&Wanted(&acting.account, id), self.clock.uptime())
     }
 
     /// A template of the account, as it was within the last five minutes.

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crate::{
     budget::Deadline,
     domain::{Anchors, Document, Draft, SenderName, document::Anchor, draft::MAX_UPSTREAM_RETURN_URL},
-    esign::{self, Acting},
+    esign::{self, Acting, Template},
     objects::{Invalids, invalid::token, preflight::SeenFile},
     pdf::{self, Effort},
     signing::{AT_LEISURE, Error, Signings},
@@ -30,12 +30,12 @@ impl Signings {
             Document::File { .. } => None,
             Document::Template { id, .. } => Some(id),
         });
-        let mut roles = Vec::new();
+        let mut templates = Vec::new();
         for id in ids {
             let acting = self.acting_by(&draft.sender, deadline).await?;
             let by = deadline.unwrap_or_else(|| self.at_leisure());
             match self.parts.esign.template(&acting, id, by).await {
-                Ok(template) => roles.extend(template.roles.iter().map(|role| role.name.clone())),
+                Ok(template) => templates.push(template),
                 Err(error) if error.rejection().is_some() => return Err(error.into()),
                 Err(error) if deadline.is_some_and(|by| self.is_late(&error, by)) => {
                     return Err(esign::Error::Deadline.into());
@@ -43,7 +43,7 @@ impl Signings {
                 Err(_) => return Ok(()),
             }
         }
-        let invalids = strange_roles(draft, &roles);
+        let invalids = strange_roles(draft, &templates);
         if invalids.is_empty() { Ok(()) } else { Err(Error::Invalid(invalids)) }
     }
 
@@ -140,7 +140,7 @@ impl Signings {
     /// and so is worth no call.
     pub fn known_roles(&self, draft: &Draft) -> Invalids {
         let known = self.parts.esign.known(&draft.sender);
-        let mut roles = Vec::new();
+        let mut templates = Vec::new();
         for document in &draft.documents {
             let Document::Template { id, .. } = document else { continue };
             let Some(template) =
@@ -148,19 +148,24 @@ impl Signings {
             else {
                 return Invalids::default();
             };
-            roles.extend(template.roles.iter().map(|role| role.name.clone()));
+            templates.push(template);
         }
-        strange_roles(draft, &roles)
+        strange_roles(draft, &templates)
     }
 }
 
 /// The roles that signers have and no template.
-fn strange_roles(draft: &Draft, roles: &[String]) -> Invalids {
+fn strange_roles(draft: &Draft, templates: &[Arc<Template>]) -> Invalids {
+    let roles = || templates.iter().flat_map(|template| &template.roles).map(|role| role.name.as_str());
     let mut invalids = Invalids::default();
+    if roles().next().is_none() {
+        return invalids;
+    }
     for (at, signer) in draft.signers.iter().enumerate() {
-        let Some(role) = signer.role.as_ref().filter(|_| !roles.is_empty()) else { continue };
-        if !roles.iter().any(|known| known.eq_ignore_ascii_case(role)) {
-            let detail = format!("no such role; the template has: {}", roles.join(", "));
+        let Some(role) = &signer.role else { continue };
+        if !roles().any(|known| known.eq_ignore_ascii_case(role)) {
+            let all: Vec<_> = roles().collect();
+            let detail = format!("no such role; the template has: {}", all.join(", "));
             invalids.add(format!("/signers/{at}/role"), "template_role_mismatch", detail);
         }
     }
