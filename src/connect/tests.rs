@@ -120,7 +120,7 @@ impl Fixture {
         let (key, request) = ([1; 32], [2; 32]);
         let intent =
             Intent { signing: signing.clone(), key, request, links: Vec::new(), payload: None, work };
-        let crate::store::Begun::New(version) = self.store.begin(intent).await.unwrap() else {
+        let crate::store::Begun::New(version) = self.store.begin(&intent).await.unwrap() else {
             panic!("new")
         };
         version
@@ -131,7 +131,7 @@ impl Fixture {
         let change = Change {
             signing,
             from,
-            events: Vec::new(),
+            events: &[],
             links: Vec::new(),
             answer: None,
             payload: Payload::Drop,

@@ -224,7 +224,7 @@ async fn keep(store: &SharedStore, mut signing: Signing) -> Signing {
         payload: None,
         work: Work { due_at: now, leased_until: None, attempts: 0 },
     };
-    let Begun::New(from) = store.begin(intent).await.unwrap() else { panic!("the store is new") };
+    let Begun::New(from) = store.begin(&intent).await.unwrap() else { panic!("the store is new") };
     save(store, &signing, from).await;
     signing
 }
@@ -233,7 +233,7 @@ async fn save(store: &SharedStore, signing: &Signing, from: Version) {
     let change = store::Change {
         signing,
         from,
-        events: Vec::new(),
+        events: &[],
         links: Vec::new(),
         answer: None,
         payload: Payload::Keep,

@@ -123,20 +123,21 @@ impl Signings {
         let (signing, links) = self.intend(&ask, now, acting.as_ref().map(|(acting, _)| &acting.account));
         let leased_until = acting.is_some().then(|| later(now, LEASE));
         let intent = Intent {
-            signing: signing.clone(),
+            signing,
             key: ask.key,
             request: ask.request,
             links: links.iter().map(|shown| shown.link.clone()).collect(),
             payload: acting.is_none().then(|| Private::new(ask.body.clone())),
             work: Work { leased_until, ..Work::at(leased_until.unwrap_or(now)) },
         };
-        let version = match self.in_time(until, self.parts.store.begin(intent)).await? {
+        let version = match self.in_time(until, self.parts.store.begin(&intent)).await? {
             Begun::Known(record) => return Box::pin(self.repeat(*record, ask, until)).await,
             Begun::New(version) => {
                 self.parts.settings.metrics.signing_reached(metrics::SigningStatus::Creating);
                 version
             }
         };
+        let signing = intent.signing;
         let Some((acting, admitted)) = acting else {
             return Box::pin(self.queued_at_once(signing, links, ask, until)).await;
         };

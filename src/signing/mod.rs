@@ -369,7 +369,7 @@ impl Signings {
 
     async fn save_with(&self, signing: &mut Signing, from: Version, save: Save) -> Result<Version, Error> {
         let events = self.narrate(signing, &save.happened);
-        self.write(signing, from, events, save).await
+        self.write(signing, from, &events, &save).await
     }
 
     /// Writes a signing that tells of its events already.
@@ -377,17 +377,16 @@ impl Signings {
         &self,
         signing: &Signing,
         from: Version,
-        events: Vec<Event>,
-        save: Save,
+        events: &[Event],
+        save: &Save,
     ) -> Result<Version, Error> {
-        let published = !events.is_empty();
         let change = Change {
             signing,
             from,
             events,
-            links: save.links,
-            answer: save.answer,
-            payload: save.payload,
+            links: save.links.clone(),
+            answer: save.answer.clone(),
+            payload: save.payload.clone(),
             work: save.work,
             durability: save.durability,
         };
@@ -396,7 +395,7 @@ impl Signings {
             self.parts.settings.metrics.signing_reached(status);
         }
         self.parts.hub.changed(signing.id);
-        if published {
+        if !events.is_empty() {
             self.parts.hub.published();
         }
         Ok(version)
@@ -455,7 +454,7 @@ fn reached(kind: EventKind) -> Option<metrics::SigningStatus> {
 }
 
 /// What is saved besides the signing itself.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Save {
     happened: Vec<Happening>,
     work: Option<Work>,

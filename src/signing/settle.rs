@@ -77,7 +77,7 @@ impl Signings {
             ..Save::plain(Vec::new(), Some(work), Durability::Synced)
         };
         loop {
-            match self.save_with(&mut signing, from, save.clone()).await {
+            match self.write(&signing, from, &[], &save).await {
                 Ok(version) => return Ok(Promised { signing, version, lease }),
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
@@ -230,7 +230,7 @@ impl Signings {
         let give_up = self.parts.clock.uptime().saturating_add(KEEP_SAVING);
         let mut is_repeated = false;
         loop {
-            match self.write(signing, from, events.clone(), save.clone()).await {
+            match self.write(signing, from, &events, &save).await {
                 Ok(version) => return Ok(version),
                 Err(Error::Store(store::Error::Unavailable(_))) if self.parts.clock.uptime() < give_up => {
                     is_repeated = true;

@@ -163,7 +163,7 @@ pub async fn examine(settings: &Settings, keys: &SealKeys) -> Result<Found, Erro
 /// Durable state. Every method is atomic; all may be called from many tasks at once.
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Stores a new signing with its links, or finds the one that its key has made (rules E1, E3).
-    fn begin(&self, intent: Intent) -> Answer<'_, Begun>;
+    fn begin<'a>(&'a self, intent: &'a Intent) -> Answer<'a, Begun>;
 
     /// Reads one signing.
     fn signing(&self, id: SigningId) -> Answer<'_, Option<Record>>;

@@ -102,7 +102,7 @@ pub struct Change<'a> {
     /// The version that it was computed from.
     pub from: Version,
     /// Our own events that the change causes; their `sequence` is the caller's to count.
-    pub events: Vec<Event>,
+    pub events: &'a [Event],
     /// New links.
     pub links: Vec<Link>,
     /// The definite answer to the create, once there is one.

@@ -102,10 +102,10 @@ async fn create(store: &SharedStore) -> SigningId {
         payload: Some(Private::new(Bytes::from_static(&[b'x'; 600]))),
         work: Work { due_at: now, leased_until: Some(now), attempts: 0 },
     };
-    let Ok(Begun::New(from)) = store.begin(intent).await else { panic!("the intent was not new") };
+    let Ok(Begun::New(from)) = store.begin(&intent).await else { panic!("the intent was not new") };
     let happened = signing.open(AccountId::new("a"), EnvelopeId::new(signing.id.to_string()));
     signing.sequence = 2;
-    let events = (1..)
+    let events: Vec<_> = (1..)
         .zip(happened)
         .map(|(sequence, happening)| Event {
             id: EventId::generate(now),
@@ -121,7 +121,7 @@ async fn create(store: &SharedStore) -> SigningId {
     let change = Change {
         signing: &signing,
         from,
-        events,
+        events: &events,
         links: vec![],
         answer: Some(KeptAnswer { status: 201, body: Private::new(Bytes::from_static(&[b'x'; 900])) }),
         payload: Payload::Drop,

@@ -139,7 +139,7 @@ async fn a_sender_that_cannot_be_asked_hides_nobody_elses_quiet_signings() {
         signing.sender = SenderName::new("gone");
         signing.status = SigningStatus::Open;
         signing.checked_at = None;
-        let Begun::New(version) = store.begin(intent).await.unwrap() else { panic!("a new key") };
+        let Begun::New(version) = store.begin(&intent).await.unwrap() else { panic!("a new key") };
         store.save(samples::change(&signing, version)).await.unwrap();
     }
     let made = daemon.create("order-1", &order()).await;

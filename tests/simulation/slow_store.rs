@@ -78,7 +78,7 @@ macro_rules! straight {
 }
 
 impl Store for SlowStore {
-    fn begin(&self, intent: Intent) -> Answer<'_, Begun> {
+    fn begin<'a>(&'a self, intent: &'a Intent) -> Answer<'a, Begun> {
         slowly!(self, store.begin(intent))
     }
     fn signing(&self, id: SigningId) -> Answer<'_, Option<Record>> {

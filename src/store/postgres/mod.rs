@@ -138,7 +138,7 @@ fn unchanged(met: bool) -> Result<(), Error> {
 }
 
 impl Store for PostgresStore {
-    fn begin(&self, intent: Intent) -> Answer<'_, Begun> {
+    fn begin<'a>(&'a self, intent: &'a Intent) -> Answer<'a, Begun> {
         Box::pin(self.write_new(NewRow::new(intent, &self.keys)))
     }
 
@@ -284,7 +284,7 @@ impl Store for PostgresStore {
     }
 
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
-        let events = EventRow::seal_all(events, &self.keys);
+        let events = EventRow::seal_all(&events, &self.keys);
         Box::pin(async move { with!(&self.pool, db => outbox::add_events(db, &events)) })
     }
 

@@ -65,14 +65,14 @@ pub(in crate::store) struct EventRow {
 }
 
 impl EventRow {
-    pub(in crate::store) fn seal(mut event: Event, keys: &SealKeys) -> Self {
-        let data = std::mem::take(&mut event.data);
-        let sealed = keys.seal(event_place(&bytes(event.id.as_uuid())), &[data.as_bytes()]);
+    pub(in crate::store) fn seal(event: &Event, keys: &SealKeys) -> Self {
+        let sealed = keys.seal(event_place(&bytes(event.id.as_uuid())), &[event.data.as_bytes()]);
+        let event = Event { caller: event.caller.clone(), data: String::new(), ..*event };
         Self { event, sealed: Some(sealed) }
     }
 
-    pub(in crate::store) fn seal_all(events: Vec<Event>, keys: &SealKeys) -> Vec<Self> {
-        events.into_iter().map(|event| Self::seal(event, keys)).collect()
+    pub(in crate::store) fn seal_all(events: &[Event], keys: &SealKeys) -> Vec<Self> {
+        events.iter().map(|event| Self::seal(event, keys)).collect()
     }
 
     pub(in crate::store) fn open(self, keys: &SealKeys) -> Result<Event, Error> {

@@ -1,10 +1,11 @@
 //! What is written of a signing: sealed and turned into JSON in the caller's task, before a connection is
 //! taken.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
-    domain::{CallerName, EnvelopeId, Signing},
+    domain::{CallerName, EnvelopeId, Private, Signing},
     store::{
         Change, Digest, Intent, KeptAnswer, Link, Payload, Work,
         rows::{EventRow, answer_place, bytes, micros, payload_place, signed, signing},
@@ -101,18 +102,19 @@ pub(in crate::store) enum NewPayload {
 }
 
 impl NewRow {
-    pub(in crate::store) fn new(intent: Intent, keys: &SealKeys) -> Self {
+    pub(in crate::store) fn new(intent: &Intent, keys: &SealKeys) -> Self {
         let cells = SigningCells::new(&intent.signing, keys);
-        let payload = intent.payload.map(|payload| keys.seal(payload_place(&cells.id), &[payload.reveal()]));
+        let seal = |payload: &Private<Bytes>| keys.seal(payload_place(&cells.id), &[payload.reveal()]);
+        let payload = intent.payload.as_ref().map(seal);
         Self {
             cells,
-            caller: intent.signing.caller,
+            caller: intent.signing.caller.clone(),
             key: intent.key,
             request: intent.request,
-            reference: intent.signing.reference,
+            reference: intent.signing.reference.clone(),
             created_at: micros(intent.signing.created_at),
             work: WorkCells::new(Some(intent.work)),
-            links: intent.links,
+            links: intent.links.clone(),
             payload,
         }
     }

@@ -30,7 +30,7 @@ use crate::{
 };
 
 impl Store for SqliteStore {
-    fn begin(&self, intent: Intent) -> Answer<'_, Begun> {
+    fn begin<'a>(&'a self, intent: &'a Intent) -> Answer<'a, Begun> {
         Box::pin(async move {
             let row = NewRow::new(intent, &self.keys);
             let known = self.write(Durability::Synced, move |db| signings::begin(db, &row)).await?;
@@ -185,7 +185,7 @@ impl Store for SqliteStore {
 
     fn add_events(&self, events: Vec<Event>) -> Answer<'_, ()> {
         Box::pin(async move {
-            let events = EventRow::seal_all(events, &self.keys);
+            let events = EventRow::seal_all(&events, &self.keys);
             self.write(Durability::Synced, move |db| outbox::add_events(db, &events)).await
         })
     }

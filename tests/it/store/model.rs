@@ -82,7 +82,7 @@ impl Model {
                     attempts: 0,
                 };
                 let (signing, work) = (intent.signing.clone(), Some(intent.work));
-                match (store.begin(intent).await.unwrap(), self.rows.get(&key)) {
+                match (store.begin(&intent).await.unwrap(), self.rows.get(&key)) {
                     (Begun::New(version), None) => {
                         self.rows.insert(key, Row { signing, version, work });
                     }

@@ -41,9 +41,10 @@ async fn events_are_read_in_order_from_any_place(fixture: Fixture) {
     let intent = samples::intent(1);
     let signing = intent.signing.clone();
     let version = begin(&store, intent).await;
+    let written: Vec<_> =
+        (1..=5).map(|n| samples::event(Some(&signing), EventKind::SignerReady, n)).collect();
     let mut change = samples::change(&signing, version);
-    change.events = (1..=5).map(|n| samples::event(Some(&signing), EventKind::SignerReady, n)).collect();
-    let written = change.events.clone();
+    change.events = &written;
     store.save(change).await.unwrap();
     let mut other = samples::event(None, EventKind::BudgetLow, 0);
     other.caller = CallerName::new("shop");

@@ -59,7 +59,7 @@ async fn keys_lapse(fixture: Fixture) {
     assert_eq!((record.key, record.answer, record.signing), (None, None, signing));
     assert!(store.signing(young_id).await.unwrap().unwrap().key.is_some());
     begin(&store, samples::intent(1)).await;
-    assert!(matches!(store.begin(samples::intent(2)).await.unwrap(), Begun::Known(_)));
+    assert!(matches!(store.begin(&samples::intent(2)).await.unwrap(), Begun::Known(_)));
 }
 
 /// Its date may be by a clock that was behind: until it is known what came of it, nobody may begin anew.
@@ -74,7 +74,7 @@ async fn keys_of_creates_that_have_not_ended_stay(fixture: Fixture) {
     let lapsed = Retention { keys_before: after(1_000_000), ..KEEP_ALL };
     assert_eq!(store.destroy(lapsed).await.unwrap().keys, 0);
     for key in [1, 2] {
-        assert!(matches!(store.begin(samples::intent(key)).await.unwrap(), Begun::Known(_)), "{key}");
+        assert!(matches!(store.begin(&samples::intent(key)).await.unwrap(), Begun::Known(_)), "{key}");
     }
     uncertain.status = SigningStatus::Failed;
     store.save(samples::change(&uncertain, version)).await.unwrap();
@@ -148,8 +148,9 @@ async fn events_and_signings_go(fixture: Fixture) {
     let ended = samples::full(intent.signing.clone());
     let version = begin(&store, intent).await;
     let link = samples::link(&ended, 1);
+    let event = samples::event(Some(&ended), EventKind::SigningCompleted, 1);
     let mut change = samples::change(&ended, version);
-    change.events.push(samples::event(Some(&ended), EventKind::SigningCompleted, 1));
+    change.events = std::slice::from_ref(&event);
     change.links.push(link.clone());
     store.save(change).await.unwrap();
     assert_eq!(store.fan_out(after(10), 10).await.unwrap(), 1);
@@ -269,7 +270,7 @@ async fn a_signing_stays_as_long_as_its_key_or_its_work(fixture: Fixture) {
     fixture.clock.advance(Duration::from_secs(10));
     let late = Retention { signings_before: after(10), ..KEEP_ALL };
     assert_eq!(store.destroy(late).await.unwrap(), Destroyed::default());
-    assert!(matches!(store.begin(samples::intent(2)).await.unwrap(), Begun::Known(_)), "the key is known");
+    assert!(matches!(store.begin(&samples::intent(2)).await.unwrap(), Begun::Known(_)), "the key is known");
 
     let lapsed = Retention { keys_before: after(10), ..late };
     assert_eq!(

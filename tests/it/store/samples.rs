@@ -169,7 +169,7 @@ pub(crate) fn change(signing: &Signing, from: Version) -> Change<'_> {
     Change {
         signing,
         from,
-        events: vec![],
+        events: &[],
         links: vec![],
         answer: None,
         payload: Payload::Keep,

@@ -34,10 +34,11 @@ async fn write_everything(store: &SharedStore) -> countersign::domain::Signing {
     let signing = samples::full(intent.signing.clone());
     intent.links.push(samples::link(&signing, 4));
     let version = begin(store, intent).await;
+    let event = samples::event(Some(&signing), EventKind::SigningOpened, 1);
     let mut change = samples::change(&signing, version);
     let body = Bytes::from_static(b"{\"view\":\"https://planted-view\"}");
     change.answer = Some(KeptAnswer { status: 201, body: Private::new(body) });
-    change.events.push(samples::event(Some(&signing), EventKind::SigningOpened, 1));
+    change.events = std::slice::from_ref(&event);
     store.save(change).await.unwrap();
     store.receive(samples::inbound(1, signing.envelope.as_ref())).await.unwrap();
     store.put_endpoint(samples::endpoint("hook")).await.unwrap();

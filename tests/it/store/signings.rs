@@ -41,7 +41,7 @@ on_both!(
 
 /// Begins a signing that is new.
 pub(crate) async fn begin(store: &SharedStore, intent: countersign::store::Intent) -> Version {
-    match store.begin(intent).await.unwrap() {
+    match store.begin(&intent).await.unwrap() {
         Begun::New(version) => version,
         Begun::Known(_) => panic!("the key was used before"),
     }
@@ -71,7 +71,7 @@ async fn every_field_comes_back(fixture: Fixture) {
     change.answer = Some(answer.clone());
     change.payload = Payload::Drop;
     change.links.push(another.clone());
-    change.events.push(event.clone());
+    change.events = std::slice::from_ref(&event);
     let version = store.save(change).await.unwrap();
 
     let envelope = full.envelope.clone().unwrap();
@@ -110,7 +110,7 @@ async fn a_key_makes_one_signing(fixture: Fixture) {
     repeated.request = samples::digest(99);
     let (id, link) = (repeated.signing.id, samples::link(&repeated.signing, 9));
     repeated.links.push(link.clone());
-    let Begun::Known(known) = store.begin(repeated).await.unwrap() else { panic!("it was made twice") };
+    let Begun::Known(known) = store.begin(&repeated).await.unwrap() else { panic!("it was made twice") };
     assert_eq!((known.signing, known.request), (first.signing, first.request));
     assert!(store.signing(id).await.unwrap().is_none());
     assert!(store.link(link.id).await.unwrap().is_none(), "nothing of the second is left");
@@ -123,7 +123,7 @@ async fn sixty_four_tasks_with_one_key_make_one_signing(fixture: Fixture) {
     let tasks: Vec<_> = (0..64)
         .map(|n| {
             let store = if n % 2 == 0 { store.clone() } else { other.clone() };
-            tokio::spawn(async move { store.begin(samples::intent(1)).await.unwrap() })
+            tokio::spawn(async move { store.begin(&samples::intent(1)).await.unwrap() })
         })
         .collect();
     let (mut new, mut ids) = (0, HashSet::new());
@@ -147,8 +147,9 @@ async fn a_stale_change_is_refused_whole(fixture: Fixture) {
 
     let full = samples::full(signing.clone());
     let link = samples::link(&full, 3);
+    let event = samples::event(Some(&full), EventKind::SigningOpened, 1);
     let mut stale = samples::change(&full, version);
-    stale.events.push(samples::event(Some(&full), EventKind::SigningOpened, 1));
+    stale.events = std::slice::from_ref(&event);
     stale.links.push(link.clone());
     stale.payload = Payload::Drop;
     assert!(matches!(store.save(stale).await, Err(Error::Conflict)));

@@ -159,7 +159,7 @@ impl Bench {
         (event.id, event.at) = (EventId::generate(now), now);
         let body = Private::new(Bytes::from(vec![b'a'; 1_500]));
         let change = Change {
-            events: vec![event],
+            events: &[event],
             answer: Some(KeptAnswer { status: 201, body }),
             payload: Payload::Drop,
             ..samples::change(&signing, version)
@@ -169,7 +169,7 @@ impl Bench {
     }
 
     async fn begin(&self, intent: store::Intent) -> store::Version {
-        match self.store.begin(intent).await.unwrap() {
+        match self.store.begin(&intent).await.unwrap() {
             store::Begun::New(version) => version,
             store::Begun::Known(_) => panic!("a key that was never used is known"),
         }
