@@ -25,6 +25,7 @@ use crate::{
         router::Api,
         senders::of_signing,
     },
+    budget::Deadline,
     clock::SharedClock,
     domain::{CallerName, Signing, SigningId},
     esign::DocumentRef,
@@ -57,12 +58,12 @@ pub(super) async fn bundle(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let until = api.clock.uptime().saturating_add(patience(&headers));
+    let until = Deadline::within(&*api.clock, patience(&headers));
     let id: SigningId = exchange::id(&id)?;
     let signing = api.signings.get(&caller.name, id).await?;
     let mut documents = Vec::new();
     for (name, part) in [("combined", DocumentRef::Combined), ("certificate", DocumentRef::Certificate)] {
-        let left = until.saturating_sub(api.clock.uptime());
+        let left = until.left(api.clock.uptime());
         documents.push((name, fetch(&api, &caller.name, id, part, left).await?));
     }
     // Only now: a slow download must not keep those waiting whose documents are here.

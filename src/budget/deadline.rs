@@ -1,6 +1,12 @@
 //! The caller's deadline, as it travels with the work (rule B4).
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
 
 use crate::clock::Clock;
 
@@ -26,6 +32,12 @@ impl Deadline {
         Self { answered_by: clock.uptime().saturating_add(time).max(self.at), ..self }
     }
 
+    /// This deadline, so much later: what waits for work that keeps a deadline gives it the time to say so.
+    #[must_use]
+    pub const fn plus(self, time: Duration) -> Self {
+        Self { at: self.at.saturating_add(time), answered_by: self.answered_by.saturating_add(time) }
+    }
+
     /// The uptime at which it is over.
     pub const fn at(self) -> Duration {
         self.at
@@ -38,16 +50,42 @@ impl Deadline {
 
     /// Takes a step for as long as there is time. What is there already is taken, whatever is left. None: the time was
     /// over first.
-    pub async fn hold<T>(self, clock: &dyn Clock, step: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            done = step => Some(done),
-            () = clock.sleep(self.left(clock.uptime())) => None,
-        }
+    pub fn hold<F: Future>(self, clock: &dyn Clock, step: F) -> Held<'_, F> {
+        Held { deadline: self, clock, timer: None, step }
     }
 
     /// How long an answer is waited for, if something that takes `needed` can still end in time.
     pub fn leaves(self, needed: Duration, uptime: Duration) -> Option<Duration> {
         (self.left(uptime) >= needed).then(|| self.answered_by.saturating_sub(uptime))
+    }
+}
+
+pin_project! {
+    /// A step that is held to a deadline ([`Deadline::hold`]).
+    ///
+    /// Written by hand, because steps lie within steps: an `async fn` has room twice for the future that it is given.
+    pub struct Held<'c, F> {
+        deadline: Deadline,
+        clock: &'c dyn Clock,
+        // Set only once the step has to wait.
+        timer: Option<Timer>,
+        #[pin]
+        step: F,
+    }
+}
+
+type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl<F: Future> Future for Held<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(done) = this.step.poll(context) {
+            return Poll::Ready(Some(done));
+        }
+        let timer =
+            this.timer.get_or_insert_with(|| this.clock.sleep(this.deadline.left(this.clock.uptime())));
+        timer.as_mut().poll(context).map(|()| None)
     }
 }

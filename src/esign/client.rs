@@ -27,7 +27,7 @@ use super::{
 use crate::{
     auth::{self, AccessToken, Auth},
     budget::{
-        Budget, Deadline, Now, Operation, Outcome, Permit, Priority, Scope,
+        Budget, Now, Operation, Outcome, Permit, Priority, Scope,
         limits::{Reading, until_top_of_hour},
     },
     clock::SharedClock,
@@ -288,7 +288,7 @@ impl Client {
             };
             [of_kind, of_others, self.slots.acquire().await.ok()]
         };
-        self.in_time(call.deadline, turn).await
+        call.deadline.hold(&*self.clock, turn).await.ok_or(Error::Deadline)
     }
 
     /// Waits for its turn and for the budget, and answers what is left of the time.
@@ -324,16 +324,7 @@ impl Client {
         // Rare and large: boxed, so that every call need not have room for it.
         let left = call.deadline.left(self.clock.uptime());
         let waiting = Box::pin(self.auth.token_within(acting.sender.as_str(), left));
-        Ok(self.in_time(call.deadline, waiting).await??)
-    }
-
-    async fn in_time<T>(&self, deadline: Deadline, work: impl Future<Output = T>) -> Result<T, Error> {
-        let left = deadline.left(self.clock.uptime());
-        tokio::select! {
-            biased;
-            done = work => Ok(done),
-            () = self.clock.sleep(left) => Err(Error::Deadline),
-        }
+        Ok(call.deadline.hold(&*self.clock, waiting).await.ok_or(Error::Deadline)??)
     }
 
     /// Spends one call.

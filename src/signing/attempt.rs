@@ -63,7 +63,7 @@ pub(super) struct MintedView {
 impl Signings {
     /// Posts the envelope and, if the draft wants one and time is left, mints the first view. The way back
     /// from it hangs on the job's links, which go into the same answer.
-    pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job, until: Duration) -> Outcome {
+    pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job, until: Deadline) -> Outcome {
         let (signing, draft) = (&job.signing, &job.draft);
         let workflow = match self.sms_workflow(acting, job).await {
             Ok(workflow) => workflow,
@@ -128,10 +128,10 @@ impl Signings {
         acting: &esign::Acting,
         job: &Job,
         created: &CreatedEnvelope,
-        until: Duration,
+        until: Deadline,
     ) -> FirstView {
         let Job { signing, links, .. } = job;
-        let left = until.saturating_sub(self.parts.clock.uptime());
+        let left = until.left(self.parts.clock.uptime());
         let Some(signer) = viewer(job).filter(|_| !left.is_zero()) else { return FirstView::None };
         let asked_at = self.corrected_now();
         // With too little time left for what a view usually takes, none is asked for.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::{
+    budget::Deadline,
     clock::later,
     domain::{
         AccountId, CallerName, Draft, Failure, Happened, Private, Signer, SignerId, SignerStatus, Signing,
@@ -98,12 +99,12 @@ pub(super) enum Told {
 impl Signings {
     /// Creates a signing, or tells what an earlier call with the same key has made (rules E1 to E4).
     pub async fn create(&self, ask: Ask) -> Result<Created, Error> {
-        let until = self.parts.clock.uptime().saturating_add(ask.wait);
+        let until = Deadline::within(&*self.parts.clock, ask.wait);
         self.create_until(ask, until).await
     }
 
     /// Creates a signing as [`create`](Self::create) does, with what is left of the caller's time.
-    pub(super) async fn create_until(&self, ask: Ask, until: Duration) -> Result<Created, Error> {
+    pub(super) async fn create_until(&self, ask: Ask, until: Deadline) -> Result<Created, Error> {
         let acting = match self.may_go_at_once(&ask) {
             Some(admitted) => self.can_act(&ask, until).await.map(|acting| acting.map(|it| (it, admitted))),
             None => Ok(None),
@@ -170,7 +171,7 @@ impl Signings {
         signing: Signing,
         links: Vec<ShownLink>,
         ask: Ask,
-        until: Duration,
+        until: Deadline,
     ) -> Result<Created, Error> {
         self.parts.due.notify_one();
         if !ask.wait.is_zero() && self.parts.breaker.is_behind() {
@@ -184,39 +185,31 @@ impl Signings {
     /// write may be written all the same, as after a crash, and recovery treats it so.
     async fn in_time<T>(
         &self,
-        until: Duration,
+        until: Deadline,
         work: impl Future<Output = Result<T, store::Error>>,
     ) -> Result<T, Error> {
-        let left = until.saturating_sub(self.parts.clock.uptime()).saturating_add(GRACE);
-        tokio::select! {
-            biased;
-            done = work => Ok(done?),
-            () = self.parts.clock.sleep(left) => {
-                Err(Error::Store(store::Error::Unavailable("it did not answer in the caller's time".into())))
-            }
-        }
+        let done = until.plus(GRACE).hold(&*self.parts.clock, work).await;
+        Ok(done.unwrap_or_else(|| {
+            Err(store::Error::Unavailable("it did not answer in the caller's time".into()))
+        })?)
     }
 
     /// The sender, if it can act right now. `Ok(None)`: not now, but by itself later.
-    async fn can_act(&self, ask: &Ask, until: Duration) -> Result<Option<Arc<esign::Acting>>, Error> {
-        let left = until.saturating_sub(self.parts.clock.uptime());
+    async fn can_act(&self, ask: &Ask, until: Deadline) -> Result<Option<Arc<esign::Acting>>, Error> {
         let able = async {
             self.check_roles(&ask.draft, None).await?;
             Ok(self.parts.esign.acting(&ask.draft.sender).await?)
         };
-        tokio::select! {
-            biased;
-            able = able => match able {
-                Ok(acting) => Ok(Some(acting)),
-                Err(Error::Upstream(error)) if is_outage(&error) => Ok(None),
-                Err(error) => Err(error),
-            },
-            // An account server that stalls must not hold the caller for longer than they want to wait.
-            () = self.parts.clock.sleep(left) => Ok(None),
+        // An account server that stalls must not hold the caller for longer than they want to wait.
+        match until.hold(&*self.parts.clock, able).await {
+            Some(Ok(acting)) => Ok(Some(acting)),
+            Some(Err(Error::Upstream(error))) if is_outage(&error) => Ok(None),
+            Some(Err(error)) => Err(error),
+            None => Ok(None),
         }
     }
 
-    async fn known_or(&self, ask: Ask, until: Duration, refusal: Error) -> Result<Created, Error> {
+    async fn known_or(&self, ask: Ask, until: Deadline, refusal: Error) -> Result<Created, Error> {
         match self.in_time(until, self.parts.store.signing_by_key(&ask.caller, ask.key)).await? {
             Some(record) => Box::pin(self.repeat(record, ask, until)).await,
             None => Err(refusal),
@@ -280,7 +273,7 @@ impl Signings {
         job: Job,
         acting: Arc<esign::Acting>,
         admitted: Admitted,
-        until: Duration,
+        until: Deadline,
     ) -> Result<Created, Error> {
         let id = job.signing.id;
         let view = job.draft.view;
@@ -292,17 +285,11 @@ impl Signings {
             Box::pin(this.run(job, acting, until, tell)).await;
             drop(admitted);
         });
-        let left = until.saturating_sub(self.parts.clock.uptime()).saturating_add(GRACE);
-        let told = tokio::select! {
-            biased;
-            told = told => told.ok(),
-            () = self.parts.clock.sleep(left) => None,
-        };
-        match told {
-            Some(Told::Ended(result)) => result,
-            Some(Told::Uncertain) => Box::pin(self.until_settled(id, view, links, until)).await,
+        match until.plus(GRACE).hold(&*self.parts.clock, told).await {
+            Some(Ok(Told::Ended(result))) => result,
+            Some(Ok(Told::Uncertain)) => Box::pin(self.until_settled(id, view, links, until)).await,
             // The process is being aborted, or the store is away: the intent is on disk, and is finished.
-            None => {
+            Some(Err(_)) | None => {
                 Err(Error::Store(store::Error::Unavailable("the outcome is not written down yet".into())))
             }
         }
@@ -313,7 +300,7 @@ impl Signings {
         self,
         mut job: Job,
         acting: Arc<esign::Acting>,
-        until: Duration,
+        until: Deadline,
         tell: oneshot::Sender<Told>,
     ) {
         let mut tell = Some(tell);
@@ -321,20 +308,19 @@ impl Signings {
         let outcome = {
             let attempt = self.attempt(&acting, &job, until);
             tokio::pin!(attempt);
-            let left = until.saturating_sub(self.parts.clock.uptime());
-            tokio::select! {
-                biased;
-                outcome = &mut attempt => outcome,
-                () = self.parts.clock.sleep(left) => {
-                    let told = self.accept(&job).await.map(|promised| {
-                        accepted = Some(promised);
-                        Created::Accepted { signing: job.signing.id, body: show::signing(&job.signing, &[], &job.links) }
-                    });
-                    if let Some(tell) = tell.take() {
-                        let _ = tell.send(Told::Ended(told));
-                    }
-                    attempt.await
+            let in_time = until.hold(&*self.parts.clock, attempt.as_mut()).await;
+            if let Some(outcome) = in_time {
+                outcome
+            } else {
+                let told = self.accept(&job).await.map(|promised| {
+                    accepted = Some(promised);
+                    let body = show::signing(&job.signing, &[], &job.links);
+                    Created::Accepted { signing: job.signing.id, body }
+                });
+                if let Some(tell) = tell.take() {
+                    let _ = tell.send(Told::Ended(told));
                 }
+                attempt.await
             }
         };
         if let Some(Promised { signing, version, lease }) = accepted {
@@ -354,7 +340,7 @@ impl Signings {
         id: SigningId,
         view: bool,
         links: Vec<ShownLink>,
-        until: Duration,
+        until: Deadline,
     ) -> Result<Created, Error> {
         let mut watcher = self.parts.hub.watch(id);
         loop {
@@ -365,7 +351,7 @@ impl Signings {
             if is_settled(record.signing.status) {
                 return Box::pin(self.answer_late(record, view, links, false, until)).await;
             }
-            let left = until.saturating_sub(self.parts.clock.uptime());
+            let left = until.left(self.parts.clock.uptime());
             if left.is_zero() {
                 let body = show::signing(&record.signing, &[], &links);
                 return Ok(Created::Accepted { signing: id, body });

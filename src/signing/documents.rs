@@ -176,8 +176,7 @@ impl Signings {
         wait: Duration,
     ) -> Result<Document, Error> {
         let deadline = self.within(wait);
-        let until = self.parts.clock.uptime().saturating_add(wait);
-        let out_of_time = self.parts.clock.sleep(wait.saturating_add(GRACE));
+        let until = Deadline::within(&*self.parts.clock, wait);
         let signing = self.get(caller, id).await?;
         if signing.purged_at.is_some() {
             self.parts.documents.forget(id);
@@ -209,16 +208,12 @@ impl Signings {
             }
         };
         let whole = async { told.wait_for(Option::is_some).await.map(|told| told.clone()) };
-        let told = tokio::select! {
-            biased;
-            told = whole => told,
-            () = out_of_time => return Err(esign::Error::Deadline.into()),
-        };
+        let told = until.plus(GRACE).hold(&*self.parts.clock, whole).await.ok_or(esign::Error::Deadline)?;
         match told {
             Ok(Some(Ok(document))) => Ok(document),
             // Whoever began it had less time than who joined.
             Ok(Some(Err(error))) if is_joined && is_out_of_time(&error) => {
-                let left = until.saturating_sub(self.parts.clock.uptime());
+                let left = until.left(self.parts.clock.uptime());
                 Box::pin(self.document(caller, id, part, left)).await
             }
             Ok(Some(Err(error))) => Err(Error::Download(error)),

@@ -186,9 +186,9 @@ impl Signings {
             return Ok(first);
         }
         let seen = seen.unwrap_or(first.sequence);
-        let until = self.parts.clock.uptime().saturating_add(patience);
+        let until = Deadline::within(&*self.parts.clock, patience);
         loop {
-            let left = until.saturating_sub(self.parts.clock.uptime());
+            let left = until.left(self.parts.clock.uptime());
             if left.is_zero() {
                 return self.get(caller, id).await;
             }
@@ -290,11 +290,9 @@ impl Signings {
         name: &'static str,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        tokio::select! {
-            biased;
-            done = self.aside(name, work) => done,
-            () = self.parts.clock.sleep(wait.saturating_add(create::GRACE)) => Err(esign::Error::Deadline.into()),
-        }
+        let until = Deadline::within(&*self.parts.clock, wait.saturating_add(create::GRACE));
+        let done = until.hold(&*self.parts.clock, self.aside(name, work)).await;
+        done.unwrap_or_else(|| Err(esign::Error::Deadline.into()))
     }
 
     async fn record(&self, id: SigningId) -> Result<Record, Error> {

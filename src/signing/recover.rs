@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::Deadline,
     clock::later,
     domain::{Draft, Failure, SenderName, Signing, TemplateNames, signing::Happening},
     esign,
@@ -175,11 +176,8 @@ impl Signings {
             this.parts.esign.can_act(&acting).await?;
             Ok(acting)
         });
-        tokio::select! {
-            biased;
-            able = able => able.unwrap_or(Err(esign::Error::Deadline)),
-            () = self.parts.clock.sleep(TOKEN_WITHIN) => Err(esign::Error::Deadline),
-        }
+        let within = Deadline::within(&*self.parts.clock, TOKEN_WITHIN);
+        within.hold(&*self.parts.clock, able).await.flatten().unwrap_or(Err(esign::Error::Deadline))
     }
 
     /// Creates of a sender that cannot act wait, the longer the more often it could not.
@@ -260,7 +258,8 @@ impl Signings {
             held_until: since.saturating_add(LEASE),
             front,
         };
-        let outcome = self.attempt(acting, &job, Duration::MAX).await;
+        let whenever = Deadline::within(&*self.parts.clock, Duration::MAX);
+        let outcome = self.attempt(acting, &job, whenever).await;
         let _ = self.settle(&mut job, outcome).await;
         Ok(())
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
+    budget::Deadline,
     domain::{CallerName, Private, Signing, SigningId, SigningStatus},
+    esign,
     objects::show::{self, ShownLink},
     signing::{
         Error, MAX_CONFLICTS, Save, Signings,
@@ -26,13 +28,14 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 impl Signings {
     /// Answers a repeated call.
-    pub(super) async fn repeat(&self, record: Record, ask: Ask, until: Duration) -> Result<Created, Error> {
+    pub(super) async fn repeat(&self, record: Record, ask: Ask, until: Deadline) -> Result<Created, Error> {
         let id = record.signing.id;
         if record.request != ask.request {
             return Err(Error::KeyReused { signing: id });
         }
         let mut watcher = self.parts.hub.watch(id);
-        let give_up = until.min(self.parts.clock.uptime().saturating_add(PATIENCE));
+        let patience = until.left(self.parts.clock.uptime()).min(PATIENCE);
+        let give_up = Deadline::within(&*self.parts.clock, patience);
         // Read again: the first call may have ended before this one began to watch.
         let Some(record) = self.parts.store.signing(id).await? else {
             return Box::pin(self.create_until(ask, until)).await;
@@ -42,7 +45,7 @@ impl Signings {
             if is_settled(record.signing.status) {
                 return Box::pin(self.answer_late(record, ask.draft.view, Vec::new(), true, until)).await;
             }
-            let left = give_up.saturating_sub(self.parts.clock.uptime());
+            let left = give_up.left(self.parts.clock.uptime());
             if left.is_zero() {
                 return Err(Error::InProgress { signing: id, retry_after: ASK_AGAIN });
             }
@@ -77,8 +80,8 @@ impl Signings {
         match &record.signing.failure {
             Some(failure) => Err(Error::Failed { failure: failure.clone(), signing, replayed: true }),
             None if is_settled(record.signing.status) => {
-                let now = self.parts.clock.uptime();
-                Box::pin(self.answer_late(record, false, Vec::new(), true, now)).await.map(Some)
+                let at_once = Deadline::within(&*self.parts.clock, Duration::ZERO);
+                Box::pin(self.answer_late(record, false, Vec::new(), true, at_once)).await.map(Some)
             }
             None => Err(Error::InProgress { signing, retry_after: ASK_AGAIN }),
         }
@@ -145,7 +148,7 @@ impl Signings {
         view: bool,
         links: Vec<ShownLink>,
         replayed: bool,
-        until: Duration,
+        until: Deadline,
     ) -> Result<Created, Error> {
         let id = record.signing.id;
         if let Some(answer) = record.answer {
@@ -172,11 +175,12 @@ impl Signings {
         &self,
         signing: &Signing,
         links: &[ShownLink],
-        until: Duration,
+        until: Deadline,
     ) -> Option<show::ShownView> {
         let (id, signer) = (signing.id, signing.next_signer()?.id);
         let link = links.iter().find(|shown| shown.link.signer == signer).map(|shown| shown.link.id);
-        let left = until.saturating_sub(self.parts.clock.uptime()).max(GRACE);
+        let left = until.left(self.parts.clock.uptime()).max(GRACE);
+        let within = Deadline::within(&*self.parts.clock, left);
         let (this, caller) = (self.clone(), signing.caller.clone());
         let opened = self.aside("a view for a late answer", async move {
             this.open_view(&caller, id, signer, Opener::Late, link, this.at_leisure()).await
@@ -188,26 +192,24 @@ impl Signings {
             }
             opened
         };
-        tokio::select! {
-            biased;
-            late = late => late
-                .inspect_err(|error| tracing::warn!(signing.id = %id, error = %chain(error), "no view for a late answer"))
-                .ok(),
-            () = self.parts.clock.sleep(left) => {
-                tracing::warn!(signing.id = %id, "no view in time for a late answer");
-                None
-            }
-        }
+        // Rare and large: boxed, so that every create need not have room for it.
+        let late = within.hold(&*self.parts.clock, Box::pin(late)).await;
+        let late = late.unwrap_or_else(|| Err(esign::Error::Deadline.into()));
+        late.inspect_err(
+            |error| tracing::warn!(signing.id = %id, error = %chain(error), "no view for a late answer"),
+        )
+        .ok()
     }
 
     /// A view is out that was not opened. Another answer to the same create may be having it: then that answer is
     /// the one that is kept, and this waits for it a while.
     async fn answered_meanwhile(&self, id: SigningId) {
         let mut watcher = self.parts.hub.watch(id);
-        let until = self.parts.clock.uptime().saturating_add(PATIENCE_WITH_ANOTHER);
+        let until = Deadline::within(&*self.parts.clock, PATIENCE_WITH_ANOTHER);
         while let Ok(record) = self.record(id).await {
             let is_opened = record.signing.live_view.is_none_or(|view| view.clicked);
-            if record.answer.is_some() || is_opened || self.parts.clock.uptime() >= until {
+            let is_over = until.left(self.parts.clock.uptime()).is_zero();
+            if record.answer.is_some() || is_opened || is_over {
                 return;
             }
             // Another daemon's comes without a wake-up.

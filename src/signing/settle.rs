@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
+    budget::Deadline,
     clock::later,
     domain::{AccountId, Event, Failure, Happened, Private, Signing, SigningId, signing::Happening},
     esign::{self, Created as CreatedEnvelope},
@@ -227,12 +228,14 @@ impl Signings {
         events: Vec<Event>,
         save: Save,
     ) -> Result<Version, Error> {
-        let give_up = self.parts.clock.uptime().saturating_add(KEEP_SAVING);
+        let give_up = Deadline::within(&*self.parts.clock, KEEP_SAVING);
         let mut is_repeated = false;
         loop {
             match self.write(signing, from, &events, &save).await {
                 Ok(version) => return Ok(version),
-                Err(Error::Store(store::Error::Unavailable(_))) if self.parts.clock.uptime() < give_up => {
+                Err(Error::Store(store::Error::Unavailable(_)))
+                    if !give_up.left(self.parts.clock.uptime()).is_zero() =>
+                {
                     is_repeated = true;
                     self.parts.clock.sleep(SAVE_AGAIN).await;
                 }
