@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `manifest.json` | what else is in it, each file with its SHA-256, and which signing it is about |
 //! | `manifest.jws` | the manifest again, signed (RFC 7515, EdDSA) with the key of `/.well-known/jwks.json` |
-//! | `keys.json` | that key's public half, as the daemon published it |
+//! | `keys.json` | that key's public half, in the set that the daemon published |
 //! | `documents/combined.pdf`, `documents/certificate.pdf` | what DocuSign says was signed, and by whom |
 //! | `signing.json`, `timeline.json` | what we know of it |
 //! | `events/NNNN.json`, `events/index.json` | what DocuSign pushed to us, byte for byte, with the times; of very many the newest, and the manifest says how many older ones are left out |

@@ -1,5 +1,7 @@
 //! Random text that nobody guesses, and keys that follow from a secret.
 
+use std::sync::Arc;
+
 use aws_lc_rs::{hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
@@ -24,8 +26,33 @@ pub fn derive(secret: &[u8], label: &str) -> [u8; 32] {
     tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
 }
 
-/// What follows from a secret under a label ([`derive`]), as a key for HMAC-SHA256.
-pub fn derive_key(secret: &[u8], label: &str) -> hmac::Key {
+/// Keys for HMAC-SHA256 that follow from secrets under one label. While a secret is changed, what is made is made under
+/// that of the new one, and what was made under an older one is still taken.
+#[derive(Clone)]
+pub struct KeyRing {
+    current: hmac::Key,
+    older: Arc<[hmac::Key]>,
+}
+
+impl KeyRing {
+    /// Of the secret in use, and of those before it.
+    pub fn derive(secret: &[u8], older: &[Vec<u8>], label: &str) -> Self {
+        let older = older.iter().map(|secret| derive_key(secret, label));
+        Self { current: derive_key(secret, label), older: older.collect() }
+    }
+
+    /// The key that something new is made under.
+    pub const fn current(&self) -> &hmac::Key {
+        &self.current
+    }
+
+    /// The key that something was made under, if it was one of these.
+    pub fn find(&self, made_it: impl Fn(&hmac::Key) -> bool) -> Option<&hmac::Key> {
+        std::iter::once(&self.current).chain(self.older.iter()).find(|key| made_it(key))
+    }
+}
+
+fn derive_key(secret: &[u8], label: &str) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, &derive(secret, label))
 }
 
@@ -63,5 +90,18 @@ mod tests {
         let key = derive_key(b"secret", "countersign pairing v1");
         let by_hand = hmac::Key::new(hmac::HMAC_SHA256, &derive(b"secret", "countersign pairing v1"));
         assert_eq!(hmac::sign(&key, b"text").as_ref(), hmac::sign(&by_hand, b"text").as_ref());
+    }
+
+    #[test]
+    fn a_ring_makes_under_its_first_secret_and_takes_what_any_of_them_made() {
+        let made_by = |secret: &[u8]| hmac::sign(&derive_key(secret, "label"), b"text");
+        let ring = KeyRing::derive(b"new", &[b"old".to_vec(), b"older".to_vec()], "label");
+        assert_eq!(hmac::sign(ring.current(), b"text").as_ref(), made_by(b"new").as_ref());
+        let takes = |secret: &[u8]| {
+            let made = made_by(secret);
+            ring.find(|key| hmac::verify(key, b"text", made.as_ref()).is_ok()).is_some()
+        };
+        assert!(takes(b"new") && takes(b"old") && takes(b"older"));
+        assert!(!takes(b"another"));
     }
 }

@@ -119,6 +119,7 @@ pub(super) fn signing_settings(
     own_keys: &OwnKeys,
 ) -> signing::Settings {
     let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
+    let (secret, older) = config.store.secrets();
     signing::Settings {
         mode: match config.upstream.mode() {
             config::Mode::Live => Mode::Live,
@@ -128,7 +129,7 @@ pub(super) fn signing_settings(
         spool: Spool::new(config.documents.spool_dir.clone(), config.documents.spool_limit.bytes() as u64),
         keep_documents: config.documents.keep,
         public_origin,
-        nonce_key: NonceKey::derive(&config.store.secret()),
+        nonce_key: NonceKey::derive(&secret, &older),
         queue_limit: config.upstream.queue_limit.into(),
         look_every: LOOK_EVERY,
         audit: foundation.audit.clone(),

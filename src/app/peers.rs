@@ -38,7 +38,7 @@ impl Agreed {
         let mut add = |name: String, text: String| {
             parts.insert(name, short(&sha256(text.as_bytes())));
         };
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &config.store.secret());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &config.store.secrets().0);
         let sealed = |secrets: &[SecretString]| {
             let all =
                 secrets.iter().map(|it| short(hmac::sign(&key, it.expose_secret().as_bytes()).as_ref()));

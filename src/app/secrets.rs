@@ -9,7 +9,7 @@ use crate::{
     signing::{ResultKey, Tickets},
 };
 
-/// What is made of the oldest seal key, because it must outlive the newest.
+/// What is made of the seal key in use, and takes what was made of the others.
 #[derive(Debug, Clone)]
 pub struct Secrets {
     /// Signs results.
@@ -25,12 +25,12 @@ pub struct Secrets {
 impl Secrets {
     /// Derives them.
     pub(super) fn derive(config: &Config) -> Self {
-        let secret = config.store.secret();
+        let (secret, older) = config.store.secrets();
         Self {
-            results: Arc::new(ResultKey::derive(&secret)),
-            tickets: Tickets::derive(&secret),
-            consents: ConsentStates::derive(&secret),
-            pairings: PairingTickets::derive(&secret),
+            results: Arc::new(ResultKey::derive(&secret, &older)),
+            tickets: Tickets::derive(&secret, &older),
+            consents: ConsentStates::derive(&secret, &older),
+            pairings: PairingTickets::derive(&secret, &older),
         }
     }
 }

@@ -46,7 +46,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let auth = app::auth_of(&config, &clock).await?;
     let redirect = consent::redirect_uri(config.public.origin());
     // With our state, the daemon that the browser comes back to can tell whether the right user consented.
-    let states = ConsentStates::derive(&config.store.secret());
+    let (secret, older) = config.store.secrets();
+    let states = ConsentStates::derive(&secret, &older);
     let asked = config.public.base_url.as_ref().map(|_| states.issue(name, clock.now()));
     let urls = auth.consent_urls(name, &redirect, asked.as_ref()).context("no consent URL can be made")?;
     output::line(format_args!(

@@ -72,9 +72,10 @@ impl SealKey {
 }
 
 impl Store {
-    /// What derived secrets hang on: the oldest seal key, because they must outlive the newest.
-    pub fn secret(&self) -> Vec<u8> {
-        self.seal_keys.last().map(|key| key.key.expose_secret().to_vec()).unwrap_or_default()
+    /// What derived secrets hang on: the seal key in use, and the others, under which they are still taken.
+    pub fn secrets(&self) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let mut all = self.seal_keys.iter().map(|key| key.key.expose_secret().to_vec());
+        (all.next().unwrap_or_default(), all.collect())
     }
 }
 
@@ -100,6 +101,9 @@ pub(super) struct Raw {
     synchronous: Synchronous,
 }
 
+/// Each is tried on what comes back from browsers.
+const MOST_SEAL_KEYS: usize = 8;
+
 /// What `url` is unless something says otherwise; the same as in `config/default.toml`.
 const DEFAULT_URL: &str = "sqlite://countersign.db";
 
@@ -121,6 +125,11 @@ impl Raw {
                 return Err(ConfigError::new(setting, "missing", fix));
             }
             (Some(key), []) => vec![SealKey::parse(setting, &key)?],
+            (None, entries) if entries.len() > MOST_SEAL_KEYS => {
+                let cause = format!("{} keys; {MOST_SEAL_KEYS} are the most", entries.len());
+                let fix = "leave out the oldest: everything is sealed anew with the first at each start";
+                return Err(ConfigError::new("store.seal_keys", cause, fix));
+            }
             (None, entries) => entries
                 .iter()
                 .enumerate()

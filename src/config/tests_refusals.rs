@@ -80,6 +80,11 @@ fn a_bad_sender_store_or_upstream_is_one_line_that_names_the_setting_and_the_fix
         (format!("[store]\nseal_key = \"{SEAL_KEY}\""), "senders", "[senders.system]"),
         (format!("{SENDER}[store]\nseal_key = \"c2hvcnQ=\""), "store.seal_key", "32 bytes"),
         (with("seal_keys = [\"x\"]"), "store.seal_key", "store.seal_keys"),
+        (
+            format!("{SENDER}[store]\nseal_keys = [{}]", format!("\"{SEAL_KEY}\", ").repeat(9)),
+            "store.seal_keys",
+            "leave out the oldest",
+        ),
         (with("seal_key_file = \"x\""), "store.seal_key", "also as store.seal_key_file"),
         (with("url = \"mysql://x\""), "store.url", "sqlite://"),
         (with("url = \"sqlite://\""), "store.url", "names no file"),

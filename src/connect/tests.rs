@@ -66,7 +66,7 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
         mode: Mode::Test,
         public_origin: None,
         events_to: None,
-        nonce_key: NonceKey::derive(b"secret"),
+        nonce_key: NonceKey::derive(b"secret", &[]),
         queue_limit: 10,
         spool: crate::spool::Spool::new(std::env::temp_dir(), 1 << 20),
         keep_documents: Duration::from_secs(60),

@@ -15,6 +15,7 @@ use crate::{
     auth::{
         self, CodeGrant,
         code_grant::Answered,
+        consent::PkceVerifier,
         grant::{ClientProof, harmless},
         user_info::AccountChoice,
     },
@@ -110,8 +111,7 @@ impl Pairings {
         let sender = tickets.open_link(ticket, self.now(), &self.births())?;
         let Target { born, connectable, .. } = self.target(&sender)?;
         let cookie = Cookie::generate();
-        let state = tickets.state(Of { sender: &sender, born }, &cookie, self.now());
-        let verifier = tickets.verifier(&state, &cookie);
+        let (state, verifier) = tickets.state(Of { sender: &sender, born }, &cookie, self.now());
         let (key, scopes) = (connectable.integration_key, &connectable.scopes);
         Ok((self.inner.grant.page(key, scopes, redirect_uri, &state, &verifier), cookie))
     }
@@ -130,12 +130,12 @@ impl Pairings {
     ) -> Result<Outcome, Error> {
         let cookie = cookie.ok_or(Error::Stale)?;
         let tickets = &self.inner.given.tickets;
-        let sender = tickets.open_state(state, cookie, self.now(), &self.births())?;
+        let (sender, verifier) = tickets.open_state(state, cookie, self.now(), &self.births())?;
         let target = self.target(&sender)?;
         let outcome = match answer {
             // Only a code uses it up: an answer without one has cost nothing.
             Answer::Code(_) if !self.use_once(state, &sender) => return Err(Error::Stale),
-            Answer::Code(code) => match self.exchanged_surely(target, state, cookie, code).await {
+            Answer::Code(code) => match self.exchanged_surely(target, verifier, cookie, code).await {
                 // The code works once: another daemon was asked with this very answer before.
                 Err(Error::Auth(error))
                     if matches!(*error, auth::Error::CodeRejected)
@@ -156,14 +156,14 @@ impl Pairings {
     async fn exchanged_surely(
         &self,
         target: Target,
-        state: &str,
+        verifier: PkceVerifier,
         cookie: &Cookie,
         code: &str,
     ) -> Result<Outcome, Error> {
-        let (pairings, state, cookie) = (self.clone(), state.to_owned(), cookie.clone());
+        let (pairings, cookie) = (self.clone(), cookie.clone());
         let code = SecretString::from(code);
         let outcome = self.inner.given.life.outcome_of("exchange a code", async move {
-            pairings.exchanged(&target, &state, &cookie, code.expose_secret()).await
+            pairings.exchanged(&target, &verifier, &cookie, code.expose_secret()).await
         });
         outcome.await.unwrap_or_else(|| Err(auth::Error::Closed.into()))
     }
@@ -171,17 +171,16 @@ impl Pairings {
     async fn exchanged(
         &self,
         target: &Target,
-        state: &str,
+        verifier: &PkceVerifier,
         cookie: &Cookie,
         code: &str,
     ) -> Result<Outcome, Error> {
         let (tickets, connectable) = (&self.inner.given.tickets, &target.connectable);
         let sender = target.name.as_str();
         self.announce(sender, "code", None).await?;
-        let verifier = tickets.verifier(state, cookie);
         let proof = match &connectable.secret {
-            Some(secret) => ClientProof::Secret(secret, Some(&verifier)),
-            None => ClientProof::Public(Some(&verifier)),
+            Some(secret) => ClientProof::Secret(secret, Some(verifier)),
+            None => ClientProof::Public(Some(verifier)),
         };
         let answered = self.inner.grant.answered(connectable.integration_key, code, proof).await?;
         let choice = offers(connectable, answered, &self.inner.grant)?;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     auth::consent::PkceVerifier,
     digest::sha256,
-    secret_text::{derive_key, is_random, random},
+    secret_text::{KeyRing, is_random, random},
 };
 
 /// How long a link may lie in a customer's mail.
@@ -87,10 +87,10 @@ impl fmt::Debug for Cookie {
     }
 }
 
-/// Makes and reads tickets. `Debug` does not show the key.
+/// Makes and reads tickets. `Debug` does not show the keys.
 #[derive(Clone)]
 pub struct PairingTickets {
-    key: hmac::Key,
+    keys: KeyRing,
 }
 
 impl fmt::Debug for PairingTickets {
@@ -100,9 +100,9 @@ impl fmt::Debug for PairingTickets {
 }
 
 impl PairingTickets {
-    /// Tickets under a key that is derived from a secret.
-    pub fn derive(secret: &[u8]) -> Self {
-        Self { key: derive_key(secret, "countersign pairing v1") }
+    /// Tickets under keys that are derived from the secret in use, and from those before it.
+    pub fn derive(secret: &[u8], older: &[Vec<u8>]) -> Self {
+        Self { keys: KeyRing::derive(secret, older, "countersign pairing v1") }
     }
 
     pub(super) fn link(&self, of: Of<'_>, now: Timestamp) -> (String, Timestamp) {
@@ -116,12 +116,15 @@ impl PairingTickets {
         now: Timestamp,
         births: Births<'_>,
     ) -> Result<String, BadTicket> {
-        self.open(Kind::Link, ticket, (now, births), None)
+        Ok(self.open(Kind::Link, ticket, (now, births), None)?.0)
     }
 
-    pub(super) fn state(&self, of: Of<'_>, cookie: &Cookie, now: Timestamp) -> String {
+    /// A state, and the PKCE verifier whose challenge goes with it.
+    pub(super) fn state(&self, of: Of<'_>, cookie: &Cookie, now: Timestamp) -> (String, PkceVerifier) {
         let until = now.saturating_add(STATE_LIFE).unwrap_or(Timestamp::MAX);
-        format!("{STATE_MARK}{}", self.issue(Kind::State, of, until, Some(cookie)))
+        let state = format!("{STATE_MARK}{}", self.issue(Kind::State, of, until, Some(cookie)));
+        let verifier = verifier(self.keys.current(), &state, cookie);
+        (state, verifier)
     }
 
     pub(super) fn is_state(text: &str) -> bool {
@@ -135,15 +138,17 @@ impl PairingTickets {
         Timestamp::from_second(until).ok()?.checked_sub(STATE_LIFE).ok()
     }
 
+    /// The sender of a state, and the verifier for the code that came with it.
     pub(super) fn open_state(
         &self,
         text: &str,
         cookie: &Cookie,
         now: Timestamp,
         births: Births<'_>,
-    ) -> Result<String, BadTicket> {
+    ) -> Result<(String, PkceVerifier), BadTicket> {
         let ticket = text.strip_prefix(STATE_MARK).ok_or(BadTicket)?;
-        self.open(Kind::State, ticket, (now, births), Some(cookie))
+        let (sender, key) = self.open(Kind::State, ticket, (now, births), Some(cookie))?;
+        Ok((sender, verifier(key, text, cookie)))
     }
 
     pub(super) fn choice(&self, of: Of<'_>, cookie: &Cookie, now: Timestamp) -> String {
@@ -158,16 +163,7 @@ impl PairingTickets {
         now: Timestamp,
         births: Births<'_>,
     ) -> Result<String, BadTicket> {
-        self.open(Kind::Choice, ticket, (now, births), Some(cookie))
-    }
-
-    /// The PKCE verifier of a state.
-    pub(super) fn verifier(&self, state: &str, cookie: &Cookie) -> PkceVerifier {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(b"verifier");
-        context.update(state.as_bytes());
-        context.update(cookie.0.as_bytes());
-        PkceVerifier::from_bytes(context.sign().as_ref())
+        Ok(self.open(Kind::Choice, ticket, (now, births), Some(cookie))?.0)
     }
 
     fn issue(&self, kind: Kind, of: Of<'_>, until: Timestamp, cookie: Option<&Cookie>) -> String {
@@ -175,46 +171,57 @@ impl PairingTickets {
         head[0] = kind as u8;
         head[1..9].copy_from_slice(&until.as_second().to_be_bytes());
         rand::fill(&mut head[9..]).expect("the system gives random bytes");
-        let tag = self.tag(&head, of, cookie);
+        let tag = tag(self.keys.current(), &head, of, cookie);
         URL_SAFE_NO_PAD.encode([&head, tag.as_slice(), of.sender.as_bytes()].concat())
     }
 
+    /// The sender of a ticket, and the key that it was made under.
     fn open(
         &self,
         kind: Kind,
         ticket: &str,
         (now, births): (Timestamp, Births<'_>),
         cookie: Option<&Cookie>,
-    ) -> Result<String, BadTicket> {
+    ) -> Result<(String, &hmac::Key), BadTicket> {
         let bytes = URL_SAFE_NO_PAD.decode(ticket).map_err(|_| BadTicket)?;
         let (head, rest) = bytes.split_at_checked(HEAD).ok_or(BadTicket)?;
         let (given, name) = rest.split_at_checked(TAG).ok_or(BadTicket)?;
         let sender = std::str::from_utf8(name).ok().filter(|name| name.len() <= MAX_NAME).ok_or(BadTicket)?;
         let of = Of { sender, born: births(sender) };
-        verify_slices_are_equal(&self.tag(head, of, cookie), given).map_err(|_| BadTicket)?;
+        let made = |key: &hmac::Key| verify_slices_are_equal(&tag(key, head, of, cookie), given).is_ok();
+        let key = self.keys.find(made).ok_or(BadTicket)?;
         let (until, _) = head[1..].split_first_chunk::<8>().ok_or(BadTicket)?;
         let is_live = head[0] == kind as u8 && i64::from_be_bytes(*until) > now.as_second();
-        if is_live { Ok(sender.to_owned()) } else { Err(BadTicket) }
+        if is_live { Ok((sender.to_owned(), key)) } else { Err(BadTicket) }
     }
+}
 
-    fn tag(&self, head: &[u8], of: Of<'_>, cookie: Option<&Cookie>) -> [u8; TAG] {
-        let mut context = hmac::Context::with_key(&self.key);
-        // A head begins with a kind, so neither can be read as the other.
-        if of.born.is_nil() {
-            context.update(b"ticket");
-        } else {
-            context.update(b"ticket of one made ");
-            context.update(of.born.as_bytes());
-        }
-        context.update(head);
-        // Of fixed length, so that nothing can move from one part into the next.
-        let browser = cookie.map_or([0; 32], |cookie| sha256(cookie.0.as_bytes()));
-        context.update(&browser);
-        context.update(of.sender.as_bytes());
-        let mut tag = [0_u8; TAG];
-        tag.copy_from_slice(&context.sign().as_ref()[..TAG]);
-        tag
+fn tag(key: &hmac::Key, head: &[u8], of: Of<'_>, cookie: Option<&Cookie>) -> [u8; TAG] {
+    let mut context = hmac::Context::with_key(key);
+    // A head begins with a kind, so neither can be read as the other.
+    if of.born.is_nil() {
+        context.update(b"ticket");
+    } else {
+        context.update(b"ticket of one made ");
+        context.update(of.born.as_bytes());
     }
+    context.update(head);
+    // Of fixed length, so that nothing can move from one part into the next.
+    let browser = cookie.map_or([0; 32], |cookie| sha256(cookie.0.as_bytes()));
+    context.update(&browser);
+    context.update(of.sender.as_bytes());
+    let mut tag = [0_u8; TAG];
+    tag.copy_from_slice(&context.sign().as_ref()[..TAG]);
+    tag
+}
+
+/// The PKCE verifier of a state that was made under this key.
+fn verifier(key: &hmac::Key, state: &str, cookie: &Cookie) -> PkceVerifier {
+    let mut context = hmac::Context::with_key(key);
+    context.update(b"verifier");
+    context.update(state.as_bytes());
+    context.update(cookie.0.as_bytes());
+    PkceVerifier::from_bytes(context.sign().as_ref())
 }
 
 #[cfg(test)]
@@ -235,31 +242,35 @@ mod tests {
 
     #[test]
     fn a_state_is_of_one_browser_one_kind_and_one_time() {
-        let tickets = PairingTickets::derive(b"secret");
+        let tickets = PairingTickets::derive(b"secret", &[]);
         let (cookie, other) = (Cookie::generate(), Cookie::generate());
-        let state = tickets.state(CUSTOMER, &cookie, now());
+        let (state, asked) = tickets.state(CUSTOMER, &cookie, now());
         assert!(PairingTickets::is_state(&state));
-        assert_eq!(tickets.open_state(&state, &cookie, now(), &of_settings), Ok("customer".to_owned()));
-        assert_eq!(tickets.open_state(&state, &other, now(), &of_settings), Err(BadTicket));
-        assert_eq!(tickets.open_state(&state, &cookie, now() + STATE_LIFE, &of_settings), Err(BadTicket));
-        assert_eq!(
-            PairingTickets::derive(b"other").open_state(&state, &cookie, now(), &of_settings),
-            Err(BadTicket)
-        );
+        let open = |tickets: &PairingTickets, cookie: &Cookie, now| {
+            let opened = tickets.open_state(&state, cookie, now, &of_settings);
+            opened.map(|(sender, verifier)| (sender, verifier.challenge()))
+        };
+        let own = Ok(("customer".to_owned(), asked.challenge()));
+        assert_eq!(open(&tickets, &cookie, now()), own);
+        assert_eq!(open(&tickets, &other, now()), Err(BadTicket));
+        assert_eq!(open(&tickets, &cookie, now() + STATE_LIFE), Err(BadTicket));
+        assert_eq!(open(&PairingTickets::derive(b"other", &[]), &cookie, now()), Err(BadTicket));
+        let changed = PairingTickets::derive(b"other", &[b"secret".to_vec()]);
+        assert_eq!(open(&changed, &cookie, now()), own, "from before a change of the secret");
         let ticket = state.strip_prefix(STATE_MARK).unwrap();
         assert_eq!(tickets.open_choice(ticket, &cookie, now(), &of_settings), Err(BadTicket));
         assert_eq!(tickets.open_link(ticket, now(), &of_settings), Err(BadTicket));
         let (link, until) = tickets.link(CUSTOMER, now());
         assert_eq!(tickets.open_link(&link, now(), &of_settings), Ok("customer".to_owned()));
+        assert_eq!(changed.open_link(&link, now(), &of_settings), Ok("customer".to_owned()));
         assert_eq!(tickets.open_link(&link, until, &of_settings), Err(BadTicket));
         assert_eq!(tickets.open_choice(&link, &cookie, now(), &of_settings), Err(BadTicket));
-        let verifier = tickets.verifier(&state, &cookie);
-        assert_ne!(tickets.verifier(&state, &other).challenge(), verifier.challenge());
+        assert_ne!(verifier(tickets.keys.current(), &state, &other).challenge(), asked.challenge());
     }
 
     #[test]
     fn a_link_is_of_one_birth_of_its_name() {
-        let tickets = PairingTickets::derive(b"secret");
+        let tickets = PairingTickets::derive(b"secret", &[]);
         let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let (link, _) = tickets.link(Of { sender: "customer", born: first }, now());
         assert_eq!(tickets.open_link(&link, now(), &|_| first), Ok("customer".to_owned()));
@@ -269,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_changed_ticket_is_none() {
-        let tickets = PairingTickets::derive(b"secret");
+        let tickets = PairingTickets::derive(b"secret", &[]);
         let bytes = URL_SAFE_NO_PAD.decode(tickets.link(CUSTOMER, now()).0).unwrap();
         for at in 0..bytes.len() {
             let mut forged = bytes.clone();
@@ -285,7 +296,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_is_a_ticket_or_a_cookie_by_chance(text in ".{0,300}") {
-            let tickets = PairingTickets::derive(b"secret");
+            let tickets = PairingTickets::derive(b"secret", &[]);
             let cookie = Cookie::generate();
             prop_assert!(tickets.open_link(&text, now(), &of_settings).is_err());
             prop_assert!(tickets.open_state(&[STATE_MARK, &text].concat(), &cookie, now(), &of_settings).is_err());

@@ -76,7 +76,7 @@ impl World {
         let (life, metrics) = (Lifecycle::new(), Arc::new(Metrics::new(&["system"])));
         let auth = auth(&shared);
         let esign = esign(&auth, &shared);
-        let nonces = NonceKey::derive(b"secret");
+        let nonces = NonceKey::derive(b"secret", &[]);
         let options = signing::Settings {
             mode: crate::domain::Mode::Test,
             events_to: None,
@@ -92,13 +92,13 @@ impl World {
         let hub = Hub::new();
         let signings =
             Signings::new(Arc::clone(&store), esign, hub, Arc::clone(&shared), life.clone(), options);
-        let tickets = Tickets::derive(b"secret");
+        let tickets = Tickets::derive(b"secret", &[]);
         let pairings = pairing::Pairings::new(pairing::Dependencies {
             auth: auth.clone(),
             store: Arc::clone(&store),
             clock: Arc::clone(&shared),
             life: life.clone(),
-            tickets: pairing::PairingTickets::derive(b"secret"),
+            tickets: pairing::PairingTickets::derive(b"secret", &[]),
             audit: crate::audit::Audit::off(),
             connectable: std::collections::BTreeMap::new(),
             on_brand: Box::new(|_, _| {}),
@@ -107,9 +107,9 @@ impl World {
         let public = Public::new(Dependencies {
             signings: signings.clone(),
             auth,
-            consents: ConsentStates::derive(b"secret"),
+            consents: ConsentStates::derive(b"secret", &[]),
             pairings,
-            results: Arc::new(ResultKey::derive(b"secret")),
+            results: Arc::new(ResultKey::derive(b"secret", &[])),
             tickets: tickets.clone(),
             metrics: Arc::clone(&metrics),
             clock: shared,

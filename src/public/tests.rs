@@ -219,7 +219,7 @@ async fn t11_a_consent_answer_without_our_state_exchanges_nothing() {
         assert!(answer.text.contains(words), "{query}: {}", answer.text);
     }
     let now = Timestamp::from_second(1_700_000_000).unwrap();
-    let state = ConsentStates::derive(b"secret").issue("system", now).state;
+    let state = ConsentStates::derive(b"secret", &[]).issue("system", now).state;
     let denied = world.get(&format!("/consent/callback?error=access_denied&state={state}")).await;
     assert_eq!(denied.status, StatusCode::OK);
     assert!(denied.text.contains("Consent was not given"));
@@ -231,7 +231,7 @@ async fn t11_a_consent_answer_without_our_state_exchanges_nothing() {
 async fn t11_of_many_codes_with_one_state_few_are_exchanged() {
     let world = World::new().await;
     let now = Timestamp::from_second(1_700_000_000).unwrap();
-    let state = ConsentStates::derive(b"secret").issue("system", now).state;
+    let state = ConsentStates::derive(b"secret", &[]).issue("system", now).state;
     let answer = format!("/consent/callback?code=abc&state={state}");
     for number in 0..60 {
         assert_eq!(world.get(&answer).await.status, StatusCode::BAD_GATEWAY, "{number}: no such sender here");

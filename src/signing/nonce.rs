@@ -3,14 +3,14 @@
 //! view writes no row. It also names the link that the view came from, so that whoever revokes the link
 //! closes the way back, too, and the view itself, so that a page which is loaded again ends no later one.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
     domain::{LinkId, SignerId, SigningId},
-    secret_text::derive_key,
+    secret_text::KeyRing,
 };
 
 /// Length of the MAC in bytes: 128 bits, beyond any guessing.
@@ -21,9 +21,9 @@ const LENGTHS: [usize; 4] = [32 + TAG, 32 + TIME + TAG, 48 + TAG, 48 + TIME + TA
 /// Length of a time in bytes: microseconds since 1970.
 const TIME: usize = 8;
 
-/// The key behind nonces. `Debug` does not show it.
+/// The keys behind nonces. `Debug` does not show them.
 #[derive(Clone)]
-pub struct NonceKey(hmac::Key);
+pub struct NonceKey(KeyRing);
 
 /// What a nonce names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +39,9 @@ pub struct ReturnTarget {
 }
 
 impl NonceKey {
-    /// A key derived from a secret that lasts as long as the data does.
-    pub fn derive(secret: &[u8]) -> Self {
-        Self(derive_key(secret, "countersign return nonce v1"))
+    /// Derived from the secret in use, and from those before it: visitors are on their way while it is changed.
+    pub fn derive(secret: &[u8], older: &[Vec<u8>]) -> Self {
+        Self(KeyRing::derive(secret, older, "countersign return nonce v1"))
     }
 
     /// The nonce for a signer.
@@ -55,7 +55,7 @@ impl NonceKey {
         if let Some(view) = target.view {
             bytes.extend_from_slice(&view.as_microsecond().to_be_bytes());
         }
-        let tag = hmac::sign(&self.0, &bytes);
+        let tag = hmac::sign(self.0.current(), &bytes);
         bytes.extend_from_slice(&tag.as_ref()[..TAG]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -64,8 +64,10 @@ impl NonceKey {
     pub fn open(&self, nonce: &str) -> Option<ReturnTarget> {
         let bytes = URL_SAFE_NO_PAD.decode(nonce).ok().filter(|bytes| LENGTHS.contains(&bytes.len()))?;
         let (named, given) = bytes.split_at(bytes.len() - TAG);
-        let tag = hmac::sign(&self.0, named);
-        aws_lc_rs::constant_time::verify_slices_are_equal(&tag.as_ref()[..TAG], given).ok()?;
+        self.0.find(|key| {
+            let tag = hmac::sign(key, named);
+            verify_slices_are_equal(&tag.as_ref()[..TAG], given).is_ok()
+        })?;
         let (ids, time) = named.as_chunks::<16>();
         let mut ids = ids.iter().map(|id| Uuid::from_bytes(*id));
         let view = <[u8; TIME]>::try_from(time).ok().map(i64::from_be_bytes);
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_nonce_opens_only_whole_and_under_its_key() {
-        let key = NonceKey::derive(b"one");
+        let key = NonceKey::derive(b"one", &[]);
         let now = Timestamp::UNIX_EPOCH;
         let (signing, signer) = (SigningId::generate(now), SignerId::generate(now));
         let forms =
@@ -99,7 +101,7 @@ mod tests {
             let target = ReturnTarget { signing, signer, link, view };
             let nonce = key.nonce(target);
             assert_eq!(key.open(&nonce), Some(target));
-            assert_eq!(NonceKey::derive(b"two").open(&nonce), None);
+            assert_eq!(NonceKey::derive(b"two", &[]).open(&nonce), None);
             for at in 0..nonce.len() {
                 let mut forged = nonce.clone().into_bytes();
                 forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
@@ -111,8 +113,19 @@ mod tests {
     }
 
     #[test]
+    fn a_nonce_opens_while_the_secret_it_was_made_under_is_among_the_older_ones() {
+        let now = Timestamp::UNIX_EPOCH;
+        let (signing, signer) = (SigningId::generate(now), SignerId::generate(now));
+        let target = ReturnTarget { signing, signer, link: None, view: None };
+        let nonce = NonceKey::derive(b"one", &[]).nonce(target);
+        let both = NonceKey::derive(b"two", &[b"one".to_vec()]);
+        assert_eq!(both.open(&nonce), Some(target));
+        assert_eq!(NonceKey::derive(b"two", &[]).open(&both.nonce(target)), Some(target));
+    }
+
+    #[test]
     fn a_nonce_keeps_its_link_whoever_cuts_it() {
-        let key = NonceKey::derive(b"one");
+        let key = NonceKey::derive(b"one", &[]);
         let now = Timestamp::UNIX_EPOCH;
         let (signing, signer) = (SigningId::generate(now), SignerId::generate(now));
         let bare = key.nonce(ReturnTarget { signing, signer, link: None, view: None });

@@ -1,9 +1,10 @@
 //! The `result` that the site gets when a browser comes back: a short signed statement of the facts, which
 //! the site can check offline (rule F2).
 //!
-//! It is a JWS in compact form (RFC 7515) with EdDSA over Ed25519 (RFC 8037). The key follows from the same
-//! secret as the sealed data, so every daemon on one store signs with the same key; the public half is a
-//! JWK set (RFC 7517) for the API listener. What the browser claimed is in it as `claim`; it never decides
+//! It is a JWS in compact form (RFC 7515) with EdDSA over Ed25519 (RFC 8037). The key follows from the seal key
+//! in use, so every daemon on one store signs with the same key; the public half is in a JWK set (RFC 7517) for
+//! the API listener, with those of the other seal keys: while they are changed, each is known before the first
+//! result under it comes, and until the last one is checked. What the browser claimed is in it as `claim`; it never decides
 //! `status`.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -28,15 +29,17 @@ pub struct ResultKey {
     pair: Ed25519KeyPair,
     /// The JWK thumbprint (RFC 7638), under which the public half is found.
     kid: String,
+    /// The public half, and those of the keys beside it.
+    public: Vec<String>,
 }
 
 impl ResultKey {
-    /// A key derived from a secret that lasts as long as the data does.
-    pub fn derive(secret: &[u8]) -> Self {
-        let seed = derive(secret, "countersign result key v1");
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("32 bytes are a seed");
-        let x = URL_SAFE_NO_PAD.encode(pair.public_key());
-        Self { pair, kid: thumbprint(&x) }
+    /// The key that is derived from the secret in use, and the public halves of those of the secrets beside it.
+    pub fn derive(secret: &[u8], older: &[Vec<u8>]) -> Self {
+        let pair = pair(secret);
+        let mut public = vec![public_half(&pair)];
+        public.extend(older.iter().map(|secret| public_half(&self::pair(secret))));
+        Self { kid: thumbprint(&public_half(&pair)), pair, public }
     }
 
     /// A signed statement of where signing and signer stand.
@@ -49,11 +52,11 @@ impl ResultKey {
         self.jws("JOSE", payload)
     }
 
-    /// The public half, as a JWK set.
+    /// The public halves, as a JWK set, its own first.
     pub fn jwks(&self) -> String {
         #[derive(Serialize)]
         struct Set<'a> {
-            keys: [Jwk<'a>; 1],
+            keys: Vec<Jwk<'a>>,
         }
         #[derive(Serialize)]
         struct Jwk<'a> {
@@ -61,12 +64,12 @@ impl ResultKey {
             crv: &'static str,
             r#use: &'static str,
             alg: &'static str,
-            kid: &'a str,
-            x: String,
+            kid: String,
+            x: &'a str,
         }
-        let x = URL_SAFE_NO_PAD.encode(self.pair.public_key());
-        let key = Jwk { kty: "OKP", crv: "Ed25519", r#use: "sig", alg: "EdDSA", kid: &self.kid, x };
-        json(&Set { keys: [key] })
+        let (kty, crv, r#use, alg) = ("OKP", "Ed25519", "sig", "EdDSA");
+        let keys = self.public.iter().map(|x| Jwk { kty, crv, r#use, alg, kid: thumbprint(x), x });
+        json(&Set { keys: keys.collect() })
     }
 
     fn sign_as(&self, signing: &Signing, signer: &Signer, claim: Claim, now: Timestamp, id: Uuid) -> String {
@@ -102,6 +105,16 @@ impl std::fmt::Debug for ResultKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ResultKey").field("kid", &self.kid).finish_non_exhaustive()
     }
+}
+
+fn pair(secret: &[u8]) -> Ed25519KeyPair {
+    let seed = derive(secret, "countersign result key v1");
+    Ed25519KeyPair::from_seed_unchecked(&seed).expect("32 bytes are a seed")
+}
+
+/// The `x` of a JWK.
+fn public_half(pair: &Ed25519KeyPair) -> String {
+    URL_SAFE_NO_PAD.encode(pair.public_key())
 }
 
 /// The one word that a site acts on: the signing's once it has ended, else the signer's. Facts only
@@ -164,7 +177,7 @@ mod tests {
 
     #[test]
     fn f2_another_implementation_verifies_a_result() {
-        let key = ResultKey::derive(b"seal key");
+        let key = ResultKey::derive(b"seal key", &[]);
         let signing = sample::signing(SigningStatus::Completed, SignerStatus::Signed);
         let signer = &signing.signers[0];
         let now = Timestamp::from_second(1_700_000_000).unwrap();
@@ -176,12 +189,12 @@ mod tests {
         assert_eq!(claims["claim"], "signing_complete");
         assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), RESULT_LIFE_S);
         assert!(verify(&key, &token, "another caller").is_err());
-        assert!(verify(&ResultKey::derive(b"seal key"), &token, signing.caller.as_str()).is_ok());
+        assert!(verify(&ResultKey::derive(b"seal key", &[]), &token, signing.caller.as_str()).is_ok());
     }
 
     #[test]
     fn f2_a_changed_result_is_refused() {
-        let key = ResultKey::derive(b"seal key");
+        let key = ResultKey::derive(b"seal key", &[]);
         let signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let token = key.sign(&signing, &signing.signers[0], Claim::SigningComplete, now);
@@ -211,7 +224,7 @@ mod tests {
 
     #[test]
     fn the_key_and_the_token_are_stable() {
-        let key = ResultKey::derive(&[7; 32]);
+        let key = ResultKey::derive(&[7; 32], &[]);
         let signing = sample::signing(SigningStatus::Open, SignerStatus::Signed);
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let token = key.sign_as(&signing, &signing.signers[0], Claim::SigningComplete, now, Uuid::nil());
@@ -220,8 +233,17 @@ mod tests {
     }
 
     #[test]
+    fn f2_the_set_holds_the_keys_of_older_secrets_after_the_one_that_signs() {
+        let read = |key: &ResultKey| serde_json::from_str::<Value>(&key.jwks()).unwrap()["keys"].clone();
+        let (old, new) = (ResultKey::derive(b"old", &[]), ResultKey::derive(b"new", &[]));
+        let both = ResultKey::derive(b"new", &[b"old".to_vec()]);
+        assert_eq!(read(&both), Value::Array(vec![read(&new)[0].clone(), read(&old)[0].clone()]));
+        assert_eq!(both.kid, new.kid);
+    }
+
+    #[test]
     fn debug_shows_no_key() {
-        let key = ResultKey::derive(b"seal key");
+        let key = ResultKey::derive(b"seal key", &[]);
         assert!(format!("{key:?}").starts_with("ResultKey { kid: "));
     }
 }

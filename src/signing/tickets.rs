@@ -10,13 +10,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     domain::{LinkId, Private},
-    secret_text::derive_key,
+    secret_text::KeyRing,
 };
 
 /// How long a ticket can be used.
@@ -32,14 +32,14 @@ const SWEEP_AT: usize = 1_024;
 /// Makes and takes tickets. Clones share what was used.
 #[derive(Clone)]
 pub struct Tickets {
-    key: hmac::Key,
+    keys: KeyRing,
     used: Arc<Mutex<HashMap<[u8; TAG], i64>>>,
 }
 
 impl Tickets {
-    /// Tickets under a key that is derived from a secret.
-    pub fn derive(secret: &[u8]) -> Self {
-        Self { key: derive_key(secret, "countersign link ticket v1"), used: Arc::default() }
+    /// Under keys that are derived from the secret in use, and from those before it.
+    pub fn derive(secret: &[u8], older: &[Vec<u8>]) -> Self {
+        Self { keys: KeyRing::derive(secret, older, "countersign link ticket v1"), used: Arc::default() }
     }
 
     /// A ticket for one click on a link, and until when it can be used.
@@ -48,7 +48,7 @@ impl Tickets {
         let mut bytes = [0_u8; BODY + TAG];
         bytes[..8].copy_from_slice(&until.as_second().to_be_bytes());
         aws_lc_rs::rand::fill(&mut bytes[8..BODY]).expect("the system gives random bytes");
-        let tag = self.tag(link, &bytes[..BODY]);
+        let tag = tag(self.keys.current(), link, &bytes[..BODY]);
         bytes[BODY..].copy_from_slice(&tag);
         (Private::new(URL_SAFE_NO_PAD.encode(bytes)), until)
     }
@@ -60,10 +60,8 @@ impl Tickets {
             return false;
         };
         let (body, given) = bytes.split_at(BODY);
-        let tag = self.tag(link, body);
-        if aws_lc_rs::constant_time::verify_slices_are_equal(&tag, given).is_err() {
-            return false;
-        }
+        let made = |key: &hmac::Key| verify_slices_are_equal(&tag(key, link, body), given).is_ok();
+        let Some(key) = self.keys.find(made) else { return false };
         let mut until = [0_u8; 8];
         until.copy_from_slice(&body[..8]);
         let (until, now) = (i64::from_be_bytes(until), now.as_second());
@@ -75,17 +73,17 @@ impl Tickets {
         if used.len() >= MAX_USED || (used.len() >= SWEEP_AT && used.len().is_power_of_two()) {
             used.retain(|_, until| *until > now);
         }
-        used.len() < MAX_USED && used.insert(tag, until).is_none()
+        used.len() < MAX_USED && used.insert(tag(key, link, body), until).is_none()
     }
+}
 
-    fn tag(&self, link: LinkId, body: &[u8]) -> [u8; TAG] {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(link.as_uuid().as_bytes());
-        context.update(body);
-        let mut tag = [0_u8; TAG];
-        tag.copy_from_slice(&context.sign().as_ref()[..TAG]);
-        tag
-    }
+fn tag(key: &hmac::Key, link: LinkId, body: &[u8]) -> [u8; TAG] {
+    let mut context = hmac::Context::with_key(key);
+    context.update(link.as_uuid().as_bytes());
+    context.update(body);
+    let mut tag = [0_u8; TAG];
+    tag.copy_from_slice(&context.sign().as_ref()[..TAG]);
+    tag
 }
 
 impl std::fmt::Debug for Tickets {
@@ -100,15 +98,17 @@ mod tests {
 
     #[test]
     fn a_ticket_works_once_for_its_link_within_a_minute() {
-        let tickets = Tickets::derive(b"secret");
+        let tickets = Tickets::derive(b"secret", &[]);
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let (link, other) = (LinkId::generate(now), LinkId::generate(now));
         let (ticket, _) = tickets.issue(link, now);
         let ticket = ticket.into_inner();
         assert!(!tickets.redeem(&ticket, other, now), "another link's");
-        assert!(!Tickets::derive(b"other").redeem(&ticket, link, now), "another daemon's");
+        assert!(!Tickets::derive(b"other", &[]).redeem(&ticket, link, now), "another daemon's");
         assert!(tickets.clone().redeem(&ticket, link, now));
         assert!(!tickets.redeem(&ticket, link, now), "twice");
+        let (old, _) = Tickets::derive(b"old", &[]).issue(link, now);
+        assert!(Tickets::derive(b"secret", &[b"old".to_vec()]).redeem(old.reveal(), link, now));
         let (late, until) = tickets.issue(link, now);
         assert_eq!(until, now + TICKET_LIFE);
         assert!(!tickets.redeem(late.reveal(), link, until), "too late");
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_changed_ticket_is_none() {
-        let tickets = Tickets::derive(b"secret");
+        let tickets = Tickets::derive(b"secret", &[]);
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let link = LinkId::generate(now);
         let ticket = tickets.issue(link, now).0.into_inner();

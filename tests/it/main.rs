@@ -52,6 +52,7 @@ mod reconcile;
 mod refusals;
 mod reload;
 mod results;
+mod seal_keys;
 mod secrets;
 mod senders;
 mod signer_process;

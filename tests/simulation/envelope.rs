@@ -580,7 +580,7 @@ pub(crate) fn daemon(
         mode: Mode::Test,
         public_origin: Some("https://sign.example.com".to_owned()),
         events_to: None,
-        nonce_key: NonceKey::derive(b"simulation"),
+        nonce_key: NonceKey::derive(b"simulation", &[]),
         queue_limit: 100,
         metrics: Arc::new(Metrics::new(&[])),
         // Rarer than a daemon does it, so that a quiet minute costs little.

@@ -235,7 +235,8 @@ impl Bench<'_> {
     /// The page on which this sender's user consents, with the state that lets the daemon tell who did.
     fn consent_page(&self) -> String {
         let name = self.name.as_str();
-        let states = ConsentStates::derive(&self.config.store.secret());
+        let (secret, older) = self.config.store.secrets();
+        let states = ConsentStates::derive(&secret, &older);
         let asked = self.config.public.base_url.as_ref().map(|_| states.issue(name, self.clock.now()));
         let url = self.auth.consent_url(name, ConsentBy::Individual, &self.redirect(), asked.as_ref());
         url.unwrap_or_else(|error| error.to_string())
