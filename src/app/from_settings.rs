@@ -36,6 +36,7 @@ fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient>
         timeout,
         read_timeout: timeout,
         idle_per_host: upstream.max_connections as usize,
+        proxy: upstream.proxy.clone(),
         ..http_client::Options::default()
     };
     HttpClient::new(&options).map_err(|error| {

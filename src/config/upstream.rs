@@ -43,6 +43,8 @@ pub struct Upstream {
     other_oauth_url: Option<Url>,
     /// Certificates to trust instead of the system's; for the emulator only.
     pub ca_file: Option<PathBuf>,
+    /// The proxy on the way to DocuSign; a bare origin.
+    pub proxy: Option<Url>,
     /// Time to connect, TLS included.
     pub connect_timeout: Duration,
     /// Time for one call of the eSignature API.
@@ -115,6 +117,8 @@ pub(super) struct Raw {
     other_oauth_url: Option<Url>,
     #[serde(default, deserialize_with = "values::maybe")]
     ca_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "values::maybe")]
+    proxy: Option<Url>,
     #[serde(deserialize_with = "values::given")]
     connect_timeout: Duration,
     #[serde(deserialize_with = "values::given")]
@@ -147,6 +151,9 @@ impl Raw {
                 return Err(ConfigError::new(format!("upstream.{name}"), "only for the emulator", fix));
             }
         }
+        if let Some(proxy) = &self.proxy {
+            proxy_origin(proxy)?;
+        }
         let host = match self.environment {
             Environment::Demo => DEMO_HOST,
             Environment::Production => PRODUCTION_HOST,
@@ -168,6 +175,10 @@ impl Raw {
         if let Some(other) = &self.other_oauth_url {
             emulator_origin("upstream.other_oauth_url", other)?;
         }
+        if self.proxy.is_some() {
+            let fix = "remove it, or set upstream.environment to \"demo\" or \"production\"";
+            return Err(ConfigError::new("upstream.proxy", "no proxy leads to the emulator", fix));
+        }
         if let Some(path) = &self.ca_file {
             values::readable("upstream.ca_file", path)?;
         }
@@ -180,6 +191,7 @@ impl Raw {
             oauth_url,
             other_oauth_url: self.other_oauth_url,
             ca_file: self.ca_file,
+            proxy: self.proxy,
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,
             token_timeout: self.token_timeout,
@@ -188,6 +200,25 @@ impl Raw {
             queue_limit: self.queue_limit,
         }
     }
+}
+
+/// A proxy is a bare origin, too, wherever it is. What it might want of us besides is told from what is misspelt.
+fn proxy_origin(url: &Url) -> Result<(), ConfigError> {
+    let refused = |cause: &str, fix: &str| Err(ConfigError::new("upstream.proxy", cause, fix));
+    let fix = "write such as http://proxy.example.com:3128";
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return refused("not an http or https address", fix);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return refused(
+            "has a name or password",
+            "have the proxy know this machine by its address, and remove them",
+        );
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return refused("has a path", fix);
+    }
+    Ok(())
 }
 
 /// The emulator is a bare origin on this machine.

@@ -25,7 +25,7 @@
 //! | `store_unusable` | what is there is foreign, damaged, newer, or sealed with another key | offline |
 //! | `store_unavailable` | the database does not answer | offline |
 //! | `audit_log_unusable` | the audit log cannot be written, or its chain is broken | offline |
-//! | `dns_failure`, `tls_failure`, `connect_failure`, `no_answer` | the way to the upstream | online |
+//! | `dns_failure`, `tls_failure`, `proxy_failure`, `connect_failure`, `no_answer` | the way to the upstream | online |
 //! | `answer_unusable`, `upstream_unavailable` | who answers there is not DocuSign, or not well | online |
 //! | `clock_off` | this machine's clock | online |
 //! | `key_not_registered` | nobody uploaded the public half | online |

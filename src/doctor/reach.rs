@@ -17,7 +17,7 @@ use crate::{
 const NEAR: Duration = Duration::from_secs(2);
 
 /// What those try next whose network has a proxy.
-const DIRECTLY: &str = "HTTPS_PROXY is not read: the daemon goes there directly.";
+const DIRECTLY: &str = "HTTPS_PROXY is not read: where only a proxy leads out, set upstream.proxy.";
 
 /// Why a host gives no answer, with the exact next step.
 pub(super) fn unreachable(name: &'static str, host: &str, emulated: bool, error: &Error) -> Check {
@@ -47,6 +47,13 @@ pub(super) fn unreachable(name: &'static str, host: &str, emulated: bool, error:
         Error::Connect { .. } => (
             "connect_failure",
             format!("Allow outbound TCP from this machine to {host}, port 443. {DIRECTLY}"),
+        ),
+        Error::Proxy { proxy, .. } => (
+            "proxy_failure",
+            format!(
+                "Have the proxy {proxy} let this machine through to {host}, port 443 (CONNECT), without a password; or correct \
+                 upstream.proxy, and leave it out where none is needed."
+            ),
         ),
         Error::Refused(_) => {
             ("connect_failure", format!("Check upstream.environment: {host} is not called."))
@@ -173,6 +180,29 @@ mod tests {
             (Some(true), Some("its connection is lost"))
         );
         assert_eq!((daemon.is_connected("other"), daemon.fault("other")), (Some(true), None));
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_refuses_is_named_with_what_it_has_to_let_through() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let _ = socket.read(&mut [0; 1024]).await;
+                let _ = socket.write_all(b"HTTP/1.1 407 x\r\n\r\n").await;
+            }
+        });
+        let proxy = Some(Url::parse(&format!("http://{place}")).unwrap());
+        let client = HttpClient::new(&Options { proxy, ..Options::default() }).unwrap();
+        let host = "account.docusign.com";
+        let url = Url::parse(&format!("https://{host}/")).unwrap();
+        let error = client.send(Request::get(url)).await.unwrap_err();
+        let check = unreachable("account server", host, false, &error);
+        assert_eq!(check.code, Some("proxy_failure"), "{check:?}");
+        assert!(check.detail.contains(&place) && check.detail.contains("authorization"), "{}", check.detail);
+        let fix = check.fix.unwrap();
+        assert!(fix.contains(&place) && fix.contains(host) && fix.contains("upstream.proxy"), "{fix}");
     }
 
     #[tokio::test]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use super::is_loopback;
+
 /// Why a client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -48,6 +50,16 @@ pub enum Error {
         /// The cause.
         source: reqwest::Error,
     },
+    /// The proxy on the way is away, or refuses: the request has not left.
+    #[error("cannot connect to {host} through the proxy {proxy}")]
+    Proxy {
+        /// Where to.
+        host: String,
+        /// The proxy, with its port.
+        proxy: String,
+        /// The cause.
+        source: reqwest::Error,
+    },
     /// The URL is one that this client does not call.
     #[error("this address is not called: {0}")]
     Refused(&'static str),
@@ -86,17 +98,29 @@ impl Error {
     /// Whether the request was surely not sent.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Connect { .. } | Self::Dns { .. } | Self::Refused(_) | Self::Tls { .. } => Outcome::NotSent,
+            Self::Connect { .. }
+            | Self::Dns { .. }
+            | Self::Proxy { .. }
+            | Self::Refused(_)
+            | Self::Tls { .. } => Outcome::NotSent,
             Self::Broken(_) | Self::SourceBroke | Self::TimedOut | Self::TooLarge | Self::Truncated(_) => {
                 Outcome::Unknown
             }
         }
     }
 
-    pub(super) fn from_send(error: reqwest::Error) -> Self {
+    pub(super) fn from_send(error: reqwest::Error, proxy: Option<&Url>) -> Self {
         let host = error.url().map(host_of).unwrap_or_default();
+        let proxy = proxy.filter(|_| error.url().is_some_and(|url| !is_loopback(url))).map(host_of);
         // The URL goes: its path and query may be secrets.
         let source = error.without_url();
+        // All of connecting is the proxy's, from its own name on; a certificate may be either's.
+        if let Some(proxy) = proxy.filter(|_| source.is_connect()) {
+            if is_tls(&source) {
+                return Self::Tls { host: format!("{host} through the proxy {proxy}"), source };
+            }
+            return Self::Proxy { host, proxy, source };
+        }
         if source.is_dns() {
             return Self::Dns { host, source };
         }

@@ -1,9 +1,10 @@
 //! The one way out over HTTP: every call to the upstream and every webhook of ours leaves here.
 //!
 //! It bounds what a peer can do to us (time to connect, time to answer, size of the answer), follows
-//! no redirect, uses no proxy it was not told of, sends no referrer, and speaks plain HTTP to loopback
-//! addresses only. It decides one question where the error is born, because nobody later can: was
-//! the request surely not sent, or is its outcome unknown (rule E2)? [`Error::outcome`] tells.
+//! no redirect, uses no proxy it was not told of, and none on the way to this machine, sends no referrer, and
+//! speaks plain HTTP to loopback addresses only. It decides one question where the error is born, because
+//! nobody later can: was the request surely not sent, or is its outcome unknown (rule E2)?
+//! [`Error::outcome`] tells.
 //!
 //! It must never put a URL's query, a header or a body into an error, a log line or `Debug` output:
 //! they carry tokens and recipient-view URLs. It knows nothing of who is called, retries nothing
@@ -19,6 +20,8 @@ mod request;
 mod tests;
 #[cfg(test)]
 mod tests_connections;
+#[cfg(test)]
+mod tests_proxy;
 
 use std::{
     fmt,
@@ -30,6 +33,7 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
+use url::Url;
 
 pub use answer::{BodyStream, Response, StreamedResponse, date, retry_after};
 pub use error::{BuildError, Error, Outcome};
@@ -64,6 +68,9 @@ pub struct Options {
     pub idle_per_host: usize,
     /// Which addresses may be connected to.
     pub reach: Reach,
+    /// A proxy that is asked for a tunnel (CONNECT) to every host but this machine. It resolves their names, so it does
+    /// not go with [`Reach::PublicOnly`].
+    pub proxy: Option<Url>,
 }
 
 impl Default for Options {
@@ -77,6 +84,7 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(50),
             idle_per_host: 16,
             reach: Reach::Anywhere,
+            proxy: None,
         }
     }
 }
@@ -88,6 +96,7 @@ pub struct HttpClient {
     timeout: Duration,
     response_limit_bytes: usize,
     reach: Reach,
+    proxy: Option<Url>,
 }
 
 /// How requests travel.
@@ -137,6 +146,10 @@ impl HttpClient {
         if let Some(path) = &options.ca_file {
             builder = builder.tls_certs_only(certificates(path)?);
         }
+        if let Some(proxy) = options.proxy.clone() {
+            let way = move |url: &Url| (!is_loopback(url)).then(|| proxy.clone());
+            builder = builder.proxy(reqwest::Proxy::custom(way));
+        }
         builder = match options.reach {
             Reach::PublicOnly => builder.dns_resolver(Arc::new(PublicResolver::new())),
             Reach::Anywhere => builder.dns_resolver(Arc::new(Remembering::new())),
@@ -146,6 +159,7 @@ impl HttpClient {
             timeout: options.timeout,
             response_limit_bytes: options.response_limit_bytes,
             reach: options.reach,
+            proxy: options.proxy.clone(),
         })
     }
 
@@ -156,6 +170,7 @@ impl HttpClient {
             timeout: options.timeout,
             response_limit_bytes: options.response_limit_bytes,
             reach: options.reach,
+            proxy: None,
         }
     }
 
@@ -229,8 +244,8 @@ impl HttpClient {
                     client.execute(outgoing)
                 });
                 match sent {
-                    Ok(sent) => sent.await.map_err(Error::from_send),
-                    Err(error) => Err(Error::from_send(error)),
+                    Ok(sent) => sent.await.map_err(|error| Error::from_send(error, self.proxy.as_ref())),
+                    Err(error) => Err(Error::from_send(error, None)),
                 }
             }
         };

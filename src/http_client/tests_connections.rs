@@ -23,9 +23,12 @@ use url::Url;
 
 use super::*;
 
+/// A name that nobody resolves, and that its certificate is for, too: who knows where it is must be told.
+pub(super) const FAR: &str = "upstream.invalid";
+
 /// A server that counts connections, and never answers `/stalled`.
 #[derive(Debug, Default)]
-struct Server {
+pub(super) struct Server {
     accepted: AtomicUsize,
     open: AtomicUsize,
     handshakes: Mutex<Vec<HandshakeKind>>,
@@ -34,7 +37,7 @@ struct Server {
 
 impl Server {
     /// Over TLS if it offers protocols; the second is the CA file then.
-    async fn start(protocols: &[&str]) -> (Arc<Self>, Url, Option<PathBuf>) {
+    pub(super) async fn start(protocols: &[&str]) -> (Arc<Self>, Url, Option<PathBuf>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let tls = (!protocols.is_empty()).then(|| certificate(port, protocols));
@@ -54,7 +57,7 @@ impl Server {
                 match acceptor {
                     None => Arc::clone(&server).serve(TokioIo::new(socket)).await,
                     Some(acceptor) => {
-                        let stream = acceptor.accept(socket).await.unwrap();
+                        let Ok(stream) = acceptor.accept(socket).await else { return };
                         let kind = stream.get_ref().1.handshake_kind().unwrap();
                         server.handshakes.lock().unwrap().push(kind);
                         Arc::clone(&server).serve(TokioIo::new(stream)).await;
@@ -81,13 +84,13 @@ impl Server {
         let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await;
     }
 
-    fn accepted(&self) -> usize {
+    pub(super) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 }
 
 fn certificate(port: u16, protocols: &[&str]) -> (TlsAcceptor, PathBuf) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), FAR.to_owned()]).unwrap();
     let ca_file = std::env::temp_dir().join(format!("countersign-ca-{}-{port}.pem", std::process::id()));
     std::fs::write(&ca_file, made.cert.pem()).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

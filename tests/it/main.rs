@@ -46,6 +46,7 @@ mod ports;
 mod postgres;
 mod process;
 mod proof_lengths;
+mod proxy;
 mod queue;
 mod readme;
 mod reconcile;

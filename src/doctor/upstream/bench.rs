@@ -42,6 +42,7 @@ pub(super) fn client(config: &Config) -> Result<HttpClient, String> {
         ca_file: config.upstream.ca_file.clone(),
         connect_timeout: config.upstream.connect_timeout,
         timeout: config.upstream.request_timeout,
+        proxy: config.upstream.proxy.clone(),
         ..http_client::Options::default()
     };
     HttpClient::new(&options).map_err(|error| chain(&error).to_string())
