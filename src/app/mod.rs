@@ -82,6 +82,8 @@ pub struct App {
     retention: Duration,
     operators: operators::Settings,
     collector: Option<traces::Collector>,
+    /// Whether any server that answers at the database's address is believed to be it.
+    trusts_any_server: bool,
 }
 
 /// The running parts that others may look at. Clones share them.
@@ -283,6 +285,7 @@ impl App {
             stop: config.stop,
             retention: config.store.retention,
             collector,
+            trusts_any_server: store::located(&config)?.0.location.trusts_any_server(),
         })
     }
 
@@ -303,10 +306,10 @@ impl App {
 
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
+        advise(&self);
         let Self { parts, listeners, templates, visitors, events, operators, retention, .. } = self;
         let (api_limits, stop) = (self.limits, self.stop);
         let closing = CancellationToken::new();
-        advise(&parts, &listeners, stop);
         observe::start(&parts);
         peers::watch(&parts);
         if let Some(collector) = self.collector {
@@ -373,7 +376,8 @@ async fn put_away(parts: &Parts) -> anyhow::Result<()> {
 }
 
 /// Says what is allowed and seldom meant, and what was found at the start, before there was a log to say it in.
-fn advise(parts: &Parts, listeners: &Listeners, stop: config::Stop) {
+fn advise(app: &App) {
+    let App { parts, listeners, stop, .. } = app;
     parts.signings.audit().tell_what_was_cut_off();
     parts.callers.warn_if_none();
     if parts.callers.has_unix_users() && listeners.api.address().is_some() {
@@ -384,6 +388,12 @@ fn advise(parts: &Parts, listeners: &Listeners, stop: config::Stop) {
         tracing::warn!(
             "operators send their password to the ops listener over a network without TLS: set ops.tls, \
              or let a proxy on this machine end TLS and listen on loopback"
+        );
+    }
+    if app.trusts_any_server {
+        tracing::warn!(
+            "the database is reached over a network and need not prove that it is ours, and without sslmode all may pass in \
+             plain text: add ?sslmode=verify-full&sslrootcert=FILE to store.url, with the certificate of the database's CA"
         );
     }
     if stop.grace >= stop.deadline {
