@@ -56,7 +56,9 @@ impl Room {
     pub(super) fn pass(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.passed).try_acquire_owned().map_err(|_| {
             let detail = "the daemon already passes on as many bodies as it may at once";
-            Problem::new("quota_exceeded", detail).retry_after(ROOM_RETRY)
+            Problem::new("quota_exceeded", detail)
+                .fix("Repeat the call after the time in Retry-After, or make fewer at once; no setting raises this limit.")
+                .retry_after(ROOM_RETRY)
         })
     }
 
@@ -74,7 +76,9 @@ impl Room {
         };
         permit.ok_or_else(|| {
             let detail = "the daemon already holds as many bytes of documents as it may (api.bodies_at_once)";
-            Problem::new("quota_exceeded", detail).retry_after(ROOM_RETRY)
+            Problem::new("quota_exceeded", detail)
+                .fix("Repeat the call after the time in Retry-After, or have the operator raise api.bodies_at_once (a restart).")
+                .retry_after(ROOM_RETRY)
         })
     }
 }

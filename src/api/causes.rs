@@ -125,6 +125,7 @@ impl From<signing::Error> for Problem {
             Error::Download(error) => Self::from(&*error),
             Error::DailyCap { cap, until } => {
                 Self::new("quota_exceeded", format!("this caller has reached its limit of {cap} signings a day"))
+                    .fix("Repeat the call when the day ends (UTC), at retry_at, or have the operator raise daily_signings of [callers.NAME] (SIGHUP).")
                     .at(until)
             }
             Error::Failed { failure, signing, replayed } => {
@@ -164,6 +165,7 @@ impl From<signing::Error> for Problem {
             Error::Store(error) => error.into(),
             Error::TooOften { retry_after } => {
                 Self::new("quota_exceeded", "views were made for this signer too often in a short time")
+                    .fix("Repeat the call after the time in Retry-After; no setting raises this limit.")
                     .retry_after(retry_after)
             }
             Error::Upstream(error) => error.into(),
@@ -191,7 +193,8 @@ impl From<&spool::Error> for Problem {
             spool::Error::Full => Self::new(
                 "quota_exceeded",
                 "the space for documents on their way is used up (documents.spool_limit)",
-            ),
+            )
+            .fix("Repeat the call after the time in Retry-After, or have the operator raise documents.spool_limit (a restart)."),
             spool::Error::Io(error) => {
                 tracing::error!(%error, "a document cannot be kept in documents.spool_dir");
                 Self::new("store_unavailable", "the daemon's own disk does not take or give the document")

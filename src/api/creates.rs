@@ -57,6 +57,7 @@ pub(super) async fn create(
             "quota_exceeded",
             "the daemon already takes as many creates as it may at once (api.creates_at_once)",
         )
+        .fix("Repeat the call after the time in Retry-After, or have the operator raise api.creates_at_once (a restart).")
         .retry_after(Duration::from_secs(1))
     })?;
     let Asked(query) = query?;

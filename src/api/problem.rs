@@ -83,7 +83,7 @@ codes! {
     provider_unavailable 503 true "DocuSign cannot be reached",
         "Repeat the same call (a create with the same Idempotency-Key) after the time in Retry-After.";
     quota_exceeded 429 true "A quota is used up",
-        "Repeat the call after the time in Retry-After, or raise the quota.";
+        "Repeat the call after the time in Retry-After, or have the operator raise what the detail names.";
     range_not_satisfiable 416 false "The range is not in the document",
         "Read Content-Range for the length, and ask for bytes that are there.";
     return_url_refused 400 false "The return URL is refused",

@@ -40,7 +40,9 @@ pub(super) fn open(
     };
     let events = api.streams.open(Some(caller.name.clone()), signing, start, caller.outdated());
     let events = events.map_err(|error| {
-        Problem::new("quota_exceeded", error.to_string()).retry_after(std::time::Duration::from_secs(10))
+        Problem::new("quota_exceeded", error.to_string())
+            .fix("Close a stream that is not needed, and repeat the call after the time in Retry-After: one of all events does for all signings. No setting raises this limit.")
+            .retry_after(std::time::Duration::from_secs(10))
     })?;
     let sse = Sse::new(events.map(|item| Ok::<_, Infallible>(written(item))));
     // The comments keep proxies from closing what is quiet, and tell us of readers that are gone.

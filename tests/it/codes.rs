@@ -246,6 +246,7 @@ async fn what_is_not_there_or_not_allowed_says_so() {
     assert_eq!(first.status, StatusCode::OK, "{}", first.text);
     let second = daemon.call(Method::GET, &url, Some(SLOW_KEY), &[], vec![]).await;
     assert_eq!((second.status, second.code()), (StatusCode::TOO_MANY_REQUESTS, "quota_exceeded"));
+    assert!(second.body["fix"].as_str().unwrap().contains("callers.slow.rate"), "{}", second.text);
     assert!(second.headers.contains_key("retry-after"));
 }
 

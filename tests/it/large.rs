@@ -152,6 +152,7 @@ async fn s5_bodies_that_are_passed_on_at_once_have_a_number() {
     let refused = daemon.post(&path, &view).await;
     assert_eq!(refused.code(), "quota_exceeded", "{}", refused.text);
     assert!(refused.headers.contains_key("retry-after"), "{}", refused.text);
+    assert!(refused.body["fix"].as_str().unwrap().contains("no setting"), "{}", refused.text);
     let read = daemon.get("/v1/senders/system/esign/templates").await;
     assert_eq!(read.status.as_u16(), 200, "{}", read.text);
 

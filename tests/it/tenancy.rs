@@ -254,6 +254,7 @@ async fn a_callers_day_is_capped_and_nobody_elses() {
     daemon.restart().await;
     let over = create(&daemon, "c").await;
     assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{}", over.text);
+    assert!(over.body["fix"].as_str().unwrap().contains("daily_signings"), "{}", over.text);
     // Noon: half a day is left.
     assert_eq!(over.headers["retry-after"], "43200");
     assert_eq!(daemon.create("c", &order()).await.status, StatusCode::CREATED, "another caller's");
@@ -310,6 +311,7 @@ async fn a_callers_share_of_the_hour_is_its_own() {
     let over = create(&daemon, "one-more").await;
     assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{}", over.text);
     assert_eq!(over.headers["retry-after"], "3600");
+    assert!(over.body["fix"].as_str().unwrap().contains("callers.neighbour.budget_percent"), "{}", over.text);
     let tried = call(&daemon, "post", "/v1/signings?dry_run=true", NEIGHBOUR_KEY, &order()).await;
     assert_eq!(tried.status, StatusCode::OK, "a dry run spends nothing: {}", tried.text);
     daemon.parts().reload(&Config::from_toml(daemon.settings()).unwrap()).await.unwrap();

@@ -65,11 +65,21 @@ impl Caller {
             |bucket: &Mutex<Bucket>| bucket.lock().unwrap_or_else(PoisonError::into_inner).take(uptime);
         match self.bucket.as_ref().map_or(Ok(()), take) {
             Err(wait) if self.refuses(Right::Rate, "") => {
+                let fix = self.or_raise("rate");
                 Err(Problem::new("quota_exceeded", "this caller's rate in the settings is used up")
+                    .fix(fix)
                     .retry_after(wait))
             }
             _ => Ok(()),
         }
+    }
+
+    /// What to do about a quota of this caller's.
+    fn or_raise(&self, setting: &str) -> String {
+        let name = self.name.as_str();
+        format!(
+            "Repeat the call after the time in Retry-After, or have the operator raise callers.{name}.{setting} (SIGHUP)."
+        )
     }
 
     /// Whether a sender is among those that this caller is told of.
@@ -120,7 +130,7 @@ impl Caller {
         match self.share.spend(cost, most, now) {
             Err(next) if self.refuses(Right::Rate, "budget_percent") => {
                 let detail = format!("this caller's share of the hour ({most} calls) is used up");
-                Err(Problem::new("quota_exceeded", detail).at(next))
+                Err(Problem::new("quota_exceeded", detail).fix(self.or_raise("budget_percent")).at(next))
             }
             _ => Ok(()),
         }
