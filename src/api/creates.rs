@@ -24,7 +24,7 @@ use crate::{
         senders::with_consent_link,
     },
     digest::sha256,
-    domain::{Draft, SigningId},
+    domain::{Draft, SigningId, TemplateNames},
     objects::{Invalids, preflight, preflight::SeenFile, read_create},
     signing::{Ask, Created},
     telemetry::metrics::IdempotencyResult,
@@ -72,8 +72,9 @@ pub(super) async fn create(
     let key = scoped(&caller, idempotency_key(headers)?);
     let wait = preference(headers);
     let body = whole_body(request, &api).await?;
-    let request = sha256(&body);
-    let draft = match checked(&api, &caller, &body).await {
+    let (request, read) =
+        on_reader(&api, &body, |body, templates| (sha256(body), read_create(body, templates))).await?;
+    let draft = match checked(&api, &caller, read).await {
         Ok(draft) => draft,
         // The settings may have changed since this very call was made: it is told what became of it.
         Err(refusal) => {
@@ -98,7 +99,8 @@ pub(super) async fn create(
 async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Response, Problem> {
     let wait = stated(request.headers());
     let body = whole_body(request, api).await?;
-    let Judged { draft, files, refusal, may_ask } = judge(api, caller, &body).await?;
+    let read = on_reader(api, &body, read_create).await?;
+    let Judged { draft, files, refusal, may_ask } = judge(api, caller, read).await?;
     let mut found: Vec<_> =
         ["schema", "rights", "documents", "return_url", "sender"].map(|check| (check, Ok(()))).into();
     if let Some(problem) = refusal {
@@ -118,9 +120,23 @@ async fn dry_run(api: &Api, caller: &Caller, request: Request) -> Result<Respons
     }
 }
 
+/// What a body was read as, and what is wrong with it.
+type Read = (Option<Draft>, Invalids);
+
+/// Reads a body. A large one holds up nobody else's call meanwhile.
+async fn on_reader<T: Send + 'static>(
+    api: &Api,
+    body: &Bytes,
+    read: impl FnOnce(&Bytes, &TemplateNames) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let (body, templates) = (body.clone(), Arc::clone(&api.templates));
+    let done = api.signings.on_reader(body.len(), move || read(&body, &templates)).await;
+    done.ok_or_else(Problem::broken_off)
+}
+
 /// A draft that this caller may send, with documents that hold their anchors.
-async fn checked(api: &Api, caller: &Caller, body: &Bytes) -> Result<Draft, Problem> {
-    let judged = judge(api, caller, body).await?;
+async fn checked(api: &Api, caller: &Caller, read: Read) -> Result<Draft, Problem> {
+    let judged = judge(api, caller, read).await?;
     judged.refusal.map_or(Ok(judged.draft), Err)
 }
 
@@ -138,8 +154,7 @@ struct Judged {
 
 /// Judges a create by its form, the caller's rights, its documents and its sender: by all of them, whatever one
 /// of them says, so that whoever is refused learns everything at once. The error is of what is no JSON at all.
-async fn judge(api: &Api, caller: &Caller, body: &Bytes) -> Result<Judged, Problem> {
-    let (draft, mut faults) = read_create(body, &api.templates);
+async fn judge(api: &Api, caller: &Caller, (draft, mut faults): Read) -> Result<Judged, Problem> {
     let Some(draft) = draft else { return Err(faults.into()) };
     let has_form = faults.is_empty();
     let sender = api.sender_of(caller, draft.sender.as_str());

@@ -71,9 +71,9 @@ pub struct Api {
     pub hourly_limit: u64,
     /// The largest body of a call that is passed through, in bytes.
     pub passthrough_limit: usize,
-    /// The public half of the key that signs results, as a JWK set.
+    /// The public half of the key that signs results, and of those beside it, as a JWK set.
     pub result_keys: Arc<str>,
-    /// That key.
+    /// The key that signs results.
     pub results: Arc<ResultKey>,
     /// Creates that may still be under way at once.
     pub creates: Arc<Semaphore>,

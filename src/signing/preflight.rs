@@ -15,10 +15,10 @@ use crate::{
 
 /// The upstream's limit of one file (eSignature REST API, Rules and limits).
 const MAX_FILE_BYTES: usize = 32 * 1024 * 1024;
-/// Documents larger than this (in base64) are read on a thread of their own, not between other requests; so are
-/// smaller ones that turn out to take more than a little.
+/// Bodies and documents (in base64) larger than this are read on a thread of their own, not between other requests; so
+/// are smaller documents that turn out to take more than a little.
 const LARGE: usize = 128 * 1024;
-/// Creates whose documents are read at once on threads of their own: each may take a core, and memory.
+/// Creates that are read at once on threads of their own: each may take a core, and memory.
 pub(super) const READERS: usize = 2;
 
 impl Signings {
@@ -124,16 +124,30 @@ impl Signings {
         {
             return (draft, seen, invalids);
         }
-        let turn = Arc::clone(&self.parts.readers).acquire_owned().await.expect("it is never closed");
         let given = draft.clone();
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = self.on_thread(move || check(&given, Effort::Full)).await;
+        // As far as the caller is concerned, a panic of the reader is an error of the document.
+        let (seen, invalids) = checked.flatten().unwrap_or_else(|| (Vec::new(), unreadable()));
+        (draft, seen, invalids)
+    }
+
+    /// Reads something of so many bytes: what is large on a thread of its own. None: the reader panicked there.
+    pub async fn on_reader<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        if bytes > LARGE { self.on_thread(read).await } else { Some(read()) }
+    }
+
+    async fn on_thread<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let turn = Arc::clone(&self.parts.readers).acquire_owned().await.expect("it is never closed");
+        let reading = tokio::task::spawn_blocking(move || {
             // Given back when it is read, and not when nobody waits for it any more.
             let _turn = turn;
-            check(&given, Effort::Full)
+            read()
         });
-        // As far as the caller is concerned, a panic of the reader is an error of the document.
-        let (seen, invalids) = checked.await.ok().flatten().unwrap_or_else(|| (Vec::new(), unreadable()));
-        (draft, seen, invalids)
+        reading.await.ok()
     }
 
     /// Checks the roles of a draft as far as its templates are remembered: for a draft that is refused anyway,

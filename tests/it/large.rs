@@ -94,6 +94,28 @@ async fn s5_large_bodies_share_an_amount_of_memory_and_small_ones_never_wait() {
 
 /// What is kept of a body that is passed on, for a second try, is held like any other body.
 #[tokio::test]
+async fn s5_what_is_large_is_read_beside_the_threads_that_serve_and_what_is_small_on_them() {
+    let daemon = TestDaemon::start().await;
+    let signings = &daemon.parts().signings;
+    let reader = async |bytes| signings.on_reader(bytes, || std::thread::current().id()).await.unwrap();
+    let here = std::thread::current().id();
+    assert_eq!(reader(64 * 1024).await, here);
+    assert_ne!(reader(1024 * 1024).await, here);
+    let broken = signings.on_reader(1024 * 1024, || -> u8 { panic!("as a reader of hostile bytes may") });
+    assert_eq!(broken.await, None);
+    let mut large = order();
+    let contract = base64_of(&padded_contract(400 * 1024));
+    large["documents"] = json!([{"name": "a.pdf", "content_base64": contract, "anchors": {"sign": "/sn1/"}}]);
+    large["signers"][0].as_object_mut().unwrap().remove("role");
+    for _ in 0..2 {
+        let made = daemon.create("large", &large).await;
+        assert_eq!(made.status, 201, "its digest is that of the whole body: {}", made.text);
+    }
+    large["reference"] = json!("another");
+    assert_eq!(daemon.create("large", &large).await.code(), "idempotency_key_reused");
+}
+
+#[tokio::test]
 async fn s5_what_is_kept_of_passed_bodies_shares_the_memory_of_all_bodies() {
     let daemon = Arc::new(TestDaemon::builder().api("bodies_at_once = \"1MiB\"\n").start().await);
     let delayed =
