@@ -5,7 +5,7 @@
 //! the body unread, and is then asked to come again; small ones never wait. Bodies that are passed on share it
 //! for what is kept of them, and have a number of their own: they must not take the places of creates.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, BodyDataStream, Bytes},
@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     api::{Problem, router::Api},
+    budget::Deadline,
     clock::SharedClock,
 };
 
@@ -69,12 +70,9 @@ impl Room {
         clock: &SharedClock,
     ) -> Result<OwnedSemaphorePermit, Problem> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let permit = tokio::select! {
-            biased;
-            permit = Arc::clone(&self.bytes).acquire_many_owned(units) => permit.ok(),
-            () = clock.sleep(ROOM_WAIT) => None,
-        };
-        permit.ok_or_else(|| {
+        let room = Arc::clone(&self.bytes).acquire_many_owned(units);
+        let permit = Deadline::within(&**clock, ROOM_WAIT).hold(&**clock, room).await;
+        permit.and_then(Result::ok).ok_or_else(|| {
             let detail = "the daemon already holds as many bytes of documents as it may (api.bodies_at_once)";
             Problem::new("quota_exceeded", detail)
                 .fix("Repeat the call after the time in Retry-After, or have the operator raise api.bodies_at_once (a restart).")
@@ -203,7 +201,7 @@ pub(super) struct Reader {
     left: usize,
     pause: Duration,
     clock: SharedClock,
-    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    end: Deadline,
 }
 
 impl Reader {
@@ -225,19 +223,25 @@ impl Reader {
             left: limit.bytes,
             pause: patience.pause,
             clock: Arc::clone(clock),
-            end: clock.sleep(patience.whole),
+            end: Deadline::within(&**clock, patience.whole),
         })
+    }
+
+    /// What is left of its time.
+    fn time_left(&self) -> Result<Duration, Broken> {
+        let left = self.end.left(self.clock.uptime());
+        if left.is_zero() { Err(Broken::Late) } else { Ok(left) }
     }
 
     /// The next piece that is not empty; none at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         loop {
-            let piece = tokio::select! {
-                // The end first: it must not depend on a piece being late.
-                biased;
-                () = &mut self.end => return Err(Broken::Late),
-                piece = self.stream.next() => piece,
-                () = self.clock.sleep(self.pause) => return Err(Broken::Silent(self.pause)),
+            // The end first: it must not depend on a piece being late.
+            let left = self.time_left()?;
+            let pause = Deadline::within(&*self.clock, left.min(self.pause));
+            let Some(piece) = pause.hold(&*self.clock, self.stream.next()).await else {
+                self.time_left()?;
+                return Err(Broken::Silent(self.pause));
             };
             let Some(piece) = piece else { return Ok(None) };
             let piece = piece.map_err(|_| Broken::Incomplete)?;

@@ -89,3 +89,57 @@ impl<F: Future> Future for Held<'_, F> {
         timer.as_mut().poll(context).map(|()| None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future, sync::Arc};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[tokio::test]
+    async fn what_is_there_is_taken_whatever_is_left_and_what_is_not_is_waited_for_until_then() {
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+        let second = Duration::from_secs(1);
+        let over = Deadline::within(&clock, Duration::ZERO);
+        assert_eq!(over.hold(&clock, future::ready(1)).await, Some(1));
+        assert_eq!(over.hold(&clock, future::pending::<u8>()).await, None);
+        let (shared, deadline) = (Arc::new(clock.clone()), Deadline::within(&clock, second));
+        let held = tokio::spawn({
+            let clock = Arc::clone(&shared);
+            async move { deadline.plus(second).hold(&*clock, future::pending::<u8>()).await }
+        });
+        tokio::task::yield_now().await;
+        clock.advance(second);
+        tokio::task::yield_now().await;
+        assert!(!held.is_finished());
+        clock.advance(second);
+        assert_eq!(held.await.unwrap(), None);
+    }
+
+    /// A clock that nobody may wait by.
+    #[derive(Debug)]
+    struct Unwaited;
+
+    impl Clock for Unwaited {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+
+        fn uptime(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn sleep(&self, _: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+            panic!("a timer was made")
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_over_at_once_costs_no_timer() {
+        let deadline = Deadline::within(&Unwaited, Duration::from_secs(1));
+        assert_eq!(deadline.hold(&Unwaited, future::ready(1)).await, Some(1));
+    }
+}
