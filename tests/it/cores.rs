@@ -1,19 +1,22 @@
-//! Rule S1 when the process dies: a real daemon with secrets in its memory is aborted where cores are written,
-//! and leaves none. The emulator, which keeps nothing to itself, is the positive control.
+//! Rule S1 when the process dies: a real daemon with secrets in its memory may write no core and shows its memory to
+//! nobody, and is then aborted where cores are written. The emulator, which keeps nothing to itself, is the positive control.
 
 use std::{
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
 use rustix::process::{Signal, kill_process};
 
-use crate::harness::{CALLER_KEY, TempDir, TestDaemon, http_client};
+use crate::{
+    harness::{CALLER_KEY, TempDir, TestDaemon, http_client},
+    process::{limit, without_privileges},
+};
 
 /// Starts the binary in a directory where its core would be written.
 fn start(directory: &Path, arguments: &[&str]) -> Child {
-    let mut command = Command::new("sh");
+    let mut command = without_privileges("sh");
     command.args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_countersign")]);
     command.args(arguments).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("the binary starts")
@@ -41,6 +44,13 @@ fn core_of(mut process: Child, directory: &Path) -> Option<Vec<u8>> {
     core.map(|path| std::fs::read(path).unwrap())
 }
 
+/// Whether another process of this user, without a privilege, may look into its memory (`PR_SET_DUMPABLE`).
+fn shows_itself(process: &Child) -> bool {
+    let mut look = without_privileges("cat");
+    look.arg(format!("/proc/{}/environ", process.id())).stderr(Stdio::null());
+    look.output().unwrap().status.success()
+}
+
 fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
@@ -52,12 +62,11 @@ async fn s1_an_aborted_daemon_leaves_no_core() {
         ["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--ready-file", "ready.json"];
     let emulator = start(&control.0, &arguments);
     let emulated = ready(&control.0.join("ready.json")).await;
-    let Some(core) = core_of(emulator, &control.0) else {
-        eprintln!("skipped: this system writes no cores into the working directory (kernel.core_pattern)");
-        return;
-    };
-    let planted = emulated["connect_hmac_key"].as_str().unwrap();
-    assert!(holds(&core, planted), "the search is blind for cores");
+    assert!(shows_itself(&emulator), "the look is blind for memory");
+    if let Some(core) = core_of(emulator, &control.0) {
+        let planted = emulated["connect_hmac_key"].as_str().unwrap();
+        assert!(holds(&core, planted), "the search is blind for cores");
+    }
 
     let around = TestDaemon::start().await;
     let directory = TempDir::new();
@@ -68,5 +77,9 @@ async fn s1_an_aborted_daemon_leaves_no_core() {
     let url = format!("{}/v1/signings", serving["api_url"].as_str().unwrap());
     let answer = http_client().get(url).bearer_auth(CALLER_KEY).send().await.unwrap();
     assert_eq!(answer.status(), 200, "the daemon has secrets in its memory");
+    // The limit keeps it out of files. What the kernel hands to a program (`kernel.core_pattern`) heeds the other alone.
+    assert_eq!(limit(daemon.id(), "Max core file size"), ["0", "0"]);
+    assert!(!shows_itself(&daemon), "it can be looked into, and dumped");
+    // Where the control's core went to such a program, this one would not be found, either.
     assert!(core_of(daemon, &directory.0).is_none(), "a core was written");
 }

@@ -162,10 +162,8 @@ fn assert_refused(output: &Output, words: &str) {
 }
 
 #[tokio::test]
+#[cfg_attr(not(feature = "pkcs11"), ignore = "needs the feature pkcs11")]
 async fn a_key_in_a_device_earns_the_token() {
-    if !cfg!(feature = "pkcs11") {
-        return;
-    }
     let Some(device) = Device::new() else { return };
     let daemon = device.daemon("pkcs11:token=countersign;object=signing").await;
     register(&daemon, &device.pair).await;
@@ -183,10 +181,8 @@ async fn a_key_in_a_device_earns_the_token() {
 
 // The emulator is in this process, and must answer while the command runs.
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(feature = "pkcs11"), ignore = "needs the feature pkcs11")]
 async fn doctor_asks_the_device_and_walks_the_whole_chain_with_its_key() {
-    if !cfg!(feature = "pkcs11") {
-        return;
-    }
     let Some(device) = Device::new() else { return };
     let uri = "pkcs11:token=countersign;object=signing";
     let daemon = device.daemon(uri).await;

@@ -31,17 +31,17 @@ pub(crate) struct Server {
 
 /// The URL of a fresh, empty database; none if this machine has no Postgres.
 pub(crate) fn database() -> Option<String> {
-    let Some(server) = server() else {
-        leave_out("there is no Postgres");
-        return None;
-    };
-    Some(server.create())
+    server().map(Server::create)
 }
 
 /// The server, started by whoever asks first.
 pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(|| binaries().map(|folder| Server::start(&folder, ""))).as_ref()
+    let server = SERVER.get_or_init(|| binaries().map(|folder| Server::start(&folder, ""))).as_ref();
+    if server.is_none() {
+        leave_out("there is no Postgres");
+    }
+    server
 }
 
 /// A server that nobody else uses, for a test that stops it.

@@ -1,4 +1,4 @@
-//! What the kernel knows about a process: `/proc/PID/status` and `limits` (proc(5)).
+//! What the kernel knows about a process, `/proc/PID/status` and `limits` (proc(5)), and lets it do.
 
 use std::process::Command;
 
@@ -20,6 +20,24 @@ fn status_kib(pid: u32, field: &str) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
+/// A limit of a process, soft and hard.
+pub(crate) fn limit(pid: u32, name: &str) -> [String; 2] {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let mut values = line.split_whitespace().map(str::to_owned);
+    [values.next().unwrap(), values.next().unwrap()]
+}
+
+/// Runs a program as this user without a privilege: modes of files and the privacy of processes bind root, too.
+pub(crate) fn without_privileges(program: &str) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--inh-caps=-all", "--bounding-set=-all", program]);
+    command
+}
+
 #[tokio::test]
 async fn s5_serve_may_open_as_many_files_as_the_system_lets_it() {
     let around = TestDaemon::start().await;
@@ -30,8 +48,5 @@ async fn s5_serve_may_open_as_many_files_as_the_system_lets_it() {
     let limited = "ulimit -Sn 512; ulimit -Hn 4096; exec \"$0\" \"$@\"";
     shell.args(["-c", limited, env!("CARGO_BIN_EXE_countersign")]);
     let (daemon, _) = crate::kills::start_by(shell, &settings, &folder.0, 0).await;
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
-    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    let files: Vec<_> = files.split_whitespace().skip(3).collect();
-    assert_eq!(files[..2], ["4096", "4096"], "{limits}");
+    assert_eq!(limit(daemon.id(), "Max open files"), ["4096", "4096"]);
 }
