@@ -210,6 +210,10 @@ fn the_check_can_fail() {
                 #[cfg(test)]\nmod tests {\n    use crate::emulator::X;\n}\n";
     let expected = ["auth", "domain", "esign"].map(str::to_owned);
     assert_eq!(named_modules(text), BTreeSet::from(expected), "tests at the end do not count");
+
+    let text = "\non_both!(\n    e1_both,\n    e2_too\n);\nfn helper() {}\n#[tokio::test(flavor = \"x\")]\n\
+                #[expect(clippy::x)]\nasync fn t1_one() {}\n    #[test]\n    fn two() {}\nfn t3_none() {}\n";
+    assert_eq!(tests_in(text), ["t1_one", "two", "e1_both", "e2_too"]);
 }
 
 /// Each situation of the page of what goes wrong ends with the tests that show it.
@@ -240,6 +244,50 @@ fn every_test_that_the_page_of_failures_names_exists() {
             assert!(above.ends_with("test]") || above.ends_with(")]"), "{name} is no test");
         }
     }
+}
+
+/// A rule is a promise when a test of its name shows that it is kept: `t5_…`, `e4_…`.
+#[test]
+fn every_rule_has_a_test_of_its_name() {
+    let rules = include_str!("../../src/rules.md");
+    let ids = rules.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let ids = ids.map(|(id, _)| id).filter(|id| id.ends_with(|last: char| last.is_ascii_digit()));
+    let tests = all_tests();
+    let (mut count, mut bare) = (0, Vec::new());
+    for id in ids {
+        count += 1;
+        let name = format!("{}_", id.to_lowercase());
+        if !tests.iter().any(|test| test.starts_with(&name)) {
+            bare.push(id);
+        }
+    }
+    assert!(count > 35, "{count}");
+    assert!(bare.is_empty(), "rules that no test is named after: {bare:?}");
+}
+
+/// The names of all tests.
+fn all_tests() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["src", "tests"].into_iter().flat_map(|folder| every_source(&root.join(folder)));
+    files.flat_map(|file| tests_in(&std::fs::read_to_string(file).unwrap())).collect()
+}
+
+/// The names of the tests in a source: functions that are marked as one, and what `on_both!` runs.
+pub(crate) fn tests_in(text: &str) -> Vec<String> {
+    let (mut tests, mut is_marked) = (Vec::new(), false);
+    for line in text.lines().map(str::trim_start) {
+        is_marked |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        let bare = line.strip_prefix("pub(crate) ").unwrap_or(line);
+        let Some(rest) = bare.strip_prefix("async ").unwrap_or(bare).strip_prefix("fn ") else { continue };
+        if std::mem::take(&mut is_marked) {
+            tests.extend(rest.split(['(', '<']).next().map(str::to_owned));
+        }
+    }
+    for list in text.split("\non_both!(").skip(1) {
+        let names = list.split(')').next().unwrap_or_default().split(',');
+        tests.extend(names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
+    }
+    tests
 }
 
 /// A test that passes without a look is one that CI must know of.

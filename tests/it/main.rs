@@ -7,6 +7,7 @@
 
 mod admin;
 mod architecture;
+mod at_rest;
 mod audit;
 mod browser;
 mod budgets;

@@ -118,18 +118,9 @@ impl Fixture {
             }
             Location::Postgres { .. } => {
                 // bytea is printed as hex, so it is decoded as text too.
-                let tables = [
-                    "signings",
-                    "payloads",
-                    "links",
-                    "inbound",
-                    "events",
-                    "endpoints",
-                    "deliveries",
-                    "senders",
-                ];
+                let tables = self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'");
                 let mut dump = Vec::new();
-                for table in tables {
+                for table in tables.lines() {
                     let text = self.sql(&format!("SET bytea_output = 'escape'; SELECT * FROM {table}"));
                     dump.extend_from_slice(text.as_bytes());
                 }

@@ -28,7 +28,7 @@ pub(crate) const KEEP_ALL: Retention = Retention {
 on_both!(
     keys_lapse,
     keys_of_creates_that_have_not_ended_stay,
-    personal_data_is_destroyed_and_stays_so,
+    s2_personal_data_is_destroyed_and_stays_so,
     a_signing_ends_after_it_began_and_not_in_the_future,
     events_and_signings_go,
     what_is_still_to_be_told_or_taken_in_stays,
@@ -81,7 +81,7 @@ async fn keys_of_creates_that_have_not_ended_stay(fixture: Fixture) {
     assert_eq!(store.destroy(lapsed).await.unwrap().keys, 1);
 }
 
-async fn personal_data_is_destroyed_and_stays_so(fixture: Fixture) {
+async fn s2_personal_data_is_destroyed_and_stays_so(fixture: Fixture) {
     let store = fixture.open().await;
     let intent = samples::intent(1);
     let ended = samples::full(intent.signing.clone());

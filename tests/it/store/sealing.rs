@@ -9,7 +9,7 @@ use countersign::{
 use crate::store::{Fixture, after, events, key, on_both, samples, signings::begin};
 
 on_both!(
-    nothing_personal_lies_in_the_database,
+    s2_nothing_personal_lies_in_the_database,
     a_lost_key_is_found_at_start,
     a_key_is_changed_and_the_old_one_dropped,
     values_that_are_sealed_anew_one_at_a_time_are_all_reached,
@@ -65,7 +65,7 @@ fn contains(haystack: &[u8], needle: &str) -> bool {
     haystack.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle.as_bytes()))
 }
 
-async fn nothing_personal_lies_in_the_database(fixture: Fixture) {
+async fn s2_nothing_personal_lies_in_the_database(fixture: Fixture) {
     let store = fixture.open().await;
     write_everything(&store).await;
     let dump = fixture.dump();
