@@ -334,10 +334,17 @@ mod tests {
 
     #[test]
     fn an_account_of_the_other_environment_is_named_as_that() {
-        let user = user(&[(1, "A", true, DEMO)]);
-        let error = NotInAccount::misfit(&user.accounts[0], Misfit::DemoAccount);
-        assert_eq!(error.code(), "wrong_environment");
-        assert!(error.to_string().contains("is a demo account"), "{error}");
+        let user = user(&[(1, "A", true, DEMO), (2, "B", false, "https://eu.docusign.net")]);
+        for (server, at, said) in [
+            ("https://account.docusign.com", 0, "is a demo account"),
+            ("https://account-d.docusign.com", 1, "is a production account"),
+        ] {
+            let server = AccountServer::new(&Url::parse(server).unwrap()).unwrap();
+            let misfit = server.fits(&user.accounts[at].base_uri).unwrap_err();
+            let error = NotInAccount::misfit(&user.accounts[at], misfit);
+            assert_eq!(error.code(), "wrong_environment");
+            assert!(error.to_string().contains(said), "{error}");
+        }
     }
 
     #[test]

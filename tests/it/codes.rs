@@ -6,12 +6,15 @@ use countersign::api::problem::CODES;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{CALLER_KEY, THIRD_KEY, TempDir, TestDaemon, key_hash, order};
+use crate::{
+    architecture::tests_in,
+    harness::{CALLER_KEY, THIRD_KEY, TempDir, TestDaemon, key_hash, order},
+};
 
 /// A key of a caller with a small rate.
 const SLOW_KEY: &str = THIRD_KEY;
 
-/// Which test provokes a code, besides those of this file: the file, and the function that names the code.
+/// Which test provokes a code, besides those of this file: the file, and the test that names the code.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("anchor_not_found", "tests/it/signings.rs", "a_missing_anchor_is_found_before_anything_is_sent"),
     ("clock_skew", "src/auth/tests.rs", "t9_a_clock_that_no_correction_helps_is_named"),
@@ -74,8 +77,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/it/senders.rs",
         "each_fault_of_a_pairing_has_its_own_name_at_start_and_in_the_api",
     ),
-    // What the tests of full and broken disks ask through.
-    ("store_unavailable", "tests/it/store_faults.rs", "refused"),
+    (
+        "store_unavailable",
+        "tests/it/store_faults.rs",
+        "a_disk_that_is_full_refuses_creates_and_takes_them_once_there_is_room",
+    ),
     (
         "template_role_mismatch",
         "tests/it/signings.rs",
@@ -92,7 +98,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/it/senders.rs",
         "each_fault_of_a_pairing_has_its_own_name_at_start_and_in_the_api",
     ),
-    // The emulator is neither environment.
+    // The emulator is neither environment, and nothing else is met over the wire.
     ("wrong_environment", "src/auth/user_info.rs", "an_account_of_the_other_environment_is_named_as_that"),
 ];
 
@@ -101,29 +107,27 @@ fn every_code_is_provoked_by_a_test() {
     let read =
         |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
     let here = read("tests/it/codes.rs");
-    let (_, here) = here.split_once("fn every_code_is_provoked_by_a_test").unwrap();
+    let names = |text: &str, test: &str, code: &str| {
+        function_of(text, test).is_some_and(|test| test.contains(&format!("\"{code}\"")))
+    };
     for code in CODES.iter().map(|code| code.code) {
-        let quoted = format!("\"{code}\"");
-        if here.contains(&quoted) {
+        if tests_in(&here).iter().any(|test| names(&here, test, code)) {
             continue;
         }
         let elsewhere = ELSEWHERE.iter().find(|(name, ..)| *name == code);
-        let (_, file, function) = elsewhere.unwrap_or_else(|| panic!("{code} has no test that provokes it"));
+        let (_, file, test) = elsewhere.unwrap_or_else(|| panic!("{code} has no test that provokes it"));
         let text = read(file);
-        let found = function_of(&text, function);
-        let (above, inside) = found.unwrap_or_else(|| panic!("there is no {function} in {file}"));
-        assert!(inside.contains(&quoted), "{function} in {file} does not name {code}");
-        // Whatever stands under tests/ is a test or part of one.
-        assert!(file.starts_with("tests/") || above.ends_with("test]"), "{function} in {file} is no test");
+        assert!(tests_in(&text).iter().any(|name| name == test), "there is no test {test} in {file}");
+        assert!(names(&text, test, code), "{test} in {file} does not name {code}");
     }
 }
 
-/// What stands above a function, and the function to where the next one begins at the same indent.
-fn function_of<'a>(text: &'a str, function: &str) -> Option<(&'a str, &'a str)> {
+/// A function, to where the next one begins at the same indent.
+fn function_of<'a>(text: &'a str, function: &str) -> Option<&'a str> {
     let name = text.find(&format!("fn {function}("))?;
     let begin = text[..name].rfind('\n').map_or(0, |end| end + 1);
     let indent = text[begin..].len() - text[begin..].trim_start().len();
-    let (above, rest) = (text[..begin].trim_end(), &text[begin..]);
+    let rest = &text[begin..];
     let begins_another = |line: &str| {
         let code = line.trim_start();
         let bare = ["pub(crate) ", "pub ", "async "]
@@ -134,17 +138,17 @@ fn function_of<'a>(text: &'a str, function: &str) -> Option<(&'a str, &'a str)> 
     let mut lines = rest.split_inclusive('\n');
     let first = lines.next()?;
     let more: usize = lines.take_while(|line| !begins_another(line)).map(str::len).sum();
-    Some((above, &rest[..first.len() + more]))
+    Some(&rest[..first.len() + more])
 }
 
 #[test]
 fn the_check_of_the_codes_can_fail() {
     let text = "const A: &str = \"a_code\";\n\n#[test]\nfn one() {\n    code(\"b_code\");\n}\n\n\
                 async fn two() {\n    \"c_code\";\n}\n";
-    let (above, inside) = function_of(text, "one").unwrap();
-    assert!(above.ends_with("#[test]") && inside.contains("\"b_code\""), "{inside}");
-    assert!(!inside.contains("a_code") && !inside.contains("c_code"), "{inside}");
-    assert!(function_of(text, "two").unwrap().1.ends_with("}\n"), "the last one goes to the end");
+    let one = function_of(text, "one").unwrap();
+    assert!(one.contains("\"b_code\"") && !one.contains("a_code") && !one.contains("c_code"), "{one}");
+    assert!(function_of(text, "two").unwrap().ends_with("}\n"), "the last one goes to the end");
+    assert_eq!(tests_in(text), ["one"], "a helper provokes nothing");
     assert!(function_of(text, "on").is_none() && function_of(text, "three").is_none());
 }
 

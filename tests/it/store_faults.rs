@@ -277,14 +277,15 @@ impl Asked {
         (status, after, serde_json::from_str(&answer.text().await.unwrap()).unwrap())
     }
 
-    /// A create that the store refuses.
-    async fn refused(&self, key: &str) {
+    /// The code of a create that the store refuses.
+    async fn refused(&self, key: &str) -> String {
         let (status, after, body) = self.create(key).await;
-        assert_eq!((status, body["code"].as_str()), (503, Some("store_unavailable")), "{body}");
+        assert_eq!(status, 503, "{body}");
         assert!(after.is_some_and(|seconds| (1..=60).contains(&seconds)), "{after:?}");
         assert_eq!(body["retryable"], true, "{body}");
         assert!(body["fix"].as_str().is_some_and(|fix| fix.contains("Idempotency-Key")), "{body}");
         assert!(!body.to_string().contains(".db"), "paths are the operator's: {body}");
+        body["code"].as_str().unwrap().to_owned()
     }
 }
 
@@ -308,7 +309,7 @@ async fn a_disk_that_is_full_refuses_creates_and_takes_them_once_there_is_room()
     let filler = disk.file("filler");
     disk.run(&format!("cat /dev/zero >'{filler}' 2>/dev/null"));
     for number in 0..3 {
-        daemon.refused(&format!("order-{number}")).await;
+        assert_eq!(daemon.refused(&format!("order-{number}")).await, "store_unavailable");
     }
     let why = daemon.trouble().await;
     assert!(why.contains("full") && why.contains("make room"), "{why}");
@@ -430,7 +431,7 @@ async fn a_postgres_that_turns_read_only_is_said_to_be_and_used_again() {
         );
     };
     turn("on");
-    daemon.refused("order-1").await;
+    assert_eq!(daemon.refused("order-1").await, "store_unavailable");
     assert!(daemon.trouble().await.contains("point store.url at the primary"));
     // Connections that were made meanwhile stay read-only; they must not be used for ever.
     server.sql("postgres", &format!("ALTER DATABASE {name} SET default_transaction_read_only = off"));
