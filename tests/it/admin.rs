@@ -263,6 +263,11 @@ async fn behind_tls_the_cookie_is_secure() {
     let mut operator = Operator::new(&daemon);
     let page = operator.call(Method::GET, "/admin/login", &[], &proxied).await;
     assert!(page.headers[header::SET_COOKIE].to_str().unwrap().ends_with("; Secure"));
+    let plain = Operator::new(&daemon).call(Method::GET, "/admin/login", &[], &[]).await;
+    assert!(
+        !plain.headers[header::SET_COOKIE].to_str().unwrap().contains("Secure"),
+        "a browser would drop it"
+    );
 }
 
 #[tokio::test]

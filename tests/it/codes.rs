@@ -280,10 +280,6 @@ async fn what_docusign_lacks_or_does_not_answer_says_so() {
     let closed = daemon.post(&path, &json!({})).await;
     assert_eq!((closed.status, closed.code()), (StatusCode::CONFLICT, "signing_closed"));
 
-    let account = daemon.emulator.ready().account_id.clone();
-    daemon
-        .control(Method::POST, "features", &json!({"account_id": account, "identity_verification": false}))
-        .await;
     let fresh = TestDaemon::start().await;
     let account = fresh.emulator.ready().account_id.clone();
     fresh
@@ -330,17 +326,10 @@ async fn a_second_call_while_the_first_has_no_outcome_is_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_signer_whose_turn_it_is_not_is_said_so() {
+async fn what_is_signed_and_not_told_of_yet_has_no_document() {
     let daemon = TestDaemon::start().await;
-    let mut body = order();
-    body["documents"] = json!([{"template": "nda"}]);
-    body["signers"][0]["order"] = 1.into();
-    let made = daemon.create("turn", &body).await;
-    let id = daemon.control(Method::GET, "signers", &Value::Null).await["signers"][0]["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    daemon.control(Method::POST, &format!("signers/{id}/sign"), &json!({})).await;
+    let made = daemon.create("order-1", &order()).await;
+    daemon.sign_all().await;
     let path = format!("/v1/signings/{}/documents/combined", made.id());
     let early = daemon.get(&path).await;
     // DocuSign's event has not come: the fact is not known yet.

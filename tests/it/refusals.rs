@@ -389,8 +389,12 @@ async fn no_fix_speaks_of_a_list_that_is_not_there() {
     says(&refused, "invalid_request", false, "Content-Type");
     let url = format!("{}/v1/events", daemon.api);
     let stream = [("accept", "text/event-stream"), ("last-event-id", "yesterday")];
-    let refused = daemon.call(Method::GET, &url, Some(CALLER_KEY), &stream, Vec::new()).await;
-    says(&refused, "invalid_request", false, "evt_");
+    let of_stream = daemon.call(Method::GET, &url, Some(CALLER_KEY), &stream, Vec::new()).await;
+    says(&of_stream, "invalid_request", false, "evt_");
+    for refused in [refused, of_stream] {
+        let has_none = refused.body["errors"].as_array().is_none_or(Vec::is_empty);
+        assert!(has_none && !fix(&refused).contains("errors"), "{}", refused.text);
+    }
 }
 
 #[tokio::test]

@@ -91,5 +91,6 @@ async fn a_collector_that_is_away_costs_no_request() {
     assert_eq!(daemon.create("untraced", &order()).await.status, 201);
     let failed = "countersign_trace_spans_total{result=\"failed\"}";
     daemon.run_clock("the failure", async || daemon.ops("/metrics").await.text.contains(failed)).await;
+    assert_eq!(daemon.create("untraced-too", &order()).await.status, 201);
     daemon.stop().await;
 }

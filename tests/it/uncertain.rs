@@ -176,6 +176,10 @@ async fn what_could_not_be_sent_in_its_time_fails_and_is_not_tried_for_ever() {
     let made = daemon.queue("order-1", &order).await;
     daemon.clock.advance(std::time::Duration::from_secs(3_600));
     daemon.settle(made.id(), "failed").await;
+    daemon.forget_requests().await;
+    daemon.pass(Duration::from_secs(60), 60).await;
+    let sent = daemon.requests().await;
+    assert!(!sent.iter().any(|line| line.starts_with("POST ") && line.ends_with("/envelopes")), "{sent:?}");
     let again = daemon.create("order-1", &order).await;
     assert_eq!((again.status.as_u16(), again.code()), (400, "invalid_request"), "{}", again.text);
 }
@@ -212,13 +216,18 @@ async fn e3_what_kept_a_create_until_its_time_was_over_is_told_as_the_cause() {
 }
 
 #[tokio::test]
-async fn e4_a_create_whose_daemon_died_is_found_by_the_next_one() {
+async fn e4_a_create_that_a_daemon_left_in_doubt_is_found_by_the_next_one() {
     let mut daemon = TestDaemon::start().await;
     daemon.fault_create("commit_then_drop").await;
     let made = daemon.queue("order-1", &order()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
     daemon.restart().await;
     daemon.settle(made.id(), "open").await;
+    let is_create = |line: &&String| line.starts_with("POST ") && line.ends_with("/envelopes");
+    assert_eq!(daemon.requests().await.iter().filter(is_create).count(), 1, "found, and not sent again");
     assert_eq!(daemon.envelopes().await, 1);
+    assert_eq!(daemon.create("order-1", &order()).await.id(), made.id(), "the caller has its id");
 }
 
 #[tokio::test]
@@ -231,6 +240,11 @@ async fn an_upstream_that_is_down_gets_the_creates_when_it_is_back() {
         made.push(one);
     }
     daemon.pass(Duration::from_secs(1), 20).await;
+    for one in &made {
+        let read = daemon.get(&format!("/v1/signings/{}", one.id())).await;
+        assert_ne!(read.body["status"], "failed", "{}", read.text);
+    }
+    assert_eq!(daemon.envelopes().await, 0, "it is down");
     daemon.control(Method::DELETE, "faults", &serde_json::Value::Null).await;
     for one in &made {
         daemon.settle(one.id(), "open").await;

@@ -155,10 +155,13 @@ async fn a_new_file_is_for_its_owner_only() {
     let fixture = Fixture::sqlite();
     let store = fixture.open().await;
     begin(&store, samples::intent(1)).await;
+    let mut names = Vec::new();
     for file in fs::read_dir(fixture.path().parent().unwrap()).unwrap() {
         let file = file.unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+        names.push(file.file_name().into_string().unwrap());
     }
+    assert!(["store.db", "store.db-wal"].iter().all(|name| names.iter().any(|it| it == name)), "{names:?}");
 }
 
 #[tokio::test]
