@@ -305,6 +305,15 @@ fn a_test_is_left_out_by_leave_out_alone() {
     assert_eq!(found, ["left_out"]);
 }
 
+/// Support and tests are told apart by where they are.
+#[test]
+fn no_test_is_among_what_the_tests_stand_on() {
+    for file in every_source(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support"))) {
+        let tests = tests_in(&std::fs::read_to_string(&file).unwrap());
+        assert!(tests.is_empty(), "{}: {tests:?}", file.display());
+    }
+}
+
 fn every_source(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries

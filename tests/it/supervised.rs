@@ -19,7 +19,9 @@ use serde_json::{Value, json};
 use crate::{
     demo::terminate,
     harness::{CALLER_KEY, TempDir, TestDaemon, http_client, order},
-    postgres, proof_lengths,
+    postgres,
+    process::limit,
+    proof_lengths,
 };
 
 struct Served {
@@ -323,4 +325,17 @@ async fn two_daemons_with_different_settings_on_one_store_say_so_and_what_it_is(
     around
         .until("the difference", async || matches!(said(&third).await, (200, text) if text.contains(differs)))
         .await;
+}
+
+#[tokio::test]
+async fn s5_serve_may_open_as_many_files_as_the_system_lets_it() {
+    let around = TestDaemon::start().await;
+    let folder = TempDir::new();
+    let settings =
+        around.settings_for_a_process(&format!("sqlite://{}", folder.0.join("store.db").display()));
+    let mut shell = Command::new("sh");
+    let limited = "ulimit -Sn 512; ulimit -Hn 4096; exec \"$0\" \"$@\"";
+    shell.args(["-c", limited, env!("CARGO_BIN_EXE_countersign")]);
+    let (daemon, _) = crate::kills::start_by(shell, &settings, &folder.0, 0).await;
+    assert_eq!(limit(daemon.id(), "Max open files"), ["4096", "4096"]);
 }

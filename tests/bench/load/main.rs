@@ -24,13 +24,13 @@ mod contender;
 mod document;
 mod driver;
 mod floor;
-#[path = "../../it/left_out.rs"]
+#[path = "../../it/support/left_out.rs"]
 mod left_out;
 mod overload;
-#[path = "../../it/ports.rs"]
+#[path = "../../it/support/ports.rs"]
 mod ports;
 #[expect(dead_code, reason = "only tests stop a server")]
-#[path = "../../it/postgres.rs"]
+#[path = "../../it/support/postgres.rs"]
 mod postgres;
 mod proxy;
 mod report;

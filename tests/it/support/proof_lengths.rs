@@ -8,7 +8,7 @@
 //! COUNTERSIGN_SEEDS=10000 cargo test --test it envelope_simulation
 //! COUNTERSIGN_KILLS=200 cargo test --test it e4_
 //! COUNTERSIGN_STORM=10000 cargo test --test it storm
-//! COUNTERSIGN_SENDERS=10000 cargo test --test it many::
+//! COUNTERSIGN_SENDERS=10000 cargo test --test it many_senders::
 //! COUNTERSIGN_WEEK=1000 cargo test --test it store::week -- --nocapture
 //! ```
 

@@ -2,8 +2,6 @@
 
 use std::process::Command;
 
-use crate::harness::{TempDir, TestDaemon};
-
 /// Resident now, in KiB.
 pub(crate) fn resident_kib(pid: u32) -> u64 {
     status_kib(pid, "VmRSS:")
@@ -36,17 +34,4 @@ pub(crate) fn without_privileges(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--inh-caps=-all", "--bounding-set=-all", program]);
     command
-}
-
-#[tokio::test]
-async fn s5_serve_may_open_as_many_files_as_the_system_lets_it() {
-    let around = TestDaemon::start().await;
-    let folder = TempDir::new();
-    let settings =
-        around.settings_for_a_process(&format!("sqlite://{}", folder.0.join("store.db").display()));
-    let mut shell = Command::new("sh");
-    let limited = "ulimit -Sn 512; ulimit -Hn 4096; exec \"$0\" \"$@\"";
-    shell.args(["-c", limited, env!("CARGO_BIN_EXE_countersign")]);
-    let (daemon, _) = crate::kills::start_by(shell, &settings, &folder.0, 0).await;
-    assert_eq!(limit(daemon.id(), "Max open files"), ["4096", "4096"]);
 }
