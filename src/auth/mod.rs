@@ -499,7 +499,3 @@ impl Auth {
 mod testing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_consent;
-#[cfg(test)]
-mod tests_keys;

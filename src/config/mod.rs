@@ -33,10 +33,6 @@ mod store;
 mod testing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_refusals;
-#[cfg(test)]
-mod tests_secrets;
 mod upstream;
 mod values;
 mod webhooks;

@@ -57,11 +57,3 @@ pub use self::{
 mod testing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_doubt;
-#[cfg(test)]
-mod tests_facts;
-#[cfg(test)]
-mod tests_limits;
-#[cfg(test)]
-mod tests_tokens;

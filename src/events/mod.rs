@@ -23,8 +23,6 @@
 //! Source: the Standard Webhooks specification (standard-webhooks/standard-webhooks, spec).
 
 pub mod dispatcher;
-#[cfg(test)]
-mod dispatcher_tests;
 pub mod endpoints;
 pub mod hub;
 mod lanes;
@@ -32,6 +30,8 @@ pub mod log;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod webhooks;
 
 pub use dispatcher::{Dependencies, Dispatcher, Limits};

@@ -18,10 +18,6 @@ mod reach;
 mod request;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_connections;
-#[cfg(test)]
-mod tests_proxy;
 
 use std::{
     fmt,

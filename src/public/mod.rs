@@ -44,5 +44,3 @@ pub use router::{Dependencies, PATHS, Public, Settings, router};
 mod testing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_returns;

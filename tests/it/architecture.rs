@@ -345,12 +345,7 @@ fn is_test(path: &Path) -> bool {
     path.components().any(|part| {
         let part = part.as_os_str().to_string_lossy();
         let stem = part.trim_end_matches(".rs");
-        stem == "tests"
-            || stem == "testing"
-            || stem == "permutations"
-            || stem == "sample"
-            || stem.ends_with("_tests")
-            || stem.starts_with("tests_")
+        stem == "tests" || stem == "testing" || stem == "permutations" || stem == "sample"
     })
 }
 

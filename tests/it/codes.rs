@@ -17,7 +17,7 @@ const SLOW_KEY: &str = THIRD_KEY;
 /// Which test provokes a code, besides those of this file: the file, and the test that names the code.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("anchor_not_found", "tests/it/signings.rs", "a_missing_anchor_is_found_before_anything_is_sent"),
-    ("clock_skew", "src/auth/tests.rs", "t9_a_clock_that_no_correction_helps_is_named"),
+    ("clock_skew", "src/auth/tests/mod.rs", "t9_a_clock_that_no_correction_helps_is_named"),
     ("consent_required", "tests/it/signings.rs", "t11_missing_consent_is_told_and_stores_nothing"),
     (
         "endpoint_disabled",

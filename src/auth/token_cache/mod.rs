@@ -467,5 +467,3 @@ impl Shared {
 mod testing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_refusals;

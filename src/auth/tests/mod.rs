@@ -1,5 +1,8 @@
 //! The whole stack over a real socket.
 
+mod consent;
+mod keys;
+
 use std::sync::atomic::Ordering;
 
 use jiff::{SignedDuration, Timestamp};

@@ -4,8 +4,8 @@ use http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use url::Url;
 
-use super::testing::{Answer, World, change};
 use crate::domain::{LiveView, SignerStatus, SigningStatus};
+use crate::public::testing::{Answer, World, change};
 
 /// Where the browser is sent, as path and parameters.
 fn location(answer: &Answer) -> Option<Url> {

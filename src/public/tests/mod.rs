@@ -1,5 +1,7 @@
 //! What the public listener does with all that anybody sends.
 
+mod returns;
+
 use http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use proptest::prelude::*;

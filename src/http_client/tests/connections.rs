@@ -21,7 +21,7 @@ use rustls::HandshakeKind;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
-use super::*;
+use crate::http_client::*;
 
 /// A name that nobody resolves, and that its certificate is for, too: who knows where it is must be told.
 pub(super) const FAR: &str = "upstream.invalid";

@@ -1,5 +1,7 @@
 //! The rules of the cache, one by one, over a source that does as it is told.
 
+mod refusals;
+
 use super::{
     testing::{Bench, Plan, cause, down},
     *,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::testing::{Reply, World, envelope_reply};
+use crate::esign::testing::{Reply, World, envelope_reply};
 use crate::{
     clock::Clock as _,
     domain::{

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{
+use crate::esign::{
     testing::{ACCOUNT, Draft, Reply, World, create, created, file, view, view_reply},
     *,
 };

@@ -1,6 +1,6 @@
 //! Settings that are refused: one line that names the setting and what to do.
 
-use super::{
+use crate::config::{
     testing::{SEAL_KEY, SENDER, emulator, load, refused, with},
     *,
 };

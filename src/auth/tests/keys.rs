@@ -1,6 +1,6 @@
 //! A sender's keys: which one is tried, how a new one is proven, and files that change (rule T10).
 
-use super::{
+use crate::auth::{
     key_ring::KeyState,
     signing_key::KeySource,
     testing::{Daemon, TempDir, USER, fresh_key, inline},
@@ -178,7 +178,7 @@ async fn t10_a_key_that_works_at_last_serves_all_who_share_its_place() {
 async fn s4_the_example_key_is_no_key_at_the_start_nor_when_it_is_put_there_later() {
     let options = Options { seed: 1, barred: Some(EXAMPLE_KEY_FINGERPRINT), ..Options::default() };
     let daemon = Daemon::start_with(0, options).await;
-    let example = include_str!("../../keys.example/private_key.pem");
+    let example = include_str!("../../../keys.example/private_key.pem");
     let error = daemon.auth.examine_keys(vec![inline(example)]).await.unwrap_err();
     assert!(matches!(error.defect, signing_key::Defect::Example), "{error}");
     let (dir, key) = (TempDir::new(), fresh_key());

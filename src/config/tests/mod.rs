@@ -1,3 +1,6 @@
+mod refusals;
+mod secrets;
+
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;

@@ -1,3 +1,8 @@
+mod doubt;
+mod facts;
+mod limits;
+mod tokens;
+
 use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;

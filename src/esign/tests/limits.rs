@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
-use super::{
+use crate::esign::{
     testing::{Draft, Reply, World, create, envelope_reply, file, view, view_reply},
     *,
 };

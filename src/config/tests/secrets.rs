@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret;
 
-use super::{
+use crate::config::{
     testing::{SEAL_KEY, SENDER, Scratch, load, refused, variables, with},
     *,
 };

@@ -7,10 +7,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{
-    tests_connections::{FAR, Server},
-    *,
-};
+use super::connections::{FAR, Server};
+use crate::http_client::*;
 
 /// A proxy that remembers what it was asked for.
 struct Proxy {

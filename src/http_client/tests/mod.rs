@@ -1,3 +1,6 @@
+mod connections;
+mod proxy;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt as _;

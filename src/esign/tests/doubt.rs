@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{
+use crate::esign::{
     testing::{Draft, Reply, World, create, file},
     *,
 };

@@ -1,6 +1,6 @@
 //! Consent that is given, given by somebody else, and awaited.
 
-use super::{
+use crate::auth::{
     consent::{Consent, PkceVerifier},
     grant::ClientProof,
     testing::{Canned, Daemon},

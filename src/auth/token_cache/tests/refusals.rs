@@ -1,6 +1,6 @@
 //! Tokens that the upstream refuses: retired once each, and not replaced without end.
 
-use super::{
+use crate::auth::token_cache::{
     testing::{Bench, Plan},
     *,
 };
