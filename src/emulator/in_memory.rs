@@ -61,6 +61,11 @@ impl InMemory {
         Self { world: SharedWorld::new(World::new(Arc::new(setup), time.now())), time }
     }
 
+    /// What is served.
+    pub(super) fn of(world: SharedWorld, time: Time) -> Self {
+        Self { world, time }
+    }
+
     /// Answers one vendor request, at once and as one step.
     pub fn vendor(&self, request: Request<Bytes>) -> Response<Bytes> {
         server::step(&self.world, &self.time, request)

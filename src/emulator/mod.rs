@@ -240,6 +240,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Emulator {
     ready: Ready,
+    in_memory: InMemory,
     _files: files::StateDir,
 }
 
@@ -281,13 +282,18 @@ impl Emulator {
             connect_hmac_key: secrets.connect_hmac_key,
             origin,
         };
-        server::start(vendor, control, Arc::new(setup), clock, life);
-        Ok(Self { ready, _files: state_dir })
+        let in_memory = server::start(vendor, control, Arc::new(setup), clock, life);
+        Ok(Self { ready, in_memory, _files: state_dir })
     }
 
     /// Where it is and what it knows.
     pub fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    /// The same without sockets: for who cannot wait for an answer, such as a test that ends.
+    pub fn in_memory(&self) -> &InMemory {
+        &self.in_memory
     }
 }
 

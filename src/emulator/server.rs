@@ -20,6 +20,7 @@ use super::{
     connect_settings, consent, control, envelopes,
     faults::{Fault, Kind},
     http::{Answer, Call, text, vendor_time},
+    in_memory::InMemory,
     judge::Observed,
     lenient_json, oauth,
     requests::Entry,
@@ -47,11 +48,18 @@ struct Server {
     stopping: CancellationToken,
 }
 
-/// Serves both listeners until the life stops.
-pub(super) fn start(vendor: Bound, control: Bound, setup: Arc<Setup>, clock: SharedClock, life: &Lifecycle) {
+/// Serves both listeners until the life stops. Answers what they serve.
+pub(super) fn start(
+    vendor: Bound,
+    control: Bound,
+    setup: Arc<Setup>,
+    clock: SharedClock,
+    life: &Lifecycle,
+) -> InMemory {
     let time = Time::new(clock);
     let world = SharedWorld::new(World::new(setup, time.now()));
     let deliverer = Deliverer::start(world.clone(), time.clone(), life);
+    let in_memory = InMemory::of(world.clone(), time.clone());
     let server = Server { world, time, deliverer, stopping: life.stopping() };
 
     let limits = Limits { drain: Duration::from_secs(5), ..Limits::default() };
@@ -67,6 +75,7 @@ pub(super) fn start(vendor: Bound, control: Bound, setup: Arc<Setup>, clock: Sha
         control.serve_with(answer, limits, stopping).await;
     });
     life.spawn("emulator time", ticking.tick());
+    in_memory
 }
 
 impl Server {

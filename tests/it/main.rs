@@ -32,6 +32,7 @@ mod intake;
 mod journey;
 mod kills;
 mod large;
+mod left_behind;
 mod listening;
 mod locks;
 mod many_senders;

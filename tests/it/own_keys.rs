@@ -122,6 +122,8 @@ async fn the_general_address_holds_a_delivery_against_the_keys_of_few_senders_on
 #[tokio::test]
 async fn a_create_in_doubt_holds_up_no_delivery_to_another_sender() {
     let daemon = TestDaemon::builder().public().with_senders(with_keys(3)).start().await;
+    // Perhaps nobody looks it up: time stands still.
+    daemon.faults_may_wait();
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
     daemon.fault_create("commit_then_drop").await;
     let made = daemon.queue("doubtful", &order()).await;

@@ -237,6 +237,8 @@ async fn what_is_allowed_and_seldom_meant_is_said_at_start_and_who_was_refused_w
 #[tokio::test]
 async fn h3_a_changed_list_of_keys_is_taken_up_without_losing_the_token_and_a_bad_one_changes_nothing() {
     let daemon = TestDaemon::start().await;
+    // Whether the new key is tried before the account server is back is nobody's promise.
+    daemon.faults_may_wait();
     let ready = daemon.emulator.ready().clone();
     let (pair, folder) = (signing_key::generate().unwrap(), TempDir::new());
     let new = folder.0.join("new.pem");

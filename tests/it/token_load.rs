@@ -42,6 +42,8 @@ async fn requests(daemon: &TestDaemon) -> Vec<(String, u64)> {
 #[tokio::test]
 async fn h1_25_minutes_without_an_account_server_fail_no_request() {
     let daemon = unlimited().await;
+    // In the minutes in which nobody asks for a token.
+    daemon.faults_may_wait();
     // The worst moment: just before the refresh at half of life, with half an hour left.
     daemon.pass(Duration::from_secs(20), 79).await;
     let down = [

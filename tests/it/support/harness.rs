@@ -3,8 +3,18 @@
 //! `TestDaemon::start().await` gives one that is ready; `TestDaemon::builder()` changes the settings first.
 //! Time stands still unless a test moves it, so nothing happens by chance; a test that needs background
 //! work to go on lets the clock run with [`TestDaemon::run_clock`].
+//!
+//! A test that ends is asked what it leaves behind: a fault that was armed and never fired (its path was renamed, and the
+//! test shows nothing any more), and a rule of DocuSign's that was broken. Who means either says so.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use countersign::{
     app::{App, Parts},
@@ -47,6 +57,10 @@ pub(crate) struct TestDaemon {
     running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
     directory: TempDir,
     settings: String,
+    /// What was armed need not have fired.
+    faults_may_wait: AtomicBool,
+    /// What DocuSign forbids may have been done.
+    rules_may_break: AtomicBool,
 }
 
 /// A second daemon beside a [`TestDaemon`].
@@ -243,6 +257,8 @@ impl Builder {
             running: Some(running),
             directory,
             settings,
+            faults_may_wait: AtomicBool::new(false),
+            rules_may_break: AtomicBool::new(false),
         };
         daemon.until_ready().await;
         daemon
@@ -666,6 +682,10 @@ impl TestDaemon {
 
     /// The emulator's control interface.
     pub(crate) async fn control(&self, method: Method, path: &str, body: &Value) -> Value {
+        if (&method, path) == (&Method::DELETE, "faults") {
+            // Afterwards nobody knows any more.
+            self.fired_every_fault();
+        }
         let url = format!("{}/_test/{path}", self.emulator.ready().control_url);
         let headers = [("content-type", "application/json")];
         let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
@@ -676,6 +696,42 @@ impl TestDaemon {
 
     pub(crate) async fn fault(&self, fault: &Value) {
         self.control(Method::POST, "faults", fault).await;
+    }
+
+    /// From here on a fault need not fire: one that keeps away what comes only now and then, or never.
+    pub(crate) fn faults_may_wait(&self) {
+        self.faults_may_wait.store(true, Ordering::Relaxed);
+    }
+
+    /// From here on rules of DocuSign's may be broken: by what the test does itself, or has done on purpose.
+    pub(crate) fn rules_may_break(&self) {
+        self.rules_may_break.store(true, Ordering::Relaxed);
+    }
+
+    fn fired_every_fault(&self) {
+        let all = self.told("faults");
+        let idle: Vec<_> = all.iter().filter(|fault| fault["fired"] == 0).collect();
+        assert!(
+            self.faults_may_wait.load(Ordering::Relaxed) || idle.is_empty(),
+            "armed, and never fired: {idle:?}"
+        );
+    }
+
+    /// But for needless tokens: where the clock is moved by hand many die unused. Tests of rule T1 count them.
+    fn kept_every_rule(&self) {
+        let all = self.told("rules");
+        let broken: Vec<_> = all.iter().filter(|rule| rule["rule"] != "mint_per_call").collect();
+        assert!(
+            self.rules_may_break.load(Ordering::Relaxed) || broken.is_empty(),
+            "rules of DocuSign's were broken: {broken:#?}"
+        );
+    }
+
+    /// A list of the emulator's control interface, without waiting.
+    fn told(&self, what: &str) -> Vec<Value> {
+        let answer = self.emulator.in_memory().control(Method::GET, what, &Value::Null);
+        let list: Value = serde_json::from_slice(answer.body()).unwrap();
+        list[what].as_array().unwrap().clone()
     }
 
     /// The next create meets this fault.
@@ -733,6 +789,10 @@ impl Drop for TestDaemon {
     fn drop(&mut self) {
         self.life.abort();
         self.emulator_life.abort();
+        if !std::thread::panicking() {
+            self.fired_every_fault();
+            self.kept_every_rule();
+        }
     }
 }
 
