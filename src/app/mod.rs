@@ -218,8 +218,7 @@ impl App {
         clock: SharedClock,
         life: Lifecycle,
     ) -> anyhow::Result<Self> {
-        let names: Vec<&str> = config.senders.keys().map(String::as_str).collect();
-        let metrics = Arc::new(Metrics::new(&names));
+        let metrics = Arc::new(Metrics::new(&config.senders.keys().map(String::as_str).collect::<Vec<_>>()));
         let visitors = visitors::settings(&config)?;
         let health = Health::new(Arc::clone(&clock));
         let auth = auth_of(&config, &clock).await?;

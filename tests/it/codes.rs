@@ -107,18 +107,18 @@ fn every_code_is_provoked_by_a_test() {
     let read =
         |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
     let here = read("tests/it/codes.rs");
-    let names = |text: &str, test: &str, code: &str| {
-        function_of(text, test).is_some_and(|test| test.contains(&format!("\"{code}\"")))
+    let names = |text: &str, function: &str, code: &str| {
+        function_of(text, function).is_some_and(|body| body.contains(&format!("\"{code}\"")))
     };
     for code in CODES.iter().map(|code| code.code) {
-        if tests_in(&here).iter().any(|test| names(&here, test, code)) {
+        if tests_in(&here).iter().any(|function| names(&here, function, code)) {
             continue;
         }
         let elsewhere = ELSEWHERE.iter().find(|(name, ..)| *name == code);
-        let (_, file, test) = elsewhere.unwrap_or_else(|| panic!("{code} has no test that provokes it"));
+        let (_, file, function) = elsewhere.unwrap_or_else(|| panic!("{code} has no test that provokes it"));
         let text = read(file);
-        assert!(tests_in(&text).iter().any(|name| name == test), "there is no test {test} in {file}");
-        assert!(names(&text, test, code), "{test} in {file} does not name {code}");
+        assert!(tests_in(&text).iter().any(|name| name == function), "there is no test {function} in {file}");
+        assert!(names(&text, function, code), "{function} in {file} does not name {code}");
     }
 }
 
