@@ -136,7 +136,9 @@ async fn e2_a_doubt_that_nobody_can_resolve_any_more_ends_as_unknown() {
     let daemon = TestDaemon::builder().caller("sender_patterns = [\"system\"]\n").start().await;
     let sender = json!({"name": "acme", "like": "system", "user_id": daemon.emulator.ready().user_id});
     assert_eq!(daemon.post("/v1/senders", &sender).await.status, StatusCode::CREATED);
+    // Should it be looked up before its sender is gone.
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
+    daemon.faults_may_wait();
     daemon.fault_create("commit_then_drop").await;
     let mut order = order();
     order["sender"] = json!("acme");
@@ -176,6 +178,8 @@ async fn what_could_not_be_sent_in_its_time_fails_and_is_not_tried_for_ever() {
     let mut order = order();
     order["expires_in"] = json!("1h");
     let made = daemon.queue("order-1", &order).await;
+    let is_tried = async || daemon.requests().await.iter().any(|line| line.ends_with("/envelopes"));
+    daemon.run_clock_slowly("a try", is_tried).await;
     daemon.clock.advance(std::time::Duration::from_secs(3_600));
     daemon.settle(made.id(), "failed").await;
     daemon.forget_requests().await;

@@ -801,6 +801,8 @@ async fn b2_creates_and_checks_that_hang_leave_signers_a_place() {
         let envelope = &made.body["provider"]["envelope_id"];
         daemon.fault(&json!({"fault": "stall", "method": "GET", "path": envelope, "count": 20})).await;
     }
+    // Who comes first hangs; the others find no place.
+    daemon.faults_may_wait();
     daemon.forget_requests().await;
     let order = unopened();
     let keys: Vec<_> = (0..4).map(|number| format!("hanging-{number}")).collect();
