@@ -29,7 +29,7 @@
 //! | [`cli`] | one file a subcommand |
 //! | [`demo`] | the small company website of `countersign demo` |
 //! | [`emulator`] | DocuSign in miniature: strict, stateful, unkind |
-//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`look`], [`pdf`], [`spool`], [`tls`], [`bucket`], [`digest`], [`secret_text`] | what the others stand on |
+//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`theme`], [`pdf`], [`spool`], [`tls`], [`bucket`], [`digest`], [`secret_text`] | what the others stand on |
 //!
 //! Who may depend on whom is a table with a reason a row, and a test: `tests/it/architecture.rs`.
 //!
@@ -102,7 +102,6 @@ pub mod hostile;
 pub mod http_client;
 pub mod lifecycle;
 pub mod listener;
-pub mod look;
 pub mod objects;
 pub mod oidc;
 pub mod ops;
@@ -114,4 +113,5 @@ pub mod signing;
 pub mod spool;
 pub mod store;
 pub mod telemetry;
+pub mod theme;
 pub mod tls;

@@ -13,7 +13,7 @@ use crate::{
         Parts,
         announce::{announce, callers_of},
     },
-    auth::asked::AskedSoFar,
+    auth::account_server_calls::AskedSoFar,
     budget::AccountServerCalls,
     domain::{AccountId, EventKind},
     esign::AccountBudget,

@@ -18,8 +18,8 @@ use crate::{
     listener::{Peer, Tls},
     ops::{Reason, Status},
     telemetry::{
+        log_throttle::LogThrottle,
         metrics::{ExpiryKind, HandshakeRefusal, Metrics},
-        sparing::Sparing,
     },
     tls::{self, Expiry, Kind, Loaded, Refusal},
 };
@@ -112,7 +112,7 @@ fn refused(
     clock: &SharedClock,
     metrics: &Arc<Metrics>,
 ) -> impl Fn(&Peer, Refusal) + Send + Sync + 'static {
-    let (clock, metrics, sparing) = (Arc::clone(clock), Arc::clone(metrics), Sparing::default());
+    let (clock, metrics, sparing) = (Arc::clone(clock), Arc::clone(metrics), LogThrottle::default());
     move |peer, why| {
         metrics.handshake_refused(label(why));
         if !why.is_of_certificate() {

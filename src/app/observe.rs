@@ -10,7 +10,7 @@ use crate::{
     app::Parts,
     auth::{
         Auth, SenderStatus,
-        asked::{End, Question},
+        account_server_calls::{End, Question},
         consent::Consent,
         key_ring,
     },

@@ -8,8 +8,8 @@ use crate::{
     api::middleware::{Watch, watch},
     app::Parts,
     config::{Config, ConfigError, Sender},
-    look::{Logo, Look},
     public::{self, Dependencies, PATHS, Proxies, Public, Settings},
+    theme::{Logo, Theme},
 };
 
 /// How the public side is set up; none if it is off.
@@ -24,13 +24,13 @@ pub(super) fn settings(config: &Config) -> Result<Option<Settings>, ConfigError>
         let is_svg = path.extension().is_some_and(|kind| kind == "svg");
         Ok(if is_svg { Logo::Svg(bytes) } else { Logo::Png(bytes) })
     });
-    let look = Look::new(&brand.name, &brand.color, &brand.background, logo.transpose()?)
+    let theme = Theme::new(&brand.name, &brand.color, &brand.background, logo.transpose()?)
         .map_err(|error| ConfigError::new("public.brand", error.to_string(), "write such as \"#1f4f8f\""))?;
     let origin = origin.as_str().to_owned();
     let proxies = Proxies::new(config.public.trusted_proxies.clone(), config.public.proxy_header);
     let secret_of = |(name, sender): (&String, &Sender)| Some((name.clone(), sender.client_secret.clone()?));
     let client_secrets = config.senders.iter().filter_map(secret_of).collect();
-    Ok(Some(Settings { origin, look, loopback: config.upstream.is_emulator(), proxies, client_secrets }))
+    Ok(Some(Settings { origin, theme, loopback: config.upstream.is_emulator(), proxies, client_secrets }))
 }
 
 /// The public listener's router, watched like the others.

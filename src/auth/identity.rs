@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use url::Url;
 use uuid::Uuid;
 
-use super::asked::Asked;
+use super::account_server_calls::Asked;
 use crate::http_client::is_loopback;
 
 /// Our client identifier at the upstream; the `iss` of an assertion.

@@ -25,7 +25,7 @@ mod key_watch;
 mod registry;
 
 pub mod access_token;
-pub mod asked;
+pub mod account_server_calls;
 pub mod assertion;
 pub mod clock_offset;
 pub mod code_grant;
@@ -70,7 +70,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
-    asked::Asked,
+    account_server_calls::Asked,
     clock_offset::{ClockOffset, Offset},
     identity::AccountServer,
     key_ring::{KeyRing, KeyRings, KeyStatus},

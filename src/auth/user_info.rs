@@ -13,7 +13,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{
-    asked::Question,
+    account_server_calls::Question,
     error::Error,
     grant,
     identity::{AccountServer, Misfit, UserId},

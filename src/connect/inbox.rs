@@ -20,14 +20,14 @@ use tokio::sync::{Notify, Semaphore};
 use crate::{
     clock::SharedClock,
     connect::{
-        Bearers, Clients, Keys, Limits, Message, OwnKeys, Tokens, places::Places, strangers::Strangers,
-        unclear::MAX_UNCLEAR,
+        Bearers, Clients, Keys, Limits, Message, OwnKeys, Tokens, body_slots::BodySlots,
+        unknown_envelopes::UnknownEnvelopes, unnamed_signers::MAX_UNCLEAR,
     },
     domain::EnvelopeId,
     lifecycle::Lifecycle,
     signing::{Seen, Signings},
     store::{self, Inbound, SharedStore},
-    telemetry::{chain, metrics::Metrics, sparing::Sparing},
+    telemetry::{chain, log_throttle::LogThrottle, metrics::Metrics},
 };
 
 /// The wait for messages that another daemon has stored, or that could not be taken in.
@@ -57,14 +57,14 @@ pub(super) struct Parts {
     pub(super) clients: ArcSwapOption<Clients>,
     pub(super) tokens: ArcSwapOption<Tokens>,
     /// For bodies on their way, small and large ones.
-    pub(super) small: Places,
-    pub(super) large: Places,
+    pub(super) small: BodySlots,
+    pub(super) large: BodySlots,
     /// Lines about deliveries that prove nothing, and about those that were cut short.
-    pub(super) refusals: Sparing,
-    pub(super) failures: Sparing,
+    pub(super) refusals: LogThrottle,
+    pub(super) failures: LogThrottle,
     /// Wakes the task that takes in.
     pub(super) stored: Notify,
-    pub(super) strangers: Mutex<Strangers>,
+    pub(super) unknown: Mutex<UnknownEnvelopes>,
     /// Places for news of which it is not known whom it is about.
     pub(super) unclear: Arc<Semaphore>,
 }
@@ -93,12 +93,12 @@ impl Inbox {
             bearers: ArcSwap::default(),
             clients: ArcSwapOption::empty(),
             tokens: ArcSwapOption::empty(),
-            small: Places::new(limits.small),
-            large: Places::new(limits.large),
-            refusals: Sparing::default(),
-            failures: Sparing::default(),
+            small: BodySlots::new(limits.small),
+            large: BodySlots::new(limits.large),
+            refusals: LogThrottle::default(),
+            failures: LogThrottle::default(),
             stored: Notify::new(),
-            strangers: Mutex::default(),
+            unknown: Mutex::default(),
             unclear: Arc::new(Semaphore::new(MAX_UNCLEAR)),
         };
         Self { parts: Arc::new(parts) }
@@ -134,7 +134,7 @@ impl Inbox {
                 Ok(round) if round.is_full && round.left == 0 => Duration::ZERO,
                 Ok(round) => {
                     stuck = round.left;
-                    self.until_strangers().unwrap_or(IDLE).min(IDLE)
+                    self.until_unknown().unwrap_or(IDLE).min(IDLE)
                 }
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "the inbox cannot be read: trying again");
@@ -162,7 +162,7 @@ impl Inbox {
         while let Some(undone) = work.next().await {
             left += undone;
         }
-        let due = self.strangers(Strangers::due);
+        let due = self.unknown(UnknownEnvelopes::due);
         for envelope in due {
             self.look_again(&envelope).await?;
         }
@@ -193,7 +193,7 @@ impl Inbox {
         let Ok(message) = Message::parse(inbound.body.reveal()) else { return Ok(Seen::Stranger) };
         let Some(record) = self.parts.store.signing_by_envelope(envelope).await? else {
             tracing::debug!(event = inbound.event, envelope.id = %envelope, "an event of an unknown envelope");
-            self.strangers(|strangers, now| strangers.remember(envelope.clone(), now));
+            self.unknown(|unknown, now| unknown.remember(envelope.clone(), now));
             return Ok(Seen::Stranger);
         };
         let facts = message.facts(&record.signing.signers);
@@ -230,17 +230,17 @@ impl Inbox {
                 break;
             }
         }
-        self.strangers(|strangers, _| strangers.forget(envelope));
+        self.unknown(|unknown, _| unknown.forget(envelope));
         Ok(())
     }
 
-    fn until_strangers(&self) -> Option<Duration> {
-        self.strangers(|strangers, now| strangers.wait(now))
+    fn until_unknown(&self) -> Option<Duration> {
+        self.unknown(|unknown, now| unknown.wait(now))
     }
 
-    fn strangers<T>(&self, ask: impl FnOnce(&mut Strangers, Duration) -> T) -> T {
+    fn unknown<T>(&self, ask: impl FnOnce(&mut UnknownEnvelopes, Duration) -> T) -> T {
         let now = self.parts.clock.uptime();
-        ask(&mut self.parts.strangers.lock().unwrap_or_else(PoisonError::into_inner), now)
+        ask(&mut self.parts.unknown.lock().unwrap_or_else(PoisonError::into_inner), now)
     }
 
     pub(super) async fn within<T>(&self, time: Duration, work: impl Future<Output = T> + Send) -> Option<T> {

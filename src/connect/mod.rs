@@ -39,19 +39,19 @@
 //!
 //! [`Fact`]: crate::domain::Fact
 
+mod body_slots;
 pub mod digest;
 mod inbox;
 pub mod own_keys;
 mod payload;
 #[cfg(test)]
 mod permutations;
-mod places;
 mod proofs;
 mod receive;
-mod strangers;
 #[cfg(test)]
 mod tests;
-mod unclear;
+mod unknown_envelopes;
+mod unnamed_signers;
 mod wire;
 
 pub use digest::{BadDigest, Keys, UnverifiedDelivery, VerifiedDelivery};

@@ -10,9 +10,9 @@ use http_body_util::BodyExt as _;
 use crate::{
     connect::{
         Inbox, Keys, Message, UnverifiedDelivery, VerifiedDelivery,
+        body_slots::{BodySlot, BodySlots},
         digest::is_signed,
         payload::identity_of_bytes,
-        places::{Place, Places},
     },
     domain::{Private, SenderName},
     store::{self, Inbound, Received},
@@ -33,9 +33,9 @@ pub struct Limits {
     pub small: usize,
     /// Larger ones.
     pub large: usize,
-    /// How long a delivery waits for a place.
+    /// How long a delivery waits for a slot.
     pub place_time: Duration,
-    /// How long the answer may take once the body has arrived; the wait for a place counts.
+    /// How long the answer may take once the body has arrived; the wait for a slot counts.
     pub answer_time: Duration,
 }
 
@@ -87,7 +87,7 @@ struct Arrived<'a> {
     /// The time that is left for the answer.
     left: Duration,
     /// What the body's memory is counted by.
-    _place: Place<'a>,
+    _slot: BodySlot<'a>,
 }
 
 impl Receipt {
@@ -244,7 +244,7 @@ impl Inbox {
         self.within(arrived.left, judged).await.unwrap_or(Err(Receipt::Busy))
     }
 
-    /// Reads a body, within its limits of size, time and place.
+    /// Reads a body, within its limits of size, time and number.
     async fn read<B>(&self, body: B) -> Result<Arrived<'_>, Receipt>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -254,13 +254,13 @@ impl Inbox {
             return Err(Receipt::TooLarge);
         }
         let (mut body, mut late) = (Box::pin(body), self.parts.clock.sleep(limits.body_time));
-        let (mut place, mut waited) = self.place(&self.parts.small).await?;
+        let (mut slot, mut waited) = self.slot(&self.parts.small).await?;
         let (mut whole, mut is_small) = (Vec::new(), true);
         loop {
             let frame = tokio::select! {
                 biased;
                 frame = body.frame() => frame,
-                () = place.cut() => return Err(Receipt::Busy),
+                () = slot.cut() => return Err(Receipt::Busy),
                 () = &mut late => return Err(Receipt::TooSlow),
             };
             let Some(frame) = frame else { break };
@@ -270,21 +270,21 @@ impl Inbox {
                 return Err(Receipt::TooLarge);
             }
             if is_small && length > limits.small_bytes {
-                let large = self.place(&self.parts.large).await?;
-                (place, waited, is_small) = (large.0, waited.saturating_add(large.1), false);
+                let large = self.slot(&self.parts.large).await?;
+                (slot, waited, is_small) = (large.0, waited.saturating_add(large.1), false);
                 whole.reserve_exact(limits.body_bytes.saturating_sub(whole.len()));
             }
             whole.extend_from_slice(&data);
         }
-        place.arrived();
-        Ok(Arrived { body: whole.into(), left: limits.answer_time.saturating_sub(waited), _place: place })
+        slot.arrived();
+        Ok(Arrived { body: whole.into(), left: limits.answer_time.saturating_sub(waited), _slot: slot })
     }
 
-    /// A place, and how long it took to get one.
-    async fn place<'a>(&self, places: &'a Places) -> Result<(Place<'a>, Duration), Receipt> {
+    /// A slot, and how long it took to get one.
+    async fn slot<'a>(&self, slots: &'a BodySlots) -> Result<(BodySlot<'a>, Duration), Receipt> {
         let before = self.parts.clock.uptime();
-        let place = self.within(self.parts.limits.place_time, places.take()).await.ok_or(Receipt::Busy)?;
-        Ok((place, self.parts.clock.uptime().saturating_sub(before)))
+        let slot = self.within(self.parts.limits.place_time, slots.take()).await.ok_or(Receipt::Busy)?;
+        Ok((slot, self.parts.clock.uptime().saturating_sub(before)))
     }
 
     /// Asks for an access token, if one is asked for.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Acting, Client, Error, call::Call, lately::Lately, wire};
+use super::{Acting, Client, Error, call::Call, read_cache::ReadCache, wire};
 use crate::{
     budget::{Deadline, Operation},
     domain::AccountId,
@@ -18,7 +18,7 @@ const LIFE: Duration = Duration::from_secs(24 * 3_600);
 const LIFE_OF_NONE: Duration = Duration::from_secs(60);
 
 /// Workflows of accounts, each with what the sender's settings wanted.
-pub(super) type Workflows = Lately<(AccountId, Option<String>), Option<Arc<str>>>;
+pub(super) type Workflows = ReadCache<(AccountId, Option<String>), Option<Arc<str>>>;
 
 impl Client {
     /// The id of the workflow that this sender's SMS codes go through.

@@ -26,7 +26,7 @@ mod error;
 mod forward;
 mod identity;
 mod languages;
-mod lately;
+mod read_cache;
 mod recipient_views;
 mod refusal;
 mod seen;

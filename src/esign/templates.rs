@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use moka::Equivalent;
 
-use super::{Acting, Client, Error, call::Call, lately::Lately, wire};
+use super::{Acting, Client, Error, call::Call, read_cache::ReadCache, wire};
 use crate::{
     budget::{Deadline, Operation},
     domain::AccountId,
@@ -38,7 +38,7 @@ pub struct Role {
 }
 
 /// Templates that were read lately.
-pub(super) type Templates = Lately<(AccountId, String), Arc<Template>>;
+pub(super) type Templates = ReadCache<(AccountId, String), Arc<Template>>;
 
 /// Their key, as it is looked for: with the same hash.
 #[derive(Hash)]

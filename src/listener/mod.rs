@@ -7,7 +7,7 @@
 //! A client certificate is looked at in the handshake, and its dates again with each request: once it has run out it
 //! names nobody any more, and its connection is closed.
 
-mod patience;
+mod timeouts;
 
 use std::{
     convert::Infallible,
@@ -41,7 +41,7 @@ use tokio_util::{
 };
 use tower::Service;
 
-use self::patience::{Overdue, Progress};
+use self::timeouts::{Overdue, Progress};
 use crate::tls::{Name, Refusal, Validity};
 
 /// hyper takes no smaller number for [`Limits::head_bytes`].

@@ -5,11 +5,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
     domain::Language,
-    look::Look,
     public::{
         Public,
         pages::{Details, Page, draw},
     },
+    theme::Theme,
 };
 
 /// After this long a network that guessed too much may try again, and a signer for whom views were made too often.
@@ -37,13 +37,13 @@ impl Public {
         frames: &[String],
     ) -> Response {
         let settings = &self.settings;
-        let html = draw(&settings.look, language, page, details).into_string();
+        let html = draw(&settings.theme, language, page, details).into_string();
         let mut response = Response::new(Body::from(html));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy(&settings.look, settings.loopback, frames));
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy(&settings.theme, settings.loopback, frames));
         if frames.is_empty() {
             // For browsers that do not know frame-ancestors.
             headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
@@ -97,14 +97,14 @@ fn retry_after(status: StatusCode, page: &Page) -> Option<u32> {
 /// What a page may load and where its form may lead (CSP Level 3): nothing but its own style and logo, and
 /// our own address, from which the answer sends the browser on to the upstream. Chromium checks `form-action`
 /// on that redirect, too, and the upstream's host of a view is not known before it is minted: so any `https`.
-fn policy(look: &Look, loopback: bool, frames: &[String]) -> HeaderValue {
+fn policy(theme: &Theme, loopback: bool, frames: &[String]) -> HeaderValue {
     let plain = if loopback { " http://127.0.0.1:* http://localhost:*" } else { "" };
     let frames: Vec<&str> = frames.iter().map(String::as_str).filter(|origin| is_plain(origin)).collect();
     let frames = if frames.is_empty() { "'none'".to_owned() } else { frames.join(" ") };
     let text = format!(
         "default-src 'none'; style-src {}; img-src data:; form-action 'self' https:{plain}; base-uri 'none'; \
          frame-ancestors {frames}",
-        look.style_source()
+        theme.style_source()
     );
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn l5_the_policy_lets_nothing_in() {
-        let look = Look::default();
-        let policy_of = |frames: &[String]| policy(&look, false, frames).to_str().unwrap().to_owned();
+        let theme = Theme::default();
+        let policy_of = |frames: &[String]| policy(&theme, false, frames).to_str().unwrap().to_owned();
         let strict = policy_of(&[]);
         for part in ["default-src 'none'", "style-src 'sha256-", "base-uri 'none'", "frame-ancestors 'none'"]
         {
@@ -141,12 +141,12 @@ mod tests {
     #[test]
     fn l5_the_style_is_the_one_the_policy_names() {
         use base64::{Engine as _, engine::general_purpose::STANDARD};
-        let look = Look::default();
-        let html = draw(&look, Language::En, &Page::Unknown, &Details::default()).into_string();
+        let theme = Theme::default();
+        let html = draw(&theme, Language::En, &Page::Unknown, &Details::default()).into_string();
         let style = html.split_once("<style>").and_then(|(_, rest)| rest.split_once("</style>")).unwrap().0;
         let source =
             format!("style-src 'sha256-{}'", STANDARD.encode(crate::digest::sha256(style.as_bytes())));
-        assert!(policy(&look, false, &[]).to_str().unwrap().contains(&source));
+        assert!(policy(&theme, false, &[]).to_str().unwrap().contains(&source));
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod component;
 mod consent;
 mod deliveries;
 mod facts;
-mod guesses;
+mod guess_limit;
 mod links;
 pub mod pages;
 mod pairing;

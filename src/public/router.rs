@@ -14,14 +14,13 @@ use crate::{
     auth::{Auth, consent_state::ConsentStates},
     clock::SharedClock,
     lifecycle::Lifecycle,
-    look::Look,
     pairing::Pairings,
     public::{
         clicks::Clicks,
         component, consent,
         deliveries::DELIVERIES,
         facts,
-        guesses::Guesses,
+        guess_limit::GuessLimit,
         links,
         pages::{Details, Page},
         pairing,
@@ -30,6 +29,7 @@ use crate::{
     },
     signing::{ResultKey, Signings, Tickets},
     telemetry::metrics::Metrics,
+    theme::Theme,
 };
 
 /// What the public side can be told.
@@ -38,7 +38,7 @@ pub struct Settings {
     /// The origin under which visitors reach us, without a slash at the end.
     pub origin: String,
     /// How the pages look.
-    pub look: Look,
+    pub theme: Theme,
     /// Whether views may lead to plain HTTP on loopback: for the emulator.
     pub loopback: bool,
     /// Whose word on a visitor's address is taken.
@@ -85,9 +85,9 @@ pub struct Public {
     pub(super) clock: SharedClock,
     pub(super) life: Lifecycle,
     pub(super) settings: Settings,
-    pub(super) guesses: Guesses,
+    pub(super) guesses: GuessLimit,
     /// Codes of consent pages, right or wrong.
-    pub(super) exchanges: Guesses,
+    pub(super) exchanges: GuessLimit,
     pub(super) wakes: consent::Wakes,
     pub(super) clicks: Arc<Clicks>,
 }
@@ -106,8 +106,8 @@ impl Public {
             clock: given.clock,
             life: given.life,
             settings: given.settings,
-            guesses: Guesses::default(),
-            exchanges: Guesses::default(),
+            guesses: GuessLimit::default(),
+            exchanges: GuessLimit::default(),
             wakes: consent::Wakes::default(),
             clicks: Arc::default(),
         }

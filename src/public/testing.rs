@@ -19,12 +19,12 @@ use crate::{
     http_client::{self, HttpClient},
     lifecycle::Lifecycle,
     listener::Peer,
-    look::Look,
     pairing,
     public::{self, Dependencies, Proxies, Public, Settings},
     signing::{self, NonceKey, ResultKey, ReturnTarget, Signings, Tickets, sample},
     store::{self, Begun, Durability, Intent, Payload, SealKeys, SharedStore, Version, Work},
     telemetry::metrics::Metrics,
+    theme::Theme,
 };
 
 pub(super) const ORIGIN: &str = "https://sign.example.com";
@@ -116,7 +116,7 @@ impl World {
             life,
             settings: Settings {
                 origin: ORIGIN.to_owned(),
-                look: Look::default(),
+                theme: Theme::default(),
                 loopback: false,
                 proxies: Proxies::none(),
                 client_secrets: HashMap::new(),

@@ -23,6 +23,7 @@ mod announce;
 mod attempt;
 mod breaker;
 mod caps;
+mod click_limit;
 mod create;
 mod documents;
 mod ending;
@@ -31,7 +32,6 @@ mod follow;
 mod links;
 mod look_ups;
 mod nonce;
-mod often;
 mod owners;
 mod preflight;
 mod reconcile;
@@ -118,7 +118,7 @@ struct Parts {
     /// The name of the last view that was begun, in microseconds.
     last_view: Mutex<i64>,
     /// How often clicks had views made.
-    often: often::Often,
+    clicks: click_limit::ClickLimit,
     /// Places for those who wait for news.
     waiting: Semaphore,
 }
@@ -145,7 +145,7 @@ impl Signings {
             readers: Arc::new(Semaphore::new(preflight::READERS)),
             due: Notify::new(),
             last_view: Mutex::default(),
-            often: often::Often::default(),
+            clicks: click_limit::ClickLimit::default(),
             waiting: Semaphore::new(MAX_WAITING),
             settings,
         };

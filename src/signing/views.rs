@@ -208,7 +208,7 @@ impl Signings {
         let asked_at = self.corrected_now();
         let minted = self.mint_with_current_name(&signing, signer, Minting { link, at, deadline }).await;
         if opener == Opener::Click && is_answered(&minted) {
-            self.parts.often.count(signer, self.parts.clock.uptime());
+            self.parts.clicks.count(signer, self.parts.clock.uptime());
         }
         match minted {
             Ok(view) => {
@@ -248,7 +248,7 @@ impl Signings {
             if opener == Opener::Caller {
                 return Ok(record.signing);
             }
-            let retry_after = self.parts.often.wait(signer, self.parts.clock.uptime());
+            let retry_after = self.parts.clicks.wait(signer, self.parts.clock.uptime());
             if opener == Opener::Click && !retry_after.is_zero() {
                 return Err(Error::TooOften { retry_after });
             }

@@ -5,9 +5,9 @@
 //! log subscriber, which the process has only one of.
 
 mod chain;
+pub mod log_throttle;
 pub mod logging;
 pub mod metrics;
-pub mod sparing;
 pub mod traces;
 
 pub use chain::{Chain, chain};

@@ -99,7 +99,7 @@ fn token_read(criterion: &mut Criterion<ThreadTime>) {
         closed: tokio_util::sync::CancellationToken::new(),
         idle_after: Duration::from_secs(86_400),
         seed: 1,
-        asked: countersign::auth::asked::Asked::default(),
+        asked: countersign::auth::account_server_calls::Asked::default(),
         is_crowded: false,
         on_idle: None,
     };

@@ -506,7 +506,7 @@ impl Simulation {
             closed: CancellationToken::new(),
             idle_after: Duration::from_secs(dice.u64(3_600..200_000)),
             seed,
-            asked: countersign::auth::asked::Asked::default(),
+            asked: countersign::auth::account_server_calls::Asked::default(),
             is_crowded: false,
             on_idle: None,
         };

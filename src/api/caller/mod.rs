@@ -29,8 +29,8 @@ use crate::{
     listener::Peer,
     oidc::{Identity, Issuers, Refusal},
     telemetry::{
+        log_throttle::LogThrottle,
         metrics::{AuthMethod, AuthResult, Metrics},
-        sparing::Sparing,
     },
     tls::Name,
 };
@@ -48,7 +48,7 @@ const KEY_PREFIX: &[u8] = b"cs_";
 #[derive(Debug, Clone)]
 pub struct Callers {
     table: Arc<ArcSwap<Table>>,
-    refusals: Arc<Sparing>,
+    refusals: Arc<LogThrottle>,
     metrics: Arc<Metrics>,
 }
 

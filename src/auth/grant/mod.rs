@@ -16,7 +16,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
-    asked::Question,
+    account_server_calls::Question,
     assertion::Assertion,
     consent::PkceVerifier,
     error::{Error, Said},

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use self::slot::Slot;
 use super::{
     access_token::{self, AccessToken, Band},
-    asked::Asked,
+    account_server_calls::Asked,
     error::{Error, Kind},
     retry::{Jitter, backoff},
     token_source::TokenSource,

@@ -110,7 +110,7 @@ fn form(admin: &Admin, headers: &HeaderMap, status: StatusCode, refusal: Option<
     let shown = cookie(headers, FORM_COOKIE).filter(|shown| is_random::<32>(shown));
     let shown = shown.unwrap_or_else(random::<32>);
     let html = page::login(admin, &gate.form_token(&shown), refusal);
-    let mut response = request::page(&admin.look, status, &html);
+    let mut response = request::page(&admin.theme, status, &html);
     response
         .headers_mut()
         .append(header::SET_COOKIE, admin.cookie(headers, FORM_COOKIE, &shown, FORM_LIFE_S));

@@ -164,5 +164,5 @@ fn answer(
     invalids: &Invalids,
 ) -> Response {
     let makers = (admin.makers.find)();
-    request::page(&admin.look, status, &page::new_sender(admin, session, &makers, wanted, invalids))
+    request::page(&admin.theme, status, &page::new_sender(admin, session, &makers, wanted, invalids))
 }

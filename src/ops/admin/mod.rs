@@ -51,11 +51,11 @@ use crate::{
     clock::SharedClock,
     domain::SenderName,
     esign,
-    look::Look,
     ops::Health,
     pairing::Pairings,
     signing::Signings,
     store::SharedStore,
+    theme::Theme,
 };
 
 /// A form holds a password and a token.
@@ -101,7 +101,7 @@ pub struct Dependencies {
 pub struct Admin {
     password: Password,
     is_tls: bool,
-    look: Look,
+    theme: Theme,
     environment: &'static str,
     health: Health,
     auth: Auth,
@@ -126,7 +126,7 @@ impl Admin {
             gate: Gate::new(given.password.clone()),
             password: given.password,
             is_tls: given.is_tls,
-            look: Look::default().extended(sheet::RULES),
+            theme: Theme::default().extended(sheet::RULES),
             environment: given.environment,
             health: given.health,
             auth: given.auth,
@@ -190,7 +190,7 @@ async fn overview(State(admin): State<Arc<Admin>>, headers: HeaderMap, came: Que
     let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
     let view = view::look(&admin, came.0.from.as_deref().unwrap_or_default()).await;
     let notice = came.0.checked.as_deref().and_then(page::Notice::of);
-    request::page(&admin.look, StatusCode::OK, &page::overview(&admin, &session, &view, notice))
+    request::page(&admin.theme, StatusCode::OK, &page::overview(&admin, &session, &view, notice))
 }
 
 async fn consent(State(admin): State<Arc<Admin>>, headers: HeaderMap, Path(name): Path<String>) -> Response {
@@ -201,7 +201,7 @@ async fn consent(State(admin): State<Arc<Admin>>, headers: HeaderMap, Path(name)
     match (view.senders.iter().find(|sender| *sender.name == *name), links) {
         (Some(sender), Some(links)) => {
             let html = page::consent(&admin, &session, sender, &links);
-            request::page(&admin.look, StatusCode::OK, &html)
+            request::page(&admin.theme, StatusCode::OK, &html)
         }
         _ => request::text(StatusCode::NOT_FOUND, "there is no sender of this name\n"),
     }

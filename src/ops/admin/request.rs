@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::{Admin, sheet};
-use crate::look::{self, Look};
+use crate::theme::{self, Theme};
 
 /// A form of that size arrives at once, or somebody means harm.
 const FORM_PATIENCE: Duration = Duration::from_secs(10);
@@ -69,13 +69,13 @@ impl Admin {
 }
 
 /// A page.
-pub(super) fn page(look: &Look, status: StatusCode, html: &Markup) -> Response {
+pub(super) fn page(theme: &Theme, status: StatusCode, html: &Markup) -> Response {
     let mut response = answer(status, "text/html; charset=utf-8", html.0.clone());
     let policy = format!(
         "default-src 'none'; style-src {}; script-src {}; connect-src 'self'; img-src data:; form-action 'self'; \
          base-uri 'none'; frame-ancestors 'none'",
-        look.style_source(),
-        look::source(sheet::SCRIPT),
+        theme.style_source(),
+        theme::source(sheet::SCRIPT),
     );
     let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);

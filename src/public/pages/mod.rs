@@ -11,7 +11,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::{
     domain::Language,
-    look::{Icon, Look},
+    theme::{Icon, Theme},
 };
 use page::{Action, Content, Tone};
 use texts::Texts;
@@ -36,7 +36,7 @@ pub struct Details<'a> {
 }
 
 /// Draws a page.
-pub fn draw(look: &Look, language: Language, page: &Page, details: &Details<'_>) -> Markup {
+pub fn draw(theme: &Theme, language: Language, page: &Page, details: &Details<'_>) -> Markup {
     let texts = Texts::of(language);
     let content = page.content(texts);
     html! {
@@ -50,11 +50,11 @@ pub fn draw(look: &Look, language: Language, page: &Page, details: &Details<'_>)
                 @if let Some(seconds) = page.refresh_s() {
                     meta http-equiv="refresh" content=(refresh(seconds, details.refresh_to));
                 }
-                title { (content.title) " · " (look.name()) }
-                style { (maud::PreEscaped(look.style())) }
+                title { (content.title) " · " (theme.name()) }
+                style { (maud::PreEscaped(theme.style())) }
             }
             body {
-                header { (brand(look)) }
+                header { (brand(theme)) }
                 main { (card(texts, page, &content, details)) }
                 footer {
                     @if details.test { p { span.test { (texts.test_mode) } } }
@@ -65,14 +65,14 @@ pub fn draw(look: &Look, language: Language, page: &Page, details: &Details<'_>)
     }
 }
 
-fn brand(look: &Look) -> Markup {
+fn brand(theme: &Theme) -> Markup {
     html! {
-        @if let Some(logo) = look.logo() {
+        @if let Some(logo) = theme.logo() {
             img src=(logo) alt="";
         } @else {
             span.mark { (Icon::Pen.draw()) }
         }
-        span { (look.name()) }
+        span { (theme.name()) }
     }
 }
 

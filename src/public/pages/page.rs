@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::texts::Texts;
-use crate::look::Icon;
+use crate::theme::Icon;
 
 /// One situation, one page.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -85,7 +85,7 @@ fn details() -> Details<'static> {
 }
 
 fn shown(page: &Page, language: Language) -> String {
-    draw(&Look::default(), language, page, &details()).into_string()
+    draw(&Theme::default(), language, page, &details()).into_string()
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn only_pages_on_which_something_is_to_be_done_have_a_form_and_it_names_no_addre
 #[test]
 fn script_planted_everywhere_is_shown_inert() {
     let evil = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&lt;{minutes}";
-    let look = Look::new(evil, "#1f4f8f", "#ffffff", None).unwrap();
+    let theme = Theme::new(evil, "#1f4f8f", "#ffffff", None).unwrap();
     let details = Details {
         back: Some(evil),
         click: Some(evil),
@@ -169,7 +169,7 @@ fn script_planted_everywhere_is_shown_inert() {
     let mut pages = every_page();
     pages.push(Page::Consent(ConsentPage::Granted { sender: evil.to_owned() }));
     for page in pages {
-        let html = draw(&look, Language::De, &page, &details).into_string();
+        let html = draw(&theme, Language::De, &page, &details).into_string();
         assert!(html.contains("&lt;script&gt;"), "the positive control: the text is shown, {page:?}");
         assert!(!html.contains("<script") && !html.contains("<img"), "{page:?}");
         assert!(!html.contains("\"'>"), "{page:?}");
@@ -194,7 +194,7 @@ fn the_page_with_the_button() {
 
 #[test]
 fn the_page_of_a_second_click() {
-    let html = draw(&Look::default(), Language::Fr, &Page::Elsewhere { minutes: 1 }, &Details::default());
+    let html = draw(&Theme::default(), Language::Fr, &Page::Elsewhere { minutes: 1 }, &Details::default());
     insta::assert_snapshot!(without_style(&html.into_string()));
 }
 

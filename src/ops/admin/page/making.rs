@@ -7,12 +7,12 @@ use maud::{Markup, html};
 use super::frame;
 use crate::{
     domain::CallerName,
-    look::Icon,
     ops::admin::{
         Admin,
         making::{Invalids, Wanted, choice},
         session::Session,
     },
+    theme::Icon,
 };
 
 /// A field of it.

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     auth::consent::Consent,
     digest::{hex, sha256},
-    look::Icon,
     ops::{Report, Status, health::sender_of},
+    theme::Icon,
 };
 
 mod making;
@@ -225,7 +225,7 @@ fn frame(
     refresh_s: Option<u32>,
     content: &Markup,
 ) -> Markup {
-    let look = &admin.look;
+    let theme = &admin.theme;
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -238,7 +238,7 @@ fn frame(
                     noscript { meta http-equiv="refresh" content=(seconds); }
                 }
                 title { (title) " · countersign" }
-                style { (PreEscaped(look.style())) }
+                style { (PreEscaped(theme.style())) }
             }
             body {
                 a.skip href="#main" { "To the content" }

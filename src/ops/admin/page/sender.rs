@@ -13,11 +13,11 @@ use crate::{
         consent::Consent,
         key_ring::{KeyState, KeyStatus},
     },
-    look::Icon,
     ops::{
         Status,
         admin::{session::Session, view::SenderView},
     },
+    theme::Icon,
 };
 
 /// Its card.

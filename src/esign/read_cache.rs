@@ -9,9 +9,9 @@ const MAX_KEPT: u64 = 1_000;
 
 /// Values by their keys, each with the uptime at which it is too old. moka bounds them, and gives up what is
 /// asked for least.
-pub(super) struct Lately<K, V>(Cache<K, (V, Duration)>);
+pub(super) struct ReadCache<K, V>(Cache<K, (V, Duration)>);
 
-impl<K, V> Lately<K, V>
+impl<K, V> ReadCache<K, V>
 where
     K: Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn what_is_too_old_is_not_there_and_there_is_a_bound() {
-        let lately = Lately::new();
+        let lately = ReadCache::new();
         lately.put(0, "first", at(0), at(10));
         assert_eq!((lately.get(&0, at(9)), lately.get(&0, at(10))), (Some("first"), None));
         lately.put(0, "again", at(10), at(10));

@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether it is time for a line of one kind.
 #[derive(Debug, Default)]
-pub struct Sparing(Mutex<Said>);
+pub struct LogThrottle(Mutex<Said>);
 
 #[derive(Debug, Default)]
 struct Said {
@@ -19,7 +19,7 @@ struct Said {
     unsaid: u64,
 }
 
-impl Sparing {
+impl LogThrottle {
     /// How many were passed over since the last line, if it is time for one.
     pub fn due(&self, uptime: Duration) -> Option<u64> {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_a_line_a_second_that_counts_the_rest() {
-        let sparing = Sparing::default();
+        let sparing = LogThrottle::default();
         let at = |ms| sparing.due(Duration::from_millis(ms));
         assert_eq!(at(0), Some(0));
         assert_eq!((at(1), at(500), at(999)), (None, None, None));

@@ -24,11 +24,11 @@ const MAX_NETWORKS: usize = 10_000;
 
 /// Counts wrong addresses by network. All times are uptime.
 #[derive(Debug, Default)]
-pub(super) struct Guesses {
+pub(super) struct GuessLimit {
     buckets: Mutex<HashMap<IpAddr, Bucket>>,
 }
 
-impl Guesses {
+impl GuessLimit {
     /// Counts a wrong address, and says whether the network still has any left.
     pub(super) fn allows(&self, address: Option<IpAddr>, uptime: Duration) -> bool {
         let network = network(address);
@@ -58,14 +58,14 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1_000);
 
-    fn spend(guesses: &Guesses, address: &str) -> usize {
+    fn spend(guesses: &GuessLimit, address: &str) -> usize {
         let address = Some(address.parse().unwrap());
         (0..1_000).take_while(|_| guesses.allows(address, NOW)).count()
     }
 
     #[test]
     fn a_network_runs_dry_and_recovers_and_others_do_not_notice() {
-        let guesses = Guesses::default();
+        let guesses = GuessLimit::default();
         assert_eq!(spend(&guesses, "192.0.2.1"), 60);
         assert_eq!(spend(&guesses, "192.0.2.2"), 60);
         let address = Some("192.0.2.1".parse().unwrap());
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn neighbours_in_ipv6_are_one() {
-        let guesses = Guesses::default();
+        let guesses = GuessLimit::default();
         assert_eq!(spend(&guesses, "2001:db8::1"), 60);
         assert_eq!(spend(&guesses, "2001:db8::ffff:2"), 0);
         assert_eq!(spend(&guesses, "2001:db8:0:1::1"), 60);
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let guesses = Guesses::default();
+        let guesses = GuessLimit::default();
         for number in 0..30_000_u32 {
             guesses.allows(Some(IpAddr::V4(number.into())), NOW);
         }

@@ -16,7 +16,7 @@ pub use icons::Icon;
 
 /// The brand, ready to be shown.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct Theme {
     name: String,
     logo: Option<String>,
     style: String,
@@ -38,7 +38,7 @@ pub enum Logo {
 #[error("a colour is written as #rrggbb")]
 pub struct NotAColour;
 
-impl Look {
+impl Theme {
     /// The look of a brand; colours are `#rrggbb`.
     pub fn new(name: &str, colour: &str, background: &str, logo: Option<Logo>) -> Result<Self, NotAColour> {
         let colour = Colour::parse(colour).ok_or(NotAColour)?;
@@ -85,7 +85,7 @@ pub fn source(text: &str) -> String {
     format!("'sha256-{}'", STANDARD.encode(digest::digest(&digest::SHA256, text.as_bytes())))
 }
 
-impl Default for Look {
+impl Default for Theme {
     fn default() -> Self {
         Self::new("Document signing", "#1f4f8f", "#f5f6f8", None).expect("these are colours")
     }
@@ -187,8 +187,8 @@ mod tests {
     #[test]
     fn a_look_is_made_of_checked_colours_only() {
         for wrong in ["#1f4f8f}body{display:none", "url(https://evil.example)", "blue", ""] {
-            assert!(Look::new("a", wrong, "#ffffff", None).is_err(), "{wrong}");
-            assert!(Look::new("a", "#ffffff", wrong, None).is_err(), "{wrong}");
+            assert!(Theme::new("a", wrong, "#ffffff", None).is_err(), "{wrong}");
+            assert!(Theme::new("a", "#ffffff", wrong, None).is_err(), "{wrong}");
         }
     }
 
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_logo_is_carried_in_the_page() {
-        let look = Look::new("a", "#ffffff", "#000000", Some(Logo::Svg(b"<svg/>".to_vec()))).unwrap();
-        assert_eq!(look.logo.as_deref(), Some("data:image/svg+xml;base64,PHN2Zy8+"));
+        let theme = Theme::new("a", "#ffffff", "#000000", Some(Logo::Svg(b"<svg/>".to_vec()))).unwrap();
+        assert_eq!(theme.logo.as_deref(), Some("data:image/svg+xml;base64,PHN2Zy8+"));
     }
 }

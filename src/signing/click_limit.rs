@@ -22,11 +22,11 @@ const MAX_SIGNERS: usize = 10_000;
 
 /// The views of the last minutes, by signer. All times are uptime.
 #[derive(Debug, Default)]
-pub(super) struct Often {
+pub(super) struct ClickLimit {
     buckets: Mutex<HashMap<SignerId, Bucket>>,
 }
 
-impl Often {
+impl ClickLimit {
     /// How long until a signer may have a view; zero if they may now.
     pub(super) fn wait(&self, signer: SignerId, uptime: Duration) -> Duration {
         self.buckets().get(&signer).map_or(Duration::ZERO, |bucket| bucket.wait(uptime))
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn ten_views_at_once_and_then_one_a_minute_and_others_do_not_notice() {
-        let often = Often::default();
+        let often = ClickLimit::default();
         for _ in 0..10 {
             assert!(often.wait(signer(1), NOW).is_zero());
             often.count(signer(1), NOW);
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_shuts_nobody_out() {
-        let often = Often::default();
+        let often = ClickLimit::default();
         for number in 0..MAX_SIGNERS as u128 + 5 {
             often.count(signer(number), NOW);
         }

@@ -1,9 +1,9 @@
-//! Places for bodies that are on their way: so many, and the slowest makes room.
+//! Slots for bodies that are on their way: so many, and the slowest makes room.
 //!
 //! Anyone can open a delivery and let its body trickle in; until it is whole, nothing tells that from a
-//! true one. So who comes when all places are taken does not wait behind them: the one that has been
+//! true one. So who comes when all slots are taken does not wait behind them: the one that has been
 //! arriving for longest is cut off. A true body arrives in a fraction of a second; to push it out, others
-//! would have to take every place anew within that time, again and again.
+//! would have to take every slot anew within that time, again and again.
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +13,9 @@ use std::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-/// The places.
+/// The slots.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct BodySlots {
     free: Semaphore,
     arriving: Mutex<Arriving>,
 }
@@ -27,36 +27,36 @@ struct Arriving {
     cut: BTreeMap<u64, CancellationToken>,
 }
 
-/// One of the places, until it is dropped.
+/// One of the slots, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
-    places: &'a Places,
+pub(super) struct BodySlot<'a> {
+    slots: &'a BodySlots,
     number: u64,
     cut: CancellationToken,
     _permit: SemaphorePermit<'a>,
 }
 
-impl Places {
-    /// So many places.
+impl BodySlots {
+    /// So many slots.
     pub(super) fn new(count: usize) -> Self {
         Self { free: Semaphore::new(count), arriving: Mutex::default() }
     }
 
-    /// Takes a place, if need be from the body that has been arriving for longest. Waits only while all
+    /// Takes a slot, if need be from the body that has been arriving for longest. Waits only while all
     /// are held by bodies that have arrived.
-    pub(super) async fn take(&self) -> Place<'_> {
+    pub(super) async fn take(&self) -> BodySlot<'_> {
         let permit = if let Ok(permit) = self.free.try_acquire() {
             permit
         } else {
             self.cut_oldest();
-            self.free.acquire().await.expect("the places are never closed")
+            self.free.acquire().await.expect("the slots are never closed")
         };
         let mut arriving = self.arriving();
         arriving.last += 1;
         let (number, cut) = (arriving.last, CancellationToken::new());
         arriving.cut.insert(number, cut.clone());
         drop(arriving);
-        Place { places: self, number, cut, _permit: permit }
+        BodySlot { slots: self, number, cut, _permit: permit }
     }
 
     fn cut_oldest(&self) {
@@ -70,19 +70,19 @@ impl Places {
     }
 }
 
-impl Place<'_> {
-    /// Ends when another body takes this place.
+impl BodySlot<'_> {
+    /// Ends when another body takes this slot.
     pub(super) async fn cut(&self) {
         self.cut.cancelled().await;
     }
 
-    /// The body has arrived: from here on nobody takes the place.
+    /// The body has arrived: from here on nobody takes the slot.
     pub(super) fn arrived(&self) {
-        self.places.arriving().cut.remove(&self.number);
+        self.slots.arriving().cut.remove(&self.number);
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for BodySlot<'_> {
     fn drop(&mut self) {
         self.arrived();
     }
@@ -96,25 +96,25 @@ mod tests {
 
     #[test]
     fn the_oldest_that_is_still_arriving_makes_room() {
-        let places = Places::new(3);
-        let [first, second, third] = [(); 3].map(|()| places.take().now_or_never().unwrap());
+        let slots = BodySlots::new(3);
+        let [first, second, third] = [(); 3].map(|()| slots.take().now_or_never().unwrap());
         first.arrived();
-        // All are taken, and the first is safe: the second goes, and its place is the newcomer's.
-        let mut fourth = Box::pin(places.take());
+        // All are taken, and the first is safe: the second goes, and its slot is the newcomer's.
+        let mut fourth = Box::pin(slots.take());
         assert!(fourth.as_mut().now_or_never().is_none(), "until the second has left");
         assert!(second.cut().now_or_never().is_some());
         assert!(first.cut().now_or_never().is_none() && third.cut().now_or_never().is_none());
         drop(second);
         let fourth = fourth.now_or_never().unwrap();
-        for place in [&third, &fourth] {
-            place.arrived();
+        for slot in [&third, &fourth] {
+            slot.arrived();
         }
         // Whoever has arrived is waited for, and nobody is cut off.
-        let mut fifth = Box::pin(places.take());
+        let mut fifth = Box::pin(slots.take());
         assert!(fifth.as_mut().now_or_never().is_none());
         assert!(fourth.cut().now_or_never().is_none());
         drop(first);
         assert!(fifth.now_or_never().is_some());
-        assert!(places.arriving().cut.is_empty(), "nothing is left behind");
+        assert!(slots.arriving().cut.is_empty(), "nothing is left behind");
     }
 }

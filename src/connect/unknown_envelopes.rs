@@ -17,7 +17,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LOOKS: u32 = 14;
 
 #[derive(Debug)]
-struct Stranger {
+struct UnknownEnvelope {
     envelope: EnvelopeId,
     looks: u32,
     due: Duration,
@@ -25,9 +25,9 @@ struct Stranger {
 
 /// The envelopes to look at again.
 #[derive(Debug, Default)]
-pub(super) struct Strangers(VecDeque<Stranger>);
+pub(super) struct UnknownEnvelopes(VecDeque<UnknownEnvelope>);
 
-impl Strangers {
+impl UnknownEnvelopes {
     /// Remembers an envelope, the oldest one going if there are too many.
     pub(super) fn remember(&mut self, envelope: EnvelopeId, now: Duration) {
         if self.0.iter().any(|stranger| stranger.envelope == envelope) {
@@ -36,7 +36,7 @@ impl Strangers {
         if self.0.len() >= MAX_REMEMBERED {
             self.0.pop_front();
         }
-        self.0.push_back(Stranger { envelope, looks: 0, due: now.saturating_add(FIRST_WAIT) });
+        self.0.push_back(UnknownEnvelope { envelope, looks: 0, due: now.saturating_add(FIRST_WAIT) });
     }
 
     /// Forgets an envelope: its signing is known.
@@ -71,14 +71,14 @@ mod tests {
 
     #[test]
     fn a_stranger_is_looked_at_ever_more_seldom_and_then_forgotten() {
-        let (mut strangers, mut now, mut waited) = (Strangers::default(), Duration::ZERO, Vec::new());
-        strangers.remember(EnvelopeId::new("a"), now);
-        strangers.remember(EnvelopeId::new("a"), now);
-        while let Some(wait) = strangers.wait(now) {
-            assert!(strangers.due(now).is_empty());
+        let (mut unknown, mut now, mut waited) = (UnknownEnvelopes::default(), Duration::ZERO, Vec::new());
+        unknown.remember(EnvelopeId::new("a"), now);
+        unknown.remember(EnvelopeId::new("a"), now);
+        while let Some(wait) = unknown.wait(now) {
+            assert!(unknown.due(now).is_empty());
             now += wait;
             waited.push(wait);
-            assert_eq!(strangers.due(now), [EnvelopeId::new("a")]);
+            assert_eq!(unknown.due(now), [EnvelopeId::new("a")]);
         }
         assert_eq!(waited.len(), 14);
         assert!(waited.windows(2).all(|pair| pair[1] >= pair[0]));
@@ -87,12 +87,12 @@ mod tests {
 
     #[test]
     fn there_is_room_for_so_many_and_the_oldest_goes() {
-        let mut strangers = Strangers::default();
+        let mut unknown = UnknownEnvelopes::default();
         for number in 0..=MAX_REMEMBERED {
-            strangers.remember(EnvelopeId::new(number.to_string()), Duration::ZERO);
+            unknown.remember(EnvelopeId::new(number.to_string()), Duration::ZERO);
         }
-        strangers.forget(&EnvelopeId::new("7"));
-        let due = strangers.due(Duration::from_secs(1));
+        unknown.forget(&EnvelopeId::new("7"));
+        let due = unknown.due(Duration::from_secs(1));
         assert_eq!(due.len(), MAX_REMEMBERED - 1);
         assert_eq!(due[0], EnvelopeId::new("1"));
     }
