@@ -11,7 +11,7 @@
 //! | patience for a view | 25 s, then a page; the mint goes on | `clicks` |
 //! | a double click is known as one for | 30 s, 10,000 clicks | `clicks` |
 //! | a click stands in line while the upstream is down | 30 min, 60 s after its page last looked | `clicks` |
-//! | views that clicks have made for one signer | 10, then one a minute; 10,000 signers | `signing::often` |
+//! | views that clicks have made for one signer | 10, then one a minute; 10,000 signers | `signing::click_limit` |
 //! | wrong addresses from one network | 60, then one a second; 10,000 networks | `guesses` |
 //! | codes of consent pages that are exchanged for one network | as many, counted apart | `consent`, `guesses` |
 //! | senders without consent woken by an answer without our state | 3, then one in 30 s | `consent` |
