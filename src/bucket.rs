@@ -1,6 +1,11 @@
 //! A token bucket: so many at once, refilled evenly. All times are uptime.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 /// Tokens that are taken one by one and come back with time. Whoever shares one locks it.
 #[derive(Debug)]
@@ -48,6 +53,50 @@ impl Bucket {
     fn left_at(&self, uptime: Duration) -> f64 {
         let passed = uptime.saturating_sub(self.at).as_secs_f64();
         passed.mul_add(self.per_second, self.left).min(self.count)
+    }
+}
+
+/// Buckets of one size, one for each key that comes; the number of keys is bounded.
+#[derive(Debug)]
+pub struct Buckets<K> {
+    count: f64,
+    per_second: f64,
+    most: usize,
+    by_key: Mutex<HashMap<K, Bucket>>,
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    /// Buckets of at most `count`, that get `per_second` back, for at most `most` keys.
+    pub fn new(count: f64, per_second: f64, most: usize) -> Self {
+        Self { count, per_second, most, by_key: Mutex::default() }
+    }
+
+    /// The time until a key may take one; zero if it may.
+    pub fn wait(&self, key: &K, uptime: Duration) -> Duration {
+        self.lock().get(key).map_or(Duration::ZERO, |bucket| bucket.wait(uptime))
+    }
+
+    /// Takes one; the error is the time until there is one. None: there are too many keys, though all whose bucket is
+    /// full again have made room.
+    pub fn take(&self, key: K, uptime: Duration) -> Option<Result<(), Duration>> {
+        let mut buckets = self.lock();
+        if buckets.len() >= self.most && !buckets.contains_key(&key) {
+            buckets.retain(|_, bucket| !bucket.is_full(uptime));
+            if buckets.len() >= self.most {
+                return None;
+            }
+        }
+        let bucket = buckets.entry(key).or_insert_with(|| Bucket::new(self.count, self.per_second));
+        Some(bucket.take(uptime))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Bucket>> {
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

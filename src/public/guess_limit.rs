@@ -7,13 +7,11 @@
 //! after the exchange that it costs.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use crate::bucket::Bucket;
+use crate::bucket::Buckets;
 
 /// Wrong addresses that a network may open at once.
 const BURST: f64 = 60.0;
@@ -23,23 +21,24 @@ const REFILL: f64 = 1.0;
 const MAX_NETWORKS: usize = 10_000;
 
 /// Counts wrong addresses by network. All times are uptime.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct GuessLimit {
-    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+    networks: Buckets<IpAddr>,
+    /// Of all that come when there are too many.
+    crowd: Buckets<()>,
+}
+
+impl Default for GuessLimit {
+    fn default() -> Self {
+        Self { networks: Buckets::new(BURST, REFILL, MAX_NETWORKS), crowd: Buckets::new(BURST, REFILL, 1) }
+    }
 }
 
 impl GuessLimit {
     /// Counts a wrong address, and says whether the network still has any left.
     pub(super) fn allows(&self, address: Option<IpAddr>, uptime: Duration) -> bool {
-        let network = network(address);
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= MAX_NETWORKS && !buckets.contains_key(&network) {
-            buckets.retain(|_, bucket| !bucket.is_full(uptime));
-        }
-        let crowded = buckets.len() >= MAX_NETWORKS && !buckets.contains_key(&network);
-        let network = if crowded { self::network(None) } else { network };
-        let bucket = buckets.entry(network).or_insert_with(|| Bucket::new(BURST, REFILL));
-        bucket.take(uptime).is_ok()
+        let taken = self.networks.take(network(address), uptime).or_else(|| self.crowd.take((), uptime));
+        taken.is_some_and(|taken| taken.is_ok())
     }
 }
 
@@ -89,10 +88,10 @@ mod tests {
         for number in 0..30_000_u32 {
             guesses.allows(Some(IpAddr::V4(number.into())), NOW);
         }
-        assert!(guesses.buckets.lock().unwrap().len() <= MAX_NETWORKS + 1);
+        assert!(guesses.networks.len() <= MAX_NETWORKS);
         // When the old ones have recovered, newcomers get a bucket of their own again.
         let later = NOW + Duration::from_secs(600);
         assert!(guesses.allows(Some("203.0.113.9".parse().unwrap()), later));
-        assert!(guesses.buckets.lock().unwrap().len() < 10);
+        assert!(guesses.networks.len() < 10);
     }
 }

@@ -5,13 +5,9 @@
 //! by those in line. The caller's own calls are not counted: they have a rate of their own. Each daemon counts for
 //! itself, and in memory.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use crate::{bucket::Bucket, domain::SignerId};
+use crate::{bucket::Buckets, domain::SignerId};
 
 /// Views that a signer may have at once.
 const BURST: f64 = 10.0;
@@ -21,32 +17,24 @@ const REFILL: f64 = 1.0 / 60.0;
 const MAX_SIGNERS: usize = 10_000;
 
 /// The views of the last minutes, by signer. All times are uptime.
-#[derive(Debug, Default)]
-pub(super) struct ClickLimit {
-    buckets: Mutex<HashMap<SignerId, Bucket>>,
+#[derive(Debug)]
+pub(super) struct ClickLimit(Buckets<SignerId>);
+
+impl Default for ClickLimit {
+    fn default() -> Self {
+        Self(Buckets::new(BURST, REFILL, MAX_SIGNERS))
+    }
 }
 
 impl ClickLimit {
     /// How long until a signer may have a view; zero if they may now.
     pub(super) fn wait(&self, signer: SignerId, uptime: Duration) -> Duration {
-        self.buckets().get(&signer).map_or(Duration::ZERO, |bucket| bucket.wait(uptime))
+        self.0.wait(&signer, uptime)
     }
 
-    /// Counts a view.
+    /// Counts a view. Where nothing is left, nothing more is taken.
     pub(super) fn count(&self, signer: SignerId, uptime: Duration) {
-        let mut buckets = self.buckets();
-        if buckets.len() >= MAX_SIGNERS && !buckets.contains_key(&signer) {
-            buckets.retain(|_, bucket| !bucket.is_full(uptime));
-            if buckets.len() >= MAX_SIGNERS {
-                return;
-            }
-        }
-        // One that is empty stays so.
-        let _ = buckets.entry(signer).or_insert_with(|| Bucket::new(BURST, REFILL)).take(uptime);
-    }
-
-    fn buckets(&self) -> MutexGuard<'_, HashMap<SignerId, Bucket>> {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+        let _ = self.0.take(signer, uptime);
     }
 }
 
@@ -84,11 +72,11 @@ mod tests {
         for number in 0..MAX_SIGNERS as u128 + 5 {
             often.count(signer(number), NOW);
         }
-        assert_eq!(often.buckets().len(), MAX_SIGNERS);
+        assert_eq!(often.0.len(), MAX_SIGNERS);
         let newcomer = signer(u128::MAX);
         assert!(often.wait(newcomer, NOW).is_zero());
         // Whose views have come back makes room.
         often.count(newcomer, NOW + Duration::from_secs(61));
-        assert_eq!(often.buckets().len(), 1);
+        assert_eq!(often.0.len(), 1);
     }
 }
