@@ -39,7 +39,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use sqlx::PgConnection;
 
 pub(super) use self::pool::trusts_any_server;
 use crate::{
@@ -113,22 +112,6 @@ impl PostgresStore {
 
     fn record(&self, row: Option<SigningRow>) -> Result<Option<Record>, Error> {
         row.map(|row| row.into_record(&self.keys)).transpose()
-    }
-
-    /// Repeats a batch of a clean-up until it finds less than a full one.
-    async fn sweep(
-        &self,
-        batch: impl AsyncFn(&mut PgConnection, Retention) -> Result<u64, sqlx::Error>,
-        retention: Retention,
-    ) -> Result<u64, Error> {
-        let mut total = 0;
-        loop {
-            let destroyed = with!(&self.pool, db => batch(db, retention))?;
-            total += destroyed;
-            if destroyed < retention::BATCH.unsigned_abs() {
-                return Ok(total);
-            }
-        }
     }
 }
 
@@ -457,21 +440,7 @@ impl Store for PostgresStore {
     }
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
-        Box::pin(async move {
-            // First, because much is counted, and only this bounds it.
-            self.sweep(retention::counts, retention).await?;
-            let destroyed = Destroyed {
-                keys: self.sweep(retention::keys, retention).await?,
-                personal: self.sweep(retention::personal, retention).await?,
-                events: self.sweep(retention::events, retention).await?,
-                signings: self.sweep(retention::signings, retention).await?,
-            };
-            for older in self.keys.ids().skip(1) {
-                let mut held = self.pool.acquire().await?;
-                retention::reseal(&mut held, &self.keys, older).await?;
-            }
-            Ok(destroyed)
-        })
+        Box::pin(self.destroy_all(retention))
     }
 
     fn check(&self) -> Answer<'_, ()> {

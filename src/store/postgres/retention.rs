@@ -4,8 +4,12 @@
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
+use super::{
+    PostgresStore,
+    pool::{is_lost, with},
+};
 use crate::store::{
-    Error, Retention,
+    Destroyed, Error, Retention,
     retention::looked_at_once,
     rows::micros,
     seal::{Place, SEALED_COLUMNS, SealKeyId, SealKeys},
@@ -14,11 +18,46 @@ use crate::store::{
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
 /// Rows that one statement destroys, or looks at, at most.
-pub(super) const BATCH: i64 = 500;
+const BATCH: i64 = 500;
+
+impl PostgresStore {
+    /// Destroys all that is due, and seals anew what older keys have sealed.
+    pub(super) async fn destroy_all(&self, retention: Retention) -> std::result::Result<Destroyed, Error> {
+        // First, because much is counted, and only this bounds it.
+        self.sweep(counts, retention).await?;
+        let destroyed = Destroyed {
+            keys: self.sweep(keys, retention).await?,
+            personal: self.sweep(personal, retention).await?,
+            events: self.sweep(events, retention).await?,
+            signings: self.sweep(signings, retention).await?,
+        };
+        for older in self.keys.ids().skip(1) {
+            let mut held = self.pool.acquire().await?;
+            reseal(&mut held, &self.keys, older).await?;
+        }
+        Ok(destroyed)
+    }
+
+    /// Repeats a batch of a clean-up until it finds less than a full one.
+    async fn sweep(
+        &self,
+        batch: impl AsyncFn(&mut PgConnection, Retention) -> Result<u64>,
+        retention: Retention,
+    ) -> std::result::Result<u64, Error> {
+        let mut total = 0;
+        loop {
+            let destroyed = with!(&self.pool, db => batch(db, retention))?;
+            total += destroyed;
+            if destroyed < BATCH.unsigned_abs() {
+                return Ok(total);
+            }
+        }
+    }
+}
 
 /// Forgets idempotency keys and the answers kept for them. The key of a create that has not ended stays, whatever its
 /// date: without it the same call would make a second envelope (rule E2).
-pub(super) async fn keys(db: &mut PgConnection, retention: Retention) -> Result<u64> {
+async fn keys(db: &mut PgConnection, retention: Retention) -> Result<u64> {
     count(
         db,
         "UPDATE signings SET key = NULL, answer = NULL, version = version + 1 WHERE id = ANY (ARRAY (\
@@ -31,7 +70,7 @@ pub(super) async fn keys(db: &mut PgConnection, retention: Retention) -> Result<
 
 /// Destroys the personal data of signings that ended: their sealed half, their answers and payloads,
 /// and what the upstream sent about them.
-pub(super) async fn personal(db: &mut PgConnection, retention: Retention) -> Result<u64> {
+async fn personal(db: &mut PgConnection, retention: Retention) -> Result<u64> {
     let ended = sqlx::query(
         "WITH ended AS (\
            SELECT id, envelope FROM signings WHERE ended_at < $1 AND sealed IS NOT NULL \
@@ -52,7 +91,7 @@ pub(super) async fn personal(db: &mut PgConnection, retention: Retention) -> Res
 /// Deletes old events, deliveries and inbound messages, but none with which something is still to be done: a clock
 /// that was behind may have dated it. That does not last: attempts end after days, and what came in is taken in. What
 /// is pending for an endpoint that is off waits for good, and goes.
-pub(super) async fn events(db: &mut PgConnection, retention: Retention) -> Result<u64> {
+async fn events(db: &mut PgConnection, retention: Retention) -> Result<u64> {
     let before = micros(retention.events_before);
     let mut deleted = webhooks(db, micros(retention.dropped_before)).await?;
     for sql in [
@@ -94,7 +133,7 @@ async fn webhooks(db: &mut PgConnection, before: i64) -> Result<u64> {
 }
 
 /// Deletes what was counted long ago: calls, checks, changes.
-pub(super) async fn counts(db: &mut PgConnection, retention: Retention) -> Result<u64> {
+async fn counts(db: &mut PgConnection, retention: Retention) -> Result<u64> {
     let (before, checks_before) = (micros(retention.events_before), micros(retention.checks_before));
     let windows_before = micros(retention.windows_before);
     let mut deleted = 0;
@@ -130,7 +169,7 @@ pub(super) async fn counts(db: &mut PgConnection, retention: Retention) -> Resul
 
 /// Deletes signings that ended long ago, with their payloads and links. One whose key is known would let the
 /// key begin anew (rule E3), and one with work has somebody coming for it.
-pub(super) async fn signings(db: &mut PgConnection, retention: Retention) -> Result<u64> {
+async fn signings(db: &mut PgConnection, retention: Retention) -> Result<u64> {
     count(
         db,
         "DELETE FROM signings WHERE id = ANY (ARRAY (\
@@ -149,11 +188,7 @@ async fn count(db: &mut PgConnection, sql: &'static str, before: i64) -> Result<
 ///
 /// It looks whenever the key is in the ring: another daemon may not have the new settings yet, and still
 /// seal with the old key.
-pub(super) async fn reseal(
-    db: &mut PgConnection,
-    keys: &SealKeys,
-    older: SealKeyId,
-) -> std::result::Result<(), Error> {
+async fn reseal(db: &mut PgConnection, keys: &SealKeys, older: SealKeyId) -> std::result::Result<(), Error> {
     let mut found = false;
     for column in SEALED_COLUMNS {
         let mut from = Some(Vec::new());
