@@ -30,7 +30,7 @@ use crate::{
     domain::{CallerName, Signing, SigningId},
     esign::DocumentRef,
     evidence::{self, About},
-    objects::show,
+    objects::{show, timeline},
     spool::{self, Spooled},
     store::Inbound,
 };
@@ -73,7 +73,7 @@ pub(super) async fn bundle(
         files.push((format!("documents/{name}.pdf"), read(content).await?));
     }
     files.push(("signing.json".to_owned(), show::signing(&signing, &[], &[]).to_vec()));
-    files.push(("timeline.json".to_owned(), show::timeline(&signing).to_vec()));
+    files.push(("timeline.json".to_owned(), timeline::of(&signing).to_vec()));
     let kept = received(&api, &caller.name, id).await?;
     let events_left_out = kept.left_out;
     files.extend(kept.files());

@@ -30,7 +30,7 @@ use crate::{
         fact::{MAX_REASON, tells_of_expiry},
     },
     esign::NewCheck,
-    objects::{Invalids, duration, explain::Kind, parse_access_code, show},
+    objects::{Invalids, duration, explain::Kind, parse_access_code, show, timeline},
     store::Filter,
 };
 
@@ -347,5 +347,5 @@ pub(super) async fn timeline(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let signing = api.signings.get(&caller.name, exchange::id(&id)?).await?;
-    Ok(json(StatusCode::OK, show::timeline(&signing)))
+    Ok(json(StatusCode::OK, timeline::of(&signing)))
 }

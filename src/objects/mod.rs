@@ -16,6 +16,7 @@ pub mod invalid;
 pub mod preflight;
 pub mod return_url;
 pub mod show;
+pub mod timeline;
 
 pub use create::{parse_access_code, parse_create, read_create};
 pub use invalid::{Invalid, Invalids};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    domain::{Event, EventKind, Failure, Happened, LinkId, Private, Signer, SignerId, Signing},
+    domain::{Event, Failure, LinkId, Private, Signer, SignerId, Signing},
     store::{Delivery, DeliveryState, Endpoint, Link},
 };
 
@@ -165,28 +165,6 @@ pub fn webhook(event: &Event) -> Bytes {
         data: &'a RawValue,
     }
     to_bytes(&Body { r#type: event.kind.as_str(), timestamp: event.at, data: data(event) })
-}
-
-/// The timeline of a signing, in plain words.
-pub fn timeline(signing: &Signing) -> Bytes {
-    #[derive(Serialize)]
-    struct Entry<'a> {
-        object: &'static str,
-        at: Timestamp,
-        what: &'a str,
-        text: String,
-        signer: Option<&'a str>,
-        trace: Option<&'a str>,
-    }
-    let entries = signing.history.iter().map(|moment| Entry {
-        object: "moment",
-        at: moment.at,
-        what: moment.what.as_str(),
-        text: plain_words(&moment.what, moment.signer.as_deref(), moment.note.as_deref()),
-        signer: moment.signer.as_deref(),
-        trace: moment.trace.as_deref(),
-    });
-    list(entries.collect(), None)
 }
 
 /// Serialises what cannot fail to serialise: maps have string keys, and numbers are finite.
@@ -435,98 +413,5 @@ struct Text<T>(T);
 impl<T: std::fmt::Display> Serialize for Text<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
-    }
-}
-
-/// A line of history as a sentence.
-fn plain_words(what: &Happened, signer: Option<&str>, note: Option<&str>) -> String {
-    let who = signer.map_or_else(|| "the signer".to_owned(), |key| format!("signer “{key}”"));
-    let sentence = match what {
-        Happened::AskedFor => "The signing was asked for and written down.",
-        Happened::AuthenticationReset => return format!("The identity check of {who} was reset."),
-        Happened::Checked => "DocuSign was asked for the status.",
-        Happened::CreateQueued => "It cannot be sent now: the create waits until it can.",
-        Happened::DocumentFetched => "A document was fetched from DocuSign.",
-        Happened::Event(kind) => return plain_event(*kind, &who, note),
-        Happened::ExpiryAsked => "The time that the caller gave is over: DocuSign was asked to end it.",
-        Happened::Found => "The lost create was looked up, and the envelope was found.",
-        Happened::LinkMade => return format!("A link was made for {who}."),
-        Happened::LinkRevoked => return format!("A link of {who} was revoked."),
-        Happened::Other(word) => return spaced(word),
-        Happened::PurgeAsked => "DocuSign was asked to destroy the documents: it takes about 14 days.",
-        Happened::TurnDenied => {
-            return format!("DocuSign made no recipient view for {who}: others sign first.");
-        }
-        Happened::ViewMinted => return format!("A recipient view was made for {who}."),
-        Happened::VoidAsked => "The caller asked for the envelope to be called off.",
-    };
-    sentence.to_owned()
-}
-
-/// An event in the history as a sentence.
-fn plain_event(kind: EventKind, who: &str, note: Option<&str>) -> String {
-    let sentence = match kind {
-        // These are about no signing.
-        EventKind::BudgetLow | EventKind::SenderConsentMissing | EventKind::SenderRecovered => {
-            return spaced(kind.as_str());
-        }
-        EventKind::DocumentAvailable => "The signed documents can be fetched.",
-        EventKind::SignerAuthenticationFailed => {
-            return format!("The identity check of {who} failed for good.");
-        }
-        EventKind::SignerDeclined => return format!("DocuSign says that {who} declined."),
-        EventKind::SignerReady => return format!("It is the turn of {who}."),
-        EventKind::SignerReturned => {
-            let claim = note.unwrap_or("nothing");
-            return format!("The browser of {who} came back, and claimed: {claim}.");
-        }
-        EventKind::SignerSessionStarted => {
-            return format!("DocuSign says that {who} opened the documents.");
-        }
-        EventKind::SignerSigned => return format!("DocuSign says that {who} signed."),
-        EventKind::SigningCompleted => "DocuSign says that everyone has signed.",
-        EventKind::SigningDeclined => "DocuSign says that the envelope was declined.",
-        EventKind::SigningExpired => "DocuSign says that the envelope has expired.",
-        EventKind::SigningFailed => "The signing failed: its `failure` says why.",
-        EventKind::SigningOpened => "The envelope exists, and can be signed.",
-        EventKind::SigningPurged => "The documents were destroyed at DocuSign.",
-        EventKind::SigningUncertain => "The answer to the create was lost: it is being looked up.",
-        EventKind::SigningVoided => "The envelope was called off.",
-    };
-    sentence.to_owned()
-}
-
-/// A word that has no sentence, to be read all the same.
-fn spaced(word: &str) -> String {
-    word.replace(['_', '.'], " ")
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-    use crate::{
-        domain::{SignerStatus, SigningStatus},
-        signing::sample,
-    };
-
-    #[test]
-    fn the_timeline_shows_each_line_with_its_word_and_one_that_nobody_knows_all_the_same() {
-        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
-        let (at, signer) = (signing.created_at, signing.signers[0].id);
-        signing.remember(at, Happened::CreateQueued, None, None);
-        signing.remember(at, EventKind::SignerReturned.into(), Some(signer), Some("trace-1".to_owned()));
-        signing.remember(at, Happened::parse("of_a_later.version"), None, None);
-        let shown: Value = serde_json::from_slice(&timeline(&signing)).unwrap();
-        let lines = shown["data"].as_array().unwrap().iter();
-        let lines: Vec<_> =
-            lines.map(|line| (line["what"].as_str().unwrap(), line["text"].as_str().unwrap())).collect();
-        let expected = [
-            ("create_queued", "It cannot be sent now: the create waits until it can."),
-            ("signer.returned", "The browser of signer “visitor” came back, and claimed: nothing."),
-            ("of_a_later.version", "of a later version"),
-        ];
-        assert_eq!(lines, expected);
     }
 }
