@@ -289,9 +289,10 @@ fn lengthen_queue(socket: impl AsFd) -> std::io::Result<()> {
     Ok(rustix::net::listen(socket, BACKLOG)?)
 }
 
-/// A byte stream of either kind.
+/// A byte stream of any kind. Behind a pointer, so that hyper is compiled once, and one copy of it serves them all.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+type AnyStream = Box<dyn Stream>;
 
 enum Accepted {
     Tcp(TcpStream),
@@ -343,8 +344,12 @@ async fn connection<H, F, E>(
     E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 {
     match (stream, tls) {
-        (Accepted::Tcp(stream), None) => http(stream, peer, handler, room, Ends::new(closing)).await,
-        (Accepted::Unix(stream), _) => http(stream, peer, handler, room, Ends::new(closing)).await,
+        (Accepted::Tcp(stream), None) => {
+            http(Box::new(stream), peer, handler, room, Ends::new(closing)).await;
+        }
+        (Accepted::Unix(stream), _) => {
+            http(Box::new(stream), peer, handler, room, Ends::new(closing)).await;
+        }
         (Accepted::Tcp(stream), Some(tls)) => {
             let generation = tls.current.load_full();
             let shake = TlsAcceptor::from(Arc::clone(&generation.config)).accept(stream);
@@ -364,7 +369,7 @@ async fn connection<H, F, E>(
                 certificate: leaf.and_then(|leaf| Validity::of(leaf, &generation.config)),
                 ..Ends::new(closing)
             };
-            http(stream, Peer { certificate, ..peer }, handler, room, ends).await;
+            http(Box::new(stream), Peer { certificate, ..peer }, handler, room, ends).await;
         }
     }
 }
@@ -435,9 +440,8 @@ fn protocols(limits: &Limits) -> auto::Builder<TokioExecutor> {
 }
 
 /// Serves one connection to its end. Once one of `ends` comes it finishes what it is at, and closes.
-async fn http<I, H, F, E>(stream: I, peer: Peer, handler: H, room: Room, ends: Ends)
+async fn http<H, F, E>(stream: AnyStream, peer: Peer, handler: H, room: Room, ends: Ends)
 where
-    I: Stream + 'static,
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
