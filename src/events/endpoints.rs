@@ -3,7 +3,8 @@
 //! An endpoint from the settings keeps its id over restarts, whoever else becomes a caller meanwhile; its secrets are the
 //! operator's. When it is gone from them it is *dropped*: nothing is sent there any more, and what is pending for it,
 //! with what happens meanwhile, is kept for a day. Named again, it gets all of that: during a rolling update a daemon
-//! may start with the older settings. Then it goes with what is pending.
+//! may start with the older settings. Then it goes with what is pending. Named for another caller, it is another
+//! endpoint: what is one caller's must never reach another's receiver.
 //!
 //! One made by a caller gets a secret from us, shown once, and can be given a new one: the old one goes on signing for a
 //! day. A caller sees and changes only their own.
@@ -245,11 +246,11 @@ fn recipients(
         Some(only) => only.contains(caller),
         None => !is_own || caller.as_str() == name,
     };
-    let recipients: Vec<_> = callers.iter().filter(gets).collect();
     let holder = |id| known.iter().find(|old| old.id == id && old.from_settings).map(|old| &old.caller);
     let plain = EndpointId::from_settings(name);
     // Who has the plain id keeps it when others come, and gets no other one when they go: what is pending is for the id.
-    let kept = holder(plain).filter(|holder| recipients.contains(holder));
+    // So nobody else gets it as long as it is there, dropped or not.
+    let kept = holder(plain);
     let id = |caller: &CallerName| {
         // A slash is in no name, so this is nobody else's.
         let of_both = EndpointId::from_settings(&format!("{name}/{caller}"));
@@ -259,7 +260,7 @@ fn recipients(
         };
         if is_plain { plain } else { of_both }
     };
-    recipients.iter().map(|caller| (id(caller), (*caller).clone())).collect()
+    callers.iter().filter(gets).map(|caller| (id(caller), caller.clone())).collect()
 }
 
 /// A new secret: its bytes, and as text.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::{Clock as _, ManualClock, SharedClock, SystemClock},
-    domain::{CallerName, EventId, EventKind, Private, SigningId},
+    domain::{CallerName, Event, EventId, EventKind, Private, SigningId},
     lifecycle::Lifecycle,
     store::{Delivery, DeliveryState, SharedStore},
     telemetry::metrics::Metrics,
@@ -394,6 +394,44 @@ async fn what_is_pending_outlives_callers_that_come_and_go() {
     let id = endpoint().await;
     fixture.endpoints.apply(&settings, &[caller()]).await.unwrap();
     assert_eq!(endpoint().await, id);
+}
+
+/// What is one caller's reaches no receiver of another's, also if the settings call both the same; and waits for its own.
+#[tokio::test]
+async fn a_webhook_that_is_named_for_another_caller_gets_nothing_of_before() {
+    let (fixture, mut first) = (fixture().await, Receiver::start(&[500]).await);
+    let (mut second, shop) = (Receiver::start(&[]).await, CallerName::new("shop"));
+    let name = async |url: &str, caller: &CallerName| {
+        let settings = [from_settings("crm", url, true)];
+        fixture.endpoints.apply(&settings, std::slice::from_ref(caller)).await.unwrap();
+        fixture.endpoints.list(caller).await.unwrap()[0].id
+    };
+    let id = name(&first.url, &caller()).await;
+    let before = fixture.publish(signing(), 1..=1).await[0];
+    first.next().await;
+    fixture.until(before, |delivery| delivery.attempts == 1).await;
+
+    assert_ne!(name(&second.url, &shop).await, id, "what is pending is for the id");
+    let shops = Event { caller: shop.clone(), ..event(signing(), 1, fixture.clock.now()) };
+    fixture.store.add_events(vec![shops.clone()]).await.unwrap();
+    fixture.hub.published();
+    assert_eq!(second.next().await.header("webhook-id"), shops.id.to_string());
+    let is_done = async || {
+        let deliveries = fixture.log.deliveries(&shop, None, 100).await.unwrap();
+        deliveries.iter().all(|delivery| delivery.state == DeliveryState::Delivered)
+    };
+    eventually(is_done).await;
+
+    // With a reload between that names it for nobody.
+    fixture.endpoints.apply(&[], &[]).await.unwrap();
+    assert_eq!(name(&first.url, &caller()).await, id);
+    eventually(async || {
+        fixture.clock.advance(Duration::from_secs(1));
+        fixture.deliveries().await.iter().all(|delivery| delivery.state == DeliveryState::Delivered)
+    })
+    .await;
+    assert_eq!(first.next().await.header("webhook-id"), before.to_string());
+    assert!(first.is_idle() && second.is_idle());
 }
 
 /// A daemon of a rolling update that starts with the older settings costs a webhook of the newer ones no event.

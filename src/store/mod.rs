@@ -289,7 +289,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn rotate_endpoint(&self, read: Endpoint, to: Endpoint) -> Answer<'_, bool>;
 
     /// Makes the endpoints of the settings these: all of them, or none if it fails. Whichever of them was off is on again;
-    /// those that are not among them are dropped (`dropped_at`). Answers which those are.
+    /// those that are not among them are dropped (`dropped_at`). Answers which those are. What is pending for one that was
+    /// another caller's is deleted.
     fn replace_webhooks(&self, wanted: Vec<Endpoint>, now: Timestamp) -> Answer<'_, Vec<EndpointId>>;
 
     /// Removes an endpoint and its pending deliveries.
@@ -301,7 +302,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// Claims deliveries that are due and leases them until `until`, so many that at most `per_endpoint`
     /// of each endpoint are out at once: a dead receiver never holds up a living one. Endpoints that are
-    /// disabled or dropped get nothing.
+    /// disabled or dropped get nothing, and none gets what is another caller's: that fails.
     fn claim_deliveries(
         &self,
         now: Timestamp,

@@ -96,6 +96,7 @@ pub(super) async fn replace_webhooks(
     sqlx::query("SELECT id FROM endpoints WHERE from_settings ORDER BY id FOR UPDATE")
         .execute(&mut *transaction)
         .await?;
+    forget_others(&mut transaction, &ids, &callers).await?;
     sqlx::query(
         "INSERT INTO endpoints (id, caller, sealed, events, allow_private, from_settings, created_at, next_at) \
          SELECT id, caller, sealed, events, private, true, created, 0 \
@@ -123,6 +124,22 @@ pub(super) async fn replace_webhooks(
     .await?;
     transaction.commit().await?;
     dropped.iter().map(|row| Ok(EndpointId::from_uuid(Uuid::from_bytes(row.try_get(0)?)))).collect()
+}
+
+/// Deletes what is pending for endpoints that were another caller's: it is not for these callers. What another daemon
+/// has in hand is passed over, and ends at the next claim.
+async fn forget_others(db: &mut PgConnection, ids: &[Vec<u8>], callers: &[String]) -> Result<()> {
+    sqlx::query(
+        "DELETE FROM deliveries WHERE id = ANY (ARRAY (\
+           SELECT d.id FROM unnest($1::bytea[], $2::text[]) AS w (id, caller) \
+           JOIN endpoints p ON p.id = w.id AND p.caller <> w.caller \
+           JOIN deliveries d ON d.endpoint = p.id AND d.state = 'pending' FOR UPDATE OF d SKIP LOCKED))",
+    )
+    .bind(ids)
+    .bind(callers)
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn remove(db: &mut PgConnection, id: EndpointId) -> Result<()> {

@@ -230,7 +230,8 @@ async fn look_again(db: &mut PgConnection, endpoints: &[Vec<u8>], now: i64, per_
     Ok(())
 }
 
-/// Adds event and endpoint to each delivery. One whose event is gone has nothing to deliver, and ends.
+/// Adds event and endpoint to each delivery. One whose event is gone has nothing to deliver, and one whose endpoint is
+/// another caller's by now has nobody who may get it: it ends. A fan-out may have made it while that changed.
 async fn with_parts(db: &mut PgConnection, deliveries: Vec<Delivery>) -> Result<Vec<DueRow>> {
     if deliveries.is_empty() {
         return Ok(Vec::new());
@@ -253,24 +254,30 @@ async fn with_parts(db: &mut PgConnection, deliveries: Vec<Delivery>) -> Result<
             .fetch_all(&mut *db)
             .await?;
     let mut due = Vec::with_capacity(deliveries.len());
-    let mut gone = Vec::new();
+    let (mut gone, mut without) = (Vec::new(), Vec::new());
     for delivery in deliveries {
         let of_event = bytes(delivery.event.as_uuid());
         let event = events.iter().find(|(id, _)| *id == of_event).map(|(_, event)| event.clone());
         let id = bytes(delivery.endpoint.as_uuid());
         let found = endpoints.iter().find(|row| row.try_get::<&[u8], _>(0).is_ok_and(|found| found == id));
-        match (event, found) {
-            (Some(Some(event)), Some(row)) => due.push(DueRow { event, endpoint: endpoint(row)?, delivery }),
+        let found = found.map(endpoint).transpose()?;
+        match (event, found.filter(|found| found.caller == delivery.caller.as_str())) {
+            (Some(Some(event)), Some(endpoint)) => due.push(DueRow { delivery, event, endpoint }),
             // Until its lease ends it stands in nobody's way.
             (Some(None), _) => {}
-            _ => gone.push(bytes(delivery.id.as_uuid()).to_vec()),
+            _ => {
+                gone.push(bytes(delivery.id.as_uuid()).to_vec());
+                without.push(id.to_vec());
+            }
         }
     }
     if !gone.is_empty() {
         sqlx::query("UPDATE deliveries SET state = 'failed', leased_until = NULL WHERE id = ANY ($1)")
             .bind(gone)
-            .execute(db)
+            .execute(&mut *db)
             .await?;
+        // Others wait for the places that these had.
+        look_at(db, &without, 0).await?;
     }
     Ok(due)
 }

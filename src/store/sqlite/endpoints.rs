@@ -78,6 +78,12 @@ pub(super) fn replace_webhooks(
     now: i64,
 ) -> Result<Vec<EndpointId>, Error> {
     for (endpoint, sealed) in wanted {
+        // What is pending is another caller's if the endpoint was.
+        db.prepare_cached(
+            "DELETE FROM deliveries WHERE state = 'pending' \
+             AND endpoint = (SELECT id FROM endpoints WHERE id = ?1 AND caller <> ?2)",
+        )?
+        .execute(params![bytes(endpoint.id.as_uuid()), endpoint.caller.as_str()])?;
         put(db, endpoint, sealed)?;
         db.prepare_cached("UPDATE endpoints SET disabled_at = NULL, dropped_at = NULL WHERE id = ?1")?
             .execute([bytes(endpoint.id.as_uuid())])?;

@@ -189,7 +189,8 @@ pub(super) fn look_at(db: &Connection, endpoint: &[u8; 16], at: i64) -> Result<(
     Ok(())
 }
 
-/// Leases one delivery. One whose event is gone has nothing to deliver, and ends.
+/// Leases one delivery. One whose event is gone has nothing to deliver, and one whose endpoint is another caller's by
+/// now has nobody who may get it: it ends.
 fn lease(db: &Connection, id: &[u8; 16], until: i64) -> Result<Option<DueRow>, Error> {
     let sql = format!("UPDATE deliveries SET leased_until = ?2 WHERE id = ?1 RETURNING {DELIVERY}");
     let delivery = collect(db, &sql, params![id, until], delivery)?.pop().ok_or(Error::Conflict)?;
@@ -202,13 +203,14 @@ fn lease(db: &Connection, id: &[u8; 16], until: i64) -> Result<Option<DueRow>, E
         }
         found => found?.pop(),
     };
-    let Some(event) = event else {
+    let sql = format!("SELECT {ENDPOINT} FROM endpoints WHERE id = ?1");
+    let found = collect(db, &sql, [bytes(delivery.endpoint.as_uuid())], endpoint)?.pop();
+    let endpoint = found.filter(|found| found.caller == delivery.caller.as_str());
+    let (Some(event), Some(endpoint)) = (event, endpoint) else {
         db.execute("UPDATE deliveries SET state = 'failed', leased_until = NULL WHERE id = ?1", [id])?;
         return Ok(None);
     };
-    let sql = format!("SELECT {ENDPOINT} FROM endpoints WHERE id = ?1");
-    let endpoint = collect(db, &sql, [bytes(delivery.endpoint.as_uuid())], endpoint)?.pop();
-    Ok(endpoint.map(|endpoint| DueRow { delivery, event, endpoint }))
+    Ok(Some(DueRow { delivery, event, endpoint }))
 }
 
 /// Frees the deliveries that the daemon before this one had in hand; whether they arrived nobody knows, and

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use countersign::{
-    domain::{CallerName, EndpointId, EventKind},
+    domain::{CallerName, EndpointId, Event, EventKind},
     store::{Delivery, DeliveryState, DueDelivery, Endpoint, EventFilter, Location, SharedStore},
 };
 
@@ -24,6 +24,9 @@ on_both!(
     a_rotation_overwrites_nothing_that_it_has_not_seen,
     webhooks_of_the_settings_are_replaced_as_one,
     a_webhook_that_the_settings_dropped_waits_to_be_named_again,
+    a_dropped_webhook_that_is_named_for_another_caller_gets_nothing_of_before,
+    a_webhook_that_is_given_to_another_caller_gets_nothing_of_before,
+    what_is_pending_for_what_is_another_callers_by_now_fails,
     daemons_with_different_settings_leave_those_of_one,
     the_last_pulse_is_remembered,
 );
@@ -414,6 +417,69 @@ async fn a_webhook_that_the_settings_dropped_waits_to_be_named_again(fixture: Fi
     assert_eq!(named(&store).await, [shop, crm.clone()]);
     let due = claim(&store, 31, 10).await;
     assert_eq!(due.iter().map(|due| due.endpoint.id).collect::<Vec<_>>(), [crm.id, crm.id]);
+}
+
+async fn a_dropped_webhook_that_is_named_for_another_caller_gets_nothing_of_before(fixture: Fixture) {
+    let store = fixture.open().await;
+    let [hook, stays] = named_and_pending(&store).await;
+    store.replace_webhooks(vec![stays.clone()], after(2)).await.unwrap();
+    store.add_events(vec![samples::event(None, EventKind::BudgetLow, 1)]).await.unwrap();
+    fan_out_all(&store).await;
+    gives_away_nothing(&store, hook, stays).await;
+}
+
+async fn a_webhook_that_is_given_to_another_caller_gets_nothing_of_before(fixture: Fixture) {
+    let store = fixture.open().await;
+    let [hook, stays] = named_and_pending(&store).await;
+    gives_away_nothing(&store, hook, stays).await;
+}
+
+/// Two webhooks of one caller, each with an event that is pending for it.
+async fn named_and_pending(store: &SharedStore) -> [Endpoint; 2] {
+    let webhooks = ["hook", "stays"].map(of_settings);
+    store.replace_webhooks(webhooks.to_vec(), after(1)).await.unwrap();
+    store.add_events(vec![samples::event(None, EventKind::BudgetLow, 0)]).await.unwrap();
+    fan_out_all(store).await;
+    webhooks
+}
+
+/// Names `hook` for another caller, and sees what is sent then.
+async fn gives_away_nothing(store: &SharedStore, hook: Endpoint, stays: Endpoint) {
+    let shop = CallerName::new("shop");
+    let shops = Endpoint { caller: shop.clone(), url: "https://shop.example.com/".into(), ..hook };
+    let theirs = store.deliveries(&samples::caller(), None, 10).await.unwrap();
+    let stay: Vec<_> = theirs.into_iter().filter(|delivery| delivery.endpoint == stays.id).collect();
+    store.replace_webhooks(vec![shops.clone(), stays], after(12)).await.unwrap();
+    let left = store.deliveries(&samples::caller(), None, 10).await.unwrap();
+    assert_eq!(left, stay, "what was pending for it is gone, and nothing else");
+    let event = Event { caller: shop, ..samples::event(None, EventKind::BudgetLow, 2) };
+    store.add_events(vec![event.clone()]).await.unwrap();
+    fan_out_all(store).await;
+    let due = claim(store, 20, 10).await;
+    let sent: Vec<_> = due.iter().filter(|due| due.endpoint.id == shops.id).collect();
+    assert_eq!(sent.iter().map(|due| (&due.event, &due.endpoint)).collect::<Vec<_>>(), [(&event, &shops)]);
+    assert_eq!(due.len(), stay.len() + 1);
+}
+
+/// Whoever fans out may have read whose an endpoint is just before it became another's.
+async fn what_is_pending_for_what_is_another_callers_by_now_fails(fixture: Fixture) {
+    let store = fixture.open().await;
+    store.put_endpoint(samples::endpoint("hook")).await.unwrap();
+    store.add_events(vec![samples::event(None, EventKind::BudgetLow, 0)]).await.unwrap();
+    store.fan_out(after(9), 7).await.unwrap();
+    fixture.sql("UPDATE endpoints SET caller = 'shop'");
+    let event = Event { caller: CallerName::new("shop"), ..samples::event(None, EventKind::BudgetLow, 1) };
+    store.add_events(vec![event.clone()]).await.unwrap();
+    fan_out_all(&store).await;
+    assert!(claim(&store, 20, 1).await.is_empty());
+    let due = claim(&store, 20, 1).await;
+    assert_eq!(
+        due.iter().map(|due| &due.event).collect::<Vec<_>>(),
+        [&event],
+        "it leaves its place to the next"
+    );
+    let failed = store.deliveries(&samples::caller(), None, 10).await.unwrap();
+    assert_eq!(failed.iter().map(|failed| failed.state).collect::<Vec<_>>(), [DeliveryState::Failed]);
 }
 
 async fn daemons_with_different_settings_leave_those_of_one(fixture: Fixture) {
