@@ -28,21 +28,16 @@ const NAMED: usize = 20;
 
 /// What daemons on one store have to agree on, each part as the beginning of a digest: nothing in it can be
 /// read back. Secrets go through a key that the store's database does not hold, so that a weak one cannot be
-/// guessed from it.
+/// guessed from it: through each seal key, because during a rotation daemons have only some of them in common. A part
+/// that may hold secrets is as many digests, with blanks between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Agreed(BTreeMap<String, String>);
 
 impl Agreed {
     pub(super) fn of(config: &Config) -> Self {
-        let mut parts = BTreeMap::new();
+        let mut parts = with_secrets(config);
         let mut add = |name: String, text: String| {
             parts.insert(name, short(&sha256(text.as_bytes())));
-        };
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &config.store.secrets().0);
-        let sealed = |secrets: &[SecretString]| {
-            let all =
-                secrets.iter().map(|it| short(hmac::sign(&key, it.expose_secret().as_bytes()).as_ref()));
-            all.collect::<Vec<_>>().join(" ")
         };
         add(
             "upstream".to_owned(),
@@ -54,27 +49,6 @@ impl Agreed {
         add("store.retention".to_owned(), format!("{:?}", config.store.retention));
         let ids: Vec<_> = config.store.seal_keys.iter().map(|key| key.id.as_str()).collect();
         add("store.seal_keys".to_owned(), ids.join(" "));
-        let connect = &config.connect;
-        let own = config.senders.iter().filter(|(_, sender)| !sender.hmac_keys.is_empty());
-        let own = own.map(|(name, sender)| format!("\n{name} {}", sealed(&sender.hmac_keys)));
-        add(
-            "connect".to_owned(),
-            format!(
-                "{}\n{}\n{:?} {:?} {}{}",
-                sealed(&connect.hmac_keys),
-                sealed(&connect.bearer_tokens),
-                connect.oidc,
-                connect.certificates,
-                connect.client_ca.is_some(),
-                own.collect::<String>(),
-            ),
-        );
-        for (name, it) in &config.webhooks {
-            // A daemon of the version before knows of no third answer.
-            let allow_private = it.allow_private.unwrap_or_default();
-            let rest = format!("{} {:?} {:?} {allow_private}", it.url, it.callers, it.events);
-            add(format!("webhooks.{name}"), format!("{rest} {}", sealed(&it.secrets)));
-        }
         let sender = |it: &Sender| {
             let who = format!("{} {:?} {:?} {:?}", it.integration_key, it.user_id, it.account, it.scopes);
             // Nothing for nothing: a daemon of the version before knows of none.
@@ -118,12 +92,60 @@ impl Agreed {
     /// The parts that are not alike, by name.
     pub(super) fn differing(&self, other: &Self) -> Vec<String> {
         let names = self.0.keys().chain(other.0.keys());
-        let mut differing: Vec<String> =
-            names.filter(|name| self.0.get(*name) != other.0.get(*name)).cloned().collect();
+        let is_alike = |name: &String| match (self.0.get(name), other.0.get(name)) {
+            // Under a key that only one of them has, nothing is alike.
+            (Some(ours), Some(theirs)) => ours.split(' ').any(|one| theirs.split(' ').any(|it| it == one)),
+            _ => false,
+        };
+        let mut differing: Vec<String> = names.filter(|name| !is_alike(name)).cloned().collect();
         differing.sort();
         differing.dedup();
         differing
     }
+}
+
+/// The parts that may hold secrets, under each seal key.
+fn with_secrets(config: &Config) -> BTreeMap<String, String> {
+    let mut parts: BTreeMap<String, String> = BTreeMap::new();
+    for key in &config.store.seal_keys {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.key.expose_secret());
+        for (name, text) in under(&key, config) {
+            let part = parts.entry(name).or_default();
+            if !part.is_empty() {
+                part.push(' ');
+            }
+            part.push_str(&short(&sha256(text.as_bytes())));
+        }
+    }
+    parts
+}
+
+/// The same parts as they are compared, secrets by what this key makes of them.
+fn under(key: &hmac::Key, config: &Config) -> Vec<(String, String)> {
+    let sealed = |secrets: &[SecretString]| {
+        let all = secrets.iter().map(|it| short(hmac::sign(key, it.expose_secret().as_bytes()).as_ref()));
+        all.collect::<Vec<_>>().join(" ")
+    };
+    let connect = &config.connect;
+    let own = config.senders.iter().filter(|(_, sender)| !sender.hmac_keys.is_empty());
+    let own = own.map(|(name, sender)| format!("\n{name} {}", sealed(&sender.hmac_keys)));
+    let text = format!(
+        "{}\n{}\n{:?} {:?} {}{}",
+        sealed(&connect.hmac_keys),
+        sealed(&connect.bearer_tokens),
+        connect.oidc,
+        connect.certificates,
+        connect.client_ca.is_some(),
+        own.collect::<String>(),
+    );
+    let mut parts = vec![("connect".to_owned(), text)];
+    for (name, it) in &config.webhooks {
+        // A daemon of the version before knows of no third answer.
+        let allow_private = it.allow_private.unwrap_or_default();
+        let rest = format!("{} {:?} {:?} {allow_private}", it.url, it.callers, it.events);
+        parts.push((format!("webhooks.{name}"), format!("{rest} {}", sealed(&it.secrets))));
+    }
+    parts
 }
 
 /// The beginning of a digest: enough to tell two settings apart.
@@ -241,6 +263,27 @@ url = "https://www.example.com/hooks"
         let found = differing(&format!("{HOOK}{sealed}"));
         assert!(found.contains(&"store.seal_keys".to_owned()), "{found:?}");
         assert!(!serde_json::to_string(&ours.0).unwrap().contains("whsec"), "{ours:?}");
+    }
+
+    #[test]
+    fn at_no_step_of_a_seal_keys_rotation_does_anything_else_differ() {
+        let (old, new) =
+            ("QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=", "RUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=");
+        let with = |hook: &str, keys: &[&str]| {
+            settings(&format!("{hook}[connect]\nhmac_keys = [\"a\"]\n[store]\nseal_keys = {keys:?}\n"))
+        };
+        let steps: [&[&str]; 4] = [&[old], &[old, new], &[new, old], &[new]];
+        let other = HOOK.replace("MfKQ", "NfKQ");
+        for step in steps.windows(2) {
+            let (before, after) = (with(HOOK, step[0]), with(HOOK, step[1]));
+            let changed = with(&other, step[1]);
+            assert_eq!(before.differing(&after), ["store.seal_keys"]);
+            assert_eq!(before.differing(&changed), ["store.seal_keys", "webhooks.website"]);
+            // Read again, and not yet started again.
+            let reloaded = before.replaced_by(after.clone());
+            assert_eq!(reloaded.differing(&before), Vec::<String>::new());
+            assert_eq!(reloaded.differing(&after), ["store.seal_keys"]);
+        }
     }
 
     #[test]
