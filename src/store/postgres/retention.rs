@@ -193,7 +193,8 @@ async fn reseal(db: &mut PgConnection, keys: &SealKeys, older: SealKeyId) -> std
     for column in SEALED_COLUMNS {
         let mut from = Some(Vec::new());
         while let Some(after) = from {
-            from = reseal_batch(db, keys, older, column, after, &mut found).await?;
+            let (next, is_found) = reseal_batch(db, keys, older, column, after).await?;
+            (from, found) = (next, found || is_found);
         }
     }
     let probe = format!("seal.{older}");
@@ -208,15 +209,14 @@ async fn reseal(db: &mut PgConnection, keys: &SealKeys, older: SealKeyId) -> std
     Ok(())
 }
 
-/// Looks at the next rows of one column, and answers where to go on.
+/// Looks at the next rows of one column, and answers where to go on, and whether the older key had sealed any of them.
 async fn reseal_batch(
     db: &mut PgConnection,
     keys: &SealKeys,
     older: SealKeyId,
     (table, id, column): (&'static str, &'static str, &'static str),
     after: Vec<u8>,
-    found: &mut bool,
-) -> std::result::Result<Option<Vec<u8>>, Error> {
+) -> std::result::Result<(Option<Vec<u8>>, bool), Error> {
     // A name is text, all other ids are bytes: here both are their bytes.
     let id = if table == "senders" { format!("convert_to({id}, 'UTF8')") } else { id.to_owned() };
     let next: Vec<(Vec<u8>, i64)> = sqlx::query_as(AssertSqlSafe(format!(
@@ -241,7 +241,6 @@ async fn reseal_batch(
     let update = format!("UPDATE {table} SET {column} = $2 WHERE {id} = $1 AND {column} = $3");
     for row in &rows {
         let (name, sealed): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-        *found = true;
         match keys.reseal(Place { table, column, row: &name }, sealed.clone()) {
             Ok(again) => {
                 let query = sqlx::query(AssertSqlSafe(update.clone())).bind(&name).bind(again);
@@ -252,5 +251,5 @@ async fn reseal_batch(
             }
         }
     }
-    Ok(names.last().map(|name| name.to_vec()))
+    Ok((names.last().map(|name| name.to_vec()), !rows.is_empty()))
 }
