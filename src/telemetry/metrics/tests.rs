@@ -27,6 +27,13 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
             operation.ended(metrics, *outcome, 0.1);
         }
     }
+    for name in bound::ACCOUNT_SERVER {
+        let operation = metrics.operation(name);
+        // No budget of ours holds them back.
+        for outcome in Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Shed) {
+            operation.ended_untimed(metrics, *outcome, 1);
+        }
+    }
     let routes = ["api", "public"].iter().flat_map(|it| ["/a", "/b", "/c"].map(|path| (*it, path)));
     for (listener, route) in routes.chain([("ops", "other")]) {
         let route = metrics.route(listener, route);
@@ -290,6 +297,40 @@ fn f1_a_first_503_after_all_series_are_taken_is_still_a_failure_of_its_listener(
     assert!(answered(&text, "api", "5xx") >= 1, "{text}");
     assert_eq!(answered(&text, "public", "4xx"), 1, "{text}");
     assert!(!text.contains("listener=\"other\""), "{text}");
+}
+
+#[test]
+fn an_account_server_that_first_fails_after_all_series_are_taken_is_still_told_apart() {
+    let metrics = Metrics::new(&["system"]);
+    let account_server = bound::ACCOUNT_SERVER.map(|name| metrics.operation(name));
+    for name in ["a", "b", "c", "d", "e", "f", "g"] {
+        let operation = metrics.operation(name);
+        for outcome in Outcome::ALL {
+            operation.ended(&metrics, *outcome, 0.1);
+        }
+    }
+    let before = metrics.render();
+    assert!(before.contains("operation=\"other\""), "{before}");
+    for operation in account_server {
+        operation.ended_untimed(&metrics, Outcome::Unavailable, 3);
+    }
+    let text = metrics.render();
+    for name in bound::ACCOUNT_SERVER {
+        let labels = format!("{{operation=\"{name}\",outcome=\"unavailable\"}}");
+        assert!(text.contains(&format!("countersign_upstream_requests_total{labels} 3\n")), "{text}");
+    }
+    let others = |text: &str| {
+        let lines = text.lines().filter(|line| line.contains("operation=\"other\""));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(others(&text), others(&before));
+}
+
+#[test]
+fn the_alert_on_the_esignature_api_leaves_the_account_server_out() {
+    let alerts = include_str!("../../../deploy/prometheus/alerts.yml");
+    let left_out = format!("operation!~\"{}\"", bound::ACCOUNT_SERVER.join("|"));
+    assert_eq!(alerts.matches(&left_out).count(), 2);
 }
 
 #[test]
