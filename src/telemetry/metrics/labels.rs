@@ -14,6 +14,9 @@ macro_rules! label_values {
                 /// Every value.
                 pub const ALL: &[Self] = &[$(Self::$Variant),+];
 
+                /// Every label.
+                pub const LABELS: &[&str] = &[$($text),+];
+
                 /// The label.
                 pub const fn as_str(self) -> &'static str {
                     match self { $( Self::$Variant => $text, )+ }

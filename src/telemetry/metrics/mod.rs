@@ -184,36 +184,28 @@ impl Metrics {
     /// Counts begin at 0: a series that is born at 1 shows no increase, and an alert on its first event would be
     /// silent; and a fresh daemon shows that it counts. Of the upstream's operations [`Operation::begin`] does it.
     fn begin(&self) {
-        for status in SigningStatus::ALL {
-            let _ = self.signings_total.with_label_values(&[status.as_str()]);
-        }
-        for result in ViewResult::ALL {
-            let _ = self.view_mints_total.with_label_values(&[result.as_str()]);
-        }
-        for kind in LinkKind::ALL {
-            let _ = self.link_opens_total.with_label_values(&[kind.as_str()]);
-        }
-        for result in IdempotencyResult::ALL {
-            let _ = self.idempotency_total.with_label_values(&[result.as_str()]);
-        }
-        for claim in ReturnClaim::ALL {
-            for fact in Fact::ALL {
-                let _ = self.returns_total.with_label_values(&[claim.as_str(), fact.as_str()]);
+        for (family, labels) in [
+            (&self.connect_deliveries_total, ConnectResult::LABELS),
+            (&self.idempotency_total, IdempotencyResult::LABELS),
+            (&self.link_opens_total, LinkKind::LABELS),
+            (&self.signings_total, SigningStatus::LABELS),
+            (&self.tls_handshakes_refused_total, HandshakeRefusal::LABELS),
+            (&self.view_mints_total, ViewResult::LABELS),
+            (&self.webhook_attempts_total, AttemptResult::LABELS),
+        ] {
+            for label in labels {
+                let _ = family.with_label_values(&[*label]);
             }
         }
-        for right in Right::ALL {
-            for decision in Decision::ALL {
-                let _ = self.caller_rights_total.with_label_values(&[right.as_str(), decision.as_str()]);
+        for (family, firsts, seconds) in [
+            (&self.caller_rights_total, Right::LABELS, Decision::LABELS),
+            (&self.returns_total, ReturnClaim::LABELS, Fact::LABELS),
+        ] {
+            for first in firsts {
+                for second in seconds {
+                    let _ = family.with_label_values(&[*first, *second]);
+                }
             }
-        }
-        for result in ConnectResult::ALL {
-            let _ = self.connect_deliveries_total.with_label_values(&[result.as_str()]);
-        }
-        for result in AttemptResult::ALL {
-            let _ = self.webhook_attempts_total.with_label_values(&[result.as_str()]);
-        }
-        for reason in HandshakeRefusal::ALL {
-            let _ = self.tls_handshakes_refused_total.with_label_values(&[reason.as_str()]);
         }
     }
 
