@@ -61,15 +61,15 @@ pub(super) fn inbox(
     signings: &Signings,
     own_keys: &OwnKeys,
 ) -> Inbox {
-    let inbox = Inbox::new(
-        Arc::clone(&foundation.store),
-        signings.clone(),
-        Arc::clone(&foundation.clock),
-        foundation.life.clone(),
-        Arc::clone(&foundation.metrics),
-        (connect::Keys::default(), own_keys.clone()),
-        connect::Limits::default(),
-    );
+    let given = connect::Dependencies {
+        store: Arc::clone(&foundation.store),
+        signings: signings.clone(),
+        own_keys: own_keys.clone(),
+        clock: Arc::clone(&foundation.clock),
+        life: foundation.life.clone(),
+        metrics: Arc::clone(&foundation.metrics),
+    };
+    let inbox = Inbox::new(given, connect::Limits::default());
     prove(&inbox, own_keys, config, issuers);
     inbox
 }

@@ -37,6 +37,23 @@ const BATCH: u32 = 256;
 /// Envelopes whose messages are taken in at the same time.
 const SIDE_BY_SIDE: usize = 16;
 
+/// What the inbox is built on.
+#[derive(Debug)]
+pub struct Dependencies {
+    /// Where messages are.
+    pub store: SharedStore,
+    /// Who observes what they say.
+    pub signings: Signings,
+    /// The keys of accounts that are one sender's.
+    pub own_keys: OwnKeys,
+    /// The time.
+    pub clock: SharedClock,
+    /// When to stop, and who waits for what goes on.
+    pub life: Lifecycle,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Takes deliveries in. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Inbox {
@@ -70,17 +87,10 @@ pub(super) struct Parts {
 }
 
 impl Inbox {
-    /// An inbox that believes what is signed with one of the keys, or comes to a sender's own address and is signed
-    /// with one of that sender's. [`Inbox::run`] must be spawned.
-    pub fn new(
-        store: SharedStore,
-        signings: Signings,
-        clock: SharedClock,
-        life: Lifecycle,
-        metrics: Arc<Metrics>,
-        (keys, own_keys): (Keys, OwnKeys),
-        limits: Limits,
-    ) -> Self {
+    /// An inbox that believes what comes to a sender's own address and is signed with one of that sender's keys, and
+    /// nothing else until [`Inbox::set_keys`]. [`Inbox::run`] must be spawned.
+    pub fn new(given: Dependencies, limits: Limits) -> Self {
+        let Dependencies { store, signings, own_keys, clock, life, metrics } = given;
         let parts = Parts {
             store,
             signings,
@@ -88,7 +98,7 @@ impl Inbox {
             life,
             metrics,
             limits,
-            keys: ArcSwap::from_pointee(keys),
+            keys: ArcSwap::default(),
             own_keys,
             bearers: ArcSwap::default(),
             clients: ArcSwapOption::empty(),

@@ -55,7 +55,7 @@ mod unnamed_signers;
 mod wire;
 
 pub use digest::{BadDigest, Keys, UnverifiedDelivery, VerifiedDelivery};
-pub use inbox::Inbox;
+pub use inbox::{Dependencies, Inbox};
 pub use own_keys::OwnKeys;
 pub use payload::{Message, Unreadable};
 pub use proofs::{Clients, Tokens};

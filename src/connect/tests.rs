@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Bearers, Inbox, Keys, Limits, OwnKeys, Receipt,
+    Bearers, Dependencies, Inbox, Keys, Limits, OwnKeys, Receipt,
     permutations::{ENVELOPE, signing, sim},
 };
 use crate::{
@@ -75,16 +75,16 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
     };
     let signings =
         Signings::new(Arc::clone(&store), esign, Hub::new(), Arc::clone(&clock), life.clone(), settings);
-    let keys = Keys::new([KEY]);
-    let inbox = Inbox::new(
-        Arc::clone(&store),
+    let given = Dependencies {
+        store: Arc::clone(&store),
         signings,
+        own_keys: OwnKeys::default(),
         clock,
-        life.clone(),
-        Arc::clone(&metrics),
-        (keys, OwnKeys::default()),
-        limits,
-    );
+        life: life.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    let inbox = Inbox::new(given, limits);
+    inbox.set_keys(Keys::new([KEY]));
     Fixture { inbox, store, clock: manual, life, metrics }
 }
 
