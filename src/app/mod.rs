@@ -6,6 +6,7 @@
 
 mod announce;
 mod budget;
+mod callers;
 mod certificates;
 mod consent_probe;
 mod events;
@@ -45,11 +46,10 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, Callers},
+    api::Callers,
     audit::Audit,
     auth::Auth,
     clock::SharedClock,
@@ -57,7 +57,7 @@ use crate::{
     connect::{Inbox, OwnKeys},
     domain::{SenderName, TemplateNames},
     esign,
-    events::{Endpoints, Hub, Log, Streams},
+    events::{Endpoints, Hub},
     lifecycle::Lifecycle,
     listener::{Bound, Limits},
     oidc::Issuers,
@@ -75,7 +75,7 @@ pub struct App {
     parts: Parts,
     listeners: Listeners,
     templates: Arc<TemplateNames>,
-    limits: ApiLimits,
+    callers: callers::Settings,
     stop: config::Stop,
     visitors: Option<public::Settings>,
     events: events::Settings,
@@ -127,36 +127,6 @@ pub struct Parts {
     asked: Arc<budget::Counted>,
     clock: SharedClock,
     life: Lifecycle,
-}
-
-/// Limits of the API, and what it refuses.
-#[derive(Debug, Clone, Copy)]
-struct ApiLimits {
-    /// The largest body of our own calls, which are read into memory.
-    own_body: usize,
-    /// Of large bodies at once.
-    bodies: usize,
-    /// Of calls that are passed through, which stream.
-    passed_body: usize,
-    /// How many calls an account has in an hour.
-    hourly_calls: u64,
-    /// Creates under way at once.
-    creates_at_once: usize,
-    /// Whether a proxy's `Forwarded` headers are let in.
-    allow_forwarded: bool,
-}
-
-impl ApiLimits {
-    fn of(config: &Config) -> Self {
-        Self {
-            own_body: config.api.body_limit.bytes(),
-            bodies: config.api.bodies_at_once.bytes(),
-            passed_body: config.api.passthrough_limit.bytes(),
-            hourly_calls: config.budget.hourly_limit.into(),
-            creates_at_once: config.api.creates_at_once as usize,
-            allow_forwarded: config.api.allow_forwarded,
-        }
-    }
 }
 
 impl Parts {
@@ -277,7 +247,7 @@ impl App {
             parts,
             listeners,
             templates,
-            limits: ApiLimits::of(&config),
+            callers: callers::Settings::of(&config),
             visitors,
             events,
             operators: operators::Settings::of(&config),
@@ -306,9 +276,8 @@ impl App {
     /// Serves until the stop, and through it: not ready at once, accepting for the grace, then drained.
     pub async fn run(self) -> anyhow::Result<()> {
         advise(&self);
-        let Self { parts, listeners, templates, visitors, events, operators, retention, .. } = self;
-        let (api_limits, stop) = (self.limits, self.stop);
-        let closing = CancellationToken::new();
+        let Self { parts, listeners, templates, callers, visitors, events, operators, retention, .. } = self;
+        let (stop, closing) = (self.stop, CancellationToken::new());
         observe::start(&parts);
         peers::watch(&parts);
         if let Some(collector) = self.collector {
@@ -330,15 +299,15 @@ impl App {
         retention::start(&parts, retention);
         let connect = events::start(&parts, events).await?;
         let Listeners { api, public, ops } = listeners;
+        let limits = Limits { drain: stop.deadline, ..Limits::default() };
         if let (Some(bound), Some(visitors)) = (public, visitors) {
-            let limits = Limits { drain: stop.deadline, ..Limits::default() };
             let router = visitors::router(&parts, visitors, connect);
             parts.life.spawn("public listener", bound.serve(router, limits, closing.clone()));
         }
-        let limits = Limits { drain: stop.deadline, ..Limits::default() };
         let router = operators::router(&parts, &operators, &closing);
         parts.life.spawn("ops listener", ops.serve(router, limits, closing.clone()));
-        serve_api(&parts, api, templates, api_limits, &closing, stop);
+        let router = callers::router(&parts, callers, templates, &closing);
+        parts.life.spawn("api listener", api.serve(router, limits, closing.clone()));
 
         parts.life.stopping().cancelled().await;
         let began = parts.clock.uptime();
@@ -400,49 +369,4 @@ fn advise(app: &App) {
             "stop.grace is no shorter than stop.deadline, so a stop drops what is under way: both count from the signal"
         );
     }
-}
-
-fn serve_api(
-    parts: &Parts,
-    socket: Bound,
-    templates: Arc<TemplateNames>,
-    given: ApiLimits,
-    closing: &CancellationToken,
-    stop: config::Stop,
-) {
-    let limits = Limits { drain: stop.deadline, ..Limits::default() };
-    let api = api::router(api::Api {
-        callers: parts.callers.clone(),
-        signings: parts.signings.clone(),
-        auth: parts.auth.clone(),
-        esign: Arc::clone(&parts.esign),
-        endpoints: parts.endpoints.clone(),
-        log: Log::new(Arc::clone(&parts.store), parts.hub.clone(), Arc::clone(&parts.clock)),
-        streams: Streams::new(
-            Arc::clone(&parts.store),
-            parts.hub.clone(),
-            Arc::clone(&parts.clock),
-            parts.life.clone(),
-        ),
-        consents: parts.secrets.consents.clone(),
-        tickets: parts.secrets.tickets.clone(),
-        public_origin: parts.signings.settings().public_origin.clone(),
-        mode: parts.signings.settings().mode,
-        pairings: parts.pairings.clone(),
-        templates,
-        allow_forwarded: given.allow_forwarded,
-        body_limit: given.own_body,
-        room: api::bodies::Room::new(given.bodies),
-        passthrough_limit: given.passed_body,
-        hourly_limit: given.hourly_calls,
-        result_keys: parts.secrets.results.jwks().into(),
-        results: Arc::clone(&parts.secrets.results),
-        creates: Arc::new(Semaphore::new(given.creates_at_once)),
-        bundles: Arc::new(Semaphore::new(api::BUNDLES_AT_ONCE)),
-        closing: closing.clone(),
-        clock: Arc::clone(&parts.clock),
-        metrics: Arc::clone(&parts.metrics),
-        tracer: parts.tracer.clone(),
-    });
-    parts.life.spawn("api listener", socket.serve(api, limits, closing.clone()));
 }
