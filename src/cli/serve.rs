@@ -1,10 +1,6 @@
 //! `countersign serve`: the daemon.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::{
@@ -59,12 +55,17 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
     let ready = app.ready();
     tracing::info!(api = ready.api_url, public = ready.public_url, ops = ready.ops_url, "listening");
     let stopping = life.stopping();
-    let reloading =
-        follow(hangups, args.config.clone(), app.parts(), log, manager.clone(), ready.api_url.clone());
+    let reloads = Reloads {
+        path: args.config.clone(),
+        parts: app.parts(),
+        log,
+        manager: manager.clone(),
+        api_url: ready.api_url.clone(),
+    };
     life.spawn("reload", async move {
         tokio::select! {
             () = stopping.cancelled() => {}
-            () = reloading => {}
+            () = reloads.follow(hangups) => {}
         }
     });
     if let Some(path) = &args.ready_file {
@@ -92,34 +93,38 @@ async fn apart<T: Send + 'static>(
 }
 
 /// Reads the settings again at each SIGHUP (rule H3).
-async fn follow(
-    mut hangups: Signal,
+struct Reloads {
     path: Option<PathBuf>,
     parts: Parts,
     log: LogControl,
     manager: Manager,
     api_url: String,
-) {
-    while hangups.recv().await.is_some() {
-        manager.reloading();
-        reload(path.as_deref(), &parts, &log).await;
-        manager.ready(&api_url);
-    }
 }
 
-/// Bad settings change nothing and are one line in the log.
-async fn reload(path: Option<&Path>, parts: &Parts, log: &LogControl) {
-    let config = match Config::load(path, &Variables::of_process()) {
-        Ok(config) => config,
-        Err(error) => return tracing::error!(%error, "the settings were not reloaded; the old ones stay"),
-    };
-    match parts.reload(&config).await {
-        Ok(()) => {
-            log.set_level(config.log.level);
-            tracing::info!(
-                "settings reloaded: callers, webhooks, Connect keys, certificates, senders' keys, operator password, log level"
-            );
+impl Reloads {
+    async fn follow(self, mut hangups: Signal) {
+        while hangups.recv().await.is_some() {
+            self.manager.reloading();
+            self.reload().await;
+            self.manager.ready(&self.api_url);
         }
-        Err(error) => tracing::error!("the settings were not reloaded; the old ones stay: {error:#}"),
+    }
+
+    /// Bad settings change nothing and are one line in the log.
+    async fn reload(&self) {
+        let config = match Config::load(self.path.as_deref(), &Variables::of_process()) {
+            Ok(config) => config,
+            Err(error) => return tracing::error!(%error, "the settings were not reloaded; the old ones stay"),
+        };
+        match self.parts.reload(&config).await {
+            Ok(()) => {
+                self.log.set_level(config.log.level);
+                tracing::info!(
+                    "settings reloaded: callers, webhooks, Connect keys, certificates, senders' keys, operator \
+                     password, log level"
+                );
+            }
+            Err(error) => tracing::error!("the settings were not reloaded; the old ones stay: {error:#}"),
+        }
     }
 }
