@@ -7,7 +7,7 @@ use axum::Router;
 use secrecy::ExposeSecret;
 
 use crate::{
-    app::{Foundation, Parts},
+    app::{Dependencies, Parts},
     config::{self, Config, ConfigError, Webhook},
     connect::{self, Inbox, OwnKeys},
     domain::{CallerName, EventKind, Private, SenderName},
@@ -42,8 +42,8 @@ impl Settings {
     }
 
     /// The endpoints of a store; those of the settings come with [`Settings::apply_to`].
-    pub(super) fn endpoints(&self, foundation: &Foundation) -> Endpoints {
-        Endpoints::new(Arc::clone(&foundation.store), Arc::clone(&foundation.clock), self.targets)
+    pub(super) fn endpoints(&self, given: &Dependencies) -> Endpoints {
+        Endpoints::new(Arc::clone(&given.store), Arc::clone(&given.clock), self.targets)
     }
 
     /// Makes the stored endpoints of the settings these: at start, and when the settings are read again.
@@ -57,19 +57,19 @@ impl Settings {
 pub(super) fn inbox(
     config: &Config,
     issuers: &Issuers,
-    foundation: &Foundation,
+    given: &Dependencies,
     signings: &Signings,
     own_keys: &OwnKeys,
 ) -> Inbox {
-    let given = connect::Dependencies {
-        store: Arc::clone(&foundation.store),
+    let for_inbox = connect::Dependencies {
+        store: Arc::clone(&given.store),
         signings: signings.clone(),
         own_keys: own_keys.clone(),
-        clock: Arc::clone(&foundation.clock),
-        life: foundation.life.clone(),
-        metrics: Arc::clone(&foundation.metrics),
+        clock: Arc::clone(&given.clock),
+        life: given.life.clone(),
+        metrics: Arc::clone(&given.metrics),
     };
-    let inbox = Inbox::new(given, connect::Limits::default());
+    let inbox = Inbox::new(for_inbox, connect::Limits::default());
     prove(&inbox, own_keys, config, issuers);
     inbox
 }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 
 use crate::{
-    app::{Foundation, events, senders},
+    app::{Dependencies, events, senders},
     audit::Audit,
     auth::{self, Auth, Spawner, identity::AccountServer, signer_process::SignerProcess},
     budget::{Budget, Options as BudgetOptions},
@@ -73,10 +73,10 @@ async fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
 pub(super) fn esign(
     config: &Config,
     auth: &Auth,
-    foundation: &Foundation,
+    given: &Dependencies,
     observer: Arc<dyn esign::Observer>,
 ) -> anyhow::Result<Arc<esign::Client>> {
-    let clock = &foundation.clock;
+    let clock = &given.clock;
     let reserve = u64::from(config.budget.reserve_percent);
     let options = BudgetOptions {
         hourly: config.budget.hourly_limit.into(),
@@ -95,7 +95,7 @@ pub(super) fn esign(
     Ok(esign::Client::new(esign::Deps {
         http: http_client(config, config.upstream.request_timeout)?,
         auth: auth.clone(),
-        budget: Budget::on(Arc::clone(&foundation.store), options, Arc::clone(clock)),
+        budget: Budget::on(Arc::clone(&given.store), options, Arc::clone(clock)),
         clock: Arc::clone(clock),
         observer: Some(observer),
         senders: senders.collect(),
@@ -116,7 +116,7 @@ pub(super) fn audit(config: &Config, clock: &SharedClock) -> Result<Audit, Confi
 
 pub(super) fn signing_settings(
     config: &Config,
-    foundation: &Foundation,
+    given: &Dependencies,
     own_keys: &OwnKeys,
 ) -> signing::Settings {
     let public_origin = config.public.base_url.as_ref().map(|origin| origin.as_str().to_owned());
@@ -133,7 +133,7 @@ pub(super) fn signing_settings(
         nonce_key: NonceKey::derive(&secret, &older),
         queue_limit: config.upstream.queue_limit.into(),
         look_every: LOOK_EVERY,
-        audit: foundation.audit.clone(),
-        metrics: Arc::clone(&foundation.metrics),
+        audit: given.audit.clone(),
+        metrics: Arc::clone(&given.metrics),
     }
 }

@@ -154,7 +154,7 @@ impl Parts {
 }
 
 /// What almost every part is built on.
-struct Foundation {
+struct Dependencies {
     audit: Audit,
     store: SharedStore,
     clock: SharedClock,
@@ -194,12 +194,12 @@ impl App {
         let auth = auth_of(&config, &clock).await?;
         let store = store::open(&config, &clock).await?;
         let (tracer, collector) = traces::collector(&config)?;
-        let foundation = Foundation { audit: audit(&config, &clock)?, store, clock, life, metrics };
-        let Foundation { audit, store, clock, life, metrics } = &foundation;
-        let esign = esign(&config, &auth, &foundation, observe::calls(metrics, &tracer, clock))?;
+        let given = Dependencies { audit: audit(&config, &clock)?, store, clock, life, metrics };
+        let Dependencies { audit, store, clock, life, metrics } = &given;
+        let esign = esign(&config, &auth, &given, observe::calls(metrics, &tracer, clock))?;
         let (hub, secrets) = (Hub::new(), Secrets::derive(&config));
         witness::watch(&auth, audit);
-        let pairings = pairing::pairings(&config, &auth, &esign, &foundation, &secrets.pairings)?;
+        let pairings = pairing::pairings(&config, &auth, &esign, &given, &secrets.pairings)?;
         pairings.sync().await.context("who is connected cannot be read")?;
         let own_keys = events::own_keys(&pairings);
         let signings = Signings::new(
@@ -208,16 +208,16 @@ impl App {
             hub.clone(),
             Arc::clone(clock),
             life.clone(),
-            signing_settings(&config, &foundation, &own_keys),
+            signing_settings(&config, &given, &own_keys),
         );
         let issuers = issuers::issuers(&config, &Issuers::default(), clock)?;
-        let inbox = events::inbox(&config, &issuers, &foundation, &signings, &own_keys);
+        let inbox = events::inbox(&config, &issuers, &given, &signings, &own_keys);
         let callers = Callers::new(&config.callers, issuers, Arc::clone(metrics));
         let events = events::Settings::of(&config)?;
-        let endpoints = events.endpoints(&foundation);
+        let endpoints = events.endpoints(&given);
         let certificates = Certificates::read(&config, clock, metrics)?;
         let listeners = listeners::bind(&config, inherited, &certificates).await?;
-        let Foundation { store, clock, life, metrics, .. } = foundation;
+        let Dependencies { store, clock, life, metrics, .. } = given;
         let parts = Parts {
             auth,
             signings,

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    app::{Foundation, Parts},
+    app::{Dependencies, Parts},
     auth::{Auth, user_info::AccountChoice},
     config::{Config, ConfigError, ConnectForm},
     esign,
-    pairing::{Connectable, Dependencies, Form, PairingTickets, Pairings, RENEW_EVERY, SYNC_EVERY},
+    pairing::{self, Connectable, Form, PairingTickets, Pairings, RENEW_EVERY, SYNC_EVERY},
     telemetry::chain,
 };
 
@@ -16,17 +16,17 @@ pub(super) fn pairings(
     config: &Config,
     auth: &Auth,
     esign: &Arc<esign::Client>,
-    foundation: &Foundation,
+    given: &Dependencies,
     tickets: &PairingTickets,
 ) -> Result<Pairings, ConfigError> {
     let (esign, wearing) = (Arc::clone(esign), Arc::clone(esign));
-    Ok(Pairings::new(Dependencies {
+    Ok(Pairings::new(pairing::Dependencies {
         auth: auth.clone(),
-        store: Arc::clone(&foundation.store),
-        clock: Arc::clone(&foundation.clock),
+        store: Arc::clone(&given.store),
+        clock: Arc::clone(&given.clock),
         tickets: tickets.clone(),
-        audit: foundation.audit.clone(),
-        life: foundation.life.clone(),
+        audit: given.audit.clone(),
+        life: given.life.clone(),
         connectable: connectable(config)?,
         on_change: Box::new(move |sender| esign.forget(sender)),
         on_brand: Box::new(move |sender, brand| wearing.wear(sender, brand.map(str::to_owned))),
