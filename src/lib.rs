@@ -25,7 +25,7 @@
 //! | [`evidence`] | all that proves one signing, as one file, and how it is checked |
 //! | [`ops`] | the ops listener: health, metrics, and the operators' status page |
 //! | [`doctor`] | walks the whole chain and names what is wrong |
-//! | [`app`] | the composition root: builds each part once and wires them |
+//! | [`app`] | the composition root: builds each part once and wires them; what the daemon does by itself, by the clock |
 //! | [`cli`] | one file a subcommand |
 //! | [`demo`] | the small company website of `countersign demo` |
 //! | [`emulator`] | DocuSign in miniature: strict, stateful, unkind |

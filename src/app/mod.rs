@@ -1,8 +1,18 @@
-//! The composition root: builds each part once, wires them, runs them, stops them.
+//! The composition root: builds each part once, wires them, runs them, stops them; and what the daemon does by itself,
+//! by the clock.
 //!
-//! The only module that names concrete adapters and the only one that knows every other. It holds no
-//! rules: what it decides is order. Everything that can be wrong with the settings is found before the
-//! first port is bound; every port is bound before anything is said to be ready.
+//! The only module that names concrete adapters and the only one that knows every other. Everything that can be
+//! wrong with the settings is found before the first port is bound; every port is bound before anything is said to
+//! be ready.
+//!
+//! | Files | Decide |
+//! |---|---|
+//! | `from_settings`, `issuers`, `senders`, `secrets`, `callers`, `operators`, `visitors`, `listeners`, `reload` | order alone: what is made from which settings, and when |
+//! | `sender_health`, `sender_log`, `sender_events`, `consent_probe`, `store`, `store_clock`, `retention`, `certificates`, `peers` | what is wrong with a part, whom that is told, and what is old enough to go |
+//! | `observe`, `budget`, `shares`, `announce`, `pairing`, `events`, `traces`, `witness` | how often something is carried from one part to another |
+//!
+//! The rules of the second row are here because each looks at parts that must not know each other. This module must
+//! never decide about a request: what a caller, a visitor or DocuSign is answered is the rule of another one.
 
 mod announce;
 mod budget;

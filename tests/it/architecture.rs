@@ -36,7 +36,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "translates HTTP to use cases and errors to problems; reads its callers' section of the settings; \
          hands bodies that stream through to the way out",
     ),
-    ("app", &["*"], "the composition root names everything"),
+    ("app", &["*"], "the composition root names everything; what it does by itself looks at several parts"),
     ("audit", &["clock", "digest"], "writes lines; decides nothing"),
     (
         "auth",
