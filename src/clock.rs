@@ -40,6 +40,13 @@ pub fn earlier(at: Timestamp, by: Duration) -> Timestamp {
     at.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
+/// When the hour began in which a time lies, by UTC; or another `unit` of whole seconds, such as a minute or a day.
+/// Saturates: the beginning of time, where there is none.
+pub fn start_of(at: Timestamp, unit: SignedDuration) -> Timestamp {
+    let unit_s = unit.as_secs().max(1);
+    Timestamp::from_second(at.as_second().div_euclid(unit_s) * unit_s).unwrap_or(Timestamp::MIN)
+}
+
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
@@ -151,6 +158,18 @@ mod tests {
         for by in [Duration::from_secs(u64::MAX), Duration::from_secs(1 << 62)] {
             assert_eq!((later(epoch, by), earlier(epoch, by)), (Timestamp::MAX, Timestamp::MIN));
         }
+    }
+
+    #[test]
+    fn a_unit_begins_with_its_first_second_before_1970_too() {
+        let (hour, day) = (SignedDuration::from_hours(1), SignedDuration::from_hours(24));
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let evening = at("2026-12-24T23:59:59.999Z");
+        assert_eq!(start_of(evening, hour), at("2026-12-24T23:00:00Z"));
+        assert_eq!(start_of(at("2026-12-24T23:00:00Z"), hour), at("2026-12-24T23:00:00Z"));
+        assert_eq!(start_of(evening, day), at("2026-12-24T00:00:00Z"));
+        assert_eq!(start_of(at("1969-12-31T23:30:00Z"), hour), at("1969-12-31T23:00:00Z"));
+        assert_eq!(start_of(Timestamp::MIN, day), Timestamp::MIN);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     Now,
     limits::{self, Reading},
 };
+use crate::clock::{earlier, start_of};
 
 /// Two answers whose resets lie this close speak of the same hour.
 const SAME_HOUR: SignedDuration = SignedDuration::from_secs(60);
@@ -143,11 +144,9 @@ impl Hour {
     /// What the store should be told next, and under which hour of the calendar. The upstream's own hour where
     /// it is known: by a clock that is behind, its first minutes would be added to the hour before.
     pub(super) fn unreported(&self, now: Now) -> (Timestamp, u64) {
-        let of_upstream =
-            self.reset.map(|reset| reset.as_second() - 1).or(self.began.map(Timestamp::as_second));
-        let within = of_upstream.unwrap_or(now.date.as_second());
-        let hour = within.div_euclid(3_600) * 3_600;
-        (Timestamp::from_second(hour).unwrap_or(Timestamp::MIN), self.ours - self.reported)
+        let last_second = self.reset.map(|reset| earlier(reset, Duration::from_secs(1)));
+        let within = last_second.or(self.began).unwrap_or(now.date);
+        (start_of(within, SignedDuration::from_hours(1)), self.ours - self.reported)
     }
 
     /// The store knows `reported` more of ours, and `total` of everybody. Answers what others have spent since

@@ -3,14 +3,14 @@
 
 use std::{collections::BTreeMap, fmt, sync::Mutex};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{
     Now, Operation, lock,
     rules::{Rule, Weight},
 };
-use crate::store::NotedCalls;
+use crate::{clock::start_of, store::NotedCalls};
 
 /// How a rule fared.
 #[derive(Debug, Clone, Serialize)]
@@ -191,8 +191,7 @@ impl Ledger {
     }
 
     fn save_later(&self, kind: &'static str, word: &'static str, count: u64, now: Now) {
-        let hour = now.date.as_second().div_euclid(3_600) * 3_600;
-        let hour = Timestamp::from_second(hour).unwrap_or(Timestamp::MIN);
+        let hour = start_of(now.date, SignedDuration::from_hours(1));
         *lock(&self.unsaved).entry(hour).or_default().entry((kind, word)).or_default() += count;
     }
 

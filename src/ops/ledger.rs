@@ -16,7 +16,11 @@ use axum::{
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::{budget::ledger::Window, clock::SharedClock, store::SharedStore};
+use crate::{
+    budget::ledger::Window,
+    clock::{SharedClock, start_of},
+    store::SharedStore,
+};
 
 /// The longest window: the store keeps counts as long as events.
 const MAX_HOURS: u32 = 24 * 366;
@@ -56,7 +60,10 @@ async fn show(
         }
     };
     let until = ledger.clock.now();
-    let since = top_of_hour(until, i64::from(hours));
+    // The hour that runs counts as one.
+    let back = SignedDuration::from_hours(i64::from(hours) - 1);
+    let first = until.saturating_sub(back).unwrap_or(Timestamp::MIN);
+    let since = start_of(first, SignedDuration::from_hours(1));
     let noted = match ledger.store.noted_calls(since, Timestamp::MAX).await {
         Ok(noted) => noted,
         Err(error) => {
@@ -73,10 +80,4 @@ async fn show(
     } else {
         (no_store, Json(window)).into_response()
     }
-}
-
-/// The top of the hour that so many hours ago ran; the hour that runs counts as one.
-fn top_of_hour(now: Timestamp, hours: i64) -> Timestamp {
-    let back = now.saturating_sub(SignedDuration::from_hours(hours - 1)).unwrap_or(Timestamp::MIN);
-    Timestamp::from_second(back.as_second().div_euclid(3_600) * 3_600).unwrap_or(Timestamp::MIN)
 }

@@ -11,6 +11,7 @@ use crate::{
         consent::{self, ConsentBy, ConsentUrls},
     },
     budget::{Forecast, Remaining},
+    clock::start_of,
     domain::{AccountId, SenderName},
     ops::{Report, Status, health::sender_of},
     pairing::connect_url,
@@ -120,7 +121,7 @@ pub(super) async fn look(admin: &Admin, from: &str) -> View {
             oldest_delivery: oldest.map(|at| now.duration_since(at).unsigned_abs()),
         },
         clock_offset: admin.auth.clock_offset().map(|offset| offset.offset),
-        now: minute(now),
+        now: start_of(now, SignedDuration::from_mins(1)),
         report,
     }
 }
@@ -145,8 +146,4 @@ fn customer_links(admin: &Admin, name: &str, redirect_uri: &str) -> Option<Conse
     let individual = connect_url(admin.public_origin.as_deref()?, &link.ticket);
     let organisation = admin.pairings.consent_page(name, ConsentBy::Organisation, redirect_uri)?;
     Some(ConsentUrls { individual, organisation })
-}
-
-fn minute(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second().div_euclid(60) * 60).unwrap_or(at)
 }
