@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     (
         "api",
         &[
+            "audit",
             "auth",
             "bucket",
             "budget",
@@ -31,7 +32,6 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "store",
             "telemetry",
             "tls",
-            "audit",
         ],
         "translates HTTP to use cases and errors to problems; reads its callers' section of the settings; \
          hands bodies that stream through to the way out",
@@ -94,8 +94,8 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "reads the outbox, sends it on",
     ),
     ("evidence", &["audit", "digest"], "packs and checks files; fetches none"),
-    ("http_client", &[], "the one way out"),
     ("hostile", &["*"], "runs every parser that meets the outside; not in the library that is built"),
+    ("http_client", &[], "the one way out"),
     ("lifecycle", &["telemetry"], "work goes on in the trace that it was started in"),
     ("listener", &["tls"], "the one accept loop; knows nothing of what is served"),
     (
@@ -103,7 +103,6 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         &["domain", "store"],
         "our JSON, for answers and events alike; shows links as they are stored",
     ),
-    ("theme", &[], "a leaf: colours, drawings and the sheet of visitors' and operators' pages"),
     ("oidc", &["clock", "http_client"], "believes tokens of others; knows nothing of callers"),
     (
         "ops",
@@ -117,12 +116,12 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "digest",
             "domain",
             "esign",
-            "theme",
             "pairing",
             "secret_text",
             "signing",
             "store",
             "telemetry",
+            "theme",
         ],
         "shows how we are: senders, what is left of the budget, what waits; asks for a check and makes senders that the \
          settings allow, and writes down that an operator did; knows what may be a name from config",
@@ -146,11 +145,11 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "domain",
             "lifecycle",
             "listener",
-            "theme",
             "pairing",
             "secret_text",
             "signing",
             "telemetry",
+            "theme",
         ],
         "translates browsers' requests to use cases and outcomes to pages; reads which proxies are trusted",
     ),
@@ -179,6 +178,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("spool", &["digest"], "a leaf but for the names of its files"),
     ("store", &["clock", "digest", "domain"], "keeps what it is given"),
     ("telemetry", &[], "a leaf"),
+    ("theme", &[], "a leaf: colours, drawings and the sheet of visitors' and operators' pages"),
     ("tls", &["clock"], "reads certificates; compares their dates with our clock"),
 ];
 
