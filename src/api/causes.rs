@@ -163,6 +163,7 @@ impl From<signing::Error> for Problem {
                 Self::new("signing_closed", "the documents were destroyed at DocuSign, as was asked for")
             }
             Error::Store(error) => error.into(),
+            Error::TooManyWaiting { retry_after } => Self::too_many_waiting(retry_after),
             Error::TooOften { retry_after } => {
                 Self::new("quota_exceeded", "views were made for this signer too often in a short time")
                     .fix("Repeat the call after the time in Retry-After; no setting raises this limit.")
@@ -311,6 +312,14 @@ impl Problem {
             Self::new("signer_not_ready", detail)
                 .fix("Wait for the event document.available (or signing.completed), and ask again.")
         }
+    }
+
+    /// A wait for news, where there is no place for it.
+    fn too_many_waiting(retry_after: Duration) -> Self {
+        let detail = "too many calls, of this caller or of all, wait for news of signings already";
+        Self::new("quota_exceeded", detail)
+            .fix("Repeat the call after the time in Retry-After, or wait for all signings by one stream (GET /v1/events with Accept: text/event-stream). No setting raises this limit.")
+            .retry_after(retry_after)
     }
 
     /// A purge of what still goes on.

@@ -109,6 +109,12 @@ pub enum Error {
     /// The store could not do it.
     #[error("the store failed")]
     Store(#[from] store::Error),
+    /// As many wait for news of signings as may at once, of this caller or of all.
+    #[error("too many wait for news of signings already")]
+    TooManyWaiting {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Clicks had views made for this signer too often in a short time.
     #[error("views were made for this signer too often")]
     TooOften {
@@ -153,6 +159,7 @@ impl Error {
         match self {
             Self::Busy { retry_after }
             | Self::InProgress { retry_after, .. }
+            | Self::TooManyWaiting { retry_after }
             | Self::TooOften { retry_after } => Some(*retry_after),
             Self::PollingBudget { retry_at } => Duration::try_from(retry_at.duration_since(now)).ok(),
             Self::Upstream(error) => error.retry_after(now),

@@ -46,6 +46,7 @@ mod tickets;
 mod twins;
 mod unlock;
 mod views;
+mod waiting;
 
 use std::{
     sync::{Arc, Mutex},
@@ -82,13 +83,10 @@ pub use result::ResultKey;
 pub use settings::{EventsTo, FindAddress, Settings};
 pub use tickets::{TICKET_LIFE, Tickets};
 pub use views::{Opener, Queued, view_in_use};
+pub use waiting::MAX_WAITING_OF_ONE;
 
 /// How often a change is computed anew because somebody else was faster.
 const MAX_CONFLICTS: usize = 16;
-
-/// Who wait for news of a signing at once. Each reads the store once a second, and most keep a connection: with half of
-/// those that a listener has, others still find one.
-pub const MAX_WAITING: usize = 2_000;
 
 /// The longest that one call to the upstream may take, waiting for its turn included.
 const AT_LEISURE: Duration = Duration::from_secs(60);
@@ -120,7 +118,7 @@ struct Parts {
     /// How often clicks had views made.
     clicks: click_limit::ClickLimit,
     /// Places for those who wait for news.
-    waiting: Semaphore,
+    waiting: waiting::Places,
 }
 
 impl Signings {
@@ -146,7 +144,7 @@ impl Signings {
             due: Notify::new(),
             last_view: Mutex::default(),
             clicks: click_limit::ClickLimit::default(),
-            waiting: Semaphore::new(MAX_WAITING),
+            waiting: waiting::Places::default(),
             settings,
         };
         Self { parts: Arc::new(parts) }
@@ -165,46 +163,6 @@ impl Signings {
     /// A caller's signings, newest first.
     pub async fn list(&self, caller: &CallerName, filter: Filter) -> Result<Vec<Signing>, Error> {
         Ok(self.parts.store.signings(caller, filter).await?)
-    }
-
-    /// Waits until a signing has an event after `seen`, or the time is up; answers it as it is then. Who names no event
-    /// waits for the next one, and not at all for one that has ended. Where [`MAX_WAITING`] wait already, the next one is
-    /// answered at once.
-    pub async fn wait(
-        &self,
-        caller: &CallerName,
-        id: SigningId,
-        seen: Option<u64>,
-        patience: Duration,
-    ) -> Result<Signing, Error> {
-        let mut watcher = self.parts.hub.watch(id);
-        let first = self.get(caller, id).await?;
-        // News may come after the end, too: a purge. Who says what they know waits for it, and would ask again and
-        // again if they were answered at once.
-        let is_answered = seen.map_or(first.status.is_terminal(), |seen| first.sequence > seen);
-        let place = self.parts.waiting.try_acquire();
-        if is_answered || place.is_err() {
-            return Ok(first);
-        }
-        let seen = seen.unwrap_or(first.sequence);
-        let until = Deadline::within(&*self.parts.clock, patience);
-        loop {
-            let left = until.left(self.parts.clock.uptime());
-            if left.is_zero() {
-                return self.get(caller, id).await;
-            }
-            // Another daemon's change comes without a wake-up, so this one also looks by itself.
-            tokio::select! {
-                biased;
-                () = watcher.changed() => {}
-                () = self.parts.clock.sleep(left.min(Duration::from_secs(1))) => {}
-                () = self.parts.life.stopping().cancelled_owned() => return self.get(caller, id).await,
-            }
-            let signing = self.get(caller, id).await?;
-            if signing.sequence > seen {
-                return Ok(signing);
-            }
-        }
     }
 
     /// How many creates are not settled.

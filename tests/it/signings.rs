@@ -1,16 +1,16 @@
 //! Signings through the API: what is created, what is refused, what is the same the second time.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use countersign::{
     domain::{CallerName, SenderName, Signing, SigningId},
-    signing::MAX_WAITING,
+    signing::{self, MAX_WAITING_OF_ONE},
 };
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{CALLER_KEY, Reply, STRANGER_KEY, TestDaemon, order};
+use crate::harness::{CALLER_KEY, Reply, STRANGER_KEY, THIRD_KEY, TestDaemon, key_hash, order};
 
 #[tokio::test]
 async fn a_signing_is_created_with_a_view_and_reads_back_without_it() {
@@ -31,18 +31,47 @@ async fn a_signing_is_created_with_a_view_and_reads_back_without_it() {
 }
 
 #[tokio::test]
-async fn s5_past_so_many_who_wait_the_next_one_is_answered_at_once() {
-    let daemon = TestDaemon::start().await;
+async fn s5_past_so_many_who_wait_a_caller_is_told_when_to_come_again_and_others_still_wait() {
+    let colleague = format!(
+        "[callers.colleague]\nkey_hash = \"{}\"\nreturn_origins = [\"https://www.example.com\"]\n",
+        key_hash(THIRD_KEY)
+    );
+    let daemon = TestDaemon::builder().with(&colleague).start().await;
     let made = daemon.create("order-1", &order()).await;
     let (signings, caller) = (daemon.parts().signings.clone(), CallerName::new("website"));
     let id: SigningId = made.id().parse().unwrap();
     let patience = Duration::from_secs(60);
     let wait = |_| signings.wait(&caller, id, None, patience);
-    let mut waiting: FuturesUnordered<_> = (0..=MAX_WAITING).map(wait).collect();
+    let mut waiting: FuturesUnordered<_> = (0..=MAX_WAITING_OF_ONE).map(wait).collect();
     // The clock stands still: whoever is answered did not wait.
-    let answered = tokio::time::timeout(patience, waiting.next()).await;
-    assert_eq!(answered.unwrap().unwrap().unwrap().id, id);
+    let refused = tokio::time::timeout(patience, waiting.next()).await.unwrap().unwrap();
+    assert!(matches!(refused, Err(signing::Error::TooManyWaiting { .. })), "{refused:?}");
     assert!(waiting.next().now_or_never().is_none(), "all others wait");
+
+    let path = format!("/v1/signings/{id}/wait");
+    let refused = daemon.get(&path).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (429, "quota_exceeded"), "{}", refused.text);
+    assert_eq!(refused.headers["retry-after"], "10");
+    for answered in [format!("{path}?timeout=0"), format!("{path}?sequence=0")] {
+        assert_eq!(daemon.get(&answered).await.status, StatusCode::OK, "{answered} does not wait");
+    }
+
+    // Nobody asks those who wait, so their places are taken while the clock runs for somebody else.
+    let headers = [("content-type", "application/json"), ("idempotency-key", "order-1")];
+    let (url, body) = (format!("{}/v1/signings", daemon.api), serde_json::to_vec(&order()).unwrap());
+    let theirs = daemon.call(Method::POST, &url, Some(THIRD_KEY), &headers, body).await;
+    assert_eq!(theirs.status, StatusCode::CREATED, "{}", theirs.text);
+    let url = format!("{url}/{}/wait?timeout=1", theirs.id());
+    let answered = Cell::new(false);
+    let waits = async {
+        let reply = daemon.call(Method::GET, &url, Some(THIRD_KEY), &[], Vec::new()).await;
+        answered.set(true);
+        reply
+    };
+    let (reply, ()) = tokio::join!(waits, daemon.run_clock("the end of the wait", async || answered.get()));
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    drop(waiting);
+    daemon.stop().await;
 }
 
 #[tokio::test]

@@ -176,8 +176,8 @@ fn wait() -> Value {
     of_signing("wait_for_signing", "Waits for the next fact; with `Accept: text/event-stream`, a stream")
         .about(
             "The stream brings what `list_events` would of this signing, and ends and is opened again as that does. \
-             While very many calls wait, the next one is answered at once, with the signing as it is: pause before \
-             you ask again.",
+             Where as many calls wait as may at once, of one caller or of all, the next one is refused \
+             (`quota_exceeded`): with very many signings at once, one stream of `list_events` tells of all of them.",
         )
         .query(
             "timeout",
