@@ -13,9 +13,9 @@ use jiff::Timestamp;
 
 use crate::{
     api, auth, config, connect, demo,
-    domain::{self, SignerStatus, SigningStatus},
+    domain::{self, SignerStatus, SigningStatus, sample},
     emulator, esign, events, objects, oidc, pdf, secret_text,
-    signing::{NonceKey, sample},
+    signing::NonceKey,
 };
 
 /// A parser by the name of its target and of its folder in `tests/fuzz/corpus`.

@@ -10,9 +10,9 @@ use crate::{
     connect::Message,
     domain::{
         AccountId, Claim, EnvelopeId, EventKind, LastReturn, Signer, SignerId, SignerStatus, Signing,
-        SigningStatus, signing::Happening,
+        SigningStatus, sample, signing::Happening,
     },
-    signing::{result, sample},
+    signing::result,
 };
 
 pub(super) const ENVELOPE: &str = "4f1e0001-aaaa-4bbb-8ccc-000000000001";

@@ -15,6 +15,8 @@ pub mod language;
 mod observe;
 pub mod phone;
 pub mod private;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod sample;
 pub mod signing;
 pub mod status;
 pub mod template_names;

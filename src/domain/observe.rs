@@ -227,3 +227,113 @@ impl Signer {
 fn kept(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::{AccountId, EnvelopeId, Upstream, sample};
+
+    const fn at(second: i64) -> Timestamp {
+        Timestamp::constant(1_700_000_000 + second, 123_456_700)
+    }
+
+    fn said(signing: &mut Signing, fact: SignerFact, second: Option<i64>) -> Vec<EventKind> {
+        let fact = Fact::Signer { recipient_id: "1".to_owned(), fact, at: second.map(at) };
+        signing.observe(&fact, at(1_000)).into_iter().map(|happening| happening.kind).collect()
+    }
+
+    #[test]
+    fn a_failure_counts_only_if_nothing_unlocked_it_since() {
+        use SignerFact::{AuthenticationFailed, Delivered, Resent, Signed};
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let signer = signing.signers[0].id;
+        assert_eq!(
+            said(&mut signing, AuthenticationFailed, Some(10)),
+            [EventKind::SignerAuthenticationFailed]
+        );
+        assert_eq!(said(&mut signing, Delivered, Some(9)), [], "from before the failure");
+        assert_eq!(said(&mut signing, Delivered, None), [], "nobody knows when");
+        assert_eq!(signing.reset_authentication(signer, at(20)).len(), 1);
+        for late in [Some(10), Some(20), None] {
+            assert_eq!(said(&mut signing, AuthenticationFailed, late), [], "{late:?}");
+        }
+        assert_eq!(
+            said(&mut signing, AuthenticationFailed, Some(30)),
+            [EventKind::SignerAuthenticationFailed]
+        );
+        // At the upstream's own console.
+        assert_eq!(said(&mut signing, Resent, Some(29)), []);
+        assert_eq!(said(&mut signing, Resent, Some(31)), [EventKind::SignerReady]);
+        assert_eq!(said(&mut signing, Resent, Some(31)), []);
+        assert_eq!(
+            said(&mut signing, AuthenticationFailed, Some(40)),
+            [EventKind::SignerAuthenticationFailed]
+        );
+        assert_eq!(said(&mut signing, Delivered, Some(41)), [EventKind::SignerSessionStarted]);
+        assert_eq!(said(&mut signing, AuthenticationFailed, Some(40)), []);
+        assert_eq!(said(&mut signing, Signed, Some(42)).first(), Some(&EventKind::SignerSigned));
+        assert_eq!(signing.signers[0].upstream, Upstream::default());
+    }
+
+    #[test]
+    fn f1_whoever_is_denied_their_turn_waits_for_word_that_is_newer() {
+        use SignerFact::{AuthenticationFailed, Declined, Delivered, Resent, Sent, Signed};
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let signer = signing.signers[0].id;
+        let stands = |signing: &Signing| (signing.signers[0].status, signing.next_signer().is_some());
+        assert!(signing.deny_turn(signer, at(100)) && !signing.deny_turn(signer, at(90)));
+        assert_eq!(stands(&signing), (SignerStatus::Waiting, false));
+        // What was said before, and comes late; and what says nothing of a turn.
+        for (fact, second) in [(Sent, 39), (Delivered, 39), (Resent, 200)] {
+            assert_eq!(said(&mut signing, fact, Some(second)), [], "{fact:?}");
+        }
+        assert_eq!(stands(&signing), (SignerStatus::Waiting, false));
+        // By clocks that differ a little, it may have been said just after.
+        assert_eq!(said(&mut signing, Sent, Some(40)), [EventKind::SignerReady]);
+        assert_eq!(signing.signers[0].upstream.denied_at, None);
+        for (fact, told) in [
+            (Sent, EventKind::SignerReady),
+            (Delivered, EventKind::SignerSessionStarted),
+            (AuthenticationFailed, EventKind::SignerAuthenticationFailed),
+        ] {
+            let mut signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
+            signing.deny_turn(signer, at(100));
+            assert_eq!(said(&mut signing, fact, None), [told], "as it is read now");
+        }
+        // An end is an end, whenever it was.
+        for fact in [Declined, Signed] {
+            let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+            signing.deny_turn(signer, at(100));
+            assert!(!said(&mut signing, fact, Some(1)).is_empty() && !signing.deny_turn(signer, at(200)));
+        }
+    }
+
+    #[test]
+    fn f1_our_own_order_gives_nobody_a_turn_who_was_denied_it() {
+        let mut signing = sample::signing(SigningStatus::Creating, SignerStatus::Waiting);
+        let (first, second) = (signing.signers[0].id, SignerId::from_uuid(Uuid::from_u128(4)));
+        let other = sample::person(SignerStatus::Waiting);
+        signing.signers.push(Signer { id: second, order: 2, recipient_id: "2".to_owned(), ..other });
+        assert!(signing.deny_turn(first, at(0)));
+        let opened = signing.open(AccountId::new("a"), EnvelopeId::new("e"));
+        assert_eq!(opened.iter().map(|it| it.kind).collect::<Vec<_>>(), [EventKind::SigningOpened]);
+        // A view that is made all the same says that it is their turn.
+        let told: Vec<_> = signing.allow_turn(first).iter().map(|it| (it.kind, it.signer)).collect();
+        assert_eq!(told, [(EventKind::SignerReady, Some(first))]);
+        assert_eq!(signing.allow_turn(first), [], "once");
+        assert!(signing.deny_turn(second, at(0)));
+        assert_eq!(said(&mut signing, SignerFact::Signed, Some(1)), [EventKind::SignerSigned]);
+        assert_eq!(signing.signers[1].status, SignerStatus::Waiting);
+    }
+
+    #[test]
+    fn nobody_is_told_after_the_end_that_somebody_may_sign() {
+        for fact in [SignerFact::Sent, SignerFact::Delivered] {
+            let mut signing = sample::signing(SigningStatus::Voided, SignerStatus::Waiting);
+            assert_eq!(said(&mut signing, fact, Some(1)), []);
+            assert_ne!(signing.signers[0].status, SignerStatus::Waiting, "but it is written down");
+        }
+    }
+}

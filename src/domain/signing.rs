@@ -448,3 +448,52 @@ impl Signing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::sample;
+
+    const fn at(second: i64) -> Timestamp {
+        Timestamp::constant(1_700_000_000 + second, 123_456_700)
+    }
+
+    #[test]
+    fn what_ends_a_signing_is_told_before_the_end_whichever_is_heard_of_first() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let told = |signing: &Signing| -> Vec<Happened> {
+            signing.history.iter().rev().take(3).map(|moment| moment.what.clone()).collect()
+        };
+        signing.remember(at(1), Happened::LinkMade, None, None);
+        signing.remember_before_end(at(2), Happened::VoidAsked, None);
+        assert_eq!(told(&signing)[..2], [Happened::VoidAsked, Happened::LinkMade]);
+        signing.history.pop();
+        signing.remember(at(1), EventKind::SigningVoided.into(), None, None);
+        signing.remember_before_end(at(2), Happened::VoidAsked, Some("trace".to_owned()));
+        let voided = Happened::Event(EventKind::SigningVoided);
+        assert_eq!(told(&signing), [voided, Happened::VoidAsked, Happened::LinkMade]);
+    }
+
+    #[test]
+    fn what_repeats_pushes_nothing_else_out_of_the_history() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let signer = Some(signing.signers[0].id);
+        signing.remember(at(0), EventKind::SigningOpened.into(), None, None);
+        for second in 1..300 {
+            signing.remember(at(second), EventKind::SignerReturned.into(), signer, None);
+        }
+        signing.remember(at(300), EventKind::SigningCompleted.into(), None, None);
+        assert_eq!(signing.history.len(), MAX_HISTORY);
+        assert_eq!(signing.history[0].what, Happened::Event(EventKind::SigningOpened));
+        assert_eq!(signing.history.last().unwrap().what, Happened::Event(EventKind::SigningCompleted));
+        assert_eq!(signing.history[1].at, at(102), "the oldest went");
+        // Without anything that repeats, the oldest about a signer, and at last the oldest.
+        let mut many = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        many.remember(at(0), EventKind::SigningOpened.into(), None, None);
+        for second in 1..300 {
+            many.remember(at(second), EventKind::SignerReady.into(), signer, None);
+        }
+        assert_eq!(many.history.len(), MAX_HISTORY);
+        assert_eq!(many.history[0].what, Happened::Event(EventKind::SigningOpened));
+    }
+}

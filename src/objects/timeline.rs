@@ -99,10 +99,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{
-        domain::{SignerStatus, SigningStatus},
-        signing::sample,
-    };
+    use crate::domain::{SignerStatus, SigningStatus, sample};
 
     #[test]
     fn the_timeline_shows_each_line_with_its_word_and_one_that_nobody_knows_all_the_same() {

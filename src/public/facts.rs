@@ -112,10 +112,7 @@ fn reader(headers: &HeaderMap, signing: &Signing, signer: &Signer) -> Option<Hea
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::{SignerStatus, SigningStatus},
-        signing::sample,
-    };
+    use crate::domain::{SignerStatus, SigningStatus, sample};
 
     #[test]
     fn only_pages_of_origins_that_were_named_may_read() {

@@ -144,7 +144,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::{domain::LiveView, signing::sample};
+    use crate::domain::{LiveView, sample};
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_700_000_000).unwrap()

@@ -38,8 +38,6 @@ mod reconcile;
 mod recover;
 mod repeat;
 pub mod result;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod sample;
 mod settings;
 mod settle;
 mod tickets;

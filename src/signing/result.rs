@@ -158,8 +158,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::domain::{SignerStatus, SigningStatus};
-    use crate::signing::sample;
+    use crate::domain::{SignerStatus, SigningStatus, sample};
 
     fn verify(key: &ResultKey, token: &str, audience: &str) -> Result<Value, jsonwebtoken::errors::Error> {
         let set: Value = serde_json::from_str(&key.jwks()).unwrap();

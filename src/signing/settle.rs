@@ -352,10 +352,7 @@ pub(super) fn backoff(attempts: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::{SignerStatus, SigningStatus},
-        signing::sample,
-    };
+    use crate::domain::{SignerStatus, SigningStatus, sample};
 
     #[test]
     fn a_create_whose_time_is_over_tells_what_was_in_the_way_at_the_last_try() {

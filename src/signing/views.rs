@@ -477,7 +477,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::signing::sample;
+    use crate::domain::sample;
 
     #[test]
     fn l2_a_click_ends_no_session_of_another_signer() {

@@ -9,8 +9,7 @@ use proptest::prelude::*;
 use super::testing::{ORIGIN, World, change};
 use crate::{
     auth::consent_state::ConsentStates,
-    domain::{CallerName, Private, SignerStatus, SigningStatus},
-    signing::sample,
+    domain::{CallerName, Private, SignerStatus, SigningStatus, sample},
 };
 
 #[tokio::test]
