@@ -55,10 +55,11 @@ impl Signing {
         is_news
     }
 
-    /// The upstream gave a signer a view whom it had denied one: it is their turn.
+    /// The upstream gave a signer a view who waited, because it had denied them one: it is their turn.
     pub fn allow_turn(&mut self, signer: SignerId) -> Vec<Happening> {
         let is_open = self.status == SigningStatus::Open;
-        let signer = self.signer_mut(signer).filter(|signer| is_open && signer.upstream.denied_at.is_some());
+        let signer =
+            self.signer_mut(signer).filter(|signer| is_open && signer.status == SignerStatus::Waiting);
         let Some(signer) = signer else { return Vec::new() };
         signer.reach(SignerStatus::Ready);
         vec![Happening { kind: EventKind::SignerReady, signer: Some(signer.id) }]
@@ -326,6 +327,26 @@ mod tests {
         assert!(signing.deny_turn(second, at(0)));
         assert_eq!(said(&mut signing, SignerFact::Signed, Some(1)), [EventKind::SignerSigned]);
         assert_eq!(signing.signers[1].status, SignerStatus::Waiting);
+    }
+
+    #[test]
+    fn whoever_waits_without_a_word_why_though_nobody_is_before_them_may_ask() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let (first, second) = (signing.signers[0].id, SignerId::from_uuid(Uuid::from_u128(4)));
+        signing.signers.push(Signer { id: second, order: 2, ..sample::person(SignerStatus::Waiting) });
+        let may_ask = |signing: &Signing| [0, 1].map(|index| signing.may_ask(&signing.signers[index]));
+        assert_eq!(may_ask(&signing), [false, false], "one need not, and the other waits for them");
+        assert!(signing.deny_turn(first, at(0)) && signing.deny_turn(second, at(0)));
+        assert_eq!(may_ask(&signing), [true, true]);
+        // A daemon of an earlier version has written the record since.
+        for signer in &mut signing.signers {
+            signer.upstream.denied_at = None;
+        }
+        assert_eq!(may_ask(&signing), [true, false]);
+        assert_eq!(signing.allow_turn(first).len(), 1, "who is given a view then has their turn");
+        assert_eq!(signing.signers[0].status, SignerStatus::Ready);
+        let waiting = sample::signing(SigningStatus::Voided, SignerStatus::Waiting);
+        assert!(!waiting.may_ask(&waiting.signers[0]), "nor does anybody ask after the end");
     }
 
     #[test]

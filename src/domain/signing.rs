@@ -355,6 +355,20 @@ impl Signing {
             .min_by_key(|signer| signer.order)
     }
 
+    /// The place in the order of those whose turn it is, as far as our own signers tell.
+    fn turn(&self) -> Option<u32> {
+        let missing = self.signers.iter().filter(|signer| signer.status != SignerStatus::Signed);
+        missing.map(|signer| signer.order).min()
+    }
+
+    /// Whether a signer who waits may ask for a view all the same: the upstream has denied them their turn, and only it
+    /// knows when they have it. Whose turn it is by our own order can wait for no other reason. The record may not say so:
+    /// a daemon of an earlier version, which does not know the denial, writes it without.
+    pub fn may_ask(&self, signer: &Signer) -> bool {
+        let (is_denied, is_next) = (signer.upstream.denied_at.is_some(), Some(signer.order) == self.turn());
+        self.status == SigningStatus::Open && signer.status == SignerStatus::Waiting && (is_denied || is_next)
+    }
+
     /// Writes a line of history.
     pub fn remember(
         &mut self,
@@ -433,12 +447,7 @@ impl Signing {
     /// Makes everyone ready who waits for nobody any more, as far as the order of our signers tells: whom the upstream
     /// has denied their turn waits for somebody of whom we know nothing.
     pub(super) fn pass_turn(&mut self, happened: &mut Vec<Happening>) {
-        let turn = self
-            .signers
-            .iter()
-            .filter(|signer| signer.status != SignerStatus::Signed)
-            .map(|signer| signer.order)
-            .min();
+        let turn = self.turn();
         for signer in &mut self.signers {
             let is_denied = signer.upstream.denied_at.is_some();
             if signer.status == SignerStatus::Waiting && Some(signer.order) == turn && !is_denied {

@@ -55,7 +55,7 @@ fn of_signer(signing: &Signing, signer: &Signer, now: Timestamp) -> Page {
             let others = signing.signers.iter().any(|other| other.status != SignerStatus::Signed);
             Page::Signed { others }
         }
-        SignerStatus::Waiting => Page::Waiting { may_ask: signer.upstream.denied_at.is_some() },
+        SignerStatus::Waiting => Page::Waiting { may_ask: signing.may_ask(signer) },
     }
 }
 
@@ -166,7 +166,9 @@ mod tests {
             }
         }
         assert_eq!(page(SigningStatus::Declined, SignerStatus::Ready), Page::DeclinedByOther);
-        assert_eq!(page(SigningStatus::Open, SignerStatus::Waiting), Page::Waiting { may_ask: false });
+        let mut behind = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        behind.signers.push(Signer { order: 2, ..sample::person(SignerStatus::Waiting) });
+        assert_eq!(of_link(&behind, &behind.signers[1], now()), Page::Waiting { may_ask: false });
         assert_eq!(page(SigningStatus::Uncertain, SignerStatus::Waiting), Page::Creating(Preparing::Now));
         assert_eq!(page(SigningStatus::Open, SignerStatus::AuthFailed), Page::AuthFailed);
         let mut denied = sample::signing(SigningStatus::Open, SignerStatus::Ready);

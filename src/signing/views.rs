@@ -459,7 +459,7 @@ fn may_open(signing: &Signing, signer: SignerId, opener: Opener, now: Timestamp)
     match person.status {
         SignerStatus::Ready | SignerStatus::InSession => {}
         // Only the upstream knows when it is their turn, and not everybody's events tell of it.
-        SignerStatus::Waiting if person.upstream.denied_at.is_some() => {}
+        SignerStatus::Waiting if signing.may_ask(person) => {}
         SignerStatus::AuthFailed | SignerStatus::Declined | SignerStatus::Signed | SignerStatus::Waiting => {
             return Err(not_ready);
         }

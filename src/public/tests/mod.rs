@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::testing::{ORIGIN, World, change};
 use crate::{
     auth::consent_state::ConsentStates,
-    domain::{CallerName, Private, SignerStatus, SigningStatus, sample},
+    domain::{CallerName, Private, Signer, SignerId, SignerStatus, SigningStatus, sample},
 };
 
 #[tokio::test]
@@ -62,7 +62,12 @@ async fn l1_only_a_click_of_ours_or_a_ticket_asks_for_a_view() {
 
 #[tokio::test]
 async fn each_situation_has_its_page_and_status() {
-    let world = World::new().await;
+    let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+    // Somebody is before the one who has the link.
+    let first = SignerId::from_uuid(uuid::Uuid::from_u128(4));
+    signing.signers.push(Signer { id: first, ..sample::person(SignerStatus::Ready) });
+    signing.signers[0].order = 2;
+    let world = World::of(signing).await;
     for (status, signer, seen, clicked, words) in [
         (SigningStatus::Open, SignerStatus::Ready, 200, 503, "ready to sign"),
         (SigningStatus::Open, SignerStatus::Waiting, 200, 409, "not your turn"),
