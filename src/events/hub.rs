@@ -1,16 +1,17 @@
 //! Wakes those who wait for a signing to change, and those who follow the outbox.
 //!
 //! A wake-up only says "look again". Other daemons' changes come without one, so whoever waits also
-//! looks by itself from time to time.
+//! looks by itself from time to time ([`Watcher::changed_within`]).
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
-use crate::domain::SigningId;
+use crate::{clock::Clock, domain::SigningId};
 
 /// The most signings that may be waited for at once; beyond, waiters only look by themselves.
 const MAX_WATCHED: usize = 100_000;
@@ -99,6 +100,15 @@ impl Watcher {
             None => std::future::pending().await,
         }
     }
+
+    /// Waits for the next change, and no longer than `most`: then another daemon may have made one.
+    pub async fn changed_within(&mut self, clock: &dyn Clock, most: Duration) {
+        tokio::select! {
+            biased;
+            () = self.changed() => {}
+            () = clock.sleep(most) => {}
+        }
+    }
 }
 
 impl Drop for Watcher {
@@ -113,9 +123,11 @@ impl Drop for Watcher {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use jiff::Timestamp;
 
     use super::*;
+    use crate::clock::ManualClock;
 
     #[tokio::test]
     async fn everyone_who_follows_the_outbox_is_woken_also_by_what_came_just_before() {
@@ -124,7 +136,7 @@ mod tests {
         hub.published();
         first.changed().await;
         second.changed().await;
-        assert!(futures_util::FutureExt::now_or_never(first.changed()).is_none());
+        assert!(first.changed().now_or_never().is_none());
     }
 
     #[tokio::test]
@@ -136,8 +148,24 @@ mod tests {
         hub.changed(one);
         first.changed().await;
         second.changed().await;
-        assert!(futures_util::FutureExt::now_or_never(other.changed()).is_none());
+        assert!(other.changed().now_or_never().is_none());
         drop((first, second, other));
         assert!(hub.watched.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_is_not_woken_looks_again_after_a_while() {
+        let (hub, clock) = (Hub::new(), ManualClock::new(Timestamp::UNIX_EPOCH));
+        let signing = SigningId::generate(Timestamp::UNIX_EPOCH);
+        let (mut watcher, most) = (hub.watch(signing), Duration::from_secs(1));
+        {
+            let mut waiting = std::pin::pin!(watcher.changed_within(&clock, most));
+            assert!(waiting.as_mut().now_or_never().is_none());
+            clock.advance(most);
+            waiting.await;
+        }
+        hub.changed(signing);
+        // The clock stands still.
+        watcher.changed_within(&clock, most).await;
     }
 }

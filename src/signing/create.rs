@@ -18,7 +18,7 @@ use crate::{
     },
     esign,
     objects::show::{self, ShownLink},
-    signing::{Error, Signings, breaker::Admitted, is_settled, settle::Promised},
+    signing::{Error, LOOK_FOR_OTHERS, Signings, breaker::Admitted, is_settled, settle::Promised},
     store::{self, Begun, Digest, Intent, Version, Work},
     telemetry::metrics,
 };
@@ -356,11 +356,7 @@ impl Signings {
                 let body = show::signing(&record.signing, &[], &links);
                 return Ok(Created::Accepted { signing: id, body });
             }
-            tokio::select! {
-                biased;
-                () = watcher.changed() => {}
-                () = self.parts.clock.sleep(left.min(Duration::from_millis(500))) => {}
-            }
+            watcher.changed_within(&*self.parts.clock, left.min(LOOK_FOR_OTHERS)).await;
         }
     }
 }

@@ -86,6 +86,9 @@ pub use waiting::MAX_WAITING_OF_ONE;
 /// How often a change is computed anew because somebody else was faster.
 const MAX_CONFLICTS: usize = 16;
 
+/// How often somebody who waits for a create looks for what another daemon has written of it.
+const LOOK_FOR_OTHERS: Duration = Duration::from_millis(500);
+
 /// The longest that one call to the upstream may take, waiting for its turn included.
 const AT_LEISURE: Duration = Duration::from_secs(60);
 

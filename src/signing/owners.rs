@@ -5,13 +5,11 @@ use std::time::Duration;
 use crate::{
     budget::Deadline,
     domain::{AccountId, CallerName, EnvelopeId, SigningId},
-    signing::{Error, Signings, is_settled},
+    signing::{Error, LOOK_FOR_OTHERS, Signings, is_settled},
 };
 
 /// The longest wait for other callers' creates.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The pause between looks for what another daemon may have written down.
-const AGAIN: Duration = Duration::from_millis(500);
 /// Of so many at once, nobody waits to see all of them settled.
 const MOST: u32 = 1_000;
 
@@ -80,12 +78,7 @@ impl Signings {
                 if is_settled(record.signing.status) || record.signing.posted_at.is_none() {
                     break;
                 }
-                // Another daemon's comes without a wake-up.
-                tokio::select! {
-                    biased;
-                    () = watcher.changed() => {}
-                    () = self.parts.clock.sleep(AGAIN) => {}
-                }
+                watcher.changed_within(&*self.parts.clock, LOOK_FOR_OTHERS).await;
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::{
     esign,
     objects::show::{self, ShownLink},
     signing::{
-        Error, MAX_CONFLICTS, Save, Signings,
+        Error, LOOK_FOR_OTHERS, MAX_CONFLICTS, Save, Signings,
         create::{Ask, Created, GRACE, Job},
         is_settled,
         views::Opener,
@@ -49,11 +49,7 @@ impl Signings {
             if left.is_zero() {
                 return Err(Error::InProgress { signing: id, retry_after: ASK_AGAIN });
             }
-            tokio::select! {
-                biased;
-                () = watcher.changed() => {}
-                () = self.parts.clock.sleep(left.min(Duration::from_millis(250))) => {}
-            }
+            watcher.changed_within(&*self.parts.clock, left.min(Duration::from_millis(250))).await;
             record = match self.parts.store.signing(id).await? {
                 Some(record) => record,
                 // The first call was refused without a trace, so this is a first call.
@@ -212,12 +208,7 @@ impl Signings {
             if record.answer.is_some() || is_opened || is_over {
                 return;
             }
-            // Another daemon's comes without a wake-up.
-            tokio::select! {
-                biased;
-                () = watcher.changed() => {}
-                () = self.parts.clock.sleep(Duration::from_millis(500)) => {}
-            }
+            watcher.changed_within(&*self.parts.clock, LOOK_FOR_OTHERS).await;
         }
     }
 

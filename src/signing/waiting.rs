@@ -92,11 +92,9 @@ impl Signings {
             if left.is_zero() {
                 return self.get(caller, id).await;
             }
-            // Another daemon's change comes without a wake-up, so this one also looks by itself.
             tokio::select! {
                 biased;
-                () = watcher.changed() => {}
-                () = self.parts.clock.sleep(left.min(Duration::from_secs(1))) => {}
+                () = watcher.changed_within(&*self.parts.clock, left.min(Duration::from_secs(1))) => {}
                 () = self.parts.life.stopping().cancelled_owned() => return self.get(caller, id).await,
             }
             let signing = self.get(caller, id).await?;
