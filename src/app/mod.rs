@@ -74,7 +74,7 @@ use crate::{
     ops::{Health, admin::Password},
     pairing::Pairings,
     public,
-    signing::Signings,
+    signing::{self, Signings},
     store::SharedStore,
     telemetry::{metrics::Metrics, traces::Tracer},
 };
@@ -212,14 +212,14 @@ impl App {
         let pairings = pairing::pairings(&config, &auth, &esign, &given, &secrets.pairings)?;
         pairings.sync().await.context("who is connected cannot be read")?;
         let own_keys = events::own_keys(&pairings);
-        let signings = Signings::new(
-            Arc::clone(store),
-            Arc::clone(&esign),
-            hub.clone(),
-            Arc::clone(clock),
-            life.clone(),
-            signing_settings(&config, &given, &own_keys),
-        );
+        let signings = Signings::new(signing::Dependencies {
+            store: Arc::clone(store),
+            esign: Arc::clone(&esign),
+            hub: hub.clone(),
+            clock: Arc::clone(clock),
+            life: life.clone(),
+            settings: signing_settings(&config, &given, &own_keys),
+        });
         let issuers = issuers::issuers(&config, &Issuers::default(), clock)?;
         let inbox = events::inbox(&config, &issuers, &given, &signings, &own_keys);
         let callers = Callers::new(&config.callers, issuers, Arc::clone(metrics));

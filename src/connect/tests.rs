@@ -73,8 +73,14 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
         metrics: Arc::new(Metrics::new(&[])),
         look_every: std::time::Duration::from_millis(500),
     };
-    let signings =
-        Signings::new(Arc::clone(&store), esign, Hub::new(), Arc::clone(&clock), life.clone(), settings);
+    let signings = Signings::new(signing::Dependencies {
+        store: Arc::clone(&store),
+        esign,
+        hub: Hub::new(),
+        clock: Arc::clone(&clock),
+        life: life.clone(),
+        settings,
+    });
     let given = Dependencies {
         store: Arc::clone(&store),
         signings,

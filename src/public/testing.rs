@@ -89,21 +89,16 @@ impl World {
             look_every: std::time::Duration::from_millis(500),
             audit: crate::audit::Audit::off(),
         };
-        let hub = Hub::new();
-        let signings =
-            Signings::new(Arc::clone(&store), esign, hub, Arc::clone(&shared), life.clone(), options);
-        let tickets = Tickets::derive(b"secret", &[]);
-        let pairings = pairing::Pairings::new(pairing::Dependencies {
-            auth: auth.clone(),
+        let signings = Signings::new(signing::Dependencies {
             store: Arc::clone(&store),
+            esign,
+            hub: Hub::new(),
             clock: Arc::clone(&shared),
             life: life.clone(),
-            tickets: pairing::PairingTickets::derive(b"secret", &[]),
-            audit: crate::audit::Audit::off(),
-            connectable: std::collections::BTreeMap::new(),
-            on_brand: Box::new(|_, _| {}),
-            on_change: Box::new(|_| ()),
+            settings: options,
         });
+        let tickets = Tickets::derive(b"secret", &[]);
+        let pairings = pairings(&auth, &store, &shared, &life);
         let public = Public::new(Dependencies {
             signings: signings.clone(),
             auth,
@@ -186,6 +181,21 @@ impl World {
 
 fn http() -> HttpClient {
     HttpClient::new(&http_client::Options::default()).unwrap()
+}
+
+/// Customers' connections, of whom nobody is any.
+fn pairings(auth: &Auth, store: &SharedStore, clock: &SharedClock, life: &Lifecycle) -> pairing::Pairings {
+    pairing::Pairings::new(pairing::Dependencies {
+        auth: auth.clone(),
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
+        life: life.clone(),
+        tickets: pairing::PairingTickets::derive(b"secret", &[]),
+        audit: crate::audit::Audit::off(),
+        connectable: std::collections::BTreeMap::new(),
+        on_brand: Box::new(|_, _| {}),
+        on_change: Box::new(|_| ()),
+    })
 }
 
 /// No senders, so nothing can be sent.

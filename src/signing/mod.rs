@@ -78,7 +78,7 @@ pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
 pub use owners::Whose;
 pub use result::ResultKey;
-pub use settings::{EventsTo, FindAddress, Settings};
+pub use settings::{Dependencies, EventsTo, FindAddress, Settings};
 pub use tickets::{TICKET_LIFE, Tickets};
 pub use views::{Opener, Queued, view_in_use};
 pub use waiting::MAX_WAITING_OF_ONE;
@@ -124,14 +124,8 @@ struct Parts {
 
 impl Signings {
     /// Puts the use cases together.
-    pub fn new(
-        store: SharedStore,
-        esign: Arc<esign::Client>,
-        hub: Hub,
-        clock: SharedClock,
-        life: Lifecycle,
-        settings: Settings,
-    ) -> Self {
+    pub fn new(given: Dependencies) -> Self {
+        let Dependencies { store, esign, hub, clock, life, settings } = given;
         let parts = Parts {
             store,
             esign,

@@ -1,16 +1,38 @@
-//! How a daemon makes signings, as the composition root tells it: where browsers and events come back to, what keys
-//! and limits there are. Must decide nothing but where events go, which
+//! What the use cases are built on, and how a daemon makes signings, as the composition root tells it: where browsers and
+//! events come back to, what keys and limits there are. Must decide nothing but where events go, which
 //! changes with senders and keys: all else stays as it is while the use cases run.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use crate::{
     audit::Audit,
+    clock::SharedClock,
     domain::{Mode, SenderName},
+    esign,
+    events::Hub,
+    lifecycle::Lifecycle,
     signing::NonceKey,
     spool::Spool,
+    store::SharedStore,
     telemetry::metrics::Metrics,
 };
+
+/// What the use cases are built on.
+#[derive(Debug)]
+pub struct Dependencies {
+    /// Where signings are kept.
+    pub store: SharedStore,
+    /// The upstream.
+    pub esign: Arc<esign::Client>,
+    /// What tells of changes.
+    pub hub: Hub,
+    /// The time.
+    pub clock: SharedClock,
+    /// What a stop waits for.
+    pub life: Lifecycle,
+    /// How signings are made.
+    pub settings: Settings,
+}
 
 /// How this daemon makes signings.
 #[derive(Debug, Clone)]

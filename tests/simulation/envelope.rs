@@ -589,7 +589,8 @@ pub(crate) fn daemon(
         keep_documents: Duration::from_secs(60),
         audit: Audit::off(),
     };
-    Signings::new(store, esign, Hub::new(), clock, Lifecycle::spawned_by(spawner.clone()), settings)
+    let life = Lifecycle::spawned_by(spawner.clone());
+    Signings::new(signing::Dependencies { store, esign, hub: Hub::new(), clock, life, settings })
 }
 
 /// Gives the emulator the daemon's key, and limits that nobody meets.
