@@ -6,10 +6,7 @@
 //! a day are asked about, a hundred in one call. Both are spent as checks: when the budget runs low they wait.
 //! A sender that cannot be asked holds up none of the others.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +16,7 @@ use crate::{
     clock::{earlier, later},
     domain::{EnvelopeId, SenderName, Signing},
     esign::{self, MAX_LISTED, Since},
-    signing::{Error, Signings},
+    signing::{Error, Signings, recover::by_sender},
     store::Durability,
     telemetry::chain,
 };
@@ -219,12 +216,9 @@ impl Signings {
         let limit = u32::try_from(MAX_LISTED).unwrap_or(u32::MAX);
         let records = self.parts.store.quiet(before, &round.failed, limit).await?;
         let found = records.len();
-        let mut by_sender = HashMap::<_, Vec<_>>::new();
-        for record in records {
-            by_sender.entry(record.signing.sender.clone()).or_default().push(record.signing);
-        }
         let mut is_all_others = true;
-        for (sender, signings) in by_sender {
+        for (sender, records) in by_sender(records) {
+            let signings: Vec<_> = records.into_iter().map(|record| record.signing).collect();
             match self.ask_about(&sender, &signings).await {
                 Ok(asked) => is_all_others &= asked == 0,
                 Err(error) => {
