@@ -10,7 +10,7 @@ use crate::{
     connect::Message,
     domain::{
         AccountId, Claim, EnvelopeId, EventKind, LastReturn, Signer, SignerId, SignerStatus, Signing,
-        SigningStatus, sample, signing::Happening,
+        SigningStatus, sample, signing::News,
     },
     signing::result,
 };
@@ -108,7 +108,7 @@ fn messages(life: &Life) -> Vec<Message> {
         .collect()
 }
 
-fn take_in(signing: &mut Signing, message: &Message) -> Vec<Happening> {
+fn take_in(signing: &mut Signing, message: &Message) -> Vec<News> {
     // The time of learning differs between orders, and is not what is compared.
     let now = Timestamp::from_second(1_772_000_500).unwrap();
     let facts = message.facts(&signing.signers);
@@ -144,7 +144,7 @@ fn never_told_too_early(signing: &Signing, life: &Life, seen: &[usize]) -> bool 
 }
 
 /// What the site's webhooks are told on the way: nobody's signature before it was, and nothing twice.
-fn events_are_true(told: &[Happening], new: &[Happening], signing: &Signing) -> bool {
+fn events_are_true(told: &[News], new: &[News], signing: &Signing) -> bool {
     new.iter().all(|one| {
         let is_so = match one.kind {
             EventKind::SignerSigned => one

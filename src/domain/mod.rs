@@ -9,9 +9,9 @@ pub mod draft;
 pub mod email;
 pub mod event;
 pub mod fact;
-pub mod happened;
 pub mod ids;
 pub mod language;
+pub mod moment_kind;
 mod observe;
 pub mod phone;
 pub mod private;
@@ -26,12 +26,12 @@ pub use draft::{Draft, NewSigner};
 pub use email::Email;
 pub use event::{Event, EventKind};
 pub use fact::{EnvelopeFact, Fact, SignerFact, whom};
-pub use happened::Happened;
 pub use ids::{
     AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, EventId, LinkId, SenderName, SignerId,
     SigningId, TransactionId,
 };
 pub use language::Language;
+pub use moment_kind::MomentKind;
 pub use phone::Phone;
 pub use private::Private;
 pub use signing::{

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{
     Email, EnvelopeFact, EventKind, Fact, Private, Signer, SignerFact, SignerId, SignerStatus, Signing,
-    SigningStatus, fact::Person, signing::Happening,
+    SigningStatus, fact::Person, signing::News,
 };
 
 /// The time by the upstream's clock is known so well.
@@ -17,7 +17,7 @@ const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
 
 impl Signing {
     /// Takes one fact in, and tells what it changed: nothing, if it is late or came before.
-    pub fn observe(&mut self, fact: &Fact, now: Timestamp) -> Vec<Happening> {
+    pub fn observe(&mut self, fact: &Fact, now: Timestamp) -> Vec<News> {
         match fact {
             Fact::Envelope(fact) => self.observe_envelope(*fact, now),
             Fact::Person { recipient_id, person } => {
@@ -30,7 +30,7 @@ impl Signing {
 
     /// Unlocks a signer whose identity check failed, once the upstream has been told, which was `at` by its
     /// clock. What it said of failures before is over.
-    pub fn reset_authentication(&mut self, signer: SignerId, at: Timestamp) -> Vec<Happening> {
+    pub fn reset_authentication(&mut self, signer: SignerId, at: Timestamp) -> Vec<News> {
         let open = self.status == SigningStatus::Open;
         let Some(signer) = self.signer_mut(signer).filter(|signer| open && !signer.is_done()) else {
             return Vec::new();
@@ -40,7 +40,7 @@ impl Signing {
             return Vec::new();
         }
         signer.status = SignerStatus::Ready;
-        vec![Happening { kind: EventKind::SignerReady, signer: Some(signer.id) }]
+        vec![News { kind: EventKind::SignerReady, signer: Some(signer.id) }]
     }
 
     /// The upstream, asked `at` that time by its clock, gave a signer no view because others sign first. They wait until
@@ -56,13 +56,13 @@ impl Signing {
     }
 
     /// The upstream gave a signer a view who waited, because it had denied them one: it is their turn.
-    pub fn allow_turn(&mut self, signer: SignerId) -> Vec<Happening> {
+    pub fn allow_turn(&mut self, signer: SignerId) -> Vec<News> {
         let is_open = self.status == SigningStatus::Open;
         let signer =
             self.signer_mut(signer).filter(|signer| is_open && signer.status == SignerStatus::Waiting);
         let Some(signer) = signer else { return Vec::new() };
         signer.reach(SignerStatus::Ready);
-        vec![Happening { kind: EventKind::SignerReady, signer: Some(signer.id) }]
+        vec![News { kind: EventKind::SignerReady, signer: Some(signer.id) }]
     }
 
     /// Takes the name over that a signer has at the upstream now, and of a locked one the recipient id there,
@@ -88,7 +88,7 @@ impl Signing {
         signer.email = Email::trusted(email.clone());
     }
 
-    fn observe_envelope(&mut self, fact: EnvelopeFact, now: Timestamp) -> Vec<Happening> {
+    fn observe_envelope(&mut self, fact: EnvelopeFact, now: Timestamp) -> Vec<News> {
         if fact == EnvelopeFact::Purged {
             return self.purge(now);
         }
@@ -107,26 +107,26 @@ impl Signing {
 
     /// The upstream completes an envelope only when everyone has signed, so their own facts, should
     /// they still be on the way, are already known.
-    fn complete(&mut self, now: Timestamp) -> Vec<Happening> {
-        let mut happened = Vec::new();
+    fn complete(&mut self, now: Timestamp) -> Vec<News> {
+        let mut news = Vec::new();
         for signer in &mut self.signers {
             if signer.status != SignerStatus::Signed {
                 signer.reach(SignerStatus::Signed);
-                happened.push(Happening { kind: EventKind::SignerSigned, signer: Some(signer.id) });
+                news.push(News { kind: EventKind::SignerSigned, signer: Some(signer.id) });
             }
         }
         self.completed_at = Some(now);
-        happened.extend(self.end(SigningStatus::Completed, EventKind::SigningCompleted));
-        happened.push(Happening { kind: EventKind::DocumentAvailable, signer: None });
-        happened
+        news.extend(self.end(SigningStatus::Completed, EventKind::SigningCompleted));
+        news.push(News { kind: EventKind::DocumentAvailable, signer: None });
+        news
     }
 
-    fn purge(&mut self, now: Timestamp) -> Vec<Happening> {
+    fn purge(&mut self, now: Timestamp) -> Vec<News> {
         if self.purged_at.is_some() {
             return Vec::new();
         }
         self.purged_at = Some(now);
-        vec![Happening { kind: EventKind::SigningPurged, signer: None }]
+        vec![News { kind: EventKind::SigningPurged, signer: None }]
     }
 
     fn observe_signer(
@@ -135,7 +135,7 @@ impl Signing {
         fact: SignerFact,
         at: Option<Timestamp>,
         now: Timestamp,
-    ) -> Vec<Happening> {
+    ) -> Vec<News> {
         // A late fact about a signer still completes the record of a declined or voided envelope, but
         // nothing about a signer can follow the completion, which implied all of it.
         if matches!(self.status, SigningStatus::Completed | SigningStatus::Failed) {
@@ -161,11 +161,11 @@ impl Signing {
             // It completes the record; but nobody is to be told after the end that somebody may sign.
             return Vec::new();
         }
-        let mut happened = vec![Happening { kind, signer: Some(id) }];
+        let mut news = vec![News { kind, signer: Some(id) }];
         if status == SignerStatus::Signed && self.status == SigningStatus::Open {
-            self.pass_turn(&mut happened);
+            self.pass_turn(&mut news);
         }
-        happened
+        news
     }
 }
 
@@ -242,7 +242,7 @@ mod tests {
 
     fn said(signing: &mut Signing, fact: SignerFact, second: Option<i64>) -> Vec<EventKind> {
         let fact = Fact::Signer { recipient_id: "1".to_owned(), fact, at: second.map(at) };
-        signing.observe(&fact, at(1_000)).into_iter().map(|happening| happening.kind).collect()
+        signing.observe(&fact, at(1_000)).into_iter().map(|one| one.kind).collect()
     }
 
     #[test]

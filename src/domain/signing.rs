@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::{
-    AccountId, CallerName, Email, EnvelopeId, EventKind, Happened, Private, SenderName, SignerId,
+    AccountId, CallerName, Email, EnvelopeId, EventKind, MomentKind, Private, SenderName, SignerId,
     SignerStatus, SigningId, SigningStatus, TransactionId,
 };
 
@@ -310,7 +310,7 @@ pub struct Moment {
     /// When we learned of it.
     pub at: Timestamp,
     /// What happened, with a stable word such as `asked_for`, `view_minted`, `signer.signed`.
-    pub what: Happened,
+    pub what: MomentKind,
     /// The signer's key, if it is about one.
     pub signer: Option<String>,
     /// The upstream's trace id of the call, for support cases.
@@ -329,7 +329,7 @@ impl Moment {
 
 /// Something that a fact changed, to be told to the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Happening {
+pub struct News {
     /// What.
     pub kind: EventKind,
     /// To whom, if to one signer.
@@ -373,7 +373,7 @@ impl Signing {
     pub fn remember(
         &mut self,
         at: Timestamp,
-        what: Happened,
+        what: MomentKind,
         signer: Option<SignerId>,
         trace: Option<String>,
     ) {
@@ -389,7 +389,7 @@ impl Signing {
     }
 
     /// Writes a line of history about what ends the signing: before the end, if that is known already.
-    pub fn remember_before_end(&mut self, at: Timestamp, what: Happened, trace: Option<String>) {
+    pub fn remember_before_end(&mut self, at: Timestamp, what: MomentKind, trace: Option<String>) {
         self.remember(at, what, None, trace);
         if let Some(end) = self.history.iter().position(|moment| moment.what.is_asked_end()) {
             self.history[end..].rotate_right(1);
@@ -405,7 +405,7 @@ impl Signing {
     }
 
     /// The envelope exists: opens the signing, and tells whose turn it is.
-    pub fn open(&mut self, account: AccountId, envelope: EnvelopeId) -> Vec<Happening> {
+    pub fn open(&mut self, account: AccountId, envelope: EnvelopeId) -> Vec<News> {
         if !matches!(self.status, SigningStatus::Creating | SigningStatus::Uncertain) {
             return Vec::new();
         }
@@ -414,13 +414,13 @@ impl Signing {
         self.missing_since = None;
         self.account = Some(account);
         self.envelope = Some(envelope);
-        let mut happened = vec![Happening { kind: EventKind::SigningOpened, signer: None }];
-        self.pass_turn(&mut happened);
-        happened
+        let mut news = vec![News { kind: EventKind::SigningOpened, signer: None }];
+        self.pass_turn(&mut news);
+        news
     }
 
     /// The envelope will never exist.
-    pub fn fail(&mut self, failure: Failure) -> Vec<Happening> {
+    pub fn fail(&mut self, failure: Failure) -> Vec<News> {
         if self.status.is_terminal() || self.status == SigningStatus::Open {
             return Vec::new();
         }
@@ -430,29 +430,29 @@ impl Signing {
     }
 
     /// The answer to the create was lost.
-    pub fn doubt(&mut self) -> Vec<Happening> {
+    pub fn doubt(&mut self) -> Vec<News> {
         if self.status != SigningStatus::Creating {
             return Vec::new();
         }
         self.status = SigningStatus::Uncertain;
-        vec![Happening { kind: EventKind::SigningUncertain, signer: None }]
+        vec![News { kind: EventKind::SigningUncertain, signer: None }]
     }
 
-    pub(super) fn end(&mut self, status: SigningStatus, kind: EventKind) -> Vec<Happening> {
+    pub(super) fn end(&mut self, status: SigningStatus, kind: EventKind) -> Vec<News> {
         self.status = status;
         self.live_view = None;
-        vec![Happening { kind, signer: None }]
+        vec![News { kind, signer: None }]
     }
 
     /// Makes everyone ready who waits for nobody any more, as far as the order of our signers tells: whom the upstream
     /// has denied their turn waits for somebody of whom we know nothing.
-    pub(super) fn pass_turn(&mut self, happened: &mut Vec<Happening>) {
+    pub(super) fn pass_turn(&mut self, news: &mut Vec<News>) {
         let turn = self.turn();
         for signer in &mut self.signers {
             let is_denied = signer.upstream.denied_at.is_some();
             if signer.status == SignerStatus::Waiting && Some(signer.order) == turn && !is_denied {
                 signer.status = SignerStatus::Ready;
-                happened.push(Happening { kind: EventKind::SignerReady, signer: Some(signer.id) });
+                news.push(News { kind: EventKind::SignerReady, signer: Some(signer.id) });
             }
         }
     }
@@ -470,17 +470,17 @@ mod tests {
     #[test]
     fn what_ends_a_signing_is_told_before_the_end_whichever_is_heard_of_first() {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
-        let told = |signing: &Signing| -> Vec<Happened> {
+        let told = |signing: &Signing| -> Vec<MomentKind> {
             signing.history.iter().rev().take(3).map(|moment| moment.what.clone()).collect()
         };
-        signing.remember(at(1), Happened::LinkMade, None, None);
-        signing.remember_before_end(at(2), Happened::VoidAsked, None);
-        assert_eq!(told(&signing)[..2], [Happened::VoidAsked, Happened::LinkMade]);
+        signing.remember(at(1), MomentKind::LinkMade, None, None);
+        signing.remember_before_end(at(2), MomentKind::VoidAsked, None);
+        assert_eq!(told(&signing)[..2], [MomentKind::VoidAsked, MomentKind::LinkMade]);
         signing.history.pop();
         signing.remember(at(1), EventKind::SigningVoided.into(), None, None);
-        signing.remember_before_end(at(2), Happened::VoidAsked, Some("trace".to_owned()));
-        let voided = Happened::Event(EventKind::SigningVoided);
-        assert_eq!(told(&signing), [voided, Happened::VoidAsked, Happened::LinkMade]);
+        signing.remember_before_end(at(2), MomentKind::VoidAsked, Some("trace".to_owned()));
+        let voided = MomentKind::Event(EventKind::SigningVoided);
+        assert_eq!(told(&signing), [voided, MomentKind::VoidAsked, MomentKind::LinkMade]);
     }
 
     #[test]
@@ -493,8 +493,8 @@ mod tests {
         }
         signing.remember(at(300), EventKind::SigningCompleted.into(), None, None);
         assert_eq!(signing.history.len(), MAX_HISTORY);
-        assert_eq!(signing.history[0].what, Happened::Event(EventKind::SigningOpened));
-        assert_eq!(signing.history.last().unwrap().what, Happened::Event(EventKind::SigningCompleted));
+        assert_eq!(signing.history[0].what, MomentKind::Event(EventKind::SigningOpened));
+        assert_eq!(signing.history.last().unwrap().what, MomentKind::Event(EventKind::SigningCompleted));
         assert_eq!(signing.history[1].at, at(102), "the oldest went");
         // Without anything that repeats, the oldest about a signer, and at last the oldest.
         let mut many = sample::signing(SigningStatus::Open, SignerStatus::Ready);
@@ -503,6 +503,6 @@ mod tests {
             many.remember(at(second), EventKind::SignerReady.into(), signer, None);
         }
         assert_eq!(many.history.len(), MAX_HISTORY);
-        assert_eq!(many.history[0].what, Happened::Event(EventKind::SigningOpened));
+        assert_eq!(many.history[0].what, MomentKind::Event(EventKind::SigningOpened));
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    domain::{EventKind, Happened, Signing},
+    domain::{EventKind, MomentKind, Signing},
     objects::show,
 };
 
@@ -32,26 +32,26 @@ pub fn of(signing: &Signing) -> Bytes {
 }
 
 /// A line of history as a sentence.
-fn plain_words(what: &Happened, signer: Option<&str>, note: Option<&str>) -> String {
+fn plain_words(what: &MomentKind, signer: Option<&str>, note: Option<&str>) -> String {
     let who = signer.map_or_else(|| "the signer".to_owned(), |key| format!("signer “{key}”"));
     let sentence = match what {
-        Happened::AskedFor => "The signing was asked for and written down.",
-        Happened::AuthenticationReset => return format!("The identity check of {who} was reset."),
-        Happened::Checked => "DocuSign was asked for the status.",
-        Happened::CreateQueued => "It cannot be sent now: the create waits until it can.",
-        Happened::DocumentFetched => "A document was fetched from DocuSign.",
-        Happened::Event(kind) => return plain_event(*kind, &who, note),
-        Happened::ExpiryAsked => "The time that the caller gave is over: DocuSign was asked to end it.",
-        Happened::Found => "The lost create was looked up, and the envelope was found.",
-        Happened::LinkMade => return format!("A link was made for {who}."),
-        Happened::LinkRevoked => return format!("A link of {who} was revoked."),
-        Happened::Other(word) => return spaced(word),
-        Happened::PurgeAsked => "DocuSign was asked to destroy the documents: it takes about 14 days.",
-        Happened::TurnDenied => {
+        MomentKind::AskedFor => "The signing was asked for and written down.",
+        MomentKind::AuthenticationReset => return format!("The identity check of {who} was reset."),
+        MomentKind::Checked => "DocuSign was asked for the status.",
+        MomentKind::CreateQueued => "It cannot be sent now: the create waits until it can.",
+        MomentKind::DocumentFetched => "A document was fetched from DocuSign.",
+        MomentKind::Event(kind) => return plain_event(*kind, &who, note),
+        MomentKind::ExpiryAsked => "The time that the caller gave is over: DocuSign was asked to end it.",
+        MomentKind::Found => "The lost create was looked up, and the envelope was found.",
+        MomentKind::LinkMade => return format!("A link was made for {who}."),
+        MomentKind::LinkRevoked => return format!("A link of {who} was revoked."),
+        MomentKind::Other(word) => return spaced(word),
+        MomentKind::PurgeAsked => "DocuSign was asked to destroy the documents: it takes about 14 days.",
+        MomentKind::TurnDenied => {
             return format!("DocuSign made no recipient view for {who}: others sign first.");
         }
-        Happened::ViewMinted => return format!("A recipient view was made for {who}."),
-        Happened::VoidAsked => "The caller asked for the envelope to be called off.",
+        MomentKind::ViewMinted => return format!("A recipient view was made for {who}."),
+        MomentKind::VoidAsked => "The caller asked for the envelope to be called off.",
     };
     sentence.to_owned()
 }
@@ -105,9 +105,9 @@ mod tests {
     fn the_timeline_shows_each_line_with_its_word_and_one_that_nobody_knows_all_the_same() {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
         let (at, signer) = (signing.created_at, signing.signers[0].id);
-        signing.remember(at, Happened::CreateQueued, None, None);
+        signing.remember(at, MomentKind::CreateQueued, None, None);
         signing.remember(at, EventKind::SignerReturned.into(), Some(signer), Some("trace-1".to_owned()));
-        signing.remember(at, Happened::parse("of_a_later.version"), None, None);
+        signing.remember(at, MomentKind::parse("of_a_later.version"), None, None);
         let shown: Value = serde_json::from_slice(&of(&signing)).unwrap();
         let lines = shown["data"].as_array().unwrap().iter();
         let lines: Vec<_> =

@@ -13,7 +13,7 @@ use crate::{
     budget::Deadline,
     clock::later,
     domain::{
-        AccountId, CallerName, Draft, Failure, Happened, Private, Signer, SignerId, SignerStatus, Signing,
+        AccountId, CallerName, Draft, Failure, MomentKind, Private, Signer, SignerId, SignerStatus, Signing,
         SigningId, SigningStatus, TransactionId, Upstream,
     },
     esign,
@@ -259,9 +259,9 @@ impl Signings {
             purge_scope: None,
             purged_at: None,
         };
-        signing.remember(now, Happened::AskedFor, None, None);
+        signing.remember(now, MomentKind::AskedFor, None, None);
         if posted_to.is_none() {
-            signing.remember(now, Happened::CreateQueued, None, None);
+            signing.remember(now, MomentKind::CreateQueued, None, None);
         }
         let links = self.new_links(&signing, dated);
         (signing, links)

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::{
     audit::Act,
     budget::Deadline,
-    domain::{CallerName, EnvelopeId, Happened, Signing, SigningId, SigningStatus},
+    domain::{CallerName, EnvelopeId, MomentKind, Signing, SigningId, SigningStatus},
     esign::{self, DocumentRef},
     signing::{Error, Signings, create::GRACE},
     spool::{self, Spool, Spooled, Writer},
@@ -250,7 +250,7 @@ impl Signings {
             let what = "it is not as long as was said";
             return Err(esign::Error::BadAnswer { status: 200, what, trace: download.trace }.into());
         }
-        self.jot(signing.id, Happened::DocumentFetched, None, download.trace).await;
+        self.jot(signing.id, MomentKind::DocumentFetched, None, download.trace).await;
         Ok(Document { content: Arc::new(content), content_type: download.content_type })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     audit::Act,
     budget::Deadline,
     clock::{earlier, later},
-    domain::{CallerName, EnvelopeFact, Fact, Happened, PurgeScope, Signing, SigningId, SigningStatus},
+    domain::{CallerName, EnvelopeFact, Fact, MomentKind, PurgeScope, Signing, SigningId, SigningStatus},
     signing::{Error, Signings, follow::Asked, reconcile::is_for_good, settle::backoff, twins},
     store::{Durability, Record, Work},
     telemetry::chain,
@@ -83,7 +83,7 @@ impl Signings {
             // Of two at once, the wider: which of them was the last at the upstream nobody knows.
             signing.purge_scope = signing.purge_scope.max(Some(scope));
             signing.purge_requested_at = Some(now);
-            signing.remember(now, Happened::PurgeAsked, None, trace.clone());
+            signing.remember(now, MomentKind::PurgeAsked, None, trace.clone());
             Ok((Vec::new(), self.upkeep(signing)))
         })
         .await
@@ -157,7 +157,7 @@ impl Signings {
         match self.parts.esign.void(&acting, envelope, REASON, self.at_leisure()).await {
             Ok(trace) => {
                 let fact = Fact::Envelope(EnvelopeFact::Expired);
-                let asked = Asked { what: Happened::ExpiryAsked, ends: true, trace };
+                let asked = Asked { what: MomentKind::ExpiryAsked, ends: true, trace };
                 self.take_in(signing.id, &[fact], Some(asked)).await?;
             }
             // It has ended in another way, and the event is on its way or lost.

@@ -9,8 +9,8 @@ use crate::{
     budget::{Deadline, Rule, Scope, may_check},
     clock::later,
     domain::{
-        CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, Happened, LastReturn, SenderName,
-        Signer, Signing, SigningId, SigningStatus, signing::Happening,
+        CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, MomentKind, SenderName,
+        Signer, Signing, SigningId, SigningStatus, signing::News,
     },
     esign::{self, RejectionKind},
     signing::{
@@ -31,7 +31,7 @@ const RETURN_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     /// Which.
-    pub(super) what: Happened,
+    pub(super) what: MomentKind,
     /// Whether it ends the signing, of which the event may be here before the answer.
     pub(super) ends: bool,
     /// The upstream's trace id.
@@ -149,8 +149,8 @@ impl Signings {
                     });
                 }
                 // Whoever plays with the address must not fill the outbox: one event in a while.
-                let happening = Happening { kind: EventKind::SignerReturned, signer: Some(target.signer) };
-                Ok(if last.is_none() { vec![happening] } else { Vec::new() })
+                let news = News { kind: EventKind::SignerReturned, signer: Some(target.signer) };
+                Ok(if last.is_none() { vec![news] } else { Vec::new() })
             })
             .await?;
         let needs_check = signing.status == SigningStatus::Open
@@ -241,7 +241,7 @@ impl Signings {
             // The API's own answer is a fact (rule F1).
             Ok(trace) => {
                 let facts = [Fact::Envelope(EnvelopeFact::Voided)];
-                self.take_in(id, &facts, Some(Asked { what: Happened::VoidAsked, ends: true, trace })).await
+                self.take_in(id, &facts, Some(Asked { what: MomentKind::VoidAsked, ends: true, trace })).await
             }
             // Another call may have voided it at the same time, or its end is on its way here.
             Err(error) if error.rejection() == Some(RejectionKind::EnvelopeClosed) => {
@@ -297,7 +297,7 @@ impl Signings {
         let before = self.reserve_check(signing.id).await?;
         match self.ask(signing, envelope, deadline).await {
             Ok(seen) => {
-                let asked = Asked { what: Happened::Checked, ends: false, trace: seen.trace.clone() };
+                let asked = Asked { what: MomentKind::Checked, ends: false, trace: seen.trace.clone() };
                 self.take_in(signing.id, &seen.facts(&signing.signers), Some(asked)).await
             }
             Err(error) => {

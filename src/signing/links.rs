@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::{
     clock::later,
     digest::sha256,
-    domain::{CallerName, Happened, LinkId, Private, Signer, SignerId, Signing, SigningId},
+    domain::{CallerName, LinkId, MomentKind, Private, Signer, SignerId, Signing, SigningId},
     objects::show::ShownLink,
     secret_text::{is_random, random},
     signing::{
@@ -128,7 +128,7 @@ impl Signings {
             shown.link.expires_at = Some(shown.link.expires_at.map_or(end, |of_signing| of_signing.min(end)));
         }
         self.parts.store.add_link(shown.link.clone()).await?;
-        self.jot(id, Happened::LinkMade, Some(signer), None).await;
+        self.jot(id, MomentKind::LinkMade, Some(signer), None).await;
         Ok(shown)
     }
 
@@ -138,7 +138,7 @@ impl Signings {
         self.record_of(caller, link.signing).await?;
         self.parts.store.revoke_link(id, self.parts.clock.now()).await?;
         if link.revoked_at.is_none() {
-            self.jot(link.signing, Happened::LinkRevoked, Some(link.signer), None).await;
+            self.jot(link.signing, MomentKind::LinkRevoked, Some(link.signer), None).await;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::{
     clock::{earlier, later},
-    domain::{AccountId, EnvelopeId, Failure, Happened, SenderName, TransactionId},
+    domain::{AccountId, EnvelopeId, Failure, MomentKind, SenderName, TransactionId},
     esign,
     signing::{
         Error, Signings,
@@ -156,10 +156,10 @@ impl Signings {
             signing.twins_sought = 0;
         }
         signing.doubt();
-        signing.remember(self.parts.clock.now(), Happened::Found, None, None);
-        let happened = signing.open(acting.account.clone(), envelope);
+        signing.remember(self.parts.clock.now(), MomentKind::Found, None, None);
+        let news = signing.open(acting.account.clone(), envelope);
         tracing::info!(signing.id = %signing.id, "an uncertain create was found");
-        self.end_here(signing, record.version, happened).await
+        self.end_here(signing, record.version, news).await
     }
 
     /// The sender acts in another account by now. There, nothing of this create can be found, and it must not
@@ -219,12 +219,12 @@ impl Signings {
         missing_since: Option<Timestamp>,
     ) -> Result<(), Error> {
         let mut signing = record.signing;
-        let happened = signing.doubt();
+        let news = signing.doubt();
         signing.missing_since = missing_since;
         let attempts = record.work.map_or(0, |work| work.attempts).saturating_add(1);
         let due_at = later(self.parts.clock.now(), wait);
         let work = Work { due_at, leased_until: None, attempts };
-        self.put_back(signing, record.version, happened, work).await
+        self.put_back(signing, record.version, news, work).await
     }
 }
 

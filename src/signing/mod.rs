@@ -59,8 +59,8 @@ use crate::{
     budget::Deadline,
     clock::SharedClock,
     domain::{
-        CallerName, Event, EventId, EventKind, Happened, SignerId, Signing, SigningId, SigningStatus,
-        signing::Happening,
+        CallerName, Event, EventId, EventKind, MomentKind, SignerId, Signing, SigningId, SigningStatus,
+        signing::News,
     },
     esign,
     events::Hub,
@@ -263,13 +263,13 @@ impl Signings {
     /// still to be done stays as it is.
     async fn change<F>(&self, id: SigningId, durability: Durability, mut rule: F) -> Result<Signing, Error>
     where
-        F: FnMut(&mut Signing, Timestamp) -> Result<Vec<Happening>, Error> + Send,
+        F: FnMut(&mut Signing, Timestamp) -> Result<Vec<News>, Error> + Send,
     {
         self.change_with_work(id, durability, |signing, work, now| Ok((rule(signing, now)?, work))).await
     }
 
     /// Changes a signing together with the work that is still to be done about it, which the rule is given and
-    /// answers. Nothing is written when the rule changes neither and makes nothing happen.
+    /// answers. Nothing is written when the rule changes neither and has no news.
     async fn change_with_work<F>(
         &self,
         id: SigningId,
@@ -277,17 +277,16 @@ impl Signings {
         mut rule: F,
     ) -> Result<Signing, Error>
     where
-        F: FnMut(&mut Signing, Option<Work>, Timestamp) -> Result<(Vec<Happening>, Option<Work>), Error>
-            + Send,
+        F: FnMut(&mut Signing, Option<Work>, Timestamp) -> Result<(Vec<News>, Option<Work>), Error> + Send,
     {
         for _ in 0..MAX_CONFLICTS {
             let record = self.record(id).await?;
             let mut signing = record.signing.clone();
-            let (happened, work) = rule(&mut signing, record.work, self.parts.clock.now())?;
-            if happened.is_empty() && signing == record.signing && work == record.work {
+            let (news, work) = rule(&mut signing, record.work, self.parts.clock.now())?;
+            if news.is_empty() && signing == record.signing && work == record.work {
                 return Ok(signing);
             }
-            match self.save(&mut signing, record.version, happened, work, durability).await {
+            match self.save(&mut signing, record.version, news, work, durability).await {
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(signing),
@@ -297,7 +296,7 @@ impl Signings {
     }
 
     /// Writes a line of history about what is done already: failing to costs the line and nothing else.
-    async fn jot(&self, id: SigningId, what: Happened, signer: Option<SignerId>, trace: Option<String>) {
+    async fn jot(&self, id: SigningId, what: MomentKind, signer: Option<SignerId>, trace: Option<String>) {
         let noted = self.change(id, Durability::Flushed, |signing, now| {
             signing.remember(now, what.clone(), signer, trace.clone());
             Ok(Vec::new())
@@ -312,15 +311,15 @@ impl Signings {
         &self,
         signing: &mut Signing,
         from: Version,
-        happened: Vec<Happening>,
+        news: Vec<News>,
         work: Option<Work>,
         durability: Durability,
     ) -> Result<Version, Error> {
-        self.save_with(signing, from, Save::plain(happened, work, durability)).await
+        self.save_with(signing, from, Save::plain(news, work, durability)).await
     }
 
     async fn save_with(&self, signing: &mut Signing, from: Version, save: Save) -> Result<Version, Error> {
-        let events = self.narrate(signing, &save.happened);
+        let events = self.narrate(signing, &save.news);
         self.write(signing, from, &events, &save).await
     }
 
@@ -343,7 +342,7 @@ impl Signings {
             durability: save.durability,
         };
         let version = self.parts.store.save(change).await?;
-        for status in save.happened.iter().filter_map(|happening| reached(happening.kind)) {
+        for status in save.news.iter().filter_map(|one| reached(one.kind)) {
             self.parts.settings.metrics.signing_reached(status);
         }
         self.parts.hub.changed(signing.id);
@@ -360,32 +359,32 @@ impl Signings {
         Ok(())
     }
 
-    /// Turns what happened into events and history, counting the signing's sequence.
-    fn narrate(&self, signing: &mut Signing, happened: &[Happening]) -> Vec<Event> {
+    /// Turns news into events and history, counting the signing's sequence.
+    fn narrate(&self, signing: &mut Signing, news: &[News]) -> Vec<Event> {
         let now = self.parts.clock.now();
-        for happening in happened {
+        for one in news {
             signing.sequence += 1;
-            signing.remember(now, happening.kind.into(), happening.signer, None);
-            if happening.kind == EventKind::SignerReturned {
-                note_claim(signing, happening.signer);
+            signing.remember(now, one.kind.into(), one.signer, None);
+            if one.kind == EventKind::SignerReturned {
+                note_claim(signing, one.signer);
             }
         }
-        if happened.is_empty() {
+        if news.is_empty() {
             return Vec::new();
         }
         let data = show::EventData::of(signing);
-        let first = signing.sequence + 1 - happened.len() as u64;
+        let first = signing.sequence + 1 - news.len() as u64;
         (first..)
-            .zip(happened)
-            .map(|(sequence, happening)| Event {
+            .zip(news)
+            .map(|(sequence, one)| Event {
                 id: EventId::generate(now),
                 caller: signing.caller.clone(),
-                kind: happening.kind,
+                kind: one.kind,
                 signing: Some(signing.id),
-                signer: happening.signer,
+                signer: one.signer,
                 sequence,
                 at: now,
-                data: data.with(sequence, happening.signer),
+                data: data.with(sequence, one.signer),
             })
             .collect()
     }
@@ -408,7 +407,7 @@ fn reached(kind: EventKind) -> Option<metrics::SigningStatus> {
 /// What is saved besides the signing itself.
 #[derive(Debug)]
 struct Save {
-    happened: Vec<Happening>,
+    news: Vec<News>,
     work: Option<Work>,
     durability: Durability,
     payload: Payload,
@@ -418,8 +417,8 @@ struct Save {
 
 impl Save {
     /// No answer, no links, the payload as it is.
-    const fn plain(happened: Vec<Happening>, work: Option<Work>, durability: Durability) -> Self {
-        Self { happened, work, durability, payload: Payload::Keep, answer: None, links: Vec::new() }
+    const fn plain(news: Vec<News>, work: Option<Work>, durability: Durability) -> Self {
+        Self { news, work, durability, payload: Payload::Keep, answer: None, links: Vec::new() }
     }
 }
 

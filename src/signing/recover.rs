@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::Deadline,
     clock::later,
-    domain::{Draft, Failure, SenderName, Signing, TemplateNames, signing::Happening},
+    domain::{Draft, Failure, SenderName, Signing, TemplateNames, signing::News},
     esign,
     objects::parse_create,
     signing::{
@@ -283,8 +283,8 @@ impl Signings {
         from: Version,
         why: Failure,
     ) -> Result<(), Error> {
-        let happened = signing.fail(why);
-        self.end_here(signing, from, happened).await
+        let news = signing.fail(why);
+        self.end_here(signing, from, news).await
     }
 
     /// Writes down that a create has come to its end: its request is kept no longer, and what is still to come for
@@ -293,9 +293,9 @@ impl Signings {
         &self,
         mut signing: Signing,
         from: Version,
-        happened: Vec<Happening>,
+        news: Vec<News>,
     ) -> Result<(), Error> {
-        let plain = Save::plain(happened, self.upkeep(&signing), Durability::Synced);
+        let plain = Save::plain(news, self.upkeep(&signing), Durability::Synced);
         let save = Save { payload: Payload::Drop, ..plain };
         ignore_conflict(self.save_with(&mut signing, from, save).await)
     }
@@ -305,10 +305,10 @@ impl Signings {
         &self,
         mut signing: Signing,
         from: Version,
-        happened: Vec<Happening>,
+        news: Vec<News>,
         work: Work,
     ) -> Result<(), Error> {
-        ignore_conflict(self.save(&mut signing, from, happened, Some(work), Durability::Flushed).await)
+        ignore_conflict(self.save(&mut signing, from, news, Some(work), Durability::Flushed).await)
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::{
     budget::Deadline,
     clock::later,
-    domain::{AccountId, Event, Failure, Happened, Private, Signing, SigningId, signing::Happening},
+    domain::{AccountId, Event, Failure, MomentKind, Private, Signing, SigningId, signing::News},
     esign::{self, Created as CreatedEnvelope},
     objects::show::{self, ShownView},
     signing::{
@@ -109,15 +109,15 @@ impl Signings {
         if let FirstView::Denied { signer, asked_at, .. } = &view {
             signing.deny_turn(*signer, *asked_at);
         }
-        let happened = signing.open(account, created.envelope);
+        let news = signing.open(account, created.envelope);
         let told = signing.history.len();
-        let events = self.narrate(signing, &happened);
+        let events = self.narrate(signing, &news);
         if let Some(opened) = signing.history.get_mut(told) {
             opened.trace = created.trace;
         }
         let view = match view {
             FirstView::Denied { signer, trace, .. } => {
-                signing.remember(now, Happened::TurnDenied, Some(signer), trace);
+                signing.remember(now, MomentKind::TurnDenied, Some(signer), trace);
                 None
             }
             FirstView::Minted(view) => Some(note_view(signing, view, now)),
@@ -133,7 +133,7 @@ impl Signings {
             payload: if job.accepted { Payload::Drop } else { Payload::Keep },
             answer,
             // Losing this to a power cut costs a look-up, not an envelope: the intent is synced.
-            ..Save::plain(happened, self.upkeep(signing), Durability::Flushed)
+            ..Save::plain(news, self.upkeep(signing), Durability::Flushed)
         };
         job.version = Box::pin(self.save_surely(signing, (job.version, job.lease), events, save)).await?;
         tracing::info!(signing.id = %signing.id, "signing opened at {now}");
@@ -142,9 +142,9 @@ impl Signings {
 
     async fn refused(&self, job: &mut Job, error: &esign::Error) -> Result<Created, Error> {
         let failure = failure(error);
-        let happened = job.signing.fail(failure.clone());
+        let news = job.signing.fail(failure.clone());
         let work = self.upkeep(&job.signing);
-        self.end(job, happened, work, Payload::Drop).await?;
+        self.end(job, news, work, Payload::Drop).await?;
         tracing::info!(signing.id = %job.signing.id, code = failure.code, "the upstream refused the envelope");
         Err(Error::Failed { failure, signing: job.signing.id, replayed: false })
     }
@@ -191,14 +191,14 @@ impl Signings {
 
     async fn doubted(&self, job: &mut Job, error: &esign::Error) -> Result<(), Error> {
         let now = self.parts.clock.now();
-        let happened = job.signing.doubt();
+        let news = job.signing.doubt();
         job.signing.missing_since = None;
         job.attempts += 1;
         let wait = FIRST_LOOK.max(backoff(job.attempts.saturating_sub(1)));
         let work = Work { due_at: later(now, wait), leased_until: None, attempts: job.attempts };
         tracing::warn!(signing.id = %job.signing.id, code = error.code(), "the outcome of a create is unknown");
         // If that fails, the intent is on disk all the same, and recovery takes it up when the lease ends.
-        self.end(job, happened, Some(work), payload(job)).await?;
+        self.end(job, news, Some(work), payload(job)).await?;
         job.accepted = true;
         self.parts.due.notify_one();
         Ok(())
@@ -207,12 +207,12 @@ impl Signings {
     async fn end(
         &self,
         job: &mut Job,
-        happened: Vec<Happening>,
+        news: Vec<News>,
         work: Option<Work>,
         payload: Payload,
     ) -> Result<(), Error> {
-        let save = Save { payload, ..Save::plain(happened, work, Durability::Synced) };
-        let events = self.narrate(&mut job.signing, &save.happened);
+        let save = Save { payload, ..Save::plain(news, work, Durability::Synced) };
+        let events = self.narrate(&mut job.signing, &save.news);
         let held = (job.version, job.lease);
         job.version = Box::pin(self.save_surely(&mut job.signing, held, events, save)).await?;
         Ok(())
@@ -287,13 +287,13 @@ fn is_same_end(stored: &Signing, saved: &Signing) -> bool {
 /// Says in the timeline that a create waits, the first time that it does; and notes beside it why it waits now, each
 /// time. If its time runs out, that is what a caller has to know.
 pub(super) fn note_queued(signing: &mut Signing, now: Timestamp, error: &esign::Error) {
-    if !signing.history.iter().any(|moment| moment.what == Happened::CreateQueued) {
-        signing.remember(now, Happened::CreateQueued, None, error.trace().map(str::to_owned));
+    if !signing.history.iter().any(|moment| moment.what == MomentKind::CreateQueued) {
+        signing.remember(now, MomentKind::CreateQueued, None, error.trace().map(str::to_owned));
     }
     let why = failure(error);
     let note = why.provider_code.map_or_else(|| why.code.clone(), |code| format!("{} {code}", why.code));
     if tells_why(error)
-        && let Some(queued) = signing.history.iter_mut().find(|line| line.what == Happened::CreateQueued)
+        && let Some(queued) = signing.history.iter_mut().find(|line| line.what == MomentKind::CreateQueued)
     {
         queued.note = Some(note);
     }
@@ -312,7 +312,7 @@ pub(super) fn too_late(signing: &Signing, last: Option<&esign::Error>) -> Failur
         let why = failure(error);
         return Failure { detail: format!("{OVER}; at the last try: {}", why.detail), ..why };
     }
-    let queued = signing.history.iter().find(|moment| moment.what == Happened::CreateQueued);
+    let queued = signing.history.iter().find(|moment| moment.what == MomentKind::CreateQueued);
     let Some(note) = queued.and_then(|queued| queued.note.as_deref()) else {
         return Failure::ours("invalid_request", &format!("{OVER}; make a new one"));
     };
@@ -340,7 +340,7 @@ fn note_view(signing: &mut Signing, view: MintedView, now: Timestamp) -> ShownVi
     let live = fresh(view.signer, view.at, Opener::Caller);
     let expires_at = live.until;
     signing.live_view = Some(live);
-    signing.remember(now, Happened::ViewMinted, Some(view.signer), view.trace);
+    signing.remember(now, MomentKind::ViewMinted, Some(view.signer), view.trace);
     ShownView { signer: view.signer, url: view.url, expires_at }
 }
 
@@ -379,7 +379,7 @@ mod tests {
     fn what_docusign_said_at_the_last_try_is_kept_with_it() {
         let mut signing = sample::signing(SigningStatus::Creating, SignerStatus::Waiting);
         let now = signing.created_at;
-        signing.remember(now, Happened::CreateQueued, None, None);
+        signing.remember(now, MomentKind::CreateQueued, None, None);
         signing.history[0].note = Some("quota_exceeded ENVELOPE_ALLOWANCE_EXCEEDED".to_owned());
         let told = too_late(&signing, None);
         assert_eq!(told.code, "quota_exceeded");

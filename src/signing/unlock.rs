@@ -6,7 +6,7 @@ use crate::{
     audit::Act,
     budget::Deadline,
     clock::later,
-    domain::{CallerName, EnvelopeId, Happened, Signer, SignerId, Signing, SigningId, SigningStatus},
+    domain::{CallerName, EnvelopeId, MomentKind, Signer, SignerId, Signing, SigningId, SigningStatus},
     esign::{self, NewCheck},
     signing::{Error, Signings, follow::polling},
     store::Durability,
@@ -60,7 +60,7 @@ impl Signings {
         // The upstream gives whole seconds: what failed in the same one failed before.
         let at = corrected.at.map_or_else(|| self.parts.clock.now(), |at| later(at, SECOND));
         self.change(id, Durability::Synced, |signing, now| {
-            signing.remember(now, Happened::AuthenticationReset, Some(signer), corrected.trace.clone());
+            signing.remember(now, MomentKind::AuthenticationReset, Some(signer), corrected.trace.clone());
             if let Some(signer) = signing.signer_mut(signer) {
                 signer.upstream.recipient_id = Some(recipient_id.clone());
             }

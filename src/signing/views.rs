@@ -16,7 +16,7 @@ use crate::{
     budget::Deadline,
     clock::{earlier, later},
     domain::{
-        CallerName, EnvelopeId, Happened, LinkId, LiveView, Signer, SignerId, SignerStatus, Signing,
+        CallerName, EnvelopeId, LinkId, LiveView, MomentKind, Signer, SignerId, SignerStatus, Signing,
         SigningId, SigningStatus, draft::MAX_LIFE,
     },
     esign::{self, RejectionKind, ViewRequest},
@@ -232,7 +232,7 @@ impl Signings {
     async fn deny_turn(&self, id: SigningId, signer: SignerId, asked_at: Timestamp, trace: Option<String>) {
         let denied = self.change(id, Durability::Flushed, |signing, now| {
             if signing.deny_turn(signer, asked_at) {
-                signing.remember(now, Happened::TurnDenied, Some(signer), trace.clone());
+                signing.remember(now, MomentKind::TurnDenied, Some(signer), trace.clone());
             }
             Ok(Vec::new())
         });
@@ -310,7 +310,7 @@ impl Signings {
     ) {
         let noted = self.change(id, Durability::Flushed, |signing, now| {
             signing.live_view = Some(fresh(signer, minted_at, opener));
-            signing.remember(now, Happened::ViewMinted, Some(signer), trace.clone());
+            signing.remember(now, MomentKind::ViewMinted, Some(signer), trace.clone());
             Ok(signing.allow_turn(signer))
         });
         if let Err(error) = noted.await {

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        AccountId, AuthenticatedBy, CallerName, Claim, Email, EnvelopeId, Failure, Happened, LastReturn,
-        LiveView, Mode, Moment, Private, PurgeScope, SenderName, Signer, SignerId, SignerStatus, Signing,
+        AccountId, AuthenticatedBy, CallerName, Claim, Email, EnvelopeId, Failure, LastReturn, LiveView,
+        Mode, Moment, MomentKind, Private, PurgeScope, SenderName, Signer, SignerId, SignerStatus, Signing,
         SigningId, SigningStatus, TransactionId, Upstream, draft::AUTHENTICATION_METHODS,
     },
     store::{
@@ -394,7 +394,7 @@ impl MomentState<'_> {
     fn into_moment(self) -> Result<Moment, Error> {
         Ok(Moment {
             at: timestamp(self.at)?,
-            what: Happened::parse(&self.what),
+            what: MomentKind::parse(&self.what),
             signer: self.signer.map(Cow::into_owned),
             trace: self.trace.map(Cow::into_owned),
             note: self.note.map(Cow::into_owned),

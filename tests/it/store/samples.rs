@@ -6,7 +6,7 @@ use bytes::Bytes;
 use countersign::{
     domain::{
         AccountId, AuthenticatedBy, CallerName, Claim, DeliveryId, Email, EndpointId, EnvelopeId, Event,
-        EventId, EventKind, Failure, Happened, LastReturn, LinkId, LiveView, Mode, Moment, Private,
+        EventId, EventKind, Failure, LastReturn, LinkId, LiveView, Mode, Moment, MomentKind, Private,
         PurgeScope, SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus,
         TransactionId, Upstream,
     },
@@ -110,14 +110,14 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
     signing.sequence = 7;
     let seen = Moment {
         at: after(3),
-        what: Happened::ViewMinted,
+        what: MomentKind::ViewMinted,
         signer: Some("visitor".into()),
         trace: Some("trace-1".into()),
         note: Some("by a link".into()),
     };
     let told = Moment { what: EventKind::SigningCompleted.into(), ..seen.clone() };
     // A row may hold a word of another version.
-    let unknown = Moment { what: Happened::parse("of_a_later_version"), ..seen.clone() };
+    let unknown = Moment { what: MomentKind::parse("of_a_later_version"), ..seen.clone() };
     signing.history = vec![seen, told, unknown];
     signing.completed_at = Some(after(1_000));
     signing.purge_requested_at = Some(after(1_900));

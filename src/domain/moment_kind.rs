@@ -2,11 +2,11 @@
 
 use crate::domain::EventKind;
 
-macro_rules! happened {
+macro_rules! moment_kinds {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// What happened, for the timeline. The words are part of our API and of stored rows, and never change.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub enum Happened {
+        pub enum MomentKind {
             $($(#[$doc])* $name,)*
             /// What the caller was told of as well.
             Event(EventKind),
@@ -15,7 +15,7 @@ macro_rules! happened {
             Other(String),
         }
 
-        impl Happened {
+        impl MomentKind {
             /// The word in our API and in stored rows.
             pub fn as_str(&self) -> &str {
                 match self {
@@ -36,7 +36,7 @@ macro_rules! happened {
     };
 }
 
-happened! {
+moment_kinds! {
     /// The signing was written down, before the upstream has heard of it.
     AskedFor = "asked_for",
     /// A signer's identity check was given anew.
@@ -65,13 +65,13 @@ happened! {
     VoidAsked = "void_asked",
 }
 
-impl From<EventKind> for Happened {
+impl From<EventKind> for MomentKind {
     fn from(kind: EventKind) -> Self {
         Self::Event(kind)
     }
 }
 
-impl Happened {
+impl MomentKind {
     /// Whether it can happen any number of times, and the latest tell enough.
     pub(super) const fn is_repetitive(&self) -> bool {
         matches!(
@@ -99,32 +99,32 @@ mod tests {
     #[test]
     fn the_words_are_those_of_rows_that_earlier_versions_wrote() {
         let ours = [
-            ("asked_for", Happened::AskedFor),
-            ("authentication_reset", Happened::AuthenticationReset),
-            ("checked", Happened::Checked),
-            ("create_queued", Happened::CreateQueued),
-            ("document_fetched", Happened::DocumentFetched),
-            ("expiry_asked", Happened::ExpiryAsked),
-            ("found", Happened::Found),
-            ("link_made", Happened::LinkMade),
-            ("link_revoked", Happened::LinkRevoked),
-            ("purge_asked", Happened::PurgeAsked),
-            ("turn_denied", Happened::TurnDenied),
-            ("view_minted", Happened::ViewMinted),
-            ("void_asked", Happened::VoidAsked),
+            ("asked_for", MomentKind::AskedFor),
+            ("authentication_reset", MomentKind::AuthenticationReset),
+            ("checked", MomentKind::Checked),
+            ("create_queued", MomentKind::CreateQueued),
+            ("document_fetched", MomentKind::DocumentFetched),
+            ("expiry_asked", MomentKind::ExpiryAsked),
+            ("found", MomentKind::Found),
+            ("link_made", MomentKind::LinkMade),
+            ("link_revoked", MomentKind::LinkRevoked),
+            ("purge_asked", MomentKind::PurgeAsked),
+            ("turn_denied", MomentKind::TurnDenied),
+            ("view_minted", MomentKind::ViewMinted),
+            ("void_asked", MomentKind::VoidAsked),
         ];
-        let events = EventKind::ALL.iter().map(|kind| (kind.as_str(), Happened::Event(*kind)));
-        for (word, happened) in ours.into_iter().chain(events) {
-            assert_eq!(Happened::parse(word), happened);
-            assert_eq!(happened.as_str(), word);
+        let events = EventKind::ALL.iter().map(|kind| (kind.as_str(), MomentKind::Event(*kind)));
+        for (word, kind) in ours.into_iter().chain(events) {
+            assert_eq!(MomentKind::parse(word), kind);
+            assert_eq!(kind.as_str(), word);
         }
     }
 
     #[test]
     fn a_word_that_nobody_knows_is_kept_as_it_is() {
         for word in ["", "Checked", "signing_opened", "of a later version"] {
-            assert_eq!(Happened::parse(word), Happened::Other(word.to_owned()));
-            assert_eq!(Happened::parse(word).as_str(), word);
+            assert_eq!(MomentKind::parse(word), MomentKind::Other(word.to_owned()));
+            assert_eq!(MomentKind::parse(word).as_str(), word);
         }
     }
 }
