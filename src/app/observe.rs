@@ -9,10 +9,11 @@ use std::{
 use crate::{
     app::Parts,
     auth::{
-        Auth, SenderStatus,
+        Auth, Error, SenderStatus,
         account_server_calls::{End, Question},
         consent::Consent,
         key_ring,
+        token_cache::Mints,
     },
     budget::{Operation, Outcome},
     clock::SharedClock,
@@ -27,9 +28,6 @@ use crate::{
 /// How often gauges that need the store are read.
 const READ_EVERY: Duration = Duration::from_secs(5);
 
-/// The end of a mint for a sender that waits for a customer.
-const NOT_CONNECTED: &str = "not_connected";
-
 /// Starts the scrape hooks and the task behind the gauges.
 pub(super) fn start(parts: &Parts) {
     let (auth, health, seen) = (parts.auth.clone(), parts.health.clone(), Mutex::new(Seen::default()));
@@ -40,7 +38,7 @@ pub(super) fn start(parts: &Parts) {
         metrics.observe_senders(&statuses.iter().map(reading).collect::<Vec<_>>());
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         for status in &statuses {
-            seen.count_mints(metrics, status);
+            seen.count_mints(metrics, &status.name, status.mints);
         }
         seen.count_asked(metrics, &auth, &account_server);
         let signer = auth.signer_process();
@@ -63,21 +61,23 @@ pub(super) fn start(parts: &Parts) {
 /// What the last scrape saw of counts that are kept elsewhere.
 #[derive(Default)]
 struct Seen {
-    mints: HashMap<(Arc<str>, &'static str), u64>,
+    mints: HashMap<Arc<str>, Mints>,
     asked: HashMap<(Question, End), u64>,
     restarts: u64,
 }
 
 impl Seen {
-    fn count_mints(&mut self, metrics: &Metrics, status: &SenderStatus) {
-        // Where nobody is connected yet there is nothing to mint with, and nobody refuses anything.
-        for (cause, count) in status.mints.iter().filter(|(cause, _)| *cause != NOT_CONNECTED) {
-            let seen = self.mints.entry((Arc::clone(&status.name), *cause)).or_default();
+    fn count_mints(&mut self, metrics: &Metrics, sender: &Arc<str>, mints: Mints) {
+        let before = self.mints.insert(Arc::clone(sender), mints).unwrap_or_default();
+        for (result, count, seen) in [
+            (MintResult::Good, mints.good, before.good),
+            (MintResult::Refused, mints.refused, before.refused),
+            (MintResult::Unavailable, mints.unavailable, before.unavailable),
+        ] {
             // A sender that was replaced counts from zero again.
-            let more = if count < seen { *count } else { count - *seen };
-            *seen = *count;
+            let more = if count < seen { count } else { count - seen };
             if more > 0 {
-                metrics.tokens_minted(&status.name, mint_result(cause), more);
+                metrics.tokens_minted(sender, result, more);
             }
         }
     }
@@ -118,18 +118,8 @@ impl AccountServerCalls {
     }
 }
 
-/// From what `auth` calls the end of a mint to the three that a label tells.
-fn mint_result(cause: &str) -> MintResult {
-    match cause {
-        "ok" => MintResult::Good,
-        "closed" | "internal" | "malformed" | "rate_limited" | "signing" | "unavailable" | "unkept"
-        | "unreachable" | "token_refused" => MintResult::Unavailable,
-        _ => MintResult::Refused,
-    }
-}
-
 fn is_failing(status: &SenderStatus) -> bool {
-    status.failure.as_ref().is_some_and(|failure| failure.error.cause() != NOT_CONNECTED)
+    status.failure.as_ref().is_some_and(|failure| !matches!(*failure.error, Error::NotConnected))
 }
 
 fn reading(status: &SenderStatus) -> SenderReading {
@@ -227,5 +217,31 @@ impl Calls {
             failed: outcome != Outcome::Ok,
             attributes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mints_are_told_by_how_they_ended_and_those_of_a_replaced_sender_are_added() {
+        let (metrics, mut seen) = (Metrics::new(&["system"]), Seen::default());
+        let name: Arc<str> = Arc::from("system");
+        let mut told = |good, refused, unavailable| {
+            seen.count_mints(&metrics, &name, Mints { good, refused, unavailable });
+            let text = metrics.render();
+            ["good", "refused", "unavailable"].map(|result| {
+                let series =
+                    format!(r#"countersign_token_mints_total{{result="{result}",sender="system"}} "#);
+                let value = text.lines().find_map(|line| line.strip_prefix(&series));
+                value.map(|value| value.parse::<u64>().unwrap())
+            })
+        };
+        assert_eq!(told(2, 0, 1), [Some(2), None, Some(1)]);
+        assert_eq!(told(2, 3, 1), [Some(2), Some(3), Some(1)]);
+        // Another one has the name.
+        assert_eq!(told(1, 0, 0), [Some(3), Some(3), Some(1)]);
+        assert_eq!(told(2, 0, 0), [Some(4), Some(3), Some(1)]);
     }
 }

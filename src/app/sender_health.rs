@@ -314,7 +314,7 @@ mod tests {
             keys,
             failure: None,
             misplaced: None,
-            mints: Vec::new(),
+            mints: crate::auth::token_cache::Mints::default(),
         }
     }
 

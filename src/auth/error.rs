@@ -193,8 +193,7 @@ impl Error {
         }
     }
 
-    /// The cause as one word of a closed set: what mints are counted by, and what `doctor` tells apart where one code
-    /// has several fixes.
+    /// The cause as one word of a closed set: what `doctor` tells apart where one code has several fixes.
     pub fn cause(&self) -> &'static str {
         match self {
             Self::ClockSkew { .. } => "clock_skew",

@@ -11,7 +11,7 @@ use super::{
     error::Error,
     identity::UserId,
     key_ring::KeyStatus,
-    token_cache::{CacheStatus, Record},
+    token_cache::{CacheStatus, Mints, Record},
     user_info::AccountChoice,
 };
 
@@ -43,8 +43,8 @@ pub struct SenderStatus {
     pub failure: Option<SenderFailure>,
     /// Why its user and its account do not belong together, if that is so: a token is of no use then.
     pub misplaced: Option<Arc<Error>>,
-    /// How many mints ended with each result: `ok`, or [`Error::cause`].
-    pub mints: Vec<(&'static str, u64)>,
+    /// How its mints ended so far.
+    pub mints: Mints,
 }
 
 /// Why a sender's last mint failed.
@@ -110,7 +110,7 @@ impl SenderStatus {
             keys,
             failure,
             misplaced: None,
-            mints: record.mints().collect(),
+            mints: record.mints(),
         }
     }
 

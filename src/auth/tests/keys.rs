@@ -35,7 +35,7 @@ async fn with_a_new_key_that_waits() -> (Daemon, TempDir, [String; 2]) {
     daemon.auth.token("system").await.unwrap();
     dir.write("key.pem", &keys[1]);
     // The mint that tried it went on to the old key, and has ended.
-    daemon.until("tried", |s| s.keys[0].state == KeyState::Rejected && s.mints[0] == ("ok", 2)).await;
+    daemon.until("tried", |s| s.keys[0].state == KeyState::Rejected && s.mints.good == 2).await;
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
     assert!(daemon.auth.status("system").unwrap().failure.is_none());
     (daemon, dir, keys)

@@ -16,7 +16,7 @@ mod slot;
 mod sync;
 
 pub use answers::{CacheFailure, CacheStatus, Miss, Retired};
-pub use record::Record;
+pub use record::{Mints, Record};
 
 use std::{
     fmt,

@@ -5,31 +5,22 @@ use std::sync::{
     atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
-use crate::auth::{consent::Consent, error::Error, identity::UserId};
+use crate::auth::{
+    consent::Consent,
+    error::{Error, Kind},
+    identity::UserId,
+};
 
-/// What mints are counted by: `ok`, and [`Error::cause`] of what one can end with.
-const RESULTS: [&str; 20] = [
-    "ok",
-    "clock_skew",
-    "closed",
-    "code_rejected",
-    "connection_lost",
-    "consent_required",
-    "internal",
-    "issuer_unknown",
-    "key_rejected",
-    "key_unusable",
-    "malformed",
-    "not_connected",
-    "rate_limited",
-    "refused",
-    "signing",
-    "token_refused",
-    "unavailable",
-    "unkept",
-    "unreachable",
-    "user_unknown",
-];
+/// How many of a sender's mints ended in which way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mints {
+    /// A token came.
+    pub good: u64,
+    /// A person has to act ([`Kind::Permanent`]).
+    pub refused: u64,
+    /// It heals by itself ([`Kind::Transient`]).
+    pub unavailable: u64,
+}
 
 /// A new record is 0 and knows nothing of consent.
 const GRANTED: u8 = 1;
@@ -38,7 +29,9 @@ const MISSING: u8 = 2;
 /// Counts of a sender's mints, and what its last one said of consent.
 #[derive(Debug, Default)]
 pub struct Record {
-    mints: [AtomicU64; RESULTS.len()],
+    good: AtomicU64,
+    refused: AtomicU64,
+    unavailable: AtomicU64,
     consent: AtomicU8,
     /// Who consented last, if it was somebody else than the configured user.
     stranger: Mutex<Option<UserId>>,
@@ -46,7 +39,7 @@ pub struct Record {
 
 impl Record {
     pub(in crate::auth) fn minted(&self) {
-        self.mints[0].fetch_add(1, Ordering::Relaxed);
+        self.good.fetch_add(1, Ordering::Relaxed);
         self.proven();
     }
 
@@ -67,19 +60,24 @@ impl Record {
     }
 
     pub(in crate::auth) fn failed(&self, error: &Error) {
-        let place = |word| RESULTS.iter().position(|result| *result == word);
-        // What has no counter of its own.
-        let result = place(error.cause()).or_else(|| place("refused")).unwrap_or_default();
-        self.mints[result].fetch_add(1, Ordering::Relaxed);
+        let count = match error.kind() {
+            Kind::Permanent => &self.refused,
+            Kind::Transient => &self.unavailable,
+        };
+        // Where nobody is connected yet there is nothing to mint with, and nobody refuses anything.
+        if !matches!(error, Error::NotConnected) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         // A refresh token that is taken no more was revoked with the consent, or is too old: both want the person.
         if matches!(error, Error::ConsentRequired(_) | Error::ConnectionLost) {
             self.consent.store(MISSING, Ordering::Relaxed);
         }
     }
 
-    /// How many mints ended with each result.
-    pub fn mints(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        RESULTS.into_iter().zip(self.mints.iter().map(|count| count.load(Ordering::Relaxed)))
+    /// How its mints ended so far.
+    pub fn mints(&self) -> Mints {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Mints { good: read(&self.good), refused: read(&self.refused), unavailable: read(&self.unavailable) }
     }
 
     /// What the last mint that could tell said of consent.
@@ -89,5 +87,25 @@ impl Record {
             MISSING => Consent::Missing,
             _ => Consent::Unknown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::error::Said;
+
+    #[test]
+    fn mints_are_counted_by_what_helps_and_those_of_nobody_are_not() {
+        let record = Record::default();
+        record.minted();
+        record.failed(&Error::Unkept);
+        record.failed(&Error::RateLimited { retry_after: None });
+        record.failed(&Error::KeyRejected(Said::default()));
+        record.failed(&Error::UserIsAccount);
+        record.failed(&Error::ConsentRequired(Said::default()));
+        record.failed(&Error::NotConnected);
+        assert_eq!(record.mints(), Mints { good: 1, refused: 3, unavailable: 2 });
+        assert_eq!(record.consent(), Consent::Missing);
     }
 }
