@@ -5,7 +5,7 @@
 //! halves are known: the assertion that was refused, and the time at which the account server
 //! read it (rule T9).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
@@ -46,43 +46,19 @@ pub struct Impersonation {
 }
 
 /// Mints by JWT Grant.
-pub struct GrantSource {
-    client: HttpClient,
-    server: AccountServer,
-    claims: Claims,
-    keys: Arc<ArcSwap<KeyRing>>,
-    clock: SharedClock,
-    offset: Arc<ClockOffset>,
-    name: Arc<str>,
-    witnesses: Witnesses,
-}
-
-impl fmt::Debug for GrantSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GrantSource").field("claims", &self.claims).finish_non_exhaustive()
-    }
+pub(super) struct GrantSource {
+    pub(super) client: HttpClient,
+    pub(super) server: AccountServer,
+    pub(super) claims: Claims,
+    pub(super) keys: Arc<ArcSwap<KeyRing>>,
+    pub(super) clock: SharedClock,
+    pub(super) offset: Arc<ClockOffset>,
+    /// The sender's, for the witness.
+    pub(super) name: Arc<str>,
+    pub(super) witnesses: Witnesses,
 }
 
 impl GrantSource {
-    /// Puts the parts together; sends nothing.
-    pub(super) fn new(
-        client: HttpClient,
-        server: AccountServer,
-        sender: &Impersonation,
-        keys: Arc<ArcSwap<KeyRing>>,
-        offset: Arc<ClockOffset>,
-        clock: SharedClock,
-        (name, witnesses): (Arc<str>, Witnesses),
-    ) -> Self {
-        let claims = Claims {
-            integration_key: sender.integration_key,
-            user_id: sender.user_id,
-            audience: Arc::clone(server.audience()),
-            scopes: sender.scopes.clone(),
-        };
-        Self { client, server, claims, keys, clock, offset, name, witnesses }
-    }
-
     async fn try_keys(&self) -> Result<MintedToken, Error> {
         let (keys, mut refused) = (self.keys.load_full(), None);
         for signer in keys.in_order() {

@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::{
     Auth, Error, Impersonation, KeyStatus, Sender, TokenSource,
+    assertion::Claims,
     impersonation::GrantSource,
     key_ring::KeyRing,
     retry::Retry,
@@ -245,15 +246,22 @@ impl Auth {
     }
 
     fn exchange(&self, name: &str, sender: &Impersonation, keys: Arc<ArcSwap<KeyRing>>) -> GrantSource {
-        GrantSource::new(
-            self.inner.client.clone(),
-            self.inner.server.clone(),
-            sender,
+        let inner = &self.inner;
+        GrantSource {
+            client: inner.client.clone(),
+            server: inner.server.clone(),
+            claims: Claims {
+                integration_key: sender.integration_key,
+                user_id: sender.user_id,
+                audience: Arc::clone(inner.server.audience()),
+                scopes: sender.scopes.clone(),
+            },
             keys,
-            Arc::clone(&self.inner.offset),
-            Arc::clone(&self.inner.clock),
-            (Arc::from(name), self.inner.witnesses.clone()),
-        )
+            clock: Arc::clone(&inner.clock),
+            offset: Arc::clone(&inner.offset),
+            name: Arc::from(name),
+            witnesses: inner.witnesses.clone(),
+        }
     }
 
     /// A sender is gone, or another has its name.
