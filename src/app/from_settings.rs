@@ -58,16 +58,16 @@ async fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
     let client = http_client(config, config.upstream.token_timeout)?;
     // Untracked: refreshers run as long as anyone needs tokens, which is through the drain; `close` ends them.
     let (clock, spawner) = (Arc::clone(clock), Spawner::tokio());
-    let options = auth::Options { barred: config.barred_key(), ..auth::Options::default() };
-    if !config.signer.isolate {
-        return Ok(Auth::new(client, server, clock, spawner, options));
+    let mut options = auth::Options { barred: config.barred_key(), ..auth::Options::default() };
+    if config.signer.isolate {
+        let program = SignerProcess::own_program();
+        let signer = SignerProcess::start(program, Arc::clone(&clock), &spawner).await;
+        options.signer = Some(signer.map_err(|error| {
+            let fix = "see deploy/rotation.md for what it needs; false holds the keys in the daemon itself";
+            ConfigError::new("signer.isolate", error.to_string(), fix)
+        })?);
     }
-    let program = SignerProcess::own_program();
-    let signer = SignerProcess::start(program, Arc::clone(&clock), &spawner).await.map_err(|error| {
-        let fix = "see deploy/rotation.md for what it needs; false holds the keys in the daemon itself";
-        ConfigError::new("signer.isolate", error.to_string(), fix)
-    })?;
-    Ok(Auth::isolated(client, server, clock, spawner, options, signer))
+    Ok(Auth::new(client, server, clock, spawner, options))
 }
 
 pub(super) fn esign(

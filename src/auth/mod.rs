@@ -93,7 +93,7 @@ const CROWD: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What [`Auth`] can be told.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// After this long without a reader a sender's token is dropped and no more refreshed. A day:
     /// the refreshes of a used sender are also what notices a withdrawn consent before a visitor does.
@@ -102,11 +102,13 @@ pub struct Options {
     pub seed: u64,
     /// The SHA-256 over the public half of a key that is never used, because everybody has it, in hex (rule S4).
     pub barred: Option<&'static str>,
+    /// What alone reads key files and signs assertions, if not this process itself.
+    pub signer: Option<SignerProcess>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { idle_after: Duration::from_secs(86_400), seed: fastrand::u64(..), barred: None }
+        Self { idle_after: Duration::from_secs(86_400), seed: fastrand::u64(..), barred: None, signer: None }
     }
 }
 
@@ -123,8 +125,6 @@ struct Inner {
     offset: Arc<ClockOffset>,
     spawner: Spawner,
     options: Options,
-    /// What alone reads key files, if the settings want that.
-    signer: Option<SignerProcess>,
     witnesses: Witnesses,
     generations: Arc<AtomicU64>,
     /// Counts the senders that ever were.
@@ -201,36 +201,13 @@ impl fmt::Debug for Auth {
 }
 
 impl Auth {
-    /// No senders yet; sends nothing. Reads keys itself.
+    /// No senders yet; sends nothing.
     pub fn new(
         client: HttpClient,
         server: AccountServer,
         clock: SharedClock,
         spawner: Spawner,
         options: Options,
-    ) -> Self {
-        Self::build(client, server, clock, spawner, options, None)
-    }
-
-    /// Like [`new`](Self::new), but every key file is read, and every assertion signed, by `signer`.
-    pub fn isolated(
-        client: HttpClient,
-        server: AccountServer,
-        clock: SharedClock,
-        spawner: Spawner,
-        options: Options,
-        signer: SignerProcess,
-    ) -> Self {
-        Self::build(client, server, clock, spawner, options, Some(signer))
-    }
-
-    fn build(
-        client: HttpClient,
-        server: AccountServer,
-        clock: SharedClock,
-        spawner: Spawner,
-        options: Options,
-        signer: Option<SignerProcess>,
     ) -> Self {
         let closed = CancellationToken::new();
         let inner = Inner {
@@ -239,14 +216,13 @@ impl Auth {
             offset: Arc::new(ClockOffset::new(Arc::clone(&clock))),
             clock,
             spawner,
-            options,
-            signer,
             witnesses: Witnesses::default(),
             generations: Arc::default(),
             numbers: AtomicU64::default(),
             senders: ArcSwap::default(),
             registering: Mutex::default(),
             rings: tokio::sync::Mutex::new(KeyRings::barring(options.barred)),
+            options,
             caches: kept(),
             users: kept(),
             _close_on_drop: closed.clone().drop_guard(),
@@ -412,7 +388,7 @@ impl Auth {
 
     /// How the signer process does, if keys are held by one.
     pub fn signer_process(&self) -> Option<signer_process::Status> {
-        self.inner.signer.as_ref().map(SignerProcess::status)
+        self.inner.options.signer.as_ref().map(SignerProcess::status)
     }
 
     /// Wakes every sender that is in use (rule T4).

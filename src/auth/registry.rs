@@ -83,7 +83,7 @@ impl Auth {
         {
             let mut rings = self.inner.rings.lock().await;
             for (name, sender) in new {
-                match rings.ring(&sender, self.inner.signer.as_ref(), &self.inner.clock).await {
+                match rings.ring(&sender, self.inner.options.signer.as_ref(), &self.inner.clock).await {
                     Ok(keys) => {
                         is_watchable |= keys.is_watchable();
                         made.push(self.impersonating(&name, sender, keys));
@@ -101,7 +101,7 @@ impl Auth {
     /// How the keys in these places stand, for somebody who is no sender yet. Fails if not one can be used; sends
     /// nothing.
     pub async fn examine_keys(&self, keys: Vec<KeySource>) -> Result<Vec<KeyStatus>, signing_key::Error> {
-        let (process, clock) = (self.inner.signer.as_ref(), Arc::clone(&self.inner.clock));
+        let (process, clock) = (self.inner.options.signer.as_ref(), Arc::clone(&self.inner.clock));
         let ring = KeyRing::load(keys, process, clock, self.inner.options.barred).await?;
         Ok(ring.status())
     }
@@ -121,7 +121,7 @@ impl Auth {
                 continue;
             };
             let with_them = Impersonation { keys, ..impersonation.clone() };
-            let ring = rings.ring(&with_them, self.inner.signer.as_ref(), &self.inner.clock).await;
+            let ring = rings.ring(&with_them, self.inner.options.signer.as_ref(), &self.inner.clock).await;
             let ring = ring.map_err(|error| (name, error))?;
             // The same places are the same ring.
             if !Arc::ptr_eq(&ring, &before) {
@@ -189,7 +189,7 @@ impl Auth {
     pub async fn try_out(&self, name: &str, who: Impersonation) -> Result<(), Arc<Error>> {
         let keys = {
             let mut rings = self.inner.rings.lock().await;
-            let keys = rings.ring(&who, self.inner.signer.as_ref(), &self.inner.clock).await;
+            let keys = rings.ring(&who, self.inner.options.signer.as_ref(), &self.inner.clock).await;
             keys.map_err(|error| Arc::new(Error::KeyUnusable(error)))?
         };
         let keys = Arc::new(ArcSwap::new(keys));

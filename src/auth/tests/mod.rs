@@ -167,8 +167,8 @@ async fn t8_hostile_answers_over_the_wire_give_a_problem_and_no_token() {
 
 #[tokio::test]
 async fn an_idle_sender_is_dropped_and_comes_back() {
-    let daemon =
-        Daemon::start_with(0, Options { idle_after: Duration::from_secs(100), seed: 1, barred: None }).await;
+    let options = Options { idle_after: Duration::from_secs(100), seed: 1, ..Options::default() };
+    let daemon = Daemon::start_with(0, options).await;
     daemon.register_one_key().await;
     let first = daemon.auth.token("system").await.unwrap();
     daemon.until("dropped", |status| !status.has_token() && status.failure.is_none()).await;
