@@ -146,12 +146,7 @@ impl Auth {
         }
     }
 
-    /// Adds a sender whose tokens come from elsewhere, or replaces the one of that name.
-    pub fn register_source(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) {
-        self.register_sources(vec![(Arc::from(name), source, account)]);
-    }
-
-    /// As [`register_source`](Self::register_source), for many at once.
+    /// Adds senders whose tokens come from elsewhere, or replaces those of their names.
     pub fn register_sources(&self, new: Vec<(Arc<str>, Arc<dyn TokenSource>, AccountChoice)>) {
         let made = new.into_iter().map(|(name, source, account)| self.sender_with(&name, source, account));
         self.insert(made.collect());

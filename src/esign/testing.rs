@@ -24,7 +24,7 @@ use super::{
 use crate::{
     auth::{
         self, Auth, Spawner, TokenSource, access_token::MintedToken, identity::AccountServer,
-        token_source::Minting,
+        token_source::Minting, user_info::AccountChoice,
     },
     budget::{self, Budget, Deadline, Operation, Outcome},
     clock::{Clock as _, ManualClock},
@@ -173,8 +173,8 @@ impl World {
         let shared: crate::clock::SharedClock = Arc::new(clock.clone());
         let auth =
             Auth::new(http.clone(), server, shared.clone(), Spawner::tokio(), auth::Options::default());
-        let mint = Arc::new(Mint { clock: clock.clone(), mints: mints.clone() });
-        auth.register_source("system", mint, crate::auth::user_info::AccountChoice::Default);
+        let mint: Arc<dyn TokenSource> = Arc::new(Mint { clock: clock.clone(), mints: mints.clone() });
+        auth.register_sources(vec![(Arc::from("system"), mint, AccountChoice::Default)]);
         let budget = Budget::new(budget::Options::default(), shared.clone());
         let ended: Arc<Ended> = Arc::default();
         let client = Client::new(Deps {

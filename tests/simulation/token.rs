@@ -119,6 +119,8 @@ struct Shared {
     offset: Arc<ClockOffset>,
     /// The cache of now; replaced when it was dropped for idleness, as the facade does.
     cache: Arc<Mutex<TokenCache>>,
+    /// An empty one over the same source and record.
+    renew: Arc<dyn Fn() -> TokenCache + Send + Sync>,
 }
 
 impl Shared {
@@ -353,7 +355,7 @@ impl Shared {
             let before = Before::new(self, cache.status());
             let outcome = {
                 let _waiting = Waiting::new(self.clone(), before.arrived);
-                cache.token().await
+                cache.token_within(Duration::MAX).await
             };
             self.check_wait(&before);
             match outcome {
@@ -369,7 +371,7 @@ impl Shared {
                     self.require(cache.status().band == Band::None, "T3: a failure while a token is valid");
                     return None;
                 }
-                Err(Miss::Dropped) => self.replace_cache(&cache),
+                Err(Miss::Dropped) => self.replace_cache(),
             }
         }
     }
@@ -418,10 +420,10 @@ impl Shared {
         !self.flight_of(token).is_dead
     }
 
-    fn replace_cache(&self, old: &TokenCache) {
+    fn replace_cache(&self) {
         let mut slot = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_dropped() {
-            *slot = old.renewed();
+            *slot = (self.renew)();
             drop(slot);
             let mut model = self.model();
             (model.caches, model.disturbed_at) = (model.caches + 1, self.clock.uptime());
@@ -499,6 +501,7 @@ impl Simulation {
         let offset = Arc::new(ClockOffset::new(Arc::clone(&shared_clock)));
         let server = Arc::new(AccountServer { shared: Mutex::new(None), clock: clock.clone() });
         let retry = Retry::new(Arc::clone(&server), Arc::clone(&shared_clock), seed);
+        let retry: Arc<dyn TokenSource> = Arc::new(retry);
         let around = Surroundings {
             clock: shared_clock,
             spawner: world.spawner(),
@@ -511,7 +514,8 @@ impl Simulation {
             on_idle: None,
         };
         let record = Arc::new(Record::default());
-        let cache = TokenCache::new(Arc::new(retry), Arc::clone(&record), around);
+        let kept = Arc::clone(&record);
+        let renew = move || TokenCache::new(Arc::clone(&retry), Arc::clone(&kept), around.clone());
         let model = Model {
             dice: dice.fork(),
             down_until: Duration::ZERO,
@@ -539,7 +543,8 @@ impl Simulation {
             model: Arc::new(Mutex::new(model)),
             clock: clock.clone(),
             offset,
-            cache: Arc::new(Mutex::new(cache)),
+            cache: Arc::new(Mutex::new(renew())),
+            renew: Arc::new(renew),
         };
         *server.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.clone());
         let started = clock.uptime();

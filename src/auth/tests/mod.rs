@@ -231,10 +231,12 @@ async fn refreshes_of_senders_first_used_together_are_spread_and_idle_ones_rest(
     let options = Options { seed: 7, ..Options::default() };
     let auth = Auth::new(client, server, shared, Spawner::tokio(), options);
     let minutes = Arc::new(std::sync::Mutex::new(Vec::new()));
-    for number in 0..USED * 2 {
+    let tenant = |number: usize| {
         let source = Counting { clock: clock.clone(), minutes: Arc::clone(&minutes) };
-        auth.register_source(&format!("tenant-{number}"), Arc::new(source), AccountChoice::Default);
-    }
+        let source: Arc<dyn TokenSource> = Arc::new(source);
+        (Arc::<str>::from(format!("tenant-{number}")), source, AccountChoice::Default)
+    };
+    auth.register_sources((0..USED * 2).map(tenant).collect());
     for number in 0..USED {
         auth.token(&format!("tenant-{number}")).await.unwrap();
     }

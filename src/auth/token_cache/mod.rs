@@ -199,25 +199,13 @@ impl TokenCache {
         Self { shared: Arc::new(shared) }
     }
 
-    /// An empty cache over the same source and record, for a sender that comes back.
-    #[must_use]
-    pub fn renewed(&self) -> Self {
-        let shared = &self.shared;
-        Self::new(Arc::clone(&shared.source), Arc::clone(&shared.record), shared.around.clone())
-    }
-
     /// The token, if a reader may have it without waiting: one atomic pointer and a clock.
     pub fn ready(&self) -> Option<AccessToken> {
         self.shared.ready(self.shared.around.clock.uptime())
     }
 
-    /// The token. Waits only if there is none, or shortly in its last minutes.
-    pub async fn token(&self) -> Result<AccessToken, Miss> {
-        self.token_within(Duration::MAX).await
-    }
-
-    /// Like [`token`](Self::token), for a caller with so much time: a mint that is held back for longer, because
-    /// tokens were refused one after the other, is not waited for.
+    /// The token, for a caller with so much time. Waits only if there is none, or shortly in its last minutes: a mint
+    /// that is held back for longer, because tokens were refused one after the other, is not waited for.
     pub async fn token_within(&self, time: Duration) -> Result<AccessToken, Miss> {
         let now = self.shared.around.clock.uptime();
         match self.shared.ready(now) {

@@ -11,7 +11,7 @@ use crate::auth::{access_token::MintedToken, error::Said};
 #[tokio::test]
 async fn t1_the_refresh_comes_at_half_of_life_and_nobody_waits() {
     let bench = Bench::new([]);
-    let first = bench.cache.token().await.unwrap();
+    let first = bench.token().await.unwrap();
     bench.leap(1_600).await;
     assert_eq!(bench.source.mints(), 1);
     bench.source.plan([Plan::After(60, Box::new(Plan::Life(3_600)))]);
@@ -32,7 +32,7 @@ async fn t1_the_refresh_comes_at_half_of_life_and_nobody_waits() {
 #[tokio::test]
 async fn t4_a_check_that_failed_is_tried_again_while_the_token_is_young() {
     let bench = Bench::new([Plan::Life(3_600), down(), down()]);
-    let first = bench.cache.token().await.unwrap();
+    let first = bench.token().await.unwrap();
     bench.leap(60).await;
     bench.cache.wake();
     bench.settle().await;
@@ -63,7 +63,7 @@ async fn t1_refreshes_of_many_daemons_spread_over_ten_percent() {
 #[tokio::test]
 async fn t2_in_the_last_minutes_a_caller_waits_two_seconds() {
     let bench = Bench::new([Plan::Life(3_600), Plan::After(5_000, Box::new(Plan::Life(3_600)))]);
-    let first = bench.cache.token().await.unwrap();
+    let first = bench.token().await.unwrap();
     // The machine slept through the refresh, and the account server is slow now.
     bench.clock.advance(Duration::from_secs(3_100));
     let caller = bench.callers(1).pop().unwrap();
@@ -82,7 +82,7 @@ async fn t2_in_the_last_minutes_a_caller_waits_two_seconds() {
 #[tokio::test]
 async fn t2_a_token_that_ends_while_its_refresh_is_waited_for_is_had_before() {
     let bench = Bench::new([Plan::Life(3_600), Plan::After(5_000, Box::new(Plan::Life(3_600)))]);
-    let first = bench.cache.token().await.unwrap();
+    let first = bench.token().await.unwrap();
     bench.clock.advance(Duration::from_secs(3_594));
     let caller = bench.callers(1).pop().unwrap();
     bench.settle().await;
@@ -96,7 +96,7 @@ async fn t2_a_token_that_ends_while_its_refresh_is_waited_for_is_had_before() {
 #[tokio::test]
 async fn t2_a_refresh_within_two_seconds_is_waited_for() {
     let bench = Bench::new([Plan::Life(3_600), Plan::After(1, Box::new(Plan::Life(3_600)))]);
-    let first = bench.cache.token().await.unwrap();
+    let first = bench.token().await.unwrap();
     bench.clock.advance(Duration::from_secs(3_100));
     let caller = bench.callers(1).pop().unwrap();
     bench.pass(1).await;
@@ -106,7 +106,7 @@ async fn t2_a_refresh_within_two_seconds_is_waited_for() {
 #[tokio::test]
 async fn t3_an_outage_of_25_minutes_is_invisible() {
     let bench = Bench::new([]);
-    bench.cache.token().await.unwrap();
+    bench.token().await.unwrap();
     bench.source.plan((0..60).map(|_| down()));
     bench.leap(1_500).await;
     let before = bench.source.mints();
@@ -127,7 +127,7 @@ async fn t3_an_outage_of_25_minutes_is_invisible() {
 #[tokio::test]
 async fn t4_a_panic_does_not_end_the_refresher() {
     let bench = Bench::new([Plan::Panic]);
-    let miss = bench.cache.token().await.unwrap_err();
+    let miss = bench.token().await.unwrap_err();
     assert_eq!(cause(&miss), "internal");
     bench.pass(3).await;
     assert!(bench.cache.ready().is_some());
@@ -136,7 +136,7 @@ async fn t4_a_panic_does_not_end_the_refresher() {
 #[tokio::test]
 async fn t4_permanent_errors_are_asked_again_for_as_long_as_it_takes() {
     let bench = Bench::new((0..500).map(|_| Plan::Fail(Error::UserUnknown(Said::default()))));
-    bench.cache.token().await.unwrap_err();
+    bench.token().await.unwrap_err();
     for _ in 0..24 * 60 {
         bench.leap(60).await;
     }
@@ -214,7 +214,7 @@ async fn t11_missing_consent_is_a_state_that_ends_with_a_wake() {
         Plan::Fail(Error::ConsentRequired(Said::default())),
     ]);
     assert_eq!(bench.record.consent().as_str(), "unknown");
-    assert_eq!(cause(&bench.cache.token().await.unwrap_err()), "consent_required");
+    assert_eq!(cause(&bench.token().await.unwrap_err()), "consent_required");
     assert_eq!(bench.record.consent().as_str(), "missing");
     let next_try = bench.cache.status().failure.unwrap().next_try_in;
     assert!((48..=72).contains(&next_try.as_secs()), "{next_try:?}");
@@ -234,7 +234,7 @@ async fn t11_missing_consent_is_a_state_that_ends_with_a_wake() {
 #[tokio::test]
 async fn wakes_in_a_row_keep_a_second_between_mints() {
     let bench = Bench::new([]);
-    bench.cache.token().await.unwrap();
+    bench.token().await.unwrap();
     for _ in 0..1_000 {
         bench.cache.wake();
         bench.settle().await;
@@ -249,7 +249,7 @@ async fn wakes_in_a_row_keep_a_second_between_mints() {
 #[tokio::test]
 async fn a_forced_mint_that_fails_keeps_the_valid_token() {
     let bench = Bench::new([Plan::Life(3_600), Plan::Fail(Error::KeyRejected(Said::default()))]);
-    let first = bench.cache.token().await.unwrap();
+    let first = bench.token().await.unwrap();
     bench.pass(2).await;
     assert_eq!(cause(&bench.cache.prove().await.unwrap_err()), "key_rejected");
     assert_eq!(bench.token_now().await.unwrap().generation(), first.generation());
@@ -258,13 +258,13 @@ async fn a_forced_mint_that_fails_keeps_the_valid_token() {
 #[tokio::test]
 async fn an_idle_cache_drops_its_token_and_ends_its_task() {
     let bench = Bench::new([]);
-    bench.cache.token().await.unwrap();
+    bench.token().await.unwrap();
     for _ in 0..25 {
         bench.leap(3_600).await;
     }
     let mints = bench.source.mints();
     assert!(bench.cache.is_dropped() && bench.cache.ready().is_none());
-    assert!(matches!(bench.cache.token().await, Err(Miss::Dropped)));
+    assert!(matches!(bench.token().await, Err(Miss::Dropped)));
     bench.leap(100_000).await;
     assert_eq!(bench.source.mints(), mints);
 }

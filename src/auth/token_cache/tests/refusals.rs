@@ -8,21 +8,21 @@ use crate::auth::token_cache::{
 #[tokio::test]
 async fn t6_a_401_retires_its_own_generation_only() {
     let bench = Bench::new([]);
-    let first = bench.cache.token().await.unwrap();
+    let first = bench.token().await.unwrap();
     bench.pass(5).await;
     assert_eq!(bench.cache.retire(first.generation()), Retired::Now);
-    let second = bench.cache.token().await.unwrap();
+    let second = bench.token().await.unwrap();
     assert!(second.generation() > first.generation());
     // The late 401 of a slow request.
     assert_eq!(bench.cache.retire(first.generation()), Retired::Before);
-    assert_eq!(bench.cache.token().await.unwrap().generation(), second.generation());
+    assert_eq!(bench.token().await.unwrap().generation(), second.generation());
     assert_eq!(bench.source.mints(), 2);
 }
 
 #[tokio::test]
 async fn t6_a_refresh_that_began_before_an_invalidation_does_not_publish() {
     let bench = Bench::new([Plan::Life(3_600), Plan::After(10, Box::new(Plan::Life(3_600)))]);
-    let first = bench.cache.token().await.unwrap();
+    let first = bench.token().await.unwrap();
     bench.leap(2_000).await;
     assert_eq!(bench.source.mints(), 2, "the refresh is on its way");
     assert_eq!(bench.cache.retire(first.generation()), Retired::Now);
@@ -36,7 +36,7 @@ async fn t6_a_refresh_that_began_before_an_invalidation_does_not_publish() {
 #[tokio::test]
 async fn t6_a_thousand_401s_together_cost_one_mint() {
     let bench = Bench::new([]);
-    let first = bench.cache.token().await.unwrap();
+    let first = bench.token().await.unwrap();
     bench.pass(60).await;
     let retired: Vec<_> = (0..1_000).map(|_| bench.cache.retire(first.generation())).collect();
     assert_eq!(retired.iter().filter(|retired| **retired == Retired::Now).count(), 1);
@@ -69,7 +69,7 @@ async fn t7_refusals_in_a_row_do_not_become_a_mint_each() {
 #[tokio::test]
 async fn t7_a_second_early_401_retires_at_once_and_only_the_mint_waits() {
     let bench = Bench::new([]);
-    let first = bench.cache.token().await.unwrap();
+    let first = bench.token().await.unwrap();
     bench.pass(5).await;
     assert_eq!(bench.cache.retire(first.generation()), Retired::Now);
     let second = bench.token_now().await.expect("the first is replaced at once");
