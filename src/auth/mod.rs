@@ -134,7 +134,8 @@ struct Inner {
     registering: Mutex<Watch>,
     /// Held while keys are read.
     rings: tokio::sync::Mutex<KeyRings>,
-    /// The live cache of each sender in use, by the sender's number.
+    /// By the sender's number: of those who find a sender without a live cache at once, one makes it. Readers take it
+    /// from the sender, so one in constant use goes out of here in time, and stays in use.
     caches: moka::sync::Cache<u64, Arc<TokenCache>>,
     /// What is known of the users of senders in use, by the sender's number.
     users: moka::sync::Cache<u64, Arc<accounts::User>>,
@@ -162,7 +163,7 @@ struct Sender {
     keys: Option<Arc<ArcSwap<KeyRing>>>,
     source: Arc<dyn TokenSource>,
     record: Arc<Record>,
-    /// The cache of the last reader, so that a read does not go through moka.
+    /// Its cache, if it is in use: a read does not go through moka.
     live: ArcSwapOption<TokenCache>,
     closed: CancellationToken,
 }
@@ -179,8 +180,8 @@ impl Sender {
     }
 }
 
-/// A cache of something of senders, by their numbers. Its own clock takes out what nobody used for long; what a
-/// rule depends on is decided by ours. It is the synchronous one: it wakes no task to keep house.
+/// A cache of something of senders, by their numbers. Its own clock takes out what it was not asked for in long; what
+/// a rule depends on is decided by ours. It is the synchronous one: it wakes no task to keep house.
 fn kept<T: Clone + Send + Sync + 'static>() -> moka::sync::Cache<u64, T> {
     moka::sync::Cache::builder().max_capacity(MAX_SENDERS).time_to_idle(GARBAGE_AFTER).build()
 }

@@ -179,6 +179,22 @@ async fn an_idle_sender_is_dropped_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_sender_in_constant_use_goes_on_though_moka_gave_its_cache_up() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key().await;
+    let first = daemon.auth.token("system").await.unwrap();
+    // As after a week, in which no reader had to ask it.
+    daemon.auth.inner.caches.invalidate_all();
+    daemon.auth.inner.caches.run_pending_tasks();
+    let same = daemon.auth.token("system").await.unwrap();
+    assert_eq!((same.generation(), daemon.server.exchanges()), (first.generation(), 1));
+    assert_eq!(daemon.auth.retire("system", first.generation()), Retired::Now);
+    daemon.pass(5);
+    assert!(daemon.auth.token("system").await.unwrap().generation() > first.generation());
+    assert_eq!(daemon.server.exchanges(), 2);
+}
+
+#[tokio::test]
 async fn replacing_a_sender_moves_those_who_wait_and_removing_it_tells_them() {
     let daemon = Daemon::start(0).await;
     daemon.register_one_key().await;
