@@ -292,7 +292,7 @@ impl Auth {
             let token = self.token(name).await?;
             let sent = self.inner.clock.uptime();
             let reply = user_info::fetch(&self.inner.client, &self.inner.server, token.header()).await;
-            self.observe(sent, reply.date);
+            self.inner.offset.observe(sent, reply.date);
             if !matches!(reply.result, Err(Error::TokenRefused { .. })) {
                 return reply.result.map_err(Arc::new);
             }

@@ -49,9 +49,10 @@ impl ClockOffset {
         Self { clock, bracket: Mutex::new(None) }
     }
 
-    /// Takes in one answer: the uptimes at which the request left and the answer came, and its `Date`.
-    pub fn observe(&self, sent: Duration, received: Duration, date: Timestamp) {
-        let date = date.as_nanosecond();
+    /// Takes in an answer that has just come: the uptime at which its request left, and its `Date` if it has one.
+    pub fn observe(&self, sent: Duration, date: Option<Timestamp>) {
+        let Some(date) = date.map(Timestamp::as_nanosecond) else { return };
+        let received = self.clock.uptime();
         let fresh =
             Bracket { low: date - nanos(received), high: date + DATE_LAG - nanos(sent), at: received };
         let mut bracket = self.bracket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +143,7 @@ mod tests {
         clock.advance(Duration::from_millis(took / 2));
         let truth = clock.now().as_second() - wrong;
         clock.advance(Duration::from_millis(took / 2));
-        offset.observe(sent, clock.uptime(), Timestamp::from_second(truth).unwrap());
+        offset.observe(sent, Some(Timestamp::from_second(truth).unwrap()));
     }
 
     #[test]

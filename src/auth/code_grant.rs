@@ -4,16 +4,16 @@
 //! It holds no sender and stores nothing; `pairing` decides what becomes of what comes back. Follows RFC 6749,
 //! section 4.1 and 6, RFC 7636, and DocuSign's "Authorization Code Grant" (read 2026-10).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use super::{
     access_token::MintedToken,
     clock_offset::ClockOffset,
     consent::{self, ConsentBy, PkceVerifier},
     error::Error,
-    grant::{self, ClientProof, Granted},
+    grant::{self, ClientProof},
     identity::{AccountServer, IntegrationKey, Scopes},
     user_info::{self, Account, NotInAccount, UserInfo},
 };
@@ -86,12 +86,12 @@ impl CodeGrant {
     ) -> Result<Answered, Error> {
         let sent = self.clock.uptime();
         let reply = grant::exchange_code(&self.client, &self.server, integration_key, code, proof).await;
-        self.observe(sent, reply.date);
+        self.offset.observe(sent, reply.date);
         let granted = reply.result?;
-        let person = minted(&granted, sent)?;
+        let person = granted.minted(sent)?;
         let asked = self.clock.uptime();
         let reply = user_info::fetch(&self.client, &self.server, &person.header).await;
-        self.observe(asked, reply.date);
+        self.offset.observe(asked, reply.date);
         Ok(Answered { user: reply.result?, refresh_token: granted.refresh_token })
     }
 
@@ -110,19 +110,8 @@ impl CodeGrant {
         let sent = self.clock.uptime();
         let proof = secret.map_or(ClientProof::Public(None), |secret| ClientProof::Secret(secret, None));
         let reply = grant::refresh(&self.client, &self.server, integration_key, refresh_token, proof).await;
-        self.observe(sent, reply.date);
+        self.offset.observe(sent, reply.date);
         let granted = reply.result?;
-        Ok(Renewed { minted: minted(&granted, sent)?, refresh_token: granted.refresh_token })
+        Ok(Renewed { minted: granted.minted(sent)?, refresh_token: granted.refresh_token })
     }
-
-    fn observe(&self, sent: Duration, date: Option<jiff::Timestamp>) {
-        if let Some(date) = date {
-            self.offset.observe(sent, self.clock.uptime(), date);
-        }
-    }
-}
-
-fn minted(granted: &Granted, sent: Duration) -> Result<MintedToken, Error> {
-    MintedToken::new(granted.bearer.expose_secret(), sent, granted.life)
-        .ok_or(Error::Malformed { status: 200, what: "no header can carry its token" })
 }

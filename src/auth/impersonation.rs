@@ -9,7 +9,6 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use secrecy::ExposeSecret as _;
 
 use super::{
     access_token::MintedToken,
@@ -92,15 +91,9 @@ impl GrantSource {
             let assertion = assertion.map_err(Error::Signing)?;
             let born = self.clock.uptime();
             let reply = grant::exchange(&self.client, &self.server, &assertion).await;
-            if let Some(date) = reply.date {
-                self.offset.observe(born, self.clock.uptime(), date);
-            }
+            self.offset.observe(born, reply.date);
             let error = match reply.result {
-                Ok(granted) => {
-                    let minted = MintedToken::new(granted.bearer.expose_secret(), born, granted.life);
-                    return minted
-                        .ok_or(Error::Malformed { status: 200, what: "no header can carry its token" });
-                }
+                Ok(granted) => return granted.minted(born),
                 Err(error) => error,
             };
             let by_clock = matches!(error, Error::KeyRejected(_) | Error::ClockSkew { .. })

@@ -411,12 +411,6 @@ impl Auth {
         self.inner.closed.cancel();
     }
 
-    fn observe(&self, sent: Duration, date: Option<jiff::Timestamp>) {
-        if let Some(date) = date {
-            self.inner.offset.observe(sent, self.inner.clock.uptime(), date);
-        }
-    }
-
     fn sender(&self, name: &str) -> Result<Arc<Sender>, Arc<Error>> {
         let senders = self.inner.senders.load();
         senders.get(name).cloned().ok_or_else(|| Arc::new(Error::SenderUnknown))

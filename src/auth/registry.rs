@@ -191,7 +191,7 @@ impl Auth {
         let minted = self.exchange(name, &who, keys).mint().await.map_err(|failure| failure.error)?;
         let sent = self.inner.clock.uptime();
         let reply = user_info::fetch(&self.inner.client, &self.inner.server, &minted.header).await;
-        self.observe(sent, reply.date);
+        self.inner.offset.observe(sent, reply.date);
         self.placed(&reply.result.map_err(Arc::new)?, &who.account).map(drop)
     }
 

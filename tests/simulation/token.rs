@@ -177,7 +177,7 @@ impl TokenSource for AccountServer {
             let now = shared.clock.uptime();
             if !matches!(outcome, Err(Error::Unreachable(_))) {
                 let date = Timestamp::from_second(date.as_second()).unwrap_or(date);
-                shared.offset.observe(begun, now, date);
+                shared.offset.observe(begun, Some(date));
             }
             shared.end_flight(begun, now, outcome)
         })

@@ -16,6 +16,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
+    access_token::MintedToken,
     account_server_calls::Question,
     assertion::Assertion,
     consent::PkceVerifier,
@@ -51,6 +52,14 @@ pub struct Granted {
     pub life: Duration,
     /// For renewing without a person (code grant only).
     pub refresh_token: Option<SecretString>,
+}
+
+impl Granted {
+    /// The token, which was asked for at this uptime.
+    pub(super) fn minted(&self, sent: Duration) -> Result<MintedToken, Error> {
+        MintedToken::new(self.bearer.expose_secret(), sent, self.life)
+            .ok_or(Error::Malformed { status: 200, what: "no header can carry its token" })
+    }
 }
 
 impl std::fmt::Debug for Granted {
