@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -16,11 +16,8 @@ const EVERY: Duration = Duration::from_secs(2);
 impl Auth {
     /// Looks at all key files from now on, for as long as this lives.
     pub(super) fn watch_keys(&self) {
-        {
-            let mut watch = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
-            if std::mem::replace(&mut watch.is_running, true) {
-                return;
-            }
+        if self.inner.watches_keys.swap(true, Ordering::Relaxed) {
+            return;
         }
         let (inner, clock) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.clock));
         let closed = self.inner.closed.clone();

@@ -62,7 +62,10 @@ pub use self::{
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -131,7 +134,9 @@ struct Inner {
     numbers: AtomicU64,
     senders: ArcSwap<HashMap<Arc<str>, Arc<Sender>>>,
     /// Held while `senders` is replaced.
-    registering: Mutex<Watch>,
+    registering: Mutex<()>,
+    /// Whether the task that looks at key files runs.
+    watches_keys: AtomicBool,
     /// Held while keys are read.
     rings: tokio::sync::Mutex<KeyRings>,
     /// By the sender's number: of those who find a sender without a live cache at once, one makes it. Readers take it
@@ -141,12 +146,6 @@ struct Inner {
     users: moka::sync::Cache<u64, Arc<accounts::User>>,
     closed: CancellationToken,
     _close_on_drop: DropGuard,
-}
-
-/// Whether the task that looks at key files runs.
-#[derive(Default)]
-struct Watch {
-    is_running: bool,
 }
 
 struct Sender {
@@ -222,6 +221,7 @@ impl Auth {
             numbers: AtomicU64::default(),
             senders: ArcSwap::default(),
             registering: Mutex::default(),
+            watches_keys: AtomicBool::default(),
             rings: tokio::sync::Mutex::new(KeyRings::barring(options.barred)),
             options,
             caches: kept(),
