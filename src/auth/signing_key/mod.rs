@@ -14,6 +14,10 @@
 //! The text and the DER of a key are wiped when they have been read. Neither is ever in an error,
 //! in `Debug`, or written anywhere.
 
+mod pem;
+
+pub use self::pem::Label;
+
 use std::{
     fmt,
     io::Read as _,
@@ -28,7 +32,7 @@ use aws_lc_rs::{
     rsa,
     signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -217,25 +221,6 @@ mod os_error {
     }
 }
 
-/// Which of the two PEM forms was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Label {
-    /// `RSA PRIVATE KEY`, as DocuSign generates.
-    Pkcs1,
-    /// `PRIVATE KEY`.
-    Pkcs8,
-}
-
-impl Label {
-    /// The words of the PEM frame.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pkcs1 => "RSA PRIVATE KEY",
-            Self::Pkcs8 => "PRIVATE KEY",
-        }
-    }
-}
-
 /// A private key that signs.
 pub struct SigningKey {
     pair: RsaKeyPair,
@@ -247,7 +232,7 @@ pub struct SigningKey {
 impl SigningKey {
     /// Reads PEM, with whatever dirt settings put around it, and signs a probe.
     pub fn from_pem(text: &str) -> Result<Self, Defect> {
-        let (label, der) = decode_pem(text)?;
+        let (label, der) = pem::decode(text)?;
         let bits = check_numbers(label, &der)?;
         let pair = match label {
             Label::Pkcs1 => RsaKeyPair::from_der(&der),
@@ -278,7 +263,7 @@ impl SigningKey {
     /// The public half as PEM: what is pasted into DocuSign.
     pub fn public_pem(&self) -> String {
         let der = self.pair.public_key().as_der().expect("it was encoded once when the key was read");
-        pem("PUBLIC KEY", der.as_ref()).as_str().to_owned()
+        pem::encode("PUBLIC KEY", der.as_ref()).as_str().to_owned()
     }
 
     /// The RS256 signature over `message`.
@@ -297,7 +282,7 @@ impl SigningKey {
     fn probe(&self) -> Result<(), Defect> {
         const PROBE: &[u8] = b"countersign probe";
         let signature = self.sign(PROBE).map_err(|()| Defect::Inconsistent)?;
-        let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signature);
+        let text = URL_SAFE_NO_PAD.encode(signature);
         let algorithm = jsonwebtoken::Algorithm::RS256;
         match jsonwebtoken::crypto::verify(&text, PROBE, &self.decoding_key(), algorithm) {
             Ok(true) => Ok(()),
@@ -366,24 +351,9 @@ pub fn generate_of(size: rsa::KeySize) -> Option<Generated> {
     let der: &[u8] = private.as_ref();
     // What PKCS#8 wraps for an RSA key is PKCS#1 (RFC 8017, appendix A.1.2).
     let wrapped = ::rsa::pkcs8::PrivateKeyInfoRef::try_from(der).ok()?;
-    let private_pem = pem(Label::Pkcs1.as_str(), wrapped.private_key.as_bytes());
+    let private_pem = pem::encode(Label::Pkcs1.as_str(), wrapped.private_key.as_bytes());
     let key = SigningKey::from_pem(&private_pem).ok()?;
     Some(Generated { public_pem: key.public_pem(), fingerprint: key.fingerprint(), private_pem })
-}
-
-fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
-    let body = Zeroizing::new(STANDARD.encode(der));
-    let mut text = Zeroizing::new(String::with_capacity(body.len() + body.len() / 64 + 80));
-    text.extend(["-----BEGIN ", label, "-----\n"]);
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        let (line, more) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = more;
-    }
-    text.extend(["-----END ", label, "-----\n"]);
-    text
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<String>, Defect> {
@@ -418,51 +388,6 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, Defect> {
 /// change that is root anyway. PostgreSQL draws the same line for its `ssl_key_file`.
 const fn widest(owner: u32, ourselves: u32) -> u32 {
     if owner == 0 && ourselves != 0 { 0o640 } else { 0o600 }
-}
-
-/// Finds the PEM block, says what it is if it is not ours, and decodes it.
-fn decode_pem(text: &str) -> Result<(Label, Zeroizing<Vec<u8>>), Defect> {
-    let text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
-    if text.trim().is_empty() {
-        return Err(Defect::Empty);
-    }
-    if text.trim_start().starts_with("ssh-") {
-        return Err(Defect::PublicKey);
-    }
-    // An EC key may come with its parameters in a block of their own before it.
-    let begin = text.find("-----BEGIN ").ok_or(Defect::NoPem)?;
-    let (words, rest) = text[begin + 11..].split_once("-----").ok_or(Defect::Truncated)?;
-    let label = match words.trim() {
-        "RSA PRIVATE KEY" => Label::Pkcs1,
-        "PRIVATE KEY" => Label::Pkcs8,
-        "ENCRYPTED PRIVATE KEY" => return Err(Defect::Encrypted),
-        "PUBLIC KEY" | "RSA PUBLIC KEY" | "SSH2 PUBLIC KEY" => return Err(Defect::PublicKey),
-        "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => return Err(Defect::Certificate),
-        "EC PRIVATE KEY" | "EC PARAMETERS" | "DSA PRIVATE KEY" => return Err(Defect::NotRsa),
-        "OPENSSH PRIVATE KEY" => return Err(Defect::OpenSsh),
-        _ => return Err(Defect::OtherLabel),
-    };
-    let (body, _) = rest.split_once(&format!("-----END {}-----", label.as_str())).ok_or(Defect::Truncated)?;
-    if body.contains("ENCRYPTED") {
-        return Err(Defect::Encrypted);
-    }
-    let mut base64 = Zeroizing::new(String::with_capacity(body.len()));
-    base64.extend(body.chars().filter(|c| !c.is_whitespace()));
-    let mut der = Zeroizing::new(vec![0; base64.len()]);
-    let length = STANDARD.decode_slice(base64.as_bytes(), &mut der).map_err(|_| Defect::Truncated)?;
-    der.truncate(length);
-    if der_length(&der) == Some(der.len()) { Ok((label, der)) } else { Err(Defect::Truncated) }
-}
-
-/// How long the outermost DER sequence says it is, header included.
-fn der_length(der: &[u8]) -> Option<usize> {
-    let (&[0x30, first], rest) = der.split_first_chunk()? else { return None };
-    if first < 0x80 {
-        return Some(2 + usize::from(first));
-    }
-    let count = usize::from(first & 0x7f);
-    let bytes = rest.get(..count).filter(|_| (1..=3).contains(&count))?;
-    Some(2 + count + bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
 }
 
 /// Reads the numbers with `rsa`, which checks that they belong together, and answers the size.
