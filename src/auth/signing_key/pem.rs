@@ -28,7 +28,7 @@ impl Label {
 
 /// Finds the PEM block, says what it is if it is not ours, and decodes it.
 pub(super) fn decode(text: &str) -> Result<(Label, Zeroizing<Vec<u8>>), Defect> {
-    let text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
+    let text = with_line_ends(text);
     if text.trim().is_empty() {
         return Err(Defect::Empty);
     }
@@ -60,6 +60,19 @@ pub(super) fn decode(text: &str) -> Result<(Label, Zeroizing<Vec<u8>>), Defect> 
     if der_length(&der) == Some(der.len()) { Ok((label, der)) } else { Err(Defect::Truncated) }
 }
 
+/// The text with line ends where they are typed as two characters. Reserved whole, and made in one step: neither a
+/// buffer that grew nor a text in between is left for nobody to wipe.
+fn with_line_ends(text: &str) -> Zeroizing<String> {
+    let mut whole = Zeroizing::new(String::with_capacity(text.len()));
+    for (number, line) in text.split("\\n").enumerate() {
+        if number > 0 {
+            whole.push('\n');
+        }
+        whole.extend(line.split("\\r"));
+    }
+    whole
+}
+
 /// How long the outermost DER sequence says it is, header included.
 fn der_length(der: &[u8]) -> Option<usize> {
     let (&[0x30, first], rest) = der.split_first_chunk()? else { return None };
@@ -85,4 +98,23 @@ pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     }
     text.extend(["-----END ", label, "-----\n"]);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_are_put_into_a_text_that_never_grows() {
+        for (typed, read) in [
+            ("", ""),
+            ("a\nb", "a\nb"),
+            ("a\\nb\\n", "a\nb\n"),
+            ("a\\r\\nb", "a\nb"),
+            ("\\n\\nin the end", "\n\nin the end"),
+        ] {
+            let text = with_line_ends(typed);
+            assert_eq!((text.as_str(), text.capacity()), (read, typed.len()));
+        }
+    }
 }
