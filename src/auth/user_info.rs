@@ -7,7 +7,6 @@
 use std::str::FromStr;
 
 use http::{HeaderValue, StatusCode, header};
-use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 use uuid::Uuid;
@@ -15,7 +14,7 @@ use uuid::Uuid;
 use super::{
     account_server_calls::Question,
     error::Error,
-    grant,
+    grant::{self, Reply},
     identity::{AccountServer, Misfit, UserId},
 };
 use crate::http_client::{self, HttpClient, Request};
@@ -210,44 +209,25 @@ impl UserInfo {
     }
 }
 
-/// What one call brought, and what the account server's clock showed.
-#[derive(Debug)]
-pub struct Reply {
-    /// The user, or why not.
-    pub result: Result<UserInfo, Error>,
-    /// The `Date` header.
-    pub date: Option<Timestamp>,
-}
-
 /// Asks who the bearer in `authorization` is.
-pub async fn fetch(client: &HttpClient, server: &AccountServer, authorization: &HeaderValue) -> Reply {
+pub async fn fetch(
+    client: &HttpClient,
+    server: &AccountServer,
+    authorization: &HeaderValue,
+) -> Reply<UserInfo> {
     let request = Request::get(server.endpoint("/oauth/userinfo"))
         .authorization(authorization.clone())
         .header(header::ACCEPT, HeaderValue::from_static("application/json"))
         .response_limit_bytes(RESPONSE_LIMIT_BYTES);
     let sent = client.send(request).await;
     server.asked().user_info(&sent);
-    let reply = reply(sent);
+    let reply = Reply::new(sent, "it is larger than 1 MiB", |answer| match answer.status {
+        StatusCode::OK => read(&answer.body),
+        StatusCode::UNAUTHORIZED => Err(Error::TokenRefused { retry_after: None }),
+        status => Err(grant::refusal(status, &answer.headers, &answer.body)),
+    });
     server.asked().ended(Question::UserInfo, reply.result.as_ref().err());
     reply
-}
-
-fn reply(sent: Result<http_client::Response, http_client::Error>) -> Reply {
-    match sent {
-        Ok(answer) => {
-            let result = match answer.status {
-                StatusCode::OK => read(&answer.body),
-                StatusCode::UNAUTHORIZED => Err(Error::TokenRefused { retry_after: None }),
-                status => Err(grant::refusal(status, &answer.headers, &answer.body)),
-            };
-            Reply { date: grant::date(&answer.headers, &result), result }
-        }
-        Err(http_client::Error::TooLarge) => {
-            let what = "it is larger than 1 MiB";
-            Reply { result: Err(Error::Malformed { status: 0, what }), date: None }
-        }
-        Err(error) => Reply { result: Err(Error::Unreachable(error)), date: None },
-    }
 }
 
 #[derive(Deserialize)]

@@ -23,7 +23,7 @@ use super::{
     error::{Error, Said},
     identity::{AccountServer, IntegrationKey},
 };
-use crate::http_client::{self, HttpClient, Request};
+use crate::http_client::{self, HttpClient, Request, Response};
 
 /// Real answers have 1 to 2 KB.
 const RESPONSE_LIMIT_BYTES: usize = 64 * 1024;
@@ -35,13 +35,32 @@ const MAX_BEARER_BYTES: usize = 16 * 1024;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// What an exchange brought, and what the account server's clock showed.
+/// What a call of the account server brought, and what its clock showed.
 #[derive(Debug)]
-pub struct Reply {
-    /// The grant, or why there is none.
-    pub result: Result<Granted, Error>,
+pub struct Reply<T> {
+    /// What was asked for, or why there is none.
+    pub result: Result<T, Error>,
     /// The `Date` header, of errors too; none behind a cache or without an answer.
     pub date: Option<Timestamp>,
+}
+
+impl<T> Reply<T> {
+    /// What became of a request: `read` says what an answer means, `too_large` that there is more of it than it may have.
+    pub(super) fn new(
+        sent: Result<Response, http_client::Error>,
+        too_large: &'static str,
+        read: impl FnOnce(&Response) -> Result<T, Error>,
+    ) -> Self {
+        let error = match sent {
+            Ok(answer) => {
+                let result = read(&answer);
+                return Self { date: date(&answer.headers, &result), result };
+            }
+            Err(http_client::Error::TooLarge) => Error::Malformed { status: 0, what: too_large },
+            Err(error) => Error::Unreachable(error),
+        };
+        Self { result: Err(error), date: None }
+    }
 }
 
 /// A successful grant.
@@ -79,7 +98,7 @@ pub enum ClientProof<'a> {
 }
 
 /// JWT Grant: an assertion in, an access token out.
-pub async fn exchange(client: &HttpClient, server: &AccountServer, assertion: &Assertion) -> Reply {
+pub async fn exchange(client: &HttpClient, server: &AccountServer, assertion: &Assertion) -> Reply<Granted> {
     let form = [("grant_type", JWT_BEARER), ("assertion", assertion.as_str())];
     post(client, server, token_request(server).form(form)).await
 }
@@ -91,7 +110,7 @@ pub async fn exchange_code(
     integration_key: IntegrationKey,
     code: &str,
     proof: ClientProof<'_>,
-) -> Reply {
+) -> Reply<Granted> {
     let form = vec![("grant_type", "authorization_code"), ("code", code)];
     post(client, server, prove(token_request(server), form, integration_key, proof)).await
 }
@@ -103,7 +122,7 @@ pub async fn refresh(
     integration_key: IntegrationKey,
     refresh_token: &SecretString,
     proof: ClientProof<'_>,
-) -> Reply {
+) -> Reply<Granted> {
     let form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
     post(client, server, prove(token_request(server), form, integration_key, proof)).await
 }
@@ -138,31 +157,19 @@ fn prove<'a>(
     }
 }
 
-async fn post(client: &HttpClient, server: &AccountServer, request: Request) -> Reply {
+async fn post(client: &HttpClient, server: &AccountServer, request: Request) -> Reply<Granted> {
     let sent = client.send(request).await;
     server.asked().token(&sent);
-    let reply = reply(sent);
+    let reply = Reply::new(sent, "it is larger than 64 KiB", |answer| {
+        read(answer.status, &answer.headers, &answer.body)
+    });
     server.asked().ended(Question::Token, reply.result.as_ref().err());
     reply
 }
 
-fn reply(sent: Result<http_client::Response, http_client::Error>) -> Reply {
-    match sent {
-        Ok(answer) => {
-            let result = read(answer.status, &answer.headers, &answer.body);
-            Reply { date: date(&answer.headers, &result), result }
-        }
-        Err(http_client::Error::TooLarge) => {
-            let what = "it is larger than 64 KiB";
-            Reply { result: Err(Error::Malformed { status: 0, what }), date: None }
-        }
-        Err(error) => Reply { result: Err(Error::Unreachable(error)), date: None },
-    }
-}
-
 /// The upstream's clock; not that of a cache, which repeats an old reading, nor that of a proxy which answers in its
 /// place: what is decided by that clock, such as that a create is too late, is decided for good.
-pub(super) fn date<T>(headers: &HeaderMap, result: &Result<T, Error>) -> Option<Timestamp> {
+fn date<T>(headers: &HeaderMap, result: &Result<T, Error>) -> Option<Timestamp> {
     let may_be_foreign = matches!(
         result,
         Err(Error::Malformed { .. } | Error::RateLimited { .. } | Error::Unavailable { .. })
