@@ -20,6 +20,10 @@ use super::{
 
 /// A device that takes longer hangs; the mint that needs it fails and is tried again.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Calls of devices under way at once (rule S5). One that hangs keeps its thread: those of a device that is gone would
+/// in time be all the threads that may block, which others need, too.
+#[cfg(feature = "pkcs11")]
+const AT_ONCE: usize = 16;
 
 /// How devices are reached.
 pub struct Module {
@@ -27,6 +31,8 @@ pub struct Module {
     pin: SecretString,
     #[cfg(feature = "pkcs11")]
     state: pkcs11::State,
+    #[cfg(feature = "pkcs11")]
+    threads: Arc<tokio::sync::Semaphore>,
 }
 
 impl Module {
@@ -37,6 +43,8 @@ impl Module {
             pin,
             #[cfg(feature = "pkcs11")]
             state: pkcs11::State::default(),
+            #[cfg(feature = "pkcs11")]
+            threads: Arc::new(tokio::sync::Semaphore::new(AT_ONCE)),
         })
     }
 
@@ -69,10 +77,9 @@ impl DeviceKey {
     #[cfg(feature = "pkcs11")]
     pub(super) async fn open(&self) -> Result<DeviceSigner, Defect> {
         let key = self.clone();
-        let opened = tokio::task::spawn_blocking(move || pkcs11::open(&key));
-        let waited = tokio::time::timeout(PATIENCE, opened).await;
+        let opened = on_a_thread(&self.module.threads, PATIENCE, move || pkcs11::open(&key)).await;
         let away = || Defect::Device("the device does not answer".to_owned());
-        let (facts, session) = waited.map_err(|_| away())?.map_err(|_| away())??;
+        let (facts, session) = opened.ok_or_else(away)??;
         let session = Arc::new(std::sync::Mutex::new(Some(session)));
         Ok(DeviceSigner { key: self.clone(), facts, session })
     }
@@ -90,6 +97,27 @@ impl fmt::Display for DeviceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.uri.fmt(f)
     }
+}
+
+/// Does what may block, and may never end, on a thread of its own; none if that takes longer than `patience`. The
+/// thread counts among `threads` for as long as it is blocked, whether or not somebody still waits.
+#[cfg(any(test, feature = "pkcs11"))]
+async fn on_a_thread<T: Send + 'static>(
+    threads: &Arc<tokio::sync::Semaphore>,
+    patience: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let threads = Arc::clone(threads);
+    let done = async move {
+        let one = threads.acquire_owned().await.ok()?;
+        let working = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(one);
+            done
+        });
+        working.await.ok()
+    };
+    tokio::time::timeout(patience, done).await.ok().flatten()
 }
 
 /// What is known of a key in a device.
@@ -130,12 +158,8 @@ impl DeviceSigner {
     pub(super) async fn sign(&self, input: &str) -> Result<Vec<u8>, SignError> {
         let (key, session, input) = (self.key.clone(), Arc::clone(&self.session), input.to_owned());
         let fingerprint = self.facts.fingerprint;
-        let signed = tokio::task::spawn_blocking(move || pkcs11::sign(&key, fingerprint, &session, &input));
-        match tokio::time::timeout(PATIENCE, signed).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(SignError::Failed),
-            Err(_) => Err(SignError::Away),
-        }
+        let sign = move || pkcs11::sign(&key, fingerprint, &session, &input);
+        on_a_thread(&self.key.module.threads, PATIENCE, sign).await.unwrap_or(Err(SignError::Away))
     }
 
     /// There is none to sign with.
@@ -268,6 +292,24 @@ mod tests {
         ] {
             assert_eq!(text.parse::<KeyUri>(), Err(error), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn s5_devices_that_hang_take_so_many_threads_and_no_more() {
+        let threads = Arc::new(tokio::sync::Semaphore::new(2));
+        let (moment, long) = (Duration::from_millis(20), Duration::from_secs(60));
+        let (answer, hangs) = std::sync::mpsc::channel::<()>();
+        let hangs = Arc::new(std::sync::Mutex::new(hangs));
+        for _ in 0..2 {
+            let hangs = Arc::clone(&hangs);
+            let asked = on_a_thread(&threads, moment, move || hangs.lock().unwrap().recv().is_err()).await;
+            assert_eq!(asked, None);
+        }
+        let more: Option<()> = on_a_thread(&threads, moment, || panic!("there is no thread for it")).await;
+        assert_eq!(more, None);
+        // They answer at last, to nobody.
+        drop(answer);
+        assert_eq!(on_a_thread(&threads, long, || 7).await, Some(7));
     }
 
     #[test]
