@@ -109,7 +109,7 @@ impl Awaited {
 ///
 /// Of what is asked the state comes back with the answer, whose code is exchanged with the verifier: whoever
 /// exchanges it shows that they asked for it.
-pub fn url(
+pub(super) fn url(
     by: ConsentBy,
     server: &AccountServer,
     integration_key: IntegrationKey,
