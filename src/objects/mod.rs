@@ -1,8 +1,9 @@
 //! Our JSON: what callers send and what they see, in one place, for answers, events and streams alike.
 //!
-//! Shapes are converted by hand from and to `domain`, which knows no format. Nothing here decides
-//! anything, and nothing here shows a name, an e-mail address, a phone number or a client user id:
-//! answers speak of signers by id and by the caller's own key.
+//! Shapes are converted by hand from and to `domain`, which knows no format. What a request may hold at all
+//! is judged here, where it is read, by the limits that `domain` names; whether this caller may have it is
+//! the API's and the use cases' to say. Nothing here shows a name, an e-mail address, a phone number or a
+//! client user id: answers speak of signers by id and by the caller's own key.
 //!
 //! Field names follow the API's rules: snake_case, RFC 3339 in UTC, `object` on every object, lists as
 //! `{object: "list", data, has_more, next_cursor}`; changes only add.
