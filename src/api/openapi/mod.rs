@@ -181,12 +181,19 @@ impl Operation {
     }
 
     /// The request's body: a schema by name, and an example.
-    fn body(mut self, schema: &str, example: Value) -> Self {
+    fn body(self, schema: &str, example: Value) -> Self {
+        self.body_as(schema, example, true)
+    }
+
+    /// A body that says nothing that must be said: none at all is the same as `{}`.
+    fn optional_body(self, schema: &str, example: Value) -> Self {
+        self.body_as(schema, example, false)
+    }
+
+    fn body_as(mut self, schema: &str, example: Value, is_required: bool) -> Self {
         let mut content = json!({ "schema": reference(schema) });
         content["example"] = example;
-        // These say nothing that must be said: no body at all is the same as `{}`.
-        let required = !["Empty", "NewLink", "PurgeSigning"].contains(&schema);
-        self.body = Some(json!({ "required": required, "content": { "application/json": content } }));
+        self.body = Some(json!({ "required": is_required, "content": { "application/json": content } }));
         self.codes.extend(["invalid_request", "unknown_field", "payload_too_large"]);
         self
     }

@@ -52,7 +52,7 @@ pub(super) fn paths() -> Map<String, Value> {
             "/v1/signings/{id}/refresh",
             json!({ "post":
             of_signing("refresh_signing", "Asks DocuSign for the status, once in 15 minutes at most")
-            .waiting().body("Empty", json!({})).answer(200, "The signing as it is now", reference("Signing"))
+            .waiting().optional_body("Empty", json!({})).answer(200, "The signing as it is now", reference("Signing"))
             .codes(&["polling_budget"]).codes(&UPSTREAM).build() }),
         ),
         ("/v1/signings/{id}/purge", json!({ "post": purge() })),
@@ -198,7 +198,7 @@ fn wait() -> Value {
 fn view() -> Value {
     of_signer("create_view", "A fresh recipient view: single use, five minutes, a secret")
         .waiting()
-        .body("Empty", json!({}))
+        .optional_body("Empty", json!({}))
         .answer(201, "The view", reference("View"))
         .codes(&["signer_not_ready", "signing_closed"])
         .codes(&UPSTREAM)
@@ -213,7 +213,7 @@ fn ticket() -> Value {
              up, the page with the button is shown.",
         )
         .path("id", "`lnk_…`")
-        .body("Empty", json!({}))
+        .optional_body("Empty", json!({}))
         .answer(201, "The ticket: a secret", reference("Ticket"))
         .codes(&["link_revoked"])
         .build()
@@ -222,7 +222,7 @@ fn ticket() -> Value {
 fn link() -> Value {
     of_signer("create_link", "A new durable link to the documents")
         .about("It ends with the signing, or after `expires_in`, if that is sooner.")
-        .body("NewLink", json!({ "expires_in": "2d" }))
+        .optional_body("NewLink", json!({ "expires_in": "2d" }))
         .answer(201, "The link; its URL is shown this once", reference("Link"))
         .link(201, "revoke", "revoke_link", json!({ "id": "$response.body#/id" }))
         .codes(&["signing_closed"])
@@ -268,7 +268,7 @@ fn purge() -> Value {
              is asked for anew, and its 14 days begin again.",
         )
         .waiting()
-        .body("PurgeSigning", json!({ "scope": "documents" }))
+        .optional_body("PurgeSigning", json!({ "scope": "documents" }))
         .answer(202, "It is in the queue", reference("Signing"))
         .codes(&["signer_not_ready", "signing_closed"])
         .codes(&UPSTREAM)

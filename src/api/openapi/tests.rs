@@ -124,3 +124,17 @@ fn every_way_to_say_who_calls_is_a_scheme_and_any_one_is_enough() {
     // A call that carries nothing is in words: an empty requirement would say that nobody need be anybody.
     assert!(document["info"]["description"].as_str().unwrap().contains("unix_uids"));
 }
+
+#[test]
+fn a_body_may_be_left_out_where_nothing_in_it_must_be_said() {
+    let document = document();
+    for (path, method, operation) in operations(&document) {
+        let Some(body) = operation["requestBody"].as_object() else { continue };
+        // A change that changes nothing is written as one.
+        let is_change = method == "patch";
+        let reference = body["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+        let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
+        let needs_something = !schema["required"].as_array().unwrap().is_empty();
+        assert_eq!(body["required"], needs_something || is_change, "{method} {path}");
+    }
+}
