@@ -123,11 +123,14 @@ codes! {
 /// The next step where what is wrong has no place in a body.
 const UNLISTED: &str = "Correct what the detail names, and send it again.";
 
-/// The entry of a code. Codes are constants of this crate; an unknown one would be our mistake, and reads
-/// as the upstream's refusal.
+/// What stands for a code that is not in the table. A failed create is read with the code that it was stored with,
+/// maybe by a newer daemon; any other would be our mistake, and is no word of the upstream.
+const UNKNOWN: &str = "internal";
+
+/// The entry of a code.
 pub fn code(name: &str) -> &'static Code {
-    let found = CODES.iter().find(|code| code.code == name);
-    found.or_else(|| CODES.iter().find(|code| code.code == "provider_rejected")).expect("the table holds it")
+    let find = |name: &str| CODES.iter().find(|code| code.code == name);
+    find(name).or_else(|| find(UNKNOWN)).expect("the table holds it")
 }
 
 /// One refusal. Boxed, because every handler carries one in its result.
@@ -164,8 +167,10 @@ pub struct Provider {
 impl Problem {
     /// A problem of that code; `detail` says what happened this time.
     pub fn new(name: &str, detail: impl Into<String>) -> Self {
+        let code = code(name);
+        debug_assert_eq!(code.code, name, "a problem has a code of the table");
         Self(Box::new(Details {
-            code: code(name),
+            code,
             detail: detail.into(),
             fix: None,
             retryable: None,
@@ -402,6 +407,12 @@ mod tests {
             assert!(code.fix.ends_with('.') && !code.title.ends_with('.'), "{}", code.code);
             assert!((400..600).contains(&code.status));
         }
+    }
+
+    #[test]
+    fn a_code_that_is_not_in_the_table_is_a_mistake_of_ours_and_no_refusal_of_docusigns() {
+        let unknown = code("of_a_newer_daemon");
+        assert_eq!((unknown.code, unknown.status), ("internal", 500));
     }
 
     #[test]

@@ -314,7 +314,7 @@ fn no_test_is_among_what_the_tests_stand_on() {
     }
 }
 
-fn every_source(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn every_source(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries
         .flat_map(|path| {

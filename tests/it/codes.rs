@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    architecture::tests_in,
+    architecture::{every_source, tests_in},
     harness::{CALLER_KEY, THIRD_KEY, TempDir, TestDaemon, key_hash, order},
 };
 
@@ -120,6 +120,22 @@ fn every_code_is_provoked_by_a_test() {
         assert!(tests_in(&text).iter().any(|name| name == function), "there is no test {function} in {file}");
         assert!(names(&text, function, code), "{function} in {file} does not name {code}");
     }
+}
+
+/// The compiler takes any text for a code.
+#[test]
+fn every_code_that_a_source_makes_a_problem_of_is_in_the_table() {
+    let mut count = 0;
+    for file in every_source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for made in ["Problem::new(", "Self::new("].into_iter().flat_map(|new| text.split(new).skip(1)) {
+            let Some(rest) = made.trim_start().strip_prefix('"') else { continue };
+            let code = rest.split('"').next().unwrap_or_default();
+            assert!(CODES.iter().any(|known| known.code == code), "{}: {code}", file.display());
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count}");
 }
 
 /// A function, to where the next one begins at the same indent.

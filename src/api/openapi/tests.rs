@@ -107,6 +107,16 @@ fn every_code_of_a_refusal_is_in_the_schema() {
     let codes =
         document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"].as_array().unwrap();
     assert_eq!(codes.len(), CODES.len());
+    for (path, method, operation) in operations(&document) {
+        for answer in operation["responses"].as_object().unwrap().values() {
+            if !answer["content"]["application/problem+json"].is_object() {
+                continue;
+            }
+            for code in answer["description"].as_str().unwrap().split(", ") {
+                assert!(codes.iter().any(|known| known == code), "{method} {path}: {code}");
+            }
+        }
+    }
 }
 
 #[test]
