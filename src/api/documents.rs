@@ -16,14 +16,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     api::{
-        Problem,
-        caller::Authenticated,
-        exchange::{self, Path},
-        prefer::patience,
-        router::Api,
-        senders::of_signing,
+        Problem, caller::Authenticated, exchange::Both, prefer::patience, router::Api, senders::of_signing,
     },
     digest::hex,
+    domain::SigningId,
     esign::DocumentRef,
     signing::Document,
 };
@@ -45,12 +41,11 @@ enum Wanted {
 pub(super) async fn document(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path((id, part)): Path<(String, String)>,
+    Both(id, part): Both<SigningId, String>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let part = document_ref(&part).ok_or_else(Problem::not_found)?;
-    let id = exchange::id(&id)?;
     let document = api.signings.document(&caller.name, id, part, patience(&headers)).await;
     let document = of_signing(&api, &caller.name, id, document).await?;
     let tag = etag(document.content.sha256());

@@ -15,12 +15,12 @@ use crate::{
         bodies::whole_body,
         caller::Authenticated,
         exchange::{
-            self, Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, typed, wants_stream,
+            Asked, Parameter, Parameters, Path, Shape, empty_object, json, named, page, typed, wants_stream,
         },
         router::Api,
         streams,
     },
-    domain::{DeliveryId, EventKind, SigningId},
+    domain::{DeliveryId, EndpointId, EventKind, SigningId},
     events::NewEndpoint,
     objects::{Invalids, explain::Kind, show},
 };
@@ -81,9 +81,9 @@ pub(super) async fn list_endpoints(
 pub(super) async fn show_endpoint(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<EndpointId>,
 ) -> Result<Response, Problem> {
-    let endpoint = api.endpoints.get(&caller.name, exchange::id(&id)?).await?;
+    let endpoint = api.endpoints.get(&caller.name, id).await?;
     Ok(json(StatusCode::OK, show::endpoint(&endpoint, None)))
 }
 
@@ -101,10 +101,9 @@ impl Shape for EndpointChange {
 pub(super) async fn change_endpoint(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<EndpointId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let id = exchange::id(&id)?;
     let change: EndpointChange = typed(request, &api).await?;
     let endpoint = if change.disabled {
         api.endpoints.pause(&caller.name, id).await?
@@ -118,9 +117,9 @@ pub(super) async fn change_endpoint(
 pub(super) async fn remove_endpoint(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<EndpointId>,
 ) -> Result<Response, Problem> {
-    api.endpoints.remove(&caller.name, exchange::id(&id)?).await?;
+    api.endpoints.remove(&caller.name, id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -128,11 +127,11 @@ pub(super) async fn remove_endpoint(
 pub(super) async fn rotate_endpoint(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<EndpointId>,
     request: Request,
 ) -> Result<Response, Problem> {
     empty_object(&whole_body(request, &api).await?)?;
-    let made = api.endpoints.rotate(&caller.name, exchange::id(&id)?).await?;
+    let made = api.endpoints.rotate(&caller.name, id).await?;
     Ok(json(StatusCode::OK, show::endpoint(&made.endpoint, Some(&made.secret))))
 }
 
@@ -171,7 +170,7 @@ pub(super) async fn list_events(
         return Err(faults.into());
     }
     let after = after.and_then(Result::ok);
-    let signing: Option<SigningId> = query.signing.as_deref().map(exchange::id).transpose()?;
+    let signing: Option<SigningId> = query.signing.as_deref().map(named).transpose()?;
     if let Some(id) = signing {
         api.signings.get(&caller.name, id).await?;
     }
@@ -216,10 +215,10 @@ pub(super) async fn list_deliveries(
 pub(super) async fn replay(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<DeliveryId>,
     request: Request,
 ) -> Result<Response, Problem> {
     empty_object(&whole_body(request, &api).await?)?;
-    let replayed = api.log.replay(&caller.name, exchange::id(&id)?).await?;
+    let replayed = api.log.replay(&caller.name, id).await?;
     Ok(json(StatusCode::OK, show::delivery(&replayed)))
 }

@@ -18,12 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{
-        Problem,
-        caller::Authenticated,
-        exchange::{self, Path},
-        prefer::patience,
-        router::Api,
-        senders::of_signing,
+        Problem, caller::Authenticated, exchange::Path, prefer::patience, router::Api, senders::of_signing,
     },
     budget::Deadline,
     clock::SharedClock,
@@ -55,11 +50,10 @@ const TURN_RETRY: Duration = Duration::from_secs(5);
 pub(super) async fn bundle(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<SigningId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let until = Deadline::within(&*api.clock, patience(&headers));
-    let id: SigningId = exchange::id(&id)?;
     let signing = api.signings.get(&caller.name, id).await?;
     let mut documents = Vec::new();
     for (name, part) in [("combined", DocumentRef::Combined), ("certificate", DocumentRef::Certificate)] {

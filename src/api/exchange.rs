@@ -82,22 +82,37 @@ pub(super) fn known(fields: &Map<String, Value>, names: &[&str], faults: &mut In
     }
 }
 
-/// The names in a path as a handler's argument. One that is no text is the name of nothing.
+/// The name in a path as a handler's argument. What cannot be one, or is no text, is the name of nothing.
 #[derive(Debug)]
 pub(super) struct Path<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Path<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let names = AnyPath::from_request_parts(parts, state).await;
-        names.map(|AnyPath(names)| Self(names)).map_err(|_| Problem::not_found())
+        let name = AnyPath::<String>::from_request_parts(parts, state).await;
+        let AnyPath(name) = name.map_err(|_| Problem::not_found())?;
+        Ok(Self(named(&name)?))
     }
 }
 
-/// An id in a path or a query. What cannot be one is the id of nothing.
-pub(super) fn id<T: FromStr>(text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|_| Problem::not_found())
+/// As [`Path`], of a path with two names.
+#[derive(Debug)]
+pub(super) struct Both<A, B>(pub(super) A, pub(super) B);
+
+impl<A: FromStr, B: FromStr, S: Send + Sync> FromRequestParts<S> for Both<A, B> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let names = AnyPath::<(String, String)>::from_request_parts(parts, state).await;
+        let AnyPath((first, second)) = names.map_err(|_| Problem::not_found())?;
+        Ok(Self(named(&first)?, named(&second)?))
+    }
+}
+
+/// What is of that name. What cannot be one is the name of nothing.
+pub(super) fn named<T: FromStr>(name: &str) -> Result<T, Problem> {
+    name.parse().map_err(|_| Problem::not_found())
 }
 
 /// What a parameter of a query may be.

@@ -17,7 +17,7 @@ use crate::{
         bodies::whole_body,
         caller::{Authenticated, Caller},
         exchange::{
-            self, Asked, Parameter, Parameters, Path, Shape, empty_object, json, page, read, typed,
+            Asked, Both, Parameter, Parameters, Path, Shape, empty_object, json, page, read, typed,
             wants_stream,
         },
         prefer::{DEFAULT_WAIT, MAX_WAIT, patience},
@@ -26,11 +26,12 @@ use crate::{
         streams,
     },
     domain::{
-        Phone, PurgeScope, SigningId, SigningStatus,
+        LinkId, Phone, PurgeScope, SignerId, Signing, SigningId, SigningStatus,
         fact::{MAX_REASON, tells_of_expiry},
     },
     esign::NewCheck,
     objects::{Invalids, duration, explain::Kind, parse_access_code, show, timeline},
+    signing,
     store::Filter,
 };
 
@@ -38,10 +39,10 @@ use crate::{
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<SigningId>,
 ) -> Result<Response, Problem> {
-    let signing = api.signings.get(&caller.name, exchange::id(&id)?).await?;
-    Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
+    let signing = api.signings.get(&caller.name, id).await?;
+    Ok(shown(StatusCode::OK, &signing))
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,11 +111,10 @@ impl Parameters for WaitQuery {
 pub(super) async fn wait(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<SigningId>,
     headers: HeaderMap,
     Asked(query): Asked<WaitQuery>,
 ) -> Result<Response, Problem> {
-    let id = exchange::id(&id)?;
     let patience = query.timeout.map_or(DEFAULT_WAIT, Duration::from_secs);
     if patience > MAX_WAIT {
         let detail = format!("must be 0 to {} seconds", MAX_WAIT.as_secs());
@@ -125,7 +125,7 @@ pub(super) async fn wait(
         return streams::open(&api, &caller, Some(id), None, &headers);
     }
     let signing = api.signings.wait(&caller.name, id, query.sequence, patience).await?;
-    Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
+    Ok(shown(StatusCode::OK, &signing))
 }
 
 #[derive(Deserialize)]
@@ -142,14 +142,16 @@ impl Shape for PhoneBody {
 pub(super) async fn phone(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path((id, signer)): Path<(String, String)>,
+    Both(id, signer): Both<SigningId, SignerId>,
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
     let body: PhoneBody = typed(request, &api).await?;
     let phone = Phone::parse(&body.phone)
         .map_err(|error| Invalids::of("/phone", "phone_invalid", error.to_string()))?;
-    reset(&api, &caller, (&id, &signer), NewCheck::Phone(phone), wait).await
+    let check = NewCheck::Phone(phone);
+    let reset = api.signings.reset_check(&caller.name, id, signer, check, wait).await;
+    after(&api, &caller, id, StatusCode::OK, reset).await
 }
 
 #[derive(Deserialize)]
@@ -166,38 +168,41 @@ impl Shape for AccessCodeBody {
 pub(super) async fn access_code(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path((id, signer)): Path<(String, String)>,
+    Both(id, signer): Both<SigningId, SignerId>,
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
     let body: AccessCodeBody = typed(request, &api).await?;
     let code = parse_access_code(&body.access_code)?;
-    reset(&api, &caller, (&id, &signer), NewCheck::AccessCode(code), wait).await
+    let check = NewCheck::AccessCode(code);
+    let reset = api.signings.reset_check(&caller.name, id, signer, check, wait).await;
+    after(&api, &caller, id, StatusCode::OK, reset).await
 }
 
-async fn reset(
+/// The signing as it is after a call about it.
+async fn after(
     api: &Api,
     caller: &Caller,
-    (id, signer): (&str, &str),
-    check: NewCheck,
-    wait: Duration,
+    id: SigningId,
+    status: StatusCode,
+    done: Result<Signing, signing::Error>,
 ) -> Result<Response, Problem> {
-    let (id, signer) = (exchange::id(id)?, exchange::id(signer)?);
-    let reset = api.signings.reset_check(&caller.name, id, signer, check, wait).await;
-    let signing = of_signing(api, &caller.name, id, reset).await?;
-    Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
+    Ok(shown(status, &of_signing(api, &caller.name, id, done).await?))
+}
+
+fn shown(status: StatusCode, signing: &Signing) -> Response {
+    json(status, show::signing(signing, &[], &[]))
 }
 
 /// `POST /v1/signings/{id}/signers/{sid}/views`.
 pub(super) async fn view(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path((id, signer)): Path<(String, String)>,
+    Both(id, signer): Both<SigningId, SignerId>,
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
     empty_object(&whole_body(request, &api).await?)?;
-    let (id, signer) = (exchange::id(&id)?, exchange::id(&signer)?);
     let minted = api.signings.view(&caller.name, id, signer, wait).await;
     let minted = of_signing(&api, &caller.name, id, minted).await?;
     Ok(json(StatusCode::CREATED, show::view(&minted)))
@@ -207,11 +212,11 @@ pub(super) async fn view(
 pub(super) async fn link(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path((id, signer)): Path<(String, String)>,
+    Both(id, signer): Both<SigningId, SignerId>,
     request: Request,
 ) -> Result<Response, Problem> {
     let life = link_life(&whole_body(request, &api).await?)?;
-    let shown = api.signings.add_link(&caller.name, exchange::id(&id)?, exchange::id(&signer)?, life).await?;
+    let shown = api.signings.add_link(&caller.name, id, signer, life).await?;
     Ok(json(StatusCode::CREATED, show::link(&shown)))
 }
 
@@ -238,11 +243,11 @@ fn link_life(body: &Bytes) -> Result<Option<Duration>, Problem> {
 pub(super) async fn ticket(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<LinkId>,
     request: Request,
 ) -> Result<Response, Problem> {
     empty_object(&whole_body(request, &api).await?)?;
-    let link = api.signings.live_link(&caller.name, exchange::id(&id)?).await?;
+    let link = api.signings.live_link(&caller.name, id).await?;
     let (ticket, until) = api.tickets.issue(link.id, api.clock.now());
     Ok(json(StatusCode::CREATED, show::ticket(link.id, &ticket, until)))
 }
@@ -251,9 +256,9 @@ pub(super) async fn ticket(
 pub(super) async fn revoke_link(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<LinkId>,
 ) -> Result<Response, Problem> {
-    api.signings.revoke_link(&caller.name, exchange::id(&id)?).await?;
+    api.signings.revoke_link(&caller.name, id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -271,7 +276,7 @@ impl Shape for VoidBody {
 pub(super) async fn void(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<SigningId>,
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
@@ -285,25 +290,21 @@ pub(super) async fn void(
                       so the signing could end as expired";
         return Err(Invalids::one("/reason", detail).into());
     }
-    let id = exchange::id(&id)?;
     let voided = api.signings.void(&caller.name, id, reason, wait).await;
-    let signing = of_signing(&api, &caller.name, id, voided).await?;
-    Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
+    after(&api, &caller, id, StatusCode::OK, voided).await
 }
 
 /// `POST /v1/signings/{id}/refresh`.
 pub(super) async fn refresh(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<SigningId>,
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
     empty_object(&whole_body(request, &api).await?)?;
-    let id = exchange::id(&id)?;
     let refreshed = api.signings.refresh(&caller.name, id, wait).await;
-    let signing = of_signing(&api, &caller.name, id, refreshed).await?;
-    Ok(json(StatusCode::OK, show::signing(&signing, &[], &[])))
+    after(&api, &caller, id, StatusCode::OK, refreshed).await
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -321,7 +322,7 @@ impl Shape for PurgeBody {
 pub(super) async fn purge(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<SigningId>,
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
@@ -334,18 +335,16 @@ pub(super) async fn purge(
             Invalids::one("/scope", format!("must be one of {words}"))
         })?,
     };
-    let id = exchange::id(&id)?;
     let asked = api.signings.purge(&caller.name, id, scope, wait).await;
-    let signing = of_signing(&api, &caller.name, id, asked).await?;
-    Ok(json(StatusCode::ACCEPTED, show::signing(&signing, &[], &[])))
+    after(&api, &caller, id, StatusCode::ACCEPTED, asked).await
 }
 
 /// `GET /v1/signings/{id}/timeline`.
 pub(super) async fn timeline(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<SigningId>,
 ) -> Result<Response, Problem> {
-    let signing = api.signings.get(&caller.name, exchange::id(&id)?).await?;
+    let signing = api.signings.get(&caller.name, id).await?;
     Ok(json(StatusCode::OK, timeline::of(&signing)))
 }

@@ -380,6 +380,36 @@ async fn a_field_that_is_missing_or_there_twice_is_named_and_a_path_that_is_no_t
 }
 
 #[tokio::test]
+async fn what_is_no_id_of_its_kind_is_the_id_of_nothing() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let (signing, signer) = (made.id(), made.signer());
+    for (method, path, body) in [
+        (Method::GET, format!("/v1/signings/{signer}"), ""),
+        (Method::GET, format!("/v1/signings/{signer}/wait"), ""),
+        (Method::GET, format!("/v1/signings/{signer}/timeline"), ""),
+        (Method::GET, format!("/v1/signings/{signer}/evidence"), ""),
+        (Method::GET, format!("/v1/signings/{signer}/documents/combined"), ""),
+        (Method::GET, format!("/v1/events?signing={signer}"), ""),
+        (Method::POST, format!("/v1/signings/{signer}/void"), r#"{"reason": "ordered twice"}"#),
+        (Method::POST, format!("/v1/signings/{signer}/refresh"), "{}"),
+        (Method::POST, format!("/v1/signings/{signer}/purge"), "{}"),
+        (Method::POST, format!("/v1/signings/{signer}/signers/{signer}/views"), "{}"),
+        (Method::POST, format!("/v1/signings/{signing}/signers/{signing}/views"), "{}"),
+        (Method::POST, format!("/v1/signings/{signing}/signers/{signing}/links"), "{}"),
+        (Method::DELETE, format!("/v1/links/{signing}"), ""),
+        (Method::POST, format!("/v1/links/{signing}/tickets"), "{}"),
+        (Method::GET, format!("/v1/webhook_endpoints/{signing}"), ""),
+        (Method::POST, format!("/v1/deliveries/{signing}/replay"), "{}"),
+    ] {
+        let url = format!("{}{path}", daemon.api);
+        let headers = [("content-type", "application/json")];
+        let refused = daemon.call(method, &url, Some(CALLER_KEY), &headers, body.into()).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (404, "not_found"), "{path}: {}", refused.text);
+    }
+}
+
+#[tokio::test]
 async fn no_fix_speaks_of_a_list_that_is_not_there() {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &order()).await;
