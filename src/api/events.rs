@@ -12,10 +12,10 @@ use serde::Deserialize;
 use crate::{
     api::{
         Problem,
-        bodies::whole_body,
         caller::Authenticated,
         exchange::{
-            Asked, Parameter, Parameters, Path, Shape, empty_object, json, named, page, typed, wants_stream,
+            Asked, Empty, Parameter, Parameters, Path, Shape, json, named, optional, page, typed,
+            wants_stream,
         },
         router::Api,
         streams,
@@ -130,7 +130,7 @@ pub(super) async fn rotate_endpoint(
     Path(id): Path<EndpointId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    empty_object(&whole_body(request, &api).await?)?;
+    let Empty {} = optional(request, &api).await?;
     let made = api.endpoints.rotate(&caller.name, id).await?;
     Ok(json(StatusCode::OK, show::endpoint(&made.endpoint, Some(&made.secret))))
 }
@@ -218,7 +218,7 @@ pub(super) async fn replay(
     Path(id): Path<DeliveryId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    empty_object(&whole_body(request, &api).await?)?;
+    let Empty {} = optional(request, &api).await?;
     let replayed = api.log.replay(&caller.name, id).await?;
     Ok(json(StatusCode::OK, show::delivery(&replayed)))
 }

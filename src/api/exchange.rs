@@ -8,8 +8,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     api::{Problem, bodies::whole_body, router::Api},
@@ -55,31 +54,42 @@ pub(super) async fn typed<T: Shape>(request: Request, api: &Api) -> Result<T, Pr
     read(&whole_body(request, api).await?)
 }
 
-/// As [`typed`], of a body that is here.
-pub(super) fn read<T: Shape>(body: &[u8]) -> Result<T, Problem> {
+/// As [`typed`], of a body that may be left out: none is the same as `{}`.
+pub(super) async fn optional<T: Shape + Default>(request: Request, api: &Api) -> Result<T, Problem> {
+    let body = whole_body(request, api).await?;
+    if body.is_empty() { Ok(T::default()) } else { read(&body) }
+}
+
+/// As [`typed`], as far as it can be read, for who has more to say of it: with blanks in the places that are wrong.
+pub(super) async fn readable<T: Shape>(request: Request, api: &Api) -> Result<(T, Invalids), Problem> {
+    read_with_blanks(&whole_body(request, api).await?)
+}
+
+fn read<T: Shape>(body: &[u8]) -> Result<T, Problem> {
     from_object(body).map_err(|error| explain(body, &error, T::SHAPE).0.into())
 }
 
-/// Repeats take `{}` or nothing.
-pub(super) fn empty_object(body: &Bytes) -> Result<(), Problem> {
-    if body.is_empty() {
-        return Ok(());
-    }
-    let value: Value =
-        serde_json::from_slice(body).map_err(|_| Problem::new("invalid_request", "the body is not JSON"))?;
-    let Some(fields) = value.as_object() else {
-        return Err(Problem::new("invalid_request", "the body must be {}"));
+fn read_with_blanks<T: Shape>(body: &[u8]) -> Result<(T, Invalids), Problem> {
+    let error = match from_object(body) {
+        Ok(read) => return Ok((read, Invalids::default())),
+        Err(error) => error,
     };
-    let mut faults = Invalids::default();
-    known(fields, &[], &mut faults);
-    if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
+    let (faults, rest) = explain(body, &error, T::SHAPE);
+    // Where it is the whole that is wrong, it has no places to look at.
+    let is_whole = faults.0.iter().any(|fault| fault.pointer.is_empty());
+    match serde_json::from_slice(&rest) {
+        Ok(read) if !is_whole => Ok((read, faults)),
+        _ => Err(faults.into()),
+    }
 }
 
-/// Notes the fields that have none of these names: they would be ignored silently otherwise.
-pub(super) fn known(fields: &Map<String, Value>, names: &[&str], faults: &mut Invalids) {
-    for name in fields.keys().filter(|name| !names.contains(&name.as_str())) {
-        faults.add(format!("/{}", token(name)), "unknown_field", "there is no such field");
-    }
+/// The body of what only has to be asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Empty {}
+
+impl Shape for Empty {
+    const SHAPE: Kind = Kind::Object(&[]);
 }
 
 /// The name in a path as a handler's argument. What cannot be one, or is no text, is the name of nothing.

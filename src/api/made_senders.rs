@@ -7,22 +7,21 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use crate::{
     api::{
         Problem,
-        bodies::whole_body,
         caller::{Authenticated, Caller},
-        exchange::{Path, known},
+        exchange::{Path, Shape, readable},
         router::Api,
         senders::shown,
     },
     auth::identity::{IdError, UserId},
     config::check_name,
     domain::{Private, SenderName, template_names::Ids},
-    objects::{Invalids, invalid::token},
+    objects::{Invalids, explain::Kind, invalid::token},
     pairing::{Change, NewSender, Wish, is_account},
 };
 
@@ -33,27 +32,76 @@ pub(super) const MAX_KEY: usize = 512;
 /// Templates that one sender has names for.
 pub(super) const MAX_TEMPLATES: usize = 100;
 
+/// What a sender is made with.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewBody {
+    name: String,
+    like: String,
+    user_id: Option<String>,
+    #[serde(default, deserialize_with = "wish")]
+    account: Option<Wish>,
+    hmac_keys: Option<Vec<String>>,
+    templates: Option<Ids>,
+    #[serde(default, deserialize_with = "wish")]
+    brand: Option<Wish>,
+}
+
+impl Shape for NewBody {
+    const SHAPE: Kind = Kind::Object(&[
+        ("name", true, Kind::Text),
+        ("like", true, Kind::Text),
+        ("user_id", false, Kind::Text),
+        ("account", false, Kind::Text),
+        ("hmac_keys", false, Kind::List(&Kind::Text)),
+        ("templates", false, Kind::Map(&Kind::Text)),
+        ("brand", false, Kind::Text),
+    ]);
+}
+
+/// What of a sender changes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeBody {
+    user_id: Option<String>,
+    #[serde(default, deserialize_with = "wish")]
+    account: Option<Wish>,
+    hmac_keys: Option<Vec<String>>,
+    templates: Option<Ids>,
+    #[serde(default, deserialize_with = "wish")]
+    brand: Option<Wish>,
+}
+
+impl Shape for ChangeBody {
+    const SHAPE: Kind = Kind::Object(&[
+        ("user_id", false, Kind::Text),
+        ("account", false, Kind::Text),
+        ("hmac_keys", false, Kind::List(&Kind::Text)),
+        ("templates", false, Kind::Map(&Kind::Text)),
+        ("brand", false, Kind::Text),
+    ]);
+}
+
+/// Null is a wish, too; what is not there is none.
+fn wish<'de, D: Deserializer<'de>>(given: D) -> Result<Option<Wish>, D::Error> {
+    let named = Option::<String>::deserialize(given)?;
+    Ok(Some(named.map_or(Wish::Default, Wish::This)))
+}
+
 /// `POST /v1/senders`.
 pub(super) async fn make(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let fields = object(&whole_body(request, &api).await?)?;
-    let mut faults = Invalids::default();
-    known(&fields, &["name", "like", "user_id", "account", "hmac_keys", "templates", "brand"], &mut faults);
-    let name = text(&fields, "name", &mut faults);
-    let like = text(&fields, "like", &mut faults).unwrap_or_default();
-    // Where there is no text, that is said already.
-    if let Some(Err(why)) = name.as_deref().map(check_name) {
-        faults.wrong("/name", why);
+    let (body, mut faults) = readable(request, &api).await?;
+    let NewBody { name, like, user_id, account, hmac_keys, templates, brand } = body;
+    let mut more = Invalids::default();
+    if let Err(why) = check_name(&name) {
+        more.wrong("/name", why);
     }
-    let name = name.unwrap_or_default();
-    let user_id = user(&fields, &mut faults);
-    let account = account(&fields, &mut faults).and_then(Wish::named);
-    let hmac_keys = hmac_keys(&fields, &mut faults).unwrap_or_else(|| Private::new(Vec::new()));
-    let templates = templates(&fields, &mut faults).unwrap_or_default();
-    let brand = brand(&fields, &mut faults).and_then(Wish::named);
+    let given = judged(ChangeBody { user_id, account, hmac_keys, templates, brand }, &mut more);
+    faults.add_elsewhere(more);
     if !faults.is_empty() {
         return Err(faults.into());
     }
@@ -62,9 +110,17 @@ pub(super) async fn make(
         let fix = "Name in like a sender that callers.NAME.sender_patterns lists for this caller, or have it listed there.";
         return Err(Problem::new("forbidden", detail).fix(fix));
     }
-    api.pairings.may_act_as(&caller.name, &like, user_id, |sender| caller.may_use_sender(sender))?;
+    api.pairings.may_act_as(&caller.name, &like, given.user_id, |sender| caller.may_use_sender(sender))?;
     let sender = SenderName::new(name);
-    let new = NewSender { name: sender.clone(), like, user_id, account, hmac_keys, templates, brand };
+    let new = NewSender {
+        name: sender.clone(),
+        like,
+        user_id: given.user_id,
+        account: given.account.and_then(Wish::named),
+        hmac_keys: given.hmac_keys.unwrap_or_default(),
+        templates: given.templates.unwrap_or_default(),
+        brand: given.brand.and_then(Wish::named),
+    };
     api.pairings.make(&caller.name, new).await?;
     shown(&api, &sender, StatusCode::CREATED)
 }
@@ -77,21 +133,17 @@ pub(super) async fn change(
     request: Request,
 ) -> Result<Response, Problem> {
     let sender = own(&api, &caller, &name)?;
-    let fields = object(&whole_body(request, &api).await?)?;
-    let mut faults = Invalids::default();
-    known(&fields, &["user_id", "account", "hmac_keys", "templates", "brand"], &mut faults);
-    let user_id = user(&fields, &mut faults);
-    let account = account(&fields, &mut faults);
-    let hmac_keys = hmac_keys(&fields, &mut faults);
-    let (templates, brand) = (templates(&fields, &mut faults), brand(&fields, &mut faults));
+    let (body, mut faults) = readable(request, &api).await?;
+    let mut more = Invalids::default();
+    let change = judged(body, &mut more);
+    faults.add_elsewhere(more);
     if !faults.is_empty() {
         return Err(faults.into());
     }
     if let Some(made) = api.pairings.made(&sender) {
         let may_use = |sender: &SenderName| caller.may_use_sender(sender);
-        api.pairings.may_act_as(&caller.name, &made.like, user_id, may_use)?;
+        api.pairings.may_act_as(&caller.name, &made.like, change.user_id, may_use)?;
     }
-    let change = Change { user_id, account, hmac_keys, templates, brand };
     api.pairings.change(&sender, &caller.name, change).await?;
     shown(&api, &sender, StatusCode::OK)
 }
@@ -117,102 +169,77 @@ fn own(api: &Api, caller: &Caller, name: &str) -> Result<SenderName, Problem> {
         .fix("Change [senders.NAME] in the settings, and start the daemon again (new keys are taken up by SIGHUP)."))
 }
 
-fn object(body: &bytes::Bytes) -> Result<Map<String, Value>, Problem> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        _ => Err(Problem::new("invalid_request", "the body is not a JSON object")),
+/// What is given, by the rules of each; what breaks them is noted.
+fn judged(body: ChangeBody, faults: &mut Invalids) -> Change {
+    if let Some(Wish::This(account)) = &body.account
+        && !is_account(account)
+    {
+        faults.wrong("/account", "must be the id or the name of an account");
     }
-}
-
-fn text(fields: &Map<String, Value>, name: &str, faults: &mut Invalids) -> Option<String> {
-    let given = fields.get(name);
-    let text = given.and_then(Value::as_str).map(str::to_owned);
-    if text.is_none() {
-        faults.wrong(format!("/{name}"), if given.is_none() { "is missing" } else { "must be text" });
+    Change {
+        user_id: body.user_id.and_then(|id| user(&id, faults)),
+        account: body.account,
+        hmac_keys: body.hmac_keys.map(|keys| hmac_keys(keys, faults)),
+        templates: body.templates.map(|named| templates(named, faults)),
+        brand: body.brand.map(|wish| brand(wish, faults)),
     }
-    text
 }
 
 /// The usual things that stand in the place of a user id are told apart.
-fn user(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<UserId> {
-    let given = fields.get("user_id").filter(|value| !value.is_null())?;
-    let read = given.as_str().map(str::parse::<UserId>);
-    match read {
-        Some(Ok(id)) => Some(id),
-        Some(Err(why)) => {
-            let code = match why {
-                IdError::Email => "email_as_id",
-                IdError::NotAGuid => "invalid_request",
-            };
-            faults.add("/user_id", code, why.to_string());
-            None
-        }
-        None => {
-            faults.wrong("/user_id", "must be text");
-            None
-        }
+fn user(id: &str, faults: &mut Invalids) -> Option<UserId> {
+    let read = id.parse::<UserId>();
+    if let Err(why) = &read {
+        let code = match why {
+            IdError::Email => "email_as_id",
+            IdError::NotAGuid => "invalid_request",
+        };
+        faults.add("/user_id", code, why.to_string());
     }
-}
-
-fn account(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<Wish> {
-    match fields.get("account")? {
-        Value::Null => Some(Wish::Default),
-        Value::String(text) if is_account(text) => Some(Wish::This(text.clone())),
-        _ => {
-            faults.wrong("/account", "must be the id or the name of an account");
-            None
-        }
-    }
-}
-
-fn brand(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<Wish> {
-    let given = fields.get("brand")?;
-    if given.is_null() {
-        return Some(Wish::Default);
-    }
-    let id = guid(given);
-    if id.is_none() {
-        faults.wrong("/brand", "must be the GUID of a brand of the account");
-    }
-    id.map(Wish::This)
-}
-
-/// All templates that the sender alone calls so. A name must not look like an id, which would mean another template.
-fn templates(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<Ids> {
-    let given = fields.get("templates").filter(|value| !value.is_null())?;
-    let Some(named) = given.as_object().filter(|named| named.len() <= MAX_TEMPLATES) else {
-        faults.wrong("/templates", format!("must be at most {MAX_TEMPLATES} GUIDs of templates by name"));
-        return None;
-    };
-    let mut ids = Ids::new();
-    for (name, id) in named {
-        let place = format!("/templates/{}", token(name));
-        match (check_name(name), guid(id)) {
-            (Err(why), _) => faults.wrong(place, why),
-            (Ok(()), _) if Uuid::try_parse(name).is_ok() => faults.wrong(place, "is an id, not a name"),
-            (Ok(()), None) => faults.wrong(place, "must be the GUID of a template"),
-            (Ok(()), Some(id)) => {
-                ids.insert(name.clone(), id);
-            }
-        }
-    }
-    Some(ids)
-}
-
-fn guid(value: &Value) -> Option<String> {
-    Uuid::try_parse(value.as_str()?).ok().map(|id| id.hyphenated().to_string())
+    read.ok()
 }
 
 /// The Connect keys of the sender's account. They are written, and never shown.
-fn hmac_keys(fields: &Map<String, Value>, faults: &mut Invalids) -> Option<Private<Vec<String>>> {
-    let given = fields.get("hmac_keys").filter(|value| !value.is_null())?;
-    let is_key = |key: &&str| (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-    let keys = given.as_array().filter(|keys| keys.len() <= MAX_KEYS).and_then(|keys| {
-        keys.iter().map(|key| key.as_str().filter(is_key).map(str::to_owned)).collect::<Option<Vec<_>>>()
-    });
-    if keys.is_none() {
-        let wanted = format!("must be at most {MAX_KEYS} keys of 1 to {MAX_KEY} visible characters");
-        faults.wrong("/hmac_keys", wanted);
+fn hmac_keys(keys: Vec<String>, faults: &mut Invalids) -> Private<Vec<String>> {
+    if keys.len() > MAX_KEYS {
+        faults.wrong("/hmac_keys", format!("may hold at most {MAX_KEYS} keys"));
     }
-    keys.map(Private::new)
+    for (at, key) in keys.iter().enumerate() {
+        if !(1..=MAX_KEY).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            faults.wrong(format!("/hmac_keys/{at}"), format!("must have 1 to {MAX_KEY} visible characters"));
+        }
+    }
+    Private::new(keys)
+}
+
+/// All templates that the sender alone calls so. A name must not look like an id, which would mean another template.
+fn templates(named: Ids, faults: &mut Invalids) -> Ids {
+    if named.len() > MAX_TEMPLATES {
+        faults.wrong("/templates", format!("must be at most {MAX_TEMPLATES} GUIDs of templates by name"));
+    }
+    let mut ids = Ids::new();
+    for (name, id) in named {
+        let place = format!("/templates/{}", token(&name));
+        match (check_name(&name), guid(&id)) {
+            (Err(why), _) => faults.wrong(place, why),
+            (Ok(()), _) if Uuid::try_parse(&name).is_ok() => faults.wrong(place, "is an id, not a name"),
+            (Ok(()), None) => faults.wrong(place, "must be the GUID of a template"),
+            (Ok(()), Some(id)) => {
+                ids.insert(name, id);
+            }
+        }
+    }
+    ids
+}
+
+fn brand(wish: Wish, faults: &mut Invalids) -> Wish {
+    let Some(text) = wish.named() else { return Wish::Default };
+    let id = guid(&text);
+    if id.is_none() {
+        faults.wrong("/brand", "must be the GUID of a brand of the account");
+    }
+    id.map_or(Wish::Default, Wish::This)
+}
+
+fn guid(text: &str) -> Option<String> {
+    Uuid::try_parse(text).ok().map(|id| id.hyphenated().to_string())
 }

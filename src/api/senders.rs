@@ -15,9 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{
         Problem,
-        bodies::whole_body,
         caller::Authenticated,
-        exchange::{Asked, Parameter, Parameters, Path, empty_object, json, page},
+        exchange::{Asked, Empty, Parameter, Parameters, Path, json, optional, page},
         pairing::pairing_url,
         prefer::{in_time, stated},
         router::Api,
@@ -216,7 +215,7 @@ pub(super) async fn check(
 ) -> Result<Response, Problem> {
     let sender = api.sender_of(&caller, &name)?;
     let deadline = stated(request.headers()).map(|wait| Deadline::within(&*api.clock, wait));
-    empty_object(&whole_body(request, &api).await?)?;
+    let Empty {} = optional(request, &api).await?;
     let entry = Entry::new(Act::SenderCheck, &sender).caller(&caller.name);
     api.signings.audit().record(entry).await.map_err(|error| {
         tracing::error!(%sender, %error, "not checked: it cannot be written into the audit log");

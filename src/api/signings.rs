@@ -4,7 +4,6 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::Bytes,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
@@ -14,11 +13,9 @@ use serde::Deserialize;
 use crate::{
     api::{
         Problem,
-        bodies::whole_body,
         caller::{Authenticated, Caller},
         exchange::{
-            Asked, Both, Parameter, Parameters, Path, Shape, empty_object, json, page, read, typed,
-            wants_stream,
+            Asked, Both, Empty, Parameter, Parameters, Path, Shape, json, optional, page, typed, wants_stream,
         },
         prefer::{DEFAULT_WAIT, MAX_WAIT, patience},
         router::Api,
@@ -202,7 +199,7 @@ pub(super) async fn view(
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
-    empty_object(&whole_body(request, &api).await?)?;
+    let Empty {} = optional(request, &api).await?;
     let minted = api.signings.view(&caller.name, id, signer, wait).await;
     let minted = of_signing(&api, &caller.name, id, minted).await?;
     Ok(json(StatusCode::CREATED, show::view(&minted)))
@@ -215,7 +212,12 @@ pub(super) async fn link(
     Both(id, signer): Both<SigningId, SignerId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let life = link_life(&whole_body(request, &api).await?)?;
+    let LinkBody { expires_in } = optional(request, &api).await?;
+    let life = match expires_in.as_deref() {
+        // As long as the signing.
+        None => None,
+        Some(text) => Some(duration::life(text).ok_or_else(|| Invalids::one("/expires_in", duration::LIFE))?),
+    };
     let shown = api.signings.add_link(&caller.name, id, signer, life).await?;
     Ok(json(StatusCode::CREATED, show::link(&shown)))
 }
@@ -231,13 +233,6 @@ impl Shape for LinkBody {
     const SHAPE: Kind = Kind::Object(&[("expires_in", false, Kind::Text)]);
 }
 
-/// `{}` or nothing: as long as the signing; or `{"expires_in": "2d"}`.
-fn link_life(body: &Bytes) -> Result<Option<Duration>, Problem> {
-    let body = if body.is_empty() { LinkBody::default() } else { read(body)? };
-    let Some(text) = body.expires_in else { return Ok(None) };
-    duration::life(&text).map(Some).ok_or_else(|| Invalids::one("/expires_in", duration::LIFE).into())
-}
-
 /// `POST /v1/links/{id}/tickets`: for a form of the site's own that posts to the link, so that a visitor
 /// who has pressed a button already need not press ours.
 pub(super) async fn ticket(
@@ -246,7 +241,7 @@ pub(super) async fn ticket(
     Path(id): Path<LinkId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    empty_object(&whole_body(request, &api).await?)?;
+    let Empty {} = optional(request, &api).await?;
     let link = api.signings.live_link(&caller.name, id).await?;
     let (ticket, until) = api.tickets.issue(link.id, api.clock.now());
     Ok(json(StatusCode::CREATED, show::ticket(link.id, &ticket, until)))
@@ -302,7 +297,7 @@ pub(super) async fn refresh(
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
-    empty_object(&whole_body(request, &api).await?)?;
+    let Empty {} = optional(request, &api).await?;
     let refreshed = api.signings.refresh(&caller.name, id, wait).await;
     after(&api, &caller, id, StatusCode::OK, refreshed).await
 }
@@ -326,8 +321,7 @@ pub(super) async fn purge(
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = patience(request.headers());
-    let body = whole_body(request, &api).await?;
-    let body = if body.is_empty() { PurgeBody::default() } else { read(&body)? };
+    let body: PurgeBody = optional(request, &api).await?;
     let scope = match body.scope.as_deref() {
         None => PurgeScope::Documents,
         Some(word) => PurgeScope::parse(word).ok_or_else(|| {

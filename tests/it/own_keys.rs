@@ -83,10 +83,16 @@ async fn the_keys_of_a_made_sender_count_at_its_address_for_its_envelopes() {
 
     assert_eq!(keep(&daemon, &json!([])).await.body["hmac_key_count"], 0);
     assert_eq!(push(&daemon, "of.acme", envelope, &real).await, StatusCode::UNAUTHORIZED);
-    let five = json!(["1", "2", "3", "4", "5"]);
-    for wrong in [five, json!([""]), json!(["secret key"]), json!("secret-key"), json!([7])] {
+    for (wrong, place) in [
+        (json!(["1", "2", "3", "4", "5"]), "/hmac_keys"),
+        (json!("secret-key"), "/hmac_keys"),
+        (json!([""]), "/hmac_keys/0"),
+        (json!(["good", "secret key"]), "/hmac_keys/1"),
+        (json!([7]), "/hmac_keys/0"),
+    ] {
         let refused = keep(&daemon, &wrong).await;
-        assert_eq!(refused.body["errors"][0]["pointer"], "/hmac_keys", "{}", refused.text);
+        assert_eq!(refused.body["errors"][0]["pointer"], place, "{}", refused.text);
+        assert_eq!(refused.body["errors"].as_array().unwrap().len(), 1, "{}", refused.text);
         assert!(!refused.text.contains("secret"), "{}", refused.text);
     }
 }

@@ -321,14 +321,26 @@ async fn refuses_bad_senders(daemon: &TestDaemon, key: &str, user: &str) {
             assert_eq!(refused.body["errors"][0]["code"], "email_as_id", "{}", refused.text);
         }
     }
-    for (body, what) in [(json!({}), "is missing"), (json!({"name": 7, "like": null}), "must be text")] {
+    for (body, places, what) in [
+        (json!({}), ["/name", "/like"], "is missing"),
+        (json!({"name": 7, "like": null}), ["/like", "/name"], "must be a string"),
+    ] {
         let refused =
             daemon.call(Method::POST, &url, Some(key), &headers, body.to_string().into_bytes()).await;
-        let places = json!([
-            {"pointer": "/name", "code": "invalid_request", "detail": what},
-            {"pointer": "/like", "code": "invalid_request", "detail": what},
-        ]);
-        assert_eq!(refused.body["errors"], places, "each place once: {}", refused.text);
+        let places = places.map(|place| json!({"pointer": place, "code": "invalid_request", "detail": what}));
+        assert_eq!(refused.body["errors"], json!(places), "each place once: {}", refused.text);
+    }
+    // As everywhere: what is there twice is no guess, and a misspelt field hides nothing beside it.
+    for (body, what) in [
+        (r#"{"name": "a", "name": "b", "like": "system"}"#, "the field name is there twice"),
+        (r#"{"name": "a",}"#, "the body is not JSON (line 1, column"),
+        ("[]", "must be an object"),
+        (r#"{"name": "b", "lik": "system"}"#, "did you mean like?"),
+        (r#"{"name": "b", "lik": "system", "brand": "blue"}"#, "must be the GUID of a brand"),
+    ] {
+        let refused = daemon.call(Method::POST, &url, Some(key), &headers, body.into()).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{body}: {}", refused.text);
+        assert!(refused.text.contains(what), "{body}: {}", refused.text);
     }
 }
 
