@@ -27,7 +27,7 @@ use crate::{
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EndpointBody {
+pub(super) struct EndpointBody {
     url: String,
     events: Option<Vec<String>>,
     allow_private: Option<bool>,
@@ -89,7 +89,7 @@ pub(super) async fn show_endpoint(
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EndpointChange {
+pub(super) struct EndpointChange {
     disabled: bool,
 }
 

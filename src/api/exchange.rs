@@ -167,7 +167,7 @@ pub(super) fn refuse_query(method: &Method, route: &str, uri: &Uri) -> Result<()
 }
 
 /// Whether the handler of a route reads the query: with [`Asked`], or because it hands it on.
-fn takes_query(method: &Method, route: &str) -> bool {
+pub(super) fn takes_query(method: &Method, route: &str) -> bool {
     match route {
         "/v1/senders" => *method != Method::POST,
         "/v1/deliveries"

@@ -11,8 +11,9 @@
 //! 2. A handler in the file named after the resource: take [`Authenticated`](caller::Authenticated) first, so that
 //!    nobody without a key gets further. If it calls the upstream, say how often in `caller::cost` (rule B1). If it
 //!    reads a query, name it in `exchange::takes_query`: nobody else gets one.
-//! 3. What it answers goes into `objects`, and into the OpenAPI document ([`openapi`]); a test compares its paths with
-//!    the table. An error of another module becomes a problem in `causes`.
+//! 3. What it answers goes into `objects`, and into the OpenAPI document ([`openapi`]); tests compare its paths with
+//!    the table, and its bodies and queries with what the handlers read. An error of another module becomes a problem
+//!    in `causes`.
 
 pub mod bodies;
 pub mod caller;

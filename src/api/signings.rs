@@ -127,7 +127,7 @@ pub(super) async fn wait(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PhoneBody {
+pub(super) struct PhoneBody {
     phone: String,
 }
 
@@ -153,7 +153,7 @@ pub(super) async fn phone(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AccessCodeBody {
+pub(super) struct AccessCodeBody {
     access_code: String,
 }
 
@@ -224,7 +224,7 @@ pub(super) async fn link(
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LinkBody {
+pub(super) struct LinkBody {
     #[serde(default)]
     expires_in: Option<String>,
 }
@@ -259,7 +259,7 @@ pub(super) async fn revoke_link(
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct VoidBody {
+pub(super) struct VoidBody {
     reason: String,
 }
 
@@ -304,7 +304,7 @@ pub(super) async fn refresh(
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PurgeBody {
+pub(super) struct PurgeBody {
     #[serde(default)]
     scope: Option<String>,
 }

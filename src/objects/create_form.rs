@@ -104,7 +104,7 @@ pub(super) struct CreateAuthenticatedBy<'a> {
 }
 
 /// The shape of a create as a table, for telling everything that is wrong with a body that is not of it.
-pub(super) const CREATE: Kind = Kind::Object(&[
+pub(crate) const CREATE: Kind = Kind::Object(&[
     ("reference", false, Kind::Text),
     ("sender", true, Kind::Text),
     ("subject", false, Kind::Text),
@@ -149,3 +149,16 @@ pub(super) const CREATE: Kind = Kind::Object(&[
     ("frame_ancestors", false, Kind::List(&Kind::Text)),
     ("metadata", false, Kind::Map(&Kind::Text)),
 ]);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::objects::testing::hold;
+
+    #[test]
+    fn a_create_is_the_same_as_types_and_as_a_table() {
+        hold(CREATE, &|body: &Value| serde_json::from_str::<Create<'_>>(&body.to_string()).map(drop));
+    }
+}

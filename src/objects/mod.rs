@@ -9,7 +9,7 @@
 //! `{object: "list", data, has_more, next_cursor}`; changes only add.
 
 pub mod create;
-mod create_form;
+pub(crate) mod create_form;
 pub mod duration;
 pub mod event;
 pub(crate) mod explain;
@@ -17,6 +17,8 @@ pub mod invalid;
 pub mod preflight;
 pub mod return_url;
 pub mod show;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod timeline;
 
 pub use create::{parse_access_code, parse_create, read_create};

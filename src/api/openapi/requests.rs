@@ -25,7 +25,10 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("Empty", closed(&[], json!({}))),
         (
             "NewLink",
-            closed(&[], json!({ "expires_in": { "type": "string", "pattern": LIFE, "examples": ["2d"] } })),
+            closed(
+                &[],
+                json!({ "expires_in": maybe(json!({ "type": "string", "pattern": LIFE, "examples": ["2d"] })) }),
+            ),
         ),
         ("CreateSigning", create_signing()),
         ("NewDocument", new_document()),
