@@ -10,6 +10,16 @@ pub const MAX_DOCUMENTS: usize = 50;
 pub const MAX_SIGNERS: usize = 100;
 /// The longest name the upstream takes (signer.name, and the client user id).
 pub const MAX_NAME: usize = 100;
+/// The longest reference of a caller's own.
+pub const MAX_REFERENCE: usize = 255;
+/// The longest id of an authentication.
+pub const MAX_AUTHENTICATION_ID: usize = 255;
+/// The last turn of a signer.
+pub const MAX_ORDER: u32 = 10_000;
+/// The shortest tag of a language.
+pub const MIN_LOCALE: usize = 2;
+/// The longest tag of a language.
+pub const MAX_LOCALE: usize = 10;
 /// The longest e-mail subject the upstream takes; longer is an error there, not cut.
 pub const MAX_SUBJECT: usize = 100;
 /// The longest message the upstream takes (emailBlurb).

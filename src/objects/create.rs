@@ -16,8 +16,9 @@ use crate::{
         TemplateNames,
         document::{Anchor, Content},
         draft::{
-            AUTHENTICATION_METHODS, MAX_ACCESS_CODE, MAX_DOCUMENTS, MAX_ENTRIES, MAX_FRAME_ANCESTORS,
-            MAX_MESSAGE, MAX_NAME, MAX_RETURN_URL, MAX_SIGNERS, MAX_SUBJECT, MAX_TEXT, authentication_method,
+            AUTHENTICATION_METHODS, MAX_ACCESS_CODE, MAX_AUTHENTICATION_ID, MAX_DOCUMENTS, MAX_ENTRIES,
+            MAX_FRAME_ANCESTORS, MAX_LOCALE, MAX_MESSAGE, MAX_NAME, MAX_ORDER, MAX_REFERENCE, MAX_RETURN_URL,
+            MAX_SIGNERS, MAX_SUBJECT, MAX_TEXT, MIN_LOCALE, authentication_method,
         },
     },
     objects::{
@@ -103,7 +104,7 @@ impl Reader<'_> {
         self.anchors_name_signers(&documents, &signers);
         self.templates_have_roles(&documents, &signers);
         Draft {
-            reference: self.text(format_args!("/reference"), request.reference, 1, 255),
+            reference: self.text(format_args!("/reference"), request.reference, 1, MAX_REFERENCE),
             sender,
             subject: self.text(format_args!("/subject"), request.subject, 1, MAX_SUBJECT),
             message: self.prose(format_args!("/message"), request.message, MAX_MESSAGE),
@@ -245,8 +246,8 @@ impl Reader<'_> {
 
     fn order(&mut self, place: Place<'_>, order: Option<u32>) -> u32 {
         let order = order.unwrap_or(1);
-        if order == 0 || order > 10_000 {
-            self.faults.wrong(format!("{place}/order"), "must be 1 to 10000");
+        if order == 0 || order > MAX_ORDER {
+            self.faults.wrong(format!("{place}/order"), format!("must be 1 to {MAX_ORDER}"));
         }
         order
     }
@@ -271,7 +272,7 @@ impl Reader<'_> {
             self.faults
                 .wrong(format!("{place}/at"), "must be a time of RFC 3339, as in 2026-05-01T12:00:00Z");
         }
-        let id = by.id.clone().and_then(|id| self.text(format_args!("{place}/id"), Some(id), 1, 255));
+        let id = self.text(format_args!("{place}/id"), by.id.clone(), 1, MAX_AUTHENTICATION_ID);
         let Some(method) = authentication_method(&by.method) else {
             let words: Vec<_> = AUTHENTICATION_METHODS.iter().map(|(ours, _)| *ours).collect();
             self.faults.wrong(format!("{place}/method"), format!("must be one of {}", words.join(", ")));
@@ -298,7 +299,7 @@ impl Reader<'_> {
 
     fn locale(&mut self, locale: Option<Cow<'_, str>>) -> Option<String> {
         let locale = locale?;
-        let good = (2..=10).contains(&locale.len())
+        let good = (MIN_LOCALE..=MAX_LOCALE).contains(&locale.len())
             && locale.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
             && locale.starts_with(|c: char| c.is_ascii_alphabetic());
         if !good {

@@ -1,5 +1,5 @@
-"""Our OpenAPI document against a running daemon: schemathesis sends what the document allows and what it
-forbids, and nothing may answer otherwise than the document says.
+"""Our OpenAPI document against a running daemon: at the edges of what a create may hold they agree; then schemathesis
+sends what the document allows and what it forbids, and nothing may answer otherwise than the document says.
 
     python contract.py PATH_OF_COUNTERSIGN [EXAMPLES [SEED]]
 
@@ -13,6 +13,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 
 import jsonschema
@@ -25,16 +26,17 @@ EXAMPLES = sys.argv[2] if len(sys.argv) > 2 else "15"
 SEED = sys.argv[3] if len(sys.argv) > 3 else "1"
 
 # What a document cannot say, and the status tells: 422 is a request that is well formed and cannot be done.
-# A create may also get 400 for what only the settings know: the origins of return URLs, the templates.
+# A create may also get 400 for what only the settings know, as the origins of return URLs: at the places of UNSAID below.
 CONFIG = """
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "422", "429", "5xx"]
 
 [[operations]]
 include-operation-id = "create_signing"
-# A dry run needs no Idempotency-Key, and no document can say so of one operation: it is not asked for here.
+# A dry run needs no Idempotency-Key, and no document can say so of one operation: it is not asked for here. As text: the
+# boolean would be sent as `False`, and every create be refused for that alone.
 [operations.parameters]
-dry_run = false
+dry_run = "false"
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", "400", "401", "403", "404", "409", "422", "429", "5xx"]
 
@@ -58,9 +60,30 @@ name = "system"
 """
 
 # A phone number is more than its pattern: the country code must be assigned.
-HOOKS = """
+HOOKS = r"""
+import re
+
 import schemathesis
 from hypothesis import strategies as st
+
+# Where a create that is as the document says may be wrong all the same: what is a template, a PDF, an address or a number
+# that there is, who signs where, where one may be sent back to, and a port that an origin has anyway; and to a schema 1.0
+# is an integer.
+UNSAID = re.compile(
+    r"(?s)/documents/[0-9]+(/.*)?|/frame_ancestors/[0-9]+"
+    r"|/signers/[0-9]+/(authenticated_by/at|email|key|order|return_url|role|sms_auth/phone)")
+
+
+@schemathesis.check
+def create_is_refused_for_what_no_document_can_say(ctx, response, case):
+    is_create = case.operation.definition.raw.get("operationId") == "create_signing"
+    if not is_create or response.status_code != 400 or case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    problem = response.json()
+    places = [error["pointer"] for error in problem.get("errors", [])]
+    if not places or not all(UNSAID.fullmatch(place) for place in places):
+        raise AssertionError(f"the document allows it: {problem['detail']} {places}")
+
 
 schemathesis.openapi.format("e164", st.from_regex(r"[+]4915[1-9][0-9]{7}", fullmatch=True).map(
     lambda text: text if text.isascii() else "+4915112345678"))
@@ -68,6 +91,25 @@ schemathesis.openapi.format("e164", st.from_regex(r"[+]4915[1-9][0-9]{7}", fullm
 schemathesis.openapi.format("uri", st.from_regex(r"https://[a-z]{1,20}[.]invalid", fullmatch=True).map(
     lambda text: text if text.isascii() else "https://www.invalid"))
 """
+
+
+# Changes of a good create, at both sides of the edge: what is taken, and what is refused.
+EDGES = [
+    (("expires_in",), ["1s", "365d"], ["0s", "366d", "9999999d"]),
+    (("frame_ancestors",), [["https://www.example.com", "http://127.0.0.1:8080"]],
+     [["https://a.example/x"], ["https://*.example"], ["https://A.example"], ["https://1"]]),
+    (("locale",), ["de", "zh_CN"], ["x", "1a", "a" * 11]),
+    (("metadata",), [{"a": ""}], [{"": "a"}, {"a" * 101: "a"}]),
+    (("reference",), ["a" * 255], ["", "a" * 256, "a\tb"]),
+    (("signers", 0, "access_code"), ["Turing-1936"], ["", " ", "a<b", "a" * 51]),
+    (("signers", 0, "authenticated_by", "id"), ["a" * 255], ["", "a" * 256]),
+    (("signers", 0, "key"), ["a" * 100], ["", "a" * 101, "\u200b"]),
+    (("signers", 0, "name"), ["A", "Zo\u00eb L."], ["", " A", "A ", "a" * 101]),
+    (("signers", 0, "order"), [1, 10_000], [0, 10_001]),
+    (("signers", 0, "role"), ["a" * 100], ["", "a" * 101]),
+    (("subject",), ["a" * 100], ["", "a" * 101, "a\u202eb"]),
+    (("wiev",), [], [True]),
+]
 
 
 def post(url, body):
@@ -106,6 +148,34 @@ def check_document(document):
     print(f"ok      the document is OpenAPI {document['openapi']}, and its {count} examples fit its schemas")
 
 
+def check_edges(document, emulator, daemon, key):
+    schema = {"components": document["components"], "$ref": "#/components/schemas/CreateSigning"}
+    validator = jsonschema.Draft202012Validator(schema)
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+    count = 0
+    for (*way, last), good, bad in EDGES:
+        for value, is_good in [(value, True) for value in good] + [(value, False) for value in bad]:
+            body = {"sender": "system", "documents": [{"template": "nda"}], "signers": [{
+                "name": "Ada Lovelace", "email": "ada@example.com", "role": emulator["template_role"],
+                "authenticated_by": {"method": "password"}}]}
+            place = body
+            for step in way:
+                place = place[step]
+            place[last] = value
+            url = daemon["api_url"] + "/v1/signings?dry_run=true"
+            request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+            try:
+                status = urllib.request.urlopen(request, timeout=30).status
+            except urllib.error.HTTPError as refused:
+                status = refused.code
+            # 422 is a request that is well formed and cannot be done.
+            said, taken = validator.is_valid(body), status in (200, 422)
+            if (said, taken) != (is_good, is_good):
+                sys.exit(f"contract: FAILED: {[*way, last]} {value!r}: valid {said}, answered {status}")
+            count += 1
+    print(f"ok      at {count} edges of a create the document and the daemon agree")
+
+
 def main():
     document = json.loads(subprocess.check_output([BINARY, "openapi"]))
     check_document(document)
@@ -121,6 +191,7 @@ def main():
         daemon, second = started([BINARY, "serve", "--config", config], directory, "daemon")
         try:
             post(emulator["control_url"] + "/_test/limits", {"hourly": 10_000_000, "burst": 10_000_000})
+            check_edges(document, emulator, daemon, caller["key"])
             run = subprocess.run(
                 [pathlib.Path(sys.executable).parent / "schemathesis", "--config-file", directory / "schemathesis.toml",
                  "run", daemon["api_url"] + "/openapi.json", "-H", "Authorization: Bearer " + caller["key"],

@@ -1,5 +1,6 @@
-//! Our own OpenAPI 3.1 document (<https://spec.openapis.org/oas/v3.1.1>), built from the tables that the
-//! handlers use wherever there is one: statuses, events, limits and codes cannot drift.
+//! Our own OpenAPI 3.1 document (<https://spec.openapis.org/oas/v3.1.1>). Statuses, events, codes and limits are those
+//! of the tables and constants that the handlers use. What else is written here is written twice, and tests hold it
+//! against the other: paths, the fields of bodies, queries, and the patterns of a create against what its reader takes.
 //!
 //! Requests are closed (`additionalProperties: false`), because unknown fields are refused; answers are
 //! open, because fields may be added.

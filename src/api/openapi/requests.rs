@@ -1,4 +1,5 @@
-//! Bodies of requests. All closed: what is not here is refused.
+//! Bodies of requests. All closed: what is not here is refused. What is here is taken, as far as a schema can say it:
+//! patterns are as strict as what reads the text, or a little stricter.
 
 use serde_json::{Map, Value, json};
 
@@ -7,11 +8,13 @@ use crate::{
     api::made_senders::{MAX_KEY, MAX_KEYS, MAX_TEMPLATES},
     config::EVENT_TYPES,
     domain::{
-        Language, PurgeScope,
+        Language, PurgeScope, TabKind,
         draft::{
-            AUTHENTICATION_METHODS, MAX_ACCESS_CODE, MAX_DOCUMENTS, MAX_ENTRIES, MAX_FRAME_ANCESTORS,
-            MAX_MESSAGE, MAX_NAME, MAX_RETURN_URL, MAX_SIGNERS, MAX_SUBJECT, MAX_TEXT,
+            AUTHENTICATION_METHODS, MAX_ACCESS_CODE, MAX_AUTHENTICATION_ID, MAX_DOCUMENTS, MAX_ENTRIES,
+            MAX_FRAME_ANCESTORS, MAX_LOCALE, MAX_MESSAGE, MAX_NAME, MAX_ORDER, MAX_REFERENCE, MAX_RETURN_URL,
+            MAX_SIGNERS, MAX_SUBJECT, MAX_TEXT, MIN_LOCALE,
         },
+        email,
         fact::MAX_REASON,
     },
 };
@@ -19,6 +22,30 @@ use crate::{
 /// What is surely within the longest life, 365 days, in whichever unit.
 const LIFE: &str =
     "^([1-9][0-9]{0,6}s|[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}h|([1-9][0-9]?|[12][0-9]{2}|3[0-5][0-9]|36[0-5])d)$";
+
+/// A name as the settings take it (`config::check_name`), but for its length.
+const NAME: &str = "^[a-z0-9](_?[a-z0-9-])*_?$";
+/// The longest such name.
+const MAX_SENDER_NAME: usize = 64;
+
+/// A language tag, but for its length.
+const LOCALE: &str = "^[A-Za-z][A-Za-z0-9_-]*$";
+
+/// A bare origin as browsers write it, of a name or an IPv4 address. The port that the scheme has anyway, and an
+/// internationalised name that is none, are too much for a pattern.
+const ORIGIN: &str = concat!(
+    "^https?://",
+    "(([a-z0-9_-]+[.])*[a-z][a-z0-9_-]*",
+    "|((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9]))",
+    "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$",
+);
+
+// Sets of characters, as they stand in the brackets of a pattern. What `objects::create` refuses in a line: those that
+// control it or turn the direction of writing; and what alone would not be seen in it.
+const CONTROLS: &str = "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069";
+const BLANKS: &str =
+    "\\u0009-\\u000d \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+const UNSEEN: &str = "\\u00ad\\u034f\\u180e\\u200b-\\u200d\\u2060-\\u2064\\ufeff";
 
 pub(super) fn schemas() -> Map<String, Value> {
     section([
@@ -37,7 +64,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("NewSigner", new_signer()),
         ("NewSender", new_sender()),
         ("SenderChange", sender_change()),
-        ("VoidSigning", closed(&["reason"], json!({ "reason": text(1, MAX_REASON) }))),
+        ("VoidSigning", closed(&["reason"], json!({ "reason": reason() }))),
         (
             "PurgeSigning",
             closed(
@@ -86,7 +113,7 @@ fn new_sender() -> Value {
     closed(
         &["name", "like"],
         json!({
-            "name": { "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$" },
+            "name": { "type": "string", "pattern": NAME, "maxLength": MAX_SENDER_NAME },
             "like": { "type": "string", "description": "A sender of the settings, of sender_patterns" },
             "user_id": maybe(json!({ "type": "string", "format": "uuid",
                 "description": "The user it acts as; none if it is like a connectable one" })),
@@ -119,7 +146,7 @@ fn hmac_keys() -> Value {
 
 fn templates() -> Value {
     maybe(json!({ "type": "object", "maxProperties": MAX_TEMPLATES,
-        "propertyNames": { "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$" },
+        "propertyNames": { "pattern": NAME, "maxLength": MAX_SENDER_NAME },
         "additionalProperties": { "type": "string", "format": "uuid" },
         "description": "Templates of the sender's account by names that mean these for it alone, and go before those \
                         of the settings; all of them: {} removes them. Where `templates` limits a caller, such a name \
@@ -132,20 +159,46 @@ fn brand() -> Value {
 }
 
 fn account() -> Value {
-    maybe(json!({ "type": "string", "minLength": 1, "maxLength": 100,
+    maybe(json!({ "type": "string", "minLength": 1, "maxLength": 100, "pattern": something(),
         "description": "Id or name; null: the user's default, or what a customer chooses" }))
 }
 
-/// What DocuSign takes for one: no control characters, and nothing that its pages could take for markup.
+/// A line that DocuSign takes for one: without what its pages could take for markup.
 fn access_code() -> Value {
-    json!({
-        "type": "string", "minLength": 1, "maxLength": MAX_ACCESS_CODE,
-        "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f<>&#]+$",
-    })
+    json!({ "type": "string", "minLength": 1, "maxLength": MAX_ACCESS_CODE, "pattern": seen_line("<>&#") })
 }
 
-fn text(least: usize, most: usize) -> Value {
-    json!({ "type": "string", "minLength": least, "maxLength": most })
+fn reason() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": MAX_REASON, "pattern": something(),
+        "description": "It must not begin as DocuSign's word for an expiry does: `Envelope has expired`" })
+}
+
+/// Text of one line in which something can be seen.
+fn line(most: usize) -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": most, "pattern": seen_line("") })
+}
+
+/// The pattern of such a line, without these characters either.
+fn seen_line(without: &str) -> String {
+    let any = format!("[^{CONTROLS}{without}]*");
+    format!("^{any}[^{CONTROLS}{BLANKS}{UNSEEN}{without}]{any}$")
+}
+
+/// The pattern of text that is more than blanks.
+fn something() -> String {
+    format!("[^{BLANKS}]")
+}
+
+/// The name of a person: a line that neither begins nor ends with what is not seen.
+fn person() -> Value {
+    let seen = format!("[^{CONTROLS}{BLANKS}{UNSEEN}]");
+    let pattern = format!("^{seen}([^{CONTROLS}]*{seen})?$");
+    json!({ "type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": pattern })
+}
+
+/// Text that is looked for in a document.
+fn anchor() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": something() })
 }
 
 /// Fields that may be left out may also be null.
@@ -157,9 +210,15 @@ fn maybe(mut schema: Value) -> Value {
     json!({ "oneOf": [schema, { "type": "null" }] })
 }
 
+fn about(mut schema: Value, text: &str) -> Value {
+    schema["description"] = text.into();
+    schema
+}
+
 fn entries(about: &str) -> Value {
     maybe(json!({
         "type": "object", "maxProperties": MAX_ENTRIES, "description": about,
+        "propertyNames": { "minLength": 1, "maxLength": MAX_NAME },
         "additionalProperties": { "type": "string", "maxLength": MAX_TEXT },
     }))
 }
@@ -168,21 +227,23 @@ fn create_signing() -> Value {
     closed(
         &["sender", "documents", "signers"],
         json!({
-            "reference": maybe(json!({ "type": "string", "minLength": 1, "maxLength": 255,
-                "description": "Yours; GET /v1/signings?reference= finds it" })),
+            "reference": maybe(about(line(MAX_REFERENCE), "Yours; GET /v1/signings?reference= finds it")),
             "sender": { "type": "string", "description": "A name of the settings" },
-            "subject": maybe(text(1, MAX_SUBJECT)),
-            "message": maybe(text(0, MAX_MESSAGE)),
+            "subject": maybe(line(MAX_SUBJECT)),
+            "message": maybe(json!({ "type": "string", "maxLength": MAX_MESSAGE,
+                "pattern": "^[^\\u0000-\\u0009\\u000b-\\u001f\\u007f-\\u009f]*$" })),
             "documents": { "type": "array", "minItems": 1, "maxItems": MAX_DOCUMENTS, "items": reference("NewDocument") },
             "signers": { "type": "array", "minItems": 1, "maxItems": MAX_SIGNERS, "items": reference("NewSigner") },
             "view": maybe(json!({ "type": "boolean",
                 "description": "Whether the answer holds a view for the first signer; true if left out" })),
-            "locale": maybe(json!({ "type": "string", "description": "A language of the signing pages",
+            "locale": maybe(json!({ "type": "string", "minLength": MIN_LOCALE, "maxLength": MAX_LOCALE,
+                "pattern": LOCALE, "description": "A language of the signing pages",
                 "examples": Language::ALL.map(Language::tag) })),
-            "expires_in": maybe(json!({ "type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["21d"] })),
+            "expires_in": maybe(json!({ "type": "string", "pattern": LIFE, "examples": ["21d"] })),
             "frame_ancestors": maybe(json!({ "type": "array", "maxItems": MAX_FRAME_ANCESTORS,
-                "items": { "type": "string", "format": "uri" },
-                "description": "Origins that may show the signing pages in a frame, without a path or a wildcard" })),
+                "items": { "type": "string", "pattern": ORIGIN },
+                "description": "Origins that may show the signing pages in a frame, as browsers write them: without a \
+                                path, a wildcard, or the port that the scheme has anyway" })),
             "metadata": entries("Kept with the signing and given back"),
         }),
     )
@@ -201,18 +262,18 @@ fn template_document() -> Value {
 }
 
 fn file_document() -> Value {
-    let kinds = ["sign", "initial", "date", "name", "email", "company", "text", "checkbox"];
     closed(
         &["name", "content_base64"],
         json!({
-            "name": text(1, MAX_NAME),
-            "content_base64": { "type": "string", "contentEncoding": "base64", "contentMediaType": "application/pdf" },
+            "name": line(MAX_NAME),
+            "content_base64": { "type": "string", "minLength": 1,
+                "contentEncoding": "base64", "contentMediaType": "application/pdf" },
             "anchors": maybe(json!({
-                "type": "object", "propertyNames": { "enum": kinds },
+                "type": "object", "propertyNames": { "enum": TabKind::ALL.map(TabKind::as_str) },
                 "description": "Text in the document where a field goes: for every signer, or by signer key",
                 "additionalProperties": { "oneOf": [
-                    { "type": "string" },
-                    { "type": "object", "additionalProperties": { "type": "string" } },
+                    anchor(),
+                    { "type": "object", "additionalProperties": anchor() },
                 ] },
                 "examples": [{ "sign": "/sn1/", "date": { "visitor": "/dt1/", "manager": "/dt2/" } }],
             })),
@@ -225,21 +286,23 @@ fn new_signer() -> Value {
     closed(
         &["name", "email"],
         json!({
-            "key": maybe(json!({ "type": "string", "description": "Your name for this signer" })),
-            "name": text(1, MAX_NAME),
-            "email": { "type": "string", "format": "email" },
-            "role": maybe(json!({ "type": "string", "description": "Their role in the template" })),
-            "order": maybe(json!({ "type": "integer", "minimum": 1, "description": "When it is their turn; 1 if left out" })),
+            "key": maybe(about(line(MAX_NAME), "Your name for this signer, which no other signer has")),
+            "name": person(),
+            "email": { "type": "string", "format": "email", "maxLength": email::MAX_LENGTH },
+            "role": maybe(about(line(MAX_NAME), "Their role in the template")),
+            "order": maybe(json!({ "type": "integer", "minimum": 1, "maximum": MAX_ORDER,
+                "description": "When it is their turn; 1 if left out" })),
             "sms_auth": maybe(closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
             "access_code": maybe(access_code()),
             "fields": entries("Values of the template's fields, by label"),
             "authenticated_by": maybe(closed(&["method"], json!({
                 "method": { "type": "string", "enum": methods },
                 "at": maybe(json!({ "type": "string", "format": "date-time" })),
-                "id": maybe(json!({ "type": "string" })),
+                "id": maybe(line(MAX_AUTHENTICATION_ID)),
             }))),
-            "return_url": maybe(json!({ "type": "string", "format": "uri", "maxLength": MAX_RETURN_URL,
-                "description": "Its origin must be among return_origins of the caller" })),
+            "return_url": maybe(json!({
+                "type": "string", "format": "uri", "pattern": "^https?://", "maxLength": MAX_RETURN_URL,
+                "description": "Without credentials; its origin must be among return_origins of the caller" })),
         }),
     )
 }

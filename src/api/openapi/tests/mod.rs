@@ -1,3 +1,4 @@
+mod limits;
 mod requests;
 
 use std::collections::BTreeSet;

@@ -29,7 +29,7 @@ fn table<T: Shape>() -> Kind {
 }
 
 /// What a schema may be, each of its alternatives by itself.
-fn forms<'d>(document: &'d Value, schema: &'d Value) -> Vec<&'d Value> {
+pub(super) fn forms<'d>(document: &'d Value, schema: &'d Value) -> Vec<&'d Value> {
     if let Some(path) = schema["$ref"].as_str() {
         return forms(document, document.pointer(path.trim_start_matches('#')).unwrap());
     }
@@ -40,7 +40,7 @@ fn forms<'d>(document: &'d Value, schema: &'d Value) -> Vec<&'d Value> {
 }
 
 /// Whether a form says that it is of a type, alone or among others.
-fn is_of(form: &Value, name: &str) -> bool {
+pub(super) fn is_of(form: &Value, name: &str) -> bool {
     let among = |names: &Vec<Value>| names.iter().any(|one| one == name);
     form["type"] == name || form["type"].as_array().is_some_and(among)
 }
