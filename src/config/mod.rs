@@ -212,6 +212,7 @@ impl Config {
         raw.otel.check()?;
         let environment = upstream.environment();
         let store = raw.store.check(credentials)?;
+        let callers: Vec<String> = raw.callers.keys().cloned().collect();
         let config = Self {
             senders: each(raw.senders, |sender, name| sender.check(name, credentials))?,
             api: raw.api.check(credentials)?,
@@ -225,7 +226,9 @@ impl Config {
             connect: raw.connect.check(credentials)?,
             documents: raw.documents.check(&store.url)?,
             store,
-            webhooks: each(raw.webhooks, |webhook, name| webhook.check(name, environment, credentials))?,
+            webhooks: each(raw.webhooks, |webhook, name| {
+                webhook.check(name, environment, credentials, &callers)
+            })?,
             audit: raw.audit,
             budget: raw.budget,
             stop: raw.stop,
@@ -261,12 +264,6 @@ impl Config {
             }
         }
         callers::check_apart(&self.callers)?;
-        let known: Vec<&str> = self.callers.keys().map(String::as_str).collect();
-        for (name, webhook) in &self.webhooks {
-            for caller in webhook.callers.iter().flatten() {
-                callers::check_known(&format!("webhooks.{name}.callers"), "caller", caller, &known)?;
-            }
-        }
         if let Some(issuer) = self.connect.oidc.keys().find(|issuer| !self.oidc.contains_key(*issuer)) {
             let fix = format!("add a table [oidc.{issuer}]");
             return Err(ConfigError::new("connect.oidc", format!("there is no issuer {issuer}"), fix));

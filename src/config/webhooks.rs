@@ -1,6 +1,7 @@
 //! `[webhooks.NAME]`: where our own events go.
 //!
-//! Secrets have the form of the Standard Webhooks specification: `whsec_` and base64 of 24 to 64 bytes.
+//! Secrets have the form of the Standard Webhooks specification: `whsec_` and base64 of 24 to 64 bytes. Callers are
+//! tenants, so a receiver never gets the events of one that its table does not name, by its name or in `callers`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -9,6 +10,7 @@ use url::Url;
 
 use super::{
     ConfigError, Environment,
+    callers::check_known,
     error::nearest,
     secret::{Credentials, Entry},
     values,
@@ -36,6 +38,9 @@ pub const EVENT_TYPES: [&str; 18] = [
     "signing.voided",
 ];
 
+/// What stands for all callers, whoever they are.
+const EVERYBODY: &str = "*";
+
 /// A receiver of events, checked.
 #[derive(Debug, Clone)]
 pub struct Webhook {
@@ -43,7 +48,7 @@ pub struct Webhook {
     pub url: Url,
     /// `whsec_…`; every one signs each delivery. Never empty.
     pub secrets: Vec<SecretString>,
-    /// Callers whose events it gets; none: the caller of its name, or all if there is none of that name.
+    /// Callers whose events it gets; none: the caller of its name.
     pub callers: Option<Vec<String>>,
     /// Types of events to send, never an empty list; none: all.
     pub events: Option<Vec<String>>,
@@ -72,6 +77,7 @@ impl Raw {
         name: &str,
         environment: Environment,
         credentials: &Credentials,
+        known: &[String],
     ) -> Result<Webhook, ConfigError> {
         let setting = |key: &str| format!("webhooks.{name}.{key}");
         let plain_is_fine = environment == Environment::Emulator && values::is_loopback(&self.url);
@@ -103,10 +109,41 @@ impl Raw {
         Ok(Webhook {
             url: self.url,
             secrets,
-            callers: self.callers,
+            callers: whose(name, self.callers, known)?,
             events: self.events,
             allow_private: self.allow_private,
         })
+    }
+}
+
+/// Callers whose events the receiver `name` gets, none for the one of its name. A misspelt name, or one whose caller is
+/// gone, must not become everybody's: that is said in a word of its own.
+fn whose(
+    name: &str,
+    callers: Option<Vec<String>>,
+    known: &[String],
+) -> Result<Option<Vec<String>>, ConfigError> {
+    let setting = format!("webhooks.{name}.callers");
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    match callers {
+        Some(callers) if callers.iter().any(|caller| caller == EVERYBODY) => {
+            Ok(Some(known.into_iter().map(str::to_owned).collect()))
+        }
+        Some(callers) => {
+            callers.iter().try_for_each(|caller| check_known(&setting, "caller", caller, &known))?;
+            Ok(Some(callers))
+        }
+        None => match nearest(name, &known) {
+            Some(nearest) if !known.contains(&name) => {
+                let fix = format!(
+                    "name the table after a caller, such as [webhooks.{nearest}], or say whose events it gets: \
+                     callers = [\"{nearest}\"], or [\"{EVERYBODY}\"] for everybody's"
+                );
+                let cause = format!("left out, and there is no caller {name}");
+                Err(ConfigError::new(setting, cause, fix))
+            }
+            _ => Ok(None),
+        },
     }
 }
 

@@ -91,7 +91,7 @@ async fn deliveries_are_listed_and_replayed_for_their_caller_only() {
 
 #[tokio::test]
 async fn with_the_emulator_a_receiver_on_loopback_needs_no_word_more_in_the_settings() {
-    let of_settings = "[webhooks.ours]\nurl = \"http://127.0.0.1:9/\"\n\
+    let of_settings = "[webhooks.website]\nurl = \"http://127.0.0.1:9/\"\n\
                        secrets = [\"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"]\n";
     let daemon = TestDaemon::builder().with(of_settings).start().await;
     let listed = daemon.get("/v1/webhook_endpoints").await;

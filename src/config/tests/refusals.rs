@@ -200,6 +200,50 @@ fn webhook(url: &str, more: &str) -> String {
     with(&format!("[webhooks.website]\nurl = \"{url}\"\nsecrets = [\"{secret}\"]\n{more}"))
 }
 
+/// Two tenants, and a receiver whose table has this head.
+fn two_callers(head: &str) -> String {
+    let callers = "[callers.shop]\nunix_uids = [32]\n[callers.website]\nunix_uids = [33]";
+    let secret = format!("whsec_{SEAL_KEY}");
+    with(&format!("{callers}\n{head}\nurl = \"https://hooks.example.com\"\nsecrets = [\"{secret}\"]\n"))
+}
+
+#[test]
+fn a_receiver_that_names_no_caller_is_not_everybodys() {
+    let table = [
+        (
+            two_callers("[webhooks.websit]"),
+            "webhooks.websit.callers",
+            "there is no caller websit; name the table after a caller, such as [webhooks.website], or say whose",
+        ),
+        (two_callers("[webhooks.crm]"), "webhooks.crm.callers", "or [\"*\"] for everybody's"),
+        // A tenant that is gone: its receiver does not become the one of those who stay.
+        (
+            two_callers("[webhooks.website]").replace("[callers.website]\nunix_uids = [33]", ""),
+            "webhooks.website.callers",
+            "callers = [\"shop\"]",
+        ),
+        (
+            two_callers("[webhooks.crm]") + "callers = [\"shop\", \"websit\"]",
+            "webhooks.crm.callers",
+            "did you mean website?",
+        ),
+    ];
+    check_refusals(&table);
+}
+
+#[test]
+fn a_receiver_gets_the_events_of_callers_that_its_table_names() {
+    let callers = |head: &str, more: &str| {
+        let config = load(&(two_callers(head) + more), &[]).unwrap();
+        config.webhooks.values().next().unwrap().callers.clone()
+    };
+    assert_eq!(callers("[webhooks.website]", ""), None);
+    let all = Some(vec!["shop".to_owned(), "website".to_owned()]);
+    assert_eq!(callers("[webhooks.crm]", "callers = [\"*\"]"), all);
+    assert_eq!(callers("[webhooks.website]", "callers = [\"*\"]"), all);
+    assert_eq!(callers("[webhooks.crm]", "callers = [\"shop\"]"), Some(vec!["shop".to_owned()]));
+}
+
 #[test]
 fn a_section_whose_table_lacks_its_name_is_told_to_give_it_one() {
     let hashes = format!("[\"sha256:{}\"]", "0".repeat(64));
