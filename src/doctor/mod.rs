@@ -65,6 +65,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
+    /// It holds, and something is missing or odd that most will want to mend.
+    Advised,
     /// It does not hold.
     Failed,
     /// It holds.
@@ -122,7 +124,7 @@ impl Check {
 
     /// Nothing is broken, and something is missing that most will want.
     pub(self) fn advised(name: &'static str, detail: impl fmt::Display, fix: impl fmt::Display) -> Self {
-        Self { fix: Some(fix.to_string()), ..Self::skipped(name, detail) }
+        Self { status: Status::Advised, fix: Some(fix.to_string()), ..Self::passed(name, detail) }
     }
 
     pub(self) fn failed(
@@ -158,6 +160,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for check in &self.checks {
             let mark = match check.status {
+                Status::Advised => '!',
                 Status::Failed => '✗',
                 Status::Passed => '✓',
                 Status::Skipped => '–',
@@ -170,13 +173,25 @@ impl fmt::Display for Report {
             }
         }
         let count = |status| self.checks.iter().filter(|check| check.status == status).count();
-        match (count(Status::Failed), count(Status::Skipped)) {
-            (0, 0) => write!(f, "All is well."),
-            (0, 1) => write!(f, "Nothing failed; 1 check was not made (–)."),
-            (0, skipped) => write!(f, "Nothing failed; {skipped} checks were not made (–)."),
-            (1, _) => write!(f, "1 check failed."),
-            (more, _) => write!(f, "{more} checks failed; fix the first one first."),
+        match count(Status::Failed) {
+            0 => {}
+            1 => return write!(f, "1 check failed."),
+            more => return write!(f, "{more} checks failed; fix the first one first."),
         }
+        let advised = match count(Status::Advised) {
+            0 => String::new(),
+            1 => "; 1 warning (!)".to_owned(),
+            more => format!("; {more} warnings (!)"),
+        };
+        let skipped = match count(Status::Skipped) {
+            0 => String::new(),
+            1 => "; 1 check was not made (–)".to_owned(),
+            more => format!("; {more} checks were not made (–)"),
+        };
+        if advised.is_empty() && skipped.is_empty() {
+            return write!(f, "All is well.");
+        }
+        write!(f, "Nothing failed{advised}{skipped}.")
     }
 }
 
@@ -239,10 +254,19 @@ mod tests {
     fn what_was_not_looked_at_is_not_called_well() {
         let passed = || Check::passed("store", "takes writes");
         let skipped = || Check::skipped("token", "not asked");
+        let advised = || Check::advised("audit log", "audit.file is not set", "Set audit.file.");
         let ends = |checks: Vec<Check>| Report::new(checks).to_string().lines().last().unwrap().to_owned();
         assert_eq!(ends(vec![passed()]), "All is well.");
         assert_eq!(ends(vec![passed(), skipped()]), "Nothing failed; 1 check was not made (–).");
         assert_eq!(ends(vec![skipped(), skipped()]), "Nothing failed; 2 checks were not made (–).");
+        assert_eq!(ends(vec![passed(), advised()]), "Nothing failed; 1 warning (!).");
+        let said = "Nothing failed; 2 warnings (!); 1 check was not made (–).";
+        assert_eq!(ends(vec![advised(), skipped(), advised()]), said);
+        let report = Report::new(vec![advised()]);
+        assert!(
+            report.ok && report.to_string().starts_with("! audit log: audit.file is not set\n"),
+            "{report}"
+        );
         let failed = Check::failed("store", "store_unwritable", "full", "Make room.");
         assert_eq!(ends(vec![skipped(), failed]), "1 check failed.");
     }
