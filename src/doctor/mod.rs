@@ -1,9 +1,10 @@
 //! Walks the whole chain from the settings to a call that the upstream would take, one check a link,
 //! and says what to do about each that does not hold.
 //!
-//! It changes nothing, here or at the upstream: it mints a token with each key, asks who that is, and reads
-//! two resources. What cannot be known because an earlier link is broken is skipped and says so, so that
-//! the first failure is the one to fix. No line holds a token, a key, or a person's name.
+//! It changes nothing, here or at the upstream: it mints a token with each key, asks who that is, and reads what the
+//! settings rely on: the templates that they name, and the account's workflow for phones. What cannot be known because an
+//! earlier link is broken is skipped and says so, so that the first failure is the one to fix. No line holds a token, a
+//! key, or a person's name.
 //!
 //! Each failure has a code, for programs; what people do wrong most often has one of its own, and what the API
 //! tells a caller, too, is called there as here (`sender_…`, `wrong_…`):
@@ -38,6 +39,7 @@
 //! | `redirect_uri_unregistered` | the app does not list our `/consent/callback` | online |
 //! | `sender_not_in_account` | the user is not a member there, or it is not said in which of their accounts | online |
 //! | `wrong_base_uri` | the account lives on a host of another environment | online |
+//! | `template_unknown` | a template of the settings is not in the sender's account | online |
 //! | `sms_workflow_absent` | the account cannot send codes by SMS | online |
 //! | `budget_low` | under a tenth of the hour's calls is left | online |
 //! | `connection_fails` | a customer has connected it, and the running daemon cannot act with that | online |
@@ -225,6 +227,7 @@ mod tests {
             include_str!("reach.rs"),
             include_str!("upstream/connectable.rs"),
             include_str!("upstream/mod.rs"),
+            include_str!("upstream/templates.rs"),
             include_str!("upstream/token.rs"),
         ];
         let code = files.iter().filter_map(|text| text.split("#[cfg(test)]").next());

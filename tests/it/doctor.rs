@@ -79,7 +79,7 @@ async fn a_whole_chain_passes_with_a_line_for_every_link() {
     let checks = report["checks"].as_array().unwrap();
     let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
     let wanted = "settings key ids scopes callers store audit_log public_URL daemon account_server clock token consent \
-                  redirect_URI user account base_URI API SMS_workflow budget";
+                  redirect_URI user account base_URI API templates SMS_workflow budget";
     assert_eq!(names.join(" "), wanted.replace('_', " "));
     let passed = |check: &&Value| check["status"] != "passed";
     // The daemon does not run.
@@ -107,7 +107,7 @@ async fn offline_asks_nobody() {
     let (output, report) = doctor(&emulated, &["--offline"], &[AUDIT]);
     assert!(output.status.success());
     let skipped = report["checks"].as_array().unwrap().iter().filter(|check| check["status"] == "skipped");
-    assert_eq!(skipped.count(), 12, "{report:#}");
+    assert_eq!(skipped.count(), 13, "{report:#}");
     assert_eq!(emulated.control("GET", "requests", &Value::Null).await["requests"], json!([]));
 }
 
@@ -483,6 +483,32 @@ async fn a_sender_that_nobody_has_connected_waits_and_has_no_fault() {
     let nobodys = ("COUNTERSIGN__SENDERS__CUSTOMER__INTEGRATION_KEY", NOBODY);
     let (_, report) = doctor(&emulated, &[], &[customer[0], customer[1], nobodys]);
     assert_eq!(of_customer(&report, "redirect URI")["code"], "redirect_uri_unregistered", "{report:#}");
+}
+
+#[tokio::test]
+async fn templates_that_are_not_in_the_account_are_named() {
+    let emulated = Emulated::start().await;
+    let (_, report) = doctor(&emulated, &[], &[]);
+    assert_eq!(detail(&report, "templates"), "the one that the settings name is there");
+    let general = ("COUNTERSIGN__TEMPLATES__LEASE", NOBODY);
+    finds(&emulated, &[], &[general], "template_unknown", &["templates.lease", "demo and production"]);
+    // A sender's own goes before that of all, which is not asked for then.
+    let own = "COUNTERSIGN__SENDERS__SYSTEM__TEMPLATES__LEASE";
+    let words = ["senders.system.templates.lease"];
+    finds(
+        &emulated,
+        &[],
+        &[("COUNTERSIGN__TEMPLATES__LEASE", emulated.entry("template_id")), (own, NOBODY)],
+        "template_unknown",
+        &words,
+    );
+    let (_, report) = doctor(&emulated, &[], &[general, (own, emulated.entry("template_id"))]);
+    assert_eq!(detail(&report, "templates"), "all 2 that the settings name are there");
+    // A limit in the way tells nothing of them.
+    emulated.control("POST", "limits", &json!({ "hourly": 1 })).await;
+    let (_, report) = doctor(&emulated, &[], &[]);
+    assert_eq!(failed(&report), ["budget_low"], "{report:#}");
+    assert!(detail(&report, "templates").starts_with("not asked: "), "{report:#}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod bench;
 mod connectable;
+mod templates;
 mod token;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use crate::{
 };
 
 /// All that is asked of the upstream, in the order of the chain; one group a sender.
-const CHAIN: [&str; 11] = [
+const CHAIN: [&str; 12] = [
     "account server",
     "clock",
     "token",
@@ -43,6 +44,7 @@ const CHAIN: [&str; 11] = [
     "account",
     "base URI",
     "API",
+    "templates",
     "SMS workflow",
     "budget",
 ];
@@ -136,7 +138,7 @@ impl Bench<'_> {
             checks.extend(self.capabilities().await);
         } else {
             // A token goes to no host that is not the account's.
-            checks.extend(skip("SMS workflow", "not asked: the account's API is not where it should be"));
+            checks.extend(skip("templates", "not asked: the account's API is not where it should be"));
         }
         (checks, Some(account.id))
     }
@@ -151,7 +153,7 @@ impl Bench<'_> {
         };
         let mut checks = vec![Check::passed("account", account.to_string()), failed("base URI")];
         let api = self.elsewhere(error).await;
-        let from = if api.is_some() { "SMS workflow" } else { "API" };
+        let from = if api.is_some() { "templates" } else { "API" };
         checks.extend(api);
         checks.extend(skip(from, "not asked: the account's API is not where it should be"));
         checks
@@ -290,8 +292,9 @@ impl Bench<'_> {
     async fn capabilities(&self) -> Vec<Check> {
         let acting = match self.esign.acting(&self.name).await {
             Ok(acting) => acting,
-            Err(error) => return skip("SMS workflow", &chain(&error).to_string()),
+            Err(error) => return skip("templates", &chain(&error).to_string()),
         };
+        let templates = self.templates(&acting).await;
         let deadline = Deadline::within(&*self.clock, PATIENCE);
         let workflow = match self.esign.sms_workflow(&acting, deadline).await {
             Ok(id) => Check::passed("SMS workflow", id),
@@ -321,7 +324,7 @@ impl Bench<'_> {
         } else {
             Check::passed("budget", detail)
         };
-        vec![workflow, budget]
+        vec![templates, workflow, budget]
     }
 }
 
