@@ -78,10 +78,10 @@ pub(super) fn page() -> Markup {
             (keep())
             (call())
             h2 id="table" { "What becomes what" }
-            div.scroll { table {
+            (super::scrolled("What becomes what", &html! { table {
                 thead { tr { th scope="col" { "With an SDK" } th scope="col" { "Here" } } }
                 tbody { @for (before, after) in ROWS { tr { td { (super::prose(before)) } td { (super::prose(after)) } } } }
-            } }
+            } }))
             (differences())
         }
     }

@@ -85,6 +85,35 @@ fn prose(text: &str) -> Markup {
     }
 }
 
+/// A table, scrolled sideways where the window is narrow: also by keyboard, and under a name for those who only hear it.
+/// A group, for a region is a landmark, and the reference has a hundred of these.
+fn scrolled(name: &str, table: &Markup) -> Markup {
+    html! { div.scroll role="group" aria-label=(name) tabindex="0" { (table) } }
+}
+
 fn block(json: &serde_json::Value) -> Markup {
     html! { pre tabindex="0" { code { (serde_json::to_string_pretty(json).unwrap_or_default()) } } }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_table_is_scrolled_by_keyboard_and_has_a_name_of_its_own() {
+        for page in [reference::page(&document()).into_string(), migrating::page().into_string()] {
+            let rest = page.split("<div class=\"scroll\"").skip(1);
+            let heads: Vec<&str> = rest.filter_map(|rest| rest.split('>').next()).collect();
+            assert_eq!(page.matches("<table").count(), heads.len());
+            for head in &heads {
+                assert!(
+                    head.contains(" role=\"group\" aria-label=\"") && head.contains(" tabindex=\"0\""),
+                    "{head}"
+                );
+            }
+            assert_eq!(heads.iter().collect::<BTreeSet<_>>().len(), heads.len(), "{heads:?}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{block, prose};
+use super::{block, prose, scrolled};
 use crate::api::{problem::CODES, router::PATHS};
 
 const METHODS: [&str; 5] = ["post", "get", "put", "patch", "delete"];
@@ -123,6 +123,7 @@ fn beginning() -> Markup {
 fn one_operation(operation: &Operation<'_>) -> Markup {
     let about = operation.about;
     let body = &about["requestBody"]["content"]["application/json"];
+    let name = format!("{} {}", operation.method.to_uppercase(), operation.path);
     html! {
         h3 id=(text(&about["operationId"])) {
             span class=(format!("method {}", operation.method)) { (operation.method.to_uppercase()) } " "
@@ -130,7 +131,7 @@ fn one_operation(operation: &Operation<'_>) -> Markup {
         }
         p { (prose(text(&about["summary"]))) ". " (prose(text(&about["description"]))) }
         @if let Some(parameters) = about["parameters"].as_array() {
-            div.scroll { table {
+            (scrolled(&format!("{name}: parameters"), &html! { table {
                 thead { tr { th scope="col" { "Parameter" } th scope="col" { "In" } th scope="col" { "Meaning" } } }
                 tbody {
                     @for parameter in parameters {
@@ -141,13 +142,13 @@ fn one_operation(operation: &Operation<'_>) -> Markup {
                         }
                     }
                 }
-            } }
+            } }))
         }
         @if let Some(schema) = name_of(&body["schema"]) {
             p { "Body: " (schema_link(schema)) ", such as" }
             (block(&body["example"]))
         }
-        (answers(about))
+        (scrolled(&format!("{name}: answers"), &answers(about)))
     }
 }
 
@@ -167,7 +168,7 @@ fn limits(schema: &Value) -> Markup {
 
 fn answers(about: &Value) -> Markup {
     html! {
-        div.scroll { table {
+        table {
             thead { tr { th scope="col" { "Status" } th scope="col" { "Answer" } } }
             tbody {
                 @for (status, answer) in about["responses"].as_object().into_iter().flatten() {
@@ -189,7 +190,7 @@ fn answers(about: &Value) -> Markup {
                     }
                 }
             }
-        } }
+        }
     }
 }
 
@@ -198,14 +199,14 @@ fn events(document: &Value) -> Markup {
         section #webhooks {
             h2 { "Webhooks" }
             p { (prose(super::super::webhooks::ABOUT)) }
-            div.scroll { table {
+            (scrolled("Types of events", &html! { table {
                 thead { tr { th scope="col" { "Type" } th scope="col" { "When" } } }
                 tbody {
                     @for (kind, item) in document["webhooks"].as_object().into_iter().flatten() {
                         tr { td { code { (kind) } } td { (prose(text(&item["post"]["summary"]))) } }
                     }
                 }
-            } }
+            } }))
             p { "Such as" }
             (block(&super::super::webhooks::example()))
         }
@@ -231,7 +232,7 @@ fn codes() -> Markup {
     html! {
         section #codes {
             h2 { "Codes" }
-            div.scroll { table {
+            (scrolled("Codes", &html! { table {
                 thead { tr { th scope="col" { "Code" } th scope="col" { "Status" } th scope="col" { "Meaning" } } }
                 tbody {
                     @for code in CODES {
@@ -242,7 +243,7 @@ fn codes() -> Markup {
                         }
                     }
                 }
-            } }
+            } }))
         }
     }
 }
