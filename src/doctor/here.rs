@@ -346,9 +346,11 @@ fn public_url(config: &Config) -> Check {
             let detail = format!("visitors and DocuSign are sent to {} (not tried)", origin.as_str());
             Check::passed("public URL", detail)
         }
-        None => {
-            Check::skipped("public URL", "public.base_url is not set: no links, and no events from DocuSign")
-        }
+        None => Check::skipped(
+            "public URL",
+            "public.base_url is not set: no links, and no events from DocuSign. The browser comes straight from DocuSign, with \
+             event=… alone: put your order into return_url, and call POST /v1/signings/{id}/refresh when the visitor is back",
+        ),
     }
 }
 

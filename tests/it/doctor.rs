@@ -160,6 +160,11 @@ fn what_is_wrong_with_the_settings_is_found_without_a_network() {
         assert!(codes.contains(&code) && others.len() <= 1, "{code}: {report:#}");
         let check = report["checks"].as_array().unwrap().iter().find(|check| check["code"] == code).unwrap();
         assert!(check.to_string().contains(word), "{code}: {check}");
+        // None of those that can be read has a public.base_url.
+        if exit == 1 {
+            let said = detail(&report, "public URL");
+            assert!(said.contains("comes straight from DocuSign") && said.contains("/refresh"), "{said}");
+        }
     }
 }
 

@@ -85,6 +85,14 @@ fn prose(text: &str) -> Markup {
     }
 }
 
+/// How a browser comes back where there are no links: for each page that says how it does where there are.
+pub(super) fn straight_back() -> Markup {
+    prose(
+        "Without `public.base_url` in the settings the browser comes straight from DocuSign, with `event=…` alone: put your \
+         order into `return_url`, and call `POST /v1/signings/{id}/refresh` when the visitor is back.",
+    )
+}
+
 /// A table, scrolled sideways where the window is narrow: also by keyboard, and under a name for those who only hear it.
 /// A group, for a region is a landmark, and the reference has a hundred of these.
 fn scrolled(name: &str, table: &Markup) -> Markup {
@@ -100,6 +108,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn how_a_visitor_comes_back_without_links_is_said_beside_how_with_them() {
+        let said =
+            "Without <code>public.base_url</code> in the settings the browser comes straight from DocuSign";
+        for page in [reference::page(&document()), super::super::results::about()] {
+            assert!(page.into_string().contains(said));
+        }
+    }
 
     #[test]
     fn every_table_is_scrolled_by_keyboard_and_has_a_name_of_its_own() {

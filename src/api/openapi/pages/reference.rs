@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{block, prose, scrolled};
+use super::{block, prose, scrolled, straight_back};
 use crate::api::{problem::CODES, router::PATHS};
 
 const METHODS: [&str; 5] = ["post", "get", "put", "patch", "delete"];
@@ -111,7 +111,7 @@ fn beginning() -> Markup {
                 li { "Send the visitor to " code { "signers[0].view.url" } " now, or to " code { "signers[0].link.url" }
                      " whenever: the link makes a fresh view each time, for as long as the envelope lives." }
                 li { "The visitor comes back to your " code { "return_url" } " with " code { "signing_id" } ", "
-                     code { "status" } " and a signed " code { "result" } "." }
+                     code { "status" } " and a signed " code { "result" } ". " (straight_back()) }
                 li { "Believe " code { "status" } " of " a href="#get_signing" { code { "GET /v1/signings/{id}" } }
                      " or a " a href="#webhooks" { "webhook" } ": it is DocuSign's word. What the browser said is "
                      code { "last_return.claim" } ", and only a claim." }

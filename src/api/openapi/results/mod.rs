@@ -4,7 +4,7 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::pages::text_page;
+use super::pages::{straight_back, text_page};
 
 /// The listings, each with the name of its language.
 pub const LISTINGS: [(&str, &str); 4] = [
@@ -35,7 +35,7 @@ pub async fn results() -> Response {
     text_page("The result of a return", &about())
 }
 
-fn about() -> Markup {
+pub(super) fn about() -> Markup {
     html! {
         p { a href="/docs" { "countersign API" } }
         h1 { "The result of a return" }
@@ -46,6 +46,7 @@ fn about() -> Markup {
             "RFC 8037), so your page can believe it without a call. What happens later, a webhook or "
             code { "GET /v1/signings/{id}" } " tells."
         }
+        p { (straight_back()) }
         table {
             thead { tr { th { "Claim" } th { "Is" } } }
             tbody { @for (name, is) in CLAIMS { tr { td { code { (name) } } td { (is) } } } }
