@@ -17,7 +17,7 @@ use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Serialize;
 
-use super::{caller::Added, not_loopback, output, ready_file, unbound};
+use super::{caller::Added, hangup, not_loopback, output, ready_file, unbound};
 use crate::{
     app::{self, App},
     clock::{SharedClock, SystemClock},
@@ -70,6 +70,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let started = clock.uptime();
     let life = Lifecycle::new();
     life.follow_signals().context("cannot follow signals")?;
+    hangup::follow(&life).context("cannot follow signals")?;
     let state = State::new()?;
     // The daemon stops first, and the others only then: they answer its last calls.
     let around = Lifecycle::new();

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    cli::{not_loopback, output, ready_file, unbound},
+    cli::{hangup, not_loopback, output, ready_file, unbound},
     clock::SystemClock,
     config::ConfigError,
     emulator::{self, Emulator, Options, Ready},
@@ -56,6 +56,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let life = Lifecycle::new();
     life.follow_signals().context("cannot follow signals")?;
+    hangup::follow(&life).context("cannot follow signals")?;
     let options = Options {
         listen: args.listen,
         control: args.control,

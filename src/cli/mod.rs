@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod emulate;
 mod forward;
+mod hangup;
 mod keygen;
 mod listen;
 mod open_files;

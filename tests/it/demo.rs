@@ -10,6 +10,8 @@ use countersign::http_client::{HttpClient, Options, Request};
 use serde_json::Value;
 use url::Url;
 
+use crate::{emulated::wait_for, harness::TempDir};
+
 /// A demo that runs until this is dropped.
 pub(crate) struct Demo {
     process: Child,
@@ -66,8 +68,12 @@ impl Drop for Demo {
 }
 
 pub(crate) fn terminate(process: &Child) {
+    signal(process, rustix::process::Signal::TERM);
+}
+
+fn signal(process: &Child, signal: rustix::process::Signal) {
     let pid = i32::try_from(process.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 #[test]
@@ -90,6 +96,31 @@ fn a_walk_prints_every_step_with_its_time_and_leaves_nothing_behind() {
     }
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "the temporary state is gone");
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_the_terminal_ends_what_lives_in_one_and_leaves_nothing_behind() {
+    let emulate = ["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
+    for command in [&["demo", "--site", "127.0.0.1:0"][..], &emulate] {
+        let directory = TempDir::new();
+        let (ready, temporary) = (directory.0.join("ready.json"), directory.0.join("tmp"));
+        std::fs::create_dir(&temporary).unwrap();
+        // The tests themselves may run under nohup.
+        let mut process = Command::new("env")
+            .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_countersign")])
+            .args(command)
+            .arg("--ready-file")
+            .arg(&ready)
+            .env("TMPDIR", &temporary)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        wait_for(&ready).await;
+        let has_state = std::fs::read_dir(&temporary).unwrap().count() > 0;
+        signal(&process, rustix::process::Signal::HUP);
+        assert!(process.wait().unwrap().success() && has_state, "{command:?}");
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "{command:?}");
+    }
 }
 
 #[test]
