@@ -67,7 +67,7 @@ codes! {
     method_not_allowed 405 false "The path does not take this method",
         "Use one of the methods listed in the header Allow; /docs has them all.";
     not_found 404 false "No such thing",
-        "Check the id and the path; things of other callers do not exist for you.";
+        "Check the id and the path (/docs has the paths); things of other callers do not exist for you.";
     outcome_unknown 502 false "Nobody knows whether DocuSign did it",
         "Do not repeat the call: list the envelopes changed since it was sent, and repeat only if yours is not among them. POST /v1/signings does this check by itself, and ends with this code only if its sender could not look for days.";
     payload_too_large 413 false "The request is too large",

@@ -16,9 +16,20 @@ use super::{
 };
 use crate::telemetry::metrics::{Metrics, OPEN_METRICS};
 
-/// The ops listener's routes; anything else is 404.
+/// What there is, for whoever opens the bare address.
+const THERE_IS: &str = "Nothing is here. There are /readyz, /livez, /startupz, /metrics and /ledger.\n";
+/// The same while the status page is on.
+const THERE_IS_A_PAGE: &str =
+    "Nothing is here. There are /readyz, /livez, /startupz, /metrics and /ledger, and for people /admin/.\n";
+
+/// The ops listener's routes, but for the ledger's, which come with the store; anything else is 404, with what there is.
 pub fn router(health: Health, metrics: Arc<Metrics>, admin: Admin) -> Router {
-    open(health, metrics).merge(admin::router(admin))
+    let password = admin.password();
+    let nothing_here = move || {
+        let text = if password.number().is_some() { THERE_IS_A_PAGE } else { THERE_IS };
+        async move { plain(StatusCode::NOT_FOUND, text) }
+    };
+    open(health, metrics).merge(admin::router(admin)).fallback(nothing_here)
 }
 
 /// What needs no login.

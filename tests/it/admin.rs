@@ -92,6 +92,9 @@ async fn daemon() -> TestDaemon {
 #[tokio::test]
 async fn without_a_hash_the_page_is_off_and_says_how_it_comes_on() {
     let daemon = TestDaemon::start().await;
+    let bare = daemon.ops("/").await;
+    assert_eq!(bare.status, StatusCode::NOT_FOUND);
+    assert!(bare.text.contains("/readyz") && !bare.text.contains("/admin/"), "{}", bare.text);
     let off = daemon.ops("/admin/").await;
     assert_eq!(off.status, StatusCode::NOT_FOUND);
     assert!(off.text.contains("countersign operator password"), "{}", off.text);
@@ -101,6 +104,8 @@ async fn without_a_hash_the_page_is_off_and_says_how_it_comes_on() {
 #[tokio::test]
 async fn only_the_password_opens_it_and_the_login_ends() {
     let daemon = daemon().await;
+    let bare = daemon.ops("/").await;
+    assert!(bare.status == StatusCode::NOT_FOUND && bare.text.contains("/admin/"), "{}", bare.text);
     let mut operator = Operator::new(&daemon);
     for path in ["/admin/", "/admin/senders/system/consent"] {
         let reply = operator.get(path).await;

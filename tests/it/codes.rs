@@ -256,6 +256,7 @@ async fn what_is_not_there_or_not_allowed_says_so() {
     assert_eq!((refused.status, refused.code()), (StatusCode::FORBIDDEN, "forbidden"));
     let nowhere = daemon.get("/v1/nowhere").await;
     assert_eq!((nowhere.status, nowhere.code()), (StatusCode::NOT_FOUND, "not_found"));
+    assert!(nowhere.body["fix"].as_str().unwrap().contains("/docs has the paths"), "{}", nowhere.text);
     let put =
         daemon.call(Method::PUT, &format!("{}/v1/signings", daemon.api), Some(CALLER_KEY), &[], vec![]).await;
     assert_eq!((put.status, put.code()), (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"));

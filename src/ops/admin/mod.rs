@@ -144,6 +144,11 @@ impl Admin {
         }
     }
 
+    /// What tells whether the page is on.
+    pub(super) fn password(&self) -> Password {
+        self.password.clone()
+    }
+
     /// Writes down what an operator is about to do. If that fails, it is not done.
     async fn record(&self, entry: Entry) -> Result<(), Response> {
         self.signings.audit().record(entry).await.map_err(|error| {
