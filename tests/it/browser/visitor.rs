@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::{Browser, DESKTOP, PATIENCE, PHONE, find, inspect, new_window};
 use crate::demo::Demo;
 
+/// Nothing may scroll sideways in it (WCAG 2.2, 1.4.10).
+const SMALLEST: (u32, u32) = (320, 640);
+
 /// One visitor with a browser window.
 struct Visitor<'a> {
     client: Client,
@@ -367,5 +370,31 @@ async fn a_component_in_tab_mode_opens_a_tab_and_reports_on_also_when_it_was_mov
     let demo = Demo::start("browser-tab").await;
     let client = browser.open("tab", DESKTOP).await;
     Visitor { client: client.clone(), demo: &demo, screen: "tab" }.sign_in_a_tab().await;
+    client.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn orders_and_long_names_of_events_fit_the_smallest_window() {
+    let Some(browser) = Browser::start() else { return };
+    let demo = Demo::start("browser-smallest").await;
+    let client = browser.open("smallest", SMALLEST).await;
+    let visitor = Visitor { client: client.clone(), demo: &demo, screen: "smallest" };
+    visitor.goto("/").await;
+    visitor.press("form button").await;
+    visitor.press("button[value=send_code]").await;
+    for _ in 0..3 {
+        visitor.fill("#sms_code", "wrong").await;
+        visitor.submit("button[value=check_code]").await;
+    }
+    visitor.goto("/orders").await;
+    visitor.look("20-orders").await;
+    visitor.press(".orders a").await;
+    let told = async {
+        while !visitor.text("section[aria-labelledby=told]").await.contains("signer.authentication_failed") {
+            client.refresh().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("the webhook comes");
+    visitor.look("21-events").await;
     client.close().await.unwrap();
 }
