@@ -25,6 +25,10 @@ connect-src https://sign.example.com;
 frame-src   'self' https://sign.example.com https://*.docusign.net https://*.docusign.com;
 form-action https://sign.example.com https://*.docusign.net https://*.docusign.com;   (with tickets)";
 
+const STYLE: &str = "\
+countersign-link::part(button) { padding: .7rem 1.5rem; border-radius: .5rem; background: #0f4c40; color: #fff }
+countersign-link::part(button):focus-visible { outline: 3px solid #d98a00; outline-offset: 3px }";
+
 const ATTRIBUTES: [(&str, &str); 4] = [
     ("href", "the link, as the API gave it"),
     ("mode", "frame or tab; left out, a frame where there is room, else a tab"),
@@ -64,6 +68,12 @@ fn about() -> Markup {
         (table(&ATTRIBUTES))
         h2 { "Events" }
         (table(&EVENTS))
+        h2 { "How its button looks" }
+        p {
+            "The button is a part, so your style sheet reaches it: for who comes by keyboard give it a ring that is seen, "
+            "for a browser's own is thin."
+        }
+        pre tabindex="0" { code { (STYLE) } }
         h2 { "If your site has a content security policy" }
         pre tabindex="0" { code { (POLICY) } }
         p {
@@ -85,5 +95,17 @@ fn about() -> Markup {
 fn table(rows: &[(&str, &str)]) -> Markup {
     html! {
         table { tbody { @for (name, about) in rows { tr { td { code { (name) } } td { (about) } } } } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_that_the_page_asks_for_is_the_one_of_the_demo() {
+        let ring = "countersign-link::part(button):focus-visible { outline: 3px solid ";
+        assert!(STYLE.contains(ring) && about().into_string().contains(ring));
+        assert!(include_str!("../../demo/pages/style.css").contains(ring));
     }
 }
