@@ -20,6 +20,8 @@ pub(super) const RULES: &str = concat!(
     ".senders{display:grid;gap:1.25rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));align-items:start}",
     ".card dl{grid-template-columns:minmax(6rem,auto) 1fr;margin:1rem 0}",
     ".card dd{font-weight:500}dd .quiet{font-weight:400;display:block;font-size:.875rem}",
+    // Beside each other the words would be broken in their middle.
+    "@media(max-width:30rem){.card dl{grid-template-columns:minmax(0,1fr);gap:0}.card dd{margin-bottom:.5rem}}",
     "code{font:.8125rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}",
     ".problem{border-radius:.75rem;padding:.875rem 1rem;margin:0 0 1rem;background:var(--bad-tint)}",
     ".problem.warn{background:var(--warn-tint)}.problem p{margin:0 0 .375rem}.problem p:last-child{margin:0}",
@@ -37,7 +39,6 @@ pub(super) const RULES: &str = concat!(
     ".keys{margin:0;padding-left:1.25rem}.keys li{margin:0 0 .75rem}.keys p{margin:.25rem 0 0}",
     ".scroll{overflow-x:auto}.scroll table{min-width:34rem;overflow-wrap:normal}",
     "table{border-collapse:collapse;width:100%;font-size:.9375rem}",
-    "caption{text-align:left;color:var(--quiet);font-size:.875rem;padding-bottom:.375rem}",
     "th,td{text-align:left;padding:.4375rem .75rem .4375rem 0;border-bottom:1px solid var(--line);vertical-align:top}",
     "th{font-weight:600}tr:last-child>*{border-bottom:0}",
     "meter{width:8rem;height:.75rem;max-width:100%}",

@@ -73,6 +73,9 @@ impl Operator<'_> {
         self.find("#sender-system .pill.good").await;
         self.press("#keys-system summary").await;
         self.look("16-status-ready").await;
+        let columns = "return getComputedStyle(document.querySelector('.card dl')).gridTemplateColumns.split(' ').length";
+        let columns = self.client.execute(columns, vec![]).await.unwrap();
+        assert_eq!(columns, if self.screen == "phone" { 1 } else { 2 }, "no word is broken on a phone");
         self.press("header form button").await;
         self.find("#password").await;
     }

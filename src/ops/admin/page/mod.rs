@@ -314,8 +314,8 @@ fn budget(view: &View) -> Markup {
         h2 { "Calls left" }
         @if view.budgets.is_empty() { p.quiet { "No call was made yet." } }
         @else {
+            p.quiet { "By account; DocuSign counts an hour from its top." }
             div.scroll role="region" aria-label="Calls left, by account" tabindex="0" { table {
-                caption { "By account; DocuSign counts an hour from its top" }
                 thead { tr { th scope="col" { "Account" } th scope="col" { "This hour" } th scope="col" { "In 30 s" } th scope="col" { "At this pace" } } }
                 tbody {
                     @for (account, left, forecast) in &view.budgets {
