@@ -1,6 +1,6 @@
 //! From the settings' senders and their keys to `auth`. What becomes of them is in `sender_health`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use crate::{
     auth::{
@@ -11,7 +11,7 @@ use crate::{
         signing_key::{self, Defect, KeySource},
         user_info::AccountChoice,
     },
-    config::{self, Config, ConfigError},
+    config::{self, Config, ConfigError, Environment},
     domain::{SenderName, TemplateNames, template_names::Ids},
     pairing::Pairings,
 };
@@ -24,7 +24,7 @@ pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigE
     let module = device_module(config);
     let all: Vec<_> = config.senders.iter().collect();
     for some in all.chunks(AT_ONCE) {
-        register_some(auth, some, module.as_ref()).await?;
+        register_some(auth, some, module.as_ref(), config.upstream.environment()).await?;
     }
     if config.upstream.is_emulator() {
         return Ok(());
@@ -39,7 +39,7 @@ pub(super) async fn register(auth: &Auth, config: &Config) -> Result<(), ConfigE
         let keys = file_keys(name, sender).unwrap_or_default();
         match auth.examine_keys(keys).await {
             Ok(keys) => refuse_example_key(name, &keys)?,
-            Err(error) if matches!(error.defect, Defect::Example) => return Err(unusable(name, &error)),
+            Err(error) if matches!(error.defect, Defect::Example) => return Err(example(name, &error)),
             Err(_) => {}
         }
     }
@@ -66,17 +66,40 @@ pub(super) async fn read_keys(auth: &Auth, config: &Config) -> Result<FreshKeys,
     for (name, sender) in config.senders.iter().filter(|(_, sender)| sender.user_id.is_some()) {
         wanted.push((Arc::from(name.as_str()), key_sources(name, sender, module.as_ref())?));
     }
-    let fresh = auth.read_keys(wanted).await.map_err(|(name, error)| unusable(&name, &error))?;
+    let environment = config.upstream.environment();
+    let fresh = auth.read_keys(wanted).await;
+    let fresh = fresh.map_err(|(name, error)| unusable(&name, &error, environment))?;
     fresh.statuses().try_for_each(|(name, keys)| refuse_example_key(name, &keys))?;
     Ok(fresh)
 }
 
-fn unusable(name: &str, error: &signing_key::Error) -> ConfigError {
-    let fix = if matches!(error.defect, Defect::Example) {
-        "make one with `countersign keygen`"
-    } else {
-        "write the path of an RSA private key in PEM, readable by this user only"
+fn unusable(name: &str, error: &signing_key::Error, environment: Environment) -> ConfigError {
+    let mut fix = "write the path of an RSA private key in PEM, readable by this user only".to_owned();
+    match &error.defect {
+        Defect::Example => return example(name, error),
+        Defect::Unreadable(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            fix.push_str(&looked_for(&error.origin, environment));
+        }
+        _ => {}
+    }
+    ConfigError::new(format!("senders.{name}.keys"), error.to_string(), fix)
+}
+
+/// Where a file was looked for that is not there, which a relative path does not say, and who would have written it.
+fn looked_for(path: &str, environment: Environment) -> String {
+    let absolute = std::path::absolute(path).ok().filter(|_| Path::new(path).is_relative());
+    let here = absolute.map(|path| {
+        format!("; a relative path begins where the daemon was started, so this one is {}", path.display())
+    });
+    let written = match environment {
+        Environment::Emulator => "; `countersign emulate --state-dir DIR` writes DIR/private_key.pem",
+        Environment::Demo | Environment::Production => "",
     };
+    format!("{}{written}", here.unwrap_or_default())
+}
+
+fn example(name: &str, error: &signing_key::Error) -> ConfigError {
+    let fix = "make one with `countersign keygen`";
     ConfigError::new(format!("senders.{name}.keys"), error.to_string(), fix)
 }
 
@@ -84,6 +107,7 @@ async fn register_some(
     auth: &Auth,
     senders: &[(&String, &config::Sender)],
     module: Option<&Arc<Module>>,
+    environment: Environment,
 ) -> Result<(), ConfigError> {
     let mut all = Vec::with_capacity(senders.len());
     for (name, sender) in senders {
@@ -98,7 +122,7 @@ async fn register_some(
         };
         all.push((Arc::from(name.as_str()), impersonation));
     }
-    auth.register_all(all).await.map_err(|(name, error)| unusable(&name, &error))
+    auth.register_all(all).await.map_err(|(name, error)| unusable(&name, &error, environment))
 }
 
 /// What tokens of the sender are to allow.
@@ -113,8 +137,8 @@ pub(super) fn scopes(name: &str, sender: &config::Sender) -> Result<Scopes, Conf
 /// The key of `keys.example/` is public, so a real upstream must never trust it (rule S4).
 fn refuse_example_key(name: &str, keys: &[KeyStatus]) -> Result<(), ConfigError> {
     let mut defects = keys.iter().filter_map(|key| key.defect.as_ref());
-    let example = defects.find(|error| matches!(error.defect, Defect::Example));
-    example.map_or(Ok(()), |error| Err(unusable(name, error)))
+    let defect = defects.find(|error| matches!(error.defect, Defect::Example));
+    defect.map_or(Ok(()), |error| Err(example(name, error)))
 }
 
 /// How devices that hold keys are reached, if the settings say so. Loads nothing yet. One for all that reach them

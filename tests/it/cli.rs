@@ -175,6 +175,21 @@ fn bad_settings_are_one_line_and_exit_64() {
 }
 
 #[test]
+fn a_key_that_is_not_there_is_named_by_its_whole_path_and_by_who_writes_it() {
+    let folder = crate::harness::TempDir::new();
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["serve", "--config", concat!(env!("CARGO_MANIFEST_DIR"), "/config/local.toml")])
+        .current_dir(&folder.0)
+        .output()
+        .unwrap();
+    let said = stderr(&output);
+    assert_eq!((output.status.code(), said.trim_end().lines().count()), (Some(64), 1), "{said}");
+    let place = folder.0.canonicalize().unwrap().join("emulator/private_key.pem");
+    assert!(said.contains(&format!("so this one is {}", place.display())), "{said}");
+    assert!(said.contains("countersign emulate --state-dir DIR"), "{said}");
+}
+
+#[test]
 fn an_option_that_emulate_or_demo_cannot_start_with_is_named_and_exits_64() {
     let folder = crate::harness::TempDir::new();
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
