@@ -176,6 +176,17 @@ fn webhooks(config: &Config) -> Result<Vec<FromSettings>, ConfigError> {
             let fix = "write a public https address; allow_private = true is for a receiver inside";
             ConfigError::new(format!("webhooks.{name}.url"), forbidden.to_string(), fix)
         })?;
+        if webhook.callers.is_none()
+            && !config.callers.contains_key(name)
+            && let Some(only) = config.callers.keys().next()
+        {
+            tracing::warn!(
+                webhook = name,
+                caller = only,
+                "a webhook that is named after no caller gets the events of the only one there is; \
+                 if that is meant, write callers = [...] into its table"
+            );
+        }
         Ok(from_settings(name, webhook, allow_private))
     });
     all.collect()

@@ -48,7 +48,7 @@ pub struct Webhook {
     pub url: Url,
     /// `whsec_…`; every one signs each delivery. Never empty.
     pub secrets: Vec<SecretString>,
-    /// Callers whose events it gets; none: the caller of its name.
+    /// Callers whose events it gets; none: the caller of its name, or the only one.
     pub callers: Option<Vec<String>>,
     /// Types of events to send, never an empty list; none: all.
     pub events: Option<Vec<String>>,
@@ -116,8 +116,8 @@ impl Raw {
     }
 }
 
-/// Callers whose events the receiver `name` gets, none for the one of its name. A misspelt name, or one whose caller is
-/// gone, must not become everybody's: that is said in a word of its own.
+/// Callers whose events the receiver `name` gets, none for the one of its name, or for the only one that there is. A
+/// misspelt name, or one whose caller is gone, must not become everybody's: that is said in a word of its own.
 fn whose(
     name: &str,
     callers: Option<Vec<String>>,
@@ -134,7 +134,7 @@ fn whose(
             Ok(Some(callers))
         }
         None => match nearest(name, &known) {
-            Some(nearest) if !known.contains(&name) => {
+            Some(nearest) if known.len() > 1 && !known.contains(&name) => {
                 let fix = format!(
                     "name the table after a caller, such as [webhooks.{nearest}], or say whose events it gets: \
                      callers = [\"{nearest}\"], or [\"{EVERYBODY}\"] for everybody's"

@@ -218,9 +218,9 @@ fn a_receiver_that_names_no_caller_is_not_everybodys() {
         (two_callers("[webhooks.crm]"), "webhooks.crm.callers", "or [\"*\"] for everybody's"),
         // A tenant that is gone: its receiver does not become the one of those who stay.
         (
-            two_callers("[webhooks.website]").replace("[callers.website]\nunix_uids = [33]", ""),
+            two_callers("[webhooks.website]").replace("[callers.website]", "[callers.crm]"),
             "webhooks.website.callers",
-            "callers = [\"shop\"]",
+            "there is no caller website",
         ),
         (
             two_callers("[webhooks.crm]") + "callers = [\"shop\", \"websit\"]",
@@ -242,6 +242,9 @@ fn a_receiver_gets_the_events_of_callers_that_its_table_names() {
     assert_eq!(callers("[webhooks.crm]", "callers = [\"*\"]"), all);
     assert_eq!(callers("[webhooks.website]", "callers = [\"*\"]"), all);
     assert_eq!(callers("[webhooks.crm]", "callers = [\"shop\"]"), Some(vec!["shop".to_owned()]));
+    // Nobody else is there whose events they could be.
+    let alone = two_callers("[webhooks.crm]").replace("[callers.website]\nunix_uids = [33]\n", "");
+    assert_eq!(load(&alone, &[]).unwrap().webhooks["crm"].callers, None);
 }
 
 #[test]
