@@ -313,6 +313,18 @@ fn lay_over(base: &mut Draft, mut over: Draft) {
         base.fields.insert("recipientId".to_owned(), id);
     }
     for tab in over.tabs {
+        let is_stray = !["anchorString", "pageNumber"].iter().any(|name| text(&tab.fields, name).is_some());
+        if let Some(part) = wildcard(&tab).filter(|_| is_stray) {
+            let has_part = |known: &&mut DraftTab| {
+                known.list == tab.list && name_of(known).is_some_and(|label| label.contains(part))
+            };
+            for known in base.tabs.iter_mut().filter(has_part).filter(|known| !is_locked(&known.fields)) {
+                let mut fields = tab.fields.clone();
+                fields.remove(LABEL);
+                lay_tab_over(&mut known.fields, fields);
+            }
+            continue;
+        }
         let is_same = |known: &&mut DraftTab| {
             known.list == tab.list && name_of(&tab).is_some() && name_of(known) == name_of(&tab)
         };
@@ -321,16 +333,23 @@ fn lay_over(base: &mut Draft, mut over: Draft) {
                 lay_tab_over(&mut known.fields, tab.fields);
             }
         } else if takes_tabs {
-            let is_stray =
-                !["anchorString", "pageNumber"].iter().any(|name| text(&tab.fields, name).is_some());
             base.tabs.push(DraftTab { is_stray, ..tab });
         }
     }
 }
 
+/// The label of a tab.
+const LABEL: &str = "tabLabel";
+
+/// What must be in the labels of the tabs that this one fills, if it is to fill more than one: what stands behind `\*`,
+/// which matches "either as a full string or a sub-string" (the vendor's staff, docusign-esign-node-client issue 64).
+fn wildcard(tab: &DraftTab) -> Option<&str> {
+    text(&tab.fields, LABEL)?.strip_prefix("\\*")
+}
+
 /// What a tab is known by: its label, or for radio buttons the name of their group, which has no label.
 pub(super) fn name_of(tab: &DraftTab) -> Option<&str> {
-    text(&tab.fields, if tab.list == "radioGroupTabs" { "groupName" } else { "tabLabel" })
+    text(&tab.fields, if tab.list == "radioGroupTabs" { "groupName" } else { LABEL })
 }
 
 fn lay_tab_over(base: &mut Fields, mut over: Fields) {

@@ -278,3 +278,44 @@ async fn a_role_fills_the_radio_group_of_the_same_name() {
     assert_eq!(groups[1]["radios"][1]["xPosition"], "130", "where the template has it");
     assert!(!selected(&groups[0]).contains(&json!("true")));
 }
+
+#[tokio::test]
+async fn a_role_fills_every_tab_whose_label_has_what_stands_behind_the_wildcard() {
+    let client = Client::start().await;
+    let tab = |label: &str, y: u32, locked: bool| json!({ "tabLabel": label, "documentId": "1", "pageNumber": "1", "xPosition": "10", "yPosition": y, "templateLocked": locked });
+    let tabs = json!({
+        "textTabs": [
+            tab("phone", 100, false), tab("phone", 120, false), tab("mobilephone2", 140, false),
+            tab("fax", 160, false), tab("officephone", 180, true),
+        ],
+        "numberTabs": [tab("phone", 200, false)],
+    });
+    let template = json!({ "name": "P", "emailSubject": "P", "documents": [document("Call me")], "recipients": {
+        "signers": [{ "recipientId": "1", "roleName": "Client", "tabs": tabs }],
+    } });
+    let made = client.call("POST", "/templates", template).await.1;
+    let filled = async |label: &str| -> Vec<(String, String)> {
+        let fills = json!({ "textTabs": [{ "tabLabel": label, "value": "555" }] });
+        let role = json!({ "roleName": "Client", "name": "Ada", "email": "ada@example.com", "tabs": fills });
+        let template = &made["templateId"];
+        let id =
+            client.create(json!({ "status": "sent", "templateId": template, "templateRoles": [role] })).await;
+        let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+        assert_eq!(read["numberTabs"][0]["value"], "", "another kind of tab");
+        let word = |tab: &Value, name: &str| tab[name].as_str().unwrap().to_owned();
+        let all = read["textTabs"].as_array().unwrap();
+        all.iter().map(|tab| (word(tab, "tabLabel"), word(tab, "value"))).collect()
+    };
+    let all = |values: [&str; 5]| {
+        let labels = ["phone", "phone", "mobilephone2", "fax", "officephone"];
+        labels.into_iter().zip(values).map(|(label, value)| (label.to_owned(), value.to_owned())).collect()
+    };
+    let wanted: [(&str, Vec<(String, String)>); 3] = [
+        ("\\*phone", all(["555", "555", "555", "", ""])),
+        ("phone", all(["555", "", "", "", ""])),
+        ("\\*nowhere", all(["", "", "", "", ""])),
+    ];
+    for (label, wanted) in wanted {
+        assert_eq!(filled(label).await, wanted, "{label}");
+    }
+}
