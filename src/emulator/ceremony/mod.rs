@@ -15,6 +15,8 @@ pub(super) mod scripted;
 mod session;
 mod words;
 
+use std::collections::BTreeSet;
+
 use http::{HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::json;
@@ -27,7 +29,7 @@ use self::{
 use super::{
     envelopes::{
         model::{Envelope, Fields, Kind, Recipient, RecipientStatus, text},
-        progress, visibility,
+        progress, relations, visibility,
     },
     http::{Answer, Call, vendor_time},
     state::{Sms, World},
@@ -415,31 +417,39 @@ enum Unfilled {
     NoNumber,
 }
 
-/// Fills tabs by id and label.
+/// Fills tabs by id and label. An answer may show more of them, or hide some.
 fn fill(
     world: &mut World,
     session: &Session,
     value: impl Fn(&str, &str) -> Option<String>,
 ) -> Result<(), Unfilled> {
     let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
-    let mut outcome = Ok(());
-    for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_fillable()) {
-        let typed = value(&tab.id, tab.label());
-        match typed {
-            Some(typed) => {
-                let typed: String = typed.trim().chars().take(MAX_VALUE).collect();
-                if tab.takes(&typed) {
-                    tab.fill(&typed);
-                } else {
-                    outcome = Err(if tab.is_numeric() { Unfilled::NoNumber } else { Unfilled::NoChoice });
+    let tabs = &mut recipient.tabs;
+    let (mut outcome, mut asked) = (Ok(()), BTreeSet::new());
+    loop {
+        let next = relations::next(tabs, &asked);
+        if next.is_empty() {
+            break;
+        }
+        for place in next {
+            asked.insert(place);
+            let tab = &mut tabs[place];
+            match value(&tab.id, tab.label()) {
+                Some(typed) => {
+                    let typed: String = typed.trim().chars().take(MAX_VALUE).collect();
+                    if tab.takes(&typed) {
+                        tab.fill(&typed);
+                    } else {
+                        outcome = Err(if tab.is_numeric() { Unfilled::NoNumber } else { Unfilled::NoChoice });
+                    }
                 }
+                // A box that is not ticked is not sent.
+                None if tab.list == "checkboxTabs" => tab.value.clear(),
+                None => {}
             }
-            // A box that is not ticked is not sent.
-            None if tab.list == "checkboxTabs" => tab.value.clear(),
-            None => {}
         }
     }
-    let is_missing = recipient.tabs.iter().any(|tab| tab.is_required() && tab.value.is_empty());
+    let is_missing = relations::in_sight(tabs).any(|tab| tab.is_required() && tab.value.is_empty());
     outcome.and(if is_missing { Err(Unfilled::Missing) } else { Ok(()) })
 }
 

@@ -8,7 +8,7 @@ use crate::emulator::{
     envelopes::{
         initials,
         model::{Envelope, RADIOS, Recipient, Tab, text},
-        visibility,
+        relations, visibility,
     },
     http::Answer,
 };
@@ -183,11 +183,8 @@ impl Page<'_> {
 
     fn places(&self) -> Markup {
         let seen: Vec<_> = visibility::seen(self.envelope, self.recipient).collect();
-        let places: Vec<String> = self
-            .recipient
-            .tabs
-            .iter()
-            .filter(|tab| matches!(tab.list.as_str(), "signHereTabs" | "initialHereTabs"))
+        let places: Vec<String> = relations::in_sight(&self.recipient.tabs)
+            .filter(|tab| tab.is_signature())
             .filter_map(|tab| {
                 let (document, page, ..) = tab.place()?;
                 let file = seen.iter().find(|file| file.id == document)?;
@@ -203,7 +200,8 @@ impl Page<'_> {
     }
 
     fn fields(&self) -> Markup {
-        let tabs: Vec<&Tab> = self.recipient.tabs.iter().filter(|tab| tab.is_fillable()).collect();
+        let tabs = relations::in_sight(&self.recipient.tabs);
+        let tabs: Vec<&Tab> = tabs.filter(|tab| tab.is_fillable()).collect();
         html! {
             @if !tabs.is_empty() {
                 section class="card" aria-labelledby="fields" {

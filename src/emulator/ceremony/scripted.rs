@@ -3,6 +3,8 @@
 //! They take the same steps through the same state as the pages do; what a page would refuse (not
 //! this signer's turn, a closed envelope, a locked recipient) is refused here with a reason.
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use super::{
 use crate::emulator::{
     envelopes::{
         model::{Fields, Kind},
-        progress,
+        progress, relations,
     },
     http::{Answer, Call},
     state::World,
@@ -191,8 +193,18 @@ fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'
         Err(Unfilled::Missing) | Ok(()) => {}
     }
     let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
-    for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_required() && tab.value.is_empty()) {
-        tab.fill(&tab.sample());
+    let (tabs, mut asked) = (&mut recipient.tabs, BTreeSet::new());
+    loop {
+        let next = relations::next(tabs, &asked);
+        if next.is_empty() {
+            return Ok(());
+        }
+        for place in next {
+            asked.insert(place);
+            let tab = &mut tabs[place];
+            if tab.is_required() && tab.value.is_empty() {
+                tab.fill(&tab.sample());
+            }
+        }
     }
-    Ok(())
 }

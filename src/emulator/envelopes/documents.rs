@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     Outcome,
     model::{Envelope, File, Purge, RADIOS, Recipient, Tab, missing, refuse, text},
-    progress, render, settings, visibility,
+    progress, relations, render, settings, visibility,
 };
 use crate::emulator::{
     http::{Answer, Call, vendor_time},
@@ -130,7 +130,8 @@ fn piece<'a>(envelope: &Envelope, file: &'a File) -> Piece<'a> {
         stamps.push(line(14.0, format!("DocuSign Envelope ID: {}", envelope.id.to_uppercase())));
     }
     for recipient in envelope.recipients.iter().filter(|recipient| recipient.signed.is_some()) {
-        stamps.extend(recipient.tabs.iter().filter_map(|tab| stamp(envelope, file, recipient, tab)));
+        let tabs = relations::in_sight(&recipient.tabs);
+        stamps.extend(tabs.filter_map(|tab| stamp(envelope, file, recipient, tab)));
     }
     Piece { bytes: &file.bytes, stamps }
 }

@@ -33,6 +33,7 @@ pub(in crate::emulator) mod progress;
 mod recipients;
 mod redraft;
 pub(in crate::emulator) mod refused;
+pub(in crate::emulator) mod relations;
 mod removal;
 pub(in crate::emulator) mod render;
 mod searches;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     create, documents, envelope_mut, lengths,
     model::{Envelope, Extent, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
-    subject, tabs,
+    relations, subject, tabs,
     workflow::Workflow,
 };
 use crate::emulator::{connect, http::vendor_time, state::World};
@@ -232,7 +232,8 @@ pub(in crate::emulator) fn sign(world: &mut World, id: &str, guid: &str, name: &
     adopt_name(envelope, guid, name);
     let Some(recipient) = envelope.recipient_mut(guid) else { return };
     let (person, email) = (recipient.name.clone(), recipient.email.clone());
-    for tab in &mut recipient.tabs {
+    let shown = relations::shown(&recipient.tabs);
+    for (tab, is_shown) in recipient.tabs.iter_mut().zip(shown) {
         match tab.list.as_str() {
             "dateSignedTabs" => tab.value = now.strftime("%Y-%m-%d").to_string(),
             "fullNameTabs" => person.clone_into(&mut tab.value),
@@ -243,7 +244,7 @@ pub(in crate::emulator) fn sign(world: &mut World, id: &str, guid: &str, name: &
             "lastNameTabs" => person.split_whitespace().last().unwrap_or_default().clone_into(&mut tab.value),
             "envelopeIdTabs" => id.clone_into(&mut tab.value),
             "emailAddressTabs" => email.clone_into(&mut tab.value),
-            _ if tab.is_signature() => {
+            _ if is_shown && tab.is_signature() => {
                 tab.fields.insert("status".to_owned(), json!("signed"));
             }
             _ => {}

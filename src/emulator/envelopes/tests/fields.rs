@@ -273,3 +273,68 @@ async fn an_anchor_may_have_extra_blanks_unless_it_says_otherwise() {
     let strict = with_anchor(json!({ "anchorAllowWhiteSpaceInCharacters": false }));
     assert_eq!(client.refusal(strict).await, "ANCHOR_TAB_STRING_NOT_FOUND");
 }
+
+/// Fields that wait for others: a box, one below it, one below that, and a place to sign.
+fn conditional() -> Value {
+    let tab = |y: u32, label: &str, parent: &str, value: &str| {
+        at(y, json!({ "tabLabel": label, "conditionalParentLabel": parent, "conditionalParentValue": value }))
+    };
+    json!({
+        "checkboxTabs": [at(100, json!({ "tabLabel": "company" }))],
+        "textTabs": [tab(120, "name of it", "company", "on"), tab(140, "never", "nobody", "on")],
+        "listTabs": [{
+            "documentId": "1", "pageNumber": "1", "xPosition": "50", "yPosition": "160", "tabLabel": "which sort",
+            "conditionalParentLabel": "name of it", "conditionalParentValue": "Engines",
+            "listItems": [{ "text": "A", "value": "a" }, { "text": "B", "value": "b" }],
+        }],
+        "signHereTabs": [at(200, json!({})), tab(220, "seal", "company", "on")],
+    })
+}
+
+#[tokio::test]
+async fn a_field_whose_condition_is_not_met_keeps_nobody_from_signing() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[ada(&conditional())])).await;
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
+    let page = client.browse(&session).await.2;
+    assert!(
+        page.contains("company") && !page.contains("name of it") && !page.contains("which sort"),
+        "{page}"
+    );
+    assert_eq!(client.post(&session, &[("action", "sign"), ("name", "Ada Mary King")]).await.0, 302);
+    let read = client.get(&path).await;
+    let statuses = [0_usize, 1].map(|place| read["signHereTabs"][place]["status"].clone());
+    assert_eq!(statuses, ["signed", "active"], "{read}");
+    let signed = client.bytes(&format!("/envelopes/{id}/documents/1")).await;
+    assert_eq!(read_pdf(&signed).unwrap().find("Ada Mary King", Matching::default()).len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_shows_the_fields_that_wait_for_it_and_those_are_required_then() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[ada(&conditional())])).await;
+    let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+    let name = |list: &str| format!("tab-{}", read[list][0]["tabId"].as_str().unwrap());
+    let (company, of_it, sort) = (name("checkboxTabs"), name("textTabs"), name("listTabs"));
+    let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
+    let send = async |answers: &[(&str, &str)]| {
+        let form = [[("action", "sign"), ("name", "Ada Mary King")].as_slice(), answers].concat();
+        let (status, _, page) = client.post(&session, &form).await;
+        (status, page)
+    };
+    let (status, page) = send(&[(company.as_str(), "X")]).await;
+    assert!(status == 422 && page.contains("name of it") && !page.contains("which sort"), "{page}");
+    let (status, page) = send(&[(company.as_str(), "X"), (of_it.as_str(), "Engines")]).await;
+    assert!(status == 422 && page.contains("which sort"), "{page}");
+    // Without the tick none of it is there, whatever is sent.
+    let (status, page) = send(&[(sort.as_str(), "nonsense")]).await;
+    assert_eq!(status, 302, "{page}");
+
+    let id = client.create(definition(&[ada(&conditional())])).await;
+    let fields = json!({ "company": "X", "name of it": "Engines" });
+    let done = client.act(&id, "1", "sign", json!({ "fields": fields })).await;
+    assert_eq!(done["event"], "signing_complete");
+    let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+    assert_eq!((&read["listTabs"][0]["value"], &read["textTabs"][1]["value"]), (&json!("a"), &json!("")));
+}

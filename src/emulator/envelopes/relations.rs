@@ -1,0 +1,68 @@
+//! How the tabs of one recipient bear on each other: a condition shows a tab only while another one says something.
+//!
+//! What is hidden is neither filled in nor required, signed or drawn. One that waits for a label that nobody has stays
+//! hidden (our reading).
+//!
+//! Source: SPEC: text, `conditionalParentLabel` and `conditionalParentValue`; the vendor's blog, "Conditional field
+//! values": the parent is another tab of the same recipient, and may be conditional, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{RADIOS, Tab, text};
+
+/// The label of the tab on which the sight of this one depends.
+fn parent_of(tab: &Tab) -> Option<&str> {
+    text(&tab.fields, "conditionalParentLabel")
+}
+
+/// Whether it says what a tab waits for: this value, or `on` of what is ticked, chosen or signed (which the ceremony
+/// does with every place to sign).
+fn says(parent: &Tab, wanted: &str) -> bool {
+    let is_on = match parent.list.as_str() {
+        "checkboxTabs" | RADIOS => !parent.value.is_empty(),
+        _ => parent.is_signature(),
+    };
+    parent.value == wanted || (is_on && wanted.eq_ignore_ascii_case("on"))
+}
+
+/// For each tab whether its recipient has it in sight: it has no condition, or its parent is in sight and says what it
+/// waits for.
+pub(in crate::emulator) fn shown(tabs: &[Tab]) -> Vec<bool> {
+    let mut waiting: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (place, tab) in tabs.iter().enumerate() {
+        if let Some(parent) = parent_of(tab) {
+            waiting.entry(parent).or_default().push(place);
+        }
+    }
+    let mut shown: Vec<bool> = tabs.iter().map(|tab| parent_of(tab).is_none()).collect();
+    let mut fresh: Vec<&Tab> = tabs.iter().filter(|tab| parent_of(tab).is_none()).collect();
+    while let Some(parent) = fresh.pop() {
+        for place in waiting.get(parent.label()).into_iter().flatten().copied() {
+            let tab = &tabs[place];
+            let wanted = text(&tab.fields, "conditionalParentValue").unwrap_or_default();
+            if !shown[place] && says(parent, wanted) {
+                shown[place] = true;
+                fresh.push(tab);
+            }
+        }
+    }
+    shown
+}
+
+/// The tabs that their recipient has in sight.
+pub(in crate::emulator) fn in_sight(tabs: &[Tab]) -> impl Iterator<Item = &Tab> {
+    tabs.iter().zip(shown(tabs)).filter_map(|(tab, is_shown)| is_shown.then_some(tab))
+}
+
+/// Of the tabs to fill in those that are next, by their place: in sight, not asked for yet, and without a parent among
+/// these, whose answer may hide them.
+pub(in crate::emulator) fn next(tabs: &[Tab], asked: &BTreeSet<usize>) -> Vec<usize> {
+    let shown = shown(tabs);
+    let is_open = |place: &usize| shown[*place] && tabs[*place].is_fillable() && !asked.contains(place);
+    let open: Vec<usize> = (0..tabs.len()).filter(is_open).collect();
+    let labels: BTreeSet<&str> = open.iter().map(|place| tabs[*place].label()).collect();
+    let waits = |place: &usize| parent_of(&tabs[*place]).is_some_and(|parent| labels.contains(parent));
+    let first: Vec<usize> = open.iter().copied().filter(|place| !waits(place)).collect();
+    // Where all wait for each other none is first.
+    if first.is_empty() { open } else { first }
+}
