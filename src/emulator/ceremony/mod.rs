@@ -28,7 +28,7 @@ use self::{
 };
 use super::{
     envelopes::{
-        model::{Envelope, Fields, Kind, Recipient, RecipientStatus, text},
+        model::{Envelope, Fields, Kind, Recipient, RecipientStatus, Tab, text},
         progress, relations, visibility,
     },
     http::{Answer, Call, vendor_time},
@@ -386,9 +386,12 @@ fn sign(world: &mut World, code: &str, session: &Session, form: &Form, now: Time
     }
     if let Err(unfilled) = filled {
         let problem = match unfilled {
+            Unfilled::Group => words.group_wrong,
             Unfilled::Missing => words.field_missing,
+            Unfilled::NoAddress => words.address_wrong,
             Unfilled::NoChoice => words.choice_wrong,
             Unfilled::NoNumber => words.number_wrong,
+            Unfilled::TooLong => words.too_long,
         };
         return show(world, code, Stage::Document, Some(problem));
     }
@@ -409,12 +412,18 @@ fn adopt(world: &mut World, session: &Session, name: &str, now: Timestamp) {
 
 /// Why a signer cannot finish.
 enum Unfilled {
+    /// Of a group of fields too few or too many are filled in.
+    Group,
     /// A required field is empty.
     Missing,
+    /// A field for an e-mail address got something else.
+    NoAddress,
     /// A list or a group got what it does not offer.
     NoChoice,
     /// A field for a number got something else.
     NoNumber,
+    /// A field got more characters than it takes.
+    TooLong,
 }
 
 /// Fills tabs by id and label. An answer may show more of them, or hide some.
@@ -437,10 +446,9 @@ fn fill(
             match value(&tab.id, tab.label()) {
                 Some(typed) => {
                     let typed: String = typed.trim().chars().take(MAX_VALUE).collect();
-                    if tab.takes(&typed) {
-                        tab.fill(&typed);
-                    } else {
-                        outcome = Err(if tab.is_numeric() { Unfilled::NoNumber } else { Unfilled::NoChoice });
+                    match wrong(tab, &typed) {
+                        Some(unfilled) => outcome = Err(unfilled),
+                        None => tab.fill(&typed),
                     }
                 }
                 // A box that is not ticked is not sent.
@@ -449,8 +457,23 @@ fn fill(
             }
         }
     }
-    let is_missing = relations::in_sight(tabs).any(|tab| tab.is_required() && tab.value.is_empty());
-    outcome.and(if is_missing { Err(Unfilled::Missing) } else { Ok(()) })
+    outcome?;
+    if relations::in_sight(tabs).any(|tab| tab.is_required() && tab.value.is_empty()) {
+        return Err(Unfilled::Missing);
+    }
+    if relations::are_groups_met(tabs) { Ok(()) } else { Err(Unfilled::Group) }
+}
+
+/// Why a field does not take what its signer typed.
+fn wrong(tab: &Tab, typed: &str) -> Option<Unfilled> {
+    if !tab.takes(typed) {
+        return Some(if tab.is_numeric() { Unfilled::NoNumber } else { Unfilled::NoChoice });
+    }
+    if tab.max_length().is_some_and(|most| typed.chars().count() > most) {
+        return Some(Unfilled::TooLong);
+    }
+    let is_no_address = tab.is_for_an_address() && !typed.is_empty() && !progress::is_email(typed);
+    is_no_address.then_some(Unfilled::NoAddress)
 }
 
 /// A document of the envelope, for a signer who has passed all checks.

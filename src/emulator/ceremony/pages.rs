@@ -241,7 +241,8 @@ impl Page<'_> {
                         }
                     }
                 } @else {
-                    input id=(id) name=(id) value=(tab.value) title=[text(&tab.fields, "tooltip")] required[tab.is_required()];
+                    input id=(id) name=(id) type=(if tab.is_for_an_address() { "email" } else { "text" }) value=(tab.value)
+                        title=[text(&tab.fields, "tooltip")] maxlength=[tab.max_length()] required[tab.is_required()];
                 }
             }
         }

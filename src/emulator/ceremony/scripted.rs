@@ -184,20 +184,22 @@ fn perform(
     }
 }
 
-/// Fills the fields that were given by label, and what else is required with a sample.
+/// Fills the fields that were given by label, and what else is required, also by groups, with a sample.
 fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'static str> {
     let filled = fill(world, session, |_, label| given["fields"][label].as_str().map(str::to_owned));
     match filled {
+        Err(Unfilled::NoAddress) => return Err("a field for an e-mail address was given something else"),
         Err(Unfilled::NoChoice) => return Err("a field was given a value that it does not offer"),
         Err(Unfilled::NoNumber) => return Err("a field for a number was given something else"),
-        Err(Unfilled::Missing) | Ok(()) => {}
+        Err(Unfilled::TooLong) => return Err("a field was given more than it takes"),
+        Err(Unfilled::Group | Unfilled::Missing) | Ok(()) => {}
     }
     let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
     let (tabs, mut asked) = (&mut recipient.tabs, BTreeSet::new());
     loop {
         let next = relations::next(tabs, &asked);
         if next.is_empty() {
-            return Ok(());
+            break;
         }
         for place in next {
             asked.insert(place);
@@ -207,4 +209,9 @@ fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'
             }
         }
     }
+    for place in relations::wanting(tabs) {
+        let tab = &mut tabs[place];
+        tab.fill(&tab.sample());
+    }
+    if relations::are_groups_met(tabs) { Ok(()) } else { Err("a group of fields was given too many answers") }
 }

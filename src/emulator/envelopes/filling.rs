@@ -2,7 +2,7 @@
 //!
 //! A group of radios and a list have one value, which also marks the chosen radio or item as `selected`. An amount may
 //! come as `numericalValue` alone, as in the vendor's sample eg016.
-//! Source: SPEC, the schemas of the tabs (radioGroup, radio, list, listItem); that an item outside a list is refused
+//! Source: SPEC, the schemas of the tabs (radioGroup, radio, list, listItem, text); that an item outside a list is refused
 //! is our reading, as no page of the vendor's would send one.
 
 use serde_json::{Value, json};
@@ -140,6 +140,16 @@ impl Tab {
         matches!(self.list.as_str(), "numberTabs" | "numericalTabs")
     }
 
+    /// Whether it is for an e-mail address.
+    pub(in crate::emulator) fn is_for_an_address(&self) -> bool {
+        self.list == "emailTabs"
+    }
+
+    /// The most characters that its signer may write.
+    pub(in crate::emulator) fn max_length(&self) -> Option<usize> {
+        text(&self.fields, "maxLength")?.trim().parse::<usize>().ok().filter(|most| *most > 0)
+    }
+
     /// Takes a value, and marks what it chooses.
     pub(in crate::emulator) fn fill(&mut self, value: &str) {
         if AMOUNTS.contains(&self.list.as_str()) && value != self.value {
@@ -161,7 +171,14 @@ impl Tab {
     /// A value that it takes, for signers who are not told one.
     pub(in crate::emulator) fn sample(&self) -> String {
         let first = self.choices().and_then(|all| all.first().map(|(value, _)| (*value).to_owned()));
-        first.unwrap_or_else(|| if self.is_numeric() { "1" } else { "Sample" }.to_owned())
+        let plain = || match self.list.as_str() {
+            "checkboxTabs" => "X",
+            _ if self.is_for_an_address() => "sample@example.com",
+            _ if self.is_numeric() => "1",
+            _ => "Sample",
+        };
+        let sample = first.unwrap_or_else(|| plain().to_owned());
+        sample.chars().take(self.max_length().unwrap_or(usize::MAX)).collect()
     }
 
     /// The radio that is chosen.

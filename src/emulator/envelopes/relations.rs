@@ -1,12 +1,15 @@
-//! How the tabs of one recipient bear on each other: a condition shows a tab only while another one says something.
+//! How the tabs of one recipient bear on each other: a condition shows a tab only while another one says something, and
+//! a group asks for so many of its tabs.
 //!
-//! What is hidden is neither filled in nor required, signed or drawn. One that waits for a label that nobody has stays
-//! hidden (our reading).
+//! What is hidden is neither filled in nor required, signed or drawn, and counts in no group. One that waits for a label
+//! that nobody has stays hidden (our reading).
 //!
-//! Source: SPEC: text, `conditionalParentLabel` and `conditionalParentValue`; the vendor's blog, "Conditional field
-//! values": the parent is another tab of the same recipient, and may be conditional, too.
+//! Source: SPEC: text, `conditionalParentLabel` and `conditionalParentValue`, and tabGroup; the vendor's blog,
+//! "Conditional field values": the parent is another tab of the same recipient, and may be conditional, too.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use super::model::{RADIOS, Tab, text};
 
@@ -65,4 +68,71 @@ pub(in crate::emulator) fn next(tabs: &[Tab], asked: &BTreeSet<usize>) -> Vec<us
     let first: Vec<usize> = open.iter().copied().filter(|place| !waits(place)).collect();
     // Where all wait for each other none is first.
     if first.is_empty() { open } else { first }
+}
+
+/// The tabs of a group that their recipient has in sight, by their place, and how many of them it asks for.
+struct Group {
+    members: Vec<usize>,
+    least: usize,
+    most: usize,
+}
+
+/// The groups in sight.
+fn groups(tabs: &[Tab]) -> Vec<Group> {
+    let shown = shown(tabs);
+    let all = tabs.iter().zip(&shown).filter(|(tab, is_shown)| **is_shown && tab.list == "tabGroups");
+    let of_it = |group: &Tab| {
+        let label = text(&group.fields, "groupLabel")?;
+        let is_member = |place: &usize| {
+            let tab = &tabs[*place];
+            let labels = tab.fields.get("tabGroupLabels").and_then(Value::as_array);
+            let mut labels = labels.into_iter().flatten();
+            shown[*place] && (tab.is_fillable() || is_given(tab)) && labels.any(|one| one == label)
+        };
+        let members: Vec<usize> = (0..tabs.len()).filter(is_member).collect();
+        let (least, most) = asks_for(group);
+        // What cannot be given keeps nobody.
+        Some(Group { least: least.min(members.len()), most, members })
+    };
+    all.filter_map(|(group, _)| of_it(group)).collect()
+}
+
+/// How many of its tabs a group asks for, at least and at most: which of its two numbers count is up to its rule.
+fn asks_for(group: &Tab) -> (usize, usize) {
+    let number =
+        |name: &str| text(&group.fields, name).and_then(|number| number.trim().parse::<usize>().ok());
+    let least = number("minimumRequired");
+    let most = number("maximumAllowed").filter(|most| *most > 0);
+    let rule = text(&group.fields, "groupRule").unwrap_or_default().to_ascii_lowercase();
+    let (least, most) = match rule.as_str() {
+        "selectatleast" => (least, None),
+        "selectatmost" => (None, most),
+        "selectexactly" => (least.or(most), most.or(least)),
+        _ => (least, most),
+    };
+    (least.unwrap_or(0), most.unwrap_or(usize::MAX))
+}
+
+/// Whether a tab is ticked, filled in or a place to sign, all of which the ceremony signs.
+fn is_given(tab: &Tab) -> bool {
+    !tab.value.is_empty() || tab.is_signature()
+}
+
+/// Whether each group has as many of its tabs as it asks for.
+pub(in crate::emulator) fn are_groups_met(tabs: &[Tab]) -> bool {
+    groups(tabs).into_iter().all(|group| {
+        let given = group.members.iter().filter(|place| is_given(&tabs[**place])).count();
+        (group.least..=group.most).contains(&given)
+    })
+}
+
+/// The tabs to fill in so that each group has what it lacks, by their place.
+pub(in crate::emulator) fn wanting(tabs: &[Tab]) -> Vec<usize> {
+    let mut wanting = Vec::new();
+    for Group { members, least, .. } in groups(tabs) {
+        let (given, empty): (Vec<usize>, Vec<usize>) =
+            members.into_iter().partition(|place| is_given(&tabs[*place]));
+        wanting.extend(empty.into_iter().take(least.saturating_sub(given.len())));
+    }
+    wanting
 }

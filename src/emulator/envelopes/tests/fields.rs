@@ -338,3 +338,79 @@ async fn an_answer_shows_the_fields_that_wait_for_it_and_those_are_required_then
     let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
     assert_eq!((&read["listTabs"][0]["value"], &read["textTabs"][1]["value"]), (&json!("a"), &json!("")));
 }
+
+#[tokio::test]
+async fn a_field_takes_no_more_than_its_length_and_one_for_an_address_takes_an_address() {
+    let client = Client::start().await;
+    let tabs = json!({
+        "textTabs": [at(100, json!({ "tabLabel": "code", "maxLength": 3 }))],
+        "emailTabs": [at(120, json!({ "tabLabel": "contact" }))],
+    });
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+    let name = |list: &str| format!("tab-{}", read[list][0]["tabId"].as_str().unwrap());
+    let (code, contact) = (name("textTabs"), name("emailTabs"));
+    let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
+    let page = client.browse(&session).await.2;
+    assert!(page.contains("maxlength=\"3\"") && page.contains("type=\"email\""), "{page}");
+    let send = async |first: &str, second: &str| {
+        let form = [
+            ("action", "sign"),
+            ("name", "Ada Mary King"),
+            (code.as_str(), first),
+            (contact.as_str(), second),
+        ];
+        client.post(&session, &form).await.0
+    };
+    assert_eq!(send("abcd", "ada@example.com").await, 422);
+    assert_eq!(send("äöü", "not an address").await, 422);
+    assert_eq!(send("äöü", "ada@example.com").await, 302);
+
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    let done = client.act(&id, "1", "sign", json!({})).await;
+    assert_eq!(done["event"], "signing_complete");
+    let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+    assert_eq!(read["textTabs"][0]["value"], "Sam");
+}
+
+#[tokio::test]
+async fn a_group_asks_for_so_many_of_its_boxes() {
+    let client = Client::start().await;
+    let tabs = |group: &Value| {
+        let ticks = [100, 120, 140]
+            .map(|y| at(y, json!({ "tabLabel": format!("box-{y}"), "tabGroupLabels": ["g"] })));
+        let mut whole = json!({ "checkboxTabs": ticks, "tabGroups": [group] });
+        whole["tabGroups"][0]["groupLabel"] = json!("g");
+        definition(&[ada(&whole)])
+    };
+    for (group, taken) in [
+        (
+            json!({ "groupRule": "SelectAtLeast", "minimumRequired": "1", "maximumAllowed": "1" }),
+            [422, 302, 302, 302],
+        ),
+        (
+            json!({ "groupRule": "SelectAtMost", "minimumRequired": "3", "maximumAllowed": "2" }),
+            [302, 302, 302, 422],
+        ),
+        (json!({ "groupRule": "SelectExactly", "minimumRequired": "2" }), [422, 422, 302, 422]),
+        (
+            json!({ "groupRule": "SelectARange", "minimumRequired": "1", "maximumAllowed": "2" }),
+            [422, 302, 302, 422],
+        ),
+        (json!({ "minimumRequired": "9" }), [422, 422, 422, 302]),
+    ] {
+        for (ticked, status) in taken.into_iter().enumerate() {
+            let id = client.create(tabs(&group)).await;
+            let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+            let boxes = read["checkboxTabs"].as_array().unwrap().iter().take(ticked);
+            let names: Vec<String> =
+                boxes.map(|tab| format!("tab-{}", tab["tabId"].as_str().unwrap())).collect();
+            let mut form = vec![("action", "sign"), ("name", "Ada Mary King")];
+            form.extend(names.iter().map(|name| (name.as_str(), "X")));
+            let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
+            assert_eq!(client.post(&session, &form).await.0, status, "{group}, {ticked}");
+        }
+        let id = client.create(tabs(&group)).await;
+        assert_eq!(client.act(&id, "1", "sign", json!({})).await["event"], "signing_complete", "{group}");
+    }
+}
