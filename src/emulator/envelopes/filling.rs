@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::model::{Fields, RADIOS, Tab, text};
 
 /// The lists of tabs that a signer types, ticks or chooses in. Names, dates of signing and ids fill in by themselves.
-const FILLABLE: [&str; 14] = [
+pub(super) const FILLABLE: [&str; 14] = [
     "checkboxTabs",
     "companyTabs",
     "currencyTabs",

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
+    filling,
     model::{Envelope, Fields, Kind, Purge, RADIOS, Recipient, Status, Tab, text},
     progress,
     recipients::Draft,
@@ -320,9 +321,33 @@ fn lists_of(all: &[Tab], recipient: &str) -> Value {
     Value::Object(lists)
 }
 
+/// What the vendor answers of a tab that was not told it (SPEC: the tabs; of places to sign the field).
+fn defaults_of(list: &str) -> &'static [(&'static str, &'static str)] {
+    match list {
+        "signHereTabs" => {
+            &[("name", "SignHere"), ("optional", "false"), ("scaleValue", "1"), ("stampType", "signature")]
+        }
+        "initialHereTabs" => &[("name", "InitialHere"), ("optional", "false"), ("scaleValue", "1")],
+        // Its radios have these.
+        RADIOS => &[],
+        "checkboxTabs" => &[("locked", "false"), ("required", "false")],
+        "listTabs" => &[("locked", "false"), ("required", "true")],
+        _ if filling::FILLABLE.contains(&list) => &[
+            ("concealValueOnDocument", "false"),
+            ("disableAutoSize", "false"),
+            ("locked", "false"),
+            ("required", "true"),
+        ],
+        _ => &[],
+    }
+}
+
 /// One tab of a recipient.
 pub(super) fn tab(tab: &Tab, recipient: &str) -> Fields {
     let mut fields = tab.fields.clone();
+    for (name, default) in defaults_of(&tab.list) {
+        fields.entry(*name).or_insert_with(|| json!(default));
+    }
     if tab.list != RADIOS {
         fields.insert("tabId".to_owned(), json!(tab.id));
     }

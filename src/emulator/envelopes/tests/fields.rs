@@ -414,3 +414,47 @@ async fn a_group_asks_for_so_many_of_its_boxes() {
         assert_eq!(client.act(&id, "1", "sign", json!({})).await["event"], "signing_complete", "{group}");
     }
 }
+
+#[tokio::test]
+async fn a_tab_is_answered_with_what_it_was_not_told() {
+    let client = Client::start().await;
+    let tabs = json!({
+        "signHereTabs": [at(100, json!({})), at(120, json!({ "optional": "true", "scaleValue": "0.5" }))],
+        "initialHereTabs": [at(140, json!({}))],
+        "textTabs": [at(160, json!({})), at(180, json!({ "required": "false", "locked": true }))],
+        "checkboxTabs": [at(200, json!({}))],
+        "listTabs": [sizes("small")],
+    });
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    let template =
+        json!({ "name": "T", "recipients": { "signers": [{ "recipientId": "1", "tabs": tabs }] } });
+    let made = client.call("POST", "/templates", template).await.1;
+    let path = format!("/templates/{}/recipients?include_tabs=true", made["templateId"].as_str().unwrap());
+    for read in [
+        client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await,
+        client.get(&path).await["signers"][0]["tabs"].clone(),
+    ] {
+        for (pointer, value) in [
+            ("/signHereTabs/0/name", "SignHere"),
+            ("/signHereTabs/0/optional", "false"),
+            ("/signHereTabs/0/scaleValue", "1"),
+            ("/signHereTabs/0/stampType", "signature"),
+            ("/signHereTabs/1/optional", "true"),
+            ("/signHereTabs/1/scaleValue", "0.5"),
+            ("/initialHereTabs/0/name", "InitialHere"),
+            ("/textTabs/0/required", "true"),
+            ("/textTabs/0/locked", "false"),
+            ("/textTabs/0/concealValueOnDocument", "false"),
+            ("/textTabs/0/disableAutoSize", "false"),
+            ("/textTabs/1/required", "false"),
+            ("/textTabs/1/locked", "true"),
+            ("/checkboxTabs/0/required", "false"),
+            ("/listTabs/0/required", "true"),
+        ] {
+            assert_eq!(read.pointer(pointer), Some(&json!(value)), "{pointer}: {read}");
+        }
+        for strange in ["/initialHereTabs/0/stampType", "/listTabs/0/disableAutoSize"] {
+            assert_eq!(read.pointer(strange), None, "{strange}: {read}");
+        }
+    }
+}
