@@ -1,5 +1,7 @@
 //! Changes to an envelope: sending a draft, voiding, resending, purging, custom fields, expiry.
 
+use std::collections::BTreeSet;
+
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -160,6 +162,7 @@ pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome
     until_the_end(envelope)?;
     let mut fields = envelope.custom_fields.clone();
     if call.method == Method::PUT {
+        known_by_id(&fields, &given)?;
         replace_by_id(&mut fields, &given);
     } else {
         merge_custom_fields(world, &mut fields, &given)?;
@@ -170,6 +173,26 @@ pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome
     envelope.modified = call.now;
     let status = if call.method == Method::POST { StatusCode::CREATED } else { StatusCode::OK };
     Ok(Answer::json(status, Value::Object(fields)))
+}
+
+/// Refuses the `fieldId` of a custom field that is not there. The vendor publishes no code for it: our reading.
+pub(super) fn no_such_field() -> Refusal {
+    invalid("The envelope has no custom field of that 'fieldId'.")
+}
+
+/// Refuses to change what is not there: who adds one posts it.
+fn known_by_id(fields: &Fields, given: &Value) -> Result<(), Refusal> {
+    for list in ["textCustomFields", "listCustomFields"] {
+        for change in objects(given.get(list)) {
+            let id = text(change, "fieldId");
+            let is_known =
+                objects(fields.get(list)).any(|field| id.is_some() && text(field, "fieldId") == id);
+            if !is_known {
+                return Err(no_such_field());
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn replace_by_id(fields: &mut Fields, given: &Value) {
@@ -208,12 +231,18 @@ pub(in crate::emulator) fn merge_custom_fields(
     check_custom_fields(into)
 }
 
+/// "Each custom field used in an envelope must have a unique name" (SPEC: EnvelopeCustomFields:update); in its list, as
+/// an add replaces the one of the same name there.
 pub(super) fn check_custom_fields(fields: &Fields) -> Result<(), Refusal> {
-    for field in fields.values().filter_map(Value::as_array).flatten().filter_map(Value::as_object) {
-        if text(field, "name").is_none() {
-            return Err(invalid("Every custom field needs a name."));
+    for list in fields.values() {
+        let mut names = BTreeSet::new();
+        for field in objects(Some(list)) {
+            let name = text(field, "name").ok_or_else(|| invalid("Every custom field needs a name."))?;
+            if !names.insert(name) {
+                return Err(invalid("Every custom field of an envelope needs a name of its own."));
+            }
+            lengths::of_custom_field(field)?;
         }
-        lengths::of_custom_field(field)?;
     }
     Ok(())
 }

@@ -6,8 +6,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Outcome, body, envelope_mut,
-    model::{Fields, Status, invalid, objects, refuse, text},
+    Outcome, body, change, envelope_mut,
+    model::{Fields, Status, objects, refuse, text},
     redraft::until_the_end,
     render, tabs,
 };
@@ -33,7 +33,7 @@ pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome
                 })?;
                 Some(known.remove(place))
             });
-            taken.push(found.ok_or_else(|| invalid("The envelope has no custom field of that 'fieldId'."))?);
+            taken.push(found.ok_or_else(change::no_such_field)?);
         }
         gone.insert(list.to_owned(), json!(taken));
     }

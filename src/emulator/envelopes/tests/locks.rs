@@ -192,6 +192,27 @@ async fn custom_fields_are_deleted_by_their_id() {
 }
 
 #[tokio::test]
+async fn custom_fields_are_changed_by_their_id_and_keep_names_of_their_own() {
+    let client = Client::start().await;
+    let path = format!("/envelopes/{}/custom_fields", draft(&client).await);
+    let before = client.get(&path).await;
+    let id = before["textCustomFields"][0]["fieldId"].clone();
+    for wrong in [
+        json!({ "fieldId": "1", "name": "a", "value": "2" }),
+        json!({ "name": "a", "value": "2" }),
+        json!({ "fieldId": id, "name": "b", "value": "2" }),
+    ] {
+        let (status, body) = client.call("PUT", &path, json!({ "textCustomFields": [wrong.clone()] })).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{wrong}");
+        assert_eq!(client.get(&path).await, before, "{wrong}");
+    }
+    let change = json!({ "textCustomFields": [{ "fieldId": id, "name": "c", "value": "2" }] });
+    let (status, changed) = client.call("PUT", &path, change).await;
+    assert_eq!((status, &changed["textCustomFields"][0]["name"]), (200, &json!("c")), "{changed}");
+    assert_eq!(client.get(&path).await["textCustomFields"][0]["value"], "2");
+}
+
+#[tokio::test]
 async fn tabs_of_a_recipient_that_is_not_there_are_not_deleted() {
     let client = Client::start().await;
     let id = draft(&client).await;
