@@ -2,6 +2,7 @@
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     Outcome, body, envelope_mut,
@@ -230,7 +231,7 @@ fn anchored(documents: &[File], tab: &Tab, anchor: &str, placed: &mut Vec<Tab>) 
     let mut is_found = false;
     for file in documents.iter().filter(|file| tab.scope == 0 || file.scope == tab.scope) {
         for spot in file.text.find(anchor, matching) {
-            let id = if is_found { format!("{}-{}", tab.id, placed.len()) } else { tab.id.clone() };
+            let id = if is_found { sibling(&tab.id, placed.len()) } else { tab.id.clone() };
             is_found = true;
             let mut copy = Tab { id, is_placed: true, ..tab.clone() };
             put(&mut copy.fields, &file.id, &Spot { x: spot.x + dx, y: spot.y + dy, ..spot });
@@ -244,6 +245,12 @@ fn anchored(documents: &[File], tab: &Tab, anchor: &str, placed: &mut Vec<Tab>) 
         "ANCHOR_TAB_STRING_NOT_FOUND",
         format!("At least one anchor tab string was not found in the document. Anchor string: '{anchor}'."),
     ))
+}
+
+/// The id of a further hit of a tab, from that of the first and a number of its own.
+fn sibling(id: &str, number: usize) -> String {
+    let first = Uuid::parse_str(id).unwrap_or_default().as_u128();
+    Uuid::from_u128(first ^ u128::try_from(number).unwrap_or_default()).to_string()
 }
 
 fn put(fields: &mut Fields, document: &str, spot: &Spot) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::testing::{Client, definition, view_of};
+use super::testing::{Client, definition, document, view_of};
 use crate::emulator::pdf::read::{Matching, read as read_pdf};
 
 fn at(y: u32, mut tab: Value) -> Value {
@@ -457,4 +457,25 @@ async fn a_tab_is_answered_with_what_it_was_not_told() {
             assert_eq!(read.pointer(strange), None, "{strange}: {read}");
         }
     }
+}
+
+#[tokio::test]
+async fn every_hit_of_an_anchor_has_a_guid_of_its_own_and_can_be_named_by_it() {
+    let client = Client::start().await;
+    let mut whole = definition(&[ada(&json!({
+        "signHereTabs": [{ "anchorString": "/sn1/" }],
+        "textTabs": [{ "anchorString": "/sn1/", "tabLabel": "note", "required": "false" }],
+    }))]);
+    whole["documents"] = json!([document("/sn1/ and /sn1/ and /sn1/")]);
+    let path = format!("/envelopes/{}/recipients/1/tabs", client.create(whole).await);
+    let read = client.get(&path).await;
+    let all = ["signHereTabs", "textTabs"].into_iter().flat_map(|list| read[list].as_array().unwrap());
+    let mut ids: Vec<&str> = all.map(|tab| tab["tabId"].as_str().unwrap()).collect();
+    assert!(ids.iter().all(|id| uuid::Uuid::parse_str(id).is_ok()), "{ids:?}");
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 6, "{ids:?}");
+    let change = json!({ "textTabs": [{ "tabId": read["textTabs"][2]["tabId"], "value": "third" }] });
+    assert_eq!(client.call("PUT", &path, change).await.0, 200);
+    assert_eq!(client.get(&path).await["textTabs"][2]["value"], "third");
 }
