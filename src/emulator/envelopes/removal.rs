@@ -1,13 +1,15 @@
 //! Custom fields of an envelope, and tabs of a recipient, taken away.
 //!
 //! Sources: EnvelopeCustomFields:delete ("for draft and in-process envelopes"), EnvelopeRecipientTabs:delete ("in a
-//! draft envelope"). That what was taken away is answered, and what is not there refused, is our reading.
+//! draft envelope", which EnvelopeRecipientTabs:update explains as one that is not yet complete). That what was taken
+//! away is answered, and what is not there refused, is our reading.
 
 use serde_json::{Value, json};
 
 use super::{
     Outcome, body, change, envelope_mut,
-    model::{Fields, Status, objects, refuse, text},
+    filling::is_true,
+    model::{Fields, objects, refuse, text},
     redraft::until_the_end,
     render, tabs,
 };
@@ -42,16 +44,12 @@ pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome
     Ok(Answer::ok(Value::Object(gone)))
 }
 
-/// `DELETE …/recipients/{recipient}/tabs`: those of the body, as a change names them; of a draft.
+/// `DELETE …/recipients/{recipient}/tabs`: those of the body, as a change names them; until the end, as they are changed.
+/// "It is an error to delete a tab that has the `templateLocked` property set to true."
 pub(super) fn tabs(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     let given = body(call, Body::Tabs)?;
     let envelope = envelope_mut(world, id);
-    if envelope.status != Status::Created {
-        return Err(refuse(
-            "ENVELOPE_INVALID_STATUS",
-            "The envelope status is not one that allows this: tabs are deleted from a draft.",
-        ));
-    }
+    tabs::check_owner(envelope, &envelope.recipients[index])?;
     let mut left = envelope.recipients[index].clone();
     let mut gone = left.clone();
     gone.tabs.clear();
@@ -60,7 +58,11 @@ pub(super) fn tabs(world: &mut World, call: &Call, id: &str, index: usize) -> Ou
         let Some(place) = place else {
             return Err(refuse("INVALID_TAB_ID", "The tab specified does not exist for this recipient."));
         };
-        gone.tabs.push(left.tabs.remove(place));
+        let tab = left.tabs.remove(place);
+        if is_true(&tab.fields, tabs::LOCKED) {
+            return Err(tabs::kept_by_its_template());
+        }
+        gone.tabs.push(tab);
     }
     envelope.recipients[index] = left;
     envelope.modified = call.now;

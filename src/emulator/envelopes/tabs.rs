@@ -11,6 +11,7 @@ use super::{
     model::{
         Envelope, Fields, File, RADIOS, Recipient, Refusal, Status, Tab, invalid, objects, refuse, text,
     },
+    redraft::until_the_end,
     refused, removal, render,
 };
 use crate::emulator::{
@@ -350,6 +351,24 @@ pub(super) fn is_meant(tab: &Tab, draft: &DraftTab) -> bool {
     tab.list == draft.list && text(&draft.fields, "tabId").map_or_else(named, |id| id == tab.id)
 }
 
+/// Refuses to change the tabs of who has finished, has none, or is of an envelope that has ended: "a draft envelope is one
+/// that is not yet complete" (EnvelopeRecipientTabs:update).
+pub(super) fn check_owner(envelope: &Envelope, recipient: &Recipient) -> Result<(), Refusal> {
+    until_the_end(envelope)?;
+    if recipient.is_done() {
+        return Err(not_for_it("Recipient not in state that allows correction."));
+    }
+    if !recipient.kind.has_tabs() {
+        return Err(not_for_it("A certified delivery has no tabs."));
+    }
+    Ok(())
+}
+
+/// Refuses to touch what a template locks.
+pub(super) fn kept_by_its_template() -> Refusal {
+    not_for_it("Its template locks it.")
+}
+
 /// Refuses what the vendor takes of no tab like this. The code was seen in the field; which when is our reading.
 fn not_for_it(why: &str) -> Refusal {
     refuse(
@@ -364,7 +383,7 @@ fn change(tab: &mut Tab, fields: Fields, documents: &[File]) -> Result<(), Refus
     let before = render::tab(tab, "");
     lay_fields_over(tab, fields, documents)?;
     if is_true(&before, LOCKED) && render::tab(tab, "") != before {
-        return Err(not_for_it("Its template locks it."));
+        return Err(kept_by_its_template());
     }
     Ok(())
 }
@@ -439,15 +458,7 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
         return Err(malformed("No tabs specified."));
     }
     let envelope = &world.envelopes.envelopes[id];
-    if envelope.status.is_final() {
-        return Err(refuse("ENVELOPE_INVALID_STATUS", "The envelope status is not one that allows this."));
-    }
-    if envelope.recipients[index].is_done() {
-        return Err(not_for_it("Recipient not in state that allows correction."));
-    }
-    if !envelope.recipients[index].kind.has_tabs() {
-        return Err(not_for_it("A certified delivery has no tabs."));
-    }
+    check_owner(envelope, &envelope.recipients[index])?;
     let is_new = call.method == Method::POST;
     let mut recipient = envelope.recipients[index].clone();
     check(&drafts)?;

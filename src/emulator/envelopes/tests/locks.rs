@@ -222,7 +222,7 @@ async fn tabs_of_a_recipient_that_is_not_there_are_not_deleted() {
 }
 
 #[tokio::test]
-async fn tabs_are_deleted_from_a_draft_only() {
+async fn tabs_are_deleted_until_their_recipient_has_finished() {
     let client = Client::start().await;
     let id = draft(&client).await;
     let path = format!("/envelopes/{id}/recipients/1/tabs");
@@ -235,8 +235,21 @@ async fn tabs_are_deleted_from_a_draft_only() {
     assert_eq!(left["signHereTabs"], before["signHereTabs"]);
     let (status, body) = client.call("DELETE", &path, named).await;
     assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_TAB_ID")));
-    client.call("PUT", &format!("/envelopes/{id}"), json!({ "status": "sent" })).await;
-    let named = json!({ "signHereTabs": [{ "tabId": left["signHereTabs"][0]["tabId"] }] });
-    let (status, body) = client.call("DELETE", &path, named).await;
+    let (status, body) = client.call("PUT", &format!("/envelopes/{id}"), json!({ "status": "sent" })).await;
+    assert_eq!(status, 200, "{body}");
+    let locked =
+        json!({ "textTabs": [{ "anchorString": "/sn1/", "templateLocked": "true", "required": "false" }] });
+    assert_eq!(client.call("POST", &path, locked.clone()).await.0, 201);
+    let of = |tabs: &Value, list: &str| json!({ list: [{ "tabId": tabs[list][0]["tabId"] }] });
+    let tabs = client.get(&path).await;
+    let (status, body) = client.call("DELETE", &path, of(&tabs, "textTabs")).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_TAB_OPERATION")), "{body}");
+    let (status, gone) = client.call("DELETE", &path, of(&tabs, "signHereTabs")).await;
+    assert_eq!((status, &gone["signHereTabs"]), (200, &tabs["signHereTabs"]), "{gone}");
+    let more = json!({ "signHereTabs": [{ "anchorString": "/sn1/" }] });
+    assert_eq!(client.call("POST", &path, more).await.0, 201);
+    client.act(&id, "1", "sign", json!({})).await;
+    let tabs = client.get(&path).await;
+    let (status, body) = client.call("DELETE", &path, of(&tabs, "signHereTabs")).await;
     assert_eq!((status, &body["errorCode"]), (400, &json!("ENVELOPE_INVALID_STATUS")));
 }
