@@ -105,8 +105,7 @@ fn check(fields: &Map<String, Value>) -> Result<(), Answer> {
     if !truthy(fields.get("allUsers")) && users.is_none_or(Vec::is_empty) {
         return refused("userIds are required unless allUsers is true.");
     }
-    let events = fields.get("events").unwrap_or(&Value::Null);
-    match connect::unknown_event(events) {
+    match connect::unknown_event(fields) {
         Some(event) => refused(&format!("The events have no '{event}'.")),
         None => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! What is told of, to whom, and in which words: one message an event for each configuration that wants it.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Mishaps, Outgoing};
 use crate::emulator::{
@@ -125,10 +125,37 @@ const EVENTS: &[&str] = &[
     "template-modified",
 ];
 
-/// The first event of a list that does not exist.
-pub(in crate::emulator) fn unknown_event(events: &Value) -> Option<&str> {
-    let asked = events.as_array().into_iter().flatten().filter_map(Value::as_str);
-    asked.into_iter().find(|event| !EVENTS.iter().any(|known| known.eq_ignore_ascii_case(event)))
+/// The older lists of events: the member, the member of its items that has the word, and the words (SPEC: envelopeEvent,
+/// recipientEvent).
+const OLDER: [(&str, &str, &[&str]); 2] = [
+    (
+        "envelopeEvents",
+        "envelopeEventStatusCode",
+        &["Draft", "Sent", "Delivered", "Completed", "Declined", "Voided"],
+    ),
+    (
+        "recipientEvents",
+        "recipientEventStatusCode",
+        &["Sent", "Delivered", "Completed", "Declined", "AuthenticationFailed", "AutoResponded"],
+    ),
+];
+
+/// The first event that a configuration asks for and that does not exist.
+pub(in crate::emulator) fn unknown_event(configuration: &Map<String, Value>) -> Option<&str> {
+    let is_known = |known: &[&str], event: &str| known.iter().any(|one| one.eq_ignore_ascii_case(event));
+    let events = configuration.get("events").and_then(Value::as_array).into_iter().flatten();
+    let unknown = events.filter_map(Value::as_str).find(|event| !is_known(EVENTS, event));
+    unknown.or_else(|| {
+        OLDER.into_iter().find_map(|(list, field, known)| {
+            older_words(configuration.get(list), field).find(|event| !is_known(known, event))
+        })
+    })
+}
+
+/// The words of an older list: of a configuration bare, of an envelope's notification in objects.
+fn older_words<'v>(list: Option<&'v Value>, field: &str) -> impl Iterator<Item = &'v str> {
+    let items = list.and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(move |item| item.as_str().or_else(|| item[field].as_str()))
 }
 
 /// Whether a configuration lists this event, in the modern or the legacy way.
@@ -137,13 +164,13 @@ fn wants(configuration: &Value, event: &str) -> bool {
     if let Some(events) = modern {
         return events.iter().filter_map(Value::as_str).any(|wanted| wanted.eq_ignore_ascii_case(event));
     }
-    let (list, field, status) = match event.split_once('-') {
-        Some(("envelope", status)) => ("envelopeEvents", "envelopeEventStatusCode", status),
-        Some(("recipient", status)) => ("recipientEvents", "recipientEventStatusCode", status),
+    let [envelope, recipient] = OLDER;
+    let ((list, field, _), status) = match event.split_once('-') {
+        Some(("envelope", status)) => (envelope, status),
+        Some(("recipient", status)) => (recipient, status),
         _ => return false,
     };
-    let names = configuration[list].as_array().into_iter().flatten();
-    names.filter_map(|item| item.as_str().or_else(|| item[field].as_str())).any(|name| {
+    older_words(configuration.get(list), field).any(|name| {
         // The older word for an envelope that is made and not sent (SPEC: envelopeEventStatusCode).
         let is_draft = name.eq_ignore_ascii_case("draft") && event == "envelope-created";
         is_draft || name.eq_ignore_ascii_case(status)

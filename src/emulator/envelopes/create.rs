@@ -267,7 +267,7 @@ fn hooks(world: &mut World, given: Option<&Value>) -> Result<Vec<(u64, Value)>, 
             "The url of eventNotification must be an https address (plain http only on loopback, at this emulator).",
         ));
     }
-    if let Some(event) = connect::unknown_event(&given["events"]) {
+    if let Some(event) = given.as_object().and_then(connect::unknown_event) {
         return Err(invalid(&format!("The events of eventNotification have no '{event}'.")));
     }
     world.envelopes.next_hook += 1;

@@ -278,6 +278,39 @@ async fn an_event_that_does_not_exist_cannot_be_asked_for() {
 }
 
 #[tokio::test]
+async fn the_older_lists_have_words_of_their_own() {
+    let client = Client::start().await;
+    let envelope = |word: &str| json!({ "envelopeEvents": [{ "envelopeEventStatusCode": word }] });
+    let recipient = |word: &str| json!({ "recipientEvents": [{ "recipientEventStatusCode": word }] });
+    for (mut notification, is_taken) in [
+        (envelope("completed"), true),
+        (envelope("Draft"), true),
+        (envelope("Finished"), false),
+        (envelope("AutoResponded"), false),
+        (recipient("AuthenticationFailed"), true),
+        (recipient("Voided"), false),
+    ] {
+        notification["url"] = json!("https://a.example/in");
+        let definition = with(&json!({ "eventNotification": notification }));
+        if is_taken {
+            client.create(definition).await;
+        } else {
+            assert_eq!(client.refusal(definition).await, "INVALID_REQUEST_PARAMETER", "{notification}");
+        }
+    }
+    for (list, word, status) in [
+        ("envelopeEvents", "Completed", 201),
+        ("envelopeEvents", "finished", 400),
+        ("recipientEvents", "Declined", 201),
+        ("recipientEvents", "voided", 400),
+    ] {
+        let mut account = json!({ "urlToPublishTo": "https://a.example/in", "name": "x", "configurationType": "custom", "allUsers": "true" });
+        account[list] = json!([word]);
+        assert_eq!(client.call("POST", "/connect", account).await.0, status, "{list}: {word}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_played_is_refused_and_says_so() {
     let client = Client::start().await;
     let signed_by = |more: Value| {
