@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     filling::is_true,
     lengths,
-    model::{Fields, Kind, PhoneCheck, Recipient, RecipientStatus, Refusal, invalid, refuse, text},
+    model::{Fields, Kind, PhoneCheck, Recipient, RecipientStatus, Refusal, invalid, objects, refuse, text},
     progress::is_phone_delivery,
     refused,
     tabs::{self, DraftTab},
@@ -230,12 +230,13 @@ fn check_embedding(account: &Account, fields: &Fields) -> Result<(), Refusal> {
             "This Account lacks sufficient permissions. Embedded recipients need inSessionEnabled, and neither signerMustHaveAccount nor signerMustLoginToSign.",
         ));
     }
-    let additional = fields.get("additionalNotifications").and_then(Value::as_array);
-    let delivered_by_phone = text(fields, "deliveryMethod").is_some_and(is_phone_delivery)
-        || additional.is_some_and(|list| {
-            list.iter().filter_map(|item| item["secondaryDeliveryMethod"].as_str()).any(is_phone_delivery)
-        });
-    if !delivered_by_phone {
+    let additional = second_channel(fields)?;
+    let methods = [text(fields, "deliveryMethod"), additional.and_then(|one| text(one, SECOND_METHOD))];
+    let mut methods = methods.into_iter().flatten();
+    if let Some(unknown) = methods.clone().find(|method| !is_delivery(method)) {
+        return Err(invalid(&format!("The way of delivery '{unknown}' is not one of DocuSign's.")));
+    }
+    if !methods.any(is_phone_delivery) {
         return Ok(());
     }
     if is_embedded {
@@ -249,9 +250,27 @@ fn check_embedding(account: &Account, fields: &Fields) -> Result<(), Refusal> {
     if has_check {
         return Err(invalid("SMS delivery cannot be combined with phone or SMS authentication."));
     }
-    let number =
-        fields.get("phoneNumber").or_else(|| additional.and_then(|list| list.first()?.get("phoneNumber")));
+    let number = fields.get("phoneNumber").or_else(|| additional?.get("phoneNumber"));
     phone_number(number.unwrap_or(&Value::Null)).map(drop)
+}
+
+/// The member of an additional notification that says how it goes.
+const SECOND_METHOD: &str = "secondaryDeliveryMethod";
+
+/// The one notification beside the first (sms-delivery/using-sms-esignature: the list has exactly one element).
+fn second_channel(fields: &Fields) -> Result<Option<&Fields>, Refusal> {
+    let mut all = objects(fields.get("additionalNotifications"));
+    let first = all.next();
+    if all.next().is_some() {
+        return Err(invalid("additionalNotifications must hold one element."));
+    }
+    Ok(first)
+}
+
+/// Whether this is a way of delivery: to a phone, or else one of SPEC's (recipientAdditionalNotification).
+fn is_delivery(method: &str) -> bool {
+    is_phone_delivery(method)
+        || ["email", "fax", "offline"].iter().any(|one| one.eq_ignore_ascii_case(method))
 }
 
 fn access_code(fields: &Fields) -> Result<Option<String>, Refusal> {

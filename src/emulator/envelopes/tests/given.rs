@@ -121,6 +121,36 @@ async fn a_recipient_tells_how_it_is_reached_and_whether_it_has_signed() {
 }
 
 #[tokio::test]
+async fn a_recipient_is_reached_by_one_second_channel_at_most_and_by_no_unknown_one() {
+    let client = Client::start().await;
+    let reached_by = |more: Value| {
+        let mut ada = signer("1", "Ada", "/sn1/");
+        ada.as_object_mut().unwrap().remove("clientUserId");
+        ada.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        definition(&[ada])
+    };
+    let phone = json!({ "countryCode": "49", "number": "1511234567" });
+    let second = |method: &str| json!({ "secondaryDeliveryMethod": method, "phoneNumber": phone });
+    for more in [
+        json!({ "additionalNotifications": [second("SMS")] }),
+        json!({ "additionalNotifications": [second("WhatsApp")] }),
+        json!({ "additionalNotifications": [second("email")], "deliveryMethod": "Email" }),
+        json!({ "additionalNotifications": [] }),
+        json!({ "deliveryMethod": "SMS", "phoneNumber": phone }),
+    ] {
+        client.create(reached_by(more)).await;
+    }
+    for more in [
+        json!({ "additionalNotifications": [second("SMS"), second("WhatsApp")] }),
+        json!({ "additionalNotifications": [second("pigeon")] }),
+        json!({ "deliveryMethod": "Telegram", "phoneNumber": phone }),
+    ] {
+        let code = client.refusal(reached_by(more.clone())).await;
+        assert_eq!(code, "INVALID_REQUEST_PARAMETER", "{more}");
+    }
+}
+
+#[tokio::test]
 async fn a_template_is_shared_if_it_says_so() {
     let client = Client::start().await;
     for (sent, read) in [(json!("false"), "false"), (json!(true), "true"), (Value::Null, "false")] {
