@@ -2,7 +2,7 @@
 //!
 //! Goals: every documented call on an envelope that an integration with embedded signing makes,
 //! with the vendor's errors, its limits, and only legal changes of status.
-//! Gaps: agents, editors, intermediaries, notaries, seals and witnesses are refused, and so are conditional recipients,
+//! Gaps: recipients who neither sign, get a copy nor must open it are refused, and so are conditional recipients,
 //! views made with the envelope, signing groups and payments ([`refused`]); settings are kept and play no part in the
 //! ceremony but for `enforceSignerVisibility`; folders of one's own and chunked uploads are absent; of office documents
 //! DOCX alone is converted, to its bare text. Statuses and messages that DocuSign does not publish are our reading, and

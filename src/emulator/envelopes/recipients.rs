@@ -64,7 +64,7 @@ pub(in crate::emulator) fn drafts(recipients: &Value, scope: usize) -> Result<Ve
     for (list, items) in lists {
         let Some(items) = items.as_array().filter(|items| !items.is_empty()) else { continue };
         let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.list() == list) else {
-            return Err(invalid(&format!("The emulator does not play recipients of the kind '{list}'.")));
+            return Err(refused::lacking(&format!("recipients of the kind '{list}'")));
         };
         for item in items.iter().filter_map(Value::as_object) {
             let mut fields = item.clone();

@@ -369,6 +369,11 @@ async fn what_is_not_played_is_refused_and_says_so() {
     ] {
         refused(client.call("POST", "/envelopes", with(&more)).await, &more.to_string());
     }
+    for kind in ["agents", "editors", "intermediaries", "notaries", "participants", "seals", "witnesses"] {
+        let mut more = signed_by(json!({}));
+        more["recipients"][kind] = json!([{ "recipientId": "2", "name": "Bob", "email": "bob@example.com" }]);
+        refused(client.call("POST", "/envelopes", with(&more)).await, kind);
+    }
     let template = json!({ "name": "T", "documents": [document("/sn1/")], "workflow": steps });
     refused(client.call("POST", "/templates", template).await, "a template");
     let id = client.create(with(&json!({ "status": "created" }))).await;
