@@ -41,7 +41,7 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
         (["secret" | "secrets"], &Method::POST) => add_key(settings, call, key_id),
         (["secret" | "secrets", id], &Method::DELETE) => remove_key(settings, id),
         // Words that are no ids: what they name is not here.
-        (["failures" | "logs" | "oauth" | "users"], _) => return None,
+        (["failures" | "logs" | "mobile_notifiers" | "oauth" | "users"], _) => return None,
         ([id], &Method::GET) => find(settings, id)
             .map(|(_, found)| Answer::ok(json!({ "configurations": [found], "totalRecords": "1" }))),
         ([id], &Method::DELETE) => find(settings, id).map(|(id, _)| id).map(|id| {

@@ -49,7 +49,7 @@ async fn a_call_of_the_vendors_that_is_not_here_says_whose_lack_it_is() {
         let (status, body) = answered(&emulator, method, path, &token).await;
         assert_eq!((status, &body["errorCode"]), (501, &json!("NOT_EMULATED")), "{method} {path}: {body}");
     }
-    for word in ["failures", "logs", "oauth", "users"] {
+    for word in ["failures", "logs", "mobile_notifiers", "oauth", "users"] {
         let (status, body) = answered(&emulator, "GET", &format!("/connect/{word}"), &token).await;
         assert_eq!((status, &body["errorCode"]), (501, &json!("NOT_EMULATED")), "{word}: {body}");
     }
