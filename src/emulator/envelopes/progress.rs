@@ -127,9 +127,10 @@ pub(in crate::emulator) fn is_phone_delivery(method: &str) -> bool {
 pub(in crate::emulator) fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else { return false };
     let sane = |part: &str| {
-        !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control() || c == '@' || c == ',')
+        let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '@' | ',' | '<' | '>');
+        !part.is_empty() && !part.chars().any(is_odd)
     };
-    sane(local) && sane(domain) && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.')
+    sane(local) && domain.contains('.') && domain.split('.').all(sane)
 }
 
 /// Gives the turn to the lowest routing order that waits, unless the workflow holds it; ends the envelope when nobody
@@ -426,4 +427,31 @@ fn purge(world: &mut World, id: &str, now: Timestamp) {
 /// Tells whether documents can still be fetched.
 pub(in crate::emulator) fn has_documents(envelope: &Envelope) -> bool {
     !matches!(envelope.purge, Purge::Purged { .. }) && documents::any(envelope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_email;
+
+    #[test]
+    fn an_address_has_one_at_sign_and_labels_between_its_dots() {
+        for good in ["a@b.com", "a.b+c@d-e.co.uk", "ä@bücher.example"] {
+            assert!(is_email(good), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "a@b",
+            "@b.com",
+            "a@.com",
+            "a@b.",
+            "a@c..com",
+            "<a@b.com>",
+            "a@b.com,c@d.com",
+            "a b@c.com",
+            "a@b@c.com",
+        ] {
+            assert!(!is_email(bad), "{bad}");
+        }
+    }
 }
