@@ -59,7 +59,9 @@ fn apply(world: &mut World, call: &Call, id: &str) -> Outcome {
     // Who changes one field of what it read sends the status back, too; a change alone has no `envelopeId`.
     let is_read_back = text(&fields, "envelopeId").is_some_and(|given| given.eq_ignore_ascii_case(id));
     match text(&fields, "status").map(str::to_ascii_lowercase).as_deref() {
-        None | Some("created") => {}
+        None => {}
+        // Whoever says of a draft that it stays one says nothing new.
+        Some("created") if now == "created" => {}
         Some(status) if is_read_back && status == now => {}
         Some("sent") => send_draft(world, call, id)?,
         // A void ends views, which no refusal after it brings back: what stands beside it is refused before.

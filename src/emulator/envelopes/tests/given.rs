@@ -247,10 +247,14 @@ async fn what_was_read_can_be_sent_back_with_one_field_changed() {
         assert_eq!(client.call("PUT", &path, whole).await.0, changed, "{status}");
         assert_eq!(read(&path).await["recipients"]["signers"][0]["tabs"], tabs, "{status}");
     }
-    // A change that names no envelope is one: what is sent cannot be sent again.
+    // A change that names no envelope is one: what is sent cannot be sent again, nor be a draft.
     let id = client.create(with(&json!({}))).await;
     let path = format!("/envelopes/{id}");
-    assert_eq!(client.call("PUT", &path, json!({ "status": "sent" })).await.0, 400);
+    for status in ["sent", "created"] {
+        assert_eq!(client.call("PUT", &path, json!({ "status": status })).await.0, 400, "{status}");
+    }
+    let drafted = format!("/envelopes/{}", client.create(with(&json!({ "status": "created" }))).await);
+    assert_eq!(client.call("PUT", &drafted, json!({ "status": "created" })).await.0, 200);
     client.act(&id, "1", "sign", json!({})).await;
     let mut whole = client.get(&path).await;
     for (asked, then) in [
