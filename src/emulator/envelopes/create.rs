@@ -233,11 +233,15 @@ pub(in crate::emulator) fn notification(given: Option<&Value>) -> Result<Fields,
                 target[field.as_str()] = value.clone();
             }
         }
-        let days = expirations["expireAfter"].as_str().and_then(|days| days.trim().parse::<u32>().ok());
+        let number = |name: &str| expirations[name].as_str().and_then(|days| days.trim().parse::<u32>().ok());
+        let (days, warning) = (number("expireAfter"), number("expireWarn"));
         let is_enabled =
             expirations["expireEnabled"].as_str().is_some_and(|v| v.eq_ignore_ascii_case("true"));
         if is_enabled && !days.is_some_and(|days| (1..=999).contains(&days)) {
             return Err(invalid("expireAfter must be a number of days from 1 to 999."));
+        }
+        if is_enabled && warning > days {
+            return Err(invalid("expireWarn must be at most the days of expireAfter."));
         }
     }
     let mut fields = Fields::new();

@@ -267,3 +267,16 @@ async fn voiding_has_rules_and_expiry_voids() {
     assert_eq!(client.get(&path).await["purgeState"], "documents_purged");
     assert_eq!(client.call("GET", &format!("{path}/documents/combined"), Value::Null).await.0, 400);
 }
+
+#[tokio::test]
+async fn nobody_is_warned_before_the_envelope_is_sent() {
+    let client = Client::start().await;
+    for (days, warning, is_taken) in [(3, "4", false), (3, "3", true), (3, "0", true), (3, "", true)] {
+        let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+        whole["notification"] = json!({ "expirations": {
+            "expireEnabled": "true", "expireAfter": days, "expireWarn": warning,
+        } });
+        let status = client.call("POST", "/envelopes", whole).await.0;
+        assert_eq!(status == 201, is_taken, "{days}, {warning}: {status}");
+    }
+}
