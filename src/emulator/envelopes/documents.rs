@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Outcome,
-    model::{Envelope, File, Purge, RADIOS, Recipient, Tab, missing, refuse, text},
+    model::{Envelope, File, Purge, RADIOS, Recipient, Status, Tab, missing, refuse, text},
     progress, relations, render, settings, visibility,
 };
 use crate::emulator::{
@@ -40,6 +40,8 @@ pub(super) fn download(world: &World, call: &Call, id: &str, document: &str) -> 
     let certificate_is =
         |wanted: &str| call.query("certificate").is_some_and(|value| value.eq_ignore_ascii_case(wanted));
     let unknown = || missing("DOCUMENT_DOES_NOT_EXIST", "The document specified was not found.");
+    // Of a draft nothing is certified, and its list has none.
+    let has_certificate = envelope.status != Status::Created;
     if !progress::has_documents(envelope) && document != "certificate" {
         return Err(if matches!(envelope.purge, Purge::Purged { .. }) {
             refuse("ENVELOPE_INVALID_STATUS", "The documents of the envelope have been purged.")
@@ -51,13 +53,14 @@ pub(super) fn download(world: &World, call: &Call, id: &str, document: &str) -> 
         "combined" => (
             file_name("combined", "pdf"),
             "application/pdf",
-            combined(world, envelope, certificate_is("true"))?,
+            combined(world, envelope, has_certificate && certificate_is("true"))?,
         ),
+        "certificate" if !has_certificate => return Err(unknown()),
         "certificate" => (file_name("Summary", "pdf"), "application/pdf", certificate(world, envelope)),
         "archive" => (
             file_name("archive", "zip"),
             "application/zip",
-            archive(world, envelope, !certificate_is("false"))?,
+            archive(world, envelope, has_certificate && !certificate_is("false"))?,
         ),
         "portfolio" => {
             return Err(refuse(

@@ -275,6 +275,20 @@ async fn an_envelope_without_custom_fields_shows_both_lists_empty() {
 }
 
 #[tokio::test]
+async fn a_draft_has_no_certificate() {
+    let client = Client::start().await;
+    let mut draft = super::testing::definition(&[super::testing::signer("1", "Ada", "/sn1/")]);
+    draft["status"] = json!("created");
+    let path = format!("/envelopes/{}/documents", client.create(draft).await);
+    let (status, body) = client.call("GET", &format!("{path}/certificate"), Value::Null).await;
+    assert_eq!((status, &body["errorCode"]), (404, &json!("DOCUMENT_DOES_NOT_EXIST")), "{body}");
+    let bytes = client.bytes(&format!("{path}/archive")).await;
+    assert_eq!(zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap().len(), 1);
+    let whole = read::read(&client.bytes(&format!("{path}/combined?certificate=true")).await).unwrap();
+    assert!(whole.find("Certificate", read::Matching::default()).is_empty());
+}
+
+#[tokio::test]
 async fn an_archive_comes_without_the_certificate_if_asked() {
     let client = Client::start().await;
     let id = client.create(super::testing::definition(&[super::testing::signer("1", "Ada", "/sn1/")])).await;
