@@ -173,7 +173,7 @@ fn change_settings(world: &mut World, call: &Call, account: &str) -> Result<Answ
             }
         }
     }
-    Ok(Answer::ok(json!({})))
+    Ok(Answer::empty(StatusCode::OK))
 }
 
 /// Refuses who does not administer the account.

@@ -252,7 +252,9 @@ async fn what_the_vendor_does_not_know_comes_back_in_no_answer() {
     let (envelope, template) =
         (made("/envelopes", "envelopeId").await, made("/templates", "templateId").await);
     let settings = json!({ "ghost": "1", "inSessionEnabled": true });
-    assert_eq!(emulator.call("PUT", "/settings", &token, Some(settings)).await.status(), 200);
+    let changed = emulator.call("PUT", "/settings", &token, Some(settings)).await;
+    assert_eq!(changed.status(), 200);
+    assert_eq!(changed.text().await.unwrap(), "", "SPEC: the answer has no body");
     for path in [
         "/settings".to_owned(),
         format!("{envelope}?include=recipients,tabs,custom_fields"),
