@@ -36,7 +36,7 @@ pub(super) enum Rule {
     Polling,
     /// Used a token on after it was refused.
     DeadTokenReused,
-    /// Asked for a recipient view while one for that recipient was live.
+    /// Asked for a recipient view while that recipient was in the session of one.
     ViewReminted,
 }
 

@@ -144,7 +144,7 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str) -> Outcome {
     Ok(Answer::json(StatusCode::CREATED, json!({ "url": address })))
 }
 
-/// A new view puts out whoever is signing; the judge is told.
+/// A new view puts out whoever is signing; the judge is told. A view that nobody has opened puts out nobody.
 fn put_out(world: &mut World, call: &Call, envelope: &str, recipient: &str) {
     let mut earlier = Vec::new();
     world.envelopes.sessions.change(recipient, |session| {
@@ -153,8 +153,6 @@ fn put_out(world: &mut World, call: &Call, envelope: &str, recipient: &str) {
             earlier.push(session.request);
         }
     });
-    let waiting = world.envelopes.views.of(recipient).filter(|view| view.is_fresh(call.now));
-    earlier.extend(waiting.map(|view| view.request));
     let World { judge, requests, .. } = world;
     if let (Some(first), Some(this)) =
         (earlier.first().and_then(|number| requests.entry(*number)), requests.entry(call.number))

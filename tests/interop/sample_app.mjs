@@ -98,8 +98,9 @@ async function sampleApp(ready) {
       templateRoles: [{ roleName: ready.template_role, name: "Ada Lovelace", email: "ada@example.com", clientUserId: "1000" }],
     };
     const { envelopeId } = await (await envelopes()).createEnvelope(ready.account_id, { envelopeDefinition });
-    // The page is loaded, and loaded again.
-    await (await envelopes()).createRecipientView(ready.account_id, envelopeId, { recipientViewRequest });
+    // The page is loaded, its signer begins, and it is loaded again.
+    const { url } = await (await envelopes()).createRecipientView(ready.account_id, envelopeId, { recipientViewRequest });
+    assert.equal((await fetch(url, { redirect: "manual" })).status, 302);
     await (await envelopes()).createRecipientView(ready.account_id, envelopeId, { recipientViewRequest });
     for (let look = 0; look < 4; look += 1) {
       assert.equal((await (await envelopes()).getEnvelope(ready.account_id, envelopeId)).envelopeId, envelopeId);
@@ -161,11 +162,13 @@ grace = 0
       const answer = await fetch(`${api_url}/v1/signings`, { method: "POST", body, headers: { ...headers, "idempotency-key": `order-${order}` } });
       const signing = await answer.json();
       assert.equal(answer.status, 201, JSON.stringify(signing));
-      // The page with the link is loaded twice, and the button pressed twice: one view is made, and nobody put out.
+      // The page with the link is loaded twice, and the button pressed twice: one view is made, and nobody put out who
+      // has opened it.
       const link = signing.signers[0].link.url;
       for (let load = 0; load < 2; load += 1) assert.equal((await fetch(link)).status, 200);
       const first = await fetch(link, { method: "POST", redirect: "manual" });
       assert.match(first.headers.get("location") ?? "", /\/Signing\//);
+      assert.equal((await fetch(first.headers.get("location"), { redirect: "manual" })).status, 302);
       const second = await fetch(link, { method: "POST", redirect: "manual" });
       assert.equal(second.headers.get("location"), null, "a second click makes no second view");
       for (let look = 0; look < 4; look += 1) {

@@ -5,7 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::harness::{TestDaemon, order};
+use crate::{
+    harness::{TestDaemon, order},
+    visitors::location_of,
+};
 
 /// What the end of a test says of it.
 fn end(daemon: TestDaemon) -> Option<String> {
@@ -32,7 +35,9 @@ async fn a_rule_of_docusigns_that_was_broken_fails_its_test() {
     for is_meant in [false, true] {
         let daemon = TestDaemon::start().await;
         let made = daemon.create("order-1", &order()).await;
-        // The first view is live.
+        // The signer is in the session of the first view.
+        let view = made.body["signers"][0]["view"]["url"].as_str().unwrap();
+        location_of(&daemon, view).await;
         let views = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
         assert_eq!(daemon.post(&views, &json!({})).await.status, StatusCode::CREATED);
         if is_meant {

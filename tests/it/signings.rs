@@ -466,8 +466,6 @@ async fn b4_no_purge_or_download_takes_longer_than_its_caller_waits() {
 #[tokio::test]
 async fn b4_a_check_that_its_caller_does_not_wait_for_is_not_lost() {
     let daemon = TestDaemon::start().await;
-    // The view of the create is live when the next one is asked for.
-    daemon.rules_may_break();
     let made = daemon.create("order-1", &order()).await;
     let path = format!("{}/v1/signings/{}", daemon.api, made.id());
     let headers = [("content-type", "application/json"), ("prefer", "respond-async")];

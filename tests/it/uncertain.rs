@@ -357,8 +357,6 @@ async fn what_a_caller_asked_for_is_written_down_when_the_caller_hangs_up() {
 #[tokio::test]
 async fn e3_a_view_that_could_not_be_had_is_had_by_the_repeated_call() {
     let daemon = TestDaemon::builder().public().start().await;
-    // The view whose answer was cut off is live when the next one is asked for.
-    daemon.rules_may_break();
     let broken = json!({"fault": "truncate", "method": "POST", "path": "/views/recipient", "count": 1});
     daemon.fault(&broken).await;
     let first = daemon.create("order-1", &order()).await;
@@ -375,8 +373,6 @@ async fn e3_a_view_that_could_not_be_had_is_had_by_the_repeated_call() {
 #[tokio::test]
 async fn e3_a_call_that_has_no_answer_yet_is_not_refused_for_settings_that_changed_meanwhile() {
     let mut daemon = TestDaemon::builder().public().start().await;
-    // The view whose answer was cut off is live when the next one is asked for.
-    daemon.rules_may_break();
     let broken = json!({"fault": "truncate", "method": "POST", "path": "/views/recipient", "count": 1});
     daemon.fault(&broken).await;
     let first = daemon.create("order-1", &order()).await;

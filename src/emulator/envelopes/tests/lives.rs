@@ -128,6 +128,22 @@ async fn a_newer_view_puts_the_signer_out_and_the_judge_sees_it() {
 }
 
 #[tokio::test]
+async fn a_newer_view_of_one_that_nobody_is_in_breaks_no_rule() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let view = async || client.view(&id, view_of("1", "Ada")).await.unwrap();
+    // Not opened, left, or idle for too long.
+    view().await;
+    let session = client.browse(&view().await).await.1;
+    client.post(&session, &[("action", "finish_later")]).await;
+    client.browse(&view().await).await;
+    client.advance(21 * 60).await;
+    view().await;
+    let rules = client.emulator.control("GET", "rules", Value::Null).await;
+    assert_eq!(rules["rules"], json!([]));
+}
+
+#[tokio::test]
 async fn a_view_must_match_to_the_letter() {
     let client = Client::start().await;
     let mut remote = signer("2", "Bob", "/sn2/");
