@@ -3,7 +3,7 @@
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::read;
 use crate::emulator::{
@@ -69,7 +69,7 @@ pub(super) fn arm(world: &mut World, call: &Call) -> Result<Answer, String> {
 #[serde(deny_unknown_fields)]
 struct Move {
     advance_s: Option<f64>,
-    set: Option<Timestamp>,
+    set: Option<Value>,
 }
 
 /// Moves the time, and lets it do what it does alone.
@@ -81,6 +81,7 @@ pub(super) fn move_clock(world: &mut World, time: &Time, call: &Call) -> Result<
             time.advance(by);
         }
         Move { advance_s: None, set: Some(to) } => {
+            let to = moment(&to)?;
             check(Some(to))?;
             time.set(to);
         }
@@ -90,11 +91,28 @@ pub(super) fn move_clock(world: &mut World, time: &Time, call: &Call) -> Result<
     Ok(Answer::ok(json!({ "now": time.now() })))
 }
 
+/// A time as text of RFC 3339, or as seconds since 1970.
+fn moment(written: &Value) -> Result<Timestamp, String> {
+    let other = || "`set` is a time as in RFC 3339, or seconds since 1970".to_owned();
+    match written {
+        Value::String(text) => text.parse().map_err(|error: jiff::Error| format!("{}: {error}", other())),
+        Value::Number(seconds) => {
+            let since = SignedDuration::try_from_secs_f64(seconds.as_f64().ok_or_else(other)?);
+            let since = since.map_err(|_| BEYOND.to_owned())?;
+            Timestamp::UNIX_EPOCH.checked_add(since).map_err(|_| BEYOND.to_owned())
+        }
+        _ => Err(other()),
+    }
+}
+
+/// What is said of a time to which the clock cannot go.
+const BEYOND: &str = "the clock goes from the beginning of 1970 to the end of 9998";
+
 /// Every answer has the time in its `Date`, and the dates that can be written there go from 1970 to 9999. The last
 /// year is left for the time to go on in.
 fn check(to: Option<Timestamp>) -> Result<(), String> {
     match to {
         Some(to) if to >= Timestamp::UNIX_EPOCH && to.as_second() < YEAR_9999 => Ok(()),
-        _ => Err("the clock goes from the beginning of 1970 to the end of 9998".to_owned()),
+        _ => Err(BEYOND.to_owned()),
     }
 }

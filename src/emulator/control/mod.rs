@@ -28,7 +28,7 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("POST", "/_test/faults", "{fault, method, path, rate, count, status, delay_ms, reset_s}"),
     ("DELETE", "/_test/faults", "disarms all"),
     ("GET", "/_test/clock", "the emulator's time"),
-    ("POST", "/_test/clock", "{advance_s} or {set}, from 1970 to 9998"),
+    ("POST", "/_test/clock", "{advance_s} or {set}, as in RFC 3339 or seconds since 1970; from 1970 to 9998"),
     ("GET", "/_test/consent", "who has consented to what"),
     ("POST", "/_test/consent", "{user_id, integration_key, scopes, granted}; or organization_id"),
     ("POST", "/_test/keys", "{integration_key, public_key_pem, active}"),

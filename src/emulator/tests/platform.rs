@@ -165,6 +165,11 @@ async fn a_misspelt_knob_is_refused_by_name() {
         ("clock", json!({ "set": "1960-01-01T00:00:00Z" }), "1970"),
         ("clock", json!({ "set": "1969-12-31T23:59:59.5Z" }), "1970"),
         ("clock", json!({ "set": "9999-01-01T00:00:00Z" }), "9998"),
+        ("clock", json!({ "set": -1 }), "1970"),
+        ("clock", json!({ "set": 253_370_764_800_i64 }), "9998"),
+        ("clock", json!({ "set": 1e300 }), "9998"),
+        ("clock", json!({ "set": "yesterday" }), "RFC 3339"),
+        ("clock", json!({ "set": true }), "RFC 3339"),
         ("clock", json!({ "advance_s": -1e10 }), "1970"),
         ("clock", json!({ "advance_s": 1e12 }), "9998"),
         ("consent", json!({ "user_id": "nobody", "granted": true }), "user_id"),
@@ -188,8 +193,10 @@ async fn the_clock_goes_where_the_dates_of_answers_can_go() {
     };
     let begin = date().await;
     for (to, told) in [
-        ("1970-01-01T00:00:00Z", "Thu, 01 Jan 1970 00:00:00 GMT"),
-        ("9998-12-31T23:59:59Z", "Thu, 31 Dec 9998 23:59:59 GMT"),
+        (json!("1970-01-01T00:00:00Z"), "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (json!(1_800_000_000), "Fri, 15 Jan 2027 08:00:00 GMT"),
+        (json!(1_800_000_001.5), "Fri, 15 Jan 2027 08:00:01 GMT"),
+        (json!("9998-12-31T23:59:59Z"), "Thu, 31 Dec 9998 23:59:59 GMT"),
     ] {
         emulator.control("POST", "clock", json!({ "set": to })).await;
         assert_eq!(date().await, told);
