@@ -13,6 +13,9 @@ use crate::emulator::{
     http::Answer,
 };
 
+/// The id of what says what is wrong.
+const PROBLEM: &str = "problem";
+
 /// Lines of a page that are shown as text; the PDF has the rest.
 const MAX_LINES: usize = 400;
 
@@ -44,7 +47,8 @@ impl Page<'_> {
                 p { (words.access_text) }
                 (self.form(&html! {
                     label for="access_code" { (words.access_label) }
-                    input id="access_code" name="access_code" autocomplete="off" required autofocus;
+                    input id="access_code" name="access_code" autocomplete="off" required autofocus
+                        aria-invalid=[self.is_wrong()] aria-describedby=[self.described()];
                     (button("access_code", words.go_on))
                 }))
             },
@@ -58,10 +62,12 @@ impl Page<'_> {
         let title = words.phone_title;
         self.narrow(title, &html! {
             @if is_sent {
-                p role="status" { (words.phone_sent) }
+                // After a wrong code the code is no news.
+                @if self.problem.is_none() { p role="status" { (words.phone_sent) } }
                 (self.form(&html! {
                     label for="sms_code" { (words.phone_label) }
-                    input id="sms_code" name="sms_code" inputmode="numeric" autocomplete="one-time-code" maxlength="12" required autofocus;
+                    input id="sms_code" name="sms_code" inputmode="numeric" autocomplete="one-time-code" maxlength="12" required autofocus
+                        aria-invalid=[self.is_wrong()] aria-describedby=[self.described()];
                     (button("check_code", words.go_on))
                 }))
             }
@@ -154,7 +160,17 @@ impl Page<'_> {
     }
 
     fn alert(&self) -> Markup {
-        html! { @if let Some(problem) = self.problem { p class="alert" role="alert" { (problem) } } }
+        html! { @if let Some(problem) = self.problem { p class="alert" id=(PROBLEM) role="alert" { (problem) } } }
+    }
+
+    /// Of a page that asks for one thing: whether that was wrong.
+    fn is_wrong(&self) -> Option<&'static str> {
+        self.problem.map(|_| "true")
+    }
+
+    /// What says why it was wrong.
+    fn described(&self) -> Option<&'static str> {
+        self.problem.map(|_| PROBLEM)
     }
 
     fn form(&self, content: &Markup) -> Markup {

@@ -70,6 +70,25 @@ async fn a_signer_walks_the_pages_from_the_view_to_the_signed_document() {
 }
 
 #[tokio::test]
+async fn a_wrong_code_is_told_once_and_at_its_field() {
+    let client = Client::start().await;
+    let mut ada = with_phone(signer("1", "Ada", "/sn1/"));
+    ada["accessCode"] = json!("Secret7");
+    let id = client.create(definition(&[ada])).await;
+    let session = client.browse(&client.view(&id, view_of("1", "Ada")).await.unwrap()).await.1;
+    let marks = ["role=\"status\"", "role=\"alert\"", "aria-invalid=\"true\" aria-describedby=\"problem\""];
+    let marked = |page: &str| marks.map(|mark| page.contains(mark));
+    assert_eq!(marked(&client.browse(&session).await.2), [false; 3]);
+    let wrong = [("action", "access_code"), ("access_code", "wrong")];
+    assert_eq!(marked(&client.post(&session, &wrong).await.2), [false, true, true]);
+    client.post(&session, &[("action", "access_code"), ("access_code", "Secret7")]).await;
+    client.post(&session, &[("action", "send_code"), ("number", "0")]).await;
+    assert_eq!(marked(&client.browse(&session).await.2), [true, false, false]);
+    let wrong = [("action", "check_code"), ("sms_code", "none")];
+    assert_eq!(marked(&client.post(&session, &wrong).await.2), [false, true, true]);
+}
+
+#[tokio::test]
 async fn a_view_is_opened_once_and_within_five_minutes() {
     let client = Client::start().await;
     let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
