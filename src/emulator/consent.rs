@@ -326,7 +326,7 @@ const STYLE: &str = "
 @media (prefers-color-scheme:dark){:root{--ink:#e9ecf3;--soft:#a3adc0;--line:#3a4254;--back:#12161f;--card:#1b212d;--act:#7fa2ff;--on:#0c1020}}
 *{box-sizing:border-box}
 body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1rem;background:var(--back);color:var(--ink);font:1rem/1.5 system-ui,sans-serif}
-main{width:100%;max-width:32rem;background:var(--card);border:1px solid var(--line);border-radius:12px;padding:2rem}
+main{width:100%;max-width:32rem;background:var(--card);border:1px solid var(--line);border-radius:12px;padding:2rem;overflow-wrap:anywhere}
 h1{margin:0 0 .5rem;font-size:1.4rem;line-height:1.25}
 p{margin:.5rem 0 1rem}
 ul{list-style:none;margin:0 0 1rem;padding:0}

@@ -106,3 +106,27 @@ async fn an_operator_gives_consent_in_a_real_browser_and_the_tick_appears() {
         client.close().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn the_emulators_pages_of_consent_fit_the_narrowest_screen() {
+    let Some(browser) = Browser::start() else { return };
+    let emulated = Emulated::start().await;
+    let client = browser.open("narrow", (320, 640)).await;
+    let fits = async |place: &str| {
+        find(&client, Locator::Css(place)).await;
+        let beyond = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        assert_eq!(client.execute(beyond, vec![]).await.unwrap(), 0, "{place} is wider than the screen");
+    };
+    // Who has consented is not asked again.
+    emulated.control("POST", "consent", &json!({ "granted": false })).await;
+    let (server, app) = (emulated.entry("oauth_url"), emulated.entry("integration_key"));
+    let back = "http://127.0.0.1:1/consent/callback";
+    let asked = format!("client_id={app}&redirect_uri={back}&scope=signature%20impersonation");
+    let page = format!("{server}/oauth/auth?response_type=code&{asked}");
+    client.goto(&page).await.unwrap();
+    let user = format!("button[value='{}']", emulated.entry("user_id"));
+    fits(&user).await;
+    find(&client, Locator::Css(&user)).await.click().await.unwrap();
+    fits("button[value=accept]").await;
+    client.close().await.unwrap();
+}
