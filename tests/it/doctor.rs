@@ -509,9 +509,10 @@ async fn templates_that_are_not_in_the_account_are_named() {
     );
     let (_, report) = doctor(&emulated, &[], &[general, (own, emulated.entry("template_id"))]);
     assert_eq!(detail(&report, "templates"), "all 2 that the settings name are there");
-    // A limit in the way tells nothing of them.
+    // A limit in the way of the second tells nothing of it.
     emulated.control("POST", "limits", &json!({ "hourly": 1 })).await;
-    let (_, report) = doctor(&emulated, &[], &[]);
+    let second = ("COUNTERSIGN__TEMPLATES__OFFER", NOBODY);
+    let (_, report) = doctor(&emulated, &[], &[second]);
     assert_eq!(failed(&report), ["budget_low"], "{report:#}");
     assert!(detail(&report, "templates").starts_with("not asked: "), "{report:#}");
 }
