@@ -108,8 +108,8 @@ codes! {
         "Have phone authentication switched on for the DocuSign account, or leave sms_auth out.";
     store_unavailable 503 true "The daemon's own store fails",
         "Repeat the same call with the same Idempotency-Key after the time in Retry-After; the operator finds the cause at /readyz.";
-    template_role_mismatch 422 false "A role is not in the template",
-        "Give each signer a role that the template has, spelt exactly as there.";
+    template_role_mismatch 422 false "A role does not fit the template",
+        "Give each signer a role that the template has, spelt exactly as there, and no role to two signers.";
     unauthenticated 401 false "The API key is missing or wrong",
         "Send Authorization: Bearer with a key made by `countersign caller add`.";
     unknown_field 400 false "A field does not exist",

@@ -5,7 +5,11 @@
 //! fault with its place and not only the first; and what could be read is given on, with blanks in the wrong
 //! places, so that whoever judges a draft by other measures can tell theirs at the same time.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    fmt,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -422,12 +426,22 @@ impl Reader<'_> {
         {
             return;
         }
-        for (at, signer) in signers.iter().enumerate().filter(|(_, signer)| signer.role.is_none()) {
-            self.faults.add(
-                format!("/signers/{at}/role"),
-                "template_role_mismatch",
-                format!("is missing: with a template, say which role signer {:?} takes", signer.key),
-            );
+        // The upstream would make one recipient of two signers in one role, and one signature would count for both.
+        let mut taken = HashMap::new();
+        for (at, signer) in signers.iter().enumerate() {
+            let detail = match &signer.role {
+                None => format!("is missing: with a template, say which role signer {:?} takes", signer.key),
+                Some(role) => match taken.entry(role.to_lowercase()) {
+                    Entry::Vacant(free) => {
+                        free.insert(signer.key.as_str());
+                        continue;
+                    }
+                    Entry::Occupied(first) => {
+                        format!("is that of signer {:?}: a role of a template is for one signer", first.get())
+                    }
+                },
+            };
+            self.faults.add(format!("/signers/{at}/role"), "template_role_mismatch", detail);
         }
     }
 }
@@ -449,7 +463,7 @@ mod tests {
 
     fn parse(body: &str) -> Result<Draft, Invalids> {
         let of_all = BTreeMap::from([("nda".to_owned(), "11111111-2222-4333-8444-555555555555".to_owned())]);
-        let templates = TemplateNames::new(of_all, std::collections::HashMap::new());
+        let templates = TemplateNames::new(of_all, HashMap::new());
         parse_create(&Bytes::copy_from_slice(body.as_bytes()), &templates)
     }
 
@@ -508,6 +522,26 @@ mod tests {
             ("/locale", "invalid_request"),
         ];
         assert_eq!(found, expected.map(|(place, code)| (place.to_owned(), code)));
+    }
+
+    #[test]
+    fn a_role_of_a_template_is_for_one_signer() {
+        let with = |documents: &str, second: &str| {
+            let people = ["Client", second, "Witness"].map(|role| {
+                serde_json::json!({"name": "A", "email": "a@example.com", "role": role}).to_string()
+            });
+            format!(r#"{{"sender": "a", "documents": [{documents}], "signers": [{}]}}"#, people.join(","))
+        };
+        let (template, file) = (r#"{"template": "nda"}"#, r#"{"name": "b", "content_base64": "JVBERi0="}"#);
+        let both = format!("{template},{file}");
+        for same in ["Client", "client", "CLIENT"] {
+            let expected = [("/signers/1/role".to_owned(), "template_role_mismatch")];
+            assert_eq!(faults(&with(template, same)), expected, "{same}");
+            assert_eq!(faults(&with(&both, same)), expected, "{same}");
+        }
+        // Without a template a role is nothing, and one signer takes it in all templates.
+        assert!(parse(&with(file, "Client")).is_ok());
+        assert!(parse(&with(&format!("{template},{template}"), "Manager")).is_ok());
     }
 
     #[test]

@@ -252,6 +252,27 @@ async fn every_refusal_has_its_code_and_sends_and_stores_nothing() {
 }
 
 #[tokio::test]
+async fn two_signers_in_one_role_are_refused_before_one_signs_for_both() {
+    let daemon = TestDaemon::start().await;
+    let mut both = order();
+    let second = json!({"key": "second", "name": "Grace Hopper", "email": "grace@example.com", "role": "client",
+        "return_url": "https://www.example.com/done"});
+    both["signers"].as_array_mut().unwrap().push(second);
+    for refused in
+        [daemon.post("/v1/signings?dry_run=true", &both).await, daemon.create("order-1", &both).await]
+    {
+        assert_eq!((refused.status.as_u16(), refused.code()), (422, "template_role_mismatch"));
+        assert_eq!(refused.body["errors"][0]["pointer"], "/signers/1/role", "{}", refused.text);
+    }
+    assert_eq!(daemon.envelopes().await, 0);
+    let mut templates = order();
+    templates["documents"] = json!([{"template": "nda"}, {"template": "nda"}]);
+    let made = daemon.create("order-2", &templates).await;
+    assert_eq!(made.status, StatusCode::CREATED, "one signer in one role of both: {}", made.text);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_missing_anchor_is_found_before_anything_is_sent() {
     let daemon = TestDaemon::start().await;
     daemon.forget_requests().await;

@@ -289,7 +289,7 @@ fn new_signer() -> Value {
             "key": maybe(about(line(MAX_NAME), "Your name for this signer, which no other signer has")),
             "name": person(),
             "email": { "type": "string", "format": "email", "maxLength": email::MAX_LENGTH },
-            "role": maybe(about(line(MAX_NAME), "Their role in the template")),
+            "role": maybe(about(line(MAX_NAME), "Their role in the template, which no other signer takes")),
             "order": maybe(json!({ "type": "integer", "minimum": 1, "maximum": MAX_ORDER,
                 "description": "When it is their turn; 1 if left out" })),
             "sms_auth": maybe(closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),

@@ -243,7 +243,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "template_role_mismatch",
-        "A signer's role is not among the roles of the template, so DocuSign would add a signer without fields.",
+        "A signer's role is not among the roles of the template, so DocuSign would add a signer without fields; or two signers have one role (upper and lower case are the same), and DocuSign would take them for one person. One signer in one role of several templates is fine.",
         "/signers/0/role no such role; the template has: Client",
     ),
     (
