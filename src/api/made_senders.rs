@@ -21,7 +21,7 @@ use crate::{
     auth::identity::{IdError, UserId},
     config::check_name,
     domain::{Private, SenderName, template_names::Ids},
-    objects::{Invalids, explain::Kind, invalid::token},
+    objects::{Invalids, entries::Entries, explain::Kind, invalid::token},
     pairing::{Change, NewSender, Wish, is_account},
 };
 
@@ -42,7 +42,7 @@ pub(super) struct NewBody {
     #[serde(default, deserialize_with = "wish")]
     account: Option<Wish>,
     hmac_keys: Option<Vec<String>>,
-    templates: Option<Ids>,
+    templates: Option<Entries<String, String>>,
     #[serde(default, deserialize_with = "wish")]
     brand: Option<Wish>,
 }
@@ -67,7 +67,7 @@ pub(super) struct ChangeBody {
     #[serde(default, deserialize_with = "wish")]
     account: Option<Wish>,
     hmac_keys: Option<Vec<String>>,
-    templates: Option<Ids>,
+    templates: Option<Entries<String, String>>,
     #[serde(default, deserialize_with = "wish")]
     brand: Option<Wish>,
 }
@@ -180,7 +180,7 @@ fn judged(body: ChangeBody, faults: &mut Invalids) -> Change {
         user_id: body.user_id.and_then(|id| user(&id, faults)),
         account: body.account,
         hmac_keys: body.hmac_keys.map(|keys| hmac_keys(keys, faults)),
-        templates: body.templates.map(|named| templates(named, faults)),
+        templates: body.templates.map(|named| templates(named.0, faults)),
         brand: body.brand.map(|wish| brand(wish, faults)),
     }
 }

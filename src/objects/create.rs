@@ -31,6 +31,7 @@ use crate::{
             Base64, CREATE, Create, CreateAnchor, CreateAuthenticatedBy, CreateDocument, CreateSigner,
         },
         duration,
+        entries::Entries,
         explain::{explain, from_object},
         invalid::token,
         return_url::is_return_url,
@@ -118,9 +119,7 @@ impl Reader<'_> {
             locale: self.locale(request.locale),
             expires_in: self.expires_in(request.expires_in),
             frame_ancestors: self.frame_ancestors(request.frame_ancestors.unwrap_or_default()),
-            metadata: Private::new(
-                self.entries(format_args!("/metadata"), request.metadata.unwrap_or_default()),
-            ),
+            metadata: Private::new(self.entries(format_args!("/metadata"), request.metadata)),
         }
     }
 
@@ -168,7 +167,7 @@ impl Reader<'_> {
         place: Place<'_>,
         name: Option<Cow<'_, str>>,
         base64: &str,
-        anchors: Option<BTreeMap<Cow<'_, str>, CreateAnchor>>,
+        anchors: Option<Entries<Cow<'_, str>, CreateAnchor>>,
     ) -> Document {
         let name = self.text(format_args!("{place}/name"), name, 1, MAX_NAME);
         if name.is_none() {
@@ -177,7 +176,7 @@ impl Reader<'_> {
         if base64.is_empty() {
             self.faults.wrong(format!("{place}/content_base64"), "is empty");
         }
-        let anchors = self.anchors(format_args!("{place}/anchors"), anchors.unwrap_or_default());
+        let anchors = self.anchors(format_args!("{place}/anchors"), anchors);
         // A slice of the body where it can be: a document of 25 MB is not copied.
         let content = match self.slice(base64) {
             Some(slice) => slice,
@@ -192,9 +191,9 @@ impl Reader<'_> {
         (body.start <= part.start && part.end <= body.end).then(|| self.body.slice_ref(text.as_bytes()))
     }
 
-    fn anchors(&mut self, place: Place<'_>, given: BTreeMap<Cow<'_, str>, CreateAnchor>) -> Anchors {
+    fn anchors(&mut self, place: Place<'_>, given: Option<Entries<Cow<'_, str>, CreateAnchor>>) -> Anchors {
         let mut anchors = BTreeMap::new();
-        for (word, anchor) in given {
+        for (word, anchor) in given.into_iter().flat_map(|given| given.0) {
             let here = format!("{place}/{}", token(&word));
             let Some(kind) = TabKind::parse(&word) else {
                 let kinds = TabKind::ALL.map(TabKind::as_str).join(", ");
@@ -240,9 +239,7 @@ impl Reader<'_> {
             order: self.order(place, signer.order),
             sms,
             access_code: self.access_code(place, signer.access_code),
-            fields: Private::new(
-                self.entries(format_args!("{place}/fields"), signer.fields.unwrap_or_default()),
-            ),
+            fields: Private::new(self.entries(format_args!("{place}/fields"), signer.fields)),
             authenticated_by: signer.authenticated_by.and_then(|by| self.authenticated_by(place, &by)),
             return_url: self.return_url(place, signer.return_url),
         }
@@ -379,7 +376,12 @@ impl Reader<'_> {
         has
     }
 
-    fn entries(&mut self, place: Place<'_>, entries: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    fn entries(
+        &mut self,
+        place: Place<'_>,
+        entries: Option<Entries<String, String>>,
+    ) -> BTreeMap<String, String> {
+        let entries = entries.map(|entries| entries.0).unwrap_or_default();
         if entries.len() > MAX_ENTRIES {
             self.faults.wrong(place.to_string(), format!("may hold at most {MAX_ENTRIES} entries"));
         }
@@ -639,6 +641,30 @@ mod tests {
     fn what_is_not_json_is_said_so() {
         for body in ["", "{", "[]", "null", r#"{"sender": "a", "sender": "b"}"#, "\u{1}"] {
             assert!(!faults(body).is_empty(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_is_refused_where_callers_choose_the_names_too() {
+        let of = |anchors: &str, fields: &str, metadata: &str| {
+            format!(
+                r#"{{"sender": "a", "metadata": {metadata},
+                    "documents": [{{"name": "b", "content_base64": "JVBERi0=", "anchors": {anchors}}}],
+                    "signers": [{{"key": "a", "name": "A", "email": "a@example.com", "fields": {fields}}}]}}"#
+            )
+        };
+        let (once, twice) = (r#"{"a": "1", "b": "1"}"#, r#"{"a": "1", "b": "1", "a": "2"}"#);
+        let (kinds, keys) =
+            (r#"{"sign": "/s/", "date": {"a": "/d/"}}"#, r#"{"sign": {"a": "/s/", "a": "/t/"}}"#);
+        assert!(parse(&of(kinds, once, once)).is_ok());
+        let again = r#"{"sign": "/s/", "sign": "/t/"}"#;
+        for body in
+            [of(kinds, once, twice), of(kinds, twice, once), of(again, once, once), of(keys, once, once)]
+        {
+            let Invalids(faults) = parse(&body).unwrap_err();
+            let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+            assert_eq!((fault.pointer.as_str(), fault.code), ("", "invalid_request"));
+            assert!(fault.detail.starts_with("a name is there twice in one object (the second"), "{fault:?}");
         }
     }
 

@@ -1,11 +1,14 @@
 //! The shape of a create request: as types, for the quick way, and as a table, for telling everything that is
 //! wrong with a body of another shape. What may stand in it is judged in [`create`](super::create).
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
-use crate::objects::explain::Kind;
+use crate::objects::{entries::Entries, explain::Kind};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,7 +34,7 @@ pub(super) struct Create<'a> {
     #[serde(borrow, default)]
     pub(super) frame_ancestors: Option<Vec<Cow<'a, str>>>,
     #[serde(default)]
-    pub(super) metadata: Option<BTreeMap<String, String>>,
+    pub(super) metadata: Option<Entries<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +47,7 @@ pub(super) struct CreateDocument<'a> {
     #[serde(borrow, default)]
     pub(super) content_base64: Option<Base64<'a>>,
     #[serde(borrow, default)]
-    pub(super) anchors: Option<BTreeMap<Cow<'a, str>, CreateAnchor>>,
+    pub(super) anchors: Option<Entries<Cow<'a, str>, CreateAnchor>>,
 }
 
 /// Text that is borrowed from the body where the body holds it unescaped, which base64 nearly always is
@@ -53,11 +56,34 @@ pub(super) struct CreateDocument<'a> {
 #[serde(transparent)]
 pub(super) struct Base64<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 pub(super) enum CreateAnchor {
     Everyone(String),
     Each(BTreeMap<String, String>),
+}
+
+/// By hand, because of a derived form that fits neither way nobody learns why.
+impl<'de> Deserialize<'de> for CreateAnchor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EitherAnchor)
+    }
+}
+
+struct EitherAnchor;
+
+impl<'de> Visitor<'de> for EitherAnchor {
+    type Value = CreateAnchor;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, or an object of strings")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<CreateAnchor, E> {
+        Ok(CreateAnchor::Everyone(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CreateAnchor, A::Error> {
+        Entries::deserialize(MapAccessDeserializer::new(map)).map(|texts| CreateAnchor::Each(texts.0))
+    }
 }
 
 #[derive(Deserialize)]
@@ -78,7 +104,7 @@ pub(super) struct CreateSigner<'a> {
     #[serde(borrow, default)]
     pub(super) access_code: Option<Cow<'a, str>>,
     #[serde(default)]
-    pub(super) fields: Option<BTreeMap<String, String>>,
+    pub(super) fields: Option<Entries<String, String>>,
     #[serde(borrow, default)]
     pub(super) authenticated_by: Option<CreateAuthenticatedBy<'a>>,
     #[serde(borrow, default)]

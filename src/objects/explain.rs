@@ -1,6 +1,6 @@
 //! Tells everything that is wrong with a JSON body, after serde has told the first thing.
 
-use crate::objects::{Invalids, invalid::token};
+use crate::objects::{Invalids, entries::TWICE, invalid::token};
 
 /// What is expected at a place of a body.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +44,11 @@ pub(crate) fn explain(body: &[u8], error: &serde_json::Error, kind: Kind) -> (In
 /// What serde saw and the table does not: a field that is there twice, or a number that does not fit.
 fn beyond(error: &serde_json::Error) -> String {
     let place = format!("line {}, column {}", error.line(), error.column());
-    // The name is one of ours: a field that does not exist is none that could be repeated.
     let words = error.to_string();
+    if words.starts_with(TWICE) {
+        return format!("{TWICE} in one object (the second ends at {place})");
+    }
+    // The name is one of ours: a field that does not exist is none that could be repeated.
     match words.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`')) {
         Some((field, _)) => format!("the field {field} is there twice (the second ends at {place})"),
         None => format!("the body does not fit the schema at {place}: a number is out of range"),

@@ -11,6 +11,7 @@
 pub mod create;
 pub(crate) mod create_form;
 pub mod duration;
+pub(crate) mod entries;
 pub mod event;
 pub(crate) mod explain;
 pub mod invalid;
