@@ -175,7 +175,7 @@ pub(super) async fn list_events(
         api.signings.get(&caller.name, id).await?;
     }
     if wants_stream(&headers) {
-        return streams::open(&api, &caller, signing, after, &headers);
+        return streams::open(&api, &caller, signing, after, None, &headers);
     }
     let events = api.log.events(&caller.name, signing, after, limit).await?;
     Ok(json(StatusCode::OK, show::events(&events, limit as usize)))

@@ -119,7 +119,8 @@ pub(super) async fn wait(
     }
     if wants_stream(&headers) {
         api.signings.get(&caller.name, id).await?;
-        return streams::open(&api, &caller, Some(id), None, &headers);
+        let timeout = query.timeout.map(|_| patience);
+        return streams::open(&api, &caller, Some(id), None, timeout, &headers);
     }
     let signing = api.signings.wait(&caller.name, id, query.sequence, patience).await?;
     Ok(shown(StatusCode::OK, &signing))

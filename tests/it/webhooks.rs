@@ -195,6 +195,23 @@ async fn a_stream_brings_events_as_they_happen_and_goes_on_where_it_left_off() {
     assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
 }
 
+#[tokio::test]
+async fn a_stream_of_a_signing_ends_when_the_time_is_up_that_was_asked_for() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let wait = format!("/v1/signings/{}/wait", made.id());
+    let mut timed = daemon.stream(&format!("{wait}?timeout=5"), &[]).await;
+    let mut other = daemon.stream(&wait, &[]).await;
+    daemon.clock.advance(Duration::from_secs(5));
+    let ends = async { while timed.chunk().await.unwrap().is_some() {} };
+    tokio::time::timeout(Duration::from_secs(10), ends).await.expect("the stream ends");
+    daemon.post(&format!("/v1/signings/{}/void", made.id()), &json!({"reason": "test"})).await;
+    let text = until(&mut other, "signing.voided").await;
+    assert!(text.contains("event: signing.voided"), "without a timeout it goes on: {text}");
+    let long = daemon.stream(&format!("{wait}?timeout=61"), &[]).await;
+    assert_eq!(long.status(), StatusCode::BAD_REQUEST);
+}
+
 async fn until(stream: &mut reqwest::Response, word: &str) -> String {
     let mut text = String::new();
     let read = async {

@@ -175,13 +175,14 @@ fn wait() -> Value {
     });
     of_signing("wait_for_signing", "Waits for the next fact; with `Accept: text/event-stream`, a stream")
         .about(
-            "The stream brings what `list_events` would of this signing, and ends and is opened again as that does. \
+            "The stream brings what `list_events` would of this signing, and is opened again as that is; it ends as that \
+             does, or when the time of a `timeout` that is given is up. \
              Where as many calls wait as may at once, of one caller or of all, the next one is refused \
              (`quota_exceeded`): with very many signings at once, one stream of `list_events` tells of all of them.",
         )
         .query(
             "timeout",
-            "Seconds to wait",
+            "Seconds to wait; if given, a stream lasts as long",
             json!({ "type": "integer", "minimum": 0, "maximum": 60, "default": 25 }),
         )
         .query(
