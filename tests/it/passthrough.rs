@@ -50,6 +50,9 @@ async fn what_an_sdk_does_for_embedded_signing_goes_through() {
         assert_eq!(read.status, StatusCode::OK, "{path}: {}", read.text);
         assert!(!read.headers.contains_key("authorization") && !read.headers.contains_key("set-cookie"));
     }
+    let without = root.replace("/restapi/", "/");
+    let read = daemon.get(&format!("{without}/templates")).await;
+    assert_eq!(read.status, StatusCode::OK, "an SDK with a base path of its own idea: {}", read.text);
 }
 
 #[tokio::test]
@@ -390,6 +393,9 @@ async fn everything_else_is_refused_and_reaches_nobody() {
         format!("{root}/envelopes/1/views/sender"),
         root.clone(),
         format!("{base}/restapi/v2.1/accounts/{other}/envelopes"),
+        format!("{base}/v2.1/accounts/{other}/envelopes"),
+        format!("{base}/v2.1/accounts/{account}/../{other}/envelopes"),
+        format!("{base}/v2.1/accounts/{account}/connect"),
         format!("{base}/restapi/v2/accounts/{account}/envelopes"),
         format!("{base}//restapi/v2.1/accounts/{account}/envelopes"),
         format!("{base}/oauth/userinfo"),

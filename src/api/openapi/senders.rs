@@ -117,7 +117,7 @@ fn forward() -> Value {
             )
             .path(
                 "path",
-                "`restapi/v2.1/accounts/{accountId}/…`, as at DocuSign; or what is below the account",
+                "`restapi/v2.1/accounts/{accountId}/…`, as at DocuSign, also without `restapi`; or what is below the account",
             )
             .header(
                 "Prefer",

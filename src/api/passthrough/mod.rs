@@ -1,5 +1,5 @@
 //! `ANY /v1/senders/{name}/esign/restapi/…`: official SDKs work as a sender without a key or a token of
-//! DocuSign: our address is their base path, and the caller's API key is their bearer.
+//! DocuSign: our address is their base path, with or without `restapi`, and the caller's API key is their bearer.
 //!
 //! What may pass is a short list of methods and whole paths ([`rules`]); everything else is refused, with the
 //! reason, before anything is sent. The body is framed anew ([`body`]), and headers are chosen one by one on
@@ -71,8 +71,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 /// When to ask again for an envelope of which it is not known whose it is.
 const OWNER_RETRY: Duration = Duration::from_secs(5);
-/// What the path of every resource of an account begins with.
-const ROOT: [&str; 3] = ["restapi", "v2.1", "accounts"];
+/// What the path of every resource of an account begins with, behind `restapi`: an SDK whose base path lacks that begins
+/// here.
+const ROOT: [&str; 2] = ["v2.1", "accounts"];
 
 /// Passes a call on, or refuses it without one.
 pub(super) async fn forward(
@@ -288,13 +289,13 @@ fn parts_of(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix("/v1/senders/")?.split_once("/esign/")
 }
 
-/// The account in a path, if it names one, and what follows it: both the path that SDKs make
-/// (`restapi/v2.1/accounts/{id}/envelopes`) and the short one (`envelopes`), which is in the sender's account.
+/// The account in a path, if it names one, and what follows it: the path that SDKs make, with `restapi` or without it
+/// (`v2.1/accounts/{id}/envelopes`), and the short one (`envelopes`), which is in the sender's account.
 fn below_account(path: &str) -> Option<(Option<&str>, &str)> {
-    if path.split('/').next() != Some(ROOT[0]) {
+    if !matches!(path.split('/').next(), Some("restapi" | "v2.1")) {
         return Some((None, path));
     }
-    let mut rest = path;
+    let mut rest = path.strip_prefix("restapi/").unwrap_or(path);
     for word in ROOT {
         rest = rest.strip_prefix(word)?.strip_prefix('/')?;
     }
@@ -307,9 +308,19 @@ mod tests {
 
     #[test]
     fn the_account_is_taken_out_of_the_path_as_it_came() {
-        assert_eq!(below_account("restapi/v2.1/accounts/1/envelopes/2"), Some((Some("1"), "envelopes/2")));
+        for path in ["restapi/v2.1/accounts/1/envelopes/2", "v2.1/accounts/1/envelopes/2"] {
+            assert_eq!(below_account(path), Some((Some("1"), "envelopes/2")), "{path}");
+        }
         assert_eq!(below_account("envelopes/2"), Some((None, "envelopes/2")));
-        for path in ["restapi/v2/accounts/1/x", "restapi", "restapi/v2.1/accounts/1"] {
+        for path in [
+            "restapi/v2/accounts/1/x",
+            "restapi",
+            "restapi/restapi/v2.1/accounts/1/x",
+            "restapi/v2.1/accounts/1",
+            "v2.1",
+            "v2.1/accounts/1",
+            "v2.1/restapi/v2.1/accounts/1/x",
+        ] {
             assert_eq!(below_account(path), None, "{path}");
         }
         // Not one of the forms, and no rule takes it as the short one.
