@@ -12,7 +12,16 @@ const ROUTE_SERIES: usize = 24;
 
 /// Series that routes may make of refusals (4xx), apart: those a stranger can cause on every path, and must not
 /// take the place of what callers get.
-const REFUSAL_SERIES: usize = 16;
+const REFUSAL_SERIES: usize = 6;
+
+/// Refusals that have a series of their own whatever was refused before: why orders and views fail, and visitors do not
+/// come in, is what an operator looks for first. With those above they are as many as there is room for.
+pub(super) const KEPT_REFUSALS: [(&str, &[u16]); 4] = [
+    ("/v1/signings", &[400, 401, 409, 422, 429]),
+    ("/v1/signings/{id}", &[404]),
+    ("/v1/signings/{id}/signers/{signer}/views", &[409, 429]),
+    ("/s/{token}", &[404, 429]),
+];
 
 /// Likewise for `upstream_requests_total` and its operations, except those of the account server.
 const OPERATION_SERIES: usize = 20;
@@ -68,7 +77,7 @@ impl Route {
                 4 => (&metrics.refusal_series, REFUSAL_SERIES),
                 _ => (&metrics.route_series, ROUTE_SERIES),
             };
-            if made.fetch_add(1, Ordering::Relaxed) < most {
+            if self.is_kept(status) || made.fetch_add(1, Ordering::Relaxed) < most {
                 let status = CODES.get(index).map_or(CLASSES[class], |(_, text)| text);
                 self.requests.with_label_values(&[self.listener, self.path, status])
             } else {
@@ -79,6 +88,10 @@ impl Route {
         if let Some(histogram) = &self.seconds {
             histogram.observe(seconds);
         }
+    }
+
+    fn is_kept(&self, status: u16) -> bool {
+        KEPT_REFUSALS.iter().any(|(path, codes)| *path == self.path && codes.contains(&status))
     }
 }
 

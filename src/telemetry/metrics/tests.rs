@@ -35,7 +35,8 @@ fn exercise(metrics: &Metrics, senders: &[String]) {
         }
     }
     let routes = ["api", "public"].iter().flat_map(|it| ["/a", "/b", "/c"].map(|path| (*it, path)));
-    for (listener, route) in routes.chain([("ops", "other")]) {
+    let kept = bound::KEPT_REFUSALS.map(|(path, _)| ("api", path));
+    for (listener, route) in routes.chain(kept).chain([("ops", "other")]) {
         let route = metrics.route(listener, route);
         (100..600).for_each(|status| route.answered(metrics, status, 0.01));
         route.answered(metrics, 999, 0.01);
@@ -346,6 +347,26 @@ fn f1_refusals_on_every_path_leave_room_for_what_callers_get() {
     let shown = "countersign_http_requests_total{listener=\"api\",route=\"/v1/32\",status=\"201\"} 1";
     assert!(text.contains(shown), "{text}");
     assert_eq!(answered(&text, "api", "401") + answered(&text, "api", "4xx"), 33, "{text}");
+}
+
+#[test]
+fn refusals_of_the_main_calls_are_told_apart_after_all_series_are_taken() {
+    let metrics = Metrics::new(&["system"]);
+    for path in ["/a", "/b", "/c"] {
+        let route = metrics.route("api", path);
+        (400..500).for_each(|status| route.answered(&metrics, status, 0.01));
+    }
+    let tables = [include_str!("../../api/router.rs"), include_str!("../../public/router.rs")].concat();
+    for (path, codes) in bound::KEPT_REFUSALS {
+        assert!(tables.contains(&format!("\n    \"{path}\" => ")), "there is no route {path}");
+        let route = metrics.route("api", path);
+        for status in codes {
+            route.answered(&metrics, *status, 0.01);
+            let labels = format!("listener=\"api\",route=\"{path}\",status=\"{status}\"");
+            let text = metrics.render();
+            assert!(text.contains(&format!("countersign_http_requests_total{{{labels}}} 1\n")), "{text}");
+        }
+    }
 }
 
 #[test]
