@@ -53,7 +53,7 @@ codes! {
     idempotency_key_missing 400 false "The Idempotency-Key is missing or not usable",
         "Send a header Idempotency-Key with 1 to 255 visible characters that names this order, the same at every repetition.";
     idempotency_key_reused 422 false "The Idempotency-Key was used for another request",
-        "Use a new key for a new request; to repeat the first one, send exactly the same body.";
+        "Use a new key for a new request; to repeat the first one, send the same bytes: keep the body you sent.";
     internal 500 true "The daemon made a mistake",
         "Repeat the same call (a create with the same Idempotency-Key): it tells what became of the first. Give the operator the request_id; the log has a line of it.";
     invalid_request 400 false "The request is not valid",

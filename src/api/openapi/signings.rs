@@ -84,7 +84,7 @@ fn create() -> Value {
         )
         .header(
             "Idempotency-Key",
-            "1 to 255 visible characters, quoted or bare; kept for 7 days",
+            "1 to 255 visible characters, quoted or bare; kept for 7 days, with the bytes of the body: repeat the call with the same",
             true,
             json!({ "type": "string", "pattern": "^(\"[!-~]{1,255}\"|[!#-~][!-~]{0,254})$",
                 "examples": ["order-8812"] }),

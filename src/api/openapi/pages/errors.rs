@@ -107,7 +107,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "idempotency_key_reused",
-        "The key already belongs to a request with another body. One key stands for one order.",
+        "The key already belongs to a request with another body. One key stands for one order. Bodies are compared byte by byte: the same JSON with other blanks, or with its members in another order, is another body.",
         "the key belongs to a request with another body",
     ),
     (

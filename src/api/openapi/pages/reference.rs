@@ -104,7 +104,7 @@ fn beginning() -> Markup {
         section #begin {
             h2 { "Begin" }
             ol {
-                li { "Create. The key is your order: send the same call again, and you get the same envelope." }
+                li { "Create. The key is your order: send the same call again, its body byte for byte, and you get the same envelope." }
             }
             pre tabindex="0" { code { (call) } }
             ol start="2" {
