@@ -46,6 +46,14 @@ pub(super) fn about() -> Markup {
             "RFC 8037), so your page can believe it without a call. What happens later, a webhook or "
             code { "GET /v1/signings/{id}" } " tells."
         }
+        p {
+            code { "status" } ", in the query as in the result, is the signing's once it has ended, else the signer's."
+        }
+        p {
+            "Whoever has not signed or declined, and comes back by " code { "cancel" } ", " code { "session_timeout" } ", "
+            code { "ttl_expired" } " or " code { "exception" } ", first sees a page of ours, with a button to go on and "
+            "a link to your " code { "return_url" } " with the same three."
+        }
         p { (straight_back()) }
         table {
             thead { tr { th { "Claim" } th { "Is" } } }
