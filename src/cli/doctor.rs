@@ -10,6 +10,9 @@ use crate::{
 };
 
 /// Walks the whole chain from the settings to DocuSign: one line a check, a fix for each failure.
+///
+/// It ends with 0 where no check failed, with 1 where one did, and with 64 where the settings themselves cannot be used: that
+/// is the only check then.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The settings file; left out: the defaults and the variables `COUNTERSIGN__…` alone.
@@ -42,9 +45,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = match loaded {
         Ok(config) => narrowed(config, args.sender.as_deref())?,
         Err(error) => {
-            if args.json {
-                output::line(serde_json::to_string(&Report::of_bad_settings(&error))?);
-            }
+            print(&Report::of_bad_settings(&error), args.json)?;
             return Err(error.into());
         }
     };
@@ -52,10 +53,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let progress = (!args.json).then(|| Progress::start("walking the chain"));
     let report = doctor::examine(&config, Arc::new(SystemClock), reach).await;
     drop(progress);
-    if args.json {
-        output::line(serde_json::to_string(&report)?);
-    } else {
-        output::line(&report);
-    }
+    print(&report, args.json)?;
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
+        output::line(serde_json::to_string(report)?);
+    } else {
+        output::line(report);
+    }
+    Ok(())
 }

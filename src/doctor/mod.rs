@@ -153,8 +153,10 @@ impl Report {
     pub fn of_bad_settings(error: &ConfigError) -> Self {
         let (setting, cause) = (&error.setting, &error.cause);
         let place = error.source_name.as_ref().map(|name| format!(" (in {name})")).unwrap_or_default();
-        let detail = format!("{setting}{place}: {cause}");
-        Self::new(vec![Check::failed("settings", error.code, detail, format!("{setting}: {}.", error.fix))])
+        // A quoted key may hold anything; a line is a line.
+        let line = |text: String| text.replace(char::is_control, " ");
+        let (detail, fix) = (format!("{setting}{place}: {cause}"), format!("{setting}: {}.", error.fix));
+        Self::new(vec![Check::failed("settings", error.code, line(detail), line(fix))])
     }
 }
 

@@ -570,6 +570,29 @@ async fn a_certificate_that_nobody_trusts_is_a_tls_failure() {
 }
 
 #[test]
+fn bad_settings_are_a_check_that_failed_for_people_too() {
+    let directory = crate::harness::TempDir::new();
+    write(&directory.0, "countersign.toml", "[api]\n\"lis\\nten\" = \"127.0.0.1:0\"\n");
+    let doctor = |argument: &str| {
+        Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["doctor", argument, "countersign.toml"])
+            .current_dir(&directory.0)
+            .output()
+            .expect("the binary starts")
+    };
+    let output = doctor("--config");
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = said.lines().collect();
+    let [check, fix, end] = lines.as_slice() else { panic!("{said}") };
+    assert!(check.starts_with("✗ settings: api.lis ten") && check.ends_with("[settings_invalid]"), "{said}");
+    assert!(fix.starts_with("    fix: api.lis ten: ") && *end == "1 check failed.", "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
+    let help = doctor("--help");
+    assert!(String::from_utf8_lossy(&help.stdout).contains("64"), "{help:?}");
+}
+
+#[test]
 fn bad_settings_exit_64_and_with_json_nothing_else_is_on_standard_output() {
     let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(["doctor", "--json", "--config", "no-such-file.toml"])
