@@ -20,6 +20,7 @@ use crate::{
         router::Api,
         streams,
     },
+    config::nearest_event,
     domain::{DeliveryId, EndpointId, EventKind, SigningId},
     events::NewEndpoint,
     objects::{Invalids, explain::Kind, show},
@@ -58,7 +59,11 @@ pub(super) async fn create_endpoint(
         match EventKind::parse(word) {
             Some(kind) if kinds.contains(&kind) => faults.wrong(format!("/events/{at}"), "is listed twice"),
             Some(kind) => kinds.push(kind),
-            None => faults.wrong(format!("/events/{at}"), "there is no such type of event"),
+            None => {
+                let nearest = nearest_event(word);
+                let detail = format!("there is no such type of event; did you mean {nearest}?");
+                faults.wrong(format!("/events/{at}"), detail);
+            }
         }
     }
     if !faults.is_empty() {

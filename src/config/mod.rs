@@ -71,7 +71,7 @@ pub use self::{
     store::{SealKey, Store, StoreUrl, Synchronous},
     upstream::{Environment, Mode, Upstream},
     values::{ByteSize, Origin, Rate, check_name},
-    webhooks::{EVENT_TYPES, Webhook},
+    webhooks::{EVENT_TYPES, Webhook, nearest_event},
     written::Written,
 };
 

@@ -38,6 +38,11 @@ pub const EVENT_TYPES: [&str; 18] = [
     "signing.voided",
 ];
 
+/// The type of event whose name is nearest to a misspelt one.
+pub fn nearest_event(misspelt: &str) -> &'static str {
+    nearest(misspelt, &EVENT_TYPES).unwrap_or_default()
+}
+
 /// What stands for all callers, whoever they are.
 const EVERYBODY: &str = "*";
 
@@ -101,8 +106,7 @@ impl Raw {
         }
         for event in self.events.iter().flatten() {
             if !EVENT_TYPES.contains(&event.as_str()) {
-                let nearest = nearest(event, &EVENT_TYPES).unwrap_or_default();
-                let fix = format!("did you mean {nearest}?");
+                let fix = format!("did you mean {}?", nearest_event(event));
                 return Err(ConfigError::new(setting("events"), format!("unknown event {event}"), fix));
             }
         }

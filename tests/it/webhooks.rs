@@ -55,6 +55,11 @@ async fn bad_endpoints_are_refused_with_their_place() {
         assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, code), "{body}");
         assert_eq!(refused.body["errors"][0]["pointer"], pointer, "{body}");
     }
+    let misspelt = json!({"url": "https://a.example/", "events": ["signing.opened", "signing.complete"]});
+    let refused = daemon.post("/v1/webhook_endpoints", &misspelt).await;
+    let detail = "there is no such type of event; did you mean signing.completed?";
+    let place = json!({"pointer": "/events/1", "code": "invalid_request", "detail": detail});
+    assert_eq!(refused.body["errors"], json!([place]), "{}", refused.text);
     let all = json!({"url": "https://a.example/", "events": null});
     assert_eq!(
         daemon.post("/v1/webhook_endpoints", &all).await.status,
