@@ -3,9 +3,11 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-const HOUR_S: i64 = 3_600;
+use crate::clock::start_of;
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// What one caller has spent in the hour.
 #[derive(Debug, Default)]
@@ -13,8 +15,7 @@ pub struct Share(Mutex<Hour>);
 
 #[derive(Debug, Default)]
 struct Hour {
-    /// Hours since 1970.
-    number: i64,
+    start: Timestamp,
     own: u64,
     /// What of our own the others have been told.
     told: u64,
@@ -29,7 +30,7 @@ impl Share {
     pub(super) fn spend(&self, calls: u64, most: u64, now: Timestamp) -> Result<(), Timestamp> {
         let mut hour = self.at(now);
         if hour.own.saturating_add(hour.others).saturating_add(calls) > most {
-            return Err(start_of(hour.number.saturating_add(1)));
+            return Err(hour.start.saturating_add(HOUR).unwrap_or(Timestamp::MAX));
         }
         hour.own += calls;
         Ok(())
@@ -40,14 +41,14 @@ impl Share {
     pub fn untold(&self, now: Timestamp) -> Option<(Timestamp, u64)> {
         let hour = self.at(now);
         let matters = hour.own > 0 || !hour.has_heard;
-        matters.then(|| (start_of(hour.number), hour.own - hour.told))
+        matters.then(|| (hour.start, hour.own - hour.told))
     }
 
     /// So many of the hour's calls were told, and this is what all daemons have spent in it.
     pub fn learned(&self, hour: Timestamp, told: u64, all: u64, now: Timestamp) {
         let mut known = self.at(now);
         // What was spent in an hour that ended meanwhile says nothing about this one.
-        if start_of(known.number) == hour {
+        if known.start == hour {
             known.told += told;
             known.others = all.saturating_sub(known.told);
             known.has_heard = true;
@@ -55,17 +56,13 @@ impl Share {
     }
 
     fn at(&self, now: Timestamp) -> MutexGuard<'_, Hour> {
-        let number = now.as_second().div_euclid(HOUR_S);
+        let start = start_of(now, HOUR);
         let mut hour = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if hour.number != number {
-            *hour = Hour { number, ..Hour::default() };
+        if hour.start != start {
+            *hour = Hour { start, ..Hour::default() };
         }
         hour
     }
-}
-
-fn start_of(hour: i64) -> Timestamp {
-    Timestamp::from_second(hour.saturating_mul(HOUR_S)).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
