@@ -6,11 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Error, Signings};
 use crate::{
+    clock::start_of,
     domain::CallerName,
     store::{Counter, Digest},
 };
 
-const DAY_S: i64 = 86_400;
+/// By UTC.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 impl Signings {
     /// Counts a create, unless its key made one before or was counted today: a repeat is the same signing.
@@ -19,7 +21,7 @@ impl Signings {
         if store.signing_by_key(caller, key).await?.is_some() {
             return Ok(());
         }
-        let (day, counted) = (day_of(self.parts.clock.now()), Counter::Key(key));
+        let (day, counted) = (start_of(self.parts.clock.now(), DAY), Counter::Key(key));
         if store.spend(&counted, day, 0).await? > 0 {
             return Ok(());
         }
@@ -31,17 +33,12 @@ impl Signings {
 
     /// Counts an envelope that is made in another way, which nothing tells a repeat of.
     pub async fn count_envelope(&self, caller: &CallerName, cap: u64) -> Result<(), Error> {
-        let day = day_of(self.parts.clock.now());
+        let day = start_of(self.parts.clock.now(), DAY);
         let counted = self.parts.store.spend(&Counter::Creates(caller.clone()), day, 1).await?;
         if counted <= cap {
             return Ok(());
         }
-        let until = day.saturating_add(SignedDuration::from_secs(DAY_S)).unwrap_or(Timestamp::MAX);
+        let until = day.saturating_add(DAY).unwrap_or(Timestamp::MAX);
         Err(Error::DailyCap { cap, until })
     }
-}
-
-/// The first moment of the day (UTC).
-fn day_of(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second().div_euclid(DAY_S) * DAY_S).unwrap_or(now)
 }
