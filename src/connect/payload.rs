@@ -28,8 +28,9 @@ pub struct Message {
     recipient: Option<String>,
     generated_at: Option<String>,
     said: Said,
-    /// Who the signers are, by name and address.
-    named: Vec<(Person, [Private<String>; 2])>,
+    /// The signers that it lists, by name and address if it tells these. An account's own configuration may leave the
+    /// recipients out.
+    listed: Vec<(Person, Option<[Private<String>; 2]>)>,
 }
 
 /// A body that is not JSON of an object.
@@ -121,17 +122,22 @@ impl Message {
             let recipient_id = person.find(signers)?.recipient_id.clone();
             Some(Fact::Signer { recipient_id, fact, at })
         };
+        let listed: Vec<_> =
+            self.listed.iter().filter_map(|(person, _)| person.find(signers)).map(|it| it.id).collect();
+        let is_listed = |signer: &Signer| self.listed.is_empty() || listed.contains(&signer.id);
+        let of_envelope = |fact: EnvelopeFact| Fact::of_envelope(fact, signers, is_listed);
         let mut facts = match &self.said {
-            Said::Envelope(fact) => vec![Fact::Envelope(*fact)],
+            Said::Envelope(fact) => vec![of_envelope(*fact)],
             Said::Everyone(fact, people) => {
                 let of_people = people.iter().filter_map(|(person, fact)| of(person, *fact));
-                of_people.chain(fact.map(Fact::Envelope)).collect()
+                of_people.chain(fact.map(of_envelope)).collect()
             }
             Said::Nothing | Said::Unknown => Vec::new(),
             Said::Recipient(person, fact) => of(person, *fact).into_iter().collect(),
         };
         if self.said != Said::Unknown {
-            facts.extend(self.named.iter().filter_map(|(person, names)| person.named(names, at, signers)));
+            let named = self.listed.iter().filter_map(|(person, names)| Some((person, names.as_ref()?)));
+            facts.extend(named.filter_map(|(person, names)| person.named(names, at, signers)));
         }
         facts
     }
@@ -147,7 +153,7 @@ impl Message {
         };
         Self {
             event,
-            named: summary.signers().filter_map(Recipient::named).collect(),
+            listed: summary.signers().map(Recipient::listed).collect(),
             envelope: data.envelope_id.0.or(summary.envelope_id.0).map(EnvelopeId::new),
             recipient: data.recipient_id.0,
             generated_at: read.generated_date_time.0,
@@ -167,7 +173,7 @@ impl Message {
         let event = format!("aggregate-{status}");
         Self {
             event,
-            named: summary.signers().filter_map(Recipient::named).collect(),
+            listed: summary.signers().map(Recipient::listed).collect(),
             envelope: summary.envelope_id.0.map(EnvelopeId::new),
             recipient: None,
             generated_at: None,
@@ -241,9 +247,9 @@ fn has_expired(summary: &Summary) -> bool {
 }
 
 impl Recipient {
-    fn named(&self) -> Option<(Person, [Private<String>; 2])> {
-        let names = [self.name.0.clone()?, self.email.0.clone()?].map(Private::new);
-        Some((self.person(), names))
+    fn listed(&self) -> (Person, Option<[Private<String>; 2]>) {
+        let names = self.name.0.clone().zip(self.email.0.clone());
+        (self.person(), names.map(|(name, email)| [name, email].map(Private::new)))
     }
 
     fn person(&self) -> Person {
@@ -434,6 +440,21 @@ mod tests {
         let signed = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed, at: None };
         assert_eq!(facts(&message), [signed, Fact::Envelope(EnvelopeFact::Completed)]);
         assert_eq!(parse(&message).envelope, Some(EnvelopeId::new(ENVELOPE)));
+    }
+
+    #[test]
+    fn f1_a_completion_says_whom_the_envelope_does_not_have_any_more() {
+        let mut message = sim("envelope-completed", None, 1);
+        message["data"]["envelopeSummary"]["recipients"]["signers"].as_array_mut().unwrap().pop();
+        let without = Fact::CompletedWithout(vec!["2".to_owned()]);
+        assert_eq!(facts(&message), std::slice::from_ref(&without));
+        let aggregate = json!({"status": "completed", "envelopeId": ENVELOPE,
+            "recipients": {"signers": [{"recipientId": "1", "status": "completed"}]}});
+        let signed = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed, at: None };
+        assert_eq!(facts(&aggregate), [signed, without]);
+        // A configuration that leaves the recipients out says that of nobody.
+        message["data"]["envelopeSummary"]["recipients"]["signers"] = json!([]);
+        assert_eq!(facts(&message), [Fact::Envelope(EnvelopeFact::Completed)]);
     }
 
     #[test]

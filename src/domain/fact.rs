@@ -11,6 +11,9 @@ use crate::domain::{Private, Signer};
 /// One thing that the upstream said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
+    /// The envelope is completed, and the upstream does not list these of our signers any more, by the recipient ids that
+    /// we gave: their sender took them off it, and they have signed nothing.
+    CompletedWithout(Vec<String>),
     /// About the envelope as a whole.
     Envelope(EnvelopeFact),
     /// Who one recipient is now, by the recipient id that we gave: moves nothing.
@@ -29,6 +32,17 @@ pub enum Fact {
         /// When, by the upstream's clock, if it said so.
         at: Option<Timestamp>,
     },
+}
+
+impl Fact {
+    /// About an envelope of which the upstream lists the signers, or gave no list, and then all count as listed.
+    pub fn of_envelope(fact: EnvelopeFact, signers: &[Signer], is_listed: impl Fn(&Signer) -> bool) -> Self {
+        let missing: Vec<_> = signers.iter().filter(|signer| !is_listed(signer)).collect();
+        if fact != EnvelopeFact::Completed || missing.is_empty() {
+            return Self::Envelope(fact);
+        }
+        Self::CompletedWithout(missing.into_iter().map(|signer| signer.recipient_id.clone()).collect())
+    }
 }
 
 /// A recipient as the upstream has them. A signer may change the name while they sign, and from then on a
@@ -57,7 +71,7 @@ impl Person {
 /// What happened to an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EnvelopeFact {
-    /// Everyone signed.
+    /// Everyone signed who was to sign in the end.
     Completed,
     /// A recipient declined.
     Declined,

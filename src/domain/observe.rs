@@ -19,6 +19,8 @@ impl Signing {
     /// Takes one fact in, and tells what it changed: nothing, if it is late or came before.
     pub fn observe(&mut self, fact: &Fact, now: Timestamp) -> Vec<News> {
         match fact {
+            Fact::CompletedWithout(_) if self.status.is_terminal() => Vec::new(),
+            Fact::CompletedWithout(unlisted) => self.complete(unlisted, now),
             Fact::Envelope(fact) => self.observe_envelope(*fact, now),
             Fact::Person { recipient_id, person } => {
                 self.meet(recipient_id, person, now);
@@ -98,7 +100,7 @@ impl Signing {
         match fact {
             // Neither says anything that the signers' own facts do not say better.
             EnvelopeFact::Delivered | EnvelopeFact::Sent | EnvelopeFact::Purged => Vec::new(),
-            EnvelopeFact::Completed => self.complete(now),
+            EnvelopeFact::Completed => self.complete(&[], now),
             EnvelopeFact::Declined => self.end(SigningStatus::Declined, EventKind::SigningDeclined),
             EnvelopeFact::Expired => self.end(SigningStatus::Expired, EventKind::SigningExpired),
             EnvelopeFact::Voided => self.end(SigningStatus::Voided, EventKind::SigningVoided),
@@ -106,11 +108,11 @@ impl Signing {
     }
 
     /// The upstream completes an envelope only when everyone has signed, so their own facts, should
-    /// they still be on the way, are already known.
-    fn complete(&mut self, now: Timestamp) -> Vec<News> {
+    /// they still be on the way, are already known. Whom it does not list any more stays as they are.
+    fn complete(&mut self, unlisted: &[String], now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
         for signer in &mut self.signers {
-            if signer.status != SignerStatus::Signed {
+            if signer.status != SignerStatus::Signed && !unlisted.contains(&signer.recipient_id) {
                 signer.reach(SignerStatus::Signed);
                 news.push(News { kind: EventKind::SignerSigned, signer: Some(signer.id) });
             }
@@ -137,7 +139,7 @@ impl Signing {
         now: Timestamp,
     ) -> Vec<News> {
         // A late fact about a signer still completes the record of a declined or voided envelope, but
-        // nothing about a signer can follow the completion, which implied all of it.
+        // nothing about a signer can follow the completion, which implied all of it; whom it left out is gone.
         if matches!(self.status, SigningStatus::Completed | SigningStatus::Failed) {
             return Vec::new();
         }
@@ -347,6 +349,36 @@ mod tests {
         assert_eq!(signing.signers[0].status, SignerStatus::Ready);
         let waiting = sample::signing(SigningStatus::Voided, SignerStatus::Waiting);
         assert!(!waiting.may_ask(&waiting.signers[0]), "nor does anybody ask after the end");
+    }
+
+    #[test]
+    fn f1_whom_a_completed_envelope_does_not_list_any_more_has_not_signed() {
+        use EventKind::{DocumentAvailable, SignerSigned, SigningCompleted};
+        for status in [SignerStatus::Ready, SignerStatus::InSession, SignerStatus::Waiting] {
+            let mut signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
+            let (first, second) = (signing.signers[0].id, SignerId::from_uuid(Uuid::from_u128(4)));
+            let removed = Signer { id: second, recipient_id: "2".to_owned(), ..sample::person(status) };
+            signing.signers.push(removed);
+            let completed = Fact::of_envelope(EnvelopeFact::Completed, &signing.signers, |it| it.id == first);
+            assert_eq!(completed, Fact::CompletedWithout(vec!["2".to_owned()]));
+            let told: Vec<_> =
+                signing.observe(&completed, at(1)).iter().map(|one| (one.kind, one.signer)).collect();
+            assert_eq!(
+                told,
+                [(SignerSigned, Some(first)), (SigningCompleted, None), (DocumentAvailable, None)]
+            );
+            assert_eq!([0, 1].map(|index| signing.signers[index].status), [SignerStatus::Signed, status]);
+            assert_eq!(signing.status, SigningStatus::Completed);
+            // What comes again, or later and without a list, adds nothing.
+            for again in [completed, Fact::Envelope(EnvelopeFact::Completed)] {
+                assert_eq!(signing.observe(&again, at(2)), []);
+            }
+            assert_eq!(signing.signers[1].status, status);
+        }
+        let all = sample::signing(SigningStatus::Open, SignerStatus::Ready).signers;
+        for (fact, is_listed) in [(EnvelopeFact::Completed, true), (EnvelopeFact::Voided, false)] {
+            assert_eq!(Fact::of_envelope(fact, &all, |_| is_listed), Fact::Envelope(fact));
+        }
     }
 
     #[test]

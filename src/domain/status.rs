@@ -5,7 +5,7 @@
 /// Where a signing stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SigningStatus {
-    /// Everyone signed.
+    /// Everyone signed. Whom the sender took off the envelope at the upstream has not, and keeps their own status.
     Completed,
     /// Accepted; the envelope does not exist yet.
     Creating,

@@ -42,15 +42,18 @@ pub struct Recipient {
 impl Seen {
     /// The facts about an envelope's signers and itself, with the recipient ids that we gave.
     pub fn facts(&self, signers: &[Signer]) -> Vec<Fact> {
+        let find = |recipient: &Recipient| {
+            whom(signers, recipient.client_user_id.as_deref(), Some(&recipient.recipient_id))
+        };
         let of_signers = self.recipients.iter().filter_map(|recipient| {
-            let client_user_id = recipient.client_user_id.as_deref();
-            let recipient_id =
-                whom(signers, client_user_id, Some(&recipient.recipient_id))?.recipient_id.clone();
+            let recipient_id = find(recipient)?.recipient_id.clone();
             Some(Fact::Signer { recipient_id, fact: recipient.fact?, at: recipient.fact_at })
         });
+        let listed: Vec<_> = self.recipients.iter().filter_map(find).map(|signer| signer.id).collect();
+        let is_listed = |signer: &Signer| self.recipients.is_empty() || listed.contains(&signer.id);
         of_signers
             .chain(people(&self.recipients, signers))
-            .chain(self.facts.iter().map(|fact| Fact::Envelope(*fact)))
+            .chain(self.facts.iter().map(|fact| Fact::of_envelope(*fact, signers, is_listed)))
             .collect()
     }
 

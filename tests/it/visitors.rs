@@ -391,6 +391,39 @@ async fn several_signers_each_have_a_link_that_works_in_turn() {
     daemon.broke_no_rule().await;
 }
 
+/// The sender takes the second one off the envelope at DocuSign, and the first one's signature completes it.
+#[tokio::test]
+async fn f1_whoever_was_taken_off_the_envelope_has_not_signed() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &in_turn()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let token = daemon.parts().auth.token("system").await.unwrap();
+    let bearer = token.header().to_str().unwrap().trim_start_matches("Bearer ").to_owned();
+    let (ready, envelope) = (daemon.emulator.ready(), made.body["provider"]["envelope_id"].as_str().unwrap());
+    let account = format!("{}/restapi/v2.1/accounts/{}", ready.base_url, ready.account_id);
+    let recipient = format!("{account}/envelopes/{envelope}/recipients/2");
+    let gone = daemon.call(Method::DELETE, &recipient, Some(&bearer), &[], Vec::new()).await;
+    assert!(gone.status.is_success(), "{}", gone.text);
+    daemon.act(0, "sign", &json!({})).await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("the end", async || daemon.get(&path).await.body["status"] == "completed").await;
+    // Nobody waits for who is gone.
+    let read = daemon.get(&format!("{path}/wait?timeout=20")).await;
+    let stands = [0, 1].map(|signer: usize| read.body["signers"][signer]["status"].clone());
+    // It would have been their turn.
+    assert_eq!(stands, ["signed", "ready"], "{}", read.text);
+    let events = daemon.get("/v1/events?limit=100").await;
+    let told = events.body["data"].as_array().unwrap();
+    let signed: Vec<_> = told.iter().filter(|event| event["type"] == "signer.signed").collect();
+    assert_eq!(signed.len(), 1, "{}", events.text);
+    assert_eq!(signed[0]["data"]["signer_id"], made.signer());
+    assert_eq!(
+        daemon.click(&link_of(&made, 1)).await.status,
+        StatusCode::CONFLICT,
+        "there is nothing to sign"
+    );
+}
+
 /// A template may bring somebody who signs first and is none of our signers: by all that we know it is our signer's
 /// turn, and only DocuSign knows better. Here it does because our record is ahead of it.
 #[tokio::test]

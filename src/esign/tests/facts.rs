@@ -44,14 +44,18 @@ async fn facts_carry_the_recipient_ids_that_we_gave() {
         at: None,
     };
     let renamed = Fact::Person { recipient_id: recipient_id(), person };
-    assert_eq!(facts, [ada.clone(), renamed, Fact::Envelope(EnvelopeFact::Completed)]);
+    assert_eq!(facts, [ada.clone(), renamed, Fact::CompletedWithout(vec!["77".to_owned()])]);
     // Without a client user id the number tells, but not of those who fill a role: it is the template's.
     let mut remote = seen;
     remote.recipients[0].client_user_id = None;
     remote.recipients[0].recipient_id = "1".to_owned();
     assert_eq!(remote.facts(&[signer("1", "opaque-1")]), [ada, Fact::Envelope(EnvelopeFact::Completed)]);
     let in_role = Signer { role: Some("Manager".to_owned()), ..signer("1", "opaque-1") };
-    assert_eq!(remote.facts(&[in_role]), [Fact::Envelope(EnvelopeFact::Completed)], "rule F1");
+    let unlisted = Fact::CompletedWithout(vec![recipient_id()]);
+    assert_eq!(remote.facts(std::slice::from_ref(&in_role)), [unlisted], "rule F1");
+    // Without any list nobody is said to be gone.
+    remote.recipients.clear();
+    assert_eq!(remote.facts(&[in_role]), [Fact::Envelope(EnvelopeFact::Completed)]);
 }
 
 #[tokio::test]
