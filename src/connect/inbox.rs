@@ -206,14 +206,20 @@ impl Inbox {
             self.unknown(|unknown, now| unknown.remember(envelope.clone(), now));
             return Ok(Seen::Stranger);
         };
-        let facts = message.facts(&record.signing.signers);
-        if facts.is_empty() {
+        let (facts, left) = (message.facts(&record.signing.signers), message.left(&record.signing.signers));
+        if facts.is_empty() && left.is_none() {
             if message.is_unclear(&record.signing.signers) {
                 self.find_out(envelope, message);
             }
             return Ok(Seen::Known);
         }
-        match self.parts.signings.observe(envelope, &facts).await {
+        let taken_in = async {
+            if let Some((signer, at)) = left {
+                self.parts.signings.left(record.signing.id, signer, at).await?;
+            }
+            self.parts.signings.observe(envelope, &facts).await
+        };
+        match taken_in.await {
             Ok(seen) => Ok(seen),
             Err(crate::signing::Error::Store(error)) => Err(error),
             // Whatever else it is, it will be the same next time.

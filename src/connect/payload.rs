@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     connect::wire::{Body, Recipient, Summary},
-    domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, fact, whom},
+    domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, SignerId, fact, whom},
     store::Digest,
 };
 
@@ -44,6 +44,8 @@ enum Said {
     Envelope(EnvelopeFact),
     /// About everyone, in an aggregate message.
     Everyone(Option<EnvelopeFact>, Vec<(Person, SignerFact)>),
+    /// One recipient has put it off, and left the signing page.
+    Left(Person),
     /// A known event that changes nothing of ours.
     Nothing,
     /// About one recipient.
@@ -112,7 +114,14 @@ impl Message {
     }
 
     fn is_unlisted(&self) -> bool {
-        matches!(&self.said, Said::Recipient(person, _) if !person.is_listed)
+        matches!(&self.said, Said::Left(person) | Said::Recipient(person, _) if !person.is_listed)
+    }
+
+    /// Who has put it off and left the signing page, and when by the upstream's clock. No fact follows from that: they
+    /// stand where they stood.
+    pub fn left(&self, signers: &[Signer]) -> Option<(SignerId, Timestamp)> {
+        let Said::Left(person) = &self.said else { return None };
+        Some((person.find(signers)?.id, self.generated_at()?))
     }
 
     /// The facts, with the recipient ids that we gave.
@@ -132,7 +141,7 @@ impl Message {
                 let of_people = people.iter().filter_map(|(person, fact)| of(person, *fact));
                 of_people.chain(fact.map(of_envelope)).collect()
             }
-            Said::Nothing | Said::Unknown => Vec::new(),
+            Said::Left(_) | Said::Nothing | Said::Unknown => Vec::new(),
             Said::Recipient(person, fact) => of(person, *fact).into_iter().collect(),
         };
         if self.said != Said::Unknown {
@@ -223,13 +232,14 @@ fn envelope_event(what: &str, summary: &Summary) -> Said {
 
 fn recipient_event(what: &str, named: Option<&str>, summary: &Summary) -> Said {
     let fact = match what {
-        "authenticationfailed" | "authentication-failed" => SignerFact::AuthenticationFailed,
-        "completed" => SignerFact::Signed,
-        "declined" => SignerFact::Declined,
-        "delivered" => SignerFact::Delivered,
-        "resent" => SignerFact::Resent,
-        "sent" => SignerFact::Sent,
-        "autoresponded" | "delegate" | "finish-later" | "reassign" => return Said::Nothing,
+        "authenticationfailed" | "authentication-failed" => Some(SignerFact::AuthenticationFailed),
+        "completed" => Some(SignerFact::Signed),
+        "declined" => Some(SignerFact::Declined),
+        "delivered" => Some(SignerFact::Delivered),
+        "finish-later" => None,
+        "resent" => Some(SignerFact::Resent),
+        "sent" => Some(SignerFact::Sent),
+        "autoresponded" | "delegate" | "reassign" => return Said::Nothing,
         _ => return Said::Unknown,
     };
     let Some(named) = named else { return Said::Nothing };
@@ -237,7 +247,11 @@ fn recipient_event(what: &str, named: Option<&str>, summary: &Summary) -> Said {
     let listed = summary.signers().find(|one| one.is(named)).map(Recipient::person);
     let is_listed = summary.signers().next().is_some();
     let unlisted = || Person { client_user_id: None, recipient_id: Some(named.to_owned()), is_listed };
-    Said::Recipient(listed.unwrap_or_else(unlisted), fact)
+    let person = listed.unwrap_or_else(unlisted);
+    match fact {
+        Some(fact) => Said::Recipient(person, fact),
+        None => Said::Left(person),
+    }
 }
 
 fn has_expired(summary: &Summary) -> bool {
@@ -331,6 +345,24 @@ mod tests {
             let message = parse(&sim(event, Some("1"), 1));
             assert!(!message.is_known() && message.facts(&signing(2).signers).is_empty(), "{event}");
         }
+    }
+
+    #[test]
+    fn l3_a_message_says_who_has_left_the_page_and_when() {
+        let signers = signing(2).signers;
+        let mut message = sim("recipient-finish-later", Some(GUIDS[1]), 1);
+        let at = "2026-02-25T06:13:01.1234567Z".parse().unwrap();
+        assert_eq!(parse(&message).left(&signers), Some((signers[1].id, at)));
+        assert!(parse(&message).is_known() && !parse(&message).is_unclear(&signers));
+        for other in ["recipient-delivered", "recipient-completed", "recipient-reassign"] {
+            assert_eq!(parse(&sim(other, Some(GUIDS[1]), 1)).left(&signers), None, "{other}");
+        }
+        // Whoever it is that is not named, or whenever it was, no view is known to be over.
+        message["data"]["recipientId"] = json!("3");
+        assert_eq!(parse(&message).left(&signers), None);
+        message["data"]["recipientId"] = json!("2");
+        message["generatedDateTime"] = json!("lately");
+        assert_eq!(parse(&message).left(&signers), None);
     }
 
     #[test]

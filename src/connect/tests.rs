@@ -18,7 +18,7 @@ use crate::{
     auth::{self, Auth, Spawner, identity::AccountServer},
     budget::{self, Budget},
     clock::{ManualClock, SharedClock},
-    domain::{EnvelopeId, Mode, SenderName, Signing, SigningStatus},
+    domain::{EnvelopeId, LiveView, Mode, SenderName, Signing, SigningStatus},
     esign,
     events::{
         Hub,
@@ -198,6 +198,31 @@ async fn events_that_come_before_their_signing_is_known_are_not_lost() {
         fixture.status().await == Some(SigningStatus::Declined)
     })
     .await;
+}
+
+#[tokio::test]
+async fn l2_word_that_a_signer_left_ends_the_view_that_they_had_and_no_other() {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    for (minted_at, of, is_over) in [
+        (at("2026-02-25T06:12:41Z"), 0, true),
+        (at("2026-02-25T06:12:41Z"), 1, false),
+        (at("2026-02-25T06:13:02Z"), 0, false),
+    ] {
+        let fixture = fixture().await;
+        let mut made = signing(2);
+        let until = minted_at + SignedDuration::from_mins(5);
+        let view = LiveView { clicked: true, signer: made.signers[of].id, minted_at, until };
+        made.live_view = Some(view.clone());
+        let from = fixture.begin(&made, Work { due_at: now(), leased_until: None, attempts: 0 }).await;
+        fixture.open(&made, from).await;
+        fixture.run();
+        let left = sim("recipient-finish-later", Some("1"), 1);
+        assert_eq!(fixture.receive(&left).await, Receipt::Accepted);
+        eventually(async || fixture.store.inbox(10).await.unwrap().is_empty()).await;
+        let record = fixture.store.signing_by_envelope(&EnvelopeId::new(ENVELOPE)).await.unwrap().unwrap();
+        made.live_view = (!is_over).then_some(view);
+        assert_eq!(record.signing, made, "and nothing else changes: {minted_at} {of}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::{
     clock::later,
     domain::{
         CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, MomentKind, SenderName,
-        Signer, Signing, SigningId, SigningStatus, signing::News,
+        Signer, SignerId, Signing, SigningId, SigningStatus, signing::News,
     },
     esign::{self, RejectionKind},
     signing::{
@@ -113,9 +113,13 @@ impl Signings {
 
     /// By our clocks, when a create had surely been sent of whose envelope the upstream told at that time.
     fn surely_sent_by(&self, told_at: Timestamp) -> Timestamp {
+        later(self.by_our_clock(told_at), CLOCKS)
+    }
+
+    /// A time by the upstream's clock as ours has it, as far as its answers have told.
+    fn by_our_clock(&self, at: Timestamp) -> Timestamp {
         let ahead = self.parts.clock.now().duration_since(self.corrected_now());
-        let at = told_at.saturating_add(ahead).unwrap_or(Timestamp::MAX);
-        later(at, CLOCKS)
+        at.saturating_add(ahead).unwrap_or(Timestamp::MAX)
     }
 
     async fn may_be_making(&self, id: SigningId) -> Result<bool, store::Error> {
@@ -174,6 +178,17 @@ impl Signings {
                     view.until = later(now, VIEW_LIFE);
                 }
             }
+            Ok(Vec::new())
+        });
+        noted.await.map(|_| ())
+    }
+
+    /// By the upstream's word a signer put it off and left the signing page, `at` that time by its clock: the view that
+    /// they had then is not open any more (rule L2). It comes late at times, and ends none that was made since.
+    pub async fn left(&self, signing: SigningId, signer: SignerId, at: Timestamp) -> Result<(), Error> {
+        let at = self.by_our_clock(at);
+        let noted = self.change(signing, Durability::Flushed, |signing, _| {
+            signing.live_view.take_if(|view| view.signer == signer && view.minted_at <= at);
             Ok(Vec::new())
         });
         noted.await.map(|_| ())

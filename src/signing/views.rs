@@ -4,8 +4,9 @@
 //! A second view ends the session of the first one, so a click takes a lease first (rule L2): of many
 //! clicks at once, one gets a view and the others are told that it is open elsewhere. The lease lasts as long
 //! as the view can be opened; once it is open, the signing page itself prolongs it ([`PING_SECONDS`]), for as
-//! long as it stays open. Where the public listener is off, or the page cannot reach it, the lease is over
-//! after five minutes, and the next click ends the session of a signer who is still at work.
+//! long as it stays open. It ends when the signer leaves: by the browser that comes back, or by the upstream's word.
+//! Where the public listener is off, or the page cannot reach it, the lease is over after five minutes, and the next
+//! click ends the session of a signer who is still at work.
 
 use std::{sync::PoisonError, time::Duration};
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
@@ -208,6 +209,51 @@ async fn l2_an_old_way_back_that_is_loaded_again_does_not_end_a_later_view() {
     let own = daemon.back_from("finish_later", &json!({})).await;
     daemon.look(&own).await;
     assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER, "its own way back ends it");
+}
+
+/// Nobody comes back by the browser, and DocuSign says that they left.
+#[tokio::test]
+async fn l3_whoever_puts_it_off_and_closes_the_window_may_go_on_at_once() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    let id = made.id().parse().unwrap();
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    daemon.clock.advance(Duration::from_secs(20));
+    daemon.back_from("finish_later", &json!({})).await;
+    let is_free = async || daemon.record(id).await.signing.live_view.is_none();
+    daemon.until("word that they left", is_free).await;
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    let read = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+    assert_eq!(read.body["signers"][0]["last_return"], Value::Null, "no browser has said anything");
+    daemon.broke_no_rule().await;
+}
+
+/// DocuSign tells it late, and by a clock that is an hour ahead of ours.
+#[tokio::test]
+async fn l2_late_word_that_a_signer_left_does_not_end_a_later_view() {
+    let mut daemon = TestDaemon::builder().public().start().await;
+    daemon.move_upstream(SignedDuration::from_hours(1)).await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    daemon.fault(&json!({"fault": "event_delay", "delay_ms": 30_000})).await;
+    let back = daemon.back_from("finish_later", &json!({})).await;
+    assert_eq!(daemon.look(&back).await.status, StatusCode::OK);
+    daemon.clock.advance(Duration::from_secs(20));
+    let session = location_of(&daemon, &location(&daemon.click(&link).await)).await;
+    assert_eq!(daemon.look(&session).await.status, StatusCode::OK);
+
+    let envelope = daemon.record(made.id().parse().unwrap()).await.signing.envelope.unwrap();
+    let store = &daemon.parts().store;
+    let has_come = async || {
+        let told = store.inbound_of(&envelope, None).await.unwrap().messages;
+        told.iter().any(|message| message.event == "recipient-finish-later")
+    };
+    daemon.run_clock("word that they left", has_come).await;
+    daemon.until("it is taken in", async || store.inbox(10).await.unwrap().is_empty()).await;
+    let second = daemon.click(&link).await;
+    assert!(second.status == StatusCode::CONFLICT && second.text.contains("Already open"), "{}", second.text);
 }
 
 #[tokio::test]
