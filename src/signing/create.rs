@@ -288,8 +288,9 @@ impl Signings {
         match until.plus(GRACE).hold(&*self.parts.clock, told).await {
             Some(Ok(Told::Ended(result))) => result,
             Some(Ok(Told::Uncertain)) => Box::pin(self.until_settled(id, view, links, until)).await,
-            // The process is being aborted, or the store is away: the intent is on disk, and is finished.
-            Some(Err(_)) | None => {
+            // Either way the intent is on disk, and is finished.
+            Some(Err(_)) => Err(self.broken_off()),
+            None => {
                 Err(Error::Store(store::Error::Unavailable("the outcome is not written down yet".into())))
             }
         }

@@ -1,13 +1,14 @@
-//! How a daemon ends that is told to more than once (rule H2).
+//! How a daemon ends that does not end by itself: at its deadline, or told to more than once (rule H2).
 
 use std::time::Duration;
 
+use http::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::{
-    harness::{TempDir, TestDaemon},
+    harness::{TempDir, TestDaemon, order},
     kills::{create, start},
 };
 
@@ -45,4 +46,31 @@ async fn h2_a_second_signal_ends_a_stop_that_would_wait_for_a_minute() {
     }
     assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
     assert!(!matches!(waiting.await.unwrap(), Some((201 | 202, _))), "nothing was promised");
+}
+
+/// The store has nothing to do with it.
+#[tokio::test]
+async fn h2_a_create_that_the_deadline_cuts_off_is_told_that_the_daemon_stops() {
+    let mut daemon = TestDaemon::start().await;
+    daemon.restart_with(|settings| settings.replace("deadline = 5", "deadline = 1")).await;
+    daemon.forget_requests().await;
+    // What is under way is never answered.
+    daemon.fault(&json!({"fault": "stall", "method": "POST", "path": "/envelopes"})).await;
+    let body = order();
+    let is_sent = async || {
+        daemon.requests().await.iter().any(|line| line.starts_with("POST ") && line.ends_with("/envelopes"))
+    };
+    let stop = async {
+        daemon.until("the create", is_sent).await;
+        daemon.begin_stop();
+    };
+    let (told, ()) = tokio::join!(daemon.create("order-1", &body), stop);
+    assert_eq!(
+        (told.status, told.code()),
+        (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+        "{}",
+        told.text
+    );
+    assert!(told.headers.contains_key("retry-after"));
+    daemon.stop().await;
 }
