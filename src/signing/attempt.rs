@@ -57,6 +57,8 @@ pub(super) struct MintedView {
     pub(super) signer: SignerId,
     pub(super) url: Private<String>,
     pub(super) at: Timestamp,
+    /// The same moment by the upstream's clock.
+    pub(super) asked_at: Timestamp,
     pub(super) trace: Option<String>,
 }
 
@@ -142,7 +144,8 @@ impl Signings {
         self.count_view(minted.as_ref().err());
         match minted {
             Ok(view) => {
-                FirstView::Minted(MintedView { signer: signer.id, url: view.url, at, trace: view.trace })
+                let (signer, esign::View { url, trace }) = (signer.id, view);
+                FirstView::Minted(MintedView { signer, url, at, asked_at, trace })
             }
             Err(error) => {
                 tracing::warn!(signing.id = %signing.id, error = %chain(&error), "no view after the create");

@@ -19,7 +19,7 @@ use crate::{
         attempt::{FirstView, MintedView, Outcome},
         create::{Created, Job, LEASE, Told, failure, is_outage},
         ending::patient,
-        views::{Opener, fresh},
+        views::{Opener, VIEW_LIFE, fresh},
     },
     store::{self, Durability, KeptAnswer, Payload, Record, Version, Work},
     telemetry::chain,
@@ -337,11 +337,9 @@ fn payload(job: &Job) -> Payload {
 
 /// Notes a view in a signing that is being written down now, which is when its timeline says that it opened.
 fn note_view(signing: &mut Signing, view: MintedView, now: Timestamp) -> ShownView {
-    let live = fresh(view.signer, view.at, Opener::Caller);
-    let expires_at = live.until;
-    signing.live_view = Some(live);
+    signing.live_view = Some(fresh(view.signer, view.at, Opener::Caller));
     signing.remember(now, MomentKind::ViewMinted, Some(view.signer), view.trace);
-    ShownView { signer: view.signer, url: view.url, expires_at }
+    ShownView { signer: view.signer, url: view.url, expires_at: later(view.asked_at, VIEW_LIFE) }
 }
 
 /// 1, 2, 4, then 5 seconds.

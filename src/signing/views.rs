@@ -214,7 +214,7 @@ impl Signings {
         match minted {
             Ok(view) => {
                 self.note(id, signer, opener, view.trace.clone(), at).await;
-                Ok(ShownView { signer, url: view.url, expires_at: later(at, VIEW_LIFE) })
+                Ok(ShownView { signer, url: view.url, expires_at: later(asked_at, VIEW_LIFE) })
             }
             Err(error) => {
                 if error.is_out_of_turn() {

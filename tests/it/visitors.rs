@@ -7,7 +7,7 @@ use countersign::{
     domain::{LiveView, SignerStatus},
 };
 use http::{Method, StatusCode, header};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
@@ -532,6 +532,24 @@ async fn f1_a_create_whose_view_is_denied_makes_nobody_ready() {
     let stands = async || daemon.get(&path).await.body["signers"][0]["status"].clone();
     daemon.run_clock("our signer's turn", async || stands().await == "ready").await;
     assert!(location(&daemon.click(&link_of(&made, 0)).await).contains("/Signing/MTRedeem/"));
+}
+
+/// All that an answer dates for others it dates by the same clock; how long our own lease lasts is our clock's.
+#[tokio::test]
+async fn t9_a_view_ends_by_the_upstreams_time() {
+    let mut daemon = TestDaemon::builder().public().start().await;
+    let (hour, life) = (SignedDuration::from_hours(1), SignedDuration::from_mins(5));
+    daemon.move_upstream(hour).await;
+    let made = daemon.create("order-1", &order()).await;
+    let views = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
+    let fresh = daemon.post(&views, &json!({})).await;
+    for view in [&made.body["signers"][0]["view"], &fresh.body] {
+        let end: Timestamp = view["expires_at"].as_str().unwrap().parse().unwrap();
+        let off = end.duration_since(daemon.clock.now() + hour + life).abs();
+        assert!(off <= SignedDuration::from_secs(3), "{view}");
+    }
+    let lease = daemon.record(made.id().parse().unwrap()).await.signing.live_view.unwrap();
+    assert_eq!(lease.until, daemon.clock.now() + life);
 }
 
 #[tokio::test]
