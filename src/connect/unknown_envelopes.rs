@@ -3,7 +3,8 @@
 //! The upstream pushes `envelope-sent` while the answer to our own create is still on its way, and when
 //! that answer is lost, everything up to the end can come before the look-up finds the envelope. Such
 //! events lie in the store; here is remembered for which envelopes to look again. Forgetting one (the
-//! process died, or there were too many) costs time only: reconciliation asks about quiet signings.
+//! process died, or there were too many) costs time only: the look-up takes in how the envelope stands by
+//! then, and reconciliation asks about quiet signings.
 
 use std::{collections::VecDeque, time::Duration};
 

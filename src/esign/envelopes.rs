@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     Acting, Client, Error, Recipient, Seen,
-    call::Call,
+    call::{Answer, Call},
     refusal::Refusal,
     seen::{recipient, seen},
     wire,
@@ -91,10 +91,10 @@ pub struct Created {
 }
 
 /// An envelope that a look-up found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Found {
-    /// The envelope.
-    pub envelope: EnvelopeId,
+    /// The envelope as it was then.
+    pub seen: Seen,
     /// Its status, as the upstream words it.
     pub status: String,
     /// The create it came from, as the upstream gives it back.
@@ -102,6 +102,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// Reads one of a list; none if it has no id.
+    fn read(one: wire::answers::Envelope, answer: &Answer) -> Option<Self> {
+        let (status, transaction_id) = (one.status.clone().unwrap_or_default(), one.transaction_id.clone());
+        Some(Self { seen: seen(one, answer.trace())?, status, transaction_id })
+    }
+
     /// Whether it has not ended yet.
     pub fn can_be_voided(&self) -> bool {
         let ended = ["voided", "deleted", "declined", "completed"];
@@ -201,7 +207,7 @@ impl Client {
         envelope: &EnvelopeId,
         resource: &str,
         call: Call,
-    ) -> Result<super::call::Answer, Error> {
+    ) -> Result<Answer, Error> {
         let claimed = Now::read(&*self.clock);
         self.budget.claim_check(envelope, resource, claimed).await?;
         let result = self.call(acting, call).await;
@@ -212,7 +218,7 @@ impl Client {
         result
     }
 
-    /// Looks up what creates have made, by our own ids of them (rule E2).
+    /// Looks up what creates have made, by our own ids of them, and how it stands (rule E2).
     pub async fn find(
         &self,
         acting: &Acting,
@@ -221,28 +227,33 @@ impl Client {
     ) -> Result<Vec<Found>, Error> {
         let ids: Vec<String> = transactions.iter().take(MAX_LISTED).map(ToString::to_string).collect();
         let mut url = acting.url(["envelopes"]);
-        url.query_pairs_mut().append_pair("transaction_ids", &ids.join(","));
+        url.query_pairs_mut()
+            .append_pair("transaction_ids", &ids.join(","))
+            .append_pair("include", "recipients");
         let answer = self.list(acting, Operation::Find, url, deadline).await?;
         let listed: wire::answers::Envelopes = answer.decode()?;
-        let statuses = listed.envelope_transaction_statuses.into_iter();
-        let from_statuses = statuses.map(|one| (one.envelope_id, one.status, one.transaction_id));
-        let from_envelopes =
-            listed.envelopes.into_iter().map(|one| (one.envelope_id, one.status, one.transaction_id));
+        // They tell less, and nothing of an envelope that is among the others.
+        let statuses = listed.envelope_transaction_statuses.into_iter().map(|one| wire::answers::Envelope {
+            envelope_id: one.envelope_id,
+            status: one.status,
+            transaction_id: one.transaction_id,
+            ..Default::default()
+        });
         let mut found: Vec<Found> = Vec::new();
-        for (envelope, status, transaction_id) in from_envelopes.chain(from_statuses) {
-            let Some(envelope) = envelope.map(EnvelopeId::new) else { continue };
+        for one in listed.envelopes.into_iter().chain(statuses).filter_map(|one| Found::read(one, &answer)) {
             // Without a name it may be anybody's: a filter that was not understood lists them all.
-            let is_ours = transaction_id
+            let is_ours = one
+                .transaction_id
                 .as_ref()
                 .is_some_and(|id| ids.iter().any(|ours| ours.eq_ignore_ascii_case(id)));
-            if is_ours && !found.iter().any(|known| known.envelope == envelope) {
-                found.push(Found { envelope, status: status.unwrap_or_default(), transaction_id });
+            if is_ours && !found.iter().any(|known| known.seen.envelope == one.seen.envelope) {
+                found.push(one);
             }
         }
         Ok(found)
     }
 
-    /// Looks up what a create has made, by the hidden custom field with our signing's id (rule E2).
+    /// The same of one create, by the hidden custom field with our signing's id.
     pub async fn find_by_signing(
         &self,
         acting: &Acting,
@@ -254,7 +265,7 @@ impl Client {
         url.query_pairs_mut()
             .append_pair("from_date", &since.to_string())
             .append_pair("custom_field", &format!("{}={signing_id}", wire::CUSTOM_FIELD))
-            .append_pair("include", "custom_fields")
+            .append_pair("include", "custom_fields,recipients")
             .append_pair("count", &MAX_LISTED.to_string());
         let answer = self.list(acting, Operation::Find, url, deadline).await?;
         let listed: wire::answers::Envelopes = answer.decode()?;
@@ -262,14 +273,8 @@ impl Client {
         let is_ours = |one: &wire::answers::Envelope| {
             one.custom_fields.as_ref().is_some_and(|fields| fields.holds(wire::CUSTOM_FIELD, signing_id))
         };
-        let found = listed.envelopes.into_iter().filter(is_ours).filter_map(|one| {
-            Some(Found {
-                envelope: EnvelopeId::new(one.envelope_id?),
-                status: one.status.unwrap_or_default(),
-                transaction_id: one.transaction_id,
-            })
-        });
-        Ok(found.collect())
+        let ours = listed.envelopes.into_iter().filter(is_ours);
+        Ok(ours.filter_map(|one| Found::read(one, &answer)).collect())
     }
 
     /// Lists envelopes with their recipients, a page at a time: one call for up to [`MAX_LISTED`].
@@ -314,7 +319,7 @@ impl Client {
         operation: Operation,
         url: url::Url,
         deadline: Deadline,
-    ) -> Result<super::call::Answer, Error> {
+    ) -> Result<Answer, Error> {
         let mut call = Call::get(operation, url, deadline);
         call.limit_bytes = LIST_BYTES;
         self.call(acting, call).await
@@ -368,12 +373,7 @@ impl Client {
     }
 
     /// Makes a call that changes an envelope, and counts it for that envelope.
-    async fn changing(
-        &self,
-        acting: &Acting,
-        envelope: &EnvelopeId,
-        call: Call,
-    ) -> Result<super::call::Answer, Error> {
+    async fn changing(&self, acting: &Acting, envelope: &EnvelopeId, call: Call) -> Result<Answer, Error> {
         let result = self.call(acting, call).await;
         if !result.as_ref().is_err_and(Error::never_left) {
             self.budget.envelope_changed(envelope).await;

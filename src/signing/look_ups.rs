@@ -17,8 +17,8 @@ use jiff::Timestamp;
 
 use crate::{
     clock::{earlier, later},
-    domain::{AccountId, EnvelopeId, Failure, MomentKind, SenderName, TransactionId},
-    esign,
+    domain::{AccountId, Failure, MomentKind, SenderName, TransactionId},
+    esign::{self, Found},
     signing::{
         Error, Signings,
         breaker::Admitted,
@@ -93,16 +93,16 @@ impl Signings {
         &self,
         sender: &SenderName,
         records: &[Record],
-    ) -> Result<(Arc<esign::Acting>, HashMap<TransactionId, Vec<EnvelopeId>>), esign::Error> {
+    ) -> Result<(Arc<esign::Acting>, HashMap<TransactionId, Vec<Found>>), esign::Error> {
         let acting = self.parts.esign.acting(sender).await?;
         let ids: Vec<_> = records.iter().map(|record| record.signing.transaction_id).collect();
-        let mut found: HashMap<TransactionId, Vec<EnvelopeId>> = HashMap::new();
+        let mut found: HashMap<TransactionId, Vec<Found>> = HashMap::new();
         for one in self.parts.esign.find(&acting, &ids, self.at_leisure()).await? {
             let made_by = |id: &&TransactionId| {
                 one.transaction_id.as_deref().is_some_and(|text| text.eq_ignore_ascii_case(&id.to_string()))
             };
             if let Some(id) = ids.iter().find(made_by) {
-                found.entry(*id).or_default().push(one.envelope);
+                found.entry(*id).or_default().push(one);
             }
         }
         Ok((acting, found))
@@ -112,13 +112,13 @@ impl Signings {
         &self,
         acting: &esign::Acting,
         record: Record,
-        found: &HashMap<TransactionId, Vec<EnvelopeId>>,
+        found: &HashMap<TransactionId, Vec<Found>>,
     ) -> Result<(), Error> {
         if record.signing.account.as_ref().is_some_and(|posted_to| *posted_to != acting.account) {
             return self.elsewhere(record, acting).await;
         }
-        if let Some(envelopes) = found.get(&record.signing.transaction_id).filter(|found| !found.is_empty()) {
-            return self.found(acting, record, envelopes.clone()).await;
+        if let Some(found) = found.get(&record.signing.transaction_id).filter(|found| !found.is_empty()) {
+            return self.found(acting, record, found).await;
         }
         let now = self.parts.clock.now();
         let missing_since = record.signing.missing_since.unwrap_or(now);
@@ -130,9 +130,7 @@ impl Signings {
         let id = record.signing.id.to_string();
         let since = earlier(record.signing.created_at, LOOK_BACK);
         match self.parts.esign.find_by_signing(acting, &id, since, self.at_leisure()).await {
-            Ok(found) if !found.is_empty() => {
-                self.found(acting, record, found.into_iter().map(|one| one.envelope).collect()).await
-            }
+            Ok(found) if !found.is_empty() => self.found(acting, record, &found).await,
             Ok(_) => self.surely_missing(record).await,
             Err(error) => {
                 tracing::warn!(signing.id = %record.signing.id, code = error.code(), "the last look-up failed");
@@ -141,23 +139,22 @@ impl Signings {
         }
     }
 
-    async fn found(
-        &self,
-        acting: &esign::Acting,
-        record: Record,
-        envelopes: Vec<EnvelopeId>,
-    ) -> Result<(), Error> {
+    /// It exists, and stands as it was listed: what has happened since the create was told of while nobody knew whose
+    /// envelope that is, or while nobody was there to hear it.
+    async fn found(&self, acting: &esign::Acting, record: Record, found: &[Found]) -> Result<(), Error> {
         let mut signing = record.signing;
-        let mut envelopes = envelopes.into_iter();
-        let Some(envelope) = envelopes.next() else { return Ok(()) };
-        if envelopes.next().is_some() {
+        let Some(Found { seen, .. }) = found.first() else { return Ok(()) };
+        if found.len() > 1 {
             tracing::error!(signing.id = %signing.id, "two envelopes of one create: the second is looked for, and voided");
             signing.repeated_at = Some(self.parts.clock.now());
             signing.twins_sought = 0;
         }
         signing.doubt();
-        signing.remember(self.parts.clock.now(), MomentKind::Found, None, None);
-        let news = signing.open(acting.account.clone(), envelope);
+        let now = self.parts.clock.now();
+        signing.remember(now, MomentKind::Found, None, None);
+        let mut news = signing.open(acting.account.clone(), seen.envelope.clone());
+        let facts = seen.facts(&signing.signers);
+        news.extend(facts.iter().flat_map(|fact| signing.observe(fact, now)));
         tracing::info!(signing.id = %signing.id, "an uncertain create was found");
         self.end_here(signing, record.version, news).await
     }

@@ -236,6 +236,40 @@ async fn e4_a_create_that_a_daemon_left_in_doubt_is_found_by_the_next_one() {
     assert_eq!(daemon.create("order-1", &order()).await.id(), made.id(), "the caller has its id");
 }
 
+/// Nobody was there to hear of it, and by the list that finds the envelope it is known all the same.
+#[tokio::test]
+async fn f1_what_happened_while_a_create_was_in_doubt_is_known_when_it_is_found() {
+    // Without the public listener no event comes.
+    let mut daemon = TestDaemon::start().await;
+    daemon.fault_create("commit_then_drop").await;
+    let made = daemon.queue("order-1", &order()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
+    daemon.restart_after(async |daemon| daemon.sign_all().await).await;
+    daemon.forget_requests().await;
+    daemon.run_clock("its outcome", async || daemon.get(&path).await.body["status"] != "uncertain").await;
+    let read = daemon.get(&path).await;
+    assert_eq!(read.body["status"], "completed", "{}", read.text);
+    assert_eq!(read.body["signers"][0]["status"], "signed", "{}", read.text);
+    let asked = daemon.requests().await;
+    assert_eq!(asked.iter().filter(|line| line.starts_with("GET /restapi")).count(), 1, "{asked:?}");
+    let timeline = daemon.get(&format!("{path}/timeline")).await;
+    let told =
+        timeline.body["data"].as_array().unwrap().iter().map(|moment| moment["what"].as_str().unwrap());
+    let told: Vec<_> = told.skip_while(|what| *what != "found").collect();
+    assert_eq!(
+        told,
+        [
+            "found",
+            "signing.opened",
+            "signer.ready",
+            "signer.signed",
+            "signing.completed",
+            "document.available"
+        ]
+    );
+}
+
 #[tokio::test]
 async fn an_upstream_that_is_down_gets_the_creates_when_it_is_back() {
     let daemon = TestDaemon::start().await;

@@ -11,7 +11,7 @@ use crate::esign::{
 };
 use crate::{
     budget::{Deadline, Operation, Outcome},
-    domain::TransactionId,
+    domain::{EnvelopeFact, SignerFact, TransactionId},
 };
 
 #[tokio::test]
@@ -75,13 +75,25 @@ async fn e2_look_ups_take_only_what_is_ours() {
     let (ours, other) = (TransactionId::generate(), TransactionId::generate());
     world.will(Reply::json(
         200,
-        &json!({"resultSetSize": "2", "envelopes": [{"envelopeId": "e1", "status": "sent", "transactionId": ours.to_string()},
+        &json!({"resultSetSize": "2", "envelopes": [{"envelopeId": "e1", "status": "sent", "transactionId": ours.to_string(),
+                "recipients": {"signers": [{"recipientId": "1", "clientUserId": "opaque-1", "status": "completed"}]}},
             {"envelopeId": "e2", "status": "sent", "transactionId": TransactionId::generate().to_string()}],
             "envelopeTransactionStatuses": [{"envelopeId": "e1", "status": "sent", "transactionId": ours.to_string()}]}),
     ));
     let found = world.client.find(&acting, &[ours, other], world.deadline()).await.unwrap();
-    assert_eq!(found.iter().map(|found| found.envelope.as_str()).collect::<Vec<_>>(), ["e1"]);
-    assert_eq!(world.arrived()[0].line, format!("GET envelopes?transaction_ids={ours}%2C{other}"));
+    assert_eq!(found.iter().map(|found| found.seen.envelope.as_str()).collect::<Vec<_>>(), ["e1"]);
+    assert_eq!(found[0].seen.facts, [EnvelopeFact::Sent]);
+    assert_eq!(found[0].seen.recipient("opaque-1").unwrap().fact, Some(SignerFact::Signed));
+    let asked = format!("GET envelopes?transaction_ids={ours}%2C{other}&include=recipients");
+    assert_eq!(world.arrived()[0].line, asked);
+    // Where nothing but the status is told, that is known.
+    world.will(Reply::json(
+        200,
+        &json!({"envelopeTransactionStatuses": [{"envelopeId": "e1", "status": "completed", "transactionId": ours.to_string()}]}),
+    ));
+    let found = world.client.find(&acting, &[ours], world.deadline()).await.unwrap();
+    assert_eq!(found[0].seen.facts, [EnvelopeFact::Completed]);
+    assert!(found[0].seen.recipients.is_empty());
     let field = |value| json!({"textCustomFields": [{"name": "countersign_id", "value": value}]});
     world.will(Reply::json(
         200,
@@ -90,7 +102,7 @@ async fn e2_look_ups_take_only_what_is_ours() {
     ));
     let since = Timestamp::from_second(1_700_000_000).unwrap();
     let found = world.client.find_by_signing(&acting, "sig_1", since, world.deadline()).await.unwrap();
-    assert_eq!(found.iter().map(|found| found.envelope.as_str()).collect::<Vec<_>>(), ["e3"]);
+    assert_eq!(found.iter().map(|found| found.seen.envelope.as_str()).collect::<Vec<_>>(), ["e3"]);
     world.will(Reply::json(200, &json!({"resultSetSize": "0"})));
     assert!(world.client.find(&acting, &[ours], world.deadline()).await.unwrap().is_empty());
 }
