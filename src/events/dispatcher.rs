@@ -8,7 +8,8 @@
 //! after a tenth of a second: whoever takes longer goes on in one of the many *slow* places. Receivers
 //! that failed last time, and every second and later attempt, start slow at once. So thousands of dead
 //! receivers hold thousands of slow places, while the living ones pass through the quick ones. The store
-//! does the same for memory: it leases a few deliveries of each endpoint at a time.
+//! does the same for memory: it leases a few deliveries of each endpoint at a time. Of those none stays for the sake
+//! of the order alone: what waits for an earlier event to be tried again is given back until then.
 //!
 //! **Several daemons** share the work by leases: who claims a delivery attempts it before the lease ends,
 //! or leaves it. A crash makes others try again after the lease: at least once, and the event's id tells.
@@ -32,7 +33,7 @@ use crate::{
     domain::EndpointId,
     events::{
         Endpoints, Hub, Webhooks,
-        lanes::{self, Hold, Key, Lanes},
+        lanes::{self, Hold, Key, Lanes, Moment},
         webhooks::{Ended, settle},
     },
     lifecycle::Lifecycle,
@@ -179,28 +180,30 @@ impl Dispatcher {
         let (mut next_tick, mut next_gauge) = (Duration::ZERO, Duration::ZERO);
         let (mut is_wanted, mut is_more, room) = (true, false, Arc::clone(&self.shared.room));
         loop {
-            let now = self.shared.clock.uptime();
-            if now >= next_tick {
-                (is_wanted, next_tick) = (true, now.saturating_add(TICK));
-                for key in self.lanes.released(now) {
-                    self.start(key);
+            let now = self.now();
+            if now.uptime >= next_tick {
+                (is_wanted, next_tick) = (true, now.uptime.saturating_add(TICK));
+                for key in self.lanes.released(now.uptime) {
+                    self.start(key, now);
                 }
             }
-            if now >= next_gauge {
-                next_gauge = now.saturating_add(GAUGE_EVERY);
+            if now.uptime >= next_gauge {
+                next_gauge = now.uptime.saturating_add(GAUGE_EVERY);
                 self.measure().await;
             }
             if is_wanted {
-                is_wanted = false;
                 is_more = self.fill().await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "webhooks wait: the store does not answer");
                     false
                 });
+                // What was put off leaves its places to what comes behind it.
+                is_wanted = self.lanes.has_put_off();
             }
             tokio::select! {
                 () = stopping.cancelled() => break,
                 () = outbox.changed() => is_wanted = true,
-                () = self.shared.clock.sleep(next_tick.saturating_sub(now)) => {}
+                () = self.shared.clock.sleep(next_tick.saturating_sub(now.uptime)) => {}
+                () = std::future::ready(()), if is_wanted => {}
                 Some(reply) = self.replies.1.recv() => {
                     is_wanted |= self.ended(&reply);
                     while let Ok(reply) = self.replies.1.try_recv() {
@@ -214,29 +217,39 @@ impl Dispatcher {
         self.give_back().await;
     }
 
-    /// Makes deliveries of new events and claims what is due; answers whether there is more.
+    /// The time, by both clocks.
+    fn now(&self) -> Moment {
+        Moment { date: self.shared.clock.now(), uptime: self.shared.clock.uptime() }
+    }
+
+    /// Gives back what was put off, makes deliveries of new events and claims what is due; answers whether there is more.
     async fn fill(&mut self) -> Result<bool, store::Error> {
         let store = Arc::clone(&self.shared.store);
+        let put_off = self.lanes.put_off();
+        if !put_off.is_empty() {
+            // If that fails, its leases lapse.
+            store.return_deliveries(put_off, self.shared.clock.now()).await?;
+        }
         while store.fan_out(self.shared.clock.now(), FAN_OUT).await? >= u64::from(FAN_OUT) {}
         let limits = self.shared.limits;
         let limit = u32::try_from(self.room()).unwrap_or(CLAIM).min(CLAIM);
         if limit == 0 {
             return Ok(true);
         }
-        let (now, uptime) = (self.shared.clock.now(), self.shared.clock.uptime());
-        let claimed =
-            store.claim_deliveries(now, later(now, limits.lease), limits.per_endpoint, limit).await?;
+        let now = self.now();
+        let until = later(now.date, limits.lease);
+        let claimed = store.claim_deliveries(now.date, until, limits.per_endpoint, limit).await?;
         let is_more = claimed.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let mut of_endpoint = HashMap::new();
         let keys: Vec<_> = claimed.iter().map(lanes::key).collect();
         for due in claimed {
             *of_endpoint.entry(due.endpoint.id).or_insert(0) += 1;
-            self.lanes.push(due, uptime.saturating_add(limits.lease));
+            self.lanes.push(due, now.uptime.saturating_add(limits.lease));
         }
         let full = of_endpoint.into_iter().filter(|(_, count)| *count >= limits.per_endpoint / 2);
         self.behind.extend(full.map(|(endpoint, _)| endpoint));
         for key in keys {
-            self.start(key);
+            self.start(key, now);
         }
         Ok(is_more)
     }
@@ -248,8 +261,8 @@ impl Dispatcher {
     }
 
     /// Starts what is next in a lane, if anything may.
-    fn start(&mut self, key: Key) {
-        let Some((due, leased_until)) = self.lanes.next(key, self.shared.clock.uptime()) else { return };
+    fn start(&mut self, key: Key, now: Moment) {
+        let Some((due, leased_until)) = self.lanes.next(key, now) else { return };
         *self.under_way.entry(key.0).or_default() += 1;
         let is_slow = due.delivery.attempts > 0 || self.ailing.contains(&key.0);
         if !is_slow {
@@ -261,9 +274,9 @@ impl Dispatcher {
         life.spawn_work("webhook attempt", shared.attempt(due, leased_until, is_slow, reply));
     }
 
-    /// Takes note of an attempt that has ended; answers whether its endpoint should be claimed for again.
+    /// Takes note of an attempt that has ended; answers whether there should be a claim.
     fn ended(&mut self, reply: &Reply) -> bool {
-        let (endpoint, now) = (reply.key.0, self.shared.clock.uptime());
+        let (endpoint, now) = (reply.key.0, self.now());
         match reply.result {
             Some(AttemptResult::Delivered) => {
                 self.ailing.remove(&endpoint);
@@ -275,8 +288,8 @@ impl Dispatcher {
             Some(AttemptResult::Gone) => drop(self.lanes.take(Some(endpoint))),
             Some(AttemptResult::GivenUp) | None => {}
         }
-        self.lanes.ended(reply.key, reply.hold, now);
-        self.start(reply.key);
+        self.lanes.ended(reply.key, reply.hold, now.uptime);
+        self.start(reply.key, now);
         let left = self.under_way.get_mut(&endpoint).map_or(0, |count| {
             *count = count.saturating_sub(1);
             *count
@@ -284,7 +297,7 @@ impl Dispatcher {
         if left == 0 {
             self.under_way.remove(&endpoint);
         }
-        left == 0 && self.behind.remove(&endpoint)
+        (left == 0 && self.behind.remove(&endpoint)) || self.lanes.has_put_off()
     }
 
     async fn measure(&self) {
@@ -295,12 +308,9 @@ impl Dispatcher {
 
     /// Ends the leases of what has not begun, so that nobody waits for them.
     async fn give_back(mut self) {
-        for due in self.lanes.take(None) {
-            if let Err(error) = self.shared.store.delivery_attempted(due.delivery).await {
-                tracing::debug!(%error, "a lease could not be given back: it will lapse");
-                return;
-            }
-        }
+        let mut waiting = self.lanes.put_off();
+        waiting.extend(self.lanes.take(None).into_iter().map(|due| due.delivery));
+        self.shared.give_back(waiting).await;
     }
 }
 
@@ -324,11 +334,7 @@ impl Shared {
             return;
         }
         if self.life.stopping().is_cancelled() {
-            // Nobody need wait for a lease of which nothing was made.
-            if let Err(error) = self.store.delivery_attempted(due.delivery).await {
-                tracing::debug!(%error, "a lease could not be given back: it will lapse");
-            }
-            return;
+            return self.give_back(vec![due.delivery]).await;
         }
         let ended = self.send(&due, place).await;
         let (now, endpoint) = (self.clock.now(), due.endpoint);
@@ -350,7 +356,8 @@ impl Shared {
         }
         let wait = Duration::try_from(delivery.due_at.duration_since(now)).unwrap_or_default();
         let is_first = result == AttemptResult::Failed && delivery.attempts == 1 && wait <= MAX_HOLD;
-        let hold = Hold { by: due.event.sequence, lasts: wait.saturating_add(MAX_HOLD) };
+        let lasts = wait.saturating_add(MAX_HOLD);
+        let hold = Hold { by: due.event.sequence, again: delivery.due_at, lasts };
         reply.reply = Some((result, is_first.then_some(hold)));
         if result == AttemptResult::Gone
             && let Err(error) = self.endpoints.disable(endpoint.id).await
@@ -379,6 +386,16 @@ impl Shared {
                 drop(slow);
                 ended
             }
+        }
+    }
+
+    /// Ends leases of which nothing was made: nobody need wait for them.
+    async fn give_back(&self, deliveries: Vec<Delivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.return_deliveries(deliveries, self.clock.now()).await {
+            tracing::debug!(%error, "leases could not be given back: they will lapse");
         }
     }
 

@@ -6,6 +6,10 @@
 //! is broken by a hiccup of the receiver is kept, and one that is broken for long is told by `sequence`.
 //! The event itself waits for nobody: somebody may have asked for it again.
 //!
+//! What waits for a second attempt goes back to the store, to be due right behind it: here it would take a place
+//! of its endpoint from events of other signings, and a receiver that fails now and then would be as slow as its
+//! second attempts.
+//!
 //! This is memory of one process about leases it holds: losing it costs order, never a delivery.
 
 use std::{
@@ -13,9 +17,12 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use crate::{
+    clock::later,
     domain::{EndpointId, SigningId},
-    store::DueDelivery,
+    store::{Delivery, DueDelivery},
 };
 
 /// What is left of a lease when an attempt begins: longer than an attempt takes.
@@ -24,11 +31,22 @@ const LEASE_MARGIN: Duration = Duration::from_secs(20);
 /// The deliveries that keep an order among themselves.
 pub(super) type Key = (EndpointId, Option<SigningId>);
 
+/// When something is asked of the lanes, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    /// By the one that deliveries are dated by.
+    pub(super) date: Timestamp,
+    /// By the one that nobody can set.
+    pub(super) uptime: Duration,
+}
+
 /// The lanes that have anything in them.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    lanes: HashMap<Key, Lane>,
+    by_key: HashMap<Key, Lane>,
     waiting: usize,
+    /// What goes back to the store, to come again once an earlier event was tried again.
+    put_off: Vec<Delivery>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +62,24 @@ struct Lane {
 struct Held {
     until: Duration,
     by: u64,
+    again: Timestamp,
+}
+
+impl Held {
+    fn holds(&self, due: &DueDelivery) -> bool {
+        due.delivery.attempts == 0 && due.event.sequence > self.by
+    }
+
+    /// When a later event comes again: right behind the second attempt, in the order of the lane, and so with it. One
+    /// that did, and meets no second attempt because others make it, waits for the next second: it must not come again
+    /// and again.
+    fn next_look(&self, due: &DueDelivery, now: Timestamp) -> Timestamp {
+        let place = Duration::from_micros(due.event.sequence.saturating_sub(self.by));
+        let late = Duration::try_from(now.duration_since(self.again)).unwrap_or_default();
+        let has_come = due.delivery.due_at > self.again;
+        let seconds = if has_come { late.as_secs().saturating_add(1) } else { 0 };
+        later(self.again, Duration::from_secs(seconds).saturating_add(place))
+    }
 }
 
 /// That later events of a lane wait for this one.
@@ -51,7 +87,9 @@ struct Held {
 pub(super) struct Hold {
     /// The sequence of the event.
     pub(super) by: u64,
-    /// How long they wait.
+    /// When it is tried again.
+    pub(super) again: Timestamp,
+    /// How long they wait at most.
     pub(super) lasts: Duration,
 }
 
@@ -74,45 +112,58 @@ impl Lanes {
 
     /// Puts a claimed delivery into its lane.
     pub(super) fn push(&mut self, due: DueDelivery, leased_until: Duration) {
-        let lane = self.lanes.entry(key(&due)).or_default();
+        let lane = self.by_key.entry(key(&due)).or_default();
         let place = lane.waiting.partition_point(|one| one.due.event.sequence <= due.event.sequence);
         lane.waiting.insert(place, Waiting { due, leased_until });
         self.waiting += 1;
     }
 
-    /// The delivery of a lane that is to be attempted now; the lane is busy until [`Lanes::ended`].
-    pub(super) fn next(&mut self, key: Key, now: Duration) -> Option<(DueDelivery, Duration)> {
-        let lane = self.lanes.get_mut(&key)?;
-        let held = lane.held.filter(|held| held.until > now);
-        while let Some(first) = lane.waiting.front().filter(|_| !lane.is_busy) {
-            let is_first_attempt = first.due.delivery.attempts == 0;
-            if held.is_some_and(|held| is_first_attempt && first.due.event.sequence > held.by) {
-                return None;
-            }
-            let first = lane.waiting.pop_front()?;
+    /// The delivery of a lane that is to be attempted now; the lane is busy until [`Lanes::ended`]. What is held in it
+    /// is [put off](Lanes::put_off).
+    pub(super) fn next(&mut self, key: Key, now: Moment) -> Option<(DueDelivery, Duration)> {
+        let lane = self.by_key.get_mut(&key)?;
+        if lane.is_busy {
+            return None;
+        }
+        let held = lane.held.filter(|held| held.until > now.uptime);
+        while let Some(first) = lane.waiting.pop_front() {
             self.waiting -= 1;
-            // Whose lease is nearly over comes again by a new claim, here or elsewhere.
-            if first.leased_until > now.saturating_add(LEASE_MARGIN) {
+            if let Some(held) = held.filter(|held| held.holds(&first.due)) {
+                let due_at = held.next_look(&first.due, now.date);
+                self.put_off.push(Delivery { due_at, ..first.due.delivery });
+            } else if first.leased_until > now.uptime.saturating_add(LEASE_MARGIN) {
                 lane.is_busy = true;
                 return Some((first.due, first.leased_until));
             }
+            // Else its lease is nearly over: it comes again by a new claim, here or elsewhere.
         }
-        self.sweep(key, now);
+        self.sweep(key, now.uptime);
         None
+    }
+
+    /// Whether anything was put off that was not taken yet.
+    pub(super) fn has_put_off(&self) -> bool {
+        !self.put_off.is_empty()
+    }
+
+    /// Takes what was put off, with when it is due: until then its places are for others.
+    pub(super) fn put_off(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.put_off)
     }
 
     /// An attempt of a lane has ended; `hold` says for how long its later events wait.
     pub(super) fn ended(&mut self, key: Key, hold: Option<Hold>, now: Duration) {
-        let lane = self.lanes.entry(key).or_default();
+        let lane = self.by_key.entry(key).or_default();
         lane.is_busy = false;
-        lane.held = hold.map(|hold| Held { until: now.saturating_add(hold.lasts), by: hold.by });
+        lane.held =
+            hold.map(|Hold { by, again, lasts }| Held { until: now.saturating_add(lasts), by, again });
         self.sweep(key, now);
     }
 
     /// The lanes whose hold is over.
     pub(super) fn released(&mut self, now: Duration) -> Vec<Key> {
         let mut released = Vec::new();
-        self.lanes.retain(|key, lane| {
+        self.by_key.retain(|key, lane| {
             if lane.held.is_some_and(|held| held.until <= now) {
                 lane.held = None;
                 released.push(*key);
@@ -125,7 +176,7 @@ impl Lanes {
     /// Takes out what waits for one endpoint, or for all.
     pub(super) fn take(&mut self, endpoint: Option<EndpointId>) -> Vec<DueDelivery> {
         let mut taken = Vec::new();
-        for (key, lane) in &mut self.lanes {
+        for (key, lane) in &mut self.by_key {
             if endpoint.is_none_or(|endpoint| endpoint == key.0) {
                 taken.extend(lane.waiting.drain(..).map(|waiting| waiting.due));
             }
@@ -139,20 +190,18 @@ impl Lanes {
             let is_held = lane.held.is_some_and(|held| held.until > now);
             !lane.is_busy && !is_held && lane.waiting.is_empty()
         };
-        if self.lanes.get(&key).is_some_and(is_over) {
-            self.lanes.remove(&key);
+        if self.by_key.get(&key).is_some_and(is_over) {
+            self.by_key.remove(&key);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::{
         domain::{CallerName, DeliveryId, Event, EventId, EventKind, Private},
-        store::{Delivery, DeliveryState, Endpoint},
+        store::{DeliveryState, Endpoint},
     };
 
     const LEASE: Duration = Duration::from_secs(120);
@@ -200,7 +249,13 @@ mod tests {
     }
 
     fn next(lanes: &mut Lanes, now: Duration) -> Option<u64> {
-        lanes.next(key(&due(0, 0)), now).map(|(due, _)| due.event.sequence)
+        let moment = Moment { date: later(Timestamp::UNIX_EPOCH, now), uptime: now };
+        lanes.next(key(&due(0, 0)), moment).map(|(due, _)| due.event.sequence)
+    }
+
+    /// When what was put off is due, in microseconds.
+    fn put_off(lanes: &mut Lanes) -> Vec<i64> {
+        lanes.put_off().iter().map(|delivery| delivery.due_at.as_microsecond()).collect()
     }
 
     #[test]
@@ -216,11 +271,12 @@ mod tests {
         lanes.ended(key(&due(0, 0)), None, now);
         assert_eq!(next(&mut lanes, now), Some(3));
         lanes.ended(key(&due(0, 0)), None, now);
-        assert!(lanes.lanes.is_empty() && lanes.waiting() == 0);
+        assert!(lanes.by_key.is_empty() && lanes.waiting() == 0);
     }
 
+    /// With a second attempt in the fifth second.
     fn hold(by: u64) -> Hold {
-        Hold { by, lasts: Duration::from_secs(15) }
+        Hold { by, again: Timestamp::from_second(5).unwrap(), lasts: Duration::from_secs(15) }
     }
 
     /// An operator who asks for an event again does not wait for the very attempt that was to be repeated.
@@ -247,7 +303,9 @@ mod tests {
         assert_eq!(next(&mut lanes, now), Some(1));
         lanes.ended(lane, Some(hold(1)), now);
         assert_eq!(next(&mut lanes, now), None, "held");
+        assert_eq!((put_off(&mut lanes), lanes.waiting()), (vec![5_000_001], 0), "it comes right behind");
         now += Duration::from_secs(5);
+        lanes.push(due(2, 0), LEASE);
         lanes.push(due(1, 1), LEASE);
         assert_eq!(next(&mut lanes, now), Some(1), "the second attempt");
         lanes.ended(lane, None, now);
@@ -259,6 +317,35 @@ mod tests {
         now += Duration::from_secs(15);
         assert_eq!(lanes.released(now), [lane]);
         assert_eq!(next(&mut lanes, now), Some(3));
+    }
+
+    #[test]
+    fn what_is_put_off_keeps_its_order_and_waits_a_second_where_others_make_the_second_attempt() {
+        let (mut lanes, mut now) = (Lanes::default(), Duration::ZERO);
+        let lane = key(&due(0, 0));
+        lanes.push(due(1, 0), LEASE);
+        assert_eq!(next(&mut lanes, now), Some(1));
+        for sequence in [4, 2, 3] {
+            lanes.push(due(sequence, 0), LEASE);
+        }
+        assert_eq!(next(&mut lanes, now), None, "one is under way");
+        assert!(!lanes.has_put_off(), "what waits for an attempt that is under way stays");
+        lanes.ended(lane, Some(hold(1)), now);
+        lanes.push(due(6, 2), LEASE);
+        assert_eq!(next(&mut lanes, now), Some(6), "only first attempts are held");
+        assert!(lanes.has_put_off());
+        assert_eq!(put_off(&mut lanes), [5_000_001, 5_000_002, 5_000_003]);
+        assert!(!lanes.has_put_off());
+
+        // However late it is, they come with the second attempt first.
+        lanes.ended(lane, Some(hold(1)), now);
+        now = Duration::from_millis(7_200);
+        lanes.push(due(3, 0), LEASE);
+        assert_eq!((next(&mut lanes, now), put_off(&mut lanes)), (None, vec![5_000_002]));
+        let mut came = due(3, 0);
+        came.delivery.due_at = Timestamp::from_microsecond(5_000_002).unwrap();
+        lanes.push(came, LEASE);
+        assert_eq!((next(&mut lanes, now), put_off(&mut lanes)), (None, vec![8_000_002]));
     }
 
     #[test]

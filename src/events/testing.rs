@@ -9,7 +9,7 @@ use std::{
 use axum::{Router, body::Bytes, extract::State};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     clock::SystemClock,
@@ -73,37 +73,60 @@ pub(crate) struct Receiver {
     pub(crate) url: String,
     taken: mpsc::UnboundedReceiver<Taken>,
     script: Arc<Mutex<Vec<u16>>>,
+    /// A permit for each answer that it may be at.
+    gate: Arc<Semaphore>,
 }
 
 #[derive(Debug, Clone)]
 struct Script {
     statuses: Arc<Mutex<Vec<u16>>>,
     taken: mpsc::UnboundedSender<Taken>,
+    gate: Arc<Semaphore>,
 }
 
 impl Receiver {
     /// Answers these statuses in turn, then 200.
     pub(crate) async fn start(statuses: &[u16]) -> Self {
+        let receiver = Self::silent(statuses).await;
+        receiver.speak();
+        receiver
+    }
+
+    /// The same, but takes what comes and does not answer before it is told to.
+    pub(crate) async fn silent(statuses: &[u16]) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let (sender, taken) = mpsc::unbounded_channel();
         let script = Arc::new(Mutex::new(statuses.iter().rev().copied().collect()));
-        let state = Script { statuses: Arc::clone(&script), taken: sender };
+        let gate = Arc::new(Semaphore::new(0));
+        let state = Script { statuses: Arc::clone(&script), taken: sender, gate: Arc::clone(&gate) };
         let answer = |State(script): State<Script>, headers: HeaderMap, body: Bytes| async move {
             let status = script.statuses.lock().unwrap().pop().unwrap_or(200);
             let _ = script.taken.send(Taken { headers, body });
+            let _place = script.gate.acquire().await;
             let elsewhere = [("location", "http://127.0.0.1:1/"), ("retry-after", "0")];
             (StatusCode::from_u16(status).unwrap(), elsewhere, "x".repeat(10_000))
         };
         let router = Router::new().fallback(answer).with_state(state);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, taken, script }
+        Self { url, taken, script, gate }
+    }
+
+    /// Answers from now on.
+    pub(crate) fn speak(&self) {
+        self.gate.add_permits(1_000);
     }
 
     /// The next thing that it gets.
     pub(crate) async fn next(&mut self) -> Taken {
         let next = tokio::time::timeout(Duration::from_secs(10), self.taken.recv()).await;
         next.expect("something comes").unwrap()
+    }
+
+    /// The sequence of the next event that it gets.
+    pub(crate) async fn next_sequence(&mut self) -> u64 {
+        let body: serde_json::Value = serde_json::from_slice(&self.next().await.body).unwrap();
+        body["data"]["sequence"].as_u64().unwrap()
     }
 
     /// Whether it has got nothing more.

@@ -93,6 +93,13 @@ impl Fixture {
         found().await.expect("nobody changes it any more")
     }
 
+    /// What goes on with the store after this one has stopped.
+    fn next_dispatcher(&self) -> Lifecycle {
+        let (life, clock) = (Lifecycle::new(), Arc::new(self.clock.clone()) as SharedClock);
+        dispatcher(&self.store, &self.hub, &clock, &life, Limits::default());
+        life
+    }
+
     fn counted(&self, result: &str) -> bool {
         let line = format!("countersign_webhook_attempts_total{{result=\"{result}\"}} 1");
         self.metrics.render().contains(&line)
@@ -154,6 +161,64 @@ async fn a_failed_attempt_is_repeated_with_the_same_id_before_later_events_of_th
         assert_eq!(receiver.next().await.header("webhook-id"), id.to_string());
     }
     assert!(receiver.is_done());
+}
+
+/// A receiver that fails now and then takes what else there is as fast as ever.
+#[tokio::test]
+async fn what_waits_for_a_second_attempt_takes_no_place_of_its_endpoint() {
+    const FAILING: usize = 20;
+    assert!(FAILING > usize::try_from(Limits::default().per_endpoint).unwrap());
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[500; FAILING]).await);
+    fixture.endpoint(&receiver.url, true).await;
+    let signings: Vec<_> = std::iter::repeat_with(signing).take(FAILING).collect();
+    let publish = async |sequence| {
+        let events: Vec<_> = signings.iter().map(|signing| event(*signing, sequence, now())).collect();
+        let ids: Vec<_> = events.iter().map(|event| event.id.to_string()).collect();
+        fixture.store.add_events(events).await.unwrap();
+        fixture.hub.published();
+        ids
+    };
+    let firsts = publish(1).await;
+    for _ in 0..FAILING {
+        receiver.next().await;
+    }
+    eventually(async || fixture.deliveries().await.iter().all(|delivery| delivery.attempts == 1)).await;
+    let seconds = publish(2).await;
+    // The clock stands still, so that all of those wait.
+    let other = fixture.publish(self::signing(), 1..=1).await;
+    assert_eq!(receiver.next().await.header("webhook-id"), other[0].to_string());
+    let is_put_off = |delivery: &Delivery| delivery.due_at > now() || delivery.event == other[0];
+    eventually(async || fixture.deliveries().await.iter().all(is_put_off)).await;
+    assert!(receiver.is_idle());
+
+    fixture.clock.advance(Duration::from_secs(6));
+    let mut arrived = Vec::new();
+    for _ in 0..2 * FAILING {
+        arrived.push(receiver.next().await.header("webhook-id").to_owned());
+    }
+    let place = |id: &String| arrived.iter().position(|arrived| arrived == id).unwrap();
+    for (first, second) in firsts.iter().zip(&seconds) {
+        assert!(place(first) < place(second), "each signing's events in their order: {arrived:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_events_of_a_signing_than_its_endpoint_has_places_keep_their_order() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[500]).await);
+    fixture.endpoint(&receiver.url, true).await;
+    let signing = signing();
+    let mut ids = fixture.publish(signing, 1..=1).await;
+    receiver.next().await;
+    ids.extend(fixture.publish(signing, 2..=30).await);
+    let are_put_off = async || {
+        let deliveries = fixture.deliveries().await;
+        deliveries.len() == ids.len() && deliveries.iter().all(|delivery| delivery.due_at > now())
+    };
+    eventually(are_put_off).await;
+    fixture.clock.advance(Duration::from_secs(6));
+    for id in ids {
+        assert_eq!(receiver.next().await.header("webhook-id"), id.to_string());
+    }
 }
 
 #[tokio::test]
@@ -271,20 +336,35 @@ async fn dead_receivers_do_not_delay_the_living() {
 
 #[tokio::test]
 async fn what_waits_when_the_daemon_stops_is_free_for_the_next() {
-    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[500]).await);
+    let (fixture, mut receiver) = (fixture().await, Receiver::silent(&[]).await);
     fixture.endpoint(&receiver.url, true).await;
     fixture.publish(signing(), 1..=3).await;
+    // The others wait for the end of this attempt.
     receiver.next().await;
-    eventually(async || fixture.deliveries().await.iter().any(|delivery| delivery.attempts == 1)).await;
     fixture.life.stop();
+    receiver.speak();
     assert!(fixture.life.drain(Duration::from_secs(10)).await);
-    let next_life = Lifecycle::new();
-    let clock: SharedClock = Arc::new(fixture.clock.clone());
-    dispatcher(&fixture.store, &fixture.hub, &clock, &next_life, Limits::default());
+    let next_life = fixture.next_dispatcher();
     // The leases are over, so the second and third come at once, in their order.
     for sequence in [2, 3] {
-        let body: Value = serde_json::from_slice(&receiver.next().await.body).unwrap();
-        assert_eq!(body["data"]["sequence"], sequence);
+        assert_eq!(receiver.next_sequence().await, sequence);
+    }
+    next_life.abort();
+}
+
+#[tokio::test]
+async fn what_is_held_when_the_daemon_stops_comes_in_its_order_from_the_next() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[500]).await);
+    fixture.endpoint(&receiver.url, true).await;
+    let ids = fixture.publish(signing(), 1..=3).await;
+    receiver.next().await;
+    fixture.until(ids[2], |delivery| delivery.due_at > now()).await;
+    fixture.life.stop();
+    assert!(fixture.life.drain(Duration::from_secs(10)).await);
+    let next_life = fixture.next_dispatcher();
+    fixture.clock.advance(Duration::from_secs(6));
+    for sequence in [1, 2, 3] {
+        assert_eq!(receiver.next_sequence().await, sequence);
     }
     next_life.abort();
 }

@@ -213,6 +213,9 @@ impl Store for SlowStore {
     fn delivery_attempted(&self, delivery: Delivery) -> Answer<'_, ()> {
         straight!(self, self.store.delivery_attempted(delivery))
     }
+    fn return_deliveries(&self, deliveries: Vec<Delivery>, now: Timestamp) -> Answer<'_, ()> {
+        straight!(self, self.store.return_deliveries(deliveries, now))
+    }
     fn deliveries<'a>(
         &'a self,
         caller: &'a CallerName,

@@ -353,6 +353,11 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => outbox::delivery_attempted(db, &delivery)) })
     }
 
+    fn return_deliveries(&self, deliveries: Vec<Delivery>, now: Timestamp) -> Answer<'_, ()> {
+        let now = micros(now);
+        Box::pin(async move { with!(&self.pool, db => outbox::return_deliveries(db, &deliveries, now)) })
+    }
+
     fn deliveries<'a>(
         &'a self,
         caller: &'a CallerName,

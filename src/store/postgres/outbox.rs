@@ -321,6 +321,31 @@ pub(super) async fn delivery_attempted(db: &mut PgConnection, delivery: &Deliver
     Ok(())
 }
 
+/// Ends leases of which nothing was made. Their places are free: that is worth a look at once, whenever they are due.
+pub(super) async fn return_deliveries(
+    db: &mut PgConnection,
+    deliveries: &[Delivery],
+    now: i64,
+) -> Result<()> {
+    let mut transaction = db.begin().await?;
+    let ids =
+        |of: fn(&Delivery) -> Uuid| deliveries.iter().map(|d| of(d).as_bytes().to_vec()).collect::<Vec<_>>();
+    let sql = concat!(
+        "UPDATE deliveries SET due_at = w.due_at, leased_until = NULL \
+         FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS w (id, attempts, due_at) \
+         WHERE deliveries.id = w.id AND state = 'pending' AND deliveries.attempts = w.attempts AND ",
+        flushed!()
+    );
+    sqlx::query(sql)
+        .bind(ids(|delivery| delivery.id.as_uuid()))
+        .bind(deliveries.iter().map(|delivery| i64::from(delivery.attempts)).collect::<Vec<_>>())
+        .bind(deliveries.iter().map(|delivery| micros(delivery.due_at)).collect::<Vec<_>>())
+        .execute(&mut *transaction)
+        .await?;
+    look_at(&mut transaction, &ids(|delivery| delivery.endpoint.as_uuid()), now).await?;
+    transaction.commit().await
+}
+
 pub(super) async fn deliveries(
     db: &mut PgConnection,
     caller: &CallerName,

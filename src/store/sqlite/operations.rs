@@ -294,6 +294,11 @@ impl Store for SqliteStore {
         Box::pin(self.write(Durability::Flushed, move |db| outbox::delivery_attempted(db, &delivery)))
     }
 
+    fn return_deliveries(&self, deliveries: Vec<Delivery>, now: Timestamp) -> Answer<'_, ()> {
+        let give_back = move |db: &Connection| outbox::return_deliveries(db, &deliveries, micros(now));
+        Box::pin(self.write(Durability::Flushed, give_back))
+    }
+
     fn deliveries<'a>(
         &'a self,
         caller: &'a CallerName,

@@ -245,6 +245,19 @@ pub(super) fn delivery_attempted(db: &Connection, delivery: &Delivery) -> Result
     look_at(db, &bytes(delivery.endpoint.as_uuid()), micros(at))
 }
 
+/// Ends leases of which nothing was made. Their places are free: that is worth a look at once, whenever they are due.
+pub(super) fn return_deliveries(db: &Connection, deliveries: &[Delivery], now: i64) -> Result<(), Error> {
+    let mut free = db.prepare_cached(
+        "UPDATE deliveries SET due_at = ?3, leased_until = NULL \
+         WHERE id = ?1 AND state = 'pending' AND attempts = ?2",
+    )?;
+    for delivery in deliveries {
+        free.execute(params![bytes(delivery.id.as_uuid()), delivery.attempts, micros(delivery.due_at)])?;
+        look_at(db, &bytes(delivery.endpoint.as_uuid()), now)?;
+    }
+    Ok(())
+}
+
 pub(super) fn deliveries(
     db: &Connection,
     caller: &CallerName,

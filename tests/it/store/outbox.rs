@@ -16,6 +16,7 @@ on_both!(
     events_fan_out_to_those_who_want_them,
     an_endpoint_is_looked_at_when_it_has_something_due,
     dead_endpoints_hold_up_nobody,
+    what_is_given_back_comes_when_it_is_due_and_leaves_its_place_at_once,
     deliveries_end_are_listed_and_replayed,
     what_a_clock_that_was_ahead_put_off_is_delivered,
     what_cannot_be_read_holds_up_nobody,
@@ -192,6 +193,31 @@ async fn dead_endpoints_hold_up_nobody(fixture: Fixture) {
     }
     assert_eq!(delivered.values().copied().collect::<Vec<_>>(), [20, 20, 20]);
     assert_eq!(held, 6, "two of each dead endpoint are out, and no more");
+}
+
+async fn what_is_given_back_comes_when_it_is_due_and_leaves_its_place_at_once(fixture: Fixture) {
+    let store = fixture.open().await;
+    store.put_endpoint(samples::endpoint("hook")).await.unwrap();
+    for n in 0..3 {
+        store.add_events(vec![samples::event(None, EventKind::SignerSigned, n)]).await.unwrap();
+    }
+    fan_out_all(&store).await;
+    let first = claim(&store, 10, 2).await;
+    assert_eq!((first.len(), claim(&store, 11, 2).await.len()), (2, 0), "the places are taken");
+    let back = |due: &DueDelivery, at| Delivery { due_at: after(at), ..due.delivery.clone() };
+    let (one, two) = (back(&first[0], 40), back(&first[1], 41));
+    store.return_deliveries(vec![two.clone(), one.clone()], after(12)).await.unwrap();
+    let third = claim(&store, 12, 2).await;
+    assert_eq!(third.len(), 1, "nobody waits for what is put off");
+    assert!(third[0].delivery.id != one.id && third[0].delivery.id != two.id);
+    assert!(claim(&store, 39, 1).await.is_empty());
+    assert_eq!(claim(&store, 40, 2).await.pop().unwrap().delivery, one, "with all its attempts");
+    // Its lease has lapsed, and somebody else has attempted it.
+    let attempted = Delivery { attempts: 1, attempted_at: Some(after(41)), due_at: after(50), ..one.clone() };
+    store.delivery_attempted(attempted.clone()).await.unwrap();
+    store.return_deliveries(vec![Delivery { due_at: after(45), ..one }], after(42)).await.unwrap();
+    let kept = store.deliveries(&samples::caller(), None, 10).await.unwrap();
+    assert!(kept.contains(&attempted) && kept.contains(&two), "{kept:?}");
 }
 
 async fn deliveries_end_are_listed_and_replayed(fixture: Fixture) {
